@@ -56,6 +56,9 @@ impl Refused {
     pub(crate) fn into_error(self) -> ErrorBody {
         *self.error
     }
+    pub(crate) fn status_code(&self) -> u16 {
+        self.status
+    }
     pub(crate) fn code(&self) -> ErrorCode {
         self.error.code
     }
