@@ -69,7 +69,7 @@ fn damaged() -> Vec<(u64, String)> {
                 lines[3] = lines[3]
                     .to_uppercase()
                     .replace("EVT_", "\"evt_")
-                    .replacen("\"\"evt", "\"evt", 1)
+                    .replacen("\"\"evt", "\"evt", 1);
             }),
         ),
     ]

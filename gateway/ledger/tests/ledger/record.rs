@@ -98,7 +98,7 @@ fn commands_of_one_batch_are_decided_each_on_the_state_left_by_the_one_before() 
     );
     assert_eq!(fourth.expect("recorded").events[0].seq, 4);
     let seen: Vec<_> = (0..5)
-        .map(|_| events.try_recv().expect("told").event_type().to_owned())
+        .map(|_| wait(events.recv()).expect("told").event_type().to_owned())
         .collect();
     assert_eq!(
         seen,
