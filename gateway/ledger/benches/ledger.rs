@@ -10,6 +10,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use plexus_ledger::{Decision, DecodeError, IndexTerm, Lane, Ledger, Machine, Options};
 use redb::{Database, Durability, TableDefinition};
+use sha2::{Digest as _, Sha256};
+
+const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 
 fn main() {
     divan::main();
@@ -101,10 +104,74 @@ fn submit(bencher: Bencher<'_, '_>, clients: u64) {
         });
 }
 
+/// The writer of the measurements that the design rests on: a channel, drain, encode, hash, commit, answer; no
+/// decision, no snapshot, no rows, no lanes. `submit` is to reach four fifths of it.
+#[divan::bench(args = [1, 16, 64], sample_count = 50, sample_size = 1)]
+fn bare_writer(bencher: Bencher<'_, '_>, clients: u64) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Database::create(dir.path().join("raw.redb")).expect("made");
+    let (calls, queue) =
+        std::sync::mpsc::sync_channel::<(u64, tokio::sync::oneshot::Sender<u64>)>(4096);
+    let writer = std::thread::spawn(move || {
+        let (mut seq, mut hash) = (0_u64, [0_u8; 32]);
+        while let Ok(first) = queue.recv() {
+            let batch: Vec<_> = std::iter::once(first)
+                .chain(queue.try_iter().take(255))
+                .collect();
+            let mut tx = db.begin_write().expect("a transaction");
+            tx.set_durability(Durability::Immediate).expect("set");
+            {
+                let mut events = tx.open_table(EVENTS).expect("a table");
+                for (client, _) in &batch {
+                    seq += 1;
+                    let mut value = vec![0; 32];
+                    value.extend_from_slice(
+                        format!("{{\"seq\":{seq},\"time\":1769847300000,").as_bytes(),
+                    );
+                    Reads::encode(&Read(*client), &mut value);
+                    hash = Sha256::new()
+                        .chain_update(hash)
+                        .chain_update(&value[32..])
+                        .finalize()
+                        .into();
+                    value[..32].copy_from_slice(&hash);
+                    events.insert(seq, value.as_slice()).expect("written");
+                }
+            }
+            tx.commit().expect("committed");
+            for (_, ack) in batch {
+                let _ = ack.send(seq);
+            }
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    bencher
+        .counter(ItemsCount::new(clients * CALLS))
+        .bench_local(|| {
+            runtime.block_on(async {
+                let mut tasks = tokio::task::JoinSet::new();
+                for client in 0..clients {
+                    let calls = calls.clone();
+                    tasks.spawn(async move {
+                        for _ in 0..CALLS {
+                            let (ack, answer) = tokio::sync::oneshot::channel();
+                            calls.try_send((client, ack)).expect("room");
+                            answer.await.expect("answered");
+                        }
+                    });
+                }
+                tasks.join_all().await
+            })
+        });
+    drop(calls);
+    writer.join().expect("ended");
+}
+
 /// One durable commit of as many records, again and again, on the calling thread.
 #[divan::bench(args = [1, 16, 64], sample_count = 50, sample_size = 1)]
 fn raw_commit(bencher: Bencher<'_, '_>, records: u64) {
-    const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
     let dir = tempfile::tempdir().expect("a directory");
     let db = Database::create(dir.path().join("raw.redb")).expect("made");
     let value = [b'x'; 350];
