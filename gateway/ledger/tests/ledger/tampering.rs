@@ -330,7 +330,7 @@ fn tampering_with_what_the_start_relies_on_is_found() {
             .insert("alice", Some(b"7".as_slice()))
             .expect("written");
     });
-    assert!(matches!(case.found(), Finding::Event { seq: 10, .. }));
+    assert!(matches!(case.found(), Finding::Checkpoint { seq: 10, .. }));
     assert!(case.opened().is_err());
     // A row and the value kept for it, in step: the digest agrees, the fold does not.
     let case = Case::new().change(|tx| {
