@@ -232,6 +232,10 @@ impl<M: Machine> Ledger<M> {
             retry: options.retry,
         };
         let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
+        // The files' names must outlive a power cut as surely as what is in them.
+        std::fs::File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(io("syncing the state directory"))?;
         let writer = Writer::new(
             Arc::clone(&shared),
             terms,
