@@ -246,12 +246,33 @@ fn an_event_that_cannot_be_written_down_leaves_nothing_of_its_command() {
         ));
     }
     assert_eq!(ledger.snapshot().len(), 0);
+    // In one batch with others, too.
+    let release = hold(&ledger);
+    let (before, bad, after) = wait(async {
+        let all = async {
+            tokio::join!(
+                ledger.submit(Command::Look("alice"), Lane::Agent),
+                ledger.submit(Command::Garble, Lane::Agent),
+                ledger.submit(Command::Look("alice"), Lane::Agent),
+            )
+        };
+        let opener = async {
+            queued(&ledger, 3);
+            drop(release);
+        };
+        tokio::join!(all, opener).0
+    });
+    assert!(matches!(bad, Err(SubmitError::Unavailable(_))));
+    assert_eq!(
+        [before, after].map(|r| r.expect("recorded").events[0].seq),
+        [1, 2]
+    );
     assert_eq!(
         submit(&ledger, Command::Look("alice"))
             .expect("recorded")
             .events[0]
             .seq,
-        1
+        3
     );
     ledger.verify(true).expect("sound");
 }

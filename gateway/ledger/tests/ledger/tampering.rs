@@ -162,6 +162,7 @@ fn a_changed_header_is_named() {
         ("\"type\":\"dep", "\"type\":\"Dep", "hash does not follow"),
         ("\"type\"", "\"Type\"", "no type"),
         ("-8", "-4", "no id"),
+        ("evt_0", "evt_1", "another number"),
     ] {
         let case = Case::new().rewrite(7, |stored| replaced(stored, from, to));
         let Finding::Event { seq: 7, why, .. } = case.found() else {
@@ -344,6 +345,14 @@ fn tampering_with_what_the_start_relies_on_is_found() {
             .expect("written");
     });
     assert!(matches!(case.opened(), Err(Finding::Row { key, .. }) if key == "bob"));
+    // A value kept for a row that did not change: it hides nothing yet, but nobody wrote it.
+    let case = Case::new().change(|tx| {
+        let mut base = tx.open_table(BASE).expect("a table");
+        base.insert("bob", Some(b"20".as_slice())).expect("written");
+    });
+    assert!(
+        matches!(case.opened(), Err(Finding::Row { key, why }) if key == "bob" && why.contains("no event changed it"))
+    );
     // The place of the last checkpoint.
     for at in [0, 3, 5, 11, 99] {
         let case = Case::new().change(|tx| {
