@@ -18,23 +18,24 @@ def verify(lines):
         named = re.search(rb'"(evt_[0-9a-fA-F-]{36})"', text)
         name = named.group(1).decode() if named else "no id"
         try:
-            number = json.loads(text)["seq"]
+            number = int(json.loads(text)["seq"])
         except (ValueError, KeyError, TypeError):
             return f"event {seq + 1} ({name}) is not an event"
         if first is None:
             first, seq = number, number - 1
         if number != seq + 1:
             return f"event {seq + 1} ({name}) says it is number {number}"
-        anchored = seq == number - 1 and (number == 1 or number > first)
-        if anchored and hashlib.sha256(previous + text).hexdigest().encode() != digest:
+        proven = number == 1 or number > first
+        follows = hashlib.sha256(previous + text).hexdigest().encode() == digest
+        if not re.fullmatch(rb"[0-9a-f]{64}", digest) or (proven and not follows):
             return f"event {number} ({name}) does not follow from the one before it"
         seq, previous = number, bytes.fromhex(digest.decode())
-    print(f"{0 if first is None else seq - first + 1} events from event {first or 0}, head {previous.hex()}")
+    print(f"{seq - first + 1 if first else 0} events from event {first or 0}, head {previous.hex()}")
+    return None
 
 
 if __name__ == "__main__":
     with open(sys.argv[1], "rb") if len(sys.argv) > 1 else sys.stdin.buffer as export:
         problem = verify(export)
     if problem:
-        print(problem)
-        sys.exit(1)
+        sys.exit(print(problem) or 1)
