@@ -14,8 +14,8 @@ mod failure;
 mod secret;
 
 pub use call::{
-    Answer, Call, Commit, Content, Done, Fact, MAX_DIFF, MAX_TOUCHED, PlanMade, Planned, Preview,
-    Progress, Stamp, Summary, Touched, UndoId, Verdict,
+    Answer, Call, Commit, Content, Done, Fact, MAX_DIFF, MAX_LINES, MAX_TOUCHED, PlanMade, Planned,
+    Preview, Progress, Stamp, Summary, Touched, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use secret::{Secret, Secrets};
@@ -174,6 +174,8 @@ pub struct Probe {
     pub tcp_port: u16,
     /// A Unix socket that the gateway listens on.
     pub unix_socket: PathBuf,
+    /// The gateway's process: the worker's parent, which it must fail to signal.
+    pub parent_pid: u32,
 }
 
 /// The state of the app behind a source; being unwell never restarts a worker.

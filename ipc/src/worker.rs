@@ -1,7 +1,7 @@
 //! The harness: everything that a worker process is, apart from its connector.
 //!
 //! ```text
-//! descriptor 3 ─▶ Start ─▶ attack the cage ─▶ give up exec and fork ─▶ runtime ─▶ Hello, Described ─▶ open ─▶ serve
+//! descriptor 3 ─▶ Start ─▶ give up exec and fork ─▶ attack the cage ─▶ runtime ─▶ Hello, Described ─▶ open ─▶ serve
 //!                (one thread, blocking, one deadline)                  (threads from here on)
 //! ```
 //!

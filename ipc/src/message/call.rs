@@ -11,7 +11,7 @@ pub const MAX_TOUCHED: usize = 4_096;
 /// Largest diff of a preview, in bytes.
 pub const MAX_DIFF: usize = 256 * 1024;
 /// Most facts of a preview, and most warnings of a plan.
-const MAX_LINES: usize = 64;
+pub const MAX_LINES: usize = 64;
 
 /// One typed line about what happened, without content: "replaced Projects/a.md, +12 −3".
 pub type Summary = Line<256>;

@@ -73,8 +73,8 @@ fn run<S: Source>(manifest: &'static str) -> Result<serve::Ended, Failed> {
     if !manifest.roles.contains(&start.role) {
         return Err(Failed::Role(start.role));
     }
-    let report = cage::attack(&start, &manifest)?;
     cage::give_up_exec_and_fork()?;
+    let report = cage::attack(&start, &manifest)?;
     // From here on there may be threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -2,7 +2,7 @@
 //! [`super::main`], which hands over the report.
 //!
 //! ```text
-//! Hello (unsound: end) ─▶ Described ─▶ open ─▶ Opened ─▶ calls ─▶ Stop: commits finish, the rest is dropped
+//! Hello (unsound: end) ─▶ Described ─▶ open ─▶ Opened ─▶ calls ─▶ Stop: commits finish, the rest is cancelled
 //!                                     └─▶ OpenFailed: end          end of stream, broken frame: end at once
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! a handler of the right kind. After the handler: everything it touched fits the constraint, the answer fits the
 //! limits. Between the plan and the commit of an effect: rating, state token, expectation, deadline.
 //!
-//! Invariants: a call gets exactly one `Done` or `Planned`, whatever its handler does, unless `Stop` drops it; a commit that has begun is never
+//! Invariants: a call gets exactly one `Done` or `Planned`, whatever its handler does; a commit that has begun is never
 //! dropped while the gateway is there; commits of capabilities that are not long-running happen one after the other, so
 //! nothing else of this worker comes between a plan and its commit. A panic ends its call and not the worker: of a read
 //! or a plan it is an internal error, of a commit the effect is unknown. What a source shares between calls lies behind
@@ -27,8 +27,8 @@ use super::{CallContext, Handlers, Source, SourceError};
 use crate::frame::{FrameError, FrameReader, FrameSender, MAX_FRAME, writer};
 use crate::manifest::{Capability, Manifest};
 use crate::message::{
-    Answer, CageReport, Call, Done, Failure, FromWorker, Health, OpenError, Phase, PlanMade,
-    Planned, Role, Start, ToWorker,
+    Answer, CageReport, Call, Done, Failure, FromWorker, Health, MAX_LINES, OpenError, Phase,
+    PlanMade, Planned, Role, Start, ToWorker,
 };
 use crate::text::Payload;
 use commit::Seen;
@@ -263,16 +263,21 @@ impl<S: Source> Server<S> {
             // What has finished is let go of.
             while self.reads.try_join_next().is_some() || self.commits.try_join_next().is_some() {}
         }
-        self.reads.abort_all();
-        loop {
+        // Reads and plans end now, with an answer; commits end when they are done.
+        if self.shared.role == Role::Reader {
+            self.shared.running().values().for_each(CallContext::end);
+        }
+        while !self.reads.is_empty() || !self.commits.is_empty() {
             tokio::select! {
-                done = self.commits.join_next() => if done.is_none() { return Ended::Stopped },
+                _ = self.reads.join_next(), if !self.reads.is_empty() => {}
+                _ = self.commits.join_next(), if !self.commits.is_empty() => {}
                 message = frames.next() => match placed(message, Phase::Stopping, self.shared.role) {
                     Ok(message) => return Ended::OutOfPlace(message.name()),
                     Err(ended) => return ended,
                 },
             }
         }
+        Ended::Stopped
     }
 
     /// Whether to go on.
@@ -350,7 +355,7 @@ impl<S: Source> Server<S> {
             self.shared.role,
             deadline,
             Arc::default(),
-            self.shared.out.clone(),
+            &self.shared.out,
         );
         {
             let mut running = self.shared.running();
@@ -487,14 +492,19 @@ async fn until_over<T>(
     ctx: &CallContext,
     running: impl Future<Output = Result<T, SourceError>>,
 ) -> Result<T, SourceError> {
+    let late = || SourceError::new(Failure::DeadlineExceeded, "it took longer than it may");
+    if ctx.remaining().is_zero() {
+        return Err(late());
+    }
     tokio::select! {
         biased;
+        // First, so that a handler that need not wait costs no timer.
+        done = guarded(running) => done.unwrap_or_else(|| Err(panicked(Effect::None))),
         () = ctx.over() => Err(SourceError::new(Failure::Cancelled, "cancelled")),
         () = tokio::time::sleep_until(ctx.deadline()) => {
             ctx.end();
-            Err(SourceError::new(Failure::DeadlineExceeded, "it took longer than it may"))
+            Err(late())
         }
-        done = guarded(running) => done.unwrap_or_else(|| Err(panicked(Effect::None))),
     }
 }
 
@@ -510,6 +520,10 @@ fn judged<F>(
 ) -> Result<Plan<F>, SourceError> {
     judge::touched(entry, ctx.constraint(), &plan.touched, true)?;
     plan.rating = plan.rating.max(entry.rating());
-    plan.warnings.truncate(64);
+    plan.warnings.truncate(MAX_LINES);
+    if plan.preview.facts.len() > MAX_LINES {
+        plan.preview.facts.truncate(MAX_LINES);
+        plan.preview.cut = true;
+    }
     Ok(plan)
 }
