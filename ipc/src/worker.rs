@@ -7,7 +7,7 @@
 //!
 //! A connector implements [`Source`] and its `main` is one line:
 //!
-//! ```ignore
+//! ```text
 //! fn main() -> std::process::ExitCode {
 //!     plexus_ipc::worker::main::<Vault>(include_str!("../manifest.json"))
 //! }
