@@ -55,6 +55,9 @@ pub const UNDER_WAY: usize = 1_024;
 /// How long a source may take to say how it is, in awake time; after that it counts as degraded.
 const HEALTH_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long the gateway may take to read what was said before the end, in awake time.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
@@ -97,9 +100,9 @@ where
     let writing = tokio::spawn(writing);
     let ended = converse(start, manifest, handlers, cage, read, &out).await;
     drop(out);
-    // Answers that are queued still leave; where nobody reads them any more, they cannot.
+    // Answers that are queued still leave, unless nobody reads them.
     if !matches!(ended, Ended::GatewayGone) {
-        let _ = writing.await;
+        let _ = tokio::time::timeout(LAST_WORDS, writing).await;
     }
     ended
 }
@@ -464,20 +467,46 @@ impl<S: Source> Shared<S> {
             }
             Err(unfinished) => (Err(unfinished.error), unfinished.touched),
         };
-        let done = FromWorker::Done(Box::new(Done {
-            id,
-            result,
-            touched,
-        }));
-        // Closed: the reader of the stream notices too.
-        let _ = self.out.send(&done).await;
+        let effect = match &result {
+            // A reader's calls have none; an answered commit is done.
+            Ok(_) if self.role == Role::Reader => Effect::None,
+            Ok(_) => Effect::Done,
+            Err(error) => error.effect,
+        };
+        let done = |result, touched| {
+            FromWorker::Done(Box::new(Done {
+                id,
+                result,
+                touched,
+            }))
+        };
+        self.answer(&done(result, touched), || {
+            done(Err(unsayable(effect)), Vec::new())
+        })
+        .await;
     }
 
     async fn planned(&self, id: u64, result: Result<PlanMade, SourceError>) {
         self.running().remove(&id);
-        let planned = FromWorker::Planned(Box::new(Planned { id, result }));
-        let _ = self.out.send(&planned).await;
+        let planned = |result| FromWorker::Planned(Box::new(Planned { id, result }));
+        self.answer(&planned(result), || planned(Err(unsayable(Effect::None))))
+            .await;
     }
+
+    /// Says `answer`, or `instead` where it does not fit a frame, which the limits rule out: a call is answered anyway.
+    async fn answer(&self, answer: &FromWorker, instead: impl FnOnce() -> FromWorker) {
+        match self.out.send(answer).await {
+            // Closed: the reader of the stream notices too.
+            Ok(()) | Err(FrameError::Closed) => {}
+            Err(_) => {
+                let _ = self.out.send(&instead()).await;
+            }
+        }
+    }
+}
+
+fn unsayable(effect: Effect) -> SourceError {
+    SourceError::internal("the answer does not fit a frame").effect(effect)
 }
 
 fn wrong_kind() -> SourceError {

@@ -282,7 +282,25 @@ async fn a_worker_that_speaks_out_of_turn_is_not_heard() {
         id: 1,
         verdict: Verdict::Happened,
     };
+    let answers = |output: &[u8]| {
+        FromWorker::Done(Box::new(plexus_ipc::message::Done {
+            id: 1,
+            result: Ok(plexus_ipc::message::Answer {
+                output: output.to_vec().into(),
+                summary: "".into(),
+                undo: None,
+            }),
+            touched: vec![],
+        }))
+    };
+    let ready = |last| vec![hello(), described(), opened(), last];
+    let deep = [vec![b'['; 65], vec![b']'; 65]].concat();
     for (said, heard) in [
+        (ready(answers(b"{\"a\":[1]}")), 4),
+        (ready(answers(b"{} {}")), 3),
+        (ready(answers(b"")), 3),
+        (ready(answers(b"\"\xff\"")), 3),
+        (ready(answers(&deep)), 3),
         (vec![hello(), described(), opened(), done()], 4),
         (vec![hello(), described(), opened(), settled()], 3),
         (vec![hello(), described(), opened(), hello()], 3),
@@ -309,6 +327,7 @@ async fn a_worker_that_speaks_out_of_turn_is_not_heard() {
             Err(ConnectionError::OutOfPlace { message, .. }) => {
                 assert_eq!(message, said[heard].name());
             }
+            Err(ConnectionError::Output(_)) => assert_eq!(said[heard].name(), "Done"),
             other => panic!("{other:?}"),
         }
     }
