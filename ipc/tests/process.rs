@@ -6,6 +6,9 @@
     reason = "it speaks for itself to the test runner"
 )]
 
+#[cfg(target_os = "linux")]
+#[path = "process/caged.rs"]
+mod caged;
 #[path = "process/page.rs"]
 mod page;
 #[path = "process/stories.rs"]
@@ -30,7 +33,11 @@ fn main() -> ExitCode {
     let filter = words
         .iter()
         .find(|word| !word.starts_with("--") && **word != "terse");
-    for (name, story) in stories::ALL {
+    #[cfg(target_os = "linux")]
+    let stories = stories::ALL.iter().chain(caged::ALL);
+    #[cfg(not(target_os = "linux"))]
+    let stories = stories::ALL;
+    for (name, story) in stories {
         if ignored || filter.is_some_and(|filter| !name.contains(*filter)) {
             continue;
         }

@@ -1,13 +1,13 @@
-//! What a gateway does with such a process, and what comes of it.
+//! What a gateway does with such a process, and what comes of it where there is no cage.
 
 use super::page::MANIFEST;
 use command_fds::{CommandFdExt, FdMapping};
 use plexus_ipc::gateway::{self, Receiver, Sender};
 use plexus_ipc::manifest::Manifest;
-use plexus_ipc::message::{Call, Commit, FromWorker, Probe, Role, Secrets, Stamp, Start, ToWorker};
+use plexus_ipc::message::{FromWorker, Probe, Role, Secrets, Start, ToWorker};
 use plexus_ipc::stream::{self, WORKER_FD};
-use plexus_protocol::{Digest, SourceId, Verb};
-use serde_json::{Value, json};
+use plexus_protocol::SourceId;
+use serde_json::json;
 use std::{
     fs::File,
     io::{Read, Write},
@@ -16,7 +16,7 @@ use std::{
         fd::OwnedFd,
         unix::{
             net::{UnixDatagram, UnixListener, UnixStream},
-            process::{CommandExt, ExitStatusExt},
+            process::CommandExt,
         },
     },
     process::{Child, Command, ExitStatus, Stdio},
@@ -37,32 +37,18 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "without_a_cage_it_says_so_and_ends",
         without_a_cage_it_says_so_and_ends,
     ),
-    #[cfg(target_os = "linux")]
-    ("in_its_cage_a_reader_reads", in_its_cage_a_reader_reads),
-    #[cfg(target_os = "linux")]
-    ("in_its_cage_a_writer_writes", in_its_cage_a_writer_writes),
-    #[cfg(target_os = "linux")]
-    (
-        "a_reader_in_the_cage_of_a_writer_does_not_start",
-        a_reader_in_the_cage_of_a_writer_does_not_start,
-    ),
-    #[cfg(target_os = "linux")]
-    (
-        "a_gateway_that_goes_ends_the_whole_group",
-        a_gateway_that_goes_ends_the_whole_group,
-    ),
 ];
 
 /// What a worker must not reach, and the folder that it serves.
-struct Scene {
-    folder: TempDir,
+pub(super) struct Scene {
+    pub(super) folder: TempDir,
     state: TempDir,
     tcp: TcpListener,
     _unix: UnixListener,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (folder, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         std::fs::write(folder.path().join("a"), "alpha").unwrap();
         std::fs::write(state.path().join("canary"), "sings").unwrap();
@@ -74,7 +60,7 @@ impl Scene {
         }
     }
 
-    fn root(&self) -> String {
+    pub(super) fn root(&self) -> String {
         let resolved = self.folder.path().canonicalize().unwrap();
         resolved.to_str().unwrap().to_owned()
     }
@@ -172,7 +158,7 @@ fn nothing_but_a_start_is_heard_first() {
 }
 
 /// Talks to a worker as a gateway does.
-fn talk<T>(
+pub(super) fn talk<T>(
     arguments: &[&str],
     role: Role,
     scene: &Scene,
@@ -212,116 +198,4 @@ fn without_a_cage_it_says_so_and_ends() {
     });
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("the cage is not sound"), "{log}");
-}
-
-fn call(name: &str, input: Value) -> Call {
-    let input = plexus_protocol::json::canonical(&input);
-    Call {
-        id: 1,
-        audit: None,
-        capability: name.into(),
-        input_digest: Digest::of(&input),
-        input: input.into(),
-        constraint: None,
-        deadline_ms: 10_000,
-    }
-}
-
-#[cfg(target_os = "linux")]
-async fn opened(hear: &mut Receiver) {
-    loop {
-        match hear.next().await.unwrap().expect("it went") {
-            FromWorker::Hello { cage, .. } => {
-                assert!(cage.sound(), "{:?}", cage.failures().collect::<Vec<_>>());
-            }
-            FromWorker::Opened { .. } => return,
-            _ => {}
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn in_its_cage_a_reader_reads() {
-    let scene = Scene::new();
-    let arguments = ["caged", "reader", &scene.root()];
-    let ((), status, log) = talk(&arguments, Role::Reader, &scene, async |say, mut hear| {
-        opened(&mut hear).await;
-        say.send(ToWorker::Read(call("page.read", json!({"name": "a"}))))
-            .await
-            .unwrap();
-        let Some(FromWorker::Done(done)) = hear.next().await.unwrap() else {
-            panic!("no answer");
-        };
-        assert_eq!(&*done.result.unwrap().output, br#"{"text":"alpha"}"#);
-        say.send(ToWorker::Plan(call("page.write", json!({"name": "b"}))))
-            .await
-            .unwrap();
-        let Some(FromWorker::Planned(planned)) = hear.next().await.unwrap() else {
-            panic!("no plan");
-        };
-        assert!(planned.result.is_ok());
-        say.send(ToWorker::Stop).await.unwrap();
-        assert!(hear.next().await.unwrap().is_none());
-    });
-    assert_eq!(status.code(), Some(0), "{log}");
-}
-
-#[cfg(target_os = "linux")]
-fn in_its_cage_a_writer_writes() {
-    let scene = Scene::new();
-    let arguments = ["caged", "writer", &scene.root()];
-    let ((), status, log) = talk(&arguments, Role::Writer, &scene, async |say, mut hear| {
-        opened(&mut hear).await;
-        let commit = Commit {
-            call: call("page.write", json!({"name": "b", "text": "beta"})),
-            state_token: None,
-            expect: None,
-            permit_rating: Verb::Write,
-            durable: Stamp {
-                launch: 1,
-                sequence: 1,
-            },
-        };
-        say.send(ToWorker::Commit(Box::new(commit))).await.unwrap();
-        let Some(FromWorker::Done(done)) = hear.next().await.unwrap() else {
-            panic!("no answer");
-        };
-        assert!(done.result.is_ok(), "{done:?}");
-        say.send(ToWorker::Stop).await.unwrap();
-        assert!(hear.next().await.unwrap().is_none());
-    });
-    assert_eq!(status.code(), Some(0), "{log}");
-    assert_eq!(
-        std::fs::read_to_string(scene.folder.path().join("b")).unwrap(),
-        "beta"
-    );
-}
-
-#[cfg(target_os = "linux")]
-fn a_reader_in_the_cage_of_a_writer_does_not_start() {
-    let scene = Scene::new();
-    let arguments = ["caged", "writer", &scene.root()];
-    let ((), status, _) = talk(&arguments, Role::Reader, &scene, async |_say, mut hear| {
-        let Some(FromWorker::Hello { cage, .. }) = hear.next().await.unwrap() else {
-            panic!("no Hello");
-        };
-        assert!(
-            cage.failures()
-                .any(|check| check.name == "create a file in the root")
-        );
-        assert!(hear.next().await.unwrap().is_none());
-    });
-    assert_eq!(status.code(), Some(1));
-}
-
-#[cfg(target_os = "linux")]
-fn a_gateway_that_goes_ends_the_whole_group() {
-    let scene = Scene::new();
-    let arguments = ["caged", "reader", &scene.root()];
-    let ((), status, log) = talk(&arguments, Role::Reader, &scene, async |say, mut hear| {
-        opened(&mut hear).await;
-        drop((say, hear));
-    });
-    assert_eq!(status.signal(), Some(9), "{log}");
-    assert!(log.contains("the gateway is gone"), "{log}");
 }
