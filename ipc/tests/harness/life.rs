@@ -150,6 +150,15 @@ async fn a_gateway_that_goes_takes_its_reads_along() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_goes_with_something_unread_is_gone() {
+    let (number, world) = World::make(&[]);
+    let (fd, ended) = worker(start(number, "waits", Role::Reader), report(true));
+    soon(one_of(&world.entered)).await;
+    drop(fd); // Hello and Described are in its queue
+    assert!(matches!(soon(ended).await.unwrap(), Ended::GatewayGone));
+}
+
+#[tokio::test]
 async fn a_stop_cancels_reads_with_an_answer() {
     let mut talk = Talk::reader(&[]).await;
     talk.say(ToWorker::Read(call("item.wait", json!({})))).await;
