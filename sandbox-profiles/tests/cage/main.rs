@@ -2,7 +2,6 @@
 //! the cage, and the same act outside it works, so a refusal is the cage's and not the machine's.
 
 mod files;
-mod launcher;
 mod probe;
 mod processes;
 mod sockets;
@@ -10,8 +9,11 @@ mod worker;
 
 #[cfg(target_os = "linux")]
 mod agent;
+#[cfg(target_os = "linux")]
+mod kernel;
+#[cfg(target_os = "linux")]
+mod launcher;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -235,8 +237,4 @@ impl Drop for Bystander {
         drop(self.0.stdin.take()); // which is what it waits for
         _ = self.0.wait();
     }
-}
-
-fn arguments(list: &[&str]) -> Vec<OsString> {
-    list.iter().map(Into::into).collect()
 }

@@ -113,7 +113,7 @@ fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
     #[cfg(target_os = "linux")]
     {
         use std::os::linux::net::SocketAddrExt;
-        let name = format!("plexus-sandbox-{}", std::process::id());
+        let name = cage.in_root("abstract");
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
         let _listener = UnixListener::bind_addr(&address).expect("an abstract socket");
         cage.denies(&["abstract", &name]);

@@ -217,33 +217,21 @@ pub(super) fn mount(path: &CStr) -> io::Result<()> {
     // SAFETY: takes a number; only this process changes. Refused inside a cage: then the mount must be as well.
     let own = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } == 0;
     if own {
-        // SAFETY: "/" is a C string, the rest are absent or numbers: nothing mounted here is seen elsewhere.
-        simple(
-            unsafe {
-                libc::mount(
-                    null(),
-                    c"/".as_ptr(),
-                    null(),
-                    libc::MS_REC | libc::MS_PRIVATE,
-                    null(),
-                )
-            }
-            .into(),
-        )?;
-    }
-    // SAFETY: all strings are C strings that outlive the call; the data is absent.
-    simple(
-        unsafe {
+        // SAFETY: "/" is a C string and the rest are absent or numbers. Nothing mounted here is seen elsewhere.
+        let private = unsafe {
             libc::mount(
-                c"none".as_ptr(),
-                path.as_ptr(),
-                c"tmpfs".as_ptr(),
-                0,
+                null(),
+                c"/".as_ptr(),
+                null(),
+                libc::MS_REC | libc::MS_PRIVATE,
                 null(),
             )
-        }
-        .into(),
-    )
+        };
+        simple(private.into())?;
+    }
+    let name = c"tmpfs".as_ptr();
+    // SAFETY: the names are C strings that outlive the call; the data is absent.
+    simple(unsafe { libc::mount(name, path.as_ptr(), name, 0, null()) }.into())
 }
 
 pub(super) fn clone3() -> io::Result<()> {
