@@ -1,6 +1,6 @@
 //! The launcher: what it hands on, what it takes away, and how it refuses.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -210,4 +210,67 @@ fn the_command_line_is_that_of_sandbox_exec() {
         .output()
         .expect("the launcher starts");
     assert_eq!(outcome(&output), Outcome::Done("text".to_owned()));
+}
+
+#[test]
+fn a_death_signal_set_before_the_launcher_stays() {
+    let cage = Cage::reader();
+    let command = cage.command(&["death-signal-is"]);
+    let line: Vec<&OsStr> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    let run = |act: &str| {
+        outcome(
+            &Command::new(hostile())
+                .arg(act)
+                .args(&line)
+                .output()
+                .expect("it starts"),
+        )
+    };
+    assert_eq!(run("tied"), Outcome::Done("9".to_owned()));
+    assert_eq!(
+        outcome(
+            &Command::new(line[0])
+                .args(&line[1..])
+                .output()
+                .expect("it starts")
+        ),
+        Outcome::Done("0".to_owned())
+    );
+}
+
+#[test]
+fn this_kernel_can_cage_workers() {
+    let support = plexus_sandbox::kernel_support()
+        .unwrap_or_else(|why| panic!("these tests need what workers need: {why}"));
+    assert!(support.version >= plexus_sandbox::linux::LANDLOCK_FLOOR);
+}
+
+#[test]
+fn a_kernel_that_cannot_cage_is_refused_in_words() {
+    let cage = Cage::reader();
+    let command = cage.command(&["read", "/etc/passwd"]);
+    let line: Vec<&OsStr> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    for (errno, words) in [
+        (Errno::ENOSYS as i32, "Landlock is not available"),
+        (Errno::EPERM as i32, "Landlock is not available"),
+        (Errno::EOPNOTSUPP as i32, "Landlock is switched off"),
+        (0, "Landlock is version 0, workers need version 6"),
+    ] {
+        let output = Command::new(hostile())
+            .args(["landlock-says", &errno.to_string()])
+            .args(&line)
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(69), 0),
+            "{said}"
+        );
+        assert!(said.contains(words), "{said}");
+    }
 }

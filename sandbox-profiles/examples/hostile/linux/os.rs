@@ -239,9 +239,16 @@ pub(super) fn clone3() -> io::Result<()> {
     simple(unsafe { libc::syscall(libc::SYS_clone3, null::<libc::c_void>(), 0) })
 }
 
-pub(super) fn death_signal() -> io::Result<()> {
+pub(super) fn set_death_signal(signal: i32) -> io::Result<()> {
     // SAFETY: takes numbers.
-    simple(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) }.into())
+    simple(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) }.into())
+}
+
+pub(super) fn own_death_signal() -> io::Result<i32> {
+    let mut signal = 0;
+    // SAFETY: writes one int, which `signal` is.
+    simple(unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) }.into())?;
+    Ok(signal)
 }
 
 pub(super) fn dumpable() -> io::Result<()> {
