@@ -71,6 +71,8 @@ fn a_worker_without_a_port_reaches_nobody() {
         let peers = Peers::near(&cage);
         denies_all_but_tcp(&cage, &peers);
         cage.denies(&["tcp", &peers.tcp_port()]);
+        #[cfg(target_os = "linux")]
+        cage.denies(&["tcp-socket"]);
     }
 }
 
@@ -118,6 +120,7 @@ fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
         let _listener = UnixListener::bind_addr(&address).expect("an abstract socket");
         cage.denies(&["abstract", &name]);
         cage.denies(&["datagram-pair", &peers.datagram_path]);
+        cage.denies(&["datagram-pair"]);
         cage.denies(&["netlink"]);
         cage.denies(&["listen-unbound"]);
     }

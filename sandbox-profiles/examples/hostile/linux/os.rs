@@ -77,6 +77,10 @@ pub(super) fn listen_unbound() -> io::Result<()> {
     Ok(Errno::result(unsafe { libc::listen(socket.as_raw_fd(), 1) }).map(drop)?)
 }
 
+pub(super) fn tcp_socket() -> io::Result<()> {
+    socket(libc::AF_INET, libc::SOCK_STREAM, 0).map(drop)
+}
+
 pub(super) fn netlink() -> io::Result<()> {
     socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE).map(drop)
 }
@@ -212,26 +216,24 @@ pub(super) fn unshare_user() -> io::Result<()> {
     simple(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into())
 }
 
-/// Mounts an empty file system over `path`, in a mount namespace of its own if it may have one.
-pub(super) fn mount(path: &CStr) -> io::Result<()> {
-    // SAFETY: takes a number; only this process changes. Refused inside a cage: then the mount must be as well.
-    let own = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } == 0;
-    if own {
-        // SAFETY: "/" is a C string and the rest are absent or numbers. Nothing mounted here is seen elsewhere.
-        let private = unsafe {
-            libc::mount(
-                null(),
-                c"/".as_ptr(),
-                null(),
-                libc::MS_REC | libc::MS_PRIVATE,
-                null(),
-            )
-        };
-        simple(private.into())?;
-    }
-    let name = c"tmpfs".as_ptr();
+/// A mount on a folder that is not there. That it is not is noticed before privileges are looked at, so hearing
+/// of it means having been let through to the call.
+pub(super) fn mount() -> io::Result<()> {
+    let (name, nowhere) = (c"tmpfs".as_ptr(), c"/nowhere/at/all".as_ptr());
     // SAFETY: the names are C strings that outlive the call; the data is absent.
-    simple(unsafe { libc::mount(name, path.as_ptr(), name, 0, null()) }.into())
+    match Errno::result(unsafe { libc::mount(name, nowhere, name, 0, null()) }) {
+        Ok(_) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// `getpid` by its x32 number, which kernels without x32 do not know.
+pub(super) fn x32() -> io::Result<()> {
+    // SAFETY: `getpid` takes nothing, and so does whatever else may have this number: it has none.
+    match Errno::result(unsafe { libc::syscall(0x4000_0000 | libc::SYS_getpid) }) {
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 pub(super) fn clone3() -> io::Result<()> {
