@@ -30,6 +30,8 @@ pub struct Place {
 pub struct Current {
     /// Its content.
     pub content: FileBytes,
+    /// SHA-256 of it.
+    pub digest: Digest,
     pub(crate) stat: FileStat,
 }
 
@@ -67,7 +69,7 @@ impl Place {
     /// The digest of the file there, if there is one.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
-        self.current.as_ref().map(|current| current.content.digest)
+        self.current.as_ref().map(|current| current.digest)
     }
 
     /// The token for this place as it was found.
@@ -86,7 +88,7 @@ impl Place {
             Some(current) => {
                 hash.update(b"file");
                 hash.update(current.content.meta.mode.to_le_bytes());
-                hash.update(current.content.digest.as_bytes());
+                hash.update(current.digest.as_bytes());
             }
         }
         let bytes: [u8; 32] = hash.finalize().into();
@@ -154,10 +156,14 @@ impl Root {
             return Ok(None);
         }
         match read_in(dir.as_fd(), name, path, self.policy(), MAX_FILE_BYTES) {
-            Ok(content) => Ok(Some(Current {
-                content,
-                stat: stat_in(dir.as_fd(), name, path)?,
-            })),
+            Ok(content) => {
+                let stat = stat_in(dir.as_fd(), name, path)?;
+                Ok(Some(Current {
+                    digest: content.digest(),
+                    content,
+                    stat,
+                }))
+            }
             Err(FileError::NotFound(_)) => Ok(None), // gone since
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! Reading one whole file, with its digest.
+//! Reading one whole file as it was at one moment.
 
 use std::{
     fs::File,
@@ -46,10 +46,16 @@ impl Meta {
 pub struct FileBytes {
     /// The content.
     pub bytes: Vec<u8>,
-    /// SHA-256 of `bytes`.
-    pub digest: Digest,
     /// What the system said about the file.
     pub meta: Meta,
+}
+
+impl FileBytes {
+    /// SHA-256 of the content. Computed at each call: a search reads thousands of files and names few of them.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
 }
 
 impl Root {
@@ -86,7 +92,6 @@ pub(crate) fn read_in(
         let after = stat_of(file.as_fd(), asked)?;
         if is_unchanged(&before, &after) && after.st_size as u64 == bytes.len() as u64 {
             return Ok(FileBytes {
-                digest: Digest::of(&bytes),
                 bytes,
                 meta: Meta::from(&after),
             });

@@ -5,7 +5,7 @@ mod tree;
 use std::{fs, os::unix::net::UnixListener};
 
 use nix::{sys::stat::Mode, unistd::mkfifo};
-use plexus_rooted_files::{FileError, Kind, Policy, RelPath, Root};
+use plexus_rooted_files::{FileError, Policy, RelPath, Root};
 use tree::{INSIDE, SECRET, Tree, read, refusal};
 
 /// Path, reason it must be refused for, control path that must read as [`INSIDE`].
@@ -241,7 +241,7 @@ fn magic_links_of_proc() {
     }
     assert_eq!(
         proc.kind(&RelPath::parse("version").unwrap()).unwrap(),
-        Kind::File
+        plexus_rooted_files::Kind::File
     );
 }
 
