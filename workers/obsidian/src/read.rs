@@ -15,8 +15,9 @@ use crate::{
 
 /// Entries of a folder shown at once unless asked otherwise, and the most that can be asked for.
 const DEFAULT_LIMIT: usize = 1000;
-/// Most links returned with a note; the rest are in its text.
+/// Most links returned with a note, and most bytes of them: the rest are in its text.
 const MAX_LINKS: usize = 1000;
+const MAX_LINK_BYTES: usize = 128 * 1024;
 /// Largest text that is looked through for links, in bytes.
 const MAX_SCAN_BYTES: usize = 4 * 1024 * 1024;
 
@@ -132,7 +133,7 @@ impl Vault {
     pub fn read(
         &self,
         input: &ReadInput,
-        rule: &PathRule,
+        rule: PathRule<'_>,
     ) -> Result<Answer<ReadOutput>, VaultError> {
         let text = input.path.as_deref().unwrap_or_default();
         let (path, kind, warning) = self.resolve(text, rule)?;
@@ -147,7 +148,7 @@ impl Vault {
     fn resolve(
         &self,
         text: &str,
-        rule: &PathRule,
+        rule: PathRule<'_>,
     ) -> Result<(RelPath, Kind, Option<&'static str>), VaultError> {
         let name = match Reference::parse_wikilink(text) {
             Some(link) => link.path,
@@ -190,7 +191,7 @@ impl Vault {
         path: RelPath,
         offset: usize,
         warning: Option<&'static str>,
-        rule: &PathRule,
+        rule: PathRule<'_>,
     ) -> Result<Answer<ReadOutput>, VaultError> {
         let file = self.read_text_file(&path)?;
         let text = decode(&file.bytes).map_err(|why| FileError::NotText {
@@ -243,18 +244,20 @@ impl Vault {
         &self,
         output: &mut NoteOutput,
         text: &str,
-        rule: &PathRule,
+        rule: PathRule<'_>,
     ) -> Result<(), VaultError> {
         if text.len() > MAX_SCAN_BYTES {
             output.warnings.push("links_not_read");
             return Ok(());
         }
         let mut index = None;
+        let mut bytes = 0;
         for mark in scan(&text[frontmatter::cut(text).body_offset..]) {
             let Mark::Link { raw, to, is_embed } = mark else {
                 continue;
             };
-            if output.links.len() == MAX_LINKS {
+            bytes += raw.len();
+            if output.links.len() == MAX_LINKS || bytes > MAX_LINK_BYTES {
                 output.warnings.push("links_truncated");
                 break;
             }

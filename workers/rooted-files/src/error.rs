@@ -106,9 +106,8 @@ impl FileError {
     }
 }
 
-/// Why a planned change was not made.
+/// Why a planned change was not made. Exhaustive: whoever handles it must say for each kind whether anything was done.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum WriteError {
     /// The place is not what the plan saw (content, mode, kind, or the folder it lies in); nothing was done.
     #[error("{path} is no longer what was planned against ({what}); nothing was written")]

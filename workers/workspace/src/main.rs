@@ -1,2 +1,2 @@
-//! Empty until its first commit.
+//! Placeholder until the worker's end of the IPC is merged.
 fn main() {}
