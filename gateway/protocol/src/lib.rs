@@ -1,1 +1,34 @@
-//! Empty until its first commit.
+//! The public wire of Plexus: what agents, the owner's commands and the gateway say to each other.
+//!
+//! Purpose: one place for identifiers, credentials, codes and bodies, so that a string is parsed once, at the edge,
+//! and is a type from there on. No I/O, no clock, no policy. Changes only by addition (`docs/protocol.md`).
+//!
+//! Must not know: HTTP, the ledger, workers.
+
+pub mod body;
+pub mod capability;
+pub mod constraint;
+pub mod credential;
+pub mod digest;
+pub mod error;
+pub mod id;
+pub mod json;
+pub mod time;
+
+pub use capability::{Provenance, Sensitivity, TrustWindow, Verb, Verbs};
+pub use constraint::Constraint;
+pub use digest::Digest;
+pub use error::{Effect, ErrorBody, ErrorCode};
+pub use id::{AgentId, AuditId, CapabilityId, PendingId, RunId, SessionId, SourceId, TokenId};
+pub use time::Timestamp;
+
+/// The protocol family, the only version that travels (`gateway.protocol`).
+pub const PROTOCOL_FAMILY: &str = "0.1";
+/// The exact revision that this crate speaks, sent as additive `gateway.protocolExact`.
+pub const PROTOCOL_EXACT: &str = "0.1.4";
+/// The port of a gateway that was given none.
+pub const DEFAULT_PORT: u16 = 7077;
+/// Header that carries an agent's session.
+pub const SESSION_HEADER: &str = "X-Plexus-Session";
+/// Header that carries the owner's connection key.
+pub const KEY_HEADER: &str = "X-Plexus-Connection-Key";

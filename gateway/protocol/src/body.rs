@@ -1,0 +1,192 @@
+//! Bodies of the public wire that more than one of our programs reads or writes. Field names are the wire's.
+//!
+//! A body that only the gateway writes and nobody of ours reads is built where its route is.
+
+use crate::{
+    AgentId, AuditId, CapabilityId, Constraint, ErrorBody, PendingId, Provenance, RunId, Timestamp,
+    TokenId, TrustWindow, Verbs,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One scope of a token (§4.4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The capability.
+    pub id: CapabilityId,
+    /// What the token may do with it.
+    pub verbs: Verbs,
+    /// The narrowing it carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+}
+
+/// An id that a request cannot have, with prose for the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Declined {
+    /// The id as it was asked for.
+    pub id: String,
+    /// Why, in words that are the same for every id the agent may not know of.
+    pub reason: String,
+}
+
+/// A token reply (§4.4, §4.7).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScopedToken {
+    /// The compact JWT.
+    pub token: String,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// Its id.
+    pub jti: TokenId,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Earliest end of the grants behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_expires_at: Option<Timestamp>,
+    /// Window of the first approved id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_window: Option<TrustWindow>,
+    /// Ids that the request cannot have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declined: Vec<Declined>,
+}
+
+/// What one id of a pending item means, in words for the owner (§4.4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Narration {
+    /// The capability.
+    pub id: CapabilityId,
+    /// The verbs asked for.
+    pub verbs: Verbs,
+    /// Where the capability comes from.
+    pub provenance: Provenance,
+    /// How much harm one call can do.
+    pub sensitivity: crate::Sensitivity,
+    /// The window that an approve without one would use.
+    pub default_trust_window: TrustWindow,
+    /// What approving lets the agent do.
+    pub summary: String,
+    /// The same in one line of at most 120 characters.
+    pub notification_line: String,
+}
+
+/// A standing grant as lists show it (§4.5).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StandingGrant {
+    /// Whose it is.
+    pub agent_id: AgentId,
+    /// What it opens.
+    pub capability_id: CapabilityId,
+    /// With which verbs.
+    pub verbs: Verbs,
+    /// Where the capability comes from.
+    pub provenance: Provenance,
+    /// When the owner made it.
+    pub granted_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The window that the owner chose.
+    pub trust_window: TrustWindow,
+    /// Always true on the wire.
+    pub standing: bool,
+    /// Its narrowing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+    /// Calls left of `maxCalls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_left: Option<u32>,
+    /// Why it cannot be used now although it has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<String>,
+    /// Present when the capability is not exposed now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub top_level_disabled: bool,
+}
+
+/// The answer of every invoke (§4.9).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvokeResponse {
+    /// The capability as asked for; empty when the body could not be read.
+    pub id: String,
+    /// Whether it was done.
+    pub ok: bool,
+    /// The worker's own JSON bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Box<RawValue>>,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
+    /// A token, where the call was made with a session and allowed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<ScopedToken>,
+    /// The event of this call; empty when nothing was audited.
+    pub audit_id: String,
+    /// The run, where the call goes on without the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// True where an earlier answer was given again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+}
+
+impl InvokeResponse {
+    /// A refusal of a call to `id`.
+    #[must_use]
+    pub fn refused(id: &str, error: ErrorBody, audit: Option<&AuditId>) -> Self {
+        Self {
+            id: id.to_owned(),
+            ok: false,
+            output: None,
+            error: Some(error),
+            grant: None,
+            audit_id: audit.map(|a| a.as_str().to_owned()).unwrap_or_default(),
+            run: None,
+            replayed: false,
+        }
+    }
+}
+
+/// A handle on a call that goes on (§4.9, §4.10).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Its id.
+    pub run_id: RunId,
+    /// `running`, `succeeded` or `failed`.
+    pub status: String,
+    /// Where to ask.
+    pub status_url: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Until when the answer is kept.
+    pub expires_at: Timestamp,
+}
+
+/// A request that waits for the owner (§4.4).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingReply {
+    /// Always `grant_pending_user`.
+    pub status: String,
+    /// The item.
+    pub pending_id: PendingId,
+    /// What waits.
+    pub pending: Vec<CapabilityId>,
+    /// Where to ask for the decision.
+    pub status_url: String,
+    /// Where the owner decides.
+    pub approval_url: String,
+    /// What it means, for each id.
+    pub pending_narration: Vec<Narration>,
+    /// What was allowed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial_token: Option<ScopedToken>,
+    /// Ids that the request cannot have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declined: Vec<Declined>,
+}

@@ -1,0 +1,318 @@
+//! Constraints narrow a grant by argument (wire §5.6; `maxCalls` is ours).
+//!
+//! Invariants: every part that is present must hold; a field that is absent from the input denies; an empty list
+//! allows nothing; a part, operator or shape that is not known here does not parse, so it can never widen anything.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The narrowing of one grant. An empty constraint does not exist: it is `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Constraint {
+    /// The field is a relative path that lies at or below one of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<PathPrefix>,
+    /// The field is one of these values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<AllowList>,
+    /// Each of these holds.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<MatchRule>,
+    /// At most so many calls over all tokens of the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_calls: Option<u32>,
+}
+
+/// `{"field": "path", "allow": ["Projects"]}`; `""` allows every path inside the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathPrefix {
+    /// Dotted path into the input.
+    pub field: String,
+    /// Relative paths; the value equals one of them or lies below it, by segments.
+    pub allow: Vec<String>,
+}
+
+/// `{"field": "list", "values": ["Home"]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowList {
+    /// Dotted path into the input.
+    pub field: String,
+    /// The values that are allowed.
+    pub values: Vec<Value>,
+}
+
+/// `{"field": …, "op": "eq" | "prefix" | "in", …}`. The wire's `regex` always denies, so it is refused when made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatchRule {
+    /// Dotted path into the input.
+    pub field: String,
+    /// How the value is compared.
+    pub op: MatchOp,
+    /// For `eq` and `prefix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// For `in`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<Value>>,
+}
+
+/// The operators of [`MatchRule`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MatchOp {
+    /// Equal as JSON values.
+    Eq,
+    /// Both strings, and the rule's is a prefix.
+    Prefix,
+    /// One of `values`.
+    In,
+}
+
+/// Which part of a constraint a call missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// The field that decided.
+    pub field: String,
+    /// `pathPrefix`, `allow` or `match`.
+    pub part: &'static str,
+}
+
+/// A path as segments, or `None` when it is absolute, climbs out, or holds NUL.
+fn segments(path: &str) -> Option<Vec<&str>> {
+    if path.starts_with('/') || path.contains(['\0', '\\']) {
+        return None;
+    }
+    let mut out = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                out.pop()?;
+            }
+            name => out.push(name),
+        }
+    }
+    Some(out)
+}
+
+/// Whether `path` equals `prefix` or lies below it, by segments. Both are relative; one that is not is never below.
+#[must_use]
+pub fn lies_below(path: &str, prefix: &str) -> bool {
+    match (segments(path), segments(prefix)) {
+        (Some(path), Some(prefix)) => path.starts_with(&prefix),
+        _ => false,
+    }
+}
+
+fn field<'a>(input: &'a Value, dotted: &str) -> Option<&'a Value> {
+    dotted.split('.').try_fold(input, |at, key| at.get(key))
+}
+
+impl Constraint {
+    /// Whether there is nothing in it, which means the same as no constraint at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.path_prefix.is_none()
+            && self.allow.is_none()
+            && self.rules.is_empty()
+            && self.max_calls.is_none()
+    }
+
+    /// Judges an input. `resolved` names fields that the worker judges on what they resolve to: those are skipped
+    /// here and enforced there.
+    ///
+    /// # Errors
+    /// The first part that does not hold.
+    pub fn permits(&self, input: &Value, resolved: &[&str]) -> Result<(), Miss> {
+        let check = |name: &str, part: &'static str, holds: &dyn Fn(&Value) -> bool| {
+            if resolved.contains(&name) || field(input, name).is_some_and(holds) {
+                Ok(())
+            } else {
+                Err(Miss {
+                    field: name.to_owned(),
+                    part,
+                })
+            }
+        };
+        if let Some(rule) = &self.path_prefix {
+            check(&rule.field, "pathPrefix", &|v| {
+                v.as_str()
+                    .is_some_and(|path| rule.allow.iter().any(|prefix| lies_below(path, prefix)))
+            })?;
+        }
+        if let Some(rule) = &self.allow {
+            check(&rule.field, "allow", &|v| rule.values.contains(v))?;
+        }
+        for rule in &self.rules {
+            check(&rule.field, "match", &|v| rule.holds(v))?;
+        }
+        Ok(())
+    }
+
+    /// The prefixes that a resolved path of `field` must lie below, or `None` when the field is not narrowed so.
+    #[must_use]
+    pub fn prefixes(&self, field: &str) -> Option<&[String]> {
+        self.path_prefix
+            .as_ref()
+            .filter(|rule| rule.field == field)
+            .map(|rule| rule.allow.as_slice())
+    }
+
+    /// Whether everything that `self` lets pass, `other` lets pass too. Errs on the side of "no".
+    #[must_use]
+    pub fn narrows(&self, other: &Self) -> bool {
+        let paths = match (&self.path_prefix, &other.path_prefix) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(mine), Some(theirs)) => {
+                mine.field == theirs.field
+                    && mine
+                        .allow
+                        .iter()
+                        .all(|p| theirs.allow.iter().any(|q| lies_below(p, q)))
+            }
+        };
+        let values = match (&self.allow, &other.allow) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(mine), Some(theirs)) => {
+                mine.field == theirs.field && mine.values.iter().all(|v| theirs.values.contains(v))
+            }
+        };
+        let calls = match (self.max_calls, other.max_calls) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(mine), Some(theirs)) => mine <= theirs,
+        };
+        paths && values && calls && other.rules.iter().all(|rule| self.rules.contains(rule))
+    }
+
+    /// Refuses a constraint that can match nothing: it would be a grant that says yes and means no.
+    ///
+    /// # Errors
+    /// One sentence that names the part.
+    pub fn check(&self) -> Result<(), String> {
+        if self.is_empty() {
+            return Err("an empty constraint says nothing: leave it out".into());
+        }
+        if let Some(rule) = &self.path_prefix {
+            if rule.allow.is_empty() {
+                return Err(format!(
+                    "pathPrefix on {:?} has an empty list: it allows nothing",
+                    rule.field
+                ));
+            }
+            if let Some(bad) = rule.allow.iter().find(|p| segments(p).is_none()) {
+                return Err(format!(
+                    "pathPrefix on {:?}: {bad:?} is not a relative path inside the root",
+                    rule.field
+                ));
+            }
+        }
+        if self
+            .allow
+            .as_ref()
+            .is_some_and(|rule| rule.values.is_empty())
+        {
+            return Err("allow has an empty list: it allows nothing".into());
+        }
+        if self.max_calls == Some(0) {
+            return Err("maxCalls is 0: it allows nothing".into());
+        }
+        for rule in &self.rules {
+            let sound = match rule.op {
+                MatchOp::Eq => rule.value.is_some(),
+                MatchOp::Prefix => rule.value.as_ref().is_some_and(Value::is_string),
+                MatchOp::In => rule.values.as_ref().is_some_and(|v| !v.is_empty()),
+            };
+            if !sound {
+                return Err(format!("match on {:?} can match nothing", rule.field));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MatchRule {
+    fn holds(&self, value: &Value) -> bool {
+        match self.op {
+            MatchOp::Eq => self.value.as_ref() == Some(value),
+            MatchOp::Prefix => {
+                match (value.as_str(), self.value.as_ref().and_then(Value::as_str)) {
+                    (Some(value), Some(prefix)) => value.starts_with(prefix),
+                    _ => false,
+                }
+            }
+            MatchOp::In => self
+                .values
+                .as_ref()
+                .is_some_and(|values| values.contains(value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn below(allow: &[&str]) -> Constraint {
+        serde_json::from_value(json!({"pathPrefix": {"field": "path", "allow": allow}})).unwrap()
+    }
+
+    #[test]
+    fn path_prefix_goes_by_segments() {
+        let rule = below(&["Projects"]);
+        for (path, ok) in [
+            ("Projects", true),
+            ("Projects/a.md", true),
+            ("Projects/../Projects/a.md", true),
+            ("Projects2/a.md", false),
+            ("Projects/../Private/a.md", false),
+            ("../Projects/a.md", false),
+            ("/Projects/a.md", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                rule.permits(&json!({ "path": path }), &[]).is_ok(),
+                ok,
+                "{path}"
+            );
+        }
+        assert!(
+            rule.permits(&json!({}), &[]).is_err(),
+            "a missing field denies"
+        );
+        assert!(
+            rule.permits(&json!({}), &["path"]).is_ok(),
+            "judged by the worker"
+        );
+        assert!(below(&[""]).permits(&json!({"path": "x/y"}), &[]).is_ok());
+        assert!(below(&[]).permits(&json!({"path": "x"}), &[]).is_err());
+        assert!(below(&[]).check().is_err());
+    }
+
+    #[test]
+    fn narrowing() {
+        assert!(below(&["a/b"]).narrows(&below(&["a"])));
+        assert!(!below(&["a"]).narrows(&below(&["a/b"])));
+        let calls = |n| Constraint {
+            path_prefix: None,
+            allow: None,
+            rules: vec![],
+            max_calls: n,
+        };
+        assert!(calls(Some(1)).narrows(&calls(Some(2))) && !calls(None).narrows(&calls(Some(2))));
+        assert!(serde_json::from_value::<Constraint>(json!({"regex": 1})).is_err());
+        assert!(
+            serde_json::from_value::<Constraint>(
+                json!({"match": [{"field": "a", "op": "regex", "pattern": ".*"}]})
+            )
+            .is_err()
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! The closed set of error codes, the status each travels with, and the one error shape (wire §6, envelope 1).
+
+use crate::CapabilityId;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal, $status:literal;)*) => {
+        /// Why a request was refused or a call failed. Every answer that is not a success carries one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)*
+        }
+        impl ErrorCode {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// The wire word.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+            /// The HTTP status it usually travels with (wire §6); a route may say otherwise where the wire does.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A token past its end, or none where one is needed to refresh.
+    TokenExpired = "token_expired", 401;
+    /// A token that was revoked, forged, or is no token.
+    TokenRevoked = "token_revoked", 401;
+    /// No live permission for this call.
+    GrantRequired = "grant_required", 401;
+    /// The owner has to decide first; a pending item exists.
+    ApprovalRequired = "approval_required", 401;
+    /// A grant request waits for the owner.
+    GrantPendingUser = "grant_pending_user", 401;
+    /// No live session.
+    SessionExpired = "session_expired", 401;
+    /// No such capability, item or route, as far as the caller may know.
+    UnknownCapability = "unknown_capability", 404;
+    /// The owner does not expose it.
+    CapabilityUnexposed = "capability_unexposed", 403;
+    /// The input does not fit the schema.
+    SchemaValidationFailed = "schema_validation_failed", 422;
+    /// The source cannot be used now.
+    SourceUnavailable = "source_unavailable", 503;
+    /// The capability cannot be used now.
+    CapabilityUnavailable = "capability_unavailable", 503;
+    /// A tool behind the source failed.
+    McpToolError = "mcp_tool_error", 400;
+    /// The source refused or failed; `detail.reason` says why.
+    TransportError = "transport_error", 400;
+    /// A Host or Origin that is not ours.
+    HostForbidden = "host_forbidden", 403;
+    /// Too much at once; `retryAfterMs` says when to come back.
+    RateLimited = "rate_limited", 429;
+    /// A malformed request on most routes, or our own failure.
+    InternalError = "internal_error", 400;
+
+    /// An enrollment request that is not of its form.
+    Malformed = "malformed", 400;
+    /// An enrollment code that was never made here, or was superseded.
+    UnknownCode = "unknown_code", 401;
+    /// An enrollment code past its end.
+    CodeExpired = "code_expired", 401;
+    /// An enrollment code that was used.
+    CodeConsumed = "code_consumed", 401;
+    /// The credential could not be saved; the code is still good.
+    PersistFailed = "persist_failed", 500;
+    /// The owner's key is missing or wrong.
+    Unauthorized = "unauthorized", 401;
+    /// No such agent.
+    UnknownAgent = "unknown_agent", 404;
+    /// No such audit event.
+    NotFound = "not_found", 404;
+
+    /// The card that was approved is not the one that is shown now.
+    CardChanged = "card_changed", 409;
+    /// The item names no input: approve a window, or one call with `anyInput`.
+    InputRequired = "input_required", 409;
+    /// The plan failed: deny it or plan again.
+    PlanFailed = "plan_failed", 409;
+    /// This capability is approved call by call only.
+    StandingNotAllowed = "standing_not_allowed", 409;
+    /// The owner denied this very call.
+    DeniedByOwner = "denied_by_owner", 403;
+    /// Nothing can be recorded now, so nothing was done.
+    AuditUnavailable = "audit_unavailable", 503;
+    /// Too many calls are waiting.
+    Busy = "busy", 503;
+    /// The owner paused all agents.
+    Paused = "paused", 503;
+    /// The world is not as the plan assumed; nothing was done.
+    PreconditionChanged = "precondition_changed", 409;
+    /// The source's operating system refused.
+    PermissionDenied = "permission_denied", 403;
+    /// The call took longer than it may.
+    DeadlineExceeded = "deadline_exceeded", 504;
+    /// It is not known whether the effect happened.
+    OutcomeUnknown = "outcome_unknown", 500;
+    /// A body, header or URL larger than allowed.
+    PayloadTooLarge = "payload_too_large", 413;
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether anything was done: the first of the three answers of every refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Nothing was done.
+    #[default]
+    None,
+    /// It was done.
+    Done,
+    /// Nobody knows: do not repeat.
+    Unknown,
+}
+
+/// The error object of every refusal: was anything done (`effect`), why (`message`), what next (`next`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// The code to branch on.
+    pub code: ErrorCode,
+    /// One sentence for a person or a model; never empty.
+    pub message: String,
+    /// The capability it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capability_id: Option<CapabilityId>,
+    /// Structured facts, such as `{"reason": "path_confinement"}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Value>,
+    /// Whether anything was done.
+    #[serde(default)]
+    pub effect: Effect,
+    /// One runnable command, or `stop; tell the owner: …`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub next: String,
+    /// Members of this code only: `pendingId`, `approvalUrl`, `retryAfterMs`, …
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+impl ErrorBody {
+    /// An error with nothing done and no further members.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            capability_id: None,
+            detail: None,
+            effect: Effect::None,
+            next: String::new(),
+            more: Map::new(),
+        }
+    }
+    /// Says what to do next.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = next.into();
+        self
+    }
+    /// Names the capability.
+    #[must_use]
+    pub fn about(mut self, id: &CapabilityId) -> Self {
+        self.capability_id = Some(id.clone());
+        self
+    }
+    /// Says whether anything was done.
+    #[must_use]
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+    /// Adds structured facts.
+    #[must_use]
+    pub fn detail(mut self, detail: Value) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+    /// Adds a member beside `code`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_round_trip() {
+        let mut words: Vec<_> = ErrorCode::ALL.iter().map(|c| c.as_str()).collect();
+        for (code, word) in ErrorCode::ALL.iter().zip(&words) {
+            assert_eq!(serde_json::to_value(code).unwrap(), *word);
+        }
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), ErrorCode::ALL.len());
+    }
+}

@@ -1,0 +1,164 @@
+//! Identifiers: each a newtype with one fallible constructor, which serde goes through too.
+//!
+//! Invariant: a value of one of these types has the form its documentation states; nobody re-checks it.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// An identifier that is not of its form. Says what the form is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not {0}")]
+pub struct Malformed(pub &'static str);
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident, $form:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses the wire form; nothing is trimmed.
+            ///
+            /// # Errors
+            /// [`Malformed`] names the form.
+            pub fn parse(text: &str) -> Result<Self, Malformed> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(Arc::from(text))) } else { Err(Malformed($form)) }
+            }
+            /// The wire form.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = Malformed;
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                Self::parse(text)
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = Malformed;
+            fn try_from(text: String) -> Result<Self, Malformed> {
+                Self::parse(&text)
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+fn word(text: &str, max: usize) -> bool {
+    !text.is_empty()
+        && text.len() <= max
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn prefixed_uuid(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| {
+        rest.len() == 36
+            && uuid::Uuid::try_parse(rest).is_ok_and(|id| id.hyphenated().to_string() == rest)
+    })
+}
+
+identifier!(
+    /// Who an agent is: 1 to 200 of `A-Z a-z 0-9 . _ -`, and not the console's name. Wire §2.
+    AgentId,
+    "an agent id (1 to 200 letters, digits, '.', '_' or '-'; not 'plexus-admin', '.' or '..')",
+    |t| word(t, 200) && !t.eq_ignore_ascii_case(CONSOLE_NAME) && t != "." && t != ".."
+);
+identifier!(
+    /// One configured source: 1 to 64 of `a-z 0-9 -`, beginning with a letter.
+    SourceId,
+    "a source id (1 to 64 lower-case letters, digits or '-', a letter first)",
+    |t| t.len() <= 64
+        && t.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+);
+identifier!(
+    /// `<source>.<name>`: the unit of exposure, grant, audit and invocation.
+    CapabilityId,
+    "a capability id (<source>.<name>, up to 200 letters, digits, '.', '_' or '-')",
+    |t| word(t, 200) && t.contains('.') && !t.starts_with('.') && !t.ends_with('.')
+);
+identifier!(/** A session: `sess_` and a UUID. */ SessionId, "a session id (sess_ and a UUID)", |t| prefixed_uuid(t, "sess_"));
+identifier!(/** A pending item: `pend_` and a UUID. */ PendingId, "a pending id (pend_ and a UUID)", |t| prefixed_uuid(t, "pend_"));
+identifier!(/** A scoped token's `jti`: `tok_` and a UUID. */ TokenId, "a token id (tok_ and a UUID)", |t| prefixed_uuid(t, "tok_"));
+identifier!(/** An asynchronous run: `run_` and a UUID. */ RunId, "a run id (run_ and a UUID)", |t| prefixed_uuid(t, "run_"));
+identifier!(/** An audit event: `evt_` and a UUIDv8. */ AuditId, "an audit id (evt_ and a UUID)", |t| prefixed_uuid(t, "evt_"));
+
+/// The name that the owner's own acts carry in the audit log; no agent can have it.
+pub const CONSOLE_NAME: &str = "plexus-admin";
+
+macro_rules! fresh {
+    ($($name:ident $prefix:literal),*) => {$(
+        impl $name {
+            /// A new random identifier.
+            #[must_use]
+            pub fn fresh() -> Self {
+                Self(Arc::from(format!(concat!($prefix, "{}"), uuid::Uuid::new_v4().hyphenated())))
+            }
+        }
+    )*};
+}
+fresh!(SessionId "sess_", PendingId "pend_", TokenId "tok_", RunId "run_");
+
+impl CapabilityId {
+    /// Joins a source and the name that its manifest gives.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the joined text is not a capability id.
+    pub fn of(source: &SourceId, name: &str) -> Result<Self, Malformed> {
+        Self::parse(&format!("{source}.{name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        assert!(AgentId::parse("my-cc").is_ok());
+        for bad in [
+            "",
+            "a b",
+            "a/b",
+            "..",
+            "Plexus-Admin",
+            "ä",
+            &"x".repeat(201),
+        ] {
+            assert!(AgentId::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(SourceId::parse("vault-2").is_ok());
+        assert!(SourceId::parse("Vault").is_err());
+        assert!(CapabilityId::parse("obsidian.vault.read").is_ok());
+        assert!(CapabilityId::parse("obsidian").is_err());
+        let fresh = PendingId::fresh();
+        assert_eq!(PendingId::parse(fresh.as_str()), Ok(fresh.clone()));
+        assert!(PendingId::parse(&fresh.as_str().to_uppercase()).is_err());
+        assert!(serde_json::from_str::<AgentId>("\"a b\"").is_err());
+    }
+}

@@ -1,0 +1,228 @@
+//! Strict JSON: what a peer may send, and the one canonical form that digests are made of.
+//!
+//! Invariants: a parsed body has no duplicate keys, no number that two readers could take differently, and no more
+//! than [`MAX_DEPTH`] levels; [`canonical`] of it is RFC 8785, so its digest names exactly one input.
+
+use crate::Digest;
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value, value::RawValue};
+use std::fmt;
+
+/// Deepest nesting of arrays and objects that is accepted (DESIGN 4).
+pub const MAX_DEPTH: usize = 64;
+/// Largest magnitude of an integral number: 2^53 − 1, where every reader still agrees (RFC 8785 §3.2.2.3).
+pub const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
+
+/// Why bytes are not strict JSON; the text is safe to show to the peer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotStrict(String);
+
+/// Parses exactly one JSON value.
+///
+/// # Errors
+/// Anything RFC 8259 refuses, a duplicate key, an integral number beyond ±(2^53−1), a number that overflows,
+/// a lone surrogate, nesting beyond [`MAX_DEPTH`], or bytes after the value.
+pub fn parse(bytes: &[u8]) -> Result<Value, NotStrict> {
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { depth: 0 }
+        .deserialize(&mut from)
+        .map_err(|e| NotStrict(e.to_string()))?;
+    from.end().map_err(|e| NotStrict(e.to_string()))?;
+    Ok(value)
+}
+
+/// Parses strictly, then into a type.
+///
+/// # Errors
+/// As [`parse`], or the first mismatch with `T`.
+pub fn parse_as<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, NotStrict> {
+    serde_json::from_value(parse(bytes)?).map_err(|e| NotStrict(e.to_string()))
+}
+
+/// The canonical bytes (RFC 8785) of a value that [`parse`] accepted or that we made.
+#[must_use]
+pub fn canonical(value: &Value) -> Vec<u8> {
+    // The canonicalizer fails only on non-finite numbers, which `Value` cannot hold.
+    serde_json_canonicalizer::to_vec(value).unwrap_or_default()
+}
+
+/// The digest of the canonical form.
+#[must_use]
+pub fn digest(value: &Value) -> Digest {
+    Digest::of(&canonical(value))
+}
+
+/// Checks, without building a tree, that `bytes` are exactly one JSON value no deeper than [`MAX_DEPTH`].
+///
+/// # Errors
+/// [`NotStrict`] says what is wrong.
+pub fn scan(bytes: &[u8]) -> Result<&RawValue, NotStrict> {
+    let text = std::str::from_utf8(bytes).map_err(|_| NotStrict("not UTF-8".into()))?;
+    let raw: &RawValue = serde_json::from_str(text).map_err(|e| NotStrict(e.to_string()))?;
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in raw.get().bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(NotStrict(too_deep()));
+                }
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    Ok(raw)
+}
+
+fn too_deep() -> String {
+    format!("nested deeper than {MAX_DEPTH} levels")
+}
+
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: de::Error>(&self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            Err(E::custom(too_deep()))
+        } else {
+            Ok(Self {
+                depth: self.depth + 1,
+            })
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: de::Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+    fn visit_i64<E: de::Error>(self, v: i64) -> Result<Value, E> {
+        if v.unsigned_abs() > MAX_INTEGER as u64 {
+            Err(E::custom("an integer beyond 2^53 - 1"))
+        } else {
+            Ok(v.into())
+        }
+    }
+    fn visit_u64<E: de::Error>(self, v: u64) -> Result<Value, E> {
+        if v > MAX_INTEGER as u64 {
+            Err(E::custom("an integer beyond 2^53 - 1"))
+        } else {
+            Ok(v.into())
+        }
+    }
+    fn visit_f64<E: de::Error>(self, v: f64) -> Result<Value, E> {
+        // A long integer literal arrives here as a float; it may not pass by that door.
+        if v.fract() == 0.0 && v.abs() > MAX_INTEGER {
+            return Err(E::custom("an integer beyond 2^53 - 1"));
+        }
+        Number::from_f64(v)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number out of range"))
+    }
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(item) = seq.next_element_seed(self.deeper()?)? {
+            out.push(item);
+        }
+        self.deeper()?;
+        Ok(Value::Array(out))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if out.contains_key(&key) {
+                return Err(de::Error::custom(format_args!("the key {key:?} twice")));
+            }
+            let value = map.next_value_seed(self.deeper()?)?;
+            out.insert(key, value);
+        }
+        self.deeper()?;
+        Ok(Value::Object(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn nested(levels: usize) -> String {
+        "[".repeat(levels) + &"]".repeat(levels)
+    }
+
+    #[test]
+    fn refuses_what_two_readers_could_take_differently() {
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            "9007199254740992",
+            "-9007199254740992",
+            "123456789012345678901234567890",
+            "1e400",
+            r#""\ud800""#,
+            "{} x",
+            "",
+            "\u{feff}{}",
+            "NaN",
+            "[1,]",
+            &nested(65),
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        for good in [
+            "9007199254740991",
+            "-0",
+            "1.5",
+            r#"{"a":{"a":1}}"#,
+            r#""\ud83d\ude00""#,
+            &nested(64),
+        ] {
+            assert!(parse(good.as_bytes()).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn scan_accepts_one_value_only() {
+        assert!(scan(b"{\"a\":[1,\"]}\"]}").is_ok());
+        assert!(scan(nested(64).as_bytes()).is_ok());
+        for bad in [&b"{} {}"[..], b"", b"{", b"\xff", nested(65).as_bytes()] {
+            assert!(scan(bad).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_is_a_fixed_point(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(value) = parse(&bytes) {
+                let once = canonical(&value);
+                prop_assert_eq!(canonical(&parse(&once).unwrap()), once);
+            }
+        }
+    }
+}
