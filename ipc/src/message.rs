@@ -26,7 +26,7 @@ use plexus_protocol::{AuditId, Digest, SourceId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 
-pub use crate::worker::cage::CageReport;
+pub use plexus_sandbox::probe::CageReport;
 
 /// What a worker process is for. The cage of each allows no more than it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,6 +105,7 @@ pub enum FromWorker {
         /// Its [`crate::BUILD`].
         build: Line<64>,
         /// The result of the attack; its `sound` decides.
+        #[serde(deserialize_with = "crate::worker::cage::bounded")]
         cage: Box<CageReport>,
     },
     /// The manifest it was built with.
