@@ -16,9 +16,9 @@ pub enum VaultError {
     /// What the input resolved to lies outside the grant's constraint. Said without saying whether it exists.
     #[error("outside what the grant allows")]
     ConstraintMiss,
-    /// The call's deadline passed.
-    #[error("the deadline passed before the answer was complete")]
-    TimedOut,
+    /// The call's deadline passed, or nobody waits for it any more.
+    #[error("the time was over before the answer was complete")]
+    Over,
 }
 
 impl From<PathError> for VaultError {

@@ -7,15 +7,17 @@
 //! Invariants: what a rule does not allow is neither returned nor told apart from what does not exist, as far as the
 //! answer goes; dot-files, `.obsidian` and `.trash` do not exist; a hostile note gives a warning, never a failure.
 //!
-//! Must not know: agents, grants, frames, the gateway.
+//! Must not know: agents, grants, the gateway; and only `source` knows that there are frames and a runtime.
 
 mod error;
 mod frontmatter;
 mod index;
 mod markdown;
 mod media;
+mod needle;
 mod read;
 mod search;
+mod source;
 mod vault;
 
 pub use error::VaultError;
@@ -24,4 +26,8 @@ pub use index::{Found, NoteIndex};
 pub use markdown::{Mark, Reference, scan};
 pub use read::{FolderEntry, FolderOutput, Link, Next, NoteOutput, ReadInput, ReadOutput};
 pub use search::{Hit, PropertyFilter, SearchInput, SearchOutput};
+pub use source::{Config, ObsidianSource};
 pub use vault::{Answer, Touched, Vault};
+
+/// What this connector can do, as the gateway embeds it too.
+pub const MANIFEST: &str = include_str!("../manifest.json");

@@ -1,2 +1,7 @@
-//! Placeholder until the worker's end of the IPC is merged.
-fn main() {}
+//! The Obsidian worker: reads and searches one vault, in a cage of its own.
+
+use plexus_worker_obsidian::{MANIFEST, ObsidianSource};
+
+fn main() -> std::process::ExitCode {
+    plexus_ipc::worker::main::<ObsidianSource>(MANIFEST)
+}

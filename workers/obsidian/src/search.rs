@@ -3,7 +3,7 @@
 //! There is no index to keep in step: each search reads the notes. A filter that cannot match is found out by a byte
 //! search before anything is parsed.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::ops::ControlFlow;
 
 use plexus_rooted_files::{
     FileBytes, Kind, PathRule, RelPath, WalkBounds, WalkEntry, names::fold, text::decode,
@@ -16,6 +16,7 @@ use crate::{
     frontmatter::{Cut, cut, scalar_text},
     markdown::scan,
     media::is_searched,
+    needle::Needle,
 };
 
 /// Hits returned unless asked otherwise, and the most that can be asked for (wire §4.20).
@@ -85,13 +86,13 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::InvalidInput`] when nothing is searched for; [`VaultError::ConstraintMiss`] for a `path` outside
-    /// the rule; [`VaultError::TimedOut`] after `deadline`, never a shortened answer; [`VaultError::File`] when `path`
+    /// the rule; [`VaultError::Over`] once `is_over` says that nobody waits any more, never a shortened answer; [`VaultError::File`] when `path`
     /// cannot be listed.
     pub fn search(
         &self,
         input: &SearchInput,
         rule: PathRule<'_>,
-        deadline: Option<Instant>,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<Answer<SearchOutput>, VaultError> {
         let filter = Filter::new(input)?;
         let start = match &input.path {
@@ -108,7 +109,7 @@ impl Vault {
             filter,
             rule,
             limit: input.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
-            deadline,
+            is_over,
             only: None,
             bytes: 0,
             is_late: false,
@@ -135,7 +136,7 @@ impl Vault {
             |entry| search.visit(entry),
         )?;
         if search.is_late {
-            return Err(VaultError::TimedOut);
+            return Err(VaultError::Over);
         }
         if report.bounded {
             search.output.truncated = true;
@@ -155,7 +156,7 @@ struct Search<'a> {
     filter: Filter,
     rule: PathRule<'a>,
     limit: usize,
-    deadline: Option<Instant>,
+    is_over: &'a dyn Fn() -> bool,
     only: Option<RelPath>,
     bytes: u64,
     is_late: bool,
@@ -165,10 +166,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn visit(&mut self, entry: &WalkEntry<'_>) -> ControlFlow<()> {
-        if self
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-        {
+        if (self.is_over)() {
             self.is_late = true;
             return ControlFlow::Break(());
         }
@@ -409,69 +407,4 @@ fn tag_offsets(
         }
     }
     offsets
-}
-
-/// A text to look for without case. ASCII is looked for in the bytes as they are; for the rest, both sides are folded.
-enum Needle {
-    Ascii { text: Vec<u8>, first: [u8; 2] },
-    Folded(String),
-}
-
-impl Needle {
-    fn new(text: &str) -> Self {
-        match text.as_bytes() {
-            [first, ..] if text.is_ascii() => Self::Ascii {
-                text: text.as_bytes().to_vec(),
-                first: [first.to_ascii_lowercase(), first.to_ascii_uppercase()],
-            },
-            _ => Self::Folded(fold(text)),
-        }
-    }
-
-    fn is_in(&self, text: &str) -> bool {
-        !self.lines_in(text, 1).is_empty()
-    }
-
-    /// Offsets of the first `most` lines that contain it: of the find itself, or of the line where that is not known.
-    fn lines_in(&self, text: &str, most: usize) -> Vec<usize> {
-        let mut offsets = Vec::new();
-        match self {
-            Self::Ascii {
-                text: wanted,
-                first,
-            } => {
-                let bytes = text.as_bytes();
-                let mut line_end = 0;
-                for at in memchr::memchr2_iter(first[0], first[1], bytes) {
-                    if at < line_end
-                        || !bytes[at..]
-                            .get(..wanted.len())
-                            .is_some_and(|b| b.eq_ignore_ascii_case(wanted))
-                    {
-                        continue;
-                    }
-                    offsets.push(at);
-                    if offsets.len() == most {
-                        break;
-                    }
-                    line_end =
-                        memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
-                }
-            }
-            Self::Folded(wanted) => {
-                let mut start = 0;
-                for line in text.split_inclusive('\n') {
-                    // Only lines with something beyond ASCII can hold a needle that has some.
-                    if !line.is_ascii() && fold(line).contains(wanted.as_str()) {
-                        offsets.push(start);
-                        if offsets.len() == most {
-                            break;
-                        }
-                    }
-                    start += line.len();
-                }
-            }
-        }
-        offsets
-    }
 }

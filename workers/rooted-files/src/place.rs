@@ -41,6 +41,14 @@ pub struct Current {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateToken(Digest);
 
+impl StateToken {
+    /// The raw 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+}
+
 impl fmt::Display for StateToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -8,8 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest path accepted, in bytes. Source: Linux `PATH_MAX` with its final NUL.
-pub const MAX_PATH_BYTES: usize = 4096;
+/// Longest path accepted, in bytes. Source: `PATH_MAX` of macOS, and what a record names uncut.
+pub const MAX_PATH_BYTES: usize = 1024;
 /// Longest component accepted, in bytes. Source: `NAME_MAX` on Linux, APFS and HFS+ take no more.
 pub const MAX_COMPONENT_BYTES: usize = 255;
 

@@ -33,6 +33,8 @@ use crate::{
     root::{Identity, identity_of, open_dir, stat_in, stat_of},
 };
 
+/// Permission bits a replaced file keeps.
+const KEPT_MODE: u32 = 0o775;
 const PREFIX: &str = ".plexus-";
 const SUFFIX: &str = ".tmp";
 
@@ -48,7 +50,8 @@ pub fn is_leftover_name(name: &str) -> bool {
 
 impl Root {
     /// Writes `content` to the place if it still is as `planned` saw it; a missing file and missing folders are
-    /// created, a present file is replaced and keeps its permission bits (set-id bits are dropped).
+    /// created, a present file is replaced and keeps its permission bits, except those that would lend the owner's rights
+    /// to others: set-id, sticky, and writable by everybody.
     ///
     /// # Errors
     /// [`WriteError::Moved`] and [`WriteError::Before`]: nothing was done. [`WriteError::Unconfirmed`]: done.
@@ -236,7 +239,7 @@ impl<'a> Temporary<'a> {
         let keep = place
             .current
             .as_ref()
-            .map(|current| current.content.meta.mode & 0o777);
+            .map(|current| current.content.meta.mode & KEPT_MODE);
         let mode = Mode::from_bits_truncate(if keep.is_some() { 0o600 } else { 0o666 });
         let flags =
             OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

@@ -1,2 +1,7 @@
-//! Placeholder until the worker's end of the IPC is merged.
-fn main() {}
+//! The workspace worker: lists, reads and writes one folder, in a cage of its own.
+
+use plexus_worker_workspace::{MANIFEST, WorkspaceSource};
+
+fn main() -> std::process::ExitCode {
+    plexus_ipc::worker::main::<WorkspaceSource>(MANIFEST)
+}

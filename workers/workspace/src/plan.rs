@@ -81,8 +81,7 @@ impl Workspace {
     /// unless exactly one of `content` and `edits` is given; [`WorkspaceError::File`] with the reason.
     pub fn plan(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Plan, WorkspaceError> {
         let place = self.place(input, rule)?;
-        let content = new_content(input, &place)?;
-        Ok(Plan::of(place, content))
+        Plan::on(place, input).map_err(|misfit| misfit.1)
     }
 
     /// The place a write is for, with `ifDigest` held against it.
@@ -127,7 +126,16 @@ impl Workspace {
 }
 
 impl Plan {
-    fn of(place: Place, content: Vec<u8>) -> Self {
+    /// Computes the write at a place already looked at.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::plan`] about the new content, with the place: what it says of the present content is only
+    /// for those who may see that.
+    pub fn on(place: Place, input: &WriteInput) -> Result<Self, Box<(Place, WorkspaceError)>> {
+        let content = match new_content(input, &place) {
+            Ok(content) => content,
+            Err(error) => return Err(Box::new((place, error))),
+        };
         let current = place.current();
         let before = current.map(|current| current.content.bytes.as_slice());
         let verb = if before.is_some() {
@@ -139,12 +147,12 @@ impl Plan {
         let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
         let runs_because = runs_unasked(place.path())
             .or(is_executable.then_some("the file is marked as executable"));
-        Self {
+        Ok(Self {
             place,
             content,
             change,
             runs_because,
-        }
+        })
     }
 
     /// The file.
