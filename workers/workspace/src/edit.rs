@@ -57,6 +57,10 @@ fn apply_one(text: &str, edit: &Edit, max_bytes: usize) -> Result<String, EditEr
     match count {
         0 if text.contains(&edit.find.replace('\n', "\r\n")) => return Err(EditError::LineEnds),
         0 => return Err(EditError::NotFound),
+        // Two finds that overlap count as one match, but are two places to choose from.
+        1 if !edit.all && text.find(&edit.find) != text.rfind(&edit.find) => {
+            return Err(EditError::Ambiguous(2));
+        }
         1 => {}
         several if !edit.all => return Err(EditError::Ambiguous(several)),
         _ => {}
