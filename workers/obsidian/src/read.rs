@@ -124,6 +124,15 @@ pub enum Next {
     After(String),
 }
 
+/// What an input came to.
+struct Resolved {
+    path: RelPath,
+    kind: Kind,
+    is_ambiguous: bool,
+    /// The names of the vault, where they had to be looked through.
+    index: Option<NoteIndex>,
+}
+
 impl Vault {
     /// Reads a note or lists a folder.
     ///
@@ -136,20 +145,16 @@ impl Vault {
         rule: PathRule<'_>,
     ) -> Result<Answer<ReadOutput>, VaultError> {
         let text = input.path.as_deref().unwrap_or_default();
-        let (path, kind, warning) = self.resolve(text, rule)?;
-        match kind {
-            Kind::Dir => self.list(path, input),
+        let resolved = self.resolve(text, rule)?;
+        match resolved.kind {
+            Kind::Dir => self.list(resolved.path, input),
             Kind::File if text.ends_with('/') => Err(PathError::NotAFileName.into()),
-            Kind::File => self.note(path, input.offset.unwrap_or(0), warning, rule),
+            Kind::File => self.note(resolved, input.offset.unwrap_or(0), rule),
         }
     }
 
     /// From what was asked to what is there and allowed.
-    fn resolve(
-        &self,
-        text: &str,
-        rule: PathRule<'_>,
-    ) -> Result<(RelPath, Kind, Option<&'static str>), VaultError> {
+    fn resolve(&self, text: &str, rule: PathRule<'_>) -> Result<Resolved, VaultError> {
         let name = match Reference::parse_wikilink(text) {
             Some(link) => link.path,
             None => {
@@ -158,7 +163,12 @@ impl Vault {
                     Ok(kind) => {
                         let path = self.root.spelling(&path)?;
                         return if rule.allows(&path) {
-                            Ok((path, kind, None))
+                            Ok(Resolved {
+                                path,
+                                kind,
+                                is_ambiguous: false,
+                                index: None,
+                            })
                         } else {
                             Err(VaultError::ConstraintMiss)
                         };
@@ -175,11 +185,15 @@ impl Vault {
             .find(&name)
             .or_else(|| index.find(&Reference::parse(&name).path));
         match found {
-            Some(found) if rule.allows(found.path) => Ok((
-                found.path.clone(),
-                Kind::File,
-                found.is_ambiguous.then_some("ambiguous_link"),
-            )),
+            Some(found) if rule.allows(found.path) => {
+                let (path, is_ambiguous) = (found.path.clone(), found.is_ambiguous);
+                Ok(Resolved {
+                    path,
+                    kind: Kind::File,
+                    is_ambiguous,
+                    index: Some(index),
+                })
+            }
             None if rule.allows(&asked) => Err(FileError::NotFound(asked).into()),
             // One answer for what lies outside and for what does not exist: the rule hides which it is.
             _ => Err(VaultError::ConstraintMiss),
@@ -188,11 +202,16 @@ impl Vault {
 
     fn note(
         &self,
-        path: RelPath,
+        resolved: Resolved,
         offset: usize,
-        warning: Option<&'static str>,
         rule: PathRule<'_>,
     ) -> Result<Answer<ReadOutput>, VaultError> {
+        let Resolved {
+            path,
+            is_ambiguous,
+            index,
+            ..
+        } = resolved;
         let file = self.read_text_file(&path)?;
         let text = decode(&file.bytes).map_err(|why| FileError::NotText {
             path: path.clone(),
@@ -208,7 +227,11 @@ impl Vault {
             modified_at: file.meta.modified_at(),
             frontmatter: None,
             links: Vec::new(),
-            warnings: warning.into_iter().chain(text.warning).collect(),
+            warnings: is_ambiguous
+                .then_some("ambiguous_link")
+                .into_iter()
+                .chain(text.warning)
+                .collect(),
             next: page.next_offset.map(Next::Offset),
         };
         if offset == 0 && path.extension().as_deref() == Some("md") {
@@ -217,7 +240,7 @@ impl Vault {
                 Frontmatter::Bad => output.warnings.push("bad_frontmatter"),
                 Frontmatter::Absent => {}
             }
-            self.add_links(&mut output, &text.content, rule)?;
+            self.add_links(&mut output, &text.content, index, rule)?;
         }
         let touched = vec![Touched {
             path,
@@ -244,13 +267,13 @@ impl Vault {
         &self,
         output: &mut NoteOutput,
         text: &str,
+        mut index: Option<NoteIndex>,
         rule: PathRule<'_>,
     ) -> Result<(), VaultError> {
         if text.len() > MAX_SCAN_BYTES {
             output.warnings.push("links_not_read");
             return Ok(());
         }
-        let mut index = None;
         let mut bytes = 0;
         for mark in scan(&text[frontmatter::cut(text).body_offset..]) {
             let Mark::Link { raw, to, is_embed } = mark else {

@@ -226,7 +226,7 @@ struct Temporary<'a> {
     file: File,
     kept: bool,
     /// Tells [`Root::remove_leftovers`] that a living process is at work; the kernel ends it with the process.
-    _lock: Option<Flock<OwnedFd>>,
+    lock: Option<Flock<File>>,
 }
 
 impl<'a> Temporary<'a> {
@@ -245,15 +245,14 @@ impl<'a> Temporary<'a> {
             OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let name = unused_name();
         let handle = openat(dir, name.as_str(), flags, mode).map_err(failed)?;
-        let lock = handle.try_clone().map_err(from_io)?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).ok();
         let mut temporary = Self {
             dir,
             name,
             file: File::from(handle),
             kept: false,
-            _lock: lock,
+            lock: None,
         };
+        temporary.lock = lock_of(&temporary.file);
         temporary.file.write_all(content).map_err(from_io)?;
         if let Some(mode) = keep {
             fchmod(&temporary.file, Mode::from_bits_truncate(mode as _)).map_err(failed)?;
@@ -273,6 +272,11 @@ impl Drop for Temporary<'_> {
             let _ = unlinkat(self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
+}
+
+/// A second handle on the file that holds its lock. Where the system has no locks, cleaning up leaves the file alone.
+fn lock_of(file: &File) -> Option<Flock<File>> {
+    Flock::lock(file.try_clone().ok()?, FlockArg::LockExclusiveNonblock).ok()
 }
 
 /// A name that is very likely unused; that it is, `O_EXCL` decides.
@@ -308,4 +312,30 @@ fn rename_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Err
 fn link_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Errno> {
     linkat(dir, from, dir, to, AtFlags::empty())?;
     unlinkat(dir, from, UnlinkatFlags::NoRemoveDir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The way of systems without an exclusive rename, which on Linux only some file systems take.
+    #[test]
+    fn linking_creates_exclusively_too() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        std::fs::write(at("from"), "new").unwrap();
+        std::fs::write(at("taken"), "old").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        let dir = File::open(temp.path()).unwrap();
+        for way in [link_to_unused, rename_to_unused] {
+            for taken in ["taken", "link"] {
+                assert_eq!(way(dir.as_fd(), "from", taken), Err(Errno::EEXIST));
+            }
+            assert_eq!(std::fs::read_to_string(at("taken")).unwrap(), "old");
+            way(dir.as_fd(), "from", "to").unwrap();
+            assert_eq!(std::fs::read_to_string(at("to")).unwrap(), "new");
+            assert!(!at("from").exists());
+            std::fs::rename(at("to"), at("from")).unwrap();
+        }
+    }
 }

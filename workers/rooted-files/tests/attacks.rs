@@ -245,6 +245,19 @@ fn magic_links_of_proc() {
     );
 }
 
+/// Names that are no UTF-8, or that hold what no path may hold, cannot be asked for; a listing says that they are there.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_cannot_be_asked_for() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let tree = Tree::new();
+    for name in [&b"\xff.md"[..], b"a\nb.md", b"\x1b[2J.md"] {
+        fs::write(tree.root().join(OsStr::from_bytes(name)), SECRET).unwrap();
+    }
+    let listed = tree.open().list(&RelPath::root(), 10, None).unwrap();
+    assert_eq!((listed.entries.len(), listed.omitted), (2, 3));
+}
+
 #[test]
 fn hard_links_only_where_allowed() {
     let tree = Tree::new();

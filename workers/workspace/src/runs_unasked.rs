@@ -3,7 +3,8 @@
 //! an agent, logging in, or pushing. Writing there is running code later, so such a write is rated `execute`.
 //!
 //! Not on it: what runs only when somebody runs it by name (scripts, sources, container files). The owner sees those
-//! as the writes they are. On it in case of doubt: asking once too often is cheap.
+//! as the writes they are, and a file we create is never marked as executable; one that is so marked is rated by its
+//! mode. On it in case of doubt: asking once too often is cheap.
 //!
 //! Components are compared as a careless file system would: without case, in NFC, without what HFS+ and FAT ignore.
 
@@ -81,6 +82,9 @@ const FOLDERS: &[(&str, &str)] = &[
     (".local", "programs are found there"),
     (".bashrc.d", "shells run what lies there"),
     (".zsh", "shells run what lies there"),
+    (".ipython", "every IPython start runs what lies there"),
+    (".jupyter", "Jupyter runs what is configured there"),
+    (".hammerspoon", "Hammerspoon runs what lies there"),
     ("launchagents", "macOS starts what is listed there"),
     ("launchdaemons", "macOS starts what is listed there"),
     ("autostart", "desktops start what is listed there"),
@@ -144,6 +148,8 @@ const NAMES: &[(&str, &str)] = &[
     (".gitattributes", GIT),
     (".gitmodules", GIT),
     (".hgrc", GIT),
+    // With `HEAD` in it, a folder passes for a repository whose `config` names programs.
+    ("head", GIT),
     (".pre-commit-config.yaml", GIT),
     ("lefthook.yml", GIT),
     ("lefthook.yaml", GIT),
@@ -213,6 +219,18 @@ const NAMES: &[(&str, &str)] = &[
     (".woodpecker.yml", PIPELINES),
     (".cirrus.yml", PIPELINES),
     ("jenkinsfile", PIPELINES),
+    // Interpreters and tools that read a file of the folder they start in.
+    (".rprofile", "every R start runs it"),
+    (".renviron", "every R start reads it"),
+    (".irbrc", "every irb start runs it"),
+    (".pryrc", "every pry start runs it"),
+    (".pdbrc", "debuggers run it"),
+    (".psqlrc", "every psql start runs it"),
+    (".sqliterc", "every sqlite3 start runs it"),
+    (".tmux.conf", SHELLS),
+    (".screenrc", SHELLS),
+    (".curlrc", "programs are configured there"),
+    (".wgetrc", "programs are configured there"),
     // The owner's account.
     (".netrc", "logins are configured there"),
     ("crontab", "cron runs what is listed there"),

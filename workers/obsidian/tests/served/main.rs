@@ -4,7 +4,7 @@ mod worker;
 
 use std::fs;
 
-use plexus_ipc::message::{Role, Touched};
+use plexus_ipc::message::{Health, Role, Touched};
 use plexus_protocol::Digest;
 use plexus_worker_obsidian::{MANIFEST, ObsidianSource};
 use serde_json::json;
@@ -79,6 +79,40 @@ async fn a_constraint_is_judged_on_what_a_name_resolved_to() {
         output(&found)["hits"].as_array().unwrap().len(),
         1,
         "narrowed, not refused"
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn health_notices_a_folder_that_is_no_longer_there() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.md"), "a").unwrap();
+    let mut worker = start(&root).await;
+    assert_eq!(worker.health().await, Health::Well);
+    fs::rename(&root, outer.path().join("renamed")).unwrap();
+    assert!(matches!(worker.health().await, Health::Unavailable(_)));
+    fs::create_dir(&root).unwrap();
+    assert!(matches!(worker.health().await, Health::Degraded(_)));
+    assert_eq!(
+        output(&worker.read("vault.read", json!({"path": "a.md"})).await)["content"],
+        "a",
+        "the handle is still good"
+    );
+    worker.stop().await;
+}
+
+/// Control characters take six bytes each in JSON: the largest answer must still fit its frame.
+#[tokio::test]
+async fn the_largest_answer_fits_its_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.md"), "\u{1}".repeat(2 << 20)).unwrap();
+    let mut worker = start(folder.path()).await;
+    let answer = output(&worker.read("vault.read", json!({"path": "a.md"})).await);
+    assert_eq!(
+        (answer["content"].as_str().unwrap().len(), &answer["next"]),
+        (1 << 20, &json!({"offset": 1 << 20}))
     );
     worker.stop().await;
 }

@@ -10,8 +10,8 @@ use plexus_ipc::{
     gateway::{Receiver, Sender, connect},
     manifest::Manifest,
     message::{
-        Answer, Call, Commit, Content, Done, FromWorker, PlanMade, Probe, Role, Stamp, Start,
-        ToWorker, Touched, WorkerError,
+        Answer, Call, Commit, Content, Done, FromWorker, Health, PlanMade, Probe, Role, Stamp,
+        Start, ToWorker, Touched, WorkerError,
     },
     stream::{pair, split},
     worker::{
@@ -179,6 +179,14 @@ impl Worker {
             .await
             .unwrap();
         self.done().await
+    }
+
+    pub(crate) async fn health(&mut self) -> Health {
+        self.to.send(ToWorker::Probe { nonce: 1 }).await.unwrap();
+        match self.next().await {
+            FromWorker::Probed { nonce: 1, health } => health,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Stops it and waits for its end.

@@ -2,6 +2,7 @@
 
 mod browsing;
 mod edits;
+mod model;
 mod writing;
 
 use std::{fs, path::PathBuf};
