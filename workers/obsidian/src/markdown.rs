@@ -79,6 +79,7 @@ pub fn scan(body: &str) -> Vec<Mark> {
     let mut marks = Vec::new();
     // Inside a code block or a link, text is no place for tags.
     let mut quiet = 0_usize;
+    let mut word = Word::default();
     for (event, range) in events {
         match event {
             Event::Start(Tag::CodeBlock(_) | Tag::HtmlBlock | Tag::MetadataBlock(_)) => quiet += 1,
@@ -102,7 +103,7 @@ pub fn scan(body: &str) -> Vec<Mark> {
                 marks.extend(link(body, &range, link_type, &dest_url, true));
             }
             Event::End(TagEnd::Link | TagEnd::Image) => quiet = quiet.saturating_sub(1),
-            Event::Text(_) if quiet == 0 => tags_in(body, range, &mut marks),
+            Event::Text(_) if quiet == 0 => tags_in(body, range, &mut word, &mut marks),
             _ => {}
         }
     }
@@ -159,8 +160,31 @@ fn percent_decoded(url: &str) -> Cow<'_, str> {
     String::from_utf8(out).map_or(Cow::Borrowed(url), Cow::Owned)
 }
 
+/// Whether the word that is being read holds `://`. Kept while going forward, so that a note costs its length once.
+#[derive(Default)]
+struct Word {
+    read: usize,
+    is_url: bool,
+}
+
+impl Word {
+    /// Reads on to `offset`.
+    fn is_url_at(&mut self, body: &str, offset: usize) -> bool {
+        for (at, c) in body
+            .get(self.read..offset)
+            .unwrap_or_default()
+            .char_indices()
+        {
+            self.is_url =
+                !c.is_whitespace() && (self.is_url || body[self.read + at..].starts_with("://"));
+        }
+        self.read = offset;
+        self.is_url
+    }
+}
+
 /// Tags in one run of plain text. The source is looked at, not the event's text, so that offsets are those of the body.
-fn tags_in(body: &str, range: Range<usize>, marks: &mut Vec<Mark>) {
+fn tags_in(body: &str, range: Range<usize>, word: &mut Word, marks: &mut Vec<Mark>) {
     let Some(text) = body.get(range.clone()) else {
         return;
     };
@@ -172,7 +196,7 @@ fn tags_in(body: &str, range: Range<usize>, marks: &mut Vec<Mark>) {
             rest[..end].trim_end_matches('/')
         };
         let is_named = name.chars().any(|c| !c.is_ascii_digit() && c != '/');
-        if is_named && starts_a_tag(&body[..offset]) {
+        if is_named && starts_a_tag(&body[..offset]) && !word.is_url_at(body, offset) {
             marks.push(Mark::Tag {
                 name: name.to_owned(),
                 offset,
@@ -181,7 +205,7 @@ fn tags_in(body: &str, range: Range<usize>, marks: &mut Vec<Mark>) {
     }
 }
 
-/// A tag begins a word: not inside one, not after another `#`, not the fragment of a URL, not escaped.
+/// A tag begins a word: not inside one, not after another `#`, not escaped.
 fn starts_a_tag(before: &str) -> bool {
     let glued = |c: char| {
         c.is_alphanumeric()
@@ -190,11 +214,7 @@ fn starts_a_tag(before: &str) -> bool {
                 '#' | '/' | '&' | '\\' | '_' | '-' | '=' | '?' | '.' | '~' | '%'
             )
     };
-    if before.chars().next_back().is_some_and(glued) {
-        return false;
-    }
-    let word_start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
-    !before[word_start..].contains("://")
+    !before.chars().next_back().is_some_and(glued)
 }
 
 fn is_tag_char(c: char) -> bool {

@@ -254,6 +254,15 @@ impl Filter {
                 )
             }),
         };
+        if input
+            .query
+            .as_ref()
+            .is_some_and(|query| query.contains(['\n', '\r']))
+        {
+            return Err(VaultError::InvalidInput(
+                "query must be one line: hits are lines".to_owned(),
+            ));
+        }
         if filter.query.is_none() && filter.tag.is_none() && filter.property.is_none() {
             return Err(VaultError::InvalidInput(
                 "give a query, a tag or a property to search for".to_owned(),

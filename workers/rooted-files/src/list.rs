@@ -196,3 +196,30 @@ fn for_each_name(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    /// What a file system that folds would make of a name is told apart by the entry it found, not by the name alone.
+    #[test]
+    fn a_spelling_is_that_of_the_entry_found() {
+        let temp = tempfile::tempdir().unwrap();
+        for name in ["U\u{308}ber.md", "other.md"] {
+            fs::write(temp.path().join(name), name).unwrap();
+        }
+        let dir = File::open(temp.path()).unwrap();
+        let path = RelPath::root();
+        let found = stat_in(dir.as_fd(), "U\u{308}ber.md", &path).unwrap();
+        let spelled = |asked| name_of_inode(dir.as_fd(), &found, asked, &path).unwrap();
+        assert_eq!(spelled("\u{fc}BER.MD"), "U\u{308}ber.md");
+        assert_eq!(
+            spelled("OTHER.md"),
+            "OTHER.md",
+            "the same letters, another file"
+        );
+        assert_eq!(spelled("U\u{308}ber.md"), "U\u{308}ber.md");
+    }
+}

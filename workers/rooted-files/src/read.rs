@@ -142,9 +142,10 @@ pub(crate) const fn is_unchanged(a: &FileStat, b: &FileStat) -> bool {
 )]
 impl From<&FileStat> for Meta {
     fn from(stat: &FileStat) -> Self {
-        let millis = (stat.st_mtime as i64)
+        let millis = stat
+            .st_mtime
             .saturating_mul(1000)
-            .saturating_add(stat.st_mtime_nsec as i64 / 1_000_000);
+            .saturating_add(stat.st_mtime_nsec / 1_000_000);
         Self {
             size: stat.st_size as u64,
             modified: Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH),

@@ -286,7 +286,7 @@ impl From<&FileStat> for Identity {
     fn from(stat: &FileStat) -> Self {
         Self {
             device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
+            inode: stat.st_ino,
         }
     }
 }

@@ -150,6 +150,7 @@ fn nesting_and_repetition_without_end() {
         "<".repeat(deep),
         "#".repeat(deep),
         "#a/".repeat(deep),
+        "(#a".repeat(20 * deep),
         "[a](".repeat(deep),
         "|".repeat(deep),
         "$".repeat(deep),

@@ -152,7 +152,12 @@ fn tags_and_properties() {
         lines(&search(&vault, json!({"query": "zebra", "tag": "plan"}))),
         []
     );
-    for nothing in [json!({}), json!({"query": "  "}), json!({"tag": "#"})] {
+    for nothing in [
+        json!({}),
+        json!({"query": "  "}),
+        json!({"tag": "#"}),
+        json!({"query": "a\nb"}),
+    ] {
         let input: SearchInput = serde_json::from_value(nothing).unwrap();
         assert!(matches!(
             vault.search(&input, PathRule::all(), &|| false),
