@@ -1,7 +1,7 @@
 //! What agents may reach.
 
 mod call;
-mod discovery;
+pub(super) mod discovery;
 mod enroll;
 mod events;
 mod grants;

@@ -1,0 +1,166 @@
+//! What only the owner may reach: `/admin/api/*` (also under `/v1`), `/v1/*`, `/metrics` and the console's page.
+//!
+//! Invariants: everything but `/v1/health`, the versions and the page asks for the key first, wrong methods and
+//! unknown paths below the prefixes included; every change is an event of the machine or a note, recorded before it
+//! takes effect; no answer holds the key, a secret or an agent's credential, but the fresh code of a connect and the
+//! fresh key of a rotation.
+//!
+//! Must not know: how a decision is made (the machine) or carried out (invoke, supervisor).
+
+mod agents;
+mod approvals;
+mod audit;
+mod body;
+mod catalogue;
+mod explain;
+mod grants;
+mod metrics;
+mod network;
+mod page;
+mod secrets;
+mod settings;
+mod sources;
+mod status;
+mod unsettled;
+mod v1;
+
+use super::{authenticate, reply::Refused};
+use crate::{app::App, machine::audit_id};
+use axum::{
+    Router,
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+    middleware::from_fn_with_state,
+    routing::{delete, get, post},
+};
+use plexus_ledger::{Lane, Receipt, SubmitError};
+use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode};
+use plexus_trust::{Command, Note, Refusal, Reply};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let management = management().route_layer(from_fn_with_state(app.clone(), authenticate::owner_only));
+    Router::new()
+        .nest("/admin/api", management.clone())
+        .nest("/v1/admin/api", management)
+        .route("/v1/health", get(v1::health))
+        .route("/v1/status", get(v1::status))
+        .route("/v1/config", get(settings::show).put(settings::change))
+        .route("/v1/connection-key/rotate", post(v1::rotate))
+        .route("/v1/events", get(v1::events))
+        .route("/metrics", get(metrics::show))
+        .route("/admin", get(page::show))
+        .route("/admin/", get(page::show))
+        .route("/admin/{*rest}", get(page::show))
+}
+
+fn management() -> Router<Arc<App>> {
+    Router::new()
+        .route("/agents", get(agents::list))
+        .route("/agents/connect", post(agents::connect))
+        .route("/agents/revoke", post(agents::revoke))
+        .route("/agents/enrollments", get(agents::enrollments))
+        .route("/agents/{id}/subset", get(agents::subset))
+        .route("/pending", get(approvals::list))
+        .route("/pending/{id}", get(approvals::show).post(approvals::decide))
+        .route("/pending/{id}/plan", post(approvals::plan_again))
+        .route("/unsettled", get(unsettled::list))
+        .route("/unsettled/{id}", post(unsettled::settle))
+        .route("/grants", get(grants::list).put(grants::give))
+        .route("/tokens", get(grants::tokens))
+        .route("/revoke", post(grants::revoke))
+        .route("/capabilities", get(catalogue::capabilities))
+        .route("/exposure", get(catalogue::exposure))
+        .route("/exposure/{id}", post(catalogue::expose))
+        .route("/default-grant/{id}", post(catalogue::tick))
+        .route("/health", get(catalogue::health))
+        .route("/sources", get(sources::list).post(sources::add))
+        .route("/sources/detect", get(sources::detected))
+        .route("/connectors", get(sources::connectors))
+        .route("/sources/{id}", delete(sources::remove))
+        .route("/sources/{id}/enable", post(sources::enable))
+        .route("/sources/{id}/disable", post(sources::disable))
+        .route("/sources/{id}/reconfigure", post(sources::reconfigure))
+        .route("/sources/{id}/resume", post(sources::resume))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", get(audit::verify))
+        .route("/audit/export", get(audit::export))
+        .route("/audit/{id}", get(audit::show))
+        .route("/secrets/{name}", post(secrets::write))
+        .route("/interfaces", get(network::interfaces))
+        .route("/network", get(network::show).post(network::change))
+        .route("/explain", post(explain::explain))
+        .route("/status", get(status::show))
+        .route("/pause", post(settings::pause))
+}
+
+/// One change of sources, settings or the key at a time: each is several steps that belong together.
+static CHANGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// The last part of a path, percent-decoded.
+struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let named = Path::<String>::from_request_parts(parts, state).await;
+        named.map(|Path(name)| Self(name)).map_err(|_| Refused::malformed("the path is not well formed"))
+    }
+}
+
+/// Has the machine carry out an act of the owner.
+///
+/// # Errors
+/// The machine's refusal in the owner's terms, or that it could not be recorded.
+async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
+    app.ledger.submit(command, Lane::Owner).await.map_err(|error| match error {
+        // What an agent calls a schema error is bad input like any other here (wire §5.5).
+        SubmitError::Refused(Refusal::Invalid(why)) => Refused::malformed(why),
+        SubmitError::Refused(Refusal::UnknownCapability) => Refused::new(
+            ErrorBody::new(ErrorCode::UnknownCapability, "No such capability, or its source is switched off.")
+                .next("plexusctl sources list"),
+        ),
+        SubmitError::Lost { found, .. } => {
+            let reads = match found {
+                Some(true) => "the ledger reads as if it was saved, which is no proof",
+                Some(false) => "the ledger reads as if it was not saved",
+                None => "the ledger cannot be read now",
+            };
+            let why = format!("The change is neither saved nor lost: {reads}. Look before you repeat it.");
+            Refused::new(
+                ErrorBody::new(ErrorCode::AuditUnavailable, why).effect(Effect::Unknown).next("plexusctl status"),
+            )
+        }
+        other => other.into(),
+    })
+}
+
+/// The event of an act, where it had one.
+fn event_of(receipt: &Receipt<Reply>) -> Option<AuditId> {
+    receipt.events.first().map(|event| audit_id(event.id))
+}
+
+/// Records a change that the machine has no part in, before it is made.
+///
+/// # Errors
+/// Where it cannot be recorded it is not made.
+async fn record(app: &App, detail: Value) -> Result<Option<AuditId>, Refused> {
+    let note = Note { kind: "source.settings", agent: None, capability: None, outcome: None, detail };
+    act(app, Command::Note(note)).await.map(|receipt| event_of(&receipt))
+}
+
+/// Our own failure: 500.
+fn failed(why: impl Into<String>) -> Refused {
+    let error = ErrorBody::new(ErrorCode::InternalError, why).next("plexusctl logs");
+    Refused::new(error).status(500)
+}
+
+/// Runs what blocks on a file where that holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "a blocking task ended badly");
+        failed("The gateway failed on this request.")
+    })
+}

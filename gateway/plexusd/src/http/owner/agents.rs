@@ -1,0 +1,289 @@
+//! Agents: connecting them, ending them, what is known of them (wire §4.16).
+
+use super::{Named, act, blocking, body::Fields, event_of, failed};
+use crate::{
+    app::App,
+    http::{grant_reply, reply::{Refused, ok}, revocation},
+};
+use axum::{extract::{Request, State}, response::Response};
+use plexus_ledger::{IndexTerm, SubmitError};
+use plexus_protocol::{
+    AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, Timestamp, TrustWindow, credential::EnrollmentCode,
+};
+use plexus_trust::{Agent, CODE_MS, Command, Connect, ItemState, Note, Reach, Refusal, Reply, standing_for};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Events of an agent that are looked at to find when it was last there.
+const LOOKED_AT: usize = 32;
+
+pub(super) async fn connect(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let agent = body.text("agentId")?.unwrap_or_default().trim();
+    let agent = AgentId::parse(agent).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
+    let wanted = body.strings("capabilities");
+    let state = app.ledger.snapshot();
+    let known = |id: &str| CapabilityId::parse(id).ok().filter(|id| state.capability(id).is_some());
+    let unknown: Vec<&str> = wanted.iter().copied().filter(|id| known(id).is_none()).collect();
+    if !unknown.is_empty() {
+        let why = format!("unknown capability id(s): {} (GET /admin/api/capabilities lists what there is)", unknown.join(", "));
+        return Err(Refused::bad(ErrorCode::UnknownCapability, why).beside("unknownCapabilities", unknown));
+    }
+    let wanted: Vec<CapabilityId> = wanted.into_iter().filter_map(known).collect();
+    let standing = body.strings("standing").into_iter().chain(body.strings("standingExecute"));
+    let standing: BTreeSet<CapabilityId> =
+        standing.filter_map(|id| CapabilityId::parse(id).ok()).filter(|id| wanted.contains(id)).collect();
+    let agent_type = delivered_as(body.text("agentType")?);
+    let reach = body.typed::<Reach>("reach")?;
+    let code = EnrollmentCode::fresh().map_err(|e| failed(e.to_string()))?;
+    let receipt = act(
+        &app,
+        Command::Connect(Connect {
+            agent: agent.clone(),
+            agent_type: agent_type.map(str::to_owned),
+            reach,
+            capabilities: wanted.iter().cloned().collect(),
+            standing,
+            window: body.typed::<TrustWindow>("trustWindow")?,
+            constraint: body.typed::<Constraint>("constraint")?.filter(|c| !c.is_empty()),
+            code: code.digest(),
+            code_ms: lifetime(body.given("ttlMs"))?,
+        }),
+    )
+    .await?;
+    let audit = event_of(&receipt);
+    let Reply::Connected { granted, skipped, refused, code_expires_at } = receipt.reply else {
+        return Err(failed("a connect was answered with something else"));
+    };
+    // Whoever redeems the code may be another program under the old name.
+    app.contents.forget(&agent);
+    let state = app.ledger.snapshot();
+    let row = state.agent(&agent);
+    let stands = row.map(|a| grant_reply::standing(&app, &state, a)).unwrap_or_default();
+    let in_order = |ids: &[CapabilityId]| wanted.iter().filter(|id| ids.contains(id)).cloned().collect::<Vec<_>>();
+    let granted: Vec<_> =
+        in_order(&granted).iter().filter_map(|id| stands.iter().find(|g| &g.capability_id == id)).collect();
+    let refused: Vec<Value> = in_order(&refused).iter().map(refused_to_stand).collect();
+    let base = app.address.base();
+    let mut answer = json!({
+        "ok": true,
+        "agentId": agent,
+        "code": code.expose(),
+        "expiresAt": code_expires_at,
+        "enrollUrl": format!("{base}/agents/enroll"),
+        "handshakeUrl": format!("{base}/link/handshake"),
+        "enrollCommand": format!("plexus enroll {}", code.expose()),
+        "reach": row.map(|a| a.reach),
+        "granted": granted,
+        "skipped": in_order(&skipped),
+        "refused": refused,
+        "auditId": audit,
+    });
+    if let Some(agent_type) = agent_type {
+        answer["agentType"] = json!(agent_type);
+    }
+    Ok(ok(&answer))
+}
+
+fn refused_to_stand(id: &CapabilityId) -> Value {
+    json!({
+        "id": id,
+        "code": ErrorCode::StandingNotAllowed,
+        "reason": format!("{id} is approved call by call only: each call will ask you."),
+    })
+}
+
+/// The forms in which install material is delivered (wire §4.16); no type is delivered as none.
+fn delivered_as(asked: Option<&str>) -> Option<&'static str> {
+    match asked.map(|t| t.trim().to_lowercase())?.as_str() {
+        "" => None,
+        "claude-code" => Some("claude-code"),
+        "in-context" => Some("in-context"),
+        _ => Some("generic"),
+    }
+}
+
+/// Life of the code in milliseconds: a positive number, else the usual 15 minutes.
+fn lifetime(asked: Option<&Value>) -> Result<u64, Refused> {
+    let Some(asked) = asked else { return Ok(CODE_MS) };
+    let whole = asked.as_u64().or_else(|| {
+        // A number as other clients write it, such as 6e4 or 60000.0.
+        let number = asked.as_f64().filter(|n| *n >= 1.0 && *n <= 9_007_199_254_740_991.0)?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and 2^53 - 1")]
+        let whole = number as u64;
+        Some(whole)
+    });
+    whole
+        .filter(|ms| *ms > 0)
+        .ok_or_else(|| Refused::malformed("`ttlMs` must be a positive number of milliseconds"))
+}
+
+pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let named = body.text("agentId")?.map(str::trim).filter(|id| !id.is_empty());
+    let named = named.ok_or_else(|| Refused::malformed("`agentId` (a string that is not empty) is required"))?;
+    let reason = body.words("reason")?;
+    let delete = body.flag("delete")?.unwrap_or(false);
+    let known = AgentId::parse(named).ok().filter(|id| app.ledger.snapshot().agent(id).is_some());
+    let Some(agent) = known else { return nobody(&app, named).await };
+    let command = Command::RevokeAgent { agent: agent.clone(), reason, delete };
+    let receipt = match act(&app, command).await {
+        // Deleted by somebody else since we looked.
+        Err(refused) if refused.code() == ErrorCode::UnknownAgent => return nobody(&app, named).await,
+        other => other?,
+    };
+    app.contents.forget(&agent);
+    let audit = event_of(&receipt);
+    let Reply::Revoked { tokens, grants, sessions, enrollment } = receipt.reply else {
+        return Err(failed("a revocation was answered with something else"));
+    };
+    let mut answer = json!({
+        "ok": enrollment || delete || grants > 0 || sessions > 0 || !tokens.is_empty(),
+        "agentId": agent,
+        "enrollmentRevoked": enrollment,
+        "sessionsInvalidated": sessions,
+        "grantsRemoved": grants > 0,
+        "grantsRemovedCount": grants,
+        "revokedJtis": tokens,
+        "auditId": audit,
+        "inFlight": revocation::in_flight(&app, &agent),
+    });
+    if delete {
+        answer["deleted"] = json!(true);
+    }
+    Ok(ok(&answer))
+}
+
+async fn nobody(app: &App, named: &str) -> Result<Response, Refused> {
+    let note = Note {
+        kind: "grant.revoke",
+        agent: None,
+        capability: None,
+        outcome: Some("error"),
+        detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": crate::sources::narration::cut(named, 80)}),
+    };
+    let receipt = act(app, Command::Note(note)).await?;
+    Ok(ok(&json!({
+        "ok": false,
+        "agentId": named,
+        "enrollmentRevoked": false,
+        "sessionsInvalidated": 0,
+        "grantsRemoved": false,
+        "grantsRemovedCount": 0,
+        "revokedJtis": [],
+        "auditId": event_of(&receipt),
+        "inFlight": [],
+    })))
+}
+
+pub(super) async fn subset(State(app): State<Arc<App>>, Named(id): Named) -> Response {
+    let state = app.ledger.snapshot();
+    let agent = AgentId::parse(&id).ok().and_then(|id| state.agent(&id));
+    let selected: Vec<&CapabilityId> = agent.map_or_else(Vec::new, |a| match a.selected.is_empty() {
+        true => a.grants.keys().collect(),
+        false => a.selected.iter().collect(),
+    });
+    let standing: Vec<&CapabilityId> = agent.map_or_else(Vec::new, |a| a.standing.iter().collect());
+    ok(&json!({
+        "agentId": id,
+        "capabilities": selected,
+        "standing": standing,
+        "standingExecute": standing,
+        "reach": agent.map(|a| a.reach),
+    }))
+}
+
+pub(super) async fn enrollments(State(app): State<Arc<App>>) -> Response {
+    let state = app.ledger.snapshot();
+    let rows = state.agents.values().map(|agent| {
+        let mut row = json!({
+            "agentId": agent.id,
+            "status": agent.status,
+            "issuedAt": agent.issued_at,
+            // Without a code there is none that could still be redeemed.
+            "codeExpiresAt": agent.code.as_ref().map_or(agent.issued_at, |c| c.expires_at),
+        });
+        for (key, at) in [("redeemedAt", agent.redeemed_at), ("revokedAt", agent.revoked_at)] {
+            if let Some(at) = at {
+                row[key] = json!(at);
+            }
+        }
+        row
+    });
+    ok(&json!({"agents": rows.collect::<Vec<_>>()}))
+}
+
+/// Every agent at a glance.
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let agents = blocking(move || {
+        let state = app.ledger.snapshot();
+        let now = state.time(app.clock.now());
+        let rows = state.agents.values().map(|agent| {
+            let live = agent.grants.keys().filter(|id| standing_for(&state, agent, id, now).is_some()).count();
+            let waiting = agent.items.values().filter(|i| i.state == ItemState::Pending && now < i.expires_at).count();
+            let mut row = json!({
+                "agentId": agent.id,
+                "status": agent.status,
+                "reach": agent.reach,
+                "grants": live,
+                "sessions": agent.sessions.values().filter(|s| now < s.expires_at).count(),
+                "pending": waiting,
+                "unsettled": agent.unknown.len(),
+            });
+            if let Some(kind) = &agent.agent_type {
+                row["agentType"] = json!(kind);
+            }
+            if let Some(at) = last_seen(&app, agent) {
+                row["lastSeenAt"] = json!(at);
+            }
+            row
+        });
+        rows.collect::<Vec<_>>()
+    })
+    .await?;
+    Ok(ok(&json!({ "agents": agents })))
+}
+
+/// When the agent itself last did something that was recorded, as far as its newest events tell.
+fn last_seen(app: &App, agent: &Agent) -> Option<Timestamp> {
+    let term = IndexTerm::Agent(agent.id.to_string());
+    let events = app.ledger.find(&term, None, LOOKED_AT).inspect_err(|error| tracing::warn!(%error, "audit")).ok()?;
+    let own = |json: &str| {
+        let Ok(event) = serde_json::from_str::<Value>(json) else { return false };
+        let what = event.pointer("/detail/event").and_then(Value::as_str).unwrap_or_default();
+        matches!(
+            what,
+            "session.open" | "agent.enroll" | "grant.pending" | "token.issue" | "token.refresh" | "call.read" | "call.intent"
+        )
+    };
+    events.iter().find(|e| own(e.json())).map(|e| Timestamp(e.at()))
+}
+
+/// No agent of that name: for routes that cannot answer without one.
+pub(super) fn unknown(named: &str) -> Refused {
+    let why = format!("No agent {named:?} is connected.");
+    Refused::new(ErrorBody::new(ErrorCode::UnknownAgent, why).next("plexusctl agents list"))
+}
+
+/// Whether a failure to submit means that the agent is not one (any more).
+pub(super) fn is_gone(error: &SubmitError<Refusal>) -> bool {
+    matches!(error, SubmitError::Refused(Refusal::NoSuchAgent | Refusal::SessionExpired))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_and_lives() {
+        assert_eq!(delivered_as(Some(" Claude-Code ")), Some("claude-code"));
+        assert_eq!(delivered_as(Some("Codex")), Some("generic"));
+        assert_eq!((delivered_as(Some(" ")), delivered_as(None)), (None, None));
+        assert_eq!(lifetime(None).unwrap(), CODE_MS);
+        assert_eq!(lifetime(Some(&json!(60_000))).unwrap(), 60_000);
+        assert_eq!(lifetime(Some(&json!(6.0e4))).unwrap(), 60_000);
+        for bad in [json!(0), json!(-1), json!("60"), json!(0.5), json!([]), json!(1e300)] {
+            assert!(lifetime(Some(&bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What waits for the owner, and the owner's answer (wire §4.17, DESIGN 5 and 13).
+//!
+//! Invariant: an effect is approved only against the card that the owner saw. The card is compared by its digest with
+//! the one of a snapshot, and the item's revision of that snapshot goes with the approval, so the machine refuses one
+//! that changed since.
+
+use super::{Named, act, blocking, body::Fields, event_of};
+use crate::{
+    app::App,
+    approvals::{card, planner, run},
+    http::reply::{Refused, ok},
+};
+use axum::{extract::{Request, State}, response::Response};
+use plexus_protocol::{Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow};
+use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    // Cards show the inputs, which lie in files.
+    let cards = blocking(move || {
+        let state = app.ledger.snapshot();
+        let catalogue = app.catalogue.load();
+        let now = state.time(app.clock.now());
+        let all = state.agents.values().flat_map(|agent| agent.items.values());
+        let mut waiting: Vec<&Arc<Item>> =
+            all.filter(|item| item.state == ItemState::Pending && now < item.expires_at).collect();
+        waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+        waiting.iter().map(|item| card::card(&app.approvals, &catalogue, &state, item)).collect::<Vec<_>>()
+    })
+    .await?;
+    Ok(ok(&json!({ "pending": cards })))
+}
+
+/// One item, decided or not.
+pub(super) async fn show(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    let shown = seen(&app, item).await?.ok_or_else(|| none_waits(&id))?;
+    Ok(ok(&shown.card))
+}
+
+pub(super) async fn decide(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let action = body.given("action").and_then(Value::as_str).unwrap_or_default();
+    if !matches!(action, "approve" | "deny") {
+        return Err(Refused::malformed("`action` must be \"approve\" or \"deny\""));
+    }
+    let reason = body.words("reason")?;
+    let wish = Wish::read(&body)?;
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    if action == "deny" {
+        return deny(&app, item, reason).await;
+    }
+    approve(&app, item, wish).await
+}
+
+/// The terms of an approve.
+struct Wish {
+    window: Option<TrustWindow>,
+    constraint: Option<Constraint>,
+    any_input: bool,
+    card: Option<String>,
+    agent: Option<String>,
+}
+
+impl Wish {
+    fn read(body: &Fields) -> Result<Self, Refused> {
+        Ok(Self {
+            window: body.typed("trustWindow")?,
+            constraint: body.typed::<Constraint>("constraint")?.filter(|c| !c.is_empty()),
+            any_input: body.flag("anyInput")?.unwrap_or(false),
+            card: body.text("cardDigest")?.map(str::to_owned),
+            agent: body.text("agentId")?.map(str::to_owned),
+        })
+    }
+}
+
+async fn deny(app: &Arc<App>, item: PendingId, reason: Option<String>) -> Result<Response, Refused> {
+    let command = Command::Deny { item: item.clone(), reason: reason.clone() };
+    let receipt = act(app, command).await.map_err(|refused| named_item(refused, &item))?;
+    app.approvals.drop_input(&item);
+    let mut answer = json!({"ok": true, "action": "deny", "kind": "grant", "auditId": event_of(&receipt)});
+    if let Some(reason) = reason {
+        answer["reason"] = json!(reason);
+    }
+    Ok(ok(&answer))
+}
+
+async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, Refused> {
+    let shown = seen(app, id.clone()).await?.filter(|s| s.item.state == ItemState::Pending);
+    let shown = shown.ok_or_else(|| none_waits(id.as_str()))?;
+    if wish.agent.is_some_and(|agent| agent != shown.item.agent.as_str()) {
+        // Items are immutable: a grant for another agent is made for that agent.
+        return Err(Refusal::CardChanged.into());
+    }
+    if shown.item.asks.iter().any(|ask| ask.plan == Plan::Failed) {
+        return Err(Refusal::PlanFailed.into());
+    }
+    // While something is still being computed there is no digest to name; the machine says so.
+    if shown.current.is_some() {
+        same_card(shown.changes_something(), shown.current.as_deref(), wish.card.as_deref())?;
+    }
+    let command = Command::Approve(Approve {
+        item: id.clone(),
+        revision: shown.item.revision,
+        card: card::digest(&shown.card),
+        window: wish.window,
+        constraint: wish.constraint,
+        any_input: wish.any_input,
+    });
+    let receipt = act(app, command).await.map_err(|refused| named_item(refused, &id))?;
+    run::start(app, &id);
+    let audit = event_of(&receipt);
+    let (granted, once) = match receipt.reply {
+        Reply::Approved { granted, once } => (granted, once),
+        _ => (Vec::new(), Vec::new()),
+    };
+    Ok(ok(&json!({
+        "ok": true,
+        "action": "approve",
+        "kind": "grant",
+        "granted": granted,
+        "once": once,
+        "onApproval": shown.item.on_approval,
+        "auditId": audit,
+    })))
+}
+
+/// Has the reader compute anew what an item would do.
+pub(super) async fn plan_again(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    act(&app, Command::PlanAgain { item: item.clone() }).await.map_err(|refused| named_item(refused, &item))?;
+    planner::start(&app, &item);
+    Ok(ok(&json!({"ok": true, "pendingId": item})))
+}
+
+/// An item and its card, of one snapshot.
+struct Shown {
+    item: Arc<Item>,
+    card: Map<String, Value>,
+    /// The card's digest; none while something of it is still being computed.
+    current: Option<String>,
+    /// Whether a capability of it is an effect by its manifest, whatever verbs the item asks for.
+    effect: bool,
+}
+
+impl Shown {
+    fn changes_something(&self) -> bool {
+        self.effect || self.item.asks.iter().any(|ask| !ask.verbs.is_read())
+    }
+}
+
+async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
+    let app = app.clone();
+    blocking(move || {
+        let state = app.ledger.snapshot();
+        let item = state.item(&id)?.clone();
+        let now = state.time(app.clock.now());
+        if item.state == ItemState::Pending && now >= item.expires_at {
+            return None;
+        }
+        let Value::Object(card) = card::card(&app.approvals, &app.catalogue.load(), &state, &item) else { return None };
+        let current = card.get("cardDigest").and_then(Value::as_str).map(str::to_owned);
+        let is_effect = |ask: &plexus_trust::Ask| {
+            state.capability(&ask.capability).is_none_or(|(_, facts)| !facts.verbs.is_read())
+        };
+        let effect = item.asks.iter().any(is_effect);
+        Some(Shown { item, card, current, effect })
+    })
+    .await
+}
+
+/// Holds the card that an approval names against the one that is shown now. An effect has to name it; a read may.
+fn same_card(effect: bool, current: Option<&str>, named: Option<&str>) -> Result<(), Refusal> {
+    match (current, named) {
+        (Some(current), Some(named)) if Digest::parse(named).is_some() && current == named => Ok(()),
+        (Some(_), None) if !effect => Ok(()),
+        _ => Err(Refusal::CardChanged),
+    }
+}
+
+fn none_waits(id: &str) -> Refused {
+    let why = format!("no pending item '{}' (or it is decided)", crate::sources::narration::cut(id, 80));
+    Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
+}
+
+fn named_item(refused: Refused, item: &PendingId) -> Refused {
+    if refused.code() == ErrorCode::UnknownCapability { none_waits(item.as_str()) } else { refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_names_the_card_that_is_shown() {
+        let (now, before) = (Digest::of(b"now").to_string(), Digest::of(b"before").to_string());
+        assert!(same_card(true, Some(&now), Some(&now)).is_ok());
+        for (effect, current, named) in [
+            (true, Some(&now), None),
+            (true, Some(&now), Some(&before)),
+            (true, None, Some(&now)),
+            (true, None, None),
+            (false, Some(&now), Some(&before)),
+            (false, None, Some(&now)),
+        ] {
+            let judged = same_card(effect, current.map(String::as_str), named.map(String::as_str));
+            assert_eq!(judged, Err(Refusal::CardChanged), "{effect} {current:?} {named:?}");
+        }
+        assert!(same_card(false, Some(&now), None).is_ok());
+        assert!(same_card(false, Some(&now), Some(&now)).is_ok());
+        assert!(same_card(true, Some(&now), Some(&now.to_uppercase())).is_err());
+    }
+}

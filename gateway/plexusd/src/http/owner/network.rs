@@ -1,0 +1,93 @@
+//! Where the gateway listens beyond loopback (wire §4.22). A change counts from the next start.
+
+use super::{CHANGING, blocking, body::Fields, failed, record};
+use crate::{
+    app::App,
+    http::{
+        network::{Network, local_addresses},
+        reply::{Refused, ok},
+    },
+};
+use axum::{extract::{Request, State}, response::Response};
+use serde_json::{Value, json};
+use std::{net::IpAddr, sync::Arc};
+
+pub(super) async fn interfaces() -> Response {
+    let rows = local_addresses().into_iter().map(|(name, address)| {
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        json!({"name": name, "address": address, "family": family, "internal": address.is_loopback()})
+    });
+    ok(&json!({"interfaces": rows.collect::<Vec<_>>()}))
+}
+
+pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let saved = saved(&app).await?;
+    let active = app.address.network();
+    // Loopback is listened on whatever else is.
+    let beyond = active.beyond_loopback();
+    let listening = active.bind_addresses.iter().filter(|a| a.is_loopback()).chain(&beyond);
+    Ok(ok(&json!({
+        "bindAddresses": saved.bind_addresses,
+        "active": listening.collect::<Vec<&IpAddr>>(),
+        "boundPort": app.address.port(),
+        "publicHostnames": saved.public_hostnames,
+        "activePublicHostnames": active.public_hostnames,
+    })))
+}
+
+async fn saved(app: &App) -> Result<Network, Refused> {
+    let dir = app.state_dir.clone();
+    blocking(move || Network::load(&dir, None)).await?.map_err(|error| failed(format!("{error:#}")))
+}
+
+pub(super) async fn change(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let addresses = strings(&body, "bindAddresses")?;
+    let addresses = addresses.ok_or_else(|| Refused::malformed("`bindAddresses` (strings) is required"))?;
+    let names = strings(&body, "publicHostnames")?;
+    let _one_at_a_time = CHANGING.lock().await;
+    let wanted = saved(&app).await?.wanted(&addresses, names.as_deref()).map_err(|rejected| {
+        Refused::malformed(
+            "bind addresses are loopback, 0.0.0.0 alone or an address of this machine; host names are DNS names of \
+             at least two labels",
+        )
+        .beside("rejected", rejected)
+    })?;
+    let (addresses, names) = (json!(wanted.bind_addresses), json!(wanted.public_hostnames));
+    record(&app, json!({"event": "network.set", "bindAddresses": addresses, "publicHostnames": names})).await?;
+    let dir = app.state_dir.clone();
+    if let Err(error) = blocking(move || wanted.save(&dir)).await? {
+        record(&app, json!({"event": "network.failed"})).await?;
+        return Err(failed(format!("network.json could not be written, so nothing changed: {error}")));
+    }
+    Ok(ok(&json!({"ok": true, "bindAddresses": addresses, "publicHostnames": names, "restartRequired": true})))
+}
+
+/// An array of strings; anything else in it is refused here, not dropped: it would open less or more than was meant.
+fn strings(body: &Fields, key: &str) -> Result<Option<Vec<String>>, Refused> {
+    let bad = || Refused::malformed(format!("`{key}` must be an array of strings"));
+    let Some(value) = body.given(key) else { return Ok(None) };
+    let all = value.as_array().ok_or_else(bad)?;
+    all.iter().map(|v| v.as_str().map(str::to_owned).ok_or_else(bad)).collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(value: Value) -> Fields {
+        Fields(value.as_object().cloned().unwrap())
+    }
+
+    #[test]
+    fn addresses_are_strings_or_nothing() {
+        let read = |value| strings(&body(value), "bindAddresses");
+        assert_eq!(read(json!({"bindAddresses": ["127.0.0.1"]})).unwrap(), Some(vec!["127.0.0.1".to_owned()]));
+        assert_eq!(read(json!({"bindAddresses": []})).unwrap(), Some(Vec::new()));
+        assert_eq!(read(json!({})).unwrap(), None);
+        assert_eq!(read(json!({"bindAddresses": null})).unwrap(), None);
+        for bad in [json!("127.0.0.1"), json!(["127.0.0.1", 5]), json!({"0": "127.0.0.1"}), json!(7)] {
+            assert!(read(json!({"bindAddresses": bad})).is_err(), "{bad}");
+        }
+    }
+}

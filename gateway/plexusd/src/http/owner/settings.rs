@@ -1,0 +1,158 @@
+//! The owner's settings (`/v1/config`, wire §4.14) and the pause. Both apply at once.
+
+use super::{CHANGING, act, body::Fields, event_of};
+use crate::{
+    app::App,
+    http::{authenticate, reply::{self, Refused, ok}},
+};
+use axum::{extract::{Request, State}, response::Response};
+use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
+use plexus_trust::{Command, Reach, Reply, Settings};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Life of a token, in milliseconds: the least and the most (wire §4.14).
+const TOKEN_MS: (u64, u64) = (60_000, 3_600_000);
+/// The least that the longest window may be, in milliseconds.
+const LEAST_WINDOW_MS: u64 = DAY_MS;
+
+pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    if !request.headers().contains_key(KEY_HEADER) {
+        return Ok(ok(&Value::Object(super::v1::versions())));
+    }
+    authenticate::owner(&app, &request).await?;
+    let mut config = config(&app.ledger.snapshot().settings);
+    config["tokenLifetimeBounds"] = json!({"minMs": TOKEN_MS.0, "maxMs": TOKEN_MS.1});
+    Ok(ok(&config))
+}
+
+fn config(settings: &Settings) -> Value {
+    let (read, write) = (settings.read_window.kind(), settings.write_window.kind());
+    json!({
+        "tokenLifetimeMs": settings.token_lifetime_ms,
+        "maxTrustWindowMs": settings.max_trust_window_ms,
+        "allowUntilRevoked": settings.allow_until_revoked,
+        "defaultTrustWindows": {
+            "first-party:read": read,
+            "first-party:write": write,
+            "managed:read": read,
+            "managed:write": write,
+            "extension:read": settings.extension_read_window.kind(),
+            // Each of an extension's effects asks, whatever a window would say.
+            "extension:write": TrustWindow::Once.kind(),
+        },
+        "defaultReach": settings.default_reach,
+        "autoAllowReads": settings.auto_allow_reads,
+    })
+}
+
+pub(super) async fn change(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    authenticate::owner(&app, &request).await?;
+    let body = Fields::read(request).await?;
+    let _one_at_a_time = CHANGING.lock().await;
+    let settings = wanted(&app.ledger.snapshot().settings, &body)?;
+    act(&app, Command::Configure(settings.clone())).await?;
+    Ok(ok(&json!({"ok": true, "config": config(&settings)})))
+}
+
+fn wanted(now: &Settings, body: &Fields) -> Result<Settings, Refused> {
+    let mut next = now.clone();
+    if let Some(ms) = number(body, "tokenLifetimeMs")? {
+        next.token_lifetime_ms = ms.clamp(TOKEN_MS.0, TOKEN_MS.1);
+    }
+    if let Some(ms) = number(body, "maxTrustWindowMs")? {
+        next.max_trust_window_ms = ms.max(LEAST_WINDOW_MS);
+    }
+    if let Some(allow) = body.flag("allowUntilRevoked")? {
+        next.allow_until_revoked = allow;
+    }
+    if let Some(allow) = body.flag("autoAllowReads")? {
+        next.auto_allow_reads = allow;
+    }
+    if let Some(reach) = body.typed::<Reach>("defaultReach")? {
+        next.default_reach = reach;
+    }
+    if let Some(windows) = body.given("defaultTrustWindows") {
+        let windows = windows.as_object();
+        let windows = windows.ok_or_else(|| Refused::malformed("`defaultTrustWindows` must be an object"))?;
+        // First-party and managed share one default: where both are named, the shorter one counts.
+        let shorter = |a: &str, b: &str| {
+            let both = [window(windows, a), window(windows, b)];
+            both.into_iter().flatten().min_by_key(|w| w.length_ms())
+        };
+        next.read_window = shorter("first-party:read", "managed:read").unwrap_or(next.read_window);
+        next.write_window = shorter("first-party:write", "managed:write").unwrap_or(next.write_window);
+        next.extension_read_window = window(windows, "extension:read").unwrap_or(next.extension_read_window);
+    }
+    Ok(next)
+}
+
+/// A window by its name; unknown ones are ignored (wire §4.14).
+fn window(windows: &Map<String, Value>, key: &str) -> Option<TrustWindow> {
+    let kind = windows.get(key)?;
+    let named = TrustWindow::parse(kind.as_str()?)?;
+    (kind == named.kind()).then_some(named)
+}
+
+/// A number of milliseconds, cut to what can be counted.
+fn number(body: &Fields, key: &str) -> Result<Option<u64>, Refused> {
+    let Some(value) = body.given(key) else { return Ok(None) };
+    let number = value.as_f64().ok_or_else(|| Refused::malformed(format!("`{key}` must be a number")))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what f64 counts exactly")]
+    let whole = number.clamp(0.0, 9_007_199_254_740_991.0) as u64;
+    Ok(Some(whole))
+}
+
+/// `{"on": true}` stops every agent's calls; `false` lets them go on.
+pub(super) async fn pause(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let on = Fields(reply::object_body(request).await?).needed_flag("on")?;
+    let receipt = act(&app, Command::Pause(on)).await?;
+    let changed = matches!(receipt.reply, Reply::Changed(true));
+    let state = app.ledger.snapshot();
+    let in_flight: Vec<_> = state.open_intents.keys().filter(|_| on).collect();
+    Ok(ok(&json!({"ok": true, "paused": on, "changed": changed, "auditId": event_of(&receipt), "inFlight": in_flight})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(body: Value) -> Result<Settings, Refused> {
+        wanted(&Settings::default(), &Fields(body.as_object().cloned().unwrap()))
+    }
+
+    #[test]
+    fn values_are_clamped_and_unknown_words_ignored() {
+        let settings = change(json!({
+            "tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false,
+            "defaultTrustWindows": {"first-party:read": "1h", "bogus": "1d", "managed:read": "zzz", "extension:read": "90m"},
+            "defaultReach": "selected", "nobody": [],
+        }))
+        .unwrap();
+        assert_eq!((settings.token_lifetime_ms, settings.max_trust_window_ms), (60_000, DAY_MS));
+        assert!(!settings.allow_until_revoked && !settings.auto_allow_reads);
+        assert_eq!((settings.read_window, settings.extension_read_window), (TrustWindow::HOUR, TrustWindow::DAY));
+        assert_eq!(settings.default_reach, Reach::Selected);
+        assert_eq!(change(json!({"tokenLifetimeMs": 1e300})).unwrap().token_lifetime_ms, 3_600_000);
+        assert_eq!(change(json!({"tokenLifetimeMs": null})).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for bad in [
+            json!({"tokenLifetimeMs": "60000"}),
+            json!({"allowUntilRevoked": 1}),
+            json!({"defaultReach": "all"}),
+            json!({"defaultTrustWindows": ["1h"]}),
+            json!({"autoAllowReads": "yes"}),
+        ] {
+            assert!(change(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_shorter_of_two_defaults_counts() {
+        let both = change(json!({"defaultTrustWindows": {"first-party:write": "7d", "managed:write": "1h"}})).unwrap();
+        assert_eq!(both.write_window, TrustWindow::HOUR);
+    }
+}

@@ -1,0 +1,100 @@
+//! The gateway at a glance, for `status` and `doctor`: what runs, what waits, what is wrong.
+
+use super::{unsettled, v1::{Counts, uptime_ms, versions}};
+use crate::{app::App, http::reply::ok, sources::catalogue::wire_health, supervisor::WorkerState};
+use axum::{extract::State, response::Response};
+use plexus_ledger::Condition;
+use plexus_trust::standing_for;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
+    let state = app.ledger.snapshot();
+    let now = state.time(app.clock.now());
+    let (condition, queued) = app.ledger.condition();
+    let ledger = match condition {
+        Condition::Open => json!({"condition": "open"}),
+        Condition::DiskFull => json!({"condition": "disk_full", "reason": "only acts of the owner are recorded"}),
+        Condition::Closed(why) => json!({"condition": "closed", "reason": why}),
+    };
+    let cages = match plexus_sandbox::kernel_support() {
+        Ok(support) => json!({"supported": true, "mechanism": support.mechanism, "version": support.version}),
+        Err(why) => json!({"supported": false, "reason": why.to_string()}),
+    };
+    let workers: Vec<Value> = app
+        .supervisor
+        .workers()
+        .into_iter()
+        .map(|worker| {
+            let mut out = json!({
+                "source": worker.source,
+                "role": worker.role,
+                "state": state_word(worker.state),
+                "since": worker.since,
+                "restarts": worker.restarts,
+            });
+            if let Some(pid) = worker.pid {
+                out["pid"] = json!(pid);
+            }
+            if let Some(report) = &worker.cage {
+                let held = report.checks.iter().filter(|check| check.held).count();
+                out["cage"] = json!({"checks": report.checks.len(), "held": held});
+            }
+            out
+        })
+        .collect();
+    let sources: Vec<Value> = state
+        .sources
+        .values()
+        .map(|source| {
+            json!({
+                "id": source.id,
+                "label": source.config.label,
+                "kind": source.config.kind,
+                "enabled": source.config.enabled,
+                "health": wire_health(&app.supervisor.health(&source.id)),
+            })
+        })
+        .collect();
+    let with_grants = state
+        .agents
+        .values()
+        .filter(|agent| agent.grants.keys().any(|id| standing_for(&state, agent, id, now).is_some()));
+    let mut out = Value::Object(versions());
+    let members = json!({
+        "pid": std::process::id(),
+        "port": app.address.port(),
+        "uptimeMs": uptime_ms(&app),
+        "paused": state.paused,
+        "stopping": app.is_stopping(),
+        "loopbackOnly": app.address.is_loopback_only(),
+        "ledger": with(ledger, "queued", json!(queued)),
+        "cages": cages,
+        "workers": workers,
+        "sources": sources,
+        "agents": {"known": state.agents.len(), "withGrants": with_grants.map(|a| &a.id).collect::<Vec<_>>()},
+        "counts": Counts::of(&app, &state).wire(),
+        "effectsUnderWay": state.open_intents.len(),
+        "unsettled": unsettled::all(&state),
+    });
+    if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
+        out.extend(members);
+    }
+    ok(&out)
+}
+
+fn with(mut object: Value, key: &str, value: Value) -> Value {
+    object[key] = value;
+    object
+}
+
+pub(super) fn state_word(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Stopped => "stopped",
+        WorkerState::Starting => "starting",
+        WorkerState::Ready => "ready",
+        WorkerState::Stopping => "stopping",
+        WorkerState::Backoff => "backoff",
+        WorkerState::Failed => "failed",
+    }
+}

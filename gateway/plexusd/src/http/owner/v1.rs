@@ -1,0 +1,129 @@
+//! The thin surface for shells and tray apps (wire §4.14).
+
+use super::{CHANGING, act, failed, record};
+use crate::{
+    app::App,
+    http::{
+        authenticate,
+        feed::{self, Listener},
+        guard::single,
+        reply::{Refused, ok},
+    },
+};
+use axum::{extract::{Request, State}, response::Response};
+use plexus_protocol::{KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey};
+use plexus_trust::{Command, ItemState, State as TrustState, standing_for};
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, atomic::Ordering};
+
+/// The version of this surface.
+const LRA: &str = "1.0";
+
+pub(super) async fn health() -> Response {
+    ok(&json!({"ok": true}))
+}
+
+/// What is told without the key (E12).
+pub(super) fn versions() -> Map<String, Value> {
+    [
+        ("lraVersion", LRA),
+        ("protocolVersion", PROTOCOL_FAMILY),
+        ("protocolExact", PROTOCOL_EXACT),
+        ("runtimeVersion", env!("CARGO_PKG_VERSION")),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.into()))
+    .collect()
+}
+
+pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let mut out = Value::Object(versions());
+    if request.headers().contains_key(KEY_HEADER) {
+        authenticate::owner(&app, &request).await?;
+        out["pid"] = json!(std::process::id());
+        out["port"] = json!(app.address.port());
+        if let Some(instance) = &app.instance {
+            out["instance"] = json!(instance);
+        }
+        out["uptime"] = json!(uptime_ms(&app));
+        out["counts"] = Counts::of(&app, &app.ledger.snapshot()).wire();
+    }
+    Ok(ok(&out))
+}
+
+pub(super) fn uptime_ms(app: &App) -> u64 {
+    u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How much there is of what.
+pub(super) struct Counts {
+    pub(super) sources: usize,
+    pub(super) capabilities: usize,
+    pub(super) grants: usize,
+    pub(super) pending: usize,
+    pub(super) sessions: usize,
+}
+
+impl Counts {
+    pub(super) fn of(app: &App, state: &TrustState) -> Self {
+        let now = state.time(app.clock.now());
+        let mut counts = Self {
+            sources: state.sources.values().filter(|s| s.config.enabled).count(),
+            capabilities: app.catalogue.load().iter().count(),
+            grants: 0,
+            pending: 0,
+            sessions: state.console_sessions.values().filter(|s| now < s.expires_at).count(),
+        };
+        for agent in state.agents.values() {
+            counts.grants += agent.grants.keys().filter(|id| standing_for(state, agent, id, now).is_some()).count();
+            let waits = |i: &plexus_trust::Item| i.state == ItemState::Pending && now < i.expires_at;
+            counts.pending += agent.items.values().filter(|i| waits(i)).count();
+            counts.sessions += agent.sessions.values().filter(|s| now < s.expires_at).count();
+        }
+        counts
+    }
+
+    pub(super) fn wire(&self) -> Value {
+        json!({
+            "sources": self.sources,
+            "capabilities": self.capabilities,
+            "grants": self.grants,
+            "pending": self.pending,
+            "sessions": self.sessions,
+        })
+    }
+}
+
+/// Ends every credential, then replaces the key.
+///
+/// The machine comes first, because what it ends is not in our hands once the key is gone: an agent's PAT must not
+/// outlive the key it was made under. A stop between the two leaves the old key valid and everything else ended; the
+/// caller then has no answer, or one that says so, and rotates again. "Rotated" is said only when the new key is in
+/// its file and the old one is refused.
+pub(super) async fn rotate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    authenticate::owner(&app, &request).await?;
+    let _one_at_a_time = CHANGING.lock().await;
+    // The key may have been rotated while this request waited for its turn.
+    authenticate::owner(&app, &request).await?;
+    let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
+    let shown = key.expose().to_owned();
+    act(&app, Command::RotateKey).await?;
+    let replacing = app.clone();
+    let replaced = super::blocking(move || replacing.key.replace(key)).await?;
+    let epoch = app.key_epoch.fetch_add(1, Ordering::Relaxed) + 1;
+    if let Err(error) = replaced {
+        tracing::error!(%error, "the connection key could not be replaced");
+        record(&app, json!({"event": "key.rotate.failed"})).await?;
+        return Err(failed(
+            "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
+             key is still the key. Make room or mend the state directory, then rotate again.",
+        ));
+    }
+    Ok(ok(&json!({"ok": true, "connectionKey": shown, "epoch": epoch})))
+}
+
+pub(super) async fn events(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    authenticate::owner(&app, &request).await?;
+    let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+    Ok(feed::response(app, Listener::Owner, last, "plexus management event stream"))
+}
