@@ -13,7 +13,7 @@ use crate::{
     machine::{Ledger, Trust, audit_id},
     sources::{Connector, Registry, catalogue::Catalogue, configure},
     state_dir::StateDir,
-    supervisor::{self, Setup, Spec, Supervisor},
+    supervisor::{self, Pace, Setup, Spec, Supervisor},
     token::TokenKey,
 };
 use anyhow::{Context, bail};
@@ -122,7 +122,9 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         launch: boot.launch,
         tcp_port: port,
         notices,
-    });
+        pace: Pace::default(),
+    })
+    .context("starting the spawner of workers")?;
     let app = Arc::new(App {
         tokens: TokenKey::fresh(issuer)?,
         approvals: Approvals::open(&state_dir),
@@ -350,10 +352,11 @@ impl App {
         let root = configure::root_of(&self.registry, &source.config);
         self.supervisor.put(Arc::new(Spec {
             source: id.clone(),
+            connector: connector.name,
             manifest: connector.manifest.clone(),
             profile: connector.profile,
             root: root.map(|r| r.canonicalize().unwrap_or(r)),
-            config: configure::worker_config(&source.config),
+            config: source.config.route.clone(),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
         }));
@@ -361,11 +364,11 @@ impl App {
     }
 
     /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
-    fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsFn {
+    fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsOf {
         let file = name.filter(|n| configure::secret_name(n)).map(|n| self.state_dir.join("secrets").join(n));
-        Arc::new(move || {
-            let text = file.as_ref().and_then(|f| std::fs::read_to_string(f).ok());
-            text.map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t))).into_iter().collect()
+        Box::new(move || {
+            let text = file.as_ref().map(std::fs::read_to_string).transpose()?;
+            Ok(text.map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t))).into_iter().collect())
         })
     }
 
@@ -387,15 +390,16 @@ async fn hear_workers(app: Arc<App>, mut notices: tokio::sync::mpsc::UnboundedRe
                 "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
             }),
             supervisor::Notice::StartFailed { source, role, why, attempts } => json!({
-                "event": "worker.refused", "source": source, "role": role, "why": why, "attempts": attempts,
+                "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
             }),
-            supervisor::Notice::Ended { source, role, pid, how } => json!({
-                "event": "worker.end", "source": source, "role": role, "pid": pid, "how": how,
+            supervisor::Notice::Ended { source, role, pid, cause, exit } => json!({
+                "event": "worker.end", "source": source, "role": role, "pid": pid,
+                "cause": cause.to_string(), "exit": exit.to_string(),
             }),
-            supervisor::Notice::Health { source, health } => {
+            supervisor::Notice::Health { source, health, .. } => {
                 app.feed.publish(Notice::SourceStatus {
                     source: source.clone(),
-                    available: health.status != supervisor::HealthStatus::Unavailable,
+                    available: health.status != supervisor::Health::Unavailable,
                     reason: health.detail.clone(),
                 });
                 continue;

@@ -77,13 +77,15 @@ pub(crate) fn verify_offline(file: &Path) -> ExitCode {
         let read = f.read(&mut head)?;
         Ok(read == 65 && head[..64].iter().all(u8::is_ascii_hexdigit) && head[64] == b' ')
     });
+    // A copy may come with the heads that were noted beside it.
+    let heads = Some(file.with_file_name("audit-heads.jsonl")).filter(|heads| heads.is_file());
     let found = match is_export {
         Err(error) => Err(error.to_string()),
         Ok(true) => std::fs::File::open(file).map_err(|e| e.to_string()).and_then(|f| {
             let checked = plexus_ledger::verify_export(std::io::BufReader::new(f)).map_err(|e| e.to_string())?;
             Ok(format!("{checked:?}"))
         }),
-        Ok(false) => plexus_ledger::verify_file::<Trust>(file).map(|v| format!("{v:?}")).map_err(|e| e.to_string()),
+        Ok(false) => plexus_ledger::verify_file::<Trust>(file, heads.as_deref()).map(|v| format!("{v:?}")).map_err(|e| e.to_string()),
     };
     match found {
         Ok(summary) => {

@@ -18,6 +18,8 @@ use std::{collections::BTreeMap, sync::Arc};
 /// A kind of thing that can be reached: its manifest and its profile, as text.
 #[derive(Clone, Copy, Debug)]
 pub struct Connector {
+    /// Its name, which its worker's program carries: `plexus-worker-<name>`.
+    pub name: &'static str,
     /// `manifest.json` of the worker's crate.
     pub manifest: &'static str,
     /// `<connector>.sb`.
@@ -27,6 +29,7 @@ pub struct Connector {
 macro_rules! connector {
     ($name:literal) => {
         Connector {
+            name: $name,
             manifest: include_str!(concat!("../../../workers/", $name, "/manifest.json")),
             profile: include_str!(concat!("../../../sandbox-profiles/", $name, ".sb")),
         }
@@ -38,6 +41,7 @@ pub const SHIPPED: &[Connector] = &[connector!("obsidian"), connector!("workspac
 
 /// A connector, read and compiled once.
 pub(crate) struct Registered {
+    pub(crate) name: &'static str,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) profile: &'static str,
     /// Digest of the profile without comments and white space: a changed reason is no changed right.
@@ -67,7 +71,11 @@ impl Registry {
                     .map_err(|why| anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name))?;
                 schemas.insert(capability.name.clone(), schema);
             }
+            if manifest.connector != connector.name {
+                anyhow::bail!("the manifest of {} says {}", connector.name, manifest.connector);
+            }
             registry.connectors.push(Arc::new(Registered {
+                name: connector.name,
                 manifest: Arc::new(manifest),
                 profile: connector.profile,
                 profile_digest: profile_digest(connector.profile),

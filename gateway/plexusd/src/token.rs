@@ -112,7 +112,7 @@ impl TokenKey {
 static HS256_ONLY: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
         only_hs256(algorithm)?;
-        Ok(Box::new(Hs256(mac(key.try_get_as_bytes()?)?)))
+        Ok(Box::new(Hs256(mac(key.as_bytes())?)))
     },
     verifier_factory: |algorithm, key| {
         only_hs256(algorithm)?;

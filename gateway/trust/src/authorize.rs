@@ -88,6 +88,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The source's revision that it was made for.
+    #[must_use]
+    pub fn source_revision(&self) -> u64 {
+        self.source_revision
+    }
+
     /// Whether the call only reads.
     #[must_use]
     pub fn is_read(&self) -> bool {

@@ -65,12 +65,14 @@ async fn make(app: &App, item: &Item, ask: &Ask) -> Result<Arc<plexus_ipc::messa
         digest,
         constraint: ask.constraint.clone(),
         deadline: DEADLINE,
+        revision: app.ledger.snapshot().sources.get(&entry.source).map_or(0, |s| s.revision),
         owner: true,
         audit: None,
         progress: None,
     };
     match app.supervisor.plan(&entry.source, request).await {
-        Ok(made) => Ok(Arc::new(made)),
+        Ok(Ok(made)) => Ok(Arc::new(*made)),
+        Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -27,22 +27,23 @@ pub(crate) fn is_owner(app: &App, headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// A wrong key is slowed, counted and recorded; a missing one is only refused.
-pub(crate) async fn owner(app: &Arc<App>, request: &Request) -> Result<Owner, Refused> {
-    if is_owner(app, request.headers()) {
+pub(crate) async fn owner(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Result<Owner, Refused> {
+    if is_owner(app, headers) {
         return Ok(Owner(()));
     }
     let error = ErrorBody::new(ErrorCode::Unauthorized, format!("This route needs the owner's key in {KEY_HEADER}."))
         .next("stop; tell the owner: this is the owner's to do");
-    let given = request.headers().contains_key(KEY_HEADER);
+    let given = headers.contains_key(KEY_HEADER);
     if given {
-        return Err(failed(app, Kind::Key, peer(request), error).await);
+        return Err(failed(app, Kind::Key, peer, error).await);
     }
     Err(Refused::new(error))
 }
 
 /// The same as a layer, for routers that are the owner's as a whole.
 pub(crate) async fn owner_only(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    match owner(&app, &request).await {
+    let peer = peer(&request);
+    match owner(&app, request.headers(), peer).await {
         Ok(owner) => {
             request.extensions_mut().insert(owner);
             next.run(request).await

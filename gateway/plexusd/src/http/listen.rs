@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use interprocess::local_socket::{
     GenericFilePath, ListenerOptions, ToFsName,
     tokio::{Listener as LocalListener, Stream as LocalStream},
-    traits::tokio::{Listener as _, Stream as _},
+    traits::{StreamCommon as _, tokio::Listener as _},
 };
 use serde_json::json;
 use std::{
@@ -138,7 +138,7 @@ impl Listeners {
                     let Ok(place) = places.clone().acquire_owned().await else { return };
                     let accepted = tokio::select! {
                         accepted = listener.accept() => accepted,
-                        _ = stopped.wait_for(|s| *s) => break,
+                        () = told_to_stop(&mut stopped) => break,
                     };
                     match accepted {
                         Ok((stream, from)) => {
@@ -166,7 +166,7 @@ impl Listeners {
                     let Ok(place) = places.clone().acquire_owned().await else { return };
                     let accepted = tokio::select! {
                         accepted = listener.accept() => accepted,
-                        _ = stopped.wait_for(|s| *s) => break,
+                        () = told_to_stop(&mut stopped) => break,
                     };
                     match accepted {
                         Ok(stream) => {
@@ -204,6 +204,11 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
 async fn connection<S>(stream: S, routes: Router, serves: Serves, peer: Peer, mut stopped: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -218,8 +223,12 @@ where
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        _ = stopped.wait_for(|s| *s) => {
+        ended = serving.as_mut() => Some(ended),
+        () = told_to_stop(&mut stopped) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -235,6 +244,6 @@ pub(crate) fn announce(app: &App) -> anyhow::Result<()> {
     let ready = json!({"port": app.address.port(), "pid": std::process::id(), "lraVersion": "1.0"});
     app.state_dir.write_private("runtime.json", ready.to_string().as_bytes())?;
     println!("PLEXUS_READY {ready}");
-    std::io::stdout().flush()?;
+    io::stdout().flush()?;
     Ok(())
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         expect: held.map(|(content, _)| content),
         permit_rating: permit.rating,
     };
-    let mut request = read::call_request(&asked, permit.constraint.clone());
+    let mut request = read::call_request(&asked, &permit);
     request.audit = Some(audit.clone());
     // The owner may have revoked since the intent was recorded; this is the last moment to heed it.
     let still = still_allowed(&app, &permit);

@@ -39,7 +39,7 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
     let Permitted { asked, permit } = permitted;
     let id = asked.id().clone();
     let started = Instant::now();
-    let request = call_request(&asked, permit.constraint.clone());
+    let request = call_request(&asked, &permit);
     let answered = app.supervisor.read(&asked.entry.source, request).await;
     let (output, touched, mut outcome) = match answered {
         Err(error) => {
@@ -174,14 +174,15 @@ fn failed_outcome(asked: &super::Asked, started: Instant) -> Outcome {
 }
 
 /// A call as the supervisor takes it.
-pub(super) fn call_request(asked: &super::Asked, constraint: Option<plexus_protocol::Constraint>) -> CallRequest {
+pub(super) fn call_request(asked: &super::Asked, permit: &plexus_trust::Permit) -> CallRequest {
     let capability = asked.entry.capability();
     let limits = asked.entry.connector.manifest.limits_of(capability);
     CallRequest {
         capability: capability.name.clone(),
         input: asked.canonical.clone(),
         digest: asked.digest,
-        constraint,
+        constraint: permit.constraint.clone(),
+        revision: permit.source_revision(),
         deadline: Duration::from_millis(u64::from(limits.call_ms)),
         owner: false,
         audit: None,

@@ -135,7 +135,7 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
             .next("stop; tell the owner: plexusctl sources list"),
         DispatchError::Unavailable { reason, message } => {
             ErrorBody::new(ErrorCode::SourceUnavailable, message.clone())
-                .detail(json!({"reason": reason}))
+                .detail(json!({"reason": format!("{reason:?}")}))
                 .next("stop; tell the owner: plexusctl sources list")
         }
         DispatchError::Deadline { .. } => {

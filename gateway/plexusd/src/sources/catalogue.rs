@@ -4,7 +4,7 @@
 //! an entry is the machine's to say; health is the supervisor's.
 
 use super::{Registered, Registry};
-use crate::supervisor::{HealthStatus, SourceHealth};
+use crate::supervisor::{Health, SourceHealth};
 use plexus_ipc::manifest::{Capability, EntryKind};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
 use plexus_trust::{Agent, Facts, State, class_default, standing_for, visible};
@@ -157,10 +157,10 @@ pub(crate) fn wire_summary(entry: &Entry, state: &State) -> Value {
 
 pub(crate) fn wire_health(health: &SourceHealth) -> Value {
     let status = match health.status {
-        HealthStatus::Ok => "ok",
-        HealthStatus::Degraded => "degraded",
-        HealthStatus::Unavailable => "unavailable",
-        HealthStatus::Unknown => "unknown",
+        Health::Ok => "ok",
+        Health::Degraded => "degraded",
+        Health::Unavailable => "unavailable",
+        Health::Unknown => "unknown",
     };
     let mut out = json!({"status": status});
     if let Some(detail) = &health.detail {

@@ -2,7 +2,7 @@
 
 use super::Registry;
 use crate::state_dir::{StateDir, identity};
-use plexus_protocol::{Provenance, SourceId, json};
+use plexus_protocol::{Provenance, SourceId};
 use plexus_trust::{Source, SourceConfig, SourceSeen};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -142,9 +142,4 @@ pub(crate) fn look(registry: &Registry, source: &Source, state_dir: &StateDir) -
         profile: connector.profile_digest,
         capabilities: connector.facts(&source.id),
     })
-}
-
-/// The configuration that a worker is given: the route, canonical.
-pub(crate) fn worker_config(config: &SourceConfig) -> Vec<u8> {
-    json::canonical(&config.route)
 }
