@@ -104,12 +104,10 @@ pub fn row(state: &State, key: &str) -> Option<Vec<u8>> {
 /// Every row of `state`.
 #[must_use]
 pub fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
-    // These three exist from the first launch on: its event sets them.
-    let mut keys = vec![
-        "meta".to_owned(),
-        "settings".to_owned(),
-        "default-grants".to_owned(),
-    ];
+    let mut keys = Vec::new();
+    if state.launched {
+        keys.extend(["meta", "settings", "default-grants"].map(str::to_owned));
+    }
     for (a, agent) in state.agents.iter() {
         keys.push(format!("agent/{a}"));
         keys.extend(agent.grants.keys().map(|c| format!("grant/{a}/{c}")));
@@ -177,6 +175,7 @@ fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {
     match parts.as_slice() {
         ["meta"] => {
             let meta: Meta = read(bytes)?;
+            state.launched = true;
             state.serial = meta.serial;
             state.paused = meta.paused;
         }

@@ -20,6 +20,8 @@ use std::{
 pub struct State {
     /// Counts what needs a number of its own: grants, epochs, source revisions. Never repeats.
     pub serial: u64,
+    /// Whether a daemon was ever started on it: from then on it has its first rows.
+    pub launched: bool,
     /// No agent's call is allowed while this is set.
     pub paused: bool,
     /// The owner's settings.

@@ -278,3 +278,4 @@ fn from_record(app: &App, record: &Recorded) {
         }
     }
 }
+pub(crate) fn response(_app: Arc<App>, _l: Listener, _last: Option<u64>, _first: &'static str) -> axum::response::Response { todo!() }
