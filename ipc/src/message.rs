@@ -21,7 +21,7 @@ pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use secret::{Secret, Secrets};
 
 use crate::manifest::Limits;
-use crate::text::{Line, Payload};
+use crate::text::{Line, Payload, digest};
 use plexus_protocol::{AuditId, Digest, SourceId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
@@ -111,6 +111,7 @@ pub enum FromWorker {
     /// The manifest it was built with.
     Described {
         /// Digest of the file.
+        #[serde(with = "digest")]
         manifest: Digest,
     },
     /// The source is open: calls may come.

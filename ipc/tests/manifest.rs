@@ -1,6 +1,6 @@
 //! Manifests: the written form is accepted, every rule refuses, and no text makes the parser panic.
 
-use plexus_ipc::manifest::{Manifest, MAX_OUTPUT};
+use plexus_ipc::manifest::{MAX_OUTPUT, Manifest};
 use plexus_ipc::message::Role;
 use plexus_protocol::{Digest, Verb};
 use proptest::prelude::*;
@@ -45,7 +45,11 @@ fn a_manifest_is_read_as_it_is_written() {
     assert_eq!(read.resolves_to("path"), Some("item"));
     assert_eq!(read.resolves_to("other"), None);
     assert_eq!(manifest.limits_of(read).call_ms, 5, "its own");
-    assert_eq!(manifest.limits_of(read).frame_bytes, 4_194_304, "the connector's");
+    assert_eq!(
+        manifest.limits_of(read).frame_bytes,
+        4_194_304,
+        "the connector's"
+    );
     let write = manifest.capability("item.write").unwrap();
     assert_eq!((write.rating(), write.role()), (Verb::Write, Role::Writer));
     assert!(!manifest.capability("item.how-to").unwrap().callable());
@@ -62,7 +66,12 @@ fn property_order_of_a_schema_is_kept() {
         serde_json::from_str(r#"{"properties": {"z": {}, "a": {}, "m": {}}}"#).unwrap();
     let manifest = parse(&value).unwrap();
     let input = manifest.capabilities[0].input.clone().unwrap();
-    let names: Vec<_> = input["properties"].as_object().unwrap().keys().cloned().collect();
+    let names: Vec<_> = input["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     assert_eq!(names, ["z", "a", "m"]);
 }
 
@@ -141,7 +150,10 @@ fn every_rule_refuses() {
         ("/capabilities/0/limits/memoryMiB", json!(1)),
         ("/capabilities/0/constrainable/0/field", json!("")),
         ("/capabilities/0/constrainable/0/touched", json!("")),
-        ("/capabilities/0/constrainable", json!([{"field": "a"}, {"field": "a"}])),
+        (
+            "/capabilities/0/constrainable",
+            json!([{"field": "a"}, {"field": "a"}]),
+        ),
         ("/capabilities/1/sensitivity", json!("low")),
         ("/capabilities/2/markdown", Value::Null),
         ("/capabilities/2/markdown", json!(" ")),
@@ -150,7 +162,10 @@ fn every_rule_refuses() {
         ("/capabilities/2/input", json!({})),
         ("/capabilities/2/longRunning", json!(true)),
     ] {
-        assert!(parse(&with(pointer, value.clone())).is_err(), "{pointer} = {value}");
+        assert!(
+            parse(&with(pointer, value.clone())).is_err(),
+            "{pointer} = {value}"
+        );
     }
     // The same tool makes a change that is fine.
     assert!(parse(&with("/label", json!("Other"))).is_ok());

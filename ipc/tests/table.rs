@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 const PHASES: [Phase; 5] = [Starting, Greeted, Opening, Ready, Stopping];
 const BOTH: [Role; 2] = [Reader, Writer];
-const HEX: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-fn heard<M: serde::de::DeserializeOwned>(value: &Value) -> M {
+fn heard(value: &Value) -> FromWorker {
     plexus_ipc::frame::decode(&rmp_serde::to_vec_named(value).unwrap()).unwrap()
 }
 
@@ -67,69 +66,74 @@ fn to_the_worker() {
 }
 
 /// A message, when it is allowed, from whom, and the phase after it where that is another.
-type Row = (Value, &'static [Phase], &'static [Role], Option<Phase>);
+type Row = (FromWorker, &'static [Phase], &'static [Role], Option<Phase>);
 
 #[test]
 fn from_the_worker() {
     let health = json!("well");
     let table: [Row; 9] = [
         (
-            json!({"Hello": {"build": "1", "cage": {"checks": []}}}),
+            heard(&json!({"Hello": {"build": "1", "cage": {"checks": []}}})),
             &[Starting, Stopping],
             &BOTH,
             Some(Greeted),
         ),
         (
-            json!({"Described": {"manifest": HEX}}),
+            FromWorker::Described {
+                manifest: Digest::of(b""),
+            },
             &[Greeted, Stopping],
             &BOTH,
             Some(Opening),
         ),
         (
-            json!({"Opened": {"health": health}}),
+            heard(&json!({"Opened": {"health": health}})),
             &[Opening, Stopping],
             &BOTH,
             Some(Ready),
         ),
         (
-            json!({"OpenFailed": {"reason": "config", "message": ""}}),
+            heard(&json!({"OpenFailed": {"reason": "config", "message": ""}})),
             &[Opening, Stopping],
             &BOTH,
             Some(Stopping),
         ),
         (
-            json!({"Planned": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
+            heard(
+                &json!({"Planned": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
+            ),
             &[Ready, Stopping],
             &[Reader],
             None,
         ),
         (
-            json!({"Done": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
+            heard(
+                &json!({"Done": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
+            ),
             &[Ready, Stopping],
             &BOTH,
             None,
         ),
         (
-            json!({"Progress": {"id": 1, "line": ""}}),
+            heard(&json!({"Progress": {"id": 1, "line": ""}})),
             &[Ready, Stopping],
             &BOTH,
             None,
         ),
         (
-            json!({"Settled": {"id": 1, "verdict": "happened"}}),
+            heard(&json!({"Settled": {"id": 1, "verdict": "happened"}})),
             &[Ready, Stopping],
             &[Writer],
             None,
         ),
         (
-            json!({"Probed": {"nonce": 1, "health": health}}),
+            heard(&json!({"Probed": {"nonce": 1, "health": health}})),
             &[Opening, Ready, Stopping],
             &BOTH,
             None,
         ),
     ];
     for (message, phases, roles, then) in &table {
-        let message: FromWorker = heard(message);
         for phase in PHASES {
             for role in BOTH {
                 let permitted = message.permitted(phase, role);

@@ -1,15 +1,31 @@
 //! The proof of the cage: the one place that knows how the attack is called and what its report may hold.
 
-use crate::manifest::Manifest;
+use crate::manifest::{Limits, Manifest};
 use crate::message::{Role, Start};
 use plexus_sandbox::probe::{self, CageReport, Check, CheckKind, ProbeTargets};
 use serde::{Deserialize, Deserializer, de};
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 /// Most checks of a report.
 const MAX_CHECKS: usize = 64;
 /// Longest name or answer in a report, in bytes.
 const MAX_WORDS: usize = 512;
+
+/// Applies the limits that the launcher has applied already where it is ours.
+#[cfg(target_os = "linux")]
+pub(super) fn limit(_limits: &Limits) -> io::Result<()> {
+    Ok(())
+}
+
+/// Applies the limits: Apple's launcher knows none.
+#[cfg(target_os = "macos")]
+pub(super) fn limit(limits: &Limits) -> io::Result<()> {
+    plexus_sandbox::Limits {
+        files: Some(limits.open_files.into()),
+        file_size: Some(limits.file_bytes),
+    }
+    .apply()
+}
 
 /// Gives up exec and fork for good. Only before there is a second thread.
 pub(super) fn give_up_exec_and_fork() -> Result<(), plexus_sandbox::GiveUpError> {

@@ -33,6 +33,8 @@ enum Failed {
     Handlers(#[from] super::Mismatch),
     #[error("the manifest has no role {0}")]
     Role(crate::message::Role),
+    #[error("the limits cannot be applied: {0}")]
+    Limits(io::Error),
     #[error(transparent)]
     Rights(#[from] plexus_sandbox::GiveUpError),
     #[error("no runtime: {0}")]
@@ -73,6 +75,7 @@ fn run<S: Source>(manifest: &'static str) -> Result<serve::Ended, Failed> {
     if !manifest.roles.contains(&start.role) {
         return Err(Failed::Role(start.role));
     }
+    cage::limit(&start.limits).map_err(Failed::Limits)?;
     cage::give_up_exec_and_fork()?;
     let report = cage::attack(&start, &manifest);
     // From here on there may be threads.
