@@ -279,6 +279,22 @@ pub struct Item {
     pub state: ItemState,
 }
 
+impl Item {
+    /// Whether the gateway itself makes the call of `ask` once it is approved; every other call is left to the agent.
+    #[must_use]
+    pub fn runs(&self, ask: &Ask) -> bool {
+        self.on_approval == OnApproval::Run && ask.input.is_some()
+    }
+    /// Whether a call is left that the owner approved.
+    pub(crate) fn has_call_left(&self) -> bool {
+        matches!(self.state, ItemState::Approved { .. })
+            && self
+                .asks
+                .iter()
+                .any(|ask| matches!(ask.approval, Approval::OneCall | Approval::OneCallAnyInput))
+    }
+}
+
 /// One id of an item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ask {

@@ -74,7 +74,7 @@ impl Draft<'_> {
             self.void_items(old, "the agent was connected anew", |_| true);
         }
         for grant in grants {
-            let forgiven = self.forget_denials(&c.agent, &grant.capability);
+            let forgiven = self.forget_denials(&c.agent, &grant.capability, None);
             let fact = Fact::Allowed {
                 policy: Cow::Borrowed("connect"),
                 trust_window: grant.window,

@@ -5,7 +5,7 @@ use crate::{
     Approval, Ceiling, Fact, Grant, GrantEntry, ItemState, Refusal, Reply, Settings, ceiling,
     class_default, event::Change, grantable,
 };
-use plexus_protocol::{AgentId, CapabilityId, Constraint, TokenId, TrustWindow, Verbs};
+use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, TokenId, TrustWindow, Verbs};
 use std::borrow::Cow;
 
 impl Draft<'_> {
@@ -31,15 +31,20 @@ impl Draft<'_> {
         }
     }
 
-    /// A grant makes what was denied before worth asking again.
-    pub(super) fn forget_denials(&self, agent: &AgentId, id: &CapabilityId) -> Vec<Change> {
+    /// A yes makes what was denied before worth asking again: all of it, or `only` what the yes names.
+    pub(super) fn forget_denials(
+        &self,
+        agent: &AgentId,
+        id: &CapabilityId,
+        only: Option<Digest>,
+    ) -> Vec<Change> {
         let Some(known) = self.state.agent(agent) else {
             return Vec::new();
         };
         let denied = known
             .denials
             .keys()
-            .filter(|(capability, _)| capability == id);
+            .filter(|(c, input)| c == id && only.is_none_or(|only| *input == only));
         denied
             .map(|(c, d)| Change::DenialGone(agent.clone(), c.clone(), *d))
             .collect()
@@ -88,7 +93,7 @@ impl Draft<'_> {
                 .agent(id)
                 .about(&entry.capability);
             allowed.verbs = Some(verbs);
-            let forgiven = self.forget_denials(id, &entry.capability);
+            let forgiven = self.forget_denials(id, &entry.capability, None);
             self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
             granted.push(entry.capability.clone());
         }

@@ -4,8 +4,8 @@ use super::{Draft, boxed, event, with_capability};
 use crate::{
     Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, ITEM_MS,
     Item, ItemState, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS, Refusal, Reply,
-    RequestGrants, Source, authorize::live_session, class_default, event::Change, grantable,
-    standing_for, visible,
+    RequestGrants, Source, authorize::live_session, authorize::not_denied, class_default,
+    event::Change, grantable, standing_for, visible,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
@@ -161,12 +161,8 @@ impl<'a> Draft<'a> {
                 let why = "an earlier call with this input has an unknown outcome: the owner has to settle it";
                 return Ok(Settled::Denied(Some(why.into())));
             }
-            if let Some(denial) = agent
-                .denials
-                .get(&key)
-                .filter(|d| self.now.since(d.at) < crate::DENIAL_MS)
-            {
-                return Ok(Settled::Denied(denial.reason.clone()));
+            if let Err(Refusal::Denied { reason }) = not_denied(agent, id, digest, self.now) {
+                return Ok(Settled::Denied(reason));
             }
         }
         if let Some(grant) = standing_for(self.state, agent, id, self.now)
@@ -192,12 +188,12 @@ impl<'a> Draft<'a> {
             }
         }
         let approved = agent.items.values().find(|item| {
-            item.on_approval == OnApproval::Wait
-                && matches!(item.state, ItemState::Approved { .. })
+            matches!(item.state, ItemState::Approved { .. })
                 && self.now < item.expires_at
                 && item.asks.iter().any(|ask| {
                     &ask.capability == id
-                        && ask.verbs.covers(verbs)
+                        && !item.runs(ask)
+                        && ask.verbs.covers(facts.verbs)
                         && match ask.approval {
                             Approval::OneCallAnyInput => true,
                             Approval::OneCall => {
@@ -485,7 +481,7 @@ impl<'a> Draft<'a> {
                 }
                 ask.constraint = Some(constraint.clone());
             }
-            let runs = item.on_approval == OnApproval::Run && ask.input.is_some();
+            let runs = item.runs(ask);
             ask.approval = match (window, ask.input) {
                 (TrustWindow::Once, Some(_)) => Approval::OneCall,
                 (TrustWindow::Once, None) if a.any_input => Approval::OneCallAnyInput,
@@ -493,7 +489,9 @@ impl<'a> Draft<'a> {
                 (_, Some(_)) if runs => Approval::OneCall,
                 _ => Approval::Granted,
             };
-            let forgiven = self.forget_denials(&item.agent, &ask.capability);
+            // One call with one input says nothing of another that was denied.
+            let only = ask.input.filter(|_| window == TrustWindow::Once);
+            let forgiven = self.forget_denials(&item.agent, &ask.capability, only);
             if window == TrustWindow::Once {
                 once.push(ask.capability.clone());
                 let fact = Fact::Allowed {
