@@ -94,7 +94,7 @@ pub enum Command {
     RotateKey,
     /// Stops or lets go on every agent's calls.
     Pause(bool),
-    /// Says what became of an effect that nobody knew of.
+    /// Says what became of an effect that nobody knew of; closes its intent, where that is still open.
     SettleUnknown {
         /// Whose.
         agent: AgentId,
@@ -105,7 +105,8 @@ pub enum Command {
     },
 
     // --- the daemon ---
-    /// The daemon started: sessions and tokens of the launch before are over.
+    /// The daemon started: sessions and tokens of the launch before are over, plans are made again, and effects that
+    /// have no outcome are unknown until one comes.
     Launch,
     /// A source was looked at, before its worker starts and at every boot.
     SourceSeen(SourceSeen),

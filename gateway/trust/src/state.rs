@@ -427,6 +427,46 @@ pub struct Unknown {
     pub intent: AuditId,
     /// When it became unknown.
     pub at: Timestamp,
+    /// Intents of the same call that became unknown too; each is settled by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<AuditId>,
+}
+
+impl Unknown {
+    /// Whether it is about `intent`.
+    #[must_use]
+    pub fn names(&self, intent: &AuditId) -> bool {
+        &self.intent == intent || self.also.contains(intent)
+    }
+    pub(crate) fn with(held: Option<&Self>, intent: &AuditId, at: Timestamp) -> Self {
+        match held {
+            None => Self {
+                intent: intent.clone(),
+                at,
+                also: Vec::new(),
+            },
+            Some(held) => {
+                let mut all = held.clone();
+                if !held.names(intent) {
+                    all.also.push(intent.clone());
+                }
+                all
+            }
+        }
+    }
+    /// What remains without `intent`.
+    pub(crate) fn without(&self, intent: &AuditId) -> Option<Self> {
+        let mut rest = [&self.intent]
+            .into_iter()
+            .chain(&self.also)
+            .filter(|held| *held != intent)
+            .cloned();
+        Some(Self {
+            intent: rest.next()?,
+            at: self.at,
+            also: rest.collect(),
+        })
+    }
 }
 
 /// An effect that was begun.

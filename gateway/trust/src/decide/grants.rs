@@ -241,7 +241,8 @@ impl Draft<'_> {
             .set(Change::LaunchOver)
             .set(Change::Serial(self.serial))
             .set(Change::Settings(self.state.settings.clone()))
-            .set(Change::DefaultGrants((*self.state.default_grants).clone()));
+            .set(Change::DefaultGrants((*self.state.default_grants).clone()))
+            .set_all(self.unknown_since_stop());
         // A plan lives in memory: what still waits is planned again.
         for item in self.state.agents.values().flat_map(|a| a.items.values()) {
             let stale = |ask: &crate::Ask| {
