@@ -133,7 +133,7 @@ pub struct Agent {
     /// Effects that the owner let stand at connect.
     #[serde(default)]
     pub standing: BTreeSet<CapabilityId>,
-    /// Reads that the owner took back: they never allow themselves again.
+    /// Reads that the owner took back, or whose source became another: they never allow themselves again.
     #[serde(default)]
     pub tombstones: BTreeSet<CapabilityId>,
 
