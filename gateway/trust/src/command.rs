@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 pub enum Command {
     // --- the owner ---
-    /// Connects an agent anew, or again: its old credential, sessions and unselected grants end.
+    /// Connects an agent anew, or again: its old credential and sessions end, and so does every grant that this connect
+    /// does not make anew.
     Connect(Connect),
     /// Ends an agent.
     RevokeAgent {
@@ -217,7 +218,7 @@ pub struct Connect {
     pub standing: BTreeSet<CapabilityId>,
     /// Window of every grant made here; none: each class's default.
     pub window: Option<TrustWindow>,
-    /// Narrowing of every grant made here whose capability knows the field.
+    /// Narrowing of every grant made here; refused where one of them has no such field.
     pub constraint: Option<Constraint>,
     /// SHA-256 of the enrollment code.
     pub code: Digest,

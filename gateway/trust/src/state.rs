@@ -7,6 +7,7 @@
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
+    capability::WindowKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,7 +55,7 @@ pub struct Settings {
     pub auto_allow_reads: bool,
     /// What `connect` means when it names no reach.
     pub default_reach: Reach,
-    /// Default window of a first-party or managed read, and of an extension's read.
+    /// Default window of a first-party or managed read.
     pub read_window: TrustWindow,
     /// Default window of an extension's read.
     pub extension_read_window: TrustWindow,
@@ -74,6 +75,40 @@ impl Default for Settings {
             extension_read_window: TrustWindow::DAY,
             write_window: TrustWindow::DAY,
         }
+    }
+}
+
+impl Settings {
+    /// Whether they keep to their bounds.
+    ///
+    /// # Errors
+    /// One sentence that names the first that does not.
+    pub fn check(&self) -> Result<(), String> {
+        if !(60_000..=3_600_000).contains(&self.token_lifetime_ms) {
+            return Err("a token lives for 60000 to 3600000 ms".into());
+        }
+        if self.max_trust_window_ms == 0 {
+            return Err("the longest custom window is more than 0 ms".into());
+        }
+        for window in [
+            self.read_window,
+            self.extension_read_window,
+            self.write_window,
+        ] {
+            match window {
+                TrustWindow::UntilRevoked if !self.allow_until_revoked => {
+                    return Err("until-revoked is a default but is not allowed".into());
+                }
+                TrustWindow::For {
+                    kind: WindowKind::Custom,
+                    ms,
+                } if ms > self.max_trust_window_ms => {
+                    return Err("a default window is longer than the longest".into());
+                }
+                TrustWindow::Once | TrustWindow::For { .. } | TrustWindow::UntilRevoked => {}
+            }
+        }
+        Ok(())
     }
 }
 

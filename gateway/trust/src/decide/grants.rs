@@ -97,9 +97,10 @@ impl Draft<'_> {
             self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
             granted.push(entry.capability.clone());
         }
-        if granted.iter().any(|c| agent.tombstones.contains(c)) {
-            let mut row = own_row(agent);
-            row.tombstones.retain(|c| !granted.contains(c));
+        let mut row = own_row(agent);
+        row.tombstones.retain(|c| !granted.contains(c));
+        row.selected.extend(granted.iter().cloned());
+        if row.tombstones != agent.tombstones || row.selected != agent.selected {
             if let Some(last) = self.events.last_mut() {
                 last.changes.push(Change::Agent(Box::new(row)));
             }
@@ -216,6 +217,7 @@ impl Draft<'_> {
     }
 
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<Reply, Refusal> {
+        settings.check().map_err(Refusal::Invalid)?;
         let changed = *self.state.settings != *settings;
         if changed {
             let fact = Fact::Configured {
