@@ -24,6 +24,8 @@ impl Draft<'_> {
                 || c.provenance != config.provenance
         });
         let keep = old.filter(|_| !moved);
+        // What it can do and may do belongs to the kind, wherever it points.
+        let like = old.filter(|s| s.config.kind == config.kind);
         let source = Source {
             id: id.clone(),
             config: config.clone(),
@@ -32,8 +34,8 @@ impl Draft<'_> {
                 None => self.next(),
             },
             target: keep.and_then(|s| s.target.clone()),
-            profile: keep.and_then(|s| s.profile),
-            capabilities: old.map(|s| s.capabilities.clone()).unwrap_or_default(),
+            profile: like.and_then(|s| s.profile),
+            capabilities: like.map(|s| s.capabilities.clone()).unwrap_or_default(),
         };
         let what = match old {
             None => "added",
