@@ -168,6 +168,7 @@ fn an_owners_new_route_or_secret_voids() {
             config,
         });
         assert!(world.read(permit).is_err(), "{what}");
+        world.ok(Command::SourceSeen(seen("notes")));
         assert!(world.pends(&who, READ, &json!({})), "{what}");
     }
 }
@@ -261,5 +262,29 @@ fn what_is_not_exposed_is_not_there() {
     assert!(
         world.read(permit).is_ok(),
         "re-exposed, the grant works again (wire 5.10)"
+    );
+}
+
+#[test]
+fn a_new_route_does_not_hide_a_new_profile_and_a_new_kind_offers_nothing_yet() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let mut config = config("notes");
+    config.route = json!({"path": "/srv/other"});
+    let put = |config: &plexus_trust::SourceConfig| Command::PutSource {
+        id: source("notes"),
+        config: config.clone(),
+    };
+    world.ok(put(&config));
+    let item = world.ask(&who, READ, &json!({}));
+    world.approve(&item, Some(TrustWindow::DAY)).unwrap();
+    assert!(world.allowed(&who, READ, &json!({})));
+    world.ok(changed(|s| s.profile = secret("another")));
+    assert!(world.pends(&who, READ, &json!({})));
+    config.kind = "other".into();
+    world.ok(put(&config));
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::UnknownCapability
     );
 }

@@ -1,7 +1,8 @@
 //! A small world to try the machine in: two sources with a capability of every class, and a clock held by hand.
 //!
-//! Every event passes through its JSON before it is applied, as it does when a log is folded: what does not survive
-//! the way to the disk and back fails here first.
+//! Every event must come back from its JSON as it went in: what does not survive the way to the disk fails here first.
+
+pub(crate) mod history;
 
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
@@ -211,9 +212,10 @@ impl World {
         let at = self.state.time(self.now);
         for event in events {
             let bytes = serde_json::to_vec(&event).unwrap();
-            let event = Event::read(event.kind, &bytes)
+            let back = Event::read(event.kind, &bytes)
                 .expect("a known type")
                 .unwrap();
+            assert_eq!(serde_json::to_vec(&back).unwrap(), bytes);
             let id = AuditId::parse(&uuid("evt", self.log.len() as u64)).unwrap();
             self.state.apply(&event, &id, at);
             self.log.push(Logged { event, id, at });
@@ -345,12 +347,22 @@ impl World {
         id: &str,
         input: &Value,
     ) -> Verdict {
+        self.through_as(who, door, id, input, digest(input))
+    }
+    pub(crate) fn through_as(
+        &self,
+        who: &AgentId,
+        door: Door<'_>,
+        id: &str,
+        input: &Value,
+        digest: Digest,
+    ) -> Verdict {
         let capability = cap(id);
         let call = Call {
             agent: who,
             capability: &capability,
             input,
-            digest: digest(input),
+            digest,
         };
         authorize(&self.state, call, door, self.now)
     }
