@@ -12,6 +12,7 @@ pub mod events;
 pub mod exit;
 pub mod home;
 pub mod http;
+pub mod out;
 pub mod private_file;
 pub mod shell;
 pub mod span;

@@ -24,14 +24,14 @@ pub fn length(ms: u64) -> String {
     }
 }
 
-/// When something ends, seen from `now`: `in 6 d`, `ended 3 min ago`, `until revoked`.
+/// When something ends, seen from `now`: `ends in 6 d`, `ended 3 min ago`, `until revoked`.
 #[must_use]
 pub fn end(at: Timestamp, now: Timestamp) -> String {
     // `until-revoked` travels as a moment a century away (wire §5.5).
     if at.since(now) > FOREVER_MS / 2 {
         "until revoked".to_owned()
     } else if at > now {
-        format!("in {}", length(at.since(now)))
+        format!("ends in {}", length(at.since(now)))
     } else {
         format!("ended {} ago", length(now.since(at)))
     }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn ends() {
         let now = Timestamp(1_000_000_000_000);
-        assert_eq!(end(now.plus(6 * 86_400_000), now), "in 6 d");
+        assert_eq!(end(now.plus(6 * 86_400_000), now), "ends in 6 d");
         assert_eq!(end(Timestamp(now.0 - 180_000), now), "ended 3 min ago");
         assert_eq!(end(now.plus(FOREVER_MS), now), "until revoked");
         assert_eq!(ago(Timestamp(now.0 - 5_000), now), "5 s ago");

@@ -21,6 +21,8 @@ pub struct Stop {
     pub why: String,
     /// Third answer: what to do next; empty where there is nothing to say.
     pub next: String,
+    /// The pending item or run that goes on without this command.
+    pub item: Option<String>,
 }
 
 impl Stop {
@@ -32,6 +34,7 @@ impl Stop {
             done: Done::None,
             why: why.into(),
             next: String::new(),
+            item: None,
         }
     }
 
@@ -44,6 +47,20 @@ impl Stop {
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = next.into();
+        self
+    }
+
+    /// Says what is known of whether anything was done.
+    #[must_use]
+    pub fn done(mut self, done: Done) -> Self {
+        self.done = done;
+        self
+    }
+
+    /// Names what goes on without this command.
+    #[must_use]
+    pub fn item(mut self, id: impl Into<String>) -> Self {
+        self.item = Some(id.into());
         self
     }
 
@@ -78,6 +95,7 @@ impl Stop {
             done,
             why,
             next: said("next").unwrap_or_default(),
+            item: said("pendingId"),
         }
     }
 }
@@ -119,6 +137,7 @@ impl From<Failure> for Stop {
             done,
             why: failure.to_string(),
             next: String::new(),
+            item: None,
         }
     }
 }

@@ -135,8 +135,10 @@ fn converse<S: Read + Write>(stream: S, script: &Script, log: &Mutex<Vec<Asked>>
         if stream.get_mut().write_all(&bytes).is_err() || then_close {
             return;
         }
-        while then_park {
-            thread::park();
+        if then_park {
+            loop {
+                thread::park();
+            }
         }
     }
 }
@@ -152,7 +154,7 @@ fn read_request(stream: &mut impl BufRead) -> Option<Asked> {
         stream.read_line(&mut line).ok()?;
         match line.trim_end().split_once(':') {
             Some((name, value)) => {
-                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()))
+                headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
             }
             None => break,
         }
