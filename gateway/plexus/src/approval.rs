@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What the owner decided.
 pub(crate) enum Decision {
     /// Yes, and it was run.
-    Ran(Answer),
+    Ran(Box<Answer>),
     /// Yes.
     Approved,
 }
@@ -76,7 +76,9 @@ pub(crate) async fn wait(
             })?;
         let status: Status = reply.json()?;
         match (status.state.as_str(), status.result) {
-            ("approved", Some(result)) => return Answer::of_raw(200, result).map(Decision::Ran),
+            ("approved", Some(result)) => {
+                return Answer::of_raw(200, result).map(|ran| Decision::Ran(Box::new(ran)));
+            }
             ("approved", None) => return Ok(Decision::Approved),
             ("denied", _) => return Err(denied(status.reason)),
             ("expired", _) => return Err(expired(id)),

@@ -153,7 +153,7 @@ async fn perform(
         stage.replace(Stage::Waiting(id.clone()));
         approval::announce(call.capability.as_str(), &id, url);
         match approval::wait(&mut session, &id, until).await? {
-            Decision::Ran(answer) => return Ok(Ended::Answer(answer)),
+            Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
             Decision::Approved => approved = Some(id),
         }
     }
@@ -207,7 +207,7 @@ async fn take_up(settings: &Settings, wait: &Wait, stage: &RefCell<Stage>) -> Re
     let until = Instant::now() + wait.patience.length();
     for _ in 0..RESULT_LOOKS {
         match approval::wait(&mut session, &id, until).await? {
-            Decision::Ran(answer) => return Ok(Ended::Answer(answer)),
+            Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
             // Its run may still be under way; only the gateway knows whether there is to be one.
             Decision::Approved if Instant::now() < until => sleep(Duration::from_secs(1)).await,
             Decision::Approved => break,

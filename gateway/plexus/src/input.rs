@@ -121,7 +121,7 @@ fn set(
         }
         // A list may be given piece by piece.
         (Some(Value::Array(list)), Value::Array(more)) if types(about).contains(&"array") => {
-            list.extend(more)
+            list.extend(more);
         }
         (Some(_), _) => return Err(Stop::usage(format!("the field {name} is given twice"))),
     }

@@ -162,7 +162,7 @@ impl Watch {
                     }
                     // The gateway said no to this way of deciding; the owner may choose another.
                     Err(stop) if stop.exit != Exit::Unreachable => {
-                        out::say(&format!("{stop}\n{QUESTION}"))
+                        out::say(&format!("{stop}\n{QUESTION}"));
                     }
                     Err(stop) => return Err(stop),
                 },
