@@ -39,6 +39,8 @@ pub enum Failure {
         address: Address,
         /// What the system said.
         reason: String,
+        /// Whether it forbade the attempt, as a sandbox around the caller does.
+        forbidden: bool,
     },
     /// Something answers that is not the gateway.
     #[error("what answers there is not a Plexus gateway: {0}")]
@@ -130,6 +132,16 @@ impl Reply {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+    /// Reads a streamed answer to its end, for one that turned out to be an ordinary one.
+    ///
+    /// # Errors
+    /// [`Failure::Lost`], [`Failure::TooLarge`].
+    pub async fn collect(response: Response<Incoming>) -> Result<Self, Failure> {
+        Ok(Self {
+            status: response.status().as_u16(),
+            body: collect(response.into_body()).await?,
+        })
+    }
     /// The body as a type.
     ///
     /// # Errors
@@ -172,14 +184,7 @@ impl Connection {
     /// [`Failure`]; all but [`Failure::Unreachable`] mean that the gateway may have acted.
     pub async fn send(&mut self, request: Request) -> Result<Reply, Failure> {
         let deadline = request.deadline;
-        let exchange = async {
-            let response = self.respond(request).await?;
-            let status = response.status().as_u16();
-            Ok(Reply {
-                status,
-                body: collect(response.into_body()).await?,
-            })
-        };
+        let exchange = async { Reply::collect(self.respond(request).await?).await };
         timeout(deadline, exchange)
             .await
             .unwrap_or(Err(Failure::TimedOut { after: deadline }))
@@ -226,6 +231,7 @@ impl Connection {
         let malformed = |what: &str| Failure::Unreachable {
             address: self.address.clone(),
             reason: format!("{what} cannot be sent"),
+            forbidden: false,
         };
         let uri: Uri = request.path.parse().map_err(|_| malformed("this path"))?;
         let host =
@@ -280,6 +286,7 @@ async fn connect(address: &Address) -> Result<SendRequest<Full<Bytes>>, Failure>
     opened.map_err(|error| Failure::Unreachable {
         address: address.clone(),
         reason: error.to_string(),
+        forbidden: error.kind() == io::ErrorKind::PermissionDenied,
     })
 }
 

@@ -94,9 +94,8 @@ pub(crate) fn path_of(url: &str) -> Option<String> {
 }
 
 async fn connect(settings: &Settings) -> Result<Connection, Stop> {
-    let start = |failure: Failure| Stop::from(failure).next("stop; tell the owner: start plexusd");
     if let Some(address) = &settings.gateway {
-        return Connection::open(address.clone()).await.map_err(start);
+        return Connection::open(address.clone()).await.map_err(not_reached);
     }
     let socket = settings.home.agent_socket();
     if socket.exists() {
@@ -109,7 +108,20 @@ async fn connect(settings: &Settings) -> Result<Connection, Stop> {
         Some(address) => address,
         None => Address::loopback(running_port(settings).unwrap_or(DEFAULT_PORT)),
     };
-    Connection::open(address).await.map_err(start)
+    Connection::open(address).await.map_err(not_reached)
+}
+
+/// A gateway that is not running and a sandbox that hides it need different help.
+fn not_reached(failure: Failure) -> Stop {
+    let next = match &failure {
+        Failure::Unreachable {
+            forbidden: true, ..
+        } => {
+            "stop; tell the owner: my sandbox forbids me to connect to the gateway; let me reach it"
+        }
+        _ => "stop; tell the owner: start plexusd",
+    };
+    Stop::from(failure).next(next)
 }
 
 fn pinned(settings: &Settings) -> Result<Option<Address>, Stop> {
@@ -134,6 +146,19 @@ fn running_port(settings: &Settings) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sandbox_is_told_from_a_gateway_that_does_not_run() {
+        let next = |forbidden| {
+            not_reached(Failure::Unreachable {
+                address: Address::loopback(1),
+                reason: String::new(),
+                forbidden,
+            })
+            .next
+        };
+        assert!(next(true).contains("sandbox") && next(false).contains("start plexusd"));
+    }
 
     #[test]
     fn only_the_path_of_a_url_counts() {

@@ -3,7 +3,7 @@
 use crate::act::{self, Hands};
 use hyper::{Method, Response, body::Incoming};
 use plexus_client::{
-    Address, Connection, Exit, Failure, Home, Reply, Request, Stop, out,
+    Address, Connection, Exit, Home, Reply, Request, Stop, out,
     private_file::{self, Unusable},
 };
 use plexus_protocol::{KEY_HEADER, credential::ConnectionKey};
@@ -115,13 +115,8 @@ impl Owner {
     pub(crate) async fn stream(&mut self, path: &str) -> Result<Response<Incoming>, Stop> {
         let request = Request::get(path).secret(KEY_HEADER, self.key.expose());
         let response = self.connection.stream(request).await?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            let what = Failure::Foreign(format!("it answers {status} to {path}"));
-            return Err(Stop {
-                exit: Exit::Failed,
-                ..what.into()
-            });
+        if response.status() != 200 {
+            return Err(refusal(&Reply::collect(response).await?));
         }
         Ok(response)
     }
