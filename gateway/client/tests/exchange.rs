@@ -89,7 +89,7 @@ async fn a_request_that_may_have_arrived_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_connection_closed_between_requests_is_opened_again() {
-    let close = b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}".to_vec();
+    let close = b"HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}".to_vec();
     let stub = Stub::tcp(move |_| Answer::Raw(close.clone()));
     let mut gateway = open(&stub).await;
     for _ in 0..3 {
