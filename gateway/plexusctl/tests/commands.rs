@@ -91,7 +91,8 @@ fn item(id: &str) -> Value {
     let mut item = json!({
         "pendingId": id, "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
         "agentId": "my-cc", "capabilities": ["w.write"], "scopes": [{"id": "w.write", "verbs": ["write"]}],
-        "reasons": [], "agentPurpose": "tidy \u{1b}[2Jup", "plan": {"preview": "+one\n-two\n"}
+        "reasons": [], "agentPurpose": "tidy \u{1b}[2Jup", "asks": [{"id": "w.write", "verbs": ["write"],
+            "input": {"path": "a"}, "plan": {"preview": {"headline": "replace a", "diff": "+one\n-two\n"}}}]
     });
     item["cardDigest"] = json!(plexus_protocol::json::digest(&item));
     item
@@ -283,7 +284,9 @@ fn an_approval_shows_the_card_and_names_it() {
     let ended = place.owner(&["approvals", "approve", "pend_0", "--yes"]);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(
-        ended.out.contains("  preview:\n    │ +one\n    │ -two\n"),
+        ended
+            .out
+            .contains("  plan: replace a\n    ┃ +one\n    ┃ -two\n"),
         "{ended:?}"
     );
     assert!(
@@ -374,7 +377,7 @@ fn an_approval_waits_for_the_plan() {
             return Some(Answer::Json(200, json!({"ok": true})));
         }
         let mut making = made.clone();
-        making["plan"] = "making".into();
+        making["asks"][0]["plan"] = "making".into();
         making.as_object_mut().unwrap().shift_remove("cardDigest");
         let now = if looks.fetch_add(1, Ordering::SeqCst) == 0 {
             making
@@ -385,7 +388,7 @@ fn an_approval_waits_for_the_plan() {
     });
     let ended = place.owner(&["approvals", "approve", ITEM, "--yes"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.out.contains("│ +one"), "{ended:?}");
+    assert!(ended.out.contains("┃ +one"), "{ended:?}");
     assert_eq!(
         place.asked().last().unwrap().body["cardDigest"],
         item(ITEM)["cardDigest"]

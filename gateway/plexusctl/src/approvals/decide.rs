@@ -19,6 +19,10 @@ const PLANNING: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The least time between a question and its answer. A line that was typed before, or faster than anybody reads a
+/// card, was meant for another one.
+pub(super) const READING: Duration = Duration::from_millis(300);
+
 /// What the owner decides.
 pub(super) enum Verdict {
     /// Yes, on terms.
@@ -109,9 +113,11 @@ pub(super) fn card_digest(item: &Value) -> Result<Option<Digest>, Stop> {
     }
 }
 
-/// Whether the plan of an item is still being made.
+/// Whether a plan of an item is still being made; until then it has no digest (DESIGN 5).
 pub(super) fn is_planning(item: &Value) -> bool {
-    item["plan"] == "making"
+    list_of(item, "asks")
+        .iter()
+        .any(|ask| ask["plan"] == "making")
 }
 
 /// The item with its plan: a plan that is still being made is waited for.
@@ -157,10 +163,11 @@ pub(super) fn confirm(
         Verdict::Deny { .. } => "",
     };
     out::say(&format!("approve {window}? [y/N]"));
+    let asked = Instant::now();
     let mut answer = String::new();
     // A closed stdin says nothing, which is no.
     let _ = std::io::stdin().lock().read_line(&mut answer);
-    if answer.trim().eq_ignore_ascii_case("y") {
+    if asked.elapsed() >= READING && answer.trim().eq_ignore_ascii_case("y") {
         Ok(())
     } else {
         Err(Stop::new(
@@ -177,7 +184,7 @@ mod tests {
 
     fn item() -> Value {
         let mut item =
-            json!({"pendingId": "pend_1", "agentId": "a", "b": [1, 2.5], "plan": {"preview": "x"}});
+            json!({"pendingId": "pend_1", "agentId": "a", "b": [1, 2.5], "asks": [{"plan": null}]});
         item["cardDigest"] = json!(digest(&item));
         item
     }

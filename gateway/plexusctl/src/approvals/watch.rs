@@ -8,7 +8,10 @@
 //! Without a person at a terminal it only shows. Nothing is replayed by the gateway's stream, so after each event, and
 //! after each connection, the whole list is read again.
 
-use super::{PENDING, card, decide, decide::Verdict};
+use super::{
+    PENDING, card,
+    decide::{self, READING, Verdict},
+};
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
     terms::{self, Terms},
@@ -16,7 +19,10 @@ use crate::{
 use plexus_client::{Exit, Stop, events::Events, out, span, text};
 use serde_json::Value;
 use std::{collections::HashSet, io::BufRead, thread, time::Duration};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 /// How often the list is read although no event came.
 const IDLE: Duration = Duration::from_secs(15);
@@ -25,9 +31,12 @@ const PLANNING: Duration = Duration::from_millis(500);
 /// The pause before connecting again.
 const RECONNECT: Duration = Duration::from_secs(2);
 
+/// A line, with the moment in which Enter was pressed.
+type Typed = (Instant, String);
+
 /// What ended a wait.
 enum Woke {
-    Line(String),
+    Line(Typed),
     Changed,
     Over,
 }
@@ -87,7 +96,7 @@ impl Watch {
     async fn go(
         &mut self,
         desk: &Desk,
-        lines: &mut Option<mpsc::UnboundedReceiver<String>>,
+        lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
         shown: &mut HashSet<String>,
     ) -> Result<(), Stop> {
         loop {
@@ -114,7 +123,7 @@ impl Watch {
                 .await?
             {
                 Woke::Over => return Ok(()),
-                Woke::Line(line) if line.trim() == "q" => return Ok(()),
+                Woke::Line((_, line)) if line.trim() == "q" => return Ok(()),
                 Woke::Line(_) | Woke::Changed => {}
             }
         }
@@ -130,14 +139,15 @@ impl Watch {
     /// Asks until this item is decided or put aside; false when the owner ends the watch.
     async fn decide(
         &mut self,
-        lines: &mut Option<mpsc::UnboundedReceiver<String>>,
+        lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
         item: &Value,
     ) -> Result<bool, Stop> {
         out::say(QUESTION);
+        let asked = Instant::now();
         loop {
-            let line = match self.wait(lines, IDLE).await? {
+            let (typed, line) = match self.wait(lines, IDLE).await? {
                 Woke::Over => return Ok(false),
-                Woke::Line(line) => line,
+                Woke::Line(typed) => typed,
                 Woke::Changed => {
                     let id = &item["pendingId"];
                     if self
@@ -152,7 +162,7 @@ impl Watch {
                     return Ok(true);
                 }
             };
-            match parse(&line) {
+            match answer(&line, typed.saturating_duration_since(asked)) {
                 Ok(Answer::Quit) => return Ok(false),
                 Ok(Answer::Skip) => return Ok(true),
                 Ok(Answer::Decide(verdict)) => match verdict.send(&mut self.owner, item).await {
@@ -173,7 +183,7 @@ impl Watch {
 
     async fn wait(
         &mut self,
-        lines: &mut Option<mpsc::UnboundedReceiver<String>>,
+        lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
         idle: Duration,
     ) -> Result<Woke, Stop> {
         let line = async {
@@ -202,6 +212,14 @@ enum Answer {
     Quit,
 }
 
+/// What the owner answered so long after the question.
+fn answer(line: &str, after: Duration) -> Result<Answer, String> {
+    if after < READING {
+        return Err("that was typed before you could read this card; once more, please".to_owned());
+    }
+    parse(line)
+}
+
 /// What the owner typed. Enter alone decides nothing.
 fn parse(line: &str) -> Result<Answer, String> {
     let (key, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
@@ -228,11 +246,11 @@ fn parse(line: &str) -> Result<Answer, String> {
 }
 
 /// Lines of stdin, read on a thread of their own because a terminal cannot be waited for otherwise.
-fn read_lines() -> mpsc::UnboundedReceiver<String> {
+fn read_lines() -> mpsc::UnboundedReceiver<Typed> {
     let (sender, receiver) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
+            if sender.send((Instant::now(), line)).is_err() {
                 return;
             }
         }
@@ -244,6 +262,14 @@ fn read_lines() -> mpsc::UnboundedReceiver<String> {
 mod tests {
     use super::*;
     use plexus_protocol::TrustWindow;
+
+    #[test]
+    fn an_answer_to_another_card_decides_nothing_here() {
+        for early in [Duration::ZERO, READING - Duration::from_millis(1)] {
+            assert!(answer("a", early).is_err());
+        }
+        assert!(matches!(answer("a", READING), Ok(Answer::Decide(_))));
+    }
 
     #[test]
     fn keys() {
