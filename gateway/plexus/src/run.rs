@@ -36,11 +36,15 @@ pub(crate) async fn follow(
     let path = status_url
         .and_then(path_of)
         .unwrap_or_else(|| format!("{}?runId={run}", session.gateway.path(Route::InvokeStatus)));
+    let path = format!(
+        "{path}{}wait={POLL_S}",
+        if path.contains('?') { '&' } else { '?' }
+    );
     let begun = Instant::now();
     let mut said = None;
     while begun.elapsed() < PATIENCE {
         let asked = Instant::now();
-        let reply = poll(session, format!("{path}&wait={POLL_S}"), POLL_S)
+        let reply = poll(session, path.clone(), POLL_S)
             .await
             .map_err(|mut stop| {
                 stop.done = Done::Unknown;

@@ -559,13 +559,22 @@ fn a_yes_without_a_result_is_used_by_calling_again() {
     assert_eq!((ended.code, ended.out.as_str()), (0, "done\n"), "{ended:?}");
 
     // A gateway that says yes and asks again for ever does not keep the command for ever.
-    let stub = gateway(|asked| {
+    let calls = AtomicUsize::new(0);
+    let stub = gateway(move |asked| {
         if asked.path.starts_with("/grants/status") {
             return Some(status(json!({"state": "approved"})));
         }
-        invoke(asked).then(pending)
+        let too_often = || {
+            if calls.fetch_add(1, Ordering::SeqCst) < 5 {
+                pending()
+            } else {
+                Answer::Close
+            }
+        };
+        invoke(asked).then(too_often)
     });
     assert_eq!(Place::enrolled().at(&stub, &WRITE).code, 1);
+    assert_eq!(stub.asked().iter().filter(|a| invoke(a)).count(), 2);
 }
 
 #[test]
@@ -656,31 +665,26 @@ fn an_interrupted_wait_says_that_nothing_is_lost() {
 
 #[test]
 fn a_wait_outlives_a_restart_of_the_gateway() {
-    let polls = AtomicUsize::new(0);
-    let stub = gateway(move |asked| {
-        if asked.path.starts_with("/grants/status") {
-            return Some(match polls.fetch_add(1, Ordering::SeqCst) {
-                0 => Answer::Close,
-                _ => status(json!({"state": "denied"})),
-            });
-        }
-        invoke(asked).then(pending)
-    });
-    let ended = Place::enrolled().at(&stub, &WRITE);
-    assert_eq!(ended.code, 77, "{ended:?}");
-    assert_eq!(
-        stub.asked()
-            .iter()
-            .filter(|a| a.path == "/link/handshake")
-            .count(),
-        2,
-        "a new session"
-    );
-    assert_eq!(
-        stub.asked().iter().filter(|a| invoke(a)).count(),
-        1,
-        "and no second call"
-    );
+    for first in ["cut", "forgotten"] {
+        let polls = AtomicUsize::new(0);
+        let stub = gateway(move |asked| {
+            if asked.path.starts_with("/grants/status") {
+                let over =
+                    json!({"error": {"code": "session_expired", "message": "no such session"}});
+                return Some(match (polls.fetch_add(1, Ordering::SeqCst), first) {
+                    (0, "cut") => Answer::Close,
+                    (0, _) => Answer::Json(403, over),
+                    _ => status(json!({"state": "denied"})),
+                });
+            }
+            invoke(asked).then(pending)
+        });
+        let ended = Place::enrolled().at(&stub, &WRITE);
+        assert_eq!(ended.code, 77, "{first} {ended:?}");
+        let count = |path: &str| stub.asked().iter().filter(|a| a.path == path).count();
+        assert_eq!(count("/link/handshake"), 2, "a new session");
+        assert_eq!(count("/invoke"), 1, "and no second call");
+    }
 }
 
 #[test]
