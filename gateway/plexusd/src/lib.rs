@@ -1,1 +1,3 @@
-//! Empty until its first commit.
+//! The gateway daemon.
+
+pub mod supervisor;
