@@ -258,8 +258,8 @@ impl<M: Machine> Fold<M> {
             self.touched.clear();
         } else {
             let act = M::decode(event.event_type(), &event.members()).map_err(|e| wrong(e.0))?;
-            self.touched.extend(M::touched_rows(&act));
-            M::apply(&mut self.state, &act, event.at());
+            self.touched.extend(M::touched_rows(&act, event.id()));
+            M::apply(&mut self.state, &act, event.id(), event.at());
         }
         self.head = head;
         Ok(())

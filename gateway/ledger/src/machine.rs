@@ -4,6 +4,8 @@
 //! states with the same rows; `verify` holds the machine to that.
 //! Must not know: what a command means, who sent it, or what an event permits.
 
+use crate::event::EventId;
+
 /// A deterministic machine whose events are the audit log and whose state is the rows beside it.
 ///
 /// All functions are pure and quick: they run on the writer's thread, between two commits. Times are milliseconds
@@ -28,8 +30,8 @@ pub trait Machine: Sized + Send + Sync + 'static {
     /// The refusal is handed to the caller; it leaves no record.
     fn decide(state: &Self::State, command: &Self::Command, now: u64) -> Decision<Self>;
 
-    /// Makes the event part of the state. `at` is the event's recorded time.
-    fn apply(state: &mut Self::State, event: &Self::Event, at: u64);
+    /// Makes the event part of the state. `id` and `at` are its recorded id and time.
+    fn apply(state: &mut Self::State, event: &Self::Event, id: EventId, at: u64);
 
     /// The `type` member: ASCII letters, digits, `.`, `-` and `_`. [`CHECKPOINT`] is the ledger's own.
     fn event_type(event: &Self::Event) -> &'static str;
@@ -46,7 +48,7 @@ pub trait Machine: Sized + Send + Sync + 'static {
 
     /// Keys of the rows this event may have changed; empty for plain reads. A key left out is a bug that `verify`
     /// reports as a differing row.
-    fn touched_rows(event: &Self::Event) -> Vec<String>;
+    fn touched_rows(event: &Self::Event, id: EventId) -> Vec<String>;
 
     /// The row as it is in `state`, in canonical bytes, or `None` if there is none.
     fn row(state: &Self::State, key: &str) -> Option<Vec<u8>>;

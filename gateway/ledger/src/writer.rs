@@ -584,9 +584,9 @@ impl<M: Machine> Batch<M> {
                 return Err(why);
             }
         }
-        for event in events {
-            M::apply(&mut self.state, event, now);
-            self.touched.extend(M::touched_rows(event));
+        for (event, record) in events.iter().zip(&self.records[first..]) {
+            M::apply(&mut self.state, event, record.id(), now);
+            self.touched.extend(M::touched_rows(event, record.id()));
         }
         Ok(first..self.records.len())
     }

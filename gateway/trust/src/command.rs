@@ -335,6 +335,8 @@ pub struct Note {
     pub agent: Option<AgentId>,
     /// What it is about.
     pub capability: Option<CapabilityId>,
+    /// `ok`, `error` or `denied`, where it has one.
+    pub outcome: Option<&'static str>,
     /// Facts, without secrets and without content.
     pub detail: Value,
 }

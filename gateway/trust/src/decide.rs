@@ -116,7 +116,7 @@ struct Draft<'a> {
 
 fn event(kind: &'static str, detail: Fact) -> Event {
     Event {
-        kind: Cow::Borrowed(kind),
+        kind,
         agent_id: None,
         capability_id: None,
         jti: None,
@@ -236,6 +236,7 @@ impl<'a> Draft<'a> {
         );
         note_event.agent_id.clone_from(&note.agent);
         note_event.capability_id.clone_from(&note.capability);
+        note_event.outcome = note.outcome.map(Cow::Borrowed);
         self.emit(note_event);
         Ok(Reply::Done)
     }

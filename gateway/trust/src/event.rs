@@ -22,8 +22,8 @@ use std::{collections::BTreeSet, sync::Arc};
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// The wire's audit type (§5.15).
-    #[serde(rename = "type")]
-    pub kind: std::borrow::Cow<'static, str>,
+    #[serde(skip)]
+    pub kind: &'static str,
     /// Whom it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<AgentId>,
@@ -47,6 +47,32 @@ pub struct Event {
     /// What it changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) changes: Vec<Change>,
+}
+
+/// Every audit type that the machine makes.
+pub const KINDS: &[&str] = &[
+    "handshake",
+    "grant.allow",
+    "grant.pending",
+    "grant.deny",
+    "grant.revoke",
+    "token.issue",
+    "token.refresh",
+    "invoke",
+    "exposure.set",
+    "source.install",
+    "source.settings",
+];
+
+impl Event {
+    /// Reads an event of a stored type and its members; `None` for a type that this machine never made.
+    ///
+    /// # Errors
+    /// What is wrong with the members.
+    pub fn read(kind: &str, members: &[u8]) -> Option<Result<Self, serde_json::Error>> {
+        let kind = KINDS.iter().find(|known| **known == kind)?;
+        Some(serde_json::from_slice::<Self>(members).map(|event| Self { kind, ..event }))
+    }
 }
 
 /// How a call went.

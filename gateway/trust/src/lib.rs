@@ -26,7 +26,7 @@ pub use command::{
     RequestGrants, SourceSeen,
 };
 pub use decide::decide;
-pub use event::{Event, Fact, OutcomeKind, Touch};
+pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
 pub use rows::{RestoreError, all_rows, restore, row, touched_rows};
 pub use state::{
     Agent, Approval, Ask, Denial, EnrollmentStatus, Facts, Grant, Item, ItemState, OnApproval,

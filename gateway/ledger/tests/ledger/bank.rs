@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use plexus_ledger::{
-    Decision, DecodeError, IndexTerm, Lane, Ledger, Machine, Options, Receipt, SubmitError,
+    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Receipt, SubmitError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -122,7 +122,7 @@ impl Machine for Bank {
         }
     }
 
-    fn apply(state: &mut Accounts, event: &Event, _at: u64) {
+    fn apply(state: &mut Accounts, event: &Event, _id: EventId, _at: u64) {
         match event {
             Event::Deposited { account, amount } => {
                 *state.entry(account.clone()).or_default() += amount
@@ -157,7 +157,7 @@ impl Machine for Bank {
         serde_json::from_slice(members).map_err(|e| DecodeError(e.to_string()))
     }
 
-    fn touched_rows(event: &Event) -> Vec<String> {
+    fn touched_rows(event: &Event, _id: EventId) -> Vec<String> {
         match event {
             Event::Looked { .. } => vec![],
             event => vec![event.account().to_owned()],

@@ -111,7 +111,8 @@ impl<'a> Draft<'a> {
         if !asks.is_empty() {
             self.pend(agent, r, asks, &mut decision)?;
         }
-        if !decision.scopes.is_empty() {
+        // Nothing allowed and nothing pending is still answered with a token, one that opens nothing (E4).
+        if !decision.scopes.is_empty() || decision.item.is_none() {
             let lifetime = self.now.plus(self.state.settings.token_lifetime_ms);
             let expires_at = lifetime.min(token_end);
             decision.token_expires_at = Some(expires_at);
