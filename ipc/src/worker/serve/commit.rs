@@ -1,6 +1,7 @@
 //! A commit: planned again in the writer, compared with what was approved, then done.
 
-use super::{Shared, Unfinished, guarded, judge, judged, panicked, until_over, wrong_kind};
+use super::server::{Shared, Unfinished, judged, panicked, until_over, wrong_kind};
+use super::{guarded, judge};
 use crate::message::{Commit, Content, Failure, MAX_TOUCHED, Stamp};
 use crate::text::Payload;
 use crate::worker::handlers::{Handler, Plan, Reply};
