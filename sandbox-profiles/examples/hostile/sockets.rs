@@ -26,6 +26,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["datagram-pair", path] => {
             silent(UnixDatagram::pair().and_then(|(socket, _)| socket.send_to(b"hostile", path)))
         }
+        ["datagram-pair"] => silent(UnixDatagram::pair()),
         ["stream-pair"] => silent(UnixStream::pair()),
         _ => None,
     }

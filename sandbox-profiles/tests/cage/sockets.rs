@@ -71,6 +71,8 @@ fn a_worker_without_a_port_reaches_nobody() {
         let peers = Peers::near(&cage);
         denies_all_but_tcp(&cage, &peers);
         cage.denies(&["tcp", &peers.tcp_port()]);
+        #[cfg(target_os = "linux")]
+        cage.denies(&["tcp-socket"]);
     }
 }
 
@@ -113,11 +115,12 @@ fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
     #[cfg(target_os = "linux")]
     {
         use std::os::linux::net::SocketAddrExt;
-        let name = format!("plexus-sandbox-{}", std::process::id());
+        let name = cage.in_root("abstract");
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
         let _listener = UnixListener::bind_addr(&address).expect("an abstract socket");
         cage.denies(&["abstract", &name]);
         cage.denies(&["datagram-pair", &peers.datagram_path]);
+        cage.denies(&["datagram-pair"]);
         cage.denies(&["netlink"]);
         cage.denies(&["listen-unbound"]);
     }

@@ -77,6 +77,10 @@ pub(super) fn listen_unbound() -> io::Result<()> {
     Ok(Errno::result(unsafe { libc::listen(socket.as_raw_fd(), 1) }).map(drop)?)
 }
 
+pub(super) fn tcp_socket() -> io::Result<()> {
+    socket(libc::AF_INET, libc::SOCK_STREAM, 0).map(drop)
+}
+
 pub(super) fn netlink() -> io::Result<()> {
     socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE).map(drop)
 }
@@ -212,38 +216,24 @@ pub(super) fn unshare_user() -> io::Result<()> {
     simple(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into())
 }
 
-/// Mounts an empty file system over `path`, in a mount namespace of its own if it may have one.
-pub(super) fn mount(path: &CStr) -> io::Result<()> {
-    // SAFETY: takes a number; only this process changes. Refused inside a cage: then the mount must be as well.
-    let own = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } == 0;
-    if own {
-        // SAFETY: "/" is a C string, the rest are absent or numbers: nothing mounted here is seen elsewhere.
-        simple(
-            unsafe {
-                libc::mount(
-                    null(),
-                    c"/".as_ptr(),
-                    null(),
-                    libc::MS_REC | libc::MS_PRIVATE,
-                    null(),
-                )
-            }
-            .into(),
-        )?;
+/// A mount on a folder that is not there. That it is not is noticed before privileges are looked at, so hearing
+/// of it means having been let through to the call.
+pub(super) fn mount() -> io::Result<()> {
+    let (name, nowhere) = (c"tmpfs".as_ptr(), c"/nowhere/at/all".as_ptr());
+    // SAFETY: the names are C strings that outlive the call; the data is absent.
+    match Errno::result(unsafe { libc::mount(name, nowhere, name, 0, null()) }) {
+        Ok(_) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
-    // SAFETY: all strings are C strings that outlive the call; the data is absent.
-    simple(
-        unsafe {
-            libc::mount(
-                c"none".as_ptr(),
-                path.as_ptr(),
-                c"tmpfs".as_ptr(),
-                0,
-                null(),
-            )
-        }
-        .into(),
-    )
+}
+
+/// `getpid` by its x32 number, which kernels without x32 do not know.
+pub(super) fn x32() -> io::Result<()> {
+    // SAFETY: `getpid` takes nothing, and so does whatever else may have this number: it has none.
+    match Errno::result(unsafe { libc::syscall(0x4000_0000 | libc::SYS_getpid) }) {
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 pub(super) fn clone3() -> io::Result<()> {
@@ -251,9 +241,16 @@ pub(super) fn clone3() -> io::Result<()> {
     simple(unsafe { libc::syscall(libc::SYS_clone3, null::<libc::c_void>(), 0) })
 }
 
-pub(super) fn death_signal() -> io::Result<()> {
+pub(super) fn set_death_signal(signal: i32) -> io::Result<()> {
     // SAFETY: takes numbers.
-    simple(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) }.into())
+    simple(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) }.into())
+}
+
+pub(super) fn own_death_signal() -> io::Result<i32> {
+    let mut signal = 0;
+    // SAFETY: writes one int, which `signal` is.
+    simple(unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) }.into())?;
+    Ok(signal)
 }
 
 pub(super) fn dumpable() -> io::Result<()> {
