@@ -24,7 +24,7 @@ mod records;
 mod start;
 mod stderr;
 
-pub use actor::{READ_RETRIES, START_ATTEMPTS};
+pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
 pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Unavailable};
 pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};

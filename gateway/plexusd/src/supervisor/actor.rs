@@ -27,10 +27,12 @@ use super::{
     queue::Queue,
     start::{self, Exit, StartError, Started},
 };
+pub use live::UNDER_WAY;
 use live::{Live, Said};
 use plexus_ipc::message::{self, CageReport, Role};
 use plexus_protocol::Timestamp;
 use std::{
+    collections::HashMap,
     future::pending,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -235,7 +237,7 @@ impl Actor {
             }
         }
         for done in self.enders.drain(..) {
-            drop(done.send(()));
+            let _ = done.send(());
         }
     }
 
@@ -498,9 +500,10 @@ impl Actor {
     }
 
     /// Reads go back to the front of the queue, in their order; what may have had an effect is answered.
-    fn settle_flights(&mut self, mut jobs: Vec<Box<Job>>) {
-        jobs.sort_unstable_by_key(|job| job.id);
-        for mut job in jobs.into_iter().rev() {
+    fn settle_flights(&mut self, mut jobs: HashMap<u64, Box<Job>>) {
+        let mut ids: Vec<u64> = jobs.keys().copied().collect();
+        ids.sort_unstable();
+        for mut job in ids.iter().rev().filter_map(|id| jobs.remove(id)) {
             job.deaths += 1;
             let again = !job.is_effect()
                 && job.deaths <= READ_RETRIES
@@ -572,7 +575,7 @@ impl Actor {
 
     fn answer_probes(&mut self) {
         for waiting in self.probes.drain(..) {
-            drop(waiting.send(()));
+            let _ = waiting.send(());
         }
     }
 

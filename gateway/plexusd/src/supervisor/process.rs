@@ -280,6 +280,7 @@ impl Targets {
                 state_dir: context.state_dir.clone(),
                 tcp_port: context.tcp_port,
                 unix_socket,
+                parent_pid: std::process::id(),
             },
             _listener: listener,
         })
