@@ -69,6 +69,15 @@ pub(super) enum Ending {
     Shutdown,
 }
 
+impl Ending {
+    fn cause(self) -> Cause {
+        match self {
+            Self::Removed => Cause::Removed,
+            Self::Shutdown => Cause::Shutdown,
+        }
+    }
+}
+
 /// What others may look at, without asking the actor.
 #[derive(Debug)]
 pub(super) struct View {
@@ -300,7 +309,7 @@ impl Actor {
         self.queue.refuse(&replaced());
         match &mut self.stage {
             Stage::Starting { call_off, .. } => call_off.notify_one(),
-            Stage::Up(live) => live.stop(Cause::Replaced).await,
+            Stage::Up(live) => live.stop(Cause::Replaced, &replaced()).await,
             Stage::Waiting { .. } => self.stage = Stage::Stopped,
             Stage::Stopped | Stage::Reaping { .. } => {}
         }
@@ -312,18 +321,19 @@ impl Actor {
             return;
         }
         self.ending = Some(ending);
-        let (cause, refusal) = match ending {
-            Ending::Removed => (Cause::Removed, replaced()),
-            Ending::Shutdown => (Cause::Shutdown, DispatchError::ShuttingDown),
+        let cause = ending.cause();
+        let refusal = match ending {
+            Ending::Removed => replaced(),
+            Ending::Shutdown => DispatchError::ShuttingDown,
         };
         self.queue.refuse(&refusal);
-        self.refusal = Some(refusal);
         match &mut self.stage {
             Stage::Starting { call_off, .. } => call_off.notify_one(),
-            Stage::Up(live) => live.stop(cause).await,
+            Stage::Up(live) => live.stop(cause, &refusal).await,
             Stage::Waiting { .. } => self.stage = Stage::Stopped,
             Stage::Stopped | Stage::Reaping { .. } => {}
         }
+        self.refusal = Some(refusal);
     }
 
     async fn event(&mut self, event: Event) {
@@ -388,11 +398,13 @@ impl Actor {
         let (cage, health) = (Arc::clone(cage), health.clone());
         let mut live = Box::new(Live::new(started, Arc::clone(&self.context)));
         // Called off too late: it is up already.
-        match self.ending {
-            Some(Ending::Removed) => live.stop(Cause::Removed).await,
-            Some(Ending::Shutdown) => live.stop(Cause::Shutdown).await,
-            None if revision != self.spec.revision => live.stop(Cause::Replaced).await,
-            None => {}
+        let off = match self.ending {
+            Some(ending) => Some(ending.cause()),
+            None if revision != self.spec.revision => Some(Cause::Replaced),
+            None => None,
+        };
+        if let Some(cause) = off {
+            live.stop(cause, &replaced()).await;
         }
         self.stage = Stage::Up(live);
         self.state(WorkerState::Ready, Some(pid));
@@ -505,24 +517,12 @@ impl Actor {
         ids.sort_unstable();
         for mut job in ids.iter().rev().filter_map(|id| jobs.remove(id)) {
             job.deaths += 1;
-            let again = !job.is_effect()
-                && job.deaths <= READ_RETRIES
-                && job.revision == self.spec.revision
-                && self.ending.is_none();
             if job.reply.is_none() {
-                continue;
-            }
-            if again {
-                self.queue.put_back(job);
-            } else if self.ending.is_some() && !job.is_effect() {
-                job.answer(Err(self
-                    .refusal
-                    .clone()
-                    .unwrap_or(DispatchError::ShuttingDown)));
-            } else if job.revision != self.spec.revision && !job.is_effect() {
-                job.answer(Err(replaced()));
-            } else {
+                // Cancelled, late, or refused when the worker was asked to stop.
+            } else if job.is_effect() || job.deaths > READ_RETRIES {
                 job.answer(Err(DispatchError::Died { dispatched: true }));
+            } else {
+                self.queue.put_back(job);
             }
         }
     }

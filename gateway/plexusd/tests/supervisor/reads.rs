@@ -129,27 +129,36 @@ async fn dropping_a_read_cancels_it_and_the_others_go_on() {
 #[tokio::test]
 async fn a_full_queue_says_busy_and_the_owner_is_still_served() {
     let mut stage = Stage::new();
-    let all = AGENTS_WAITING + UNDER_WAY - 1;
-    let reads: Vec<_> = (0..AGENTS_WAITING)
-        .map(|_| stage.reading(call("wait", json!({"after": "go"}))))
-        .collect();
+    let wait = || call("wait", json!({"after": "go"}));
+    let first: Vec<_> = (0..AGENTS_WAITING).map(|_| stage.reading(wait())).collect();
     stage.started(Role::Reader).await;
-    let more: Vec<_> = (AGENTS_WAITING..all)
-        .map(|_| stage.reading(call("wait", json!({"after": "go"}))))
-        .collect();
-    // Every slot and place of the agents is taken: those that wait were handed in before this one.
-    let refused = stage.read("echo", json!({})).await.expect_err("no room");
-    assert!(
-        matches!(refused, DispatchError::Busy { retry_after } if retry_after > Duration::ZERO),
-        "{refused:?}"
-    );
+    // The worker took as many as agents may have under way: so many places are free again, and ten are asked for more.
+    let mut more = tokio::task::JoinSet::new();
+    for _ in 0..UNDER_WAY - 1 + 10 {
+        let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+        let call = wait();
+        more.spawn(async move { supervisor.read(&source, call).await });
+    }
+    for _ in 0..10 {
+        let refused = more.join_next().await.expect("a read").expect("a task");
+        let refused = refused.expect_err("no room");
+        assert!(
+            matches!(refused, DispatchError::Busy { retry_after } if retry_after > Duration::ZERO),
+            "{refused:?}"
+        );
+    }
     let mut owners = call("echo", json!({"who": "owner"}));
     owners.owner = true;
     let owners = stage.supervisor.read(&stage.source, owners).await;
     assert_eq!(output(owners), json!({"who": "owner"}));
+    let agents = stage.read("echo", json!({})).await.expect_err("no room");
+    assert!(matches!(agents, DispatchError::Busy { .. }), "{agents:?}");
     stage.touch("go");
-    for read in reads.into_iter().chain(more) {
+    for read in first {
         assert_eq!(output(read.await.expect("a task")), json!("waited"));
+    }
+    while let Some(read) = more.join_next().await {
+        assert_eq!(output(read.expect("a task")), json!("waited"));
     }
     // The control: with room the same call is served.
     assert_eq!(output(stage.read("echo", json!({})).await), json!({}));

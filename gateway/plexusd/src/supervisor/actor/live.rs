@@ -342,7 +342,8 @@ impl Live {
             return self.terminate(Cause::Overdue);
         }
         if self.under_way.is_empty() && now >= self.last_call + self.context.pace.idle {
-            self.stop(Cause::Idle).await;
+            // Nothing is under way, so nobody is told this.
+            self.stop(Cause::Idle, &DispatchError::ShuttingDown).await;
             return Then::Stopping;
         }
         self.probe.nonce += 1;
@@ -357,12 +358,14 @@ impl Live {
 
     // Stop
 
-    /// Asks the worker to finish its commits and end.
-    pub(super) async fn stop(&mut self, cause: Cause) {
+    /// Asks the worker to finish its commits and end. What changes nothing is answered with `refusal` now.
+    pub(super) async fn stop(&mut self, cause: Cause, refusal: &DispatchError) {
+        for job in self.under_way.values_mut().filter(|job| !job.is_effect()) {
+            job.answer(Err(refusal.clone()));
+        }
         if self.stop.is_some() {
             return;
         }
-        // Reads are dropped by the worker, effects get their time.
         let effects = self.under_way.values().any(|job| job.is_effect());
         let pace = &self.context.pace;
         let patience = if effects {
