@@ -19,7 +19,8 @@ use crate::{
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use plexus_ledger::{Lane, Options, SubmitError};
-use plexus_protocol::{SourceId, Timestamp};
+use plexus_ipc::message::Verdict;
+use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
 use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, State};
 use serde_json::json;
 use std::{
@@ -56,6 +57,8 @@ pub(crate) struct App {
     reconfiguring: Mutex<()>,
 }
 
+/// How long a worker may take to say what became of an effect.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
@@ -148,10 +151,10 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         state_dir,
     });
     app.owner(Command::Launch).await.map_err(refused_start)?;
-    app.settle_what_a_crash_left().await?;
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
     app.look_at_sources().await?;
+    app.settle_what_a_crash_left().await?;
 
     let tasks = [
         tokio::spawn(http::feed::follow(app.clone())),
@@ -269,9 +272,10 @@ impl App {
         let state = self.ledger.snapshot();
         for (intent, open) in state.open_intents.iter() {
             tracing::warn!(%intent, capability = %open.capability, "an effect was under way when the daemon ended");
+            let kind = self.settled(intent, &open.capability).await;
             let outcome = Outcome {
-                kind: OutcomeKind::Unknown,
-                code: Some("outcome_unknown".into()),
+                kind,
+                code: (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".into()),
                 reason: Some("the daemon ended".into()),
                 input_bytes: 0,
                 output_bytes: 0,
@@ -283,6 +287,17 @@ impl App {
             self.owner(Command::Outcome { intent: intent.clone(), outcome }).await.map_err(refused_start)?;
         }
         Ok(())
+    }
+
+    /// Asks the worker's own store what became of an effect.
+    pub(crate) async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
+        let Some(entry) = self.catalogue.load().get(capability).cloned() else { return OutcomeKind::Unknown };
+        let asked = self.supervisor.settle(&entry.source, intent.clone());
+        match tokio::time::timeout(SETTLE_WITHIN, asked).await {
+            Ok(Verdict::Happened) => OutcomeKind::Ok,
+            Ok(Verdict::DidNot) => OutcomeKind::Refused,
+            Ok(Verdict::CannotTell) | Err(_) => OutcomeKind::Unknown,
+        }
     }
 
     async fn first_settings(&self, reach: Option<DefaultReach>) -> anyhow::Result<()> {

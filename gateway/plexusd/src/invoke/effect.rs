@@ -9,6 +9,7 @@ use plexus_ipc::message::{Content, Failure};
 use plexus_ledger::{Durable, Lane};
 use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind};
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
 
 pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
@@ -44,6 +45,19 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         Ok(()) => dispatch(&app, &asked, request, terms, &durable).await,
     };
     let unread = held.is_some_and(|(_, known)| !known);
+    let committed = match committed {
+        // The worker went while it had the commit: its own store may know.
+        Ok(Committed::Dispatch(DispatchError::Died { dispatched: true })) => {
+            match app.settled(&audit, &id).await {
+                OutcomeKind::Refused => Ok(Committed::Dispatch(DispatchError::Died { dispatched: false })),
+                OutcomeKind::Ok => Ok(Committed::Settled),
+                OutcomeKind::Unknown | OutcomeKind::Failed => {
+                    Ok(Committed::Dispatch(DispatchError::Died { dispatched: true }))
+                }
+            }
+        }
+        other => other,
+    };
     let (result, mut outcome) = judge(&asked, committed, unread, started);
     outcome.input_bytes = input_bytes;
 
@@ -90,6 +104,8 @@ struct Before(ErrorBody);
 enum Committed {
     Finished(Finished),
     Dispatch(DispatchError),
+    /// No answer, but the worker's store says that it happened.
+    Settled,
 }
 
 /// How a commit that did not succeed is answered.
@@ -156,7 +172,7 @@ fn judge(
     committed: Result<Committed, Before>,
     unread: bool,
     started: Instant,
-) -> (Result<Box<serde_json::value::RawValue>, Judged>, Outcome) {
+) -> (Result<Box<RawValue>, Judged>, Outcome) {
     let id = asked.id();
     let mut outcome = Outcome {
         kind: OutcomeKind::Failed,
@@ -180,6 +196,10 @@ fn judge(
             outcome.kind = if unknown { OutcomeKind::Unknown } else { OutcomeKind::Refused };
             let status = (!unknown).then(|| body.code.status());
             Err(Judged { error: body, status, rating: None })
+        }
+        Ok(Committed::Settled) => {
+            outcome.kind = OutcomeKind::Ok;
+            Ok(RawValue::NULL.to_owned())
         }
         Ok(Committed::Finished(Finished { result: Err(mut error), touched })) => {
             outcome.touched = read::touches(&touched);
