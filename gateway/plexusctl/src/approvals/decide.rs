@@ -167,15 +167,12 @@ pub(super) fn confirm(
     let mut answer = String::new();
     // A closed stdin says nothing, which is no.
     let _ = std::io::stdin().lock().read_line(&mut answer);
-    if asked.elapsed() >= READING && answer.trim().eq_ignore_ascii_case("y") {
-        Ok(())
-    } else {
-        Err(Stop::new(
-            Exit::Refused,
-            "not_approved",
-            "you did not say yes; it still waits",
-        ))
-    }
+    let why = match answer.trim().eq_ignore_ascii_case("y") {
+        true if asked.elapsed() >= READING => return Ok(()),
+        true => "that was typed before you could read the card; it still waits",
+        false => "you did not say yes; it still waits",
+    };
+    Err(Stop::new(Exit::Refused, "not_approved", why))
 }
 
 #[cfg(test)]

@@ -212,12 +212,14 @@ enum Answer {
     Quit,
 }
 
-/// What the owner answered so long after the question.
+/// What the owner answered so long after the question. Putting aside and ending need no reading.
 fn answer(line: &str, after: Duration) -> Result<Answer, String> {
-    if after < READING {
-        return Err("that was typed before you could read this card; once more, please".to_owned());
+    match parse(line)? {
+        Answer::Decide(_) if after < READING => {
+            Err("that was typed before you could read this card; once more, please".to_owned())
+        }
+        answer => Ok(answer),
     }
-    parse(line)
 }
 
 /// What the owner typed. Enter alone decides nothing.
@@ -269,6 +271,7 @@ mod tests {
             assert!(answer("a", early).is_err());
         }
         assert!(matches!(answer("a", READING), Ok(Answer::Decide(_))));
+        assert!(matches!(answer("q", Duration::ZERO), Ok(Answer::Quit)));
     }
 
     #[test]
