@@ -14,7 +14,7 @@ use crate::{
         feed::{Feed, Notice},
         throttle::Throttle,
     },
-    invoke::{contents::Contents, replay::Replays, runs::Runs},
+    invoke::{contents::Contents, limits::Limits, replay::Replays, runs::Runs},
     machine::{Ledger, Trust, audit_id},
     sources::{Connector, Registry, catalogue::Catalogue, configure},
     state_dir::StateDir,
@@ -53,6 +53,7 @@ pub(crate) struct App {
     pub(crate) runs: Runs,
     pub(crate) contents: Contents,
     pub(crate) replays: Replays,
+    pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
@@ -67,6 +68,8 @@ pub(crate) struct App {
 
 /// How long a worker may take to say what became of an effect.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+/// How long the records of the last effects get at a stop.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
@@ -155,6 +158,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         runs: Runs::default(),
         contents: Contents::default(),
         replays: Replays::default(),
+        limits: Limits::default(),
         throttle: Throttle::default(),
         instance: arguments.instance.clone(),
         started: Instant::now(),
@@ -192,6 +196,15 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     app.feed.close();
     // New calls are refused now; running ones get their outcome (DESIGN 13).
     app.supervisor.shutdown().await;
+    // What was sent to a worker gets its record, also where the caller has gone.
+    if tokio::time::timeout(LAST_RECORDS, app.limits.no_effects())
+        .await
+        .is_err()
+    {
+        tracing::error!(
+            "effects were still under way at the stop; the next start asks their workers"
+        );
+    }
     listening.stop().await;
     for task in tasks {
         task.abort();

@@ -18,9 +18,10 @@ use crate::{
 };
 use bytes::Bytes;
 use plexus_ipc::message::PlanMade;
-use plexus_protocol::{CapabilityId, PendingId, body::InvokeResponse};
+use plexus_protocol::{CapabilityId, PendingId, SessionId, Timestamp, body::InvokeResponse};
 use plexus_trust::{Approval, Item, ItemState, OnApproval, State};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{
     collections::HashMap,
     fs, io,
@@ -49,6 +50,8 @@ pub(crate) struct Approvals {
     dir: PathBuf,
     plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
     ran: Mutex<HashMap<PendingId, Ran>>,
+    /// Tokens made for an approved item: reading its status again gives the same one.
+    tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
     /// Rises with every change that somebody may wait for.
     changed: watch::Sender<u64>,
 }
@@ -59,6 +62,7 @@ impl Approvals {
             dir: state_dir.join("pending"),
             plans: Mutex::default(),
             ran: Mutex::default(),
+            tokens: Mutex::default(),
             changed: watch::Sender::new(0),
         }
     }
@@ -133,6 +137,30 @@ impl Approvals {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert((item.clone(), id.clone()), plan);
+    }
+
+    /// The token that was made for this item and session, while it lasts.
+    pub(crate) fn made_token(
+        &self,
+        item: &PendingId,
+        session: &SessionId,
+        now: Timestamp,
+    ) -> Option<Value> {
+        let mut made = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|_, (until, _)| now < *until);
+        made.get(&(item.clone(), session.clone()))
+            .map(|(_, token)| token.clone())
+    }
+
+    pub(crate) fn keep_token(
+        &self,
+        item: &PendingId,
+        session: &SessionId,
+        until: Timestamp,
+        token: &Value,
+    ) {
+        let mut made = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        made.insert((item.clone(), session.clone()), (until, token.clone()));
     }
 
     // --- answers of approved runs ---

@@ -12,6 +12,7 @@
 
 pub(crate) mod contents;
 pub(crate) mod effect;
+pub(crate) mod limits;
 pub(crate) mod pend;
 pub(crate) mod read;
 pub(crate) mod refusal;
@@ -162,6 +163,15 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     let Some(entry) = known else {
         return deny(app, &caller, &wish.id, Refusal::UnknownCapability).await;
     };
+    let Some(_place) = app.limits.enter(&caller.agent) else {
+        let error = ErrorBody::new(
+            ErrorCode::RateLimited,
+            "Too many of your calls are under way at once.",
+        )
+        .with("retryAfterMs", 250)
+        .next("wait for some of your calls to end");
+        return Answer::refused(&wish.id, error.about(&entry.id), None);
+    };
     let asked = Asked::new(caller, entry, wish.input);
 
     let authorized = match asked.clone().authorize(app) {
@@ -250,7 +260,15 @@ pub(crate) async fn perform(app: &Arc<App>, permitted: Box<Permitted>) -> Answer
     }
     let id = permitted.asked.id().clone();
     // An effect is finished and recorded whether or not anybody waits for it.
-    let effect = tokio::spawn(effect::run(app.clone(), *permitted));
+    let running = app.limits.effect();
+    let effect = tokio::spawn({
+        let app = app.clone();
+        async move {
+            let answer = effect::run(app, *permitted).await;
+            drop(running);
+            answer
+        }
+    });
     match effect.await {
         Ok(answer) => answer,
         Err(error) => {
@@ -321,6 +339,9 @@ async fn note_denial(
     }
     if let Some(detail) = &error.detail {
         about["detail"] = detail.clone();
+    }
+    if !app.limits.records_denial(&caller.agent) {
+        return None;
     }
     let capability = CapabilityId::parse(id).ok();
     if capability.is_none() {

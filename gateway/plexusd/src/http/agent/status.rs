@@ -17,11 +17,7 @@ use plexus_ledger::Lane;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SESSION_HEADER, SessionId, TokenId};
 use plexus_trust::{Approval, Command, Entry, Item, ItemState, OnApproval, Reply, RequestGrants};
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Longest wait that is granted, in seconds.
@@ -123,20 +119,10 @@ async fn shown(app: &Arc<App>, item: &Item, session: Option<SessionId>, mine: bo
     out
 }
 
-/// Tokens that were made for an item; reading a status again gives the same one.
-static MADE: Mutex<Option<HashMap<(PendingId, SessionId), (plexus_protocol::Timestamp, Value)>>> =
-    Mutex::new(None);
-
 async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value> {
     let now = app.clock.now();
-    let key = (item.id.clone(), session.clone());
-    {
-        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = made.get_or_insert_default();
-        made.retain(|_, (until, _)| now < *until);
-        if let Some((_, token)) = made.get(&key) {
-            return Some(token.clone());
-        }
+    if let Some(token) = app.approvals.made_token(&item.id, &session, now) {
+        return Some(token);
     }
     let usable = |ask: &&plexus_trust::Ask| {
         matches!(
@@ -180,8 +166,6 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
     let token = grant_reply::scoped_token(app, &item.agent, &session, &jti, &decision)?;
     let until = token.expires_at;
     let token = serde_json::to_value(token).ok()?;
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    made.get_or_insert_default()
-        .insert(key, (until, token.clone()));
+    app.approvals.keep_token(&item.id, &session, until, &token);
     Some(token)
 }
