@@ -8,24 +8,33 @@ use crate::{
     arguments::{Arguments, DefaultReach},
     clock::Clock,
     connection_key::KeyFile,
-    http::{self, address::Address, feed::{Feed, Notice}, throttle::Throttle},
-    invoke::{contents::Contents, replay::Replays, runs::Runs},
+    http::{
+        self,
+        address::Address,
+        feed::{Feed, Notice},
+        throttle::Throttle,
+    },
+    invoke::{contents::Contents, limits::Limits, replay::Replays, runs::Runs},
     machine::{Ledger, Trust, audit_id},
     sources::{Connector, Registry, catalogue::Catalogue, configure},
     state_dir::StateDir,
-    supervisor::{self, Setup, Spec, Supervisor},
+    supervisor::{self, Pace, Setup, Spec, Supervisor},
     token::TokenKey,
 };
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use plexus_ipc::message::Verdict;
 use plexus_ledger::{Lane, Options, SubmitError};
-use plexus_protocol::{SourceId, Timestamp};
+use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
 use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, State};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError, atomic::{AtomicBool, AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +53,7 @@ pub(crate) struct App {
     pub(crate) runs: Runs,
     pub(crate) contents: Contents,
     pub(crate) replays: Replays,
+    pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
@@ -56,14 +66,24 @@ pub(crate) struct App {
     reconfiguring: Mutex<()>,
 }
 
+/// How long a worker may take to say what became of an effect.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+/// How long the records of the last effects get at a stop.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Serves until a signal says stop.
-#[expect(clippy::print_stderr, reason = "a start that fails says so to whoever started it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a start that fails says so to whoever started it"
+)]
 pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
     start_logging();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("plexusd: cannot start a runtime: {error}");
@@ -87,7 +107,11 @@ fn start_logging() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // A second subscriber in one process (tests) leaves the first in place.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .try_init();
 }
 
 async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
@@ -122,7 +146,9 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         launch: boot.launch,
         tcp_port: port,
         notices,
-    });
+        pace: Pace::default(),
+    })
+    .context("starting the spawner of workers")?;
     let app = Arc::new(App {
         tokens: TokenKey::fresh(issuer)?,
         approvals: Approvals::open(&state_dir),
@@ -132,6 +158,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         runs: Runs::default(),
         contents: Contents::default(),
         replays: Replays::default(),
+        limits: Limits::default(),
         throttle: Throttle::default(),
         instance: arguments.instance.clone(),
         started: Instant::now(),
@@ -146,10 +173,10 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         state_dir,
     });
     app.owner(Command::Launch).await.map_err(refused_start)?;
-    app.settle_what_a_crash_left().await?;
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
     app.look_at_sources().await?;
+    app.settle_what_a_crash_left().await?;
 
     let tasks = [
         tokio::spawn(http::feed::follow(app.clone())),
@@ -169,13 +196,24 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     app.feed.close();
     // New calls are refused now; running ones get their outcome (DESIGN 13).
     app.supervisor.shutdown().await;
+    // What was sent to a worker gets its record, also where the caller has gone.
+    if tokio::time::timeout(LAST_RECORDS, app.limits.no_effects())
+        .await
+        .is_err()
+    {
+        tracing::error!(
+            "effects were still under way at the stop; the next start asks their workers"
+        );
+    }
     listening.stop().await;
     for task in tasks {
         task.abort();
     }
     let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
     let ledger = app.ledger.clone();
-    let clean = tokio::task::spawn_blocking(move || ledger.close()).await.unwrap_or(false);
+    let clean = tokio::task::spawn_blocking(move || ledger.close())
+        .await
+        .unwrap_or(false);
     if !clean {
         bail!("the ledger did not close cleanly; the next start checks it");
     }
@@ -187,7 +225,10 @@ fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut term, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
@@ -202,7 +243,10 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 fn install_id(state_dir: &StateDir) -> anyhow::Result<String> {
     let known = std::fs::read_to_string(state_dir.join("instance-id")).unwrap_or_default();
     let known = known.trim();
-    if known.strip_prefix("plexus-").is_some_and(|id| uuid::Uuid::try_parse(id).is_ok()) {
+    if known
+        .strip_prefix("plexus-")
+        .is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
+    {
         return Ok(known.to_owned());
     }
     let fresh = format!("plexus-{}", uuid::Uuid::new_v4());
@@ -222,14 +266,27 @@ impl Programs {
         let own = own.canonicalize().unwrap_or(own);
         let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
         let candidates = match given {
-            Some(dir) => vec![dir.canonicalize().with_context(|| format!("--workers {}", dir.display()))?],
+            Some(dir) => vec![
+                dir.canonicalize()
+                    .with_context(|| format!("--workers {}", dir.display()))?,
+            ],
             None => vec![beside.join("../libexec/plexus"), beside],
         };
-        let launcher_in = |dir: &PathBuf| dir.join("plexus-sandbox-exec").is_file() || cfg!(target_os = "macos");
-        let found = candidates.iter().filter_map(|dir| dir.canonicalize().ok()).find(launcher_in);
+        let launcher_in =
+            |dir: &PathBuf| dir.join("plexus-sandbox-exec").is_file() || cfg!(target_os = "macos");
+        let found = candidates
+            .iter()
+            .filter_map(|dir| dir.canonicalize().ok())
+            .find(launcher_in);
         let Some(workers) = found else {
-            let looked: Vec<_> = candidates.iter().map(|dir| dir.display().to_string()).collect();
-            bail!("plexus-sandbox-exec is not in {}: install it there or pass --workers DIR", looked.join(" nor in "));
+            let looked: Vec<_> = candidates
+                .iter()
+                .map(|dir| dir.display().to_string())
+                .collect();
+            bail!(
+                "plexus-sandbox-exec is not in {}: install it there or pass --workers DIR",
+                looked.join(" nor in ")
+            );
         };
         let launcher = if cfg!(target_os = "macos") {
             PathBuf::from("/usr/bin/sandbox-exec")
@@ -248,7 +305,10 @@ impl App {
 
     /// Submits an act of the owner, or of the daemon itself.
     pub(crate) async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
-        self.ledger.submit(command, Lane::Owner).await.map(|receipt| receipt.reply)
+        self.ledger
+            .submit(command, Lane::Owner)
+            .await
+            .map(|receipt| receipt.reply)
     }
 
     /// Records something that changes no state. A record that cannot be written is logged.
@@ -267,9 +327,10 @@ impl App {
         let state = self.ledger.snapshot();
         for (intent, open) in state.open_intents.iter() {
             tracing::warn!(%intent, capability = %open.capability, "an effect was under way when the daemon ended");
+            let kind = self.settled(intent, &open.capability).await;
             let outcome = Outcome {
-                kind: OutcomeKind::Unknown,
-                code: Some("outcome_unknown".into()),
+                kind,
+                code: (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".into()),
                 reason: Some("the daemon ended".into()),
                 input_bytes: 0,
                 output_bytes: 0,
@@ -278,9 +339,27 @@ impl App {
                 undo: None,
                 micros: 0,
             };
-            self.owner(Command::Outcome { intent: intent.clone(), outcome }).await.map_err(refused_start)?;
+            self.owner(Command::Outcome {
+                intent: intent.clone(),
+                outcome,
+            })
+            .await
+            .map_err(refused_start)?;
         }
         Ok(())
+    }
+
+    /// Asks the worker's own store what became of an effect.
+    pub(crate) async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
+        let Some(entry) = self.catalogue.load().get(capability).cloned() else {
+            return OutcomeKind::Unknown;
+        };
+        let asked = self.supervisor.settle(&entry.source, intent.clone());
+        match tokio::time::timeout(SETTLE_WITHIN, asked).await {
+            Ok(Verdict::Happened) => OutcomeKind::Ok,
+            Ok(Verdict::DidNot) => OutcomeKind::Refused,
+            Ok(Verdict::CannotTell) | Err(_) => OutcomeKind::Unknown,
+        }
     }
 
     async fn first_settings(&self, reach: Option<DefaultReach>) -> anyhow::Result<()> {
@@ -290,26 +369,55 @@ impl App {
             DefaultReach::Exposed => Reach::Exposed,
             DefaultReach::Selected => Reach::Selected,
         };
-        let settings = Settings { default_reach, ..(*state.settings).clone() };
-        self.owner(Command::Configure(settings)).await.map_err(refused_start)?;
+        let settings = Settings {
+            default_reach,
+            ..(*state.settings).clone()
+        };
+        self.owner(Command::Configure(settings))
+            .await
+            .map_err(refused_start)?;
         Ok(())
     }
 
     /// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
     async fn flag_sources(&self, arguments: &Arguments) -> anyhow::Result<()> {
         for (flag, dir, kind, field, id) in [
-            ("--vault", &arguments.vault, "obsidian-fs", "vaultPath", "obsidian"),
-            ("--workspace", &arguments.workspace, "workspace-dir", "path", "workspace"),
+            (
+                "--vault",
+                &arguments.vault,
+                "obsidian-fs",
+                "vaultPath",
+                "obsidian",
+            ),
+            (
+                "--workspace",
+                &arguments.workspace,
+                "workspace-dir",
+                "path",
+                "workspace",
+            ),
         ] {
             let Some(dir) = dir else { continue };
-            let real = dir.canonicalize().with_context(|| format!("{flag} {}", dir.display()))?;
-            let name = real.file_name().map_or_else(|| real.to_string_lossy(), |n| n.to_string_lossy());
-            let label = self.registry.of_kind(kind).map_or("", |c| c.manifest.label.as_str());
+            let real = dir
+                .canonicalize()
+                .with_context(|| format!("{flag} {}", dir.display()))?;
+            let name = real
+                .file_name()
+                .map_or_else(|| real.to_string_lossy(), |n| n.to_string_lossy());
+            let label = self
+                .registry
+                .of_kind(kind)
+                .map_or("", |c| c.manifest.label.as_str());
             let body = json!({"id": id, "kind": kind, "label": format!("{label} ({name})"), "route": {field: real}});
-            let wanted = configure::Wanted { body: body.as_object().context("an object")? };
+            let wanted = configure::Wanted {
+                body: body.as_object().context("an object")?,
+            };
             let checked = wanted.check(&self.registry, &self.state_dir);
-            let (id, config) = checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
-            self.owner(Command::PutSource { id, config }).await.map_err(refused_start)?;
+            let (id, config) =
+                checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
+            self.owner(Command::PutSource { id, config })
+                .await
+                .map_err(refused_start)?;
         }
         Ok(())
     }
@@ -339,21 +447,27 @@ impl App {
                 return Err(why);
             }
         };
-        self.owner(Command::SourceSeen(seen)).await.map_err(|e| e.to_string())?;
+        self.owner(Command::SourceSeen(seen))
+            .await
+            .map_err(|e| e.to_string())?;
         let state = self.ledger.snapshot();
         let source = state.sources.get(id).ok_or("no such source")?;
         if !source.config.enabled {
             self.supervisor.remove(id).await;
             return Ok(());
         }
-        let connector = self.registry.of_kind(&source.config.kind).ok_or("no such connector")?;
+        let connector = self
+            .registry
+            .of_kind(&source.config.kind)
+            .ok_or("no such connector")?;
         let root = configure::root_of(&self.registry, &source.config);
         self.supervisor.put(Arc::new(Spec {
             source: id.clone(),
+            connector: connector.name,
             manifest: connector.manifest.clone(),
             profile: connector.profile,
             root: root.map(|r| r.canonicalize().unwrap_or(r)),
-            config: configure::worker_config(&source.config),
+            config: source.config.route.clone(),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
         }));
@@ -361,47 +475,85 @@ impl App {
     }
 
     /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
-    fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsFn {
-        let file = name.filter(|n| configure::secret_name(n)).map(|n| self.state_dir.join("secrets").join(n));
-        Arc::new(move || {
-            let text = file.as_ref().and_then(|f| std::fs::read_to_string(f).ok());
-            text.map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t))).into_iter().collect()
+    fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsOf {
+        let file = name
+            .filter(|n| configure::secret_name(n))
+            .map(|n| self.state_dir.join("secrets").join(n));
+        Box::new(move || {
+            let text = file.as_ref().map(std::fs::read_to_string).transpose()?;
+            Ok(text
+                .map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t)))
+                .into_iter()
+                .collect())
         })
     }
 
     /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
     pub(crate) fn renew_catalogue(&self, changed: Option<http::feed::Changed>) {
-        let _one_at_a_time = self.reconfiguring.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self
+            .reconfiguring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let revision = self.catalogue.load().revision + 1;
         let state: Arc<State> = self.ledger.snapshot();
-        self.catalogue.store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
-        self.feed.publish(Notice::ManifestChanged { revision, changed });
+        self.catalogue
+            .store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
+        self.feed
+            .publish(Notice::ManifestChanged { revision, changed });
     }
 }
 
 /// Turns what the supervisor notices into records and frames.
-async fn hear_workers(app: Arc<App>, mut notices: tokio::sync::mpsc::UnboundedReceiver<supervisor::Notice>) {
+async fn hear_workers(
+    app: Arc<App>,
+    mut notices: tokio::sync::mpsc::UnboundedReceiver<supervisor::Notice>,
+) {
     while let Some(notice) = notices.recv().await {
         let about = match &notice {
-            supervisor::Notice::Started { source, role, pid, cage, build } => json!({
+            supervisor::Notice::Started {
+                source,
+                role,
+                pid,
+                cage,
+                build,
+            } => json!({
                 "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
             }),
-            supervisor::Notice::StartFailed { source, role, why, attempts } => json!({
-                "event": "worker.refused", "source": source, "role": role, "why": why, "attempts": attempts,
+            supervisor::Notice::StartFailed {
+                source,
+                role,
+                why,
+                attempts,
+            } => json!({
+                "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
             }),
-            supervisor::Notice::Ended { source, role, pid, how } => json!({
-                "event": "worker.end", "source": source, "role": role, "pid": pid, "how": how,
+            supervisor::Notice::Ended {
+                source,
+                role,
+                pid,
+                cause,
+                exit,
+            } => json!({
+                "event": "worker.end", "source": source, "role": role, "pid": pid,
+                "cause": cause.to_string(), "exit": exit.to_string(),
             }),
-            supervisor::Notice::Health { source, health } => {
+            supervisor::Notice::Health { source, health, .. } => {
                 app.feed.publish(Notice::SourceStatus {
                     source: source.clone(),
-                    available: health.status != supervisor::HealthStatus::Unavailable,
+                    available: health.status != supervisor::Health::Unavailable,
                     reason: health.detail.clone(),
                 });
                 continue;
             }
         };
-        app.note(Note { kind: "source.settings", agent: None, capability: None, outcome: None, detail: about }).await;
+        app.note(Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: about,
+        })
+        .await;
     }
 }
 
@@ -414,10 +566,10 @@ async fn sweep(app: Arc<App>) {
             tracing::warn!(%error, "sweeping failed");
         }
         let app = app.clone();
-        let tidied = tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
+        let tidied =
+            tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
         if let Err(error) = tidied.await {
             tracing::warn!(%error, "tidying failed");
         }
     }
 }
-

@@ -3,13 +3,15 @@
 //! The text may be hostile: it is shown with everything escaped that a terminal or a page could act on, and whatever
 //! is left out is said to be left out.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use plexus_rooted_files::{Digest, RelPath, names::escape_controls, text::decode};
 use similar::{ChangeTag, TextDiff};
 
 /// Largest diff shown, in bytes; what is beyond is cut at a line and said to be cut.
 pub const MAX_DIFF_BYTES: usize = 64 * 1024;
+/// Most of a path that a summary shows, in bytes: it holds the sizes and digests of two contents besides.
+const MAX_SUMMARY_NAME: usize = 120;
 /// Texts larger than this together, in bytes, are described and not compared.
 const MAX_COMPARED_BYTES: usize = 1024 * 1024;
 /// How long a comparison may look for the smallest diff; after that it takes a larger one.
@@ -27,22 +29,23 @@ pub struct Change {
 }
 
 impl Change {
-    /// Describes the change at `path` from `before` (none: the file is created) to `after`. `done` and `planned` words
-    /// are the same, so that the card and the record agree.
+    /// Describes the change at `path` from `before` (none: the file is created) to `after`. `verb` is in the past
+    /// tense: the card and the record say the same line.
     #[must_use]
     pub fn of(path: &RelPath, before: Option<&[u8]>, after: &[u8], verb: &str) -> Self {
         let name = escape_controls(path.as_str(), false);
+        let verb = format!("{verb} {}", shortened(&name));
         let both = (decode(before.unwrap_or_default()), decode(after));
         let (Ok(old), Ok(new)) = both else {
             return Self {
-                summary: format!("{verb} {name}, {}", sizes(before, after)),
+                summary: format!("{verb}, {}", sizes(before, after)),
                 diff: None,
                 is_cut: true,
             };
         };
         if old.content.len() + new.content.len() > MAX_COMPARED_BYTES {
             return Self {
-                summary: format!("{verb} {name}, {}", sizes(before, after)),
+                summary: format!("{verb}, {}", sizes(before, after)),
                 diff: None,
                 is_cut: true,
             };
@@ -74,11 +77,22 @@ impl Change {
         };
         let (text, is_cut) = cut_at_line(text);
         Self {
-            summary: format!("{verb} {name}, +{added} −{removed}"),
+            summary: format!("{verb}, +{added} −{removed}"),
             diff: Some(text),
             is_cut,
         }
     }
+}
+
+/// The end of a long path, which tells more than its beginning; a summary holds 256 bytes.
+fn shortened(name: &str) -> Cow<'_, str> {
+    if name.len() <= MAX_SUMMARY_NAME {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!(
+        "…{}",
+        &name[name.ceil_char_boundary(name.len() - MAX_SUMMARY_NAME)..]
+    ))
 }
 
 fn sizes(before: Option<&[u8]>, after: &[u8]) -> String {

@@ -7,7 +7,10 @@ use super::stream::Given;
 use crate::app::App;
 use axum::{
     http::{HeaderValue, header},
-    response::{IntoResponse, Response, Sse, sse::{Event as Frame, KeepAlive}},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event as Frame, KeepAlive},
+    },
 };
 use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
@@ -16,10 +19,16 @@ use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError, atomic::{AtomicU64, AtomicUsize, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
-use tokio::{sync::{broadcast, mpsc}, time::{Instant, timeout}};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::{Instant, timeout},
+};
 
 /// Frames that a slow reader may be behind.
 const LAG: usize = 1_024;
@@ -37,9 +46,21 @@ const ON_THE_WAY: usize = 16;
 /// What is told that is not in the ledger.
 #[derive(Clone, Debug)]
 pub(crate) enum Notice {
-    ManifestChanged { revision: u64, changed: Option<Changed> },
-    InvokeResolved { agent: AgentId, run: RunId, id: String, ok: bool },
-    SourceStatus { source: SourceId, available: bool, reason: Option<String> },
+    ManifestChanged {
+        revision: u64,
+        changed: Option<Changed>,
+    },
+    InvokeResolved {
+        agent: AgentId,
+        run: RunId,
+        id: String,
+        ok: bool,
+    },
+    SourceStatus {
+        source: SourceId,
+        available: bool,
+        reason: Option<String>,
+    },
 }
 
 /// Which entries changed.
@@ -99,14 +120,23 @@ impl Feed {
     pub(crate) fn publish(&self, notice: Notice) {
         match notice {
             Notice::ManifestChanged { revision, changed } => {
-                self.tell(Audience::Everyone, "manifest_changed", json!({"revision": revision}), changed);
+                self.tell(
+                    Audience::Everyone,
+                    "manifest_changed",
+                    json!({"revision": revision}),
+                    changed,
+                );
             }
             Notice::InvokeResolved { agent, run, id, ok } => {
                 let status = if ok { "succeeded" } else { "failed" };
                 let data = json!({"runId": run, "id": id, "status": status});
                 self.tell(Audience::Agent(agent), "invoke_resolved", data, None);
             }
-            Notice::SourceStatus { source, available, reason } => {
+            Notice::SourceStatus {
+                source,
+                available,
+                reason,
+            } => {
                 let mut data = json!({"source": source, "available": available});
                 if let Some(reason) = reason {
                     data["reason"] = json!(reason);
@@ -121,10 +151,22 @@ impl Feed {
         let _ = self.closed.send(true);
     }
 
-    fn tell(&self, audience: Audience, kind: &'static str, mut data: Value, changed: Option<Changed>) {
+    fn tell(
+        &self,
+        audience: Audience,
+        kind: &'static str,
+        mut data: Value,
+        changed: Option<Changed>,
+    ) {
         data["type"] = json!(kind);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let told = Arc::new(Told { id, audience, kind, data, changed });
+        let told = Arc::new(Told {
+            id,
+            audience,
+            kind,
+            data,
+            changed,
+        });
         if kind != "audit_appended" {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() == KEPT {
@@ -140,13 +182,27 @@ impl Feed {
     pub(crate) fn listen(self: &Feed, listener: Listener, last: Option<u64>) -> Listening<'_> {
         let frames = self.frames.subscribe();
         // A number that was not given yet is of another launch: who has it gets all that is kept.
-        let last = last.map(|last| if last < self.next.load(Ordering::Relaxed) { last } else { 0 });
+        let last = last.map(|last| {
+            if last < self.next.load(Ordering::Relaxed) {
+                last
+            } else {
+                0
+            }
+        });
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = last.map(|last| kept.iter().filter(|t| t.id > last).cloned().collect()).unwrap_or_default();
+        let missed = last
+            .map(|last| kept.iter().filter(|t| t.id > last).cloned().collect())
+            .unwrap_or_default();
         if listener == Listener::Owner {
             self.owners.fetch_add(1, Ordering::Relaxed);
         }
-        Listening { feed: self, listener, missed, frames, closed: self.closed.subscribe() }
+        Listening {
+            feed: self,
+            listener,
+            missed,
+            frames,
+            closed: self.closed.subscribe(),
+        }
     }
 }
 
@@ -201,10 +257,17 @@ impl Listening<'_> {
         let mut data = told.data.clone();
         if let Some(changed) = &told.changed {
             let narrowed = |ids: &[CapabilityId]| -> Vec<CapabilityId> {
-                ids.iter().filter(|id| owner || in_view(id)).cloned().collect()
+                ids.iter()
+                    .filter(|id| owner || in_view(id))
+                    .cloned()
+                    .collect()
             };
             let mut members = serde_json::Map::new();
-            for (key, ids) in [("added", &changed.added), ("removed", &changed.removed), ("updated", &changed.updated)] {
+            for (key, ids) in [
+                ("added", &changed.added),
+                ("removed", &changed.removed),
+                ("updated", &changed.updated),
+            ] {
                 let ids = narrowed(ids);
                 if !ids.is_empty() {
                     members.insert(key.into(), json!(ids));
@@ -214,13 +277,23 @@ impl Listening<'_> {
                 data["changed"] = Value::Object(members);
             }
         }
-        Some(Frame::default().event(told.kind).id(told.id.to_string()).data(data.to_string()))
+        Some(
+            Frame::default()
+                .event(told.kind)
+                .id(told.id.to_string())
+                .data(data.to_string()),
+        )
     }
 }
 
 /// The stream of one listener: `: first_comment`, then its frames until it goes, its credential ends or the gateway
 /// stops. An agent's stream lasts no longer than a session does.
-pub(crate) fn response(app: Arc<App>, listener: Listener, last: Option<u64>, first_comment: &'static str) -> Response {
+pub(crate) fn response(
+    app: Arc<App>,
+    listener: Listener,
+    last: Option<u64>,
+    first_comment: &'static str,
+) -> Response {
     let (give, take) = mpsc::channel::<Result<Frame, Infallible>>(ON_THE_WAY);
     tokio::spawn(async move {
         let mut listening = app.feed.listen(listener.clone(), last);
@@ -230,10 +303,16 @@ pub(crate) fn response(app: Arc<App>, listener: Listener, last: Option<u64>, fir
             Listener::Owner => true,
             Listener::Agent(agent) => {
                 let state = app.ledger.snapshot();
-                state.agent(agent).is_some_and(|agent| visible(&state, agent, id, app.clock.now()))
+                state
+                    .agent(agent)
+                    .is_some_and(|agent| visible(&state, agent, id, app.clock.now()))
             }
         };
-        if give.send(Ok(Frame::default().comment(first_comment))).await.is_err() {
+        if give
+            .send(Ok(Frame::default().comment(first_comment)))
+            .await
+            .is_err()
+        {
             return;
         }
         loop {
@@ -257,7 +336,9 @@ pub(crate) fn response(app: Arc<App>, listener: Listener, last: Option<u64>, fir
     });
     let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("keep-alive");
     let mut response = Sse::new(Given(take)).keep_alive(heartbeat).into_response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
     response
 }
 
@@ -291,11 +372,14 @@ fn from_record(app: &App, record: &Recorded) {
         app.approvals.note_change_of_calls(record);
         return;
     }
-    let Ok(event) = serde_json::from_str::<Value>(record.json()) else { return };
+    let Ok(event) = serde_json::from_str::<Value>(record.json()) else {
+        return;
+    };
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let agent = text(&event, "agentId").and_then(|a| AgentId::parse(&a).ok());
     if watched {
-        let mut data = json!({"id": record.id().to_string(), "auditType": kind, "at": event.get("time")});
+        let mut data =
+            json!({"id": record.id().to_string(), "auditType": kind, "at": event.get("time")});
         for key in ["agentId", "capabilityId", "outcome"] {
             if let Some(value) = text(&event, key) {
                 data[key] = json!(value);
@@ -325,20 +409,49 @@ fn from_record(app: &App, record: &Recorded) {
         }
         if what == "grant.pending" {
             let state = app.ledger.snapshot();
-            let known = plexus_protocol::PendingId::parse(&item).ok().and_then(|id| state.item(&id).cloned());
+            let known = plexus_protocol::PendingId::parse(&item)
+                .ok()
+                .and_then(|id| state.item(&id).cloned());
             if let Some(known) = known {
-                let card = crate::approvals::card::card(&app.approvals, &app.catalogue.load(), &state, &known);
+                let card = crate::approvals::card::card(
+                    &app.approvals,
+                    &app.catalogue.load(),
+                    &state,
+                    &known,
+                );
                 let mut shown = json!({});
-                for key in ["pendingId", "kind", "createdAt", "agentId", "capabilities", "pendingNarration"] {
+                for key in [
+                    "pendingId",
+                    "kind",
+                    "createdAt",
+                    "agentId",
+                    "capabilities",
+                    "pendingNarration",
+                ] {
                     shown[key] = card[key].clone();
                 }
-                feed.tell(Audience::Owner, "pending_added", json!({"item": shown}), None);
+                feed.tell(
+                    Audience::Owner,
+                    "pending_added",
+                    json!({"item": shown}),
+                    None,
+                );
             }
         }
     }
-    for change in event.get("changes").and_then(Value::as_array).into_iter().flatten() {
-        let Some(gone) = change.get("tokenGone") else { continue };
-        if let (Some(of), Some(jti)) = (text(gone, "agent").and_then(|a| AgentId::parse(&a).ok()), text(gone, "id")) {
+    for change in event
+        .get("changes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let Some(gone) = change.get("tokenGone") else {
+            continue;
+        };
+        if let (Some(of), Some(jti)) = (
+            text(gone, "agent").and_then(|a| AgentId::parse(&a).ok()),
+            text(gone, "id"),
+        ) {
             let mut data = json!({"jti": jti});
             if let Some(reason) = text(&detail, "reason") {
                 data["reason"] = json!(reason);

@@ -24,11 +24,14 @@ mod status;
 mod unsettled;
 mod v1;
 
-use super::{authenticate, reply::Refused};
+use super::{
+    authenticate::{self, Owner},
+    reply::Refused,
+};
 use crate::{app::App, machine::audit_id};
 use axum::{
     Router,
-    extract::{FromRequestParts, Path},
+    extract::{FromRequestParts, Path, Request},
     http::request::Parts,
     middleware::from_fn_with_state,
     routing::{delete, get, post},
@@ -40,7 +43,8 @@ use serde_json::Value;
 use std::sync::Arc;
 
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
-    let management = management().route_layer(from_fn_with_state(app.clone(), authenticate::owner_only));
+    let management =
+        management().route_layer(from_fn_with_state(app.clone(), authenticate::owner_only));
     Router::new()
         .nest("/admin/api", management.clone())
         .nest("/v1/admin/api", management)
@@ -63,7 +67,10 @@ fn management() -> Router<Arc<App>> {
         .route("/agents/enrollments", get(agents::enrollments))
         .route("/agents/{id}/subset", get(agents::subset))
         .route("/pending", get(approvals::list))
-        .route("/pending/{id}", get(approvals::show).post(approvals::decide))
+        .route(
+            "/pending/{id}",
+            get(approvals::show).post(approvals::decide),
+        )
         .route("/pending/{id}/plan", post(approvals::plan_again))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
@@ -106,8 +113,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         let named = Path::<String>::from_request_parts(parts, state).await;
-        named.map(|Path(name)| Self(name)).map_err(|_| Refused::malformed("the path is not well formed"))
+        named
+            .map(|Path(name)| Self(name))
+            .map_err(|_| Refused::malformed("the path is not well formed"))
     }
+}
+
+/// Wants the owner's key, on routes outside `/admin/api`.
+fn keyed(app: &Arc<App>, request: &Request) -> impl Future<Output = Result<Owner, Refused>> {
+    authenticate::owner(app, request.headers(), authenticate::peer(request))
 }
 
 /// Has the machine carry out an act of the owner.
@@ -115,26 +129,36 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 /// # Errors
 /// The machine's refusal in the owner's terms, or that it could not be recorded.
 async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
-    app.ledger.submit(command, Lane::Owner).await.map_err(|error| match error {
-        // What an agent calls a schema error is bad input like any other here (wire §5.5).
-        SubmitError::Refused(Refusal::Invalid(why)) => Refused::malformed(why),
-        SubmitError::Refused(Refusal::UnknownCapability) => Refused::new(
-            ErrorBody::new(ErrorCode::UnknownCapability, "No such capability, or its source is switched off.")
+    app.ledger
+        .submit(command, Lane::Owner)
+        .await
+        .map_err(|error| match error {
+            // What an agent calls a schema error is bad input like any other here (wire §5.5).
+            SubmitError::Refused(Refusal::Invalid(why)) => Refused::malformed(why),
+            SubmitError::Refused(Refusal::UnknownCapability) => Refused::new(
+                ErrorBody::new(
+                    ErrorCode::UnknownCapability,
+                    "No such capability, or its source is switched off.",
+                )
                 .next("plexusctl sources list"),
-        ),
-        SubmitError::Lost { found, .. } => {
-            let reads = match found {
-                Some(true) => "the ledger reads as if it was saved, which is no proof",
-                Some(false) => "the ledger reads as if it was not saved",
-                None => "the ledger cannot be read now",
-            };
-            let why = format!("The change is neither saved nor lost: {reads}. Look before you repeat it.");
-            Refused::new(
-                ErrorBody::new(ErrorCode::AuditUnavailable, why).effect(Effect::Unknown).next("plexusctl status"),
-            )
-        }
-        other => other.into(),
-    })
+            ),
+            SubmitError::Lost { found, .. } => {
+                let reads = match found {
+                    Some(true) => "the ledger reads as if it was saved, which is no proof",
+                    Some(false) => "the ledger reads as if it was not saved",
+                    None => "the ledger cannot be read now",
+                };
+                let why = format!(
+                    "The change is neither saved nor lost: {reads}. Look before you repeat it."
+                );
+                Refused::new(
+                    ErrorBody::new(ErrorCode::AuditUnavailable, why)
+                        .effect(Effect::Unknown)
+                        .next("plexusctl status"),
+                )
+            }
+            other => other.into(),
+        })
 }
 
 /// The event of an act, where it had one.
@@ -147,8 +171,16 @@ fn event_of(receipt: &Receipt<Reply>) -> Option<AuditId> {
 /// # Errors
 /// Where it cannot be recorded it is not made.
 async fn record(app: &App, detail: Value) -> Result<Option<AuditId>, Refused> {
-    let note = Note { kind: "source.settings", agent: None, capability: None, outcome: None, detail };
-    act(app, Command::Note(note)).await.map(|receipt| event_of(&receipt))
+    let note = Note {
+        kind: "source.settings",
+        agent: None,
+        capability: None,
+        outcome: None,
+        detail,
+    };
+    act(app, Command::Note(note))
+        .await
+        .map(|receipt| event_of(&receipt))
 }
 
 /// Our own failure: 500.
@@ -158,7 +190,9 @@ fn failed(why: impl Into<String>) -> Refused {
 }
 
 /// Runs what blocks on a file where that holds nobody up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!(%error, "a blocking task ended badly");
         failed("The gateway failed on this request.")

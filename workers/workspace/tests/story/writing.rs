@@ -312,6 +312,15 @@ fn previews_are_bounded_and_cannot_act() {
             && huge.summary.contains("2 bytes")
             && huge.summary.contains("2097152 bytes")
     );
+    let deep = change(
+        &format!("{}/end.md", vec!["d".repeat(100); 9].join("/")),
+        "x\n",
+    );
+    assert!(
+        deep.summary.len() < 200 && deep.summary.ends_with("d/end.md, +1 −0"),
+        "{}",
+        deep.summary
+    );
     let binary = change("binary", "text");
     assert!(binary.diff.is_none() && binary.summary.contains("3 bytes"));
     let spoofed = change("a\u{202e}dm.exe", "x");

@@ -3,36 +3,68 @@
 use super::{Named, act, blocking, body::Fields, event_of, failed};
 use crate::{
     app::App,
-    http::{grant_reply, reply::{Refused, ok}, revocation},
+    http::{
+        grant_reply,
+        reply::{Refused, ok},
+        revocation,
+    },
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_ledger::{IndexTerm, SubmitError};
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, Timestamp, TrustWindow, credential::EnrollmentCode,
+    AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, Timestamp, TrustWindow,
+    credential::EnrollmentCode,
 };
-use plexus_trust::{Agent, CODE_MS, Command, Connect, ItemState, Note, Reach, Refusal, Reply, standing_for};
+use plexus_trust::{
+    Agent, CODE_MS, Command, Connect, ItemState, Note, Reach, Refusal, Reply, standing_for,
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Events of an agent that are looked at to find when it was last there.
 const LOOKED_AT: usize = 32;
 
-pub(super) async fn connect(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn connect(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let agent = body.text("agentId")?.unwrap_or_default().trim();
-    let agent = AgentId::parse(agent).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
+    let agent =
+        AgentId::parse(agent).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
     let wanted = body.strings("capabilities");
     let state = app.ledger.snapshot();
-    let known = |id: &str| CapabilityId::parse(id).ok().filter(|id| state.capability(id).is_some());
-    let unknown: Vec<&str> = wanted.iter().copied().filter(|id| known(id).is_none()).collect();
+    let known = |id: &str| {
+        CapabilityId::parse(id)
+            .ok()
+            .filter(|id| state.capability(id).is_some())
+    };
+    let unknown: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|id| known(id).is_none())
+        .collect();
     if !unknown.is_empty() {
-        let why = format!("unknown capability id(s): {} (GET /admin/api/capabilities lists what there is)", unknown.join(", "));
-        return Err(Refused::bad(ErrorCode::UnknownCapability, why).beside("unknownCapabilities", unknown));
+        let why = format!(
+            "unknown capability id(s): {} (GET /admin/api/capabilities lists what there is)",
+            unknown.join(", ")
+        );
+        return Err(
+            Refused::bad(ErrorCode::UnknownCapability, why).beside("unknownCapabilities", unknown)
+        );
     }
     let wanted: Vec<CapabilityId> = wanted.into_iter().filter_map(known).collect();
-    let standing = body.strings("standing").into_iter().chain(body.strings("standingExecute"));
-    let standing: BTreeSet<CapabilityId> =
-        standing.filter_map(|id| CapabilityId::parse(id).ok()).filter(|id| wanted.contains(id)).collect();
+    let standing = body
+        .strings("standing")
+        .into_iter()
+        .chain(body.strings("standingExecute"));
+    let standing: BTreeSet<CapabilityId> = standing
+        .filter_map(|id| CapabilityId::parse(id).ok())
+        .filter(|id| wanted.contains(id))
+        .collect();
     let agent_type = delivered_as(body.text("agentType")?);
     let reach = body.typed::<Reach>("reach")?;
     let code = EnrollmentCode::fresh().map_err(|e| failed(e.to_string()))?;
@@ -45,24 +77,42 @@ pub(super) async fn connect(State(app): State<Arc<App>>, request: Request) -> Re
             capabilities: wanted.iter().cloned().collect(),
             standing,
             window: body.typed::<TrustWindow>("trustWindow")?,
-            constraint: body.typed::<Constraint>("constraint")?.filter(|c| !c.is_empty()),
+            constraint: body
+                .typed::<Constraint>("constraint")?
+                .filter(|c| !c.is_empty()),
             code: code.digest(),
             code_ms: lifetime(body.given("ttlMs"))?,
         }),
     )
     .await?;
     let audit = event_of(&receipt);
-    let Reply::Connected { granted, skipped, refused, code_expires_at } = receipt.reply else {
+    let Reply::Connected {
+        granted,
+        skipped,
+        refused,
+        code_expires_at,
+    } = receipt.reply
+    else {
         return Err(failed("a connect was answered with something else"));
     };
     // Whoever redeems the code may be another program under the old name.
     app.contents.forget(&agent);
     let state = app.ledger.snapshot();
     let row = state.agent(&agent);
-    let stands = row.map(|a| grant_reply::standing(&app, &state, a)).unwrap_or_default();
-    let in_order = |ids: &[CapabilityId]| wanted.iter().filter(|id| ids.contains(id)).cloned().collect::<Vec<_>>();
-    let granted: Vec<_> =
-        in_order(&granted).iter().filter_map(|id| stands.iter().find(|g| &g.capability_id == id)).collect();
+    let stands = row
+        .map(|a| grant_reply::standing(&app, &state, a))
+        .unwrap_or_default();
+    let in_order = |ids: &[CapabilityId]| {
+        wanted
+            .iter()
+            .filter(|id| ids.contains(id))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let granted: Vec<_> = in_order(&granted)
+        .iter()
+        .filter_map(|id| stands.iter().find(|g| &g.capability_id == id))
+        .collect();
     let refused: Vec<Value> = in_order(&refused).iter().map(refused_to_stand).collect();
     let base = app.address.base();
     let mut answer = json!({
@@ -105,11 +155,19 @@ fn delivered_as(asked: Option<&str>) -> Option<&'static str> {
 
 /// Life of the code in milliseconds: a positive number, else the usual 15 minutes.
 fn lifetime(asked: Option<&Value>) -> Result<u64, Refused> {
-    let Some(asked) = asked else { return Ok(CODE_MS) };
+    let Some(asked) = asked else {
+        return Ok(CODE_MS);
+    };
     let whole = asked.as_u64().or_else(|| {
         // A number as other clients write it, such as 6e4 or 60000.0.
-        let number = asked.as_f64().filter(|n| *n >= 1.0 && *n <= 9_007_199_254_740_991.0)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 and 2^53 - 1")]
+        let number = asked
+            .as_f64()
+            .filter(|n| *n >= 1.0 && *n <= 9_007_199_254_740_991.0)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "within 1 and 2^53 - 1"
+        )]
         let whole = number as u64;
         Some(whole)
     });
@@ -118,23 +176,46 @@ fn lifetime(asked: Option<&Value>) -> Result<u64, Refused> {
         .ok_or_else(|| Refused::malformed("`ttlMs` must be a positive number of milliseconds"))
 }
 
-pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let named = body.text("agentId")?.map(str::trim).filter(|id| !id.is_empty());
-    let named = named.ok_or_else(|| Refused::malformed("`agentId` (a string that is not empty) is required"))?;
+    let named = body
+        .text("agentId")?
+        .map(str::trim)
+        .filter(|id| !id.is_empty());
+    let named = named
+        .ok_or_else(|| Refused::malformed("`agentId` (a string that is not empty) is required"))?;
     let reason = body.words("reason")?;
     let delete = body.flag("delete")?.unwrap_or(false);
-    let known = AgentId::parse(named).ok().filter(|id| app.ledger.snapshot().agent(id).is_some());
-    let Some(agent) = known else { return nobody(&app, named).await };
-    let command = Command::RevokeAgent { agent: agent.clone(), reason, delete };
+    let known = AgentId::parse(named)
+        .ok()
+        .filter(|id| app.ledger.snapshot().agent(id).is_some());
+    let Some(agent) = known else {
+        return nobody(&app, named).await;
+    };
+    let command = Command::RevokeAgent {
+        agent: agent.clone(),
+        reason,
+        delete,
+    };
     let receipt = match act(&app, command).await {
         // Deleted by somebody else since we looked.
-        Err(refused) if refused.code() == ErrorCode::UnknownAgent => return nobody(&app, named).await,
+        Err(refused) if refused.code() == ErrorCode::UnknownAgent => {
+            return nobody(&app, named).await;
+        }
         other => other?,
     };
     app.contents.forget(&agent);
     let audit = event_of(&receipt);
-    let Reply::Revoked { tokens, grants, sessions, enrollment } = receipt.reply else {
+    let Reply::Revoked {
+        tokens,
+        grants,
+        sessions,
+        enrollment,
+    } = receipt.reply
+    else {
         return Err(failed("a revocation was answered with something else"));
     };
     let mut answer = json!({
@@ -179,10 +260,11 @@ async fn nobody(app: &App, named: &str) -> Result<Response, Refused> {
 pub(super) async fn subset(State(app): State<Arc<App>>, Named(id): Named) -> Response {
     let state = app.ledger.snapshot();
     let agent = AgentId::parse(&id).ok().and_then(|id| state.agent(&id));
-    let selected: Vec<&CapabilityId> = agent.map_or_else(Vec::new, |a| match a.selected.is_empty() {
-        true => a.grants.keys().collect(),
-        false => a.selected.iter().collect(),
-    });
+    let selected: Vec<&CapabilityId> =
+        agent.map_or_else(Vec::new, |a| match a.selected.is_empty() {
+            true => a.grants.keys().collect(),
+            false => a.selected.iter().collect(),
+        });
     let standing: Vec<&CapabilityId> = agent.map_or_else(Vec::new, |a| a.standing.iter().collect());
     ok(&json!({
         "agentId": id,
@@ -203,7 +285,10 @@ pub(super) async fn enrollments(State(app): State<Arc<App>>) -> Response {
             // Without a code there is none that could still be redeemed.
             "codeExpiresAt": agent.code.as_ref().map_or(agent.issued_at, |c| c.expires_at),
         });
-        for (key, at) in [("redeemedAt", agent.redeemed_at), ("revokedAt", agent.revoked_at)] {
+        for (key, at) in [
+            ("redeemedAt", agent.redeemed_at),
+            ("revokedAt", agent.revoked_at),
+        ] {
             if let Some(at) = at {
                 row[key] = json!(at);
             }
@@ -219,8 +304,16 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
         let state = app.ledger.snapshot();
         let now = state.time(app.clock.now());
         let rows = state.agents.values().map(|agent| {
-            let live = agent.grants.keys().filter(|id| standing_for(&state, agent, id, now).is_some()).count();
-            let waiting = agent.items.values().filter(|i| i.state == ItemState::Pending && now < i.expires_at).count();
+            let live = agent
+                .grants
+                .keys()
+                .filter(|id| standing_for(&state, agent, id, now).is_some())
+                .count();
+            let waiting = agent
+                .items
+                .values()
+                .filter(|i| i.state == ItemState::Pending && now < i.expires_at)
+                .count();
             let mut row = json!({
                 "agentId": agent.id,
                 "status": agent.status,
@@ -247,16 +340,34 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
 /// When the agent itself last did something that was recorded, as far as its newest events tell.
 fn last_seen(app: &App, agent: &Agent) -> Option<Timestamp> {
     let term = IndexTerm::Agent(agent.id.to_string());
-    let events = app.ledger.find(&term, None, LOOKED_AT).inspect_err(|error| tracing::warn!(%error, "audit")).ok()?;
+    let events = app
+        .ledger
+        .find(&term, None, LOOKED_AT)
+        .inspect_err(|error| tracing::warn!(%error, "audit"))
+        .ok()?;
     let own = |json: &str| {
-        let Ok(event) = serde_json::from_str::<Value>(json) else { return false };
-        let what = event.pointer("/detail/event").and_then(Value::as_str).unwrap_or_default();
+        let Ok(event) = serde_json::from_str::<Value>(json) else {
+            return false;
+        };
+        let what = event
+            .pointer("/detail/event")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         matches!(
             what,
-            "session.open" | "agent.enroll" | "grant.pending" | "token.issue" | "token.refresh" | "call.read" | "call.intent"
+            "session.open"
+                | "agent.enroll"
+                | "grant.pending"
+                | "token.issue"
+                | "token.refresh"
+                | "call.read"
+                | "call.intent"
         )
     };
-    events.iter().find(|e| own(e.json())).map(|e| Timestamp(e.at()))
+    events
+        .iter()
+        .find(|e| own(e.json()))
+        .map(|e| Timestamp(e.at()))
 }
 
 /// No agent of that name: for routes that cannot answer without one.
@@ -267,7 +378,10 @@ pub(super) fn unknown(named: &str) -> Refused {
 
 /// Whether a failure to submit means that the agent is not one (any more).
 pub(super) fn is_gone(error: &SubmitError<Refusal>) -> bool {
-    matches!(error, SubmitError::Refused(Refusal::NoSuchAgent | Refusal::SessionExpired))
+    matches!(
+        error,
+        SubmitError::Refused(Refusal::NoSuchAgent | Refusal::SessionExpired)
+    )
 }
 
 #[cfg(test)]
@@ -282,7 +396,14 @@ mod tests {
         assert_eq!(lifetime(None).unwrap(), CODE_MS);
         assert_eq!(lifetime(Some(&json!(60_000))).unwrap(), 60_000);
         assert_eq!(lifetime(Some(&json!(6.0e4))).unwrap(), 60_000);
-        for bad in [json!(0), json!(-1), json!("60"), json!(0.5), json!([]), json!(1e300)] {
+        for bad in [
+            json!(0),
+            json!(-1),
+            json!("60"),
+            json!(0.5),
+            json!([]),
+            json!(1e300),
+        ] {
             assert!(lifetime(Some(&bad)).is_err(), "{bad}");
         }
     }

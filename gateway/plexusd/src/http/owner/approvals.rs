@@ -10,7 +10,10 @@ use crate::{
     approvals::{card, planner, run},
     http::reply::{Refused, ok},
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::{Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow};
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply};
 use serde_json::{Map, Value, json};
@@ -23,17 +26,24 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
         let catalogue = app.catalogue.load();
         let now = state.time(app.clock.now());
         let all = state.agents.values().flat_map(|agent| agent.items.values());
-        let mut waiting: Vec<&Arc<Item>> =
-            all.filter(|item| item.state == ItemState::Pending && now < item.expires_at).collect();
+        let mut waiting: Vec<&Arc<Item>> = all
+            .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
+            .collect();
         waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
-        waiting.iter().map(|item| card::card(&app.approvals, &catalogue, &state, item)).collect::<Vec<_>>()
+        waiting
+            .iter()
+            .map(|item| card::card(&app.approvals, &catalogue, &state, item))
+            .collect::<Vec<_>>()
     })
     .await?;
     Ok(ok(&json!({ "pending": cards })))
 }
 
 /// One item, decided or not.
-pub(super) async fn show(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     let shown = seen(&app, item).await?.ok_or_else(|| none_waits(&id))?;
     Ok(ok(&shown.card))
@@ -45,9 +55,14 @@ pub(super) async fn decide(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let action = body.given("action").and_then(Value::as_str).unwrap_or_default();
+    let action = body
+        .given("action")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if !matches!(action, "approve" | "deny") {
-        return Err(Refused::malformed("`action` must be \"approve\" or \"deny\""));
+        return Err(Refused::malformed(
+            "`action` must be \"approve\" or \"deny\"",
+        ));
     }
     let reason = body.words("reason")?;
     let wish = Wish::read(&body)?;
@@ -71,7 +86,9 @@ impl Wish {
     fn read(body: &Fields) -> Result<Self, Refused> {
         Ok(Self {
             window: body.typed("trustWindow")?,
-            constraint: body.typed::<Constraint>("constraint")?.filter(|c| !c.is_empty()),
+            constraint: body
+                .typed::<Constraint>("constraint")?
+                .filter(|c| !c.is_empty()),
             any_input: body.flag("anyInput")?.unwrap_or(false),
             card: body.text("cardDigest")?.map(str::to_owned),
             agent: body.text("agentId")?.map(str::to_owned),
@@ -79,11 +96,21 @@ impl Wish {
     }
 }
 
-async fn deny(app: &Arc<App>, item: PendingId, reason: Option<String>) -> Result<Response, Refused> {
-    let command = Command::Deny { item: item.clone(), reason: reason.clone() };
-    let receipt = act(app, command).await.map_err(|refused| named_item(refused, &item))?;
+async fn deny(
+    app: &Arc<App>,
+    item: PendingId,
+    reason: Option<String>,
+) -> Result<Response, Refused> {
+    let command = Command::Deny {
+        item: item.clone(),
+        reason: reason.clone(),
+    };
+    let receipt = act(app, command)
+        .await
+        .map_err(|refused| named_item(refused, &item))?;
     app.approvals.drop_input(&item);
-    let mut answer = json!({"ok": true, "action": "deny", "kind": "grant", "auditId": event_of(&receipt)});
+    let mut answer =
+        json!({"ok": true, "action": "deny", "kind": "grant", "auditId": event_of(&receipt)});
     if let Some(reason) = reason {
         answer["reason"] = json!(reason);
     }
@@ -91,9 +118,14 @@ async fn deny(app: &Arc<App>, item: PendingId, reason: Option<String>) -> Result
 }
 
 async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, Refused> {
-    let shown = seen(app, id.clone()).await?.filter(|s| s.item.state == ItemState::Pending);
+    let shown = seen(app, id.clone())
+        .await?
+        .filter(|s| s.item.state == ItemState::Pending);
     let shown = shown.ok_or_else(|| none_waits(id.as_str()))?;
-    if wish.agent.is_some_and(|agent| agent != shown.item.agent.as_str()) {
+    if wish
+        .agent
+        .is_some_and(|agent| agent != shown.item.agent.as_str())
+    {
         // Items are immutable: a grant for another agent is made for that agent.
         return Err(Refusal::CardChanged.into());
     }
@@ -102,7 +134,11 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
     }
     // While something is still being computed there is no digest to name; the machine says so.
     if shown.current.is_some() {
-        same_card(shown.changes_something(), shown.current.as_deref(), wish.card.as_deref())?;
+        same_card(
+            shown.changes_something(),
+            shown.current.as_deref(),
+            wish.card.as_deref(),
+        )?;
     }
     let command = Command::Approve(Approve {
         item: id.clone(),
@@ -112,7 +148,9 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
         constraint: wish.constraint,
         any_input: wish.any_input,
     });
-    let receipt = act(app, command).await.map_err(|refused| named_item(refused, &id))?;
+    let receipt = act(app, command)
+        .await
+        .map_err(|refused| named_item(refused, &id))?;
     run::start(app, &id);
     let audit = event_of(&receipt);
     let (granted, once) = match receipt.reply {
@@ -131,9 +169,14 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
 }
 
 /// Has the reader compute anew what an item would do.
-pub(super) async fn plan_again(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+pub(super) async fn plan_again(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
-    act(&app, Command::PlanAgain { item: item.clone() }).await.map_err(|refused| named_item(refused, &item))?;
+    act(&app, Command::PlanAgain { item: item.clone() })
+        .await
+        .map_err(|refused| named_item(refused, &item))?;
     planner::start(&app, &item);
     Ok(ok(&json!({"ok": true, "pendingId": item})))
 }
@@ -163,13 +206,26 @@ async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
         if item.state == ItemState::Pending && now >= item.expires_at {
             return None;
         }
-        let Value::Object(card) = card::card(&app.approvals, &app.catalogue.load(), &state, &item) else { return None };
-        let current = card.get("cardDigest").and_then(Value::as_str).map(str::to_owned);
+        let Value::Object(card) = card::card(&app.approvals, &app.catalogue.load(), &state, &item)
+        else {
+            return None;
+        };
+        let current = card
+            .get("cardDigest")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         let is_effect = |ask: &plexus_trust::Ask| {
-            state.capability(&ask.capability).is_none_or(|(_, facts)| !facts.verbs.is_read())
+            state
+                .capability(&ask.capability)
+                .is_none_or(|(_, facts)| !facts.verbs.is_read())
         };
         let effect = item.asks.iter().any(is_effect);
-        Some(Shown { item, card, current, effect })
+        Some(Shown {
+            item,
+            card,
+            current,
+            effect,
+        })
     })
     .await
 }
@@ -177,19 +233,28 @@ async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
 /// Holds the card that an approval names against the one that is shown now. An effect has to name it; a read may.
 fn same_card(effect: bool, current: Option<&str>, named: Option<&str>) -> Result<(), Refusal> {
     match (current, named) {
-        (Some(current), Some(named)) if Digest::parse(named).is_some() && current == named => Ok(()),
+        (Some(current), Some(named)) if Digest::parse(named).is_some() && current == named => {
+            Ok(())
+        }
         (Some(_), None) if !effect => Ok(()),
         _ => Err(Refusal::CardChanged),
     }
 }
 
 fn none_waits(id: &str) -> Refused {
-    let why = format!("no pending item '{}' (or it is decided)", crate::sources::narration::cut(id, 80));
+    let why = format!(
+        "no pending item '{}' (or it is decided)",
+        crate::sources::narration::cut(id, 80)
+    );
     Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
 }
 
 fn named_item(refused: Refused, item: &PendingId) -> Refused {
-    if refused.code() == ErrorCode::UnknownCapability { none_waits(item.as_str()) } else { refused }
+    if refused.code() == ErrorCode::UnknownCapability {
+        none_waits(item.as_str())
+    } else {
+        refused
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +263,10 @@ mod tests {
 
     #[test]
     fn an_effect_names_the_card_that_is_shown() {
-        let (now, before) = (Digest::of(b"now").to_string(), Digest::of(b"before").to_string());
+        let (now, before) = (
+            Digest::of(b"now").to_string(),
+            Digest::of(b"before").to_string(),
+        );
         assert!(same_card(true, Some(&now), Some(&now)).is_ok());
         for (effect, current, named) in [
             (true, Some(&now), None),
@@ -208,8 +276,16 @@ mod tests {
             (false, Some(&now), Some(&before)),
             (false, None, Some(&now)),
         ] {
-            let judged = same_card(effect, current.map(String::as_str), named.map(String::as_str));
-            assert_eq!(judged, Err(Refusal::CardChanged), "{effect} {current:?} {named:?}");
+            let judged = same_card(
+                effect,
+                current.map(String::as_str),
+                named.map(String::as_str),
+            );
+            assert_eq!(
+                judged,
+                Err(Refusal::CardChanged),
+                "{effect} {current:?} {named:?}"
+            );
         }
         assert!(same_card(false, Some(&now), None).is_ok());
         assert!(same_card(false, Some(&now), Some(&now)).is_ok());

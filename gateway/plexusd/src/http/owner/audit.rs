@@ -3,7 +3,10 @@
 use super::{Named, blocking};
 use crate::{
     app::App,
-    http::{reply::{self, Refused, ok}, stream::Given},
+    http::{
+        reply::{self, Refused, ok},
+        stream::Given,
+    },
     machine::Ledger,
 };
 use axum::{
@@ -29,13 +32,20 @@ const AHEAD: usize = 2;
 /// A full check reads the whole log: one at a time.
 static VERIFYING: Semaphore = Semaphore::const_new(1);
 
-pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let limit = limit(reply::query(&request, "limit").as_deref());
-    let before = reply::query(&request, "before").map(|b| before(&b)).transpose()?;
+    let before = reply::query(&request, "before")
+        .map(|b| before(&b))
+        .transpose()?;
     let agent = reply::query(&request, "agent").filter(|a| !a.is_empty());
     let touched = reply::query(&request, "touched").filter(|t| !t.is_empty());
     let ledger = app.ledger.clone();
-    let found = blocking(move || find(&ledger, agent, touched, before, limit)).await?.map_err(|e| unreadable(&e))?;
+    let found = blocking(move || find(&ledger, agent, touched, before, limit))
+        .await?
+        .map_err(|e| unreadable(&e))?;
     let events: Vec<Value> = found.iter().filter_map(wire_event).collect();
     Ok(ok(&json!({ "events": events })))
 }
@@ -50,7 +60,10 @@ fn limit(asked: Option<&str>) -> usize {
 
 /// A sequence number, or an event's id, which carries it.
 fn before(text: &str) -> Result<u64, Refused> {
-    let seq = text.parse().ok().or_else(|| text.parse::<EventId>().ok().map(|id| id.seq()));
+    let seq = text
+        .parse()
+        .ok()
+        .or_else(|| text.parse::<EventId>().ok().map(|id| id.seq()));
     seq.ok_or_else(|| Refused::malformed("`before` is an event id or a sequence number"))
 }
 
@@ -83,7 +96,8 @@ fn find(
 }
 
 fn is_of(event: &Recorded, agent: &str) -> bool {
-    serde_json::from_str::<Value>(event.json()).is_ok_and(|e| e.get("agentId").and_then(Value::as_str) == Some(agent))
+    serde_json::from_str::<Value>(event.json())
+        .is_ok_and(|e| e.get("agentId").and_then(Value::as_str) == Some(agent))
 }
 
 /// An event as the wire shows it: `at` for `time`, and no rows, which are the machine's own.
@@ -93,15 +107,30 @@ fn wire_event(event: &Recorded) -> Option<Value> {
         return None;
     };
     let shown = members.into_iter().filter(|(key, _)| key != "changes");
-    let renamed = shown.map(|(key, value)| if key == "time" { ("at".to_owned(), value) } else { (key, value) });
+    let renamed = shown.map(|(key, value)| {
+        if key == "time" {
+            ("at".to_owned(), value)
+        } else {
+            (key, value)
+        }
+    });
     Some(Value::Object(renamed.collect::<Map<_, _>>()))
 }
 
-pub(super) async fn show(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
-    let none = || Refused::new(ErrorBody::new(ErrorCode::NotFound, "no such audit event").next("plexusctl audit tail"));
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let none = || {
+        Refused::new(
+            ErrorBody::new(ErrorCode::NotFound, "no such audit event").next("plexusctl audit tail"),
+        )
+    };
     let id: EventId = id.parse().map_err(|_| none())?;
     let ledger = app.ledger.clone();
-    let found = blocking(move || ledger.event(&id)).await?.map_err(|e| unreadable(&e))?;
+    let found = blocking(move || ledger.event(&id))
+        .await?
+        .map_err(|e| unreadable(&e))?;
     let event = found.as_ref().and_then(wire_event).ok_or_else(none)?;
     Ok(ok(&json!({ "event": event })))
 }
@@ -110,7 +139,11 @@ pub(super) async fn show(State(app): State<Arc<App>>, Named(id): Named) -> Resul
 pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let Ok(_turn) = VERIFYING.try_acquire() else {
         let error = ErrorBody::new(ErrorCode::Busy, "The log is being checked already.");
-        return Err(Refused::new(error.with("retryAfterMs", 1_000).next("repeat after a moment")));
+        return Err(Refused::new(
+            error
+                .with("retryAfterMs", 1_000)
+                .next("repeat after a moment"),
+        ));
     };
     let ledger = app.ledger.clone();
     match blocking(move || ledger.verify(true)).await? {
@@ -125,7 +158,9 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
         }))),
         Err(CheckError::Found(finding)) => {
             tracing::error!(%finding, "the ledger does not hold together");
-            Ok(ok(&json!({"ok": false, "events": null, "problem": problem(&finding)})))
+            Ok(ok(
+                &json!({"ok": false, "events": null, "problem": problem(&finding)}),
+            ))
         }
         Err(CheckError::Store(error)) => Err(unreadable(&error)),
     }
@@ -134,7 +169,9 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
 fn problem(finding: &Finding) -> Value {
     let (sequence, id) = match finding {
         Finding::Event { seq, id, .. } => (Some(*seq), id.clone()),
-        Finding::Missing { seq } | Finding::Head { seq, .. } => (Some(*seq), None),
+        Finding::Missing { seq } | Finding::Checkpoint { seq, .. } | Finding::Head { seq, .. } => {
+            (Some(*seq), None)
+        }
         Finding::Row { .. } | Finding::Pages { .. } => (None, None),
     };
     json!({"sequence": sequence, "id": id, "what": finding.to_string()})
@@ -145,20 +182,29 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The log as lines of text, oldest first, as far as it goes when the export begins; `after` goes on from a sequence.
-pub(super) async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn export(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let after = reply::query(&request, "after");
     let after = after.map_or(Ok(0), |a| a.parse::<u64>());
     let after = after.map_err(|_| Refused::malformed("`after` is a sequence number"))?;
     let ledger = app.ledger.clone();
     let end = {
         let ledger = ledger.clone();
-        blocking(move || ledger.head()).await?.map_err(|e| unreadable(&e))?.seq
+        blocking(move || ledger.head())
+            .await?
+            .map_err(|e| unreadable(&e))?
+            .seq
     };
     let (give, take) = mpsc::channel(AHEAD);
     tokio::spawn(lines(ledger, after, end, give));
     let mut response = Response::new(Body::from_stream(Given(take)));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
@@ -175,7 +221,9 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
         };
         let text = batch.map(|batch| {
             after = batch.last().map_or(end, Recorded::seq);
-            batch.iter().fold(String::new(), |text, event| text + &event.export_line() + "\n")
+            batch.iter().fold(String::new(), |text, event| {
+                text + &event.export_line() + "\n"
+            })
         });
         // An error cuts the connection: half an export must not look like a whole one.
         let over = text.is_err();
@@ -187,7 +235,10 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
 
 fn unreadable(error: &StoreError) -> Refused {
     tracing::error!(%error, "the audit log cannot be read");
-    let error = ErrorBody::new(ErrorCode::AuditUnavailable, "The audit log cannot be read now.");
+    let error = ErrorBody::new(
+        ErrorCode::AuditUnavailable,
+        "The audit log cannot be read now.",
+    );
     Refused::new(error.next("plexusctl status"))
 }
 
@@ -197,7 +248,14 @@ mod tests {
 
     #[test]
     fn limits_as_the_wire_has_them() {
-        for (asked, is) in [(None, 200), (Some("abc"), 200), (Some("0"), 200), (Some("7"), 7), (Some("-3"), 1), (Some("9999"), 1000)] {
+        for (asked, is) in [
+            (None, 200),
+            (Some("abc"), 200),
+            (Some("0"), 200),
+            (Some("7"), 7),
+            (Some("-3"), 1),
+            (Some("9999"), 1000),
+        ] {
             assert_eq!(limit(asked), is, "{asked:?}");
         }
         assert_eq!(before("12").unwrap(), 12);

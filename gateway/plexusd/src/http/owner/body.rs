@@ -42,19 +42,25 @@ impl Fields {
     }
 
     pub(super) fn needed_flag(&self, key: &str) -> Result<bool, Refused> {
-        self.flag(key)?.ok_or_else(|| Refused::malformed(format!("`{key}` (true or false) is required")))
+        self.flag(key)?
+            .ok_or_else(|| Refused::malformed(format!("`{key}` (true or false) is required")))
     }
 
     pub(super) fn typed<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Refused> {
         let read = |value: &Value| {
-            serde_json::from_value(value.clone()).map_err(|e| Refused::malformed(format!("`{key}`: {e}")))
+            serde_json::from_value(value.clone())
+                .map_err(|e| Refused::malformed(format!("`{key}`: {e}")))
         };
         self.given(key).map(read).transpose()
     }
 
     /// The strings of an array; what is none is dropped, and anything else counts as empty (wire §4.16).
     pub(super) fn strings(&self, key: &str) -> Vec<&str> {
-        let all = self.given(key).and_then(Value::as_array).into_iter().flatten();
+        let all = self
+            .given(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         let mut found = Vec::new();
         for text in all.filter_map(Value::as_str) {
             if !found.contains(&text) {
@@ -72,7 +78,9 @@ mod tests {
 
     #[test]
     fn members_have_their_type_or_are_refused() {
-        let Value::Object(members) = json!({"a": "x", "b": true, "c": null, "d": 5, "e": ["x", 5, "x", "y"]}) else {
+        let Value::Object(members) =
+            json!({"a": "x", "b": true, "c": null, "d": 5, "e": ["x", 5, "x", "y"]})
+        else {
             unreachable!()
         };
         let body = Fields(members);

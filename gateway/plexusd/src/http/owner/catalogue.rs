@@ -10,7 +10,10 @@ use crate::{
     },
     sources::catalogue::{wire_entry, wire_health},
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::CapabilityId;
 use plexus_trust::{Command, Reply};
 use serde_json::{Value, json};
@@ -24,9 +27,13 @@ const PROBE: Duration = Duration::from_secs(10);
 pub(super) async fn capabilities(State(app): State<Arc<App>>) -> Response {
     let state = app.ledger.snapshot();
     let catalogue = app.catalogue.load();
-    let entries: Vec<Value> =
-        catalogue.iter().map(|e| wire_entry(e, &state, None, Some(&app.supervisor.health(&e.source)))).collect();
-    ok(&json!({"gateway": discovery::gateway(&app), "revision": catalogue.revision, "entries": entries}))
+    let entries: Vec<Value> = catalogue
+        .iter()
+        .map(|e| wire_entry(e, &state, None, Some(&app.supervisor.health(&e.source))))
+        .collect();
+    ok(
+        &json!({"gateway": discovery::gateway(&app), "revision": catalogue.revision, "entries": entries}),
+    )
 }
 
 pub(super) async fn exposure(State(app): State<Arc<App>>) -> Response {
@@ -40,14 +47,26 @@ pub(super) async fn exposure(State(app): State<Arc<App>>) -> Response {
             "defaultGrant": state.default_grants.contains(id),
         })
     };
-    let here = catalogue.iter().map(|e| shown(&e.id, &e.capability().label));
-    let hidden = state.exposure.iter().filter(|(id, enabled)| !**enabled && catalogue.get(id).is_none());
-    let all: Vec<Value> = here.chain(hidden.map(|(id, _)| shown(id, id.as_str()))).collect();
+    let here = catalogue
+        .iter()
+        .map(|e| shown(&e.id, &e.capability().label));
+    let hidden = state
+        .exposure
+        .iter()
+        .filter(|(id, enabled)| !**enabled && catalogue.get(id).is_none());
+    let all: Vec<Value> = here
+        .chain(hidden.map(|(id, _)| shown(id, id.as_str())))
+        .collect();
     ok(&json!({"capabilities": all, "revision": catalogue.revision}))
 }
 
 fn capability(id: &str) -> Result<CapabilityId, Refused> {
-    CapabilityId::parse(id).map_err(|e| Refused::malformed(format!("{:?} is {e}", crate::sources::narration::cut(id, 80))))
+    CapabilityId::parse(id).map_err(|e| {
+        Refused::malformed(format!(
+            "{:?} is {e}",
+            crate::sources::narration::cut(id, 80)
+        ))
+    })
 }
 
 pub(super) async fn expose(
@@ -57,12 +76,24 @@ pub(super) async fn expose(
 ) -> Result<Response, Refused> {
     let enabled = Fields::read(request).await?.needed_flag("enabled")?;
     let id = capability(&id)?;
-    let receipt = act(&app, Command::Expose { capability: id.clone(), enabled }).await?;
+    let receipt = act(
+        &app,
+        Command::Expose {
+            capability: id.clone(),
+            enabled,
+        },
+    )
+    .await?;
     if matches!(receipt.reply, Reply::Changed(true)) {
-        app.renew_catalogue(Some(Changed { updated: vec![id.clone()], ..Changed::default() }));
+        app.renew_catalogue(Some(Changed {
+            updated: vec![id.clone()],
+            ..Changed::default()
+        }));
     }
     let revision = app.catalogue.load().revision;
-    Ok(ok(&json!({"ok": true, "id": id, "enabled": enabled, "revision": revision, "auditId": event_of(&receipt)})))
+    Ok(ok(
+        &json!({"ok": true, "id": id, "enabled": enabled, "revision": revision, "auditId": event_of(&receipt)}),
+    ))
 }
 
 pub(super) async fn tick(
@@ -72,7 +103,14 @@ pub(super) async fn tick(
 ) -> Result<Response, Refused> {
     let ticked = Fields::read(request).await?.needed_flag("defaultGrant")?;
     let id = capability(&id)?;
-    act(&app, Command::DefaultGrant { capability: id.clone(), ticked }).await?;
+    act(
+        &app,
+        Command::DefaultGrant {
+            capability: id.clone(),
+            ticked,
+        },
+    )
+    .await?;
     Ok(ok(&json!({"ok": true, "id": id, "defaultGrant": ticked})))
 }
 
@@ -90,7 +128,11 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
                 out.extend(health);
             }
             let catalogue = app.catalogue.load();
-            let ids: Vec<&CapabilityId> = catalogue.iter().filter(|e| e.source == source.id).map(|e| &e.id).collect();
+            let ids: Vec<&CapabilityId> = catalogue
+                .iter()
+                .filter(|e| e.source == source.id)
+                .map(|e| &e.id)
+                .collect();
             out["capabilities"] = json!(ids);
             out
         });

@@ -9,24 +9,35 @@ use crate::{
     http::reply::{Refused, ok},
     invoke::refusal,
 };
-use axum::{extract::{Request, State}, response::Response};
-use plexus_protocol::{AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow, json as strict};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_protocol::{
+    AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
+    json as strict,
+};
 use plexus_trust::{
-    Agent, Basis, Call, Ceiling, Command, Door, EnrollmentStatus, Entry, Facts, Grant, OnApproval, Permit, Refusal,
-    Reply, RequestGrants, SESSION_MS, Session, Source, State as TrustState, Verdict, authorize, ceiling, decide,
-    standing_for, visible,
+    Agent, Basis, Call, Ceiling, Command, Door, EnrollmentStatus, Entry, Facts, Grant, OnApproval,
+    Permit, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source, State as TrustState,
+    Verdict, authorize, ceiling, decide, standing_for, visible,
 };
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
-pub(super) async fn explain(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn explain(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let needed = |key: &str| -> Result<String, Refused> {
         let text = body.text(key)?.map(str::trim).filter(|t| !t.is_empty());
-        text.map(str::to_owned).ok_or_else(|| Refused::malformed(format!("`{key}` (a string) is required")))
+        text.map(str::to_owned)
+            .ok_or_else(|| Refused::malformed(format!("`{key}` (a string) is required")))
     };
-    let agent = AgentId::parse(&needed("agentId")?).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
+    let agent = AgentId::parse(&needed("agentId")?)
+        .map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
     let id = CapabilityId::parse(&needed("capabilityId")?);
     let id = id.map_err(|e| Refused::malformed(format!("`capabilityId` is {e}")))?;
     let input = body.given("input");
@@ -36,8 +47,12 @@ pub(super) async fn explain(State(app): State<Arc<App>>, request: Request) -> Re
     let judged = judge(&app.ledger.snapshot(), &agent, &id, input, app.clock.now());
     // Where the call would go on, its input is looked at next.
     let catalogue = app.catalogue.load();
-    let schema = catalogue.get(&id).and_then(|e| e.connector.schemas.get(&e.capability().name));
-    let misfit = schema.zip(input).and_then(|(schema, input)| schema.check(input).err());
+    let schema = catalogue
+        .get(&id)
+        .and_then(|e| e.connector.schemas.get(&e.capability().name));
+    let misfit = schema
+        .zip(input)
+        .and_then(|(schema, input)| schema.check(input).err());
     Ok(ok(&match misfit {
         Some(why) if judged.decision != "refuse" => refuse("input.schema", why, "mend the input"),
         _ => judged,
@@ -53,36 +68,73 @@ struct Explained {
     next: String,
 }
 
-fn explained(decision: &'static str, rule: &'static str, why: impl Into<String>, next: impl Into<String>) -> Explained {
-    Explained { decision, rule, why: why.into(), next: next.into() }
+fn explained(
+    decision: &'static str,
+    rule: &'static str,
+    why: impl Into<String>,
+    next: impl Into<String>,
+) -> Explained {
+    Explained {
+        decision,
+        rule,
+        why: why.into(),
+        next: next.into(),
+    }
 }
 
 fn refuse(rule: &'static str, why: impl Into<String>, next: impl Into<String>) -> Explained {
     explained("refuse", rule, why, next)
 }
 
-fn judge(state: &TrustState, agent: &AgentId, id: &CapabilityId, input: Option<&Value>, now: Timestamp) -> Explained {
+fn judge(
+    state: &TrustState,
+    agent: &AgentId,
+    id: &CapabilityId,
+    input: Option<&Value>,
+    now: Timestamp,
+) -> Explained {
     let now = state.time(now);
     let Some(known) = state.agent(agent) else {
-        return refuse("agent.unknown", format!("No agent {agent} is connected."), format!("plexusctl connect {agent}"));
+        return refuse(
+            "agent.unknown",
+            format!("No agent {agent} is connected."),
+            format!("plexusctl connect {agent}"),
+        );
     };
     if known.status == EnrollmentStatus::Revoked {
-        return refuse("agent.revoked", format!("You revoked {agent}."), format!("plexusctl connect {agent}"));
+        return refuse(
+            "agent.revoked",
+            format!("You revoked {agent}."),
+            format!("plexusctl connect {agent}"),
+        );
     }
-    let Some((source, facts)) = state.capability(id) else { return not_there(state, id) };
+    let Some((source, facts)) = state.capability(id) else {
+        return not_there(state, id);
+    };
     if facts.verbs.is_empty() {
-        return refuse("capability.text", format!("{id} is a text: it is read in the manifest, not called."), "");
+        return refuse(
+            "capability.text",
+            format!("{id} is a text: it is read in the manifest, not called."),
+            "",
+        );
     }
     if !state.exposed(id) {
-        return refuse("capability.hidden", format!("You do not expose {id}."), format!("plexusctl expose {id}"));
+        return refuse(
+            "capability.hidden",
+            format!("You do not expose {id}."),
+            format!("plexusctl expose {id}"),
+        );
     }
     if !visible(state, known, id, now) {
-        let why = format!("{agent} sees only what you selected for it, and {id} is not among that.");
+        let why =
+            format!("{agent} sees only what you selected for it, and {id} is not among that.");
         return refuse("reach.selected", why, allow(agent, id));
     }
     let mut judged = in_session(state, known, (source, facts), id, input, now);
     if known.status == EnrollmentStatus::Pending {
-        judged.why.push_str(" The agent has yet to redeem its code: until then it cannot call at all.");
+        judged
+            .why
+            .push_str(" The agent has yet to redeem its code: until then it cannot call at all.");
     }
     judged
 }
@@ -92,14 +144,29 @@ fn allow(agent: &AgentId, id: &CapabilityId) -> String {
 }
 
 fn not_there(state: &TrustState, id: &CapabilityId) -> Explained {
-    let source = id.as_str().split_once('.').and_then(|(source, _)| state.sources.get(source));
+    let source = id
+        .as_str()
+        .split_once('.')
+        .and_then(|(source, _)| state.sources.get(source));
     match source {
         Some(source) if !source.config.enabled => {
             let next = format!("plexusctl sources enable {}", source.id);
-            refuse("source.off", format!("The source {} is switched off.", source.id), next)
+            refuse(
+                "source.off",
+                format!("The source {} is switched off.", source.id),
+                next,
+            )
         }
-        Some(source) => refuse("capability.unknown", format!("{} offers no {id}.", source.id), "plexusctl sources list"),
-        None => refuse("capability.unknown", format!("No source offers {id}."), "plexusctl sources list"),
+        Some(source) => refuse(
+            "capability.unknown",
+            format!("{} offers no {id}.", source.id),
+            "plexusctl sources list",
+        ),
+        None => refuse(
+            "capability.unknown",
+            format!("No source offers {id}."),
+            "plexusctl sources list",
+        ),
     }
 }
 
@@ -117,15 +184,29 @@ fn in_session(
     let nothing = Value::Object(serde_json::Map::new());
     let canonical = strict::canonical(input.unwrap_or(&nothing));
     let digest = Digest::of(&canonical);
-    let call = Call { agent: &agent.id, capability: id, input: input.unwrap_or(&nothing), digest };
+    let call = Call {
+        agent: &agent.id,
+        capability: id,
+        input: input.unwrap_or(&nothing),
+        digest,
+    };
     match authorize(&world, call, Door::Session(&session), now) {
         Verdict::Permit(permit) => allowed(state, agent, &permit, now),
         Verdict::Refuse(refusal) => refused(&refusal, id),
         Verdict::Pend => {
             // Without an input it cannot be said whether a narrowed grant reaches it.
             if let (None, Some(grant)) = (input, standing_for(state, agent, id, now)) {
-                let why = format!("{}; only inputs within its constraint: {}.", stands(grant), narrowing(grant));
-                return explained("permit", "grant.constrained", why, "name an input to be sure");
+                let why = format!(
+                    "{}; only inputs within its constraint: {}.",
+                    stands(grant),
+                    narrowing(grant)
+                );
+                return explained(
+                    "permit",
+                    "grant.constrained",
+                    why,
+                    "name an input to be sure",
+                );
             }
             let asked = Entry {
                 id: id.to_string(),
@@ -147,7 +228,12 @@ fn in_session(
             match decide(&world, &request, now) {
                 Ok((_, Reply::Decided(decision))) if !decision.scopes.is_empty() => {
                     let why = "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.";
-                    explained("permit", "setting.auto-allow-reads", why, "plexusctl config set autoAllowReads=false")
+                    explained(
+                        "permit",
+                        "setting.auto-allow-reads",
+                        why,
+                        "plexusctl config set autoAllowReads=false",
+                    )
                 }
                 Err(refusal) => refused(&refusal, id),
                 Ok(_) => waits(agent, (source, facts), id, input, now),
@@ -157,10 +243,18 @@ fn in_session(
 }
 
 /// The state with one session more. A copy costs the maps' roots and this one agent.
-fn with_session(state: &TrustState, agent: &AgentId, session: &SessionId, now: Timestamp) -> TrustState {
+fn with_session(
+    state: &TrustState,
+    agent: &AgentId,
+    session: &SessionId,
+    now: Timestamp,
+) -> TrustState {
     let mut world = state.clone();
     if let Some(agent) = Arc::make_mut(&mut world.agents).get_mut(agent) {
-        let open = Session { expires_at: now.plus(SESSION_MS), client: (None, None) };
+        let open = Session {
+            expires_at: now.plus(SESSION_MS),
+            client: (None, None),
+        };
         Arc::make_mut(agent).sessions.insert(session.clone(), open);
     }
     world
@@ -174,8 +268,10 @@ fn allowed(state: &TrustState, agent: &Agent, permit: &Permit, now: Timestamp) -
             explained("permit", "approval.once", why, "")
         }
         Basis::Grant(_) => {
-            let mut why = standing_for(state, agent, &permit.capability, now)
-                .map_or_else(|| "A grant stands.".to_owned(), |grant| format!("{}.", stands(grant)));
+            let mut why = standing_for(state, agent, &permit.capability, now).map_or_else(
+                || "A grant stands.".to_owned(),
+                |grant| format!("{}.", stands(grant)),
+            );
             if permit.constraint.is_some() {
                 why.push_str(" Its constraint reaches this input; the source judges what the input resolves to.");
             }
@@ -192,19 +288,29 @@ fn stands(grant: &Grant) -> String {
         TrustWindow::UntilRevoked => "until you revoke it".to_owned(),
         _ => format!("until {}", grant.expires_at),
     };
-    let left = grant.calls_left().map(|n| format!(", {n} calls left")).unwrap_or_default();
+    let left = grant
+        .calls_left()
+        .map(|n| format!(", {n} calls left"))
+        .unwrap_or_default();
     format!("You granted it on {} {until}{left}", grant.granted_at)
 }
 
 fn narrowing(grant: &Grant) -> String {
-    grant.constraint.as_ref().and_then(|c| serde_json::to_string(c).ok()).unwrap_or_default()
+    grant
+        .constraint
+        .as_ref()
+        .and_then(|c| serde_json::to_string(c).ok())
+        .unwrap_or_default()
 }
 
 fn refused(refusal: &Refusal, id: &CapabilityId) -> Explained {
     let (rule, next) = match refusal {
         Refusal::Paused => ("paused", String::new()),
         Refusal::Denied { .. } => ("denied", "grant it, or let 30 days pass".to_owned()),
-        Refusal::OutcomeUnknown { intent } => ("outcome.unknown", format!("look whether it happened, then settle {intent}")),
+        Refusal::OutcomeUnknown { intent } => (
+            "outcome.unknown",
+            format!("look whether it happened, then settle {intent}"),
+        ),
         Refusal::TooManyPending => ("pending.limit", "plexusctl approvals list".to_owned()),
         _ => ("refused", String::new()),
     };
@@ -225,27 +331,55 @@ fn waits(
         return pend("ceiling.once", why, "plexusctl approvals watch".into());
     }
     let Some(grant) = agent.grants.get(id) else {
-        let sort = if facts.verbs.is_read() { "a read" } else { "an effect" };
-        return pend("no-grant", format!("You have not granted {id} to {}; it is {sort}.", agent.id), allow(&agent.id, id));
+        let sort = if facts.verbs.is_read() {
+            "a read"
+        } else {
+            "an effect"
+        };
+        return pend(
+            "no-grant",
+            format!("You have not granted {id} to {}; it is {sort}.", agent.id),
+            allow(&agent.id, id),
+        );
     };
     if let Some(why) = &grant.suspended {
         let next = format!("plexusctl sources resume {}", source.id);
         return pend("grant.suspended", format!("Your grant rests: {why}."), next);
     }
     if now >= grant.expires_at {
-        return pend("grant.lapsed", format!("Your grant ended on {}.", grant.expires_at), allow(&agent.id, id));
+        return pend(
+            "grant.lapsed",
+            format!("Your grant ended on {}.", grant.expires_at),
+            allow(&agent.id, id),
+        );
     }
     if grant.calls_left() == Some(0) {
-        return pend("grant.used-up", "Every call that your grant allowed was made.".into(), allow(&agent.id, id));
+        return pend(
+            "grant.used-up",
+            "Every call that your grant allowed was made.".into(),
+            allow(&agent.id, id),
+        );
     }
     if !grant.verbs.covers(facts.verbs) {
-        let why = format!("Your grant is for {:?}, and a call needs {:?}.", grant.verbs, facts.verbs);
+        let why = format!(
+            "Your grant is for {:?}, and a call needs {:?}.",
+            grant.verbs, facts.verbs
+        );
         return pend("grant.verbs", why, allow(&agent.id, id));
     }
     let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
-    let miss = grant.constraint.as_ref().zip(input).and_then(|(c, input)| c.permits(input, &resolved).err());
-    let field = miss.map(|m| format!(" in {:?}", m.field)).unwrap_or_default();
-    let why = format!("Your grant does not reach this input{field}: {}.", narrowing(grant));
+    let miss = grant
+        .constraint
+        .as_ref()
+        .zip(input)
+        .and_then(|(c, input)| c.permits(input, &resolved).err());
+    let field = miss
+        .map(|m| format!(" in {:?}", m.field))
+        .unwrap_or_default();
+    let why = format!(
+        "Your grant does not reach this input{field}: {}.",
+        narrowing(grant)
+    );
     pend("grant.constraint", why, "plexusctl approvals watch".into())
 }
 
@@ -284,7 +418,10 @@ mod tests {
                 fields: vec!["path".into()],
                 shape: Digest::of(b""),
             };
-            world.act(Command::PutSource { id: source.clone(), config });
+            world.act(Command::PutSource {
+                id: source.clone(),
+                config,
+            });
             world.act(Command::SourceSeen(SourceSeen {
                 id: source,
                 target: None,
@@ -324,8 +461,19 @@ mod tests {
             self.later(capability, input, 0)
         }
 
-        fn later(&self, capability: &str, input: Option<Value>, ms: u64) -> (&'static str, &'static str) {
-            let judged = judge(&self.0, &agent(), &id(capability), input.as_ref(), NOW.plus(ms));
+        fn later(
+            &self,
+            capability: &str,
+            input: Option<Value>,
+            ms: u64,
+        ) -> (&'static str, &'static str) {
+            let judged = judge(
+                &self.0,
+                &agent(),
+                &id(capability),
+                input.as_ref(),
+                NOW.plus(ms),
+            );
             (judged.decision, judged.rule)
         }
     }
@@ -344,18 +492,40 @@ mod tests {
         assert_eq!(world.says(READ, None), ("refuse", "agent.unknown"));
         world.connect(Reach::Exposed, &[READ], None);
         assert_eq!(world.says(READ, None), ("permit", "grant.standing"));
-        assert_eq!(world.later(READ, None, 8 * 86_400_000), ("pend", "grant.lapsed"));
-        assert_eq!(world.says(WRITE, Some(json!({"path": "a"}))), ("pend", "no-grant"));
+        assert_eq!(
+            world.later(READ, None, 8 * 86_400_000),
+            ("pend", "grant.lapsed")
+        );
+        assert_eq!(
+            world.says(WRITE, Some(json!({"path": "a"}))),
+            ("pend", "no-grant")
+        );
         assert_eq!(world.says(RUN, None), ("pend", "ceiling.once"));
-        assert_eq!(world.says("notes.nope", None), ("refuse", "capability.unknown"));
-        assert_eq!(world.says("other.read", None), ("refuse", "capability.unknown"));
-        world.act(Command::Expose { capability: id(READ), enabled: false });
+        assert_eq!(
+            world.says("notes.nope", None),
+            ("refuse", "capability.unknown")
+        );
+        assert_eq!(
+            world.says("other.read", None),
+            ("refuse", "capability.unknown")
+        );
+        world.act(Command::Expose {
+            capability: id(READ),
+            enabled: false,
+        });
         assert_eq!(world.says(READ, None), ("refuse", "capability.hidden"));
-        world.act(Command::Expose { capability: id(READ), enabled: true });
+        world.act(Command::Expose {
+            capability: id(READ),
+            enabled: true,
+        });
         world.act(Command::Pause(true));
         assert_eq!(world.says(READ, None), ("refuse", "paused"));
         world.act(Command::Pause(false));
-        world.act(Command::RevokeAgent { agent: agent(), reason: None, delete: false });
+        world.act(Command::RevokeAgent {
+            agent: agent(),
+            reason: None,
+            delete: false,
+        });
         assert_eq!(world.says(READ, None), ("refuse", "agent.revoked"));
     }
 
@@ -366,8 +536,14 @@ mod tests {
         world.connect(Reach::Selected, &[READ], Some(narrow));
         assert_eq!(world.says(WRITE, None), ("refuse", "reach.selected"));
         assert_eq!(world.says(READ, None), ("permit", "grant.constrained"));
-        assert_eq!(world.says(READ, Some(json!({"path": "Projects/a.md"}))), ("permit", "grant.standing"));
-        assert_eq!(world.says(READ, Some(json!({"path": "Diary/a.md"}))), ("pend", "grant.constraint"));
+        assert_eq!(
+            world.says(READ, Some(json!({"path": "Projects/a.md"}))),
+            ("permit", "grant.standing")
+        );
+        assert_eq!(
+            world.says(READ, Some(json!({"path": "Diary/a.md"}))),
+            ("pend", "grant.constraint")
+        );
     }
 
     #[test]

@@ -10,18 +10,25 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{grant_reply, reply::{self, Refused, ok}, revocation},
+    http::{
+        grant_reply,
+        reply::{self, Refused, ok},
+        revocation,
+    },
     invoke::refusal::NOT_IN_VIEW,
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_ledger::Lane;
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, PendingId, SessionId, TokenId, TrustWindow, Verbs,
     body::{Declined, ScopedToken},
 };
 use plexus_trust::{
-    Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, OnApproval, Reply, RequestGrants, State as TrustState,
-    ceiling,
+    Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, OnApproval, Reply, RequestGrants,
+    State as TrustState, ceiling,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -29,7 +36,11 @@ use std::sync::Arc;
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let state = app.ledger.snapshot();
-    let all: Vec<_> = state.agents.values().flat_map(|agent| grant_reply::standing(&app, &state, agent)).collect();
+    let all: Vec<_> = state
+        .agents
+        .values()
+        .flat_map(|agent| grant_reply::standing(&app, &state, agent))
+        .collect();
     ok(&json!({ "grants": all }))
 }
 
@@ -40,7 +51,10 @@ pub(super) async fn tokens(State(app): State<Arc<App>>) -> Response {
     let mut all = Vec::new();
     for agent in state.agents.values() {
         for (jti, token) in &agent.tokens {
-            let open = agent.sessions.get(&token.session).is_some_and(|s| now < s.expires_at);
+            let open = agent
+                .sessions
+                .get(&token.session)
+                .is_some_and(|s| now < s.expires_at);
             if !open || now >= token.expires_at {
                 continue;
             }
@@ -73,7 +87,10 @@ pub(super) async fn tokens(State(app): State<Arc<App>>) -> Response {
     ok(&json!({ "tokens": all }))
 }
 
-pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = reply::object_body(request).await?;
     revocation::carry_out(&app, revocation::Wish::read(&body)?).await
 }
@@ -86,30 +103,56 @@ struct Asked {
     constraint: Option<Constraint>,
 }
 
-pub(super) async fn give(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn give(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let window = body.typed::<TrustWindow>("trustWindow")?;
     let asked = read(&body, window)?;
-    let named = body.text("agentId")?.map(str::trim).filter(|id| !id.is_empty());
+    let named = body
+        .text("agentId")?
+        .map(str::trim)
+        .filter(|id| !id.is_empty());
     let Some(named) = named else {
         // The owner's key is no agent: it calls nothing, so there is nobody to hold the grant.
         let reason = "Name the agent: the owner's key itself is granted nothing.";
-        let declined: Vec<_> = asked.into_iter().map(|a| Declined { id: a.id, reason: reason.into() }).collect();
+        let declined: Vec<_> = asked
+            .into_iter()
+            .map(|a| Declined {
+                id: a.id,
+                reason: reason.into(),
+            })
+            .collect();
         return Ok(ok(&json!({"scopes": [], "declined": declined})));
     };
-    let agent = AgentId::parse(named).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
+    let agent =
+        AgentId::parse(named).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
     let state = app.ledger.snapshot();
-    if state.agent(&agent).is_none_or(|a| a.status == EnrollmentStatus::Revoked) {
+    if state
+        .agent(&agent)
+        .is_none_or(|a| a.status == EnrollmentStatus::Revoked)
+    {
         return Err(unknown(named));
     }
     let (entries, mut declined) = sort(&state, asked);
     let given = if entries.is_empty() {
         Vec::new()
     } else {
-        let receipt = act(&app, Command::Grant { agent: agent.clone(), entries }).await?;
+        let receipt = act(
+            &app,
+            Command::Grant {
+                agent: agent.clone(),
+                entries,
+            },
+        )
+        .await?;
         match receipt.reply {
             Reply::Approved { granted, once } => {
-                declined.extend(once.into_iter().map(|id| Declined { reason: only_by_card(&id), id: id.to_string() }));
+                declined.extend(once.into_iter().map(|id| Declined {
+                    reason: only_by_card(&id),
+                    id: id.to_string(),
+                }));
                 granted
             }
             _ => return Err(failed("a grant was answered with something else")),
@@ -121,35 +164,50 @@ pub(super) async fn give(State(app): State<Arc<App>>, request: Request) -> Resul
 
 fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<Asked>, Refused> {
     let grants = body.given("grants").and_then(Value::as_object);
-    let grants = grants.ok_or_else(|| Refused::malformed("`grants` (an object: id to decision) is required"))?;
+    let grants = grants
+        .ok_or_else(|| Refused::malformed("`grants` (an object: id to decision) is required"))?;
     let mut asked = Vec::new();
     for (id, decision) in grants {
         let (word, members) = match decision {
             Value::String(word) => (word.as_str(), None),
-            Value::Object(members) => {
-                (members.get("decision").and_then(Value::as_str).unwrap_or_default(), Some(members))
-            }
+            Value::Object(members) => (
+                members
+                    .get("decision")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
+                Some(members),
+            ),
             _ => ("", None),
         };
         match word {
             "allow" => {}
             "deny" => continue,
-            _ => return Err(Refused::malformed(format!("{id}: a decision is \"allow\", \"deny\" or an object"))),
+            _ => {
+                return Err(Refused::malformed(format!(
+                    "{id}: a decision is \"allow\", \"deny\" or an object"
+                )));
+            }
         }
         let member = |key: &str| members.and_then(|m| m.get(key)).filter(|v| !v.is_null());
         asked.push(Asked {
             id: id.clone(),
             verbs: typed::<Verbs>(id, "verbs", member("verbs"))?.filter(|v| !v.is_empty()),
             window: window.or(typed(id, "trustWindow", member("trustWindow"))?),
-            constraint: typed::<Constraint>(id, "constraint", member("constraint"))?.filter(|c| !c.is_empty()),
+            constraint: typed::<Constraint>(id, "constraint", member("constraint"))?
+                .filter(|c| !c.is_empty()),
         });
     }
     Ok(asked)
 }
 
-fn typed<T: DeserializeOwned>(id: &str, key: &str, value: Option<&Value>) -> Result<Option<T>, Refused> {
+fn typed<T: DeserializeOwned>(
+    id: &str,
+    key: &str,
+    value: Option<&Value>,
+) -> Result<Option<T>, Refused> {
     let read = |value: &Value| {
-        serde_json::from_value(value.clone()).map_err(|e| Refused::malformed(format!("{id}: `{key}`: {e}")))
+        serde_json::from_value(value.clone())
+            .map_err(|e| Refused::malformed(format!("{id}: `{key}`: {e}")))
     };
     value.map(read).transpose()
 }
@@ -157,21 +215,37 @@ fn typed<T: DeserializeOwned>(id: &str, key: &str, value: Option<&Value>) -> Res
 /// What can be granted, and why the rest cannot.
 fn sort(state: &TrustState, asked: Vec<Asked>) -> (Vec<GrantEntry>, Vec<Declined>) {
     let (mut entries, mut declined) = (Vec::new(), Vec::new());
-    for Asked { id, verbs, window, constraint } in asked {
+    for Asked {
+        id,
+        verbs,
+        window,
+        constraint,
+    } in asked
+    {
         let known = CapabilityId::parse(&id).ok().filter(|c| state.exposed(c));
-        let found = known.and_then(|capability| state.capability(&capability).map(|found| (capability, found)));
+        let found = known.and_then(|capability| {
+            state
+                .capability(&capability)
+                .map(|found| (capability, found))
+        });
         let reason = match found {
             None => NOT_IN_VIEW.to_owned(),
             Some((capability, (_, facts))) if facts.verbs.is_empty() => {
                 format!("{capability} is a text to read: it needs no grant.")
             }
             Some((capability, (source, facts)))
-                if ceiling(facts, source.config.provenance) == Ceiling::Once || window == Some(TrustWindow::Once) =>
+                if ceiling(facts, source.config.provenance) == Ceiling::Once
+                    || window == Some(TrustWindow::Once) =>
             {
                 only_by_card(&capability)
             }
             Some((capability, _)) => {
-                entries.push(GrantEntry { capability, verbs, window, constraint });
+                entries.push(GrantEntry {
+                    capability,
+                    verbs,
+                    window,
+                    constraint,
+                });
                 continue;
             }
         };
@@ -181,11 +255,17 @@ fn sort(state: &TrustState, asked: Vec<Asked>) -> (Vec<GrantEntry>, Vec<Declined
 }
 
 fn only_by_card(id: &CapabilityId) -> String {
-    format!("standing_not_allowed: one call of {id} is approved on its card, when the agent asks for it.")
+    format!(
+        "standing_not_allowed: one call of {id} is approved on its card, when the agent asks for it."
+    )
 }
 
 /// A token for what was granted, in a fresh session as that agent.
-async fn token_for(app: &App, agent: &AgentId, given: Vec<CapabilityId>) -> Result<ScopedToken, Refused> {
+async fn token_for(
+    app: &App,
+    agent: &AgentId,
+    given: Vec<CapabilityId>,
+) -> Result<ScopedToken, Refused> {
     let (session, jti) = (SessionId::fresh(), TokenId::fresh());
     let open = Command::OpenSession {
         agent: Some(agent.clone()),
@@ -194,7 +274,13 @@ async fn token_for(app: &App, agent: &AgentId, given: Vec<CapabilityId>) -> Resu
         client: (Some("owner".into()), None),
     };
     let opened = app.ledger.submit(open, Lane::Owner).await;
-    opened.map_err(|error| if is_gone(&error) { unknown(agent.as_str()) } else { error.into() })?;
+    opened.map_err(|error| {
+        if is_gone(&error) {
+            unknown(agent.as_str())
+        } else {
+            error.into()
+        }
+    })?;
     let entry = |id: CapabilityId| Entry {
         id: id.to_string(),
         wanted: true,
@@ -213,8 +299,11 @@ async fn token_for(app: &App, agent: &AgentId, given: Vec<CapabilityId>) -> Resu
         item: PendingId::fresh(),
     };
     match act(app, Command::Request(request)).await?.reply {
-        Reply::Decided(decision) => grant_reply::scoped_token(app, agent, &session, &jti, &decision)
-            .ok_or_else(|| failed("granted, but no token could be made; the agent gets one with PUT /grants")),
+        Reply::Decided(decision) => {
+            grant_reply::scoped_token(app, agent, &session, &jti, &decision).ok_or_else(|| {
+                failed("granted, but no token could be made; the agent gets one with PUT /grants")
+            })
+        }
         _ => Err(failed("a request was answered with something else")),
     }
 }

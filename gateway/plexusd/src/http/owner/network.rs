@@ -8,8 +8,11 @@ use crate::{
         reply::{Refused, ok},
     },
 };
-use axum::{extract::{Request, State}, response::Response};
-use serde_json::{Value, json};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use serde_json::json;
 use std::{net::IpAddr, sync::Arc};
 
 pub(super) async fn interfaces() -> Response {
@@ -25,7 +28,11 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
     let active = app.address.network();
     // Loopback is listened on whatever else is.
     let beyond = active.beyond_loopback();
-    let listening = active.bind_addresses.iter().filter(|a| a.is_loopback()).chain(&beyond);
+    let listening = active
+        .bind_addresses
+        .iter()
+        .filter(|a| a.is_loopback())
+        .chain(&beyond);
     Ok(ok(&json!({
         "bindAddresses": saved.bind_addresses,
         "active": listening.collect::<Vec<&IpAddr>>(),
@@ -37,13 +44,19 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
 
 async fn saved(app: &App) -> Result<Network, Refused> {
     let dir = app.state_dir.clone();
-    blocking(move || Network::load(&dir, None)).await?.map_err(|error| failed(format!("{error:#}")))
+    blocking(move || Network::load(&dir, None))
+        .await?
+        .map_err(|error| failed(format!("{error:#}")))
 }
 
-pub(super) async fn change(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn change(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let addresses = strings(&body, "bindAddresses")?;
-    let addresses = addresses.ok_or_else(|| Refused::malformed("`bindAddresses` (strings) is required"))?;
+    let addresses =
+        addresses.ok_or_else(|| Refused::malformed("`bindAddresses` (strings) is required"))?;
     let names = strings(&body, "publicHostnames")?;
     let _one_at_a_time = CHANGING.lock().await;
     let wanted = saved(&app).await?.wanted(&addresses, names.as_deref()).map_err(|rejected| {
@@ -54,26 +67,40 @@ pub(super) async fn change(State(app): State<Arc<App>>, request: Request) -> Res
         .beside("rejected", rejected)
     })?;
     let (addresses, names) = (json!(wanted.bind_addresses), json!(wanted.public_hostnames));
-    record(&app, json!({"event": "network.set", "bindAddresses": addresses, "publicHostnames": names})).await?;
+    record(
+        &app,
+        json!({"event": "network.set", "bindAddresses": addresses, "publicHostnames": names}),
+    )
+    .await?;
     let dir = app.state_dir.clone();
     if let Err(error) = blocking(move || wanted.save(&dir)).await? {
         record(&app, json!({"event": "network.failed"})).await?;
-        return Err(failed(format!("network.json could not be written, so nothing changed: {error}")));
+        return Err(failed(format!(
+            "network.json could not be written, so nothing changed: {error}"
+        )));
     }
-    Ok(ok(&json!({"ok": true, "bindAddresses": addresses, "publicHostnames": names, "restartRequired": true})))
+    Ok(ok(
+        &json!({"ok": true, "bindAddresses": addresses, "publicHostnames": names, "restartRequired": true}),
+    ))
 }
 
 /// An array of strings; anything else in it is refused here, not dropped: it would open less or more than was meant.
 fn strings(body: &Fields, key: &str) -> Result<Option<Vec<String>>, Refused> {
     let bad = || Refused::malformed(format!("`{key}` must be an array of strings"));
-    let Some(value) = body.given(key) else { return Ok(None) };
+    let Some(value) = body.given(key) else {
+        return Ok(None);
+    };
     let all = value.as_array().ok_or_else(bad)?;
-    all.iter().map(|v| v.as_str().map(str::to_owned).ok_or_else(bad)).collect::<Result<_, _>>().map(Some)
+    all.iter()
+        .map(|v| v.as_str().map(str::to_owned).ok_or_else(bad))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn body(value: Value) -> Fields {
         Fields(value.as_object().cloned().unwrap())
@@ -82,11 +109,22 @@ mod tests {
     #[test]
     fn addresses_are_strings_or_nothing() {
         let read = |value| strings(&body(value), "bindAddresses");
-        assert_eq!(read(json!({"bindAddresses": ["127.0.0.1"]})).unwrap(), Some(vec!["127.0.0.1".to_owned()]));
-        assert_eq!(read(json!({"bindAddresses": []})).unwrap(), Some(Vec::new()));
+        assert_eq!(
+            read(json!({"bindAddresses": ["127.0.0.1"]})).unwrap(),
+            Some(vec!["127.0.0.1".to_owned()])
+        );
+        assert_eq!(
+            read(json!({"bindAddresses": []})).unwrap(),
+            Some(Vec::new())
+        );
         assert_eq!(read(json!({})).unwrap(), None);
         assert_eq!(read(json!({"bindAddresses": null})).unwrap(), None);
-        for bad in [json!("127.0.0.1"), json!(["127.0.0.1", 5]), json!({"0": "127.0.0.1"}), json!(7)] {
+        for bad in [
+            json!("127.0.0.1"),
+            json!(["127.0.0.1", 5]),
+            json!({"0": "127.0.0.1"}),
+            json!(7),
+        ] {
             assert!(read(json!({"bindAddresses": bad})).is_err(), "{bad}");
         }
     }

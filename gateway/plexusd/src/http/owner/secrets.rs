@@ -9,7 +9,10 @@ use crate::{
     http::reply::{Refused, ok},
     sources::configure::secret_name,
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::SourceId;
 use plexus_trust::{Command, SourceConfig};
 use serde_json::json;
@@ -26,13 +29,18 @@ pub(super) async fn write(
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let value = body.text("value")?.filter(|v| !v.is_empty());
-    let value = value.ok_or_else(|| Refused::malformed("`value` (a string that is not empty) is required"))?;
+    let value = value
+        .ok_or_else(|| Refused::malformed("`value` (a string that is not empty) is required"))?;
     if value.len() > MOST {
-        return Err(Refused::malformed(format!("`value` is longer than {MOST} bytes")));
+        return Err(Refused::malformed(format!(
+            "`value` is longer than {MOST} bytes"
+        )));
     }
     let value = Zeroizing::new(value.to_owned());
     if !secret_name(&name) {
-        return Err(Refused::malformed("the name must be plain: no path, no leading dot"));
+        return Err(Refused::malformed(
+            "the name must be plain: no path, no leading dot",
+        ));
     }
     let _one_at_a_time = CHANGING.lock().await;
     let file = format!("secrets/{name}");
@@ -53,16 +61,35 @@ pub(super) async fn write(
     if changed {
         for (id, config) in &users {
             // To the machine another secret is another target: without it and with it again ends what stood on it.
-            let without = SourceConfig { secret_ref: None, ..config.clone() };
-            act(&app, Command::PutSource { id: id.clone(), config: without }).await?;
-            act(&app, Command::PutSource { id: id.clone(), config: config.clone() }).await?;
+            let without = SourceConfig {
+                secret_ref: None,
+                ..config.clone()
+            };
+            act(
+                &app,
+                Command::PutSource {
+                    id: id.clone(),
+                    config: without,
+                },
+            )
+            .await?;
+            act(
+                &app,
+                Command::PutSource {
+                    id: id.clone(),
+                    config: config.clone(),
+                },
+            )
+            .await?;
         }
     }
     let dir = app.state_dir.clone();
     if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
         tracing::error!(%error, "a secret could not be written");
         record(&app, json!({"event": "secret.failed", "name": name})).await?;
-        return Err(failed("The secret could not be written; the old one, if there was one, is still there."));
+        return Err(failed(
+            "The secret could not be written; the old one, if there was one, is still there.",
+        ));
     }
     for (id, _) in &users {
         if let Err(why) = sources::restart(&app, id).await {

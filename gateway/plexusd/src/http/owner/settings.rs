@@ -3,9 +3,12 @@
 use super::{CHANGING, act, body::Fields, event_of};
 use crate::{
     app::App,
-    http::{authenticate, reply::{self, Refused, ok}},
+    http::reply::{self, Refused, ok},
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
 use plexus_trust::{Command, Reach, Reply, Settings};
 use serde_json::{Map, Value, json};
@@ -16,11 +19,14 @@ const TOKEN_MS: (u64, u64) = (60_000, 3_600_000);
 /// The least that the longest window may be, in milliseconds.
 const LEAST_WINDOW_MS: u64 = DAY_MS;
 
-pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     if !request.headers().contains_key(KEY_HEADER) {
         return Ok(ok(&Value::Object(super::v1::versions())));
     }
-    authenticate::owner(&app, &request).await?;
+    super::keyed(&app, &request).await?;
     let mut config = config(&app.ledger.snapshot().settings);
     config["tokenLifetimeBounds"] = json!({"minMs": TOKEN_MS.0, "maxMs": TOKEN_MS.1});
     Ok(ok(&config))
@@ -46,8 +52,11 @@ fn config(settings: &Settings) -> Value {
     })
 }
 
-pub(super) async fn change(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
-    authenticate::owner(&app, &request).await?;
+pub(super) async fn change(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    super::keyed(&app, &request).await?;
     let body = Fields::read(request).await?;
     let _one_at_a_time = CHANGING.lock().await;
     let settings = wanted(&app.ledger.snapshot().settings, &body)?;
@@ -74,15 +83,18 @@ fn wanted(now: &Settings, body: &Fields) -> Result<Settings, Refused> {
     }
     if let Some(windows) = body.given("defaultTrustWindows") {
         let windows = windows.as_object();
-        let windows = windows.ok_or_else(|| Refused::malformed("`defaultTrustWindows` must be an object"))?;
+        let windows =
+            windows.ok_or_else(|| Refused::malformed("`defaultTrustWindows` must be an object"))?;
         // First-party and managed share one default: where both are named, the shorter one counts.
         let shorter = |a: &str, b: &str| {
             let both = [window(windows, a), window(windows, b)];
             both.into_iter().flatten().min_by_key(|w| w.length_ms())
         };
         next.read_window = shorter("first-party:read", "managed:read").unwrap_or(next.read_window);
-        next.write_window = shorter("first-party:write", "managed:write").unwrap_or(next.write_window);
-        next.extension_read_window = window(windows, "extension:read").unwrap_or(next.extension_read_window);
+        next.write_window =
+            shorter("first-party:write", "managed:write").unwrap_or(next.write_window);
+        next.extension_read_window =
+            window(windows, "extension:read").unwrap_or(next.extension_read_window);
     }
     Ok(next)
 }
@@ -96,21 +108,34 @@ fn window(windows: &Map<String, Value>, key: &str) -> Option<TrustWindow> {
 
 /// A number of milliseconds, cut to what can be counted.
 fn number(body: &Fields, key: &str) -> Result<Option<u64>, Refused> {
-    let Some(value) = body.given(key) else { return Ok(None) };
-    let number = value.as_f64().ok_or_else(|| Refused::malformed(format!("`{key}` must be a number")))?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what f64 counts exactly")]
+    let Some(value) = body.given(key) else {
+        return Ok(None);
+    };
+    let number = value
+        .as_f64()
+        .ok_or_else(|| Refused::malformed(format!("`{key}` must be a number")))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to what f64 counts exactly"
+    )]
     let whole = number.clamp(0.0, 9_007_199_254_740_991.0) as u64;
     Ok(Some(whole))
 }
 
 /// `{"on": true}` stops every agent's calls; `false` lets them go on.
-pub(super) async fn pause(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn pause(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let on = Fields(reply::object_body(request).await?).needed_flag("on")?;
     let receipt = act(&app, Command::Pause(on)).await?;
     let changed = matches!(receipt.reply, Reply::Changed(true));
     let state = app.ledger.snapshot();
     let in_flight: Vec<_> = state.open_intents.keys().filter(|_| on).collect();
-    Ok(ok(&json!({"ok": true, "paused": on, "changed": changed, "auditId": event_of(&receipt), "inFlight": in_flight})))
+    Ok(ok(
+        &json!({"ok": true, "paused": on, "changed": changed, "auditId": event_of(&receipt), "inFlight": in_flight}),
+    ))
 }
 
 #[cfg(test)]
@@ -118,7 +143,10 @@ mod tests {
     use super::*;
 
     fn change(body: Value) -> Result<Settings, Refused> {
-        wanted(&Settings::default(), &Fields(body.as_object().cloned().unwrap()))
+        wanted(
+            &Settings::default(),
+            &Fields(body.as_object().cloned().unwrap()),
+        )
     }
 
     #[test]
@@ -129,12 +157,26 @@ mod tests {
             "defaultReach": "selected", "nobody": [],
         }))
         .unwrap();
-        assert_eq!((settings.token_lifetime_ms, settings.max_trust_window_ms), (60_000, DAY_MS));
+        assert_eq!(
+            (settings.token_lifetime_ms, settings.max_trust_window_ms),
+            (60_000, DAY_MS)
+        );
         assert!(!settings.allow_until_revoked && !settings.auto_allow_reads);
-        assert_eq!((settings.read_window, settings.extension_read_window), (TrustWindow::HOUR, TrustWindow::DAY));
+        assert_eq!(
+            (settings.read_window, settings.extension_read_window),
+            (TrustWindow::HOUR, TrustWindow::DAY)
+        );
         assert_eq!(settings.default_reach, Reach::Selected);
-        assert_eq!(change(json!({"tokenLifetimeMs": 1e300})).unwrap().token_lifetime_ms, 3_600_000);
-        assert_eq!(change(json!({"tokenLifetimeMs": null})).unwrap(), Settings::default());
+        assert_eq!(
+            change(json!({"tokenLifetimeMs": 1e300}))
+                .unwrap()
+                .token_lifetime_ms,
+            3_600_000
+        );
+        assert_eq!(
+            change(json!({"tokenLifetimeMs": null})).unwrap(),
+            Settings::default()
+        );
     }
 
     #[test]
@@ -152,7 +194,10 @@ mod tests {
 
     #[test]
     fn the_shorter_of_two_defaults_counts() {
-        let both = change(json!({"defaultTrustWindows": {"first-party:write": "7d", "managed:write": "1h"}})).unwrap();
+        let both = change(
+            json!({"defaultTrustWindows": {"first-party:write": "7d", "managed:write": "1h"}}),
+        )
+        .unwrap();
         assert_eq!(both.write_window, TrustWindow::HOUR);
     }
 }

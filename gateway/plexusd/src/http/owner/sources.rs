@@ -6,21 +6,36 @@
 use super::{CHANGING, Named, act, body::Fields, event_of};
 use crate::{
     app::App,
-    http::{feed::Changed, reply::{Refused, ok, with_status}},
+    http::{
+        feed::Changed,
+        reply::{Refused, ok, with_status},
+    },
     sources::{
         catalogue::{Catalogue, wire_health},
         configure::{Wanted, root_of},
         detect,
     },
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Members of a ConfiguredSource (wire §4.20), in the wire's order.
-const MEMBERS: &[&str] = &["id", "kind", "label", "enabled", "transport", "route", "secretRef", "approval"];
+const MEMBERS: &[&str] = &[
+    "id",
+    "kind",
+    "label",
+    "enabled",
+    "transport",
+    "route",
+    "secretRef",
+    "approval",
+];
 
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let state = app.ledger.snapshot();
@@ -28,12 +43,19 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let rows = state.sources.values().map(|source| {
         let mut out = configured(&app, &source.id, &source.config);
         let live = catalogue.iter().filter(|e| e.source == source.id).count();
-        let resting = state.agents.values().flat_map(|a| a.grants.values()).filter(|grant| {
-            grant.suspended.is_some() && source.capabilities.contains_key(&grant.capability)
-        });
+        let resting = state
+            .agents
+            .values()
+            .flat_map(|a| a.grants.values())
+            .filter(|grant| {
+                grant.suspended.is_some() && source.capabilities.contains_key(&grant.capability)
+            });
         out.insert("live".into(), json!(live > 0));
         out.insert("liveCapabilityCount".into(), json!(live));
-        out.insert("health".into(), wire_health(&app.supervisor.health(&source.id)));
+        out.insert(
+            "health".into(),
+            wire_health(&app.supervisor.health(&source.id)),
+        );
         out.insert("provenance".into(), json!(source.config.provenance));
         out.insert("suspendedGrants".into(), json!(resting.count()));
         Value::Object(out)
@@ -42,7 +64,10 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
 }
 
 fn configured(app: &App, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
-    let transport = app.registry.of_kind(&config.kind).map_or("ipc", |c| c.manifest.transport.as_str());
+    let transport = app
+        .registry
+        .of_kind(&config.kind)
+        .map_or("ipc", |c| c.manifest.transport.as_str());
     let whole = json!({
         "id": id,
         "kind": config.kind,
@@ -54,7 +79,10 @@ fn configured(app: &App, id: &SourceId, config: &SourceConfig) -> Map<String, Va
         "approval": config.ask.then_some("ask"),
     });
     match whole {
-        Value::Object(members) => members.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
         _ => Map::new(),
     }
 }
@@ -62,7 +90,11 @@ fn configured(app: &App, id: &SourceId, config: &SourceConfig) -> Map<String, Va
 pub(super) async fn detected(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let found = super::blocking(move || {
         let state = app.ledger.snapshot();
-        let roots: Vec<_> = state.sources.values().filter_map(|s| root_of(&app.registry, &s.config)).collect();
+        let roots: Vec<_> = state
+            .sources
+            .values()
+            .filter_map(|s| root_of(&app.registry, &s.config))
+            .collect();
         detect::detect(&roots)
     })
     .await?;
@@ -72,8 +104,12 @@ pub(super) async fn detected(State(app): State<Arc<App>>) -> Result<Response, Re
 pub(super) async fn connectors(State(app): State<Arc<App>>) -> Response {
     let rows = app.registry.iter().map(|connector| {
         let manifest = &connector.manifest;
-        let offers: Vec<&str> =
-            manifest.capabilities.iter().filter(|c| c.callable()).map(|c| c.label.as_str()).collect();
+        let offers: Vec<&str> = manifest
+            .capabilities
+            .iter()
+            .filter(|c| c.callable())
+            .map(|c| c.label.as_str())
+            .collect();
         json!({
             "kind": manifest.kind,
             "label": manifest.label,
@@ -89,7 +125,10 @@ pub(super) async fn connectors(State(app): State<Arc<App>>) -> Response {
     ok(&json!({"connectors": rows.collect::<Vec<_>>(), "revision": app.catalogue.load().revision}))
 }
 
-pub(super) async fn add(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn add(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     if body.text("kind")?.is_none_or(|kind| kind.trim().is_empty()) {
         return Err(Refused::malformed("`kind` is required"));
@@ -105,7 +144,9 @@ pub(super) async fn reconfigure(
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let _one_at_a_time = CHANGING.lock().await;
-    let Some(source) = known(&app, &id) else { return Ok(no_such(&app, &id)) };
+    let Some(source) = known(&app, &id) else {
+        return Ok(no_such(&app, &id));
+    };
     let mut whole = configured(&app, &source.id, &source.config);
     // What the body does not name stays; null takes away.
     for (key, value) in body.0.into_iter().filter(|(key, _)| key != "id") {
@@ -114,38 +155,77 @@ pub(super) async fn reconfigure(
     put(&app, whole).await
 }
 
-pub(super) async fn enable(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+pub(super) async fn enable(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
     let _one_at_a_time = CHANGING.lock().await;
-    let Some(source) = known(&app, &id) else { return Ok(no_such(&app, &id)) };
-    let config = SourceConfig { enabled: true, ..source.config.clone() };
+    let Some(source) = known(&app, &id) else {
+        return Ok(no_such(&app, &id));
+    };
+    let config = SourceConfig {
+        enabled: true,
+        ..source.config.clone()
+    };
     carry_out(&app, source.id.clone(), config).await
 }
 
-pub(super) async fn disable(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+pub(super) async fn disable(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
     let _one_at_a_time = CHANGING.lock().await;
     if let Some(source) = known(&app, &id) {
-        let config = SourceConfig { enabled: false, ..source.config.clone() };
+        let config = SourceConfig {
+            enabled: false,
+            ..source.config.clone()
+        };
         carry_out(&app, source.id.clone(), config).await?;
     }
     Ok(ok(&json!({"ok": true})))
 }
 
 /// Lets grants that rest since the source changed be used again.
-pub(super) async fn resume(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+pub(super) async fn resume(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
     let _one_at_a_time = CHANGING.lock().await;
-    let Some(source) = known(&app, &id) else { return Ok(no_such(&app, &id)) };
-    let receipt = act(&app, Command::ResumeSource { id: source.id.clone() }).await?;
+    let Some(source) = known(&app, &id) else {
+        return Ok(no_such(&app, &id));
+    };
+    let receipt = act(
+        &app,
+        Command::ResumeSource {
+            id: source.id.clone(),
+        },
+    )
+    .await?;
     let resumed = matches!(receipt.reply, Reply::Changed(true));
-    Ok(ok(&json!({"ok": true, "id": source.id, "resumed": resumed, "auditId": event_of(&receipt)})))
+    Ok(ok(
+        &json!({"ok": true, "id": source.id, "resumed": resumed, "auditId": event_of(&receipt)}),
+    ))
 }
 
-pub(super) async fn remove(State(app): State<Arc<App>>, Named(id): Named) -> Result<Response, Refused> {
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
     let _one_at_a_time = CHANGING.lock().await;
     if let Some(source) = known(&app, &id) {
-        act(&app, Command::RemoveSource { id: source.id.clone() }).await?;
+        act(
+            &app,
+            Command::RemoveSource {
+                id: source.id.clone(),
+            },
+        )
+        .await?;
         app.supervisor.remove(&source.id).await;
         let removed = of_source(&app.catalogue.load(), &source.id);
-        app.renew_catalogue(Some(Changed { removed, ..Changed::default() }));
+        app.renew_catalogue(Some(Changed {
+            removed,
+            ..Changed::default()
+        }));
     }
     Ok(ok(&json!({"ok": true})))
 }
@@ -162,7 +242,10 @@ fn no_such(app: &App, id: &str) -> Response {
 
 fn refused(app: &App, source: Value, reason: String) -> Response {
     let revision = app.catalogue.load().revision;
-    with_status(422, &json!({"ok": false, "source": source, "registered": [], "revision": revision, "reason": reason}))
+    with_status(
+        422,
+        &json!({"ok": false, "source": source, "registered": [], "revision": revision, "reason": reason}),
+    )
 }
 
 /// Checks a whole ConfiguredSource and puts it in place.
@@ -174,12 +257,18 @@ async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, 
     };
     whole.insert("enabled".into(), json!(enabled.as_ref().unwrap_or(&true)));
     let echo = || -> Value {
-        let member = |key: &&str| whole.get(*key).filter(|v| !v.is_null()).map(|v| ((*key).to_owned(), v.clone()));
+        let member = |key: &&str| {
+            whole
+                .get(*key)
+                .filter(|v| !v.is_null())
+                .map(|v| ((*key).to_owned(), v.clone()))
+        };
         Value::Object(MEMBERS.iter().filter_map(member).collect())
     };
     let checked = {
         let (app, whole) = (app.clone(), whole.clone());
-        super::blocking(move || Wanted { body: &whole }.check(&app.registry, &app.state_dir)).await?
+        super::blocking(move || Wanted { body: &whole }.check(&app.registry, &app.state_dir))
+            .await?
     };
     match enabled.and(checked) {
         Err(reason) => Ok(refused(app, echo(), reason)),
@@ -187,9 +276,20 @@ async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, 
     }
 }
 
-async fn carry_out(app: &Arc<App>, id: SourceId, config: SourceConfig) -> Result<Response, Refused> {
+async fn carry_out(
+    app: &Arc<App>,
+    id: SourceId,
+    config: SourceConfig,
+) -> Result<Response, Refused> {
     let before = known(app, id.as_str());
-    act(app, Command::PutSource { id: id.clone(), config: config.clone() }).await?;
+    act(
+        app,
+        Command::PutSource {
+            id: id.clone(),
+            config: config.clone(),
+        },
+    )
+    .await?;
     let looked = app.look_at(&id).await;
     let after = known(app, id.as_str());
     if before != after {
@@ -197,17 +297,26 @@ async fn carry_out(app: &Arc<App>, id: SourceId, config: SourceConfig) -> Result
     }
     let source = Value::Object(configured(app, &id, &config));
     if let Err(why) = looked {
-        return Ok(refused(app, source, format!("saved, but it cannot be used now: {why}")));
+        return Ok(refused(
+            app,
+            source,
+            format!("saved, but it cannot be used now: {why}"),
+        ));
     }
     // In the manifest's order; the same for a source that is switched off for now.
-    let names = app.registry.of_kind(&config.kind).map(|c| c.manifest.clone());
+    let names = app
+        .registry
+        .of_kind(&config.kind)
+        .map(|c| c.manifest.clone());
     let registered: Vec<CapabilityId> = names
         .iter()
         .flat_map(|manifest| &manifest.capabilities)
         .filter_map(|capability| CapabilityId::of(&id, &capability.name).ok())
         .collect();
     let revision = app.catalogue.load().revision;
-    Ok(ok(&json!({"ok": true, "source": source, "registered": registered, "revision": revision})))
+    Ok(ok(
+        &json!({"ok": true, "source": source, "registered": registered, "revision": revision}),
+    ))
 }
 
 /// Builds the catalogue anew and tells what came, what went and what is not as it was.
@@ -215,18 +324,31 @@ fn renew(app: &App, id: &SourceId, before: Option<&Source>, after: Option<&Sourc
     let old = of_source(&app.catalogue.load(), id);
     let state = app.ledger.snapshot();
     let new: Vec<CapabilityId> = after.map_or_else(Vec::new, |source| {
-        source.capabilities.keys().filter(|id| state.capability(id).is_some()).cloned().collect()
+        source
+            .capabilities
+            .keys()
+            .filter(|id| state.capability(id).is_some())
+            .cloned()
+            .collect()
     });
     let moved = before.map(|s| s.revision) != after.map(|s| s.revision);
     app.renew_catalogue(Some(Changed {
         added: new.iter().filter(|id| !old.contains(id)).cloned().collect(),
         removed: old.iter().filter(|id| !new.contains(id)).cloned().collect(),
-        updated: new.iter().filter(|id| moved && old.contains(id)).cloned().collect(),
+        updated: new
+            .iter()
+            .filter(|id| moved && old.contains(id))
+            .cloned()
+            .collect(),
     }));
 }
 
 fn of_source(catalogue: &Catalogue, id: &SourceId) -> Vec<CapabilityId> {
-    catalogue.iter().filter(|e| &e.source == id).map(|e| e.id.clone()).collect()
+    catalogue
+        .iter()
+        .filter(|e| &e.source == id)
+        .map(|e| e.id.clone())
+        .collect()
 }
 
 /// Starts the workers of a source afresh, with what they read at their start.

@@ -1,6 +1,9 @@
 //! The gateway at a glance, for `status` and `doctor`: what runs, what waits, what is wrong.
 
-use super::{unsettled, v1::{Counts, uptime_ms, versions}};
+use super::{
+    unsettled,
+    v1::{Counts, uptime_ms, versions},
+};
 use crate::{app::App, http::reply::ok, sources::catalogue::wire_health, supervisor::WorkerState};
 use axum::{extract::State, response::Response};
 use plexus_ledger::Condition;
@@ -14,11 +17,15 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let (condition, queued) = app.ledger.condition();
     let ledger = match condition {
         Condition::Open => json!({"condition": "open"}),
-        Condition::DiskFull => json!({"condition": "disk_full", "reason": "only acts of the owner are recorded"}),
+        Condition::DiskFull => {
+            json!({"condition": "disk_full", "reason": "only acts of the owner are recorded"})
+        }
         Condition::Closed(why) => json!({"condition": "closed", "reason": why}),
     };
     let cages = match plexus_sandbox::kernel_support() {
-        Ok(support) => json!({"supported": true, "mechanism": support.mechanism, "version": support.version}),
+        Ok(support) => {
+            json!({"supported": true, "mechanism": support.mechanism, "version": support.version})
+        }
         Err(why) => json!({"supported": false, "reason": why.to_string()}),
     };
     let workers: Vec<Value> = app
@@ -56,10 +63,12 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
             })
         })
         .collect();
-    let with_grants = state
-        .agents
-        .values()
-        .filter(|agent| agent.grants.keys().any(|id| standing_for(&state, agent, id, now).is_some()));
+    let with_grants = state.agents.values().filter(|agent| {
+        agent
+            .grants
+            .keys()
+            .any(|id| standing_for(&state, agent, id, now).is_some())
+    });
     let mut out = Value::Object(versions());
     let members = json!({
         "pid": std::process::id(),

@@ -6,7 +6,10 @@ use crate::{
     app::App,
     http::reply::{Refused, ok},
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::AuditId;
 use plexus_trust::{Command, Refusal, State as TrustState};
 use serde_json::{Value, json};
@@ -40,8 +43,23 @@ pub(super) async fn settle(
     let happened = Fields::read(request).await?.needed_flag("happened")?;
     let intent = AuditId::parse(&id).map_err(|_| Refusal::NoSuchIntent)?;
     let state = app.ledger.snapshot();
-    let of = state.agents.values().find(|agent| agent.unknown.values().any(|unknown| unknown.intent == intent));
+    let of = state.agents.values().find(|agent| {
+        agent
+            .unknown
+            .values()
+            .any(|unknown| unknown.intent == intent)
+    });
     let agent = of.ok_or(Refusal::NoSuchIntent)?.id.clone();
-    let receipt = act(&app, Command::SettleUnknown { agent, intent: intent.clone(), happened }).await?;
-    Ok(ok(&json!({"ok": true, "intent": intent, "happened": happened, "auditId": event_of(&receipt)})))
+    let receipt = act(
+        &app,
+        Command::SettleUnknown {
+            agent,
+            intent: intent.clone(),
+            happened,
+        },
+    )
+    .await?;
+    Ok(ok(
+        &json!({"ok": true, "intent": intent, "happened": happened, "auditId": event_of(&receipt)}),
+    ))
 }

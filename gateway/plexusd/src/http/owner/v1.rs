@@ -4,13 +4,15 @@ use super::{CHANGING, act, failed, record};
 use crate::{
     app::App,
     http::{
-        authenticate,
         feed::{self, Listener},
         guard::single,
         reply::{Refused, ok},
     },
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::{KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey};
 use plexus_trust::{Command, ItemState, State as TrustState, standing_for};
 use serde_json::{Map, Value, json};
@@ -36,10 +38,13 @@ pub(super) fn versions() -> Map<String, Value> {
     .collect()
 }
 
-pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn status(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let mut out = Value::Object(versions());
     if request.headers().contains_key(KEY_HEADER) {
-        authenticate::owner(&app, &request).await?;
+        super::keyed(&app, &request).await?;
         out["pid"] = json!(std::process::id());
         out["port"] = json!(app.address.port());
         if let Some(instance) = &app.instance {
@@ -72,13 +77,26 @@ impl Counts {
             capabilities: app.catalogue.load().iter().count(),
             grants: 0,
             pending: 0,
-            sessions: state.console_sessions.values().filter(|s| now < s.expires_at).count(),
+            sessions: state
+                .console_sessions
+                .values()
+                .filter(|s| now < s.expires_at)
+                .count(),
         };
         for agent in state.agents.values() {
-            counts.grants += agent.grants.keys().filter(|id| standing_for(state, agent, id, now).is_some()).count();
-            let waits = |i: &plexus_trust::Item| i.state == ItemState::Pending && now < i.expires_at;
+            counts.grants += agent
+                .grants
+                .keys()
+                .filter(|id| standing_for(state, agent, id, now).is_some())
+                .count();
+            let waits =
+                |i: &plexus_trust::Item| i.state == ItemState::Pending && now < i.expires_at;
             counts.pending += agent.items.values().filter(|i| waits(i)).count();
-            counts.sessions += agent.sessions.values().filter(|s| now < s.expires_at).count();
+            counts.sessions += agent
+                .sessions
+                .values()
+                .filter(|s| now < s.expires_at)
+                .count();
         }
         counts
     }
@@ -100,11 +118,14 @@ impl Counts {
 /// outlive the key it was made under. A stop between the two leaves the old key valid and everything else ended; the
 /// caller then has no answer, or one that says so, and rotates again. "Rotated" is said only when the new key is in
 /// its file and the old one is refused.
-pub(super) async fn rotate(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
-    authenticate::owner(&app, &request).await?;
+pub(super) async fn rotate(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    super::keyed(&app, &request).await?;
     let _one_at_a_time = CHANGING.lock().await;
     // The key may have been rotated while this request waited for its turn.
-    authenticate::owner(&app, &request).await?;
+    super::keyed(&app, &request).await?;
     let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
     let shown = key.expose().to_owned();
     act(&app, Command::RotateKey).await?;
@@ -119,11 +140,21 @@ pub(super) async fn rotate(State(app): State<Arc<App>>, request: Request) -> Res
              key is still the key. Make room or mend the state directory, then rotate again.",
         ));
     }
-    Ok(ok(&json!({"ok": true, "connectionKey": shown, "epoch": epoch})))
+    Ok(ok(
+        &json!({"ok": true, "connectionKey": shown, "epoch": epoch}),
+    ))
 }
 
-pub(super) async fn events(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
-    authenticate::owner(&app, &request).await?;
+pub(super) async fn events(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    super::keyed(&app, &request).await?;
     let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
-    Ok(feed::response(app, Listener::Owner, last, "plexus management event stream"))
+    Ok(feed::response(
+        app,
+        Listener::Owner,
+        last,
+        "plexus management event stream",
+    ))
 }
