@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["worker"] => return plexus_ipc::worker::main::<page::Page>(page::MANIFEST),
         #[cfg(target_os = "linux")]
-        ["caged", role, root] => {
-            page::cage(role, root);
+        ["caged", name, role, root] => {
+            page::cage(name, role, root);
             return plexus_ipc::worker::main::<page::Page>(page::MANIFEST);
         }
         _ => {}

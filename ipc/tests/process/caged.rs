@@ -15,6 +15,10 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         a_reader_in_the_cage_of_a_writer_does_not_start,
     ),
     (
+        "what_its_cage_allows_it_gives_up",
+        what_its_cage_allows_it_gives_up,
+    ),
+    (
         "a_gateway_that_goes_ends_the_whole_group",
         a_gateway_that_goes_ends_the_whole_group,
     ),
@@ -47,7 +51,7 @@ async fn opened(hear: &mut Receiver) {
 
 fn in_its_cage_a_reader_reads() {
     let scene = Scene::new();
-    let arguments = ["caged", "reader", &scene.root()];
+    let arguments = ["caged", "strict", "reader", &scene.root()];
     let ((), status, log) = talk(&arguments, Role::Reader, &scene, async |say, mut hear| {
         opened(&mut hear).await;
         say.send(ToWorker::Read(call("page.read", json!({"name": "a"}))))
@@ -72,7 +76,7 @@ fn in_its_cage_a_reader_reads() {
 
 fn in_its_cage_a_writer_writes() {
     let scene = Scene::new();
-    let arguments = ["caged", "writer", &scene.root()];
+    let arguments = ["caged", "strict", "writer", &scene.root()];
     let ((), status, log) = talk(&arguments, Role::Writer, &scene, async |say, mut hear| {
         opened(&mut hear).await;
         let commit = Commit {
@@ -102,7 +106,7 @@ fn in_its_cage_a_writer_writes() {
 
 fn a_reader_in_the_cage_of_a_writer_does_not_start() {
     let scene = Scene::new();
-    let arguments = ["caged", "writer", &scene.root()];
+    let arguments = ["caged", "strict", "writer", &scene.root()];
     let ((), status, _) = talk(&arguments, Role::Reader, &scene, async |_say, mut hear| {
         let Some(FromWorker::Hello { cage, .. }) = hear.next().await.unwrap() else {
             panic!("no Hello");
@@ -116,9 +120,21 @@ fn a_reader_in_the_cage_of_a_writer_does_not_start() {
     assert_eq!(status.code(), Some(1));
 }
 
+fn what_its_cage_allows_it_gives_up() {
+    let scene = Scene::new();
+    let arguments = ["caged", "loose", "reader", &scene.root()];
+    let ((), status, log) = talk(&arguments, Role::Reader, &scene, async |say, mut hear| {
+        // The attack on exec and fork fails although the kernel's part of the cage would let it through.
+        opened(&mut hear).await;
+        say.send(ToWorker::Stop).await.unwrap();
+        assert!(hear.next().await.unwrap().is_none());
+    });
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
 fn a_gateway_that_goes_ends_the_whole_group() {
     let scene = Scene::new();
-    let arguments = ["caged", "reader", &scene.root()];
+    let arguments = ["caged", "strict", "reader", &scene.root()];
     let ((), status, log) = talk(&arguments, Role::Reader, &scene, async |say, mut hear| {
         opened(&mut hear).await;
         drop((say, hear));

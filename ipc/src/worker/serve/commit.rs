@@ -160,3 +160,27 @@ fn approved<F>(commit: &Commit, plan: &Plan<F>) -> Result<(), SourceError> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_counts_as_seen() {
+        let mut seen = Seen::new(1);
+        let last = REMEMBERED as u64 * 3;
+        let mut admit = |sequence| {
+            seen.admit(Stamp {
+                launch: 1,
+                sequence,
+            })
+            .is_ok()
+        };
+        // Every other one, so that there are gaps.
+        assert!((0..=last).step_by(2).all(&mut admit));
+        assert!((0..=last).step_by(2).all(|sequence| !admit(sequence)));
+        assert!(admit(last - 1), "late and remembered as not seen");
+        assert!(!admit(1), "too late to tell");
+        assert!(seen.above.len() <= REMEMBERED);
+    }
+}

@@ -121,7 +121,7 @@ impl<S: Source> Server<S> {
             }
             ToWorker::Commit(commit) => {
                 if let Some(ctx) = self.admit(&commit.call, "Commit").await? {
-                    // Asked here and not in the task: the order of the frames is the order of the answers.
+                    // Asked here and not in the task, so that the order of the frames decides.
                     let fresh = self.seen.admit(commit.durable);
                     let shared = Arc::clone(&self.shared);
                     self.commits.spawn(async move {
