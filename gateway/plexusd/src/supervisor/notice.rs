@@ -44,7 +44,8 @@ pub enum Notice {
         pid: u32,
         /// Why it ended.
         cause: Cause,
-        /// How it ended.
+        /// How it ended. SIGKILL may be our own, which follows the end of its stream at once, even of one that goes by
+        /// itself: nothing of its group is to be left.
         exit: Exit,
     },
     /// The app behind a source, or the worker itself, does better or worse than before.

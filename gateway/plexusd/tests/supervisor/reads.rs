@@ -245,10 +245,8 @@ async fn more_memory_than_the_manifest_allows_ends_the_worker() {
         Health::Ok
     );
     assert_eq!(stage.pid(Role::Reader), first, "a little is no harm");
-    assert_eq!(
-        output(stage.read("hoard", json!({"bytes": 96 << 20})).await),
-        json!("kept")
-    );
+    // It may be ended before it has answered.
+    drop(stage.read("hoard", json!({"bytes": 96 << 20})).await);
     let cause = stage
         .notice(|n| {
             if let Notice::Ended { cause, .. } = n {
