@@ -360,13 +360,10 @@ impl Actor {
             news = view.health.differs(&health);
             view.health = health.clone();
         });
-        if news {
+        // A source is as well as its reader: what ails a writer is told by its starts and ends.
+        if news && self.role == Role::Reader {
             let source = self.spec.source.clone();
-            self.context.notify(Notice::Health {
-                source,
-                role: self.role,
-                health,
-            });
+            self.context.notify(Notice::Health { source, health });
         }
     }
 }

@@ -48,12 +48,10 @@ pub enum Notice {
         /// itself: nothing of its group is to be left.
         exit: Exit,
     },
-    /// The app behind a source, or the worker itself, does better or worse than before.
+    /// The app behind a source, or its reader, does better or worse than before.
     Health {
         /// The source.
         source: SourceId,
-        /// Whose worker says so.
-        role: Role,
         /// As it is now.
         health: SourceHealth,
     },

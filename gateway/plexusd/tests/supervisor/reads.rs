@@ -171,6 +171,7 @@ async fn a_full_queue_says_busy_and_the_owner_is_still_served() {
 #[tokio::test]
 async fn a_deadline_is_kept_by_the_worker_and_without_it() {
     let mut stage = Stage::new();
+    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
     let mut late = call("wait", json!({"after": "never"}));
     late.deadline = Duration::from_millis(300);
     let finished = stage.supervisor.read(&stage.source, late).await;
