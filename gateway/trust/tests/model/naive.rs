@@ -117,6 +117,8 @@ pub(crate) struct Yes {
     used: u32,
     dead: bool,
     rests: bool,
+    /// Of a call that was used: nothing came of it, or its agent is forgotten.
+    undone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -231,6 +233,7 @@ pub(crate) struct Model {
     no: Vec<(AgentId, Cap, Digest, u64)>,
     unknown: Vec<(AgentId, Cap, Digest, AuditId)>,
     begun: Vec<(AgentId, Cap, Digest, AuditId)>,
+    begun_by: Vec<(AuditId, usize)>,
     pub(crate) items: Vec<Item>,
     lives: u32,
 }
@@ -300,6 +303,19 @@ impl Model {
             .any(|u| &u.0 == agent && u.1 == cap && u.2 == input)
     }
 
+    /// Whether the gateway makes this effect by itself, or made it.
+    fn run(&self, agent: &AgentId, cap: &str, input: Digest, t: u64) -> bool {
+        let effect = !matches!(class(cap), Class::Read { .. });
+        let runs = |y: &Yes| {
+            matches!(&y.what, What::Call { input: Some(i), gateway: true, .. } if *i == input)
+                && &y.agent == agent
+                && y.cap == cap
+                && t < y.until
+                && if y.used > 0 { !y.undone } else { !y.dead }
+        };
+        effect && self.yes.iter().any(runs)
+    }
+
     /// The yeses that allow a call; empty is no.
     pub(crate) fn allowing(
         &self,
@@ -334,6 +350,7 @@ impl Model {
             || class(cap) == Class::Skill
             || self.blocked(agent, cap, name)
             || self.denied(agent, cap, name, t)
+            || (!matches!(by, By::Gateway(_)) && self.run(agent, cap, name, t))
         {
             return vec![];
         }
@@ -428,6 +445,7 @@ impl Model {
                 .is_none_or(|id| self.tokens.iter().any(|k| &k.id == id && t < k.until))
             && !self.blocked(agent, &stood.cap, stood.input)
             && !self.denied(agent, &stood.cap, stood.input, t)
+            && (stood.session.is_none() || !self.run(agent, &stood.cap, stood.input, t))
     }
 
     /// Follows a command that was carried out, or explains one that was refused.
@@ -456,6 +474,7 @@ impl Model {
                         agent, cap, input, ..
                     } = stood.clone();
                     self.begun.push((agent, cap, input, last.clone()));
+                    self.begun_by.push((last.clone(), stood.yes));
                 }
             }
             other if done => self.simple(other, t),
@@ -493,6 +512,8 @@ impl Model {
                 }
                 if *delete {
                     self.members.retain(|m| &m.id != agent);
+                    let mine = self.yes.iter_mut().filter(|y| &y.agent == agent);
+                    mine.for_each(|y| y.undone = true);
                     self.no.retain(|n| &n.0 != agent);
                     self.unknown.retain(|u| &u.0 != agent);
                 }
@@ -618,15 +639,31 @@ impl Model {
                 let n = self.begun.iter().position(|b| &b.3 == intent);
                 let begun = self.begun.remove(n.expect("it was begun"));
                 self.unknown.retain(|u| &u.3 != intent);
+                let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
+                self.yes[by].undone |=
+                    matches!(outcome.kind, OutcomeKind::Failed | OutcomeKind::Refused);
                 if outcome.kind == OutcomeKind::Unknown && self.member(&begun.0).is_some() {
                     self.unknown.push(begun);
                 }
             }
-            Command::SettleUnknown { agent, intent, .. } => {
+            Command::SettleUnknown {
+                agent,
+                intent,
+                happened,
+            } => {
                 let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
-                assert!(self.unknown.iter().any(mine));
-                self.unknown.retain(|u| !mine(u));
+                let known = self.unknown.iter().position(mine);
+                let call = self.unknown.remove(known.expect("it was unknown"));
                 self.begun.retain(|b| &b.3 != intent);
+                for y in self
+                    .yes
+                    .iter_mut()
+                    .filter(|y| y.agent == call.0 && y.cap == call.1)
+                {
+                    let bound =
+                        matches!(&y.what, What::Call { input, .. } if *input == Some(call.2));
+                    y.undone |= bound && y.used > 0 && !happened;
+                }
             }
             _ => {}
         }
@@ -718,6 +755,7 @@ impl Model {
             used: 0,
             dead: false,
             rests: false,
+            undone: false,
         });
     }
 
@@ -979,6 +1017,7 @@ impl Model {
                     used: 0,
                     dead: false,
                     rests: false,
+                    undone: false,
                 });
             }
         }
