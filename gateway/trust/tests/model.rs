@@ -118,7 +118,7 @@ impl Both {
         let doors: Vec<By<'_>> = sessions.chain(tokens).chain(items).collect();
         // Another's door is tried less often, because it never opens.
         self.acts += 1;
-        let crossed = self.acts % 4 == 0;
+        let crossed = self.acts.is_multiple_of(4);
         for who in AGENTS.map(agent) {
             for by in doors
                 .iter()

@@ -477,7 +477,7 @@ fn what_the_gateway_runs_the_agent_does_not_do_again_under_a_grant() {
     assert_eq!(refused(world.call(&who, WRITE, &input)), answered);
     assert!(world.allowed(&who, WRITE, &json!({"path": "b.md"})));
     world.end(&intent, OutcomeKind::Ok);
-    assert_eq!(world.begin(early.clone()).unwrap_err(), answered);
+    assert_eq!(world.begin(early).unwrap_err(), answered);
     // Its outcome is kept for a day; after that the same call is a new one.
     world.now = world.state.item(&item).unwrap().expires_at;
     let session = world.open(&who.agent, None).unwrap();

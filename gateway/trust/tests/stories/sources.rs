@@ -155,7 +155,7 @@ fn an_owners_new_route_or_secret_voids() {
         ("ask", |c| c.ask = true),
         ("kind", |c| c.kind = "other".into()),
         ("provenance", |c| {
-            c.provenance = plexus_protocol::Provenance::Managed
+            c.provenance = plexus_protocol::Provenance::Managed;
         }),
     ];
     for (what, set) in changes {
