@@ -94,7 +94,7 @@ fn authorize_by_token(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn decide_a_read(bencher: Bencher<'_, '_>) {
     let busy = Busy::new();
-    let command = support::history::used(busy.permit());
+    let command = support::player::used(busy.permit());
     bencher.bench_local(|| black_box(decide(&busy.world.state, &command, busy.world.now)));
 }
 
@@ -102,7 +102,7 @@ fn decide_a_read(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn apply_a_read(bencher: Bencher<'_, '_>) {
     let busy = Busy::new();
-    let command = support::history::used(busy.permit());
+    let command = support::player::used(busy.permit());
     apply(bencher, &busy, &command);
 }
 

@@ -16,7 +16,8 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 use std::collections::BTreeMap;
 use support::{
     ALL, agent,
-    history::{AGENTS, Act, INPUTS, Player, Step, history, used},
+    history::{AGENTS, Act, INPUTS, history},
+    player::{Player, Step, used},
 };
 
 /// Both sides of the comparison, and what was given so far.
