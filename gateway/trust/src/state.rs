@@ -394,6 +394,8 @@ pub enum Approval {
     Granted,
     /// Used.
     Used,
+    /// Used, and nothing was done.
+    Undone,
 }
 
 /// `pending → approved → consumed → ok | failed | unknown`; `pending → denied | lapsed`; `pending | approved → void`.
