@@ -1,1 +1,44 @@
-//! Empty until its first commit.
+//! What the gateway and its workers say to each other, and the harness that a worker runs in.
+//!
+//! Purpose: one place for the frames, the messages, the table of who may say what when, and the checks that stand
+//! between a message and a connector. [`gateway`] is the end that `plexusd` holds, [`worker`] the end that a connector
+//! is built on; both read the same [`manifest`].
+//!
+//! ```text
+//! gateway                                   worker (role: reader or writer)
+//!   Start ────────────────────────────────▶  attacks its own cage, gives up exec and fork
+//!   ◀──────────────────────────────── Hello  what it is, what the attack found
+//!   ◀──────────────────────────── Described  the digest of the manifest it was built with
+//!   ◀───────────────── Opened │ OpenFailed   the source
+//!   Read, Plan │ Commit, Settle ──────────▶
+//!   ◀─────── Progress, Planned, Done, Settled
+//!   Probe ─────────▶ ◀────────────── Probed  at any time after Described
+//!   Stop ─────────────────────────────────▶  finishes its commits, ends
+//! ```
+//!
+//! Invariants: a frame is bounded before it is read; what cannot be decoded, or is not allowed in this phase and role,
+//! ends the worker; no message has a field that could hold a credential of an agent or the owner.
+//!
+//! Must not know: HTTP, grants, the ledger, any connector.
+
+pub mod frame;
+pub mod gateway;
+pub mod manifest;
+pub mod message;
+pub mod stream;
+pub mod text;
+pub mod worker;
+
+/// Version of the messages; raised with every change to them, because two builds never talk to each other.
+pub const IPC_VERSION: u32 = 1;
+
+/// What both ends must agree on: the workspace's version and [`IPC_VERSION`]. Travels in `Hello`.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+ipc.", 1);
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn build_names_the_ipc_version() {
+        assert!(super::BUILD.ends_with(&format!("+ipc.{}", super::IPC_VERSION)));
+    }
+}

@@ -1,1 +1,75 @@
-//! Empty until its first commit.
+//! Cages for workers: one profile per connector, two kernels.
+//!
+//! A profile (`*.sb` beside this crate's manifest) is the only statement of what a worker may reach. On macOS
+//! Apple's `sandbox-exec` enforces it. On Linux our `plexus-sandbox-exec` does, with the same command line:
+//!
+//! ```text
+//! profile text ─parse▶ Profile ─evaluate with -D▶ Ruleset ─▶ Landlock (files, TCP ports, signals)
+//!                                                          └▶ seccomp (all that Landlock does not see)
+//! ```
+//!
+//! Invariants: what Linux could only meet wider than written is refused, never approximated; a kernel below the
+//! floor is refused, never served with less; a started worker proves its cage with [`probe::attack`] before it
+//! says anything.
+//!
+//! This crate knows no connector, no gateway and no IPC: it is given texts, paths and numbers.
+
+mod launch;
+#[cfg(target_os = "linux")]
+pub mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+pub mod probe;
+pub mod profile;
+pub mod ruleset;
+
+pub use launch::{Limits, launcher_command};
+#[cfg(target_os = "linux")]
+pub use linux::{give_up_exec_and_fork, kernel_support};
+#[cfg(target_os = "macos")]
+pub use macos::{give_up_exec_and_fork, kernel_support};
+
+/// What this kernel offers; returned by [`kernel_support`] for `status` and `doctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// `"Landlock and seccomp"` or `"Seatbelt"`.
+    pub mechanism: &'static str,
+    /// The Landlock ABI of the running kernel; 0 on macOS, which has no such number.
+    pub version: u32,
+}
+
+/// Why no worker can be caged here. The text is complete: it says what is missing and what would mend it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// The kernel was built without Landlock.
+    #[error(
+        "this kernel has no Landlock; workers need Linux 6.12 or newer built with CONFIG_SECURITY_LANDLOCK"
+    )]
+    NoLandlock,
+    /// Landlock is built in and switched off.
+    #[error("Landlock is switched off; add it to the kernel's lsm= parameter and start again")]
+    LandlockOff,
+    /// Landlock is older than what the cage needs.
+    #[error(
+        "this kernel's Landlock is version {found}, workers need version {floor} (Linux 6.12 or newer)"
+    )]
+    BelowFloor {
+        /// What the kernel has.
+        found: u32,
+        /// What we need.
+        floor: u32,
+    },
+    /// The kernel was built without seccomp filters.
+    #[error(
+        "this kernel has no seccomp filters; workers need one built with CONFIG_SECCOMP_FILTER"
+    )]
+    NoSeccomp,
+    /// `/usr/bin/sandbox-exec` is gone.
+    #[error("/usr/bin/sandbox-exec is missing; workers cannot be caged on this macOS")]
+    NoSandboxExec,
+}
+
+/// The worker could not give up its rights and must not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot give up exec and fork: {0}")]
+pub struct GiveUpError(pub(crate) String);

@@ -1,1 +1,35 @@
-//! Empty until its first commit.
+//! Everything durable in Plexus: state rows and the hash-chained audit log, changed together.
+//!
+//! ```text
+//! submit ─▶ two lanes ─▶ writer: decide ▸ seal ▸ apply, up to 256 records ─▶ one redb commit
+//!                                    ┌───────────────────────────────────────────┘
+//!                                    └▶ swap the snapshot ▸ acknowledge ▸ broadcast ▸ note the head
+//! ```
+//! Promises: an acknowledged command is on disk. Rows are what the events lead to: checked at each boot since the last
+//! checkpoint and by `verify` from the first event. Nothing is shown before it is committed. A commit that failed is
+//! reported as neither saved nor lost, after the file was read again.
+//!
+//! Generic over a [`Machine`]: this crate knows no grant, no agent's right, no HTTP. Truncation since the last line of
+//! `audit-heads.jsonl`, and whoever recomputes the whole unkeyed chain, are not found.
+
+mod ballast;
+mod check;
+mod digest;
+mod event;
+mod heads;
+mod ledger;
+mod machine;
+mod query;
+mod queue;
+mod store;
+mod verify;
+mod writer;
+
+pub use check::{CheckError, Finding, Verified};
+pub use event::{EventId, Head, NotAnEventId, Recorded};
+pub use ledger::{BootReport, Clock, Condition, Ledger, OpenError, Options};
+pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine};
+pub use queue::Lane;
+pub use store::{Opener, StoreError};
+pub use verify::{VerifiedExport, verify_export, verify_file};
+pub use writer::{Durable, EventRef, Receipt, SubmitError};

@@ -162,6 +162,14 @@ impl Constraint {
             .map(|rule| rule.allow.as_slice())
     }
 
+    /// The input fields that it looks at.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        let path = self.path_prefix.iter().map(|rule| rule.field.as_str());
+        let allow = self.allow.iter().map(|rule| rule.field.as_str());
+        path.chain(allow)
+            .chain(self.rules.iter().map(|rule| rule.field.as_str()))
+    }
+
     /// Whether everything that `self` lets pass, `other` lets pass too. Errs on the side of "no".
     #[must_use]
     pub fn narrows(&self, other: &Self) -> bool {

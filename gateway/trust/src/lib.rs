@@ -1,1 +1,53 @@
-//! Empty until its first commit.
+//! What is allowed: one pure machine.
+//!
+//! [`decide`] looks at a [`State`] and a [`Command`] and answers with the [`Event`]s that would carry it out, or with a
+//! [`Refusal`]; [`State::apply`] is the only thing that changes a state, and takes nothing but an event. The ledger's
+//! writer runs both on the newest state, in order, so single use, compare-and-swap and revocation are settled here and
+//! nowhere else. [`authorize`] answers the same question on a snapshot, before any work is done; its [`Permit`] is
+//! checked again by [`decide`] in the transaction that records the call.
+//!
+//! Invariants (held against a naive model in `tests/model.rs`): nothing is allowed without an act of the owner; nothing
+//! after revoke, expiry, rotation, re-gating or beyond a ceiling; `once` means once; time that runs backwards
+//! lengthens nothing; a folded log gives the state that wrote it.
+//!
+//! Must not know: HTTP, files, workers, clocks, randomness. `now` and every fresh id are arguments.
+
+mod authorize;
+mod command;
+mod decide;
+mod event;
+mod rows;
+mod state;
+mod window;
+
+pub use authorize::{Basis, Call, Door, Permit, Verdict, authorize, standing_for, visible};
+pub use command::{
+    Approve, Command, Connect, Decision, Entry, GrantEntry, Note, Outcome, Refusal, Reply,
+    RequestGrants, SourceSeen,
+};
+pub use decide::decide;
+pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
+pub use rows::{RestoreError, all_rows, restore, row, touched_rows};
+pub use state::{
+    Agent, Approval, Ask, Denial, EnrollmentStatus, Facts, Grant, Item, ItemState, OnApproval,
+    OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig, State, Target, Token,
+    Unknown,
+};
+pub use window::{Ceiling, ceiling, class_default, grantable};
+
+/// Pending items that one agent may have at once; more is `rate_limited` (D11).
+pub const MAX_PENDING: usize = 20;
+/// How long an item waits for the owner, and an approved one for its use: 24 h (DESIGN 5).
+pub const ITEM_MS: u64 = 24 * 3_600_000;
+/// How long a denial is remembered: 30 days (DESIGN 5).
+pub const DENIAL_MS: u64 = 30 * 24 * 3_600_000;
+/// How long a session lasts: 60 min, not sliding (wire §2).
+pub const SESSION_MS: u64 = 3_600_000;
+/// Sessions that one agent may have at once; the oldest gives way (wire §9.1 handshakes on every command).
+pub const MAX_SESSIONS: usize = 64;
+/// Tokens that one agent may have at once; the oldest gives way.
+pub const MAX_TOKENS: usize = 256;
+/// How long after its end a token may still be exchanged: 5 min (wire §4.7).
+pub const REFRESH_GRACE_MS: u64 = 300_000;
+/// How long an enrollment code lives unless connect says otherwise: 15 min (wire §2).
+pub const CODE_MS: u64 = 900_000;

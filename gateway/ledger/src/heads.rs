@@ -1,0 +1,112 @@
+//! `audit-heads.jsonl`: a line now and then that says how far the log had come and with which hash.
+//!
+//! It stands outside the ledger, so a ledger that was cut short or put back contradicts it. Lines are written at most
+//! once a second and forced to disk only at a clean stop: what the log lost since the last line stays unseen.
+//! Invariant: a line is written only for a head whose commit is done.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::event::{Head, hex, time_text};
+
+/// The least time between two lines.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A longer file is put aside as `.1` (over an earlier one) when the ledger opens: at most twice this is kept.
+const KEEP_BYTES: u64 = 8 << 20;
+
+pub(crate) struct Heads {
+    file: File,
+    written: Option<(u64, Instant)>,
+}
+
+/// One line, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) seq: u64,
+    pub(crate) hash: String,
+}
+
+impl Heads {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        if std::fs::metadata(path).is_ok_and(|m| m.len() > KEEP_BYTES) {
+            std::fs::rename(path, path.with_extension("1.jsonl"))?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        // A line that a crash cut short would swallow the next one.
+        if file.seek(SeekFrom::End(-1)).is_ok() {
+            let mut last = [0];
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+            }
+        }
+        Ok(Self {
+            file,
+            written: None,
+        })
+    }
+
+    /// True when `head` is still to be written.
+    pub(crate) fn is_behind(&self, head: &Head) -> bool {
+        head.seq != self.written.map_or(0, |(seq, _)| seq)
+    }
+
+    /// Writes `head` if the last line is old enough. A failure is logged: the ledger itself is not harmed.
+    pub(crate) fn note(&mut self, head: &Head) {
+        if self.is_behind(head)
+            && self
+                .written
+                .is_none_or(|(_, when)| when.elapsed() >= INTERVAL)
+        {
+            self.write(head);
+        }
+    }
+
+    /// Writes `head` now and forces it to disk.
+    pub(crate) fn finish(&mut self, head: &Head) {
+        if self.is_behind(head) {
+            self.write(head);
+        }
+        if let Err(error) = self.file.sync_data() {
+            tracing::warn!(%error, "the last audit head may not be on disk");
+        }
+    }
+
+    fn write(&mut self, head: &Head) {
+        let line = format!(
+            "{{\"seq\":{},\"hash\":\"{}\",\"time\":\"{}\"}}\n",
+            head.seq,
+            hex(&head.hash),
+            time_text(head.at)
+        );
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            tracing::warn!(%error, "an audit head could not be written");
+        }
+        self.written = Some((head.seq, Instant::now()));
+    }
+}
+
+/// All readable lines, oldest first; none if there is no file. A line that a crash cut short is passed over.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<Noted>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+fn parse(line: &str) -> Option<Noted> {
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(Noted {
+        seq: value.get("seq")?.as_u64()?,
+        hash: value.get("hash")?.as_str()?.to_owned(),
+    })
+}

@@ -1,0 +1,356 @@
+//! Opening and closing the ledger, and the handle everyone holds.
+//!
+//! Opening: take the file's lock, know its format, fold what came after the last checkpoint and compare it with the
+//! rows, count the launch, start the writer. Whatever does not hold refuses the start: rows that no event explains
+//! could be grants that no owner gave.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use redb::DatabaseError;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::ballast::Ballast;
+use crate::check::{self, Finding, Verified};
+use crate::event::Recorded;
+use crate::heads::{self, Heads};
+use crate::machine::Machine;
+use crate::queue::{Lane, PushError, Queue};
+use crate::store::{FORMAT, Opener, Store, StoreError, View, open_file};
+use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
+
+/// Milliseconds since the epoch, trusted not to run backwards within a launch. Called once per command.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The ledger's own files in the state directory.
+pub(crate) const LEDGER_FILE: &str = "ledger.redb";
+const HEADS_FILE: &str = "audit-heads.jsonl";
+const BALLAST_FILE: &str = "ledger.ballast";
+
+/// What a ledger is opened with.
+#[derive(Clone)]
+pub struct Options {
+    /// The time of decisions and records.
+    pub clock: Clock,
+    /// Commands that may wait in the agents' lane; one more is [`SubmitError::Busy`].
+    pub queue: usize,
+    /// The same for the owner's lane.
+    pub owner_queue: usize,
+    /// Events a subscriber may be behind before it misses some.
+    pub subscriber_lag: usize,
+    /// Events from one checkpoint to the next: bounds what a boot folds.
+    pub checkpoint_every: u64,
+    /// Events the index may be behind while commands keep coming.
+    pub index_behind: u64,
+    /// Bytes set aside for the owner's acts on a full disk; 0 for none.
+    pub ballast: u64,
+    /// Least time between two tries to reopen a closed ledger, or to find room on a full disk.
+    pub retry: Duration,
+    /// How the file is opened. Only tests of failing storage give another.
+    pub opener: Opener,
+}
+
+impl Options {
+    /// The numbers of the design.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            queue: 4096,
+            owner_queue: 64,
+            subscriber_lag: 4096,
+            checkpoint_every: 10_000,
+            index_behind: 50_000,
+            ballast: 16 << 20,
+            retry: Duration::from_secs(1),
+            opener: Arc::new(open_file),
+        }
+    }
+}
+
+/// What was found when the ledger was opened.
+#[derive(Clone, Debug)]
+pub struct BootReport {
+    /// Number of this launch, from 1.
+    pub launch: u64,
+    /// False if the last stop was a crash or a kill.
+    pub clean: bool,
+    /// What was checked: the events since the last checkpoint, all rows.
+    pub checked: Verified,
+    /// `audit-heads.jsonl` knows of events that the ledger lacks: it was cut short or put back. The owner must hear.
+    pub rolled_back: Option<Finding>,
+    /// Why no space could be set aside for the owner's acts.
+    pub no_ballast: Option<String>,
+}
+
+/// Why the ledger was not opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the ledger is in use: another plexusd runs on this state directory; stop it first")]
+    InUse,
+    /// Written by another version.
+    #[error(
+        "the ledger has format {found}, this build knows format {FORMAT}: start the version that wrote it, or put \
+         back the copy made before the upgrade"
+    )]
+    Format {
+        /// The format found; 0 if the file is a database of something else.
+        found: u64,
+    },
+    /// Log and rows contradict each other.
+    #[error(
+        "the ledger does not hold together: {0}. Keep a copy, run `plexusd verify` on it, restore a good one"
+    )]
+    Damaged(Finding),
+    /// Not readable as a ledger.
+    #[error("the ledger cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// A file beside the ledger, or the writer's thread.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What went wrong.
+        error: io::Error,
+    },
+}
+
+impl From<DatabaseError> for OpenError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            other => Self::Store(other.into()),
+        }
+    }
+}
+
+impl OpenError {
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_full())
+    }
+}
+
+/// Whether the ledger records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It does.
+    Open,
+    /// Only acts of the owner.
+    DiskFull,
+    /// It does not, for this reason.
+    Closed(String),
+}
+
+/// What the handle and the writer share.
+pub(crate) struct Shared<M: Machine> {
+    pub(crate) queue: Queue<Job<M>>,
+    pub(crate) state: ArcSwap<M::State>,
+    pub(crate) condition: ArcSwap<Condition>,
+    pub(crate) events: broadcast::Sender<Arc<Recorded>>,
+    pub(crate) store: Store,
+}
+
+/// The ledger. Clones are the same ledger; when the last one goes it is closed as by [`Ledger::close`].
+pub struct Ledger<M: Machine>(Arc<Inner<M>>);
+
+struct Inner<M: Machine> {
+    shared: Arc<Shared<M>>,
+    writer: Mutex<Option<JoinHandle<bool>>>,
+    heads: PathBuf,
+}
+
+impl<M: Machine> Clone for Ledger<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M: Machine> Ledger<M> {
+    /// Opens the ledger in the state directory `dir` (which exists and is the owner's alone), making it if there is
+    /// none. Blocks on the file.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a damaged ledger is refused, not repaired.
+    pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
+        let store = Store::new(dir.join(LEDGER_FILE), options.opener);
+        store.open()?;
+        let view = store.read()?;
+        let known = view.format()?;
+        let clean = view.clean()?;
+        if let Some(found) = known.filter(|found| *found != FORMAT) {
+            return Err(OpenError::Format { found });
+        }
+        drop(view);
+        let (launch, loaded) = if known.is_some() {
+            // Check before the first write: a refused ledger stays as it was found.
+            let loaded = check::recent::<M>(&store.read()?)?;
+            (store.begin_launch()?, loaded)
+        } else {
+            let launch = store.begin_launch()?;
+            (launch, check::recent::<M>(&store.read()?)?)
+        };
+
+        let heads = dir.join(HEADS_FILE);
+        let io = |what| move |error| OpenError::Io { what, error };
+        let rolled_back = match heads::read(&heads)
+            .map_err(io("reading audit-heads.jsonl"))?
+            .last()
+        {
+            Some(noted) => match check::heads(&store.read()?, std::slice::from_ref(noted)) {
+                Err(check::CheckError::Found(finding)) => Some(finding),
+                Err(check::CheckError::Store(error)) => return Err(error.into()),
+                Ok(_) => None,
+            },
+            None => None,
+        };
+        let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
+        let no_ballast = ballast.ensure().err().map(|error| error.to_string());
+        let report = BootReport {
+            launch,
+            clean,
+            checked: loaded.verified,
+            rolled_back,
+            no_ballast,
+        };
+
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue, options.owner_queue),
+            state: ArcSwap::from_pointee(M::State::default()),
+            condition: ArcSwap::from_pointee(Condition::Open),
+            events: broadcast::Sender::new(options.subscriber_lag),
+            store,
+        });
+        let terms = Terms {
+            clock: options.clock,
+            checkpoint_every: options.checkpoint_every.max(2),
+            index_behind: options.index_behind,
+            retry: options.retry,
+        };
+        let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
+        let writer = Writer::new(Arc::clone(&shared), terms, launch, noter, ballast, loaded);
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run())
+            .map_err(io("starting the ledger's writer"))?;
+        Ok((
+            Self(Arc::new(Inner {
+                shared,
+                writer: Mutex::new(Some(thread)),
+                heads,
+            })),
+            report,
+        ))
+    }
+
+    /// The newest committed state. Never blocks.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<M::State> {
+        self.shared().state.load_full()
+    }
+
+    /// Has the writer decide the command on the newest state and record its events. The answer comes after the
+    /// commit. Dropping the future does not take the command back.
+    ///
+    /// # Errors
+    /// [`SubmitError`] says for each case whether something was written.
+    pub async fn submit(
+        &self,
+        command: M::Command,
+        lane: Lane,
+    ) -> Result<Receipt<M::Reply>, SubmitError<M::Refusal>> {
+        let (ack, answer) = oneshot::channel();
+        self.shared()
+            .queue
+            .push(lane, Job { command, lane, ack })
+            .map_err(|error| match error {
+                PushError::Full => SubmitError::Busy,
+                PushError::Closed => SubmitError::Unavailable("the ledger is closed".to_owned()),
+            })?;
+        // The writer went while it had the command: it can have been before, in or after the commit.
+        let gone = || SubmitError::Lost {
+            reason: "the writer has stopped".to_owned(),
+            found: None,
+        };
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Events from now on, each after its commit. Who falls behind misses events and is told how many; the writer
+    /// waits for nobody.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Recorded>> {
+        self.shared().events.subscribe()
+    }
+
+    /// Whether it records now, and how many commands wait.
+    #[must_use]
+    pub fn condition(&self) -> (Condition, usize) {
+        (
+            Condition::clone(&self.shared().condition.load()),
+            self.shared().queue.len(),
+        )
+    }
+
+    /// Checks log against rows and against `audit-heads.jsonl`, while the writer goes on: all of it if `full`, else
+    /// what came after the last checkpoint. Blocks on the file.
+    ///
+    /// # Errors
+    /// [`check::CheckError::Found`] with the first thing that is wrong.
+    pub fn verify(&self, full: bool) -> Result<Verified, check::CheckError> {
+        // Before the view: a head noted later would look like a log cut short.
+        let noted = heads::read(&self.0.heads).map_err(|e| StoreError::from(redb::Error::Io(e)))?;
+        let view = self.shared().store.read()?;
+        verify_view::<M>(&view, &noted, full)
+    }
+
+    /// Serves what is queued, writes a checkpoint and the last head, closes the file. Blocks until it is done; a
+    /// second call does nothing. True if the stop was clean.
+    pub fn close(&self) -> bool {
+        self.0.close()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared<M> {
+        &self.0.shared
+    }
+}
+
+impl<M: Machine> Inner<M> {
+    fn close(&self) -> bool {
+        self.shared.queue.close();
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        writer.is_some_and(|writer| writer.join().unwrap_or(false))
+    }
+}
+
+impl<M: Machine> Drop for Inner<M> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+pub(crate) fn verify_view<M: Machine>(
+    view: &View,
+    noted: &[heads::Noted],
+    full: bool,
+) -> Result<Verified, check::CheckError> {
+    let whole = if full {
+        Some(check::full::<M>(view)?)
+    } else {
+        None
+    };
+    // Also after a full check: it does not see the values kept for the last checkpoint.
+    let recent = check::recent::<M>(view)?.verified;
+    let heads = check::heads(view, noted)?;
+    Ok(Verified {
+        heads,
+        ..whole.unwrap_or(recent)
+    })
+}

@@ -1,0 +1,407 @@
+//! The redb file: its tables, what is read from them, and the one transaction that changes them.
+//!
+//! Invariant: rows, their values at the last checkpoint, and events change in the same transaction or not at all.
+//! Invariant: a read transaction never keeps the writer from closing the file; it only keeps its own old pages.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    TableDefinition, TableError, WriteTransaction,
+};
+
+use crate::event::{Head, Recorded};
+use crate::machine::IndexTerm;
+
+/// The format this build writes. A later one keeps a copy of the file beside it before it changes anything.
+pub(crate) const FORMAT: u64 = 1;
+
+/// seq → hash ‖ JSON.
+const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+/// key → canonical bytes.
+const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
+/// The value each row had at the last checkpoint, if it has changed since; `None`: it did not exist.
+const BASE: TableDefinition<'_, &str, Option<&[u8]>> = TableDefinition::new("rows_at_checkpoint");
+/// (kind, id, seq): derived from the events, behind them by up to [`META_INDEXED`].
+const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const META_FORMAT: &str = "format";
+const META_LAUNCH: &str = "launch";
+const META_CHECKPOINT: &str = "checkpoint";
+const META_INDEXED: &str = "indexed";
+const META_CLEAN: &str = "clean";
+
+/// redb's page cache. Its default is a gigabyte; the live part of a ledger is a few megabytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// How the file at a path is opened as a database: the real file, or a test's faulty one.
+pub type Opener = Arc<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send + Sync>;
+
+/// The storage failed or is closed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Closed after a failure; the writer opens it again by itself.
+    #[error("the ledger is closed")]
+    Closed,
+    /// redb's own error.
+    #[error(transparent)]
+    Redb(Box<redb::Error>),
+    /// A stored value is not what this crate writes.
+    #[error("event {seq} cannot be read: {why}")]
+    Unreadable {
+        /// The event's key.
+        seq: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        Self::Redb(Box::new(error.into()))
+    }
+}
+
+impl StoreError {
+    /// True when the disk, a quota or the largest file size is exhausted.
+    pub(crate) fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self, Self::Redb(e) if matches!(&**e, redb::Error::Io(io)
+            if matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge)))
+    }
+}
+
+/// Opens the file itself, owner-only.
+pub(crate) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    builder().create_file(file)
+}
+
+/// Opens a file that must exist.
+pub(crate) fn open_existing(path: &Path) -> Result<Database, DatabaseError> {
+    builder().open(path)
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// The open file, or the place where it was.
+pub(crate) struct Store {
+    path: PathBuf,
+    opener: Opener,
+    db: Mutex<Option<Database>>,
+}
+
+/// One change of the file. Empty parts cost nothing.
+#[derive(Default)]
+pub(crate) struct Change<'a> {
+    pub(crate) events: &'a [Arc<Recorded>],
+    /// key, value before, value after.
+    pub(crate) rows: &'a [RowChange],
+    /// Keys of `rows` whose value before is also their value at the last checkpoint.
+    pub(crate) first_touched: Vec<usize>,
+    /// The newest of `events` is a checkpoint.
+    pub(crate) checkpoint: Option<u64>,
+    /// Set or clear the mark of a clean stop.
+    pub(crate) clean: Option<bool>,
+}
+
+/// A row that changes.
+pub(crate) struct RowChange {
+    pub(crate) key: String,
+    pub(crate) old: Option<Vec<u8>>,
+    pub(crate) new: Option<Vec<u8>>,
+}
+
+/// A failed [`Store::commit`].
+pub(crate) struct CommitFailure {
+    pub(crate) error: StoreError,
+    /// Whether the commit itself was tried. If not, nothing was written.
+    pub(crate) attempted: bool,
+}
+
+impl Store {
+    pub(crate) fn new(path: PathBuf, opener: Opener) -> Self {
+        Self {
+            path,
+            opener,
+            db: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<(), DatabaseError> {
+        let db = (self.opener)(&self.path)?;
+        *self.slot() = Some(db);
+        Ok(())
+    }
+
+    /// Closes the file and gives up its lock, whoever still reads.
+    pub(crate) fn close(&self) {
+        let db = self.slot().take();
+        drop(db);
+    }
+
+    pub(crate) fn read(&self) -> Result<View, StoreError> {
+        let tx = self
+            .slot()
+            .as_ref()
+            .ok_or(StoreError::Closed)?
+            .begin_read()?;
+        Ok(View(tx))
+    }
+
+    /// Makes all tables, counts this launch, and clears the mark of a clean stop. Returns the launch number.
+    ///
+    /// # Errors
+    /// Also when the file has another format: then nothing is written.
+    pub(crate) fn begin_launch(&self) -> Result<u64, StoreError> {
+        let tx = self.begin()?;
+        let launch = {
+            let mut meta = tx.open_table(META)?;
+            let launch = meta.get(META_LAUNCH)?.map_or(0, |v| v.value()) + 1;
+            meta.insert(META_FORMAT, FORMAT)?;
+            meta.insert(META_LAUNCH, launch)?;
+            meta.insert(META_CLEAN, 0)?;
+            tx.open_table(EVENTS)?;
+            tx.open_table(ROWS)?;
+            tx.open_table(BASE)?;
+            tx.open_table(INDEX)?;
+            launch
+        };
+        tx.commit()?;
+        Ok(launch)
+    }
+
+    /// Makes one change durable.
+    pub(crate) fn commit(&self, change: &Change<'_>) -> Result<(), CommitFailure> {
+        let prepared = self.prepare(change).map_err(|error| CommitFailure {
+            error,
+            attempted: false,
+        })?;
+        prepared.commit().map_err(|e| CommitFailure {
+            error: e.into(),
+            attempted: true,
+        })
+    }
+
+    fn prepare(&self, change: &Change<'_>) -> Result<WriteTransaction, StoreError> {
+        let tx = self.begin()?;
+        if !change.events.is_empty() {
+            let mut events = tx.open_table(EVENTS)?;
+            for event in change.events {
+                events.insert(event.seq(), event.stored.as_slice())?;
+            }
+        }
+        if !change.rows.is_empty() {
+            let mut rows = tx.open_table(ROWS)?;
+            for row in change.rows {
+                match &row.new {
+                    Some(value) => drop(rows.insert(row.key.as_str(), value.as_slice())?),
+                    None => drop(rows.remove(row.key.as_str())?),
+                }
+            }
+        }
+        if let Some(seq) = change.checkpoint {
+            tx.delete_table(BASE)?;
+            tx.open_table(BASE)?;
+            tx.open_table(META)?.insert(META_CHECKPOINT, seq)?;
+        } else if !change.first_touched.is_empty() {
+            let mut base = tx.open_table(BASE)?;
+            for row in change
+                .first_touched
+                .iter()
+                .filter_map(|at| change.rows.get(*at))
+            {
+                base.insert(row.key.as_str(), row.old.as_deref())?;
+            }
+        }
+        if let Some(clean) = change.clean {
+            tx.open_table(META)?.insert(META_CLEAN, u64::from(clean))?;
+        }
+        Ok(tx)
+    }
+
+    /// Adds index rows and moves the high-water mark to `upto`.
+    pub(crate) fn index(&self, rows: &[(IndexTerm, u64)], upto: u64) -> Result<(), StoreError> {
+        let tx = self.begin()?;
+        {
+            let mut index = tx.open_table(INDEX)?;
+            for (term, seq) in rows {
+                let (kind, id) = term.key();
+                index.insert((kind, id, *seq), ())?;
+            }
+            tx.open_table(META)?.insert(META_INDEXED, upto)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<WriteTransaction, StoreError> {
+        let mut tx = self
+            .slot()
+            .as_ref()
+            .ok_or(StoreError::Closed)?
+            .begin_write()?;
+        // One flush per commit: redb's checksums make the single phase safe against a torn write.
+        tx.set_durability(Durability::Immediate)?;
+        Ok(tx)
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Database>> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The file as it was after one commit.
+pub(crate) struct View(ReadTransaction);
+
+impl View {
+    /// A view of a database that is not a [`Store`]'s.
+    pub(crate) fn of(db: &Database) -> Result<Self, StoreError> {
+        Ok(Self(db.begin_read()?))
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        match self.0.open_table(META) {
+            Ok(table) => Ok(table.get(key)?.map(|v| v.value())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// `None`: the file is new.
+    pub(crate) fn format(&self) -> Result<Option<u64>, StoreError> {
+        let format = self.meta(META_FORMAT)?;
+        // Tables of somebody else's, and no format: not a new file of ours.
+        if format.is_none() && self.0.list_tables()?.next().is_some() {
+            return Ok(Some(0));
+        }
+        Ok(format)
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<u64, StoreError> {
+        Ok(self.meta(META_CHECKPOINT)?.unwrap_or(0))
+    }
+    pub(crate) fn indexed(&self) -> Result<u64, StoreError> {
+        Ok(self.meta(META_INDEXED)?.unwrap_or(0))
+    }
+    pub(crate) fn clean(&self) -> Result<bool, StoreError> {
+        Ok(self.meta(META_CLEAN)?.unwrap_or(1) == 1)
+    }
+
+    pub(crate) fn rows(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        let mut rows = BTreeMap::new();
+        for row in self.0.open_table(ROWS)?.iter()? {
+            let (key, value) = row?;
+            rows.insert(key.value().to_owned(), value.value().to_vec());
+        }
+        Ok(rows)
+    }
+
+    /// Rows changed since the last checkpoint, as they were there.
+    pub(crate) fn base(&self) -> Result<BTreeMap<String, Option<Vec<u8>>>, StoreError> {
+        let mut rows = BTreeMap::new();
+        for row in self.0.open_table(BASE)?.iter()? {
+            let (key, value) = row?;
+            rows.insert(key.value().to_owned(), value.value().map(<[u8]>::to_vec));
+        }
+        Ok(rows)
+    }
+
+    pub(crate) fn event(&self, seq: u64) -> Result<Option<Recorded>, StoreError> {
+        let table = self.0.open_table(EVENTS)?;
+        let Some(value) = table.get(seq)? else {
+            return Ok(None);
+        };
+        read(seq, value.value()).map(Some)
+    }
+
+    /// The newest event's sequence, 0 if there is none.
+    pub(crate) fn last_seq(&self) -> Result<u64, StoreError> {
+        Ok(self
+            .0
+            .open_table(EVENTS)?
+            .last()?
+            .map_or(0, |(key, _)| key.value()))
+    }
+
+    pub(crate) fn head(&self) -> Result<Head, StoreError> {
+        let newest = self.event(self.last_seq()?)?;
+        Ok(newest.as_ref().map_or(Head::START, Head::of))
+    }
+
+    /// Stored values from `first` on, oldest first; `each` stops the walk by returning false.
+    pub(crate) fn walk(
+        &self,
+        first: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for row in self.0.open_table(EVENTS)?.range(first..)? {
+            let (key, value) = row?;
+            if !each(key.value(), value.value())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Events in `range`, newest first, until `each` returns false.
+    pub(crate) fn walk_back(
+        &self,
+        range: std::ops::Range<u64>,
+        mut each: impl FnMut(Recorded) -> bool,
+    ) -> Result<(), StoreError> {
+        for row in self.0.open_table(EVENTS)?.range(range)?.rev() {
+            let (key, value) = row?;
+            if !each(read(key.value(), value.value())?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Indexed sequences of `term` below `before`, newest first, at most `limit`.
+    pub(crate) fn indexed_under(
+        &self,
+        term: &IndexTerm,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let (kind, id) = term.key();
+        let table = self.0.open_table(INDEX)?;
+        let mut found = Vec::new();
+        for row in table
+            .range((kind, id, 0)..(kind, id, before))?
+            .rev()
+            .take(limit)
+        {
+            found.push(row?.0.value().2);
+        }
+        Ok(found)
+    }
+}
+
+pub(crate) fn read(seq: u64, stored: &[u8]) -> Result<Recorded, StoreError> {
+    let event = Recorded::from_stored(stored.to_vec())
+        .map_err(|why| StoreError::Unreadable { seq, why })?;
+    if event.seq() == seq {
+        Ok(event)
+    } else {
+        Err(StoreError::Unreadable {
+            seq,
+            why: format!("it says it is number {}", event.seq()),
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! Verifying what is not the running ledger: a copy of its file, or an export.
+
+use std::io::{self, BufRead};
+use std::path::Path;
+
+use redb::DatabaseError;
+
+use crate::check::{self, CheckError, Finding, Verified};
+use crate::event::{Head, hex};
+use crate::heads;
+use crate::ledger::{OpenError, verify_view};
+use crate::machine::Machine;
+use crate::store::{FORMAT, StoreError, View, open_existing};
+
+/// Checks a copy of a ledger file, offline: redb's own integrity first, then everything, then `heads` (a copy of
+/// `audit-heads.jsonl`) if given. Opening a copy of a ledger that was not closed repairs it, so the copy may change.
+///
+/// # Errors
+/// [`OpenError::Damaged`] with the first thing that is wrong; otherwise why the file could not be looked at.
+pub fn verify_file<M: Machine>(path: &Path, heads: Option<&Path>) -> Result<Verified, OpenError> {
+    let pages = |why: String| OpenError::Damaged(Finding::Pages { why });
+    let mut db = match open_existing(path) {
+        Err(DatabaseError::Storage(redb::StorageError::Corrupted(why))) => return Err(pages(why)),
+        opened => opened?,
+    };
+    match db.check_integrity() {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(pages(
+                "checksums did not match; an older commit was put back".to_owned(),
+            ));
+        }
+        Err(DatabaseError::Storage(redb::StorageError::Corrupted(why))) => return Err(pages(why)),
+        Err(error) => return Err(error.into()),
+    }
+    let view = View::of(&db)?;
+    match view.format()? {
+        Some(FORMAT) => {}
+        found => {
+            return Err(OpenError::Format {
+                found: found.unwrap_or(0),
+            });
+        }
+    }
+    let noted = match heads {
+        Some(path) => heads::read(path).map_err(|error| OpenError::Io {
+            what: "reading the heads",
+            error,
+        })?,
+        None => Vec::new(),
+    };
+    Ok(verify_view::<M>(&view, &noted, true)?)
+}
+
+/// What an export that holds together contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedExport {
+    /// Number of the first event. If it is not 1, that event is the anchor: only what follows it is proven.
+    pub first: u64,
+    /// The last event.
+    pub head: Head,
+}
+
+/// Checks an export: each line's hash must follow from its text and the line before. `None`: there is no line.
+///
+/// # Errors
+/// [`CheckError::Found`] with the first bad event; [`CheckError::Store`] when reading fails.
+pub fn verify_export(export: impl BufRead) -> Result<Option<VerifiedExport>, CheckError> {
+    let mut so_far: Option<VerifiedExport> = None;
+    for line in export.lines() {
+        let line = line.map_err(read_failed)?;
+        let expected = so_far.map_or(1, |v| v.head.seq + 1);
+        let bad = |why: &str| Finding::Event {
+            seq: expected,
+            id: check::id_in(line.as_bytes()),
+            why: why.to_owned(),
+        };
+        let (hash, json) = line
+            .split_once(' ')
+            .ok_or_else(|| bad("the line is not a hash, a space and JSON"))?;
+        let hash = unhex(hash).ok_or_else(|| bad("its hash is not 64 lower-case hex digits"))?;
+        let stored = [&hash, json.as_bytes()].concat();
+        let head = match so_far {
+            Some(so_far) => check::follow(&so_far.head, expected, stored)?.0,
+            None => {
+                let event =
+                    crate::event::Recorded::from_stored(stored.clone()).map_err(|why| bad(&why))?;
+                if event.seq() == 1 {
+                    check::follow(&Head::START, 1, stored)?.0
+                } else {
+                    Head::of(&event)
+                }
+            }
+        };
+        so_far = Some(VerifiedExport {
+            first: so_far.map_or(head.seq, |v| v.first),
+            head,
+        });
+    }
+    Ok(so_far)
+}
+
+fn read_failed(error: io::Error) -> CheckError {
+    if error.kind() == io::ErrorKind::InvalidData {
+        let why = "the export is not text".to_owned();
+        return Finding::Pages { why }.into();
+    }
+    StoreError::from(redb::Error::Io(error)).into()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digit = |b: u8| {
+        char::from(b)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|[a, b]| Some(digit(*a)? << 4 | digit(*b)?))
+        .collect();
+    let bytes: [u8; 32] = bytes?.try_into().ok()?;
+    (rest.is_empty() && hex(&bytes) == text).then_some(bytes)
+}

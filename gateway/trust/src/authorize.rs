@@ -1,0 +1,375 @@
+//! May this call go on? Asked on a snapshot before any work, and again by the writer before anything is recorded.
+//!
+//! Invariant: every [`Permit`] names the one act of the owner that allows the call (a grant by its serial, or an item),
+//! and [`Permit::recheck`] holds exactly as long as that act does.
+
+use crate::{
+    Agent, Approval, Facts, Grant, Item, ItemState, OnApproval, Plan, Refusal, Source, State,
+    window::Ceiling, window::ceiling,
+};
+use plexus_protocol::{
+    AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId, Verb,
+    Verbs,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One call, as it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Who calls.
+    pub agent: &'a AgentId,
+    /// What.
+    pub capability: &'a CapabilityId,
+    /// With what.
+    pub input: &'a Value,
+    /// Digest of the canonical input.
+    pub digest: Digest,
+}
+
+/// How the call came in.
+#[derive(Clone, Copy, Debug)]
+pub enum Door<'a> {
+    /// With a scoped token whose signature holds.
+    Token(&'a TokenId),
+    /// With a session alone: what is not allowed yet pends.
+    Session(&'a SessionId),
+    /// The gateway runs what the owner approved (`onApproval: "run"`).
+    Approved(&'a PendingId),
+}
+
+/// The answer.
+#[derive(Debug)]
+#[must_use]
+pub enum Verdict {
+    /// It may go on, on these terms.
+    Permit(Box<Permit>),
+    /// The owner has to be asked.
+    Pend,
+    /// It may not.
+    Refuse(Refusal),
+}
+
+/// The act of the owner that a permit stands on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Basis {
+    /// A standing grant, by its serial.
+    Grant(u64),
+    /// An approved item.
+    Item(PendingId),
+}
+
+/// The terms on which one call may go on. Worth nothing by itself: the writer checks it again.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    /// Whose call.
+    pub agent: AgentId,
+    /// For what.
+    pub capability: CapabilityId,
+    /// Its declared verbs.
+    pub verbs: Verbs,
+    /// What it stands on.
+    pub basis: Basis,
+    /// Digest of the input.
+    pub input: Digest,
+    /// What the owner narrowed it to.
+    pub constraint: Option<Constraint>,
+    /// The highest rating that the owner's act covers.
+    pub rating: Verb,
+    /// What the approved plan assumed about the world.
+    pub state_token: Option<Digest>,
+    /// The token it came with.
+    pub token: Option<TokenId>,
+    /// The session it came with.
+    pub session: Option<SessionId>,
+    agent_epoch: u64,
+    source_revision: u64,
+}
+
+impl Permit {
+    /// Whether the call only reads.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.verbs.is_read()
+    }
+
+    /// Whether everything that the permit stands on still holds in `state` at `now`.
+    ///
+    /// # Errors
+    /// The refusal that a fresh request would get.
+    pub fn recheck(&self, state: &State, now: Timestamp) -> Result<(), Refusal> {
+        let now = state.time(now);
+        if state.paused {
+            return Err(Refusal::Paused);
+        }
+        let agent = state.agent(&self.agent).ok_or(Refusal::SessionExpired)?;
+        if agent.epoch != self.agent_epoch {
+            return Err(Refusal::SessionExpired);
+        }
+        let (source, facts) = state
+            .capability(&self.capability)
+            .ok_or(Refusal::UnknownCapability)?;
+        if !state.exposed(&self.capability) {
+            return Err(Refusal::Unexposed);
+        }
+        if source.revision != self.source_revision || facts.verbs != self.verbs {
+            return Err(Refusal::GrantRequired { constraint: None });
+        }
+        if let Some(session) = &self.session {
+            live_session(agent, session, now)?;
+        }
+        if let Some(token) = &self.token
+            && agent.tokens.get(token).is_none_or(|t| now >= t.expires_at)
+        {
+            return Err(Refusal::TokenRevoked);
+        }
+        not_unknown(agent, &self.capability, &self.input)?;
+        let stands = match &self.basis {
+            Basis::Grant(serial) => grant_for(agent, source, facts, &self.capability, now)
+                .is_some_and(|g| g.serial == *serial),
+            Basis::Item(item) => agent
+                .items
+                .get(item)
+                .is_some_and(|i| open_ask(i, &self.capability, &self.input, now).is_some()),
+        };
+        if stands {
+            Ok(())
+        } else {
+            Err(Refusal::GrantRequired { constraint: None })
+        }
+    }
+}
+
+/// Decides on a snapshot. Schema and source health are not looked at here.
+pub fn authorize(state: &State, call: Call<'_>, door: Door<'_>, now: Timestamp) -> Verdict {
+    match try_authorize(state, call, door, state.time(now)) {
+        Ok(verdict) => verdict,
+        Err(refusal) => Verdict::Refuse(refusal),
+    }
+}
+
+fn try_authorize(
+    state: &State,
+    call: Call<'_>,
+    door: Door<'_>,
+    now: Timestamp,
+) -> Result<Verdict, Refusal> {
+    let Some(agent) = state.agent(call.agent) else {
+        return Err(match door {
+            Door::Token(_) => Refusal::TokenRevoked,
+            Door::Session(_) | Door::Approved(_) => Refusal::SessionExpired,
+        });
+    };
+    if let Door::Session(session) = door {
+        live_session(agent, session, now)?;
+    }
+    let token = match door {
+        Door::Token(id) => Some((id, agent.tokens.get(id))),
+        Door::Session(_) | Door::Approved(_) => None,
+    };
+    let scope = token.and_then(|(_, t)| t?.scopes.iter().find(|s| &s.id == call.capability));
+    let Some((source, facts)) = state.capability(call.capability) else {
+        return Err(Refusal::UnknownCapability);
+    };
+    if !state.exposed(call.capability) {
+        // An id that the token names was once shown to the agent; every other one does not exist for it (E26).
+        return Err(if scope.is_some() {
+            Refusal::Unexposed
+        } else {
+            Refusal::UnknownCapability
+        });
+    }
+    if !visible(state, agent, call.capability, now) && scope.is_none() {
+        return Err(Refusal::UnknownCapability);
+    }
+    if facts.verbs.is_empty() {
+        return Err(Refusal::NotCallable);
+    }
+    let mut session = match door {
+        Door::Session(session) => Some(session.clone()),
+        Door::Token(_) | Door::Approved(_) => None,
+    };
+    if let Some((_, token)) = token {
+        let token = token.ok_or(Refusal::TokenRevoked)?;
+        live_session(agent, &token.session, now)?;
+        if now >= token.expires_at {
+            return Err(Refusal::TokenExpired);
+        }
+        let scope = scope
+            .filter(|s| s.verbs.covers(facts.verbs))
+            .ok_or(Refusal::GrantRequired { constraint: None })?;
+        if let Some(constraint) = &scope.constraint {
+            let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
+            constraint
+                .permits(call.input, &resolved)
+                .map_err(|miss| Refusal::GrantRequired {
+                    constraint: Some(miss.field),
+                })?;
+        }
+        session = Some(token.session.clone());
+    }
+    if state.paused {
+        return Err(Refusal::Paused);
+    }
+    not_unknown(agent, call.capability, &call.digest)?;
+
+    let permit = |basis, constraint: Option<Constraint>, rating, state_token| Permit {
+        agent: agent.id.clone(),
+        capability: call.capability.clone(),
+        verbs: facts.verbs,
+        basis,
+        input: call.digest,
+        constraint,
+        rating,
+        state_token,
+        token: token.map(|(id, _)| id.clone()),
+        session: session.clone(),
+        agent_epoch: agent.epoch,
+        source_revision: source.revision,
+    };
+    let highest = facts.verbs.iter().last().unwrap_or(Verb::Read);
+
+    // What the owner approved for exactly this input comes first: it is bound to what the card showed.
+    let approved = agent.items.values().find_map(|item| {
+        let wanted = match door {
+            Door::Approved(id) => &item.id == id,
+            // What the gateway runs by itself is not run a second time by the agent.
+            Door::Token(_) | Door::Session(_) => item.on_approval == OnApproval::Wait,
+        };
+        if wanted {
+            open_ask(item, call.capability, &call.digest, now).map(|ask| (item, ask))
+        } else {
+            None
+        }
+    });
+    if let Some((item, ask)) = approved {
+        let (state_token, rating) = match &ask.plan {
+            Plan::Ready {
+                state_token,
+                rating,
+                ..
+            } => (Some(*state_token), (*rating).max(highest)),
+            Plan::None | Plan::Making | Plan::Failed => (None, highest),
+        };
+        return Ok(Verdict::Permit(Box::new(permit(
+            Basis::Item(item.id.clone()),
+            ask.constraint.clone(),
+            rating,
+            state_token,
+        ))));
+    }
+    let mut missed = None;
+    if let Some(grant) = grant_for(agent, source, facts, call.capability, now)
+        && !matches!(door, Door::Approved(_))
+    {
+        let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
+        match grant
+            .constraint
+            .as_ref()
+            .map_or(Ok(()), |c| c.permits(call.input, &resolved))
+        {
+            Ok(()) => {
+                let basis = Basis::Grant(grant.serial);
+                return Ok(Verdict::Permit(Box::new(permit(
+                    basis,
+                    grant.constraint.clone(),
+                    highest,
+                    None,
+                ))));
+            }
+            Err(miss) => missed = Some(miss.field),
+        }
+    }
+    match door {
+        Door::Token(_) | Door::Approved(_) => Err(Refusal::GrantRequired { constraint: missed }),
+        Door::Session(_) => match agent.denials.get(&(call.capability.clone(), call.digest)) {
+            Some(denial) if now.since(denial.at) < crate::DENIAL_MS => Err(Refusal::Denied {
+                reason: denial.reason.clone(),
+            }),
+            _ => Ok(Verdict::Pend),
+        },
+    }
+}
+
+/// The grant that lets an agent use a capability at `now`, its constraint aside: live, for all declared verbs, and
+/// below today's ceiling.
+fn grant_for<'a>(
+    agent: &'a Agent,
+    source: &Source,
+    facts: &Facts,
+    id: &CapabilityId,
+    now: Timestamp,
+) -> Option<&'a Grant> {
+    let grant = agent.grants.get(id)?;
+    let stands = grant.live(now)
+        && grant.verbs.covers(facts.verbs)
+        && !facts.verbs.is_empty()
+        && ceiling(facts, source.config.provenance) == Ceiling::Owner;
+    stands.then_some(&**grant)
+}
+
+/// The standing grant that would allow a call now, whatever its constraint says of the input.
+#[must_use]
+pub fn standing_for<'a>(
+    state: &State,
+    agent: &'a Agent,
+    id: &CapabilityId,
+    now: Timestamp,
+) -> Option<&'a Grant> {
+    let (source, facts) = state.capability(id)?;
+    grant_for(agent, source, facts, id, state.time(now))
+}
+
+/// The ask of an approved item that has one call left for this input.
+fn open_ask<'a>(
+    item: &'a Item,
+    id: &CapabilityId,
+    input: &Digest,
+    now: Timestamp,
+) -> Option<&'a crate::Ask> {
+    if !matches!(item.state, ItemState::Approved { .. }) || now >= item.expires_at {
+        return None;
+    }
+    item.asks.iter().find(|ask| {
+        &ask.capability == id
+            && match ask.approval {
+                Approval::OneCall => ask.input.as_ref() == Some(input),
+                Approval::OneCallAnyInput => true,
+                Approval::Open | Approval::Granted | Approval::Used => false,
+            }
+    })
+}
+
+/// Whether an agent may know that a capability exists.
+#[must_use]
+pub fn visible(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) -> bool {
+    state.capability(id).is_some()
+        && state.exposed(id)
+        && (agent.reach == crate::Reach::Exposed
+            || agent.selected.contains(id)
+            || agent
+                .grants
+                .get(id)
+                .is_some_and(|g| g.live(state.time(now))))
+}
+
+pub(crate) fn live_session(
+    agent: &Agent,
+    session: &SessionId,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    match agent.sessions.get(session) {
+        Some(open) if now < open.expires_at => Ok(()),
+        _ => Err(Refusal::SessionExpired),
+    }
+}
+
+fn not_unknown(agent: &Agent, id: &CapabilityId, input: &Digest) -> Result<(), Refusal> {
+    match agent.unknown.get(&(id.clone(), *input)) {
+        Some(unknown) => Err(Refusal::OutcomeUnknown {
+            intent: unknown.intent.clone(),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,507 @@
+//! What the daemon may ask of the machine, and what it answers.
+//!
+//! Every fresh id, digest and secret's hash is made outside and comes in with the command: the machine is pure.
+
+use crate::{Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch};
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, SessionId, SourceId, Timestamp,
+    TokenId, TrustWindow, Verb, Verbs, body::Scope,
+};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One wish.
+#[derive(Clone, Debug)]
+pub enum Command {
+    // --- the owner ---
+    /// Connects an agent anew, or again: its old credential, sessions and unselected grants end.
+    Connect(Connect),
+    /// Ends an agent.
+    RevokeAgent {
+        /// Whom.
+        agent: AgentId,
+        /// In the owner's words.
+        reason: Option<String>,
+        /// Whether to forget it altogether.
+        delete: bool,
+    },
+    /// Says yes to an item.
+    Approve(Approve),
+    /// Says no to an item.
+    Deny {
+        /// Which.
+        item: PendingId,
+        /// In the owner's words.
+        reason: Option<String>,
+    },
+    /// Grants without being asked (wire §4.18).
+    Grant {
+        /// To whom.
+        agent: AgentId,
+        /// What.
+        entries: Vec<GrantEntry>,
+    },
+    /// Takes a grant back; every token of the agent ends.
+    RevokeGrant {
+        /// From whom.
+        agent: AgentId,
+        /// What.
+        capability: CapabilityId,
+        /// In the owner's words.
+        reason: Option<String>,
+    },
+    /// Ends one token; the grant behind it stays.
+    RevokeToken {
+        /// Which.
+        token: TokenId,
+        /// In the caller's words.
+        reason: Option<String>,
+    },
+    /// Shows or hides a capability.
+    Expose {
+        /// Which; it need not exist.
+        capability: CapabilityId,
+        /// Whether it is shown.
+        enabled: bool,
+    },
+    /// Sets or clears a pre-tick of the connect dialog.
+    DefaultGrant {
+        /// Which.
+        capability: CapabilityId,
+        /// Whether it is ticked.
+        ticked: bool,
+    },
+    /// Adds or changes a source.
+    PutSource {
+        /// Which.
+        id: SourceId,
+        /// What the owner configured.
+        config: SourceConfig,
+    },
+    /// Removes a source and every grant on it.
+    RemoveSource {
+        /// Which.
+        id: SourceId,
+    },
+    /// Lets suspended grants on a source be used again.
+    ResumeSource {
+        /// Which.
+        id: SourceId,
+    },
+    /// Replaces the owner's settings.
+    Configure(Settings),
+    /// The connection key was replaced: every session, token, code and PAT ends.
+    RotateKey,
+    /// Stops or lets go on every agent's calls.
+    Pause(bool),
+    /// Says what became of an effect that nobody knew of.
+    SettleUnknown {
+        /// Whose.
+        agent: AgentId,
+        /// The event of its intent.
+        intent: AuditId,
+        /// Whether it happened.
+        happened: bool,
+    },
+
+    // --- the daemon ---
+    /// The daemon started: sessions and tokens of the launch before are over.
+    Launch,
+    /// A source was looked at, before its worker starts and at every boot.
+    SourceSeen(SourceSeen),
+    /// A plan was made for an ask.
+    PlanReady {
+        /// Of which item.
+        item: PendingId,
+        /// For which id.
+        capability: CapabilityId,
+        /// Digest of the preview.
+        preview: Digest,
+        /// What the plan assumed.
+        state_token: Digest,
+        /// The manifest's rating or higher.
+        rating: Verb,
+    },
+    /// A plan could not be made.
+    PlanFailed {
+        /// Of which item.
+        item: PendingId,
+        /// For which id.
+        capability: CapabilityId,
+    },
+    /// A plan is being made again (the owner asked, or the daemon restarted).
+    PlanAgain {
+        /// Of which item.
+        item: PendingId,
+    },
+    /// Lets go of what time has ended.
+    Sweep,
+    /// Something to keep in the audit log that changes no state.
+    Note(Note),
+
+    // --- agents ---
+    /// Redeems a code for a PAT.
+    Enroll {
+        /// SHA-256 of the code.
+        code: Digest,
+        /// SHA-256 of the PAT to be.
+        pat: Digest,
+    },
+    /// Opens a session.
+    OpenSession {
+        /// As whom; none: the owner's key without a name.
+        agent: Option<AgentId>,
+        /// SHA-256 of the PAT it was opened with; none: the owner's key.
+        pat: Option<Digest>,
+        /// Its id.
+        session: SessionId,
+        /// What the client calls itself: name, version.
+        client: (Option<String>, Option<String>),
+    },
+    /// Asks for grants (wire §4.4), or for one call (grant-assist).
+    Request(RequestGrants),
+    /// Exchanges a token (wire §4.7).
+    Refresh {
+        /// Whose token it is.
+        agent: AgentId,
+        /// The token to exchange.
+        token: TokenId,
+        /// The session named in the body.
+        session: SessionId,
+        /// Id of the new one.
+        fresh: TokenId,
+    },
+    /// An agent withdraws its own item.
+    Withdraw {
+        /// Who.
+        agent: AgentId,
+        /// Which.
+        item: PendingId,
+    },
+    /// Records a read that a worker answered: its one event.
+    Read {
+        /// Why it was allowed.
+        permit: Permit,
+        /// What happened.
+        outcome: Outcome,
+    },
+    /// Records that an effect is about to happen, and uses up what is single-use.
+    Intent {
+        /// Why it is allowed.
+        permit: Permit,
+        /// Bytes of canonical input.
+        input_bytes: u64,
+    },
+    /// Records what became of an effect.
+    Outcome {
+        /// The event of its intent.
+        intent: AuditId,
+        /// What happened.
+        outcome: Outcome,
+    },
+}
+
+/// Wire §4.16.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// Whom.
+    pub agent: AgentId,
+    /// How its material is delivered.
+    pub agent_type: Option<String>,
+    /// How far it sees; none: the owner's setting.
+    pub reach: Option<Reach>,
+    /// What it is connected to.
+    pub capabilities: BTreeSet<CapabilityId>,
+    /// Effects among them that shall stand.
+    pub standing: BTreeSet<CapabilityId>,
+    /// Window of every grant made here; none: each class's default.
+    pub window: Option<TrustWindow>,
+    /// Narrowing of every grant made here whose capability knows the field.
+    pub constraint: Option<Constraint>,
+    /// SHA-256 of the enrollment code.
+    pub code: Digest,
+    /// Life of the code in milliseconds.
+    pub code_ms: u64,
+}
+
+/// Wire §4.17, and what ours adds.
+#[derive(Clone, Debug)]
+pub struct Approve {
+    /// Which item.
+    pub item: PendingId,
+    /// The revision of the item whose card the owner saw.
+    pub revision: u32,
+    /// Digest of that card, for the record.
+    pub card: Digest,
+    /// For how long; none: the agent's wish, else the class default.
+    pub window: Option<TrustWindow>,
+    /// A narrowing that the owner adds.
+    pub constraint: Option<Constraint>,
+    /// Whether one call may have an input that the item does not name.
+    pub any_input: bool,
+}
+
+/// One grant that the owner makes without being asked.
+#[derive(Clone, Debug)]
+pub struct GrantEntry {
+    /// What.
+    pub capability: CapabilityId,
+    /// With which verbs; none: all that it declares.
+    pub verbs: Option<Verbs>,
+    /// For how long; none: the class default.
+    pub window: Option<TrustWindow>,
+    /// Its narrowing.
+    pub constraint: Option<Constraint>,
+}
+
+/// A source as it is now.
+#[derive(Clone, Debug)]
+pub struct SourceSeen {
+    /// Which.
+    pub id: SourceId,
+    /// What it points at; none while it points at nothing.
+    pub target: Option<Target>,
+    /// Digest of its profile without comments.
+    pub profile: Digest,
+    /// What its manifest offers.
+    pub capabilities: BTreeMap<CapabilityId, Facts>,
+}
+
+/// One entry of a grant request.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The id as it was asked for.
+    pub id: String,
+    /// Whether the agent wants it, or says that it does not.
+    pub wanted: bool,
+    /// With which verbs; none or empty: all that it declares (E28).
+    pub verbs: Option<Verbs>,
+    /// For how long it would like it.
+    pub wish: Option<TrustWindow>,
+    /// The narrowing it asks for.
+    pub constraint: Option<Constraint>,
+    /// Digest and size of the input that the call will have.
+    pub input: Option<(Digest, u64)>,
+}
+
+/// Wire §4.4.
+#[derive(Clone, Debug)]
+pub struct RequestGrants {
+    /// Who asks; none: the owner's key without a name, which is declined everything.
+    pub agent: Option<AgentId>,
+    /// In which session.
+    pub session: SessionId,
+    /// For what.
+    pub entries: Vec<Entry>,
+    /// The agent's words, cleaned.
+    pub purpose: Option<String>,
+    /// What an approval does.
+    pub on_approval: OnApproval,
+    /// Id of the token, if one is made.
+    pub token: TokenId,
+    /// Id of the item, if one is made.
+    pub item: PendingId,
+}
+
+/// What a worker reported of a call.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it went.
+    pub kind: OutcomeKind,
+    /// The error code, where it did not go well.
+    pub code: Option<String>,
+    /// `detail.reason` of that error.
+    pub reason: Option<String>,
+    /// Bytes of canonical input.
+    pub input_bytes: u64,
+    /// Bytes of output.
+    pub output_bytes: u64,
+    /// What was touched.
+    pub touched: Vec<Touch>,
+    /// One typed line without content.
+    pub summary: Option<String>,
+    /// Opaque id by which the effect can be taken back.
+    pub undo: Option<String>,
+    /// Awake time it took, in microseconds.
+    pub micros: u64,
+}
+
+/// An audit event that changes no state.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The wire's audit type.
+    pub kind: &'static str,
+    /// Whom it is about.
+    pub agent: Option<AgentId>,
+    /// What it is about.
+    pub capability: Option<CapabilityId>,
+    /// `ok`, `error` or `denied`, where it has one.
+    pub outcome: Option<&'static str>,
+    /// Facts, without secrets and without content.
+    pub detail: Value,
+}
+
+/// What came of a command, beside its events.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Nothing to add.
+    Done,
+    /// Whether anything changed.
+    Changed(bool),
+    /// A connected agent: what was granted, what was not, and why.
+    Connected {
+        /// Granted ids.
+        granted: Vec<CapabilityId>,
+        /// Ids that will ask.
+        skipped: Vec<CapabilityId>,
+        /// Ids that were asked to stand and cannot.
+        refused: Vec<CapabilityId>,
+        /// First moment at which the code is no longer good.
+        code_expires_at: Timestamp,
+    },
+    /// What a revoke ended.
+    Revoked {
+        /// Tokens.
+        tokens: Vec<TokenId>,
+        /// Grants.
+        grants: usize,
+        /// Sessions.
+        sessions: usize,
+        /// Whether a credential ended.
+        enrollment: bool,
+    },
+    /// Who enrolled.
+    Enrolled {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Until when the session lasts.
+    Session {
+        /// First moment at which it is over.
+        expires_at: Timestamp,
+    },
+    /// What a request came to.
+    Decided(Decision),
+    /// A new token in place of another.
+    Refreshed {
+        /// What it opens.
+        scopes: Vec<Scope>,
+        /// First moment at which it is over.
+        expires_at: Timestamp,
+        /// Earliest end of the grants behind it.
+        grant_expires_at: Timestamp,
+    },
+    /// An approved item: what was granted, and what cannot stand and was allowed once.
+    Approved {
+        /// Ids that became standing grants.
+        granted: Vec<CapabilityId>,
+        /// Ids that may be called once.
+        once: Vec<CapabilityId>,
+    },
+    /// An effect that may begin.
+    Begun,
+}
+
+/// What a grant request came to.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// What is allowed now.
+    pub scopes: Vec<Scope>,
+    /// When the token ends; none where no token was made.
+    pub token_expires_at: Option<Timestamp>,
+    /// Earliest end of the grants behind it.
+    pub grant_expires_at: Option<Timestamp>,
+    /// Window of the first allowed id.
+    pub window: Option<TrustWindow>,
+    /// The item that waits, new or joined.
+    pub item: Option<PendingId>,
+    /// Whether that item existed already.
+    pub joined: bool,
+    /// Ids that the agent may not know of.
+    pub unknown: Vec<String>,
+    /// Calls that the owner denied, with the owner's words.
+    pub denied: Vec<(CapabilityId, Option<String>)>,
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No live session.
+    #[error("session expired")]
+    SessionExpired,
+    /// The token was revoked, or never was one.
+    #[error("token revoked")]
+    TokenRevoked,
+    /// The token is past its end.
+    #[error("token expired")]
+    TokenExpired,
+    /// No live permission.
+    #[error("no live grant covers this call")]
+    GrantRequired {
+        /// The field whose constraint it missed.
+        constraint: Option<String>,
+    },
+    /// No such capability, as far as the caller may know.
+    #[error("unknown capability")]
+    UnknownCapability,
+    /// Hidden by the owner after the agent was given it.
+    #[error("the owner no longer exposes this capability")]
+    Unexposed,
+    /// A skill: a text, not a call.
+    #[error("a skill is read, not called")]
+    NotCallable,
+    /// The owner paused all agents.
+    #[error("the owner has paused all agents")]
+    Paused,
+    /// The owner denied this very call.
+    #[error("the owner denied this call")]
+    Denied {
+        /// In the owner's words.
+        reason: Option<String>,
+    },
+    /// The same call was begun before and nobody knows what became of it.
+    #[error("an earlier call with this input has an unknown outcome")]
+    OutcomeUnknown {
+        /// The event of its intent.
+        intent: AuditId,
+    },
+    /// Nothing that was asked for is declared (D1), or a term makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// Too many items wait.
+    #[error("too many requests wait for the owner")]
+    TooManyPending,
+    /// A code that was never made here, or was superseded.
+    #[error("unknown code")]
+    UnknownCode,
+    /// A code past its end.
+    #[error("code expired")]
+    CodeExpired,
+    /// A code that was used, or whose agent was revoked.
+    #[error("code consumed")]
+    CodeConsumed,
+    /// No such item, or it is decided.
+    #[error("no such item waits")]
+    NoSuchItem,
+    /// The item is not as the card showed it.
+    #[error("the card has changed")]
+    CardChanged,
+    /// The item names no input.
+    #[error("the item names no input")]
+    InputRequired,
+    /// Its plan failed.
+    #[error("the plan failed")]
+    PlanFailed,
+    /// Its plan is not made yet.
+    #[error("the plan is still being made")]
+    PlanMaking,
+    /// No such agent.
+    #[error("no such agent")]
+    NoSuchAgent,
+    /// No such source.
+    #[error("no such source")]
+    NoSuchSource,
+    /// No such intent is open.
+    #[error("no such intent is open")]
+    NoSuchIntent,
+}

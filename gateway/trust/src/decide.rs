@@ -1,0 +1,278 @@
+//! From a state and a command to events, or to a refusal. One file per family of commands.
+//!
+//! Invariant: a refused command changes nothing and leaves no event.
+
+mod agents;
+mod calls;
+mod grants;
+mod requests;
+mod sources;
+mod sweep;
+
+use crate::{
+    Agent, Command, Event, Fact, Facts, Item, ItemState, Note, OutcomeKind, Refusal, Reply, Source,
+    State, event::Change,
+};
+use plexus_protocol::{AgentId, CapabilityId, Constraint, SourceId, Timestamp, TokenId};
+use std::{borrow::Cow, sync::Arc};
+
+/// Decides one command on `state` at `now`.
+///
+/// # Errors
+/// Why it is not carried out; nothing has changed then.
+pub fn decide(
+    state: &State,
+    command: &Command,
+    now: Timestamp,
+) -> Result<(Vec<Event>, Reply), Refusal> {
+    let mut draft = Draft {
+        state,
+        now: state.time(now),
+        serial: state.serial,
+        events: Vec::new(),
+    };
+    let reply = match command {
+        Command::Connect(connect) => draft.connect(connect),
+        Command::RevokeAgent {
+            agent,
+            reason,
+            delete,
+        } => draft.revoke_agent(agent, reason.as_ref(), *delete),
+        Command::Approve(approve) => draft.approve(approve),
+        Command::Deny { item, reason } => draft.deny(item, reason.as_ref()),
+        Command::Grant { agent, entries } => draft.grant(agent, entries),
+        Command::RevokeGrant {
+            agent,
+            capability,
+            reason,
+        } => draft.revoke_grant(agent, capability, reason.as_ref()),
+        Command::RevokeToken { token, reason } => draft.revoke_token(token, reason.as_ref()),
+        Command::Expose {
+            capability,
+            enabled,
+        } => draft.expose(capability, *enabled),
+        Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
+        Command::PutSource { id, config } => draft.put_source(id, config),
+        Command::RemoveSource { id } => draft.remove_source(id),
+        Command::ResumeSource { id } => draft.resume_source(id),
+        Command::Configure(settings) => draft.configure(settings),
+        Command::RotateKey => draft.rotate_key(),
+        Command::Pause(on) => draft.pause(*on),
+        Command::SettleUnknown {
+            agent,
+            intent,
+            happened,
+        } => draft.settle_unknown(agent, intent, *happened),
+        Command::Launch => draft.launch(),
+        Command::SourceSeen(seen) => draft.source_seen(seen),
+        Command::PlanReady {
+            item,
+            capability,
+            preview,
+            state_token,
+            rating,
+        } => draft.plan_ready(item, capability, *preview, *state_token, *rating),
+        Command::PlanFailed { item, capability } => draft.plan_failed(item, capability),
+        Command::PlanAgain { item } => draft.plan_again(item),
+        Command::Sweep => draft.sweep(),
+        Command::Note(note) => draft.note(note),
+        Command::Enroll { code, pat } => draft.enroll(code, pat),
+        Command::OpenSession {
+            agent,
+            pat,
+            session,
+            client,
+        } => draft.open_session(agent.as_ref(), pat.as_ref(), session, client),
+        Command::Request(request) => draft.request(request),
+        Command::Refresh {
+            agent,
+            token,
+            session,
+            fresh,
+        } => draft.refresh(agent, token, session, fresh),
+        Command::Withdraw { agent, item } => draft.withdraw(agent, item),
+        Command::Read { permit, outcome } => draft.read(permit, outcome),
+        Command::Intent {
+            permit,
+            input_bytes,
+        } => draft.intent(permit, *input_bytes),
+        Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
+    }?;
+    if draft.serial != state.serial
+        && let Some(last) = draft.events.last_mut()
+    {
+        last.changes.push(Change::Serial(draft.serial));
+    }
+    Ok((draft.events, reply))
+}
+
+/// The events under construction.
+struct Draft<'a> {
+    state: &'a State,
+    now: Timestamp,
+    serial: u64,
+    events: Vec<Event>,
+}
+
+fn event(kind: &'static str, detail: Fact) -> Event {
+    Event {
+        kind,
+        agent_id: None,
+        capability_id: None,
+        jti: None,
+        session_id: None,
+        verbs: None,
+        outcome: None,
+        detail,
+        changes: Vec::new(),
+    }
+}
+
+impl Event {
+    fn agent(mut self, id: &AgentId) -> Self {
+        self.agent_id = Some(id.clone());
+        self
+    }
+    fn about(mut self, id: &CapabilityId) -> Self {
+        self.capability_id = Some(id.clone());
+        self
+    }
+    fn outcome(mut self, word: &'static str) -> Self {
+        self.outcome = Some(Cow::Borrowed(word));
+        self
+    }
+    fn set(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+    fn set_all(mut self, changes: impl IntoIterator<Item = Change>) -> Self {
+        self.changes.extend(changes);
+        self
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn emit(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// A number that was never used before.
+    fn next(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn known(&self, id: &AgentId) -> Result<&'a Agent, Refusal> {
+        self.state.agent(id).ok_or(Refusal::NoSuchAgent)
+    }
+
+    /// Ends every session and token of an agent.
+    fn end_sessions(agent: &Agent) -> Vec<Change> {
+        let sessions = agent.sessions.keys().map(|id| Change::SessionGone {
+            agent: Some(agent.id.clone()),
+            id: id.clone(),
+        });
+        sessions.chain(Self::end_tokens(agent, |_| true)).collect()
+    }
+
+    /// Ends the tokens of an agent that `which` picks.
+    fn end_tokens(agent: &Agent, which: impl Fn(&crate::Token) -> bool) -> Vec<Change> {
+        let ended = agent.tokens.iter().filter(|(_, token)| which(token));
+        ended
+            .map(|(id, _)| Change::TokenGone {
+                agent: agent.id.clone(),
+                id: id.clone(),
+            })
+            .collect()
+    }
+
+    /// Voids every item of an agent that `which` picks and that something could still come of.
+    fn void_items(&mut self, agent: &Agent, why: &str, which: impl Fn(&Item) -> bool) {
+        for item in agent.items.values() {
+            let open = matches!(item.state, ItemState::Pending | ItemState::Approved { .. });
+            if open && which(item) {
+                let mut void = (**item).clone();
+                void.state = ItemState::Void {
+                    why: why.to_owned(),
+                };
+                let fact = Fact::Voided {
+                    item: item.id.clone(),
+                    why: why.to_owned(),
+                };
+                self.emit(
+                    event("grant.deny", fact)
+                        .agent(&agent.id)
+                        .set(Change::Item(Box::new(void))),
+                );
+            }
+        }
+    }
+
+    /// Checks a constraint against what a capability takes.
+    fn check_constraint(
+        id: &CapabilityId,
+        facts: &Facts,
+        constraint: &Constraint,
+    ) -> Result<(), Refusal> {
+        constraint.check().map_err(Refusal::Invalid)?;
+        for field in constraint.fields() {
+            let top = field.split('.').next().unwrap_or(field);
+            if !facts.fields.iter().any(|f| f == top) {
+                return Err(Refusal::Invalid(format!(
+                    "{id} has no input field {field:?}, so the constraint can match nothing; its fields: {}",
+                    facts.fields.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, note: &Note) -> Result<Reply, Refusal> {
+        let mut note_event = event(
+            note.kind,
+            Fact::Note {
+                about: note.detail.clone(),
+            },
+        );
+        note_event.agent_id.clone_from(&note.agent);
+        note_event.capability_id.clone_from(&note.capability);
+        note_event.outcome = note.outcome.map(Cow::Borrowed);
+        self.emit(note_event);
+        Ok(Reply::Done)
+    }
+}
+
+fn on_source(source: &SourceId, id: &CapabilityId) -> bool {
+    id.as_str()
+        .split_once('.')
+        .is_some_and(|(s, _)| s == source.as_str())
+}
+
+fn result_word(kind: OutcomeKind) -> &'static str {
+    match kind {
+        OutcomeKind::Ok => "ok",
+        OutcomeKind::Failed | OutcomeKind::Unknown => "error",
+        OutcomeKind::Refused => "denied",
+    }
+}
+
+fn token_ids(changes: &[Change]) -> Vec<TokenId> {
+    let gone = changes.iter().filter_map(|c| match c {
+        Change::TokenGone { id, .. } => Some(id.clone()),
+        _ => None,
+    });
+    gone.collect()
+}
+
+fn with_capability<'s>(
+    state: &'s State,
+    id: &CapabilityId,
+) -> Result<(&'s Source, &'s Facts), Refusal> {
+    state.capability(id).ok_or(Refusal::UnknownCapability)
+}
+
+fn boxed(item: &Arc<Item>, edit: impl FnOnce(&mut Item)) -> Change {
+    let mut copy = (**item).clone();
+    edit(&mut copy);
+    Change::Item(Box::new(copy))
+}

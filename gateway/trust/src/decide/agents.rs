@@ -1,0 +1,356 @@
+//! Who an agent is: connect, enroll, sessions, the end of an agent, the end of every agent.
+
+use super::{Draft, event, token_ids};
+use crate::{
+    Agent, Ceiling, Connect, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal, Reply,
+    SESSION_MS, ceiling, class_default, event::Change, grantable, state::Code,
+};
+use plexus_protocol::{AgentId, Digest, SessionId, Timestamp, TrustWindow};
+use std::{borrow::Cow, collections::BTreeMap};
+
+impl Draft<'_> {
+    pub(super) fn connect(&mut self, c: &Connect) -> Result<Reply, Refusal> {
+        let old = self.state.agent(&c.agent);
+        let mut row = blank(&c.agent, self.now);
+        row.agent_type.clone_from(&c.agent_type);
+        row.epoch = self.next();
+        let expires_at = self.now.plus(c.code_ms);
+        row.code = Some(Code {
+            hash: c.code,
+            expires_at,
+            consumed: false,
+        });
+        row.reach = c.reach.unwrap_or(self.state.settings.default_reach);
+        row.selected.clone_from(&c.capabilities);
+        row.tombstones = old.map(|a| a.tombstones.clone()).unwrap_or_default();
+
+        let (mut granted, mut skipped, mut refused, mut grants) = (vec![], vec![], vec![], vec![]);
+        for id in &c.capabilities {
+            let (source, facts) = super::with_capability(self.state, id)?;
+            let provenance = source.config.provenance;
+            if facts.verbs.is_empty() {
+                continue; // a skill is text: there is nothing to grant
+            }
+            let wants = facts.verbs.is_read() || c.standing.contains(id);
+            if c.standing.contains(id) && ceiling(facts, provenance) == Ceiling::Once {
+                refused.push(id.clone());
+            }
+            let settings = &self.state.settings;
+            let chosen = c
+                .window
+                .unwrap_or_else(|| class_default(settings, facts, provenance));
+            let window = grantable(settings, facts, provenance, chosen);
+            if !wants || window == TrustWindow::Once {
+                skipped.push(id.clone());
+                continue;
+            }
+            if let Some(constraint) = &c.constraint {
+                Self::check_constraint(id, facts, constraint)?;
+            }
+            if c.standing.contains(id) {
+                row.standing.insert(id.clone());
+            }
+            row.tombstones.remove(id);
+            grants.push(self.new_grant(&c.agent, id, facts.verbs, window, c.constraint.clone()));
+            granted.push(id.clone());
+        }
+
+        let fact = Fact::Connected {
+            agent_type: c.agent_type.clone(),
+            granted_count: granted.len(),
+            skipped_count: skipped.len(),
+        };
+        let mut connected = event("handshake", fact)
+            .agent(&c.agent)
+            .set(Change::Agent(Box::new(row)));
+        if let Some(old) = old {
+            connected = connected.set_all(Self::end_sessions(old));
+            let narrowed = old.grants.keys().filter(|id| !c.capabilities.contains(*id));
+            connected = connected
+                .set_all(narrowed.map(|id| Change::GrantGone(c.agent.clone(), id.clone())));
+        }
+        self.emit(connected);
+        if let Some(old) = old {
+            self.void_items(old, "the agent was connected anew", |_| true);
+        }
+        for grant in grants {
+            let forgiven = self.forget_denials(&c.agent, &grant.capability);
+            let fact = Fact::Allowed {
+                policy: Cow::Borrowed("connect"),
+                trust_window: grant.window,
+                constrained: grant.constraint.is_some(),
+                via_approval: None,
+                card: None,
+            };
+            let mut allowed = event("grant.allow", fact)
+                .agent(&c.agent)
+                .about(&grant.capability);
+            allowed.verbs = Some(grant.verbs);
+            self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
+        }
+        Ok(Reply::Connected {
+            granted,
+            skipped,
+            refused,
+            code_expires_at: expires_at,
+        })
+    }
+
+    pub(super) fn enroll(&mut self, code: &Digest, pat: &Digest) -> Result<Reply, Refusal> {
+        let found = self
+            .state
+            .agents
+            .values()
+            .find(|a| a.code.as_ref().is_some_and(|c| &c.hash == code));
+        let agent = found.ok_or(Refusal::UnknownCode)?;
+        let known = agent.code.as_ref().ok_or(Refusal::UnknownCode)?;
+        if known.consumed || agent.status == EnrollmentStatus::Revoked {
+            return Err(Refusal::CodeConsumed);
+        }
+        if self.now >= known.expires_at {
+            return Err(Refusal::CodeExpired);
+        }
+        let mut row = own_row(agent);
+        row.code = Some(Code {
+            consumed: true,
+            ..known.clone()
+        });
+        row.pat = Some(*pat);
+        row.status = EnrollmentStatus::Active;
+        row.redeemed_at = Some(self.now);
+        let fact = Fact::Enrolled {
+            outcome: Cow::Borrowed("redeemed"),
+        };
+        self.emit(
+            event("handshake", fact)
+                .agent(&agent.id)
+                .outcome("ok")
+                .set(Change::Agent(Box::new(row))),
+        );
+        Ok(Reply::Enrolled {
+            agent: agent.id.clone(),
+        })
+    }
+
+    pub(super) fn open_session(
+        &mut self,
+        agent: Option<&AgentId>,
+        pat: Option<&Digest>,
+        session: &SessionId,
+        client: &(Option<String>, Option<String>),
+    ) -> Result<Reply, Refusal> {
+        let expires_at = self.now.plus(SESSION_MS);
+        let fact = Fact::SessionOpened {
+            client: client.0.clone(),
+            version: client.1.clone(),
+            auth: Cow::Borrowed(if pat.is_some() {
+                "pat"
+            } else {
+                "connection-key"
+            }),
+        };
+        let mut opened = event("handshake", fact).outcome("ok");
+        opened.session_id = Some(session.clone());
+        opened.agent_id = agent.cloned();
+        let crowd = match agent {
+            None => {
+                if pat.is_some() {
+                    return Err(Refusal::SessionExpired);
+                }
+                surplus(&self.state.console_sessions, self.now)
+            }
+            Some(id) => match self.state.agent(id) {
+                Some(known) => {
+                    let live = known.status == EnrollmentStatus::Active && known.pat.is_some();
+                    let allowed = match pat {
+                        Some(pat) => live && known.pat.as_ref() == Some(pat),
+                        None => known.status != EnrollmentStatus::Revoked,
+                    };
+                    if !allowed {
+                        return Err(Refusal::SessionExpired);
+                    }
+                    surplus(&known.sessions, self.now)
+                }
+                None if pat.is_some() => return Err(Refusal::SessionExpired),
+                None => {
+                    // The owner's key may speak as an agent that was never connected: it sees nothing.
+                    let mut row = blank(id, self.now);
+                    row.epoch = self.next();
+                    row.reach = Reach::Selected;
+                    opened = opened.set(Change::Agent(Box::new(row)));
+                    Vec::new()
+                }
+            },
+        };
+        for gone in crowd {
+            if let Some(known) = agent.and_then(|id| self.state.agent(id)) {
+                opened = opened.set_all(Self::end_tokens(known, |token| token.session == gone));
+            }
+            opened = opened.set(Change::SessionGone {
+                agent: agent.cloned(),
+                id: gone,
+            });
+        }
+        let change = Change::Session {
+            agent: agent.cloned(),
+            id: session.clone(),
+            expires_at,
+            client: client.clone(),
+        };
+        self.emit(opened.set(change));
+        Ok(Reply::Session { expires_at })
+    }
+
+    pub(super) fn revoke_agent(
+        &mut self,
+        id: &AgentId,
+        reason: Option<&String>,
+        delete: bool,
+    ) -> Result<Reply, Refusal> {
+        let agent = self.known(id)?;
+        let enrollment = agent.status != EnrollmentStatus::Revoked;
+        let ended = Self::end_sessions(agent);
+        let tokens = token_ids(&ended);
+        let fact = Fact::AgentRevoked {
+            agent_revoke: true,
+            revoked_count: tokens.len(),
+            grants_removed: agent.grants.len(),
+            deleted: delete,
+            reason: reason.cloned(),
+        };
+        let mut row = own_row(agent);
+        row.epoch = self.next();
+        row.status = EnrollmentStatus::Revoked;
+        row.revoked_at = Some(self.now);
+        row.pat = None;
+        row.tombstones.extend(agent.grants.keys().cloned());
+        let gone = agent
+            .grants
+            .keys()
+            .map(|c| Change::GrantGone(id.clone(), c.clone()));
+        let mut revoked = event("grant.revoke", fact)
+            .agent(id)
+            .outcome("ok")
+            .set_all(ended)
+            .set_all(gone);
+        if delete {
+            let of = || id.clone();
+            revoked = revoked
+                .set_all(
+                    agent
+                        .items
+                        .keys()
+                        .map(|p| Change::ItemGone(of(), p.clone())),
+                )
+                .set_all(
+                    agent
+                        .denials
+                        .keys()
+                        .map(|(c, d)| Change::DenialGone(of(), c.clone(), *d)),
+                )
+                .set_all(
+                    agent
+                        .unknown
+                        .keys()
+                        .map(|(c, d)| Change::UnknownGone(of(), c.clone(), *d)),
+                )
+                .set(Change::AgentGone(id.clone()));
+            self.emit(revoked);
+        } else {
+            self.emit(revoked.set(Change::Agent(Box::new(row))));
+            self.void_items(agent, "the agent was revoked", |_| true);
+        }
+        Ok(Reply::Revoked {
+            tokens,
+            grants: agent.grants.len(),
+            sessions: agent.sessions.len(),
+            enrollment,
+        })
+    }
+
+    pub(super) fn rotate_key(&mut self) -> Result<Reply, Refusal> {
+        let fact = Fact::KeyRotated {
+            agents: self.state.agents.len(),
+        };
+        let console = self.state.console_sessions.keys();
+        let mut rotated = event("source.settings", fact)
+            .outcome("ok")
+            .set_all(console.map(|id| Change::SessionGone {
+                agent: None,
+                id: id.clone(),
+            }));
+        for agent in self.state.agents.values() {
+            let mut row = own_row(agent);
+            row.epoch = self.next();
+            row.pat = None;
+            row.code = None;
+            if row.status == EnrollmentStatus::Active {
+                row.status = EnrollmentStatus::Pending;
+            }
+            rotated = rotated
+                .set_all(Self::end_sessions(agent))
+                .set(Change::Agent(Box::new(row)));
+        }
+        self.emit(rotated);
+        let agents: Vec<_> = self.state.agents.values().cloned().collect();
+        for agent in agents {
+            self.void_items(&agent, "the connection key was rotated", |_| true);
+        }
+        Ok(Reply::Done)
+    }
+}
+
+fn blank(id: &AgentId, now: Timestamp) -> Agent {
+    Agent {
+        id: id.clone(),
+        agent_type: None,
+        status: EnrollmentStatus::Pending,
+        epoch: 0,
+        code: None,
+        pat: None,
+        issued_at: now,
+        redeemed_at: None,
+        revoked_at: None,
+        reach: Reach::Selected,
+        selected: [].into(),
+        standing: [].into(),
+        tombstones: [].into(),
+        grants: BTreeMap::new(),
+        items: BTreeMap::new(),
+        denials: BTreeMap::new(),
+        unknown: BTreeMap::new(),
+        sessions: BTreeMap::new(),
+        tokens: BTreeMap::new(),
+    }
+}
+
+/// The members of an agent that are its own row; what has rows of its own stays behind.
+pub(super) fn own_row(agent: &Agent) -> Agent {
+    Agent {
+        agent_type: agent.agent_type.clone(),
+        status: agent.status,
+        epoch: agent.epoch,
+        code: agent.code.clone(),
+        pat: agent.pat,
+        issued_at: agent.issued_at,
+        redeemed_at: agent.redeemed_at,
+        revoked_at: agent.revoked_at,
+        reach: agent.reach,
+        selected: agent.selected.clone(),
+        standing: agent.standing.clone(),
+        tombstones: agent.tombstones.clone(),
+        ..blank(&agent.id, agent.issued_at)
+    }
+}
+
+/// Sessions to end before another is opened: those that are over, and the oldest above the limit.
+fn surplus(sessions: &BTreeMap<SessionId, crate::Session>, now: Timestamp) -> Vec<SessionId> {
+    let (over, mut live): (Vec<_>, Vec<_>) =
+        sessions.iter().partition(|(_, s)| now >= s.expires_at);
+    live.sort_by_key(|(_, s)| s.expires_at);
+    let excess = (live.len() + 1).saturating_sub(MAX_SESSIONS);
+    over.into_iter()
+        .chain(live.into_iter().take(excess))
+        .map(|(id, _)| id.clone())
+        .collect()
+}

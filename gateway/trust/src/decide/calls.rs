@@ -1,0 +1,192 @@
+//! Calls: the last look before anything happens, single use, and what became of it.
+
+use super::{Draft, boxed, event, result_word};
+use crate::{
+    Approval, Basis, Event, Fact, ItemState, OpenIntent, Outcome, OutcomeKind, Permit, Refusal,
+    Reply, Unknown,
+    event::{CallFact, Change},
+};
+use plexus_protocol::{AgentId, AuditId};
+use std::borrow::Cow;
+
+impl Draft<'_> {
+    pub(super) fn read(&mut self, permit: &Permit, outcome: &Outcome) -> Result<Reply, Refusal> {
+        permit.recheck(self.state, self.now)?;
+        let fact = Fact::Read(CallFact {
+            phase: Cow::Borrowed("read"),
+            basis: Some(permit.basis.clone()),
+            input: Some(permit.input),
+            input_bytes: Some(outcome.input_bytes),
+            ..reported(outcome)
+        });
+        let used = self.use_up(permit, Some(outcome.kind));
+        self.emit(
+            of_call(permit, fact)
+                .outcome(result_word(outcome.kind))
+                .set_all(used),
+        );
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn intent(&mut self, permit: &Permit, input_bytes: u64) -> Result<Reply, Refusal> {
+        permit.recheck(self.state, self.now)?;
+        let fact = Fact::Intent(CallFact {
+            phase: Cow::Borrowed("intent"),
+            basis: Some(permit.basis.clone()),
+            input: Some(permit.input),
+            input_bytes: Some(input_bytes),
+            state_token: permit.state_token,
+            ..CallFact::default()
+        });
+        let open = OpenIntent {
+            agent: permit.agent.clone(),
+            capability: permit.capability.clone(),
+            input: permit.input,
+            item: match &permit.basis {
+                Basis::Item(item) => Some(item.clone()),
+                Basis::Grant(_) => None,
+            },
+        };
+        let used = self.use_up(permit, None);
+        self.emit(of_call(permit, fact).set_all(used).set(Change::Open(open)));
+        Ok(Reply::Begun)
+    }
+
+    pub(super) fn outcome(
+        &mut self,
+        intent: &AuditId,
+        outcome: &Outcome,
+    ) -> Result<Reply, Refusal> {
+        let open = self
+            .state
+            .open_intents
+            .get(intent)
+            .ok_or(Refusal::NoSuchIntent)?;
+        let fact = Fact::Outcome(CallFact {
+            phase: Cow::Borrowed("outcome"),
+            intent: Some(intent.clone()),
+            input: Some(open.input),
+            ..reported(outcome)
+        });
+        let mut over = event("invoke", fact)
+            .agent(&open.agent)
+            .about(&open.capability)
+            .outcome(result_word(outcome.kind))
+            .set(Change::Closed(intent.clone()));
+        let agent = self.state.agent(&open.agent);
+        if let Some(item) = agent
+            .zip(open.item.as_ref())
+            .and_then(|(a, id)| a.items.get(id))
+            && item.state == ItemState::Consumed
+        {
+            over = over.set(boxed(item, |item| {
+                item.state = ItemState::Over {
+                    outcome: outcome.kind,
+                }
+            }));
+        }
+        if outcome.kind == OutcomeKind::Unknown && agent.is_some() {
+            let unknown = Unknown {
+                intent: intent.clone(),
+                at: self.now,
+            };
+            over = over.set(Change::Unknown(
+                open.agent.clone(),
+                open.capability.clone(),
+                open.input,
+                unknown,
+            ));
+        }
+        self.emit(over);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn settle_unknown(
+        &mut self,
+        id: &AgentId,
+        intent: &AuditId,
+        happened: bool,
+    ) -> Result<Reply, Refusal> {
+        let agent = self.known(id)?;
+        let found = agent
+            .unknown
+            .iter()
+            .find(|(_, unknown)| &unknown.intent == intent);
+        let ((capability, input), _) = found.ok_or(Refusal::NoSuchIntent)?;
+        let fact = Fact::Settled {
+            intent: intent.clone(),
+            happened,
+        };
+        let gone = Change::UnknownGone(id.clone(), capability.clone(), *input);
+        self.emit(event("invoke", fact).agent(id).about(capability).set(gone));
+        Ok(Reply::Done)
+    }
+
+    /// Uses up what a permit stands on: a call of a counted grant, or the one call of an item.
+    fn use_up(&self, permit: &Permit, over: Option<OutcomeKind>) -> Vec<Change> {
+        let Some(agent) = self.state.agent(&permit.agent) else {
+            return Vec::new();
+        };
+        match &permit.basis {
+            Basis::Grant(_) => {
+                let counted = agent
+                    .grants
+                    .get(&permit.capability)
+                    .filter(|g| g.calls_left().is_some());
+                let count = |grant: &std::sync::Arc<crate::Grant>| {
+                    let mut grant = (**grant).clone();
+                    grant.calls += 1;
+                    Change::Grant(grant)
+                };
+                counted.map(count).into_iter().collect()
+            }
+            Basis::Item(id) => {
+                let Some(item) = agent.items.get(id) else {
+                    return Vec::new();
+                };
+                vec![boxed(item, |item| {
+                    if let Some(ask) = item
+                        .asks
+                        .iter_mut()
+                        .find(|a| a.capability == permit.capability)
+                    {
+                        ask.approval = Approval::Used;
+                    }
+                    let left = |a: &crate::Ask| {
+                        matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)
+                    };
+                    if !item.asks.iter().any(left) {
+                        item.state = match over {
+                            Some(outcome) => ItemState::Over { outcome },
+                            None => ItemState::Consumed,
+                        };
+                    }
+                })]
+            }
+        }
+    }
+}
+
+fn of_call(permit: &Permit, fact: Fact) -> Event {
+    let mut call = event("invoke", fact)
+        .agent(&permit.agent)
+        .about(&permit.capability);
+    call.verbs = Some(permit.verbs);
+    call.jti.clone_from(&permit.token);
+    call.session_id.clone_from(&permit.session);
+    call
+}
+
+fn reported(outcome: &Outcome) -> CallFact {
+    CallFact {
+        result: Some(outcome.kind),
+        code: outcome.code.clone(),
+        reason: outcome.reason.clone(),
+        output_bytes: Some(outcome.output_bytes),
+        touched: outcome.touched.clone(),
+        summary: outcome.summary.clone(),
+        undo: outcome.undo.clone(),
+        micros: Some(outcome.micros),
+        ..CallFact::default()
+    }
+}

@@ -1,0 +1,701 @@
+//! What agents ask for and what the owner answers: grant requests, items, plans, tokens.
+
+use super::{Draft, boxed, event, with_capability};
+use crate::{
+    Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, ITEM_MS,
+    Item, ItemState, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS, Refusal, Reply,
+    RequestGrants, Source, authorize::live_session, class_default, event::Change, grantable,
+    standing_for, visible,
+};
+use plexus_protocol::{
+    AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
+    TrustWindow, Verb, body::Scope,
+};
+use std::borrow::Cow;
+
+/// What one entry of a request came to.
+enum Settled {
+    Allowed {
+        scope: Scope,
+        until: Timestamp,
+        window: TrustWindow,
+    },
+    AutoAllowed {
+        scope: Scope,
+        window: TrustWindow,
+    },
+    Pends(Ask),
+    Denied(Option<String>),
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn request(&mut self, r: &RequestGrants) -> Result<Reply, Refusal> {
+        let mut decision = Decision::default();
+        let Some(id) = &r.agent else {
+            let open = self.state.console_sessions.get(&r.session);
+            if open.is_none_or(|s| self.now >= s.expires_at) {
+                return Err(Refusal::SessionExpired);
+            }
+            decision.unknown = r
+                .entries
+                .iter()
+                .filter(|e| e.wanted)
+                .map(|e| e.id.clone())
+                .collect();
+            return Ok(Reply::Decided(decision));
+        };
+        let agent = self.state.agent(id).ok_or(Refusal::SessionExpired)?;
+        live_session(agent, &r.session, self.now)?;
+
+        let mut asks = Vec::new();
+        let mut token_end = Timestamp(u64::MAX);
+        for entry in &r.entries {
+            let known = CapabilityId::parse(&entry.id)
+                .ok()
+                .filter(|c| visible(self.state, agent, c, self.now));
+            let Some(capability) = known else {
+                if entry.wanted {
+                    decision.unknown.push(entry.id.clone());
+                }
+                continue;
+            };
+            if !entry.wanted {
+                let fact = Fact::Denied {
+                    item: None,
+                    reason: Some("the agent declined it".into()),
+                };
+                self.emit(event("grant.deny", fact).agent(id).about(&capability));
+                continue;
+            }
+            let (source, facts) = with_capability(self.state, &capability)?;
+            let (scope, until, window) =
+                match self.settle(agent, entry, &capability, source, facts, r.on_approval)? {
+                    Settled::Pends(ask) => {
+                        asks.push(ask);
+                        continue;
+                    }
+                    Settled::Denied(reason) => {
+                        decision.denied.push((capability, reason));
+                        continue;
+                    }
+                    Settled::Allowed {
+                        scope,
+                        until,
+                        window,
+                    } => (scope, until, window),
+                    Settled::AutoAllowed { scope, window } => {
+                        let grant = self.new_grant(
+                            id,
+                            &capability,
+                            scope.verbs,
+                            window,
+                            scope.constraint.clone(),
+                        );
+                        let until = grant.expires_at;
+                        self.emit(
+                            allowed("auto-read", &grant, None, None).set(Change::Grant(grant)),
+                        );
+                        (scope, until, window)
+                    }
+                };
+            if let Some(wish) = entry.wish.filter(|w| *w != TrustWindow::Once) {
+                token_end = token_end.min(self.now.plus(wish.length_ms()));
+            }
+            token_end = token_end.min(until);
+            decision.grant_expires_at =
+                Some(decision.grant_expires_at.map_or(until, |t| t.min(until)));
+            decision.window.get_or_insert(window);
+            decision.scopes.push(scope);
+        }
+
+        if !asks.is_empty() {
+            self.pend(agent, r, asks, &mut decision)?;
+        }
+        // Nothing allowed and nothing pending is still answered with a token, one that opens nothing (E4).
+        if !decision.scopes.is_empty() || decision.item.is_none() {
+            let lifetime = self.now.plus(self.state.settings.token_lifetime_ms);
+            let expires_at = lifetime.min(token_end);
+            decision.token_expires_at = Some(expires_at);
+            self.issue(
+                agent,
+                &r.token,
+                &r.session,
+                &decision.scopes,
+                expires_at,
+                decision.grant_expires_at,
+            );
+        }
+        Ok(Reply::Decided(decision))
+    }
+
+    fn settle(
+        &self,
+        agent: &Agent,
+        entry: &Entry,
+        id: &CapabilityId,
+        source: &Source,
+        facts: &Facts,
+        on_approval: OnApproval,
+    ) -> Result<Settled, Refusal> {
+        if facts.verbs.is_empty() {
+            return Ok(Settled::Denied(Some(
+                "a skill is read, not called: it needs no grant".into(),
+            )));
+        }
+        let asked = entry.verbs.filter(|v| !v.is_empty());
+        let verbs = asked.map_or(facts.verbs, |v| v.and(facts.verbs));
+        if verbs.is_empty() {
+            let declared: Vec<_> = facts.verbs.iter().map(Verb::as_str).collect();
+            return Err(Refusal::Invalid(format!(
+                "{id} declares {}; none of that was asked for",
+                declared.join(", ")
+            )));
+        }
+        let narrow = entry.constraint.as_ref().filter(|c| !c.is_empty());
+        if let Some(constraint) = narrow {
+            Self::check_constraint(id, facts, constraint)?;
+        }
+        if let Some((digest, _)) = &entry.input {
+            let key = (id.clone(), *digest);
+            if agent.unknown.contains_key(&key) {
+                let why = "an earlier call with this input has an unknown outcome: the owner has to settle it";
+                return Ok(Settled::Denied(Some(why.into())));
+            }
+            if let Some(denial) = agent
+                .denials
+                .get(&key)
+                .filter(|d| self.now.since(d.at) < crate::DENIAL_MS)
+            {
+                return Ok(Settled::Denied(denial.reason.clone()));
+            }
+        }
+        if let Some(grant) = standing_for(self.state, agent, id, self.now)
+            && grant.verbs.covers(verbs)
+        {
+            // Absent: the grant's own. Present: the same or narrower; an empty one asks for everything (D7).
+            let fits = match (&entry.constraint, &grant.constraint) {
+                (None, _) | (Some(_), None) => true,
+                (Some(asked), Some(held)) => !asked.is_empty() && asked.narrows(held),
+            };
+            if fits {
+                let constraint = narrow.cloned().or_else(|| grant.constraint.clone());
+                let scope = Scope {
+                    id: id.clone(),
+                    verbs: grant.verbs,
+                    constraint,
+                };
+                return Ok(Settled::Allowed {
+                    scope,
+                    until: grant.expires_at,
+                    window: grant.window,
+                });
+            }
+        }
+        let approved = agent.items.values().find(|item| {
+            item.on_approval == OnApproval::Wait
+                && matches!(item.state, ItemState::Approved { .. })
+                && self.now < item.expires_at
+                && item.asks.iter().any(|ask| {
+                    &ask.capability == id
+                        && ask.verbs.covers(verbs)
+                        && match ask.approval {
+                            Approval::OneCallAnyInput => true,
+                            Approval::OneCall => {
+                                entry.input.is_none_or(|(d, _)| ask.input == Some(d))
+                            }
+                            Approval::Open | Approval::Granted | Approval::Used => false,
+                        }
+                })
+        });
+        if let Some(item) = approved
+            && on_approval == OnApproval::Wait
+        {
+            let constraint = item
+                .asks
+                .iter()
+                .find(|a| &a.capability == id)
+                .and_then(|a| a.constraint.clone());
+            let scope = Scope {
+                id: id.clone(),
+                verbs: facts.verbs,
+                constraint,
+            };
+            return Ok(Settled::Allowed {
+                scope,
+                until: item.expires_at,
+                window: TrustWindow::Once,
+            });
+        }
+        let auto = self.state.settings.auto_allow_reads
+            && facts.verbs.is_read()
+            && source.config.provenance != Provenance::Extension
+            && !source.config.ask
+            && agent.selected.contains(id)
+            && !agent.tombstones.contains(id)
+            && !agent.grants.contains_key(id);
+        if auto {
+            let scope = Scope {
+                id: id.clone(),
+                verbs,
+                constraint: narrow.cloned(),
+            };
+            let window = class_default(&self.state.settings, facts, source.config.provenance);
+            return Ok(Settled::AutoAllowed { scope, window });
+        }
+        let planned = entry.input.is_some() && !facts.verbs.is_read();
+        Ok(Settled::Pends(Ask {
+            capability: id.clone(),
+            verbs,
+            constraint: narrow.cloned(),
+            wish: entry.wish,
+            input: entry.input.map(|(digest, _)| digest),
+            input_bytes: entry.input.map_or(0, |(_, bytes)| bytes),
+            plan: if planned { Plan::Making } else { Plan::None },
+            approval: Approval::Open,
+        }))
+    }
+
+    /// Joins the item that asks for exactly the same, or makes a new one.
+    fn pend(
+        &mut self,
+        agent: &Agent,
+        r: &RequestGrants,
+        asks: Vec<Ask>,
+        decision: &mut Decision,
+    ) -> Result<(), Refusal> {
+        let same = |a: &Ask, b: &Ask| {
+            a.capability == b.capability
+                && a.verbs == b.verbs
+                && a.constraint == b.constraint
+                && a.wish == b.wish
+                && a.input == b.input
+        };
+        let waiting = |item: &Item| item.state == ItemState::Pending && self.now < item.expires_at;
+        let twin = agent.items.values().find(|item| {
+            waiting(item)
+                && item.purpose == r.purpose
+                && item.on_approval == r.on_approval
+                && item.asks.len() == asks.len()
+                && item.asks.iter().zip(&asks).all(|(a, b)| same(a, b))
+        });
+        if let Some(twin) = twin {
+            decision.item = Some(twin.id.clone());
+            decision.joined = true;
+            return Ok(());
+        }
+        if agent.items.values().filter(|item| waiting(item)).count() >= MAX_PENDING {
+            return Err(Refusal::TooManyPending);
+        }
+        let client = agent
+            .sessions
+            .get(&r.session)
+            .map(|s| s.client.clone())
+            .unwrap_or_default();
+        let item = Item {
+            id: r.item.clone(),
+            agent: agent.id.clone(),
+            session: r.session.clone(),
+            created_at: self.now,
+            expires_at: self.now.plus(ITEM_MS),
+            asks,
+            purpose: r.purpose.clone(),
+            on_approval: r.on_approval,
+            client,
+            revision: 0,
+            state: ItemState::Pending,
+        };
+        for ask in &item.asks {
+            let fact = Fact::Pending {
+                item: item.id.clone(),
+                input: ask.input,
+                agent_purpose: item.purpose.clone(),
+            };
+            let mut pending = event("grant.pending", fact)
+                .agent(&agent.id)
+                .about(&ask.capability);
+            pending.verbs = Some(ask.verbs);
+            pending.session_id = Some(r.session.clone());
+            self.emit(pending);
+        }
+        decision.item = Some(item.id.clone());
+        if let Some(last) = self.events.last_mut() {
+            last.changes.push(Change::Item(Box::new(item)));
+        }
+        Ok(())
+    }
+
+    /// Makes a token: the oldest give way when there are too many.
+    fn issue(
+        &mut self,
+        agent: &Agent,
+        id: &TokenId,
+        session: &SessionId,
+        scopes: &[Scope],
+        expires_at: Timestamp,
+        grant_expires_at: Option<Timestamp>,
+    ) {
+        let mut ends: Vec<_> = agent
+            .tokens
+            .iter()
+            .map(|(id, t)| (t.expires_at, id))
+            .collect();
+        ends.sort();
+        let past = self.now.0.saturating_sub(REFRESH_GRACE_MS);
+        let excess = (ends.len() + 1).saturating_sub(MAX_TOKENS);
+        let gone = ends
+            .iter()
+            .enumerate()
+            .filter(|(n, (end, _))| *n < excess || end.0 < past);
+        let gone: Vec<_> = gone
+            .map(|(_, (_, id))| Change::TokenGone {
+                agent: agent.id.clone(),
+                id: (*id).clone(),
+            })
+            .collect();
+        let fact = Fact::TokenIssued {
+            scope_count: scopes.len(),
+            grant_expires_at,
+        };
+        let mut issued = event("token.issue", fact).agent(&agent.id);
+        issued.jti = Some(id.clone());
+        issued.session_id = Some(session.clone());
+        self.emit(issued.set_all(gone).set(Change::Token {
+            agent: agent.id.clone(),
+            id: id.clone(),
+            session: session.clone(),
+            scopes: scopes.to_vec(),
+            expires_at,
+        }));
+    }
+
+    pub(super) fn refresh(
+        &mut self,
+        id: &AgentId,
+        token: &TokenId,
+        session: &SessionId,
+        fresh: &TokenId,
+    ) -> Result<Reply, Refusal> {
+        let agent = self.state.agent(id).ok_or(Refusal::SessionExpired)?;
+        // The session must be this agent's own: another's would turn the token into that agent's (D5).
+        live_session(agent, session, self.now)?;
+        let held = agent.tokens.get(token).ok_or(Refusal::TokenRevoked)?;
+        if self.now >= held.expires_at.plus(REFRESH_GRACE_MS) {
+            return Err(Refusal::TokenExpired);
+        }
+        let mut scopes = Vec::new();
+        let mut until = Timestamp(u64::MAX);
+        for scope in &held.scopes {
+            let Some(grant) = standing_for(self.state, agent, &scope.id, self.now) else {
+                continue;
+            };
+            let narrower = match (&scope.constraint, &grant.constraint) {
+                (Some(mine), Some(theirs)) if mine.narrows(theirs) => scope.constraint.clone(),
+                (Some(_), None) => scope.constraint.clone(),
+                _ => grant.constraint.clone(),
+            };
+            until = until.min(grant.expires_at);
+            scopes.push(Scope {
+                id: scope.id.clone(),
+                verbs: grant.verbs,
+                constraint: narrower,
+            });
+        }
+        if scopes.is_empty() {
+            return Err(Refusal::GrantRequired { constraint: None });
+        }
+        let expires_at = self
+            .now
+            .plus(self.state.settings.token_lifetime_ms)
+            .min(until);
+        let fact = Fact::TokenRefreshed {
+            previous_jti: token.clone(),
+            scope_count: scopes.len(),
+        };
+        let mut refreshed = event("token.refresh", fact).agent(id);
+        refreshed.jti = Some(fresh.clone());
+        refreshed.session_id = Some(session.clone());
+        self.emit(
+            refreshed
+                .set(Change::TokenGone {
+                    agent: id.clone(),
+                    id: token.clone(),
+                })
+                .set(Change::Token {
+                    agent: id.clone(),
+                    id: fresh.clone(),
+                    session: session.clone(),
+                    scopes: scopes.clone(),
+                    expires_at,
+                }),
+        );
+        Ok(Reply::Refreshed {
+            scopes,
+            expires_at,
+            grant_expires_at: until,
+        })
+    }
+
+    pub(super) fn approve(&mut self, a: &Approve) -> Result<Reply, Refusal> {
+        let item = self.waiting(&a.item)?;
+        let agent = self.known(&item.agent)?;
+        if agent.status == EnrollmentStatus::Revoked {
+            return Err(Refusal::NoSuchItem);
+        }
+        if item.revision != a.revision {
+            return Err(Refusal::CardChanged);
+        }
+        if item.asks.iter().any(|ask| ask.plan == Plan::Failed) {
+            return Err(Refusal::PlanFailed);
+        }
+        if item.asks.iter().any(|ask| ask.plan == Plan::Making) {
+            return Err(Refusal::PlanMaking);
+        }
+        let mut next = (**item).clone();
+        let (mut granted, mut once) = (vec![], vec![]);
+        for ask in &mut next.asks {
+            let (source, facts) = with_capability(self.state, &ask.capability)?;
+            let provenance = source.config.provenance;
+            let settings = &self.state.settings;
+            let default = class_default(settings, facts, provenance);
+            let chosen = a
+                .window
+                .unwrap_or_else(|| ask.wish.filter(|w| shorter(*w, default)).unwrap_or(default));
+            let risen = matches!(
+                ask.plan,
+                Plan::Ready {
+                    rating: Verb::Execute,
+                    ..
+                }
+            );
+            let window = if risen {
+                TrustWindow::Once
+            } else {
+                grantable(settings, facts, provenance, chosen)
+            };
+            if let Some(constraint) = &a.constraint {
+                Self::check_constraint(&ask.capability, facts, constraint)?;
+                if !ask
+                    .constraint
+                    .as_ref()
+                    .is_none_or(|asked| constraint.narrows(asked))
+                {
+                    return Err(Refusal::Invalid(
+                        "the constraint is wider than what was asked for".into(),
+                    ));
+                }
+                ask.constraint = Some(constraint.clone());
+            }
+            let runs = item.on_approval == OnApproval::Run && ask.input.is_some();
+            ask.approval = match (window, ask.input) {
+                (TrustWindow::Once, Some(_)) => Approval::OneCall,
+                (TrustWindow::Once, None) if a.any_input => Approval::OneCallAnyInput,
+                (TrustWindow::Once, None) => return Err(Refusal::InputRequired),
+                (_, Some(_)) if runs => Approval::OneCall,
+                _ => Approval::Granted,
+            };
+            let forgiven = self.forget_denials(&item.agent, &ask.capability);
+            if window == TrustWindow::Once {
+                once.push(ask.capability.clone());
+                let fact = Fact::Allowed {
+                    policy: Cow::Borrowed("user-confirm"),
+                    trust_window: window,
+                    constrained: ask.constraint.is_some(),
+                    via_approval: Some(item.id.clone()),
+                    card: Some(a.card),
+                };
+                let mut allowed = event("grant.allow", fact)
+                    .agent(&item.agent)
+                    .about(&ask.capability);
+                allowed.verbs = Some(ask.verbs);
+                self.emit(allowed.set_all(forgiven));
+            } else {
+                granted.push(ask.capability.clone());
+                let grant = self.new_grant(
+                    &item.agent,
+                    &ask.capability,
+                    ask.verbs,
+                    window,
+                    ask.constraint.clone(),
+                );
+                let allowed = allowed("user-confirm", &grant, Some(&item.id), Some(a.card));
+                self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
+            }
+        }
+        next.state = ItemState::Approved { at: self.now };
+        next.expires_at = self.now.plus(ITEM_MS);
+        if let Some(last) = self.events.last_mut() {
+            last.changes.push(Change::Item(Box::new(next)));
+        }
+        Ok(Reply::Approved { granted, once })
+    }
+
+    pub(super) fn deny(
+        &mut self,
+        id: &PendingId,
+        reason: Option<&String>,
+    ) -> Result<Reply, Refusal> {
+        let item = self.waiting(id)?.clone();
+        for ask in &item.asks {
+            let fact = Fact::Denied {
+                item: Some(id.clone()),
+                reason: reason.cloned(),
+            };
+            let mut denied = event("grant.deny", fact)
+                .agent(&item.agent)
+                .about(&ask.capability);
+            denied.verbs = Some(ask.verbs);
+            if let Some(input) = ask.input {
+                let denial = Denial {
+                    at: self.now,
+                    reason: reason.cloned(),
+                };
+                denied = denied.set(Change::Denial(
+                    item.agent.clone(),
+                    ask.capability.clone(),
+                    input,
+                    denial,
+                ));
+            }
+            self.emit(denied);
+        }
+        let change = boxed(&item, |item| {
+            item.state = ItemState::Denied {
+                reason: reason.cloned(),
+            }
+        });
+        if let Some(last) = self.events.last_mut() {
+            last.changes.push(change);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn withdraw(&mut self, id: &AgentId, item: &PendingId) -> Result<Reply, Refusal> {
+        let agent = self.known(id)?;
+        let held = agent.items.get(item).ok_or(Refusal::NoSuchItem)?;
+        if !matches!(held.state, ItemState::Pending | ItemState::Approved { .. }) {
+            return Err(Refusal::NoSuchItem);
+        }
+        self.void_items(agent, "the agent withdrew it", |i| &i.id == item);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn plan_ready(
+        &mut self,
+        id: &PendingId,
+        capability: &CapabilityId,
+        preview: Digest,
+        state_token: Digest,
+        rating: Verb,
+    ) -> Result<Reply, Refusal> {
+        let fact = Fact::PlanReady {
+            item: id.clone(),
+            preview,
+            state_token,
+            rating,
+        };
+        self.planned(
+            id,
+            capability,
+            Plan::Ready {
+                preview,
+                state_token,
+                rating,
+            },
+            fact,
+        )
+    }
+
+    pub(super) fn plan_failed(
+        &mut self,
+        id: &PendingId,
+        capability: &CapabilityId,
+    ) -> Result<Reply, Refusal> {
+        self.planned(
+            id,
+            capability,
+            Plan::Failed,
+            Fact::PlanFailed { item: id.clone() },
+        )
+    }
+
+    fn planned(
+        &mut self,
+        id: &PendingId,
+        capability: &CapabilityId,
+        plan: Plan,
+        fact: Fact,
+    ) -> Result<Reply, Refusal> {
+        let item = self.waiting(id)?;
+        if !item
+            .asks
+            .iter()
+            .any(|a| &a.capability == capability && a.plan == Plan::Making)
+        {
+            return Err(Refusal::NoSuchItem);
+        }
+        let change = boxed(item, |item| {
+            item.revision += 1;
+            item.asks
+                .iter_mut()
+                .filter(|a| &a.capability == capability)
+                .for_each(|a| a.plan = plan.clone());
+        });
+        self.emit(
+            event("grant.pending", fact)
+                .agent(&item.agent)
+                .about(capability)
+                .set(change),
+        );
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn plan_again(&mut self, id: &PendingId) -> Result<Reply, Refusal> {
+        let item = self.waiting(id)?;
+        let change = boxed(item, |item| {
+            item.revision += 1;
+            item.asks
+                .iter_mut()
+                .filter(|a| a.plan != Plan::None)
+                .for_each(|a| a.plan = Plan::Making);
+        });
+        self.emit(
+            event("grant.pending", Fact::PlanAgain { item: id.clone() })
+                .agent(&item.agent)
+                .set(change),
+        );
+        Ok(Reply::Done)
+    }
+
+    fn waiting(&self, id: &PendingId) -> Result<&'a std::sync::Arc<Item>, Refusal> {
+        let item = self.state.item(id).ok_or(Refusal::NoSuchItem)?;
+        if item.state == ItemState::Pending && self.now < item.expires_at {
+            Ok(item)
+        } else {
+            Err(Refusal::NoSuchItem)
+        }
+    }
+}
+
+fn shorter(wish: TrustWindow, default: TrustWindow) -> bool {
+    wish.length_ms() <= default.length_ms()
+}
+
+fn allowed(
+    policy: &'static str,
+    grant: &crate::Grant,
+    via: Option<&PendingId>,
+    card: Option<Digest>,
+) -> crate::Event {
+    let fact = Fact::Allowed {
+        policy: Cow::Borrowed(policy),
+        trust_window: grant.window,
+        constrained: grant.constraint.is_some(),
+        via_approval: via.cloned(),
+        card,
+    };
+    let mut allowed = event("grant.allow", fact)
+        .agent(&grant.agent)
+        .about(&grant.capability);
+    allowed.verbs = Some(grant.verbs);
+    allowed
+}

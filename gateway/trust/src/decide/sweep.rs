@@ -1,0 +1,58 @@
+//! What time ends by itself: items that lapse, and rows that nobody needs any more.
+
+use super::{Draft, boxed, event};
+use crate::{DENIAL_MS, Fact, ITEM_MS, ItemState, REFRESH_GRACE_MS, Refusal, Reply, event::Change};
+
+impl Draft<'_> {
+    pub(super) fn sweep(&mut self) -> Result<Reply, Refusal> {
+        let now = self.now;
+        let mut forgotten = Vec::new();
+        for agent in self.state.agents.values() {
+            let of = || agent.id.clone();
+            for item in agent.items.values() {
+                let open = matches!(item.state, ItemState::Pending | ItemState::Approved { .. });
+                if open && now >= item.expires_at {
+                    let lapsed = boxed(item, |item| item.state = ItemState::Lapsed);
+                    let fact = Fact::Lapsed {
+                        item: item.id.clone(),
+                    };
+                    self.emit(event("grant.deny", fact).agent(&agent.id).set(lapsed));
+                } else if item.state.is_final() && now >= item.expires_at.plus(ITEM_MS) {
+                    forgotten.push(Change::ItemGone(of(), item.id.clone()));
+                }
+            }
+            let old = agent
+                .denials
+                .iter()
+                .filter(|(_, d)| now.since(d.at) >= DENIAL_MS);
+            forgotten.extend(old.map(|((c, d), _)| Change::DenialGone(of(), c.clone(), *d)));
+            // A grant that ended stays visible as ended for as long as a denial is remembered.
+            let old = agent
+                .grants
+                .iter()
+                .filter(|(_, g)| now.since(g.expires_at) >= DENIAL_MS);
+            forgotten.extend(old.map(|(c, _)| Change::GrantGone(of(), c.clone())));
+            let over = agent.sessions.iter().filter(|(_, s)| now >= s.expires_at);
+            forgotten.extend(over.map(|(id, _)| Change::SessionGone {
+                agent: Some(of()),
+                id: id.clone(),
+            }));
+            let over = agent
+                .tokens
+                .iter()
+                .filter(|(_, t)| now >= t.expires_at.plus(REFRESH_GRACE_MS));
+            forgotten.extend(over.map(|(id, _)| Change::TokenGone {
+                agent: of(),
+                id: id.clone(),
+            }));
+        }
+        let changed = !forgotten.is_empty();
+        if changed {
+            let fact = Fact::Swept {
+                forgotten: forgotten.len(),
+            };
+            self.emit(event("source.settings", fact).set_all(forgotten));
+        }
+        Ok(Reply::Changed(changed))
+    }
+}

@@ -1,0 +1,487 @@
+//! What happened, and exactly what it changed.
+//!
+//! An event is a [`Fact`] for readers and a list of [`Change`]s for the machine. Changes carry whole rows, so applying
+//! them needs no judgement, and folding a log gives the very rows that were saved with it.
+//!
+//! Invariant: no field of an event can hold a secret, an input, an output or a preview: digests, sizes, ids and the
+//! owner's and agents' cleaned words only.
+
+use crate::{
+    Agent, Denial, Grant, Item, OpenIntent, Session, Settings, Source, State, Token, Unknown,
+};
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Digest, PendingId, SessionId, SourceId, Timestamp, TokenId,
+    TrustWindow, Verb, Verbs, body::Scope,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// One entry of the audit log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// The wire's audit type (§5.15).
+    #[serde(skip)]
+    pub kind: &'static str,
+    /// Whom it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<AgentId>,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability_id: Option<CapabilityId>,
+    /// The token that was used or made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<TokenId>,
+    /// The session it happened in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// The verbs it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verbs: Option<Verbs>,
+    /// `ok`, `error` or `denied`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<std::borrow::Cow<'static, str>>,
+    /// What happened.
+    pub detail: Fact,
+    /// What it changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) changes: Vec<Change>,
+}
+
+/// Every audit type that the machine makes.
+pub const KINDS: &[&str] = &[
+    "handshake",
+    "grant.allow",
+    "grant.pending",
+    "grant.deny",
+    "grant.revoke",
+    "token.issue",
+    "token.refresh",
+    "invoke",
+    "exposure.set",
+    "source.install",
+    "source.settings",
+];
+
+impl Event {
+    /// Reads an event of a stored type and its members; `None` for a type that this machine never made.
+    ///
+    /// # Errors
+    /// What is wrong with the members.
+    pub fn read(kind: &str, members: &[u8]) -> Option<Result<Self, serde_json::Error>> {
+        let kind = KINDS.iter().find(|known| **known == kind)?;
+        Some(serde_json::from_slice::<Self>(members).map(|event| Self { kind, ..event }))
+    }
+}
+
+/// How a call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutcomeKind {
+    /// Done.
+    Ok,
+    /// It failed and the worker says that nothing was done.
+    Failed,
+    /// It was stopped before any change: the world, the rating or a constraint said no.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// One thing that a call read or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    /// What sort of thing: `note`, `file`, `folder`, …
+    pub kind: String,
+    /// Which, as the source names it.
+    pub id: String,
+    /// `read` or `write`.
+    pub access: Verb,
+    /// Digest of its content after the call, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// What happened, in words that a reader of the log can search for. The tag is `event`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all_fields = "camelCase")]
+#[allow(
+    missing_docs,
+    reason = "the members are the wire's (§5.15) and repeat the commands' own"
+)]
+pub enum Fact {
+    #[serde(rename = "agent.connect")]
+    Connected {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent_type: Option<String>,
+        granted_count: usize,
+        skipped_count: usize,
+    },
+    #[serde(rename = "agent.revoke")]
+    AgentRevoked {
+        agent_revoke: bool,
+        revoked_count: usize,
+        grants_removed: usize,
+        deleted: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    #[serde(rename = "agent.enroll")]
+    Enrolled {
+        outcome: std::borrow::Cow<'static, str>,
+    },
+    #[serde(rename = "session.open")]
+    SessionOpened {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        auth: std::borrow::Cow<'static, str>,
+    },
+    #[serde(rename = "grant.allow")]
+    Allowed {
+        policy: std::borrow::Cow<'static, str>,
+        trust_window: TrustWindow,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        constrained: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via_approval: Option<PendingId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        card: Option<Digest>,
+    },
+    #[serde(rename = "grant.pending")]
+    Pending {
+        item: PendingId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Digest>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent_purpose: Option<String>,
+    },
+    #[serde(rename = "grant.deny")]
+    Denied {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<PendingId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    #[serde(rename = "item.lapse")]
+    Lapsed { item: PendingId },
+    #[serde(rename = "item.void")]
+    Voided { item: PendingId, why: String },
+    #[serde(rename = "plan.ready")]
+    PlanReady {
+        item: PendingId,
+        preview: Digest,
+        state_token: Digest,
+        rating: Verb,
+    },
+    #[serde(rename = "plan.failed")]
+    PlanFailed { item: PendingId },
+    #[serde(rename = "plan.again")]
+    PlanAgain { item: PendingId },
+    #[serde(rename = "token.issue")]
+    TokenIssued {
+        scope_count: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grant_expires_at: Option<Timestamp>,
+    },
+    #[serde(rename = "token.refresh")]
+    TokenRefreshed {
+        previous_jti: TokenId,
+        scope_count: usize,
+    },
+    #[serde(rename = "grant.revoke")]
+    Revoked {
+        revoked_count: usize,
+        grant_removed: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_jti: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    #[serde(rename = "exposure.set")]
+    Exposure {
+        enabled: bool,
+        surface: std::borrow::Cow<'static, str>,
+    },
+    #[serde(rename = "default-grant.set")]
+    DefaultGrant { ticked: bool },
+    #[serde(rename = "source.change")]
+    Source {
+        source: SourceId,
+        what: std::borrow::Cow<'static, str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+        grants_voided: usize,
+        grants_suspended: usize,
+    },
+    #[serde(rename = "settings.change")]
+    Configured { settings: Settings },
+    #[serde(rename = "key.rotate")]
+    KeyRotated { agents: usize },
+    #[serde(rename = "pause")]
+    Paused { on: bool },
+    #[serde(rename = "launch")]
+    Launched {},
+    #[serde(rename = "sweep")]
+    Swept { forgotten: usize },
+    #[serde(rename = "unknown.settle")]
+    Settled { intent: AuditId, happened: bool },
+    #[serde(rename = "call.read")]
+    Read(CallFact),
+    #[serde(rename = "call.intent")]
+    Intent(CallFact),
+    #[serde(rename = "call.outcome")]
+    Outcome(CallFact),
+    #[serde(rename = "note")]
+    Note { about: Value },
+}
+
+/// What is kept of a call.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CallFact {
+    /// `read`, `intent` or `outcome` (DESIGN 13).
+    pub phase: std::borrow::Cow<'static, str>,
+    /// The grant's serial or the item that allowed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basis: Option<crate::Basis>,
+    /// Digest of the canonical input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Digest>,
+    /// Its size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_bytes: Option<u64>,
+    /// What the approved plan assumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_token: Option<Digest>,
+    /// The event of the intent, on an outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent: Option<AuditId>,
+    /// How it went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<OutcomeKind>,
+    /// The error code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// `detail.reason` of the error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Bytes of output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+    /// What was touched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<Touch>,
+    /// One typed line without content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// By which id the effect can be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
+    /// Awake time it took, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micros: Option<u64>,
+}
+
+/// One row that an event sets or removes. Private to this crate: only [`crate::decide`] makes them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Change {
+    Serial(u64),
+    Paused(bool),
+    Settings(Arc<Settings>),
+    Agent(Box<Agent>),
+    AgentGone(AgentId),
+    Grant(Grant),
+    GrantGone(AgentId, CapabilityId),
+    Item(Box<Item>),
+    ItemGone(AgentId, PendingId),
+    Denial(AgentId, CapabilityId, Digest, Denial),
+    DenialGone(AgentId, CapabilityId, Digest),
+    Unknown(AgentId, CapabilityId, Digest, Unknown),
+    UnknownGone(AgentId, CapabilityId, Digest),
+    Open(OpenIntent),
+    Closed(AuditId),
+    Source(Source),
+    SourceGone(SourceId),
+    Exposure(CapabilityId, bool),
+    DefaultGrants(BTreeSet<CapabilityId>),
+    // Of this launch only; no rows.
+    Session {
+        agent: Option<AgentId>,
+        id: SessionId,
+        expires_at: Timestamp,
+        client: (Option<String>, Option<String>),
+    },
+    SessionGone {
+        agent: Option<AgentId>,
+        id: SessionId,
+    },
+    Token {
+        agent: AgentId,
+        id: TokenId,
+        session: SessionId,
+        scopes: Vec<Scope>,
+        expires_at: Timestamp,
+    },
+    TokenGone {
+        agent: AgentId,
+        id: TokenId,
+    },
+    LaunchOver,
+}
+
+impl State {
+    /// Carries out what an event changed. `id` and `at` are the event's own.
+    pub fn apply(&mut self, event: &Event, id: &AuditId, at: Timestamp) {
+        self.latest = self.latest.max(at);
+        for change in &event.changes {
+            self.change(change, id);
+        }
+    }
+
+    fn change(&mut self, change: &Change, event: &AuditId) {
+        match change {
+            Change::Serial(n) => self.serial = *n,
+            Change::Paused(on) => self.paused = *on,
+            Change::Settings(settings) => self.settings = settings.clone(),
+            Change::Agent(row) => {
+                let agents = Arc::make_mut(&mut self.agents);
+                match agents.get_mut(&row.id) {
+                    Some(agent) => Arc::make_mut(agent).take_row(row),
+                    None => {
+                        agents.insert(row.id.clone(), Arc::new((**row).clone()));
+                    }
+                }
+            }
+            Change::AgentGone(id) => {
+                Arc::make_mut(&mut self.agents).remove(id);
+            }
+            Change::Grant(grant) => {
+                if let Some(agent) = self.agent_mut(&grant.agent) {
+                    agent
+                        .grants
+                        .insert(grant.capability.clone(), Arc::new(grant.clone()));
+                }
+            }
+            Change::GrantGone(agent, id) => self.of(agent, |a| {
+                a.grants.remove(id);
+            }),
+            Change::Item(item) => {
+                if let Some(agent) = self.agent_mut(&item.agent) {
+                    agent
+                        .items
+                        .insert(item.id.clone(), Arc::new((**item).clone()));
+                }
+            }
+            Change::ItemGone(agent, id) => self.of(agent, |a| {
+                a.items.remove(id);
+            }),
+            Change::Denial(agent, id, input, denial) => self.of(agent, |a| {
+                a.denials.insert((id.clone(), *input), denial.clone());
+            }),
+            Change::DenialGone(agent, id, input) => self.of(agent, |a| {
+                a.denials.remove(&(id.clone(), *input));
+            }),
+            Change::Unknown(agent, id, input, unknown) => self.of(agent, |a| {
+                a.unknown.insert((id.clone(), *input), unknown.clone());
+            }),
+            Change::UnknownGone(agent, id, input) => self.of(agent, |a| {
+                a.unknown.remove(&(id.clone(), *input));
+            }),
+            Change::Open(intent) => {
+                Arc::make_mut(&mut self.open_intents).insert(event.clone(), intent.clone());
+            }
+            Change::Closed(intent) => {
+                Arc::make_mut(&mut self.open_intents).remove(intent);
+            }
+            Change::Source(source) => {
+                Arc::make_mut(&mut self.sources)
+                    .insert(source.id.clone(), Arc::new(source.clone()));
+            }
+            Change::SourceGone(id) => {
+                Arc::make_mut(&mut self.sources).remove(id);
+            }
+            Change::Exposure(id, enabled) => {
+                Arc::make_mut(&mut self.exposure).insert(id.clone(), *enabled);
+            }
+            Change::DefaultGrants(ids) => self.default_grants = Arc::new(ids.clone()),
+            Change::Session {
+                agent,
+                id,
+                expires_at,
+                client,
+            } => {
+                let session = Session {
+                    expires_at: *expires_at,
+                    client: client.clone(),
+                };
+                match agent {
+                    Some(agent) => self.of(agent, |a| {
+                        a.sessions.insert(id.clone(), session);
+                    }),
+                    None => {
+                        Arc::make_mut(&mut self.console_sessions).insert(id.clone(), session);
+                    }
+                }
+            }
+            Change::SessionGone { agent, id } => match agent {
+                Some(agent) => self.of(agent, |a| {
+                    a.sessions.remove(id);
+                }),
+                None => {
+                    Arc::make_mut(&mut self.console_sessions).remove(id);
+                }
+            },
+            Change::Token {
+                agent,
+                id,
+                session,
+                scopes,
+                expires_at,
+            } => self.of(agent, |a| {
+                let token = Token {
+                    session: session.clone(),
+                    scopes: scopes.clone(),
+                    expires_at: *expires_at,
+                };
+                a.tokens.insert(id.clone(), token);
+            }),
+            Change::TokenGone { agent, id } => self.of(agent, |a| {
+                a.tokens.remove(id);
+            }),
+            Change::LaunchOver => {
+                let ids: Vec<AgentId> = self.agents.keys().cloned().collect();
+                for id in ids {
+                    self.of(&id, |a| {
+                        a.sessions.clear();
+                        a.tokens.clear();
+                    });
+                }
+                self.console_sessions = Arc::default();
+            }
+        }
+    }
+
+    fn of(&mut self, agent: &AgentId, act: impl FnOnce(&mut Agent)) {
+        if let Some(agent) = self.agent_mut(agent) {
+            act(agent);
+        }
+    }
+}
+
+impl Agent {
+    /// Takes over the members of a row and keeps what has rows of its own.
+    fn take_row(&mut self, row: &Self) {
+        let mut next = row.clone();
+        std::mem::swap(&mut next.grants, &mut self.grants);
+        std::mem::swap(&mut next.items, &mut self.items);
+        std::mem::swap(&mut next.denials, &mut self.denials);
+        std::mem::swap(&mut next.unknown, &mut self.unknown);
+        std::mem::swap(&mut next.sessions, &mut self.sessions);
+        std::mem::swap(&mut next.tokens, &mut self.tokens);
+        *self = next;
+    }
+}

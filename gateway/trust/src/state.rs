@@ -1,0 +1,563 @@
+//! The state: what the owner has decided, and what is open because of it.
+//!
+//! Maps sit behind `Arc` so that a snapshot costs a few reference counts and a change copies one agent, not all.
+//! Sessions and tokens live and die with a launch of the daemon: they are in the state, so that the writer decides on
+//! them too, but not in its rows.
+
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
+    SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Everything that decisions are made from.
+#[derive(Clone, Default, Debug)]
+pub struct State {
+    /// Counts what needs a number of its own: grants, epochs, source revisions. Never repeats.
+    pub serial: u64,
+    /// No agent's call is allowed while this is set.
+    pub paused: bool,
+    /// The owner's settings.
+    pub settings: Arc<Settings>,
+    /// Every agent that the owner connected, and no other.
+    pub agents: Arc<BTreeMap<AgentId, Arc<Agent>>>,
+    /// Every configured source.
+    pub sources: Arc<BTreeMap<SourceId, Arc<Source>>>,
+    /// What the owner switched on or off; a capability that is not here is exposed.
+    pub exposure: Arc<BTreeMap<CapabilityId, bool>>,
+    /// Pre-ticks of the connect dialog: no authority (wire §4.19).
+    pub default_grants: Arc<BTreeSet<CapabilityId>>,
+    /// Effects that were begun and have no outcome yet.
+    pub open_intents: Arc<BTreeMap<AuditId, OpenIntent>>,
+    /// Sessions of the owner's key that name no agent.
+    pub console_sessions: Arc<BTreeMap<SessionId, Session>>,
+    /// The latest time that any event carried: what "now" cannot fall behind.
+    pub latest: Timestamp,
+}
+
+/// The owner's settings (`/v1/config`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Settings {
+    /// Life of a scoped token in milliseconds, 60 000 to 3 600 000.
+    pub token_lifetime_ms: u64,
+    /// Longest custom window in milliseconds.
+    pub max_trust_window_ms: u64,
+    /// Whether `until-revoked` may be chosen.
+    pub allow_until_revoked: bool,
+    /// Whether first-party and managed reads that an agent was selected for allow themselves (wire §5.7 rule 6).
+    pub auto_allow_reads: bool,
+    /// What `connect` means when it names no reach.
+    pub default_reach: Reach,
+    /// Default window of a first-party or managed read, and of an extension's read.
+    pub read_window: TrustWindow,
+    /// Default window of an extension's read.
+    pub extension_read_window: TrustWindow,
+    /// Default window of a write.
+    pub write_window: TrustWindow,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            token_lifetime_ms: 900_000,
+            max_trust_window_ms: 2_592_000_000,
+            allow_until_revoked: true,
+            auto_allow_reads: false,
+            default_reach: Reach::Exposed,
+            read_window: TrustWindow::WEEK,
+            extension_read_window: TrustWindow::DAY,
+            write_window: TrustWindow::DAY,
+        }
+    }
+}
+
+/// How far an agent sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Every exposed capability; what it was not granted pends.
+    Exposed,
+    /// Only what the owner selected; everything else is declined as if it did not exist.
+    Selected,
+}
+
+/// Where an agent stands with its credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnrollmentStatus {
+    /// A code was made, no PAT redeemed yet (or the key was rotated).
+    Pending,
+    /// A PAT is live.
+    Active,
+    /// The owner ended it.
+    Revoked,
+}
+
+/// One agent and everything that is its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its name.
+    pub id: AgentId,
+    /// `claude-code`, `generic`, …: how its install material is delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_type: Option<String>,
+    /// Where it stands.
+    pub status: EnrollmentStatus,
+    /// Serial of the last connect, revoke or rotation; a permit made before it is void.
+    pub epoch: u64,
+    /// The newest enrollment code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// SHA-256 of the live PAT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pat: Option<Digest>,
+    /// When the newest code was made.
+    pub issued_at: Timestamp,
+    /// When it was redeemed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeemed_at: Option<Timestamp>,
+    /// When the owner ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+    /// How far it sees.
+    pub reach: Reach,
+    /// What the owner selected at connect or granted since.
+    #[serde(default)]
+    pub selected: BTreeSet<CapabilityId>,
+    /// Effects that the owner let stand at connect.
+    #[serde(default)]
+    pub standing: BTreeSet<CapabilityId>,
+    /// Reads that the owner took back: they never allow themselves again.
+    #[serde(default)]
+    pub tombstones: BTreeSet<CapabilityId>,
+
+    /// Live and lapsed grants, one for each capability.
+    #[serde(skip)]
+    pub grants: BTreeMap<CapabilityId, Arc<Grant>>,
+    /// Items that wait, and those decided in the last 24 h.
+    #[serde(skip)]
+    pub items: BTreeMap<PendingId, Arc<Item>>,
+    /// Calls that the owner denied.
+    #[serde(skip)]
+    pub denials: BTreeMap<(CapabilityId, Digest), Denial>,
+    /// Effects of which nobody knows whether they happened: not run again until settled.
+    #[serde(skip)]
+    pub unknown: BTreeMap<(CapabilityId, Digest), Unknown>,
+    /// Open sessions of this launch.
+    #[serde(skip)]
+    pub sessions: BTreeMap<SessionId, Session>,
+    /// Tokens of this launch that were not revoked.
+    #[serde(skip)]
+    pub tokens: BTreeMap<TokenId, Token>,
+}
+
+/// An enrollment code, kept as its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// SHA-256 of the whole text.
+    pub hash: Digest,
+    /// First moment at which it is no longer good.
+    pub expires_at: Timestamp,
+    /// Whether it was redeemed.
+    pub consumed: bool,
+}
+
+/// A session (handshake).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// First moment at which it is over.
+    pub expires_at: Timestamp,
+    /// What the client called itself, cut to 80 characters each.
+    pub client: (Option<String>, Option<String>),
+}
+
+/// A scoped token that has not been revoked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// The session it hangs on.
+    pub session: SessionId,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// First moment at which it is over.
+    pub expires_at: Timestamp,
+}
+
+/// The owner's standing permission. Immutable but for `calls` and `suspended`; a new decision makes a new one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its number, never used again.
+    pub serial: u64,
+    /// Whose.
+    pub agent: AgentId,
+    /// For what.
+    pub capability: CapabilityId,
+    /// With which verbs.
+    pub verbs: Verbs,
+    /// The window that the owner chose.
+    pub window: TrustWindow,
+    /// When.
+    pub granted_at: Timestamp,
+    /// First moment at which it is over.
+    pub expires_at: Timestamp,
+    /// Its narrowing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+    /// Calls made under it; counted where the constraint limits them.
+    #[serde(default)]
+    pub calls: u32,
+    /// Why it rests although it has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<String>,
+}
+
+impl Grant {
+    /// Whether it can be used at `now`.
+    #[must_use]
+    pub fn live(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+            && self.suspended.is_none()
+            && self
+                .constraint
+                .as_ref()
+                .and_then(|c| c.max_calls)
+                .is_none_or(|max| self.calls < max)
+    }
+    /// Calls left, where they are counted.
+    #[must_use]
+    pub fn calls_left(&self) -> Option<u32> {
+        self.constraint
+            .as_ref()?
+            .max_calls
+            .map(|max| max.saturating_sub(self.calls))
+    }
+}
+
+/// What an approval does beside allowing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnApproval {
+    /// The agent comes back and calls.
+    #[default]
+    Wait,
+    /// The gateway commits it once, at once.
+    Run,
+}
+
+/// One thing that waits for the owner. Immutable but for its state, its plans and their revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its id.
+    pub id: PendingId,
+    /// Who asks.
+    pub agent: AgentId,
+    /// The session that asked.
+    pub session: SessionId,
+    /// When.
+    pub created_at: Timestamp,
+    /// First moment at which it lapses: 24 h after creation, then 24 h after approval.
+    pub expires_at: Timestamp,
+    /// What is asked for, each id once.
+    pub asks: Vec<Ask>,
+    /// The agent's words, cleaned (wire §4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// What an approval does beside allowing.
+    #[serde(default)]
+    pub on_approval: OnApproval,
+    /// What the client called itself.
+    #[serde(default)]
+    pub client: (Option<String>, Option<String>),
+    /// Rises with every change of a plan: what an approval is compared with.
+    pub revision: u32,
+    /// Where it stands.
+    pub state: ItemState,
+}
+
+/// One id of an item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// For what.
+    pub capability: CapabilityId,
+    /// With which verbs.
+    pub verbs: Verbs,
+    /// The narrowing asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+    /// The window wished for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<TrustWindow>,
+    /// Digest of the input that the call will have; none: whatever the agent sends later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Digest>,
+    /// Size of that input in bytes.
+    #[serde(default)]
+    pub input_bytes: u64,
+    /// What it would do.
+    pub plan: Plan,
+    /// What the owner's approval left to be used.
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// What an effect would do, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "plan", rename_all = "camelCase")]
+pub enum Plan {
+    /// A read, or an item without input: nothing to plan.
+    None,
+    /// The worker is at it, or has to do it again after a restart.
+    Making,
+    /// The worker computed it.
+    Ready {
+        /// Digest of the preview that the owner sees.
+        preview: Digest,
+        /// What the plan assumed about the world.
+        state_token: Digest,
+        /// The manifest's rating or higher.
+        rating: Verb,
+    },
+    /// The worker could not.
+    Failed,
+}
+
+/// What is left of an approval for one ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Approval {
+    /// Not decided.
+    #[default]
+    Open,
+    /// One call with exactly this input.
+    OneCall,
+    /// One call with any input: the owner said so.
+    OneCallAnyInput,
+    /// Became a grant.
+    Granted,
+    /// Used.
+    Used,
+}
+
+/// `pending → approved → consumed → ok | failed | unknown`; `pending → denied | lapsed`; `pending | approved → void`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum ItemState {
+    /// Waits for the owner.
+    Pending,
+    /// The owner said yes.
+    Approved {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its one call has begun.
+    Consumed,
+    /// Its one call is over.
+    Over {
+        /// How it went.
+        outcome: crate::OutcomeKind,
+    },
+    /// The owner said no.
+    Denied {
+        /// In the owner's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Nobody decided, or nobody used it, in time.
+    Lapsed,
+    /// What it stood on is gone: revoked, re-gated, rotated, withdrawn.
+    Void {
+        /// Why.
+        why: String,
+    },
+}
+
+impl ItemState {
+    /// Whether nothing can come of it any more.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Pending | Self::Approved { .. } | Self::Consumed)
+    }
+    /// The wire word (wire §4.6, DESIGN 5).
+    #[must_use]
+    pub fn wire(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved { .. } | Self::Consumed | Self::Over { .. } => "approved",
+            Self::Denied { .. } => "denied",
+            Self::Lapsed | Self::Void { .. } => "expired",
+        }
+    }
+}
+
+/// A call that the owner denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// When.
+    pub at: Timestamp,
+    /// In the owner's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An effect of which nobody knows whether it happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// The event of its intent.
+    pub intent: AuditId,
+    /// When it became unknown.
+    pub at: Timestamp,
+}
+
+/// An effect that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenIntent {
+    /// Whose.
+    pub agent: AgentId,
+    /// What.
+    pub capability: CapabilityId,
+    /// With which input.
+    pub input: Digest,
+    /// The item that allowed it, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<PendingId>,
+}
+
+/// What the manifest says of one capability, as far as decisions depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What a caller must hold, all of it; empty for a skill.
+    pub verbs: Verbs,
+    /// How much harm one call can do.
+    pub sensitivity: Sensitivity,
+    /// Fields that the worker judges on what they resolve to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolved: Vec<String>,
+    /// Names of the input's properties: what a constraint may be about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// Digest of everything a grant depends on (verbs, rating, schema, constrainable fields), without the wording.
+    pub shape: Digest,
+}
+
+/// What a source points at, by which a change of target is noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its real path.
+    pub path: String,
+    /// Its inode.
+    pub inode: u64,
+    /// Its device, which counts only within one boot.
+    pub device: u64,
+    /// The boot in which the device number was read.
+    pub boot: String,
+}
+
+impl Target {
+    /// Whether both name the same thing.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.path == other.path
+            && self.inode == other.inode
+            && (self.boot != other.boot || self.device == other.device)
+    }
+}
+
+/// What the owner configured (wire §4.20).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceConfig {
+    /// The connector's wire kind, such as `obsidian-fs`.
+    pub kind: String,
+    /// What the owner calls it.
+    pub label: String,
+    /// Whether it serves.
+    pub enabled: bool,
+    /// Where it points.
+    #[serde(default)]
+    pub route: Value,
+    /// The name of its secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<String>,
+    /// Whether even reads ask.
+    #[serde(default)]
+    pub ask: bool,
+    /// Where its capabilities come from.
+    pub provenance: Provenance,
+}
+
+/// One configured instance of a connector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its id.
+    pub id: SourceId,
+    /// What the owner configured.
+    pub config: SourceConfig,
+    /// Serial of the last change that a permit must not survive.
+    pub revision: u64,
+    /// What it pointed at when it was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// Digest of its profile without comments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Digest>,
+    /// What it offers.
+    #[serde(default)]
+    pub capabilities: BTreeMap<CapabilityId, Facts>,
+}
+
+impl State {
+    /// The time that decisions are made at: `now`, but never before anything that is recorded.
+    #[must_use]
+    pub fn time(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
+    }
+    /// A capability in the catalogue: its source is configured and enabled.
+    #[must_use]
+    pub fn capability(&self, id: &CapabilityId) -> Option<(&Source, &Facts)> {
+        let (source, _) = id.as_str().split_once('.')?;
+        let source = self.sources.get(source)?;
+        let facts = source.capabilities.get(id)?;
+        source.config.enabled.then_some((source, facts))
+    }
+    /// Whether the owner lets it be seen.
+    #[must_use]
+    pub fn exposed(&self, id: &CapabilityId) -> bool {
+        self.exposure.get(id).copied().unwrap_or(true)
+    }
+    /// An agent by id.
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.agents.get(id).map(|a| &**a)
+    }
+    /// The agent whose live PAT has this digest.
+    #[must_use]
+    pub fn agent_by_pat(&self, pat: &Digest) -> Option<&Agent> {
+        self.agents
+            .values()
+            .map(|a| &**a)
+            .find(|a| a.status == EnrollmentStatus::Active && a.pat.as_ref() == Some(pat))
+    }
+    /// The agent of an open session.
+    #[must_use]
+    pub fn agent_by_session(&self, session: &SessionId) -> Option<(&Agent, &Session)> {
+        self.agents
+            .values()
+            .find_map(|a| a.sessions.get(session).map(|s| (&**a, s)))
+    }
+    /// An item, whoever's it is.
+    #[must_use]
+    pub fn item(&self, id: &PendingId) -> Option<&Arc<Item>> {
+        self.agents.values().find_map(|a| a.items.get(id))
+    }
+
+    pub(crate) fn agent_mut(&mut self, id: &AgentId) -> Option<&mut Agent> {
+        Arc::make_mut(&mut self.agents)
+            .get_mut(id)
+            .map(Arc::make_mut)
+    }
+}

@@ -1,0 +1,69 @@
+//! For how long something may stand: ceilings that nobody can lift, and the defaults below them.
+
+use crate::{Facts, Settings};
+use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb, capability::WindowKind};
+
+/// The longest that a grant of a capability may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ceiling {
+    /// One call at a time, whoever asks (DESIGN 5).
+    Once,
+    /// Any window that the owner chooses.
+    Owner,
+}
+
+/// The ceiling of a capability: `high`, everything `execute`, and an extension's effects are approved call by call.
+#[must_use]
+pub fn ceiling(facts: &Facts, provenance: Provenance) -> Ceiling {
+    let effect = !facts.verbs.is_read();
+    if facts.sensitivity == Sensitivity::High
+        || facts.verbs.contains(Verb::Execute)
+        || (provenance == Provenance::Extension && effect)
+    {
+        Ceiling::Once
+    } else {
+        Ceiling::Owner
+    }
+}
+
+/// The window of an approval that names none (wire §5.5).
+#[must_use]
+pub fn class_default(settings: &Settings, facts: &Facts, provenance: Provenance) -> TrustWindow {
+    match (
+        ceiling(facts, provenance),
+        facts.verbs.is_read(),
+        provenance,
+    ) {
+        (Ceiling::Once, ..) => TrustWindow::Once,
+        (Ceiling::Owner, true, Provenance::Extension) => settings.extension_read_window,
+        (Ceiling::Owner, true, _) => settings.read_window,
+        (Ceiling::Owner, false, _) => settings.write_window,
+    }
+}
+
+/// What becomes of a window that somebody chose: cut to the ceiling and to the owner's settings.
+#[must_use]
+pub fn grantable(
+    settings: &Settings,
+    facts: &Facts,
+    provenance: Provenance,
+    chosen: TrustWindow,
+) -> TrustWindow {
+    match (ceiling(facts, provenance), chosen) {
+        (Ceiling::Once, _) | (_, TrustWindow::Once) => TrustWindow::Once,
+        (_, TrustWindow::UntilRevoked) if !settings.allow_until_revoked => {
+            class_default(settings, facts, provenance)
+        }
+        (
+            _,
+            TrustWindow::For {
+                kind: WindowKind::Custom,
+                ms,
+            },
+        ) => TrustWindow::For {
+            kind: WindowKind::Custom,
+            ms: ms.min(settings.max_trust_window_ms),
+        },
+        (_, window) => window,
+    }
+}

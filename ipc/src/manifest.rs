@@ -1,0 +1,501 @@
+//! A connector's manifest: what it can do, as data that both ends embed.
+//!
+//! Purpose: rights, schemas, words and limits come from this file and never from a worker. Parsing checks everything
+//! that later code relies on, so nobody asks twice.
+//!
+//! Invariants of a parsed [`Manifest`]: names are unique and well formed; a skill has markdown and neither verbs nor
+//! schemas; every other entry has at least one verb and an input schema; what an entry refers to exists; limits are
+//! within bounds; [`Manifest::digest`] is that of the file's bytes.
+//!
+//! Must not know: sources, grants, how a worker is started.
+
+use crate::frame::MAX_FRAME;
+use crate::message::Role;
+use plexus_protocol::{CapabilityId, Digest, Provenance, Sensitivity, Verb, Verbs, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Most entries of a manifest (wire §5.11).
+pub const MAX_ENTRIES: usize = 256;
+/// Largest markdown of a skill, in bytes (wire §5.11).
+pub const MAX_MARKDOWN: usize = 65_536;
+
+/// Why a file is no manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not of this shape.
+    #[error("not a manifest: {0}")]
+    Shape(#[from] json::NotStrict),
+    /// Of the right shape and wrong; names the place.
+    #[error("{at}: {why}")]
+    Invalid {
+        /// The entry or field.
+        at: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+fn invalid(at: impl Into<String>, why: &'static str) -> ManifestError {
+    ManifestError::Invalid { at: at.into(), why }
+}
+
+/// A connector, as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The connector's name, which its crate, worker, profile and docs page share.
+    pub connector: String,
+    /// The wire's name of it (`GET /admin/api/connectors`).
+    pub kind: String,
+    /// Its name for people.
+    pub label: String,
+    /// One sentence for people.
+    pub blurb: String,
+    /// Where its capabilities come from.
+    pub provenance: Provenance,
+    /// The wire's name of how it is reached.
+    pub transport: String,
+    /// Whether the gateway can find one by itself.
+    #[serde(default)]
+    pub detectable: bool,
+    /// What the owner fills in.
+    #[serde(default)]
+    pub fields: Vec<Field>,
+    /// The field that holds the source's root folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The roles its worker is started in.
+    pub roles: Vec<Role>,
+    /// What its worker may use.
+    pub limits: Limits,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Digest of the file.
+    #[serde(skip, default = "no_digest")]
+    digest: Digest,
+}
+
+/// Replaced by [`Manifest::parse`], which is the only way to a manifest.
+fn no_digest() -> Digest {
+    Digest([0; 32])
+}
+
+/// One thing that the owner fills in to make a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Field {
+    /// Its key in the source's route.
+    pub name: String,
+    /// Its name for people.
+    pub label: String,
+    /// What may stand in it.
+    #[serde(rename = "type")]
+    pub kind: FieldKind,
+    /// Whether a source cannot do without.
+    pub required: bool,
+    /// Where its value goes.
+    pub target: FieldTarget,
+    /// What it holds when the owner leaves it empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// An example.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
+    /// One sentence about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// What may stand in a [`Field`] (wire §4.21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldKind {
+    /// Any line.
+    Text,
+    /// A URL.
+    Url,
+    /// A secret, never shown again.
+    Password,
+    /// An absolute path on this machine.
+    Path,
+}
+
+/// Where the value of a [`Field`] goes (wire §4.21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldTarget {
+    /// The source's name for people.
+    Label,
+    /// The configuration that the worker is given.
+    Route,
+    /// The secret store.
+    Secret,
+}
+
+/// What a worker may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Largest output of a call, in bytes; at most [`MAX_OUTPUT`].
+    pub frame_bytes: u32,
+    /// Open descriptors.
+    pub open_files: u32,
+    /// Largest file it can write, in bytes; 0 for one that writes none.
+    pub file_bytes: u64,
+    /// How long a call may take, in milliseconds of awake time.
+    pub call_ms: u32,
+    /// Memory at which it is ended, in MiB.
+    #[serde(rename = "memoryMiB")]
+    pub memory_mib: u32,
+}
+
+/// Largest output of a call, in bytes: what a frame holds, less room for what is said about it.
+pub const MAX_OUTPUT: u32 = MAX_FRAME as u32 - 6 * 1024 * 1024;
+
+/// The limits that a single capability sets otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CallLimits {
+    /// Largest output, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_bytes: Option<u32>,
+    /// How long a call may take, in milliseconds of awake time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_ms: Option<u32>,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// It can be called.
+    Capability,
+    /// Text that teaches an agent; the gateway serves it, no worker is asked.
+    Skill,
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Capability {
+    /// Its name within the source: `<source>.<name>` is its id.
+    pub name: String,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its name for people.
+    pub label: String,
+    /// What it does, for the agent and the owner.
+    pub describe: String,
+    /// What a call may do.
+    pub verbs: Verbs,
+    /// How much harm one call can do.
+    #[serde(default = "low")]
+    pub sensitivity: Sensitivity,
+    /// Whether a call may outlast its caller's patience.
+    #[serde(default)]
+    pub long_running: bool,
+    /// JSON schema of its input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// JSON schema of its output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// The input fields that a constraint may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constrainable: Vec<Constrainable>,
+    /// Names of the skills that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<String>,
+    /// Limits of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<CallLimits>,
+    /// The text of a skill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub markdown: Option<String>,
+}
+
+fn low() -> Sensitivity {
+    Sensitivity::Low
+}
+
+/// An input field that a constraint may name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constrainable {
+    /// Dotted path into the input.
+    pub field: String,
+    /// The kind of `touched` that it resolves to: then the worker judges what it resolved to. Absent: the gateway
+    /// judges the input as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<String>,
+}
+
+impl Capability {
+    /// Whether it can be called.
+    #[must_use]
+    pub fn callable(&self) -> bool {
+        self.kind == EntryKind::Capability
+    }
+    /// Whether it only reads; every other callable entry is an effect.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.verbs.is_read()
+    }
+    /// The strongest of its verbs: what a plan of it is rated at least.
+    #[must_use]
+    pub fn rating(&self) -> Verb {
+        self.verbs.iter().max().unwrap_or(Verb::Read)
+    }
+    /// The `touched` kind that `field` resolves to.
+    #[must_use]
+    pub fn resolves_to(&self, field: &str) -> Option<&str> {
+        self.constrainable
+            .iter()
+            .find(|c| c.field == field)
+            .and_then(|c| c.touched.as_deref())
+    }
+    /// The role that a call of it runs in: a plan runs in the reader, whatever this says.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        if self.is_read() {
+            Role::Reader
+        } else {
+            Role::Writer
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest file.
+    ///
+    /// # Errors
+    /// [`ManifestError`] names the place.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let mut manifest: Self = json::parse_as(text.as_bytes())?;
+        manifest.digest = Digest::of(text.as_bytes());
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// SHA-256 of the file; what a worker states in `Described`.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The entry of that name.
+    #[must_use]
+    pub fn capability(&self, name: &str) -> Option<&Capability> {
+        self.capabilities.iter().find(|c| c.name == name)
+    }
+
+    /// The limits of one call: the connector's, as far as the capability does not set its own.
+    #[must_use]
+    pub fn limits_of(&self, capability: &Capability) -> Limits {
+        let own = capability.limits.unwrap_or_default();
+        Limits {
+            frame_bytes: own.frame_bytes.unwrap_or(self.limits.frame_bytes),
+            call_ms: own.call_ms.unwrap_or(self.limits.call_ms),
+            ..self.limits
+        }
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        for (at, text) in [
+            ("connector", &self.connector),
+            ("kind", &self.kind),
+            ("transport", &self.transport),
+        ] {
+            if !plain_name(text) {
+                return Err(invalid(at, "not 1 to 64 of a-z, 0-9 and '-'"));
+            }
+        }
+        for (at, text) in [("label", &self.label), ("blurb", &self.blurb)] {
+            if text.trim().is_empty() {
+                return Err(invalid(at, "empty"));
+            }
+        }
+        self.check_fields()?;
+        if self.roles.is_empty() {
+            return Err(invalid("roles", "a connector needs at least one"));
+        }
+        if self.roles.len() > 1 && self.roles[0] == self.roles[1] || self.roles.len() > 2 {
+            return Err(invalid("roles", "the same role twice"));
+        }
+        self.limits.check("limits")?;
+        self.check_capabilities()
+    }
+
+    fn check_fields(&self) -> Result<(), ManifestError> {
+        let mut names = BTreeSet::new();
+        for field in &self.fields {
+            let at = || format!("field {:?}", field.name);
+            let word = field.name.bytes().all(|b| b.is_ascii_alphanumeric());
+            if !word || field.name.is_empty() || field.name.len() > 64 {
+                return Err(invalid(at(), "not 1 to 64 letters and digits"));
+            }
+            if !names.insert(&field.name) {
+                return Err(invalid(at(), "twice"));
+            }
+            if (field.target == FieldTarget::Secret) != (field.kind == FieldKind::Password) {
+                return Err(invalid(
+                    at(),
+                    "a password goes to the secret store, and nothing else does",
+                ));
+            }
+            if field.kind == FieldKind::Password && field.default.is_some() {
+                return Err(invalid(at(), "a secret has no default"));
+            }
+        }
+        if let Some(root) = &self.root {
+            let fits = |f: &&Field| {
+                f.name == *root
+                    && f.kind == FieldKind::Path
+                    && f.target == FieldTarget::Route
+                    && f.required
+            };
+            if !self.fields.iter().any(|f| fits(&f)) {
+                return Err(invalid(
+                    "root",
+                    "names no required field of type path and target route",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_capabilities(&self) -> Result<(), ManifestError> {
+        if self.capabilities.is_empty() || self.capabilities.len() > MAX_ENTRIES {
+            return Err(invalid("capabilities", "not 1 to 256"));
+        }
+        let mut names = BTreeSet::new();
+        for entry in &self.capabilities {
+            let at = || format!("capability {:?}", entry.name);
+            if CapabilityId::parse(&format!("source.{}", entry.name)).is_err()
+                || entry.name.len() > 128
+                || entry.name.starts_with('.')
+            {
+                return Err(invalid(
+                    at(),
+                    "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end",
+                ));
+            }
+            if !names.insert(entry.name.as_str()) {
+                return Err(invalid(at(), "twice"));
+            }
+            if entry.label.trim().is_empty() || entry.describe.trim().is_empty() {
+                return Err(invalid(at(), "no label, or no describe"));
+            }
+            match entry.kind {
+                EntryKind::Skill => check_skill(entry).map_err(|why| invalid(at(), why))?,
+                EntryKind::Capability => {
+                    check_callable(entry).map_err(|why| invalid(at(), why))?;
+                    self.limits_of(entry).check(&at())?;
+                    if !self.roles.contains(&Role::Reader) {
+                        return Err(invalid(at(), "reads and plans need the role reader"));
+                    }
+                    if !self.roles.contains(&entry.role()) {
+                        return Err(invalid(at(), "an effect needs the role writer"));
+                    }
+                }
+            }
+        }
+        for entry in &self.capabilities {
+            for skill in &entry.skills {
+                if self
+                    .capability(skill)
+                    .is_none_or(|s| s.kind != EntryKind::Skill)
+                {
+                    return Err(invalid(
+                        format!("capability {:?}", entry.name),
+                        "names a skill that is not here",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn check_skill(entry: &Capability) -> Result<(), &'static str> {
+    match &entry.markdown {
+        None => return Err("a skill needs markdown"),
+        Some(text) if text.trim().is_empty() => return Err("a skill needs markdown"),
+        Some(text) if text.len() > MAX_MARKDOWN => return Err("markdown beyond 64 KiB"),
+        Some(_) => {}
+    }
+    let bare = entry.verbs.is_empty()
+        && entry.input.is_none()
+        && entry.output.is_none()
+        && entry.constrainable.is_empty()
+        && entry.skills.is_empty()
+        && entry.limits.is_none()
+        && !entry.long_running
+        && entry.sensitivity == Sensitivity::Low;
+    if bare {
+        Ok(())
+    } else {
+        Err("a skill has markdown and nothing that belongs to calls")
+    }
+}
+
+fn check_callable(entry: &Capability) -> Result<(), &'static str> {
+    if entry.verbs.is_empty() {
+        return Err("no verb");
+    }
+    if entry.markdown.is_some() {
+        return Err("markdown belongs to a skill");
+    }
+    if !entry.input.as_ref().is_some_and(Value::is_object)
+        || entry.output.as_ref().is_some_and(|o| !o.is_object())
+    {
+        return Err("the input schema is missing, or a schema is no object");
+    }
+    if entry.verbs.contains(Verb::Execute) && entry.sensitivity != Sensitivity::High {
+        return Err("what executes is of high sensitivity");
+    }
+    if !entry.is_read() && entry.sensitivity == Sensitivity::Low {
+        return Err("an effect is at least of elevated sensitivity");
+    }
+    let mut fields = BTreeSet::new();
+    for c in &entry.constrainable {
+        if c.field.is_empty()
+            || c.touched
+                .as_ref()
+                .is_some_and(|t| t.is_empty() || t.len() > 64)
+        {
+            return Err("a constrainable without a name, or with a kind beyond 64 bytes");
+        }
+        if !fields.insert(c.field.as_str()) {
+            return Err("the same constrainable field twice");
+        }
+    }
+    Ok(())
+}
+
+impl Limits {
+    fn check(&self, at: &str) -> Result<(), ManifestError> {
+        if self.frame_bytes == 0 || self.frame_bytes > MAX_OUTPUT {
+            return Err(invalid(at, "frameBytes is not 1 to 10 MiB"));
+        }
+        if self.open_files < 16 {
+            return Err(invalid(
+                at,
+                "openFiles is below 16: no worker can start with that",
+            ));
+        }
+        if self.call_ms == 0 || self.memory_mib == 0 {
+            return Err(invalid(at, "callMs or memoryMiB is 0"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! What is said about one call.
+
+use super::WorkerError;
+use crate::text::{Line, Payload, Text, Word, at_most};
+use plexus_protocol::{AuditId, Constraint, Digest, Verb};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+
+/// Most things that one call may have touched; a call that touches more fails.
+pub const MAX_TOUCHED: usize = 4_096;
+/// Largest diff of a preview, in bytes.
+pub const MAX_DIFF: usize = 256 * 1024;
+/// Most facts of a preview, and most warnings of a plan.
+const MAX_LINES: usize = 64;
+
+/// One typed line about what happened, without content: "replaced Projects/a.md, +12 −3".
+pub type Summary = Line<256>;
+/// Names an effect that can be taken back.
+pub type UndoId = Line<128>;
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Correlates what is said about it; unique among the calls that are under way.
+    pub id: u64,
+    /// Its event, where it has one before it is dispatched: what `Settle` asks by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditId>,
+    /// The name that the manifest gives.
+    pub capability: Line<128>,
+    /// Canonical JSON (RFC 8785).
+    pub input: Payload,
+    /// SHA-256 of `input`.
+    pub input_digest: Digest,
+    /// The narrowing of the permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<Constraint>,
+    /// Milliseconds of awake time that are left.
+    pub deadline_ms: u64,
+}
+
+/// An effect that is recorded and may happen now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// The call.
+    pub call: Call,
+    /// That of the plan which the owner approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_token: Option<Digest>,
+    /// What the agent knows to be there now: what a standing write is held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Content>,
+    /// The highest rating that the permit allows.
+    pub permit_rating: Verb,
+    /// That its intent is durable.
+    pub durable: Stamp,
+}
+
+/// Names the durable intent of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stamp {
+    /// The launch of the gateway that wrote it.
+    pub launch: u64,
+    /// Its sequence in the ledger.
+    pub sequence: u64,
+}
+
+/// What is at the place that an effect changes. On the wire 64 hex digits, or `absent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing.
+    Absent,
+    /// Content of this digest.
+    Is(Digest),
+}
+
+impl Content {
+    /// Reads the wire form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "absent" {
+            Some(Self::Absent)
+        } else {
+            Digest::parse(text).map(Self::Is)
+        }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::Is(digest) => digest.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = Line::<64>::deserialize(d)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("neither a digest nor \"absent\""))
+    }
+}
+
+/// One thing that a call read or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Touched {
+    /// What kind of thing: `note`, `file`, `list`, …
+    pub kind: Word,
+    /// Which one, as the source names it after resolving.
+    pub id: Line<1024>,
+    /// What was done with it.
+    pub access: Verb,
+    /// Of the content that was read, or that is there now; for a plan, that is there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+impl Touched {
+    /// `id` of `kind` was read.
+    pub fn read(kind: &str, id: impl AsRef<str>, digest: Option<Digest>) -> Self {
+        Self::of(kind, id, Verb::Read, digest)
+    }
+    /// `id` of `kind` was changed, or would be.
+    pub fn write(kind: &str, id: impl AsRef<str>, digest: Option<Digest>) -> Self {
+        Self::of(kind, id, Verb::Write, digest)
+    }
+    /// `id` of `kind` was done with as `access` says.
+    pub fn of(kind: &str, id: impl AsRef<str>, access: Verb, digest: Option<Digest>) -> Self {
+        Self {
+            kind: kind.into(),
+            id: Line::new(id),
+            access,
+            digest,
+        }
+    }
+}
+
+/// The answer to `Plan`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    /// The call.
+    pub id: u64,
+    /// The plan, or why there is none.
+    pub result: Result<PlanMade, WorkerError>,
+}
+
+/// What an effect would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanMade {
+    /// Its rendering, for the owner's eyes only.
+    pub preview: Preview,
+    /// What it assumes about the world.
+    pub state_token: Digest,
+    /// What it would change, with what is there now.
+    #[serde(deserialize_with = "at_most::<_, _, MAX_TOUCHED>")]
+    pub touched: Vec<Touched>,
+    /// What it amounts to: the manifest's rating, or higher.
+    pub rating: Verb,
+    /// One line without content.
+    pub summary: Summary,
+    /// What the owner should know.
+    #[serde(default, deserialize_with = "at_most::<_, _, MAX_LINES>")]
+    pub warnings: Vec<Line<256>>,
+}
+
+/// A plan as the owner sees it. All of it is text from the source: whoever shows it shows it as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preview {
+    /// What would be done, in one line.
+    pub headline: Line<256>,
+    /// Named values: the target, the size, the time.
+    #[serde(default, deserialize_with = "at_most::<_, _, MAX_LINES>")]
+    pub facts: Vec<Fact>,
+    /// A unified diff, or the new text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Text<MAX_DIFF>>,
+    /// Whether the diff shows a part only.
+    #[serde(default)]
+    pub cut: bool,
+}
+
+/// One named value of a [`Preview`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fact {
+    /// Its name.
+    pub name: Word,
+    /// Its value.
+    pub value: Line<1024>,
+}
+
+impl Preview {
+    /// A preview of one line.
+    pub fn new(headline: impl AsRef<str>) -> Self {
+        Self {
+            headline: Line::new(headline),
+            ..Self::default()
+        }
+    }
+    /// Adds a named value; beyond 64 they are dropped and the preview is marked as cut.
+    #[must_use]
+    pub fn fact(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        if self.facts.len() < MAX_LINES {
+            self.facts.push(Fact {
+                name: name.into(),
+                value: Line::new(value),
+            });
+        } else {
+            self.cut = true;
+        }
+        self
+    }
+    /// Adds the diff; one beyond [`MAX_DIFF`] is cut and marked as cut.
+    #[must_use]
+    pub fn diff(mut self, text: &str) -> Self {
+        self.cut |= text.len() > MAX_DIFF;
+        self.diff = Some(Text::new(text));
+        self
+    }
+}
+
+/// A call goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The call.
+    pub id: u64,
+    /// What it does now.
+    pub line: Line<512>,
+    /// How far it is, and of how much, in units of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<(u64, u64)>,
+}
+
+/// The end of a read or a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// The call.
+    pub id: u64,
+    /// How it ended.
+    pub result: Result<Answer, WorkerError>,
+    /// What it touched; of a failure, what it may have changed.
+    #[serde(default, deserialize_with = "at_most::<_, _, MAX_TOUCHED>")]
+    pub touched: Vec<Touched>,
+}
+
+/// A call that succeeded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The worker's own JSON. The gateway scans it before it travels on.
+    pub output: Payload,
+    /// One line without content.
+    pub summary: Summary,
+    /// Where the effect can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoId>,
+}
+
+/// What a source knows about an earlier effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It happened.
+    Happened,
+    /// It did not.
+    DidNot,
+    /// The source cannot tell.
+    CannotTell,
+}

@@ -1,0 +1,64 @@
+//! The harness: everything that a worker process is, apart from its connector.
+//!
+//! ```text
+//! descriptor 3 ─▶ Start ─▶ attack the cage ─▶ give up exec and fork ─▶ runtime ─▶ Hello, Described ─▶ open ─▶ serve
+//!                (one thread, blocking, one deadline)                  (threads from here on)
+//! ```
+//!
+//! A connector implements [`Source`] and its `main` is one line:
+//!
+//! ```ignore
+//! fn main() -> std::process::ExitCode {
+//!     plexus_ipc::worker::main::<Vault>(include_str!("../manifest.json"))
+//! }
+//! ```
+//!
+//! Invariants: no thread exists before exec and fork are given up; nothing is said before the cage was attacked; a
+//! connector sees a call only after every check of [`mod@serve`]; nothing of an input or an output is logged.
+//!
+//! Must not know: what the connector reaches, who asks.
+
+pub(crate) mod cage;
+mod call;
+mod handlers;
+mod os;
+mod process;
+pub mod serve;
+
+/// Why a handler failed.
+pub use crate::message::WorkerError as SourceError;
+pub use crate::message::{
+    Content, Fact, Health, OpenError, OpenFailure, Preview, Role, Secret, Secrets, Touched, Verdict,
+};
+pub use call::CallContext;
+pub use handlers::{Handlers, Mismatch, Plan, Reply};
+pub use process::main;
+
+use plexus_protocol::AuditId;
+use serde::de::DeserializeOwned;
+
+/// One connector.
+pub trait Source: Sized + Send + Sync + 'static {
+    /// The source's route, as the manifest's fields describe it.
+    type Config: DeserializeOwned;
+
+    /// Opens the source. Calls wait for it, probes are answered meanwhile.
+    fn open(
+        config: Self::Config,
+        secrets: Secrets,
+        role: Role,
+    ) -> impl Future<Output = Result<Self, OpenError>> + Send;
+
+    /// The state of the app behind it; asked with every probe, so it answers from what it knows, within milliseconds.
+    fn health(&self) -> impl Future<Output = Health> + Send {
+        async { Health::Well }
+    }
+
+    /// What runs for each of the manifest's capabilities.
+    fn handlers() -> Handlers<Self>;
+
+    /// Whether the effect with this intent happened, from the source's own record of it.
+    fn settle(&self, _intent: AuditId) -> impl Future<Output = Verdict> + Send {
+        async { Verdict::CannotTell }
+    }
+}

@@ -1,0 +1,161 @@
+//! A commit: planned again in the writer, compared with what was approved, then done.
+
+use super::{Shared, Unfinished, guarded, judge, judged, panicked, until_over, wrong_kind};
+use crate::message::{Commit, Content, Failure, MAX_TOUCHED, Stamp};
+use crate::text::Payload;
+use crate::worker::handlers::{Handler, Plan, Reply};
+use crate::worker::{CallContext, Source, SourceError};
+use plexus_protocol::Effect;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Sequences that are remembered one by one; what is older than all of them counts as seen.
+const REMEMBERED: usize = 4_096;
+
+/// The durable intents that this worker has been shown.
+#[derive(Debug)]
+pub(super) struct Seen {
+    launch: u64,
+    /// Everything below counts as seen.
+    floor: u64,
+    above: BTreeSet<u64>,
+}
+
+impl Seen {
+    pub(super) fn new(launch: u64) -> Self {
+        Self {
+            launch,
+            floor: 0,
+            above: BTreeSet::new(),
+        }
+    }
+
+    /// Admits each intent of this launch once. This catches mistakes of the gateway's; a hostile worker is bounded by
+    /// its cage alone.
+    pub(super) fn admit(&mut self, stamp: Stamp) -> Result<(), SourceError> {
+        if stamp.launch != self.launch {
+            return Err(SourceError::refused(
+                "launch",
+                "the intent was recorded by another launch of the gateway",
+            ));
+        }
+        if stamp.sequence < self.floor || !self.above.insert(stamp.sequence) {
+            return Err(SourceError::refused(
+                "replayed",
+                "this intent was committed before",
+            ));
+        }
+        if self.above.len() > REMEMBERED
+            && let Some(oldest) = self.above.pop_first()
+        {
+            self.floor = oldest + 1;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Source> Shared<S> {
+    pub(super) async fn commit(
+        &self,
+        ctx: &CallContext,
+        commit: &Commit,
+    ) -> Result<Reply<Payload>, Unfinished> {
+        let (entry, handler) = self.entry(&commit.call)?;
+        let Handler::Effect(run) = handler else {
+            return Err(wrong_kind().into());
+        };
+        let planning = async {
+            // A long-running effect would hold up all others; its source compares at the moment of effect.
+            let turn = if entry.long_running {
+                None
+            } else {
+                self.commit_turn.acquire().await.ok()
+            };
+            let plan = run(
+                Arc::clone(&self.source),
+                ctx.clone(),
+                commit.call.input.clone(),
+            )
+            .await?;
+            Ok((plan, turn))
+        };
+        let (plan, _turn) = until_over(ctx, planning).await?;
+        let plan = judged(entry, ctx, plan)?;
+        approved(commit, &plan)?;
+        if ctx.remaining().is_zero() {
+            return Err(SourceError::new(
+                Failure::DeadlineExceeded,
+                "its time passed before it began",
+            )
+            .into());
+        }
+        // From here on nothing drops it: neither a deadline nor a cancel.
+        let planned = plan.touched;
+        let reply = match guarded((plan.plan)(Arc::clone(&self.source), ctx.clone())).await {
+            Some(Ok(reply)) => reply,
+            Some(Err(error)) => return Err(unfinished(error, planned)),
+            None => return Err(unfinished(panicked(Effect::Unknown), planned)),
+        };
+        if reply.touched.len() > MAX_TOUCHED {
+            return Err(unfinished(
+                SourceError::transport("too_large", "it touched more than can be recorded")
+                    .effect(Effect::Done),
+                planned,
+            ));
+        }
+        judge::output(&self.manifest.limits_of(entry), &reply)
+            .map_err(|error| unfinished(error.effect(Effect::Done), reply.touched.clone()))?;
+        Ok(reply)
+    }
+}
+
+/// A failed commit touched what its plan names, unless it says that nothing was done.
+fn unfinished(error: SourceError, planned: Vec<crate::message::Touched>) -> Unfinished {
+    let touched = match error.effect {
+        Effect::None => Vec::new(),
+        Effect::Done | Effect::Unknown => planned,
+    };
+    Unfinished { error, touched }
+}
+
+/// Holds the plan that was made here against what the permit allows and what was known when it was given.
+fn approved<F>(commit: &Commit, plan: &Plan<F>) -> Result<(), SourceError> {
+    if plan.rating > commit.permit_rating {
+        return Err(SourceError::new(
+            Failure::RatingExceeded {
+                rating: plan.rating,
+            },
+            "this input amounts to more than the grant allows",
+        ));
+    }
+    if commit
+        .state_token
+        .is_some_and(|token| token != plan.state_token)
+    {
+        return Err(SourceError::changed(
+            "plan_changed",
+            "it would no longer do what the owner saw",
+        ));
+    }
+    match (commit.expect, plan.before) {
+        // The owner saw what would be replaced.
+        (None, _) if commit.state_token.is_some() => Ok(()),
+        (Some(expected), Some(found)) if expected == found => Ok(()),
+        (None, None | Some(Content::Absent)) => Ok(()),
+        (None | Some(Content::Absent), Some(Content::Is(_))) => Err(SourceError::changed(
+            "unread",
+            "something is there that this agent has not read",
+        )),
+        (Some(Content::Is(_)), Some(Content::Absent)) => Err(SourceError::changed(
+            "gone",
+            "what the agent read is no longer there",
+        )),
+        (Some(_), Some(_)) => Err(SourceError::changed(
+            "changed",
+            "it was changed since the agent read it",
+        )),
+        (Some(_), None) => Err(SourceError::changed(
+            "not_comparable",
+            "the source cannot say what is there now",
+        )),
+    }
+}

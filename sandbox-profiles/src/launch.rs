@@ -1,0 +1,71 @@
+//! The command line that starts a worker in its cage, and the limits that go with it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, setrlimit};
+
+/// Limits of a worker. `None` leaves what the gateway has. No worker may leave a core file, whatever these say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Open descriptors (`RLIMIT_NOFILE`), counting the first four.
+    pub files: Option<u64>,
+    /// Length in bytes of the largest file it may write (`RLIMIT_FSIZE`).
+    pub file_size: Option<u64>,
+}
+
+impl Limits {
+    /// Applies the limits to this process, for good. The Linux launcher does this; macOS has no launcher of ours,
+    /// so there the worker's harness must, before it opens anything.
+    /// # Errors
+    /// What `setrlimit` says: a limit above the inherited one, for example.
+    pub fn apply(&self) -> io::Result<()> {
+        setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+        if let Some(most) = self.files {
+            setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        }
+        if let Some(most) = self.file_size {
+            setrlimit(Resource::RLIMIT_FSIZE, most, most)?;
+        }
+        Ok(())
+    }
+}
+
+/// Program and arguments that run `worker` under `profile`; the worker's own arguments may be appended.
+///
+/// `launcher` is `plexus-sandbox-exec` and is used on Linux. On macOS the program is `/usr/bin/sandbox-exec`,
+/// which knows no limits: see [`Limits::apply`]. Paths among `params` must be resolved (`realpath`).
+#[must_use]
+pub fn launcher_command(
+    profile: &str,
+    params: &[(String, String)],
+    limits: &Limits,
+    launcher: &Path,
+    worker: &Path,
+) -> (PathBuf, Vec<OsString>) {
+    let mut args: Vec<OsString> = Vec::new();
+    let program = platform(limits, launcher, &mut args);
+    args.extend(["-p".into(), profile.into()]);
+    for (key, value) in params {
+        args.extend(["-D".into(), format!("{key}={value}").into()]);
+    }
+    args.extend(["--".into(), worker.into()]);
+    (program, args)
+}
+
+#[cfg(target_os = "linux")]
+fn platform(limits: &Limits, launcher: &Path, args: &mut Vec<OsString>) -> PathBuf {
+    if let Some(most) = limits.files {
+        args.extend(["--limit-files".into(), most.to_string().into()]);
+    }
+    if let Some(most) = limits.file_size {
+        args.extend(["--limit-file-size".into(), most.to_string().into()]);
+    }
+    launcher.to_owned()
+}
+
+#[cfg(target_os = "macos")]
+fn platform(_: &Limits, _: &Path, _: &mut Vec<OsString>) -> PathBuf {
+    PathBuf::from(crate::macos::SANDBOX_EXEC)
+}

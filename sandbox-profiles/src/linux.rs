@@ -1,0 +1,126 @@
+//! Linux: a [`Ruleset`] becomes limits, an empty set of capabilities, a Landlock domain and seccomp filters.
+//!
+//! ```text
+//! launcher: close descriptors ▸ limits ▸ no capabilities ▸ Landlock ▸ seccomp ▸ exec worker
+//! worker:   (single thread) give_up_exec_and_fork ▸ probe ▸ Hello ▸ threads
+//! ```
+//!
+//! Each step takes only rights away, and none can be undone: descriptors go first because open ones escape every
+//! rule, seccomp last because it would refuse the steps before it.
+//!
+//! Invariants: [`enter`] runs in a process with one thread, since Landlock binds the calling thread and what
+//! descends from it; it either returns with the whole cage in place or the process must end.
+
+mod agent;
+mod base;
+mod files;
+mod launcher;
+mod leaf;
+mod os;
+mod rights;
+mod syscalls;
+
+use std::io;
+use std::path::PathBuf;
+
+use seccompiler::{BpfProgram, apply_filter, apply_filter_all_threads};
+
+use crate::launch::Limits;
+use crate::ruleset::{Origin, Ruleset};
+use crate::{GiveUpError, Support, Unsupported};
+
+pub use launcher::launcher;
+pub(crate) use os::exec_error;
+
+/// The Landlock ABI that has all we rely on: TCP ports (4), ioctl on devices (5), signals and abstract sockets (6).
+/// Linux 6.12. Source: the kernel's `Documentation/userspace-api/landlock.rst`.
+pub const LANDLOCK_FLOOR: u32 = 6;
+
+/// Why a worker could not be caged.
+#[derive(Debug, thiserror::Error)]
+pub enum CageError {
+    /// The kernel lacks something.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// A path of a rule cannot be opened, or leads through a link.
+    #[error("line {}: {}: {}: {source}", .origin.line, .origin.rule, .path.display())]
+    Path {
+        /// The rule.
+        origin: Origin,
+        /// The path it names.
+        path: PathBuf,
+        /// What the kernel says; `ELOOP` for a link.
+        source: io::Error,
+    },
+    /// The kernel took the rules only in part or not at all.
+    #[error("Landlock: {0}")]
+    Landlock(String),
+    /// The kernel did not take a filter.
+    #[error("seccomp: {0}")]
+    Seccomp(#[from] seccompiler::Error),
+    /// A filter could not be built.
+    #[error("seccomp: {0}")]
+    Filter(#[from] seccompiler::BackendError),
+    /// A right could not be given up.
+    #[error("cannot {what}: {source}")]
+    Rights {
+        /// What was being done.
+        what: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+/// Whether workers can be caged here.
+/// # Errors
+/// What is missing, in words for the owner.
+pub fn kernel_support() -> Result<Support, Unsupported> {
+    let version = match os::landlock_abi() {
+        Ok(version) => version,
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            return Err(Unsupported::LandlockOff);
+        }
+        Err(_) => return Err(Unsupported::NoLandlock),
+    };
+    if version < LANDLOCK_FLOOR {
+        return Err(Unsupported::BelowFloor {
+            found: version,
+            floor: LANDLOCK_FLOOR,
+        });
+    }
+    if !os::has_seccomp_errno() {
+        return Err(Unsupported::NoSeccomp);
+    }
+    Ok(Support {
+        mechanism: "Landlock and seccomp",
+        version,
+    })
+}
+
+/// Takes from this process, for good, all that `ruleset` does not grant. Exec stays: the caller is about to.
+/// # Errors
+/// Any. The process may then be half caged and must end.
+pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
+    kernel_support()?;
+    let filters = syscalls::filters(ruleset)?;
+    rights::give_up(limits)?;
+    files::restrict(ruleset)?;
+    install(&filters)
+}
+
+/// Takes from this process, for good, exec and every way to a second process. A leaf worker's harness calls it
+/// before it makes a thread; should there be one, it is bound as well.
+/// # Errors
+/// The kernel did not take the filter: the worker must not go on.
+pub fn give_up_exec_and_fork() -> Result<(), GiveUpError> {
+    let filter =
+        syscalls::without_exec_and_fork().map_err(|error| GiveUpError(error.to_string()))?;
+    apply_filter_all_threads(&filter).map_err(|error| GiveUpError(error.to_string()))
+}
+
+fn install(filters: &[BpfProgram]) -> Result<(), CageError> {
+    filters
+        .iter()
+        .try_for_each(|filter| apply_filter(filter))
+        .map_err(CageError::from)
+}

@@ -1,0 +1,195 @@
+//! The system calls that a coding agent does not have. It runs the owner's compilers and shells, so the list
+//! names what reaches around Landlock or widens the kernel's surface, and allows the rest.
+//!
+//! Chosen by `(define plexus-system-calls "agent")` in the profile.
+
+use libc::c_long;
+use seccompiler::BackendError;
+
+use super::syscalls::{Calls, FORKS, NEW_NAMESPACES, SOCKET_TYPE, Test, is_not, not_set, set};
+use crate::ruleset::Ruleset;
+
+const REFUSED: &[c_long] = &[
+    // other processes
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    // a second way to most calls, past these filters
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // namespaces and mounts
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    // files without a path that Landlock would see, and watching those it would not let open
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_memfd_create,
+    libc::SYS_fanotify_init,
+    libc::SYS_inotify_init1,
+    // metadata by path, which Landlock does not see
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchownat,
+    libc::SYS_fchown,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    // the kernel itself
+    libc::SYS_bpf,
+    libc::SYS_userfaultfd,
+    libc::SYS_perf_event_open,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_syslog,
+    libc::SYS_personality,
+    libc::SYS_vmsplice,
+    // memory and queues shared by name
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_msgget,
+    libc::SYS_semget,
+    libc::SYS_mq_open,
+    // a server's calls, and a batch of messages whose addresses nothing here can see
+    libc::SYS_listen,
+    libc::SYS_bind,
+    libc::SYS_sendmmsg,
+];
+
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[c_long] = &[
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_inotify_init,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: &[c_long] = &[];
+
+/// The same number on every architecture; not every C library names it.
+const FCHMODAT2: c_long = 452;
+
+/// From `asm-generic/ioctls.h` and `linux/fs.h`: typing into a terminal, and flags and attributes of files.
+const IOCTLS: [i64; 6] = [
+    0x5412,      // TIOCSTI
+    0x541c,      // TIOCLINUX
+    0x4008_6602, // FS_IOC_SETFLAGS
+    0x4004_6602, // FS_IOC32_SETFLAGS
+    0x401c_5820, // FS_IOC_FSSETXATTR
+    0x4004_7602, // FS_IOC_SETVERSION (32 bit)
+];
+
+/// The calls that an agent under `ruleset` is refused.
+pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
+    let mut calls = Calls::default()
+        .any(REFUSED)
+        .any(REFUSED_HERE)
+        .one_of(libc::SYS_ioctl, 1, &IOCTLS)?
+        .one_of(
+            libc::SYS_prctl,
+            0,
+            &[
+                libc::PR_SET_PDEATHSIG,
+                libc::PR_SET_DUMPABLE,
+                libc::PR_SET_CHILD_SUBREAPER,
+                libc::PR_SET_PTRACER,
+            ]
+            .map(i64::from),
+        )?
+        .one_of(
+            libc::SYS_fcntl,
+            1,
+            &[libc::F_SETLEASE, libc::F_NOTIFY].map(i64::from),
+        )?
+        .when(libc::SYS_sendto, &[set(3, libc::MSG_FASTOPEN)])?
+        .when(libc::SYS_sendmsg, &[set(2, libc::MSG_FASTOPEN)])?;
+    for bit in [libc::S_ISUID, libc::S_ISGID, libc::S_IWOTH] {
+        calls = calls.when(libc::SYS_fchmod, &[set(1, bit as i32)])?;
+    }
+    // Times by path. With a null path they are those of the descriptor.
+    calls = calls.when(libc::SYS_utimensat, &[Test::NotNull { argument: 1 }])?;
+    calls = sockets(calls, ruleset)?;
+    for bit in (0..31)
+        .map(|bit| 1_i32 << bit)
+        .filter(|bit| (NEW_NAMESPACES | libc::CLONE_PARENT) & bit != 0)
+    {
+        calls = calls.when(libc::SYS_clone, &[set(0, bit)])?;
+    }
+    if ruleset.forks {
+        return Ok(calls);
+    }
+    calls
+        .any(FORKS)
+        .when(libc::SYS_clone, &[not_set(0, libc::CLONE_THREAD)])
+}
+
+/// Only TCP clients, only where the profile names a port; stream pairs for talking to itself.
+fn sockets(calls: Calls, ruleset: &Ruleset) -> Result<Calls, BackendError> {
+    let mut calls = calls.when(libc::SYS_socketpair, &[is_not(0, libc::AF_UNIX)])?;
+    let other_types = (0..=SOCKET_TYPE).filter(|kind| *kind != libc::SOCK_STREAM as u32);
+    for kind in other_types.clone() {
+        calls = calls.when(
+            libc::SYS_socketpair,
+            &[Test::Int {
+                argument: 1,
+                mask: SOCKET_TYPE,
+                value: kind,
+            }],
+        )?;
+    }
+    if ruleset.connects.is_empty() {
+        return Ok(calls.any(&[libc::SYS_socket]));
+    }
+    for kind in other_types {
+        calls = calls.when(
+            libc::SYS_socket,
+            &[Test::Int {
+                argument: 1,
+                mask: SOCKET_TYPE,
+                value: kind,
+            }],
+        )?;
+    }
+    calls
+        .when(
+            libc::SYS_socket,
+            &[is_not(0, libc::AF_INET), is_not(0, libc::AF_INET6)],
+        )?
+        .when(
+            libc::SYS_socket,
+            &[is_not(2, 0), is_not(2, libc::IPPROTO_TCP)],
+        )
+}

@@ -1,0 +1,145 @@
+//! Landlock: trees, executables, TCP ports, signals, abstract sockets.
+//!
+//! Everything that Landlock of our floor can deny is denied unless a grant allows it. A rule binds what a path
+//! leads to when the worker starts, so a folder moved away keeps its rights and one put in its place has none.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    Ruleset as Domain, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{SFlag, fstat};
+
+use super::base::{self, Use};
+use super::{CageError, LANDLOCK_FLOOR};
+use crate::ruleset::{Extent, PathGrant, Ruleset};
+
+const FLOOR: ABI = ABI::V6;
+const _: () = assert!(FLOOR as u32 == LANDLOCK_FLOOR);
+
+/// Puts this thread, and what will descend from it, under `ruleset`'s grants.
+pub(super) fn restrict(ruleset: &Ruleset) -> Result<(), CageError> {
+    let mut domain = Domain::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(FLOOR))
+        .and_then(|domain| domain.handle_access(AccessNet::from_all(FLOOR)))
+        .and_then(|domain| domain.scope(Scope::from_all(FLOOR)))
+        .and_then(Domain::create)
+        .map_err(landlock)?;
+    if ruleset.base.is_some() {
+        domain = add_base(domain)?;
+    }
+    for grant in &ruleset.reads {
+        domain = add(
+            domain,
+            grant,
+            AccessFs::ReadFile.into(),
+            AccessFs::ReadDir.into(),
+        )?;
+    }
+    for grant in &ruleset.executes {
+        domain = add(domain, grant, AccessFs::Execute.into(), BitFlags::EMPTY)?;
+    }
+    let below_writable = below_writable(ruleset.creates_links);
+    for grant in &ruleset.writes {
+        domain = add(
+            domain,
+            grant,
+            AccessFs::WriteFile | AccessFs::Truncate,
+            below_writable,
+        )?;
+    }
+    for grant in &ruleset.connects {
+        domain = domain
+            .add_rule(NetPort::new(grant.port, AccessNet::ConnectTcp))
+            .map_err(landlock)?;
+    }
+    let status = domain.restrict_self().map_err(landlock)?;
+    if status.ruleset == RulesetStatus::FullyEnforced && status.no_new_privs {
+        Ok(())
+    } else {
+        Err(CageError::Landlock(format!(
+            "enforced only in part: {status:?}"
+        )))
+    }
+}
+
+/// What `file-write*` means below a folder. No devices, sockets or FIFOs: no connector's business.
+fn below_writable(creates_links: bool) -> BitFlags<AccessFs> {
+    let files = AccessFs::MakeReg
+        | AccessFs::RemoveFile
+        | AccessFs::MakeDir
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
+    if creates_links {
+        files | AccessFs::MakeSym
+    } else {
+        files
+    }
+}
+
+/// `on_files` holds for the file or all files below; `on_folders` is added where the grant is a tree.
+fn add(
+    domain: RulesetCreated,
+    grant: &PathGrant,
+    on_files: BitFlags<AccessFs>,
+    on_folders: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, CageError> {
+    let refuse = |source| CageError::Path {
+        origin: grant.origin.clone(),
+        path: grant.path.clone(),
+        source,
+    };
+    // A rule speaks of what a path leads to; one that leads through a link names something else than it says.
+    let target = open(&grant.path, ResolveFlag::RESOLVE_NO_SYMLINKS).map_err(refuse)?;
+    match (is_folder(&target).map_err(refuse)?, grant.extent) {
+        // A Landlock rule on a folder reaches all below it: for the folder alone there is none.
+        (true, Extent::Literal) => Ok(domain),
+        (true, Extent::Subtree) => domain
+            .add_rule(PathBeneath::new(target, on_files | on_folders))
+            .map_err(landlock),
+        (false, _) => domain
+            .add_rule(PathBeneath::new(target, on_files))
+            .map_err(landlock),
+    }
+}
+
+fn add_base(mut domain: RulesetCreated) -> Result<RulesetCreated, CageError> {
+    for (path, usage) in base::entries() {
+        let Ok(target) = open(Path::new(&path), ResolveFlag::empty()) else {
+            continue;
+        };
+        let Ok(is_folder) = is_folder(&target) else {
+            continue;
+        };
+        let access: BitFlags<AccessFs> = match usage {
+            Use::Interpreter => AccessFs::ReadFile | AccessFs::Execute,
+            Use::Read if is_folder => AccessFs::ReadFile | AccessFs::ReadDir,
+            Use::Read => AccessFs::ReadFile.into(),
+            Use::ReadWrite => AccessFs::ReadFile | AccessFs::WriteFile,
+        };
+        domain = domain
+            .add_rule(PathBeneath::new(target, access))
+            .map_err(landlock)?;
+    }
+    Ok(domain)
+}
+
+fn open(path: &Path, resolve: ResolveFlag) -> io::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(resolve);
+    Ok(openat2(AT_FDCWD, path, how)?)
+}
+
+fn is_folder(target: &OwnedFd) -> io::Result<bool> {
+    Ok(SFlag::from_bits_truncate(fstat(target)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+}
+
+fn landlock(error: impl std::fmt::Display) -> CageError {
+    CageError::Landlock(error.to_string())
+}

@@ -1,0 +1,26 @@
+//! What a process brings along and must not keep: descriptors, limits, capabilities.
+
+use std::io;
+
+use nix::sys::prctl;
+
+use super::{CageError, os};
+use crate::launch::Limits;
+
+/// The gateway's stream: the only descriptor beside the standard three that a worker keeps.
+const STREAM: i32 = 3;
+
+/// Closes all descriptors above 3, applies `limits`, and empties every set of capabilities.
+pub(super) fn give_up(limits: &Limits) -> Result<(), CageError> {
+    os::keep_over_exec(STREAM).map_err(failed("keep descriptor 3"))?;
+    os::close_from(STREAM + 1).map_err(failed("close inherited descriptors"))?;
+    limits.apply().map_err(failed("set limits"))?;
+    // A write beyond the limit is an error the worker can report, not a signal that ends it.
+    os::ignore_file_size_signal().map_err(failed("ignore SIGXFSZ"))?;
+    prctl::set_no_new_privs().map_err(|errno| failed("set no_new_privs")(errno.into()))?;
+    os::drop_capabilities().map_err(failed("drop capabilities"))
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> CageError {
+    move |source| CageError::Rights { what, source }
+}

@@ -1,0 +1,27 @@
+//! macOS: `/usr/bin/sandbox-exec` enforces the profile before the worker's first instruction, so there is little
+//! left to do. Same functions as `linux`.
+
+use crate::{GiveUpError, Support, Unsupported};
+
+/// Where macOS keeps its launcher. Absolute: it is never looked up in PATH.
+pub(crate) const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
+
+/// Whether workers can be caged here.
+/// # Errors
+/// [`Unsupported::NoSandboxExec`].
+pub fn kernel_support() -> Result<Support, Unsupported> {
+    match std::fs::metadata(SANDBOX_EXEC) {
+        Ok(file) if file.is_file() => Ok(Support {
+            mechanism: "Seatbelt",
+            version: 0,
+        }),
+        _ => Err(Unsupported::NoSandboxExec),
+    }
+}
+
+/// Nothing to do: a leaf profile denies fork and every exec but the worker's own from the start.
+/// # Errors
+/// None; the signature is that of Linux.
+pub fn give_up_exec_and_fork() -> Result<(), GiveUpError> {
+    Ok(())
+}

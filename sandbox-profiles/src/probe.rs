@@ -1,0 +1,1 @@
+//! probe (next commit)
