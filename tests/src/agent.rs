@@ -19,7 +19,6 @@ pub struct Agent {
 
 impl Agent {
     /// Redeems a code and opens a session.
-    #[must_use]
     #[track_caller]
     pub fn enroll(client: &Client, code: &str) -> Self {
         let reply = client
@@ -29,7 +28,6 @@ impl Agent {
         Self::with_pat(client, &text("agentId"), &text("pat"))
     }
     /// Opens a session with a PAT.
-    #[must_use]
     #[track_caller]
     pub fn with_pat(client: &Client, id: &str, pat: &str) -> Self {
         let reply = handshake(client, pat);
@@ -53,7 +51,6 @@ impl Agent {
         self.anonymous.with("x-plexus-session", &self.session)
     }
     /// What it sees.
-    #[must_use]
     #[track_caller]
     pub fn manifest(&self) -> Value {
         self.client().get("/manifest").expect_ok()["manifest"].take()
@@ -92,7 +89,6 @@ impl Agent {
         )
     }
     /// A token for ids that are granted already.
-    #[must_use]
     #[track_caller]
     pub fn token(&self, ids: &[&str]) -> Value {
         let grants: serde_json::Map<String, Value> = ids
@@ -127,7 +123,6 @@ impl Agent {
             .with("authorization", &format!("Bearer {token}"))
     }
     /// Calls, and expects that the owner has to decide; gives the pending id.
-    #[must_use]
     #[track_caller]
     pub fn must_ask(&self, id: &str, input: Value) -> String {
         let reply = self.invoke(id, input);

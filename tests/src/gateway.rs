@@ -6,12 +6,13 @@
 //! Invariant: at most one daemon per `Gateway`. Invariant: after `stop` nothing that the daemon started is left.
 
 use crate::agent::Agent;
+use crate::binaries;
+use crate::clock::Clock;
 use crate::http::Client;
 use crate::owner::Owner;
 use crate::processes::{self, Process};
 use crate::programs::{self, Said};
 use crate::waiting::{PATIENCE, until};
-use crate::{binaries, clock};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -47,11 +48,11 @@ impl Builder {
         self.fixture = true;
         self
     }
-    /// Lets the daemon believe it is another time, such as `+2h`.
+    /// Lets the daemon look at a clock that the test moves.
     #[must_use]
     #[track_caller]
-    pub fn faketime(mut self, offset: &str) -> Self {
-        self.environment.extend(clock::shifted(offset));
+    pub fn clock(mut self, clock: &Clock) -> Self {
+        self.environment.extend(clock.variables());
         self
     }
     /// Adds an argument.

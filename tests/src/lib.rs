@@ -28,6 +28,7 @@ pub mod programs;
 pub mod waiting;
 
 pub use agent::Agent;
+pub use clock::Clock;
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Response};

@@ -110,7 +110,7 @@ fn the_key_opens_the_owners_session() {
             json!({"agentId": "narrow", "capabilities": ["workspace.read"], "reach": "selected"}),
         )
         .expect_ok();
-    let _ = plexus_tests::Agent::enroll(
+    plexus_tests::Agent::enroll(
         &house.gateway.client(),
         selected["code"].as_str().expect("a code"),
     );

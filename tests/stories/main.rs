@@ -2,10 +2,17 @@
 
 mod house;
 
+mod agents;
 mod demo;
 mod discovery;
 mod enroll;
+mod events;
 mod grants;
 mod guard;
 mod handshake;
 mod invoke;
+mod once;
+mod refresh;
+mod revoke;
+mod runs;
+mod windows;
