@@ -3,16 +3,23 @@
 mod house;
 
 mod agents;
+mod audit;
 mod demo;
 mod discovery;
 mod enroll;
 mod events;
+mod expiry;
+mod exposure;
 mod grants;
 mod guard;
 mod handshake;
 mod invoke;
+mod kills;
+mod misbehaviour;
 mod once;
 mod refresh;
 mod revoke;
 mod runs;
+mod settings;
+mod sources;
 mod windows;
