@@ -349,9 +349,10 @@ fn an_effect_asks_and_says_so() {
         .owner()
         .approve(error["pendingId"].as_str().expect("an id"), "once");
     let done = agent.invoke(WRITE, note("a.txt", "a")).expect_ok();
+    let output = &done["output"];
     assert_eq!(
-        done["output"],
-        json!({"ok": true, "relativePath": "a.txt", "bytes": 1})
+        (&output["ok"], &output["relativePath"], &output["bytes"]),
+        (&json!(true), &json!("a.txt"), &json!(1))
     );
     assert_eq!(house.workspace.read("a.txt"), "a");
 }
