@@ -421,15 +421,15 @@ fn e23_a_source_that_is_off_is_off() {
 
 #[test]
 fn e24_no_input_is_in_the_log() {
-    let house = House::open();
-    let agent = house.reader("one");
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
     agent
         .invoke(
-            READ,
-            json!({"path": "report.txt", "passwd": "hunter2", "api_key": "k-123456"}),
+            "fixture.slow",
+            json!({"ms": 1, "passwd": "hunter2", "api_key": "k-123456"}),
         )
         .expect_ok();
-    let log = json!(house.owner().audit(50)).to_string();
+    let log = json!(workshop.owner().audit(50)).to_string();
     assert!(!log.contains("hunter2") && !log.contains("k-123456"));
 }
 

@@ -217,7 +217,9 @@ fn bodies_have_limits() {
         .post("/link/handshake", json!({"connectionKey": kib(5)}))
         .expect_error(413, "payload_too_large");
 
-    let call = |size| agent.invoke(READ, json!({"path": "report.txt", "extra": kib(size)}));
+    let call = |size| {
+        agent.invoke_body(json!({"id": READ, "input": {"path": "report.txt"}, "more": kib(size)}))
+    };
     call(512).expect_ok();
     let refused = call(1025);
     refused.expect_error(413, "payload_too_large");
