@@ -249,6 +249,43 @@ impl<M: Serialize> FrameSender<M> {
         encode(message, self.bound)
             .is_ok_and(|frame| self.queue.try_send(Outgoing::Plain(frame)).is_ok())
     }
+
+    /// The same queue, without keeping its writer going.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakFrameSender<M> {
+        WeakFrameSender {
+            queue: self.queue.downgrade(),
+            bound: self.bound,
+            message: PhantomData,
+        }
+    }
+}
+
+/// A [`FrameSender`] that its writer does not wait for.
+pub struct WeakFrameSender<M> {
+    queue: mpsc::WeakSender<Outgoing>,
+    bound: usize,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M> std::fmt::Debug for WeakFrameSender<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WeakFrameSender").finish_non_exhaustive()
+    }
+}
+
+impl<M: Serialize> WeakFrameSender<M> {
+    /// As [`FrameSender::offer`]; false when every sender is gone.
+    pub fn offer(&self, message: &M) -> bool {
+        self.queue.upgrade().is_some_and(|queue| {
+            FrameSender {
+                queue,
+                bound: self.bound,
+                message: PhantomData,
+            }
+            .offer(message)
+        })
+    }
 }
 
 /// Makes a queue and the task that writes it to `stream`: spawn the future. It ends well when every sender is gone and

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! gateway                                   worker (role: reader or writer)
-//!   Start ────────────────────────────────▶  attacks its own cage, gives up exec and fork
+//!   Start ────────────────────────────────▶  gives up exec and fork, attacks its own cage
 //!   ◀──────────────────────────────── Hello  what it is, what the attack found
 //!   ◀──────────────────────────── Described  the digest of the manifest it was built with
 //!   ◀───────────────── Opened │ OpenFailed   the source

@@ -14,19 +14,19 @@ mod failure;
 mod secret;
 
 pub use call::{
-    Answer, Call, Commit, Content, Done, Fact, MAX_DIFF, MAX_TOUCHED, PlanMade, Planned, Preview,
-    Progress, Stamp, Summary, Touched, UndoId, Verdict,
+    Answer, Call, Commit, Content, Done, Fact, MAX_DIFF, MAX_LINES, MAX_TOUCHED, PlanMade, Planned,
+    Preview, Progress, Stamp, Summary, Touched, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use secret::{Secret, Secrets};
 
 use crate::manifest::Limits;
-use crate::text::{Line, Payload};
+use crate::text::{Line, Payload, digest};
 use plexus_protocol::{AuditId, Digest, SourceId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 
-pub use crate::worker::cage::CageReport;
+pub use plexus_sandbox::probe::CageReport;
 
 /// What a worker process is for. The cage of each allows no more than it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,11 +105,13 @@ pub enum FromWorker {
         /// Its [`crate::BUILD`].
         build: Line<64>,
         /// The result of the attack; its `sound` decides.
+        #[serde(deserialize_with = "crate::worker::cage::bounded")]
         cage: Box<CageReport>,
     },
     /// The manifest it was built with.
     Described {
         /// Digest of the file.
+        #[serde(with = "digest")]
         manifest: Digest,
     },
     /// The source is open: calls may come.
@@ -174,6 +176,8 @@ pub struct Probe {
     pub tcp_port: u16,
     /// A Unix socket that the gateway listens on.
     pub unix_socket: PathBuf,
+    /// The gateway's process: the worker's parent, which it must fail to signal.
+    pub parent_pid: u32,
 }
 
 /// The state of the app behind a source; being unwell never restarts a worker.

@@ -208,6 +208,65 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
+/// A digest as its 32 bytes; in a format for people as its hex digits. For `#[serde(with)]`: two digests a call would
+/// else cost as much as the rest of its frame.
+pub(crate) mod digest {
+    use plexus_protocol::Digest;
+    use serde::de::{self, Deserializer, Visitor};
+    use serde::{Deserialize, Serialize, Serializer};
+    use std::fmt;
+
+    pub(crate) fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            digest.serialize(s)
+        } else {
+            s.serialize_bytes(&digest.0)
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
+        struct Raw;
+        impl Visitor<'_> for Raw {
+            type Value = Digest;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the 32 bytes of a digest")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Digest, E> {
+                match bytes.try_into() {
+                    Ok(digest) => Ok(Digest(digest)),
+                    Err(_) => Err(E::invalid_length(bytes.len(), &self)),
+                }
+            }
+        }
+        if d.is_human_readable() {
+            Digest::deserialize(d)
+        } else {
+            d.deserialize_bytes(Raw)
+        }
+    }
+
+    /// The same for a digest that may be missing.
+    pub(crate) mod option {
+        use super::{Deserialize, Deserializer, Digest, Serialize, Serializer};
+
+        #[derive(Serialize, Deserialize)]
+        struct Present(#[serde(with = "super")] Digest);
+
+        pub(crate) fn serialize<S: Serializer>(
+            digest: &Option<Digest>,
+            s: S,
+        ) -> Result<S::Ok, S::Error> {
+            digest.map(Present).serialize(s)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            d: D,
+        ) -> Result<Option<Digest>, D::Error> {
+            Ok(Option::<Present>::deserialize(d)?.map(|present| present.0))
+        }
+    }
+}
+
 /// Decodes a list of at most `MAX` items; for `#[serde(deserialize_with)]`.
 pub(crate) fn at_most<'de, D, T, const MAX: usize>(d: D) -> Result<Vec<T>, D::Error>
 where

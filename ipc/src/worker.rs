@@ -1,13 +1,13 @@
 //! The harness: everything that a worker process is, apart from its connector.
 //!
 //! ```text
-//! descriptor 3 ─▶ Start ─▶ attack the cage ─▶ give up exec and fork ─▶ runtime ─▶ Hello, Described ─▶ open ─▶ serve
+//! descriptor 3 ─▶ Start ─▶ give up exec and fork ─▶ attack the cage ─▶ runtime ─▶ Hello, Described ─▶ open ─▶ serve
 //!                (one thread, blocking, one deadline)                  (threads from here on)
 //! ```
 //!
 //! A connector implements [`Source`] and its `main` is one line:
 //!
-//! ```ignore
+//! ```text
 //! fn main() -> std::process::ExitCode {
 //!     plexus_ipc::worker::main::<Vault>(include_str!("../manifest.json"))
 //! }
@@ -37,7 +37,8 @@ pub use process::main;
 use plexus_protocol::AuditId;
 use serde::de::DeserializeOwned;
 
-/// One connector.
+/// One connector. Its handlers share one thread with the probes: work that may block, files above all, goes to
+/// `tokio::task::spawn_blocking`.
 pub trait Source: Sized + Send + Sync + 'static {
     /// The source's route, as the manifest's fields describe it.
     type Config: DeserializeOwned;

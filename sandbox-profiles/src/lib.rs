@@ -43,7 +43,7 @@ pub struct Support {
 pub enum Unsupported {
     /// The kernel was built without Landlock.
     #[error(
-        "this kernel has no Landlock; workers need Linux 6.12 or newer built with CONFIG_SECURITY_LANDLOCK"
+        "Landlock is not available; workers need Linux 6.12 or newer built with CONFIG_SECURITY_LANDLOCK, and a container must not hide it"
     )]
     NoLandlock,
     /// Landlock is built in and switched off.

@@ -1,1 +1,348 @@
-//! probe (next commit)
+//! The proof that a cage holds: a worker attacks what it must not reach and tries what it must be able to do,
+//! from inside, after it has given up its rights and before it says anything.
+//!
+//! Every attack aims at something that exists and that the gateway's user could reach uncaged, and only the
+//! answers of a refusal (`EPERM`, `EACCES`) count: a target that is missing or busy proves nothing. Files are
+//! judged by opening them; `stat` and `access` answer for paths that cannot be opened. The controls show that
+//! the refusals are not those of a process that can do nothing at all.
+//!
+//! Invariants: an attack that gets through changes nothing that it does not undo; no attack names a process
+//! other than the parent. This module does not know who asks or what becomes of the report.
+
+use std::fs::{File, FileTimes, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::process::parent_id;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+/// What to attack. All targets must exist and be reachable for the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeTargets {
+    /// A readable file outside every grant, just made by the gateway.
+    pub canary: PathBuf,
+    /// The gateway's state directory.
+    pub state_dir: PathBuf,
+    /// A TCP port on 127.0.0.1 on which the gateway listens.
+    pub tcp_port: u16,
+    /// A listening Unix stream socket.
+    pub unix_socket: PathBuf,
+    /// The folder that the worker serves, if it serves one.
+    pub root: Option<PathBuf>,
+    /// What the worker may do there.
+    pub role: Role,
+    /// The gateway.
+    pub parent_pid: u32,
+}
+
+/// What a worker may do to its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Read.
+    Reader,
+    /// Read and change.
+    Writer,
+}
+
+/// What came of the attacks and controls, in the order in which they were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CageReport {
+    /// One entry each.
+    pub checks: Vec<Check>,
+}
+
+/// One attack or control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was tried, in a few fixed words.
+    pub name: String,
+    /// Which of the two it is.
+    pub kind: CheckKind,
+    /// Whether it came out as it must: the attack was refused, the control worked.
+    pub held: bool,
+    /// What the kernel answered.
+    pub detail: String,
+}
+
+/// Whether a check must fail or succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// Must be refused.
+    Attack,
+    /// Must work.
+    Control,
+}
+
+impl CageReport {
+    /// Whether the worker may start: there were attacks and controls, and all came out as they must.
+    #[must_use]
+    pub fn sound(&self) -> bool {
+        let has = |kind| self.checks.iter().any(|check| check.kind == kind);
+        has(CheckKind::Attack)
+            && has(CheckKind::Control)
+            && self.checks.iter().all(|check| check.held)
+    }
+
+    /// The checks that did not come out as they must.
+    pub fn failures(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| !check.held)
+    }
+
+    fn attack<T>(&mut self, name: &str, outcome: io::Result<T>) {
+        let (held, detail) = match outcome {
+            Ok(_) => (false, "went through".to_owned()),
+            Err(error) if is_refusal(&error) => (true, error.to_string()),
+            Err(error) => (
+                false,
+                format!("failed for another reason, which proves nothing: {error}"),
+            ),
+        };
+        self.checks.push(Check {
+            name: name.to_owned(),
+            kind: CheckKind::Attack,
+            held,
+            detail,
+        });
+    }
+
+    fn control<T>(&mut self, name: &str, outcome: io::Result<T>) {
+        let (held, detail) = match outcome {
+            Ok(_) => (true, "works".to_owned()),
+            Err(error) => (false, error.to_string()),
+        };
+        self.checks.push(Check {
+            name: name.to_owned(),
+            kind: CheckKind::Control,
+            held,
+            detail,
+        });
+    }
+}
+
+/// Longest wait for a connection that nobody refuses: loopback answers in microseconds.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Attacks `targets` from this process. Call it after [`give_up_exec_and_fork`](crate::give_up_exec_and_fork);
+/// before that, the attack on exec is answered by the profile alone. Blocks for at most a second or two.
+#[must_use]
+pub fn attack(targets: &ProbeTargets) -> CageReport {
+    let mut report = CageReport { checks: Vec::new() };
+    attack_files(&mut report, targets);
+    attack_sockets(&mut report, targets);
+    attack_processes(&mut report, targets);
+    try_controls(&mut report, targets);
+    if let Some(root) = &targets.root {
+        match targets.role {
+            Role::Reader => attack_root(&mut report, root),
+            Role::Writer => report.control("write in the root", create_and_remove(root)),
+        }
+    }
+    report
+}
+
+fn attack_files(report: &mut CageReport, targets: &ProbeTargets) {
+    report.attack("open the canary", File::open(&targets.canary));
+    report.attack(
+        "open the canary for writing",
+        OpenOptions::new().append(true).open(&targets.canary),
+    );
+    report.attack("open the state directory", File::open(&targets.state_dir));
+    report.attack(
+        "list the state directory",
+        std::fs::read_dir(&targets.state_dir),
+    );
+}
+
+fn attack_sockets(report: &mut CageReport, targets: &ProbeTargets) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, targets.tcp_port));
+    report.attack(
+        "connect to a TCP port",
+        TcpStream::connect_timeout(&address, CONNECT_PATIENCE),
+    );
+    report.attack(
+        "connect to a Unix socket",
+        UnixStream::connect(&targets.unix_socket),
+    );
+    report.attack(
+        "send a datagram to a Unix socket",
+        UnixDatagram::unbound().and_then(|socket| socket.send_to(b"probe", &targets.unix_socket)),
+    );
+    // On Linux a pair can be pointed elsewhere; on macOS it answers EISCONN before any rule is asked.
+    #[cfg(target_os = "linux")]
+    report.attack(
+        "send from a datagram pair to a Unix socket",
+        UnixDatagram::pair().and_then(|(socket, _)| socket.send_to(b"probe", &targets.unix_socket)),
+    );
+}
+
+fn attack_processes(report: &mut CageReport, targets: &ProbeTargets) {
+    report.attack("signal the parent", signal(targets.parent_pid));
+    #[cfg(target_os = "linux")]
+    report.attack("execute a program", execute());
+    report.attack("start a program", start());
+}
+
+/// Signal 0: asks whether a signal would be allowed and sends none.
+fn signal(pid: u32) -> io::Result<()> {
+    // 0 and 1 and what turns negative are groups, everyone, or init: not a parent that could be meant.
+    match i32::try_from(pid) {
+        Ok(pid) if pid > 1 => Ok(kill(Pid::from_raw(pid), None)?),
+        _ => Err(io::Error::other(format!("{pid} is no gateway"))),
+    }
+}
+
+/// An exec that cannot succeed, so that this process survives a cage with a hole: see `exec_error`.
+#[cfg(target_os = "linux")]
+fn execute() -> io::Result<()> {
+    match crate::linux::exec_error(c"/usr/bin/true") {
+        Errno::EFAULT => Ok(()),
+        refused => Err(refused.into()),
+    }
+}
+
+fn start() -> io::Result<()> {
+    let mut child = Command::new("/usr/bin/true")
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    child.wait().map(drop)
+}
+
+fn try_controls(report: &mut CageReport, targets: &ProbeTargets) {
+    match &targets.root {
+        Some(root) => report.control(
+            "list the root",
+            std::fs::read_dir(root).map(|mut entries| entries.next().is_some()),
+        ),
+        None => report.control(
+            "read the worker's executable",
+            own_executable().and_then(File::open),
+        ),
+    }
+    report.control(
+        "read /dev/null",
+        File::open("/dev/null").and_then(|mut file| file.read(&mut [0])),
+    );
+    report.control("have the gateway as parent", own_parent(targets.parent_pid));
+    report.control("make a stream pair", UnixStream::pair());
+}
+
+fn own_executable() -> io::Result<PathBuf> {
+    // The kernel's own answer lies in /proc, which no worker reads; the launcher was given this path.
+    std::env::args_os()
+        .next()
+        .map(PathBuf::from)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn own_parent(expected: u32) -> io::Result<()> {
+    match parent_id() {
+        parent if parent == expected => Ok(()),
+        parent => Err(io::Error::other(format!(
+            "the parent is {parent}, not {expected}"
+        ))),
+    }
+}
+
+/// What a reader must not do to the folder that it reads.
+fn attack_root(report: &mut CageReport, root: &Path) {
+    report.attack(
+        "create a file in the root",
+        on_writable_system(create_and_remove(root)),
+    );
+    let folder = File::open(root).and_then(|folder| Ok((folder.metadata()?, folder)));
+    report.attack(
+        "change the mode of the root",
+        on_writable_system(
+            folder
+                .as_ref()
+                .map_err(copy)
+                .and_then(|(now, folder)| folder.set_permissions(now.permissions())),
+        ),
+    );
+    report.attack(
+        "change the times of the root",
+        on_writable_system(folder.as_ref().map_err(copy).and_then(|(now, folder)| {
+            folder.set_times(
+                FileTimes::new()
+                    .set_accessed(now.accessed()?)
+                    .set_modified(now.modified()?),
+            )
+        })),
+    );
+    if let Some(file) = a_file_in(root) {
+        report.attack(
+            "open a file of the root for writing",
+            on_writable_system(OpenOptions::new().append(true).open(&file)),
+        );
+        // A rename onto itself changes nothing. (macOS may say so before it asks any rule.)
+        #[cfg(target_os = "linux")]
+        report.attack(
+            "rename a file of the root",
+            on_writable_system(std::fs::rename(&file, &file)),
+        );
+    }
+}
+
+/// Entries looked at for one file to attack: a folder may be large and the start must not wait for it.
+const ENTRIES: usize = 256;
+
+fn a_file_in(root: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(root)
+        .ok()?
+        .take(ENTRIES)
+        .filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .map(|entry| entry.path())
+        .next()
+}
+
+fn create_and_remove(folder: &Path) -> io::Result<()> {
+    let path = folder.join(format!(".plexus-probe-{}", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(b"probe"));
+    // Removed unless it was another's: a leftover would be found by the owner.
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        Err(error) => {
+            _ = std::fs::remove_file(&path);
+            Err(error)
+        }
+        Ok(()) => std::fs::remove_file(&path),
+    }
+}
+
+/// A folder on a read-only file system refuses before the cage is asked, and is as safe.
+fn on_writable_system<T>(outcome: io::Result<T>) -> io::Result<T> {
+    outcome.map_err(|error| match errno(&error) {
+        Some(Errno::EROFS) => Errno::EPERM.into(),
+        _ => error,
+    })
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(errno(error), Some(Errno::EPERM | Errno::EACCES))
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    errno(error).map_or_else(|| io::Error::other(error.to_string()), io::Error::from)
+}

@@ -264,7 +264,7 @@ impl Ruleset {
         match meaning {
             Meaning::Fork if rule.filters.is_empty() => self.forks = false,
             Meaning::AllNetwork | Meaning::Connect if rule.filters.is_empty() => {
-                self.connects.clear()
+                self.connects.clear();
             }
             Meaning::Listen | Meaning::Absent => {}
             Meaning::CreateOnly if is_link_filter(&rule.filters) => self.creates_links = false,

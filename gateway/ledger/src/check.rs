@@ -39,6 +39,13 @@ pub enum Finding {
         /// What is wrong.
         why: &'static str,
     },
+    /// The values kept for this checkpoint are not the ones it vouches for, though all events and rows agree.
+    Checkpoint {
+        /// Its place in the log; 0 stands for the beginning.
+        seq: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// `audit-heads.jsonl` knows of another log: it was cut short, put back or written anew.
     Head {
         /// The sequence in the file of heads.
@@ -64,6 +71,7 @@ impl fmt::Display for Finding {
             Self::Event { seq, id: None, why } => write!(f, "event {seq}: {why}"),
             Self::Missing { seq } => write!(f, "event {seq} is missing"),
             Self::Row { key, why } => write!(f, "row `{key}`: {why}"),
+            Self::Checkpoint { seq, why } => write!(f, "values kept for checkpoint {seq}: {why}"),
             Self::Head { seq, why } => write!(f, "head {seq} in audit-heads.jsonl: {why}"),
             Self::Pages { why } => write!(f, "the file's own structure: {why}"),
         }
@@ -132,15 +140,17 @@ pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
     if RowDigest::of(then.iter()).hex() != digest {
         // Name the row, if a fold of everything can; the digest alone cannot.
         full::<M>(view)?;
-        let why = "the rows kept for the last checkpoint do not have its digest".to_owned();
-        return Err(Finding::Event {
+        let why = "they do not have its digest".to_owned();
+        return Err(Finding::Checkpoint {
             seq: checkpoint,
-            id: None,
             why,
         }
         .into());
     }
-    let state = M::restore(then.into_iter()).map_err(|e| unreadable(checkpoint, None, e.0))?;
+    let state = M::restore(then.into_iter()).map_err(|e| Finding::Checkpoint {
+        seq: checkpoint,
+        why: e.0,
+    })?;
     let mut fold = Fold::<M> {
         head: start,
         state,

@@ -17,7 +17,7 @@ pub(crate) const HASH: usize = 32;
 /// The "previous hash" of the first event.
 pub(crate) const GENESIS: [u8; HASH] = [0; HASH];
 /// 9999-12-30T22:00:00.999Z: the last millisecond that the time format can hold.
-const LAST_MS: u64 = 253_402_207_200_999;
+pub(crate) const LAST_MS: u64 = 253_402_207_200_999;
 
 /// `evt_` and a UUIDv8 whose first 48 bits are the event's sequence number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -15,12 +15,12 @@ use redb::DatabaseError;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::ballast::Ballast;
-use crate::check::{self, Finding, Verified};
+use crate::check::{self, Finding, Loaded, Verified};
 use crate::event::Recorded;
 use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
-use crate::store::{FORMAT, Opener, Store, StoreError, View, open_file};
+use crate::store::{FORMAT, Opener, Store, StoreError, View, is_full, open_file};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
 /// Milliseconds since the epoch, trusted not to run backwards within a launch. Called once per command.
@@ -79,11 +79,13 @@ pub struct BootReport {
     pub launch: u64,
     /// False if the last stop was a crash or a kill.
     pub clean: bool,
-    /// What was checked: the events since the last checkpoint, all rows.
+    /// What was checked: the events since the last checkpoint, all rows. `checked.head.at` is the latest recorded
+    /// time, below which the caller's clock should not start.
     pub checked: Verified,
     /// `audit-heads.jsonl` knows of events that the ledger lacks: it was cut short or put back. The owner must hear.
     pub rolled_back: Option<Finding>,
-    /// Why no space could be set aside for the owner's acts.
+    /// Why no space could be set aside for the owner's acts. If the disk is full, agents' commands are refused until
+    /// there is room for it.
     pub no_ballast: Option<String>,
 }
 
@@ -178,23 +180,20 @@ impl<M: Machine> Ledger<M> {
     /// [`OpenError`]; a damaged ledger is refused, not repaired.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
-        store.open()?;
-        let view = store.read()?;
-        let known = view.format()?;
-        let clean = view.clean()?;
-        if let Some(found) = known.filter(|found| *found != FORMAT) {
-            return Err(OpenError::Format { found });
-        }
-        drop(view);
-        let (launch, loaded) = if known.is_some() {
-            // Check before the first write: a refused ledger stays as it was found.
-            let loaded = check::recent::<M>(&store.read()?)?;
-            (store.begin_launch()?, loaded)
-        } else {
-            let launch = store.begin_launch()?;
-            (launch, check::recent::<M>(&store.read()?)?)
+        let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
+        let booted = match boot::<M>(&store) {
+            // The launch itself must be recorded; on a full disk the owner's space is what is left for it.
+            Err(error) if error.is_full() && ballast.free() => {
+                store.close();
+                boot::<M>(&store)
+            }
+            booted => booted,
         };
-
+        let Booted {
+            launch,
+            clean,
+            loaded,
+        } = booted?;
         let heads = dir.join(HEADS_FILE);
         let io = |what| move |error| OpenError::Io { what, error };
         let rolled_back = match heads::read(&heads)
@@ -208,8 +207,9 @@ impl<M: Machine> Ledger<M> {
             },
             None => None,
         };
-        let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
-        let no_ballast = ballast.ensure().err().map(|error| error.to_string());
+        let no_ballast = ballast.ensure().err();
+        let full = no_ballast.as_ref().is_some_and(is_full);
+        let no_ballast = no_ballast.map(|error| error.to_string());
         let report = BootReport {
             launch,
             clean,
@@ -232,7 +232,19 @@ impl<M: Machine> Ledger<M> {
             retry: options.retry,
         };
         let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
-        let writer = Writer::new(Arc::clone(&shared), terms, launch, noter, ballast, loaded);
+        // The files' names must outlive a power cut as surely as what is in them.
+        std::fs::File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(io("syncing the state directory"))?;
+        let writer = Writer::new(
+            Arc::clone(&shared),
+            terms,
+            launch,
+            noter,
+            ballast,
+            loaded,
+            full,
+        );
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run())
@@ -315,6 +327,40 @@ impl<M: Machine> Ledger<M> {
 
     pub(crate) fn shared(&self) -> &Shared<M> {
         &self.0.shared
+    }
+}
+
+struct Booted<M: Machine> {
+    launch: u64,
+    clean: bool,
+    loaded: Loaded<M>,
+}
+
+/// Opens, recognises, checks, and only then writes: a refused ledger stays as it was found.
+fn boot<M: Machine>(store: &Store) -> Result<Booted<M>, OpenError> {
+    store.open()?;
+    let view = store.read()?;
+    let clean = view.clean()?;
+    match view.format()? {
+        Some(FORMAT) => {
+            let loaded = check::recent::<M>(&view)?;
+            drop(view);
+            Ok(Booted {
+                launch: store.begin_launch()?,
+                clean,
+                loaded,
+            })
+        }
+        Some(found) => Err(OpenError::Format { found }),
+        None => {
+            drop(view);
+            let launch = store.begin_launch()?;
+            Ok(Booted {
+                launch,
+                clean,
+                loaded: check::recent::<M>(&store.read()?)?,
+            })
+        }
     }
 }
 

@@ -3,17 +3,19 @@
 //! Invariant: rows, their values at the last checkpoint, and events change in the same transaction or not at all.
 //! Invariant: a read transaction never keeps the writer from closing the file; it only keeps its own old pages.
 
-use std::collections::BTreeMap;
+mod view;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    TableDefinition, TableError, WriteTransaction,
+    Builder, Database, DatabaseError, Durability, ReadableTable, TableDefinition, WriteTransaction,
 };
 
-use crate::event::{Head, Recorded};
+use crate::event::Recorded;
 use crate::machine::IndexTerm;
+
+pub(crate) use view::{View, read};
 
 /// The format this build writes. A later one keeps a copy of the file beside it before it changes anything.
 pub(crate) const FORMAT: u64 = 1;
@@ -65,12 +67,16 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 }
 
 impl StoreError {
-    /// True when the disk, a quota or the largest file size is exhausted.
+    /// True when there is no room for more.
     pub(crate) fn is_full(&self) -> bool {
-        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        matches!(self, Self::Redb(e) if matches!(&**e, redb::Error::Io(io)
-            if matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge)))
+        matches!(self, Self::Redb(e) if matches!(&**e, redb::Error::Io(io) if is_full(io)))
     }
+}
+
+/// True when the disk, a quota or the largest file size is exhausted.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Opens the file itself, owner-only.
@@ -112,8 +118,8 @@ pub(crate) struct Change<'a> {
     pub(crate) rows: &'a [RowChange],
     /// Keys of `rows` whose value before is also their value at the last checkpoint.
     pub(crate) first_touched: Vec<usize>,
-    /// The newest of `events` is a checkpoint.
-    pub(crate) checkpoint: Option<u64>,
+    /// The last of `events` is a checkpoint: what was kept for the one before it goes.
+    pub(crate) checkpoint: bool,
     /// Set or clear the mark of a clean stop.
     pub(crate) clean: Option<bool>,
 }
@@ -130,6 +136,16 @@ pub(crate) struct CommitFailure {
     pub(crate) error: StoreError,
     /// Whether the commit itself was tried. If not, nothing was written.
     pub(crate) attempted: bool,
+}
+
+impl CommitFailure {
+    /// Failed on the way to the commit, for this reason.
+    pub(crate) fn before(why: String) -> Self {
+        Self {
+            error: StoreError::Unreadable { seq: 0, why },
+            attempted: false,
+        }
+    }
 }
 
 impl Store {
@@ -154,12 +170,7 @@ impl Store {
     }
 
     pub(crate) fn read(&self) -> Result<View, StoreError> {
-        let tx = self
-            .slot()
-            .as_ref()
-            .ok_or(StoreError::Closed)?
-            .begin_read()?;
-        Ok(View(tx))
+        View::of(self.slot().as_ref().ok_or(StoreError::Closed)?)
     }
 
     /// Makes all tables, counts this launch, and clears the mark of a clean stop. Returns the launch number.
@@ -213,10 +224,10 @@ impl Store {
                 }
             }
         }
-        if let Some(seq) = change.checkpoint {
+        if let Some(last) = change.events.last().filter(|_| change.checkpoint) {
             tx.delete_table(BASE)?;
             tx.open_table(BASE)?;
-            tx.open_table(META)?.insert(META_CHECKPOINT, seq)?;
+            tx.open_table(META)?.insert(META_CHECKPOINT, last.seq())?;
         } else if !change.first_touched.is_empty() {
             let mut base = tx.open_table(BASE)?;
             for row in change
@@ -264,144 +275,24 @@ impl Store {
     }
 }
 
-/// The file as it was after one commit.
-pub(crate) struct View(ReadTransaction);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl View {
-    /// A view of a database that is not a [`Store`]'s.
-    pub(crate) fn of(db: &Database) -> Result<Self, StoreError> {
-        Ok(Self(db.begin_read()?))
-    }
-
-    fn meta(&self, key: &str) -> Result<Option<u64>, StoreError> {
-        match self.0.open_table(META) {
-            Ok(table) => Ok(table.get(key)?.map(|v| v.value())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// `None`: the file is new.
-    pub(crate) fn format(&self) -> Result<Option<u64>, StoreError> {
-        let format = self.meta(META_FORMAT)?;
-        // Tables of somebody else's, and no format: not a new file of ours.
-        if format.is_none() && self.0.list_tables()?.next().is_some() {
-            return Ok(Some(0));
-        }
-        Ok(format)
-    }
-
-    pub(crate) fn checkpoint(&self) -> Result<u64, StoreError> {
-        Ok(self.meta(META_CHECKPOINT)?.unwrap_or(0))
-    }
-    pub(crate) fn indexed(&self) -> Result<u64, StoreError> {
-        Ok(self.meta(META_INDEXED)?.unwrap_or(0))
-    }
-    pub(crate) fn clean(&self) -> Result<bool, StoreError> {
-        Ok(self.meta(META_CLEAN)?.unwrap_or(1) == 1)
-    }
-
-    pub(crate) fn rows(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-        let mut rows = BTreeMap::new();
-        for row in self.0.open_table(ROWS)?.iter()? {
-            let (key, value) = row?;
-            rows.insert(key.value().to_owned(), value.value().to_vec());
-        }
-        Ok(rows)
-    }
-
-    /// Rows changed since the last checkpoint, as they were there.
-    pub(crate) fn base(&self) -> Result<BTreeMap<String, Option<Vec<u8>>>, StoreError> {
-        let mut rows = BTreeMap::new();
-        for row in self.0.open_table(BASE)?.iter()? {
-            let (key, value) = row?;
-            rows.insert(key.value().to_owned(), value.value().map(<[u8]>::to_vec));
-        }
-        Ok(rows)
-    }
-
-    pub(crate) fn event(&self, seq: u64) -> Result<Option<Recorded>, StoreError> {
-        let table = self.0.open_table(EVENTS)?;
-        let Some(value) = table.get(seq)? else {
-            return Ok(None);
-        };
-        read(seq, value.value()).map(Some)
-    }
-
-    /// The newest event's sequence, 0 if there is none.
-    pub(crate) fn last_seq(&self) -> Result<u64, StoreError> {
-        Ok(self
-            .0
-            .open_table(EVENTS)?
-            .last()?
-            .map_or(0, |(key, _)| key.value()))
-    }
-
-    pub(crate) fn head(&self) -> Result<Head, StoreError> {
-        let newest = self.event(self.last_seq()?)?;
-        Ok(newest.as_ref().map_or(Head::START, Head::of))
-    }
-
-    /// Stored values from `first` on, oldest first; `each` stops the walk by returning false.
-    pub(crate) fn walk(
-        &self,
-        first: u64,
-        mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
-        for row in self.0.open_table(EVENTS)?.range(first..)? {
-            let (key, value) = row?;
-            if !each(key.value(), value.value())? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Events in `range`, newest first, until `each` returns false.
-    pub(crate) fn walk_back(
-        &self,
-        range: std::ops::Range<u64>,
-        mut each: impl FnMut(Recorded) -> bool,
-    ) -> Result<(), StoreError> {
-        for row in self.0.open_table(EVENTS)?.range(range)?.rev() {
-            let (key, value) = row?;
-            if !each(read(key.value(), value.value())?) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Indexed sequences of `term` below `before`, newest first, at most `limit`.
-    pub(crate) fn indexed_under(
-        &self,
-        term: &IndexTerm,
-        before: u64,
-        limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
-        let (kind, id) = term.key();
-        let table = self.0.open_table(INDEX)?;
-        let mut found = Vec::new();
-        for row in table
-            .range((kind, id, 0)..(kind, id, before))?
-            .rev()
-            .take(limit)
-        {
-            found.push(row?.0.value().2);
-        }
-        Ok(found)
-    }
-}
-
-pub(crate) fn read(seq: u64, stored: &[u8]) -> Result<Recorded, StoreError> {
-    let event = Recorded::from_stored(stored.to_vec())
-        .map_err(|why| StoreError::Unreadable { seq, why })?;
-    if event.seq() == seq {
-        Ok(event)
-    } else {
-        Err(StoreError::Unreadable {
-            seq,
-            why: format!("it says it is number {}", event.seq()),
-        })
+    #[test]
+    fn a_reader_keeps_its_view_and_keeps_nobody_from_reopening_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::new(dir.path().join("ledger.redb"), Arc::new(open_file));
+        store.open().expect("opens");
+        assert_eq!(store.begin_launch().expect("counted"), 1);
+        let view = store.read().expect("readable");
+        store.close();
+        assert!(matches!(store.read().err(), Some(StoreError::Closed)));
+        store.open().expect("opens again beside the reader");
+        assert_eq!(store.begin_launch().expect("counted"), 2);
+        assert_eq!(
+            view.head().expect("still readable"),
+            crate::event::Head::START
+        );
     }
 }

@@ -10,8 +10,11 @@
 //! A [`Durable`] is made here and nowhere else, after the commit.
 //! Must not know: what is decided.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::ops::Range;
+mod batch;
+mod receipt;
+mod recovery;
+
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,17 +22,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::ballast::Ballast;
-use crate::check::{self, CheckError, Loaded};
+use crate::check::Loaded;
 use crate::digest::RowDigest;
-use crate::event::{EventId, Head, Recorded};
+use crate::event::{Head, Recorded};
 use crate::heads::Heads;
-use crate::ledger::{Clock, Condition, OpenError, Shared};
-use crate::machine::{CHECKPOINT, Machine};
+use crate::ledger::{Clock, Condition, Shared};
+use crate::machine::Machine;
 use crate::queue::{Lane, Taken};
-use crate::store::{Change, CommitFailure, RowChange, StoreError};
+use crate::store::{Change, CommitFailure, StoreError};
+use crate::writer::batch::{Batch, Decided};
 
-/// Records after which a commit takes no further command: beyond it throughput no longer grows. Measured: LIMITS,
-/// "One commit" (1 record 160 µs, 256 records 540 µs).
+pub use receipt::{Durable, EventRef, Receipt, SubmitError};
+
+/// Records after which a commit takes no further command. Measured on ext4 with one fdatasync a commit: 160 µs for one
+/// record, 320 for 64, 540 for 256; larger batches only make callers wait.
 const MOST: usize = 256;
 /// A faster commit is not worth waiting for company: lingering then costs more than it brings. Measured as well.
 const SLOW_COMMIT: Duration = Duration::from_millis(1);
@@ -37,79 +43,6 @@ const SLOW_COMMIT: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_millis(50);
 /// Events that one index commit takes in.
 const INDEX_STEP: u64 = 1_000;
-
-/// Proof that a command's events are committed, and which. Made by the ledger's writer only; neither `Clone` nor
-/// `Copy`, so it can be spent once.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "what may now be done is done by handing this on"]
-pub struct Durable {
-    launch: u64,
-    sequence: u64,
-    audit_id: EventId,
-}
-
-impl Durable {
-    /// Number of this opening of the ledger by a daemon: each launch has a higher one.
-    #[must_use]
-    pub fn launch(&self) -> u64 {
-        self.launch
-    }
-    /// Sequence of the command's first event: no two proofs of a launch have the same.
-    #[must_use]
-    pub fn sequence(&self) -> u64 {
-        self.sequence
-    }
-    /// Id of the command's first event.
-    #[must_use]
-    pub fn audit_id(&self) -> EventId {
-        self.audit_id
-    }
-}
-
-/// One event of a receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventRef {
-    /// Position in the log.
-    pub seq: u64,
-    /// The audit id.
-    pub id: EventId,
-    /// When, in milliseconds since the epoch.
-    pub at: u64,
-}
-
-/// The answer to a command that was decided and, if it had events, committed.
-#[derive(Debug)]
-pub struct Receipt<R> {
-    /// What `decide` answered.
-    pub reply: R,
-    /// The proof; `None` exactly when the command had no events.
-    pub durable: Option<Durable>,
-    /// The events, in order.
-    pub events: Vec<EventRef>,
-}
-
-/// Why a command has no receipt.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError<R> {
-    /// The machine's refusal. Nothing was recorded.
-    #[error("refused")]
-    Refused(R),
-    /// The lane is full. Nothing was done; try again soon.
-    #[error("too many commands are waiting")]
-    Busy,
-    /// The ledger cannot record now. Nothing was written.
-    #[error("the ledger cannot record: {0}")]
-    Unavailable(String),
-    /// A commit failed while it was made: neither saved nor lost.
-    #[error("neither saved nor lost: {reason}")]
-    Lost {
-        /// What failed.
-        reason: String,
-        /// What the reopened ledger reads: whether the events are in it. `None`: it could not be reopened. Also
-        /// `true` is no proof, because a flush that failed may have left bytes in memory that are not on disk.
-        found: Option<bool>,
-    },
-}
 
 pub(crate) type Answer<M> =
     Result<Receipt<<M as Machine>::Reply>, SubmitError<<M as Machine>::Refusal>>;
@@ -155,22 +88,6 @@ pub(crate) struct Writer<M: Machine> {
     full: Option<Instant>,
 }
 
-/// What a batch of commands would change.
-struct Batch<M: Machine> {
-    state: M::State,
-    head: Head,
-    records: Vec<Arc<Recorded>>,
-    touched: BTreeSet<String>,
-    decided: Vec<Decided<M>>,
-}
-
-enum Decided<M: Machine> {
-    Done(M::Reply, Range<usize>),
-    Refused(M::Refusal),
-    /// The machine gave an event that cannot be written down.
-    Unwritable(String),
-}
-
 impl<M: Machine> Writer<M> {
     pub(crate) fn new(
         shared: Arc<Shared<M>>,
@@ -179,6 +96,7 @@ impl<M: Machine> Writer<M> {
         heads: Heads,
         ballast: Ballast,
         loaded: Loaded<M>,
+        full: bool,
     ) -> Self {
         let mut writer = Self {
             shared,
@@ -195,9 +113,10 @@ impl<M: Machine> Writer<M> {
             last_commit: Duration::ZERO,
             last_callers: 0,
             closed: None,
-            full: None,
+            full: full.then(Instant::now),
         };
         writer.install(loaded);
+        writer.report();
         writer
     }
 
@@ -231,55 +150,26 @@ impl<M: Machine> Writer<M> {
         }
         let mut jobs = VecDeque::from(self.admit(jobs));
         while !jobs.is_empty() {
-            self.serve_batch(&mut jobs);
+            if !self.serve_batch(&mut jobs) {
+                jobs = self.admit(jobs.into()).into();
+            }
         }
         if self.behind() >= self.terms.index_behind {
             self.index();
         }
     }
 
-    /// Answers what cannot be served now.
-    fn admit(&mut self, jobs: Vec<Job<M>>) -> Vec<Job<M>> {
-        let owner_waits = jobs.iter().any(|job| job.lane == Lane::Owner);
-        if self
-            .closed
-            .as_ref()
-            .is_some_and(|(_, tried)| owner_waits || tried.elapsed() >= self.terms.retry)
-        {
-            self.reopen();
-        }
-        if let Some((reason, _)) = &self.closed {
-            for job in jobs {
-                job.answer(Err(SubmitError::Unavailable(reason.clone())));
-            }
-            return Vec::new();
-        }
-        if self
-            .full
-            .is_some_and(|tried| tried.elapsed() >= self.terms.retry)
-        {
-            self.full = self.ballast.ensure().err().map(|_| Instant::now());
-            self.report();
-        }
-        if self.full.is_none() {
-            return jobs;
-        }
-        let (owner, agents): (Vec<_>, Vec<_>) =
-            jobs.into_iter().partition(|job| job.lane == Lane::Owner);
-        for job in agents {
-            job.answer(Err(SubmitError::Unavailable("the disk is full".to_owned())));
-        }
-        owner
-    }
-
-    /// Decides and commits the first of `jobs`; leaves the rest and what is to be tried again.
-    fn serve_batch(&mut self, jobs: &mut VecDeque<Job<M>>) {
-        let Ok(mut batch) = catch_unwind(AssertUnwindSafe(|| self.decide(jobs))) else {
+    /// Decides, commits and answers the first of `jobs`; leaves the rest, and what is to be tried again. False if the
+    /// storage failed.
+    fn serve_batch(&mut self, jobs: &mut VecDeque<Job<M>>) -> bool {
+        let before = self.shared.state.load_full();
+        let decide = || Batch::<M>::decide(self.head, &before, jobs, &self.terms.clock);
+        let Ok(mut batch) = catch_unwind(AssertUnwindSafe(decide)) else {
             tracing::error!("the machine panicked; nothing of its batch was recorded");
             for job in jobs.drain(..) {
                 job.answer(Err(SubmitError::Unavailable("internal error".to_owned())));
             }
-            return;
+            return true;
         };
         let mine: Vec<_> = jobs.drain(..batch.decided.len()).collect();
         if !batch.records.is_empty() {
@@ -288,7 +178,7 @@ impl<M: Machine> Writer<M> {
                 for job in self.fail(mine, batch, failure).into_iter().rev() {
                     jobs.push_front(job);
                 }
-                return;
+                return false;
             }
             self.last_commit = started.elapsed();
             self.last_callers = mine.len();
@@ -296,96 +186,51 @@ impl<M: Machine> Writer<M> {
         }
         for (job, decided) in mine.into_iter().zip(batch.decided) {
             let answer = match decided {
-                Decided::Done(reply, records) => Ok(self.receipt(reply, &batch.records[records])),
+                Decided::Done(reply, records) => Ok(Receipt::after_commit(
+                    reply,
+                    self.launch,
+                    &batch.records[records],
+                )),
                 Decided::Refused(refusal) => Err(SubmitError::Refused(refusal)),
                 Decided::Unwritable(why) => Err(SubmitError::Unavailable(why)),
             };
             job.answer(answer);
         }
         self.tell(batch.records);
-    }
-
-    fn decide(&self, jobs: &VecDeque<Job<M>>) -> Batch<M> {
-        let mut batch = Batch {
-            state: M::State::clone(&self.shared.state.load()),
-            head: self.head,
-            records: Vec::new(),
-            touched: BTreeSet::new(),
-            decided: Vec::with_capacity(jobs.len()),
-        };
-        for job in jobs {
-            if batch.records.len() >= MOST {
-                break;
-            }
-            // A clock that was set back does not make the log run backwards.
-            let now = (self.terms.clock)().max(batch.head.at);
-            let decided = match M::decide(&batch.state, &job.command, now) {
-                Ok((events, reply)) => match batch.record(&events, now) {
-                    Ok(records) => Decided::Done(reply, records),
-                    Err(why) => Decided::Unwritable(why),
-                },
-                Err(refusal) => Decided::Refused(refusal),
-            };
-            batch.decided.push(decided);
-        }
-        batch
+        true
     }
 
     /// Makes the batch durable, with a checkpoint at its end if one is due. On success the writer stands behind it.
     fn commit(&mut self, batch: &mut Batch<M>) -> Result<(), CommitFailure> {
-        let before = self.shared.state.load();
-        let mut digest = self.digest;
-        let mut rows = Vec::new();
-        for key in std::mem::take(&mut batch.touched) {
-            let (old, new) = (M::row(&before, &key), M::row(&batch.state, &key));
-            if old != new {
-                old.iter().for_each(|value| digest.remove(&key, value));
-                new.iter().for_each(|value| digest.add(&key, value));
-                rows.push(RowChange { key, old, new });
-            }
+        let digest = batch.digest(self.digest);
+        let checkpoint = batch.head.seq + 1 - self.checkpoint >= self.terms.checkpoint_every;
+        if checkpoint {
+            batch
+                .seal_checkpoint(&digest, batch.head.at)
+                .map_err(CommitFailure::before)?;
         }
-        let due = batch.head.seq + 1 - self.checkpoint >= self.terms.checkpoint_every;
-        let mut change = Change::default();
-        if due {
-            change.checkpoint = Some(batch.seal_checkpoint(&digest).map_err(unwritable)?);
+        let new = |at: &usize| !self.kept.contains(&batch.rows[*at].key);
+        let first_touched = if checkpoint {
+            Vec::new()
         } else {
-            change.first_touched = (0..rows.len())
-                .filter(|at| !self.kept.contains(&rows[*at].key))
-                .collect();
-        }
-        change.events = &batch.records;
-        change.rows = &rows;
+            (0..batch.rows.len()).filter(new).collect()
+        };
+        let change = Change {
+            events: &batch.records,
+            rows: &batch.rows,
+            first_touched,
+            checkpoint,
+            clean: None,
+        };
         self.shared.store.commit(&change)?;
-        match change.checkpoint {
-            Some(seq) => {
-                self.checkpoint = seq;
-                self.kept.clear();
-            }
-            None => self.kept.extend(rows.into_iter().map(|row| row.key)),
+        if checkpoint {
+            self.checkpoint = batch.head.seq;
+            self.kept.clear();
+        } else {
+            self.kept.extend(batch.rows.drain(..).map(|row| row.key));
         }
         (self.digest, self.head) = (digest, batch.head);
         Ok(())
-    }
-
-    fn receipt(&self, reply: M::Reply, records: &[Arc<Recorded>]) -> Receipt<M::Reply> {
-        let events: Vec<_> = records
-            .iter()
-            .map(|r| EventRef {
-                seq: r.seq(),
-                id: r.id(),
-                at: r.at(),
-            })
-            .collect();
-        let durable = events.first().map(|first| Durable {
-            launch: self.launch,
-            sequence: first.seq,
-            audit_id: first.id,
-        });
-        Receipt {
-            reply,
-            durable,
-            events,
-        }
     }
 
     /// Tells those who listen, and the file of heads. Neither can hold the writer up.
@@ -398,88 +243,10 @@ impl<M: Machine> Writer<M> {
         self.heads.note(&self.head);
     }
 
-    /// Closes, reopens, answers by what is read, and gives back the owner's commands if they can be tried again.
-    fn fail(&mut self, jobs: Vec<Job<M>>, batch: Batch<M>, failure: CommitFailure) -> Vec<Job<M>> {
-        let reason = failure.error.to_string();
-        tracing::error!(error = %reason, attempted = failure.attempted, "a commit failed; the ledger reopens");
-        let full = failure.error.is_full();
-        let mut freed = false;
-        if full {
-            self.full = Some(Instant::now());
-            freed = jobs.iter().any(|job| job.lane == Lane::Owner) && self.ballast.free();
-        }
-        self.shared.store.close();
-        self.reopen();
-        let found = self.closed.is_none().then(|| self.head == batch.head);
-        let nothing = !failure.attempted || (full && found == Some(false));
-        let mut again = Vec::new();
-        for (job, decided) in jobs.into_iter().zip(batch.decided) {
-            let recorded = matches!(&decided, Decided::Done(_, records) if !records.is_empty());
-            if nothing && freed && self.closed.is_none() && job.lane == Lane::Owner {
-                again.push(job);
-            } else if nothing || !recorded {
-                job.answer(Err(SubmitError::Unavailable(reason.clone())));
-            } else {
-                job.answer(Err(SubmitError::Lost {
-                    reason: reason.clone(),
-                    found,
-                }));
-            }
-        }
-        if found == Some(true) {
-            self.tell(batch.records);
-        }
-        again
-    }
-
-    /// Opens the file again and takes over what it says.
-    fn reopen(&mut self) {
-        let mut opened = self.load();
-        if opened.as_ref().is_err_and(OpenError::is_full) {
-            self.full = Some(Instant::now());
-            if self.ballast.free() {
-                opened = self.load();
-            }
-        }
-        match opened {
-            Ok(loaded) => {
-                self.closed = None;
-                self.install(loaded);
-            }
-            Err(error) => {
-                tracing::error!(%error, "the ledger stays closed");
-                self.shared.store.close();
-                self.closed = Some((error.to_string(), Instant::now()));
-            }
-        }
-        self.report();
-    }
-
-    fn load(&self) -> Result<Loaded<M>, OpenError> {
-        self.shared.store.open()?;
-        Ok(check::recent::<M>(&self.shared.store.read()?)?)
-    }
-
-    fn install(&mut self, loaded: Loaded<M>) {
-        self.head = loaded.head;
-        self.digest = loaded.digest;
-        self.kept = loaded.kept;
-        self.checkpoint = loaded.checkpoint;
-        self.indexed = loaded.indexed;
-        self.shared.state.store(Arc::new(loaded.state));
-    }
-
-    fn report(&self) {
-        let condition = match (&self.closed, self.full) {
-            (Some((reason, _)), _) => Condition::Closed(reason.clone()),
-            (None, Some(_)) => Condition::DiskFull,
-            (None, None) => Condition::Open,
-        };
-        self.shared.condition.store(Arc::new(condition));
-    }
-
+    /// How many events the index lacks; none while it cannot be written.
     fn behind(&self) -> u64 {
-        if self.index_stuck {
+        let waits = self.index_stuck || self.closed.is_some() || self.full.is_some();
+        if waits {
             0
         } else {
             self.head.seq.saturating_sub(self.indexed)
@@ -488,14 +255,11 @@ impl<M: Machine> Writer<M> {
 
     /// Brings the index one step nearer to the head.
     fn index(&mut self) {
-        if self.closed.is_some()
-            || self.full.is_some()
-            || self.behind() < INDEX_STEP.min(self.terms.index_behind)
-        {
+        if self.behind() < INDEX_STEP.min(self.terms.index_behind) {
             return;
         }
         let upto = self.head.seq.min(self.indexed + INDEX_STEP);
-        let written = catch_unwind(AssertUnwindSafe(|| {
+        let write = || {
             let mut rows = Vec::new();
             self.shared
                 .store
@@ -510,11 +274,13 @@ impl<M: Machine> Writer<M> {
                     Ok(seq < upto)
                 })?;
             self.shared.store.index(&rows, upto)
-        }));
-        match written {
+        };
+        match catch_unwind(AssertUnwindSafe(write)) {
             Ok(Ok(())) => self.indexed = upto,
             Ok(Err(StoreError::Redb(error))) => {
+                let error = StoreError::Redb(error);
                 tracing::error!(%error, "the index could not be written; the ledger reopens");
+                self.full = error.is_full().then(Instant::now).or(self.full);
                 self.shared.store.close();
                 self.reopen();
             }
@@ -534,88 +300,26 @@ impl<M: Machine> Writer<M> {
         if self.closed.is_some() {
             return false;
         }
-        let mut batch = Batch::<M> {
-            state: M::State::default(),
-            head: self.head,
-            records: Vec::new(),
-            touched: BTreeSet::new(),
-            decided: Vec::new(),
-        };
-        let mut change = Change {
+        let mut batch = Batch::<M>::after(self.head, M::State::default());
+        let checkpoint = self.head.seq > self.checkpoint
+            && batch
+                .seal_checkpoint(&self.digest, (self.terms.clock)())
+                .inspect_err(|why| tracing::error!(why, "no checkpoint at this stop"))
+                .is_ok();
+        let change = Change {
+            events: &batch.records,
+            checkpoint,
             clean: Some(true),
             ..Change::default()
         };
-        if self.head.seq > self.checkpoint {
-            match batch.seal_checkpoint(&self.digest) {
-                Ok(seq) => change.checkpoint = Some(seq),
-                Err(why) => tracing::error!(why, "no checkpoint at this stop"),
-            }
+        let stopped = self.shared.store.commit(&change);
+        match &stopped {
+            Ok(()) => self.head = batch.head,
+            Err(failure) => tracing::error!(error = %failure.error, "the stop is not clean"),
         }
-        change.events = &batch.records;
-        let clean = match self.shared.store.commit(&change) {
-            Ok(()) => {
-                self.head = batch.head;
-                true
-            }
-            Err(failure) => {
-                tracing::error!(error = %failure.error, "the stop is not clean");
-                false
-            }
-        };
         self.heads.finish(&self.head);
         self.shared.store.close();
-        clean
-    }
-}
-
-impl<M: Machine> Batch<M> {
-    /// Writes the events down and applies them; all or none.
-    fn record(&mut self, events: &[M::Event], now: u64) -> Result<Range<usize>, String> {
-        let (first, start) = (self.records.len(), self.head);
-        for event in events {
-            let sealed = match M::event_type(event) {
-                CHECKPOINT => Err(format!("`{CHECKPOINT}` is the ledger's own type")),
-                kind => self.seal(kind, now, |into| M::encode(event, into)),
-            };
-            if let Err(why) = sealed {
-                tracing::error!(why, "an event cannot be written down");
-                self.records.truncate(first);
-                self.head = start;
-                return Err(why);
-            }
-        }
-        for (event, record) in events.iter().zip(&self.records[first..]) {
-            M::apply(&mut self.state, event, record.id(), now);
-            self.touched.extend(M::touched_rows(event, record.id()));
-        }
-        Ok(first..self.records.len())
-    }
-
-    fn seal(
-        &mut self,
-        kind: &str,
-        now: u64,
-        members: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), String> {
-        let record = Recorded::seal(&self.head.hash, self.head.seq + 1, now, kind, members)?;
-        self.head = Head::of(&record);
-        self.records.push(Arc::new(record));
-        Ok(())
-    }
-
-    fn seal_checkpoint(&mut self, digest: &RowDigest) -> Result<u64, String> {
-        let members = format!(r#"{{"rows":"{}"}}"#, digest.hex());
-        self.seal(CHECKPOINT, self.head.at, |into| {
-            into.extend_from_slice(members.as_bytes());
-        })?;
-        Ok(self.head.seq)
-    }
-}
-
-fn unwritable(why: String) -> CommitFailure {
-    CommitFailure {
-        error: StoreError::Unreadable { seq: 0, why },
-        attempted: false,
+        stopped.is_ok()
     }
 }
 
@@ -630,14 +334,5 @@ impl<M: Machine> Drop for CloseOnExit<M> {
         self.0.condition.store(Arc::new(Condition::Closed(
             "the writer has stopped".to_owned(),
         )));
-    }
-}
-
-impl From<CheckError> for OpenError {
-    fn from(error: CheckError) -> Self {
-        match error {
-            CheckError::Found(finding) => Self::Damaged(finding),
-            CheckError::Store(error) => Self::Store(error),
-        }
     }
 }

@@ -1,2 +1,48 @@
-//! Empty until its first commit.
-fn main() {}
+//! `plexusctl`: the owner's command. It shows what agents may do and what they ask, and carries out the owner's acts.
+//!
+//! Invariants: it talks to the owner's socket and nothing else; the connection key leaves its file only for that
+//! socket, or for `key print`; an approval names the digest of the card that was shown; an act that gives agents more
+//! needs a person (see [`act`]); every text that is not ours is escaped before it is shown.
+//!
+//! Must not know: an agent's credential, the agents' routes.
+
+mod act;
+mod agents;
+mod approvals;
+mod audit;
+mod cli;
+mod config;
+mod connect;
+mod explain;
+mod exposure;
+mod grants;
+mod key;
+mod network;
+mod owner;
+mod sources;
+mod status;
+mod table;
+mod terms;
+mod tokens;
+
+use plexus_client::{Exit, Stop, out};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(exit) => return exit.into(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = runtime
+        .map_err(|e| Stop::new(Exit::Failed, "system", e.to_string()))
+        .and_then(|runtime| runtime.block_on(cli::dispatch(cli)));
+    ended
+        .unwrap_or_else(|stop| {
+            out::say(&stop.to_string());
+            stop.exit
+        })
+        .into()
+}

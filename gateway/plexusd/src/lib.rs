@@ -1,1 +1,34 @@
-//! Empty until its first commit.
+//! The gateway daemon: the one door between a person's agents and their apps.
+//!
+//! ```text
+//! agents, owner ──▶ http ──▶ invoke ──▶ trust + ledger (who may, what happened)
+//!                    │         └──────▶ supervisor ──▶ one caged worker per source and role
+//!                    └──▶ approvals (what waits for the owner), sources (what there is)
+//! ```
+//! `app` is the composition root: it builds every part in order and nothing else does. The daemon opens no vault, runs
+//! no script and parses no app's data; a worker sees no credential and no grant.
+
+mod app;
+mod approvals;
+mod arguments;
+mod clock;
+mod connection_key;
+mod http;
+mod invoke;
+mod machine;
+pub mod sources;
+mod state_dir;
+pub mod supervisor;
+mod token;
+
+use sources::Connector;
+use std::process::ExitCode;
+
+/// Runs the daemon, or the one-off that its arguments name, with these connectors. Returns when it is over.
+#[must_use]
+pub fn run(connectors: &'static [Connector]) -> ExitCode {
+    match arguments::parse() {
+        arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
+        arguments::Action::Verify { file } => machine::verify_offline(&file),
+    }
+}

@@ -1,2 +1,5 @@
-//! Empty until its first commit.
-fn main() {}
+//! The gateway daemon with the connectors that ship with it.
+
+fn main() -> std::process::ExitCode {
+    plexusd::run(plexusd::sources::SHIPPED)
+}

@@ -4,8 +4,8 @@
 //! and [`Permit::recheck`] holds exactly as long as that act does.
 
 use crate::{
-    Agent, Approval, Facts, Grant, Item, ItemState, OnApproval, Plan, Refusal, Source, State,
-    window::Ceiling, window::ceiling,
+    Agent, Approval, Facts, Grant, Item, ItemState, Plan, Refusal, Source, State, window::Ceiling,
+    window::ceiling,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId, Verb,
@@ -88,6 +88,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The source's revision that it was made for.
+    #[must_use]
+    pub fn source_revision(&self) -> u64 {
+        self.source_revision
+    }
+
     /// Whether the call only reads.
     #[must_use]
     pub fn is_read(&self) -> bool {
@@ -125,13 +131,13 @@ impl Permit {
             return Err(Refusal::TokenRevoked);
         }
         not_unknown(agent, &self.capability, &self.input)?;
+        not_denied(agent, &self.capability, &self.input, now)?;
         let stands = match &self.basis {
             Basis::Grant(serial) => grant_for(agent, source, facts, &self.capability, now)
                 .is_some_and(|g| g.serial == *serial),
-            Basis::Item(item) => agent
-                .items
-                .get(item)
-                .is_some_and(|i| open_ask(i, &self.capability, &self.input, now).is_some()),
+            Basis::Item(item) => agent.items.get(item).is_some_and(|i| {
+                open_ask(i, &self.capability, self.verbs, &self.input, now).is_some()
+            }),
         };
         if stands {
             Ok(())
@@ -213,6 +219,7 @@ fn try_authorize(
         return Err(Refusal::Paused);
     }
     not_unknown(agent, call.capability, &call.digest)?;
+    not_denied(agent, call.capability, &call.digest, now)?;
 
     let permit = |basis, constraint: Option<Constraint>, rating, state_token| Permit {
         agent: agent.id.clone(),
@@ -229,19 +236,24 @@ fn try_authorize(
         source_revision: source.revision,
     };
     let highest = facts.verbs.iter().last().unwrap_or(Verb::Read);
+    let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
+    let mut missed = None;
+    let mut within = |constraint: Option<&Constraint>| {
+        let miss = constraint.and_then(|c| c.permits(call.input, &resolved).err());
+        let fits = miss.is_none();
+        missed = miss.map(|miss| miss.field).or(missed.take());
+        fits
+    };
 
     // What the owner approved for exactly this input comes first: it is bound to what the card showed.
     let approved = agent.items.values().find_map(|item| {
-        let wanted = match door {
-            Door::Approved(id) => &item.id == id,
+        let ask = open_ask(item, call.capability, facts.verbs, &call.digest, now)?;
+        let ours = match door {
+            Door::Approved(id) => &item.id == id && item.runs(ask),
             // What the gateway runs by itself is not run a second time by the agent.
-            Door::Token(_) | Door::Session(_) => item.on_approval == OnApproval::Wait,
+            Door::Token(_) | Door::Session(_) => !item.runs(ask),
         };
-        if wanted {
-            open_ask(item, call.capability, &call.digest, now).map(|ask| (item, ask))
-        } else {
-            None
-        }
+        (ours && within(ask.constraint.as_ref())).then_some((item, ask))
     });
     if let Some((item, ask)) = approved {
         let (state_token, rating) = match &ask.plan {
@@ -259,36 +271,20 @@ fn try_authorize(
             state_token,
         ))));
     }
-    let mut missed = None;
     if let Some(grant) = grant_for(agent, source, facts, call.capability, now)
         && !matches!(door, Door::Approved(_))
+        && within(grant.constraint.as_ref())
     {
-        let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
-        match grant
-            .constraint
-            .as_ref()
-            .map_or(Ok(()), |c| c.permits(call.input, &resolved))
-        {
-            Ok(()) => {
-                let basis = Basis::Grant(grant.serial);
-                return Ok(Verdict::Permit(Box::new(permit(
-                    basis,
-                    grant.constraint.clone(),
-                    highest,
-                    None,
-                ))));
-            }
-            Err(miss) => missed = Some(miss.field),
-        }
+        return Ok(Verdict::Permit(Box::new(permit(
+            Basis::Grant(grant.serial),
+            grant.constraint.clone(),
+            highest,
+            None,
+        ))));
     }
     match door {
         Door::Token(_) | Door::Approved(_) => Err(Refusal::GrantRequired { constraint: missed }),
-        Door::Session(_) => match agent.denials.get(&(call.capability.clone(), call.digest)) {
-            Some(denial) if now.since(denial.at) < crate::DENIAL_MS => Err(Refusal::Denied {
-                reason: denial.reason.clone(),
-            }),
-            _ => Ok(Verdict::Pend),
-        },
+        Door::Session(_) => Ok(Verdict::Pend),
     }
 }
 
@@ -321,10 +317,11 @@ pub fn standing_for<'a>(
     grant_for(agent, source, facts, id, state.time(now))
 }
 
-/// The ask of an approved item that has one call left for this input.
+/// The ask of an approved item that has one call left for this input, and whose card showed every verb of the call.
 fn open_ask<'a>(
     item: &'a Item,
     id: &CapabilityId,
+    declared: Verbs,
     input: &Digest,
     now: Timestamp,
 ) -> Option<&'a crate::Ask> {
@@ -333,6 +330,7 @@ fn open_ask<'a>(
     }
     item.asks.iter().find(|ask| {
         &ask.capability == id
+            && ask.verbs.covers(declared)
             && match ask.approval {
                 Approval::OneCall => ask.input.as_ref() == Some(input),
                 Approval::OneCallAnyInput => true,
@@ -371,5 +369,20 @@ fn not_unknown(agent: &Agent, id: &CapabilityId, input: &Digest) -> Result<(), R
             intent: unknown.intent.clone(),
         }),
         None => Ok(()),
+    }
+}
+
+/// A denial that is still remembered is the owner's newest word on this input: any later yes would have removed it.
+pub(crate) fn not_denied(
+    agent: &Agent,
+    id: &CapabilityId,
+    input: &Digest,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    match agent.denials.get(&(id.clone(), *input)) {
+        Some(denial) if now.since(denial.at) < crate::DENIAL_MS => Err(Refusal::Denied {
+            reason: denial.reason.clone(),
+        }),
+        _ => Ok(()),
     }
 }

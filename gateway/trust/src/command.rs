@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 pub enum Command {
     // --- the owner ---
-    /// Connects an agent anew, or again: its old credential, sessions and unselected grants end.
+    /// Connects an agent anew, or again: its old credential and sessions end, and so does every grant that this connect
+    /// does not make anew.
     Connect(Connect),
     /// Ends an agent.
     RevokeAgent {
@@ -94,7 +95,7 @@ pub enum Command {
     RotateKey,
     /// Stops or lets go on every agent's calls.
     Pause(bool),
-    /// Says what became of an effect that nobody knew of.
+    /// Says what became of an effect that nobody knew of; closes its intent, where that is still open.
     SettleUnknown {
         /// Whose.
         agent: AgentId,
@@ -105,7 +106,8 @@ pub enum Command {
     },
 
     // --- the daemon ---
-    /// The daemon started: sessions and tokens of the launch before are over.
+    /// The daemon started: sessions and tokens of the launch before are over, plans are made again, and effects that
+    /// have no outcome are unknown until one comes.
     Launch,
     /// A source was looked at, before its worker starts and at every boot.
     SourceSeen(SourceSeen),
@@ -216,7 +218,7 @@ pub struct Connect {
     pub standing: BTreeSet<CapabilityId>,
     /// Window of every grant made here; none: each class's default.
     pub window: Option<TrustWindow>,
-    /// Narrowing of every grant made here whose capability knows the field.
+    /// Narrowing of every grant made here; refused where one of them has no such field.
     pub constraint: Option<Constraint>,
     /// SHA-256 of the enrollment code.
     pub code: Digest,

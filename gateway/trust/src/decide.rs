@@ -228,6 +228,13 @@ impl<'a> Draft<'a> {
     }
 
     fn note(&mut self, note: &Note) -> Result<Reply, Refusal> {
+        // What could not be read back must not be written.
+        if !crate::KINDS.contains(&note.kind) {
+            return Err(Refusal::Invalid(format!(
+                "no event has type {:?}",
+                note.kind
+            )));
+        }
         let mut note_event = event(
             note.kind,
             Fact::Note {

@@ -453,6 +453,7 @@ impl State {
                 a.tokens.remove(id);
             }),
             Change::LaunchOver => {
+                self.launched = true;
                 let ids: Vec<AgentId> = self.agents.keys().cloned().collect();
                 for id in ids {
                     self.of(&id, |a| {

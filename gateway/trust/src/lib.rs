@@ -37,6 +37,9 @@ pub use window::{Ceiling, ceiling, class_default, grantable};
 
 /// Pending items that one agent may have at once; more is `rate_limited` (D11).
 pub const MAX_PENDING: usize = 20;
+/// Items of one agent that are kept after they came to nothing or were used; the oldest give way to new ones. Far more
+/// than an agent that waits for its answers has in the 48 h that they are kept at most.
+pub const MAX_DECIDED: usize = 200;
 /// How long an item waits for the owner, and an approved one for its use: 24 h (DESIGN 5).
 pub const ITEM_MS: u64 = 24 * 3_600_000;
 /// How long a denial is remembered: 30 days (DESIGN 5).

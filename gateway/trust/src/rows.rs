@@ -3,7 +3,7 @@
 //! Keys: `meta`, `settings`, `default-grants`, `agent/A`, `grant/A/C`, `item/A/P`, `denial/A/C/D`, `unknown/A/C/D`,
 //! `intent/E`, `source/S`, `exposure/C`. No id can hold a `/`.
 //!
-//! Invariant: `restore(all_rows(state))` equals `state` but for the sessions and tokens of the launch.
+//! Invariant: `restore(all_rows(state))` equals `state` but for `latest` and the sessions and tokens of the launch.
 
 use crate::{Agent, Denial, Event, Grant, Item, OpenIntent, Source, State, Unknown, event::Change};
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId};
@@ -104,12 +104,10 @@ pub fn row(state: &State, key: &str) -> Option<Vec<u8>> {
 /// Every row of `state`.
 #[must_use]
 pub fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
-    // These three exist from the first launch on: its event sets them.
-    let mut keys = vec![
-        "meta".to_owned(),
-        "settings".to_owned(),
-        "default-grants".to_owned(),
-    ];
+    let mut keys = Vec::new();
+    if state.launched {
+        keys.extend(["meta", "settings", "default-grants"].map(str::to_owned));
+    }
     for (a, agent) in state.agents.iter() {
         keys.push(format!("agent/{a}"));
         keys.extend(agent.grants.keys().map(|c| format!("grant/{a}/{c}")));
@@ -135,7 +133,8 @@ pub fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Builds a state from its rows.
+/// Builds a state from its rows. Its `latest` is not among them: it is the recorded time of the newest event, and the
+/// caller owes it, or a clock that was set back lengthens windows.
 ///
 /// # Errors
 /// The first row that cannot be read, or that belongs to an agent that has none.
@@ -164,6 +163,14 @@ fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {
             .map_err(|e: plexus_protocol::id::Malformed| e.to_string())
     }
     let digest = |text: &str| Digest::parse(text).ok_or("not a digest".to_owned());
+    // A row that says it is another's would give one agent what is another's.
+    let own = |agrees: bool| {
+        if agrees {
+            Ok(())
+        } else {
+            Err("key and content differ".to_owned())
+        }
+    };
     let parts: Vec<&str> = key.split('/').collect();
     let owner = |state: &mut State, a: &str| -> Result<(), String> {
         id::<AgentId>(a).and_then(|a| {
@@ -177,17 +184,21 @@ fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {
     match parts.as_slice() {
         ["meta"] => {
             let meta: Meta = read(bytes)?;
+            state.launched = true;
             state.serial = meta.serial;
             state.paused = meta.paused;
         }
         ["settings"] => state.settings = Arc::new(read(bytes)?),
         ["default-grants"] => state.default_grants = Arc::new(read(bytes)?),
         ["agent", a] => {
-            Arc::make_mut(&mut state.agents).insert(id(a)?, Arc::new(read::<Agent>(bytes)?));
+            let agent = read::<Agent>(bytes)?;
+            own(agent.id.as_str() == *a)?;
+            Arc::make_mut(&mut state.agents).insert(id(a)?, Arc::new(agent));
         }
         ["grant", a, c] => {
             owner(state, a)?;
             let (grant, c) = (read::<Grant>(bytes)?, id::<CapabilityId>(c)?);
+            own(grant.agent.as_str() == *a && grant.capability == c)?;
             state
                 .agent_mut(&id(a)?)
                 .ok_or("no such agent")?
@@ -197,6 +208,7 @@ fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {
         ["item", a, p] => {
             owner(state, a)?;
             let (item, p) = (read::<Item>(bytes)?, id::<PendingId>(p)?);
+            own(item.agent.as_str() == *a && item.id == p)?;
             state
                 .agent_mut(&id(a)?)
                 .ok_or("no such agent")?
@@ -225,7 +237,9 @@ fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {
             Arc::make_mut(&mut state.open_intents).insert(id(e)?, read::<OpenIntent>(bytes)?);
         }
         ["source", s] => {
-            Arc::make_mut(&mut state.sources).insert(id(s)?, Arc::new(read::<Source>(bytes)?));
+            let source = read::<Source>(bytes)?;
+            own(source.id.as_str() == *s)?;
+            Arc::make_mut(&mut state.sources).insert(id(s)?, Arc::new(source));
         }
         ["exposure", c] => {
             Arc::make_mut(&mut state.exposure).insert(id(c)?, read(bytes)?);

@@ -7,6 +7,7 @@
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
+    capability::WindowKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,6 +21,8 @@ use std::{
 pub struct State {
     /// Counts what needs a number of its own: grants, epochs, source revisions. Never repeats.
     pub serial: u64,
+    /// Whether a daemon was ever started on it: from then on it has its first rows.
+    pub launched: bool,
     /// No agent's call is allowed while this is set.
     pub paused: bool,
     /// The owner's settings.
@@ -54,7 +57,7 @@ pub struct Settings {
     pub auto_allow_reads: bool,
     /// What `connect` means when it names no reach.
     pub default_reach: Reach,
-    /// Default window of a first-party or managed read, and of an extension's read.
+    /// Default window of a first-party or managed read.
     pub read_window: TrustWindow,
     /// Default window of an extension's read.
     pub extension_read_window: TrustWindow,
@@ -74,6 +77,40 @@ impl Default for Settings {
             extension_read_window: TrustWindow::DAY,
             write_window: TrustWindow::DAY,
         }
+    }
+}
+
+impl Settings {
+    /// Whether they keep to their bounds.
+    ///
+    /// # Errors
+    /// One sentence that names the first that does not.
+    pub fn check(&self) -> Result<(), String> {
+        if !(60_000..=3_600_000).contains(&self.token_lifetime_ms) {
+            return Err("a token lives for 60000 to 3600000 ms".into());
+        }
+        if self.max_trust_window_ms == 0 {
+            return Err("the longest custom window is more than 0 ms".into());
+        }
+        for window in [
+            self.read_window,
+            self.extension_read_window,
+            self.write_window,
+        ] {
+            match window {
+                TrustWindow::UntilRevoked if !self.allow_until_revoked => {
+                    return Err("until-revoked is a default but is not allowed".into());
+                }
+                TrustWindow::For {
+                    kind: WindowKind::Custom,
+                    ms,
+                } if ms > self.max_trust_window_ms => {
+                    return Err("a default window is longer than the longest".into());
+                }
+                TrustWindow::Once | TrustWindow::For { .. } | TrustWindow::UntilRevoked => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +170,7 @@ pub struct Agent {
     /// Effects that the owner let stand at connect.
     #[serde(default)]
     pub standing: BTreeSet<CapabilityId>,
-    /// Reads that the owner took back: they never allow themselves again.
+    /// Reads that the owner took back, or whose source became another: they never allow themselves again.
     #[serde(default)]
     pub tombstones: BTreeSet<CapabilityId>,
 
@@ -279,6 +316,22 @@ pub struct Item {
     pub state: ItemState,
 }
 
+impl Item {
+    /// Whether the gateway itself makes the call of `ask` once it is approved; every other call is left to the agent.
+    #[must_use]
+    pub fn runs(&self, ask: &Ask) -> bool {
+        self.on_approval == OnApproval::Run && ask.input.is_some()
+    }
+    /// Whether a call is left that the owner approved.
+    pub(crate) fn has_call_left(&self) -> bool {
+        matches!(self.state, ItemState::Approved { .. })
+            && self
+                .asks
+                .iter()
+                .any(|ask| matches!(ask.approval, Approval::OneCall | Approval::OneCallAnyInput))
+    }
+}
+
 /// One id of an item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ask {
@@ -411,6 +464,46 @@ pub struct Unknown {
     pub intent: AuditId,
     /// When it became unknown.
     pub at: Timestamp,
+    /// Intents of the same call that became unknown too; each is settled by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<AuditId>,
+}
+
+impl Unknown {
+    /// Whether it is about `intent`.
+    #[must_use]
+    pub fn names(&self, intent: &AuditId) -> bool {
+        &self.intent == intent || self.also.contains(intent)
+    }
+    pub(crate) fn with(held: Option<&Self>, intent: &AuditId, at: Timestamp) -> Self {
+        match held {
+            None => Self {
+                intent: intent.clone(),
+                at,
+                also: Vec::new(),
+            },
+            Some(held) => {
+                let mut all = held.clone();
+                if !held.names(intent) {
+                    all.also.push(intent.clone());
+                }
+                all
+            }
+        }
+    }
+    /// What remains without `intent`.
+    pub(crate) fn without(&self, intent: &AuditId) -> Option<Self> {
+        let mut rest = [&self.intent]
+            .into_iter()
+            .chain(&self.also)
+            .filter(|held| *held != intent)
+            .cloned();
+        Some(Self {
+            intent: rest.next()?,
+            at: self.at,
+            also: rest.collect(),
+        })
+    }
 }
 
 /// An effect that was begun.

@@ -29,11 +29,9 @@ pub fn ceiling(facts: &Facts, provenance: Provenance) -> Ceiling {
 /// The window of an approval that names none (wire §5.5).
 #[must_use]
 pub fn class_default(settings: &Settings, facts: &Facts, provenance: Provenance) -> TrustWindow {
-    match (
-        ceiling(facts, provenance),
-        facts.verbs.is_read(),
-        provenance,
-    ) {
+    // A skill has no verbs: reading it is all that can be done with it.
+    let reads = facts.verbs.is_read() || facts.verbs.is_empty();
+    match (ceiling(facts, provenance), reads, provenance) {
         (Ceiling::Once, ..) => TrustWindow::Once,
         (Ceiling::Owner, true, Provenance::Extension) => settings.extension_read_window,
         (Ceiling::Owner, true, _) => settings.read_window,

@@ -1,7 +1,7 @@
 //! What is said about one call.
 
 use super::WorkerError;
-use crate::text::{Line, Payload, Text, Word, at_most};
+use crate::text::{Line, Payload, Text, Word, at_most, digest};
 use plexus_protocol::{AuditId, Constraint, Digest, Verb};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -11,7 +11,7 @@ pub const MAX_TOUCHED: usize = 4_096;
 /// Largest diff of a preview, in bytes.
 pub const MAX_DIFF: usize = 256 * 1024;
 /// Most facts of a preview, and most warnings of a plan.
-const MAX_LINES: usize = 64;
+pub const MAX_LINES: usize = 64;
 
 /// One typed line about what happened, without content: "replaced Projects/a.md, +12 −3".
 pub type Summary = Line<256>;
@@ -32,6 +32,7 @@ pub struct Call {
     /// Canonical JSON (RFC 8785).
     pub input: Payload,
     /// SHA-256 of `input`.
+    #[serde(with = "digest")]
     pub input_digest: Digest,
     /// The narrowing of the permit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +48,11 @@ pub struct Commit {
     /// The call.
     pub call: Call,
     /// That of the plan which the owner approved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "digest::option"
+    )]
     pub state_token: Option<Digest>,
     /// What the agent knows to be there now: what a standing write is held against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,7 +127,11 @@ pub struct Touched {
     /// What was done with it.
     pub access: Verb,
     /// Of the content that was read, or that is there now; for a plan, that is there before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "digest::option"
+    )]
     pub digest: Option<Digest>,
 }
 
@@ -163,6 +172,7 @@ pub struct PlanMade {
     /// Its rendering, for the owner's eyes only.
     pub preview: Preview,
     /// What it assumes about the world.
+    #[serde(with = "digest")]
     pub state_token: Digest,
     /// What it would change, with what is there now.
     #[serde(deserialize_with = "at_most::<_, _, MAX_TOUCHED>")]

@@ -1,36 +1,84 @@
-//! The proof of the cage: the one place that knows how the attack is called.
+//! The proof of the cage: the one place that knows how the attack is called and what its report may hold.
 
-use crate::manifest::Manifest;
-use crate::message::Start;
-use serde::{Deserialize, Serialize};
+use crate::manifest::{Limits, Manifest};
+use crate::message::{Role, Start};
+use plexus_sandbox::probe::{self, CageReport, Check, CheckKind, ProbeTargets};
+use serde::{Deserialize, Deserializer, de};
+use std::{io, path::PathBuf};
 
-/// What the attack found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CageReport {
-    /// Whether every attack failed and every control succeeded.
-    pub sound: bool,
+/// Most checks of a report.
+const MAX_CHECKS: usize = 64;
+/// Longest name or answer in a report, in bytes.
+const MAX_WORDS: usize = 512;
+
+/// Applies the limits that the launcher has applied already where it is ours.
+#[cfg(target_os = "linux")]
+pub(super) fn limit(_limits: &Limits) -> io::Result<()> {
+    Ok(())
 }
 
-impl CageReport {
-    /// Whether every attack failed and every control succeeded.
-    #[must_use]
-    pub fn sound(&self) -> bool {
-        self.sound
+/// Applies the limits: Apple's launcher knows none.
+#[cfg(target_os = "macos")]
+pub(super) fn limit(limits: &Limits) -> io::Result<()> {
+    plexus_sandbox::Limits {
+        files: Some(limits.open_files.into()),
+        file_size: Some(limits.file_bytes),
     }
-}
-
-/// Why nothing is known about the cage.
-#[derive(Debug, thiserror::Error)]
-#[error("the cage cannot be proven: {0}")]
-pub(super) struct Unproven(&'static str);
-
-/// Attacks the cage from inside.
-pub(super) fn attack(_start: &Start, _manifest: &Manifest) -> Result<CageReport, Unproven> {
-    Err(Unproven("this build has no attack"))
+    .apply()
 }
 
 /// Gives up exec and fork for good. Only before there is a second thread.
-pub(super) fn give_up_exec_and_fork() -> Result<(), Unproven> {
-    Err(Unproven("this build cannot give up exec and fork"))
+pub(super) fn give_up_exec_and_fork() -> Result<(), plexus_sandbox::GiveUpError> {
+    plexus_sandbox::give_up_exec_and_fork()
+}
+
+/// Attacks the cage from inside. Where the manifest names a root that the configuration lacks, the report says so and
+/// is not sound: a cage around the wrong folder proves nothing.
+pub(super) fn attack(start: &Start, manifest: &Manifest) -> CageReport {
+    let root = root(start, manifest);
+    let missing = manifest.root.is_some() && root.is_none();
+    let mut report = probe::attack(&ProbeTargets {
+        canary: start.probe.canary.clone(),
+        state_dir: start.probe.state_dir.clone(),
+        tcp_port: start.probe.tcp_port,
+        unix_socket: start.probe.unix_socket.clone(),
+        root,
+        role: match start.role {
+            Role::Reader => probe::Role::Reader,
+            Role::Writer => probe::Role::Writer,
+        },
+        parent_pid: start.probe.parent_pid,
+    });
+    if missing {
+        report.checks.push(Check {
+            name: "know the root".into(),
+            kind: CheckKind::Control,
+            held: false,
+            detail: "the configuration does not name it".into(),
+        });
+    }
+    report
+}
+
+/// The folder that the source serves.
+fn root(start: &Start, manifest: &Manifest) -> Option<PathBuf> {
+    let config: serde_json::Value = serde_json::from_slice(&start.config).ok()?;
+    let root = config.get(manifest.root.as_ref()?)?.as_str()?;
+    Some(PathBuf::from(root))
+}
+
+/// Decodes a report that is short enough to be recorded as it is.
+pub(crate) fn bounded<'de, D: Deserializer<'de>>(d: D) -> Result<Box<CageReport>, D::Error> {
+    let report = CageReport::deserialize(d)?;
+    let short = |text: &str| text.len() <= MAX_WORDS && !text.chars().any(char::is_control);
+    let fits = report.checks.len() <= MAX_CHECKS
+        && report
+            .checks
+            .iter()
+            .all(|check| short(&check.name) && short(&check.detail));
+    if fits {
+        Ok(Box::new(report))
+    } else {
+        Err(de::Error::custom("a report that is too long"))
+    }
 }

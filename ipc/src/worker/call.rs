@@ -1,7 +1,7 @@
 //! What a handler knows about the call it serves.
 
 use super::SourceError;
-use crate::frame::FrameSender;
+use crate::frame::{FrameSender, WeakFrameSender};
 use crate::message::{FromWorker, Progress, Role};
 use crate::text::Line;
 use plexus_protocol::{AuditId, Constraint};
@@ -27,7 +27,8 @@ struct Inner {
     constraint: Option<Constraint>,
     deadline: Instant,
     over: Arc<Over>,
-    out: Option<FrameSender<FromWorker>>,
+    /// Weak: a blocking thread that outlives its call must not keep the writer waiting.
+    out: Option<WeakFrameSender<FromWorker>>,
 }
 
 /// Says that nobody waits for a call any more.
@@ -59,7 +60,7 @@ impl CallContext {
         role: Role,
         deadline: Instant,
         over: Arc<Over>,
-        out: FrameSender<FromWorker>,
+        out: &FrameSender<FromWorker>,
     ) -> Self {
         Self(Arc::new(Inner {
             id: call.id,
@@ -68,7 +69,7 @@ impl CallContext {
             constraint: call.constraint.clone(),
             deadline,
             over,
-            out: Some(out),
+            out: Some(out.downgrade()),
         }))
     }
 

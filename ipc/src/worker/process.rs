@@ -33,8 +33,10 @@ enum Failed {
     Handlers(#[from] super::Mismatch),
     #[error("the manifest has no role {0}")]
     Role(crate::message::Role),
+    #[error("the limits cannot be applied: {0}")]
+    Limits(io::Error),
     #[error(transparent)]
-    Cage(#[from] cage::Unproven),
+    Rights(#[from] plexus_sandbox::GiveUpError),
     #[error("no runtime: {0}")]
     Runtime(io::Error),
 }
@@ -73,8 +75,9 @@ fn run<S: Source>(manifest: &'static str) -> Result<serve::Ended, Failed> {
     if !manifest.roles.contains(&start.role) {
         return Err(Failed::Role(start.role));
     }
-    let report = cage::attack(&start, &manifest)?;
+    cage::limit(&start.limits).map_err(Failed::Limits)?;
     cage::give_up_exec_and_fork()?;
+    let report = cage::attack(&start, &manifest);
     // From here on there may be threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

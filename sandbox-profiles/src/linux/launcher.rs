@@ -15,9 +15,7 @@ use crate::ruleset::{Parameters, Ruleset};
 
 /// Runs the launcher. Returns only to refuse: on success this process has become the worker.
 pub fn launcher(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let refusal = match launch(arguments) {
-        Err(refusal) => refusal,
-    };
+    let Err(refusal) = launch(arguments);
     say(&refusal);
     ExitCode::from(refusal.status())
 }
@@ -110,7 +108,7 @@ impl Call {
                 )?,
                 Some("--") => break next(&mut arguments, "no worker given")?,
                 Some(joined) if joined.starts_with("-D") => {
-                    parameter(&joined["-D".len()..], &mut parameters)?
+                    parameter(&joined["-D".len()..], &mut parameters)?;
                 }
                 Some(option) if option.starts_with('-') => {
                     return Err(Refusal::Usage(format!("unknown option {option}")));

@@ -25,6 +25,7 @@ const PROCESS: &[c_long] = &[
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
     libc::SYS_rseq,
+    libc::SYS_sched_getaffinity, // the C library asks by thread id
     libc::SYS_sched_yield,
     libc::SYS_clone3, // answered ENOSYS by the filter for absent calls
     libc::SYS_setsid, // answered 0 by the filter for pretended calls
@@ -131,7 +132,6 @@ const CHANGES: &[c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_sync_file_range,
-    libc::SYS_syncfs,
     libc::SYS_flock, // on a descriptor for reading too, where it could hold up the owner's own programs
 ];
 
@@ -213,7 +213,6 @@ pub(super) fn calls(ruleset: &Ruleset) -> Result<Calls, BackendError> {
         // Of other processes it may not even ask.
         .when(libc::SYS_getpgid, &[is(0, 0)])?
         .when(libc::SYS_getsid, &[is(0, 0)])?
-        .when(libc::SYS_sched_getaffinity, &[is(0, 0)])?
         .when(libc::SYS_prlimit64, &[is(0, 0), Test::Null { argument: 2 }])?
         // No death signal, dumpability, subreaper, keepcaps; a further filter only takes away.
         .one_of(
@@ -224,6 +223,7 @@ pub(super) fn calls(ruleset: &Ruleset) -> Result<Calls, BackendError> {
                 libc::PR_GET_NAME,
                 libc::PR_SET_NO_NEW_PRIVS,
                 libc::PR_GET_NO_NEW_PRIVS,
+                libc::PR_GET_PDEATHSIG,
                 PR_SET_VMA,
             ]
             .map(i64::from),

@@ -48,15 +48,6 @@ pub(super) fn has_seccomp_errno() -> bool {
     }
 }
 
-/// Lets `descriptor`, if it is open, survive exec.
-pub(super) fn keep_over_exec(descriptor: i32) -> io::Result<()> {
-    // SAFETY: F_SETFD takes and changes integers only; a number that is no descriptor is answered with EBADF.
-    match Errno::result(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }) {
-        Ok(_) | Err(Errno::EBADF) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
 /// Closes every descriptor from `first` up.
 pub(super) fn close_from(first: i32) -> io::Result<()> {
     // SAFETY: the call only closes descriptors. Nothing in this process owns one from `first` up and would use

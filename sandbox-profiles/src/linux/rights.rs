@@ -7,12 +7,12 @@ use nix::sys::prctl;
 use super::{CageError, os};
 use crate::launch::Limits;
 
-/// The gateway's stream: the only descriptor beside the standard three that a worker keeps.
+/// The gateway's stream: the only descriptor beside the standard three that a worker keeps. Whatever is open at
+/// this number came over an exec, so it will survive the next one.
 const STREAM: i32 = 3;
 
 /// Closes all descriptors above 3, applies `limits`, and empties every set of capabilities.
 pub(super) fn give_up(limits: &Limits) -> Result<(), CageError> {
-    os::keep_over_exec(STREAM).map_err(failed("keep descriptor 3"))?;
     os::close_from(STREAM + 1).map_err(failed("close inherited descriptors"))?;
     limits.apply().map_err(failed("set limits"))?;
     // A write beyond the limit is an error the worker can report, not a signal that ends it.

@@ -1,1 +1,40 @@
-//! Empty until its first commit.
+//! Files below one root, and nothing outside it: the ground both file connectors stand on.
+//!
+//! ```text
+//! text from a call ──RelPath::parse──▶ RelPath ──Root: one openat per component──▶ handle ──▶ bytes | names
+//!                                                                └─ look ─▶ Place ─ put ─▶ new content
+//! ```
+//! Invariants:
+//! - A [`Root`] is a directory *handle*. Every access starts there and takes one component at a time, without
+//!   following a link, so a directory or file that is swapped for a link meanwhile is refused, never followed.
+//! - Only regular files are opened, and never in a way that can block.
+//! - A name is opened with exactly the bytes given. Where the file system itself folds case or normal forms
+//!   (APFS, ext4 `casefold`), it finds the entry it takes for the same, and [`Root::spelling`] says how that entry
+//!   is really written; elsewhere only the exact name opens.
+//! - A file changes by one rename within its parent's handle: readers see the old content or the new, never a mix.
+//!
+//! Must not know: connectors, calls, grants, frames. It depends on nothing else of this workspace.
+
+mod digest;
+mod error;
+mod list;
+pub mod names;
+mod path_rule;
+mod place;
+mod read;
+mod rel_path;
+mod root;
+pub mod text;
+mod walk;
+mod write;
+
+pub use digest::{Digest, DigestParseError};
+pub use error::{FileError, WriteError};
+pub use list::{Entry, Kind, Listing, MAX_DIRECTORY_ENTRIES};
+pub use path_rule::PathRule;
+pub use place::{Current, Place, StateToken};
+pub use read::{FileBytes, MAX_FILE_BYTES, Meta};
+pub use rel_path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
+pub use root::{Identity, Policy, Root};
+pub use walk::{WalkBounds, WalkEntry, WalkReport};
+pub use write::is_leftover_name;

@@ -125,10 +125,10 @@ impl Machine for Bank {
     fn apply(state: &mut Accounts, event: &Event, _id: EventId, _at: u64) {
         match event {
             Event::Deposited { account, amount } => {
-                *state.entry(account.clone()).or_default() += amount
+                *state.entry(account.clone()).or_default() += amount;
             }
             Event::Withdrawn { account, amount } => {
-                *state.entry(account.clone()).or_default() -= amount
+                *state.entry(account.clone()).or_default() -= amount;
             }
             Event::Closed { account } => drop(state.remove(account)),
             Event::Looked { .. } | Event::Forged | Event::Garbled => {}

@@ -2,4 +2,12 @@
 //! committed, what was changed behind its back is named.
 
 mod bank;
+mod disk;
+mod export;
+mod faults;
+mod histories;
+mod kill;
+mod opening;
+mod queries;
 mod record;
+mod tampering;

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use plexus_ledger::{
-    CHECKPOINT, Condition, EventId, IndexTerm, Lane, Ledger, Options, SubmitError,
-};
+use plexus_ledger::{CHECKPOINT, Condition, EventId, Lane, Ledger, Options, SubmitError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::bank::{Bank, Command, Overdrawn, deposit_each, open, open_with, options, submit, wait};
@@ -47,4 +45,346 @@ fn an_acknowledged_command_is_in_the_snapshot_in_the_log_and_there_after_reopeni
         .expect("a proof");
     // Number 2 is the checkpoint of the stop.
     assert_eq!((durable.launch(), durable.sequence()), (2, 3));
+}
+
+/// Holds the writer inside a command until the returned sender is dropped.
+fn hold(ledger: &Ledger<Bank>) -> SyncSender<()> {
+    let (entered, is_in): (_, Receiver<()>) = sync_channel(1);
+    let (release, released) = sync_channel(1);
+    let (ledger, held) = (ledger.clone(), Arc::new(std::sync::Mutex::new(released)));
+    std::thread::spawn(move || submit(&ledger, Command::Wait(entered, held)).map(drop));
+    is_in.recv().expect("the writer has come in");
+    release
+}
+
+/// Waits until `count` commands stand in the queue.
+fn queued(ledger: &Ledger<Bank>, count: usize) {
+    while ledger.condition().1 < count {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn commands_of_one_batch_are_decided_each_on_the_state_left_by_the_one_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    let mut events = ledger.subscribe();
+    let release = hold(&ledger);
+    let (first, second, third, fourth) = wait(async {
+        let all = async {
+            tokio::join!(
+                ledger.submit(Command::Deposit("a", 5), Lane::Agent),
+                ledger.submit(Command::Move("a", "b", 4), Lane::Agent),
+                ledger.submit(Command::Move("a", "b", 4), Lane::Agent),
+                ledger.submit(Command::Move("a", "b", 1), Lane::Agent),
+            )
+        };
+        let opener = async {
+            queued(&ledger, 4);
+            drop(release);
+        };
+        tokio::join!(all, opener).0
+    });
+    assert_eq!(first.expect("recorded").events.len(), 1);
+    let second = second.expect("recorded");
+    assert_eq!(
+        second.events.iter().map(|e| e.seq).collect::<Vec<_>>(),
+        [2, 3]
+    );
+    assert_eq!(second.durable.expect("a proof").sequence(), 2);
+    assert_eq!(
+        third.expect_err("overdrawn"),
+        SubmitError::Refused(Overdrawn)
+    );
+    assert_eq!(fourth.expect("recorded").events[0].seq, 4);
+    let seen: Vec<_> = (0..5)
+        .map(|_| wait(events.recv()).expect("told").event_type().to_owned())
+        .collect();
+    assert_eq!(
+        seen,
+        ["deposit", "withdraw", "deposit", "withdraw", "deposit"]
+    );
+    assert_eq!(ledger.snapshot().get("b"), Some(&5));
+}
+
+#[test]
+fn a_command_without_events_is_answered_without_a_record_and_without_a_proof() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    let ping = submit(&ledger, Command::Ping).expect("answered");
+    assert!(ping.durable.is_none() && ping.events.is_empty());
+    assert_eq!(
+        submit(&ledger, Command::Move("a", "b", 1)).expect_err("overdrawn"),
+        SubmitError::Refused(Overdrawn)
+    );
+    assert_eq!(ledger.head().expect("readable").seq, 0);
+    assert!(
+        submit(&ledger, Command::Look("a"))
+            .expect("recorded")
+            .durable
+            .is_some()
+    );
+    assert_eq!(ledger.head().expect("readable").seq, 1);
+}
+
+#[test]
+fn a_full_lane_says_busy_and_the_owner_is_served_before_those_who_fill_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(
+        dir.path(),
+        Options {
+            queue: 3,
+            owner_queue: 1,
+            ..options()
+        },
+    );
+    let release = hold(&ledger);
+    wait(async {
+        let filled = async {
+            tokio::join!(
+                ledger.submit(Command::Deposit("agent", 1), Lane::Agent),
+                ledger.submit(Command::Deposit("agent", 1), Lane::Agent),
+                ledger.submit(Command::Deposit("agent", 1), Lane::Agent),
+                ledger.submit(Command::Deposit("agent", 1), Lane::Agent),
+                ledger.submit(Command::Deposit("owner", 1), Lane::Owner),
+                ledger.submit(Command::Deposit("owner", 1), Lane::Owner),
+            )
+        };
+        let opener = async {
+            queued(&ledger, 4);
+            drop(release);
+        };
+        let ((a, b, c, d, owner, owner2), ()) = tokio::join!(filled, opener);
+        assert_eq!(owner.expect("recorded").events[0].seq, 1);
+        assert_eq!(
+            [a, b, c].map(|r| r.expect("recorded").events[0].seq),
+            [2, 3, 4]
+        );
+        assert_eq!(d.expect_err("the lane is full"), SubmitError::Busy);
+        assert_eq!(owner2.expect_err("the owner's too"), SubmitError::Busy);
+    });
+    assert_eq!(ledger.snapshot().get("agent"), Some(&3));
+}
+
+#[test]
+fn a_subscriber_who_sleeps_misses_events_and_holds_nobody_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(
+        dir.path(),
+        Options {
+            subscriber_lag: 4,
+            ..options()
+        },
+    );
+    let (mut sleeper, mut listener) = (ledger.subscribe(), ledger.subscribe());
+    for seq in 1..=20 {
+        deposit_each(&ledger, 1);
+        let told = wait(listener.recv()).expect("told");
+        assert_eq!((told.seq(), told.event_type()), (seq, "deposit"));
+        assert_eq!(
+            told.json(),
+            ledger
+                .event(&told.id())
+                .expect("readable")
+                .expect("there")
+                .json()
+        );
+    }
+    assert_eq!(
+        wait(sleeper.recv()).map(|e| e.seq()),
+        Err(RecvError::Lagged(16))
+    );
+    assert_eq!(wait(sleeper.recv()).map(|e| e.seq()), Ok(17));
+    assert!(matches!(listener.try_recv(), Err(TryRecvError::Empty)));
+}
+
+#[test]
+fn a_dropped_call_is_recorded_all_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    let release = hold(&ledger);
+    wait(async {
+        let call = ledger.submit(Command::Deposit("alice", 1), Lane::Agent);
+        tokio::select! {
+            biased;
+            _ = call => unreachable!("the writer is held"),
+            () = std::future::ready(()) => {}
+        }
+    });
+    queued(&ledger, 1);
+    drop(release);
+    assert_eq!(
+        submit(&ledger, Command::Look("alice"))
+            .expect("recorded")
+            .reply,
+        1
+    );
+}
+
+#[test]
+fn a_panic_of_the_machine_fails_its_batch_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 1);
+    let answer = submit(&ledger, Command::Panic).expect_err("not recorded");
+    assert_eq!(
+        answer,
+        SubmitError::Unavailable("internal error".to_owned())
+    );
+    deposit_each(&ledger, 1);
+    assert_eq!(ledger.verify(true).expect("sound").events, 2);
+}
+
+#[test]
+fn an_event_that_cannot_be_written_down_leaves_nothing_of_its_command() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    for command in [Command::Forge, Command::Garble] {
+        assert!(matches!(
+            submit(&ledger, command),
+            Err(SubmitError::Unavailable(_))
+        ));
+    }
+    assert_eq!(ledger.snapshot().len(), 0);
+    // In one batch with others, too.
+    let release = hold(&ledger);
+    let (before, bad, after) = wait(async {
+        let all = async {
+            tokio::join!(
+                ledger.submit(Command::Look("alice"), Lane::Agent),
+                ledger.submit(Command::Garble, Lane::Agent),
+                ledger.submit(Command::Look("alice"), Lane::Agent),
+            )
+        };
+        let opener = async {
+            queued(&ledger, 3);
+            drop(release);
+        };
+        tokio::join!(all, opener).0
+    });
+    assert!(matches!(bad, Err(SubmitError::Unavailable(_))));
+    assert_eq!(
+        [before, after].map(|r| r.expect("recorded").events[0].seq),
+        [1, 2]
+    );
+    assert_eq!(
+        submit(&ledger, Command::Look("alice"))
+            .expect("recorded")
+            .events[0]
+            .seq,
+        3
+    );
+    ledger.verify(true).expect("sound");
+}
+
+#[test]
+fn a_command_with_more_events_than_a_batch_holds_is_recorded_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    assert_eq!(
+        submit(&ledger, Command::Many("alice", 700))
+            .expect("recorded")
+            .events
+            .len(),
+        700
+    );
+    assert_eq!(
+        submit(&ledger, Command::Look("alice"))
+            .expect("recorded")
+            .reply,
+        700
+    );
+    ledger.verify(true).expect("sound");
+}
+
+#[test]
+fn a_clock_set_back_does_not_make_the_log_run_backwards() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 3);
+    ledger.close();
+    let early = Options {
+        clock: Arc::new(|| 1),
+        ..options()
+    };
+    let (ledger, report) = Ledger::<Bank>::open(dir.path(), early).expect("the ledger opens");
+    let latest = report.checked.head.at;
+    assert!(latest > 1);
+    let receipt = submit(&ledger, Command::Look("alice")).expect("recorded");
+    assert_eq!(receipt.events[0].at, latest);
+    ledger.verify(true).expect("sound");
+}
+
+#[test]
+fn a_closed_ledger_refuses_and_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    assert_eq!(ledger.condition().0, Condition::Open);
+    assert!(ledger.close());
+    assert!(matches!(
+        submit(&ledger, Command::Ping),
+        Err(SubmitError::Unavailable(_))
+    ));
+    assert!(matches!(ledger.condition().0, Condition::Closed(_)));
+    assert!(ledger.head().is_err());
+}
+
+#[test]
+fn the_log_gets_a_checkpoint_each_so_many_events_and_at_a_stop() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(
+        dir.path(),
+        Options {
+            checkpoint_every: 5,
+            ..options()
+        },
+    );
+    deposit_each(&ledger, 9);
+    let at: Vec<_> = ledger
+        .after(0, 100)
+        .expect("readable")
+        .iter()
+        .filter(|e| e.event_type() == CHECKPOINT)
+        .map(plexus_ledger::Recorded::seq)
+        .collect();
+    assert_eq!(at, [5, 10]);
+    deposit_each(&ledger, 1);
+    ledger.close();
+    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    assert_eq!((report.checked.head.seq, report.checked.events), (13, 0));
+    assert_eq!(ledger.verify(true).expect("sound").checkpoints, 3);
+    // A stop without news adds nothing.
+    ledger.close();
+    assert_eq!(open(dir.path()).head().expect("readable").seq, 13);
+}
+
+#[test]
+fn an_id_carries_its_sequence_and_has_one_spelling() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 300);
+    let id = ledger.tail(1, None).expect("readable")[0].id();
+    assert_eq!(id.seq(), 300);
+    assert!(id.to_string().starts_with("evt_00000000-012c-8"), "{id}");
+    assert_eq!(id.to_string().parse::<EventId>(), Ok(id));
+    let upper = id.to_string().to_uppercase().replace("EVT_", "evt_");
+    for wrong in [
+        upper,
+        id.to_string().replace("-8", "-4"),
+        id.to_string()[4..].to_owned(),
+        "evt_".to_owned(),
+    ] {
+        assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
+    }
+    // The same place in the log, another id: not that event.
+    let other = open(tempfile::tempdir().expect("a directory").path());
+    deposit_each(&other, 300);
+    let foreign = other.tail(1, None).expect("readable")[0].id();
+    assert_eq!(
+        (
+            foreign.seq(),
+            ledger.event(&foreign).expect("readable").is_none()
+        ),
+        (300, true)
+    );
 }

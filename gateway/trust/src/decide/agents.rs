@@ -65,7 +65,8 @@ impl Draft<'_> {
             .set(Change::Agent(Box::new(row)));
         if let Some(old) = old {
             connected = connected.set_all(Self::end_sessions(old));
-            let narrowed = old.grants.keys().filter(|id| !c.capabilities.contains(*id));
+            // What this connect does not grant anew will ask, as its answer says (E13).
+            let narrowed = old.grants.keys().filter(|id| !granted.contains(id));
             connected = connected
                 .set_all(narrowed.map(|id| Change::GrantGone(c.agent.clone(), id.clone())));
         }
@@ -74,7 +75,7 @@ impl Draft<'_> {
             self.void_items(old, "the agent was connected anew", |_| true);
         }
         for grant in grants {
-            let forgiven = self.forget_denials(&c.agent, &grant.capability);
+            let forgiven = self.forget_denials(&c.agent, &grant.capability, None);
             let fact = Fact::Allowed {
                 policy: Cow::Borrowed("connect"),
                 trust_window: grant.window,
@@ -140,6 +141,7 @@ impl Draft<'_> {
         client: &(Option<String>, Option<String>),
     ) -> Result<Reply, Refusal> {
         let expires_at = self.now.plus(SESSION_MS);
+        let client = &(cut(client.0.as_ref()), cut(client.1.as_ref()));
         let fact = Fact::SessionOpened {
             client: client.0.clone(),
             version: client.1.clone(),
@@ -298,6 +300,11 @@ impl Draft<'_> {
         }
         Ok(Reply::Done)
     }
+}
+
+/// What a client calls itself, fit for a list: no control characters, 80 characters at most.
+fn cut(name: Option<&String>) -> Option<String> {
+    name.map(|name| name.chars().filter(|c| !c.is_control()).take(80).collect())
 }
 
 fn blank(id: &AgentId, now: Timestamp) -> Agent {

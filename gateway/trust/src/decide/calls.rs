@@ -2,15 +2,20 @@
 
 use super::{Draft, boxed, event, result_word};
 use crate::{
-    Approval, Basis, Event, Fact, ItemState, OpenIntent, Outcome, OutcomeKind, Permit, Refusal,
-    Reply, Unknown,
+    Agent, Approval, Basis, Event, Fact, ItemState, OpenIntent, Outcome, OutcomeKind, Permit,
+    Refusal, Reply, Unknown,
     event::{CallFact, Change},
 };
-use plexus_protocol::{AgentId, AuditId};
-use std::borrow::Cow;
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest};
+use std::{borrow::Cow, collections::BTreeMap};
 
 impl Draft<'_> {
     pub(super) fn read(&mut self, permit: &Permit, outcome: &Outcome) -> Result<Reply, Refusal> {
+        if !permit.is_read() {
+            return Err(Refusal::Invalid(
+                "an effect is recorded before it happens".into(),
+            ));
+        }
         permit.recheck(self.state, self.now)?;
         let fact = Fact::Read(CallFact {
             phase: Cow::Borrowed("read"),
@@ -29,6 +34,9 @@ impl Draft<'_> {
     }
 
     pub(super) fn intent(&mut self, permit: &Permit, input_bytes: u64) -> Result<Reply, Refusal> {
+        if permit.is_read() {
+            return Err(Refusal::Invalid("a read has no intent".into()));
+        }
         permit.recheck(self.state, self.now)?;
         let fact = Fact::Intent(CallFact {
             phase: Cow::Borrowed("intent"),
@@ -85,17 +93,15 @@ impl Draft<'_> {
                 }
             }));
         }
-        if outcome.kind == OutcomeKind::Unknown && agent.is_some() {
-            let unknown = Unknown {
-                intent: intent.clone(),
-                at: self.now,
-            };
-            over = over.set(Change::Unknown(
-                open.agent.clone(),
-                open.capability.clone(),
-                open.input,
-                unknown,
-            ));
+        if let Some(agent) = agent {
+            let (key, held) = of_digest(agent, open);
+            if outcome.kind == OutcomeKind::Unknown {
+                let unknown = Unknown::with(held, intent, self.now);
+                over = over.set(Change::Unknown(agent.id.clone(), key.0, key.1, unknown));
+            } else if let Some(held) = held.filter(|held| held.names(intent)) {
+                // It was open when the daemon stopped, and the worker remembers how it ended.
+                over = over.set(known_again(agent, key, held, intent));
+            }
         }
         self.emit(over);
         Ok(Reply::Done)
@@ -111,15 +117,49 @@ impl Draft<'_> {
         let found = agent
             .unknown
             .iter()
-            .find(|(_, unknown)| &unknown.intent == intent);
-        let ((capability, input), _) = found.ok_or(Refusal::NoSuchIntent)?;
+            .find(|(_, unknown)| unknown.names(intent));
+        let (key, held) = found.ok_or(Refusal::NoSuchIntent)?;
         let fact = Fact::Settled {
             intent: intent.clone(),
             happened,
         };
-        let gone = Change::UnknownGone(id.clone(), capability.clone(), *input);
-        self.emit(event("invoke", fact).agent(id).about(capability).set(gone));
+        let mut settled = event("invoke", fact)
+            .agent(id)
+            .about(&key.0)
+            .set(known_again(agent, key.clone(), held, intent));
+        if let Some(open) = self.state.open_intents.get(intent) {
+            settled = settled.set(Change::Closed(intent.clone()));
+            let item = open.item.as_ref().and_then(|item| agent.items.get(item));
+            if let Some(item) = item.filter(|item| item.state == ItemState::Consumed) {
+                let outcome = if happened {
+                    OutcomeKind::Ok
+                } else {
+                    OutcomeKind::Failed
+                };
+                settled = settled.set(boxed(item, |item| {
+                    item.state = ItemState::Over { outcome };
+                }));
+            }
+        }
+        self.emit(settled);
         Ok(Reply::Done)
+    }
+
+    /// At a launch: nobody knows of any effect that was begun and has no outcome, until one comes or the owner says.
+    pub(super) fn unknown_since_stop(&self) -> Vec<Change> {
+        let mut unknown: BTreeMap<(&AgentId, (CapabilityId, Digest)), Unknown> = BTreeMap::new();
+        for (intent, open) in self.state.open_intents.iter() {
+            if let Some(agent) = self.state.agent(&open.agent) {
+                let (key, held) = of_digest(agent, open);
+                let slot = (&agent.id, key);
+                let held = unknown.get(&slot).or(held);
+                let now = Unknown::with(held, intent, self.now);
+                unknown.insert(slot, now);
+            }
+        }
+        let rows = unknown.into_iter();
+        rows.map(|((agent, (id, input)), u)| Change::Unknown(agent.clone(), id, input, u))
+            .collect()
     }
 
     /// Uses up what a permit stands on: a call of a counted grant, or the one call of an item.
@@ -164,6 +204,29 @@ impl Draft<'_> {
                 })]
             }
         }
+    }
+}
+
+/// What is not known of the very call that an intent was for.
+fn of_digest<'s>(
+    agent: &'s Agent,
+    open: &OpenIntent,
+) -> ((CapabilityId, Digest), Option<&'s Unknown>) {
+    let key = (open.capability.clone(), open.input);
+    let held = agent.unknown.get(&key);
+    (key, held)
+}
+
+/// One intent less of which nobody knows.
+fn known_again(
+    agent: &Agent,
+    (id, input): (CapabilityId, Digest),
+    held: &Unknown,
+    intent: &AuditId,
+) -> Change {
+    match held.without(intent) {
+        Some(rest) => Change::Unknown(agent.id.clone(), id, input, rest),
+        None => Change::UnknownGone(agent.id.clone(), id, input),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     Approval, Ceiling, Fact, Grant, GrantEntry, ItemState, Refusal, Reply, Settings, ceiling,
     class_default, event::Change, grantable,
 };
-use plexus_protocol::{AgentId, CapabilityId, Constraint, TokenId, TrustWindow, Verbs};
+use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, TokenId, TrustWindow, Verbs};
 use std::borrow::Cow;
 
 impl Draft<'_> {
@@ -31,15 +31,20 @@ impl Draft<'_> {
         }
     }
 
-    /// A grant makes what was denied before worth asking again.
-    pub(super) fn forget_denials(&self, agent: &AgentId, id: &CapabilityId) -> Vec<Change> {
+    /// A yes makes what was denied before worth asking again: all of it, or `only` what the yes names.
+    pub(super) fn forget_denials(
+        &self,
+        agent: &AgentId,
+        id: &CapabilityId,
+        only: Option<Digest>,
+    ) -> Vec<Change> {
         let Some(known) = self.state.agent(agent) else {
             return Vec::new();
         };
         let denied = known
             .denials
             .keys()
-            .filter(|(capability, _)| capability == id);
+            .filter(|(c, input)| c == id && only.is_none_or(|only| *input == only));
         denied
             .map(|(c, d)| Change::DenialGone(agent.clone(), c.clone(), *d))
             .collect()
@@ -88,13 +93,14 @@ impl Draft<'_> {
                 .agent(id)
                 .about(&entry.capability);
             allowed.verbs = Some(verbs);
-            let forgiven = self.forget_denials(id, &entry.capability);
+            let forgiven = self.forget_denials(id, &entry.capability, None);
             self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
             granted.push(entry.capability.clone());
         }
-        if granted.iter().any(|c| agent.tombstones.contains(c)) {
-            let mut row = own_row(agent);
-            row.tombstones.retain(|c| !granted.contains(c));
+        let mut row = own_row(agent);
+        row.tombstones.retain(|c| !granted.contains(c));
+        row.selected.extend(granted.iter().cloned());
+        if row.tombstones != agent.tombstones || row.selected != agent.selected {
             if let Some(last) = self.events.last_mut() {
                 last.changes.push(Change::Agent(Box::new(row)));
             }
@@ -211,6 +217,7 @@ impl Draft<'_> {
     }
 
     pub(super) fn configure(&mut self, settings: &Settings) -> Result<Reply, Refusal> {
+        settings.check().map_err(Refusal::Invalid)?;
         let changed = *self.state.settings != *settings;
         if changed {
             let fact = Fact::Configured {
@@ -236,7 +243,8 @@ impl Draft<'_> {
             .set(Change::LaunchOver)
             .set(Change::Serial(self.serial))
             .set(Change::Settings(self.state.settings.clone()))
-            .set(Change::DefaultGrants((*self.state.default_grants).clone()));
+            .set(Change::DefaultGrants((*self.state.default_grants).clone()))
+            .set_all(self.unknown_since_stop());
         // A plan lives in memory: what still waits is planned again.
         for item in self.state.agents.values().flat_map(|a| a.items.values()) {
             let stale = |ask: &crate::Ask| {

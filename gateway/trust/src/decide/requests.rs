@@ -3,15 +3,15 @@
 use super::{Draft, boxed, event, with_capability};
 use crate::{
     Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, ITEM_MS,
-    Item, ItemState, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS, Refusal, Reply,
-    RequestGrants, Source, authorize::live_session, class_default, event::Change, grantable,
-    standing_for, visible,
+    Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS,
+    Refusal, Reply, RequestGrants, Source, authorize::live_session, authorize::not_denied,
+    class_default, event::Change, grantable, standing_for, visible,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
     TrustWindow, Verb, body::Scope,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 /// What one entry of a request came to.
 enum Settled {
@@ -47,6 +47,10 @@ impl<'a> Draft<'a> {
         let agent = self.state.agent(id).ok_or(Refusal::SessionExpired)?;
         live_session(agent, &r.session, self.now)?;
 
+        let mut ids = BTreeSet::new();
+        if let Some(twice) = r.entries.iter().find(|e| !ids.insert(e.id.as_str())) {
+            return Err(Refusal::Invalid(format!("{} is asked for twice", twice.id)));
+        }
         let mut asks = Vec::new();
         let mut token_end = Timestamp(u64::MAX);
         for entry in &r.entries {
@@ -161,12 +165,8 @@ impl<'a> Draft<'a> {
                 let why = "an earlier call with this input has an unknown outcome: the owner has to settle it";
                 return Ok(Settled::Denied(Some(why.into())));
             }
-            if let Some(denial) = agent
-                .denials
-                .get(&key)
-                .filter(|d| self.now.since(d.at) < crate::DENIAL_MS)
-            {
-                return Ok(Settled::Denied(denial.reason.clone()));
+            if let Err(Refusal::Denied { reason }) = not_denied(agent, id, digest, self.now) {
+                return Ok(Settled::Denied(reason));
             }
         }
         if let Some(grant) = standing_for(self.state, agent, id, self.now)
@@ -192,12 +192,12 @@ impl<'a> Draft<'a> {
             }
         }
         let approved = agent.items.values().find(|item| {
-            item.on_approval == OnApproval::Wait
-                && matches!(item.state, ItemState::Approved { .. })
+            matches!(item.state, ItemState::Approved { .. })
                 && self.now < item.expires_at
                 && item.asks.iter().any(|ask| {
                     &ask.capability == id
-                        && ask.verbs.covers(verbs)
+                        && !item.runs(ask)
+                        && ask.verbs.covers(facts.verbs)
                         && match ask.approval {
                             Approval::OneCallAnyInput => true,
                             Approval::OneCall => {
@@ -232,7 +232,8 @@ impl<'a> Draft<'a> {
             && !source.config.ask
             && agent.selected.contains(id)
             && !agent.tombstones.contains(id)
-            && !agent.grants.contains_key(id);
+            && !agent.grants.contains_key(id)
+            && !agent.denials.keys().any(|(denied, _)| denied == id);
         if auto {
             let scope = Scope {
                 id: id.clone(),
@@ -276,7 +277,8 @@ impl<'a> Draft<'a> {
                 && item.purpose == r.purpose
                 && item.on_approval == r.on_approval
                 && item.asks.len() == asks.len()
-                && item.asks.iter().zip(&asks).all(|(a, b)| same(a, b))
+                // Each id is there once on both sides, so this compares them as sets.
+                && asks.iter().all(|b| item.asks.iter().any(|a| same(a, b)))
         });
         if let Some(twin) = twin {
             decision.item = Some(twin.id.clone());
@@ -286,6 +288,20 @@ impl<'a> Draft<'a> {
         if agent.items.values().filter(|item| waiting(item)).count() >= MAX_PENDING {
             return Err(Refusal::TooManyPending);
         }
+        // An agent that asks and withdraws all day keeps a bounded past.
+        let mut past: Vec<_> = agent
+            .items
+            .values()
+            .filter(|item| item.state.is_final())
+            .map(|item| (item.created_at, &item.id))
+            .collect();
+        past.sort();
+        let excess = (past.len() + 1).saturating_sub(MAX_DECIDED);
+        let forgotten: Vec<_> = past
+            .into_iter()
+            .take(excess)
+            .map(|(_, id)| Change::ItemGone(agent.id.clone(), id.clone()))
+            .collect();
         let client = agent
             .sessions
             .get(&r.session)
@@ -319,6 +335,7 @@ impl<'a> Draft<'a> {
         }
         decision.item = Some(item.id.clone());
         if let Some(last) = self.events.last_mut() {
+            last.changes.extend(forgotten);
             last.changes.push(Change::Item(Box::new(item)));
         }
         Ok(())
@@ -485,7 +502,7 @@ impl<'a> Draft<'a> {
                 }
                 ask.constraint = Some(constraint.clone());
             }
-            let runs = item.on_approval == OnApproval::Run && ask.input.is_some();
+            let runs = item.runs(ask);
             ask.approval = match (window, ask.input) {
                 (TrustWindow::Once, Some(_)) => Approval::OneCall,
                 (TrustWindow::Once, None) if a.any_input => Approval::OneCallAnyInput,
@@ -493,7 +510,9 @@ impl<'a> Draft<'a> {
                 (_, Some(_)) if runs => Approval::OneCall,
                 _ => Approval::Granted,
             };
-            let forgiven = self.forget_denials(&item.agent, &ask.capability);
+            // One call with one input says nothing of another that was denied.
+            let only = ask.input.filter(|_| window == TrustWindow::Once);
+            let forgiven = self.forget_denials(&item.agent, &ask.capability, only);
             if window == TrustWindow::Once {
                 once.push(ask.capability.clone());
                 let fact = Fact::Allowed {

@@ -1,6 +1,6 @@
 //! Sources: what is configured, what it points at, and what becomes of grants when either changes.
 
-use super::{Draft, event, on_source};
+use super::{Draft, agents::own_row, event, on_source};
 use crate::{Fact, Refusal, Reply, Source, SourceConfig, SourceSeen, event::Change};
 use plexus_protocol::{CapabilityId, SourceId};
 use std::{borrow::Cow, sync::Arc};
@@ -21,8 +21,11 @@ impl Draft<'_> {
                 || c.route != config.route
                 || c.secret_ref != config.secret_ref
                 || c.ask != config.ask
+                || c.provenance != config.provenance
         });
         let keep = old.filter(|_| !moved);
+        // What it can do and may do belongs to the kind, wherever it points.
+        let like = old.filter(|s| s.config.kind == config.kind);
         let source = Source {
             id: id.clone(),
             config: config.clone(),
@@ -31,8 +34,8 @@ impl Draft<'_> {
                 None => self.next(),
             },
             target: keep.and_then(|s| s.target.clone()),
-            profile: keep.and_then(|s| s.profile),
-            capabilities: old.map(|s| s.capabilities.clone()).unwrap_or_default(),
+            profile: like.and_then(|s| s.profile),
+            capabilities: like.map(|s| s.capabilities.clone()).unwrap_or_default(),
         };
         let what = match old {
             None => "added",
@@ -55,7 +58,7 @@ impl Draft<'_> {
                 .set_all(gone)
                 .set(Change::SourceGone(id.clone())),
         );
-        self.void_source_items(id, "the source was removed");
+        self.void_source_items("the source was removed", |c| on_source(id, c));
         Ok(Reply::Changed(true))
     }
 
@@ -80,13 +83,13 @@ impl Draft<'_> {
         if source == **old {
             return Ok(Reply::Changed(false));
         }
+        // One that is gone counts: it could come back as something else.
         let reshaped = |id: &CapabilityId| {
             profile_changed
                 || old
                     .capabilities
                     .get(id)
-                    .zip(seen.capabilities.get(id))
-                    .is_some_and(|(was, is)| was.shape != is.shape)
+                    .is_some_and(|was| seen.capabilities.get(id) != Some(was))
         };
         let wider = profile_changed || old.capabilities.keys().any(reshaped);
         if moved || wider {
@@ -151,8 +154,12 @@ impl Draft<'_> {
         }
         let fact = self.source_fact(&id, what, void, void.is_some(), suspended);
         self.emit(event("source.settings", fact).set_all(changes));
-        if let Some(why) = void {
-            self.void_source_items(&id, why);
+        match void {
+            Some(why) => self.void_source_items(why, |c| on_source(&id, c)),
+            // A card shows what a call was; it is not worth more than that.
+            None => self.void_source_items("what this source can do has changed", |c| {
+                on_source(&id, c) && suspends(c)
+            }),
         }
     }
 
@@ -186,15 +193,25 @@ impl Draft<'_> {
             out.extend(Self::end_tokens(agent, |token| {
                 token.scopes.iter().any(|s| on_source(id, &s.id))
             }));
+            // Nor does a read allow itself on what the source points at now.
+            let known = agent.grants.keys().chain(&agent.selected);
+            let voided: Vec<_> = known
+                .filter(|c| on_source(id, c) && !agent.tombstones.contains(*c))
+                .collect();
+            if !voided.is_empty() {
+                let mut row = own_row(agent);
+                row.tombstones.extend(voided.into_iter().cloned());
+                out.push(Change::Agent(Box::new(row)));
+            }
         }
         out
     }
 
-    fn void_source_items(&mut self, id: &SourceId, why: &str) {
+    fn void_source_items(&mut self, why: &str, which: impl Fn(&CapabilityId) -> bool) {
         let agents: Vec<Arc<crate::Agent>> = self.state.agents.values().cloned().collect();
         for agent in agents {
             self.void_items(&agent, why, |item| {
-                item.asks.iter().any(|ask| on_source(id, &ask.capability))
+                item.asks.iter().any(|ask| which(&ask.capability))
             });
         }
     }

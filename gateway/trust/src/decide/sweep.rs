@@ -10,14 +10,17 @@ impl Draft<'_> {
         for agent in self.state.agents.values() {
             let of = || agent.id.clone();
             for item in agent.items.values() {
-                let open = matches!(item.state, ItemState::Pending | ItemState::Approved { .. });
+                let open = item.state == ItemState::Pending || item.has_call_left();
+                // What became grants and nothing else was used by being approved.
+                let over = item.state.is_final()
+                    || (matches!(item.state, ItemState::Approved { .. }) && !open);
                 if open && now >= item.expires_at {
                     let lapsed = boxed(item, |item| item.state = ItemState::Lapsed);
                     let fact = Fact::Lapsed {
                         item: item.id.clone(),
                     };
                     self.emit(event("grant.deny", fact).agent(&agent.id).set(lapsed));
-                } else if item.state.is_final() && now >= item.expires_at.plus(ITEM_MS) {
+                } else if over && now >= item.expires_at.plus(ITEM_MS) {
                     forgotten.push(Change::ItemGone(of(), item.id.clone()));
                 }
             }
@@ -46,6 +49,13 @@ impl Draft<'_> {
                 id: id.clone(),
             }));
         }
+        let over = self.state.console_sessions.iter();
+        forgotten.extend(over.filter(|(_, s)| now >= s.expires_at).map(|(id, _)| {
+            Change::SessionGone {
+                agent: None,
+                id: id.clone(),
+            }
+        }));
         let changed = !forgotten.is_empty();
         if changed {
             let fact = Fact::Swept {

@@ -1,6 +1,7 @@
 //! A commit: planned again in the writer, compared with what was approved, then done.
 
-use super::{Shared, Unfinished, guarded, judge, judged, panicked, until_over, wrong_kind};
+use super::server::{Shared, Unfinished, judged, panicked, until_over, wrong_kind};
+use super::{guarded, judge};
 use crate::message::{Commit, Content, Failure, MAX_TOUCHED, Stamp};
 use crate::text::Payload;
 use crate::worker::handlers::{Handler, Plan, Reply};
@@ -157,5 +158,29 @@ fn approved<F>(commit: &Commit, plan: &Plan<F>) -> Result<(), SourceError> {
             "not_comparable",
             "the source cannot say what is there now",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_counts_as_seen() {
+        let mut seen = Seen::new(1);
+        let last = REMEMBERED as u64 * 3;
+        let mut admit = |sequence| {
+            seen.admit(Stamp {
+                launch: 1,
+                sequence,
+            })
+            .is_ok()
+        };
+        // Every other one, so that there are gaps.
+        assert!((0..=last).step_by(2).all(&mut admit));
+        assert!((0..=last).step_by(2).all(|sequence| !admit(sequence)));
+        assert!(admit(last - 1), "late and remembered as not seen");
+        assert!(!admit(1), "too late to tell");
+        assert!(seen.above.len() <= REMEMBERED);
     }
 }

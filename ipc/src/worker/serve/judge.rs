@@ -1,10 +1,10 @@
 //! What is checked after a handler and before its answer leaves: a connector that forgot a rule does not break it.
 
-use super::super::call::part_on;
-use super::{Reply, SourceError};
 use crate::manifest::{Capability, Limits};
 use crate::message::{MAX_TOUCHED, Touched};
 use crate::text::Payload;
+use crate::worker::call::part_on;
+use crate::worker::{Reply, SourceError};
 use plexus_protocol::Constraint;
 use serde_json::json;
 

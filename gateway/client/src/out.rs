@@ -1,0 +1,53 @@
+//! Data on stdout, talk on stderr.
+
+use crate::{Exit, Stop, text};
+use std::io::{self, IsTerminal, Write};
+
+/// Writes data to stdout as it is, or, where a terminal would obey it, escaped. A reader that has seen enough
+/// (`| head`) is no failure.
+///
+/// # Errors
+/// A stop that says what the system said, such as a full disk.
+pub fn data(bytes: &[u8]) -> Result<(), Stop> {
+    let mut stdout = io::stdout().lock();
+    let written = if stdout.is_terminal() {
+        stdout.write_all(text::block(&String::from_utf8_lossy(bytes)).as_bytes())
+    } else {
+        stdout.write_all(bytes)
+    };
+    settle(written.and_then(|()| stdout.flush()))
+}
+
+/// Writes one line of data; the line break is added where it is missing.
+///
+/// # Errors
+/// As [`data`].
+pub fn line(text: &str) -> Result<(), Stop> {
+    data(text.as_bytes())?;
+    if text.ends_with('\n') {
+        Ok(())
+    } else {
+        data(b"\n")
+    }
+}
+
+/// Turns the result of a write to stdout into the end of a command.
+///
+/// # Errors
+/// As [`data`].
+pub fn settle(written: io::Result<()>) -> Result<(), Stop> {
+    match written {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Stop::new(
+            Exit::Failed,
+            "output",
+            format!("the output could not be written: {e}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Says something to whoever runs the command. The text is ours; foreign parts of it went through [`crate::text`].
+pub fn say(text: &str) {
+    // Where stderr is closed nobody listens.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

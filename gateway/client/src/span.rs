@@ -1,0 +1,109 @@
+//! Lengths of time and moments, as a person reads them.
+
+use plexus_protocol::{Timestamp, capability::FOREVER_MS};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// This moment by the machine's clock. For display only: every decision about time is the gateway's.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `ms` milliseconds in its largest whole unit: `45 s`, `12 min`, `3 h`, `6 d`.
+#[must_use]
+pub fn length(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..=99 => format!("{seconds} s"),
+        100..=5_999 => format!("{} min", seconds / 60),
+        6_000..=172_799 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// When something ends, seen from `now`: `ends in 6 d`, `ended 3 min ago`, `until revoked`.
+#[must_use]
+pub fn end(at: Timestamp, now: Timestamp) -> String {
+    // `until-revoked` travels as a moment a century away (wire §5.5).
+    if at.since(now) > FOREVER_MS / 2 {
+        "until revoked".to_owned()
+    } else if at > now {
+        format!("ends in {}", length(at.since(now)))
+    } else {
+        format!("ended {} ago", length(now.since(at)))
+    }
+}
+
+/// How long ago something was, seen from `now`.
+#[must_use]
+pub fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", length(now.since(at)))
+}
+
+/// Reads a length: a whole number and `s`, `m`, `h` or `d`; at least one second. In milliseconds.
+///
+/// # Errors
+/// One sentence that says the form.
+pub fn parse(text: &str) -> Result<u64, String> {
+    let form = || format!("{text:?} is not a length of time: write 90s, 15m, 2h or 1d");
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(form)?;
+    let unit_ms = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(form()),
+    };
+    let number = number.parse::<u64>().map_err(|_| form())?;
+    number
+        .checked_mul(unit_ms)
+        .filter(|ms| *ms > 0)
+        .ok_or_else(form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths() {
+        for (ms, text) in [
+            (0, "0 s"),
+            (99_999, "99 s"),
+            (900_000, "15 min"),
+            (7_200_000, "2 h"),
+            (604_800_000, "7 d"),
+        ] {
+            assert_eq!(length(ms), text);
+        }
+        assert_eq!(parse("15m"), Ok(900_000));
+        assert_eq!(parse("90s"), Ok(90_000));
+        for bad in [
+            "",
+            "m",
+            "15",
+            "0m",
+            "-1h",
+            "1w",
+            "1.5h",
+            "99999999999999999d",
+            "é",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ends() {
+        let now = Timestamp(1_000_000_000_000);
+        assert_eq!(end(now.plus(6 * 86_400_000), now), "ends in 6 d");
+        assert_eq!(end(Timestamp(now.0 - 180_000), now), "ended 3 min ago");
+        assert_eq!(end(now.plus(FOREVER_MS), now), "until revoked");
+        assert_eq!(ago(Timestamp(now.0 - 5_000), now), "5 s ago");
+    }
+}

@@ -1,0 +1,202 @@
+//! Why a command stopped: the three answers that every refusal gives (DESIGN 4), and the exit status.
+
+use crate::{Exit, http::Failure, text};
+use plexus_protocol::{Effect, ErrorCode};
+use serde_json::Value;
+use std::fmt;
+
+/// Whether anything was done, as far as this side can tell.
+pub type Done = Effect;
+
+/// The end of a command that did not do what was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stop {
+    /// For whoever started the command.
+    pub exit: Exit,
+    /// A word to branch on: the wire's code, or one of ours for what never reached the gateway.
+    pub code: String,
+    /// First answer: was anything done.
+    pub done: Done,
+    /// Second answer: why not.
+    pub why: String,
+    /// Third answer: what to do next; empty where there is nothing to say.
+    pub next: String,
+    /// The pending item or run that goes on without this command.
+    pub item: Option<String>,
+}
+
+impl Stop {
+    /// Nothing was done, because of `why`.
+    pub fn new(exit: Exit, code: &str, why: impl Into<String>) -> Self {
+        Self {
+            exit,
+            code: code.to_owned(),
+            done: Done::None,
+            why: why.into(),
+            next: String::new(),
+            item: None,
+        }
+    }
+
+    /// The command line or an input is not of its form.
+    pub fn usage(why: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, "usage", why)
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = next.into();
+        self
+    }
+
+    /// Says what is known of whether anything was done.
+    #[must_use]
+    pub fn done(mut self, done: Done) -> Self {
+        self.done = done;
+        self
+    }
+
+    /// Names what goes on without this command.
+    #[must_use]
+    pub fn item(mut self, id: impl Into<String>) -> Self {
+        self.item = Some(id.into());
+        self
+    }
+
+    /// Reads the error object of a reply (wire §6) that came with HTTP `status`. A reply without one is described.
+    #[must_use]
+    pub fn of_reply(status: u16, body: &Value) -> Self {
+        let error = body.get("error").unwrap_or(&Value::Null);
+        let said = |key: &str| {
+            let text = error.get(key).and_then(Value::as_str);
+            text.filter(|t| !t.is_empty()).map(str::to_owned)
+        };
+        let code = said("code").unwrap_or_else(|| format!("http_{status}"));
+        let why = said("message")
+            // Result objects put their sentence in `reason` beside `ok: false` (wire §6, envelope 3).
+            .or_else(|| {
+                body.get("reason")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            })
+            .unwrap_or_else(|| format!("the gateway answered {status} without saying why"));
+        let done = match error.get("effect").and_then(Value::as_str) {
+            Some("none") => Done::None,
+            Some("done") => Done::Done,
+            Some(_) => Done::Unknown,
+            // An older gateway does not say: what it refuses before dispatch it refuses with 4xx or 503.
+            None if (400..500).contains(&status) || status == 503 => Done::None,
+            None => Done::Unknown,
+        };
+        Self {
+            exit: exit_of(&code),
+            code,
+            done,
+            why,
+            next: said("next").unwrap_or_default(),
+            item: said("pendingId"),
+        }
+    }
+}
+
+/// The exit status of a refusal by its code. "Refused" is what the owner decided or did not allow; a call that failed,
+/// or could not be tried now, is "failed".
+fn exit_of(code: &str) -> Exit {
+    let known = ErrorCode::ALL.iter().find(|c| c.as_str() == code);
+    match known {
+        Some(ErrorCode::ApprovalRequired | ErrorCode::GrantPendingUser) => Exit::Waiting,
+        Some(
+            ErrorCode::DeniedByOwner
+            | ErrorCode::GrantRequired
+            | ErrorCode::CapabilityUnexposed
+            | ErrorCode::StandingNotAllowed
+            | ErrorCode::CardChanged
+            | ErrorCode::InputRequired
+            | ErrorCode::PlanFailed
+            | ErrorCode::Unauthorized
+            | ErrorCode::HostForbidden
+            | ErrorCode::Paused,
+        ) => Exit::Refused,
+        _ => Exit::Failed,
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        let (exit, code, done) = match &failure {
+            Failure::Unreachable { .. } => (Exit::Unreachable, "unreachable", Done::None),
+            Failure::Foreign(_) => (Exit::Unreachable, "not_a_gateway", Done::Unknown),
+            Failure::Lost(_) => (Exit::Failed, "connection_lost", Done::Unknown),
+            Failure::TimedOut { .. } => (Exit::Failed, "no_answer", Done::Unknown),
+            Failure::TooLarge { .. } => (Exit::Failed, "reply_too_large", Done::Unknown),
+        };
+        Self {
+            exit,
+            code: code.to_owned(),
+            done,
+            why: failure.to_string(),
+            next: String::new(),
+            item: None,
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    /// One line for each answer; every text is escaped, because most of it is somebody else's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let done = match self.done {
+            Done::None => "nothing was done",
+            Done::Done => "it was done",
+            Done::Unknown => "not known; look before you repeat it",
+        };
+        writeln!(f, "stopped: {}", text::line(&self.code))?;
+        writeln!(f, "done: {done}")?;
+        write!(f, "why: {}", text::line(&self.why))?;
+        if !self.next.is_empty() {
+            write!(f, "\nnext: {}", text::line(&self.next))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Stop {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_refusal_answers_three_questions() {
+        let stop = Stop::of_reply(
+            403,
+            &json!({"error": {"code": "denied_by_owner", "message": "not \u{1b}[31mnow",
+                "effect": "none", "next": "stop; tell the owner: it was denied"}}),
+        );
+        assert_eq!(stop.exit, Exit::Refused);
+        assert_eq!(
+            stop.to_string(),
+            "stopped: denied_by_owner\ndone: nothing was done\nwhy: not \\u{1b}[31mnow\n\
+             next: stop; tell the owner: it was denied"
+        );
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_taken_for_granted() {
+        let silent = |status| Stop::of_reply(status, &json!({})).done;
+        assert_eq!(silent(404), Done::None);
+        assert_eq!(silent(503), Done::None);
+        assert_eq!(silent(200), Done::Unknown);
+        assert_eq!(silent(500), Done::Unknown);
+        let odd = Stop::of_reply(
+            409,
+            &json!({"error": {"code": "new_code", "effect": "perhaps"}}),
+        );
+        assert_eq!((odd.done, odd.exit), (Done::Unknown, Exit::Failed));
+        assert_eq!(
+            Stop::of_reply(422, &json!({"ok": false, "reason": "no such path"})).why,
+            "no such path"
+        );
+    }
+}

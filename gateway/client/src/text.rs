@@ -1,0 +1,128 @@
+//! Text from agents, notes, workers and the gateway, made safe to show.
+//!
+//! Invariant: what these functions return holds no character that moves the cursor, changes the direction of writing,
+//! hides, or starts an escape sequence; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
+
+use std::fmt::Write;
+
+/// One line: line breaks and tabs are escaped too.
+#[must_use]
+pub fn line(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+/// The lines of a longer text. Tabs stay: they move right only, and files are full of them.
+pub fn lines(text: &str) -> impl Iterator<Item = String> {
+    text.lines().map(|line| escaped(line, |c| c == '\t'))
+}
+
+/// A longer text for a terminal: its own line breaks stay, nothing else that a terminal obeys.
+#[must_use]
+pub fn block(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// At most `max` characters of one line, the last of them `…` where something was cut.
+#[must_use]
+pub fn short(text: &str, max: usize) -> String {
+    let whole = line(text);
+    if whole.chars().count() <= max {
+        return whole;
+    }
+    let mut cut: String = whole.chars().take(max.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            _ if keep(c) => out.push(c),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ if is_unseen(c) => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Controls, format characters (direction, joiners, tags), separators that end a line, fillers that look like nothing.
+/// From the Unicode categories Cc, Cf, Zl, Zp and the default-ignorable code points; private use is left alone.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            u32::from(c),
+            0xAD
+                | 0x34F
+                | 0x600..=0x605
+                | 0x61C
+                | 0x6DD
+                | 0x70F
+                | 0x890..=0x891
+                | 0x8E2
+                | 0x115F..=0x1160
+                | 0x17B4..=0x17B5
+                | 0x180B..=0x180F
+                | 0x200B..=0x200F
+                | 0x2028..=0x202E
+                | 0x2060..=0x206F
+                | 0x2800
+                | 0x3164
+                | 0xFE00..=0xFE0E
+                | 0xFEFF
+                | 0xFFA0
+                | 0xFFF0..=0xFFFB
+                | 0x110BD
+                | 0x110CD
+                | 0x13430..=0x1343F
+                | 0x1BCA0..=0x1BCA3
+                | 0x1D173..=0x1D17A
+                | 0xE0000..=0xE0FFF
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn controls_and_directions_are_seen_not_obeyed() {
+        assert_eq!(line("a\x1b[2Jb\r\nc\td"), r"a\u{1b}[2Jb\r\nc\td");
+        assert_eq!(line("file\u{202e}txt.exe"), r"file\u{202e}txt.exe");
+        assert_eq!(
+            line("\u{9b}31m\u{7f}\u{200b}\u{e0041}"),
+            r"\u{9b}31m\u{7f}\u{200b}\u{e0041}"
+        );
+        assert_eq!(block("a\tb\nc\x07"), "a\tb\nc\\u{7}");
+        assert_eq!(
+            lines("a\r\nb\u{2028}c").collect::<Vec<_>>(),
+            ["a", r"b\u{2028}c"]
+        );
+    }
+
+    #[test]
+    fn ordinary_text_stays_as_it_is() {
+        for text in ["Größe 3 → 4", "日本語", "🙂 [x] {y} \\n", "ÅÅ"] {
+            assert_eq!(line(text), text);
+        }
+        assert_eq!(short("abcdef", 4), "abc…");
+        assert_eq!(short("abcd", 4), "abcd");
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_gets_through(text in any::<String>()) {
+            prop_assert!(!line(&text).chars().any(is_unseen));
+            prop_assert!(!block(&text).chars().any(|c| is_unseen(c) && c != '\n' && c != '\t'));
+            prop_assert!(lines(&text).all(|l| !l.contains('\n')));
+            prop_assert!(short(&text, 10).chars().count() <= 10);
+        }
+    }
+}

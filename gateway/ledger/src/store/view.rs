@@ -1,0 +1,156 @@
+//! Reading the file: one view is the file as it was after one commit, however long it is held.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
+
+use super::{
+    BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, ROWS,
+    StoreError,
+};
+use crate::event::{Head, Recorded};
+use crate::machine::IndexTerm;
+
+/// The file as it was after one commit.
+pub(crate) struct View(ReadTransaction);
+
+impl View {
+    /// The database as it is now.
+    pub(crate) fn of(db: &Database) -> Result<Self, StoreError> {
+        Ok(Self(db.begin_read()?))
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        match self.0.open_table(META) {
+            Ok(table) => Ok(table.get(key)?.map(|v| v.value())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// `None`: the file is new.
+    pub(crate) fn format(&self) -> Result<Option<u64>, StoreError> {
+        let format = self.meta(META_FORMAT)?;
+        // Tables of somebody else's, and no format: not a new file of ours.
+        if format.is_none() && self.0.list_tables()?.next().is_some() {
+            return Ok(Some(0));
+        }
+        Ok(format)
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<u64, StoreError> {
+        Ok(self.meta(META_CHECKPOINT)?.unwrap_or(0))
+    }
+    pub(crate) fn indexed(&self) -> Result<u64, StoreError> {
+        Ok(self.meta(META_INDEXED)?.unwrap_or(0))
+    }
+    pub(crate) fn clean(&self) -> Result<bool, StoreError> {
+        Ok(self.meta(META_CLEAN)?.unwrap_or(1) == 1)
+    }
+
+    pub(crate) fn rows(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        let mut rows = BTreeMap::new();
+        for row in self.0.open_table(ROWS)?.iter()? {
+            let (key, value) = row?;
+            rows.insert(key.value().to_owned(), value.value().to_vec());
+        }
+        Ok(rows)
+    }
+
+    /// Rows changed since the last checkpoint, as they were there.
+    pub(crate) fn base(&self) -> Result<BTreeMap<String, Option<Vec<u8>>>, StoreError> {
+        let mut rows = BTreeMap::new();
+        for row in self.0.open_table(BASE)?.iter()? {
+            let (key, value) = row?;
+            rows.insert(key.value().to_owned(), value.value().map(<[u8]>::to_vec));
+        }
+        Ok(rows)
+    }
+
+    pub(crate) fn event(&self, seq: u64) -> Result<Option<Recorded>, StoreError> {
+        let table = self.0.open_table(EVENTS)?;
+        let Some(value) = table.get(seq)? else {
+            return Ok(None);
+        };
+        read(seq, value.value()).map(Some)
+    }
+
+    /// The newest event's sequence, 0 if there is none.
+    pub(crate) fn last_seq(&self) -> Result<u64, StoreError> {
+        Ok(self
+            .0
+            .open_table(EVENTS)?
+            .last()?
+            .map_or(0, |(key, _)| key.value()))
+    }
+
+    pub(crate) fn head(&self) -> Result<Head, StoreError> {
+        let newest = self.event(self.last_seq()?)?;
+        Ok(newest.as_ref().map_or(Head::START, Head::of))
+    }
+
+    /// Stored values from `first` on, oldest first; `each` stops the walk by returning false.
+    pub(crate) fn walk(
+        &self,
+        first: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for row in self.0.open_table(EVENTS)?.range(first..)? {
+            let (key, value) = row?;
+            if !each(key.value(), value.value())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Events in `range`, newest first, until `each` returns false.
+    pub(crate) fn walk_back(
+        &self,
+        range: Range<u64>,
+        mut each: impl FnMut(Recorded) -> bool,
+    ) -> Result<(), StoreError> {
+        for row in self.0.open_table(EVENTS)?.range(range)?.rev() {
+            let (key, value) = row?;
+            if !each(read(key.value(), value.value())?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Indexed sequences of `term` below `before`, newest first, at most `limit`.
+    pub(crate) fn indexed_under(
+        &self,
+        term: &IndexTerm,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let (kind, id) = term.key();
+        let table = self.0.open_table(INDEX)?;
+        let mut found = Vec::new();
+        for row in table
+            .range((kind, id, 0)..(kind, id, before))?
+            .rev()
+            .take(limit)
+        {
+            found.push(row?.0.value().2);
+        }
+        Ok(found)
+    }
+}
+
+/// A stored value under its key.
+pub(crate) fn read(seq: u64, stored: &[u8]) -> Result<Recorded, StoreError> {
+    let event = Recorded::from_stored(stored.to_vec())
+        .map_err(|why| StoreError::Unreadable { seq, why })?;
+    if event.seq() == seq {
+        Ok(event)
+    } else {
+        Err(StoreError::Unreadable {
+            seq,
+            why: format!("it says it is number {}", event.seq()),
+        })
+    }
+}

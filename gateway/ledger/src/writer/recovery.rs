@@ -1,0 +1,145 @@
+//! What the writer does when the storage does not do its part: a failed commit, a closed file, a full disk.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::check::{self, CheckError, Loaded};
+use crate::ledger::{Condition, OpenError};
+use crate::machine::Machine;
+use crate::queue::Lane;
+use crate::store::CommitFailure;
+use crate::writer::batch::{Batch, Decided};
+use crate::writer::{Job, SubmitError, Writer};
+
+impl<M: Machine> Writer<M> {
+    /// Answers what cannot be served now; gives back the rest.
+    pub(super) fn admit(&mut self, jobs: Vec<Job<M>>) -> Vec<Job<M>> {
+        let owner_waits = jobs.iter().any(|job| job.lane == Lane::Owner);
+        let due = |tried: Instant| tried.elapsed() >= self.terms.retry;
+        if self
+            .closed
+            .as_ref()
+            .is_some_and(|(_, tried)| owner_waits || due(*tried))
+        {
+            self.reopen();
+        }
+        if let Some((reason, _)) = &self.closed {
+            for job in jobs {
+                job.answer(Err(SubmitError::Unavailable(reason.clone())));
+            }
+            return Vec::new();
+        }
+        // Not while the owner waits: setting the space aside would take it from them.
+        if !owner_waits
+            && self
+                .full
+                .is_some_and(|tried| tried.elapsed() >= self.terms.retry)
+        {
+            self.full = self.ballast.ensure().err().map(|_| Instant::now());
+            self.report();
+        }
+        if self.full.is_none() {
+            return jobs;
+        }
+        let (owner, agents): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| job.lane == Lane::Owner);
+        for job in agents {
+            job.answer(Err(SubmitError::Unavailable("the disk is full".to_owned())));
+        }
+        owner
+    }
+
+    /// Closes, reopens, answers by what is read, and gives back the owner's commands if they can be tried again.
+    pub(super) fn fail(
+        &mut self,
+        jobs: Vec<Job<M>>,
+        batch: Batch<M>,
+        failure: CommitFailure,
+    ) -> Vec<Job<M>> {
+        let reason = failure.error.to_string();
+        tracing::error!(error = %reason, attempted = failure.attempted, "a commit failed; the ledger reopens");
+        let full = failure.error.is_full();
+        let mut freed = false;
+        if full {
+            self.full = Some(Instant::now());
+            freed = jobs.iter().any(|job| job.lane == Lane::Owner) && self.ballast.free();
+        }
+        self.shared.store.close();
+        self.reopen();
+        let found = self.closed.is_none().then(|| self.head == batch.head);
+        let nothing = !failure.attempted || (full && found == Some(false));
+        let mut again = Vec::new();
+        for (job, decided) in jobs.into_iter().zip(batch.decided) {
+            let recorded = matches!(&decided, Decided::Done(_, records) if !records.is_empty());
+            if nothing && freed && self.closed.is_none() && job.lane == Lane::Owner {
+                again.push(job);
+            } else if nothing || !recorded {
+                job.answer(Err(SubmitError::Unavailable(reason.clone())));
+            } else {
+                job.answer(Err(SubmitError::Lost {
+                    reason: reason.clone(),
+                    found,
+                }));
+            }
+        }
+        if found == Some(true) {
+            self.tell(batch.records);
+        }
+        again
+    }
+
+    /// Opens the file again and takes over what it says.
+    pub(super) fn reopen(&mut self) {
+        let mut opened = self.load();
+        if opened.as_ref().is_err_and(OpenError::is_full) {
+            self.full = Some(Instant::now());
+            if self.ballast.free() {
+                opened = self.load();
+            }
+        }
+        match opened {
+            Ok(loaded) => {
+                self.closed = None;
+                self.install(loaded);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger stays closed");
+                self.shared.store.close();
+                self.closed = Some((error.to_string(), Instant::now()));
+            }
+        }
+        self.report();
+    }
+
+    fn load(&self) -> Result<Loaded<M>, OpenError> {
+        self.shared.store.open()?;
+        Ok(check::recent::<M>(&self.shared.store.read()?)?)
+    }
+
+    pub(super) fn install(&mut self, loaded: Loaded<M>) {
+        self.head = loaded.head;
+        self.digest = loaded.digest;
+        self.kept = loaded.kept;
+        self.checkpoint = loaded.checkpoint;
+        self.indexed = loaded.indexed;
+        self.shared.state.store(Arc::new(loaded.state));
+    }
+
+    pub(super) fn report(&self) {
+        let condition = match (&self.closed, self.full) {
+            (Some((reason, _)), _) => Condition::Closed(reason.clone()),
+            (None, Some(_)) => Condition::DiskFull,
+            (None, None) => Condition::Open,
+        };
+        self.shared.condition.store(Arc::new(condition));
+    }
+}
+
+impl From<CheckError> for OpenError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Found(finding) => Self::Damaged(finding),
+            CheckError::Store(error) => Self::Store(error),
+        }
+    }
+}

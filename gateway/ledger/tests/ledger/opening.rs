@@ -1,0 +1,182 @@
+//! What is refused at the door, and what is reported.
+
+use std::fs;
+use std::path::Path;
+
+use plexus_ledger::{Finding, Ledger, OpenError, Options};
+use redb::{Database, TableDefinition};
+
+use crate::bank::{Bank, deposit_each, open, open_with, options};
+
+fn refused(dir: &Path) -> OpenError {
+    Ledger::<Bank>::open(dir, options()).err().expect("refused")
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    assert!(matches!(refused(dir.path()), OpenError::InUse));
+    deposit_each(&ledger, 1);
+    ledger.close();
+    open(dir.path());
+}
+
+#[test]
+fn another_format_is_refused_with_a_remedy_and_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    open(dir.path()).close();
+    let path = dir.path().join("ledger.redb");
+    let set_format = |format: u64| {
+        let file = Database::open(&path).expect("the file opens");
+        let tx = file.begin_write().expect("a transaction");
+        tx.open_table(TableDefinition::<&str, u64>::new("meta"))
+            .expect("a table")
+            .insert("format", format)
+            .expect("set");
+        tx.commit().expect("committed");
+    };
+    set_format(2);
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::Format { found: 2 }));
+    assert!(
+        error
+            .to_string()
+            .contains("start the version that wrote it"),
+        "{error}"
+    );
+    set_format(1);
+    // The refused start was not counted as a launch.
+    assert_eq!(
+        Ledger::<Bank>::open(dir.path(), options())
+            .expect("the ledger opens")
+            .1
+            .launch,
+        2
+    );
+}
+
+#[test]
+fn a_file_that_is_no_ledger_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("ledger.redb");
+    fs::write(&path, vec![b'x'; 20_000]).expect("written");
+    assert!(matches!(refused(dir.path()), OpenError::Store(_)));
+    assert_eq!(fs::read(&path).expect("readable"), vec![b'x'; 20_000]);
+
+    fs::remove_file(&path).expect("removed");
+    let foreign = Database::create(&path).expect("made");
+    let tx = foreign.begin_write().expect("a transaction");
+    tx.open_table(TableDefinition::<u64, u64>::new("somebody else's"))
+        .expect("a table");
+    tx.commit().expect("committed");
+    drop(foreign);
+    assert!(matches!(
+        refused(dir.path()),
+        OpenError::Format { found: 0 }
+    ));
+}
+
+#[test]
+fn a_ledger_put_back_to_an_earlier_day_is_reported() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, copy) = (dir.path().join("ledger.redb"), dir.path().join("copy"));
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 3);
+    ledger.close();
+    fs::copy(&file, &copy).expect("copied");
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 3);
+    ledger.close();
+
+    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    assert_eq!(report.rolled_back, None);
+    assert!(ledger.verify(true).expect("sound").heads > 0);
+    ledger.close();
+
+    fs::copy(&copy, &file).expect("put back");
+    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    let finding = Finding::Head {
+        seq: 8,
+        why: "the log ends before it",
+    };
+    assert_eq!(report.rolled_back, Some(finding));
+    assert!(
+        ledger
+            .verify(true)
+            .expect_err("found")
+            .to_string()
+            .contains("the log ends before it")
+    );
+
+    // Written on from there, the hashes part company instead.
+    deposit_each(&ledger, 9);
+    assert!(
+        ledger
+            .verify(true)
+            .expect_err("found")
+            .to_string()
+            .contains("another hash")
+    );
+}
+
+#[test]
+fn space_is_set_aside_and_the_files_are_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(
+        dir.path(),
+        Options {
+            ballast: 100_000,
+            ..options()
+        },
+    );
+    deposit_each(&ledger, 1);
+    ledger.close();
+    for name in ["ledger.redb", "audit-heads.jsonl", "ledger.ballast"] {
+        let mode = fs::metadata(dir.path().join(name))
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(
+        fs::metadata(dir.path().join("ledger.ballast"))
+            .expect("there")
+            .len(),
+        100_000
+    );
+}
+
+#[test]
+fn heads_are_lines_of_json_and_a_torn_one_is_passed_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 50);
+    ledger.close();
+    let path = dir.path().join("audit-heads.jsonl");
+    let text = fs::read_to_string(&path).expect("readable");
+    // The first commit, then nothing within the second, then the stop.
+    assert!(text.lines().count() <= 4, "{text}");
+    assert!(
+        text.lines()
+            .last()
+            .expect("a line")
+            .starts_with(r#"{"seq":51,"hash":""#),
+        "{text}"
+    );
+    fs::write(&path, format!("{text}{{\"seq\":9")).expect("written");
+    let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    assert_eq!(report.rolled_back, None);
+    deposit_each(&ledger, 1);
+    ledger.close();
+    let lines = fs::read_to_string(&path).expect("readable");
+    assert!(
+        lines
+            .lines()
+            .last()
+            .expect("a line")
+            .starts_with(r#"{"seq":53,"#),
+        "{lines}"
+    );
+}

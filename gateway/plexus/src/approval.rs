@@ -1,0 +1,169 @@
+//! Waiting for the owner (wire §4.6).
+//!
+//! ```text
+//! pending ─▶ approved with a result ─▶ print it
+//!    │    └▶ approved without one ──▶ the caller invokes again
+//!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again"
+//!    └─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
+//! ```
+
+use crate::{
+    cli::Cancel,
+    gateway::Route,
+    output::Answer,
+    session::{Session, refusal},
+    settings::Settings,
+};
+use plexus_client::{Exit, Reply, Request, Stop, out, text};
+use plexus_protocol::PendingId;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The longest that one request waits at the gateway, in seconds: below what proxies and laptops tolerate.
+const POLL_S: u64 = 20;
+/// What the gateway gets on top of that to answer.
+const SLACK: Duration = Duration::from_secs(10);
+/// The pause before asking again where a gateway answers at once although it was asked to wait.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the owner decided.
+pub(crate) enum Decision {
+    /// Yes, and it was run.
+    Ran(Box<Answer>),
+    /// Yes.
+    Approved,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    state: String,
+    result: Option<Box<RawValue>>,
+    reason: Option<String>,
+}
+
+/// Says what waits, where the owner decides, and how to stop waiting.
+pub(crate) fn announce(what: &str, id: &PendingId, url: Option<&str>) {
+    let url = url.map_or(String::new(), |url| format!(" or at {}", text::line(url)));
+    out::say(&format!(
+        "waiting for the owner: {what} ({id})\nthe owner decides with: plexusctl approvals show {id}{url}"
+    ));
+}
+
+/// Waits until the owner has decided, or until `until`.
+pub(crate) async fn wait(
+    session: &mut Session,
+    id: &PendingId,
+    until: Instant,
+) -> Result<Decision, Stop> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let seconds = left.as_millis().div_ceil(1000).min(u128::from(POLL_S)) as u64;
+        let path = format!(
+            "{}?pendingId={id}&wait={seconds}",
+            session.gateway.path(Route::GrantStatus)
+        );
+        let asked = Instant::now();
+        let reply = poll(session, path, seconds)
+            .await
+            .map_err(|stop| match stop.exit {
+                Exit::Unreachable => still_waiting(
+                    id,
+                    &format!("the gateway does not answer now ({})", stop.why),
+                ),
+                _ => stop,
+            })?;
+        let status: Status = reply.json()?;
+        match (status.state.as_str(), status.result) {
+            ("approved", Some(result)) => {
+                return Answer::of_raw(200, result).map(|ran| Decision::Ran(Box::new(ran)));
+            }
+            ("approved", None) => return Ok(Decision::Approved),
+            ("denied", _) => return Err(denied(status.reason)),
+            ("expired", _) => return Err(expired(id)),
+            ("pending", _) => {}
+            (other, _) => {
+                let why = format!("the gateway says {other:?} of {id}, which is no state");
+                return Err(Stop::new(Exit::Failed, "not_a_gateway", why).item(id.as_str()));
+            }
+        }
+        if Instant::now() >= until {
+            return Err(still_waiting(id, "the owner has not decided yet"));
+        }
+        if asked.elapsed() < PAUSE {
+            sleep(PAUSE.min(until.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+}
+
+/// One long poll of a status route. A lost connection or an ended session is mended once: items outlive both.
+pub(crate) async fn poll(session: &mut Session, path: String, seconds: u64) -> Result<Reply, Stop> {
+    let request = Request::get(path).within(Duration::from_secs(seconds) + SLACK);
+    let mut mended = false;
+    loop {
+        let stop = match session.send(request.clone()).await {
+            Ok(reply) if reply.is_success() => return Ok(reply),
+            Ok(reply) => {
+                let stop = refusal(&reply);
+                if mended || stop.code != "session_expired" {
+                    return Err(stop);
+                }
+                stop
+            }
+            Err(failure) if mended => return Err(failure.into()),
+            Err(failure) => failure.into(),
+        };
+        mended = true;
+        session.reopen().await.map_err(|again| {
+            if again.exit == Exit::Unreachable {
+                again
+            } else {
+                stop
+            }
+        })?;
+    }
+}
+
+/// The request stays with the owner; the command does not.
+pub(crate) fn still_waiting(id: &PendingId, why: &str) -> Stop {
+    Stop::new(
+        Exit::Waiting,
+        "approval_required",
+        format!("{why}; the request stays with the owner"),
+    )
+    .next(format!("plexus wait {id}"))
+    .item(id.as_str())
+}
+
+fn denied(reason: Option<String>) -> Stop {
+    let why = reason.map_or_else(
+        || "the owner said no".to_owned(),
+        |r| format!("the owner said no: {r}"),
+    );
+    Stop::new(Exit::Refused, "denied_by_owner", why)
+        .next("stop; do something else, or ask the owner why")
+}
+
+fn expired(id: &PendingId) -> Stop {
+    Stop::new(
+        Exit::Waiting,
+        "expired",
+        format!("{id} ended without a decision that can still be used"),
+    )
+    .next("ask again with the same command")
+}
+
+/// Withdraws a request of this agent.
+pub(crate) async fn cancel(settings: &Settings, cancel: Cancel) -> Result<Exit, Stop> {
+    let mut session = Session::open(settings).await?;
+    let path = session.gateway.path(Route::GrantCancel);
+    let reply = session
+        .send(Request::post(path, &json!({"pendingId": cancel.item})))
+        .await?;
+    if !reply.is_success() {
+        return Err(refusal(&reply));
+    }
+    out::line(&format!("withdrawn: {}", cancel.item))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,223 @@
+//! Calling a capability, from the words on the command line to what is printed.
+//!
+//! ```text
+//! opening ─▶ calling ─▶ answered
+//!               │  ▲
+//!               │  └── approved without a result ──┐
+//!               ├─▶ waiting for the owner ─────────┴─▶ answered | denied | still waiting
+//!               └─▶ running ─▶ answered
+//! ```
+//! Invariant: after an interruption the command says truthfully how far it was: whether anything can have been done,
+//! and how to go on.
+
+use crate::{
+    approval::{self, Decision},
+    cli::{Call, Wait},
+    gateway::Route,
+    input::{self, Input},
+    output::{Answer, Form},
+    run,
+    session::Session,
+    settings::Settings,
+};
+use plexus_client::{Done, Exit, Request, Stop, out};
+use plexus_protocol::{PendingId, RunId};
+use serde_json::{Map, Value, json};
+use std::{cell::RefCell, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// How long a call may take that is not long-running: four times the gateway's own deadline (DESIGN 13), because the
+/// call may stand in a queue first.
+const CALL: Duration = Duration::from_secs(120);
+/// How often a result is looked for that the owner's approval has set off.
+const RESULT_LOOKS: u32 = 10;
+
+/// How far a call is.
+enum Stage {
+    Opening,
+    Calling { read: bool },
+    Waiting(PendingId),
+    Running(RunId),
+}
+
+impl Stage {
+    fn interrupted(&self) -> Stop {
+        let stop = |why: &str| Stop::new(Exit::Failed, "interrupted", why);
+        match self {
+            Self::Opening => stop("you interrupted it before it was sent"),
+            Self::Calling { read: true } => stop("you interrupted it; it only reads"),
+            Self::Calling { read: false } => stop("you interrupted it while the gateway was at it")
+                .done(Done::Unknown)
+                .next("stop; tell the owner: look in `plexusctl audit tail` whether it was done"),
+            Self::Waiting(id) => approval::still_waiting(id, "you interrupted the waiting"),
+            Self::Running(id) => run::goes_on(id, "you interrupted the waiting"),
+        }
+    }
+}
+
+enum Ended {
+    Answer(Answer),
+    Skill(String),
+}
+
+/// Calls a capability and prints what came of it.
+pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
+    let stage = RefCell::new(Stage::Opening);
+    let input = RefCell::new(Input::new());
+    let ended = tokio::select! {
+        ended = perform(settings, &call, &input, &stage) => ended,
+        _ = tokio::signal::ctrl_c() => Err(stage.borrow().interrupted()),
+    };
+    let input = input.into_inner();
+    finish(
+        ended,
+        &Form {
+            json: call.json,
+            call: Some((&call.capability, &input)),
+        },
+    )
+}
+
+/// Waits for what an earlier call left behind and prints what came of it.
+pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop> {
+    let stage = RefCell::new(Stage::Opening);
+    let ended = tokio::select! {
+        ended = take_up(settings, &wait, &stage) => ended,
+        _ = tokio::signal::ctrl_c() => Err(stage.borrow().interrupted()),
+    };
+    finish(
+        ended,
+        &Form {
+            json: wait.json,
+            call: None,
+        },
+    )
+}
+
+fn finish(ended: Result<Ended, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
+    match ended {
+        Ok(Ended::Answer(answer)) => form.show(&answer),
+        Ok(Ended::Skill(text)) => out::line(&text).map(|()| Exit::Ok),
+        Err(stop) => {
+            form.show_stop(&stop)?;
+            Err(stop)
+        }
+    }
+}
+
+async fn perform(
+    settings: &Settings,
+    call: &Call,
+    built: &RefCell<Input>,
+    stage: &RefCell<Stage>,
+) -> Result<Ended, Stop> {
+    // A malformed whole input is refused before anything is sent; words need the schema first.
+    let whole = call.input.as_deref().map(input::whole).transpose()?;
+    let mut session = Session::open(settings).await?;
+    let entry = session.entry(&call.capability).cloned();
+    if let Some(skill) = entry.as_ref().filter(|e| e.is_skill()) {
+        let markdown = skill
+            .body
+            .as_ref()
+            .map(|b| b.markdown.as_str())
+            .filter(|m| !m.is_empty());
+        return Ok(Ended::Skill(markdown.unwrap_or(&skill.describe).to_owned()));
+    }
+    let schema = entry.as_ref().map_or(&Value::Null, |e| &e.io.input);
+    let input = match whole {
+        Some(input) => input,
+        None => input::from_words(&call.words, schema)?,
+    };
+    built.replace(input.clone());
+    let body = request(call, input, entry.as_ref().is_some_and(|e| e.long_running));
+    let read = entry.as_ref().is_some_and(|e| e.grants.is_read());
+    let until = Instant::now() + call.patience.length();
+    let mut approved = None;
+    loop {
+        stage.replace(Stage::Calling { read });
+        let answer = invoke(&mut session, &body, read).await?;
+        if let Some(handle) = answer.run() {
+            stage.replace(Stage::Running(handle.run_id.clone()));
+            let run = handle.clone();
+            return run::follow(&mut session, &run.run_id, Some(&run.status_url))
+                .await
+                .map(Ended::Answer);
+        }
+        let Some((id, url)) = answer.pending() else {
+            return Ok(Ended::Answer(answer));
+        };
+        if approved.as_ref() == Some(&id) {
+            let why = format!("the gateway says that {id} is approved and asks for it again");
+            return Err(Stop::new(Exit::Failed, "not_a_gateway", why).item(id.as_str()));
+        }
+        stage.replace(Stage::Waiting(id.clone()));
+        approval::announce(call.capability.as_str(), &id, url);
+        match approval::wait(&mut session, &id, until).await? {
+            Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
+            Decision::Approved => approved = Some(id),
+        }
+    }
+}
+
+/// The body of the call. `onApproval` lets the owner's yes do it, whether or not this command still waits (DESIGN 5).
+fn request(call: &Call, input: Input, long_running: bool) -> Value {
+    let mut body = Map::new();
+    body.insert("id".into(), json!(call.capability));
+    body.insert("input".into(), Value::Object(input));
+    body.insert("onApproval".into(), "run".into());
+    if let Some(purpose) = &call.purpose {
+        body.insert("purpose".into(), purpose.as_str().into());
+    }
+    if long_running {
+        body.insert("async".into(), true.into());
+    }
+    Value::Object(body)
+}
+
+async fn invoke(session: &mut Session, body: &Value, read: bool) -> Result<Answer, Stop> {
+    let request = Request::post(session.gateway.path(Route::Invoke), body).within(CALL);
+    let reply = session.send(request).await.map_err(|failure| {
+        let stop = Stop::from(failure);
+        match stop.done {
+            Done::Unknown if read => stop.done(Done::None),
+            Done::Unknown => stop
+                .next("stop; tell the owner: look in `plexusctl audit tail` whether it was done"),
+            _ => stop,
+        }
+    })?;
+    Answer::of_reply(&reply)
+}
+
+async fn take_up(settings: &Settings, wait: &Wait, stage: &RefCell<Stage>) -> Result<Ended, Stop> {
+    if let Ok(run) = wait.item.parse::<RunId>() {
+        let mut session = Session::open(settings).await?;
+        stage.replace(Stage::Running(run.clone()));
+        return run::follow(&mut session, &run, None)
+            .await
+            .map(Ended::Answer);
+    }
+    let id: PendingId = wait.item.parse().map_err(|_| {
+        Stop::usage(format!(
+            "{:?} is neither a request (pend_…) nor a run (run_…)",
+            wait.item
+        ))
+    })?;
+    let mut session = Session::open(settings).await?;
+    stage.replace(Stage::Waiting(id.clone()));
+    let until = Instant::now() + wait.patience.length();
+    for _ in 0..RESULT_LOOKS {
+        match approval::wait(&mut session, &id, until).await? {
+            Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
+            // Its run may still be under way; only the gateway knows whether there is to be one.
+            Decision::Approved if Instant::now() < until => sleep(Duration::from_secs(1)).await,
+            Decision::Approved => break,
+        }
+    }
+    Err(Stop::new(
+        Exit::Waiting,
+        "approved",
+        format!("{id} is approved; it has no result yet"),
+    )
+    .next("run the same call again: it is answered from the approval, and nothing is done twice")
+    .item(id.as_str()))
+}

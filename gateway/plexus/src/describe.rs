@@ -1,0 +1,171 @@
+//! `plexus describe`: one capability in full.
+
+use crate::{manifest::Entry, session::Session, settings::Settings};
+use clap::Args;
+use plexus_client::{Exit, Stop, out, shell, span, text};
+use plexus_protocol::{CapabilityId, Timestamp, body::StandingGrant};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Showing one capability.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct Describe {
+    /// Capability, as `plexus list` shows it
+    capability: CapabilityId,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the gateway and prints.
+pub(crate) async fn run(settings: &Settings, describe: Describe) -> Result<Exit, Stop> {
+    let mut session = Session::open(settings).await?;
+    let grants = session.grants().await?;
+    let entry = session
+        .entry(&describe.capability)
+        .ok_or_else(|| unknown(&describe.capability))?;
+    if describe.json {
+        out::line(&as_json(entry, &grants, span::now()).to_string())?;
+    } else {
+        out::line(&as_text(entry, &grants, span::now()))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What is said of an id that the manifest does not have; the gateway says no more either.
+fn unknown(id: &CapabilityId) -> Stop {
+    Stop::new(
+        Exit::Failed,
+        "unknown_capability",
+        format!("{id} is not among what you may see"),
+    )
+    .next("plexus list")
+}
+
+fn as_json(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> Value {
+    let (state, why) = entry.state(grants, now);
+    json!({
+        "id": entry.id, "kind": entry.kind, "label": entry.label, "describe": entry.describe,
+        "verbs": entry.grants, "provenance": entry.provenance, "sensitivity": entry.sensitivity,
+        "state": state, "why": why, "longRunning": entry.long_running,
+        "input": entry.io.input, "output": entry.io.output,
+        "skills": entry.skills.iter().map(|s| &s.id).collect::<Vec<_>>(),
+        "example": example(entry),
+    })
+}
+
+fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
+    let mut text = String::new();
+    let (state, why) = entry.state(grants, now);
+    let verbs: Vec<_> = entry.grants.iter().map(|v| v.as_str()).collect();
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(text, "{} ({})", entry.id, text::line(&entry.label));
+    for line in text::lines(&entry.describe) {
+        let _ = writeln!(text, "  {line}");
+    }
+    let end = entry.grant(grants, now).map_or(String::new(), |g| {
+        format!(", {}", span::end(g.expires_at, now))
+    });
+    let why = why.map_or(String::new(), |why| format!(" ({why})"));
+    let _ = writeln!(text, "state: {}{why}{end}", state.word());
+    if !verbs.is_empty() {
+        let rating = [entry.provenance.as_str(), entry.sensitivity.as_str()]
+            .map(text::line)
+            .join(", ");
+        let _ = writeln!(text, "verbs: {} ({rating})", verbs.join(", "));
+    }
+    let (required, others) = entry.fields();
+    if !required.is_empty() || !others.is_empty() {
+        text.push_str("input:\n");
+    }
+    let width = required
+        .iter()
+        .chain(&others)
+        .map(|name| name.chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(24);
+    for (name, must) in required
+        .iter()
+        .map(|n| (n, true))
+        .chain(others.iter().map(|n| (n, false)))
+    {
+        let about = &entry.io.input["properties"][*name];
+        let kind = match &about["type"] {
+            Value::String(one) => one.clone(),
+            Value::Array(many) => many
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join("|"),
+            _ => "any".to_owned(),
+        };
+        let must = if must { "required" } else { "optional" };
+        let says = about["description"].as_str().unwrap_or("");
+        let line = format!(
+            "  {:<width$} {kind:<7} {must}  {}",
+            text::line(name),
+            text::line(says)
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for skill in &entry.skills {
+        let _ = writeln!(text, "guidance: plexus {}", text::line(&skill.id));
+    }
+    let _ = writeln!(text, "example: {}", example(entry));
+    text
+}
+
+/// A command that has every required field.
+fn example(entry: &Entry) -> String {
+    let (required, _) = entry.fields();
+    let words = required.iter().map(|name| {
+        let about = &entry.io.input["properties"][*name];
+        let value = match about["type"].as_str() {
+            Some("integer" | "number") => "1".to_owned(),
+            Some("boolean") => "true".to_owned(),
+            Some("object") => "{}".to_owned(),
+            _ => format!("<{name}>"),
+        };
+        format!(" {}", text::line(&shell::quote(&format!("{name}={value}"))))
+    });
+    format!("plexus {}{}", entry.id, words.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_a_call_needs() {
+        let entry: Entry = serde_json::from_value(json!({
+            "id": "workspace.write", "kind": "capability", "label": "Write a file",
+            "describe": "Write a text file.\nParents are made.", "grants": ["write"],
+            "provenance": "managed", "sensitivity": "elevated",
+            "skills": [{"id": "workspace.how-to-use", "label": "x"}],
+            "io": {"input": {"properties": {
+                "path": {"type": "string", "description": "Relative path"},
+                "content": {"type": "string"},
+                "ifDigest": {"type": ["string", "null"], "description": "What it held \u{202e}when read"}
+            }, "required": ["path", "content"]}}
+        }))
+        .unwrap();
+        assert_eq!(
+            as_text(&entry, &[], Timestamp(0)),
+            "\
+workspace.write (Write a file)
+  Write a text file.
+  Parents are made.
+state: asks
+verbs: write (managed, elevated)
+input:
+  path     string  required  Relative path
+  content  string  required
+  ifDigest string|null optional  What it held \\u{202e}when read
+guidance: plexus workspace.how-to-use
+example: plexus workspace.write 'path=<path>' 'content=<content>'
+"
+        );
+        assert_eq!(as_json(&entry, &[], Timestamp(0))["state"], "asks");
+    }
+}

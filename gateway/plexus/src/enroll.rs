@@ -1,0 +1,75 @@
+//! `plexus enroll`: a one-time code becomes this agent's credential (wire §4.2).
+
+use crate::{
+    credential::Place,
+    gateway::{Gateway, Route},
+    session::refusal,
+    settings::Settings,
+};
+use clap::Args;
+use plexus_client::{Exit, Request, Stop, out};
+use plexus_protocol::{
+    AgentId,
+    credential::{EnrollmentCode, Pat},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Redeeming a code.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct Enroll {
+    /// One-time code (plx_enroll_…) that the owner gave you [env: PLEXUS_ENROLL_CODE]
+    code: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Enrolled {
+    pat: String,
+    agent_id: AgentId,
+}
+
+/// Redeems the code and keeps the credential.
+pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Stop> {
+    let given = enroll
+        .code
+        .or_else(|| std::env::var("PLEXUS_ENROLL_CODE").ok());
+    let code = given
+        .as_deref()
+        .and_then(EnrollmentCode::parse)
+        .ok_or_else(|| {
+            Stop::usage("an enrollment code is plx_enroll_ and 43 characters").next(NEW_CODE)
+        })?;
+    let mut gateway = Gateway::find(settings).await?;
+    let place = Place::reserve(&settings.home)?;
+    let body = json!({"code": code.expose()});
+    let reply = gateway
+        .send(Request::post(gateway.path(Route::Enroll), &body))
+        .await?;
+    if !reply.is_success() {
+        let mut stop = refusal(&reply);
+        if stop.next.is_empty() {
+            stop.next = NEW_CODE.to_owned();
+        }
+        return Err(stop);
+    }
+    let enrolled: Enrolled = reply.json()?;
+    let pat = Pat::parse(&enrolled.pat).ok_or_else(|| {
+        Stop::new(
+            Exit::Failed,
+            "not_a_gateway",
+            "what the gateway gave is no credential",
+        )
+        .next(NEW_CODE)
+    })?;
+    let path = place.keep(&enrolled.agent_id, &pat)?;
+    out::line(&format!(
+        "enrolled as {}; credential in {}",
+        enrolled.agent_id,
+        path.display()
+    ))?;
+    out::say("next: plexus list");
+    Ok(Exit::Ok)
+}
+
+const NEW_CODE: &str = "stop; tell the owner: I need a new code from `plexusctl connect <agent>`";

@@ -1,0 +1,176 @@
+//! Finding the gateway and reading its discovery document (wire §4.1).
+//!
+//! Invariant: of an advertised URL only the path is used, on the connection that we were told to open. A gateway that
+//! publishes another name for itself, or a document that lies, cannot make us send a credential elsewhere.
+
+use crate::settings::Settings;
+use plexus_client::{Address, Connection, Exit, Failure, Reply, Request, Stop, out};
+use plexus_protocol::DEFAULT_PORT;
+use serde_json::Value;
+use std::fs;
+
+/// A gateway that answered.
+pub(crate) struct Gateway {
+    connection: Connection,
+    discovery: Value,
+}
+
+/// The routes that an agent uses: the member of discovery's `auth` that names each, and the wire's own path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Enroll,
+    Handshake,
+    GrantsList,
+    GrantStatus,
+    GrantCancel,
+    Invoke,
+    InvokeStatus,
+}
+
+impl Route {
+    fn advertised(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Enroll => ("enrollmentUrl", "/agents/enroll"),
+            Self::Handshake => ("handshakeUrl", "/link/handshake"),
+            Self::GrantsList => ("grantsListUrl", "/grants"),
+            Self::GrantStatus => ("grantStatusUrl", "/grants/status"),
+            Self::GrantCancel => ("grantCancelUrl", "/grants/cancel"),
+            Self::Invoke => ("invokeUrl", "/invoke"),
+            Self::InvokeStatus => ("invokeStatusUrl", "/invoke/status"),
+        }
+    }
+}
+
+impl Gateway {
+    /// Finds the gateway: the one that was named, else the agents' socket, else the one that an installer pinned,
+    /// else the port of the running one, else the default port.
+    pub(crate) async fn find(settings: &Settings) -> Result<Self, Stop> {
+        let mut connection = connect(settings).await?;
+        if !connection.address().is_local() {
+            out::say(
+                "note: this gateway is not on this machine; what you send can be read on the way",
+            );
+        }
+        let reply = connection.send(Request::get("/.well-known/plexus")).await?;
+        let discovery: Value = reply.json()?;
+        if !reply.is_success() || !discovery["auth"].is_object() {
+            let what = format!("{} has no discovery document", connection.address());
+            return Err(Failure::Foreign(what).into());
+        }
+        Ok(Self {
+            connection,
+            discovery,
+        })
+    }
+
+    /// The path of `route`, as advertised or as the wire has it.
+    pub(crate) fn path(&self, route: Route) -> String {
+        let (member, path) = route.advertised();
+        let url = self.discovery["auth"][member].as_str();
+        url.and_then(path_of).unwrap_or_else(|| path.to_owned())
+    }
+
+    /// The gateway's own words about itself.
+    pub(crate) fn about(&self) -> &Value {
+        &self.discovery["gateway"]
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &Address {
+        self.connection.address()
+    }
+
+    /// One exchange.
+    pub(crate) async fn send(&mut self, request: Request) -> Result<Reply, Failure> {
+        self.connection.send(request).await
+    }
+}
+
+/// Path and query of an absolute URL, or of something that is a path already.
+pub(crate) fn path_of(url: &str) -> Option<String> {
+    let uri: hyper::Uri = url.parse().ok()?;
+    let path = uri.path_and_query()?.as_str();
+    path.starts_with('/').then(|| path.to_owned())
+}
+
+async fn connect(settings: &Settings) -> Result<Connection, Stop> {
+    if let Some(address) = &settings.gateway {
+        return Connection::open(address.clone()).await.map_err(not_reached);
+    }
+    let socket = settings.home.agent_socket();
+    if socket.exists() {
+        // A socket file without anybody behind it is left by a gateway that was killed.
+        if let Ok(connection) = Connection::open(Address::Unix(socket)).await {
+            return Ok(connection);
+        }
+    }
+    let address = match pinned(settings)? {
+        Some(address) => address,
+        None => Address::loopback(running_port(settings).unwrap_or(DEFAULT_PORT)),
+    };
+    Connection::open(address).await.map_err(not_reached)
+}
+
+/// A gateway that is not running and a sandbox that hides it need different help.
+fn not_reached(failure: Failure) -> Stop {
+    let next = match &failure {
+        Failure::Unreachable {
+            forbidden: true, ..
+        } => {
+            "stop; tell the owner: my sandbox forbids me to connect to the gateway; let me reach it"
+        }
+        _ => "stop; tell the owner: start plexusd",
+    };
+    Stop::from(failure).next(next)
+}
+
+fn pinned(settings: &Settings) -> Result<Option<Address>, Stop> {
+    let path = settings.home.gateway();
+    match fs::read_to_string(&path) {
+        Err(_) => Ok(None),
+        Ok(text) => text.trim().parse().map(Some).map_err(|e| {
+            let why = format!("{}: {e}", path.display());
+            Stop::new(Exit::Unreachable, "unreachable", why).next("give --url, or remove that file")
+        }),
+    }
+}
+
+fn running_port(settings: &Settings) -> Option<u16> {
+    let text = fs::read_to_string(settings.home.runtime()).ok()?;
+    let about: Value = serde_json::from_str(&text).ok()?;
+    about["port"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_told_from_a_gateway_that_does_not_run() {
+        let next = |forbidden| {
+            not_reached(Failure::Unreachable {
+                address: Address::loopback(1),
+                reason: String::new(),
+                forbidden,
+            })
+            .next
+        };
+        assert!(next(true).contains("sandbox") && next(false).contains("start plexusd"));
+    }
+
+    #[test]
+    fn only_the_path_of_a_url_counts() {
+        assert_eq!(
+            path_of("http://127.0.0.1:7077/invoke").as_deref(),
+            Some("/invoke")
+        );
+        assert_eq!(
+            path_of("https://evil.example/grants/status?x=1").as_deref(),
+            Some("/grants/status?x=1")
+        );
+        assert_eq!(path_of("/invoke").as_deref(), Some("/invoke"));
+        assert_eq!(path_of("not a url"), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! From words on a command line to the input of a capability (wire §9.1).
+//!
+//! `field=value` sets a field; any other word fills the next field that is still empty, the required ones first, in the
+//! order in which the schema lists them. A value becomes what the schema says its field is; a field of which the schema
+//! says nothing takes a JSON literal as such and anything else as text.
+
+use plexus_client::Stop;
+use plexus_protocol::json;
+use serde_json::{Map, Value};
+use std::io::Read;
+
+/// The largest input that is read from stdin, in bytes: what the gateway accepts as a body (wire §3).
+const MAX_STDIN: u64 = 1 << 20;
+
+/// An input object.
+pub(crate) type Input = Map<String, Value>;
+
+/// Names of the fields of `schema`: the required ones, then the others.
+pub(crate) fn fields(schema: &Value) -> (Vec<&str>, Vec<&str>) {
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let others = properties
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !required.contains(name))
+        .collect();
+    (required, others)
+}
+
+/// Reads a whole input: a JSON object, or `-` for one on stdin.
+pub(crate) fn whole(text: &str) -> Result<Input, Stop> {
+    let mut read = Vec::new();
+    let bytes = if text == "-" {
+        let stdin = std::io::stdin().lock();
+        stdin
+            .take(MAX_STDIN + 1)
+            .read_to_end(&mut read)
+            .map_err(|e| Stop::usage(format!("stdin could not be read: {e}")))?;
+        if read.len() as u64 > MAX_STDIN {
+            return Err(Stop::usage(format!(
+                "the input on stdin is larger than {MAX_STDIN} bytes"
+            )));
+        }
+        &read[..]
+    } else {
+        text.as_bytes()
+    };
+    match json::parse(bytes) {
+        Ok(Value::Object(input)) => Ok(input),
+        Ok(_) => Err(Stop::usage("the input is JSON, but not an object")),
+        Err(why) => Err(Stop::usage(format!("the input is not JSON: {why}"))),
+    }
+}
+
+/// Builds an input from `words` for `schema`, which is `Null` where nothing is known.
+pub(crate) fn from_words(words: &[String], schema: &Value) -> Result<Input, Stop> {
+    let (required, others) = fields(schema);
+    let order: Vec<&str> = required.into_iter().chain(others).collect();
+    let mut input = Input::new();
+    let mut bare = Vec::new();
+    for word in words {
+        match word.split_once('=').filter(|(name, _)| is_name(name)) {
+            Some((name, value)) => set(&mut input, name, value, schema, &order)?,
+            None => bare.push(word),
+        }
+    }
+    for word in bare {
+        let next = order.iter().find(|name| !input.contains_key(**name));
+        let Some(name) = next else {
+            let known = if order.is_empty() {
+                "no field is known".to_owned()
+            } else {
+                listed(&order)
+            };
+            return Err(
+                Stop::usage(format!("no field is left for the word {word:?} ({known})"))
+                    .next("write field=value, or --input with a JSON object"),
+            );
+        };
+        set(&mut input, name, word, schema, &order)?;
+    }
+    Ok(input)
+}
+
+fn is_name(text: &str) -> bool {
+    let mut letters = text.bytes();
+    letters
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+fn listed(order: &[&str]) -> String {
+    format!("fields: {}", order.join(", "))
+}
+
+fn set(
+    input: &mut Input,
+    name: &str,
+    text: &str,
+    schema: &Value,
+    order: &[&str],
+) -> Result<(), Stop> {
+    let about = &schema["properties"][name];
+    if about.is_null() && !order.is_empty() && schema["additionalProperties"] == Value::Bool(false)
+    {
+        return Err(
+            Stop::usage(format!("there is no field {name:?} ({})", listed(order)))
+                .next(format!("if the word is a value, write {}=…", order[0])),
+        );
+    }
+    let value = coerce(text, about)
+        .map_err(|want| Stop::usage(format!("{name} must be {want}, not {text:?}")))?;
+    match (input.get_mut(name), value) {
+        (None, value) => {
+            input.insert(name.to_owned(), value);
+        }
+        // A list may be given piece by piece.
+        (Some(Value::Array(list)), Value::Array(more)) if types(about).contains(&"array") => {
+            list.extend(more);
+        }
+        (Some(_), _) => return Err(Stop::usage(format!("the field {name} is given twice"))),
+    }
+    Ok(())
+}
+
+fn types(about: &Value) -> Vec<&str> {
+    match &about["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// `text` as what `about` says, or what it would have to be.
+fn coerce(text: &str, about: &Value) -> Result<Value, &'static str> {
+    let types = types(about);
+    let literal = json::parse(text.as_bytes()).ok();
+    if types.is_empty() {
+        return Ok(literal.unwrap_or_else(|| text.into()));
+    }
+    // Text that is allowed to be text stays text: "42" may be the name of a note.
+    let only_if_needed = types.contains(&"string");
+    let fits = |value: &Value| {
+        types.iter().any(|t| match *t {
+            "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            "null" => value.is_null(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            _ => false,
+        })
+    };
+    match literal.filter(|value| fits(value)) {
+        Some(value) if !only_if_needed || value.is_array() || value.is_object() => Ok(value),
+        _ if only_if_needed => Ok(text.into()),
+        _ if types.contains(&"array") => Ok(Value::Array(vec![coerce(text, &about["items"])?])),
+        _ => Err(match types[0] {
+            "integer" => "a whole number",
+            "number" => "a number",
+            "boolean" => "true or false",
+            "object" => "a JSON object",
+            _ => "null",
+        }),
+    }
+}
+
+/// `input` as words that give it again: `field=value` where every value is one word, else `--input` with JSON.
+pub(crate) fn to_words(input: &Input) -> Vec<String> {
+    let simple = |name: &str, value: &Value| match value {
+        Value::String(text) => Some(format!("{name}={text}")),
+        Value::Bool(_) | Value::Number(_) => Some(format!("{name}={value}")),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    let words: Option<Vec<_>> = input
+        .iter()
+        .map(|(name, value)| simple(name, value).filter(|_| is_name(name)))
+        .collect();
+    words.unwrap_or_else(|| {
+        vec![
+            "--input".to_owned(),
+            Value::Object(input.clone()).to_string(),
+        ]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "limit": {"type": "integer"},
+                "path": {"type": "string"},
+                "content": {"type": "string"},
+                "deep": {"type": "boolean"},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "property": {"type": "object"},
+                "until": {"type": ["integer", "null"]},
+                "free": {}
+            },
+            "required": ["path", "content"],
+            "additionalProperties": false
+        })
+    }
+
+    fn build(words: &[&str]) -> Result<Value, String> {
+        let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+        from_words(&words, &schema())
+            .map(Value::Object)
+            .map_err(|stop| {
+                assert_eq!(stop.exit, plexus_client::Exit::Usage);
+                stop.why
+            })
+    }
+
+    #[test]
+    fn bare_words_fill_required_fields_first_then_the_others_in_order() {
+        assert_eq!(
+            build(&["a.md", "text", "3"]),
+            Ok(json!({"path": "a.md", "content": "text", "limit": 3}))
+        );
+        assert_eq!(
+            build(&["content=x", "a.md"]),
+            Ok(json!({"content": "x", "path": "a.md"}))
+        );
+        assert_eq!(
+            build(&["a.md", "two words = one"]),
+            Ok(json!({"path": "a.md", "content": "two words = one"}))
+        );
+        let full = ["a", "b", "1", "true", "t", "{}", "null", "x"];
+        assert!(build(&full).is_ok());
+        assert!(
+            build(&[&full[..], &["one too many"]].concat())
+                .unwrap_err()
+                .contains("no field is left")
+        );
+    }
+
+    #[test]
+    fn values_become_what_the_schema_says() {
+        let one = |word: &str| {
+            build(&[word]).map(|v| v.as_object().unwrap().values().next().unwrap().clone())
+        };
+        assert_eq!(one("path=42"), Ok(json!("42")));
+        assert_eq!(one("path=true"), Ok(json!("true")));
+        assert_eq!(one("path="), Ok(json!("")));
+        assert_eq!(one("path=a=b"), Ok(json!("a=b")));
+        assert_eq!(one("limit=42"), Ok(json!(42)));
+        assert_eq!(one("deep=false"), Ok(json!(false)));
+        assert_eq!(one("property={\"name\":\"x\"}"), Ok(json!({"name": "x"})));
+        assert_eq!(one("until=null"), Ok(Value::Null));
+        assert_eq!(one("free=[1]"), Ok(json!([1])));
+        assert_eq!(one("free=words"), Ok(json!("words")));
+        assert_eq!(
+            one("limit=x").unwrap_err(),
+            "limit must be a whole number, not \"x\""
+        );
+        assert_eq!(
+            one("limit=1.5").unwrap_err(),
+            "limit must be a whole number, not \"1.5\""
+        );
+        assert_eq!(
+            one("deep=yes").unwrap_err(),
+            "deep must be true or false, not \"yes\""
+        );
+        assert_eq!(
+            one("property=x").unwrap_err(),
+            "property must be a JSON object, not \"x\""
+        );
+    }
+
+    #[test]
+    fn a_list_is_given_whole_or_piece_by_piece_anything_else_once() {
+        assert_eq!(
+            build(&["tags=a", "tags=b"]),
+            Ok(json!({"tags": ["a", "b"]}))
+        );
+        assert_eq!(
+            build(&["tags=[\"a\",\"b\"]"]),
+            Ok(json!({"tags": ["a", "b"]}))
+        );
+        assert_eq!(
+            build(&["path=a", "path=b"]).unwrap_err(),
+            "the field path is given twice"
+        );
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_not_taken_for_a_value() {
+        assert!(
+            build(&["pth=a.md"])
+                .unwrap_err()
+                .starts_with("there is no field \"pth\" (fields: path, content")
+        );
+        let open = json!({"properties": {"path": {"type": "string"}}});
+        let words = ["other=1".to_owned()];
+        assert_eq!(
+            Value::Object(from_words(&words, &open).unwrap()),
+            json!({"other": 1})
+        );
+        assert_eq!(
+            Value::Object(from_words(&words, &Value::Null).unwrap()),
+            json!({"other": 1})
+        );
+    }
+
+    #[test]
+    fn whole_inputs_are_strict() {
+        assert_eq!(
+            whole("{\"path\":\"a\"}").map(Value::Object),
+            Ok(json!({"path": "a"}))
+        );
+        for bad in ["", "[1]", "{\"a\":1,\"a\":2}", "{", "\"x\""] {
+            assert_eq!(
+                whole(bad).unwrap_err().exit,
+                plexus_client::Exit::Usage,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_input_can_be_written_as_words_again() {
+        for words in [&["path=a b.md", "limit=3"][..], &["tags=a", "path=x"]] {
+            let Value::Object(input) = build(words).unwrap() else {
+                panic!("an object")
+            };
+            let again = to_words(&input);
+            let back = match again.first().map(String::as_str) {
+                Some("--input") => whole(&again[1]).unwrap(),
+                _ => from_words(&again, &schema()).unwrap(),
+            };
+            assert_eq!(back, input);
+        }
+    }
+}

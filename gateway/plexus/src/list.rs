@@ -1,0 +1,326 @@
+//! `plexus list`: what can be called, one line each, for a reader who pays by the word.
+
+use crate::{
+    manifest::{Entry, State},
+    session::Session,
+    settings::Settings,
+};
+use clap::Args;
+use plexus_client::{Exit, Stop, out, span, text};
+use plexus_protocol::{Timestamp, body::StandingGrant};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fmt::Write};
+
+/// The words of a description that a line has room for.
+const SUMMARY_WORDS: usize = 8;
+
+/// Showing what can be called.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct List {
+    /// Only what has this in its name or description
+    word: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks the gateway and prints.
+pub(crate) async fn run(settings: &Settings, list: List) -> Result<Exit, Stop> {
+    let mut session = Session::open(settings).await?;
+    let grants = session.grants().await?;
+    let agent = session
+        .agent
+        .as_ref()
+        .or_else(|| grants.first().map(|g| &g.agent_id));
+    let view = View {
+        agent: agent.map_or("unknown", |id| id.as_str()),
+        gateway: session.gateway.address().to_string(),
+        entries: session
+            .manifest
+            .entries
+            .iter()
+            .filter(|e| matches(e, list.word.as_deref()))
+            .collect(),
+        grants: &grants,
+        now: span::now(),
+    };
+    if list.json {
+        out::line(&view.json().to_string())?;
+    } else {
+        out::line(&view.text())?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn matches(entry: &Entry, word: Option<&str>) -> bool {
+    let Some(word) = word.map(str::to_lowercase) else {
+        return true;
+    };
+    [entry.id.as_str(), &entry.label, &entry.describe]
+        .iter()
+        .any(|t| t.to_lowercase().contains(&word))
+}
+
+struct View<'a> {
+    agent: &'a str,
+    gateway: String,
+    entries: Vec<&'a Entry>,
+    grants: &'a [StandingGrant],
+    now: Timestamp,
+}
+
+impl View<'_> {
+    fn text(&self) -> String {
+        let rows: Vec<_> = self
+            .entries
+            .iter()
+            .map(|e| (e.state(self.grants, self.now), *e))
+            .collect();
+        let count = |state| rows.iter().filter(|((s, _), _)| *s == state).count();
+        let mut text = format!(
+            "agent {} at {}: {} now, {} asks, {} off\n",
+            self.agent,
+            text::line(&self.gateway),
+            count(State::Now),
+            count(State::Asks),
+            count(State::Off)
+        );
+        for (end, ids) in self.ends() {
+            // Writing to a String cannot fail, here and below.
+            let _ = writeln!(text, "{end}: {}", ids.join(" "));
+        }
+        let fields: Vec<_> = rows.iter().map(|(_, e)| fields(e)).collect();
+        let width = |texts: &mut dyn Iterator<Item = usize>, most: usize| {
+            texts.max().unwrap_or(0).min(most)
+        };
+        let ids = width(&mut rows.iter().map(|(_, e)| e.id.as_str().len()), 40);
+        let inputs = width(&mut fields.iter().map(|f| f.chars().count()), 32);
+        for (((state, why), entry), fields) in rows.iter().zip(&fields) {
+            let last = why
+                .as_deref()
+                .map_or_else(|| summary(entry), |why| text::short(why, 60));
+            let line = format!(
+                "{:<4} {:<ids$} {fields:<inputs$} {last}",
+                state.word(),
+                entry.id.as_str()
+            );
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        text
+    }
+
+    /// What ends when, the nearest end first; what stays until it is revoked is not worth a line.
+    fn ends(&self) -> Vec<(String, Vec<&str>)> {
+        let mut ends: BTreeMap<Timestamp, Vec<&str>> = BTreeMap::new();
+        for entry in &self.entries {
+            if let Some(grant) = entry.grant(self.grants, self.now) {
+                ends.entry(grant.expires_at)
+                    .or_default()
+                    .push(entry.id.as_str());
+            }
+        }
+        let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+        for (at, ids) in ends {
+            let end = span::end(at, self.now);
+            match lines.last_mut() {
+                _ if end == "until revoked" => {}
+                Some((last, more)) if *last == end => more.extend(ids),
+                _ => lines.push((end, ids)),
+            }
+        }
+        lines
+    }
+
+    /// The shape of wire §9.1, with additive `state`, `why`, `until` and `input`.
+    fn json(&self) -> Value {
+        let capabilities: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| {
+                let (state, why) = entry.state(self.grants, self.now);
+                let mut row = json!({
+                    "id": entry.id,
+                    "label": entry.label,
+                    "verbs": entry.grants,
+                    "summary": entry.summary(),
+                    "provenance": entry.provenance,
+                    "sensitivity": entry.sensitivity,
+                    "kind": entry.kind,
+                    "callable": state == State::Now,
+                    "state": state,
+                });
+                if let Some(why) = why {
+                    row["why"] = why.into();
+                }
+                if let Some(grant) = entry.grant(self.grants, self.now) {
+                    row["until"] = json!(grant.expires_at);
+                }
+                if !entry.io.input.is_null() {
+                    row["input"] = entry.io.input.clone();
+                }
+                row
+            })
+            .collect();
+        json!({"agent": self.agent, "gateway": self.gateway, "capabilities": capabilities})
+    }
+}
+
+/// `path [limit] [offset]`: required fields, then the others in brackets.
+fn fields(entry: &Entry) -> String {
+    let (required, others) = entry.fields();
+    let others = others.iter().map(|name| format!("[{}]", text::line(name)));
+    required
+        .iter()
+        .map(|name| text::line(name))
+        .chain(others)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn summary(entry: &Entry) -> String {
+    let mut words = entry.summary().split_whitespace();
+    let mut line = words
+        .by_ref()
+        .take(SUMMARY_WORDS)
+        .collect::<Vec<_>>()
+        .join(" ");
+    if words.next().is_some() {
+        line.push('…');
+    }
+    text::line(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> Vec<Entry> {
+        serde_json::from_value(json!([
+            {"id": "obsidian.vault.read", "kind": "capability", "label": "Read a note", "grants": ["read"],
+             "describe": "Read one note of the vault as text, with its links and its front matter.\nMore.",
+             "io": {"input": {"properties": {"offset": {"type": "integer"}, "path": {"type": "string"}},
+                              "required": ["path"]}},
+             "provenance": "first-party", "sensitivity": "low", "health": {"status": "ok"}},
+            {"id": "obsidian.vault.write", "kind": "capability", "grants": ["write"],
+             "describe": "Write a \u{1b}[31mnote"},
+            {"id": "things.list", "kind": "capability", "grants": ["read"], "describe": "List to-dos",
+             "health": {"status": "unavailable", "detail": "Things is not running"}},
+            {"id": "workspace.how-to-use", "kind": "skill", "label": "How to", "describe": ""},
+            {"id": "workspace.read", "kind": "capability", "grants": ["read"], "describe": "Read a file"}
+        ]))
+        .unwrap()
+    }
+
+    fn grants() -> Vec<StandingGrant> {
+        let grant = |id: &str, until: &str, more: Value| {
+            let mut grant = json!({
+                "agentId": "my-cc", "capabilityId": id, "verbs": ["read"], "provenance": "first-party",
+                "grantedAt": "2026-01-01T00:00:00.000Z", "expiresAt": until,
+                "trustWindow": {"kind": "7d"}, "standing": true
+            });
+            grant
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            grant
+        };
+        serde_json::from_value(json!([
+            grant("obsidian.vault.read", "2026-01-07T00:00:00.000Z", json!({})),
+            // Read does not carry write.
+            grant(
+                "obsidian.vault.write",
+                "2026-01-07T00:00:00.000Z",
+                json!({})
+            ),
+            grant(
+                "workspace.read",
+                "2026-01-07T00:00:00.000Z",
+                json!({"suspended": "its manifest changed"})
+            ),
+        ]))
+        .unwrap()
+    }
+
+    fn view<'a>(entries: &'a [Entry], grants: &'a [StandingGrant]) -> View<'a> {
+        View {
+            agent: "my-cc",
+            gateway: "unix:/h/agent.sock".into(),
+            entries: entries.iter().collect(),
+            grants,
+            now: serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap(),
+        }
+    }
+
+    #[test]
+    fn one_line_each() {
+        let (entries, grants) = (entries(), grants());
+        assert_eq!(
+            view(&entries, &grants).text(),
+            "\
+agent my-cc at unix:/h/agent.sock: 2 now, 1 asks, 2 off
+ends in 6 d: obsidian.vault.read workspace.read
+now  obsidian.vault.read  path [offset] Read one note of the vault as text,…
+asks obsidian.vault.write               Write a \\u{1b}[31mnote
+off  things.list                        Things is not running
+now  workspace.how-to-use               How to
+off  workspace.read                     suspended: its manifest changed
+"
+        );
+    }
+
+    #[test]
+    fn json_has_the_wires_members() {
+        let (entries, grants) = (entries(), grants());
+        let json = view(&entries, &grants).json();
+        let first = &json["capabilities"][0];
+        assert_eq!(
+            (json["agent"].as_str(), first["callable"].as_bool()),
+            (Some("my-cc"), Some(true))
+        );
+        for member in [
+            "id",
+            "label",
+            "verbs",
+            "summary",
+            "provenance",
+            "sensitivity",
+            "kind",
+            "callable",
+        ] {
+            assert!(!first[member].is_null(), "{member}");
+        }
+        let callable: Vec<_> = json["capabilities"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| &c["callable"])
+            .collect();
+        assert_eq!(callable, [true, false, false, true, false]);
+    }
+
+    #[test]
+    fn a_grant_past_its_end_is_none() {
+        let (entries, grants) = (entries(), grants());
+        let mut late = view(&entries, &grants);
+        late.now = serde_json::from_str("\"2026-01-07T00:00:00.000Z\"").unwrap();
+        assert!(
+            late.text().contains("1 now, 3 asks, 1 off"),
+            "{}",
+            late.text()
+        );
+    }
+
+    #[test]
+    fn a_word_chooses() {
+        let chosen = |word| entries().iter().filter(|e| matches(e, word)).count();
+        assert_eq!(
+            (
+                chosen(None),
+                chosen(Some("VAULT")),
+                chosen(Some("to-dos")),
+                chosen(Some("nope"))
+            ),
+            (5, 2, 1, 0)
+        );
+    }
+}

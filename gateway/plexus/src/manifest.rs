@@ -1,0 +1,153 @@
+//! The manifest as the command reads it (wire §5.1, §5.3), and whether an entry can be called now.
+
+use plexus_client::text;
+use plexus_protocol::{CapabilityId, Timestamp, Verbs, body::StandingGrant};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What this agent may see.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Manifest {
+    /// In the gateway's order.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One capability or skill. Members that the command does not use are not read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Entry {
+    pub(crate) id: CapabilityId,
+    #[serde(default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) label: String,
+    #[serde(default)]
+    pub(crate) describe: String,
+    #[serde(default)]
+    pub(crate) io: Io,
+    #[serde(default)]
+    pub(crate) grants: Verbs,
+    #[serde(default)]
+    pub(crate) provenance: String,
+    #[serde(default)]
+    pub(crate) sensitivity: String,
+    #[serde(default)]
+    pub(crate) long_running: bool,
+    #[serde(default)]
+    pub(crate) skills: Vec<Skill>,
+    pub(crate) body: Option<Body>,
+    pub(crate) health: Option<Health>,
+}
+
+/// Schemas; a missing one is `Null`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Io {
+    #[serde(default)]
+    pub(crate) input: Value,
+    #[serde(default)]
+    pub(crate) output: Value,
+}
+
+/// Guidance that belongs to a capability.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Skill {
+    pub(crate) id: String,
+}
+
+/// The text of a skill.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Body {
+    #[serde(default)]
+    pub(crate) markdown: String,
+}
+
+/// The last probe of the source.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Health {
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) detail: String,
+}
+
+/// Whether an entry can be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// It runs at once.
+    Now,
+    /// The owner decides first.
+    Asks,
+    /// Not at present, whatever the owner decides.
+    Off,
+}
+
+impl State {
+    /// The word in lists.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::Asks => "asks",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl Entry {
+    /// Whether it is a text to read and not something to call.
+    pub(crate) fn is_skill(&self) -> bool {
+        self.kind == "skill"
+    }
+
+    /// The first line of its description.
+    pub(crate) fn summary(&self) -> &str {
+        let first = self.describe.lines().next().unwrap_or("").trim();
+        if first.is_empty() { &self.label } else { first }
+    }
+
+    /// The grant that stands behind it, where there is one.
+    pub(crate) fn grant<'g>(
+        &self,
+        grants: &'g [StandingGrant],
+        now: Timestamp,
+    ) -> Option<&'g StandingGrant> {
+        let fits = |g: &&StandingGrant| {
+            g.capability_id == self.id && g.expires_at > now && g.verbs.covers(self.grants)
+        };
+        grants.iter().find(fits)
+    }
+
+    /// Whether it can be called, and why not.
+    pub(crate) fn state(
+        &self,
+        grants: &[StandingGrant],
+        now: Timestamp,
+    ) -> (State, Option<String>) {
+        if let Some(health) = self.health.as_ref().filter(|h| h.status == "unavailable") {
+            let why = if health.detail.is_empty() {
+                "its source is unavailable"
+            } else {
+                &health.detail
+            };
+            return (State::Off, Some(text::line(why)));
+        }
+        if self.is_skill() {
+            return (State::Now, None);
+        }
+        match self.grant(grants, now) {
+            None => (State::Asks, None),
+            Some(grant) if grant.top_level_disabled => {
+                (State::Off, Some("the owner does not share it now".into()))
+            }
+            Some(grant) => match &grant.suspended {
+                Some(why) => (State::Off, Some(format!("suspended: {}", text::line(why)))),
+                None => (State::Now, None),
+            },
+        }
+    }
+
+    /// Names of the input's fields in the order in which words on the command line fill them: the required ones, then
+    /// the others, each as the schema has them.
+    pub(crate) fn fields(&self) -> (Vec<&str>, Vec<&str>) {
+        crate::input::fields(&self.io.input)
+    }
+}

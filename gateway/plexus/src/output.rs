@@ -1,0 +1,215 @@
+//! What a call prints: the whole answer, or what a reader wants of it.
+
+use crate::input::{self, Input};
+use plexus_client::{Exit, Stop, out, shell, text};
+use plexus_protocol::CapabilityId;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+/// An InvokeResponse (wire §4.9): the bytes as they came, and the members that we read.
+pub(crate) struct Answer {
+    raw: Box<RawValue>,
+    status: u16,
+    read: Members,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    ok: bool,
+    #[serde(default)]
+    output: Value,
+    #[serde(default)]
+    error: Value,
+    run: Option<RunHandle>,
+}
+
+/// A call that goes on (wire §4.9).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunHandle {
+    pub(crate) run_id: plexus_protocol::RunId,
+    pub(crate) status_url: String,
+}
+
+impl Answer {
+    /// Reads the body of a reply to `/invoke`. One that has another shape came from before the route: it is a refusal.
+    pub(crate) fn of_reply(reply: &plexus_client::Reply) -> Result<Self, Stop> {
+        let raw: Result<Box<RawValue>, _> = serde_json::from_slice(&reply.body);
+        match raw.map(|raw| Self::of_raw(reply.status, raw)) {
+            Ok(Ok(answer)) => Ok(answer),
+            _ if !reply.is_success() => Err(crate::session::refusal(reply)),
+            Ok(Err(stop)) => Err(stop),
+            Err(why) => Err(foreign(&why)),
+        }
+    }
+
+    /// Reads an answer that came inside another reply; it was dispatched, so its status is 200.
+    pub(crate) fn of_raw(status: u16, raw: Box<RawValue>) -> Result<Self, Stop> {
+        let read = serde_json::from_str(raw.get()).map_err(|why| foreign(&why))?;
+        Ok(Self { raw, status, read })
+    }
+
+    /// The run that it opened.
+    pub(crate) fn run(&self) -> Option<&RunHandle> {
+        self.read.run.as_ref()
+    }
+
+    /// The pending item that it waits for, with the place where the owner decides.
+    pub(crate) fn pending(&self) -> Option<(plexus_protocol::PendingId, Option<&str>)> {
+        let error = &self.read.error;
+        let id = error["pendingId"].as_str().filter(|_| !self.read.ok)?;
+        Some((id.parse().ok()?, error["approvalUrl"].as_str()))
+    }
+
+    fn stop(&self) -> Stop {
+        Stop::of_reply(self.status, &json!({"error": self.read.error}))
+    }
+}
+
+fn foreign(why: &serde_json::Error) -> Stop {
+    plexus_client::Failure::Foreign(format!("its answer is not of the documented form: {why}"))
+        .into()
+}
+
+/// What to print, and for which call.
+pub(crate) struct Form<'a> {
+    /// The whole answer as JSON.
+    pub(crate) json: bool,
+    /// The call, where it is known: for the command that goes on reading.
+    pub(crate) call: Option<(&'a CapabilityId, &'a Input)>,
+}
+
+impl Form<'_> {
+    /// Prints the answer; a failed one becomes the stop that it stands for.
+    pub(crate) fn show(&self, answer: &Answer) -> Result<Exit, Stop> {
+        if self.json {
+            out::line(answer.raw.get())?;
+        }
+        if !answer.read.ok {
+            return Err(answer.stop());
+        }
+        if !self.json {
+            out::line(&wanted(&answer.read.output))?;
+        }
+        for note in self.notes(&answer.read.output) {
+            out::say(&note);
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Where the answer is JSON, so is its failure to come.
+    pub(crate) fn show_stop(&self, stop: &Stop) -> Result<(), Stop> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut error =
+            json!({"code": stop.code, "message": stop.why, "effect": stop.done, "next": stop.next});
+        match &stop.item {
+            Some(item) if item.starts_with("run_") => error["runId"] = json!(item),
+            Some(item) => error["pendingId"] = json!(item),
+            None => {}
+        }
+        let id = self.call.map_or("", |(id, _)| id.as_str());
+        out::line(&json!({"id": id, "ok": false, "error": error, "auditId": ""}).to_string())
+    }
+
+    /// What the printed part does not say: warnings, and how to get the rest.
+    fn notes(&self, output: &Value) -> Vec<String> {
+        let warnings = output["warnings"].as_array().into_iter().flatten();
+        let mut notes: Vec<_> = warnings
+            .map(|w| {
+                format!(
+                    "warning: {}",
+                    text::line(&w.as_str().map_or_else(|| w.to_string(), str::to_owned))
+                )
+            })
+            .collect();
+        if let Some(next) = output["next"].as_object() {
+            let more = match self.call {
+                Some((id, input)) => {
+                    let mut input = input.clone();
+                    input.extend(next.clone());
+                    let words = input::to_words(&input);
+                    let words: Vec<_> =
+                        words.iter().map(|w| text::line(&shell::quote(w))).collect();
+                    format!("plexus {id} {}", words.join(" "))
+                }
+                None => format!(
+                    "the same call with {}",
+                    text::line(&Value::Object(next.clone()).to_string())
+                ),
+            };
+            notes.push(format!("there is more: {more}"));
+        }
+        notes
+    }
+}
+
+/// The part of an output that a reader wants: a text, its `content`, or all of it.
+fn wanted(output: &Value) -> String {
+    let content = &output["content"];
+    match (output, content) {
+        (Value::String(text), _) | (_, Value::String(text)) => text.clone(),
+        (_, Value::Array(parts))
+            if parts.iter().all(|p| p["text"].is_string()) && !parts.is_empty() =>
+        {
+            parts
+                .iter()
+                .filter_map(|p| p["text"].as_str())
+                .collect::<Vec<_>>()
+                .join("\n")
+        }
+        // A value that was parsed can be written.
+        _ => serde_json::to_string_pretty(output).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_gets_the_text() {
+        assert_eq!(wanted(&json!("plain")), "plain");
+        assert_eq!(
+            wanted(&json!({"content": "# Note\n", "bytes": 7})),
+            "# Note\n"
+        );
+        assert_eq!(
+            wanted(&json!({"content": [{"text": "a"}, {"text": "b"}]})),
+            "a\nb"
+        );
+        assert_eq!(wanted(&json!({"hits": []})), "{\n  \"hits\": []\n}");
+        assert_eq!(wanted(&json!({"content": []})), "{\n  \"content\": []\n}");
+    }
+
+    #[test]
+    fn the_rest_is_one_command_away() {
+        let id: CapabilityId = "obsidian.vault.read".parse().unwrap();
+        let Value::Object(input) = json!({"path": "My Note.md", "offset": 5}) else {
+            panic!("an object")
+        };
+        let form = Form {
+            json: false,
+            call: Some((&id, &input)),
+        };
+        let output =
+            json!({"content": "x", "next": {"offset": 1048576}, "warnings": ["a \u{1b} b"]});
+        assert_eq!(
+            form.notes(&output),
+            [
+                "warning: a \\u{1b} b",
+                "there is more: plexus obsidian.vault.read 'path=My Note.md' offset=1048576"
+            ]
+        );
+        let blind = Form {
+            json: false,
+            call: None,
+        };
+        assert_eq!(
+            blind.notes(&output)[1],
+            "there is more: the same call with {\"offset\":1048576}"
+        );
+        assert!(form.notes(&json!({"content": "x"})).is_empty());
+    }
+}

@@ -1,0 +1,116 @@
+//! A session of this agent (wire §4.2): opened for one command, used by it alone.
+
+use crate::{
+    credential,
+    gateway::{Gateway, Route},
+    manifest::{Entry, Manifest},
+    settings::Settings,
+};
+use plexus_client::{Exit, Failure, Reply, Request, Stop};
+use plexus_protocol::{
+    AgentId, CapabilityId, SESSION_HEADER, SessionId, Timestamp, body::StandingGrant,
+    credential::Pat,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// An open session and what the gateway said at its opening.
+pub(crate) struct Session {
+    /// The gateway it is with.
+    pub(crate) gateway: Gateway,
+    /// What this agent may see.
+    pub(crate) manifest: Manifest,
+    /// When the session ends.
+    pub(crate) expires_at: Timestamp,
+    /// Who we are, where that is known.
+    pub(crate) agent: Option<AgentId>,
+    id: SessionId,
+    pat: Pat,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Opened {
+    session_id: SessionId,
+    manifest: Manifest,
+    expires_at: Timestamp,
+    agent_id: Option<AgentId>,
+}
+
+#[derive(Deserialize)]
+struct Grants {
+    grants: Vec<StandingGrant>,
+}
+
+impl Session {
+    /// Opens a session with the agent's credential.
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Stop> {
+        let (agent, pat) = credential::load(settings)?;
+        let mut gateway = Gateway::find(settings).await?;
+        let opened = handshake(&mut gateway, &pat).await?;
+        Ok(Self {
+            gateway,
+            manifest: opened.manifest,
+            expires_at: opened.expires_at,
+            agent: opened.agent_id.or(agent),
+            id: opened.session_id,
+            pat,
+        })
+    }
+
+    /// Opens it again: the gateway has restarted, or the hour is over.
+    pub(crate) async fn reopen(&mut self) -> Result<(), Stop> {
+        let opened = handshake(&mut self.gateway, &self.pat).await?;
+        (self.id, self.manifest, self.expires_at) =
+            (opened.session_id, opened.manifest, opened.expires_at);
+        Ok(())
+    }
+
+    /// One exchange in this session.
+    pub(crate) async fn send(&mut self, request: Request) -> Result<Reply, Failure> {
+        let request = request.secret(SESSION_HEADER, self.id.as_str());
+        self.gateway.send(request).await
+    }
+
+    /// The standing grants of this agent.
+    pub(crate) async fn grants(&mut self) -> Result<Vec<StandingGrant>, Stop> {
+        let request = Request::get(self.gateway.path(Route::GrantsList));
+        let reply = self.send(request).await?;
+        if !reply.is_success() {
+            return Err(refusal(&reply));
+        }
+        Ok(reply.json::<Grants>()?.grants)
+    }
+
+    /// The entry of `id`, where this agent may see it.
+    pub(crate) fn entry(&self, id: &CapabilityId) -> Option<&Entry> {
+        self.manifest.entries.iter().find(|entry| entry.id == *id)
+    }
+}
+
+/// The stop that an error reply stands for.
+pub(crate) fn refusal(reply: &Reply) -> Stop {
+    let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+    Stop::of_reply(reply.status, &body)
+}
+
+async fn handshake(gateway: &mut Gateway, pat: &Pat) -> Result<Opened, Stop> {
+    let client = json!({"client": {"name": "plexus-cli", "version": env!("CARGO_PKG_VERSION")}});
+    let bearer = zeroize::Zeroizing::new(format!("Bearer {}", pat.expose()));
+    let request =
+        Request::post(gateway.path(Route::Handshake), &client).secret("authorization", &bearer);
+    let reply = gateway.send(request).await?;
+    if reply.is_success() {
+        return Ok(reply.json()?);
+    }
+    let mut stop = refusal(&reply);
+    if reply.status == 401 {
+        stop.exit = Exit::Failed;
+        if stop.next.is_empty() {
+            stop.next = "stop; tell the owner: my credential is no longer accepted; \
+                         run `plexusctl connect <agent>` if I should go on"
+                .to_owned();
+        }
+    }
+    Err(stop)
+}

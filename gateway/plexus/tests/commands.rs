@@ -1,0 +1,773 @@
+//! The real binary against a scripted gateway: what it sends, what it prints, how it ends.
+
+use plexus_client::stub::{Answer, Asked, Stub};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+const PAT: &str = "plx_agent_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const CODE: &str = "plx_enroll_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const SESSION: &str = "sess_00000000-0000-4000-8000-000000000001";
+const ITEM: &str = "pend_00000000-0000-4000-8000-000000000002";
+const RUN: &str = "run_00000000-0000-4000-8000-000000000003";
+
+/// A state directory of one enrolled agent.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn empty() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn enrolled() -> Self {
+        let place = Self::empty();
+        let agents = place.home().join("agents");
+        fs::create_dir_all(&agents).unwrap();
+        let file = agents.join("my-cc.pat");
+        fs::write(&file, format!("{PAT}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        place
+    }
+
+    fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plexus"));
+        command
+            .env_clear()
+            .env("PLEXUS_HOME", self.home())
+            .args(line)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, line: &[&str]) -> Ended {
+        Ended::of(self.command(line).output().unwrap())
+    }
+
+    fn at(&self, stub: &Stub, line: &[&str]) -> Ended {
+        let url = stub.address.to_string();
+        self.run(&[&["--url", &url], line].concat())
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// What every gateway answers; `more` comes first.
+fn gateway(more: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Stub {
+    Stub::tcp(move |asked| more(asked).unwrap_or_else(|| usual(asked)))
+}
+
+fn usual(asked: &Asked) -> Answer {
+    let path = asked.path.split('?').next().unwrap();
+    match (asked.method.as_str(), path) {
+        ("GET", "/.well-known/plexus") => Answer::Json(
+            200,
+            json!({"gateway": {"name": "plexus", "version": "0.1.0"}, "auth": {}, "capabilities": []}),
+        ),
+        ("POST", "/link/handshake") => Answer::Json(
+            200,
+            json!({"sessionId": SESSION, "expiresAt": "2030-01-01T00:00:00.000Z", "manifest": {"entries": [
+                {"id": "notes.how-to", "kind": "skill", "grants": [], "body": {"format": "markdown", "markdown": "# How"}},
+                {"id": "notes.index", "kind": "capability", "grants": ["execute"], "longRunning": true},
+                {"id": "notes.read", "kind": "capability", "grants": ["read"], "describe": "Read a note",
+                 "io": {"input": {"properties": {"path": {"type": "string"}}, "required": ["path"]}}},
+                {"id": "notes.write", "kind": "capability", "grants": ["write"],
+                 "io": {"input": {"properties": {"path": {"type": "string"}, "content": {"type": "string"}},
+                        "required": ["path", "content"]}}}
+            ]}}),
+        ),
+        ("GET", "/grants") => Answer::Json(200, json!({"grants": []})),
+        _ => Answer::Json(
+            404,
+            json!({"error": {"code": "unknown_capability", "message": "no route"}}),
+        ),
+    }
+}
+
+fn invoke(asked: &Asked) -> bool {
+    asked.path == "/invoke"
+}
+
+fn pending() -> Answer {
+    let error = json!({"code": "approval_required", "message": "the owner decides", "effect": "none",
+        "pendingId": ITEM, "approvalUrl": "http://localhost:7077/admin"});
+    Answer::Json(
+        401,
+        json!({"id": "notes.write", "ok": false, "auditId": "", "error": error}),
+    )
+}
+
+fn status(more: Value) -> Answer {
+    let mut status = json!({"pendingId": ITEM, "capabilities": ["notes.write"]});
+    status
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    Answer::Json(200, status)
+}
+
+const WRITE: [&str; 3] = ["notes.write", "path=a.md", "content=x"];
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_code_becomes_a_private_credential() {
+    let place = Place::empty();
+    let stub = gateway(|asked| {
+        (asked.path == "/agents/enroll")
+            .then(|| Answer::Json(200, json!({"pat": PAT, "agentId": "my-cc"})))
+    });
+    let ended = place.at(&stub, &["enroll", CODE]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let file = place.home().join("agents/my-cc.pat");
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{PAT}\n"));
+    assert!(
+        !ended.out.contains(PAT) && !ended.err.contains(PAT),
+        "the credential is never shown"
+    );
+    let asked = stub.asked();
+    assert_eq!(asked.last().unwrap().body, json!({"code": CODE}));
+    assert_eq!(place.at(&stub, &["list"]).code, 0);
+}
+
+#[test]
+fn a_code_is_not_spent_where_its_fruit_could_not_be_kept() {
+    let place = Place::empty();
+    fs::create_dir_all(place.home()).unwrap();
+    fs::write(place.home().join("agents"), "in the way").unwrap();
+    let stub = gateway(|_| None);
+    let ended = place.at(&stub, &["enroll", CODE]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("nothing was spent"), "{ended:?}");
+    assert!(
+        stub.asked()
+            .iter()
+            .all(|asked| asked.path != "/agents/enroll")
+    );
+}
+
+#[test]
+fn a_refused_or_malformed_code_leaves_nothing() {
+    let place = Place::empty();
+    let stub = gateway(|asked| {
+        (asked.path == "/agents/enroll").then(|| {
+            Answer::Json(
+                401,
+                json!({"error": {"code": "code_expired", "message": "too late"}}),
+            )
+        })
+    });
+    let ended = place.at(&stub, &["enroll", CODE]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.err.contains("code_expired") && ended.err.contains("plexusctl connect"),
+        "{ended:?}"
+    );
+    assert_eq!(
+        fs::read_dir(place.home().join("agents")).unwrap().count(),
+        0
+    );
+    let before = stub.asked().len();
+    assert_eq!(place.at(&stub, &["enroll", "plx_enroll_short"]).code, 64);
+    assert_eq!(stub.asked().len(), before, "nothing was sent");
+}
+
+#[test]
+fn exit_statuses_before_a_call() {
+    let stub = gateway(|_| None);
+    let enrolled = Place::enrolled();
+    assert_eq!(enrolled.at(&stub, &["list"]).code, 0);
+    assert_eq!(Place::empty().at(&stub, &["list"]).code, 2);
+    assert_eq!(enrolled.run(&["--url", "unix:/nowhere/s", "list"]).code, 69);
+    assert_eq!(enrolled.at(&stub, &["describe", "notes.nothing"]).code, 1);
+    for usage in [
+        &["lst"][..],
+        &["list", "--bogus"],
+        &[],
+        &["notes.read", "--input", "{"],
+        &["notes.read", "--input", "[]"],
+        &["notes.read", "a", "b", "c"],
+        &["notes.read", "--wait", "601", "a"],
+        &["wait", "pend_x"],
+        &["--url", "https://127.0.0.1:1", "list"],
+    ] {
+        let ended = enrolled.at(&stub, usage);
+        assert_eq!(ended.code, 64, "{usage:?} {ended:?}");
+    }
+    for good in [
+        &["--help"][..],
+        &["--version"],
+        &["completion", "bash"],
+        &["notes.read", "--help"],
+    ] {
+        assert_eq!(enrolled.at(&stub, good).code, 0, "{good:?}");
+    }
+    assert!(
+        stub.asked().iter().all(|asked| !invoke(asked)),
+        "no usage error was sent"
+    );
+}
+
+#[test]
+fn what_is_not_a_gateway_gets_no_credential() {
+    let elsewhere = Stub::tcp(usual);
+    let location = format!(
+        "HTTP/1.1 307 X\r\nlocation: {}/x\r\ncontent-length: 0\r\n\r\n",
+        elsewhere.address
+    );
+    let redirects = Stub::tcp(move |_| Answer::Raw(location.clone().into_bytes()));
+    let without_auth = Stub::tcp(|_| Answer::Json(200, json!({"gateway": {}})));
+    let html =
+        Stub::tcp(|_| Answer::Raw(b"HTTP/1.1 200 X\r\ncontent-length: 6\r\n\r\n<html>".to_vec()));
+    for stub in [&redirects, &without_auth, &html] {
+        let ended = Place::enrolled().at(stub, &["list"]);
+        assert_eq!(ended.code, 69, "{ended:?}");
+        assert!(
+            stub.asked()
+                .iter()
+                .all(|asked| asked.header("authorization").is_none())
+        );
+    }
+    assert!(elsewhere.asked().is_empty());
+}
+
+#[test]
+fn nothing_that_a_gateway_or_an_environment_says_leads_elsewhere() {
+    let elsewhere = Stub::tcp(usual);
+    let other = elsewhere.address.to_string();
+    let base = other.clone();
+    let stub = gateway(move |asked| match asked.path.as_str() {
+        "/.well-known/plexus" => {
+            let auth = json!({"handshakeUrl": format!("{base}/link/handshake"), "invokeUrl": format!("{base}/my/invoke")});
+            Some(Answer::Json(200, json!({"gateway": {}, "auth": auth})))
+        }
+        "/my/invoke" => Some(Answer::Json(
+            200,
+            json!({"id": "notes.read", "ok": true, "output": "text", "auditId": ""}),
+        )),
+        _ => None,
+    });
+    let place = Place::enrolled();
+    let mut command = place.command(&["--url", &stub.address.to_string(), "notes.read", "a.md"]);
+    for proxy in ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"] {
+        command.env(proxy, &other);
+    }
+    let ended = Ended::of(command.output().unwrap());
+    assert_eq!((ended.code, ended.out.as_str()), (0, "text\n"), "{ended:?}");
+    assert!(elsewhere.asked().is_empty());
+    let asked = stub.asked();
+    let handshake = asked.iter().find(|a| a.path == "/link/handshake").unwrap();
+    assert_eq!(
+        handshake.header("authorization"),
+        Some(format!("Bearer {PAT}").as_str())
+    );
+}
+
+#[test]
+fn the_gateway_is_found_in_the_documented_order() {
+    let place = Place::enrolled();
+    let by_port = Stub::tcp(usual);
+    let plexus_client::Address::Tcp { port, .. } = by_port.address else {
+        panic!("a port")
+    };
+    fs::write(
+        place.home().join("runtime.json"),
+        format!("{{\"port\":{port}}}"),
+    )
+    .unwrap();
+    assert_eq!(place.run(&["list"]).code, 0);
+    assert_eq!(by_port.asked().len(), 3, "runtime.json leads to it");
+
+    let pinned = Stub::tcp(usual);
+    fs::write(
+        place.home().join("gateway"),
+        format!("{}\n", pinned.address),
+    )
+    .unwrap();
+    assert_eq!(place.run(&["list"]).code, 0);
+    assert_eq!(
+        (pinned.asked().len(), by_port.asked().len()),
+        (3, 3),
+        "the pin comes before the port"
+    );
+
+    fs::create_dir_all(place.home().join("run/agent")).unwrap();
+    let socket = place.home().join("run/agent/agent.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert_eq!(place.run(&["list"]).code, 0);
+    assert_eq!(
+        pinned.asked().len(),
+        6,
+        "a socket that nobody listens on is passed over"
+    );
+
+    fs::remove_file(&socket).unwrap();
+    let on_socket = Stub::unix(&socket, usual);
+    assert_eq!(place.run(&["list"]).code, 0);
+    assert_eq!(
+        (on_socket.asked().len(), pinned.asked().len()),
+        (3, 6),
+        "the socket comes before the pin"
+    );
+    assert!(
+        on_socket
+            .asked()
+            .iter()
+            .all(|asked| asked.header("host") == Some("localhost"))
+    );
+
+    let named = Stub::tcp(usual);
+    let mut command = place.command(&["list"]);
+    command.env("PLEXUS_GATEWAY", named.address.to_string());
+    assert_eq!(Ended::of(command.output().unwrap()).code, 0);
+    assert_eq!(
+        (named.asked().len(), on_socket.asked().len()),
+        (3, 3),
+        "what was named comes first"
+    );
+}
+
+#[test]
+fn a_credential_that_is_no_longer_accepted_is_a_failure_that_says_what_next() {
+    let stub = gateway(|asked| {
+        (asked.path == "/link/handshake").then(|| {
+            Answer::Json(
+                401,
+                json!({"error": {"code": "session_expired", "message": "unknown credential"}}),
+            )
+        })
+    });
+    let ended = Place::enrolled().at(&stub, &["list"]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.err.contains(
+            "done: nothing was done\nwhy: unknown credential\nnext: stop; tell the owner"
+        ),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_call_sends_what_was_meant_and_prints_what_came() {
+    let body = r##"{"id":"notes.read","ok":true,"output":{"content":"# A\u001b\n","next":{"offset":5}},  "auditId":"evt_1"}"##;
+    let stub = gateway(move |asked| {
+        let head = format!(
+            "HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        invoke(asked).then(|| Answer::Raw(head.into_bytes()))
+    });
+    let place = Place::enrolled();
+    let ended = place.at(&stub, &["notes.read", "a.md", "--purpose", "to answer you"]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "# A\u{1b}\n"),
+        "data stays as it is in a pipe"
+    );
+    assert_eq!(
+        ended.err,
+        "there is more: plexus notes.read path=a.md offset=5\n"
+    );
+    let asked = stub.asked();
+    let call = asked.iter().find(|a| invoke(a)).unwrap();
+    assert_eq!(call.header("x-plexus-session"), Some(SESSION));
+    assert_eq!(
+        call.body,
+        json!({"id": "notes.read", "input": {"path": "a.md"}, "onApproval": "run", "purpose": "to answer you"})
+    );
+    let ended = place.at(
+        &stub,
+        &[
+            "call",
+            "notes.read",
+            "--json",
+            "--input",
+            "{\"path\":\"a.md\"}",
+        ],
+    );
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, format!("{body}\n").as_str()),
+        "the answer exactly"
+    );
+}
+
+#[test]
+fn a_skill_is_printed_without_a_call() {
+    let stub = gateway(|_| None);
+    let ended = Place::enrolled().at(&stub, &["notes.how-to"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "# How\n"));
+    assert!(stub.asked().iter().all(|asked| !invoke(asked)));
+}
+
+#[test]
+fn failures_answer_three_questions_and_have_their_status() {
+    let answers = [
+        (200, "transport_error", "none", 1, "done: nothing was done"),
+        (200, "outcome_unknown", "unknown", 1, "done: not known"),
+        (403, "denied_by_owner", "none", 77, "done: nothing was done"),
+        (401, "grant_required", "none", 77, "done: nothing was done"),
+        (
+            503,
+            "audit_unavailable",
+            "none",
+            1,
+            "done: nothing was done",
+        ),
+        (
+            404,
+            "unknown_capability",
+            "none",
+            1,
+            "done: nothing was done",
+        ),
+    ];
+    for (http, code, effect, exit, done) in answers {
+        let stub = gateway(move |asked| {
+            let error =
+                json!({"code": code, "message": "because", "effect": effect, "next": "do this"});
+            invoke(asked).then(|| {
+                Answer::Json(
+                    http,
+                    json!({"id": "x", "ok": false, "auditId": "", "error": error}),
+                )
+            })
+        });
+        let ended = Place::enrolled().at(&stub, &WRITE);
+        assert_eq!((ended.code, ended.out.as_str()), (exit, ""), "{code}");
+        assert_eq!(
+            ended.err,
+            format!(
+                "stopped: {code}\n{}\nwhy: because\nnext: do this\n",
+                whole_line(&ended.err, done)
+            )
+        );
+        let json = Place::enrolled().at(&stub, &[&WRITE[..], &["--json"]].concat());
+        let answer: Value = serde_json::from_str(&json.out).unwrap();
+        assert_eq!((json.code, &answer["error"]["code"]), (exit, &json!(code)));
+    }
+}
+
+fn whole_line<'t>(text: &'t str, beginning: &str) -> &'t str {
+    text.lines()
+        .find(|line| line.starts_with(beginning))
+        .unwrap_or("")
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_not_taken_for_nothing() {
+    let stub = gateway(|asked| invoke(asked).then_some(Answer::Close));
+    let effect = Place::enrolled().at(&stub, &WRITE);
+    assert_eq!(effect.code, 1, "{effect:?}");
+    assert!(effect.err.contains("done: not known"), "{effect:?}");
+    assert_eq!(
+        stub.asked().iter().filter(|a| invoke(a)).count(),
+        1,
+        "it is not sent again"
+    );
+    let read = Place::enrolled().at(&stub, &["notes.read", "a"]);
+    assert!(read.err.contains("done: nothing was done"), "{read:?}");
+}
+
+#[test]
+fn the_owners_yes_gives_the_result() {
+    let polls = AtomicUsize::new(0);
+    let stub = gateway(move |asked| {
+        if asked.path.starts_with("/grants/status") {
+            let result = json!({"id": "notes.write", "ok": true, "output": {"bytes": 1}, "auditId": "evt_1"});
+            return Some(match polls.fetch_add(1, Ordering::SeqCst) {
+                0 => status(json!({"state": "pending"})),
+                _ => status(json!({"state": "approved", "result": result})),
+            });
+        }
+        invoke(asked).then(pending)
+    });
+    let ended = Place::enrolled().at(&stub, &WRITE);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "{\n  \"bytes\": 1\n}\n"),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .err
+            .contains(&format!("plexusctl approvals show {ITEM}")),
+        "{ended:?}"
+    );
+    let asked = stub.asked();
+    let poll = asked
+        .iter()
+        .find(|a| a.path.starts_with("/grants/status"))
+        .unwrap();
+    assert_eq!(
+        poll.path,
+        format!("/grants/status?pendingId={ITEM}&wait=20")
+    );
+    assert_eq!(poll.header("x-plexus-session"), Some(SESSION));
+    assert_eq!(asked.iter().filter(|a| invoke(a)).count(), 1);
+}
+
+#[test]
+fn a_yes_without_a_result_is_used_by_calling_again() {
+    let calls = AtomicUsize::new(0);
+    let stub = gateway(move |asked| {
+        if asked.path.starts_with("/grants/status") {
+            return Some(status(json!({"state": "approved"})));
+        }
+        invoke(asked).then(|| match calls.fetch_add(1, Ordering::SeqCst) {
+            0 => pending(),
+            _ => Answer::Json(
+                200,
+                json!({"id": "notes.write", "ok": true, "output": "done", "auditId": ""}),
+            ),
+        })
+    });
+    let ended = Place::enrolled().at(&stub, &WRITE);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "done\n"), "{ended:?}");
+
+    // A gateway that says yes and asks again for ever does not keep the command for ever.
+    let calls = AtomicUsize::new(0);
+    let stub = gateway(move |asked| {
+        if asked.path.starts_with("/grants/status") {
+            return Some(status(json!({"state": "approved"})));
+        }
+        let too_often = || {
+            if calls.fetch_add(1, Ordering::SeqCst) < 5 {
+                pending()
+            } else {
+                Answer::Close
+            }
+        };
+        invoke(asked).then(too_often)
+    });
+    assert_eq!(Place::enrolled().at(&stub, &WRITE).code, 1);
+    assert_eq!(stub.asked().iter().filter(|a| invoke(a)).count(), 2);
+}
+
+#[test]
+fn waiting_ends_as_the_owner_or_the_time_decides() {
+    let answers = [
+        (
+            json!({"state": "pending"}),
+            75,
+            format!("next: plexus wait {ITEM}"),
+        ),
+        (
+            json!({"state": "denied", "reason": "not \u{1b}now"}),
+            77,
+            "why: the owner said no: not \\u{1b}now".to_owned(),
+        ),
+        (
+            json!({"state": "denied"}),
+            77,
+            "why: the owner said no\n".to_owned(),
+        ),
+        (
+            json!({"state": "expired"}),
+            75,
+            "next: ask again".to_owned(),
+        ),
+        (
+            json!({"state": "strange"}),
+            1,
+            "which is no state".to_owned(),
+        ),
+    ];
+    for (answer, code, says) in answers {
+        let reply = answer.clone();
+        let stub = gateway(move |asked| {
+            if asked.path.starts_with("/grants/status") {
+                return Some(status(reply.clone()));
+            }
+            invoke(asked).then(pending)
+        });
+        for line in [
+            &[&WRITE[..], &["--wait", "0"]].concat()[..],
+            &["wait", ITEM, "--wait", "0"],
+        ] {
+            let ended = Place::enrolled().at(&stub, line);
+            assert_eq!(ended.code, code, "{answer} {ended:?}");
+            assert!(ended.err.contains(&says), "{answer} {ended:?}");
+        }
+        let json = Place::enrolled().at(&stub, &[&WRITE[..], &["--wait", "0", "--json"]].concat());
+        let printed: Value = serde_json::from_str(&json.out).unwrap();
+        assert_eq!(printed["ok"], false);
+        if code == 75 && answer["state"] == "pending" {
+            assert_eq!(
+                (&printed["error"]["code"], &printed["error"]["pendingId"]),
+                (&json!("approval_required"), &json!(ITEM))
+            );
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_wait_says_that_nothing_is_lost() {
+    let stub = gateway(|asked| {
+        if asked.path.starts_with("/grants/status") {
+            return Some(Answer::Silence);
+        }
+        invoke(asked).then(pending)
+    });
+    let place = Place::enrolled();
+    let url = stub.address.to_string();
+    let mut child = place
+        .command(&[&["--url", &url], &WRITE[..]].concat())
+        .spawn()
+        .unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("the owner decides with") {
+        assert_ne!(err.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    let rest: Vec<_> = err.lines().map_while(Result::ok).collect();
+    assert!(
+        rest.contains(&format!("next: plexus wait {ITEM}")),
+        "{rest:?}"
+    );
+}
+
+#[test]
+fn a_wait_outlives_a_restart_of_the_gateway() {
+    for first in ["cut", "forgotten"] {
+        let polls = AtomicUsize::new(0);
+        let stub = gateway(move |asked| {
+            if asked.path.starts_with("/grants/status") {
+                let over =
+                    json!({"error": {"code": "session_expired", "message": "no such session"}});
+                return Some(match (polls.fetch_add(1, Ordering::SeqCst), first) {
+                    (0, "cut") => Answer::Close,
+                    (0, _) => Answer::Json(403, over),
+                    _ => status(json!({"state": "denied"})),
+                });
+            }
+            invoke(asked).then(pending)
+        });
+        let ended = Place::enrolled().at(&stub, &WRITE);
+        assert_eq!(ended.code, 77, "{first} {ended:?}");
+        let count = |path: &str| stub.asked().iter().filter(|a| a.path == path).count();
+        assert_eq!(count("/link/handshake"), 2, "a new session");
+        assert_eq!(count("/invoke"), 1, "and no second call");
+    }
+}
+
+#[test]
+fn a_long_call_is_followed_to_its_end() {
+    let polls = AtomicUsize::new(0);
+    let stub = gateway(move |asked| {
+        if asked.path.starts_with("/invoke/status") {
+            let run = |more: Value| {
+                let mut run = json!({"runId": RUN, "id": "notes.index"});
+                run.as_object_mut()
+                    .unwrap()
+                    .extend(more.as_object().unwrap().clone());
+                Some(Answer::Json(200, run))
+            };
+            let result =
+                json!({"id": "notes.index", "ok": true, "output": "indexed", "auditId": "evt_1"});
+            return match polls.fetch_add(1, Ordering::SeqCst) {
+                0 => run(json!({"status": "running", "progress": "half\u{1b}"})),
+                _ => run(json!({"status": "succeeded", "result": result})),
+            };
+        }
+        invoke(asked).then(|| {
+            let run = json!({"runId": RUN, "status": "running", "statusUrl": format!("http://elsewhere/invoke/status?runId={RUN}"),
+                "startedAt": "2026-01-01T00:00:00.000Z", "expiresAt": "2026-01-01T01:00:00.000Z"});
+            Answer::Json(202, json!({"id": "notes.index", "ok": true, "auditId": "", "run": run}))
+        })
+    });
+    let place = Place::enrolled();
+    let ended = place.at(&stub, &["notes.index"]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "indexed\n"),
+        "{ended:?}"
+    );
+    assert!(ended.err.contains("half\\u{1b}"), "{ended:?}");
+    let asked = stub.asked();
+    assert_eq!(
+        asked.iter().find(|a| invoke(a)).unwrap().body["async"],
+        true
+    );
+    let taken_up = place.at(&stub, &["wait", RUN]);
+    assert_eq!(
+        (taken_up.code, taken_up.out.as_str()),
+        (0, "indexed\n"),
+        "{taken_up:?}"
+    );
+}
+
+#[test]
+fn a_request_can_be_withdrawn() {
+    let stub = gateway(|asked| {
+        (asked.path == "/grants/cancel").then(|| {
+            Answer::Json(
+                200,
+                json!({"ok": true, "pendingId": ITEM, "state": "expired"}),
+            )
+        })
+    });
+    let ended = Place::enrolled().at(&stub, &["cancel", ITEM]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let asked = stub.asked();
+    let cancel = asked.last().unwrap();
+    assert_eq!(
+        (cancel.method.as_str(), &cancel.body),
+        ("POST", &json!({"pendingId": ITEM}))
+    );
+    assert_eq!(cancel.header("x-plexus-session"), Some(SESSION));
+}
+
+#[test]
+fn who_am_i() {
+    let stub = gateway(|_| None);
+    let ended = Place::enrolled().at(&stub, &["whoami"]);
+    assert!(
+        ended.out.starts_with("agent my-cc\ngateway plexus 0.1.0"),
+        "{ended:?}"
+    );
+    let ended = Place::enrolled().at(&stub, &["list"]);
+    assert!(
+        ended.out.starts_with(&format!(
+            "agent my-cc at {}: 1 now, 3 asks, 0 off\n",
+            stub.address
+        )),
+        "{ended:?}"
+    );
+}

@@ -1,0 +1,215 @@
+//! `plexusctl approvals`: what waits for the owner, and the owner's decision on it (wire §4.17).
+
+mod card;
+mod decide;
+mod watch;
+
+use crate::{
+    owner::{Desk, Owner, list_of, text_of},
+    table::table,
+    terms::Terms,
+};
+use clap::{Args, Subcommand};
+use decide::Verdict;
+use plexus_client::{Exit, Stop, span, text};
+use plexus_protocol::{Digest, Timestamp};
+use serde_json::Value;
+
+/// Approvals.
+#[derive(Args)]
+pub(crate) struct Approvals {
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Show what waits
+    List,
+    /// Show one request in full: who, what, why, and what it would change
+    Show {
+        /// Request; its beginning is enough where only one begins so
+        item: String,
+    },
+    /// Allow one request, once unless a window is given
+    Approve(Approve),
+    /// Refuse one request; the same call is not asked again
+    Deny {
+        /// Request; its beginning is enough where only one begins so
+        item: String,
+        /// Why; the agent is told
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Show requests as they come, and decide them by a key
+    Watch,
+}
+
+/// Approving.
+#[derive(Args)]
+struct Approve {
+    /// Request; its beginning is enough where only one begins so
+    item: String,
+    #[command(flatten)]
+    terms: Terms,
+    /// For a request without input: one call, whatever its input
+    #[arg(long)]
+    any_input: bool,
+    /// Approve only the card with this digest, which you have seen before
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    card: Option<Digest>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| "a digest is 64 lower-case hex digits".to_owned())
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop> {
+    match approvals.act.unwrap_or(Act::List) {
+        Act::List => {
+            let reply = desk.open().await?.get(PENDING).await?;
+            desk.show(&reply, || as_text(list_of(&reply, "pending"), span::now()))
+        }
+        Act::Show { item } => {
+            let found = find(&mut desk.open().await?, &item).await?;
+            if desk.json {
+                return desk.show(&found, String::new);
+            }
+            card::print(&card::render(&found, span::now()))?;
+            Ok(Exit::Ok)
+        }
+        Act::Approve(approve) => {
+            desk.widen("approving a request")?;
+            let mut owner = desk.open().await?;
+            let found = find(&mut owner, &approve.item).await?;
+            let found = decide::planned(&mut owner, found).await?;
+            if !desk.json {
+                card::print(&card::render(&found, span::now()))?;
+            }
+            let verdict = Verdict::Approve {
+                terms: approve.terms,
+                any_input: approve.any_input,
+            };
+            decide::confirm(
+                &found,
+                approve.card,
+                approve.yes,
+                desk.hands.terminal,
+                &verdict,
+            )?;
+            let reply = verdict.send(&mut owner, &found).await?;
+            desk.show(&reply, || verdict.said(&found))
+        }
+        Act::Deny { item, reason } => {
+            let mut owner = desk.open().await?;
+            let found = find(&mut owner, &item).await?;
+            let verdict = Verdict::Deny { reason };
+            let reply = verdict.send(&mut owner, &found).await?;
+            desk.show(&reply, || verdict.said(&found))
+        }
+        Act::Watch => watch::run(desk).await,
+    }
+}
+
+/// Everything that waits.
+const PENDING: &str = "/admin/api/pending";
+
+/// The one waiting item whose id is, or begins with, `named`.
+async fn find(owner: &mut Owner, named: &str) -> Result<Value, Stop> {
+    let reply = owner.get(PENDING).await?;
+    choose(list_of(&reply, "pending"), named).cloned()
+}
+
+fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
+    // So that a few letters of the number are enough too.
+    let with_prefix = format!("pend_{named}");
+    let mut fitting = items.iter().filter(|item| {
+        let id = text_of(item, "pendingId");
+        !named.is_empty() && (id.starts_with(named) || id.starts_with(&with_prefix))
+    });
+    match (fitting.next(), fitting.next()) {
+        (Some(item), None) => Ok(item),
+        (Some(_), Some(_)) => Err(Stop::usage(format!(
+            "several requests begin with {named:?}"
+        ))),
+        (None, _) => Err(Stop::new(
+            Exit::Failed,
+            "unknown_item",
+            format!("no request {named:?} waits"),
+        )
+        .next("plexusctl approvals list")),
+    }
+}
+
+fn as_text(items: &[Value], now: Timestamp) -> String {
+    let rows = items.iter().map(|item| {
+        let wants: Vec<_> = list_of(item, "capabilities")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let wants = if wants.is_empty() {
+            text_of(&item["register"], "source").to_owned()
+        } else {
+            wants.join(" ")
+        };
+        let age = serde_json::from_value(item["createdAt"].clone())
+            .map_or("?".to_owned(), |at| span::ago(at, now));
+        [
+            text_of(item, "pendingId").to_owned(),
+            text_of(item, "agentId").to_owned(),
+            wants,
+            age,
+            text::short(text_of(item, "agentPurpose"), 60),
+        ]
+    });
+    table(
+        [
+            "request",
+            "agent",
+            "wants",
+            "since",
+            "purpose (the agent's words)",
+        ],
+        rows.collect(),
+        "nothing waits",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_item_is_found_by_its_beginning_where_that_is_enough() {
+        let items = [
+            json!({"pendingId": "pend_aa1"}),
+            json!({"pendingId": "pend_ab2"}),
+        ];
+        for named in ["pend_aa1", "pend_aa", "aa"] {
+            assert_eq!(choose(&items, named).unwrap()["pendingId"], "pend_aa1");
+        }
+        assert_eq!(choose(&items, "pend_a").unwrap_err().exit, Exit::Usage);
+        for none in ["pend_b", "", "x"] {
+            assert_eq!(choose(&items, none).unwrap_err().code, "unknown_item");
+        }
+    }
+
+    #[test]
+    fn what_waits() {
+        let now: Timestamp = serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap();
+        let items = [
+            json!({"pendingId": "pend_1", "agentId": "a", "capabilities": ["w.write"],
+            "createdAt": "2026-01-01T00:00:00.000Z", "agentPurpose": "save\nnotes"}),
+        ];
+        assert_eq!(
+            as_text(&items, now),
+            "REQUEST  AGENT  WANTS    SINCE      PURPOSE (THE AGENT'S WORDS)\n\
+             pend_1   a      w.write  5 min ago  save\\nnotes"
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! The owner's decision on one item.
+//!
+//! Invariant: what is approved is the card that was shown: the digest that is sent was computed here from the very
+//! item that was rendered, and the gateway compares it with the one that it would show now.
+
+use super::{PENDING, choose};
+use crate::{
+    owner::{Owner, list_of, text_of},
+    terms::Terms,
+};
+use plexus_client::{Exit, Stop, out, text};
+use plexus_protocol::{Digest, TrustWindow, json::digest};
+use serde_json::{Map, Value, json};
+use std::{io::BufRead, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// How long an approval waits for a plan that is still being made: the gateway's deadline for one (DESIGN 13).
+const PLANNING: Duration = Duration::from_secs(30);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The least time between a question and its answer. A line that was typed before, or faster than anybody reads a
+/// card, was meant for another one.
+pub(super) const READING: Duration = Duration::from_millis(300);
+
+/// What the owner decides.
+pub(super) enum Verdict {
+    /// Yes, on terms.
+    Approve {
+        /// For how long, where, how often; `once` where no window is given.
+        terms: Terms,
+        /// One call whatever its input.
+        any_input: bool,
+    },
+    /// No.
+    Deny {
+        /// Why; the agent is told.
+        reason: Option<String>,
+    },
+}
+
+impl Verdict {
+    /// Carries it out.
+    pub(super) async fn send(&self, owner: &mut Owner, item: &Value) -> Result<Value, Stop> {
+        let id: plexus_protocol::PendingId = text_of(item, "pendingId").parse().map_err(|e| {
+            Stop::new(
+                Exit::Failed,
+                "not_a_gateway",
+                format!("the item's id is {e}"),
+            )
+        })?;
+        owner
+            .post(&format!("{PENDING}/{id}"), &self.body(item)?)
+            .await
+    }
+
+    fn body(&self, item: &Value) -> Result<Value, Stop> {
+        let mut body = Map::new();
+        match self {
+            Self::Deny { reason } => {
+                body.insert("action".into(), "deny".into());
+                if let Some(reason) = reason {
+                    body.insert("reason".into(), reason.as_str().into());
+                }
+            }
+            Self::Approve { terms, any_input } => {
+                body.insert("action".into(), "approve".into());
+                terms.add_to(&mut body)?;
+                body.entry("trustWindow")
+                    .or_insert_with(|| json!(TrustWindow::Once));
+                if *any_input {
+                    body.insert("anyInput".into(), true.into());
+                }
+                if let Some(digest) = card_digest(item)? {
+                    body.insert("cardDigest".into(), json!(digest));
+                }
+            }
+        }
+        Ok(Value::Object(body))
+    }
+
+    /// What was decided, in words.
+    pub(super) fn said(&self, item: &Value) -> String {
+        let id = text::line(text_of(item, "pendingId"));
+        match self {
+            Self::Approve { terms, .. } => {
+                format!(
+                    "approved {id} {}",
+                    terms.window.unwrap_or(TrustWindow::Once).phrase()
+                )
+            }
+            Self::Deny { .. } => format!("denied {id}; the same call will not be asked again"),
+        }
+    }
+}
+
+/// The digest of the card, recomputed from what we show; `None` where the item has none.
+pub(super) fn card_digest(item: &Value) -> Result<Option<Digest>, Stop> {
+    let Some(said) = item["cardDigest"].as_str() else {
+        return Ok(None);
+    };
+    let mut covered = item.clone();
+    if let Some(members) = covered.as_object_mut() {
+        members.shift_remove("cardDigest");
+    }
+    let computed = digest(&covered);
+    if Digest::parse(said) == Some(computed) {
+        Ok(Some(computed))
+    } else {
+        let why = "the card does not have the digest that the gateway gives it";
+        Err(Stop::new(Exit::Failed, "card_changed", why)
+            .next("look again: plexusctl approvals show"))
+    }
+}
+
+/// Whether a plan of an item is still being made; until then it has no digest (DESIGN 5).
+pub(super) fn is_planning(item: &Value) -> bool {
+    list_of(item, "asks")
+        .iter()
+        .any(|ask| ask["plan"] == "making")
+}
+
+/// The item with its plan: a plan that is still being made is waited for.
+pub(super) async fn planned(owner: &mut Owner, mut item: Value) -> Result<Value, Stop> {
+    let until = Instant::now() + PLANNING;
+    while is_planning(&item) && Instant::now() < until {
+        sleep(LOOK).await;
+        let reply = owner.get(PENDING).await?;
+        item = choose(list_of(&reply, "pending"), text_of(&item, "pendingId"))?.clone();
+    }
+    Ok(item)
+}
+
+/// Makes sure that the owner means this card: by its digest, by `--yes`, or by asking.
+pub(super) fn confirm(
+    item: &Value,
+    named: Option<Digest>,
+    yes: bool,
+    terminal: bool,
+    verdict: &Verdict,
+) -> Result<(), Stop> {
+    if let Some(named) = named {
+        if card_digest(item)? == Some(named) {
+            return Ok(());
+        }
+        return Err(Stop::new(
+            Exit::Refused,
+            "card_changed",
+            "this is not the card that you named",
+        )
+        .next("look again: plexusctl approvals show"));
+    }
+    if yes {
+        return Ok(());
+    }
+    if !terminal {
+        return Err(Stop::usage(
+            "nobody can be asked here: name the card that you saw with --card, or say --yes",
+        ));
+    }
+    let window = match verdict {
+        Verdict::Approve { terms, .. } => terms.window.unwrap_or(TrustWindow::Once).phrase(),
+        Verdict::Deny { .. } => "",
+    };
+    out::say(&format!("approve {window}? [y/N]"));
+    let asked = Instant::now();
+    let mut answer = String::new();
+    // A closed stdin says nothing, which is no.
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    if asked.elapsed() >= READING && answer.trim().eq_ignore_ascii_case("y") {
+        Ok(())
+    } else {
+        Err(Stop::new(
+            Exit::Refused,
+            "not_approved",
+            "you did not say yes; it still waits",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item() -> Value {
+        let mut item =
+            json!({"pendingId": "pend_1", "agentId": "a", "b": [1, 2.5], "asks": [{"plan": null}]});
+        item["cardDigest"] = json!(digest(&item));
+        item
+    }
+
+    fn approve(terms: Terms, any_input: bool) -> Verdict {
+        Verdict::Approve { terms, any_input }
+    }
+
+    #[test]
+    fn an_approval_names_its_window_and_its_card() {
+        let item = item();
+        assert_eq!(
+            approve(Terms::default(), false).body(&item),
+            Ok(
+                json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": item["cardDigest"]})
+            )
+        );
+        let hour = Terms::lasting(Some(TrustWindow::HOUR));
+        let body = approve(hour, true).body(&item).unwrap();
+        assert_eq!(
+            (&body["trustWindow"]["kind"], &body["anyInput"]),
+            (&json!("1h"), &json!(true))
+        );
+        let deny = Verdict::Deny {
+            reason: Some("no".into()),
+        };
+        assert_eq!(
+            deny.body(&item),
+            Ok(json!({"action": "deny", "reason": "no"}))
+        );
+    }
+
+    #[test]
+    fn a_card_that_is_not_its_digest_is_not_approved() {
+        let mut changed = item();
+        changed["agentId"] = "b".into();
+        assert_eq!(
+            approve(Terms::default(), false)
+                .body(&changed)
+                .unwrap_err()
+                .code,
+            "card_changed"
+        );
+        let without = json!({"pendingId": "pend_1", "kind": "register"});
+        assert_eq!(card_digest(&without), Ok(None));
+    }
+
+    #[test]
+    fn without_a_terminal_the_card_must_be_named() {
+        let (item, verdict) = (item(), approve(Terms::default(), false));
+        let right = card_digest(&item).unwrap();
+        let wrong = Some(Digest::of(b"another card"));
+        assert!(confirm(&item, right, false, false, &verdict).is_ok());
+        assert!(confirm(&item, None, true, false, &verdict).is_ok());
+        assert_eq!(
+            confirm(&item, wrong, true, false, &verdict)
+                .unwrap_err()
+                .exit,
+            Exit::Refused
+        );
+        assert_eq!(
+            confirm(&item, None, false, false, &verdict)
+                .unwrap_err()
+                .exit,
+            Exit::Usage
+        );
+    }
+}

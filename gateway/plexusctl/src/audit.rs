@@ -1,0 +1,259 @@
+//! `plexusctl audit`: the record of everything that happened (DESIGN 9).
+
+use crate::{
+    owner::{Desk, Owner, list_of, text_of},
+    table::table,
+};
+use clap::{Args, Subcommand};
+use http_body_util::BodyExt;
+use plexus_client::{Done, Exit, Stop, events::Events, out, text};
+use plexus_protocol::AuditId;
+use serde_json::Value;
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+/// The audit log.
+#[derive(Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Show the newest events
+    Tail {
+        /// How many
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        lines: u16,
+        /// Go on with what happens next
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Show one event in full
+    Show {
+        /// Event
+        event: AuditId,
+    },
+    /// Check the whole chain and that it explains the present state
+    Verify,
+    /// Write every event, one a line, each behind its hash
+    Export {
+        /// File to make [default: stdout]
+        file: Option<PathBuf>,
+    },
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
+    let mut owner = desk.open().await?;
+    match audit.act {
+        Act::Tail { lines, follow } => tail(desk, &mut owner, lines, follow).await,
+        Act::Show { event } => {
+            let reply = owner.get(&format!("/admin/api/audit/{event}")).await?;
+            // A value that was parsed can be written.
+            desk.show(&reply, || {
+                text::block(&serde_json::to_string_pretty(&reply["event"]).unwrap_or_default())
+            })
+        }
+        Act::Verify => {
+            let reply = owner.get("/admin/api/audit/verify").await?;
+            let shown = desk.show(&reply, || verdict(&reply))?;
+            let holds = reply["ok"] == true && reply["problem"].is_null();
+            Ok(if holds { shown } else { Exit::Failed })
+        }
+        Act::Export { file } => export(&mut owner, file.as_deref()).await,
+    }
+}
+
+async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Result<Exit, Stop> {
+    // The stream is opened before the list is read, so that nothing falls between the two.
+    let mut listener = desk.open().await?;
+    let mut events = match follow {
+        true => Some(Events::of(listener.stream("/v1/events").await?)),
+        false => None,
+    };
+    let reply = owner
+        .get(&format!("/admin/api/audit?limit={lines}"))
+        .await?;
+    let mut newest_last: Vec<Value> = list_of(&reply, "events").to_vec();
+    newest_last.reverse();
+    if desk.json {
+        newest_last
+            .iter()
+            .try_for_each(|event| out::line(&event.to_string()))?;
+    } else {
+        out::line(&as_text(&newest_last))?;
+    }
+    let seen: Vec<_> = newest_last
+        .iter()
+        .map(|event| text_of(event, "id").to_owned())
+        .collect();
+    while let Some(stream) = &mut events {
+        let event = tokio::select! {
+            event = stream.next() => event?,
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        let Some(event) = event else { break };
+        let Ok(said) = serde_json::from_str::<Value>(&event.data) else {
+            continue;
+        };
+        if event.kind != "audit_appended" || seen.iter().any(|id| said["id"] == id.as_str()) {
+            continue;
+        }
+        if desk.json {
+            out::line(&said.to_string())?;
+        } else {
+            out::line(&row(&said).map(|cell| text::line(&cell)).join("  "))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Time, type, phase and outcome, agent, capability, id.
+fn row(event: &Value) -> [String; 6] {
+    let first = |members: &[&str]| {
+        members
+            .iter()
+            .find_map(|member| event[*member].as_str())
+            .unwrap_or("")
+            .to_owned()
+    };
+    let phase = text_of(&event["detail"], "phase");
+    let outcome = [phase, text_of(event, "outcome")]
+        .iter()
+        .filter(|t| !t.is_empty())
+        .copied()
+        .collect::<Vec<_>>();
+    [
+        first(&["time", "at"]),
+        // In frames `type` is the frame's own (wire §4.11).
+        first(&["auditType", "type"]),
+        outcome.join(" "),
+        first(&["agentId", "agent"]),
+        first(&["capabilityId", "capability"]),
+        first(&["id"]),
+    ]
+}
+
+fn as_text(events: &[Value]) -> String {
+    let rows = events.iter().map(row).collect();
+    table(
+        ["time", "type", "outcome", "agent", "capability", "event"],
+        rows,
+        "nothing happened yet",
+    )
+}
+
+fn verdict(reply: &Value) -> String {
+    let events = reply["events"]
+        .as_u64()
+        .map_or_else(|| "?".to_owned(), |n| n.to_string());
+    let problem = &reply["problem"];
+    if problem.is_null() && reply["ok"] == true {
+        return format!(
+            "{events} events, the chain holds; head {}",
+            text::line(text_of(reply, "head"))
+        );
+    }
+    format!(
+        "the record does NOT hold: event {} ({}): {}",
+        problem["sequence"],
+        text::line(text_of(problem, "id")),
+        text::line(text_of(problem, "what"))
+    )
+}
+
+async fn export(owner: &mut Owner, file: Option<&Path>) -> Result<Exit, Stop> {
+    let failed = |path: &Path, e: io::Error| {
+        Stop::new(Exit::Failed, "output", format!("{}: {e}", path.display()))
+    };
+    let mut made = match file {
+        Some(path) => Some((path, create(path).map_err(|e| failed(path, e))?)),
+        None => None,
+    };
+    let mut body = owner.stream("/admin/api/audit/export").await?.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| {
+            Stop::new(
+                Exit::Failed,
+                "connection_lost",
+                format!("the export is not complete: {e}"),
+            )
+            .done(Done::Unknown)
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        match &mut made {
+            Some((path, file)) => file.write_all(&data).map_err(|e| failed(path, e))?,
+            None => out::data(&data)?,
+        }
+    }
+    if let Some((path, file)) = made {
+        file.sync_all().map_err(|e| failed(path, e))?;
+        out::say(&format!("written: {}", path.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+/// A new file for us alone; an export names agents and files.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn events_in_a_line() {
+        let events = [
+            json!({"seq": 1, "id": "evt_1", "time": "2026-01-01T00:00:00.000Z", "type": "invoke",
+            "agentId": "a", "capabilityId": "o.read", "outcome": "ok", "detail": {"phase": "read"}}),
+        ];
+        assert_eq!(
+            as_text(&events),
+            "TIME                      TYPE    OUTCOME  AGENT  CAPABILITY  EVENT\n\
+             2026-01-01T00:00:00.000Z  invoke  read ok  a      o.read      evt_1"
+        );
+        let frame =
+            json!({"type": "audit_appended", "auditType": "grant.allow", "at": "x", "id": "evt_2"});
+        assert_eq!(row(&frame), ["x", "grant.allow", "", "", "", "evt_2"]);
+    }
+
+    #[test]
+    fn a_verdict() {
+        assert_eq!(
+            verdict(&json!({"ok": true, "events": 7, "head": "ab"})),
+            "7 events, the chain holds; head ab"
+        );
+        let broken = json!({"ok": false, "events": 7, "problem": {"sequence": 3, "id": "evt_3", "what": "hash"}});
+        assert_eq!(
+            verdict(&broken),
+            "the record does NOT hold: event 3 (evt_3): hash"
+        );
+    }
+
+    #[test]
+    fn an_export_replaces_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.txt");
+        create(&path).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        assert!(create(&path).is_err());
+    }
+}

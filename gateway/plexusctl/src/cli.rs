@@ -1,0 +1,125 @@
+//! The command line. The doc comments here and in the sub-commands are the help.
+
+use crate::{
+    act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, network,
+    owner::Desk, sources, status, tokens,
+};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use plexus_client::{Exit, Home, Stop, out};
+use std::{ffi::OsString, path::PathBuf};
+
+/// See and decide what agents may do on this machine
+#[derive(Parser)]
+#[command(name = "plexusctl", version, disable_help_subcommand = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Exit status: 0 done, 1 failed, 64 usage, 69 no gateway, 77 refused";
+
+#[derive(Args)]
+struct Global {
+    /// State directory [env: PLEXUS_HOME] [default: ~/.plexus]
+    #[arg(long, value_name = "DIR", global = true)]
+    home: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// For scripts of the owner's own: do without a terminal what otherwise needs one
+    #[arg(long, global = true, hide_short_help = true)]
+    i_am_the_owner: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the gateway and its sources
+    Status,
+    /// Give an agent a one-time code and what it may do at once
+    Connect(connect::Connect),
+    /// Show agents, or end one
+    Agents(agents::Agents),
+    /// Show what waits for you, and decide it
+    Approvals(approvals::Approvals),
+    /// Show what is allowed, allow more, or take it back
+    Grants(grants::Grants),
+    /// Let agents see a capability and ask for it
+    Expose(exposure::Which),
+    /// Hide a capability from all agents
+    Hide(exposure::Which),
+    /// Show, add and change what agents can reach
+    Sources(sources::Sources),
+    /// Say what would happen to a call, and which rule decides
+    Explain(explain::Explain),
+    /// Read and check the record of everything that happened
+    Audit(audit::Audit),
+    /// Show or replace your connection key
+    Key(key::Key),
+    /// Show or change where the gateway listens
+    Network(network::Network),
+    /// Show or change settings
+    Config(config::Config),
+    /// Show live tokens
+    Tokens,
+    /// Print a completion script
+    Completion {
+        /// Shell to print it for
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Reads the command line; prints help and usage errors itself and then returns the exit status.
+pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
+    Cli::try_parse_from(line).map_err(|error| {
+        // A closed terminal is no reason to fail differently.
+        let _ = error.print();
+        if error.use_stderr() {
+            Exit::Usage
+        } else {
+            Exit::Ok
+        }
+    })
+}
+
+/// Runs a command to its end.
+pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
+    let desk = Desk {
+        home: Home::resolve(cli.global.home)?,
+        json: cli.global.json,
+        hands: Hands::look(cli.global.i_am_the_owner),
+    };
+    match cli.command {
+        Command::Status => status::run(&desk).await,
+        Command::Connect(it) => connect::run(&desk, it).await,
+        Command::Agents(it) => agents::run(&desk, it).await,
+        Command::Approvals(it) => approvals::run(&desk, it).await,
+        Command::Grants(it) => grants::run(&desk, it).await,
+        Command::Expose(it) => exposure::run(&desk, it, true).await,
+        Command::Hide(it) => exposure::run(&desk, it, false).await,
+        Command::Sources(it) => sources::run(&desk, it).await,
+        Command::Explain(it) => explain::run(&desk, it).await,
+        Command::Audit(it) => audit::run(&desk, it).await,
+        Command::Key(it) => key::run(&desk, it).await,
+        Command::Network(it) => network::run(&desk, it).await,
+        Command::Config(it) => config::run(&desk, it).await,
+        Command::Tokens => tokens::run(&desk).await,
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "plexusctl", &mut script);
+            out::data(&script).map(|()| Exit::Ok)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

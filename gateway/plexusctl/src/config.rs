@@ -1,0 +1,89 @@
+//! `plexusctl config`: the owner's settings (`/v1/config`); they apply at once.
+
+use crate::{owner::Desk, table::table};
+use clap::{Args, Subcommand};
+use plexus_client::{Exit, Stop};
+use plexus_protocol::json;
+use serde_json::{Map, Value};
+
+/// Settings.
+#[derive(Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Show all settings
+    Show,
+    /// Change settings
+    Set {
+        /// Setting and its value: a JSON literal, or a word
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
+        pairs: Vec<(String, Value)>,
+    },
+}
+
+fn pair(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((
+            key.to_owned(),
+            json::parse(value.as_bytes()).unwrap_or_else(|_| value.into()),
+        )),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(desk: &Desk, config: Config) -> Result<Exit, Stop> {
+    match config.act.unwrap_or(Act::Show) {
+        Act::Show => {
+            let reply = desk.open().await?.get("/v1/config").await?;
+            desk.show(&reply, || as_text(&reply))
+        }
+        Act::Set { pairs } => {
+            desk.widen("changing settings")?;
+            let mut owner = desk.open().await?;
+            // Unknown settings are ignored on the wire (§4.14); a typing error must not look like success.
+            let known = owner.get("/v1/config").await?;
+            if let Some((name, _)) = pairs
+                .iter()
+                .find(|(name, _)| known.get(name.as_str()).is_none())
+            {
+                return Err(Stop::usage(format!("there is no setting {name:?}"))
+                    .next("plexusctl config show"));
+            }
+            let body: Map<_, _> = pairs.into_iter().collect();
+            let reply = owner.put("/v1/config", &Value::Object(body)).await?;
+            desk.show(&reply, || as_text(&reply["config"]))
+        }
+    }
+}
+
+fn as_text(config: &Value) -> String {
+    let rows = config
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            [name.clone(), value]
+        });
+    table(["setting", "value"], rows.collect(), "no settings")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs() {
+        assert_eq!(pair("a=true"), Ok(("a".to_owned(), Value::Bool(true))));
+        assert_eq!(pair("a=exposed"), Ok(("a".to_owned(), "exposed".into())));
+        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".into())));
+        assert!(pair("a").is_err() && pair("=1").is_err());
+    }
+}

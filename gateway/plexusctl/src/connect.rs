@@ -1,0 +1,249 @@
+//! `plexusctl connect`: a one-time code for an agent, and what it may do from the start (wire §4.16).
+
+use crate::{
+    owner::{Desk, list_of, text_of},
+    table::table,
+    terms::Terms,
+};
+use clap::{Args, ValueEnum};
+use plexus_client::{Exit, Stop, shell, span, text};
+use plexus_protocol::{AgentId, CapabilityId, Timestamp};
+use serde_json::{Map, Value, json};
+
+/// Connecting an agent.
+#[derive(Args)]
+pub(crate) struct Connect {
+    /// Agent to connect [default: its type]
+    #[arg(required_unless_present = "kind")]
+    agent: Option<AgentId>,
+    /// Kind of agent: claude-code, codex, in-context, or any word
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Capabilities it is meant for; reads are granted at once, effects ask each time
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    allow: Vec<CapabilityId>,
+    /// Capabilities that are granted at once although they change things
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    standing: Vec<CapabilityId>,
+    #[command(flatten)]
+    terms: Terms,
+    /// Whether it sees everything that you expose, or only what you name here
+    #[arg(long)]
+    reach: Option<Reach>,
+    /// How long the code can be used
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
+    code_ttl: u64,
+}
+
+/// What an agent sees.
+#[derive(Clone, Copy, ValueEnum)]
+enum Reach {
+    /// Every exposed capability; what was not granted asks
+    Exposed,
+    /// Only the capabilities named at connect
+    Selected,
+}
+
+/// Connects and prints what to hand to the agent.
+pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
+    desk.widen("connecting an agent")?;
+    let body = connect.body()?;
+    let mut owner = desk.open().await?;
+    let reply = owner.post("/admin/api/agents/connect", &body).await?;
+    // The code is a secret, and this is the one place that hands it over.
+    desk.show(&reply, || {
+        as_text(
+            &reply,
+            &enroll_line(desk, text_of(&reply, "code")),
+            span::now(),
+        )
+    })
+}
+
+impl Connect {
+    fn body(&self) -> Result<Value, Stop> {
+        let agent = match (&self.agent, &self.kind) {
+            (Some(agent), _) => agent.clone(),
+            (None, kind) => {
+                let kind = kind.as_deref().unwrap_or_default();
+                AgentId::parse(kind).map_err(|e| {
+                    Stop::usage(format!("the type {kind:?} is {e}"))
+                        .next("name the agent: plexusctl connect NAME --type …")
+                })?
+            }
+        };
+        let mut capabilities = self.allow.clone();
+        capabilities.extend(
+            self.standing
+                .iter()
+                .filter(|id| !self.allow.contains(id))
+                .cloned(),
+        );
+        let mut body = Map::new();
+        body.insert("agentId".into(), json!(agent));
+        if let Some(kind) = &self.kind {
+            body.insert("agentType".into(), json!(kind));
+        }
+        body.insert("capabilities".into(), json!(capabilities));
+        if !self.standing.is_empty() {
+            body.insert("standing".into(), json!(self.standing));
+        }
+        if let Some(reach) = self.reach {
+            let word = match reach {
+                Reach::Exposed => "exposed",
+                Reach::Selected => "selected",
+            };
+            body.insert("reach".into(), word.into());
+        }
+        body.insert("ttlMs".into(), self.code_ttl.into());
+        self.terms.add_to(&mut body)?;
+        Ok(Value::Object(body))
+    }
+}
+
+/// The command that the agent runs, with the state directory where that is not the usual one.
+fn enroll_line(desk: &Desk, code: &str) -> String {
+    let usual = std::env::var_os("HOME").map(|home| std::path::PathBuf::from(home).join(".plexus"));
+    let home = desk.home.path();
+    let code = text::line(&shell::quote(code));
+    if usual.as_deref() == Some(home) {
+        format!("plexus enroll {code}")
+    } else {
+        format!(
+            "PLEXUS_HOME={} plexus enroll {code}",
+            shell::quote(&home.display().to_string())
+        )
+    }
+}
+
+fn as_text(reply: &Value, enroll: &str, now: Timestamp) -> String {
+    let ends = serde_json::from_value(reply["expiresAt"].clone())
+        .map_or(String::new(), |at| span::end(at, now));
+    let mut text = format!(
+        "agent {}; the code works once and {ends}. In the agent's shell:\n\n    {enroll}\n",
+        text::line(text_of(reply, "agentId"))
+    );
+    let granted = list_of(reply, "granted")
+        .iter()
+        .map(|grant| crate::grants::row(grant, now));
+    let granted: Vec<[String; 3]> = granted
+        .map(|[_, id, verbs, ends, ..]| [id, verbs, ends])
+        .collect();
+    if !granted.is_empty() {
+        text.push_str(&format!(
+            "\ngranted at once:\n{}\n",
+            table(["capability", "verbs", "ends"], granted, "")
+        ));
+    }
+    let refused = list_of(reply, "refused");
+    let skipped: Vec<_> = list_of(reply, "skipped")
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|id| !refused.iter().any(|r| r["id"] == *id))
+        .map(|id| {
+            [
+                id.to_owned(),
+                "it changes something, or its window is once: it asks each time".to_owned(),
+            ]
+        })
+        .chain(refused.iter().map(|r| {
+            [
+                text_of(r, "id").to_owned(),
+                format!("{}: {}", text_of(r, "code"), text_of(r, "reason")),
+            ]
+        }))
+        .collect();
+    if !skipped.is_empty() {
+        text.push_str(&format!(
+            "\nnot granted:\n{}\n",
+            table(["capability", "why"], skipped, "")
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        connect: Connect,
+    }
+
+    fn body(line: &[&str]) -> Value {
+        Line::try_parse_from([&["connect"], line].concat())
+            .unwrap()
+            .connect
+            .body()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_request() {
+        assert_eq!(
+            body(&["--type", "claude-code"]),
+            json!({"agentId": "claude-code", "agentType": "claude-code", "capabilities": [], "ttlMs": 900_000})
+        );
+        assert_eq!(
+            body(&[
+                "my-cc",
+                "--type",
+                "claude-code",
+                "--allow",
+                "o.read,o.write",
+                "--standing",
+                "o.write",
+                "--standing",
+                "w.write",
+                "--window",
+                "1d",
+                "--reach",
+                "selected",
+                "--under",
+                "path=A",
+                "--code-ttl",
+                "1h"
+            ]),
+            json!({
+                "agentId": "my-cc", "agentType": "claude-code", "capabilities": ["o.read", "o.write", "w.write"],
+                "standing": ["o.write", "w.write"], "reach": "selected", "ttlMs": 3_600_000,
+                "trustWindow": {"kind": "1d", "ms": 86_400_000},
+                "constraint": {"pathPrefix": {"field": "path", "allow": ["A"]}}
+            })
+        );
+        assert!(Line::try_parse_from(["connect"]).is_err());
+        assert!(Line::try_parse_from(["connect", "a", "--allow", "nodot"]).is_err());
+    }
+
+    #[test]
+    fn what_was_granted_and_what_was_not_and_why() {
+        let now: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
+        let reply = json!({
+            "agentId": "my-cc", "expiresAt": "2026-01-01T00:15:00.000Z",
+            "granted": [{"agentId": "my-cc", "capabilityId": "o.read", "verbs": ["read"],
+                "expiresAt": "2026-01-08T00:00:00.000Z", "trustWindow": {"kind": "7d"}, "standing": true}],
+            "skipped": ["o.write", "c.run"],
+            "refused": [{"id": "c.run", "code": "standing_not_allowed", "reason": "it runs \u{1b}code"}]
+        });
+        assert_eq!(
+            as_text(&reply, "plexus enroll plx_enroll_x", now),
+            "\
+agent my-cc; the code works once and ends in 15 min. In the agent's shell:
+
+    plexus enroll plx_enroll_x
+
+granted at once:
+CAPABILITY  VERBS  ENDS
+o.read      read   ends in 7 d
+
+not granted:
+CAPABILITY  WHY
+o.write     it changes something, or its window is once: it asks each time
+c.run       standing_not_allowed: it runs \\u{1b}code
+"
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! `plexusctl expose` and `plexusctl hide` (wire §4.19).
+
+use crate::owner::Desk;
+use clap::Args;
+use plexus_client::{Exit, Stop};
+use plexus_protocol::CapabilityId;
+use serde_json::json;
+
+/// Which capability.
+#[derive(Args)]
+pub(crate) struct Which {
+    /// Capability
+    capability: CapabilityId,
+}
+
+/// Exposes or hides it.
+pub(crate) async fn run(desk: &Desk, which: Which, enabled: bool) -> Result<Exit, Stop> {
+    if enabled {
+        desk.widen("exposing a capability")?;
+    }
+    let id = which.capability;
+    let path = format!("/admin/api/exposure/{id}");
+    let reply = desk
+        .open()
+        .await?
+        .post(&path, &json!({"enabled": enabled}))
+        .await?;
+    let said = if enabled {
+        "agents can see it and ask for it"
+    } else {
+        "hidden from all agents; its grants rest"
+    };
+    desk.show(&reply, || format!("{id}: {said}"))
+}

@@ -1,0 +1,49 @@
+//! `plexusctl key`: the owner's own credential.
+
+use crate::owner::{Desk, read_key};
+use clap::{Args, Subcommand};
+use plexus_client::{Exit, Stop, out};
+use serde_json::json;
+
+/// The connection key.
+#[derive(Args)]
+pub(crate) struct Key {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Print it, for the console's login
+    Print,
+    /// Replace it: every session, token, code and agent's credential ends
+    Rotate,
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(desk: &Desk, key: Key) -> Result<Exit, Stop> {
+    match key.act {
+        Act::Print => {
+            desk.widen("printing the connection key")?;
+            let key = read_key(&desk.home)?;
+            out::line(key.expose()).map(|()| Exit::Ok)
+        }
+        Act::Rotate => {
+            desk.widen("rotating the connection key")?;
+            let reply = desk
+                .open()
+                .await?
+                .post("/v1/connection-key/rotate", &json!({}))
+                .await?;
+            // The new key is in its file; here it would only end up in a scroll-back or a log.
+            let shown = json!({"ok": reply["ok"], "epoch": reply["epoch"]});
+            desk.show(&shown, || {
+                format!(
+                    "rotated: the new key is in {}. Every session, token, code and agent's credential has ended; \
+                     connect your agents again",
+                    desk.home.connection_key().display()
+                )
+            })
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The connection to the gateway's owner end, and the key that opens it.
+
+use crate::act::{self, Hands};
+use hyper::{Method, Response, body::Incoming};
+use plexus_client::{
+    Address, Connection, Exit, Home, Reply, Request, Stop, out,
+    private_file::{self, Unusable},
+};
+use plexus_protocol::{KEY_HEADER, credential::ConnectionKey};
+use serde_json::Value;
+
+/// What every sub-command is given: where things are, how to print, and who is at the keyboard.
+pub(crate) struct Desk {
+    /// The state directory.
+    pub(crate) home: Home,
+    /// Print as JSON.
+    pub(crate) json: bool,
+    /// Who acts.
+    pub(crate) hands: Hands,
+}
+
+impl Desk {
+    /// Connects to the owner's socket with the key from its file.
+    pub(crate) async fn open(&self) -> Result<Owner, Stop> {
+        let key = read_key(&self.home)?;
+        let socket = self.home.owner_socket();
+        let connection = Connection::open(Address::Unix(socket))
+            .await
+            .map_err(|why| start(why.into()))?;
+        Ok(Owner { connection, key })
+    }
+
+    /// Refuses an act that gives agents more, unless a person does it.
+    pub(crate) fn widen(&self, act: &str) -> Result<(), Stop> {
+        act::judge(act, &self.hands)
+    }
+
+    /// Prints `value` as it is, or as `text` says it to a person.
+    pub(crate) fn show(&self, value: &Value, text: impl FnOnce() -> String) -> Result<Exit, Stop> {
+        let shown = if self.json { value.to_string() } else { text() };
+        out::line(&shown).map(|()| Exit::Ok)
+    }
+}
+
+/// Reads the connection key of this state directory.
+pub(crate) fn read_key(home: &Home) -> Result<ConnectionKey, Stop> {
+    let path = home.connection_key();
+    let text = private_file::read(&path).map_err(|why| match why {
+        Unusable::Missing(_) => {
+            let why = format!(
+                "there is no connection key in {}: no gateway has run with it",
+                home.path().display()
+            );
+            start(Stop::new(Exit::Unreachable, "unreachable", why))
+        }
+        Unusable::Open { .. } => Stop::new(Exit::Refused, "key_not_private", why.to_string()).next(
+            format!("chmod 600 {}; then: plexusctl key rotate", path.display()),
+        ),
+        other => Stop::new(Exit::Refused, "key_unusable", other.to_string()),
+    })?;
+    ConnectionKey::parse(&text).ok_or_else(|| {
+        Stop::new(
+            Exit::Refused,
+            "key_unusable",
+            format!("{} holds no connection key", path.display()),
+        )
+    })
+}
+
+fn start(stop: Stop) -> Stop {
+    stop.next("start it: plexusd (or `cargo xtask start` in the source tree)")
+}
+
+/// An open connection with the owner's authority.
+pub(crate) struct Owner {
+    connection: Connection,
+    key: ConnectionKey,
+}
+
+impl Owner {
+    /// GET.
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Value, Stop> {
+        self.ask(Request::get(path)).await
+    }
+    /// POST of a JSON body.
+    pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Result<Value, Stop> {
+        self.ask(Request::post(path, body)).await
+    }
+    /// PUT of a JSON body.
+    pub(crate) async fn put(&mut self, path: &str, body: &Value) -> Result<Value, Stop> {
+        self.ask(Request::new(Method::PUT, path).json(body)).await
+    }
+    /// DELETE.
+    pub(crate) async fn delete(&mut self, path: &str) -> Result<Value, Stop> {
+        self.ask(Request::new(Method::DELETE, path)).await
+    }
+
+    /// One exchange; an error reply, or `ok: false` in a result, becomes the stop that it stands for.
+    pub(crate) async fn ask(&mut self, request: Request) -> Result<Value, Stop> {
+        let request = request.secret(KEY_HEADER, self.key.expose());
+        let reply = self.connection.send(request).await?;
+        if !reply.is_success() {
+            return Err(refusal(&reply));
+        }
+        let value: Value = reply.json()?;
+        if value["ok"] == Value::Bool(false)
+            && (value["error"].is_object() || value["reason"].is_string())
+        {
+            return Err(refusal(&reply));
+        }
+        Ok(value)
+    }
+
+    /// Opens an answer that is read while it comes.
+    pub(crate) async fn stream(&mut self, path: &str) -> Result<Response<Incoming>, Stop> {
+        let request = Request::get(path).secret(KEY_HEADER, self.key.expose());
+        let response = self.connection.stream(request).await?;
+        if response.status() != 200 {
+            return Err(refusal(&Reply::collect(response).await?));
+        }
+        Ok(response)
+    }
+}
+
+fn refusal(reply: &Reply) -> Stop {
+    let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+    let mut stop = Stop::of_reply(reply.status, &body);
+    if stop.code == "unauthorized" && stop.next.is_empty() {
+        stop.next = "is this the state directory of the running gateway? (--home)".to_owned();
+    }
+    stop
+}
+
+/// A member of a reply as text; nothing where it is absent.
+pub(crate) fn text_of<'v>(value: &'v Value, member: &str) -> &'v str {
+    value[member].as_str().unwrap_or("")
+}
+
+/// The elements of a member that is a list.
+pub(crate) fn list_of<'v>(value: &'v Value, member: &str) -> &'v [Value] {
+    value[member].as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,268 @@
+//! `plexusctl sources`: what agents can reach (wire §4.20).
+
+use crate::{
+    owner::{Desk, Owner, list_of, text_of},
+    table::table,
+};
+use clap::{Args, Subcommand};
+use plexus_client::{Exit, Stop, text};
+use plexus_protocol::SourceId;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// Sources.
+#[derive(Args)]
+pub(crate) struct Sources {
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Show configured sources
+    List,
+    /// Show what could be added, as far as this machine tells
+    Detect,
+    /// Add a source
+    Add(Add),
+    /// Let a source serve again
+    Enable {
+        /// Source
+        source: SourceId,
+    },
+    /// Stop a source; its grants rest
+    Disable {
+        /// Source
+        source: SourceId,
+    },
+    /// Remove a source and every grant on it
+    Remove {
+        /// Source
+        source: SourceId,
+    },
+}
+
+#[derive(Args)]
+struct Add {
+    /// Kind of source, such as obsidian-fs or workspace-dir
+    kind: String,
+    /// Folder that it opens
+    path: PathBuf,
+    /// Its id, the first part of its capabilities' names [default: from the folder's name]
+    #[arg(long)]
+    id: Option<SourceId>,
+    /// What you call it
+    #[arg(long)]
+    label: Option<String>,
+    /// Ask before every call, reads included
+    #[arg(long)]
+    ask: bool,
+    /// Further field of this kind; may be given again
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    fields: Vec<String>,
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
+    let act = sources.act.unwrap_or(Act::List);
+    match &act {
+        Act::Add(_) => desk.widen("adding a source")?,
+        Act::Enable { .. } => desk.widen("enabling a source")?,
+        Act::List | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
+    }
+    let mut owner = desk.open().await?;
+    match act {
+        Act::List => {
+            let reply = owner.get("/admin/api/sources").await?;
+            desk.show(&reply, || as_text(list_of(&reply, "sources")))
+        }
+        Act::Detect => {
+            let reply = owner.get("/admin/api/sources/detect").await?;
+            desk.show(&reply, || detected(list_of(&reply, "detected")))
+        }
+        Act::Add(add) => {
+            let body = add.body(&mut owner).await?;
+            let reply = owner.post("/admin/api/sources", &body).await?;
+            desk.show(&reply, || registered(&reply, text_of(&body, "id")))
+        }
+        Act::Enable { source } => {
+            let reply = owner
+                .post(&format!("/admin/api/sources/{source}/enable"), &json!({}))
+                .await?;
+            desk.show(&reply, || registered(&reply, source.as_str()))
+        }
+        Act::Disable { source } => {
+            let reply = owner
+                .post(&format!("/admin/api/sources/{source}/disable"), &json!({}))
+                .await?;
+            desk.show(&reply, || {
+                format!("{source} no longer serves; its grants rest")
+            })
+        }
+        Act::Remove { source } => {
+            let reply = owner
+                .delete(&format!("/admin/api/sources/{source}"))
+                .await?;
+            desk.show(&reply, || {
+                format!("{source} is removed, and every grant on it")
+            })
+        }
+    }
+}
+
+impl Add {
+    /// The request, with the folder in the field that this kind of source has for it.
+    async fn body(&self, owner: &mut Owner) -> Result<Value, Stop> {
+        let path = self
+            .path
+            .canonicalize()
+            .map_err(|e| Stop::usage(format!("{}: {e}", self.path.display())))?;
+        let id = match &self.id {
+            Some(id) => id.clone(),
+            None => id_of(&path)?,
+        };
+        let connectors = owner.get("/admin/api/connectors").await?;
+        let known = list_of(&connectors, "connectors");
+        let connector = known
+            .iter()
+            .find(|c| c["kind"] == self.kind.as_str())
+            .ok_or_else(|| {
+                let kinds: Vec<_> = known.iter().map(|c| text_of(c, "kind")).collect();
+                Stop::usage(format!(
+                    "there is no kind {:?}; there are: {}",
+                    self.kind,
+                    text::line(&kinds.join(", "))
+                ))
+            })?;
+        let fields = list_of(connector, "fields");
+        let folder = fields
+            .iter()
+            .find(|f| f["type"] == "path" && f["target"] == "route")
+            .ok_or_else(|| {
+                Stop::usage(format!(
+                    "a source of kind {:?} opens no folder; add it in the console",
+                    self.kind
+                ))
+            })?;
+        let mut route = Map::from_iter([(text_of(folder, "name").to_owned(), json!(path))]);
+        for given in &self.fields {
+            let (name, value) = given
+                .split_once('=')
+                .ok_or_else(|| Stop::usage("write --set FIELD=VALUE"))?;
+            if !fields
+                .iter()
+                .any(|f| f["name"] == name && f["target"] == "route")
+            {
+                return Err(Stop::usage(format!(
+                    "a source of kind {:?} has no field {name:?}",
+                    self.kind
+                )));
+            }
+            route.insert(name.to_owned(), value.into());
+        }
+        let mut body = json!({"id": id, "kind": self.kind, "enabled": true, "route": route});
+        body["label"] = self.label.as_deref().unwrap_or(id.as_str()).into();
+        if self.ask {
+            body["approval"] = "ask".into();
+        }
+        Ok(body)
+    }
+}
+
+/// A source id from a folder's name: lower-case letters, digits and dashes.
+fn id_of(path: &Path) -> Result<SourceId, Stop> {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let words = name
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let slug = words.collect::<Vec<_>>().join("-");
+    SourceId::parse(&slug)
+        .map_err(|_| Stop::usage(format!("{name:?} gives no source id: name one with --id")))
+}
+
+fn registered(reply: &Value, id: &str) -> String {
+    let ids: Vec<_> = list_of(reply, "registered")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    format!("{} serves: {}", text::line(id), text::line(&ids.join(" ")))
+}
+
+fn as_text(sources: &[Value]) -> String {
+    let rows = sources.iter().map(|source| {
+        let state = match (
+            source["enabled"] == true,
+            source["health"]["status"].as_str(),
+        ) {
+            (false, _) => "disabled",
+            (true, health) => health.unwrap_or("?"),
+        };
+        let route = source["route"].as_object().into_iter().flatten();
+        let route: Vec<_> = route.filter_map(|(_, value)| value.as_str()).collect();
+        [
+            text_of(source, "id").to_owned(),
+            text_of(source, "kind").to_owned(),
+            state.to_owned(),
+            text_of(source, "approval").to_owned(),
+            route.join(" "),
+        ]
+    });
+    table(
+        ["source", "kind", "state", "asks", "where"],
+        rows.collect(),
+        "no sources: plexusctl sources add",
+    )
+}
+
+fn detected(found: &[Value]) -> String {
+    let rows = found.iter().map(|one| {
+        let place = one["suggested"]["route"].as_object().into_iter().flatten();
+        let place: Vec<_> = place.filter_map(|(_, value)| value.as_str()).collect();
+        let already = if one["alreadyConfigured"] == true {
+            "configured"
+        } else {
+            ""
+        };
+        [
+            text_of(one, "kind").to_owned(),
+            place.join(" "),
+            already.to_owned(),
+            text_of(one, "evidence").to_owned(),
+        ]
+    });
+    table(
+        ["kind", "where", "state", "evidence"],
+        rows.collect(),
+        "nothing found",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_from_folders() {
+        let id = |path: &str| id_of(Path::new(path)).map(|id| id.to_string());
+        assert_eq!(id("/home/me/My Vault (2)"), Ok("my-vault-2".to_owned()));
+        assert_eq!(id("/srv/notes"), Ok("notes".to_owned()));
+        assert!(id("/srv/2024").is_err() && id("/").is_err() && id("/srv/ノート").is_err());
+    }
+
+    #[test]
+    fn rows() {
+        let sources = json!([{"id": "notes", "kind": "workspace-dir", "enabled": true, "approval": "auto",
+            "route": {"path": "/srv/\u{202e}notes"}, "health": {"status": "ok"}},
+            {"id": "old", "kind": "obsidian-fs", "enabled": false, "route": {"vaultPath": "/v"}}]);
+        assert_eq!(
+            as_text(sources.as_array().unwrap()),
+            "SOURCE  KIND           STATE     ASKS  WHERE\n\
+             notes   workspace-dir  ok        auto  /srv/\\u{202e}notes\n\
+             old     obsidian-fs    disabled        /v"
+        );
+    }
+}

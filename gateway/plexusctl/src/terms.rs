@@ -1,0 +1,148 @@
+//! On which terms something is allowed: for how long, where, how often.
+
+use clap::Args;
+use plexus_client::Stop;
+use plexus_protocol::{Constraint, TrustWindow, constraint::PathPrefix};
+use serde_json::{Map, Value, json};
+
+/// Terms as flags.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct Terms {
+    /// How long: once, 1h, 1d, 7d, until-revoked, or a length such as 90m
+    #[arg(long, value_name = "WINDOW", value_parser = window)]
+    pub(crate) window: Option<TrustWindow>,
+    /// Only where this field of the input lies at or below a path; may be given again for the same field
+    #[arg(long, value_name = "FIELD=PREFIX", value_parser = under)]
+    under: Vec<(String, String)>,
+    /// At most so many calls
+    #[arg(long, value_name = "N")]
+    max_calls: Option<u32>,
+}
+
+/// Reads a window.
+pub(crate) fn window(text: &str) -> Result<TrustWindow, String> {
+    TrustWindow::parse(text).ok_or_else(|| {
+        "write once, 1h, 1d, 7d, until-revoked, or a length such as 90m, 12h, 3d".to_owned()
+    })
+}
+
+fn under(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, prefix)) if !field.is_empty() => Ok((field.to_owned(), prefix.to_owned())),
+        _ => Err("write FIELD=PREFIX, such as path=Projects".to_owned()),
+    }
+}
+
+impl Terms {
+    /// Only a window, or the one that is used where none is given.
+    pub(crate) fn lasting(window: Option<TrustWindow>) -> Self {
+        Self {
+            window,
+            ..Self::default()
+        }
+    }
+
+    /// The narrowing, where one was given.
+    pub(crate) fn constraint(&self) -> Result<Option<Constraint>, Stop> {
+        let path_prefix = match self.under.first() {
+            None => None,
+            Some((field, _)) => {
+                if let Some((other, _)) = self.under.iter().find(|(f, _)| f != field) {
+                    let why = format!(
+                        "--under names two fields, {field} and {other}; a grant is narrowed by one"
+                    );
+                    return Err(Stop::usage(why));
+                }
+                let allow = self
+                    .under
+                    .iter()
+                    .map(|(_, prefix)| prefix.clone())
+                    .collect();
+                Some(PathPrefix {
+                    field: field.clone(),
+                    allow,
+                })
+            }
+        };
+        let constraint = Constraint {
+            path_prefix,
+            allow: None,
+            rules: Vec::new(),
+            max_calls: self.max_calls,
+        };
+        if constraint.is_empty() {
+            return Ok(None);
+        }
+        constraint.check().map_err(Stop::usage)?;
+        Ok(Some(constraint))
+    }
+
+    /// Adds what was given to the body of a request.
+    pub(crate) fn add_to(&self, body: &mut Map<String, Value>) -> Result<(), Stop> {
+        if let Some(window) = self.window {
+            body.insert("trustWindow".into(), json!(window));
+        }
+        if let Some(constraint) = self.constraint()? {
+            body.insert("constraint".into(), json!(constraint));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        terms: Terms,
+    }
+
+    fn body(line: &[&str]) -> Result<Value, Stop> {
+        let terms = Line::try_parse_from([&["x"], line].concat()).unwrap().terms;
+        let mut body = Map::new();
+        terms.add_to(&mut body).map(|()| Value::Object(body))
+    }
+
+    #[test]
+    fn flags_become_terms() {
+        assert_eq!(body(&[]), Ok(json!({})));
+        assert_eq!(
+            body(&["--window", "once"]),
+            Ok(json!({"trustWindow": {"kind": "once"}}))
+        );
+        assert_eq!(
+            body(&["--window", "90m"]),
+            Ok(json!({"trustWindow": {"kind": "custom", "ms": 5_400_000}}))
+        );
+        assert_eq!(
+            body(&[
+                "--under",
+                "path=A",
+                "--under",
+                "path=B/C",
+                "--max-calls",
+                "3"
+            ]),
+            Ok(
+                json!({"constraint": {"pathPrefix": {"field": "path", "allow": ["A", "B/C"]}, "maxCalls": 3}})
+            )
+        );
+        assert!(Line::try_parse_from(["x", "--window", "forever"]).is_err());
+        assert!(Line::try_parse_from(["x", "--under", "Projects"]).is_err());
+    }
+
+    #[test]
+    fn terms_that_say_two_things_or_nothing_are_refused() {
+        assert!(
+            body(&["--under", "path=A", "--under", "to=B"])
+                .unwrap_err()
+                .why
+                .contains("two fields")
+        );
+        assert!(body(&["--max-calls", "0"]).is_err());
+        assert!(body(&["--under", "path=../x"]).is_err());
+    }
+}

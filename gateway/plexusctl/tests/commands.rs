@@ -1,0 +1,668 @@
+//! The real binary against a scripted owner's socket: what it sends, what it shows, how it ends, what it refuses.
+
+use plexus_client::stub::{Answer, Asked, Stub};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+const KEY: &str = "plx_live_000000000000000000000000000000000000000000000000";
+const ITEM: &str = "pend_00000000-0000-4000-8000-000000000002";
+const OTHER: &str = "pend_10000000-0000-4000-8000-000000000002";
+
+/// A state directory with a key and, where there is a script, a gateway.
+struct Place {
+    dir: tempfile::TempDir,
+    stub: Option<Stub>,
+}
+
+impl Place {
+    fn without_gateway() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("connection-key");
+        fs::write(&key, format!("{KEY}\n")).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        Self { dir, stub: None }
+    }
+
+    fn with(script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        let mut place = Self::without_gateway();
+        let folder = place.dir.path().join("run/owner");
+        fs::create_dir_all(&folder).unwrap();
+        place.stub = Some(Stub::unix(&folder.join("owner.sock"), move |asked| {
+            let missing = json!({"error": {"code": "unknown_capability", "message": "no route"}});
+            script(asked).unwrap_or(Answer::Json(404, missing))
+        }));
+        place
+    }
+
+    fn key(&self) -> PathBuf {
+        self.dir.path().join("connection-key")
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.stub.as_ref().unwrap().asked()
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plexusctl"));
+        command
+            .env_clear()
+            .env("PLEXUS_HOME", self.dir.path())
+            .args(line)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, line: &[&str]) -> Ended {
+        Ended::of(self.command(line).output().unwrap())
+    }
+
+    fn owner(&self, line: &[&str]) -> Ended {
+        self.run(&[&["--i-am-the-owner"], line].concat())
+    }
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+fn item(id: &str) -> Value {
+    let mut item = json!({
+        "pendingId": id, "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
+        "agentId": "my-cc", "capabilities": ["w.write"], "scopes": [{"id": "w.write", "verbs": ["write"]}],
+        "reasons": [], "agentPurpose": "tidy \u{1b}[2Jup", "asks": [{"id": "w.write", "verbs": ["write"],
+            "input": {"path": "a"}, "plan": {"preview": {"headline": "replace a", "diff": "+one\n-two\n"}}}]
+    });
+    item["cardDigest"] = json!(plexus_protocol::json::digest(&item));
+    item
+}
+
+fn digest_of(item: &Value) -> &str {
+    item["cardDigest"].as_str().unwrap()
+}
+
+/// A gateway where `items` wait.
+fn waiting(items: Vec<Value>) -> Place {
+    Place::with(
+        move |asked| match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", "/admin/api/pending") => Some(Answer::Json(200, json!({"pending": items}))),
+            ("POST", path) if path.starts_with("/admin/api/pending/") => Some(Answer::Json(
+                200,
+                json!({"ok": true, "action": asked.body["action"], "kind": "grant"}),
+            )),
+            _ => None,
+        },
+    )
+}
+
+#[test]
+fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let widening: [&[&str]; 10] = [
+        &["connect", "a"],
+        &["approvals", "approve", ITEM, "--yes"],
+        &["grants", "allow", "a", "w.write", "--window", "1h"],
+        &["expose", "w.write"],
+        &["sources", "add", "workspace-dir", path],
+        &["sources", "enable", "w"],
+        &["key", "print"],
+        &["key", "rotate"],
+        &["network", "set", "--bind", "127.0.0.1"],
+        &["config", "set", "autoAllowReads=true"],
+    ];
+    for line in widening {
+        let place = Place::with(|_| Some(Answer::Json(200, json!({"ok": true}))));
+        let refused = place.run(line);
+        assert_eq!(refused.code, 77, "{line:?} {refused:?}");
+        assert!(
+            refused
+                .err
+                .starts_with("stopped: owner_only\ndone: nothing was done\n"),
+            "{refused:?}"
+        );
+        assert!(!refused.out.contains("plx_live_"), "{refused:?}");
+        assert!(place.asked().is_empty(), "{line:?} was not even asked");
+        // The same act by the owner gets past this guard: what stops it then is something else.
+        let allowed = place.owner(line);
+        assert!(!allowed.err.contains("owner_only"), "{line:?} {allowed:?}");
+    }
+    let narrowing: [&[&str]; 6] = [
+        &["agents", "revoke", "a"],
+        &["grants", "revoke", "a", "w.write"],
+        &["hide", "w.write"],
+        &["sources", "disable", "w"],
+        &["sources", "remove", "w"],
+        &["audit", "verify"],
+    ];
+    for line in narrowing {
+        let place = Place::with(|_| Some(Answer::Json(200, json!({"ok": true}))));
+        let mut command = place.command(line);
+        command.env("CLAUDECODE", "1");
+        let ended = Ended::of(command.output().unwrap());
+        assert_eq!(ended.code, 0, "{line:?} {ended:?}");
+    }
+}
+
+#[test]
+fn no_gateway_no_key_no_permission() {
+    let place = Place::without_gateway();
+    let ended = place.run(&["status"]);
+    assert_eq!(ended.code, 69, "{ended:?}");
+    assert!(ended.err.contains("next: start it: plexusd"), "{ended:?}");
+
+    fs::set_permissions(place.key(), fs::Permissions::from_mode(0o644)).unwrap();
+    let ended = place.run(&["status"]);
+    assert_eq!(ended.code, 77, "{ended:?}");
+    assert!(
+        ended.err.contains("mode 0644") && ended.err.contains("chmod 600"),
+        "{ended:?}"
+    );
+
+    fs::remove_file(place.key()).unwrap();
+    let ended = place.run(&["status"]);
+    assert_eq!(ended.code, 69, "{ended:?}");
+    assert!(ended.err.contains("no connection key"), "{ended:?}");
+
+    for usage in [
+        &["agents", "show"][..],
+        &["bogus"],
+        &[],
+        &["audit", "tail", "-n", "0"],
+        &["explain", "a", "nodot"],
+    ] {
+        assert_eq!(place.run(usage).code, 64, "{usage:?}");
+    }
+    for good in [
+        &["--help"][..],
+        &["--version"],
+        &["completion", "zsh"],
+        &["approvals", "--help"],
+    ] {
+        assert_eq!(place.run(good).code, 0, "{good:?}");
+    }
+}
+
+#[test]
+fn the_key_travels_in_its_header_and_is_never_shown() {
+    let place = Place::with(|asked| match asked.path.as_str() {
+        "/admin/api/grants" => Some(Answer::Json(200, json!({"grants": []}))),
+        "/v1/connection-key/rotate" => Some(Answer::Json(
+            200,
+            json!({"ok": true, "connectionKey": "plx_live_new", "epoch": 1}),
+        )),
+        _ => Some(Answer::Json(
+            401,
+            json!({"error": {"code": "unauthorized", "message": "wrong key"}}),
+        )),
+    });
+    let ended = place.run(&["grants"]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "nothing stands: every call asks\n")
+    );
+    assert_eq!(
+        place.asked()[0].header("x-plexus-connection-key"),
+        Some(KEY)
+    );
+    for line in [&["key", "rotate"][..], &["--json", "key", "rotate"]] {
+        let ended = place.owner(line);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(!ended.out.contains("plx_live_"), "{ended:?}");
+    }
+    assert_eq!(place.owner(&["key", "print"]).out, format!("{KEY}\n"));
+    assert_eq!(place.run(&["tokens"]).code, 77);
+}
+
+#[test]
+fn connecting_gives_the_agents_line() {
+    let place = Place::with(|asked| {
+        (asked.path == "/admin/api/agents/connect").then(|| {
+            Answer::Json(
+                200,
+                json!({"ok": true, "agentId": asked.body["agentId"], "code": "plx_enroll_x",
+                "expiresAt": "2030-01-01T00:00:00.000Z", "granted": [], "skipped": ["w.write"]}),
+            )
+        })
+    });
+    let ended = place.owner(&["connect", "--type", "codex", "--allow", "w.write"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let line = format!(
+        "    PLEXUS_HOME={} plexus enroll plx_enroll_x\n",
+        place.dir.path().display()
+    );
+    assert!(ended.out.contains(&line), "{ended:?}");
+    assert!(
+        ended.out.contains("w.write     it changes something"),
+        "{ended:?}"
+    );
+    assert_eq!(
+        place.asked()[0].body,
+        json!({"agentId": "codex", "agentType": "codex", "capabilities": ["w.write"], "ttlMs": 900_000})
+    );
+    let mut command = place.command(&["--i-am-the-owner", "connect", "a"]);
+    let usual = place.dir.path().join(".plexus");
+    fs::rename(place.key(), place.dir.path().join("key")).unwrap();
+    fs::create_dir_all(&usual).unwrap();
+    fs::rename(place.dir.path().join("run"), usual.join("run")).unwrap();
+    fs::rename(place.dir.path().join("key"), usual.join("connection-key")).unwrap();
+    command
+        .env_remove("PLEXUS_HOME")
+        .env("HOME", place.dir.path());
+    let ended = Ended::of(command.output().unwrap());
+    assert!(
+        ended.out.contains("\n    plexus enroll plx_enroll_x\n"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn an_approval_shows_the_card_and_names_it() {
+    let card = item(ITEM);
+    let place = waiting(vec![card.clone(), item(OTHER)]);
+    let ended = place.owner(&["approvals", "approve", "pend_0", "--yes"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended
+            .out
+            .contains("  plan: replace a\n    ┃ +one\n    ┃ -two\n"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.out.contains("tidy \\u{1b}[2Jup") && !ended.out.contains('\u{1b}'),
+        "{ended:?}"
+    );
+    assert!(
+        ended
+            .out
+            .ends_with(&format!("approved {ITEM} for this one request only\n")),
+        "{ended:?}"
+    );
+    let asked = place.asked();
+    let act = asked.last().unwrap();
+    assert_eq!(act.path, format!("/admin/api/pending/{ITEM}"));
+    assert_eq!(
+        act.body,
+        json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": digest_of(&card)})
+    );
+
+    let line = [
+        "approvals",
+        "approve",
+        ITEM,
+        "--card",
+        digest_of(&card),
+        "--window",
+        "1h",
+        "--under",
+        "path=A",
+    ];
+    assert_eq!(place.owner(&line).code, 0);
+    let body = place.asked().last().unwrap().body.clone();
+    assert_eq!(
+        (
+            &body["trustWindow"]["kind"],
+            &body["constraint"]["pathPrefix"]["allow"]
+        ),
+        (&json!("1h"), &json!(["A"]))
+    );
+}
+
+#[test]
+fn a_card_that_was_not_seen_is_not_approved() {
+    let mut changed = item(ITEM);
+    changed["agentPurpose"] = "something else".into();
+    let acts = |place: &Place| place.asked().iter().filter(|a| a.method == "POST").count();
+    let place = waiting(vec![changed]);
+    assert_eq!(
+        place.owner(&["approvals", "approve", ITEM, "--yes"]).code,
+        1
+    );
+    assert_eq!(acts(&place), 0);
+
+    let place = waiting(vec![item(ITEM)]);
+    let wrong = digest_of(&item(OTHER)).to_owned();
+    assert_eq!(
+        place
+            .owner(&["approvals", "approve", ITEM, "--card", &wrong])
+            .code,
+        77
+    );
+    assert_eq!(
+        place.owner(&["approvals", "approve", ITEM]).code,
+        64,
+        "nobody can be asked"
+    );
+    assert_eq!(
+        place
+            .owner(&["approvals", "approve", "pend_9", "--yes"])
+            .code,
+        1
+    );
+    assert_eq!(acts(&place), 0);
+    assert_eq!(
+        place.owner(&["approvals", "approve", ITEM, "--yes"]).code,
+        0
+    );
+    assert_eq!(acts(&place), 1);
+}
+
+#[test]
+fn an_approval_waits_for_the_plan() {
+    let looks = AtomicUsize::new(0);
+    let made = item(ITEM);
+    let place = Place::with(move |asked| {
+        if asked.method == "POST" {
+            return Some(Answer::Json(200, json!({"ok": true})));
+        }
+        let mut making = made.clone();
+        making["asks"][0]["plan"] = "making".into();
+        making.as_object_mut().unwrap().shift_remove("cardDigest");
+        let now = if looks.fetch_add(1, Ordering::SeqCst) == 0 {
+            making
+        } else {
+            made.clone()
+        };
+        Some(Answer::Json(200, json!({"pending": [now]})))
+    });
+    let ended = place.owner(&["approvals", "approve", ITEM, "--yes"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.contains("┃ +one"), "{ended:?}");
+    assert_eq!(
+        place.asked().last().unwrap().body["cardDigest"],
+        item(ITEM)["cardDigest"]
+    );
+}
+
+#[test]
+fn a_gateway_that_refuses_a_decision_is_believed() {
+    let card = item(ITEM);
+    let place = Place::with(move |asked| {
+        Some(if asked.method == "POST" {
+            Answer::Json(
+                409,
+                json!({"error": {"code": "card_changed", "message": "it changed", "effect": "none"}}),
+            )
+        } else {
+            Answer::Json(200, json!({"pending": [card]}))
+        })
+    });
+    let ended = place.owner(&["approvals", "approve", ITEM, "--yes"]);
+    assert_eq!(ended.code, 77, "{ended:?}");
+    assert!(
+        ended
+            .err
+            .contains("stopped: card_changed\ndone: nothing was done\nwhy: it changed"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn denying_needs_no_card() {
+    let place = waiting(vec![item(ITEM)]);
+    let ended = place.run(&["approvals", "deny", ITEM, "--reason", "not now"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(
+        place.asked().last().unwrap().body,
+        json!({"action": "deny", "reason": "not now"})
+    );
+}
+
+#[test]
+fn watching_shows_each_card_as_it_comes() {
+    let reads = AtomicUsize::new(0);
+    let place = Place::with(move |asked| match asked.path.as_str() {
+        "/v1/events" => {
+            let frames = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n: hello\n\n\
+                event: pending_added\ndata: {\"type\":\"pending_added\"}\n\n";
+            Some(Answer::Stream(frames.as_bytes().to_vec()))
+        }
+        // First one item waits; what the event announces is there at the second look after it was shown.
+        "/admin/api/pending" => Some(Answer::Json(
+            200,
+            match reads.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => json!({"pending": [item(ITEM)]}),
+                _ => json!({"pending": [item(OTHER), item(ITEM)]}),
+            },
+        )),
+        _ => None,
+    });
+    let mut child = place.command(&["approvals", "watch"]).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut shown = String::new();
+    while !(shown.contains(OTHER) && shown.matches("card: ").count() == 2) {
+        assert_ne!(out.read_line(&mut shown).unwrap(), 0, "{shown}");
+    }
+    assert_eq!(shown.matches(ITEM).count(), 1, "each once: {shown}");
+    assert!(!shown.contains('\u{1b}'));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        place.asked().iter().all(|asked| asked.method == "GET"),
+        "without a person it decides nothing"
+    );
+}
+
+#[test]
+fn granting_ahead_shows_no_token() {
+    let place = Place::with(|asked| {
+        (asked.method == "PUT").then(|| {
+            let declined = if asked.body["agentId"] == "b" {
+                json!([{"id": "w.write", "reason": "hidden"}])
+            } else {
+                json!([])
+            };
+            Answer::Json(
+                200,
+                json!({"token": "ey.secret", "scopes": [], "jti": "tok_1", "declined": declined}),
+            )
+        })
+    });
+    for json in [&[][..], &["--json"]] {
+        let line = [
+            json,
+            &[
+                "grants",
+                "allow",
+                "a",
+                "w.write",
+                "--window",
+                "1d",
+                "--max-calls",
+                "2",
+            ],
+        ]
+        .concat();
+        let ended = place.owner(&line);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(!ended.out.contains("ey.secret"), "{ended:?}");
+    }
+    assert_eq!(
+        place.asked()[0].body,
+        json!({"agentId": "a", "trustWindow": {"kind": "1d", "ms": 86_400_000},
+            "grants": {"w.write": {"decision": "allow", "constraint": {"maxCalls": 2}}}})
+    );
+    assert_eq!(
+        place.owner(&["grants", "allow", "a", "w.write"]).code,
+        64,
+        "a window is chosen, not assumed"
+    );
+    assert_eq!(
+        place
+            .owner(&["grants", "allow", "b", "w.write", "--window", "1d"])
+            .code,
+        77
+    );
+}
+
+#[test]
+fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
+    let place = Place::with(|asked| match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/admin/api/connectors") => Some(Answer::Json(
+            200,
+            json!({"connectors": [{"kind": "obsidian-fs",
+            "fields": [{"name": "vaultPath", "type": "path", "target": "route", "required": true}]}]}),
+        )),
+        ("POST", "/admin/api/sources") if asked.body["id"] == "my-vault" => Some(Answer::Json(
+            200,
+            json!({"ok": true, "registered": ["my-vault.vault.read"], "revision": 2}),
+        )),
+        ("POST", "/admin/api/sources") => Some(Answer::Json(
+            422,
+            json!({"ok": false, "reason": "a reserved id"}),
+        )),
+        _ => None,
+    });
+    let vault = place.dir.path().join("My Vault");
+    fs::create_dir(&vault).unwrap();
+    let path = vault.to_str().unwrap();
+    let ended = place.owner(&["sources", "add", "obsidian-fs", path, "--ask"]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "my-vault serves: my-vault.vault.read\n"),
+        "{ended:?}"
+    );
+    let real = vault.canonicalize().unwrap();
+    assert_eq!(
+        place.asked().last().unwrap().body,
+        json!({"id": "my-vault", "kind": "obsidian-fs", "enabled": true, "route": {"vaultPath": real},
+            "label": "my-vault", "approval": "ask"})
+    );
+    let refused = place.owner(&["sources", "add", "obsidian-fs", path, "--id", "workspace"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("why: a reserved id"), "{refused:?}");
+    assert_eq!(place.owner(&["sources", "add", "floppy", path]).code, 64);
+    assert_eq!(
+        place
+            .owner(&["sources", "add", "obsidian-fs", "/nowhere/at/all"])
+            .code,
+        64
+    );
+}
+
+#[test]
+fn a_setting_that_does_not_exist_is_not_set() {
+    let place = Place::with(|asked| {
+        (asked.path == "/v1/config").then(|| {
+            let config = json!({"defaultReach": "exposed", "tokenLifetimeMs": 900_000});
+            Answer::Json(
+                200,
+                if asked.method == "PUT" {
+                    json!({"ok": true, "config": config})
+                } else {
+                    config
+                },
+            )
+        })
+    });
+    assert_eq!(
+        place
+            .owner(&["config", "set", "defaultRaech=selected"])
+            .code,
+        64
+    );
+    assert!(place.asked().iter().all(|asked| asked.method == "GET"));
+    assert_eq!(
+        place
+            .owner(&[
+                "config",
+                "set",
+                "defaultReach=selected",
+                "tokenLifetimeMs=60000"
+            ])
+            .code,
+        0
+    );
+    assert_eq!(
+        place.asked().last().unwrap().body,
+        json!({"defaultReach": "selected", "tokenLifetimeMs": 60_000})
+    );
+}
+
+#[test]
+fn the_record_is_verified_exported_and_followed() {
+    let place = Place::with(|asked| match asked.path.as_str() {
+        "/admin/api/audit/verify" => Some(Answer::Json(
+            200,
+            json!({"ok": false, "events": 3, "head": "ab",
+            "problem": {"sequence": 2, "id": "evt_2", "what": "its hash does not follow"}}),
+        )),
+        "/admin/api/audit/export" => Some(Answer::Raw(
+            b"HTTP/1.1 200 X\r\ncontent-type: text/plain\r\n\r\naa {}\nbb {}\n".to_vec(),
+        )),
+        "/v1/events" => {
+            let frames = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n\
+                event: audit_appended\ndata: {\"type\":\"audit_appended\",\"id\":\"evt_1\",\"auditType\":\"invoke\",\"at\":\"t1\"}\n\n\
+                event: audit_appended\ndata: {\"type\":\"audit_appended\",\"id\":\"evt_2\",\"auditType\":\"token.issue\",\"at\":\"t2\"}\n\n";
+            Some(Answer::Raw(frames.as_bytes().to_vec()))
+        }
+        path if path.starts_with("/admin/api/audit?limit=") => Some(Answer::Json(
+            200,
+            json!({"events": [{"id": "evt_1", "at": "t1", "type": "invoke", "outcome": "ok"}]}),
+        )),
+        _ => None,
+    });
+    let verified = place.run(&["audit", "verify"]);
+    assert_eq!(
+        (verified.code, verified.out.as_str()),
+        (
+            1,
+            "the record does NOT hold: event 2 (evt_2): its hash does not follow\n"
+        )
+    );
+
+    assert_eq!(place.run(&["audit", "export"]).out, "aa {}\nbb {}\n");
+    let file = place.dir.path().join("audit.txt");
+    let line = ["audit", "export", file.to_str().unwrap()];
+    assert_eq!(place.run(&line).code, 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "aa {}\nbb {}\n");
+    assert_eq!(place.run(&line).code, 1, "a file is not replaced");
+
+    let followed = place.run(&["audit", "tail", "-n", "5", "--follow"]);
+    assert_eq!(followed.out.matches("evt_1").count(), 1, "{followed:?}");
+    assert_eq!(followed.out.matches("evt_2").count(), 1, "{followed:?}");
+    assert!(
+        place
+            .asked()
+            .iter()
+            .any(|asked| asked.path == "/admin/api/audit?limit=5")
+    );
+}
+
+#[test]
+fn a_revoke_of_nothing_is_no_success() {
+    let place = Place::with(|asked| {
+        asked.path.ends_with("/revoke").then(|| {
+            let known = asked.body["agentId"] == "a";
+            Answer::Json(
+                200,
+                json!({"ok": known, "sessionsInvalidated": 1, "revokedJtis": [], "inFlight": []}),
+            )
+        })
+    });
+    assert_eq!(place.run(&["agents", "revoke", "a"]).code, 0);
+    assert_eq!(place.run(&["agents", "revoke", "b"]).code, 1);
+    assert_eq!(place.run(&["grants", "revoke", "a", "w.write"]).code, 0);
+    assert_eq!(place.run(&["grants", "revoke", "b", "w.write"]).code, 1);
+}

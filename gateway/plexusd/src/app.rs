@@ -1,0 +1,442 @@
+//! The composition root: builds every part in order, starts serving last, stops in the reverse order.
+//!
+//! Fail closed: a state directory of somebody else, a ledger that does not hold together, a kernel without cages, a
+//! taken port: each refuses the start with the reason and the remedy.
+
+use crate::{
+    approvals::{Approvals, planner, run as approved_run},
+    arguments::{Arguments, DefaultReach},
+    clock::Clock,
+    connection_key::KeyFile,
+    http::{self, address::Address, feed::{Feed, Notice}, throttle::Throttle},
+    invoke::{contents::Contents, replay::Replays, runs::Runs},
+    machine::{Ledger, Trust, audit_id},
+    sources::{Connector, Registry, catalogue::Catalogue, configure},
+    state_dir::StateDir,
+    supervisor::{self, Pace, Setup, Spec, Supervisor},
+    token::TokenKey,
+};
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use plexus_ledger::{Lane, Options, SubmitError};
+use plexus_ipc::message::Verdict;
+use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
+use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, State};
+use serde_json::json;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError, atomic::{AtomicBool, AtomicU64, Ordering}},
+    time::{Duration, Instant},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Everything that the routes reach.
+pub(crate) struct App {
+    pub(crate) clock: Clock,
+    pub(crate) ledger: Ledger,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) registry: Registry,
+    pub(crate) catalogue: ArcSwap<Catalogue>,
+    pub(crate) tokens: TokenKey,
+    pub(crate) key: KeyFile,
+    pub(crate) state_dir: StateDir,
+    pub(crate) approvals: Approvals,
+    pub(crate) runs: Runs,
+    pub(crate) contents: Contents,
+    pub(crate) replays: Replays,
+    pub(crate) throttle: Throttle,
+    pub(crate) address: Address,
+    pub(crate) feed: Feed,
+    pub(crate) instance: Option<String>,
+    pub(crate) started: Instant,
+    /// Rises with each rotation of the connection key in this launch.
+    pub(crate) key_epoch: AtomicU64,
+    stopping: AtomicBool,
+    /// One change of sources at a time: a look, a command, a restart of workers belong together.
+    reconfiguring: Mutex<()>,
+}
+
+/// How long a worker may take to say what became of an effect.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+/// How often what time has ended is swept up.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// Serves until a signal says stop.
+#[expect(clippy::print_stderr, reason = "a start that fails says so to whoever started it")]
+pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
+    start_logging();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("plexusd: cannot start a runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let served = runtime.block_on(async { run(arguments, connectors).await });
+    // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plexusd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PLEXUS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second subscriber in one process (tests) leaves the first in place.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+}
+
+async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
+    let support = plexus_sandbox::kernel_support().context("workers cannot be caged here")?;
+    let state_dir = StateDir::open(arguments.home.clone())?;
+    let registry = Registry::read(connectors)?;
+    let clock = Clock::start();
+    let (ledger, boot) = {
+        let ticking = clock.clone();
+        let options = Options::new(Arc::new(move || ticking.now().0));
+        plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
+    };
+    clock.not_before(Timestamp(boot.checked.head.at));
+    if let Some(finding) = &boot.rolled_back {
+        tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
+    }
+    let key = KeyFile::open(&state_dir)?;
+    let network = http::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
+    let listeners = http::listen::bind(&state_dir, arguments.port, &network).await?;
+    let port = listeners.port();
+    let issuer = install_id(&state_dir)?;
+    let programs = Programs::find(arguments.workers.as_deref())?;
+    let swept = supervisor::sweep_leftovers(state_dir.path())?;
+    if !swept.is_empty() {
+        tracing::warn!(pids = ?swept, "ended workers that an earlier daemon left behind");
+    }
+    let (notices, from_workers) = tokio::sync::mpsc::unbounded_channel();
+    let supervisor = Supervisor::new(Setup {
+        launcher: programs.launcher,
+        workers: programs.workers,
+        state_dir: state_dir.path().to_owned(),
+        launch: boot.launch,
+        tcp_port: port,
+        notices,
+        pace: Pace::default(),
+    })
+    .context("starting the spawner of workers")?;
+    let app = Arc::new(App {
+        tokens: TokenKey::fresh(issuer)?,
+        approvals: Approvals::open(&state_dir),
+        address: Address::new(port, network),
+        feed: Feed::default(),
+        catalogue: ArcSwap::default(),
+        runs: Runs::default(),
+        contents: Contents::default(),
+        replays: Replays::default(),
+        throttle: Throttle::default(),
+        instance: arguments.instance.clone(),
+        started: Instant::now(),
+        key_epoch: AtomicU64::new(0),
+        stopping: AtomicBool::new(false),
+        reconfiguring: Mutex::new(()),
+        clock,
+        ledger,
+        supervisor,
+        registry,
+        key,
+        state_dir,
+    });
+    app.owner(Command::Launch).await.map_err(refused_start)?;
+    app.first_settings(arguments.default_reach).await?;
+    app.flag_sources(&arguments).await?;
+    app.look_at_sources().await?;
+    app.settle_what_a_crash_left().await?;
+
+    let tasks = [
+        tokio::spawn(http::feed::follow(app.clone())),
+        tokio::spawn(hear_workers(app.clone(), from_workers)),
+        tokio::spawn(sweep(app.clone())),
+    ];
+    planner::resume(&app);
+    approved_run::resume(&app);
+    tracing::info!(port, home = %app.state_dir.path().display(), cages = support.mechanism, "serving");
+    let stop = stop_signal()?;
+    let listening = listeners.serve(app.clone());
+    http::listen::announce(&app)?;
+    stop.await;
+
+    tracing::info!("stopping");
+    app.stopping.store(true, Ordering::Relaxed);
+    app.feed.close();
+    // New calls are refused now; running ones get their outcome (DESIGN 13).
+    app.supervisor.shutdown().await;
+    listening.stop().await;
+    for task in tasks {
+        task.abort();
+    }
+    let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    let ledger = app.ledger.clone();
+    let clean = tokio::task::spawn_blocking(move || ledger.close()).await.unwrap_or(false);
+    if !clean {
+        bail!("the ledger did not close cleanly; the next start checks it");
+    }
+    Ok(())
+}
+
+fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
+    anyhow::anyhow!("the ledger cannot record the start: {error}")
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
+/// Names this installation in tokens; made once.
+fn install_id(state_dir: &StateDir) -> anyhow::Result<String> {
+    let known = std::fs::read_to_string(state_dir.join("instance-id")).unwrap_or_default();
+    let known = known.trim();
+    if known.strip_prefix("plexus-").is_some_and(|id| uuid::Uuid::try_parse(id).is_ok()) {
+        return Ok(known.to_owned());
+    }
+    let fresh = format!("plexus-{}", uuid::Uuid::new_v4());
+    state_dir.write_private("instance-id", fresh.as_bytes())?;
+    Ok(fresh)
+}
+
+/// Where the launcher and the workers are. Never looked for through PATH.
+struct Programs {
+    launcher: PathBuf,
+    workers: PathBuf,
+}
+
+impl Programs {
+    fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("where this program is")?;
+        let own = own.canonicalize().unwrap_or(own);
+        let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
+        let candidates = match given {
+            Some(dir) => vec![dir.canonicalize().with_context(|| format!("--workers {}", dir.display()))?],
+            None => vec![beside.join("../libexec/plexus"), beside],
+        };
+        let launcher_in = |dir: &PathBuf| dir.join("plexus-sandbox-exec").is_file() || cfg!(target_os = "macos");
+        let found = candidates.iter().filter_map(|dir| dir.canonicalize().ok()).find(launcher_in);
+        let Some(workers) = found else {
+            let looked: Vec<_> = candidates.iter().map(|dir| dir.display().to_string()).collect();
+            bail!("plexus-sandbox-exec is not in {}: install it there or pass --workers DIR", looked.join(" nor in "));
+        };
+        let launcher = if cfg!(target_os = "macos") {
+            PathBuf::from("/usr/bin/sandbox-exec")
+        } else {
+            workers.join("plexus-sandbox-exec")
+        };
+        Ok(Self { launcher, workers })
+    }
+}
+
+impl App {
+    /// Whether new calls are refused because the daemon stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Submits an act of the owner, or of the daemon itself.
+    pub(crate) async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
+        self.ledger.submit(command, Lane::Owner).await.map(|receipt| receipt.reply)
+    }
+
+    /// Records something that changes no state. A record that cannot be written is logged.
+    pub(crate) async fn note(&self, note: Note) -> Option<plexus_protocol::AuditId> {
+        match self.ledger.submit(Command::Note(note), Lane::Agent).await {
+            Ok(receipt) => receipt.events.first().map(|e| audit_id(e.id)),
+            Err(error) => {
+                tracing::warn!(%error, "a note could not be recorded");
+                None
+            }
+        }
+    }
+
+    /// Effects that were begun before a crash: nobody knows what became of them until their worker says so.
+    async fn settle_what_a_crash_left(&self) -> anyhow::Result<()> {
+        let state = self.ledger.snapshot();
+        for (intent, open) in state.open_intents.iter() {
+            tracing::warn!(%intent, capability = %open.capability, "an effect was under way when the daemon ended");
+            let kind = self.settled(intent, &open.capability).await;
+            let outcome = Outcome {
+                kind,
+                code: (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".into()),
+                reason: Some("the daemon ended".into()),
+                input_bytes: 0,
+                output_bytes: 0,
+                touched: Vec::new(),
+                summary: None,
+                undo: None,
+                micros: 0,
+            };
+            self.owner(Command::Outcome { intent: intent.clone(), outcome }).await.map_err(refused_start)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the worker's own store what became of an effect.
+    pub(crate) async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
+        let Some(entry) = self.catalogue.load().get(capability).cloned() else { return OutcomeKind::Unknown };
+        let asked = self.supervisor.settle(&entry.source, intent.clone());
+        match tokio::time::timeout(SETTLE_WITHIN, asked).await {
+            Ok(Verdict::Happened) => OutcomeKind::Ok,
+            Ok(Verdict::DidNot) => OutcomeKind::Refused,
+            Ok(Verdict::CannotTell) | Err(_) => OutcomeKind::Unknown,
+        }
+    }
+
+    async fn first_settings(&self, reach: Option<DefaultReach>) -> anyhow::Result<()> {
+        let state = self.ledger.snapshot();
+        let Some(reach) = reach else { return Ok(()) };
+        let default_reach = match reach {
+            DefaultReach::Exposed => Reach::Exposed,
+            DefaultReach::Selected => Reach::Selected,
+        };
+        let settings = Settings { default_reach, ..(*state.settings).clone() };
+        self.owner(Command::Configure(settings)).await.map_err(refused_start)?;
+        Ok(())
+    }
+
+    /// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
+    async fn flag_sources(&self, arguments: &Arguments) -> anyhow::Result<()> {
+        for (flag, dir, kind, field, id) in [
+            ("--vault", &arguments.vault, "obsidian-fs", "vaultPath", "obsidian"),
+            ("--workspace", &arguments.workspace, "workspace-dir", "path", "workspace"),
+        ] {
+            let Some(dir) = dir else { continue };
+            let real = dir.canonicalize().with_context(|| format!("{flag} {}", dir.display()))?;
+            let name = real.file_name().map_or_else(|| real.to_string_lossy(), |n| n.to_string_lossy());
+            let label = self.registry.of_kind(kind).map_or("", |c| c.manifest.label.as_str());
+            let body = json!({"id": id, "kind": kind, "label": format!("{label} ({name})"), "route": {field: real}});
+            let wanted = configure::Wanted { body: body.as_object().context("an object")? };
+            let checked = wanted.check(&self.registry, &self.state_dir);
+            let (id, config) = checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
+            self.owner(Command::PutSource { id, config }).await.map_err(refused_start)?;
+        }
+        Ok(())
+    }
+
+    async fn look_at_sources(&self) -> anyhow::Result<()> {
+        let ids: Vec<SourceId> = self.ledger.snapshot().sources.keys().cloned().collect();
+        for id in ids {
+            if let Err(why) = self.look_at(&id).await {
+                tracing::warn!(source = %id, why, "a source cannot be used");
+            }
+        }
+        self.renew_catalogue(None);
+        Ok(())
+    }
+
+    /// Looks at one source, tells the machine what was found, and puts its workers in place.
+    ///
+    /// # Errors
+    /// Why the source cannot be used now; the machine's view of it stays as it was.
+    pub(crate) async fn look_at(&self, id: &SourceId) -> Result<(), String> {
+        let state = self.ledger.snapshot();
+        let source = state.sources.get(id).cloned().ok_or("no such source")?;
+        let seen = match configure::look(&self.registry, &source, &self.state_dir) {
+            Ok(seen) => seen,
+            Err(why) => {
+                self.supervisor.remove(id).await;
+                return Err(why);
+            }
+        };
+        self.owner(Command::SourceSeen(seen)).await.map_err(|e| e.to_string())?;
+        let state = self.ledger.snapshot();
+        let source = state.sources.get(id).ok_or("no such source")?;
+        if !source.config.enabled {
+            self.supervisor.remove(id).await;
+            return Ok(());
+        }
+        let connector = self.registry.of_kind(&source.config.kind).ok_or("no such connector")?;
+        let root = configure::root_of(&self.registry, &source.config);
+        self.supervisor.put(Arc::new(Spec {
+            source: id.clone(),
+            connector: connector.name,
+            manifest: connector.manifest.clone(),
+            profile: connector.profile,
+            root: root.map(|r| r.canonicalize().unwrap_or(r)),
+            config: source.config.route.clone(),
+            secrets: self.secrets_of(source.config.secret_ref.as_deref()),
+            revision: source.revision,
+        }));
+        Ok(())
+    }
+
+    /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
+    fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsOf {
+        let file = name.filter(|n| configure::secret_name(n)).map(|n| self.state_dir.join("secrets").join(n));
+        Box::new(move || {
+            let text = file.as_ref().map(std::fs::read_to_string).transpose()?;
+            Ok(text.map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t))).into_iter().collect())
+        })
+    }
+
+    /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
+    pub(crate) fn renew_catalogue(&self, changed: Option<http::feed::Changed>) {
+        let _one_at_a_time = self.reconfiguring.lock().unwrap_or_else(PoisonError::into_inner);
+        let revision = self.catalogue.load().revision + 1;
+        let state: Arc<State> = self.ledger.snapshot();
+        self.catalogue.store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
+        self.feed.publish(Notice::ManifestChanged { revision, changed });
+    }
+}
+
+/// Turns what the supervisor notices into records and frames.
+async fn hear_workers(app: Arc<App>, mut notices: tokio::sync::mpsc::UnboundedReceiver<supervisor::Notice>) {
+    while let Some(notice) = notices.recv().await {
+        let about = match &notice {
+            supervisor::Notice::Started { source, role, pid, cage, build } => json!({
+                "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
+            }),
+            supervisor::Notice::StartFailed { source, role, why, attempts } => json!({
+                "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
+            }),
+            supervisor::Notice::Ended { source, role, pid, cause, exit } => json!({
+                "event": "worker.end", "source": source, "role": role, "pid": pid,
+                "cause": cause.to_string(), "exit": exit.to_string(),
+            }),
+            supervisor::Notice::Health { source, health, .. } => {
+                app.feed.publish(Notice::SourceStatus {
+                    source: source.clone(),
+                    available: health.status != supervisor::Health::Unavailable,
+                    reason: health.detail.clone(),
+                });
+                continue;
+            }
+        };
+        app.note(Note { kind: "source.settings", agent: None, capability: None, outcome: None, detail: about }).await;
+    }
+}
+
+async fn sweep(app: Arc<App>) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Err(error) = app.owner(Command::Sweep).await {
+            tracing::warn!(%error, "sweeping failed");
+        }
+        let app = app.clone();
+        let tidied = tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
+        if let Err(error) = tidied.await {
+            tracing::warn!(%error, "tidying failed");
+        }
+    }
+}
+

@@ -1,0 +1,226 @@
+//! What waits for the owner, beside the machine's own rows: inputs on disk, previews in memory, answers of approved runs.
+//!
+//! ```text
+//! item made ─▶ input kept ─▶ plan made (reader) ─▶ card complete ─▶ approved ─▶ run by the gateway, or by the agent
+//! ```
+//! Invariants: an input lies in `pending/` (0600) before the item that names it exists, and until the item has left
+//! `pending` and `approved`; a preview is never written, logged or shown to an agent; the card's digest covers all of
+//! what the owner sees.
+
+pub(crate) mod card;
+pub(crate) mod planner;
+pub(crate) mod run;
+
+use crate::{
+    app::App,
+    invoke::{Answer, Asked, By},
+    state_dir::{StateDir, create_private, write_private},
+};
+use bytes::Bytes;
+use plexus_ipc::message::PlanMade;
+use plexus_protocol::{CapabilityId, PendingId, body::InvokeResponse};
+use plexus_trust::{Approval, Item, ItemState, OnApproval, State};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// A plan as it is kept for the card.
+#[derive(Clone)]
+pub(crate) enum Planned {
+    Made(Arc<PlanMade>),
+    Failed(String),
+}
+
+/// The answer of a run that the owner approved.
+#[derive(Clone, Serialize, Deserialize)]
+struct Ran {
+    response: InvokeResponse,
+    status: u16,
+    /// Whether the agent has had it.
+    delivered: bool,
+}
+
+pub(crate) struct Approvals {
+    dir: PathBuf,
+    plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
+    ran: Mutex<HashMap<PendingId, Ran>>,
+    /// Rises with every change that somebody may wait for.
+    changed: watch::Sender<u64>,
+}
+
+impl Approvals {
+    pub(crate) fn open(state_dir: &StateDir) -> Self {
+        Self {
+            dir: state_dir.join("pending"),
+            plans: Mutex::default(),
+            ran: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+    pub(crate) fn note_change(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// A call was recorded: whoever waits for the run of an approved item looks again.
+    pub(crate) fn note_change_of_calls(&self, record: &plexus_ledger::Recorded) {
+        // Only calls that an item allowed name one; all others change nothing that is waited for.
+        if record.json().contains("\"pend_") {
+            self.note_change();
+        }
+    }
+
+    fn input_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+        self.dir.join(format!("{item}.{id}.input"))
+    }
+
+    /// Keeps an input for an item that is about to exist.
+    pub(crate) async fn keep_input(&self, item: &PendingId, id: &CapabilityId, input: &Bytes) -> io::Result<()> {
+        let (path, input) = (self.input_file(item, id), input.clone());
+        tokio::task::spawn_blocking(move || create_private(&path, &input)).await.map_err(io::Error::other)?
+    }
+
+    /// The input of an item's ask, as it was asked with.
+    pub(crate) fn input(&self, item: &PendingId, id: &CapabilityId) -> Option<Vec<u8>> {
+        fs::read(self.input_file(item, id)).ok()
+    }
+
+    /// Forgets everything that is kept for an item.
+    pub(crate) fn drop_input(&self, item: &PendingId) {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != item);
+        let Ok(files) = fs::read_dir(&self.dir) else { return };
+        for file in files.flatten() {
+            let name = file.file_name();
+            if name.to_str().is_some_and(|n| n.starts_with(&format!("{item}.")) && n.ends_with(".input")) {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+    }
+
+    fn plan(&self, item: &PendingId, id: &CapabilityId) -> Option<Planned> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&(item.clone(), id.clone())).cloned()
+    }
+
+    fn keep_plan(&self, item: &PendingId, id: &CapabilityId, plan: Planned) {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).insert((item.clone(), id.clone()), plan);
+    }
+
+    // --- answers of approved runs ---
+
+    fn result_file(&self, item: &PendingId) -> PathBuf {
+        self.dir.join(format!("{item}.result"))
+    }
+
+    fn keep_result(&self, item: &PendingId, answer: &Answer) {
+        let ran = Ran { response: answer.body.clone(), status: answer.status, delivered: false };
+        self.save(item, &ran);
+        self.ran.lock().unwrap_or_else(PoisonError::into_inner).insert(item.clone(), ran);
+        self.note_change();
+    }
+
+    fn save(&self, item: &PendingId, ran: &Ran) {
+        let saved = serde_json::to_vec(ran).map_err(io::Error::other).and_then(|b| write_private(&self.result_file(item), &b));
+        if let Err(error) = saved {
+            // The outcome is in the audit log; only the agent's copy of the output would not survive a restart.
+            tracing::warn!(%error, %item, "the result of an approved run could not be kept on disk");
+        }
+    }
+
+    fn ran(&self, item: &PendingId) -> Option<Ran> {
+        let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ran) = known.get(item) {
+            return Some(ran.clone());
+        }
+        let ran: Ran = serde_json::from_slice(&fs::read(self.result_file(item)).ok()?).ok()?;
+        known.insert(item.clone(), ran.clone());
+        Some(ran)
+    }
+
+    /// The answer of an approved run, for the agent that asked. Reading it is repeatable.
+    pub(crate) fn result(&self, item: &PendingId) -> Option<InvokeResponse> {
+        let ran = self.ran(item)?;
+        if !ran.delivered {
+            let ran = Ran { delivered: true, ..ran.clone() };
+            self.save(item, &ran);
+            self.ran.lock().unwrap_or_else(PoisonError::into_inner).insert(item.clone(), ran);
+        }
+        Some(ran.response)
+    }
+
+    /// Whether the gateway itself runs, or has run, what this item allows and its answer is still to come.
+    pub(crate) fn is_running(&self, item: &Item) -> bool {
+        item.on_approval == OnApproval::Run
+            && item.asks.iter().any(|ask| ask.input.is_some())
+            && matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed)
+            && self.ran(&item.id).is_none()
+    }
+
+    /// Joins a call to the approved run of the same call, if the agent has not had its answer yet.
+    pub(crate) async fn join_run(&self, app: &App, asked: &Asked) -> Option<Answer> {
+        if matches!(asked.caller.by, By::Approval(_)) {
+            return None;
+        }
+        let mut changed = self.changed();
+        loop {
+            let state = app.ledger.snapshot();
+            let item = self.approved_twin(&state, asked)?;
+            if let Some(ran) = self.ran(&item.id) {
+                if ran.delivered {
+                    return None;
+                }
+                let response = self.result(&item.id)?;
+                return Some(Answer { status: ran.status, body: InvokeResponse { replayed: true, ..response } });
+            }
+            if !self.is_running(&item) {
+                return None;
+            }
+            changed.changed().await.ok()?;
+        }
+    }
+
+    fn approved_twin(&self, state: &State, asked: &Asked) -> Option<Arc<Item>> {
+        let items = &state.agent(&asked.caller.agent)?.items;
+        let twins = items.values().filter(|item| {
+            item.on_approval == OnApproval::Run
+                && matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. })
+                && item.asks.iter().any(|a| &a.capability == asked.id() && a.input == Some(asked.digest))
+                && self.ran(&item.id).is_none_or(|ran| !ran.delivered)
+        });
+        twins.max_by_key(|item| item.created_at).cloned()
+    }
+
+    /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone.
+    pub(crate) fn tidy(&self, state: &State) {
+        let open = |item: &Item| match item.state {
+            ItemState::Pending => true,
+            ItemState::Approved { .. } => {
+                item.asks.iter().any(|a| matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput))
+            }
+            _ => false,
+        };
+        let Ok(files) = fs::read_dir(&self.dir) else { return };
+        for file in files.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let Some(item) = name.split('.').next().and_then(|p| PendingId::parse(p).ok()) else { continue };
+            let known = state.item(&item);
+            let needed = if name.ends_with(".input") { known.is_some_and(|i| open(i)) } else { known.is_some() };
+            // A file younger than its item's commit belongs to a request that is under way.
+            let fresh = file.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|e| e.as_secs() < 60));
+            if !needed && !fresh {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.retain(|(item, _), _| state.item(item).is_some_and(|i| open(i)));
+        let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        ran.retain(|item, _| state.item(item).is_some());
+    }
+}

@@ -1,0 +1,117 @@
+//! The card: all that the owner sees of an item, and the digest that an approval is bound to (wire §4.17, DESIGN 13).
+
+use super::{Approvals, Planned};
+use crate::sources::{catalogue::Catalogue, narration};
+use plexus_protocol::{Digest, TrustWindow, Verb, json};
+use plexus_trust::{Ask, Ceiling, Item, Plan, State, ceiling};
+use serde_json::{Map, Value, json as object};
+
+/// An item as `GET /admin/api/pending` shows it.
+pub(crate) fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &Item) -> Value {
+    let purpose = item.purpose.as_deref();
+    let narrate = |ask: &Ask| {
+        let entry = catalogue.get(&ask.capability);
+        narration::narrate(&item.agent, ask, entry.map(|e| &**e), purpose, &state.settings)
+    };
+    let narration: Vec<_> = item.asks.iter().map(narrate).collect();
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put("pendingId", object!(item.id));
+    put("kind", object!("grant"));
+    put("state", object!(item.state.wire()));
+    put("createdAt", object!(item.created_at));
+    put("expiresAt", object!(item.expires_at));
+    put("agentId", object!(item.agent));
+    put("capabilities", item.asks.iter().map(|a| object!(a.capability)).collect());
+    put("scopes", item.asks.iter().map(|a| object!({"id": a.capability, "verbs": a.verbs, "constraint": a.constraint})).map(without_nulls).collect());
+    put("reasons", item.asks.iter().map(|a| object!(if a.verbs.is_read() { "read" } else { "changes something" })).collect());
+    put("pendingNarration", object!(narration));
+    if let Some(wish) = item.asks.iter().find_map(|a| a.wish) {
+        put("requestedTrustWindow", object!(wish));
+    }
+    if let Some(purpose) = purpose {
+        put("agentPurpose", object!(purpose));
+    }
+    if item.client != (None, None) {
+        put("client", without_nulls(object!({"name": item.client.0, "version": item.client.1})));
+    }
+    put("onApproval", object!(item.on_approval));
+    put("asks", item.asks.iter().map(|ask| shown_ask(approvals, catalogue, state, item, ask)).collect());
+    if complete(item) {
+        let digest = digest(&out);
+        out.insert("cardDigest".into(), object!(digest));
+    }
+    Value::Object(out)
+}
+
+/// The digest of a card: of its canonical JSON without the digest itself.
+pub(crate) fn digest(card: &Map<String, Value>) -> Digest {
+    let mut card = card.clone();
+    card.remove("cardDigest");
+    json::digest(&Value::Object(card))
+}
+
+/// Whether nothing of the card is still being computed.
+pub(crate) fn complete(item: &Item) -> bool {
+    item.asks.iter().all(|ask| ask.plan != Plan::Making)
+}
+
+fn shown_ask(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &Item, ask: &Ask) -> Value {
+    let entry = catalogue.get(&ask.capability);
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put("id", object!(ask.capability));
+    put("verbs", object!(ask.verbs));
+    put("label", object!(entry.map(|e| e.capability().label.clone())));
+    let input = ask.input.and_then(|_| approvals.input(&item.id, &ask.capability));
+    if let Some(digest) = ask.input {
+        put("inputDigest", object!(digest));
+        let value = input.as_deref().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+        put("input", value.unwrap_or(Value::Null));
+    }
+    let risen = matches!(ask.plan, Plan::Ready { rating: Verb::Execute, .. });
+    put(
+        "plan",
+        match (&ask.plan, approvals.plan(&item.id, &ask.capability)) {
+            (Plan::None, _) => Value::Null,
+            (Plan::Ready { preview, state_token, rating }, Some(Planned::Made(made))) => object!({
+                "preview": made.preview,
+                "previewDigest": preview,
+                "stateToken": state_token,
+                "rating": rating,
+                "summary": made.summary,
+                "touched": made.touched,
+                "warnings": made.warnings,
+            }),
+            (Plan::Failed, Some(Planned::Failed(why))) => object!({"error": why}),
+            (Plan::Failed, _) => object!({"error": "it could not be computed"}),
+            (Plan::Making | Plan::Ready { .. }, _) => object!("making"),
+        },
+    );
+    let once_only = risen || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
+    let mut windows = vec![TrustWindow::Once];
+    if !once_only {
+        windows.extend([TrustWindow::HOUR, TrustWindow::DAY, TrustWindow::WEEK]);
+        if state.settings.allow_until_revoked {
+            windows.push(TrustWindow::UntilRevoked);
+        }
+    }
+    let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
+    let offers = windows.iter().map(|window| {
+        let allows = match window {
+            TrustWindow::Once if ask.input.is_some() => "this one call, exactly as shown".to_owned(),
+            TrustWindow::Once => format!("one call of “{label}”, with any input"),
+            _ => format!("every call of “{label}” {}, without asking", window.phrase()),
+        };
+        object!({"window": window, "allows": allows})
+    });
+    put("windows", offers.collect());
+    Value::Object(out)
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members.into_iter().filter(|(_, v)| !v.is_null()).collect(),
+        other => other,
+    }
+}

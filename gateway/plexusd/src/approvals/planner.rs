@@ -1,0 +1,78 @@
+//! Has the reader compute what an effect would do, after the agent was answered.
+
+use super::Planned;
+use crate::{app::App, supervisor::CallRequest};
+use plexus_ledger::Lane;
+use plexus_protocol::{Digest, PendingId, json};
+use plexus_trust::{Ask, Command, Item, ItemState, Plan};
+use std::{sync::Arc, time::Duration};
+
+/// How long a plan may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Plans every ask of an item that has to be planned. Returns at once.
+pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
+    let state = app.ledger.snapshot();
+    let Some(item) = state.item(item).filter(|i| i.state == ItemState::Pending).cloned() else { return };
+    for ask in item.asks.iter().filter(|a| a.plan == Plan::Making) {
+        tokio::spawn(plan(app.clone(), item.clone(), ask.clone()));
+    }
+}
+
+/// Plans again what waits: after a restart.
+pub(crate) fn resume(app: &Arc<App>) {
+    let state = app.ledger.snapshot();
+    let waiting = state.agents.values().flat_map(|a| a.items.values()).filter(|i| i.state == ItemState::Pending);
+    for item in waiting {
+        start(app, &item.id);
+    }
+}
+
+async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
+    let planned = make(&app, &item, &ask).await;
+    let command = match &planned {
+        Ok(made) => Command::PlanReady {
+            item: item.id.clone(),
+            capability: ask.capability.clone(),
+            preview: json::digest(&serde_json::to_value(&made.preview).unwrap_or_default()),
+            state_token: made.state_token,
+            rating: made.rating,
+        },
+        Err(_) => Command::PlanFailed { item: item.id.clone(), capability: ask.capability.clone() },
+    };
+    let view = match planned {
+        Ok(made) => Planned::Made(made),
+        Err(why) => Planned::Failed(why),
+    };
+    // The view first: a card that is complete by the machine has its preview.
+    app.approvals.keep_plan(&item.id, &ask.capability, view);
+    if let Err(error) = app.ledger.submit(command, Lane::Owner).await {
+        tracing::debug!(%error, item = %item.id, "a plan came too late");
+    }
+    app.approvals.note_change();
+}
+
+async fn make(app: &App, item: &Item, ask: &Ask) -> Result<Arc<plexus_ipc::message::PlanMade>, String> {
+    let entry = app.catalogue.load().get(&ask.capability).cloned().ok_or("this capability is gone")?;
+    let input = app.approvals.input(&item.id, &ask.capability).ok_or("the input was not kept")?;
+    let digest = Digest::of(&input);
+    if ask.input != Some(digest) {
+        return Err("the kept input is not the one that was asked with".into());
+    }
+    let request = CallRequest {
+        capability: entry.capability().name.clone(),
+        input: input.into(),
+        digest,
+        constraint: ask.constraint.clone(),
+        deadline: DEADLINE,
+        revision: app.ledger.snapshot().sources.get(&entry.source).map_or(0, |s| s.revision),
+        owner: true,
+        audit: None,
+        progress: None,
+    };
+    match app.supervisor.plan(&entry.source, request).await {
+        Ok(Ok(made)) => Ok(Arc::new(*made)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,80 @@
+//! HTTP: who may reach what, and how an answer looks. One file per resource.
+//!
+//! ```text
+//! connection ▸ guard (Host, Origin) ▸ route ▸ owner's key on owner routes ▸ body ▸ the route's own credential ▸ act
+//! ```
+//! Invariants: the guard comes before everything, unknown routes included; agent routes and owner routes are two
+//! routers, and each Unix socket serves one of them; a refusal is always the wire's error shape.
+
+pub(crate) mod address;
+pub(crate) mod authenticate;
+pub(crate) mod feed;
+pub(crate) mod grant_reply;
+pub(crate) mod guard;
+pub(crate) mod listen;
+pub(crate) mod network;
+pub(crate) mod reply;
+pub(crate) mod revocation;
+pub(crate) mod throttle;
+
+mod agent;
+mod owner;
+
+use crate::app::App;
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_protocol::{ErrorBody, ErrorCode};
+use reply::Refused;
+use std::sync::Arc;
+
+/// What one listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serves {
+    /// TCP: everything.
+    All,
+    /// `run/agent/agent.sock`.
+    Agents,
+    /// `run/owner/owner.sock`.
+    Owner,
+}
+
+/// The routes of one listener.
+pub(crate) fn router(app: Arc<App>, serves: Serves) -> Router {
+    let routes = match serves {
+        Serves::All => agent::routes().merge(owner::routes(&app)),
+        Serves::Agents => agent::routes(),
+        Serves::Owner => owner::routes(&app),
+    };
+    routes
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .layer(axum::middleware::from_fn_with_state(app.clone(), reply::catch_panic))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::check))
+        .with_state(app)
+}
+
+/// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).
+async fn unknown(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let path = request.uri().path().to_owned();
+    let (method, peer) = (request.method().clone(), authenticate::peer(&request));
+    let owners = ["/admin/api/", "/v1/admin/api/"].iter().any(|prefix| path.starts_with(prefix));
+    if owners {
+        authenticate::owner(&app, request.headers(), peer).await?;
+    }
+    let mut error = ErrorBody::new(
+        ErrorCode::UnknownCapability,
+        if owners && method == axum::http::Method::GET {
+            format!("No admin API route for GET {path}")
+        } else {
+            format!("No route for {} {path}. Start at /.well-known/plexus.", method)
+        },
+    )
+    .next("GET /.well-known/plexus");
+    if !(owners && method == axum::http::Method::GET) {
+        error = error.with("discovery", "/.well-known/plexus");
+    }
+    Err(Refused::new(error))
+}

@@ -1,0 +1,108 @@
+//! Discovery: where everything is, in the shape that the seeds' and the later clients read (wire §1.4, §4.1).
+
+use crate::{app::App, http::reply::ok, sources::catalogue::wire_summary};
+use axum::{extract::State, response::Response};
+use plexus_protocol::{PROTOCOL_EXACT, PROTOCOL_FAMILY, SESSION_HEADER};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) async fn signpost(State(_): State<Arc<App>>) -> Response {
+    ok(&json!({
+        "service": "plexus",
+        "discovery": "/.well-known/plexus",
+        "hint": "A local gateway for AI agents. Read the discovery document, enroll with a code from the owner, then handshake.",
+    }))
+}
+
+/// The `gateway` object of discovery and manifests.
+pub(in crate::http) fn gateway(app: &App) -> Value {
+    let mut gateway = json!({
+        "name": "plexus",
+        "version": env!("CARGO_PKG_VERSION"),
+        "protocol": PROTOCOL_FAMILY,
+        "protocolExact": PROTOCOL_EXACT,
+        "baseUrl": app.address.base(),
+        "features": ["async", "intents", "onApproval", "wait", "cardDigest"],
+    });
+    if let Some(instance) = &app.instance {
+        gateway["instance"] = json!(instance);
+    }
+    gateway
+}
+
+pub(super) async fn document(State(app): State<Arc<App>>) -> Response {
+    let base = app.address.base();
+    let state = app.ledger.snapshot();
+    let catalogue = app.catalogue.load();
+    // Beyond loopback, what this machine offers is told only to who has a session.
+    let capabilities: Vec<Value> = if app.address.is_loopback_only() {
+        catalogue.iter().filter(|e| state.exposed(&e.id)).map(|e| wire_summary(e, &state)).collect()
+    } else {
+        Vec::new()
+    };
+    let url = |path: &str| format!("{base}{path}");
+    ok(&json!({
+        "gateway": gateway(&app),
+        "capabilities": capabilities,
+        "capabilitiesVia": "Enroll and open a session: the manifest lists what the owner lets you see and use.",
+        "auth": {
+            "handshakeUrl": url("/link/handshake"),
+            "grantsUrl": url("/grants"),
+            "grantRequestUrl": url("/grants"),
+            "grantRequestMethod": "PUT",
+            "sessionHeader": SESSION_HEADER,
+            "consoleUrl": url("/admin"),
+            "refreshUrl": url("/grants/refresh"),
+            "revokeUrl": url("/grants/revoke"),
+            "grantStatusUrl": url("/grants/status"),
+            "invokeUrl": url("/invoke"),
+            "invokeStatusUrl": url("/invoke/status"),
+            "manifestUrl": url("/manifest"),
+            "eventsUrl": url("/events"),
+            "grantsListUrl": url("/grants"),
+            "connectionKeyDelivery": "user-paste",
+            "tokenScheme": "plexus-scoped-jwt",
+            "requestShapes": {
+                "handshake": {
+                    "url": url("/link/handshake"),
+                    "method": "POST",
+                    "auth": "bearer(pat)",
+                    "headers": {"Authorization": "Bearer <your PAT, plx_agent_…>"},
+                    "body": {},
+                },
+                "grantRequest": {
+                    "url": url("/grants"),
+                    "method": "PUT",
+                    "auth": format!("session: {SESSION_HEADER} header, or sessionId in the body"),
+                    "body": {"sessionId": "<your session>", "grants": {"<capabilityId>": "allow"}},
+                },
+                "invoke": {
+                    "url": url("/invoke"),
+                    "method": "POST",
+                    "auth": format!("bearer(scoped-jwt), or {SESSION_HEADER}: what is not granted yet then asks the owner"),
+                    "body": {
+                        "id": "<capabilityId>",
+                        "input": {},
+                        "async": "<optional; true for an entry with longRunning: the answer is then a run to ask for>",
+                    },
+                },
+                "invokeStatus": {
+                    "url": url("/invoke/status"),
+                    "method": "GET",
+                    "auth": format!("bearer(scoped-jwt) or {SESSION_HEADER}, of the agent that called"),
+                    "body": {},
+                },
+            },
+            "enrollmentUrl": url("/agents/enroll"),
+            "enrollment": {
+                "url": url("/agents/enroll"),
+                "method": "POST",
+                "auth": "body.code",
+                "body": {"code": "<one-time code from the owner, plx_enroll_…>"},
+                "success": {"pat": "<your own lasting credential, plx_agent_…>", "agentId": "<your agent id>"},
+                "errorCodes": ["malformed", "unknown_code", "code_expired", "code_consumed", "persist_failed"],
+                "patStorage": "Shown once. Keep it where only you can read it, and send it to the handshake only.",
+            },
+        },
+    }))
+}

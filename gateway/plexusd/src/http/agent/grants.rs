@@ -1,0 +1,258 @@
+//! Asking for grants, and the list of what stands (wire §4.4, §4.5).
+
+use super::super::grant_reply;
+use crate::{
+    app::App,
+    approvals::planner,
+    http::{
+        authenticate::{self, InSession},
+        guard::single,
+        reply::{self, Refused, ok},
+    },
+    invoke::Asked,
+    sources::narration::clean,
+};
+use axum::{extract::{Request, State}, response::Response};
+use bytes::Bytes;
+use plexus_ledger::Lane;
+use plexus_protocol::{
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER, TokenId, TrustWindow, Verb, Verbs,
+    json as strict,
+};
+use plexus_trust::{Command, Entry, OnApproval, Reply, RequestGrants};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+fn bad(why: impl Into<String>) -> Refused {
+    Refused::bad(ErrorCode::SchemaValidationFailed, why)
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let session = authenticate::session(&app, request.headers())?;
+    let state = app.ledger.snapshot();
+    let agent = session.agent.as_ref().and_then(|a| state.agent(a));
+    let grants = agent.map(|a| grant_reply::standing(&app, &state, a)).unwrap_or_default();
+    Ok(ok(&json!({ "grants": grants })))
+}
+
+/// Bundles do not exist in this version: their contexts are as unknown as any other.
+pub(super) async fn context(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    authenticate::session(&app, request.headers())?;
+    if reply::query(&request, "bundle").is_none_or(|b| b.is_empty()) {
+        return Err(Refused::malformed("the query parameter `bundle` is missing"));
+    }
+    Err(Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, "No such bundle.").next("plexus list")))
+}
+
+/// An agent withdraws its own item.
+pub(super) async fn cancel(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let session = authenticate::session(&app, request.headers())?;
+    let body = reply::object_body(request).await?;
+    let item = body.get("pendingId").and_then(Value::as_str).and_then(|p| PendingId::parse(p).ok());
+    let item = item.ok_or_else(|| Refused::malformed("`pendingId` must be a pending id"))?;
+    let agent = session.agent.ok_or(plexus_trust::Refusal::NoSuchItem)?;
+    app.ledger.submit(Command::Withdraw { agent, item: item.clone() }, Lane::Agent).await?;
+    app.approvals.drop_input(&item);
+    Ok(ok(&json!({"ok": true, "pendingId": item, "state": "expired"})))
+}
+
+/// One parsed request.
+struct Wanted {
+    entries: Vec<Entry>,
+    inputs: BTreeMap<CapabilityId, Bytes>,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+}
+
+pub(super) async fn request(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
+    let has_header = request.headers().contains_key(SESSION_HEADER);
+    // Shape before session (wire §4.4).
+    let body = reply::json_body(request, reply::BODY, ErrorCode::SchemaValidationFailed).await?;
+    let body = body.as_object().ok_or_else(|| bad("the body must be an object"))?;
+    let grants = body.get("grants").and_then(Value::as_object).ok_or_else(|| bad("`grants` must be an object"))?;
+    if grants.is_empty() {
+        return Err(bad("`grants` is empty: name at least one capability"));
+    }
+    let named = if has_header { header } else { body.get("sessionId").and_then(Value::as_str).map(str::to_owned) };
+    let session = named.as_deref().and_then(|s| authenticate::live_session(&app, s));
+    let session = session.ok_or_else(|| authenticate::no_session("unknown session, or it is over"))?;
+    if body.get("bundle").is_some_and(|b| !b.is_null()) {
+        return Err(bad("this gateway has no bundles: ask for the capabilities themselves"));
+    }
+    let wanted = read(&app, body, grants)?;
+    if session.agent.is_none() {
+        all_known(&app, &wanted)?;
+    }
+    decide(&app, session, wanted).await
+}
+
+fn read(app: &App, body: &Map<String, Value>, grants: &Map<String, Value>) -> Result<Wanted, Refused> {
+    let on_approval = match body.get("onApproval") {
+        None | Some(Value::Null) => OnApproval::Wait,
+        Some(Value::String(word)) if word == "run" => OnApproval::Run,
+        Some(Value::String(word)) if word == "wait" => OnApproval::Wait,
+        Some(other) => return Err(bad(format!("`onApproval` is \"run\" or \"wait\", not {other}"))),
+    };
+    let intents = match body.get("intents") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(intents)) => intents.clone(),
+        Some(_) => return Err(bad("`intents` must be an object")),
+    };
+    if let Some(stray) = intents.keys().find(|id| !grants.contains_key(*id)) {
+        return Err(bad(format!("`intents` names {stray}, which `grants` does not")));
+    }
+    let mut wanted = Wanted { entries: Vec::new(), inputs: BTreeMap::new(), purpose: None, on_approval };
+    for (id, decision) in grants {
+        let mut entry =
+            Entry { id: id.clone(), wanted: true, verbs: None, wish: None, constraint: None, input: None };
+        match decision {
+            Value::String(word) => entry.wanted = allows(id, word)?,
+            Value::Object(members) => {
+                let word = members.get("decision").and_then(Value::as_str).unwrap_or_default();
+                entry.wanted = allows(id, word)?;
+                entry.verbs = verbs(id, members.get("verbs"))?;
+                entry.wish = optional::<TrustWindow>(id, "trustWindow", members.get("trustWindow"))?;
+                entry.constraint = optional::<Constraint>(id, "constraint", members.get("constraint"))?;
+                match members.get("purpose") {
+                    None | Some(Value::Null) => {}
+                    Some(Value::String(text)) => wanted.purpose = wanted.purpose.or_else(|| clean(text)),
+                    Some(_) => return Err(bad(format!("{id}: `purpose` must be a string"))),
+                }
+            }
+            _ => return Err(bad(format!("{id}: a decision is \"allow\", \"deny\" or an object"))),
+        }
+        if let Some(intent) = intents.get(id) {
+            let input = intent.get("input").cloned().unwrap_or_else(|| json!({}));
+            if !input.is_object() {
+                return Err(bad(format!("{id}: the input of its intent must be an object")));
+            }
+            let known = CapabilityId::parse(id).ok();
+            let catalogued = known.as_ref().and_then(|id| app.catalogue.load().get(id).cloned());
+            // What the agent may not know of is declined below; its input is then looked at by nobody.
+            if let (Some(known), Some(found)) = (known, catalogued) {
+                let schema = found.connector.schemas.get(&found.capability().name);
+                if let Some(Err(why)) = schema.map(|s| s.check(&input)) {
+                    return Err(bad(format!("{id}: {why}")));
+                }
+                let canonical = Bytes::from(strict::canonical(&input));
+                entry.input = Some((Digest::of(&canonical), canonical.len() as u64));
+                wanted.inputs.insert(known, canonical);
+            }
+        }
+        wanted.entries.push(entry);
+    }
+    Ok(wanted)
+}
+
+fn allows(id: &str, word: &str) -> Result<bool, Refused> {
+    match word {
+        "allow" => Ok(true),
+        "deny" => Ok(false),
+        other => Err(bad(format!("{id}: a decision is \"allow\" or \"deny\", not {other:?}"))),
+    }
+}
+
+fn verbs(id: &str, value: Option<&Value>) -> Result<Option<Verbs>, Refused> {
+    let words = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(words)) => words,
+        Some(_) => return Err(bad(format!("{id}: `verbs` must be an array"))),
+    };
+    let verb = |word: &Value| word.as_str().and_then(Verb::parse);
+    let verbs: Option<Vec<Verb>> = words.iter().map(verb).collect();
+    let verbs = verbs.ok_or_else(|| bad(format!("{id}: verbs are \"read\", \"write\" and \"execute\"")))?;
+    Ok(Some(Verbs::of(verbs)))
+}
+
+fn optional<T: serde::de::DeserializeOwned>(id: &str, key: &str, value: Option<&Value>) -> Result<Option<T>, Refused> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            serde_json::from_value(value.clone()).map(Some).map_err(|e| bad(format!("{id}: `{key}`: {e}")))
+        }
+    }
+}
+
+/// The owner's nameless session is told which ids do not exist; an agent never is.
+fn all_known(app: &App, wanted: &Wanted) -> Result<(), Refused> {
+    let catalogue = app.catalogue.load();
+    let known = |id: &str| CapabilityId::parse(id).is_ok_and(|id| catalogue.get(&id).is_some());
+    let unknown: Vec<&str> = wanted.entries.iter().map(|e| e.id.as_str()).filter(|id| !known(id)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let error = ErrorBody::new(
+        ErrorCode::SchemaValidationFailed,
+        format!("unknown capability id(s): {} — list what there is with GET /manifest", unknown.join(", ")),
+    );
+    Err(Refused::new(error.detail(json!({ "unknownCapabilities": unknown }))).status(400))
+}
+
+async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Response, Refused> {
+    let item = PendingId::fresh();
+    let unkept = |e: std::io::Error| {
+        tracing::error!(%e, "an input could not be kept");
+        Refused::new(
+            ErrorBody::new(ErrorCode::AuditUnavailable, "The request could not be saved, so nothing was asked.")
+                .next("stop; tell the owner: plexusctl status"),
+        )
+    };
+    for (id, input) in &wanted.inputs {
+        app.approvals.keep_input(&item, id, input).await.map_err(unkept)?;
+    }
+    let token = TokenId::fresh();
+    let command = Command::Request(RequestGrants {
+        agent: session.agent.clone(),
+        session: session.id.clone(),
+        entries: wanted.entries,
+        purpose: wanted.purpose,
+        on_approval: wanted.on_approval,
+        token: token.clone(),
+        item: item.clone(),
+    });
+    let receipt = app.ledger.submit(command, Lane::Agent).await;
+    let decision = match receipt {
+        Ok(receipt) => match receipt.reply {
+            Reply::Decided(decision) => decision,
+            _ => return Err(Refused::malformed("a request was answered with something else").status(500)),
+        },
+        Err(error) => {
+            app.approvals.drop_input(&item);
+            let refused = Refused::from(error);
+            let malformed = refused.code() == ErrorCode::SchemaValidationFailed;
+            return Err(if malformed { refused.status(400) } else { refused });
+        }
+    };
+    if decision.item.as_ref() == Some(&item) {
+        planner::start(app, &item);
+    } else {
+        app.approvals.drop_input(&item);
+    }
+    Ok(ok(&grant_reply::decided(app, session.agent.as_ref(), &session.id, &token, &decision)?))
+}
+
+/// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant.
+pub(in crate::http) async fn token_for(app: &Arc<App>, asked: &Asked) -> Option<plexus_protocol::body::ScopedToken> {
+    let session = asked.caller.by.session()?.clone();
+    let token = TokenId::fresh();
+    let command = Command::Request(RequestGrants {
+        agent: Some(asked.caller.agent.clone()),
+        session: session.clone(),
+        entries: vec![Entry {
+            id: asked.id().to_string(),
+            wanted: true,
+            verbs: None,
+            wish: None,
+            constraint: None,
+            input: None,
+        }],
+        purpose: None,
+        on_approval: OnApproval::Wait,
+        token: token.clone(),
+        item: PendingId::fresh(),
+    });
+    let receipt = app.ledger.submit(command, Lane::Agent).await.ok()?;
+    let Reply::Decided(decision) = receipt.reply else { return None };
+    grant_reply::scoped_token(app, &asked.caller.agent, &session, &token, &decision)
+}

@@ -1,0 +1,152 @@
+//! What became of an item (wire §4.6), with `wait=` to be told as soon as there is something to tell.
+
+use super::super::grant_reply;
+use crate::{
+    app::App,
+    http::{authenticate, guard::single, reply::{self, Refused, ok}},
+};
+use axum::{extract::{Request, State}, response::Response};
+use plexus_ledger::Lane;
+use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SESSION_HEADER, SessionId, TokenId};
+use plexus_trust::{Approval, Command, Entry, Item, ItemState, OnApproval, Reply, RequestGrants};
+use serde_json::{Value, json};
+use std::{collections::HashMap, sync::{Arc, Mutex, PoisonError}, time::Duration};
+use tokio::time::Instant;
+
+/// Longest wait that is granted, in seconds.
+const LONGEST: u64 = 60;
+
+pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+    let Some(id) = reply::query(&request, "pendingId").filter(|id| !id.is_empty()) else {
+        return Err(Refused::malformed("the query parameter `pendingId` is missing"));
+    };
+    let wait = match reply::query(&request, "wait") {
+        None => 0,
+        Some(text) => text.parse::<u64>().map_err(|_| Refused::malformed("`wait` is a number of seconds"))?.min(LONGEST),
+    };
+    let owner = authenticate::is_owner(&app, request.headers());
+    let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
+    let not_yours = || {
+        Refused::new(
+            ErrorBody::new(
+                ErrorCode::SessionExpired,
+                format!("Only the agent that asked may read this: send its session in {SESSION_HEADER}."),
+            )
+            .next("open a session: POST /link/handshake"),
+        )
+        .status(403)
+    };
+    let known = PendingId::parse(&id).ok();
+    let until = Instant::now() + Duration::from_secs(wait);
+    let mut changed = app.approvals.changed();
+    loop {
+        let state = app.ledger.snapshot();
+        let item = known.as_ref().and_then(|id| state.item(id)).cloned();
+        // Authorization first: who may not know of an item is not told whether it exists (E7).
+        let live = session.as_deref().and_then(|s| authenticate::live_session(&app, s));
+        let mine = item.as_ref().is_some_and(|item| {
+            let asked_it = session.as_deref() == Some(item.session.as_str());
+            asked_it || live.as_ref().is_some_and(|s| s.agent.as_ref() == Some(&item.agent))
+        });
+        if !owner && !mine {
+            return Err(not_yours());
+        }
+        let Some(item) = item else {
+            let error = ErrorBody::new(ErrorCode::UnknownCapability, "No such pending item.");
+            return Err(Refused::new(error.next("plexusctl approvals list")));
+        };
+        let undecided = matches!(item.state, ItemState::Pending) || app.approvals.is_running(&item);
+        if !undecided || Instant::now() >= until || app.is_stopping() {
+            return Ok(ok(&shown(&app, &item, live.map(|s| s.id), mine).await));
+        }
+        let _ = tokio::time::timeout_at(until, changed.changed()).await;
+    }
+}
+
+async fn shown(app: &Arc<App>, item: &Item, session: Option<SessionId>, mine: bool) -> Value {
+    let state = app.ledger.snapshot();
+    let mut out = json!({
+        "pendingId": item.id,
+        "state": item.state.wire(),
+        "capabilities": item.asks.iter().map(|a| &a.capability).collect::<Vec<_>>(),
+        "pendingNarration": grant_reply::narrate(app, &state, item),
+        "expiresAt": item.expires_at,
+    });
+    match &item.state {
+        ItemState::Denied { reason: Some(reason) } => out["reason"] = json!(reason),
+        ItemState::Void { why } => out["reason"] = json!(why),
+        _ => {}
+    }
+    if !mine || out["state"] != "approved" {
+        return out;
+    }
+    if item.on_approval == OnApproval::Run {
+        if let Some(result) = app.approvals.result(&item.id) {
+            out["result"] = json!(result);
+        }
+        // An approved run is the gateway's to do: there is nothing for a token to open.
+        if item.asks.iter().all(|ask| ask.input.is_some()) {
+            return out;
+        }
+    }
+    if let Some(token) = token(app, item, session.unwrap_or_else(|| item.session.clone())).await {
+        out["token"] = token;
+    }
+    out
+}
+
+/// Tokens that were made for an item; reading a status again gives the same one.
+static MADE: Mutex<Option<HashMap<(PendingId, SessionId), (plexus_protocol::Timestamp, Value)>>> = Mutex::new(None);
+
+async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value> {
+    let now = app.clock.now();
+    let key = (item.id.clone(), session.clone());
+    {
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = made.get_or_insert_default();
+        made.retain(|_, (until, _)| now < *until);
+        if let Some((_, token)) = made.get(&key) {
+            return Some(token.clone());
+        }
+    }
+    let usable = |ask: &&plexus_trust::Ask| {
+        matches!(ask.approval, Approval::OneCall | Approval::OneCallAnyInput | Approval::Granted)
+    };
+    let entries: Vec<Entry> = item
+        .asks
+        .iter()
+        .filter(usable)
+        .map(|ask| Entry {
+            id: ask.capability.to_string(),
+            wanted: true,
+            verbs: Some(ask.verbs),
+            wish: None,
+            constraint: None,
+            input: None,
+        })
+        .collect();
+    if entries.is_empty() {
+        return None;
+    }
+    let jti = TokenId::fresh();
+    let command = Command::Request(RequestGrants {
+        agent: Some(item.agent.clone()),
+        session: session.clone(),
+        entries,
+        purpose: item.purpose.clone(),
+        on_approval: OnApproval::Wait,
+        token: jti.clone(),
+        item: PendingId::fresh(),
+    });
+    // The session may have ended, or a grant been revoked since: then there is no token to give.
+    let Reply::Decided(decision) = app.ledger.submit(command, Lane::Agent).await.ok()?.reply else { return None };
+    if decision.scopes.is_empty() {
+        return None;
+    }
+    let token = grant_reply::scoped_token(app, &item.agent, &session, &jti, &decision)?;
+    let until = token.expires_at;
+    let token = serde_json::to_value(token).ok()?;
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.get_or_insert_default().insert(key, (until, token.clone()));
+    Some(token)
+}

@@ -1,0 +1,136 @@
+//! Credentials of requests. Two kinds of people, never mixed: the owner's key opens owner routes; an agent's token,
+//! session or PAT opens its own. A failed credential never falls through to another.
+
+use super::{guard::single, reply::Refused, throttle::{Cost, Kind, Peer}};
+use crate::{app::App, invoke::{By, Caller}};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use plexus_protocol::{AgentId, ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER, SessionId};
+use plexus_trust::{Note, Session};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Proof that a request carried the owner's key. Only [`owner`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner(());
+
+/// Whether a request carries the owner's key, without judging it when it does not.
+pub(crate) fn is_owner(app: &App, headers: &HeaderMap) -> bool {
+    single(headers, KEY_HEADER).is_some_and(|key| app.key.accepts(key))
+}
+
+/// Wants the owner's key: 401 `unauthorized` without it.
+///
+/// # Errors
+/// A wrong key is slowed, counted and recorded; a missing one is only refused.
+pub(crate) async fn owner(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Result<Owner, Refused> {
+    if is_owner(app, headers) {
+        return Ok(Owner(()));
+    }
+    let error = ErrorBody::new(ErrorCode::Unauthorized, format!("This route needs the owner's key in {KEY_HEADER}."))
+        .next("stop; tell the owner: this is the owner's to do");
+    let given = headers.contains_key(KEY_HEADER);
+    if given {
+        return Err(failed(app, Kind::Key, peer, error).await);
+    }
+    Err(Refused::new(error))
+}
+
+/// The same as a layer, for routers that are the owner's as a whole.
+pub(crate) async fn owner_only(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let peer = peer(&request);
+    match owner(&app, request.headers(), peer).await {
+        Ok(owner) => {
+            request.extensions_mut().insert(owner);
+            next.run(request).await
+        }
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Counts, slows and records a credential that is wrong, and gives the refusal.
+pub(crate) async fn failed(app: &Arc<App>, kind: Kind, peer: Peer, error: ErrorBody) -> Refused {
+    let cost = app.throttle.failed(kind, peer);
+    let from = match peer {
+        Peer::Address(address) => address.to_string(),
+        Peer::User(uid) => format!("uid {uid}"),
+    };
+    let refused = match cost {
+        Cost::Delay(delay) => {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            Refused::new(error)
+        }
+        Cost::TooMany { retry_after } => {
+            // What is counted already is not recorded again and again: a flood must not fill the ledger.
+            let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            return Refused::new(
+                ErrorBody::new(ErrorCode::RateLimited, "Too many wrong credentials from here.")
+                    .with("retryAfterMs", ms)
+                    .next("stop; tell the owner: a credential is wrong"),
+            );
+        }
+    };
+    let about = json!({"event": "credential.refused", "credential": kind.word(), "reason": refused.code(), "peer": from});
+    app.note(Note { kind: "handshake", agent: None, capability: None, outcome: Some("denied"), detail: about }).await;
+    refused
+}
+
+/// Who is at the other end of a request's connection.
+pub(crate) fn peer(request: &Request) -> Peer {
+    request.extensions().get::<Peer>().copied().unwrap_or(Peer::User(u32::MAX))
+}
+
+/// `Bearer x`, the scheme in any case, the header trimmed; any other scheme counts as none (wire §2).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = single(headers, header::AUTHORIZATION.as_str())?.trim();
+    let (scheme, rest) = value.split_once(char::is_whitespace)?;
+    let token = rest.trim_start();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// A live session: whose it is. The console's own sessions belong to nobody.
+pub(crate) struct InSession {
+    pub(crate) id: SessionId,
+    /// None: the owner's key without a name.
+    pub(crate) agent: Option<AgentId>,
+    pub(crate) session: Session,
+}
+
+/// The session that `text` names, if it is live.
+pub(crate) fn live_session(app: &App, text: &str) -> Option<InSession> {
+    let id = SessionId::parse(text).ok()?;
+    let state = app.ledger.snapshot();
+    let now = state.time(app.clock.now());
+    let (agent, session) = match state.agent_by_session(&id) {
+        Some((agent, session)) => (Some(agent.id.clone()), session.clone()),
+        None => (None, state.console_sessions.get(&id)?.clone()),
+    };
+    (now < session.expires_at).then_some(InSession { id, agent, session })
+}
+
+/// Wants a session in its header (wire §4.3).
+///
+/// # Errors
+/// 401 `session_expired`.
+pub(crate) fn session(app: &App, headers: &HeaderMap) -> Result<InSession, Refused> {
+    match headers.get(SESSION_HEADER).map(|v| v.to_str().unwrap_or_default()) {
+        None => Err(no_session(&format!("missing {SESSION_HEADER} header"))),
+        Some(text) => live_session(app, text).ok_or_else(|| no_session("unknown session, or it is over")),
+    }
+}
+
+pub(crate) fn no_session(why: &str) -> Refused {
+    Refused::new(ErrorBody::new(ErrorCode::SessionExpired, why).next("open a session: POST /link/handshake"))
+}
+
+/// A scoped token whose signature holds; whether it is still good is the machine's to say.
+pub(crate) fn token(app: &App, text: &str) -> Option<Caller> {
+    let verified = app.tokens.verify(text)?;
+    Some(Caller { agent: verified.agent, by: By::Token { jti: verified.jti, session: verified.session } })
+}

@@ -1,0 +1,94 @@
+//! Host and Origin, before routing, authentication and parsing, on every path and method (wire §3).
+//!
+//! Ours is tighter in one thing (E3): a request that changes state takes an Origin only of the gateway's own pages.
+
+use super::{Serves, reply::Refused};
+use crate::app::App;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, Method, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use plexus_protocol::{ErrorBody, ErrorCode};
+use std::sync::Arc;
+
+pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match judge(&app, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+fn judge(app: &App, request: &Request) -> Result<(), Refused> {
+    let host = host(request)?;
+    let over_tcp = request.extensions().get::<Serves>().is_none_or(|s| *s == Serves::All);
+    let accepted = if over_tcp { app.address.accepts_host(&host) } else { is_loopback_name(hostname(&host)) };
+    if !accepted {
+        return Err(forbidden(format!("Host '{host}' is not an accepted authority")));
+    }
+    let mut origins = request.headers().get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Ok(()) };
+    let shown = || forbidden(format!("Origin '{}' is not allowed", String::from_utf8_lossy(origin.as_bytes())));
+    let text = origin.to_str().map_err(|_| shown())?;
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let allowed = if reads { app.address.accepts_origin(text) } else { app.address.is_own_origin(text) };
+    if allowed && origins.next().is_none() { Ok(()) } else { Err(shown()) }
+}
+
+/// The one Host of a request. Two that differ, or one beside an absolute target that differs, are refused: a proxy and
+/// we could read them differently.
+fn host(request: &Request) -> Result<String, Refused> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let Some(first) = hosts.next() else {
+        return Err(forbidden("Host '<missing>' is not an accepted authority".into()));
+    };
+    let text = first.to_str().map_err(|_| forbidden("Host is not an accepted authority".into()))?.trim();
+    if hosts.next().is_some() || request.uri().authority().is_some_and(|a| a.as_str() != text) {
+        return Err(forbidden(format!("Host '{text}' is not an accepted authority")));
+    }
+    Ok(text.to_owned())
+}
+
+/// The part before the last `:`, unless that colon is inside brackets.
+pub(crate) fn hostname(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+pub(crate) fn is_loopback_name(hostname: &str) -> bool {
+    matches!(hostname, "127.0.0.1" | "localhost" | "[::1]")
+}
+
+fn forbidden(message: String) -> Refused {
+    Refused::new(ErrorBody::new(ErrorCode::HostForbidden, message).next("use the address that discovery gives"))
+}
+
+/// The value of a header that may be given once.
+pub(crate) fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut all = headers.get_all(name).iter();
+    let first = all.next()?.to_str().ok()?;
+    all.next().is_none().then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_before_the_last_colon() {
+        for (host, name) in [
+            ("127.0.0.1:7077", "127.0.0.1"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[::1]:7077", "[::1]"),
+            ("localhost:", "localhost"),
+            ("127.0.0.1.evil.example:7077", "127.0.0.1.evil.example"),
+        ] {
+            assert_eq!(hostname(host), name);
+        }
+        assert!(!is_loopback_name("LOCALHOST") && !is_loopback_name("127.0.0.2") && !is_loopback_name("::1"));
+    }
+}

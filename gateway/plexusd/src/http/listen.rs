@@ -1,0 +1,249 @@
+//! Sockets: loopback (and what the owner added) over TCP, and one Unix socket each for agents and for the owner.
+//!
+//! Invariants: a port that somebody else holds refuses the start; each Unix socket lies alone in a 0700 directory, is
+//! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, and on its kind's
+//! number.
+
+use super::{Serves, network::Network, router, throttle::Peer};
+use crate::{app::App, state_dir::StateDir};
+use anyhow::{Context, bail};
+use axum::Router;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use interprocess::local_socket::{
+    GenericFilePath, ListenerOptions, ToFsName,
+    tokio::{Listener as LocalListener, Stream as LocalStream},
+    traits::{StreamCommon as _, tokio::Listener as _},
+};
+use serde_json::json;
+use std::{
+    io::{self, ErrorKind, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tower::ServiceExt;
+
+/// Connections at once, over all listeners of a kind.
+const CONNECTIONS: usize = 1_024;
+/// How long the head of a request may take to arrive.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Largest head of a request, in bytes.
+const HEAD_BYTES: usize = 64 * 1024;
+/// How long open answers get at the stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Bound and not yet served.
+pub(crate) struct Listeners {
+    tcp: Vec<TcpListener>,
+    agents: LocalListener,
+    owner: LocalListener,
+    port: u16,
+}
+
+/// Binds every socket.
+///
+/// # Errors
+/// Which address cannot be had, and what to do about it.
+pub(crate) async fn bind(dir: &StateDir, port: u16, network: &Network) -> anyhow::Result<Listeners> {
+    let mut tries = 0;
+    let (mut tcp, port) = loop {
+        tries += 1;
+        match loopback(port).await {
+            // With port 0 the other family may have the number taken: take another.
+            Err(_) if port == 0 && tries < 16 => {}
+            other => break other?,
+        }
+    };
+    for address in network.beyond_loopback() {
+        let listener = TcpListener::bind((address, port)).await;
+        tcp.push(listener.with_context(|| format!("cannot listen on {address} port {port} (network.json)"))?);
+    }
+    Ok(Listeners { tcp, agents: local(dir, "run/agent/agent.sock")?, owner: local(dir, "run/owner/owner.sock")?, port })
+}
+
+async fn loopback(port: u16) -> anyhow::Result<(Vec<TcpListener>, u16)> {
+    let taken = |address: IpAddr, error: io::Error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {port} on {address} is taken: stop what listens there, or choose another with --port"
+        ),
+        _ => anyhow::anyhow!("cannot listen on {address} port {port}: {error}"),
+    };
+    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|e| taken(Ipv4Addr::LOCALHOST.into(), e))?;
+    let port = v4.local_addr()?.port();
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
+        Ok(v6) => Ok((vec![v4, v6], port)),
+        // A machine without IPv6.
+        Err(e) if e.kind() == ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+            Ok((vec![v4], port))
+        }
+        Err(e) => Err(taken(Ipv6Addr::LOCALHOST.into(), e)),
+    }
+}
+
+fn local(dir: &StateDir, name: &str) -> anyhow::Result<LocalListener> {
+    let path = dir.join(name);
+    // 104 bytes with the final NUL is what macOS takes; we hold ourselves to it everywhere.
+    if path.as_os_str().len() > 103 {
+        bail!("{} is too long for a socket: choose a shorter --home", path.display());
+    }
+    // The ledger's lock says that no other daemon runs on this directory: what lies here is a leftover.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context(path.display().to_string()),
+        _ => {}
+    }
+    let name = path.as_path().to_fs_name::<GenericFilePath>()?;
+    let listener = ListenerOptions::new().name(name).create_tokio().with_context(|| path.display().to_string())?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Listeners that are being served.
+pub(crate) struct Serving {
+    stop: watch::Sender<bool>,
+    accepting: JoinSet<()>,
+}
+
+impl Serving {
+    /// Takes no more connections and lets open answers end.
+    pub(crate) async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        let ended = async { while self.accepting.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_ANSWERS, ended).await;
+    }
+}
+
+impl Listeners {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn serve(self, app: Arc<App>) -> Serving {
+        let (stop, stopped) = watch::channel(false);
+        let mut accepting = JoinSet::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let all = router(app.clone(), Serves::All);
+        for listener in self.tcp {
+            let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
+            accepting.spawn(async move {
+                let mut open = JoinSet::new();
+                loop {
+                    let Ok(place) = places.clone().acquire_owned().await else { return };
+                    let accepted = tokio::select! {
+                        accepted = listener.accept() => accepted,
+                        () = told_to_stop(&mut stopped) => break,
+                    };
+                    match accepted {
+                        Ok((stream, from)) => {
+                            let _ = stream.set_nodelay(true);
+                            let peer = Peer::Address(from.ip());
+                            let serving = connection(stream, all.clone(), Serves::All, peer, stopped.clone());
+                            open.spawn(async move {
+                                serving.await;
+                                drop(place);
+                            });
+                        }
+                        Err(error) => pause(&error).await,
+                    }
+                    while open.try_join_next().is_some() {}
+                }
+                while open.join_next().await.is_some() {}
+            });
+        }
+        for (listener, serves) in [(self.agents, Serves::Agents), (self.owner, Serves::Owner)] {
+            let (routes, places, mut stopped) =
+                (router(app.clone(), serves), Arc::new(Semaphore::new(CONNECTIONS / 4)), stopped.clone());
+            accepting.spawn(async move {
+                let mut open = JoinSet::new();
+                loop {
+                    let Ok(place) = places.clone().acquire_owned().await else { return };
+                    let accepted = tokio::select! {
+                        accepted = listener.accept() => accepted,
+                        () = told_to_stop(&mut stopped) => break,
+                    };
+                    match accepted {
+                        Ok(stream) => {
+                            let Some(peer) = own_user(&stream) else { continue };
+                            let serving = connection(stream, routes.clone(), serves, peer, stopped.clone());
+                            open.spawn(async move {
+                                serving.await;
+                                drop(place);
+                            });
+                        }
+                        Err(error) => pause(&error).await,
+                    }
+                    while open.try_join_next().is_some() {}
+                }
+                while open.join_next().await.is_some() {}
+            });
+        }
+        Serving { stop, accepting }
+    }
+}
+
+/// The peer of a Unix socket, if it is of our own user.
+fn own_user(stream: &LocalStream) -> Option<Peer> {
+    let uid = stream.peer_creds().ok()?.euid()?;
+    if uid == nix::unistd::geteuid().as_raw() {
+        return Some(Peer::User(uid));
+    }
+    tracing::warn!(uid, "a peer of another user was turned away");
+    None
+}
+
+/// Out of descriptors or the like: the listener is fine, the next accept may not be.
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn connection<S>(stream: S, routes: Router, serves: Serves, peer: Peer, mut stopped: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(serves);
+        routes.clone().oneshot(request)
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES).keep_alive(true);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Some(ended),
+        () = told_to_stop(&mut stopped) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Says that the gateway serves: one line on stdout, and `runtime.json` (wire §4.14).
+#[expect(clippy::print_stdout, reason = "the line is the contract with whoever started us")]
+pub(crate) fn announce(app: &App) -> anyhow::Result<()> {
+    let ready = json!({"port": app.address.port(), "pid": std::process::id(), "lraVersion": "1.0"});
+    app.state_dir.write_private("runtime.json", ready.to_string().as_bytes())?;
+    println!("PLEXUS_READY {ready}");
+    io::stdout().flush()?;
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! How answers look, and how bodies are read.
+
+use crate::{app::App, invoke::{Answer, refusal}};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use plexus_ledger::SubmitError;
+use plexus_protocol::{ErrorBody, ErrorCode, json};
+use plexus_trust::Refusal;
+use serde::Serialize;
+use serde_json::{Value, json as object};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+/// Largest body of most routes (wire §3).
+pub(crate) const BODY: usize = 1024 * 1024;
+/// Largest body of enroll and handshake.
+pub(crate) const SMALL_BODY: usize = 4 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(15);
+
+/// A refusal on its way out: envelope 1 of wire §6.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: u16,
+    error: Box<ErrorBody>,
+    /// Members beside `error` (wire §6: `unknownCapabilities`, `rejected`).
+    beside: Vec<(&'static str, Value)>,
+}
+
+impl Refused {
+    pub(crate) fn new(error: ErrorBody) -> Self {
+        Self { status: error.code.status(), error: Box::new(error), beside: Vec::new() }
+    }
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+    pub(crate) fn beside(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.beside.push((key, value.into()));
+        self
+    }
+    /// A malformed request on most routes: 400 `internal_error`.
+    pub(crate) fn malformed(why: impl Into<String>) -> Self {
+        Self::new(ErrorBody::new(ErrorCode::InternalError, why).next("mend the request"))
+    }
+    /// 400 with another code.
+    pub(crate) fn bad(code: ErrorCode, why: impl Into<String>) -> Self {
+        Self::new(ErrorBody::new(code, why).next("mend the request")).status(400)
+    }
+    pub(crate) fn into_error(self) -> ErrorBody {
+        *self.error
+    }
+    pub(crate) fn status_code(&self) -> u16 {
+        self.status
+    }
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+}
+
+impl From<SubmitError<Refusal>> for Refused {
+    fn from(error: SubmitError<Refusal>) -> Self {
+        match error {
+            SubmitError::Refused(refusal) => refusal.into(),
+            other => Self::new(refusal::not_recorded(&other, None)),
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal::refused(&refusal, None))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut body = object!({ "error": self.error });
+        for (key, value) in self.beside {
+            body[key] = value;
+        }
+        with_status(self.status, &body)
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        with_status(self.status, &self.body)
+    }
+}
+
+/// 200 with a JSON body.
+pub(crate) fn ok(body: &impl Serialize) -> Response {
+    with_status(200, body)
+}
+
+/// Any status with a JSON body. `content-type` has no charset parameter (wire §3).
+pub(crate) fn with_status(status: u16, body: &impl Serialize) -> Response {
+    let (status, bytes) = match serde_json::to_vec(body) {
+        Ok(bytes) => (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), bytes),
+        Err(error) => {
+            tracing::error!(%error, "a body does not serialise");
+            (StatusCode::INTERNAL_SERVER_ERROR, br#"{"error":{"code":"internal_error","message":"a body does not serialise"}}"#.to_vec())
+        }
+    };
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reads a body of at most `most` bytes.
+///
+/// # Errors
+/// 413 `payload_too_large`; 400 where it does not arrive whole or in time.
+pub(crate) async fn body(request: Request, most: usize) -> Result<Bytes, Refused> {
+    let too_large = || {
+        Refused::new(
+            ErrorBody::new(ErrorCode::PayloadTooLarge, format!("The body is larger than {most} bytes."))
+                .next("send less"),
+        )
+    };
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > most as u64) {
+        return Err(too_large());
+    }
+    let mut body = request.into_body();
+    let mut bytes = BytesMut::new();
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Refused::malformed("the body did not arrive whole"))?;
+            if let Some(data) = frame.data_ref() {
+                if bytes.len() + data.len() > most {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(data);
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(BODY_TIME, reading).await {
+        Ok(read) => read.map(|()| bytes.freeze()),
+        Err(_) => Err(Refused::malformed("the body did not arrive in time").status(408)),
+    }
+}
+
+/// Reads a body and parses it strictly (DESIGN 4).
+///
+/// # Errors
+/// As [`body`]; 400 `code` where it is not strict JSON.
+pub(crate) async fn json_body(request: Request, most: usize, code: ErrorCode) -> Result<Value, Refused> {
+    let bytes = body(request, most).await?;
+    json::parse(&bytes).map_err(|why| Refused::bad(code, format!("invalid JSON body: {why}")))
+}
+
+/// Reads a body that must be a JSON object, as most owner routes do.
+///
+/// # Errors
+/// 400 `internal_error`.
+pub(crate) async fn object_body(request: Request) -> Result<serde_json::Map<String, Value>, Refused> {
+    match json_body(request, BODY, ErrorCode::InternalError).await? {
+        Value::Object(members) => Ok(members),
+        _ => Err(Refused::malformed("invalid JSON body: an object is wanted")),
+    }
+}
+
+/// One query parameter, percent-decoded.
+pub(crate) fn query(request: &Request, key: &str) -> Option<String> {
+    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri()).ok()?;
+    pairs.0.into_iter().find(|(k, _)| k == key).map(|(_, v)| v)
+}
+
+/// One handler's panic is a 500 in the wire's shape, not the end of every agent's session.
+pub(crate) async fn catch_panic(State(_): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let caught = Caught(AssertUnwindSafe(Box::pin(next.run(request)))).await;
+    caught.unwrap_or_else(|()| {
+        tracing::error!(path, "a handler panicked");
+        let error = ErrorBody::new(ErrorCode::InternalError, "The gateway failed on this request.")
+            .effect(plexus_protocol::Effect::Unknown)
+            .next("stop; tell the owner: plexusctl logs");
+        Refused::new(error).status(500).into_response()
+    })
+}
+
+struct Caught<F>(AssertUnwindSafe<std::pin::Pin<Box<F>>>);
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, ()>;
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        let inner = &mut self.0.0;
+        match std::panic::catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll(cx))) {
+            Ok(std::task::Poll::Pending) => std::task::Poll::Pending,
+            Ok(std::task::Poll::Ready(output)) => std::task::Poll::Ready(Ok(output)),
+            Err(_) => std::task::Poll::Ready(Err(())),
+        }
+    }
+}

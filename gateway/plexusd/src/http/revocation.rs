@@ -1,0 +1,85 @@
+//! One revocation, for the agent's route and the owner's (wire §4.8).
+
+use super::reply::{Refused, ok};
+use crate::{app::App, machine::audit_id};
+use axum::response::Response;
+use plexus_ledger::{Lane, SubmitError};
+use plexus_protocol::{AgentId, CapabilityId, TokenId};
+use plexus_trust::{Command, Refusal, Reply};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// What is to be revoked.
+pub(crate) struct Wish {
+    token: Option<TokenId>,
+    grant: Option<(AgentId, CapabilityId)>,
+    reason: Option<String>,
+    /// Something was named that cannot exist: nothing is found, nothing is wrong with the request.
+    nothing: bool,
+}
+
+impl Wish {
+    /// # Errors
+    /// 400 where nothing is named.
+    pub(crate) fn read(body: &Map<String, Value>) -> Result<Self, Refused> {
+        let text = |key: &str| match body.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            Some(_) => Err(Refused::malformed(format!("`{key}` must be a string"))),
+        };
+        let (jti, agent, capability, bundle) = (text("jti")?, text("agentId")?, text("capabilityId")?, text("bundleId")?);
+        let reason = text("reason")?.and_then(crate::sources::narration::clean);
+        let mut wish = Self { token: None, grant: None, reason, nothing: false };
+        match (jti, agent, capability, bundle) {
+            (Some(jti), ..) => wish.token = TokenId::parse(jti).ok(),
+            (None, Some(agent), Some(capability), _) => {
+                wish.grant = AgentId::parse(agent).ok().zip(CapabilityId::parse(capability).ok());
+            }
+            (None, None, None, Some(_)) => {}
+            _ => return Err(Refused::malformed("name what to revoke: `jti`, or `agentId` and `capabilityId`")),
+        }
+        wish.nothing = wish.token.is_none() && wish.grant.is_none();
+        Ok(wish)
+    }
+
+    /// Only the token that is named.
+    pub(crate) fn token_only(self) -> Self {
+        Self { grant: None, ..self }
+    }
+}
+
+/// Revokes, and answers with what ended and which effects were under way already.
+pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Refused> {
+    let nothing =
+        || ok(&json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}));
+    let (command, agent) = match (wish.token, wish.grant) {
+        _ if wish.nothing => return Ok(nothing()),
+        (Some(token), _) => (Command::RevokeToken { token, reason: wish.reason }, None),
+        (None, Some((agent, capability))) => {
+            (Command::RevokeGrant { agent: agent.clone(), capability, reason: wish.reason }, Some(agent))
+        }
+        (None, None) => return Ok(nothing()),
+    };
+    let receipt = match app.ledger.submit(command, Lane::Owner).await {
+        Ok(receipt) => receipt,
+        Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => return Ok(nothing()),
+        Err(error) => return Err(error.into()),
+    };
+    let Reply::Revoked { tokens, grants, .. } = receipt.reply else {
+        return Err(Refused::malformed("a revocation was answered with something else").status(500));
+    };
+    let audit = receipt.events.first().map(|e| audit_id(e.id));
+    Ok(ok(&json!({
+        "ok": !tokens.is_empty() || grants > 0,
+        "revokedJtis": tokens,
+        "grantRemoved": grants > 0,
+        "auditId": audit,
+        "inFlight": agent.map(|a| in_flight(app, &a)).unwrap_or_default(),
+    })))
+}
+
+/// Effects of an agent that have been sent and have no outcome yet.
+pub(crate) fn in_flight(app: &App, agent: &AgentId) -> Vec<plexus_protocol::AuditId> {
+    let state = app.ledger.snapshot();
+    state.open_intents.iter().filter(|(_, open)| &open.agent == agent).map(|(id, _)| id.clone()).collect()
+}

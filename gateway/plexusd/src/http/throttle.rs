@@ -1,0 +1,102 @@
+//! Failed credentials: each failure of a kind from a peer makes the next failure slower, then 429; a right credential
+//! is never delayed (DESIGN 13).
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Peer {
+    /// Over TCP.
+    Address(std::net::IpAddr),
+    /// Over a Unix socket.
+    User(u32),
+}
+
+/// Which credential failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Key,
+    Pat,
+    Code,
+}
+
+impl Kind {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Key => "connection-key",
+            Self::Pat => "pat",
+            Self::Code => "code",
+        }
+    }
+}
+
+/// Failures without a delay.
+const FREE: u32 = 5;
+/// Failures after which the answer is 429.
+const MOST: u32 = 40;
+/// After so long without a failure the count starts anew.
+const FORGET: Duration = Duration::from_secs(60);
+/// Longest delay.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Peers that are remembered; the oldest go first.
+const PEERS: usize = 1_024;
+
+#[derive(Default)]
+pub(crate) struct Throttle(Mutex<HashMap<(Kind, Peer), (u32, Instant)>>);
+
+/// What a failure costs.
+pub(crate) enum Cost {
+    Delay(Duration),
+    TooMany { retry_after: Duration },
+}
+
+impl Throttle {
+    /// Counts a failure.
+    pub(crate) fn failed(&self, kind: Kind, peer: Peer) -> Cost {
+        let now = Instant::now();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, last)| now.duration_since(*last) < FORGET);
+        if all.len() >= PEERS
+            && let Some(oldest) = all.iter().min_by_key(|(_, (_, last))| *last).map(|(key, _)| *key)
+        {
+            all.remove(&oldest);
+        }
+        let (count, last) = all.entry((kind, peer)).or_insert((0, now));
+        *count += 1;
+        *last = now;
+        match *count {
+            n if n > MOST => Cost::TooMany { retry_after: FORGET },
+            n if n > FREE => Cost::Delay(LONGEST.min(Duration::from_millis(25 << (n - FREE).min(8)))),
+            _ => Cost::Delay(Duration::ZERO),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_cost_more_and_more() {
+        let throttle = Throttle::default();
+        let peer = Peer::User(1);
+        let delay = |kind| match throttle.failed(kind, peer) {
+            Cost::Delay(delay) => Some(delay),
+            Cost::TooMany { .. } => None,
+        };
+        for _ in 0..FREE {
+            assert_eq!(delay(Kind::Key), Some(Duration::ZERO));
+        }
+        let first = delay(Kind::Key).unwrap();
+        assert!(delay(Kind::Key).unwrap() > first);
+        for _ in 0..MOST {
+            let _ = delay(Kind::Key);
+        }
+        assert_eq!(delay(Kind::Key), None);
+        assert_eq!(delay(Kind::Pat), Some(Duration::ZERO), "another kind has its own count");
+    }
+}

@@ -1,0 +1,264 @@
+//! The life of a call, from a body to an answer (DESIGN 4).
+//!
+//! ```text
+//! body ─parse─▶ Asked ─authorize─▶ Permitted ─┬ read:   dispatch ─▶ InFlight ─record─▶ disclose(Durable)
+//!                  └─pend─▶ item               └ effect: record ─▶ Durable ─▶ dispatch ─▶ record ─▶ answer
+//! ```
+//! Invariants, by types: nothing is dispatched that is not [`Permitted`]; a commit needs the `Durable` of its intent;
+//! the output of a read leaves [`InFlight`] only against the `Durable` of its event. After dispatch of an effect the
+//! answer is what happened or `unknown`, never an invitation to try again.
+//!
+//! Must not know: HTTP.
+
+pub(crate) mod contents;
+pub(crate) mod effect;
+pub(crate) mod pend;
+pub(crate) mod read;
+pub(crate) mod refusal;
+pub(crate) mod replay;
+pub(crate) mod runs;
+pub(crate) mod validate;
+
+use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
+use bytes::Bytes;
+use plexus_ledger::Lane;
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId, body::InvokeResponse,
+    json,
+};
+use plexus_trust::{Call, Command, Door, Note, OnApproval, Permit, Refusal, Verdict, authorize};
+use refusal::refused;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Who calls, proven.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) agent: AgentId,
+    pub(crate) by: By,
+}
+
+/// With what it was proven.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    Token { jti: TokenId, session: SessionId },
+    Session(SessionId),
+    /// The gateway itself, for what the owner approved.
+    Approval(PendingId),
+}
+
+impl By {
+    fn door(&self) -> Door<'_> {
+        match self {
+            Self::Token { jti, .. } => Door::Token(jti),
+            Self::Session(session) => Door::Session(session),
+            Self::Approval(item) => Door::Approved(item),
+        }
+    }
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Token { session, .. } | Self::Session(session) => Some(session),
+            Self::Approval(_) => None,
+        }
+    }
+}
+
+/// What is wished for, as the body says it.
+pub(crate) struct Wish {
+    pub(crate) id: String,
+    pub(crate) input: Value,
+    pub(crate) purpose: Option<String>,
+    pub(crate) on_approval: OnApproval,
+    pub(crate) in_background: bool,
+    pub(crate) key: Option<String>,
+}
+
+/// A call of a known capability with a parsed input.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) caller: Caller,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) input: Arc<Value>,
+    /// RFC 8785: exactly what the worker gets.
+    pub(crate) canonical: Bytes,
+    pub(crate) digest: Digest,
+}
+
+/// A call that may go on. Made only by [`Asked::authorize`].
+pub(crate) struct Permitted {
+    pub(crate) asked: Asked,
+    pub(crate) permit: Permit,
+}
+
+/// What [`Asked::authorize`] came to.
+enum Authorized {
+    Yes(Box<Permitted>),
+    Pend(Box<Asked>),
+}
+
+/// An answer and the status it travels with.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: InvokeResponse,
+}
+
+impl Answer {
+    fn refused(id: &str, error: ErrorBody, audit: Option<&AuditId>) -> Self {
+        Self { status: error.code.status(), body: InvokeResponse::refused(id, error, audit) }
+    }
+    /// Something that was dispatched is answered with 200, whatever came of it (wire §4.9).
+    fn dispatched(body: InvokeResponse) -> Self {
+        Self { status: 200, body }
+    }
+}
+
+impl Asked {
+    pub(crate) fn new(caller: Caller, entry: Arc<Entry>, input: Value) -> Self {
+        let canonical = Bytes::from(json::canonical(&input));
+        let digest = Digest::of(&canonical);
+        Self { caller, entry, input: Arc::new(input), canonical, digest }
+    }
+
+    pub(crate) fn id(&self) -> &CapabilityId {
+        &self.entry.id
+    }
+
+    fn authorize(self, app: &App) -> Result<Authorized, Refusal> {
+        let state = app.ledger.snapshot();
+        let call = Call { agent: &self.caller.agent, capability: &self.entry.id, input: &self.input, digest: self.digest };
+        match authorize(&state, call, self.caller.by.door(), app.clock.now()) {
+            Verdict::Permit(permit) => Ok(Authorized::Yes(Box::new(Permitted { permit: *permit, asked: self }))),
+            Verdict::Pend => Ok(Authorized::Pend(Box::new(self))),
+            Verdict::Refuse(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// Carries a call through, or says why not. Effects go on when the returned future is dropped; reads do not.
+pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer {
+    let known = CapabilityId::parse(&wish.id).ok().and_then(|id| app.catalogue.load().get(&id).cloned());
+    let Some(entry) = known else {
+        return deny(app, &caller, &wish.id, Refusal::UnknownCapability).await;
+    };
+    let asked = Asked::new(caller, entry, wish.input);
+
+    let authorized = match asked.clone().authorize(app) {
+        Ok(authorized) => authorized,
+        Err(refusal) => return deny(app, &asked.caller, asked.id().as_str(), refusal).await,
+    };
+    let schema = asked.entry.connector.schemas.get(&asked.entry.capability().name);
+    if let Some(Err(why)) = schema.map(|schema| schema.check(&asked.input)) {
+        return invalid(app, &asked, &why).await;
+    }
+    if let Some(outcome) = app.approvals.join_run(app, &asked).await {
+        return outcome;
+    }
+    let granted = match authorized {
+        Authorized::Yes(permitted) => permitted,
+        Authorized::Pend(asked) => {
+            return match pend::ask(app, *asked, wish.purpose, wish.on_approval).await {
+                pend::Asking::Waits(answer) => answer,
+                // The owner granted it while we asked: look once more.
+                pend::Asking::Allowed(asked) => match asked.clone().authorize(app) {
+                    Ok(Authorized::Yes(permitted)) => carry_out(app, permitted, wish.in_background, wish.key).await,
+                    Ok(Authorized::Pend(_)) => {
+                        deny(app, &asked.caller, asked.id().as_str(), Refusal::GrantRequired { constraint: None }).await
+                    }
+                    Err(refusal) => deny(app, &asked.caller, asked.id().as_str(), refusal).await,
+                },
+            };
+        }
+    };
+    carry_out(app, granted, wish.in_background, wish.key).await
+}
+
+async fn carry_out(app: &Arc<App>, permitted: Box<Permitted>, in_background: bool, key: Option<String>) -> Answer {
+    let (id, caller) = (permitted.asked.id().clone(), permitted.asked.caller.clone());
+    let claim = match key {
+        None => None,
+        Some(key) => match app.replays.claim(&caller.agent, &id, &key, permitted.asked.digest).await {
+            replay::Claim::First(claim) => Some(claim),
+            replay::Claim::Known(answer) => return answer,
+            replay::Claim::OtherInput => {
+                let error = ErrorBody::new(
+                    ErrorCode::SchemaValidationFailed,
+                    "This idempotencyKey was used with another input within the last 24 hours.",
+                )
+                .detail(serde_json::json!({"reason": "idempotency_key_reuse"}))
+                .next("use a new idempotencyKey for a new call");
+                return Answer::refused(id.as_str(), error.about(&id), None);
+            }
+        },
+    };
+    if in_background {
+        return runs::start(app, permitted, claim);
+    }
+    let answer = perform(app, permitted).await;
+    if let Some(claim) = claim {
+        claim.settle(&answer);
+    }
+    answer
+}
+
+/// Runs a permitted call to its end.
+pub(crate) async fn perform(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
+    if permitted.permit.is_read() {
+        return read::run(app, *permitted).await;
+    }
+    let id = permitted.asked.id().clone();
+    // An effect is finished and recorded whether or not anybody waits for it.
+    let effect = tokio::spawn(effect::run(app.clone(), *permitted));
+    match effect.await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!(%error, capability = %id, "an effect's task ended badly");
+            Answer::dispatched(InvokeResponse::refused(id.as_str(), refusal::unknown_outcome(&id), None))
+        }
+    }
+}
+
+/// Runs one call of an item that the owner approved with `onApproval: "run"`.
+pub(crate) async fn run_approved(app: &Arc<App>, item: &PendingId, agent: &AgentId, entry: Arc<Entry>, input: Value) -> Answer {
+    let caller = Caller { agent: agent.clone(), by: By::Approval(item.clone()) };
+    let asked = Asked::new(caller, entry, input);
+    let (id, caller) = (asked.id().clone(), asked.caller.clone());
+    match asked.authorize(app) {
+        Ok(Authorized::Yes(permitted)) => perform(app, permitted).await,
+        Ok(Authorized::Pend(_)) => deny(app, &caller, id.as_str(), Refusal::GrantRequired { constraint: None }).await,
+        Err(refusal) => deny(app, &caller, id.as_str(), refusal).await,
+    }
+}
+
+/// A refusal before dispatch, recorded.
+pub(crate) async fn deny(app: &Arc<App>, caller: &Caller, id: &str, refusal: Refusal) -> Answer {
+    let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
+    let audit = note_denial(app, caller, id, &error).await;
+    Answer::refused(id, error, audit.as_ref())
+}
+
+async fn invalid(app: &Arc<App>, asked: &Asked, why: &str) -> Answer {
+    let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why)
+        .about(asked.id())
+        .next(format!("plexus describe {}", asked.id()));
+    let audit = note_denial(app, &asked.caller, asked.id().as_str(), &error).await;
+    Answer::refused(asked.id().as_str(), error, audit.as_ref())
+}
+
+/// Records a refused call. Not being able to does not turn a refusal into anything else.
+async fn note_denial(app: &Arc<App>, caller: &Caller, id: &str, error: &ErrorBody) -> Option<AuditId> {
+    let mut about = serde_json::json!({"code": error.code});
+    if let Some(session) = caller.by.session() {
+        about["sessionId"] = session.as_str().into();
+    }
+    if let Some(detail) = &error.detail {
+        about["detail"] = detail.clone();
+    }
+    let capability = CapabilityId::parse(id).ok();
+    if capability.is_none() {
+        about["asked"] = crate::sources::narration::cut(id, 80).into();
+    }
+    let note =
+        Note { kind: "invoke", agent: Some(caller.agent.clone()), capability, outcome: Some("denied"), detail: about };
+    let receipt = app.ledger.submit(Command::Note(note), Lane::Agent).await.ok()?;
+    receipt.events.first().map(|e| audit_id(e.id))
+}

@@ -1,0 +1,271 @@
+//! Effects: recorded as an intent, committed once by the writer, recorded as an outcome.
+//!
+//! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
+//! or `unknown`.
+
+use super::{Answer, Permitted, By, pend, read, refusal};
+use crate::{app::App, machine::audit_id, supervisor::{CommitTerms, DispatchError, Finished}};
+use plexus_ipc::message::{Content, Failure};
+use plexus_ledger::{Durable, Lane};
+use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
+use plexus_trust::{Basis, Command, Outcome, OutcomeKind};
+use serde_json::value::RawValue;
+use std::{sync::Arc, time::Instant};
+
+pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
+    let Permitted { asked, permit } = permitted;
+    let id = asked.id().clone();
+    let input_bytes = asked.canonical.len() as u64;
+    let intent = Command::Intent { permit: permit.clone(), input_bytes };
+    let receipt = match app.ledger.submit(intent, Lane::Agent).await {
+        Ok(receipt) => receipt,
+        Err(plexus_ledger::SubmitError::Refused(refusal)) => {
+            return super::deny(&app, &asked.caller, id.as_str(), refusal).await;
+        }
+        Err(error) => return Answer::refused(id.as_str(), refusal::not_recorded(&error, Some(&id)), None),
+    };
+    let Some(durable) = receipt.durable else {
+        let body = ErrorBody::new(ErrorCode::AuditUnavailable, "The intent left no record, so nothing was done.");
+        return Answer::refused(id.as_str(), body.about(&id), None);
+    };
+    let audit = audit_id(durable.audit_id());
+    let started = Instant::now();
+    let held = held_against(&app, &asked, &permit.basis);
+    let terms = CommitTerms {
+        state_token: permit.state_token,
+        expect: held.map(|(content, _)| content),
+        permit_rating: permit.rating,
+    };
+    let mut request = read::call_request(&asked, &permit);
+    request.audit = Some(audit.clone());
+    // The owner may have revoked since the intent was recorded; this is the last moment to heed it.
+    let still = still_allowed(&app, &permit);
+    let committed = match still {
+        Err(error) => Err(Before(error)),
+        Ok(()) => dispatch(&app, &asked, request, terms, &durable).await,
+    };
+    let unread = held.is_some_and(|(_, known)| !known);
+    let committed = match committed {
+        // The worker went while it had the commit: its own store may know.
+        Ok(Committed::Dispatch(DispatchError::Died { dispatched: true })) => {
+            match app.settled(&audit, &id).await {
+                OutcomeKind::Refused => Ok(Committed::Dispatch(DispatchError::Died { dispatched: false })),
+                OutcomeKind::Ok => Ok(Committed::Settled),
+                OutcomeKind::Unknown | OutcomeKind::Failed => {
+                    Ok(Committed::Dispatch(DispatchError::Died { dispatched: true }))
+                }
+            }
+        }
+        other => other,
+    };
+    let (result, mut outcome) = judge(&asked, committed, unread, started);
+    outcome.input_bytes = input_bytes;
+
+    if let Err(Judged { rating: Some(rating), .. }) = &result {
+        // More than the permit covers: nothing was done; it becomes a question for the owner.
+        let _ = record(&app, &audit, outcome).await;
+        return risen(&app, asked, *rating).await;
+    }
+    let touched = outcome.touched.clone();
+    match record(&app, &audit, outcome).await {
+        Ok(()) => {}
+        Err(error) => {
+            tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
+            return Answer::dispatched(InvokeResponse::refused(id.as_str(), refusal::unknown_outcome(&id), Some(&audit)));
+        }
+    }
+    match result {
+        Ok(output) => {
+            app.contents.learn_touches(&asked.caller.agent, &asked.entry.source, &touched);
+            Answer::dispatched(InvokeResponse {
+                id: id.as_str().to_owned(),
+                ok: true,
+                output: Some(output),
+                error: None,
+                grant: None,
+                audit_id: audit.as_str().to_owned(),
+                run: None,
+                replayed: false,
+            })
+        }
+        Err(judged) => {
+            let mut answer = Answer::dispatched(InvokeResponse::refused(id.as_str(), judged.error, Some(&audit)));
+            if let Some(status) = judged.status {
+                answer.status = status;
+            }
+            answer
+        }
+    }
+}
+
+/// Stopped between intent and dispatch.
+struct Before(ErrorBody);
+
+enum Committed {
+    Finished(Finished),
+    Dispatch(DispatchError),
+    /// No answer, but the worker's store says that it happened.
+    Settled,
+}
+
+/// How a commit that did not succeed is answered.
+struct Judged {
+    error: ErrorBody,
+    /// The status, where the call was never dispatched.
+    status: Option<u16>,
+    /// The plan's rating, where it exceeds the permit.
+    rating: Option<Verb>,
+}
+
+fn still_allowed(app: &App, permit: &plexus_trust::Permit) -> Result<(), ErrorBody> {
+    let state = app.ledger.snapshot();
+    // The intent itself used up what the item allowed, so only what may have been taken away since is looked at.
+    let gone = state.paused
+        || !state.exposed(&permit.capability)
+        || state.agent(&permit.agent).is_none_or(|a| a.status == plexus_trust::EnrollmentStatus::Revoked)
+        || match &permit.basis {
+            Basis::Grant(serial) => state
+                .agent(&permit.agent)
+                .and_then(|a| a.grants.get(&permit.capability))
+                .is_none_or(|g| g.serial != *serial || g.suspended.is_some()),
+            Basis::Item(_) => false,
+        };
+    if gone {
+        Err(refusal::refused(&plexus_trust::Refusal::GrantRequired { constraint: None }, Some(&permit.capability)))
+    } else {
+        Ok(())
+    }
+}
+
+async fn dispatch(
+    app: &App,
+    asked: &super::Asked,
+    request: crate::supervisor::CallRequest,
+    terms: CommitTerms,
+    durable: &Durable,
+) -> Result<Committed, Before> {
+    Ok(match app.supervisor.commit(&asked.entry.source, request, terms, durable).await {
+        Ok(finished) => Committed::Finished(finished),
+        Err(error) => Committed::Dispatch(error),
+    })
+}
+
+/// What a standing write is held against: the agent's own knowledge of what is there. With it, whether it had any.
+fn held_against(app: &App, asked: &super::Asked, basis: &Basis) -> Option<(Content, bool)> {
+    if let Some(given) = asked.input.get("ifDigest").and_then(|v| v.as_str()).and_then(Content::parse) {
+        return Some((given, true));
+    }
+    if matches!(basis, Basis::Item(_)) {
+        return None; // an approved plan is held against its state token
+    }
+    let field = asked.entry.capability().constrainable.iter().find(|c| c.touched.is_some())?;
+    let id = asked.input.get(&field.field)?.as_str()?;
+    match app.contents.known(&asked.caller.agent, &asked.entry.source, id) {
+        Some(digest) => Some((Content::Is(digest), true)),
+        // Never read here: it may create, and nothing else.
+        None => Some((Content::Absent, false)),
+    }
+}
+
+fn judge(
+    asked: &super::Asked,
+    committed: Result<Committed, Before>,
+    unread: bool,
+    started: Instant,
+) -> (Result<Box<RawValue>, Judged>, Outcome) {
+    let id = asked.id();
+    let mut outcome = Outcome {
+        kind: OutcomeKind::Failed,
+        code: None,
+        reason: None,
+        input_bytes: 0,
+        output_bytes: 0,
+        touched: Vec::new(),
+        summary: None,
+        undo: None,
+        micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+    };
+    let result = match committed {
+        Err(Before(error)) => {
+            outcome.kind = OutcomeKind::Refused;
+            Err(Judged { status: Some(error.code.status()), error, rating: None })
+        }
+        Ok(Committed::Dispatch(error)) => {
+            let body = refusal::undispatched(&error, id, true);
+            let unknown = body.effect == Effect::Unknown;
+            outcome.kind = if unknown { OutcomeKind::Unknown } else { OutcomeKind::Refused };
+            let status = (!unknown).then(|| body.code.status());
+            Err(Judged { error: body, status, rating: None })
+        }
+        Ok(Committed::Settled) => {
+            outcome.kind = OutcomeKind::Ok;
+            Ok(RawValue::NULL.to_owned())
+        }
+        Ok(Committed::Finished(Finished { result: Err(mut error), touched })) => {
+            outcome.touched = read::touches(&touched);
+            if unread && let Failure::PreconditionChanged { reason } = &mut error.code {
+                *reason = "unread".into();
+            }
+            let rating = match &error.code {
+                Failure::RatingExceeded { rating } => Some(*rating),
+                _ => None,
+            };
+            let missed = matches!(error.code, Failure::ConstraintMiss { .. });
+            let body = refusal::failed(&error, id);
+            outcome.kind = match (error.effect, &error.code) {
+                (Effect::Unknown, _) => OutcomeKind::Unknown,
+                (
+                    Effect::None,
+                    Failure::PreconditionChanged { .. } | Failure::RatingExceeded { .. } | Failure::ConstraintMiss { .. },
+                ) => OutcomeKind::Refused,
+                (Effect::None | Effect::Done, _) => OutcomeKind::Failed,
+            };
+            Err(Judged { error: body, status: missed.then_some(401), rating })
+        }
+        Ok(Committed::Finished(Finished { result: Ok(answer), touched })) => {
+            outcome.touched = read::touches(&touched);
+            outcome.output_bytes = answer.output.len() as u64;
+            outcome.summary = Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());
+            outcome.undo = answer.undo.as_ref().map(|u| u.as_str().to_owned());
+            match read::raw(&answer.output) {
+                Ok(output) => {
+                    outcome.kind = OutcomeKind::Ok;
+                    Ok(output)
+                }
+                Err(_) => {
+                    outcome.kind = OutcomeKind::Unknown;
+                    Err(Judged { error: refusal::unknown_outcome(id), status: None, rating: None })
+                }
+            }
+        }
+    };
+    if let Err(judged) = &result {
+        outcome.code = Some(judged.error.code.as_str().to_owned());
+        let reason = judged.error.detail.as_ref().and_then(|d| d.get("reason")).and_then(|r| r.as_str());
+        outcome.reason = reason.map(str::to_owned);
+    }
+    (result, outcome)
+}
+
+async fn record(app: &App, intent: &AuditId, outcome: Outcome) -> Result<(), String> {
+    let command = Command::Outcome { intent: intent.clone(), outcome };
+    app.ledger.submit(command, Lane::Agent).await.map(drop).map_err(|e| e.to_string())
+}
+
+/// A plan rated above the permit: nothing was done, and a new item with a ceiling of `once` waits.
+async fn risen(app: &Arc<App>, asked: super::Asked, rating: Verb) -> Answer {
+    let session = match &asked.caller.by {
+        By::Token { session, .. } | By::Session(session) => session.clone(),
+        By::Approval(item) => {
+            let state = app.ledger.snapshot();
+            let known = state.item(item).map(|i| i.session.clone());
+            match known {
+                Some(session) => session,
+                None => return Answer::refused(asked.id().as_str(), refusal::unknown_outcome(asked.id()), None),
+            }
+        }
+    };
+    let caller = super::Caller { agent: asked.caller.agent.clone(), by: By::Session(session) };
+    let purpose = Some(format!("rated {} when it was about to be done", rating.as_str()));
+    pend::ask_anew(app, super::Asked { caller, ..asked }, purpose).await
+}

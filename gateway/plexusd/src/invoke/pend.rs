@@ -1,0 +1,113 @@
+//! Asking the owner: a call that nothing allows yet becomes an item, and the caller is told at once.
+//!
+//! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent.
+
+use super::{Answer, Asked, By, refusal};
+use crate::{app::App, approvals::planner};
+use plexus_ledger::{Lane, SubmitError};
+use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
+use plexus_trust::{Command, Decision, Entry, OnApproval, Refusal, Reply, RequestGrants};
+use std::sync::Arc;
+
+/// What asking came to.
+pub(super) enum Asking {
+    /// The caller is told; an item may wait.
+    Waits(Answer),
+    /// It was granted meanwhile.
+    Allowed(Box<Asked>),
+}
+
+pub(super) async fn ask(app: &Arc<App>, asked: Asked, purpose: Option<String>, on_approval: OnApproval) -> Asking {
+    let By::Session(session) = asked.caller.by.clone() else {
+        let refusal = Refusal::GrantRequired { constraint: None };
+        return Asking::Waits(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await);
+    };
+    match request(app, &asked, session, purpose, on_approval).await {
+        Err(error) => Asking::Waits(refuse(app, &asked, error).await),
+        Ok(decision) => match decision.item {
+            Some(item) => Asking::Waits(waits(app, &asked, &item)),
+            None if !decision.scopes.is_empty() => Asking::Allowed(Box::new(asked)),
+            None => {
+                let denied = decision.denied.into_iter().next();
+                let refusal = denied.map_or(Refusal::UnknownCapability, |(_, reason)| Refusal::Denied { reason });
+                Asking::Waits(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await)
+            }
+        },
+    }
+}
+
+/// Asks again for a call whose plan turned out to be more than what was allowed.
+pub(super) async fn ask_anew(app: &Arc<App>, asked: Asked, purpose: Option<String>) -> Answer {
+    let By::Session(session) = asked.caller.by.clone() else {
+        let error = refusal::refused(&Refusal::GrantRequired { constraint: None }, Some(asked.id()));
+        return Answer::refused(asked.id().as_str(), error, None);
+    };
+    match request(app, &asked, session, purpose, OnApproval::Wait).await {
+        Err(error) => refuse(app, &asked, error).await,
+        Ok(Decision { item: Some(item), .. }) => waits(app, &asked, &item),
+        Ok(_) => {
+            let error = refusal::refused(&Refusal::GrantRequired { constraint: None }, Some(asked.id()));
+            Answer::refused(asked.id().as_str(), error, None)
+        }
+    }
+}
+
+async fn request(
+    app: &Arc<App>,
+    asked: &Asked,
+    session: SessionId,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+) -> Result<Decision, SubmitError<Refusal>> {
+    let item = PendingId::fresh();
+    let input = (asked.digest, asked.canonical.len() as u64);
+    // The input is on disk before the item that names it.
+    app.approvals.keep_input(&item, asked.id(), &asked.canonical).await.map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+    let request = RequestGrants {
+        agent: Some(asked.caller.agent.clone()),
+        session,
+        entries: vec![Entry {
+            id: asked.id().to_string(),
+            wanted: true,
+            verbs: None,
+            wish: None,
+            constraint: None,
+            input: Some(input),
+        }],
+        purpose,
+        on_approval,
+        token: TokenId::fresh(),
+        item: item.clone(),
+    };
+    let reply = app.ledger.submit(Command::Request(request), Lane::Agent).await;
+    let decision = match reply {
+        Ok(receipt) => match receipt.reply {
+            Reply::Decided(decision) => Ok(decision),
+            _ => Err(SubmitError::Unavailable("a request was answered with something else".into())),
+        },
+        Err(error) => Err(error),
+    };
+    match &decision {
+        Ok(Decision { item: Some(kept), .. }) if *kept == item => planner::start(app, &item),
+        _ => app.approvals.drop_input(&item),
+    }
+    decision
+}
+
+async fn refuse(app: &Arc<App>, asked: &Asked, error: SubmitError<Refusal>) -> Answer {
+    match error {
+        SubmitError::Refused(refusal) => super::deny(app, &asked.caller, asked.id().as_str(), refusal).await,
+        other => Answer::refused(asked.id().as_str(), refusal::not_recorded(&other, Some(asked.id())), None),
+    }
+}
+
+fn waits(app: &App, asked: &Asked, item: &PendingId) -> Answer {
+    let base = app.address.base();
+    let error = ErrorBody::new(ErrorCode::ApprovalRequired, format!("The owner has to approve this call of {}.", asked.id()))
+        .about(asked.id())
+        .with("pendingId", item.as_str())
+        .with("approvalUrl", format!("{base}/admin"))
+        .with("grantStatusUrl", format!("{base}/grants/status?pendingId={item}"))
+        .next(format!("plexus wait {item}"));
+    Answer::refused(asked.id().as_str(), error, None)
+}

@@ -1,0 +1,136 @@
+//! Asynchronous calls: accepted, run without the caller, asked for by their id (wire §4.10).
+//!
+//! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only.
+
+use super::{Answer, Permitted, perform, refusal, replay::Claimed};
+use crate::{app::App, http::feed::Notice};
+use plexus_protocol::{AgentId, ErrorBody, ErrorCode, RunId, Timestamp, body::{InvokeResponse, Run}};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// Runs that one agent may have under way.
+const AT_ONCE: usize = 8;
+/// How long an answer is kept, in milliseconds.
+const KEPT_MS: u64 = 3_600_000;
+/// Finished runs kept for one agent; the oldest go first.
+const KEPT: usize = 256;
+
+#[derive(Default)]
+pub(crate) struct Runs(Mutex<BTreeMap<RunId, Arc<OneRun>>>);
+
+/// One run.
+pub(crate) struct OneRun {
+    pub(crate) agent: AgentId,
+    pub(crate) capability: String,
+    pub(crate) id: RunId,
+    pub(crate) started: Timestamp,
+    over: watch::Sender<Option<(Timestamp, InvokeResponse)>>,
+}
+
+impl OneRun {
+    /// The answer, once there is one.
+    pub(crate) fn result(&self) -> Option<(Timestamp, InvokeResponse)> {
+        self.over.borrow().clone()
+    }
+    pub(crate) async fn finished(&self) {
+        let _ = self.over.subscribe().wait_for(Option::is_some).await;
+    }
+    pub(crate) fn handle(&self, base: &str, now: Timestamp) -> Run {
+        let (status, ended) = match &*self.over.borrow() {
+            None => ("running", now),
+            Some((at, answer)) => (if answer.ok { "succeeded" } else { "failed" }, *at),
+        };
+        Run {
+            run_id: self.id.clone(),
+            status: status.to_owned(),
+            status_url: format!("{base}/invoke/status?runId={}", self.id),
+            started_at: self.started,
+            expires_at: ended.plus(KEPT_MS),
+        }
+    }
+}
+
+impl Runs {
+    /// A run that has not been forgotten.
+    pub(crate) fn get(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|_, run| run.result().is_none_or(|(at, _)| now.since(at) < KEPT_MS));
+        runs.get(id).cloned()
+    }
+}
+
+pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, claim: Option<Claimed>) -> Answer {
+    let agent = permitted.asked.caller.agent.clone();
+    let id = permitted.asked.id().clone();
+    let run = Arc::new(OneRun {
+        agent: agent.clone(),
+        capability: id.to_string(),
+        id: RunId::fresh(),
+        started: app.clock.now(),
+        over: watch::Sender::new(None),
+    });
+    {
+        let mut runs = app.runs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = || runs.values().filter(|r| r.agent == agent);
+        if mine().filter(|r| r.result().is_none()).count() >= AT_ONCE {
+            let error = ErrorBody::new(ErrorCode::RateLimited, format!("{AT_ONCE} of your runs are under way already."))
+                .about(&id)
+                .with("retryAfterMs", 1_000)
+                .next("wait for one of your runs to end");
+            return Answer::refused(id.as_str(), error, None);
+        }
+        let mut ended: Vec<_> = mine().filter_map(|r| Some((r.result()?.0, r.id.clone()))).collect();
+        ended.sort();
+        let excess = (ended.len() + 1).saturating_sub(KEPT);
+        for (_, old) in ended.into_iter().take(excess) {
+            runs.remove(&old);
+        }
+        runs.insert(run.id.clone(), run.clone());
+    }
+    let handle = run.handle(&app.address.base(), app.clock.now());
+    let app = app.clone();
+    tokio::spawn(async move {
+        let capability = permitted.asked.id().clone();
+        // A run has no caller that could go away, so even a read is carried through in a task of its own.
+        let answer = match tokio::spawn({
+            let app = app.clone();
+            async move { perform(&app, permitted).await }
+        })
+        .await
+        {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(%error, run = %run.id, "a run ended badly");
+                let body = refusal::unknown_outcome(&capability);
+                Answer::dispatched(InvokeResponse::refused(capability.as_str(), body, None))
+            }
+        };
+        if let Some(claim) = claim {
+            claim.settle(&answer);
+        }
+        let ok = answer.body.ok;
+        let _ = run.over.send_replace(Some((app.clock.now(), answer.body)));
+        app.feed.publish(Notice::InvokeResolved {
+            agent: run.agent.clone(),
+            run: run.id.clone(),
+            id: run.capability.clone(),
+            ok,
+        });
+    });
+    Answer {
+        status: 202,
+        body: InvokeResponse {
+            id: id.to_string(),
+            ok: true,
+            output: None,
+            error: None,
+            grant: None,
+            audit_id: String::new(),
+            run: Some(handle),
+            replayed: false,
+        },
+    }
+}

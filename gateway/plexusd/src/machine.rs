@@ -1,0 +1,100 @@
+//! Joins the two halves that know nothing of each other: the machine of `plexus-trust` is what `plexus-ledger` keeps.
+
+use plexus_ledger::{DecodeError, EventId, IndexTerm, Machine};
+use plexus_protocol::{AuditId, Timestamp};
+use plexus_trust::{Command, Event, Fact, Refusal, Reply, State};
+use std::{path::Path, process::ExitCode};
+
+/// Marker: the ledger of a gateway.
+pub(crate) enum Trust {}
+
+/// The gateway's ledger.
+pub(crate) type Ledger = plexus_ledger::Ledger<Trust>;
+
+/// An event id as the wire writes it.
+pub(crate) fn audit_id(id: EventId) -> AuditId {
+    // `evt_` and a UUID is what both print.
+    AuditId::parse(&id.to_string()).unwrap_or_else(|_| unreachable!("an event id is an audit id"))
+}
+
+impl Machine for Trust {
+    type State = State;
+    type Command = Command;
+    type Event = Event;
+    type Reply = Reply;
+    type Refusal = Refusal;
+
+    fn decide(state: &State, command: &Command, now: u64) -> plexus_ledger::Decision<Self> {
+        plexus_trust::decide(state, command, Timestamp(now))
+    }
+    fn apply(state: &mut State, event: &Event, id: EventId, at: u64) {
+        state.apply(event, &audit_id(id), Timestamp(at));
+    }
+    fn event_type(event: &Event) -> &'static str {
+        event.kind
+    }
+    fn encode(event: &Event, into: &mut Vec<u8>) {
+        if let Err(error) = serde_json::to_writer(&mut *into, event) {
+            // The ledger refuses an event that is not one JSON object, and with it the command.
+            tracing::error!(%error, "an event does not serialise");
+        }
+    }
+    fn decode(event_type: &str, members: &[u8]) -> Result<Event, DecodeError> {
+        match Event::read(event_type, members) {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(DecodeError(error.to_string())),
+            None => Err(DecodeError(format!("events of type {event_type:?} are not known to this version"))),
+        }
+    }
+    fn touched_rows(event: &Event, id: EventId) -> Vec<String> {
+        plexus_trust::touched_rows(event, &audit_id(id))
+    }
+    fn row(state: &State, key: &str) -> Option<Vec<u8>> {
+        plexus_trust::row(state, key)
+    }
+    fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
+        plexus_trust::all_rows(state)
+    }
+    fn restore(rows: impl Iterator<Item = (String, Vec<u8>)>) -> Result<State, DecodeError> {
+        plexus_trust::restore(rows).map_err(|e| DecodeError(e.to_string()))
+    }
+    fn index_terms(event: &Event) -> Vec<IndexTerm> {
+        let agent = event.agent_id.iter().map(|id| IndexTerm::Agent(id.to_string()));
+        let touched = match &event.detail {
+            Fact::Read(call) | Fact::Intent(call) | Fact::Outcome(call) => call.touched.as_slice(),
+            _ => &[],
+        };
+        agent.chain(touched.iter().map(|t| IndexTerm::Touched(t.id.clone()))).collect()
+    }
+}
+
+/// `plexusd verify FILE`: a copy of the ledger, or an export. Says what it found; 0 only where all of it holds.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a one-off command: its findings are its output")]
+pub(crate) fn verify_offline(file: &Path) -> ExitCode {
+    let is_export = std::fs::File::open(file).and_then(|mut f| {
+        use std::io::Read;
+        let mut head = [0; 65];
+        let read = f.read(&mut head)?;
+        Ok(read == 65 && head[..64].iter().all(u8::is_ascii_hexdigit) && head[64] == b' ')
+    });
+    // A copy may come with the heads that were noted beside it.
+    let heads = Some(file.with_file_name("audit-heads.jsonl")).filter(|heads| heads.is_file());
+    let found = match is_export {
+        Err(error) => Err(error.to_string()),
+        Ok(true) => std::fs::File::open(file).map_err(|e| e.to_string()).and_then(|f| {
+            let checked = plexus_ledger::verify_export(std::io::BufReader::new(f)).map_err(|e| e.to_string())?;
+            Ok(format!("{checked:?}"))
+        }),
+        Ok(false) => plexus_ledger::verify_file::<Trust>(file, heads.as_deref()).map(|v| format!("{v:?}")).map_err(|e| e.to_string()),
+    };
+    match found {
+        Ok(summary) => {
+            println!("sound: {summary}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("not sound: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

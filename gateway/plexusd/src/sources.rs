@@ -1,0 +1,201 @@
+//! What there is: connectors as data, the sources that the owner configured of them, and the catalogue of both.
+//!
+//! A connector is registered here with one line; everything else about it is its crate, its profile and its docs page.
+//! Rights come from the manifest embedded here, never from a worker.
+
+pub(crate) mod catalogue;
+pub(crate) mod configure;
+pub(crate) mod detect;
+pub(crate) mod narration;
+
+use crate::invoke::validate::Schema;
+use plexus_ipc::manifest::Manifest;
+use plexus_protocol::{CapabilityId, Digest, SourceId, json};
+use plexus_trust::Facts;
+use serde_json::{Value, json as object};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A kind of thing that can be reached: its manifest and its profile, as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Connector {
+    /// Its name, which its worker's program carries: `plexus-worker-<name>`.
+    pub name: &'static str,
+    /// `manifest.json` of the worker's crate.
+    pub manifest: &'static str,
+    /// `<connector>.sb`.
+    pub profile: &'static str,
+}
+
+macro_rules! connector {
+    ($name:literal) => {
+        Connector {
+            name: $name,
+            manifest: include_str!(concat!("../../../workers/", $name, "/manifest.json")),
+            profile: include_str!(concat!("../../../sandbox-profiles/", $name, ".sb")),
+        }
+    };
+}
+
+/// The connectors that ship with the gateway.
+pub const SHIPPED: &[Connector] = &[connector!("obsidian"), connector!("workspace")];
+
+/// A connector, read and compiled once.
+pub(crate) struct Registered {
+    pub(crate) name: &'static str,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) profile: &'static str,
+    /// Digest of the profile without comments and white space: a changed reason is no changed right.
+    pub(crate) profile_digest: Digest,
+    /// By the manifest's name of the capability.
+    pub(crate) schemas: BTreeMap<String, Schema>,
+}
+
+/// All connectors of this build.
+pub(crate) struct Registry {
+    connectors: Vec<Arc<Registered>>,
+}
+
+impl Registry {
+    /// Reads every manifest.
+    ///
+    /// # Errors
+    /// A manifest or schema that is not well formed: the build is wrong, so the start fails.
+    pub(crate) fn read(connectors: &'static [Connector]) -> anyhow::Result<Self> {
+        let mut registry = Self { connectors: Vec::new() };
+        for connector in connectors {
+            let manifest = Manifest::parse(connector.manifest)?;
+            let mut schemas = BTreeMap::new();
+            for capability in manifest.capabilities.iter().filter(|c| c.callable()) {
+                let empty = object!({"type": "object"});
+                let schema = Schema::compile(capability.input.as_ref().unwrap_or(&empty))
+                    .map_err(|why| anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name))?;
+                schemas.insert(capability.name.clone(), schema);
+            }
+            if manifest.connector != connector.name {
+                anyhow::bail!("the manifest of {} says {}", connector.name, manifest.connector);
+            }
+            registry.connectors.push(Arc::new(Registered {
+                name: connector.name,
+                manifest: Arc::new(manifest),
+                profile: connector.profile,
+                profile_digest: profile_digest(connector.profile),
+                schemas,
+            }));
+        }
+        Ok(registry)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Registered>> {
+        self.connectors.iter()
+    }
+
+    /// The connector of a wire kind.
+    pub(crate) fn of_kind(&self, kind: &str) -> Option<&Arc<Registered>> {
+        self.connectors.iter().find(|c| c.manifest.kind == kind)
+    }
+
+    /// Whether a source id is one that only its own connector may use.
+    pub(crate) fn reserved_for(&self, id: &SourceId) -> Option<&Arc<Registered>> {
+        self.connectors.iter().find(|c| c.manifest.connector == id.as_str())
+    }
+}
+
+impl Registered {
+    /// What the machine has to know of each capability, for a source of this id.
+    pub(crate) fn facts(&self, source: &SourceId) -> BTreeMap<CapabilityId, Facts> {
+        let facts = self.manifest.capabilities.iter().filter_map(|capability| {
+            let id = CapabilityId::of(source, &capability.name).ok()?;
+            let schema = capability.input.clone().unwrap_or(Value::Null);
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let resolved: Vec<String> =
+                capability.constrainable.iter().filter(|c| c.touched.is_some()).map(|c| c.field.clone()).collect();
+            let shape = object!({
+                "verbs": capability.verbs,
+                "sensitivity": capability.sensitivity,
+                "input": without_wording(&schema),
+                "constrainable": capability.constrainable,
+            });
+            Some((
+                id,
+                Facts {
+                    verbs: capability.verbs,
+                    sensitivity: capability.sensitivity,
+                    fields: properties.map(|p| p.keys().cloned().collect()).unwrap_or_default(),
+                    resolved,
+                    shape: json::digest(&shape),
+                },
+            ))
+        });
+        facts.collect()
+    }
+}
+
+/// A schema without what only people read.
+fn without_wording(schema: &Value) -> Value {
+    match schema {
+        Value::Object(members) => members
+            .iter()
+            .filter(|(key, value)| {
+                !(value.is_string() && matches!(key.as_str(), "description" | "title" | "$comment") || *key == "examples")
+            })
+            .map(|(key, value)| (key.clone(), without_wording(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_wording).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Digest of a profile's rules: comments and runs of white space outside strings do not count.
+fn profile_digest(profile: &str) -> Digest {
+    let mut rules = String::with_capacity(profile.len());
+    let (mut in_string, mut escaped, mut in_comment) = (false, false, false);
+    for c in profile.chars() {
+        if in_comment {
+            in_comment = c != '\n';
+            continue;
+        }
+        match c {
+            ';' if !in_string => in_comment = true,
+            c if c.is_whitespace() && !in_string => {
+                if !rules.ends_with(' ') {
+                    rules.push(' ');
+                }
+            }
+            c => {
+                if c == '"' && !escaped {
+                    in_string = !in_string;
+                }
+                escaped = in_string && c == '\\' && !escaped;
+                rules.push(c);
+            }
+        }
+    }
+    Digest::of(rules.trim().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wording_is_no_right() {
+        let profile = "(version 1)\n(allow file-read* (subpath \"a ;b\")) ; why\n";
+        assert_eq!(
+            profile_digest(profile),
+            profile_digest("(version 1) ; other words\n\n  (allow file-read*   (subpath \"a ;b\"))")
+        );
+        assert_ne!(profile_digest(profile), profile_digest("(version 1)(allow file-read* (subpath \"a ;c\"))"));
+        let schema = object!({"properties": {"description": {"type": "string", "description": "words"}}});
+        assert_eq!(without_wording(&schema), object!({"properties": {"description": {"type": "string"}}}));
+    }
+
+    #[test]
+    fn every_shipped_connector_reads() {
+        let registry = Registry::read(SHIPPED).unwrap();
+        assert_eq!(registry.iter().count(), SHIPPED.len());
+        for connector in registry.iter() {
+            let source = SourceId::parse(&connector.manifest.connector).unwrap();
+            assert_eq!(connector.facts(&source).len(), connector.manifest.capabilities.len());
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The catalogue: every capability of every configured source, as the wire shows it (§5.1–5.3).
+//!
+//! Built from the machine's state and the manifests whenever a source changes, and shared as a snapshot. Who may see
+//! an entry is the machine's to say; health is the supervisor's.
+
+use super::{Registered, Registry};
+use crate::supervisor::{Health, SourceHealth};
+use plexus_ipc::manifest::{Capability, EntryKind};
+use plexus_protocol::{CapabilityId, SourceId, Timestamp};
+use plexus_trust::{Agent, Facts, State, class_default, standing_for, visible};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One entry.
+pub(crate) struct Entry {
+    pub(crate) id: CapabilityId,
+    pub(crate) source: SourceId,
+    pub(crate) connector: Arc<Registered>,
+    /// Position in the manifest.
+    index: usize,
+    pub(crate) provenance: plexus_protocol::Provenance,
+    pub(crate) facts: Facts,
+    /// Ids of the skills that go with it.
+    pub(crate) skills: Vec<CapabilityId>,
+}
+
+impl Entry {
+    pub(crate) fn capability(&self) -> &Capability {
+        &self.connector.manifest.capabilities[self.index]
+    }
+    /// The first line of its description: what discovery shows.
+    pub(crate) fn summary(&self) -> &str {
+        self.capability().describe.lines().next().unwrap_or_default().trim()
+    }
+}
+
+/// A snapshot of all entries.
+#[derive(Default)]
+pub(crate) struct Catalogue {
+    /// Rises with every change of the entries or of their exposure; restarts at boot.
+    pub(crate) revision: u64,
+    entries: BTreeMap<CapabilityId, Arc<Entry>>,
+}
+
+impl Catalogue {
+    pub(crate) fn build(state: &State, registry: &Registry, revision: u64) -> Self {
+        let mut entries = BTreeMap::new();
+        for source in state.sources.values().filter(|s| s.config.enabled) {
+            let Some(connector) = registry.of_kind(&source.config.kind) else { continue };
+            let id_of = |name: &str| CapabilityId::of(&source.id, name).ok();
+            for (index, capability) in connector.manifest.capabilities.iter().enumerate() {
+                let Some(id) = id_of(&capability.name) else { continue };
+                // What the machine has not seen yet is not in the catalogue either.
+                let Some(facts) = source.capabilities.get(&id) else { continue };
+                let entry = Entry {
+                    id: id.clone(),
+                    source: source.id.clone(),
+                    connector: connector.clone(),
+                    index,
+                    provenance: source.config.provenance,
+                    facts: facts.clone(),
+                    skills: capability.skills.iter().filter_map(|name| id_of(name)).collect(),
+                };
+                entries.insert(id, Arc::new(entry));
+            }
+        }
+        Self { revision, entries }
+    }
+
+    pub(crate) fn get(&self, id: &CapabilityId) -> Option<&Arc<Entry>> {
+        self.entries.get(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    /// What an agent may know of, in wire order: what it can see, and the skills that go with that.
+    pub(crate) fn view<'a>(&'a self, state: &State, agent: &Agent, now: Timestamp) -> Vec<&'a Arc<Entry>> {
+        let seen = |entry: &Entry| visible(state, agent, &entry.id, now);
+        let attached: Vec<&CapabilityId> =
+            self.iter().filter(|e| seen(e)).flat_map(|e| &e.skills).filter(|id| state.exposed(id)).collect();
+        self.iter().filter(|e| seen(e) || attached.contains(&&e.id)).collect()
+    }
+}
+
+/// One entry as manifests carry it. `agent` adds what is true for that agent alone.
+pub(crate) fn wire_entry(
+    entry: &Entry,
+    state: &State,
+    agent: Option<(&Agent, Timestamp)>,
+    health: Option<&SourceHealth>,
+) -> Value {
+    let capability = entry.capability();
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put("id", json!(entry.id));
+    put("source", json!(entry.source));
+    put("kind", json!(kind(capability)));
+    put("label", json!(capability.label));
+    put("describe", json!(capability.describe));
+    if capability.input.is_some() || capability.output.is_some() {
+        let mut io = Map::new();
+        if let Some(input) = &capability.input {
+            io.insert("input".into(), input.clone());
+        }
+        if let Some(output) = &capability.output {
+            io.insert("output".into(), output.clone());
+        }
+        put("io", Value::Object(io));
+    }
+    put("grants", json!(capability.verbs));
+    put("transport", json!(transport(entry)));
+    if !entry.skills.is_empty() {
+        let label = |id: &CapabilityId| {
+            let name = id.as_str().split_once('.').map_or("", |(_, name)| name);
+            entry.connector.manifest.capability(name).map_or_else(|| id.to_string(), |c| c.label.clone())
+        };
+        put("skills", entry.skills.iter().map(|id| json!({"id": id, "label": label(id)})).collect());
+    }
+    if let Some(markdown) = &capability.markdown {
+        put("body", json!({"format": "markdown", "markdown": markdown}));
+    }
+    if capability.long_running {
+        put("longRunning", json!(true));
+    }
+    put("version", json!(env!("CARGO_PKG_VERSION")));
+    put("provenance", json!(entry.provenance));
+    put("sensitivity", json!(entry.facts.sensitivity));
+    put("recommendedTrustWindow", json!(class_default(&state.settings, &entry.facts, entry.provenance)));
+    if let Some((agent, now)) = agent
+        && standing_for(state, agent, &entry.id, now).is_some()
+    {
+        put("standing", json!(true));
+    }
+    if let Some(health) = health {
+        put("health", wire_health(health));
+    }
+    Value::Object(out)
+}
+
+/// One entry as discovery carries it (§5.2).
+pub(crate) fn wire_summary(entry: &Entry, state: &State) -> Value {
+    json!({
+        "id": entry.id,
+        "source": entry.source,
+        "kind": kind(entry.capability()),
+        "label": entry.capability().label,
+        "summary": entry.summary(),
+        "grants": entry.capability().verbs,
+        "transport": transport(entry),
+        "provenance": entry.provenance,
+        "sensitivity": entry.facts.sensitivity,
+        "recommendedTrustWindow": class_default(&state.settings, &entry.facts, entry.provenance),
+    })
+}
+
+pub(crate) fn wire_health(health: &SourceHealth) -> Value {
+    let status = match health.status {
+        Health::Ok => "ok",
+        Health::Degraded => "degraded",
+        Health::Unavailable => "unavailable",
+        Health::Unknown => "unknown",
+    };
+    let mut out = json!({"status": status});
+    if let Some(detail) = &health.detail {
+        out["detail"] = json!(detail);
+    }
+    if let Some(at) = health.checked_at {
+        out["checkedAt"] = json!(at);
+    }
+    out
+}
+
+fn kind(capability: &Capability) -> &'static str {
+    match capability.kind {
+        EntryKind::Capability => "capability",
+        EntryKind::Skill => "skill",
+    }
+}
+
+fn transport(entry: &Entry) -> &str {
+    match entry.capability().kind {
+        EntryKind::Capability => &entry.connector.manifest.transport,
+        EntryKind::Skill => "skill",
+    }
+}

@@ -1,0 +1,145 @@
+//! From what the owner typed to a source that may be started, or to a reason why not (wire §4.20, DESIGN 8).
+
+use super::Registry;
+use crate::state_dir::{StateDir, identity};
+use plexus_protocol::{Provenance, SourceId};
+use plexus_trust::{Source, SourceConfig, SourceSeen};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// A ConfiguredSource as a body carries it. Reads leniently: what is wrong is said as a reason, in the owner's terms.
+pub(crate) struct Wanted<'a> {
+    pub(crate) body: &'a Map<String, Value>,
+}
+
+impl Wanted<'_> {
+    fn text(&self, key: &str) -> Option<&str> {
+        self.body.get(key).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty())
+    }
+
+    /// Checks everything that can be checked without starting a worker.
+    ///
+    /// # Errors
+    /// One sentence for the owner.
+    pub(crate) fn check(&self, registry: &Registry, state_dir: &StateDir) -> Result<(SourceId, SourceConfig), String> {
+        let kind = self.text("kind").unwrap_or_default();
+        let connector = registry.of_kind(kind).ok_or_else(|| {
+            let known: Vec<_> = registry.iter().map(|c| c.manifest.kind.as_str()).collect();
+            format!("unknown source kind {kind:?}; known: {}", known.join(", "))
+        })?;
+        let id = self.text("id").ok_or("a source needs an id")?;
+        let id = SourceId::parse(id).map_err(|e| format!("{id:?} is {e}"))?;
+        if let Some(owner) = registry.reserved_for(&id).filter(|o| o.manifest.kind != kind) {
+            return Err(format!("the id {id} is reserved for {}; choose another", owner.manifest.label));
+        }
+        if RESERVED.contains(&id.as_str()) {
+            return Err(format!("the id {id} is reserved; choose another"));
+        }
+        let manifest = &connector.manifest;
+        let ask = match self.body.get("approval") {
+            None | Some(Value::Null) => false,
+            Some(Value::String(word)) if word == "auto" => false,
+            Some(Value::String(word)) if word == "ask" => true,
+            Some(other) => return Err(format!("approval is \"auto\" or \"ask\", not {other}")),
+        };
+        let secret_ref = match self.body.get("secretRef") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) if secret_name(name) => Some(name.clone()),
+            Some(other) => return Err(format!("secretRef {other} is not a plain name of a file in secrets/")),
+        };
+        let route = match self.body.get("route") {
+            None | Some(Value::Null) => Value::Object(Map::new()),
+            Some(route @ Value::Object(_)) => route.clone(),
+            Some(_) => return Err("route must be an object".into()),
+        };
+        if let Some(unknown) = route
+            .as_object()
+            .and_then(|r| r.keys().find(|k| !manifest.fields.iter().any(|f| &f.name == *k) && *k != "allowHardLinks"))
+        {
+            return Err(format!("route.{unknown} is not a field of {kind}"));
+        }
+        for field in manifest.fields.iter().filter(|f| f.target == plexus_ipc::manifest::FieldTarget::Route) {
+            let value = route.get(&field.name).and_then(Value::as_str).unwrap_or_default();
+            if field.required && value.is_empty() {
+                return Err(format!("route.{} ({}) is required", field.name, field.label));
+            }
+            let is_path = field.kind == plexus_ipc::manifest::FieldKind::Path;
+            if is_path && !value.is_empty() && !Path::new(value).is_absolute() {
+                return Err(format!(
+                    "route.{} must be an absolute path, not {value:?}: a relative one would depend on where the daemon runs",
+                    field.name
+                ));
+            }
+        }
+        let root = manifest.root.as_ref().and_then(|f| route.get(f)).and_then(Value::as_str).map(PathBuf::from);
+        if let Some(root) = &root {
+            check_root(root, state_dir)?;
+        }
+        let label = self.text("label").map_or_else(|| manifest.label.clone(), str::to_owned);
+        let built_in = manifest.connector == id.as_str();
+        let provenance = match manifest.provenance {
+            Provenance::FirstParty if !built_in => Provenance::Managed,
+            other => other,
+        };
+        let enabled = self.body.get("enabled").and_then(Value::as_bool).unwrap_or(true);
+        Ok((id, SourceConfig { kind: kind.to_owned(), label, enabled, route, secret_ref, ask, provenance }))
+    }
+}
+
+/// Ids that the wire gives to built-in modules (§5.1), whether this build has them or not.
+const RESERVED: &[&str] = &["claudecode", "codex", "sysinfo", "plexus", "bundle", "admin"];
+
+/// A name below `secrets/` (wire §4.22).
+pub(crate) fn secret_name(name: &str) -> bool {
+    let plain = |c: char| !matches!(c, '/' | '\\' | '\0') && !c.is_control();
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with('.')
+        && !name.contains("..")
+        && !name.contains(':')
+        && name.chars().all(plain)
+}
+
+/// A source's root may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8).
+fn check_root(root: &Path, state_dir: &StateDir) -> Result<(), String> {
+    // A folder that is missing for now registers; it is looked at again before its worker starts.
+    let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    if state_dir.path().starts_with(&real) || real.starts_with(state_dir.path()) {
+        return Err(format!("{} overlaps the gateway's own state in {}", real.display(), state_dir.path().display()));
+    }
+    let home = std::env::var_os("HOME").and_then(|h| PathBuf::from(h).canonicalize().ok());
+    if home.as_deref() == Some(&real) {
+        return Err("the home directory itself cannot be a source: choose a folder in it".into());
+    }
+    Ok(())
+}
+
+/// The root folder that a source names, as it was typed.
+pub(crate) fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
+    let field = registry.of_kind(&config.kind)?.manifest.root.clone()?;
+    config.route.get(&field).and_then(Value::as_str).map(PathBuf::from)
+}
+
+/// Looks at a source: what it points at now, and what its connector offers.
+///
+/// # Errors
+/// Why it may not be started: its kind is gone, or its root has come to overlap the state directory.
+pub(crate) fn look(registry: &Registry, source: &Source, state_dir: &StateDir) -> Result<SourceSeen, String> {
+    let connector = registry
+        .of_kind(&source.config.kind)
+        .ok_or_else(|| format!("this build has no connector for {:?}", source.config.kind))?;
+    let root = root_of(registry, &source.config);
+    let target = match &root {
+        Some(root) => {
+            check_root(root, state_dir)?;
+            identity(root).ok()
+        }
+        None => None,
+    };
+    Ok(SourceSeen {
+        id: source.id.clone(),
+        target,
+        profile: connector.profile_digest,
+        capabilities: connector.facts(&source.id),
+    })
+}

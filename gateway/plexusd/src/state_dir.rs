@@ -1,0 +1,161 @@
+//! The state directory: `~/.plexus`, the owner's alone.
+//!
+//! Invariants: the directory and its named entries belong to us and are 0700 or 0600; wrong modes are repaired without
+//! following links; foreign ownership and links are refused. Nobody else's files are touched.
+
+use nix::{
+    fcntl::{OFlag, open},
+    sys::stat::{Mode, SFlag, fchmod, fstat},
+    unistd::geteuid,
+};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// The directory, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+}
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateDirError {
+    #[error("no home directory: set PLEXUS_HOME or pass --home DIR")]
+    NoHome,
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{path} belongs to another user (uid {uid}): refusing to trust it; choose another --home")]
+    Foreign { path: PathBuf, uid: u32 },
+    #[error("{path} is not a {wanted}: refusing to follow it; move it away")]
+    Shape { path: PathBuf, wanted: &'static str },
+}
+
+/// Directories of the state, all 0700.
+const DIRECTORIES: &[&str] =
+    &["secrets", "agents", "pending", "archive", "run", "run/agent", "run/owner", "logs", "workers"];
+/// Files that are repaired to 0600 where they exist.
+const FILES: &[&str] =
+    &["connection-key", "ledger.redb", "audit-heads.jsonl", "network.json", "runtime.json", "instance-id"];
+
+impl StateDir {
+    /// Opens the directory, making it and its parts where they are missing.
+    pub(crate) fn open(home: Option<PathBuf>) -> Result<Self, StateDirError> {
+        let path = match home {
+            Some(path) => path,
+            None => PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?).join(".plexus"),
+        };
+        make_private(&path)?;
+        let path = path.canonicalize().map_err(|error| StateDirError::Io { path: path.clone(), error })?;
+        for name in DIRECTORIES {
+            make_private(&path.join(name))?;
+        }
+        for name in FILES {
+            let file = path.join(name);
+            if file.symlink_metadata().is_ok() {
+                repair(&file, SFlag::S_IFREG, "plain file", 0o600)?;
+            }
+        }
+        Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file whole or not at all, 0600, durable with its directory.
+    pub(crate) fn write_private(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        write_private(&self.join(name), content)
+    }
+}
+
+/// Writes a file whole or not at all, 0600, durable with its directory.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut file = tempfile::Builder::new().prefix(".plexus-").tempfile_in(dir)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Creates a 0600 file that must not exist yet, durable with its directory.
+pub(crate) fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+}
+
+fn make_private(path: &Path) -> Result<(), StateDirError> {
+    match fs::DirBuilder::new().recursive(false).mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            fs::create_dir_all(parent).map_err(|error| StateDirError::Io { path: parent.to_owned(), error })?;
+            make_private(path)
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StateDirError::Io { path: path.to_owned(), error })
+        }
+        _ => {
+            // The state directory itself may be reached through a link of the owner's; what is in it may not be one.
+            if path.is_dir() && path.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
+                let real = path.canonicalize().map_err(|error| StateDirError::Io { path: path.to_owned(), error })?;
+                return repair(&real, SFlag::S_IFDIR, "directory", 0o700);
+            }
+            repair(path, SFlag::S_IFDIR, "directory", 0o700)
+        }
+    }
+}
+
+/// Checks owner and shape through a handle that follows no link, and sets the mode there.
+fn repair(path: &Path, kind: SFlag, wanted: &'static str, mode: u32) -> Result<(), StateDirError> {
+    let io = |errno: nix::Error| StateDirError::Io { path: path.to_owned(), error: errno.into() };
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let handle = match open(path, flags, Mode::empty()) {
+        Err(nix::Error::ELOOP) => return Err(StateDirError::Shape { path: path.to_owned(), wanted }),
+        other => other.map_err(io)?,
+    };
+    let stat = fstat(&handle).map_err(io)?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != kind.bits() {
+        return Err(StateDirError::Shape { path: path.to_owned(), wanted });
+    }
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(StateDirError::Foreign { path: path.to_owned(), uid: stat.st_uid });
+    }
+    let bits = Mode::from_bits_truncate(mode as nix::libc::mode_t);
+    if stat.st_mode & 0o7777 != bits.bits() {
+        tracing::warn!(path = %path.display(), "repaired the mode");
+        fchmod(&handle, bits).map_err(io)?;
+    }
+    Ok(())
+}
+
+/// Real path, inode, device and boot of a folder: by which a change of target is noticed.
+pub(crate) fn identity(path: &Path) -> io::Result<plexus_trust::Target> {
+    let real = path.canonicalize()?;
+    let meta = fs::metadata(&real)?;
+    Ok(plexus_trust::Target {
+        path: real.to_string_lossy().into_owned(),
+        inode: meta.ino(),
+        device: meta.dev(),
+        boot: boot_id(),
+    })
+}
+
+/// Names the running boot of this machine; empty where the system has no such name, which then compares as equal.
+fn boot_id() -> String {
+    #[cfg(target_os = "linux")]
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // macOS has no boot id that a plain read gives: the device number then counts always, which errs on asking again.
+    #[cfg(not(target_os = "linux"))]
+    let id = String::new();
+    id.trim().to_owned()
+}

@@ -1,0 +1,539 @@
+//! The daemon's only door to workers: starts them in their cages, keeps them, passes calls on, ends them.
+//!
+//! ```text
+//!  read, plan ─▶ reader's actor ─▶ queue ─▶ worker process (reader)
+//!  commit, settle ─▶ writer's actor ─▶ queue ─▶ worker process (writer)
+//! ```
+//!
+//! One actor for each source and role; its life is drawn in `supervisor/actor.rs`. Nothing of a caller's goes on
+//! a task of its own: a call is one message to the actor and one back.
+//!
+//! Invariants: a commit goes out at most once and only with the proof that its intent is durable; a worker gets no
+//! environment, descriptor or path beyond its profile's; none serves whose cage is not proven; after
+//! [`Supervisor::shutdown`] no worker is left.
+//!
+//! Must not know: agents, grants, HTTP, what a capability means.
+
+mod actor;
+mod call;
+mod notice;
+mod os;
+mod process;
+mod queue;
+mod records;
+mod start;
+mod stderr;
+
+pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
+pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Unavailable};
+pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
+pub use queue::{AGENTS_WAITING, OWNER_WAITING};
+pub use records::sweep_leftovers;
+pub use start::{Exit, StartError};
+
+use actor::{Command, Ending, Handle};
+use call::{Job, Outcome, Question, Reply, Ticket};
+use plexus_ipc::{
+    manifest::Manifest,
+    message::{PlanMade, Role, Secrets, Stamp, Verdict, WorkerError},
+};
+use plexus_ledger::Durable;
+use plexus_protocol::{AuditId, SourceId};
+use process::Spawner;
+use serde_json::Value;
+use std::{
+    collections::HashMap,
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+/// How long a source may take to say whether an earlier effect happened, in awake time, its worker's start included.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a supervisor needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// `plexus-sandbox-exec`; not used on macOS.
+    pub launcher: PathBuf,
+    /// The folder with `plexus-worker-<connector>`.
+    pub workers: PathBuf,
+    /// The daemon's state, resolved. Workers are recorded in its `run/`, keep their own in its `workers/<source>/`.
+    pub state_dir: PathBuf,
+    /// This launch of the ledger: what commits are stamped with.
+    pub launch: u64,
+    /// A loopback port that the daemon listens on, for workers to fail to reach.
+    pub tcp_port: u16,
+    /// Who is told what happens to workers.
+    pub notices: mpsc::UnboundedSender<Notice>,
+    /// How patient to be.
+    pub pace: Pace,
+}
+
+/// How patient to be, all in awake time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From the start of the process to its first word, its attack on the cage included.
+    pub hello_within: Duration,
+    /// From there until the source is open.
+    pub open_within: Duration,
+    /// Between two probes of a worker.
+    pub probe_every: Duration,
+    /// Until a probe is answered.
+    pub probe_within: Duration,
+    /// Before the second start in a row; doubled for each one after.
+    pub backoff: Duration,
+    /// Before a failed source is tried again.
+    pub failed_pause: Duration,
+    /// Without a call before a worker is stopped.
+    pub idle: Duration,
+    /// For a worker that was asked to stop and has no effect under way.
+    pub stop_within: Duration,
+    /// For effects that are under way when a worker is asked to stop.
+    pub effects_within: Duration,
+    /// Between SIGTERM, SIGKILL and giving up.
+    pub signal_within: Duration,
+}
+
+impl Default for Pace {
+    /// Probes, the failed pause and the patience with effects are those of DESIGN 13.
+    fn default() -> Self {
+        Self {
+            hello_within: Duration::from_secs(10),
+            open_within: Duration::from_secs(30),
+            probe_every: Duration::from_secs(5),
+            probe_within: Duration::from_secs(2),
+            backoff: Duration::from_millis(200),
+            failed_pause: Duration::from_secs(60),
+            idle: Duration::from_secs(600),
+            stop_within: Duration::from_secs(1),
+            effects_within: Duration::from_secs(5),
+            signal_within: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Gives the secrets of a source when a worker of it starts.
+pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
+
+/// What to run for a source: everything that a start needs, nothing of policy.
+pub struct Spec {
+    /// The source.
+    pub source: SourceId,
+    /// Its connector; names the worker's program.
+    pub connector: &'static str,
+    /// The embedded manifest.
+    pub manifest: Arc<Manifest>,
+    /// The text of its profile.
+    pub profile: &'static str,
+    /// Its folder, resolved.
+    pub root: Option<PathBuf>,
+    /// Its route, as the connector's configuration reads it.
+    pub config: Value,
+    /// Its secrets; asked on the spawner's thread.
+    pub secrets: SecretsOf,
+    /// Which of the source's versions this is.
+    pub revision: u64,
+}
+
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("source", &self.source)
+            .field("connector", &self.connector)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all actors share.
+#[derive(Debug)]
+struct Context {
+    launcher: PathBuf,
+    workers: PathBuf,
+    state_dir: PathBuf,
+    launch: u64,
+    tcp_port: u16,
+    notices: mpsc::UnboundedSender<Notice>,
+    pace: Pace,
+    spawner: Spawner,
+}
+
+impl Context {
+    fn notify(&self, notice: Notice) {
+        // Nobody listens while the daemon stops.
+        drop(self.notices.send(notice));
+    }
+}
+
+/// See the module. Clones are the same supervisor.
+#[derive(Clone, Debug)]
+pub struct Supervisor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    context: Arc<Context>,
+    sources: Mutex<HashMap<SourceId, Source>>,
+    next_id: AtomicU64,
+    closing: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Source {
+    spec: Arc<Spec>,
+    reader: Option<Handle>,
+    writer: Option<Handle>,
+}
+
+impl Source {
+    fn actor(&mut self, role: Role) -> &mut Option<Handle> {
+        match role {
+            Role::Reader => &mut self.reader,
+            Role::Writer => &mut self.writer,
+        }
+    }
+
+    fn actors(&self) -> impl Iterator<Item = (Role, &Handle)> {
+        let reader = self.reader.iter().map(|handle| (Role::Reader, handle));
+        reader.chain(self.writer.iter().map(|handle| (Role::Writer, handle)))
+    }
+}
+
+impl Supervisor {
+    /// Starts nothing but the spawner's thread.
+    ///
+    /// # Errors
+    /// The system's, when it has no room for a thread or for `run/` in the state directory.
+    pub fn new(setup: Setup) -> io::Result<Self> {
+        records::make_dir(&records::probe_dir(&setup.state_dir))?;
+        let context = Context {
+            spawner: Spawner::new(&setup.state_dir)?,
+            launcher: setup.launcher,
+            workers: setup.workers,
+            state_dir: setup.state_dir,
+            launch: setup.launch,
+            tcp_port: setup.tcp_port,
+            notices: setup.notices,
+            pace: setup.pace,
+        };
+        Ok(Self(Arc::new(Inner {
+            context: Arc::new(context),
+            sources: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
+        })))
+    }
+
+    fn sources(&self) -> MutexGuard<'_, HashMap<SourceId, Source>> {
+        self.0
+            .sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a source in place, or replaces it: a new revision answers what waits with [`Unavailable::Replaced`] and
+    /// stops the old workers before it starts its own; the same revision changes nothing that runs.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn put(&self, spec: Arc<Spec>) {
+        let mut sources = self.sources();
+        // Asked while no shutdown can empty the map.
+        if self.0.closing.load(Ordering::SeqCst) {
+            return;
+        }
+        let Some(source) = sources.get_mut(&spec.source) else {
+            let (reader, writer) = (None, None);
+            let id = spec.source.clone();
+            let mut source = Source {
+                spec,
+                reader,
+                writer,
+            };
+            self.set_up(&mut source);
+            sources.insert(id, source);
+            return;
+        };
+        source.spec = Arc::clone(&spec);
+        for (_, actor) in source.actors() {
+            drop(actor.commands.send(Command::Replace(Arc::clone(&spec))));
+        }
+        self.set_up(source);
+    }
+
+    /// Makes the actors that a source should have and has not.
+    fn set_up(&self, source: &mut Source) {
+        let spec = Arc::clone(&source.spec);
+        for role in spec.manifest.roles.iter().copied() {
+            let actor = source.actor(role);
+            // One whose task has failed is made anew; its worker died with it.
+            if actor
+                .as_ref()
+                .is_none_or(|handle| handle.commands.is_closed())
+            {
+                *actor = Some(Handle::spawn(
+                    Arc::clone(&self.0.context),
+                    Arc::clone(&spec),
+                    role,
+                ));
+            }
+        }
+    }
+
+    /// Stops the workers of a source and forgets it. What waits is answered with [`Unavailable::Replaced`].
+    pub async fn remove(&self, source: &SourceId) {
+        let removed = self.sources().remove(source);
+        if let Some(removed) = removed {
+            end(vec![removed], Ending::Removed).await;
+        }
+    }
+
+    /// Reads. Tried again on a fresh worker when one ends under it, at most [`READ_RETRIES`] times and until its
+    /// deadline. Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// [`DispatchError`]; nothing was changed in any case.
+    pub async fn read(
+        &self,
+        source: &SourceId,
+        call: CallRequest,
+    ) -> Result<Finished, DispatchError> {
+        let outcome = self.dispatch(source, call, Question::Read).await?;
+        match outcome {
+            Reply::Finished(finished) => Ok(finished),
+            Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
+        }
+    }
+
+    /// Plans an effect, in the reader. As [`Supervisor::read`]; the inner error is the worker's own.
+    ///
+    /// # Errors
+    /// [`DispatchError`]; nothing was changed in any case.
+    pub async fn plan(
+        &self,
+        source: &SourceId,
+        call: CallRequest,
+    ) -> Result<Result<Box<PlanMade>, WorkerError>, DispatchError> {
+        let outcome = self.dispatch(source, call, Question::Plan).await?;
+        match outcome {
+            Reply::Planned(planned) => Ok(planned),
+            Reply::Finished(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
+        }
+    }
+
+    /// Commits an effect, in the writer, once. Dropping the future changes nothing: the effect goes on and its answer
+    /// is lost.
+    ///
+    /// # Errors
+    /// [`DispatchError`]; with `dispatched: true` it is not known whether the effect happened.
+    pub async fn commit(
+        &self,
+        source: &SourceId,
+        mut call: CallRequest,
+        terms: CommitTerms,
+        durable: &Durable,
+    ) -> Result<Finished, DispatchError> {
+        let stamp = Stamp {
+            launch: durable.launch(),
+            sequence: durable.sequence(),
+        };
+        // The proof's own event: the one that the source files its record of the effect under.
+        call.audit = AuditId::parse(&durable.audit_id().to_string())
+            .ok()
+            .or(call.audit);
+        let outcome = self
+            .dispatch(source, call, |call| terms.commit(call, stamp))
+            .await?;
+        match outcome {
+            Reply::Finished(finished) => Ok(finished),
+            Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        source: &SourceId,
+        call: CallRequest,
+        question: impl FnOnce(plexus_ipc::message::Call) -> Question,
+    ) -> Outcome {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        let job = Job {
+            id,
+            question: question(call.call(id)),
+            until: Instant::now() + call.deadline,
+            revision: call.revision,
+            owner: call.owner,
+            most: 0,
+            deaths: 0,
+            progress: call.progress,
+            reply: None,
+        };
+        self.submit(source, job)?.wait().await
+    }
+
+    /// Hands a call in. No await: what was checked before still holds when it is in the queue.
+    fn submit(&self, source: &SourceId, mut job: Job) -> Result<Ticket, DispatchError> {
+        let mut sources = self.sources();
+        if self.0.closing.load(Ordering::SeqCst) {
+            return Err(DispatchError::ShuttingDown);
+        }
+        let source = sources.get_mut(source).ok_or(DispatchError::NoSource)?;
+        job.most = source.largest_output(&job);
+        let (reply, answer) = oneshot::channel();
+        job.reply = Some(reply);
+        let (id, until, cancels, role) = (job.id, job.until, !job.is_effect(), job.role());
+        let mut command = Command::Call(Box::new(job));
+        for _ in 0..2 {
+            let actor = source.actor(role).as_ref().ok_or(DispatchError::NoSource)?;
+            let commands = actor.commands.clone();
+            match commands.send(command) {
+                Ok(()) => {
+                    return Ok(Ticket {
+                        id,
+                        until,
+                        cancels,
+                        commands,
+                        answer,
+                    });
+                }
+                Err(mpsc::error::SendError(unsent)) => command = unsent,
+            }
+            self.set_up(source);
+        }
+        Err(DispatchError::ShuttingDown)
+    }
+
+    /// Asks the source whether the effect with this intent happened.
+    pub async fn settle(&self, source: &SourceId, audit: AuditId) -> Verdict {
+        let Some(revision) = self
+            .sources()
+            .get(source)
+            .map(|source| source.spec.revision)
+        else {
+            return Verdict::CannotTell;
+        };
+        let job = Job {
+            id: self.0.next_id.fetch_add(1, Ordering::Relaxed),
+            question: Question::Settle(audit),
+            until: Instant::now() + SETTLE_WITHIN,
+            revision,
+            owner: true,
+            most: 0,
+            deaths: 0,
+            progress: None,
+            reply: None,
+        };
+        let Ok(ticket) = self.submit(source, job) else {
+            return Verdict::CannotTell;
+        };
+        match ticket.wait().await {
+            Ok(Reply::Settled(verdict)) => verdict,
+            Ok(Reply::Finished(_) | Reply::Planned(_)) | Err(_) => Verdict::CannotTell,
+        }
+    }
+
+    /// How the source did when its reader was last heard; a writer that cannot run makes it degraded. Asks nobody.
+    #[must_use]
+    pub fn health(&self, source: &SourceId) -> SourceHealth {
+        self.sources()
+            .get(source)
+            .map_or_else(SourceHealth::unknown, Source::health)
+    }
+
+    /// Asks the reader how the app behind the source does, and starts it if need be.
+    pub async fn probe(&self, source: &SourceId) -> SourceHealth {
+        let (waiting, answered) = oneshot::channel();
+        if let Some(Source {
+            reader: Some(reader),
+            ..
+        }) = self.sources().get(source)
+        {
+            drop(reader.commands.send(Command::Probe(waiting)));
+        }
+        // A source that was removed meanwhile drops the question.
+        let _ = answered.await;
+        self.health(source)
+    }
+
+    /// Every worker, running or not, by source and role.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let sources = self.sources();
+        let mut all: Vec<_> = sources
+            .values()
+            .flat_map(|source| {
+                source
+                    .actors()
+                    .map(|(role, actor)| actor.status(&source.spec, role))
+            })
+            .collect();
+        all.sort_by(|a, b| (a.source.as_str(), a.role).cmp(&(b.source.as_str(), b.role)));
+        all
+    }
+
+    /// Ends everything: no new calls, reads are cancelled, effects get their time, then the stop protocol. Afterwards
+    /// no worker is left.
+    pub async fn shutdown(&self) {
+        self.0.closing.store(true, Ordering::SeqCst);
+        let sources = self.sources().drain().map(|(_, source)| source).collect();
+        end(sources, Ending::Shutdown).await;
+    }
+}
+
+/// Ends the actors of all `sources` at once and waits for the last.
+async fn end(sources: Vec<Source>, ending: Ending) {
+    let ended: Vec<_> = sources
+        .iter()
+        .flat_map(Source::actors)
+        .map(|(_, actor)| {
+            let (done, ended) = oneshot::channel();
+            drop(actor.commands.send(Command::End(ending, done)));
+            ended
+        })
+        .collect();
+    for ended in ended {
+        // An actor that is gone has dropped the other end.
+        let _ = ended.await;
+    }
+}
+
+impl Source {
+    fn health(&self) -> SourceHealth {
+        let mut health = self
+            .reader
+            .as_ref()
+            .map_or_else(SourceHealth::unknown, Handle::health);
+        if let Some(writer) = self.writer.as_ref().map(Handle::health)
+            && health.status == Health::Ok
+            && writer.status == Health::Unavailable
+        {
+            health.status = Health::Degraded;
+            health.detail = writer
+                .detail
+                .map(|why| format!("nothing can be written: {why}"));
+        }
+        health
+    }
+
+    /// The largest output that the job's capability may have, in bytes.
+    fn largest_output(&self, job: &Job) -> usize {
+        let name = match &job.question {
+            Question::Read(call) | Question::Plan(call) => &call.capability,
+            Question::Commit(commit) => &commit.call.capability,
+            Question::Settle(_) => return 0,
+        };
+        let manifest = &self.spec.manifest;
+        let limits = manifest
+            .capability(name)
+            .map_or(manifest.limits, |entry| manifest.limits_of(entry));
+        limits.frame_bytes as usize
+    }
+}

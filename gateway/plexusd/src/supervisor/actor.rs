@@ -1,0 +1,637 @@
+//! The life of one (source, role): who runs now, what waits for it, what follows when it ends.
+//!
+//! ```text
+//!            ┌────────────────────────────── idle, replaced ──────────────────────────────┐
+//!            ▼                                                                             │
+//!  ┌──── Stopped ─call, probe─▶ Starting ─Opened─▶ Up: serving ─missed probe─▶ Up: stopping ─▶ Reaping
+//!  │         ▲                    ▲  ▲ │                │ exit, bad frame                       │ ▲
+//!  │         │ nobody waits       │  │ └─failed─┐       └───────────────────────────────────────┼─┘
+//!  │         └────────── Backoff ─┘  │          ▼                                               │
+//!  │                       ▲         └─60 s─ Failed ◀─5th in a row─ a start that failed,        │
+//!  │                       └─────────────────────────── or a worker that answered nothing ◀─────┤
+//!  └─▶ end of the actor, when the source is removed or the daemon stops      had answered ─▶ Starting
+//! ```
+//!
+//! Invariants: at most one live process; a commit is sent at most once; every call is answered exactly once; a call
+//! permitted for one revision is never sent to a worker of another; whatever the worker does, the actor stays able to
+//! hear commands: it waits for nothing but the queue to the worker, which has room for more than may be under way.
+//!
+//! Must not know: grants, HTTP, what a capability does.
+
+mod live;
+
+use super::{
+    Context, Spec,
+    call::{DispatchError, Job, Unavailable},
+    notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus},
+    queue::Queue,
+    start::{self, Exit, StartError, Started},
+};
+pub use live::UNDER_WAY;
+use live::{Live, Said};
+use plexus_ipc::message::{self, CageReport, Role};
+use plexus_protocol::Timestamp;
+use std::{
+    collections::HashMap,
+    future::pending,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+/// Starts in a row that may fail before the source counts as failed (DESIGN 13).
+pub const START_ATTEMPTS: u32 = 5;
+/// How often a read is tried again when its worker ends (DESIGN 4).
+pub const READ_RETRIES: u8 = 3;
+
+/// What an actor is told.
+pub(super) enum Command {
+    Call(Box<Job>),
+    /// Nobody waits for it any more.
+    Cancel(u64),
+    /// Its caller has waited long enough and wants to know where it is.
+    Late(u64),
+    /// How is the app? Starts the worker if need be.
+    Probe(oneshot::Sender<()>),
+    Replace(Arc<Spec>),
+    /// Stop the worker, answer everything, end.
+    End(Ending, oneshot::Sender<()>),
+}
+
+/// Why an actor ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Removed,
+    Shutdown,
+}
+
+impl Ending {
+    fn cause(self) -> Cause {
+        match self {
+            Self::Removed => Cause::Removed,
+            Self::Shutdown => Cause::Shutdown,
+        }
+    }
+}
+
+/// What others may look at, without asking the actor.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) state: WorkerState,
+    pub(super) since: Timestamp,
+    pub(super) pid: Option<u32>,
+    pub(super) restarts: u32,
+    pub(super) cage: Option<Arc<CageReport>>,
+    pub(super) health: SourceHealth,
+}
+
+/// The way to one actor.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) view: Arc<Mutex<View>>,
+}
+
+impl Handle {
+    /// Starts the actor on the current runtime.
+    pub(super) fn spawn(context: Arc<Context>, spec: Arc<Spec>, role: Role) -> Self {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let view = Arc::new(Mutex::new(View {
+            state: WorkerState::Stopped,
+            since: now(),
+            pid: None,
+            restarts: 0,
+            cage: None,
+            health: SourceHealth::unknown(),
+        }));
+        let actor = Actor {
+            context,
+            spec,
+            role,
+            queue: Queue::default(),
+            stage: Stage::Stopped,
+            failures: 0,
+            refusal: None,
+            ending: None,
+            enders: Vec::new(),
+            probes: Vec::new(),
+            view: Arc::clone(&view),
+        };
+        tokio::spawn(actor.run(inbox));
+        Self { commands, view }
+    }
+
+    pub(super) fn status(&self, spec: &Spec, role: Role) -> WorkerStatus {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        WorkerStatus {
+            source: spec.source.clone(),
+            role,
+            pid: view.pid,
+            state: view.state,
+            since: view.since,
+            restarts: view.restarts,
+            cage: view.cage.clone(),
+        }
+    }
+
+    pub(super) fn health(&self) -> SourceHealth {
+        self.view
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .health
+            .clone()
+    }
+}
+
+struct Actor {
+    context: Arc<Context>,
+    spec: Arc<Spec>,
+    role: Role,
+    queue: Queue,
+    stage: Stage,
+    /// Starts in a row that came to nothing.
+    failures: u32,
+    /// What a call is answered while the source counts as failed.
+    refusal: Option<DispatchError>,
+    ending: Option<Ending>,
+    enders: Vec<oneshot::Sender<()>>,
+    /// Who waits for a fresh word about the app.
+    probes: Vec<oneshot::Sender<()>>,
+    view: Arc<Mutex<View>>,
+}
+
+type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+enum Stage {
+    Stopped,
+    Starting {
+        attempt: Running<Result<Started, StartError>>,
+        call_off: Arc<Notify>,
+    },
+    Up(Box<Live>),
+    Reaping {
+        reaping: Running<Exit>,
+        after: After,
+    },
+    /// Backoff, or failed.
+    Waiting {
+        until: Instant,
+    },
+}
+
+/// What is known of a worker while it is reaped.
+struct After {
+    pid: u32,
+    cause: Cause,
+    answered: bool,
+}
+
+enum Event {
+    Started(Result<Started, StartError>),
+    Live(Said),
+    Reaped(Exit),
+    Due,
+}
+
+impl Stage {
+    /// What happens next. Cancelling it loses nothing.
+    async fn next(&mut self) -> Event {
+        match self {
+            Self::Stopped => pending().await,
+            Self::Starting { attempt, .. } => Event::Started(attempt.await),
+            Self::Up(live) => Event::Live(live.next().await),
+            Self::Reaping { reaping, .. } => Event::Reaped(reaping.await),
+            Self::Waiting { until } => {
+                sleep_until(*until).await;
+                Event::Due
+            }
+        }
+    }
+}
+
+impl Actor {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut attended = true;
+        loop {
+            tokio::select! {
+                command = commands.recv(), if attended => match command {
+                    Some(command) => self.command(command).await,
+                    // The supervisor itself is gone.
+                    None => {
+                        attended = false;
+                        self.end(Ending::Shutdown).await;
+                    }
+                },
+                event = self.stage.next() => self.event(event).await,
+            }
+            self.go_on().await;
+            if self.ending.is_some() && matches!(self.stage, Stage::Stopped) {
+                break;
+            }
+        }
+        commands.close();
+        let refusal = self.refusal.clone().unwrap_or(DispatchError::ShuttingDown);
+        self.queue.refuse(&refusal);
+        while let Ok(command) = commands.try_recv() {
+            match command {
+                Command::Call(mut job) => job.answer(Err(refusal.clone())),
+                Command::End(_, done) => self.enders.push(done),
+                // Dropping what waits for an answer is the answer.
+                Command::Cancel(_) | Command::Late(_) | Command::Probe(_) | Command::Replace(_) => {
+                }
+            }
+        }
+        for done in self.enders.drain(..) {
+            let _ = done.send(());
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Call(job) => self.call(job),
+            Command::Cancel(id) => self.cancel(id).await,
+            Command::Late(id) => self.late(id).await,
+            Command::Probe(waiting) => {
+                self.probes.push(waiting);
+                match &mut self.stage {
+                    Stage::Up(live) => live.probe_now(),
+                    // The owner asks, so perhaps the owner has mended it: no more waiting.
+                    Stage::Waiting { .. } => self.begin(),
+                    Stage::Stopped | Stage::Starting { .. } | Stage::Reaping { .. } => {}
+                }
+            }
+            Command::Replace(spec) => self.replace(spec).await,
+            Command::End(ending, done) => {
+                self.enders.push(done);
+                self.end(ending).await;
+            }
+        }
+    }
+
+    fn call(&mut self, mut job: Box<Job>) {
+        if let Some(refusal) = &self.refusal {
+            job.answer(Err(refusal.clone()));
+        } else if job.revision == self.spec.revision {
+            self.queue.push(job);
+        } else {
+            job.answer(Err(replaced()));
+        }
+    }
+
+    async fn cancel(&mut self, id: u64) {
+        if self.queue.remove(id).is_none()
+            && let Stage::Up(live) = &mut self.stage
+        {
+            live.cancel(id).await;
+        }
+    }
+
+    async fn late(&mut self, id: u64) {
+        if let Some(mut job) = self.queue.remove(id) {
+            job.answer(Err(DispatchError::Deadline { dispatched: false }));
+        } else if let Stage::Up(live) = &mut self.stage {
+            live.late(id).await;
+        }
+    }
+
+    async fn replace(&mut self, spec: Arc<Spec>) {
+        let same = spec.revision == self.spec.revision;
+        self.spec = spec;
+        if same {
+            return;
+        }
+        self.failures = 0;
+        self.refusal = None;
+        self.queue.refuse(&replaced());
+        match &mut self.stage {
+            Stage::Starting { call_off, .. } => call_off.notify_one(),
+            Stage::Up(live) => live.stop(Cause::Replaced, &replaced()).await,
+            Stage::Waiting { .. } => self.stage = Stage::Stopped,
+            Stage::Stopped | Stage::Reaping { .. } => {}
+        }
+        self.show(|view| view.health = SourceHealth::unknown());
+    }
+
+    async fn end(&mut self, ending: Ending) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(ending);
+        let cause = ending.cause();
+        let refusal = match ending {
+            Ending::Removed => replaced(),
+            Ending::Shutdown => DispatchError::ShuttingDown,
+        };
+        self.queue.refuse(&refusal);
+        match &mut self.stage {
+            Stage::Starting { call_off, .. } => call_off.notify_one(),
+            Stage::Up(live) => live.stop(cause, &refusal).await,
+            Stage::Waiting { .. } => self.stage = Stage::Stopped,
+            Stage::Stopped | Stage::Reaping { .. } => {}
+        }
+        self.refusal = Some(refusal);
+    }
+
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Started(Ok(started)) => self.started(started).await,
+            Event::Started(Err(error)) => self.start_failed(error),
+            Event::Live(said) => self.heard(said).await,
+            Event::Reaped(exit) => self.reaped(exit),
+            // Backoff is over, or it is time to try a failed source again.
+            Event::Due if self.refusal.is_some() || self.wanted() => self.begin(),
+            Event::Due => self.stop_stage(),
+        }
+    }
+
+    /// Does what the state allows now: starts what is wanted, sends what waits.
+    async fn go_on(&mut self) {
+        if matches!(self.stage, Stage::Stopped) && self.ending.is_none() && self.wanted() {
+            self.begin();
+        }
+        if let Stage::Up(live) = &mut self.stage {
+            live.pump(&mut self.queue).await;
+        }
+    }
+
+    fn wanted(&self) -> bool {
+        !self.queue.is_empty() || !self.probes.is_empty()
+    }
+
+    fn begin(&mut self) {
+        let call_off = Arc::new(Notify::new());
+        let (context, spec) = (Arc::clone(&self.context), Arc::clone(&self.spec));
+        // A try for a failed source: calls that come meanwhile wait for how it ends.
+        self.refusal = None;
+        self.stage = Stage::Starting {
+            attempt: Box::pin(start::start(
+                context,
+                spec,
+                self.role,
+                Arc::clone(&call_off),
+            )),
+            call_off,
+        };
+        self.state(WorkerState::Starting, None);
+    }
+
+    async fn started(&mut self, started: Started) {
+        let Started {
+            ref process,
+            ref cage,
+            ref health,
+            revision,
+            ..
+        } = started;
+        let pid = process.pid();
+        self.context.notify(Notice::Started {
+            source: self.spec.source.clone(),
+            role: self.role,
+            pid,
+            cage: (**cage).clone(),
+            build: plexus_ipc::BUILD,
+        });
+        let (cage, health) = (Arc::clone(cage), health.clone());
+        let mut live = Box::new(Live::new(started, Arc::clone(&self.context)));
+        // Called off too late: it is up already.
+        let off = match self.ending {
+            Some(ending) => Some(ending.cause()),
+            None if revision != self.spec.revision => Some(Cause::Replaced),
+            None => None,
+        };
+        if let Some(cause) = off {
+            live.stop(cause, &replaced()).await;
+        }
+        self.stage = Stage::Up(live);
+        self.state(WorkerState::Ready, Some(pid));
+        self.show(|view| view.cage = Some(cage));
+        self.health(health.into());
+        self.answer_probes();
+    }
+
+    fn start_failed(&mut self, error: StartError) {
+        self.stop_stage();
+        if matches!(error, StartError::CalledOff) {
+            return;
+        }
+        self.failures += 1;
+        let reason = match error {
+            StartError::Open(_) => Unavailable::CannotOpen,
+            _ => Unavailable::CannotStart,
+        };
+        let message = error.to_string();
+        let lasts = error.lasts();
+        tracing::warn!(source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
+        self.context.notify(Notice::StartFailed {
+            source: self.spec.source.clone(),
+            role: self.role,
+            why: error,
+            attempts: self.failures,
+        });
+        self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
+        let refusal = DispatchError::Unavailable { reason, message };
+        if lasts {
+            self.queue.refuse(&refusal);
+        }
+        self.back_off(refusal);
+    }
+
+    /// Waits before the next start; after too many failures in a row answers everything with `refusal` meanwhile.
+    fn back_off(&mut self, refusal: DispatchError) {
+        self.answer_probes();
+        if self.ending.is_some() {
+            return;
+        }
+        let pace = &self.context.pace;
+        let pause = if self.failures >= START_ATTEMPTS {
+            self.queue.refuse(&refusal);
+            self.refusal = Some(refusal);
+            pace.failed_pause
+        } else {
+            pace.backoff * 2_u32.saturating_pow(self.failures.saturating_sub(1))
+        };
+        self.stage = Stage::Waiting {
+            until: Instant::now() + pause,
+        };
+        let failed = self.refusal.is_some();
+        self.state(
+            if failed {
+                WorkerState::Failed
+            } else {
+                WorkerState::Backoff
+            },
+            None,
+        );
+    }
+
+    async fn heard(&mut self, said: Said) {
+        let Stage::Up(live) = &mut self.stage else {
+            return;
+        };
+        match live.on(said).await {
+            live::Then::GoOn => {}
+            live::Then::Answered => self.failures = 0,
+            live::Then::Probed(health) => {
+                self.failures = 0;
+                self.health(health.into());
+                self.answer_probes();
+            }
+            live::Then::Stopping => self.state_of_stopping(),
+            live::Then::Over(cause) => self.over(cause),
+        }
+    }
+
+    fn state_of_stopping(&mut self) {
+        if let Stage::Up(live) = &self.stage {
+            let pid = live.pid();
+            self.state(WorkerState::Stopping, Some(pid));
+        }
+    }
+
+    /// The stream has ended or is not to be trusted any more: the group dies now, its calls go on or are answered.
+    fn over(&mut self, cause: Cause) {
+        let Stage::Up(live) = std::mem::replace(&mut self.stage, Stage::Stopped) else {
+            return;
+        };
+        let (process, jobs, answered) = live.into_parts();
+        let pid = process.pid();
+        self.settle_flights(jobs);
+        self.stage = Stage::Reaping {
+            reaping: Box::pin(async move { Exit(process.end(start::REAP_WITHIN).await) }),
+            after: After {
+                pid,
+                cause,
+                answered,
+            },
+        };
+        self.state(WorkerState::Stopping, Some(pid));
+    }
+
+    /// Reads go back to the front of the queue, in their order; what may have had an effect is answered.
+    fn settle_flights(&mut self, mut jobs: HashMap<u64, Box<Job>>) {
+        let mut ids: Vec<u64> = jobs.keys().copied().collect();
+        ids.sort_unstable();
+        for mut job in ids.iter().rev().filter_map(|id| jobs.remove(id)) {
+            job.deaths += 1;
+            if job.reply.is_none() {
+                // Cancelled, late, or refused when the worker was asked to stop.
+            } else if job.is_effect() || job.deaths > READ_RETRIES {
+                job.answer(Err(DispatchError::Died { dispatched: true }));
+            } else {
+                self.queue.put_back(job);
+            }
+        }
+    }
+
+    fn reaped(&mut self, exit: Exit) {
+        let Stage::Reaping { after, .. } = std::mem::replace(&mut self.stage, Stage::Stopped)
+        else {
+            return;
+        };
+        let After {
+            pid,
+            cause,
+            answered,
+        } = after;
+        let asked_for = cause.asked_for();
+        if asked_for {
+            tracing::debug!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
+        } else {
+            tracing::warn!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
+        }
+        let message = format!("its worker ended: {cause}");
+        self.context.notify(Notice::Ended {
+            source: self.spec.source.clone(),
+            role: self.role,
+            pid,
+            cause,
+            exit,
+        });
+        self.stop_stage();
+        if self.ending.is_some() || asked_for {
+            return;
+        }
+        if answered {
+            self.show(|view| view.restarts += 1);
+            self.begin();
+        } else {
+            self.failures += 1;
+            self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
+            self.back_off(DispatchError::Unavailable {
+                reason: Unavailable::CannotStart,
+                message,
+            });
+        }
+    }
+
+    fn stop_stage(&mut self) {
+        self.stage = Stage::Stopped;
+        self.state(WorkerState::Stopped, None);
+    }
+
+    fn answer_probes(&mut self) {
+        for waiting in self.probes.drain(..) {
+            let _ = waiting.send(());
+        }
+    }
+
+    fn show(&self, change: impl FnOnce(&mut View)) {
+        change(&mut self.view.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn state(&self, state: WorkerState, pid: Option<u32>) {
+        self.show(|view| {
+            if view.state != state {
+                view.state = state;
+                view.since = now();
+            }
+            view.pid = pid;
+        });
+    }
+
+    fn health(&self, health: SourceHealth) {
+        let mut news = false;
+        self.show(|view| {
+            news = view.health.differs(&health);
+            view.health = health.clone();
+        });
+        if news {
+            let source = self.spec.source.clone();
+            self.context.notify(Notice::Health {
+                source,
+                role: self.role,
+                health,
+            });
+        }
+    }
+}
+
+fn replaced() -> DispatchError {
+    DispatchError::Unavailable {
+        reason: Unavailable::Replaced,
+        message: "the source was changed or removed while the call waited".into(),
+    }
+}
+
+/// The wall clock, for people.
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let ms = since.unwrap_or(Duration::ZERO).as_millis();
+    Timestamp(ms.try_into().unwrap_or(u64::MAX))
+}
+
+impl From<message::Health> for SourceHealth {
+    fn from(health: message::Health) -> Self {
+        match health {
+            message::Health::Well => Self::of(Health::Ok, None),
+            message::Health::Degraded(why) => Self::of(Health::Degraded, Some(why.to_string())),
+            message::Health::Unavailable(why) => {
+                Self::of(Health::Unavailable, Some(why.to_string()))
+            }
+        }
+    }
+}

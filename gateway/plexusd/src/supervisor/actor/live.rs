@@ -1,0 +1,416 @@
+//! A worker that is up: its calls under way, its probes, its stop.
+//!
+//! ```text
+//! Serving ─stop─▶ Asked ─time─▶ Termed ─time─▶ Killed        in each: end of stream ─▶ over
+//!    └─missed probe, memory, overdue call─▶ Termed
+//! ```
+//!
+//! Invariants: an answer that belongs to no call under way, or is not of its kind or size, ends the worker; a slot
+//! is the owner's alone; one probe is out at a time. While it stops, answers are still taken.
+//!
+//! Must not know: what follows its end.
+
+use super::super::{
+    Context,
+    call::{DispatchError, Finished, Job, Question, Reply, Unavailable},
+    notice::Cause,
+    os,
+    process::Process,
+    queue::Queue,
+    start::Started,
+    stderr::Stderr,
+};
+use nix::sys::signal::Signal;
+use plexus_ipc::{
+    frame::FrameError,
+    gateway::{ConnectionError, Receiver, Sender},
+    message::{Done, FromWorker, Health, Planned, Progress, ToWorker, Verdict},
+};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+/// Calls under way in one worker; the last slot is the owner's.
+pub const UNDER_WAY: usize = 64;
+/// How long the queue to a worker may be full. It holds more than [`UNDER_WAY`] calls and their cancellations, so this
+/// passes only if the worker has stopped to read.
+const SEND_WITHIN: Duration = Duration::from_secs(2);
+/// A probe that is noticed this much after its deadline was missed by the gateway, not by the worker.
+const OWN_LATENESS: Duration = Duration::from_millis(500);
+/// Sleep of the machine that excuses a probe.
+const NAP: Duration = Duration::from_millis(500);
+/// How long after its deadline a call may stay without a word before its worker counts as broken.
+const OVERDUE: Duration = Duration::from_secs(30);
+
+pub(super) struct Live {
+    context: Arc<Context>,
+    process: Process,
+    out: Sender,
+    inbox: Receiver,
+    /// Ends with it.
+    _stderr: Stderr,
+    under_way: HashMap<u64, Box<Job>>,
+    /// How many of them are agents'.
+    agents: usize,
+    answered: bool,
+    /// Bytes at which it is ended.
+    memory: u64,
+    last_call: Instant,
+    probe: Probing,
+    stop: Option<Stopping>,
+    timer: Pin<Box<Sleep>>,
+}
+
+struct Probing {
+    nonce: u64,
+    /// When the next one is due; while one is out, when its answer is.
+    due: Instant,
+    /// The machine's sleep when the one that is out was sent.
+    out: Option<Duration>,
+}
+
+struct Stopping {
+    cause: Cause,
+    step: Step,
+    due: Instant,
+}
+
+enum Step {
+    Asked,
+    Termed,
+    Killed,
+}
+
+/// What happened.
+pub(super) enum Said {
+    Message(Result<Option<FromWorker>, ConnectionError>),
+    Time,
+}
+
+/// What the actor has to do about it.
+pub(super) enum Then {
+    GoOn,
+    /// The worker answered a call.
+    Answered,
+    Probed(Health),
+    /// It is being stopped.
+    Stopping,
+    /// It is to be ended and reaped.
+    Over(Cause),
+}
+
+impl Live {
+    pub(super) fn new(started: Started, context: Arc<Context>) -> Self {
+        let now = Instant::now();
+        let due = now + context.pace.probe_every;
+        Self {
+            memory: started.memory,
+            context,
+            process: started.process,
+            out: started.out,
+            inbox: started.inbox,
+            _stderr: started.stderr,
+            under_way: HashMap::new(),
+            agents: 0,
+            answered: false,
+            last_call: now,
+            probe: Probing {
+                nonce: 0,
+                due,
+                out: None,
+            },
+            stop: None,
+            timer: Box::pin(sleep_until(due)),
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its process, its calls without answer, and whether it ever answered.
+    pub(super) fn into_parts(self) -> (Process, HashMap<u64, Box<Job>>, bool) {
+        (self.process, self.under_way, self.answered)
+    }
+
+    /// Waits for the worker or for time. Cancelling it loses nothing.
+    pub(super) async fn next(&mut self) -> Said {
+        let due = self.stop.as_ref().map_or(self.probe.due, |stop| stop.due);
+        if self.timer.deadline() != due {
+            self.timer.as_mut().reset(due);
+        }
+        tokio::select! {
+            message = self.inbox.next() => Said::Message(message),
+            () = &mut self.timer => Said::Time,
+        }
+    }
+
+    pub(super) async fn on(&mut self, said: Said) -> Then {
+        match said {
+            Said::Message(Ok(Some(message))) => self.message(message),
+            Said::Message(Ok(None)) => Then::Over(self.cause(Cause::Exited)),
+            Said::Message(Err(error)) => Then::Over(self.cause(Cause::Broke(error.to_string()))),
+            Said::Time if self.stop.is_some() => self.escalate(),
+            Said::Time => self.tick().await,
+        }
+    }
+
+    /// The reason it was stopped for, if it was, else `cause`.
+    fn cause(&mut self, cause: Cause) -> Cause {
+        self.stop.take().map_or(cause, |stop| stop.cause)
+    }
+
+    // Calls
+
+    /// Sends what waits, as far as there are slots.
+    pub(super) async fn pump(&mut self, queue: &mut Queue) {
+        while self.stop.is_none() && self.under_way.len() < UNDER_WAY {
+            let Some(mut job) = queue.pop(self.agents < UNDER_WAY - 1) else {
+                return;
+            };
+            let now = Instant::now();
+            if job.until <= now {
+                job.answer(Err(DispatchError::Deadline { dispatched: false }));
+                continue;
+            }
+            match self.send(job.message(now)).await {
+                Ok(()) => {
+                    self.last_call = now;
+                    self.agents += usize::from(!job.owner);
+                    self.under_way.insert(job.id, job);
+                }
+                Err(ConnectionError::Frame(FrameError::Length { .. } | FrameError::Encode)) => {
+                    job.answer(Err(DispatchError::Unavailable {
+                        reason: Unavailable::Unsendable,
+                        message: "the call is too large to be sent to a worker".into(),
+                    }));
+                }
+                // It was not queued, so it was not sent; the end of the stream is about to be heard.
+                Err(_) => {
+                    queue.put_back(job);
+                    self.terminate(Cause::Exited);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn send(&self, message: ToWorker) -> Result<(), ConnectionError> {
+        match timeout(SEND_WITHIN, self.out.send(message)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(FrameError::Closed.into()),
+        }
+    }
+
+    /// Nobody waits for the call any more. It keeps its slot until the worker has let go of it.
+    pub(super) async fn cancel(&mut self, id: u64) {
+        let Some(job) = self.under_way.get_mut(&id) else {
+            return;
+        };
+        job.reply = None;
+        let cancellable = matches!(job.question, Question::Read(_) | Question::Plan(_));
+        if cancellable && self.stop.is_none() {
+            // A stream that is gone is heard by the inbox.
+            let _ = self.send(ToWorker::Cancel { id }).await;
+        }
+    }
+
+    pub(super) async fn late(&mut self, id: u64) {
+        if let Some(job) = self.under_way.get_mut(&id) {
+            job.answer(Err(DispatchError::Deadline { dispatched: true }));
+            if !job.is_effect() {
+                self.cancel(id).await;
+            }
+        }
+    }
+
+    fn take(&mut self, id: u64) -> Option<Box<Job>> {
+        let job = self.under_way.remove(&id)?;
+        self.agents -= usize::from(!job.owner);
+        Some(job)
+    }
+
+    // What it says
+
+    fn message(&mut self, message: FromWorker) -> Then {
+        let said = match message {
+            FromWorker::Done(done) => self.done(*done),
+            FromWorker::Planned(planned) => self.planned(*planned),
+            FromWorker::Settled { id, verdict } => self.settled(id, verdict),
+            FromWorker::Progress(progress) => {
+                self.progress(progress);
+                return Then::GoOn;
+            }
+            FromWorker::Probed { nonce, health } => return self.probed(nonce, health),
+            FromWorker::Hello { .. }
+            | FromWorker::Described { .. }
+            | FromWorker::Opened { .. }
+            | FromWorker::OpenFailed(_) => Err("an introduction after the first"),
+        };
+        match said {
+            Ok(()) => {
+                self.answered = true;
+                Then::Answered
+            }
+            Err(why) => Then::Over(self.cause(Cause::Broke(why.to_owned()))),
+        }
+    }
+
+    fn done(&mut self, done: Done) -> Result<(), &'static str> {
+        let job = self.under_way.get(&done.id).ok_or("an answer to no call")?;
+        if !matches!(job.question, Question::Read(_) | Question::Commit(_)) {
+            return Err("an answer of another kind than the call");
+        }
+        if done
+            .result
+            .as_ref()
+            .is_ok_and(|answer| answer.output.len() > job.most)
+        {
+            return Err("an output beyond the limit");
+        }
+        let Done {
+            id,
+            result,
+            touched,
+        } = done;
+        self.answer(id, Reply::Finished(Finished { result, touched }))
+    }
+
+    fn planned(&mut self, planned: Planned) -> Result<(), &'static str> {
+        let job = self.under_way.get(&planned.id).ok_or("a plan of no call")?;
+        if !matches!(job.question, Question::Plan(_)) {
+            return Err("a plan where none was asked for");
+        }
+        self.answer(planned.id, Reply::Planned(planned.result.map(Box::new)))
+    }
+
+    fn settled(&mut self, id: u64, verdict: Verdict) -> Result<(), &'static str> {
+        let job = self.under_way.get(&id).ok_or("a verdict on no call")?;
+        if !matches!(job.question, Question::Settle(_)) {
+            return Err("a verdict where none was asked for");
+        }
+        self.answer(id, Reply::Settled(verdict))
+    }
+
+    fn answer(&mut self, id: u64, reply: Reply) -> Result<(), &'static str> {
+        let mut job = self.take(id).ok_or("an answer to no call")?;
+        job.answer(Ok(reply));
+        Ok(())
+    }
+
+    /// For a call that is over it is dropped: a thread that a cancelled read left behind may still report.
+    fn progress(&mut self, progress: Progress) {
+        if let Some(job) = self.under_way.get(&progress.id)
+            && let Some(listener) = &job.progress
+        {
+            drop(listener.try_send(progress));
+        }
+    }
+
+    fn probed(&mut self, nonce: u64, health: Health) -> Then {
+        if self.probe.out.is_none() || nonce != self.probe.nonce {
+            return Then::Over(self.cause(Cause::Broke("an answer to no probe".to_owned())));
+        }
+        self.answered = true;
+        self.probe.out = None;
+        self.probe.due = Instant::now() + self.context.pace.probe_every;
+        Then::Probed(health)
+    }
+
+    // Time
+
+    /// Makes the next probe due.
+    pub(super) fn probe_now(&mut self) {
+        if self.probe.out.is_none() {
+            self.probe.due = Instant::now();
+        }
+    }
+
+    async fn tick(&mut self) -> Then {
+        let now = Instant::now();
+        if let Some(slept) = self.probe.out {
+            let late = now.saturating_duration_since(self.probe.due);
+            let excused = os::slept().saturating_sub(slept) > NAP || late > OWN_LATENESS;
+            if !excused {
+                return self.terminate(Cause::Mute);
+            }
+            tracing::debug!(pid = self.pid(), ?late, "a missed probe is excused");
+        }
+        if os::resident(self.pid()).is_some_and(|bytes| bytes > self.memory) {
+            return self.terminate(Cause::Memory);
+        }
+        if self.under_way.values().any(|job| job.until + OVERDUE < now) {
+            return self.terminate(Cause::Overdue);
+        }
+        if self.under_way.is_empty() && now >= self.last_call + self.context.pace.idle {
+            // Nothing is under way, so nobody is told this.
+            self.stop(Cause::Idle, &DispatchError::ShuttingDown).await;
+            return Then::Stopping;
+        }
+        self.probe.nonce += 1;
+        self.probe.out = Some(os::slept());
+        self.probe.due = now + self.context.pace.probe_within;
+        let nonce = self.probe.nonce;
+        match self.send(ToWorker::Probe { nonce }).await {
+            Ok(()) => Then::GoOn,
+            Err(_) => self.terminate(Cause::Exited),
+        }
+    }
+
+    // Stop
+
+    /// Asks the worker to finish its commits and end. What changes nothing is answered with `refusal` now.
+    pub(super) async fn stop(&mut self, cause: Cause, refusal: &DispatchError) {
+        for job in self.under_way.values_mut().filter(|job| !job.is_effect()) {
+            job.answer(Err(refusal.clone()));
+        }
+        if self.stop.is_some() {
+            return;
+        }
+        let effects = self.under_way.values().any(|job| job.is_effect());
+        let pace = &self.context.pace;
+        let patience = if effects {
+            pace.effects_within
+        } else {
+            pace.stop_within
+        };
+        let asked = self.send(ToWorker::Stop).await;
+        self.stop = Some(Stopping {
+            cause,
+            step: Step::Asked,
+            due: Instant::now() + patience,
+        });
+        if asked.is_err() {
+            self.escalate();
+        }
+    }
+
+    /// Ends a worker that cannot be asked.
+    fn terminate(&mut self, cause: Cause) -> Then {
+        self.stop = Some(Stopping {
+            cause,
+            step: Step::Asked,
+            due: Instant::now(),
+        });
+        self.escalate()
+    }
+
+    fn escalate(&mut self) -> Then {
+        let Some(stop) = &mut self.stop else {
+            return Then::GoOn;
+        };
+        match stop.step {
+            Step::Asked => {
+                self.process.signal(Signal::SIGTERM);
+                stop.step = Step::Termed;
+            }
+            Step::Termed => {
+                self.process.signal(Signal::SIGKILL);
+                stop.step = Step::Killed;
+            }
+            // Its stream should have ended. Whatever holds it open, the calls go on without it.
+            Step::Killed => return Then::Over(self.cause(Cause::Exited)),
+        }
+        stop.due = Instant::now() + self.context.pace.signal_within;
+        Then::Stopping
+    }
+}

@@ -1,0 +1,25 @@
+//! What the supervisor asks of the operating system beyond the standard library.
+//!
+//! Invariant: both systems have the same functions. A question about a process that is gone answers `None`.
+//!
+//! Must not know: workers, sources.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+#[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
+/// Makes the kernel kill what `command` starts when the thread that starts it ends. macOS has no such thing: there the
+/// harness ends its own group at the end of its stream.
+pub(super) use platform::die_with_this_thread;
+/// Memory that the process holds now, in bytes.
+pub(super) use platform::resident;
+/// How long this machine has slept since it was started: what the boot clock has counted and the awake clock has not.
+pub(super) use platform::slept;
+/// When the process was started, as a text that no other process with this id ever had.
+pub(super) use platform::started;

@@ -1,0 +1,358 @@
+//! One worker process and the thread that starts all of them.
+//!
+//! ```text
+//! order ─▶ [spawner thread] secrets ▸ canary, socket ▸ launcher, own group ▸ record ─▶ Spawned
+//!          kill group ▸ reap ▸ record out                                          ◀─ Process
+//! ```
+//!
+//! The thread lives as long as anyone can start or own a worker: on Linux its end is the death of all it started.
+//!
+//! Invariants: a worker's environment is built from nothing; it inherits its stream as descriptor 3, a pipe as stderr,
+//! and nothing else; its group is killed before it is reaped, so the number still means that group; whoever drops a
+//! [`Process`] kills it and leaves the reaping to the thread.
+//!
+//! Must not know: what is said on the stream.
+
+use super::{
+    Context, Spec, os,
+    records::{self, Records},
+    start::StartError,
+};
+use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::signal::{Signal, killpg};
+use plexus_ipc::{
+    message::{Probe, Role, Secrets},
+    stream::{self, WORKER_FD},
+};
+use plexus_sandbox::{Limits, launcher_command};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::OpenOptionsExt, net::UnixListener, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+/// How often the thread looks after processes that nobody waits for any more.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
+/// The environment's only names: the owner's time zone, for a source that says "today".
+const ENVIRONMENT: [&str; 1] = ["TZ"];
+
+/// What the spawner is asked to do.
+enum Order {
+    Start {
+        context: Arc<Context>,
+        spec: Arc<Spec>,
+        role: Role,
+        reply: oneshot::Sender<Result<Spawned, StartError>>,
+    },
+    /// It was reaped.
+    Forget(u32),
+    /// It was killed; reap it.
+    Reap(Child),
+}
+
+/// The door to the spawner thread. The thread ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub(super) struct Spawner(mpsc::Sender<Order>);
+
+/// A worker that was just started.
+pub(super) struct Spawned {
+    pub(super) process: Process,
+    /// Our end of its stream.
+    pub(super) stream: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) secrets: Secrets,
+    pub(super) targets: Targets,
+}
+
+impl Spawner {
+    /// Starts the thread, which keeps the record of workers in `state_dir`.
+    ///
+    /// # Errors
+    /// The system's, when it has no room for a thread.
+    pub(super) fn new(state_dir: &Path) -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel();
+        let records = Records::new(state_dir);
+        std::thread::Builder::new()
+            .name("plexus-spawner".into())
+            .spawn(move || run(&inbox, records))?;
+        Ok(Self(orders))
+    }
+
+    /// Starts a worker; the calling task waits, the runtime does not.
+    pub(super) async fn start(
+        &self,
+        context: &Arc<Context>,
+        spec: &Arc<Spec>,
+        role: Role,
+    ) -> Result<Spawned, StartError> {
+        let (reply, answer) = oneshot::channel();
+        let (context, spec) = (Arc::clone(context), Arc::clone(spec));
+        let order = Order::Start {
+            context,
+            spec,
+            role,
+            reply,
+        };
+        let gone = || StartError::Spawn(io::Error::other("the spawner is gone"));
+        self.0.send(order).map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
+    let mut dying: Vec<Child> = Vec::new();
+    loop {
+        let order = if dying.is_empty() {
+            inbox
+                .recv()
+                .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+        } else {
+            inbox.recv_timeout(LOOK_AFTER)
+        };
+        match order {
+            Ok(Order::Start {
+                context,
+                spec,
+                role,
+                reply,
+            }) => {
+                let spawned = spawn(&context, &spec, role, &mut records);
+                // Where nobody waits any more, dropping it ends it.
+                drop(reply.send(spawned));
+            }
+            Ok(Order::Forget(pid)) => records.remove(pid),
+            Ok(Order::Reap(child)) => dying.push(child),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        dying.retain_mut(|child| match child.try_wait() {
+            Ok(None) => true,
+            Ok(Some(_)) | Err(_) => {
+                records.remove(child.id());
+                false
+            }
+        });
+    }
+}
+
+fn spawn(
+    context: &Context,
+    spec: &Spec,
+    role: Role,
+    records: &mut Records,
+) -> Result<Spawned, StartError> {
+    let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
+    let parameters = parameters(context, spec, role)?;
+    let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
+    let limits = Limits {
+        files: Some(spec.manifest.limits.open_files.into()),
+        file_size: Some(spec.manifest.limits.file_bytes),
+    };
+    let (program, arguments) = launcher_command(
+        spec.profile,
+        &parameters,
+        &limits,
+        &context.launcher,
+        &worker(context, spec),
+    );
+    let (stream, theirs) = stream::pair().map_err(StartError::Spawn)?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(
+            ENVIRONMENT
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    command
+        .fd_mappings(vec![FdMapping {
+            parent_fd: theirs,
+            child_fd: WORKER_FD,
+        }])
+        .map_err(|error| StartError::Spawn(io::Error::other(error)))?;
+    os::die_with_this_thread(&mut command);
+    let mut child = command.spawn().map_err(StartError::Spawn)?;
+    let stderr = child.stderr.take();
+    let process = Process {
+        pid: child.id(),
+        child: Some(child),
+        spawner: context.spawner.clone(),
+    };
+    // A worker that is on no record would outlive a daemon that is killed: it is not let live at all.
+    records
+        .add(process.pid)
+        .map_err(StartError::prepare("the record of workers"))?;
+    let stderr = stderr.ok_or_else(|| StartError::Spawn(io::Error::other("no stderr")))?;
+    Ok(Spawned {
+        process,
+        stream,
+        stderr: stderr.into(),
+        secrets,
+        targets,
+    })
+}
+
+fn worker(context: &Context, spec: &Spec) -> PathBuf {
+    context
+        .workers
+        .join(format!("plexus-worker-{}", spec.connector))
+}
+
+/// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, and `ROOT` where the source has one. All paths are
+/// resolved.
+fn parameters(
+    context: &Context,
+    spec: &Spec,
+    role: Role,
+) -> Result<Vec<(String, String)>, StartError> {
+    let worker =
+        resolved(&worker(context, spec)).map_err(StartError::prepare("the worker's program"))?;
+    let scratch = context.state_dir.join("workers").join(spec.source.as_str());
+    let scratch = records::make_dir(&scratch)
+        .and_then(|()| resolved(&scratch))
+        .map_err(StartError::prepare("the worker's own folder"))?;
+    let mut parameters = vec![
+        ("WORKER".to_owned(), worker),
+        ("ROLE".to_owned(), role.to_string()),
+        ("SCRATCH".to_owned(), scratch),
+    ];
+    if let Some(root) = &spec.root {
+        let found = resolved(root).map_err(StartError::prepare("the source's folder"))?;
+        if Path::new(&found) != root {
+            return Err(StartError::Moved(root.clone()));
+        }
+        parameters.push(("ROOT".to_owned(), found));
+    }
+    Ok(parameters)
+}
+
+fn resolved(path: &Path) -> io::Result<String> {
+    let path = fs::canonicalize(path)?;
+    let text = path.into_os_string().into_string();
+    text.map_err(|path| io::Error::other(format!("{} is not UTF-8", path.display())))
+}
+
+/// What one worker attacks at its start. Gone when dropped.
+#[derive(Debug)]
+pub(super) struct Targets {
+    pub(super) probe: Probe,
+    /// Open so that a connection that the cage lets through would succeed.
+    _listener: UnixListener,
+}
+
+impl Targets {
+    fn make(context: &Context) -> io::Result<Self> {
+        let dir = records::probe_dir(&context.state_dir);
+        records::make_dir(&dir)?;
+        let mut name = [0; 8];
+        getrandom::fill(&mut name).map_err(io::Error::other)?;
+        let name = format!("{:016x}", u64::from_le_bytes(name));
+        let canary = dir.join(format!("{name}.canary"));
+        let unix_socket = dir.join(&name);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&canary)?;
+        file.write_all(b"A worker that can read this is not caged.\n")?;
+        let listener =
+            UnixListener::bind(&unix_socket).inspect_err(|_| drop(fs::remove_file(&canary)))?;
+        Ok(Self {
+            probe: Probe {
+                canary,
+                state_dir: context.state_dir.clone(),
+                tcp_port: context.tcp_port,
+                unix_socket,
+                parent_pid: std::process::id(),
+            },
+            _listener: listener,
+        })
+    }
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        for path in [&self.probe.canary, &self.probe.unix_socket] {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::debug!(%error, "cannot remove what a worker attacked at its start");
+            }
+        }
+    }
+}
+
+/// A worker's process group, from start to reaping.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: u32,
+    /// `None` once it was reaped or handed over.
+    child: Option<Child>,
+    spawner: Spawner,
+}
+
+impl Process {
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Signals the whole group.
+    pub(super) fn signal(&self, signal: Signal) {
+        let group = self
+            .child
+            .as_ref()
+            .and_then(|_| records::worker_pid(self.pid));
+        if let Some(group) = group {
+            // The leader is not reaped yet, so the number is still this group's. A group of zombies answers EPERM on
+            // macOS and nothing on Linux.
+            let _ = killpg(group, signal);
+        }
+    }
+
+    /// Kills the group and reaps its leader. `None` where the leader does not end within `patience`: it hangs in the
+    /// kernel, and the spawner reaps it when it can.
+    pub(super) async fn end(mut self, patience: Duration) -> Option<ExitStatus> {
+        self.signal(Signal::SIGKILL);
+        let child = self.child.as_mut()?;
+        let status = tokio::time::timeout(patience, exit(child)).await.ok()?;
+        self.child = None;
+        drop(self.spawner.0.send(Order::Forget(self.pid)));
+        status.ok()
+    }
+}
+
+/// Waits for a child without a thread of its own.
+async fn exit(child: &mut Child) -> io::Result<ExitStatus> {
+    let mut ended = signal(SignalKind::child())?;
+    loop {
+        // Asked after the listener was made: an end between the two is not missed.
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        ended.recv().await;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        if let Some(child) = self.child.take() {
+            drop(self.spawner.0.send(Order::Reap(child)));
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! From nothing to a worker that serves: spawn, `Hello`, `Described`, `Opened`, each with a deadline.
+//!
+//! Invariants: a worker is handed on only if its build is ours, its cage report is sound and its manifest is the
+//! embedded one; in every other case its group is dead and reaped before the failure is told.
+//!
+//! Must not know: queues, backoff.
+
+use super::{
+    Context, Spec,
+    process::{Process, Spawned},
+    stderr::{self, Stderr},
+};
+use plexus_ipc::{
+    BUILD,
+    gateway::{self, ConnectionError, Receiver, Sender},
+    message::{CageReport, FromWorker, Health, OpenError, Role, Start, ToWorker},
+    text::Line,
+};
+use std::{io, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::timeout};
+
+/// How long a killed process may take to be reaped, in awake time.
+pub(super) const REAP_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a worker did not come to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something that a start needs is not there.
+    #[error("{what}: {source}")]
+    Prepare {
+        /// What was being made ready.
+        what: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The source's folder is no longer where it was.
+    #[error("{} now leads elsewhere", .0.display())]
+    Moved(PathBuf),
+    /// The secrets of the source cannot be had.
+    #[error("the secrets of the source: {0}")]
+    Secrets(io::Error),
+    /// The launcher cannot be started.
+    #[error("the launcher: {0}")]
+    Spawn(io::Error),
+    /// It ended before it served; with the last line it wrote.
+    #[error("it ended ({exit}){}", last.as_ref().map(|line| format!(": {line}")).unwrap_or_default())]
+    Ended {
+        /// How.
+        exit: Exit,
+        /// Its last word on stderr.
+        last: Option<Line<512>>,
+    },
+    /// It did not say what was due.
+    #[error("it did not say {0} in time")]
+    Late(&'static str),
+    /// It broke the protocol.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// It was built apart from this gateway.
+    #[error("it is of build {found}, the gateway of {BUILD}")]
+    Build {
+        /// Its own word.
+        found: Line<64>,
+    },
+    /// Its cage has a hole, or a control failed.
+    #[error("its cage is not sound")]
+    Unsound(Box<CageReport>),
+    /// Its manifest is not the one that the gateway embeds.
+    #[error("its manifest differs from the gateway's")]
+    Manifest,
+    /// The source could not be opened.
+    #[error(transparent)]
+    Open(OpenError),
+    /// Nobody wants it any more.
+    #[error("the start was called off")]
+    CalledOff,
+}
+
+impl StartError {
+    pub(super) fn prepare(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Prepare { what, source }
+    }
+
+    /// Whether the next try will most likely fail in the same way: then nobody is kept waiting for it.
+    pub(super) fn lasts(&self) -> bool {
+        match self {
+            Self::Prepare { .. } | Self::Moved(_) | Self::Secrets(_) | Self::Build { .. } => true,
+            Self::Unsound(_) | Self::Manifest | Self::Open(_) => true,
+            Self::Spawn(_) | Self::Ended { .. } | Self::Late(_) => false,
+            Self::Connection(_) | Self::CalledOff => false,
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub Option<ExitStatus>);
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(status) => status.fmt(f),
+            None => f.write_str("it cannot be reaped"),
+        }
+    }
+}
+
+/// A worker that serves.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) process: Process,
+    pub(super) out: Sender,
+    pub(super) inbox: Receiver,
+    pub(super) stderr: Stderr,
+    pub(super) cage: Arc<CageReport>,
+    pub(super) health: Health,
+    pub(super) revision: u64,
+    /// Bytes of memory at which it is ended.
+    pub(super) memory: u64,
+}
+
+/// Starts a worker. `call_off` ends the attempt at any point.
+pub(super) async fn start(
+    context: Arc<Context>,
+    spec: Arc<Spec>,
+    role: Role,
+    call_off: Arc<Notify>,
+) -> Result<Started, StartError> {
+    let Spawned {
+        process,
+        stream,
+        stderr,
+        secrets,
+        targets,
+    } = context.spawner.start(&context, &spec, role).await?;
+    let stderr = stderr::follow(stderr, &spec.source, role, process.pid());
+    let start = Start {
+        source: spec.source.clone(),
+        role,
+        launch: context.launch,
+        config: serde_json::to_vec(&spec.config).unwrap_or_default().into(),
+        secrets,
+        limits: spec.manifest.limits,
+        probe: targets.probe.clone(),
+    };
+    let met = async {
+        let (out, mut inbox) = gateway::connect(stream, role).map_err(StartError::Spawn)?;
+        let greeted = async {
+            out.send(ToWorker::Start(Box::new(start))).await?;
+            greet(&context, &spec, &mut inbox).await
+        };
+        let (cage, health) = tokio::select! {
+            greeted = greeted => greeted?,
+            () = call_off.notified() => return Err(StartError::CalledOff),
+        };
+        Ok((out, inbox, cage, health))
+    };
+    let met = met.await;
+    drop(targets);
+    match met {
+        Ok((out, inbox, cage, health)) => Ok(Started {
+            process,
+            out,
+            inbox,
+            stderr,
+            cage: Arc::new(cage),
+            health,
+            revision: spec.revision,
+            memory: u64::from(spec.manifest.limits.memory_mib) << 20,
+        }),
+        Err(error) => Err(explained(error, process, stderr).await),
+    }
+}
+
+/// Ends what did not come to serve, and finds out why it ended where it did so by itself.
+async fn explained(error: StartError, process: Process, stderr: Stderr) -> StartError {
+    let exit = Exit(process.end(REAP_WITHIN).await);
+    // A worker that is gone tells it by the end of its stream, or by a stream that cannot be written.
+    let gone = match &error {
+        StartError::Ended { .. } => true,
+        StartError::Connection(ConnectionError::Frame(frame)) => {
+            matches!(
+                frame,
+                plexus_ipc::frame::FrameError::Closed | plexus_ipc::frame::FrameError::Io(_)
+            )
+        }
+        _ => false,
+    };
+    if gone {
+        StartError::Ended {
+            exit,
+            last: stderr.last_word().await,
+        }
+    } else {
+        error
+    }
+}
+
+/// Hears a worker's introduction and judges it.
+async fn greet(
+    context: &Context,
+    spec: &Spec,
+    inbox: &mut Receiver,
+) -> Result<(CageReport, Health), StartError> {
+    let pace = &context.pace;
+    let cage = match next(inbox, "Hello", pace.hello_within).await? {
+        FromWorker::Hello { build, .. } if build != *BUILD => {
+            return Err(StartError::Build { found: build });
+        }
+        FromWorker::Hello { cage, .. } if !cage.sound() => return Err(StartError::Unsound(cage)),
+        FromWorker::Hello { cage, .. } => *cage,
+        other => return Err(out_of_turn(&other)),
+    };
+    match next(inbox, "Described", pace.hello_within).await? {
+        FromWorker::Described { manifest } if manifest == spec.manifest.digest() => {}
+        FromWorker::Described { .. } => return Err(StartError::Manifest),
+        other => return Err(out_of_turn(&other)),
+    }
+    match next(inbox, "Opened", pace.open_within).await? {
+        FromWorker::Opened { health } => Ok((cage, health)),
+        FromWorker::OpenFailed(error) => Err(StartError::Open(error)),
+        other => Err(out_of_turn(&other)),
+    }
+}
+
+async fn next(
+    inbox: &mut Receiver,
+    what: &'static str,
+    within: Duration,
+) -> Result<FromWorker, StartError> {
+    match timeout(within, inbox.next()).await {
+        Ok(message) => message?.ok_or(StartError::Ended {
+            exit: Exit(None),
+            last: None,
+        }),
+        Err(_) => Err(StartError::Late(what)),
+    }
+}
+
+/// Not reached while the table of phases holds: it lets only these messages through, in this order, and an answer to
+/// a probe, which nobody has sent yet.
+fn out_of_turn(message: &FromWorker) -> StartError {
+    tracing::warn!(message = message.name(), "a worker speaks out of turn");
+    StartError::Late("what was due")
+}

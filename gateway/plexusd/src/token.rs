@@ -1,0 +1,195 @@
+//! Scoped tokens: compact JWTs under a key that lives as long as the process (wire §5.14, DESIGN 5).
+//!
+//! Invariant: HS256 is the only algorithm that has code here; every other one is refused by construction. What a token
+//! opens is decided by the machine from its id: the claims are a copy for the client.
+
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    errors::{Error, ErrorKind},
+    signature::{self, Signer, Verifier},
+};
+use plexus_protocol::{AgentId, SessionId, Timestamp, TokenId, body::Scope};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+/// The claims, in the wire's order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Claims {
+    pub(crate) sub: AgentId,
+    pub(crate) iss: String,
+    pub(crate) session_id: SessionId,
+    pub(crate) jti: TokenId,
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) iat: u64,
+    pub(crate) exp: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gexp: Option<u64>,
+}
+
+/// Only what the hot path looks at.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bearer {
+    sub: AgentId,
+    iss: String,
+    session_id: SessionId,
+    jti: TokenId,
+    exp: u64,
+}
+
+/// A token whose signature holds. Whether it is still good is the machine's to say.
+#[derive(Clone, Debug)]
+pub(crate) struct Verified {
+    pub(crate) agent: AgentId,
+    pub(crate) session: SessionId,
+    pub(crate) jti: TokenId,
+    /// Whole seconds since the epoch.
+    pub(crate) exp: u64,
+}
+
+/// Signs and verifies. Made at each launch, never written.
+pub(crate) struct TokenKey {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+    issuer: String,
+}
+
+impl TokenKey {
+    /// A fresh key.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub(crate) fn fresh(issuer: String) -> anyhow::Result<Self> {
+        // A second install in one process (tests) finds the same provider in place.
+        let _ = HS256_ONLY.install_default();
+        let mut secret = zeroize::Zeroizing::new([0u8; 32]);
+        getrandom::fill(&mut secret[..]).map_err(|e| anyhow::anyhow!("the system gave no randomness: {e}"))?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        // Time is the machine's; it alone knows the clock that cannot be set back.
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        Ok(Self {
+            encoding: EncodingKey::from_secret(&secret[..]),
+            decoding: DecodingKey::from_secret(&secret[..]),
+            validation,
+            issuer,
+        })
+    }
+
+    pub(crate) fn sign(
+        &self,
+        agent: &AgentId,
+        session: &SessionId,
+        jti: &TokenId,
+        scopes: &[Scope],
+        (now, expires_at, grant_expires_at): (Timestamp, Timestamp, Option<Timestamp>),
+    ) -> anyhow::Result<String> {
+        let claims = Claims {
+            sub: agent.clone(),
+            iss: self.issuer.clone(),
+            session_id: session.clone(),
+            jti: jti.clone(),
+            scopes: scopes.to_vec(),
+            iat: now.seconds(),
+            exp: expires_at.seconds(),
+            gexp: grant_expires_at.map(Timestamp::seconds),
+        };
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?)
+    }
+
+    /// Checks form, algorithm, signature and issuer.
+    pub(crate) fn verify(&self, token: &str) -> Option<Verified> {
+        let data = jsonwebtoken::decode::<Bearer>(token, &self.decoding, &self.validation).ok()?;
+        let Bearer { sub, iss, session_id, jti, exp } = data.claims;
+        (iss == self.issuer).then_some(Verified { agent: sub, session: session_id, jti, exp })
+    }
+}
+
+static HS256_ONLY: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| {
+        only_hs256(algorithm)?;
+        Ok(Box::new(Hs256(mac(key.as_bytes())?)))
+    },
+    verifier_factory: |algorithm, key| {
+        only_hs256(algorithm)?;
+        Ok(Box::new(Hs256(mac(key.try_get_as_bytes()?)?)))
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+fn only_hs256(algorithm: &Algorithm) -> Result<(), Error> {
+    if *algorithm == Algorithm::HS256 { Ok(()) } else { Err(ErrorKind::InvalidAlgorithm.into()) }
+}
+
+fn mac(key: &[u8]) -> Result<Hmac<Sha256>, Error> {
+    Hmac::new_from_slice(key).map_err(|_| ErrorKind::InvalidKeyFormat.into())
+}
+
+struct Hs256(Hmac<Sha256>);
+
+impl Signer<Vec<u8>> for Hs256 {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        Ok(mac.finalize().into_bytes().to_vec())
+    }
+}
+
+impl Verifier<Vec<u8>> for Hs256 {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        // Constant time.
+        mac.verify_slice(signature).map_err(signature::Error::from_source)
+    }
+}
+
+impl JwtSigner for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+impl JwtVerifier for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(key: &TokenKey) -> String {
+        let agent = AgentId::parse("a").unwrap();
+        let times = (Timestamp(1_000_000), Timestamp(2_000_000), None);
+        key.sign(&agent, &SessionId::fresh(), &TokenId::fresh(), &[], times).unwrap()
+    }
+
+    #[test]
+    fn only_our_own_signature_counts() {
+        let (ours, theirs) = (TokenKey::fresh("i".into()).unwrap(), TokenKey::fresh("i".into()).unwrap());
+        let token = signed(&ours);
+        assert_eq!(ours.verify(&token).unwrap().exp, 2000);
+        assert!(theirs.verify(&token).is_none());
+        assert!(TokenKey { issuer: "other".into(), ..ours }.verify(&token).is_none());
+    }
+
+    #[test]
+    fn other_algorithms_have_no_code() {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        let key = TokenKey::fresh("i".into()).unwrap();
+        let token = signed(&key);
+        let (_, rest) = token.split_once('.').unwrap();
+        for header in [r#"{"alg":"none"}"#, r#"{"alg":"HS512","typ":"JWT"}"#, r#"{"alg":"RS256"}"#] {
+            let forged = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
+            assert!(key.verify(&forged).is_none(), "{header}");
+        }
+        assert!(key.verify(&format!("{token}x")).is_none());
+        assert!(key.verify("").is_none() && key.verify("a.b.c").is_none());
+    }
+}

@@ -1,0 +1,138 @@
+//! Nothing is left: not by a stop, not by a worker that will not go, not by a daemon that is killed.
+
+use super::stage::{Stage, exists, output, pace, signal};
+use nix::sys::signal::Signal;
+use plexus_ipc::message::Role;
+use plexusd::supervisor::{Notice, Pace, sweep_leftovers};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn recorded(stage: &Stage) -> Vec<u64> {
+    let bytes = std::fs::read(stage.state.join("run/workers.json")).expect("a record");
+    let records: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let records = records.as_array().expect("a list");
+    records
+        .iter()
+        .map(|record| record["pid"].as_u64().expect("a pid"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_shutdown_leaves_no_process_no_record_and_no_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut stage = Stage::new();
+    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    assert_eq!(
+        output(stage.commit(json!({"line": "x"})).await),
+        json!("appended")
+    );
+    let pids = [stage.pid(Role::Reader), stage.pid(Role::Writer)];
+    let mut known = recorded(&stage);
+    known.sort_unstable();
+    let mut expected = pids.map(u64::from);
+    expected.sort_unstable();
+    assert_eq!(known, expected);
+    let mode = std::fs::metadata(stage.state.join("run/workers.json"))
+        .expect("a record")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(pids.iter().all(|pid| exists(*pid)), "the control: they run");
+
+    stage.supervisor.shutdown().await;
+    assert!(!pids.iter().any(|pid| exists(*pid)), "a worker is left");
+    super::stage::eventually("the record is empty", || recorded(&stage).is_empty()).await;
+    let left = std::fs::read_dir(stage.state.join("run/probe"))
+        .expect("a folder")
+        .count();
+    assert_eq!(left, 0, "what workers attack at their start is gone");
+    while let Some(notice) = stage.notices.recv().await {
+        if let Notice::Ended { cause, exit, .. } = notice {
+            assert!(cause.asked_for(), "{cause}");
+            assert!(
+                exit.0.is_some_and(|status| status.success()),
+                "they went when asked: {exit}"
+            );
+        }
+        if stage.notices.is_empty() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_will_not_go_is_made_to() {
+    let hasty = Pace {
+        stop_within: Duration::from_millis(50),
+        signal_within: Duration::from_millis(50),
+        ..pace()
+    };
+    // It hears nothing, not even SIGTERM, until it is killed.
+    let mut stage = Stage::with(hasty);
+    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    let pid = stage.started(Role::Reader).await;
+    signal(pid, Signal::SIGSTOP);
+    stage.supervisor.shutdown().await;
+    assert!(!exists(pid));
+
+    // It hears, and does not do as it is told.
+    let mut stage = Stage::rude("stay", hasty);
+    assert_eq!(output(stage.read("echo", json!({})).await), json!("fine"));
+    let pid = stage.started(Role::Reader).await;
+    stage.supervisor.shutdown().await;
+    assert!(!exists(pid));
+}
+
+#[tokio::test]
+async fn a_shutdown_during_a_start_leaves_nothing() {
+    let stage = Stage::rude("silence", pace());
+    let reading = stage.reading(super::stage::call("echo", json!({})));
+    super::stage::eventually("a start", || stage.state.join("run/workers.json").exists()).await;
+    let pids = recorded(&stage);
+    assert_eq!(pids.len(), 1);
+    stage.supervisor.shutdown().await;
+    assert!(!exists(pids[0].try_into().expect("a pid")));
+    let refused = reading.await.expect("a task").expect_err("stopped");
+    assert_eq!(refused, plexusd::supervisor::DispatchError::ShuttingDown);
+}
+
+#[tokio::test]
+async fn the_next_daemon_ends_what_a_killed_one_left() {
+    let mut stage = Stage::new();
+    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    let pid = stage.started(Role::Reader).await;
+    // Another daemon boots on the same state: what is on record is not its own.
+    assert_eq!(sweep_leftovers(&stage.state).expect("a sweep"), [pid]);
+    assert_eq!(
+        sweep_leftovers(&stage.state).expect("a sweep"),
+        Vec::<u32>::new()
+    );
+    super::stage::eventually("the worker is gone", || {
+        stage.supervisor.workers()[0].pid != Some(pid)
+    })
+    .await;
+    stage.supervisor.shutdown().await;
+}
+
+/// A supervisor that is dropped without a word, as a panic or a runtime's end would do it.
+#[test]
+fn a_dropped_runtime_leaves_no_process() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (stage, pid) = runtime.block_on(async {
+        let mut stage = Stage::new();
+        assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+        let pid = stage.started(Role::Reader).await;
+        (stage, pid)
+    });
+    assert!(exists(pid));
+    drop(runtime);
+    let since = std::time::Instant::now();
+    while exists(pid) {
+        assert!(since.elapsed() < super::stage::PATIENCE, "{pid} is left");
+        std::thread::yield_now();
+    }
+    drop(stage);
+}

@@ -1,0 +1,293 @@
+//! Connect, enroll, sessions, revoke, rotation.
+
+use crate::support::*;
+use plexus_protocol::TrustWindow;
+use plexus_trust::{Command, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS};
+use serde_json::json;
+
+#[test]
+fn nothing_is_allowed_without_an_act_of_the_owner() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    for id in ALL.into_iter().filter(|id| *id != GUIDE) {
+        assert!(world.pends(&who, id, &json!({})), "{id}");
+    }
+    // Control: the owner's act is what was missing.
+    let who = world.member("a", &[READ]);
+    assert!(world.allowed(&who, READ, &json!({})));
+}
+
+#[test]
+fn connect_grants_reads_and_only_the_effects_that_may_stand() {
+    let mut world = World::new();
+    let mut connect = world.connect_command("a", &ALL);
+    connect.standing = [WRITE, RUN, SEND, EXT_WRITE].map(cap).into();
+    let Reply::Connected {
+        granted,
+        skipped,
+        refused,
+        ..
+    } = world.ok(Command::Connect(connect))
+    else {
+        panic!()
+    };
+    let ids = |ids: &[&str]| ids.iter().map(|id| cap(id)).collect::<Vec<_>>();
+    assert_eq!(granted, ids(&[EXT_READ, READ, SEARCH, WRITE]));
+    assert_eq!(skipped, ids(&[EXT_WRITE, EDIT, RUN, SEND]));
+    assert_eq!(refused, ids(&[EXT_WRITE, RUN, SEND]));
+}
+
+#[test]
+fn a_code_is_redeemed_once() {
+    let mut world = World::new();
+    let connect = world.connect_command("a", &[]);
+    let enroll = |pat| Command::Enroll {
+        code: connect.code,
+        pat: secret(pat),
+    };
+    world.ok(Command::Connect(connect.clone()));
+    world.ok(enroll("first"));
+    assert_eq!(
+        world.run(enroll("second")).unwrap_err(),
+        Refusal::CodeConsumed
+    );
+    assert!(world.open(&connect.agent, Some(secret("second"))).is_err());
+    assert!(world.open(&connect.agent, Some(secret("first"))).is_ok());
+}
+
+#[test]
+fn a_code_ends_with_its_time_or_with_a_newer_one() {
+    let mut world = World::new();
+    let (old, new) = (
+        world.connect_command("a", &[]),
+        world.connect_command("a", &[]),
+    );
+    let enroll = |code| Command::Enroll {
+        code,
+        pat: secret("pat"),
+    };
+    world.ok(Command::Connect(old.clone()));
+    world.ok(Command::Connect(new.clone()));
+    assert_eq!(
+        world.run(enroll(old.code)).unwrap_err(),
+        Refusal::UnknownCode
+    );
+    world.later(plexus_trust::CODE_MS);
+    assert_eq!(
+        world.run(enroll(new.code)).unwrap_err(),
+        Refusal::CodeExpired
+    );
+    let fresh = world.connect_command("a", &[]);
+    world.ok(Command::Connect(fresh.clone()));
+    world.later(plexus_trust::CODE_MS - 1);
+    world.ok(enroll(fresh.code));
+}
+
+#[test]
+fn connecting_again_ends_what_was_and_keeps_only_what_it_grants() {
+    let mut world = World::new();
+    let mut first = world.connect_command("a", &[READ, SEARCH, WRITE]);
+    first.standing = [cap(WRITE)].into();
+    let old = world.join(first);
+    let pending = world.ask(&old, EDIT, &json!({}));
+    let token = world.token(&old, vec![entry(READ)]);
+    let permit = world.permit(&old, READ, &json!({}));
+
+    // WRITE is selected again, but not to stand: the answer says that it will ask, and so it does.
+    let new = world.member("a", &[READ, WRITE]);
+    assert_eq!(
+        refused(world.call(&old, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+    let by_token = world.through(&old.agent, Door::Token(&token), READ, &json!({}));
+    assert_eq!(refused(by_token), Refusal::TokenRevoked);
+    assert!(world.read(permit).is_err());
+    assert!(world.approve(&pending, Some(TrustWindow::Once)).is_err());
+    assert!(world.allowed(&new, READ, &json!({})));
+    assert!(world.pends(&new, SEARCH, &json!({})));
+    assert!(world.pends(&new, WRITE, &json!({})));
+}
+
+#[test]
+fn the_old_pat_dies_with_a_new_connect() {
+    let mut world = World::new();
+    let connect = world.connect_command("a", &[]);
+    world.ok(Command::Connect(connect.clone()));
+    let pat = secret("pat");
+    world.ok(Command::Enroll {
+        code: connect.code,
+        pat,
+    });
+    assert!(world.open(&connect.agent, Some(pat)).is_ok());
+    assert!(world.state.agent_by_pat(&pat).is_some());
+    let again = world.connect_command("a", &[]);
+    world.ok(Command::Connect(again));
+    assert!(world.open(&connect.agent, Some(pat)).is_err());
+    assert!(world.state.agent_by_pat(&pat).is_none());
+}
+
+#[test]
+fn sessions_last_an_hour_and_the_oldest_gives_way() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let token = world.token(&who, vec![entry(READ)]);
+    world.later(1);
+    let mut last = who.clone();
+    for _ in 1..MAX_SESSIONS {
+        last.session = world.open(&who.agent, None).unwrap();
+    }
+    assert!(world.allowed(&who, READ, &json!({})));
+    world.open(&who.agent, None).unwrap();
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+    // What hung on the session went with it.
+    let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+    assert_eq!(refused(by_token), Refusal::TokenRevoked);
+    assert_eq!(
+        world.state.agent(&who.agent).unwrap().sessions.len(),
+        MAX_SESSIONS
+    );
+
+    world.later(SESSION_MS - 1);
+    assert!(world.allowed(&last, READ, &json!({})));
+    world.later(1);
+    assert_eq!(
+        refused(world.call(&last, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+}
+
+#[test]
+fn a_revoked_agent_has_nothing_left() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let other = world.member("b", &[READ]);
+    let pending = world.ask(&who, WRITE, &json!({}));
+    let permit = world.permit(&who, READ, &json!({}));
+    world.ok(Command::RevokeAgent {
+        agent: who.agent.clone(),
+        reason: None,
+        delete: false,
+    });
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+    assert!(world.read(permit).is_err());
+    assert!(world.open(&who.agent, None).is_err());
+    assert_eq!(
+        world
+            .approve(&pending, Some(TrustWindow::Once))
+            .unwrap_err(),
+        Refusal::NoSuchItem
+    );
+    assert!(world.allowed(&other, READ, &json!({})));
+}
+
+#[test]
+fn an_effect_of_a_deleted_agent_still_gets_its_outcome() {
+    let mut world = World::new();
+    let mut connect = world.connect_command("a", &[WRITE]);
+    connect.standing = [cap(WRITE)].into();
+    let who = world.join(connect);
+    let permit = world.permit(&who, WRITE, &json!({}));
+    let intent = world.begin(permit).unwrap();
+    world.ok(Command::RevokeAgent {
+        agent: who.agent.clone(),
+        reason: None,
+        delete: true,
+    });
+    assert!(world.state.agent(&who.agent).is_none());
+    world.end(&intent, OutcomeKind::Unknown);
+    assert!(world.state.open_intents.is_empty());
+}
+
+#[test]
+fn rotating_the_key_ends_every_credential() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let pending = world.ask(&who, WRITE, &json!({}));
+    let permit = world.permit(&who, READ, &json!({}));
+    let open = world.connect_command("b", &[]);
+    world.ok(Command::Connect(open.clone()));
+    world.ok(Command::RotateKey);
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+    assert!(world.read(permit).is_err());
+    assert!(world.approve(&pending, Some(TrustWindow::Once)).is_err());
+    let enroll = Command::Enroll {
+        code: open.code,
+        pat: secret("pat"),
+    };
+    assert_eq!(world.run(enroll).unwrap_err(), Refusal::UnknownCode);
+    // The grants are the owner's decision, not a credential: a new connect that selects them goes on.
+    let again = world.member("a", &[READ]);
+    assert!(world.allowed(&again, READ, &json!({})));
+}
+
+#[test]
+fn selected_reach_hides_the_rest_uniformly() {
+    let mut world = World::new();
+    let mut connect = world.connect_command("a", &[READ, WRITE]);
+    connect.reach = Some(Reach::Selected);
+    let who = world.join(connect);
+    let hidden = refused(world.call(&who, SEARCH, &json!({})));
+    let absent = refused(world.call(&who, "notes.nothing", &json!({})));
+    assert_eq!(
+        (&hidden, &absent),
+        (&Refusal::UnknownCapability, &Refusal::UnknownCapability)
+    );
+    let decision = world.ask_for(
+        &who,
+        vec![entry(SEARCH), entry("notes.nothing"), entry("?")],
+    );
+    assert_eq!(decision.unknown, [SEARCH, "notes.nothing", "?"]);
+    assert!(world.allowed(&who, READ, &json!({})) && world.pends(&who, WRITE, &json!({})));
+    // What the owner grants later stays in view when it lapses: it asks, it does not vanish.
+    world.ok(Command::Grant {
+        agent: who.agent.clone(),
+        entries: vec![plexus_trust::GrantEntry {
+            capability: cap(SEARCH),
+            verbs: None,
+            window: Some(TrustWindow::HOUR),
+            constraint: None,
+        }],
+    });
+    assert!(world.allowed(&who, SEARCH, &json!({})));
+    world.later(HOUR);
+    let session = world.open(&who.agent, None).unwrap();
+    let who = Who { session, ..who };
+    assert!(world.pends(&who, SEARCH, &json!({})));
+}
+
+#[test]
+fn pause_stops_every_agent_until_it_ends() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let permit = world.permit(&who, READ, &json!({}));
+    world.ok(Command::Pause(true));
+    assert_eq!(refused(world.call(&who, READ, &json!({}))), Refusal::Paused);
+    assert_eq!(world.read(permit.clone()).unwrap_err(), Refusal::Paused);
+    world.ok(Command::Pause(false));
+    assert!(world.read(permit).is_ok());
+}
+
+#[test]
+fn a_launch_ends_sessions_and_tokens_and_keeps_decisions() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let token = world.token(&who, vec![entry(READ)]);
+    world.ok(Command::Launch);
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+    let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+    assert_eq!(refused(by_token), Refusal::TokenRevoked);
+    let session = world.open(&who.agent, None).unwrap();
+    assert!(world.allowed(&Who { session, ..who }, READ, &json!({})));
+}

@@ -1,0 +1,441 @@
+//! Items: what is asked, shown, approved, denied, withdrawn; when they end.
+
+use crate::support::*;
+use plexus_protocol::{TrustWindow, Verb};
+use plexus_trust::{
+    Command, DENIAL_MS, Door, ITEM_MS, ItemState, OnApproval, OutcomeKind, Refusal, Reply, Verdict,
+};
+use serde_json::json;
+
+const ONCE: Option<TrustWindow> = Some(TrustWindow::Once);
+
+#[test]
+fn once_is_one_call_with_one_input() {
+    let mut world = World::new();
+    let (who, other) = (world.member("a", &[]), world.member("b", &[]));
+    let input = json!({"path": "a.md"});
+    let item = world.ask(&who, WRITE, &input);
+    world.approve(&item, ONCE).unwrap();
+    assert!(world.pends(&who, WRITE, &json!({"path": "b.md"})));
+    assert!(world.pends(&who, EDIT, &input));
+    assert!(world.pends(&other, WRITE, &input));
+    let (first, second) = (
+        world.permit(&who, WRITE, &input),
+        world.permit(&who, WRITE, &input),
+    );
+    assert_eq!(first.state_token, Some(secret("world")));
+    world.begin(first.clone()).unwrap();
+    assert!(world.begin(second).is_err());
+    assert!(world.begin(first).is_err());
+    assert!(world.pends(&who, WRITE, &input));
+}
+
+#[test]
+fn a_once_read_is_disclosed_once() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, READ, &json!({}));
+    world.approve(&item, ONCE).unwrap();
+    let permit = world.permit(&who, READ, &json!({}));
+    assert!(world.read(permit.clone()).is_ok());
+    assert!(world.read(permit).is_err());
+}
+
+#[test]
+fn a_call_is_recorded_as_what_it_is() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let item = world.ask(&who, WRITE, &json!({}));
+    world.approve(&item, ONCE).unwrap();
+    let (read, effect) = (
+        world.permit(&who, READ, &json!({})),
+        world.permit(&who, WRITE, &json!({})),
+    );
+    assert!(
+        world.read(effect.clone()).is_err(),
+        "an effect needs its intent"
+    );
+    assert!(world.begin(read.clone()).is_err());
+    assert!(world.read(read).is_ok() && world.begin(effect).is_ok());
+}
+
+#[test]
+fn approving_fewer_verbs_than_a_call_needs_allows_no_call() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({"path": "a.md"});
+    let mut sly = entry_with(EDIT, &input);
+    sly.verbs = Some(plexus_protocol::Verbs::READ);
+    let item = world.ask_for(&who, vec![sly]).item.unwrap();
+    world.plan(&item, EDIT, Verb::Write);
+    world.approve(&item, ONCE).unwrap();
+    assert!(world.pends(&who, EDIT, &input), "the card said READ");
+    let honest = world.ask(&who, EDIT, &input);
+    world.approve(&honest, ONCE).unwrap();
+    assert!(world.allowed(&who, EDIT, &input));
+}
+
+#[test]
+fn an_item_without_input_needs_a_window_or_any_input() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask_for(&who, vec![entry(WRITE)]).item.unwrap();
+    assert_eq!(
+        world.approve(&item, ONCE).unwrap_err(),
+        Refusal::InputRequired
+    );
+    let mut any = world.approval(&item, ONCE);
+    any.any_input = true;
+    world.ok(Command::Approve(any));
+    let (one, two) = (
+        world.permit(&who, WRITE, &json!({"n": 1})),
+        world.permit(&who, WRITE, &json!({"n": 2})),
+    );
+    world.begin(one).unwrap();
+    assert!(world.begin(two).is_err());
+}
+
+#[test]
+fn any_input_still_means_within_the_constraint() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask_for(&who, vec![entry(WRITE)]).item.unwrap();
+    let mut any = world.approval(&item, ONCE);
+    any.any_input = true;
+    any.constraint = Some(below("Projects"));
+    world.ok(Command::Approve(any));
+    assert!(world.pends(&who, WRITE, &json!({"path": "Private/a.md"})));
+    assert!(world.pends(&who, WRITE, &json!({})));
+    assert!(world.allowed(&who, WRITE, &json!({"path": "Projects/a.md"})));
+}
+
+#[test]
+fn any_input_on_an_item_that_names_one_is_ignored() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, WRITE, &json!({"n": 1}));
+    let mut any = world.approval(&item, ONCE);
+    any.any_input = true;
+    world.ok(Command::Approve(any));
+    assert!(world.pends(&who, WRITE, &json!({"n": 2})));
+    assert!(world.allowed(&who, WRITE, &json!({"n": 1})));
+}
+
+#[test]
+fn an_approval_names_the_card_it_saw() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, WRITE, &json!({}));
+    let seen = world.approval(&item, ONCE);
+    world.ok(Command::PlanAgain { item: item.clone() });
+    assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::PlanMaking);
+    world.plan(&item, WRITE, Verb::Write);
+    assert_eq!(
+        world.run(Command::Approve(seen)).unwrap_err(),
+        Refusal::CardChanged
+    );
+    assert!(world.approve(&item, ONCE).is_ok());
+    assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::NoSuchItem);
+}
+
+#[test]
+fn a_plan_is_awaited_may_fail_and_may_be_made_again() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world
+        .ask_for(&who, vec![entry_with(WRITE, &json!({}))])
+        .item
+        .unwrap();
+    assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::PlanMaking);
+    let failed = Command::PlanFailed {
+        item: item.clone(),
+        capability: cap(WRITE),
+    };
+    world.ok(failed.clone());
+    assert_eq!(world.approve(&item, ONCE).unwrap_err(), Refusal::PlanFailed);
+    assert!(world.run(failed).is_err(), "nobody waits for this plan");
+    world.ok(Command::PlanAgain { item: item.clone() });
+    world.plan(&item, WRITE, Verb::Write);
+    assert!(world.approve(&item, ONCE).is_ok());
+}
+
+#[test]
+fn a_plan_rated_execute_makes_it_once() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({"path": ".git/hooks/pre-commit"});
+    let item = world
+        .ask_for(&who, vec![entry_with(WRITE, &input)])
+        .item
+        .unwrap();
+    world.plan(&item, WRITE, Verb::Execute);
+    let reply = world.approve(&item, Some(TrustWindow::WEEK)).unwrap();
+    assert!(
+        matches!(reply, Reply::Approved { granted, once } if granted.is_empty() && once == [cap(WRITE)])
+    );
+    let permit = world.permit(&who, WRITE, &input);
+    assert_eq!(permit.rating, Verb::Execute);
+    world.begin(permit).unwrap();
+    assert!(world.pends(&who, WRITE, &input));
+}
+
+#[test]
+fn a_standing_write_covers_writes_and_no_more() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, WRITE, &json!({}));
+    world.approve(&item, Some(TrustWindow::DAY)).unwrap();
+    assert_eq!(
+        world.permit(&who, WRITE, &json!({"n": 2})).rating,
+        Verb::Write
+    );
+}
+
+#[test]
+fn an_owner_may_narrow_and_not_widen_what_was_asked() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let mut wanted = entry(READ);
+    wanted.constraint = Some(below("Projects"));
+    let item = world.ask_for(&who, vec![wanted]).item.unwrap();
+    let mut approval = world.approval(&item, Some(TrustWindow::DAY));
+    approval.constraint = Some(below(""));
+    assert!(matches!(
+        world.run(Command::Approve(approval.clone())),
+        Err(Refusal::Invalid(_))
+    ));
+    approval.constraint = Some(below("Projects/Plexus"));
+    world.ok(Command::Approve(approval));
+    assert!(world.allowed(&who, READ, &json!({"path": "Projects/Plexus/a.md"})));
+    assert!(world.pends(&who, READ, &json!({"path": "Projects/a.md"})));
+}
+
+#[test]
+fn run_is_the_gateways_and_once() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({"path": "a.md"});
+    let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
+    request.on_approval = OnApproval::Run;
+    let item = world.decided(request).item.unwrap();
+    world.plan(&item, WRITE, Verb::Write);
+    world.approve(&item, ONCE).unwrap();
+    assert!(world.pends(&who, WRITE, &input), "not the agent's door");
+    let by_gateway = |world: &World, input: &serde_json::Value| {
+        world.through(&who.agent, Door::Approved(&item), WRITE, input)
+    };
+    assert!(matches!(
+        by_gateway(&world, &json!({})),
+        Verdict::Refuse(Refusal::GrantRequired { .. })
+    ));
+    // Whether or not the agent still waits.
+    world.later(plexus_trust::SESSION_MS);
+    let permit = granted(by_gateway(&world, &input));
+    let intent = world.begin(permit).unwrap();
+    assert!(matches!(by_gateway(&world, &input), Verdict::Refuse(_)));
+    world.end(&intent, OutcomeKind::Ok);
+    assert_eq!(
+        world.state.item(&item).unwrap().state,
+        ItemState::Over {
+            outcome: OutcomeKind::Ok
+        }
+    );
+}
+
+#[test]
+fn the_gateway_runs_only_what_was_asked_to_run() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, WRITE, &json!({}));
+    world.approve(&item, ONCE).unwrap();
+    let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &json!({}));
+    assert!(matches!(by_gateway, Verdict::Refuse(_)));
+    assert!(world.allowed(&who, WRITE, &json!({})));
+}
+
+#[test]
+fn run_without_an_input_leaves_the_call_to_the_agent() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let mut request = world.request(&who, vec![entry(WRITE)]);
+    request.on_approval = OnApproval::Run;
+    let item = world.decided(request).item.unwrap();
+    let mut any = world.approval(&item, ONCE);
+    any.any_input = true;
+    world.ok(Command::Approve(any));
+    assert!(world.allowed(&who, WRITE, &json!({"n": 1})));
+    let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &json!({}));
+    assert!(matches!(by_gateway, Verdict::Refuse(_)));
+}
+
+#[test]
+fn a_denial_is_remembered_for_its_input_until_time_or_a_grant_ends_it() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({"n": 1});
+    let deny = |world: &mut World, input| {
+        let item = world.ask(&who, WRITE, input);
+        world.ok(Command::Deny {
+            item,
+            reason: Some("no".into()),
+        });
+    };
+    deny(&mut world, &input);
+    let denied = Refusal::Denied {
+        reason: Some("no".into()),
+    };
+    assert_eq!(refused(world.call(&who, WRITE, &input)), denied);
+    let again = world.ask_for(&who, vec![entry_with(WRITE, &input)]);
+    assert_eq!(again.denied, [(cap(WRITE), Some("no".into()))]);
+    assert!(again.item.is_none());
+    assert!(world.pends(&who, WRITE, &json!({"n": 2})));
+
+    // Another call that is approved once says nothing of this one.
+    let other = world.ask(&who, WRITE, &json!({"n": 2}));
+    world.approve(&other, ONCE).unwrap();
+    assert_eq!(refused(world.call(&who, WRITE, &input)), denied);
+    // A grant does, but only if it is the newer word.
+    let window = world.ask(&who, WRITE, &json!({"n": 3}));
+    world.approve(&window, Some(TrustWindow::HOUR)).unwrap();
+    assert!(world.allowed(&who, WRITE, &input));
+    assert!(world.state.agent(&who.agent).unwrap().denials.is_empty());
+}
+
+#[test]
+fn a_denial_ends_after_thirty_days() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, READ, &json!({}));
+    world.ok(Command::Deny { item, reason: None });
+    world.later(DENIAL_MS - 1);
+    let again = |world: &mut World| {
+        let session = world.open(&who.agent, None).unwrap();
+        Who {
+            session,
+            ..who.clone()
+        }
+    };
+    let now = again(&mut world);
+    assert!(matches!(
+        refused(world.call(&now, READ, &json!({}))),
+        Refusal::Denied { .. }
+    ));
+    world.later(1);
+    assert!(world.pends(&now, READ, &json!({})));
+    world.ok(Command::Sweep);
+    assert!(world.state.agent(&who.agent).unwrap().denials.is_empty());
+}
+
+#[test]
+fn a_denial_newer_than_a_grant_wins_for_its_input() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({"n": 1});
+    let item = world.ask(&who, WRITE, &input);
+    world.ok(Command::Grant {
+        agent: who.agent.clone(),
+        entries: vec![plexus_trust::GrantEntry {
+            capability: cap(WRITE),
+            verbs: None,
+            window: Some(TrustWindow::DAY),
+            constraint: None,
+        }],
+    });
+    let stale = world.permit(&who, WRITE, &input);
+    world.ok(Command::Deny { item, reason: None });
+    assert!(matches!(
+        refused(world.call(&who, WRITE, &input)),
+        Refusal::Denied { .. }
+    ));
+    assert!(world.begin(stale).is_err());
+    assert!(world.allowed(&who, WRITE, &json!({"n": 2})));
+}
+
+#[test]
+fn denying_what_names_no_input_is_not_remembered() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask_for(&who, vec![entry(READ)]).item.unwrap();
+    world.ok(Command::Deny { item, reason: None });
+    assert!(world.ask_for(&who, vec![entry(READ)]).item.is_some());
+}
+
+#[test]
+fn an_agent_withdraws_its_own_items_only() {
+    let mut world = World::new();
+    let (who, other) = (world.member("a", &[]), world.member("b", &[]));
+    let item = world.ask(&who, WRITE, &json!({}));
+    let withdraw = |agent| Command::Withdraw {
+        agent,
+        item: item.clone(),
+    };
+    assert_eq!(
+        world.run(withdraw(other.agent)).unwrap_err(),
+        Refusal::NoSuchItem
+    );
+    world.approve(&item, ONCE).unwrap();
+    let permit = world.permit(&who, WRITE, &json!({}));
+    world.ok(withdraw(who.agent.clone()));
+    assert!(world.begin(permit).is_err());
+    assert_eq!(world.state.item(&item).unwrap().state.wire(), "expired");
+    assert!(world.run(withdraw(who.agent)).is_err());
+}
+
+#[test]
+fn items_lapse_a_day_after_they_were_made_and_a_day_after_approval() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let (left, used) = (
+        world.ask(&who, READ, &json!({"n": 1})),
+        world.ask(&who, READ, &json!({"n": 2})),
+    );
+    world.later(ITEM_MS - 1);
+    world.approve(&used, ONCE).unwrap();
+    world.later(1);
+    assert_eq!(world.approve(&left, ONCE).unwrap_err(), Refusal::NoSuchItem);
+    world.ok(Command::Sweep);
+    assert_eq!(world.state.item(&left).unwrap().state, ItemState::Lapsed);
+    world.later(ITEM_MS - 2);
+    let session = world.open(&who.agent, None).unwrap();
+    let who = Who { session, ..who };
+    assert!(world.allowed(&who, READ, &json!({"n": 2})));
+    world.later(1);
+    assert!(world.pends(&who, READ, &json!({"n": 2})));
+    world.ok(Command::Sweep);
+    assert_eq!(world.state.item(&used).unwrap().state, ItemState::Lapsed);
+    world.later(ITEM_MS);
+    world.ok(Command::Sweep);
+    assert!(world.state.item(&left).is_none() && world.state.item(&used).is_none());
+}
+
+#[test]
+fn an_item_that_became_a_grant_does_not_read_expired_later() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, READ, &json!({}));
+    world.approve(&item, Some(TrustWindow::WEEK)).unwrap();
+    world.later(ITEM_MS);
+    world.ok(Command::Sweep);
+    assert_eq!(world.state.item(&item).unwrap().state.wire(), "approved");
+    world.later(ITEM_MS);
+    world.ok(Command::Sweep);
+    assert!(world.state.item(&item).is_none());
+}
+
+#[test]
+fn after_a_restart_what_waits_is_planned_again_and_what_is_approved_holds() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let (waits, holds) = (
+        world.ask(&who, WRITE, &json!({"n": 1})),
+        world.ask(&who, WRITE, &json!({"n": 2})),
+    );
+    world.approve(&holds, ONCE).unwrap();
+    let seen = world.approval(&waits, ONCE);
+    world.ok(Command::Launch);
+    assert!(world.run(Command::Approve(seen)).is_err());
+    world.plan(&waits, WRITE, Verb::Write);
+    assert!(world.approve(&waits, ONCE).is_ok());
+    let session = world.open(&who.agent, None).unwrap();
+    assert!(world.allowed(&Who { session, ..who }, WRITE, &json!({"n": 2})));
+}

@@ -1,0 +1,143 @@
+//! Nothing grows with what an agent does; nothing secret and nothing of an input reaches the log.
+
+use crate::support::*;
+use plexus_protocol::{SessionId, TrustWindow};
+use plexus_trust::{Command, MAX_DECIDED, MAX_PENDING, MAX_SESSIONS};
+use serde_json::json;
+
+#[test]
+fn an_agent_that_asks_and_withdraws_keeps_a_bounded_past() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let approved = world.ask(&who, READ, &json!({"n": "approved"}));
+    world.approve(&approved, Some(TrustWindow::Once)).unwrap();
+    for n in 0..MAX_DECIDED + MAX_PENDING {
+        let item = world.ask(&who, READ, &json!({ "n": n }));
+        let agent = who.agent.clone();
+        world.ok(Command::Withdraw { agent, item });
+        world.later(1);
+    }
+    let held = world.state.agent(&who.agent).unwrap().items.len();
+    assert!(held <= MAX_DECIDED + MAX_PENDING, "{held}");
+    assert!(
+        world.allowed(&who, READ, &json!({"n": "approved"})),
+        "what the owner decided is not crowded out"
+    );
+}
+
+#[test]
+fn sessions_of_the_console_are_bounded_and_swept() {
+    let mut world = World::new();
+    let open = |world: &mut World| {
+        let session = SessionId::parse(&uuid("sess", world.fresh())).unwrap();
+        world.ok(Command::OpenSession {
+            agent: None,
+            pat: None,
+            session,
+            client: (None, None),
+        });
+    };
+    for _ in 0..=MAX_SESSIONS {
+        open(&mut world);
+    }
+    assert_eq!(world.state.console_sessions.len(), MAX_SESSIONS);
+    world.later(plexus_trust::SESSION_MS);
+    world.ok(Command::Sweep);
+    assert!(world.state.console_sessions.is_empty());
+}
+
+#[test]
+fn a_sweep_forgets_what_time_has_ended_and_nothing_else() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    world.token(&who, vec![entry(READ)]);
+    world.ok(Command::Sweep);
+    let agent = world.state.agent(&who.agent).unwrap();
+    assert_eq!(
+        (agent.sessions.len(), agent.tokens.len(), agent.grants.len()),
+        (1, 1, 1)
+    );
+    world.later(DAY);
+    world.ok(Command::Sweep);
+    let agent = world.state.agent(&who.agent).unwrap();
+    assert_eq!(
+        (agent.sessions.len(), agent.tokens.len(), agent.grants.len()),
+        (0, 0, 1)
+    );
+    world.later(60 * DAY);
+    world.ok(Command::Sweep);
+    assert!(world.state.agent(&who.agent).unwrap().grants.is_empty());
+}
+
+#[test]
+fn a_clients_name_is_cut() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let session = SessionId::parse(&uuid("sess", 9_000)).unwrap();
+    world.ok(Command::OpenSession {
+        agent: Some(who.agent.clone()),
+        pat: None,
+        session: session.clone(),
+        client: (Some("ä".repeat(500)), Some("x\u{1b}[2J".into())),
+    });
+    let held = &world.state.agent(&who.agent).unwrap().sessions[&session];
+    assert_eq!(held.client.0.as_ref().unwrap().chars().count(), 80);
+    assert!(!held.client.1.as_ref().unwrap().contains('\u{1b}'));
+}
+
+#[test]
+fn the_log_holds_no_text_of_an_input() {
+    let mut world = World::new();
+    let mut connect = world.connect_command("a", &[WRITE]);
+    connect.standing = [cap(WRITE)].into();
+    let who = world.join(connect);
+    let input = json!({"path": "Private/diary.md", "text": "dear diary"});
+    let item = world.ask(&who, EDIT, &input);
+    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    for id in [EDIT, WRITE] {
+        let permit = world.permit(&who, id, &input);
+        let intent = world.begin(permit).unwrap();
+        world.end(&intent, plexus_trust::OutcomeKind::Unknown);
+    }
+    let denied = world.ask(&who, RUN, &input);
+    world.ok(Command::Deny {
+        item: denied,
+        reason: None,
+    });
+    let log: Vec<String> = world
+        .log
+        .iter()
+        .map(|l| serde_json::to_string(&l.event).unwrap())
+        .collect();
+    let log = log.join("\n");
+    assert!(!log.contains("diary") && !log.contains("Private"));
+    assert!(
+        log.contains(&digest(&input).to_string()),
+        "its digest is there"
+    );
+    for prefix in ["plx_live_", "plx_agent_", "plx_enroll_"] {
+        assert!(!log.contains(prefix));
+    }
+}
+
+#[test]
+fn a_number_survives_the_log() {
+    // The shortest text of a double must come back as the same double: rows made from a folded log are compared with
+    // rows made from the live state.
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let tricky = [
+        5.0e-324,
+        1.797_693_134_862_315_7e308,
+        0.1 + 0.2,
+        7.038_531e-26,
+        9.5e-47,
+    ];
+    let mut wanted = entry(READ);
+    wanted.constraint = Some(constraint(
+        json!({"allow": {"field": "path", "values": tricky}}),
+    ));
+    let asked = wanted.constraint.clone();
+    let item = world.ask_for(&who, vec![wanted]).item.unwrap();
+    assert_eq!(world.state.item(&item).unwrap().asks[0].constraint, asked);
+}

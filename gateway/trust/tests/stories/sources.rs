@@ -1,0 +1,290 @@
+//! Re-gating: what becomes of grants and items when what they are about changes.
+
+use crate::support::*;
+use plexus_protocol::{TrustWindow, Verb, Verbs};
+use plexus_trust::{Command, Door, Refusal, Settings, SourceSeen, Target};
+use serde_json::json;
+
+type Edit = fn(&mut SourceSeen);
+
+fn changed(edit: Edit) -> Command {
+    let mut now = seen("notes");
+    edit(&mut now);
+    Command::SourceSeen(now)
+}
+fn target(edit: fn(&mut Target)) -> Command {
+    let mut now = seen("notes");
+    edit(now.target.as_mut().unwrap());
+    Command::SourceSeen(now)
+}
+
+#[test]
+fn a_changed_target_voids() {
+    for (what, command) in [
+        ("path", target(|t| t.path.push('x'))),
+        ("inode", target(|t| t.inode += 1)),
+        ("device within one boot", target(|t| t.device += 1)),
+    ] {
+        let mut world = World::new();
+        let who = world.member("a", &[READ, EXT_READ]);
+        let token = world.token(&who, vec![entry(READ)]);
+        let item = world.ask(&who, WRITE, &json!({}));
+        let permit = world.permit(&who, READ, &json!({}));
+        world.ok(command);
+        assert!(world.pends(&who, READ, &json!({})), "{what}");
+        assert!(world.read(permit).is_err(), "{what}");
+        assert!(world.approve(&item, None).is_err(), "{what}");
+        let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+        assert!(
+            matches!(by_token, plexus_trust::Verdict::Refuse(_)),
+            "{what}"
+        );
+        assert!(world.allowed(&who, EXT_READ, &json!({})), "{what}");
+        world.ok(Command::ResumeSource {
+            id: source("notes"),
+        });
+        assert!(world.pends(&who, READ, &json!({})), "{what}: no way back");
+    }
+}
+
+#[test]
+fn the_same_target_after_a_reboot_or_an_absence_changes_nothing() {
+    for command in [
+        target(|t| (t.device, t.boot) = (9, "second".into())),
+        changed(|s| s.target = None),
+    ] {
+        let mut world = World::new();
+        let who = world.member("a", &[READ]);
+        let permit = world.permit(&who, READ, &json!({}));
+        world.ok(command);
+        world.ok(Command::SourceSeen(seen("notes")));
+        assert!(world.read(permit).is_ok());
+    }
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    world.ok(changed(|s| s.target = None));
+    world.ok(target(|t| t.inode += 1));
+    assert!(
+        world.pends(&who, READ, &json!({})),
+        "another folder came back"
+    );
+}
+
+#[test]
+fn a_changed_shape_or_profile_suspends_until_the_owner_resumes() {
+    let changes: [(&str, Edit); 4] = [
+        ("shape", |s| s.capabilities = manifest("notes", 1)),
+        ("profile", |s| s.profile = secret("another")),
+        ("gone and back in another shape", |s| {
+            s.capabilities.remove(&cap(READ));
+        }),
+        ("verbs, under the same shape", |s| {
+            let facts = s.capabilities.get_mut(&cap(READ)).unwrap();
+            facts.verbs = Verbs::of([Verb::Read, Verb::Write]);
+        }),
+    ];
+    for (what, edit) in changes {
+        let mut world = World::new();
+        let who = world.member("a", &[READ, EXT_READ]);
+        let permit = world.permit(&who, READ, &json!({}));
+        world.ok(changed(edit));
+        assert!(world.read(permit).is_err(), "{what}");
+        if what.starts_with("gone") {
+            world.ok(changed(|s| s.capabilities = manifest("notes", 1)));
+        }
+        assert!(world.pends(&who, READ, &json!({})), "{what}");
+        assert!(world.allowed(&who, EXT_READ, &json!({})), "{what}");
+        world.ok(Command::ResumeSource {
+            id: source("notes"),
+        });
+        // A grant to read does not grow with the manifest.
+        assert_eq!(
+            world.allowed(&who, READ, &json!({})),
+            !what.starts_with("verbs"),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_change_of_wording_changes_nothing() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let permit = world.permit(&who, READ, &json!({}));
+    let item = world.ask(&who, WRITE, &json!({}));
+    let before = world.log.len();
+    world.ok(Command::SourceSeen(seen("notes")));
+    assert_eq!(world.log.len(), before);
+    let mut config = config("notes");
+    config.label = "My notes".into();
+    world.ok(Command::PutSource {
+        id: source("notes"),
+        config,
+    });
+    assert!(world.read(permit).is_ok());
+    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    assert!(world.allowed(&who, WRITE, &json!({})));
+}
+
+#[test]
+fn an_item_does_not_outlive_the_shape_it_was_shown_in() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let (pending, approved) = (
+        world.ask(&who, WRITE, &json!({"n": 1})),
+        world.ask(&who, WRITE, &json!({"n": 2})),
+    );
+    world.approve(&approved, Some(TrustWindow::Once)).unwrap();
+    let elsewhere = world.ask(&who, EXT_WRITE, &json!({}));
+    world.ok(changed(|s| s.capabilities = manifest("notes", 1)));
+    assert_eq!(
+        world.approve(&pending, None).unwrap_err(),
+        Refusal::NoSuchItem
+    );
+    assert!(world.pends(&who, WRITE, &json!({"n": 2})));
+    assert!(world.approve(&elsewhere, None).is_ok());
+}
+
+#[test]
+fn an_owners_new_route_or_secret_voids() {
+    type Set = fn(&mut plexus_trust::SourceConfig);
+    let changes: [(&str, Set); 5] = [
+        ("route", |c| c.route = json!({"path": "/srv/other"})),
+        ("secret", |c| c.secret_ref = Some("key".into())),
+        ("ask", |c| c.ask = true),
+        ("kind", |c| c.kind = "other".into()),
+        ("provenance", |c| {
+            c.provenance = plexus_protocol::Provenance::Managed
+        }),
+    ];
+    for (what, set) in changes {
+        let mut world = World::new();
+        let who = world.member("a", &[READ]);
+        let permit = world.permit(&who, READ, &json!({}));
+        let mut config = config("notes");
+        set(&mut config);
+        world.ok(Command::PutSource {
+            id: source("notes"),
+            config,
+        });
+        assert!(world.read(permit).is_err(), "{what}");
+        world.ok(Command::SourceSeen(seen("notes")));
+        assert!(world.pends(&who, READ, &json!({})), "{what}");
+    }
+}
+
+#[test]
+fn a_disabled_source_is_gone_and_comes_back_as_it_was() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let put = |enabled| {
+        let mut config = config("notes");
+        config.enabled = enabled;
+        Command::PutSource {
+            id: source("notes"),
+            config,
+        }
+    };
+    world.ok(put(false));
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::UnknownCapability
+    );
+    world.ok(put(true));
+    assert!(world.allowed(&who, READ, &json!({})));
+}
+
+#[test]
+fn a_removed_source_takes_its_grants_with_it() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    world.ok(Command::RemoveSource {
+        id: source("notes"),
+    });
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::UnknownCapability
+    );
+    world.ok(Command::PutSource {
+        id: source("notes"),
+        config: config("notes"),
+    });
+    world.ok(Command::SourceSeen(seen("notes")));
+    assert!(world.pends(&who, READ, &json!({})));
+}
+
+#[test]
+fn reads_that_allow_themselves_do_not_do_so_after_the_owner_or_a_new_target_said_no() {
+    let mut world = World::new();
+    world.ok(Command::Configure(Settings {
+        auto_allow_reads: true,
+        ..Settings::default()
+    }));
+    let mut connect = world.connect_command("a", &[READ, SEARCH, EXT_READ, WRITE]);
+    connect.window = Some(TrustWindow::Once);
+    let who = world.join(connect);
+    assert!(!world.ask_for(&who, vec![entry(READ)]).scopes.is_empty());
+    assert!(
+        world
+            .ask_for(&who, vec![entry(EXT_READ), entry(WRITE)])
+            .scopes
+            .is_empty()
+    );
+    world.ok(Command::RevokeGrant {
+        agent: who.agent.clone(),
+        capability: cap(READ),
+        reason: None,
+    });
+    assert!(world.ask_for(&who, vec![entry(READ)]).scopes.is_empty());
+    world.ok(target(|t| t.inode += 1));
+    assert!(world.ask_for(&who, vec![entry(SEARCH)]).scopes.is_empty());
+}
+
+#[test]
+fn what_is_not_exposed_is_not_there() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let token = world.token(&who, vec![entry(READ)]);
+    let permit = world.permit(&who, READ, &json!({}));
+    let expose = |enabled| Command::Expose {
+        capability: cap(READ),
+        enabled,
+    };
+    world.ok(expose(false));
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::UnknownCapability
+    );
+    let by_token = world.through(&who.agent, Door::Token(&token), READ, &json!({}));
+    assert_eq!(refused(by_token), Refusal::Unexposed);
+    assert_eq!(world.read(permit.clone()).unwrap_err(), Refusal::Unexposed);
+    world.ok(expose(true));
+    assert!(
+        world.read(permit).is_ok(),
+        "re-exposed, the grant works again (wire 5.10)"
+    );
+}
+
+#[test]
+fn a_new_route_does_not_hide_a_new_profile_and_a_new_kind_offers_nothing_yet() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let mut config = config("notes");
+    config.route = json!({"path": "/srv/other"});
+    let put = |config: &plexus_trust::SourceConfig| Command::PutSource {
+        id: source("notes"),
+        config: config.clone(),
+    };
+    world.ok(put(&config));
+    let item = world.ask(&who, READ, &json!({}));
+    world.approve(&item, Some(TrustWindow::DAY)).unwrap();
+    assert!(world.allowed(&who, READ, &json!({})));
+    world.ok(changed(|s| s.profile = secret("another")));
+    assert!(world.pends(&who, READ, &json!({})));
+    config.kind = "other".into();
+    world.ok(put(&config));
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::UnknownCapability
+    );
+}

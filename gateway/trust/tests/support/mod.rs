@@ -1,0 +1,415 @@
+//! A small world to try the machine in: two sources with a capability of every class, and a clock held by hand.
+//!
+//! Every event must come back from its JSON as it went in: what does not survive the way to the disk fails here first.
+
+pub(crate) mod history;
+
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
+    SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs,
+};
+use plexus_trust::{
+    Approve, Call, Command, Connect, Decision, Door, Entry, Event, Facts, OnApproval, Outcome,
+    OutcomeKind, Permit, Refusal, Reply, RequestGrants, SourceConfig, SourceSeen, State, Target,
+    Verdict, authorize, decide,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub(crate) const START: Timestamp = Timestamp(1_790_000_000_000);
+pub(crate) const MINUTE: u64 = 60_000;
+pub(crate) const HOUR: u64 = 60 * MINUTE;
+pub(crate) const DAY: u64 = 24 * HOUR;
+
+pub(crate) const READ: &str = "notes.read";
+pub(crate) const SEARCH: &str = "notes.search";
+pub(crate) const WRITE: &str = "notes.write";
+pub(crate) const EDIT: &str = "notes.edit";
+pub(crate) const RUN: &str = "notes.run";
+pub(crate) const SEND: &str = "notes.send";
+pub(crate) const GUIDE: &str = "notes.guide";
+pub(crate) const EXT_READ: &str = "ext.read";
+pub(crate) const EXT_WRITE: &str = "ext.write";
+/// One capability of every class.
+pub(crate) const ALL: [&str; 9] = [
+    READ, SEARCH, WRITE, EDIT, RUN, SEND, GUIDE, EXT_READ, EXT_WRITE,
+];
+
+pub(crate) fn agent(name: &str) -> AgentId {
+    AgentId::parse(name).unwrap()
+}
+pub(crate) fn cap(id: &str) -> CapabilityId {
+    CapabilityId::parse(id).unwrap()
+}
+pub(crate) fn source(id: &str) -> SourceId {
+    SourceId::parse(id).unwrap()
+}
+pub(crate) fn digest(input: &Value) -> Digest {
+    plexus_protocol::json::digest(input)
+}
+pub(crate) fn secret(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+pub(crate) fn below(prefix: &str) -> Constraint {
+    constraint(json!({"pathPrefix": {"field": "path", "allow": [prefix]}}))
+}
+pub(crate) fn constraint(value: Value) -> Constraint {
+    serde_json::from_value(value).unwrap()
+}
+pub(crate) fn uuid(prefix: &str, n: u64) -> String {
+    format!("{prefix}_00000000-0000-8000-8000-{n:012x}")
+}
+
+/// The verbs, sensitivity and input fields that the manifests of this world declare.
+pub(crate) fn declared(id: &str) -> (Verbs, Sensitivity) {
+    let write = Verbs::of([Verb::Write]);
+    match id {
+        READ | SEARCH | EXT_READ => (Verbs::READ, Sensitivity::Low),
+        WRITE | EXT_WRITE => (write, Sensitivity::Elevated),
+        EDIT => (Verbs::of([Verb::Read, Verb::Write]), Sensitivity::Elevated),
+        RUN => (Verbs::of([Verb::Execute]), Sensitivity::High),
+        SEND => (write, Sensitivity::High),
+        _ => (Verbs::NONE, Sensitivity::Low),
+    }
+}
+
+/// What the manifest of a source says; `edition` stands for everything that a grant depends on.
+pub(crate) fn manifest(id: &str, edition: u8) -> BTreeMap<CapabilityId, Facts> {
+    let mine = ALL.iter().filter(|c| c.split_once('.').unwrap().0 == id);
+    mine.map(|c| {
+        let (verbs, sensitivity) = declared(c);
+        let facts = Facts {
+            verbs,
+            sensitivity,
+            resolved: vec![],
+            fields: vec!["path".into(), "text".into()],
+            shape: secret(&format!("{c} {edition}")),
+        };
+        (cap(c), facts)
+    })
+    .collect()
+}
+
+pub(crate) fn config(id: &str) -> SourceConfig {
+    SourceConfig {
+        kind: "test".into(),
+        label: "Notes".into(),
+        enabled: true,
+        route: json!({"path": format!("/srv/{id}")}),
+        secret_ref: None,
+        ask: false,
+        provenance: if id == "ext" {
+            Provenance::Extension
+        } else {
+            Provenance::FirstParty
+        },
+    }
+}
+
+pub(crate) fn seen(id: &str) -> SourceSeen {
+    SourceSeen {
+        id: source(id),
+        target: Some(Target {
+            path: format!("/srv/{id}"),
+            inode: 7,
+            device: 1,
+            boot: "first".into(),
+        }),
+        profile: secret("profile"),
+        capabilities: manifest(id, 0),
+    }
+}
+
+pub(crate) fn entry(id: &str) -> Entry {
+    Entry {
+        id: id.into(),
+        wanted: true,
+        verbs: None,
+        wish: None,
+        constraint: None,
+        input: None,
+    }
+}
+pub(crate) fn entry_with(id: &str, input: &Value) -> Entry {
+    Entry {
+        input: Some((digest(input), input.to_string().len() as u64)),
+        ..entry(id)
+    }
+}
+
+pub(crate) fn outcome(kind: OutcomeKind) -> Outcome {
+    Outcome {
+        kind,
+        code: None,
+        reason: None,
+        input_bytes: 2,
+        output_bytes: 3,
+        touched: vec![],
+        summary: None,
+        undo: None,
+        micros: 10,
+    }
+}
+
+/// An agent that went all the way to a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    pub(crate) agent: AgentId,
+    pub(crate) session: SessionId,
+}
+
+/// One entry of the log.
+pub(crate) struct Logged {
+    pub(crate) event: Event,
+    pub(crate) id: AuditId,
+    pub(crate) at: Timestamp,
+}
+
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
+    pub(crate) log: Vec<Logged>,
+    fresh: u64,
+}
+
+impl World {
+    /// A daemon's first launch, before any source.
+    pub(crate) fn empty() -> Self {
+        let mut world = Self {
+            state: State::default(),
+            now: START,
+            log: vec![],
+            fresh: 0,
+        };
+        world.ok(Command::Launch);
+        world
+    }
+
+    /// Both sources configured and looked at.
+    pub(crate) fn new() -> Self {
+        let mut world = Self::empty();
+        for id in ["notes", "ext"] {
+            let config = config(id);
+            world.ok(Command::PutSource {
+                id: source(id),
+                config,
+            });
+            world.ok(Command::SourceSeen(seen(id)));
+        }
+        world
+    }
+
+    pub(crate) fn fresh(&mut self) -> u64 {
+        self.fresh += 1;
+        self.fresh
+    }
+    pub(crate) fn later(&mut self, ms: u64) {
+        self.now = self.now.plus(ms);
+    }
+
+    pub(crate) fn run(&mut self, command: Command) -> Result<Reply, Refusal> {
+        let (events, reply) = decide(&self.state, &command, self.now)?;
+        let at = self.state.time(self.now);
+        for event in events {
+            let bytes = serde_json::to_vec(&event).unwrap();
+            let back = Event::read(event.kind, &bytes)
+                .expect("a known type")
+                .unwrap();
+            assert_eq!(serde_json::to_vec(&back).unwrap(), bytes);
+            let id = AuditId::parse(&uuid("evt", self.log.len() as u64)).unwrap();
+            self.state.apply(&event, &id, at);
+            self.log.push(Logged { event, id, at });
+        }
+        Ok(reply)
+    }
+    pub(crate) fn ok(&mut self, command: Command) -> Reply {
+        self.run(command).expect("the command is carried out")
+    }
+    pub(crate) fn last_event(&self) -> AuditId {
+        self.log.last().expect("an event").id.clone()
+    }
+
+    pub(crate) fn connect_command(&mut self, name: &str, capabilities: &[&str]) -> Connect {
+        let n = self.fresh();
+        Connect {
+            agent: agent(name),
+            agent_type: None,
+            reach: None,
+            capabilities: capabilities.iter().map(|c| cap(c)).collect(),
+            standing: [].into(),
+            window: None,
+            constraint: None,
+            code: secret(&format!("code {n}")),
+            code_ms: plexus_trust::CODE_MS,
+        }
+    }
+    /// Connects, enrolls and opens a session.
+    pub(crate) fn join(&mut self, connect: Connect) -> Who {
+        let (agent, code) = (connect.agent.clone(), connect.code);
+        self.ok(Command::Connect(connect));
+        let n = self.fresh();
+        let pat = secret(&format!("pat {n}"));
+        self.ok(Command::Enroll { code, pat });
+        let session = self.open(&agent, Some(pat)).unwrap();
+        Who { agent, session }
+    }
+    pub(crate) fn member(&mut self, name: &str, capabilities: &[&str]) -> Who {
+        let connect = self.connect_command(name, capabilities);
+        self.join(connect)
+    }
+    pub(crate) fn open(
+        &mut self,
+        agent: &AgentId,
+        pat: Option<Digest>,
+    ) -> Result<SessionId, Refusal> {
+        let session = SessionId::parse(&uuid("sess", self.fresh())).unwrap();
+        self.run(Command::OpenSession {
+            agent: Some(agent.clone()),
+            pat,
+            session: session.clone(),
+            client: (Some("test".into()), None),
+        })?;
+        Ok(session)
+    }
+
+    pub(crate) fn request(&mut self, who: &Who, entries: Vec<Entry>) -> RequestGrants {
+        RequestGrants {
+            agent: Some(who.agent.clone()),
+            session: who.session.clone(),
+            entries,
+            purpose: None,
+            on_approval: OnApproval::Wait,
+            token: TokenId::parse(&uuid("tok", self.fresh())).unwrap(),
+            item: PendingId::parse(&uuid("pend", self.fresh())).unwrap(),
+        }
+    }
+    pub(crate) fn decided(&mut self, request: RequestGrants) -> Decision {
+        match self.ok(Command::Request(request)) {
+            Reply::Decided(decision) => decision,
+            other => panic!("a request is decided, not {other:?}"),
+        }
+    }
+    pub(crate) fn ask_for(&mut self, who: &Who, entries: Vec<Entry>) -> Decision {
+        let request = self.request(who, entries);
+        self.decided(request)
+    }
+    /// Asks for one call, and makes its plan where it needs one.
+    pub(crate) fn ask(&mut self, who: &Who, id: &str, input: &Value) -> PendingId {
+        let decision = self.ask_for(who, vec![entry_with(id, input)]);
+        let item = decision.item.expect("it pends");
+        self.plan(&item, id, Verb::Write);
+        item
+    }
+    /// Makes the plan of an item, where it waits for one.
+    pub(crate) fn plan(&mut self, item: &PendingId, id: &str, rating: Verb) {
+        let command = Command::PlanReady {
+            item: item.clone(),
+            capability: cap(id),
+            preview: secret("preview"),
+            state_token: secret("world"),
+            rating,
+        };
+        if !declared(id).0.is_read() {
+            self.ok(command);
+        }
+    }
+    pub(crate) fn token(&mut self, who: &Who, entries: Vec<Entry>) -> TokenId {
+        let request = self.request(who, entries);
+        let token = request.token.clone();
+        let decision = self.decided(request);
+        assert!(decision.token_expires_at.is_some(), "{decision:?}");
+        token
+    }
+
+    pub(crate) fn approval(&self, item: &PendingId, window: Option<TrustWindow>) -> Approve {
+        Approve {
+            item: item.clone(),
+            revision: self.state.item(item).map_or(0, |i| i.revision),
+            card: secret("card"),
+            window,
+            constraint: None,
+            any_input: false,
+        }
+    }
+    pub(crate) fn approve(
+        &mut self,
+        item: &PendingId,
+        window: Option<TrustWindow>,
+    ) -> Result<Reply, Refusal> {
+        let approval = self.approval(item, window);
+        self.run(Command::Approve(approval))
+    }
+
+    pub(crate) fn through(
+        &self,
+        who: &AgentId,
+        door: Door<'_>,
+        id: &str,
+        input: &Value,
+    ) -> Verdict {
+        self.through_as(who, door, id, input, digest(input))
+    }
+    pub(crate) fn through_as(
+        &self,
+        who: &AgentId,
+        door: Door<'_>,
+        id: &str,
+        input: &Value,
+        digest: Digest,
+    ) -> Verdict {
+        let capability = cap(id);
+        let call = Call {
+            agent: who,
+            capability: &capability,
+            input,
+            digest,
+        };
+        authorize(&self.state, call, door, self.now)
+    }
+    pub(crate) fn call(&self, who: &Who, id: &str, input: &Value) -> Verdict {
+        self.through(&who.agent, Door::Session(&who.session), id, input)
+    }
+    pub(crate) fn permit(&self, who: &Who, id: &str, input: &Value) -> Permit {
+        granted(self.call(who, id, input))
+    }
+    pub(crate) fn allowed(&self, who: &Who, id: &str, input: &Value) -> bool {
+        matches!(self.call(who, id, input), Verdict::Permit(_))
+    }
+    pub(crate) fn pends(&self, who: &Who, id: &str, input: &Value) -> bool {
+        matches!(self.call(who, id, input), Verdict::Pend)
+    }
+
+    pub(crate) fn read(&mut self, permit: Permit) -> Result<Reply, Refusal> {
+        self.run(Command::Read {
+            permit,
+            outcome: outcome(OutcomeKind::Ok),
+        })
+    }
+    /// Records an intent; answers with its event.
+    pub(crate) fn begin(&mut self, permit: Permit) -> Result<AuditId, Refusal> {
+        self.run(Command::Intent {
+            permit,
+            input_bytes: 2,
+        })?;
+        Ok(self.last_event())
+    }
+    pub(crate) fn end(&mut self, intent: &AuditId, kind: OutcomeKind) {
+        self.ok(Command::Outcome {
+            intent: intent.clone(),
+            outcome: outcome(kind),
+        });
+    }
+}
+
+pub(crate) fn granted(verdict: Verdict) -> Permit {
+    match verdict {
+        Verdict::Permit(permit) => *permit,
+        other => panic!("expected a permit, got {other:?}"),
+    }
+}
+pub(crate) fn refused(verdict: Verdict) -> Refusal {
+    match verdict {
+        Verdict::Refuse(refusal) => refusal,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}

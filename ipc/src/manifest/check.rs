@@ -1,0 +1,209 @@
+//! What a manifest must hold beyond its shape.
+
+use super::{
+    Capability, EntryKind, Field, FieldKind, FieldTarget, Limits, MAX_ENTRIES, MAX_MARKDOWN,
+    MAX_OUTPUT, Manifest, ManifestError, invalid,
+};
+use crate::message::Role;
+use plexus_protocol::{CapabilityId, Sensitivity, Verb};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+impl Manifest {
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
+        for (at, text) in [
+            ("connector", &self.connector),
+            ("kind", &self.kind),
+            ("transport", &self.transport),
+        ] {
+            if !plain_name(text) {
+                return Err(invalid(at, "not 1 to 64 of a-z, 0-9 and '-'"));
+            }
+        }
+        for (at, text) in [("label", &self.label), ("blurb", &self.blurb)] {
+            if text.trim().is_empty() {
+                return Err(invalid(at, "empty"));
+            }
+        }
+        self.check_fields()?;
+        if self.roles.is_empty() {
+            return Err(invalid("roles", "a connector needs at least one"));
+        }
+        if self.roles.len() > 1 && self.roles[0] == self.roles[1] || self.roles.len() > 2 {
+            return Err(invalid("roles", "the same role twice"));
+        }
+        self.limits.check("limits")?;
+        self.check_capabilities()
+    }
+
+    fn check_fields(&self) -> Result<(), ManifestError> {
+        let mut names = BTreeSet::new();
+        for field in &self.fields {
+            let at = || format!("field {:?}", field.name);
+            let word = field.name.bytes().all(|b| b.is_ascii_alphanumeric());
+            if !word || field.name.is_empty() || field.name.len() > 64 {
+                return Err(invalid(at(), "not 1 to 64 letters and digits"));
+            }
+            if !names.insert(&field.name) {
+                return Err(invalid(at(), "twice"));
+            }
+            if (field.target == FieldTarget::Secret) != (field.kind == FieldKind::Password) {
+                return Err(invalid(
+                    at(),
+                    "a password goes to the secret store, and nothing else does",
+                ));
+            }
+            if field.kind == FieldKind::Password && field.default.is_some() {
+                return Err(invalid(at(), "a secret has no default"));
+            }
+        }
+        if let Some(root) = &self.root {
+            let fits = |f: &&Field| {
+                f.name == *root
+                    && f.kind == FieldKind::Path
+                    && f.target == FieldTarget::Route
+                    && f.required
+            };
+            if !self.fields.iter().any(|f| fits(&f)) {
+                return Err(invalid(
+                    "root",
+                    "names no required field of type path and target route",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_capabilities(&self) -> Result<(), ManifestError> {
+        if self.capabilities.is_empty() || self.capabilities.len() > MAX_ENTRIES {
+            return Err(invalid("capabilities", "not 1 to 256"));
+        }
+        let mut names = BTreeSet::new();
+        for entry in &self.capabilities {
+            let at = || format!("capability {:?}", entry.name);
+            if CapabilityId::parse(&format!("source.{}", entry.name)).is_err()
+                || entry.name.len() > 128
+                || entry.name.starts_with('.')
+            {
+                return Err(invalid(
+                    at(),
+                    "not 1 to 128 letters, digits, '.', '_' or '-', without a dot at either end",
+                ));
+            }
+            if !names.insert(entry.name.as_str()) {
+                return Err(invalid(at(), "twice"));
+            }
+            if entry.label.trim().is_empty() || entry.describe.trim().is_empty() {
+                return Err(invalid(at(), "no label, or no describe"));
+            }
+            match entry.kind {
+                EntryKind::Skill => check_skill(entry).map_err(|why| invalid(at(), why))?,
+                EntryKind::Capability => {
+                    check_callable(entry).map_err(|why| invalid(at(), why))?;
+                    self.limits_of(entry).check(&at())?;
+                    if !self.roles.contains(&Role::Reader) {
+                        return Err(invalid(at(), "reads and plans need the role reader"));
+                    }
+                    if !self.roles.contains(&entry.role()) {
+                        return Err(invalid(at(), "an effect needs the role writer"));
+                    }
+                }
+            }
+        }
+        for entry in &self.capabilities {
+            for skill in &entry.skills {
+                if self
+                    .capability(skill)
+                    .is_none_or(|s| s.kind != EntryKind::Skill)
+                {
+                    return Err(invalid(
+                        format!("capability {:?}", entry.name),
+                        "names a skill that is not here",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn check_skill(entry: &Capability) -> Result<(), &'static str> {
+    match &entry.markdown {
+        None => return Err("a skill needs markdown"),
+        Some(text) if text.trim().is_empty() => return Err("a skill needs markdown"),
+        Some(text) if text.len() > MAX_MARKDOWN => return Err("markdown beyond 64 KiB"),
+        Some(_) => {}
+    }
+    let bare = entry.verbs.is_empty()
+        && entry.input.is_none()
+        && entry.output.is_none()
+        && entry.constrainable.is_empty()
+        && entry.skills.is_empty()
+        && entry.limits.is_none()
+        && !entry.long_running
+        && entry.sensitivity == Sensitivity::Low;
+    if bare {
+        Ok(())
+    } else {
+        Err("a skill has markdown and nothing that belongs to calls")
+    }
+}
+
+fn check_callable(entry: &Capability) -> Result<(), &'static str> {
+    if entry.verbs.is_empty() {
+        return Err("no verb");
+    }
+    if entry.markdown.is_some() {
+        return Err("markdown belongs to a skill");
+    }
+    if !entry.input.as_ref().is_some_and(Value::is_object)
+        || entry.output.as_ref().is_some_and(|o| !o.is_object())
+    {
+        return Err("the input schema is missing, or a schema is no object");
+    }
+    if entry.verbs.contains(Verb::Execute) && entry.sensitivity != Sensitivity::High {
+        return Err("what executes is of high sensitivity");
+    }
+    if !entry.is_read() && entry.sensitivity == Sensitivity::Low {
+        return Err("an effect is at least of elevated sensitivity");
+    }
+    let mut fields = BTreeSet::new();
+    for c in &entry.constrainable {
+        if c.field.is_empty()
+            || c.touched
+                .as_ref()
+                .is_some_and(|t| t.is_empty() || t.len() > 64)
+        {
+            return Err("a constrainable without a name, or with a kind beyond 64 bytes");
+        }
+        if !fields.insert(c.field.as_str()) {
+            return Err("the same constrainable field twice");
+        }
+    }
+    Ok(())
+}
+
+impl Limits {
+    fn check(&self, at: &str) -> Result<(), ManifestError> {
+        if self.frame_bytes == 0 || self.frame_bytes > MAX_OUTPUT {
+            return Err(invalid(at, "frameBytes is not 1 to 10 MiB"));
+        }
+        if self.open_files < 16 {
+            return Err(invalid(
+                at,
+                "openFiles is below 16: no worker can start with that",
+            ));
+        }
+        if self.call_ms == 0 || self.memory_mib == 0 {
+            return Err(invalid(at, "callMs or memoryMiB is 0"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,343 @@
+//! From `Hello` to the end, and everything that ends a worker.
+
+use super::shelf::{World, one_of};
+use super::talk::{Talk, call, report, soon, start, worker};
+use plexus_ipc::frame::{FrameError, FrameReader, MAX_FRAME, PREFIX, encode};
+use plexus_ipc::gateway::{self, ConnectionError};
+use plexus_ipc::manifest::Manifest;
+use plexus_ipc::message::{
+    FromWorker, Health, OpenFailure, Phase, Role, ToWorker, Verdict, WorkerError,
+};
+use plexus_ipc::stream::{self, Half};
+use plexus_ipc::worker::serve::Ended;
+use plexus_protocol::AuditId;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+#[tokio::test]
+async fn a_start_goes_through_its_phases() {
+    let (number, _) = World::make(&[("a", "alpha")]);
+    let (fd, ended) = worker(start(number, "needs a secret", Role::Reader), report(true));
+    let (say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
+    assert_eq!(say.phase(), Phase::Starting);
+    let FromWorker::Hello { build, cage } = soon(hear.next()).await.unwrap().unwrap() else {
+        panic!("no Hello");
+    };
+    assert_eq!(build, plexus_ipc::BUILD);
+    assert!(cage.sound());
+    assert_eq!(say.phase(), Phase::Greeted);
+    let digest = Manifest::parse(&super::shelf::manifest()).unwrap().digest();
+    assert_eq!(
+        soon(hear.next()).await.unwrap(),
+        Some(FromWorker::Described { manifest: digest })
+    );
+    assert_eq!(
+        soon(hear.next()).await.unwrap(),
+        Some(FromWorker::Opened {
+            health: Health::Well
+        })
+    );
+    assert_eq!(say.phase(), Phase::Ready);
+    say.send(ToWorker::Stop).await.unwrap();
+    assert!(
+        say.send(ToWorker::Probe { nonce: 1 }).await.is_err(),
+        "nothing after Stop"
+    );
+    assert!(matches!(soon(ended).await.unwrap(), Ended::Stopped));
+    assert_eq!(soon(hear.next()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_cage_with_a_hole_is_reported_and_nothing_is_opened() {
+    let (number, _) = World::make(&[]);
+    let (fd, ended) = worker(start(number, "panics", Role::Reader), report(false));
+    let (_say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
+    let Some(FromWorker::Hello { cage, .. }) = soon(hear.next()).await.unwrap() else {
+        panic!("no Hello");
+    };
+    assert!(!cage.sound());
+    assert_eq!(soon(hear.next()).await.unwrap(), None, "it is over");
+    assert!(matches!(soon(ended).await.unwrap(), Ended::Unsound));
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_open_says_why() {
+    for (open, reason) in [
+        ("fails", OpenFailure::Unavailable),
+        ("panics", OpenFailure::Internal),
+        ("config", OpenFailure::Config),
+    ] {
+        let (number, _) = World::make(&[]);
+        let mut start = start(number, open, Role::Reader);
+        if open == "config" {
+            start.config = b"{}".to_vec().into();
+        }
+        let (fd, ended) = worker(start, report(true));
+        let (_say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
+        soon(hear.next()).await.unwrap();
+        soon(hear.next()).await.unwrap();
+        let Some(FromWorker::OpenFailed(error)) = soon(hear.next()).await.unwrap() else {
+            panic!("it opened");
+        };
+        assert_eq!(error.reason, reason);
+        assert!(!error.message.is_empty());
+        assert!(matches!(soon(ended).await.unwrap(), Ended::OpenFailed(_)));
+    }
+}
+
+#[tokio::test]
+async fn probes_are_answered_while_a_source_opens() {
+    let (number, world) = World::make(&[("a", "alpha")]);
+    let (fd, ended) = worker(start(number, "waits", Role::Reader), report(true));
+    let (say, mut hear) = gateway::connect(fd, Role::Reader).unwrap();
+    soon(hear.next()).await.unwrap();
+    soon(hear.next()).await.unwrap();
+    soon(one_of(&world.entered)).await;
+    say.send(ToWorker::Probe { nonce: 8 }).await.unwrap();
+    assert!(matches!(
+        soon(hear.next()).await.unwrap(),
+        Some(FromWorker::Probed {
+            nonce: 8,
+            health: Health::Degraded(_)
+        })
+    ));
+    world.go_on.add_permits(1);
+    assert!(matches!(
+        soon(hear.next()).await.unwrap(),
+        Some(FromWorker::Opened { .. })
+    ));
+    drop((say, hear));
+    assert!(matches!(soon(ended).await.unwrap(), Ended::GatewayGone));
+}
+
+#[tokio::test]
+async fn health_is_the_apps_and_ends_nobody() {
+    let mut talk = Talk::reader(&[]).await;
+    assert!(matches!(talk.health, Health::Unavailable(_)));
+    talk.world.items().insert("a".into(), "alpha".into());
+    talk.say(ToWorker::Probe { nonce: 2 }).await;
+    assert_eq!(
+        talk.next().await,
+        FromWorker::Probed {
+            nonce: 2,
+            health: Health::Well
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_writer_settles_what_is_unknown() {
+    let mut talk = Talk::writer(&[]).await;
+    let audit = AuditId::parse("evt_00000000-0000-8000-8000-000000000001").unwrap();
+    talk.say(ToWorker::Settle { id: 4, audit }).await;
+    assert_eq!(
+        talk.next().await,
+        FromWorker::Settled {
+            id: 4,
+            verdict: Verdict::Happened
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_that_goes_takes_its_reads_along() {
+    let talk = Talk::reader(&[]).await;
+    talk.say(ToWorker::Read(call("item.wait", json!({})))).await;
+    soon(one_of(&talk.world.entered)).await;
+    let world = std::sync::Arc::clone(&talk.world);
+    assert!(matches!(talk.hang_up().await, Ended::GatewayGone));
+    soon(one_of(&world.dropped)).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_goes_with_something_unread_is_gone() {
+    let (number, world) = World::make(&[]);
+    let (fd, ended) = worker(start(number, "waits", Role::Reader), report(true));
+    soon(one_of(&world.entered)).await;
+    drop(fd); // Hello and Described are in its queue
+    assert!(matches!(soon(ended).await.unwrap(), Ended::GatewayGone));
+}
+
+#[tokio::test]
+async fn a_stop_cancels_reads_with_an_answer() {
+    let mut talk = Talk::reader(&[]).await;
+    talk.say(ToWorker::Read(call("item.wait", json!({})))).await;
+    soon(one_of(&talk.world.entered)).await;
+    talk.say(ToWorker::Stop).await;
+    assert!(talk.done().await.result.is_err());
+    assert!(matches!(soon(talk.ended).await.unwrap(), Ended::Stopped));
+    assert!(matches!(
+        Talk::reader(&[]).await.stop().await,
+        Ended::Stopped
+    ));
+}
+
+/// A worker that is ready, with a gateway that writes what it likes.
+async fn raw(
+    role: Role,
+) -> (
+    Half,
+    FrameReader<Half, FromWorker>,
+    tokio::task::JoinHandle<Ended>,
+) {
+    let (number, _) = World::make(&[]);
+    let (fd, ended) = worker(start(number, "", role), report(true));
+    let (read, write) = stream::split(fd).unwrap();
+    let mut frames = FrameReader::new(read, MAX_FRAME);
+    while !matches!(
+        soon(frames.next()).await.unwrap().unwrap(),
+        FromWorker::Opened { .. }
+    ) {}
+    (write, frames, ended)
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_end_the_worker() {
+    let frame = encode(&ToWorker::Probe { nonce: 1 }, MAX_FRAME).unwrap();
+    let garbage = [&3u32.to_le_bytes()[..], b"\xff\xff\xff"].concat();
+    let oversized = u32::try_from(MAX_FRAME + 1).unwrap().to_le_bytes().to_vec();
+    for bytes in [garbage, oversized, vec![0; PREFIX]] {
+        let (mut write, mut frames, ended) = raw(Role::Reader).await;
+        // A good one before it is still answered.
+        write
+            .write_all(&[frame.clone(), bytes].concat())
+            .await
+            .unwrap();
+        assert!(matches!(
+            soon(frames.next()).await.unwrap(),
+            None | Some(FromWorker::Probed { nonce: 1, .. })
+        ));
+        assert!(matches!(
+            soon(ended).await.unwrap(),
+            Ended::Frame(FrameError::Decode(_) | FrameError::Length { .. })
+        ));
+    }
+    let (mut write, frames, ended) = raw(Role::Reader).await;
+    write.write_all(&frame[..frame.len() - 1]).await.unwrap();
+    drop((write, frames));
+    assert!(matches!(
+        soon(ended).await.unwrap(),
+        Ended::Frame(FrameError::Truncated)
+    ));
+}
+
+#[tokio::test]
+async fn what_is_out_of_place_ends_the_worker() {
+    let read = || ToWorker::Read(call("item.wait", json!({})));
+    let commit = || ToWorker::Commit(Box::new(super::talk::write("a", "new")));
+    let (number, _) = World::make(&[]);
+    let again = || ToWorker::Start(Box::new(start(number, "", Role::Reader)));
+    for (role, messages) in [
+        (Role::Reader, vec![commit()]),
+        (Role::Writer, vec![read()]),
+        (
+            Role::Writer,
+            vec![ToWorker::Plan(call("item.write", json!({"path": "a"})))],
+        ),
+        (Role::Reader, vec![again()]),
+        (Role::Reader, vec![read(), read()]), // the same id twice
+        (
+            Role::Reader,
+            vec![ToWorker::Stop, ToWorker::Probe { nonce: 1 }],
+        ),
+    ] {
+        let (mut write, _frames, ended) = raw(role).await;
+        let name = messages.last().unwrap().name();
+        let stops = matches!(messages[0], ToWorker::Stop);
+        let bytes: Vec<u8> = messages
+            .iter()
+            .flat_map(|m| encode(m, MAX_FRAME).unwrap())
+            .collect();
+        write.write_all(&bytes).await.unwrap();
+        match soon(ended).await.unwrap() {
+            Ended::OutOfPlace(found) => assert_eq!(found, name),
+            // Nothing was under way, so it may be gone before it sees what comes after Stop.
+            Ended::Stopped if stops => {}
+            other => panic!("{name}: {other}"),
+        }
+    }
+    // The positive control: in its place, the same commit is done.
+    let (mut write, mut frames, _ended) = raw(Role::Writer).await;
+    write
+        .write_all(&encode(&commit(), MAX_FRAME).unwrap())
+        .await
+        .unwrap();
+    let Some(FromWorker::Done(done)) = soon(frames.next()).await.unwrap() else {
+        panic!("no answer");
+    };
+    assert!(done.result.is_ok());
+}
+
+#[tokio::test]
+async fn a_worker_that_speaks_out_of_turn_is_not_heard() {
+    let hello = || FromWorker::Hello {
+        build: "x".into(),
+        cage: Box::new(report(true)),
+    };
+    let described = || FromWorker::Described {
+        manifest: plexus_protocol::Digest::of(b""),
+    };
+    let opened = || FromWorker::Opened {
+        health: Health::Well,
+    };
+    let done = || {
+        FromWorker::Done(Box::new(plexus_ipc::message::Done {
+            id: 1,
+            result: Err(WorkerError::internal("")),
+            touched: vec![],
+        }))
+    };
+    let settled = || FromWorker::Settled {
+        id: 1,
+        verdict: Verdict::Happened,
+    };
+    let answers = |output: &[u8]| {
+        FromWorker::Done(Box::new(plexus_ipc::message::Done {
+            id: 1,
+            result: Ok(plexus_ipc::message::Answer {
+                output: output.to_vec().into(),
+                summary: "".into(),
+                undo: None,
+            }),
+            touched: vec![],
+        }))
+    };
+    let ready = |last| vec![hello(), described(), opened(), last];
+    let deep = [vec![b'['; 65], vec![b']'; 65]].concat();
+    for (said, heard) in [
+        (ready(answers(b"{\"a\":[1]}")), 4),
+        (ready(answers(b"{} {}")), 3),
+        (ready(answers(b"")), 3),
+        (ready(answers(b"\"\xff\"")), 3),
+        (ready(answers(&deep)), 3),
+        (vec![hello(), described(), opened(), done()], 4),
+        (vec![hello(), described(), opened(), settled()], 3),
+        (vec![hello(), described(), opened(), hello()], 3),
+        (vec![hello(), described(), done()], 2),
+        (vec![hello(), opened()], 1),
+        (vec![described()], 0),
+        (vec![done()], 0),
+    ] {
+        let (ours, theirs) = stream::pair().unwrap();
+        let (_say, mut hear) = gateway::connect(ours, Role::Reader).unwrap();
+        let (_read, mut write) = stream::split(theirs).unwrap();
+        for message in &said {
+            write
+                .write_all(&encode(message, MAX_FRAME).unwrap())
+                .await
+                .unwrap();
+        }
+        drop((_read, write));
+        for message in said.iter().take(heard) {
+            assert_eq!(soon(hear.next()).await.unwrap().as_ref(), Some(message));
+        }
+        match soon(hear.next()).await {
+            Ok(None) => assert_eq!(heard, said.len()),
+            Err(ConnectionError::OutOfPlace { message, .. }) => {
+                assert_eq!(message, said[heard].name());
+            }
+            Err(ConnectionError::Output(_)) => assert_eq!(said[heard].name(), "Done"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

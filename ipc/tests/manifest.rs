@@ -1,0 +1,205 @@
+//! Manifests: the written form is accepted, every rule refuses, and no text makes the parser panic.
+
+use plexus_ipc::manifest::{MAX_OUTPUT, Manifest};
+use plexus_ipc::message::Role;
+use plexus_protocol::{Digest, Verb};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn good() -> Value {
+    json!({
+        "connector": "shelf", "kind": "shelf-fs", "label": "Shelf", "blurb": "Things on a shelf",
+        "provenance": "first-party", "transport": "ipc", "detectable": true,
+        "fields": [
+            {"name": "path", "label": "Folder", "type": "path", "required": true, "target": "route"},
+            {"name": "key", "label": "Key", "type": "password", "required": false, "target": "secret", "help": "h"},
+        ],
+        "root": "path",
+        "roles": ["reader", "writer"],
+        "limits": {"frameBytes": 4194304, "openFiles": 256, "fileBytes": 0, "callMs": 30000, "memoryMiB": 512},
+        "capabilities": [
+            {"name": "item.read", "kind": "capability", "label": "Read", "describe": "Reads one", "verbs": ["read"],
+             "sensitivity": "low", "longRunning": false, "input": {"type": "object"}, "output": {"type": "object"},
+             "constrainable": [{"field": "path", "touched": "item"}], "skills": ["item.how-to"],
+             "limits": {"callMs": 5}},
+            {"name": "item.write", "kind": "capability", "label": "Write", "describe": "Writes one", "verbs": ["write"],
+             "sensitivity": "elevated", "input": {"type": "object"}},
+            {"name": "item.how-to", "kind": "skill", "label": "How", "describe": "How to", "verbs": [],
+             "markdown": "# How"},
+        ],
+    })
+}
+
+fn parse(value: &Value) -> Result<Manifest, plexus_ipc::manifest::ManifestError> {
+    Manifest::parse(&value.to_string())
+}
+
+#[test]
+fn a_manifest_is_read_as_it_is_written() {
+    let text = good().to_string();
+    let manifest = Manifest::parse(&text).unwrap();
+    assert_eq!(manifest.digest(), Digest::of(text.as_bytes()));
+    assert_eq!(manifest.roles, [Role::Reader, Role::Writer]);
+    let read = manifest.capability("item.read").unwrap();
+    assert!(read.callable() && read.is_read());
+    assert_eq!(read.resolves_to("path"), Some("item"));
+    assert_eq!(read.resolves_to("other"), None);
+    assert_eq!(manifest.limits_of(read).call_ms, 5, "its own");
+    assert_eq!(
+        manifest.limits_of(read).frame_bytes,
+        4_194_304,
+        "the connector's"
+    );
+    let write = manifest.capability("item.write").unwrap();
+    assert_eq!((write.rating(), write.role()), (Verb::Write, Role::Writer));
+    assert!(!manifest.capability("item.how-to").unwrap().callable());
+    assert!(manifest.capability("item").is_none());
+    // What is written out again means the same.
+    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    assert_eq!(again.capabilities, manifest.capabilities);
+}
+
+#[test]
+fn property_order_of_a_schema_is_kept() {
+    let mut value = good();
+    value["capabilities"][0]["input"] =
+        serde_json::from_str(r#"{"properties": {"z": {}, "a": {}, "m": {}}}"#).unwrap();
+    let manifest = parse(&value).unwrap();
+    let input = manifest.capabilities[0].input.clone().unwrap();
+    let names: Vec<_> = input["properties"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(names, ["z", "a", "m"]);
+}
+
+/// Changes the good manifest at a JSON pointer; `null` removes.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut manifest = good();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = manifest.pointer_mut(parent).unwrap();
+    match (parent, value) {
+        (Value::Object(map), Value::Null) => {
+            map.shift_remove(key).unwrap();
+        }
+        (Value::Object(map), value) => {
+            map.insert(key.into(), value);
+        }
+        (Value::Array(list), value) => list[key.parse::<usize>().unwrap()] = value,
+        _ => unreachable!("no such place"),
+    }
+    manifest
+}
+
+#[test]
+fn every_rule_refuses() {
+    let huge = json!(MAX_OUTPUT + 1);
+    for (pointer, value) in [
+        ("/connector", json!("Obsidian")),
+        ("/connector", json!("")),
+        ("/kind", json!("a b")),
+        ("/transport", Value::Null),
+        ("/label", json!(" ")),
+        ("/blurb", json!("")),
+        ("/provenance", json!("mine")),
+        ("/surprise", json!(1)),
+        ("/fields/0/name", json!("key")),
+        ("/fields/0/name", json!("a-b")),
+        ("/fields/0/type", json!("folder")),
+        ("/fields/0/target", json!("secret")),
+        ("/fields/0/required", json!(false)),
+        ("/fields/1/target", json!("route")),
+        ("/fields/1/default", json!("x")),
+        ("/root", json!("key")),
+        ("/root", json!("nowhere")),
+        ("/roles", json!([])),
+        ("/roles", json!(["reader", "reader"])),
+        ("/roles", json!(["writer"])),
+        ("/roles", json!(["reader"])),
+        ("/roles", json!(["owner"])),
+        ("/limits/frameBytes", json!(0)),
+        ("/limits/frameBytes", huge.clone()),
+        ("/limits/openFiles", json!(0)),
+        ("/limits/callMs", json!(0)),
+        ("/limits/memoryMiB", json!(0)),
+        ("/limits/fileBytes", json!(-1)),
+        ("/limits/callMs", Value::Null),
+        ("/capabilities", json!([])),
+        ("/capabilities/0/name", json!("item.write")),
+        ("/capabilities/0/name", json!("")),
+        ("/capabilities/0/name", json!(".read")),
+        ("/capabilities/0/name", json!("a b")),
+        ("/capabilities/0/name", json!("x".repeat(129))),
+        ("/capabilities/0/kind", json!("workflow")),
+        ("/capabilities/0/label", json!("")),
+        ("/capabilities/0/describe", json!("")),
+        ("/capabilities/0/verbs", json!([])),
+        ("/capabilities/0/verbs", json!(["delete"])),
+        ("/capabilities/0/verbs", json!(["read", "write"])),
+        ("/capabilities/0/verbs", json!(["execute"])),
+        ("/capabilities/0/input", Value::Null),
+        ("/capabilities/0/input", json!(true)),
+        ("/capabilities/0/output", json!([])),
+        ("/capabilities/0/markdown", json!("# no")),
+        ("/capabilities/0/skills", json!(["item.write"])),
+        ("/capabilities/0/skills", json!(["nowhere"])),
+        ("/capabilities/0/limits/callMs", json!(0)),
+        ("/capabilities/0/limits/frameBytes", huge),
+        ("/capabilities/0/limits/memoryMiB", json!(1)),
+        ("/capabilities/0/constrainable/0/field", json!("")),
+        ("/capabilities/0/constrainable/0/touched", json!("")),
+        (
+            "/capabilities/0/constrainable",
+            json!([{"field": "a"}, {"field": "a"}]),
+        ),
+        ("/capabilities/1/sensitivity", json!("low")),
+        ("/capabilities/2/markdown", Value::Null),
+        ("/capabilities/2/markdown", json!(" ")),
+        ("/capabilities/2/markdown", json!("x".repeat(65_537))),
+        ("/capabilities/2/verbs", json!(["read"])),
+        ("/capabilities/2/input", json!({})),
+        ("/capabilities/2/longRunning", json!(true)),
+    ] {
+        assert!(
+            parse(&with(pointer, value.clone())).is_err(),
+            "{pointer} = {value}"
+        );
+    }
+    // The same tool makes a change that is fine.
+    assert!(parse(&with("/label", json!("Other"))).is_ok());
+    assert!(parse(&with("/root", Value::Null)).is_ok());
+}
+
+#[test]
+fn a_key_twice_is_refused() {
+    let text = good().to_string();
+    let twice = text.replacen("\"kind\":", "\"kind\":\"other\",\"kind\":", 1);
+    assert_ne!(twice, text);
+    assert!(Manifest::parse(&twice).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_refused_or_keeps_the_invariants(
+        at in any::<prop::sample::Index>(),
+        insert in "[ -~]{0,3}",
+        remove in 0usize..4,
+    ) {
+        let mut text = good().to_string();
+        let at = at.index(text.len());
+        text.replace_range(at..(at + remove).min(text.len()), &insert);
+        if let Ok(manifest) = Manifest::parse(&text) {
+            prop_assert_eq!(manifest.digest(), Digest::of(text.as_bytes()));
+            let mut names: Vec<_> = manifest.capabilities.iter().map(|c| &c.name).collect();
+            names.sort();
+            names.dedup();
+            prop_assert_eq!(names.len(), manifest.capabilities.len());
+            for entry in &manifest.capabilities {
+                prop_assert_eq!(entry.callable(), !entry.verbs.is_empty());
+                prop_assert!(manifest.limits_of(entry).call_ms > 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The table of who may say what when, written out a second time by hand.
+
+use plexus_ipc::message::Phase::{self, Greeted, Opening, Ready, Starting, Stopping};
+use plexus_ipc::message::Role::{self, Reader, Writer};
+use plexus_ipc::message::{Call, Commit, FromWorker, Stamp, ToWorker};
+use plexus_ipc::text::Payload;
+use plexus_protocol::{AuditId, Digest, Verb};
+use serde_json::{Value, json};
+
+const PHASES: [Phase; 5] = [Starting, Greeted, Opening, Ready, Stopping];
+const BOTH: [Role; 2] = [Reader, Writer];
+
+fn heard(value: &Value) -> FromWorker {
+    plexus_ipc::frame::decode(&rmp_serde::to_vec_named(value).unwrap()).unwrap()
+}
+
+fn call() -> Call {
+    Call {
+        id: 1,
+        audit: None,
+        capability: "a".into(),
+        input: Payload::default(),
+        input_digest: Digest::of(b""),
+        constraint: None,
+        deadline_ms: 1,
+    }
+}
+
+fn commit() -> Commit {
+    Commit {
+        call: call(),
+        state_token: None,
+        expect: None,
+        permit_rating: Verb::Write,
+        durable: Stamp {
+            launch: 1,
+            sequence: 1,
+        },
+    }
+}
+
+#[test]
+fn to_the_worker() {
+    let audit = AuditId::parse("evt_00000000-0000-8000-8000-000000000001").unwrap();
+    let table: [(ToWorker, &[Phase], &[Role]); 7] = [
+        (ToWorker::Read(call()), &[Ready], &[Reader]),
+        (ToWorker::Plan(call()), &[Ready], &[Reader]),
+        (ToWorker::Cancel { id: 1 }, &[Ready], &[Reader]),
+        (ToWorker::Commit(Box::new(commit())), &[Ready], &[Writer]),
+        (ToWorker::Settle { id: 1, audit }, &[Ready], &[Writer]),
+        (ToWorker::Probe { nonce: 1 }, &[Opening, Ready], &BOTH),
+        (ToWorker::Stop, &[Starting, Greeted, Opening, Ready], &BOTH),
+    ];
+    for (message, phases, roles) in &table {
+        for phase in PHASES {
+            for role in BOTH {
+                assert_eq!(
+                    message.permitted(phase, role),
+                    phases.contains(&phase) && roles.contains(&role),
+                    "{} to a {role} while {phase:?}",
+                    message.name()
+                );
+            }
+        }
+    }
+}
+
+/// A message, when it is allowed, from whom, and the phase after it where that is another.
+type Row = (FromWorker, &'static [Phase], &'static [Role], Option<Phase>);
+
+#[test]
+fn from_the_worker() {
+    let health = json!("well");
+    let table: [Row; 9] = [
+        (
+            heard(&json!({"Hello": {"build": "1", "cage": {"checks": []}}})),
+            &[Starting, Stopping],
+            &BOTH,
+            Some(Greeted),
+        ),
+        (
+            FromWorker::Described {
+                manifest: Digest::of(b""),
+            },
+            &[Greeted, Stopping],
+            &BOTH,
+            Some(Opening),
+        ),
+        (
+            heard(&json!({"Opened": {"health": health}})),
+            &[Opening, Stopping],
+            &BOTH,
+            Some(Ready),
+        ),
+        (
+            heard(&json!({"OpenFailed": {"reason": "config", "message": ""}})),
+            &[Opening, Stopping],
+            &BOTH,
+            Some(Stopping),
+        ),
+        (
+            heard(
+                &json!({"Planned": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
+            ),
+            &[Ready, Stopping],
+            &[Reader],
+            None,
+        ),
+        (
+            heard(
+                &json!({"Done": {"id": 1, "result": {"Err": {"code": "internal", "message": "", "effect": "none"}}}}),
+            ),
+            &[Ready, Stopping],
+            &BOTH,
+            None,
+        ),
+        (
+            heard(&json!({"Progress": {"id": 1, "line": ""}})),
+            &[Ready, Stopping],
+            &BOTH,
+            None,
+        ),
+        (
+            heard(&json!({"Settled": {"id": 1, "verdict": "happened"}})),
+            &[Ready, Stopping],
+            &[Writer],
+            None,
+        ),
+        (
+            heard(&json!({"Probed": {"nonce": 1, "health": health}})),
+            &[Opening, Ready, Stopping],
+            &BOTH,
+            None,
+        ),
+    ];
+    for (message, phases, roles, then) in &table {
+        for phase in PHASES {
+            for role in BOTH {
+                let permitted = message.permitted(phase, role);
+                assert_eq!(
+                    permitted,
+                    phases.contains(&phase) && roles.contains(&role),
+                    "{} from a {role} while {phase:?}",
+                    message.name()
+                );
+                if permitted {
+                    let next = if phase == Stopping {
+                        Stopping
+                    } else {
+                        then.unwrap_or(phase)
+                    };
+                    assert_eq!(message.then(phase), next, "{}", message.name());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The other flavour of system call filter: a coding agent runs the owner's tools, so it has all calls but those
+//! that reach around the cage.
+
+use std::net::TcpListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+
+use nix::errno::Errno;
+
+use crate::{Bystander, Cage, Outcome, hostile, uncaged};
+
+/// No connector has such a profile yet.
+const AGENT: &str = r#"(version 1)
+(deny default)
+(import "bsd.sb")
+(define plexus-system-calls "agent")
+(allow process-exec* (literal (param "WORKER")))
+(allow file-read* (literal (param "WORKER")))
+(allow file-read* (subpath (param "ROOT")))
+(allow file-write* (subpath (param "ROOT")))
+(allow process-fork)
+"#;
+
+#[test]
+fn an_agent_starts_programs_that_its_profile_names() {
+    let cage = Cage::new(AGENT, "writer");
+    let own = hostile().display().to_string();
+    cage.allows(&["fork"]);
+    cage.allows(&["thread"]);
+    assert!(
+        cage.allows(&["spawn", &own, "read", &cage.in_root("note.md")])
+            .ends_with("done text")
+    );
+    // What it starts lives in the same cage.
+    assert!(
+        cage.allows(&["spawn", &own, "read", &cage.outside("note.md")])
+            .ends_with("refused 13")
+    );
+    cage.denies(&["spawn", "/usr/bin/true"]);
+    cage.allows(&["replace", &cage.in_root("note.md")]);
+    cage.allows(&["symlink", "note.md", &cage.in_root("link")]);
+}
+
+#[test]
+fn an_agent_reaches_nothing_around_its_cage() {
+    let cage = Cage::new(AGENT, "writer");
+    let bystander = Bystander::start();
+    let (stream, datagram) = (cage.outside("stream.sock"), cage.outside("datagram.sock"));
+    let _stream = UnixListener::bind(&stream).expect("a socket");
+    let _datagram = UnixDatagram::bind(&datagram).expect("a socket");
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = &tcp.local_addr().expect("an address").port().to_string();
+    let (note, pid) = (&cage.outside("note.md"), &bystander.pid());
+    for act in [
+        &["read", note][..],
+        &["append", note],
+        &["chmod", note],
+        &["utimes-path", note],
+        &["set-attribute", note],
+        &["watch", note],
+        &["handle", note],
+        &["set-flags", &cage.in_root("note.md")],
+        &["lease", &cage.in_root("note.md")],
+        &["fchmod", "4755", &cage.in_root("note.md")],
+        &["fchmod", "666", &cage.in_root("note.md")],
+        &["unix", &stream],
+        &["unix-datagram", &datagram],
+        &["datagram-pair", &datagram],
+        &["tcp", port],
+        &["mptcp", port],
+        &["fast-open", port],
+        &["netlink"],
+        &["tcp-listen"],
+        &["signal", pid],
+        &["trace", pid],
+        &["read-memory", pid],
+        &["memfd"],
+        &["shared-memory"],
+        &["datagram-pair"],
+        &["mount"],
+        #[cfg(target_arch = "x86_64")]
+        &["x32"],
+        &["death-signal"],
+        &["dumpable"],
+        &["subreaper"],
+    ] {
+        cage.denies(act);
+    }
+    cage.denies_where_offered(&["io-uring"]);
+    cage.denies_where_offered(&["user-namespace"]);
+    assert_eq!(cage.allows(&["setsid"]), "same session");
+    assert_eq!(cage.run(&["clone3"]), Outcome::Refused(Errno::ENOSYS));
+    cage.allows(&["stream-pair"]);
+}
+
+#[test]
+fn an_agent_with_a_port_connects_to_it_by_plain_tcp_alone() {
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = &tcp.local_addr().expect("an address").port().to_string();
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let other = &other.local_addr().expect("an address").port().to_string();
+    let cage = Cage::new(AGENT, "writer").with(&format!(
+        "(allow network-outbound (remote tcp \"localhost:{port}\"))"
+    ));
+    cage.allows(&["tcp", port]);
+    cage.denies(&["tcp", other]);
+    cage.denies(&["mptcp", port]);
+    cage.denies(&["fast-open", port]);
+    cage.denies(&["tcp-listen"]);
+    cage.denies(&["listen-unbound"]);
+    cage.denies(&["netlink"]);
+}
+
+#[test]
+fn an_agent_without_fork_has_threads_only() {
+    let cage = Cage::new(&AGENT.replace("(allow process-fork)", ""), "writer");
+    cage.denies(&["fork"]);
+    cage.allows(&["thread"]);
+    assert_eq!(uncaged(&["thread"]), Outcome::Done(String::new()));
+}

@@ -1,0 +1,210 @@
+//! What a worker may do to files: nothing outside, nothing but reading for a reader.
+
+use nix::errno::Errno;
+
+use crate::{Cage, OBSIDIAN, Outcome};
+
+/// Landlock says EXDEV where a move or link would leave the tree that allows it.
+const MOVES: [Errno; 3] = [Errno::EPERM, Errno::EACCES, Errno::EXDEV];
+
+#[test]
+fn a_reader_reads_its_root_and_nothing_else() {
+    for cage in [Cage::reader(), Cage::new(OBSIDIAN, "reader")] {
+        assert_eq!(cage.allows(&["read", &cage.in_root("note.md")]), "text");
+        assert_eq!(cage.allows(&["list", &cage.in_root("")]), "note.md");
+        cage.denies(&["read", &cage.outside("note.md")]);
+        cage.denies(&["list", &cage.outside("")]);
+        // Apple's bsd.sb opens this one.
+        #[cfg(target_os = "linux")]
+        cage.denies(&["read", "/etc/passwd"]);
+    }
+}
+
+#[test]
+fn an_obsidian_worker_is_a_reader_whatever_its_role_and_has_no_scratch() {
+    let cage = Cage::new(OBSIDIAN, "writer");
+    cage.denies(&["create", &cage.in_root("new.md")]);
+    cage.denies(&["read", &cage.in_scratch("note.md")]);
+}
+
+#[test]
+fn a_link_in_the_root_leads_nowhere_outside() {
+    let cage = Cage::reader();
+    std::os::unix::fs::symlink(cage.outside.join("note.md"), cage.root.join("link"))
+        .expect("a link");
+    cage.denies(&["read", &cage.in_root("link")]);
+    cage.denies(&["read", &cage.in_root("../outside/note.md")]);
+}
+
+#[test]
+fn a_reader_changes_nothing_in_its_root() {
+    let cage = Cage::reader();
+    let note = &cage.in_root("note.md");
+    for act in [
+        &["append", note][..],
+        &["truncate", note],
+        &["create", &cage.in_root("new.md")],
+        &["mkdir", &cage.in_root("folder")],
+        &["symlink", note, &cage.in_root("link")],
+        &["link", note, &cage.in_root("second")],
+        &["replace", note],
+        &["chmod", note],
+        &["rename", note, &cage.in_root("moved.md")],
+        &["unlink", &cage.in_root("moved.md")],
+    ] {
+        cage.denies(act);
+    }
+    let cage = Cage::reader();
+    std::fs::create_dir(cage.root.join("folder")).expect("a folder");
+    cage.denies(&["rmdir", &cage.in_root("folder")]);
+}
+
+#[test]
+fn a_descriptor_for_reading_is_no_way_to_change_a_file() {
+    for cage in [Cage::reader(), Cage::new(OBSIDIAN, "reader")] {
+        let note = &cage.in_root("note.md");
+        cage.denies(&["fchmod", "700", note]);
+        cage.denies(&["futimes", note]);
+        #[cfg(target_os = "linux")]
+        {
+            cage.denies(&["lock", note]);
+            cage.denies(&["set-flags", note]);
+            cage.denies(&["lease", note]);
+        }
+    }
+}
+
+#[test]
+fn a_writer_changes_files_in_root_and_scratch() {
+    let cage = Cage::writer();
+    for (note, new, folder, moved) in [
+        (
+            cage.in_root("note.md"),
+            cage.in_root("new"),
+            cage.in_root("folder"),
+            cage.in_root("folder/moved"),
+        ),
+        (
+            cage.in_scratch("note.md"),
+            cage.in_scratch("new"),
+            cage.in_scratch("folder"),
+            cage.in_scratch("folder/moved"),
+        ),
+    ] {
+        cage.allows(&["append", &note]);
+        cage.allows(&["truncate", &note]);
+        cage.allows(&["replace", &note]);
+        cage.allows(&["fchmod", "600", &note]);
+        cage.allows(&["futimes", &note]);
+        cage.allows(&["lock", &note]);
+        cage.allows(&["create", &new]);
+        cage.allows(&["mkdir", &folder]);
+        cage.allows(&["rename", &new, &moved]);
+        cage.allows(&["link", &moved, &new]);
+        cage.allows(&["unlink", &moved]);
+        cage.allows(&["rmdir", &folder]);
+        assert_eq!(cage.allows(&["read", &note]), "replaced");
+    }
+    cage.allows(&["rename", &cage.in_root("note.md"), &cage.in_scratch("kept")]);
+}
+
+#[test]
+fn a_reader_sees_what_its_writer_kept_and_cannot_change_it() {
+    let cage = Cage::reader();
+    assert_eq!(cage.allows(&["read", &cage.in_scratch("note.md")]), "text");
+    cage.denies(&["append", &cage.in_scratch("note.md")]);
+    cage.denies(&["create", &cage.in_scratch("new")]);
+}
+
+#[test]
+fn a_writer_changes_nothing_outside() {
+    let cage = Cage::writer();
+    let note = &cage.outside("note.md");
+    cage.denies(&["read", note]);
+    cage.denies(&["append", note]);
+    cage.denies(&["truncate", note]);
+    cage.denies(&["create", &cage.outside("new")]);
+    cage.denies(&["mkdir", &cage.outside("folder")]);
+    cage.denies_with(&["link", note, &cage.in_root("stolen")], &MOVES);
+    cage.denies_with(
+        &["link", &cage.in_root("note.md"), &cage.outside("leaked")],
+        &MOVES,
+    );
+    cage.denies_with(
+        &["rename", &cage.in_root("note.md"), &cage.outside("moved")],
+        &MOVES,
+    );
+    cage.denies_with(&["rename", note, &cage.in_root("taken")], &MOVES);
+    let cage = Cage::writer();
+    cage.denies(&["unlink", &cage.outside("note.md")]);
+}
+
+#[test]
+fn a_writer_changes_no_metadata_by_path() {
+    let cage = Cage::writer();
+    cage.denies(&["chmod", &cage.outside("note.md")]);
+    // Linux cannot tell one path from another here, so there it is no path at all.
+    #[cfg(target_os = "linux")]
+    for note in [&cage.outside("note.md"), &cage.in_root("note.md")] {
+        cage.denies(&["chmod", note]);
+        cage.denies(&["utimes-path", note]);
+        cage.denies(&["set-attribute", note]);
+        cage.denies(&["set-flags", note]);
+        cage.denies(&["lease", note]);
+    }
+}
+
+#[test]
+fn a_writer_makes_nothing_that_others_would_run_or_follow() {
+    let cage = Cage::writer();
+    cage.denies(&["symlink", "/etc/passwd", &cage.in_root("link")]);
+    #[cfg(target_os = "linux")]
+    for mode in ["4755", "2755", "1777", "666"] {
+        cage.denies(&["fchmod", mode, &cage.in_root("note.md")]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn files_are_not_reached_by_handle_or_watched() {
+    let cage = Cage::writer();
+    cage.denies(&["handle", &cage.in_root("note.md")]);
+    cage.denies(&["watch", &cage.outside("")]);
+    cage.denies(&["memfd"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_base_list_leaves_out_is_closed() {
+    let cage = Cage::reader();
+    cage.denies(&["read", "/proc/self/environ"]);
+    cage.denies(&["list", "/proc"]);
+    cage.denies(&["list", "/sys"]);
+    cage.denies(&["list", "/usr/lib"]);
+    cage.denies(&["list", "/dev"]);
+}
+
+#[test]
+fn what_the_base_list_holds_is_open() {
+    let cage = Cage::reader();
+    cage.allows(&["append", "/dev/null"]);
+    #[cfg(target_os = "linux")]
+    cage.allows(&["list", "/usr/share/zoneinfo"]);
+}
+
+#[test]
+fn the_file_system_limit_is_an_error_and_not_a_signal() {
+    let mut cage = Cage::writer();
+    cage.limits.file_size = Some(1000);
+    cage.allows(&["fill", &cage.in_root("small"), "1000"]);
+    if cfg!(target_os = "linux") {
+        assert_eq!(
+            cage.run(&["fill", &cage.in_root("large"), "1001"]),
+            Outcome::Refused(Errno::EFBIG)
+        );
+    }
+    assert_eq!(
+        crate::uncaged(&["fill", &cage.in_root("large"), "1001"]),
+        Outcome::Done(String::new())
+    );
+}

@@ -1,0 +1,276 @@
+//! The launcher: what it hands on, what it takes away, and how it refuses.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+
+use command_fds::{CommandFdExt, FdMapping};
+use nix::errno::Errno;
+
+use crate::{Bystander, Cage, OBSIDIAN, Outcome, WORKSPACE, hostile, outcome, uncaged};
+
+fn mapped(child_fd: i32) -> FdMapping {
+    FdMapping {
+        parent_fd: OwnedFd::from(File::open("/dev/null").expect("a descriptor")),
+        child_fd,
+    }
+}
+
+fn arguments(list: &[&str]) -> Vec<OsString> {
+    list.iter().map(Into::into).collect()
+}
+
+#[test]
+fn descriptor_3_survives_and_none_above_it() {
+    let with = |mut command: Command, number: i32| {
+        command
+            .fd_mappings(vec![mapped(3), mapped(number)])
+            .expect("two numbers");
+        outcome(&command.output().expect("it starts"))
+    };
+    let cage = Cage::reader();
+    let mut free = Command::new(hostile());
+    free.args(["descriptor", "9"]);
+    assert_eq!(with(free, 9), Outcome::Done(String::new()));
+    assert_eq!(
+        with(cage.command(&["descriptor", "9"]), 9),
+        Outcome::Refused(Errno::EBADF)
+    );
+    assert_eq!(
+        with(cage.command(&["descriptor", "3"]), 9),
+        Outcome::Done(String::new())
+    );
+}
+
+#[test]
+fn a_worker_opens_as_many_files_as_its_limit_says() {
+    let mut cage = Cage::reader();
+    cage.limits.files = Some(32);
+    let note = cage.in_root("note.md");
+    cage.allows(&["open-many", &note, "20"]);
+    assert_eq!(
+        cage.run(&["open-many", &note, "40"]),
+        Outcome::Refused(Errno::EMFILE)
+    );
+    assert_eq!(
+        uncaged(&["open-many", &note, "40"]),
+        Outcome::Done(String::new())
+    );
+}
+
+#[test]
+fn no_capability_is_left_and_none_can_come_back() {
+    let status = |bystander: &Bystander| {
+        std::fs::read_to_string(format!("/proc/{}/status", bystander.pid())).expect("its status")
+    };
+    let field = |status: &str, name: &str| -> String {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_else(|| panic!("no {name}"));
+        line.trim_start_matches(':').trim().to_owned()
+    };
+    let caged = status(&Bystander::wait_for(&mut Cage::reader().command(&["stay"])));
+    let free = status(&Bystander::start());
+
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(field(&caged, set), "0000000000000000", "{set}");
+    }
+    // Only who may change the bounding set can empty it; for the others no_new_privs makes it worthless.
+    if field(&free, "CapEff") != "0000000000000000" {
+        assert_eq!(field(&caged, "CapBnd"), "0000000000000000");
+        assert_ne!(field(&free, "CapBnd"), "0000000000000000");
+    }
+    assert_eq!(
+        (field(&free, "NoNewPrivs"), field(&caged, "NoNewPrivs")),
+        ("0".to_owned(), "1".to_owned())
+    );
+    assert_eq!(field(&caged, "Seccomp"), "2");
+}
+
+#[test]
+fn no_core_file_is_left() {
+    let limits = |bystander: &Bystander| {
+        std::fs::read_to_string(format!("/proc/{}/limits", bystander.pid())).expect("its limits")
+    };
+    let caged = limits(&Bystander::wait_for(&mut Cage::reader().command(&["stay"])));
+    let core = caged
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .expect("a line");
+    assert_eq!(
+        core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+        ["0", "0"]
+    );
+}
+
+#[test]
+fn each_refusal_has_its_status_and_says_why() {
+    let launcher = env!("CARGO_BIN_EXE_plexus-sandbox-exec");
+    let own = hostile().display().to_string();
+    let set = |key: &str, value: &str| format!("{key}={value}");
+    let worker = set("WORKER", &own);
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&[], 64, "no worker given"),
+        (&[&own], 64, "no profile given"),
+        (&["-p", WORKSPACE, "--", "hostile"], 64, "absolute path"),
+        (&["-p", WORKSPACE, "-x", &own], 64, "unknown option -x"),
+        (
+            &["-p", WORKSPACE, "-p", WORKSPACE, &own],
+            64,
+            "-p is given twice",
+        ),
+        (&["-p", WORKSPACE, "-D", "ROOT", &own], 64, "not KEY=VALUE"),
+        (
+            &["-p", WORKSPACE, "-D", "A=1", "-DA=2", &own],
+            64,
+            "A is given twice",
+        ),
+        (
+            &["--limit-files", "many", "-p", WORKSPACE, &own],
+            64,
+            "a limit needs a number",
+        ),
+        (
+            &["-p", "(version 1)\n(allow default)", &own],
+            65,
+            "line 1: a profile begins",
+        ),
+        (
+            &[
+                "-p",
+                "(version 1)(deny default)\n\n(allow file-read* (regex \"^/\"))",
+                &own,
+            ],
+            65,
+            "line 3: (allow file-read* (regex \"^/\"))",
+        ),
+        (
+            &["-p", OBSIDIAN, "-D", &worker, &own],
+            65,
+            "parameter ROOT was not given",
+        ),
+        (
+            &["-p", OBSIDIAN, "-D", &worker, "-D", "ROOT=/nowhere", &own],
+            65,
+            "/nowhere: No such file",
+        ),
+        (
+            &["-p", OBSIDIAN, "-D", &worker, "-D", "ROOT=/proc/self", &own],
+            65,
+            "Too many levels of symbolic links",
+        ),
+        (
+            &[
+                "-p",
+                OBSIDIAN,
+                "-D",
+                &worker,
+                "-D",
+                "ROOT=/tmp",
+                "/usr/bin/true",
+            ],
+            126,
+            "cannot execute /usr/bin/true",
+        ),
+    ];
+    for (line, status, words) in cases {
+        let output = Command::new(launcher)
+            .args(arguments(line))
+            .env_clear()
+            .output()
+            .expect("the launcher starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(*status), "{line:?}: {said}");
+        assert!(
+            said.starts_with("plexus-sandbox-exec: ") && said.contains(words),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "one line: {said}");
+    }
+}
+
+#[test]
+fn the_command_line_is_that_of_sandbox_exec() {
+    let cage = Cage::reader();
+    let own = hostile().display().to_string();
+    let note = cage.in_root("note.md");
+    let output = Command::new(env!("CARGO_BIN_EXE_plexus-sandbox-exec"))
+        .args([
+            "-p",
+            OBSIDIAN,
+            &format!("-DWORKER={own}"),
+            "-D",
+            &format!("ROOT={}", cage.root.display()),
+            &own,
+            "read",
+            &note,
+        ])
+        .output()
+        .expect("the launcher starts");
+    assert_eq!(outcome(&output), Outcome::Done("text".to_owned()));
+}
+
+#[test]
+fn a_death_signal_set_before_the_launcher_stays() {
+    let cage = Cage::reader();
+    let command = cage.command(&["death-signal-is"]);
+    let line: Vec<&OsStr> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    let run = |act: &str| {
+        outcome(
+            &Command::new(hostile())
+                .arg(act)
+                .args(&line)
+                .output()
+                .expect("it starts"),
+        )
+    };
+    assert_eq!(run("tied"), Outcome::Done("9".to_owned()));
+    assert_eq!(
+        outcome(
+            &Command::new(line[0])
+                .args(&line[1..])
+                .output()
+                .expect("it starts")
+        ),
+        Outcome::Done("0".to_owned())
+    );
+}
+
+#[test]
+fn this_kernel_can_cage_workers() {
+    let support = plexus_sandbox::kernel_support()
+        .unwrap_or_else(|why| panic!("these tests need what workers need: {why}"));
+    assert!(support.version >= plexus_sandbox::linux::LANDLOCK_FLOOR);
+}
+
+#[test]
+fn a_kernel_that_cannot_cage_is_refused_in_words() {
+    let cage = Cage::reader();
+    let command = cage.command(&["read", "/etc/passwd"]);
+    let line: Vec<&OsStr> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    for (errno, words) in [
+        (Errno::ENOSYS as i32, "Landlock is not available"),
+        (Errno::EPERM as i32, "Landlock is not available"),
+        (Errno::EOPNOTSUPP as i32, "Landlock is switched off"),
+        (0, "Landlock is version 0, workers need version 6"),
+    ] {
+        let output = Command::new(hostile())
+            .args(["landlock-says", &errno.to_string()])
+            .args(&line)
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(69), 0),
+            "{said}"
+        );
+        assert!(said.contains(words), "{said}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The real launcher, the real profiles, a hostile worker. Every denial is shown twice: the act is refused in
+//! the cage, and the same act outside it works, so a refusal is the cage's and not the machine's.
+
+mod files;
+mod probe;
+mod processes;
+mod sockets;
+mod worker;
+
+#[cfg(target_os = "linux")]
+mod agent;
+#[cfg(target_os = "linux")]
+mod kernel;
+#[cfg(target_os = "linux")]
+mod launcher;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::errno::Errno;
+use plexus_sandbox::{Limits, launcher_command};
+
+const OBSIDIAN: &str = include_str!("../../obsidian.sb");
+const WORKSPACE: &str = include_str!("../../workspace.sb");
+
+/// What a refusal by the cage may look like: Landlock says EACCES, seccomp and Seatbelt say EPERM.
+const REFUSALS: [Errno; 2] = [Errno::EPERM, Errno::EACCES];
+
+/// A profile with its parameters, and a folder for each.
+struct Cage {
+    /// Everything below lies in it and goes with it.
+    _home: tempfile::TempDir,
+    profile: String,
+    role: &'static str,
+    limits: Limits,
+    root: PathBuf,
+    scratch: PathBuf,
+    /// Readable and writable for the owner, granted to no worker.
+    outside: PathBuf,
+}
+
+/// What became of an act.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Done(String),
+    Refused(Errno),
+}
+
+impl Cage {
+    fn reader() -> Self {
+        Self::new(WORKSPACE, "reader")
+    }
+
+    fn writer() -> Self {
+        Self::new(WORKSPACE, "writer")
+    }
+
+    fn new(profile: &str, role: &'static str) -> Self {
+        let home = tempfile::tempdir().expect("a folder for the test");
+        let path = home.path().canonicalize().expect("its resolved path");
+        let [root, scratch, outside] = ["root", "scratch", "outside"].map(|name| path.join(name));
+        for folder in [&root, &scratch, &outside] {
+            std::fs::create_dir(folder).expect("an empty folder");
+            std::fs::write(folder.join("note.md"), "text").expect("a file to attack");
+        }
+        Self {
+            _home: home,
+            profile: profile.to_owned(),
+            role,
+            limits: Limits::default(),
+            root,
+            scratch,
+            outside,
+        }
+    }
+
+    /// The same cage with one more rule.
+    fn with(mut self, rule: &str) -> Self {
+        self.profile.push_str(rule);
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        self.command_for(&hostile(), arguments)
+    }
+
+    fn command_for(&self, worker: &Path, arguments: &[&str]) -> Command {
+        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let parameters = [
+            ("WORKER".to_owned(), text(worker)),
+            ("ROOT".to_owned(), text(&self.root)),
+            ("SCRATCH".to_owned(), text(&self.scratch)),
+            ("ROLE".to_owned(), self.role.to_owned()),
+        ];
+        let launcher = Path::new(env!("CARGO_BIN_EXE_plexus-sandbox-exec"));
+        let (program, line) =
+            launcher_command(&self.profile, &parameters, &self.limits, launcher, worker);
+        let mut command = Command::new(program);
+        command
+            .args(line)
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs an act in the cage.
+    fn run(&self, act: &[&str]) -> Outcome {
+        outcome(&self.command(act).output().expect("the launcher starts"))
+    }
+
+    /// The act is refused inside, and works outside. Inside comes first: it must leave the act undone.
+    #[track_caller]
+    fn denies(&self, act: &[&str]) {
+        self.denies_with(act, &REFUSALS);
+    }
+
+    #[track_caller]
+    fn denies_with(&self, act: &[&str], refusals: &[Errno]) {
+        match self.run(act) {
+            Outcome::Refused(errno) if refusals.contains(&errno) => {}
+            other => panic!("{act:?} in the cage: {other:?}"),
+        }
+        let free = uncaged(act);
+        assert!(
+            matches!(free, Outcome::Done(_)),
+            "{act:?} must work outside the cage, or its refusal proves nothing: {free:?}"
+        );
+    }
+
+    /// As [`Self::denies`], for what some machines offer to nobody: there the refusal inside is all there is.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    fn denies_where_offered(&self, act: &[&str]) {
+        match uncaged(act) {
+            Outcome::Done(_) => self.denies(act),
+            Outcome::Refused(_) => assert!(
+                matches!(self.run(act), Outcome::Refused(errno) if REFUSALS.contains(&errno)),
+                "{act:?}"
+            ),
+        }
+    }
+
+    /// The act works inside.
+    #[track_caller]
+    fn allows(&self, act: &[&str]) -> String {
+        match self.run(act) {
+            Outcome::Done(said) => said,
+            Outcome::Refused(errno) => panic!("{act:?} is refused: {errno}"),
+        }
+    }
+
+    fn in_root(&self, name: &str) -> String {
+        self.root.join(name).display().to_string()
+    }
+
+    fn in_scratch(&self, name: &str) -> String {
+        self.scratch.join(name).display().to_string()
+    }
+
+    fn outside(&self, name: &str) -> String {
+        self.outside.join(name).display().to_string()
+    }
+}
+
+/// Runs an act without a cage.
+fn uncaged(act: &[&str]) -> Outcome {
+    outcome(
+        &Command::new(hostile())
+            .args(act)
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .expect("the hostile worker starts"),
+    )
+}
+
+#[track_caller]
+fn outcome(output: &Output) -> Outcome {
+    let said = String::from_utf8_lossy(&output.stdout);
+    let parsed = match said.trim_end().split_once(' ') {
+        Some(("refused", errno)) => errno
+            .parse()
+            .ok()
+            .map(|errno| Outcome::Refused(Errno::from_raw(errno))),
+        Some(("done", rest)) => Some(Outcome::Done(rest.to_owned())),
+        _ => (said.trim_end() == "done").then(|| Outcome::Done(String::new())),
+    };
+    // A kernel without Landlock ends here, with the launcher's own words.
+    parsed.unwrap_or_else(|| {
+        panic!(
+            "no answer ({}): {said}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
+}
+
+/// The hostile worker, which `cargo test` builds as an example beside the tests.
+fn hostile() -> PathBuf {
+    let tests = std::env::current_exe().expect("the test's own path");
+    let path = tests
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>/deps")
+        .join("examples/hostile");
+    assert!(
+        path.is_file(),
+        "{} is not built; run all of `cargo test -p plexus-sandbox`, or add `--examples`",
+        path.display()
+    );
+    path.canonicalize().expect("its resolved path")
+}
+
+/// A hostile worker, uncaged, that stays until it is dropped: somebody else's process.
+struct Bystander(Child);
+
+impl Bystander {
+    fn start() -> Self {
+        Self::wait_for(Command::new(hostile()).args(if cfg!(target_os = "linux") {
+            &["traceable", "stay"][..]
+        } else {
+            &["stay"]
+        }))
+    }
+
+    /// Starts a worker that runs the act `stay`, and waits until it is there.
+    fn wait_for(command: &mut Command) -> Self {
+        use std::io::{BufRead, BufReader};
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped"))
+            .read_line(&mut line)
+            .expect("it says that it is there");
+        assert!(line.starts_with("here "), "{line}");
+        Self(child)
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take()); // which is what it waits for
+        _ = self.0.wait();
+    }
+}

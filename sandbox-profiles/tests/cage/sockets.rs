@@ -1,0 +1,127 @@
+//! What a worker may say to whom: nothing to anyone but over the stream it was given, unless its profile names
+//! a TCP port.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+
+use crate::{Cage, OBSIDIAN};
+
+/// Peers for every way of talking, all of them there.
+struct Peers {
+    tcp: TcpListener,
+    tcp6: Option<TcpListener>,
+    udp: UdpSocket,
+    _stream: UnixListener,
+    _datagram: UnixDatagram,
+    stream_path: String,
+    datagram_path: String,
+}
+
+impl Peers {
+    fn near(cage: &Cage) -> Self {
+        let (stream_path, datagram_path) =
+            (cage.in_root("stream.sock"), cage.in_root("datagram.sock"));
+        Self {
+            tcp: TcpListener::bind("127.0.0.1:0").expect("a port"),
+            // A machine without IPv6 has nothing to deny there.
+            tcp6: TcpListener::bind("[::1]:0").ok(),
+            udp: UdpSocket::bind("127.0.0.1:0").expect("a port"),
+            _stream: UnixListener::bind(&stream_path).expect("a stream socket"),
+            _datagram: UnixDatagram::bind(&datagram_path).expect("a datagram socket"),
+            stream_path,
+            datagram_path,
+        }
+    }
+
+    fn tcp_port(&self) -> String {
+        self.tcp
+            .local_addr()
+            .expect("an address")
+            .port()
+            .to_string()
+    }
+
+    fn udp_port(&self) -> String {
+        self.udp
+            .local_addr()
+            .expect("an address")
+            .port()
+            .to_string()
+    }
+
+    fn tcp6_port(&self) -> Option<String> {
+        Some(
+            self.tcp6
+                .as_ref()?
+                .local_addr()
+                .expect("an address")
+                .port()
+                .to_string(),
+        )
+    }
+}
+
+#[test]
+fn a_worker_without_a_port_reaches_nobody() {
+    for cage in [
+        Cage::reader(),
+        Cage::writer(),
+        Cage::new(OBSIDIAN, "reader"),
+    ] {
+        let peers = Peers::near(&cage);
+        denies_all_but_tcp(&cage, &peers);
+        cage.denies(&["tcp", &peers.tcp_port()]);
+        #[cfg(target_os = "linux")]
+        cage.denies(&["tcp-socket"]);
+    }
+}
+
+#[test]
+fn a_worker_with_a_port_reaches_that_port_by_plain_tcp_alone() {
+    let cage = Cage::reader();
+    let open = Peers::near(&cage);
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = closed.local_addr().expect("an address").port().to_string();
+    let cage = cage.with(&format!(
+        "(allow network-outbound (remote tcp \"localhost:{}\"))",
+        open.tcp_port()
+    ));
+
+    cage.allows(&["tcp", &open.tcp_port()]);
+    cage.denies(&["tcp", &closed]);
+    denies_all_but_tcp(&cage, &open);
+    #[cfg(target_os = "linux")]
+    for port in [&closed, &open.tcp_port()] {
+        cage.denies(&["mptcp", port]);
+        cage.denies(&["fast-open", port]);
+    }
+}
+
+fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
+    cage.denies(&["unix", &peers.stream_path]);
+    cage.denies(&["unix-datagram", &peers.datagram_path]);
+    cage.denies(&[
+        "unix-listen",
+        &cage.in_root(&format!("{}.sock", std::process::id())),
+    ]);
+    std::fs::remove_file(cage.in_root(&format!("{}.sock", std::process::id())))
+        .expect("left by the control");
+    cage.denies(&["udp", &peers.udp_port()]);
+    cage.denies(&["tcp-listen"]);
+    if let Some(port) = peers.tcp6_port() {
+        cage.denies(&["tcp6", &port]);
+    }
+    cage.allows(&["stream-pair"]);
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        let name = cage.in_root("abstract");
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+        let _listener = UnixListener::bind_addr(&address).expect("an abstract socket");
+        cage.denies(&["abstract", &name]);
+        cage.denies(&["datagram-pair", &peers.datagram_path]);
+        cage.denies(&["datagram-pair"]);
+        cage.denies(&["netlink"]);
+        cage.denies(&["listen-unbound"]);
+    }
+}

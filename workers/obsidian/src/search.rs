@@ -1,0 +1,419 @@
+//! Searching the vault: text, tags and properties, in the order of paths and lines.
+//!
+//! There is no index to keep in step: each search reads the notes. A filter that cannot match is found out by a byte
+//! search before anything is parsed.
+
+use std::ops::ControlFlow;
+
+use plexus_rooted_files::{
+    FileBytes, Kind, PathRule, RelPath, WalkBounds, WalkEntry, names::fold, text::decode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Answer, Frontmatter, Mark, Touched, Vault, VaultError,
+    frontmatter::{Cut, cut, scalar_text},
+    markdown::scan,
+    media::is_searched,
+    needle::Needle,
+};
+
+/// Hits returned unless asked otherwise, and the most that can be asked for (wire §4.20).
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+/// Longest snippet, in UTF-16 code units as JavaScript counts (wire §4.20).
+const MAX_SNIPPET: usize = 200;
+/// Largest file looked into, in bytes, and the most read in one search: some seconds of a slow disk.
+const MAX_NOTE_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_TOTAL_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// What to search for. At least one of `query`, `tag` and `property`; all that are given must hold for a note.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchInput {
+    /// Text that a line must contain; case does not count.
+    pub query: Option<String>,
+    /// Most hits.
+    pub limit: Option<usize>,
+    /// A tag, with or without `#`; finds nested tags below it too.
+    pub tag: Option<String>,
+    /// A property of the front matter.
+    pub property: Option<PropertyFilter>,
+    /// A folder or note to stay at or below.
+    pub path: Option<String>,
+}
+
+/// A property that a note must have.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PropertyFilter {
+    /// Its name; case does not count.
+    pub name: String,
+    /// Its value, or one of its values; any if absent. Compared as text, without case.
+    pub value: Option<Value>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "search", rename_all = "camelCase")]
+pub struct SearchOutput {
+    /// The text searched for, as given.
+    pub query: String,
+    /// One per line, by path and line.
+    pub hits: Vec<Hit>,
+    /// Whether there is more than is shown.
+    pub truncated: bool,
+    /// Words for what was not looked into.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<&'static str>,
+}
+
+/// One line that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hit {
+    /// The note.
+    pub relative_path: RelPath,
+    /// The line, from 1.
+    pub line: usize,
+    /// The line, cut around what was found.
+    pub snippet: String,
+}
+
+impl Vault {
+    /// Searches the notes that the rule allows.
+    ///
+    /// # Errors
+    /// [`VaultError::InvalidInput`] when nothing is searched for; [`VaultError::ConstraintMiss`] for a `path` outside
+    /// the rule; [`VaultError::Over`] once `is_over` says that nobody waits any more, never a shortened answer; [`VaultError::File`] when `path`
+    /// cannot be listed.
+    pub fn search(
+        &self,
+        input: &SearchInput,
+        rule: PathRule<'_>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Answer<SearchOutput>, VaultError> {
+        let filter = Filter::new(input)?;
+        let start = match &input.path {
+            None => RelPath::root(),
+            Some(path) => {
+                let path = self.root.spelling(&RelPath::parse(path)?)?;
+                if !rule.allows(&path) {
+                    return Err(VaultError::ConstraintMiss);
+                }
+                path
+            }
+        };
+        let mut search = Search {
+            filter,
+            rule,
+            limit: input.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+            is_over,
+            only: None,
+            bytes: 0,
+            is_late: false,
+            output: SearchOutput {
+                query: input.query.clone().unwrap_or_default(),
+                hits: Vec::new(),
+                truncated: false,
+                warnings: Vec::new(),
+            },
+            touched: Vec::new(),
+        };
+        // A single note is searched through the folder it lies in.
+        let folder = match (self.root.kind(&start)?, start.split_last()) {
+            (Kind::File, Some((folder, _))) => {
+                search.only = Some(start);
+                folder
+            }
+            _ => start,
+        };
+        let report = self.root.walk(
+            &folder,
+            WalkBounds::default(),
+            |_| true,
+            |entry| search.visit(entry),
+        )?;
+        if search.is_late {
+            return Err(VaultError::Over);
+        }
+        if report.bounded {
+            search.output.truncated = true;
+            search.warn("search_bounded");
+        }
+        if report.unreadable > 0 {
+            search.warn("folders_unreadable");
+        }
+        Ok(Answer {
+            output: search.output,
+            touched: search.touched,
+        })
+    }
+}
+
+struct Search<'a> {
+    filter: Filter,
+    rule: PathRule<'a>,
+    limit: usize,
+    is_over: &'a dyn Fn() -> bool,
+    only: Option<RelPath>,
+    bytes: u64,
+    is_late: bool,
+    output: SearchOutput,
+    touched: Vec<Touched>,
+}
+
+impl Search<'_> {
+    fn visit(&mut self, entry: &WalkEntry<'_>) -> ControlFlow<()> {
+        if (self.is_over)() {
+            self.is_late = true;
+            return ControlFlow::Break(());
+        }
+        let is_wanted = entry.kind == Kind::File
+            && self.only.as_ref().is_none_or(|only| only == entry.path)
+            && self.rule.allows(entry.path)
+            && entry.path.extension().as_deref().is_some_and(is_searched);
+        if !is_wanted {
+            return ControlFlow::Continue(());
+        }
+        let file = match entry.read(MAX_NOTE_BYTES) {
+            Ok(file) => file,
+            Err(plexus_rooted_files::FileError::TooLarge { .. }) => {
+                self.warn("large_files_skipped");
+                return ControlFlow::Continue(());
+            }
+            // Gone, locked away, or being written: a search shows what can be read.
+            Err(_) => return ControlFlow::Continue(()),
+        };
+        self.bytes += file.meta.size;
+        if self.bytes > MAX_TOTAL_BYTES {
+            self.output.truncated = true;
+            self.warn("search_bounded");
+            return ControlFlow::Break(());
+        }
+        self.look_into(entry.path, &file)
+    }
+
+    fn look_into(&mut self, path: &RelPath, file: &FileBytes) -> ControlFlow<()> {
+        let Ok(text) = decode(&file.bytes) else {
+            return ControlFlow::Continue(());
+        };
+        let room = self.limit - self.output.hits.len();
+        // One more than there is room for tells whether anything was left out.
+        let mut hits = self.filter.lines_of(path, &text.content, room + 1);
+        if hits.len() > room {
+            hits.truncate(room);
+            self.output.truncated = true;
+        }
+        if !hits.is_empty() {
+            self.touched.push(Touched {
+                path: path.clone(),
+                digest: Some(file.digest()),
+            });
+            self.output.hits.append(&mut hits);
+        }
+        if self.output.truncated {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn warn(&mut self, word: &'static str) {
+        if !self.output.warnings.contains(&word) {
+            self.output.warnings.push(word);
+        }
+    }
+}
+
+/// What a note, and a line in it, must be.
+struct Filter {
+    query: Option<Needle>,
+    tag: Option<(String, Needle)>,
+    property: Option<(String, Option<String>)>,
+}
+
+impl Filter {
+    fn new(input: &SearchInput) -> Result<Self, VaultError> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let tag = given(&input.tag)
+            .map(|tag| fold(tag.trim().trim_start_matches('#').trim_end_matches('/')));
+        let filter = Self {
+            query: given(&input.query).map(|query| Needle::new(&query)),
+            tag: tag
+                .filter(|tag| !tag.is_empty())
+                .map(|tag| (tag.clone(), Needle::new(&tag))),
+            property: input.property.as_ref().map(|property| {
+                (
+                    fold(&property.name),
+                    property
+                        .value
+                        .as_ref()
+                        .map(|value| fold(&scalar_text(value))),
+                )
+            }),
+        };
+        if input
+            .query
+            .as_ref()
+            .is_some_and(|query| query.contains(['\n', '\r']))
+        {
+            return Err(VaultError::InvalidInput(
+                "query must be one line: hits are lines".to_owned(),
+            ));
+        }
+        if filter.query.is_none() && filter.tag.is_none() && filter.property.is_none() {
+            return Err(VaultError::InvalidInput(
+                "give a query, a tag or a property to search for".to_owned(),
+            ));
+        }
+        Ok(filter)
+    }
+
+    /// The first `most` lines of a note that are hits: those with the text, else those with the tag, else the property's.
+    fn lines_of(&self, path: &RelPath, text: &str, most: usize) -> Vec<Hit> {
+        let is_note = path.extension().as_deref() == Some("md");
+        let needles = [
+            self.query.as_ref(),
+            self.tag.as_ref().map(|(_, needle)| needle),
+        ];
+        if needles
+            .into_iter()
+            .flatten()
+            .any(|needle| !needle.is_in(text))
+        {
+            return Vec::new();
+        }
+        if (self.tag.is_some() || self.property.is_some()) && !is_note {
+            return Vec::new();
+        }
+        let cut = cut(text);
+        let front = match (&self.tag, &self.property) {
+            (None, None) => Frontmatter::Absent,
+            _ => cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse),
+        };
+        let property = self.property.as_ref().map(|(name, value)| {
+            has_property(&front, name, value.as_deref())
+                .then(|| line_of_key(&cut, &[name.as_str()]))
+        });
+        let tags = self
+            .tag
+            .as_ref()
+            .map(|(tag, needle)| tag_offsets(text, &cut, &front, tag, needle));
+        if property == Some(None) || tags.as_ref().is_some_and(Vec::is_empty) {
+            return Vec::new();
+        }
+        let offsets: Vec<usize> = match (&self.query, tags, property) {
+            (Some(query), _, _) => query.lines_in(text, most),
+            (None, Some(tags), _) => tags,
+            (None, None, property) => property.flatten().into_iter().collect(),
+        };
+        hits(path, text, &offsets, most)
+    }
+}
+
+/// One hit per line; `offsets` ascend.
+fn hits(path: &RelPath, text: &str, offsets: &[usize], most: usize) -> Vec<Hit> {
+    let (mut line, mut counted) = (1, 0);
+    let mut hits: Vec<Hit> = Vec::new();
+    for &offset in offsets {
+        line += memchr::memchr_iter(b'\n', &text.as_bytes()[counted..offset]).count();
+        counted = offset;
+        if hits.last().is_none_or(|last| last.line != line) {
+            hits.push(Hit {
+                relative_path: path.clone(),
+                line,
+                snippet: snippet(text, offset),
+            });
+        }
+        if hits.len() == most {
+            break;
+        }
+    }
+    hits
+}
+
+/// The line around `offset`, without white space at its ends, at most [`MAX_SNIPPET`] long.
+fn snippet(text: &str, offset: usize) -> String {
+    let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
+    let end = text[offset..]
+        .find('\n')
+        .map_or(text.len(), |at| offset + at);
+    let line = text[start..end].trim_end();
+    let lead = line.len() - line.trim_start().len();
+    // Far along a line, begin a little before what was found.
+    let found = (offset - start).min(line.len());
+    let from = if found > MAX_SNIPPET / 2 {
+        line.floor_char_boundary(found - MAX_SNIPPET / 4)
+    } else {
+        lead
+    };
+    let mut length = 0;
+    let fits = |c: &char| {
+        length += c.len_utf16();
+        length <= MAX_SNIPPET
+    };
+    line[from..].chars().take_while(fits).collect()
+}
+
+fn has_property(front: &Frontmatter, name: &str, wanted: Option<&str>) -> bool {
+    let Some(value) = front.get(name) else {
+        return false;
+    };
+    let Some(wanted) = wanted else { return true };
+    let is_it = |value: &Value| fold(&scalar_text(value)) == wanted;
+    match value {
+        Value::Array(items) => items.iter().any(is_it),
+        value => is_it(value),
+    }
+}
+
+/// Where the first of these keys stands in the front matter, else where that begins.
+fn line_of_key(cut: &Cut<'_>, keys: &[&str]) -> usize {
+    let Some(yaml) = cut.yaml else { return 0 };
+    let mut offset = cut.yaml_offset;
+    for line in yaml.split_inclusive('\n') {
+        let key = line
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .trim_matches(['"', '\'']);
+        if line.contains(':') && keys.contains(&fold(key).as_str()) {
+            return offset;
+        }
+        offset += line.len();
+    }
+    0
+}
+
+/// Where the tag, or one nested below it, stands: in the front matter, then in the body.
+fn tag_offsets(
+    text: &str,
+    cut: &Cut<'_>,
+    front: &Frontmatter,
+    wanted: &str,
+    needle: &Needle,
+) -> Vec<usize> {
+    let matches = |tag: &str| {
+        let tag = fold(tag);
+        tag.strip_prefix(wanted)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut offsets = Vec::new();
+    if front.tags().iter().any(|tag| matches(tag)) {
+        // The parsed value says that it is there; the text, from the key on, says in which line.
+        let key = line_of_key(cut, &["tags", "tag"]);
+        let rest = &text[key..cut.body_offset.max(key)];
+        offsets.push(needle.lines_in(rest, 1).first().map_or(key, |at| key + at));
+    }
+    for mark in scan(&text[cut.body_offset..]) {
+        if let Mark::Tag { name, offset } = mark
+            && matches(&name)
+        {
+            offsets.push(cut.body_offset + offset);
+        }
+    }
+    offsets
+}

@@ -1,0 +1,180 @@
+//! The vault as a source: calls in, answers out, file work on blocking threads.
+//!
+//! The constraint is asked about what an input *resolved* to; the harness asks again about everything touched.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use plexus_ipc::worker::{
+    CallContext, Handlers, Health, OpenError, Reply, Role, Secrets, Source, SourceError,
+    Touched as Record,
+};
+use plexus_protocol::Digest;
+use plexus_rooted_files::{FileError, Identity, PathRule, RelPath};
+use serde::Deserialize;
+
+use crate::{Answer, ReadInput, ReadOutput, SearchInput, SearchOutput, Touched, Vault, VaultError};
+
+/// The kind under which everything in a vault is recorded, folders included: so each answer has something to judge.
+const KIND: &str = "note";
+/// The field that a constraint may narrow.
+const FIELD: &str = "path";
+/// How long a look at the folder may take before it counts as slow; a probe is answered within 2 s.
+const LOOK_TIME: Duration = Duration::from_millis(500);
+
+/// One vault, served.
+#[derive(Debug)]
+pub struct ObsidianSource {
+    vault: Vault,
+    identity: Identity,
+    path: PathBuf,
+}
+
+/// The source's route.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The vault's folder, absolute.
+    pub vault_path: PathBuf,
+}
+
+impl Source for ObsidianSource {
+    type Config = Config;
+
+    async fn open(config: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
+        on_blocking_thread(move || {
+            let vault = Vault::open(&config.vault_path)?;
+            let identity = vault.identity()?;
+            Ok(Self {
+                vault,
+                identity,
+                path: config.vault_path,
+            })
+        })
+        .await
+        .map_err(|_| OpenError::internal("opening the vault failed"))?
+        .map_err(|error: FileError| open_error(&error))
+    }
+
+    async fn health(&self) -> Health {
+        let (path, identity) = (self.path.clone(), self.identity);
+        let look = on_blocking_thread(move || is_still_there(&path, identity));
+        match tokio::time::timeout(LOOK_TIME, look).await {
+            Ok(Ok(health)) => health,
+            Ok(Err(_)) | Err(_) => Health::Degraded("the vault's disk answers slowly".into()),
+        }
+    }
+
+    fn handlers() -> Handlers<Self> {
+        Handlers::new()
+            .read("vault.read", Self::read)
+            .read("vault.search", Self::search)
+    }
+}
+
+impl ObsidianSource {
+    async fn read(
+        self: Arc<Self>,
+        call: CallContext,
+        input: ReadInput,
+    ) -> Result<Reply<ReadOutput>, SourceError> {
+        on_blocking_thread(move || {
+            let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
+            let answer = self
+                .vault
+                .read(&input, PathRule::new(&allows))
+                .map_err(|error| failure(&error))?;
+            let summary = match &answer.output {
+                ReadOutput::File(note) => format!("read {}", note.relative_path),
+                ReadOutput::Dir(folder) => format!("listed {}", folder.relative_path),
+            };
+            Ok(reply(answer, &summary))
+        })
+        .await?
+    }
+
+    async fn search(
+        self: Arc<Self>,
+        call: CallContext,
+        input: SearchInput,
+    ) -> Result<Reply<SearchOutput>, SourceError> {
+        on_blocking_thread(move || {
+            let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
+            let is_over = || call.is_over();
+            let answer = self
+                .vault
+                .search(&input, PathRule::new(&allows), &is_over)
+                .map_err(|error| failure(&error))?;
+            let summary = format!(
+                "searched: {} hits in {} notes",
+                answer.output.hits.len(),
+                answer.touched.len()
+            );
+            Ok(reply(answer, &summary))
+        })
+        .await?
+    }
+}
+
+async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| SourceError::internal("the work on the vault panicked"))
+}
+
+fn reply<T>(answer: Answer<T>, summary: &str) -> Reply<T> {
+    let record = |touched: Touched| {
+        Record::read(
+            KIND,
+            touched.path.display_id(),
+            touched.digest.map(|digest| Digest(*digest.as_bytes())),
+        )
+    };
+    Reply::new(answer.output, summary).touched(answer.touched.into_iter().map(record))
+}
+
+fn failure(error: &VaultError) -> SourceError {
+    match error {
+        VaultError::File(FileError::Permission(_)) => SourceError::denied(error.to_string()),
+        VaultError::File(file) => SourceError::transport(file.reason(), error.to_string()),
+        VaultError::InvalidInput(_) => SourceError::invalid(error.to_string()),
+        VaultError::ConstraintMiss => SourceError::constraint_miss(FIELD),
+        VaultError::Over => SourceError::new(
+            plexus_ipc::message::Failure::DeadlineExceeded,
+            error.to_string(),
+        ),
+    }
+}
+
+fn open_error(error: &FileError) -> OpenError {
+    match error {
+        FileError::NotFound(_) => OpenError::unavailable("the vault's folder is not there"),
+        FileError::NotADirectory(_) => OpenError::config("the vault's path is not a folder"),
+        FileError::Permission(_) => {
+            OpenError::denied("the system does not let Plexus read the vault's folder")
+        }
+        other => OpenError::internal(format!("the vault cannot be opened: {other}")),
+    }
+}
+
+/// The handle stays good when the folder is renamed; the owner should know that it is no longer where it was.
+fn is_still_there(path: &Path, opened: Identity) -> Health {
+    match std::fs::metadata(path) {
+        Ok(now)
+            if (Identity {
+                device: now.dev(),
+                inode: now.ino(),
+            }) == opened =>
+        {
+            Health::Well
+        }
+        Ok(_) => Health::Degraded("another folder is now where the vault was".into()),
+        Err(_) => Health::Unavailable("the vault's folder is not there any more".into()),
+    }
+}

@@ -1,0 +1,373 @@
+//! Reading notes and folders: what comes back, what is refused, what a rule hides.
+
+use crate::vaults::{TestVault, ask, folder, note, read, read_below, reason};
+use plexus_rooted_files::{Digest, PathRule};
+use plexus_worker_obsidian::{Next, ReadInput};
+use serde_json::json;
+
+#[test]
+fn a_note_with_everything() {
+    let text = "---\ntitle: Plan\ntags: [a, b]\n---\n# Plan\nSee [[Other|that]], ![[pic.png]], [x](Other.md#Top), [[Nowhere]].\n";
+    let vault = TestVault::new(&[
+        ("Projects/Plan.md", text),
+        ("Other.md", "x"),
+        ("img/pic.png", "\u{89}PNG"),
+    ]);
+    let answer = read(&vault.open(), "Projects/Plan.md").unwrap();
+    assert_eq!(answer.touched.len(), 1);
+    assert_eq!(answer.touched[0].path.as_str(), "Projects/Plan.md");
+    assert_eq!(answer.touched[0].digest, Some(Digest::of(text.as_bytes())));
+    let mut json = serde_json::to_value(&answer.output).unwrap();
+    let modified = json["modifiedAt"].take();
+    let modified = modified.as_str().unwrap();
+    assert!(
+        modified.len() == 24 && modified.ends_with('Z') && modified.as_bytes()[19] == b'.',
+        "{modified}"
+    );
+    assert_eq!(
+        json,
+        json!({
+            "type": "file", "relativePath": "Projects/Plan.md", "content": text, "bytes": text.len(), "modifiedAt": null,
+            "frontmatter": {"title": "Plan", "tags": ["a", "b"]},
+            "links": [
+                {"raw": "[[Other|that]]", "target": "Other.md", "embed": false},
+                {"raw": "![[pic.png]]", "target": "img/pic.png", "embed": true},
+                {"raw": "[x](Other.md#Top)", "target": "Other.md", "heading": "Top", "embed": false},
+                {"raw": "[[Nowhere]]", "target": null, "embed": false},
+            ],
+            "warnings": [],
+        })
+    );
+}
+
+#[test]
+fn names_and_links_find_their_note() {
+    let vault = TestVault::new(&[
+        ("Projects/Plexus.md", "p"),
+        ("Deep/er/Plexus.md", "q"),
+        ("a/Twin.md", "1"),
+        ("b/Twin.md", "2"),
+        ("Top.md", "t"),
+    ]);
+    let vault = vault.open();
+    for (asked, path) in [
+        ("Projects/Plexus.md", "Projects/Plexus.md"),
+        ("Projects/Plexus", "Projects/Plexus.md"),
+        ("./Top.md", "Top.md"),
+        ("Top", "Top.md"),
+        ("top", "Top.md"),
+        ("Plexus", "Deep/er/Plexus.md"),
+        ("plexus.md", "Deep/er/Plexus.md"),
+        ("er/Plexus", "Deep/er/Plexus.md"),
+        ("[[Top]]", "Top.md"),
+        ("[[Top|shown]]", "Top.md"),
+        ("![[Top#Heading]]", "Top.md"),
+        ("[[Projects/Plexus#^id]]", "Projects/Plexus.md"),
+        ("Top#Heading", "Top.md"),
+    ] {
+        let answer = note(read(&vault, asked).unwrap());
+        assert_eq!(
+            (answer.relative_path.as_str(), answer.warnings.len()),
+            (path, 0),
+            "{asked}"
+        );
+    }
+    let tie = note(read(&vault, "Twin").unwrap());
+    assert_eq!(
+        (tie.relative_path.as_str(), tie.warnings.as_slice()),
+        ("a/Twin.md", &["ambiguous_link"][..])
+    );
+    for missing in ["Nope", "[[Nope]]", "Projects/Top", "lexus", "x/Top.md"] {
+        assert_eq!(reason(read(&vault, missing)), "not_found", "{missing}");
+    }
+}
+
+#[test]
+fn the_shortest_path_is_counted_in_characters() {
+    let vault = TestVault::new(&[("long-folder/N.md", "far"), ("äöüß/N.md", "near")]);
+    assert_eq!(note(read(&vault.open(), "N").unwrap()).content, "near");
+}
+
+#[test]
+fn folders_list_what_can_be_read() {
+    let vault = TestVault::new(&[
+        ("b.md", ""),
+        ("a/x.md", ""),
+        ("B.md", ""),
+        (".obsidian/app.json", "{}"),
+        (".trash/t.md", ""),
+        (".hidden.md", ""),
+        ("z.png", ""),
+    ]);
+    vault.link("/etc", "link");
+    let vault = vault.open();
+    for root in [None, Some(""), Some("."), Some("./")] {
+        let input = ReadInput {
+            path: root.map(str::to_owned),
+            ..ReadInput::default()
+        };
+        let answer = vault.read(&input, PathRule::all()).unwrap();
+        assert_eq!(
+            serde_json::to_value(&answer.output).unwrap(),
+            json!({"type": "dir", "relativePath": "", "omitted": 1, "entries": [
+                {"name": "B.md", "relativePath": "B.md", "kind": "file"},
+                {"name": "a", "relativePath": "a", "kind": "dir"},
+                {"name": "b.md", "relativePath": "b.md", "kind": "file"},
+                {"name": "z.png", "relativePath": "z.png", "kind": "file"},
+            ]})
+        );
+        assert_eq!(answer.touched[0].path.display_id(), ".");
+    }
+    assert_eq!(folder(read(&vault, "a/").unwrap()).entries.len(), 1);
+    let first = ReadInput {
+        limit: Some(2),
+        ..ReadInput::default()
+    };
+    let first = folder(vault.read(&first, PathRule::all()).unwrap());
+    assert_eq!(first.next, Some(Next::After("a".to_owned())));
+    let rest = ReadInput {
+        after: Some("a".to_owned()),
+        ..ReadInput::default()
+    };
+    assert_eq!(
+        folder(vault.read(&rest, PathRule::all()).unwrap())
+            .entries
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    let vault = TestVault::new(&[
+        ("ok.md", "fine"),
+        (".obsidian/plugins/p/data.json", "secret"),
+        (".trash/old.md", "gone"),
+        ("pic.PNG", "x"),
+        ("clip.mp4", "x"),
+    ]);
+    vault.file("binary.md", [0xff, 0xfe_u8 ^ 1, 1, 2]);
+    vault.file("nul.md", b"a\0b");
+    vault.file("huge.md", "");
+    std::fs::File::options()
+        .write(true)
+        .open(vault.path().join("huge.md"))
+        .unwrap()
+        .set_len(17 << 20)
+        .unwrap();
+    vault.link("ok.md", "linked.md");
+    std::fs::hard_link(vault.path().join("nul.md"), vault.path().join("hard.md")).unwrap();
+    let vault = vault.open();
+    for (path, why) in [
+        ("../x.md", "path_confinement"),
+        ("/etc/passwd", "path_confinement"),
+        ("[[../../x]]", "path_confinement"),
+        ("a\0.md", "path_confinement"),
+        (".obsidian/plugins/p/data.json", "not_found"),
+        (".obsidian", "not_found"),
+        (".trash/old.md", "not_found"),
+        ("[[.trash/old]]", "not_found"),
+        ("data.json", "not_found"),
+        ("old", "not_found"),
+        ("linked.md", "symlink"),
+        ("hard.md", "hard_link"),
+        ("pic.PNG", "not_text"),
+        ("clip.mp4", "not_text"),
+        ("binary.md", "not_text"),
+        ("huge.md", "too_large"),
+        ("ok.md/", "not_a_file"),
+        ("ok.md/x", "not_found"),
+    ] {
+        assert_eq!(reason(read(&vault, path)), why, "{path:?}");
+    }
+    assert_eq!(note(read(&vault, "ok.md").unwrap()).content, "fine");
+    let message = read(&vault, "pic.PNG").unwrap_err().to_string();
+    assert!(message.contains("image/png"), "{message}");
+}
+
+#[test]
+fn a_rule_hides_what_lies_outside_and_whether_it_exists() {
+    let vault = TestVault::new(&[
+        ("Projects/a.md", "[[Private]] [[Projects/b]] [[Nowhere]]"),
+        ("Projects/b.md", "b"),
+        ("Private.md", "p"),
+        ("Projects2/c.md", "c"),
+        ("pic.png", "x"),
+    ]);
+    vault.link("Private.md", "link.md");
+    let vault = vault.open();
+    for path in [
+        "Private.md",
+        "Private",
+        "[[Private]]",
+        "Missing.md",
+        "Missing",
+        "[[Missing]]",
+        "",
+        ".",
+        "Projects2/c.md",
+        "Projects2",
+        "c",
+        "Projects2/missing.md",
+        "link.md",
+        "pic.png",
+        "Private.md/x",
+    ] {
+        assert_eq!(
+            reason(read_below(&vault, "Projects", path)),
+            "constraint_miss",
+            "{path:?}"
+        );
+    }
+    let a = note(read_below(&vault, "Projects", "Projects/a.md").unwrap());
+    let targets: Vec<_> = a
+        .links
+        .iter()
+        .map(|link| link.target.as_ref().map(ToString::to_string))
+        .collect();
+    assert_eq!(
+        targets,
+        [None, Some("Projects/b.md".to_owned()), None],
+        "outside and missing look the same"
+    );
+    assert_eq!(
+        note(read_below(&vault, "Projects", "b").unwrap()).content,
+        "b",
+        "a name that resolves inside"
+    );
+    assert_eq!(
+        folder(read_below(&vault, "Projects", "Projects").unwrap())
+            .entries
+            .len(),
+        2
+    );
+    assert_eq!(
+        reason(read_below(&vault, "Projects", "Projects/missing.md")),
+        "not_found",
+        "inside, absence is said"
+    );
+    assert_eq!(
+        note(read(&vault, "Private").unwrap()).content,
+        "p",
+        "control: without the rule it is there"
+    );
+}
+
+#[test]
+fn encodings_and_front_matter_give_warnings_not_failures() {
+    let vault = TestVault::new(&[
+        ("bad.md", "---\n{[ : broken\n---\nbody [[bad]]"),
+        ("list.md", "---\n- a\n---\nbody"),
+        ("open.md", "---\na: b\nno end"),
+        ("empty.md", "---\n---\nbody"),
+        ("crlf.md", "---\r\na: b\r\n---\r\nbody"),
+        ("late.md", "\n---\na: b\n---\n"),
+        (
+            "bomb.md",
+            &format!(
+                "---\na: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [{0}]\nc: &c [{1}]\nd: &d [{2}]\ne: [{3}]\n---\n",
+                ["*a"; 10].join(","),
+                ["*b"; 10].join(","),
+                ["*c"; 10].join(","),
+                ["*d"; 10].join(",")
+            ),
+        ),
+        (
+            "deep.md",
+            &format!("---\na: {}{}\n---\n", "[".repeat(5000), "]".repeat(5000)),
+        ),
+    ]);
+    vault.file("bom.md", "\u{feff}---\na: b\n---\nx");
+    vault.file(
+        "utf16.md",
+        "\u{feff}---\na: ä\n---\nx"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>(),
+    );
+    let vault = vault.open();
+    for (path, frontmatter, warnings) in [
+        ("bad.md", None, vec!["bad_frontmatter"]),
+        ("list.md", None, vec!["bad_frontmatter"]),
+        ("bomb.md", None, vec!["bad_frontmatter"]),
+        ("deep.md", None, vec!["bad_frontmatter"]),
+        ("open.md", None, vec![]),
+        ("late.md", None, vec![]),
+        ("empty.md", Some(json!({})), vec![]),
+        ("crlf.md", Some(json!({"a": "b"})), vec![]),
+        ("bom.md", Some(json!({"a": "b"})), vec!["bom_removed"]),
+        ("utf16.md", Some(json!({"a": "ä"})), vec!["decoded_utf16le"]),
+    ] {
+        let note = note(read(&vault, path).unwrap());
+        assert_eq!(
+            note.frontmatter.map(serde_json::Value::from),
+            frontmatter,
+            "{path}"
+        );
+        assert_eq!(note.warnings, warnings, "{path}");
+        assert!(!note.content.starts_with('\u{feff}'));
+    }
+    assert_eq!(
+        note(read(&vault, "bad.md").unwrap()).links.len(),
+        1,
+        "the body is read all the same"
+    );
+}
+
+#[test]
+fn a_long_note_comes_in_stretches() {
+    let text = "A line of some length, with an umlaut: ä.\n".repeat(60_000);
+    let vault = TestVault::new(&[("long.md", &format!("---\na: b\n---\n{text}"))]);
+    let vault = vault.open();
+    let (mut offset, mut seen, mut stretches) = (None, String::new(), 0);
+    loop {
+        let input = ReadInput {
+            offset,
+            ..ask("long.md")
+        };
+        let part = note(vault.read(&input, PathRule::all()).unwrap());
+        assert!(part.content.len() <= 1 << 20 && part.content.ends_with('\n'));
+        assert_eq!(
+            part.frontmatter.is_some(),
+            offset.is_none(),
+            "properties come with the first stretch"
+        );
+        seen.push_str(&part.content);
+        stretches += 1;
+        match part.next {
+            Some(Next::Offset(next)) => offset = Some(next),
+            _ => break,
+        }
+    }
+    assert_eq!((seen.len(), stretches), (text.len() + 13, 3));
+    let inside = ReadInput {
+        offset: Some(seen.find('ä').unwrap() + 1),
+        ..ask("long.md")
+    };
+    assert!(reason(vault.read(&inside, PathRule::all())).contains("offset"));
+}
+
+#[test]
+fn many_and_long_links_are_bounded() {
+    let vault = TestVault::new(&[
+        ("many.md", &"[[x]] ".repeat(5000)),
+        (
+            "wide.md",
+            &format!("[[x|{}]] ", "y".repeat(100_000)).repeat(3),
+        ),
+        ("few.md", &"[[x]] ".repeat(1000)),
+    ]);
+    let vault = vault.open();
+    for (path, count, is_cut) in [
+        ("many.md", 1000, true),
+        ("wide.md", 1, true),
+        ("few.md", 1000, false),
+    ] {
+        let note = note(read(&vault, path).unwrap());
+        assert_eq!(
+            (note.links.len(), note.warnings.contains(&"links_truncated")),
+            (count, is_cut),
+            "{path}"
+        );
+    }
+}

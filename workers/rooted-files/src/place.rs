@@ -1,0 +1,187 @@
+//! [`Place`]: where a change would happen and what is there, and the [`StateToken`] that stands for both.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::sys::stat::FileStat;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Digest, FileBytes, FileError, Identity, MAX_FILE_BYTES, PathError, RelPath, Root,
+    is_leftover_name,
+    read::read_in,
+    root::{identity_of, open_dir, stat_in},
+};
+
+/// A path a file may be written to, as it was found.
+#[derive(Debug)]
+pub struct Place {
+    pub(crate) path: RelPath,
+    /// The deepest folder on the way that exists: the parent itself unless folders are missing.
+    pub(crate) folder: RelPath,
+    pub(crate) folder_identity: Identity,
+    pub(crate) current: Option<Current>,
+}
+
+/// The file that is there now.
+#[derive(Debug)]
+pub struct Current {
+    /// Its content.
+    pub content: FileBytes,
+    /// SHA-256 of it.
+    pub digest: Digest,
+    pub(crate) stat: FileStat,
+}
+
+/// Stands for a place and everything it assumed: path, device and inode of the folder, kind, mode, content. Text form:
+/// 64 lower-case hex digits. Two looks with equal tokens saw the same; a reboot may change device numbers, and with
+/// them every token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateToken(Digest);
+
+impl StateToken {
+    /// The raw 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for StateToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for StateToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StateToken({self})")
+    }
+}
+
+impl Place {
+    /// The path that was looked at.
+    #[must_use]
+    pub const fn path(&self) -> &RelPath {
+        &self.path
+    }
+
+    /// The file there, if there is one.
+    #[must_use]
+    pub const fn current(&self) -> Option<&Current> {
+        self.current.as_ref()
+    }
+
+    /// The digest of the file there, if there is one.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        self.current.as_ref().map(|current| current.digest)
+    }
+
+    /// The token for this place as it was found.
+    #[must_use]
+    pub fn token(&self) -> StateToken {
+        let mut hash = Sha256::new_with_prefix(b"plexus place 1\0");
+        for text in [self.path.as_str(), self.folder.as_str()] {
+            // Paths hold no NUL, so the fields cannot run into each other.
+            hash.update(text.as_bytes());
+            hash.update([0]);
+        }
+        hash.update(self.folder_identity.device.to_le_bytes());
+        hash.update(self.folder_identity.inode.to_le_bytes());
+        match &self.current {
+            None => hash.update(b"absent"),
+            Some(current) => {
+                hash.update(b"file");
+                hash.update(current.content.meta.mode.to_le_bytes());
+                hash.update(current.digest.as_bytes());
+            }
+        }
+        let bytes: [u8; 32] = hash.finalize().into();
+        StateToken(Digest::from_raw(bytes))
+    }
+}
+
+impl Root {
+    /// Looks at the place a file may be written to. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Root::read`], except that absence, of the file or of folders on the way, is a finding and not an error.
+    /// [`PathError::Reserved`] for the names of our own temporary files.
+    pub fn look(&self, path: &RelPath) -> Result<Place, FileError> {
+        self.locate(path).map(|(place, _)| place)
+    }
+
+    /// As [`Root::look`], with the handle of the deepest folder that exists.
+    pub(crate) fn locate(&self, path: &RelPath) -> Result<(Place, OwnedFd), FileError> {
+        let Some((parent, name)) = path.split_last() else {
+            return Err(PathError::NotAFileName.into());
+        };
+        if path.components().any(is_leftover_name) {
+            return Err(PathError::Reserved.into());
+        }
+        self.refuse_hidden(path)?;
+        let mut dir = self.reopen(path)?;
+        let mut folder = RelPath::root();
+        for component in parent.components() {
+            match open_dir(dir.as_fd(), component, path) {
+                Ok(next) => dir = next,
+                // `open_dir` calls a file in a folder's place absent too; only real absence may be filled in.
+                Err(FileError::NotFound(_)) if is_absent(&dir, component, path)? => break,
+                Err(FileError::NotFound(_)) => {
+                    return Err(FileError::NotADirectory(folder.join(component)?));
+                }
+                Err(other) => return Err(other),
+            }
+            folder = folder.join(component)?;
+        }
+        let current = if folder == parent {
+            self.current(&dir, name, path)?
+        } else {
+            None
+        };
+        let folder_identity = identity_of(dir.as_fd(), path)?;
+        Ok((
+            Place {
+                path: path.clone(),
+                folder,
+                folder_identity,
+                current,
+            },
+            dir,
+        ))
+    }
+
+    fn current(
+        &self,
+        dir: &OwnedFd,
+        name: &str,
+        path: &RelPath,
+    ) -> Result<Option<Current>, FileError> {
+        if is_absent(dir, name, path)? {
+            return Ok(None);
+        }
+        match read_in(dir.as_fd(), name, path, self.policy(), MAX_FILE_BYTES) {
+            Ok(content) => {
+                let stat = stat_in(dir.as_fd(), name, path)?;
+                Ok(Some(Current {
+                    digest: content.digest(),
+                    content,
+                    stat,
+                }))
+            }
+            Err(FileError::NotFound(_)) => Ok(None), // gone since
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_absent(dir: &OwnedFd, name: &str, path: &RelPath) -> Result<bool, FileError> {
+    match stat_in(dir.as_fd(), name, path) {
+        Ok(_) => Ok(false),
+        Err(FileError::NotFound(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading one whole file as it was at one moment.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use jiff::Timestamp;
+use nix::{errno::Errno, sys::stat::FileStat};
+
+use crate::{
+    Digest, FileError, Identity, Policy, RelPath, Root,
+    root::{open_file, stat_of},
+};
+
+/// Largest file read, in bytes: a digest needs the whole file in one pass, and a note of this size is no note.
+pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How often a file that changes while it is read is read again.
+const ATTEMPTS: usize = 3;
+
+/// What the system says about a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Size in bytes.
+    pub size: u64,
+    /// Last change of content, to the millisecond.
+    pub modified: Timestamp,
+    /// Permission bits and set-id bits.
+    pub mode: u32,
+    /// Which file it is.
+    pub identity: Identity,
+}
+
+impl Meta {
+    /// Last change of content as RFC 3339 in UTC with milliseconds.
+    #[must_use]
+    pub fn modified_at(&self) -> String {
+        format!("{:.3}", self.modified)
+    }
+}
+
+/// A file's content as it was at one moment.
+#[derive(Clone, Debug)]
+pub struct FileBytes {
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// What the system said about the file.
+    pub meta: Meta,
+}
+
+impl FileBytes {
+    /// SHA-256 of the content. Computed at each call: a search reads thousands of files and names few of them.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+}
+
+impl Root {
+    /// Reads the whole file.
+    ///
+    /// # Errors
+    /// [`FileError::Symlink`] for a link anywhere on the way, [`FileError::HardLink`] unless the policy allows it,
+    /// [`FileError::NotAFile`], [`FileError::NotFound`], [`FileError::TooLarge`] above [`MAX_FILE_BYTES`],
+    /// [`FileError::Changing`] when another program kept writing it, [`FileError::Permission`], [`FileError::Io`].
+    pub fn read(&self, path: &RelPath) -> Result<FileBytes, FileError> {
+        let Some((parent, name)) = path.split_last() else {
+            return Err(FileError::NotAFile {
+                path: path.clone(),
+                what: "a folder",
+            });
+        };
+        self.refuse_hidden(path)?;
+        let dir = self.walk_to(&parent, path)?;
+        read_in(dir.as_fd(), name, path, self.policy(), MAX_FILE_BYTES)
+    }
+}
+
+/// Reads the file `name` of the folder `dir`.
+pub(crate) fn read_in(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    asked: &RelPath,
+    policy: Policy,
+    limit: u64,
+) -> Result<FileBytes, FileError> {
+    for _ in 0..ATTEMPTS {
+        let (mut file, before) = open_file(dir, name, asked, policy)?;
+        let bytes = read_at_most(&mut file, &before, asked, limit)?;
+        let after = stat_of(file.as_fd(), asked)?;
+        if is_unchanged(&before, &after) && after.st_size as u64 == bytes.len() as u64 {
+            return Ok(FileBytes {
+                bytes,
+                meta: Meta::from(&after),
+            });
+        }
+    }
+    Err(FileError::Changing(asked.clone()))
+}
+
+fn read_at_most(
+    file: &mut File,
+    stat: &FileStat,
+    asked: &RelPath,
+    limit: u64,
+) -> Result<Vec<u8>, FileError> {
+    let too_large = |size| FileError::TooLarge {
+        path: asked.clone(),
+        size,
+        limit,
+        unit: "bytes",
+    };
+    let size = stat.st_size as u64;
+    if size > limit {
+        return Err(too_large(size));
+    }
+    let mut bytes = Vec::with_capacity(size as usize + 1);
+    match file.take(limit + 1).read_to_end(&mut bytes) {
+        Ok(read) if read as u64 > limit => Err(too_large(read as u64)),
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(FileError::from_errno(
+            asked,
+            error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        )),
+    }
+}
+
+/// Whether two looks at a handle show the same content. `st_ctime` cannot be set by a program, `st_mtime` can.
+pub(crate) const fn is_unchanged(a: &FileStat, b: &FileStat) -> bool {
+    a.st_size == b.st_size
+        && a.st_mtime == b.st_mtime
+        && a.st_mtime_nsec == b.st_mtime_nsec
+        && a.st_ctime == b.st_ctime
+        && a.st_ctime_nsec == b.st_ctime_nsec
+}
+
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::unnecessary_cast, reason = "the types differ on macOS")
+)]
+impl From<&FileStat> for Meta {
+    fn from(stat: &FileStat) -> Self {
+        let millis = stat
+            .st_mtime
+            .saturating_mul(1000)
+            .saturating_add(stat.st_mtime_nsec / 1_000_000);
+        Self {
+            size: stat.st_size as u64,
+            modified: Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH),
+            mode: stat.st_mode as u32 & 0o7777,
+            identity: Identity::from(stat),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A bounded walk over everything below a folder, in the order of full paths.
+
+use std::{
+    ops::ControlFlow,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use crate::{
+    Entry, FileBytes, FileError, Kind, Policy, RelPath, Root,
+    list::{Contents, contents_of},
+    names::code_unit_order,
+    read::read_in,
+    root::open_dir,
+};
+
+/// Where a walk stops by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkBounds {
+    /// Folders deeper than this below the start are not entered. One handle is held per level.
+    pub max_depth: usize,
+    /// Entries seen in all.
+    pub max_entries: usize,
+}
+
+impl Default for WalkBounds {
+    /// 64 levels (a quarter of a worker's 256 handles) and 200,000 entries (forty vaults of 5,000 notes).
+    fn default() -> Self {
+        Self {
+            max_depth: 64,
+            max_entries: 200_000,
+        }
+    }
+}
+
+/// What a walk did not show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalkReport {
+    /// A bound was met: there is more.
+    pub bounded: bool,
+    /// Links, special files and unusable names left out.
+    pub omitted: usize,
+    /// Folders that could not be read.
+    pub unreadable: usize,
+}
+
+/// One entry met on a walk, with the handle of the folder it lies in.
+#[derive(Debug)]
+pub struct WalkEntry<'a> {
+    dir: BorrowedFd<'a>,
+    policy: Policy,
+    /// Its path below the root.
+    pub path: &'a RelPath,
+    /// What it is.
+    pub kind: Kind,
+}
+
+impl WalkEntry<'_> {
+    /// Reads the file, through the folder's handle; at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Root::read`].
+    pub fn read(&self, limit: u64) -> Result<FileBytes, FileError> {
+        read_in(self.dir, self.path.name(), self.path, self.policy, limit)
+    }
+}
+
+impl Root {
+    /// Shows every entry below `start` to `visit`, ordered by full path in code units, until it breaks. A folder is
+    /// shown before what it holds, and entered only if `enter` says so. What vanishes or denies itself meanwhile is
+    /// counted, not an error.
+    ///
+    /// # Errors
+    /// As [`Root::list`], for `start` itself.
+    pub fn walk(
+        &self,
+        start: &RelPath,
+        bounds: WalkBounds,
+        mut enter: impl FnMut(&RelPath) -> bool,
+        mut visit: impl FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<WalkReport, FileError> {
+        self.walk_with(start, bounds, &mut enter, &mut visit, &mut |_, _| {})
+    }
+
+    /// Shows the name of every temporary file of ours below the root, with the handle of its folder.
+    pub(crate) fn walk_leftovers(
+        &self,
+        bounds: WalkBounds,
+        found: &mut dyn FnMut(BorrowedFd<'_>, &str),
+    ) -> Result<WalkReport, FileError> {
+        self.walk_with(
+            &RelPath::root(),
+            bounds,
+            &mut |_| true,
+            &mut |_| ControlFlow::Continue(()),
+            found,
+        )
+    }
+
+    fn walk_with(
+        &self,
+        start: &RelPath,
+        bounds: WalkBounds,
+        enter: &mut dyn FnMut(&RelPath) -> bool,
+        visit: &mut dyn FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
+        leftover: &mut dyn FnMut(BorrowedFd<'_>, &str),
+    ) -> Result<WalkReport, FileError> {
+        let dir = self.walk_to(start, start)?;
+        let report = WalkReport::default();
+        let mut walk = Walk {
+            policy: self.policy(),
+            bounds,
+            seen: 0,
+            report,
+            enter,
+            visit,
+            leftover,
+        };
+        let contents = contents_of(dir.as_fd(), start, self.policy())?;
+        let _ = walk.folder(dir.as_fd(), contents, 0);
+        Ok(walk.report)
+    }
+}
+
+struct Walk<'a> {
+    policy: Policy,
+    bounds: WalkBounds,
+    seen: usize,
+    report: WalkReport,
+    enter: &'a mut dyn FnMut(&RelPath) -> bool,
+    visit: &'a mut dyn FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
+    leftover: &'a mut dyn FnMut(BorrowedFd<'_>, &str),
+}
+
+impl Walk<'_> {
+    fn folder(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        mut contents: Contents,
+        depth: usize,
+    ) -> ControlFlow<()> {
+        self.report.omitted += contents.omitted;
+        for name in &contents.leftovers {
+            (self.leftover)(dir, name);
+        }
+        contents.entries.sort_by(by_full_path);
+        for Entry { path, kind } in contents.entries {
+            self.seen += 1;
+            if self.seen > self.bounds.max_entries {
+                self.report.bounded = true;
+                return ControlFlow::Break(());
+            }
+            (self.visit)(&WalkEntry {
+                dir,
+                policy: self.policy,
+                path: &path,
+                kind,
+            })?;
+            if kind == Kind::Dir && (self.enter)(&path) {
+                if depth >= self.bounds.max_depth {
+                    self.report.bounded = true;
+                    continue;
+                }
+                let inner = open_dir(dir, path.name(), &path)
+                    .and_then(|inner| Ok((contents_of(inner.as_fd(), &path, self.policy)?, inner)));
+                match inner {
+                    Ok((contents, inner)) => self.folder(inner.as_fd(), contents, depth + 1)?,
+                    Err(_) => self.report.unreadable += 1,
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Order of siblings that makes a depth-first walk run in the order of full paths: a folder sorts as if its name ended
+/// in the `/` that follows it there, so `a.md` comes before `a/b.md`.
+fn by_full_path(a: &Entry, b: &Entry) -> std::cmp::Ordering {
+    let key = |entry: &Entry| match entry.kind {
+        Kind::Dir => format!("{}/", entry.path.name()),
+        Kind::File => entry.path.name().to_owned(),
+    };
+    code_unit_order(&key(a), &key(b))
+}

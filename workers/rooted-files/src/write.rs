@@ -1,0 +1,341 @@
+//! Putting new content in a [`Place`], all or nothing.
+//!
+//! ```text
+//! locate, compare ─▶ missing folders made ─▶ temporary file: written, synced ─▶ last look ─▶ rename ─▶ folder synced
+//!       │ differs              │ taken meanwhile                                  │ differs
+//!       ▼                      ▼                                                  ▼
+//!     Moved ◀──────────────────┴── our folders and temporary file removed ◀───────┘
+//! ```
+//! Invariants: the file's name leads to the old content or to all of the new; nothing is opened for writing but a file
+//! this module created exclusively a moment ago; a name that is swapped for a link is replaced, never written through.
+//!
+//! Residual: a program that rewrites the file between the last look and the rename, some microseconds, loses what it
+//! wrote. Owner, access lists and extended attributes of a replaced file are not kept; permission bits are.
+
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat},
+    sys::stat::{Mode, fchmod, mkdirat},
+    unistd::{UnlinkatFlags, fsync, linkat, unlinkat},
+};
+
+use crate::{
+    FileError, Meta, Place, RelPath, Root, WalkBounds, WriteError,
+    read::is_unchanged,
+    root::{Identity, identity_of, open_dir, stat_in, stat_of},
+};
+
+/// Permission bits a replaced file keeps.
+const KEPT_MODE: u32 = 0o775;
+const PREFIX: &str = ".plexus-";
+const SUFFIX: &str = ".tmp";
+
+/// Whether `name` is one that this crate gives its temporary files: `.plexus-`, hex digits and dashes, `.tmp`.
+#[must_use]
+pub fn is_leftover_name(name: &str) -> bool {
+    // Compared without case, because a file system may.
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix(PREFIX)
+        .and_then(|rest| rest.strip_suffix(SUFFIX))
+        .is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'))
+}
+
+impl Root {
+    /// Writes `content` to the place if it still is as `planned` saw it; a missing file and missing folders are
+    /// created, a present file is replaced and keeps its permission bits, except those that would lend the owner's rights
+    /// to others: set-id, sticky, and writable by everybody.
+    ///
+    /// # Errors
+    /// [`WriteError::Moved`] and [`WriteError::Before`]: nothing was done. [`WriteError::Unconfirmed`]: done.
+    pub fn put(&self, planned: &Place, content: &[u8]) -> Result<Meta, WriteError> {
+        let path = planned.path();
+        let (now, dir) = self
+            .locate(path)
+            .map_err(|error| moved_or_failed(path, error))?;
+        compare(planned, &now)?;
+        let mut folders = NewFolders {
+            made: Vec::new(),
+            innermost: dir,
+        };
+        let (parent, name) = path.split_last().unwrap_or_default();
+        for component in parent.components().skip(now.folder.components().count()) {
+            folders.make(component, path)?;
+        }
+        let result = self.replace_within(&now, &folders, name, content);
+        if !matches!(result, Ok(_) | Err(WriteError::Unconfirmed(_))) {
+            folders.remove();
+        }
+        result
+    }
+
+    fn replace_within(
+        &self,
+        now: &Place,
+        folders: &NewFolders,
+        name: &str,
+        content: &[u8],
+    ) -> Result<Meta, WriteError> {
+        let path = now.path();
+        let dir = folders.innermost.as_fd();
+        let temporary = Temporary::create(dir, now, content).map_err(WriteError::Before)?;
+        self.last_look(now, folders, name)?;
+        let stat = stat_of(temporary.file.as_fd(), path).map_err(WriteError::Before)?;
+        match &now.current {
+            Some(_) => renameat(dir, temporary.name.as_str(), dir, name),
+            None => rename_to_unused(dir, &temporary.name, name),
+        }
+        .map_err(|errno| match errno {
+            Errno::EEXIST | Errno::ENOTEMPTY | Errno::EISDIR => moved(path),
+            errno => WriteError::Before(FileError::from_errno(path, errno)),
+        })?;
+        temporary.keep();
+        folders.sync(path).map_err(WriteError::Unconfirmed)?;
+        Ok(Meta::from(&stat))
+    }
+
+    /// Walks the path once more: the folder we hold must still be the one the path leads to, the file unchanged.
+    fn last_look(&self, now: &Place, folders: &NewFolders, name: &str) -> Result<(), WriteError> {
+        let path = now.path();
+        let (parent, _) = path.split_last().unwrap_or_default();
+        let again = self
+            .walk_to(&parent, path)
+            .map_err(|error| moved_or_failed(path, error))?;
+        let held = identity_of(folders.innermost.as_fd(), path).map_err(WriteError::Before)?;
+        if identity_of(again.as_fd(), path).map_err(WriteError::Before)? != held {
+            return Err(moved(path));
+        }
+        match (&now.current, stat_in(again.as_fd(), name, path)) {
+            (None, Err(FileError::NotFound(_))) => Ok(()),
+            (Some(current), Ok(stat)) if Identity::from(&stat) != Identity::from(&current.stat) => {
+                Err(moved(path))
+            }
+            (Some(current), Ok(stat)) if is_unchanged(&stat, &current.stat) => Ok(()),
+            (Some(_), Ok(_)) => Err(WriteError::Moved {
+                path: path.clone(),
+                what: "digest",
+            }),
+            (_, Ok(_) | Err(FileError::NotFound(_))) => Err(moved(path)),
+            (_, Err(error)) => Err(WriteError::Before(error)),
+        }
+    }
+
+    /// Removes temporary files that a killed writer left anywhere below the root; one that is being written is locked
+    /// and stays. Returns how many were removed. What cannot be looked at is left alone.
+    pub fn remove_leftovers(&self) -> usize {
+        let mut removed = 0;
+        let _ = self.walk_leftovers(WalkBounds::default(), &mut |dir, name| {
+            let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+            let Ok(handle) = openat(dir, name, flags, Mode::empty()) else {
+                return;
+            };
+            let is_abandoned =
+                Flock::lock(File::from(handle), FlockArg::LockExclusiveNonblock).is_ok();
+            if is_abandoned && unlinkat(dir, name, UnlinkatFlags::NoRemoveDir).is_ok() {
+                removed += 1;
+            }
+        });
+        removed
+    }
+}
+
+fn compare(planned: &Place, now: &Place) -> Result<(), WriteError> {
+    if planned.token() == now.token() {
+        return Ok(());
+    }
+    let only_content = planned.folder == now.folder
+        && planned.folder_identity == now.folder_identity
+        && planned.current.as_ref().map(|c| c.content.meta.mode)
+            == now.current.as_ref().map(|c| c.content.meta.mode);
+    let what = if only_content { "digest" } else { "moved" };
+    Err(WriteError::Moved {
+        path: now.path().clone(),
+        what,
+    })
+}
+
+fn moved(path: &RelPath) -> WriteError {
+    WriteError::Moved {
+        path: path.clone(),
+        what: "moved",
+    }
+}
+
+/// What a plan found in order and a commit does not, has moved; what the system refuses, has failed.
+fn moved_or_failed(path: &RelPath, error: FileError) -> WriteError {
+    match error {
+        FileError::Permission(_) | FileError::Io { .. } | FileError::Path(_) => {
+            WriteError::Before(error)
+        }
+        _ => moved(path),
+    }
+}
+
+/// The folders a write had to make, outermost first, each with the handle of the folder it lies in.
+struct NewFolders {
+    made: Vec<(OwnedFd, String)>,
+    innermost: OwnedFd,
+}
+
+impl NewFolders {
+    fn make(&mut self, name: &str, path: &RelPath) -> Result<(), WriteError> {
+        let made = mkdirat(&self.innermost, name, Mode::from_bits_truncate(0o777));
+        let opened = made.map(|()| open_dir(self.innermost.as_fd(), name, path));
+        let failure = match opened {
+            Ok(Ok(inner)) => {
+                self.made.push((
+                    std::mem::replace(&mut self.innermost, inner),
+                    name.to_owned(),
+                ));
+                return Ok(());
+            }
+            Ok(Err(_)) | Err(Errno::EEXIST) => moved(path), // someone was faster
+            Err(errno) => WriteError::Before(FileError::from_errno(path, errno)),
+        };
+        self.remove();
+        Err(failure)
+    }
+
+    /// Undoes what was made, as far as it is still empty.
+    fn remove(&self) {
+        for (dir, name) in self.made.iter().rev() {
+            let _ = unlinkat(dir, name.as_str(), UnlinkatFlags::RemoveDir);
+        }
+    }
+
+    fn sync(&self, path: &RelPath) -> Result<(), FileError> {
+        self.made
+            .iter()
+            .map(|(dir, _)| dir)
+            .chain([&self.innermost])
+            .try_for_each(|dir| fsync(dir).map_err(|errno| FileError::from_errno(path, errno)))
+    }
+}
+
+/// The new content under a name of its own, removed again unless kept.
+struct Temporary<'a> {
+    dir: BorrowedFd<'a>,
+    name: String,
+    file: File,
+    kept: bool,
+    /// Tells [`Root::remove_leftovers`] that a living process is at work; the kernel ends it with the process.
+    lock: Option<Flock<File>>,
+}
+
+impl<'a> Temporary<'a> {
+    fn create(dir: BorrowedFd<'a>, place: &Place, content: &[u8]) -> Result<Self, FileError> {
+        let failed = |errno: Errno| FileError::from_errno(place.path(), errno);
+        let from_io = |error: std::io::Error| {
+            failed(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+        };
+        // A replacement must not be readable by others before it has its mode; a new file gets what the umask leaves.
+        let keep = place
+            .current
+            .as_ref()
+            .map(|current| current.content.meta.mode & KEPT_MODE);
+        let mode = Mode::from_bits_truncate(if keep.is_some() { 0o600 } else { 0o666 });
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let name = unused_name();
+        let handle = openat(dir, name.as_str(), flags, mode).map_err(failed)?;
+        let mut temporary = Self {
+            dir,
+            name,
+            file: File::from(handle),
+            kept: false,
+            lock: None,
+        };
+        temporary.lock = lock_of(&temporary.file);
+        temporary.file.write_all(content).map_err(from_io)?;
+        if let Some(mode) = keep {
+            fchmod(&temporary.file, Mode::from_bits_truncate(mode as _)).map_err(failed)?;
+        }
+        temporary.file.sync_all().map_err(from_io)?;
+        Ok(temporary)
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = unlinkat(self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+/// A second handle on the file that holds its lock. Where the system has no locks, cleaning up leaves the file alone.
+fn lock_of(file: &File) -> Option<Flock<File>> {
+    Flock::lock(file.try_clone().ok()?, FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// A name that is very likely unused; that it is, `O_EXCL` decides.
+fn unused_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let nanos = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    format!(
+        "{PREFIX}{:x}-{nanos:x}-{count:x}{SUFFIX}",
+        std::process::id()
+    )
+}
+
+/// Gives `from` the name `to`, which must not exist. Where the file system cannot do that in one rename, a link and an
+/// unlink do it: a kill between the two leaves the complete file and a temporary name for [`Root::remove_leftovers`].
+fn rename_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Errno> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    match nix::fcntl::renameat2(
+        dir,
+        from,
+        dir,
+        to,
+        nix::fcntl::RenameFlags::RENAME_NOREPLACE,
+    ) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => {}
+        done => return done,
+    }
+    link_to_unused(dir, from, to)
+}
+
+fn link_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Errno> {
+    linkat(dir, from, dir, to, AtFlags::empty())?;
+    unlinkat(dir, from, UnlinkatFlags::NoRemoveDir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The way of systems without an exclusive rename, which on Linux only some file systems take.
+    #[test]
+    fn linking_creates_exclusively_too() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        std::fs::write(at("from"), "new").unwrap();
+        std::fs::write(at("taken"), "old").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        let dir = File::open(temp.path()).unwrap();
+        for way in [link_to_unused, rename_to_unused] {
+            for taken in ["taken", "link"] {
+                assert_eq!(way(dir.as_fd(), "from", taken), Err(Errno::EEXIST));
+            }
+            assert_eq!(std::fs::read_to_string(at("taken")).unwrap(), "old");
+            way(dir.as_fd(), "from", "to").unwrap();
+            assert_eq!(std::fs::read_to_string(at("to")).unwrap(), "new");
+            assert!(!at("from").exists());
+            std::fs::rename(at("to"), at("from")).unwrap();
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Ways out of a root, tried on a real tree. Every attack has its control: the honest path next to it, which must work.
+
+mod tree;
+
+use std::{fs, os::unix::net::UnixListener};
+
+use nix::{sys::stat::Mode, unistd::mkfifo};
+use plexus_rooted_files::{FileError, Policy, RelPath, Root};
+use tree::{INSIDE, SECRET, Tree, read, refusal};
+
+/// Path, reason it must be refused for, control path that must read as [`INSIDE`].
+type Attack = (&'static str, &'static str, &'static str);
+
+fn all_refused(tree: &Tree, policy: Policy, attacks: &[Attack]) {
+    let root = tree.open_with(policy);
+    for (path, reason, control) in attacks {
+        assert_eq!(refusal(&root, path), *reason, "attack {path:?}");
+        assert_eq!(
+            read(&root, control).unwrap(),
+            INSIDE,
+            "control {control:?} of {path:?}"
+        );
+    }
+}
+
+#[test]
+fn texts_that_are_no_path_below_a_root() {
+    let tree = Tree::new();
+    tree.file("a..b.md", INSIDE);
+    tree.file("...", INSIDE);
+    tree.file("~", INSIDE);
+    tree.file("dir/b c.md", INSIDE);
+    let too_long = Box::leak(format!("{}ok.md", "a/".repeat(510)).into_boxed_str());
+    let long_component = Box::leak("x".repeat(256).into_boxed_str());
+    all_refused(
+        &tree,
+        Policy::default(),
+        &[
+            ("../outside/secret.md", "path_confinement", "ok.md"),
+            ("..", "path_confinement", "..."),
+            ("../", "path_confinement", "ok.md"),
+            ("dir/../ok.md", "path_confinement", "dir/ok.md"),
+            (
+                "dir/../../outside/secret.md",
+                "path_confinement",
+                "dir/ok.md",
+            ),
+            ("./../outside/secret.md", "path_confinement", "./ok.md"),
+            ("dir/..", "path_confinement", "a..b.md"),
+            (
+                "dir/./../../outside/secret.md",
+                "path_confinement",
+                "dir/./ok.md",
+            ),
+            ("/etc/passwd", "path_confinement", "ok.md"),
+            ("/", "path_confinement", "ok.md"),
+            ("//etc/passwd", "path_confinement", "ok.md"),
+            ("/proc/self/root/etc/passwd", "path_confinement", "ok.md"),
+            ("/proc/self/cwd", "path_confinement", "ok.md"),
+            ("/dev/stdin", "path_confinement", "ok.md"),
+            ("dir//ok.md", "path_confinement", "dir/ok.md"),
+            ("dir///../ok.md", "path_confinement", "dir/ok.md"),
+            ("ok.md//", "path_confinement", "ok.md"),
+            ("ok.md\0", "path_confinement", "ok.md"),
+            ("ok.md\0.png", "path_confinement", "ok.md"),
+            ("\0", "path_confinement", "ok.md"),
+            ("dir\0/../ok.md", "path_confinement", "dir/ok.md"),
+            ("dir/b\nc.md", "path_confinement", "dir/b c.md"),
+            ("dir/b\rc.md", "path_confinement", "dir/b c.md"),
+            ("dir/b\tc.md", "path_confinement", "dir/b c.md"),
+            ("dir/\u{1b}[2Jc.md", "path_confinement", "dir/b c.md"),
+            ("dir/b\u{7f}c.md", "path_confinement", "dir/b c.md"),
+            ("dir/b\u{85}c.md", "path_confinement", "dir/b c.md"),
+            (too_long, "path_confinement", "dir/ok.md"),
+            (long_component, "path_confinement", "ok.md"),
+            // Names of folders where a file is needed.
+            ("", "not_a_file", "ok.md"),
+            (".", "not_a_file", "ok.md"),
+            ("./", "not_a_file", "ok.md"),
+            ("ok.md/", "not_a_file", "ok.md"),
+            ("ok.md/.", "not_a_file", "ok.md"),
+            ("dir", "not_a_file", "dir/ok.md"),
+            ("dir/", "not_a_file", "dir/ok.md"),
+        ],
+    );
+}
+
+#[test]
+fn spellings_that_other_programs_decode() {
+    let tree = Tree::new();
+    // The controls are the same texts taken literally: nothing is decoded, so such a file is an ordinary file.
+    tree.file("%2e%2e", INSIDE);
+    tree.file("back\\slash.md", INSIDE);
+    tree.file("C:", INSIDE);
+    tree.file("~", INSIDE);
+    tree.file("$HOME", INSIDE);
+    all_refused(
+        &tree,
+        Policy::default(),
+        &[
+            ("%2e%2e/outside/secret.md", "not_found", "%2e%2e"),
+            ("%2e%2e%2foutside%2fsecret.md", "not_found", "%2e%2e"),
+            ("..%2foutside/secret.md", "not_found", "%2e%2e"),
+            ("%252e%252e/outside/secret.md", "not_found", "%2e%2e"),
+            ("..%c0%af..%c0%afoutside", "not_found", "%2e%2e"),
+            ("..\\outside\\secret.md", "not_found", "back\\slash.md"),
+            ("dir\\..\\ok.md", "not_found", "back\\slash.md"),
+            ("C:\\Windows", "not_found", "C:"),
+            ("C:/Windows", "not_found", "ok.md"),
+            ("file:///etc/passwd", "path_confinement", "ok.md"),
+            ("~/.ssh/id_ed25519", "not_found", "~"),
+            ("~root", "not_found", "~"),
+            ("$HOME/.ssh/id_ed25519", "not_found", "$HOME"),
+            ("..;/outside/secret.md", "not_found", "ok.md"),
+            // Look-alikes of `.` and `/` are just characters.
+            ("\u{ff0e}\u{ff0e}/outside/secret.md", "not_found", "ok.md"),
+            ("\u{2024}\u{2024}/outside/secret.md", "not_found", "ok.md"),
+            ("..\u{2215}outside\u{2215}secret.md", "not_found", "ok.md"),
+            ("..\u{ff0f}outside", "not_found", "ok.md"),
+            ("dir/ok.md/x", "not_found", "dir/ok.md"),
+            ("ok.md/../ok.md", "path_confinement", "ok.md"),
+            ("ok.md::$DATA", "not_found", "ok.md"),
+            ("ok.md/..namedfork/rsrc", "not_found", "ok.md"),
+        ],
+    );
+}
+
+#[test]
+fn symbolic_links_of_every_shape() {
+    let tree = Tree::new();
+    let outside = tree.outside();
+    tree.link(outside.join("secret.md"), "abs-file.md");
+    tree.link("../outside/secret.md", "rel-file.md");
+    tree.link(&outside, "abs-dir");
+    tree.link("../outside", "rel-dir");
+    tree.link("abs-file.md", "chain1.md");
+    tree.link("chain1.md", "chain2.md");
+    tree.link("loop-b", "loop-a");
+    tree.link("loop-a", "loop-b");
+    tree.link("self", "self");
+    tree.link("ok.md", "to-inside.md");
+    tree.link("dir", "to-inside-dir");
+    tree.link(".", "here");
+    tree.link("..", "up");
+    tree.link("/", "slash");
+    tree.link("/proc/self/root", "proc-root");
+    tree.link("/proc/self/fd/3", "proc-fd");
+    tree.link("/dev/stdin", "stdin");
+    tree.link("nowhere", "dangling");
+    tree.link(&outside, "dir/nested");
+    all_refused(
+        &tree,
+        Policy::default(),
+        &[
+            ("abs-file.md", "symlink", "ok.md"),
+            ("rel-file.md", "symlink", "ok.md"),
+            ("abs-dir/secret.md", "symlink", "dir/ok.md"),
+            ("rel-dir/secret.md", "symlink", "dir/ok.md"),
+            ("rel-dir", "symlink", "dir/ok.md"),
+            ("chain1.md", "symlink", "ok.md"),
+            ("chain2.md", "symlink", "ok.md"),
+            ("loop-a", "symlink", "ok.md"),
+            ("loop-a/x", "symlink", "ok.md"),
+            ("self/self/self", "symlink", "ok.md"),
+            ("to-inside.md", "symlink", "ok.md"),
+            ("to-inside-dir/ok.md", "symlink", "dir/ok.md"),
+            ("here/here/ok.md", "symlink", "ok.md"),
+            ("up/outside/secret.md", "symlink", "ok.md"),
+            ("slash/etc/passwd", "symlink", "ok.md"),
+            ("proc-root/etc/passwd", "symlink", "ok.md"),
+            ("proc-fd", "symlink", "ok.md"),
+            ("stdin", "symlink", "ok.md"),
+            ("dangling", "symlink", "ok.md"),
+            ("dir/nested/secret.md", "symlink", "dir/ok.md"),
+            ("dir/nested/../ok.md", "path_confinement", "dir/ok.md"),
+        ],
+    );
+    let root = tree.open();
+    for folder in ["abs-dir", "rel-dir", "here", "up", "slash", "dir/nested"] {
+        let error = root
+            .list(&RelPath::parse(folder).unwrap(), 10, None)
+            .unwrap_err();
+        assert_eq!(error.reason(), "symlink", "listing {folder}");
+        assert_eq!(
+            root.kind(&RelPath::parse(folder).unwrap())
+                .unwrap_err()
+                .reason(),
+            "symlink"
+        );
+    }
+    assert_eq!(
+        root.list(&RelPath::parse("dir").unwrap(), 10, None)
+            .unwrap()
+            .entries
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn things_that_are_no_regular_file() {
+    let tree = Tree::new();
+    mkfifo(&tree.at("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+    mkfifo(&tree.at("dir/fifo.md"), Mode::from_bits_truncate(0o600)).unwrap();
+    let _socket = UnixListener::bind(tree.at("socket")).unwrap();
+    // Nobody holds the other end of the FIFOs: a blocking open would hang here for good.
+    all_refused(
+        &tree,
+        Policy::default(),
+        &[
+            ("fifo", "not_a_file", "ok.md"),
+            ("dir/fifo.md", "not_a_file", "dir/ok.md"),
+            ("fifo/x", "not_found", "dir/ok.md"),
+            ("socket", "not_a_file", "ok.md"),
+            ("socket/x", "not_found", "dir/ok.md"),
+        ],
+    );
+    let devices = Root::open(std::path::Path::new("/dev"), Policy::default()).unwrap();
+    assert_eq!(refusal(&devices, "null"), "not_a_file");
+    assert_eq!(refusal(&devices, "tty"), "not_a_file");
+    let listed = tree.open().list(&RelPath::root(), 10, None).unwrap();
+    assert_eq!(
+        listed.omitted, 2,
+        "FIFO and socket are left out, and it is said"
+    );
+    assert_eq!(listed.entries.len(), 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn magic_links_of_proc() {
+    let proc = Root::open(std::path::Path::new("/proc"), Policy::default()).unwrap();
+    for path in [
+        "self/environ",
+        "self/root/etc/passwd",
+        "self/cwd/x",
+        "thread-self/environ",
+        "mounts",
+    ] {
+        assert_eq!(refusal(&proc, path), "symlink", "{path}");
+    }
+    assert_eq!(
+        proc.kind(&RelPath::parse("version").unwrap()).unwrap(),
+        plexus_rooted_files::Kind::File
+    );
+}
+
+/// Names that are no UTF-8, or that hold what no path may hold, cannot be asked for; a listing says that they are there.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_cannot_be_asked_for() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let tree = Tree::new();
+    for name in [&b"\xff.md"[..], b"a\nb.md", b"\x1b[2J.md"] {
+        fs::write(tree.root().join(OsStr::from_bytes(name)), SECRET).unwrap();
+    }
+    let listed = tree.open().list(&RelPath::root(), 10, None).unwrap();
+    assert_eq!((listed.entries.len(), listed.omitted), (2, 3));
+}
+
+#[test]
+fn hard_links_only_where_allowed() {
+    let tree = Tree::new();
+    fs::hard_link(tree.outside().join("secret.md"), tree.at("hard.md")).unwrap();
+    fs::hard_link(tree.at("dir/ok.md"), tree.at("dir/twin.md")).unwrap();
+    all_refused(
+        &tree,
+        Policy::default(),
+        &[
+            ("hard.md", "hard_link", "ok.md"),
+            ("dir/twin.md", "hard_link", "ok.md"),
+            ("dir/ok.md", "hard_link", "ok.md"),
+        ],
+    );
+    let lenient = tree.open_with(Policy {
+        allow_hard_links: true,
+        ..Policy::default()
+    });
+    assert_eq!(
+        read(&lenient, "hard.md").unwrap(),
+        SECRET,
+        "the owner may choose so"
+    );
+    fs::remove_file(tree.at("dir/twin.md")).unwrap();
+    assert_eq!(
+        read(&tree.open(), "dir/ok.md").unwrap(),
+        INSIDE,
+        "a last name is an ordinary file"
+    );
+}
+
+#[test]
+fn dot_files_do_not_exist_where_hidden() {
+    let tree = Tree::new();
+    for path in [
+        ".obsidian/plugins/x/data.json",
+        ".trash/old.md",
+        ".env",
+        "dir/.hidden.md",
+        "dir/.d/e/ok.md",
+    ] {
+        tree.file(path, SECRET);
+    }
+    tree.file("dir/.x", INSIDE);
+    let hiding = Policy {
+        hide_dot_files: true,
+        ..Policy::default()
+    };
+    all_refused(
+        &tree,
+        hiding,
+        &[
+            (".obsidian/plugins/x/data.json", "not_found", "ok.md"),
+            (".trash/old.md", "not_found", "ok.md"),
+            ("./.trash/old.md", "not_found", "./ok.md"),
+            (".env", "not_found", "ok.md"),
+            ("dir/.hidden.md", "not_found", "dir/ok.md"),
+            ("dir/.d/e/ok.md", "not_found", "dir/ok.md"),
+        ],
+    );
+    let hidden = tree.open_with(hiding);
+    assert_eq!(
+        hidden
+            .kind(&RelPath::parse(".obsidian").unwrap())
+            .unwrap_err()
+            .reason(),
+        "not_found"
+    );
+    assert_eq!(
+        hidden
+            .list(&RelPath::parse(".trash").unwrap(), 9, None)
+            .unwrap_err()
+            .reason(),
+        "not_found"
+    );
+    let names = |root: &Root| root.list(&RelPath::root(), 9, None).unwrap().entries.len();
+    assert_eq!(
+        (names(&hidden), names(&tree.open())),
+        (2, 5),
+        "the same folder shows them where they are ordinary"
+    );
+    assert_eq!(read(&tree.open(), ".env").unwrap(), SECRET);
+}
+
+#[test]
+fn names_at_the_edge_of_what_a_name_may_be() {
+    let tree = Tree::new();
+    let longest = format!("{}.md", "x".repeat(252));
+    tree.file(&longest, INSIDE);
+    let root = tree.open();
+    assert_eq!(read(&root, &longest).unwrap(), INSIDE);
+    assert_eq!(refusal(&root, &format!("x{longest}")), "path_confinement");
+    // As deep as the shortest PATH_MAX among our systems (1,024) lets the test itself build it.
+    let deep = vec!["d".repeat(4); 150].join("/");
+    fs::create_dir_all(tree.at(&deep)).unwrap();
+    let deep_file = format!("{deep}/ok.md");
+    fs::write(tree.at(&deep_file), INSIDE).unwrap();
+    assert_eq!(read(&root, &deep_file).unwrap(), INSIDE);
+    assert_eq!(
+        refusal(&root, &format!("{deep}/../ok.md")),
+        "path_confinement"
+    );
+}
+
+#[test]
+fn case_and_normal_forms_open_what_the_disk_says_and_nothing_else() {
+    let tree = Tree::new();
+    tree.file("U\u{308}ber.md", INSIDE); // decomposed
+    let root = tree.open();
+    assert_eq!(read(&root, "U\u{308}ber.md").unwrap(), INSIDE);
+    // A file system that folds opens the file under the other spelling and `spelling` tells the real one; one that does
+    // not, knows only the real one. Both are right; a silent third outcome is not.
+    for (other, real) in [
+        ("\u{dc}ber.md", "U\u{308}ber.md"),
+        ("OK.MD", "ok.md"),
+        ("Dir/ok.md", "dir/ok.md"),
+    ] {
+        let spelled = root.spelling(&RelPath::parse(other).unwrap()).unwrap();
+        match read(&root, other) {
+            Ok(content) => assert_eq!((content.as_str(), spelled.as_str()), (INSIDE, real)),
+            Err(error) => assert_eq!((error.reason(), spelled.as_str()), ("not_found", other)),
+        }
+    }
+    for same in [
+        "ok.md",
+        "dir/ok.md",
+        "dir",
+        "U\u{308}ber.md",
+        "dir/missing.md",
+        "missing/a/b.md",
+    ] {
+        assert_eq!(
+            root.spelling(&RelPath::parse(same).unwrap())
+                .unwrap()
+                .as_str(),
+            same
+        );
+    }
+}
+
+#[test]
+fn size_is_bounded_before_memory_is_taken() {
+    let tree = Tree::new();
+    let huge = fs::File::create(tree.at("huge.md")).unwrap();
+    huge.set_len(1 << 40).unwrap(); // sparse: costs no disk
+    let exact = fs::File::create(tree.at("exact.md")).unwrap();
+    exact.set_len(plexus_rooted_files::MAX_FILE_BYTES).unwrap();
+    let root = tree.open();
+    assert!(matches!(
+        root.read(&RelPath::parse("huge.md").unwrap()),
+        Err(FileError::TooLarge { size, .. }) if size == 1 << 40
+    ));
+    assert_eq!(
+        root.read(&RelPath::parse("exact.md").unwrap())
+            .unwrap()
+            .bytes
+            .len(),
+        16 << 20
+    );
+}
+
+#[test]
+fn the_root_must_be_a_folder_and_stays_the_one_opened() {
+    let tree = Tree::new();
+    let open = |path: &str| Root::open(&tree.at(path), Policy::default());
+    assert_eq!(open("ok.md").unwrap_err().reason(), "not_a_directory");
+    assert_eq!(open("missing").unwrap_err().reason(), "not_found");
+    let dir = open("dir").unwrap();
+    fs::rename(tree.at("dir"), tree.at("renamed")).unwrap();
+    std::os::unix::fs::symlink(tree.outside(), tree.at("dir")).unwrap();
+    assert_eq!(
+        read(&dir, "ok.md").unwrap(),
+        INSIDE,
+        "the handle outlives the name"
+    );
+    assert_eq!(refusal(&dir, "secret.md"), "not_found");
+}

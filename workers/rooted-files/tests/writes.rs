@@ -1,0 +1,445 @@
+//! Writing: what a commit does, what it refuses when the world moved since the plan, and what a kill leaves.
+
+mod tree;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use plexus_rooted_files::{Place, RelPath, Root, WriteError, is_leftover_name};
+use tree::{INSIDE, SECRET, Tree, read, refusal};
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse_file(text).unwrap()
+}
+
+fn look(root: &Root, text: &str) -> Place {
+    root.look(&path(text)).unwrap()
+}
+
+fn moved(result: Result<impl std::fmt::Debug, WriteError>) -> &'static str {
+    match result {
+        Err(WriteError::Moved { what, .. }) => what,
+        other => panic!("expected a refusal because the world moved, got {other:?}"),
+    }
+}
+
+fn names_below(tree: &Tree, folder: &str) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(tree.at(folder))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn creates_replaces_and_keeps_the_mode() {
+    let tree = Tree::new();
+    let root = tree.open();
+    root.put(&look(&root, "new/deep/a.md"), b"one").unwrap();
+    assert_eq!(read(&root, "new/deep/a.md").unwrap(), "one");
+    fs::set_permissions(tree.at("new/deep/a.md"), fs::Permissions::from_mode(0o640)).unwrap();
+    let before = fs::metadata(tree.at("new/deep/a.md")).unwrap();
+    let meta = root.put(&look(&root, "new/deep/a.md"), b"two!").unwrap();
+    let after = fs::metadata(tree.at("new/deep/a.md")).unwrap();
+    assert_eq!(read(&root, "new/deep/a.md").unwrap(), "two!");
+    assert_eq!(after.permissions().mode() & 0o7777, 0o640);
+    assert_ne!(
+        before.ino(),
+        after.ino(),
+        "replaced by rename, not rewritten in place"
+    );
+    assert_eq!((meta.size, meta.mode), (4, 0o640));
+    fs::set_permissions(tree.at("new/deep/a.md"), fs::Permissions::from_mode(0o4755)).unwrap();
+    root.put(&look(&root, "new/deep/a.md"), b"three").unwrap();
+    let mode = fs::metadata(tree.at("new/deep/a.md"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o755, "new content does not inherit set-id");
+    assert_eq!(
+        names_below(&tree, "new/deep"),
+        ["a.md"],
+        "nothing temporary is left"
+    );
+}
+
+#[test]
+fn the_token_covers_place_mode_and_content() {
+    let tree = Tree::new();
+    let root = tree.open();
+    let token = || look(&root, "dir/ok.md").token();
+    let first = token();
+    assert_eq!(first, token(), "a look changes nothing");
+    fs::set_permissions(tree.at("dir/ok.md"), fs::Permissions::from_mode(0o600)).unwrap();
+    let second = token();
+    assert_ne!(first, second, "mode");
+    fs::write(tree.at("dir/ok.md"), "other").unwrap();
+    let third = token();
+    assert_ne!(second, third, "content");
+    fs::rename(tree.at("dir"), tree.at("old")).unwrap();
+    assert_ne!(look(&root, "dir/ok.md").token(), third, "absent");
+    fs::create_dir(tree.at("dir")).unwrap();
+    fs::copy(tree.at("old/ok.md"), tree.at("dir/ok.md")).unwrap();
+    assert_ne!(token(), third, "another folder of the same name");
+    assert_ne!(
+        look(&root, "old/ok.md").token(),
+        third,
+        "another path to the same folder"
+    );
+}
+
+#[test]
+fn a_changed_world_refuses_the_commit_and_stays_as_it_is() {
+    let tree = Tree::new();
+    let root = tree.open();
+    let outside_before = names_below(&tree, "../outside");
+    let change = |text: &str, change: &dyn Fn()| {
+        let place = look(&root, text);
+        change();
+        let reason = moved(root.put(&place, b"from the plan"));
+        assert!(!tree.outside().join("x.md").exists());
+        reason
+    };
+
+    assert_eq!(
+        change("ok.md", &|| fs::write(tree.at("ok.md"), "theirs").unwrap()),
+        "digest"
+    );
+    assert_eq!(read(&root, "ok.md").unwrap(), "theirs");
+
+    assert_eq!(
+        change("ok.md", &|| fs::remove_file(tree.at("ok.md")).unwrap()),
+        "moved"
+    );
+    assert_eq!(refusal(&root, "ok.md"), "not_found");
+
+    assert_eq!(change("ok.md", &|| tree.file("ok.md", "theirs")), "moved");
+    assert_eq!(read(&root, "ok.md").unwrap(), "theirs");
+
+    // The file becomes a link, a hard link, a folder.
+    let relink = |target: &std::path::Path| {
+        fs::remove_file(tree.at("ok.md")).unwrap();
+        symlink(target, tree.at("ok.md")).unwrap();
+    };
+    assert_eq!(
+        change("ok.md", &|| relink(&tree.outside().join("secret.md"))),
+        "moved"
+    );
+    fs::remove_file(tree.at("ok.md")).unwrap();
+    tree.file("ok.md", INSIDE);
+    assert_eq!(
+        change("ok.md", &|| fs::hard_link(
+            tree.at("ok.md"),
+            tree.outside().join("twin")
+        )
+        .unwrap()),
+        "moved"
+    );
+    fs::remove_file(tree.outside().join("twin")).unwrap();
+    assert_eq!(
+        change("ok.md", &|| {
+            fs::remove_file(tree.at("ok.md")).unwrap();
+            fs::create_dir(tree.at("ok.md")).unwrap();
+        }),
+        "moved"
+    );
+
+    // The parent becomes a link, another folder, a file; or is moved out of the root.
+    assert_eq!(
+        change("dir/x.md", &|| {
+            fs::rename(tree.at("dir"), tree.at("was")).unwrap();
+            symlink(tree.outside(), tree.at("dir")).unwrap();
+        }),
+        "moved"
+    );
+    fs::remove_file(tree.at("dir")).unwrap();
+    fs::rename(tree.at("was"), tree.at("dir")).unwrap();
+    assert_eq!(
+        change("dir/x.md", &|| {
+            fs::rename(tree.at("dir"), tree.outside().join("taken")).unwrap();
+            fs::create_dir(tree.at("dir")).unwrap();
+        }),
+        "moved"
+    );
+    assert_eq!(
+        change("a/b/x.md", &|| symlink(tree.outside(), tree.at("a"))
+            .unwrap()),
+        "moved"
+    );
+    fs::remove_file(tree.at("a")).unwrap();
+    assert_eq!(
+        change("a/b/x.md", &|| fs::create_dir(tree.at("a")).unwrap()),
+        "moved"
+    );
+    assert_eq!(
+        names_below(&tree, "a"),
+        [""; 0],
+        "no folder of ours is left behind"
+    );
+    fs::remove_dir_all(tree.outside().join("taken")).unwrap();
+    assert_eq!(names_below(&tree, "../outside"), outside_before);
+
+    // Control: the same plan with nothing changed is carried out.
+    root.put(&look(&root, "dir/x.md"), b"from the plan")
+        .unwrap();
+    assert_eq!(read(&root, "dir/x.md").unwrap(), "from the plan");
+}
+
+#[test]
+fn places_that_cannot_be_planned() {
+    let tree = Tree::new();
+    tree.link(tree.outside(), "out");
+    tree.link(tree.outside().join("secret.md"), "secret-link.md");
+    fs::hard_link(tree.outside().join("secret.md"), tree.at("hard.md")).unwrap();
+    nix::unistd::mkfifo(&tree.at("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let root = tree.open();
+    for (text, reason) in [
+        ("out/x.md", "symlink"),
+        ("out/a/b/x.md", "symlink"),
+        ("secret-link.md", "symlink"),
+        ("hard.md", "hard_link"),
+        ("fifo", "not_a_file"),
+        ("dir", "not_a_file"),
+        ("ok.md/x", "not_a_directory"),
+        ("fifo/x", "not_a_directory"),
+        (".plexus-1-2-3.tmp", "path_confinement"),
+        (".PLEXUS-1-2-3.TMP", "path_confinement"),
+        ("dir/.plexus-a.tmp/x", "path_confinement"),
+    ] {
+        assert_eq!(
+            root.look(&path(text)).unwrap_err().reason(),
+            reason,
+            "{text}"
+        );
+    }
+    for text in [
+        "new.md",
+        "ok.md",
+        "dir/new.md",
+        ".plexus-x.tmp",
+        ".plexus-notes.md",
+    ] {
+        look(&root, text);
+    }
+    assert_eq!(
+        fs::read_to_string(tree.outside().join("secret.md")).unwrap(),
+        SECRET
+    );
+}
+
+/// Another thread swaps the parent folder for a link to the outside, as fast as it can, while commits run.
+#[test]
+fn a_racing_swap_of_the_parent_never_leads_outside() {
+    let tree = Tree::new();
+    let root = tree.open();
+    let stop = AtomicBool::new(false);
+    let (mut done, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                fs::rename(tree.at("dir"), tree.at("aside")).unwrap();
+                // A commit may put a folder of its own into the gap: that is its right, and it is cleared away.
+                if symlink(tree.outside(), tree.at("dir")).is_ok() {
+                    fs::remove_file(tree.at("dir")).unwrap();
+                }
+                while fs::rename(tree.at("aside"), tree.at("dir")).is_err() {
+                    let _ = fs::remove_dir_all(tree.at("dir"));
+                }
+                std::thread::yield_now();
+            }
+        });
+        for round in 0..20_000 {
+            let Ok(place) = root.look(&path("dir/raced.md")) else {
+                continue;
+            };
+            match root.put(&place, format!("{round}").as_bytes()) {
+                Ok(_) => done += 1,
+                Err(WriteError::Moved { .. } | WriteError::Before(_)) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+            if done >= 200 && refused >= 20 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(
+        done > 0 && refused > 0,
+        "both sides of the race were met: {done} done, {refused} refused"
+    );
+    assert_eq!(names_below(&tree, "../outside"), ["secret.md"]);
+    assert_eq!(
+        fs::read_to_string(tree.outside().join("secret.md")).unwrap(),
+        SECRET
+    );
+    assert_eq!(
+        names_below(&tree, "dir"),
+        ["ok.md", "raced.md"],
+        "no temporary file is left"
+    );
+}
+
+/// Another thread swaps the file itself for a link, while it is read and written.
+#[test]
+fn a_racing_swap_of_the_file_never_leads_outside() {
+    let tree = Tree::new();
+    let root = tree.open();
+    let stop = AtomicBool::new(false);
+    let (mut reads, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let spare = tree.at("spare");
+                symlink(tree.outside().join("secret.md"), &spare).unwrap();
+                fs::rename(&spare, tree.at("ok.md")).unwrap();
+                fs::write(&spare, INSIDE).unwrap();
+                fs::rename(&spare, tree.at("ok.md")).unwrap();
+            }
+        });
+        for _ in 0..200_000 {
+            match read(&root, "ok.md") {
+                Ok(content) => {
+                    assert_ne!(content, SECRET);
+                    reads += 1;
+                }
+                Err(error) => {
+                    assert!(
+                        ["symlink", "changing", "hard_link"].contains(&error.reason()),
+                        "{error}"
+                    );
+                    refused += 1;
+                }
+            }
+            if let Ok(place) = root.look(&path("ok.md")) {
+                let _ = root.put(&place, INSIDE.as_bytes());
+            }
+            if reads >= 200 && refused >= 20 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(
+        reads > 0 && refused > 0,
+        "both sides of the race were met: {reads} read, {refused} refused"
+    );
+    assert_eq!(
+        fs::read_to_string(tree.outside().join("secret.md")).unwrap(),
+        SECRET
+    );
+}
+
+/// The victim of [`a_kill_leaves_old_or_new_and_the_next_start_cleans_up`]: writes without end, once told where.
+#[test]
+fn endless_writer() {
+    let Ok(root) = std::env::var("PLEXUS_TEST_WRITE_UNTIL_KILLED") else {
+        return;
+    };
+    let root = Root::open(root.as_ref(), plexus_rooted_files::Policy::default()).unwrap();
+    for letter in ('a'..='z').cycle() {
+        let content = letter.to_string().repeat(SIZE);
+        root.put(&look(&root, "victim.md"), content.as_bytes())
+            .unwrap();
+        #[expect(clippy::print_stdout, reason = "tells the killer that writing goes on")]
+        {
+            println!("wrote");
+        }
+    }
+}
+
+const SIZE: usize = 1024 * 1024;
+
+#[test]
+fn a_kill_leaves_old_or_new_and_the_next_start_cleans_up() {
+    let tree = Tree::new();
+    tree.file("victim.md", "0".repeat(SIZE));
+    let mut leftovers = 0;
+    for round in 0..20_u32 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["endless_writer", "--exact", "--nocapture"])
+            .env("PLEXUS_TEST_WRITE_UNTIL_KILLED", tree.root())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(
+            lines.any(|line| line.unwrap().contains("wrote")),
+            "the victim got as far as writing"
+        );
+        // Kill at varying points after the temporary file has appeared.
+        while !names_below(&tree, "")
+            .iter()
+            .any(|name| is_leftover_name(name))
+        {}
+        for spin in 0..round * 10_000 {
+            std::hint::black_box(spin);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let content = fs::read_to_string(tree.at("victim.md")).unwrap();
+        assert_eq!(content.len(), SIZE);
+        let first = content.chars().next().unwrap();
+        assert!(
+            content.chars().all(|c| c == first),
+            "content of one write only"
+        );
+        leftovers += names_below(&tree, "")
+            .iter()
+            .filter(|name| is_leftover_name(name))
+            .count();
+        let removed = tree.open().remove_leftovers();
+        assert!(removed <= 1);
+        assert!(
+            !names_below(&tree, "")
+                .iter()
+                .any(|name| is_leftover_name(name))
+        );
+    }
+    assert!(leftovers > 0, "some kill fell into a write");
+}
+
+#[test]
+fn cleaning_up_spares_what_is_not_ours_or_in_use() {
+    let tree = Tree::new();
+    for ours in [
+        ".plexus-1-2-3.tmp",
+        "dir/.plexus-ab-cd-ef.tmp",
+        "dir/.plexus-1-2-4.tmp",
+    ] {
+        tree.file(ours, "half");
+    }
+    for theirs in [
+        ".plexus-.tmp",
+        ".plexus-notes.tmp",
+        "plexus-1-2-3.tmp",
+        ".plexus-1-2-3.tmp.md",
+    ] {
+        tree.file(theirs, INSIDE);
+    }
+    tree.link(tree.outside().join("secret.md"), ".plexus-1-2-9.tmp");
+    let busy = fs::File::open(tree.at("dir/.plexus-1-2-4.tmp")).unwrap();
+    busy.lock().unwrap();
+    assert_eq!(tree.open().remove_leftovers(), 2);
+    assert_eq!(
+        names_below(&tree, "dir"),
+        [".plexus-1-2-4.tmp", "ok.md"],
+        "locked: its writer lives"
+    );
+    for theirs in [
+        ".plexus-.tmp",
+        ".plexus-notes.tmp",
+        "plexus-1-2-3.tmp",
+        ".plexus-1-2-3.tmp.md",
+    ] {
+        assert!(tree.at(theirs).exists(), "{theirs}");
+    }
+    assert!(tree.outside().join("secret.md").exists());
+    drop(busy);
+    assert_eq!(tree.open().remove_leftovers(), 1);
+}

@@ -1,0 +1,205 @@
+//! [`Workspace`]: an open folder; listing and reading in it.
+
+use std::path::Path;
+
+use plexus_rooted_files::{
+    Digest, FileError, Identity, Kind, PathRule, Policy, RelPath, Root,
+    text::{MAX_PAGE_BYTES, decode, page},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::WorkspaceError;
+
+/// Entries shown at once unless asked otherwise, and the most that can be asked for.
+const MAX_ENTRIES: usize = 1000;
+
+/// A folder an agent works in. Dot-files are ordinary; files with a second hard link are refused.
+#[derive(Debug)]
+pub struct Workspace {
+    pub(crate) root: Root,
+}
+
+/// Which folder to list; without a path, the workspace itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListInput {
+    /// The folder.
+    pub path: Option<String>,
+    /// Most entries.
+    pub limit: Option<usize>,
+    /// Which entry to go on after: `next.after` of the answer before.
+    pub after: Option<String>,
+}
+
+/// Which file to read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadInput {
+    /// The file.
+    pub path: String,
+    /// Where in the text to go on, in bytes: `next.offset` of the answer before.
+    pub offset: Option<usize>,
+}
+
+/// The names in a folder.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "dir", rename_all = "camelCase")]
+pub struct FolderOutput {
+    /// Its path; empty for the workspace itself.
+    pub relative_path: RelPath,
+    /// Its entries, by name in code-unit order.
+    pub entries: Vec<Entry>,
+    /// How many entries cannot be read here: links, special files.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub omitted: usize,
+    /// How to go on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// One name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// The path to read it by.
+    pub relative_path: RelPath,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// The text of a file.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename = "file", rename_all = "camelCase")]
+pub struct FileOutput {
+    /// Its path.
+    pub relative_path: RelPath,
+    /// The text; at most 1 MiB of it.
+    pub content: String,
+    /// Size of the file on disk.
+    pub bytes: u64,
+    /// Last change, RFC 3339 with milliseconds.
+    pub modified_at: String,
+    /// SHA-256 of the file's bytes: `ifDigest` of a write that must not overwrite anything newer.
+    pub digest: Digest,
+    /// Words for what was done to get the text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<&'static str>,
+    /// How to go on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// The input that goes on where an answer was cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Next {
+    /// For a text.
+    Offset(usize),
+    /// For a folder.
+    After(String),
+}
+
+impl Workspace {
+    /// Opens the folder.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        Ok(Self {
+            root: Root::open(path, Policy::default())?,
+        })
+    }
+
+    /// Which directory it is, to notice that another took its name.
+    ///
+    /// # Errors
+    /// As [`Root::identity`].
+    pub fn identity(&self) -> Result<Identity, FileError> {
+        self.root.identity()
+    }
+
+    /// Removes what a killed writer left; to be called once by a writer that starts. Returns how many files it was.
+    pub fn remove_leftovers(&self) -> usize {
+        self.root.remove_leftovers()
+    }
+
+    /// Lists a folder.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::ConstraintMiss`] for a folder the rule does not allow, whether or not it exists;
+    /// [`WorkspaceError::File`] with the reason.
+    pub fn list(
+        &self,
+        input: &ListInput,
+        rule: PathRule<'_>,
+    ) -> Result<FolderOutput, WorkspaceError> {
+        let path = self.allowed(
+            RelPath::parse(input.path.as_deref().unwrap_or_default())?,
+            rule,
+        )?;
+        let limit = input.limit.unwrap_or(MAX_ENTRIES).clamp(1, MAX_ENTRIES);
+        let listing = self.root.list(&path, limit, input.after.as_deref())?;
+        let entry = |entry: plexus_rooted_files::Entry| Entry {
+            name: entry.path.name().to_owned(),
+            relative_path: entry.path,
+            kind: entry.kind,
+        };
+        Ok(FolderOutput {
+            relative_path: path,
+            entries: listing.entries.into_iter().map(entry).collect(),
+            omitted: listing.omitted,
+            next: listing.next_after.map(Next::After),
+        })
+    }
+
+    /// Reads a text file.
+    ///
+    /// # Errors
+    /// As [`Workspace::list`], and [`WorkspaceError::InvalidInput`] for an offset inside a character.
+    pub fn read(
+        &self,
+        input: &ReadInput,
+        rule: PathRule<'_>,
+    ) -> Result<FileOutput, WorkspaceError> {
+        let path = self.allowed(RelPath::parse_file(&input.path)?, rule)?;
+        let file = self.root.read(&path)?;
+        let text = decode(&file.bytes).map_err(|why| FileError::NotText {
+            path: path.clone(),
+            what: why.0.to_owned(),
+        })?;
+        let page =
+            page(&text.content, input.offset.unwrap_or(0), MAX_PAGE_BYTES).ok_or_else(|| {
+                WorkspaceError::InvalidInput(
+                    "offset lies beyond the text or inside a character".to_owned(),
+                )
+            })?;
+        Ok(FileOutput {
+            content: page.content.to_owned(),
+            bytes: file.meta.size,
+            modified_at: file.meta.modified_at(),
+            digest: file.digest(),
+            warnings: text.warning.into_iter().collect(),
+            next: page.next_offset.map(Next::Offset),
+            relative_path: path,
+        })
+    }
+
+    /// The path as the disk spells it, if the rule allows it. Judged before anything is said about what is there.
+    pub(crate) fn allowed(
+        &self,
+        path: RelPath,
+        rule: PathRule<'_>,
+    ) -> Result<RelPath, WorkspaceError> {
+        match self.root.spelling(&path) {
+            Ok(spelled) if rule.allows(&spelled) => Ok(spelled),
+            Err(error) if rule.allows(&path) => Err(error.into()),
+            Ok(_) | Err(_) => Err(WorkspaceError::ConstraintMiss),
+        }
+    }
+}
+
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
+}

@@ -1,0 +1,59 @@
+//! Why a call to the workspace was not answered or carried out.
+
+use plexus_rooted_files::{FileError, PathError, WriteError};
+use thiserror::Error;
+
+use crate::EditError;
+
+/// A call that did not succeed. Nothing was changed, except for [`WorkspaceError::Unconfirmed`].
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WorkspaceError {
+    /// The file system, or a rule about paths, stood in the way.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The input fits its schema but makes no sense.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// An edit does not fit the file.
+    #[error("edit {number}: {error}")]
+    Edit {
+        /// Which one, from 1.
+        number: usize,
+        /// What is wrong.
+        error: EditError,
+    },
+    /// The path lies outside the grant's constraint. Said without saying whether it exists.
+    #[error("outside what the grant allows")]
+    ConstraintMiss,
+    /// The world is not as the input or the plan assumed. Nothing was written.
+    #[error("{message}")]
+    PreconditionChanged {
+        /// `digest`: other content; `moved`: another place, kind or mode.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// Written, but the system did not confirm that the change would survive a power cut.
+    #[error("{0}")]
+    Unconfirmed(FileError),
+}
+
+impl From<PathError> for WorkspaceError {
+    fn from(error: PathError) -> Self {
+        Self::File(error.into())
+    }
+}
+
+impl From<WriteError> for WorkspaceError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Moved { what, .. } => Self::PreconditionChanged {
+                reason: what,
+                message: error.to_string(),
+            },
+            WriteError::Before(error) => Self::File(error),
+            WriteError::Unconfirmed(error) => Self::Unconfirmed(error),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Planning a write and carrying it out.
+
+use std::borrow::Cow;
+
+use plexus_rooted_files::{
+    Digest, FileError, MAX_FILE_BYTES, PathRule, Place, RelPath, StateToken, text::decode,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Change, Edit, Workspace, WorkspaceError, edit, runs_unasked};
+
+/// Most edits in one call.
+const MAX_EDITS: usize = 200;
+
+/// What to write, and where: the whole content, or edits of what is there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WriteInput {
+    /// The file; missing folders on the way are created.
+    pub path: String,
+    /// The whole new content.
+    pub content: Option<String>,
+    /// Pieces to replace in the present content.
+    pub edits: Option<Vec<Edit>>,
+    /// What must be there now: a digest, or `absent`.
+    pub if_digest: Option<Expected>,
+}
+
+/// What must be there: nothing, or content of this digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Expected {
+    /// No file.
+    Absent,
+    /// A file of this content.
+    Is(Digest),
+}
+
+impl TryFrom<String> for Expected {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "absent" => Ok(Self::Absent),
+            hex => hex
+                .parse()
+                .map(Self::Is)
+                .map_err(|_| "ifDigest is 64 lower-case hex digits, or \"absent\""),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteOutput {
+    /// Always true: a failure is an error.
+    pub ok: bool,
+    /// The file.
+    pub relative_path: RelPath,
+    /// Size of its content in bytes.
+    pub bytes: usize,
+    /// SHA-256 of its content: `ifDigest` of the next write.
+    pub digest: Digest,
+}
+
+/// A write, computed and not done.
+#[derive(Debug)]
+pub struct Plan {
+    place: Place,
+    content: Vec<u8>,
+    change: Change,
+    runs_because: Option<&'static str>,
+}
+
+impl Workspace {
+    /// Computes a write. Changes nothing.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::ConstraintMiss`] before anything is looked at; [`WorkspaceError::PreconditionChanged`] where
+    /// `ifDigest` does not hold; [`WorkspaceError::Edit`] for an edit that does not fit; [`WorkspaceError::InvalidInput`]
+    /// unless exactly one of `content` and `edits` is given; [`WorkspaceError::File`] with the reason.
+    pub fn plan(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Plan, WorkspaceError> {
+        let place = self.place(input, rule)?;
+        Plan::on(place, input).map_err(|misfit| misfit.1)
+    }
+
+    /// The place a write is for, with `ifDigest` held against it.
+    ///
+    /// # Errors
+    /// As [`Workspace::plan`], without those about the new content.
+    pub fn place(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Place, WorkspaceError> {
+        let path = self.allowed(RelPath::parse_file(&input.path)?, rule)?;
+        let place = self.root.look(&path)?;
+        match (input.if_digest, place.digest()) {
+            (None, _) | (Some(Expected::Absent), None) => Ok(place),
+            (Some(Expected::Is(wanted)), Some(found)) if wanted == found => Ok(place),
+            (Some(_), found) => {
+                let there = if found.is_some() {
+                    "has other content"
+                } else {
+                    "does not exist"
+                };
+                let message = format!("{path} {there} than ifDigest says; read it again");
+                Err(WorkspaceError::PreconditionChanged {
+                    reason: "digest",
+                    message,
+                })
+            }
+        }
+    }
+
+    /// Carries a plan out: the file then has exactly the planned content, or nothing was written.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::PreconditionChanged`] where the place is no longer as planned; [`WorkspaceError::File`] where
+    /// the system refuses; [`WorkspaceError::Unconfirmed`] where it is written but perhaps not for good.
+    pub fn commit(&self, plan: &Plan) -> Result<WriteOutput, WorkspaceError> {
+        self.root.put(&plan.place, &plan.content)?;
+        Ok(WriteOutput {
+            ok: true,
+            relative_path: plan.path().clone(),
+            bytes: plan.content.len(),
+            digest: plan.after(),
+        })
+    }
+}
+
+impl Plan {
+    /// Computes the write at a place already looked at.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::plan`] about the new content, with the place: what it says of the present content is only
+    /// for those who may see that.
+    pub fn on(place: Place, input: &WriteInput) -> Result<Self, Box<(Place, WorkspaceError)>> {
+        let content = match new_content(input, &place) {
+            Ok(content) => content,
+            Err(error) => return Err(Box::new((place, error))),
+        };
+        let current = place.current();
+        let before = current.map(|current| current.content.bytes.as_slice());
+        let verb = if before.is_some() {
+            "replaced"
+        } else {
+            "created"
+        };
+        let change = Change::of(place.path(), before, &content, verb);
+        let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
+        let runs_because = runs_unasked(place.path())
+            .or(is_executable.then_some("the file is marked as executable"));
+        Ok(Self {
+            place,
+            content,
+            change,
+            runs_because,
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub const fn path(&self) -> &RelPath {
+        self.place.path()
+    }
+
+    /// Stands for everything the plan assumed.
+    #[must_use]
+    pub fn state_token(&self) -> StateToken {
+        self.place.token()
+    }
+
+    /// Digest of what is there now; `None` if nothing is.
+    #[must_use]
+    pub fn before(&self) -> Option<Digest> {
+        self.place.digest()
+    }
+
+    /// Digest of what would be there.
+    #[must_use]
+    pub fn after(&self) -> Digest {
+        Digest::of(&self.content)
+    }
+
+    /// Size of what would be there, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.content.len()
+    }
+
+    /// What would change, for the owner's eyes.
+    #[must_use]
+    pub const fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Why this write amounts to running code, if it does.
+    #[must_use]
+    pub const fn runs_because(&self) -> Option<&'static str> {
+        self.runs_because
+    }
+}
+
+/// The content a write leads to.
+fn new_content(input: &WriteInput, place: &Place) -> Result<Vec<u8>, WorkspaceError> {
+    match (&input.content, &input.edits) {
+        (Some(content), None) => within_limit(place, content.clone().into_bytes()),
+        (None, Some(edits)) => edited(edits, place),
+        _ => Err(WorkspaceError::InvalidInput(
+            "give either content or edits".to_owned(),
+        )),
+    }
+}
+
+fn within_limit(place: &Place, content: Vec<u8>) -> Result<Vec<u8>, WorkspaceError> {
+    let size = content.len() as u64;
+    if size > MAX_FILE_BYTES {
+        let path = place.path().clone();
+        return Err(FileError::TooLarge {
+            path,
+            size,
+            limit: MAX_FILE_BYTES,
+            unit: "bytes",
+        }
+        .into());
+    }
+    Ok(content)
+}
+
+fn edited(edits: &[Edit], place: &Place) -> Result<Vec<u8>, WorkspaceError> {
+    if edits.is_empty() || edits.len() > MAX_EDITS {
+        return Err(WorkspaceError::InvalidInput(format!(
+            "give 1 to {MAX_EDITS} edits"
+        )));
+    }
+    let Some(current) = place.current() else {
+        return Err(FileError::NotFound(place.path().clone()).into());
+    };
+    let not_text = |what: &str| FileError::NotText {
+        path: place.path().clone(),
+        what: what.to_owned(),
+    };
+    let text = decode(&current.content.bytes).map_err(|why| not_text(why.0))?;
+    // Edits leave the encoding as it is; of the two that are not plain, only the byte order mark is worth the trouble.
+    let mark = match (text.warning, &text.content) {
+        (None, _) => "",
+        (Some("bom_removed"), Cow::Borrowed(_)) => "\u{feff}",
+        _ => {
+            return Err(
+                not_text("it is UTF-16, which edits do not keep; write the whole content").into(),
+            );
+        }
+    };
+    let edited = edit::apply(&text.content, edits, MAX_FILE_BYTES as usize - mark.len())
+        .map_err(|(number, error)| WorkspaceError::Edit { number, error })?;
+    Ok([mark.as_bytes(), edited.as_bytes()].concat())
+}

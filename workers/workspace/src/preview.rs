@@ -1,0 +1,122 @@
+//! What a write would change, as the owner reads it.
+//!
+//! The text may be hostile: it is shown with everything escaped that a terminal or a page could act on, and whatever
+//! is left out is said to be left out.
+
+use std::{borrow::Cow, time::Duration};
+
+use plexus_rooted_files::{Digest, RelPath, names::escape_controls, text::decode};
+use similar::{ChangeTag, TextDiff};
+
+/// Largest diff shown, in bytes; what is beyond is cut at a line and said to be cut.
+pub const MAX_DIFF_BYTES: usize = 64 * 1024;
+/// Most of a path that a summary shows, in bytes: it holds the sizes and digests of two contents besides.
+const MAX_SUMMARY_NAME: usize = 120;
+/// Texts larger than this together, in bytes, are described and not compared.
+const MAX_COMPARED_BYTES: usize = 1024 * 1024;
+/// How long a comparison may look for the smallest diff; after that it takes a larger one.
+const DIFF_TIME: Duration = Duration::from_millis(300);
+
+/// A change from one content to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// One line without content: `replaced Projects/a.md, +12 −3`.
+    pub summary: String,
+    /// A unified diff, if both sides are text of bounded size.
+    pub diff: Option<String>,
+    /// Whether the diff shows a part only.
+    pub is_cut: bool,
+}
+
+impl Change {
+    /// Describes the change at `path` from `before` (none: the file is created) to `after`. `verb` is in the past
+    /// tense: the card and the record say the same line.
+    #[must_use]
+    pub fn of(path: &RelPath, before: Option<&[u8]>, after: &[u8], verb: &str) -> Self {
+        let name = escape_controls(path.as_str(), false);
+        let verb = format!("{verb} {}", shortened(&name));
+        let both = (decode(before.unwrap_or_default()), decode(after));
+        let (Ok(old), Ok(new)) = both else {
+            return Self {
+                summary: format!("{verb}, {}", sizes(before, after)),
+                diff: None,
+                is_cut: true,
+            };
+        };
+        if old.content.len() + new.content.len() > MAX_COMPARED_BYTES {
+            return Self {
+                summary: format!("{verb}, {}", sizes(before, after)),
+                diff: None,
+                is_cut: true,
+            };
+        }
+        let diff = TextDiff::configure()
+            .timeout(DIFF_TIME)
+            .diff_lines(old.content.as_ref(), new.content.as_ref());
+        let count = |wanted| {
+            diff.iter_all_changes()
+                .filter(|change| change.tag() == wanted)
+                .count()
+        };
+        let (added, removed) = (count(ChangeTag::Insert), count(ChangeTag::Delete));
+        let old_name = if before.is_some() {
+            name.as_ref()
+        } else {
+            "/dev/null"
+        };
+        let text = diff
+            .unified_diff()
+            .context_radius(3)
+            .header(old_name, &name)
+            .to_string();
+        // A file that only gained or lost its byte order mark or encoding shows no line: say so instead.
+        let text = if text.is_empty() && before.is_some_and(|before| before != after) {
+            "(only the encoding changes)\n".to_owned()
+        } else {
+            escape_controls(&text, true).into_owned()
+        };
+        let (text, is_cut) = cut_at_line(text);
+        Self {
+            summary: format!("{verb}, +{added} −{removed}"),
+            diff: Some(text),
+            is_cut,
+        }
+    }
+}
+
+/// The end of a long path, which tells more than its beginning; a summary holds 256 bytes.
+fn shortened(name: &str) -> Cow<'_, str> {
+    if name.len() <= MAX_SUMMARY_NAME {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!(
+        "…{}",
+        &name[name.ceil_char_boundary(name.len() - MAX_SUMMARY_NAME)..]
+    ))
+}
+
+fn sizes(before: Option<&[u8]>, after: &[u8]) -> String {
+    let side = |bytes: &[u8]| {
+        format!(
+            "{} bytes (sha256 {:.12})",
+            bytes.len(),
+            Digest::of(bytes).to_string()
+        )
+    };
+    match before {
+        Some(before) => format!("{} to {}", side(before), side(after)),
+        None => side(after),
+    }
+}
+
+fn cut_at_line(mut text: String) -> (String, bool) {
+    if text.len() <= MAX_DIFF_BYTES {
+        return (text, false);
+    }
+    let most = text.floor_char_boundary(MAX_DIFF_BYTES);
+    let end = text[..most].rfind('\n').map_or(most, |at| at + 1);
+    let lines = text[end..].lines().count();
+    text.truncate(end);
+    text.push_str(&format!("… {lines} more lines are not shown\n"));
+    (text, true)
+}

@@ -1,0 +1,347 @@
+//! Planning a write and carrying it out.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
+
+use plexus_rooted_files::{Digest, PathRule};
+use plexus_worker_workspace::{MAX_DIFF_BYTES, WriteInput};
+use serde_json::json;
+
+use crate::{Folder, below, input, plan, reason, write};
+
+#[test]
+fn create_replace_and_edit() {
+    let folder = Folder::new(&[("docs/a.md", "one\ntwo\nthree\n")]);
+    let workspace = folder.open();
+
+    let created = plan(
+        &workspace,
+        json!({"path": "new/deep/b.md", "content": "# B\ntext\n"}),
+    )
+    .unwrap();
+    assert_eq!(created.change().summary, "created new/deep/b.md, +2 −0");
+    assert_eq!(created.before(), None);
+    assert!(
+        !folder.path().join("new").exists(),
+        "a plan changes nothing"
+    );
+    let output = workspace.commit(&created).unwrap();
+    assert_eq!(
+        serde_json::to_value(&output).unwrap(),
+        json!({"ok": true, "relativePath": "new/deep/b.md", "bytes": 9, "digest": Digest::of(b"# B\ntext\n").to_string()})
+    );
+    assert_eq!(folder.text("new/deep/b.md"), "# B\ntext\n");
+
+    let replaced = plan(
+        &workspace,
+        json!({"path": "docs/a.md", "content": "one\n2\nthree\nfour\n"}),
+    )
+    .unwrap();
+    assert_eq!(replaced.change().summary, "replaced docs/a.md, +2 −1");
+    assert_eq!(replaced.before(), Some(Digest::of(b"one\ntwo\nthree\n")));
+    assert_eq!(
+        replaced.change().diff.as_deref(),
+        Some("--- docs/a.md\n+++ docs/a.md\n@@ -1,3 +1,4 @@\n one\n-two\n+2\n three\n+four\n")
+    );
+    workspace.commit(&replaced).unwrap();
+    assert_eq!(folder.text("docs/a.md"), "one\n2\nthree\nfour\n");
+
+    let edits = json!({"path": "docs/a.md", "edits": [{"find": "2\n", "replace": "two\n"}, {"find": "two", "replace": "TWO"}]});
+    write(&workspace, edits).unwrap();
+    assert_eq!(folder.text("docs/a.md"), "one\nTWO\nthree\nfour\n");
+    let text = "umlaut ä";
+    assert_eq!(
+        write(&workspace, json!({"path": "u", "content": text}))
+            .unwrap()
+            .bytes,
+        9,
+        "bytes, not characters"
+    );
+}
+
+#[test]
+fn if_digest_guards_what_is_there() {
+    let folder = Folder::new(&[("a.md", "here")]);
+    let workspace = folder.open();
+    let here = Digest::of(b"here").to_string();
+    let other = Digest::of(b"other").to_string();
+    let attempt = |path: &str, if_digest: &str| {
+        reason(plan(
+            &workspace,
+            json!({"path": path, "content": "x", "ifDigest": if_digest}),
+        ))
+    };
+    assert_eq!(attempt("a.md", &other), "changed:digest");
+    assert_eq!(attempt("a.md", "absent"), "changed:digest");
+    assert_eq!(attempt("b.md", &here), "changed:digest");
+    for right in [
+        json!({"path": "a.md", "content": "x", "ifDigest": here}),
+        json!({"path": "b.md", "content": "x", "ifDigest": "absent"}),
+    ] {
+        plan(&workspace, right).unwrap();
+    }
+    for bad in ["", "Absent", &here.to_uppercase(), &here[1..]] {
+        let parsed = serde_json::from_value::<WriteInput>(
+            json!({"path": "a", "content": "", "ifDigest": bad}),
+        );
+        assert!(parsed.is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn inputs_that_make_no_sense() {
+    let folder = Folder::new(&[("a.md", "text")]);
+    let workspace = folder.open();
+    for bad in [
+        json!({"path": "a.md"}),
+        json!({"path": "a.md", "content": "x", "edits": [{"find": "t", "replace": ""}]}),
+        json!({"path": "a.md", "edits": []}),
+    ] {
+        assert_eq!(reason(plan(&workspace, bad)), "invalid");
+    }
+    assert_eq!(
+        reason(plan(
+            &workspace,
+            json!({"path": "b.md", "edits": [{"find": "t", "replace": ""}]})
+        )),
+        "not_found"
+    );
+    for bad in [
+        json!({"content": "x"}),
+        json!({"path": "a", "content": "x", "mode": 7}),
+        json!({"path": "a", "content": null, "edits": 1}),
+    ] {
+        assert!(serde_json::from_value::<WriteInput>(bad).is_err());
+    }
+    plan(
+        &workspace,
+        json!({"path": "a.md", "edits": [{"find": "t", "replace": "", "all": true}]}),
+    )
+    .unwrap();
+}
+
+#[test]
+fn places_that_are_refused() {
+    let folder = Folder::new(&[("ok.md", "x"), ("dir/y", "")]);
+    folder.file("../outside.md", "outside");
+    symlink(folder.outside(), folder.path().join("out")).unwrap();
+    symlink(
+        folder.outside().join("outside.md"),
+        folder.path().join("link.md"),
+    )
+    .unwrap();
+    fs::hard_link(
+        folder.outside().join("outside.md"),
+        folder.path().join("hard.md"),
+    )
+    .unwrap();
+    let workspace = folder.open();
+    for (path, why) in [
+        ("../outside.md", "path_confinement"),
+        ("/tmp/x", "path_confinement"),
+        ("a/../../x", "path_confinement"),
+        ("a\0b", "path_confinement"),
+        ("a\nb", "path_confinement"),
+        (".plexus-1-2-3.tmp", "path_confinement"),
+        ("out/x.md", "symlink"),
+        ("link.md", "symlink"),
+        ("hard.md", "hard_link"),
+        ("dir", "not_a_file"),
+        ("dir/", "not_a_file"),
+        ("new/", "not_a_file"),
+        ("", "not_a_file"),
+        ("ok.md/x", "not_a_directory"),
+    ] {
+        assert_eq!(
+            reason(write(
+                &workspace,
+                json!({"path": path, "content": "attack"})
+            )),
+            why,
+            "{path:?}"
+        );
+    }
+    assert_eq!(
+        fs::read_to_string(folder.outside().join("outside.md")).unwrap(),
+        "outside"
+    );
+    write(&workspace, json!({"path": "ok.md", "content": "fine"})).unwrap();
+    assert_eq!(folder.text("ok.md"), "fine");
+}
+
+#[test]
+fn a_rule_is_judged_before_anything_is_looked_at() {
+    let folder = Folder::new(&[("private/a.md", "secret"), ("docs/a.md", "x")]);
+    let workspace = folder.open();
+    let allows = below("docs");
+    let rule = PathRule::new(&allows);
+    let other = Digest::of(b"other").to_string();
+    for json in [
+        json!({"path": "private/a.md", "content": "x"}),
+        json!({"path": "private/missing.md", "content": "x"}),
+        json!({"path": "private/a.md", "edits": [{"find": "secret", "replace": ""}]}),
+        json!({"path": "private/a.md", "edits": [{"find": "guess", "replace": ""}]}),
+        json!({"path": "private/a.md", "content": "x", "ifDigest": other}),
+        json!({"path": "new.md", "content": "x"}),
+    ] {
+        assert_eq!(
+            reason(workspace.plan(&input(json), rule)),
+            "constraint_miss"
+        );
+    }
+    workspace
+        .plan(&input(json!({"path": "docs/a.md", "content": "y"})), rule)
+        .unwrap();
+}
+
+#[test]
+fn a_world_that_moved_between_plan_and_commit() {
+    let folder = Folder::new(&[("a.md", "one"), ("dir/b.md", "two")]);
+    let workspace = folder.open();
+    let edited = plan(&workspace, json!({"path": "a.md", "content": "mine"})).unwrap();
+    folder.file("a.md", "theirs");
+    assert_eq!(reason(workspace.commit(&edited)), "changed:digest");
+    assert_eq!(folder.text("a.md"), "theirs");
+    let swapped = plan(&workspace, json!({"path": "dir/b.md", "content": "mine"})).unwrap();
+    fs::rename(folder.path().join("dir"), folder.path().join("was")).unwrap();
+    symlink("was", folder.path().join("dir")).unwrap();
+    assert_eq!(reason(workspace.commit(&swapped)), "changed:moved");
+    assert_eq!(folder.text("was/b.md"), "two");
+    let created = plan(&workspace, json!({"path": "c.md", "content": "mine"})).unwrap();
+    folder.file("c.md", "theirs");
+    assert_eq!(reason(workspace.commit(&created)), "changed:moved");
+    let twice = plan(&workspace, json!({"path": "d.md", "content": "mine"})).unwrap();
+    workspace.commit(&twice).unwrap();
+    assert_eq!(
+        reason(workspace.commit(&twice)),
+        "changed:moved",
+        "a plan is good for one commit"
+    );
+    let fresh = plan(&workspace, json!({"path": "c.md", "content": "mine"})).unwrap();
+    let again = plan(&workspace, json!({"path": "c.md", "content": "mine"})).unwrap();
+    assert_eq!(
+        fresh.state_token(),
+        again.state_token(),
+        "a plan made again in the writer matches"
+    );
+    workspace.commit(&fresh).unwrap();
+}
+
+#[test]
+fn what_runs_unasked_is_rated_so() {
+    let folder = Folder::new(&[("tool", "#!/bin/sh\n"), ("plain", "x")]);
+    fs::set_permissions(
+        folder.path().join("tool"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    let workspace = folder.open();
+    for path in [
+        ".git/hooks/pre-commit",
+        "sub/.envrc",
+        ".vscode/tasks.json",
+        "CLAUDE.md",
+        "docs/Agents.MD",
+        "tool",
+    ] {
+        assert!(
+            plan(&workspace, json!({"path": path, "content": "x"}))
+                .unwrap()
+                .runs_because()
+                .is_some(),
+            "{path}"
+        );
+    }
+    for path in ["plain", "docs/new.md", "src/main.rs", ".gitignore"] {
+        assert_eq!(
+            plan(&workspace, json!({"path": path, "content": "x"}))
+                .unwrap()
+                .runs_because(),
+            None,
+            "{path}"
+        );
+    }
+    write(
+        &workspace,
+        json!({"path": "tool", "content": "#!/bin/sh\nexit\n"}),
+    )
+    .unwrap();
+    assert_eq!(
+        fs::metadata(folder.path().join("tool"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o755
+    );
+}
+
+#[test]
+fn previews_are_bounded_and_cannot_act() {
+    let folder = Folder::new(&[("a.md", "x\n"), ("same.md", "\u{feff}x\n")]);
+    folder.file("binary", [0_u8, 1, 2]);
+    let workspace = folder.open();
+    let change = |path: &str, content: &str| {
+        plan(&workspace, json!({"path": path, "content": content}))
+            .unwrap()
+            .change()
+            .clone()
+    };
+    let hostile = change("a.md", "\u{1b}[2J\u{202e}evil\r\u{7}\n");
+    assert!(
+        hostile
+            .diff
+            .unwrap()
+            .chars()
+            .all(|c| c == '\n' || !(c.is_control() || c == '\u{202e}'))
+    );
+    let long = change("a.md", &"a line that is not that short\n".repeat(20_000));
+    let diff = long.diff.unwrap();
+    assert!(
+        long.is_cut
+            && diff.len() < MAX_DIFF_BYTES + 100
+            && diff.trim_end().ends_with("more lines are not shown")
+    );
+    assert_eq!(long.summary, "replaced a.md, +20000 −1");
+    let huge = change("a.md", &"x".repeat(2 << 20));
+    assert!(
+        huge.is_cut
+            && huge.diff.is_none()
+            && huge.summary.contains("2 bytes")
+            && huge.summary.contains("2097152 bytes")
+    );
+    let deep = change(
+        &format!("{}/end.md", vec!["d".repeat(100); 9].join("/")),
+        "x\n",
+    );
+    assert!(
+        deep.summary.len() < 200 && deep.summary.ends_with("d/end.md, +1 −0"),
+        "{}",
+        deep.summary
+    );
+    let binary = change("binary", "text");
+    assert!(binary.diff.is_none() && binary.summary.contains("3 bytes"));
+    let spoofed = change("a\u{202e}dm.exe", "x");
+    assert!(!spoofed.summary.contains('\u{202e}'));
+    assert_eq!(
+        change("same.md", "x\n").diff.unwrap(),
+        "(only the encoding changes)\n"
+    );
+    let plain = change("a.md", "y\n");
+    assert!(
+        !plain.is_cut && plain.diff.unwrap().contains("-x\n+y\n"),
+        "control"
+    );
+}
+
+#[test]
+fn diffs_that_take_long_are_given_up_in_time() {
+    let line = |n: usize| format!("{}\n", n * 2_654_435_761 % 7919);
+    let folder = Folder::new(&[("a", &(0..60_000).map(line).collect::<String>())]);
+    let reversed: String = (0..60_000).rev().map(line).collect();
+    let started = std::time::Instant::now();
+    plan(&folder.open(), json!({"path": "a", "content": reversed})).unwrap();
+    assert!(started.elapsed().as_secs() < 10);
+}
