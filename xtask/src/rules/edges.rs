@@ -41,7 +41,8 @@ const EDGES: &[(&str, Uses)] = &[
 ];
 /// Every worker, whatever its connector.
 const WORKER_PREFIX: &str = "plexus-worker-";
-const WORKER: Uses = Uses::Only(&["plexus-ipc", "plexus-rooted-files"]);
+/// The protocol for what the messages are made of: digests, verbs, effects.
+const WORKER: Uses = Uses::Only(&["plexus-ipc", "plexus-protocol", "plexus-rooted-files"]);
 
 /// One line for each edge that is not allowed.
 pub(crate) fn breaches(metadata: &Value) -> Vec<String> {
