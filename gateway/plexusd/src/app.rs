@@ -8,7 +8,12 @@ use crate::{
     arguments::{Arguments, DefaultReach},
     clock::Clock,
     connection_key::KeyFile,
-    http::{self, address::Address, feed::{Feed, Notice}, throttle::Throttle},
+    http::{
+        self,
+        address::Address,
+        feed::{Feed, Notice},
+        throttle::Throttle,
+    },
     invoke::{contents::Contents, replay::Replays, runs::Runs},
     machine::{Ledger, Trust, audit_id},
     sources::{Connector, Registry, catalogue::Catalogue, configure},
@@ -18,15 +23,18 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use plexus_ledger::{Lane, Options, SubmitError};
 use plexus_ipc::message::Verdict;
+use plexus_ledger::{Lane, Options, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
 use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, State};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError, atomic::{AtomicBool, AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,10 +71,16 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Serves until a signal says stop.
-#[expect(clippy::print_stderr, reason = "a start that fails says so to whoever started it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a start that fails says so to whoever started it"
+)]
 pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
     start_logging();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("plexusd: cannot start a runtime: {error}");
@@ -90,7 +104,11 @@ fn start_logging() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // A second subscriber in one process (tests) leaves the first in place.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .try_init();
 }
 
 async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
@@ -180,7 +198,9 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     }
     let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
     let ledger = app.ledger.clone();
-    let clean = tokio::task::spawn_blocking(move || ledger.close()).await.unwrap_or(false);
+    let clean = tokio::task::spawn_blocking(move || ledger.close())
+        .await
+        .unwrap_or(false);
     if !clean {
         bail!("the ledger did not close cleanly; the next start checks it");
     }
@@ -192,7 +212,10 @@ fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut term, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
@@ -207,7 +230,10 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 fn install_id(state_dir: &StateDir) -> anyhow::Result<String> {
     let known = std::fs::read_to_string(state_dir.join("instance-id")).unwrap_or_default();
     let known = known.trim();
-    if known.strip_prefix("plexus-").is_some_and(|id| uuid::Uuid::try_parse(id).is_ok()) {
+    if known
+        .strip_prefix("plexus-")
+        .is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
+    {
         return Ok(known.to_owned());
     }
     let fresh = format!("plexus-{}", uuid::Uuid::new_v4());
@@ -227,14 +253,27 @@ impl Programs {
         let own = own.canonicalize().unwrap_or(own);
         let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
         let candidates = match given {
-            Some(dir) => vec![dir.canonicalize().with_context(|| format!("--workers {}", dir.display()))?],
+            Some(dir) => vec![
+                dir.canonicalize()
+                    .with_context(|| format!("--workers {}", dir.display()))?,
+            ],
             None => vec![beside.join("../libexec/plexus"), beside],
         };
-        let launcher_in = |dir: &PathBuf| dir.join("plexus-sandbox-exec").is_file() || cfg!(target_os = "macos");
-        let found = candidates.iter().filter_map(|dir| dir.canonicalize().ok()).find(launcher_in);
+        let launcher_in =
+            |dir: &PathBuf| dir.join("plexus-sandbox-exec").is_file() || cfg!(target_os = "macos");
+        let found = candidates
+            .iter()
+            .filter_map(|dir| dir.canonicalize().ok())
+            .find(launcher_in);
         let Some(workers) = found else {
-            let looked: Vec<_> = candidates.iter().map(|dir| dir.display().to_string()).collect();
-            bail!("plexus-sandbox-exec is not in {}: install it there or pass --workers DIR", looked.join(" nor in "));
+            let looked: Vec<_> = candidates
+                .iter()
+                .map(|dir| dir.display().to_string())
+                .collect();
+            bail!(
+                "plexus-sandbox-exec is not in {}: install it there or pass --workers DIR",
+                looked.join(" nor in ")
+            );
         };
         let launcher = if cfg!(target_os = "macos") {
             PathBuf::from("/usr/bin/sandbox-exec")
@@ -253,7 +292,10 @@ impl App {
 
     /// Submits an act of the owner, or of the daemon itself.
     pub(crate) async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
-        self.ledger.submit(command, Lane::Owner).await.map(|receipt| receipt.reply)
+        self.ledger
+            .submit(command, Lane::Owner)
+            .await
+            .map(|receipt| receipt.reply)
     }
 
     /// Records something that changes no state. A record that cannot be written is logged.
@@ -284,14 +326,21 @@ impl App {
                 undo: None,
                 micros: 0,
             };
-            self.owner(Command::Outcome { intent: intent.clone(), outcome }).await.map_err(refused_start)?;
+            self.owner(Command::Outcome {
+                intent: intent.clone(),
+                outcome,
+            })
+            .await
+            .map_err(refused_start)?;
         }
         Ok(())
     }
 
     /// Asks the worker's own store what became of an effect.
     pub(crate) async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
-        let Some(entry) = self.catalogue.load().get(capability).cloned() else { return OutcomeKind::Unknown };
+        let Some(entry) = self.catalogue.load().get(capability).cloned() else {
+            return OutcomeKind::Unknown;
+        };
         let asked = self.supervisor.settle(&entry.source, intent.clone());
         match tokio::time::timeout(SETTLE_WITHIN, asked).await {
             Ok(Verdict::Happened) => OutcomeKind::Ok,
@@ -307,26 +356,55 @@ impl App {
             DefaultReach::Exposed => Reach::Exposed,
             DefaultReach::Selected => Reach::Selected,
         };
-        let settings = Settings { default_reach, ..(*state.settings).clone() };
-        self.owner(Command::Configure(settings)).await.map_err(refused_start)?;
+        let settings = Settings {
+            default_reach,
+            ..(*state.settings).clone()
+        };
+        self.owner(Command::Configure(settings))
+            .await
+            .map_err(refused_start)?;
         Ok(())
     }
 
     /// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
     async fn flag_sources(&self, arguments: &Arguments) -> anyhow::Result<()> {
         for (flag, dir, kind, field, id) in [
-            ("--vault", &arguments.vault, "obsidian-fs", "vaultPath", "obsidian"),
-            ("--workspace", &arguments.workspace, "workspace-dir", "path", "workspace"),
+            (
+                "--vault",
+                &arguments.vault,
+                "obsidian-fs",
+                "vaultPath",
+                "obsidian",
+            ),
+            (
+                "--workspace",
+                &arguments.workspace,
+                "workspace-dir",
+                "path",
+                "workspace",
+            ),
         ] {
             let Some(dir) = dir else { continue };
-            let real = dir.canonicalize().with_context(|| format!("{flag} {}", dir.display()))?;
-            let name = real.file_name().map_or_else(|| real.to_string_lossy(), |n| n.to_string_lossy());
-            let label = self.registry.of_kind(kind).map_or("", |c| c.manifest.label.as_str());
+            let real = dir
+                .canonicalize()
+                .with_context(|| format!("{flag} {}", dir.display()))?;
+            let name = real
+                .file_name()
+                .map_or_else(|| real.to_string_lossy(), |n| n.to_string_lossy());
+            let label = self
+                .registry
+                .of_kind(kind)
+                .map_or("", |c| c.manifest.label.as_str());
             let body = json!({"id": id, "kind": kind, "label": format!("{label} ({name})"), "route": {field: real}});
-            let wanted = configure::Wanted { body: body.as_object().context("an object")? };
+            let wanted = configure::Wanted {
+                body: body.as_object().context("an object")?,
+            };
             let checked = wanted.check(&self.registry, &self.state_dir);
-            let (id, config) = checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
-            self.owner(Command::PutSource { id, config }).await.map_err(refused_start)?;
+            let (id, config) =
+                checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
+            self.owner(Command::PutSource { id, config })
+                .await
+                .map_err(refused_start)?;
         }
         Ok(())
     }
@@ -356,14 +434,19 @@ impl App {
                 return Err(why);
             }
         };
-        self.owner(Command::SourceSeen(seen)).await.map_err(|e| e.to_string())?;
+        self.owner(Command::SourceSeen(seen))
+            .await
+            .map_err(|e| e.to_string())?;
         let state = self.ledger.snapshot();
         let source = state.sources.get(id).ok_or("no such source")?;
         if !source.config.enabled {
             self.supervisor.remove(id).await;
             return Ok(());
         }
-        let connector = self.registry.of_kind(&source.config.kind).ok_or("no such connector")?;
+        let connector = self
+            .registry
+            .of_kind(&source.config.kind)
+            .ok_or("no such connector")?;
         let root = configure::root_of(&self.registry, &source.config);
         self.supervisor.put(Arc::new(Spec {
             source: id.clone(),
@@ -380,34 +463,64 @@ impl App {
 
     /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
     fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsOf {
-        let file = name.filter(|n| configure::secret_name(n)).map(|n| self.state_dir.join("secrets").join(n));
+        let file = name
+            .filter(|n| configure::secret_name(n))
+            .map(|n| self.state_dir.join("secrets").join(n));
         Box::new(move || {
             let text = file.as_ref().map(std::fs::read_to_string).transpose()?;
-            Ok(text.map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t))).into_iter().collect())
+            Ok(text
+                .map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t)))
+                .into_iter()
+                .collect())
         })
     }
 
     /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
     pub(crate) fn renew_catalogue(&self, changed: Option<http::feed::Changed>) {
-        let _one_at_a_time = self.reconfiguring.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self
+            .reconfiguring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let revision = self.catalogue.load().revision + 1;
         let state: Arc<State> = self.ledger.snapshot();
-        self.catalogue.store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
-        self.feed.publish(Notice::ManifestChanged { revision, changed });
+        self.catalogue
+            .store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
+        self.feed
+            .publish(Notice::ManifestChanged { revision, changed });
     }
 }
 
 /// Turns what the supervisor notices into records and frames.
-async fn hear_workers(app: Arc<App>, mut notices: tokio::sync::mpsc::UnboundedReceiver<supervisor::Notice>) {
+async fn hear_workers(
+    app: Arc<App>,
+    mut notices: tokio::sync::mpsc::UnboundedReceiver<supervisor::Notice>,
+) {
     while let Some(notice) = notices.recv().await {
         let about = match &notice {
-            supervisor::Notice::Started { source, role, pid, cage, build } => json!({
+            supervisor::Notice::Started {
+                source,
+                role,
+                pid,
+                cage,
+                build,
+            } => json!({
                 "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
             }),
-            supervisor::Notice::StartFailed { source, role, why, attempts } => json!({
+            supervisor::Notice::StartFailed {
+                source,
+                role,
+                why,
+                attempts,
+            } => json!({
                 "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
             }),
-            supervisor::Notice::Ended { source, role, pid, cause, exit } => json!({
+            supervisor::Notice::Ended {
+                source,
+                role,
+                pid,
+                cause,
+                exit,
+            } => json!({
                 "event": "worker.end", "source": source, "role": role, "pid": pid,
                 "cause": cause.to_string(), "exit": exit.to_string(),
             }),
@@ -420,7 +533,14 @@ async fn hear_workers(app: Arc<App>, mut notices: tokio::sync::mpsc::UnboundedRe
                 continue;
             }
         };
-        app.note(Note { kind: "source.settings", agent: None, capability: None, outcome: None, detail: about }).await;
+        app.note(Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: about,
+        })
+        .await;
     }
 }
 
@@ -433,10 +553,10 @@ async fn sweep(app: Arc<App>) {
             tracing::warn!(%error, "sweeping failed");
         }
         let app = app.clone();
-        let tidied = tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
+        let tidied =
+            tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
         if let Err(error) = tidied.await {
             tracing::warn!(%error, "tidying failed");
         }
     }
 }
-

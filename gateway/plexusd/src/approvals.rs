@@ -83,9 +83,16 @@ impl Approvals {
     }
 
     /// Keeps an input for an item that is about to exist.
-    pub(crate) async fn keep_input(&self, item: &PendingId, id: &CapabilityId, input: &Bytes) -> io::Result<()> {
+    pub(crate) async fn keep_input(
+        &self,
+        item: &PendingId,
+        id: &CapabilityId,
+        input: &Bytes,
+    ) -> io::Result<()> {
         let (path, input) = (self.input_file(item, id), input.clone());
-        tokio::task::spawn_blocking(move || create_private(&path, &input)).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(move || create_private(&path, &input))
+            .await
+            .map_err(io::Error::other)?
     }
 
     /// The input of an item's ask, as it was asked with.
@@ -95,22 +102,37 @@ impl Approvals {
 
     /// Forgets everything that is kept for an item.
     pub(crate) fn drop_input(&self, item: &PendingId) {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != item);
-        let Ok(files) = fs::read_dir(&self.dir) else { return };
+        self.plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(of, _), _| of != item);
+        let Ok(files) = fs::read_dir(&self.dir) else {
+            return;
+        };
         for file in files.flatten() {
             let name = file.file_name();
-            if name.to_str().is_some_and(|n| n.starts_with(&format!("{item}.")) && n.ends_with(".input")) {
+            if name
+                .to_str()
+                .is_some_and(|n| n.starts_with(&format!("{item}.")) && n.ends_with(".input"))
+            {
                 let _ = fs::remove_file(file.path());
             }
         }
     }
 
     fn plan(&self, item: &PendingId, id: &CapabilityId) -> Option<Planned> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&(item.clone(), id.clone())).cloned()
+        self.plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(item.clone(), id.clone()))
+            .cloned()
     }
 
     fn keep_plan(&self, item: &PendingId, id: &CapabilityId, plan: Planned) {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).insert((item.clone(), id.clone()), plan);
+        self.plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((item.clone(), id.clone()), plan);
     }
 
     // --- answers of approved runs ---
@@ -120,14 +142,23 @@ impl Approvals {
     }
 
     fn keep_result(&self, item: &PendingId, answer: &Answer) {
-        let ran = Ran { response: answer.body.clone(), status: answer.status, delivered: false };
+        let ran = Ran {
+            response: answer.body.clone(),
+            status: answer.status,
+            delivered: false,
+        };
         self.save(item, &ran);
-        self.ran.lock().unwrap_or_else(PoisonError::into_inner).insert(item.clone(), ran);
+        self.ran
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(item.clone(), ran);
         self.note_change();
     }
 
     fn save(&self, item: &PendingId, ran: &Ran) {
-        let saved = serde_json::to_vec(ran).map_err(io::Error::other).and_then(|b| write_private(&self.result_file(item), &b));
+        let saved = serde_json::to_vec(ran)
+            .map_err(io::Error::other)
+            .and_then(|b| write_private(&self.result_file(item), &b));
         if let Err(error) = saved {
             // The outcome is in the audit log; only the agent's copy of the output would not survive a restart.
             tracing::warn!(%error, %item, "the result of an approved run could not be kept on disk");
@@ -148,9 +179,15 @@ impl Approvals {
     pub(crate) fn result(&self, item: &PendingId) -> Option<InvokeResponse> {
         let ran = self.ran(item)?;
         if !ran.delivered {
-            let ran = Ran { delivered: true, ..ran.clone() };
+            let ran = Ran {
+                delivered: true,
+                ..ran.clone()
+            };
             self.save(item, &ran);
-            self.ran.lock().unwrap_or_else(PoisonError::into_inner).insert(item.clone(), ran);
+            self.ran
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(item.clone(), ran);
         }
         Some(ran.response)
     }
@@ -177,7 +214,13 @@ impl Approvals {
                     return None;
                 }
                 let response = self.result(&item.id)?;
-                return Some(Answer { status: ran.status, body: InvokeResponse { replayed: true, ..response } });
+                return Some(Answer {
+                    status: ran.status,
+                    body: InvokeResponse {
+                        replayed: true,
+                        ..response
+                    },
+                });
             }
             if !self.is_running(&item) {
                 return None;
@@ -190,8 +233,14 @@ impl Approvals {
         let items = &state.agent(&asked.caller.agent)?.items;
         let twins = items.values().filter(|item| {
             item.on_approval == OnApproval::Run
-                && matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. })
-                && item.asks.iter().any(|a| &a.capability == asked.id() && a.input == Some(asked.digest))
+                && matches!(
+                    item.state,
+                    ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
+                )
+                && item
+                    .asks
+                    .iter()
+                    .any(|a| &a.capability == asked.id() && a.input == Some(asked.digest))
                 && self.ran(&item.id).is_none_or(|ran| !ran.delivered)
         });
         twins.max_by_key(|item| item.created_at).cloned()
@@ -201,19 +250,35 @@ impl Approvals {
     pub(crate) fn tidy(&self, state: &State) {
         let open = |item: &Item| match item.state {
             ItemState::Pending => true,
-            ItemState::Approved { .. } => {
-                item.asks.iter().any(|a| matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput))
-            }
+            ItemState::Approved { .. } => item
+                .asks
+                .iter()
+                .any(|a| matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)),
             _ => false,
         };
-        let Ok(files) = fs::read_dir(&self.dir) else { return };
+        let Ok(files) = fs::read_dir(&self.dir) else {
+            return;
+        };
         for file in files.flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
-            let Some(item) = name.split('.').next().and_then(|p| PendingId::parse(p).ok()) else { continue };
+            let Some(item) = name
+                .split('.')
+                .next()
+                .and_then(|p| PendingId::parse(p).ok())
+            else {
+                continue;
+            };
             let known = state.item(&item);
-            let needed = if name.ends_with(".input") { known.is_some_and(|i| open(i)) } else { known.is_some() };
+            let needed = if name.ends_with(".input") {
+                known.is_some_and(|i| open(i))
+            } else {
+                known.is_some()
+            };
             // A file younger than its item's commit belongs to a request that is under way.
-            let fresh = file.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|e| e.as_secs() < 60));
+            let fresh = file
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|t| t.elapsed().is_ok_and(|e| e.as_secs() < 60));
             if !needed && !fresh {
                 let _ = fs::remove_file(file.path());
             }

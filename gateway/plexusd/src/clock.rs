@@ -34,13 +34,18 @@ fn boot_ms() -> u64 {
 }
 
 fn wall_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self(Arc::new(Mutex::new(Anchor { at: 0, boot: boot_ms() })))
+        Self(Arc::new(Mutex::new(Anchor {
+            at: 0,
+            boot: boot_ms(),
+        })))
     }
 
     /// Learns a moment that has certainly passed: the time of the newest record.
@@ -48,7 +53,10 @@ impl Clock {
         let mut anchor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let boot = boot_ms();
         let known = anchor.at.saturating_add(boot.saturating_sub(anchor.boot));
-        *anchor = Anchor { at: known.max(at.0), boot };
+        *anchor = Anchor {
+            at: known.max(at.0),
+            boot,
+        };
     }
 
     /// Milliseconds since the epoch, never less than before.
@@ -71,7 +79,10 @@ mod tests {
         let clock = Clock::start();
         let future = Timestamp(wall_ms() + 3_600_000);
         clock.not_before(future);
-        assert!(clock.now() >= future, "the record counts, not the wall clock");
+        assert!(
+            clock.now() >= future,
+            "the record counts, not the wall clock"
+        );
         let first = clock.now();
         assert!(clock.now() >= first);
     }

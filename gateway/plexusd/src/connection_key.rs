@@ -23,7 +23,10 @@ impl KeyFile {
         let path = dir.join(FILE);
         let key = match fs::read_to_string(&path) {
             Ok(text) => ConnectionKey::parse(text.trim_end()).ok_or_else(|| {
-                anyhow::anyhow!("{} does not hold a connection key: restore it, or move it away", path.display())
+                anyhow::anyhow!(
+                    "{} does not hold a connection key: restore it, or move it away",
+                    path.display()
+                )
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = ConnectionKey::fresh()?;
@@ -32,7 +35,10 @@ impl KeyFile {
             }
             Err(error) => return Err(anyhow::anyhow!("{}: {error}", path.display())),
         };
-        Ok(Self { dir: dir.clone(), key: ArcSwap::from_pointee(key) })
+        Ok(Self {
+            dir: dir.clone(),
+            key: ArcSwap::from_pointee(key),
+        })
     }
 
     /// Whether `text` is the key.

@@ -51,8 +51,14 @@ pub(crate) fn router(app: Arc<App>, serves: Serves) -> Router {
     routes
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), reply::catch_panic))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::check))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            reply::catch_panic,
+        ))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            guard::check,
+        ))
         .with_state(app)
 }
 
@@ -60,7 +66,9 @@ pub(crate) fn router(app: Arc<App>, serves: Serves) -> Router {
 async fn unknown(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let path = request.uri().path().to_owned();
     let (method, peer) = (request.method().clone(), authenticate::peer(&request));
-    let owners = ["/admin/api/", "/v1/admin/api/"].iter().any(|prefix| path.starts_with(prefix));
+    let owners = ["/admin/api/", "/v1/admin/api/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix));
     if owners {
         authenticate::owner(&app, request.headers(), peer).await?;
     }
@@ -69,7 +77,10 @@ async fn unknown(State(app): State<Arc<App>>, request: Request) -> Result<Respon
         if owners && method == axum::http::Method::GET {
             format!("No admin API route for GET {path}")
         } else {
-            format!("No route for {} {path}. Start at /.well-known/plexus.", method)
+            format!(
+                "No route for {} {path}. Start at /.well-known/plexus.",
+                method
+            )
         },
     )
     .next("GET /.well-known/plexus");

@@ -23,8 +23,8 @@ use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
 use bytes::Bytes;
 use plexus_ledger::Lane;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId, body::InvokeResponse,
-    json,
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId,
+    body::InvokeResponse, json,
 };
 use plexus_trust::{Call, Command, Door, Note, OnApproval, Permit, Refusal, Verdict, authorize};
 use refusal::refused;
@@ -41,7 +41,10 @@ pub(crate) struct Caller {
 /// With what it was proven.
 #[derive(Clone, Debug)]
 pub(crate) enum By {
-    Token { jti: TokenId, session: SessionId },
+    Token {
+        jti: TokenId,
+        session: SessionId,
+    },
     Session(SessionId),
     /// The gateway itself, for what the owner approved.
     Approval(PendingId),
@@ -104,7 +107,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     fn refused(id: &str, error: ErrorBody, audit: Option<&AuditId>) -> Self {
-        Self { status: error.code.status(), body: InvokeResponse::refused(id, error, audit) }
+        Self {
+            status: error.code.status(),
+            body: InvokeResponse::refused(id, error, audit),
+        }
     }
     /// Something that was dispatched is answered with 200, whatever came of it (wire §4.9).
     fn dispatched(body: InvokeResponse) -> Self {
@@ -116,7 +122,13 @@ impl Asked {
     pub(crate) fn new(caller: Caller, entry: Arc<Entry>, input: Value) -> Self {
         let canonical = Bytes::from(json::canonical(&input));
         let digest = Digest::of(&canonical);
-        Self { caller, entry, input: Arc::new(input), canonical, digest }
+        Self {
+            caller,
+            entry,
+            input: Arc::new(input),
+            canonical,
+            digest,
+        }
     }
 
     pub(crate) fn id(&self) -> &CapabilityId {
@@ -125,9 +137,17 @@ impl Asked {
 
     fn authorize(self, app: &App) -> Result<Authorized, Refusal> {
         let state = app.ledger.snapshot();
-        let call = Call { agent: &self.caller.agent, capability: &self.entry.id, input: &self.input, digest: self.digest };
+        let call = Call {
+            agent: &self.caller.agent,
+            capability: &self.entry.id,
+            input: &self.input,
+            digest: self.digest,
+        };
         match authorize(&state, call, self.caller.by.door(), app.clock.now()) {
-            Verdict::Permit(permit) => Ok(Authorized::Yes(Box::new(Permitted { permit: *permit, asked: self }))),
+            Verdict::Permit(permit) => Ok(Authorized::Yes(Box::new(Permitted {
+                permit: *permit,
+                asked: self,
+            }))),
             Verdict::Pend => Ok(Authorized::Pend(Box::new(self))),
             Verdict::Refuse(refusal) => Err(refusal),
         }
@@ -136,7 +156,9 @@ impl Asked {
 
 /// Carries a call through, or says why not. Effects go on when the returned future is dropped; reads do not.
 pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer {
-    let known = CapabilityId::parse(&wish.id).ok().and_then(|id| app.catalogue.load().get(&id).cloned());
+    let known = CapabilityId::parse(&wish.id)
+        .ok()
+        .and_then(|id| app.catalogue.load().get(&id).cloned());
     let Some(entry) = known else {
         return deny(app, &caller, &wish.id, Refusal::UnknownCapability).await;
     };
@@ -146,7 +168,11 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
         Ok(authorized) => authorized,
         Err(refusal) => return deny(app, &asked.caller, asked.id().as_str(), refusal).await,
     };
-    let schema = asked.entry.connector.schemas.get(&asked.entry.capability().name);
+    let schema = asked
+        .entry
+        .connector
+        .schemas
+        .get(&asked.entry.capability().name);
     if let Some(Err(why)) = schema.map(|schema| schema.check(&asked.input)) {
         return invalid(app, &asked, &why).await;
     }
@@ -160,9 +186,17 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
                 pend::Asking::Waits(answer) => answer,
                 // The owner granted it while we asked: look once more.
                 pend::Asking::Allowed(asked) => match asked.clone().authorize(app) {
-                    Ok(Authorized::Yes(permitted)) => carry_out(app, permitted, wish.in_background, wish.key).await,
+                    Ok(Authorized::Yes(permitted)) => {
+                        carry_out(app, permitted, wish.in_background, wish.key).await
+                    }
                     Ok(Authorized::Pend(_)) => {
-                        deny(app, &asked.caller, asked.id().as_str(), Refusal::GrantRequired { constraint: None }).await
+                        deny(
+                            app,
+                            &asked.caller,
+                            asked.id().as_str(),
+                            Refusal::GrantRequired { constraint: None },
+                        )
+                        .await
                     }
                     Err(refusal) => deny(app, &asked.caller, asked.id().as_str(), refusal).await,
                 },
@@ -172,11 +206,20 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     carry_out(app, granted, wish.in_background, wish.key).await
 }
 
-async fn carry_out(app: &Arc<App>, permitted: Box<Permitted>, in_background: bool, key: Option<String>) -> Answer {
+async fn carry_out(
+    app: &Arc<App>,
+    permitted: Box<Permitted>,
+    in_background: bool,
+    key: Option<String>,
+) -> Answer {
     let (id, caller) = (permitted.asked.id().clone(), permitted.asked.caller.clone());
     let claim = match key {
         None => None,
-        Some(key) => match app.replays.claim(&caller.agent, &id, &key, permitted.asked.digest).await {
+        Some(key) => match app
+            .replays
+            .claim(&caller.agent, &id, &key, permitted.asked.digest)
+            .await
+        {
             replay::Claim::First(claim) => Some(claim),
             replay::Claim::Known(answer) => return answer,
             replay::Claim::OtherInput => {
@@ -212,19 +255,40 @@ pub(crate) async fn perform(app: &Arc<App>, permitted: Box<Permitted>) -> Answer
         Ok(answer) => answer,
         Err(error) => {
             tracing::error!(%error, capability = %id, "an effect's task ended badly");
-            Answer::dispatched(InvokeResponse::refused(id.as_str(), refusal::unknown_outcome(&id), None))
+            Answer::dispatched(InvokeResponse::refused(
+                id.as_str(),
+                refusal::unknown_outcome(&id),
+                None,
+            ))
         }
     }
 }
 
 /// Runs one call of an item that the owner approved with `onApproval: "run"`.
-pub(crate) async fn run_approved(app: &Arc<App>, item: &PendingId, agent: &AgentId, entry: Arc<Entry>, input: Value) -> Answer {
-    let caller = Caller { agent: agent.clone(), by: By::Approval(item.clone()) };
+pub(crate) async fn run_approved(
+    app: &Arc<App>,
+    item: &PendingId,
+    agent: &AgentId,
+    entry: Arc<Entry>,
+    input: Value,
+) -> Answer {
+    let caller = Caller {
+        agent: agent.clone(),
+        by: By::Approval(item.clone()),
+    };
     let asked = Asked::new(caller, entry, input);
     let (id, caller) = (asked.id().clone(), asked.caller.clone());
     match asked.authorize(app) {
         Ok(Authorized::Yes(permitted)) => perform(app, permitted).await,
-        Ok(Authorized::Pend(_)) => deny(app, &caller, id.as_str(), Refusal::GrantRequired { constraint: None }).await,
+        Ok(Authorized::Pend(_)) => {
+            deny(
+                app,
+                &caller,
+                id.as_str(),
+                Refusal::GrantRequired { constraint: None },
+            )
+            .await
+        }
         Err(refusal) => deny(app, &caller, id.as_str(), refusal).await,
     }
 }
@@ -245,7 +309,12 @@ async fn invalid(app: &Arc<App>, asked: &Asked, why: &str) -> Answer {
 }
 
 /// Records a refused call. Not being able to does not turn a refusal into anything else.
-async fn note_denial(app: &Arc<App>, caller: &Caller, id: &str, error: &ErrorBody) -> Option<AuditId> {
+async fn note_denial(
+    app: &Arc<App>,
+    caller: &Caller,
+    id: &str,
+    error: &ErrorBody,
+) -> Option<AuditId> {
     let mut about = serde_json::json!({"code": error.code});
     if let Some(session) = caller.by.session() {
         about["sessionId"] = session.as_str().into();
@@ -257,8 +326,17 @@ async fn note_denial(app: &Arc<App>, caller: &Caller, id: &str, error: &ErrorBod
     if capability.is_none() {
         about["asked"] = crate::sources::narration::cut(id, 80).into();
     }
-    let note =
-        Note { kind: "invoke", agent: Some(caller.agent.clone()), capability, outcome: Some("denied"), detail: about };
-    let receipt = app.ledger.submit(Command::Note(note), Lane::Agent).await.ok()?;
+    let note = Note {
+        kind: "invoke",
+        agent: Some(caller.agent.clone()),
+        capability,
+        outcome: Some("denied"),
+        detail: about,
+    };
+    let receipt = app
+        .ledger
+        .submit(Command::Note(note), Lane::Agent)
+        .await
+        .ok()?;
     receipt.events.first().map(|e| audit_id(e.id))
 }

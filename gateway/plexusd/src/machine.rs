@@ -43,7 +43,9 @@ impl Machine for Trust {
         match Event::read(event_type, members) {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(DecodeError(error.to_string())),
-            None => Err(DecodeError(format!("events of type {event_type:?} are not known to this version"))),
+            None => Err(DecodeError(format!(
+                "events of type {event_type:?} are not known to this version"
+            ))),
         }
     }
     fn touched_rows(event: &Event, id: EventId) -> Vec<String> {
@@ -59,17 +61,26 @@ impl Machine for Trust {
         plexus_trust::restore(rows).map_err(|e| DecodeError(e.to_string()))
     }
     fn index_terms(event: &Event) -> Vec<IndexTerm> {
-        let agent = event.agent_id.iter().map(|id| IndexTerm::Agent(id.to_string()));
+        let agent = event
+            .agent_id
+            .iter()
+            .map(|id| IndexTerm::Agent(id.to_string()));
         let touched = match &event.detail {
             Fact::Read(call) | Fact::Intent(call) | Fact::Outcome(call) => call.touched.as_slice(),
             _ => &[],
         };
-        agent.chain(touched.iter().map(|t| IndexTerm::Touched(t.id.clone()))).collect()
+        agent
+            .chain(touched.iter().map(|t| IndexTerm::Touched(t.id.clone())))
+            .collect()
     }
 }
 
 /// `plexusd verify FILE`: a copy of the ledger, or an export. Says what it found; 0 only where all of it holds.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a one-off command: its findings are its output")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a one-off command: its findings are its output"
+)]
 pub(crate) fn verify_offline(file: &Path) -> ExitCode {
     let is_export = std::fs::File::open(file).and_then(|mut f| {
         use std::io::Read;
@@ -81,11 +92,16 @@ pub(crate) fn verify_offline(file: &Path) -> ExitCode {
     let heads = Some(file.with_file_name("audit-heads.jsonl")).filter(|heads| heads.is_file());
     let found = match is_export {
         Err(error) => Err(error.to_string()),
-        Ok(true) => std::fs::File::open(file).map_err(|e| e.to_string()).and_then(|f| {
-            let checked = plexus_ledger::verify_export(std::io::BufReader::new(f)).map_err(|e| e.to_string())?;
-            Ok(format!("{checked:?}"))
-        }),
-        Ok(false) => plexus_ledger::verify_file::<Trust>(file, heads.as_deref()).map(|v| format!("{v:?}")).map_err(|e| e.to_string()),
+        Ok(true) => std::fs::File::open(file)
+            .map_err(|e| e.to_string())
+            .and_then(|f| {
+                let checked = plexus_ledger::verify_export(std::io::BufReader::new(f))
+                    .map_err(|e| e.to_string())?;
+                Ok(format!("{checked:?}"))
+            }),
+        Ok(false) => plexus_ledger::verify_file::<Trust>(file, heads.as_deref())
+            .map(|v| format!("{v:?}"))
+            .map_err(|e| e.to_string()),
     };
     match found {
         Ok(summary) => {

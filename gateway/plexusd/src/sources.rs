@@ -61,18 +61,25 @@ impl Registry {
     /// # Errors
     /// A manifest or schema that is not well formed: the build is wrong, so the start fails.
     pub(crate) fn read(connectors: &'static [Connector]) -> anyhow::Result<Self> {
-        let mut registry = Self { connectors: Vec::new() };
+        let mut registry = Self {
+            connectors: Vec::new(),
+        };
         for connector in connectors {
             let manifest = Manifest::parse(connector.manifest)?;
             let mut schemas = BTreeMap::new();
             for capability in manifest.capabilities.iter().filter(|c| c.callable()) {
                 let empty = object!({"type": "object"});
-                let schema = Schema::compile(capability.input.as_ref().unwrap_or(&empty))
-                    .map_err(|why| anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name))?;
+                let schema = Schema::compile(capability.input.as_ref().unwrap_or(&empty)).map_err(
+                    |why| anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name),
+                )?;
                 schemas.insert(capability.name.clone(), schema);
             }
             if manifest.connector != connector.name {
-                anyhow::bail!("the manifest of {} says {}", connector.name, manifest.connector);
+                anyhow::bail!(
+                    "the manifest of {} says {}",
+                    connector.name,
+                    manifest.connector
+                );
             }
             registry.connectors.push(Arc::new(Registered {
                 name: connector.name,
@@ -96,7 +103,9 @@ impl Registry {
 
     /// Whether a source id is one that only its own connector may use.
     pub(crate) fn reserved_for(&self, id: &SourceId) -> Option<&Arc<Registered>> {
-        self.connectors.iter().find(|c| c.manifest.connector == id.as_str())
+        self.connectors
+            .iter()
+            .find(|c| c.manifest.connector == id.as_str())
     }
 }
 
@@ -107,8 +116,12 @@ impl Registered {
             let id = CapabilityId::of(source, &capability.name).ok()?;
             let schema = capability.input.clone().unwrap_or(Value::Null);
             let properties = schema.get("properties").and_then(Value::as_object);
-            let resolved: Vec<String> =
-                capability.constrainable.iter().filter(|c| c.touched.is_some()).map(|c| c.field.clone()).collect();
+            let resolved: Vec<String> = capability
+                .constrainable
+                .iter()
+                .filter(|c| c.touched.is_some())
+                .map(|c| c.field.clone())
+                .collect();
             let shape = object!({
                 "verbs": capability.verbs,
                 "sensitivity": capability.sensitivity,
@@ -120,7 +133,9 @@ impl Registered {
                 Facts {
                     verbs: capability.verbs,
                     sensitivity: capability.sensitivity,
-                    fields: properties.map(|p| p.keys().cloned().collect()).unwrap_or_default(),
+                    fields: properties
+                        .map(|p| p.keys().cloned().collect())
+                        .unwrap_or_default(),
                     resolved,
                     shape: json::digest(&shape),
                 },
@@ -136,7 +151,8 @@ fn without_wording(schema: &Value) -> Value {
         Value::Object(members) => members
             .iter()
             .filter(|(key, value)| {
-                !(value.is_string() && matches!(key.as_str(), "description" | "title" | "$comment") || *key == "examples")
+                !(value.is_string() && matches!(key.as_str(), "description" | "title" | "$comment")
+                    || *key == "examples")
             })
             .map(|(key, value)| (key.clone(), without_wording(value)))
             .collect(),
@@ -182,11 +198,20 @@ mod tests {
         let profile = "(version 1)\n(allow file-read* (subpath \"a ;b\")) ; why\n";
         assert_eq!(
             profile_digest(profile),
-            profile_digest("(version 1) ; other words\n\n  (allow file-read*   (subpath \"a ;b\"))")
+            profile_digest(
+                "(version 1) ; other words\n\n  (allow file-read*   (subpath \"a ;b\"))"
+            )
         );
-        assert_ne!(profile_digest(profile), profile_digest("(version 1)(allow file-read* (subpath \"a ;c\"))"));
-        let schema = object!({"properties": {"description": {"type": "string", "description": "words"}}});
-        assert_eq!(without_wording(&schema), object!({"properties": {"description": {"type": "string"}}}));
+        assert_ne!(
+            profile_digest(profile),
+            profile_digest("(version 1)(allow file-read* (subpath \"a ;c\"))")
+        );
+        let schema =
+            object!({"properties": {"description": {"type": "string", "description": "words"}}});
+        assert_eq!(
+            without_wording(&schema),
+            object!({"properties": {"description": {"type": "string"}}})
+        );
     }
 
     #[test]
@@ -195,7 +220,10 @@ mod tests {
         assert_eq!(registry.iter().count(), SHIPPED.len());
         for connector in registry.iter() {
             let source = SourceId::parse(&connector.manifest.connector).unwrap();
-            assert_eq!(connector.facts(&source).len(), connector.manifest.capabilities.len());
+            assert_eq!(
+                connector.facts(&source).len(),
+                connector.manifest.capabilities.len()
+            );
         }
     }
 }

@@ -28,28 +28,49 @@ pub(crate) enum StateDirError {
     NoHome,
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: io::Error },
-    #[error("{path} belongs to another user (uid {uid}): refusing to trust it; choose another --home")]
+    #[error(
+        "{path} belongs to another user (uid {uid}): refusing to trust it; choose another --home"
+    )]
     Foreign { path: PathBuf, uid: u32 },
     #[error("{path} is not a {wanted}: refusing to follow it; move it away")]
     Shape { path: PathBuf, wanted: &'static str },
 }
 
 /// Directories of the state, all 0700.
-const DIRECTORIES: &[&str] =
-    &["secrets", "agents", "pending", "archive", "run", "run/agent", "run/owner", "logs", "workers"];
+const DIRECTORIES: &[&str] = &[
+    "secrets",
+    "agents",
+    "pending",
+    "archive",
+    "run",
+    "run/agent",
+    "run/owner",
+    "logs",
+    "workers",
+];
 /// Files that are repaired to 0600 where they exist.
-const FILES: &[&str] =
-    &["connection-key", "ledger.redb", "audit-heads.jsonl", "network.json", "runtime.json", "instance-id"];
+const FILES: &[&str] = &[
+    "connection-key",
+    "ledger.redb",
+    "audit-heads.jsonl",
+    "network.json",
+    "runtime.json",
+    "instance-id",
+];
 
 impl StateDir {
     /// Opens the directory, making it and its parts where they are missing.
     pub(crate) fn open(home: Option<PathBuf>) -> Result<Self, StateDirError> {
         let path = match home {
             Some(path) => path,
-            None => PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?).join(".plexus"),
+            None => PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?)
+                .join(".plexus"),
         };
         make_private(&path)?;
-        let path = path.canonicalize().map_err(|error| StateDirError::Io { path: path.clone(), error })?;
+        let path = path.canonicalize().map_err(|error| StateDirError::Io {
+            path: path.clone(),
+            error,
+        })?;
         for name in DIRECTORIES {
             make_private(&path.join(name))?;
         }
@@ -79,7 +100,9 @@ impl StateDir {
 /// Writes a file whole or not at all, 0600, durable with its directory.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut file = tempfile::Builder::new().prefix(".plexus-").tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".plexus-")
+        .tempfile_in(dir)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
@@ -88,26 +111,41 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Creates a 0600 file that must not exist yet, durable with its directory.
 pub(crate) fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
 }
 
 fn make_private(path: &Path) -> Result<(), StateDirError> {
-    match fs::DirBuilder::new().recursive(false).mode(0o700).create(path) {
+    match fs::DirBuilder::new()
+        .recursive(false)
+        .mode(0o700)
+        .create(path)
+    {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = path.parent().unwrap_or(Path::new("/"));
-            fs::create_dir_all(parent).map_err(|error| StateDirError::Io { path: parent.to_owned(), error })?;
+            fs::create_dir_all(parent).map_err(|error| StateDirError::Io {
+                path: parent.to_owned(),
+                error,
+            })?;
             make_private(path)
         }
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StateDirError::Io { path: path.to_owned(), error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StateDirError::Io {
+            path: path.to_owned(),
+            error,
+        }),
         _ => {
             // The state directory itself may be reached through a link of the owner's; what is in it may not be one.
             if path.is_dir() && path.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
-                let real = path.canonicalize().map_err(|error| StateDirError::Io { path: path.to_owned(), error })?;
+                let real = path.canonicalize().map_err(|error| StateDirError::Io {
+                    path: path.to_owned(),
+                    error,
+                })?;
                 return repair(&real, SFlag::S_IFDIR, "directory", 0o700);
             }
             repair(path, SFlag::S_IFDIR, "directory", 0o700)
@@ -117,18 +155,32 @@ fn make_private(path: &Path) -> Result<(), StateDirError> {
 
 /// Checks owner and shape through a handle that follows no link, and sets the mode there.
 fn repair(path: &Path, kind: SFlag, wanted: &'static str, mode: u32) -> Result<(), StateDirError> {
-    let io = |errno: nix::Error| StateDirError::Io { path: path.to_owned(), error: errno.into() };
+    let io = |errno: nix::Error| StateDirError::Io {
+        path: path.to_owned(),
+        error: errno.into(),
+    };
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let handle = match open(path, flags, Mode::empty()) {
-        Err(nix::Error::ELOOP) => return Err(StateDirError::Shape { path: path.to_owned(), wanted }),
+        Err(nix::Error::ELOOP) => {
+            return Err(StateDirError::Shape {
+                path: path.to_owned(),
+                wanted,
+            });
+        }
         other => other.map_err(io)?,
     };
     let stat = fstat(&handle).map_err(io)?;
     if stat.st_mode & SFlag::S_IFMT.bits() != kind.bits() {
-        return Err(StateDirError::Shape { path: path.to_owned(), wanted });
+        return Err(StateDirError::Shape {
+            path: path.to_owned(),
+            wanted,
+        });
     }
     if stat.st_uid != geteuid().as_raw() {
-        return Err(StateDirError::Foreign { path: path.to_owned(), uid: stat.st_uid });
+        return Err(StateDirError::Foreign {
+            path: path.to_owned(),
+            uid: stat.st_uid,
+        });
     }
     let bits = Mode::from_bits_truncate(mode as nix::libc::mode_t);
     if stat.st_mode & 0o7777 != bits.bits() {

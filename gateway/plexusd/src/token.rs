@@ -67,7 +67,8 @@ impl TokenKey {
         // A second install in one process (tests) finds the same provider in place.
         let _ = HS256_ONLY.install_default();
         let mut secret = zeroize::Zeroizing::new([0u8; 32]);
-        getrandom::fill(&mut secret[..]).map_err(|e| anyhow::anyhow!("the system gave no randomness: {e}"))?;
+        getrandom::fill(&mut secret[..])
+            .map_err(|e| anyhow::anyhow!("the system gave no randomness: {e}"))?;
         let mut validation = Validation::new(Algorithm::HS256);
         // Time is the machine's; it alone knows the clock that cannot be set back.
         validation.validate_exp = false;
@@ -98,14 +99,29 @@ impl TokenKey {
             exp: expires_at.seconds(),
             gexp: grant_expires_at.map(Timestamp::seconds),
         };
-        Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)?)
+        Ok(jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims,
+            &self.encoding,
+        )?)
     }
 
     /// Checks form, algorithm, signature and issuer.
     pub(crate) fn verify(&self, token: &str) -> Option<Verified> {
         let data = jsonwebtoken::decode::<Bearer>(token, &self.decoding, &self.validation).ok()?;
-        let Bearer { sub, iss, session_id, jti, exp } = data.claims;
-        (iss == self.issuer).then_some(Verified { agent: sub, session: session_id, jti, exp })
+        let Bearer {
+            sub,
+            iss,
+            session_id,
+            jti,
+            exp,
+        } = data.claims;
+        (iss == self.issuer).then_some(Verified {
+            agent: sub,
+            session: session_id,
+            jti,
+            exp,
+        })
     }
 }
 
@@ -122,7 +138,11 @@ static HS256_ONLY: CryptoProvider = CryptoProvider {
 };
 
 fn only_hs256(algorithm: &Algorithm) -> Result<(), Error> {
-    if *algorithm == Algorithm::HS256 { Ok(()) } else { Err(ErrorKind::InvalidAlgorithm.into()) }
+    if *algorithm == Algorithm::HS256 {
+        Ok(())
+    } else {
+        Err(ErrorKind::InvalidAlgorithm.into())
+    }
 }
 
 fn mac(key: &[u8]) -> Result<Hmac<Sha256>, Error> {
@@ -144,7 +164,8 @@ impl Verifier<Vec<u8>> for Hs256 {
         let mut mac = self.0.clone();
         mac.update(message);
         // Constant time.
-        mac.verify_slice(signature).map_err(signature::Error::from_source)
+        mac.verify_slice(signature)
+            .map_err(signature::Error::from_source)
     }
 }
 
@@ -167,16 +188,27 @@ mod tests {
     fn signed(key: &TokenKey) -> String {
         let agent = AgentId::parse("a").unwrap();
         let times = (Timestamp(1_000_000), Timestamp(2_000_000), None);
-        key.sign(&agent, &SessionId::fresh(), &TokenId::fresh(), &[], times).unwrap()
+        key.sign(&agent, &SessionId::fresh(), &TokenId::fresh(), &[], times)
+            .unwrap()
     }
 
     #[test]
     fn only_our_own_signature_counts() {
-        let (ours, theirs) = (TokenKey::fresh("i".into()).unwrap(), TokenKey::fresh("i".into()).unwrap());
+        let (ours, theirs) = (
+            TokenKey::fresh("i".into()).unwrap(),
+            TokenKey::fresh("i".into()).unwrap(),
+        );
         let token = signed(&ours);
         assert_eq!(ours.verify(&token).unwrap().exp, 2000);
         assert!(theirs.verify(&token).is_none());
-        assert!(TokenKey { issuer: "other".into(), ..ours }.verify(&token).is_none());
+        assert!(
+            TokenKey {
+                issuer: "other".into(),
+                ..ours
+            }
+            .verify(&token)
+            .is_none()
+        );
     }
 
     #[test]
@@ -185,7 +217,11 @@ mod tests {
         let key = TokenKey::fresh("i".into()).unwrap();
         let token = signed(&key);
         let (_, rest) = token.split_once('.').unwrap();
-        for header in [r#"{"alg":"none"}"#, r#"{"alg":"HS512","typ":"JWT"}"#, r#"{"alg":"RS256"}"#] {
+        for header in [
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"HS512","typ":"JWT"}"#,
+            r#"{"alg":"RS256"}"#,
+        ] {
             let forged = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
             assert!(key.verify(&forged).is_none(), "{header}");
         }

@@ -7,11 +7,22 @@ use plexus_trust::{Ask, Ceiling, Item, Plan, State, ceiling};
 use serde_json::{Map, Value, json as object};
 
 /// An item as `GET /admin/api/pending` shows it.
-pub(crate) fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &Item) -> Value {
+pub(crate) fn card(
+    approvals: &Approvals,
+    catalogue: &Catalogue,
+    state: &State,
+    item: &Item,
+) -> Value {
     let purpose = item.purpose.as_deref();
     let narrate = |ask: &Ask| {
         let entry = catalogue.get(&ask.capability);
-        narration::narrate(&item.agent, ask, entry.map(|e| &**e), purpose, &state.settings)
+        narration::narrate(
+            &item.agent,
+            ask,
+            entry.map(|e| &**e),
+            purpose,
+            &state.settings,
+        )
     };
     let narration: Vec<_> = item.asks.iter().map(narrate).collect();
     let mut out = Map::new();
@@ -22,9 +33,31 @@ pub(crate) fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, 
     put("createdAt", object!(item.created_at));
     put("expiresAt", object!(item.expires_at));
     put("agentId", object!(item.agent));
-    put("capabilities", item.asks.iter().map(|a| object!(a.capability)).collect());
-    put("scopes", item.asks.iter().map(|a| object!({"id": a.capability, "verbs": a.verbs, "constraint": a.constraint})).map(without_nulls).collect());
-    put("reasons", item.asks.iter().map(|a| object!(if a.verbs.is_read() { "read" } else { "changes something" })).collect());
+    put(
+        "capabilities",
+        item.asks.iter().map(|a| object!(a.capability)).collect(),
+    );
+    put(
+        "scopes",
+        item.asks
+            .iter()
+            .map(|a| object!({"id": a.capability, "verbs": a.verbs, "constraint": a.constraint}))
+            .map(without_nulls)
+            .collect(),
+    );
+    put(
+        "reasons",
+        item.asks
+            .iter()
+            .map(|a| {
+                object!(if a.verbs.is_read() {
+                    "read"
+                } else {
+                    "changes something"
+                })
+            })
+            .collect(),
+    );
     put("pendingNarration", object!(narration));
     if let Some(wish) = item.asks.iter().find_map(|a| a.wish) {
         put("requestedTrustWindow", object!(wish));
@@ -33,10 +66,19 @@ pub(crate) fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, 
         put("agentPurpose", object!(purpose));
     }
     if item.client != (None, None) {
-        put("client", without_nulls(object!({"name": item.client.0, "version": item.client.1})));
+        put(
+            "client",
+            without_nulls(object!({"name": item.client.0, "version": item.client.1})),
+        );
     }
     put("onApproval", object!(item.on_approval));
-    put("asks", item.asks.iter().map(|ask| shown_ask(approvals, catalogue, state, item, ask)).collect());
+    put(
+        "asks",
+        item.asks
+            .iter()
+            .map(|ask| shown_ask(approvals, catalogue, state, item, ask))
+            .collect(),
+    );
     if complete(item) {
         let digest = digest(&out);
         out.insert("cardDigest".into(), object!(digest));
@@ -56,25 +98,51 @@ pub(crate) fn complete(item: &Item) -> bool {
     item.asks.iter().all(|ask| ask.plan != Plan::Making)
 }
 
-fn shown_ask(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &Item, ask: &Ask) -> Value {
+fn shown_ask(
+    approvals: &Approvals,
+    catalogue: &Catalogue,
+    state: &State,
+    item: &Item,
+    ask: &Ask,
+) -> Value {
     let entry = catalogue.get(&ask.capability);
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("id", object!(ask.capability));
     put("verbs", object!(ask.verbs));
-    put("label", object!(entry.map(|e| e.capability().label.clone())));
-    let input = ask.input.and_then(|_| approvals.input(&item.id, &ask.capability));
+    put(
+        "label",
+        object!(entry.map(|e| e.capability().label.clone())),
+    );
+    let input = ask
+        .input
+        .and_then(|_| approvals.input(&item.id, &ask.capability));
     if let Some(digest) = ask.input {
         put("inputDigest", object!(digest));
-        let value = input.as_deref().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+        let value = input
+            .as_deref()
+            .and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
         put("input", value.unwrap_or(Value::Null));
     }
-    let risen = matches!(ask.plan, Plan::Ready { rating: Verb::Execute, .. });
+    let risen = matches!(
+        ask.plan,
+        Plan::Ready {
+            rating: Verb::Execute,
+            ..
+        }
+    );
     put(
         "plan",
         match (&ask.plan, approvals.plan(&item.id, &ask.capability)) {
             (Plan::None, _) => Value::Null,
-            (Plan::Ready { preview, state_token, rating }, Some(Planned::Made(made))) => object!({
+            (
+                Plan::Ready {
+                    preview,
+                    state_token,
+                    rating,
+                },
+                Some(Planned::Made(made)),
+            ) => object!({
                 "preview": made.preview,
                 "previewDigest": preview,
                 "stateToken": state_token,
@@ -99,9 +167,14 @@ fn shown_ask(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: 
     let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
     let offers = windows.iter().map(|window| {
         let allows = match window {
-            TrustWindow::Once if ask.input.is_some() => "this one call, exactly as shown".to_owned(),
+            TrustWindow::Once if ask.input.is_some() => {
+                "this one call, exactly as shown".to_owned()
+            }
             TrustWindow::Once => format!("one call of “{label}”, with any input"),
-            _ => format!("every call of “{label}” {}, without asking", window.phrase()),
+            _ => format!(
+                "every call of “{label}” {}, without asking",
+                window.phrase()
+            ),
         };
         object!({"window": window, "allows": allows})
     });

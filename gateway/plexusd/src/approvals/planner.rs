@@ -13,7 +13,13 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Plans every ask of an item that has to be planned. Returns at once.
 pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
     let state = app.ledger.snapshot();
-    let Some(item) = state.item(item).filter(|i| i.state == ItemState::Pending).cloned() else { return };
+    let Some(item) = state
+        .item(item)
+        .filter(|i| i.state == ItemState::Pending)
+        .cloned()
+    else {
+        return;
+    };
     for ask in item.asks.iter().filter(|a| a.plan == Plan::Making) {
         tokio::spawn(plan(app.clone(), item.clone(), ask.clone()));
     }
@@ -22,7 +28,11 @@ pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
 /// Plans again what waits: after a restart.
 pub(crate) fn resume(app: &Arc<App>) {
     let state = app.ledger.snapshot();
-    let waiting = state.agents.values().flat_map(|a| a.items.values()).filter(|i| i.state == ItemState::Pending);
+    let waiting = state
+        .agents
+        .values()
+        .flat_map(|a| a.items.values())
+        .filter(|i| i.state == ItemState::Pending);
     for item in waiting {
         start(app, &item.id);
     }
@@ -38,7 +48,10 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
             state_token: made.state_token,
             rating: made.rating,
         },
-        Err(_) => Command::PlanFailed { item: item.id.clone(), capability: ask.capability.clone() },
+        Err(_) => Command::PlanFailed {
+            item: item.id.clone(),
+            capability: ask.capability.clone(),
+        },
     };
     let view = match planned {
         Ok(made) => Planned::Made(made),
@@ -52,9 +65,21 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
     app.approvals.note_change();
 }
 
-async fn make(app: &App, item: &Item, ask: &Ask) -> Result<Arc<plexus_ipc::message::PlanMade>, String> {
-    let entry = app.catalogue.load().get(&ask.capability).cloned().ok_or("this capability is gone")?;
-    let input = app.approvals.input(&item.id, &ask.capability).ok_or("the input was not kept")?;
+async fn make(
+    app: &App,
+    item: &Item,
+    ask: &Ask,
+) -> Result<Arc<plexus_ipc::message::PlanMade>, String> {
+    let entry = app
+        .catalogue
+        .load()
+        .get(&ask.capability)
+        .cloned()
+        .ok_or("this capability is gone")?;
+    let input = app
+        .approvals
+        .input(&item.id, &ask.capability)
+        .ok_or("the input was not kept")?;
     let digest = Digest::of(&input);
     if ask.input != Some(digest) {
         return Err("the kept input is not the one that was asked with".into());
@@ -65,7 +90,12 @@ async fn make(app: &App, item: &Item, ask: &Ask) -> Result<Arc<plexus_ipc::messa
         digest,
         constraint: ask.constraint.clone(),
         deadline: DEADLINE,
-        revision: app.ledger.snapshot().sources.get(&entry.source).map_or(0, |s| s.revision),
+        revision: app
+            .ledger
+            .snapshot()
+            .sources
+            .get(&entry.source)
+            .map_or(0, |s| s.revision),
         owner: true,
         audit: None,
         progress: None,

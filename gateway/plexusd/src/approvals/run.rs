@@ -8,9 +8,17 @@ use std::sync::Arc;
 /// Runs what an approved item allows. Returns at once.
 pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
     let state = app.ledger.snapshot();
-    let Some(item) = state.item(item).cloned() else { return };
-    let due = item.on_approval == OnApproval::Run && matches!(item.state, ItemState::Approved { .. });
-    if due && item.asks.iter().any(|ask| ask.approval == Approval::OneCall) {
+    let Some(item) = state.item(item).cloned() else {
+        return;
+    };
+    let due =
+        item.on_approval == OnApproval::Run && matches!(item.state, ItemState::Approved { .. });
+    if due
+        && item
+            .asks
+            .iter()
+            .any(|ask| ask.approval == Approval::OneCall)
+    {
         tokio::spawn(run(app.clone(), item));
     }
 }
@@ -24,9 +32,16 @@ pub(crate) fn resume(app: &Arc<App>) {
 }
 
 async fn run(app: Arc<App>, item: Arc<Item>) {
-    for ask in item.asks.iter().filter(|ask| ask.approval == Approval::OneCall) {
+    for ask in item
+        .asks
+        .iter()
+        .filter(|ask| ask.approval == Approval::OneCall)
+    {
         let entry = app.catalogue.load().get(&ask.capability).cloned();
-        let input = app.approvals.input(&item.id, &ask.capability).and_then(|bytes| json::parse(&bytes).ok());
+        let input = app
+            .approvals
+            .input(&item.id, &ask.capability)
+            .and_then(|bytes| json::parse(&bytes).ok());
         let (Some(entry), Some(input)) = (entry, input) else {
             tracing::error!(item = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
             continue;

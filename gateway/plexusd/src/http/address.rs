@@ -1,6 +1,9 @@
 //! Under which names this gateway is reached: its base URL, the hosts and origins it accepts.
 
-use super::{guard::{hostname, is_loopback_name}, network::Network};
+use super::{
+    guard::{hostname, is_loopback_name},
+    network::Network,
+};
 
 pub(crate) struct Address {
     port: u16,
@@ -35,7 +38,11 @@ impl Address {
         let public = public.strip_suffix('.').unwrap_or(&public);
         is_loopback_name(name)
             || self.network.accepts(name)
-            || self.network.public_hostnames.iter().any(|known| known == public)
+            || self
+                .network
+                .public_hostnames
+                .iter()
+                .any(|known| known == public)
     }
 
     /// Origins that may read.
@@ -52,11 +59,16 @@ impl Address {
     pub(crate) fn is_own_origin(&self, origin: &str) -> bool {
         let own = format!("http://localhost:{}", self.port);
         let public = |name: &String| origin.strip_prefix("https://") == Some(name);
-        origin == own || origin == self.base() || self.network.public_hostnames.iter().any(public)
+        origin == own
+            || origin == self.base()
+            || self.network.public_hostnames.iter().any(public)
             || origin == format!("http://127.0.0.1:{}", self.port)
     }
 }
 
 fn is_port(text: &str) -> bool {
-    text.is_empty() || text.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok())
+    text.is_empty()
+        || text
+            .strip_prefix(':')
+            .is_some_and(|p| p.parse::<u16>().is_ok())
 }

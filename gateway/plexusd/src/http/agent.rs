@@ -13,7 +13,10 @@ mod run_status;
 mod status;
 
 use crate::app::App;
-use axum::{Router, routing::{get, post}};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use std::sync::Arc;
 
 pub(super) fn routes() -> Router<Arc<App>> {

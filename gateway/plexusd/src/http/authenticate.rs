@@ -1,8 +1,15 @@
 //! Credentials of requests. Two kinds of people, never mixed: the owner's key opens owner routes; an agent's token,
 //! session or PAT opens its own. A failed credential never falls through to another.
 
-use super::{guard::single, reply::Refused, throttle::{Cost, Kind, Peer}};
-use crate::{app::App, invoke::{By, Caller}};
+use super::{
+    guard::single,
+    reply::Refused,
+    throttle::{Cost, Kind, Peer},
+};
+use crate::{
+    app::App,
+    invoke::{By, Caller},
+};
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, header},
@@ -27,12 +34,19 @@ pub(crate) fn is_owner(app: &App, headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// A wrong key is slowed, counted and recorded; a missing one is only refused.
-pub(crate) async fn owner(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Result<Owner, Refused> {
+pub(crate) async fn owner(
+    app: &Arc<App>,
+    headers: &HeaderMap,
+    peer: Peer,
+) -> Result<Owner, Refused> {
     if is_owner(app, headers) {
         return Ok(Owner(()));
     }
-    let error = ErrorBody::new(ErrorCode::Unauthorized, format!("This route needs the owner's key in {KEY_HEADER}."))
-        .next("stop; tell the owner: this is the owner's to do");
+    let error = ErrorBody::new(
+        ErrorCode::Unauthorized,
+        format!("This route needs the owner's key in {KEY_HEADER}."),
+    )
+    .next("stop; tell the owner: this is the owner's to do");
     let given = headers.contains_key(KEY_HEADER);
     if given {
         return Err(failed(app, Kind::Key, peer, error).await);
@@ -41,7 +55,11 @@ pub(crate) async fn owner(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Re
 }
 
 /// The same as a layer, for routers that are the owner's as a whole.
-pub(crate) async fn owner_only(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn owner_only(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let peer = peer(&request);
     match owner(&app, request.headers(), peer).await {
         Ok(owner) => {
@@ -70,20 +88,34 @@ pub(crate) async fn failed(app: &Arc<App>, kind: Kind, peer: Peer, error: ErrorB
             // What is counted already is not recorded again and again: a flood must not fill the ledger.
             let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
             return Refused::new(
-                ErrorBody::new(ErrorCode::RateLimited, "Too many wrong credentials from here.")
-                    .with("retryAfterMs", ms)
-                    .next("stop; tell the owner: a credential is wrong"),
+                ErrorBody::new(
+                    ErrorCode::RateLimited,
+                    "Too many wrong credentials from here.",
+                )
+                .with("retryAfterMs", ms)
+                .next("stop; tell the owner: a credential is wrong"),
             );
         }
     };
     let about = json!({"event": "credential.refused", "credential": kind.word(), "reason": refused.code(), "peer": from});
-    app.note(Note { kind: "handshake", agent: None, capability: None, outcome: Some("denied"), detail: about }).await;
+    app.note(Note {
+        kind: "handshake",
+        agent: None,
+        capability: None,
+        outcome: Some("denied"),
+        detail: about,
+    })
+    .await;
     refused
 }
 
 /// Who is at the other end of a request's connection.
 pub(crate) fn peer(request: &Request) -> Peer {
-    request.extensions().get::<Peer>().copied().unwrap_or(Peer::User(u32::MAX))
+    request
+        .extensions()
+        .get::<Peer>()
+        .copied()
+        .unwrap_or(Peer::User(u32::MAX))
 }
 
 /// `Bearer x`, the scheme in any case, the header trimmed; any other scheme counts as none (wire §2).
@@ -119,18 +151,31 @@ pub(crate) fn live_session(app: &App, text: &str) -> Option<InSession> {
 /// # Errors
 /// 401 `session_expired`.
 pub(crate) fn session(app: &App, headers: &HeaderMap) -> Result<InSession, Refused> {
-    match headers.get(SESSION_HEADER).map(|v| v.to_str().unwrap_or_default()) {
+    match headers
+        .get(SESSION_HEADER)
+        .map(|v| v.to_str().unwrap_or_default())
+    {
         None => Err(no_session(&format!("missing {SESSION_HEADER} header"))),
-        Some(text) => live_session(app, text).ok_or_else(|| no_session("unknown session, or it is over")),
+        Some(text) => {
+            live_session(app, text).ok_or_else(|| no_session("unknown session, or it is over"))
+        }
     }
 }
 
 pub(crate) fn no_session(why: &str) -> Refused {
-    Refused::new(ErrorBody::new(ErrorCode::SessionExpired, why).next("open a session: POST /link/handshake"))
+    Refused::new(
+        ErrorBody::new(ErrorCode::SessionExpired, why).next("open a session: POST /link/handshake"),
+    )
 }
 
 /// A scoped token whose signature holds; whether it is still good is the machine's to say.
 pub(crate) fn token(app: &App, text: &str) -> Option<Caller> {
     let verified = app.tokens.verify(text)?;
-    Some(Caller { agent: verified.agent, by: By::Token { jti: verified.jti, session: verified.session } })
+    Some(Caller {
+        agent: verified.agent,
+        by: By::Token {
+            jti: verified.jti,
+            session: verified.session,
+        },
+    })
 }

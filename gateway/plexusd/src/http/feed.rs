@@ -10,7 +10,10 @@ use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, atomic::{AtomicU64, AtomicUsize, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 use tokio::sync::broadcast;
 
@@ -22,9 +25,21 @@ const KEPT: usize = 1_024;
 /// What is told that is not in the ledger.
 #[derive(Clone, Debug)]
 pub(crate) enum Notice {
-    ManifestChanged { revision: u64, changed: Option<Changed> },
-    InvokeResolved { agent: AgentId, run: RunId, id: String, ok: bool },
-    SourceStatus { source: SourceId, available: bool, reason: Option<String> },
+    ManifestChanged {
+        revision: u64,
+        changed: Option<Changed>,
+    },
+    InvokeResolved {
+        agent: AgentId,
+        run: RunId,
+        id: String,
+        ok: bool,
+    },
+    SourceStatus {
+        source: SourceId,
+        available: bool,
+        reason: Option<String>,
+    },
 }
 
 /// Which entries changed.
@@ -84,14 +99,23 @@ impl Feed {
     pub(crate) fn publish(&self, notice: Notice) {
         match notice {
             Notice::ManifestChanged { revision, changed } => {
-                self.tell(Audience::Everyone, "manifest_changed", json!({"revision": revision}), changed);
+                self.tell(
+                    Audience::Everyone,
+                    "manifest_changed",
+                    json!({"revision": revision}),
+                    changed,
+                );
             }
             Notice::InvokeResolved { agent, run, id, ok } => {
                 let status = if ok { "succeeded" } else { "failed" };
                 let data = json!({"runId": run, "id": id, "status": status});
                 self.tell(Audience::Agent(agent), "invoke_resolved", data, None);
             }
-            Notice::SourceStatus { source, available, reason } => {
+            Notice::SourceStatus {
+                source,
+                available,
+                reason,
+            } => {
                 let mut data = json!({"source": source, "available": available});
                 if let Some(reason) = reason {
                     data["reason"] = json!(reason);
@@ -106,10 +130,22 @@ impl Feed {
         let _ = self.closed.send(true);
     }
 
-    fn tell(&self, audience: Audience, kind: &'static str, mut data: Value, changed: Option<Changed>) {
+    fn tell(
+        &self,
+        audience: Audience,
+        kind: &'static str,
+        mut data: Value,
+        changed: Option<Changed>,
+    ) {
         data["type"] = json!(kind);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let told = Arc::new(Told { id, audience, kind, data, changed });
+        let told = Arc::new(Told {
+            id,
+            audience,
+            kind,
+            data,
+            changed,
+        });
         if kind != "audit_appended" {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() == KEPT {
@@ -125,11 +161,19 @@ impl Feed {
     pub(crate) fn listen(self: &Feed, listener: Listener, last: Option<u64>) -> Listening<'_> {
         let frames = self.frames.subscribe();
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = last.map(|last| kept.iter().filter(|t| t.id > last).cloned().collect()).unwrap_or_default();
+        let missed = last
+            .map(|last| kept.iter().filter(|t| t.id > last).cloned().collect())
+            .unwrap_or_default();
         if listener == Listener::Owner {
             self.owners.fetch_add(1, Ordering::Relaxed);
         }
-        Listening { feed: self, listener, missed, frames, closed: self.closed.subscribe() }
+        Listening {
+            feed: self,
+            listener,
+            missed,
+            frames,
+            closed: self.closed.subscribe(),
+        }
     }
 }
 
@@ -184,10 +228,17 @@ impl Listening<'_> {
         let mut data = told.data.clone();
         if let Some(changed) = &told.changed {
             let narrowed = |ids: &[CapabilityId]| -> Vec<CapabilityId> {
-                ids.iter().filter(|id| owner || in_view(id)).cloned().collect()
+                ids.iter()
+                    .filter(|id| owner || in_view(id))
+                    .cloned()
+                    .collect()
             };
             let mut members = serde_json::Map::new();
-            for (key, ids) in [("added", &changed.added), ("removed", &changed.removed), ("updated", &changed.updated)] {
+            for (key, ids) in [
+                ("added", &changed.added),
+                ("removed", &changed.removed),
+                ("updated", &changed.updated),
+            ] {
                 let ids = narrowed(ids);
                 if !ids.is_empty() {
                     members.insert(key.into(), json!(ids));
@@ -197,7 +248,12 @@ impl Listening<'_> {
                 data["changed"] = Value::Object(members);
             }
         }
-        Some(Frame::default().event(told.kind).id(told.id.to_string()).data(data.to_string()))
+        Some(
+            Frame::default()
+                .event(told.kind)
+                .id(told.id.to_string())
+                .data(data.to_string()),
+        )
     }
 }
 
@@ -222,11 +278,14 @@ fn from_record(app: &App, record: &Recorded) {
         app.approvals.note_change_of_calls(record);
         return;
     }
-    let Ok(event) = serde_json::from_str::<Value>(record.json()) else { return };
+    let Ok(event) = serde_json::from_str::<Value>(record.json()) else {
+        return;
+    };
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let agent = text(&event, "agentId").and_then(|a| AgentId::parse(&a).ok());
     if watched {
-        let mut data = json!({"id": record.id().to_string(), "auditType": kind, "at": event.get("time")});
+        let mut data =
+            json!({"id": record.id().to_string(), "auditType": kind, "at": event.get("time")});
         for key in ["agentId", "capabilityId", "outcome"] {
             if let Some(value) = text(&event, key) {
                 data[key] = json!(value);
@@ -256,20 +315,49 @@ fn from_record(app: &App, record: &Recorded) {
         }
         if what == "grant.pending" {
             let state = app.ledger.snapshot();
-            let known = plexus_protocol::PendingId::parse(&item).ok().and_then(|id| state.item(&id).cloned());
+            let known = plexus_protocol::PendingId::parse(&item)
+                .ok()
+                .and_then(|id| state.item(&id).cloned());
             if let Some(known) = known {
-                let card = crate::approvals::card::card(&app.approvals, &app.catalogue.load(), &state, &known);
+                let card = crate::approvals::card::card(
+                    &app.approvals,
+                    &app.catalogue.load(),
+                    &state,
+                    &known,
+                );
                 let mut shown = json!({});
-                for key in ["pendingId", "kind", "createdAt", "agentId", "capabilities", "pendingNarration"] {
+                for key in [
+                    "pendingId",
+                    "kind",
+                    "createdAt",
+                    "agentId",
+                    "capabilities",
+                    "pendingNarration",
+                ] {
                     shown[key] = card[key].clone();
                 }
-                feed.tell(Audience::Owner, "pending_added", json!({"item": shown}), None);
+                feed.tell(
+                    Audience::Owner,
+                    "pending_added",
+                    json!({"item": shown}),
+                    None,
+                );
             }
         }
     }
-    for change in event.get("changes").and_then(Value::as_array).into_iter().flatten() {
-        let Some(gone) = change.get("tokenGone") else { continue };
-        if let (Some(of), Some(jti)) = (text(gone, "agent").and_then(|a| AgentId::parse(&a).ok()), text(gone, "id")) {
+    for change in event
+        .get("changes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let Some(gone) = change.get("tokenGone") else {
+            continue;
+        };
+        if let (Some(of), Some(jti)) = (
+            text(gone, "agent").and_then(|a| AgentId::parse(&a).ok()),
+            text(gone, "id"),
+        ) {
             let mut data = json!({"jti": jti});
             if let Some(reason) = text(&detail, "reason") {
                 data["reason"] = json!(reason);
@@ -278,4 +366,11 @@ fn from_record(app: &App, record: &Recorded) {
         }
     }
 }
-pub(crate) fn response(_app: Arc<App>, _l: Listener, _last: Option<u64>, _first: &'static str) -> axum::response::Response { todo!() }
+pub(crate) fn response(
+    _app: Arc<App>,
+    _l: Listener,
+    _last: Option<u64>,
+    _first: &'static str,
+) -> axum::response::Response {
+    todo!()
+}

@@ -12,7 +12,10 @@ use serde_json::{Value, to_value};
 /// The agent's standing grants that have not ended.
 pub(crate) fn standing(app: &App, state: &State, agent: &Agent) -> Vec<StandingGrant> {
     let now = state.time(app.clock.now());
-    let shown = agent.grants.values().filter(|g| now < g.expires_at && g.calls_left() != Some(0));
+    let shown = agent
+        .grants
+        .values()
+        .filter(|g| now < g.expires_at && g.calls_left() != Some(0));
     shown
         .map(|grant| StandingGrant {
             agent_id: agent.id.clone(),
@@ -20,7 +23,9 @@ pub(crate) fn standing(app: &App, state: &State, agent: &Agent) -> Vec<StandingG
             verbs: grant.verbs,
             provenance: state
                 .capability(&grant.capability)
-                .map_or(plexus_protocol::Provenance::Extension, |(source, _)| source.config.provenance),
+                .map_or(plexus_protocol::Provenance::Extension, |(source, _)| {
+                    source.config.provenance
+                }),
             granted_at: grant.granted_at,
             expires_at: grant.expires_at,
             trust_window: grant.window,
@@ -29,7 +34,8 @@ pub(crate) fn standing(app: &App, state: &State, agent: &Agent) -> Vec<StandingG
             calls_left: grant.calls_left(),
             suspended: grant.suspended.clone().or_else(|| {
                 let usable = standing_for(state, agent, &grant.capability, now).is_some();
-                (!usable && state.exposed(&grant.capability)).then(|| "its source is not available".to_owned())
+                (!usable && state.exposed(&grant.capability))
+                    .then(|| "its source is not available".to_owned())
             }),
             top_level_disabled: !state.exposed(&grant.capability),
         })
@@ -46,8 +52,12 @@ pub(crate) fn scoped_token(
 ) -> Option<ScopedToken> {
     let expires_at = decision.token_expires_at?;
     let times = (app.clock.now(), expires_at, decision.grant_expires_at);
-    let signed = app.tokens.sign(agent, session, jti, &decision.scopes, times);
-    let token = signed.inspect_err(|error| tracing::error!(%error, "a token could not be signed")).ok()?;
+    let signed = app
+        .tokens
+        .sign(agent, session, jti, &decision.scopes, times);
+    let token = signed
+        .inspect_err(|error| tracing::error!(%error, "a token could not be signed"))
+        .ok()?;
     Some(ScopedToken {
         token,
         scopes: decision.scopes.clone(),
@@ -93,10 +103,15 @@ pub(crate) fn decided(
 }
 
 pub(crate) fn declined(decision: &Decision) -> Vec<Declined> {
-    let unknown = decision.unknown.iter().map(|id| Declined { id: id.clone(), reason: NOT_IN_VIEW.into() });
+    let unknown = decision.unknown.iter().map(|id| Declined {
+        id: id.clone(),
+        reason: NOT_IN_VIEW.into(),
+    });
     let denied = decision.denied.iter().map(|(id, reason)| Declined {
         id: id.to_string(),
-        reason: reason.clone().unwrap_or_else(|| "The owner denied this call.".into()),
+        reason: reason
+            .clone()
+            .unwrap_or_else(|| "The owner denied this call.".into()),
     });
     unknown.chain(denied).collect()
 }
@@ -109,7 +124,13 @@ pub(crate) fn narrate(app: &App, state: &State, item: &Item) -> Vec<Narration> {
     let catalogue = app.catalogue.load();
     let one = |ask: &plexus_trust::Ask| {
         let entry = catalogue.get(&ask.capability);
-        narration::narrate(&item.agent, ask, entry.map(|e| &**e), item.purpose.as_deref(), &state.settings)
+        narration::narrate(
+            &item.agent,
+            ask,
+            entry.map(|e| &**e),
+            item.purpose.as_deref(),
+            &state.settings,
+        )
     };
     item.asks.iter().map(one).collect()
 }

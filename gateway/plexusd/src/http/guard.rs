@@ -22,18 +22,42 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
 
 fn judge(app: &App, request: &Request) -> Result<(), Refused> {
     let host = host(request)?;
-    let over_tcp = request.extensions().get::<Serves>().is_none_or(|s| *s == Serves::All);
-    let accepted = if over_tcp { app.address.accepts_host(&host) } else { is_loopback_name(hostname(&host)) };
+    let over_tcp = request
+        .extensions()
+        .get::<Serves>()
+        .is_none_or(|s| *s == Serves::All);
+    let accepted = if over_tcp {
+        app.address.accepts_host(&host)
+    } else {
+        is_loopback_name(hostname(&host))
+    };
     if !accepted {
-        return Err(forbidden(format!("Host '{host}' is not an accepted authority")));
+        return Err(forbidden(format!(
+            "Host '{host}' is not an accepted authority"
+        )));
     }
     let mut origins = request.headers().get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else { return Ok(()) };
-    let shown = || forbidden(format!("Origin '{}' is not allowed", String::from_utf8_lossy(origin.as_bytes())));
+    let Some(origin) = origins.next() else {
+        return Ok(());
+    };
+    let shown = || {
+        forbidden(format!(
+            "Origin '{}' is not allowed",
+            String::from_utf8_lossy(origin.as_bytes())
+        ))
+    };
     let text = origin.to_str().map_err(|_| shown())?;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let allowed = if reads { app.address.accepts_origin(text) } else { app.address.is_own_origin(text) };
-    if allowed && origins.next().is_none() { Ok(()) } else { Err(shown()) }
+    let allowed = if reads {
+        app.address.accepts_origin(text)
+    } else {
+        app.address.is_own_origin(text)
+    };
+    if allowed && origins.next().is_none() {
+        Ok(())
+    } else {
+        Err(shown())
+    }
 }
 
 /// The one Host of a request. Two that differ, or one beside an absolute target that differs, are refused: a proxy and
@@ -41,11 +65,23 @@ fn judge(app: &App, request: &Request) -> Result<(), Refused> {
 fn host(request: &Request) -> Result<String, Refused> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let Some(first) = hosts.next() else {
-        return Err(forbidden("Host '<missing>' is not an accepted authority".into()));
+        return Err(forbidden(
+            "Host '<missing>' is not an accepted authority".into(),
+        ));
     };
-    let text = first.to_str().map_err(|_| forbidden("Host is not an accepted authority".into()))?.trim();
-    if hosts.next().is_some() || request.uri().authority().is_some_and(|a| a.as_str() != text) {
-        return Err(forbidden(format!("Host '{text}' is not an accepted authority")));
+    let text = first
+        .to_str()
+        .map_err(|_| forbidden("Host is not an accepted authority".into()))?
+        .trim();
+    if hosts.next().is_some()
+        || request
+            .uri()
+            .authority()
+            .is_some_and(|a| a.as_str() != text)
+    {
+        return Err(forbidden(format!(
+            "Host '{text}' is not an accepted authority"
+        )));
     }
     Ok(text.to_owned())
 }
@@ -63,7 +99,10 @@ pub(crate) fn is_loopback_name(hostname: &str) -> bool {
 }
 
 fn forbidden(message: String) -> Refused {
-    Refused::new(ErrorBody::new(ErrorCode::HostForbidden, message).next("use the address that discovery gives"))
+    Refused::new(
+        ErrorBody::new(ErrorCode::HostForbidden, message)
+            .next("use the address that discovery gives"),
+    )
 }
 
 /// The value of a header that may be given once.
@@ -89,6 +128,10 @@ mod tests {
         ] {
             assert_eq!(hostname(host), name);
         }
-        assert!(!is_loopback_name("LOCALHOST") && !is_loopback_name("127.0.0.2") && !is_loopback_name("::1"));
+        assert!(
+            !is_loopback_name("LOCALHOST")
+                && !is_loopback_name("127.0.0.2")
+                && !is_loopback_name("::1")
+        );
     }
 }

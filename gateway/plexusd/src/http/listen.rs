@@ -52,7 +52,11 @@ pub(crate) struct Listeners {
 ///
 /// # Errors
 /// Which address cannot be had, and what to do about it.
-pub(crate) async fn bind(dir: &StateDir, port: u16, network: &Network) -> anyhow::Result<Listeners> {
+pub(crate) async fn bind(
+    dir: &StateDir,
+    port: u16,
+    network: &Network,
+) -> anyhow::Result<Listeners> {
     let mut tries = 0;
     let (mut tcp, port) = loop {
         tries += 1;
@@ -64,9 +68,18 @@ pub(crate) async fn bind(dir: &StateDir, port: u16, network: &Network) -> anyhow
     };
     for address in network.beyond_loopback() {
         let listener = TcpListener::bind((address, port)).await;
-        tcp.push(listener.with_context(|| format!("cannot listen on {address} port {port} (network.json)"))?);
+        tcp.push(
+            listener.with_context(|| {
+                format!("cannot listen on {address} port {port} (network.json)")
+            })?,
+        );
     }
-    Ok(Listeners { tcp, agents: local(dir, "run/agent/agent.sock")?, owner: local(dir, "run/owner/owner.sock")?, port })
+    Ok(Listeners {
+        tcp,
+        agents: local(dir, "run/agent/agent.sock")?,
+        owner: local(dir, "run/owner/owner.sock")?,
+        port,
+    })
 }
 
 async fn loopback(port: u16) -> anyhow::Result<(Vec<TcpListener>, u16)> {
@@ -76,12 +89,17 @@ async fn loopback(port: u16) -> anyhow::Result<(Vec<TcpListener>, u16)> {
         ),
         _ => anyhow::anyhow!("cannot listen on {address} port {port}: {error}"),
     };
-    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|e| taken(Ipv4Addr::LOCALHOST.into(), e))?;
+    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|e| taken(Ipv4Addr::LOCALHOST.into(), e))?;
     let port = v4.local_addr()?.port();
     match TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
         Ok(v6) => Ok((vec![v4, v6], port)),
         // A machine without IPv6.
-        Err(e) if e.kind() == ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+        Err(e)
+            if e.kind() == ErrorKind::AddrNotAvailable
+                || e.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) =>
+        {
             Ok((vec![v4], port))
         }
         Err(e) => Err(taken(Ipv6Addr::LOCALHOST.into(), e)),
@@ -92,15 +110,23 @@ fn local(dir: &StateDir, name: &str) -> anyhow::Result<LocalListener> {
     let path = dir.join(name);
     // 104 bytes with the final NUL is what macOS takes; we hold ourselves to it everywhere.
     if path.as_os_str().len() > 103 {
-        bail!("{} is too long for a socket: choose a shorter --home", path.display());
+        bail!(
+            "{} is too long for a socket: choose a shorter --home",
+            path.display()
+        );
     }
     // The ledger's lock says that no other daemon runs on this directory: what lies here is a leftover.
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context(path.display().to_string()),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).context(path.display().to_string());
+        }
         _ => {}
     }
     let name = path.as_path().to_fs_name::<GenericFilePath>()?;
-    let listener = ListenerOptions::new().name(name).create_tokio().with_context(|| path.display().to_string())?;
+    let listener = ListenerOptions::new()
+        .name(name)
+        .create_tokio()
+        .with_context(|| path.display().to_string())?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
@@ -135,7 +161,9 @@ impl Listeners {
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
-                    let Ok(place) = places.clone().acquire_owned().await else { return };
+                    let Ok(place) = places.clone().acquire_owned().await else {
+                        return;
+                    };
                     let accepted = tokio::select! {
                         accepted = listener.accept() => accepted,
                         () = told_to_stop(&mut stopped) => break,
@@ -144,7 +172,8 @@ impl Listeners {
                         Ok((stream, from)) => {
                             let _ = stream.set_nodelay(true);
                             let peer = Peer::Address(from.ip());
-                            let serving = connection(stream, all.clone(), Serves::All, peer, stopped.clone());
+                            let serving =
+                                connection(stream, all.clone(), Serves::All, peer, stopped.clone());
                             open.spawn(async move {
                                 serving.await;
                                 drop(place);
@@ -158,20 +187,28 @@ impl Listeners {
             });
         }
         for (listener, serves) in [(self.agents, Serves::Agents), (self.owner, Serves::Owner)] {
-            let (routes, places, mut stopped) =
-                (router(app.clone(), serves), Arc::new(Semaphore::new(CONNECTIONS / 4)), stopped.clone());
+            let (routes, places, mut stopped) = (
+                router(app.clone(), serves),
+                Arc::new(Semaphore::new(CONNECTIONS / 4)),
+                stopped.clone(),
+            );
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
-                    let Ok(place) = places.clone().acquire_owned().await else { return };
+                    let Ok(place) = places.clone().acquire_owned().await else {
+                        return;
+                    };
                     let accepted = tokio::select! {
                         accepted = listener.accept() => accepted,
                         () = told_to_stop(&mut stopped) => break,
                     };
                     match accepted {
                         Ok(stream) => {
-                            let Some(peer) = own_user(&stream) else { continue };
-                            let serving = connection(stream, routes.clone(), serves, peer, stopped.clone());
+                            let Some(peer) = own_user(&stream) else {
+                                continue;
+                            };
+                            let serving =
+                                connection(stream, routes.clone(), serves, peer, stopped.clone());
                             open.spawn(async move {
                                 serving.await;
                                 drop(place);
@@ -209,8 +246,13 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn connection<S>(stream: S, routes: Router, serves: Serves, peer: Peer, mut stopped: watch::Receiver<bool>)
-where
+async fn connection<S>(
+    stream: S,
+    routes: Router,
+    serves: Serves,
+    peer: Peer,
+    mut stopped: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -219,7 +261,11 @@ where
         routes.clone().oneshot(request)
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES).keep_alive(true);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(true);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
@@ -239,10 +285,14 @@ where
 }
 
 /// Says that the gateway serves: one line on stdout, and `runtime.json` (wire §4.14).
-#[expect(clippy::print_stdout, reason = "the line is the contract with whoever started us")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the line is the contract with whoever started us"
+)]
 pub(crate) fn announce(app: &App) -> anyhow::Result<()> {
     let ready = json!({"port": app.address.port(), "pid": std::process::id(), "lraVersion": "1.0"});
-    app.state_dir.write_private("runtime.json", ready.to_string().as_bytes())?;
+    app.state_dir
+        .write_private("runtime.json", ready.to_string().as_bytes())?;
     println!("PLEXUS_READY {ready}");
     io::stdout().flush()?;
     Ok(())

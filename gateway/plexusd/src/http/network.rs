@@ -20,7 +20,11 @@ pub(crate) struct Network {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { version: 1, bind_addresses: vec![Ipv4Addr::LOCALHOST.into()], public_hostnames: Vec::new() }
+        Self {
+            version: 1,
+            bind_addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            public_hostnames: Vec::new(),
+        }
     }
 }
 
@@ -30,13 +34,18 @@ impl Network {
     pub(crate) fn load(dir: &StateDir, public: Option<&str>) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
         let mut network = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Self>(&bytes)
-                .with_context(|| format!("{} cannot be read: mend it, or remove it for loopback only", path.display()))?,
+            Ok(bytes) => serde_json::from_slice::<Self>(&bytes).with_context(|| {
+                format!(
+                    "{} cannot be read: mend it, or remove it for loopback only",
+                    path.display()
+                )
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         if let Some(name) = public {
-            let name = hostname(name).with_context(|| format!("{name:?} is not a public host name"))?;
+            let name =
+                hostname(name).with_context(|| format!("{name:?} is not a public host name"))?;
             network.public_hostnames.retain(|known| *known != name);
             network.public_hostnames.insert(0, name);
         }
@@ -44,21 +53,35 @@ impl Network {
     }
 
     pub(crate) fn save(&self, dir: &StateDir) -> std::io::Result<()> {
-        dir.write_private(FILE, &serde_json::to_vec(self).map_err(std::io::Error::other)?)
+        dir.write_private(
+            FILE,
+            &serde_json::to_vec(self).map_err(std::io::Error::other)?,
+        )
     }
 
     /// Checks what the owner typed.
     ///
     /// # Errors
     /// The entries that are refused.
-    pub(crate) fn wanted(&self, addresses: &[String], names: Option<&[String]>) -> Result<Self, Vec<String>> {
+    pub(crate) fn wanted(
+        &self,
+        addresses: &[String],
+        names: Option<&[String]>,
+    ) -> Result<Self, Vec<String>> {
         let local = local_addresses();
         let mut rejected = Vec::new();
         let mut bind = Vec::new();
         for text in addresses {
             match text.parse::<IpAddr>() {
-                Ok(address) if address.is_unspecified() && addresses.len() == 1 && address.is_ipv4() => bind.push(address),
-                Ok(address) if address.is_loopback() || local.iter().any(|(_, known)| *known == address) => {
+                Ok(address)
+                    if address.is_unspecified() && addresses.len() == 1 && address.is_ipv4() =>
+                {
+                    bind.push(address)
+                }
+                Ok(address)
+                    if address.is_loopback()
+                        || local.iter().any(|(_, known)| *known == address) =>
+                {
                     bind.push(address);
                 }
                 _ => rejected.push(text.clone()),
@@ -78,7 +101,11 @@ impl Network {
             }
         }
         if rejected.is_empty() {
-            Ok(Self { version: 1, bind_addresses: bind, public_hostnames: public })
+            Ok(Self {
+                version: 1,
+                bind_addresses: bind,
+                public_hostnames: public,
+            })
         } else {
             Err(rejected)
         }
@@ -86,7 +113,11 @@ impl Network {
 
     /// Addresses beside loopback that are listened on.
     pub(crate) fn beyond_loopback(&self) -> Vec<IpAddr> {
-        self.bind_addresses.iter().copied().filter(|a| !a.is_loopback()).collect()
+        self.bind_addresses
+            .iter()
+            .copied()
+            .filter(|a| !a.is_loopback())
+            .collect()
     }
 
     pub(crate) fn active_is_loopback(&self) -> bool {
@@ -95,13 +126,20 @@ impl Network {
 
     /// Whether a Host names an address that we were told to listen on; `0.0.0.0` stands for every local address.
     pub(crate) fn accepts(&self, name: &str) -> bool {
-        let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
-        let Ok(address) = bare.parse::<IpAddr>() else { return false };
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|n| n.strip_suffix(']'))
+            .unwrap_or(name);
+        let Ok(address) = bare.parse::<IpAddr>() else {
+            return false;
+        };
         if address.is_unspecified() || address.is_ipv6() != name.starts_with('[') {
             return false;
         }
         self.beyond_loopback().iter().any(|bound| {
-            *bound == address || (bound.is_unspecified() && local_addresses().iter().any(|(_, known)| *known == address))
+            *bound == address
+                || (bound.is_unspecified()
+                    && local_addresses().iter().any(|(_, known)| *known == address))
         })
     }
 }
@@ -115,15 +153,21 @@ fn hostname(text: &str) -> Option<String> {
             && l.len() <= 63
             && !l.starts_with('-')
             && !l.ends_with('-')
-            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && l.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
-    let last_has_letter = labels.last().is_some_and(|l| l.bytes().any(|b| b.is_ascii_lowercase()));
-    (labels.len() >= 2 && name.len() <= 253 && labels.iter().all(label) && last_has_letter).then_some(name)
+    let last_has_letter = labels
+        .last()
+        .is_some_and(|l| l.bytes().any(|b| b.is_ascii_lowercase()));
+    (labels.len() >= 2 && name.len() <= 253 && labels.iter().all(label) && last_has_letter)
+        .then_some(name)
 }
 
 /// This machine's addresses by interface.
 pub(crate) fn local_addresses() -> Vec<(String, IpAddr)> {
-    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let Ok(all) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
     all.filter_map(|interface| {
         let address = interface.address?;
         let ip = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
@@ -143,14 +187,23 @@ mod tests {
     #[test]
     fn only_what_is_here() {
         let network = Network::default();
-        assert_eq!(network.wanted(&["8.8.8.8".into()], None), Err(vec!["8.8.8.8".to_owned()]));
+        assert_eq!(
+            network.wanted(&["8.8.8.8".into()], None),
+            Err(vec!["8.8.8.8".to_owned()])
+        );
         assert!(network.wanted(&["0.0.0.0".into()], None).is_ok());
-        assert!(network.wanted(&["0.0.0.0".into(), "127.0.0.1".into()], None).is_err());
+        assert!(
+            network
+                .wanted(&["0.0.0.0".into(), "127.0.0.1".into()], None)
+                .is_err()
+        );
         assert_eq!(network.wanted(&[], None).unwrap(), network);
         for bad in ["localhost", "a..b", "-a.example", "1.2.3.4", "ex ample.com"] {
             assert!(network.wanted(&[], Some(&[bad.into()])).is_err(), "{bad}");
         }
-        let named = network.wanted(&[], Some(&["GW.Example.com".into()])).unwrap();
+        let named = network
+            .wanted(&[], Some(&["GW.Example.com".into()]))
+            .unwrap();
         assert_eq!(named.public_hostnames, ["gw.example.com"]);
         assert!(!network.accepts("0.0.0.0") && !network.accepts("127.0.0.2"));
     }

@@ -1,6 +1,9 @@
 //! How answers look, and how bodies are read.
 
-use crate::{app::App, invoke::{Answer, refusal}};
+use crate::{
+    app::App,
+    invoke::{Answer, refusal},
+};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -35,7 +38,11 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(crate) fn new(error: ErrorBody) -> Self {
-        Self { status: error.code.status(), error: Box::new(error), beside: Vec::new() }
+        Self {
+            status: error.code.status(),
+            error: Box::new(error),
+            beside: Vec::new(),
+        }
     }
     pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = status;
@@ -103,16 +110,26 @@ pub(crate) fn ok(body: &impl Serialize) -> Response {
 /// Any status with a JSON body. `content-type` has no charset parameter (wire §3).
 pub(crate) fn with_status(status: u16, body: &impl Serialize) -> Response {
     let (status, bytes) = match serde_json::to_vec(body) {
-        Ok(bytes) => (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), bytes),
+        Ok(bytes) => (
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            bytes,
+        ),
         Err(error) => {
             tracing::error!(%error, "a body does not serialise");
-            (StatusCode::INTERNAL_SERVER_ERROR, br#"{"error":{"code":"internal_error","message":"a body does not serialise"}}"#.to_vec())
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                br#"{"error":{"code":"internal_error","message":"a body does not serialise"}}"#
+                    .to_vec(),
+            )
         }
     };
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -124,11 +141,17 @@ pub(crate) fn with_status(status: u16, body: &impl Serialize) -> Response {
 pub(crate) async fn body(request: Request, most: usize) -> Result<Bytes, Refused> {
     let too_large = || {
         Refused::new(
-            ErrorBody::new(ErrorCode::PayloadTooLarge, format!("The body is larger than {most} bytes."))
-                .next("send less"),
+            ErrorBody::new(
+                ErrorCode::PayloadTooLarge,
+                format!("The body is larger than {most} bytes."),
+            )
+            .next("send less"),
         )
     };
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > most as u64) {
         return Err(too_large());
     }
@@ -156,7 +179,11 @@ pub(crate) async fn body(request: Request, most: usize) -> Result<Bytes, Refused
 ///
 /// # Errors
 /// As [`body`]; 400 `code` where it is not strict JSON.
-pub(crate) async fn json_body(request: Request, most: usize, code: ErrorCode) -> Result<Value, Refused> {
+pub(crate) async fn json_body(
+    request: Request,
+    most: usize,
+    code: ErrorCode,
+) -> Result<Value, Refused> {
     let bytes = body(request, most).await?;
     json::parse(&bytes).map_err(|why| Refused::bad(code, format!("invalid JSON body: {why}")))
 }
@@ -165,7 +192,9 @@ pub(crate) async fn json_body(request: Request, most: usize, code: ErrorCode) ->
 ///
 /// # Errors
 /// 400 `internal_error`.
-pub(crate) async fn object_body(request: Request) -> Result<serde_json::Map<String, Value>, Refused> {
+pub(crate) async fn object_body(
+    request: Request,
+) -> Result<serde_json::Map<String, Value>, Refused> {
     match json_body(request, BODY, ErrorCode::InternalError).await? {
         Value::Object(members) => Ok(members),
         _ => Err(Refused::malformed("invalid JSON body: an object is wanted")),
@@ -179,14 +208,21 @@ pub(crate) fn query(request: &Request, key: &str) -> Option<String> {
 }
 
 /// One handler's panic is a 500 in the wire's shape, not the end of every agent's session.
-pub(crate) async fn catch_panic(State(_): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn catch_panic(
+    State(_): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path().to_owned();
     let caught = Caught(AssertUnwindSafe(Box::pin(next.run(request)))).await;
     caught.unwrap_or_else(|()| {
         tracing::error!(path, "a handler panicked");
-        let error = ErrorBody::new(ErrorCode::InternalError, "The gateway failed on this request.")
-            .effect(plexus_protocol::Effect::Unknown)
-            .next("stop; tell the owner: plexusctl logs");
+        let error = ErrorBody::new(
+            ErrorCode::InternalError,
+            "The gateway failed on this request.",
+        )
+        .effect(plexus_protocol::Effect::Unknown)
+        .next("stop; tell the owner: plexusctl logs");
         Refused::new(error).status(500).into_response()
     })
 }
@@ -195,7 +231,10 @@ struct Caught<F>(AssertUnwindSafe<std::pin::Pin<Box<F>>>);
 
 impl<F: Future> Future for Caught<F> {
     type Output = Result<F::Output, ()>;
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
         let inner = &mut self.0.0;
         match std::panic::catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll(cx))) {
             Ok(std::task::Poll::Pending) => std::task::Poll::Pending,

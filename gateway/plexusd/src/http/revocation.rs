@@ -27,16 +27,32 @@ impl Wish {
             Some(Value::String(text)) => Ok(Some(text.as_str())),
             Some(_) => Err(Refused::malformed(format!("`{key}` must be a string"))),
         };
-        let (jti, agent, capability, bundle) = (text("jti")?, text("agentId")?, text("capabilityId")?, text("bundleId")?);
+        let (jti, agent, capability, bundle) = (
+            text("jti")?,
+            text("agentId")?,
+            text("capabilityId")?,
+            text("bundleId")?,
+        );
         let reason = text("reason")?.and_then(crate::sources::narration::clean);
-        let mut wish = Self { token: None, grant: None, reason, nothing: false };
+        let mut wish = Self {
+            token: None,
+            grant: None,
+            reason,
+            nothing: false,
+        };
         match (jti, agent, capability, bundle) {
             (Some(jti), ..) => wish.token = TokenId::parse(jti).ok(),
             (None, Some(agent), Some(capability), _) => {
-                wish.grant = AgentId::parse(agent).ok().zip(CapabilityId::parse(capability).ok());
+                wish.grant = AgentId::parse(agent)
+                    .ok()
+                    .zip(CapabilityId::parse(capability).ok());
             }
             (None, None, None, Some(_)) => {}
-            _ => return Err(Refused::malformed("name what to revoke: `jti`, or `agentId` and `capabilityId`")),
+            _ => {
+                return Err(Refused::malformed(
+                    "name what to revoke: `jti`, or `agentId` and `capabilityId`",
+                ));
+            }
         }
         wish.nothing = wish.token.is_none() && wish.grant.is_none();
         Ok(wish)
@@ -44,29 +60,50 @@ impl Wish {
 
     /// Only the token that is named.
     pub(crate) fn token_only(self) -> Self {
-        Self { grant: None, ..self }
+        Self {
+            grant: None,
+            ..self
+        }
     }
 }
 
 /// Revokes, and answers with what ended and which effects were under way already.
 pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Refused> {
-    let nothing =
-        || ok(&json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}));
+    let nothing = || {
+        ok(
+            &json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}),
+        )
+    };
     let (command, agent) = match (wish.token, wish.grant) {
         _ if wish.nothing => return Ok(nothing()),
-        (Some(token), _) => (Command::RevokeToken { token, reason: wish.reason }, None),
-        (None, Some((agent, capability))) => {
-            (Command::RevokeGrant { agent: agent.clone(), capability, reason: wish.reason }, Some(agent))
-        }
+        (Some(token), _) => (
+            Command::RevokeToken {
+                token,
+                reason: wish.reason,
+            },
+            None,
+        ),
+        (None, Some((agent, capability))) => (
+            Command::RevokeGrant {
+                agent: agent.clone(),
+                capability,
+                reason: wish.reason,
+            },
+            Some(agent),
+        ),
         (None, None) => return Ok(nothing()),
     };
     let receipt = match app.ledger.submit(command, Lane::Owner).await {
         Ok(receipt) => receipt,
-        Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => return Ok(nothing()),
+        Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => {
+            return Ok(nothing());
+        }
         Err(error) => return Err(error.into()),
     };
     let Reply::Revoked { tokens, grants, .. } = receipt.reply else {
-        return Err(Refused::malformed("a revocation was answered with something else").status(500));
+        return Err(
+            Refused::malformed("a revocation was answered with something else").status(500),
+        );
     };
     let audit = receipt.events.first().map(|e| audit_id(e.id));
     Ok(ok(&json!({
@@ -81,5 +118,10 @@ pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Re
 /// Effects of an agent that have been sent and have no outcome yet.
 pub(crate) fn in_flight(app: &App, agent: &AgentId) -> Vec<plexus_protocol::AuditId> {
     let state = app.ledger.snapshot();
-    state.open_intents.iter().filter(|(_, open)| &open.agent == agent).map(|(id, _)| id.clone()).collect()
+    state
+        .open_intents
+        .iter()
+        .filter(|(_, open)| &open.agent == agent)
+        .map(|(id, _)| id.clone())
+        .collect()
 }

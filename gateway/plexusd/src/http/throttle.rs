@@ -61,7 +61,10 @@ impl Throttle {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (_, last)| now.duration_since(*last) < FORGET);
         if all.len() >= PEERS
-            && let Some(oldest) = all.iter().min_by_key(|(_, (_, last))| *last).map(|(key, _)| *key)
+            && let Some(oldest) = all
+                .iter()
+                .min_by_key(|(_, (_, last))| *last)
+                .map(|(key, _)| *key)
         {
             all.remove(&oldest);
         }
@@ -69,8 +72,12 @@ impl Throttle {
         *count += 1;
         *last = now;
         match *count {
-            n if n > MOST => Cost::TooMany { retry_after: FORGET },
-            n if n > FREE => Cost::Delay(LONGEST.min(Duration::from_millis(25 << (n - FREE).min(8)))),
+            n if n > MOST => Cost::TooMany {
+                retry_after: FORGET,
+            },
+            n if n > FREE => {
+                Cost::Delay(LONGEST.min(Duration::from_millis(25 << (n - FREE).min(8))))
+            }
             _ => Cost::Delay(Duration::ZERO),
         }
     }
@@ -97,6 +104,10 @@ mod tests {
             let _ = delay(Kind::Key);
         }
         assert_eq!(delay(Kind::Key), None);
-        assert_eq!(delay(Kind::Pat), Some(Duration::ZERO), "another kind has its own count");
+        assert_eq!(
+            delay(Kind::Pat),
+            Some(Duration::ZERO),
+            "another kind has its own count"
+        );
     }
 }

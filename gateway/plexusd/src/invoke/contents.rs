@@ -25,23 +25,47 @@ struct Known {
 impl Contents {
     pub(crate) fn known(&self, agent: &AgentId, source: &SourceId, id: &str) -> Option<Digest> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(agent)?.digests.get(&(source.clone(), id.to_owned())).copied()
+        known
+            .get(agent)?
+            .digests
+            .get(&(source.clone(), id.to_owned()))
+            .copied()
     }
 
     pub(crate) fn learn(&self, agent: &AgentId, source: &SourceId, touched: &[Touched]) {
-        self.take(agent, source, touched.iter().filter_map(|t| Some((t.id.as_str(), t.digest?))));
+        self.take(
+            agent,
+            source,
+            touched
+                .iter()
+                .filter_map(|t| Some((t.id.as_str(), t.digest?))),
+        );
     }
 
     pub(crate) fn learn_touches(&self, agent: &AgentId, source: &SourceId, touched: &[Touch]) {
-        self.take(agent, source, touched.iter().filter_map(|t| Some((t.id.as_str(), t.digest?))));
+        self.take(
+            agent,
+            source,
+            touched
+                .iter()
+                .filter_map(|t| Some((t.id.as_str(), t.digest?))),
+        );
     }
 
     /// An agent that ended knows nothing.
     pub(crate) fn forget(&self, agent: &AgentId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(agent);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(agent);
     }
 
-    fn take<'a>(&self, agent: &AgentId, source: &SourceId, things: impl Iterator<Item = (&'a str, Digest)>) {
+    fn take<'a>(
+        &self,
+        agent: &AgentId,
+        source: &SourceId,
+        things: impl Iterator<Item = (&'a str, Digest)>,
+    ) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, digest) in things {
             let known = all.entry(agent.clone()).or_default();
@@ -67,7 +91,12 @@ mod tests {
         let (contents, source) = (Contents::default(), SourceId::parse("w").unwrap());
         let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
         let ids: Vec<String> = (0..=MOST).map(|n| n.to_string()).collect();
-        contents.take(&a, &source, ids.iter().map(|id| (id.as_str(), Digest::of(id.as_bytes()))));
+        contents.take(
+            &a,
+            &source,
+            ids.iter()
+                .map(|id| (id.as_str(), Digest::of(id.as_bytes()))),
+        );
         assert_eq!(contents.known(&a, &source, "0"), None);
         assert_eq!(contents.known(&a, &source, "1"), Some(Digest::of(b"1")));
         assert_eq!(contents.known(&b, &source, "1"), None);

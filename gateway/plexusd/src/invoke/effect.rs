@@ -3,8 +3,12 @@
 //! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`.
 
-use super::{Answer, Permitted, By, pend, read, refusal};
-use crate::{app::App, machine::audit_id, supervisor::{CommitTerms, DispatchError, Finished}};
+use super::{Answer, By, Permitted, pend, read, refusal};
+use crate::{
+    app::App,
+    machine::audit_id,
+    supervisor::{CommitTerms, DispatchError, Finished},
+};
 use plexus_ipc::message::{Content, Failure};
 use plexus_ledger::{Durable, Lane};
 use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
@@ -16,16 +20,24 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     let Permitted { asked, permit } = permitted;
     let id = asked.id().clone();
     let input_bytes = asked.canonical.len() as u64;
-    let intent = Command::Intent { permit: permit.clone(), input_bytes };
+    let intent = Command::Intent {
+        permit: permit.clone(),
+        input_bytes,
+    };
     let receipt = match app.ledger.submit(intent, Lane::Agent).await {
         Ok(receipt) => receipt,
         Err(plexus_ledger::SubmitError::Refused(refusal)) => {
             return super::deny(&app, &asked.caller, id.as_str(), refusal).await;
         }
-        Err(error) => return Answer::refused(id.as_str(), refusal::not_recorded(&error, Some(&id)), None),
+        Err(error) => {
+            return Answer::refused(id.as_str(), refusal::not_recorded(&error, Some(&id)), None);
+        }
     };
     let Some(durable) = receipt.durable else {
-        let body = ErrorBody::new(ErrorCode::AuditUnavailable, "The intent left no record, so nothing was done.");
+        let body = ErrorBody::new(
+            ErrorCode::AuditUnavailable,
+            "The intent left no record, so nothing was done.",
+        );
         return Answer::refused(id.as_str(), body.about(&id), None);
     };
     let audit = audit_id(durable.audit_id());
@@ -49,10 +61,14 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         // The worker went while it had the commit: its own store may know.
         Ok(Committed::Dispatch(DispatchError::Died { dispatched: true })) => {
             match app.settled(&audit, &id).await {
-                OutcomeKind::Refused => Ok(Committed::Dispatch(DispatchError::Died { dispatched: false })),
+                OutcomeKind::Refused => Ok(Committed::Dispatch(DispatchError::Died {
+                    dispatched: false,
+                })),
                 OutcomeKind::Ok => Ok(Committed::Settled),
                 OutcomeKind::Unknown | OutcomeKind::Failed => {
-                    Ok(Committed::Dispatch(DispatchError::Died { dispatched: true }))
+                    Ok(Committed::Dispatch(DispatchError::Died {
+                        dispatched: true,
+                    }))
                 }
             }
         }
@@ -61,7 +77,11 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     let (result, mut outcome) = judge(&asked, committed, unread, started);
     outcome.input_bytes = input_bytes;
 
-    if let Err(Judged { rating: Some(rating), .. }) = &result {
+    if let Err(Judged {
+        rating: Some(rating),
+        ..
+    }) = &result
+    {
         // More than the permit covers: nothing was done; it becomes a question for the owner.
         let _ = record(&app, &audit, outcome).await;
         return risen(&app, asked, *rating).await;
@@ -71,12 +91,17 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         Ok(()) => {}
         Err(error) => {
             tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
-            return Answer::dispatched(InvokeResponse::refused(id.as_str(), refusal::unknown_outcome(&id), Some(&audit)));
+            return Answer::dispatched(InvokeResponse::refused(
+                id.as_str(),
+                refusal::unknown_outcome(&id),
+                Some(&audit),
+            ));
         }
     }
     match result {
         Ok(output) => {
-            app.contents.learn_touches(&asked.caller.agent, &asked.entry.source, &touched);
+            app.contents
+                .learn_touches(&asked.caller.agent, &asked.entry.source, &touched);
             Answer::dispatched(InvokeResponse {
                 id: id.as_str().to_owned(),
                 ok: true,
@@ -89,7 +114,11 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
             })
         }
         Err(judged) => {
-            let mut answer = Answer::dispatched(InvokeResponse::refused(id.as_str(), judged.error, Some(&audit)));
+            let mut answer = Answer::dispatched(InvokeResponse::refused(
+                id.as_str(),
+                judged.error,
+                Some(&audit),
+            ));
             if let Some(status) = judged.status {
                 answer.status = status;
             }
@@ -122,7 +151,9 @@ fn still_allowed(app: &App, permit: &plexus_trust::Permit) -> Result<(), ErrorBo
     // The intent itself used up what the item allowed, so only what may have been taken away since is looked at.
     let gone = state.paused
         || !state.exposed(&permit.capability)
-        || state.agent(&permit.agent).is_none_or(|a| a.status == plexus_trust::EnrollmentStatus::Revoked)
+        || state
+            .agent(&permit.agent)
+            .is_none_or(|a| a.status == plexus_trust::EnrollmentStatus::Revoked)
         || match &permit.basis {
             Basis::Grant(serial) => state
                 .agent(&permit.agent)
@@ -131,7 +162,10 @@ fn still_allowed(app: &App, permit: &plexus_trust::Permit) -> Result<(), ErrorBo
             Basis::Item(_) => false,
         };
     if gone {
-        Err(refusal::refused(&plexus_trust::Refusal::GrantRequired { constraint: None }, Some(&permit.capability)))
+        Err(refusal::refused(
+            &plexus_trust::Refusal::GrantRequired { constraint: None },
+            Some(&permit.capability),
+        ))
     } else {
         Ok(())
     }
@@ -144,23 +178,42 @@ async fn dispatch(
     terms: CommitTerms,
     durable: &Durable,
 ) -> Result<Committed, Before> {
-    Ok(match app.supervisor.commit(&asked.entry.source, request, terms, durable).await {
-        Ok(finished) => Committed::Finished(finished),
-        Err(error) => Committed::Dispatch(error),
-    })
+    Ok(
+        match app
+            .supervisor
+            .commit(&asked.entry.source, request, terms, durable)
+            .await
+        {
+            Ok(finished) => Committed::Finished(finished),
+            Err(error) => Committed::Dispatch(error),
+        },
+    )
 }
 
 /// What a standing write is held against: the agent's own knowledge of what is there. With it, whether it had any.
 fn held_against(app: &App, asked: &super::Asked, basis: &Basis) -> Option<(Content, bool)> {
-    if let Some(given) = asked.input.get("ifDigest").and_then(|v| v.as_str()).and_then(Content::parse) {
+    if let Some(given) = asked
+        .input
+        .get("ifDigest")
+        .and_then(|v| v.as_str())
+        .and_then(Content::parse)
+    {
         return Some((given, true));
     }
     if matches!(basis, Basis::Item(_)) {
         return None; // an approved plan is held against its state token
     }
-    let field = asked.entry.capability().constrainable.iter().find(|c| c.touched.is_some())?;
+    let field = asked
+        .entry
+        .capability()
+        .constrainable
+        .iter()
+        .find(|c| c.touched.is_some())?;
     let id = asked.input.get(&field.field)?.as_str()?;
-    match app.contents.known(&asked.caller.agent, &asked.entry.source, id) {
+    match app
+        .contents
+        .known(&asked.caller.agent, &asked.entry.source, id)
+    {
         Some(digest) => Some((Content::Is(digest), true)),
         // Never read here: it may create, and nothing else.
         None => Some((Content::Absent, false)),
@@ -188,20 +241,35 @@ fn judge(
     let result = match committed {
         Err(Before(error)) => {
             outcome.kind = OutcomeKind::Refused;
-            Err(Judged { status: Some(error.code.status()), error, rating: None })
+            Err(Judged {
+                status: Some(error.code.status()),
+                error,
+                rating: None,
+            })
         }
         Ok(Committed::Dispatch(error)) => {
             let body = refusal::undispatched(&error, id, true);
             let unknown = body.effect == Effect::Unknown;
-            outcome.kind = if unknown { OutcomeKind::Unknown } else { OutcomeKind::Refused };
+            outcome.kind = if unknown {
+                OutcomeKind::Unknown
+            } else {
+                OutcomeKind::Refused
+            };
             let status = (!unknown).then(|| body.code.status());
-            Err(Judged { error: body, status, rating: None })
+            Err(Judged {
+                error: body,
+                status,
+                rating: None,
+            })
         }
         Ok(Committed::Settled) => {
             outcome.kind = OutcomeKind::Ok;
             Ok(RawValue::NULL.to_owned())
         }
-        Ok(Committed::Finished(Finished { result: Err(mut error), touched })) => {
+        Ok(Committed::Finished(Finished {
+            result: Err(mut error),
+            touched,
+        })) => {
             outcome.touched = read::touches(&touched);
             if unread && let Failure::PreconditionChanged { reason } = &mut error.code {
                 *reason = "unread".into();
@@ -216,13 +284,22 @@ fn judge(
                 (Effect::Unknown, _) => OutcomeKind::Unknown,
                 (
                     Effect::None,
-                    Failure::PreconditionChanged { .. } | Failure::RatingExceeded { .. } | Failure::ConstraintMiss { .. },
+                    Failure::PreconditionChanged { .. }
+                    | Failure::RatingExceeded { .. }
+                    | Failure::ConstraintMiss { .. },
                 ) => OutcomeKind::Refused,
                 (Effect::None | Effect::Done, _) => OutcomeKind::Failed,
             };
-            Err(Judged { error: body, status: missed.then_some(401), rating })
+            Err(Judged {
+                error: body,
+                status: missed.then_some(401),
+                rating,
+            })
         }
-        Ok(Committed::Finished(Finished { result: Ok(answer), touched })) => {
+        Ok(Committed::Finished(Finished {
+            result: Ok(answer),
+            touched,
+        })) => {
             outcome.touched = read::touches(&touched);
             outcome.output_bytes = answer.output.len() as u64;
             outcome.summary = Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());
@@ -234,22 +311,38 @@ fn judge(
                 }
                 Err(_) => {
                     outcome.kind = OutcomeKind::Unknown;
-                    Err(Judged { error: refusal::unknown_outcome(id), status: None, rating: None })
+                    Err(Judged {
+                        error: refusal::unknown_outcome(id),
+                        status: None,
+                        rating: None,
+                    })
                 }
             }
         }
     };
     if let Err(judged) = &result {
         outcome.code = Some(judged.error.code.as_str().to_owned());
-        let reason = judged.error.detail.as_ref().and_then(|d| d.get("reason")).and_then(|r| r.as_str());
+        let reason = judged
+            .error
+            .detail
+            .as_ref()
+            .and_then(|d| d.get("reason"))
+            .and_then(|r| r.as_str());
         outcome.reason = reason.map(str::to_owned);
     }
     (result, outcome)
 }
 
 async fn record(app: &App, intent: &AuditId, outcome: Outcome) -> Result<(), String> {
-    let command = Command::Outcome { intent: intent.clone(), outcome };
-    app.ledger.submit(command, Lane::Agent).await.map(drop).map_err(|e| e.to_string())
+    let command = Command::Outcome {
+        intent: intent.clone(),
+        outcome,
+    };
+    app.ledger
+        .submit(command, Lane::Agent)
+        .await
+        .map(drop)
+        .map_err(|e| e.to_string())
 }
 
 /// A plan rated above the permit: nothing was done, and a new item with a ceiling of `once` waits.
@@ -261,11 +354,23 @@ async fn risen(app: &Arc<App>, asked: super::Asked, rating: Verb) -> Answer {
             let known = state.item(item).map(|i| i.session.clone());
             match known {
                 Some(session) => session,
-                None => return Answer::refused(asked.id().as_str(), refusal::unknown_outcome(asked.id()), None),
+                None => {
+                    return Answer::refused(
+                        asked.id().as_str(),
+                        refusal::unknown_outcome(asked.id()),
+                        None,
+                    );
+                }
             }
         }
     };
-    let caller = super::Caller { agent: asked.caller.agent.clone(), by: By::Session(session) };
-    let purpose = Some(format!("rated {} when it was about to be done", rating.as_str()));
+    let caller = super::Caller {
+        agent: asked.caller.agent.clone(),
+        by: By::Session(session),
+    };
+    let purpose = Some(format!(
+        "rated {} when it was about to be done",
+        rating.as_str()
+    ));
     pend::ask_anew(app, super::Asked { caller, ..asked }, purpose).await
 }

@@ -17,7 +17,12 @@ pub(super) enum Asking {
     Allowed(Box<Asked>),
 }
 
-pub(super) async fn ask(app: &Arc<App>, asked: Asked, purpose: Option<String>, on_approval: OnApproval) -> Asking {
+pub(super) async fn ask(
+    app: &Arc<App>,
+    asked: Asked,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+) -> Asking {
     let By::Session(session) = asked.caller.by.clone() else {
         let refusal = Refusal::GrantRequired { constraint: None };
         return Asking::Waits(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await);
@@ -29,7 +34,9 @@ pub(super) async fn ask(app: &Arc<App>, asked: Asked, purpose: Option<String>, o
             None if !decision.scopes.is_empty() => Asking::Allowed(Box::new(asked)),
             None => {
                 let denied = decision.denied.into_iter().next();
-                let refusal = denied.map_or(Refusal::UnknownCapability, |(_, reason)| Refusal::Denied { reason });
+                let refusal = denied.map_or(Refusal::UnknownCapability, |(_, reason)| {
+                    Refusal::Denied { reason }
+                });
                 Asking::Waits(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await)
             }
         },
@@ -39,14 +46,22 @@ pub(super) async fn ask(app: &Arc<App>, asked: Asked, purpose: Option<String>, o
 /// Asks again for a call whose plan turned out to be more than what was allowed.
 pub(super) async fn ask_anew(app: &Arc<App>, asked: Asked, purpose: Option<String>) -> Answer {
     let By::Session(session) = asked.caller.by.clone() else {
-        let error = refusal::refused(&Refusal::GrantRequired { constraint: None }, Some(asked.id()));
+        let error = refusal::refused(
+            &Refusal::GrantRequired { constraint: None },
+            Some(asked.id()),
+        );
         return Answer::refused(asked.id().as_str(), error, None);
     };
     match request(app, &asked, session, purpose, OnApproval::Wait).await {
         Err(error) => refuse(app, &asked, error).await,
-        Ok(Decision { item: Some(item), .. }) => waits(app, &asked, &item),
+        Ok(Decision {
+            item: Some(item), ..
+        }) => waits(app, &asked, &item),
         Ok(_) => {
-            let error = refusal::refused(&Refusal::GrantRequired { constraint: None }, Some(asked.id()));
+            let error = refusal::refused(
+                &Refusal::GrantRequired { constraint: None },
+                Some(asked.id()),
+            );
             Answer::refused(asked.id().as_str(), error, None)
         }
     }
@@ -62,7 +77,10 @@ async fn request(
     let item = PendingId::fresh();
     let input = (asked.digest, asked.canonical.len() as u64);
     // The input is on disk before the item that names it.
-    app.approvals.keep_input(&item, asked.id(), &asked.canonical).await.map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+    app.approvals
+        .keep_input(&item, asked.id(), &asked.canonical)
+        .await
+        .map_err(|e| SubmitError::Unavailable(e.to_string()))?;
     let request = RequestGrants {
         agent: Some(asked.caller.agent.clone()),
         session,
@@ -79,16 +97,23 @@ async fn request(
         token: TokenId::fresh(),
         item: item.clone(),
     };
-    let reply = app.ledger.submit(Command::Request(request), Lane::Agent).await;
+    let reply = app
+        .ledger
+        .submit(Command::Request(request), Lane::Agent)
+        .await;
     let decision = match reply {
         Ok(receipt) => match receipt.reply {
             Reply::Decided(decision) => Ok(decision),
-            _ => Err(SubmitError::Unavailable("a request was answered with something else".into())),
+            _ => Err(SubmitError::Unavailable(
+                "a request was answered with something else".into(),
+            )),
         },
         Err(error) => Err(error),
     };
     match &decision {
-        Ok(Decision { item: Some(kept), .. }) if *kept == item => planner::start(app, &item),
+        Ok(Decision {
+            item: Some(kept), ..
+        }) if *kept == item => planner::start(app, &item),
         _ => app.approvals.drop_input(&item),
     }
     decision
@@ -96,18 +121,30 @@ async fn request(
 
 async fn refuse(app: &Arc<App>, asked: &Asked, error: SubmitError<Refusal>) -> Answer {
     match error {
-        SubmitError::Refused(refusal) => super::deny(app, &asked.caller, asked.id().as_str(), refusal).await,
-        other => Answer::refused(asked.id().as_str(), refusal::not_recorded(&other, Some(asked.id())), None),
+        SubmitError::Refused(refusal) => {
+            super::deny(app, &asked.caller, asked.id().as_str(), refusal).await
+        }
+        other => Answer::refused(
+            asked.id().as_str(),
+            refusal::not_recorded(&other, Some(asked.id())),
+            None,
+        ),
     }
 }
 
 fn waits(app: &App, asked: &Asked, item: &PendingId) -> Answer {
     let base = app.address.base();
-    let error = ErrorBody::new(ErrorCode::ApprovalRequired, format!("The owner has to approve this call of {}.", asked.id()))
-        .about(asked.id())
-        .with("pendingId", item.as_str())
-        .with("approvalUrl", format!("{base}/admin"))
-        .with("grantStatusUrl", format!("{base}/grants/status?pendingId={item}"))
-        .next(format!("plexus wait {item}"));
+    let error = ErrorBody::new(
+        ErrorCode::ApprovalRequired,
+        format!("The owner has to approve this call of {}.", asked.id()),
+    )
+    .about(asked.id())
+    .with("pendingId", item.as_str())
+    .with("approvalUrl", format!("{base}/admin"))
+    .with(
+        "grantStatusUrl",
+        format!("{base}/grants/status?pendingId={item}"),
+    )
+    .next(format!("plexus wait {item}"));
     Answer::refused(asked.id().as_str(), error, None)
 }

@@ -1,13 +1,20 @@
 //! Reads: dispatched first, recorded once, and shown only when the record is durable.
 
 use super::{Answer, Permitted, refusal};
-use crate::{app::App, machine::audit_id, supervisor::{CallRequest, DispatchError, Finished}};
+use crate::{
+    app::App,
+    machine::audit_id,
+    supervisor::{CallRequest, DispatchError, Finished},
+};
 use plexus_ipc::{message::Touched, text::Payload};
 use plexus_ledger::{Durable, Lane};
 use plexus_protocol::{ErrorBody, body::InvokeResponse, json};
 use plexus_trust::{Command, Outcome, OutcomeKind, Touch};
 use serde_json::value::RawValue;
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What a worker answered, not yet anybody's to see.
 struct InFlight {
@@ -47,10 +54,19 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
             // A call that reached no worker is refused as such; one that was dispatched and failed is recorded as a read.
             let reached = matches!(
                 error,
-                DispatchError::Deadline { dispatched: true } | DispatchError::Died { dispatched: true }
+                DispatchError::Deadline { dispatched: true }
+                    | DispatchError::Died { dispatched: true }
             );
             let status = if reached { 200 } else { body.code.status() };
-            let answer = record(app, permit, id.as_str(), Err(body), Vec::new(), failed_outcome(&asked, started)).await;
+            let answer = record(
+                app,
+                permit,
+                id.as_str(),
+                Err(body),
+                Vec::new(),
+                failed_outcome(&asked, started),
+            )
+            .await;
             return match answer {
                 Ok(mut answer) => {
                     answer.status = status;
@@ -59,10 +75,18 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
                 Err(answer) => answer,
             };
         }
-        Ok(Finished { result: Err(error), touched }) => {
-            (Err(refusal::failed(&error, &id)), touched, failed_outcome(&asked, started))
-        }
-        Ok(Finished { result: Ok(answer), touched }) => {
+        Ok(Finished {
+            result: Err(error),
+            touched,
+        }) => (
+            Err(refusal::failed(&error, &id)),
+            touched,
+            failed_outcome(&asked, started),
+        ),
+        Ok(Finished {
+            result: Ok(answer),
+            touched,
+        }) => {
             let outcome = Outcome {
                 kind: OutcomeKind::Ok,
                 output_bytes: answer.output.len() as u64,
@@ -73,10 +97,13 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
                 Ok(output) => (Ok(output), touched, outcome),
                 Err(why) => {
                     tracing::warn!(capability = %id, why, "a worker's output is not JSON");
-                    let body = ErrorBody::new(plexus_protocol::ErrorCode::TransportError, "The source gave an answer that is not JSON.")
-                        .detail(serde_json::json!({"reason": "bad_output"}))
-                        .about(&id)
-                        .next("stop; tell the owner: this source is not working");
+                    let body = ErrorBody::new(
+                        plexus_protocol::ErrorCode::TransportError,
+                        "The source gave an answer that is not JSON.",
+                    )
+                    .detail(serde_json::json!({"reason": "bad_output"}))
+                    .about(&id)
+                    .next("stop; tell the owner: this source is not working");
                     (Err(body), touched, failed_outcome(&asked, started))
                 }
             }
@@ -90,7 +117,11 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
         }
     }
     let touches = touches(&touched);
-    let missed = output.as_ref().err().filter(|e| e.code == plexus_protocol::ErrorCode::GrantRequired).is_some();
+    let missed = output
+        .as_ref()
+        .err()
+        .filter(|e| e.code == plexus_protocol::ErrorCode::GrantRequired)
+        .is_some();
     let agent = asked.caller.agent.clone();
     let seen = output.is_ok();
     match record(app, permit, id.as_str(), output, touches, outcome).await {
@@ -114,16 +145,24 @@ fn within(
     output: Result<Box<RawValue>, ErrorBody>,
     touched: &[Touched],
 ) -> Result<Box<RawValue>, ErrorBody> {
-    let Some(constraint) = &permit.constraint else { return output };
+    let Some(constraint) = &permit.constraint else {
+        return output;
+    };
     for rule in &asked.entry.capability().constrainable {
-        let (Some(kind), Some(prefixes)) = (&rule.touched, constraint.prefixes(&rule.field)) else { continue };
+        let (Some(kind), Some(prefixes)) = (&rule.touched, constraint.prefixes(&rule.field)) else {
+            continue;
+        };
         let outside = touched.iter().filter(|t| t.kind.as_str() == kind).any(|t| {
-            !prefixes.iter().any(|prefix| plexus_protocol::constraint::lies_below(t.id.as_str(), prefix))
+            !prefixes
+                .iter()
+                .any(|prefix| plexus_protocol::constraint::lies_below(t.id.as_str(), prefix))
         });
         if outside {
             tracing::error!(capability = %asked.id(), "a worker answered beyond its constraint; withheld");
             return Err(refusal::refused(
-                &plexus_trust::Refusal::GrantRequired { constraint: Some(rule.field.clone()) },
+                &plexus_trust::Refusal::GrantRequired {
+                    constraint: Some(rule.field.clone()),
+                },
                 Some(asked.id()),
             ));
         }
@@ -142,12 +181,24 @@ async fn record(
     outcome.touched = touched;
     if let Err(error) = &output {
         outcome.code = Some(error.code.as_str().to_owned());
-        outcome.reason = error.detail.as_ref().and_then(|d| d.get("reason")).and_then(|r| r.as_str()).map(str::to_owned);
+        outcome.reason = error
+            .detail
+            .as_ref()
+            .and_then(|d| d.get("reason"))
+            .and_then(|r| r.as_str())
+            .map(str::to_owned);
     }
     let capability = permit.capability.clone();
-    let in_flight = InFlight { id: id.to_owned(), output };
+    let in_flight = InFlight {
+        id: id.to_owned(),
+        output,
+    };
     let refuse = |body: ErrorBody| Answer::refused(id, body, None);
-    match app.ledger.submit(Command::Read { permit, outcome }, Lane::Agent).await {
+    match app
+        .ledger
+        .submit(Command::Read { permit, outcome }, Lane::Agent)
+        .await
+    {
         Ok(receipt) => match receipt.durable {
             Some(durable) => Ok(Answer::dispatched(in_flight.disclose(&durable))),
             None => Err(refuse(refusal::not_recorded(
@@ -192,7 +243,9 @@ pub(super) fn call_request(asked: &super::Asked, permit: &plexus_trust::Permit) 
 
 /// A worker's output as it may travel: exactly one JSON value.
 pub(super) fn raw(output: &Payload) -> Result<Box<RawValue>, String> {
-    json::scan(output).map(ToOwned::to_owned).map_err(|e| e.to_string())
+    json::scan(output)
+        .map(ToOwned::to_owned)
+        .map_err(|e| e.to_string())
 }
 
 pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {

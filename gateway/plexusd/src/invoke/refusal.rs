@@ -1,15 +1,14 @@
 //! The one table from our errors to what the wire says: code, and the three answers (was anything done, why, what next).
 
+use crate::supervisor::DispatchError;
 use plexus_ipc::message::{Failure, WorkerError};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode};
 use plexus_trust::Refusal;
-use crate::supervisor::DispatchError;
 use serde_json::json;
 
 /// The one reason for every id that an agent may not know of (wire §4.4): it tells nothing.
-pub(crate) const NOT_IN_VIEW: &str =
-    "Not in your view of this gateway. List what you can use (GET /manifest); ask the owner if you need more.";
+pub(crate) const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you can use (GET /manifest); ask the owner if you need more.";
 
 fn about(mut error: ErrorBody, id: Option<&CapabilityId>) -> ErrorBody {
     error.capability_id = id.cloned();
@@ -102,9 +101,12 @@ fn code_rejected(code: ErrorCode) -> ErrorBody {
 pub(crate) fn not_recorded(error: &SubmitError<Refusal>, id: Option<&CapabilityId>) -> ErrorBody {
     let error = match error {
         SubmitError::Refused(refusal) => return refused(refusal, id),
-        SubmitError::Busy => ErrorBody::new(ErrorCode::Busy, "Too much is waiting to be recorded; nothing was done.")
-            .with("retryAfterMs", 250)
-            .next("repeat the call after a moment"),
+        SubmitError::Busy => ErrorBody::new(
+            ErrorCode::Busy,
+            "Too much is waiting to be recorded; nothing was done.",
+        )
+        .with("retryAfterMs", 250)
+        .next("repeat the call after a moment"),
         SubmitError::Unavailable(_) | SubmitError::Lost { .. } => ErrorBody::new(
             ErrorCode::AuditUnavailable,
             "The call could not be recorded, so nothing was done or shown.",
@@ -116,34 +118,49 @@ pub(crate) fn not_recorded(error: &SubmitError<Refusal>, id: Option<&CapabilityI
 
 /// The outcome of an effect that nobody knows.
 pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
-    ErrorBody::new(ErrorCode::OutcomeUnknown, "It is not known whether this happened. Do not repeat it.")
-        .effect(Effect::Unknown)
-        .about(id)
-        .next("stop; tell the owner: look whether it happened, then settle it")
+    ErrorBody::new(
+        ErrorCode::OutcomeUnknown,
+        "It is not known whether this happened. Do not repeat it.",
+    )
+    .effect(Effect::Unknown)
+    .about(id)
+    .next("stop; tell the owner: look whether it happened, then settle it")
 }
 
 /// A call that got no answer from a worker. `effect` says whether it was to change something.
 pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: bool) -> ErrorBody {
     let error = match error {
-        DispatchError::Died { dispatched: true } | DispatchError::Deadline { dispatched: true } if effect => {
+        DispatchError::Died { dispatched: true } | DispatchError::Deadline { dispatched: true }
+            if effect =>
+        {
             return unknown_outcome(id);
         }
-        DispatchError::Busy { retry_after } => ErrorBody::new(ErrorCode::Busy, "Too many calls wait for this source.")
-            .with("retryAfterMs", u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))
-            .next("repeat the call after a moment"),
-        DispatchError::NoSource => ErrorBody::new(ErrorCode::SourceUnavailable, "This source is not running.")
-            .next("stop; tell the owner: plexusctl sources list"),
+        DispatchError::Busy { retry_after } => {
+            ErrorBody::new(ErrorCode::Busy, "Too many calls wait for this source.")
+                .with(
+                    "retryAfterMs",
+                    u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
+                )
+                .next("repeat the call after a moment")
+        }
+        DispatchError::NoSource => {
+            ErrorBody::new(ErrorCode::SourceUnavailable, "This source is not running.")
+                .next("stop; tell the owner: plexusctl sources list")
+        }
         DispatchError::Unavailable { reason, message } => {
             ErrorBody::new(ErrorCode::SourceUnavailable, message.clone())
                 .detail(json!({"reason": format!("{reason:?}")}))
                 .next("stop; tell the owner: plexusctl sources list")
         }
-        DispatchError::Deadline { .. } => {
-            ErrorBody::new(ErrorCode::DeadlineExceeded, "The source took longer than a call may take.")
-                .next("ask for less at once, or repeat the call")
+        DispatchError::Deadline { .. } => ErrorBody::new(
+            ErrorCode::DeadlineExceeded,
+            "The source took longer than a call may take.",
+        )
+        .next("ask for less at once, or repeat the call"),
+        DispatchError::Died { .. } => {
+            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.")
+                .next("repeat the call; if it happens again, stop and tell the owner")
         }
-        DispatchError::Died { .. } => ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.")
-            .next("repeat the call; if it happens again, stop and tell the owner"),
         DispatchError::ShuttingDown => ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.")
             .with("retryAfterMs", 2_000)
             .next("repeat the call when the gateway is back"),
@@ -158,40 +175,87 @@ pub(crate) fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Failure::TransportError { reason } => {
             let next = match reason.as_str() {
                 "not_found" => "list what is there, then repeat with a path that exists",
-                "path_confinement" | "symlink" | "hard_link" => "stop; tell the owner: this path is outside what the source serves",
+                "path_confinement" | "symlink" | "hard_link" => {
+                    "stop; tell the owner: this path is outside what the source serves"
+                }
                 "too_large" => "ask for less: a smaller file, or a part of it",
                 _ => "mend the input, then repeat the call",
             };
             (C::TransportError, Some(reason.as_str().to_owned()), next)
         }
-        Failure::PermissionDenied => (C::PermissionDenied, None, "stop; tell the owner: the system refused access"),
+        Failure::PermissionDenied => (
+            C::PermissionDenied,
+            None,
+            "stop; tell the owner: the system refused access",
+        ),
         Failure::PreconditionChanged { reason } => {
             let next = match reason.as_str() {
                 "unread" => "read it first, then repeat the call",
                 _ => "read it again, then repeat the call",
             };
-            (C::PreconditionChanged, Some(reason.as_str().to_owned()), next)
+            (
+                C::PreconditionChanged,
+                Some(reason.as_str().to_owned()),
+                next,
+            )
         }
         Failure::ConstraintMiss { field } => {
-            return ErrorBody::new(C::GrantRequired, format!("Your grant does not reach this value of '{}'.", field.as_str()))
-                .detail(json!({"constraintMiss": true, "field": field.as_str()}))
-                .about(id)
-                .next("stop; tell the owner: this call needs a wider grant");
+            return ErrorBody::new(
+                C::GrantRequired,
+                format!(
+                    "Your grant does not reach this value of '{}'.",
+                    field.as_str()
+                ),
+            )
+            .detail(json!({"constraintMiss": true, "field": field.as_str()}))
+            .about(id)
+            .next("stop; tell the owner: this call needs a wider grant");
         }
-        Failure::InvalidInput => (C::SchemaValidationFailed, None, "mend the input, then repeat the call"),
-        Failure::DeadlineExceeded => (C::DeadlineExceeded, None, "ask for less at once, or repeat the call"),
-        Failure::Cancelled => (C::TransportError, Some("cancelled".into()), "repeat the call if it is still wanted"),
-        Failure::SourceUnavailable => (C::SourceUnavailable, None, "stop; tell the owner: the app behind this source is not available"),
-        Failure::RatingExceeded { rating } => (C::ApprovalRequired, Some(rating.as_str().to_owned()), "plexus wait"),
+        Failure::InvalidInput => (
+            C::SchemaValidationFailed,
+            None,
+            "mend the input, then repeat the call",
+        ),
+        Failure::DeadlineExceeded => (
+            C::DeadlineExceeded,
+            None,
+            "ask for less at once, or repeat the call",
+        ),
+        Failure::Cancelled => (
+            C::TransportError,
+            Some("cancelled".into()),
+            "repeat the call if it is still wanted",
+        ),
+        Failure::SourceUnavailable => (
+            C::SourceUnavailable,
+            None,
+            "stop; tell the owner: the app behind this source is not available",
+        ),
+        Failure::RatingExceeded { rating } => (
+            C::ApprovalRequired,
+            Some(rating.as_str().to_owned()),
+            "plexus wait",
+        ),
         Failure::Busy => (C::Busy, None, "repeat the call after a moment"),
-        Failure::Refused { reason } => (C::InternalError, Some(reason.as_str().to_owned()), "stop; tell the owner: plexusctl logs"),
-        Failure::Internal => (C::InternalError, None, "stop; tell the owner: plexusctl logs"),
+        Failure::Refused { reason } => (
+            C::InternalError,
+            Some(reason.as_str().to_owned()),
+            "stop; tell the owner: plexusctl logs",
+        ),
+        Failure::Internal => (
+            C::InternalError,
+            None,
+            "stop; tell the owner: plexusctl logs",
+        ),
     };
     let mut detail = error.detail.clone().unwrap_or_else(|| json!({}));
     if let (Some(reason), Some(members)) = (reason, detail.as_object_mut()) {
         members.insert("reason".into(), reason.into());
     }
-    let mut body = ErrorBody::new(code, error.message.as_str()).about(id).effect(error.effect).next(next);
+    let mut body = ErrorBody::new(code, error.message.as_str())
+        .about(id)
+        .effect(error.effect)
+        .next(next);
     if detail.as_object().is_some_and(|d| !d.is_empty()) {
         body = body.detail(detail);
     }

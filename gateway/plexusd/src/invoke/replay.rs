@@ -45,7 +45,13 @@ pub(super) struct Claimed {
 }
 
 impl Replays {
-    pub(super) async fn claim(&self, agent: &AgentId, id: &CapabilityId, key: &str, digest: Digest) -> Claim {
+    pub(super) async fn claim(
+        &self,
+        agent: &AgentId,
+        id: &CapabilityId,
+        key: &str,
+        digest: Digest,
+    ) -> Claim {
         let key = (agent.clone(), id.clone(), key.to_owned());
         loop {
             let mut earlier = {
@@ -57,13 +63,27 @@ impl Replays {
                     None => {
                         let of_agent = table.iter().filter(|((a, ..), _)| a == agent);
                         if of_agent.clone().count() >= MOST
-                            && let Some(oldest) = of_agent.min_by_key(|(_, k)| k.since).map(|(k, _)| k.clone())
+                            && let Some(oldest) = of_agent
+                                .min_by_key(|(_, k)| k.since)
+                                .map(|(k, _)| k.clone())
                         {
                             table.remove(&oldest);
                         }
                         let (answer, seen) = watch::channel(None);
-                        table.insert(key.clone(), Known { digest, since: Instant::now(), answer: seen });
-                        return Claim::First(Claimed { table: self.0.clone(), key, answer, settled: false });
+                        table.insert(
+                            key.clone(),
+                            Known {
+                                digest,
+                                since: Instant::now(),
+                                answer: seen,
+                            },
+                        );
+                        return Claim::First(Claimed {
+                            table: self.0.clone(),
+                            key,
+                            answer,
+                            settled: false,
+                        });
                     }
                 }
             };
@@ -72,7 +92,13 @@ impl Replays {
                 && let Some(answer) = settled.as_ref()
             {
                 let (status, body) = &**answer;
-                return Claim::Known(Answer { status: *status, body: InvokeResponse { replayed: true, ..body.clone() } });
+                return Claim::Known(Answer {
+                    status: *status,
+                    body: InvokeResponse {
+                        replayed: true,
+                        ..body.clone()
+                    },
+                });
             }
         }
     }
@@ -85,7 +111,9 @@ impl Claimed {
         let kept = answer.status < 300 && size <= KEPT_BYTES;
         if kept {
             self.settled = true;
-            let _ = self.answer.send(Some(Arc::new((answer.status, answer.body.clone()))));
+            let _ = self
+                .answer
+                .send(Some(Arc::new((answer.status, answer.body.clone()))));
         }
     }
 }
@@ -93,7 +121,10 @@ impl Claimed {
 impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.settled {
-            self.table.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+            self.table
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&self.key);
         }
     }
 }

@@ -4,7 +4,10 @@
 
 use super::{Answer, Permitted, perform, refusal, replay::Claimed};
 use crate::{app::App, http::feed::Notice};
-use plexus_protocol::{AgentId, ErrorBody, ErrorCode, RunId, Timestamp, body::{InvokeResponse, Run}};
+use plexus_protocol::{
+    AgentId, ErrorBody, ErrorCode, RunId, Timestamp,
+    body::{InvokeResponse, Run},
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -76,13 +79,18 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, claim: Option<Cla
         let mut runs = app.runs.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = || runs.values().filter(|r| r.agent == agent);
         if mine().filter(|r| r.result().is_none()).count() >= AT_ONCE {
-            let error = ErrorBody::new(ErrorCode::RateLimited, format!("{AT_ONCE} of your runs are under way already."))
-                .about(&id)
-                .with("retryAfterMs", 1_000)
-                .next("wait for one of your runs to end");
+            let error = ErrorBody::new(
+                ErrorCode::RateLimited,
+                format!("{AT_ONCE} of your runs are under way already."),
+            )
+            .about(&id)
+            .with("retryAfterMs", 1_000)
+            .next("wait for one of your runs to end");
             return Answer::refused(id.as_str(), error, None);
         }
-        let mut ended: Vec<_> = mine().filter_map(|r| Some((r.result()?.0, r.id.clone()))).collect();
+        let mut ended: Vec<_> = mine()
+            .filter_map(|r| Some((r.result()?.0, r.id.clone())))
+            .collect();
         ended.sort();
         let excess = (ended.len() + 1).saturating_sub(KEPT);
         for (_, old) in ended.into_iter().take(excess) {

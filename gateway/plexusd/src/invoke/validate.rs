@@ -14,10 +14,22 @@ impl Schema {
     /// # Errors
     /// When it is not a JSON schema.
     pub(crate) fn compile(schema: &Value) -> Result<Self, String> {
-        let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        let required = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         Ok(Self {
-            required: required.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            properties: schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default(),
+            required: required
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            properties: schema
+                .get("properties")
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default(),
             closed: schema.get("additionalProperties") == Some(&Value::Bool(false)),
             whole: jsonschema::validator_for(schema).map_err(|e| e.to_string())?,
         })
@@ -27,32 +39,56 @@ impl Schema {
     /// One sentence that names the field.
     pub(crate) fn check(&self, input: &Value) -> Result<(), String> {
         let Some(fields) = input.as_object() else {
-            return Err(format!("The input must be an object (got {}).", type_of(input)));
+            return Err(format!(
+                "The input must be an object (got {}).",
+                type_of(input)
+            ));
         };
-        let missing: Vec<&str> =
-            self.required.iter().map(String::as_str).filter(|key| !fields.contains_key(*key)).collect();
+        let missing: Vec<&str> = self
+            .required
+            .iter()
+            .map(String::as_str)
+            .filter(|key| !fields.contains_key(*key))
+            .collect();
         if !missing.is_empty() {
-            return Err(format!("Missing required input field(s): {}.", missing.join(", ")));
+            return Err(format!(
+                "Missing required input field(s): {}.",
+                missing.join(", ")
+            ));
         }
         for (key, value) in fields {
-            let declared = self.properties.get(key).and_then(|p| p.get("type")).and_then(Value::as_str);
+            let declared = self
+                .properties
+                .get(key)
+                .and_then(|p| p.get("type"))
+                .and_then(Value::as_str);
             if let Some(declared) = declared
                 && !is_a(value, declared)
             {
-                return Err(format!("Input field '{key}' must be a {declared} (got {}).", type_of(value)));
+                return Err(format!(
+                    "Input field '{key}' must be a {declared} (got {}).",
+                    type_of(value)
+                ));
             }
         }
         if self.closed
-            && let Some(key) = fields.keys().find(|key| !self.properties.contains_key(*key))
+            && let Some(key) = fields
+                .keys()
+                .find(|key| !self.properties.contains_key(*key))
         {
-            return Err(format!("Unknown input field '{key}' (additionalProperties:false)."));
+            return Err(format!(
+                "Unknown input field '{key}' (additionalProperties:false)."
+            ));
         }
         match self.whole.validate(input) {
             Ok(()) => Ok(()),
             Err(error) => {
                 // The path only: the message of the validator may quote the value.
                 let at = error.instance_path().to_string();
-                Err(format!("The input does not fit the schema at '{}'.", if at.is_empty() { "/" } else { &at }))
+                Err(format!(
+                    "The input does not fit the schema at '{}'.",
+                    if at.is_empty() { "/" } else { &at }
+                ))
             }
         }
     }
@@ -97,10 +133,22 @@ mod tests {
         .unwrap();
         for (input, says) in [
             (json!({}), "Missing required input field(s): path."),
-            (json!({"path": null}), "Input field 'path' must be a string (got null)."),
-            (json!({"path": "x", "n": 1.5}), "Input field 'n' must be a integer (got number)."),
-            (json!({"path": "x", "y": 1}), "Unknown input field 'y' (additionalProperties:false)."),
-            (json!({"path": ""}), "The input does not fit the schema at '/path'."),
+            (
+                json!({"path": null}),
+                "Input field 'path' must be a string (got null).",
+            ),
+            (
+                json!({"path": "x", "n": 1.5}),
+                "Input field 'n' must be a integer (got number).",
+            ),
+            (
+                json!({"path": "x", "y": 1}),
+                "Unknown input field 'y' (additionalProperties:false).",
+            ),
+            (
+                json!({"path": ""}),
+                "The input does not fit the schema at '/path'.",
+            ),
             (json!([]), "The input must be an object (got array)."),
         ] {
             assert_eq!(schema.check(&input).unwrap_err(), says);

@@ -30,7 +30,12 @@ impl Entry {
     }
     /// The first line of its description: what discovery shows.
     pub(crate) fn summary(&self) -> &str {
-        self.capability().describe.lines().next().unwrap_or_default().trim()
+        self.capability()
+            .describe
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim()
     }
 }
 
@@ -46,12 +51,18 @@ impl Catalogue {
     pub(crate) fn build(state: &State, registry: &Registry, revision: u64) -> Self {
         let mut entries = BTreeMap::new();
         for source in state.sources.values().filter(|s| s.config.enabled) {
-            let Some(connector) = registry.of_kind(&source.config.kind) else { continue };
+            let Some(connector) = registry.of_kind(&source.config.kind) else {
+                continue;
+            };
             let id_of = |name: &str| CapabilityId::of(&source.id, name).ok();
             for (index, capability) in connector.manifest.capabilities.iter().enumerate() {
-                let Some(id) = id_of(&capability.name) else { continue };
+                let Some(id) = id_of(&capability.name) else {
+                    continue;
+                };
                 // What the machine has not seen yet is not in the catalogue either.
-                let Some(facts) = source.capabilities.get(&id) else { continue };
+                let Some(facts) = source.capabilities.get(&id) else {
+                    continue;
+                };
                 let entry = Entry {
                     id: id.clone(),
                     source: source.id.clone(),
@@ -59,7 +70,11 @@ impl Catalogue {
                     index,
                     provenance: source.config.provenance,
                     facts: facts.clone(),
-                    skills: capability.skills.iter().filter_map(|name| id_of(name)).collect(),
+                    skills: capability
+                        .skills
+                        .iter()
+                        .filter_map(|name| id_of(name))
+                        .collect(),
                 };
                 entries.insert(id, Arc::new(entry));
             }
@@ -76,11 +91,22 @@ impl Catalogue {
     }
 
     /// What an agent may know of, in wire order: what it can see, and the skills that go with that.
-    pub(crate) fn view<'a>(&'a self, state: &State, agent: &Agent, now: Timestamp) -> Vec<&'a Arc<Entry>> {
+    pub(crate) fn view<'a>(
+        &'a self,
+        state: &State,
+        agent: &Agent,
+        now: Timestamp,
+    ) -> Vec<&'a Arc<Entry>> {
         let seen = |entry: &Entry| visible(state, agent, &entry.id, now);
-        let attached: Vec<&CapabilityId> =
-            self.iter().filter(|e| seen(e)).flat_map(|e| &e.skills).filter(|id| state.exposed(id)).collect();
-        self.iter().filter(|e| seen(e) || attached.contains(&&e.id)).collect()
+        let attached: Vec<&CapabilityId> = self
+            .iter()
+            .filter(|e| seen(e))
+            .flat_map(|e| &e.skills)
+            .filter(|id| state.exposed(id))
+            .collect();
+        self.iter()
+            .filter(|e| seen(e) || attached.contains(&&e.id))
+            .collect()
     }
 }
 
@@ -114,9 +140,20 @@ pub(crate) fn wire_entry(
     if !entry.skills.is_empty() {
         let label = |id: &CapabilityId| {
             let name = id.as_str().split_once('.').map_or("", |(_, name)| name);
-            entry.connector.manifest.capability(name).map_or_else(|| id.to_string(), |c| c.label.clone())
+            entry
+                .connector
+                .manifest
+                .capability(name)
+                .map_or_else(|| id.to_string(), |c| c.label.clone())
         };
-        put("skills", entry.skills.iter().map(|id| json!({"id": id, "label": label(id)})).collect());
+        put(
+            "skills",
+            entry
+                .skills
+                .iter()
+                .map(|id| json!({"id": id, "label": label(id)}))
+                .collect(),
+        );
     }
     if let Some(markdown) = &capability.markdown {
         put("body", json!({"format": "markdown", "markdown": markdown}));
@@ -127,7 +164,14 @@ pub(crate) fn wire_entry(
     put("version", json!(env!("CARGO_PKG_VERSION")));
     put("provenance", json!(entry.provenance));
     put("sensitivity", json!(entry.facts.sensitivity));
-    put("recommendedTrustWindow", json!(class_default(&state.settings, &entry.facts, entry.provenance)));
+    put(
+        "recommendedTrustWindow",
+        json!(class_default(
+            &state.settings,
+            &entry.facts,
+            entry.provenance
+        )),
+    );
     if let Some((agent, now)) = agent
         && standing_for(state, agent, &entry.id, now).is_some()
     {

@@ -14,14 +14,22 @@ pub(crate) struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn text(&self, key: &str) -> Option<&str> {
-        self.body.get(key).and_then(Value::as_str).map(str::trim).filter(|t| !t.is_empty())
+        self.body
+            .get(key)
+            .and_then(Value::as_str)
+            .map(str::trim)
+            .filter(|t| !t.is_empty())
     }
 
     /// Checks everything that can be checked without starting a worker.
     ///
     /// # Errors
     /// One sentence for the owner.
-    pub(crate) fn check(&self, registry: &Registry, state_dir: &StateDir) -> Result<(SourceId, SourceConfig), String> {
+    pub(crate) fn check(
+        &self,
+        registry: &Registry,
+        state_dir: &StateDir,
+    ) -> Result<(SourceId, SourceConfig), String> {
         let kind = self.text("kind").unwrap_or_default();
         let connector = registry.of_kind(kind).ok_or_else(|| {
             let known: Vec<_> = registry.iter().map(|c| c.manifest.kind.as_str()).collect();
@@ -29,8 +37,14 @@ impl Wanted<'_> {
         })?;
         let id = self.text("id").ok_or("a source needs an id")?;
         let id = SourceId::parse(id).map_err(|e| format!("{id:?} is {e}"))?;
-        if let Some(owner) = registry.reserved_for(&id).filter(|o| o.manifest.kind != kind) {
-            return Err(format!("the id {id} is reserved for {}; choose another", owner.manifest.label));
+        if let Some(owner) = registry
+            .reserved_for(&id)
+            .filter(|o| o.manifest.kind != kind)
+        {
+            return Err(format!(
+                "the id {id} is reserved for {}; choose another",
+                owner.manifest.label
+            ));
         }
         if RESERVED.contains(&id.as_str()) {
             return Err(format!("the id {id} is reserved; choose another"));
@@ -45,23 +59,37 @@ impl Wanted<'_> {
         let secret_ref = match self.body.get("secretRef") {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) if secret_name(name) => Some(name.clone()),
-            Some(other) => return Err(format!("secretRef {other} is not a plain name of a file in secrets/")),
+            Some(other) => {
+                return Err(format!(
+                    "secretRef {other} is not a plain name of a file in secrets/"
+                ));
+            }
         };
         let route = match self.body.get("route") {
             None | Some(Value::Null) => Value::Object(Map::new()),
             Some(route @ Value::Object(_)) => route.clone(),
             Some(_) => return Err("route must be an object".into()),
         };
-        if let Some(unknown) = route
-            .as_object()
-            .and_then(|r| r.keys().find(|k| !manifest.fields.iter().any(|f| &f.name == *k) && *k != "allowHardLinks"))
-        {
+        if let Some(unknown) = route.as_object().and_then(|r| {
+            r.keys()
+                .find(|k| !manifest.fields.iter().any(|f| &f.name == *k) && *k != "allowHardLinks")
+        }) {
             return Err(format!("route.{unknown} is not a field of {kind}"));
         }
-        for field in manifest.fields.iter().filter(|f| f.target == plexus_ipc::manifest::FieldTarget::Route) {
-            let value = route.get(&field.name).and_then(Value::as_str).unwrap_or_default();
+        for field in manifest
+            .fields
+            .iter()
+            .filter(|f| f.target == plexus_ipc::manifest::FieldTarget::Route)
+        {
+            let value = route
+                .get(&field.name)
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if field.required && value.is_empty() {
-                return Err(format!("route.{} ({}) is required", field.name, field.label));
+                return Err(format!(
+                    "route.{} ({}) is required",
+                    field.name, field.label
+                ));
             }
             let is_path = field.kind == plexus_ipc::manifest::FieldKind::Path;
             if is_path && !value.is_empty() && !Path::new(value).is_absolute() {
@@ -71,23 +99,52 @@ impl Wanted<'_> {
                 ));
             }
         }
-        let root = manifest.root.as_ref().and_then(|f| route.get(f)).and_then(Value::as_str).map(PathBuf::from);
+        let root = manifest
+            .root
+            .as_ref()
+            .and_then(|f| route.get(f))
+            .and_then(Value::as_str)
+            .map(PathBuf::from);
         if let Some(root) = &root {
             check_root(root, state_dir)?;
         }
-        let label = self.text("label").map_or_else(|| manifest.label.clone(), str::to_owned);
+        let label = self
+            .text("label")
+            .map_or_else(|| manifest.label.clone(), str::to_owned);
         let built_in = manifest.connector == id.as_str();
         let provenance = match manifest.provenance {
             Provenance::FirstParty if !built_in => Provenance::Managed,
             other => other,
         };
-        let enabled = self.body.get("enabled").and_then(Value::as_bool).unwrap_or(true);
-        Ok((id, SourceConfig { kind: kind.to_owned(), label, enabled, route, secret_ref, ask, provenance }))
+        let enabled = self
+            .body
+            .get("enabled")
+            .and_then(Value::as_bool)
+            .unwrap_or(true);
+        Ok((
+            id,
+            SourceConfig {
+                kind: kind.to_owned(),
+                label,
+                enabled,
+                route,
+                secret_ref,
+                ask,
+                provenance,
+            },
+        ))
     }
 }
 
 /// Ids that the wire gives to built-in modules (§5.1), whether this build has them or not.
-const RESERVED: &[&str] = &["claudecode", "codex", "sysinfo", "plexus", "bundle", "admin"];
+const RESERVED: &[&str] = &[
+    "claudecode",
+    "codex",
+    "sysinfo",
+    "plexus",
+    "bundle",
+    "admin",
+];
 
 /// A name below `secrets/` (wire §4.22).
 pub(crate) fn secret_name(name: &str) -> bool {
@@ -105,7 +162,11 @@ fn check_root(root: &Path, state_dir: &StateDir) -> Result<(), String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     if state_dir.path().starts_with(&real) || real.starts_with(state_dir.path()) {
-        return Err(format!("{} overlaps the gateway's own state in {}", real.display(), state_dir.path().display()));
+        return Err(format!(
+            "{} overlaps the gateway's own state in {}",
+            real.display(),
+            state_dir.path().display()
+        ));
     }
     let home = std::env::var_os("HOME").and_then(|h| PathBuf::from(h).canonicalize().ok());
     if home.as_deref() == Some(&real) {
@@ -117,14 +178,22 @@ fn check_root(root: &Path, state_dir: &StateDir) -> Result<(), String> {
 /// The root folder that a source names, as it was typed.
 pub(crate) fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
     let field = registry.of_kind(&config.kind)?.manifest.root.clone()?;
-    config.route.get(&field).and_then(Value::as_str).map(PathBuf::from)
+    config
+        .route
+        .get(&field)
+        .and_then(Value::as_str)
+        .map(PathBuf::from)
 }
 
 /// Looks at a source: what it points at now, and what its connector offers.
 ///
 /// # Errors
 /// Why it may not be started: its kind is gone, or its root has come to overlap the state directory.
-pub(crate) fn look(registry: &Registry, source: &Source, state_dir: &StateDir) -> Result<SourceSeen, String> {
+pub(crate) fn look(
+    registry: &Registry,
+    source: &Source,
+    state_dir: &StateDir,
+) -> Result<SourceSeen, String> {
     let connector = registry
         .of_kind(&source.config.kind)
         .ok_or_else(|| format!("this build has no connector for {:?}", source.config.kind))?;

@@ -19,8 +19,14 @@ const LIST: &str = ".config/obsidian/obsidian.json";
 
 /// What was found: each with the source that adding it would make. Never an error.
 pub(crate) fn detect(configured: &[PathBuf]) -> Vec<Value> {
-    let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else { return Vec::new() };
-    vaults(&home.join(LIST)).into_iter().take(MOST).map(|path| found(&path, configured)).collect()
+    let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
+        return Vec::new();
+    };
+    vaults(&home.join(LIST))
+        .into_iter()
+        .take(MOST)
+        .map(|path| found(&path, configured))
+        .collect()
 }
 
 fn vaults(list: &Path) -> Vec<PathBuf> {
@@ -29,17 +35,36 @@ fn vaults(list: &Path) -> Vec<PathBuf> {
     if read.is_err() {
         return Vec::new();
     }
-    let Ok(list) = serde_json::from_slice::<Value>(&bytes) else { return Vec::new() };
-    let vaults = list.get("vaults").and_then(Value::as_object).cloned().unwrap_or_default();
-    vaults.values().filter_map(|v| v.get("path")?.as_str()).map(PathBuf::from).filter(|p| p.is_absolute()).collect()
+    let Ok(list) = serde_json::from_slice::<Value>(&bytes) else {
+        return Vec::new();
+    };
+    let vaults = list
+        .get("vaults")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    vaults
+        .values()
+        .filter_map(|v| v.get("path")?.as_str())
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute())
+        .collect()
 }
 
 fn found(path: &Path, configured: &[PathBuf]) -> Value {
-    let name = path.file_name().map_or_else(|| "vault".into(), |n| n.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map_or_else(|| "vault".into(), |n| n.to_string_lossy().into_owned());
     let mut id: String = name
         .to_lowercase()
         .chars()
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                c
+            } else {
+                '-'
+            }
+        })
         .take(40)
         .collect();
     if !id.starts_with(|c: char| c.is_ascii_lowercase()) {

@@ -1,17 +1,30 @@
 //! What an approval would mean, in the words of wire §4.4. The gateway writes them; the agent cannot.
 
 use super::catalogue::Entry;
-use plexus_protocol::{AgentId, Provenance, Sensitivity, TrustWindow, Verb, Verbs, body::Narration};
+use plexus_protocol::{
+    AgentId, Provenance, Sensitivity, TrustWindow, Verb, Verbs, body::Narration,
+};
 use plexus_trust::{Ask, Settings, class_default};
 
 /// Longest purpose that is kept, in characters.
 pub(crate) const PURPOSE_CHARS: usize = 280;
 
-pub(crate) fn narrate(agent: &AgentId, ask: &Ask, entry: Option<&Entry>, purpose: Option<&str>, settings: &Settings) -> Narration {
-    let label = entry.map_or_else(|| ask.capability.to_string(), |e| e.capability().label.clone());
+pub(crate) fn narrate(
+    agent: &AgentId,
+    ask: &Ask,
+    entry: Option<&Entry>,
+    purpose: Option<&str>,
+    settings: &Settings,
+) -> Narration {
+    let label = entry.map_or_else(
+        || ask.capability.to_string(),
+        |e| e.capability().label.clone(),
+    );
     let provenance = entry.map_or(Provenance::Extension, |e| e.provenance);
     let sensitivity = entry.map_or(Sensitivity::High, |e| e.facts.sensitivity);
-    let window = entry.map_or(TrustWindow::Once, |e| class_default(settings, &e.facts, e.provenance));
+    let window = entry.map_or(TrustWindow::Once, |e| {
+        class_default(settings, &e.facts, e.provenance)
+    });
     let verbs = words(ask.verbs, "/");
     let mut line = format!("{agent} wants to {} {label}", words(ask.verbs, "/"));
     if let Some(purpose) = purpose {
@@ -34,8 +47,16 @@ pub(crate) fn narrate(agent: &AgentId, ask: &Ask, entry: Option<&Entry>, purpose
 }
 
 fn words(verbs: Verbs, between: &str) -> String {
-    let words: Vec<String> = verbs.iter().map(Verb::as_str).map(str::to_uppercase).collect();
-    if words.is_empty() { "USE".into() } else { words.join(between) }
+    let words: Vec<String> = verbs
+        .iter()
+        .map(Verb::as_str)
+        .map(str::to_uppercase)
+        .collect();
+    if words.is_empty() {
+        "USE".into()
+    } else {
+        words.join(between)
+    }
 }
 
 /// At most `max` characters; the last is `…` where something was cut.
@@ -43,7 +64,10 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
-    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(max.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 /// An agent's words as they are kept: control characters are spaces, white space collapsed, cut (wire §4.4).
@@ -64,7 +88,10 @@ mod tests {
 
     #[test]
     fn purposes_are_cleaned() {
-        assert_eq!(clean("  a\tb\u{1b}[31m \u{202e}c \n"), Some("a b [31m c".into()));
+        assert_eq!(
+            clean("  a\tb\u{1b}[31m \u{202e}c \n"),
+            Some("a b [31m c".into())
+        );
         assert_eq!(clean(" \n\u{200b} "), None);
         assert_eq!(clean(&"x".repeat(400)).unwrap().len(), PURPOSE_CHARS);
         assert_eq!(cut("abcdef", 4), "abc…");

@@ -2,7 +2,12 @@
 
 use crate::{
     app::App,
-    http::{authenticate::{self, bearer, failed, peer}, guard::single, reply::{self, Refused}, throttle::Kind},
+    http::{
+        authenticate::{self, bearer, failed, peer},
+        guard::single,
+        reply::{self, Refused},
+        throttle::Kind,
+    },
     invoke::{self, Answer, By, Caller, Wish},
     sources::narration::clean,
 };
@@ -29,7 +34,10 @@ pub(super) async fn invoke(State(app): State<Arc<App>>, request: Request) -> Res
 /// A refusal in this route's envelope.
 fn as_invoke(id: &str, refused: Refused) -> Response {
     let status = refused.status_code();
-    reply::with_status(status, &InvokeResponse::refused(id, refused.into_error(), None))
+    reply::with_status(
+        status,
+        &InvokeResponse::refused(id, refused.into_error(), None),
+    )
 }
 
 async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Refused)> {
@@ -39,35 +47,64 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
     let token = bearer(request.headers()).map(str::to_owned);
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let bytes = reply::body(request, reply::BODY).await.map_err(nobody)?;
-    let body = json::parse(&bytes).map_err(|why| nobody(Refused::malformed(format!("invalid JSON body: {why}"))))?;
-    let body = body.as_object().ok_or_else(|| nobody(Refused::malformed("the body must be an object")))?;
-    let id = body.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let body = json::parse(&bytes)
+        .map_err(|why| nobody(Refused::malformed(format!("invalid JSON body: {why}"))))?;
+    let body = body
+        .as_object()
+        .ok_or_else(|| nobody(Refused::malformed("the body must be an object")))?;
+    let id = body
+        .get("id")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let named = |refused: Refused| (id.clone(), refused);
     let caller = match (token, session) {
         (Some(token), _) => {
-            let rejected = |code, why: &str| ErrorBody::new(code, why).next("ask again with your session: PUT /grants");
+            let rejected = |code, why: &str| {
+                ErrorBody::new(code, why).next("ask again with your session: PUT /grants")
+            };
             let Some(verified) = app.tokens.verify(&token) else {
-                let error = rejected(ErrorCode::TokenRevoked, "This is not one of our tokens, or the gateway was restarted.");
+                let error = rejected(
+                    ErrorCode::TokenRevoked,
+                    "This is not one of our tokens, or the gateway was restarted.",
+                );
                 return Err(named(failed(app, Kind::Pat, peer, error).await));
             };
             if verified.exp <= app.ledger.snapshot().time(app.clock.now()).seconds() {
-                return Err(named(Refused::new(rejected(ErrorCode::TokenExpired, "This token is past its end."))));
+                return Err(named(Refused::new(rejected(
+                    ErrorCode::TokenExpired,
+                    "This token is past its end.",
+                ))));
             }
-            Caller { agent: verified.agent, by: By::Token { jti: verified.jti, session: verified.session } }
+            Caller {
+                agent: verified.agent,
+                by: By::Token {
+                    jti: verified.jti,
+                    session: verified.session,
+                },
+            }
         }
         (None, Some(session)) => {
             let live = authenticate::live_session(app, &session)
                 .ok_or_else(|| named(authenticate::no_session("unknown session, or it is over")))?;
             let Some(agent) = live.agent else {
-                let error = ErrorBody::new(ErrorCode::UnknownCapability, invoke::refusal::NOT_IN_VIEW)
-                    .next("open a session as an agent");
+                let error =
+                    ErrorBody::new(ErrorCode::UnknownCapability, invoke::refusal::NOT_IN_VIEW)
+                        .next("open a session as an agent");
                 return Err(named(Refused::new(error)));
             };
-            Caller { agent, by: By::Session(live.id) }
+            Caller {
+                agent,
+                by: By::Session(live.id),
+            }
         }
         (None, None) => {
             let base = app.address.base();
-            let why = if authorization { "Authorization must be a Bearer token." } else { "A call needs a scoped token, or a session." };
+            let why = if authorization {
+                "Authorization must be a Bearer token."
+            } else {
+                "A call needs a scoped token, or a session."
+            };
             let error = ErrorBody::new(ErrorCode::GrantRequired, why)
                 .with("grantRequestUrl", format!("{base}/grants"))
                 .with("sessionHeader", SESSION_HEADER)
@@ -76,8 +113,11 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
         }
     };
     if app.is_stopping() {
-        let error = ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.").with("retryAfterMs", 2_000);
-        return Err(named(Refused::new(error.next("repeat the call when the gateway is back"))));
+        let error =
+            ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.").with("retryAfterMs", 2_000);
+        return Err(named(Refused::new(
+            error.next("repeat the call when the gateway is back"),
+        )));
     }
     let wish = wish(&id, body).map_err(named)?;
     let by_session = matches!(caller.by, By::Session(_));
@@ -97,7 +137,11 @@ fn asked(app: &App, caller: &Caller, wish: &Wish) -> Option<invoke::Asked> {
     let entry = app.catalogue.load().get(&id)?.clone();
     let state = app.ledger.snapshot();
     plexus_trust::standing_for(&state, state.agent(&caller.agent)?, &id, app.clock.now())?;
-    Some(invoke::Asked::new(caller.clone(), entry, wish.input.clone()))
+    Some(invoke::Asked::new(
+        caller.clone(),
+        entry,
+        wish.input.clone(),
+    ))
 }
 
 fn wish(id: &str, body: &Map<String, Value>) -> Result<Wish, Refused> {
@@ -112,7 +156,11 @@ fn wish(id: &str, body: &Map<String, Value>) -> Result<Wish, Refused> {
         None | Some(Value::Null) => OnApproval::Wait,
         Some(Value::String(word)) if word == "run" => OnApproval::Run,
         Some(Value::String(word)) if word == "wait" => OnApproval::Wait,
-        Some(other) => return Err(Refused::malformed(format!("`onApproval` is \"run\" or \"wait\", not {other}"))),
+        Some(other) => {
+            return Err(Refused::malformed(format!(
+                "`onApproval` is \"run\" or \"wait\", not {other}"
+            )));
+        }
     };
     let purpose = match body.get("purpose") {
         None | Some(Value::Null) => None,
@@ -123,9 +171,18 @@ fn wish(id: &str, body: &Map<String, Value>) -> Result<Wish, Refused> {
         None | Some(Value::Null) => None,
         Some(Value::String(key)) if !key.is_empty() && key.len() <= KEY_BYTES => Some(key.clone()),
         Some(_) => {
-            return Err(Refused::malformed(format!("`idempotencyKey` must be a string of 1 to {KEY_BYTES} bytes")));
+            return Err(Refused::malformed(format!(
+                "`idempotencyKey` must be a string of 1 to {KEY_BYTES} bytes"
+            )));
         }
     };
     let in_background = body.get("async") == Some(&Value::Bool(true));
-    Ok(Wish { id: id.to_owned(), input, purpose, on_approval, in_background, key })
+    Ok(Wish {
+        id: id.to_owned(),
+        input,
+        purpose,
+        on_approval,
+        in_background,
+        key,
+    })
 }

@@ -36,7 +36,11 @@ pub(super) async fn document(State(app): State<Arc<App>>) -> Response {
     let catalogue = app.catalogue.load();
     // Beyond loopback, what this machine offers is told only to who has a session.
     let capabilities: Vec<Value> = if app.address.is_loopback_only() {
-        catalogue.iter().filter(|e| state.exposed(&e.id)).map(|e| wire_summary(e, &state)).collect()
+        catalogue
+            .iter()
+            .filter(|e| state.exposed(&e.id))
+            .map(|e| wire_summary(e, &state))
+            .collect()
     } else {
         Vec::new()
     };

@@ -2,45 +2,75 @@
 
 use crate::{
     app::App,
-    http::{authenticate::{failed, peer}, reply::{self, Refused, ok}, throttle::Kind},
+    http::{
+        authenticate::{failed, peer},
+        reply::{self, Refused, ok},
+        throttle::Kind,
+    },
     invoke::refusal::refused,
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{Digest, ErrorBody, ErrorCode, credential::Pat};
 use plexus_trust::{Command, Note, Reply};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn redeem(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn redeem(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let peer = peer(&request);
     let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::Malformed).await?;
     let malformed = |why: &str| Refused::bad(ErrorCode::Malformed, why);
-    let body = body.as_object().ok_or_else(|| malformed("the body must be an object"))?;
-    let code = body.get("code").and_then(Value::as_str).filter(|c| !c.is_empty());
+    let body = body
+        .as_object()
+        .ok_or_else(|| malformed("the body must be an object"))?;
+    let code = body
+        .get("code")
+        .and_then(Value::as_str)
+        .filter(|c| !c.is_empty());
     let code = code.ok_or_else(|| malformed("`code` must be a non-empty string"))?;
     let persist_failed = |why: String| {
         tracing::error!(why, "a credential could not be made");
         Refused::new(
-            ErrorBody::new(ErrorCode::PersistFailed, "enrollment code rejected: persist_failed")
-                .next("the code is still good: try again when the gateway records (plexusctl status)"),
+            ErrorBody::new(
+                ErrorCode::PersistFailed,
+                "enrollment code rejected: persist_failed",
+            )
+            .next("the code is still good: try again when the gateway records (plexusctl status)"),
         )
     };
     let pat = Pat::fresh().map_err(|e| persist_failed(e.to_string()))?;
     // Nothing is trimmed: the digest of what came is what is looked for.
-    let command = Command::Enroll { code: Digest::of(code.as_bytes()), pat: pat.digest() };
+    let command = Command::Enroll {
+        code: Digest::of(code.as_bytes()),
+        pat: pat.digest(),
+    };
     match app.ledger.submit(command, Lane::Agent).await {
         Ok(receipt) => match receipt.reply {
             Reply::Enrolled { agent } => Ok(ok(&json!({"pat": pat.expose(), "agentId": agent}))),
-            _ => Err(persist_failed("an enrollment was answered with something else".into())),
+            _ => Err(persist_failed(
+                "an enrollment was answered with something else".into(),
+            )),
         },
         Err(SubmitError::Refused(refusal)) => {
             let error = refused(&refusal, None);
-            let about = json!({"event": "agent.enroll", "outcome": "rejected", "reason": error.code});
+            let about =
+                json!({"event": "agent.enroll", "outcome": "rejected", "reason": error.code});
             let refused = failed(&app, Kind::Code, peer, error).await;
             if refused.code() != ErrorCode::RateLimited {
-                app.note(Note { kind: "handshake", agent: None, capability: None, outcome: Some("denied"), detail: about })
-                    .await;
+                app.note(Note {
+                    kind: "handshake",
+                    agent: None,
+                    capability: None,
+                    outcome: Some("denied"),
+                    detail: about,
+                })
+                .await;
             }
             Err(refused)
         }

@@ -2,26 +2,46 @@
 
 use crate::{
     app::App,
-    http::{authenticate::{self, bearer}, feed::{self, Listener}, guard::single, reply::Refused},
+    http::{
+        authenticate::{self, bearer},
+        feed::{self, Listener},
+        guard::single,
+        reply::Refused,
+    },
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::SESSION_HEADER;
 use std::sync::Arc;
 
-pub(super) async fn stream(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn stream(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let listener = if authenticate::is_owner(&app, request.headers()) {
         Listener::Owner
     } else if let Some(text) = bearer(request.headers()) {
         let state = app.ledger.snapshot();
         let live = app.tokens.verify(text).filter(|v| {
             let now = state.time(app.clock.now());
-            state.agent(&v.agent).and_then(|a| a.tokens.get(&v.jti)).is_some_and(|t| now < t.expires_at)
+            state
+                .agent(&v.agent)
+                .and_then(|a| a.tokens.get(&v.jti))
+                .is_some_and(|t| now < t.expires_at)
         });
-        Listener::Agent(live.ok_or_else(|| authenticate::no_session("this token opens no stream"))?.agent)
+        Listener::Agent(
+            live.ok_or_else(|| authenticate::no_session("this token opens no stream"))?
+                .agent,
+        )
     } else {
-        let session = single(request.headers(), SESSION_HEADER).and_then(|s| authenticate::live_session(&app, s));
+        let session = single(request.headers(), SESSION_HEADER)
+            .and_then(|s| authenticate::live_session(&app, s));
         let agent = session.and_then(|s| s.agent);
-        Listener::Agent(agent.ok_or_else(|| authenticate::no_session("a session, a token or the owner's key is needed"))?)
+        Listener::Agent(agent.ok_or_else(|| {
+            authenticate::no_session("a session, a token or the owner's key is needed")
+        })?)
     };
     let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
     Ok(feed::response(app, listener, last, "plexus event stream"))

@@ -12,12 +12,15 @@ use crate::{
     invoke::Asked,
     sources::narration::clean,
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use bytes::Bytes;
 use plexus_ledger::Lane;
 use plexus_protocol::{
-    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER, TokenId, TrustWindow, Verb, Verbs,
-    json as strict,
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER, TokenId,
+    TrustWindow, Verb, Verbs, json as strict,
 };
 use plexus_trust::{Command, Entry, OnApproval, Reply, RequestGrants};
 use serde_json::{Map, Value, json};
@@ -27,33 +30,61 @@ fn bad(why: impl Into<String>) -> Refused {
     Refused::bad(ErrorCode::SchemaValidationFailed, why)
 }
 
-pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let session = authenticate::session(&app, request.headers())?;
     let state = app.ledger.snapshot();
     let agent = session.agent.as_ref().and_then(|a| state.agent(a));
-    let grants = agent.map(|a| grant_reply::standing(&app, &state, a)).unwrap_or_default();
+    let grants = agent
+        .map(|a| grant_reply::standing(&app, &state, a))
+        .unwrap_or_default();
     Ok(ok(&json!({ "grants": grants })))
 }
 
 /// Bundles do not exist in this version: their contexts are as unknown as any other.
-pub(super) async fn context(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn context(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     authenticate::session(&app, request.headers())?;
     if reply::query(&request, "bundle").is_none_or(|b| b.is_empty()) {
-        return Err(Refused::malformed("the query parameter `bundle` is missing"));
+        return Err(Refused::malformed(
+            "the query parameter `bundle` is missing",
+        ));
     }
-    Err(Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, "No such bundle.").next("plexus list")))
+    Err(Refused::new(
+        ErrorBody::new(ErrorCode::UnknownCapability, "No such bundle.").next("plexus list"),
+    ))
 }
 
 /// An agent withdraws its own item.
-pub(super) async fn cancel(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let session = authenticate::session(&app, request.headers())?;
     let body = reply::object_body(request).await?;
-    let item = body.get("pendingId").and_then(Value::as_str).and_then(|p| PendingId::parse(p).ok());
+    let item = body
+        .get("pendingId")
+        .and_then(Value::as_str)
+        .and_then(|p| PendingId::parse(p).ok());
     let item = item.ok_or_else(|| Refused::malformed("`pendingId` must be a pending id"))?;
     let agent = session.agent.ok_or(plexus_trust::Refusal::NoSuchItem)?;
-    app.ledger.submit(Command::Withdraw { agent, item: item.clone() }, Lane::Agent).await?;
+    app.ledger
+        .submit(
+            Command::Withdraw {
+                agent,
+                item: item.clone(),
+            },
+            Lane::Agent,
+        )
+        .await?;
     app.approvals.drop_input(&item);
-    Ok(ok(&json!({"ok": true, "pendingId": item, "state": "expired"})))
+    Ok(ok(
+        &json!({"ok": true, "pendingId": item, "state": "expired"}),
+    ))
 }
 
 /// One parsed request.
@@ -64,21 +95,40 @@ struct Wanted {
     on_approval: OnApproval,
 }
 
-pub(super) async fn request(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn request(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let has_header = request.headers().contains_key(SESSION_HEADER);
     // Shape before session (wire §4.4).
     let body = reply::json_body(request, reply::BODY, ErrorCode::SchemaValidationFailed).await?;
-    let body = body.as_object().ok_or_else(|| bad("the body must be an object"))?;
-    let grants = body.get("grants").and_then(Value::as_object).ok_or_else(|| bad("`grants` must be an object"))?;
+    let body = body
+        .as_object()
+        .ok_or_else(|| bad("the body must be an object"))?;
+    let grants = body
+        .get("grants")
+        .and_then(Value::as_object)
+        .ok_or_else(|| bad("`grants` must be an object"))?;
     if grants.is_empty() {
         return Err(bad("`grants` is empty: name at least one capability"));
     }
-    let named = if has_header { header } else { body.get("sessionId").and_then(Value::as_str).map(str::to_owned) };
-    let session = named.as_deref().and_then(|s| authenticate::live_session(&app, s));
-    let session = session.ok_or_else(|| authenticate::no_session("unknown session, or it is over"))?;
+    let named = if has_header {
+        header
+    } else {
+        body.get("sessionId")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let session = named
+        .as_deref()
+        .and_then(|s| authenticate::live_session(&app, s));
+    let session =
+        session.ok_or_else(|| authenticate::no_session("unknown session, or it is over"))?;
     if body.get("bundle").is_some_and(|b| !b.is_null()) {
-        return Err(bad("this gateway has no bundles: ask for the capabilities themselves"));
+        return Err(bad(
+            "this gateway has no bundles: ask for the capabilities themselves",
+        ));
     }
     let wanted = read(&app, body, grants)?;
     if session.agent.is_none() {
@@ -87,12 +137,20 @@ pub(super) async fn request(State(app): State<Arc<App>>, request: Request) -> Re
     decide(&app, session, wanted).await
 }
 
-fn read(app: &App, body: &Map<String, Value>, grants: &Map<String, Value>) -> Result<Wanted, Refused> {
+fn read(
+    app: &App,
+    body: &Map<String, Value>,
+    grants: &Map<String, Value>,
+) -> Result<Wanted, Refused> {
     let on_approval = match body.get("onApproval") {
         None | Some(Value::Null) => OnApproval::Wait,
         Some(Value::String(word)) if word == "run" => OnApproval::Run,
         Some(Value::String(word)) if word == "wait" => OnApproval::Wait,
-        Some(other) => return Err(bad(format!("`onApproval` is \"run\" or \"wait\", not {other}"))),
+        Some(other) => {
+            return Err(bad(format!(
+                "`onApproval` is \"run\" or \"wait\", not {other}"
+            )));
+        }
     };
     let intents = match body.get("intents") {
         None | Some(Value::Null) => Map::new(),
@@ -100,35 +158,63 @@ fn read(app: &App, body: &Map<String, Value>, grants: &Map<String, Value>) -> Re
         Some(_) => return Err(bad("`intents` must be an object")),
     };
     if let Some(stray) = intents.keys().find(|id| !grants.contains_key(*id)) {
-        return Err(bad(format!("`intents` names {stray}, which `grants` does not")));
+        return Err(bad(format!(
+            "`intents` names {stray}, which `grants` does not"
+        )));
     }
-    let mut wanted = Wanted { entries: Vec::new(), inputs: BTreeMap::new(), purpose: None, on_approval };
+    let mut wanted = Wanted {
+        entries: Vec::new(),
+        inputs: BTreeMap::new(),
+        purpose: None,
+        on_approval,
+    };
     for (id, decision) in grants {
-        let mut entry =
-            Entry { id: id.clone(), wanted: true, verbs: None, wish: None, constraint: None, input: None };
+        let mut entry = Entry {
+            id: id.clone(),
+            wanted: true,
+            verbs: None,
+            wish: None,
+            constraint: None,
+            input: None,
+        };
         match decision {
             Value::String(word) => entry.wanted = allows(id, word)?,
             Value::Object(members) => {
-                let word = members.get("decision").and_then(Value::as_str).unwrap_or_default();
+                let word = members
+                    .get("decision")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 entry.wanted = allows(id, word)?;
                 entry.verbs = verbs(id, members.get("verbs"))?;
-                entry.wish = optional::<TrustWindow>(id, "trustWindow", members.get("trustWindow"))?;
-                entry.constraint = optional::<Constraint>(id, "constraint", members.get("constraint"))?;
+                entry.wish =
+                    optional::<TrustWindow>(id, "trustWindow", members.get("trustWindow"))?;
+                entry.constraint =
+                    optional::<Constraint>(id, "constraint", members.get("constraint"))?;
                 match members.get("purpose") {
                     None | Some(Value::Null) => {}
-                    Some(Value::String(text)) => wanted.purpose = wanted.purpose.or_else(|| clean(text)),
+                    Some(Value::String(text)) => {
+                        wanted.purpose = wanted.purpose.or_else(|| clean(text))
+                    }
                     Some(_) => return Err(bad(format!("{id}: `purpose` must be a string"))),
                 }
             }
-            _ => return Err(bad(format!("{id}: a decision is \"allow\", \"deny\" or an object"))),
+            _ => {
+                return Err(bad(format!(
+                    "{id}: a decision is \"allow\", \"deny\" or an object"
+                )));
+            }
         }
         if let Some(intent) = intents.get(id) {
             let input = intent.get("input").cloned().unwrap_or_else(|| json!({}));
             if !input.is_object() {
-                return Err(bad(format!("{id}: the input of its intent must be an object")));
+                return Err(bad(format!(
+                    "{id}: the input of its intent must be an object"
+                )));
             }
             let known = CapabilityId::parse(id).ok();
-            let catalogued = known.as_ref().and_then(|id| app.catalogue.load().get(id).cloned());
+            let catalogued = known
+                .as_ref()
+                .and_then(|id| app.catalogue.load().get(id).cloned());
             // What the agent may not know of is declined below; its input is then looked at by nobody.
             if let (Some(known), Some(found)) = (known, catalogued) {
                 let schema = found.connector.schemas.get(&found.capability().name);
@@ -149,7 +235,9 @@ fn allows(id: &str, word: &str) -> Result<bool, Refused> {
     match word {
         "allow" => Ok(true),
         "deny" => Ok(false),
-        other => Err(bad(format!("{id}: a decision is \"allow\" or \"deny\", not {other:?}"))),
+        other => Err(bad(format!(
+            "{id}: a decision is \"allow\" or \"deny\", not {other:?}"
+        ))),
     }
 }
 
@@ -161,16 +249,24 @@ fn verbs(id: &str, value: Option<&Value>) -> Result<Option<Verbs>, Refused> {
     };
     let verb = |word: &Value| word.as_str().and_then(Verb::parse);
     let verbs: Option<Vec<Verb>> = words.iter().map(verb).collect();
-    let verbs = verbs.ok_or_else(|| bad(format!("{id}: verbs are \"read\", \"write\" and \"execute\"")))?;
+    let verbs = verbs.ok_or_else(|| {
+        bad(format!(
+            "{id}: verbs are \"read\", \"write\" and \"execute\""
+        ))
+    })?;
     Ok(Some(Verbs::of(verbs)))
 }
 
-fn optional<T: serde::de::DeserializeOwned>(id: &str, key: &str, value: Option<&Value>) -> Result<Option<T>, Refused> {
+fn optional<T: serde::de::DeserializeOwned>(
+    id: &str,
+    key: &str,
+    value: Option<&Value>,
+) -> Result<Option<T>, Refused> {
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => {
-            serde_json::from_value(value.clone()).map(Some).map_err(|e| bad(format!("{id}: `{key}`: {e}")))
-        }
+        Some(value) => serde_json::from_value(value.clone())
+            .map(Some)
+            .map_err(|e| bad(format!("{id}: `{key}`: {e}"))),
     }
 }
 
@@ -178,13 +274,21 @@ fn optional<T: serde::de::DeserializeOwned>(id: &str, key: &str, value: Option<&
 fn all_known(app: &App, wanted: &Wanted) -> Result<(), Refused> {
     let catalogue = app.catalogue.load();
     let known = |id: &str| CapabilityId::parse(id).is_ok_and(|id| catalogue.get(&id).is_some());
-    let unknown: Vec<&str> = wanted.entries.iter().map(|e| e.id.as_str()).filter(|id| !known(id)).collect();
+    let unknown: Vec<&str> = wanted
+        .entries
+        .iter()
+        .map(|e| e.id.as_str())
+        .filter(|id| !known(id))
+        .collect();
     if unknown.is_empty() {
         return Ok(());
     }
     let error = ErrorBody::new(
         ErrorCode::SchemaValidationFailed,
-        format!("unknown capability id(s): {} — list what there is with GET /manifest", unknown.join(", ")),
+        format!(
+            "unknown capability id(s): {} — list what there is with GET /manifest",
+            unknown.join(", ")
+        ),
     );
     Err(Refused::new(error.detail(json!({ "unknownCapabilities": unknown }))).status(400))
 }
@@ -194,12 +298,18 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
     let unkept = |e: std::io::Error| {
         tracing::error!(%e, "an input could not be kept");
         Refused::new(
-            ErrorBody::new(ErrorCode::AuditUnavailable, "The request could not be saved, so nothing was asked.")
-                .next("stop; tell the owner: plexusctl status"),
+            ErrorBody::new(
+                ErrorCode::AuditUnavailable,
+                "The request could not be saved, so nothing was asked.",
+            )
+            .next("stop; tell the owner: plexusctl status"),
         )
     };
     for (id, input) in &wanted.inputs {
-        app.approvals.keep_input(&item, id, input).await.map_err(unkept)?;
+        app.approvals
+            .keep_input(&item, id, input)
+            .await
+            .map_err(unkept)?;
     }
     let token = TokenId::fresh();
     let command = Command::Request(RequestGrants {
@@ -215,13 +325,21 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
     let decision = match receipt {
         Ok(receipt) => match receipt.reply {
             Reply::Decided(decision) => decision,
-            _ => return Err(Refused::malformed("a request was answered with something else").status(500)),
+            _ => {
+                return Err(
+                    Refused::malformed("a request was answered with something else").status(500),
+                );
+            }
         },
         Err(error) => {
             app.approvals.drop_input(&item);
             let refused = Refused::from(error);
             let malformed = refused.code() == ErrorCode::SchemaValidationFailed;
-            return Err(if malformed { refused.status(400) } else { refused });
+            return Err(if malformed {
+                refused.status(400)
+            } else {
+                refused
+            });
         }
     };
     if decision.item.as_ref() == Some(&item) {
@@ -229,11 +347,20 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
     } else {
         app.approvals.drop_input(&item);
     }
-    Ok(ok(&grant_reply::decided(app, session.agent.as_ref(), &session.id, &token, &decision)?))
+    Ok(ok(&grant_reply::decided(
+        app,
+        session.agent.as_ref(),
+        &session.id,
+        &token,
+        &decision,
+    )?))
 }
 
 /// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant.
-pub(in crate::http) async fn token_for(app: &Arc<App>, asked: &Asked) -> Option<plexus_protocol::body::ScopedToken> {
+pub(in crate::http) async fn token_for(
+    app: &Arc<App>,
+    asked: &Asked,
+) -> Option<plexus_protocol::body::ScopedToken> {
     let session = asked.caller.by.session()?.clone();
     let token = TokenId::fresh();
     let command = Command::Request(RequestGrants {
@@ -253,6 +380,8 @@ pub(in crate::http) async fn token_for(app: &Arc<App>, asked: &Asked) -> Option<
         item: PendingId::fresh(),
     });
     let receipt = app.ledger.submit(command, Lane::Agent).await.ok()?;
-    let Reply::Decided(decision) = receipt.reply else { return None };
+    let Reply::Decided(decision) = receipt.reply else {
+        return None;
+    };
     grant_reply::scoped_token(app, &asked.caller.agent, &session, &token, &decision)
 }

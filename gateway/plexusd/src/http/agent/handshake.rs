@@ -2,9 +2,17 @@
 
 use crate::{
     app::App,
-    http::{authenticate::{bearer, failed, peer}, reply::{self, Refused, ok}, throttle::Kind},
+    http::{
+        authenticate::{bearer, failed, peer},
+        reply::{self, Refused, ok},
+        throttle::Kind,
+    },
 };
-use axum::{extract::{Request, State}, http::header, response::Response};
+use axum::{
+    extract::{Request, State},
+    http::header,
+    response::Response,
+};
 use plexus_ledger::Lane;
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, SessionId, credential::Pat};
 use plexus_trust::{Command, Reply};
@@ -14,15 +22,25 @@ use std::sync::Arc;
 /// Longest name and version that a client may give itself, in characters.
 const CLIENT_CHARS: usize = 80;
 
-pub(super) async fn open(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let peer = peer(&request);
-    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|_| bearer(request.headers())).map(str::to_owned);
+    let bearer = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|_| bearer(request.headers()))
+        .map(str::to_owned);
     let rejected = |why: &str| ErrorBody::new(ErrorCode::SessionExpired, why);
     let (agent, pat, client) = if let Some(token) = bearer {
         let parsed = Pat::parse(&token);
         let state = app.ledger.snapshot();
         let known = parsed.as_ref().map(Pat::digest);
-        let agent = known.as_ref().and_then(|digest| state.agent_by_pat(digest)).map(|a| a.id.clone());
+        let agent = known
+            .as_ref()
+            .and_then(|digest| state.agent_by_pat(digest))
+            .map(|a| a.id.clone());
         // The body is tolerated whatever it is.
         let body = reply::body(request, reply::SMALL_BODY).await?;
         let body = plexus_protocol::json::parse(&body).unwrap_or(Value::Null);
@@ -34,18 +52,33 @@ pub(super) async fn open(State(app): State<Arc<App>>, request: Request) -> Resul
         (Some(agent), known, client_of(&body))
     } else {
         let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::InternalError).await?;
-        let key = body.get("connectionKey").and_then(Value::as_str).unwrap_or_default();
+        let key = body
+            .get("connectionKey")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if !app.key.accepts(key) {
             let error = rejected("A session needs an agent credential as Bearer, or the owner's key as connectionKey.")
                 .next("plexus enroll <code>");
             return Err(failed(&app, Kind::Key, peer, error).await);
         }
-        let name = body.pointer("/client/agentId").and_then(Value::as_str).map(str::trim).filter(|n| !n.is_empty());
-        let agent = name.map(AgentId::parse).transpose().map_err(|e| Refused::malformed(format!("client.agentId is {e}")))?;
+        let name = body
+            .pointer("/client/agentId")
+            .and_then(Value::as_str)
+            .map(str::trim)
+            .filter(|n| !n.is_empty());
+        let agent = name
+            .map(AgentId::parse)
+            .transpose()
+            .map_err(|e| Refused::malformed(format!("client.agentId is {e}")))?;
         (agent, None, client_of(&body))
     };
     let session = SessionId::fresh();
-    let command = Command::OpenSession { agent: agent.clone(), pat, session: session.clone(), client };
+    let command = Command::OpenSession {
+        agent: agent.clone(),
+        pat,
+        session: session.clone(),
+        client,
+    };
     let receipt = app.ledger.submit(command, Lane::Agent).await?;
     let Reply::Session { expires_at } = receipt.reply else {
         return Err(Refused::malformed("a session was answered with something else").status(500));
@@ -62,7 +95,8 @@ pub(super) async fn open(State(app): State<Arc<App>>, request: Request) -> Resul
 fn client_of(body: &Value) -> (Option<String>, Option<String>) {
     let text = |key: &str| {
         let text = body.pointer(&format!("/client/{key}"))?.as_str()?;
-        crate::sources::narration::clean(text).map(|t| crate::sources::narration::cut(&t, CLIENT_CHARS))
+        crate::sources::narration::clean(text)
+            .map(|t| crate::sources::narration::cut(&t, CLIENT_CHARS))
     };
     (text("name"), text("version"))
 }

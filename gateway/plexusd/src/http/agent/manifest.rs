@@ -2,10 +2,16 @@
 
 use crate::{
     app::App,
-    http::{authenticate, reply::{Refused, ok}},
+    http::{
+        authenticate,
+        reply::{Refused, ok},
+    },
     sources::catalogue::wire_entry,
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::{AgentId, SessionId, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -13,14 +19,27 @@ use std::sync::Arc;
 /// How long a client may keep a manifest, in milliseconds.
 const TTL_MS: u64 = 300_000;
 
-pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let session = authenticate::session(&app, request.headers())?;
-    let manifest = manifest(&app, session.agent.as_ref(), &session.id, session.session.expires_at);
+    let manifest = manifest(
+        &app,
+        session.agent.as_ref(),
+        &session.id,
+        session.session.expires_at,
+    );
     Ok(ok(&json!({ "manifest": manifest })))
 }
 
 /// The manifest of a session: an agent's own view, or for the owner's nameless session everything that is exposed.
-pub(super) fn manifest(app: &App, agent: Option<&AgentId>, session: &SessionId, expires_at: Timestamp) -> Value {
+pub(super) fn manifest(
+    app: &App,
+    agent: Option<&AgentId>,
+    session: &SessionId,
+    expires_at: Timestamp,
+) -> Value {
     let state = app.ledger.snapshot();
     let catalogue = app.catalogue.load();
     let now = app.clock.now();
@@ -29,7 +48,14 @@ pub(super) fn manifest(app: &App, agent: Option<&AgentId>, session: &SessionId, 
             Some(agent) => catalogue
                 .view(&state, agent, now)
                 .into_iter()
-                .map(|e| wire_entry(e, &state, Some((agent, now)), Some(&app.supervisor.health(&e.source))))
+                .map(|e| {
+                    wire_entry(
+                        e,
+                        &state,
+                        Some((agent, now)),
+                        Some(&app.supervisor.health(&e.source)),
+                    )
+                })
                 .collect(),
             None => Vec::new(),
         },

@@ -2,48 +2,97 @@
 
 use crate::{
     app::App,
-    http::{authenticate::{self, bearer}, guard::single, reply::{self, Refused, ok}},
+    http::{
+        authenticate::{self, bearer},
+        guard::single,
+        reply::{self, Refused, ok},
+    },
     invoke::By,
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_ledger::Lane;
-use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, SessionId, TokenId, body::ScopedToken};
+use plexus_protocol::{
+    ErrorBody, ErrorCode, SESSION_HEADER, SessionId, TokenId, body::ScopedToken,
+};
 use plexus_trust::{Command, REFRESH_GRACE_MS, Reply};
 use serde_json::Value;
 use std::sync::Arc;
 
-pub(super) async fn exchange(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn exchange(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let text = bearer(request.headers()).map(str::to_owned);
     let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let body = reply::json_body(request, reply::BODY, ErrorCode::InternalError).await?;
-    let refuse = |code, why: &str| Refused::new(ErrorBody::new(code, why).next("ask again with your session: PUT /grants"));
-    let text = text.ok_or_else(|| refuse(ErrorCode::TokenExpired, "A token is exchanged by sending it as Bearer."))?;
+    let refuse = |code, why: &str| {
+        Refused::new(ErrorBody::new(code, why).next("ask again with your session: PUT /grants"))
+    };
+    let text = text.ok_or_else(|| {
+        refuse(
+            ErrorCode::TokenExpired,
+            "A token is exchanged by sending it as Bearer.",
+        )
+    })?;
     let verified = app.tokens.verify(&text);
     let caller = authenticate::token(&app, &text);
     let (Some(verified), Some(caller)) = (verified, caller) else {
-        return Err(refuse(ErrorCode::TokenRevoked, "This is not one of our tokens."));
+        return Err(refuse(
+            ErrorCode::TokenRevoked,
+            "This is not one of our tokens.",
+        ));
     };
     let now = app.ledger.snapshot().time(app.clock.now());
-    if verified.exp.saturating_mul(1000).saturating_add(REFRESH_GRACE_MS) <= now.0 {
+    if verified
+        .exp
+        .saturating_mul(1000)
+        .saturating_add(REFRESH_GRACE_MS)
+        <= now.0
+    {
         return Err(refuse(ErrorCode::TokenExpired, "token past refresh grace"));
     }
-    let By::Token { jti, .. } = &caller.by else { return Err(refuse(ErrorCode::TokenRevoked, "not a token")) };
+    let By::Token { jti, .. } = &caller.by else {
+        return Err(refuse(ErrorCode::TokenRevoked, "not a token"));
+    };
     if body.get("jti").and_then(Value::as_str) != Some(jti.as_str()) {
-        return Err(refuse(ErrorCode::TokenRevoked, "`jti` is not this token's."));
+        return Err(refuse(
+            ErrorCode::TokenRevoked,
+            "`jti` is not this token's.",
+        ));
     }
-    let session = body.get("sessionId").and_then(Value::as_str).map(str::to_owned).or(header);
-    let session = session.and_then(|s| SessionId::parse(&s).ok()).ok_or_else(|| {
-        authenticate::no_session("`sessionId` must be a live session of the token's agent")
-    })?;
+    let session = body
+        .get("sessionId")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .or(header);
+    let session = session
+        .and_then(|s| SessionId::parse(&s).ok())
+        .ok_or_else(|| {
+            authenticate::no_session("`sessionId` must be a live session of the token's agent")
+        })?;
     let fresh = TokenId::fresh();
-    let command =
-        Command::Refresh { agent: caller.agent.clone(), token: jti.clone(), session: session.clone(), fresh: fresh.clone() };
+    let command = Command::Refresh {
+        agent: caller.agent.clone(),
+        token: jti.clone(),
+        session: session.clone(),
+        fresh: fresh.clone(),
+    };
     let receipt = app.ledger.submit(command, Lane::Agent).await?;
-    let Reply::Refreshed { scopes, expires_at, grant_expires_at } = receipt.reply else {
+    let Reply::Refreshed {
+        scopes,
+        expires_at,
+        grant_expires_at,
+    } = receipt.reply
+    else {
         return Err(Refused::malformed("a refresh was answered with something else").status(500));
     };
     let times = (app.clock.now(), expires_at, Some(grant_expires_at));
-    let token = app.tokens.sign(&caller.agent, &session, &fresh, &scopes, times);
+    let token = app
+        .tokens
+        .sign(&caller.agent, &session, &fresh, &scopes, times);
     let token = token.map_err(|e| Refused::malformed(e.to_string()).status(500))?;
     Ok(ok(&ScopedToken {
         token,

@@ -2,22 +2,37 @@
 
 use crate::{
     app::App,
-    http::{authenticate::{self, bearer, failed, peer}, reply::{self, Refused}, revocation, throttle::Kind},
+    http::{
+        authenticate::{self, bearer, failed, peer},
+        reply::{self, Refused},
+        revocation,
+        throttle::Kind,
+    },
     invoke::By,
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::{ErrorBody, ErrorCode, KEY_HEADER};
 use serde_json::Value;
 use std::sync::Arc;
 
-pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn revoke(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let owner = authenticate::is_owner(&app, request.headers());
     let wrong_key = !owner && request.headers().contains_key(KEY_HEADER);
     let peer = peer(&request);
     let own = bearer(request.headers()).and_then(|text| {
         let verified = app.tokens.verify(text)?;
         let now = app.clock.now();
-        let in_grace = now.0 < verified.exp.saturating_mul(1000).saturating_add(plexus_trust::REFRESH_GRACE_MS);
+        let in_grace = now.0
+            < verified
+                .exp
+                .saturating_mul(1000)
+                .saturating_add(plexus_trust::REFRESH_GRACE_MS);
         let caller = authenticate::token(&app, text)?;
         match caller.by {
             By::Token { jti, .. } if in_grace => Some(jti),
@@ -26,15 +41,23 @@ pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Res
     });
     let body = reply::object_body(request).await?;
     let wish = revocation::Wish::read(&body)?;
-    let self_revoke = own.is_some() && own.as_ref().map(|j| j.as_str()) == body.get("jti").and_then(Value::as_str);
+    let self_revoke = own.is_some()
+        && own.as_ref().map(|j| j.as_str()) == body.get("jti").and_then(Value::as_str);
     let wish = match (owner, self_revoke) {
         (true, _) => wish,
         // A token may end itself, whatever else the body names (DESIGN 13).
         (false, true) => wish.token_only(),
         (false, false) => {
-            let error = ErrorBody::new(ErrorCode::SessionExpired, "Only the owner, or the token itself, may revoke this.")
-                .next("stop; tell the owner: this is the owner's to revoke");
-            return Err(if wrong_key { failed(&app, Kind::Key, peer, error).await } else { Refused::new(error) });
+            let error = ErrorBody::new(
+                ErrorCode::SessionExpired,
+                "Only the owner, or the token itself, may revoke this.",
+            )
+            .next("stop; tell the owner: this is the owner's to revoke");
+            return Err(if wrong_key {
+                failed(&app, Kind::Key, peer, error).await
+            } else {
+                Refused::new(error)
+            });
         }
     };
     revocation::carry_out(&app, wish).await

@@ -2,9 +2,16 @@
 
 use crate::{
     app::App,
-    http::{authenticate::{self, bearer}, guard::single, reply::{self, Refused, ok}},
+    http::{
+        authenticate::{self, bearer},
+        guard::single,
+        reply::{self, Refused, ok},
+    },
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, SESSION_HEADER};
 use plexus_trust::REFRESH_GRACE_MS;
 use serde_json::json;
@@ -13,20 +20,30 @@ use std::{sync::Arc, time::Duration};
 /// Longest wait that is granted, in seconds.
 const LONGEST: u64 = 60;
 
-pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let no_such_run = || {
         Refused::new(
-            ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.").next("open a session: POST /link/handshake"),
+            ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.")
+                .next("open a session: POST /link/handshake"),
         )
         .status(403)
     };
     let owner = authenticate::is_owner(&app, request.headers());
     let agent = asking(&app, &request);
     let id = reply::query(&request, "runId").unwrap_or_default();
-    let run = app.runs.get(&id, app.clock.now()).filter(|run| owner || agent.as_ref() == Some(&run.agent));
+    let run = app
+        .runs
+        .get(&id, app.clock.now())
+        .filter(|run| owner || agent.as_ref() == Some(&run.agent));
     let run = run.ok_or_else(no_such_run)?;
     if let Some(text) = reply::query(&request, "wait") {
-        let wait = text.parse::<u64>().map_err(|_| Refused::malformed("`wait` is a number of seconds"))?.min(LONGEST);
+        let wait = text
+            .parse::<u64>()
+            .map_err(|_| Refused::malformed("`wait` is a number of seconds"))?
+            .min(LONGEST);
         let _ = tokio::time::timeout(Duration::from_secs(wait), run.finished()).await;
         // What opened the door before the wait must still open it.
         if !owner && asking(&app, &request).as_ref() != Some(&run.agent) {

@@ -3,26 +3,45 @@
 use super::super::grant_reply;
 use crate::{
     app::App,
-    http::{authenticate, guard::single, reply::{self, Refused, ok}},
+    http::{
+        authenticate,
+        guard::single,
+        reply::{self, Refused, ok},
+    },
 };
-use axum::{extract::{Request, State}, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use plexus_ledger::Lane;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SESSION_HEADER, SessionId, TokenId};
 use plexus_trust::{Approval, Command, Entry, Item, ItemState, OnApproval, Reply, RequestGrants};
 use serde_json::{Value, json};
-use std::{collections::HashMap, sync::{Arc, Mutex, PoisonError}, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Longest wait that is granted, in seconds.
 const LONGEST: u64 = 60;
 
-pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let Some(id) = reply::query(&request, "pendingId").filter(|id| !id.is_empty()) else {
-        return Err(Refused::malformed("the query parameter `pendingId` is missing"));
+        return Err(Refused::malformed(
+            "the query parameter `pendingId` is missing",
+        ));
     };
     let wait = match reply::query(&request, "wait") {
         None => 0,
-        Some(text) => text.parse::<u64>().map_err(|_| Refused::malformed("`wait` is a number of seconds"))?.min(LONGEST),
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| Refused::malformed("`wait` is a number of seconds"))?
+            .min(LONGEST),
     };
     let owner = authenticate::is_owner(&app, request.headers());
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
@@ -30,7 +49,9 @@ pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Resul
         Refused::new(
             ErrorBody::new(
                 ErrorCode::SessionExpired,
-                format!("Only the agent that asked may read this: send its session in {SESSION_HEADER}."),
+                format!(
+                    "Only the agent that asked may read this: send its session in {SESSION_HEADER}."
+                ),
             )
             .next("open a session: POST /link/handshake"),
         )
@@ -43,10 +64,15 @@ pub(super) async fn show(State(app): State<Arc<App>>, request: Request) -> Resul
         let state = app.ledger.snapshot();
         let item = known.as_ref().and_then(|id| state.item(id)).cloned();
         // Authorization first: who may not know of an item is not told whether it exists (E7).
-        let live = session.as_deref().and_then(|s| authenticate::live_session(&app, s));
+        let live = session
+            .as_deref()
+            .and_then(|s| authenticate::live_session(&app, s));
         let mine = item.as_ref().is_some_and(|item| {
             let asked_it = session.as_deref() == Some(item.session.as_str());
-            asked_it || live.as_ref().is_some_and(|s| s.agent.as_ref() == Some(&item.agent))
+            asked_it
+                || live
+                    .as_ref()
+                    .is_some_and(|s| s.agent.as_ref() == Some(&item.agent))
         });
         if !owner && !mine {
             return Err(not_yours());
@@ -73,7 +99,9 @@ async fn shown(app: &Arc<App>, item: &Item, session: Option<SessionId>, mine: bo
         "expiresAt": item.expires_at,
     });
     match &item.state {
-        ItemState::Denied { reason: Some(reason) } => out["reason"] = json!(reason),
+        ItemState::Denied {
+            reason: Some(reason),
+        } => out["reason"] = json!(reason),
         ItemState::Void { why } => out["reason"] = json!(why),
         _ => {}
     }
@@ -96,7 +124,8 @@ async fn shown(app: &Arc<App>, item: &Item, session: Option<SessionId>, mine: bo
 }
 
 /// Tokens that were made for an item; reading a status again gives the same one.
-static MADE: Mutex<Option<HashMap<(PendingId, SessionId), (plexus_protocol::Timestamp, Value)>>> = Mutex::new(None);
+static MADE: Mutex<Option<HashMap<(PendingId, SessionId), (plexus_protocol::Timestamp, Value)>>> =
+    Mutex::new(None);
 
 async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value> {
     let now = app.clock.now();
@@ -110,7 +139,10 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
         }
     }
     let usable = |ask: &&plexus_trust::Ask| {
-        matches!(ask.approval, Approval::OneCall | Approval::OneCallAnyInput | Approval::Granted)
+        matches!(
+            ask.approval,
+            Approval::OneCall | Approval::OneCallAnyInput | Approval::Granted
+        )
     };
     let entries: Vec<Entry> = item
         .asks
@@ -139,7 +171,9 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
         item: PendingId::fresh(),
     });
     // The session may have ended, or a grant been revoked since: then there is no token to give.
-    let Reply::Decided(decision) = app.ledger.submit(command, Lane::Agent).await.ok()?.reply else { return None };
+    let Reply::Decided(decision) = app.ledger.submit(command, Lane::Agent).await.ok()?.reply else {
+        return None;
+    };
     if decision.scopes.is_empty() {
         return None;
     }
@@ -147,6 +181,7 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
     let until = token.expires_at;
     let token = serde_json::to_value(token).ok()?;
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    made.get_or_insert_default().insert(key, (until, token.clone()));
+    made.get_or_insert_default()
+        .insert(key, (until, token.clone()));
     Some(token)
 }
