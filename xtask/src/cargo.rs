@@ -36,28 +36,30 @@ pub(crate) fn command() -> Command {
     command
 }
 
-/// What `cargo metadata` says for one platform, or for all of them.
-pub(crate) fn metadata(platform: Option<&str>) -> Result<serde_json::Value> {
-    let mut command = command();
-    command.args(["metadata", "--format-version", "1", "--locked"]);
-    if let Some(platform) = platform {
-        command.args(["--filter-platform", platform]);
-    }
-    let answer = command
+/// What `cargo metadata` says for one platform.
+pub(crate) fn metadata(platform: &str) -> Result<serde_json::Value> {
+    read_metadata(&["--locked", "--filter-platform", platform])
+}
+
+/// Where cargo puts binaries of a profile (`debug` or `release`).
+pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
+    // Without dependencies nothing has to be fetched for platforms that nobody builds for.
+    let metadata = read_metadata(&["--no-deps"])?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target directory")?;
+    Ok(Path::new(target).join(profile))
+}
+
+fn read_metadata(arguments: &[&str]) -> Result<serde_json::Value> {
+    let answer = command()
+        .args(["metadata", "--format-version", "1"])
+        .args(arguments)
         .stderr(Stdio::inherit())
         .output()
         .context("running cargo metadata")?;
     ensure!(answer.status.success(), "cargo metadata failed");
     serde_json::from_slice(&answer.stdout).context("reading cargo metadata")
-}
-
-/// Where cargo puts binaries of a profile (`debug` or `release`).
-pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
-    let metadata = metadata(None)?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join(profile))
 }
 
 /// Builds the product with cargo's own progress on the terminal; gives the folder of the binaries.

@@ -28,7 +28,7 @@ pub(crate) fn check() -> Result<()> {
     let mut breaches = Vec::new();
     let everywhere = PLATFORMS
         .iter()
-        .map(|platform| cargo::metadata(Some(platform)))
+        .map(|platform| cargo::metadata(platform))
         .collect::<Result<Vec<_>>>()?;
     for metadata in everywhere.iter().take(1) {
         breaches.extend(edges::breaches(metadata));
