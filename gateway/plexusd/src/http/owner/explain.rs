@@ -227,16 +227,19 @@ fn in_session(
             });
             match decide(&world, &request, now) {
                 Ok((_, Reply::Decided(decision))) if !decision.scopes.is_empty() => {
-                    let why = "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.";
-                    explained(
-                        "permit",
-                        "setting.auto-allow-reads",
-                        why,
-                        "plexusctl config set autoAllowReads=false",
-                    )
+                    match standing_for(state, agent, id, now) {
+                        // A grant that does not reach a call is no reason to ask for that call (wire §5.6).
+                        Some(grant) => beyond(agent, grant, facts, id, input.unwrap_or(&nothing)),
+                        None => explained(
+                            "permit",
+                            "setting.auto-allow-reads",
+                            "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.",
+                            "plexusctl config set autoAllowReads=false",
+                        ),
+                    }
                 }
                 Err(refusal) => refused(&refusal, id),
-                Ok(_) => waits(agent, (source, facts), id, input, now),
+                Ok(_) => waits(agent, (source, facts), id, now),
             }
         }
     }
@@ -317,12 +320,34 @@ fn refused(refusal: &Refusal, id: &CapabilityId) -> Explained {
     refuse(rule, refusal::refused(refusal, Some(id)).message, next)
 }
 
+/// A call that a live grant does not reach.
+fn beyond(
+    agent: &Agent,
+    grant: &Grant,
+    facts: &Facts,
+    id: &CapabilityId,
+    input: &Value,
+) -> Explained {
+    let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
+    let miss = grant
+        .constraint
+        .as_ref()
+        .and_then(|c| c.permits(input, &resolved).err());
+    let field = miss
+        .map(|m| format!(" in {:?}", m.field))
+        .unwrap_or_default();
+    let why = format!(
+        "Your grant does not reach this input{field}: {}.",
+        narrowing(grant)
+    );
+    refuse("grant.constraint", why, allow(&agent.id, id))
+}
+
 /// Why the call would wait for the owner.
 fn waits(
     agent: &Agent,
     (source, facts): (&Source, &Facts),
     id: &CapabilityId,
-    input: Option<&Value>,
     now: Timestamp,
 ) -> Explained {
     let pend = |rule, why: String, next: String| explained("pend", rule, why, next);
@@ -367,20 +392,11 @@ fn waits(
         );
         return pend("grant.verbs", why, allow(&agent.id, id));
     }
-    let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
-    let miss = grant
-        .constraint
-        .as_ref()
-        .zip(input)
-        .and_then(|(c, input)| c.permits(input, &resolved).err());
-    let field = miss
-        .map(|m| format!(" in {:?}", m.field))
-        .unwrap_or_default();
-    let why = format!(
-        "Your grant does not reach this input{field}: {}.",
-        narrowing(grant)
-    );
-    pend("grant.constraint", why, "plexusctl approvals watch".into())
+    pend(
+        "grant.source",
+        "Your grant cannot be used while its source is as it is now.".into(),
+        "plexusctl sources list".into(),
+    )
 }
 
 #[cfg(test)]
@@ -542,7 +558,7 @@ mod tests {
         );
         assert_eq!(
             world.says(READ, Some(json!({"path": "Diary/a.md"}))),
-            ("pend", "grant.constraint")
+            ("refuse", "grant.constraint")
         );
     }
 
