@@ -1,5 +1,5 @@
-//! Names that are kept between reads, and a vault that changes meanwhile. Each `read` here comes right after the one
-//! before: an index that is only seconds old is never renewed for its age.
+//! Names that are kept between reads, and a vault that changes meanwhile. The reads follow each other within the second
+//! in which no index is renewed for its age, so what corrects it is the miss.
 
 use std::fs;
 
@@ -20,14 +20,26 @@ fn a_note_that_was_made_since_is_found_by_name() {
 
 #[test]
 fn a_note_that_was_deleted_since_is_not_found() {
-    let vault = TestVault::new(&[("a/Note.md", "here"), ("Twin.md", "1"), ("b/c/Twin.md", "2")]);
+    let vault = TestVault::new(&[
+        ("a/Note.md", "here"),
+        ("Twin.md", "1"),
+        ("b/c/Twin.md", "2"),
+    ]);
     let open = vault.open();
-    assert_eq!(note(read(&open, "Note").unwrap()).content, "here", "control");
+    assert_eq!(
+        note(read(&open, "Note").unwrap()).content,
+        "here",
+        "control"
+    );
     fs::remove_file(vault.path().join("a/Note.md")).unwrap();
     assert_eq!(reason(read(&open, "Note")), "not_found");
     assert_eq!(note(read(&open, "Twin").unwrap()).content, "1");
     fs::remove_file(vault.path().join("Twin.md")).unwrap();
-    assert_eq!(note(read(&open, "[[Twin]]").unwrap()).content, "2", "the next best takes its place");
+    assert_eq!(
+        note(read(&open, "[[Twin]]").unwrap()).content,
+        "2",
+        "the next best takes its place"
+    );
 }
 
 #[test]
@@ -35,18 +47,33 @@ fn a_note_that_was_renamed_since_goes_by_its_new_name() {
     let vault = TestVault::new(&[("a/Before.md", "text"), ("b/x.md", "")]);
     let open = vault.open();
     assert_eq!(note(read(&open, "Before").unwrap()).content, "text");
-    fs::rename(vault.path().join("a/Before.md"), vault.path().join("b/After.md")).unwrap();
-    assert_eq!(note(read(&open, "After").unwrap()).relative_path.as_str(), "b/After.md");
+    fs::rename(
+        vault.path().join("a/Before.md"),
+        vault.path().join("b/After.md"),
+    )
+    .unwrap();
+    assert_eq!(
+        note(read(&open, "After").unwrap()).relative_path.as_str(),
+        "b/After.md"
+    );
     assert_eq!(reason(read(&open, "Before")), "not_found");
     fs::rename(vault.path().join("b"), vault.path().join("c")).unwrap();
-    assert_eq!(note(read(&open, "After").unwrap()).relative_path.as_str(), "c/After.md", "with its folder");
+    assert_eq!(
+        note(read(&open, "After").unwrap()).relative_path.as_str(),
+        "c/After.md",
+        "with its folder"
+    );
 }
 
 #[test]
 fn a_name_whose_file_became_a_link_is_refused() {
     let vault = TestVault::new(&[("Note.md", "inside"), ("Other.md", "other")]);
     let open = vault.open();
-    assert_eq!(note(read(&open, "[[Note]]").unwrap()).content, "inside", "control");
+    assert_eq!(
+        note(read(&open, "[[Note]]").unwrap()).content,
+        "inside",
+        "control"
+    );
     fs::remove_file(vault.path().join("Note.md")).unwrap();
     vault.link("Other.md", "Note.md");
     assert_eq!(reason(read(&open, "[[Note]]")), "symlink");
@@ -62,15 +89,26 @@ fn what_a_rule_hides_stays_hidden_whatever_the_index_knows() {
     let open = vault.open();
     // The index is filled by a call that may see everything; the next call may not.
     let all = note(read(&open, "a").unwrap());
-    assert_eq!(all.links[0].target.as_ref().unwrap().as_str(), "Out/Secret.md");
+    assert_eq!(
+        all.links[0].target.as_ref().unwrap().as_str(),
+        "Out/Secret.md"
+    );
     let below = note(read_below(&open, "In", "a").unwrap());
     assert_eq!(below.links[0].target, None);
     assert_eq!(below.links[1].target.as_ref().unwrap().as_str(), "In/b.md");
     for path in ["Secret", "[[Secret]]", "Gone", "Out/Secret.md"] {
-        assert_eq!(reason(read_below(&open, "In", path)), "constraint_miss", "{path}");
+        assert_eq!(
+            reason(read_below(&open, "In", path)),
+            "constraint_miss",
+            "{path}"
+        );
     }
     fs::remove_file(vault.path().join("Out/Secret.md")).unwrap();
-    assert_eq!(reason(read_below(&open, "In", "Secret")), "constraint_miss", "gone and hidden look the same");
+    assert_eq!(
+        reason(read_below(&open, "In", "Secret")),
+        "constraint_miss",
+        "gone and hidden look the same"
+    );
 }
 
 #[test]
