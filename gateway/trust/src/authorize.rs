@@ -341,7 +341,7 @@ fn open_ask<'a>(
             && match ask.approval {
                 Approval::OneCall => ask.input.as_ref() == Some(input),
                 Approval::OneCallAnyInput => true,
-                Approval::Open | Approval::Granted | Approval::Used | Approval::Undone => false,
+                Approval::Open | Approval::Granted | Approval::Used | Approval::Ended => false,
             }
     })
 }
@@ -394,8 +394,9 @@ pub(crate) fn not_denied(
     }
 }
 
-/// An effect that the gateway makes by itself, or made, is not made again by the agent's own call with that input: it
-/// gets that outcome, for as long as it is kept (DESIGN 5).
+/// An effect that the gateway is about to make, or is making, is not made again by the agent's own call with that input:
+/// it gets that outcome (DESIGN 5). Once it is over, the same call is a new wish and asks anew; the daemon hands an
+/// outcome that the agent has not had yet to the first such call.
 fn not_run(
     agent: &Agent,
     id: &CapabilityId,
@@ -414,7 +415,7 @@ fn not_run(
                         Approval::Open
                         | Approval::OneCallAnyInput
                         | Approval::Granted
-                        | Approval::Undone => false,
+                        | Approval::Ended => false,
                     }
             })
     });

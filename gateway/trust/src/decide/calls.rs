@@ -86,8 +86,7 @@ impl Draft<'_> {
             .zip(open.item.as_ref())
             .and_then(|(a, id)| a.items.get(id))
         {
-            let undone = matches!(outcome.kind, OutcomeKind::Failed | OutcomeKind::Refused);
-            over = over.set(ended(item, open, outcome.kind, undone));
+            over = over.set(ended(item, open, outcome.kind));
         }
         if let Some(agent) = agent {
             let (key, held) = of_digest(agent, open);
@@ -141,7 +140,7 @@ impl Draft<'_> {
                 input: key.1,
                 item: None,
             };
-            settled = settled.set(ended(item, &open, outcome, !happened));
+            settled = settled.set(ended(item, &open, outcome));
         }
         self.emit(settled);
         Ok(Reply::Done)
@@ -210,13 +209,13 @@ impl Draft<'_> {
 }
 
 /// An item one of whose calls has ended.
-fn ended(item: &Arc<Item>, open: &OpenIntent, outcome: OutcomeKind, undone: bool) -> Change {
+fn ended(item: &Arc<Item>, open: &OpenIntent, outcome: OutcomeKind) -> Change {
     boxed(item, |item| {
         let call = |ask: &&mut crate::Ask| {
             ask.capability == open.capability && ask.approval == Approval::Used
         };
-        if let Some(ask) = item.asks.iter_mut().find(call).filter(|_| undone) {
-            ask.approval = Approval::Undone;
+        if let Some(ask) = item.asks.iter_mut().find(call) {
+            ask.approval = Approval::Ended;
         }
         let unknown = ItemState::Over {
             outcome: OutcomeKind::Unknown,

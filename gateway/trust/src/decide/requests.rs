@@ -206,7 +206,7 @@ impl<'a> Draft<'a> {
                             Approval::Open
                             | Approval::Granted
                             | Approval::Used
-                            | Approval::Undone => false,
+                            | Approval::Ended => false,
                         }
                 })
         });

@@ -220,7 +220,7 @@ impl Model {
                     used: 0,
                     dead: false,
                     rests: false,
-                    undone: false,
+                    ended: false,
                 });
             }
         }

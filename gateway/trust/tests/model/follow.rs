@@ -68,7 +68,7 @@ impl Model {
                 if *delete {
                     self.members.retain(|m| &m.id != agent);
                     let mine = self.yes.iter_mut().filter(|y| &y.agent == agent);
-                    mine.for_each(|y| y.undone = true);
+                    mine.for_each(|y| y.ended = true);
                     self.no.retain(|n| &n.0 != agent);
                     self.unknown.retain(|u| &u.0 != agent);
                 }
@@ -195,8 +195,7 @@ impl Model {
                 let begun = self.begun.remove(n.expect("it was begun"));
                 self.unknown.retain(|u| &u.3 != intent);
                 let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
-                self.yes[by].undone |=
-                    matches!(outcome.kind, OutcomeKind::Failed | OutcomeKind::Refused);
+                self.yes[by].ended = true;
                 if outcome.kind == OutcomeKind::Unknown && self.member(&begun.0).is_some() {
                     self.unknown.push(begun);
                 }
@@ -204,7 +203,7 @@ impl Model {
             Command::SettleUnknown {
                 agent,
                 intent,
-                happened,
+                happened: _,
             } => {
                 let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
                 let known = self.unknown.iter().position(mine);
@@ -217,7 +216,7 @@ impl Model {
                 {
                     let bound =
                         matches!(&y.what, What::Call { input, .. } if *input == Some(call.2));
-                    y.undone |= bound && y.used > 0 && !happened;
+                    y.ended |= bound && y.used > 0;
                 }
             }
             _ => {}
@@ -310,7 +309,7 @@ impl Model {
             used: 0,
             dead: false,
             rests: false,
-            undone: false,
+            ended: false,
         });
     }
 

@@ -123,8 +123,8 @@ pub(crate) struct Yes {
     used: u32,
     dead: bool,
     rests: bool,
-    /// Of a call that was used: nothing came of it, or its agent is forgotten.
-    undone: bool,
+    /// Of a call that was used: it is over, or its agent is forgotten.
+    ended: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -309,7 +309,7 @@ impl Model {
             .any(|u| &u.0 == agent && u.1 == cap && u.2 == input)
     }
 
-    /// Whether the gateway makes this effect by itself, or made it.
+    /// Whether the gateway is to make this effect by itself, or is making it.
     fn run(&self, agent: &AgentId, cap: &str, input: Digest, t: u64) -> bool {
         let effect = !matches!(class(cap), Class::Read { .. });
         let runs = |y: &Yes| {
@@ -317,7 +317,7 @@ impl Model {
                 && &y.agent == agent
                 && y.cap == cap
                 && t < y.until
-                && if y.used > 0 { !y.undone } else { !y.dead }
+                && if y.used > 0 { !y.ended } else { !y.dead }
         };
         effect && self.yes.iter().any(runs)
     }
