@@ -1,1 +1,41 @@
-//! Empty until its first commit.
+//! The harness of the black-box tests: real binaries, a temporary home, raw HTTP.
+//!
+//! A test is a story: it starts a [`Gateway`], acts as the [`Owner`] and as [`Agent`]s, and looks at answers, at the
+//! files of the person and at the audit log. Nothing here shares code with the daemon: what the stories know of the wire
+//! they know as a client written by somebody else would.
+//!
+//! Two things are held for every answer, whatever the story: the three questions of a refusal, and the shapes that
+//! existing clients read (module [`answers`]).
+//!
+//! Invariant: a process is ended only by the pid that this harness started, and every gateway that goes leaves none behind.
+#![expect(
+    clippy::print_stderr,
+    reason = "a failed test shows what the gateway said"
+)]
+
+pub mod agent;
+pub mod answers;
+pub mod binaries;
+pub mod clock;
+pub mod events;
+pub mod folders;
+pub mod gateway;
+pub mod golden;
+pub mod http;
+pub mod owner;
+pub mod processes;
+pub mod programs;
+pub mod waiting;
+
+pub use agent::Agent;
+pub use clock::Clock;
+pub use folders::{Folder, vault, workspace};
+pub use gateway::{Builder, Gateway};
+pub use http::{Client, Response};
+pub use owner::Owner;
+
+/// Whether the destructive tests repeat as often as their subject asks for (`cargo xtask test` without `--quick`).
+#[must_use]
+pub fn full_length() -> bool {
+    std::env::var("PLEXUS_TEST_LENGTH").is_ok_and(|length| length == "full")
+}

@@ -1,2 +1,67 @@
-//! Empty until its first commit.
-fn main() {}
+//! `cargo xtask`: what a person types who has only this repository and a Rust toolchain.
+//!
+//! One file per task. A task is a list of child processes and a verdict; nothing here is linked into the product.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command speaks to the person who typed it"
+)]
+
+mod bench;
+mod cargo;
+mod debian;
+mod demo;
+mod install;
+mod rules;
+mod start;
+mod step;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Build, start, test, show and measure Plexus.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build what is needed and run the gateway in the foreground
+    Start(start::Arguments),
+    /// Run every check and every test; fails when one does
+    Test(test::Arguments),
+    /// Play the story of an agent that asks to write a note, on real processes
+    Demo,
+    /// Measure a release build beside a bare handler and the bare path
+    Bench(bench::Arguments),
+    /// Put the programs under a prefix and print what to add to PATH and to the service manager
+    Install(install::Arguments),
+    /// Hold the rules of the repository only: edges, bans, licences, names
+    Rules,
+    /// Read the gateway's ready line and say what to do next (used by `start`)
+    #[command(hide = true)]
+    Greet(start::Greeting),
+}
+
+fn main() -> ExitCode {
+    let verdict = match Arguments::parse().task {
+        Task::Start(arguments) => start::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Demo => demo::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Install(arguments) => install::run(&arguments),
+        Task::Rules => rules::run(),
+        Task::Greet(greeting) => start::greet(&greeting),
+    };
+    match verdict {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

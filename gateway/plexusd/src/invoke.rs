@@ -175,7 +175,9 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     let asked = Asked::new(caller, entry, wish.input);
 
     let authorized = match asked.clone().authorize(app) {
-        Ok(authorized) => authorized,
+        Ok(authorized) => Some(authorized),
+        // What the gateway makes by itself is joined below, not made again.
+        Err(Refusal::Runs { .. }) => None,
         Err(refusal) => return deny(app, &asked.caller, asked.id().as_str(), refusal).await,
     };
     let schema = asked
@@ -189,6 +191,14 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     if let Some(outcome) = app.approvals.join_run(app, &asked).await {
         return outcome;
     }
+    let authorized = match authorized {
+        Some(authorized) => authorized,
+        // The run came to nothing: look once more.
+        None => match asked.clone().authorize(app) {
+            Ok(authorized) => authorized,
+            Err(refusal) => return deny(app, &asked.caller, asked.id().as_str(), refusal).await,
+        },
+    };
     let granted = match authorized {
         Authorized::Yes(permitted) => permitted,
         Authorized::Pend(asked) => {

@@ -21,6 +21,8 @@ mod os;
 mod process;
 mod queue;
 mod records;
+mod setup;
+mod source;
 mod start;
 mod stderr;
 
@@ -29,22 +31,20 @@ pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Unavailable};
 pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
+pub use setup::{Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
 use actor::{Command, Ending, Handle};
 use call::{Job, Outcome, Question, Reply, Ticket};
-use plexus_ipc::{
-    manifest::Manifest,
-    message::{PlanMade, Role, Secrets, Stamp, Verdict, WorkerError},
-};
+use plexus_ipc::message::{PlanMade, Stamp, Verdict, WorkerError};
 use plexus_ledger::Durable;
 use plexus_protocol::{AuditId, SourceId};
 use process::Spawner;
-use serde_json::Value;
+use setup::Context;
+use source::Source;
 use std::{
     collections::HashMap,
-    fmt, io,
-    path::PathBuf,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -59,121 +59,6 @@ use tokio::{
 /// How long a source may take to say whether an earlier effect happened, in awake time, its worker's start included.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
-/// What a supervisor needs.
-#[derive(Debug)]
-pub struct Setup {
-    /// `plexus-sandbox-exec`; not used on macOS.
-    pub launcher: PathBuf,
-    /// The folder with `plexus-worker-<connector>`.
-    pub workers: PathBuf,
-    /// The daemon's state, resolved. Workers are recorded in its `run/`, keep their own in its `workers/<source>/`.
-    pub state_dir: PathBuf,
-    /// This launch of the ledger: what commits are stamped with.
-    pub launch: u64,
-    /// A loopback port that the daemon listens on, for workers to fail to reach.
-    pub tcp_port: u16,
-    /// Who is told what happens to workers.
-    pub notices: mpsc::UnboundedSender<Notice>,
-    /// How patient to be.
-    pub pace: Pace,
-}
-
-/// How patient to be, all in awake time.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// From the start of the process to its first word, its attack on the cage included.
-    pub hello_within: Duration,
-    /// From there until the source is open.
-    pub open_within: Duration,
-    /// Between two probes of a worker.
-    pub probe_every: Duration,
-    /// Until a probe is answered.
-    pub probe_within: Duration,
-    /// Before the second start in a row; doubled for each one after.
-    pub backoff: Duration,
-    /// Before a failed source is tried again.
-    pub failed_pause: Duration,
-    /// Without a call before a worker is stopped.
-    pub idle: Duration,
-    /// For a worker that was asked to stop and has no effect under way.
-    pub stop_within: Duration,
-    /// For effects that are under way when a worker is asked to stop.
-    pub effects_within: Duration,
-    /// Between SIGTERM, SIGKILL and giving up.
-    pub signal_within: Duration,
-}
-
-impl Default for Pace {
-    /// Probes, the failed pause and the patience with effects are those of DESIGN 13.
-    fn default() -> Self {
-        Self {
-            hello_within: Duration::from_secs(10),
-            open_within: Duration::from_secs(30),
-            probe_every: Duration::from_secs(5),
-            probe_within: Duration::from_secs(2),
-            backoff: Duration::from_millis(200),
-            failed_pause: Duration::from_secs(60),
-            idle: Duration::from_secs(600),
-            stop_within: Duration::from_secs(1),
-            effects_within: Duration::from_secs(5),
-            signal_within: Duration::from_secs(1),
-        }
-    }
-}
-
-/// Gives the secrets of a source when a worker of it starts.
-pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
-
-/// What to run for a source: everything that a start needs, nothing of policy.
-pub struct Spec {
-    /// The source.
-    pub source: SourceId,
-    /// Its connector; names the worker's program.
-    pub connector: &'static str,
-    /// The embedded manifest.
-    pub manifest: Arc<Manifest>,
-    /// The text of its profile.
-    pub profile: &'static str,
-    /// Its folder, resolved.
-    pub root: Option<PathBuf>,
-    /// Its route, as the connector's configuration reads it.
-    pub config: Value,
-    /// Its secrets; asked on the spawner's thread.
-    pub secrets: SecretsOf,
-    /// Which of the source's versions this is.
-    pub revision: u64,
-}
-
-impl fmt::Debug for Spec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spec")
-            .field("source", &self.source)
-            .field("connector", &self.connector)
-            .field("revision", &self.revision)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What all actors share.
-#[derive(Debug)]
-struct Context {
-    launcher: PathBuf,
-    workers: PathBuf,
-    state_dir: PathBuf,
-    launch: u64,
-    tcp_port: u16,
-    notices: mpsc::UnboundedSender<Notice>,
-    pace: Pace,
-    spawner: Spawner,
-}
-
-impl Context {
-    fn notify(&self, notice: Notice) {
-        // Nobody listens while the daemon stops.
-        drop(self.notices.send(notice));
-    }
-}
-
 /// See the module. Clones are the same supervisor.
 #[derive(Clone, Debug)]
 pub struct Supervisor(Arc<Inner>);
@@ -184,27 +69,6 @@ struct Inner {
     sources: Mutex<HashMap<SourceId, Source>>,
     next_id: AtomicU64,
     closing: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Source {
-    spec: Arc<Spec>,
-    reader: Option<Handle>,
-    writer: Option<Handle>,
-}
-
-impl Source {
-    fn actor(&mut self, role: Role) -> &mut Option<Handle> {
-        match role {
-            Role::Reader => &mut self.reader,
-            Role::Writer => &mut self.writer,
-        }
-    }
-
-    fn actors(&self) -> impl Iterator<Item = (Role, &Handle)> {
-        let reader = self.reader.iter().map(|handle| (Role::Reader, handle));
-        reader.chain(self.writer.iter().map(|handle| (Role::Writer, handle)))
-    }
 }
 
 impl Supervisor {
@@ -502,38 +366,5 @@ async fn end(sources: Vec<Source>, ending: Ending) {
     for ended in ended {
         // An actor that is gone has dropped the other end.
         let _ = ended.await;
-    }
-}
-
-impl Source {
-    fn health(&self) -> SourceHealth {
-        let mut health = self
-            .reader
-            .as_ref()
-            .map_or_else(SourceHealth::unknown, Handle::health);
-        if let Some(writer) = self.writer.as_ref().map(Handle::health)
-            && health.status == Health::Ok
-            && writer.status == Health::Unavailable
-        {
-            health.status = Health::Degraded;
-            health.detail = writer
-                .detail
-                .map(|why| format!("nothing can be written: {why}"));
-        }
-        health
-    }
-
-    /// The largest output that the job's capability may have, in bytes.
-    fn largest_output(&self, job: &Job) -> usize {
-        let name = match &job.question {
-            Question::Read(call) | Question::Plan(call) => &call.capability,
-            Question::Commit(commit) => &commit.call.capability,
-            Question::Settle(_) => return 0,
-        };
-        let manifest = &self.spec.manifest;
-        let limits = manifest
-            .capability(name)
-            .map_or(manifest.limits, |entry| manifest.limits_of(entry));
-        limits.frame_bytes as usize
     }
 }

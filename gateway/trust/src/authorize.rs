@@ -132,6 +132,10 @@ impl Permit {
         }
         not_unknown(agent, &self.capability, &self.input)?;
         not_denied(agent, &self.capability, &self.input, now)?;
+        // Only an agent's own doors come with a session.
+        if self.session.is_some() && !self.is_read() {
+            not_run(agent, &self.capability, &self.input, now)?;
+        }
         let stands = match &self.basis {
             Basis::Grant(serial) => grant_for(agent, source, facts, &self.capability, now)
                 .is_some_and(|g| g.serial == *serial),
@@ -220,6 +224,9 @@ fn try_authorize(
     }
     not_unknown(agent, call.capability, &call.digest)?;
     not_denied(agent, call.capability, &call.digest, now)?;
+    if !matches!(door, Door::Approved(_)) && !facts.verbs.is_read() {
+        not_run(agent, call.capability, &call.digest, now)?;
+    }
 
     let permit = |basis, constraint: Option<Constraint>, rating, state_token| Permit {
         agent: agent.id.clone(),
@@ -334,7 +341,7 @@ fn open_ask<'a>(
             && match ask.approval {
                 Approval::OneCall => ask.input.as_ref() == Some(input),
                 Approval::OneCallAnyInput => true,
-                Approval::Open | Approval::Granted | Approval::Used => false,
+                Approval::Open | Approval::Granted | Approval::Used | Approval::Ended => false,
             }
     })
 }
@@ -384,5 +391,38 @@ pub(crate) fn not_denied(
             reason: denial.reason.clone(),
         }),
         _ => Ok(()),
+    }
+}
+
+/// An effect that the gateway is about to make, or is making, is not made again by the agent's own call with that input:
+/// it gets that outcome (DESIGN 5). Once it is over, the same call is a new wish and asks anew; the daemon hands an
+/// outcome that the agent has not had yet to the first such call.
+fn not_run(
+    agent: &Agent,
+    id: &CapabilityId,
+    input: &Digest,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let running = agent.items.values().find(|item| {
+        now < item.expires_at
+            && item.asks.iter().any(|ask| {
+                &ask.capability == id
+                    && ask.input.as_ref() == Some(input)
+                    && item.runs(ask)
+                    && match ask.approval {
+                        Approval::OneCall => matches!(item.state, ItemState::Approved { .. }),
+                        Approval::Used => true,
+                        Approval::Open
+                        | Approval::OneCallAnyInput
+                        | Approval::Granted
+                        | Approval::Ended => false,
+                    }
+            })
+    });
+    match running {
+        Some(item) => Err(Refusal::Runs {
+            item: item.id.clone(),
+        }),
+        None => Ok(()),
     }
 }

@@ -461,6 +461,12 @@ pub enum Refusal {
         /// In the owner's words.
         reason: Option<String>,
     },
+    /// The owner approved this very call for the gateway to make: what comes of it is the answer to the agent's too.
+    #[error("the gateway makes this call itself")]
+    Runs {
+        /// The item that it runs for.
+        item: PendingId,
+    },
     /// The same call was begun before and nobody knows what became of it.
     #[error("an earlier call with this input has an unknown outcome")]
     OutcomeUnknown {

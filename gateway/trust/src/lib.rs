@@ -6,9 +6,10 @@
 //! nowhere else. [`authorize`] answers the same question on a snapshot, before any work is done; its [`Permit`] is
 //! checked again by [`decide`] in the transaction that records the call.
 //!
-//! Invariants (held against a naive model in `tests/model.rs`): nothing is allowed without an act of the owner; nothing
-//! after revoke, expiry, rotation, re-gating or beyond a ceiling; `once` means once; time that runs backwards
-//! lengthens nothing; a folded log gives the state that wrote it.
+//! Invariants: nothing is allowed without an act of the owner; nothing after revoke, expiry, rotation, re-gating or
+//! beyond a ceiling; `once` means once; time that runs backwards lengthens nothing; a folded log gives the state that
+//! wrote it. `tests/model.rs` holds them against a naive model, `tests/fold.rs` the log against the rows, and
+//! `tests/stories.rs` has an example of each rule.
 //!
 //! Must not know: HTTP, files, workers, clocks, randomness. `now` and every fresh id are arguments.
 

@@ -75,6 +75,7 @@ pub fn row(state: &State, key: &str) -> Option<Vec<u8>> {
     let agent = |id: &str| state.agents.get(id);
     let capability = |id: &str| CapabilityId::parse(id).ok();
     match parts.as_slice() {
+        ["meta" | "settings" | "default-grants"] if !state.launched => None,
         ["meta"] => json(&Meta {
             serial: state.serial,
             paused: state.paused,

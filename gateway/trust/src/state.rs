@@ -392,8 +392,10 @@ pub enum Approval {
     OneCallAnyInput,
     /// Became a grant.
     Granted,
-    /// Used.
+    /// Used; its call is under way.
     Used,
+    /// Used, and its call has ended: the same call is a new wish.
+    Ended,
 }
 
 /// `pending → approved → consumed → ok | failed | unknown`; `pending → denied | lapsed`; `pending | approved → void`.

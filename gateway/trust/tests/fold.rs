@@ -8,7 +8,8 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 use std::collections::{BTreeMap, BTreeSet};
 use support::{
     World,
-    history::{Player, Step, history},
+    history::history,
+    player::{Player, Step},
 };
 
 type Rows = BTreeMap<String, Vec<u8>>;

@@ -16,7 +16,8 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 use std::collections::BTreeMap;
 use support::{
     ALL, agent,
-    history::{AGENTS, Act, INPUTS, Player, Step, history, used},
+    history::{AGENTS, Act, INPUTS, history},
+    player::{Player, Step, used},
 };
 
 /// Both sides of the comparison, and what was given so far.
@@ -118,7 +119,7 @@ impl Both {
         let doors: Vec<By<'_>> = sessions.chain(tokens).chain(items).collect();
         // Another's door is tried less often, because it never opens.
         self.acts += 1;
-        let crossed = self.acts % 4 == 0;
+        let crossed = self.acts.is_multiple_of(4);
         for who in AGENTS.map(agent) {
             for by in doors
                 .iter()

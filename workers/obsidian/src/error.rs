@@ -19,6 +19,9 @@ pub enum VaultError {
     /// The call's deadline passed, or nobody waits for it any more.
     #[error("the time was over before the answer was complete")]
     Over,
+    /// The walk that gathers the vault's names broke off: a fault of this program.
+    #[error("the walk over the vault's names broke off")]
+    WalkBroken,
 }
 
 impl From<PathError> for VaultError {

@@ -1,6 +1,8 @@
 //! [`NoteIndex`]: from a note's name, as people write it, to its path.
+//!
+//! Knows nothing of rules: who asks judges what it gets. Its size is bounded by the walk that filled it.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::cmp::Ordering;
 
 use plexus_rooted_files::{
     RelPath,
@@ -10,16 +12,44 @@ use plexus_rooted_files::{
 /// All file names of a vault at one moment, for resolving links the way Obsidian does.
 #[derive(Debug)]
 pub struct NoteIndex {
+    /// By folded last component, so that those of one name stand together.
     files: Vec<File>,
-    /// Folded last component to positions in `files`.
-    by_name: HashMap<String, Vec<usize>>,
 }
 
 #[derive(Debug)]
 struct File {
     path: RelPath,
-    folded: String,
-    chars: usize,
+    /// The folded path; `None` where that is the path.
+    folded: Option<Box<str>>,
+    /// Where the last component of the folded path begins.
+    name_at: u16,
+    chars: u16,
+}
+
+impl File {
+    fn new(path: RelPath) -> Self {
+        let folded = Some(fold(path.as_str()))
+            .filter(|folded| folded != path.as_str())
+            .map(String::into_boxed_str);
+        let text = folded.as_deref().unwrap_or(path.as_str());
+        let small = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
+        Self {
+            name_at: small(text.rfind('/').map_or(0, |slash| slash + 1)),
+            chars: small(path.as_str().chars().count()),
+            folded,
+            path,
+        }
+    }
+
+    fn folded(&self) -> &str {
+        self.folded.as_deref().unwrap_or(self.path.as_str())
+    }
+
+    fn name(&self) -> &str {
+        self.folded()
+            .get(usize::from(self.name_at)..)
+            .unwrap_or_default()
+    }
 }
 
 /// What a name resolved to.
@@ -35,33 +65,28 @@ impl NoteIndex {
     /// An index of these files.
     #[must_use]
     pub fn new(paths: Vec<RelPath>) -> Self {
-        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut files = Vec::with_capacity(paths.len());
-        for path in paths {
-            let folded = fold(path.as_str());
-            let name = folded.rsplit('/').next().unwrap_or_default().to_owned();
-            by_name.entry(name).or_default().push(files.len());
-            files.push(File {
-                chars: path.as_str().chars().count(),
-                folded,
-                path,
-            });
-        }
-        Self { files, by_name }
+        let mut files: Vec<File> = paths.into_iter().map(File::new).collect();
+        files.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        Self { files }
+    }
+
+    /// The files whose last component is that of `path`, which is folded.
+    fn namesakes(&self, path: &str) -> &[File] {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let first = self.files.partition_point(|file| file.name() < name);
+        let rest = &self.files[first..];
+        &rest[..rest.partition_point(|file| file.name() == name)]
     }
 
     /// The file at exactly this path, with or without `.md`; case and normal forms do not count.
     pub(crate) fn exact(&self, path: &str) -> Option<&RelPath> {
         let wanted = [fold(path), fold(&format!("{path}.md"))];
         wanted.iter().find_map(|wanted| {
-            let same_name = self
-                .by_name
-                .get(wanted.rsplit('/').next().unwrap_or_default())?;
-            same_name
+            self.namesakes(wanted)
                 .iter()
-                .map(|at| &self.files[*at])
-                .find(|file| file.folded == *wanted)
+                .filter(|file| file.folded() == wanted)
                 .map(|file| &file.path)
+                .min_by(|a, b| code_unit_order(a.as_str(), b.as_str()))
         })
     }
 
@@ -77,18 +102,11 @@ impl NoteIndex {
         let folded = literal.each_ref().map(|text| fold(text));
         let candidates: Vec<&File> = folded
             .iter()
-            .flat_map(|wanted| {
-                let name = wanted.rsplit('/').next().unwrap_or_default();
-                self.by_name
-                    .get(name)
-                    .into_iter()
-                    .flatten()
-                    .map(|position| &self.files[*position])
-            })
+            .flat_map(|wanted| self.namesakes(wanted))
             .filter(|file| {
                 folded
                     .iter()
-                    .any(|wanted| ends_with_path(&file.folded, wanted))
+                    .any(|wanted| ends_with_path(file.folded(), wanted))
             })
             .collect();
         if let Some(exact) = candidates
@@ -103,7 +121,7 @@ impl NoteIndex {
         let exact = candidates
             .iter()
             .copied()
-            .filter(|file| folded.contains(&file.folded))
+            .filter(|file| folded.iter().any(|wanted| wanted == file.folded()))
             .collect::<Vec<_>>();
         best(if exact.is_empty() {
             &candidates

@@ -14,6 +14,7 @@ mod frontmatter;
 mod index;
 mod markdown;
 mod media;
+mod names;
 mod needle;
 mod read;
 mod search;

@@ -68,6 +68,14 @@ impl Reference {
     }
 }
 
+/// Whether a parse could find a link: `[[wiki]]`, `[text](path)`, or `[label]: path` for all that refer to it. Autolinks
+/// lead out. Says yes too often, never no.
+#[must_use]
+pub(crate) fn may_have_links(body: &str) -> bool {
+    let body = body.as_bytes();
+    memchr::memchr_iter(b']', body).any(|at| matches!(body.get(at + 1), Some(b']' | b'(' | b':')))
+}
+
 /// Finds all links and tags of a body (front matter cut off), in the order they stand.
 #[must_use]
 pub fn scan(body: &str) -> Vec<Mark> {
@@ -353,6 +361,40 @@ mod tests {
             links("| [[a\\|b]] |\n|--|\n"),
             [link("[[a\\|b]]", "a", None, None, false)]
         );
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+        /// From pieces that make links often.
+        #[test]
+        fn no_link_is_overlooked_unparsed(
+            pieces in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "[", "]", "[[", "]]", "](", "(", ")", "]:", ":", "!", "a", " ", "\n", "\\", "<", ">", "`", "\u{200b}",
+                ]),
+                0..24,
+            ),
+        ) {
+            let body = pieces.concat();
+            proptest::prop_assert!(may_have_links(&body) || links(&body).is_empty(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_parse_is_spared_where_there_is_no_link() {
+        for body in [
+            "",
+            "- [ ] task\n- [x] done",
+            "array[0] <https://example.org> #tag",
+        ] {
+            assert!(!may_have_links(body), "{body}");
+        }
+        for body in ["[[a]]", "[a](b)", "[a]\n\n[a]: b", "![i](j)"] {
+            assert!(
+                may_have_links(body) && links(body).len() == 1,
+                "control: {body}"
+            );
+        }
     }
 
     #[test]

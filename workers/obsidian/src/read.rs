@@ -1,7 +1,16 @@
 //! Reading one note, by path or by name, or listing one folder.
+//!
+//! Content is always read from the disk now. Only names come from an index (see [`crate::names`]): where links lead may
+//! be 2 s behind. A name that the index does not know, or whose note is gone, is looked up once more in a new one, so
+//! that what was there before the call is found, and what is gone is not.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use plexus_rooted_files::{
-    FileBytes, FileError, Kind, PathError, PathRule, RelPath,
+    FileBytes, FileError, Found, Kind, PathError, PathRule, RelPath,
     text::{MAX_PAGE_BYTES, decode, page},
 };
 use serde::{Deserialize, Serialize};
@@ -9,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Answer, Frontmatter, Mark, NoteIndex, Reference, Touched, Vault, VaultError, frontmatter,
-    markdown::{relative_to, scan},
+    markdown::{may_have_links, relative_to, scan},
     media::attachment_type,
 };
 
@@ -20,6 +29,9 @@ const MAX_LINKS: usize = 1000;
 const MAX_LINK_BYTES: usize = 128 * 1024;
 /// Largest text that is looked through for links, in bytes.
 const MAX_SCAN_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a read by path waits for a new index when the old one is older than promised.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What to read. Without a path: the top folder.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -124,13 +136,12 @@ pub enum Next {
     After(String),
 }
 
-/// What an input came to.
-struct Resolved {
-    path: RelPath,
-    kind: Kind,
+/// What an input came to: there, and allowed.
+struct Resolved<'v> {
+    found: Found<'v>,
     is_ambiguous: bool,
-    /// The names of the vault, where they had to be looked through.
-    index: Option<NoteIndex>,
+    /// The index that the name was found in.
+    index: Option<Arc<NoteIndex>>,
 }
 
 impl Vault {
@@ -146,73 +157,88 @@ impl Vault {
     ) -> Result<Answer<ReadOutput>, VaultError> {
         let text = input.path.as_deref().unwrap_or_default();
         let resolved = self.resolve(text, rule)?;
-        match resolved.kind {
-            Kind::Dir => self.list(resolved.path, input),
+        match resolved.found.kind() {
+            Kind::Dir => self.list(resolved.found.path().clone(), input),
             Kind::File if text.ends_with('/') => Err(PathError::NotAFileName.into()),
-            Kind::File => self.note(resolved, input.offset.unwrap_or(0), rule),
+            Kind::File => self.note(&resolved, input.offset.unwrap_or(0), rule),
         }
     }
 
     /// From what was asked to what is there and allowed.
-    fn resolve(&self, text: &str, rule: PathRule<'_>) -> Result<Resolved, VaultError> {
+    fn resolve(&self, text: &str, rule: PathRule<'_>) -> Result<Resolved<'_>, VaultError> {
         let name = match Reference::parse_wikilink(text) {
             Some(link) => link.path,
             None => {
                 let path = RelPath::parse(text)?;
-                match self.root.kind(&path) {
-                    Ok(kind) => {
-                        let path = self.root.spelling(&path)?;
-                        return if rule.allows(&path) {
-                            Ok(Resolved {
-                                path,
-                                kind,
-                                is_ambiguous: false,
-                                index: None,
-                            })
-                        } else {
-                            Err(VaultError::ConstraintMiss)
-                        };
+                match self.root.find(&path) {
+                    Ok(found) if rule.allows(found.path()) => {
+                        return Ok(Resolved {
+                            found,
+                            is_ambiguous: false,
+                            index: None,
+                        });
                     }
-                    Err(FileError::NotFound(_)) => path.as_str().to_owned(),
+                    Ok(_) => return Err(VaultError::ConstraintMiss),
+                    Err(FileError::NotFound(_)) => String::from(path),
                     Err(_) if !rule.allows(&path) => return Err(VaultError::ConstraintMiss),
                     Err(error) => return Err(error.into()),
                 }
             }
         };
         let asked = RelPath::parse(name.trim_start_matches('/'))?;
-        let index = self.index()?;
-        let found = index
-            .find(&name)
-            .or_else(|| index.find(&Reference::parse(&name).path));
-        match found {
-            Some(found) if rule.allows(found.path) => {
-                let (path, is_ambiguous) = (found.path.clone(), found.is_ambiguous);
-                Ok(Resolved {
-                    path,
-                    kind: Kind::File,
-                    is_ambiguous,
-                    index: Some(index),
-                })
+        let index = self.names.recent(Instant::now(), None)?.index;
+        let resolved = match self.named(&name, index, rule) {
+            Err(VaultError::File(FileError::NotFound(_))) => {
+                self.named(&name, self.names.renewed()?, rule)
             }
-            None if rule.allows(&asked) => Err(FileError::NotFound(asked).into()),
+            resolved => resolved,
+        };
+        match resolved {
             // One answer for what lies outside and for what does not exist: the rule hides which it is.
-            _ => Err(VaultError::ConstraintMiss),
+            Err(VaultError::File(FileError::NotFound(_))) if !rule.allows(&asked) => {
+                Err(VaultError::ConstraintMiss)
+            }
+            Err(VaultError::File(FileError::NotFound(_))) => Err(FileError::NotFound(asked).into()),
+            resolved => resolved,
         }
+    }
+
+    /// The note that `index` has under a name.
+    fn named(
+        &self,
+        name: &str,
+        index: Arc<NoteIndex>,
+        rule: PathRule<'_>,
+    ) -> Result<Resolved<'_>, VaultError> {
+        let entry = index
+            .find(name)
+            .or_else(|| index.find(&Reference::parse(name).path))
+            .ok_or_else(|| FileError::NotFound(RelPath::root()))?;
+        let is_ambiguous = entry.is_ambiguous;
+        let found = match self.root.find(entry.path) {
+            // Listed, but gone: nothing is said of it until a new index was asked.
+            Err(FileError::NotFound(path)) => return Err(FileError::NotFound(path).into()),
+            _ if !rule.allows(entry.path) => return Err(VaultError::ConstraintMiss),
+            found => found?,
+        };
+        if !rule.allows(found.path()) {
+            return Err(VaultError::ConstraintMiss);
+        }
+        Ok(Resolved {
+            found,
+            is_ambiguous,
+            index: Some(index),
+        })
     }
 
     fn note(
         &self,
-        resolved: Resolved,
+        resolved: &Resolved<'_>,
         offset: usize,
         rule: PathRule<'_>,
     ) -> Result<Answer<ReadOutput>, VaultError> {
-        let Resolved {
-            path,
-            is_ambiguous,
-            index,
-            ..
-        } = resolved;
-        let file = self.read_text_file(&path)?;
+        let path = resolved.found.path();
+        let file = read_text_file(&resolved.found)?;
         let text = decode(&file.bytes).map_err(|why| FileError::NotText {
             path: path.clone(),
             what: why.0.to_owned(),
@@ -227,7 +253,8 @@ impl Vault {
             modified_at: file.meta.modified_at(),
             frontmatter: None,
             links: Vec::new(),
-            warnings: is_ambiguous
+            warnings: resolved
+                .is_ambiguous
                 .then_some("ambiguous_link")
                 .into_iter()
                 .chain(text.warning)
@@ -235,15 +262,17 @@ impl Vault {
             next: page.next_offset.map(Next::Offset),
         };
         if offset == 0 && path.extension().as_deref() == Some("md") {
-            match Frontmatter::of(&text.content) {
+            let cut = frontmatter::cut(&text.content);
+            match cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse) {
                 Frontmatter::Present(map) => output.frontmatter = Some(map),
                 Frontmatter::Bad => output.warnings.push("bad_frontmatter"),
                 Frontmatter::Absent => {}
             }
-            self.add_links(&mut output, &text.content, index, rule)?;
+            let body = &text.content[cut.body_offset..];
+            self.add_links(&mut output, body, resolved.index.clone(), rule)?;
         }
         let touched = vec![Touched {
-            path,
+            path: path.clone(),
             digest: Some(file.digest()),
         }];
         Ok(Answer {
@@ -252,30 +281,22 @@ impl Vault {
         })
     }
 
-    fn read_text_file(&self, path: &RelPath) -> Result<FileBytes, FileError> {
-        if let Some(media_type) = path.extension().as_deref().and_then(attachment_type) {
-            let what = format!("it is an attachment ({media_type})");
-            return Err(FileError::NotText {
-                path: path.clone(),
-                what,
-            });
-        }
-        self.root.read(path)
-    }
-
     fn add_links(
         &self,
         output: &mut NoteOutput,
-        text: &str,
-        mut index: Option<NoteIndex>,
+        body: &str,
+        mut index: Option<Arc<NoteIndex>>,
         rule: PathRule<'_>,
     ) -> Result<(), VaultError> {
-        if text.len() > MAX_SCAN_BYTES {
+        if body.len() > MAX_SCAN_BYTES {
             output.warnings.push("links_not_read");
             return Ok(());
         }
+        if !may_have_links(body) {
+            return Ok(());
+        }
         let mut bytes = 0;
-        for mark in scan(&text[frontmatter::cut(text).body_offset..]) {
+        for mark in scan(body) {
             let Mark::Link { raw, to, is_embed } = mark else {
                 continue;
             };
@@ -286,7 +307,13 @@ impl Vault {
             }
             let index = match &mut index {
                 Some(index) => index,
-                none => none.insert(self.index()?),
+                none => {
+                    let recent = self.names.recent(Instant::now(), Some(PATIENCE))?;
+                    if recent.is_old {
+                        output.warnings.push("links_may_be_old");
+                    }
+                    none.insert(recent.index)
+                }
             };
             let (target, is_ambiguous) = resolve_link(index, &output.relative_path, &to.path);
             let target = target.filter(|target| rule.allows(target));
@@ -323,6 +350,18 @@ impl Vault {
             touched: vec![Touched { path, digest: None }],
         })
     }
+}
+
+fn read_text_file(found: &Found<'_>) -> Result<FileBytes, FileError> {
+    let path = found.path();
+    if let Some(media_type) = path.extension().as_deref().and_then(attachment_type) {
+        let what = format!("it is an attachment ({media_type})");
+        return Err(FileError::NotText {
+            path: path.clone(),
+            what,
+        });
+    }
+    found.read()
 }
 
 /// Where a link of the note `from` leads.

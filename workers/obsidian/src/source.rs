@@ -145,6 +145,7 @@ fn failure(error: &VaultError) -> SourceError {
         VaultError::File(file) => SourceError::transport(file.reason(), error.to_string()),
         VaultError::InvalidInput(_) => SourceError::invalid(error.to_string()),
         VaultError::ConstraintMiss => SourceError::constraint_miss(FIELD),
+        VaultError::WalkBroken => SourceError::internal(error.to_string()),
         VaultError::Over => SourceError::new(
             plexus_ipc::message::Failure::DeadlineExceeded,
             error.to_string(),

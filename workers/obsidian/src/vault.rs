@@ -1,15 +1,21 @@
 //! [`Vault`]: an open vault folder, and what every answer from it carries.
 
-use std::{ops::ControlFlow, path::Path};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use plexus_rooted_files::{Digest, FileError, Identity, Kind, Policy, RelPath, Root, WalkBounds};
 
-use crate::{NoteIndex, VaultError};
+use crate::{NoteIndex, names::Names};
+
+/// Most bytes of paths that the index keeps: with their folded forms, a fifth of the worker's 512 MiB at worst while a
+/// new one is made.
+const MAX_INDEX_TEXT: usize = 32 * 1024 * 1024;
 
 /// A vault: any folder of notes. Dot-files in it do not exist; files with a second hard link are refused.
 #[derive(Debug)]
 pub struct Vault {
-    pub(crate) root: Root,
+    pub(crate) root: Arc<Root>,
+    /// The names of all files.
+    pub(crate) names: Names,
 }
 
 /// An output, and what was disclosed in it.
@@ -40,9 +46,12 @@ impl Vault {
             allow_hard_links: false,
             hide_dot_files: true,
         };
-        Ok(Self {
-            root: Root::open(path, policy)?,
-        })
+        let root = Arc::new(Root::open(path, policy)?);
+        let names = Names::new({
+            let root = Arc::clone(&root);
+            move || index(&root, WalkBounds::default(), MAX_INDEX_TEXT)
+        });
+        Ok(Self { root, names })
     }
 
     /// Which directory the vault is, to notice that another took its name.
@@ -52,21 +61,53 @@ impl Vault {
     pub fn identity(&self) -> Result<Identity, FileError> {
         self.root.identity()
     }
+}
 
-    /// The names of all files, as they are now.
-    pub(crate) fn index(&self) -> Result<NoteIndex, VaultError> {
-        let mut files = Vec::new();
-        self.root.walk(
-            &RelPath::root(),
-            WalkBounds::default(),
-            |_| true,
-            |entry| {
-                if entry.kind == Kind::File {
-                    files.push(entry.path.clone());
-                }
-                ControlFlow::Continue(())
-            },
-        )?;
-        Ok(NoteIndex::new(files))
+/// The names of all files, as they are now, up to the bounds.
+fn index(root: &Root, bounds: WalkBounds, max_text: usize) -> Result<NoteIndex, FileError> {
+    let mut files = Vec::new();
+    let mut text = 0;
+    root.walk(
+        &RelPath::root(),
+        bounds,
+        |_| true,
+        |entry| {
+            text += entry.path.as_str().len();
+            if text > max_text {
+                return ControlFlow::Break(());
+            }
+            if entry.kind == Kind::File {
+                files.push(entry.path.clone());
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    Ok(NoteIndex::new(files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_indexed_is_bounded_in_number_and_size() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..50 {
+            std::fs::write(folder.path().join(format!("n{number:02}.md")), "").unwrap();
+        }
+        let root = Root::open(folder.path(), Policy::default()).unwrap();
+        let bounds = |max_entries| WalkBounds {
+            max_entries,
+            ..WalkBounds::default()
+        };
+        let count = |max_entries, max_text| {
+            let index = index(&root, bounds(max_entries), max_text).unwrap();
+            (0..50)
+                .filter(|number| index.find(&format!("n{number:02}")).is_some())
+                .count()
+        };
+        assert_eq!(count(50, 50 * 6), 50, "control: all fit");
+        assert_eq!(count(20, 50 * 6), 20);
+        assert_eq!(count(50, 10 * 6 + 5), 10);
     }
 }

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::{PathError, RelPath};
 
 /// Why a path was not read, listed or planned. Nothing was changed.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// The text is no path below the root.

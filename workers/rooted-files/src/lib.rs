@@ -17,6 +17,7 @@
 
 mod digest;
 mod error;
+mod found;
 mod list;
 pub mod names;
 mod path_rule;
@@ -30,6 +31,7 @@ mod write;
 
 pub use digest::{Digest, DigestParseError};
 pub use error::{FileError, WriteError};
+pub use found::Found;
 pub use list::{Entry, Kind, Listing, MAX_DIRECTORY_ENTRIES};
 pub use path_rule::PathRule;
 pub use place::{Current, Place, StateToken};

@@ -6,7 +6,7 @@ use nix::{
     dir::{Dir, Type},
     errno::Errno,
     fcntl::OFlag,
-    sys::stat::{FileStat, Mode, SFlag},
+    sys::stat::{Mode, SFlag},
 };
 use serde::Serialize;
 
@@ -155,7 +155,7 @@ pub(crate) fn contents_of(
 /// How the folder's listing spells the entry that `asked_as` finds.
 pub(crate) fn name_of_inode(
     dir: BorrowedFd<'_>,
-    found: &FileStat,
+    found: Identity,
     asked_as: &str,
     path: &RelPath,
 ) -> Result<String, FileError> {
@@ -169,7 +169,7 @@ pub(crate) fn name_of_inode(
             spelled = Some(name.to_owned());
         } else if spelled.is_none() && crate::names::fold(name) == wanted {
             let stat = stat_in(dir, name, path)?;
-            if Identity::from(&stat) == Identity::from(found) {
+            if Identity::from(&stat) == found {
                 spelled = Some(name.to_owned());
             }
         }
@@ -213,7 +213,8 @@ mod tests {
         let dir = File::open(temp.path()).unwrap();
         let path = RelPath::root();
         let found = stat_in(dir.as_fd(), "U\u{308}ber.md", &path).unwrap();
-        let spelled = |asked| name_of_inode(dir.as_fd(), &found, asked, &path).unwrap();
+        let spelled =
+            |asked| name_of_inode(dir.as_fd(), Identity::from(&found), asked, &path).unwrap();
         assert_eq!(spelled("\u{fc}BER.MD"), "U\u{308}ber.md");
         assert_eq!(
             spelled("OTHER.md"),

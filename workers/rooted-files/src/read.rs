@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -11,7 +11,7 @@ use nix::{errno::Errno, sys::stat::FileStat};
 
 use crate::{
     Digest, FileError, Identity, Policy, RelPath, Root,
-    root::{open_file, stat_of},
+    root::{open_file, open_seen_file, stat_in, stat_of},
 };
 
 /// Largest file read, in bytes: a digest needs the whole file in one pass, and a note of this size is no note.
@@ -86,8 +86,25 @@ pub(crate) fn read_in(
     policy: Policy,
     limit: u64,
 ) -> Result<FileBytes, FileError> {
+    let seen = stat_in(dir, name, asked)?;
+    read_seen(dir, name, asked, policy, limit, seen)
+}
+
+/// As [`read_in`], where the look before opening was `seen`.
+pub(crate) fn read_seen(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    asked: &RelPath,
+    policy: Policy,
+    limit: u64,
+    seen: FileStat,
+) -> Result<FileBytes, FileError> {
+    let mut seen = Some(seen);
     for _ in 0..ATTEMPTS {
-        let (mut file, before) = open_file(dir, name, asked, policy)?;
+        let (mut file, before) = match seen.take() {
+            Some(seen) => open_seen_file(dir, name, asked, policy, &seen)?,
+            None => open_file(dir, name, asked, policy)?,
+        };
         let bytes = read_at_most(&mut file, &before, asked, limit)?;
         let after = stat_of(file.as_fd(), asked)?;
         if is_unchanged(&before, &after) && after.st_size as u64 == bytes.len() as u64 {
@@ -116,15 +133,29 @@ fn read_at_most(
     if size > limit {
         return Err(too_large(size));
     }
-    let mut bytes = Vec::with_capacity(size as usize + 1);
-    match file.take(limit + 1).read_to_end(&mut bytes) {
-        Ok(read) if read as u64 > limit => Err(too_large(read as u64)),
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(FileError::from_errno(
+    let failed = |error: io::Error| {
+        FileError::from_errno(
             asked,
             error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
-        )),
+        )
+    };
+    // One byte of room more than expected: what fills all but that has met the end, without a second call to see it.
+    // A file that grew since is noticed by the look afterwards.
+    let mut bytes = vec![0; size as usize + 1];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        }
+        if filled as u64 == size {
+            break;
+        }
     }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 /// Whether two looks at a handle show the same content. `st_ctime` cannot be set by a program, `st_mtime` can.

@@ -110,10 +110,11 @@ impl Root {
         let mut dir = self.reopen(path)?;
         for component in path.components() {
             let name = match fstatat(&dir, component, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Ok(stat) if folds(dir.as_fd(), component, &stat) => {
-                    list::name_of_inode(dir.as_fd(), &stat, component, path)?
+                Ok(stat) => {
+                    spelled_name(dir.as_fd(), component, path, || Ok(Identity::from(&stat)))?
+                        .unwrap_or_else(|| component.to_owned())
                 }
-                _ => component.to_owned(),
+                Err(_) => component.to_owned(),
             };
             spelled = spelled.join(&name)?;
             match openat(&dir, component, DIRECTORY, Mode::empty()) {
@@ -132,11 +133,20 @@ impl Root {
         Ok(spelled)
     }
 
+    /// The root's own handle: to resolve from, not to list.
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
     /// A handle on the folder `path`. Errors name `asked`, the path of the call.
     pub(crate) fn walk_to(&self, path: &RelPath, asked: &RelPath) -> Result<OwnedFd, FileError> {
         self.refuse_hidden(path)?;
-        let mut dir = self.reopen(asked)?;
-        for component in path.components() {
+        let mut components = path.components();
+        let mut dir = match components.next() {
+            None => return self.reopen(asked),
+            Some(first) => open_dir(self.handle(), first, asked)?,
+        };
+        for component in components {
             dir = open_dir(dir.as_fd(), component, asked)?;
         }
         Ok(dir)
@@ -183,7 +193,18 @@ pub(crate) fn open_file(
     asked: &RelPath,
     policy: Policy,
 ) -> Result<(File, FileStat), FileError> {
-    accept_file(&stat_in(dir, name, asked)?, asked, policy)?;
+    open_seen_file(dir, name, asked, policy, &stat_in(dir, name, asked)?)
+}
+
+/// As [`open_file`], where the look before opening was `seen`.
+pub(crate) fn open_seen_file(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    asked: &RelPath,
+    policy: Policy,
+    seen: &FileStat,
+) -> Result<(File, FileStat), FileError> {
+    accept_file(seen, asked, policy)?;
     let handle = match openat(dir, name, FILE, Mode::empty()) {
         Ok(handle) => handle,
         // Sockets, where one took the file's place since.
@@ -210,7 +231,7 @@ pub(crate) fn accept_file(
     }
 }
 
-fn wrong_kind(kind: SFlag, asked: &RelPath) -> FileError {
+pub(crate) fn wrong_kind(kind: SFlag, asked: &RelPath) -> FileError {
     let what = match kind {
         SFlag::S_IFLNK => return FileError::Symlink(asked.clone()),
         SFlag::S_IFDIR => "a folder",
@@ -236,20 +257,42 @@ const fn is_dataless(_: &FileStat) -> bool {
     false
 }
 
-/// Whether `dir` finds the entry under a different spelling too, so that `name` may not be how it is written.
-fn folds(dir: BorrowedFd<'_>, name: &str, found: &FileStat) -> bool {
-    let flipped: String = name.chars().map(flip_case).collect();
-    let is_same = |other: &str| {
-        other != name
-            && fstatat(dir, other, AtFlags::AT_SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (found.st_dev, found.st_ino))
+/// How the listing of `dir` spells the entry that `name` finds, if that may be otherwise: if `dir` finds `found` under a
+/// different spelling too. Costs one call of the system where nothing folds.
+pub(crate) fn spelled_name(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    asked: &RelPath,
+    found: impl Fn() -> Result<Identity, FileError>,
+) -> Result<Option<String>, FileError> {
+    let is_same = |other: &str| -> Result<bool, FileError> {
+        if other == name {
+            return Ok(false);
+        }
+        match fstatat(dir, other, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Identity::from(&stat) == found()?),
+            Err(_) => Ok(false),
+        }
     };
-    is_same(&flipped)
-        || (!name.is_ascii() && (is_same(&names::nfc(name)) || is_same(&names::nfd(name))))
+    let flipped: String = name.chars().map(flip_case).collect();
+    let folds = is_same(&flipped)?
+        || (!name.is_ascii() && (is_same(&names::nfc(name))? || is_same(&names::nfd(name))?));
+    if folds {
+        list::name_of_inode(dir, found()?, name, asked).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The same letter in the other case, where that is one character.
 fn flip_case(c: char) -> char {
+    if c.is_ascii() {
+        return if c.is_ascii_lowercase() {
+            c.to_ascii_uppercase()
+        } else {
+            c.to_ascii_lowercase()
+        };
+    }
     let mut other = if c.is_lowercase() {
         c.to_uppercase().to_string()
     } else {

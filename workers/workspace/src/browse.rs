@@ -163,8 +163,19 @@ impl Workspace {
         input: &ReadInput,
         rule: PathRule<'_>,
     ) -> Result<FileOutput, WorkspaceError> {
-        let path = self.allowed(RelPath::parse_file(&input.path)?, rule)?;
-        let file = self.root.read(&path)?;
+        let asked = RelPath::parse_file(&input.path)?;
+        let found = match self.root.find(&asked) {
+            Ok(found) if rule.allows(found.path()) => found,
+            Ok(_) => return Err(WorkspaceError::ConstraintMiss),
+            // Absence too is only told of what the rule allows.
+            Err(error) => {
+                return Err(self
+                    .allowed(asked, rule)
+                    .map_or_else(|miss| miss, |_| error.into()));
+            }
+        };
+        let file = found.read()?;
+        let path = found.path().clone();
         let text = decode(&file.bytes).map_err(|why| FileError::NotText {
             path: path.clone(),
             what: why.0.to_owned(),

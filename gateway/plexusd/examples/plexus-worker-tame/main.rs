@@ -87,17 +87,6 @@ impl Source for Tame {
     }
 }
 
-/// Leaves a file when a read is dropped before it was done.
-struct Trace(Option<PathBuf>);
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            eprintln!("dropped {}", path.display());
-        }
-    }
-}
-
 type Answer = Result<Reply<Value>, SourceError>;
 
 impl Tame {
@@ -125,9 +114,7 @@ impl Tame {
 
     async fn wait(self: Arc<Self>, call: CallContext, input: Input) -> Answer {
         call.progress("waiting", None);
-        let mut trace = Trace(input.line.as_ref().map(|name| self.root.join(name)));
         self.until(&input.after).await;
-        trace.0 = None;
         Ok(Reply::new(json!("waited"), "waited"))
     }
 

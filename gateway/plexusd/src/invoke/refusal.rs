@@ -50,6 +50,13 @@ pub(crate) fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody
                 .detail(json!({"reason": reason}))
                 .next("stop; tell the owner: you denied this call; nothing was done")
         }
+        Refusal::Runs { item } => ErrorBody::new(
+            C::Busy,
+            "The owner approved this call and the gateway is making it; its answer is the item's.",
+        )
+        .with("pendingId", item.as_str())
+        .with("retryAfterMs", 500)
+        .next(format!("plexus wait {item}")),
         Refusal::OutcomeUnknown { intent } => ErrorBody::new(
             C::OutcomeUnknown,
             "The same call was begun before and nobody knows whether it happened; it is not run again.",

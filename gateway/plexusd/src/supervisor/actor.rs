@@ -12,27 +12,30 @@
 //!  └─▶ end of the actor, when the source is removed or the daemon stops      had answered ─▶ Starting
 //! ```
 //!
-//! Invariants: at most one live process; a commit is sent at most once; every call is answered exactly once; a call
+//! Invariants: at most one process that was not killed; a commit is sent at most once; every call is answered exactly once; a call
 //! permitted for one revision is never sent to a worker of another; whatever the worker does, the actor stays able to
 //! hear commands: it waits for nothing but the queue to the worker, which has room for more than may be under way.
 //!
 //! Must not know: grants, HTTP, what a capability does.
 
+mod handle;
 mod live;
+mod outcome;
 
 use super::{
     Context, Spec,
     call::{DispatchError, Job, Unavailable},
-    notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus},
+    notice::{Cause, Health, Notice, SourceHealth, WorkerState},
     queue::Queue,
     start::{self, Exit, StartError, Started},
 };
+pub(super) use handle::Handle;
+use handle::View;
 pub use live::UNDER_WAY;
 use live::{Live, Said};
-use plexus_ipc::message::{self, CageReport, Role};
+use plexus_ipc::message::{self, Role};
 use plexus_protocol::Timestamp;
 use std::{
-    collections::HashMap,
     future::pending,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -75,75 +78,6 @@ impl Ending {
             Self::Removed => Cause::Removed,
             Self::Shutdown => Cause::Shutdown,
         }
-    }
-}
-
-/// What others may look at, without asking the actor.
-#[derive(Debug)]
-pub(super) struct View {
-    pub(super) state: WorkerState,
-    pub(super) since: Timestamp,
-    pub(super) pid: Option<u32>,
-    pub(super) restarts: u32,
-    pub(super) cage: Option<Arc<CageReport>>,
-    pub(super) health: SourceHealth,
-}
-
-/// The way to one actor.
-#[derive(Clone, Debug)]
-pub(super) struct Handle {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) view: Arc<Mutex<View>>,
-}
-
-impl Handle {
-    /// Starts the actor on the current runtime.
-    pub(super) fn spawn(context: Arc<Context>, spec: Arc<Spec>, role: Role) -> Self {
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let view = Arc::new(Mutex::new(View {
-            state: WorkerState::Stopped,
-            since: now(),
-            pid: None,
-            restarts: 0,
-            cage: None,
-            health: SourceHealth::unknown(),
-        }));
-        let actor = Actor {
-            context,
-            spec,
-            role,
-            queue: Queue::default(),
-            stage: Stage::Stopped,
-            failures: 0,
-            refusal: None,
-            ending: None,
-            enders: Vec::new(),
-            probes: Vec::new(),
-            view: Arc::clone(&view),
-        };
-        tokio::spawn(actor.run(inbox));
-        Self { commands, view }
-    }
-
-    pub(super) fn status(&self, spec: &Spec, role: Role) -> WorkerStatus {
-        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        WorkerStatus {
-            source: spec.source.clone(),
-            role,
-            pid: view.pid,
-            state: view.state,
-            since: view.since,
-            restarts: view.restarts,
-            cage: view.cage.clone(),
-        }
-    }
-
-    pub(super) fn health(&self) -> SourceHealth {
-        self.view
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .health
-            .clone()
     }
 }
 
@@ -214,6 +148,22 @@ impl Stage {
 }
 
 impl Actor {
+    fn new(context: Arc<Context>, spec: Arc<Spec>, role: Role, view: Arc<Mutex<View>>) -> Self {
+        Self {
+            context,
+            spec,
+            role,
+            queue: Queue::default(),
+            stage: Stage::Stopped,
+            failures: 0,
+            refusal: None,
+            ending: None,
+            enders: Vec::new(),
+            probes: Vec::new(),
+            view,
+        }
+    }
+
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut attended = true;
         loop {
@@ -310,7 +260,7 @@ impl Actor {
         match &mut self.stage {
             Stage::Starting { call_off, .. } => call_off.notify_one(),
             Stage::Up(live) => live.stop(Cause::Replaced, &replaced()).await,
-            Stage::Waiting { .. } => self.stage = Stage::Stopped,
+            Stage::Waiting { .. } => self.stop_stage(),
             Stage::Stopped | Stage::Reaping { .. } => {}
         }
         self.show(|view| view.health = SourceHealth::unknown());
@@ -330,7 +280,7 @@ impl Actor {
         match &mut self.stage {
             Stage::Starting { call_off, .. } => call_off.notify_one(),
             Stage::Up(live) => live.stop(cause, &refusal).await,
-            Stage::Waiting { .. } => self.stage = Stage::Stopped,
+            Stage::Waiting { .. } => self.stop_stage(),
             Stage::Stopped | Stage::Reaping { .. } => {}
         }
         self.refusal = Some(refusal);
@@ -379,195 +329,6 @@ impl Actor {
         self.state(WorkerState::Starting, None);
     }
 
-    async fn started(&mut self, started: Started) {
-        let Started {
-            ref process,
-            ref cage,
-            ref health,
-            revision,
-            ..
-        } = started;
-        let pid = process.pid();
-        self.context.notify(Notice::Started {
-            source: self.spec.source.clone(),
-            role: self.role,
-            pid,
-            cage: (**cage).clone(),
-            build: plexus_ipc::BUILD,
-        });
-        let (cage, health) = (Arc::clone(cage), health.clone());
-        let mut live = Box::new(Live::new(started, Arc::clone(&self.context)));
-        // Called off too late: it is up already.
-        let off = match self.ending {
-            Some(ending) => Some(ending.cause()),
-            None if revision != self.spec.revision => Some(Cause::Replaced),
-            None => None,
-        };
-        if let Some(cause) = off {
-            live.stop(cause, &replaced()).await;
-        }
-        self.stage = Stage::Up(live);
-        self.state(WorkerState::Ready, Some(pid));
-        self.show(|view| view.cage = Some(cage));
-        self.health(health.into());
-        self.answer_probes();
-    }
-
-    fn start_failed(&mut self, error: StartError) {
-        self.stop_stage();
-        if matches!(error, StartError::CalledOff) {
-            return;
-        }
-        self.failures += 1;
-        let reason = match error {
-            StartError::Open(_) => Unavailable::CannotOpen,
-            _ => Unavailable::CannotStart,
-        };
-        let message = error.to_string();
-        let lasts = error.lasts();
-        tracing::warn!(source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
-        self.context.notify(Notice::StartFailed {
-            source: self.spec.source.clone(),
-            role: self.role,
-            why: error,
-            attempts: self.failures,
-        });
-        self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
-        let refusal = DispatchError::Unavailable { reason, message };
-        if lasts {
-            self.queue.refuse(&refusal);
-        }
-        self.back_off(refusal);
-    }
-
-    /// Waits before the next start; after too many failures in a row answers everything with `refusal` meanwhile.
-    fn back_off(&mut self, refusal: DispatchError) {
-        self.answer_probes();
-        if self.ending.is_some() {
-            return;
-        }
-        let pace = &self.context.pace;
-        let pause = if self.failures >= START_ATTEMPTS {
-            self.queue.refuse(&refusal);
-            self.refusal = Some(refusal);
-            pace.failed_pause
-        } else {
-            pace.backoff * 2_u32.saturating_pow(self.failures.saturating_sub(1))
-        };
-        self.stage = Stage::Waiting {
-            until: Instant::now() + pause,
-        };
-        let failed = self.refusal.is_some();
-        self.state(
-            if failed {
-                WorkerState::Failed
-            } else {
-                WorkerState::Backoff
-            },
-            None,
-        );
-    }
-
-    async fn heard(&mut self, said: Said) {
-        let Stage::Up(live) = &mut self.stage else {
-            return;
-        };
-        match live.on(said).await {
-            live::Then::GoOn => {}
-            live::Then::Answered => self.failures = 0,
-            live::Then::Probed(health) => {
-                self.failures = 0;
-                self.health(health.into());
-                self.answer_probes();
-            }
-            live::Then::Stopping => self.state_of_stopping(),
-            live::Then::Over(cause) => self.over(cause),
-        }
-    }
-
-    fn state_of_stopping(&mut self) {
-        if let Stage::Up(live) = &self.stage {
-            let pid = live.pid();
-            self.state(WorkerState::Stopping, Some(pid));
-        }
-    }
-
-    /// The stream has ended or is not to be trusted any more: the group dies now, its calls go on or are answered.
-    fn over(&mut self, cause: Cause) {
-        let Stage::Up(live) = std::mem::replace(&mut self.stage, Stage::Stopped) else {
-            return;
-        };
-        let (process, jobs, answered) = live.into_parts();
-        let pid = process.pid();
-        self.settle_flights(jobs);
-        self.stage = Stage::Reaping {
-            reaping: Box::pin(async move { Exit(process.end(start::REAP_WITHIN).await) }),
-            after: After {
-                pid,
-                cause,
-                answered,
-            },
-        };
-        self.state(WorkerState::Stopping, Some(pid));
-    }
-
-    /// Reads go back to the front of the queue, in their order; what may have had an effect is answered.
-    fn settle_flights(&mut self, mut jobs: HashMap<u64, Box<Job>>) {
-        let mut ids: Vec<u64> = jobs.keys().copied().collect();
-        ids.sort_unstable();
-        for mut job in ids.iter().rev().filter_map(|id| jobs.remove(id)) {
-            job.deaths += 1;
-            if job.reply.is_none() {
-                // Cancelled, late, or refused when the worker was asked to stop.
-            } else if job.is_effect() || job.deaths > READ_RETRIES {
-                job.answer(Err(DispatchError::Died { dispatched: true }));
-            } else {
-                self.queue.put_back(job);
-            }
-        }
-    }
-
-    fn reaped(&mut self, exit: Exit) {
-        let Stage::Reaping { after, .. } = std::mem::replace(&mut self.stage, Stage::Stopped)
-        else {
-            return;
-        };
-        let After {
-            pid,
-            cause,
-            answered,
-        } = after;
-        let asked_for = cause.asked_for();
-        if asked_for {
-            tracing::debug!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
-        } else {
-            tracing::warn!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
-        }
-        let message = format!("its worker ended: {cause}");
-        self.context.notify(Notice::Ended {
-            source: self.spec.source.clone(),
-            role: self.role,
-            pid,
-            cause,
-            exit,
-        });
-        self.stop_stage();
-        if self.ending.is_some() || asked_for {
-            return;
-        }
-        if answered {
-            self.show(|view| view.restarts += 1);
-            self.begin();
-        } else {
-            self.failures += 1;
-            self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
-            self.back_off(DispatchError::Unavailable {
-                reason: Unavailable::CannotStart,
-                message,
-            });
-        }
-    }
-
     fn stop_stage(&mut self) {
         self.stage = Stage::Stopped;
         self.state(WorkerState::Stopped, None);
@@ -599,13 +360,10 @@ impl Actor {
             news = view.health.differs(&health);
             view.health = health.clone();
         });
-        if news {
+        // A source is as well as its reader: what ails a writer is told by its starts and ends.
+        if news && self.role == Role::Reader {
             let source = self.spec.source.clone();
-            self.context.notify(Notice::Health {
-                source,
-                role: self.role,
-                health,
-            });
+            self.context.notify(Notice::Health { source, health });
         }
     }
 }

@@ -44,15 +44,14 @@ pub enum Notice {
         pid: u32,
         /// Why it ended.
         cause: Cause,
-        /// How it ended.
+        /// How it ended. SIGKILL may be our own, which follows the end of its stream at once, even of one that goes by
+        /// itself: nothing of its group is to be left.
         exit: Exit,
     },
-    /// The app behind a source, or the worker itself, does better or worse than before.
+    /// The app behind a source, or its reader, does better or worse than before.
     Health {
         /// The source.
         source: SourceId,
-        /// Whose worker says so.
-        role: Role,
         /// As it is now.
         health: SourceHealth,
     },

@@ -32,6 +32,7 @@ use std::{
         fd::OwnedFd,
         unix::{fs::OpenOptionsExt, net::UnixListener, process::CommandExt},
     },
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, mpsc},
@@ -127,14 +128,17 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
                 role,
                 reply,
             }) => {
-                let spawned = spawn(&context, &spec, role, &mut records);
+                // A panic of whoever gives the secrets must not end this thread, and all workers with it.
+                let attempt = AssertUnwindSafe(|| spawn(&context, &spec, role, &mut records));
+                let panicked = |_| Err(StartError::Spawn(io::Error::other("the start panicked")));
+                let spawned = catch_unwind(attempt).unwrap_or_else(panicked);
                 // Where nobody waits any more, dropping it ends it.
                 drop(reply.send(spawned));
             }
             Ok(Order::Forget(pid)) => records.remove(pid),
             Ok(Order::Reap(child)) => dying.push(child),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
         dying.retain_mut(|child| match child.try_wait() {
             Ok(None) => true,
@@ -143,6 +147,11 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
                 false
             }
         });
+    }
+    // All of them are killed; what hangs in the kernel holds up nobody but this thread.
+    for mut child in dying {
+        drop(child.wait());
+        records.remove(child.id());
     }
 }
 

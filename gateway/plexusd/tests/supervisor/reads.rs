@@ -1,6 +1,6 @@
 //! Reads: started for, queued, retried, cancelled.
 
-use super::stage::{Stage, call, eventually, output, pace, signal};
+use super::stage::{PATIENCE, Stage, call, eventually, output, pace, signal};
 use nix::sys::signal::Signal;
 use plexus_ipc::message::Role;
 use plexusd::supervisor::{
@@ -111,14 +111,17 @@ async fn a_read_that_kills_every_worker_is_given_up_and_the_source_goes_on() {
 async fn dropping_a_read_cancels_it_and_the_others_go_on() {
     let mut stage = Stage::new();
     let (told, mut progress) = mpsc::channel(4);
-    let mut slow = call("wait", json!({"after": "never", "line": "trace"}));
+    let mut slow = call("wait", json!({"after": "never"}));
+    // So long that only a cancellation ends it.
+    slow.deadline = Duration::from_secs(3600);
     slow.progress = Some(told);
     let slow = stage.reading(slow);
     let other = stage.reading(call("wait", json!({"after": "go"})));
     assert_eq!(&*progress.recv().await.expect("progress").line, "waiting");
     slow.abort();
     // The listener is let go of with the call, which is when the worker has let go of it.
-    assert!(progress.recv().await.is_none());
+    let gone = tokio::time::timeout(PATIENCE, progress.recv()).await;
+    assert!(gone.expect("the worker let go of it").is_none());
     stage.touch("go");
     assert_eq!(output(other.await.expect("a task")), json!("waited"));
     let pid = stage.started(Role::Reader).await;
@@ -168,6 +171,7 @@ async fn a_full_queue_says_busy_and_the_owner_is_still_served() {
 #[tokio::test]
 async fn a_deadline_is_kept_by_the_worker_and_without_it() {
     let mut stage = Stage::new();
+    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
     let mut late = call("wait", json!({"after": "never"}));
     late.deadline = Duration::from_millis(300);
     let finished = stage.supervisor.read(&stage.source, late).await;
@@ -242,10 +246,8 @@ async fn more_memory_than_the_manifest_allows_ends_the_worker() {
         Health::Ok
     );
     assert_eq!(stage.pid(Role::Reader), first, "a little is no harm");
-    assert_eq!(
-        output(stage.read("hoard", json!({"bytes": 96 << 20})).await),
-        json!("kept")
-    );
+    // It may be ended before it has answered.
+    drop(stage.read("hoard", json!({"bytes": 96 << 20})).await);
     let cause = stage
         .notice(|n| {
             if let Notice::Ended { cause, .. } = n {

@@ -81,10 +81,11 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (ledger, launch) = proof::ledger(&state);
         let (sender, notices) = mpsc::unbounded_channel();
-        let examples = examples();
+        let launcher = example("launcher");
+        let workers = launcher.parent().expect("a folder").to_owned();
         let supervisor = Supervisor::new(Setup {
-            launcher: examples.join("launcher"),
-            workers: examples,
+            launcher,
+            workers,
             state_dir: state.clone(),
             launch,
             tcp_port: listener.local_addr().expect("an address").port(),
@@ -250,17 +251,20 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn examples() -> PathBuf {
-    let test = std::env::current_exe().expect("this test");
-    let deps = test.parent().expect("a folder");
-    let examples = deps.parent().expect("a folder").join("examples");
-    for name in ["launcher", "plexus-worker-tame", "plexus-worker-rude"] {
-        let path = examples.join(name);
-        assert!(
-            path.exists(),
-            "{} is missing; type: cargo test -p plexusd",
-            path.display()
-        );
-    }
-    examples
+/// A program of this package that only its tests use.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("this program");
+    let folder = own.parent().expect("a folder");
+    let examples = if folder.ends_with("deps") {
+        folder.parent().expect("a folder").join("examples")
+    } else {
+        folder.to_owned()
+    };
+    let path = examples.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing; type: cargo test -p plexusd",
+        path.display()
+    );
+    path
 }

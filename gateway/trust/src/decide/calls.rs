@@ -2,12 +2,12 @@
 
 use super::{Draft, boxed, event, result_word};
 use crate::{
-    Agent, Approval, Basis, Event, Fact, ItemState, OpenIntent, Outcome, OutcomeKind, Permit,
+    Agent, Approval, Basis, Event, Fact, Item, ItemState, OpenIntent, Outcome, OutcomeKind, Permit,
     Refusal, Reply, Unknown,
     event::{CallFact, Change},
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 impl Draft<'_> {
     pub(super) fn read(&mut self, permit: &Permit, outcome: &Outcome) -> Result<Reply, Refusal> {
@@ -85,13 +85,8 @@ impl Draft<'_> {
         if let Some(item) = agent
             .zip(open.item.as_ref())
             .and_then(|(a, id)| a.items.get(id))
-            && item.state == ItemState::Consumed
         {
-            over = over.set(boxed(item, |item| {
-                item.state = ItemState::Over {
-                    outcome: outcome.kind,
-                }
-            }));
+            over = over.set(ended(item, open, outcome.kind));
         }
         if let Some(agent) = agent {
             let (key, held) = of_digest(agent, open);
@@ -127,19 +122,25 @@ impl Draft<'_> {
             .agent(id)
             .about(&key.0)
             .set(known_again(agent, key.clone(), held, intent));
-        if let Some(open) = self.state.open_intents.get(intent) {
+        if self.state.open_intents.contains_key(intent) {
             settled = settled.set(Change::Closed(intent.clone()));
-            let item = open.item.as_ref().and_then(|item| agent.items.get(item));
-            if let Some(item) = item.filter(|item| item.state == ItemState::Consumed) {
-                let outcome = if happened {
-                    OutcomeKind::Ok
-                } else {
-                    OutcomeKind::Failed
-                };
-                settled = settled.set(boxed(item, |item| {
-                    item.state = ItemState::Over { outcome };
-                }));
-            }
+        }
+        let outcome = if happened {
+            OutcomeKind::Ok
+        } else {
+            OutcomeKind::Failed
+        };
+        let call = |ask: &crate::Ask| {
+            ask.capability == key.0 && ask.input == Some(key.1) && ask.approval == Approval::Used
+        };
+        for item in agent.items.values().filter(|i| i.asks.iter().any(call)) {
+            let open = OpenIntent {
+                agent: id.clone(),
+                capability: key.0.clone(),
+                input: key.1,
+                item: None,
+            };
+            settled = settled.set(ended(item, &open, outcome));
         }
         self.emit(settled);
         Ok(Reply::Done)
@@ -173,7 +174,7 @@ impl Draft<'_> {
                     .grants
                     .get(&permit.capability)
                     .filter(|g| g.calls_left().is_some());
-                let count = |grant: &std::sync::Arc<crate::Grant>| {
+                let count = |grant: &Arc<crate::Grant>| {
                     let mut grant = (**grant).clone();
                     grant.calls += 1;
                     Change::Grant(grant)
@@ -205,6 +206,24 @@ impl Draft<'_> {
             }
         }
     }
+}
+
+/// An item one of whose calls has ended.
+fn ended(item: &Arc<Item>, open: &OpenIntent, outcome: OutcomeKind) -> Change {
+    boxed(item, |item| {
+        let call = |ask: &&mut crate::Ask| {
+            ask.capability == open.capability && ask.approval == Approval::Used
+        };
+        if let Some(ask) = item.asks.iter_mut().find(call) {
+            ask.approval = Approval::Ended;
+        }
+        let unknown = ItemState::Over {
+            outcome: OutcomeKind::Unknown,
+        };
+        if item.state == ItemState::Consumed || item.state == unknown {
+            item.state = ItemState::Over { outcome };
+        }
+    })
 }
 
 /// What is not known of the very call that an intent was for.

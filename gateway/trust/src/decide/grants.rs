@@ -100,10 +100,10 @@ impl Draft<'_> {
         let mut row = own_row(agent);
         row.tombstones.retain(|c| !granted.contains(c));
         row.selected.extend(granted.iter().cloned());
-        if row.tombstones != agent.tombstones || row.selected != agent.selected {
-            if let Some(last) = self.events.last_mut() {
-                last.changes.push(Change::Agent(Box::new(row)));
-            }
+        if (row.tombstones != agent.tombstones || row.selected != agent.selected)
+            && let Some(last) = self.events.last_mut()
+        {
+            last.changes.push(Change::Agent(Box::new(row)));
         }
         Ok(Reply::Approved { granted, once })
     }

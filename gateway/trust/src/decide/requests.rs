@@ -203,7 +203,10 @@ impl<'a> Draft<'a> {
                             Approval::OneCall => {
                                 entry.input.is_none_or(|(d, _)| ask.input == Some(d))
                             }
-                            Approval::Open | Approval::Granted | Approval::Used => false,
+                            Approval::Open
+                            | Approval::Granted
+                            | Approval::Used
+                            | Approval::Ended => false,
                         }
                 })
         });

@@ -4,7 +4,8 @@
 
 use crate::support::{
     DAY, EDIT, EXT_READ, EXT_WRITE, HOUR, MINUTE, READ, RUN, SEARCH, SEND, WRITE,
-    history::{INPUTS, Limit, Step},
+    history::{INPUTS, Limit},
+    player::Step,
 };
 use plexus_protocol::{
     AgentId, AuditId, Constraint, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
@@ -14,6 +15,11 @@ use plexus_trust::{
     Approve, Basis, Command, Connect, Decision, GrantEntry, OnApproval, OutcomeKind, Reach,
     Refusal, Reply, RequestGrants, SourceSeen,
 };
+
+#[path = "asks.rs"]
+mod asks;
+#[path = "follow.rs"]
+mod follow;
 
 type Cap = String;
 
@@ -117,6 +123,8 @@ pub(crate) struct Yes {
     used: u32,
     dead: bool,
     rests: bool,
+    /// Of a call that was used: it is over, or its agent is forgotten.
+    ended: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -231,6 +239,7 @@ pub(crate) struct Model {
     no: Vec<(AgentId, Cap, Digest, u64)>,
     unknown: Vec<(AgentId, Cap, Digest, AuditId)>,
     begun: Vec<(AgentId, Cap, Digest, AuditId)>,
+    begun_by: Vec<(AuditId, usize)>,
     pub(crate) items: Vec<Item>,
     lives: u32,
 }
@@ -300,6 +309,19 @@ impl Model {
             .any(|u| &u.0 == agent && u.1 == cap && u.2 == input)
     }
 
+    /// Whether the gateway is to make this effect by itself, or is making it.
+    fn run(&self, agent: &AgentId, cap: &str, input: Digest, t: u64) -> bool {
+        let effect = !matches!(class(cap), Class::Read { .. });
+        let runs = |y: &Yes| {
+            matches!(&y.what, What::Call { input: Some(i), gateway: true, .. } if *i == input)
+                && &y.agent == agent
+                && y.cap == cap
+                && t < y.until
+                && if y.used > 0 { !y.ended } else { !y.dead }
+        };
+        effect && self.yes.iter().any(runs)
+    }
+
     /// The yeses that allow a call; empty is no.
     pub(crate) fn allowing(
         &self,
@@ -334,6 +356,7 @@ impl Model {
             || class(cap) == Class::Skill
             || self.blocked(agent, cap, name)
             || self.denied(agent, cap, name, t)
+            || (!matches!(by, By::Gateway(_)) && self.run(agent, cap, name, t))
         {
             return vec![];
         }
@@ -428,600 +451,6 @@ impl Model {
                 .is_none_or(|id| self.tokens.iter().any(|k| &k.id == id && t < k.until))
             && !self.blocked(agent, &stood.cap, stood.input)
             && !self.denied(agent, &stood.cap, stood.input, t)
-    }
-
-    /// Follows a command that was carried out, or explains one that was refused.
-    pub(crate) fn follow(&mut self, step: &Step, last: &AuditId, stood: Option<&Stood>) {
-        let t = self.time(step.now);
-        let done = step.result.is_ok();
-        match &step.command {
-            Command::Request(r) => self.request(r, &step.result, t),
-            Command::Approve(a) => self.approve(a, &step.result, t),
-            Command::Refresh {
-                agent,
-                token,
-                session,
-                fresh,
-            } => {
-                self.refresh((agent, token, session, fresh), done, t);
-            }
-            Command::Read { .. } | Command::Intent { .. } => {
-                let stood = stood.expect("a permit was used");
-                assert!(!done || self.still(stood, step.now), "used: {stood:?}");
-                if done {
-                    self.yes[stood.yes].used += 1;
-                }
-                if done && matches!(step.command, Command::Intent { .. }) {
-                    let Stood {
-                        agent, cap, input, ..
-                    } = stood.clone();
-                    self.begun.push((agent, cap, input, last.clone()));
-                }
-            }
-            other if done => self.simple(other, t),
-            _ => {}
-        }
-        if !step.events.is_empty() {
-            self.latest = t;
-        }
-    }
-
-    fn simple(&mut self, command: &Command, t: u64) {
-        match command {
-            Command::Connect(c) => self.connect(c, t),
-            Command::OpenSession { agent, session, .. } => {
-                let agent = agent.clone().expect("histories name the agent");
-                if self.member(&agent).is_none() {
-                    let life = self.fresh_life();
-                    self.members.push(Member {
-                        id: agent.clone(),
-                        selected_only: true,
-                        selected: vec![],
-                        revoked: false,
-                        life,
-                    });
-                }
-                let (id, until) = (session.clone(), t + HOUR);
-                self.sessions.push(Session { agent, id, until });
-            }
-            Command::RevokeAgent { agent, delete, .. } => {
-                self.end_credentials(agent);
-                self.end(|y| &y.agent == agent);
-                self.end_items(|i| &i.agent == agent);
-                for m in self.members.iter_mut().filter(|m| &m.id == agent) {
-                    m.revoked = true;
-                }
-                if *delete {
-                    self.members.retain(|m| &m.id != agent);
-                    self.no.retain(|n| &n.0 != agent);
-                    self.unknown.retain(|u| &u.0 != agent);
-                }
-            }
-            Command::RotateKey => {
-                let all: Vec<AgentId> = self.members.iter().map(|m| m.id.clone()).collect();
-                for agent in all {
-                    self.end_credentials(&agent);
-                }
-                self.end_items(|_| true);
-            }
-            Command::Deny { item, .. } => {
-                let item = self.items.iter_mut().find(|i| &i.id == item).unwrap();
-                assert!(item.waits && t < item.until);
-                item.waits = false;
-                for ask in &item.asks {
-                    if let Some(input) = ask.input {
-                        let no = (item.agent.clone(), ask.cap.clone(), input, t);
-                        self.no
-                            .retain(|n| (&n.0, &n.1, n.2) != (&no.0, &no.1, no.2));
-                        self.no.push(no);
-                    }
-                }
-            }
-            Command::Withdraw { agent, item } => {
-                let own = self
-                    .items
-                    .iter()
-                    .any(|i| &i.id == item && &i.agent == agent);
-                assert!(own, "only its own");
-                self.end_items(|i| &i.id == item);
-            }
-            Command::Grant { agent, entries } => self.grant(agent, entries, t),
-            Command::RevokeGrant {
-                agent, capability, ..
-            } => {
-                let cap = capability.as_str();
-                self.end(|y| &y.agent == agent && y.cap == cap && y.what == What::Standing);
-                self.tokens.retain(|k| &k.agent != agent);
-                self.end_items(|i| &i.agent == agent && i.asks.iter().any(|a| a.cap == cap));
-            }
-            Command::RevokeToken { token, .. } => self.tokens.retain(|k| &k.id != token),
-            Command::Expose {
-                capability,
-                enabled,
-            } => {
-                self.hidden.retain(|h| h != capability.as_str());
-                if !enabled {
-                    self.hidden.push(capability.to_string());
-                }
-            }
-            Command::Pause(on) => self.paused = *on,
-            Command::PlanReady {
-                item,
-                capability,
-                rating,
-                ..
-            } => {
-                let risen = rating.as_str() == "execute";
-                self.planned(item, Some(capability.as_str()), Plan::Made { risen });
-            }
-            Command::PlanFailed { item, capability } => {
-                self.planned(item, Some(capability.as_str()), Plan::Failed);
-            }
-            Command::PlanAgain { item } => self.planned(item, None, Plan::Making),
-            Command::PutSource { id, config } => {
-                let route = config.route.to_string();
-                match self.places.iter().position(|p| p.id == id.as_str()) {
-                    Some(n) if self.places[n].there => {
-                        let moved = self.places[n].route != route;
-                        self.places[n].enabled = config.enabled;
-                        self.places[n].route = route;
-                        if moved {
-                            self.places[n].inode = None;
-                            self.moved(id.as_str());
-                        }
-                    }
-                    held => {
-                        let life = self.fresh_life();
-                        let place = Place {
-                            id: id.to_string(),
-                            there: true,
-                            enabled: config.enabled,
-                            route,
-                            inode: None,
-                            seen: None,
-                            life,
-                        };
-                        match held {
-                            Some(n) => self.places[n] = place,
-                            None => self.places.push(place),
-                        }
-                    }
-                }
-            }
-            Command::RemoveSource { id } => {
-                self.moved(id.as_str());
-                for p in self.places.iter_mut().filter(|p| p.id == id.as_str()) {
-                    p.there = false;
-                }
-            }
-            Command::SourceSeen(seen) => self.seen(seen),
-            Command::ResumeSource { id } => {
-                let mine = self
-                    .yes
-                    .iter_mut()
-                    .filter(|y| source_of(&y.cap) == id.as_str());
-                mine.for_each(|y| y.rests = false);
-            }
-            Command::Launch => {
-                self.sessions.clear();
-                self.tokens.clear();
-                self.unknown.extend(self.begun.iter().cloned());
-                for item in self.items.iter_mut().filter(|i| i.waits) {
-                    if item.plans.iter().any(|p| *p != Plan::None) {
-                        item.changes += 1;
-                    }
-                    let plans = item.plans.iter_mut().filter(|p| **p != Plan::None);
-                    plans.for_each(|p| *p = Plan::Making);
-                }
-            }
-            Command::Outcome { intent, outcome } => {
-                let n = self.begun.iter().position(|b| &b.3 == intent);
-                let begun = self.begun.remove(n.expect("it was begun"));
-                self.unknown.retain(|u| &u.3 != intent);
-                if outcome.kind == OutcomeKind::Unknown && self.member(&begun.0).is_some() {
-                    self.unknown.push(begun);
-                }
-            }
-            Command::SettleUnknown { agent, intent, .. } => {
-                let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
-                assert!(self.unknown.iter().any(mine));
-                self.unknown.retain(|u| !mine(u));
-                self.begun.retain(|b| &b.3 != intent);
-            }
-            _ => {}
-        }
-    }
-
-    fn end(&mut self, which: impl Fn(&Yes) -> bool) {
-        for yes in self.yes.iter_mut().filter(|y| which(y)) {
-            yes.dead = true;
-        }
-    }
-    fn end_items(&mut self, which: impl Fn(&Item) -> bool) {
-        let mut ended = vec![];
-        for item in self.items.iter_mut().filter(|i| which(i)) {
-            item.waits = false;
-            ended.push(item.id.clone());
-        }
-        self.end(|y| matches!(&y.what, What::Call { item, .. } if ended.contains(item)));
-    }
-    fn end_credentials(&mut self, agent: &AgentId) {
-        self.sessions.retain(|s| &s.agent != agent);
-        self.tokens.retain(|k| &k.agent != agent);
-        let life = self.fresh_life();
-        for m in self.members.iter_mut().filter(|m| &m.id == agent) {
-            m.life = life;
-        }
-    }
-    fn moved(&mut self, source: &str) {
-        self.end(|y| source_of(&y.cap) == source);
-        self.end_items(|i| i.asks.iter().any(|a| source_of(&a.cap) == source));
-        let names = |k: &Token| k.scopes.iter().any(|s| source_of(&s.0) == source);
-        self.tokens.retain(|k| !names(k));
-        let life = self.fresh_life();
-        for p in self.places.iter_mut().filter(|p| p.id == source) {
-            p.life = life;
-        }
-    }
-
-    fn seen(&mut self, seen: &SourceSeen) {
-        let id = seen.id.as_str();
-        let n = self
-            .places
-            .iter()
-            .position(|p| p.id == id && p.there)
-            .unwrap();
-        let inode = seen.target.as_ref().map(|t| t.inode);
-        let was = self.places[n].seen.replace(seen.clone());
-        let before = self.places[n].inode;
-        self.places[n].inode = inode.or(before);
-        if before.is_some() && inode.is_some() && before != inode {
-            self.moved(id);
-        }
-        let Some(was) = was else { return };
-        // A profile that was replaced with the source's route is no change to what was granted: nothing was.
-        let profile = was.profile != seen.profile;
-        let differs = |cap: &str| {
-            let of = |s: &SourceSeen| {
-                let found = s.capabilities.iter().find(|(c, _)| c.as_str() == cap);
-                found.map(|(_, facts)| facts.shape)
-            };
-            source_of(cap) == id && (profile || (of(&was).is_some() && of(&was) != of(seen)))
-        };
-        let any = crate::support::ALL.iter().any(|cap| differs(cap));
-        if any {
-            for yes in self.yes.iter_mut() {
-                yes.rests |= yes.what == What::Standing && differs(&yes.cap);
-            }
-            self.end_items(|i| i.asks.iter().any(|a| differs(&a.cap)));
-            self.places[n].life = self.fresh_life();
-        }
-    }
-
-    fn stand(
-        &mut self,
-        agent: &AgentId,
-        cap: &str,
-        read_only: bool,
-        limit: Option<Limit>,
-        until: u64,
-    ) {
-        self.end(|y| &y.agent == agent && y.cap == cap && y.what == What::Standing);
-        self.no.retain(|n| !(&n.0 == agent && n.1 == cap));
-        self.yes.push(Yes {
-            agent: agent.clone(),
-            cap: cap.to_owned(),
-            what: What::Standing,
-            read_only,
-            limit,
-            until,
-            used: 0,
-            dead: false,
-            rests: false,
-        });
-    }
-
-    fn connect(&mut self, c: &Connect, t: u64) {
-        self.end_credentials(&c.agent);
-        self.end(|y| y.agent == c.agent);
-        self.end_items(|i| i.agent == c.agent);
-        self.members.retain(|m| m.id != c.agent);
-        let life = self.fresh_life();
-        self.members.push(Member {
-            id: c.agent.clone(),
-            selected_only: c.reach == Some(Reach::Selected),
-            selected: c.capabilities.iter().map(ToString::to_string).collect(),
-            revoked: false,
-            life,
-        });
-        for id in &c.capabilities {
-            let ms = stands_for(id.as_str(), c.window.map(length));
-            let read = matches!(class(id.as_str()), Class::Read { .. });
-            if ms > 0 && (read || c.standing.contains(id)) {
-                self.stand(
-                    &c.agent,
-                    id.as_str(),
-                    false,
-                    limit(c.constraint.as_ref()),
-                    t + ms,
-                );
-            }
-        }
-    }
-
-    fn grant(&mut self, agent: &AgentId, entries: &[GrantEntry], t: u64) {
-        for e in entries {
-            let ms = stands_for(e.capability.as_str(), e.window.map(length));
-            if ms > 0 {
-                let read_only = e.verbs == Some(Verbs::READ);
-                let limit = limit(e.constraint.as_ref());
-                self.stand(agent, e.capability.as_str(), read_only, limit, t + ms);
-                let m = self.members.iter_mut().find(|m| &m.id == agent).unwrap();
-                m.selected.push(e.capability.to_string());
-            }
-        }
-    }
-
-    fn planned(&mut self, item: &PendingId, cap: Option<&str>, plan: Plan) {
-        let item = self.items.iter_mut().find(|i| &i.id == item).unwrap();
-        assert!(item.waits);
-        item.changes += 1;
-        for (ask, slot) in item.asks.iter().zip(&mut item.plans) {
-            if *slot != Plan::None && cap.is_none_or(|c| c == ask.cap) {
-                *slot = plan;
-            }
-        }
-    }
-
-    fn request(&mut self, r: &RequestGrants, result: &Result<Reply, Refusal>, t: u64) {
-        let agent = r.agent.clone().unwrap();
-        if !self.session(&agent, &r.session, t) {
-            assert_eq!(result.as_ref().unwrap_err(), &Refusal::SessionExpired);
-            return;
-        }
-        let (mut asks, mut scopes, mut unknown, mut denied) = (vec![], vec![], 0, 0);
-        let (mut until, mut wrong) = (t + 15 * MINUTE, false);
-        for (n, e) in r.entries.iter().enumerate() {
-            let (cap, input) = (e.id.as_str(), e.input.map(|(d, _)| d));
-            wrong |= r.entries[..n].iter().any(|before| before.id == e.id);
-            if !self.in_view(&agent, cap, t) {
-                unknown += 1;
-                continue;
-            }
-            let read_only = e.verbs == Some(Verbs::READ);
-            if class(cap) == Class::Skill {
-                denied += 1;
-                continue;
-            }
-            wrong |= nothing_of_it(cap, read_only);
-            if input.is_some_and(|i| self.blocked(&agent, cap, i) || self.denied(&agent, cap, i, t))
-            {
-                denied += 1;
-                continue;
-            }
-            let asked = limit(e.constraint.as_ref());
-            let narrow = asked.filter(|l| *l != Limit::Nothing);
-            let wished = e.wish.filter(|w| *w != TrustWindow::Once);
-            let end = wished.map_or(u64::MAX, |w| t + length(w));
-            let held = self.standing(&agent, cap, t).map(|n| &self.yes[n]);
-            let held = held.filter(|y| match (asked, y.limit) {
-                (None, _) | (_, None) => true,
-                (Some(asked), Some(held)) => tighter(asked, held),
-            });
-            if let Some(yes) = held {
-                scopes.push((cap.to_owned(), false, narrow.or(yes.limit)));
-                until = until.min(yes.until).min(end);
-                continue;
-            }
-            let one = self
-                .items
-                .iter()
-                .filter(|_| r.on_approval == OnApproval::Wait);
-            let one = one.flat_map(|i| {
-                self.yes.iter().filter(move |y| {
-                    matches!(&y.what, What::Call { item, gateway: false, .. } if *item == i.id)
-                })
-            });
-            let one: Vec<&Yes> = one
-                .filter(|y| {
-                    let What::Call { input: bound, .. } = &y.what else {
-                        return false;
-                    };
-                    y.agent == agent
-                        && y.cap == cap
-                        && !y.dead
-                        && y.used == 0
-                        && t < y.until
-                        && enough(cap, y.read_only)
-                        && (bound.is_none() || input.is_none() || *bound == input)
-                })
-                .collect();
-            if !one.is_empty() {
-                // Any of them will do; the machine may choose another than we, so scopes and end are read from it.
-                scopes.push((cap.to_owned(), false, None));
-                continue;
-            }
-            asks.push(Ask {
-                cap: cap.to_owned(),
-                read_only: read_only && needs(cap) != ["read"],
-                limit: narrow,
-                wish: e.wish,
-                input,
-            });
-        }
-        let waiting = |i: &&Item| i.agent == agent && i.waits && t < i.until;
-        let twin = self.items.iter().filter(waiting).find(|i| {
-            i.purpose == r.purpose
-                && i.run == (r.on_approval == OnApproval::Run)
-                && i.asks.len() == asks.len()
-                && asks.iter().all(|a| i.asks.contains(a))
-        });
-        let twin = twin.map(|i| i.id.clone());
-        let crowded = self.items.iter().filter(waiting).count() >= 20;
-        if wrong {
-            assert!(matches!(result, Err(Refusal::Invalid(_))), "{result:?}");
-            return;
-        }
-        if !asks.is_empty() && twin.is_none() && crowded {
-            assert_eq!(result.as_ref().unwrap_err(), &Refusal::TooManyPending);
-            return;
-        }
-        let Ok(Reply::Decided(decision)) = result else {
-            panic!("expected a decision, got {result:?}");
-        };
-        let Decision { item, joined, .. } = decision;
-        assert_eq!(
-            (decision.unknown.len(), decision.denied.len()),
-            (unknown, denied)
-        );
-        assert_eq!(decision.scopes.len(), scopes.len(), "{decision:?}");
-        assert_eq!(item.is_some(), !asks.is_empty());
-        assert_eq!(*joined, twin.is_some() && !asks.is_empty());
-        if *joined {
-            assert_eq!(*item, twin);
-        } else if let Some(id) = item {
-            let plans = asks.iter().map(|a| {
-                let reads = matches!(class(&a.cap), Class::Read { .. });
-                if a.input.is_some() && !reads {
-                    Plan::Making
-                } else {
-                    Plan::None
-                }
-            });
-            self.items.push(Item {
-                agent: agent.clone(),
-                id: id.clone(),
-                plans: plans.collect(),
-                asks,
-                purpose: r.purpose.clone(),
-                run: r.on_approval == OnApproval::Run,
-                until: t + DAY,
-                changes: 0,
-                waits: true,
-            });
-        }
-        if let Some(end) = decision.token_expires_at {
-            assert!(end.0 <= until, "a token outlives what it stands on");
-            for (scope, said) in scopes.iter_mut().zip(&decision.scopes) {
-                assert_eq!(scope.0, said.id.as_str());
-                scope.2 = limit(said.constraint.as_ref());
-            }
-            self.tokens.push(Token {
-                agent,
-                id: r.token.clone(),
-                session: r.session.clone(),
-                scopes,
-                until: end.0,
-            });
-        }
-    }
-
-    fn approve(&mut self, a: &Approve, result: &Result<Reply, Refusal>, t: u64) {
-        let Some(n) = self.items.iter().position(|i| i.id == a.item) else {
-            assert!(result.is_err());
-            return;
-        };
-        let item = self.items[n].clone();
-        let known = self.member(&item.agent).is_some_and(|m| !m.revoked);
-        let ready = |p: &Plan| matches!(p, Plan::None | Plan::Made { .. });
-        let owners = limit(a.constraint.as_ref());
-        let mut good = item.waits
-            && t < item.until
-            && known
-            && a.revision == item.changes
-            && item.plans.iter().all(ready)
-            && owners != Some(Limit::Nothing)
-            && item.asks.iter().all(|ask| self.present(&ask.cap));
-        let mut news = vec![];
-        for (ask, plan) in item.asks.iter().zip(&item.plans) {
-            let default = stands_for(&ask.cap, None);
-            let wish = ask.wish.map(length).filter(|ms| *ms <= default);
-            let chosen = a.window.map(length).or(wish);
-            let risen = *plan == Plan::Made { risen: true };
-            let ms = if risen {
-                0
-            } else {
-                stands_for(&ask.cap, chosen)
-            };
-            good &= match (owners, ask.limit) {
-                (Some(mine), Some(theirs)) => tighter(mine, theirs),
-                _ => true,
-            };
-            good &= ms > 0 || ask.input.is_some() || a.any_input;
-            news.push((ask.clone(), owners.or(ask.limit), ms));
-        }
-        assert_eq!(result.is_ok(), good, "{item:?} {a:?} {result:?}");
-        if !good {
-            return;
-        }
-        self.items[n].waits = false;
-        for (ask, limit, ms) in news {
-            let gateway = item.run && ask.input.is_some();
-            if ms > 0 {
-                self.stand(&item.agent, &ask.cap, ask.read_only, limit, t + ms);
-            }
-            if ms == 0 || gateway {
-                let mine = |n: &(AgentId, Cap, Digest, u64)| {
-                    n.0 == item.agent && n.1 == ask.cap && ask.input.is_none_or(|i| i == n.2)
-                };
-                self.no.retain(|n| !mine(n));
-                self.yes.push(Yes {
-                    agent: item.agent.clone(),
-                    cap: ask.cap,
-                    what: What::Call {
-                        item: item.id.clone(),
-                        input: ask.input,
-                        gateway,
-                    },
-                    read_only: ask.read_only,
-                    limit,
-                    until: t + DAY,
-                    used: 0,
-                    dead: false,
-                    rests: false,
-                });
-            }
-        }
-    }
-
-    fn refresh(
-        &mut self,
-        (agent, token, session, fresh): (&AgentId, &TokenId, &SessionId, &TokenId),
-        done: bool,
-        t: u64,
-    ) {
-        let found = self
-            .tokens
-            .iter()
-            .position(|k| &k.id == token && &k.agent == agent);
-        let mut scopes = vec![];
-        let mut until = t + 15 * MINUTE;
-        if let Some(n) = found {
-            for (cap, _, mine) in &self.tokens[n].scopes {
-                if let Some(y) = self.standing(agent, cap, t).filter(|_| self.present(cap)) {
-                    let theirs = self.yes[y].limit;
-                    let kept = match (mine, theirs) {
-                        (Some(mine), Some(held)) if tighter(*mine, held) => Some(*mine),
-                        (Some(mine), None) => Some(*mine),
-                        _ => theirs,
-                    };
-                    until = until.min(self.yes[y].until);
-                    scopes.push((cap.clone(), false, kept));
-                }
-            }
-        }
-        let in_time = found.is_some_and(|n| t < self.tokens[n].until + 5 * MINUTE);
-        let good = self.session(agent, session, t) && in_time && !scopes.is_empty();
-        assert_eq!(done, good, "refresh of {token} for {agent} in {session}");
-        if let Some(n) = found.filter(|_| good) {
-            self.tokens.remove(n);
-            self.tokens.push(Token {
-                agent: agent.clone(),
-                id: fresh.clone(),
-                session: session.clone(),
-                scopes,
-                until,
-            });
-        }
+            && (stood.session.is_none() || !self.run(agent, &stood.cap, stood.input, t))
     }
 }

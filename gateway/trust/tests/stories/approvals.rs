@@ -220,7 +220,12 @@ fn run_is_the_gateways_and_once() {
     let item = world.decided(request).item.unwrap();
     world.plan(&item, WRITE, Verb::Write);
     world.approve(&item, ONCE).unwrap();
-    assert!(world.pends(&who, WRITE, &input), "not the agent's door");
+    let answered = Refusal::Runs { item: item.clone() };
+    assert_eq!(
+        refused(world.call(&who, WRITE, &input)),
+        answered,
+        "not the agent's door"
+    );
     let by_gateway = |world: &World, input: &serde_json::Value| {
         world.through(&who.agent, Door::Approved(&item), WRITE, input)
     };
@@ -438,4 +443,72 @@ fn after_a_restart_what_waits_is_planned_again_and_what_is_approved_holds() {
     assert!(world.approve(&waits, ONCE).is_ok());
     let session = world.open(&who.agent, None).unwrap();
     assert!(world.allowed(&Who { session, ..who }, WRITE, &json!({"n": 2})));
+}
+
+#[test]
+fn what_the_gateway_runs_the_agent_does_not_do_again_under_a_grant() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({"path": "a.md"});
+    let run = |world: &mut World| {
+        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
+        request.on_approval = OnApproval::Run;
+        let item = world.decided(request).item.unwrap();
+        world.plan(&item, WRITE, Verb::Write);
+        item
+    };
+    let item = run(&mut world);
+    world.ok(Command::Grant {
+        agent: who.agent.clone(),
+        entries: vec![plexus_trust::GrantEntry {
+            capability: cap(WRITE),
+            verbs: None,
+            window: Some(TrustWindow::WEEK),
+            constraint: None,
+        }],
+    });
+    // The agent's call is under way on the grant when the owner approves the run.
+    let early = world.permit(&who, WRITE, &input);
+    world.approve(&item, ONCE).unwrap();
+    let answered = Refusal::Runs { item: item.clone() };
+    assert_eq!(world.begin(early.clone()).unwrap_err(), answered);
+    let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+    let intent = world.begin(granted(by_gateway)).unwrap();
+    assert_eq!(refused(world.call(&who, WRITE, &input)), answered);
+    assert!(world.allowed(&who, WRITE, &json!({"path": "b.md"})));
+    assert_eq!(world.begin(early).unwrap_err(), answered);
+    // Once it is over the same call is a new one.
+    world.end(&intent, OutcomeKind::Ok);
+    assert!(world.allowed(&who, WRITE, &input));
+}
+
+#[test]
+fn a_run_that_is_over_may_be_asked_for_again() {
+    for (kind, settled) in [
+        (OutcomeKind::Ok, None),
+        (OutcomeKind::Refused, None),
+        (OutcomeKind::Failed, None),
+        (OutcomeKind::Unknown, Some(false)),
+    ] {
+        let mut world = World::new();
+        let who = world.member("a", &[]);
+        let input = json!({});
+        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
+        request.on_approval = OnApproval::Run;
+        let item = world.decided(request).item.unwrap();
+        world.plan(&item, WRITE, Verb::Write);
+        world.approve(&item, ONCE).unwrap();
+        let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+        let intent = world.begin(granted(by_gateway)).unwrap();
+        world.end(&intent, kind);
+        if let Some(happened) = settled {
+            let agent = who.agent.clone();
+            world.ok(Command::SettleUnknown {
+                agent,
+                intent,
+                happened,
+            });
+        }
+        assert!(world.pends(&who, WRITE, &input), "{kind:?}");
+    }
 }

@@ -141,3 +141,22 @@ fn a_number_survives_the_log() {
     let item = world.ask_for(&who, vec![wanted]).item.unwrap();
     assert_eq!(world.state.item(&item).unwrap().asks[0].constraint, asked);
 }
+
+#[test]
+fn a_note_that_could_not_be_read_back_is_not_written() {
+    let mut world = World::new();
+    let note = |kind| {
+        Command::Note(plexus_trust::Note {
+            kind,
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: json!({}),
+        })
+    };
+    assert!(matches!(
+        world.run(note("no.such.type")),
+        Err(plexus_trust::Refusal::Invalid(_))
+    ));
+    world.ok(note("handshake"));
+}

@@ -35,7 +35,7 @@ fn the_writer_decides_last() {
         }),
         ("expired", |w, _| w.later(HOUR)),
         ("replaced", |w, who| {
-            standing(w, who, READ, Some(below("x")))
+            standing(w, who, READ, Some(below("x")));
         }),
         ("paused", |w, _| {
             w.ok(Command::Pause(true));

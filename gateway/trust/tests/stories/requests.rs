@@ -234,7 +234,7 @@ fn a_revoked_token_is_dead_and_its_grant_is_not() {
     let token = world.token(&who, vec![entry(READ)]);
     let permit = granted(world.through(&who.agent, Door::Token(&token), READ, &json!({})));
     let revoke = Command::RevokeToken {
-        token: token.clone(),
+        token,
         reason: None,
     };
     world.ok(revoke.clone());

@@ -3,6 +3,7 @@
 //! Every event must come back from its JSON as it went in: what does not survive the way to the disk fails here first.
 
 pub(crate) mod history;
+pub(crate) mod player;
 
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,

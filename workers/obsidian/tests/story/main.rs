@@ -1,6 +1,7 @@
 //! The vault as an agent meets it: read, searched, attacked.
 
 mod hostile;
+mod names;
 mod reading;
 mod searching;
 mod vaults;

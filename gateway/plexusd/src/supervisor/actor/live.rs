@@ -80,6 +80,12 @@ enum Step {
     Killed,
 }
 
+/// Whether the worker is not to blame for a probe without answer: the machine slept for `nap` since it was sent, or the
+/// gateway itself looked `late` after its deadline.
+fn excused(nap: Duration, late: Duration) -> bool {
+    nap > NAP || late > OWN_LATENESS
+}
+
 /// What happened.
 pub(super) enum Said {
     Message(Result<Option<FromWorker>, ConnectionError>),
@@ -329,11 +335,13 @@ impl Live {
         let now = Instant::now();
         if let Some(slept) = self.probe.out {
             let late = now.saturating_duration_since(self.probe.due);
-            let excused = os::slept().saturating_sub(slept) > NAP || late > OWN_LATENESS;
-            if !excused {
+            if !excused(os::slept().saturating_sub(slept), late) {
                 return self.terminate(Cause::Mute);
             }
             tracing::debug!(pid = self.pid(), ?late, "a missed probe is excused");
+            self.probe.out = Some(os::slept());
+            self.probe.due = now + self.context.pace.probe_within;
+            return Then::GoOn;
         }
         if os::resident(self.pid()).is_some_and(|bytes| bytes > self.memory) {
             return self.terminate(Cause::Memory);
@@ -412,5 +420,19 @@ impl Live {
         }
         stop.due = Instant::now() + self.context.pace.signal_within;
         Then::Stopping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nap_or_our_own_lateness_excuses_a_missed_probe_and_nothing_else_does() {
+        let ms = Duration::from_millis;
+        assert!(!excused(ms(0), ms(3)));
+        assert!(!excused(ms(20), ms(20)), "two clocks are not read at once");
+        assert!(excused(ms(60_000), ms(3)));
+        assert!(excused(ms(0), ms(900)));
     }
 }

@@ -1,0 +1,210 @@
+//! What follows when a worker came up, did not come up, or went: the edges of the diagram that the worker draws.
+//!
+//! Must not know: what callers ask for.
+
+use super::super::{
+    call::{DispatchError, Job, Unavailable},
+    notice::{Cause, Health, Notice, SourceHealth, WorkerState},
+    start::{self, Exit, StartError, Started},
+};
+use super::{
+    Actor, After, READ_RETRIES, START_ATTEMPTS, Stage, live,
+    live::{Live, Said},
+    replaced,
+};
+use std::{collections::HashMap, sync::Arc};
+use tokio::time::Instant;
+
+impl Actor {
+    pub(super) async fn started(&mut self, started: Started) {
+        let Started {
+            ref process,
+            ref cage,
+            ref health,
+            revision,
+            ..
+        } = started;
+        let pid = process.pid();
+        self.context.notify(Notice::Started {
+            source: self.spec.source.clone(),
+            role: self.role,
+            pid,
+            cage: (**cage).clone(),
+            build: plexus_ipc::BUILD,
+        });
+        let (cage, health) = (Arc::clone(cage), health.clone());
+        let mut live = Box::new(Live::new(started, Arc::clone(&self.context)));
+        // Called off too late: it is up already.
+        let off = match self.ending {
+            Some(ending) => Some(ending.cause()),
+            None if revision != self.spec.revision => Some(Cause::Replaced),
+            None => None,
+        };
+        if let Some(cause) = off {
+            live.stop(cause, &replaced()).await;
+        }
+        self.stage = Stage::Up(live);
+        self.state(WorkerState::Ready, Some(pid));
+        self.show(|view| view.cage = Some(cage));
+        self.health(health.into());
+        self.answer_probes();
+    }
+
+    pub(super) fn start_failed(&mut self, error: StartError) {
+        self.stop_stage();
+        if matches!(error, StartError::CalledOff) {
+            return;
+        }
+        self.failures += 1;
+        let reason = match error {
+            StartError::Open(_) => Unavailable::CannotOpen,
+            _ => Unavailable::CannotStart,
+        };
+        let message = error.to_string();
+        let lasts = error.lasts();
+        tracing::warn!(source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
+        self.context.notify(Notice::StartFailed {
+            source: self.spec.source.clone(),
+            role: self.role,
+            why: error,
+            attempts: self.failures,
+        });
+        self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
+        let refusal = DispatchError::Unavailable { reason, message };
+        if lasts {
+            self.queue.refuse(&refusal);
+        }
+        self.back_off(refusal);
+    }
+
+    /// Waits before the next start; after too many failures in a row answers everything with `refusal` meanwhile.
+    fn back_off(&mut self, refusal: DispatchError) {
+        self.answer_probes();
+        if self.ending.is_some() {
+            return;
+        }
+        let pace = &self.context.pace;
+        let pause = if self.failures >= START_ATTEMPTS {
+            self.queue.refuse(&refusal);
+            self.refusal = Some(refusal);
+            pace.failed_pause
+        } else {
+            pace.backoff * 2_u32.saturating_pow(self.failures.saturating_sub(1))
+        };
+        self.stage = Stage::Waiting {
+            until: Instant::now() + pause,
+        };
+        let failed = self.refusal.is_some();
+        self.state(
+            if failed {
+                WorkerState::Failed
+            } else {
+                WorkerState::Backoff
+            },
+            None,
+        );
+    }
+
+    pub(super) async fn heard(&mut self, said: Said) {
+        let Stage::Up(live) = &mut self.stage else {
+            return;
+        };
+        match live.on(said).await {
+            live::Then::GoOn => {}
+            live::Then::Answered => self.failures = 0,
+            live::Then::Probed(health) => {
+                self.failures = 0;
+                self.health(health.into());
+                self.answer_probes();
+            }
+            live::Then::Stopping => self.state_of_stopping(),
+            live::Then::Over(cause) => self.over(cause),
+        }
+    }
+
+    fn state_of_stopping(&mut self) {
+        if let Stage::Up(live) = &self.stage {
+            let pid = live.pid();
+            self.state(WorkerState::Stopping, Some(pid));
+        }
+    }
+
+    /// The stream has ended or is not to be trusted any more: the group dies now, its calls go on or are answered.
+    fn over(&mut self, cause: Cause) {
+        let Stage::Up(live) = std::mem::replace(&mut self.stage, Stage::Stopped) else {
+            return;
+        };
+        let (process, jobs, answered) = live.into_parts();
+        let pid = process.pid();
+        self.settle_flights(jobs);
+        self.stage = Stage::Reaping {
+            reaping: Box::pin(async move { Exit(process.end(start::REAP_WITHIN).await) }),
+            after: After {
+                pid,
+                cause,
+                answered,
+            },
+        };
+        self.state(WorkerState::Stopping, Some(pid));
+    }
+
+    /// Reads go back to the front of the queue, in their order; what may have had an effect is answered.
+    fn settle_flights(&mut self, mut jobs: HashMap<u64, Box<Job>>) {
+        let mut ids: Vec<u64> = jobs.keys().copied().collect();
+        ids.sort_unstable();
+        for mut job in ids.iter().rev().filter_map(|id| jobs.remove(id)) {
+            job.deaths += 1;
+            if job.reply.is_none() {
+                // Cancelled, late, or refused when the worker was asked to stop.
+            } else if job.is_effect() || job.deaths > READ_RETRIES {
+                job.answer(Err(DispatchError::Died { dispatched: true }));
+            } else {
+                self.queue.put_back(job);
+            }
+        }
+    }
+
+    pub(super) fn reaped(&mut self, exit: Exit) {
+        let Stage::Reaping { after, .. } = std::mem::replace(&mut self.stage, Stage::Stopped)
+        else {
+            return;
+        };
+        let After {
+            pid,
+            cause,
+            answered,
+        } = after;
+        let asked_for = cause.asked_for();
+        if asked_for {
+            tracing::debug!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
+        } else {
+            tracing::warn!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
+        }
+        let message = format!("its worker ended: {cause}");
+        self.context.notify(Notice::Ended {
+            source: self.spec.source.clone(),
+            role: self.role,
+            pid,
+            cause,
+            exit,
+        });
+        self.stop_stage();
+        if asked_for {
+            self.failures = 0;
+        }
+        if self.ending.is_some() || asked_for {
+            return;
+        }
+        if answered {
+            self.show(|view| view.restarts += 1);
+            self.begin();
+        } else {
+            self.failures += 1;
+            self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
+            self.back_off(DispatchError::Unavailable {
+                reason: Unavailable::CannotStart,
+                message,
+            });
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What the supervisor is given: where things lie, how patient to be, what to run for a source.
+//!
+//! Must not know: what becomes of it.
+
+use super::{notice::Notice, process::Spawner};
+use plexus_ipc::{manifest::Manifest, message::Secrets};
+use plexus_protocol::SourceId;
+use serde_json::Value;
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// What a supervisor needs.
+#[derive(Debug)]
+pub struct Setup {
+    /// `plexus-sandbox-exec`; not used on macOS.
+    pub launcher: PathBuf,
+    /// The folder with `plexus-worker-<connector>`.
+    pub workers: PathBuf,
+    /// The daemon's state, resolved. Workers are recorded in its `run/`, keep their own in its `workers/<source>/`.
+    pub state_dir: PathBuf,
+    /// This launch of the ledger: what commits are stamped with.
+    pub launch: u64,
+    /// A loopback port that the daemon listens on, for workers to fail to reach.
+    pub tcp_port: u16,
+    /// Who is told what happens to workers.
+    pub notices: mpsc::UnboundedSender<Notice>,
+    /// How patient to be.
+    pub pace: Pace,
+}
+
+/// How patient to be, all in awake time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From the start of the process to its first word, its attack on the cage included.
+    pub hello_within: Duration,
+    /// From there until the source is open.
+    pub open_within: Duration,
+    /// Between two probes of a worker.
+    pub probe_every: Duration,
+    /// Until a probe is answered.
+    pub probe_within: Duration,
+    /// Before the second start in a row; doubled for each one after.
+    pub backoff: Duration,
+    /// Before a failed source is tried again.
+    pub failed_pause: Duration,
+    /// Without a call before a worker is stopped.
+    pub idle: Duration,
+    /// For a worker that was asked to stop and has no effect under way.
+    pub stop_within: Duration,
+    /// For effects that are under way when a worker is asked to stop.
+    pub effects_within: Duration,
+    /// Between SIGTERM, SIGKILL and giving up.
+    pub signal_within: Duration,
+}
+
+impl Default for Pace {
+    /// Probes, the failed pause and the patience with effects are those of DESIGN 13.
+    fn default() -> Self {
+        Self {
+            hello_within: Duration::from_secs(10),
+            open_within: Duration::from_secs(30),
+            probe_every: Duration::from_secs(5),
+            probe_within: Duration::from_secs(2),
+            backoff: Duration::from_millis(200),
+            failed_pause: Duration::from_secs(60),
+            idle: Duration::from_secs(600),
+            stop_within: Duration::from_secs(1),
+            effects_within: Duration::from_secs(5),
+            signal_within: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Gives the secrets of a source when a worker of it starts.
+pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
+
+/// What to run for a source: everything that a start needs, nothing of policy.
+pub struct Spec {
+    /// The source.
+    pub source: SourceId,
+    /// Its connector; names the worker's program.
+    pub connector: &'static str,
+    /// The embedded manifest.
+    pub manifest: Arc<Manifest>,
+    /// The text of its profile.
+    pub profile: &'static str,
+    /// Its folder, resolved.
+    pub root: Option<PathBuf>,
+    /// Its route, as the connector's configuration reads it.
+    pub config: Value,
+    /// Its secrets; asked on the spawner's thread.
+    pub secrets: SecretsOf,
+    /// Which of the source's versions this is.
+    pub revision: u64,
+}
+
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("source", &self.source)
+            .field("connector", &self.connector)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all actors share.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) launcher: PathBuf,
+    pub(super) workers: PathBuf,
+    pub(super) state_dir: PathBuf,
+    pub(super) launch: u64,
+    pub(super) tcp_port: u16,
+    pub(super) notices: mpsc::UnboundedSender<Notice>,
+    pub(super) pace: Pace,
+    pub(super) spawner: Spawner,
+}
+
+impl Context {
+    pub(super) fn notify(&self, notice: Notice) {
+        // Nobody listens while the daemon stops.
+        drop(self.notices.send(notice));
+    }
+}

@@ -1,0 +1,65 @@
+//! A source and its actors.
+//!
+//! Must not know: processes.
+
+use super::{
+    actor::Handle,
+    call::{Job, Question},
+    notice::{Health, SourceHealth},
+    setup::Spec,
+};
+use plexus_ipc::message::Role;
+use std::sync::Arc;
+
+#[derive(Debug)]
+/// One source: what to run for it, and its actors.
+pub(super) struct Source {
+    pub(super) spec: Arc<Spec>,
+    pub(super) reader: Option<Handle>,
+    pub(super) writer: Option<Handle>,
+}
+
+impl Source {
+    pub(super) fn actor(&mut self, role: Role) -> &mut Option<Handle> {
+        match role {
+            Role::Reader => &mut self.reader,
+            Role::Writer => &mut self.writer,
+        }
+    }
+
+    pub(super) fn actors(&self) -> impl Iterator<Item = (Role, &Handle)> {
+        let reader = self.reader.iter().map(|handle| (Role::Reader, handle));
+        reader.chain(self.writer.iter().map(|handle| (Role::Writer, handle)))
+    }
+
+    pub(super) fn health(&self) -> SourceHealth {
+        let mut health = self
+            .reader
+            .as_ref()
+            .map_or_else(SourceHealth::unknown, Handle::health);
+        if let Some(writer) = self.writer.as_ref().map(Handle::health)
+            && health.status == Health::Ok
+            && writer.status == Health::Unavailable
+        {
+            health.status = Health::Degraded;
+            health.detail = writer
+                .detail
+                .map(|why| format!("nothing can be written: {why}"));
+        }
+        health
+    }
+
+    /// The largest output that the job's capability may have, in bytes.
+    pub(super) fn largest_output(&self, job: &Job) -> usize {
+        let name = match &job.question {
+            Question::Read(call) | Question::Plan(call) => &call.capability,
+            Question::Commit(commit) => &commit.call.capability,
+            Question::Settle(_) => return 0,
+        };
+        let manifest = &self.spec.manifest;
+        let limits = manifest
+            .capability(name)
+            .map_or(manifest.limits, |entry| manifest.limits_of(entry));
+        limits.frame_bytes as usize
+    }
+}

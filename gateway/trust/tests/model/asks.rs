@@ -1,0 +1,269 @@
+//! Items: asked for, planned, approved; tokens exchanged. Predicts what the machine answers.
+
+use super::*;
+
+impl Model {
+    pub(super) fn planned(&mut self, item: &PendingId, cap: Option<&str>, plan: Plan) {
+        let item = self.items.iter_mut().find(|i| &i.id == item).unwrap();
+        assert!(item.waits);
+        item.changes += 1;
+        for (ask, slot) in item.asks.iter().zip(&mut item.plans) {
+            if *slot != Plan::None && cap.is_none_or(|c| c == ask.cap) {
+                *slot = plan;
+            }
+        }
+    }
+
+    pub(super) fn request(&mut self, r: &RequestGrants, result: &Result<Reply, Refusal>, t: u64) {
+        let agent = r.agent.clone().unwrap();
+        if !self.session(&agent, &r.session, t) {
+            assert_eq!(result.as_ref().unwrap_err(), &Refusal::SessionExpired);
+            return;
+        }
+        let (mut asks, mut scopes, mut unknown, mut denied) = (vec![], vec![], 0, 0);
+        let (mut until, mut wrong) = (t + 15 * MINUTE, false);
+        for (n, e) in r.entries.iter().enumerate() {
+            let (cap, input) = (e.id.as_str(), e.input.map(|(d, _)| d));
+            wrong |= r.entries[..n].iter().any(|before| before.id == e.id);
+            if !self.in_view(&agent, cap, t) {
+                unknown += 1;
+                continue;
+            }
+            let read_only = e.verbs == Some(Verbs::READ);
+            if class(cap) == Class::Skill {
+                denied += 1;
+                continue;
+            }
+            wrong |= nothing_of_it(cap, read_only);
+            if input.is_some_and(|i| self.blocked(&agent, cap, i) || self.denied(&agent, cap, i, t))
+            {
+                denied += 1;
+                continue;
+            }
+            let asked = limit(e.constraint.as_ref());
+            let narrow = asked.filter(|l| *l != Limit::Nothing);
+            let wished = e.wish.filter(|w| *w != TrustWindow::Once);
+            let end = wished.map_or(u64::MAX, |w| t + length(w));
+            let held = self.standing(&agent, cap, t).map(|n| &self.yes[n]);
+            let held = held.filter(|y| match (asked, y.limit) {
+                (None, _) | (_, None) => true,
+                (Some(asked), Some(held)) => tighter(asked, held),
+            });
+            if let Some(yes) = held {
+                scopes.push((cap.to_owned(), false, narrow.or(yes.limit)));
+                until = until.min(yes.until).min(end);
+                continue;
+            }
+            let one = self
+                .items
+                .iter()
+                .filter(|_| r.on_approval == OnApproval::Wait);
+            let one = one.flat_map(|i| {
+                self.yes.iter().filter(move |y| {
+                    matches!(&y.what, What::Call { item, gateway: false, .. } if *item == i.id)
+                })
+            });
+            let one: Vec<&Yes> = one
+                .filter(|y| {
+                    let What::Call { input: bound, .. } = &y.what else {
+                        return false;
+                    };
+                    y.agent == agent
+                        && y.cap == cap
+                        && !y.dead
+                        && y.used == 0
+                        && t < y.until
+                        && enough(cap, y.read_only)
+                        && (bound.is_none() || input.is_none() || *bound == input)
+                })
+                .collect();
+            if !one.is_empty() {
+                // Any of them will do; the machine may choose another than we, so scopes and end are read from it.
+                scopes.push((cap.to_owned(), false, None));
+                continue;
+            }
+            asks.push(Ask {
+                cap: cap.to_owned(),
+                read_only: read_only && needs(cap) != ["read"],
+                limit: narrow,
+                wish: e.wish,
+                input,
+            });
+        }
+        let waiting = |i: &&Item| i.agent == agent && i.waits && t < i.until;
+        let twin = self.items.iter().filter(waiting).find(|i| {
+            i.purpose == r.purpose
+                && i.run == (r.on_approval == OnApproval::Run)
+                && i.asks.len() == asks.len()
+                && asks.iter().all(|a| i.asks.contains(a))
+        });
+        let twin = twin.map(|i| i.id.clone());
+        let crowded = self.items.iter().filter(waiting).count() >= 20;
+        if wrong {
+            assert!(matches!(result, Err(Refusal::Invalid(_))), "{result:?}");
+            return;
+        }
+        if !asks.is_empty() && twin.is_none() && crowded {
+            assert_eq!(result.as_ref().unwrap_err(), &Refusal::TooManyPending);
+            return;
+        }
+        let Ok(Reply::Decided(decision)) = result else {
+            panic!("expected a decision, got {result:?}");
+        };
+        let Decision { item, joined, .. } = decision;
+        assert_eq!(
+            (decision.unknown.len(), decision.denied.len()),
+            (unknown, denied)
+        );
+        assert_eq!(decision.scopes.len(), scopes.len(), "{decision:?}");
+        assert_eq!(item.is_some(), !asks.is_empty());
+        assert_eq!(*joined, twin.is_some() && !asks.is_empty());
+        if *joined {
+            assert_eq!(*item, twin);
+        } else if let Some(id) = item {
+            let plans = asks.iter().map(|a| {
+                let reads = matches!(class(&a.cap), Class::Read { .. });
+                if a.input.is_some() && !reads {
+                    Plan::Making
+                } else {
+                    Plan::None
+                }
+            });
+            self.items.push(Item {
+                agent: agent.clone(),
+                id: id.clone(),
+                plans: plans.collect(),
+                asks,
+                purpose: r.purpose.clone(),
+                run: r.on_approval == OnApproval::Run,
+                until: t + DAY,
+                changes: 0,
+                waits: true,
+            });
+        }
+        if let Some(end) = decision.token_expires_at {
+            assert!(end.0 <= until, "a token outlives what it stands on");
+            for (scope, said) in scopes.iter_mut().zip(&decision.scopes) {
+                assert_eq!(scope.0, said.id.as_str());
+                scope.2 = limit(said.constraint.as_ref());
+            }
+            self.tokens.push(Token {
+                agent,
+                id: r.token.clone(),
+                session: r.session.clone(),
+                scopes,
+                until: end.0,
+            });
+        }
+    }
+
+    pub(super) fn approve(&mut self, a: &Approve, result: &Result<Reply, Refusal>, t: u64) {
+        let Some(n) = self.items.iter().position(|i| i.id == a.item) else {
+            assert!(result.is_err());
+            return;
+        };
+        let item = self.items[n].clone();
+        let known = self.member(&item.agent).is_some_and(|m| !m.revoked);
+        let ready = |p: &Plan| matches!(p, Plan::None | Plan::Made { .. });
+        let owners = limit(a.constraint.as_ref());
+        let mut good = item.waits
+            && t < item.until
+            && known
+            && a.revision == item.changes
+            && item.plans.iter().all(ready)
+            && owners != Some(Limit::Nothing)
+            && item.asks.iter().all(|ask| self.present(&ask.cap));
+        let mut news = vec![];
+        for (ask, plan) in item.asks.iter().zip(&item.plans) {
+            let default = stands_for(&ask.cap, None);
+            let wish = ask.wish.map(length).filter(|ms| *ms <= default);
+            let chosen = a.window.map(length).or(wish);
+            let risen = *plan == Plan::Made { risen: true };
+            let ms = if risen {
+                0
+            } else {
+                stands_for(&ask.cap, chosen)
+            };
+            good &= match (owners, ask.limit) {
+                (Some(mine), Some(theirs)) => tighter(mine, theirs),
+                _ => true,
+            };
+            good &= ms > 0 || ask.input.is_some() || a.any_input;
+            news.push((ask.clone(), owners.or(ask.limit), ms));
+        }
+        assert_eq!(result.is_ok(), good, "{item:?} {a:?} {result:?}");
+        if !good {
+            return;
+        }
+        self.items[n].waits = false;
+        for (ask, limit, ms) in news {
+            let gateway = item.run && ask.input.is_some();
+            if ms > 0 {
+                self.stand(&item.agent, &ask.cap, ask.read_only, limit, t + ms);
+            }
+            if ms == 0 || gateway {
+                let mine = |n: &(AgentId, Cap, Digest, u64)| {
+                    n.0 == item.agent && n.1 == ask.cap && ask.input.is_none_or(|i| i == n.2)
+                };
+                self.no.retain(|n| !mine(n));
+                self.yes.push(Yes {
+                    agent: item.agent.clone(),
+                    cap: ask.cap,
+                    what: What::Call {
+                        item: item.id.clone(),
+                        input: ask.input,
+                        gateway,
+                    },
+                    read_only: ask.read_only,
+                    limit,
+                    until: t + DAY,
+                    used: 0,
+                    dead: false,
+                    rests: false,
+                    ended: false,
+                });
+            }
+        }
+    }
+
+    pub(super) fn refresh(
+        &mut self,
+        (agent, token, session, fresh): (&AgentId, &TokenId, &SessionId, &TokenId),
+        done: bool,
+        t: u64,
+    ) {
+        let found = self
+            .tokens
+            .iter()
+            .position(|k| &k.id == token && &k.agent == agent);
+        let mut scopes = vec![];
+        let mut until = t + 15 * MINUTE;
+        if let Some(n) = found {
+            for (cap, _, mine) in &self.tokens[n].scopes {
+                if let Some(y) = self.standing(agent, cap, t).filter(|_| self.present(cap)) {
+                    let theirs = self.yes[y].limit;
+                    let kept = match (mine, theirs) {
+                        (Some(mine), Some(held)) if tighter(*mine, held) => Some(*mine),
+                        (Some(mine), None) => Some(*mine),
+                        _ => theirs,
+                    };
+                    until = until.min(self.yes[y].until);
+                    scopes.push((cap.clone(), false, kept));
+                }
+            }
+        }
+        let in_time = found.is_some_and(|n| t < self.tokens[n].until + 5 * MINUTE);
+        let good = self.session(agent, session, t) && in_time && !scopes.is_empty();
+        assert_eq!(done, good, "refresh of {token} for {agent} in {session}");
+        if let Some(n) = found.filter(|_| good) {
+            self.tokens.remove(n);
+            self.tokens.push(Token {
+                agent: agent.clone(),
+                id: fresh.clone(),
+                session: session.clone(),
+                scopes,
+                until,
+            });
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The worker of the fixture source: each capability does one thing wrong, on demand, over the harness that every
+//! worker uses.
+//!
+//! Effects append one line to `effects.log` in the source's folder, `<audit id> <line>`, so that a test counts what was
+//! really done. Where `honest` lies beside it, the source answers `Settle` from that file; else it cannot tell.
+//!
+//! Must not know: anything of the daemon but its protocol.
+
+mod os;
+
+use plexus_ipc::worker::{
+    CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source, SourceError,
+    Touched, Verdict,
+};
+use plexus_protocol::{AuditId, Digest, Verb};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The file that effects go to.
+const LOG: &str = "effects.log";
+/// The kind of what an effect touches.
+const KIND: &str = "file";
+
+fn main() -> ExitCode {
+    plexus_ipc::worker::main::<Fixture>(include_str!("../../../fixture/manifest.json"))
+}
+
+struct Fixture {
+    root: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    path: PathBuf,
+}
+
+impl Source for Fixture {
+    type Config = Config;
+
+    async fn open(config: Config, _secrets: Secrets, _role: Role) -> Result<Self, OpenError> {
+        if config.path.join("unopenable").exists() {
+            return Err(OpenError::unavailable("told not to open"));
+        }
+        Ok(Self { root: config.path })
+    }
+
+    async fn settle(&self, intent: AuditId) -> Verdict {
+        if !self.root.join("honest").exists() {
+            return Verdict::CannotTell;
+        }
+        if self.log().contains(intent.as_str()) {
+            Verdict::Happened
+        } else {
+            Verdict::DidNot
+        }
+    }
+
+    fn handlers() -> Handlers<Self> {
+        Handlers::new()
+            .read("echo", Self::echo)
+            .read("slow", Self::slow)
+            .read("brief", Self::slow)
+            .read("long", Self::slow)
+            .read("big", Self::big)
+            .read("garbage", Self::garbage)
+            .read("crash", Self::crash)
+            .read("fail", Self::fail)
+            .effect("count", Self::plan_count, Self::commit)
+            .effect("run", Self::plan_run, Self::commit)
+            .effect("both", Self::plan_both, Self::commit)
+    }
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct How {
+    how: String,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+struct Count {
+    line: String,
+    die: Option<Moment>,
+    wait: Option<u64>,
+    plan: Option<Trouble>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Moment {
+    Before,
+    After,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Trouble {
+    Fails,
+    Waits,
+    Executes,
+}
+
+#[derive(Deserialize)]
+struct Prompt {
+    prompt: String,
+}
+
+#[derive(Deserialize)]
+struct OneLine {
+    line: String,
+}
+
+/// What a commit does.
+struct Append {
+    line: String,
+    die: Option<Moment>,
+    wait: Option<u64>,
+    read_back: bool,
+}
+
+/// JSON text that goes out as it is, whatever it says: serde_json's own way of passing raw text through, without its
+/// check.
+struct Unchecked(String);
+
+impl Serialize for Unchecked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const TOKEN: &str = "$serde_json::private::RawValue";
+        let mut raw = serializer.serialize_struct(TOKEN, 1)?;
+        raw.serialize_field(TOKEN, &self.0)?;
+        raw.end()
+    }
+}
+
+impl Fixture {
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.root.join(LOG)).unwrap_or_default()
+    }
+
+    async fn echo(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Value,
+    ) -> Result<Reply<Value>, SourceError> {
+        Ok(Reply::new(input["text"].clone(), "echoed"))
+    }
+
+    async fn slow(
+        self: Arc<Self>,
+        call: CallContext,
+        input: Wait,
+    ) -> Result<Reply<Value>, SourceError> {
+        call.progress("waiting", Some((0, input.ms)));
+        tokio::time::sleep(Duration::from_millis(input.ms)).await;
+        call.progress("waited", Some((input.ms, input.ms)));
+        Ok(Reply::new(json!({"waited": input.ms}), "waited"))
+    }
+
+    async fn big(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Size,
+    ) -> Result<Reply<String>, SourceError> {
+        Ok(Reply::new("x".repeat(input.bytes), "answered much"))
+    }
+
+    async fn garbage(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: How,
+    ) -> Result<Reply<Unchecked>, SourceError> {
+        let text = match input.how.as_str() {
+            "text" => "this is no JSON".to_owned(),
+            "two" => r#"{"a":1}{"b":2}"#.to_owned(),
+            "half" => r#"{"a":"#.to_owned(),
+            "deep" => format!("{}{}", "[".repeat(65), "]".repeat(65)),
+            "empty" => String::new(),
+            "frame" => {
+                // A length, and then bytes that are no message.
+                os::write_to_gateway(b"\x04\x00\x00\x00\xc1\xc1\xc1\xc1");
+                "null".to_owned()
+            }
+            "length" => {
+                os::write_to_gateway(b"\xff\xff\xff\xff");
+                "null".to_owned()
+            }
+            // A control: raw text that is JSON.
+            _ => r#"{"fine": [1, 2.50, "\u00e9"]}"#.to_owned(),
+        };
+        Ok(Reply::new(Unchecked(text), "answered badly"))
+    }
+
+    async fn crash(
+        self: Arc<Self>,
+        _call: CallContext,
+        _input: Nothing,
+    ) -> Result<Reply<Value>, SourceError> {
+        std::process::abort();
+    }
+
+    async fn fail(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Reason,
+    ) -> Result<Reply<Value>, SourceError> {
+        Err(match input.reason.as_str() {
+            "denied" => SourceError::denied("the system said no"),
+            "unavailable" => SourceError::unavailable("the app is closed"),
+            "internal" => SourceError::internal("a mistake of ours"),
+            other => SourceError::transport(other, "told to fail"),
+        })
+    }
+
+    async fn plan_count(
+        self: Arc<Self>,
+        call: CallContext,
+        input: Count,
+    ) -> Result<Plan<Append>, SourceError> {
+        match input.plan {
+            Some(Trouble::Fails) => {
+                return Err(SourceError::transport(
+                    "not_found",
+                    "there is nothing to append to",
+                ));
+            }
+            // Only the preview waits: in the writer the same plan would hold up the commit that it is made for.
+            Some(Trouble::Waits) if call.role() == Role::Reader => {
+                tokio::time::sleep(call.remaining()).await;
+            }
+            Some(Trouble::Waits | Trouble::Executes) | None => {}
+        }
+        let plan = self.planned(Append {
+            line: input.line,
+            die: input.die,
+            wait: input.wait,
+            read_back: false,
+        });
+        Ok(if input.plan == Some(Trouble::Executes) {
+            plan.rating(Verb::Execute)
+        } else {
+            plan
+        })
+    }
+
+    async fn plan_run(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Prompt,
+    ) -> Result<Plan<Append>, SourceError> {
+        Ok(self
+            .planned(Append {
+                line: input.prompt,
+                die: None,
+                wait: None,
+                read_back: false,
+            })
+            .rating(Verb::Execute))
+    }
+
+    async fn plan_both(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: OneLine,
+    ) -> Result<Plan<Append>, SourceError> {
+        Ok(self.planned(Append {
+            line: input.line,
+            die: None,
+            wait: None,
+            read_back: true,
+        }))
+    }
+
+    /// The state that an append assumes is the file `state`, which a test changes; not the log, so that two appends do
+    /// not exclude each other.
+    fn planned(&self, append: Append) -> Plan<Append> {
+        let state = std::fs::read(self.root.join("state")).unwrap_or_default();
+        let preview = Preview::new("append one line")
+            .fact("file", LOG)
+            .diff(&format!("+{}\n", append.line));
+        Plan::new(append, Digest::of(&state), preview, "append one line")
+            .touched([Touched::write(KIND, LOG, None)])
+    }
+
+    async fn commit(
+        self: Arc<Self>,
+        call: CallContext,
+        append: Append,
+    ) -> Result<Reply<Value>, SourceError> {
+        if let Some(ms) = append.wait {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        if append.die == Some(Moment::Before) {
+            std::process::abort();
+        }
+        let intent = call.audit().map(AuditId::as_str).unwrap_or("-");
+        let written = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.root.join(LOG))
+            .and_then(|mut log| {
+                log.write_all(format!("{intent} {}\n", append.line).as_bytes())?;
+                log.sync_all()
+            });
+        if append.die == Some(Moment::After) {
+            std::process::abort();
+        }
+        written.map_err(|error| SourceError::internal(format!("{LOG}: {}", error.kind())))?;
+        let output = if append.read_back {
+            json!({"lines": self.log().lines().count()})
+        } else {
+            json!({"ok": true})
+        };
+        Ok(Reply::new(output, "appended one line").touched([Touched::write(KIND, LOG, None)]))
+    }
+}

@@ -1,0 +1,176 @@
+//! Golden files: bodies that agents read, with what differs from run to run replaced, under `tests/goldens`.
+//!
+//! `PLEXUS_UPDATE_GOLDENS=1` writes what was seen; the difference is then reviewed like any other change.
+
+use serde_json::Value;
+use std::path::Path;
+
+/// Replaces ids, times, ports, paths and credentials by placeholders of their kind.
+#[must_use]
+pub fn scrubbed(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(scrub_text(text)),
+        Value::Array(members) => members.iter().map(scrubbed).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| {
+                let scrubbed = match (name.as_str(), member) {
+                    (
+                        "uptime" | "pid" | "port" | "boundPort" | "seq" | "sequence",
+                        Value::Number(_),
+                    ) => Value::String(format!("<{name}>")),
+                    ("version" | "runtimeVersion", Value::String(_)) => {
+                        Value::String("<version>".into())
+                    }
+                    _ => scrubbed(member),
+                };
+                (name.clone(), scrubbed)
+            })
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+fn scrub_text(text: &str) -> String {
+    if text.starts_with("eyJ") && text.matches('.').count() == 2 {
+        return "<jwt>".into();
+    }
+    let mut out = String::new();
+    let mut rest = text;
+    'text: while !rest.is_empty() {
+        for (prefix, length, name) in KINDS {
+            if rest.starts_with(prefix) {
+                let body = &rest[prefix.len()..];
+                let end = body.find(|c| !is_id(c)).unwrap_or(body.len());
+                if end >= *length {
+                    out.push_str(name);
+                    rest = &body[end..];
+                    continue 'text;
+                }
+            }
+        }
+        if let Some(after) = time(rest) {
+            out.push_str("<time>");
+            rest = after;
+            continue;
+        }
+        if let Some(after) = digest(rest) {
+            out.push_str("<digest>");
+            rest = after;
+            continue;
+        }
+        for host in ["127.0.0.1:", "localhost:"] {
+            if let Some(port) = rest.strip_prefix(host) {
+                let end = port
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(port.len());
+                if end > 0 {
+                    out.push_str(host);
+                    out.push_str("<port>");
+                    rest = &port[end..];
+                    continue 'text;
+                }
+            }
+        }
+        if rest.starts_with("/tmp/") {
+            let end = rest
+                .find(|c: char| c.is_whitespace() || "\"',)".contains(c))
+                .unwrap_or(rest.len());
+            out.push_str("<path>");
+            rest = &rest[end..];
+            continue;
+        }
+        let first = rest.chars().next().unwrap_or_default();
+        out.push(first);
+        rest = &rest[first.len_utf8()..];
+    }
+    out
+}
+
+/// Prefix, least length of what follows, placeholder.
+const KINDS: &[(&str, usize, &str)] = &[
+    ("plx_live_", 48, "<connectionKey>"),
+    ("plx_agent_", 43, "<pat>"),
+    ("plx_enroll_", 43, "<code>"),
+    ("sess_", 36, "<session>"),
+    ("tok_", 36, "<token id>"),
+    ("pend_", 36, "<pending id>"),
+    ("run_", 36, "<run id>"),
+    ("evt_", 36, "<event id>"),
+];
+
+fn is_id(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// `2026-01-31T08:15:00.000Z`
+fn time(text: &str) -> Option<&str> {
+    const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd.dddZ";
+    let bytes = text.as_bytes().get(..SHAPE.len())?;
+    let fits = bytes.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+        b'd' => byte.is_ascii_digit(),
+        other => byte == other,
+    });
+    fits.then(|| &text[SHAPE.len()..])
+}
+
+/// 64 lower-case hex digits.
+fn digest(text: &str) -> Option<&str> {
+    let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+    let bytes = text.as_bytes();
+    (bytes.get(..64)?.iter().all(hex) && !bytes.get(64).is_some_and(hex)).then(|| &text[64..])
+}
+
+/// Compares with `tests/goldens/<name>.json`.
+///
+/// # Panics
+/// When they differ, with both.
+#[track_caller]
+pub fn check(name: &str, value: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("goldens")
+        .join(format!("{name}.json"));
+    let seen = format!("{:#}\n", scrubbed(value));
+    if std::env::var_os("PLEXUS_UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, &seen).expect("the golden can be written");
+        return;
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == seen,
+        "{} differs; if the change is meant, set PLEXUS_UPDATE_GOLDENS=1 and review it\n--- kept\n{kept}\n--- seen\n{seen}",
+        path.display()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_differs_is_replaced_and_nothing_else() {
+        let id = "0b1e4a5c-7d2f-4c3a-9e8b-1f2a3b4c5d6e";
+        let value = json!({
+            "at": "2026-01-31T08:15:00.000Z",
+            "url": format!("http://127.0.0.1:40001/grants/status?pendingId=pend_{id}"),
+            "key": format!("plx_live_{}", "a".repeat(48)),
+            "digest": "0".repeat(64),
+            "port": 40001,
+            "text": "tok_short stays, ä stays, 2026 stays",
+            "n": [1, null, true],
+        });
+        assert_eq!(
+            scrubbed(&value),
+            json!({
+                "at": "<time>",
+                "url": "http://127.0.0.1:<port>/grants/status?pendingId=<pending id>",
+                "key": "<connectionKey>",
+                "digest": "<digest>",
+                "port": "<port>",
+                "text": "tok_short stays, ä stays, 2026 stays",
+                "n": [1, null, true],
+            })
+        );
+    }
+}

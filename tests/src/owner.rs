@@ -1,0 +1,160 @@
+//! The person: holds the connection key, connects agents, reads cards and decides.
+
+use crate::events::Events;
+use crate::http::{Client, Response};
+use crate::waiting::until;
+use serde_json::{Value, json};
+
+/// Acts with the connection key.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Sends the key with every request.
+    pub client: Client,
+    /// The key itself, for tests that use it where it does not belong.
+    pub key: String,
+}
+
+impl Owner {
+    /// Takes up the key.
+    #[must_use]
+    pub fn new(client: &Client, key: &str) -> Self {
+        Self {
+            client: client.with("x-plexus-connection-key", key),
+            key: key.to_owned(),
+        }
+    }
+    /// Connects an agent to `capabilities`; gives the answer, whose `code` is the enrollment code.
+    #[track_caller]
+    pub fn connect(&self, agent: &str, capabilities: &[&str]) -> Value {
+        self.connect_as(json!({"agentId": agent, "capabilities": capabilities}))
+            .expect_ok()
+    }
+    /// Connects with any body.
+    #[track_caller]
+    pub fn connect_as(&self, body: Value) -> Response {
+        self.client.post("/admin/api/agents/connect", body)
+    }
+    /// Everything that waits, newest first.
+    #[must_use]
+    #[track_caller]
+    pub fn pending(&self) -> Vec<Value> {
+        match self.client.get("/admin/api/pending").expect_ok()["pending"].take() {
+            Value::Array(items) => items,
+            other => panic!("pending is {other}"),
+        }
+    }
+    /// The card of an item, once its plan is made.
+    #[must_use]
+    #[track_caller]
+    pub fn card(&self, item: &str) -> Value {
+        until("the card of a pending item with its plan", || {
+            self.pending()
+                .into_iter()
+                .find(|card| card["pendingId"] == item)
+                .filter(|card| card["plan"] != "making")
+        })
+    }
+    /// Approves an item as its card shows it now. `window` is `once`, `1h`, `1d`, `7d` or `until-revoked`.
+    #[track_caller]
+    pub fn approve(&self, item: &str, window: &str) -> Value {
+        let card = self.card(item);
+        self.decide(
+            item,
+            json!({
+                "action": "approve",
+                "trustWindow": {"kind": window},
+                "cardDigest": card["cardDigest"],
+            }),
+        )
+        .expect_ok()
+    }
+    /// Denies an item.
+    #[track_caller]
+    pub fn deny(&self, item: &str, reason: &str) -> Value {
+        self.decide(item, json!({"action": "deny", "reason": reason}))
+            .expect_ok()
+    }
+    /// Decides with any body.
+    #[track_caller]
+    pub fn decide(&self, item: &str, body: Value) -> Response {
+        self.client
+            .post(&format!("/admin/api/pending/{item}"), body)
+    }
+    /// Grants without being asked: the owner's own act, with a window.
+    #[track_caller]
+    pub fn grant(&self, agent: &str, capability: &str, window: &str) -> Response {
+        self.client.put(
+            "/admin/api/grants",
+            json!({"agentId": agent, "grants": {capability: "allow"}, "trustWindow": {"kind": window}}),
+        )
+    }
+    /// Takes one grant back.
+    #[track_caller]
+    pub fn revoke(&self, agent: &str, capability: &str) -> Value {
+        self.client
+            .post(
+                "/admin/api/revoke",
+                json!({"agentId": agent, "capabilityId": capability, "reason": "no longer needed"}),
+            )
+            .expect_ok()
+    }
+    /// Ends an agent.
+    #[track_caller]
+    pub fn revoke_agent(&self, agent: &str) -> Value {
+        self.client
+            .post("/admin/api/agents/revoke", json!({"agentId": agent}))
+            .expect_ok()
+    }
+    /// Lets a capability be seen, or not.
+    #[track_caller]
+    pub fn expose(&self, capability: &str, enabled: bool) -> Value {
+        self.client
+            .post(
+                &format!("/admin/api/exposure/{capability}"),
+                json!({"enabled": enabled}),
+            )
+            .expect_ok()
+    }
+    /// The latest events of the audit log, newest first.
+    #[must_use]
+    #[track_caller]
+    pub fn audit(&self, limit: u32) -> Vec<Value> {
+        match self
+            .client
+            .get(&format!("/admin/api/audit?limit={limit}"))
+            .expect_ok()["events"]
+            .take()
+        {
+            Value::Array(events) => events,
+            other => panic!("events is {other}"),
+        }
+    }
+    /// The latest event that fits.
+    ///
+    /// # Panics
+    /// When there is none, with what there is.
+    #[must_use]
+    #[track_caller]
+    pub fn audited(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        let events = self.audit(200);
+        let found = events.iter().find(|event| fits(event)).cloned();
+        found.unwrap_or_else(|| panic!("no such event among {events:#?}"))
+    }
+    /// All grants that stand.
+    #[must_use]
+    #[track_caller]
+    pub fn grants(&self) -> Vec<Value> {
+        match self.client.get("/admin/api/grants").expect_ok()["grants"].take() {
+            Value::Array(grants) => grants,
+            other => panic!("grants is {other}"),
+        }
+    }
+    /// Opens the owner's event stream.
+    #[must_use]
+    #[track_caller]
+    pub fn events(&self) -> Events {
+        let events = Events::open(&self.client, "/v1/events");
+        assert_eq!(events.status, 200);
+        events
+    }
+}

@@ -1,0 +1,30 @@
+//! Waiting for a state of the world that sends no event to this process.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test calls it lost. Generous: the machine may be shared.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a state is looked at: far below what a person notices, far above what a look costs.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Looks until `look` gives something.
+///
+/// For what cannot be awaited: processes that are not our children, files that another process writes, items whose plan
+/// is still being made.
+///
+/// # Panics
+/// After [`PATIENCE`], saying what was waited for.
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            began.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
+        std::thread::park_timeout(LOOK_EVERY);
+    }
+}

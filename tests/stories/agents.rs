@@ -1,0 +1,326 @@
+//! Connecting agents: names, selections, and what a second connect takes away.
+
+use crate::house::{House, READ, READS, WRITE, Workshop};
+use plexus_tests::golden;
+use serde_json::{Value, json};
+
+#[test]
+fn a_connect_grants_reads_and_skips_effects() {
+    let house = House::open();
+    let reply = house
+        .owner()
+        .connect_as(
+            json!({"agentId": "cc", "agentType": "claude-code", "capabilities": [READ, WRITE]}),
+        )
+        .expect_ok();
+    golden::check("connect", &reply);
+    let base = house.gateway.base();
+    assert_eq!(reply["agentType"], "claude-code");
+    assert_eq!(reply["enrollUrl"], format!("{base}/agents/enroll"));
+    assert_eq!(reply["handshakeUrl"], format!("{base}/link/handshake"));
+    assert_eq!(reply["skipped"], json!([WRITE]));
+    let granted = reply["granted"].as_array().expect("granted");
+    assert_eq!(granted.len(), 1);
+    assert_eq!(granted[0]["capabilityId"], READ);
+    assert_eq!(granted[0]["trustWindow"]["kind"], "7d");
+}
+
+#[test]
+fn types_of_agents() {
+    let house = House::open();
+    for (given, kept) in [
+        (json!("claude-code"), Some("claude-code")),
+        (json!("Codex"), Some("generic")),
+        (json!("in-context"), Some("in-context")),
+        (json!(null), None),
+    ] {
+        let mut body = json!({"agentId": "typed", "capabilities": []});
+        if !given.is_null() {
+            body["agentType"] = given;
+        }
+        let reply = house.owner().connect_as(body).expect_ok();
+        assert_eq!(reply["agentType"].as_str(), kept);
+    }
+}
+
+#[test]
+fn names_of_agents() {
+    let house = House::open();
+    let connect = |id: Value| {
+        house
+            .owner()
+            .connect_as(json!({"agentId": id, "capabilities": []}))
+    };
+    for bad in [
+        json!(""),
+        json!("  "),
+        json!("Plexus-Admin"),
+        json!("a b;rm -rf"),
+        json!("a/b"),
+        json!("anon:x"),
+        json!("ä"),
+        json!("a\n"),
+        json!("x".repeat(201)),
+        json!(5),
+        json!(null),
+    ] {
+        let reply = connect(bad.clone());
+        if reply.status == 200 {
+            // A line break at the end is trimmed away with other white space.
+            assert_eq!(bad, "a\n", "{reply}");
+            continue;
+        }
+        reply.expect_error(400, "internal_error");
+    }
+    for good in ["x".repeat(200), "A.b_c-1".to_owned()] {
+        connect(json!(good)).expect_ok();
+    }
+    assert_eq!(
+        connect(json!("  trimmed ")).expect_ok()["agentId"],
+        "trimmed"
+    );
+    house
+        .owner()
+        .connect_as(json!({"capabilities": []}))
+        .expect_error(400, "internal_error");
+}
+
+#[test]
+fn capabilities_of_a_connect() {
+    let house = House::open();
+    let unknown = house
+        .owner()
+        .connect_as(json!({"agentId": "x", "capabilities": [READ, "nope.read"]}));
+    unknown.expect_error(400, "unknown_capability");
+    assert_eq!(unknown.at("/unknownCapabilities"), json!(["nope.read"]));
+    let mixed = house
+        .owner()
+        .connect_as(json!({"agentId": "x", "capabilities": [5, READ]}))
+        .expect_ok();
+    assert_eq!(mixed["granted"].as_array().map(Vec::len), Some(1));
+    let none = house
+        .owner()
+        .connect_as(json!({"agentId": "x", "capabilities": READ}))
+        .expect_ok();
+    assert_eq!(none["granted"], json!([]));
+    for body in ["{nope", "null", "5"] {
+        let request = house
+            .owner()
+            .client
+            .request("POST", "/admin/api/agents/connect");
+        request
+            .bytes(body)
+            .send()
+            .expect_error(400, "internal_error");
+    }
+}
+
+/// What an agent may see: everything that is exposed, or what was chosen (DESIGN 5).
+#[test]
+fn reach() {
+    let house = House::open();
+    let exposed = house.gateway.agent_with("wide", &[READ]);
+    assert!(exposed.sees().contains(&WRITE.to_owned()));
+    let selected = house.narrow("narrow", &[READ]);
+    assert_eq!(
+        selected.sees(),
+        ["workspace.how-to-use", READ],
+        "and the skills that go with it"
+    );
+    let empty = house.narrow("empty", &[]);
+    assert!(empty.sees().is_empty());
+    house
+        .owner()
+        .connect_as(json!({"agentId": "x", "capabilities": [], "reach": "everything"}))
+        .expect_error(400, "internal_error");
+
+    let old = House::with(|builder| builder.arg("--default-reach").arg("selected"));
+    assert_eq!(
+        old.gateway.agent_with("old", &[READ]).sees(),
+        ["workspace.how-to-use", READ]
+    );
+}
+
+#[test]
+fn windows_of_a_connect() {
+    let house = House::open();
+    let connect = |window: Value| {
+        house
+            .owner()
+            .connect_as(json!({"agentId": "w", "capabilities": [READ], "trustWindow": window}))
+    };
+    for kind in ["1h", "1d", "until-revoked"] {
+        let reply = connect(json!({"kind": kind})).expect_ok();
+        assert_eq!(reply["granted"][0]["trustWindow"]["kind"], kind);
+    }
+    let once = connect(json!({"kind": "once"})).expect_ok();
+    assert_eq!(once["skipped"], json!([READ]));
+    connect(json!({"kind": "2y"})).expect_error(400, "internal_error");
+    connect(json!({"kind": "custom", "ms": -1})).expect_error(400, "internal_error");
+}
+
+/// Elevated writes may stand by the owner's explicit choice; what executes never does (DESIGN 5).
+#[test]
+fn standing_effects() {
+    let house = House::open();
+    let reply = house
+        .owner()
+        .connect_as(json!({"agentId": "w", "capabilities": [READ, WRITE], "standing": [WRITE]}))
+        .expect_ok();
+    assert_eq!(reply["skipped"], json!([]));
+    assert_eq!(reply["granted"].as_array().map(Vec::len), Some(2));
+
+    let workshop = Workshop::open();
+    let reply = workshop
+        .owner()
+        .connect_as(
+            json!({"agentId": "x", "capabilities": ["fixture.run"], "standing": ["fixture.run"]}),
+        )
+        .expect_ok();
+    assert_eq!(reply["granted"], json!([]));
+    assert_eq!(reply["skipped"], json!(["fixture.run"]));
+    assert_eq!(reply["refused"][0]["id"], "fixture.run");
+    assert_eq!(reply["refused"][0]["code"], "standing_not_allowed");
+    assert!(reply["refused"][0]["reason"].is_string());
+}
+
+#[test]
+fn selections_and_enrollments_are_listed() {
+    let house = House::open();
+    let owner = house.owner();
+    assert_eq!(
+        owner
+            .client
+            .get("/admin/api/agents/enrollments")
+            .expect_ok()["agents"],
+        json!([])
+    );
+    let waiting = owner.connect("waiting", &[READ]);
+    assert!(waiting["code"].is_string());
+    house.reader("active");
+    let rows = owner
+        .client
+        .get("/admin/api/agents/enrollments")
+        .expect_ok();
+    let row = |id: &str| {
+        let rows = rows["agents"].as_array().expect("rows");
+        rows.iter()
+            .find(|row| row["agentId"] == id)
+            .expect("a row")
+            .clone()
+    };
+    assert_eq!(row("waiting")["status"], "pending");
+    assert_eq!(row("active")["status"], "active");
+    assert!(row("active")["redeemedAt"].is_string());
+    assert!(
+        !rows.to_string().contains("plx_"),
+        "no credential in a list"
+    );
+
+    let subset = owner
+        .client
+        .get("/admin/api/agents/waiting/subset")
+        .expect_ok();
+    assert_eq!(subset["capabilities"], json!([READ]));
+    assert_eq!(subset["standing"], subset["standingExecute"]);
+    let nobody = owner
+        .client
+        .get("/admin/api/agents/nobody/subset")
+        .expect_ok();
+    assert_eq!(nobody["capabilities"], json!([]));
+}
+
+#[test]
+fn revoked_rows_stay_until_they_are_deleted() {
+    let house = House::open();
+    let owner = house.owner();
+    house.reader("one");
+    let revoke = |body: Value| owner.client.post("/admin/api/agents/revoke", body);
+    revoke(json!({})).expect_error(400, "internal_error");
+    let stranger = revoke(json!({"agentId": "nobody"}));
+    stranger.expect_status(200);
+    assert_eq!(stranger.at("/ok"), false);
+    let first = revoke(json!({"agentId": "one"})).expect_ok();
+    assert_eq!(first["enrollmentRevoked"], true);
+    assert_eq!(revoke(json!({"agentId": "one"})).at("/ok"), false);
+    let rows = || {
+        owner
+            .client
+            .get("/admin/api/agents/enrollments")
+            .expect_ok()["agents"]
+            .clone()
+    };
+    assert_eq!(rows()[0]["status"], "revoked");
+    assert_eq!(
+        revoke(json!({"agentId": "one", "delete": true})).at("/deleted"),
+        true
+    );
+    assert_eq!(rows(), json!([]));
+    house.reader("one");
+}
+
+/// E13: what a narrower connect leaves out is gone, and so are the sessions.
+#[test]
+fn a_narrower_connect_narrows() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = agent.token(&["obsidian.vault.read"]);
+    house.owner().connect("one", &[READ]);
+    agent
+        .client()
+        .get("/manifest")
+        .expect_error(401, "session_expired");
+    let late = agent.invoke_with(
+        token["token"].as_str().expect("a token"),
+        "obsidian.vault.read",
+        json!({}),
+    );
+    assert_eq!(late.status, 401, "{late}");
+    let grants = house.owner().grants();
+    assert_eq!(grants.len(), 1, "of {}: {grants:#?}", READS.len());
+    assert_eq!(grants[0]["capabilityId"], READ);
+}
+
+/// The owner grants without being asked; also there what executes does not stand.
+#[test]
+fn the_owner_grants() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let reply = owner.grant("one", READ, "1h").expect_ok();
+    assert_eq!(reply["trustWindow"]["kind"], "1h");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    owner
+        .client
+        .put("/admin/api/grants", json!({"agentId": "one", "grants": {}}))
+        .expect_error(400, "internal_error");
+    owner
+        .grant("one", READ, "2y")
+        .expect_error(400, "internal_error");
+    let tokens = owner.client.get("/admin/api/tokens").expect_ok();
+    assert!(!tokens.to_string().contains("eyJ"), "no token in a list");
+}
+
+/// E15: a list of tokens shows the tokens' own scopes and ends.
+#[test]
+fn tokens_are_listed_as_they_are() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    let find = || {
+        let tokens = house.owner().client.get("/admin/api/tokens").expect_ok();
+        let tokens = tokens["tokens"].as_array().expect("tokens");
+        tokens
+            .iter()
+            .find(|row| row["jti"] == token["jti"])
+            .cloned()
+    };
+    let row = find().expect("a live token is listed");
+    assert_eq!(row["scopes"].as_array().map(Vec::len), Some(1));
+    assert_eq!(row["scopes"][0]["id"], READ);
+    assert_eq!(row["expiresAt"], token["expiresAt"]);
+    agent.refresh(&token).expect_ok();
+    assert!(find().is_none(), "a dead token is not");
+}

@@ -1,0 +1,229 @@
+//! The log: what is in it, what is not, and that it is whole.
+
+use crate::house::{COUNT, House, READ, Workshop, sequence};
+use serde_json::json;
+
+#[test]
+fn events_are_listed_newest_first() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    for _ in 0..5 {
+        agent
+            .invoke(READ, json!({"path": "report.txt"}))
+            .expect_ok();
+    }
+    let events = owner.audit(1000);
+    let sequences: Vec<u64> = events.iter().map(sequence).collect();
+    assert!(
+        sequences.windows(2).all(|pair| pair[0] > pair[1]),
+        "{sequences:?}"
+    );
+    assert_eq!(owner.audit(3).len(), 3);
+    for limit in ["abc", "0", "", "-1", "99999999999999999999"] {
+        let list = owner
+            .client
+            .get(&format!("/admin/api/audit?limit={limit}"))
+            .expect_ok();
+        assert!(
+            list["events"]
+                .as_array()
+                .is_some_and(|events| events.len() >= 5),
+            "{limit}"
+        );
+    }
+    owner
+        .client
+        .get("/admin/api/audit/evt_x")
+        .expect_error(404, "not_found");
+    assert_eq!(
+        owner
+            .client
+            .get(&format!(
+                "/admin/api/audit/{}",
+                events[0]["id"].as_str().expect("an id")
+            ))
+            .expect_ok()["event"],
+        events[0]
+    );
+}
+
+/// An effect has two events: what is about to happen, and what happened.
+#[test]
+fn an_effect_has_an_intent_and_an_outcome() {
+    let workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    let done = agent.invoke(COUNT, json!({"line": "one"})).expect_ok();
+    let intents = workshop.calls(COUNT, "intent");
+    let outcomes = workshop.calls(COUNT, "outcome");
+    assert_eq!((intents.len(), outcomes.len()), (1, 1));
+    assert_eq!(
+        done["auditId"], intents[0]["id"],
+        "the answer names the intent"
+    );
+    assert!(
+        outcomes[0]
+            .to_string()
+            .contains(intents[0]["id"].as_str().expect("an id"))
+    );
+    assert_eq!(outcomes[0]["outcome"], "ok");
+    assert!(sequence(&intents[0]) < sequence(&outcomes[0]));
+    let log = workshop.folder.read("effects.log");
+    assert!(
+        log.starts_with(intents[0]["id"].as_str().expect("an id")),
+        "the worker got that id: {log}"
+    );
+}
+
+#[test]
+fn refusals_are_in_the_log() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    let refused = agent.invoke_with(
+        token["token"].as_str().expect("a token"),
+        "workspace.list",
+        json!({}),
+    );
+    refused.expect_error(401, "grant_required");
+    let id = refused.text_at("/auditId");
+    let event = house
+        .owner()
+        .client
+        .get(&format!("/admin/api/audit/{id}"))
+        .expect_ok();
+    assert_eq!(event["event"]["outcome"], "denied");
+    assert_eq!(event["event"]["detail"]["code"], "grant_required");
+}
+
+/// D12: credentials that fail are recorded, by kind and without the credential.
+#[test]
+fn failed_credentials_are_in_the_log() {
+    let house = House::open();
+    let owner = house.owner();
+    let client = house.gateway.client();
+    let marks = [
+        ("a PAT", format!("plx_agent_{}", "P".repeat(43))),
+        ("a key", format!("plx_live_{}", "b".repeat(48))),
+        ("a token", "TTTT.TTTT.TTTT".to_owned()),
+    ];
+    plexus_tests::agent::handshake(&client, &marks[0].1).expect_status(401);
+    client
+        .with("x-plexus-connection-key", &marks[1].1)
+        .get("/admin/api/grants")
+        .expect_status(401);
+    client
+        .with("authorization", &format!("Bearer {}", marks[2].1))
+        .post("/invoke", json!({"id": READ, "input": {}}))
+        .expect_status(401);
+    let denied: Vec<_> = owner
+        .audit(200)
+        .into_iter()
+        .filter(|event| event["outcome"] == "denied")
+        .collect();
+    assert!(denied.len() >= 3, "{denied:#?}");
+    let all = json!(denied).to_string();
+    for (what, mark) in &marks {
+        assert!(!all.contains(mark.as_str()), "{what} is in the log");
+    }
+}
+
+/// Many wrong keys slow down whoever sends them, and nobody else.
+#[test]
+fn guessing_is_slowed_and_the_owner_is_not_locked_out() {
+    let house = House::open();
+    let wrong = house.gateway.client().with(
+        "x-plexus-connection-key",
+        &format!("plx_live_{}", "0".repeat(48)),
+    );
+    let limited = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..80)
+            .map(|_| scope.spawn(|| wrong.get("/admin/api/pending").status))
+            .collect();
+        let statuses = guesses
+            .into_iter()
+            .map(|guess| guess.join().expect("an answer"));
+        statuses.filter(|status| *status == 429).count()
+    });
+    assert!(limited > 0, "eighty wrong keys at once are limited");
+    let began = std::time::Instant::now();
+    house.owner().client.get("/admin/api/pending").expect_ok();
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(1),
+        "a right key is never delayed"
+    );
+}
+
+/// Nothing that an agent read or wrote is in the log, the daemon's talk or an index beside it.
+#[test]
+fn content_stays_where_it_is() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    let read = agent
+        .invoke(READ, json!({"path": "notes/private.md"}))
+        .expect_ok();
+    assert!(read.to_string().contains("4711"));
+    agent
+        .invoke("obsidian.vault.search", json!({"query": "the safe opens"}))
+        .expect_ok();
+    house
+        .owner()
+        .client
+        .get("/admin/api/audit?limit=1000")
+        .expect_ok();
+    let stderr = house.gateway.stderr();
+    assert!(house.gateway.stop().success());
+    assert!(!stderr.contains("4711"));
+    let mut open = vec![house.gateway.state()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.is_file() {
+                let bytes = std::fs::read(&path).expect("a file");
+                let found = bytes.windows(4).any(|four| four == b"4711");
+                assert!(!found, "content in {}", path.display());
+            }
+        }
+    }
+}
+
+/// Inputs of the log are digests: nothing is kept, under whatever key it came.
+#[test]
+fn inputs_are_digests() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let input =
+        json!({"ms": 1, "token": "s3cret-token", "password": "hunter2", "note": "just text"});
+    agent.invoke("fixture.slow", input).expect_ok();
+    let event = workshop
+        .owner()
+        .audited(|event| event["type"] == "invoke" && event["capabilityId"] == "fixture.slow");
+    for secret in ["s3cret-token", "hunter2", "just text"] {
+        assert!(!event.to_string().contains(secret), "{event}");
+    }
+}
+
+#[test]
+fn the_log_verifies_and_exports() {
+    let house = House::open();
+    let agent = house.reader("one");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+    let export = house.gateway.cli(["audit", "export"]);
+    let mut previous = vec![0; 32];
+    let mut lines = 0;
+    for line in export.expect_ok().lines() {
+        let (hash, event) = line.split_once(' ').expect("a hash, one space, the JSON");
+        let chained = [previous.as_slice(), event.as_bytes()].concat();
+        let digest = plexus_protocol::Digest::of(&chained);
+        assert_eq!(hash, digest.to_string(), "line {lines}");
+        assert!(event.starts_with(r#"{"seq":"#), "{event}");
+        previous = digest.0.to_vec();
+        lines += 1;
+    }
+    assert!(lines > 5);
+}

@@ -1,0 +1,390 @@
+//! Every route with every wrong credential: owner and agent are never mixed.
+
+use crate::house::{House, READ, WRITE, nobody, note};
+use plexus_tests::{Client, Response};
+use serde_json::{Value, json};
+
+/// Whose route it is, and how it answers who is not let in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Whose {
+    /// The key in its header; else 401 `unauthorized`.
+    Owner,
+    /// An agent's session; else 401 `session_expired`.
+    Session,
+    /// A scoped token; else 401.
+    Token,
+    /// The one who made it; else 403 `session_expired`.
+    Maker,
+}
+
+/// The routes behind a credential: method, path, a body that is in order.
+fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
+    use Whose::{Maker, Owner, Session, Token};
+    let mut routes = vec![
+        (Session, "GET", "/manifest".to_owned(), Value::Null),
+        (Session, "GET", "/grants".into(), Value::Null),
+        (Session, "GET", "/events".into(), Value::Null),
+        (
+            Session,
+            "PUT",
+            "/grants".into(),
+            json!({"grants": {READ: "allow"}}),
+        ),
+        (
+            Token,
+            "POST",
+            "/grants/refresh".into(),
+            json!({"sessionId": nobody("sess_"), "jti": nobody("tok_")}),
+        ),
+        (
+            Token,
+            "POST",
+            "/grants/revoke".into(),
+            json!({"jti": nobody("tok_")}),
+        ),
+        (
+            Maker,
+            "GET",
+            format!("/grants/status?pendingId={item}"),
+            Value::Null,
+        ),
+        (
+            Maker,
+            "GET",
+            format!("/invoke/status?runId={run}"),
+            Value::Null,
+        ),
+    ];
+    for (method, path, body) in [
+        ("GET", "agents/enrollments", json!(null)),
+        ("GET", "agents/one/subset", json!(null)),
+        ("GET", "audit", json!(null)),
+        ("GET", "audit/evt_x", json!(null)),
+        ("GET", "capabilities", json!(null)),
+        ("GET", "connectors", json!(null)),
+        ("GET", "exposure", json!(null)),
+        ("GET", "grants", json!(null)),
+        ("GET", "health", json!(null)),
+        ("GET", "interfaces", json!(null)),
+        ("GET", "mesh", json!(null)),
+        ("GET", "network", json!(null)),
+        ("GET", "pending", json!(null)),
+        ("GET", "sources", json!(null)),
+        ("GET", "sources/detect", json!(null)),
+        ("GET", "tokens", json!(null)),
+        ("GET", "no-such-route", json!(null)),
+        (
+            "POST",
+            "agents/connect",
+            json!({"agentId": "intruder", "capabilities": [READ]}),
+        ),
+        ("POST", "agents/revoke", json!({"agentId": "one"})),
+        (
+            "POST",
+            "default-grant/workspace.read",
+            json!({"defaultGrant": true}),
+        ),
+        ("POST", "exposure/workspace.read", json!({"enabled": false})),
+        ("POST", "network", json!({"bindAddresses": ["0.0.0.0"]})),
+        (
+            "POST",
+            "revoke",
+            json!({"agentId": "one", "capabilityId": READ}),
+        ),
+        ("POST", "secrets/stolen", json!({"value": "x"})),
+        (
+            "POST",
+            "sources",
+            json!({"id": "x", "kind": "workspace-dir", "label": "x", "route": {"path": "/tmp"}}),
+        ),
+        ("POST", "sources/workspace/disable", json!({})),
+        ("POST", "sources/workspace/enable", json!({})),
+        (
+            "POST",
+            "sources/workspace/reconfigure",
+            json!({"label": "x"}),
+        ),
+        ("DELETE", "sources/workspace", json!(null)),
+        (
+            "PUT",
+            "grants",
+            json!({"agentId": "one", "grants": {WRITE: "allow"}, "trustWindow": {"kind": "1d"}}),
+        ),
+    ] {
+        routes.push((Owner, method, format!("/admin/api/{path}"), body.clone()));
+        routes.push((Owner, method, format!("/v1/admin/api/{path}"), body));
+    }
+    for action in ["approve", "deny"] {
+        routes.push((
+            Owner,
+            "POST",
+            format!("/admin/api/pending/{item}"),
+            json!({"action": action}),
+        ));
+    }
+    routes.push((Owner, "POST", "/v1/connection-key/rotate".into(), json!({})));
+    routes.push((
+        Owner,
+        "PUT",
+        "/v1/config".into(),
+        json!({"autoAllowReads": true}),
+    ));
+    routes.push((Owner, "GET", "/v1/events".into(), Value::Null));
+    routes.push((Owner, "GET", "/metrics".into(), Value::Null));
+    routes
+}
+
+trait Unauthorized {
+    fn expect_unauthorized(&self, what: &str);
+}
+
+impl Unauthorized for Response {
+    #[track_caller]
+    fn expect_unauthorized(&self, what: &str) {
+        assert_eq!(self.status, 401, "{what}: {self}");
+        self.expect_error(401, "unauthorized");
+    }
+}
+
+fn send(client: &Client, method: &str, path: &str, body: &Value) -> Response {
+    let request = client.request(method, path);
+    if body.is_null() {
+        request.send()
+    } else {
+        request.json(body.clone()).send()
+    }
+}
+
+#[test]
+fn every_route_with_every_wrong_credential() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let other = house.reader("two");
+    let token = agent.token(&[READ])["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    let reply =
+        agent.invoke_body(json!({"id": READ, "input": {"path": "report.txt"}, "async": true}));
+    let run = reply.text_at("/run/runId");
+    let key = house.gateway.key();
+    let bare = house.gateway.client();
+
+    let header = |name: &str, value: &str| bare.with(name, value);
+    let bearer = |value: &str| bare.with("authorization", &format!("Bearer {value}"));
+    let wrong_key = format!("plx_live_{}", "0".repeat(48));
+    let upper = key.to_uppercase();
+    // Wrong keys are counted against their sender; everything else is only refused.
+    let wrong_keys: Vec<Client> = [
+        wrong_key.as_str(),
+        "",
+        &upper,
+        &agent.pat,
+        &agent.session,
+        &token,
+    ]
+    .iter()
+    .map(|value| header("x-plexus-connection-key", value))
+    .collect();
+    let wrong_for_owner: Vec<(&str, Client)> = vec![
+        ("nothing", bare.clone()),
+        ("the key as bearer", bearer(&key)),
+        ("the key as session", header("x-plexus-session", &key)),
+        ("a PAT", bearer(&agent.pat)),
+        ("a session", agent.client()),
+        ("a token", bearer(&token)),
+        (
+            "the key as cookie",
+            header("cookie", &format!("plexus={key}")),
+        ),
+    ];
+    let wrong_for_session: Vec<(&str, Client)> = vec![
+        ("nothing", bare.clone()),
+        (
+            "another session",
+            header("x-plexus-session", &nobody("sess_")),
+        ),
+        ("a PAT as session", header("x-plexus-session", &agent.pat)),
+        ("a PAT", bearer(&agent.pat)),
+        ("the key", header("x-plexus-connection-key", &key)),
+        ("the key as session", header("x-plexus-session", &key)),
+        ("the key as bearer", bearer(&key)),
+    ];
+    for (whose, method, path, body) in routes(&run, &item) {
+        match whose {
+            Whose::Owner => {
+                for (what, client) in &wrong_for_owner {
+                    send(client, method, &path, &body).expect_unauthorized(what);
+                }
+                // Not in the query either.
+                let path = format!("{path}?connectionKey={key}");
+                send(&bare, method, &path, &body).expect_unauthorized("the key in the query");
+            }
+            Whose::Session => {
+                for (what, client) in &wrong_for_session {
+                    if path == "/events" && *what == "the key" {
+                        // The owner may listen.
+                        continue;
+                    }
+                    let reply = send(client, method, &path, &body);
+                    assert_eq!(reply.status, 401, "{what}: {reply}");
+                    assert_eq!(
+                        reply.at("/error/code"),
+                        "session_expired",
+                        "{what}: {reply}"
+                    );
+                }
+            }
+            Whose::Token => {
+                for client in [
+                    bare.clone(),
+                    bearer(&agent.pat),
+                    bearer(&key),
+                    agent.client(),
+                    bearer("x"),
+                ] {
+                    let reply = send(&client, method, &path, &body);
+                    assert_eq!(reply.status, 401, "{reply}");
+                }
+            }
+            Whose::Maker => {
+                for client in [
+                    bare.clone(),
+                    other.client(),
+                    bearer(&agent.pat),
+                    header("x-plexus-connection-key", &wrong_key),
+                    header("x-plexus-session", &nobody("sess_")),
+                ] {
+                    send(&client, method, &path, &body).expect_error(403, "session_expired");
+                }
+            }
+        }
+    }
+
+    // All wrong keys on all routes, at the same time: each is refused, most because there were so many.
+    let owners: Vec<_> = routes(&run, &item)
+        .into_iter()
+        .filter(|(whose, ..)| *whose == Whose::Owner)
+        .collect();
+    for chunk in owners.chunks(8) {
+        std::thread::scope(|scope| {
+            for (_, method, path, body) in chunk {
+                for client in &wrong_keys {
+                    scope.spawn(move || {
+                        let reply = send(client, method, path, body);
+                        if reply.status == 429 {
+                            reply.expect_error(429, "rate_limited");
+                        } else {
+                            reply.expect_unauthorized("a wrong key");
+                        }
+                    });
+                }
+            }
+        });
+    }
+
+    // Nothing of all that had an effect.
+    assert_eq!(house.gateway.key(), key);
+    assert_eq!(owner.pending().len(), 1);
+    assert_eq!(agent.status(&item).expect_ok()["state"], "pending");
+    assert_eq!(agent.ledger().len(), crate::house::READS.len());
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    assert!(!house.gateway.state().join("secrets/stolen").exists());
+    let rows = owner
+        .client
+        .get("/admin/api/agents/enrollments")
+        .expect_ok();
+    assert!(!rows.to_string().contains("intruder"));
+    // And each route opens with the right one.
+    for path in [
+        "agents/enrollments",
+        "audit",
+        "capabilities",
+        "grants",
+        "health",
+        "pending",
+        "sources",
+        "tokens",
+    ] {
+        owner.client.get(&format!("/admin/api/{path}")).expect_ok();
+        owner
+            .client
+            .get(&format!("/v1/admin/api/{path}"))
+            .expect_ok();
+    }
+}
+
+/// Each socket serves its own side, and still wants the credential.
+#[test]
+fn the_sockets_serve_one_side_each() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let key = house.gateway.key();
+    let owners = house.gateway.owner_socket();
+    let agents = house.gateway.agent_socket();
+    owners
+        .get("/admin/api/pending")
+        .expect_error(401, "unauthorized");
+    owners
+        .with("x-plexus-connection-key", &key)
+        .get("/admin/api/pending")
+        .expect_ok();
+    agents.get("/manifest").expect_error(401, "session_expired");
+    agents
+        .with("x-plexus-session", &agent.session)
+        .get("/manifest")
+        .expect_ok();
+    let crossed = agents
+        .with("x-plexus-connection-key", &key)
+        .get("/admin/api/pending");
+    assert!(
+        [401, 404].contains(&crossed.status),
+        "the owner's routes are not on the agents' socket: {crossed}"
+    );
+    let rotate = agents
+        .with("x-plexus-connection-key", &key)
+        .post("/v1/connection-key/rotate", json!({}));
+    assert!([401, 404].contains(&rotate.status), "{rotate}");
+    assert_eq!(house.gateway.key(), key);
+}
+
+/// The owner's command refuses to widen for a program that shows an agent's marks (DESIGN 5).
+#[test]
+fn the_owners_command_stops_an_eager_agent() {
+    let house = House::open();
+    let run = |marker: Option<(&str, &str)>| {
+        let mut command = plexus_tests::programs::command(
+            &plexus_tests::binaries::path("plexusctl"),
+            house.gateway.home(),
+        );
+        command.env("PLEXUS_HOME", house.gateway.state());
+        if let Some((name, value)) = marker {
+            command.env(name, value);
+        }
+        command.args(["connect", "intruder", "--allow", READ]);
+        plexus_tests::programs::run(command)
+    };
+    for marker in [
+        None,
+        Some(("CLAUDECODE", "1")),
+        Some(("PLEXUS_AGENT_ID", "one")),
+    ] {
+        let said = run(marker);
+        assert_ne!(said.status, 0, "{said}");
+        assert!(!said.all().contains("plx_enroll_"), "{said}");
+    }
+    let rows = house
+        .owner()
+        .client
+        .get("/admin/api/agents/enrollments")
+        .expect_ok();
+    assert_eq!(rows["agents"], json!([]));
+    house
+        .gateway
+        .cli(["connect", "invited", "--allow", READ])
+        .expect_ok();
+}

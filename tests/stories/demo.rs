@@ -1,0 +1,252 @@
+//! The story of the README, from connect to a tampered log, on real processes.
+
+use crate::house::{House, WRITE, note};
+use plexus_tests::waiting::until;
+use serde_json::json;
+
+/// Says what happens, where somebody watches (`cargo xtask demo`).
+fn tell(what: &str) {
+    if std::env::var_os("PLEXUS_DEMO").is_some() {
+        #[expect(clippy::print_stderr, reason = "the demo is told")]
+        {
+            eprintln!("· {what}");
+        }
+    }
+}
+
+#[test]
+fn the_demo() {
+    let mut house = House::open();
+    let owner = house.owner();
+
+    tell("The owner connects an agent and lets it read notes.");
+    let said = house.gateway.cli([
+        "connect",
+        "my-cc",
+        "--type",
+        "claude-code",
+        "--allow",
+        "obsidian.vault.read",
+    ]);
+    said.expect_status(0);
+    let text = said.all();
+    let start = text.find("plx_enroll_").expect("connect prints a code");
+    let code: String = text[start..]
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
+        .collect();
+
+    tell("The agent redeems the code, once.");
+    house.gateway.plexus("my-cc", ["enroll", &code]).expect_ok();
+    assert_ne!(house.gateway.plexus("my-cc", ["enroll", &code]).status, 0);
+    let pat = house
+        .gateway
+        .state_file("agents/my-cc.pat")
+        .trim()
+        .to_owned();
+    assert!(pat.starts_with("plx_agent_"));
+
+    tell("It lists what it may do, and reads a note.");
+    let list = house.gateway.plexus("my-cc", ["list"]);
+    assert!(list.expect_ok().contains("obsidian.vault.read"), "{list}");
+    let read = house
+        .gateway
+        .plexus("my-cc", ["obsidian.vault.read", "path=Projects/Plexus.md"]);
+    assert!(read.expect_ok().contains("A gateway. See"), "{read}");
+
+    tell("It asks to write. Nothing is written; the owner sees a card with the difference.");
+    let agent = plexus_tests::Agent::with_pat(&house.gateway.client(), "my-cc", &pat);
+    let report = note("report.txt", "first line\nsecond line\n");
+    let item = agent.must_ask(WRITE, report.clone());
+    assert_eq!(house.workspace.read("report.txt"), "first line\n");
+    let card = owner.card(&item);
+    assert_eq!(card["agentId"], "my-cc");
+    assert_eq!(card["capabilities"], json!([WRITE]));
+    let plan = card["plan"].to_string();
+    assert!(
+        plan.contains("second line") && plan.contains("report.txt"),
+        "{card:#}"
+    );
+
+    tell("The owner approves once. The agent writes, once.");
+    owner.approve(&item, "once");
+    agent.invoke(WRITE, report.clone()).expect_ok();
+    assert_eq!(
+        house.workspace.read("report.txt"),
+        "first line\nsecond line\n"
+    );
+
+    tell("The same again: it has to ask again.");
+    house.workspace.write("report.txt", "first line\n");
+    let again = agent.must_ask(WRITE, report.clone());
+    assert_ne!(again, item);
+    assert_eq!(house.workspace.read("report.txt"), "first line\n");
+
+    tell("Another text: another card.");
+    let other = agent.must_ask(WRITE, note("report.txt", "something else\n"));
+    assert_ne!(other, again);
+    let other_card = owner.card(&other);
+    assert_ne!(other_card["cardDigest"], owner.card(&again)["cardDigest"]);
+    assert!(other_card["plan"].to_string().contains("something else"));
+
+    tell("The file changes between the approval and the write: nothing is done.");
+    owner.approve(&again, "once");
+    house.workspace.write("report.txt", "the owner was here\n");
+    let moved = agent.invoke(WRITE, report);
+    let error = moved.expect_error(200, "precondition_changed");
+    assert_eq!(error["effect"], "none");
+    assert_eq!(house.workspace.read("report.txt"), "the owner was here\n");
+
+    tell("The owner denies with a reason. The agent is told, and the owner is not asked twice.");
+    owner.deny(&other, "not in this file");
+    let denied = agent.invoke(WRITE, note("report.txt", "something else\n"));
+    let error = denied.expect_error(403, "denied_by_owner");
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("not in this file")),
+        "{denied}"
+    );
+    assert!(
+        owner
+            .pending()
+            .iter()
+            .all(|card| card["pendingId"] != other)
+    );
+
+    tell("The owner takes the reading back. It is refused from that moment.");
+    let token = agent.token(&["obsidian.vault.read"]);
+    let token = token["token"].as_str().expect("a token");
+    let note_path = json!({"path": "Ideas.md"});
+    agent
+        .invoke_with(token, "obsidian.vault.read", note_path.clone())
+        .expect_ok();
+    owner.revoke("my-cc", "obsidian.vault.read");
+    agent
+        .invoke_with(token, "obsidian.vault.read", note_path.clone())
+        .expect_error(401, "token_revoked");
+    agent
+        .invoke("obsidian.vault.read", note_path)
+        .expect_error(401, "approval_required");
+
+    tell("The log is whole.");
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+    let export = house.gateway.cli(["audit", "export"]);
+    let lines: Vec<&str> = export.expect_ok().lines().collect();
+
+    tell("Somebody edits a copy of it. Verifying names the event.");
+    let victim = lines
+        .iter()
+        .position(|line| line.contains(r#""phase":"intent""#))
+        .expect("an intent was recorded");
+    let event: serde_json::Value =
+        serde_json::from_str(lines[victim].split_once(' ').expect("a hash, then JSON").1)
+            .expect("JSON");
+    let mut edited: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    edited[victim] = edited[victim].replace("my-cc", "my-xx");
+    assert_ne!(edited[victim], lines[victim]);
+    let copy = house.gateway.home().join("copy.log");
+    std::fs::write(&copy, edited.join("\n") + "\n").expect("a copy");
+    let verdict = verify(&house, &copy);
+    assert_ne!(verdict.status, 0, "{verdict}");
+    assert!(
+        verdict.all().contains(event["id"].as_str().expect("an id")),
+        "{verdict}"
+    );
+    assert!(
+        verdict.all().contains(&event["seq"].to_string()),
+        "{verdict}"
+    );
+
+    std::fs::write(&copy, lines.join("\n") + "\n").expect("a copy");
+    assert_eq!(
+        verify(&house, &copy).status,
+        0,
+        "the untouched export verifies"
+    );
+
+    tell("The same with the ledger itself, byte for byte.");
+    assert!(house.gateway.stop().success());
+    let mut bytes = std::fs::read(house.gateway.state().join("ledger.redb")).expect("the ledger");
+    let whole = house.gateway.home().join("whole.redb");
+    std::fs::write(&whole, &bytes).expect("a copy");
+    assert_eq!(
+        verify(&house, &whole).status,
+        0,
+        "the untouched ledger verifies"
+    );
+    let id = event["id"].as_str().expect("an id").as_bytes();
+    let mut flipped = 0;
+    for at in 0..bytes.len().saturating_sub(id.len()) {
+        if &bytes[at..at + id.len()] == id {
+            bytes[at + id.len() - 1] ^= 1;
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 0, "the event lies in the ledger as text");
+    let broken = house.gateway.home().join("broken.redb");
+    std::fs::write(&broken, &bytes).expect("a copy");
+    let verdict = verify(&house, &broken);
+    assert_ne!(verdict.status, 0, "{verdict}");
+    assert!(
+        verdict.all().contains(&event["seq"].to_string()),
+        "{verdict}"
+    );
+    tell("That is all.");
+}
+
+fn verify(house: &House, file: &std::path::Path) -> plexus_tests::programs::Said {
+    let mut command = plexus_tests::programs::command(
+        &plexus_tests::binaries::path("plexusd"),
+        house.gateway.home(),
+    );
+    command.arg("verify").arg(file);
+    plexus_tests::programs::run(command)
+}
+
+/// The `plexus` command asks, is not made to wait, and finds its outcome later: the owner's approval does it.
+#[test]
+fn the_command_asks_and_approval_does_it() {
+    let house = House::open();
+    let agent = house.reader("writer");
+    let pats = house.gateway.state().join("agents");
+    std::fs::create_dir_all(&pats).expect("a folder");
+    let pat = pats.join("writer.pat");
+    std::fs::write(&pat, &agent.pat).expect("a file");
+    std::fs::set_permissions(&pat, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("a mode");
+
+    let asked = house.gateway.plexus(
+        "writer",
+        [WRITE, "--no-wait", "path=new.txt", "content=hello"],
+    );
+    asked.expect_status(75);
+    assert!(!house.workspace.has("new.txt"));
+
+    let waiting = house.owner().pending();
+    let item = waiting[0]["pendingId"].as_str().expect("an id").to_owned();
+    house.owner().approve(&item, "once");
+    until("the approved write", || {
+        house.workspace.has("new.txt").then_some(())
+    });
+    let state = agent.status_after(&item, 30).expect_ok();
+    assert_eq!(state["state"], "approved");
+    assert_eq!(state["result"]["ok"], true, "{state:#}");
+    assert!(
+        state.get("token").is_none(),
+        "an approved run carries no token"
+    );
+
+    let collected = house.gateway.plexus(
+        "writer",
+        [WRITE, "--no-wait", "path=new.txt", "content=hello"],
+    );
+    collected.expect_ok();
+    assert_eq!(house.workspace.read("new.txt"), "hello");
+    let commits = house.owner().audit(200);
+    let commits = commits
+        .iter()
+        .filter(|event| event["capabilityId"] == WRITE && event["detail"]["phase"] == "intent")
+        .count();
+    assert_eq!(commits, 1, "one effect, however often it is asked for");
+}

@@ -1,0 +1,194 @@
+//! What anybody may read: the discovery document, the signpost, and how everything else is refused.
+
+use crate::house::House;
+use plexus_tests::{Gateway, golden};
+use serde_json::json;
+
+#[test]
+fn the_document_has_what_clients_of_all_dialects_read() {
+    let house = House::open();
+    let base = house.gateway.base();
+    let reply = house.gateway.client().get("/.well-known/plexus");
+    let document = reply.expect_ok();
+    golden::check("discovery", &document);
+
+    assert_eq!(document["gateway"]["name"], "plexus");
+    assert_eq!(document["gateway"]["protocol"], "0.1");
+    assert_eq!(document["gateway"]["baseUrl"], base);
+    for (name, path) in [
+        ("handshakeUrl", "/link/handshake"),
+        ("grantsUrl", "/grants"),
+        ("grantRequestUrl", "/grants"),
+        ("consoleUrl", "/admin"),
+        ("refreshUrl", "/grants/refresh"),
+        ("revokeUrl", "/grants/revoke"),
+        ("grantStatusUrl", "/grants/status"),
+        ("invokeUrl", "/invoke"),
+        ("invokeStatusUrl", "/invoke/status"),
+        ("manifestUrl", "/manifest"),
+        ("eventsUrl", "/events"),
+        ("grantsListUrl", "/grants"),
+        ("enrollmentUrl", "/agents/enroll"),
+    ] {
+        assert_eq!(document["auth"][name], format!("{base}{path}"), "{name}");
+    }
+    for (name, word) in [
+        ("grantRequestMethod", "PUT"),
+        ("sessionHeader", "X-Plexus-Session"),
+        ("connectionKeyDelivery", "user-paste"),
+        ("tokenScheme", "plexus-scoped-jwt"),
+    ] {
+        assert_eq!(document["auth"][name], word);
+    }
+    let enrollment = &document["auth"]["enrollment"];
+    assert_eq!(enrollment["method"], "POST");
+    assert_eq!(enrollment["url"], format!("{base}/agents/enroll"));
+    assert_eq!(
+        enrollment["errorCodes"],
+        json!([
+            "malformed",
+            "unknown_code",
+            "code_expired",
+            "code_consumed",
+            "persist_failed"
+        ])
+    );
+    let shapes = &document["auth"]["requestShapes"];
+    assert_eq!(shapes["handshake"]["auth"], "bearer(pat)");
+    for shape in ["handshake", "grantRequest", "invoke", "invokeStatus"] {
+        for part in ["url", "method", "auth"] {
+            assert!(shapes[shape][part].is_string(), "{shape}.{part}");
+        }
+    }
+}
+
+#[test]
+fn capabilities_are_summaries_on_loopback() {
+    let house = House::open();
+    let document = house
+        .gateway
+        .client()
+        .get("/.well-known/plexus")
+        .expect_ok();
+    let summaries = document["capabilities"]
+        .as_array()
+        .expect("old clients read its length");
+    assert!(
+        summaries
+            .iter()
+            .any(|summary| summary["id"] == "obsidian.vault.read")
+    );
+    for summary in summaries {
+        for name in ["id", "source", "kind", "label", "summary", "transport"] {
+            assert!(summary[name].is_string(), "{name} of {summary}");
+        }
+        assert!(summary["grants"].is_array(), "{summary}");
+        assert!(
+            !summary["summary"].as_str().unwrap_or("\n").contains('\n'),
+            "one line: {summary}"
+        );
+    }
+    house.owner().expose("obsidian.vault.read", false);
+    let document = house
+        .gateway
+        .client()
+        .get("/.well-known/plexus")
+        .expect_ok();
+    assert!(
+        !document.to_string().contains("obsidian.vault.read"),
+        "unexposed is hidden everywhere"
+    );
+}
+
+#[test]
+fn capabilities_are_hidden_behind_a_public_name() {
+    let house = House::with(|builder| builder.env("PLEXUS_PUBLIC_HOSTNAME", "gw.example.com"));
+    let document = house
+        .gateway
+        .client()
+        .get("/.well-known/plexus")
+        .expect_ok();
+    assert_eq!(document["capabilities"], json!([]));
+    assert_eq!(document["gateway"]["baseUrl"], "https://gw.example.com");
+    assert_eq!(
+        document["auth"]["invokeUrl"],
+        "https://gw.example.com/invoke"
+    );
+}
+
+#[test]
+fn the_document_shows_no_path_and_no_secret() {
+    let house = House::open();
+    let text = house.gateway.client().get("/.well-known/plexus").text();
+    for private in [
+        house.vault.path().to_string_lossy().into_owned(),
+        house.workspace.path().to_string_lossy().into_owned(),
+        house.gateway.state().to_string_lossy().into_owned(),
+        house.gateway.key(),
+    ] {
+        assert!(
+            !text.contains(&private),
+            "{private} is in the discovery document"
+        );
+    }
+}
+
+#[test]
+fn the_instance_name_is_the_owners() {
+    let gateway = Gateway::builder().env("PLEXUS_INSTANCE", "study").start();
+    let document = gateway.client().get("/.well-known/plexus").expect_ok();
+    assert_eq!(document["gateway"]["instance"], "study");
+}
+
+#[test]
+fn signpost_and_unknown_routes() {
+    let gateway = Gateway::start();
+    let client = gateway.client();
+    let signpost = client.get("/").expect_ok();
+    assert_eq!(signpost["service"], "plexus");
+    assert_eq!(signpost["discovery"], "/.well-known/plexus");
+
+    let head = client.request("HEAD", "/.well-known/plexus").send();
+    head.expect_status(200);
+    assert!(head.body.is_empty());
+
+    for (method, path) in [
+        ("POST", "/.well-known/plexus"),
+        ("GET", "/.well-known/plexus/"),
+        ("GET", "/nope"),
+        ("POST", "/grants"),
+        ("OPTIONS", "/grants"),
+        ("DELETE", "/invoke"),
+        ("GET", "/v1/nope"),
+    ] {
+        let error = client
+            .request(method, path)
+            .send()
+            .expect_error(404, "unknown_capability");
+        assert_eq!(error["discovery"], "/.well-known/plexus", "{method} {path}");
+    }
+}
+
+/// Features of the wire that this gateway does not have answer as unknown routes do, never half.
+#[test]
+fn what_is_not_built_is_an_unknown_route() {
+    let house = House::open();
+    let agent = house.reader("curious");
+    for (method, path) in [("POST", "/extensions"), ("DELETE", "/extensions/workspace")] {
+        let request = agent
+            .client()
+            .request(method, path)
+            .json(json!({"sessionId": agent.session}));
+        request.send().expect_error(404, "unknown_capability");
+    }
+    for path in [
+        "/integration/curious/install.sh",
+        "/integration/curious/setup.sh",
+    ] {
+        house.gateway.client().get(path).expect_status(404);
+    }
+    assert!(
+        agent.sees().contains(&"workspace.read".to_owned()),
+        "the source is still there"
+    );
+}

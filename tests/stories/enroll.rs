@@ -1,0 +1,161 @@
+//! A code is redeemed once, for one agent.
+
+use crate::house::House;
+use plexus_tests::{Agent, Client, Response};
+use serde_json::{Value, json};
+
+fn redeem(client: &Client, code: &Value) -> Response {
+    client.post("/agents/enroll", json!({"code": code}))
+}
+
+#[test]
+fn bodies_that_are_no_request() {
+    let house = House::open();
+    let client = house.gateway.client();
+    for body in [
+        "",
+        "{nope",
+        "[]",
+        "{}",
+        r#"{"code":""}"#,
+        r#"{"code":42}"#,
+        r#"{"code":null}"#,
+        "null",
+        r#"{"code":"a","code":"b"}"#,
+    ] {
+        client
+            .request("POST", "/agents/enroll")
+            .bytes(body)
+            .send()
+            .expect_error(400, "malformed");
+    }
+}
+
+#[test]
+fn a_code_opens_one_credential_once() {
+    let house = House::open();
+    let client = house.gateway.client();
+    let connected = house.owner().connect("one", &["workspace.read"]);
+    let code = &connected["code"];
+    let text = code.as_str().expect("a code");
+    assert!(
+        text.starts_with("plx_enroll_") && text.len() == 54,
+        "{text}"
+    );
+
+    let reply = redeem(&client, code).expect_ok();
+    assert_eq!(reply["agentId"], "one");
+    let pat = reply["pat"].as_str().expect("a PAT");
+    assert!(pat.starts_with("plx_agent_") && pat.len() == 53, "{pat}");
+
+    redeem(&client, code).expect_error(401, "code_consumed");
+    assert!(
+        Agent::with_pat(&client, "one", pat)
+            .sees()
+            .contains(&"workspace.read".to_owned())
+    );
+}
+
+#[test]
+fn what_is_no_code_is_unknown() {
+    let house = House::open();
+    let client = house.gateway.client();
+    let code = house.owner().connect("one", &[])["code"].clone();
+    let spaced = format!(" {}", code.as_str().expect("a code"));
+    for wrong in ["plx_enroll_nosuchcode", &house.gateway.key(), &spaced, "x"] {
+        redeem(&client, &json!(wrong)).expect_error(401, "unknown_code");
+    }
+    redeem(&client, &code).expect_ok();
+}
+
+#[test]
+fn codes_end() {
+    let house = House::open();
+    let (client, owner) = (house.gateway.client(), house.owner());
+    let brief = owner
+        .connect_as(json!({"agentId": "brief", "capabilities": [], "ttlMs": 1}))
+        .expect_ok();
+    plexus_tests::waiting::until("the end of a code of one millisecond", || {
+        let reply = redeem(&client, &brief["code"]);
+        (reply.status == 401 && reply.at("/error/code") == "code_expired").then_some(())
+    });
+
+    let first = owner.connect("twice", &[])["code"].clone();
+    let second = owner.connect("twice", &[])["code"].clone();
+    redeem(&client, &first).expect_error(401, "unknown_code");
+    redeem(&client, &second).expect_ok();
+
+    let gone = owner.connect("gone", &[])["code"].clone();
+    owner.revoke_agent("gone");
+    redeem(&client, &gone).expect_error(401, "code_consumed");
+}
+
+#[test]
+fn ttl_must_be_a_length_of_time() {
+    let house = House::open();
+    for ttl in [json!(0), json!(-1), json!("60000"), json!(null)] {
+        house
+            .owner()
+            .connect_as(json!({"agentId": "x", "capabilities": [], "ttlMs": ttl}))
+            .expect_error(400, "internal_error");
+    }
+}
+
+#[test]
+fn the_content_type_is_not_looked_at() {
+    let house = House::open();
+    let code = house.owner().connect("plain", &[])["code"].clone();
+    let reply = house
+        .gateway
+        .client()
+        .request("POST", "/agents/enroll")
+        .bytes(json!({"code": code}).to_string())
+        .header("content-type", "text/plain")
+        .send();
+    reply.expect_ok();
+}
+
+#[test]
+fn enrolling_is_audited_and_the_log_holds_no_credential() {
+    let house = House::open();
+    let owner = house.owner();
+    let client = house.gateway.client();
+    let connected = owner.connect("noted", &[]);
+    let reply = redeem(&client, &connected["code"]).expect_ok();
+    redeem(&client, &json!("plx_enroll_wrong")).expect_error(401, "unknown_code");
+
+    let event = owner.audited(|event| {
+        event["detail"]["event"] == "agent.enroll" && event["detail"]["outcome"] == "redeemed"
+    });
+    assert_eq!(event["type"], "handshake");
+    assert_eq!(event["agentId"], "noted");
+    let refused = owner.audited(|event| {
+        event["detail"]["event"] == "agent.enroll" && event["detail"]["outcome"] == "rejected"
+    });
+    assert_eq!(refused["detail"]["reason"], "unknown_code");
+    assert!(refused.get("agentId").is_none());
+
+    let log = house.gateway.cli(["audit", "export"]);
+    for secret in [&connected["code"], &reply["pat"]] {
+        let secret = secret.as_str().expect("a secret");
+        assert!(
+            !log.expect_ok().contains(secret),
+            "the log holds a credential"
+        );
+    }
+    assert!(!log.stdout.contains(&house.gateway.key()));
+}
+
+/// Reconnecting an agent ends its credential at once.
+#[test]
+fn a_new_code_ends_the_old_credential() {
+    let house = House::open();
+    let agent = house.reader("again");
+    house.owner().connect("again", &["workspace.read"]);
+    plexus_tests::agent::handshake(&house.gateway.client(), &agent.pat)
+        .expect_error(401, "session_expired");
+    agent
+        .client()
+        .get("/manifest")
+        .expect_error(401, "session_expired");
+}

@@ -1,0 +1,231 @@
+//! Streams: who hears what.
+
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use plexus_tests::events::{Events, Frame};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Long enough for a frame that must not come to have come.
+const QUIET: Duration = Duration::from_millis(300);
+
+fn kinds(frames: &[Frame]) -> Vec<&str> {
+    frames
+        .iter()
+        .filter_map(|frame| match frame {
+            Frame::Event { kind, .. } => Some(kind.as_str()),
+            Frame::Comment(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn streams_want_a_credential() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let client = house.gateway.client();
+    client.get("/events").expect_error(401, "session_expired");
+    client.get("/v1/events").expect_error(401, "unauthorized");
+    agent
+        .client()
+        .get("/v1/events")
+        .expect_error(401, "unauthorized");
+    agent
+        .bearing(&agent.pat)
+        .get("/events")
+        .expect_error(401, "session_expired");
+
+    for stream in [
+        agent.events(),
+        Events::open(
+            &agent.bearing(agent.token(&[READ])["token"].as_str().expect("a token")),
+            "/events",
+        ),
+    ] {
+        assert_eq!(stream.status, 200);
+        let header = |name: &str| {
+            stream
+                .headers
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.as_str())
+        };
+        assert!(header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")));
+        assert_eq!(header("cache-control"), Some("no-cache"));
+        assert!(
+            matches!(stream.next_frame(), Frame::Comment(_)),
+            "the stream opens with a comment"
+        );
+    }
+    assert_eq!(house.owner().events().status, 200);
+}
+
+#[test]
+fn the_owner_hears_of_items_and_of_events() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let stream = owner.events();
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    let added = stream.wait_until("pending_added", |data| {
+        data["item"]["pendingId"] == item.as_str()
+    });
+    assert_eq!(added["type"], "pending_added");
+    assert_eq!(added["item"]["kind"], "grant");
+    assert_eq!(added["item"]["agentId"], "one");
+    assert_eq!(added["item"]["capabilities"], json!([WRITE]));
+    owner.deny(&item, "no");
+    let resolved = stream.wait_until("pending_resolved", |data| {
+        data["pendingId"] == item.as_str()
+    });
+    assert_eq!(resolved["decision"], "denied");
+    let read = agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let appended = stream.wait_until("audit_appended", |data| data["id"] == read["auditId"]);
+    assert_eq!(appended["auditType"], "invoke");
+    assert_eq!(appended["capabilityId"], READ);
+    assert_eq!(appended["outcome"], "ok");
+}
+
+/// D2: an agent hears its own, and no frame carries a token.
+#[test]
+fn an_agent_hears_its_own() {
+    let house = House::open();
+    let owner = house.owner();
+    let (one, two) = (house.reader("one"), house.reader("two"));
+    let (hears_one, hears_two) = (one.events(), two.events());
+    let item = one.must_ask(WRITE, note("a.txt", "a"));
+    owner.approve(&item, "once");
+    let resolved = hears_one.wait_for("grant_resolved");
+    assert_eq!(resolved["pendingId"], item.as_str());
+    assert_eq!(resolved["decision"], "approved");
+    assert!(
+        resolved.get("token").is_none(),
+        "no token in a frame: {resolved}"
+    );
+
+    let token = one.token(&[READ]);
+    owner
+        .client
+        .post(
+            "/grants/revoke",
+            json!({"jti": token["jti"], "reason": "done"}),
+        )
+        .expect_ok();
+    let revoked = hears_one.wait_for("token_revoked");
+    assert_eq!(revoked["jti"], token["jti"]);
+
+    let other = hears_two.rest(QUIET);
+    let kinds = kinds(&other);
+    for foreign in [
+        "grant_resolved",
+        "token_revoked",
+        "pending_added",
+        "audit_appended",
+    ] {
+        assert!(!kinds.contains(&foreign), "{other:#?}");
+    }
+}
+
+#[test]
+fn changes_of_what_is_seen() {
+    let house = House::open();
+    let owner = house.owner();
+    let narrow = house.narrow("narrow", &[READ]);
+    let wide = house.reader("wide");
+    let (hears_narrow, hears_wide) = (narrow.events(), wide.events());
+    owner.expose("obsidian.vault.read", false);
+    let changed = hears_wide.wait_for("manifest_changed");
+    assert!(changed["revision"].is_u64());
+    assert!(
+        changed["changed"]
+            .to_string()
+            .contains("obsidian.vault.read")
+    );
+    let narrow_frames = hears_narrow.rest(QUIET);
+    assert!(
+        !format!("{narrow_frames:?}").contains("obsidian.vault.read"),
+        "ids outside of the view: {narrow_frames:?}"
+    );
+    // No change, no frame.
+    owner.expose("obsidian.vault.read", false);
+    assert!(!kinds(&hears_wide.rest(QUIET)).contains(&"manifest_changed"));
+}
+
+#[test]
+fn runs_tell_their_end() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let stream = agent.events();
+    let reply =
+        agent.invoke_body(json!({"id": "fixture.long", "input": {"ms": 50}, "async": true}));
+    let resolved = stream.wait_for("invoke_resolved");
+    assert_eq!(resolved["runId"], reply.at("/run/runId"));
+    assert_eq!(resolved["status"], "succeeded");
+}
+
+/// Frames have ids, and a stream goes on where its listener left it (E2 of the events: no loss while away).
+#[test]
+fn a_stream_is_taken_up_again() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let stream = owner.events();
+    let first = agent.must_ask(WRITE, note("a.txt", "a"));
+    stream.wait_until("pending_added", |data| {
+        data["item"]["pendingId"] == first.as_str()
+    });
+    owner.deny(&first, "no");
+    let last = loop {
+        if let Frame::Event { kind, id, .. } = stream.next_frame()
+            && kind == "pending_resolved"
+        {
+            break id.expect("frames have ids");
+        }
+    };
+    drop(stream);
+    let second = agent.must_ask(WRITE, note("b.txt", "b"));
+    let again = Events::open(&owner.client.with("last-event-id", &last), "/v1/events");
+    again.wait_until("pending_added", |data| {
+        data["item"]["pendingId"] == second.as_str()
+    });
+}
+
+#[test]
+fn a_streams_end() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let stream = agent.events();
+    house.owner().revoke_agent("one");
+    assert!(stream.ends(), "a dead session hears nothing more");
+}
+
+/// E10: the health of a source is told.
+#[test]
+fn sources_tell_their_state() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    agent
+        .invoke("obsidian.vault.read", json!({"path": "Ideas.md"}))
+        .expect_ok();
+    let stream = owner.events();
+    let original = house.vault.path();
+    let moved = original.with_extension("away");
+    std::fs::rename(&original, &moved).expect("the vault moves");
+    owner.client.get("/admin/api/health").expect_ok();
+    let status: Value = stream.wait_until("source_status", |data| data["source"] == "obsidian");
+    assert_eq!(status["available"], false);
+    std::fs::rename(&moved, &original).expect("the vault moves back");
+}
+
+#[test]
+fn a_preview_is_in_no_frame() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let stream = workshop.owner().events();
+    let item = agent.must_ask(COUNT, json!({"line": "a line that only the card shows"}));
+    workshop.owner().deny(&item, "no");
+    stream.wait_for("pending_resolved");
+    assert!(!format!("{:?}", stream.rest(QUIET)).contains("only the card"));
+}

@@ -1,0 +1,220 @@
+//! The passing of time, with a wall clock that the test moves.
+
+use crate::house::{House, READ, WRITE, note};
+use plexus_tests::{Agent, Clock};
+use serde_json::json;
+
+fn house() -> (House, Clock) {
+    let clock = Clock::new();
+    let house = House::with(|builder| builder.clock(&clock));
+    (house, clock)
+}
+
+#[test]
+fn codes_end_after_a_quarter_of_an_hour() {
+    let (house, clock) = house();
+    let (first, second) = (
+        house.owner().connect("one", &[]),
+        house.owner().connect("two", &[]),
+    );
+    clock.show("+14m");
+    Agent::enroll(
+        &house.gateway.client(),
+        first["code"].as_str().expect("a code"),
+    );
+    clock.show("+15m1s");
+    house
+        .gateway
+        .client()
+        .post("/agents/enroll", json!({"code": second["code"]}))
+        .expect_error(401, "code_expired");
+}
+
+#[test]
+fn sessions_end_after_an_hour() {
+    let (house, clock) = house();
+    let agent = house.reader("one");
+    clock.show("+59m");
+    agent.client().get("/manifest").expect_ok();
+    let token = agent.token(&[READ]);
+    clock.show("+60m1s");
+    agent
+        .client()
+        .get("/manifest")
+        .expect_error(401, "session_expired");
+    let late = agent.invoke_with(
+        token["token"].as_str().expect("a token"),
+        READ,
+        json!({"path": "report.txt"}),
+    );
+    late.expect_error(401, "session_expired");
+    agent
+        .another_session()
+        .client()
+        .get("/manifest")
+        .expect_ok();
+}
+
+/// A PAT does not end.
+#[test]
+fn a_credential_outlives_a_year() {
+    let (house, clock) = house();
+    let agent = house.reader("one");
+    clock.show("+400d");
+    agent
+        .another_session()
+        .client()
+        .get("/manifest")
+        .expect_ok();
+}
+
+#[test]
+fn windows_end() {
+    let (house, clock) = house();
+    let agent = house.gateway.agent("one");
+    house.owner().grant("one", READ, "1h").expect_ok();
+    clock.show("+59m");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let agent = agent.another_session();
+    let token = agent.token(&[READ]);
+    clock.show("+60m5s");
+    // Neither a token nor a session outlives the window (D4).
+    let late = agent.invoke_with(
+        token["token"].as_str().expect("a token"),
+        READ,
+        json!({"path": "report.txt"}),
+    );
+    assert_eq!(late.status, 401, "{late}");
+    agent.must_ask(READ, json!({"path": "report.txt"}));
+    assert!(agent.ledger().is_empty());
+}
+
+#[test]
+fn windows_end_over_a_restart() {
+    let (mut house, clock) = house();
+    let agent = house.gateway.agent("one");
+    house.owner().grant("one", READ, "1h").expect_ok();
+    clock.show("+30m");
+    house.gateway.restart();
+    let agent = house.back(&agent);
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    clock.show("+2h");
+    house.gateway.restart();
+    house
+        .back(&agent)
+        .must_ask(READ, json!({"path": "report.txt"}));
+}
+
+/// A clock that is set back lengthens nothing.
+#[test]
+fn a_clock_set_back_lengthens_nothing() {
+    let (mut house, clock) = house();
+    let agent = house.gateway.agent("one");
+    house.owner().grant("one", READ, "1h").expect_ok();
+    clock.show("+2h");
+    let agent = agent.another_session();
+    agent.must_ask(READ, json!({"path": "report.txt"}));
+    clock.show("+0");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_error(401, "approval_required");
+    house.gateway.restart();
+    house
+        .back(&agent)
+        .must_ask(READ, json!({"path": "report.txt"}));
+    clock.show("-30d");
+    house.gateway.restart();
+    house
+        .back(&agent)
+        .must_ask(READ, json!({"path": "report.txt"}));
+}
+
+#[test]
+fn items_lapse_after_a_day() {
+    let (house, clock) = house();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let waiting = agent.must_ask(WRITE, note("a.txt", "a"));
+    let approved = agent.must_ask(WRITE, note("b.txt", "b"));
+    owner.approve(&approved, "once");
+    clock.show("+23h");
+    let agent = agent.another_session();
+    assert_eq!(agent.status(&waiting).expect_ok()["state"], "pending");
+    clock.show("+25h");
+    let agent = agent.another_session();
+    for item in [&waiting, &approved] {
+        assert_eq!(agent.status(item).expect_ok()["state"], "expired");
+    }
+    owner
+        .decide(
+            &waiting,
+            json!({"action": "approve", "trustWindow": {"kind": "once"}}),
+        )
+        .expect_error(404, "unknown_capability");
+    assert!(owner.pending().is_empty());
+    agent.must_ask(WRITE, note("b.txt", "b"));
+    assert!(!house.workspace.has("b.txt"));
+}
+
+#[test]
+fn denials_are_forgotten_after_a_month() {
+    let (house, clock) = house();
+    let agent = house.reader("one");
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    house.owner().deny(&item, "not now");
+    clock.show("+29d");
+    let agent = agent.another_session();
+    agent
+        .invoke(WRITE, note("a.txt", "a"))
+        .expect_error(403, "denied_by_owner");
+    clock.show("+31d");
+    agent.another_session().must_ask(WRITE, note("a.txt", "a"));
+}
+
+#[test]
+fn a_custom_window_ends_when_it_says() {
+    let (house, clock) = house();
+    let agent = house.gateway.agent("one");
+    let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+    let card = house.owner().card(&item);
+    house
+        .owner()
+        .decide(
+            &item,
+            json!({"action": "approve", "trustWindow": {"kind": "custom", "ms": 60_000}, "cardDigest": card["cardDigest"]}),
+        )
+        .expect_ok();
+    let token = agent.token(&[READ]);
+    let token = token["token"].as_str().expect("a token");
+    agent
+        .invoke_with(token, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    clock.show("+61s");
+    let late = agent.invoke_with(token, READ, json!({"path": "report.txt"}));
+    assert_eq!(
+        late.status, 401,
+        "a token does not outlive its window (D4): {late}"
+    );
+}
+
+#[test]
+fn runs_are_kept_for_an_hour() {
+    let (house, clock) = house();
+    let agent = house.reader("one");
+    let reply =
+        agent.invoke_body(json!({"id": READ, "input": {"path": "report.txt"}, "async": true}));
+    reply.expect_status(202);
+    let path = format!("/invoke/status?runId={}", reply.text_at("/run/runId"));
+    let done = agent.client().get(&format!("{path}&wait=30")).expect_ok();
+    assert_eq!(done["status"], "succeeded");
+    clock.show("+61m");
+    house
+        .owner()
+        .client
+        .get(&path)
+        .expect_error(403, "session_expired");
+}

@@ -1,0 +1,96 @@
+//! What the owner lets be seen.
+
+use crate::house::{House, READ};
+use serde_json::{Value, json};
+
+#[test]
+fn exposure_is_listed_and_set() {
+    let house = House::open();
+    let owner = house.owner();
+    let list = || owner.client.get("/admin/api/exposure").expect_ok();
+    let entry = |list: &Value, id: &str| -> Value {
+        let entries = list["capabilities"].as_array().expect("capabilities");
+        entries
+            .iter()
+            .find(|entry| entry["id"] == id)
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    let before = list();
+    assert_eq!(entry(&before, READ)["enabled"], true);
+    let off = owner.expose(READ, false);
+    assert_eq!(off["enabled"], false);
+    assert!(
+        off["revision"].as_u64() > before["revision"].as_u64(),
+        "a change counts"
+    );
+    assert_eq!(
+        owner.expose(READ, false)["revision"],
+        off["revision"],
+        "no change does not"
+    );
+    assert_eq!(entry(&list(), READ)["enabled"], false);
+    // Ids that are not there are remembered.
+    owner.expose("no.such.cap", false);
+    assert_eq!(entry(&list(), "no.such.cap")["label"], "no.such.cap");
+    let event =
+        owner.audited(|event| event["type"] == "exposure.set" && event["capabilityId"] == READ);
+    assert_eq!(event["detail"]["enabled"], false);
+}
+
+#[test]
+fn bodies_that_are_none() {
+    let house = House::open();
+    for path in [
+        "/admin/api/exposure/workspace.read",
+        "/admin/api/default-grant/workspace.read",
+    ] {
+        for body in [
+            "{}",
+            r#"{"enabled":"no","defaultGrant":1}"#,
+            "{nope",
+            "null",
+        ] {
+            let request = house.owner().client.request("POST", path);
+            request
+                .bytes(body)
+                .send()
+                .expect_error(400, "internal_error");
+        }
+    }
+}
+
+/// A tick that the console offers; it gives no right.
+#[test]
+fn a_default_grant_is_a_tick() {
+    let house = House::open();
+    let owner = house.owner();
+    owner
+        .client
+        .post(
+            "/admin/api/default-grant/workspace.read",
+            json!({"defaultGrant": true}),
+        )
+        .expect_ok();
+    let agent = house.gateway.agent("new");
+    agent.must_ask(READ, json!({"path": "report.txt"}));
+}
+
+#[test]
+fn what_is_not_exposed_is_hidden_and_kept() {
+    let mut house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    assert!(agent.sees().contains(&READ.to_owned()));
+    owner.expose(READ, false);
+    assert!(!agent.sees().contains(&READ.to_owned()));
+    let asked = agent.ask(json!({READ: "allow"})).expect_ok();
+    assert_eq!(asked["declined"][0]["id"], READ);
+    house.gateway.restart();
+    let agent = house.back(&agent);
+    assert!(!agent.sees().contains(&READ.to_owned()), "over a restart");
+    house.owner().expose(READ, true);
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+}

@@ -1,0 +1,405 @@
+//! Asking for grants, and where an asked-for item stands.
+
+use crate::house::{House, READ, WRITE, nobody, note};
+use plexus_tests::golden;
+use serde_json::{Value, json};
+
+#[test]
+fn what_stands_gives_a_token_at_once() {
+    let house = House::open();
+    let agent = house.reader("one");
+    for wish in [
+        json!("allow"),
+        json!({"decision": "allow"}),
+        json!({"decision": "allow", "verbs": ["read"]}),
+        json!({"decision": "allow", "verbs": ["read", "write"]}),
+        json!({"decision": "allow", "verbs": []}),
+    ] {
+        let reply = agent.ask(json!({READ: wish})).expect_ok();
+        assert_eq!(
+            reply["scopes"],
+            json!([{"id": READ, "verbs": ["read"]}]),
+            "{wish}"
+        );
+        assert!(
+            reply["jti"]
+                .as_str()
+                .is_some_and(|jti| jti.starts_with("tok_"))
+        );
+        assert_eq!(
+            reply["token"].as_str().map(|jwt| jwt.split('.').count()),
+            Some(3)
+        );
+    }
+    golden::check(
+        "grants-token",
+        &agent.ask(json!({READ: "allow"})).expect_ok(),
+    );
+}
+
+/// Nothing is allowed without an act of the owner, reads included (DESIGN 5).
+#[test]
+fn what_was_never_granted_pends() {
+    let house = House::open();
+    let agent = house.gateway.agent("new");
+    let reply = agent.ask(json!({READ: "allow"})).expect_ok();
+    assert_eq!(reply["status"], "grant_pending_user");
+    let item = reply["pendingId"].as_str().expect("an id");
+    house.owner().approve(item, "1h");
+    assert_eq!(
+        agent.ask(json!({READ: "allow"})).expect_ok()["scopes"][0]["id"],
+        READ
+    );
+}
+
+#[test]
+fn an_effect_pends_with_words_for_the_owner() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let reply = agent
+        .ask(json!({WRITE: {"decision": "allow", "purpose": "Save the\n weekly\treport\u{7}"}}))
+        .expect_ok();
+    golden::check("grants-pending", &reply);
+    let base = house.gateway.base();
+    let item = reply["pendingId"].as_str().expect("an id");
+    assert!(item.starts_with("pend_"));
+    assert_eq!(reply["status"], "grant_pending_user");
+    assert_eq!(reply["pending"], json!([WRITE]));
+    assert_eq!(
+        reply["statusUrl"],
+        format!("{base}/grants/status?pendingId={item}")
+    );
+    assert!(
+        reply["approvalUrl"]
+            .as_str()
+            .is_some_and(|url| url.contains("/admin"))
+    );
+    assert!(reply.get("partialToken").is_none());
+    let told = &reply["pendingNarration"][0];
+    assert_eq!(told["id"], WRITE);
+    assert_eq!(told["sensitivity"], "elevated");
+    let line = told["notificationLine"].as_str().expect("a line");
+    assert!(line.starts_with("one wants to WRITE"), "{line}");
+    assert!(line.contains("Save the weekly report"), "{line}");
+    assert!(line.chars().count() <= 120);
+    let card = house.owner().card(item);
+    assert_eq!(card["agentPurpose"], "Save the weekly report");
+}
+
+#[test]
+fn a_purpose_is_cut_and_cannot_break_a_line() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let reply = agent
+        .ask(json!({WRITE: {"decision": "allow", "purpose": "x".repeat(500)}}))
+        .expect_ok();
+    let item = reply["pendingId"].as_str().expect("an id");
+    let card = house.owner().card(item);
+    assert_eq!(card["agentPurpose"].as_str().map(str::len), Some(280));
+    let line = reply["pendingNarration"][0]["notificationLine"]
+        .as_str()
+        .expect("a line");
+    assert!(
+        line.chars().count() <= 120 && !line.contains(&"x".repeat(49)),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_stands_is_given_beside_what_waits() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let reply = agent
+        .ask(json!({READ: "allow", WRITE: "allow"}))
+        .expect_ok();
+    assert_eq!(reply["pending"], json!([WRITE]));
+    assert_eq!(
+        reply["partialToken"]["scopes"],
+        json!([{"id": READ, "verbs": ["read"]}])
+    );
+    let token = reply["partialToken"]["token"].as_str().expect("a token");
+    agent
+        .invoke_with(token, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+}
+
+#[test]
+fn ids_outside_of_the_view_are_declined_alike() {
+    let house = House::open();
+    let owner = house.owner();
+    let connected = owner
+        .connect_as(json!({"agentId": "narrow", "capabilities": [READ], "reach": "selected"}))
+        .expect_ok();
+    let agent = plexus_tests::Agent::enroll(
+        &house.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
+    owner.expose("workspace.list", false);
+    let reply = agent
+        .ask(json!({"nope.read": "allow", "obsidian.vault.read": "allow", "workspace.list": "allow", READ: "allow"}))
+        .expect_ok();
+    assert_eq!(reply["scopes"], json!([{"id": READ, "verbs": ["read"]}]));
+    let declined = reply["declined"].as_array().expect("declined");
+    assert_eq!(declined.len(), 3, "{reply}");
+    for one in declined {
+        assert_eq!(
+            one["reason"], declined[0]["reason"],
+            "existence must not show"
+        );
+    }
+}
+
+#[test]
+fn nothing_asked_for_and_nothing_given() {
+    let house = House::open();
+    let agent = house.reader("one");
+    for (grants, declined) in [
+        (json!({READ: "deny"}), false),
+        (json!({"nope.read": "allow"}), true),
+    ] {
+        let reply = agent.ask(grants).expect_ok();
+        assert_eq!(reply["scopes"], json!([]));
+        assert_eq!(reply.get("declined").is_some(), declined, "{reply}");
+        // Where a token is given, it opens nothing (D8).
+        if let Some(token) = reply["token"].as_str() {
+            let call = agent.invoke_with(token, READ, json!({"path": "report.txt"}));
+            call.expect_error(401, "grant_required");
+        }
+    }
+}
+
+#[test]
+fn bodies_that_are_no_request() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let send = |body: &str| agent.client().request("PUT", "/grants").bytes(body).send();
+    for bad in [
+        "{nope",
+        "",
+        "null",
+        "[]",
+        "{}",
+        r#"{"grants":["workspace.read"]}"#,
+        r#"{"grants":{}}"#,
+        r#"{"grants":{"workspace.read":null}}"#,
+        r#"{"grants":{"workspace.read":"maybe"}}"#,
+        r#"{"grants":{"workspace.read":{"decision":"nope"}}}"#,
+        r#"{"grants":{"workspace.read":{"decision":"allow","verbs":"read"}}}"#,
+        r#"{"grants":{"workspace.read":{"decision":"allow","verbs":["fly"]}}}"#,
+        r#"{"grants":{"workspace.read":{"decision":"allow","trustWindow":{"kind":"bogus"}}}}"#,
+        r#"{"grants":{"workspace.read":{"decision":"allow","trustWindow":{"kind":"custom","ms":-5}}}}"#,
+        r#"{"grants":{"workspace.read":{"decision":"allow","purpose":7}}}"#,
+        r#"{"grants":{"workspace.read":"allow","workspace.read":"deny"}}"#,
+        r#"{"grants":{"workspace.read":"allow"},"onApproval":"explode"}"#,
+        r#"{"grants":{"workspace.write":"allow"},"intents":{"workspace.write":"x"}}"#,
+    ] {
+        let reply = send(bad);
+        assert_eq!(reply.status, 400, "{bad}: {reply}");
+        assert_eq!(reply.at("/error/code"), "schema_validation_failed", "{bad}");
+    }
+    send(r#"{"grants":{"workspace.read":"allow"}}"#).expect_ok();
+    assert!(house.owner().pending().is_empty());
+}
+
+#[test]
+fn the_session_comes_in_the_header_or_the_body() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let client = house.gateway.client();
+    let body = json!({"sessionId": agent.session, "grants": {READ: "allow"}});
+    client.put("/grants", body.clone()).expect_ok();
+    client
+        .with("x-plexus-session", &nobody("sess_"))
+        .put("/grants", body)
+        .expect_error(401, "session_expired");
+    client
+        .put("/grants", json!({"grants": {READ: "allow"}}))
+        .expect_error(401, "session_expired");
+    // The shape is looked at before the session.
+    client
+        .put("/grants", json!({"grants": {}}))
+        .expect_error(400, "schema_validation_failed");
+}
+
+#[test]
+fn an_agent_may_only_shorten() {
+    let house = House::open();
+    let agent = house.gateway.agent("wisher");
+    let wish = |window: Value| {
+        let reply = agent
+            .ask(json!({READ: {"decision": "allow", "trustWindow": window}}))
+            .expect_ok();
+        let item = reply["pendingId"].as_str().expect("it pends").to_owned();
+        let card = house.owner().card(&item);
+        house.owner().deny(&item, "only looking");
+        card["requestedTrustWindow"].clone()
+    };
+    assert_eq!(wish(json!({"kind": "1h"}))["kind"], "1h");
+    let long = wish(json!({"kind": "until-revoked"}));
+    assert_ne!(
+        long["kind"], "until-revoked",
+        "longer than the class default is cut: {long}"
+    );
+}
+
+#[test]
+fn the_owners_session_without_an_agent_is_granted_nothing() {
+    let house = House::open();
+    let session = house
+        .gateway
+        .client()
+        .post(
+            "/link/handshake",
+            json!({"connectionKey": house.gateway.key(), "client": {"name": "console"}}),
+        )
+        .text_at("/sessionId");
+    let client = house.gateway.client().with("x-plexus-session", &session);
+    let error = client
+        .put(
+            "/grants",
+            json!({"grants": {"nope.read": "allow", READ: "allow"}}),
+        )
+        .expect_error(400, "schema_validation_failed");
+    assert_eq!(error["detail"]["unknownCapabilities"], json!(["nope.read"]));
+    let reply = client
+        .put("/grants", json!({"grants": {READ: "allow"}}))
+        .expect_ok();
+    assert_eq!(reply["declined"][0]["id"], READ);
+}
+
+#[test]
+fn the_ledger_shows_the_callers_live_grants() {
+    let house = House::open();
+    let (one, two) = (house.reader("one"), house.gateway.agent("two"));
+    let ledger = one.ledger();
+    assert_eq!(ledger.len(), crate::house::READS.len(), "{ledger:#?}");
+    for grant in &ledger {
+        assert_eq!(grant["agentId"], "one");
+        assert_eq!(grant["standing"], true);
+    }
+    assert!(two.ledger().is_empty());
+    let client = house.gateway.client();
+    client.get("/grants").expect_error(401, "session_expired");
+    house
+        .owner()
+        .client
+        .get("/grants")
+        .expect_error(401, "session_expired");
+    house.owner().expose(READ, false);
+    let hidden = one
+        .ledger()
+        .into_iter()
+        .find(|grant| grant["capabilityId"] == READ);
+    assert_eq!(hidden.expect("it is kept")["topLevelDisabled"], true);
+}
+
+#[test]
+fn the_life_of_an_item() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let reply = agent.ask_to(WRITE, note("a.txt", "a")).expect_ok();
+    let item = reply["pendingId"].as_str().expect("an id");
+    let status = agent.status(item).expect_ok();
+    golden::check("status-pending", &status);
+    assert_eq!(status["state"], "pending");
+    assert_eq!(status["capabilities"], json!([WRITE]));
+
+    assert_eq!(owner.approve(item, "once")["action"], "approve");
+    let approved = agent.status(item).expect_ok();
+    assert_eq!(approved["state"], "approved");
+    assert_eq!(
+        agent.status(item).expect_ok(),
+        approved,
+        "reading changes nothing"
+    );
+    let refused = owner.decide(item, json!({"action": "approve"}));
+    refused.expect_error(404, "unknown_capability");
+    agent.invoke(WRITE, note("a.txt", "a")).expect_ok();
+    assert_eq!(agent.status(item).expect_ok()["state"], "approved");
+
+    let other = agent.must_ask(WRITE, note("b.txt", "b"));
+    owner.deny(&other, "not today");
+    let denied = agent.status(&other).expect_ok();
+    assert_eq!(denied["state"], "denied");
+    owner
+        .decide(&other, json!({"action": "deny"}))
+        .expect_error(404, "unknown_capability");
+}
+
+#[test]
+fn who_may_read_a_status() {
+    let house = House::open();
+    let (one, two) = (house.reader("one"), house.reader("two"));
+    let item = one.must_ask(WRITE, note("a.txt", "a"));
+    one.status(&item).expect_ok();
+    one.another_session().status(&item).expect_ok();
+    house
+        .owner()
+        .client
+        .get(&format!("/grants/status?pendingId={item}"))
+        .expect_ok();
+
+    let client = house.gateway.client();
+    let path = format!("/grants/status?pendingId={item}");
+    let foreign = two.status(&item);
+    let unknown = two.status(&nobody("pend_"));
+    foreign.expect_error(403, "session_expired");
+    assert_eq!(
+        foreign.text().replace(&item, "?"),
+        unknown.text().replace(&nobody("pend_"), "?"),
+        "whether an item exists does not show (E7)"
+    );
+    client.get(&path).expect_error(403, "session_expired");
+    one.bearing(&one.pat)
+        .get(&path)
+        .expect_error(403, "session_expired");
+    client
+        .with("x-plexus-connection-key", "plx_live_wrong")
+        .get(&path)
+        .expect_error(403, "session_expired");
+    one.client()
+        .get("/grants/status")
+        .expect_error(400, "internal_error");
+}
+
+/// A status waits for the decision instead of being asked again and again.
+#[test]
+fn a_status_waits_for_the_decision() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    let owner = house.owner();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| agent.status_after(&item, 60).expect_ok());
+        owner.deny(&item, "no");
+        assert_eq!(waiting.join().expect("an answer")["state"], "denied");
+    });
+    agent
+        .client()
+        .get(&format!("/grants/status?pendingId={item}&wait=soon"))
+        .expect_status(400);
+}
+
+/// An item survives a restart, its session does not; the approval is claimed by the agent's next session (E18).
+#[test]
+fn items_survive_a_restart() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    let item = agent.must_ask(WRITE, note("a.txt", "after the restart"));
+    house.gateway.restart();
+    agent
+        .client()
+        .get("/manifest")
+        .expect_error(401, "session_expired");
+    let agent = plexus_tests::Agent::with_pat(&house.gateway.client(), "one", &agent.pat);
+    assert_eq!(agent.status(&item).expect_ok()["state"], "pending");
+    house.owner().approve(&item, "once");
+    house.gateway.restart();
+    let agent = plexus_tests::Agent::with_pat(&house.gateway.client(), "one", &agent.pat);
+    assert_eq!(agent.status(&item).expect_ok()["state"], "approved");
+    agent
+        .invoke(WRITE, note("a.txt", "after the restart"))
+        .expect_ok();
+    assert_eq!(house.workspace.read("a.txt"), "after the restart");
+}

@@ -1,0 +1,290 @@
+//! Before anything is parsed: Host, Origin, size, and requests that are no requests.
+
+use crate::house::{House, READ};
+use plexus_tests::{Gateway, Response};
+use serde_json::json;
+
+#[test]
+fn hosts() {
+    let gateway = Gateway::start();
+    let port = gateway.port();
+    let with = |host: &str| {
+        gateway
+            .client()
+            .with("host", host)
+            .get("/.well-known/plexus")
+    };
+    for good in [
+        &format!("127.0.0.1:{port}"),
+        &format!("localhost:{port}"),
+        &format!("[::1]:{port}"),
+        "127.0.0.1:1",
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+    ] {
+        assert_eq!(with(good).status, 200, "{good}");
+    }
+    for bad in [
+        "evil.example.com",
+        &format!("127.0.0.1.evil.example.com:{port}"),
+        &format!("0.0.0.0:{port}"),
+        &format!("LOCALHOST:{port}"),
+        &format!("127.0.0.2:{port}"),
+        "localhost.",
+        "[::2]",
+        "::1",
+        "",
+        "127.0.0.1:80@evil.example.com",
+    ] {
+        let reply = with(bad);
+        assert_eq!(reply.status, 403, "{bad:?}: {reply}");
+        reply.expect_error(403, "host_forbidden");
+    }
+}
+
+#[test]
+fn origins_of_reads() {
+    let gateway = Gateway::start();
+    let with = |origin: &str| {
+        gateway
+            .client()
+            .with("origin", origin)
+            .get("/.well-known/plexus")
+    };
+    for good in [
+        &gateway.base(),
+        "http://localhost:3000",
+        "http://[::1]:1",
+        "http://127.0.0.1",
+    ] {
+        assert_eq!(with(good).status, 200, "{good}");
+    }
+    for bad in [
+        &format!("https://127.0.0.1:{}", gateway.port()),
+        "http://evil.example.com",
+        "null",
+        "",
+        "file://",
+        "chrome-extension://abc",
+        "http://localhost.evil.example.com",
+        "http://localhost:3000, http://evil.example.com",
+    ] {
+        let reply = with(bad);
+        assert_eq!(reply.status, 403, "{bad:?}: {reply}");
+        reply.expect_error(403, "host_forbidden");
+    }
+}
+
+/// A page on another loopback port must not act for the person (E3).
+#[test]
+fn origins_of_acts() {
+    let house = House::open();
+    let agent = house.reader("page");
+    let port = house.gateway.port();
+    let act = |origin: &str| {
+        agent
+            .client()
+            .with("origin", origin)
+            .put("/grants", json!({"grants": {READ: "allow"}}))
+    };
+    for good in [&house.gateway.base(), &format!("http://localhost:{port}")] {
+        act(good).expect_ok();
+    }
+    for bad in [
+        "http://localhost:3000",
+        "http://127.0.0.1:1",
+        "http://[::1]:3000",
+        "null",
+        "",
+    ] {
+        act(bad).expect_error(403, "host_forbidden");
+    }
+}
+
+/// The guard stands before authentication and before routing, on every path.
+#[test]
+fn the_guard_is_first_everywhere() {
+    let house = House::open();
+    let agent = house.reader("guarded");
+    for (method, path) in [
+        ("POST", "/agents/enroll"),
+        ("POST", "/link/handshake"),
+        ("PUT", "/grants"),
+        ("GET", "/grants"),
+        ("GET", "/manifest"),
+        ("POST", "/invoke"),
+        ("POST", "/grants/revoke"),
+        ("POST", "/grants/refresh"),
+        ("GET", "/grants/status"),
+        ("GET", "/invoke/status"),
+        ("GET", "/admin/api/pending"),
+        ("POST", "/admin/api/agents/connect"),
+        ("GET", "/admin"),
+        ("GET", "/v1/health"),
+        ("GET", "/events"),
+        ("GET", "/v1/events"),
+        ("GET", "/nope"),
+    ] {
+        let client = agent
+            .client()
+            .with("x-plexus-connection-key", &house.gateway.key());
+        for (header, value) in [
+            ("host", "evil.example.com"),
+            ("origin", "http://evil.example.com"),
+        ] {
+            let request = client
+                .with(header, value)
+                .request(method, path)
+                .json(json!({}));
+            request.send().expect_error(403, "host_forbidden");
+        }
+    }
+}
+
+#[test]
+fn a_public_name_is_let_in_when_the_owner_said_so() {
+    let gateway = Gateway::builder()
+        .env("PLEXUS_PUBLIC_HOSTNAME", "gw.example.com")
+        .start();
+    let health = |header: &str, value: &str| gateway.client().with(header, value).get("/v1/health");
+    for good in ["gw.example.com", "GW.example.com.", "gw.example.com:443"] {
+        health("host", good).expect_ok();
+    }
+    health("origin", "https://gw.example.com").expect_ok();
+    health("origin", "http://gw.example.com").expect_error(403, "host_forbidden");
+    health("host", "other.example.com").expect_error(403, "host_forbidden");
+}
+
+fn raw(gateway: &Gateway, bytes: &[u8]) -> Option<Response> {
+    Response::parse("raw bytes", &gateway.client().raw(bytes))
+}
+
+#[test]
+fn requests_without_a_host_or_with_two() {
+    let gateway = Gateway::start();
+    let without = raw(&gateway, b"GET /.well-known/plexus HTTP/1.0\r\n\r\n").expect("an answer");
+    assert_eq!(without.status, 403, "{without}");
+    assert_eq!(without.at("/error/code"), "host_forbidden");
+    let two = b"GET /.well-known/plexus HTTP/1.1\r\nhost: localhost\r\nhost: evil.example.com\r\nconnection: close\r\n\r\n";
+    if let Some(answer) = raw(&gateway, two) {
+        assert!((400..500).contains(&answer.status), "{answer}");
+    }
+    gateway.client().get("/v1/health").expect_ok();
+}
+
+#[test]
+fn bytes_that_are_no_request_end_only_their_connection() {
+    let gateway = Gateway::start();
+    let port = gateway.port();
+    let long = format!(
+        "GET /{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        "a".repeat(1 << 20)
+    );
+    let many: String = (0..10_000).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = format!("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{many}\r\n");
+    let both = format!(
+        "POST /invoke HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    );
+    for bytes in [
+        b"\x00\x01\x02\x03\r\n\r\n".as_slice(),
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        long.as_bytes(),
+        many.as_bytes(),
+        both.as_bytes(),
+        b"POST /invoke HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+    ] {
+        if let Some(answer) = raw(&gateway, bytes) {
+            assert!((400..500).contains(&answer.status), "{answer}");
+        }
+        gateway.client().get("/v1/health").expect_ok();
+    }
+}
+
+#[test]
+fn bodies_have_limits() {
+    let house = House::open();
+    let agent = house.reader("big");
+    let kib = |n: usize| "x".repeat(n * 1024);
+    let client = house.gateway.client();
+
+    let code = |size| json!({"code": kib(size)});
+    client
+        .post("/agents/enroll", code(3))
+        .expect_error(401, "unknown_code");
+    client
+        .post("/agents/enroll", code(5))
+        .expect_error(413, "payload_too_large");
+    client
+        .post("/link/handshake", json!({"connectionKey": kib(5)}))
+        .expect_error(413, "payload_too_large");
+
+    let call = |size| {
+        agent.invoke_body(json!({"id": READ, "input": {"path": "report.txt"}, "more": kib(size)}))
+    };
+    call(512).expect_ok();
+    let refused = call(1025);
+    refused.expect_error(413, "payload_too_large");
+    assert_eq!(
+        refused.at("/ok"),
+        false,
+        "in the shape of an invoke: {refused}"
+    );
+    assert_eq!(refused.at("/auditId"), "");
+    agent
+        .client()
+        .put(
+            "/grants",
+            json!({"grants": {READ: "allow"}, "extra": kib(1025)}),
+        )
+        .expect_error(413, "payload_too_large");
+}
+
+/// What two parsers could read differently is refused (DESIGN 4).
+#[test]
+fn bodies_are_parsed_strictly() {
+    let house = House::open();
+    let agent = house.reader("strict");
+    let send = |body: &str| agent.client().request("POST", "/invoke").bytes(body).send();
+    send(r#"{"id":"workspace.read","input":{"path":"report.txt"}}"#).expect_ok();
+    let deep = format!(
+        r#"{{"id":"workspace.read","input":{{"path":"report.txt","x":{}{}}}}}"#,
+        "[".repeat(65),
+        "]".repeat(65)
+    );
+    for bad in [
+        r#"{"id":"workspace.read","id":"workspace.list","input":{"path":"report.txt"}}"#,
+        r#"{"id":"workspace.read","input":{"path":"report.txt","path":"notes/private.md"}}"#,
+        r#"{"id":"workspace.read","input":{"path":"report.txt","n":9007199254740993}}"#,
+        r#"{"id":"workspace.read","input":{"path":"report.txt","n":1e999}}"#,
+        r#"{"id":"workspace.read","input":{"path":"report.txt","s":"\ud800"}}"#,
+        r#"{"id":"workspace.read","input":{"path":"report.txt"}} trailing"#,
+        "{nope",
+        "",
+        "null",
+        "[]",
+        "5",
+        &deep,
+    ] {
+        let refused = send(bad);
+        assert_eq!(refused.status, 400, "{bad}: {refused}");
+        assert_eq!(refused.at("/error/code"), "internal_error");
+    }
+}
+
+/// The sockets of the machine's user take any loopback name as Host and no other.
+#[test]
+fn the_unix_sockets_are_guarded_too() {
+    let house = House::open();
+    let health =
+        |client: &plexus_tests::Client, host: &str| client.with("host", host).get("/v1/health");
+    for socket in [house.gateway.agent_socket(), house.gateway.owner_socket()] {
+        for good in ["localhost", "127.0.0.1", "[::1]"] {
+            let answer = health(&socket, good);
+            assert_ne!(answer.status, 403, "{answer}");
+        }
+        health(&socket, "evil.example.com").expect_error(403, "host_forbidden");
+    }
+}

@@ -1,0 +1,175 @@
+//! Where the stories happen: a gateway with a vault and a workspace, or with the source that misbehaves.
+
+use plexus_tests::{Agent, Builder, Folder, Gateway, Owner, vault, workspace};
+use serde_json::{Value, json};
+
+/// Reads of both sources.
+pub(crate) const READS: &[&str] = &[
+    "obsidian.vault.read",
+    "obsidian.vault.search",
+    "workspace.list",
+    "workspace.read",
+];
+/// A read.
+pub(crate) const READ: &str = "workspace.read";
+/// An effect.
+pub(crate) const WRITE: &str = "workspace.write";
+
+/// A gateway and what it may reach.
+pub(crate) struct House {
+    pub(crate) gateway: Gateway,
+    pub(crate) vault: Folder,
+    pub(crate) workspace: Folder,
+}
+
+impl House {
+    pub(crate) fn open() -> Self {
+        Self::with(|builder| builder)
+    }
+    pub(crate) fn with(describe: impl FnOnce(Builder) -> Builder) -> Self {
+        let (vault, workspace) = (vault(), workspace());
+        let builder = Gateway::builder()
+            .vault(&vault.path())
+            .workspace(&workspace.path());
+        let gateway = describe(builder).start();
+        Self {
+            gateway,
+            vault,
+            workspace,
+        }
+    }
+    pub(crate) fn owner(&self) -> Owner {
+        self.gateway.owner()
+    }
+    /// An agent whose reads stand.
+    pub(crate) fn reader(&self, id: &str) -> Agent {
+        self.gateway.agent_with(id, READS)
+    }
+    /// An agent that sees only `capabilities`.
+    pub(crate) fn narrow(&self, id: &str, capabilities: &[&str]) -> Agent {
+        let connected = self
+            .owner()
+            .connect_as(json!({"agentId": id, "capabilities": capabilities, "reach": "selected"}))
+            .expect_ok();
+        Agent::enroll(
+            &self.gateway.client(),
+            connected["code"].as_str().expect("a code"),
+        )
+    }
+    /// The same agent after a restart, which ends its session and not its credential.
+    pub(crate) fn back(&self, agent: &Agent) -> Agent {
+        Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat)
+    }
+}
+
+/// Reads of the fixture.
+pub(crate) const FIXTURE_READS: &[&str] = &[
+    "fixture.echo",
+    "fixture.slow",
+    "fixture.brief",
+    "fixture.long",
+    "fixture.big",
+    "fixture.garbage",
+    "fixture.crash",
+    "fixture.fail",
+];
+/// An effect of the fixture that can be counted.
+pub(crate) const COUNT: &str = "fixture.count";
+
+/// A gateway that knows the fixture.
+pub(crate) struct Workshop {
+    pub(crate) gateway: Gateway,
+    pub(crate) folder: Folder,
+}
+
+impl Workshop {
+    pub(crate) fn open() -> Self {
+        let gateway = Gateway::builder().fixture().start();
+        let folder = Folder::empty();
+        folder.write("state", "0");
+        let workshop = Self { gateway, folder };
+        workshop
+            .owner()
+            .client
+            .post(
+                "/admin/api/sources",
+                json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": {"path": workshop.folder.path()}}),
+            )
+            .expect_ok();
+        workshop
+    }
+    pub(crate) fn owner(&self) -> Owner {
+        self.gateway.owner()
+    }
+    /// An agent whose reads stand.
+    pub(crate) fn reader(&self, id: &str) -> Agent {
+        self.gateway.agent_with(id, FIXTURE_READS)
+    }
+    /// An agent whose counted effect stands.
+    pub(crate) fn writer(&self, id: &str) -> Agent {
+        let connected = self
+            .owner()
+            .connect_as(json!({"agentId": id, "capabilities": [COUNT], "standing": [COUNT]}))
+            .expect_ok();
+        assert_eq!(
+            connected["granted"][0]["capabilityId"], COUNT,
+            "{connected}"
+        );
+        Agent::enroll(
+            &self.gateway.client(),
+            connected["code"].as_str().expect("a code"),
+        )
+    }
+    /// The same agent after a restart.
+    pub(crate) fn back(&self, agent: &Agent) -> Agent {
+        Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat)
+    }
+    /// What was really done: the lines of the effects, in order.
+    pub(crate) fn effects(&self) -> Vec<String> {
+        if !self.folder.has("effects.log") {
+            return Vec::new();
+        }
+        self.folder
+            .read("effects.log")
+            .lines()
+            .map(|line| {
+                line.split_once(' ')
+                    .expect("an id, then the line")
+                    .1
+                    .to_owned()
+            })
+            .collect()
+    }
+    /// The events of calls of `capability` in a phase.
+    pub(crate) fn calls(&self, capability: &str, phase: &str) -> Vec<Value> {
+        let mut events = self.owner().audit(1000);
+        events.retain(|event| {
+            event["type"] == "invoke"
+                && event["capabilityId"] == capability
+                && event["detail"]["phase"] == phase
+        });
+        events
+    }
+}
+
+/// The input of a write.
+pub(crate) fn note(path: &str, content: &str) -> Value {
+    json!({"path": path, "content": content})
+}
+
+/// An id of the right form that was never given out.
+pub(crate) fn nobody(prefix: &str) -> String {
+    format!("{prefix}00000000-0000-4000-8000-000000000000")
+}
+
+/// The sequence that an event's id begins with: its first 48 bits.
+pub(crate) fn sequence(event: &Value) -> u64 {
+    let id = event["id"].as_str().expect("an id");
+    let hex: String = id
+        .trim_start_matches("evt_")
+        .chars()
+        .filter(|c| *c != '-')
+        .take(12)
+        .collect();
+    u64::from_str_radix(&hex, 16).expect("a UUID")
+}

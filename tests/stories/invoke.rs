@@ -1,0 +1,444 @@
+//! Calls: what is checked in which order, and what every refusal says.
+
+use crate::house::{House, READ, WRITE, nobody, note};
+use plexus_tests::folders::CANARY;
+use plexus_tests::{Agent, golden};
+use serde_json::{Value, json};
+
+fn token(agent: &Agent, ids: &[&str]) -> String {
+    agent.token(ids)["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned()
+}
+
+#[test]
+fn a_read_returns_what_is_there() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = token(&agent, &[READ]);
+    let reply = agent.invoke_with(&token, READ, json!({"path": "report.txt"}));
+    let body = reply.expect_ok();
+    golden::check("invoke-read", &body);
+    assert_eq!(body["output"]["type"], "file");
+    assert_eq!(body["output"]["relativePath"], "report.txt");
+    assert_eq!(body["output"]["content"], "first line\n");
+    assert_eq!(body["output"]["bytes"], 11);
+    assert!(
+        body["auditId"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("evt_"))
+    );
+
+    let by_session = agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    assert_eq!(by_session["output"], body["output"]);
+    assert!(
+        by_session["grant"]["token"].is_string(),
+        "a token comes with it: {by_session}"
+    );
+}
+
+#[test]
+fn listings_and_searches() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let list = agent.invoke("workspace.list", json!({})).expect_ok();
+    assert_eq!(list["output"]["type"], "dir");
+    let names: Vec<&Value> = list["output"]["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|entry| &entry["name"])
+        .collect();
+    assert_eq!(names, [&json!("notes"), &json!("report.txt")]);
+    let bare = agent
+        .invoke_body(json!({"id": "workspace.list"}))
+        .expect_ok();
+    assert_eq!(bare["output"], list["output"], "input may be left out");
+
+    let root = agent.invoke("obsidian.vault.read", json!({})).expect_ok();
+    assert!(!root.to_string().contains(".obsidian"), "{root}");
+    let hits = agent
+        .invoke("obsidian.vault.search", json!({"query": "ONE WORD"}))
+        .expect_ok();
+    assert_eq!(hits["output"]["hits"][0]["relativePath"], "Ideas.md");
+    assert_eq!(hits["output"]["hits"][0]["line"], 3);
+    assert_eq!(hits["output"]["truncated"], false);
+}
+
+#[test]
+fn without_credentials() {
+    let house = House::open();
+    let client = house.gateway.client();
+    let reply = client.post(
+        "/invoke",
+        json!({"id": READ, "input": {"path": "report.txt"}}),
+    );
+    let error = reply.expect_error(401, "grant_required");
+    golden::check("invoke-without-credentials", &reply.json());
+    assert_eq!(
+        error["grantRequestUrl"],
+        format!("{}/grants", house.gateway.base())
+    );
+    assert_eq!(error["sessionHeader"], "X-Plexus-Session");
+    assert_eq!(reply.at("/ok"), false);
+    assert_eq!(reply.at("/auditId"), "");
+    client
+        .post("/invoke", json!({}))
+        .expect_error(401, "grant_required");
+}
+
+#[test]
+fn bearers_that_are_no_token() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let good = token(&agent, &[READ]);
+    let (head, rest) = good.split_once('.').expect("three parts");
+    let (claims, signature) = rest.split_once('.').expect("three parts");
+    let flipped: String = signature
+        .chars()
+        .enumerate()
+        .map(|(n, c)| {
+            if n == 5 {
+                if c == 'A' { 'B' } else { 'A' }
+            } else {
+                c
+            }
+        })
+        .collect();
+    let none = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}.");
+    for bad in [
+        "garbage",
+        &agent.pat,
+        &house.gateway.key(),
+        &agent.session,
+        &format!("{head}.{claims}.{flipped}"),
+        &format!("{head}.{claims}."),
+        &none,
+        &format!("{head}.{claims}.{signature}.{signature}"),
+    ] {
+        agent
+            .invoke_with(bad, READ, json!({"path": "report.txt"}))
+            .expect_error(401, "token_revoked");
+    }
+    agent
+        .invoke_with(&good, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    // With a bearer the session is not looked at.
+    agent
+        .client()
+        .with("authorization", "Bearer garbage")
+        .post(
+            "/invoke",
+            json!({"id": READ, "input": {"path": "report.txt"}}),
+        )
+        .expect_error(401, "token_revoked");
+}
+
+#[test]
+fn a_token_opens_its_scopes_and_nothing_else() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = token(&agent, &[READ]);
+    agent
+        .invoke_with(&token, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    agent
+        .invoke_with(&token, "workspace.list", json!({}))
+        .expect_error(401, "grant_required");
+    agent
+        .invoke_with(&token, WRITE, note("a.txt", "a"))
+        .expect_error(401, "grant_required");
+    agent
+        .invoke_with(&token, "nope.read", json!({}))
+        .expect_error(404, "unknown_capability");
+    assert!(!house.workspace.has("a.txt"));
+}
+
+#[test]
+fn sessions_that_do_not_live() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let client = house
+        .gateway
+        .client()
+        .with("x-plexus-session", &nobody("sess_"));
+    client
+        .post(
+            "/invoke",
+            json!({"id": READ, "input": {"path": "report.txt"}}),
+        )
+        .expect_error(401, "session_expired");
+    agent
+        .invoke_body(json!({}))
+        .expect_error(404, "unknown_capability");
+    agent
+        .invoke("nope.read", json!({}))
+        .expect_error(404, "unknown_capability");
+}
+
+/// Ids outside of an agent's view answer alike, whether they exist or not (E26).
+#[test]
+fn what_an_agent_may_not_know_of_is_unknown() {
+    let house = House::open();
+    let owner = house.owner();
+    let connected = owner
+        .connect_as(json!({"agentId": "narrow", "capabilities": [READ, "workspace.list"], "reach": "selected"}))
+        .expect_ok();
+    let agent = Agent::enroll(
+        &house.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
+    let token = token(&agent, &[READ]);
+    let say = |reply: plexus_tests::Response, id: &str| {
+        let error = reply.expect_error(404, "unknown_capability");
+        error["message"]
+            .as_str()
+            .expect("a message")
+            .replace(id, "?")
+    };
+    let unknown = say(
+        agent.invoke("obsidian.vault.tickle", json!({})),
+        "obsidian.vault.tickle",
+    );
+    let foreign = say(
+        agent.invoke("obsidian.vault.read", json!({})),
+        "obsidian.vault.read",
+    );
+    assert_eq!(unknown, foreign);
+    let unknown = say(
+        agent.invoke_with(&token, "obsidian.vault.tickle", json!({})),
+        "obsidian.vault.tickle",
+    );
+    let foreign = say(
+        agent.invoke_with(&token, "obsidian.vault.read", json!({})),
+        "obsidian.vault.read",
+    );
+    assert_eq!(unknown, foreign);
+}
+
+#[test]
+fn what_is_not_exposed_is_refused() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = token(&agent, &[READ]);
+    agent
+        .invoke_with(&token, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    house.owner().expose(READ, false);
+    let reply = agent.invoke_with(&token, READ, json!({"path": "report.txt"}));
+    assert!(
+        [("capability_unexposed", 403), ("unknown_capability", 404)]
+            .iter()
+            .any(|(code, status)| reply.status == *status && reply.at("/error/code") == *code),
+        "{reply}"
+    );
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_error(404, "unknown_capability");
+    house.owner().expose(READ, true);
+    agent
+        .invoke_with(&token, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+}
+
+#[test]
+fn inputs_that_do_not_fit() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = token(&agent, &[READ]);
+    for bad in [
+        json!({}),
+        json!({"path": 5}),
+        json!({"path": null}),
+        json!({"path": ["report.txt"]}),
+        json!([]),
+        json!(["report.txt"]),
+        json!("report.txt"),
+        json!(null),
+        json!(7),
+    ] {
+        let reply = agent.invoke_with(&token, READ, bad.clone());
+        let error = reply.expect_error(422, "schema_validation_failed");
+        assert_eq!(error["capabilityId"], READ, "{bad}");
+        assert!(
+            reply
+                .at("/auditId")
+                .as_str()
+                .is_some_and(|id| id.starts_with("evt_")),
+            "{reply}"
+        );
+    }
+    let by_session = agent.invoke(READ, json!({}));
+    by_session.expect_error(422, "schema_validation_failed");
+    agent
+        .invoke_with(&token, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+}
+
+#[test]
+fn paths_that_leave_the_root() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let outside = plexus_tests::Folder::empty();
+    outside.write("secret.txt", CANARY);
+    let link = |name: &str, target: &std::path::Path| {
+        std::os::unix::fs::symlink(target, house.workspace.path().join(name)).expect("a link");
+    };
+    link("escape.txt", &outside.path().join("secret.txt"));
+    link("escape", &outside.path());
+    link("inside.txt", std::path::Path::new("report.txt"));
+    std::fs::hard_link(
+        outside.path().join("secret.txt"),
+        house.workspace.path().join("hard.txt"),
+    )
+    .expect("a link");
+    for (path, reason) in [
+        ("../../../etc/passwd", "path_confinement"),
+        ("notes/../report.txt", "path_confinement"),
+        ("/etc/passwd", "path_confinement"),
+        ("notes\u{0}x", "path_confinement"),
+        ("escape.txt", "symlink"),
+        ("escape/secret.txt", "symlink"),
+        ("inside.txt", "symlink"),
+        ("hard.txt", "hard_link"),
+        ("missing.txt", "not_found"),
+    ] {
+        let reply = agent.invoke(READ, json!({"path": path}));
+        let error = reply.expect_error(200, "transport_error");
+        assert_eq!(error["detail"]["reason"], reason, "{path:?}: {reply}");
+        assert!(!reply.text().contains("4711"), "{reply}");
+        assert!(
+            !reply
+                .text()
+                .contains(&*house.workspace.path().to_string_lossy()),
+            "{reply}"
+        );
+    }
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+}
+
+#[test]
+fn a_skill_is_read_and_not_called() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let reply = agent.invoke("workspace.how-to-use", json!({}));
+    assert_eq!(reply.at("/ok"), false, "{reply}");
+    assert!(agent.entry("workspace.how-to-use")["body"]["markdown"].is_string());
+}
+
+#[test]
+fn an_effect_asks_and_says_so() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let reply = agent.invoke(WRITE, note("a.txt", "a"));
+    let error = reply.expect_error(401, "approval_required");
+    golden::check("invoke-approval-required", &reply.json());
+    assert_eq!(error["effect"], "none");
+    assert!(
+        error["grantStatusUrl"]
+            .as_str()
+            .is_some_and(|url| url.contains(error["pendingId"].as_str().expect("an id")))
+    );
+    assert!(!house.workspace.has("a.txt"));
+    house
+        .owner()
+        .approve(error["pendingId"].as_str().expect("an id"), "once");
+    let done = agent.invoke(WRITE, note("a.txt", "a")).expect_ok();
+    let output = &done["output"];
+    assert_eq!(
+        (&output["ok"], &output["relativePath"], &output["bytes"]),
+        (&json!(true), &json!("a.txt"), &json!(1))
+    );
+    assert_eq!(house.workspace.read("a.txt"), "a");
+}
+
+/// The reply of a pend comes before the plan is made and shows nothing of it (DESIGN 5).
+#[test]
+fn a_preview_is_the_owners() {
+    let house = House::open();
+    let agent = house.gateway.agent("blind");
+    let reply = agent.invoke(WRITE, note("notes/private.md", "overwritten"));
+    reply.expect_error(401, "approval_required");
+    let item = reply.text_at("/error/pendingId");
+    let card = house.owner().card(&item);
+    assert!(
+        card["plan"].to_string().contains("4711"),
+        "the owner sees what would be lost: {card:#}"
+    );
+    let status = agent.status(&item);
+    assert!(!reply.text().contains("4711") && !status.text().contains("4711"));
+    house.owner().deny(&item, "no");
+    let log = house.gateway.cli(["audit", "export"]);
+    assert!(!log.expect_ok().contains("4711") && !house.gateway.stderr().contains("4711"));
+}
+
+#[test]
+fn idempotency_keys() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let body = |path: &str| json!({"id": READ, "input": {"path": path}, "idempotencyKey": "k1"});
+    let first = agent.invoke_body(body("report.txt")).expect_ok();
+    let again = agent.invoke_body(body("report.txt")).expect_ok();
+    assert_eq!(first["auditId"], again["auditId"]);
+    assert_eq!(first["output"], again["output"]);
+    let error = agent
+        .invoke_body(body("notes/today.md"))
+        .expect_error(422, "schema_validation_failed");
+    assert_eq!(error["detail"]["reason"], "idempotency_key_reuse");
+}
+
+#[test]
+fn a_source_that_is_gone_is_unavailable() {
+    let house = House::open();
+    let agent = house.reader("one");
+    agent
+        .invoke("obsidian.vault.read", json!({"path": "Ideas.md"}))
+        .expect_ok();
+    let original = house.vault.path();
+    let moved = original.with_extension("elsewhere");
+    std::fs::rename(&original, &moved).expect("the vault moves");
+    let reply = agent.invoke("obsidian.vault.read", json!({"path": "Ideas.md"}));
+    assert_eq!(reply.at("/ok"), false, "{reply}");
+    assert!(!reply.text().contains("one word, one meaning"));
+    std::fs::rename(&moved, &original).expect("the vault moves back");
+}
+
+/// A read that was answered has exactly one event, and it was there before the answer.
+#[test]
+fn every_answer_has_its_record() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let reply = agent
+        .invoke(READ, json!({"path": "notes/private.md"}))
+        .expect_ok();
+    assert!(
+        reply["output"]["content"]
+            .as_str()
+            .is_some_and(|text| text.contains("4711"))
+    );
+    let id = reply["auditId"].as_str().expect("an id");
+    let event = house
+        .owner()
+        .client
+        .get(&format!("/admin/api/audit/{id}"))
+        .expect_ok();
+    let event = &event["event"];
+    assert_eq!(event["type"], "invoke");
+    assert_eq!(event["agentId"], "one");
+    assert_eq!(event["capabilityId"], READ);
+    assert_eq!(event["outcome"], "ok");
+    assert_eq!(event["detail"]["phase"], "read");
+    assert!(
+        !event.to_string().contains("4711"),
+        "no content in the log: {event}"
+    );
+    assert!(
+        event.to_string().contains("notes/private.md"),
+        "what was touched is in the log: {event}"
+    );
+}

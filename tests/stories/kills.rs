@@ -1,0 +1,204 @@
+//! Processes that die at any moment: what was answered is true, nothing happens twice, nothing is left behind.
+
+use crate::house::{COUNT, Workshop};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use plexus_tests::processes::Process;
+use plexus_tests::waiting::until;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn end(process: &Process) {
+    let pid = i32::try_from(process.pid).expect("a pid");
+    assert!(pid > 1);
+    // It may be gone already, which is as good.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+/// The fixture's workers; the kernel keeps 15 bytes of a name.
+fn workers(workshop: &Workshop) -> Vec<Process> {
+    let mut workers = workshop.gateway.workers();
+    workers.retain(|process| "plexus-worker-fixture".starts_with(&process.name));
+    workers
+}
+
+/// Reads survive their worker: each is tried again on a fresh one.
+#[test]
+fn the_reader_dies_under_two_hundred_reads() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    agent.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    let answered = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let reply = agent.invoke("fixture.slow", json!({"ms": 20}));
+                        assert_eq!(reply.expect_ok()["output"]["waited"], 20);
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        for goal in [40, 110] {
+            until("reads to be under way", || {
+                (answered.load(Ordering::Relaxed) >= goal).then_some(())
+            });
+            workers(&workshop).iter().for_each(end);
+        }
+        for thread in threads {
+            thread.join().expect("every read is answered");
+        }
+    });
+    assert_eq!(answered.load(Ordering::Relaxed), 200);
+}
+
+/// A writer that dies: not tried again, and said to be unknown.
+#[test]
+fn the_writer_dies_under_an_effect() {
+    for (moment, lines) in [("before", 0), ("after", 1)] {
+        let workshop = Workshop::open();
+        let agent = workshop.writer("one");
+        let call = json!({"line": moment, "die": moment});
+        let reply = agent.invoke(COUNT, call.clone());
+        let error = reply.expect_error(200, "outcome_unknown");
+        assert_eq!(error["effect"], "unknown");
+        assert_eq!(workshop.effects().len(), lines, "it was tried once");
+        // The same call is not run again while nobody knows.
+        let again = agent.invoke(COUNT, call);
+        assert_eq!(again.at("/ok"), false, "{again}");
+        assert_eq!(workshop.effects().len(), lines);
+        // Other calls go on.
+        agent.invoke(COUNT, json!({"line": "other"})).expect_ok();
+        workshop.gateway.cli(["audit", "verify"]).expect_ok();
+    }
+}
+
+/// A source that keeps a record settles what nobody saw.
+#[test]
+fn a_source_with_a_record_settles_it() {
+    for (moment, outcome) in [("before", "failed"), ("after", "ok")] {
+        let workshop = Workshop::open();
+        workshop.folder.write("honest", "");
+        let agent = workshop.writer("one");
+        agent.invoke(COUNT, json!({"line": moment, "die": moment}));
+        until("the effect to be settled", || {
+            let outcomes = workshop.calls(COUNT, "outcome");
+            outcomes
+                .iter()
+                .any(|event| event["outcome"] == outcome)
+                .then_some(())
+        });
+        assert_eq!(workshop.effects().len(), usize::from(moment == "after"));
+    }
+}
+
+/// The daemon dies in the middle of effects, again and again. Each time: nothing answered is lost, nothing happened
+/// twice, nothing happened without its record, every record has its end.
+#[test]
+fn the_daemon_dies_during_effects() {
+    let rounds = if plexus_tests::full_length() { 50 } else { 5 };
+    let mut workshop = Workshop::open();
+    let mut agent = workshop.writer("one");
+    let mut answered: BTreeSet<String> = BTreeSet::new();
+    for round in 0..rounds {
+        let count = &AtomicUsize::new(0);
+        let done: Vec<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|thread| {
+                    let client = agent.client();
+                    scope.spawn(move || {
+                        let mut done = Vec::new();
+                        for n in 0..1_000 {
+                            let line = format!("{round}-{thread}-{n}");
+                            let request = client
+                                .request("POST", "/invoke")
+                                .json(json!({"id": COUNT, "input": {"line": line}}));
+                            let Some(bytes) = request.try_send() else {
+                                break;
+                            };
+                            let Some(reply) = plexus_tests::Response::parse("a call", &bytes)
+                            else {
+                                break;
+                            };
+                            if serde_json::from_slice::<Value>(&reply.body)
+                                .is_ok_and(|body| body["ok"] == true)
+                            {
+                                done.push(line);
+                                count.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                        done
+                    })
+                })
+                .collect();
+            // Another moment each time.
+            until("effects to be under way", || {
+                (count.load(Ordering::Relaxed) > round % 7).then_some(())
+            });
+            workshop.gateway.kill9();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().expect("a list"))
+                .collect()
+        });
+        answered.extend(done);
+        workshop.gateway.start_again();
+        agent = workshop.back(&agent);
+    }
+    let effects = workshop.effects();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in &effects {
+        *seen.entry(line).or_default() += 1;
+    }
+    for line in &answered {
+        assert_eq!(seen.get(line.as_str()), Some(&1), "{line} was answered");
+    }
+    assert!(seen.values().all(|times| *times == 1), "nothing twice");
+
+    let export = workshop.gateway.cli(["audit", "export"]);
+    let events: Vec<Value> = export
+        .expect_ok()
+        .lines()
+        .map(|line| {
+            serde_json::from_str(line.split_once(' ').expect("a hash, then JSON").1).expect("JSON")
+        })
+        .collect();
+    let of = |phase: &str| -> Vec<&Value> {
+        events
+            .iter()
+            .filter(|event| event["detail"]["phase"] == phase)
+            .collect()
+    };
+    let intents: BTreeSet<&str> = of("intent")
+        .iter()
+        .filter_map(|event| event["id"].as_str())
+        .collect();
+    for line in workshop.folder.read("effects.log").lines() {
+        let id = line.split_once(' ').expect("an id").0;
+        assert!(intents.contains(id), "{line} has no intent");
+    }
+    let ended = of("outcome").len();
+    assert_eq!(intents.len(), ended, "every intent has its outcome");
+    workshop.gateway.cli(["audit", "verify"]).expect_ok();
+}
+
+/// A clean stop leaves no process, and runs what was running to its end.
+#[test]
+fn a_stop_waits_for_effects() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    agent.invoke(COUNT, json!({"line": "warm"})).expect_ok();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| agent.invoke(COUNT, json!({"line": "last", "wait": 700})));
+        until("the effect to be under way", || {
+            (workshop.calls(COUNT, "intent").len() == 2).then_some(())
+        });
+        assert!(workshop.gateway.stop().success());
+        let reply = call.join().expect("an answer");
+        assert_eq!(reply.at("/ok"), true, "{reply}");
+    });
+    assert_eq!(workshop.effects(), ["warm", "last"]);
+}

@@ -1,0 +1,212 @@
+//! A source that misbehaves: the gateway's answers are true, and only the worker is ended.
+
+use crate::house::{COUNT, Workshop};
+use plexus_tests::waiting::until;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+#[test]
+fn answers_travel_as_they_are() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let reply = agent.invoke("fixture.garbage", json!({"how": "well"}));
+    reply.expect_ok();
+    // The worker's own bytes, down to how a number is written.
+    assert!(
+        reply.text().contains(r#"{"fine": [1, 2.50, "\u00e9"]}"#),
+        "{reply}"
+    );
+}
+
+#[test]
+fn answers_that_are_none() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    for how in ["text", "two", "half", "deep", "empty", "frame", "length"] {
+        let reply = agent.invoke("fixture.garbage", json!({"how": how}));
+        reply.expect_status(200);
+        assert_eq!(reply.at("/ok"), false, "{how}: {reply}");
+        assert!(!reply.text().contains("this is no JSON"), "{reply}");
+        // The next worker is a fresh one.
+        agent
+            .invoke("fixture.echo", json!({"text": how}))
+            .expect_ok();
+    }
+}
+
+#[test]
+fn answers_that_are_too_large() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let big = |bytes: u32| agent.invoke("fixture.big", json!({"bytes": bytes}));
+    assert_eq!(
+        big(1_000_000).expect_ok()["output"].as_str().map(str::len),
+        Some(1_000_000)
+    );
+    let reply = big(3 * 1024 * 1024);
+    let error = reply.expect_error(200, "transport_error");
+    assert_eq!(error["detail"]["reason"], "too_large");
+}
+
+#[test]
+fn a_read_that_kills_its_worker_is_not_tried_for_ever() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let reply = agent.invoke("fixture.crash", json!({}));
+    assert_eq!(reply.at("/ok"), false, "{reply}");
+    assert_eq!(reply.at("/error/effect"), "none");
+    agent
+        .invoke("fixture.echo", json!({"text": "alive"}))
+        .expect_ok();
+}
+
+#[test]
+fn failures_of_the_source() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    for (reason, code) in [
+        ("denied", "permission_denied"),
+        ("unavailable", "source_unavailable"),
+        ("not_found", "transport_error"),
+        ("internal", "internal_error"),
+    ] {
+        let reply = agent.invoke("fixture.fail", json!({"reason": reason}));
+        reply.expect_error(200, code);
+    }
+}
+
+/// A time-out is an error, never an empty result.
+#[test]
+fn deadlines_hold() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    agent.invoke("fixture.brief", json!({"ms": 1})).expect_ok();
+    let began = Instant::now();
+    let reply = agent.invoke("fixture.brief", json!({"ms": 20_000}));
+    let error = reply.expect_error(200, "deadline_exceeded");
+    assert_eq!(error["effect"], "none", "a read changes nothing");
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+/// A caller that goes away: its read is cancelled, its effect is finished and recorded.
+#[test]
+fn callers_that_go_away() {
+    let workshop = Workshop::open();
+    let writer = workshop.writer("writer");
+    let request = writer
+        .client()
+        .request("POST", "/invoke")
+        .json(json!({"id": COUNT, "input": {"line": "finished", "wait": 300}}));
+    writer.client().send_and_leave(&request);
+    until("the effect of a caller that went away", || {
+        (workshop.calls(COUNT, "outcome").len() == 1).then_some(())
+    });
+    assert_eq!(workshop.effects(), ["finished"]);
+    assert_eq!(workshop.calls(COUNT, "outcome")[0]["outcome"], "ok");
+}
+
+/// Slow calls hold up neither other calls nor the owner.
+#[test]
+fn slow_calls_hold_up_nobody() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    std::thread::scope(|scope| {
+        let slow: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| agent.invoke("fixture.slow", json!({"ms": 1_500}))))
+            .collect();
+        let began = Instant::now();
+        agent
+            .invoke("fixture.echo", json!({"text": "quick"}))
+            .expect_ok();
+        workshop
+            .owner()
+            .client
+            .get("/admin/api/pending")
+            .expect_ok();
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+        for call in slow {
+            call.join().expect("an answer").expect_ok();
+        }
+    });
+}
+
+#[test]
+fn a_source_that_does_not_open() {
+    let workshop = Workshop::open();
+    workshop.folder.write("unopenable", "");
+    let agent = workshop.reader("one");
+    let reply = agent.invoke("fixture.echo", json!({"text": "x"}));
+    assert_eq!(reply.at("/error/code"), "source_unavailable", "{reply}");
+    std::fs::remove_file(workshop.folder.path().join("unopenable")).expect("the file goes");
+    until("the source to open again", || {
+        let reply = agent.invoke("fixture.echo", json!({"text": "x"}));
+        (reply.at("/ok") == true).then_some(())
+    });
+}
+
+/// Types of inputs, as the peer's clients know them.
+#[test]
+fn schemas_are_held() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let call = |input: Value| agent.invoke("fixture.echo", input);
+    call(json!({"text": "x", "n": 1, "flag": true, "list": [], "obj": {}, "num": 1.5})).expect_ok();
+    for bad in [
+        json!({"text": "x", "extra": 1}),
+        json!({"text": "x", "n": 1.5}),
+        json!({"text": "x", "flag": "true"}),
+        json!({"text": "x", "list": {}}),
+        json!({"text": "x", "obj": []}),
+        json!({"text": "x", "num": "1"}),
+        json!({"text": null}),
+    ] {
+        call(bad).expect_error(422, "schema_validation_failed");
+    }
+}
+
+/// An entry that needs two verbs is asked for with both (E28).
+#[test]
+fn an_entry_with_two_verbs() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let reply = agent.ask(json!({"fixture.both": "allow"})).expect_ok();
+    assert_eq!(
+        reply["pendingNarration"][0]["verbs"],
+        json!(["read", "write"])
+    );
+    let item = agent.must_ask("fixture.both", json!({"line": "a"}));
+    workshop.owner().approve(&item, "once");
+    assert_eq!(
+        agent
+            .invoke("fixture.both", json!({"line": "a"}))
+            .expect_ok()["output"]["lines"],
+        1
+    );
+}
+
+/// At most so many items of one agent wait (D11).
+#[test]
+fn items_are_limited_and_the_same_ask_is_the_same_item() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let first = agent.must_ask(COUNT, json!({"line": "0"}));
+    assert_eq!(agent.must_ask(COUNT, json!({"line": "0"})), first);
+    for n in 1..20 {
+        agent.must_ask(COUNT, json!({"line": n.to_string()}));
+    }
+    agent
+        .invoke(COUNT, json!({"line": "20"}))
+        .expect_error(429, "rate_limited");
+    assert_eq!(
+        agent.must_ask(COUNT, json!({"line": "0"})),
+        first,
+        "an ask that waits already is no new one"
+    );
+    workshop.reader("two").must_ask(COUNT, json!({"line": "0"}));
+    workshop.owner().deny(&first, "no");
+    agent.must_ask(COUNT, json!({"line": "20"}));
+}

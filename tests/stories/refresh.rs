@@ -1,0 +1,117 @@
+//! Exchanging a token: never for more, never for another agent, never back to life.
+
+use crate::house::{House, READ, WRITE, nobody, note};
+use plexus_tests::Clock;
+use serde_json::json;
+
+#[test]
+fn a_token_is_exchanged_for_a_fresh_one() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let old = agent.token(&[READ, "obsidian.vault.read"]);
+    let new = agent.refresh(&old).expect_ok();
+    assert_ne!(new["jti"], old["jti"]);
+    assert_eq!(new["scopes"], old["scopes"]);
+    assert_eq!(
+        new["grantExpiresAt"], old["grantExpiresAt"],
+        "a refresh lengthens no grant"
+    );
+    assert!(new.get("trustWindow").is_none());
+    agent.refresh(&old).expect_error(401, "token_revoked");
+    let call = |token: &serde_json::Value| {
+        agent.invoke_with(
+            token["token"].as_str().expect("a token"),
+            READ,
+            json!({"path": "report.txt"}),
+        )
+    };
+    call(&old).expect_error(401, "token_revoked");
+    call(&new).expect_ok();
+}
+
+#[test]
+fn the_order_of_refusals() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    let jwt = token["token"].as_str().expect("a token");
+    let body = json!({"sessionId": agent.session, "jti": token["jti"]});
+    let refresh = |bearer: Option<&str>, body: &str| {
+        let client = bearer.map_or_else(|| house.gateway.client(), |bearer| agent.bearing(bearer));
+        client.request("POST", "/grants/refresh").bytes(body).send()
+    };
+    for bad in ["{nope", "", "null", "[]"] {
+        refresh(Some(jwt), bad).expect_error(400, "internal_error");
+    }
+    refresh(None, &body.to_string()).expect_error(401, "token_expired");
+    refresh(Some("garbage"), &body.to_string()).expect_error(401, "token_revoked");
+    refresh(Some(&agent.pat), &body.to_string()).expect_error(401, "token_revoked");
+    let other = json!({"sessionId": agent.session, "jti": nobody("tok_")});
+    refresh(Some(jwt), &other.to_string()).expect_error(401, "token_revoked");
+    for session in [json!(nobody("sess_")), json!(null), json!(5)] {
+        let dead = json!({"sessionId": session, "jti": token["jti"]});
+        let reply = refresh(Some(jwt), &dead.to_string());
+        assert!([400, 401].contains(&reply.status), "{reply}");
+    }
+    refresh(Some(jwt), &body.to_string()).expect_ok();
+}
+
+#[test]
+fn another_session_of_the_same_agent_may_take_it_over() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    agent.another_session().refresh(&token).expect_ok();
+}
+
+#[test]
+fn what_is_no_longer_granted_drops_out() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    owner.expose("workspace.list", true);
+    let token = agent.token(&[READ]);
+    owner.revoke("one", READ);
+    agent.refresh(&token).expect_error(401, "token_revoked");
+    // The reading was taken back: the next request asks.
+    assert_eq!(
+        agent.ask(json!({READ: "allow"})).expect_ok()["status"],
+        "grant_pending_user"
+    );
+}
+
+#[test]
+fn once_is_not_refreshed() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    house.owner().approve(&item, "once");
+    let status = agent.status(&item).expect_ok();
+    if status["token"].is_object() {
+        agent
+            .refresh(&status["token"])
+            .expect_error(401, "grant_required");
+    }
+    agent.invoke(WRITE, note("a.txt", "a")).expect_ok();
+    assert_eq!(house.workspace.read("a.txt"), "a");
+}
+
+#[test]
+fn an_expired_token_has_five_minutes_of_grace() {
+    let clock = Clock::new();
+    let house = House::with(|builder| builder.clock(&clock));
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    let jwt = token["token"].as_str().expect("a token");
+    agent
+        .invoke_with(jwt, READ, json!({"path": "report.txt"}))
+        .expect_ok();
+
+    clock.show("+15m10s");
+    agent
+        .invoke_with(jwt, READ, json!({"path": "report.txt"}))
+        .expect_error(401, "token_expired");
+    let fresh = agent.refresh(&token).expect_ok();
+    clock.show("+35m20s");
+    agent.refresh(&fresh).expect_error(401, "token_expired");
+}

@@ -1,0 +1,277 @@
+//! Taking back: what stops, and what does not.
+
+use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note, sequence};
+use plexus_tests::Response;
+use serde_json::{Value, json};
+
+fn read(agent: &plexus_tests::Agent, token: &Value) -> Response {
+    agent.invoke_with(
+        token["token"].as_str().expect("a token"),
+        READ,
+        json!({"path": "report.txt"}),
+    )
+}
+
+#[test]
+fn an_agent_gives_up_its_own_token_and_no_other() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let (first, second) = (agent.token(&[READ]), agent.token(&[READ]));
+    let give_up = |bearer: &Value, body: Value| {
+        agent
+            .bearing(bearer["token"].as_str().expect("a token"))
+            .post("/grants/revoke", body)
+    };
+    give_up(&second, json!({"jti": first["jti"]})).expect_error(401, "session_expired");
+    give_up(&first, json!({"agentId": "one", "capabilityId": READ}))
+        .expect_error(401, "session_expired");
+    agent
+        .client()
+        .post("/grants/revoke", json!({"jti": first["jti"]}))
+        .expect_error(401, "session_expired");
+    house
+        .gateway
+        .client()
+        .post("/grants/revoke", json!({"jti": first["jti"]}))
+        .expect_error(401, "session_expired");
+    read(&agent, &first).expect_ok();
+
+    let answer = give_up(&first, json!({"jti": first["jti"], "reason": "done"})).expect_ok();
+    assert_eq!(answer["revokedJtis"], json!([first["jti"]]));
+    assert_eq!(answer["grantRemoved"], false);
+    read(&agent, &first).expect_error(401, "token_revoked");
+    read(&agent, &second).expect_ok();
+    read(&agent, &agent.token(&[READ])).expect_ok();
+}
+
+#[test]
+fn bodies_that_name_nothing() {
+    let house = House::open();
+    let client = house.gateway.client();
+    for body in [
+        "{}",
+        "{nope",
+        "null",
+        "",
+        r#"{"agentId":"one"}"#,
+        r#"{"jti":5}"#,
+    ] {
+        client
+            .request("POST", "/grants/revoke")
+            .bytes(body)
+            .send()
+            .expect_error(400, "internal_error");
+    }
+}
+
+#[test]
+fn the_owner_takes_a_grant_back() {
+    let house = House::open();
+    let owner = house.owner();
+    let (one, two) = (house.reader("one"), house.reader("two"));
+    let (first, other, foreign) = (
+        one.token(&[READ]),
+        one.token(&["obsidian.vault.read"]),
+        two.token(&[READ]),
+    );
+    let answer = owner.revoke("one", READ);
+    assert_eq!(answer["ok"], true);
+    assert_eq!(answer["grantRemoved"], true);
+    let jtis = answer["revokedJtis"].as_array().expect("a list");
+    assert!(
+        jtis.contains(&first["jti"]) && jtis.contains(&other["jti"]),
+        "every token of the agent: {answer}"
+    );
+    assert!(
+        answer["inFlight"].as_array().is_none_or(Vec::is_empty),
+        "nothing was under way"
+    );
+
+    read(&one, &first).expect_error(401, "token_revoked");
+    read(&two, &foreign).expect_ok();
+    // Other grants stand and give new tokens.
+    one.token(&["obsidian.vault.read"]);
+    // The reading pends, also after a restart (E22).
+    one.must_ask(READ, json!({"path": "report.txt"}));
+    assert!(one.sees().contains(&READ.to_owned()));
+    assert!(one.entry(READ).get("standing").is_none());
+
+    let again = owner.client.post(
+        "/grants/revoke",
+        json!({"agentId": "one", "capabilityId": READ}),
+    );
+    assert_eq!(again.json()["grantRemoved"], false);
+    let stranger = owner.client.post(
+        "/grants/revoke",
+        json!({"agentId": "nobody", "capabilityId": READ}),
+    );
+    stranger.expect_status(200);
+    assert_eq!(stranger.json()["ok"], false);
+}
+
+#[test]
+fn what_was_taken_back_stays_so_over_a_restart() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    house.owner().revoke("one", READ);
+    house.gateway.restart();
+    let agent = house.back(&agent);
+    agent.must_ask(READ, json!({"path": "report.txt"}));
+    agent.invoke("workspace.list", json!({})).expect_ok();
+}
+
+#[test]
+fn unknown_and_wrong() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    let owner = house.owner();
+    let unknown = owner
+        .client
+        .post("/grants/revoke", json!({"jti": nobody("tok_")}));
+    unknown.expect_status(200);
+    assert_eq!(unknown.json()["ok"], false, "nothing was revoked (E8)");
+    house
+        .gateway
+        .client()
+        .with(
+            "x-plexus-connection-key",
+            &format!("plx_live_{}", "0".repeat(48)),
+        )
+        .post("/grants/revoke", json!({"jti": token["jti"]}))
+        .expect_error(401, "session_expired");
+    read(&agent, &token).expect_ok();
+    owner
+        .client
+        .post("/grants/revoke", json!({"jti": token["jti"]}))
+        .expect_ok();
+    read(&agent, &token).expect_error(401, "token_revoked");
+}
+
+#[test]
+fn a_whole_agent() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let second = agent.another_session();
+    let token = agent.token(&[READ]);
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    let answer = owner
+        .client
+        .post(
+            "/admin/api/agents/revoke",
+            json!({"agentId": " one ", "reason": "offboarding"}),
+        )
+        .expect_ok();
+    assert_eq!(answer["agentId"], "one");
+    assert_eq!(
+        answer["sessionsInvalidated"], 2,
+        "sessions are counted, not tokens (E14)"
+    );
+    assert!(
+        answer["revokedJtis"]
+            .as_array()
+            .is_some_and(|jtis| jtis.contains(&token["jti"]))
+    );
+    for session in [&agent, &second] {
+        session
+            .client()
+            .get("/manifest")
+            .expect_error(401, "session_expired");
+    }
+    read(&agent, &token).expect_status(401);
+    assert!(owner.grants().is_empty());
+    // Nobody can approve for an agent that is gone (E21).
+    owner
+        .decide(
+            &item,
+            json!({"action": "approve", "trustWindow": {"kind": "once"}}),
+        )
+        .expect_error(404, "unknown_capability");
+    assert!(owner.pending().is_empty());
+}
+
+/// Rotating the key ends everything (DESIGN 5).
+#[test]
+fn rotating_the_key_ends_everything() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let waiting = owner.connect("two", &[])["code"].clone();
+    let token = agent.token(&[READ]);
+    let rotated = owner
+        .client
+        .post("/v1/connection-key/rotate", json!({}))
+        .expect_ok();
+    let key = rotated["connectionKey"].as_str().expect("a key");
+    assert!(key.starts_with("plx_live_") && key.len() == 57 && key != owner.key);
+    assert_eq!(house.gateway.key(), key, "the file holds the new key");
+
+    owner
+        .client
+        .get("/admin/api/pending")
+        .expect_error(401, "unauthorized");
+    house.owner().client.get("/admin/api/pending").expect_ok();
+    agent
+        .client()
+        .get("/manifest")
+        .expect_error(401, "session_expired");
+    read(&agent, &token).expect_status(401);
+    plexus_tests::agent::handshake(&house.gateway.client(), &agent.pat)
+        .expect_error(401, "session_expired");
+    let reply = house
+        .gateway
+        .client()
+        .post("/agents/enroll", json!({"code": waiting}));
+    assert_eq!(reply.status, 401, "{reply}");
+}
+
+/// A revoke between a call's authorization and its record: the record is refused, or the call is named (DESIGN 4).
+#[test]
+fn the_writer_decides_last() {
+    let workshop = Workshop::open();
+    let agent = workshop.writer("racer");
+    let owner = workshop.owner();
+    let revoked = std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let agent = agent.another_session();
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let reply = agent.invoke(COUNT, json!({"line": format!("{thread}-{n}")}));
+                    if reply.at("/ok") != true {
+                        return;
+                    }
+                }
+            });
+        }
+        plexus_tests::waiting::until("some effects", || {
+            (workshop.effects().len() > 8).then_some(())
+        });
+        owner.revoke("racer", COUNT)
+    });
+    let at = owner.client.get(&format!(
+        "/admin/api/audit/{}",
+        revoked["auditId"].as_str().expect("an id")
+    ));
+    let at = sequence(&at.expect_ok()["event"]);
+    let in_flight = revoked["inFlight"].as_array().cloned().unwrap_or_default();
+    for intent in workshop.calls(COUNT, "intent") {
+        assert!(
+            sequence(&intent) < at,
+            "an intent after the revoke: {intent}"
+        );
+    }
+    for outcome in workshop.calls(COUNT, "outcome") {
+        if sequence(&outcome) > at {
+            assert!(
+                in_flight.contains(&outcome["detail"]["intent"])
+                    || in_flight.contains(&outcome["intent"]),
+                "{outcome} was not named in {revoked}"
+            );
+        }
+    }
+    assert_eq!(
+        workshop.effects().len(),
+        workshop.calls(COUNT, "intent").len()
+    );
+}

@@ -1,0 +1,176 @@
+//! Calls that go on without their caller.
+
+use crate::house::{House, READ, WRITE, Workshop, nobody, note};
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Client};
+use serde_json::{Value, json};
+
+const LONG: &str = "fixture.long";
+
+fn start(agent: &Agent, ms: u64) -> Value {
+    let reply = agent.invoke_body(json!({"id": LONG, "input": {"ms": ms}, "async": true}));
+    reply.expect_status(202);
+    reply.json()["run"].clone()
+}
+
+fn finished(client: &Client, run: &Value) -> Value {
+    let path = format!(
+        "/invoke/status?runId={}",
+        run["runId"].as_str().expect("an id")
+    );
+    until("the end of a run", || {
+        let status = client.get(&format!("{path}&wait=30")).expect_ok();
+        (status["status"] != "running").then_some(status)
+    })
+}
+
+#[test]
+fn a_run_is_accepted_followed_and_collected() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let accepted = agent.invoke_body(json!({"id": LONG, "input": {"ms": 300}, "async": true}));
+    accepted.expect_status(202);
+    assert_eq!(accepted.at("/ok"), true);
+    assert!(accepted.at("/output").is_null());
+    let run = accepted.at("/run");
+    assert!(
+        run["runId"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("run_"))
+    );
+    assert_eq!(run["status"], "running");
+    let url = run["statusUrl"].as_str().expect("a URL");
+    assert_eq!(
+        url,
+        format!(
+            "{}/invoke/status?runId={}",
+            workshop.gateway.base(),
+            run["runId"].as_str().expect("an id")
+        )
+    );
+
+    let status = finished(&agent.client(), &run);
+    assert_eq!(status["status"], "succeeded");
+    assert_eq!(status["id"], LONG);
+    assert_eq!(status["result"]["ok"], true);
+    assert_eq!(status["result"]["output"], json!({"waited": 300}));
+    assert!(status["finishedAt"].is_string());
+    // Reading is repeatable, from a new session and for the owner.
+    assert_eq!(finished(&agent.another_session().client(), &run), status);
+    assert_eq!(
+        finished(&workshop.owner().client, &run)["result"],
+        status["result"]
+    );
+}
+
+#[test]
+fn who_may_read_a_run() {
+    let workshop = Workshop::open();
+    let (one, two) = (workshop.reader("one"), workshop.reader("two"));
+    let run = start(&one, 1);
+    finished(&one.client(), &run);
+    let id = run["runId"].as_str().expect("an id");
+    let path = format!("/invoke/status?runId={id}");
+    let unknown = format!("/invoke/status?runId={}", nobody("run_"));
+    let answers = [
+        workshop.gateway.client().get(&path),
+        two.client().get(&path),
+        one.bearing(&one.pat).get(&path),
+        one.client().get(&unknown),
+        one.client().get("/invoke/status"),
+    ];
+    for answer in &answers {
+        let error = answer.expect_error(403, "session_expired");
+        assert_eq!(
+            error["message"],
+            answers[0].at("/error/message"),
+            "one answer for all"
+        );
+    }
+    let token = one.token(&["fixture.echo"]);
+    one.bearing(token["token"].as_str().expect("a token"))
+        .get(&path)
+        .expect_ok();
+}
+
+#[test]
+fn a_run_that_fails() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let reply = agent.invoke_body(
+        json!({"id": "fixture.fail", "input": {"reason": "not_found"}, "async": true}),
+    );
+    reply.expect_status(202);
+    let status = finished(&agent.client(), &reply.at("/run"));
+    assert_eq!(status["status"], "failed");
+    assert_eq!(status["result"]["error"]["code"], "transport_error");
+    assert_eq!(status["result"]["error"]["detail"]["reason"], "not_found");
+}
+
+#[test]
+fn refusals_are_inline() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let call = |id: &str, input: Value| {
+        agent.invoke_body(json!({"id": id, "input": input, "async": true}))
+    };
+    call("nope.read", json!({})).expect_error(404, "unknown_capability");
+    call(READ, json!({})).expect_error(422, "schema_validation_failed");
+    call(WRITE, note("a.txt", "a")).expect_error(401, "approval_required");
+    // Only true is true.
+    for word in [json!("yes"), json!(1), json!(false)] {
+        let reply =
+            agent.invoke_body(json!({"id": READ, "input": {"path": "report.txt"}, "async": word}));
+        assert!([200, 400].contains(&reply.status), "{reply}");
+    }
+    // A session alone opens a run as well (E30).
+    call(READ, json!({"path": "report.txt"})).expect_status(202);
+}
+
+#[test]
+fn eight_runs_at_once() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let runs: Vec<Value> = (0..8).map(|_| start(&agent, 5_000)).collect();
+    agent
+        .invoke_body(json!({"id": LONG, "input": {"ms": 1}, "async": true}))
+        .expect_error(429, "rate_limited");
+    agent
+        .invoke("fixture.echo", json!({"text": "still here"}))
+        .expect_ok();
+    start(&workshop.reader("two"), 1);
+    assert_eq!(runs.len(), 8);
+}
+
+#[test]
+fn a_revoked_token_reads_no_run_and_the_run_goes_on() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let token = agent.token(&[LONG]);
+    let bearing = agent.bearing(token["token"].as_str().expect("a token"));
+    let reply = bearing.post(
+        "/invoke",
+        json!({"id": LONG, "input": {"ms": 400}, "async": true}),
+    );
+    reply.expect_status(202);
+    let path = format!("/invoke/status?runId={}", reply.text_at("/run/runId"));
+    bearing.get(&path).expect_ok();
+    bearing
+        .post("/grants/revoke", json!({"jti": token["jti"]}))
+        .expect_ok();
+    bearing.get(&path).expect_error(403, "session_expired");
+    assert_eq!(
+        finished(&agent.client(), &reply.at("/run"))["status"],
+        "succeeded"
+    );
+}
+
+#[test]
+fn idempotency_covers_runs() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let body = json!({"id": LONG, "input": {"ms": 200}, "async": true, "idempotencyKey": "run-1"});
+    let first = agent.invoke_body(body.clone());
+    let again = agent.invoke_body(body);
+    assert_eq!(first.at("/run/runId"), again.at("/run/runId"), "{again}");
+}

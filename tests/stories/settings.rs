@@ -1,0 +1,256 @@
+//! The owner's settings: secrets, network, the thin runtime surface, and routes that exist for compatibility.
+
+use crate::house::House;
+use plexus_tests::Gateway;
+use serde_json::{Value, json};
+
+#[test]
+fn secrets_go_in_and_never_out() {
+    let house = House::open();
+    let owner = house.owner();
+    let put = |name: &str, value: Value| {
+        owner.client.post(
+            &format!("/admin/api/secrets/{name}"),
+            json!({"value": value}),
+        )
+    };
+    for value in ["s3cret-one", "s3cret-two"] {
+        assert_eq!(put("my-key", json!(value)).expect_ok()["name"], "my-key");
+    }
+    for bad in [json!(""), json!(5), json!(null)] {
+        put("my-key", bad).expect_error(400, "internal_error");
+    }
+    for name in ["..%2Fx", ".hidden", "a%2Fb", "a%5Cb", "a%00b", "%2e%2e"] {
+        put(name, json!("s")).expect_error(400, "internal_error");
+    }
+    owner
+        .client
+        .get("/admin/api/secrets/my-key")
+        .expect_error(404, "unknown_capability");
+
+    let file = house.gateway.state().join("secrets/my-key");
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&file.metadata().expect("the file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let log = house.gateway.cli(["audit", "export"]);
+    assert!(!log.expect_ok().contains("s3cret"));
+    assert!(!house.gateway.stderr().contains("s3cret"));
+    assert!(!house.gateway.home().join("x").exists());
+}
+
+#[test]
+fn the_network_is_loopback_unless_the_owner_says_otherwise() {
+    let house = House::open();
+    let owner = house.owner();
+    let network = owner.client.get("/admin/api/network").expect_ok();
+    assert_eq!(network["boundPort"], house.gateway.port());
+    let interfaces = owner.client.get("/admin/api/interfaces").expect_ok();
+    assert!(
+        interfaces["interfaces"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["internal"] == true))
+    );
+    let set = |body: Value| owner.client.post("/admin/api/network", body);
+    assert_eq!(
+        set(json!({"bindAddresses": ["127.0.0.1"]})).expect_ok()["restartRequired"],
+        true
+    );
+    let named = set(json!({"bindAddresses": ["127.0.0.1"], "publicHostnames": ["gw.example.com"]}))
+        .expect_ok();
+    assert_eq!(named["publicHostnames"], json!(["gw.example.com"]));
+    assert_eq!(
+        set(json!({"bindAddresses": []})).expect_ok()["bindAddresses"],
+        json!(["127.0.0.1"])
+    );
+    for bad in [
+        json!({}),
+        json!({"bindAddresses": "127.0.0.1"}),
+        json!({"bindAddresses": ["127.0.0.1"], "publicHostnames": "x"}),
+    ] {
+        set(bad).expect_error(400, "internal_error");
+    }
+    for (bad, what) in [
+        (json!({"bindAddresses": ["8.8.8.8"]}), "8.8.8.8"),
+        (
+            json!({"bindAddresses": ["127.0.0.1"], "publicHostnames": ["http://x/"]}),
+            "http://x/",
+        ),
+        (
+            json!({"bindAddresses": ["127.0.0.1"], "publicHostnames": ["1.2.3.4"]}),
+            "1.2.3.4",
+        ),
+    ] {
+        let reply = set(bad);
+        reply.expect_error(400, "internal_error");
+        assert!(
+            reply
+                .at("/rejected")
+                .as_array()
+                .is_some_and(|all| all.contains(&json!(what))),
+            "{reply}"
+        );
+    }
+}
+
+#[test]
+fn the_runtime_surface() {
+    let house = House::open();
+    let (client, owner) = (house.gateway.client(), house.owner());
+    assert_eq!(client.get("/v1/health").expect_ok(), json!({"ok": true}));
+    let status = owner.client.get("/v1/status").expect_ok();
+    assert_eq!(status["lraVersion"], "1.0");
+    assert_eq!(status["protocolVersion"], "0.1");
+    assert_eq!(status["port"], house.gateway.port());
+    assert_eq!(status["pid"], house.gateway.pid());
+    for name in ["sources", "capabilities", "grants", "pending", "sessions"] {
+        assert!(status["counts"][name].is_u64(), "{name}: {status}");
+    }
+    // E12: without the key only versions.
+    let open = client.get("/v1/status");
+    if open.status == 200 {
+        assert!(
+            open.at("/counts").is_null() && open.at("/pid").is_null(),
+            "{open}"
+        );
+        assert_eq!(open.at("/lraVersion"), "1.0");
+    } else {
+        open.expect_error(401, "unauthorized");
+    }
+    let config = owner.client.get("/v1/config").expect_ok();
+    assert_eq!(config["tokenLifetimeMs"], 900_000);
+    assert_eq!(
+        config["tokenLifetimeBounds"],
+        json!({"minMs": 60_000, "maxMs": 3_600_000})
+    );
+    assert_eq!(config["maxTrustWindowMs"], 2_592_000_000_u64);
+    client
+        .put("/v1/config", json!({}))
+        .expect_error(401, "unauthorized");
+    owner.client.get("/v1/admin/api/pending").expect_ok();
+    owner
+        .client
+        .get("/admin/api/no-such-route")
+        .expect_error(404, "unknown_capability");
+}
+
+#[test]
+fn the_ready_line_and_the_file_say_the_same() {
+    let mut gateway = Gateway::start();
+    let ready = gateway.ready().clone();
+    assert_eq!(ready["pid"], gateway.pid());
+    assert_eq!(ready["lraVersion"], "1.0");
+    let file: Value = serde_json::from_str(&gateway.state_file("runtime.json")).expect("JSON");
+    assert_eq!(file["port"], ready["port"]);
+    assert!(gateway.stop().success());
+    assert!(
+        !gateway.state().join("runtime.json").exists(),
+        "removed on a clean stop"
+    );
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let gateway = Gateway::start();
+    let said = Gateway::builder().refused(gateway.home());
+    assert_ne!(said.status, 0, "{said}");
+    assert!(!said.stderr.is_empty());
+    gateway.client().get("/v1/health").expect_ok();
+}
+
+#[test]
+fn a_taken_port_is_refused() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let home = tempfile::TempDir::new().expect("a folder");
+    // The last of two flags would win; so the variable says which port.
+    let mut command =
+        plexus_tests::programs::command(&plexus_tests::binaries::path("plexusd"), home.path());
+    command
+        .arg("--home")
+        .arg(home.path().join("state"))
+        .args(["--port", &port]);
+    let said = plexus_tests::programs::run(command);
+    assert_ne!(said.status, 0, "{said}");
+    assert!(said.all().contains(&port), "{said}");
+}
+
+#[test]
+fn the_state_directory_is_the_owners() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut house = House::open();
+    house
+        .reader("one")
+        .invoke("workspace.read", json!({"path": "report.txt"}))
+        .expect_ok();
+    let mode = |name: &str| {
+        let path = house.gateway.state().join(name);
+        path.metadata()
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    for folder in [
+        "",
+        "secrets",
+        "pending",
+        "run",
+        "run/agent",
+        "run/owner",
+        "workers",
+    ] {
+        assert_eq!(mode(folder), 0o700, "{folder}");
+    }
+    for file in ["connection-key", "ledger.redb", "runtime.json"] {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    let key = house.gateway.state().join("connection-key");
+    assert!(house.gateway.stop().success());
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).expect("a mode");
+    house.gateway.start_again();
+    let repaired = key.metadata().expect("the key").permissions().mode() & 0o777;
+    assert_eq!(repaired, 0o600, "a wrong mode is repaired");
+}
+
+/// Without a mesh the console's questions still have answers (wire §4.22).
+#[test]
+fn there_is_no_mesh() {
+    let house = House::open();
+    let owner = house.owner();
+    let mesh = owner.client.get("/admin/api/mesh").expect_ok();
+    assert_eq!(mesh["workloads"], json!([]));
+    assert_eq!(mesh["endpoints"], json!([]));
+    for path in ["/admin/api/mesh/join-token", "/admin/api/mesh/revoke"] {
+        let reply = owner
+            .client
+            .post(path, json!({"ttlMs": 1, "workload": "x"}));
+        reply.expect_status(409);
+    }
+}
+
+#[test]
+fn the_owners_view_of_the_catalogue() {
+    let house = House::open();
+    let catalogue = house
+        .owner()
+        .client
+        .get("/admin/api/capabilities")
+        .expect_ok();
+    let ids: Vec<&str> = catalogue["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .filter_map(|entry| entry["id"].as_str())
+        .collect();
+    for id in [
+        "obsidian.vault.read",
+        "obsidian.vault.search",
+        "obsidian.vault.how-to-cite",
+        "workspace.list",
+        "workspace.read",
+        "workspace.write",
+        "workspace.how-to-use",
+    ] {
+        assert!(ids.contains(&id), "{id} of {ids:?}");
+    }
+}

@@ -1,0 +1,355 @@
+//! Sources: adding, changing and removing what can be reached, and what that does to grants.
+
+use crate::house::House;
+use plexus_tests::{Folder, golden};
+use serde_json::{Value, json};
+
+fn folder(id: &str, path: &std::path::Path) -> Value {
+    json!({"id": id, "kind": "workspace-dir", "label": "Notes", "route": {"path": path}})
+}
+
+fn source(house: &House, id: &str) -> Value {
+    let list = house.owner().client.get("/admin/api/sources").expect_ok();
+    let sources = list["sources"].as_array().expect("sources");
+    sources
+        .iter()
+        .find(|source| source["id"] == id)
+        .cloned()
+        .unwrap_or(Value::Null)
+}
+
+#[test]
+fn sources_and_connectors_are_listed() {
+    let house = House::open();
+    let vault = source(&house, "obsidian");
+    assert_eq!(vault["kind"], "obsidian-fs");
+    assert_eq!(vault["live"], true);
+    assert_eq!(vault["route"]["vaultPath"], json!(house.vault.path()));
+    let connectors = house
+        .owner()
+        .client
+        .get("/admin/api/connectors")
+        .expect_ok();
+    golden::check("connectors", &connectors["connectors"]);
+    let kinds: Vec<&Value> = connectors["connectors"]
+        .as_array()
+        .expect("connectors")
+        .iter()
+        .map(|one| &one["kind"])
+        .collect();
+    assert!(kinds.contains(&&json!("workspace-dir")) && kinds.contains(&&json!("obsidian-fs")));
+    house
+        .owner()
+        .client
+        .get("/admin/api/sources/detect")
+        .expect_ok();
+}
+
+#[test]
+fn a_folder_is_added_and_used_at_once() {
+    let house = House::open();
+    let other = Folder::empty();
+    other.write("hello.txt", "hello");
+    let reply = house
+        .owner()
+        .client
+        .post("/admin/api/sources", folder("notes", &other.path()))
+        .expect_ok();
+    assert_eq!(reply["source"]["enabled"], true);
+    let registered = reply["registered"].as_array().expect("registered");
+    assert!(registered.contains(&json!("notes.read")), "{reply}");
+    let agent = house.gateway.agent_with("one", &["notes.read"]);
+    let read = agent
+        .invoke("notes.read", json!({"path": "hello.txt"}))
+        .expect_ok();
+    assert_eq!(read["output"]["content"], "hello");
+    // A worker of one source reaches nothing of another.
+    agent
+        .invoke("notes.read", json!({"path": "../report.txt"}))
+        .expect_error(200, "transport_error");
+    // The same id again is no second source.
+    house
+        .owner()
+        .client
+        .post("/admin/api/sources", folder("notes", &other.path()))
+        .expect_ok();
+    let list = house.owner().client.get("/admin/api/sources").expect_ok();
+    let count = list["sources"]
+        .as_array()
+        .expect("sources")
+        .iter()
+        .filter(|one| one["id"] == "notes")
+        .count();
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn sources_that_cannot_be() {
+    let house = House::open();
+    let other = Folder::empty();
+    let add = |body: Value| house.owner().client.post("/admin/api/sources", body);
+    let home = house.gateway.home().to_path_buf();
+    let state = house.gateway.state();
+    for (body, why) in [
+        (
+            json!({"id": "q", "kind": "nope", "label": "Q"}),
+            "unknown kind",
+        ),
+        (
+            json!({"id": "q", "kind": "workspace-dir", "label": "Q", "route": {"path": "./x"}}),
+            "relative path",
+        ),
+        (
+            json!({"id": "q", "kind": "workspace-dir", "label": "Q", "route": {}}),
+            "no path",
+        ),
+        (
+            json!({"kind": "workspace-dir", "label": "Q", "route": {"path": other.path()}}),
+            "no id",
+        ),
+        (
+            folder("obsidian", &other.path()),
+            "an id of another connector",
+        ),
+        (folder("q", &state), "the state directory"),
+        (
+            folder("q", &state.join("run")),
+            "inside of the state directory",
+        ),
+        (folder("q", &home), "around the state directory"),
+        (folder("q", std::path::Path::new("/")), "everything"),
+    ] {
+        let reply = add(body);
+        assert_eq!(reply.status, 422, "{why}: {reply}");
+        assert_eq!(reply.at("/ok"), false, "{why}");
+        assert!(reply.at("/reason").is_string(), "{why}: {reply}");
+    }
+    let mut bad = folder("q", &other.path());
+    bad["approval"] = json!("sometimes");
+    add(bad).expect_status(422);
+    assert!(source(&house, "q").is_null(), "nothing was kept");
+    add(json!({"id": "q"})).expect_error(400, "internal_error");
+    for body in ["{nope", "null"] {
+        let request = house.owner().client.request("POST", "/admin/api/sources");
+        request
+            .bytes(body)
+            .send()
+            .expect_error(400, "internal_error");
+    }
+    add(folder("q", &other.path())).expect_ok();
+}
+
+#[test]
+fn a_source_that_asks_for_everything() {
+    let house = House::open();
+    let other = Folder::empty();
+    other.write("a.txt", "a");
+    let mut body = folder("careful", &other.path());
+    body["approval"] = json!("ask");
+    house
+        .owner()
+        .client
+        .post("/admin/api/sources", body)
+        .expect_ok();
+    house
+        .owner()
+        .client
+        .put("/v1/config", json!({"autoAllowReads": true}))
+        .expect_ok();
+    let agent = house.gateway.agent("one");
+    agent.must_ask("careful.read", json!({"path": "a.txt"}));
+}
+
+/// A changed target voids grants, tokens and items on it; a changed label does not (§5.12).
+#[test]
+fn a_changed_target_voids_what_was_granted() {
+    let house = House::open();
+    let (first, second) = (Folder::empty(), Folder::empty());
+    first.write("a.txt", "first");
+    second.write("a.txt", "second");
+    let owner = house.owner();
+    owner
+        .client
+        .post("/admin/api/sources", folder("notes", &first.path()))
+        .expect_ok();
+    let agent = house.gateway.agent_with("one", &["notes.read"]);
+    let token = agent.token(&["notes.read"]);
+    let token = token["token"].as_str().expect("a token");
+    let item = agent.must_ask("notes.write", json!({"path": "b.txt", "content": "b"}));
+    let reconfigure = |body: Value| {
+        owner
+            .client
+            .post("/admin/api/sources/notes/reconfigure", body)
+    };
+
+    reconfigure(json!({"label": "Notes 2"})).expect_ok();
+    agent
+        .invoke_with(token, "notes.read", json!({"path": "a.txt"}))
+        .expect_ok();
+    assert_eq!(agent.ledger().len(), 1);
+
+    reconfigure(json!({"route": {"path": second.path()}})).expect_ok();
+    let late = agent.invoke_with(token, "notes.read", json!({"path": "a.txt"}));
+    assert_eq!(late.status, 401, "{late}");
+    assert!(agent.ledger().is_empty());
+    owner
+        .decide(
+            &item,
+            json!({"action": "approve", "trustWindow": {"kind": "once"}}),
+        )
+        .expect_error(404, "unknown_capability");
+    agent.must_ask("notes.read", json!({"path": "a.txt"}));
+    reconfigure(json!({"route": {"path": "relative"}})).expect_status(422);
+    assert!(!second.has("b.txt") && !first.has("b.txt"));
+}
+
+/// The folder behind the path is another one: grants were for what was there.
+#[test]
+fn a_replaced_folder_voids_what_was_granted() {
+    let house = House::open();
+    let parent = Folder::empty();
+    parent.write("notes/a.txt", "mine");
+    let root = parent.path().join("notes");
+    house
+        .owner()
+        .client
+        .post("/admin/api/sources", folder("notes", &root))
+        .expect_ok();
+    let agent = house.gateway.agent_with("one", &["notes.read"]);
+    agent
+        .invoke("notes.read", json!({"path": "a.txt"}))
+        .expect_ok();
+    std::fs::rename(&root, parent.path().join("old")).expect("a rename");
+    parent.write("notes/a.txt", "somebody else's");
+    house.owner().client.get("/admin/api/health").expect_ok();
+    let reply = agent.invoke("notes.read", json!({"path": "a.txt"}));
+    assert!(!reply.text().contains("somebody else's"), "{reply}");
+}
+
+#[test]
+fn disable_enable_remove() {
+    let mut house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let act = |verb: &str| {
+        owner
+            .client
+            .post(&format!("/admin/api/sources/obsidian/{verb}"), json!({}))
+    };
+    act("disable").expect_ok();
+    act("disable").expect_ok();
+    assert_eq!(source(&house, "obsidian")["enabled"], false);
+    assert!(!agent.sees().iter().any(|id| id.starts_with("obsidian.")));
+    agent
+        .invoke("obsidian.vault.read", json!({"path": "Ideas.md"}))
+        .expect_error(404, "unknown_capability");
+    act("enable").expect_ok();
+    agent
+        .invoke("obsidian.vault.read", json!({"path": "Ideas.md"}))
+        .expect_ok();
+
+    owner
+        .client
+        .post("/admin/api/sources/nope/disable", json!({}))
+        .expect_ok();
+    for verb in ["enable", "reconfigure"] {
+        let reply = owner.client.post(
+            &format!("/admin/api/sources/nope/{verb}"),
+            json!({"label": "x"}),
+        );
+        reply.expect_status(422);
+    }
+    let other = Folder::empty();
+    owner
+        .client
+        .post("/admin/api/sources", folder("notes", &other.path()))
+        .expect_ok();
+    let second = house.gateway.agent_with("two", &["notes.read"]);
+    owner.client.delete("/admin/api/sources/notes").expect_ok();
+    owner.client.delete("/admin/api/sources/notes").expect_ok();
+    assert!(second.ledger().is_empty());
+    owner
+        .client
+        .post("/admin/api/sources", folder("notes", &other.path()))
+        .expect_ok();
+    second.must_ask("notes.list", json!({}));
+    assert!(source(&house, "notes")["live"] == true);
+    house.gateway.restart();
+    assert_eq!(source(&house, "notes")["enabled"], true, "sources persist");
+}
+
+#[test]
+fn a_source_added_switched_off_stays_off() {
+    let house = House::open();
+    let other = Folder::empty();
+    let mut body = folder("off", &other.path());
+    body["enabled"] = json!(false);
+    house
+        .owner()
+        .client
+        .post("/admin/api/sources", body)
+        .expect_ok();
+    assert_eq!(source(&house, "off")["enabled"], false);
+    let agent = house.gateway.agent("one");
+    assert!(!agent.sees().iter().any(|id| id.starts_with("off.")), "E23");
+}
+
+#[test]
+fn health_says_what_is_wrong() {
+    let house = House::open();
+    let health = |id: &str| {
+        let report = house.owner().client.get("/admin/api/health").expect_ok();
+        let sources = report["sources"].as_array().expect("sources");
+        sources
+            .iter()
+            .find(|source| source["id"] == id)
+            .cloned()
+            .expect("a source")
+    };
+    assert_eq!(health("obsidian")["status"], "ok");
+    let original = house.vault.path();
+    let moved = original.with_extension("away");
+    std::fs::rename(&original, &moved).expect("the vault moves");
+    assert_eq!(health("obsidian")["status"], "unavailable");
+    let agent = house.reader("one");
+    let reply = agent.invoke("obsidian.vault.read", json!({"path": "Ideas.md"}));
+    assert_eq!(reply.at("/error/code"), "source_unavailable", "{reply}");
+    std::fs::rename(&moved, &original).expect("the vault moves back");
+    assert_eq!(health("obsidian")["status"], "ok");
+}
+
+/// E16: what the owner changes is in the log.
+#[test]
+fn changes_are_audited() {
+    let house = House::open();
+    let owner = house.owner();
+    let before = owner.audit(1000).len();
+    let other = Folder::empty();
+    owner
+        .client
+        .post("/admin/api/sources", folder("notes", &other.path()))
+        .expect_ok();
+    owner
+        .client
+        .post("/admin/api/sources/notes/disable", json!({}))
+        .expect_ok();
+    owner.client.delete("/admin/api/sources/notes").expect_ok();
+    owner
+        .client
+        .post("/admin/api/secrets/my-key", json!({"value": "s3"}))
+        .expect_ok();
+    owner
+        .client
+        .put("/v1/config", json!({"tokenLifetimeMs": 120_000}))
+        .expect_ok();
+    owner
+        .client
+        .post(
+            "/admin/api/network",
+            json!({"bindAddresses": ["127.0.0.1"]}),
+        )
+        .expect_ok();
+    let after = owner.audit(1000);
+    assert!(after.len() >= before + 6, "{after:#?}");
+    assert!(!json!(after).to_string().contains("s3\""));
+}

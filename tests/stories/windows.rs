@@ -1,0 +1,353 @@
+//! For how long, and within which bounds.
+
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use serde_json::{Value, json};
+
+#[test]
+fn the_owner_chooses_the_window() {
+    let house = House::open();
+    let owner = house.owner();
+    for kind in ["1h", "1d", "7d", "until-revoked"] {
+        let agent = house.gateway.agent(&format!("agent-{kind}"));
+        let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+        owner.approve(&item, kind);
+        assert_eq!(agent.ledger()[0]["trustWindow"]["kind"], kind);
+        agent
+            .invoke(READ, json!({"path": "notes/today.md"}))
+            .expect_ok();
+    }
+}
+
+#[test]
+fn windows_that_are_none() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+    let card = owner.card(&item);
+    for window in [
+        json!({"kind": "2y"}),
+        json!({"kind": "custom"}),
+        json!({"kind": "custom", "ms": -5}),
+        json!("1h"),
+        json!({}),
+    ] {
+        owner
+            .decide(&item, json!({"action": "approve", "trustWindow": window, "cardDigest": card["cardDigest"]}))
+            .expect_error(400, "internal_error");
+    }
+    for body in [json!({"action": "maybe"}), json!({}), json!([])] {
+        owner
+            .decide(&item, body)
+            .expect_error(400, "internal_error");
+    }
+    owner
+        .decide("pend_nope", json!({"action": "approve"}))
+        .expect_error(404, "unknown_capability");
+    owner.approve(&item, "1h");
+}
+
+/// A write of a managed or first-party source may stand when the owner says so on its card.
+#[test]
+fn an_elevated_write_may_stand() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let item = agent.must_ask(COUNT, json!({"line": "first"}));
+    workshop.owner().approve(&item, "1h");
+    agent.invoke(COUNT, json!({"line": "first"})).expect_ok();
+    agent.invoke(COUNT, json!({"line": "second"})).expect_ok();
+    assert_eq!(workshop.effects(), ["first", "second"]);
+    assert_eq!(
+        agent
+            .ledger()
+            .iter()
+            .filter(|grant| grant["capabilityId"] == COUNT)
+            .count(),
+        1
+    );
+}
+
+/// What executes has a ceiling that nobody lifts.
+#[test]
+fn what_executes_is_approved_call_by_call() {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.reader("one");
+    let item = agent.must_ask("fixture.run", json!({"prompt": "once"}));
+    let card = owner.card(&item);
+    for window in ["1h", "1d", "until-revoked"] {
+        owner
+            .decide(
+                &item,
+                json!({"action": "approve", "trustWindow": {"kind": window}, "cardDigest": card["cardDigest"]}),
+            )
+            .expect_error(409, "standing_not_allowed");
+    }
+    owner.approve(&item, "once");
+    agent
+        .invoke("fixture.run", json!({"prompt": "once"}))
+        .expect_ok();
+    let again = agent.must_ask("fixture.run", json!({"prompt": "once"}));
+    assert_ne!(again, item);
+    let reply = owner.grant("one", "fixture.run", "1d");
+    let standing = agent
+        .ledger()
+        .iter()
+        .any(|grant| grant["capabilityId"] == "fixture.run");
+    assert!(!standing, "{reply}");
+    assert_eq!(workshop.effects(), ["once"]);
+}
+
+/// A plan that turns out worse than the permit stops before any change and asks.
+#[test]
+fn a_plan_above_its_permit_asks() {
+    let workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    agent.invoke(COUNT, json!({"line": "plain"})).expect_ok();
+    let reply = agent.invoke(COUNT, json!({"line": "worse", "plan": "executes"}));
+    let error = reply.expect_error(401, "approval_required");
+    assert_eq!(error["effect"], "none");
+    assert_eq!(workshop.effects(), ["plain"]);
+    let item = error["pendingId"].as_str().expect("an id");
+    let card = workshop.owner().card(item);
+    workshop
+        .owner()
+        .decide(item, json!({"action": "approve", "trustWindow": {"kind": "1h"}, "cardDigest": card["cardDigest"]}))
+        .expect_error(409, "standing_not_allowed");
+    workshop.owner().approve(item, "once");
+    agent
+        .invoke(COUNT, json!({"line": "worse", "plan": "executes"}))
+        .expect_ok();
+    assert_eq!(workshop.effects(), ["plain", "worse"]);
+}
+
+fn within(prefix: &str) -> Value {
+    json!({"pathPrefix": {"field": "path", "allow": [prefix]}})
+}
+
+#[test]
+fn a_constraint_holds() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let reply = agent
+        .ask(json!({READ: {"decision": "allow", "constraint": within("notes/")}}))
+        .expect_ok();
+    let item = reply["pendingId"].as_str().expect("it pends");
+    owner.approve(item, "1h");
+
+    let token = agent.token(&[READ]);
+    assert_eq!(
+        token["scopes"][0]["constraint"],
+        within("notes/"),
+        "a bare request inherits it"
+    );
+    let token = token["token"].as_str().expect("a token");
+    agent
+        .invoke_with(token, READ, json!({"path": "notes/today.md"}))
+        .expect_ok();
+    for outside in [
+        "report.txt",
+        "notes/../report.txt",
+        "notesx/a",
+        "/notes/today.md",
+    ] {
+        let reply = agent.invoke_with(token, READ, json!({"path": outside}));
+        assert_eq!(reply.at("/ok"), false, "{outside}");
+        assert!(reply.at("/output").is_null(), "{reply}");
+        if !outside.contains("..") && !outside.starts_with('/') {
+            reply.expect_error(401, "grant_required");
+        }
+    }
+    // A wider wish pends (D7); so does one that asks for none.
+    for wider in [
+        within(""),
+        within("report.txt"),
+        json!({}),
+        json!({"match": []}),
+    ] {
+        let reply = agent
+            .ask(json!({READ: {"decision": "allow", "constraint": wider}}))
+            .expect_ok();
+        assert_eq!(reply["status"], "grant_pending_user", "{wider}");
+        owner.deny(reply["pendingId"].as_str().expect("an id"), "narrower");
+    }
+}
+
+/// A rule is judged on what a path leads to, and a rule that can match nothing is refused when made.
+#[test]
+fn constraints_that_are_none() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    for bad in [
+        json!({"pathPrefix": {"field": "path", "allow": ["/etc"]}}),
+        json!({"pathPrefix": {"field": "path", "allow": ["../x"]}}),
+        json!({"pathPrefix": {"field": "path"}}),
+        json!({"unknownPart": 1}),
+        json!({"pathPrefix": {"field": "colour", "allow": ["red"]}}),
+        json!("notes/"),
+    ] {
+        let reply = agent.ask(json!({READ: {"decision": "allow", "constraint": bad}}));
+        assert_eq!(reply.status, 400, "{bad}: {reply}");
+    }
+    assert!(house.owner().pending().is_empty());
+}
+
+#[test]
+fn a_number_of_calls() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let reply = agent
+        .ask(json!({COUNT: {"decision": "allow", "constraint": {"maxCalls": 3}}}))
+        .expect_ok();
+    workshop
+        .owner()
+        .approve(reply["pendingId"].as_str().expect("an id"), "1h");
+    let (one, two) = (agent.token(&[COUNT]), agent.token(&[COUNT]));
+    let call = |token: &Value, n: u32| {
+        agent.invoke_with(
+            token["token"].as_str().expect("a token"),
+            COUNT,
+            json!({"line": n.to_string()}),
+        )
+    };
+    call(&one, 1).expect_ok();
+    call(&two, 2).expect_ok();
+    call(&one, 3).expect_ok();
+    for token in [&one, &two] {
+        call(token, 4).expect_error(401, "grant_required");
+    }
+    assert_eq!(workshop.effects(), ["1", "2", "3"]);
+}
+
+/// Two writers never overwrite each other silently: a standing write is held against what this agent last saw there.
+#[test]
+fn a_standing_write_is_held_against_what_was_read() {
+    let house = House::open();
+    let owner = house.owner();
+    let connected = owner
+        .connect_as(json!({"agentId": "w", "capabilities": [READ, WRITE], "standing": [WRITE]}))
+        .expect_ok();
+    let agent = plexus_tests::Agent::enroll(
+        &house.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
+
+    let unread = agent.invoke(WRITE, note("report.txt", "blind\n"));
+    let error = unread.expect_error(200, "precondition_changed");
+    assert_eq!(error["detail"]["reason"], "unread");
+    assert_eq!(house.workspace.read("report.txt"), "first line\n");
+
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    agent
+        .invoke(WRITE, note("report.txt", "seen\n"))
+        .expect_ok();
+    agent
+        .invoke(WRITE, note("report.txt", "its own write counts\n"))
+        .expect_ok();
+
+    house.workspace.write("report.txt", "the owner\n");
+    agent
+        .invoke(WRITE, note("report.txt", "over it\n"))
+        .expect_error(200, "precondition_changed");
+    assert_eq!(house.workspace.read("report.txt"), "the owner\n");
+    // A new file is nobody's.
+    agent
+        .invoke(WRITE, note("brand/new.txt", "new\n"))
+        .expect_ok();
+    // The digest may come with the input.
+    let wrong = json!({"path": "report.txt", "content": "x", "ifDigest": "absent"});
+    agent
+        .invoke(WRITE, wrong)
+        .expect_error(200, "precondition_changed");
+}
+
+/// What the owner's tools execute is never a plain write.
+#[test]
+fn paths_that_tools_execute_are_rated_higher() {
+    let house = House::open();
+    let owner = house.owner();
+    let connected = owner
+        .connect_as(json!({"agentId": "w", "capabilities": [WRITE], "standing": [WRITE]}))
+        .expect_ok();
+    let agent = plexus_tests::Agent::enroll(
+        &house.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
+    agent.invoke(WRITE, note("plain.txt", "fine\n")).expect_ok();
+    for path in [
+        ".envrc",
+        ".git/hooks/pre-commit",
+        ".vscode/tasks.json",
+        "CLAUDE.md",
+        ".GIT/Hooks/post-merge",
+    ] {
+        let reply = agent.invoke(WRITE, note(path, "echo hi\n"));
+        reply.expect_error(401, "approval_required");
+        assert!(!house.workspace.has(path), "{path}");
+    }
+}
+
+#[test]
+fn settings_apply_at_once() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let reply = owner
+        .client
+        .put(
+            "/v1/config",
+            json!({"tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false}),
+        )
+        .expect_ok();
+    assert_eq!(reply["config"]["tokenLifetimeMs"], 60_000, "clamped");
+    assert_eq!(reply["config"]["maxTrustWindowMs"], 86_400_000);
+    let config = owner.client.get("/v1/config").expect_ok();
+    assert_eq!(config["tokenLifetimeMs"], 60_000);
+    assert_eq!(config["allowUntilRevoked"], false);
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    let card = owner.card(&item);
+    let approved = owner.decide(
+        &item,
+        json!({"action": "approve", "trustWindow": {"kind": "until-revoked"}, "cardDigest": card["cardDigest"]}),
+    );
+    if approved.status == 200 {
+        let forever = agent
+            .ledger()
+            .iter()
+            .any(|grant| grant["trustWindow"]["kind"] == "until-revoked");
+        assert!(!forever, "it was switched off");
+    }
+    for body in ["{nope", "5", "null"] {
+        owner
+            .client
+            .request("PUT", "/v1/config")
+            .bytes(body)
+            .send()
+            .expect_error(400, "internal_error");
+    }
+}
+
+/// The one setting that lets reads through without a card, off unless the owner switches it on.
+#[test]
+fn reads_may_allow_themselves_only_by_setting() {
+    let house = House::open();
+    let agent = house.narrow("one", &[READ, "workspace.list"]);
+    house.owner().revoke("one", "workspace.list");
+    let fresh = house.gateway.agent("two");
+    fresh.must_ask(READ, json!({"path": "report.txt"}));
+    house
+        .owner()
+        .client
+        .put("/v1/config", json!({"autoAllowReads": true}))
+        .expect_ok();
+    let third = house.gateway.agent("three");
+    third
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    // Effects ask as ever, and what was revoked stays so.
+    third.must_ask(WRITE, note("a.txt", "a"));
+    agent.must_ask("workspace.list", json!({}));
+}

@@ -1,0 +1,130 @@
+//! Names that are kept between reads, and a vault that changes meanwhile. The reads follow each other within the second
+//! in which no index is renewed for its age, so what corrects it is the miss.
+
+use std::fs;
+
+use crate::vaults::{TestVault, note, read, read_below, reason};
+
+#[test]
+fn a_note_that_was_made_since_is_found_by_name() {
+    let vault = TestVault::new(&[("Old.md", "old")]);
+    let open = vault.open();
+    assert_eq!(note(read(&open, "old").unwrap()).content, "old");
+    assert_eq!(reason(read(&open, "New")), "not_found", "control");
+    vault.file("Deep/New.md", "new");
+    for name in ["New", "[[New]]", "deep/new"] {
+        let found = note(read(&open, name).unwrap());
+        assert_eq!(found.relative_path.as_str(), "Deep/New.md", "{name}");
+    }
+}
+
+#[test]
+fn a_note_that_was_deleted_since_is_not_found() {
+    let vault = TestVault::new(&[
+        ("a/Note.md", "here"),
+        ("Twin.md", "1"),
+        ("b/c/Twin.md", "2"),
+    ]);
+    let open = vault.open();
+    assert_eq!(
+        note(read(&open, "Note").unwrap()).content,
+        "here",
+        "control"
+    );
+    fs::remove_file(vault.path().join("a/Note.md")).unwrap();
+    assert_eq!(reason(read(&open, "Note")), "not_found");
+    assert_eq!(note(read(&open, "Twin").unwrap()).content, "1");
+    fs::remove_file(vault.path().join("Twin.md")).unwrap();
+    assert_eq!(
+        note(read(&open, "[[Twin]]").unwrap()).content,
+        "2",
+        "the next best takes its place"
+    );
+}
+
+#[test]
+fn a_note_that_was_renamed_since_goes_by_its_new_name() {
+    let vault = TestVault::new(&[("a/Before.md", "text"), ("b/x.md", "")]);
+    let open = vault.open();
+    assert_eq!(note(read(&open, "Before").unwrap()).content, "text");
+    fs::rename(
+        vault.path().join("a/Before.md"),
+        vault.path().join("b/After.md"),
+    )
+    .unwrap();
+    assert_eq!(
+        note(read(&open, "After").unwrap()).relative_path.as_str(),
+        "b/After.md"
+    );
+    assert_eq!(reason(read(&open, "Before")), "not_found");
+    fs::rename(vault.path().join("b"), vault.path().join("c")).unwrap();
+    assert_eq!(
+        note(read(&open, "After").unwrap()).relative_path.as_str(),
+        "c/After.md",
+        "with its folder"
+    );
+}
+
+#[test]
+fn a_name_whose_file_became_a_link_is_refused() {
+    let vault = TestVault::new(&[("Note.md", "inside"), ("Other.md", "other")]);
+    let open = vault.open();
+    assert_eq!(
+        note(read(&open, "[[Note]]").unwrap()).content,
+        "inside",
+        "control"
+    );
+    fs::remove_file(vault.path().join("Note.md")).unwrap();
+    vault.link("Other.md", "Note.md");
+    assert_eq!(reason(read(&open, "[[Note]]")), "symlink");
+}
+
+#[test]
+fn what_a_rule_hides_stays_hidden_whatever_the_index_knows() {
+    let vault = TestVault::new(&[
+        ("In/a.md", "[[Secret]] [[b]]"),
+        ("In/b.md", "b"),
+        ("Out/Secret.md", "s"),
+    ]);
+    let open = vault.open();
+    // The index is filled by a call that may see everything; the next call may not.
+    let all = note(read(&open, "a").unwrap());
+    assert_eq!(
+        all.links[0].target.as_ref().unwrap().as_str(),
+        "Out/Secret.md"
+    );
+    let below = note(read_below(&open, "In", "a").unwrap());
+    assert_eq!(below.links[0].target, None);
+    assert_eq!(below.links[1].target.as_ref().unwrap().as_str(), "In/b.md");
+    for path in ["Secret", "[[Secret]]", "Gone", "Out/Secret.md"] {
+        assert_eq!(
+            reason(read_below(&open, "In", path)),
+            "constraint_miss",
+            "{path}"
+        );
+    }
+    fs::remove_file(vault.path().join("Out/Secret.md")).unwrap();
+    assert_eq!(
+        reason(read_below(&open, "In", "Secret")),
+        "constraint_miss",
+        "gone and hidden look the same"
+    );
+}
+
+#[test]
+fn reads_at_once_agree() {
+    let vault = TestVault::new(&[("a/Note.md", "[[Other]]"), ("Other.md", "o")]);
+    let open = vault.open();
+    std::thread::scope(|scope| {
+        let reads: Vec<_> = (0..8)
+            .map(|number| {
+                let open = &open;
+                scope.spawn(move || note(read(open, ["a/Note.md", "Note"][number % 2]).unwrap()))
+            })
+            .collect();
+        for read in reads {
+            let links = read.join().unwrap().links;
+            assert_eq!(links[0].target.as_ref().unwrap().as_str(), "Other.md");
+        }
+    });
+}

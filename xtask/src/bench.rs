@@ -1,0 +1,45 @@
+//! `cargo xtask bench`: a release build under load; the measuring is done by `plexus-bench` of the tests' package.
+
+use crate::step::finish;
+use crate::{cargo, debian};
+use anyhow::Result;
+
+/// Measure a release build beside a bare handler and the bare path
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Seconds for each cell of each round
+    #[arg(long, default_value_t = 3, value_name = "S")]
+    seconds: u64,
+    /// Rounds; the cells of one round are measured one after the other, the best round of each counts
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    rounds: u32,
+    /// Do not use wrk even where it is there
+    #[arg(long)]
+    own_loader: bool,
+}
+
+/// Builds and measures.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.own_loader {
+        // Without wrk the bench uses its own loader and says so.
+        if let Err(error) = debian::ensure(&debian::WRK) {
+            eprintln!("{error:#}");
+        }
+    }
+    let binaries = cargo::build_product(true)?;
+    finish(cargo::command().args(["build", "--release", "-p", "plexus-tests", "--bins"]))?;
+    let mut bench = std::process::Command::new(binaries.join("plexus-bench"));
+    bench
+        .args(["--seconds", &arguments.seconds.to_string()])
+        .args(["--rounds", &arguments.rounds.to_string()]);
+    if arguments.json {
+        bench.arg("--json");
+    }
+    if arguments.own_loader {
+        bench.arg("--own-loader");
+    }
+    finish(&mut bench)
+}

@@ -1,0 +1,78 @@
+//! Running cargo: always from the root of the workspace, always with the toolchain that runs this program.
+
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The packages whose binaries a person needs to run the gateway.
+pub(crate) const PRODUCT: &[&str] = &[
+    "plexusd",
+    "plexusctl",
+    "plexus",
+    "plexus-sandbox",
+    "plexus-worker-obsidian",
+    "plexus-worker-workspace",
+];
+/// The binaries those packages give.
+pub(crate) const PROGRAMS: &[&str] = &["plexusd", "plexusctl", "plexus"];
+/// The binaries that only `plexusd` starts.
+pub(crate) const LIBEXEC: &[&str] = &[
+    "plexus-sandbox-exec",
+    "plexus-worker-obsidian",
+    "plexus-worker-workspace",
+];
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// A cargo command at the root.
+pub(crate) fn command() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root());
+    command
+}
+
+/// What `cargo metadata` says for one platform.
+pub(crate) fn metadata(platform: &str) -> Result<serde_json::Value> {
+    read_metadata(&["--locked", "--filter-platform", platform])
+}
+
+/// Where cargo puts binaries of a profile (`debug` or `release`).
+pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
+    // Without dependencies nothing has to be fetched for platforms that nobody builds for.
+    let metadata = read_metadata(&["--no-deps"])?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata names no target directory")?;
+    Ok(Path::new(target).join(profile))
+}
+
+fn read_metadata(arguments: &[&str]) -> Result<serde_json::Value> {
+    let answer = command()
+        .args(["metadata", "--format-version", "1"])
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("running cargo metadata")?;
+    ensure!(answer.status.success(), "cargo metadata failed");
+    serde_json::from_slice(&answer.stdout).context("reading cargo metadata")
+}
+
+/// Builds the product with cargo's own progress on the terminal; gives the folder of the binaries.
+pub(crate) fn build_product(release: bool) -> Result<PathBuf> {
+    let mut build = command();
+    build.args(["build", "--bins"]);
+    for package in PRODUCT {
+        build.args(["-p", package]);
+    }
+    if release {
+        build.arg("--release");
+    }
+    let status = build.status().context("running cargo build")?;
+    ensure!(status.success(), "the build failed; its errors are above");
+    binaries(if release { "release" } else { "debug" })
+}

@@ -1,0 +1,73 @@
+//! What the tests and the bench need from Debian: installed where that is possible without asking, named where not.
+
+use crate::step::{finish, present};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// A package, and the sign that it is there.
+pub(crate) struct Package {
+    /// Its name in the archive.
+    pub(crate) name: &'static str,
+    /// A program of it.
+    pub(crate) program: &'static str,
+    /// What it is for.
+    pub(crate) purpose: &'static str,
+}
+
+/// Moves the daemon's clock in tests of expiry.
+pub(crate) const FAKETIME: Package = Package {
+    name: "faketime",
+    program: "faketime",
+    purpose: "tests of expiry move the daemon's clock with it",
+};
+/// The load generator of the bench.
+pub(crate) const WRK: Package = Package {
+    name: "wrk",
+    program: "wrk",
+    purpose: "the bench loads the gateway with it",
+};
+
+/// Makes sure of `package`; on a system without apt there is nothing to do.
+///
+/// # Errors
+/// When it is missing and cannot be installed; the message is the command to type.
+pub(crate) fn ensure(package: &Package) -> Result<()> {
+    if on_path(package.program) || !present("apt-get", &["--version"]) {
+        return Ok(());
+    }
+    println!("    {} is missing: {}", package.name, package.purpose);
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|answer| answer.stdout.trim_ascii() == b"0");
+    let prefix: &[&str] = match (root, present("sudo", &["-n", "true"])) {
+        (true, _) => &[],
+        (false, true) => &["sudo", "-n"],
+        (false, false) => bail!("type: sudo apt-get install {}", package.name),
+    };
+    let apt = |arguments: &[&str]| {
+        let mut words = prefix.iter().chain(&["apt-get"]).chain(arguments);
+        let mut command = Command::new(words.next().copied().unwrap_or("apt-get"));
+        command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+        finish(&mut command)
+    };
+    let install = [
+        "install",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        package.name,
+    ];
+    if apt(&install).is_err() {
+        // A bare image has no package lists.
+        apt(&["update", "-q"])?;
+        apt(&install)?;
+    }
+    Ok(())
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
+}

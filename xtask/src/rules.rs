@@ -1,0 +1,49 @@
+//! Rules of the repository that no compiler holds: who may depend on whom, what may be depended on, how files are called.
+//!
+//! Read from `cargo metadata`, so that nothing has to be installed; `deny.toml` says the same to cargo-deny.
+
+mod dependencies;
+mod edges;
+mod licences;
+mod names;
+
+use crate::cargo;
+use anyhow::{Result, bail};
+
+/// The platforms whose dependencies are looked at.
+const PLATFORMS: &[&str] = &["x86_64-unknown-linux-gnu", "aarch64-apple-darwin"];
+
+/// `cargo xtask rules`.
+pub(crate) fn run() -> Result<()> {
+    check()?;
+    println!("the rules hold");
+    Ok(())
+}
+
+/// Checks every rule.
+///
+/// # Errors
+/// With one line for each breach.
+pub(crate) fn check() -> Result<()> {
+    let mut breaches = Vec::new();
+    let everywhere = PLATFORMS
+        .iter()
+        .map(|platform| cargo::metadata(platform))
+        .collect::<Result<Vec<_>>>()?;
+    for metadata in everywhere.iter().take(1) {
+        breaches.extend(edges::breaches(metadata));
+    }
+    breaches.extend(dependencies::breaches(&everywhere));
+    breaches.extend(licences::breaches(&everywhere));
+    breaches.extend(names::breaches(&cargo::root())?);
+    if breaches.is_empty() {
+        return Ok(());
+    }
+    breaches.sort();
+    breaches.dedup();
+    bail!(
+        "{} breach(es):\n  {}",
+        breaches.len(),
+        breaches.join("\n  ")
+    )
+}

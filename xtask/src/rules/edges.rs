@@ -1,0 +1,126 @@
+//! Which of our packages may use which: the layout of the design as a table. Packages not named here may not exist.
+
+use serde_json::Value;
+
+/// What a package may use of ours.
+enum Uses {
+    Only(&'static [&'static str]),
+    /// Tests and tools.
+    Anything,
+}
+
+const EDGES: &[(&str, Uses)] = &[
+    ("plexus-protocol", Uses::Only(&[])),
+    ("plexus-trust", Uses::Only(&["plexus-protocol"])),
+    // Generic over the machine: the daemon brings it together with the trust core.
+    ("plexus-ledger", Uses::Only(&[])),
+    ("plexus-sandbox", Uses::Only(&[])),
+    (
+        "plexus-ipc",
+        Uses::Only(&["plexus-protocol", "plexus-sandbox"]),
+    ),
+    ("plexus-rooted-files", Uses::Only(&[])),
+    ("plexus-client", Uses::Only(&["plexus-protocol"])),
+    (
+        "plexusd",
+        Uses::Only(&[
+            "plexus-protocol",
+            "plexus-trust",
+            "plexus-ledger",
+            "plexus-ipc",
+            "plexus-sandbox",
+        ]),
+    ),
+    (
+        "plexusctl",
+        Uses::Only(&["plexus-protocol", "plexus-client"]),
+    ),
+    ("plexus", Uses::Only(&["plexus-protocol", "plexus-client"])),
+    ("plexus-tests", Uses::Anything),
+    ("xtask", Uses::Anything),
+];
+/// Every worker, whatever its connector.
+const WORKER_PREFIX: &str = "plexus-worker-";
+/// The protocol for what the messages are made of: digests, verbs, effects.
+const WORKER: Uses = Uses::Only(&["plexus-ipc", "plexus-protocol", "plexus-rooted-files"]);
+
+/// One line for each edge that is not allowed.
+pub(crate) fn breaches(metadata: &Value) -> Vec<String> {
+    let empty = Vec::new();
+    let members = metadata["workspace_members"].as_array().unwrap_or(&empty);
+    let ours: Vec<&Value> = metadata["packages"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .filter(|package| members.contains(&package["id"]))
+        .collect();
+    let names: Vec<&str> = ours.iter().filter_map(|p| p["name"].as_str()).collect();
+    let mut breaches = Vec::new();
+    for package in &ours {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some(uses) = allowed(name) else {
+            breaches.push(format!(
+                "package {name} is not in the table of edges: say there what it may know"
+            ));
+            continue;
+        };
+        let Uses::Only(allowed) = uses else { continue };
+        for dependency in package["dependencies"].as_array().unwrap_or(&empty) {
+            let target = dependency["name"].as_str().unwrap_or_default();
+            // A test may look from outside; what ships may not.
+            let ships = dependency["kind"] != "dev";
+            if ships && names.contains(&target) && !allowed.contains(&target) {
+                breaches.push(format!("{name} must not know {target}"));
+            }
+        }
+    }
+    breaches
+}
+
+fn allowed(name: &str) -> Option<&'static Uses> {
+    if name.starts_with(WORKER_PREFIX) {
+        return Some(&WORKER);
+    }
+    EDGES.iter().find(|(n, _)| *n == name).map(|(_, uses)| uses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A package, and what it uses with which kind (`None` is a normal dependency).
+    type Package<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)]);
+
+    fn metadata(packages: &[Package<'_>]) -> Value {
+        let members: Vec<_> = packages.iter().map(|(name, _)| json!(name)).collect();
+        let packages: Vec<_> = packages
+            .iter()
+            .map(|(name, uses)| {
+                let uses: Vec<_> = uses
+                    .iter()
+                    .map(|(name, kind)| json!({"name": name, "kind": kind}))
+                    .collect();
+                json!({"id": name, "name": name, "dependencies": uses})
+            })
+            .collect();
+        json!({"workspace_members": members, "packages": packages})
+    }
+
+    #[test]
+    fn an_edge_outside_the_table_is_a_breach() {
+        let good = metadata(&[
+            ("plexus-protocol", &[("serde", None)]),
+            ("plexus-trust", &[("plexus-protocol", None)]),
+            ("plexus-worker-new", &[("plexus-ipc", None)]),
+            ("plexus-ipc", &[("plexus-trust", Some("dev"))]),
+        ]);
+        assert!(breaches(&good).is_empty());
+        let bad = metadata(&[
+            ("plexus-trust", &[("plexus-ledger", None)]),
+            ("plexus-ledger", &[]),
+            ("plexus-utilities", &[]),
+        ]);
+        assert_eq!(breaches(&bad).len(), 2, "{:?}", breaches(&bad));
+    }
+}

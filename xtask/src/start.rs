@@ -1,0 +1,169 @@
+//! `cargo xtask start`: from a clean checkout to a running gateway.
+//!
+//! This process *becomes* `plexusd`, so that Ctrl-C, SIGTERM and the exit status are the daemon's own. A small child
+//! (`cargo xtask greet`) reads the daemon's standard output and says what to do next once the ready line is there.
+
+use crate::cargo;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Build what is needed and run the gateway in the foreground
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// An Obsidian vault that agents may be let into
+    #[arg(long, value_name = "DIR")]
+    vault: Option<PathBuf>,
+    /// A folder that agents may be let into
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+    /// Where the gateway keeps its state [default: ~/.plexus]
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// The port on 127.0.0.1 and ::1; 0 takes a free one [default: 7077]
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// Build with optimisations
+    #[arg(long)]
+    release: bool,
+    /// Handed to plexusd as they are
+    #[arg(last = true, value_name = "ARGUMENT")]
+    rest: Vec<String>,
+}
+
+/// What the greeting needs to know.
+#[derive(clap::Args)]
+pub(crate) struct Greeting {
+    #[arg(long)]
+    binaries: PathBuf,
+    #[arg(long)]
+    home: Option<PathBuf>,
+    #[arg(long)]
+    capability: String,
+}
+
+/// Builds, then becomes the daemon.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    for folder in [&arguments.vault, &arguments.workspace]
+        .into_iter()
+        .flatten()
+    {
+        if !folder.is_dir() {
+            bail!("{} is not a folder", folder.display());
+        }
+    }
+    let binaries = cargo::build_product(arguments.release)?;
+
+    let mut daemon = Command::new(binaries.join("plexusd"));
+    for (flag, folder) in [
+        ("--vault", &arguments.vault),
+        ("--workspace", &arguments.workspace),
+        ("--home", &arguments.home),
+    ] {
+        if let Some(folder) = folder {
+            daemon.arg(flag).arg(std::path::absolute(folder)?);
+        }
+    }
+    if let Some(port) = arguments.port {
+        daemon.args(["--port", &port.to_string()]);
+    }
+    daemon.args(&arguments.rest);
+
+    let capability = if arguments.vault.is_none() && arguments.workspace.is_some() {
+        "workspace.read"
+    } else {
+        "obsidian.vault.read"
+    };
+    let mut greeter = Command::new(std::env::current_exe()?);
+    greeter
+        .arg("greet")
+        .arg("--binaries")
+        .arg(&binaries)
+        .args(["--capability", capability])
+        .stdin(Stdio::piped());
+    if let Some(home) = &arguments.home {
+        greeter.arg("--home").arg(std::path::absolute(home)?);
+    }
+    let greeter = greeter.spawn().context("starting the greeting")?;
+    if let Some(to_greeter) = greeter.stdin {
+        daemon.stdout(to_greeter);
+    }
+    // Only returns when the program could not be started.
+    Err(daemon.exec()).with_context(|| format!("starting {}", binaries.join("plexusd").display()))
+}
+
+/// Passes the daemon's lines on and explains the ready line.
+pub(crate) fn greet(greeting: &Greeting) -> Result<()> {
+    let mut out = std::io::stdout();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        writeln!(out, "{line}")?;
+        if let Some(facts) = line.strip_prefix("PLEXUS_READY ") {
+            let facts: serde_json::Value =
+                serde_json::from_str(facts).context("reading the ready line")?;
+            let port = facts["port"]
+                .as_u64()
+                .context("the ready line has no port")?;
+            writeln!(out, "{}", next_steps(greeting, port))?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn next_steps(greeting: &Greeting, port: u64) -> String {
+    let program = |name: &str| quoted(&greeting.binaries.join(name));
+    let (owner, agent) = (program("plexusctl"), program("plexus"));
+    let home = greeting
+        .home
+        .as_deref()
+        .map_or(String::new(), |home| format!(" --home {}", quoted(home)));
+    let capability = &greeting.capability;
+    format!(
+        "
+Plexus is ready.
+  for you      {owner}
+  for agents   {agent}
+  console      http://localhost:{port}/admin
+
+Connect a first agent (in another terminal):
+  {owner}{home} connect first-agent --allow {capability}
+It prints an enrollment code, good for one use. Give it to the agent, or play the agent yourself:
+  {agent}{home} enroll <code>
+  {agent}{home} list
+See what agents ask for, and decide:
+  {owner}{home} approvals watch
+Stop with Ctrl-C."
+    )
+}
+
+/// A path as it can be pasted into a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_steps_can_be_pasted() {
+        let greeting = Greeting {
+            binaries: "/opt/my tools".into(),
+            home: Some("/tmp/o'brien".into()),
+            capability: "workspace.read".into(),
+        };
+        let text = next_steps(&greeting, 7077);
+        assert!(text.contains(r"'/opt/my tools/plexusctl' --home '/tmp/o'\''brien' connect first-agent --allow workspace.read"));
+        assert!(text.contains("http://localhost:7077/admin"));
+        assert_eq!(quoted(Path::new("/a/b-c_1.2")), "/a/b-c_1.2");
+    }
+}

@@ -1,0 +1,88 @@
+//! `cargo xtask test`: everything that has to hold, in one command. `.ci/run` types the same.
+
+use crate::step::{Steps, present};
+use crate::{cargo, debian, rules};
+use anyhow::Result;
+use std::process::Command;
+
+/// The platform that cannot be run here but must compile.
+const APPLE: &str = "aarch64-apple-darwin";
+
+/// Run every check and every test; fails when one does
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Leave out the other platform and the documentation, and repeat the destructive tests fewer times
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Runs all steps, then says which failed.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.run("packages of the system", || {
+        debian::ensure(&debian::FAKETIME)
+    });
+    steps.child("format", cargo::command().args(["fmt", "--all", "--check"]));
+    steps.run(
+        "rules: edges, bans, versions, licences, names",
+        rules::check,
+    );
+    steps.child(
+        "lints",
+        cargo::command()
+            .args(["clippy", "--locked", "--workspace", "--all-targets"])
+            .args(["--", "-D", "warnings"]),
+    );
+    steps.child(
+        "build",
+        cargo::command().args(["build", "--locked", "--workspace", "--bins"]),
+    );
+    let repetitions = if arguments.quick { "quick" } else { "full" };
+    let mut tests = cargo::command();
+    if present("cargo-nextest", &["nextest", "--version"]) {
+        tests.args([
+            "nextest",
+            "run",
+            "--locked",
+            "--workspace",
+            "--no-fail-fast",
+        ]);
+    } else {
+        tests.args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--no-fail-fast",
+            "--bins",
+        ]);
+        tests.args(["--lib", "--tests"]);
+    }
+    steps.child("tests", tests.env("PLEXUS_TEST_LENGTH", repetitions));
+    if !arguments.quick {
+        steps.child(
+            "examples in the documentation",
+            cargo::command().args(["test", "--locked", "--workspace", "--doc"]),
+        );
+        steps.child(
+            "documentation",
+            cargo::command()
+                .args(["doc", "--locked", "--workspace", "--no-deps"])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        );
+        steps.run("the other platform compiles", || {
+            // Rustup may be missing where the toolchain comes from a distribution; the check then says so itself.
+            let _ = Command::new("rustup")
+                .args(["target", "add", APPLE])
+                .status();
+            crate::step::finish(cargo::command().args([
+                "check",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+                "--target",
+                APPLE,
+            ]))
+        });
+    }
+    steps.summary()
+}
