@@ -132,9 +132,12 @@ fn judge(
     }
     let mut judged = in_session(state, known, (source, facts), id, input, now);
     if known.status == EnrollmentStatus::Pending {
-        judged
-            .why
-            .push_str(" The agent has yet to redeem its code: until then it cannot call at all.");
+        judged.why.push_str(match known.code {
+            Some(_) => " The agent has yet to redeem its code: until then it cannot call at all.",
+            None => {
+                " The agent has no credential: until you connect it anew it cannot call at all."
+            }
+        });
     }
     judged
 }
