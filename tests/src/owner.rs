@@ -51,8 +51,17 @@ impl Owner {
             self.pending()
                 .into_iter()
                 .find(|card| card["pendingId"] == item)
-                .filter(|card| card["plan"] != "making")
+                .filter(|card| {
+                    let asks = card["asks"].as_array().into_iter().flatten();
+                    asks.map(|ask| &ask["plan"]).all(|plan| plan != "making")
+                })
         })
+    }
+    /// The plan on a card that is about one capability.
+    #[must_use]
+    #[track_caller]
+    pub fn plan(&self, item: &str) -> Value {
+        self.card(item)["asks"][0]["plan"].clone()
     }
     /// Approves an item as its card shows it now. `window` is `once`, `1h`, `1d`, `7d` or `until-revoked`.
     #[track_caller]

@@ -20,7 +20,7 @@ fn events_are_listed_newest_first() {
         "{sequences:?}"
     );
     assert_eq!(owner.audit(3).len(), 3);
-    for limit in ["abc", "0", "", "-1", "99999999999999999999"] {
+    for limit in ["abc", "0", "", "1.5"] {
         let list = owner
             .client
             .get(&format!("/admin/api/audit?limit={limit}"))

@@ -62,7 +62,7 @@ fn the_demo() {
     let card = owner.card(&item);
     assert_eq!(card["agentId"], "my-cc");
     assert_eq!(card["capabilities"], json!([WRITE]));
-    let plan = card["plan"].to_string();
+    let plan = owner.plan(&item).to_string();
     assert!(
         plan.contains("second line") && plan.contains("report.txt"),
         "{card:#}"
@@ -87,7 +87,7 @@ fn the_demo() {
     assert_ne!(other, again);
     let other_card = owner.card(&other);
     assert_ne!(other_card["cardDigest"], owner.card(&again)["cardDigest"]);
-    assert!(other_card["plan"].to_string().contains("something else"));
+    assert!(owner.plan(&other).to_string().contains("something else"));
 
     tell("The file changes between the approval and the write: nothing is done.");
     owner.approve(&again, "once");

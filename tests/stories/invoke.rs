@@ -367,7 +367,7 @@ fn a_preview_is_the_owners() {
     let item = reply.text_at("/error/pendingId");
     let card = house.owner().card(&item);
     assert!(
-        card["plan"].to_string().contains("4711"),
+        card["asks"][0]["plan"].to_string().contains("4711"),
         "the owner sees what would be lost: {card:#}"
     );
     let status = agent.status(&item);
