@@ -66,7 +66,11 @@ pub(crate) fn response(
                 || standing(&app, &listener) != opened_by
                 || (listener != Listener::Owner && now >= until);
             if over {
-                last_words.get_or_insert(now + LAST_WORDS);
+                let end = *last_words.get_or_insert(now + LAST_WORDS);
+                // A time-out alone would let frames that are ready go on for ever.
+                if now >= end {
+                    return;
+                }
             }
             let next = tokio::select! {
                 next = timeout_at(last_words.unwrap_or(now + LOOK), listening.next(in_view)) => next,
