@@ -1,4 +1,4 @@
-//! A daemon to be killed: starts one worker, says its process id on stdout, and waits.
+//! A daemon to be killed: starts one worker, which does not mind the end of its stream, says its process id on stdout, and waits.
 
 #[path = "../../tests/supervisor/proof.rs"]
 mod proof;
@@ -14,7 +14,7 @@ fn main() {
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
-        let stage = stage::Stage::new();
+        let stage = stage::Stage::rude("deaf", stage::pace());
         stage::output(stage.read("echo", serde_json::json!({})).await);
         let mut stdout = std::io::stdout();
         writeln!(stdout, "{}", stage.pid(Role::Reader)).expect("a reader");

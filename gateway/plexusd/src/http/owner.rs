@@ -28,7 +28,7 @@ use super::{
     authenticate::{self, Owner},
     reply::Refused,
 };
-use crate::{app::App, machine::audit_id};
+use crate::app::App;
 use axum::{
     Router,
     extract::{FromRequestParts, Path, Request},
@@ -37,7 +37,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode};
+use plexus_protocol::{Effect, ErrorBody, ErrorCode};
 use plexus_trust::{Command, Note, Refusal, Reply};
 use serde_json::Value;
 use std::sync::Arc;
@@ -161,16 +161,20 @@ async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
         })
 }
 
-/// The event of an act, where it had one.
-fn event_of(receipt: &Receipt<Reply>) -> Option<AuditId> {
-    receipt.events.first().map(|event| audit_id(event.id))
+/// The event of an act; empty where it changed nothing (wire §4.9).
+fn event_of(receipt: &Receipt<Reply>) -> String {
+    receipt
+        .events
+        .first()
+        .map(|event| event.id.to_string())
+        .unwrap_or_default()
 }
 
 /// Records a change that the machine has no part in, before it is made.
 ///
 /// # Errors
 /// Where it cannot be recorded it is not made.
-async fn record(app: &App, detail: Value) -> Result<Option<AuditId>, Refused> {
+async fn record(app: &App, detail: Value) -> Result<(), Refused> {
     let note = Note {
         kind: "source.settings",
         agent: None,
@@ -178,9 +182,7 @@ async fn record(app: &App, detail: Value) -> Result<Option<AuditId>, Refused> {
         outcome: None,
         detail,
     };
-    act(app, Command::Note(note))
-        .await
-        .map(|receipt| event_of(&receipt))
+    act(app, Command::Note(note)).await.map(|_| ())
 }
 
 /// Our own failure: 500.

@@ -266,13 +266,16 @@ pub(super) async fn subset(State(app): State<Arc<App>>, Named(id): Named) -> Res
             false => a.selected.iter().collect(),
         });
     let standing: Vec<&CapabilityId> = agent.map_or_else(Vec::new, |a| a.standing.iter().collect());
-    ok(&json!({
+    let mut out = json!({
         "agentId": id,
         "capabilities": selected,
         "standing": standing,
         "standingExecute": standing,
-        "reach": agent.map(|a| a.reach),
-    }))
+    });
+    if let Some(agent) = agent {
+        out["reach"] = json!(agent.reach);
+    }
+    ok(&out)
 }
 
 pub(super) async fn enrollments(State(app): State<Arc<App>>) -> Response {
@@ -345,24 +348,19 @@ fn last_seen(app: &App, agent: &Agent) -> Option<Timestamp> {
         .find(&term, None, LOOKED_AT)
         .inspect_err(|error| tracing::warn!(%error, "audit"))
         .ok()?;
+    // What the owner did for it, with the key, is not its own.
     let own = |json: &str| {
         let Ok(event) = serde_json::from_str::<Value>(json) else {
             return false;
         };
-        let what = event
-            .pointer("/detail/event")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        matches!(
-            what,
-            "session.open"
-                | "agent.enroll"
-                | "grant.pending"
-                | "token.issue"
-                | "token.refresh"
-                | "call.read"
-                | "call.intent"
-        )
+        let detail = |key: &str| event["detail"][key].as_str().unwrap_or_default();
+        match detail("event") {
+            "session.open" => detail("auth") == "pat",
+            "agent.enroll" | "grant.pending" | "token.refresh" | "call.read" | "call.intent" => {
+                true
+            }
+            _ => false,
+        }
     };
     events
         .iter()

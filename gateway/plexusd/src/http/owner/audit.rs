@@ -18,7 +18,7 @@ use axum::{
 use bytes::Bytes;
 use plexus_ledger::{CheckError, EventId, Finding, IndexTerm, Recorded, StoreError};
 use plexus_protocol::{ErrorBody, ErrorCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{io, sync::Arc};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -100,21 +100,31 @@ fn is_of(event: &Recorded, agent: &str) -> bool {
         .is_ok_and(|e| e.get("agentId").and_then(Value::as_str) == Some(agent))
 }
 
-/// An event as the wire shows it: `at` for `time`, and no rows, which are the machine's own.
+/// An event as the wire shows it: `at` for `time`, a note's own words as its detail, and no rows, which are the
+/// machine's own.
 fn wire_event(event: &Recorded) -> Option<Value> {
-    let Ok(Value::Object(members)) = serde_json::from_str::<Value>(event.json()) else {
+    let shown = shown(event.json());
+    if shown.is_none() {
         tracing::error!(id = %event.id(), "an event is no object");
+    }
+    shown
+}
+
+fn shown(event: &str) -> Option<Value> {
+    let Ok(Value::Object(members)) = serde_json::from_str::<Value>(event) else {
         return None;
     };
-    let shown = members.into_iter().filter(|(key, _)| key != "changes");
-    let renamed = shown.map(|(key, value)| {
-        if key == "time" {
-            ("at".to_owned(), value)
-        } else {
-            (key, value)
+    let member = |(key, value): (String, Value)| match (key.as_str(), value) {
+        ("changes", _) => None,
+        ("time", value) => Some(("at".to_owned(), value)),
+        ("detail", Value::Object(mut detail)) if detail.get("event") == Some(&json!("note")) => {
+            Some((key, detail.remove("about").unwrap_or_default()))
         }
-    });
-    Some(Value::Object(renamed.collect::<Map<_, _>>()))
+        (_, value) => Some((key, value)),
+    };
+    Some(Value::Object(
+        members.into_iter().filter_map(member).collect(),
+    ))
 }
 
 pub(super) async fn show(
@@ -158,23 +168,27 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
         }))),
         Err(CheckError::Found(finding)) => {
             tracing::error!(%finding, "the ledger does not hold together");
-            Ok(ok(
-                &json!({"ok": false, "events": null, "problem": problem(&finding)}),
-            ))
+            Ok(ok(&json!({"ok": false, "problem": problem(&finding)})))
         }
         Err(CheckError::Store(error)) => Err(unreadable(&error)),
     }
 }
 
 fn problem(finding: &Finding) -> Value {
-    let (sequence, id) = match finding {
-        Finding::Event { seq, id, .. } => (Some(*seq), id.clone()),
-        Finding::Missing { seq } | Finding::Checkpoint { seq, .. } | Finding::Head { seq, .. } => {
-            (Some(*seq), None)
+    let mut out = json!({"what": finding.to_string()});
+    match finding {
+        Finding::Event { seq, id, .. } => {
+            out["sequence"] = json!(seq);
+            if let Some(id) = id {
+                out["id"] = json!(id);
+            }
         }
-        Finding::Row { .. } | Finding::Pages { .. } => (None, None),
-    };
-    json!({"sequence": sequence, "id": id, "what": finding.to_string()})
+        Finding::Missing { seq } | Finding::Checkpoint { seq, .. } | Finding::Head { seq, .. } => {
+            out["sequence"] = json!(seq)
+        }
+        Finding::Row { .. } | Finding::Pages { .. } => {}
+    }
+    out
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -245,6 +259,20 @@ fn unreadable(error: &StoreError) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_without_the_machines_rows() {
+        let stored =
+            r#"{"seq":1,"time":"t","type":"invoke","detail":{"event":"call.read"},"changes":[1]}"#;
+        let wire = r#"{"seq":1,"at":"t","type":"invoke","detail":{"event":"call.read"}}"#;
+        assert_eq!(shown(stored).unwrap().to_string(), wire);
+        let note = r#"{"detail":{"event":"note","about":{"event":"secret.set"}}}"#;
+        assert_eq!(
+            shown(note).unwrap(),
+            json!({"detail": {"event": "secret.set"}})
+        );
+        assert_eq!(shown("[]"), None);
+    }
 
     #[test]
     fn limits_as_the_wire_has_them() {

@@ -191,7 +191,7 @@ fn in_session(
         digest,
     };
     match authorize(&world, call, Door::Session(&session), now) {
-        Verdict::Permit(permit) => allowed(state, agent, &permit, now),
+        Verdict::Permit(permit) => allowed(state, agent, facts, &permit, input, now),
         Verdict::Refuse(refusal) => refused(&refusal, id),
         Verdict::Pend => {
             // Without an input it cannot be said whether a narrowed grant reaches it.
@@ -263,27 +263,57 @@ fn with_session(
     world
 }
 
-fn allowed(state: &TrustState, agent: &Agent, permit: &Permit, now: Timestamp) -> Explained {
-    let next = format!("plexusctl grants revoke {} {}", agent.id, permit.capability);
-    match &permit.basis {
-        Basis::Item(item) => {
-            let why = format!("You approved this very call ({item}); it has not been made yet.");
-            explained("permit", "approval.once", why, "")
-        }
-        Basis::Grant(_) => {
-            let mut why = standing_for(state, agent, &permit.capability, now).map_or_else(
-                || "A grant stands.".to_owned(),
-                |grant| format!("{}.", stands(grant)),
-            );
-            if permit.constraint.is_some() {
-                why.push_str(" Its constraint reaches this input; the source judges what the input resolves to.");
-            }
-            if !permit.is_read() {
-                why.push_str(" It may replace only what it has read as it is now.");
-            }
-            explained("permit", "grant.standing", why, next)
-        }
+fn allowed(
+    state: &TrustState,
+    agent: &Agent,
+    facts: &Facts,
+    permit: &Permit,
+    input: Option<&Value>,
+    now: Timestamp,
+) -> Explained {
+    let item = match &permit.basis {
+        Basis::Item(item) => Some(item),
+        Basis::Grant(_) => None,
+    };
+    if let Some(item) = item {
+        let why = format!("You approved this very call ({item}); it has not been made yet.");
+        return explained("permit", "approval.once", why, "");
     }
+    let next = format!("plexusctl grants revoke {} {}", agent.id, permit.capability);
+    let grant = standing_for(state, agent, &permit.capability, now);
+    let mut why = grant.map_or_else(
+        || "A grant stands.".to_owned(),
+        |g| format!("{}.", stands(g)),
+    );
+    if !facts.verbs.is_read() {
+        why.push_str(" It may replace only what it has read as it is now.");
+    }
+    let rule = match (&permit.constraint, input) {
+        (None, _) => "grant.standing",
+        (Some(_), None) => {
+            let narrow = grant.map(narrowing).unwrap_or_default();
+            why.push_str(&format!(
+                " Only for inputs within its constraint: {narrow}."
+            ));
+            "grant.constrained"
+        }
+        // As it is written, that is, with no field left to the source.
+        (Some(constraint), Some(input)) => match constraint.permits(input, &[]) {
+            Ok(()) => {
+                why.push_str(" Its constraint reaches this input.");
+                "grant.standing"
+            }
+            Err(miss) => {
+                why.push_str(&format!(
+                    " As it is written, {:?} lies outside its constraint; the source judges what it resolves to, and \
+                     refuses what is outside.",
+                    miss.field
+                ));
+                "grant.constraint-resolved"
+            }
+        },
+    };
+    explained("permit", rule, why, next)
 }
 
 fn stands(grant: &Grant) -> String {
@@ -409,6 +439,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const READ: &str = "notes.read";
+    /// A read whose path the source resolves.
+    const NAMED: &str = "notes.named";
     const WRITE: &str = "notes.write";
     const RUN: &str = "notes.run";
 
@@ -444,6 +476,13 @@ mod tests {
                 profile: Digest::of(b""),
                 capabilities: BTreeMap::from([
                     (id(READ), facts(Verb::Read, Sensitivity::Low)),
+                    (
+                        id(NAMED),
+                        Facts {
+                            resolved: vec!["path".into()],
+                            ..facts(Verb::Read, Sensitivity::Low)
+                        },
+                    ),
                     (id(WRITE), facts(Verb::Write, Sensitivity::Elevated)),
                     (id(RUN), facts(Verb::Execute, Sensitivity::High)),
                 ]),
@@ -559,6 +598,21 @@ mod tests {
         assert_eq!(
             world.says(READ, Some(json!({"path": "Diary/a.md"}))),
             ("refuse", "grant.constraint")
+        );
+    }
+
+    #[test]
+    fn what_the_source_resolves_is_left_to_it() {
+        let mut world = World::new();
+        let narrow = json!({"pathPrefix": {"field": "path", "allow": ["Projects"]}});
+        world.connect(Reach::Exposed, &[NAMED], Some(narrow));
+        assert_eq!(world.says(NAMED, None), ("permit", "grant.constrained"));
+        let inside = Some(json!({"path": "Projects/a.md"}));
+        assert_eq!(world.says(NAMED, inside), ("permit", "grant.standing"));
+        let by_name = Some(json!({"path": "a"}));
+        assert_eq!(
+            world.says(NAMED, by_name),
+            ("permit", "grant.constraint-resolved")
         );
     }
 

@@ -15,7 +15,6 @@ use crate::{
         reply::{self, Refused, ok},
         revocation,
     },
-    invoke::refusal::NOT_IN_VIEW,
 };
 use axum::{
     extract::{Request, State},
@@ -23,7 +22,8 @@ use axum::{
 };
 use plexus_ledger::Lane;
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, PendingId, SessionId, TokenId, TrustWindow, Verbs,
+    AgentId, CapabilityId, Constraint, PendingId, Provenance, SessionId, TokenId, TrustWindow,
+    Verbs,
     body::{Declined, ScopedToken},
 };
 use plexus_trust::{
@@ -65,7 +65,9 @@ pub(super) async fn tokens(State(app): State<Arc<App>>) -> Response {
                     "verbs": scope.verbs,
                     // A scope without a grant stands on an approved call, and ends with the token.
                     "grantExpiresAt": grant.map_or(token.expires_at, |g| g.expires_at),
-                    "provenance": state.capability(&scope.id).map(|(source, _)| source.config.provenance),
+                    "provenance": state
+                        .capability(&scope.id)
+                        .map_or(Provenance::Extension, |(source, _)| source.config.provenance),
                 });
                 if let Some(window) = grant.map(|g| g.window) {
                     out["trustWindow"] = json!(window);
@@ -229,7 +231,7 @@ fn sort(state: &TrustState, asked: Vec<Asked>) -> (Vec<GrantEntry>, Vec<Declined
                 .map(|found| (capability, found))
         });
         let reason = match found {
-            None => NOT_IN_VIEW.to_owned(),
+            None => "No source offers it, or you do not expose it.".to_owned(),
             Some((capability, (_, facts))) if facts.verbs.is_empty() => {
                 format!("{capability} is a text to read: it needs no grant.")
             }
