@@ -206,6 +206,7 @@ fn the_demo() {
 
 /// Puts another agent's name into one event of a ledger, as somebody would who knows its format.
 fn rewrite(file: &std::path::Path, sequence: u64) {
+    use redb::ReadableTable as _;
     const EVENTS: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("events");
     let database = redb::Database::open(file).expect("the copy opens");
     let change = database.begin_write().expect("a transaction");
@@ -270,10 +271,7 @@ fn the_command_asks_and_approval_does_it() {
         "an approved run carries no token"
     );
 
-    let collected = house.gateway.plexus(
-        "writer",
-        [WRITE, "--no-wait", "path=new.txt", "content=hello"],
-    );
+    let collected = house.gateway.plexus("writer", ["wait", &item]);
     collected.expect_ok();
     assert_eq!(house.workspace.read("new.txt"), "hello");
     let commits = house.owner().audit(200);
