@@ -46,7 +46,9 @@ fn the_reader_dies_under_two_hundred_reads() {
             until("reads to be under way", || {
                 (answered.load(Ordering::Relaxed) >= goal).then_some(())
             });
-            workers(&workshop).iter().for_each(end);
+            let victims = workers(&workshop);
+            assert!(!victims.is_empty(), "there is a worker to end");
+            victims.iter().for_each(end);
         }
         for thread in threads {
             thread.join().expect("every read is answered");
