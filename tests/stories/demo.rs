@@ -167,32 +167,66 @@ fn the_demo() {
 
     tell("The same with the ledger itself, byte for byte.");
     assert!(house.gateway.stop().success());
-    let mut bytes = std::fs::read(house.gateway.state().join("ledger.redb")).expect("the ledger");
-    let whole = house.gateway.home().join("whole.redb");
-    std::fs::write(&whole, &bytes).expect("a copy");
+    let ledger = house.gateway.state().join("ledger.redb");
+    let copy = house.gateway.home().join("copy.redb");
+    std::fs::copy(&ledger, &copy).expect("a copy");
     assert_eq!(
-        verify(&house, &whole).status,
+        verify(&house, &copy).status,
         0,
         "the untouched ledger verifies"
     );
+
+    // Clumsily: one bit of the file. Its own checksums find that.
+    let mut bytes = std::fs::read(&ledger).expect("the ledger");
     let id = event["id"].as_str().expect("an id").as_bytes();
-    let mut flipped = 0;
-    for at in 0..bytes.len().saturating_sub(id.len()) {
-        if &bytes[at..at + id.len()] == id {
-            bytes[at + id.len() - 1] ^= 1;
-            flipped += 1;
-        }
-    }
-    assert!(flipped > 0, "the event lies in the ledger as text");
-    let broken = house.gateway.home().join("broken.redb");
-    std::fs::write(&broken, &bytes).expect("a copy");
-    let verdict = verify(&house, &broken);
+    let at = bytes
+        .windows(id.len())
+        .position(|window| window == id)
+        .expect("the event lies in the ledger as text");
+    bytes[at + id.len() - 1] ^= 1;
+    std::fs::write(&copy, &bytes).expect("a copy");
+    let verdict = verify(&house, &copy);
+    assert_ne!(verdict.status, 0, "{verdict}");
+
+    // With the right tool: the file is sound, and its chain is not.
+    std::fs::copy(&ledger, &copy).expect("a copy");
+    rewrite(&copy, event["seq"].as_u64().expect("a sequence"));
+    let verdict = verify(&house, &copy);
     assert_ne!(verdict.status, 0, "{verdict}");
     assert!(
         verdict.all().contains(&event["seq"].to_string()),
         "{verdict}"
     );
+    assert!(
+        verdict.all().contains(event["id"].as_str().expect("an id")),
+        "{verdict}"
+    );
     tell("That is all.");
+}
+
+/// Puts another agent's name into one event of a ledger, as somebody would who knows its format.
+fn rewrite(file: &std::path::Path, sequence: u64) {
+    use redb::ReadableTable as _;
+    const EVENTS: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("events");
+    let database = redb::Database::open(file).expect("the copy opens");
+    let change = database.begin_write().expect("a transaction");
+    {
+        let mut events = change.open_table(EVENTS).expect("the table of events");
+        let stored = events
+            .get(sequence)
+            .expect("a read")
+            .expect("the event")
+            .value()
+            .to_vec();
+        let place = stored
+            .windows(5)
+            .position(|name| name == b"my-cc")
+            .expect("the agent's name");
+        let mut edited = stored;
+        edited[place..place + 5].copy_from_slice(b"my-xx");
+        events.insert(sequence, edited.as_slice()).expect("a write");
+    }
+    change.commit().expect("a commit");
 }
 
 fn verify(house: &House, file: &std::path::Path) -> plexus_tests::programs::Said {
@@ -237,10 +271,7 @@ fn the_command_asks_and_approval_does_it() {
         "an approved run carries no token"
     );
 
-    let collected = house.gateway.plexus(
-        "writer",
-        [WRITE, "--no-wait", "path=new.txt", "content=hello"],
-    );
+    let collected = house.gateway.plexus("writer", ["wait", &item]);
     collected.expect_ok();
     assert_eq!(house.workspace.read("new.txt"), "hello");
     let commits = house.owner().audit(200);

@@ -93,7 +93,7 @@ fn codes_end() {
 #[test]
 fn ttl_must_be_a_length_of_time() {
     let house = House::open();
-    for ttl in [json!(0), json!(-1), json!("60000"), json!(null)] {
+    for ttl in [json!(0), json!(-1), json!("60000"), json!([1])] {
         house
             .owner()
             .connect_as(json!({"agentId": "x", "capabilities": [], "ttlMs": ttl}))

@@ -503,7 +503,11 @@ fn e29_a_vanished_caller_finds_its_effect_recorded() {
     let agent = workshop.writer("one");
     let body = json!({"id": COUNT, "input": {"line": "a", "wait": 200}, "idempotencyKey": "k"});
     let request = agent.client().request("POST", "/invoke").json(body.clone());
-    agent.client().send_and_leave(&request);
+    agent.client().leave_after(&request, || {
+        until("the intent", || {
+            (workshop.calls(COUNT, "intent").len() == 1).then_some(())
+        });
+    });
     until("the effect", || {
         (workshop.calls(COUNT, "outcome").len() == 1).then_some(())
     });

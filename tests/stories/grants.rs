@@ -388,8 +388,10 @@ fn items_survive_a_restart() {
     let agent = house.reader("one");
     let item = agent.must_ask(WRITE, note("a.txt", "after the restart"));
     house.gateway.restart();
-    agent
+    house
+        .gateway
         .client()
+        .with("x-plexus-session", &agent.session)
         .get("/manifest")
         .expect_error(401, "session_expired");
     let agent = plexus_tests::Agent::with_pat(&house.gateway.client(), "one", &agent.pat);

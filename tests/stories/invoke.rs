@@ -402,6 +402,7 @@ fn a_source_that_is_gone_is_unavailable() {
     let original = house.vault.path();
     let moved = original.with_extension("elsewhere");
     std::fs::rename(&original, &moved).expect("the vault moves");
+    house.owner().client.get("/admin/api/health").expect_ok();
     let reply = agent.invoke("obsidian.vault.read", json!({"path": "Ideas.md"}));
     assert_eq!(reply.at("/ok"), false, "{reply}");
     assert!(!reply.text().contains("one word, one meaning"));

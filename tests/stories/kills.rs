@@ -46,7 +46,9 @@ fn the_reader_dies_under_two_hundred_reads() {
             until("reads to be under way", || {
                 (answered.load(Ordering::Relaxed) >= goal).then_some(())
             });
-            workers(&workshop).iter().for_each(end);
+            let victims = workers(&workshop);
+            assert!(!victims.is_empty(), "there is a worker to end");
+            victims.iter().for_each(end);
         }
         for thread in threads {
             thread.join().expect("every read is answered");
@@ -79,19 +81,26 @@ fn the_writer_dies_under_an_effect() {
 /// A source that keeps a record settles what nobody saw.
 #[test]
 fn a_source_with_a_record_settles_it() {
-    for (moment, outcome) in [("before", "failed"), ("after", "ok")] {
+    for (moment, effect, lines) in [("before", "none", 0), ("after", "done", 1)] {
         let workshop = Workshop::open();
         workshop.folder.write("honest", "");
         let agent = workshop.writer("one");
-        agent.invoke(COUNT, json!({"line": moment, "die": moment}));
-        until("the effect to be settled", || {
-            let outcomes = workshop.calls(COUNT, "outcome");
-            outcomes
-                .iter()
-                .any(|event| event["outcome"] == outcome)
-                .then_some(())
-        });
-        assert_eq!(workshop.effects().len(), usize::from(moment == "after"));
+        let reply = agent.invoke(COUNT, json!({"line": moment, "die": moment}));
+        if effect == "done" {
+            reply.expect_ok();
+        } else {
+            assert_eq!(reply.at("/ok"), false, "{reply}");
+            assert_eq!(reply.at("/error/effect"), effect, "{reply}");
+        }
+        let outcomes = workshop.calls(COUNT, "outcome");
+        assert_eq!(outcomes.len(), 1);
+        assert_eq!(
+            outcomes[0]["outcome"] == "ok",
+            effect == "done",
+            "{}",
+            outcomes[0]
+        );
+        assert_eq!(workshop.effects().len(), lines);
     }
 }
 

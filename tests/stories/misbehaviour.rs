@@ -97,7 +97,11 @@ fn callers_that_go_away() {
         .client()
         .request("POST", "/invoke")
         .json(json!({"id": COUNT, "input": {"line": "finished", "wait": 300}}));
-    writer.client().send_and_leave(&request);
+    writer.client().leave_after(&request, || {
+        until("the intent", || {
+            (workshop.calls(COUNT, "intent").len() == 1).then_some(())
+        });
+    });
     until("the effect of a caller that went away", || {
         (workshop.calls(COUNT, "outcome").len() == 1).then_some(())
     });

