@@ -61,7 +61,7 @@ pub(crate) async fn wait(
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_millis().div_ceil(1000).min(u128::from(POLL_S)) as u64;
         let path = format!(
-            "{}?pendingId={id}&wait={seconds}",
+            "{}?pendingId={id}&wait={seconds}&collect=1",
             session.gateway.path(Route::GrantStatus)
         );
         let asked = Instant::now();

@@ -312,7 +312,7 @@ impl App {
     }
 
     /// Records something that changes no state. A record that cannot be written is logged.
-    pub(crate) async fn note(&self, note: Note) -> Option<plexus_protocol::AuditId> {
+    pub(crate) async fn note(&self, note: Note) -> Option<AuditId> {
         match self.ledger.submit(Command::Note(note), Lane::Agent).await {
             Ok(receipt) => receipt.events.first().map(|e| audit_id(e.id)),
             Err(error) => {
@@ -357,7 +357,7 @@ impl App {
         let asked = self.supervisor.settle(&entry.source, intent.clone());
         match tokio::time::timeout(SETTLE_WITHIN, asked).await {
             Ok(Verdict::Happened) => OutcomeKind::Ok,
-            Ok(Verdict::DidNot) => OutcomeKind::Refused,
+            Ok(Verdict::DidNot) => OutcomeKind::Failed,
             Ok(Verdict::CannotTell) | Err(_) => OutcomeKind::Unknown,
         }
     }

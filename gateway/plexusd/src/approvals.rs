@@ -13,7 +13,7 @@ pub(crate) mod run;
 
 use crate::{
     app::App,
-    invoke::{Answer, Asked, By},
+    invoke::{Answer, Asked},
     state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
@@ -43,7 +43,7 @@ struct Ran {
     response: InvokeResponse,
     status: u16,
     /// Whether the agent has had it.
-    delivered: bool,
+    collected: bool,
 }
 
 pub(crate) struct Approvals {
@@ -173,7 +173,7 @@ impl Approvals {
         let ran = Ran {
             response: answer.body.clone(),
             status: answer.status,
-            delivered: false,
+            collected: false,
         };
         self.save(item, &ran);
         self.ran
@@ -205,11 +205,15 @@ impl Approvals {
 
     /// The answer of an approved run, for the agent that asked. Reading it is repeatable.
     pub(crate) fn result(&self, item: &PendingId) -> Option<InvokeResponse> {
-        let ran = self.ran(item)?;
-        if !ran.delivered {
+        Some(self.ran(item)?.response)
+    }
+
+    /// The agent has its answer: from now on the same call in another session is a new wish.
+    pub(crate) fn collect(&self, item: &PendingId) {
+        if let Some(ran) = self.ran(item).filter(|ran| !ran.collected) {
             let ran = Ran {
-                delivered: true,
-                ..ran.clone()
+                collected: true,
+                ..ran
             };
             self.save(item, &ran);
             self.ran
@@ -217,7 +221,6 @@ impl Approvals {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(item.clone(), ran);
         }
-        Some(ran.response)
     }
 
     /// Whether the gateway itself runs, or has run, what this item allows and its answer is still to come.
@@ -228,25 +231,23 @@ impl Approvals {
             && self.ran(&item.id).is_none()
     }
 
-    /// Joins a call to the approved run of the same call, if the agent has not had its answer yet.
+    /// Joins a call to the approved run of the same call. The session that asked gets that outcome for as long as it is
+    /// kept; another session of the agent gets it until somebody has collected it (docs/decisions/0008).
     pub(crate) async fn join_run(&self, app: &App, asked: &Asked) -> Option<Answer> {
-        if matches!(asked.caller.by, By::Approval(_)) {
-            return None;
-        }
+        let session = asked.caller.by.session()?;
         let mut changed = self.changed();
         loop {
             let state = app.ledger.snapshot();
-            let item = self.approved_twin(&state, asked)?;
+            let item = self.approved_twin(&state, asked, session)?;
             if let Some(ran) = self.ran(&item.id) {
-                if ran.delivered {
-                    return None;
+                if &item.session != session {
+                    self.collect(&item.id);
                 }
-                let response = self.result(&item.id)?;
                 return Some(Answer {
                     status: ran.status,
                     body: InvokeResponse {
                         replayed: true,
-                        ..response
+                        ..ran.response
                     },
                 });
             }
@@ -257,19 +258,20 @@ impl Approvals {
         }
     }
 
-    fn approved_twin(&self, state: &State, asked: &Asked) -> Option<Arc<Item>> {
+    fn approved_twin(
+        &self,
+        state: &State,
+        asked: &Asked,
+        session: &SessionId,
+    ) -> Option<Arc<Item>> {
         let items = &state.agent(&asked.caller.agent)?.items;
         let twins = items.values().filter(|item| {
-            item.on_approval == OnApproval::Run
-                && matches!(
-                    item.state,
-                    ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
-                )
-                && item
-                    .asks
-                    .iter()
-                    .any(|a| &a.capability == asked.id() && a.input == Some(asked.digest))
-                && self.ran(&item.id).is_none_or(|ran| !ran.delivered)
+            item.asks.iter().any(|ask| {
+                &ask.capability == asked.id() && ask.input == Some(asked.digest) && item.runs(ask)
+            }) && matches!(
+                item.state,
+                ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
+            ) && (&item.session == session || self.ran(&item.id).is_none_or(|ran| !ran.collected))
         });
         twins.max_by_key(|item| item.created_at).cloned()
     }

@@ -155,6 +155,21 @@ impl Asked {
     }
 }
 
+/// Why a source cannot be used now, where its last probe said so (wire §4.9, row 11).
+fn unavailable(app: &App, asked: &Asked) -> Option<ErrorBody> {
+    let health = app.supervisor.health(&asked.entry.source);
+    if health.status != crate::supervisor::Health::Unavailable {
+        return None;
+    }
+    let error = ErrorBody::new(
+        ErrorCode::SourceUnavailable,
+        "This source cannot be used now; its owner can see why.",
+    )
+    .about(asked.id())
+    .detail(serde_json::json!({"source": asked.entry.source}));
+    Some(error.next("stop; tell the owner: plexusctl sources list"))
+}
+
 /// Carries a call through, or says why not. Effects go on when the returned future is dropped; reads do not.
 pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer {
     let known = CapabilityId::parse(&wish.id)
@@ -190,6 +205,10 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     }
     if let Some(outcome) = app.approvals.join_run(app, &asked).await {
         return outcome;
+    }
+    if let Some(error) = unavailable(app, &asked) {
+        let audit = note_denial(app, &asked.caller, asked.id().as_str(), &error).await;
+        return Answer::refused(asked.id().as_str(), error, audit.as_ref());
     }
     let authorized = match authorized {
         Some(authorized) => authorized,
@@ -254,27 +273,38 @@ async fn carry_out(
         },
     };
     if in_background {
-        return runs::start(app, permitted, claim);
+        let answer = runs::start(app, permitted);
+        // The same key gets the same run.
+        if let Some(claim) = claim {
+            claim.settle(&answer);
+        }
+        return answer;
     }
-    let answer = perform(app, permitted).await;
-    if let Some(claim) = claim {
-        claim.settle(&answer);
-    }
-    answer
+    perform(app, permitted, claim).await
 }
 
-/// Runs a permitted call to its end.
-pub(crate) async fn perform(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
+/// Runs a permitted call to its end. An effect is finished, recorded and kept for its key whether or not anybody waits.
+async fn perform(
+    app: &Arc<App>,
+    permitted: Box<Permitted>,
+    claim: Option<replay::Claimed>,
+) -> Answer {
     if permitted.permit.is_read() {
-        return read::run(app, *permitted).await;
+        let answer = read::run(app, *permitted).await;
+        if let Some(claim) = claim {
+            claim.settle(&answer);
+        }
+        return answer;
     }
     let id = permitted.asked.id().clone();
-    // An effect is finished and recorded whether or not anybody waits for it.
     let running = app.limits.effect();
     let effect = tokio::spawn({
         let app = app.clone();
         async move {
             let answer = effect::run(app, *permitted).await;
+            if let Some(claim) = claim {
+                claim.settle(&answer);
+            }
             drop(running);
             answer
         }
@@ -307,7 +337,7 @@ pub(crate) async fn run_approved(
     let asked = Asked::new(caller, entry, input);
     let (id, caller) = (asked.id().clone(), asked.caller.clone());
     match asked.authorize(app) {
-        Ok(Authorized::Yes(permitted)) => perform(app, permitted).await,
+        Ok(Authorized::Yes(permitted)) => perform(app, permitted, None).await,
         Ok(Authorized::Pend(_)) => {
             deny(
                 app,

@@ -103,7 +103,7 @@ codes! {
     /// The call took longer than it may.
     DeadlineExceeded = "deadline_exceeded", 504;
     /// It is not known whether the effect happened.
-    OutcomeUnknown = "outcome_unknown", 500;
+    OutcomeUnknown = "outcome_unknown", 409;
     /// A body, header or URL larger than allowed.
     PayloadTooLarge = "payload_too_large", 413;
 }

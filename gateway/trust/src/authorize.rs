@@ -94,6 +94,17 @@ impl Permit {
         self.source_revision
     }
 
+    /// The same permit for a call that goes on without its caller: it outlives the token and the session that it came
+    /// with, and nothing else (wire §5.10).
+    #[must_use]
+    pub fn for_a_run(self) -> Self {
+        Self {
+            token: None,
+            session: None,
+            ..self
+        }
+    }
+
     /// Whether the call only reads.
     #[must_use]
     pub fn is_read(&self) -> bool {
@@ -200,6 +211,7 @@ fn try_authorize(
         Door::Session(session) => Some(session.clone()),
         Door::Token(_) | Door::Approved(_) => None,
     };
+    let mut token_scope = None;
     if let Some((_, token)) = token {
         let token = token.ok_or(Refusal::TokenRevoked)?;
         live_session(agent, &token.session, now)?;
@@ -209,6 +221,7 @@ fn try_authorize(
         let scope = scope
             .filter(|s| s.verbs.covers(facts.verbs))
             .ok_or(Refusal::GrantRequired { constraint: None })?;
+        token_scope = scope.constraint.as_ref();
         if let Some(constraint) = &scope.constraint {
             let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
             constraint
@@ -228,6 +241,14 @@ fn try_authorize(
         not_run(agent, call.capability, &call.digest, now)?;
     }
 
+    // A worker judges resolved fields by one constraint: the token's own where it narrows the grant, else the grant's.
+    let narrowest = |held: Option<&Constraint>| match (token_scope, held) {
+        (None, held) => Ok(held.cloned()),
+        (Some(own), None) => Ok(Some(own.clone())),
+        (Some(own), Some(held)) if own.narrows(held) => Ok(Some(own.clone())),
+        (Some(own), Some(held)) if held.narrows(own) => Ok(Some(held.clone())),
+        (Some(_), Some(_)) => Err(Refusal::GrantRequired { constraint: None }),
+    };
     let permit = |basis, constraint: Option<Constraint>, rating, state_token| Permit {
         agent: agent.id.clone(),
         capability: call.capability.clone(),
@@ -273,7 +294,7 @@ fn try_authorize(
         };
         return Ok(Verdict::Permit(Box::new(permit(
             Basis::Item(item.id.clone()),
-            ask.constraint.clone(),
+            narrowest(ask.constraint.as_ref())?,
             rating,
             state_token,
         ))));
@@ -284,7 +305,7 @@ fn try_authorize(
     {
         return Ok(Verdict::Permit(Box::new(permit(
             Basis::Grant(grant.serial),
-            grant.constraint.clone(),
+            narrowest(grant.constraint.as_ref())?,
             highest,
             None,
         ))));
@@ -357,6 +378,14 @@ pub fn visible(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) 
                 .grants
                 .get(id)
                 .is_some_and(|g| g.live(state.time(now))))
+}
+
+/// Whether an agent could know of a capability that was exposed and there: what a change of it may be told to.
+#[must_use]
+pub fn in_reach(agent: &Agent, id: &CapabilityId) -> bool {
+    agent.reach == crate::Reach::Exposed
+        || agent.selected.contains(id)
+        || agent.grants.contains_key(id)
 }
 
 pub(crate) fn live_session(

@@ -284,6 +284,8 @@ pub struct Entry {
     pub constraint: Option<Constraint>,
     /// Digest and size of the input that the call will have.
     pub input: Option<(Digest, u64)>,
+    /// Whether the call is known to be more than what stands covers: then the owner is asked whatever stands.
+    pub beyond_grant: bool,
 }
 
 /// Wire §4.4.

@@ -21,7 +21,9 @@ mod rows;
 mod state;
 mod window;
 
-pub use authorize::{Basis, Call, Door, Permit, Verdict, authorize, standing_for, visible};
+pub use authorize::{
+    Basis, Call, Door, Permit, Verdict, authorize, in_reach, standing_for, visible,
+};
 pub use command::{
     Approve, Command, Connect, Decision, Entry, GrantEntry, Note, Outcome, Refusal, Reply,
     RequestGrants, SourceSeen,

@@ -431,6 +431,17 @@ pub enum ItemState {
     },
 }
 
+impl Item {
+    /// The wire word at `now`: what nobody decided or used in time has expired, swept up or not.
+    #[must_use]
+    pub fn wire_state(&self, now: Timestamp) -> &'static str {
+        match self.state {
+            ItemState::Pending | ItemState::Approved { .. } if now >= self.expires_at => "expired",
+            _ => self.state.wire(),
+        }
+    }
+}
+
 impl ItemState {
     /// Whether nothing can come of it any more.
     #[must_use]

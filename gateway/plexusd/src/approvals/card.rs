@@ -29,7 +29,7 @@ pub(crate) fn card(
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("pendingId", object!(item.id));
     put("kind", object!("grant"));
-    put("state", object!(item.state.wire()));
+    put("state", object!(item.wire_state(state.latest)));
     put("createdAt", object!(item.created_at));
     put("expiresAt", object!(item.expires_at));
     put("agentId", object!(item.agent));

@@ -87,9 +87,17 @@ fn host(request: &Request) -> Result<String, Refused> {
 }
 
 /// The part before the last `:`, unless that colon is inside brackets.
+/// What follows must be a port: `127.0.0.1:80@evil.example` is no name of ours.
 pub(crate) fn hostname(host: &str) -> &str {
     match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        Some(colon) if !host[colon..].contains(']') => {
+            let port = &host[colon + 1..];
+            if port.bytes().all(|b| b.is_ascii_digit()) {
+                &host[..colon]
+            } else {
+                host
+            }
+        }
         _ => host,
     }
 }
@@ -125,6 +133,7 @@ mod tests {
             ("[::1]:7077", "[::1]"),
             ("localhost:", "localhost"),
             ("127.0.0.1.evil.example:7077", "127.0.0.1.evil.example"),
+            ("127.0.0.1:80@evil.example", "127.0.0.1:80@evil.example"),
         ] {
             assert_eq!(hostname(host), name);
         }

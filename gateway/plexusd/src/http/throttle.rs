@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Key,
     Pat,
     Code,
+    Session,
 }
 
 impl Kind {
@@ -30,6 +31,7 @@ impl Kind {
             Self::Key => "connection-key",
             Self::Pat => "pat",
             Self::Code => "code",
+            Self::Session => "session",
         }
     }
 }

@@ -61,20 +61,17 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         // The worker went while it had the commit: its own store may know.
         Ok(Committed::Dispatch(DispatchError::Died { dispatched: true })) => {
             match app.settled(&audit, &id).await {
-                OutcomeKind::Refused => Ok(Committed::Dispatch(DispatchError::Died {
-                    dispatched: false,
-                })),
+                OutcomeKind::Failed | OutcomeKind::Refused => Ok(Committed::Undone),
                 OutcomeKind::Ok => Ok(Committed::Settled),
-                OutcomeKind::Unknown | OutcomeKind::Failed => {
-                    Ok(Committed::Dispatch(DispatchError::Died {
-                        dispatched: true,
-                    }))
-                }
+                OutcomeKind::Unknown => Ok(Committed::Dispatch(DispatchError::Died {
+                    dispatched: true,
+                })),
             }
         }
         other => other,
     };
-    let (result, mut outcome) = judge(&asked, committed, unread, started);
+    let planned = permit.state_token.is_some();
+    let (result, mut outcome) = judge(&asked, committed, unread, planned, started);
     outcome.input_bytes = input_bytes;
 
     if let Err(Judged {
@@ -135,6 +132,8 @@ enum Committed {
     Dispatch(DispatchError),
     /// No answer, but the worker's store says that it happened.
     Settled,
+    /// No answer, and the worker's store says that it did not happen.
+    Undone,
 }
 
 /// How a commit that did not succeed is answered.
@@ -224,6 +223,7 @@ fn judge(
     asked: &super::Asked,
     committed: Result<Committed, Before>,
     unread: bool,
+    planned: bool,
     started: Instant,
 ) -> (Result<Box<RawValue>, Judged>, Outcome) {
     let id = asked.id();
@@ -262,6 +262,11 @@ fn judge(
                 rating: None,
             })
         }
+        Ok(Committed::Undone) => Err(Judged {
+            error: refusal::undispatched(&DispatchError::Died { dispatched: false }, id, true),
+            status: None,
+            rating: None,
+        }),
         Ok(Committed::Settled) => {
             outcome.kind = OutcomeKind::Ok;
             Ok(RawValue::NULL.to_owned())
@@ -271,6 +276,14 @@ fn judge(
             touched,
         })) => {
             outcome.touched = read::touches(&touched);
+            // What could be planned and now cannot be: the world moved between the card and the commit.
+            if let Failure::TransportError { reason } = &error.code
+                && planned
+                && error.effect == Effect::None
+            {
+                let reason = reason.clone();
+                error.code = Failure::PreconditionChanged { reason };
+            }
             if unread && let Failure::PreconditionChanged { reason } = &mut error.code {
                 *reason = "unread".into();
             }

@@ -27,7 +27,7 @@ pub(super) async fn ask(
         let refusal = Refusal::GrantRequired { constraint: None };
         return Asking::Waits(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await);
     };
-    match request(app, &asked, session, purpose, on_approval).await {
+    match request(app, &asked, session, purpose, on_approval, false).await {
         Err(error) => Asking::Waits(refuse(app, &asked, error).await),
         Ok(decision) => match decision.item {
             Some(item) => Asking::Waits(waits(app, &asked, &item)),
@@ -52,7 +52,7 @@ pub(super) async fn ask_anew(app: &Arc<App>, asked: Asked, purpose: Option<Strin
         );
         return Answer::refused(asked.id().as_str(), error, None);
     };
-    match request(app, &asked, session, purpose, OnApproval::Wait).await {
+    match request(app, &asked, session, purpose, OnApproval::Wait, true).await {
         Err(error) => refuse(app, &asked, error).await,
         Ok(Decision {
             item: Some(item), ..
@@ -73,6 +73,7 @@ async fn request(
     session: SessionId,
     purpose: Option<String>,
     on_approval: OnApproval,
+    beyond_grant: bool,
 ) -> Result<Decision, SubmitError<Refusal>> {
     let item = PendingId::fresh();
     let input = (asked.digest, asked.canonical.len() as u64);
@@ -91,6 +92,7 @@ async fn request(
             wish: None,
             constraint: None,
             input: Some(input),
+            beyond_grant,
         }],
         purpose,
         on_approval,

@@ -60,6 +60,7 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
             let status = if reached { 200 } else { body.code.status() };
             let answer = record(
                 app,
+                &asked.caller,
                 permit,
                 id.as_str(),
                 Err(body),
@@ -124,7 +125,17 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
         .is_some();
     let agent = asked.caller.agent.clone();
     let seen = output.is_ok();
-    match record(app, permit, id.as_str(), output, touches, outcome).await {
+    match record(
+        app,
+        &asked.caller,
+        permit,
+        id.as_str(),
+        output,
+        touches,
+        outcome,
+    )
+    .await
+    {
         Ok(mut answer) => {
             if missed {
                 answer.status = 401;
@@ -172,6 +183,7 @@ fn within(
 
 async fn record(
     app: &Arc<App>,
+    caller: &super::Caller,
     permit: plexus_trust::Permit,
     id: &str,
     output: Result<Box<RawValue>, ErrorBody>,
@@ -206,6 +218,10 @@ async fn record(
                 Some(&capability),
             ))),
         },
+        // What allowed it was taken back while it was read: it is withheld, and that is recorded.
+        Err(plexus_ledger::SubmitError::Refused(refusal)) => {
+            Err(super::deny(app, caller, id, refusal).await)
+        }
         Err(error) => Err(refuse(refusal::not_recorded(&error, Some(&capability)))),
     }
 }

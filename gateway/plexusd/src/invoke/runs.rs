@@ -2,7 +2,7 @@
 //!
 //! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only.
 
-use super::{Answer, Permitted, perform, refusal, replay::Claimed};
+use super::{Answer, Permitted, perform, refusal};
 use crate::{app::App, http::feed::Notice};
 use plexus_protocol::{
     AgentId, ErrorBody, ErrorCode, RunId, Timestamp,
@@ -65,7 +65,12 @@ impl Runs {
     }
 }
 
-pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, claim: Option<Claimed>) -> Answer {
+pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
+    let Permitted { asked, permit } = *permitted;
+    let permitted = Box::new(Permitted {
+        asked,
+        permit: permit.for_a_run(),
+    });
     let agent = permitted.asked.caller.agent.clone();
     let id = permitted.asked.id().clone();
     let run = Arc::new(OneRun {
@@ -105,7 +110,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, claim: Option<Cla
         // A run has no caller that could go away, so even a read is carried through in a task of its own.
         let answer = match tokio::spawn({
             let app = app.clone();
-            async move { perform(&app, permitted).await }
+            async move { perform(&app, permitted, None).await }
         })
         .await
         {
@@ -116,9 +121,6 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, claim: Option<Cla
                 Answer::dispatched(InvokeResponse::refused(capability.as_str(), body, None))
             }
         };
-        if let Some(claim) = claim {
-            claim.settle(&answer);
-        }
         let ok = answer.body.ok;
         let _ = run.over.send_replace(Some((app.clock.now(), answer.body)));
         app.feed.publish(Notice::InvokeResolved {

@@ -4,8 +4,8 @@ use super::{Draft, boxed, event, with_capability};
 use crate::{
     Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, ITEM_MS,
     Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS,
-    Refusal, Reply, RequestGrants, Source, authorize::live_session, authorize::not_denied,
-    class_default, event::Change, grantable, standing_for, visible,
+    Refusal, Reply, RequestGrants, Settings, Source, authorize::live_session,
+    authorize::not_denied, class_default, event::Change, grantable, standing_for, visible,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
@@ -171,6 +171,7 @@ impl<'a> Draft<'a> {
         }
         if let Some(grant) = standing_for(self.state, agent, id, self.now)
             && grant.verbs.covers(verbs)
+            && !entry.beyond_grant
         {
             // Absent: the grant's own. Present: the same or narrower; an empty one asks for everything (D7).
             let fits = match (&entry.constraint, &grant.constraint) {
@@ -212,6 +213,7 @@ impl<'a> Draft<'a> {
         });
         if let Some(item) = approved
             && on_approval == OnApproval::Wait
+            && !entry.beyond_grant
         {
             let constraint = item
                 .asks
@@ -233,7 +235,6 @@ impl<'a> Draft<'a> {
             && facts.verbs.is_read()
             && source.config.provenance != Provenance::Extension
             && !source.config.ask
-            && agent.selected.contains(id)
             && !agent.tombstones.contains(id)
             && !agent.grants.contains_key(id)
             && !agent.denials.keys().any(|(denied, _)| denied == id);
@@ -251,7 +252,9 @@ impl<'a> Draft<'a> {
             capability: id.clone(),
             verbs,
             constraint: narrow.cloned(),
-            wish: entry.wish,
+            wish: entry
+                .wish
+                .map(|wish| shortened(wish, facts, source, &self.state.settings)),
             input: entry.input.map(|(digest, _)| digest),
             input_bytes: entry.input.map_or(0, |(_, bytes)| bytes),
             plan: if planned { Plan::Making } else { Plan::None },
@@ -695,6 +698,22 @@ impl<'a> Draft<'a> {
         } else {
             Err(Refusal::NoSuchItem)
         }
+    }
+}
+
+/// An agent can only shorten: a longer wish is cut to the class default, and for what is approved call by call it says
+/// nothing (wire §5.5).
+fn shortened(
+    wish: TrustWindow,
+    facts: &Facts,
+    source: &Source,
+    settings: &Settings,
+) -> TrustWindow {
+    let default = class_default(settings, facts, source.config.provenance);
+    if shorter(wish, default) {
+        wish
+    } else {
+        default
     }
 }
 

@@ -129,6 +129,7 @@ pub(crate) fn entry(id: &str) -> Entry {
         wish: None,
         constraint: None,
         input: None,
+        beyond_grant: false,
     }
 }
 pub(crate) fn entry_with(id: &str, input: &Value) -> Entry {

@@ -145,9 +145,6 @@ fn asked(app: &App, caller: &Caller, wish: &Wish) -> Option<invoke::Asked> {
 }
 
 fn wish(id: &str, body: &Map<String, Value>) -> Result<Wish, Refused> {
-    if id.is_empty() {
-        return Err(Refused::malformed("`id` must name a capability"));
-    }
     let input = match body.get("input") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(input) => input.clone(),

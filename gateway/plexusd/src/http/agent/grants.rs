@@ -176,6 +176,7 @@ fn read(
             wish: None,
             constraint: None,
             input: None,
+            beyond_grant: false,
         };
         match decision {
             Value::String(word) => entry.wanted = allows(id, word)?,
@@ -290,7 +291,12 @@ fn all_known(app: &App, wanted: &Wanted) -> Result<(), Refused> {
             unknown.join(", ")
         ),
     );
-    Err(Refused::new(error.detail(json!({ "unknownCapabilities": unknown }))).status(400))
+    Err(Refused::new(
+        error
+            .detail(json!({ "unknownCapabilities": unknown }))
+            .next("GET /manifest"),
+    )
+    .status(400))
 }
 
 async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Response, Refused> {
@@ -373,6 +379,7 @@ pub(in crate::http) async fn token_for(
             wish: None,
             constraint: None,
             input: None,
+            beyond_grant: false,
         }],
         purpose: None,
         on_approval: OnApproval::Wait,

@@ -31,6 +31,9 @@ pub(super) async fn exchange(
     let refuse = |code, why: &str| {
         Refused::new(ErrorBody::new(code, why).next("ask again with your session: PUT /grants"))
     };
+    if !body.is_object() {
+        return Err(Refused::malformed("the body must be an object"));
+    }
     let text = text.ok_or_else(|| {
         refuse(
             ErrorCode::TokenExpired,

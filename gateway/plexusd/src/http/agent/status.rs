@@ -7,6 +7,7 @@ use crate::{
         authenticate,
         guard::single,
         reply::{self, Refused, ok},
+        throttle::Kind,
     },
 };
 use axum::{
@@ -41,18 +42,8 @@ pub(super) async fn show(
     };
     let owner = authenticate::is_owner(&app, request.headers());
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
-    let not_yours = || {
-        Refused::new(
-            ErrorBody::new(
-                ErrorCode::SessionExpired,
-                format!(
-                    "Only the agent that asked may read this: send its session in {SESSION_HEADER}."
-                ),
-            )
-            .next("open a session: POST /link/handshake"),
-        )
-        .status(403)
-    };
+    let peer = authenticate::peer(&request);
+    let collects = reply::query(&request, "collect").is_some_and(|word| word == "1");
     let known = PendingId::parse(&id).ok();
     let until = Instant::now() + Duration::from_secs(wait);
     let mut changed = app.approvals.changed();
@@ -71,7 +62,16 @@ pub(super) async fn show(
                     .is_some_and(|s| s.agent.as_ref() == Some(&item.agent))
         });
         if !owner && !mine {
-            return Err(not_yours());
+            let error = ErrorBody::new(
+                ErrorCode::SessionExpired,
+                format!(
+                    "Only the agent that asked may read this: send its session in {SESSION_HEADER}."
+                ),
+            )
+            .next("open a session: POST /link/handshake");
+            let refused = authenticate::failed(&app, Kind::Session, peer, error).await;
+            let slowed = refused.code() == ErrorCode::RateLimited;
+            return Err(if slowed { refused } else { refused.status(403) });
         }
         let Some(item) = item else {
             let error = ErrorBody::new(ErrorCode::UnknownCapability, "No such pending item.");
@@ -79,17 +79,25 @@ pub(super) async fn show(
         };
         let undecided = matches!(item.state, ItemState::Pending) || app.approvals.is_running(&item);
         if !undecided || Instant::now() >= until || app.is_stopping() {
-            return Ok(ok(&shown(&app, &item, live.map(|s| s.id), mine).await));
+            return Ok(ok(
+                &shown(&app, &item, live.map(|s| s.id), mine, collects).await
+            ));
         }
         let _ = tokio::time::timeout_at(until, changed.changed()).await;
     }
 }
 
-async fn shown(app: &Arc<App>, item: &Item, session: Option<SessionId>, mine: bool) -> Value {
+async fn shown(
+    app: &Arc<App>,
+    item: &Item,
+    session: Option<SessionId>,
+    mine: bool,
+    collects: bool,
+) -> Value {
     let state = app.ledger.snapshot();
     let mut out = json!({
         "pendingId": item.id,
-        "state": item.state.wire(),
+        "state": item.wire_state(app.clock.now()),
         "capabilities": item.asks.iter().map(|a| &a.capability).collect::<Vec<_>>(),
         "pendingNarration": grant_reply::narrate(app, &state, item),
         "expiresAt": item.expires_at,
@@ -107,6 +115,9 @@ async fn shown(app: &Arc<App>, item: &Item, session: Option<SessionId>, mine: bo
     if item.on_approval == OnApproval::Run {
         if let Some(result) = app.approvals.result(&item.id) {
             out["result"] = json!(result);
+            if collects {
+                app.approvals.collect(&item.id);
+            }
         }
         // An approved run is the gateway's to do: there is nothing for a token to open.
         if item.asks.iter().all(|ask| ask.input.is_some()) {
@@ -141,6 +152,7 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
             wish: None,
             constraint: None,
             input: None,
+            beyond_grant: false,
         })
         .collect();
     if entries.is_empty() {

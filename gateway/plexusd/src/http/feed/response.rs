@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response, Sse, sse::KeepAlive},
 };
 use plexus_protocol::CapabilityId;
-use plexus_trust::{EnrollmentStatus, SESSION_MS, visible};
+use plexus_trust::{EnrollmentStatus, SESSION_MS, in_reach};
 use std::{
     convert::Infallible,
     sync::{Arc, atomic::Ordering},
@@ -48,9 +48,7 @@ pub(crate) fn response(
             Listener::Owner => true,
             Listener::Agent(agent) => {
                 let state = app.ledger.snapshot();
-                state
-                    .agent(agent)
-                    .is_some_and(|agent| visible(&state, agent, id, app.clock.now()))
+                state.agent(agent).is_some_and(|agent| in_reach(agent, id))
             }
         };
         if give

@@ -81,7 +81,7 @@ pub(super) async fn connect(
                 .typed::<Constraint>("constraint")?
                 .filter(|c| !c.is_empty()),
             code: code.digest(),
-            code_ms: lifetime(body.given("ttlMs"))?,
+            code_ms: lifetime(body.present("ttlMs"))?,
         }),
     )
     .await?;

@@ -14,6 +14,11 @@ impl Fields {
         reply::object_body(request).await.map(Self)
     }
 
+    /// The member as it is, `null` included.
+    pub(super) fn present(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
     pub(super) fn given(&self, key: &str) -> Option<&Value> {
         self.0.get(key).filter(|value| !value.is_null())
     }

@@ -218,6 +218,7 @@ fn in_session(
                 wish: None,
                 constraint: None,
                 input: input.map(|_| (digest, canonical.len() as u64)),
+                beyond_grant: false,
             };
             let request = Command::Request(RequestGrants {
                 agent: Some(agent.id.clone()),

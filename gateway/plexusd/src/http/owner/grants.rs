@@ -290,6 +290,7 @@ async fn token_for(
         wish: None,
         constraint: None,
         input: None,
+        beyond_grant: false,
     };
     let request = RequestGrants {
         agent: Some(agent.clone()),

@@ -263,7 +263,11 @@ async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, 
                 .filter(|v| !v.is_null())
                 .map(|v| ((*key).to_owned(), v.clone()))
         };
-        Value::Object(MEMBERS.iter().filter_map(member).collect())
+        let mut shown: Map<String, Value> = MEMBERS.iter().filter_map(member).collect();
+        if !shown.contains_key("transport") {
+            shown.insert("transport".into(), json!("ipc"));
+        }
+        Value::Object(shown)
     };
     let checked = {
         let (app, whole) = (app.clone(), whole.clone());
