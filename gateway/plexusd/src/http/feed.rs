@@ -3,45 +3,28 @@
 //! Invariants: a frame never holds a token; an agent gets only its own; who is slow misses frames and re-reads.
 //! The last frames that change something are kept for `Last-Event-ID`; `audit_appended` is not: the log is there to read.
 
-use super::stream::Given;
+mod response;
+
+pub(crate) use response::response;
+
 use crate::app::App;
-use axum::{
-    http::{HeaderValue, header},
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event as Frame, KeepAlive},
-    },
-};
+use axum::response::sse::Event as Frame;
 use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
-use plexus_trust::{SESSION_MS, visible};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    convert::Infallible,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
-use tokio::{
-    sync::{broadcast, mpsc},
-    time::{Instant, timeout},
-};
+use tokio::sync::broadcast;
 
 /// Frames that a slow reader may be behind.
 const LAG: usize = 1_024;
 /// Frames kept for a reader that comes back.
 const KEPT: usize = 1_024;
-/// Between two comments that keep a quiet connection open.
-const HEARTBEAT: Duration = Duration::from_secs(20);
-/// How often a quiet stream asks whether its credential still stands.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long a stream whose credential has ended still gets the frames of that very end.
-const LAST_WORDS: Duration = Duration::from_millis(250);
-/// Frames that are on their way to one reader.
-const ON_THE_WAY: usize = 16;
 
 /// What is told that is not in the ledger.
 #[derive(Clone, Debug)]
@@ -283,71 +266,6 @@ impl Listening<'_> {
                 .id(told.id.to_string())
                 .data(data.to_string()),
         )
-    }
-}
-
-/// The stream of one listener: `: first_comment`, then its frames until it goes, its credential ends or the gateway
-/// stops. An agent's stream lasts no longer than a session does.
-pub(crate) fn response(
-    app: Arc<App>,
-    listener: Listener,
-    last: Option<u64>,
-    first_comment: &'static str,
-) -> Response {
-    let (give, take) = mpsc::channel::<Result<Frame, Infallible>>(ON_THE_WAY);
-    tokio::spawn(async move {
-        let mut listening = app.feed.listen(listener.clone(), last);
-        let standing = standing(&app, &listener);
-        let until = Instant::now() + Duration::from_millis(SESSION_MS);
-        let in_view = |id: &CapabilityId| match &listener {
-            Listener::Owner => true,
-            Listener::Agent(agent) => {
-                let state = app.ledger.snapshot();
-                state
-                    .agent(agent)
-                    .is_some_and(|agent| visible(&state, agent, id, app.clock.now()))
-            }
-        };
-        if give
-            .send(Ok(Frame::default().comment(first_comment)))
-            .await
-            .is_err()
-        {
-            return;
-        }
-        loop {
-            let ended = self::standing(&app, &listener) != standing
-                || (listener != Listener::Owner && Instant::now() >= until);
-            let wait = if ended { LAST_WORDS } else { LOOK };
-            let next = tokio::select! {
-                next = timeout(wait, listening.next(in_view)) => next,
-                () = give.closed() => return,
-            };
-            match next {
-                Ok(Some(frame)) => {
-                    if give.send(Ok(frame)).await.is_err() {
-                        return;
-                    }
-                }
-                Err(_) if !ended => {}
-                Ok(None) | Err(_) => return,
-            }
-        }
-    });
-    let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("keep-alive");
-    let mut response = Sse::new(Given(take)).keep_alive(heartbeat).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-    response
-}
-
-/// Changes when the credential that opened a stream has ended: the key was rotated; the agent was revoked, connected
-/// anew or rotated away.
-fn standing(app: &App, listener: &Listener) -> Option<u64> {
-    match listener {
-        Listener::Owner => Some(app.key_epoch.load(Ordering::Relaxed)),
-        Listener::Agent(agent) => app.ledger.snapshot().agent(agent).map(|a| a.epoch),
     }
 }
 

@@ -191,6 +191,14 @@ fn failed(why: impl Into<String>) -> Refused {
     Refused::new(error).status(500)
 }
 
+/// Our own failure after something was done already: 500.
+fn failed_halfway(why: impl Into<String>) -> Refused {
+    let error = ErrorBody::new(ErrorCode::InternalError, why)
+        .effect(Effect::Done)
+        .next("plexusctl logs");
+    Refused::new(error).status(500)
+}
+
 /// Runs what blocks on a file where that holds nobody up.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

@@ -184,7 +184,7 @@ fn problem(finding: &Finding) -> Value {
             }
         }
         Finding::Missing { seq } | Finding::Checkpoint { seq, .. } | Finding::Head { seq, .. } => {
-            out["sequence"] = json!(seq)
+            out["sequence"] = json!(seq);
         }
         Finding::Row { .. } | Finding::Pages { .. } => {}
     }

@@ -6,7 +6,7 @@ use super::{
     act,
     agents::{is_gone, unknown},
     body::Fields,
-    failed,
+    failed, failed_halfway,
 };
 use crate::{
     app::App,
@@ -303,7 +303,9 @@ async fn token_for(
     match act(app, Command::Request(request)).await?.reply {
         Reply::Decided(decision) => {
             grant_reply::scoped_token(app, agent, &session, &jti, &decision).ok_or_else(|| {
-                failed("granted, but no token could be made; the agent gets one with PUT /grants")
+                failed_halfway(
+                    "granted, but no token could be made; the agent gets one with PUT /grants",
+                )
             })
         }
         _ => Err(failed("a request was answered with something else")),

@@ -1,6 +1,6 @@
 //! The thin surface for shells and tray apps (wire §4.14).
 
-use super::{CHANGING, act, failed, record};
+use super::{CHANGING, act, failed, failed_halfway, record};
 use crate::{
     app::App,
     http::{
@@ -131,15 +131,15 @@ pub(super) async fn rotate(
     act(&app, Command::RotateKey).await?;
     let replacing = app.clone();
     let replaced = super::blocking(move || replacing.key.replace(key)).await?;
-    let epoch = app.key_epoch.fetch_add(1, Ordering::Relaxed) + 1;
     if let Err(error) = replaced {
         tracing::error!(%error, "the connection key could not be replaced");
         record(&app, json!({"event": "key.rotate.failed"})).await?;
-        return Err(failed(
+        return Err(failed_halfway(
             "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
              key is still the key. Make room or mend the state directory, then rotate again.",
         ));
     }
+    let epoch = app.key_epoch.fetch_add(1, Ordering::Relaxed) + 1;
     Ok(ok(
         &json!({"ok": true, "connectionKey": shown, "epoch": epoch}),
     ))
