@@ -22,7 +22,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-/// How long a piece waits before a further thread is asked for: a hundred times a usual read.
+/// How long a piece waits before a further thread is asked for: some 250 times what reading a short note takes.
 const HELP_AFTER: Duration = Duration::from_millis(2);
 
 /// The queue and the threads at it. Clones are the same.
