@@ -7,11 +7,12 @@
 //! Invariants: what a rule does not allow is neither returned nor told apart from what does not exist, as far as the
 //! answer goes; dot-files, `.obsidian` and `.trash` do not exist; a hostile note gives a warning, never a failure.
 //!
-//! Must not know: agents, grants, the gateway; and only `source` knows that there are frames and a runtime.
+//! Must not know: agents, grants, the gateway; only `source` knows that there are frames, and with `lane` a runtime.
 
 mod error;
 mod frontmatter;
 mod index;
+mod lane;
 mod markdown;
 mod media;
 mod names;

@@ -17,7 +17,10 @@ use plexus_protocol::Digest;
 use plexus_rooted_files::{FileError, Identity, PathRule, RelPath};
 use serde::Deserialize;
 
-use crate::{Answer, ReadInput, ReadOutput, SearchInput, SearchOutput, Touched, Vault, VaultError};
+use crate::{
+    Answer, ReadInput, ReadOutput, SearchInput, SearchOutput, Touched, Vault, VaultError,
+    lane::Lane,
+};
 
 /// The kind under which everything in a vault is recorded, folders included: so each answer has something to judge.
 const KIND: &str = "note";
@@ -30,6 +33,8 @@ const LOOK_TIME: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct ObsidianSource {
     vault: Vault,
+    /// Where reads are done: they are short. What may take long has a file thread to itself.
+    reads: Lane,
     identity: Identity,
     path: PathBuf,
 }
@@ -51,6 +56,7 @@ impl Source for ObsidianSource {
             let identity = vault.identity()?;
             Ok(Self {
                 vault,
+                reads: Lane::default(),
                 identity,
                 path: config.vault_path,
             })
@@ -82,7 +88,8 @@ impl ObsidianSource {
         call: CallContext,
         input: ReadInput,
     ) -> Result<Reply<ReadOutput>, SourceError> {
-        on_blocking_thread(move || {
+        let reads = self.reads.clone();
+        let work = move || {
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let answer = self
                 .vault
@@ -93,8 +100,8 @@ impl ObsidianSource {
                 ReadOutput::Dir(folder) => format!("listed {}", folder.relative_path),
             };
             Ok(reply(answer, &summary))
-        })
-        .await?
+        };
+        reads.run(work).await.map_err(|_| panicked())?
     }
 
     async fn search(
@@ -125,7 +132,11 @@ async fn on_blocking_thread<T: Send + 'static>(
 ) -> Result<T, SourceError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|_| SourceError::internal("the work on the vault panicked"))
+        .map_err(|_| panicked())
+}
+
+fn panicked() -> SourceError {
+    SourceError::internal("the work on the vault panicked")
 }
 
 fn reply<T>(answer: Answer<T>, summary: &str) -> Reply<T> {

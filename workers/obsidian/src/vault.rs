@@ -6,8 +6,8 @@ use plexus_rooted_files::{Digest, FileError, Identity, Kind, Policy, RelPath, Ro
 
 use crate::{NoteIndex, names::Names};
 
-/// Most bytes of paths that the index keeps: with their folded forms, a fifth of the worker's 512 MiB at worst while a
-/// new one is made.
+/// Most bytes of paths that the index keeps. With folded forms of that size, the entries, and all of it twice while a new
+/// one is made: some 150 MiB of the worker's 512.
 const MAX_INDEX_TEXT: usize = 32 * 1024 * 1024;
 
 /// A vault: any folder of notes. Dot-files in it do not exist; files with a second hard link are refused.

@@ -7,6 +7,7 @@
 //! Invariants:
 //! - A [`Root`] is a directory *handle*. Every access starts there and takes one component at a time, without
 //!   following a link, so a directory or file that is swapped for a link meanwhile is refused, never followed.
+//! - [`Root::find`] looks once: the caller judges what it found, and reads it from the same folder handle.
 //! - Only regular files are opened, and never in a way that can block.
 //! - A name is opened with exactly the bytes given. Where the file system itself folds case or normal forms
 //!   (APFS, ext4 `casefold`), it finds the entry it takes for the same, and [`Root::spelling`] says how that entry

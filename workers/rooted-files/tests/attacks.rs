@@ -8,6 +8,19 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use plexus_rooted_files::{FileError, Policy, RelPath, Root};
 use tree::{INSIDE, SECRET, Tree, read, refusal};
 
+/// As [`read`], looked up first and then read.
+fn found(root: &Root, path: &str) -> Result<String, FileError> {
+    let file = root.find(&RelPath::parse_file(path)?)?.read()?;
+    Ok(String::from_utf8(file.bytes).unwrap())
+}
+
+fn find_refusal(root: &Root, path: &str) -> String {
+    found(root, path).map_or_else(
+        |error| error.reason().to_owned(),
+        |text| format!("gave {text:?}"),
+    )
+}
+
 /// Path, reason it must be refused for, control path that must read as [`INSIDE`].
 type Attack = (&'static str, &'static str, &'static str);
 
@@ -15,6 +28,8 @@ fn all_refused(tree: &Tree, policy: Policy, attacks: &[Attack]) {
     let root = tree.open_with(policy);
     for (path, reason, control) in attacks {
         assert_eq!(refusal(&root, path), *reason, "attack {path:?}");
+        assert_eq!(find_refusal(&root, path), *reason, "attack {path:?}, found");
+        assert_eq!(found(&root, control).unwrap(), INSIDE, "{control:?}, found");
         assert_eq!(
             read(&root, control).unwrap(),
             INSIDE,
@@ -434,4 +449,22 @@ fn the_root_must_be_a_folder_and_stays_the_one_opened() {
         "the handle outlives the name"
     );
     assert_eq!(refusal(&dir, "secret.md"), "not_found");
+}
+
+/// Between the look and the read a caller judges; what is swapped in meanwhile is not read for what was judged.
+#[test]
+fn a_file_swapped_after_it_was_found_is_refused() {
+    let tree = Tree::new();
+    let root = tree.open();
+    let ok = root.find(&RelPath::parse("dir/ok.md").unwrap()).unwrap();
+    assert_eq!(ok.read().unwrap().bytes, INSIDE.as_bytes(), "control");
+    fs::remove_file(tree.at("dir/ok.md")).unwrap();
+    tree.link(tree.outside().join("secret.md"), "dir/ok.md");
+    assert_eq!(ok.read().unwrap_err().reason(), "symlink");
+    // The folder is a handle: another that takes its name changes nothing.
+    tree.file("other/a.md", INSIDE);
+    let a = root.find(&RelPath::parse("other/a.md").unwrap()).unwrap();
+    fs::rename(tree.at("other"), tree.at("moved")).unwrap();
+    tree.link(tree.outside(), "other");
+    assert_eq!(a.read().unwrap().bytes, INSIDE.as_bytes());
 }
