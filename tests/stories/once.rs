@@ -375,12 +375,20 @@ fn approval_runs_it_once() {
     assert_eq!(state["result"]["ok"], true, "{state}");
     assert!(state.get("token").is_none());
     assert_eq!(workshop.effects(), ["one"]);
-    // The answer stays there to be fetched; the next wish is a wish of its own.
+    // The answer stays there to be fetched, and the session that asked gets it again instead of a second effect.
     assert_eq!(agent.status(&item).expect_ok()["result"], state["result"]);
-    let next = agent
+    let collected = agent.invoke_body(call.clone()).expect_ok();
+    assert_eq!(collected["auditId"], state["result"]["auditId"]);
+    assert_eq!(collected["replayed"], true);
+    // Another session collects it once; its next wish is a wish of its own.
+    let later = agent.another_session();
+    let collected = later.invoke_body(call.clone()).expect_ok();
+    assert_eq!(collected["auditId"], state["result"]["auditId"]);
+    let next = later
         .invoke_body(call)
         .expect_error(401, "approval_required");
     assert_ne!(next["pendingId"], item.as_str());
+    assert_eq!(workshop.effects(), ["one"]);
     workshop.gateway.restart();
     assert_eq!(workshop.effects(), ["one"]);
     workshop

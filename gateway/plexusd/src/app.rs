@@ -543,6 +543,16 @@ async fn hear_workers(
                     available: health.status != supervisor::Health::Unavailable,
                     reason: health.detail.clone(),
                 });
+                // What it points at may have been replaced: then nothing that was granted on it stands.
+                if health.status == supervisor::Health::Unavailable {
+                    let before = app.ledger.snapshot();
+                    if let Err(why) = app.look_at(source).await {
+                        tracing::warn!(%source, why, "a source cannot be used");
+                    }
+                    if !Arc::ptr_eq(&before.sources, &app.ledger.snapshot().sources) {
+                        app.renew_catalogue(None);
+                    }
+                }
                 continue;
             }
         };

@@ -155,21 +155,6 @@ impl Asked {
     }
 }
 
-/// Why a source cannot be used now, where its last probe said so (wire §4.9, row 11).
-fn unavailable(app: &App, asked: &Asked) -> Option<ErrorBody> {
-    let health = app.supervisor.health(&asked.entry.source);
-    if health.status != crate::supervisor::Health::Unavailable {
-        return None;
-    }
-    let error = ErrorBody::new(
-        ErrorCode::SourceUnavailable,
-        "This source cannot be used now; its owner can see why.",
-    )
-    .about(asked.id())
-    .detail(serde_json::json!({"source": asked.entry.source}));
-    Some(error.next("stop; tell the owner: plexusctl sources list"))
-}
-
 /// Carries a call through, or says why not. Effects go on when the returned future is dropped; reads do not.
 pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer {
     let known = CapabilityId::parse(&wish.id)
@@ -205,10 +190,6 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     }
     if let Some(outcome) = app.approvals.join_run(app, &asked).await {
         return outcome;
-    }
-    if let Some(error) = unavailable(app, &asked) {
-        let audit = note_denial(app, &asked.caller, asked.id().as_str(), &error).await;
-        return Answer::refused(asked.id().as_str(), error, audit.as_ref());
     }
     let authorized = match authorized {
         Some(authorized) => authorized,

@@ -199,6 +199,61 @@ impl Constraint {
         paths && values && calls && other.rules.iter().all(|rule| self.rules.contains(rule))
     }
 
+    /// What both let pass, as one constraint; `None` where they look at different fields and no single one says it.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let path_prefix = match (&self.path_prefix, &other.path_prefix) {
+            (Some(mine), Some(theirs)) if mine.field == theirs.field => {
+                let lower = |p: &String, q: &String| {
+                    if lies_below(p, q) {
+                        Some(p.clone())
+                    } else {
+                        lies_below(q, p).then(|| q.clone())
+                    }
+                };
+                let both = mine
+                    .allow
+                    .iter()
+                    .flat_map(|p| theirs.allow.iter().filter_map(move |q| lower(p, q)));
+                Some(PathPrefix {
+                    field: mine.field.clone(),
+                    allow: both.collect(),
+                })
+            }
+            (Some(_), Some(_)) => return None,
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        let allow = match (&self.allow, &other.allow) {
+            (Some(mine), Some(theirs)) if mine.field == theirs.field => {
+                let both = mine.values.iter().filter(|v| theirs.values.contains(v));
+                Some(AllowList {
+                    field: mine.field.clone(),
+                    values: both.cloned().collect(),
+                })
+            }
+            (Some(_), Some(_)) => return None,
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        let mut rules = self.rules.clone();
+        rules.extend(
+            other
+                .rules
+                .iter()
+                .filter(|rule| !self.rules.contains(rule))
+                .cloned(),
+        );
+        let max_calls = match (self.max_calls, other.max_calls) {
+            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
+            (one, other) => one.or(other),
+        };
+        Some(Self {
+            path_prefix,
+            allow,
+            rules,
+            max_calls,
+        })
+    }
+
     /// Refuses a constraint that can match nothing: it would be a grant that says yes and means no.
     ///
     /// # Errors
@@ -302,6 +357,30 @@ mod tests {
         assert!(below(&[""]).permits(&json!({"path": "x/y"}), &[]).is_ok());
         assert!(below(&[]).permits(&json!({"path": "x"}), &[]).is_err());
         assert!(below(&[]).check().is_err());
+    }
+
+    #[test]
+    fn both_at_once() {
+        let meet = below(&["a", "b/c"])
+            .and(&below(&["a/x", "b", "d"]))
+            .unwrap();
+        assert_eq!(meet.prefixes("path").unwrap(), ["a/x", "b/c"]);
+        let nothing = below(&["a"]).and(&below(&["b"])).unwrap();
+        assert!(
+            nothing.permits(&json!({"path": "a"}), &[]).is_err(),
+            "an empty list allows nothing"
+        );
+        let calls = Constraint {
+            path_prefix: None,
+            allow: None,
+            rules: vec![],
+            max_calls: Some(3),
+        };
+        let meet = below(&[""]).and(&calls).unwrap();
+        assert_eq!(
+            (meet.max_calls, meet.prefixes("path").unwrap().len()),
+            (Some(3), 1)
+        );
     }
 
     #[test]

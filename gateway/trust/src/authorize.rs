@@ -94,6 +94,30 @@ impl Permit {
         self.source_revision
     }
 
+    /// Whether, after its intent was recorded, nothing that it stands on was taken away: the last look before an effect
+    /// is sent. What the intent itself used up is not asked for again.
+    #[must_use]
+    pub fn not_taken_back(&self, state: &State) -> bool {
+        let Some(agent) = state.agent(&self.agent) else {
+            return false;
+        };
+        let same_source = state
+            .capability(&self.capability)
+            .is_some_and(|(source, _)| source.revision == self.source_revision);
+        let stands = match &self.basis {
+            Basis::Grant(serial) => agent
+                .grants
+                .get(&self.capability)
+                .is_some_and(|g| g.serial == *serial && g.suspended.is_none()),
+            Basis::Item(_) => true,
+        };
+        !state.paused
+            && agent.epoch == self.agent_epoch
+            && same_source
+            && state.exposed(&self.capability)
+            && stands
+    }
+
     /// The same permit for a call that goes on without its caller: it outlives the token and the session that it came
     /// with, and nothing else (wire §5.10).
     #[must_use]
@@ -241,13 +265,14 @@ fn try_authorize(
         not_run(agent, call.capability, &call.digest, now)?;
     }
 
-    // A worker judges resolved fields by one constraint: the token's own where it narrows the grant, else the grant's.
+    // A worker judges resolved fields by one constraint: what both the token and the grant let pass.
     let narrowest = |held: Option<&Constraint>| match (token_scope, held) {
         (None, held) => Ok(held.cloned()),
         (Some(own), None) => Ok(Some(own.clone())),
-        (Some(own), Some(held)) if own.narrows(held) => Ok(Some(own.clone())),
-        (Some(own), Some(held)) if held.narrows(own) => Ok(Some(held.clone())),
-        (Some(_), Some(_)) => Err(Refusal::GrantRequired { constraint: None }),
+        (Some(own), Some(held)) => own
+            .and(held)
+            .map(Some)
+            .ok_or(Refusal::GrantRequired { constraint: None }),
     };
     let permit = |basis, constraint: Option<Constraint>, rating, state_token| Permit {
         agent: agent.id.clone(),

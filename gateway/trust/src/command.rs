@@ -373,6 +373,8 @@ pub enum Reply {
         sessions: usize,
         /// Whether a credential ended.
         enrollment: bool,
+        /// Effects of the agent that were begun before this and have no outcome yet.
+        in_flight: Vec<AuditId>,
     },
     /// Who enrolled.
     Enrolled {

@@ -13,7 +13,7 @@ use crate::{
     Agent, Command, Event, Fact, Facts, Item, ItemState, Note, OutcomeKind, Refusal, Reply, Source,
     State, event::Change,
 };
-use plexus_protocol::{AgentId, CapabilityId, Constraint, SourceId, Timestamp, TokenId};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Constraint, SourceId, Timestamp, TokenId};
 use std::{borrow::Cow, sync::Arc};
 
 /// Decides one command on `state` at `now`.
@@ -160,6 +160,16 @@ impl<'a> Draft<'a> {
     fn next(&mut self) -> u64 {
         self.serial += 1;
         self.serial
+    }
+
+    /// Effects of an agent that were begun and have no outcome yet.
+    fn in_flight(&self, agent: &AgentId) -> Vec<AuditId> {
+        let mine = self
+            .state
+            .open_intents
+            .iter()
+            .filter(|(_, open)| &open.agent == agent);
+        mine.map(|(id, _)| id.clone()).collect()
     }
 
     fn known(&self, id: &AgentId) -> Result<&'a Agent, Refusal> {

@@ -83,6 +83,16 @@ impl Source for ObsidianSource {
 }
 
 impl ObsidianSource {
+    /// The handle would go on serving a folder that the owner has moved away or replaced: a call does not.
+    fn in_place(&self) -> Result<(), SourceError> {
+        match is_still_there(&self.path, self.identity) {
+            Health::Well => Ok(()),
+            Health::Degraded(why) | Health::Unavailable(why) => {
+                Err(SourceError::unavailable(why.as_str()))
+            }
+        }
+    }
+
     async fn read(
         self: Arc<Self>,
         call: CallContext,
@@ -90,6 +100,7 @@ impl ObsidianSource {
     ) -> Result<Reply<ReadOutput>, SourceError> {
         let reads = self.reads.clone();
         let work = move || {
+            self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let answer = self
                 .vault
@@ -110,6 +121,7 @@ impl ObsidianSource {
         input: SearchInput,
     ) -> Result<Reply<SearchOutput>, SourceError> {
         on_blocking_thread(move || {
+            self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let is_over = || call.is_over();
             let answer = self
@@ -186,7 +198,7 @@ fn is_still_there(path: &Path, opened: Identity) -> Health {
         {
             Health::Well
         }
-        Ok(_) => Health::Degraded("another folder is now where the vault was".into()),
+        Ok(_) => Health::Unavailable("another folder is now where the vault was".into()),
         Err(_) => Health::Unavailable("the vault's folder is not there any more".into()),
     }
 }

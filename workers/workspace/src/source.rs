@@ -88,12 +88,23 @@ impl Source for WorkspaceSource {
 }
 
 impl WorkspaceSource {
+    /// The handle would go on serving a folder that the owner has moved away or replaced: a call does not.
+    fn in_place(&self) -> Result<(), SourceError> {
+        match is_still_there(&self.path, self.identity) {
+            Health::Well => Ok(()),
+            Health::Degraded(why) | Health::Unavailable(why) => {
+                Err(SourceError::unavailable(why.as_str()))
+            }
+        }
+    }
+
     async fn list(
         self: Arc<Self>,
         call: CallContext,
         input: ListInput,
     ) -> Result<Reply<FolderOutput>, SourceError> {
         on_blocking_thread(move || {
+            self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let output = self
                 .workspace
@@ -112,6 +123,7 @@ impl WorkspaceSource {
         input: ReadInput,
     ) -> Result<Reply<FileOutput>, SourceError> {
         on_blocking_thread(move || {
+            self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let output = self
                 .workspace
@@ -134,6 +146,7 @@ impl WorkspaceSource {
         input: WriteInput,
     ) -> Result<Planned<WriteOrNot>, SourceError> {
         on_blocking_thread(move || {
+            self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let place = self
                 .workspace
@@ -154,6 +167,7 @@ impl WorkspaceSource {
         plan: WriteOrNot,
     ) -> Result<Reply<WriteOutput>, SourceError> {
         on_blocking_thread(move || {
+            self.in_place()?;
             let plan = plan.map_err(|error| failure(&error))?;
             let output = self
                 .workspace
@@ -287,7 +301,7 @@ fn is_still_there(path: &Path, opened: Identity) -> Health {
         {
             Health::Well
         }
-        Ok(_) => Health::Degraded("another folder is now where this one was".into()),
+        Ok(_) => Health::Unavailable("another folder is now where this one was".into()),
         Err(_) => Health::Unavailable("the folder is not there any more".into()),
     }
 }

@@ -83,8 +83,10 @@ fn main() {
         }
     }
     // One that outlives the gateway if nobody ends it.
-    while rule == "deaf" {
-        std::thread::park();
+    if rule == "deaf" {
+        loop {
+            std::thread::park();
+        }
     }
 }
 

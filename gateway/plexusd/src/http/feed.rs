@@ -319,7 +319,7 @@ fn from_record(app: &App, record: &Recorded) {
             "grant.deny" | "item.void" | "item.lapse" => Some("denied"),
             _ => None,
         };
-        if let (Some(decision), Some(agent)) = (decision, agent.clone()) {
+        if let (Some(decision), Some(agent)) = (decision, agent) {
             let data = json!({"pendingId": item, "decision": decision});
             feed.tell(Audience::Agent(agent), "grant_resolved", data, None);
             let data = json!({"pendingId": item, "kind": "grant", "decision": decision});

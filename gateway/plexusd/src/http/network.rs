@@ -76,7 +76,7 @@ impl Network {
                 Ok(address)
                     if address.is_unspecified() && addresses.len() == 1 && address.is_ipv4() =>
                 {
-                    bind.push(address)
+                    bind.push(address);
                 }
                 Ok(address)
                     if address.is_loopback()

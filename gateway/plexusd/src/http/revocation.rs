@@ -74,23 +74,17 @@ pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Re
             &json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}),
         )
     };
-    let (command, agent) = match (wish.token, wish.grant) {
+    let command = match (wish.token, wish.grant) {
         _ if wish.nothing => return Ok(nothing()),
-        (Some(token), _) => (
-            Command::RevokeToken {
-                token,
-                reason: wish.reason,
-            },
-            None,
-        ),
-        (None, Some((agent, capability))) => (
-            Command::RevokeGrant {
-                agent: agent.clone(),
-                capability,
-                reason: wish.reason,
-            },
-            Some(agent),
-        ),
+        (Some(token), _) => Command::RevokeToken {
+            token,
+            reason: wish.reason,
+        },
+        (None, Some((agent, capability))) => Command::RevokeGrant {
+            agent,
+            capability,
+            reason: wish.reason,
+        },
         (None, None) => return Ok(nothing()),
     };
     let receipt = match app.ledger.submit(command, Lane::Owner).await {
@@ -100,7 +94,13 @@ pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Re
         }
         Err(error) => return Err(error.into()),
     };
-    let Reply::Revoked { tokens, grants, .. } = receipt.reply else {
+    let Reply::Revoked {
+        tokens,
+        grants,
+        in_flight,
+        ..
+    } = receipt.reply
+    else {
         return Err(
             Refused::malformed("a revocation was answered with something else").status(500),
         );
@@ -111,17 +111,6 @@ pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Re
         "revokedJtis": tokens,
         "grantRemoved": grants > 0,
         "auditId": audit,
-        "inFlight": agent.map(|a| in_flight(app, &a)).unwrap_or_default(),
+        "inFlight": in_flight,
     })))
-}
-
-/// Effects of an agent that have been sent and have no outcome yet.
-pub(crate) fn in_flight(app: &App, agent: &AgentId) -> Vec<plexus_protocol::AuditId> {
-    let state = app.ledger.snapshot();
-    state
-        .open_intents
-        .iter()
-        .filter(|(_, open)| &open.agent == agent)
-        .map(|(id, _)| id.clone())
-        .collect()
 }

@@ -51,21 +51,21 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     let mut request = read::call_request(&asked, &permit);
     request.audit = Some(audit.clone());
     // The owner may have revoked since the intent was recorded; this is the last moment to heed it.
-    let still = still_allowed(&app, &permit);
-    let committed = match still {
-        Err(error) => Err(Before(error)),
-        Ok(()) => dispatch(&app, &asked, request, terms, &durable).await,
+    let committed = if permit.not_taken_back(&app.ledger.snapshot()) {
+        dispatch(&app, &asked, request, terms, &durable).await
+    } else {
+        Committed::TakenBack
     };
     let unread = held.is_some_and(|(_, known)| !known);
     let committed = match committed {
         // The worker went while it had the commit: its own store may know.
-        Ok(Committed::Dispatch(DispatchError::Died { dispatched: true })) => {
+        Committed::Dispatch(DispatchError::Died { dispatched: true }) => {
             match app.settled(&audit, &id).await {
-                OutcomeKind::Failed | OutcomeKind::Refused => Ok(Committed::Undone),
-                OutcomeKind::Ok => Ok(Committed::Settled),
-                OutcomeKind::Unknown => Ok(Committed::Dispatch(DispatchError::Died {
-                    dispatched: true,
-                })),
+                OutcomeKind::Failed | OutcomeKind::Refused => Committed::Undone,
+                OutcomeKind::Ok => Committed::Settled,
+                OutcomeKind::Unknown => {
+                    Committed::Dispatch(DispatchError::Died { dispatched: true })
+                }
             }
         }
         other => other,
@@ -124,10 +124,9 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     }
 }
 
-/// Stopped between intent and dispatch.
-struct Before(ErrorBody);
-
 enum Committed {
+    /// The owner took it back between intent and dispatch: nothing was sent.
+    TakenBack,
     Finished(Finished),
     Dispatch(DispatchError),
     /// No answer, but the worker's store says that it happened.
@@ -145,48 +144,18 @@ struct Judged {
     rating: Option<Verb>,
 }
 
-fn still_allowed(app: &App, permit: &plexus_trust::Permit) -> Result<(), ErrorBody> {
-    let state = app.ledger.snapshot();
-    // The intent itself used up what the item allowed, so only what may have been taken away since is looked at.
-    let gone = state.paused
-        || !state.exposed(&permit.capability)
-        || state
-            .agent(&permit.agent)
-            .is_none_or(|a| a.status == plexus_trust::EnrollmentStatus::Revoked)
-        || match &permit.basis {
-            Basis::Grant(serial) => state
-                .agent(&permit.agent)
-                .and_then(|a| a.grants.get(&permit.capability))
-                .is_none_or(|g| g.serial != *serial || g.suspended.is_some()),
-            Basis::Item(_) => false,
-        };
-    if gone {
-        Err(refusal::refused(
-            &plexus_trust::Refusal::GrantRequired { constraint: None },
-            Some(&permit.capability),
-        ))
-    } else {
-        Ok(())
-    }
-}
-
 async fn dispatch(
     app: &App,
     asked: &super::Asked,
     request: crate::supervisor::CallRequest,
     terms: CommitTerms,
     durable: &Durable,
-) -> Result<Committed, Before> {
-    Ok(
-        match app
-            .supervisor
-            .commit(&asked.entry.source, request, terms, durable)
-            .await
-        {
-            Ok(finished) => Committed::Finished(finished),
-            Err(error) => Committed::Dispatch(error),
-        },
-    )
+) -> Committed {
+    let source = &asked.entry.source;
+    match app.supervisor.commit(source, request, terms, durable).await {
+        Ok(finished) => Committed::Finished(finished),
+        Err(error) => Committed::Dispatch(error),
+    }
 }
 
 /// What a standing write is held against: the agent's own knowledge of what is there. With it, whether it had any.
@@ -221,7 +190,7 @@ fn held_against(app: &App, asked: &super::Asked, basis: &Basis) -> Option<(Conte
 
 fn judge(
     asked: &super::Asked,
-    committed: Result<Committed, Before>,
+    committed: Committed,
     unread: bool,
     planned: bool,
     started: Instant,
@@ -239,15 +208,17 @@ fn judge(
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     let result = match committed {
-        Err(Before(error)) => {
+        Committed::TakenBack => {
             outcome.kind = OutcomeKind::Refused;
+            let refusal = plexus_trust::Refusal::GrantRequired { constraint: None };
+            let error = refusal::refused(&refusal, Some(id));
             Err(Judged {
                 status: Some(error.code.status()),
                 error,
                 rating: None,
             })
         }
-        Ok(Committed::Dispatch(error)) => {
+        Committed::Dispatch(error) => {
             let body = refusal::undispatched(&error, id, true);
             let unknown = body.effect == Effect::Unknown;
             outcome.kind = if unknown {
@@ -262,19 +233,19 @@ fn judge(
                 rating: None,
             })
         }
-        Ok(Committed::Undone) => Err(Judged {
+        Committed::Undone => Err(Judged {
             error: refusal::undispatched(&DispatchError::Died { dispatched: false }, id, true),
             status: None,
             rating: None,
         }),
-        Ok(Committed::Settled) => {
+        Committed::Settled => {
             outcome.kind = OutcomeKind::Ok;
             Ok(RawValue::NULL.to_owned())
         }
-        Ok(Committed::Finished(Finished {
+        Committed::Finished(Finished {
             result: Err(mut error),
             touched,
-        })) => {
+        }) => {
             outcome.touched = read::touches(&touched);
             // What could be planned and now cannot be: the world moved between the card and the commit.
             if let Failure::TransportError { reason } = &error.code
@@ -309,10 +280,10 @@ fn judge(
                 rating,
             })
         }
-        Ok(Committed::Finished(Finished {
+        Committed::Finished(Finished {
             result: Ok(answer),
             touched,
-        })) => {
+        }) => {
             outcome.touched = read::touches(&touched);
             outcome.output_bytes = answer.output.len() as u64;
             outcome.summary = Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());

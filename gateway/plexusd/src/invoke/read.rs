@@ -110,7 +110,10 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
             }
         }
     };
-    let output = within(&permit, &asked, output, &touched);
+    let output = match beyond(&permit, &asked, &touched) {
+        Some(error) if output.is_ok() => Err(error),
+        _ => output,
+    };
     if let Err(error) = &output {
         outcome.kind = OutcomeKind::Failed;
         if error.code == plexus_protocol::ErrorCode::GrantRequired {
@@ -150,15 +153,12 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
 }
 
 /// Withholds what lies outside the permit although the worker let it through: the gateway trusts no worker with that.
-fn within(
+fn beyond(
     permit: &plexus_trust::Permit,
     asked: &super::Asked,
-    output: Result<Box<RawValue>, ErrorBody>,
     touched: &[Touched],
-) -> Result<Box<RawValue>, ErrorBody> {
-    let Some(constraint) = &permit.constraint else {
-        return output;
-    };
+) -> Option<ErrorBody> {
+    let constraint = permit.constraint.as_ref()?;
     for rule in &asked.entry.capability().constrainable {
         let (Some(kind), Some(prefixes)) = (&rule.touched, constraint.prefixes(&rule.field)) else {
             continue;
@@ -170,7 +170,7 @@ fn within(
         });
         if outside {
             tracing::error!(capability = %asked.id(), "a worker answered beyond its constraint; withheld");
-            return Err(refusal::refused(
+            return Some(refusal::refused(
                 &plexus_trust::Refusal::GrantRequired {
                     constraint: Some(rule.field.clone()),
                 },
@@ -178,7 +178,7 @@ fn within(
             ));
         }
     }
-    output
+    None
 }
 
 async fn record(

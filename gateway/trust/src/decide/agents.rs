@@ -262,7 +262,9 @@ impl Draft<'_> {
             self.emit(revoked.set(Change::Agent(Box::new(row))));
             self.void_items(agent, "the agent was revoked", |_| true);
         }
+        let in_flight = self.in_flight(&agent.id);
         Ok(Reply::Revoked {
+            in_flight,
             tokens,
             grants: agent.grants.len(),
             sessions: agent.sessions.len(),

@@ -139,7 +139,9 @@ impl Draft<'_> {
         self.void_items(agent, "the owner revoked this capability", |item| {
             item.asks.iter().any(|ask| &ask.capability == capability)
         });
+        let in_flight = self.in_flight(&agent.id);
         Ok(Reply::Revoked {
+            in_flight,
             tokens,
             grants: usize::from(removed),
             sessions: 0,
@@ -170,7 +172,9 @@ impl Draft<'_> {
             agent: agent.id.clone(),
             id: token.clone(),
         }));
+        let in_flight = self.in_flight(&agent.id);
         Ok(Reply::Revoked {
+            in_flight,
             tokens: vec![token.clone()],
             grants: 0,
             sessions: 0,

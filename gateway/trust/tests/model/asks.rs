@@ -86,7 +86,14 @@ impl Model {
                 cap: cap.to_owned(),
                 read_only: read_only && needs(cap) != ["read"],
                 limit: narrow,
-                wish: e.wish,
+                // An agent can only shorten.
+                wish: e.wish.map(|w| {
+                    if length(w) <= stands_for(cap, None) {
+                        w
+                    } else {
+                        default_window(cap)
+                    }
+                }),
                 input,
             });
         }

@@ -102,6 +102,15 @@ fn length(window: TrustWindow) -> u64 {
     }
 }
 
+/// The window of a class, as a wish for more is cut to.
+fn default_window(id: &str) -> TrustWindow {
+    match class(id) {
+        Class::Skill | Class::OnlyOnce => TrustWindow::Once,
+        Class::Read { default_ms: DAY } | Class::StandingWrite => TrustWindow::DAY,
+        Class::Read { .. } => TrustWindow::WEEK,
+    }
+}
+
 /// For how long the owner's choice, or none, lets a capability stand; 0 is once.
 fn stands_for(id: &str, chosen: Option<u64>) -> u64 {
     match class(id) {

@@ -177,7 +177,7 @@ async fn a_constraint_is_judged_on_what_was_resolved() {
 }
 
 #[tokio::test]
-async fn health_notices_a_folder_that_is_no_longer_there() {
+async fn a_folder_that_is_no_longer_there_is_not_served() {
     let outer = tempfile::tempdir().unwrap();
     let root = outer.path().join("root");
     fs::create_dir(&root).unwrap();
@@ -187,12 +187,18 @@ async fn health_notices_a_folder_that_is_no_longer_there() {
     fs::rename(&root, outer.path().join("renamed")).unwrap();
     assert!(matches!(worker.health().await, Health::Unavailable(_)));
     fs::create_dir(&root).unwrap();
-    assert!(matches!(worker.health().await, Health::Degraded(_)));
+    assert!(matches!(worker.health().await, Health::Unavailable(_)));
+    let read = worker.read("read", json!({"path": "a.md"})).await;
     assert_eq!(
-        output(&worker.read("read", json!({"path": "a.md"})).await)["content"],
-        "a",
-        "the handle is still good"
+        refusal(&read.0),
+        "source_unavailable",
+        "the handle is still good, and not used"
     );
+    fs::remove_dir(&root).unwrap();
+    fs::rename(outer.path().join("renamed"), &root).unwrap();
+    assert_eq!(worker.health().await, Health::Well);
+    let read = worker.read("read", json!({"path": "a.md"})).await;
+    assert_eq!(output(&read)["content"], "a");
     worker.stop().await;
 }
 

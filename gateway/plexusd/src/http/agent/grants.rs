@@ -194,7 +194,7 @@ fn read(
                 match members.get("purpose") {
                     None | Some(Value::Null) => {}
                     Some(Value::String(text)) => {
-                        wanted.purpose = wanted.purpose.or_else(|| clean(text))
+                        wanted.purpose = wanted.purpose.or_else(|| clean(text));
                     }
                     Some(_) => return Err(bad(format!("{id}: `purpose` must be a string"))),
                 }

@@ -6,7 +6,6 @@ use crate::{
     http::{
         grant_reply,
         reply::{Refused, ok},
-        revocation,
     },
 };
 use axum::{
@@ -214,6 +213,7 @@ pub(super) async fn revoke(
         grants,
         sessions,
         enrollment,
+        in_flight,
     } = receipt.reply
     else {
         return Err(failed("a revocation was answered with something else"));
@@ -227,7 +227,7 @@ pub(super) async fn revoke(
         "grantsRemovedCount": grants,
         "revokedJtis": tokens,
         "auditId": audit,
-        "inFlight": revocation::in_flight(&app, &agent),
+        "inFlight": in_flight,
     });
     if delete {
         answer["deleted"] = json!(true);
