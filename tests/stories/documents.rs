@@ -98,11 +98,17 @@ fn the_tests_that_the_security_page_names_exist() {
         .into_iter()
         .filter(|text| {
             let parts: Vec<&str> = text.split("::").collect();
-            parts.len() == 2 && parts.iter().all(|part| is_word(part, |c| c.is_ascii_lowercase()))
+            parts.len() == 2
+                && parts
+                    .iter()
+                    .all(|part| is_word(part, |c| c.is_ascii_lowercase()))
                 && text.starts_with(lower)
         })
         .collect();
-    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !tests.contains(**name))
+        .collect();
     assert!(missing.is_empty(), "docs/security.md names {missing:#?}");
     assert!(named.len() > 100, "only {} tests are named", named.len());
     // Each finding about the peer has its row.
@@ -119,7 +125,9 @@ fn the_files_that_the_pages_name_exist() {
     for (path, text) in pages() {
         for name in quoted(&text) {
             let is_file = name.contains('/')
-                && [".rs", ".sb", ".py", ".html"].iter().any(|end| name.ends_with(end))
+                && [".rs", ".sb", ".py", ".html"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
                 && !name.contains(['*', '<', '{', ' ']);
             if is_file {
                 seen += 1;
@@ -158,7 +166,8 @@ fn the_types_that_the_map_names_exist() {
     let mut seen = 0;
     for name in quoted(&page) {
         let (kind, member) = name.split_once("::").unwrap_or((name, ""));
-        let is_type = is_word(kind, |c| c.is_ascii_uppercase()) && kind.contains(|c: char| c.is_ascii_lowercase());
+        let is_type = is_word(kind, |c| c.is_ascii_uppercase())
+            && kind.contains(|c: char| c.is_ascii_lowercase());
         if !is_type {
             continue;
         }
@@ -166,7 +175,9 @@ fn the_types_that_the_map_names_exist() {
         let defined = ["struct", "enum", "trait", "type"]
             .iter()
             .any(|word| code.contains(&format!("{word} {kind}")))
-            || [",", " {", "("].iter().any(|end| code.contains(&format!("    {kind}{end}")));
+            || [",", " {", "("]
+                .iter()
+                .any(|end| code.contains(&format!("    {kind}{end}")));
         assert!(defined, "there is no {kind}");
         let method = member.trim_end_matches("()");
         assert!(

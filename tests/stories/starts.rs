@@ -76,9 +76,16 @@ fn a_file_that_cannot_be_read_is_not_guessed_at() {
 #[cfg(target_os = "linux")]
 #[test]
 fn programs_are_looked_for_in_one_place_only() {
-    let (home, empty) = (TempDir::with_prefix("plx").expect("a folder"), Folder::empty());
+    let (home, empty) = (
+        TempDir::with_prefix("plx").expect("a folder"),
+        Folder::empty(),
+    );
     let programs = plexus_tests::binaries::path("plexusd");
-    let programs = programs.parent().expect("a folder").to_string_lossy().into_owned();
+    let programs = programs
+        .parent()
+        .expect("a folder")
+        .to_string_lossy()
+        .into_owned();
     let workers = empty.path().to_string_lossy().into_owned();
     let said = again()
         .env("PATH", &programs)
@@ -94,7 +101,10 @@ fn programs_are_looked_for_in_one_place_only() {
 #[test]
 fn a_folder_that_is_too_much_is_refused() {
     let home = TempDir::with_prefix("plx").expect("a folder");
-    says(&again().workspace(home.path()).refused(home.path()), &["--workspace", "overlaps"]);
+    says(
+        &again().workspace(home.path()).refused(home.path()),
+        &["--workspace", "overlaps"],
+    );
 
     let person = Folder::empty();
     let said = again()
@@ -116,5 +126,8 @@ fn a_state_directory_too_deep_for_a_socket_is_refused() {
     let home = TempDir::with_prefix("plx").expect("a folder");
     let deep = home.path().join("d".repeat(90));
     fs::create_dir(&deep).expect("a folder");
-    says(&again().refused(&deep), &["too long for a socket", "--home"]);
+    says(
+        &again().refused(&deep),
+        &["too long for a socket", "--home"],
+    );
 }
