@@ -26,10 +26,13 @@ pub(crate) struct Approvals {
 enum Act {
     /// Show what waits
     List,
-    /// Show one request in full: who, what, why, and what it would change
+    /// Show one request: who, why, what it would change, what you may answer
     Show {
-        /// Request; its beginning is enough where only one begins so
-        item: String,
+        /// Request; its beginning is enough where only one begins so, and nothing where only one waits
+        item: Option<String>,
+        /// Everything that its digest covers
+        #[arg(long)]
+        all: bool,
     },
     /// Allow one request, once unless a window is given
     Approve(Approve),
@@ -74,18 +77,23 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             let reply = desk.open().await?.get(PENDING).await?;
             desk.show(&reply, || as_text(list_of(&reply, "pending"), span::now()))
         }
-        Act::Show { item } => {
-            let found = find(&mut desk.open().await?, &item).await?;
+        Act::Show { item, all } => {
+            let found = find(&mut desk.open().await?, item.as_deref()).await?;
             if desk.json {
                 return desk.show(&found, String::new);
             }
-            card::print(&card::render(&found, span::now()))?;
+            let render = if all {
+                card::everything::render
+            } else {
+                card::render
+            };
+            card::print(&render(&found, span::now()))?;
             Ok(Exit::Ok)
         }
         Act::Approve(approve) => {
             desk.widen("approving a request")?;
             let mut owner = desk.open().await?;
-            let found = find(&mut owner, &approve.item).await?;
+            let found = find(&mut owner, Some(&approve.item)).await?;
             let found = decide::planned(&mut owner, found).await?;
             if !desk.json {
                 card::print(&card::render(&found, span::now()))?;
@@ -106,7 +114,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
         }
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
-            let found = find(&mut owner, &item).await?;
+            let found = find(&mut owner, Some(&item)).await?;
             let verdict = Verdict::Deny { reason };
             let reply = verdict.send(&mut owner, &found).await?;
             desk.show(&reply, || verdict.said(&found))
@@ -118,10 +126,18 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
 /// Everything that waits.
 const PENDING: &str = "/admin/api/pending";
 
-/// The one waiting item whose id is, or begins with, `named`.
-async fn find(owner: &mut Owner, named: &str) -> Result<Value, Stop> {
+/// The one waiting item whose id is, or begins with, `named`; without a name the only one that waits.
+async fn find(owner: &mut Owner, named: Option<&str>) -> Result<Value, Stop> {
     let reply = owner.get(PENDING).await?;
-    choose(list_of(&reply, "pending"), named).cloned()
+    let items = list_of(&reply, "pending");
+    match (named, items) {
+        (Some(named), _) => choose(items, named).cloned(),
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => Err(Stop::new(Exit::Failed, "unknown_item", "nothing waits")),
+        (None, _) => {
+            Err(Stop::usage("several requests wait: say which").next("plexusctl approvals list"))
+        }
+    }
 }
 
 fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {

@@ -451,7 +451,7 @@ fn watching_shows_each_card_as_it_comes() {
     let mut child = place.command(&["approvals", "watch"]).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut shown = String::new();
-    while !(shown.contains(OTHER) && shown.matches("card: ").count() == 2) {
+    while !(shown.contains(OTHER) && shown.matches("request: ").count() == 2) {
         assert_ne!(out.read_line(&mut shown).unwrap(), 0, "{shown}");
     }
     assert_eq!(shown.matches(ITEM).count(), 1, "each once: {shown}");
