@@ -56,7 +56,7 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     let mut watch = Watch::open(desk).await?;
     let mut shown = HashSet::new();
     out::say(if person {
-        "waiting for requests; q ends this"
+        "waiting for requests; a key and Enter answers one, q ends this"
     } else {
         "waiting for requests"
     });
@@ -216,15 +216,15 @@ impl Watch {
 
 /// The keys of this card. Windows that it cannot be allowed for have none.
 fn question(item: &Value, windows: &[TrustWindow]) -> String {
-    let mut keys = vec!["y: yes, once".to_owned()];
+    let mut keys = vec!["y yes, once".to_owned()];
     for (key, window) in KEYS {
         if windows.contains(&window) {
-            keys.push(format!("{key}: {}", said(window)));
+            keys.push(format!("{key} {}", said(window)));
         }
     }
-    keys.extend(["n WHY: no", "s: later", "?: all details", "q: quit"].map(str::to_owned));
+    keys.extend(["n WHY no", "s later", "? details", "q quit"].map(str::to_owned));
     let agent = text::line(text_of(item, "agentId"));
-    format!("Let {agent} do this?  {}  (then Enter)", keys.join("   "))
+    format!("let {agent} do this?  {}", keys.join(" · "))
 }
 
 /// Keys that allow more than one call.
@@ -240,6 +240,7 @@ fn said(window: TrustWindow) -> &'static str {
         TrustWindow::HOUR => "an hour",
         TrustWindow::DAY => "a day",
         TrustWindow::WEEK => "a week",
+        TrustWindow::UntilRevoked => "until revoked",
         other => other.phrase(),
     }
 }
@@ -367,7 +368,7 @@ mod tests {
         ]});
         assert_eq!(
             question(&item, &card::windows(&item)),
-            "Let my-cc do this?  y: yes, once   1: an hour   n WHY: no   s: later   ?: all details   q: quit  (then Enter)"
+            "let my-cc do this?  y yes, once · 1 an hour · n WHY no · s later · ? details · q quit"
         );
     }
 }
