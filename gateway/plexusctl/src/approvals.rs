@@ -12,8 +12,8 @@ use crate::{
 use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
-use plexus_protocol::{Digest, Timestamp};
-use serde_json::Value;
+use plexus_protocol::{AuditId, Digest, Timestamp};
+use serde_json::{Value, json};
 
 /// Approvals.
 #[derive(Args)]
@@ -44,8 +44,36 @@ enum Act {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Compute again what a request would do
+    Plan {
+        /// Request; its beginning is enough where only one begins so
+        item: String,
+    },
+    /// Say of a call whose end nobody knows whether it happened; until then the same call is not run again
+    Settle(Settle),
     /// Show requests as they come, and decide them by a key
     Watch,
+}
+
+/// Settling.
+#[derive(Args)]
+struct Settle {
+    /// Event of the call, as `plexusctl status` shows it
+    event: AuditId,
+    #[command(flatten)]
+    which: Happened,
+}
+
+/// One of the two.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Happened {
+    /// It happened
+    #[arg(long)]
+    happened: bool,
+    /// It did not happen; the agent may ask for it again
+    #[arg(long)]
+    did_not_happen: bool,
 }
 
 /// Approving.
@@ -118,6 +146,33 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             let verdict = Verdict::Deny { reason };
             let reply = verdict.send(&mut owner, &found).await?;
             desk.show(&reply, || verdict.said(&found))
+        }
+        Act::Plan { item } => {
+            let mut owner = desk.open().await?;
+            let found = find(&mut owner, Some(&item)).await?;
+            let id = text_of(&found, "pendingId");
+            let reply = owner
+                .post(&format!("{PENDING}/{id}/plan"), &json!({}))
+                .await?;
+            desk.show(&reply, || {
+                format!(
+                    "it is being computed: plexusctl approvals show {}",
+                    text::line(id)
+                )
+            })
+        }
+        Act::Settle(settle) => {
+            desk.widen("settling a call")?;
+            let path = format!("/admin/api/unsettled/{}", settle.event);
+            let body = json!({"happened": settle.which.happened});
+            let reply = desk.open().await?.post(&path, &body).await?;
+            desk.show(&reply, || {
+                let said = match settle.which.happened {
+                    true => "it happened",
+                    false => "it did not happen; the agent may ask for it again",
+                };
+                format!("recorded: {said}")
+            })
         }
         Act::Watch => watch::run(desk).await,
     }
@@ -198,7 +253,6 @@ fn as_text(items: &[Value], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn an_item_is_found_by_its_beginning_where_that_is_enough() {

@@ -121,7 +121,7 @@ impl Seen {
         let status = &self.status;
         let mut lines = Vec::new();
         if status["paused"] == true {
-            lines.push("PAUSED: no agent is served".to_owned());
+            lines.push("PAUSED: no agent is served until: plexusctl resume".to_owned());
         }
         for worker in list_of(status, "workers") {
             let state = text_of(worker, "state");
@@ -136,7 +136,7 @@ impl Seen {
         }
         for call in list_of(status, "unsettled") {
             lines.push(format!(
-                "NOT KNOWN whether it happened: {} by {} at {} ({})",
+                "NOT KNOWN whether it happened: {} by {} at {}: plexusctl approvals settle {}",
                 text::line(text_of(call, "capabilityId")),
                 text::line(text_of(call, "agentId")),
                 text::line(text_of(call, "at")),
@@ -257,7 +257,7 @@ mod tests {
             "NOT PROVED by 1 of 1 running workers",
             "PAUSED",
             "writer of obsidian: FAILED",
-            "NOT KNOWN whether it happened: w.write by a at t\\u{1b} (evt_1)",
+            "NOT KNOWN whether it happened: w.write by a at t\\u{1b}: plexusctl approvals settle evt_1",
         ] {
             assert!(text.contains(wrong), "{wrong} is missing:\n{text}");
         }
