@@ -151,7 +151,9 @@ async fn perform(
             return Err(Stop::new(Exit::Failed, "not_a_gateway", why).item(id.as_str()));
         }
         stage.replace(Stage::Waiting(id.clone()));
-        approval::announce(call.capability.as_str(), &id);
+        if !call.patience.length().is_zero() {
+            approval::announce(call.capability.as_str(), &id);
+        }
         match approval::wait(&mut session, &id, until).await? {
             Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
             Decision::Approved => approved = Some(id),

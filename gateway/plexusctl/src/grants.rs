@@ -122,7 +122,7 @@ pub(crate) fn revoked(reply: &Value) -> String {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    let mut text = format!("; {tokens} tokens ended");
+    let mut text = format!("; tokens ended: {tokens}");
     if !flying.is_empty() {
         text.push_str(&format!(
             "\nalready sent before this, and not stopped: {}",
@@ -195,7 +195,7 @@ mod tests {
         let reply = json!({"revokedJtis": ["tok_1"], "inFlight": ["evt_1"]});
         assert_eq!(
             revoked(&reply),
-            "; 1 tokens ended\nalready sent before this, and not stopped: evt_1"
+            "; tokens ended: 1\nalready sent before this, and not stopped: evt_1"
         );
     }
 }

@@ -24,6 +24,7 @@ pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
         health,
         exposure: owner.get("/admin/api/exposure").await?,
         grants: owner.get("/admin/api/grants").await?,
+        agents: owner.get("/admin/api/agents/enrollments").await?,
     };
     desk.show(&whole, || seen.text(span::now()))
 }
@@ -33,6 +34,7 @@ struct Seen {
     health: Value,
     exposure: Value,
     grants: Value,
+    agents: Value,
 }
 
 impl Seen {
@@ -176,12 +178,25 @@ impl Seen {
         )
     }
 
+    /// An agent, and that it cannot call where it has no credential.
+    fn named(&self, agent: String) -> String {
+        let known = list_of(&self.agents, "agents").iter();
+        let state = known
+            .filter(|known| known["agentId"] == agent.as_str())
+            .map(|known| text_of(known, "status"))
+            .next();
+        match state {
+            Some("active") | None => agent,
+            Some(_) => format!("{agent} (not enrolled)"),
+        }
+    }
+
     /// What stands, of each agent.
     fn allowed(&self, now: Timestamp) -> String {
         let rows = list_of(&self.grants, "grants")
             .iter()
             .map(|grant| grants::row(grant, now))
-            .map(|[agent, id, _, ends, terms]| [agent, id, ends, terms]);
+            .map(|[agent, id, _, ends, terms]| [self.named(agent), id, ends, terms]);
         table(
             ["agent", "may, without asking", "until", "terms"],
             rows.collect(),
@@ -215,6 +230,7 @@ mod tests {
                 {"id": "obsidian.vault.search", "enabled": false}, {"id": "obsidian2.x", "enabled": true}]}),
             grants: json!({"grants": [{"agentId": "a", "capabilityId": "obsidian.vault.read", "verbs": ["read"],
                 "expiresAt": "2026-01-08T00:00:00.000Z"}]}),
+            agents: json!({"agents": [{"agentId": "a", "status": "active"}]}),
         }
     }
 
@@ -241,6 +257,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         let mut seen = seen();
         let status = &mut seen.status;
+        seen.agents["agents"][0]["status"] = "pending".into();
         status["loopbackOnly"] = false.into();
         status["paused"] = true.into();
         status["counts"]["pending"] = 2.into();
@@ -256,6 +273,7 @@ mod tests {
             "record: NOT BEING KEPT (disk_full): only acts",
             "NOT PROVED by 1 of 1 running workers",
             "PAUSED",
+            "a (not enrolled)",
             "writer of obsidian: FAILED",
             "NOT KNOWN whether it happened: w.write by a at t\\u{1b}: plexusctl approvals settle evt_1",
         ] {

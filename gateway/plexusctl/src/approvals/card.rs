@@ -115,6 +115,7 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
         heading(&mut card, "the agent would like it", window.phrase());
     }
     match text_of(item, "onApproval") {
+        _ if is_lost(item) => {}
         "" => {}
         "run" => heading(
             &mut card,
@@ -221,9 +222,23 @@ fn happens(card: &mut String, ask: &Value) {
     for (name, value) in others(ask, &KNOWN_IN_ASK) {
         member(card, 1, name, value);
     }
-    for (kinds, allows) in offers(ask) {
-        heading(card, &format!("  {kinds}"), &text::line(&allows));
+    if !has_failed(ask) {
+        for (kinds, allows) in offers(ask) {
+            heading(card, &format!("  {kinds}"), &text::line(&allows));
+        }
     }
+}
+
+/// Whether what it would do could not be computed.
+fn has_failed(ask: &Value) -> bool {
+    ask["plan"]
+        .as_object()
+        .is_some_and(|plan| plan.contains_key("error"))
+}
+
+/// Whether `item` can only be denied, or planned again.
+pub(super) fn is_lost(item: &Value) -> bool {
+    list_of(item, "asks").iter().any(has_failed)
 }
 
 fn planned(card: &mut String, ask: &Value, plan: &Value) {
@@ -268,7 +283,10 @@ fn planned(card: &mut String, ask: &Value, plan: &Value) {
     let rating = text_of(plan, "rating");
     if !rating.is_empty() && !list_of(ask, "verbs").iter().any(|verb| *verb == rating) {
         let said = match rating {
-            "execute" => "this amounts to running code: it can be allowed once only".to_owned(),
+            "execute" if list_of(plan, "warnings").is_empty() => {
+                "this amounts to running code: it can be allowed once only".to_owned()
+            }
+            "execute" => "it can be allowed once only".to_owned(),
             other => format!(
                 "this is rated {}, which is more than was asked for",
                 text::line(other)
@@ -487,6 +505,18 @@ request: pend_1, 5 min ago, ends in 24 h
         };
         assert!(with("execute").contains("  WARNING: this amounts to running code"));
         assert!(!with("write").contains("WARNING"));
+    }
+
+    #[test]
+    fn a_plan_that_failed_has_no_answer_but_no() {
+        let mut item = item();
+        item["asks"][0]["plan"] = json!({"error": "it is a folder"});
+        let card = render(&item, now());
+        assert!(card.contains("    error: it is a folder\n"), "{card}");
+        assert!(
+            !card.contains("once") && !card.contains("if you approve"),
+            "{card}"
+        );
     }
 
     #[test]

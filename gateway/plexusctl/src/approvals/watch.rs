@@ -216,11 +216,12 @@ impl Watch {
 
 /// The keys of this card. Windows that it cannot be allowed for have none.
 fn question(item: &Value, windows: &[TrustWindow]) -> String {
-    let mut keys = vec!["y yes, once".to_owned()];
-    for (key, window) in KEYS {
-        if windows.contains(&window) {
-            keys.push(format!("{key} {}", said(window)));
-        }
+    let mut keys = Vec::new();
+    // The gateway refuses to approve what it could not compute; the key would only promise it.
+    if !card::is_lost(item) {
+        keys.push("y yes, once".to_owned());
+        let offered = KEYS.iter().filter(|(_, window)| windows.contains(window));
+        keys.extend(offered.map(|(key, window)| format!("{key} {}", said(*window))));
     }
     keys.extend(["n WHY no", "s later", "? details", "q quit"].map(str::to_owned));
     let agent = text::line(text_of(item, "agentId"));
@@ -369,6 +370,11 @@ mod tests {
         assert_eq!(
             question(&item, &card::windows(&item)),
             "let my-cc do this?  y yes, once · 1 an hour · n WHY no · s later · ? details · q quit"
+        );
+        let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}, "windows": [offer("1h")]}]});
+        assert_eq!(
+            question(&lost, &card::windows(&lost)),
+            "let my-cc do this?  n WHY no · s later · ? details · q quit"
         );
     }
 }

@@ -136,6 +136,8 @@ fn call(verb: &str, detail: &Value) -> String {
 fn allowed(detail: &Value) -> String {
     let who = match text_of(detail, "policy") {
         "owner" => "you allow it",
+        "user-confirm" => "you approve it",
+        "connect" => "you allow it as you connect the agent",
         _ => "allowed by your settings",
     };
     let window: Option<TrustWindow> = serde_json::from_value(detail["trustWindow"].clone()).ok();
