@@ -22,6 +22,7 @@ pub(crate) fn card(
             entry.map(|e| &**e),
             purpose,
             &state.settings,
+            risen(ask),
         )
     };
     let narration: Vec<_> = item.asks.iter().map(narrate).collect();
@@ -98,6 +99,17 @@ pub(crate) fn complete(item: &Item) -> bool {
     item.asks.iter().all(|ask| ask.plan != Plan::Making)
 }
 
+/// Whether the plan amounts to running code.
+fn risen(ask: &Ask) -> bool {
+    matches!(
+        ask.plan,
+        Plan::Ready {
+            rating: Verb::Execute,
+            ..
+        }
+    )
+}
+
 fn shown_ask(
     approvals: &Approvals,
     catalogue: &Catalogue,
@@ -124,13 +136,6 @@ fn shown_ask(
             .and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
         put("input", value.unwrap_or(Value::Null));
     }
-    let risen = matches!(
-        ask.plan,
-        Plan::Ready {
-            rating: Verb::Execute,
-            ..
-        }
-    );
     put(
         "plan",
         match (&ask.plan, approvals.plan(&item.id, &ask.capability)) {
@@ -156,7 +161,8 @@ fn shown_ask(
             (Plan::Making | Plan::Ready { .. }, _) => object!("making"),
         },
     );
-    let once_only = risen || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
+    let once_only =
+        risen(ask) || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
     let mut windows = vec![TrustWindow::Once];
     if !once_only {
         windows.extend([TrustWindow::HOUR, TrustWindow::DAY, TrustWindow::WEEK]);

@@ -120,7 +120,9 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
         )));
     }
     let wish = wish(&id, body).map_err(named)?;
-    let by_session = matches!(caller.by, By::Session(_));
+    // A caller that makes one call says that it wants no token for further ones.
+    let by_session =
+        matches!(caller.by, By::Session(_)) && body.get("token") != Some(&Value::Bool(false));
     let asked = by_session.then(|| asked(app, &caller, &wish)).flatten();
     let mut answer = invoke::invoke(app, caller, wish).await;
     // A call with a session alone that was allowed comes with a token for the next ones (wire §4.9).
