@@ -282,3 +282,6 @@ pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {
     };
     touched.iter().map(touch).collect()
 }
+
+#[cfg(test)]
+mod tests;
