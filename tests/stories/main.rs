@@ -24,6 +24,7 @@ mod once;
 mod refresh;
 mod revoke;
 mod runs;
+mod seams;
 mod settings;
 mod sources;
 mod windows;
