@@ -524,7 +524,7 @@ fn the_owners_yes_gives_the_result() {
     assert!(
         ended
             .err
-            .contains(&format!("plexusctl approvals show {ITEM}")),
+            .contains(&format!("go on with: plexus wait {ITEM}\n")),
         "{ended:?}"
     );
     let asked = stub.asked();

@@ -3,9 +3,10 @@
 //! Invariant: HS256 is the only algorithm that has code here; every other one is refused by construction. What a token
 //! opens is decided by the machine from its id: the claims are a copy for the client.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    Algorithm, DecodingKey, EncodingKey, Validation,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
     errors::{Error, ErrorKind},
     signature::{self, Signer, Verifier},
@@ -13,6 +14,9 @@ use jsonwebtoken::{
 use plexus_protocol::{AgentId, SessionId, Timestamp, TokenId, body::Scope};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+/// The header of every token, in base64url: `{"alg":"HS256","typ":"JWT"}`, in the wire's order (the library's differs).
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 /// The claims, in the wire's order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,11 +103,11 @@ impl TokenKey {
             exp: expires_at.seconds(),
             gexp: grant_expires_at.map(Timestamp::seconds),
         };
-        Ok(jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            &claims,
-            &self.encoding,
-        )?)
+        let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims)?);
+        let message = format!("{HEADER}.{claims}");
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, Algorithm::HS256)?;
+        Ok(format!("{message}.{signature}"))
     }
 
     /// Checks form, algorithm, signature and issuer.
@@ -199,6 +203,8 @@ mod tests {
             TokenKey::fresh("i".into()).unwrap(),
         );
         let token = signed(&ours);
+        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap());
+        assert_eq!(header.unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
         assert_eq!(ours.verify(&token).unwrap().exp, 2000);
         assert!(theirs.verify(&token).is_none());
         assert!(
@@ -213,7 +219,6 @@ mod tests {
 
     #[test]
     fn other_algorithms_have_no_code() {
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
         let key = TokenKey::fresh("i".into()).unwrap();
         let token = signed(&key);
         let (_, rest) = token.split_once('.').unwrap();

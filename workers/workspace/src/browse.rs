@@ -21,7 +21,6 @@ pub struct Workspace {
 
 /// Which folder to list; without a path, the workspace itself.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ListInput {
     /// The folder.
     pub path: Option<String>,
@@ -33,7 +32,6 @@ pub struct ListInput {
 
 /// Which file to read.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReadInput {
     /// The file.
     pub path: String,

@@ -190,7 +190,7 @@ async fn record(app: &App, detail: Value) -> Result<(), Refused> {
 
 /// Our own failure: 500.
 fn failed(why: impl Into<String>) -> Refused {
-    let error = ErrorBody::new(ErrorCode::InternalError, why).next("plexusctl logs");
+    let error = ErrorBody::new(ErrorCode::InternalError, why).next("look at what plexusd printed");
     Refused::new(error).status(500)
 }
 
@@ -198,7 +198,7 @@ fn failed(why: impl Into<String>) -> Refused {
 fn failed_halfway(why: impl Into<String>) -> Refused {
     let error = ErrorBody::new(ErrorCode::InternalError, why)
         .effect(Effect::Done)
-        .next("plexusctl logs");
+        .next("look at what plexusd printed");
     Refused::new(error).status(500)
 }
 

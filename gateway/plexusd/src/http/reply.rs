@@ -222,7 +222,7 @@ pub(crate) async fn catch_panic(
             "The gateway failed on this request.",
         )
         .effect(plexus_protocol::Effect::Unknown)
-        .next("stop; tell the owner: plexusctl logs");
+        .next("stop; tell the owner: look at what plexusd printed");
         Refused::new(error).status(500).into_response()
     })
 }

@@ -273,3 +273,6 @@ pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {
     };
     touched.iter().map(touch).collect()
 }
+
+#[cfg(test)]
+mod tests;

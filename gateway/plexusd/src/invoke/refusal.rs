@@ -247,12 +247,12 @@ pub(crate) fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Failure::Refused { reason } => (
             C::InternalError,
             Some(reason.as_str().to_owned()),
-            "stop; tell the owner: plexusctl logs",
+            "stop; tell the owner: look at what plexusd printed",
         ),
         Failure::Internal => (
             C::InternalError,
             None,
-            "stop; tell the owner: plexusctl logs",
+            "stop; tell the owner: look at what plexusd printed",
         ),
     };
     let mut detail = error.detail.clone().unwrap_or_else(|| json!({}));

@@ -22,8 +22,11 @@ pub(crate) fn narrate(
     );
     let provenance = entry.map_or(Provenance::Extension, |e| e.provenance);
     let sensitivity = entry.map_or(Sensitivity::High, |e| e.facts.sensitivity);
+    // What an approval that names no window gives: the agent's wish where it is shorter, else the class default.
     let window = entry.map_or(TrustWindow::Once, |e| {
-        class_default(settings, &e.facts, e.provenance)
+        let default = class_default(settings, &e.facts, e.provenance);
+        let shorter = |wish: &TrustWindow| wish.length_ms() <= default.length_ms();
+        ask.wish.filter(shorter).unwrap_or(default)
     });
     let verbs = words(ask.verbs, "/");
     let mut line = format!("{agent} wants to {} {label}", words(ask.verbs, "/"));
