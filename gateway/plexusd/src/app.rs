@@ -61,6 +61,9 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// Rises with each rotation of the connection key in this launch.
     pub(crate) key_epoch: AtomicU64,
+    /// Held for reading by every act that the key allows, from the last look at the key to the act's end; for writing
+    /// by the key's rotation. Taken before any other lock.
+    pub(crate) acting: Arc<tokio::sync::RwLock<()>>,
     stopping: AtomicBool,
     /// One change of sources at a time: a look, a command, a restart of workers belong together.
     reconfiguring: Mutex<()>,
@@ -163,6 +166,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         instance: arguments.instance.clone(),
         started: Instant::now(),
         key_epoch: AtomicU64::new(0),
+        acting: Arc::default(),
         stopping: AtomicBool::new(false),
         reconfiguring: Mutex::new(()),
         clock,

@@ -336,6 +336,17 @@ pub(crate) async fn run_approved(
     }
 }
 
+/// The answer of an approved call whose input or source is gone: it was not made.
+pub(crate) fn lost(id: &CapabilityId) -> Answer {
+    let error = ErrorBody::new(
+        ErrorCode::SourceUnavailable,
+        "The approved call was not made: its input, or its source, is no longer there.",
+    )
+    .about(id)
+    .next("ask again");
+    Answer::refused(id.as_str(), error, None)
+}
+
 /// A refusal before dispatch, recorded.
 pub(crate) async fn deny(app: &Arc<App>, caller: &Caller, id: &str, refusal: Refusal) -> Answer {
     let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
