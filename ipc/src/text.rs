@@ -41,6 +41,9 @@ fn in_text(c: char) -> bool {
 
 /// `text` with each character that is not allowed replaced, cut to `max` bytes.
 fn fitted(text: &str, max: usize, allowed: fn(char) -> bool) -> Box<str> {
+    if text.len() <= max && text.chars().all(allowed) {
+        return text.into();
+    }
     let cleaned: String = text
         .chars()
         .map(|c| {

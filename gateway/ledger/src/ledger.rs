@@ -265,30 +265,35 @@ impl<M: Machine> Ledger<M> {
         self.shared().state.load_full()
     }
 
-    /// Has the writer decide the command on the newest state and record its events. The answer comes after the
-    /// commit. Dropping the future does not take the command back.
+    /// Has the writer decide the command on the newest state and record its events. It is queued by the call itself:
+    /// the future holds no command, only the wait. The answer comes after the commit. Dropping the future does not take
+    /// the command back.
     ///
     /// # Errors
     /// [`SubmitError`] says for each case whether something was written.
-    pub async fn submit(
+    pub fn submit(
         &self,
         command: M::Command,
         lane: Lane,
-    ) -> Result<Receipt<M::Reply>, SubmitError<M::Refusal>> {
+    ) -> impl Future<Output = Result<Receipt<M::Reply>, SubmitError<M::Refusal>>> + Send + use<M>
+    {
         let (ack, answer) = oneshot::channel();
-        self.shared()
-            .queue
-            .push(lane, Job { command, lane, ack })
-            .map_err(|error| match error {
-                PushError::Full => SubmitError::Busy,
-                PushError::Closed => SubmitError::Unavailable("the ledger is closed".to_owned()),
-            })?;
-        // The writer went while it had the command: it can have been before, in or after the commit.
-        let gone = || SubmitError::Lost {
-            reason: "the writer has stopped".to_owned(),
-            found: None,
-        };
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        let queued = self.shared().queue.push(lane, Job { command, lane, ack });
+        async move {
+            match queued {
+                Ok(()) => {}
+                Err(PushError::Full) => return Err(SubmitError::Busy),
+                Err(PushError::Closed) => {
+                    return Err(SubmitError::Unavailable("the ledger is closed".to_owned()));
+                }
+            }
+            // The writer went while it had the command: it can have been before, in or after the commit.
+            let gone = || SubmitError::Lost {
+                reason: "the writer has stopped".to_owned(),
+                found: None,
+            };
+            answer.await.unwrap_or_else(|_| Err(gone()))
+        }
     }
 
     /// Events from now on, each after its commit. Who falls behind misses events and is told how many; the writer

@@ -36,7 +36,7 @@ const META_INDEXED: &str = "indexed";
 const META_CLEAN: &str = "clean";
 
 /// redb's page cache. Its default is a gigabyte; the live part of a ledger is a few megabytes.
-const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// How the file at a path is opened as a database: the real file, or a test's faulty one.
 pub type Opener = Arc<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send + Sync>;

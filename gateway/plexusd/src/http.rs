@@ -25,11 +25,12 @@ use crate::app::App;
 use axum::{
     Router,
     extract::{Request, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
 use reply::Refused;
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
+use tower::ServiceExt;
 
 /// What one listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,25 +43,48 @@ pub(crate) enum Serves {
     Owner,
 }
 
-/// The routes of one listener.
-pub(crate) fn router(app: Arc<App>, serves: Serves) -> Router {
-    let routes = match serves {
-        Serves::All => agent::routes().merge(owner::routes(&app)),
-        Serves::Agents => agent::routes(),
-        Serves::Owner => owner::routes(&app),
-    };
-    routes
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
-        .layer(axum::middleware::from_fn_with_state(
-            app.clone(),
-            reply::catch_panic,
-        ))
-        .layer(axum::middleware::from_fn_with_state(
-            app.clone(),
-            guard::check,
-        ))
-        .with_state(app)
+/// What one listener's requests go through. Clones are the same.
+///
+/// Guard and panics are met here and not by layers of the router: a layer costs every request a handful of boxes.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    app: Arc<App>,
+    serves: Serves,
+    routes: Router,
+}
+
+impl Doors {
+    pub(crate) fn new(app: &Arc<App>, serves: Serves) -> Self {
+        let routes = match serves {
+            Serves::All => agent::routes().merge(owner::routes(app)),
+            Serves::Agents => agent::routes(),
+            Serves::Owner => owner::routes(app),
+        };
+        Self {
+            app: app.clone(),
+            serves,
+            routes: routes
+                .fallback(unknown)
+                .method_not_allowed_fallback(unknown)
+                .with_state(app.clone()),
+        }
+    }
+
+    /// Answers one request of `peer`; there is always an answer.
+    pub(crate) async fn answer(
+        self,
+        peer: throttle::Peer,
+        mut request: Request,
+    ) -> Result<Response, Infallible> {
+        if let Err(refused) = guard::judge(&self.app, self.serves, &request) {
+            return Ok(refused.into_response());
+        }
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(self.serves);
+        let uri = request.uri().clone();
+        let routed = self.routes.oneshot(request);
+        reply::or_panicked(uri.path(), routed).await
+    }
 }
 
 /// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).

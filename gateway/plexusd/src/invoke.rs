@@ -206,12 +206,14 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     let granted = match authorized {
         Authorized::Yes(permitted) => permitted,
         Authorized::Pend(asked) => {
-            return match pend::ask(app, *asked, wish.purpose, wish.on_approval).await {
+            let asking = pend::ask(app, *asked, wish.purpose, wish.on_approval);
+            return match Box::pin(asking).await {
                 pend::Asking::Waits(answer) => answer,
                 // The owner granted it while we asked: look once more.
                 pend::Asking::Allowed(asked) => match asked.clone().authorize(app) {
                     Ok(Authorized::Yes(permitted)) => {
-                        carry_out(app, permitted, wish.in_background, wish.key).await
+                        let carried = carry_out(app, permitted, wish.in_background, wish.key);
+                        Box::pin(carried).await
                     }
                     Ok(Authorized::Pend(_)) => {
                         deny(
@@ -350,8 +352,7 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
 /// A refusal before dispatch, recorded.
 pub(crate) async fn deny(app: &Arc<App>, caller: &Caller, id: &str, refusal: Refusal) -> Answer {
     let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
-    let audit = note_denial(app, caller, id, &error).await;
-    let mut answer = Answer::refused(id, error, audit.as_ref());
+    let mut answer = recorded_refusal(app, caller, id, error).await;
     if refusal == Refusal::NotCallable {
         // Clients take this for the failure of a call, as the recordings have it.
         answer.status = 200;
@@ -378,8 +379,13 @@ async fn invalid(app: &Arc<App>, asked: &Asked, why: &str) -> Answer {
     let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why)
         .about(asked.id())
         .next(format!("plexus describe {}", asked.id()));
-    let audit = note_denial(app, &asked.caller, asked.id().as_str(), &error).await;
-    Answer::refused(asked.id().as_str(), error, audit.as_ref())
+    recorded_refusal(app, &asked.caller, asked.id().as_str(), error).await
+}
+
+async fn recorded_refusal(app: &Arc<App>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
+    // Boxed, as is all that few calls come to: else every call would carry, and copy, a future with room for it.
+    let audit = Box::pin(note_denial(app, caller, id, &error)).await;
+    Answer::refused(id, error, audit.as_ref())
 }
 
 /// Records a refused call. Not being able to does not turn a refusal into anything else.

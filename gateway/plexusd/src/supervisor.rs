@@ -35,7 +35,7 @@ pub use setup::{Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
 use actor::{Command, Ending, Handle};
-use call::{Job, Outcome, Question, Reply, Ticket};
+use call::{Job, Question, Reply, Ticket};
 use plexus_ipc::message::{PlanMade, Stamp, Verdict, WorkerError};
 use plexus_ledger::Durable;
 use plexus_protocol::{AuditId, SourceId};
@@ -165,15 +165,19 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`DispatchError`]; nothing was changed in any case.
-    pub async fn read(
+    pub fn read(
         &self,
         source: &SourceId,
         call: CallRequest,
-    ) -> Result<Finished, DispatchError> {
-        let outcome = self.dispatch(source, call, Question::Read).await?;
-        match outcome {
-            Reply::Finished(finished) => Ok(finished),
-            Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
+    ) -> impl Future<Output = Result<Finished, DispatchError>> + Send + use<> {
+        let ticket = self.dispatch(source, call, Question::Read);
+        async {
+            match ticket?.wait().await? {
+                Reply::Finished(finished) => Ok(finished),
+                Reply::Planned(_) | Reply::Settled(_) => {
+                    Err(DispatchError::Died { dispatched: true })
+                }
+            }
         }
     }
 
@@ -186,8 +190,7 @@ impl Supervisor {
         source: &SourceId,
         call: CallRequest,
     ) -> Result<Result<Box<PlanMade>, WorkerError>, DispatchError> {
-        let outcome = self.dispatch(source, call, Question::Plan).await?;
-        match outcome {
+        match self.dispatch(source, call, Question::Plan)?.wait().await? {
             Reply::Planned(planned) => Ok(planned),
             Reply::Finished(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
         }
@@ -213,21 +216,20 @@ impl Supervisor {
         call.audit = AuditId::parse(&durable.audit_id().to_string())
             .ok()
             .or(call.audit);
-        let outcome = self
-            .dispatch(source, call, |call| terms.commit(call, stamp))
-            .await?;
-        match outcome {
+        let ticket = self.dispatch(source, call, |call| terms.commit(call, stamp))?;
+        match ticket.wait().await? {
             Reply::Finished(finished) => Ok(finished),
             Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
         }
     }
 
-    async fn dispatch(
+    /// Queues a call at once; what is awaited is small.
+    fn dispatch(
         &self,
         source: &SourceId,
         call: CallRequest,
         question: impl FnOnce(plexus_ipc::message::Call) -> Question,
-    ) -> Outcome {
+    ) -> Result<Ticket, DispatchError> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let job = Job {
             id,
@@ -240,7 +242,7 @@ impl Supervisor {
             progress: call.progress,
             reply: None,
         };
-        self.submit(source, job)?.wait().await
+        self.submit(source, job)
     }
 
     /// Hands a call in. No await: what was checked before still holds when it is in the queue.

@@ -78,7 +78,8 @@ fn word(text: &str, max: usize) -> bool {
 fn prefixed_uuid(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|rest| {
         rest.len() == 36
-            && uuid::Uuid::try_parse(rest).is_ok_and(|id| id.hyphenated().to_string() == rest)
+            && uuid::Uuid::try_parse(rest)
+                .is_ok_and(|id| id.hyphenated().encode_lower(&mut [0; 36]) == rest)
     })
 }
 

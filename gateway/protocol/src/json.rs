@@ -60,6 +60,11 @@ pub fn digest(value: &Value) -> Digest {
 pub fn scan(bytes: &[u8]) -> Result<&RawValue, NotStrict> {
     let text = std::str::from_utf8(bytes).map_err(|_| NotStrict("not UTF-8".into()))?;
     let raw: &RawValue = serde_json::from_str(text).map_err(|e| NotStrict(e.to_string()))?;
+    // Counted in one sweep over all bytes: what opens so few levels, inside strings or not, is not too deep.
+    let opening = raw.get().bytes().filter(|b| matches!(b, b'{' | b'['));
+    if opening.count() <= MAX_DEPTH {
+        return Ok(raw);
+    }
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in raw.get().bytes() {
         match byte {

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! run ─▶ waiting ──a thread takes one after the other──▶ answered
-//!           └──2 ms without an answer: one thread more takes from the same queue
+//!           └──the front waits 2 ms or more: one thread more takes from the same queue
 //! ```
 //! Waking a thread and being woken by it costs more than reading a note. So the thread that is at it goes on while there
 //! is work, and nobody else is woken; what a slow disk or a slow walk holds up does not hold up the rest for long.
 //!
+//! One task looks after all that waits: a timer for each piece would wake the runtime once a piece, because each is due
+//! before anything else that it waits for.
+//!
 //! Invariants: each piece is run once, or not at all if its caller has gone; a panic ends its piece only; with work
-//! waiting there is a thread at it, or asked for.
+//! waiting there is a thread at it, or asked for, and the task that asks for another.
 //!
 //! Must not know: what the work is.
 
@@ -20,9 +23,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
-/// How long a piece waits before a further thread is asked for: some 250 times what reading a short note takes.
+/// How long the front piece waits before a further thread is asked for: some 250 times what reading a short note takes.
 const HELP_AFTER: Duration = Duration::from_millis(2);
 
 /// The queue and the threads at it. Clones are the same.
@@ -34,9 +40,14 @@ struct State {
     waiting: VecDeque<Piece>,
     /// Threads that take from `waiting`, those only asked for included.
     threads: usize,
+    /// Whether a task looks after what waits.
+    is_watched: bool,
 }
 
-type Piece = Box<dyn FnOnce() + Send>;
+struct Piece {
+    work: Box<dyn FnOnce() + Send>,
+    since: Instant,
+}
 
 /// The work panicked.
 #[derive(Debug)]
@@ -51,31 +62,40 @@ impl Lane {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Panicked> {
-        let (answer, mut answered) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         {
             let mut state = self.lock();
-            state.waiting.push_back(Box::new(move || {
-                if !answer.is_closed() {
-                    let _ = answer.send(work());
-                }
-            }));
+            state.waiting.push_back(Piece {
+                work: Box::new(move || {
+                    if !answer.is_closed() {
+                        let _ = answer.send(work());
+                    }
+                }),
+                since: Instant::now(),
+            });
+            if !state.is_watched {
+                state.is_watched = true;
+                tokio::spawn(self.clone().watch());
+            }
             if state.threads == 0 {
                 self.ask_for_thread(state);
             }
         }
+        answered.await.map_err(|_| Panicked)
+    }
+
+    /// Asks for a further thread when the front has waited too long. Ends when nothing waits.
+    async fn watch(self) {
         loop {
-            match timeout(HELP_AFTER, &mut answered).await {
-                Ok(answer) => return answer.map_err(|_| Panicked),
-                Err(_) => {
-                    let state = self.lock();
-                    if !state.waiting.is_empty() {
-                        self.ask_for_thread(state);
-                        continue;
-                    }
-                }
+            sleep(HELP_AFTER).await;
+            let mut state = self.lock();
+            let Some(front) = state.waiting.front() else {
+                state.is_watched = false;
+                return;
+            };
+            if front.since.elapsed() >= HELP_AFTER {
+                self.ask_for_thread(state);
             }
-            // It is being worked on.
-            return answered.await.map_err(|_| Panicked);
         }
     }
 
@@ -96,7 +116,7 @@ impl Lane {
             };
             drop(state);
             // The caller notices by the answer that never comes.
-            let _ = catch_unwind(AssertUnwindSafe(piece));
+            let _ = catch_unwind(AssertUnwindSafe(piece.work));
         }
     }
 

@@ -5,31 +5,20 @@
 use super::{Serves, reply::Refused};
 use crate::app::App;
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, Method, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
-use std::sync::Arc;
 
-pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match judge(&app, &request) {
-        Ok(()) => next.run(request).await,
-        Err(refused) => refused.into_response(),
-    }
-}
-
-fn judge(app: &App, request: &Request) -> Result<(), Refused> {
+/// Whether a request to the listener that serves `serves` may go on.
+///
+/// # Errors
+/// 403 `host_forbidden`.
+pub(super) fn judge(app: &App, serves: Serves, request: &Request) -> Result<(), Refused> {
     let host = host(request)?;
-    let over_tcp = request
-        .extensions()
-        .get::<Serves>()
-        .is_none_or(|s| *s == Serves::All);
-    let accepted = if over_tcp {
-        app.address.accepts_host(&host)
-    } else {
-        is_loopback_name(hostname(&host))
+    let accepted = match serves {
+        Serves::All => app.address.accepts_host(host),
+        Serves::Agents | Serves::Owner => is_loopback_name(hostname(host)),
     };
     if !accepted {
         return Err(forbidden(format!(
@@ -62,7 +51,7 @@ fn judge(app: &App, request: &Request) -> Result<(), Refused> {
 
 /// The one Host of a request. Two that differ, or one beside an absolute target that differs, are refused: a proxy and
 /// we could read them differently.
-fn host(request: &Request) -> Result<String, Refused> {
+fn host(request: &Request) -> Result<&str, Refused> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let Some(first) = hosts.next() else {
         return Err(forbidden(
@@ -83,7 +72,7 @@ fn host(request: &Request) -> Result<String, Refused> {
             "Host '{text}' is not an accepted authority"
         )));
     }
-    Ok(text.to_owned())
+    Ok(text)
 }
 
 /// The part before the last `:`, unless that colon is inside brackets.

@@ -4,10 +4,10 @@
 //! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, and on its kind's
 //! number.
 
-use super::{Serves, network::Network, router, throttle::Peer};
+use super::{Doors, Serves, network::Network, throttle::Peer};
 use crate::{app::App, state_dir::StateDir};
 use anyhow::{Context, bail};
-use axum::Router;
+use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use interprocess::local_socket::{
@@ -29,7 +29,6 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
-use tower::ServiceExt;
 
 /// Connections at once, over all listeners of a kind.
 const CONNECTIONS: usize = 1_024;
@@ -155,7 +154,7 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let all = router(app.clone(), Serves::All);
+        let all = Doors::new(&app, Serves::All);
         for listener in self.tcp {
             let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
             accepting.spawn(async move {
@@ -172,8 +171,7 @@ impl Listeners {
                         Ok((stream, from)) => {
                             let _ = stream.set_nodelay(true);
                             let peer = Peer::from_address(from.ip());
-                            let serving =
-                                connection(stream, all.clone(), Serves::All, peer, stopped.clone());
+                            let serving = connection(stream, all.clone(), peer, stopped.clone());
                             open.spawn(async move {
                                 serving.await;
                                 drop(place);
@@ -187,8 +185,8 @@ impl Listeners {
             });
         }
         for (listener, serves) in [(self.agents, Serves::Agents), (self.owner, Serves::Owner)] {
-            let (routes, places, mut stopped) = (
-                router(app.clone(), serves),
+            let (doors, places, mut stopped) = (
+                Doors::new(&app, serves),
                 Arc::new(Semaphore::new(CONNECTIONS / 4)),
                 stopped.clone(),
             );
@@ -207,8 +205,7 @@ impl Listeners {
                             let Some(peer) = own_user(&stream) else {
                                 continue;
                             };
-                            let serving =
-                                connection(stream, routes.clone(), serves, peer, stopped.clone());
+                            let serving = connection(stream, doors.clone(), peer, stopped.clone());
                             open.spawn(async move {
                                 serving.await;
                                 drop(place);
@@ -246,19 +243,12 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn connection<S>(
-    stream: S,
-    routes: Router,
-    serves: Serves,
-    peer: Peer,
-    mut stopped: watch::Receiver<bool>,
-) where
+async fn connection<S>(stream: S, doors: Doors, peer: Peer, mut stopped: watch::Receiver<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(serves);
-        routes.clone().oneshot(request)
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        doors.clone().answer(peer, request.map(Body::new))
     });
     let mut builder = http1::Builder::new();
     builder

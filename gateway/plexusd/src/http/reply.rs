@@ -1,14 +1,10 @@
 //! How answers look, and how bodies are read.
 
-use crate::{
-    app::App,
-    invoke::{Answer, refusal},
-};
+use crate::invoke::{Answer, refusal};
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
@@ -18,7 +14,13 @@ use plexus_protocol::{ErrorBody, ErrorCode, json};
 use plexus_trust::Refusal;
 use serde::Serialize;
 use serde_json::{Value, json as object};
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 /// Largest body of most routes (wire §3).
 pub(crate) const BODY: usize = 1024 * 1024;
@@ -208,14 +210,19 @@ pub(crate) fn query(request: &Request, key: &str) -> Option<String> {
 }
 
 /// One handler's panic is a 500 in the wire's shape, not the end of every agent's session.
-pub(crate) async fn catch_panic(
-    State(_): State<Arc<App>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let path = request.uri().path().to_owned();
-    let caught = Caught(AssertUnwindSafe(Box::pin(next.run(request)))).await;
-    caught.unwrap_or_else(|()| {
+pub(crate) async fn or_panicked<E>(
+    path: &str,
+    answering: impl Future<Output = Result<Response, E>>,
+) -> Result<Response, E> {
+    let mut answering = pin!(answering);
+    let caught = poll_fn(|cx| {
+        match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Some),
+            // Never polled again: the answer below is the last of it.
+            Err(_) => Poll::Ready(None),
+        }
+    });
+    caught.await.unwrap_or_else(|| {
         tracing::error!(path, "a handler panicked");
         let error = ErrorBody::new(
             ErrorCode::InternalError,
@@ -223,23 +230,6 @@ pub(crate) async fn catch_panic(
         )
         .effect(plexus_protocol::Effect::Unknown)
         .next("stop; tell the owner: look at what plexusd printed");
-        Refused::new(error).status(500).into_response()
+        Ok(Refused::new(error).status(500).into_response())
     })
-}
-
-struct Caught<F>(AssertUnwindSafe<std::pin::Pin<Box<F>>>);
-
-impl<F: Future> Future for Caught<F> {
-    type Output = Result<F::Output, ()>;
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        let inner = &mut self.0.0;
-        match std::panic::catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll(cx))) {
-            Ok(std::task::Poll::Pending) => std::task::Poll::Pending,
-            Ok(std::task::Poll::Ready(output)) => std::task::Poll::Ready(Ok(output)),
-            Err(_) => std::task::Poll::Ready(Err(())),
-        }
-    }
 }

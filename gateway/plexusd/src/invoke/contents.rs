@@ -70,9 +70,12 @@ impl Contents {
         for (id, digest) in things {
             let known = all.entry(agent.clone()).or_default();
             let key = (source.clone(), id.to_owned());
-            if known.digests.insert(key.clone(), digest).is_none() {
-                known.order.push_back(key);
+            if let Some(seen) = known.digests.get_mut(&key) {
+                *seen = digest;
+                continue;
             }
+            known.digests.insert(key.clone(), digest);
+            known.order.push_back(key);
             if known.digests.len() > MOST
                 && let Some(oldest) = known.order.pop_front()
             {

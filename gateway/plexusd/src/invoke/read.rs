@@ -8,7 +8,7 @@ use crate::{
 };
 use plexus_ipc::{message::Touched, text::Payload};
 use plexus_ledger::{Durable, Lane};
-use plexus_protocol::{ErrorBody, body::InvokeResponse, json};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, body::InvokeResponse, json};
 use plexus_trust::{Command, Outcome, OutcomeKind, Touch};
 use serde_json::value::RawValue;
 use std::{
@@ -44,121 +44,113 @@ impl InFlight {
 
 pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
     let Permitted { asked, permit } = permitted;
-    let id = asked.id().clone();
     let started = Instant::now();
     let request = call_request(&asked, &permit);
     let answered = app.supervisor.read(&asked.entry.source, request).await;
-    let (output, touched, mut outcome) = match answered {
+    let Judged {
+        status,
+        output,
+        touched,
+        outcome,
+    } = judged(answered, &asked, &permit, started, || {
+        app.supervisor.health(&asked.entry.source).status == Health::Unavailable
+    });
+    let seen = output.is_ok();
+    match record(app, &asked, permit, output, outcome).await {
+        Ok(body) => {
+            if seen {
+                app.contents
+                    .learn(&asked.caller.agent, &asked.entry.source, &touched);
+            }
+            Answer { status, body }
+        }
+        Err(answer) => answer,
+    }
+}
+
+/// What came back from the worker, and how it is told.
+struct Judged {
+    status: u16,
+    output: Result<Box<RawValue>, ErrorBody>,
+    touched: Vec<Touched>,
+    outcome: Outcome,
+}
+
+fn judged(
+    answered: Result<Finished, DispatchError>,
+    asked: &super::Asked,
+    permit: &plexus_trust::Permit,
+    started: Instant,
+    known_away: impl FnOnce() -> bool,
+) -> Judged {
+    let id = asked.id();
+    let mut outcome = failed_outcome(asked, started);
+    let Finished { result, touched } = match answered {
+        Ok(finished) => finished,
         Err(error) => {
-            let body = refusal::undispatched(&error, &id, false);
+            let body = refusal::undispatched(&error, id, false);
             // A call that reached no worker is refused as such; one that was dispatched and failed is recorded as a read.
             let reached = matches!(
                 error,
                 DispatchError::Deadline { dispatched: true }
                     | DispatchError::Died { dispatched: true }
             );
-            let status = if reached { 200 } else { body.code.status() };
-            let answer = record(
-                app,
-                &asked.caller,
-                permit,
-                id.as_str(),
-                Err(body),
-                Vec::new(),
-                failed_outcome(&asked, started),
-            )
-            .await;
-            return match answer {
-                Ok(mut answer) => {
-                    answer.status = status;
-                    answer
-                }
-                Err(answer) => answer,
+            return Judged {
+                status: if reached { 200 } else { body.code.status() },
+                output: Err(body),
+                touched: Vec::new(),
+                outcome,
             };
-        }
-        Ok(Finished {
-            result: Err(error),
-            touched,
-        }) => (
-            Err(refusal::failed(&error, &id)),
-            touched,
-            failed_outcome(&asked, started),
-        ),
-        Ok(Finished {
-            result: Ok(answer),
-            touched,
-        }) => {
-            let outcome = Outcome {
-                kind: OutcomeKind::Ok,
-                output_bytes: answer.output.len() as u64,
-                summary: Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty()),
-                ..failed_outcome(&asked, started)
-            };
-            match raw(&answer.output) {
-                Ok(output) => (Ok(output), touched, outcome),
-                Err(why) => {
-                    tracing::warn!(capability = %id, why, "a worker's output is not JSON");
-                    let body = ErrorBody::new(
-                        plexus_protocol::ErrorCode::TransportError,
-                        "The source gave an answer that is not JSON.",
-                    )
-                    .detail(serde_json::json!({"reason": "bad_output"}))
-                    .about(&id)
-                    .next("stop; tell the owner: this source is not working");
-                    (Err(body), touched, failed_outcome(&asked, started))
-                }
-            }
         }
     };
-    let output = match beyond(&permit, &asked, &touched) {
+    let output = match result {
+        Err(error) => Err(refusal::failed(&error, id)),
+        Ok(answer) => raw(&answer.output)
+            .map_err(|why| bad_output(id, &why))
+            .inspect(|_| {
+                outcome.kind = OutcomeKind::Ok;
+                outcome.output_bytes = answer.output.len() as u64;
+                outcome.summary =
+                    Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());
+            }),
+    };
+    let output = match beyond(permit, asked, &touched) {
         Some(error) if output.is_ok() => Err(error),
         _ => output,
     };
-    if let Err(error) = &output {
-        outcome.kind = OutcomeKind::Failed;
-        if error.code == plexus_protocol::ErrorCode::GrantRequired {
-            outcome.kind = OutcomeKind::Refused;
-        }
-    }
-    let touches = touches(&touched);
-    // Known to be away: refused as such (wire §4.9, row 11), though the source was asked once more.
-    let away = output
-        .as_ref()
-        .err()
-        .filter(|e| e.code == plexus_protocol::ErrorCode::SourceUnavailable)
-        .is_some()
-        && app.supervisor.health(&asked.entry.source).status == Health::Unavailable;
     let missed = output
         .as_ref()
-        .err()
-        .filter(|e| e.code == plexus_protocol::ErrorCode::GrantRequired)
-        .is_some();
-    let agent = asked.caller.agent.clone();
-    let seen = output.is_ok();
-    match record(
-        app,
-        &asked.caller,
-        permit,
-        id.as_str(),
-        output,
-        touches,
-        outcome,
-    )
-    .await
-    {
-        Ok(mut answer) => {
-            if missed {
-                answer.status = 401;
-            } else if away {
-                answer.status = 503;
-            }
-            if seen {
-                app.contents.learn(&agent, &asked.entry.source, &touched);
-            }
-            answer
-        }
-        Err(answer) => answer,
+        .is_err_and(|e| e.code == ErrorCode::GrantRequired);
+    if output.is_err() {
+        outcome.kind = if missed {
+            OutcomeKind::Refused
+        } else {
+            OutcomeKind::Failed
+        };
     }
+    outcome.touched = touches(&touched);
+    Judged {
+        status: match &output {
+            Err(_) if missed => 401,
+            // Known to be away: refused as such (wire §4.9, row 11), though the source was asked once more.
+            Err(error) if error.code == ErrorCode::SourceUnavailable && known_away() => 503,
+            _ => 200,
+        },
+        output,
+        touched,
+        outcome,
+    }
+}
+
+fn bad_output(id: &CapabilityId, why: &str) -> ErrorBody {
+    tracing::warn!(capability = %id, why, "a worker's output is not JSON");
+    ErrorBody::new(
+        ErrorCode::TransportError,
+        "The source gave an answer that is not JSON.",
+    )
+    .detail(serde_json::json!({"reason": "bad_output"}))
+    .about(id)
+    .next("stop; tell the owner: this source is not working")
 }
 
 /// Withholds what lies outside the permit although the worker let it through: the gateway trusts no worker with that.
@@ -190,16 +182,14 @@ fn beyond(
     None
 }
 
+/// Against its record the output leaves; without one only the refusal does.
 async fn record(
     app: &Arc<App>,
-    caller: &super::Caller,
+    asked: &super::Asked,
     permit: plexus_trust::Permit,
-    id: &str,
     output: Result<Box<RawValue>, ErrorBody>,
-    touched: Vec<Touch>,
     mut outcome: Outcome,
-) -> Result<Answer, Answer> {
-    outcome.touched = touched;
+) -> Result<InvokeResponse, Answer> {
     if let Err(error) = &output {
         outcome.code = Some(error.code.as_str().to_owned());
         outcome.reason = error
@@ -209,29 +199,27 @@ async fn record(
             .and_then(|r| r.as_str())
             .map(str::to_owned);
     }
-    let capability = permit.capability.clone();
+    let id = asked.id();
     let in_flight = InFlight {
-        id: id.to_owned(),
+        id: id.as_str().to_owned(),
         output,
     };
-    let refuse = |body: ErrorBody| Answer::refused(id, body, None);
-    match app
-        .ledger
-        .submit(Command::Read { permit, outcome }, Lane::Agent)
-        .await
-    {
+    let refuse = |body: ErrorBody| Answer::refused(id.as_str(), body, None);
+    let command = Command::Read { permit, outcome };
+    match app.ledger.submit(command, Lane::Agent).await {
         Ok(receipt) => match receipt.durable {
-            Some(durable) => Ok(Answer::dispatched(in_flight.disclose(&durable))),
+            Some(durable) => Ok(in_flight.disclose(&durable)),
             None => Err(refuse(refusal::not_recorded(
                 &plexus_ledger::SubmitError::Unavailable("a read without a record".into()),
-                Some(&capability),
+                Some(id),
             ))),
         },
         // What allowed it was taken back while it was read: it is withheld, and that is recorded.
         Err(plexus_ledger::SubmitError::Refused(refusal)) => {
-            Err(super::deny(app, caller, id, refusal).await)
+            let denied = super::deny(app, &asked.caller, id.as_str(), refusal);
+            Err(Box::pin(denied).await)
         }
-        Err(error) => Err(refuse(refusal::not_recorded(&error, Some(&capability)))),
+        Err(error) => Err(refuse(refusal::not_recorded(&error, Some(id)))),
     }
 }
 

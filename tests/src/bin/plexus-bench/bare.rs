@@ -62,13 +62,20 @@ impl Drop for Server {
     }
 }
 
-/// A token that [`verify`] accepts, as large as a real one.
-pub(crate) fn token() -> String {
+/// A token that [`verify`] accepts, about `length` bytes long.
+pub(crate) fn token(length: usize) -> String {
+    let shortest = signed(String::new());
+    // Three bytes of claims are four of the token.
+    signed("x".repeat(length.saturating_sub(shortest.len()) / 4 * 3))
+}
+
+fn signed(scopes: String) -> String {
     let claims = Claims {
         sub: "bench".into(),
         jti: "tok_0b1e4a5c-7d2f-4c3a-9e8b-1f2a3b4c5d6e".into(),
         session_id: "sess_0b1e4a5c-7d2f-4c3a-9e8b-1f2a3b4c5d6e".into(),
         exp: u64::MAX,
+        scopes,
     };
     let head = URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
     let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap_or_default());
@@ -84,6 +91,7 @@ struct Claims {
     jti: String,
     session_id: String,
     exp: u64,
+    scopes: String,
 }
 
 fn mac(bytes: &[u8]) -> Hmac<Sha256> {
@@ -100,12 +108,9 @@ fn verify(token: &str) -> Option<Claims> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
-/// Serves a handler that answers with as many bytes as a real answer has.
-pub(crate) fn serve_handler() -> Result<()> {
-    let answer: Bytes = serde_json::to_vec(
-        &serde_json::json!({"id": "bare", "ok": true, "output": "x".repeat(1_250)}),
-    )?
-    .into();
+/// Serves a handler that answers with `bytes` bytes.
+pub(crate) fn serve_handler(bytes: usize) -> Result<()> {
+    let answer = Bytes::from(vec![b'x'; bytes]);
     serve(Router::new().route("/invoke", post(async move |_: Bytes| json(answer.clone()))))
 }
 
@@ -373,7 +378,7 @@ pub(crate) fn work(socket: &Path, note: &Path) -> Result<()> {
         let content = std::fs::read_to_string(note)?;
         let output = serde_json::to_vec(&serde_json::json!({
             "type": "file", "relativePath": "note.md", "content": content, "bytes": content.len(),
-            "modifiedAt": "2026-01-31T08:15:00.000Z",
+            "modifiedAt": "2026-01-31T08:15:00.000Z", "links": [], "warnings": [],
         }))?;
         stream.write_all(&framed(&Done {
             id: call.id,

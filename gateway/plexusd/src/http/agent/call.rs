@@ -49,9 +49,9 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
     let bytes = reply::body(request, reply::BODY).await.map_err(nobody)?;
     let body = json::parse(&bytes)
         .map_err(|why| nobody(Refused::malformed(format!("invalid JSON body: {why}"))))?;
-    let body = body
-        .as_object()
-        .ok_or_else(|| nobody(Refused::malformed("the body must be an object")))?;
+    let Value::Object(body) = body else {
+        return Err(nobody(Refused::malformed("the body must be an object")));
+    };
     let id = body
         .get("id")
         .and_then(Value::as_str)
@@ -68,7 +68,8 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
                     ErrorCode::TokenRevoked,
                     "This is not one of our tokens, or the gateway was restarted.",
                 );
-                return Err(named(failed(app, Kind::Pat, peer, error).await));
+                let failed = Box::pin(failed(app, Kind::Pat, peer, error));
+                return Err(named(failed.await));
             };
             if verified.exp <= app.ledger.snapshot().time(app.clock.now()).seconds() {
                 return Err(named(Refused::new(rejected(
@@ -116,16 +117,16 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
             error.next("repeat the call when the gateway is back"),
         )));
     }
-    let wish = wish(&id, body).map_err(named)?;
     // A caller that makes one call says that it wants no token for further ones.
-    let by_session =
-        matches!(caller.by, By::Session(_)) && body.get("token") != Some(&Value::Bool(false));
+    let wants_token = body.get("token") != Some(&Value::Bool(false));
+    let wish = wish(&id, body).map_err(named)?;
+    let by_session = matches!(caller.by, By::Session(_)) && wants_token;
     let asked = by_session.then(|| asked(app, &caller, &wish)).flatten();
     let mut answer = invoke::invoke(app, caller, wish).await;
     // A call with a session alone that was allowed comes with a token for the next ones (wire §4.9).
     let allowed = answer.status == 200 || answer.status == 202 || answer.status == 422;
     if let Some(asked) = asked.filter(|_| allowed && !answer.body.replayed) {
-        answer.body.grant = super::grants::token_for(app, &asked).await;
+        answer.body.grant = Box::pin(super::grants::token_for(app, &asked)).await;
     }
     Ok(answer)
 }
@@ -159,10 +160,10 @@ fn asked(app: &App, caller: &Caller, wish: &Wish) -> Option<invoke::Asked> {
     ))
 }
 
-fn wish(id: &str, body: &Map<String, Value>) -> Result<Wish, Refused> {
-    let input = match body.get("input") {
+fn wish(id: &str, mut body: Map<String, Value>) -> Result<Wish, Refused> {
+    let input = match body.remove("input") {
         None | Some(Value::Null) => Value::Object(Map::new()),
-        Some(input) => input.clone(),
+        Some(input) => input,
     };
     let on_approval = match body.get("onApproval") {
         None | Some(Value::Null) => OnApproval::Wait,

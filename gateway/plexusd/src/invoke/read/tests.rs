@@ -107,7 +107,7 @@ fn what_lies_outside_of_the_grant_is_withheld_whatever_the_worker_says() {
         );
     }
     let error = beyond(&permit, &asked, &[read("report.txt")]).unwrap();
-    assert_eq!(error.code, plexus_protocol::ErrorCode::GrantRequired);
+    assert_eq!(error.code, ErrorCode::GrantRequired);
     assert_eq!(error.effect, plexus_protocol::Effect::None);
 
     let (permit, asked) = permitted(None);
