@@ -72,7 +72,7 @@ pub(in super::super) fn render(item: &Value, now: Timestamp) -> String {
     match item["cardDigest"].as_str() {
         Some(digest) => heading(&mut card, "card", &text::line(digest)),
         None if super::super::decide::is_planning(item) => {
-            heading(&mut card, "card", "not complete yet")
+            heading(&mut card, "card", "not complete yet");
         }
         None => {}
     }
