@@ -4,7 +4,7 @@ use super::{Answer, Permitted, refusal};
 use crate::{
     app::App,
     machine::audit_id,
-    supervisor::{CallRequest, DispatchError, Finished},
+    supervisor::{CallRequest, DispatchError, Finished, Stands},
 };
 use plexus_ipc::{message::Touched, text::Payload};
 use plexus_ledger::{Durable, Lane};
@@ -200,7 +200,7 @@ async fn record(
             .and_then(|r| r.as_str())
             .map(str::to_owned);
     }
-    let capability = permit.capability.clone();
+    let (capability, token) = (permit.capability.clone(), permit.token.clone());
     let in_flight = InFlight {
         id: id.to_owned(),
         output,
@@ -212,7 +212,16 @@ async fn record(
         .await
     {
         Ok(receipt) => match receipt.durable {
-            Some(durable) => Ok(Answer::dispatched(in_flight.disclose(&durable))),
+            Some(durable) => {
+                let held = app
+                    .taken_back
+                    .refuses(&caller.agent, &capability, token.as_ref());
+                match held {
+                    // Taken back while it was read, which could not be saved: withheld all the same.
+                    Some(refusal) => Err(super::deny(app, caller, id, refusal).await),
+                    None => Ok(Answer::dispatched(in_flight.disclose(&durable))),
+                }
+            }
             None => Err(refuse(refusal::not_recorded(
                 &plexus_ledger::SubmitError::Unavailable("a read without a record".into()),
                 Some(&capability),
@@ -252,6 +261,7 @@ pub(super) fn call_request(asked: &super::Asked, permit: &plexus_trust::Permit) 
         revision: permit.source_revision(),
         deadline: Duration::from_millis(u64::from(limits.call_ms)),
         owner: false,
+        stands: Stands::default(),
         audit: None,
         progress: None,
     }
