@@ -129,9 +129,9 @@ fn nothing_that_is_begun_during_a_rotation_outlives_it() {
 fn an_item_is_planned_although_its_caller_hung_up() {
     let house = House::open();
     let agent = house.reader("one");
-    for n in 0..12 {
+    for n in 0..12_u8 {
         let input = note(&format!("new-{n}.txt"), "text");
-        let request = if n % 2 == 0 {
+        let request = if n.is_multiple_of(2) {
             agent
                 .client()
                 .request("POST", "/invoke")
@@ -317,12 +317,12 @@ fn one_decision_of_many() {
         let item = reply.text_at("/error/pendingId");
         let card = owner.card(&item);
         let decide = |n: usize| {
-            let body = if n % 2 == 0 {
+            let body = if n.is_multiple_of(2) {
                 json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]})
             } else {
                 json!({"action": "deny"})
             };
-            (n % 2 == 0, owner.decide(&item, body).status)
+            (n.is_multiple_of(2), owner.decide(&item, body).status)
         };
         let answers: Vec<(bool, u16)> = std::thread::scope(|scope| {
             let all: Vec<_> = (0..6).map(|n| scope.spawn(move || decide(n))).collect();
@@ -345,4 +345,61 @@ fn one_decision_of_many() {
         }
         assert_eq!(workshop.effects().contains(&text), decided[0].0);
     }
+}
+
+/// Lets no write of the daemon go beyond the first byte of a file, or lets them go on.
+#[cfg(target_os = "linux")]
+fn files_may_grow(gateway: &plexus_tests::Gateway, may: bool) {
+    let limit = if may { "unlimited" } else { "1" };
+    let set = std::process::Command::new("prlimit")
+        .args(["--pid", &gateway.pid().to_string()])
+        .arg(format!("--fsize={limit}:unlimited"))
+        .status()
+        .expect("prlimit of util-linux");
+    assert!(set.success());
+}
+
+/// The ledger cannot record, so the revoke cannot be saved: it holds all the same, says so, and is saved later.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_revoke_that_cannot_be_saved_holds() {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    let (one, two) = (workshop.reader("one"), workshop.reader("two"));
+    let bystander = workshop.reader("three");
+    let echo = |agent: &plexus_tests::Agent| agent.invoke("fixture.echo", json!({"text": "x"}));
+    let token = one.token(&["fixture.echo"]);
+    echo(&one).expect_ok();
+    let revoke = |path: &str, body: Value| {
+        let reply = owner.client.post(path, body);
+        let error = reply.expect_error(503, "audit_unavailable");
+        assert_eq!(error["held"], true, "{reply}");
+    };
+    files_may_grow(&workshop.gateway, false);
+    let id = json!({"agentId": "two", "capabilityId": "fixture.echo"});
+    echo(&two).expect_error(503, "audit_unavailable");
+    revoke("/admin/api/agents/revoke", json!({"agentId": "one"}));
+    revoke("/admin/api/revoke", id);
+    files_may_grow(&workshop.gateway, true);
+    // The ledger records again; what was taken back is taken back.
+    until("the ledger to record", || {
+        (echo(&bystander).status == 200).then_some(())
+    });
+    echo(&one).expect_error(401, "session_expired");
+    one.client()
+        .get("/manifest")
+        .expect_error(401, "session_expired");
+    let text = token["token"].as_str().expect("a token");
+    let called = one.invoke_with(text, "fixture.echo", json!({"text": "x"}));
+    assert_eq!(called.status, 401, "{called}");
+    plexus_tests::agent::handshake(&one.anonymous, &one.pat).expect_status(401);
+    assert_ne!(echo(&two).status, 200);
+    // Any act of the owner saves it first.
+    owner
+        .client
+        .post("/admin/api/pause", json!({"on": false}))
+        .expect_ok();
+    owner.audited(|event| event["detail"]["event"] == "agent.revoke" && event["agentId"] == "one");
+    let two_again = workshop.reader("two");
+    echo(&two_again).expect_ok();
 }

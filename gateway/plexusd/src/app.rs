@@ -14,7 +14,9 @@ use crate::{
         feed::{Feed, Notice},
         throttle::Throttle,
     },
-    invoke::{contents::Contents, limits::Limits, replay::Replays, runs::Runs},
+    invoke::{
+        contents::Contents, limits::Limits, replay::Replays, runs::Runs, taken_back::TakenBack,
+    },
     machine::{Ledger, Trust, audit_id},
     sources::{Connector, Registry, catalogue::Catalogue, configure},
     state_dir::StateDir,
@@ -53,6 +55,7 @@ pub(crate) struct App {
     pub(crate) runs: Runs,
     pub(crate) contents: Contents,
     pub(crate) replays: Replays,
+    pub(crate) taken_back: TakenBack,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
     pub(crate) address: Address,
@@ -118,6 +121,8 @@ fn start_logging() {
 }
 
 async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
+    // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
+    let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     let support = plexus_sandbox::kernel_support().context("workers cannot be caged here")?;
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
@@ -161,6 +166,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         runs: Runs::default(),
         contents: Contents::default(),
         replays: Replays::default(),
+        taken_back: TakenBack::default(),
         limits: Limits::default(),
         throttle: Throttle::default(),
         instance: arguments.instance.clone(),
@@ -603,6 +609,7 @@ async fn sweep(app: Arc<App>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        app.save_held().await;
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");
         }

@@ -18,6 +18,7 @@ pub(crate) mod read;
 pub(crate) mod refusal;
 pub(crate) mod replay;
 pub(crate) mod runs;
+pub(crate) mod taken_back;
 pub(crate) mod validate;
 
 use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
@@ -138,6 +139,9 @@ impl Asked {
     }
 
     fn authorize(self, app: &App) -> Result<Authorized, Refusal> {
+        if let Some(refusal) = self.held_back(app) {
+            return Err(refusal);
+        }
         let state = app.ledger.snapshot();
         let call = Call {
             agent: &self.caller.agent,
@@ -153,6 +157,16 @@ impl Asked {
             Verdict::Pend => Ok(Authorized::Pend(Box::new(self))),
             Verdict::Refuse(refusal) => Err(refusal),
         }
+    }
+
+    /// The refusal where the owner took back what this stands on and it could not be saved.
+    fn held_back(&self, app: &App) -> Option<Refusal> {
+        let token = match &self.caller.by {
+            By::Token { jti, .. } => Some(jti),
+            By::Session(_) | By::Approval(_) => None,
+        };
+        app.taken_back
+            .refuses(&self.caller.agent, &self.entry.id, token)
     }
 }
 

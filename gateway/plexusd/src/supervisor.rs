@@ -27,7 +27,7 @@ mod start;
 mod stderr;
 
 pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
-pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Unavailable};
+pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Stands, Unavailable};
 pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
@@ -237,6 +237,7 @@ impl Supervisor {
             until: Instant::now() + call.deadline,
             revision: call.revision,
             owner: call.owner,
+            stands: call.stands,
             most: 0,
             deaths: 0,
             progress: call.progress,
@@ -292,6 +293,7 @@ impl Supervisor {
             until: Instant::now() + SETTLE_WITHIN,
             revision,
             owner: true,
+            stands: Stands::default(),
             most: 0,
             deaths: 0,
             progress: None,

@@ -1,7 +1,10 @@
 //! Has the reader compute what an effect would do, after the agent was answered.
 
 use super::Planned;
-use crate::{app::App, supervisor::CallRequest};
+use crate::{
+    app::App,
+    supervisor::{CallRequest, Stands},
+};
 use plexus_ledger::Lane;
 use plexus_protocol::{Digest, PendingId, json};
 use plexus_trust::{Ask, Command, Item, ItemState, Plan};
@@ -96,6 +99,7 @@ async fn make(
             .get(&entry.source)
             .map_or(0, |s| s.revision),
         owner: true,
+        stands: Stands::default(),
         audit: None,
         progress: None,
     };

@@ -170,7 +170,10 @@ pub(crate) fn live_session(app: &App, text: &str) -> Option<InSession> {
         Some((agent, session)) => (Some(agent.id.clone()), session.clone()),
         None => (None, state.console_sessions.get(&id)?.clone()),
     };
-    (now < session.expires_at).then_some(InSession { id, agent, session })
+    let ended = agent
+        .as_ref()
+        .is_some_and(|agent| app.taken_back.ended(agent));
+    (now < session.expires_at && !ended).then_some(InSession { id, agent, session })
 }
 
 /// Wants a session in its header (wire §4.3).

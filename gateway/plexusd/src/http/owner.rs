@@ -28,7 +28,7 @@ use super::{
     authenticate::{self, Owner},
     reply::Refused,
 };
-use crate::app::App;
+use crate::{app::App, invoke::refusal};
 use axum::{
     Router,
     extract::{FromRequestParts, Path, Request},
@@ -132,6 +132,8 @@ fn keyed(app: &Arc<App>, request: &Request) -> impl Future<Output = Result<Owner
 /// # Errors
 /// The machine's refusal in the owner's terms, or that it could not be recorded.
 async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
+    // What is held comes first: a later act may be meant to undo it.
+    app.save_held().await;
     app.ledger
         .submit(command, Lane::Owner)
         .await
@@ -162,6 +164,13 @@ async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
             }
             other => other.into(),
         })
+}
+
+/// Has the machine take something back; what cannot be saved is held, and the refusal says so.
+async fn take_back(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
+    app.save_held().await;
+    let taken = app.take_back(command).await;
+    taken.map_err(|error| Refused::new(refusal::held(&error)))
 }
 
 /// The event of an act; empty where it changed nothing (wire §4.9).

@@ -1,9 +1,9 @@
 //! One revocation, for the agent's route and the owner's (wire §4.8).
 
 use super::reply::{Refused, ok};
-use crate::{app::App, machine::audit_id};
+use crate::{app::App, invoke::refusal, machine::audit_id};
 use axum::response::Response;
-use plexus_ledger::{Lane, SubmitError};
+use plexus_ledger::SubmitError;
 use plexus_protocol::{AgentId, CapabilityId, TokenId};
 use plexus_trust::{Command, Refusal, Reply};
 use serde_json::{Map, Value, json};
@@ -87,12 +87,12 @@ pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Re
         },
         (None, None) => return Ok(nothing()),
     };
-    let receipt = match app.ledger.submit(command, Lane::Owner).await {
+    let receipt = match app.take_back(command).await {
         Ok(receipt) => receipt,
         Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => {
             return Ok(nothing());
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(Refused::new(refusal::held(&error))),
     };
     let Reply::Revoked {
         tokens,

@@ -7,7 +7,7 @@ use super::{Answer, By, Permitted, pend, read, refusal};
 use crate::{
     app::App,
     machine::audit_id,
-    supervisor::{CommitTerms, DispatchError, Finished},
+    supervisor::{CommitTerms, DispatchError, Finished, Stands},
 };
 use plexus_ipc::message::{Content, Failure};
 use plexus_ledger::{Durable, Lane};
@@ -18,6 +18,7 @@ use std::{sync::Arc, time::Instant};
 
 pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     let Permitted { asked, permit } = permitted;
+    let mark = app.taken_back.mark();
     let id = asked.id().clone();
     let input_bytes = asked.canonical.len() as u64;
     let intent = Command::Intent {
@@ -50,11 +51,20 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     };
     let mut request = read::call_request(&asked, &permit);
     request.audit = Some(audit.clone());
-    // The owner may have revoked since the intent was recorded; this is the last moment to heed it.
-    let committed = if permit.not_taken_back(&app.ledger.snapshot()) {
-        dispatch(&app, &asked, request, terms, &durable).await
-    } else {
-        Committed::TakenBack
+    // The owner may revoke after the intent was recorded: that is heeded until the frame is written.
+    request.stands = Stands::while_so({
+        let (app, permit) = (app.clone(), permit.clone());
+        move || {
+            let token = permit.token.as_ref();
+            permit.not_taken_back(&app.ledger.snapshot())
+                && !app
+                    .taken_back
+                    .since(mark, &permit.agent, &permit.capability, token)
+        }
+    });
+    let committed = match dispatch(&app, &asked, request, terms, &durable).await {
+        Committed::Dispatch(DispatchError::TakenBack) => Committed::TakenBack,
+        other => other,
     };
     let unread = held.is_some_and(|(_, known)| !known);
     let committed = match committed {

@@ -4,7 +4,7 @@ use super::{Answer, Permitted, refusal};
 use crate::{
     app::App,
     machine::audit_id,
-    supervisor::{CallRequest, DispatchError, Finished, Health},
+    supervisor::{CallRequest, DispatchError, Finished, Health, Stands},
 };
 use plexus_ipc::{message::Touched, text::Payload};
 use plexus_ledger::{Durable, Lane};
@@ -200,6 +200,7 @@ async fn record(
             .map(str::to_owned);
     }
     let id = asked.id();
+    let token = permit.token.clone();
     let in_flight = InFlight {
         id: id.as_str().to_owned(),
         output,
@@ -208,7 +209,16 @@ async fn record(
     let command = Command::Read { permit, outcome };
     match app.ledger.submit(command, Lane::Agent).await {
         Ok(receipt) => match receipt.durable {
-            Some(durable) => Ok(in_flight.disclose(&durable)),
+            Some(durable) => {
+                let agent = &asked.caller.agent;
+                match app.taken_back.refuses(agent, id, token.as_ref()) {
+                    // Taken back while it was read, which could not be saved: withheld all the same.
+                    Some(refusal) => {
+                        Err(super::deny(app, &asked.caller, id.as_str(), refusal).await)
+                    }
+                    None => Ok(in_flight.disclose(&durable)),
+                }
+            }
             None => Err(refuse(refusal::not_recorded(
                 &plexus_ledger::SubmitError::Unavailable("a read without a record".into()),
                 Some(id),
@@ -249,6 +259,7 @@ pub(super) fn call_request(asked: &super::Asked, permit: &plexus_trust::Permit) 
         revision: permit.source_revision(),
         deadline: Duration::from_millis(u64::from(limits.call_ms)),
         owner: false,
+        stands: Stands::default(),
         audit: None,
         progress: None,
     }

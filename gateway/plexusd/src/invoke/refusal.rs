@@ -123,6 +123,20 @@ pub(crate) fn not_recorded(error: &SubmitError<Refusal>, id: Option<&CapabilityI
     about(error, id)
 }
 
+/// Something that the owner took back and that could not be saved: it holds until the gateway ends.
+pub(crate) fn held(error: &SubmitError<Refusal>) -> ErrorBody {
+    if let SubmitError::Refused(refusal) = error {
+        return refused(refusal, None);
+    }
+    ErrorBody::new(
+        ErrorCode::AuditUnavailable,
+        "It could not be saved. It is taken back all the same, until the gateway ends or saves it.",
+    )
+    .effect(Effect::Done)
+    .with("held", true)
+    .next("plexusctl status")
+}
+
 /// The outcome of an effect that nobody knows.
 pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
     ErrorBody::new(
@@ -167,6 +181,9 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
         DispatchError::Died { .. } => {
             ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.")
                 .next("repeat the call; if it happens again, stop and tell the owner")
+        }
+        DispatchError::TakenBack => {
+            return refused(&Refusal::GrantRequired { constraint: None }, Some(id));
         }
         DispatchError::ShuttingDown => ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.")
             .with("retryAfterMs", 2_000)

@@ -15,7 +15,7 @@ use plexus_ipc::{
     text::{Line, Payload},
 };
 use plexus_protocol::{AuditId, Constraint, Digest, Verb};
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -23,6 +23,27 @@ use tokio::{
 
 /// How long after a call's deadline the worker's own word about it is still waited for.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Asked at the last moment before a call is sent: does what allowed it still stand? The default always does.
+#[derive(Clone, Default)]
+pub struct Stands(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Stands {
+    /// It stands for as long as `look` says so.
+    pub fn while_so(look: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(look)))
+    }
+
+    pub(super) fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|look| look())
+    }
+}
+
+impl fmt::Debug for Stands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stands")
+    }
+}
 
 /// One call.
 #[derive(Debug)]
@@ -41,6 +62,8 @@ pub struct CallRequest {
     pub revision: u64,
     /// Whether the owner asks: the owner's calls go first and have a slot of their own.
     pub owner: bool,
+    /// Whether it may still be sent when its turn comes.
+    pub stands: Stands,
     /// Its event, where it has one. For a commit that of the proof is used.
     pub audit: Option<AuditId>,
     /// Who is told how far it is. Never waited for: what does not fit is lost.
@@ -99,6 +122,9 @@ pub enum DispatchError {
         /// Whether it was sent to a worker: then an effect may have happened.
         dispatched: bool,
     },
+    /// What allowed it was taken back while it waited. Nothing was done.
+    #[error("it was taken back")]
+    TakenBack,
     /// The daemon stops. Nothing was done.
     #[error("the gateway is stopping")]
     ShuttingDown,
@@ -145,6 +171,7 @@ pub(super) struct Job {
     pub(super) until: Instant,
     pub(super) revision: u64,
     pub(super) owner: bool,
+    pub(super) stands: Stands,
     /// Largest output, in bytes.
     pub(super) most: usize,
     /// How often a worker ended under it.

@@ -7,8 +7,12 @@ use super::{
 use nix::sys::signal::Signal;
 use plexus_ipc::message::{Failure, Role, Verdict};
 use plexus_protocol::AuditId;
-use plexusd::supervisor::{DispatchError, WorkerState};
+use plexusd::supervisor::{DispatchError, Stands, WorkerState};
 use serde_json::json;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use tokio::sync::mpsc;
 
 #[tokio::test]
@@ -57,6 +61,39 @@ async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
         "{refused:?}"
     );
     assert_eq!(stage.log().lines().count(), 1);
+    stage.supervisor.shutdown().await;
+}
+
+/// What is taken back while a commit waits for its worker is not sent.
+#[tokio::test]
+async fn a_commit_that_no_longer_stands_is_not_sent() {
+    let stage = Stage::new();
+    let durable = proof::durable(&stage.ledger).await;
+    let mut request = call("append", json!({"line": "one"}));
+    // Nothing runs yet, so it waits for a start; what allows it goes meanwhile.
+    let looks = Arc::new(AtomicUsize::new(0));
+    request.stands = Stands::while_so({
+        let looks = looks.clone();
+        move || looks.fetch_add(1, Ordering::SeqCst) > 0
+    });
+    let refused = stage
+        .supervisor
+        .commit(&stage.source, request, terms(), &durable)
+        .await;
+    assert_eq!(refused.err(), Some(DispatchError::TakenBack));
+    assert_eq!(
+        looks.load(Ordering::SeqCst),
+        1,
+        "looked at when its turn came"
+    );
+    assert_eq!(stage.log(), "");
+    // The control: the same proof does it once for a call that stands.
+    let request = call("append", json!({"line": "one"}));
+    let done = stage
+        .supervisor
+        .commit(&stage.source, request, terms(), &durable)
+        .await;
+    assert!(done.expect("an answer").result.is_ok());
     stage.supervisor.shutdown().await;
 }
 

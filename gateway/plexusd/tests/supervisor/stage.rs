@@ -14,7 +14,8 @@ use plexus_ipc::{
 use plexus_ledger::Ledger;
 use plexus_protocol::{Digest, SourceId, Verb, json};
 use plexusd::supervisor::{
-    CallRequest, CommitTerms, DispatchError, Finished, Notice, Pace, Setup, Spec, Supervisor,
+    CallRequest, CommitTerms, DispatchError, Finished, Notice, Pace, Setup, Spec, Stands,
+    Supervisor,
 };
 use serde_json::{Value, json};
 use std::{
@@ -212,6 +213,7 @@ pub(crate) fn call(capability: &str, input: Value) -> CallRequest {
         deadline: PATIENCE,
         revision: 1,
         owner: false,
+        stands: Stands::default(),
         audit: None,
         progress: None,
     }

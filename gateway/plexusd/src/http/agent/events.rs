@@ -25,6 +25,9 @@ pub(super) async fn stream(
     } else if let Some(text) = bearer(request.headers()) {
         let state = app.ledger.snapshot();
         let live = app.tokens.verify(text).filter(|v| {
+            if app.taken_back.ended(&v.agent) {
+                return false;
+            }
             let now = state.time(app.clock.now());
             state
                 .agent(&v.agent)

@@ -41,7 +41,8 @@ pub(super) async fn open(
         let agent = known
             .as_ref()
             .and_then(|digest| state.agent_by_pat(digest))
-            .map(|a| a.id.clone());
+            .map(|a| a.id.clone())
+            .filter(|agent| !app.taken_back.ended(agent));
         // The body is tolerated whatever it is.
         let body = reply::body(request, reply::SMALL_BODY).await?;
         let body = plexus_protocol::json::parse(&body).unwrap_or(Value::Null);

@@ -63,7 +63,10 @@ pub(super) async fn show(
 /// The agent that asks: by a token (5 min grace, not revoked) or by any live session.
 fn asking(app: &App, request: &Request) -> Option<AgentId> {
     if let Some(text) = bearer(request.headers()) {
-        let verified = app.tokens.verify(text)?;
+        let verified = app
+            .tokens
+            .verify(text)
+            .filter(|v| !app.taken_back.ended(&v.agent))?;
         let state = app.ledger.snapshot();
         let held = state.agent(&verified.agent)?.tokens.get(&verified.jti)?;
         let now = state.time(app.clock.now());

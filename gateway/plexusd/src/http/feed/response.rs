@@ -100,7 +100,9 @@ fn standing(app: &App, listener: &Listener) -> Option<u64> {
         Listener::Owner => Some(app.key_epoch.load(Ordering::Relaxed)),
         Listener::Agent(agent) => {
             let state = app.ledger.snapshot();
-            let agent = state.agent(agent)?;
+            let agent = state
+                .agent(agent)
+                .filter(|agent| !app.taken_back.ended(&agent.id))?;
             (agent.status != EnrollmentStatus::Revoked).then_some(agent.epoch)
         }
     }

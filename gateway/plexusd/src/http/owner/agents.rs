@@ -1,6 +1,6 @@
 //! Agents: connecting them, ending them, what is known of them (wire §4.16).
 
-use super::{Named, act, blocking, body::Fields, event_of, failed};
+use super::{Named, act, blocking, body::Fields, event_of, failed, take_back};
 use crate::{
     app::App,
     http::{
@@ -199,7 +199,7 @@ pub(super) async fn revoke(
         reason,
         delete,
     };
-    let receipt = match act(&app, command).await {
+    let receipt = match take_back(&app, command).await {
         // Deleted by somebody else since we looked.
         Err(refused) if refused.code() == ErrorCode::UnknownAgent => {
             return nobody(&app, named).await;

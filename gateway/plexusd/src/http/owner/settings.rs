@@ -1,6 +1,6 @@
 //! The owner's settings (`/v1/config`, wire §4.14) and the pause. Both apply at once.
 
-use super::{CHANGING, act, body::Fields, event_of};
+use super::{CHANGING, act, body::Fields, event_of, take_back};
 use crate::{
     app::App,
     http::reply::{self, Refused, ok},
@@ -126,7 +126,11 @@ pub(super) async fn pause(
     request: Request,
 ) -> Result<Response, Refused> {
     let on = Fields(reply::object_body(request).await?).needed_flag("on")?;
-    let receipt = act(&app, Command::Pause(on)).await?;
+    let receipt = if on {
+        take_back(&app, Command::Pause(on)).await?
+    } else {
+        act(&app, Command::Pause(on)).await?
+    };
     let changed = matches!(receipt.reply, Reply::Changed(true));
     let state = app.ledger.snapshot();
     let in_flight: Vec<_> = state.open_intents.keys().filter(|_| on).collect();

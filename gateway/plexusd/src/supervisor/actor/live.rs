@@ -178,6 +178,10 @@ impl Live {
                 job.answer(Err(DispatchError::Deadline { dispatched: false }));
                 continue;
             }
+            if !job.stands.holds() {
+                job.answer(Err(DispatchError::TakenBack));
+                continue;
+            }
             match self.send(job.message(now)).await {
                 Ok(()) => {
                     self.last_call = now;
