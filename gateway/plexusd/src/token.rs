@@ -3,12 +3,14 @@
 //! Invariant: HS256 is the only algorithm that has code here; every other one is refused by construction. What a token
 //! opens is decided by the machine from its id: the claims are a copy for the client.
 
+use anyhow::Context;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
-    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    Algorithm, EncodingKey, Header,
+    crypto::{CryptoProvider, JwtSigner, KeyUtils},
     errors::{Error, ErrorKind},
-    signature::{self, Signer, Verifier},
+    signature::{self, Signer},
 };
 use plexus_protocol::{AgentId, SessionId, Timestamp, TokenId, body::Scope};
 use serde::{Deserialize, Serialize};
@@ -53,8 +55,10 @@ pub(crate) struct Verified {
 /// Signs and verifies. Made at each launch, never written.
 pub(crate) struct TokenKey {
     encoding: EncodingKey,
-    decoding: DecodingKey,
-    validation: Validation,
+    /// Keyed once: every call verifies.
+    mac: Hmac<Sha256>,
+    /// The encoded header of every token that this key signs, and of none other that it accepts.
+    header: String,
     issuer: String,
 }
 
@@ -69,14 +73,13 @@ impl TokenKey {
         let mut secret = zeroize::Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut secret[..])
             .map_err(|e| anyhow::anyhow!("the system gave no randomness: {e}"))?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        // Time is the machine's; it alone knows the clock that cannot be set back.
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
+        let encoding = EncodingKey::from_secret(&secret[..]);
+        let any = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &(), &encoding)?;
+        let (header, _) = any.split_once('.').context("a token without a header")?;
         Ok(Self {
-            encoding: EncodingKey::from_secret(&secret[..]),
-            decoding: DecodingKey::from_secret(&secret[..]),
-            validation,
+            mac: mac(&secret[..])?,
+            header: header.to_owned(),
+            encoding,
             issuer,
         })
     }
@@ -106,16 +109,29 @@ impl TokenKey {
         )?)
     }
 
-    /// Checks form, algorithm, signature and issuer.
+    /// Checks form, algorithm, signature and issuer. Time is the machine's: it alone knows the clock that cannot be set
+    /// back.
+    ///
+    /// Read here and not by the library, which parses a token three times: nothing but what [`TokenKey::sign`] writes has
+    /// to be understood.
     pub(crate) fn verify(&self, token: &str) -> Option<Verified> {
-        let data = jsonwebtoken::decode::<Bearer>(token, &self.decoding, &self.validation).ok()?;
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        if header != self.header {
+            return None;
+        }
+        let mut mac = self.mac.clone();
+        mac.update(signed.as_bytes());
+        // Constant time.
+        mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?)
+            .ok()?;
         let Bearer {
             sub,
             iss,
             session_id,
             jti,
             exp,
-        } = data.claims;
+        } = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
         (iss == self.issuer).then_some(Verified {
             agent: sub,
             session: session_id,
@@ -130,10 +146,8 @@ static HS256_ONLY: CryptoProvider = CryptoProvider {
         only_hs256(algorithm)?;
         Ok(Box::new(Hs256(mac(key.as_bytes())?)))
     },
-    verifier_factory: |algorithm, key| {
-        only_hs256(algorithm)?;
-        Ok(Box::new(Hs256(mac(key.try_get_as_bytes()?)?)))
-    },
+    // Tokens are read above.
+    verifier_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
     key_utils: KeyUtils::new_unimplemented(),
 };
 
@@ -159,23 +173,7 @@ impl Signer<Vec<u8>> for Hs256 {
     }
 }
 
-impl Verifier<Vec<u8>> for Hs256 {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let mut mac = self.0.clone();
-        mac.update(message);
-        // Constant time.
-        mac.verify_slice(signature)
-            .map_err(signature::Error::from_source)
-    }
-}
-
 impl JwtSigner for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
-impl JwtVerifier for Hs256 {
     fn algorithm(&self) -> Algorithm {
         Algorithm::HS256
     }
@@ -213,17 +211,25 @@ mod tests {
 
     #[test]
     fn other_algorithms_have_no_code() {
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
         let key = TokenKey::fresh("i".into()).unwrap();
         let token = signed(&key);
-        let (_, rest) = token.split_once('.').unwrap();
+        let (own, rest) = token.split_once('.').unwrap();
+        let (claims, _) = rest.split_once('.').unwrap();
+        let under = |header: &str| {
+            let mut mac = key.mac.clone();
+            mac.update(format!("{header}.{claims}").as_bytes());
+            let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+            format!("{header}.{claims}.{signature}")
+        };
+        assert_eq!(under(own), token, "what is forged below is well signed");
         for header in [
             r#"{"alg":"none"}"#,
             r#"{"alg":"HS512","typ":"JWT"}"#,
             r#"{"alg":"RS256"}"#,
         ] {
-            let forged = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header));
-            assert!(key.verify(&forged).is_none(), "{header}");
+            let header = URL_SAFE_NO_PAD.encode(header);
+            assert!(key.verify(&under(&header)).is_none(), "{header}");
+            assert!(key.verify(&format!("{header}.{rest}")).is_none());
         }
         assert!(key.verify(&format!("{token}x")).is_none());
         assert!(key.verify("").is_none() && key.verify("a.b.c").is_none());
