@@ -1,8 +1,14 @@
 //! `cargo xtask bench`: a release build under load; the measuring is done by `plexus-bench` of the tests' package.
+//!
+//! What one part costs alone is divan's to say, in the packages' own benches: [`PARTS`].
 
 use crate::step::finish;
 use crate::{cargo, debian};
 use anyhow::Result;
+
+/// Packages with benches of their own.
+const PARTS: &str =
+    "cargo bench -p plexus-trust -p plexus-ledger -p plexus-ipc -p plexus-worker-obsidian";
 
 /// Measure a release build beside a bare handler and the bare path
 #[derive(clap::Args)]
@@ -41,5 +47,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.own_loader {
         bench.arg("--own-loader");
     }
-    finish(&mut bench)
+    finish(&mut bench)?;
+    if !arguments.json {
+        eprintln!("\nthe parts alone: {PARTS}");
+    }
+    Ok(())
 }

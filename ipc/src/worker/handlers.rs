@@ -302,9 +302,13 @@ fn parse<In: DeserializeOwned>(input: &[u8]) -> Result<In, SourceError> {
     })
 }
 
+/// What a short answer fits in, in bytes: a longer one costs a copy or two.
+const ROOM: usize = 2048;
+
 fn to_json<Out: Serialize>(reply: Reply<Out>) -> Result<Reply<Payload>, SourceError> {
-    match serde_json::to_vec(&reply.output) {
-        Ok(output) => Ok(Reply {
+    let mut output = Vec::with_capacity(ROOM);
+    match serde_json::to_writer(&mut output, &reply.output) {
+        Ok(()) => Ok(Reply {
             output: output.into(),
             touched: reply.touched,
             summary: reply.summary,

@@ -26,6 +26,8 @@ use std::{
 pub(crate) const BODY: usize = 1024 * 1024;
 /// Largest body of enroll and handshake.
 pub(crate) const SMALL_BODY: usize = 4 * 1024;
+/// What most answers fit in, and what stands around an output, in bytes.
+const ROOM: usize = 512;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
@@ -100,7 +102,8 @@ impl IntoResponse for Refused {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        with_status(self.status, &self.body)
+        let output = self.body.output.as_ref().map_or(0, |o| o.get().len());
+        sized(self.status, &self.body, output + ROOM)
     }
 }
 
@@ -111,8 +114,14 @@ pub(crate) fn ok(body: &impl Serialize) -> Response {
 
 /// Any status with a JSON body. `content-type` has no charset parameter (wire §3).
 pub(crate) fn with_status(status: u16, body: &impl Serialize) -> Response {
-    let (status, bytes) = match serde_json::to_vec(body) {
-        Ok(bytes) => (
+    sized(status, body, ROOM)
+}
+
+/// The same for a body of about `room` bytes: one that is larger costs a copy or two.
+fn sized(status: u16, body: &impl Serialize, room: usize) -> Response {
+    let mut bytes = Vec::with_capacity(room);
+    let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => (
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             bytes,
         ),
