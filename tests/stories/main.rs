@@ -25,6 +25,7 @@ mod once;
 mod refresh;
 mod revoke;
 mod runs;
+mod seams;
 mod settings;
 mod sources;
 mod starts;

@@ -602,7 +602,7 @@ impl<'a> Draft<'a> {
     pub(super) fn withdraw(&mut self, id: &AgentId, item: &PendingId) -> Result<Reply, Refusal> {
         let agent = self.known(id)?;
         let held = agent.items.get(item).ok_or(Refusal::NoSuchItem)?;
-        if !matches!(held.state, ItemState::Pending | ItemState::Approved { .. }) {
+        if held.state != ItemState::Pending && !held.has_call_left() {
             return Err(Refusal::NoSuchItem);
         }
         self.void_items(agent, "the agent withdrew it", |i| &i.id == item);

@@ -55,7 +55,6 @@ pub(super) async fn change(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    super::keyed(&app, &request).await?;
     let body = Fields::read(request).await?;
     let _one_at_a_time = CHANGING.lock().await;
     let settings = wanted(&app.ledger.snapshot().settings, &body)?;
