@@ -399,7 +399,8 @@ fn a_revoke_that_cannot_be_saved_holds() {
         .client
         .post("/admin/api/pause", json!({"on": false}))
         .expect_ok();
-    owner.audited(|event| event["detail"]["event"] == "agent.revoke" && event["agentId"] == "one");
+    let _ = owner
+        .audited(|event| event["detail"]["event"] == "agent.revoke" && event["agentId"] == "one");
     let two_again = workshop.reader("two");
     echo(&two_again).expect_ok();
 }

@@ -25,10 +25,10 @@ use plexus_trust::{Approval, Ask, Item, ItemState, OnApproval, Plan, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
 
@@ -53,6 +53,7 @@ pub(crate) struct Approvals {
     dir: PathBuf,
     plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
     ran: Mutex<HashMap<PendingId, Ran>>,
+    under_way: Mutex<HashSet<PendingId>>,
     /// Tokens made for an approved item: reading its status again gives the same one.
     tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
     /// Rises with every change that somebody may wait for.
@@ -65,6 +66,7 @@ impl Approvals {
             dir: state_dir.join("pending"),
             plans: Mutex::default(),
             ran: Mutex::default(),
+            under_way: Mutex::default(),
             tokens: Mutex::default(),
             changed: watch::Sender::new(0),
         }
@@ -251,8 +253,26 @@ impl Approvals {
     pub(crate) fn is_running(&self, item: &Item) -> bool {
         item.on_approval == OnApproval::Run
             && item.asks.iter().any(|ask| ask.input.is_some())
-            && matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed)
+            && (matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed)
+                || self.under_way().contains(&item.id))
             && self.ran(&item.id).is_none()
+    }
+
+    /// Items whose run was begun in this launch and whose answer is not kept yet: the outcome is recorded a moment
+    /// before the answer is.
+    fn under_way(&self) -> MutexGuard<'_, HashSet<PendingId>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn begin_run(&self, item: &PendingId) {
+        self.under_way().insert(item.clone());
+    }
+
+    pub(crate) fn end_run(&self, item: &PendingId) {
+        self.under_way().remove(item);
+        self.note_change();
     }
 
     /// Joins a call to the approved run of the same call. The session that asked gets that outcome for as long as it is

@@ -19,7 +19,12 @@ pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
             .iter()
             .any(|ask| ask.approval == Approval::OneCall)
     {
-        tokio::spawn(run(app.clone(), item));
+        app.approvals.begin_run(&item.id);
+        let app = app.clone();
+        tokio::spawn(async move {
+            run(&app, &item).await;
+            app.approvals.end_run(&item.id);
+        });
     }
 }
 
@@ -31,7 +36,7 @@ pub(crate) fn resume(app: &Arc<App>) {
     }
 }
 
-async fn run(app: Arc<App>, item: Arc<Item>) {
+async fn run(app: &Arc<App>, item: &Item) {
     for ask in item
         .asks
         .iter()
@@ -49,7 +54,7 @@ async fn run(app: Arc<App>, item: Arc<Item>) {
                 .keep_result(&item.id, &invoke::lost(&ask.capability));
             continue;
         };
-        let answer = invoke::run_approved(&app, &item.id, &item.agent, entry, input).await;
+        let answer = invoke::run_approved(app, &item.id, &item.agent, entry, input).await;
         app.approvals.keep_result(&item.id, &answer);
     }
 }
