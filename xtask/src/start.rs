@@ -124,7 +124,7 @@ fn next_steps(greeting: &Greeting, port: u64) -> String {
     let reads = &greeting.reads;
     format!(
         "
-Plexus is ready on port {port}. Nothing is allowed yet. Stop it with Ctrl-C; what you decide is kept.
+Plexus is ready on port {port}. Agents may do what you allowed them, nothing else. Ctrl-C stops it; what you decided stays.
 
 In each other terminal, first:
   export PATH={binaries}:\"$PATH\"{home}

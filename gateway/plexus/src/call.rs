@@ -167,6 +167,8 @@ fn request(call: &Call, input: Input, long_running: bool) -> Value {
     body.insert("id".into(), json!(call.capability));
     body.insert("input".into(), Value::Object(input));
     body.insert("onApproval".into(), "run".into());
+    // Each command opens a session of its own: a token would only lie in a transcript.
+    body.insert("token".into(), false.into());
     if let Some(purpose) = &call.purpose {
         body.insert("purpose".into(), purpose.as_str().into());
     }

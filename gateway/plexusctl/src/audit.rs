@@ -129,6 +129,15 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
     } else {
         out::line(&as_text(&newest_last))?;
     }
+    let cells: Vec<_> = newest_last.iter().map(row).collect();
+    let width = |column: usize, least: usize| {
+        let widths = cells
+            .iter()
+            .map(|cells| text::line(&cells[column]).chars().count());
+        widths.max().unwrap_or(0).max(least)
+    };
+    // The heads of the two columns are as wide as this.
+    let widths = [width(0, "event".len()), width(2, "agent".len())];
     let seen: Vec<_> = newest_last
         .iter()
         .map(|event| text_of(event, "id").to_owned())
@@ -148,21 +157,22 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
         if desk.json {
             out::line(&said.to_string())?;
         } else {
-            out::line(&follow_line(&mut *owner, said).await)?;
+            out::line(&follow_line(&mut *owner, said, widths).await)?;
         }
     }
     Ok(Exit::Ok)
 }
 
 /// One more event as a line; what the stream leaves out of it is asked for.
-async fn follow_line(owner: &mut Owner, frame: Value) -> String {
+async fn follow_line(owner: &mut Owner, frame: Value, widths: [usize; 2]) -> String {
     let whole = match AuditId::parse(text_of(&frame, "id")) {
         Ok(id) => one(owner, &Which::Id(id)).await.ok(),
         Err(_) => None,
     };
     let event = whole.map_or(frame, |mut reply| reply["event"].take());
     let [number, time, agent, what] = row(&event).map(|cell| text::line(&cell));
-    format!("{number:<5}  {time}  {agent:<12}  {what}")
+    let [numbers, agents] = widths;
+    format!("{number:<numbers$}  {time}  {agent:<agents$}  {what}")
 }
 
 /// Number, time, agent, what happened.

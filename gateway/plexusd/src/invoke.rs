@@ -23,6 +23,7 @@ pub(crate) mod validate;
 
 use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
 use bytes::Bytes;
+use plexus_ipc::manifest::EntryKind;
 use plexus_ledger::Lane;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId,
@@ -192,7 +193,10 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
         Ok(authorized) => Some(authorized),
         // What the gateway makes by itself is joined below, not made again.
         Err(Refusal::Runs { .. }) => None,
-        Err(refusal) => return deny(app, &asked.caller, asked.id().as_str(), refusal).await,
+        Err(refusal) => {
+            let refusal = of_skill(app, &asked, refusal);
+            return deny(app, &asked.caller, asked.id().as_str(), refusal).await;
+        }
     };
     let schema = asked
         .entry
@@ -246,12 +250,12 @@ async fn carry_out(
     in_background: bool,
     key: Option<String>,
 ) -> Answer {
-    let (id, caller) = (permitted.asked.id().clone(), permitted.asked.caller.clone());
+    let id = permitted.asked.id().clone();
     let claim = match key {
         None => None,
         Some(key) => match app
             .replays
-            .claim(&caller.agent, &id, &key, permitted.asked.digest)
+            .claim(&permitted.permit, &key, permitted.asked.digest)
             .await
         {
             replay::Claim::First(claim) => Some(claim),
@@ -361,7 +365,27 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
 pub(crate) async fn deny(app: &Arc<App>, caller: &Caller, id: &str, refusal: Refusal) -> Answer {
     let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
     let audit = note_denial(app, caller, id, &error).await;
-    Answer::refused(id, error, audit.as_ref())
+    let mut answer = Answer::refused(id, error, audit.as_ref());
+    if refusal == Refusal::NotCallable {
+        // Clients take this for the failure of a call, as the recordings have it.
+        answer.status = 200;
+    }
+    answer
+}
+
+/// A skill that goes with something the agent sees is in its manifest too: it learns what it called, not that there is
+/// nothing.
+fn of_skill(app: &App, asked: &Asked, refusal: Refusal) -> Refusal {
+    if refusal != Refusal::UnknownCapability || asked.entry.capability().kind != EntryKind::Skill {
+        return refusal;
+    }
+    let state = app.ledger.snapshot();
+    let seen = state.agent(&asked.caller.agent).is_some_and(|agent| {
+        let catalogue = app.catalogue.load();
+        let view = catalogue.view(&state, agent, app.clock.now());
+        view.iter().any(|entry| entry.id == asked.entry.id)
+    });
+    if seen { Refusal::NotCallable } else { refusal }
 }
 
 async fn invalid(app: &Arc<App>, asked: &Asked, why: &str) -> Answer {

@@ -139,9 +139,7 @@ impl InvokeResponse {
     /// own words, and clients read it there whatever the reason.
     #[must_use]
     pub fn refused(id: &str, mut error: ErrorBody, audit: Option<&AuditId>) -> Self {
-        error.capability_id = error
-            .capability_id
-            .or_else(|| CapabilityId::parse(id).ok());
+        error.capability_id = error.capability_id.or_else(|| CapabilityId::parse(id).ok());
         Self {
             id: id.to_owned(),
             ok: false,

@@ -39,6 +39,9 @@ pub struct ObsidianSource {
 pub struct Config {
     /// The vault's folder, absolute.
     pub vault_path: PathBuf,
+    /// Whether files with a second name are served too: that name may lie outside.
+    #[serde(default)]
+    pub allow_hard_links: bool,
 }
 
 impl Source for ObsidianSource {
@@ -46,7 +49,7 @@ impl Source for ObsidianSource {
 
     async fn open(config: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
-            let vault = Vault::open(&config.vault_path)?;
+            let vault = Vault::open_with(&config.vault_path, config.allow_hard_links)?;
             let anchor = Anchor::new(&config.vault_path, vault.identity()?);
             Ok(Self {
                 vault,

@@ -105,8 +105,20 @@ impl Workspace {
     /// # Errors
     /// As [`Root::open`].
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_with(path, false)
+    }
+
+    /// The same; where the owner says so, also files that have a second name, which may lie outside the folder.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open_with(path: &Path, allow_hard_links: bool) -> Result<Self, FileError> {
+        let policy = Policy {
+            allow_hard_links,
+            ..Policy::default()
+        };
         Ok(Self {
-            root: Root::open(path, Policy::default())?,
+            root: Root::open(path, policy)?,
         })
     }
 

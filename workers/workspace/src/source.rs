@@ -34,9 +34,13 @@ pub struct WorkspaceSource {
 
 /// The source's route.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Config {
     /// The folder, absolute.
     pub path: PathBuf,
+    /// Whether files with a second name are served too: that name may lie outside.
+    #[serde(default)]
+    pub allow_hard_links: bool,
 }
 
 /// What a commit is handed: the write, or why there is none. The reason tells about the present content, so in the
@@ -48,7 +52,7 @@ impl Source for WorkspaceSource {
 
     async fn open(config: Config, _: Secrets, role: Role) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
-            let workspace = Workspace::open(&config.path)?;
+            let workspace = Workspace::open_with(&config.path, config.allow_hard_links)?;
             let anchor = Anchor::new(&config.path, workspace.identity()?);
             if role == Role::Writer {
                 workspace.remove_leftovers();

@@ -22,6 +22,7 @@ pub(crate) fn card(
             entry.map(|e| &**e),
             purpose,
             &state.settings,
+            risen(ask),
         )
     };
     let narration: Vec<_> = item.asks.iter().map(narrate).collect();
@@ -102,6 +103,17 @@ fn complete(approvals: &Approvals, item: &Item) -> bool {
     })
 }
 
+/// Whether the plan amounts to running code.
+fn risen(ask: &Ask) -> bool {
+    matches!(
+        ask.plan,
+        Plan::Ready {
+            rating: Verb::Execute,
+            ..
+        }
+    )
+}
+
 fn shown_ask(
     approvals: &Approvals,
     catalogue: &Catalogue,
@@ -126,13 +138,6 @@ fn shown_ask(
             .and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
         put("input", value.unwrap_or(Value::Null));
     }
-    let risen = matches!(
-        ask.plan,
-        Plan::Ready {
-            rating: Verb::Execute,
-            ..
-        }
-    );
     put(
         "plan",
         match &ask.plan {
@@ -160,7 +165,8 @@ fn shown_ask(
             },
         },
     );
-    let once_only = risen || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
+    let once_only =
+        risen(ask) || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
     let mut windows = vec![TrustWindow::Once];
     if !once_only {
         windows.extend([TrustWindow::HOUR, TrustWindow::DAY, TrustWindow::WEEK]);

@@ -4,7 +4,7 @@ use super::{Answer, Permitted, refusal};
 use crate::{
     app::App,
     machine::audit_id,
-    supervisor::{CallRequest, DispatchError, Finished, Stands},
+    supervisor::{CallRequest, DispatchError, Finished, Health, Stands},
 };
 use plexus_ipc::{message::Touched, text::Payload};
 use plexus_ledger::{Durable, Lane};
@@ -121,6 +121,13 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
         }
     }
     let touches = touches(&touched);
+    // Known to be away: refused as such (wire §4.9, row 11), though the source was asked once more.
+    let away = output
+        .as_ref()
+        .err()
+        .filter(|e| e.code == plexus_protocol::ErrorCode::SourceUnavailable)
+        .is_some()
+        && app.supervisor.health(&asked.entry.source).status == Health::Unavailable;
     let missed = output
         .as_ref()
         .err()
@@ -142,6 +149,8 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
         Ok(mut answer) => {
             if missed {
                 answer.status = 401;
+            } else if away {
+                answer.status = 503;
             }
             if seen {
                 app.contents.learn(&agent, &asked.entry.source, &touched);

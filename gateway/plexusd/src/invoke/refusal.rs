@@ -40,7 +40,7 @@ pub(crate) fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody
             ErrorBody::new(C::CapabilityUnexposed, format!("The owner no longer exposes {}.", named()))
                 .next(format!("stop; tell the owner: {} is switched off", named()))
         }
-        Refusal::NotCallable => ErrorBody::new(C::UnknownCapability, format!("{} is a text to read, not a call.", named()))
+        Refusal::NotCallable => ErrorBody::new(C::TransportError, format!("{} is a text to read, not a call.", named()))
             .next(format!("plexus describe {}", named())),
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
             .next("stop; tell the owner: Plexus is paused"),

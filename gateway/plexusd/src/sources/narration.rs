@@ -9,12 +9,14 @@ use plexus_trust::{Ask, Settings, class_default};
 /// Longest purpose that is kept, in characters.
 pub(crate) const PURPOSE_CHARS: usize = 280;
 
+/// `once_only`: what was planned may be done call by call only. The agent's copy never says so: it would tell of the plan.
 pub(crate) fn narrate(
     agent: &AgentId,
     ask: &Ask,
     entry: Option<&Entry>,
     purpose: Option<&str>,
     settings: &Settings,
+    once_only: bool,
 ) -> Narration {
     let label = entry.map_or_else(
         || ask.capability.to_string(),
@@ -25,6 +27,9 @@ pub(crate) fn narrate(
     // What an approval that names no window gives: the agent's wish where it is shorter, else the class default.
     let window = entry.map_or(TrustWindow::Once, |e| {
         let default = class_default(settings, &e.facts, e.provenance);
+        if once_only {
+            return TrustWindow::Once;
+        }
         let shorter = |wish: &TrustWindow| wish.length_ms() <= default.length_ms();
         ask.wish.filter(shorter).unwrap_or(default)
     });
