@@ -404,3 +404,62 @@ fn a_revoke_that_cannot_be_saved_holds() {
     let two_again = workshop.reader("two");
     echo(&two_again).expect_ok();
 }
+
+/// A key gives again what a read brought, on the terms on which it was read: not past a narrower grant, and not to
+/// whoever has the agent's name next.
+#[test]
+fn a_kept_answer_is_no_way_round_a_narrower_grant() {
+    let house = House::open();
+    house.workspace.write("private/a.txt", "private");
+    let owner = house.owner();
+    let call = |agent: &plexus_tests::Agent| {
+        agent.invoke_body(
+            json!({"id": READ, "input": {"path": "private/a.txt"}, "idempotencyKey": "k"}),
+        )
+    };
+    let agent = house.reader("one");
+    call(&agent).expect_ok();
+    assert_eq!(call(&agent).expect_ok()["replayed"], true, "the control");
+    let narrower = json!({"pathPrefix": {"field": "path", "allow": ["docs"]}});
+    owner
+        .client
+        .put(
+            "/admin/api/grants",
+            json!({"agentId": "one", "grants": {READ: {"decision": "allow", "constraint": narrower}}}),
+        )
+        .expect_ok();
+    let reply = call(&agent);
+    assert_ne!(reply.status, 200, "{reply}");
+    let next = house.reader("one");
+    let fresh = call(&next).expect_ok();
+    assert_ne!(fresh["replayed"], true, "{fresh}");
+}
+
+/// Connections that say nothing take no descriptor that the owner's socket and the ledger need.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_crowd_does_not_lock_the_owner_out() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    // What a program commonly starts with; the daemon inherits it.
+    setrlimit(Resource::RLIMIT_NOFILE, 1024, most).expect("lowered");
+    let house = House::open();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("raised");
+    assert!(most > 2_400, "the crowd needs descriptors of its own");
+    let agent = house.reader("one");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let client = house.gateway.client();
+    let began = std::time::Instant::now();
+    let crowd: Vec<_> = (0..1_100).map(|_| client.connect()).collect();
+    let owner = plexus_tests::Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
+    owner
+        .client
+        .post("/admin/api/pause", json!({"on": true}))
+        .expect_ok();
+    owner.connect("two", &[READ]);
+    assert_eq!(crowd.len(), 1_100);
+    // Not only when the silent ones were sent away, which takes ten seconds.
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+}

@@ -252,12 +252,12 @@ async fn carry_out(
     in_background: bool,
     key: Option<String>,
 ) -> Answer {
-    let (id, caller) = (permitted.asked.id().clone(), permitted.asked.caller.clone());
+    let id = permitted.asked.id().clone();
     let claim = match key {
         None => None,
         Some(key) => match app
             .replays
-            .claim(&caller.agent, &id, &key, permitted.asked.digest)
+            .claim(&permitted.permit, &key, permitted.asked.digest)
             .await
         {
             replay::Claim::First(claim) => Some(claim),

@@ -94,6 +94,12 @@ impl Permit {
         self.source_revision
     }
 
+    /// The agent's epoch that it was made in: another credential, or none, is another epoch.
+    #[must_use]
+    pub fn agent_epoch(&self) -> u64 {
+        self.agent_epoch
+    }
+
     /// Whether, after its intent was recorded, nothing that it stands on was taken away: the last look before an effect
     /// is sent. What the intent itself used up is not asked for again.
     #[must_use]

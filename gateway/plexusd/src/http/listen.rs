@@ -15,6 +15,7 @@ use interprocess::local_socket::{
     tokio::{Listener as LocalListener, Stream as LocalStream},
     traits::{StreamCommon as _, tokio::Listener as _},
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},
@@ -32,6 +33,10 @@ use tokio::{
 
 /// Connections at once, over all listeners of a kind.
 const CONNECTIONS: usize = 1_024;
+/// Connections over TCP that are taken however few files may be open.
+const LEAST: usize = 16;
+/// Descriptors that are kept for all else: the connections of the two Unix sockets, workers, the ledger, files.
+const OTHER_FILES: usize = CONNECTIONS / 2 + 256;
 /// How long the head of a request may take to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Largest head of a request, in bytes.
@@ -153,7 +158,7 @@ impl Listeners {
     pub(crate) fn serve(self, app: Arc<App>) -> Serving {
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Semaphore::new(connections()));
         let all = Doors::new(&app, Serves::All);
         for listener in self.tcp {
             let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
@@ -220,6 +225,31 @@ impl Listeners {
         }
         Serving { stop, accepting }
     }
+}
+
+/// How many connections over TCP there may be, so that a crowd of them leaves descriptors for the owner's socket and the
+/// ledger. Asks the system for as many as are wanted; where it gives fewer, fewer are taken.
+fn connections() -> usize {
+    let wanted = (CONNECTIONS + OTHER_FILES) as u64;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    let given = if soft >= wanted {
+        soft
+    } else {
+        match setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard) {
+            Ok(()) => wanted.min(hard),
+            Err(_) => soft,
+        }
+    };
+    let left = usize::try_from(given)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(OTHER_FILES);
+    if left < CONNECTIONS {
+        tracing::warn!(
+            connections = left.max(LEAST),
+            "few files may be open, so fewer connections are taken"
+        );
+    }
+    left.clamp(LEAST, CONNECTIONS)
 }
 
 /// The peer of a Unix socket, if it is of our own user.

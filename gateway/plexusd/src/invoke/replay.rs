@@ -1,9 +1,12 @@
 //! Idempotency keys: the same key and input within 24 hours get the same answer (wire §5.13).
 //!
-//! In memory, 1 000 keys an agent: after a restart a key is new. Single use of an approval does not hang on this.
+//! In memory, 1 000 keys an agent: after a restart a key is new. Single use of an approval does not hang on this. What a
+//! read brought is given again only on the terms on which it was read: another narrowing, or another credential of the
+//! agent, reads anew.
 
 use super::Answer;
-use plexus_protocol::{AgentId, CapabilityId, Digest, body::InvokeResponse};
+use plexus_protocol::{AgentId, CapabilityId, Digest, body::InvokeResponse, json};
+use plexus_trust::Permit;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -17,8 +20,11 @@ const WINDOW: Duration = Duration::from_secs(24 * 3600);
 const MOST: usize = 1_000;
 /// Largest answer that is kept for a key, in bytes of output; a larger one leaves the key free.
 const KEPT_BYTES: usize = 256 * 1024;
+/// Bytes of output that are kept for all keys of one agent; the oldest go first.
+const AGENT_BYTES: usize = 16 * 1024 * 1024;
 
-type Key = (AgentId, CapabilityId, String);
+/// With the terms of a read.
+type Key = (AgentId, CapabilityId, String, Option<Digest>);
 
 #[derive(Default)]
 pub(crate) struct Replays(Arc<Mutex<HashMap<Key, Known>>>);
@@ -26,6 +32,7 @@ pub(crate) struct Replays(Arc<Mutex<HashMap<Key, Known>>>);
 struct Known {
     digest: Digest,
     since: Instant,
+    bytes: usize,
     answer: watch::Receiver<Option<Arc<(u16, InvokeResponse)>>>,
 }
 
@@ -45,14 +52,14 @@ pub(super) struct Claimed {
 }
 
 impl Replays {
-    pub(super) async fn claim(
-        &self,
-        agent: &AgentId,
-        id: &CapabilityId,
-        key: &str,
-        digest: Digest,
-    ) -> Claim {
-        let key = (agent.clone(), id.clone(), key.to_owned());
+    pub(super) async fn claim(&self, permit: &Permit, key: &str, digest: Digest) -> Claim {
+        let agent = &permit.agent;
+        let key = (
+            agent.clone(),
+            permit.capability.clone(),
+            key.to_owned(),
+            terms(permit),
+        );
         loop {
             let mut earlier = {
                 let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,6 +82,7 @@ impl Replays {
                             Known {
                                 digest,
                                 since: Instant::now(),
+                                bytes: 0,
                                 answer: seen,
                             },
                         );
@@ -111,10 +119,43 @@ impl Claimed {
         let kept = answer.status < 300 && size <= KEPT_BYTES;
         if kept {
             self.settled = true;
+            make_room(&self.table, &self.key, size);
             let _ = self
                 .answer
                 .send(Some(Arc::new((answer.status, answer.body.clone()))));
         }
+    }
+}
+
+/// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
+fn terms(permit: &Permit) -> Option<Digest> {
+    let terms = || serde_json::json!([permit.agent_epoch(), permit.constraint]);
+    permit.is_read().then(|| json::digest(&terms()))
+}
+
+/// Notes the size of an answer, and frees the oldest keys of its agent until all of them keep little enough.
+fn make_room(table: &Mutex<HashMap<Key, Known>>, key: &Key, size: usize) {
+    let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = table.get_mut(key) {
+        known.bytes = size;
+    }
+    let mine = |k: &Key| k.0 == key.0;
+    let mut total: usize = table
+        .iter()
+        .filter(|(k, _)| mine(k))
+        .map(|(_, known)| known.bytes)
+        .sum();
+    while total > AGENT_BYTES {
+        let oldest = table
+            .iter()
+            .filter(|(k, known)| mine(k) && *k != key && known.bytes > 0)
+            .min_by_key(|(_, known)| known.since)
+            .map(|(k, known)| (k.clone(), known.bytes));
+        let Some((oldest, bytes)) = oldest else {
+            return;
+        };
+        table.remove(&oldest);
+        total -= bytes;
     }
 }
 

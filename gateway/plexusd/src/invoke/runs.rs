@@ -20,6 +20,8 @@ const AT_ONCE: usize = 8;
 const KEPT_MS: u64 = 3_600_000;
 /// Finished runs kept for one agent; the oldest go first.
 const KEPT: usize = 256;
+/// Bytes of output of them that are kept for one agent; beside them the newest is always kept.
+const KEPT_BYTES: usize = 32 * 1024 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Runs(Mutex<BTreeMap<RunId, Arc<OneRun>>>);
@@ -37,6 +39,13 @@ impl OneRun {
     /// The answer, once there is one.
     pub(crate) fn result(&self) -> Option<(Timestamp, InvokeResponse)> {
         self.over.borrow().clone()
+    }
+    /// When it ended, and the size of its output.
+    fn ended(&self) -> Option<(Timestamp, RunId, usize)> {
+        let over = self.over.borrow();
+        let (at, answer) = over.as_ref()?;
+        let size = answer.output.as_ref().map_or(0, |o| o.get().len());
+        Some((*at, self.id.clone(), size))
     }
     pub(crate) async fn finished(&self) {
         let _ = self.over.subscribe().wait_for(Option::is_some).await;
@@ -93,13 +102,17 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
             .next("wait for one of your runs to end");
             return Answer::refused(id.as_str(), error, None);
         }
-        let mut ended: Vec<_> = mine()
-            .filter_map(|r| Some((r.result()?.0, r.id.clone())))
-            .collect();
+        let mut ended: Vec<_> = mine().filter_map(|r| r.ended()).collect();
         ended.sort();
-        let excess = (ended.len() + 1).saturating_sub(KEPT);
-        for (_, old) in ended.into_iter().take(excess) {
+        let mut number = ended.len() + 1;
+        let mut bytes: usize = ended.iter().map(|(.., size)| size).sum();
+        for (_, old, size) in ended {
+            if number <= KEPT && bytes <= KEPT_BYTES {
+                break;
+            }
             runs.remove(&old);
+            number -= 1;
+            bytes -= size;
         }
         runs.insert(run.id.clone(), run.clone());
     }

@@ -48,6 +48,11 @@ impl Draft<'_> {
                 Some(constraint) => Self::narrowing(id, facts, constraint)?,
                 None => None,
             };
+            if c.constraint.is_some() && narrowing.is_none() {
+                // It cannot be narrowed as the owner wished: it asks instead of standing wide open.
+                skipped.push(id.clone());
+                continue;
+            }
             if c.standing.contains(id) {
                 row.standing.insert(id.clone());
             }
