@@ -90,7 +90,21 @@ pub fn check(method: &str, path: &str, response: &Response) {
             "a refusal without an error: {response}"
         );
     }
+    if path == "/invoke" && error.is_object() {
+        check_named(response, &body);
+    }
     check_shape(method, path, response, &body);
+}
+
+/// Clients read the capability from the error, whatever the reason.
+#[track_caller]
+fn check_named(response: &Response, body: &Value) {
+    let could_be_one = body["id"]
+        .as_str()
+        .is_some_and(|id| plexus_protocol::CapabilityId::parse(id).is_ok());
+    if could_be_one {
+        assert_eq!(body["error"]["capabilityId"], body["id"], "{response}");
+    }
 }
 
 #[track_caller]

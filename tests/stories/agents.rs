@@ -324,3 +324,26 @@ fn tokens_are_listed_as_they_are() {
     agent.refresh(&token).expect_ok();
     assert!(find().is_none(), "a dead token is not");
 }
+
+/// A narrowing at connect narrows what has the field; where nothing granted has it, it is a mistake.
+#[test]
+fn a_constraint_of_a_connect() {
+    let house = House::open();
+    let search = "obsidian.vault.search";
+    let constraint = json!({"allow": {"field": "query", "values": ["plan"]}});
+    let connect = |capabilities: &[&str]| {
+        house.owner().connect_as(
+            json!({"agentId": "one", "capabilities": capabilities, "constraint": constraint}),
+        )
+    };
+    let granted = connect(&[READ, search]).expect_ok()["granted"].clone();
+    let of = |id: &str| {
+        let grants = granted.as_array().expect("grants");
+        let grant = grants.iter().find(|grant| grant["capabilityId"] == id);
+        grant.expect("it is granted")["constraint"].clone()
+    };
+    assert_eq!((of(search), of(READ)), (constraint.clone(), json!(null)));
+    connect(&[READ]).expect_error(400, "internal_error");
+    let held = house.owner().grants();
+    assert_eq!(held.len(), 2, "a refused connect changes nothing: {held:?}");
+}

@@ -1,6 +1,6 @@
 //! Clients that were written for another gateway: what they do step by step, and what makes them stop.
 
-use crate::house::{House, READ, WRITE, note};
+use crate::house::{House, READ, WRITE, Workshop, note};
 use plexus_tests::waiting::until;
 use plexus_tests::{Client, Response};
 use serde_json::{Value, json};
@@ -373,9 +373,105 @@ impl PeerCommand {
             .with("authorization", &format!("Bearer {token}"))
             .post(&self.path("invoke", "invokeUrl"), body)
             .json();
-        let ok = reply["ok"] == true;
-        (i32::from(!ok), reply)
+        let Some(url) = reply["run"]["statusUrl"].as_str() else {
+            return (i32::from(reply["ok"] != true), reply);
+        };
+        let after = url.split_once("://").expect("absolute").1;
+        let path = &after[after.find('/').expect("a path")..];
+        let both = session.with("authorization", &format!("Bearer {token}"));
+        let reply = until("the end of the run", || {
+            let run = both.get(path).json();
+            (run["status"] != "running").then(|| run["result"].clone())
+        });
+        (i32::from(reply["ok"] != true), reply)
     }
+    /// Positional arguments go to the required fields, then to the other properties, each in the schema's order.
+    fn positional(&self, id: &str, words: &[&str]) -> Value {
+        let (_, manifest) = self.open();
+        let entries = manifest["entries"].as_array().expect("entries");
+        let entry = entries.iter().find(|entry| entry["id"] == id);
+        let schema = &entry.expect("an entry")["io"]["input"];
+        let mut fields: Vec<&str> = schema["required"]
+            .as_array()
+            .map(|names| names.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        let properties = schema["properties"].as_object().expect("properties");
+        let others: Vec<&str> = properties.keys().map(String::as_str).collect();
+        fields.extend(
+            others
+                .iter()
+                .filter(|name| !fields.contains(name))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
+        fields
+            .into_iter()
+            .zip(words)
+            .map(|(field, word)| (field.to_owned(), json!(word)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+/// What `plexus <id> a b` means depends on the order in which a schema arrives.
+#[test]
+fn the_peers_command_maps_positional_arguments() {
+    let house = House::open();
+    let agent = house.reader("cli");
+    let command = PeerCommand::start(house.gateway.port(), &agent.pat);
+    for (id, words, input) in [
+        (READ, &["report.txt"][..], json!({"path": "report.txt"})),
+        (
+            WRITE,
+            &["a.txt", "a"],
+            json!({"path": "a.txt", "content": "a"}),
+        ),
+        ("workspace.list", &["notes"], json!({"path": "notes"})),
+        (
+            "obsidian.vault.read",
+            &["Ideas.md"],
+            json!({"path": "Ideas.md"}),
+        ),
+        ("obsidian.vault.search", &["idea"], json!({"query": "idea"})),
+    ] {
+        assert_eq!(command.positional(id, words), input, "{id}");
+    }
+}
+
+/// A long call is made without waiting and followed at the URL of its run, with both credentials.
+#[test]
+fn the_peers_command_follows_a_run() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("cli");
+    let command = PeerCommand::start(workshop.gateway.port(), &agent.pat);
+    let (status, reply) = command.call("fixture.long", json!({"ms": 300}), true);
+    assert_eq!(status, 0, "{reply}");
+    assert_eq!(reply["output"]["waited"], 300);
+    assert_eq!(reply["id"], "fixture.long");
+}
+
+/// `enroll <code>`: the method and the URL come from the document; the credential must look like one.
+#[test]
+fn the_peers_command_enrolls() {
+    let house = House::open();
+    let connected = house.owner().connect("cli", &[READ]);
+    let client = house.gateway.client();
+    let document = client.get("/.well-known/plexus").expect_ok();
+    let how = &document["auth"]["enrollment"];
+    assert_eq!(how["method"], "POST");
+    assert_eq!(how["url"], document["auth"]["enrollmentUrl"]);
+    let code = json!({"code": connected["code"]});
+    let enrolled = client.post("/agents/enroll", code.clone()).expect_ok();
+    assert_eq!(enrolled["agentId"], "cli");
+    assert!(
+        enrolled["pat"]
+            .as_str()
+            .is_some_and(|pat| pat.starts_with("plx_agent_"))
+    );
+    let error = client
+        .post("/agents/enroll", code)
+        .expect_error(401, "code_consumed");
+    assert!(error["message"].as_str().is_some_and(|why| !why.is_empty()));
 }
 
 #[test]
@@ -465,6 +561,27 @@ fn a_client_of_the_first_dialect() {
         reply["declined"].is_array(),
         "it must be connected as an agent first: {reply}"
     );
+
+    // Once it is, the key opens a session as that agent, and a session in the body goes the whole way.
+    house.owner().connect("old", &[READ]);
+    let opened = client
+        .post(
+            "/link/handshake",
+            json!({"connectionKey": house.gateway.key(), "client": {"name": "old", "version": "1", "agentId": "old"}}),
+        )
+        .expect_ok();
+    let session = &opened["sessionId"];
+    let body = json!({"sessionId": session, "grants": {READ: "allow"}});
+    let granted = client.put("/grants", body).expect_ok();
+    let bearing = |token: &Value| {
+        let token = token["token"].as_str().expect("a token");
+        client.with("authorization", &format!("Bearer {token}"))
+    };
+    let call = json!({"id": READ, "input": {"path": "report.txt"}});
+    bearing(&granted).post("/invoke", call.clone()).expect_ok();
+    let again = json!({"sessionId": session, "jti": granted["jti"]});
+    let fresh = bearing(&granted).post("/grants/refresh", again).expect_ok();
+    bearing(&fresh).post("/invoke", call).expect_ok();
 }
 
 /// The tray and the console read streams with `fetch`, split on blank lines and use data lines only.

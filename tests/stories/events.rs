@@ -114,6 +114,7 @@ fn an_agent_hears_its_own() {
         .expect_ok();
     let revoked = hears_one.wait_for("token_revoked");
     assert_eq!(revoked["jti"], token["jti"]);
+    assert_eq!(revoked["reason"], "done");
 
     let other = hears_two.rest(QUIET);
     let kinds = kinds(&other);
@@ -226,4 +227,27 @@ fn a_preview_is_in_no_frame() {
     workshop.owner().deny(&item, "no");
     stream.wait_for("pending_resolved");
     assert!(!format!("{:?}", stream.rest(QUIET)).contains("only the card"));
+}
+
+/// Whatever ends a token, its agent hears of it and why, and then no more.
+#[test]
+fn the_ends_of_tokens_have_reasons() {
+    let house = House::open();
+    let owner = house.owner();
+    let (one, two) = (house.reader("one"), house.reader("two"));
+    let tokens = [one.token(&[READ]), two.token(&[READ])];
+    let (first, second) = (one.events(), two.events());
+    owner.revoke_agent("one");
+    owner
+        .client
+        .post("/v1/connection-key/rotate", json!({}))
+        .expect_ok();
+    for (stream, token, reason) in [
+        (first, &tokens[0], "agent revoked"),
+        (second, &tokens[1], "connection-key rotated"),
+    ] {
+        let revoked = stream.wait_for("token_revoked");
+        assert_eq!(revoked["jti"], token["jti"]);
+        assert_eq!(revoked["reason"], reason);
+    }
 }

@@ -160,6 +160,22 @@ fn raw(gateway: &Gateway, bytes: &[u8]) -> Option<Response> {
     Response::parse("raw bytes", &gateway.client().raw(bytes))
 }
 
+/// Somebody who begins a request and does not go on keeps a connection for ten seconds and holds up nobody.
+#[test]
+fn a_head_that_does_not_come_is_not_waited_for() {
+    let gateway = Gateway::start();
+    let begun = std::time::Instant::now();
+    let client = gateway.client();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| client.raw(b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n"));
+        gateway.client().get("/v1/health").expect_ok();
+        let answer = slow.join().expect("the connection ends");
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "nothing was served");
+    });
+    // Long before the time that this client would wait.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+}
+
 #[test]
 fn requests_without_a_host_or_with_two() {
     let gateway = Gateway::start();

@@ -278,6 +278,45 @@ fn inputs_that_do_not_fit() {
         .expect_ok();
 }
 
+/// Clients may say more than a read asks for; what changes something is taken at its word.
+#[test]
+fn more_than_a_read_asks_for() {
+    let house = House::open();
+    let agent = house.reader("one");
+    for (id, input) in [
+        (READ, json!({"path": "report.txt", "extra": 1})),
+        ("workspace.list", json!({"extra": null})),
+        ("obsidian.vault.read", json!({"extra": "x"})),
+    ] {
+        agent.invoke(id, input).expect_ok();
+    }
+    let mut misspelt = note("a.txt", "a");
+    misspelt["ifDigset"] = json!("absent");
+    agent
+        .invoke(WRITE, misspelt)
+        .expect_error(422, "schema_validation_failed");
+}
+
+/// The owner's own session, which is no agent's, calls nothing; it is told what is switched off.
+#[test]
+fn the_owners_nameless_session_calls_nothing() {
+    let house = House::open();
+    let key = json!({"connectionKey": house.gateway.key()});
+    let client = house.gateway.client();
+    let opened = client.post("/link/handshake", key).expect_ok();
+    let session = opened["sessionId"].as_str().expect("a session");
+    let call = |id: &str| {
+        client.with("x-plexus-session", session).post(
+            "/invoke",
+            json!({"id": id, "input": {"path": "report.txt"}}),
+        )
+    };
+    call(READ).expect_error(404, "unknown_capability");
+    call("nope.read").expect_error(404, "unknown_capability");
+    house.owner().expose(READ, false);
+    call(READ).expect_error(403, "capability_unexposed");
+}
+
 #[test]
 fn paths_that_leave_the_root() {
     let house = House::open();
@@ -326,8 +365,21 @@ fn paths_that_leave_the_root() {
 fn a_skill_is_read_and_not_called() {
     let house = House::open();
     let agent = house.reader("one");
-    let reply = agent.invoke("workspace.how-to-use", json!({}));
-    assert_eq!(reply.at("/ok"), false, "{reply}");
+    agent
+        .invoke("workspace.how-to-use", json!({}))
+        .expect_error(200, "transport_error");
+    // The same for a skill that the agent sees only because something it was connected to brings it along.
+    let chosen = house.narrow("two", &[READ]);
+    let token = token(&chosen, &[READ]);
+    for reply in [
+        chosen.invoke("workspace.how-to-use", json!({})),
+        chosen.invoke_with(&token, "workspace.how-to-use", json!({})),
+    ] {
+        reply.expect_error(200, "transport_error");
+    }
+    chosen
+        .invoke("obsidian.vault.how-to-cite", json!({}))
+        .expect_error(404, "unknown_capability");
     assert!(agent.entry("workspace.how-to-use")["body"]["markdown"].is_string());
 }
 

@@ -18,6 +18,33 @@ fn the_owner_chooses_the_window() {
     }
 }
 
+/// An agent can only shorten: what it asked for is what the card offers, and what a token of a standing grant lasts.
+#[test]
+fn an_agent_may_ask_for_less() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let asks = |kind: &str| {
+        let wish = json!({"decision": "allow", "trustWindow": {"kind": kind}});
+        let reply = agent.ask(json!({WRITE: wish}));
+        reply.at("/pendingNarration/0/defaultTrustWindow/kind")
+    };
+    assert_eq!(asks("1h"), "1h");
+    assert_eq!(
+        asks("until-revoked"),
+        "1d",
+        "longer than the default of a write"
+    );
+
+    let custom = json!({"kind": "custom", "ms": 60_000});
+    let less = agent
+        .ask(json!({READ: {"decision": "allow", "trustWindow": custom}}))
+        .expect_ok();
+    assert_eq!(less["trustWindow"], custom);
+    assert_eq!(less["expiresAt"], less["grantExpiresAt"]);
+    let plain = agent.ask(json!({READ: "allow"})).expect_ok();
+    assert_eq!(plain["trustWindow"]["kind"], "7d", "the grant is as it was");
+}
+
 #[test]
 fn windows_that_are_none() {
     let house = House::open();

@@ -41,7 +41,7 @@ pub(crate) struct Greeting {
     #[arg(long)]
     home: Option<PathBuf>,
     #[arg(long)]
-    capability: String,
+    reads: String,
 }
 
 /// Builds, then becomes the daemon.
@@ -71,17 +71,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     daemon.args(&arguments.rest);
 
-    let capability = if arguments.vault.is_none() && arguments.workspace.is_some() {
-        "workspace.read"
-    } else {
-        "obsidian.vault.read"
-    };
+    let mut reads = Vec::new();
+    // With neither, what was added before is served: most likely a vault.
+    if arguments.vault.is_some() || arguments.workspace.is_none() {
+        reads.extend(["obsidian.vault.read", "obsidian.vault.search"]);
+    }
+    if arguments.workspace.is_some() {
+        reads.extend(["workspace.list", "workspace.read"]);
+    }
     let mut greeter = Command::new(std::env::current_exe()?);
     greeter
         .arg("greet")
         .arg("--binaries")
         .arg(&binaries)
-        .args(["--capability", capability])
+        .args(["--reads", &reads.join(",")])
         .stdin(Stdio::piped());
     if let Some(home) = &arguments.home {
         greeter.arg("--home").arg(std::path::absolute(home)?);
@@ -114,28 +117,23 @@ pub(crate) fn greet(greeting: &Greeting) -> Result<()> {
 }
 
 fn next_steps(greeting: &Greeting, port: u64) -> String {
-    let program = |name: &str| quoted(&greeting.binaries.join(name));
-    let (owner, agent) = (program("plexusctl"), program("plexus"));
-    let home = greeting
-        .home
-        .as_deref()
-        .map_or(String::new(), |home| format!(" --home {}", quoted(home)));
-    let capability = &greeting.capability;
+    let binaries = quoted(&greeting.binaries);
+    let home = greeting.home.as_deref().map_or(String::new(), |home| {
+        format!("\n  export PLEXUS_HOME={}", quoted(home))
+    });
+    let reads = &greeting.reads;
     format!(
         "
-Plexus is ready.
-  for you      {owner}
-  for agents   {agent}
-  console      http://localhost:{port}/admin
+Plexus is ready on port {port}. Agents may do what you allowed them, nothing else. Ctrl-C stops it; what you decided stays.
 
-Connect a first agent (in another terminal):
-  {owner}{home} connect first-agent --allow {capability}
-It prints an enrollment code, good for one use. Give it to the agent, or play the agent yourself:
-  {agent}{home} enroll <code>
-  {agent}{home} list
+In each other terminal, first:
+  export PATH={binaries}:\"$PATH\"{home}
+Connect a first agent, which may read at once and asks for the rest:
+  plexusctl connect first-agent --allow {reads}
+That prints a line for the agent. Paste it to play the agent yourself, then:
+  plexus list
 See what agents ask for, and decide:
-  {owner}{home} approvals watch
-Stop with Ctrl-C."
+  plexusctl approvals watch"
     )
 }
 
@@ -159,11 +157,20 @@ mod tests {
         let greeting = Greeting {
             binaries: "/opt/my tools".into(),
             home: Some("/tmp/o'brien".into()),
-            capability: "workspace.read".into(),
+            reads: "workspace.list,workspace.read".into(),
         };
         let text = next_steps(&greeting, 7077);
-        assert!(text.contains(r"'/opt/my tools/plexusctl' --home '/tmp/o'\''brien' connect first-agent --allow workspace.read"));
-        assert!(text.contains("http://localhost:7077/admin"));
+        for line in [
+            r#"  export PATH='/opt/my tools':"$PATH""#,
+            r"  export PLEXUS_HOME='/tmp/o'\''brien'",
+            "  plexusctl connect first-agent --allow workspace.list,workspace.read",
+        ] {
+            assert!(
+                text.lines().any(|l| l == line),
+                "{line} is missing:\n{text}"
+            );
+        }
+        assert!(text.contains("on port 7077"));
         assert_eq!(quoted(Path::new("/a/b-c_1.2")), "/a/b-c_1.2");
     }
 }

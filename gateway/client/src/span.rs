@@ -12,15 +12,16 @@ pub fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// `ms` milliseconds in its largest whole unit: `45 s`, `12 min`, `3 h`, `6 d`.
+/// `ms` milliseconds in its largest unit, to the nearest: `45 s`, `12 min`, `3 h`, `6 d`.
 #[must_use]
 pub fn length(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0..=99 => format!("{seconds} s"),
-        100..=5_999 => format!("{} min", seconds / 60),
-        6_000..=172_799 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+    // What was given for 15 minutes a moment ago still has 15 minutes, so nothing is cut off.
+    let nearest = |unit_ms: u64| ms / unit_ms + u64::from(ms % unit_ms >= unit_ms / 2);
+    match (nearest(1_000), nearest(60_000), nearest(3_600_000)) {
+        (seconds @ ..100, ..) => format!("{seconds} s"),
+        (_, minutes @ ..100, _) => format!("{minutes} min"),
+        (_, _, hours @ ..48) => format!("{hours} h"),
+        _ => format!("{} d", nearest(86_400_000)),
     }
 }
 
@@ -74,9 +75,13 @@ mod tests {
     fn lengths() {
         for (ms, text) in [
             (0, "0 s"),
-            (99_999, "99 s"),
+            (99_499, "99 s"),
+            (899_100, "15 min"),
             (900_000, "15 min"),
+            (6_900_000, "2 h"),
             (7_200_000, "2 h"),
+            (86_399_000, "24 h"),
+            (604_799_000, "7 d"),
             (604_800_000, "7 d"),
         ] {
             assert_eq!(length(ms), text);

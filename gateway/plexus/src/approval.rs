@@ -14,7 +14,7 @@ use crate::{
     session::{Session, refusal},
     settings::Settings,
 };
-use plexus_client::{Exit, Reply, Request, Stop, out, text};
+use plexus_client::{Exit, Reply, Request, Stop, out};
 use plexus_protocol::PendingId;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -43,11 +43,11 @@ struct Status {
     reason: Option<String>,
 }
 
-/// Says what waits, where the owner decides, and how to stop waiting.
-pub(crate) fn announce(what: &str, id: &PendingId, url: Option<&str>) {
-    let url = url.map_or(String::new(), |url| format!(" or at {}", text::line(url)));
+/// Says what waits, how the owner decides, and how to go on if this command ends before that.
+pub(crate) fn announce(what: &str, id: &PendingId) {
     out::say(&format!(
-        "waiting for the owner: {what} ({id})\nthe owner decides with: plexusctl approvals show {id}{url}"
+        "waiting for the owner ({what}); the owner decides with: plexusctl approvals watch\n\
+         if this command ends first, go on with: plexus wait {id}"
     ));
 }
 

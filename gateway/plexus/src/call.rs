@@ -143,7 +143,7 @@ async fn perform(
                 .await
                 .map(Ended::Answer);
         }
-        let Some((id, url)) = answer.pending() else {
+        let Some(id) = answer.pending() else {
             return Ok(Ended::Answer(answer));
         };
         if approved.as_ref() == Some(&id) {
@@ -151,7 +151,9 @@ async fn perform(
             return Err(Stop::new(Exit::Failed, "not_a_gateway", why).item(id.as_str()));
         }
         stage.replace(Stage::Waiting(id.clone()));
-        approval::announce(call.capability.as_str(), &id, url);
+        if !call.patience.length().is_zero() {
+            approval::announce(call.capability.as_str(), &id);
+        }
         match approval::wait(&mut session, &id, until).await? {
             Decision::Ran(answer) => return Ok(Ended::Answer(*answer)),
             Decision::Approved => approved = Some(id),
@@ -165,6 +167,8 @@ fn request(call: &Call, input: Input, long_running: bool) -> Value {
     body.insert("id".into(), json!(call.capability));
     body.insert("input".into(), Value::Object(input));
     body.insert("onApproval".into(), "run".into());
+    // Each command opens a session of its own: a token would only lie in a transcript.
+    body.insert("token".into(), false.into());
     if let Some(purpose) = &call.purpose {
         body.insert("purpose".into(), purpose.as_str().into());
     }

@@ -112,7 +112,10 @@ fn as_text(entry: &Entry, grants: &[StandingGrant], now: Timestamp) -> String {
     for skill in &entry.skills {
         let _ = writeln!(text, "guidance: plexus {}", text::line(&skill.id));
     }
-    let _ = writeln!(text, "example: {}", example(entry));
+    // A capability that brings its own examples knows better which fields go together.
+    if !entry.describe.contains("Example") {
+        let _ = writeln!(text, "example: {}", example(entry));
+    }
     text
 }
 

@@ -54,11 +54,10 @@ impl Answer {
         self.read.run.as_ref()
     }
 
-    /// The pending item that it waits for, with the place where the owner decides.
-    pub(crate) fn pending(&self) -> Option<(plexus_protocol::PendingId, Option<&str>)> {
-        let error = &self.read.error;
-        let id = error["pendingId"].as_str().filter(|_| !self.read.ok)?;
-        Some((id.parse().ok()?, error["approvalUrl"].as_str()))
+    /// The pending item that it waits for.
+    pub(crate) fn pending(&self) -> Option<plexus_protocol::PendingId> {
+        let id = self.read.error["pendingId"].as_str();
+        id.filter(|_| !self.read.ok)?.parse().ok()
     }
 
     fn stop(&self) -> Stop {

@@ -406,7 +406,7 @@ fn a_call_sends_what_was_meant_and_prints_what_came() {
     assert_eq!(call.header("x-plexus-session"), Some(SESSION));
     assert_eq!(
         call.body,
-        json!({"id": "notes.read", "input": {"path": "a.md"}, "onApproval": "run", "purpose": "to answer you"})
+        json!({"id": "notes.read", "input": {"path": "a.md"}, "onApproval": "run", "token": false, "purpose": "to answer you"})
     );
     let ended = place.at(
         &stub,
@@ -524,7 +524,7 @@ fn the_owners_yes_gives_the_result() {
     assert!(
         ended
             .err
-            .contains(&format!("plexusctl approvals show {ITEM}")),
+            .contains(&format!("go on with: plexus wait {ITEM}\n")),
         "{ended:?}"
     );
     let asked = stub.asked();

@@ -80,7 +80,7 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
             desk.show(&reply, || {
                 let sessions = reply["sessionsInvalidated"].as_u64().unwrap_or(0);
                 format!(
-                    "{agent} is out: {sessions} sessions ended{}",
+                    "{agent} is out; sessions ended: {sessions}{}",
                     grants::revoked(&reply)
                 )
             })

@@ -12,8 +12,8 @@ use crate::{
 use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
-use plexus_protocol::{Digest, Timestamp};
-use serde_json::Value;
+use plexus_protocol::{AuditId, Digest, Timestamp};
+use serde_json::{Value, json};
 
 /// Approvals.
 #[derive(Args)]
@@ -26,10 +26,13 @@ pub(crate) struct Approvals {
 enum Act {
     /// Show what waits
     List,
-    /// Show one request in full: who, what, why, and what it would change
+    /// Show one request: who, why, what it would change, what you may answer
     Show {
-        /// Request; its beginning is enough where only one begins so
-        item: String,
+        /// Request; its beginning is enough where only one begins so, and nothing where only one waits
+        item: Option<String>,
+        /// Everything that its digest covers
+        #[arg(long)]
+        all: bool,
     },
     /// Allow one request, once unless a window is given
     Approve(Approve),
@@ -41,8 +44,36 @@ enum Act {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Compute again what a request would do
+    Plan {
+        /// Request; its beginning is enough where only one begins so
+        item: String,
+    },
+    /// Say of a call whose end nobody knows whether it happened; until then the same call is not run again
+    Settle(Settle),
     /// Show requests as they come, and decide them by a key
     Watch,
+}
+
+/// Settling.
+#[derive(Args)]
+struct Settle {
+    /// Event of the call, as `plexusctl status` shows it
+    event: AuditId,
+    #[command(flatten)]
+    which: Happened,
+}
+
+/// One of the two.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Happened {
+    /// It happened
+    #[arg(long)]
+    happened: bool,
+    /// It did not happen; the agent may ask for it again
+    #[arg(long)]
+    did_not_happen: bool,
 }
 
 /// Approving.
@@ -74,18 +105,23 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
             let reply = desk.open().await?.get(PENDING).await?;
             desk.show(&reply, || as_text(list_of(&reply, "pending"), span::now()))
         }
-        Act::Show { item } => {
-            let found = find(&mut desk.open().await?, &item).await?;
+        Act::Show { item, all } => {
+            let found = find(&mut desk.open().await?, item.as_deref()).await?;
             if desk.json {
                 return desk.show(&found, String::new);
             }
-            card::print(&card::render(&found, span::now()))?;
+            let render = if all {
+                card::everything::render
+            } else {
+                card::render
+            };
+            card::print(&render(&found, span::now()))?;
             Ok(Exit::Ok)
         }
         Act::Approve(approve) => {
             desk.widen("approving a request")?;
             let mut owner = desk.open().await?;
-            let found = find(&mut owner, &approve.item).await?;
+            let found = find(&mut owner, Some(&approve.item)).await?;
             let found = decide::planned(&mut owner, found).await?;
             if !desk.json {
                 card::print(&card::render(&found, span::now()))?;
@@ -106,10 +142,37 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
         }
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
-            let found = find(&mut owner, &item).await?;
+            let found = find(&mut owner, Some(&item)).await?;
             let verdict = Verdict::Deny { reason };
             let reply = verdict.send(&mut owner, &found).await?;
             desk.show(&reply, || verdict.said(&found))
+        }
+        Act::Plan { item } => {
+            let mut owner = desk.open().await?;
+            let found = find(&mut owner, Some(&item)).await?;
+            let id = text_of(&found, "pendingId");
+            let reply = owner
+                .post(&format!("{PENDING}/{id}/plan"), &json!({}))
+                .await?;
+            desk.show(&reply, || {
+                format!(
+                    "it is being computed: plexusctl approvals show {}",
+                    text::line(id)
+                )
+            })
+        }
+        Act::Settle(settle) => {
+            desk.widen("settling a call")?;
+            let path = format!("/admin/api/unsettled/{}", settle.event);
+            let body = json!({"happened": settle.which.happened});
+            let reply = desk.open().await?.post(&path, &body).await?;
+            desk.show(&reply, || {
+                let said = match settle.which.happened {
+                    true => "it happened",
+                    false => "it did not happen; the agent may ask for it again",
+                };
+                format!("recorded: {said}")
+            })
         }
         Act::Watch => watch::run(desk).await,
     }
@@ -118,10 +181,18 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
 /// Everything that waits.
 const PENDING: &str = "/admin/api/pending";
 
-/// The one waiting item whose id is, or begins with, `named`.
-async fn find(owner: &mut Owner, named: &str) -> Result<Value, Stop> {
+/// The one waiting item whose id is, or begins with, `named`; without a name the only one that waits.
+async fn find(owner: &mut Owner, named: Option<&str>) -> Result<Value, Stop> {
     let reply = owner.get(PENDING).await?;
-    choose(list_of(&reply, "pending"), named).cloned()
+    let items = list_of(&reply, "pending");
+    match (named, items) {
+        (Some(named), _) => choose(items, named).cloned(),
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => Err(Stop::new(Exit::Failed, "unknown_item", "nothing waits")),
+        (None, _) => {
+            Err(Stop::usage("several requests wait: say which").next("plexusctl approvals list"))
+        }
+    }
 }
 
 fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
@@ -182,7 +253,6 @@ fn as_text(items: &[Value], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn an_item_is_found_by_its_beginning_where_that_is_enough() {

@@ -1,5 +1,7 @@
 //! `plexusctl audit`: the record of everything that happened (DESIGN 9).
 
+mod words;
+
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
     table::table,
@@ -36,8 +38,9 @@ enum Act {
     },
     /// Show one event in full
     Show {
-        /// Event
-        event: AuditId,
+        /// Event: its number, or its id
+        #[arg(value_parser = which)]
+        event: Which,
     },
     /// Check the whole chain and that it explains the present state
     Verify,
@@ -48,13 +51,29 @@ enum Act {
     },
 }
 
+/// An event, as it is named on the command line.
+#[derive(Clone)]
+enum Which {
+    Number(u64),
+    Id(AuditId),
+}
+
+fn which(text: &str) -> Result<Which, String> {
+    match text.trim_start_matches('#').parse() {
+        Ok(number) => Ok(Which::Number(number)),
+        Err(_) => AuditId::parse(text)
+            .map(Which::Id)
+            .map_err(|e| format!("write an event's number, or its id, which is {e}")),
+    }
+}
+
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
     match audit.act {
         Act::Tail { lines, follow } => tail(desk, &mut owner, lines, follow).await,
         Act::Show { event } => {
-            let reply = owner.get(&format!("/admin/api/audit/{event}")).await?;
+            let reply = one(&mut owner, &event).await?;
             // A value that was parsed can be written.
             desk.show(&reply, || {
                 text::block(&serde_json::to_string_pretty(&reply["event"]).unwrap_or_default())
@@ -67,6 +86,27 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
             Ok(if holds { shown } else { Exit::Failed })
         }
         Act::Export { file } => export(&mut owner, file.as_deref()).await,
+    }
+}
+
+/// One event, in the shape of `GET /admin/api/audit/{id}`.
+async fn one(owner: &mut Owner, which: &Which) -> Result<Value, Stop> {
+    let number = match which {
+        Which::Id(id) => return owner.get(&format!("/admin/api/audit/{id}")).await,
+        Which::Number(number) => *number,
+    };
+    let before = number.saturating_add(1);
+    let reply = owner
+        .get(&format!("/admin/api/audit?limit=1&before={before}"))
+        .await?;
+    match list_of(&reply, "events") {
+        [event] if event["seq"] == number => Ok(serde_json::json!({"event": event})),
+        _ => Err(Stop::new(
+            Exit::Failed,
+            "unknown_event",
+            format!("there is no event {number}"),
+        )
+        .next("plexusctl audit tail")),
     }
 }
 
@@ -89,6 +129,15 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
     } else {
         out::line(&as_text(&newest_last))?;
     }
+    let cells: Vec<_> = newest_last.iter().map(row).collect();
+    let width = |column: usize, least: usize| {
+        let widths = cells
+            .iter()
+            .map(|cells| text::line(&cells[column]).chars().count());
+        widths.max().unwrap_or(0).max(least)
+    };
+    // The heads of the two columns are as wide as this.
+    let widths = [width(0, "event".len()), width(2, "agent".len())];
     let seen: Vec<_> = newest_last
         .iter()
         .map(|event| text_of(event, "id").to_owned())
@@ -108,42 +157,45 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
         if desk.json {
             out::line(&said.to_string())?;
         } else {
-            out::line(&row(&said).map(|cell| text::line(&cell)).join("  "))?;
+            out::line(&follow_line(&mut *owner, said, widths).await)?;
         }
     }
     Ok(Exit::Ok)
 }
 
-/// Time, type, phase and outcome, agent, capability, id.
-fn row(event: &Value) -> [String; 6] {
-    let first = |members: &[&str]| {
-        members
-            .iter()
-            .find_map(|member| event[*member].as_str())
-            .unwrap_or("")
-            .to_owned()
+/// One more event as a line; what the stream leaves out of it is asked for.
+async fn follow_line(owner: &mut Owner, frame: Value, widths: [usize; 2]) -> String {
+    let whole = match AuditId::parse(text_of(&frame, "id")) {
+        Ok(id) => one(owner, &Which::Id(id)).await.ok(),
+        Err(_) => None,
     };
-    let phase = text_of(&event["detail"], "phase");
-    let outcome = [phase, text_of(event, "outcome")]
-        .iter()
-        .filter(|t| !t.is_empty())
-        .copied()
-        .collect::<Vec<_>>();
-    [
-        first(&["time", "at"]),
-        // In frames `type` is the frame's own (wire §4.11).
-        first(&["auditType", "type"]),
-        outcome.join(" "),
-        first(&["agentId", "agent"]),
-        first(&["capabilityId", "capability"]),
-        first(&["id"]),
-    ]
+    let event = whole.map_or(frame, |mut reply| reply["event"].take());
+    let [number, time, agent, what] = row(&event).map(|cell| text::line(&cell));
+    let [numbers, agents] = widths;
+    format!("{number:<numbers$}  {time}  {agent:<agents$}  {what}")
+}
+
+/// Number, time, agent, what happened.
+fn row(event: &Value) -> [String; 4] {
+    let number = event["seq"]
+        .as_u64()
+        .map_or_else(|| text_of(event, "id").to_owned(), |n| format!("#{n}"));
+    let time = text_of(event, "at");
+    // Whole seconds are enough to read; the rest is in the event.
+    let time = time
+        .split_once('.')
+        .map_or(time.to_owned(), |(whole, _)| format!("{whole}Z"));
+    let agent = match text_of(event, "agentId") {
+        "" => "-",
+        agent => agent,
+    };
+    [number, time, agent.to_owned(), words::said(event)]
 }
 
 fn as_text(events: &[Value]) -> String {
     let rows = events.iter().map(row).collect();
     table(
-        ["time", "type", "outcome", "agent", "capability", "event"],
+        ["event", "time", "agent", "what happened"],
         rows,
         "nothing happened yet",
     )
@@ -218,17 +270,26 @@ mod tests {
     #[test]
     fn events_in_a_line() {
         let events = [
-            json!({"seq": 1, "id": "evt_1", "time": "2026-01-01T00:00:00.000Z", "type": "invoke",
-            "agentId": "a", "capabilityId": "o.read", "outcome": "ok", "detail": {"phase": "read"}}),
+            json!({"seq": 1, "id": "evt_1", "at": "2026-01-01T00:00:00.000Z", "type": "invoke",
+            "agentId": "a", "capabilityId": "o.read", "outcome": "ok",
+            "detail": {"event": "call.read", "phase": "read", "result": "ok", "summary": "read a\n.md"}}),
+            json!({"seq": 2, "at": "2026-01-01T00:00:01.500Z", "detail": {"event": "launch"}}),
         ];
         assert_eq!(
             as_text(&events),
-            "TIME                      TYPE    OUTCOME  AGENT  CAPABILITY  EVENT\n\
-             2026-01-01T00:00:00.000Z  invoke  read ok  a      o.read      evt_1"
+            "EVENT  TIME                  AGENT  WHAT HAPPENED\n\
+             #1     2026-01-01T00:00:00Z  a      o.read: read a\\n.md\n\
+             #2     2026-01-01T00:00:01Z  -      the gateway starts"
         );
-        let frame =
-            json!({"type": "audit_appended", "auditType": "grant.allow", "at": "x", "id": "evt_2"});
-        assert_eq!(row(&frame), ["x", "grant.allow", "", "", "", "evt_2"]);
+    }
+
+    #[test]
+    fn events_are_named_by_number_or_id() {
+        assert!(matches!(which("#76"), Ok(Which::Number(76))));
+        assert!(matches!(which("76"), Ok(Which::Number(76))));
+        let id = "evt_00000000-004c-8601-9a97-6ab6eec8d02f";
+        assert!(matches!(which(id), Ok(Which::Id(_))));
+        assert!(which("evt_").is_err() && which("-1").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, network,
-    owner::Desk, sources, status, tokens,
+    owner::Desk, pause, sources, status, tokens,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -36,7 +36,7 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the gateway and its sources
+    /// Show what is shared, who may do what, what waits, and whether all is well
     Status,
     /// Give an agent a one-time code and what it may do at once
     Connect(connect::Connect),
@@ -50,6 +50,10 @@ enum Command {
     Expose(exposure::Which),
     /// Hide a capability from all agents
     Hide(exposure::Which),
+    /// Serve no agent until you resume
+    Pause,
+    /// Serve agents again
+    Resume,
     /// Show, add and change what agents can reach
     Sources(sources::Sources),
     /// Say what would happen to a call, and which rule decides
@@ -99,6 +103,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Hide(it) => exposure::run(&desk, it, false).await,
+        Command::Pause => pause::run(&desk, true).await,
+        Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,

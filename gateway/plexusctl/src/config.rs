@@ -2,7 +2,7 @@
 
 use crate::{owner::Desk, table::table};
 use clap::{Args, Subcommand};
-use plexus_client::{Exit, Stop};
+use plexus_client::{Exit, Stop, span};
 use plexus_protocol::json;
 use serde_json::{Map, Value};
 
@@ -67,10 +67,14 @@ fn as_text(config: &Value) -> String {
         .into_iter()
         .flatten()
         .map(|(name, value)| {
-            let value = value
+            let shown = value
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
-            [name.clone(), value]
+            let shown = match value.as_u64().filter(|_| name.ends_with("Ms")) {
+                Some(ms) => format!("{shown} ({})", span::length(ms)),
+                None => shown,
+            };
+            [name.clone(), shown]
         });
     table(["setting", "value"], rows.collect(), "no settings")
 }
@@ -85,5 +89,14 @@ mod tests {
         assert_eq!(pair("a=exposed"), Ok(("a".to_owned(), "exposed".into())));
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".into())));
         assert!(pair("a").is_err() && pair("=1").is_err());
+    }
+
+    #[test]
+    fn lengths_are_readable() {
+        let config = serde_json::json!({"tokenLifetimeMs": 900_000, "defaultReach": "exposed"});
+        assert_eq!(
+            as_text(&config),
+            "SETTING          VALUE\ntokenLifetimeMs  900000 (15 min)\ndefaultReach     exposed"
+        );
     }
 }

@@ -117,26 +117,45 @@ fn enroll_line(desk: &Desk, code: &str) -> String {
 }
 
 fn as_text(reply: &Value, enroll: &str, now: Timestamp) -> String {
-    let ends = serde_json::from_value(reply["expiresAt"].clone())
-        .map_or(String::new(), |at| span::end(at, now));
+    let agent = text::line(text_of(reply, "agentId"));
+    let within = serde_json::from_value::<Timestamp>(reply["expiresAt"].clone())
+        .map_or(String::new(), |at| {
+            format!(", within {}", span::length(at.since(now)))
+        });
     let mut text = format!(
-        "agent {}; the code works once and {ends}. In the agent's shell:\n\n    {enroll}\n",
-        text::line(text_of(reply, "agentId"))
+        "Hand {agent} this line. It works once{within}:\n\n    {enroll}\n\n{}\n",
+        at_once(reply, &agent, now)
     );
+    let asks = asks(reply);
+    if !asks.is_empty() {
+        let asks = table(["not granted", "why"], asks, "");
+        text.push_str(&format!("\n{asks}\n"));
+    }
+    let rest = match text_of(reply, "reach") {
+        "selected" => "It sees nothing else.",
+        _ => "Everything else that you share asks you first.",
+    };
+    text.push_str(&format!("\n{rest} To answer: plexusctl approvals watch\n"));
+    text
+}
+
+/// What the agent may do from the start.
+fn at_once(reply: &Value, agent: &str, now: Timestamp) -> String {
     let granted = list_of(reply, "granted")
         .iter()
-        .map(|grant| crate::grants::row(grant, now));
-    let granted: Vec<[String; 3]> = granted
-        .map(|[_, id, verbs, ends, ..]| [id, verbs, ends])
-        .collect();
-    if !granted.is_empty() {
-        text.push_str(&format!(
-            "\ngranted at once:\n{}\n",
-            table(["capability", "verbs", "ends"], granted, "")
-        ));
-    }
+        .map(|grant| crate::grants::row(grant, now))
+        .map(|[_, id, _, ends, terms]| [id, ends, terms]);
+    table(
+        ["may, without asking", "until", "terms"],
+        granted.collect(),
+        &format!("{agent} may do nothing without asking."),
+    )
+}
+
+/// What was named and not granted, and why.
+fn asks(reply: &Value) -> Vec<[String; 2]> {
     let refused = list_of(reply, "refused");
-    let skipped: Vec<_> = list_of(reply, "skipped")
+    let skipped = list_of(reply, "skipped")
         .iter()
         .filter_map(Value::as_str)
         .filter(|id| !refused.iter().any(|r| r["id"] == *id))
@@ -145,21 +164,14 @@ fn as_text(reply: &Value, enroll: &str, now: Timestamp) -> String {
                 id.to_owned(),
                 "it changes something, or its window is once: it asks each time".to_owned(),
             ]
-        })
-        .chain(refused.iter().map(|r| {
-            [
-                text_of(r, "id").to_owned(),
-                format!("{}: {}", text_of(r, "code"), text_of(r, "reason")),
-            ]
-        }))
-        .collect();
-    if !skipped.is_empty() {
-        text.push_str(&format!(
-            "\nnot granted:\n{}\n",
-            table(["capability", "why"], skipped, "")
-        ));
-    }
-    text
+        });
+    let refused = refused.iter().map(|r| {
+        [
+            text_of(r, "id").to_owned(),
+            format!("{}: {}", text_of(r, "code"), text_of(r, "reason")),
+        ]
+    });
+    skipped.chain(refused).collect()
 }
 
 #[cfg(test)]
@@ -231,19 +243,29 @@ mod tests {
         assert_eq!(
             as_text(&reply, "plexus enroll plx_enroll_x", now),
             "\
-agent my-cc; the code works once and ends in 15 min. In the agent's shell:
+Hand my-cc this line. It works once, within 15 min:
 
     plexus enroll plx_enroll_x
 
-granted at once:
-CAPABILITY  VERBS  ENDS
-o.read      read   ends in 7 d
+MAY, WITHOUT ASKING  UNTIL        TERMS
+o.read               ends in 7 d
 
-not granted:
-CAPABILITY  WHY
-o.write     it changes something, or its window is once: it asks each time
-c.run       standing_not_allowed: it runs \\u{1b}code
+NOT GRANTED  WHY
+o.write      it changes something, or its window is once: it asks each time
+c.run        standing_not_allowed: it runs \\u{1b}code
+
+Everything else that you share asks you first. To answer: plexusctl approvals watch
 "
+        );
+    }
+
+    #[test]
+    fn an_agent_that_was_given_nothing() {
+        let reply = json!({"agentId": "a", "reach": "selected", "granted": [], "skipped": []});
+        assert_eq!(
+            as_text(&reply, "plexus enroll x", Timestamp(0)),
+            "Hand a this line. It works once:\n\n    plexus enroll x\n\na may do nothing without asking.\n\n\
+             It sees nothing else. To answer: plexusctl approvals watch\n"
         );
     }
 }

@@ -35,6 +35,10 @@ pub(crate) async fn run(desk: &Desk, explain: Explain) -> Result<Exit, Stop> {
 
 fn as_text(reply: &Value) -> String {
     let decision = match text_of(reply, "decision") {
+        // The gateway lets it through, but the source looks at what the path resolves to.
+        "permit" if text_of(reply, "rule") == "grant.constraint-resolved" => {
+            "the source would decide, and refuse what lies outside".to_owned()
+        }
         "permit" => "it would run".to_owned(),
         "pend" => "it would wait for you".to_owned(),
         "refuse" => "it would be refused".to_owned(),

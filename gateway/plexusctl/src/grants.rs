@@ -3,7 +3,7 @@
 use crate::{
     owner::{Desk, list_of, text_of},
     table::table,
-    terms::Terms,
+    terms::{self, Terms},
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
@@ -122,7 +122,7 @@ pub(crate) fn revoked(reply: &Value) -> String {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    let mut text = format!("; {tokens} tokens ended");
+    let mut text = format!("; tokens ended: {tokens}");
     if !flying.is_empty() {
         text.push_str(&format!(
             "\nalready sent before this, and not stopped: {}",
@@ -142,7 +142,7 @@ pub(crate) fn row(grant: &Value, now: Timestamp) -> [String; 5] {
         .map_or("?".to_owned(), |at| span::end(at, now));
     let mut terms = Vec::new();
     if !grant["constraint"].is_null() {
-        terms.push(grant["constraint"].to_string());
+        terms.push(terms::in_words(&grant["constraint"]));
     }
     if let Some(left) = grant["callsLeft"].as_u64() {
         terms.push(format!("{left} calls left"));
@@ -184,8 +184,8 @@ mod tests {
         assert_eq!(
             as_text(grants.as_array().unwrap(), now),
             "AGENT  CAPABILITY  VERBS       ENDS          TERMS\n\
-             a      w.write     read,write  ends in 24 h  {\"pathPrefix\":{\"field\":\"path\",\"allow\":[\"A\"]}}; \
-             2 calls left; suspended: changed"
+             a      w.write     read,write  ends in 24 h  path at or below A; 2 calls left; \
+             suspended: changed"
         );
         assert_eq!(as_text(&[], now), "nothing stands: every call asks");
     }
@@ -195,7 +195,7 @@ mod tests {
         let reply = json!({"revokedJtis": ["tok_1"], "inFlight": ["evt_1"]});
         assert_eq!(
             revoked(&reply),
-            "; 1 tokens ended\nalready sent before this, and not stopped: evt_1"
+            "; tokens ended: 1\nalready sent before this, and not stopped: evt_1"
         );
     }
 }

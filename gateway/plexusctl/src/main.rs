@@ -19,6 +19,7 @@ mod grants;
 mod key;
 mod network;
 mod owner;
+mod pause;
 mod sources;
 mod status;
 mod table;

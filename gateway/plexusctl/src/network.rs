@@ -52,13 +52,27 @@ pub(crate) async fn run(desk: &Desk, network: Network) -> Result<Exit, Stop> {
             }
             let reply = desk.open().await?.post("/admin/api/network", &body).await?;
             desk.show(&reply, || {
-                format!(
+                let mut said = format!(
                     "{}\nit takes effect when plexusd starts again",
                     as_text(&reply)
-                )
+                );
+                if bind.iter().any(|address| !is_here(address)) {
+                    said.push_str(
+                        "\nWARNING: then other machines can reach it, and credentials cross the network unencrypted",
+                    );
+                }
+                said
             })
         }
     }
+}
+
+/// Whether only this machine can connect to `address`.
+fn is_here(address: &str) -> bool {
+    address == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn as_text(reply: &Value) -> String {
@@ -88,4 +102,23 @@ fn as_text(reply: &Value) -> String {
         .as_u64()
         .map(|port| ["port".to_owned(), port.to_string()]);
     table(["what", "value"], rows.chain(port).collect(), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_here() {
+        for (address, here) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("localhost", true),
+            ("0.0.0.0", false),
+            ("192.168.1.2", false),
+            ("host.example", false),
+        ] {
+            assert_eq!(is_here(address), here, "{address}");
+        }
+    }
 }

@@ -125,8 +125,13 @@ impl Owner {
 fn refusal(reply: &Reply) -> Stop {
     let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
     let mut stop = Stop::of_reply(reply.status, &body);
-    if stop.code == "unauthorized" && stop.next.is_empty() {
-        stop.next = "is this the state directory of the running gateway? (--home)".to_owned();
+    if stop.code == "unauthorized" {
+        // What the gateway says here is meant for whoever tried without a key.
+        stop.why =
+            "the gateway does not accept the connection key that this command has read".to_owned();
+        stop.next = "run it again if the key was just rotated; else: is this the state directory of the running \
+                     gateway? (--home)"
+            .to_owned();
     }
     stop
 }

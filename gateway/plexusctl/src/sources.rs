@@ -35,6 +35,11 @@ enum Act {
         /// Source
         source: SourceId,
     },
+    /// Let the grants go on that rest because a source has changed
+    Resume {
+        /// Source
+        source: SourceId,
+    },
     /// Remove a source and every grant on it
     Remove {
         /// Source
@@ -68,6 +73,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     match &act {
         Act::Add(_) => desk.widen("adding a source")?,
         Act::Enable { .. } => desk.widen("enabling a source")?,
+        Act::Resume { .. } => desk.widen("resuming grants")?,
         Act::List | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
     }
     let mut owner = desk.open().await?;
@@ -89,7 +95,9 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner
                 .post(&format!("/admin/api/sources/{source}/enable"), &json!({}))
                 .await?;
-            desk.show(&reply, || registered(&reply, source.as_str()))
+            desk.show(&reply, || {
+                format!("{source} serves again; its grants go on")
+            })
         }
         Act::Disable { source } => {
             let reply = owner
@@ -97,6 +105,15 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 .await?;
             desk.show(&reply, || {
                 format!("{source} no longer serves; its grants rest")
+            })
+        }
+        Act::Resume { source } => {
+            let reply = owner
+                .post(&format!("/admin/api/sources/{source}/resume"), &json!({}))
+                .await?;
+            desk.show(&reply, || match reply["resumed"] == true {
+                true => format!("the grants on {source} go on"),
+                false => format!("no grant on {source} rested"),
             })
         }
         Act::Remove { source } => {
@@ -189,7 +206,11 @@ fn registered(reply: &Value, id: &str) -> String {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    format!("{} serves: {}", text::line(id), text::line(&ids.join(" ")))
+    format!(
+        "{} serves: {}\nno agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl hide takes one away",
+        text::line(id),
+        text::line(&ids.join(" "))
+    )
 }
 
 fn as_text(sources: &[Value]) -> String {
@@ -199,6 +220,8 @@ fn as_text(sources: &[Value]) -> String {
             source["health"]["status"].as_str(),
         ) {
             (false, _) => "disabled",
+            // Nobody has asked it for anything yet.
+            (true, Some("unknown")) => "not started",
             (true, health) => health.unwrap_or("?"),
         };
         let route = source["route"].as_object().into_iter().flatten();

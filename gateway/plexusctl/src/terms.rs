@@ -2,7 +2,10 @@
 
 use clap::Args;
 use plexus_client::Stop;
-use plexus_protocol::{Constraint, TrustWindow, constraint::PathPrefix};
+use plexus_protocol::{
+    Constraint, TrustWindow,
+    constraint::{MatchOp, PathPrefix},
+};
 use serde_json::{Map, Value, json};
 
 /// Terms as flags.
@@ -89,6 +92,48 @@ impl Terms {
     }
 }
 
+/// A constraint as the wire has it, in words; what is not known here stays as it is.
+pub(crate) fn in_words(constraint: &Value) -> String {
+    let Ok(known) = serde_json::from_value::<Constraint>(constraint.clone()) else {
+        return constraint.to_string();
+    };
+    let plain = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let listed = |values: &[Value]| values.iter().map(plain).collect::<Vec<_>>().join(" or ");
+    let mut words = Vec::new();
+    if let Some(PathPrefix { field, allow }) = &known.path_prefix {
+        words.push(match &allow[..] {
+            [] => format!("no {field}"),
+            allow if allow.iter().any(String::is_empty) => format!("{field} anywhere"),
+            allow => format!("{field} at or below {}", allow.join(" or ")),
+        });
+    }
+    if let Some(list) = &known.allow {
+        words.push(match &list.values[..] {
+            [] => format!("no {}", list.field),
+            values => format!("{} is {}", list.field, listed(values)),
+        });
+    }
+    for rule in &known.rules {
+        let value = rule.value.as_ref().map_or(String::new(), plain);
+        words.push(match rule.op {
+            MatchOp::Eq => format!("{} is {value}", rule.field),
+            MatchOp::Prefix => format!("{} begins with {value}", rule.field),
+            MatchOp::In => {
+                let values = rule.values.as_deref().unwrap_or_default();
+                format!("{} is {}", rule.field, listed(values))
+            }
+        });
+    }
+    if let Some(most) = known.max_calls {
+        words.push(format!("at most {most} calls"));
+    }
+    words.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +189,28 @@ mod tests {
         );
         assert!(body(&["--max-calls", "0"]).is_err());
         assert!(body(&["--under", "path=../x"]).is_err());
+    }
+
+    #[test]
+    fn a_constraint_in_words() {
+        for (constraint, words) in [
+            (
+                json!({"pathPrefix": {"field": "path", "allow": ["A", "B/C"]}, "maxCalls": 3}),
+                "path at or below A or B/C, at most 3 calls",
+            ),
+            (
+                json!({"pathPrefix": {"field": "path", "allow": [""]}}),
+                "path anywhere",
+            ),
+            (json!({"allow": {"field": "list", "values": []}}), "no list"),
+            (
+                json!({"match": [{"field": "to", "op": "prefix", "value": "a@"},
+                    {"field": "n", "op": "in", "values": [1, "b"]}]}),
+                "to begins with a@, n is 1 or b",
+            ),
+            (json!({"unheard": "of"}), "{\"unheard\":\"of\"}"),
+        ] {
+            assert_eq!(in_words(&constraint), words);
+        }
     }
 }

@@ -61,6 +61,9 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// Rises with each rotation of the connection key in this launch.
     pub(crate) key_epoch: AtomicU64,
+    /// Held for reading by every act that the key allows, from the last look at the key to the act's end; for writing
+    /// by the key's rotation. Taken before any other lock.
+    pub(crate) acting: Arc<tokio::sync::RwLock<()>>,
     stopping: AtomicBool,
     /// One change of sources at a time: a look, a command, a restart of workers belong together.
     reconfiguring: Mutex<()>,
@@ -163,6 +166,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         instance: arguments.instance.clone(),
         started: Instant::now(),
         key_epoch: AtomicU64::new(0),
+        acting: Arc::default(),
         stopping: AtomicBool::new(false),
         reconfiguring: Mutex::new(()),
         clock,
@@ -173,6 +177,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         state_dir,
     });
     app.owner(Command::Launch).await.map_err(refused_start)?;
+    app.note_boot(&boot).await;
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
     app.look_at_sources().await?;
@@ -360,6 +365,32 @@ impl App {
             Ok(Verdict::DidNot) => OutcomeKind::Failed,
             Ok(Verdict::CannotTell) | Err(_) => OutcomeKind::Unknown,
         }
+    }
+
+    /// Keeps what the opening of the ledger found: the owner must be able to hear of it later.
+    async fn note_boot(&self, boot: &plexus_ledger::BootReport) {
+        if let Some(why) = &boot.no_ballast {
+            tracing::warn!(
+                why,
+                "no space could be set aside for the owner's acts on a full disk"
+            );
+        }
+        let rolled_back = boot.rolled_back.as_ref().map(ToString::to_string);
+        if boot.clean && rolled_back.is_none() && boot.no_ballast.is_none() {
+            return;
+        }
+        let about = json!({
+            "event": "ledger.open", "launch": boot.launch, "clean": boot.clean,
+            "rolledBack": rolled_back, "noBallast": boot.no_ballast,
+        });
+        self.note(Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: about,
+        })
+        .await;
     }
 
     async fn first_settings(&self, reach: Option<DefaultReach>) -> anyhow::Result<()> {

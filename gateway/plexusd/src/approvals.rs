@@ -18,8 +18,10 @@ use crate::{
 };
 use bytes::Bytes;
 use plexus_ipc::message::PlanMade;
-use plexus_protocol::{CapabilityId, PendingId, SessionId, Timestamp, body::InvokeResponse};
-use plexus_trust::{Approval, Item, ItemState, OnApproval, State};
+use plexus_protocol::{
+    CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
+};
+use plexus_trust::{Approval, Ask, Item, ItemState, OnApproval, Plan, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -33,7 +35,8 @@ use tokio::sync::watch;
 /// A plan as it is kept for the card.
 #[derive(Clone)]
 pub(crate) enum Planned {
-    Made(Arc<PlanMade>),
+    /// With the digest of its preview.
+    Made(Arc<PlanMade>, Digest),
     Failed(String),
 }
 
@@ -99,9 +102,30 @@ impl Approvals {
             .map_err(io::Error::other)?
     }
 
-    /// The input of an item's ask, as it was asked with.
-    pub(crate) fn input(&self, item: &PendingId, id: &CapabilityId) -> Option<Vec<u8>> {
-        fs::read(self.input_file(item, id)).ok()
+    /// The input of an item's ask, as it was asked with; none where the file is gone or holds something else.
+    pub(crate) fn input(&self, item: &PendingId, ask: &Ask) -> Option<Vec<u8>> {
+        let wanted = ask.input?;
+        let kept = fs::read(self.input_file(item, &ask.capability)).ok()?;
+        (Digest::of(&kept) == wanted).then_some(kept)
+    }
+
+    /// The plan that the machine has for an ask, if it is the one whose preview is kept: of two that were made at the
+    /// same time, the preview of one must not be shown for the other.
+    fn preview(&self, item: &PendingId, ask: &Ask) -> Option<Arc<PlanMade>> {
+        let Plan::Ready {
+            preview,
+            state_token,
+            ..
+        } = &ask.plan
+        else {
+            return None;
+        };
+        match self.plan(item, &ask.capability)? {
+            Planned::Made(made, shown) if shown == *preview && made.state_token == *state_token => {
+                Some(made)
+            }
+            Planned::Made(..) | Planned::Failed(_) => None,
+        }
     }
 
     /// Forgets everything that is kept for an item.

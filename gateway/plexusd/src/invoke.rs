@@ -22,6 +22,7 @@ pub(crate) mod validate;
 
 use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
 use bytes::Bytes;
+use plexus_ipc::manifest::EntryKind;
 use plexus_ledger::Lane;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId,
@@ -178,7 +179,10 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
         Ok(authorized) => Some(authorized),
         // What the gateway makes by itself is joined below, not made again.
         Err(Refusal::Runs { .. }) => None,
-        Err(refusal) => return deny(app, &asked.caller, asked.id().as_str(), refusal).await,
+        Err(refusal) => {
+            let refusal = of_skill(app, &asked, refusal);
+            return deny(app, &asked.caller, asked.id().as_str(), refusal).await;
+        }
     };
     let schema = asked
         .entry
@@ -334,10 +338,41 @@ pub(crate) async fn run_approved(
     }
 }
 
+/// The answer of an approved call whose input or source is gone: it was not made.
+pub(crate) fn lost(id: &CapabilityId) -> Answer {
+    let error = ErrorBody::new(
+        ErrorCode::SourceUnavailable,
+        "The approved call was not made: its input, or its source, is no longer there.",
+    )
+    .about(id)
+    .next("ask again");
+    Answer::refused(id.as_str(), error, None)
+}
+
 /// A refusal before dispatch, recorded.
 pub(crate) async fn deny(app: &Arc<App>, caller: &Caller, id: &str, refusal: Refusal) -> Answer {
     let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
-    recorded_refusal(app, caller, id, error).await
+    let mut answer = recorded_refusal(app, caller, id, error).await;
+    if refusal == Refusal::NotCallable {
+        // Clients take this for the failure of a call, as the recordings have it.
+        answer.status = 200;
+    }
+    answer
+}
+
+/// A skill that goes with something the agent sees is in its manifest too: it learns what it called, not that there is
+/// nothing.
+fn of_skill(app: &App, asked: &Asked, refusal: Refusal) -> Refusal {
+    if refusal != Refusal::UnknownCapability || asked.entry.capability().kind != EntryKind::Skill {
+        return refusal;
+    }
+    let state = app.ledger.snapshot();
+    let seen = state.agent(&asked.caller.agent).is_some_and(|agent| {
+        let catalogue = app.catalogue.load();
+        let view = catalogue.view(&state, agent, app.clock.now());
+        view.iter().any(|entry| entry.id == asked.entry.id)
+    });
+    if seen { Refusal::NotCallable } else { refusal }
 }
 
 async fn invalid(app: &Arc<App>, asked: &Asked, why: &str) -> Answer {

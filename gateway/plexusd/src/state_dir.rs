@@ -66,6 +66,8 @@ impl StateDir {
             None => PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?)
                 .join(".plexus"),
         };
+        // The state directory itself may be reached through a link of the owner's; what is in it may not be one.
+        let path = path.canonicalize().unwrap_or(path);
         make_private(&path)?;
         let path = path.canonicalize().map_err(|error| StateDirError::Io {
             path: path.clone(),
@@ -139,17 +141,7 @@ fn make_private(path: &Path) -> Result<(), StateDirError> {
             path: path.to_owned(),
             error,
         }),
-        _ => {
-            // The state directory itself may be reached through a link of the owner's; what is in it may not be one.
-            if path.is_dir() && path.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
-                let real = path.canonicalize().map_err(|error| StateDirError::Io {
-                    path: path.to_owned(),
-                    error,
-                })?;
-                return repair(&real, SFlag::S_IFDIR, "directory", 0o700);
-            }
-            repair(path, SFlag::S_IFDIR, "directory", 0o700)
-        }
+        _ => repair(path, SFlag::S_IFDIR, "directory", 0o700),
     }
 }
 
@@ -210,4 +202,36 @@ fn boot_id() -> String {
     #[cfg(not(target_os = "linux"))]
     let id = String::new();
     id.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_link_inside_is_not_followed_and_the_home_may_be_one() {
+        let outer = tempfile::tempdir().unwrap();
+        let (home, link, elsewhere) = (
+            outer.path().join("home"),
+            outer.path().join("link"),
+            outer.path().join("elsewhere"),
+        );
+        fs::create_dir(&home).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(&home, &link).unwrap();
+        assert!(
+            StateDir::open(Some(link.clone())).is_ok(),
+            "the home itself"
+        );
+        fs::remove_dir(home.join("secrets")).unwrap();
+        symlink(&elsewhere, home.join("secrets")).unwrap();
+        let refused = StateDir::open(Some(link)).unwrap_err();
+        assert!(matches!(refused, StateDirError::Shape { .. }), "{refused}");
+        assert_eq!(
+            fs::metadata(&elsewhere).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
+    }
 }

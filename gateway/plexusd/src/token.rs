@@ -3,11 +3,10 @@
 //! Invariant: HS256 is the only algorithm that has code here; every other one is refused by construction. What a token
 //! opens is decided by the machine from its id: the claims are a copy for the client.
 
-use anyhow::Context;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{
-    Algorithm, EncodingKey, Header,
+    Algorithm, EncodingKey,
     crypto::{CryptoProvider, JwtSigner, KeyUtils},
     errors::{Error, ErrorKind},
     signature::{self, Signer},
@@ -15,6 +14,9 @@ use jsonwebtoken::{
 use plexus_protocol::{AgentId, SessionId, Timestamp, TokenId, body::Scope};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+/// The header of every token, in base64url: `{"alg":"HS256","typ":"JWT"}`, in the wire's order (the library's differs).
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 /// The claims, in the wire's order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,8 +59,6 @@ pub(crate) struct TokenKey {
     encoding: EncodingKey,
     /// Keyed once: every call verifies.
     mac: Hmac<Sha256>,
-    /// The encoded header of every token that this key signs, and of none other that it accepts.
-    header: String,
     issuer: String,
 }
 
@@ -73,13 +73,9 @@ impl TokenKey {
         let mut secret = zeroize::Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut secret[..])
             .map_err(|e| anyhow::anyhow!("the system gave no randomness: {e}"))?;
-        let encoding = EncodingKey::from_secret(&secret[..]);
-        let any = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &(), &encoding)?;
-        let (header, _) = any.split_once('.').context("a token without a header")?;
         Ok(Self {
+            encoding: EncodingKey::from_secret(&secret[..]),
             mac: mac(&secret[..])?,
-            header: header.to_owned(),
-            encoding,
             issuer,
         })
     }
@@ -102,11 +98,11 @@ impl TokenKey {
             exp: expires_at.seconds(),
             gexp: grant_expires_at.map(Timestamp::seconds),
         };
-        Ok(jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            &claims,
-            &self.encoding,
-        )?)
+        let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims)?);
+        let message = format!("{HEADER}.{claims}");
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, Algorithm::HS256)?;
+        Ok(format!("{message}.{signature}"))
     }
 
     /// Checks form, algorithm, signature and issuer. Time is the machine's: it alone knows the clock that cannot be set
@@ -117,7 +113,7 @@ impl TokenKey {
     pub(crate) fn verify(&self, token: &str) -> Option<Verified> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
-        if header != self.header {
+        if header != HEADER {
             return None;
         }
         let mut mac = self.mac.clone();
@@ -197,6 +193,8 @@ mod tests {
             TokenKey::fresh("i".into()).unwrap(),
         );
         let token = signed(&ours);
+        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap());
+        assert_eq!(header.unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
         assert_eq!(ours.verify(&token).unwrap().exp, 2000);
         assert!(theirs.verify(&token).is_none());
         assert!(

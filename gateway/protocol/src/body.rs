@@ -135,9 +135,11 @@ pub struct InvokeResponse {
 }
 
 impl InvokeResponse {
-    /// A refusal of a call to `id`.
+    /// A refusal of a call to `id`. The error names that id where it could be one: it tells the caller nothing but its
+    /// own words, and clients read it there whatever the reason.
     #[must_use]
-    pub fn refused(id: &str, error: ErrorBody, audit: Option<&AuditId>) -> Self {
+    pub fn refused(id: &str, mut error: ErrorBody, audit: Option<&AuditId>) -> Self {
+        error.capability_id = error.capability_id.or_else(|| CapabilityId::parse(id).ok());
         Self {
             id: id.to_owned(),
             ok: false,

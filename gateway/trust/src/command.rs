@@ -218,7 +218,7 @@ pub struct Connect {
     pub standing: BTreeSet<CapabilityId>,
     /// Window of every grant made here; none: each class's default.
     pub window: Option<TrustWindow>,
-    /// Narrowing of every grant made here; refused where one of them has no such field.
+    /// Narrowing of each grant made here whose capability knows the field; refused where none does.
     pub constraint: Option<Constraint>,
     /// SHA-256 of the enrollment code.
     pub code: Digest,

@@ -199,7 +199,8 @@ impl<'a> Draft<'a> {
     /// Voids every item of an agent that `which` picks and that something could still come of.
     fn void_items(&mut self, agent: &Agent, why: &str, which: impl Fn(&Item) -> bool) {
         for item in agent.items.values() {
-            let open = matches!(item.state, ItemState::Pending | ItemState::Approved { .. });
+            // What became grants and nothing else was used by being approved: there is nothing left of it to void.
+            let open = item.state == ItemState::Pending || item.has_call_left();
             if open && which(item) {
                 let mut void = (**item).clone();
                 void.state = ItemState::Void {
@@ -235,6 +236,31 @@ impl<'a> Draft<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What of a constraint that is meant for several capabilities narrows this one: all of it where its fields are
+    /// known, nothing but the number of calls where none of them is.
+    fn narrowing(
+        id: &CapabilityId,
+        facts: &Facts,
+        constraint: &Constraint,
+    ) -> Result<Option<Constraint>, Refusal> {
+        constraint.check().map_err(Refusal::Invalid)?;
+        let known = |field: &str| {
+            let top = field.split('.').next().unwrap_or(field);
+            facts.fields.iter().any(|f| f == top)
+        };
+        if constraint.fields().next().is_none() || constraint.fields().any(known) {
+            // Half of a narrowing would be a wider grant than was asked for.
+            Self::check_constraint(id, facts, constraint)?;
+            return Ok(Some(constraint.clone()));
+        }
+        Ok(constraint.max_calls.map(|most| Constraint {
+            path_prefix: None,
+            allow: None,
+            rules: Vec::new(),
+            max_calls: Some(most),
+        }))
     }
 
     fn note(&mut self, note: &Note) -> Result<Reply, Refusal> {

@@ -57,12 +57,16 @@ pub struct Settings {
     pub auto_allow_reads: bool,
     /// What `connect` means when it names no reach.
     pub default_reach: Reach,
-    /// Default window of a first-party or managed read.
+    /// Default window of a first-party read.
     pub read_window: TrustWindow,
-    /// Default window of an extension's read.
-    pub extension_read_window: TrustWindow,
-    /// Default window of a write.
+    /// Default window of a first-party write.
     pub write_window: TrustWindow,
+    /// Default window of a read of a source that the owner configured.
+    pub managed_read_window: TrustWindow,
+    /// Default window of a write to a source that the owner configured.
+    pub managed_write_window: TrustWindow,
+    /// Default window of an extension's read; its effects are approved call by call.
+    pub extension_read_window: TrustWindow,
 }
 
 impl Default for Settings {
@@ -74,8 +78,10 @@ impl Default for Settings {
             auto_allow_reads: false,
             default_reach: Reach::Exposed,
             read_window: TrustWindow::WEEK,
-            extension_read_window: TrustWindow::DAY,
             write_window: TrustWindow::DAY,
+            managed_read_window: TrustWindow::WEEK,
+            managed_write_window: TrustWindow::DAY,
+            extension_read_window: TrustWindow::DAY,
         }
     }
 }
@@ -94,8 +100,10 @@ impl Settings {
         }
         for window in [
             self.read_window,
-            self.extension_read_window,
             self.write_window,
+            self.managed_read_window,
+            self.managed_write_window,
+            self.extension_read_window,
         ] {
             match window {
                 TrustWindow::UntilRevoked if !self.allow_until_revoked => {

@@ -33,9 +33,13 @@ pub fn class_default(settings: &Settings, facts: &Facts, provenance: Provenance)
     let reads = facts.verbs.is_read() || facts.verbs.is_empty();
     match (ceiling(facts, provenance), reads, provenance) {
         (Ceiling::Once, ..) => TrustWindow::Once,
+        (Ceiling::Owner, true, Provenance::FirstParty) => settings.read_window,
+        (Ceiling::Owner, false, Provenance::FirstParty) => settings.write_window,
+        (Ceiling::Owner, true, Provenance::Managed) => settings.managed_read_window,
+        (Ceiling::Owner, false, Provenance::Managed) => settings.managed_write_window,
         (Ceiling::Owner, true, Provenance::Extension) => settings.extension_read_window,
-        (Ceiling::Owner, true, _) => settings.read_window,
-        (Ceiling::Owner, false, _) => settings.write_window,
+        // Its ceiling answers above; were that ever lifted, an extension's effect would still ask each time.
+        (Ceiling::Owner, false, Provenance::Extension) => TrustWindow::Once,
     }
 }
 

@@ -35,7 +35,6 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What to read. Without a path: the top folder.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReadInput {
     /// A path, a note's name, or a wikilink with its brackets.
     pub path: Option<String>,

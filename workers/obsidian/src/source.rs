@@ -2,19 +2,14 @@
 //!
 //! The constraint is asked about what an input *resolved* to; the harness asks again about everything touched.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Reply, Role, Secrets, Source, SourceError,
     Touched as Record,
 };
 use plexus_protocol::Digest;
-use plexus_rooted_files::{FileError, Identity, PathRule, RelPath};
+use plexus_rooted_files::{Anchor, FileError, PathRule, RelPath};
 use serde::Deserialize;
 
 use crate::{
@@ -35,8 +30,7 @@ pub struct ObsidianSource {
     vault: Vault,
     /// Where reads are done: they are short. What may take long has a file thread to itself.
     reads: Lane,
-    identity: Identity,
-    path: PathBuf,
+    anchor: Anchor,
 }
 
 /// The source's route.
@@ -45,6 +39,9 @@ pub struct ObsidianSource {
 pub struct Config {
     /// The vault's folder, absolute.
     pub vault_path: PathBuf,
+    /// Whether files with a second name are served too: that name may lie outside.
+    #[serde(default)]
+    pub allow_hard_links: bool,
 }
 
 impl Source for ObsidianSource {
@@ -52,13 +49,12 @@ impl Source for ObsidianSource {
 
     async fn open(config: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
-            let vault = Vault::open(&config.vault_path)?;
-            let identity = vault.identity()?;
+            let vault = Vault::open_with(&config.vault_path, config.allow_hard_links)?;
+            let anchor = Anchor::new(&config.vault_path, vault.identity()?);
             Ok(Self {
                 vault,
                 reads: Lane::default(),
-                identity,
-                path: config.vault_path,
+                anchor,
             })
         })
         .await
@@ -67,10 +63,11 @@ impl Source for ObsidianSource {
     }
 
     async fn health(&self) -> Health {
-        let (path, identity) = (self.path.clone(), self.identity);
-        let look = on_blocking_thread(move || is_still_there(&path, identity));
+        let anchor = self.anchor.clone();
+        let look = on_blocking_thread(move || anchor.check());
         match tokio::time::timeout(LOOK_TIME, look).await {
-            Ok(Ok(health)) => health,
+            Ok(Ok(Ok(()))) => Health::Well,
+            Ok(Ok(Err(adrift))) => Health::Unavailable(adrift.to_string().into()),
             Ok(Err(_)) | Err(_) => Health::Degraded("the vault's disk answers slowly".into()),
         }
     }
@@ -85,12 +82,9 @@ impl Source for ObsidianSource {
 impl ObsidianSource {
     /// The handle would go on serving a folder that the owner has moved away or replaced: a call does not.
     fn in_place(&self) -> Result<(), SourceError> {
-        match is_still_there(&self.path, self.identity) {
-            Health::Well => Ok(()),
-            Health::Degraded(why) | Health::Unavailable(why) => {
-                Err(SourceError::unavailable(why.as_str()))
-            }
-        }
+        self.anchor
+            .check()
+            .map_err(|adrift| SourceError::unavailable(adrift.to_string()))
     }
 
     async fn read(
@@ -184,21 +178,5 @@ fn open_error(error: &FileError) -> OpenError {
             OpenError::denied("the system does not let Plexus read the vault's folder")
         }
         other => OpenError::internal(format!("the vault cannot be opened: {other}")),
-    }
-}
-
-/// The handle stays good when the folder is renamed; the owner should know that it is no longer where it was.
-fn is_still_there(path: &Path, opened: Identity) -> Health {
-    match std::fs::metadata(path) {
-        Ok(now)
-            if (Identity {
-                device: now.dev(),
-                inode: now.ino(),
-            }) == opened =>
-        {
-            Health::Well
-        }
-        Ok(_) => Health::Unavailable("another folder is now where the vault was".into()),
-        Err(_) => Health::Unavailable("the vault's folder is not there any more".into()),
     }
 }

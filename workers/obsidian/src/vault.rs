@@ -42,8 +42,16 @@ impl Vault {
     /// # Errors
     /// As [`Root::open`].
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_with(path, false)
+    }
+
+    /// The same; where the owner says so, also notes that have a second name, which may lie outside the vault.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open_with(path: &Path, allow_hard_links: bool) -> Result<Self, FileError> {
         let policy = Policy {
-            allow_hard_links: false,
+            allow_hard_links,
             hide_dot_files: true,
         };
         let root = Arc::new(Root::open(path, policy)?);

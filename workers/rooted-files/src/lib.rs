@@ -16,6 +16,7 @@
 //!
 //! Must not know: connectors, calls, grants, frames. It depends on nothing else of this workspace.
 
+mod anchor;
 mod digest;
 mod error;
 mod found;
@@ -30,6 +31,7 @@ pub mod text;
 mod walk;
 mod write;
 
+pub use anchor::{Adrift, Anchor};
 pub use digest::{Digest, DigestParseError};
 pub use error::{FileError, WriteError};
 pub use found::Found;

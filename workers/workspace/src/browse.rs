@@ -21,7 +21,6 @@ pub struct Workspace {
 
 /// Which folder to list; without a path, the workspace itself.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ListInput {
     /// The folder.
     pub path: Option<String>,
@@ -33,7 +32,6 @@ pub struct ListInput {
 
 /// Which file to read.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReadInput {
     /// The file.
     pub path: String,
@@ -107,8 +105,20 @@ impl Workspace {
     /// # Errors
     /// As [`Root::open`].
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_with(path, false)
+    }
+
+    /// The same; where the owner says so, also files that have a second name, which may lie outside the folder.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open_with(path: &Path, allow_hard_links: bool) -> Result<Self, FileError> {
+        let policy = Policy {
+            allow_hard_links,
+            ..Policy::default()
+        };
         Ok(Self {
-            root: Root::open(path, Policy::default())?,
+            root: Root::open(path, policy)?,
         })
     }
 

@@ -3,19 +3,14 @@
 //! The constraint is asked about the path as the disk spells it, before anything is looked at; the harness asks again
 //! about everything touched, and plans a write anew in the writer before it lets it happen.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use plexus_ipc::worker::{
     CallContext, Content, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role,
     Secrets, Source, SourceError, Touched,
 };
 use plexus_protocol::{Digest, Effect, Verb};
-use plexus_rooted_files::{FileError, Identity, PathRule, Place, RelPath, names::escape_controls};
+use plexus_rooted_files::{Anchor, FileError, PathRule, Place, RelPath, names::escape_controls};
 use serde::Deserialize;
 
 use crate::{
@@ -34,15 +29,18 @@ const LOOK_TIME: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct WorkspaceSource {
     workspace: Workspace,
-    identity: Identity,
-    path: PathBuf,
+    anchor: Anchor,
 }
 
 /// The source's route.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Config {
     /// The folder, absolute.
     pub path: PathBuf,
+    /// Whether files with a second name are served too: that name may lie outside.
+    #[serde(default)]
+    pub allow_hard_links: bool,
 }
 
 /// What a commit is handed: the write, or why there is none. The reason tells about the present content, so in the
@@ -54,16 +52,12 @@ impl Source for WorkspaceSource {
 
     async fn open(config: Config, _: Secrets, role: Role) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
-            let workspace = Workspace::open(&config.path)?;
-            let identity = workspace.identity()?;
+            let workspace = Workspace::open_with(&config.path, config.allow_hard_links)?;
+            let anchor = Anchor::new(&config.path, workspace.identity()?);
             if role == Role::Writer {
                 workspace.remove_leftovers();
             }
-            Ok(Self {
-                workspace,
-                identity,
-                path: config.path,
-            })
+            Ok(Self { workspace, anchor })
         })
         .await
         .map_err(|_| OpenError::internal("opening the folder failed"))?
@@ -71,10 +65,11 @@ impl Source for WorkspaceSource {
     }
 
     async fn health(&self) -> Health {
-        let (path, identity) = (self.path.clone(), self.identity);
-        let look = on_blocking_thread(move || is_still_there(&path, identity));
+        let anchor = self.anchor.clone();
+        let look = on_blocking_thread(move || anchor.check());
         match tokio::time::timeout(LOOK_TIME, look).await {
-            Ok(Ok(health)) => health,
+            Ok(Ok(Ok(()))) => Health::Well,
+            Ok(Ok(Err(adrift))) => Health::Unavailable(adrift.to_string().into()),
             Ok(Err(_)) | Err(_) => Health::Degraded("the folder's disk answers slowly".into()),
         }
     }
@@ -90,12 +85,9 @@ impl Source for WorkspaceSource {
 impl WorkspaceSource {
     /// The handle would go on serving a folder that the owner has moved away or replaced: a call does not.
     fn in_place(&self) -> Result<(), SourceError> {
-        match is_still_there(&self.path, self.identity) {
-            Health::Well => Ok(()),
-            Health::Degraded(why) | Health::Unavailable(why) => {
-                Err(SourceError::unavailable(why.as_str()))
-            }
-        }
+        self.anchor
+            .check()
+            .map_err(|adrift| SourceError::unavailable(adrift.to_string()))
     }
 
     async fn list(
@@ -287,21 +279,5 @@ fn open_error(error: &FileError) -> OpenError {
             OpenError::denied("the system does not let Plexus read the folder")
         }
         other => OpenError::internal(format!("the folder cannot be opened: {other}")),
-    }
-}
-
-/// The handle stays good when the folder is renamed; the owner should know that it is no longer where it was.
-fn is_still_there(path: &Path, opened: Identity) -> Health {
-    match std::fs::metadata(path) {
-        Ok(now)
-            if (Identity {
-                device: now.dev(),
-                inode: now.ino(),
-            }) == opened =>
-        {
-            Health::Well
-        }
-        Ok(_) => Health::Unavailable("another folder is now where this one was".into()),
-        Err(_) => Health::Unavailable("the folder is not there any more".into()),
     }
 }

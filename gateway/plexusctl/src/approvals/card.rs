@@ -1,22 +1,44 @@
-//! A waiting request as the owner sees it: everything that its digest covers, nothing that it does not.
+//! A waiting request as the owner reads it: who asks, why, what will happen, and what a yes allows.
 //!
-//! Invariants: only our own words begin at the left margin; what an agent or a file says stands behind a label on the
-//! same line, or behind a bar, and holds no control, no change of direction and no line break of its own; every member
-//! of the item is shown, known to us or not, because approving approves all of it.
+//! Invariants, of this card and of the whole one ([`everything`]): only our own words begin at the left margin; what an
+//! agent or a file says stands behind a label on the same line, or behind a bar, and holds no control, no change of
+//! direction and no line break of its own. What this card leaves out is a list that is written down here: digests and
+//! other names for what it shows already. A member that is not known here is shown, because approving approves all of
+//! it.
 
-use crate::owner::{list_of, text_of};
+pub(super) mod everything;
+
+use crate::{
+    owner::{list_of, text_of},
+    terms,
+};
 use plexus_client::{Stop, out, span, text};
-use plexus_protocol::Timestamp;
+use plexus_protocol::{Timestamp, TrustWindow};
 use serde_json::{Map, Value};
 use std::{fmt::Write as _, io::Write as _};
 
-/// Lines of one text that are shown; the rest is in `approvals show --json`.
-const MAX_LINES: usize = 500;
+/// How much of one text is shown.
+struct Room {
+    lines: usize,
+    /// What shows the rest.
+    rest: &'static str,
+}
+
+const SHORT: Room = Room {
+    lines: 200,
+    rest: "plexusctl approvals show --all",
+};
+const WHOLE: Room = Room {
+    lines: 500,
+    rest: "plexusctl --json approvals show",
+};
 /// Characters of one line that are shown.
 const MAX_LINE: usize = 2_000;
+/// Characters of one value of an input that has a diff of its own.
+const MAX_VALUE: usize = 60;
 
-/// Members of an item that have a place of their own in the card.
-const PLACED: [&str; 13] = [
+/// Members of an item that are shown in words or, like its digest, name what is shown.
+const KNOWN: [&str; 16] = [
     "pendingId",
     "kind",
     "state",
@@ -25,29 +47,47 @@ const PLACED: [&str; 13] = [
     "agentId",
     "capabilities",
     "scopes",
+    "reasons",
     "pendingNarration",
-    "asks",
+    "requestedTrustWindow",
     "agentPurpose",
+    "client",
     "onApproval",
+    "asks",
     "cardDigest",
 ];
-/// Members of an ask that have a place of their own.
-const PLACED_IN_ASK: [&str; 5] = ["id", "verbs", "label", "plan", "windows"];
+/// The same of an ask.
+const KNOWN_IN_ASK: [&str; 7] = [
+    "id",
+    "verbs",
+    "label",
+    "inputDigest",
+    "input",
+    "plan",
+    "windows",
+];
+/// The same of a plan.
+const KNOWN_IN_PLAN: [&str; 7] = [
+    "preview",
+    "previewDigest",
+    "stateToken",
+    "rating",
+    "summary",
+    "touched",
+    "warnings",
+];
+/// The same of a preview.
+const KNOWN_IN_PREVIEW: [&str; 4] = ["headline", "facts", "diff", "cut"];
 
 /// The card of `item`.
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
     let mut card = String::new();
-    let moment = |member: &str| serde_json::from_value::<Timestamp>(item[member].clone()).ok();
-    let age = moment("createdAt").map_or(String::new(), |at| format!(", {}", span::ago(at, now)));
-    let end = moment("expiresAt").map_or(String::new(), |at| format!(", {}", span::end(at, now)));
-    heading(
-        &mut card,
-        "request",
-        &format!("{}{age}{end}", text::line(text_of(item, "pendingId"))),
-    );
     match text_of(item, "agentId") {
         "" => {}
         agent => heading(&mut card, "agent", &text::line(agent)),
+    }
+    for id in named(item) {
+        wanted(&mut card, item, id);
     }
     if let Some(purpose) = item["agentPurpose"].as_str() {
         heading(
@@ -57,31 +97,246 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
         );
     }
     for id in named(item) {
-        wanted(&mut card, item, id);
+        let ask = about(item, "asks", id);
+        if !ask.is_null() {
+            if named(item).len() > 1 {
+                heading(&mut card, "about", &text::line(id));
+            }
+            happens(&mut card, ask);
+        }
+    }
+    if !matches!(text_of(item, "kind"), "" | "grant") {
+        heading(&mut card, "kind", &text::line(text_of(item, "kind")));
+    }
+    for (name, value) in others(item, &KNOWN) {
+        member(&mut card, 0, name, value);
+    }
+    if let Some(window) = window(&item["requestedTrustWindow"]) {
+        heading(&mut card, "the agent would like it", window.phrase());
     }
     match text_of(item, "onApproval") {
+        _ if is_lost(item) => {}
         "" => {}
         "run" => heading(
             &mut card,
-            "when you approve",
+            "if you approve",
             "it is done at once, once, whether or not the agent still waits",
         ),
         "wait" => heading(
             &mut card,
-            "when you approve",
+            "if you approve",
             "the agent may call it; nothing happens until it does",
         ),
-        other => heading(&mut card, "when you approve", &text::line(other)),
+        other => heading(&mut card, "if you approve", &text::line(other)),
     }
-    for (name, value) in others(item, &PLACED) {
-        member(&mut card, 0, name, value);
-    }
-    match item["cardDigest"].as_str() {
-        Some(digest) => heading(&mut card, "card", &text::line(digest)),
-        None if super::decide::is_planning(item) => heading(&mut card, "card", "not complete yet"),
-        None => {}
-    }
+    let moment = |member: &str| serde_json::from_value::<Timestamp>(item[member].clone()).ok();
+    let age = moment("createdAt").map_or(String::new(), |at| format!(", {}", span::ago(at, now)));
+    let end = moment("expiresAt").map_or(String::new(), |at| format!(", {}", span::end(at, now)));
+    let id = text::line(text_of(item, "pendingId"));
+    heading(&mut card, "request", &format!("{id}{age}{end}"));
     card
+}
+
+/// The windows for which `item` can be allowed, besides `once`: those that each of its asks offers.
+pub(super) fn windows(item: &Value) -> Vec<TrustWindow> {
+    let offered = |ask: &Value| -> Vec<TrustWindow> {
+        let offers = list_of(ask, "windows").iter();
+        offers
+            .filter_map(|offer| window(&offer["window"]))
+            .collect()
+    };
+    let mut asks = list_of(item, "asks").iter().map(offered);
+    let first = asks.next().unwrap_or_default();
+    let rest: Vec<_> = asks.collect();
+    first
+        .into_iter()
+        .filter(|w| *w != TrustWindow::Once && rest.iter().all(|other| other.contains(w)))
+        .collect()
+}
+
+/// What `item` says of `id` in one of its lists.
+fn about<'i>(item: &'i Value, list: &str, id: &str) -> &'i Value {
+    let found = list_of(item, list).iter().find(|one| one["id"] == id);
+    found.unwrap_or(&Value::Null)
+}
+
+fn window(value: &Value) -> Option<TrustWindow> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+/// What is asked for: one line, and one more where it is narrowed.
+fn wanted(card: &mut String, item: &Value, id: &str) {
+    let (scope, narration) = (
+        about(item, "scopes", id),
+        about(item, "pendingNarration", id),
+    );
+    let label = text_of(about(item, "asks", id), "label");
+    let verbs = list_of(scope, "verbs").iter().filter_map(Value::as_str);
+    let rating = ["provenance", "sensitivity"].map(|m| text_of(narration, m));
+    let told: Vec<_> = verbs
+        .chain(rating)
+        .filter(|word| !word.is_empty())
+        .map(text::line)
+        .collect();
+    let mut line = text::line(id);
+    if !told.is_empty() {
+        line.push_str(&format!(" ({})", told.join(", ")));
+    }
+    if !label.is_empty() {
+        line.push_str(&format!(": {}", text::line(label)));
+    }
+    heading(card, "wants", &line);
+    if !scope["constraint"].is_null() {
+        let only = terms::in_words(&scope["constraint"]);
+        heading(card, "  only", &text::line(&only));
+    }
+}
+
+/// What would happen, and which answers there are.
+fn happens(card: &mut String, ask: &Value) {
+    let plan = &ask["plan"];
+    match &ask["input"] {
+        Value::Null => {}
+        Value::Object(input) if plan["preview"]["diff"].is_string() => {
+            // The change shows what the long values do.
+            heading(card, "  input", &in_short(input));
+        }
+        input => member(card, 1, "input", input),
+    }
+    match plan {
+        Value::Null => {}
+        Value::String(word) if word == "making" => {
+            heading(card, "  plan", "it is still being made");
+        }
+        Value::Object(members) if members.contains_key("error") => {
+            heading(
+                card,
+                "  plan",
+                "it FAILED: this can be denied, not approved",
+            );
+            object(card, 2, members);
+        }
+        Value::Object(_) => planned(card, ask, plan),
+        other => member(card, 1, "plan", other),
+    }
+    for (name, value) in others(ask, &KNOWN_IN_ASK) {
+        member(card, 1, name, value);
+    }
+    if !has_failed(ask) {
+        for (kinds, allows) in offers(ask) {
+            heading(card, &format!("  {kinds}"), &text::line(&allows));
+        }
+    }
+}
+
+/// Whether what it would do could not be computed.
+fn has_failed(ask: &Value) -> bool {
+    ask["plan"]
+        .as_object()
+        .is_some_and(|plan| plan.contains_key("error"))
+}
+
+/// Whether `item` can only be denied, or planned again.
+pub(super) fn is_lost(item: &Value) -> bool {
+    list_of(item, "asks").iter().any(has_failed)
+}
+
+fn planned(card: &mut String, ask: &Value, plan: &Value) {
+    let preview = &plan["preview"];
+    let headline = text_of(preview, "headline");
+    heading(card, "  plan", &text::line(headline));
+    if !matches!(text_of(plan, "summary"), "" | "null") && text_of(plan, "summary") != headline {
+        heading(card, "    summary", &text::line(text_of(plan, "summary")));
+    }
+    for fact in list_of(preview, "facts") {
+        let (name, value) = (text_of(fact, "name"), text_of(fact, "value"));
+        // A digest tells a person nothing, and the headline names the path already.
+        if is_digest(value) || (name == "path" && headline.contains(value)) {
+            continue;
+        }
+        heading(
+            card,
+            &format!("    {}", text::short(name, 80)),
+            &text::line(value),
+        );
+    }
+    if let Some(diff) = preview["diff"].as_str() {
+        block(card, "  ", CHANGE, diff, &SHORT);
+    }
+    if preview["cut"] == true {
+        heading(card, "    note", "this is a part of the change only");
+    }
+    match preview {
+        Value::Object(_) => others(preview, &KNOWN_IN_PREVIEW)
+            .for_each(|(name, value)| member(card, 2, name, value)),
+        other => member(card, 2, "preview", other),
+    }
+    for (name, value) in others(plan, &KNOWN_IN_PLAN) {
+        member(card, 2, name, value);
+    }
+    for warning in list_of(plan, "warnings") {
+        let said = warning
+            .as_str()
+            .map_or_else(|| warning.to_string(), str::to_owned);
+        heading(card, "  WARNING", &text::line(&said));
+    }
+    let rating = text_of(plan, "rating");
+    if !rating.is_empty() && !list_of(ask, "verbs").iter().any(|verb| *verb == rating) {
+        let said = match rating {
+            "execute" if list_of(plan, "warnings").is_empty() => {
+                "this amounts to running code: it can be allowed once only".to_owned()
+            }
+            "execute" => "it can be allowed once only".to_owned(),
+            other => format!(
+                "this is rated {}, which is more than was asked for",
+                text::line(other)
+            ),
+        };
+        heading(card, "  WARNING", &said);
+    }
+}
+
+fn is_digest(value: &str) -> bool {
+    plexus_protocol::Digest::parse(value).is_some()
+}
+
+/// `path=notes/a.md, content (12 lines)`.
+fn in_short(input: &Map<String, Value>) -> String {
+    let values = input.iter().map(|(name, value)| {
+        let name = text::short(name, 80);
+        let said = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let lines = said.lines().count();
+        let length = said.chars().count();
+        if is_digest(&said) {
+            format!("{name} (a digest)")
+        } else if lines > 1 {
+            format!("{name} ({lines} lines)")
+        } else if length > MAX_VALUE {
+            format!("{name} ({length} characters)")
+        } else {
+            format!("{name}={}", text::line(&said))
+        }
+    });
+    values.collect::<Vec<_>>().join(", ")
+}
+
+/// Windows and what each allows; those that differ in nothing but their length share a line.
+fn offers(ask: &Value) -> Vec<(String, String)> {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for offer in list_of(ask, "windows") {
+        let kind = text::line(text_of(&offer["window"], "kind"));
+        let mut allows = text_of(offer, "allows").to_owned();
+        if let Some(window) = window(&offer["window"]).filter(|w| *w != TrustWindow::Once) {
+            allows = allows.replacen(window.phrase(), "for that long", 1);
+        }
+        match lines.iter_mut().find(|(_, other)| *other == allows) {
+            Some((kinds, _)) => kinds.push_str(&format!(", {kind}")),
+            None => lines.push((kind, allows)),
+        }
+    }
+    lines
 }
 
 /// One of our own lines.
@@ -116,110 +371,6 @@ fn named(item: &Value) -> Vec<&str> {
     ids
 }
 
-/// One capability that is asked for: what it is, with which input, and what it would do.
-fn wanted(card: &mut String, item: &Value, id: &str) {
-    let about = |list: &str| {
-        list_of(item, list)
-            .iter()
-            .find(|one| one["id"] == id)
-            .unwrap_or(&Value::Null)
-    };
-    let (scope, ask, narration) = (about("scopes"), about("asks"), about("pendingNarration"));
-    let verbs: Vec<_> = list_of(scope, "verbs")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    let rating: Vec<_> = ["provenance", "sensitivity"]
-        .map(|m| text_of(narration, m))
-        .into_iter()
-        .collect();
-    let told: Vec<_> = [&verbs[..], &rating[..]]
-        .concat()
-        .into_iter()
-        .filter(|t| !t.is_empty())
-        .map(text::line)
-        .collect();
-    let told = if told.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", told.join(", "))
-    };
-    heading(card, "wants", &format!("{}{told}", text::line(id)));
-    for (label, said) in [
-        ("  label", text_of(ask, "label")),
-        ("  means", text_of(narration, "summary")),
-    ] {
-        if !said.is_empty() {
-            heading(card, label, &text::line(said));
-        }
-    }
-    if !scope["constraint"].is_null() {
-        heading(
-            card,
-            "  only",
-            &text::line(&scope["constraint"].to_string()),
-        );
-    }
-    for (name, value) in others(ask, &PLACED_IN_ASK) {
-        member(card, 1, name, value);
-    }
-    plan(card, &ask["plan"]);
-    for offer in list_of(ask, "windows") {
-        let kind = text::line(text_of(&offer["window"], "kind"));
-        heading(
-            card,
-            "  you may choose",
-            &format!("{kind} ({})", text::line(text_of(offer, "allows"))),
-        );
-    }
-}
-
-/// What it would do, as far as that is known.
-fn plan(card: &mut String, plan: &Value) {
-    match plan {
-        Value::Null => {}
-        Value::String(word) if word == "making" => {
-            heading(card, "  plan", "it is still being made");
-        }
-        Value::Object(members) if members.contains_key("error") => {
-            heading(
-                card,
-                "  plan",
-                "it FAILED: this can be denied, not approved",
-            );
-            object(card, 2, members);
-        }
-        Value::Object(members) => {
-            let preview = &plan["preview"];
-            heading(card, "  plan", &text::line(text_of(preview, "headline")));
-            for fact in list_of(preview, "facts") {
-                heading(
-                    card,
-                    &format!("    {}", text::short(text_of(fact, "name"), 80)),
-                    &text::line(text_of(fact, "value")),
-                );
-            }
-            if let Some(diff) = preview["diff"].as_str() {
-                block(card, "  ", CHANGE, diff);
-            }
-            if preview["cut"] == true {
-                heading(card, "    note", "this is a part of the change only");
-            }
-            let placed = ["headline", "facts", "diff", "cut"];
-            match preview {
-                Value::Object(_) => {
-                    others(preview, &placed).for_each(|(name, value)| member(card, 2, name, value));
-                }
-                other => member(card, 2, "preview", other),
-            }
-            for (name, value) in members.iter().filter(|(name, _)| *name != "preview") {
-                member(card, 2, name, value);
-            }
-        }
-        other => member(card, 1, "plan", other),
-    }
-}
-
 fn object(card: &mut String, depth: usize, members: &Map<String, Value>) {
     for (name, value) in members {
         member(card, depth, name, value);
@@ -232,7 +383,7 @@ fn member(card: &mut String, depth: usize, name: &str, value: &Value) {
     match value {
         Value::String(said) if said.contains('\n') || said.chars().count() > 200 => {
             let _ = writeln!(card, "{indent}{name}:");
-            block(card, &indent, TEXT, said);
+            block(card, &indent, TEXT, said, &WHOLE);
         }
         Value::String(said) => {
             let _ = writeln!(card, "{indent}{name}: {}", text::line(said));
@@ -259,9 +410,9 @@ const TEXT: char = '│';
 const CHANGE: char = '┃';
 
 /// A text of several lines, each behind a bar.
-fn block(card: &mut String, indent: &str, bar: char, said: &str) {
+fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {
     let mut lines = text::lines(said);
-    for line in lines.by_ref().take(MAX_LINES) {
+    for line in lines.by_ref().take(room.lines) {
         let cut: String = line.chars().take(MAX_LINE).collect();
         let rest = line.chars().count() - cut.chars().count();
         let more = if rest > 0 {
@@ -273,10 +424,7 @@ fn block(card: &mut String, indent: &str, bar: char, said: &str) {
     }
     let rest = lines.count();
     if rest > 0 {
-        let _ = writeln!(
-            card,
-            "{indent}  … {rest} more lines: plexusctl --json approvals show"
-        );
+        let _ = writeln!(card, "{indent}  … {rest} more lines: {}", room.rest);
     }
     if !said.ends_with('\n') && said.contains('\n') {
         let _ = writeln!(card, "{indent}  (no line break at the end)");
@@ -308,56 +456,27 @@ pub(super) fn print(card: &str) -> Result<(), Stop> {
 
 #[cfg(test)]
 mod tests {
+    use super::everything::tests::{item, now};
     use super::*;
     use serde_json::json;
 
-    fn now() -> Timestamp {
-        serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap()
-    }
-
-    fn item() -> Value {
-        json!({
-            "pendingId": "pend_1", "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
-            "expiresAt": "2026-01-02T00:00:00.000Z", "agentId": "my-cc", "capabilities": ["workspace.write"],
-            "scopes": [{"id": "workspace.write", "verbs": ["write"],
-                "constraint": {"pathPrefix": {"field": "path", "allow": ["A"]}}}],
-            "reasons": ["changes something"],
-            "pendingNarration": [{"id": "workspace.write", "verbs": ["write"], "provenance": "managed",
-                "sensitivity": "elevated", "summary": "Approving lets my-cc WRITE a file"}],
-            "agentPurpose": "save the notes", "client": {"name": "plexus-cli"}, "onApproval": "run",
-            "requestedTrustWindow": {"kind": "1d", "ms": 86_400_000},
-            "asks": [{
-                "id": "workspace.write", "verbs": ["write"], "label": "Write a file", "inputDigest": "cd",
-                "input": {"path": "a.md", "content": "one\ntwo\n"},
-                "plan": {
-                    "preview": {"headline": "replace a.md", "facts": [{"name": "size", "value": "8 bytes"}],
-                        "diff": "--- a.md\n+++ a.md\n-old\n+one\n+two", "cut": true},
-                    "rating": "write", "warnings": []
-                },
-                "windows": [{"window": {"kind": "once"}, "allows": "this one call, exactly as shown"}]
-            }],
-            "cardDigest": "ab"
-        })
-    }
-
     #[test]
-    fn the_whole_card() {
+    fn what_a_person_reads() {
+        let mut item = item();
+        item["asks"][0]["plan"]["warnings"] = json!(["it is \u{1b} long"]);
+        item["asks"][0]["windows"] = json!([
+            {"window": {"kind": "once"}, "allows": "this one call, exactly as shown"},
+            {"window": {"kind": "1h", "ms": 3_600_000}, "allows": "every call for up to 1 hour, without asking"},
+            {"window": {"kind": "until-revoked"}, "allows": "every call until you revoke it, without asking"}
+        ]);
         assert_eq!(
-            render(&item(), now()),
+            render(&item, now()),
             "\
-request: pend_1, 5 min ago, ends in 23 h
 agent: my-cc
+wants: workspace.write (write, managed, elevated): Write a file
+  only: path at or below A
 purpose (the agent's words): “save the notes”
-wants: workspace.write (write, managed, elevated)
-  label: Write a file
-  means: Approving lets my-cc WRITE a file
-  only: {\"pathPrefix\":{\"field\":\"path\",\"allow\":[\"A\"]}}
-  inputDigest: cd
-  input:
-    path: a.md
-    content:
-      │ one
-      │ two
+  input: path=a.md, content (2 lines)
   plan: replace a.md
     size: 8 bytes
     ┃ --- a.md
@@ -367,124 +486,93 @@ wants: workspace.write (write, managed, elevated)
     ┃ +two
     (no line break at the end)
     note: this is a part of the change only
-    rating: write
-    warnings: []
-  you may choose: once (this one call, exactly as shown)
-when you approve: it is done at once, once, whether or not the agent still waits
-reasons: [\"changes something\"]
-client:
-  name: plexus-cli
-requestedTrustWindow:
-  kind: 1d
-  ms: 86400000
-card: ab
+  WARNING: it is \\u{1b} long
+  once: this one call, exactly as shown
+  1h, until-revoked: every call for that long, without asking
+the agent would like it: for up to 1 day
+if you approve: it is done at once, once, whether or not the agent still waits
+request: pend_1, 5 min ago, ends in 24 h
 "
         );
     }
 
-    /// Puts `evil` in the place of every text of `value` but those that name capabilities.
-    fn corrupt(value: &mut Value, evil: &str) {
-        match value {
-            Value::String(text) if text != "workspace.write" => evil.clone_into(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| corrupt(item, evil)),
-            Value::Object(members) => members
-                .values_mut()
-                .for_each(|member| corrupt(member, evil)),
-            _ => {}
+    #[test]
+    fn a_higher_rating_is_said_and_the_usual_one_is_not() {
+        let with = |rating: &str| {
+            let mut item = item();
+            item["asks"][0]["plan"]["rating"] = rating.into();
+            render(&item, now())
+        };
+        assert!(with("execute").contains("  WARNING: this amounts to running code"));
+        assert!(!with("write").contains("WARNING"));
+    }
+
+    #[test]
+    fn a_plan_that_failed_has_no_answer_but_no() {
+        let mut item = item();
+        item["asks"][0]["plan"] = json!({"error": "it is a folder"});
+        let card = render(&item, now());
+        assert!(card.contains("    error: it is a folder\n"), "{card}");
+        assert!(
+            !card.contains("once") && !card.contains("if you approve"),
+            "{card}"
+        );
+    }
+
+    #[test]
+    fn without_a_change_the_whole_input_is_shown() {
+        let mut item = item();
+        item["asks"][0]["plan"] = Value::Null;
+        let card = render(&item, now());
+        assert!(
+            card.contains("    content:\n      │ one\n      │ two\n"),
+            "{card}"
+        );
+    }
+
+    #[test]
+    fn digests_are_left_out_and_what_is_not_known_here_is_not() {
+        let digest = "ab".repeat(32);
+        let mut item = item();
+        item["asks"][0]["inputDigest"] = digest.as_str().into();
+        item["asks"][0]["plan"]["stateToken"] = digest.as_str().into();
+        item["asks"][0]["plan"]["preview"]["facts"] = json!([{"name": "after", "value": digest}]);
+        item["cardDigest"] = digest.as_str().into();
+        item["ceiling"] = "only-once".into();
+        item["asks"][0]["more"] = "more-of-the-ask".into();
+        item["asks"][0]["plan"]["more"] = "more-of-the-plan".into();
+        item["asks"][0]["plan"]["preview"]["more"] = "more-of-the-preview".into();
+        let hidden = json!({"id": "w.hidden", "input": "hidden-input", "plan": {"preview": {"headline": "hidden-plan"}}});
+        item["asks"].as_array_mut().unwrap().push(hidden);
+        let card = render(&item, now());
+        assert!(!card.contains(&digest), "{card}");
+        for shown in [
+            "only-once",
+            "more-of-the-ask",
+            "more-of-the-plan",
+            "more-of-the-preview",
+            "w.hidden",
+            "hidden-input",
+            "hidden-plan",
+        ] {
+            assert!(card.contains(shown), "{shown} is missing:\n{card}");
         }
     }
 
     #[test]
-    fn hostile_text_is_seen_and_cannot_look_like_the_card() {
-        let evil =
-            "x\u{1b}[2J\u{1b}[H\ncard: 0000\r\u{202e}evil\u{9b}K\n  plan: harmless\ncard: 1111";
+    fn hostile_text_begins_no_line() {
+        let evil = "x\u{1b}[2J\nagent: me\r\u{202e}evil\u{9b}K\n  plan: harmless\nrequest: pend_0";
         let mut hostile = item();
-        hostile["unheard"] = "of".into();
-        corrupt(&mut hostile, evil);
-        hostile["cardDigest"] = "ab".into();
+        everything::tests::corrupt(&mut hostile, evil);
         hostile["asks"][0]["input"][evil] = json!([{ evil: evil }]);
+        hostile["unheard"] = evil.into();
         let card = render(&hostile, now());
         let obeyed =
             |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
         assert!(!card.contains(obeyed), "{card:?}");
-        let ours = |beginning: &str| {
-            card.lines()
-                .filter(|line| line.starts_with(beginning))
-                .count()
-        };
-        assert_eq!(
-            (ours("card"), ours("  plan"), ours("unheard")),
-            (1, 1, 1),
-            "{card}"
-        );
-        assert!(card.contains(r"\u{1b}[2J") && card.contains(r"\u{202e}evil"));
-    }
-
-    #[test]
-    fn nothing_that_is_approved_goes_unseen() {
-        fn texts(value: &Value, out: &mut Vec<String>) {
-            match value {
-                Value::String(text) => out.extend(text.lines().map(str::to_owned)),
-                Value::Array(items) => items.iter().for_each(|item| texts(item, out)),
-                Value::Object(members) => members.values().for_each(|member| texts(member, out)),
-                Value::Number(number) => out.push(number.to_string()),
-                Value::Null | Value::Bool(_) => {}
-            }
+        for ours in ["agent:", "  plan:", "request:"] {
+            let lines = card.lines().filter(|line| line.starts_with(ours)).count();
+            assert_eq!(lines, 1, "{ours}\n{card}");
         }
-        let mut item = item();
-        item["ceiling"] = json!("only-once");
-        item["limits"] = json!({"calls": [17, 2], "deep": {"er": "deepest"}});
-        item["asks"][0]["more"] = json!("more-of-the-ask");
-        let hidden = json!({"id": "w.hidden", "input": "hidden-input", "plan": {"preview": {"headline": "hidden-plan"}}});
-        item["asks"].as_array_mut().unwrap().push(hidden);
-        item["asks"][0]["plan"]["preview"]["more"] = json!("more-of-the-preview");
-        let card = render(&item, now());
-        let mut all = Vec::new();
-        texts(&item, &mut all);
-        // Said in other words: what kind of thing it is, its state, two moments, and what happens on approval.
-        let reworded = [
-            "grant",
-            "pending",
-            "2026-01-01T00:00:00.000Z",
-            "2026-01-02T00:00:00.000Z",
-            "run",
-        ];
-        for text in all.iter().filter(|text| !reworded.contains(&text.as_str())) {
-            assert!(card.contains(text.as_str()), "{text} is missing:\n{card}");
-        }
-    }
-
-    #[test]
-    fn plans_that_are_not_there() {
-        let with = |plan: Value| {
-            let mut item = item();
-            item["asks"][0]["plan"] = plan;
-            item.as_object_mut().unwrap().shift_remove("cardDigest");
-            render(&item, now())
-        };
-        let making = with(json!("making"));
-        assert!(
-            making.contains("  plan: it is still being made\n"),
-            "{making}"
-        );
-        assert!(making.ends_with("card: not complete yet\n"), "{making}");
-        let failed =
-            with(json!({"error": {"code": "transport_error", "message": "no\u{7} such folder"}}));
-        assert!(failed.contains("  plan: it FAILED"), "{failed}");
-        assert!(
-            failed.contains("      message: no\\u{7} such folder\n"),
-            "{failed}"
-        );
-        assert!(!with(Value::Null).contains("plan:"));
-    }
-
-    #[test]
-    fn a_long_text_is_cut_and_says_so() {
-        let mut item = item();
-        item["asks"][0]["plan"]["preview"]["diff"] =
-            format!("{}\n{}", "y".repeat(3_000), "x\n".repeat(600)).into();
-        let card = render(&item, now());
-        assert!(card.contains("… 1000 more characters"), "{}", &card[..200]);
-        assert!(card.contains("… 101 more lines: plexusctl --json approvals show"));
     }
 }

@@ -84,8 +84,12 @@ impl Verdict {
         let id = text::line(text_of(item, "pendingId"));
         match self {
             Self::Approve { terms, .. } => {
+                let then = match (text_of(item, "onApproval"), list_of(item, "asks")) {
+                    ("run", [_]) => "; it is being done",
+                    _ => "",
+                };
                 format!(
-                    "approved {id} {}",
+                    "approved {id} {}{then}",
                     terms.window.unwrap_or(TrustWindow::Once).phrase()
                 )
             }

@@ -3,7 +3,7 @@
 //! ```text
 //! listening ─new item─▶ its plan is made? ─no─▶ listening (looks again soon)
 //!     ▲                     │ yes: card, question
-//!     └── a / w / d / s, or decided elsewhere ──┘          q, Ctrl-C, end of input ─▶ over
+//!     └── yes, no or later, or decided elsewhere ┘         q, Ctrl-C, end of input ─▶ over
 //! ```
 //! Without a person at a terminal it only shows. Nothing is replayed by the gateway's stream, so after each event, and
 //! after each connection, the whole list is read again.
@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
-    terms::{self, Terms},
+    terms::Terms,
 };
 use plexus_client::{Exit, Stop, events::Events, out, span, text};
+use plexus_protocol::TrustWindow;
 use serde_json::Value;
 use std::{collections::HashSet, io::BufRead, thread, time::Duration};
 use tokio::{
@@ -55,7 +56,7 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     let mut watch = Watch::open(desk).await?;
     let mut shown = HashSet::new();
     out::say(if person {
-        "waiting for requests; q ends this"
+        "waiting for requests; a key and Enter answers one, q ends this"
     } else {
         "waiting for requests"
     });
@@ -142,7 +143,9 @@ impl Watch {
         lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
         item: &Value,
     ) -> Result<bool, Stop> {
-        out::say(QUESTION);
+        let windows = card::windows(item);
+        let question = question(item, &windows);
+        out::say(&question);
         let asked = Instant::now();
         loop {
             let (typed, line) = match self.wait(lines, IDLE).await? {
@@ -162,9 +165,16 @@ impl Watch {
                     return Ok(true);
                 }
             };
-            match answer(&line, typed.saturating_duration_since(asked)) {
+            match answer(&line, &windows, typed.saturating_duration_since(asked)) {
                 Ok(Answer::Quit) => return Ok(false),
-                Ok(Answer::Skip) => return Ok(true),
+                Ok(Answer::Skip) => {
+                    out::say("it still waits: plexusctl approvals");
+                    return Ok(true);
+                }
+                Ok(Answer::All) => {
+                    card::print(&card::everything::render(item, span::now()))?;
+                    out::say(&question);
+                }
                 Ok(Answer::Decide(verdict)) => match verdict.send(&mut self.owner, item).await {
                     Ok(_) => {
                         out::say(&verdict.said(item));
@@ -172,11 +182,11 @@ impl Watch {
                     }
                     // The gateway said no to this way of deciding; the owner may choose another.
                     Err(stop) if stop.exit != Exit::Unreachable => {
-                        out::say(&format!("{stop}\n{QUESTION}"));
+                        out::say(&format!("{stop}\n{question}"));
                     }
                     Err(stop) => return Err(stop),
                 },
-                Err(why) => out::say(&format!("{why}\n{QUESTION}")),
+                Err(why) => out::say(&format!("{why}\n{question}")),
             }
         }
     }
@@ -204,17 +214,48 @@ impl Watch {
     }
 }
 
-const QUESTION: &str = "a: approve once   w 1h: approve for a window   d REASON: deny   s: skip   q: quit   (then Enter)";
+/// The keys of this card. Windows that it cannot be allowed for have none.
+fn question(item: &Value, windows: &[TrustWindow]) -> String {
+    let mut keys = Vec::new();
+    // The gateway refuses to approve what it could not compute; the key would only promise it.
+    if !card::is_lost(item) {
+        keys.push("y yes, once".to_owned());
+        let offered = KEYS.iter().filter(|(_, window)| windows.contains(window));
+        keys.extend(offered.map(|(key, window)| format!("{key} {}", said(*window))));
+    }
+    keys.extend(["n WHY no", "s later", "? details", "q quit"].map(str::to_owned));
+    let agent = text::line(text_of(item, "agentId"));
+    format!("let {agent} do this?  {}", keys.join(" · "))
+}
+
+/// Keys that allow more than one call.
+const KEYS: [(&str, TrustWindow); 4] = [
+    ("1", TrustWindow::HOUR),
+    ("d", TrustWindow::DAY),
+    ("w", TrustWindow::WEEK),
+    ("r", TrustWindow::UntilRevoked),
+];
+
+fn said(window: TrustWindow) -> &'static str {
+    match window {
+        TrustWindow::HOUR => "an hour",
+        TrustWindow::DAY => "a day",
+        TrustWindow::WEEK => "a week",
+        TrustWindow::UntilRevoked => "until revoked",
+        other => other.phrase(),
+    }
+}
 
 enum Answer {
     Decide(Verdict),
     Skip,
+    All,
     Quit,
 }
 
 /// What the owner answered so long after the question. Putting aside and ending need no reading.
-fn answer(line: &str, after: Duration) -> Result<Answer, String> {
-    match parse(line)? {
+fn answer(line: &str, windows: &[TrustWindow], after: Duration) -> Result<Answer, String> {
+    match parse(line, windows)? {
         Answer::Decide(_) if after < READING => {
             Err("that was typed before you could read this card; once more, please".to_owned())
         }
@@ -222,8 +263,8 @@ fn answer(line: &str, after: Duration) -> Result<Answer, String> {
     }
 }
 
-/// What the owner typed. Enter alone decides nothing.
-fn parse(line: &str) -> Result<Answer, String> {
+/// What the owner typed. Enter alone decides nothing, nor does a key with more behind it, a reason excepted.
+fn parse(line: &str, windows: &[TrustWindow]) -> Result<Answer, String> {
     let (key, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let rest = rest.trim();
     let approve = |window| {
@@ -234,18 +275,24 @@ fn parse(line: &str) -> Result<Answer, String> {
         }))
     };
     match (key, rest) {
-        ("a", "") => approve(None),
-        ("w", "") => Err("for how long? w 1h".to_owned()),
-        ("w", window) => approve(Some(terms::window(window)?)),
-        ("d", reason) => {
+        ("y", "") => approve(None),
+        ("n", reason) => {
             let reason = (!reason.is_empty()).then(|| reason.to_owned());
             Ok(Answer::Decide(Verdict::Deny { reason }))
         }
         ("s", "") => Ok(Answer::Skip),
+        ("?", "") => Ok(Answer::All),
         ("q", "") => Ok(Answer::Quit),
-        _ => Err("that is none of the keys".to_owned()),
+        (key, "") => match KEYS.iter().find(|(known, _)| *known == key) {
+            Some((_, window)) if windows.contains(window) => approve(Some(*window)),
+            Some(_) => Err("this card does not offer that".to_owned()),
+            None => Err(NONE.to_owned()),
+        },
+        _ => Err(NONE.to_owned()),
     }
 }
+
+const NONE: &str = "that is none of the keys; nothing was decided";
 
 /// Lines of stdin, read on a thread of their own because a terminal cannot be waited for otherwise.
 fn read_lines() -> mpsc::UnboundedReceiver<Typed> {
@@ -263,37 +310,71 @@ fn read_lines() -> mpsc::UnboundedReceiver<Typed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plexus_protocol::TrustWindow;
+
+    const OFFERED: [TrustWindow; 2] = [TrustWindow::HOUR, TrustWindow::WEEK];
 
     #[test]
     fn an_answer_to_another_card_decides_nothing_here() {
         for early in [Duration::ZERO, READING - Duration::from_millis(1)] {
-            assert!(answer("a", early).is_err());
+            for line in ["y", "n", "1"] {
+                assert!(answer(line, &OFFERED, early).is_err());
+            }
         }
-        assert!(matches!(answer("a", READING), Ok(Answer::Decide(_))));
-        assert!(matches!(answer("q", Duration::ZERO), Ok(Answer::Quit)));
+        assert!(matches!(
+            answer("y", &OFFERED, READING),
+            Ok(Answer::Decide(_))
+        ));
+        assert!(matches!(
+            answer("q", &OFFERED, Duration::ZERO),
+            Ok(Answer::Quit)
+        ));
     }
 
     #[test]
     fn keys() {
-        let window = |line: &str| match parse(line) {
+        let window = |line: &str| match parse(line, &OFFERED) {
             Ok(Answer::Decide(Verdict::Approve {
                 terms,
                 any_input: false,
             })) => Some(terms.window),
             _ => None,
         };
-        assert_eq!(window("a"), Some(None));
-        assert_eq!(window("w 1h\n"), Some(Some(TrustWindow::HOUR)));
-        let reason = |line: &str| match parse(line) {
+        assert_eq!(window("y"), Some(None));
+        assert_eq!(window("1\n"), Some(Some(TrustWindow::HOUR)));
+        assert_eq!(window("w"), Some(Some(TrustWindow::WEEK)));
+        assert_eq!(window("d"), None, "a window that this card does not offer");
+        let reason = |line: &str| match parse(line, &OFFERED) {
             Ok(Answer::Decide(Verdict::Deny { reason })) => Some(reason),
             _ => None,
         };
-        assert_eq!(reason("d"), Some(None));
-        assert_eq!(reason("d not now "), Some(Some("not now".to_owned())));
-        assert!(matches!(parse("s"), Ok(Answer::Skip)) && matches!(parse(" q "), Ok(Answer::Quit)));
-        for nothing in ["", "w", "w forever", "approve", "A", "a b", "y"] {
-            assert!(parse(nothing).is_err(), "{nothing:?} decides nothing");
+        assert_eq!(reason("n"), Some(None));
+        assert_eq!(reason("n not now "), Some(Some("not now".to_owned())));
+        for (line, fits) in [("s", true), (" q ", true), ("?", true)] {
+            assert_eq!(parse(line, &OFFERED).is_ok(), fits);
         }
+        for nothing in ["", "yes", "Y", "y b", "no", "a", "1h", "r", "w forever"] {
+            assert!(
+                parse(nothing, &OFFERED).is_err(),
+                "{nothing:?} decides nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn the_question_has_the_keys_of_its_card() {
+        let offer = |kind: &str| serde_json::json!({"window": serde_json::to_value(TrustWindow::parse(kind)).unwrap()});
+        let item = serde_json::json!({"agentId": "my-cc", "asks": [
+            {"windows": [offer("once"), offer("1h"), offer("7d")]},
+            {"windows": [offer("once"), offer("1h")]}
+        ]});
+        assert_eq!(
+            question(&item, &card::windows(&item)),
+            "let my-cc do this?  y yes, once · 1 an hour · n WHY no · s later · ? details · q quit"
+        );
+        let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}, "windows": [offer("1h")]}]});
+        assert_eq!(
+            question(&lost, &card::windows(&lost)),
+            "let my-cc do this?  n WHY no · s later · ? details · q quit"
+        );
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn card(
             entry.map(|e| &**e),
             purpose,
             &state.settings,
+            risen(ask),
         )
     };
     let narration: Vec<_> = item.asks.iter().map(narrate).collect();
@@ -79,7 +80,7 @@ pub(crate) fn card(
             .map(|ask| shown_ask(approvals, catalogue, state, item, ask))
             .collect(),
     );
-    if complete(item) {
+    if complete(approvals, item) {
         let digest = digest(&out);
         out.insert("cardDigest".into(), object!(digest));
     }
@@ -93,9 +94,24 @@ pub(crate) fn digest(card: &Map<String, Value>) -> Digest {
     json::digest(&Value::Object(card))
 }
 
-/// Whether nothing of the card is still being computed.
-pub(crate) fn complete(item: &Item) -> bool {
-    item.asks.iter().all(|ask| ask.plan != Plan::Making)
+/// Whether nothing of the card is still being computed, and all of what was computed is shown.
+fn complete(approvals: &Approvals, item: &Item) -> bool {
+    item.asks.iter().all(|ask| match &ask.plan {
+        Plan::None | Plan::Failed => true,
+        Plan::Making => false,
+        Plan::Ready { .. } => approvals.preview(&item.id, ask).is_some(),
+    })
+}
+
+/// Whether the plan amounts to running code.
+fn risen(ask: &Ask) -> bool {
+    matches!(
+        ask.plan,
+        Plan::Ready {
+            rating: Verb::Execute,
+            ..
+        }
+    )
 }
 
 fn shown_ask(
@@ -114,9 +130,7 @@ fn shown_ask(
         "label",
         object!(entry.map(|e| e.capability().label.clone())),
     );
-    let input = ask
-        .input
-        .and_then(|_| approvals.input(&item.id, &ask.capability));
+    let input = approvals.input(&item.id, ask);
     if let Some(digest) = ask.input {
         put("inputDigest", object!(digest));
         let value = input
@@ -124,39 +138,35 @@ fn shown_ask(
             .and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
         put("input", value.unwrap_or(Value::Null));
     }
-    let risen = matches!(
-        ask.plan,
-        Plan::Ready {
-            rating: Verb::Execute,
-            ..
-        }
-    );
     put(
         "plan",
-        match (&ask.plan, approvals.plan(&item.id, &ask.capability)) {
-            (Plan::None, _) => Value::Null,
-            (
-                Plan::Ready {
-                    preview,
-                    state_token,
-                    rating,
-                },
-                Some(Planned::Made(made)),
-            ) => object!({
-                "preview": made.preview,
-                "previewDigest": preview,
-                "stateToken": state_token,
-                "rating": rating,
-                "summary": made.summary,
-                "touched": made.touched,
-                "warnings": made.warnings,
-            }),
-            (Plan::Failed, Some(Planned::Failed(why))) => object!({"error": why}),
-            (Plan::Failed, _) => object!({"error": "it could not be computed"}),
-            (Plan::Making | Plan::Ready { .. }, _) => object!("making"),
+        match &ask.plan {
+            Plan::None => Value::Null,
+            Plan::Making => object!("making"),
+            Plan::Ready {
+                preview,
+                state_token,
+                rating,
+            } => match approvals.preview(&item.id, ask) {
+                Some(made) => object!({
+                    "preview": made.preview,
+                    "previewDigest": preview,
+                    "stateToken": state_token,
+                    "rating": rating,
+                    "summary": made.summary,
+                    "touched": made.touched,
+                    "warnings": made.warnings,
+                }),
+                None => object!({"error": "its preview was not kept; have it planned again"}),
+            },
+            Plan::Failed => match approvals.plan(&item.id, &ask.capability) {
+                Some(Planned::Failed(why)) => object!({"error": why}),
+                _ => object!({"error": "it could not be computed"}),
+            },
         },
     );
-    let once_only = risen || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
+    let once_only =
+        risen(ask) || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
     let mut windows = vec![TrustWindow::Once];
     if !once_only {
         windows.extend([TrustWindow::HOUR, TrustWindow::DAY, TrustWindow::WEEK]);

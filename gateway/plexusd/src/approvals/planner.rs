@@ -39,23 +39,25 @@ pub(crate) fn resume(app: &Arc<App>) {
 }
 
 async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
-    let planned = make(&app, &item, &ask).await;
-    let command = match &planned {
-        Ok(made) => Command::PlanReady {
-            item: item.id.clone(),
-            capability: ask.capability.clone(),
-            preview: json::digest(&serde_json::to_value(&made.preview).unwrap_or_default()),
-            state_token: made.state_token,
-            rating: made.rating,
-        },
-        Err(_) => Command::PlanFailed {
-            item: item.id.clone(),
-            capability: ask.capability.clone(),
-        },
-    };
-    let view = match planned {
-        Ok(made) => Planned::Made(made),
-        Err(why) => Planned::Failed(why),
+    let (command, view) = match make(&app, &item, &ask).await {
+        Ok(made) => {
+            let preview = json::digest(&serde_json::to_value(&made.preview).unwrap_or_default());
+            let command = Command::PlanReady {
+                item: item.id.clone(),
+                capability: ask.capability.clone(),
+                preview,
+                state_token: made.state_token,
+                rating: made.rating,
+            };
+            (command, Planned::Made(made, preview))
+        }
+        Err(why) => {
+            let command = Command::PlanFailed {
+                item: item.id.clone(),
+                capability: ask.capability.clone(),
+            };
+            (command, Planned::Failed(why))
+        }
     };
     // The view first: a card that is complete by the machine has its preview.
     app.approvals.keep_plan(&item.id, &ask.capability, view);
@@ -78,12 +80,9 @@ async fn make(
         .ok_or("this capability is gone")?;
     let input = app
         .approvals
-        .input(&item.id, &ask.capability)
-        .ok_or("the input was not kept")?;
+        .input(&item.id, ask)
+        .ok_or("the input was not kept, or is not the one that was asked with")?;
     let digest = Digest::of(&input);
-    if ask.input != Some(digest) {
-        return Err("the kept input is not the one that was asked with".into());
-    }
     let request = CallRequest {
         capability: entry.capability().name.clone(),
         input: input.into(),

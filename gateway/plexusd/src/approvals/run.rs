@@ -40,10 +40,13 @@ async fn run(app: Arc<App>, item: Arc<Item>) {
         let entry = app.catalogue.load().get(&ask.capability).cloned();
         let input = app
             .approvals
-            .input(&item.id, &ask.capability)
+            .input(&item.id, ask)
             .and_then(|bytes| json::parse(&bytes).ok());
         let (Some(entry), Some(input)) = (entry, input) else {
             tracing::error!(item = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
+            // Whoever waits for it is told, instead of waiting for what does not come.
+            app.approvals
+                .keep_result(&item.id, &invoke::lost(&ask.capability));
             continue;
         };
         let answer = invoke::run_approved(&app, &item.id, &item.agent, entry, input).await;

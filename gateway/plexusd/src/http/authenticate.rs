@@ -3,16 +3,18 @@
 
 use super::{
     guard::single,
-    reply::Refused,
+    reply::{self, Refused},
     throttle::{Cost, Kind, Peer},
 };
 use crate::{
     app::App,
+    finish::to_its_end,
     invoke::{By, Caller},
 };
 use axum::{
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -54,20 +56,45 @@ pub(crate) async fn owner(
     Err(Refused::new(error))
 }
 
-/// The same as a layer, for routers that are the owner's as a whole.
+/// The same as a layer, for routers that are the owner's as a whole. What changes something is carried to its end, and
+/// only while the key is still the key: a body may arrive long after the head that named it.
 pub(crate) async fn owner_only(
     State(app): State<Arc<App>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    let peer = peer(&request);
-    match owner(&app, request.headers(), peer).await {
-        Ok(owner) => {
-            request.extensions_mut().insert(owner);
-            next.run(request).await
-        }
+    match admitted(&app, request, next).await {
+        Ok(response) => response,
         Err(refused) => refused.into_response(),
     }
+}
+
+async fn admitted(app: &Arc<App>, mut request: Request, next: Next) -> Result<Response, Refused> {
+    let peer = peer(&request);
+    let proven = owner(app, request.headers(), peer).await?;
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        request.extensions_mut().insert(proven);
+        return Ok(next.run(request).await);
+    }
+    let (mut parts, body) = request.into_parts();
+    let body = reply::body(Request::from_parts(parts.clone(), body), reply::BODY).await?;
+    let acting = app.acting.clone().read_owned().await;
+    if !is_owner(app, &parts.headers) {
+        drop(acting);
+        // Rotated meanwhile: refused like any other wrong key.
+        return Err(match owner(app, &parts.headers, peer).await {
+            Err(refused) => refused,
+            Ok(_) => Refused::malformed("the key changed while the request arrived; repeat it"),
+        });
+    }
+    parts.extensions.insert(proven);
+    let request = Request::from_parts(parts, Body::from(body));
+    Ok(to_its_end(async move {
+        let response = next.run(request).await;
+        drop(acting);
+        response
+    })
+    .await)
 }
 
 /// Counts, slows and records a credential that is wrong, and gives the refusal.

@@ -371,7 +371,13 @@ fn from_record(app: &App, record: &Recorded) {
             text(gone, "id"),
         ) {
             let mut data = json!({"jti": jti});
-            if let Some(reason) = text(&detail, "reason") {
+            // Clients show these words: two are the wire's own, the others are the owner's or the agent's.
+            let reason = match text(&detail, "event").as_deref() {
+                Some("agent.revoke") => Some("agent revoked".to_owned()),
+                Some("key.rotate") => Some("connection-key rotated".to_owned()),
+                _ => text(&detail, "reason"),
+            };
+            if let Some(reason) = reason {
                 data["reason"] = json!(reason);
             }
             feed.tell(Audience::Agent(of), "token_revoked", data, None);

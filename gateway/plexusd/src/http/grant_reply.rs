@@ -130,6 +130,7 @@ pub(crate) fn narrate(app: &App, state: &State, item: &Item) -> Vec<Narration> {
             entry.map(|e| &**e),
             item.purpose.as_deref(),
             &state.settings,
+            false,
         )
     };
     item.asks.iter().map(one).collect()

@@ -170,7 +170,7 @@ impl Listeners {
                     match accepted {
                         Ok((stream, from)) => {
                             let _ = stream.set_nodelay(true);
-                            let peer = Peer::Address(from.ip());
+                            let peer = Peer::from_address(from.ip());
                             let serving = connection(stream, all.clone(), peer, stopped.clone());
                             open.spawn(async move {
                                 serving.await;

@@ -34,7 +34,7 @@ use axum::{
     extract::{FromRequestParts, Path, Request},
     http::request::Parts,
     middleware::from_fn_with_state,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 use plexus_ledger::{Lane, Receipt, SubmitError};
 use plexus_protocol::{Effect, ErrorBody, ErrorCode};
@@ -43,14 +43,17 @@ use serde_json::Value;
 use std::sync::Arc;
 
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
-    let management =
-        management().route_layer(from_fn_with_state(app.clone(), authenticate::owner_only));
+    let keyed_layer = || from_fn_with_state(app.clone(), authenticate::owner_only);
+    let management = management().route_layer(keyed_layer());
     Router::new()
         .nest("/admin/api", management.clone())
         .nest("/v1/admin/api", management)
         .route("/v1/health", get(v1::health))
         .route("/v1/status", get(v1::status))
-        .route("/v1/config", get(settings::show).put(settings::change))
+        .route(
+            "/v1/config",
+            get(settings::show).merge(put(settings::change).route_layer(keyed_layer())),
+        )
         .route("/v1/connection-key/rotate", post(v1::rotate))
         .route("/v1/events", get(v1::events))
         .route("/metrics", get(metrics::show))
@@ -187,7 +190,7 @@ async fn record(app: &App, detail: Value) -> Result<(), Refused> {
 
 /// Our own failure: 500.
 fn failed(why: impl Into<String>) -> Refused {
-    let error = ErrorBody::new(ErrorCode::InternalError, why).next("plexusctl logs");
+    let error = ErrorBody::new(ErrorCode::InternalError, why).next("look at what plexusd printed");
     Refused::new(error).status(500)
 }
 
@@ -195,7 +198,7 @@ fn failed(why: impl Into<String>) -> Refused {
 fn failed_halfway(why: impl Into<String>) -> Refused {
     let error = ErrorBody::new(ErrorCode::InternalError, why)
         .effect(Effect::Done)
-        .next("plexusctl logs");
+        .next("look at what plexusd printed");
     Refused::new(error).status(500)
 }
 

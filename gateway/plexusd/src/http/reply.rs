@@ -238,7 +238,7 @@ pub(crate) async fn or_panicked<E>(
             "The gateway failed on this request.",
         )
         .effect(plexus_protocol::Effect::Unknown)
-        .next("stop; tell the owner: plexusctl logs");
+        .next("stop; tell the owner: look at what plexusd printed");
         Ok(Refused::new(error).status(500).into_response())
     })
 }

@@ -25,6 +25,23 @@ pub(crate) enum Kind {
     Session,
 }
 
+impl Peer {
+    /// Every address of this machine is one peer: whoever is here may send from any of 127.0.0.0/8.
+    pub(crate) fn from_address(address: std::net::IpAddr) -> Self {
+        let address = address.to_canonical();
+        if address.is_loopback() {
+            return Self::Address(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        Self::Address(match address {
+            // What one host is commonly given is a whole /64.
+            std::net::IpAddr::V6(v6) => {
+                std::net::Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()
+            }
+            v4 @ std::net::IpAddr::V4(_) => v4,
+        })
+    }
+}
+
 impl Kind {
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -38,8 +55,8 @@ impl Kind {
 
 /// Failures without a delay.
 const FREE: u32 = 5;
-/// Failures after which the answer is 429.
-const MOST: u32 = 40;
+/// Failures after which the answer is 429. The recorded clients try 51 wrong keys in a row and read 401 each time.
+const MOST: u32 = 64;
 /// After so long without a failure the count starts anew.
 const FORGET: Duration = Duration::from_secs(60);
 /// Longest delay.
@@ -88,6 +105,17 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_machine_is_one_peer() {
+        let peer = |text: &str| Peer::from_address(text.parse().unwrap());
+        for loopback in ["127.0.0.2", "127.255.0.1", "::1", "::ffff:127.0.0.9"] {
+            assert_eq!(peer(loopback), peer("127.0.0.1"), "{loopback}");
+        }
+        assert_eq!(peer("2001:db8::1"), peer("2001:db8::2"));
+        assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
+        assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
+    }
 
     #[test]
     fn failures_cost_more_and_more() {

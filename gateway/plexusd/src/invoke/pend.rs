@@ -3,7 +3,7 @@
 //! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent.
 
 use super::{Answer, Asked, By, refusal};
-use crate::{app::App, approvals::planner};
+use crate::{app::App, approvals::planner, finish::to_its_end};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
 use plexus_trust::{Command, Decision, Entry, OnApproval, Refusal, Reply, RequestGrants};
@@ -67,7 +67,21 @@ pub(super) async fn ask_anew(app: &Arc<App>, asked: Asked, purpose: Option<Strin
     }
 }
 
+/// Input, item and plan belong together: the three are done whether or not the caller waits.
 async fn request(
+    app: &Arc<App>,
+    asked: &Asked,
+    session: SessionId,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+    beyond_grant: bool,
+) -> Result<Decision, SubmitError<Refusal>> {
+    let (app, asked) = (app.clone(), asked.clone());
+    to_its_end(async move { put(&app, &asked, session, purpose, on_approval, beyond_grant).await })
+        .await
+}
+
+async fn put(
     app: &Arc<App>,
     asked: &Asked,
     session: SessionId,

@@ -4,7 +4,7 @@ use super::{Answer, Permitted, refusal};
 use crate::{
     app::App,
     machine::audit_id,
-    supervisor::{CallRequest, DispatchError, Finished},
+    supervisor::{CallRequest, DispatchError, Finished, Health},
 };
 use plexus_ipc::{message::Touched, text::Payload};
 use plexus_ledger::{Durable, Lane};
@@ -52,7 +52,9 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
         output,
         touched,
         outcome,
-    } = judged(answered, &asked, &permit, started);
+    } = judged(answered, &asked, &permit, started, || {
+        app.supervisor.health(&asked.entry.source).status == Health::Unavailable
+    });
     let seen = output.is_ok();
     match record(app, &asked, permit, output, outcome).await {
         Ok(body) => {
@@ -79,6 +81,7 @@ fn judged(
     asked: &super::Asked,
     permit: &plexus_trust::Permit,
     started: Instant,
+    known_away: impl FnOnce() -> bool,
 ) -> Judged {
     let id = asked.id();
     let mut outcome = failed_outcome(asked, started);
@@ -127,7 +130,12 @@ fn judged(
     }
     outcome.touched = touches(&touched);
     Judged {
-        status: if missed { 401 } else { 200 },
+        status: match &output {
+            Err(_) if missed => 401,
+            // Known to be away: refused as such (wire §4.9, row 11), though the source was asked once more.
+            Err(error) if error.code == ErrorCode::SourceUnavailable && known_away() => 503,
+            _ => 200,
+        },
         output,
         touched,
         outcome,
@@ -262,3 +270,6 @@ pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {
     };
     touched.iter().map(touch).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ pub(crate) fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody
             ErrorBody::new(C::CapabilityUnexposed, format!("The owner no longer exposes {}.", named()))
                 .next(format!("stop; tell the owner: {} is switched off", named()))
         }
-        Refusal::NotCallable => ErrorBody::new(C::UnknownCapability, format!("{} is a text to read, not a call.", named()))
+        Refusal::NotCallable => ErrorBody::new(C::TransportError, format!("{} is a text to read, not a call.", named()))
             .next(format!("plexus describe {}", named())),
         Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
             .next("stop; tell the owner: Plexus is paused"),
@@ -247,12 +247,12 @@ pub(crate) fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
         Failure::Refused { reason } => (
             C::InternalError,
             Some(reason.as_str().to_owned()),
-            "stop; tell the owner: plexusctl logs",
+            "stop; tell the owner: look at what plexusd printed",
         ),
         Failure::Internal => (
             C::InternalError,
             None,
-            "stop; tell the owner: plexusctl logs",
+            "stop; tell the owner: look at what plexusd printed",
         ),
     };
     let mut detail = error.detail.clone().unwrap_or_else(|| json!({}));

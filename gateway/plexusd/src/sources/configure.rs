@@ -76,6 +76,9 @@ impl Wanted<'_> {
         }) {
             return Err(format!("route.{unknown} is not a field of {kind}"));
         }
+        if route.get("allowHardLinks").is_some_and(|v| !v.is_boolean()) {
+            return Err("route.allowHardLinks is true or false".into());
+        }
         for field in manifest
             .fields
             .iter()

@@ -9,12 +9,14 @@ use plexus_trust::{Ask, Settings, class_default};
 /// Longest purpose that is kept, in characters.
 pub(crate) const PURPOSE_CHARS: usize = 280;
 
+/// `once_only`: what was planned may be done call by call only. The agent's copy never says so: it would tell of the plan.
 pub(crate) fn narrate(
     agent: &AgentId,
     ask: &Ask,
     entry: Option<&Entry>,
     purpose: Option<&str>,
     settings: &Settings,
+    once_only: bool,
 ) -> Narration {
     let label = entry.map_or_else(
         || ask.capability.to_string(),
@@ -22,8 +24,14 @@ pub(crate) fn narrate(
     );
     let provenance = entry.map_or(Provenance::Extension, |e| e.provenance);
     let sensitivity = entry.map_or(Sensitivity::High, |e| e.facts.sensitivity);
+    // What an approval that names no window gives: the agent's wish where it is shorter, else the class default.
     let window = entry.map_or(TrustWindow::Once, |e| {
-        class_default(settings, &e.facts, e.provenance)
+        let default = class_default(settings, &e.facts, e.provenance);
+        if once_only {
+            return TrustWindow::Once;
+        }
+        let shorter = |wish: &TrustWindow| wish.length_ms() <= default.length_ms();
+        ask.wish.filter(shorter).unwrap_or(default)
     });
     let verbs = words(ask.verbs, "/");
     let mut line = format!("{agent} wants to {} {label}", words(ask.verbs, "/"));
@@ -75,11 +83,27 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 pub(crate) fn clean(text: &str) -> Option<String> {
     let spaced: String = text
         .chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}') { ' ' } else { c })
+        .map(|c| {
+            if c.is_control() || is_unseen(c) {
+                ' '
+            } else {
+                c
+            }
+        })
         .collect();
     let collapsed: Vec<&str> = spaced.split_whitespace().collect();
     let text: String = collapsed.join(" ").chars().take(PURPOSE_CHARS).collect();
     (!text.is_empty()).then_some(text)
+}
+
+/// Characters that are not seen, and change what is: they turn direction around, join, or hide text in text
+/// (Unicode's default ignorables, line and paragraph separators, fillers that look like space).
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -93,6 +117,10 @@ mod tests {
             Some("a b [31m c".into())
         );
         assert_eq!(clean(" \n\u{200b} "), None);
+        assert_eq!(
+            clean("a\u{61c}b\u{206a}c\u{e0041}d\u{3164}"),
+            Some("a b c d".into())
+        );
         assert_eq!(clean(&"x".repeat(400)).unwrap().len(), PURPOSE_CHARS);
         assert_eq!(cut("abcdef", 4), "abc…");
     }

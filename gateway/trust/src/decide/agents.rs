@@ -44,15 +44,21 @@ impl Draft<'_> {
                 skipped.push(id.clone());
                 continue;
             }
-            if let Some(constraint) = &c.constraint {
-                Self::check_constraint(id, facts, constraint)?;
-            }
+            let narrowing = match &c.constraint {
+                Some(constraint) => Self::narrowing(id, facts, constraint)?,
+                None => None,
+            };
             if c.standing.contains(id) {
                 row.standing.insert(id.clone());
             }
             row.tombstones.remove(id);
-            grants.push(self.new_grant(&c.agent, id, facts.verbs, window, c.constraint.clone()));
+            grants.push(self.new_grant(&c.agent, id, facts.verbs, window, narrowing));
             granted.push(id.clone());
+        }
+        if c.constraint.is_some() && grants.iter().all(|grant| grant.constraint.is_none()) {
+            return Err(Refusal::Invalid(
+                "the constraint names no input field of anything that is granted here".into(),
+            ));
         }
 
         let fact = Fact::Connected {

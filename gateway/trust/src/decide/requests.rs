@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
                 continue;
             }
             let (source, facts) = with_capability(self.state, &capability)?;
-            let (scope, until, window) =
+            let (scope, mut until, mut window) =
                 match self.settle(agent, entry, &capability, source, facts, r.on_approval)? {
                     Settled::Pends(ask) => {
                         asks.push(ask);
@@ -102,8 +102,13 @@ impl<'a> Draft<'a> {
                         (scope, until, window)
                     }
                 };
+            // A shorter wish narrows this token and what is said of it, never the grant (D3).
             if let Some(wish) = entry.wish.filter(|w| *w != TrustWindow::Once) {
-                token_end = token_end.min(self.now.plus(wish.length_ms()));
+                let end = self.now.plus(wish.length_ms());
+                if end < until && window != TrustWindow::Once {
+                    window = wish;
+                }
+                until = until.min(end);
             }
             token_end = token_end.min(until);
             decision.grant_expires_at =
@@ -597,7 +602,7 @@ impl<'a> Draft<'a> {
     pub(super) fn withdraw(&mut self, id: &AgentId, item: &PendingId) -> Result<Reply, Refusal> {
         let agent = self.known(id)?;
         let held = agent.items.get(item).ok_or(Refusal::NoSuchItem)?;
-        if !matches!(held.state, ItemState::Pending | ItemState::Approved { .. }) {
+        if held.state != ItemState::Pending && !held.has_call_left() {
             return Err(Refusal::NoSuchItem);
         }
         self.void_items(agent, "the agent withdrew it", |i| &i.id == item);

@@ -396,3 +396,24 @@ fn the_owners_key_without_a_name_is_declined_everything() {
     assert_eq!(decision.unknown, [READ]);
     assert!(decision.scopes.is_empty());
 }
+
+/// An item that became grants was used by being approved: what ends the grants does not turn it into a refusal.
+#[test]
+fn what_became_a_grant_is_not_voided_with_it() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let granted = world.ask_for(&who, vec![entry(READ)]).item.unwrap();
+    world.approve(&granted, Some(TrustWindow::DAY)).unwrap();
+    let call = world.ask(&who, WRITE, &json!({"path": "a"}));
+    world.approve(&call, Some(TrustWindow::Once)).unwrap();
+    world.ok(Command::RotateKey);
+    let state = |world: &World, item| world.state.item(item).unwrap().state.clone();
+    assert!(matches!(
+        state(&world, &granted),
+        plexus_trust::ItemState::Approved { .. }
+    ));
+    assert!(matches!(
+        state(&world, &call),
+        plexus_trust::ItemState::Void { .. }
+    ));
+}

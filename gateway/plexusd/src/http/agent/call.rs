@@ -89,10 +89,7 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
             let live = authenticate::live_session(app, &session)
                 .ok_or_else(|| named(authenticate::no_session("unknown session, or it is over")))?;
             let Some(agent) = live.agent else {
-                let error =
-                    ErrorBody::new(ErrorCode::UnknownCapability, invoke::refusal::NOT_IN_VIEW)
-                        .next("open a session as an agent");
-                return Err(named(Refused::new(error)));
+                return Err(named(Refused::new(no_agent(app, &id))));
             };
             Caller {
                 agent,
@@ -120,8 +117,10 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
             error.next("repeat the call when the gateway is back"),
         )));
     }
+    // A caller that makes one call says that it wants no token for further ones.
+    let wants_token = body.get("token") != Some(&Value::Bool(false));
     let wish = wish(&id, body).map_err(named)?;
-    let by_session = matches!(caller.by, By::Session(_));
+    let by_session = matches!(caller.by, By::Session(_)) && wants_token;
     let asked = by_session.then(|| asked(app, &caller, &wish)).flatten();
     let mut answer = invoke::invoke(app, caller, wish).await;
     // A call with a session alone that was allowed comes with a token for the next ones (wire §4.9).
@@ -130,6 +129,22 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
         answer.body.grant = Box::pin(super::grants::token_for(app, &asked)).await;
     }
     Ok(answer)
+}
+
+/// The owner's nameless session sees what there is and calls nothing of it.
+fn no_agent(app: &App, id: &str) -> ErrorBody {
+    let known = plexus_protocol::CapabilityId::parse(id)
+        .ok()
+        .filter(|id| app.catalogue.load().get(id).is_some());
+    match known {
+        Some(id) if !app.ledger.snapshot().exposed(&id) => ErrorBody::new(
+            ErrorCode::CapabilityUnexposed,
+            format!("{id} is not exposed."),
+        )
+        .next(format!("stop; tell the owner: {id} is switched off")),
+        _ => ErrorBody::new(ErrorCode::UnknownCapability, invoke::refusal::NOT_IN_VIEW)
+            .next("open a session as an agent"),
+    }
 }
 
 /// The call, if a standing grant would let the agent repeat it: only then is a token worth making.

@@ -4,6 +4,7 @@ use super::super::grant_reply;
 use crate::{
     app::App,
     approvals::planner,
+    finish::to_its_end,
     http::{
         authenticate::{self, InSession},
         guard::single,
@@ -134,7 +135,7 @@ pub(super) async fn request(
     if session.agent.is_none() {
         all_known(&app, &wanted)?;
     }
-    decide(&app, session, wanted).await
+    to_its_end(async move { decide(&app, session, wanted).await }).await
 }
 
 fn read(

@@ -33,6 +33,7 @@ pub(super) async fn open(
         .and_then(|_| bearer(request.headers()))
         .map(str::to_owned);
     let rejected = |why: &str| ErrorBody::new(ErrorCode::SessionExpired, why);
+    let mut acting = None;
     let (agent, pat, client) = if let Some(token) = bearer {
         let parsed = Pat::parse(&token);
         let state = app.ledger.snapshot();
@@ -56,7 +57,10 @@ pub(super) async fn open(
             .get("connectionKey")
             .and_then(Value::as_str)
             .unwrap_or_default();
+        // Until the session is recorded: a rotation comes before both or after both.
+        acting = Some(app.acting.clone().read_owned().await);
         if !app.key.accepts(key) {
+            drop(acting);
             let error = rejected("A session needs an agent credential as Bearer, or the owner's key as connectionKey.")
                 .next("plexus enroll <code>");
             return Err(failed(&app, Kind::Key, peer, error).await);
@@ -80,6 +84,7 @@ pub(super) async fn open(
         client,
     };
     let receipt = app.ledger.submit(command, Lane::Agent).await?;
+    drop(acting);
     let Reply::Session { expires_at } = receipt.reply else {
         return Err(Refused::malformed("a session was answered with something else").status(500));
     };

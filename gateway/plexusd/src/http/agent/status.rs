@@ -16,7 +16,10 @@ use axum::{
 };
 use plexus_ledger::Lane;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SESSION_HEADER, SessionId, TokenId};
-use plexus_trust::{Approval, Command, Entry, Item, ItemState, OnApproval, Reply, RequestGrants};
+use plexus_trust::{
+    Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply, RequestGrants,
+    standing_for,
+};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -40,7 +43,6 @@ pub(super) async fn show(
             .map_err(|_| Refused::malformed("`wait` is a number of seconds"))?
             .min(LONGEST),
     };
-    let owner = authenticate::is_owner(&app, request.headers());
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let peer = authenticate::peer(&request);
     let collects = reply::query(&request, "collect").is_some_and(|word| word == "1");
@@ -48,6 +50,7 @@ pub(super) async fn show(
     let until = Instant::now() + Duration::from_secs(wait);
     let mut changed = app.approvals.changed();
     loop {
+        let owner = authenticate::is_owner(&app, request.headers());
         let state = app.ledger.snapshot();
         let item = known.as_ref().and_then(|id| state.item(id)).cloned();
         // Authorization first: who may not know of an item is not told whether it exists (E7).
@@ -55,7 +58,11 @@ pub(super) async fn show(
             .as_deref()
             .and_then(|s| authenticate::live_session(&app, s));
         let mine = item.as_ref().is_some_and(|item| {
-            let asked_it = session.as_deref() == Some(item.session.as_str());
+            // The session that asked need not be live (wire §4.6); its agent must be.
+            let asked_it = session.as_deref() == Some(item.session.as_str())
+                && state
+                    .agent(&item.agent)
+                    .is_some_and(|agent| agent.status != EnrollmentStatus::Revoked);
             asked_it
                 || live
                     .as_ref()
@@ -113,7 +120,8 @@ async fn shown(
         return out;
     }
     if item.on_approval == OnApproval::Run {
-        if let Some(result) = app.approvals.result(&item.id) {
+        // Content is for a live session only.
+        if let Some(result) = app.approvals.result(&item.id).filter(|_| session.is_some()) {
             out["result"] = json!(result);
             if collects {
                 app.approvals.collect(&item.id);
@@ -135,11 +143,14 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
     if let Some(token) = app.approvals.made_token(&item.id, &session, now) {
         return Some(token);
     }
-    let usable = |ask: &&plexus_trust::Ask| {
-        matches!(
-            ask.approval,
-            Approval::OneCall | Approval::OneCallAnyInput | Approval::Granted
-        )
+    let state = app.ledger.snapshot();
+    let agent = state.agent(&item.agent)?;
+    // Looking at a status asks the owner for nothing: a grant that has ended gives no token.
+    let usable = |ask: &&plexus_trust::Ask| match ask.approval {
+        Approval::OneCall | Approval::OneCallAnyInput => true,
+        Approval::Granted => standing_for(&state, agent, &ask.capability, now)
+            .is_some_and(|grant| grant.verbs.covers(ask.verbs)),
+        Approval::Open | Approval::Used | Approval::Ended => false,
     };
     let entries: Vec<Entry> = item
         .asks

@@ -132,14 +132,18 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
     if shown.item.asks.iter().any(|ask| ask.plan == Plan::Failed) {
         return Err(Refusal::PlanFailed.into());
     }
-    // While something is still being computed there is no digest to name; the machine says so.
-    if shown.current.is_some() {
-        same_card(
-            shown.changes_something(),
-            shown.current.as_deref(),
-            wish.card.as_deref(),
-        )?;
+    if shown.item.asks.iter().any(|ask| ask.plan == Plan::Making) {
+        return Err(Refusal::PlanMaking.into());
     }
+    // What the card cannot show cannot be approved.
+    if shown.current.is_none() || shown.lost {
+        return Err(Refusal::PlanFailed.into());
+    }
+    same_card(
+        shown.changes_something(),
+        shown.current.as_deref(),
+        wish.card.as_deref(),
+    )?;
     let command = Command::Approve(Approve {
         item: id.clone(),
         revision: shown.item.revision,
@@ -189,6 +193,8 @@ struct Shown {
     current: Option<String>,
     /// Whether a capability of it is an effect by its manifest, whatever verbs the item asks for.
     effect: bool,
+    /// Whether an input that it names is not there to be shown.
+    lost: bool,
 }
 
 impl Shown {
@@ -220,7 +226,12 @@ async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
                 .is_none_or(|(_, facts)| !facts.verbs.is_read())
         };
         let effect = item.asks.iter().any(is_effect);
+        let lost = item
+            .asks
+            .iter()
+            .any(|ask| ask.input.is_some() && app.approvals.input(&item.id, ask).is_none());
         Some(Shown {
+            lost,
             item,
             card,
             current,

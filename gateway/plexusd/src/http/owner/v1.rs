@@ -3,14 +3,18 @@
 use super::{CHANGING, act, failed, failed_halfway, record};
 use crate::{
     app::App,
+    finish::to_its_end,
     http::{
+        authenticate,
         feed::{self, Listener},
         guard::single,
         reply::{Refused, ok},
+        throttle::Peer,
     },
 };
 use axum::{
     extract::{Request, State},
+    http::HeaderMap,
     response::Response,
 };
 use plexus_protocol::{KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey};
@@ -122,18 +126,30 @@ pub(super) async fn rotate(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    super::keyed(&app, &request).await?;
+    let peer = authenticate::peer(&request);
+    let (parts, _) = request.into_parts();
+    authenticate::owner(&app, &parts.headers, peer).await?;
+    to_its_end(async move { rotated(&app, &parts.headers, peer).await }).await
+}
+
+async fn rotated(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Result<Response, Refused> {
+    // What was begun with the old key ends first, and nothing begins with it until the new one counts.
+    let alone = app.acting.write().await;
+    if !authenticate::is_owner(app, headers) {
+        // Rotated while this request waited for its turn.
+        drop(alone);
+        authenticate::owner(app, headers, peer).await?;
+        return Err(failed("The key changed meanwhile; repeat the request."));
+    }
     let _one_at_a_time = CHANGING.lock().await;
-    // The key may have been rotated while this request waited for its turn.
-    super::keyed(&app, &request).await?;
     let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
     let shown = key.expose().to_owned();
-    act(&app, Command::RotateKey).await?;
+    act(app, Command::RotateKey).await?;
     let replacing = app.clone();
     let replaced = super::blocking(move || replacing.key.replace(key)).await?;
     if let Err(error) = replaced {
         tracing::error!(%error, "the connection key could not be replaced");
-        record(&app, json!({"event": "key.rotate.failed"})).await?;
+        record(app, json!({"event": "key.rotate.failed"})).await?;
         return Err(failed_halfway(
             "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
              key is still the key. Make room or mend the state directory, then rotate again.",

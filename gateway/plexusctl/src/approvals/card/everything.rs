@@ -1,0 +1,367 @@
+//! The whole card: everything that its digest covers, nothing that it does not. For `--all`.
+//!
+//! Invariant: every member of the item is shown, known to us or not.
+
+use super::{CHANGE, WHOLE, block, heading, member, named, object, others};
+use crate::owner::{list_of, text_of};
+use plexus_client::{span, text};
+use plexus_protocol::Timestamp;
+use serde_json::Value;
+
+/// Members of an item that have a place of their own in the card.
+const PLACED: [&str; 13] = [
+    "pendingId",
+    "kind",
+    "state",
+    "createdAt",
+    "expiresAt",
+    "agentId",
+    "capabilities",
+    "scopes",
+    "pendingNarration",
+    "asks",
+    "agentPurpose",
+    "onApproval",
+    "cardDigest",
+];
+/// Members of an ask that have a place of their own.
+const PLACED_IN_ASK: [&str; 5] = ["id", "verbs", "label", "plan", "windows"];
+
+/// The card of `item`.
+pub(in super::super) fn render(item: &Value, now: Timestamp) -> String {
+    let mut card = String::new();
+    let moment = |member: &str| serde_json::from_value::<Timestamp>(item[member].clone()).ok();
+    let age = moment("createdAt").map_or(String::new(), |at| format!(", {}", span::ago(at, now)));
+    let end = moment("expiresAt").map_or(String::new(), |at| format!(", {}", span::end(at, now)));
+    heading(
+        &mut card,
+        "request",
+        &format!("{}{age}{end}", text::line(text_of(item, "pendingId"))),
+    );
+    match text_of(item, "agentId") {
+        "" => {}
+        agent => heading(&mut card, "agent", &text::line(agent)),
+    }
+    if let Some(purpose) = item["agentPurpose"].as_str() {
+        heading(
+            &mut card,
+            "purpose (the agent's words)",
+            &format!("“{}”", text::line(purpose)),
+        );
+    }
+    for id in named(item) {
+        wanted(&mut card, item, id);
+    }
+    match text_of(item, "onApproval") {
+        "" => {}
+        "run" => heading(
+            &mut card,
+            "when you approve",
+            "it is done at once, once, whether or not the agent still waits",
+        ),
+        "wait" => heading(
+            &mut card,
+            "when you approve",
+            "the agent may call it; nothing happens until it does",
+        ),
+        other => heading(&mut card, "when you approve", &text::line(other)),
+    }
+    for (name, value) in others(item, &PLACED) {
+        member(&mut card, 0, name, value);
+    }
+    match item["cardDigest"].as_str() {
+        Some(digest) => heading(&mut card, "card", &text::line(digest)),
+        None if super::super::decide::is_planning(item) => {
+            heading(&mut card, "card", "not complete yet")
+        }
+        None => {}
+    }
+    card
+}
+
+/// One capability that is asked for: what it is, with which input, and what it would do.
+fn wanted(card: &mut String, item: &Value, id: &str) {
+    let about = |list: &str| {
+        list_of(item, list)
+            .iter()
+            .find(|one| one["id"] == id)
+            .unwrap_or(&Value::Null)
+    };
+    let (scope, ask, narration) = (about("scopes"), about("asks"), about("pendingNarration"));
+    let verbs: Vec<_> = list_of(scope, "verbs")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let rating: Vec<_> = ["provenance", "sensitivity"]
+        .map(|m| text_of(narration, m))
+        .into_iter()
+        .collect();
+    let told: Vec<_> = [&verbs[..], &rating[..]]
+        .concat()
+        .into_iter()
+        .filter(|t| !t.is_empty())
+        .map(text::line)
+        .collect();
+    let told = if told.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", told.join(", "))
+    };
+    heading(card, "wants", &format!("{}{told}", text::line(id)));
+    for (label, said) in [
+        ("  label", text_of(ask, "label")),
+        ("  means", text_of(narration, "summary")),
+    ] {
+        if !said.is_empty() {
+            heading(card, label, &text::line(said));
+        }
+    }
+    if !scope["constraint"].is_null() {
+        heading(
+            card,
+            "  only",
+            &text::line(&scope["constraint"].to_string()),
+        );
+    }
+    for (name, value) in others(ask, &PLACED_IN_ASK) {
+        member(card, 1, name, value);
+    }
+    plan(card, &ask["plan"]);
+    for offer in list_of(ask, "windows") {
+        let kind = text::line(text_of(&offer["window"], "kind"));
+        heading(
+            card,
+            "  you may choose",
+            &format!("{kind} ({})", text::line(text_of(offer, "allows"))),
+        );
+    }
+}
+
+/// What it would do, as far as that is known.
+fn plan(card: &mut String, plan: &Value) {
+    match plan {
+        Value::Null => {}
+        Value::String(word) if word == "making" => {
+            heading(card, "  plan", "it is still being made");
+        }
+        Value::Object(members) if members.contains_key("error") => {
+            heading(
+                card,
+                "  plan",
+                "it FAILED: this can be denied, not approved",
+            );
+            object(card, 2, members);
+        }
+        Value::Object(members) => {
+            let preview = &plan["preview"];
+            heading(card, "  plan", &text::line(text_of(preview, "headline")));
+            for fact in list_of(preview, "facts") {
+                heading(
+                    card,
+                    &format!("    {}", text::short(text_of(fact, "name"), 80)),
+                    &text::line(text_of(fact, "value")),
+                );
+            }
+            if let Some(diff) = preview["diff"].as_str() {
+                block(card, "  ", CHANGE, diff, &WHOLE);
+            }
+            if preview["cut"] == true {
+                heading(card, "    note", "this is a part of the change only");
+            }
+            let placed = ["headline", "facts", "diff", "cut"];
+            match preview {
+                Value::Object(_) => {
+                    others(preview, &placed).for_each(|(name, value)| member(card, 2, name, value));
+                }
+                other => member(card, 2, "preview", other),
+            }
+            for (name, value) in members.iter().filter(|(name, _)| *name != "preview") {
+                member(card, 2, name, value);
+            }
+        }
+        other => member(card, 1, "plan", other),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub(in super::super) fn now() -> Timestamp {
+        serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap()
+    }
+
+    pub(in super::super) fn item() -> Value {
+        json!({
+            "pendingId": "pend_1", "kind": "grant", "state": "pending", "createdAt": "2026-01-01T00:00:00.000Z",
+            "expiresAt": "2026-01-02T00:00:00.000Z", "agentId": "my-cc", "capabilities": ["workspace.write"],
+            "scopes": [{"id": "workspace.write", "verbs": ["write"],
+                "constraint": {"pathPrefix": {"field": "path", "allow": ["A"]}}}],
+            "reasons": ["changes something"],
+            "pendingNarration": [{"id": "workspace.write", "verbs": ["write"], "provenance": "managed",
+                "sensitivity": "elevated", "summary": "Approving lets my-cc WRITE a file"}],
+            "agentPurpose": "save the notes", "client": {"name": "plexus-cli"}, "onApproval": "run",
+            "requestedTrustWindow": {"kind": "1d", "ms": 86_400_000},
+            "asks": [{
+                "id": "workspace.write", "verbs": ["write"], "label": "Write a file", "inputDigest": "cd",
+                "input": {"path": "a.md", "content": "one\ntwo\n"},
+                "plan": {
+                    "preview": {"headline": "replace a.md", "facts": [{"name": "size", "value": "8 bytes"}],
+                        "diff": "--- a.md\n+++ a.md\n-old\n+one\n+two", "cut": true},
+                    "rating": "write", "warnings": []
+                },
+                "windows": [{"window": {"kind": "once"}, "allows": "this one call, exactly as shown"}]
+            }],
+            "cardDigest": "ab"
+        })
+    }
+
+    #[test]
+    fn the_whole_card() {
+        assert_eq!(
+            render(&item(), now()),
+            "\
+request: pend_1, 5 min ago, ends in 24 h
+agent: my-cc
+purpose (the agent's words): “save the notes”
+wants: workspace.write (write, managed, elevated)
+  label: Write a file
+  means: Approving lets my-cc WRITE a file
+  only: {\"pathPrefix\":{\"field\":\"path\",\"allow\":[\"A\"]}}
+  inputDigest: cd
+  input:
+    path: a.md
+    content:
+      │ one
+      │ two
+  plan: replace a.md
+    size: 8 bytes
+    ┃ --- a.md
+    ┃ +++ a.md
+    ┃ -old
+    ┃ +one
+    ┃ +two
+    (no line break at the end)
+    note: this is a part of the change only
+    rating: write
+    warnings: []
+  you may choose: once (this one call, exactly as shown)
+when you approve: it is done at once, once, whether or not the agent still waits
+reasons: [\"changes something\"]
+client:
+  name: plexus-cli
+requestedTrustWindow:
+  kind: 1d
+  ms: 86400000
+card: ab
+"
+        );
+    }
+
+    /// Puts `evil` in the place of every text of `value` but those that name capabilities.
+    pub(in super::super) fn corrupt(value: &mut Value, evil: &str) {
+        match value {
+            Value::String(text) if text != "workspace.write" => evil.clone_into(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| corrupt(item, evil)),
+            Value::Object(members) => members
+                .values_mut()
+                .for_each(|member| corrupt(member, evil)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn hostile_text_is_seen_and_cannot_look_like_the_card() {
+        let evil =
+            "x\u{1b}[2J\u{1b}[H\ncard: 0000\r\u{202e}evil\u{9b}K\n  plan: harmless\ncard: 1111";
+        let mut hostile = item();
+        hostile["unheard"] = "of".into();
+        corrupt(&mut hostile, evil);
+        hostile["cardDigest"] = "ab".into();
+        hostile["asks"][0]["input"][evil] = json!([{ evil: evil }]);
+        let card = render(&hostile, now());
+        let obeyed =
+            |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!card.contains(obeyed), "{card:?}");
+        let ours = |beginning: &str| {
+            card.lines()
+                .filter(|line| line.starts_with(beginning))
+                .count()
+        };
+        assert_eq!(
+            (ours("card"), ours("  plan"), ours("unheard")),
+            (1, 1, 1),
+            "{card}"
+        );
+        assert!(card.contains(r"\u{1b}[2J") && card.contains(r"\u{202e}evil"));
+    }
+
+    #[test]
+    fn nothing_that_is_approved_goes_unseen() {
+        fn texts(value: &Value, out: &mut Vec<String>) {
+            match value {
+                Value::String(text) => out.extend(text.lines().map(str::to_owned)),
+                Value::Array(items) => items.iter().for_each(|item| texts(item, out)),
+                Value::Object(members) => members.values().for_each(|member| texts(member, out)),
+                Value::Number(number) => out.push(number.to_string()),
+                Value::Null | Value::Bool(_) => {}
+            }
+        }
+        let mut item = item();
+        item["ceiling"] = json!("only-once");
+        item["limits"] = json!({"calls": [17, 2], "deep": {"er": "deepest"}});
+        item["asks"][0]["more"] = json!("more-of-the-ask");
+        let hidden = json!({"id": "w.hidden", "input": "hidden-input", "plan": {"preview": {"headline": "hidden-plan"}}});
+        item["asks"].as_array_mut().unwrap().push(hidden);
+        item["asks"][0]["plan"]["preview"]["more"] = json!("more-of-the-preview");
+        let card = render(&item, now());
+        let mut all = Vec::new();
+        texts(&item, &mut all);
+        // Said in other words: what kind of thing it is, its state, two moments, and what happens on approval.
+        let reworded = [
+            "grant",
+            "pending",
+            "2026-01-01T00:00:00.000Z",
+            "2026-01-02T00:00:00.000Z",
+            "run",
+        ];
+        for text in all.iter().filter(|text| !reworded.contains(&text.as_str())) {
+            assert!(card.contains(text.as_str()), "{text} is missing:\n{card}");
+        }
+    }
+
+    #[test]
+    fn plans_that_are_not_there() {
+        let with = |plan: Value| {
+            let mut item = item();
+            item["asks"][0]["plan"] = plan;
+            item.as_object_mut().unwrap().shift_remove("cardDigest");
+            render(&item, now())
+        };
+        let making = with(json!("making"));
+        assert!(
+            making.contains("  plan: it is still being made\n"),
+            "{making}"
+        );
+        assert!(making.ends_with("card: not complete yet\n"), "{making}");
+        let failed =
+            with(json!({"error": {"code": "transport_error", "message": "no\u{7} such folder"}}));
+        assert!(failed.contains("  plan: it FAILED"), "{failed}");
+        assert!(
+            failed.contains("      message: no\\u{7} such folder\n"),
+            "{failed}"
+        );
+        assert!(!with(Value::Null).contains("plan:"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_says_so() {
+        let mut item = item();
+        item["asks"][0]["plan"]["preview"]["diff"] =
+            format!("{}\n{}", "y".repeat(3_000), "x\n".repeat(600)).into();
+        let card = render(&item, now());
+        assert!(card.contains("… 1000 more characters"), "{}", &card[..200]);
+        assert!(card.contains("… 101 more lines: plexusctl --json approvals show"));
+    }
+}

@@ -1,0 +1,226 @@
+//! What an event says, in a sentence for its owner.
+//!
+//! An event that is not known here is told by its own names: nothing of the record is left out.
+
+use crate::owner::{list_of, text_of};
+use plexus_protocol::TrustWindow;
+use serde_json::Value;
+
+/// What happened. Not escaped: parts of it are an agent's or a worker's.
+pub(super) fn said(event: &Value) -> String {
+    let capability = text_of(event, "capabilityId");
+    let what = happened(event, &event["detail"]);
+    if capability.is_empty() {
+        what
+    } else {
+        format!("{capability}: {what}")
+    }
+}
+
+fn happened(event: &Value, detail: &Value) -> String {
+    let text = |member: &str| text_of(detail, member);
+    let count = |member: &str| detail[member].as_u64().unwrap_or(0);
+    let because = |what: &str, member: &str| match text(member) {
+        "" => what.to_owned(),
+        why => format!("{what}: {why}"),
+    };
+    match text("event") {
+        "call.read" => call("read", detail),
+        "call.intent" => "begins".to_owned(),
+        "call.outcome" => call("done", detail),
+        "grant.pending" => because("asks you", "agentPurpose"),
+        "plan.ready" => "what it would do is computed".to_owned(),
+        "plan.failed" => "what it would do could not be computed".to_owned(),
+        "plan.again" => "what it would do is computed again".to_owned(),
+        "grant.allow" => allowed(detail),
+        "grant.deny" => because("you said no", "reason"),
+        "grant.revoke" => because("taken back", "reason"),
+        "item.lapse" => "the request lapsed undecided".to_owned(),
+        "item.void" => because("the request is void", "why"),
+        "agent.connect" => match (count("grantedCount"), count("skippedCount")) {
+            (granted, 0) => format!("you connect it, {granted} granted at once"),
+            (granted, skipped) => {
+                format!("you connect it, {granted} granted at once, {skipped} not")
+            }
+        },
+        "agent.enroll" if text("outcome") == "redeemed" => "enrolls".to_owned(),
+        "agent.enroll" => because("an enrollment code is refused", "reason"),
+        "agent.revoke" => because("you end its access", "reason"),
+        "session.open" => match text("client") {
+            "" => "opens a session".to_owned(),
+            client => format!("opens a session with {client}"),
+        },
+        "credential.refused" => format!(
+            "a wrong {} is refused ({}, from {})",
+            text("credential"),
+            text("reason"),
+            text("peer")
+        ),
+        "token.issue" => "gets a token".to_owned(),
+        "token.refresh" => "renews a token".to_owned(),
+        "exposure.set" if detail["enabled"] == true => "you expose it".to_owned(),
+        "exposure.set" => "you hide it".to_owned(),
+        "default-grant.set" if detail["ticked"] == true => "granted to new agents".to_owned(),
+        "default-grant.set" => "no longer granted to new agents".to_owned(),
+        "source.change" => source(detail),
+        "worker.start" => {
+            let checks = list_of(&detail["cage"], "checks");
+            let held = checks.iter().filter(|c| c["held"] == true).count();
+            format!(
+                "{} of {} starts; its cage held in {held} of {} checks",
+                text("role"),
+                text("source"),
+                checks.len()
+            )
+        }
+        "worker.refused" => because(
+            &format!("{} of {} did not start", text("role"), text("source")),
+            "why",
+        ),
+        "worker.end" => because(
+            &format!("{} of {} ends", text("role"), text("source")),
+            "cause",
+        ),
+        "settings.change" => "you change the settings".to_owned(),
+        "network.set" => {
+            let addresses: Vec<_> = list_of(detail, "bindAddresses")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            format!("you choose where to listen: {}", addresses.join(" "))
+        }
+        "secret.set" => because("you set a secret", "name"),
+        "key.rotate" => format!(
+            "you replace the connection key; {} agents end",
+            count("agents")
+        ),
+        "pause" if detail["on"] == true => "you pause everything".to_owned(),
+        "pause" => "you end the pause".to_owned(),
+        "launch" => "the gateway starts".to_owned(),
+        "sweep" => format!("{} ended things are forgotten", count("forgotten")),
+        "unknown.settle" if detail["happened"] == true => "you say that it happened".to_owned(),
+        "unknown.settle" => "you say that it did not happen".to_owned(),
+        "" if !text("code").is_empty() => because("refused", "code"),
+        other => {
+            let named = [other, text_of(event, "auditType"), text_of(event, "type")];
+            let name = named.into_iter().find(|n| !n.is_empty()).unwrap_or("?");
+            match text_of(event, "outcome") {
+                "" => name.to_owned(),
+                outcome => format!("{name}: {outcome}"),
+            }
+        }
+    }
+}
+
+/// How a call went: what the worker says it did, or why not.
+fn call(verb: &str, detail: &Value) -> String {
+    let text = |member: &str| text_of(detail, member);
+    let why = match (text("code"), text("reason")) {
+        ("", reason) | (reason, "") => reason.to_owned(),
+        (code, reason) => format!("{code}, {reason}"),
+    };
+    let why = if why.is_empty() {
+        why
+    } else {
+        format!(" ({why})")
+    };
+    match (text("result"), text("summary")) {
+        ("ok", "") => verb.to_owned(),
+        ("ok", summary) => summary.to_owned(),
+        ("unknown", _) => format!("NOT KNOWN whether it happened{why}"),
+        ("", _) => format!("{verb}{why}"),
+        (result, _) => format!("{result}, nothing was done{why}"),
+    }
+}
+
+fn allowed(detail: &Value) -> String {
+    let who = match text_of(detail, "policy") {
+        "owner" => "you allow it",
+        "user-confirm" => "you approve it",
+        "connect" => "you allow it as you connect the agent",
+        _ => "allowed by your settings",
+    };
+    let window: Option<TrustWindow> = serde_json::from_value(detail["trustWindow"].clone()).ok();
+    let window = window.map_or(String::new(), |w| format!(" {}", w.phrase()));
+    let narrowed = if detail["constrained"] == true {
+        ", narrowed"
+    } else {
+        ""
+    };
+    format!("{who}{window}{narrowed}")
+}
+
+fn source(detail: &Value) -> String {
+    let count = |member: &str| detail[member].as_u64().unwrap_or(0);
+    let mut said = format!(
+        "source {}: {}",
+        text_of(detail, "source"),
+        text_of(detail, "what")
+    );
+    if !text_of(detail, "why").is_empty() {
+        said.push_str(&format!(" ({})", text_of(detail, "why")));
+    }
+    for (member, word) in [("grantsVoided", "void"), ("grantsSuspended", "suspended")] {
+        if count(member) > 0 {
+            said.push_str(&format!(", {} grants {word}", count(member)));
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn events_in_words() {
+        for (detail, words) in [
+            (
+                json!({"event": "call.outcome", "result": "ok", "summary": "replaced a.md, +1 −1"}),
+                "w.write: replaced a.md, +1 −1",
+            ),
+            (
+                json!({"event": "call.outcome", "result": "refused", "code": "precondition_changed", "reason": "unread"}),
+                "w.write: refused, nothing was done (precondition_changed, unread)",
+            ),
+            (
+                json!({"event": "call.outcome", "result": "unknown"}),
+                "w.write: NOT KNOWN whether it happened",
+            ),
+            (json!({"event": "call.intent"}), "w.write: begins"),
+            (
+                json!({"event": "grant.allow", "policy": "owner", "trustWindow": {"kind": "1h", "ms": 3_600_000},
+                    "constrained": true}),
+                "w.write: you allow it for up to 1 hour, narrowed",
+            ),
+            (
+                json!({"event": "grant.deny", "reason": "not now"}),
+                "w.write: you said no: not now",
+            ),
+            (
+                json!({"event": "exposure.set", "enabled": false}),
+                "w.write: you hide it",
+            ),
+            (
+                json!({"code": "rate_limited"}),
+                "w.write: refused: rate_limited",
+            ),
+            (
+                json!({"event": "unheard.of"}),
+                "w.write: unheard.of: denied",
+            ),
+        ] {
+            let event = json!({"type": "invoke", "capabilityId": "w.write", "outcome": "denied", "detail": detail});
+            assert_eq!(said(&event), words);
+        }
+        let worker = json!({"detail": {"event": "worker.start", "source": "w", "role": "reader",
+            "cage": {"checks": [{"held": true}, {"held": false}]}}});
+        assert_eq!(
+            said(&worker),
+            "reader of w starts; its cage held in 1 of 2 checks"
+        );
+        let frame = json!({"type": "audit_appended", "auditType": "grant.allow"});
+        assert_eq!(said(&frame), "grant.allow");
+    }
+}

@@ -1,0 +1,189 @@
+//! The pages under `docs/` name only what there is: tests, files, types, other pages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the workspace")
+}
+
+/// Every file below the workspace whose name ends so, but for what builds leave.
+fn files(extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![root().to_path_buf()]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let name = entry.file_name();
+            if entry.file_type().expect("a type").is_dir() {
+                if name != "target" && name != ".git" {
+                    open.push(path);
+                }
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn pages() -> BTreeMap<PathBuf, String> {
+    let pages = files("md").into_iter();
+    pages
+        .filter(|page| page.starts_with(root().join("docs")))
+        .map(|page| (page.clone(), fs::read_to_string(page).expect("a page")))
+        .collect()
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join("docs").join(name)).expect("the page")
+}
+
+/// What stands between backticks outside of fenced blocks.
+fn quoted(page: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let lines = page.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    });
+    lines
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+fn is_word(text: &str, first: fn(char) -> bool) -> bool {
+    text.starts_with(first) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Every test as `file::name`. A file called `main` or `tests` goes by its folder.
+fn tests() -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for path in files("rs") {
+        let mut stem = path.file_stem().expect("a name").to_string_lossy();
+        if stem == "main" || stem == "tests" {
+            let folder = path.parent().and_then(Path::file_name).expect("a folder");
+            stem = folder.to_string_lossy();
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        let mut is_test = false;
+        for line in text.lines().map(str::trim_start) {
+            if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                is_test = true;
+            } else if let Some((_, after)) = line.split_once("fn ").filter(|_| is_test) {
+                let name: String = after
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                tests.insert(format!("{stem}::{name}"));
+                is_test = false;
+            }
+        }
+    }
+    tests
+}
+
+/// A threat without its test is worse than one that says that it has none.
+#[test]
+fn the_tests_that_the_security_page_names_exist() {
+    let tests = tests();
+    assert!(tests.contains("documents::the_tests_that_the_security_page_names_exist"));
+    assert!(!tests.contains("documents::root"), "a function is no test");
+    let page = page("security.md");
+    let lower = |c: char| c.is_ascii_lowercase();
+    let named: BTreeSet<&str> = quoted(&page)
+        .into_iter()
+        .filter(|text| {
+            let parts: Vec<&str> = text.split("::").collect();
+            parts.len() == 2
+                && parts
+                    .iter()
+                    .all(|part| is_word(part, |c| c.is_ascii_lowercase()))
+                && text.starts_with(lower)
+        })
+        .collect();
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !tests.contains(**name))
+        .collect();
+    assert!(missing.is_empty(), "docs/security.md names {missing:#?}");
+    assert!(named.len() > 100, "only {} tests are named", named.len());
+    // Each finding about the peer has its row.
+    for module in ["known_defects::", "further_findings::"] {
+        for test in tests.iter().filter(|test| test.starts_with(module)) {
+            assert!(named.contains(test.as_str()), "{test} is not on the page");
+        }
+    }
+}
+
+#[test]
+fn the_files_that_the_pages_name_exist() {
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for name in quoted(&text) {
+            let is_file = name.contains('/')
+                && [".rs", ".sb", ".py", ".html"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
+                && !name.contains(['*', '<', '{', ' ']);
+            if is_file {
+                seen += 1;
+                assert!(root().join(name).is_file(), "{}: {name}", path.display());
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} files are named");
+}
+
+#[test]
+fn the_links_between_the_pages_lead_somewhere() {
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for link in text.split("](").skip(1) {
+            let link = link.split([')', '#']).next().unwrap_or_default();
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            seen += 1;
+            let target = path.parent().expect("a folder").join(link);
+            assert!(target.exists(), "{}: {link}", path.display());
+        }
+    }
+    assert!(seen > 5, "only {seen} links");
+}
+
+/// The map uses the code's own names.
+#[test]
+fn the_types_that_the_map_names_exist() {
+    let code: String = files("rs")
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("a source"))
+        .collect();
+    let page = page("architecture.md");
+    let mut seen = 0;
+    for name in quoted(&page) {
+        let (kind, member) = name.split_once("::").unwrap_or((name, ""));
+        let is_type = is_word(kind, |c| c.is_ascii_uppercase())
+            && kind.contains(|c: char| c.is_ascii_lowercase());
+        if !is_type {
+            continue;
+        }
+        seen += 1;
+        let defined = ["struct", "enum", "trait", "type"]
+            .iter()
+            .any(|word| code.contains(&format!("{word} {kind}")))
+            || [",", " {", "("]
+                .iter()
+                .any(|end| code.contains(&format!("    {kind}{end}")));
+        assert!(defined, "there is no {kind}");
+        let method = member.trim_end_matches("()");
+        assert!(
+            method.is_empty() || code.contains(&format!("fn {method}")) || code.contains(method),
+            "there is no {name}"
+        );
+    }
+    assert!(seen > 20, "only {seen} types are named");
+}

@@ -1,0 +1,348 @@
+//! Attacks on the seams: between a check and the act it allows, between what is shown and what is kept, between a
+//! caller and what was begun for it.
+
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use plexus_tests::Response;
+use plexus_tests::waiting::until;
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn line(text: &str) -> Value {
+    json!({"line": text})
+}
+
+/// The head of a request proves the key; its body comes when the key is another one.
+#[test]
+fn a_body_that_comes_after_the_rotation_does_nothing() {
+    let house = House::open();
+    let stolen = house.owner();
+    let requests = [
+        (
+            "POST",
+            "/admin/api/agents/connect",
+            json!({"agentId": "backdoor", "capabilities": [READ]}),
+        ),
+        ("PUT", "/v1/config", json!({"autoAllowReads": true})),
+    ];
+    let begun: Vec<_> = requests
+        .into_iter()
+        .map(|(method, path, body)| {
+            let bytes = stolen
+                .client
+                .request(method, path)
+                .json(body)
+                .bytes_on_wire();
+            let head = bytes
+                .windows(4)
+                .position(|w| w == b"\r\n\r\n")
+                .expect("a head")
+                + 4;
+            let mut stream = stolen.client.connect();
+            stream.write_all(&bytes[..head]).expect("the head is taken");
+            (path, stream, bytes[head..].to_vec())
+        })
+        .collect();
+    // A whole request on a later connection is answered after the heads were read.
+    stolen.client.get("/admin/api/status").expect_ok();
+    let rotated = stolen
+        .client
+        .post("/v1/connection-key/rotate", json!({}))
+        .expect_ok();
+    for (path, mut stream, body) in begun {
+        stream.write_all(&body).expect("the body is taken");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        Response::parse(path, &answer)
+            .unwrap_or_else(|| panic!("{path}: no answer"))
+            .expect_error(401, "unauthorized");
+    }
+    let key = rotated["connectionKey"].as_str().expect("a key");
+    let owner = plexus_tests::Owner::new(&house.gateway.client(), key);
+    let agents = owner.client.get("/admin/api/agents").expect_ok();
+    assert_eq!(agents["agents"], json!([]), "{agents}");
+    assert_eq!(
+        owner.client.get("/v1/config").expect_ok()["autoAllowReads"],
+        false
+    );
+    // The control: the same request with the new key, its body as late.
+    let connect = owner
+        .client
+        .request("POST", "/admin/api/agents/connect")
+        .json(json!({"agentId": "one", "capabilities": [READ]}));
+    let bytes = connect.bytes_on_wire();
+    let mut stream = owner.client.connect();
+    stream.write_all(&bytes[..bytes.len() - 1]).expect("taken");
+    owner.client.get("/admin/api/status").expect_ok();
+    stream.write_all(&bytes[bytes.len() - 1..]).expect("taken");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    Response::parse("connect", &answer)
+        .expect("an answer")
+        .expect_ok();
+}
+
+/// Whoever holds a leaked key and hammers gets nothing that outlives its rotation.
+#[test]
+fn nothing_that_is_begun_during_a_rotation_outlives_it() {
+    let house = House::open();
+    let client = house.gateway.client();
+    for _ in 0..5 {
+        let owner = house.owner();
+        let body = json!({"connectionKey": owner.key, "client": {"name": "thief"}});
+        let opened = AtomicUsize::new(0);
+        let steal = || {
+            let mut sessions = Vec::new();
+            loop {
+                let reply = client.post("/link/handshake", body.clone());
+                if reply.status != 200 {
+                    return sessions;
+                }
+                sessions.push(reply.text_at("/sessionId"));
+                opened.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let sessions: Vec<String> = std::thread::scope(|scope| {
+            let thieves: Vec<_> = (0..4).map(|_| scope.spawn(steal)).collect();
+            until("sessions of the thief", || {
+                (opened.load(Ordering::Relaxed) > 8).then_some(())
+            });
+            owner
+                .client
+                .post("/v1/connection-key/rotate", json!({}))
+                .expect_ok();
+            let lists = thieves.into_iter().map(|t| t.join().expect("a list"));
+            lists.flatten().collect()
+        });
+        assert!(sessions.len() > 8, "the control");
+        for session in sessions {
+            client
+                .with("x-plexus-session", &session)
+                .get("/manifest")
+                .expect_error(401, "session_expired");
+        }
+    }
+}
+
+/// A caller that asks and hangs up leaves a whole item behind, or nothing.
+#[test]
+fn an_item_is_planned_although_its_caller_hung_up() {
+    let house = House::open();
+    let agent = house.reader("one");
+    for n in 0..12 {
+        let input = note(&format!("new-{n}.txt"), "text");
+        let request = if n % 2 == 0 {
+            agent
+                .client()
+                .request("POST", "/invoke")
+                .json(json!({"id": WRITE, "input": input}))
+        } else {
+            agent
+                .client()
+                .request("PUT", "/grants")
+                .json(json!({"grants": {WRITE: "allow"}, "intents": {WRITE: {"input": input}}}))
+        };
+        agent.client().leave_after(&request, || {});
+    }
+    // The last of the agent's own asks comes after all of them.
+    agent.must_ask(WRITE, note("last.txt", "text"));
+    let pending = until("a plan of every item", || {
+        let pending = house.owner().pending();
+        pending
+            .iter()
+            .all(|card| card["asks"][0]["plan"].is_object())
+            .then_some(pending)
+    });
+    let kept = std::fs::read_dir(house.gateway.state().join("pending")).expect("the folder");
+    assert_eq!(
+        kept.count(),
+        pending.len(),
+        "an input for each item, and no other"
+    );
+}
+
+/// The owner approves and closes the window: what was approved is done all the same.
+#[test]
+fn an_approved_run_runs_although_the_owner_hung_up() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let owner = workshop.owner();
+    for n in 0..8 {
+        let text = format!("run {n}");
+        let reply =
+            agent.invoke_body(json!({"id": COUNT, "input": line(&text), "onApproval": "run"}));
+        let item = reply.text_at("/error/pendingId");
+        let card = owner.card(&item);
+        let approve = owner
+            .client
+            .request("POST", &format!("/admin/api/pending/{item}"))
+            .json(json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]}));
+        owner.client.leave_after(&approve, || {});
+        // It was heard whole, or not at all.
+        let again = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+        let status = owner.decide(&item, again).status;
+        assert!(matches!(status, 200 | 404), "{status}");
+        until("the effect", || {
+            workshop.effects().contains(&text).then_some(())
+        });
+    }
+    assert_eq!(workshop.effects().len(), 8);
+}
+
+fn input_file(workshop: &Workshop, item: &str) -> std::path::PathBuf {
+    workshop
+        .gateway
+        .state()
+        .join(format!("pending/{item}.{COUNT}.input"))
+}
+
+/// The file of an input holds something else than what was asked with: it is not shown as if it were, and not approved.
+#[test]
+fn an_input_that_was_swapped_on_disk_is_neither_shown_nor_run() {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.reader("one");
+    let ask = |text: &str| {
+        let reply =
+            agent.invoke_body(json!({"id": COUNT, "input": line(text), "onApproval": "run"}));
+        reply.text_at("/error/pendingId")
+    };
+    let swapped = ask("harmful");
+    let _ = owner.card(&swapped);
+    let kept = std::fs::read(input_file(&workshop, &swapped)).expect("the input");
+    std::fs::write(input_file(&workshop, &swapped), r#"{"line":"harmless"}"#).expect("swapped");
+    let card = owner.card(&swapped);
+    assert!(!card.to_string().contains("harmless"), "{card}");
+    let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+    owner
+        .decide(&swapped, approve.clone())
+        .expect_error(409, "plan_failed");
+    std::fs::remove_file(input_file(&workshop, &swapped)).expect("removed");
+    owner
+        .decide(&swapped, approve)
+        .expect_error(409, "plan_failed");
+    assert!(workshop.effects().is_empty());
+    // The control: with what was asked it can be approved, and is run.
+    std::fs::write(input_file(&workshop, &swapped), kept).expect("put back");
+    owner.approve(&swapped, "once");
+    until("the effect", || {
+        (workshop.effects() == ["harmful"]).then_some(())
+    });
+}
+
+/// A run that came to nothing is not tried again by a restart.
+#[test]
+fn a_run_that_was_refused_stays_so() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let reply = agent.invoke_body(json!({"id": COUNT, "input": line("one"), "onApproval": "run"}));
+    let item = reply.text_at("/error/pendingId");
+    let card = workshop.owner().card(&item);
+    workshop.folder.write("state", "1");
+    workshop.owner().decide(
+        &item,
+        json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]}),
+    )
+    .expect_ok();
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(
+        status["result"]["error"]["code"], "precondition_changed",
+        "{status}"
+    );
+    workshop.gateway.restart();
+    let agent = workshop.back(&agent);
+    let again = agent.status(&item).expect_ok();
+    assert_eq!(
+        again["result"]["error"]["code"], "precondition_changed",
+        "{again}"
+    );
+    assert!(workshop.effects().is_empty());
+}
+
+/// The session that asked is a credential of its agent: with the agent it ends, and what a run brought is its secret.
+#[test]
+fn the_result_of_a_run_ends_with_its_agent() {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.reader("one");
+    let reply = agent.invoke_body(json!({"id": COUNT, "input": line("one"), "onApproval": "run"}));
+    let item = reply.text_at("/error/pendingId");
+    owner.approve(&item, "once");
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "the control: {status}");
+    owner.revoke_agent("one");
+    agent.status(&item).expect_error(403, "session_expired");
+    // Under the same name again: another program, which the old session does not speak for.
+    workshop.reader("one");
+    let status = agent.status(&item);
+    assert!(status.at("/result").is_null(), "{status}");
+}
+
+/// Looking at what became of an item asks the owner for nothing.
+#[test]
+fn a_status_after_a_revoke_asks_for_nothing() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let item = agent.ask(json!({READ: "allow"})).text_at("/pendingId");
+    owner.approve(&item, "1h");
+    assert!(
+        agent.status(&item).at("/token/token").is_string(),
+        "the control"
+    );
+    owner.revoke("one", READ);
+    for session in [agent.clone(), agent.another_session()] {
+        session.status(&item).expect_status(200);
+    }
+    assert_eq!(owner.pending(), Vec::<Value>::new());
+    let grant = house.gateway.agent("two");
+    let item = grant.ask(json!({READ: "allow"})).text_at("/pendingId");
+    owner.approve(&item, "1h");
+    owner.revoke("two", READ);
+    let status = grant.another_session().status(&item).expect_ok();
+    assert!(status["token"].is_null(), "{status}");
+    assert_eq!(owner.pending(), Vec::<Value>::new());
+}
+
+/// Two that decide at the same time: one of them did.
+#[test]
+fn one_decision_of_many() {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.reader("one");
+    for round in 0..6 {
+        let text = format!("round {round}");
+        let reply =
+            agent.invoke_body(json!({"id": COUNT, "input": line(&text), "onApproval": "run"}));
+        let item = reply.text_at("/error/pendingId");
+        let card = owner.card(&item);
+        let decide = |n: usize| {
+            let body = if n % 2 == 0 {
+                json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]})
+            } else {
+                json!({"action": "deny"})
+            };
+            (n % 2 == 0, owner.decide(&item, body).status)
+        };
+        let answers: Vec<(bool, u16)> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..6).map(|n| scope.spawn(move || decide(n))).collect();
+            all.into_iter()
+                .map(|t| t.join().expect("an answer"))
+                .collect()
+        });
+        let decided: Vec<_> = answers
+            .iter()
+            .filter(|(_, status)| *status == 200)
+            .collect();
+        assert_eq!(decided.len(), 1, "{answers:?}");
+        if decided[0].0 {
+            let status = agent.status_after(&item, 20).expect_ok();
+            assert_eq!(status["result"]["ok"], true, "{status}");
+        } else {
+            agent
+                .invoke(COUNT, line(&text))
+                .expect_error(403, "denied_by_owner");
+        }
+        assert_eq!(workshop.effects().contains(&text), decided[0].0);
+    }
+}

@@ -1,0 +1,133 @@
+//! What refuses a start: each refusal names what is wrong, and the start succeeds once it is mended.
+
+use plexus_tests::programs::Said;
+use plexus_tests::{Builder, Folder, Gateway};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use tempfile::TempDir;
+
+#[track_caller]
+fn says(said: &Said, words: &[&str]) {
+    said.expect_status(1);
+    assert!(!said.stdout.contains("PLEXUS_READY"), "{said}");
+    for word in words {
+        assert!(said.stderr.contains(word), "{word:?} is not in {said}");
+    }
+}
+
+fn again() -> Builder {
+    Gateway::builder()
+}
+
+/// A credential's file that is a link could be read from, or written to, a place that others reach.
+#[test]
+fn a_link_in_a_files_place_is_not_followed() {
+    let mut gateway = Gateway::start();
+    let elsewhere = Folder::empty();
+    elsewhere.write("key", gateway.state_file("connection-key"));
+    let target = elsewhere.path().join("key");
+    fs::set_permissions(&target, PermissionsExt::from_mode(0o644)).expect("a mode");
+    assert!(gateway.stop().success());
+    let key = gateway.state().join("connection-key");
+    let kept = fs::read(&key).expect("the key");
+    fs::remove_file(&key).expect("the key goes");
+    symlink(&target, &key).expect("a link");
+
+    says(
+        &again().refused(gateway.home()),
+        &["connection-key", "not a plain file"],
+    );
+    let mode = fs::metadata(&target).expect("the target").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o644, "the target was left alone");
+
+    fs::remove_file(&key).expect("the link goes");
+    fs::write(&key, kept).expect("the key comes back");
+    gateway.start_again();
+    gateway.owner().client.get("/admin/api/grants").expect_ok();
+}
+
+/// Guessing could open a port, or end a credential that somebody holds.
+#[test]
+fn a_file_that_cannot_be_read_is_not_guessed_at() {
+    let mut gateway = Gateway::start();
+    assert!(gateway.stop().success());
+    for (name, words) in [
+        ("network.json", "mend it, or remove it"),
+        ("connection-key", "does not hold a connection key"),
+    ] {
+        let path = gateway.state().join(name);
+        let kept = fs::read(&path).ok();
+        fs::write(&path, "nonsense").expect("a file");
+        says(&again().refused(gateway.home()), &[name, words]);
+        assert_eq!(
+            fs::read(&path).expect("the file"),
+            b"nonsense",
+            "{name} was left as it is"
+        );
+        match kept {
+            Some(kept) => fs::write(&path, kept).expect("the file comes back"),
+            None => fs::remove_file(&path).expect("the file goes"),
+        }
+    }
+    gateway.start_again();
+}
+
+/// Whoever can put a program in a folder of PATH does not become the launcher.
+#[cfg(target_os = "linux")]
+#[test]
+fn programs_are_looked_for_in_one_place_only() {
+    let (home, empty) = (
+        TempDir::with_prefix("plx").expect("a folder"),
+        Folder::empty(),
+    );
+    let programs = plexus_tests::binaries::path("plexusd");
+    let programs = programs
+        .parent()
+        .expect("a folder")
+        .to_string_lossy()
+        .into_owned();
+    let workers = empty.path().to_string_lossy().into_owned();
+    let said = again()
+        .env("PATH", &programs)
+        .arg("--workers")
+        .arg(&workers)
+        .refused(home.path());
+    says(&said, &["plexus-sandbox-exec", &workers, "--workers"]);
+    let mut gateway = again().arg("--workers").arg(&programs).start();
+    assert!(gateway.stop().success());
+}
+
+/// A source that held the gateway's state, or all that its owner has, would hand out every credential.
+#[test]
+fn a_folder_that_is_too_much_is_refused() {
+    let home = TempDir::with_prefix("plx").expect("a folder");
+    says(
+        &again().workspace(home.path()).refused(home.path()),
+        &["--workspace", "overlaps"],
+    );
+
+    let person = Folder::empty();
+    let said = again()
+        .workspace(&person.path())
+        .env("HOME", &person.path().to_string_lossy())
+        .refused(home.path());
+    says(&said, &["--workspace", "home directory itself"]);
+
+    person.write("project/a.txt", "a");
+    let mut gateway = again()
+        .workspace(&person.path().join("project"))
+        .env("HOME", &person.path().to_string_lossy())
+        .start();
+    assert!(gateway.stop().success());
+}
+
+#[test]
+fn a_state_directory_too_deep_for_a_socket_is_refused() {
+    let home = TempDir::with_prefix("plx").expect("a folder");
+    let deep = home.path().join("d".repeat(90));
+    fs::create_dir(&deep).expect("a folder");
+    says(
+        &again().refused(&deep),
+        &["too long for a socket", "--home"],
+    );
+}
