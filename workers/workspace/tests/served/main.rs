@@ -1,5 +1,6 @@
 //! The workspace's worker behind the harness, from `Start` to `Stop`.
 
+#[path = "../../../served/worker.rs"]
 mod worker;
 
 use std::{fs, path::Path};
