@@ -90,20 +90,22 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
             false => again,
         };
         tokio::select! {
-            key = typed.recv() => match key {
-                None => return Ok(Exit::Ok),
-                Some((at, Event::Key(key))) if key.kind != KeyEventKind::Release => {
-                    match model.key(key, at) {
+            first = typed.recv() => {
+                let Some(first) = first else {
+                    return Ok(Exit::Ok);
+                };
+                // A key that is held down is many: they are all taken before the next picture.
+                let mut next = Some(first);
+                while let Some((at, event)) = next {
+                    match press(&mut model, event, at) {
                         Do::Nothing => {}
                         Do::Quit => return Ok(Exit::Ok),
                         Do::Decide(decision) => acting = Some(Box::pin(decide(desk, decision))),
                         Do::Plan(item) => acting = Some(Box::pin(plan_again(desk, item))),
                     }
+                    next = typed.try_recv().ok();
                 }
-                Some((_, Event::Paste(pasted))) => model.paste(&pasted),
-                // The next drawing asks for the size.
-                Some(_) => {}
-            },
+            }
             heard = feed.next(desk) => {
                 match heard {
                     Ok(()) => {}
@@ -132,6 +134,16 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
             _ = interrupt.recv() => return Ok(Exit::Ok),
         }
     }
+}
+
+fn press(model: &mut Model, event: Event, at: std::time::Instant) -> Do {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => return model.key(key, at),
+        Event::Paste(pasted) => model.paste(&pasted),
+        // The next drawing asks for the size.
+        _ => {}
+    }
+    Do::Nothing
 }
 
 fn open<T>(made: &mut Result<T, Stop>) -> Result<&mut T, Stop> {
