@@ -34,6 +34,7 @@ pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
+        arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
         arguments::Action::Backup(backup) => one_off::backup(backup),
         arguments::Action::Restore(restore) => one_off::restore(&restore),
     }
