@@ -4,6 +4,7 @@ mod house;
 
 mod agents;
 mod audit;
+mod backup;
 mod cards;
 mod clients;
 mod credentials;
@@ -18,6 +19,7 @@ mod further_findings;
 mod grants;
 mod guard;
 mod handshake;
+mod install;
 mod invoke;
 mod kills;
 mod known_defects;
