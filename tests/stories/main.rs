@@ -4,6 +4,7 @@ mod house;
 
 mod agents;
 mod audit;
+mod cards;
 mod clients;
 mod credentials;
 mod demo;

@@ -14,7 +14,9 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_protocol::{Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow};
+use plexus_protocol::{
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow,
+};
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -156,6 +158,12 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
         .await
         .map_err(|refused| named_item(refused, &id))?;
     run::start(app, &id);
+    let (here, agent) = (app.clone(), shown.item.agent.clone());
+    let at = app.ledger.snapshot().time(app.clock.now());
+    blocking(move || {
+        here.approvals.remember_approved(&agent, &shown.inputs, at);
+    })
+    .await?;
     let audit = event_of(&receipt);
     let (granted, once) = match receipt.reply {
         Reply::Approved { granted, once } => (granted, once),
@@ -195,6 +203,8 @@ struct Shown {
     effect: bool,
     /// Whether an input that it names is not there to be shown.
     lost: bool,
+    /// The inputs that it names.
+    inputs: Vec<(CapabilityId, Vec<u8>)>,
 }
 
 impl Shown {
@@ -226,12 +236,14 @@ async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
                 .is_none_or(|(_, facts)| !facts.verbs.is_read())
         };
         let effect = item.asks.iter().any(is_effect);
-        let lost = item
-            .asks
-            .iter()
-            .any(|ask| ask.input.is_some() && app.approvals.input(&item.id, ask).is_none());
+        let named: Vec<_> = item.asks.iter().filter(|ask| ask.input.is_some()).collect();
+        let kept = |ask: &&plexus_trust::Ask| {
+            Some((ask.capability.clone(), app.approvals.input(&item.id, ask)?))
+        };
+        let inputs: Vec<_> = named.iter().filter_map(|ask| kept(ask)).collect();
         Some(Shown {
-            lost,
+            lost: inputs.len() < named.len(),
+            inputs,
             item,
             card,
             current,
