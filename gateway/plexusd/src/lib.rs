@@ -13,6 +13,7 @@ mod approvals;
 mod arguments;
 mod clock;
 mod connection_key;
+mod console;
 mod finish;
 mod http;
 mod invoke;

@@ -14,6 +14,7 @@ use plexus_ipc::message::Touched;
 use plexus_protocol::{CapabilityId, PendingId, Timestamp};
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Bytes of all diffs of a card, as HTML.
 const DIFFS: Room = Room {
@@ -168,7 +169,7 @@ impl Card {
             wish: item.asks.iter().find_map(|ask| ask.wish).map_or("", |w| w.phrase()),
             differs: Differs::of(&shown["differs"], now),
             choices: choices(&shown),
-            narrow: narrow(item, &shown, |ask| entry(ask)),
+            narrow: narrow(item, &shown, entry),
             asks,
             making,
             lost,
@@ -229,7 +230,7 @@ impl AskView {
         let one = |touched: &Touched| {
             let kind = Said::line(&touched.kind.to_string());
             (
-                format!("{} {kind}", words::access(touched)),
+                format!("{} {kind}", words::access(touched.access)),
                 Said::line(&touched.id.to_string()),
             )
         };
@@ -242,7 +243,7 @@ impl AskView {
             source: source.map(|s| Said::short(&s.config.label, 120)).unwrap_or_default(),
             verbs: words::verbs(ask.verbs),
             rating,
-            only: ask.constraint.as_ref().map(|c| Said::line(&words::constraint(c))),
+            only: ask.constraint.as_ref().map(|c| Said::line(&c.in_words())),
             making: ask.plan == Plan::Making,
             error: plan.get("error").map(|why| Said::line(why.as_str().unwrap_or_default())),
             headline: Said::line(text(preview, "headline")),
@@ -318,12 +319,18 @@ impl Differs {
                 }
             };
             let path = text(change, "path");
-            (Said::short(path.strip_prefix('/').unwrap_or(path), 120), side("was"), side("now"))
+            let path = path.strip_prefix('/').unwrap_or(path);
+            let place = match change["capability"].as_str() {
+                Some(of) => format!("{of}: {path}"),
+                None => path.to_owned(),
+            };
+            (Said::short(&place, 160), side("was"), side("now"))
         };
         Some(Self {
             since: Moment::ago(since, now),
             changes: changes.iter().take(8).map(one).collect(),
-            more: changes.len().saturating_sub(8),
+            more: changes.len().saturating_sub(8)
+                + usize::try_from(differs["more"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX),
         })
     }
 }
@@ -340,40 +347,38 @@ fn choices(shown: &Value) -> Vec<Choice> {
     list(shown, "choices").iter().map(choice).collect()
 }
 
-/// The fields that a longer permission can be narrowed by: those that the manifests name, with this call's own place
-/// as the first suggestion.
-fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<std::sync::Arc<Entry>>) -> Vec<Narrow> {
-    let mut found: Vec<Narrow> = Vec::new();
-    for (ask, seen) in item.asks.iter().zip(list(shown, "asks")) {
-        let Some(entry) = entry(ask) else { continue };
-        for field in &entry.capability().constrainable {
-            if found.iter().any(|known| known.field == field.field) || found.len() == 4 {
-                continue;
-            }
-            let path = field.field.to_ascii_lowercase().ends_with("path")
-                || matches!(field.touched.as_deref(), Some("file" | "note" | "folder"));
-            let asked = field
-                .field
-                .split('.')
-                .try_fold(&seen["input"], |at, key| at.get(key))
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let value = match asked.rsplit_once('/') {
-                _ if !path => asked,
-                Some((folder, _)) => folder,
-                None => "",
-            };
-            // What a field of a form cannot show as it is is not suggested.
-            let plain = Said::line(value).to_string() == value && value.len() <= 400;
-            found.push(Narrow {
-                field: field.field.clone(),
-                label: Said::short(&field.field, 60),
-                value: if plain { value.to_owned() } else { String::new() },
-                path,
-            });
+/// The fields that a longer permission can be narrowed by, with this call's own place as the first suggestion.
+fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<Arc<Entry>>) -> Vec<Narrow> {
+    let Some(first) = item.asks.first() else {
+        return Vec::new();
+    };
+    let (Some(entry), Some(seen)) = (entry(first), list(shown, "asks").first()) else {
+        return Vec::new();
+    };
+    let one = |field: &str| {
+        let resolved = entry.capability().resolves_to(field);
+        let path = matches!(resolved, Some("file" | "note" | "folder"));
+        let asked = field
+            .split('.')
+            .try_fold(&seen["input"], |at, key| at.get(key))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let value = match asked.rsplit_once('/') {
+            _ if !path => asked,
+            Some((folder, _)) => folder,
+            None => "",
+        };
+        // What a field of a form would show otherwise than it is, is not suggested.
+        let plain = value.len() <= 400 && !Said::line(value).to_string().contains("<b class=u>");
+        Narrow {
+            field: field.to_owned(),
+            label: Said::short(field, 60),
+            value: if plain { value.to_owned() } else { String::new() },
+            path,
         }
-    }
-    found
+    };
+    let fields = list(shown, "narrow").iter().filter_map(Value::as_str);
+    fields.take(4).map(one).collect()
 }
 
 impl Moment {

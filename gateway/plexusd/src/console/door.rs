@@ -12,7 +12,7 @@ use crate::{
         authenticate::{failed, peer},
         guard::single,
         reply::{self, Refused},
-        throttle::Kind,
+        throttle::{Kind, Peer},
     },
 };
 use axum::{
@@ -101,9 +101,13 @@ fn signed_out() -> Refused {
 }
 
 /// Whose session a request is of.
-async fn visitor(app: &Arc<App>, request: &Request) -> Result<Visitor, Refused> {
-    let headers = request.headers();
-    at_home(app, request.method(), headers)?;
+async fn visitor(
+    app: &Arc<App>,
+    method: &Method,
+    headers: &HeaderMap,
+    peer: Peer,
+) -> Result<Visitor, Refused> {
+    at_home(app, method, headers)?;
     let at = present(app);
     let (Some(cookie), Some(tab)) = (cookie(app, headers), single(headers, TAB_HEADER)) else {
         return Err(signed_out());
@@ -115,7 +119,7 @@ async fn visitor(app: &Arc<App>, request: &Request) -> Result<Visitor, Refused> 
         // that has ended.
         None if app.console.knows(cookie, at) => {
             let error = signed_out().into_error();
-            Err(failed(app, Kind::Console, peer(request), error).await)
+            Err(failed(app, Kind::Console, peer, error).await)
         }
         None => Err(signed_out()),
     }
@@ -134,7 +138,8 @@ pub(super) async fn signed_in(
 }
 
 async fn admitted(app: &Arc<App>, mut request: Request, next: Next) -> Result<Response, Refused> {
-    let who = visitor(app, &request).await?;
+    let from = peer(&request);
+    let who = visitor(app, request.method(), request.headers(), from).await?;
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         request.extensions_mut().insert(who);
         return Ok(next.run(request).await);

@@ -1,8 +1,7 @@
 //! The gateway's own words for what the console shows.
 
 use crate::sources::catalogue::Entry;
-use plexus_ipc::message::{Access, Touched};
-use plexus_protocol::{Constraint, Provenance, Sensitivity, Timestamp, Verb, Verbs};
+use plexus_protocol::{Provenance, Sensitivity, Timestamp, Verb, Verbs};
 use plexus_trust::{Item, ItemState, OutcomeKind};
 
 /// A length of time, in the largest unit that says it.
@@ -60,10 +59,11 @@ pub(super) fn verbs(verbs: Verbs) -> String {
     words.join(", ")
 }
 
-pub(super) fn access(touched: &Touched) -> &'static str {
-    match touched.access {
-        Access::Read => "reads",
-        Access::Write => "changes",
+pub(super) fn access(access: Verb) -> &'static str {
+    match access {
+        Verb::Read => "reads",
+        Verb::Write => "changes",
+        Verb::Execute => "runs",
     }
 }
 
@@ -75,26 +75,4 @@ pub(super) fn rating(entry: &Entry) -> &'static str {
         (Sensitivity::Elevated, _) => "changes things of yours",
         (Sensitivity::Low, _) => "",
     }
-}
-
-/// What a constraint lets pass, in words.
-pub(super) fn constraint(constraint: &Constraint) -> String {
-    let mut parts = Vec::new();
-    if let Some(rule) = &constraint.path_prefix {
-        parts.push(match rule.allow.as_slice() {
-            [] => format!("no {} at all", rule.field),
-            some => format!("{} at or below {}", rule.field, some.join(" or ")),
-        });
-    }
-    if let Some(rule) = &constraint.allow {
-        let values: Vec<_> = rule.values.iter().map(ToString::to_string).collect();
-        parts.push(format!("{} is one of {}", rule.field, values.join(", ")));
-    }
-    for rule in &constraint.rules {
-        parts.push(serde_json::to_string(rule).unwrap_or_default());
-    }
-    if let Some(most) = constraint.max_calls {
-        parts.push(format!("at most {most} calls"));
-    }
-    parts.join("; ")
 }
