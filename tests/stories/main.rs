@@ -32,4 +32,5 @@ mod seams;
 mod settings;
 mod sources;
 mod starts;
+mod upgrades;
 mod windows;

@@ -8,6 +8,7 @@ use crate::{
     arguments::{Arguments, DefaultReach},
     clock::Clock,
     connection_key::KeyFile,
+    console::sessions::Sessions,
     http::{
         self,
         address::Address,
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) throttle: Throttle,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
+    /// Who is signed in to the console.
+    pub(crate) console: Sessions,
     pub(crate) instance: Option<String>,
     pub(crate) started: Instant,
     /// Rises with each rotation of the connection key in this launch.
@@ -168,6 +171,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
         feed: Feed::default(),
+        console: Sessions::default(),
         catalogue: ArcSwap::default(),
         runs: Runs::default(),
         contents: Contents::default(),

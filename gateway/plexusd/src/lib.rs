@@ -14,6 +14,7 @@ mod arguments;
 mod backup;
 mod clock;
 mod connection_key;
+mod console;
 mod finish;
 mod http;
 mod invoke;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
 
 use super::{
-    BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, ROWS,
-    StoreError,
+    BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, NOTE_BUILD,
+    NOTES, ROWS, StoreError,
 };
 use crate::event::{Head, Recorded};
 use crate::machine::IndexTerm;
@@ -47,6 +47,12 @@ impl View {
     }
     pub(crate) fn clean(&self) -> Result<bool, StoreError> {
         Ok(self.meta(META_CLEAN)?.unwrap_or(1) == 1)
+    }
+
+    /// The build that opened the file last, where one has said so.
+    pub(crate) fn build(&self) -> Option<String> {
+        let table = self.0.open_table(NOTES).ok()?;
+        Some(table.get(NOTE_BUILD).ok()??.value().to_owned())
     }
 
     pub(crate) fn rows(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {

@@ -8,7 +8,7 @@
 //! Must not know: how a decision is made (the machine) or carried out (invoke, supervisor).
 
 mod agents;
-mod approvals;
+pub(crate) mod approvals;
 mod audit;
 mod body;
 mod catalogue;
@@ -17,7 +17,6 @@ mod explain;
 mod grants;
 mod metrics;
 mod network;
-mod page;
 mod secrets;
 mod settings;
 mod sources;
@@ -29,7 +28,7 @@ use super::{
     authenticate::{self, Owner},
     reply::Refused,
 };
-use crate::{app::App, invoke::refusal};
+use crate::{app::App, console, invoke::refusal};
 use axum::{
     Router,
     extract::{FromRequestParts, Path, Request},
@@ -58,9 +57,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/connection-key/rotate", post(v1::rotate))
         .route("/v1/events", get(v1::events))
         .route("/metrics", get(metrics::show))
-        .route("/admin", get(page::show))
-        .route("/admin/", get(page::show))
-        .route("/admin/{*rest}", get(page::show))
+        .merge(console::routes(app))
 }
 
 fn management() -> Router<Arc<App>> {
@@ -106,6 +103,7 @@ fn management() -> Router<Arc<App>> {
         .route("/explain", post(explain::explain))
         .route("/status", get(status::show))
         .route("/pause", post(settings::pause))
+        .route("/console/link", post(console::door::link))
 }
 
 /// One change of sources, settings or the key at a time: each is several steps that belong together.
