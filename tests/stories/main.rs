@@ -24,6 +24,7 @@ mod invoke;
 mod kills;
 mod known_defects;
 mod misbehaviour;
+mod newcomer;
 mod once;
 mod refresh;
 mod revoke;
