@@ -143,6 +143,11 @@ fn without_a_service_manager_it_says_what_else_can_be_done() {
         .plexusctl(&["service", "install", "--yes", "--write-only"])
         .expect_ok();
     assert!(unit.exists());
+    // Nor can anything be told to stop: the files go all the same.
+    account
+        .plexusctl(&["service", "uninstall", "--yes"])
+        .expect_ok();
+    assert!(!unit.exists());
 }
 
 #[test]
@@ -425,4 +430,56 @@ fn a_running_gateway_survives_an_install() {
     )
     .expect("our child");
     assert!(child.wait().expect("our child").success());
+}
+
+/// A worker that an upgrade has put there while the old gateway runs is not of its build: the owner is told what to do.
+#[test]
+fn a_worker_of_another_build_is_refused_and_the_reason_says_to_restart() {
+    let account = Account::new();
+    let prefix = account.path("local");
+    installed(&prefix);
+    let worker = prefix.join("libexec/plexus/plexus-worker-workspace");
+    let whole = fs::read(&worker).expect("the worker");
+    let build = concat!(env!("CARGO_PKG_VERSION"), "+ipc.").as_bytes();
+    let mut other = whole.clone();
+    let mut found = 0;
+    for at in 0..other.len() - build.len() {
+        if &other[at..at + build.len()] == build {
+            other[at] = b'9';
+            found += 1;
+        }
+    }
+    assert!(found > 0, "the build's name is in the program");
+    let replace = |bytes: &[u8]| {
+        let new = prefix.join("new");
+        fs::write(&new, bytes).expect("a file");
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::rename(&new, &worker).expect("a new file in its place");
+    };
+    let workspace = plexus_tests::workspace();
+    let libexec = prefix.join("libexec/plexus");
+    let gateway = Gateway::builder()
+        .workspace(&workspace.path())
+        .arg("--workers")
+        .arg(&libexec.to_string_lossy())
+        .start();
+    let agent = gateway.agent_with("a", &["workspace.read"]);
+    let read = || agent.invoke("workspace.read", json!({"path": "report.txt"}));
+    read().expect_ok();
+    replace(&other);
+    // What runs goes on.
+    read().expect_ok();
+    let again = |source: &str| {
+        gateway.cli(["sources", "disable", source]).expect_ok();
+        gateway.cli(["sources", "enable", source]).expect_ok();
+    };
+    again("workspace");
+    let refused = read();
+    assert!(
+        refused.text().contains("plexusctl service restart"),
+        "{refused}"
+    );
+    replace(&whole);
+    again("workspace");
+    read().expect_ok();
 }

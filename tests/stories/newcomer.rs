@@ -1,7 +1,8 @@
 //! The newcomer's script: from a clean clone in an empty account, through a first day, to an account as it was before.
 //!
-//! It really clones and really installs. Only two things are not as for a newcomer: cargo's downloads are this machine's
-//! own, and builds are kept between runs in `target/newcomer`, without optimisation.
+//! It really clones and really installs. Only this is not as for a newcomer: cargo's downloads are this machine's own, the
+//! clone and what is built of it lie in `target/newcomer`, where what comes from elsewhere is built once, and the build is
+//! the quick one (`--profile trial`).
 
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
@@ -11,10 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// An empty account, the clone beside it, and what the person shares.
+/// An empty account, and what the person shares.
 struct Newcomer {
     home: TempDir,
-    clone: TempDir,
     vault: Folder,
     workspace: Folder,
 }
@@ -23,6 +23,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the tests lie in the workspace")
+}
+
+/// Where the clone goes: always the same place, so that a build replaces the one before.
+fn clone() -> PathBuf {
+    root().join("target/newcomer/clone")
 }
 
 /// A variable of this process, or a folder in the home of whoever runs the tests.
@@ -35,7 +40,6 @@ impl Newcomer {
     fn new() -> Self {
         Self {
             home: TempDir::with_prefix("plx").expect("a folder"),
-            clone: TempDir::with_prefix("plx").expect("a folder"),
             vault: vault(),
             workspace: workspace(),
         }
@@ -67,10 +71,10 @@ impl Newcomer {
     fn cargo(&self, line: &[&str]) -> Said {
         let mut command = self.command("cargo");
         command
-            .current_dir(self.clone.path().join("plexus"))
+            .current_dir(clone())
             .env("CARGO_HOME", tools("CARGO_HOME", ".cargo"))
             .env("RUSTUP_HOME", tools("RUSTUP_HOME", ".rustup"))
-            .env("CARGO_TARGET_DIR", root().join("target/newcomer"))
+            .env("CARGO_TARGET_DIR", root().join("target/newcomer/target"))
             .args(line);
         programs::run(command)
     }
@@ -91,9 +95,11 @@ impl Newcomer {
         found
     }
     /// The gateway, which the person starts by hand: there is no service manager for a test.
-    fn plexusd(&self) -> Child {
-        let mut command = self.command("plexusd");
+    fn plexusd(&self, program: &str, home: &Path) -> Child {
+        let mut command = self.command(program);
         command
+            .arg("--home")
+            .arg(home)
             .args(["--port", "0", "--vault"])
             .arg(self.vault.path())
             .arg("--workspace")
@@ -102,7 +108,8 @@ impl Newcomer {
             .stderr(Stdio::null());
         let child = command.spawn().expect("it starts");
         until("the gateway serves", || {
-            (self.types(&["plexusctl", "status"]).status == 0).then_some(())
+            let status = self.types(&["plexusctl", "--home", &home.to_string_lossy(), "status"]);
+            (status.status == 0).then_some(())
         });
         child
     }
@@ -121,8 +128,9 @@ fn stop(mut gateway: Child) {
 #[test]
 fn from_a_clean_clone_through_a_first_day_to_an_account_as_it_was() {
     let newcomer = Newcomer::new();
-    let clone = newcomer.clone.path().join("plexus");
-    let (from, to) = (root().to_string_lossy(), clone.to_string_lossy());
+    let (from, to) = (root().to_string_lossy(), clone());
+    let _ = fs::remove_dir_all(&to);
+    let to = to.to_string_lossy();
     newcomer
         .types(&["git", "clone", "--quiet", "--local", &from, &to])
         .expect_ok();
@@ -130,7 +138,8 @@ fn from_a_clean_clone_through_a_first_day_to_an_account_as_it_was() {
     assert_eq!(before, Vec::<String>::new(), "the account is empty");
 
     install(&newcomer);
-    let gateway = newcomer.plexusd();
+    releases(&newcomer);
+    let gateway = newcomer.plexusd("plexusd", &newcomer.home.path().join(".plexus"));
     let agent = connects(&newcomer);
     reads_and_writes(&newcomer, agent);
     let backup = looks_back(&newcomer);
@@ -139,7 +148,7 @@ fn from_a_clean_clone_through_a_first_day_to_an_account_as_it_was() {
 }
 
 fn install(newcomer: &Newcomer) {
-    let said = newcomer.cargo(&["xtask", "install", "--profile", "dev"]);
+    let said = newcomer.cargo(&["xtask", "install", "--profile", "trial"]);
     let text = said.expect_ok();
     let bin = newcomer.bin();
     for line in [
@@ -167,7 +176,7 @@ fn install(newcomer: &Newcomer) {
     // Again changes nothing.
     let tree = newcomer.tree();
     newcomer
-        .cargo(&["xtask", "install", "--profile", "dev"])
+        .cargo(&["xtask", "install", "--profile", "trial"])
         .expect_ok();
     assert_eq!(newcomer.tree(), tree);
 
@@ -183,6 +192,91 @@ fn install(newcomer: &Newcomer) {
             .expect("the unit")
             .contains("/.local/bin/plexusd")
     );
+}
+
+/// A release of the same clone, unpacked in an empty folder, is a gateway.
+fn releases(newcomer: &Newcomer) {
+    let place = TempDir::with_prefix("plx").expect("a folder");
+    let out = place.path().join("out");
+    let said = newcomer.cargo(&[
+        "xtask",
+        "dist",
+        "--profile",
+        "trial",
+        "--out",
+        &out.to_string_lossy(),
+    ]);
+    said.expect_ok();
+    let find = |end: &str| {
+        let entries = fs::read_dir(&out).expect("the folder").flatten();
+        let mut paths = entries.map(|entry| entry.path());
+        paths
+            .find(|path| path.to_string_lossy().ends_with(end))
+            .expect(end)
+    };
+    let tarball = find(".tar.gz");
+    let mut sums = newcomer.command("sha256sum");
+    sums.current_dir(&out)
+        .args(["-c", "--quiet"])
+        .arg(find(".sha256"));
+    programs::run(sums).expect_ok();
+    let formula = fs::read_to_string(find("plexus.rb")).expect("the formula");
+    let sum = fs::read_to_string(find(".sha256")).expect("the sum");
+    assert!(
+        formula.contains(sum.split(' ').next().expect("a digest")),
+        "{formula}"
+    );
+    // Again: the same bytes.
+    let first = fs::read(&tarball).expect("the tarball");
+    newcomer
+        .cargo(&[
+            "xtask",
+            "dist",
+            "--profile",
+            "trial",
+            "--out",
+            &out.to_string_lossy(),
+        ])
+        .expect_ok();
+    assert!(
+        first == fs::read(&tarball).expect("the tarball"),
+        "another tarball of the same programs"
+    );
+
+    let unpacked = place.path().join("unpacked");
+    fs::create_dir(&unpacked).expect("a folder");
+    let paths = [tarball.to_string_lossy(), unpacked.to_string_lossy()];
+    newcomer
+        .types(&["tar", "-xzf", &paths[0], "-C", &paths[1]])
+        .expect_ok();
+    let folder = fs::read_dir(&unpacked)
+        .expect("it")
+        .flatten()
+        .next()
+        .expect("one folder")
+        .path();
+    let plexusd = folder.join("bin/plexusd").to_string_lossy().into_owned();
+    let version = newcomer.types(&[&plexusd, "--version"]);
+    assert!(
+        version.expect_ok().contains(env!("CARGO_PKG_VERSION")),
+        "{version}"
+    );
+    // Its workers are found beside it, and their cages hold.
+    let home = place.path().join("home");
+    let gateway = newcomer.plexusd(&plexusd, &home);
+    let status = newcomer.types(&[
+        "plexusctl",
+        "--home",
+        &home.to_string_lossy(),
+        "--json",
+        "status",
+    ]);
+    let sources = status.json()["sources"].clone();
+    let healthy = sources
+        .as_array()
+        .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["health"]["status"] == "ok"));
+    assert!(healthy, "{sources:#}");
+    stop(gateway);
 }
 
 /// The agent's id.

@@ -167,6 +167,15 @@ impl Manager {
             Self::Launchd(it) => it.uninstall(jobs),
         }
     }
+    /// What takes the installed jobs back. Where no manager answers there is none to tell: the files alone go.
+    fn removal(&self) -> Plan {
+        let mut plan = self.uninstall(&self.installed());
+        if self.reachable().is_err() {
+            plan.steps
+                .retain(|step| !matches!(step, plan::Step::Run(_)));
+        }
+        plan
+    }
     fn change(&self, change: Change, jobs: &[Job]) -> Plan {
         match self {
             Self::Systemd(it) => it.change(change, jobs),
@@ -209,7 +218,7 @@ pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
     match service.act {
         Act::Install(install) => install.run(desk, which, &manager),
         Act::Uninstall(ask) => {
-            let plan = manager.uninstall(&manager.installed());
+            let plan = manager.removal();
             if plan.is_empty() {
                 return desk.show(&json!({"ok": true, "changed": false}), || {
                     "no service is installed".to_owned()
@@ -352,7 +361,7 @@ impl Removal {
     /// The plan; empty where no service is installed.
     pub(crate) fn plan() -> Result<Self, Stop> {
         let manager = Manager::of(Which::here())?;
-        let plan = manager.uninstall(&manager.installed());
+        let plan = manager.removal();
         Ok(Self { manager, plan })
     }
     pub(crate) fn is_empty(&self) -> bool {
