@@ -18,7 +18,6 @@ mod connect;
 mod explain;
 mod exposure;
 mod grants;
-mod integration;
 mod key;
 mod network;
 mod owner;

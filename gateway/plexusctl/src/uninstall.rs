@@ -7,15 +7,16 @@
 //! Invariants: a file goes only if the install's own list names it and it is still what was installed; the state goes only
 //! where that was said; folders that were shared with agents are never touched.
 
+mod integrations;
 mod list;
 
 use crate::{
-    integration::{self, Integration},
     owner::{Desk, list_of},
     programs,
     service::{Ask, Removal},
 };
 use clap::{Args, ValueEnum};
+use integrations::{Integration, integrations};
 use list::Installed;
 use plexus_client::{Address, Connection, Exit, Stop, out, text};
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
     };
     let found = Found {
         services: Removal::plan()?,
-        integrations: integration::integrations(&desk.home)?,
+        integrations: integrations(&desk.home)?,
         programs: Installed::read(&prefix)?,
         home: desk.home.path().to_owned(),
         shared: shared(desk).await,

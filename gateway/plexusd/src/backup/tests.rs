@@ -129,3 +129,24 @@ fn names_that_lead_elsewhere_are_none() {
         assert!(!known(bad), "{bad}");
     }
 }
+
+#[test]
+fn only_a_copy_of_the_daemons_is_taken_over_and_removed() {
+    let (home, documents) = (home(), tempfile::tempdir().unwrap());
+    let copy = Copy::at_rest(home.path()).unwrap().keep();
+    for folder in [
+        documents.path(),
+        home.path(),
+        &home.path().join(make::COPIES),
+        &home.path().join("secrets"),
+    ] {
+        assert!(
+            Copy::made(home.path(), folder).is_err(),
+            "{}",
+            folder.display()
+        );
+        assert!(folder.is_dir());
+    }
+    drop(Copy::made(home.path(), &copy).unwrap());
+    assert!(!copy.exists());
+}

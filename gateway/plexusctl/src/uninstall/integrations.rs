@@ -3,22 +3,22 @@
 use plexus_client::{Home, Stop};
 
 /// Something that was put into an agent's own files.
-pub(crate) struct Integration {
+pub(super) struct Integration {
     /// The agent.
-    pub(crate) agent: String,
+    pub(super) agent: String,
     /// What taking it back changes, one line each.
-    pub(crate) lines: Vec<String>,
+    pub(super) lines: Vec<String>,
     undo: Box<dyn Fn() -> Result<(), Stop>>,
 }
 
 impl Integration {
     /// Takes it back.
-    pub(crate) fn undo(&self) -> Result<(), Stop> {
+    pub(super) fn undo(&self) -> Result<(), Stop> {
         (self.undo)()
     }
 }
 
 /// Everything that was installed into agents from this state directory.
-pub(crate) fn integrations(_home: &Home) -> Result<Vec<Integration>, Stop> {
+pub(super) fn integrations(_home: &Home) -> Result<Vec<Integration>, Stop> {
     Ok(Vec::new())
 }
