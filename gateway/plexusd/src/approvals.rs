@@ -166,6 +166,12 @@ impl Approvals {
         }
     }
 
+    /// In one line, what an ask's call would do, where that is known.
+    pub(crate) fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        self.preview(item, ask)
+            .map(|made| made.preview.headline.to_string())
+    }
+
     /// Forgets everything that is kept for an item.
     pub(crate) fn drop_input(&self, item: &PendingId) {
         self.plans

@@ -56,6 +56,15 @@ pub(super) async fn decide(
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
+    decide_item(app, id, request).await
+}
+
+/// Carries out the decision that a request's body names, whoever has let it in.
+pub(crate) async fn decide_item(
+    app: Arc<App>,
+    id: String,
+    request: Request,
+) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let action = body
         .given("action")
@@ -185,6 +194,11 @@ pub(super) async fn plan_again(
     State(app): State<Arc<App>>,
     Named(id): Named,
 ) -> Result<Response, Refused> {
+    plan_item_again(app, id).await
+}
+
+/// The same, whoever has let the request in.
+pub(crate) async fn plan_item_again(app: Arc<App>, id: String) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     act(&app, Command::PlanAgain { item: item.clone() })
         .await
