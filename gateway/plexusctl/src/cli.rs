@@ -2,7 +2,7 @@
 
 use crate::{
     act::Hands, agents, approvals, audit, backup, config, connect, explain, exposure, grants, key,
-    network, owner::Desk, pause, service, sources, status, tokens, uninstall,
+    network, notify, owner::Desk, pause, service, sources, status, tokens, uninstall,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -44,6 +44,8 @@ enum Command {
     Agents(agents::Agents),
     /// Show what waits for you, and decide it
     Approvals(approvals::Approvals),
+    /// Tell your desktop when something waits
+    Notify(notify::Notify),
     /// Show what is allowed, allow more, or take it back
     Grants(grants::Grants),
     /// Let agents see a capability and ask for it
@@ -114,6 +116,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Connect(it) => connect::run(&desk, it).await,
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
+        Command::Notify(it) => notify::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Hide(it) => exposure::run(&desk, it, false).await,
