@@ -19,6 +19,7 @@ mod guard;
 mod handshake;
 mod invoke;
 mod kills;
+mod knowing;
 mod known_defects;
 mod misbehaviour;
 mod once;

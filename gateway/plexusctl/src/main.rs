@@ -7,6 +7,7 @@
 //! Must not know: an agent's credential, the agents' routes.
 
 mod act;
+mod activity;
 mod agents;
 mod approvals;
 mod audit;
@@ -17,6 +18,7 @@ mod explain;
 mod exposure;
 mod grants;
 mod key;
+mod moment;
 mod network;
 mod owner;
 mod pause;
@@ -25,6 +27,7 @@ mod status;
 mod table;
 mod terms;
 mod tokens;
+mod unknown;
 
 use plexus_client::{Exit, Stop, out};
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ use crate::{
     state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
-use plexus_ipc::message::PlanMade;
+use plexus_ipc::message::{PlanMade, Touched};
 use plexus_protocol::{
     CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
@@ -128,6 +128,18 @@ impl Approvals {
             }
             Planned::Made(..) | Planned::Failed(_) => None,
         }
+    }
+
+    /// What the approved plan of an ask says that it would change, with what was there.
+    pub(crate) fn would_touch(
+        &self,
+        state: &State,
+        item: &PendingId,
+        id: &CapabilityId,
+    ) -> Option<Vec<Touched>> {
+        let item = state.item(item)?;
+        let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
+        Some(self.preview(&item.id, ask)?.touched.clone())
     }
 
     /// Forgets everything that is kept for an item.
@@ -266,8 +278,9 @@ impl Approvals {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn begin_run(&self, item: &PendingId) {
-        self.under_way().insert(item.clone());
+    /// Whether nobody had begun it before.
+    pub(crate) fn begin_run(&self, item: &PendingId) -> bool {
+        self.under_way().insert(item.clone())
     }
 
     pub(crate) fn end_run(&self, item: &PendingId) {
