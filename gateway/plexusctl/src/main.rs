@@ -13,6 +13,7 @@ mod audit;
 mod cli;
 mod config;
 mod connect;
+mod console;
 mod explain;
 mod exposure;
 mod grants;

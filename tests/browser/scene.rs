@@ -1,0 +1,84 @@
+//! A gateway, an agent that asks, and a browser at the console.
+
+use plexus_tests::browser::Browser;
+use plexus_tests::{Agent, Folder, Gateway, Owner, vault, workspace};
+use serde_json::{Value, json};
+
+pub(crate) const READS: &[&str] = &["obsidian.vault.read", "workspace.list", "workspace.read"];
+pub(crate) const WRITE: &str = "workspace.write";
+
+pub(crate) struct Scene {
+    // The browser goes before the gateway.
+    pub(crate) browser: Browser,
+    pub(crate) gateway: Gateway,
+    pub(crate) workspace: Folder,
+    _vault: Folder,
+}
+
+impl Scene {
+    /// A gateway with a vault and a workspace, and a browser that has opened nothing yet.
+    pub(crate) fn open() -> Self {
+        let (vault, workspace) = (vault(), workspace());
+        let gateway = Gateway::builder()
+            .vault(&vault.path())
+            .workspace(&workspace.path())
+            .start();
+        Self {
+            browser: Browser::start(),
+            gateway,
+            workspace,
+            _vault: vault,
+        }
+    }
+    /// The same, signed in by a link.
+    pub(crate) fn signed_in() -> Self {
+        let scene = Self::open();
+        scene.browser.go(&scene.link());
+        let _ = scene.browser.see("#queue h1");
+        scene
+    }
+    pub(crate) fn owner(&self) -> Owner {
+        self.gateway.owner()
+    }
+    pub(crate) fn agent(&self, id: &str) -> Agent {
+        self.gateway.agent_with(id, READS)
+    }
+    pub(crate) fn page(&self) -> String {
+        format!("http://localhost:{}/admin", self.gateway.port())
+    }
+    /// What `plexusctl console` prints.
+    pub(crate) fn link(&self) -> String {
+        let said = self.gateway.cli(["console"]);
+        assert_eq!(said.status, 0, "{said:?}");
+        said.stdout.trim().to_owned()
+    }
+    /// The event of the newest decision about an item.
+    pub(crate) fn state_of(&self, agent: &Agent, item: &str) -> Value {
+        agent.status(item).at("/status")
+    }
+    /// Keeps a picture where `PLEXUS_PICTURES` says.
+    pub(crate) fn picture(&self, name: &str) {
+        if let Some(folder) = std::env::var_os("PLEXUS_PICTURES") {
+            let path = std::path::Path::new(&folder).join(format!("{name}.png"));
+            std::fs::write(path, self.browser.whole_picture()).expect("the folder is there");
+        }
+    }
+    /// Holds that the page did not log an error, that nothing was refused by its policy, and that it fits its width.
+    pub(crate) fn all_is_well(&self) {
+        let log = self.browser.log();
+        let errors: Vec<_> = log.iter().filter(|entry| entry["level"] == "SEVERE").collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+        self.fits();
+    }
+    pub(crate) fn fits(&self) {
+        let wide = self.browser.run(
+            "const e = document.documentElement; return [e.scrollWidth, window.innerWidth, \
+             [...document.querySelectorAll('*')].filter(x => x.getBoundingClientRect().right > window.innerWidth + 1 && !x.closest('.scroll, .unseen')).map(x => x.outerHTML.slice(0, 80)).slice(0, 4)]",
+        );
+        assert!(wide[0].as_i64() <= wide[1].as_i64() && wide[2] == json!([]), "{wide}");
+    }
+}
+
+pub(crate) fn note(path: &str, content: &str) -> Value {
+    json!({"path": path, "content": content})
+}
