@@ -30,4 +30,5 @@ mod seams;
 mod settings;
 mod sources;
 mod starts;
+mod upgrades;
 mod windows;

@@ -12,6 +12,7 @@ pub(crate) mod approvals;
 mod audit;
 mod body;
 mod catalogue;
+mod copy;
 mod explain;
 mod grants;
 mod metrics;
@@ -66,6 +67,7 @@ fn management() -> Router<Arc<App>> {
         .route("/agents/revoke", post(agents::revoke))
         .route("/agents/enrollments", get(agents::enrollments))
         .route("/agents/{id}/subset", get(agents::subset))
+        .route("/agents/{id}/code", post(agents::new_code))
         .route("/pending", get(approvals::list))
         .route(
             "/pending/{id}",
@@ -94,6 +96,7 @@ fn management() -> Router<Arc<App>> {
         .route("/audit/verify", get(audit::verify))
         .route("/audit/export", get(audit::export))
         .route("/audit/{id}", get(audit::show))
+        .route("/backup/copy", post(copy::make))
         .route("/secrets/{name}", post(secrets::write))
         .route("/interfaces", get(network::interfaces))
         .route("/network", get(network::show).post(network::change))

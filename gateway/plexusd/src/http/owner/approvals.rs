@@ -254,7 +254,7 @@ async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
         let kept = |ask: &&plexus_trust::Ask| {
             Some((ask.capability.clone(), app.approvals.input(&item.id, ask)?))
         };
-        let inputs: Vec<_> = named.iter().filter_map(|ask| kept(ask)).collect();
+        let inputs: Vec<_> = named.iter().filter_map(kept).collect();
         Some(Shown {
             lost: inputs.len() < named.len(),
             inputs,
