@@ -7,6 +7,15 @@ use serde_json::{Value, json};
 pub(crate) const READS: &[&str] = &["obsidian.vault.read", "workspace.list", "workspace.read"];
 pub(crate) const WRITE: &str = "workspace.write";
 
+/// Dark or light, width, height, and what that is called.
+pub(crate) const LOOKS: [(bool, u32, u32, &str); 5] = [
+    (false, 390, 844, "narrow-light"),
+    (true, 390, 844, "narrow-dark"),
+    (false, 820, 1180, "middle-light"),
+    (false, 1440, 900, "wide-light"),
+    (true, 1440, 900, "wide-dark"),
+];
+
 pub(crate) struct Scene {
     // The browser goes before the gateway.
     pub(crate) browser: Browser,
@@ -52,9 +61,16 @@ impl Scene {
         assert_eq!(said.status, 0, "{said:?}");
         said.stdout.trim().to_owned()
     }
-    /// The event of the newest decision about an item.
+    /// A second browser, signed in.
+    pub(crate) fn another_browser(&self) -> Browser {
+        let browser = Browser::start();
+        browser.go(&self.link());
+        let _ = browser.see("#queue h1");
+        browser
+    }
+    /// Where an item stands, as its agent is told.
     pub(crate) fn state_of(&self, agent: &Agent, item: &str) -> Value {
-        agent.status(item).at("/status")
+        agent.status(item).at("/state")
     }
     /// Keeps a picture where `PLEXUS_PICTURES` says.
     pub(crate) fn picture(&self, name: &str) {
@@ -73,7 +89,7 @@ impl Scene {
     pub(crate) fn fits(&self) {
         let wide = self.browser.run(
             "const e = document.documentElement; return [e.scrollWidth, window.innerWidth, \
-             [...document.querySelectorAll('*')].filter(x => x.getBoundingClientRect().right > window.innerWidth + 1 && !x.closest('.scroll, .unseen')).map(x => x.outerHTML.slice(0, 80)).slice(0, 4)]",
+             [...document.querySelectorAll('*')].filter(x => x.checkVisibility() && x.getBoundingClientRect().right > window.innerWidth + 1 && !x.closest('.scroll, .unseen')).map(x => x.outerHTML.slice(0, 80)).slice(0, 4)]",
         );
         assert!(wide[0].as_i64() <= wide[1].as_i64() && wide[2] == json!([]), "{wide}");
     }

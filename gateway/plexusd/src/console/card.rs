@@ -11,7 +11,7 @@ use super::{
 use crate::{app::App, approvals::card, sources::catalogue::Entry};
 use askama::Template;
 use plexus_ipc::message::Touched;
-use plexus_protocol::{CapabilityId, PendingId, Timestamp};
+use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp};
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::Value;
 use std::sync::Arc;
@@ -111,7 +111,6 @@ struct Differs {
 struct Choice {
     window: String,
     words: Said,
-    default: bool,
     refused: Option<Said>,
     once: bool,
 }
@@ -249,7 +248,9 @@ impl AskView {
             headline: Said::line(text(preview, "headline")),
             facts: list(preview, "facts")
                 .iter()
-                .filter(|fact| plexus_protocol::Digest::parse(text(fact, "value")).is_none())
+                // A digest tells a person nothing, and the headline names the path already.
+                .filter(|fact| Digest::parse(text(fact, "value")).is_none())
+                .filter(|fact| text(fact, "name") != "path" || !text(preview, "headline").contains(text(fact, "value")))
                 .take(LISTED)
                 .map(|fact| (Said::short(text(fact, "name"), 80), Said::short(text(fact, "value"), 400)))
                 .collect(),
@@ -341,7 +342,6 @@ fn choices(shown: &Value) -> Vec<Choice> {
         window: text(choice, "window").to_owned(),
         once: text(choice, "window") == "once",
         words: Said::line(text(choice, "words")),
-        default: choice["default"] == true,
         refused: choice["refused"].as_str().map(Said::line),
     };
     list(shown, "choices").iter().map(choice).collect()
