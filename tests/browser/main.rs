@@ -1,4 +1,7 @@
 //! The console in the real Chromium, as the owner sees it. One file for each thing that the owner relies on.
 
 mod approvals;
+mod hostile;
 mod scene;
+mod sign_in;
+mod walls;

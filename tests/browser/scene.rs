@@ -18,7 +18,7 @@ pub(crate) const LOOKS: [(bool, u32, u32, &str); 5] = [
 
 pub(crate) struct Scene {
     // The browser goes before the gateway.
-    pub(crate) browser: Browser,
+    pub(crate) browser: Lazy,
     pub(crate) gateway: Gateway,
     pub(crate) workspace: Folder,
     _vault: Folder,
@@ -27,13 +27,20 @@ pub(crate) struct Scene {
 impl Scene {
     /// A gateway with a vault and a workspace, and a browser that has opened nothing yet.
     pub(crate) fn open() -> Self {
+        Self::with(Some(Browser::start()))
+    }
+    /// The same for stories that speak HTTP.
+    pub(crate) fn without_browser() -> Self {
+        Self::with(None)
+    }
+    fn with(browser: Option<Browser>) -> Self {
         let (vault, workspace) = (vault(), workspace());
         let gateway = Gateway::builder()
             .vault(&vault.path())
             .workspace(&workspace.path())
             .start();
         Self {
-            browser: Browser::start(),
+            browser: Lazy(browser),
             gateway,
             workspace,
             _vault: vault,
@@ -97,4 +104,15 @@ impl Scene {
 
 pub(crate) fn note(path: &str, content: &str) -> Value {
     json!({"path": path, "content": content})
+}
+
+/// The browser of a story that has one.
+pub(crate) struct Lazy(Option<Browser>);
+
+impl std::ops::Deref for Lazy {
+    type Target = Browser;
+    #[track_caller]
+    fn deref(&self) -> &Browser {
+        self.0.as_ref().expect("this story has no browser")
+    }
 }

@@ -152,6 +152,7 @@
       await load(open); // decided elsewhere, or lapsed: the card says so
     }
     if (!open) await next();
+    $('quiet').hidden = Boolean(open);
     mark();
   }
 
@@ -177,6 +178,7 @@
     if (first) return load(first);
     open = null;
     $('card').replaceChildren();
+    $('quiet').hidden = false;
   }
 
   async function load(id, why) {
@@ -194,6 +196,7 @@
     const inside = $('card').contains(document.activeElement);
     const on = inside && document.activeElement.id;
     open = id;
+    $('quiet').hidden = true;
     fill($('card'), text);
     mark();
     const card = current();

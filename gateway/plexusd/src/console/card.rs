@@ -110,6 +110,8 @@ struct Differs {
 
 struct Choice {
     window: String,
+    /// How long that is.
+    span: &'static str,
     words: Said,
     refused: Option<Said>,
     once: bool,
@@ -340,6 +342,13 @@ impl Differs {
 fn choices(shown: &Value) -> Vec<Choice> {
     let choice = |choice: &Value| Choice {
         window: text(choice, "window").to_owned(),
+        span: match text(choice, "window") {
+            "1h" => "1 hour",
+            "1d" => "1 day",
+            "7d" => "7 days",
+            "until-revoked" => "Until you revoke it",
+            _ => "Once",
+        },
         once: text(choice, "window") == "once",
         words: Said::line(text(choice, "words")),
         refused: choice["refused"].as_str().map(Said::line),
