@@ -2,6 +2,7 @@
 
 mod approvals;
 mod hostile;
+mod pages;
 mod scene;
 mod sign_in;
 mod walls;

@@ -116,3 +116,10 @@ impl std::ops::Deref for Lazy {
         self.0.as_ref().expect("this story has no browser")
     }
 }
+
+/// The sequence that an event's id begins with: its first 48 bits.
+pub(crate) fn sequence(event: &Value) -> u64 {
+    let id = event["id"].as_str().expect("an id");
+    let hex: String = id.trim_start_matches("evt_").chars().filter(|c| *c != '-').take(12).collect();
+    u64::from_str_radix(&hex, 16).expect("a UUID")
+}

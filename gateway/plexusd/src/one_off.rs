@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 pub(crate) fn backup(asked: Backup) -> ExitCode {
     let made = home(asked.home).and_then(|home| {
         let copy = match asked.copy {
-            Some(folder) => make::Copy::made(folder),
+            Some(folder) => make::Copy::made(&home, &folder)?,
             None => make::Copy::at_rest(&home)?,
         };
         make::write(&home, &copy, asked.with_secrets, &asked.file)
@@ -25,8 +25,8 @@ pub(crate) fn backup(asked: Backup) -> ExitCode {
 
 /// Restores a backup.
 pub(crate) fn restore(asked: &Restore) -> ExitCode {
-    let restored = home(asked.home.clone())
-        .and_then(|home| restoring::run(&asked.file, &home, asked.replace));
+    let restored =
+        home(asked.home.clone()).and_then(|home| restoring::run(&asked.file, &home, asked.replace));
     tell(restored)
 }
 
