@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod answers;
 pub mod binaries;
+pub mod browser;
 pub mod clock;
 pub mod earlier;
 pub mod events;
