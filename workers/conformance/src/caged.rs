@@ -104,6 +104,7 @@ pub struct Spawned {
     start: Box<Start>,
     digest: plexus_protocol::Digest,
     role: Role,
+    scratch: PathBuf,
     outside: Outside,
 }
 
@@ -118,7 +119,8 @@ struct Outside {
 /// A program that serves in its cage. Killed when dropped.
 #[derive(Debug)]
 pub struct Caged {
-    child: Child,
+    /// `None` where somebody else reaps it.
+    child: Option<Child>,
     _outside: Outside,
     /// The gateway's end: what is said.
     pub to: Sender,
@@ -226,6 +228,7 @@ impl Cage<'_> {
             start: Box::new(start),
             digest: manifest.digest(),
             role: self.role,
+            scratch,
             outside: Outside {
                 _folder: folder,
                 _unix: unix,
@@ -253,6 +256,12 @@ impl Spawned {
         self.child.id()
     }
 
+    /// The folder of its own that it was given.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.scratch.clone()
+    }
+
     /// Says `Start` and hears it out, up to `Opened`.
     ///
     /// # Errors
@@ -269,6 +278,7 @@ impl Spawned {
             digest,
             role,
             outside,
+            ..
         } = self;
         let met = async {
             let (to, mut from) =
@@ -302,7 +312,7 @@ impl Spawned {
                 // Somebody has to read it, or a talkative worker waits for ever.
                 std::thread::spawn(move || io::copy(&mut { stderr }, &mut io::sink()));
                 Ok(Caged {
-                    child,
+                    child: Some(child),
                     _outside: outside,
                     to,
                     from,
@@ -341,17 +351,18 @@ async fn next(from: &mut Receiver, what: &'static str) -> Result<FromWorker, Sta
 }
 
 impl Caged {
-    /// Its process.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// Leaves the process to an observer, who reaps it: after that its number may be somebody else's.
+    pub fn leave(mut self) {
+        self.child = None;
     }
 }
 
 impl Drop for Caged {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

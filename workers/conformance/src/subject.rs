@@ -12,13 +12,16 @@ use plexus_ipc::{
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
+/// What is done to a folder.
+type Change = Box<dyn Fn(&Path)>;
+
 /// One connector under examination.
 pub struct Subject {
     pub(crate) manifest: &'static str,
     pub(crate) profile: &'static str,
     pub(crate) worker: PathBuf,
-    world: Box<dyn Fn(&Path)>,
-    pub(crate) moves: Option<Box<dyn Fn(&Path)>>,
+    world: Change,
+    pub(crate) moves: Option<Change>,
     config: Map<String, Value>,
     pub(crate) examples: Vec<Example>,
     pub(crate) outside: Vec<Outside>,
