@@ -18,6 +18,7 @@ pub mod answers;
 pub mod binaries;
 pub mod clock;
 pub mod earlier;
+pub mod editions;
 pub mod events;
 pub mod folders;
 pub mod gateway;

@@ -8,6 +8,7 @@
 //! what the owner sees.
 
 pub(crate) mod card;
+pub(crate) mod change;
 pub(crate) mod planner;
 pub(crate) mod run;
 

@@ -1,24 +1,17 @@
-//! The daemon with one more connector: the same code as `plexusd`, without a switch for tests in it.
+//! The daemon with one more connector: the same code as `plexusd`, without a switch for tests in it. The connector is as
+//! the edition named by `PLEXUS_FIXTURE` ships it.
 
+use plexus_tests::editions;
 use plexusd::sources::{Connector, SHIPPED};
 use std::process::ExitCode;
 
-static CONNECTORS: &[Connector] = &[
-    SHIPPED[0],
-    SHIPPED[1],
-    Connector {
-        name: "fixture",
-        manifest: include_str!("../../fixture/manifest.json"),
-        profile: include_str!("../../../sandbox-profiles/fixture.sb"),
-    },
-];
-
 fn main() -> ExitCode {
-    // Whoever ships a third connector adds it above; this says so at once.
-    assert_eq!(
-        CONNECTORS.len(),
-        SHIPPED.len() + 1,
-        "the fixture runs beside every shipped connector"
-    );
-    plexusd::run(CONNECTORS)
+    let edition = std::env::var(editions::VARIABLE).unwrap_or_default();
+    let mut connectors = SHIPPED.to_vec();
+    connectors.push(Connector {
+        name: "fixture",
+        manifest: editions::manifest(&edition).leak(),
+        profile: editions::profile(&edition).leak(),
+    });
+    plexusd::run(connectors.leak())
 }

@@ -6,6 +6,7 @@
 //! other names for what it shows already. A member that is not known here is shown, because approving approves all of
 //! it.
 
+mod change;
 pub(super) mod everything;
 
 use crate::{
@@ -81,6 +82,9 @@ const KNOWN_IN_PREVIEW: [&str; 4] = ["headline", "facts", "diff", "cut"];
 
 /// The card of `item`.
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
+    if text_of(item, "kind") == "change" {
+        return change::render(item, now);
+    }
     let mut card = String::new();
     match text_of(item, "agentId") {
         "" => {}
