@@ -19,6 +19,7 @@ pub mod binaries;
 pub mod browser;
 pub mod clock;
 pub mod earlier;
+pub mod editions;
 pub mod events;
 pub mod folders;
 pub mod gateway;
