@@ -17,11 +17,13 @@ pub mod agent;
 pub mod answers;
 pub mod binaries;
 pub mod clock;
+pub mod coding_agents;
 pub mod events;
 pub mod folders;
 pub mod gateway;
 pub mod golden;
 pub mod http;
+pub mod model;
 pub mod owner;
 pub mod processes;
 pub mod programs;
@@ -32,6 +34,7 @@ pub use clock::Clock;
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Response};
+pub use model::{Gate, Model, Step};
 pub use owner::Owner;
 
 /// Whether the destructive tests repeat as often as their subject asks for (`cargo xtask test` without `--quick`).

@@ -22,6 +22,7 @@ mod kills;
 mod known_defects;
 mod misbehaviour;
 mod once;
+mod real_agents;
 mod refresh;
 mod revoke;
 mod runs;

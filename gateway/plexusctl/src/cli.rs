@@ -1,7 +1,7 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, network,
+    act::Hands, agents, approvals, audit, config, connect, disconnect, explain, exposure, grants, key, network,
     owner::Desk, pause, sources, status, tokens,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -40,6 +40,8 @@ enum Command {
     Status,
     /// Give an agent a one-time code and what it may do at once
     Connect(connect::Connect),
+    /// Undo what `connect --here` wrote, and end the agent
+    Disconnect(disconnect::Disconnect),
     /// Show agents, or end one
     Agents(agents::Agents),
     /// Show what waits for you, and decide it
@@ -98,6 +100,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
     match cli.command {
         Command::Status => status::run(&desk).await,
         Command::Connect(it) => connect::run(&desk, it).await,
+        Command::Disconnect(it) => disconnect::run(&desk, it).await,
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
