@@ -154,7 +154,9 @@ pub fn ask_codex(
     let codex_home = home.join(".codex");
     std::fs::create_dir_all(&codex_home).expect("a folder");
     let mut command = as_person(&codex(), home, folder);
-    command.env("STORY_API_KEY", "no-key").args(["exec", "--json"]);
+    command
+        .env("STORY_API_KEY", "no-key")
+        .args(["exec", "--json"]);
     command.args(codex_arguments(model)).args(more).arg(prompt);
     converse(command)
 }
@@ -212,7 +214,10 @@ fn converse(mut command: Command) -> Conversation {
             let pid = i32::try_from(child.id()).expect("a pid");
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             let _ = child.wait();
-            panic!("the agent did not end; it said:\n{}", stderr.join().expect("text"));
+            panic!(
+                "the agent did not end; it said:\n{}",
+                stderr.join().expect("text")
+            );
         }
         std::thread::park_timeout(std::time::Duration::from_millis(5));
     };

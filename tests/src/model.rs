@@ -243,7 +243,10 @@ async fn answer(
         _ => return unforeseen(&shared, format!("{method} {uri}")),
     };
     let Ok(request) = serde_json::from_slice::<Value>(&body) else {
-        return unforeseen(&shared, format!("{method} {uri} with a body that is no JSON"));
+        return unforeseen(
+            &shared,
+            format!("{method} {uri} with a body that is no JSON"),
+        );
     };
     let credential = match wire {
         Wire::Messages => "x-api-key",
@@ -266,7 +269,10 @@ async fn answer(
         }
     };
     let Some(step) = step else {
-        return unforeseen(&shared, format!("turn {turn} on {uri}: the script has ended"));
+        return unforeseen(
+            &shared,
+            format!("turn {turn} on {uri}: the script has ended"),
+        );
     };
     for gate in gates {
         gate.pass().await;

@@ -42,7 +42,9 @@ impl Settings {
             )
             .next("run it again without them"));
         }
-        let proxy = variable("PLEXUS_PROXY").map(|url| through(&url)).transpose()?;
+        let proxy = variable("PLEXUS_PROXY")
+            .map(|url| through(&url))
+            .transpose()?;
         let agent = match (target.agent, variable("PLEXUS_AGENT_ID")) {
             (Some(agent), _) => Some(agent),
             (None, Some(text)) => {
@@ -98,7 +100,11 @@ mod tests {
     #[test]
     fn a_proxy_is_on_this_machine() {
         assert!(through("http://127.0.0.1:4100").is_ok());
-        for other in ["http://10.0.0.1:4100", "unix:/tmp/p.sock", "socks5h://127.0.0.1:1"] {
+        for other in [
+            "http://10.0.0.1:4100",
+            "unix:/tmp/p.sock",
+            "socks5h://127.0.0.1:1",
+        ] {
             assert!(through(other).is_err(), "{other}");
         }
     }

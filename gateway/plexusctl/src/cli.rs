@@ -1,8 +1,8 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, agents, approvals, audit, config, connect, disconnect, explain, exposure, grants, key, network,
-    owner::Desk, pause, sources, status, tokens,
+    act::Hands, agents, approvals, audit, config, connect, disconnect, explain, exposure, grants,
+    key, network, owner::Desk, pause, sources, status, tokens,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};

@@ -47,12 +47,20 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
         let mut said = String::new();
         for finding in &left {
             let path = finding.path.display().to_string();
-            said.push_str(&format!("{}: {}\n", text::line(&path), text::line(&finding.what)));
+            said.push_str(&format!(
+                "{}: {}\n",
+                text::line(&path),
+                text::line(&finding.what)
+            ));
         }
         match (reply["written"] == true, reply["revoked"] == true) {
             (false, _) => said.push_str("nothing was written\n"),
-            (true, true) => said.push_str(&format!("{agent} is out, and its files are as before\n")),
-            (true, false) => said.push_str(&format!("its files are as before; {agent} stays connected\n")),
+            (true, true) => {
+                said.push_str(&format!("{agent} is out, and its files are as before\n"))
+            }
+            (true, false) => said.push_str(&format!(
+                "its files are as before; {agent} stays connected\n"
+            )),
         }
         said
     })

@@ -130,11 +130,7 @@ pub(crate) struct Wanted {
 ///
 /// # Errors
 /// A stop where a file of the agent cannot be read.
-pub(crate) fn wanted(
-    kind: Kind,
-    agent: &AgentId,
-    around: &Surroundings,
-) -> Result<Wanted, Stop> {
+pub(crate) fn wanted(kind: Kind, agent: &AgentId, around: &Surroundings) -> Result<Wanted, Stop> {
     match kind {
         Kind::ClaudeCode => Ok(claude_code::wanted(agent, around)),
         Kind::Codex => codex::wanted(agent, around),

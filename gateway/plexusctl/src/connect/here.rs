@@ -25,8 +25,9 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     let earlier = Installation::of(&desk.home, &agent);
     if let Some(other) = earlier.as_ref().filter(|earlier| earlier.kind != kind) {
         let why = format!("{agent} is set up here as {}", other.kind.name());
-        return Err(Stop::new(Exit::Failed, "other_type", why)
-            .next(format!("plexusctl disconnect {agent}; or name another agent")));
+        return Err(Stop::new(Exit::Failed, "other_type", why).next(format!(
+            "plexusctl disconnect {agent}; or name another agent"
+        )));
     }
     let wanted = integration::wanted(kind, &agent, &around)?;
     let old = earlier.as_ref().map_or(&[][..], |earlier| &earlier.changes);
@@ -48,7 +49,14 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
         out::line(&shown(&plan))?;
     }
     if connect.consent.dry_run {
-        return finish(desk, &agent, kind, &plan, &notes, &json!({"written": false}));
+        return finish(
+            desk,
+            &agent,
+            kind,
+            &plan,
+            &notes,
+            &json!({"written": false}),
+        );
     }
     if !known || plan.edits().next().is_some() {
         connect

@@ -148,7 +148,11 @@ fn keys(agent: &AgentId, profile: &str, around: &Surroundings) -> Vec<(Vec<Strin
         "r[!u]*",
     ];
     keys.extend(entries.iter().map(|entry| deny((*entry).to_owned())));
-    keys.extend(others(agent.as_str()).into_iter().map(|name| deny(format!("agents/{name}"))));
+    keys.extend(
+        others(agent.as_str())
+            .into_iter()
+            .map(|name| deny(format!("agents/{name}"))),
+    );
     let network = |name: &str| -> Vec<String> { path(&["permissions", profile, "network", name]) };
     keys.push((network("enabled"), "true".to_owned()));
     let mut gateway = network("domains");

@@ -89,7 +89,8 @@ pub(super) fn remove(
     // What was made for the word alone goes with it, from the inside out.
     for depth in (path.len().saturating_sub(made)..path.len()).rev() {
         let root = parse(&text)?;
-        let (Some(holder), Some(node)) = (find(&root, &path[..depth]), find(&root, &path[..=depth]))
+        let (Some(holder), Some(node)) =
+            (find(&root, &path[..depth]), find(&root, &path[..=depth]))
         else {
             break;
         };
@@ -216,7 +217,10 @@ fn indent_of(source: &str, at: usize) -> String {
 
 /// One level of white space: that of the first line that has any, else two blanks.
 fn step(source: &str) -> String {
-    let lines = source.lines().skip(1).filter(|line| !line.trim().is_empty());
+    let lines = source
+        .lines()
+        .skip(1)
+        .filter(|line| !line.trim().is_empty());
     let mut found = lines.map(|line| {
         line.chars()
             .take_while(|c| *c == ' ' || *c == '\t')
@@ -344,12 +348,17 @@ mod tests {
         ] {
             let (one, made_one) = add(before, ALLOW, "Bash(plexus:*)").unwrap();
             let (two, made_two) = add(&one, ALLOW, "quo\"te").unwrap();
-            assert!(has(&two, ALLOW, "Bash(plexus:*)") && has(&two, ALLOW, "quo\"te"), "{two}");
+            assert!(
+                has(&two, ALLOW, "Bash(plexus:*)") && has(&two, ALLOW, "quo\"te"),
+                "{two}"
+            );
             assert_eq!(made_two, 0);
             assert_eq!(add(&two, ALLOW, "quo\"te").unwrap(), (two.clone(), 0));
             let back = remove(&two, ALLOW, "quo\"te", 0).unwrap().unwrap();
             assert_eq!(back, one);
-            let back = remove(&back, ALLOW, "Bash(plexus:*)", made_one).unwrap().unwrap();
+            let back = remove(&back, ALLOW, "Bash(plexus:*)", made_one)
+                .unwrap()
+                .unwrap();
             assert_eq!(back, before);
         }
     }
@@ -369,15 +378,25 @@ mod tests {
         let (mine, made) = add("{}\n", ALLOW, "ours").unwrap();
         let (both, _) = add(&mine, ALLOW, "theirs").unwrap();
         let left = remove(&both, ALLOW, "ours", made).unwrap().unwrap();
-        assert!(has(&left, ALLOW, "theirs") && !has(&left, ALLOW, "ours"), "{left}");
+        assert!(
+            has(&left, ALLOW, "theirs") && !has(&left, ALLOW, "ours"),
+            "{left}"
+        );
         assert_eq!(remove(&left, ALLOW, "ours", made).unwrap(), None);
     }
 
     #[test]
     fn other_forms_are_left_alone() {
         assert!(matches!(add("{,}", ALLOW, "a"), Err(Unfit::NotJson(_))));
-        for other in ["[]", "{\"permissions\": 1}", "{\"permissions\": {\"allow\": \"a\"}}"] {
-            assert!(matches!(add(other, ALLOW, "a"), Err(Unfit::OtherForm(_))), "{other}");
+        for other in [
+            "[]",
+            "{\"permissions\": 1}",
+            "{\"permissions\": {\"allow\": \"a\"}}",
+        ] {
+            assert!(
+                matches!(add(other, ALLOW, "a"), Err(Unfit::OtherForm(_))),
+                "{other}"
+            );
         }
     }
 }

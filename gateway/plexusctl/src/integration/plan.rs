@@ -234,7 +234,10 @@ impl Plan {
             before,
             mode,
         });
-        Ok(self.edits.last_mut().unwrap_or_else(|| unreachable!("just pushed")))
+        Ok(self
+            .edits
+            .last_mut()
+            .unwrap_or_else(|| unreachable!("just pushed")))
     }
 
     /// The folders that have to be made for it, outermost first.

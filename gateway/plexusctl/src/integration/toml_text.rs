@@ -5,7 +5,11 @@ use toml_edit::{DocumentMut, Item, Table, Value};
 
 /// The text with `value` at `path`, and how many members of the path had to be made. `None` where something else stands
 /// there: what the person chose is not replaced.
-pub(super) fn set(text: &str, path: &[String], value: &str) -> Result<Option<(String, usize)>, Unfit> {
+pub(super) fn set(
+    text: &str,
+    path: &[String],
+    value: &str,
+) -> Result<Option<(String, usize)>, Unfit> {
     let mut document = parse(text)?;
     let value: Value = value
         .parse()
@@ -100,7 +104,8 @@ fn same(item: &Item, value: &Value) -> bool {
         value.decor_mut().clear();
         value.to_string()
     };
-    item.as_value().is_some_and(|known| plain(known) == plain(value))
+    item.as_value()
+        .is_some_and(|known| plain(known) == plain(value))
 }
 
 fn parse(text: &str) -> Result<DocumentMut, Unfit> {
@@ -128,7 +133,10 @@ mod tests {
                 (path(&["default_permissions"]), "\"p\""),
                 (path(&["features", "network_proxy"]), "true"),
                 (path(&["permissions", "p", "extends"]), "\":workspace\""),
-                (path(&["permissions", "p", "filesystem", "/a b/[!c]*"]), "\"deny\""),
+                (
+                    path(&["permissions", "p", "filesystem", "/a b/[!c]*"]),
+                    "\"deny\"",
+                ),
             ];
             let mut made = Vec::new();
             for (path, value) in &keys {
