@@ -19,7 +19,10 @@ impl Desk {
             house: House::open(),
             project: Folder::empty(),
         };
-        desk.project.write("README.md", "the person's project\n");
+        // A repository of its own: agents look for the folder that they trust upwards from where they are.
+        desk.project
+            .write(".git/HEAD", "ref: refs/heads/main\n")
+            .write("README.md", "the person's project\n");
         desk
     }
     /// Sets an agent up as its person does, and holds that it worked.
@@ -265,8 +268,8 @@ fn claude_code_in_one_folder_only() {
     model.finish();
     assert!(
         model.results()[0].contains("obsidian.vault.read"),
-        "{:?}",
-        model.results()
+        "{}",
+        went.stderr
     );
     assert_eq!(went.denied(), Vec::<String>::new());
 
