@@ -7,6 +7,7 @@
     reason = "a command speaks to the person who typed it"
 )]
 
+mod agents;
 mod bench;
 mod cargo;
 mod debian;
@@ -40,6 +41,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Put the programs under a prefix and print what to add to PATH and to the service manager
     Install(install::Arguments),
+    /// Install the coding agents that the stories run, at the versions that tests/agents names
+    Agents,
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     /// Read the gateway's ready line and say what to do next (used by `start`)
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Install(arguments) => install::run(&arguments),
+        Task::Agents => agents::ensure(),
         Task::Rules => rules::run(),
         Task::Greet(greeting) => start::greet(&greeting),
     };

@@ -45,7 +45,9 @@ fn happened(event: &Value, detail: &Value) -> String {
         },
         "agent.deliver" => match detail["reissued"].as_bool() {
             Some(true) => "you replace its credential: a new code is made".to_owned(),
-            _ if detail["code"] == true => "you fetch what it is set up from: a new code is made".to_owned(),
+            _ if detail["code"] == true => {
+                "you fetch what it is set up from: a new code is made".to_owned()
+            }
             _ => "you fetch what it is set up from".to_owned(),
         },
         "agent.enroll" if text("outcome") == "redeemed" => "enrolls".to_owned(),

@@ -112,11 +112,7 @@ impl Script {
         });
         let command = self.command();
         vec![
-            file(
-                ".claude-plugin/plugin.json",
-                0o644,
-                format!("{plugin:#}\n"),
-            ),
+            file(".claude-plugin/plugin.json", 0o644, format!("{plugin:#}\n")),
             file(
                 ".claude-plugin/marketplace.json",
                 0o644,
@@ -189,7 +185,15 @@ mod tests {
             Timestamp(1),
         );
         for text in [script.install_sh(), script.setup_sh()] {
-            for place in ["{agent}", "{base}", "{files}", "{launcher}", "{block}", "{engine}", "{begin}"] {
+            for place in [
+                "{agent}",
+                "{base}",
+                "{files}",
+                "{launcher}",
+                "{block}",
+                "{engine}",
+                "{begin}",
+            ] {
                 assert!(!text.contains(place), "{place}");
             }
             let opened = text.matches(&format!("<<'{OVER}'\n")).count();
