@@ -32,4 +32,5 @@ mod settings;
 mod setups;
 mod sources;
 mod starts;
+mod tutorials;
 mod windows;
