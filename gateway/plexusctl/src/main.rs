@@ -8,6 +8,7 @@
 //! Must not know: an agent's credential, the agents' routes.
 
 mod act;
+mod activity;
 mod agents;
 mod approvals;
 mod audit;
@@ -15,11 +16,15 @@ mod backup;
 mod cli;
 mod config;
 mod connect;
+mod console;
+mod disconnect;
 mod explain;
 mod exposure;
 mod feed;
 mod grants;
+mod integration;
 mod key;
+mod moment;
 mod network;
 mod notify;
 mod owner;
@@ -32,6 +37,7 @@ mod table;
 mod terms;
 mod tokens;
 mod uninstall;
+mod unknown;
 
 use plexus_client::{Exit, Stop, out};
 use std::process::ExitCode;
