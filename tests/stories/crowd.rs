@@ -7,28 +7,28 @@ use std::collections::BTreeMap;
 use std::sync::{Barrier, Mutex};
 
 /// What each item was decided to be, by those who were told that it was they who decided it.
-type Told = Mutex<BTreeMap<String, Vec<&'static str>>>;
+pub(crate) type Told = Mutex<BTreeMap<String, Vec<&'static str>>>;
 
 /// How many wait.
 const ITEMS: usize = 50;
-const YES: &str = "approved";
-const NO: &str = "denied";
+pub(crate) const YES: &str = "approved";
+pub(crate) const NO: &str = "denied";
 
 /// One view of what waits. It waits for the barrier, decides until nothing waits, and writes down each item of which it
 /// was told that it had decided it. A browser session is one of these too.
-type View<'v> = Box<dyn FnOnce(&Barrier, &Told) + Send + 'v>;
+pub(crate) type View<'v> = Box<dyn FnOnce(&Barrier, &Told) + Send + 'v>;
 
-fn told(told: &Told, item: &str, verdict: &'static str) {
+pub(crate) fn told(told: &Told, item: &str, verdict: &'static str) {
     let mut told = told.lock().expect("nobody failed");
     told.entry(item.to_owned()).or_default().push(verdict);
 }
 
-fn id(card: &Value) -> &str {
+pub(crate) fn id(card: &Value) -> &str {
     card["pendingId"].as_str().expect("an id")
 }
 
 /// A client that decides all one way, in the order in which it lists them, or backwards.
-fn client(owner: Owner, verdict: &'static str, backwards: bool) -> View<'static> {
+pub(crate) fn client(owner: Owner, verdict: &'static str, backwards: bool) -> View<'static> {
     Box::new(move |start, told_them| {
         start.wait();
         loop {
@@ -55,7 +55,7 @@ fn client(owner: Owner, verdict: &'static str, backwards: bool) -> View<'static>
 }
 
 /// The command: approves one, denies the next.
-fn command(house: &House) -> View<'static> {
+pub(crate) fn command(house: &House) -> View<'static> {
     let (home, state) = (house.gateway.home().to_owned(), house.gateway.state());
     let cli = move |arguments: &[&str]| {
         let mut command = programs::command(&binaries::path("plexusctl"), &home);
@@ -96,7 +96,7 @@ fn command(house: &House) -> View<'static> {
 }
 
 /// The terminal: approves whatever it shows. It is not asked what it decided: what nobody else decided it has.
-fn terminal(terminal: &mut Terminal) -> View<'_> {
+pub(crate) fn terminal(terminal: &mut Terminal) -> View<'_> {
     Box::new(move |start, _| {
         terminal.until_shows("50 wait");
         terminal.keys("a");
@@ -116,7 +116,11 @@ fn terminal(terminal: &mut Terminal) -> View<'_> {
 }
 
 /// Holds that of all that waits each was decided exactly once, whoever took part.
-fn decided_once(owner: &Owner, items: &[String], views: Vec<View<'_>>) -> BTreeMap<String, String> {
+pub(crate) fn decided_once(
+    owner: &Owner,
+    items: &[String],
+    views: Vec<View<'_>>,
+) -> BTreeMap<String, String> {
     let (start, told) = (Barrier::new(views.len()), Told::default());
     std::thread::scope(|scope| {
         for view in views {
