@@ -20,7 +20,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("packages of the system", || {
-        debian::ensure(&debian::FAKETIME)
+        debian::ensure(&debian::FAKETIME)?;
+        debian::BROWSER.iter().try_for_each(debian::ensure)
     });
     steps.child("format", cargo::command().args(["fmt", "--all", "--check"]));
     steps.run(
