@@ -43,14 +43,21 @@ fn approve_for_a_window_within_a_folder() {
     assert_eq!(field.attribute("value").as_deref(), Some("Projects"));
     browser.see("[name=window][value='1h']").click();
     browser.see("[name=calls]").fill("2");
-    browser.reads("[data-sum]", "for 1 hour without asking, only where path is at or below “Projects”, at most 2 calls");
+    browser.reads(
+        "[data-sum]",
+        "for 1 hour without asking, only where path is at or below “Projects”, at most 2 calls",
+    );
     scene.picture("window");
     browser.see("form:not([data-fresh]) [value=window]").click();
     browser.reads("#notes", "Allowed for 1 hour");
     assert_eq!(scene.state_of(&agent, &item), "approved");
 
-    agent.invoke(WRITE, note("Projects/new.md", "one\n")).expect_ok();
-    agent.invoke(WRITE, note("Projects/other.md", "two\n")).expect_ok();
+    agent
+        .invoke(WRITE, note("Projects/new.md", "one\n"))
+        .expect_ok();
+    agent
+        .invoke(WRITE, note("Projects/other.md", "two\n"))
+        .expect_ok();
     // Beyond the number, and beyond the folder, it asks again.
     agent.must_ask(WRITE, note("Projects/third.md", "three\n"));
     agent.must_ask(WRITE, note("elsewhere.md", "four\n"));
@@ -69,7 +76,9 @@ fn deny_with_a_reason() {
     browser.reads("#notes", "Denied");
     assert_eq!(scene.state_of(&agent, &item), "denied");
     assert_eq!(agent.status(&item).at("/reason"), "not in this folder");
-    agent.invoke(WRITE, input).expect_error(403, "denied_by_owner");
+    agent
+        .invoke(WRITE, input)
+        .expect_error(403, "denied_by_owner");
     assert!(!scene.workspace.has("Projects/new.md"));
     scene.all_is_well();
 }
@@ -143,7 +152,10 @@ fn a_request_comes_without_a_reload() {
     let first = agent.must_ask(WRITE, note("a.md", "a\n"));
     browser.reads(".headline", "creates a.md");
     browser.reads("#glance", "1 waiting");
-    browser.reads("#announce", "New request from my-cc: Write a file. 1 waiting.");
+    browser.reads(
+        "#announce",
+        "New request from my-cc: Write a file. 1 waiting.",
+    );
     // Another one opens nothing, moves nothing and takes no focus.
     let _ = browser.see(ONCE);
     browser.press("a");
@@ -153,7 +165,11 @@ fn a_request_comes_without_a_reload() {
     browser.reads(".headline", "creates a.md");
     assert_eq!(browser.run("return document.activeElement.value"), "once");
     assert_eq!(browser.run("return document.title"), "(2) Plexus");
-    assert_eq!(browser.run("return window.here"), true, "the page was not loaded anew");
+    assert_eq!(
+        browser.run("return window.here"),
+        true,
+        "the page was not loaded anew"
+    );
     assert_eq!(scene.state_of(&agent, &first), "pending");
     scene.all_is_well();
 }
@@ -172,7 +188,10 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
     let again = format!("/admin/api/pending/{item}/plan");
     scene.owner().client.post(&again, json!({})).expect_ok();
     browser.reads(".diff .del", "other");
-    browser.reads("[data-notice]", "This request changed while you were looking at it.");
+    browser.reads(
+        "[data-notice]",
+        "This request changed while you were looking at it.",
+    );
     // What the card offers changes without a word to the page: the approval of the old card is refused, with the new one.
     scene
         .owner()
@@ -180,10 +199,16 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
         .put("/v1/config", json!({"allowUntilRevoked": false}))
         .expect_ok();
     browser.see(ONCE).click();
-    browser.reads("[data-notice]", "Not approved. This request changed while you were looking at it.");
+    browser.reads(
+        "[data-notice]",
+        "Not approved. This request changed while you were looking at it.",
+    );
     assert_eq!(scene.state_of(&agent, &item), "pending");
     browser.see(".longer summary").click();
-    browser.reads(".longer", "Not possible: your settings have no window without an end");
+    browser.reads(
+        ".longer",
+        "Not possible: your settings have no window without an end",
+    );
     scene.picture("changed");
     // Read again, it can be approved.
     browser.see(ONCE).click();
@@ -192,7 +217,10 @@ fn a_card_that_changed_is_shown_again_before_it_is_approved() {
     // The refusal is in the browser's own log, as every answer of that kind is, and nothing else.
     let log = browser.log();
     let errors: Vec<_> = log.iter().filter(|e| e["level"] == "SEVERE").collect();
-    assert!(errors.len() == 1 && errors[0]["message"].to_string().contains("409"), "{errors:#?}");
+    assert!(
+        errors.len() == 1 && errors[0]["message"].to_string().contains("409"),
+        "{errors:#?}"
+    );
 }
 
 #[test]
@@ -204,9 +232,15 @@ fn what_is_decided_elsewhere_says_so_and_leaves() {
     let second = agent.must_ask(WRITE, note("b.md", "b\n"));
     browser.reads(".headline", "creates a.md");
     scene.owner().deny(&first, "not today");
-    browser.reads(".verdict", "Denied with the connection key (plexusctl, or another program of yours).");
+    browser.reads(
+        ".verdict",
+        "Denied with the connection key (plexusctl, or another program of yours).",
+    );
     browser.reads(".verdict", "not today");
-    assert!(browser.sees("[data-answer]").is_none(), "there is nothing left to answer");
+    assert!(
+        browser.sees("[data-answer]").is_none(),
+        "there is nothing left to answer"
+    );
     browser.reads("#glance", "1 waiting");
     scene.picture("elsewhere");
     browser.see("[data-go-on]").click();
@@ -238,12 +272,18 @@ fn what_differs_from_the_last_approved_call() {
     let agent = scene.agent("my-cc");
     let item = agent.must_ask(WRITE, note("daily.md", "first\n"));
     browser.reads(".headline", "daily.md");
-    assert!(browser.sees(".differs").is_none(), "there is nothing to compare with");
+    assert!(
+        browser.sees(".differs").is_none(),
+        "there is nothing to compare with"
+    );
     scene.owner().approve(&item, "once");
     agent.invoke(WRITE, note("daily.md", "first\n")).expect_ok();
     agent.must_ask(WRITE, note("daily.md", "second\n"));
     browser.see("[data-go-on]").click();
-    browser.reads(".differs", "Compared with the last such call that you approved");
+    browser.reads(
+        ".differs",
+        "Compared with the last such call that you approved",
+    );
     browser.reads(".differs del", "first");
     browser.reads(".differs ins", "second");
     scene.all_is_well();
@@ -292,9 +332,16 @@ fn it_fits_every_width_in_both_lights() {
     let asked = json!({"id": WRITE, "input": note("Projects/Plexus.md",
         "# Plexus\n\nA gateway between agents and me.\n\n## Done\n\n- write the console\n\n## Next\n\n- rest\n"),
         "purpose": "Move what is done out of the list of next steps, as you asked"});
-    agent.invoke_body(asked).expect_error(401, "approval_required");
-    agent.must_ask(WRITE, note("Projects/Journal/2026-11-20.md", "Shipped the console.\n"));
-    scene.agent("codex").must_ask(WRITE, note("notes/build.log", "ok\n"));
+    agent
+        .invoke_body(asked)
+        .expect_error(401, "approval_required");
+    agent.must_ask(
+        WRITE,
+        note("Projects/Journal/2026-11-20.md", "Shipped the console.\n"),
+    );
+    scene
+        .agent("codex")
+        .must_ask(WRITE, note("notes/build.log", "ok\n"));
     browser.reads(".headline", "replaces Projects/Plexus.md");
     for (dark, width, height, name) in LOOKS {
         browser.dark(dark);

@@ -52,7 +52,9 @@ const SCRIPTS: &[&str] = &[
     "{{ 7*7 }} {% include \"shell.html\" %} {{ digest|safe }}",
     "{{constructor.constructor('window.caught=1')()}}",
     "<%= 7*7 %> #{7*7} [[7*7]] @(7*7)",
-    "__proto__", "constructor", "toString",
+    "__proto__",
+    "constructor",
+    "toString",
     "</blockquote></section></article>",
     "</td></tr></tbody></table></div></details>",
     "</pre></dd></dl></form></main></body></html>",
@@ -108,7 +110,11 @@ const LOOKALIKE: &[&str] = &[
 ];
 
 fn strings() -> Vec<String> {
-    let mut all: Vec<String> = [SCRIPTS, LAYOUT, LOOKALIKE].concat().into_iter().map(str::to_owned).collect();
+    let mut all: Vec<String> = [SCRIPTS, LAYOUT, LOOKALIKE]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     all.extend([
         "W".repeat(5_000),
         "a/".repeat(120),
@@ -146,7 +152,11 @@ fn holds(scene: &Scene, of: &str) {
     assert_eq!(told["attributes"], 0, "{of:?}: {told}");
     assert_eq!(told["out"], json!([]), "{of:?}: {told}");
     assert_eq!(told["answers"], "1,1", "{of:?}: one yes and one no: {told}");
-    assert_eq!((&told["forms"], &told["h2"], &told["articles"]), (&json!(2), &json!(1), &json!(1)), "{of:?}: {told}");
+    assert_eq!(
+        (&told["forms"], &told["h2"], &told["articles"]),
+        (&json!(2), &json!(1), &json!(1)),
+        "{of:?}: {told}"
+    );
     assert!(told["wide"].as_i64() <= Some(0), "{of:?}: {told}");
     assert_eq!(told["unseen"], false, "{of:?}: {told}");
 }
@@ -159,22 +169,34 @@ fn in_every_field_that_an_agent_fills() {
     browser.size(390, 844);
     for (number, text) in strings().iter().enumerate() {
         // A path takes no control characters; everything else goes everywhere.
-        let name: String = text.chars().filter(|c| !c.is_control() && *c != '/').take(40).collect();
+        let name: String = text
+            .chars()
+            .filter(|c| !c.is_control() && *c != '/')
+            .take(40)
+            .collect();
         let path = format!("Projects/{number} {name}.md");
         let content = format!("{text}\nsecond\n");
         let asked = agent.invoke_body(json!({
             "id": WRITE, "input": note(&path, &content), "purpose": text,
         }));
-        let item = asked.expect_error(401, "approval_required")["pendingId"].as_str().expect("an id").to_owned();
+        let item = asked.expect_error(401, "approval_required")["pendingId"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
         let _ = scene.owner().card(&item);
         // The list and the card, whatever is open now.
         let mark = format!(".ticket[data-id='{item}']");
-        if browser.sees(&format!("article[data-id='{item}']:not([data-making])")).is_none() {
+        if browser
+            .sees(&format!("article[data-id='{item}']:not([data-making])"))
+            .is_none()
+        {
             until("the request in the list", || browser.sees(&mark)).click();
         }
         let _ = browser.see(&format!("article[data-id='{item}']:not([data-making])"));
         holds(&scene, text);
-        let purpose = browser.run("const q = document.querySelector('blockquote.words'); return q ? q.textContent : ''");
+        let purpose = browser.run(
+            "const q = document.querySelector('blockquote.words'); return q ? q.textContent : ''",
+        );
         let shown = purpose.as_str().expect("text");
         // It is shown where it belongs, and as text.
         if text.contains("window.caught") {
@@ -207,16 +229,28 @@ fn in_the_names_that_an_agent_chooses() {
     let agent = scene.gateway.agent("my-cc");
     for text in strings() {
         let client: String = text.chars().take(200).collect();
-        let opened = agent.anonymous.with("authorization", &format!("Bearer {}", agent.pat)).post(
-            "/link/handshake",
-            json!({"client": {"name": client, "version": client}}),
-        );
-        let session = opened.expect_ok()["sessionId"].as_str().expect("a session").to_owned();
+        let opened = agent
+            .anonymous
+            .with("authorization", &format!("Bearer {}", agent.pat))
+            .post(
+                "/link/handshake",
+                json!({"client": {"name": client, "version": client}}),
+            );
+        let session = opened.expect_ok()["sessionId"]
+            .as_str()
+            .expect("a session")
+            .to_owned();
         let asker = agent.anonymous.with("x-plexus-session", &session);
         // A read ignores what it does not know, and the card shows it.
         let asked = asker.post("/invoke", json!({"id": "workspace.read", "input": {"path": "a.md", &client: {"deep": [text]}}, "purpose": "names"}));
-        let item = asked.expect_error(401, "approval_required")["pendingId"].as_str().expect("an id").to_owned();
-        if browser.sees(&format!("article[data-id='{item}']")).is_none() {
+        let item = asked.expect_error(401, "approval_required")["pendingId"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        if browser
+            .sees(&format!("article[data-id='{item}']"))
+            .is_none()
+        {
             browser.see(&format!(".ticket[data-id='{item}']")).click();
         }
         let _ = browser.see(&format!("article[data-id='{item}'] .members"));
@@ -242,7 +276,10 @@ fn in_the_notes_that_are_replaced() {
     while let Some(more) = browser.sees(".diff .rest button") {
         let before = browser.run("return document.querySelectorAll('.diff tr').length");
         more.click();
-        until("more rows", || (browser.run("return document.querySelectorAll('.diff tr').length") != before).then_some(()));
+        until("more rows", || {
+            (browser.run("return document.querySelectorAll('.diff tr').length") != before)
+                .then_some(())
+        });
         holds(&scene, "a whole note");
     }
     scene.picture("hostile-note");

@@ -28,12 +28,17 @@ fn small_and_quick_with_a_long_past() {
     write_a_past(&scene.gateway.state());
     scene.gateway.start_again();
     let status = scene.owner().client.get("/admin/api/status").expect_ok();
-    assert!(status["counts"]["grants"].as_u64() >= Some(GRANTS), "{status}");
+    assert!(
+        status["counts"]["grants"].as_u64() >= Some(GRANTS),
+        "{status}"
+    );
     let newest = scene.owner().audit(1);
     assert!(crate::scene::sequence(&newest[0]) >= EVENTS, "{newest:?}");
 
     // More waits than a list shows, with changes that a page does not hold.
-    let wide: String = (0..2_000).map(|n| format!("<script>{n}</script> \u{202e} {}\n", "x".repeat(90))).collect();
+    let wide: String = (0..2_000)
+        .map(|n| format!("<script>{n}</script> \u{202e} {}\n", "x".repeat(90)))
+        .collect();
     agents.truncate(30);
     let items: Vec<String> = agents
         .iter()
@@ -47,7 +52,10 @@ fn small_and_quick_with_a_long_past() {
         })
         .collect();
     let card = scene.owner().card(&items[59]);
-    assert!(card["asks"][0]["plan"]["preview"]["diff"].is_string(), "{card}");
+    assert!(
+        card["asks"][0]["plan"]["preview"]["diff"].is_string(),
+        "{card}"
+    );
 
     let inside = signed_in(&scene);
     let at = |rest: &str| format!("/admin/console/pending/{}{rest}", items[59]);
@@ -68,7 +76,11 @@ fn small_and_quick_with_a_long_past() {
             let answer = inside.get(&page);
             times.push(began.elapsed());
             answer.expect_status(200);
-            assert!(answer.body.len() < LARGEST, "{page}: {} bytes", answer.body.len());
+            assert!(
+                answer.body.len() < LARGEST,
+                "{page}: {} bytes",
+                answer.body.len()
+            );
             assert!(answer.body.len() > 500, "{page}: {answer}");
         }
         // The best of a few: other tests share this machine.
@@ -78,7 +90,11 @@ fn small_and_quick_with_a_long_past() {
     }
     let view = inside.get("/admin/console/view").expect_ok();
     assert_eq!(view["waiting"], 60);
-    assert!(view["queue"].as_str().is_some_and(|html| html.contains("and 20 more after these 40")));
+    assert!(
+        view["queue"]
+            .as_str()
+            .is_some_and(|html| html.contains("and 20 more after these 40"))
+    );
 }
 
 /// Adds events to the ledger of a gateway that does not run, through its own machine.
@@ -90,7 +106,8 @@ fn write_a_past(home: &Path) {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         u64::try_from(now.expect("a clock").as_millis()).expect("a date")
     };
-    let (ledger, _) = Ledger::<Trust>::open(home, Options::new(Arc::new(now))).expect("the ledger opens");
+    let (ledger, _) =
+        Ledger::<Trust>::open(home, Options::new(Arc::new(now))).expect("the ledger opens");
     runtime.block_on(async {
         for batch in 0..EVENTS / 500 {
             let many: Vec<_> = (0..500)
@@ -103,7 +120,12 @@ fn write_a_past(home: &Path) {
                         detail: json!({"event": "long-ago", "number": batch * 500 + n}),
                     };
                     let ledger = ledger.clone();
-                    tokio::spawn(async move { ledger.submit(Command::Note(note), Lane::Agent).await.is_ok() })
+                    tokio::spawn(async move {
+                        ledger
+                            .submit(Command::Note(note), Lane::Agent)
+                            .await
+                            .is_ok()
+                    })
                 })
                 .collect();
             for one in many {
@@ -121,7 +143,10 @@ fn signed_in(scene: &Scene) -> Client {
         .client()
         .with("host", &host)
         .with("origin", &format!("http://{host}"));
-    let reply = page.post("/admin/console/sign-in", json!({"key": scene.gateway.key()}));
+    let reply = page.post(
+        "/admin/console/sign-in",
+        json!({"key": scene.gateway.key()}),
+    );
     let cookie = reply.header("set-cookie").expect("a cookie");
     let cookie = cookie.split(';').next().expect("a pair");
     page.with("cookie", cookie)

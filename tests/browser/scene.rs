@@ -89,7 +89,10 @@ impl Scene {
     /// Holds that the page did not log an error, that nothing was refused by its policy, and that it fits its width.
     pub(crate) fn all_is_well(&self) {
         let log = self.browser.log();
-        let errors: Vec<_> = log.iter().filter(|entry| entry["level"] == "SEVERE").collect();
+        let errors: Vec<_> = log
+            .iter()
+            .filter(|entry| entry["level"] == "SEVERE")
+            .collect();
         assert!(errors.is_empty(), "{errors:#?}");
         self.fits();
     }
@@ -98,7 +101,10 @@ impl Scene {
             "const e = document.documentElement; return [e.scrollWidth, window.innerWidth, \
              [...document.querySelectorAll('*')].filter(x => x.checkVisibility() && x.getBoundingClientRect().right > window.innerWidth + 1 && !x.closest('.scroll, .unseen')).map(x => x.outerHTML.slice(0, 80)).slice(0, 4)]",
         );
-        assert!(wide[0].as_i64() <= wide[1].as_i64() && wide[2] == json!([]), "{wide}");
+        assert!(
+            wide[0].as_i64() <= wide[1].as_i64() && wide[2] == json!([]),
+            "{wide}"
+        );
     }
 }
 
@@ -120,6 +126,11 @@ impl std::ops::Deref for Lazy {
 /// The sequence that an event's id begins with: its first 48 bits.
 pub(crate) fn sequence(event: &Value) -> u64 {
     let id = event["id"].as_str().expect("an id");
-    let hex: String = id.trim_start_matches("evt_").chars().filter(|c| *c != '-').take(12).collect();
+    let hex: String = id
+        .trim_start_matches("evt_")
+        .chars()
+        .filter(|c| *c != '-')
+        .take(12)
+        .collect();
     u64::from_str_radix(&hex, 16).expect("a UUID")
 }

@@ -15,7 +15,9 @@ fn by_the_key() {
         scene.fits();
         scene.picture(&format!("door-{name}"));
     }
-    browser.see("#key").fill("plx_live_000000000000000000000000000000000000000000000000");
+    browser
+        .see("#key")
+        .fill("plx_live_000000000000000000000000000000000000000000000000");
     browser.see("#key-form button").click();
     browser.reads("#door-why", "That is not the connection key.");
     assert!(browser.sees("#desk").is_none());
@@ -27,7 +29,10 @@ fn by_the_key() {
     // The key stays nowhere; the cookie is out of reach of scripts and of other sites.
     let kept = browser.run("return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, document.querySelector('#key').value])");
     let kept = kept.as_str().expect("text");
-    assert!(!kept.contains("plx_live_") && kept.contains("plx_tab_"), "{kept}");
+    assert!(
+        !kept.contains("plx_live_") && kept.contains("plx_tab_"),
+        "{kept}"
+    );
     assert!(!kept.contains("plx_console_"), "{kept}");
     let cookies = browser.cookies();
     assert_eq!(cookies.len(), 1, "{cookies:?}");
@@ -36,8 +41,18 @@ fn by_the_key() {
     assert_eq!(cookies[0]["path"], "/admin");
 
     // Both tries are on record.
-    let told = |event: &str| scene.owner().audit(50).iter().filter(|e| e["detail"]["event"] == event).count();
-    assert_eq!((told("credential.refused"), told("console.sign-in")), (1, 1));
+    let told = |event: &str| {
+        scene
+            .owner()
+            .audit(50)
+            .iter()
+            .filter(|e| e["detail"]["event"] == event)
+            .count()
+    };
+    assert_eq!(
+        (told("credential.refused"), told("console.sign-in")),
+        (1, 1)
+    );
 
     browser.see("#sign-out").click();
     browser.reads("#door-why", "You are signed out.");
@@ -54,7 +69,11 @@ fn by_a_link_that_works_once() {
     let link = scene.link();
     browser.go(&link);
     browser.reads("#quiet", "All quiet");
-    assert_eq!(browser.address(), scene.page(), "the link is not left in the address");
+    assert_eq!(
+        browser.address(),
+        scene.page(),
+        "the link is not left in the address"
+    );
     assert!(browser.run("return history.length").as_u64() <= Some(2));
     // It stays signed in when it is loaded anew, and a second tab is not by the cookie alone.
     browser.reload();
@@ -75,7 +94,11 @@ fn by_a_link_that_works_once() {
     browser.reads(".headline", "creates a.md");
     // `--json` says the same for programs.
     let said = scene.gateway.cli(["--json", "console"]).json();
-    assert!(said["url"].as_str().is_some_and(|url| url.starts_with(&format!("{}#plx_link_", scene.page()))));
+    assert!(
+        said["url"]
+            .as_str()
+            .is_some_and(|url| url.starts_with(&format!("{}#plx_link_", scene.page())))
+    );
     assert_eq!(said["expiresInMs"], 120_000);
 }
 

@@ -108,7 +108,10 @@ impl Browser {
                 "unhandledPromptBehavior": "ignore",
             }}})),
         );
-        browser.session = format!("/session/{}", made["sessionId"].as_str().expect("a session"));
+        browser.session = format!(
+            "/session/{}",
+            made["sessionId"].as_str().expect("a session")
+        );
         browser.size(1440, 900);
         browser
     }
@@ -125,12 +128,17 @@ impl Browser {
             .expect("the driver takes commands");
         let answer = read_one(path, stream);
         let value = answer.json()["value"].take();
-        if answer.status == 200 { Ok(value) } else { Err(value) }
+        if answer.status == 200 {
+            Ok(value)
+        } else {
+            Err(value)
+        }
     }
     #[track_caller]
     fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        self.try_ask(method, path, body)
-            .unwrap_or_else(|error| panic!("{method} {path}: {}: {}", error["error"], error["message"]))
+        self.try_ask(method, path, body).unwrap_or_else(|error| {
+            panic!("{method} {path}: {}: {}", error["error"], error["message"])
+        })
     }
     #[track_caller]
     fn post(&self, path: &str, body: Value) -> Value {
@@ -144,7 +152,10 @@ impl Browser {
     /// A command of the browser's own protocol.
     #[track_caller]
     pub fn devtools(&self, command: &str, parameters: Value) -> Value {
-        self.post("/goog/cdp/execute", json!({"cmd": command, "params": parameters}))
+        self.post(
+            "/goog/cdp/execute",
+            json!({"cmd": command, "params": parameters}),
+        )
     }
     /// The size of what is seen, in CSS pixels.
     #[track_caller]
@@ -239,18 +250,26 @@ impl Browser {
         let mut last = String::new();
         let began = std::time::Instant::now();
         while began.elapsed() < PATIENCE {
-            last = self.sees(selector).and_then(|e| e.try_text()).unwrap_or_default();
+            last = self
+                .sees(selector)
+                .and_then(|e| e.try_text())
+                .unwrap_or_default();
             if last.contains(wanted) {
                 return;
             }
             std::thread::park_timeout(std::time::Duration::from_millis(20));
         }
-        panic!("{selector} does not read {wanted:?}: {last:?}\n{:#?}", self.log());
+        panic!(
+            "{selector} does not read {wanted:?}: {last:?}\n{:#?}",
+            self.log()
+        );
     }
     /// Waits until a selector finds nothing that is shown.
     #[track_caller]
     pub fn loses(&self, selector: &str) {
-        until(&format!("the end of {selector}"), || self.sees(selector).is_none().then_some(()));
+        until(&format!("the end of {selector}"), || {
+            self.sees(selector).is_none().then_some(())
+        });
     }
     /// Presses keys where the focus is.
     #[track_caller]
@@ -258,10 +277,16 @@ impl Browser {
         let strokes: Vec<Value> = keys
             .chars()
             .flat_map(|key| {
-                [json!({"type": "keyDown", "value": key.to_string()}), json!({"type": "keyUp", "value": key.to_string()})]
+                [
+                    json!({"type": "keyDown", "value": key.to_string()}),
+                    json!({"type": "keyUp", "value": key.to_string()}),
+                ]
             })
             .collect();
-        self.post("/actions", json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}));
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}),
+        );
     }
     /// Presses a key while shift is held.
     #[track_caller]
@@ -270,21 +295,31 @@ impl Browser {
             {"type": "keyDown", "value": key::SHIFT}, {"type": "keyDown", "value": pressed},
             {"type": "keyUp", "value": pressed}, {"type": "keyUp", "value": key::SHIFT},
         ]);
-        self.post("/actions", json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}));
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}),
+        );
     }
     /// What is seen, as PNG.
     #[must_use]
     #[track_caller]
     pub fn picture(&self) -> Vec<u8> {
         let shot = self.get("/screenshot");
-        STANDARD.decode(shot.as_str().expect("a picture")).expect("base64")
+        STANDARD
+            .decode(shot.as_str().expect("a picture"))
+            .expect("base64")
     }
     /// The whole page, as PNG, however long it is.
     #[must_use]
     #[track_caller]
     pub fn whole_picture(&self) -> Vec<u8> {
-        let shot = self.devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true}));
-        STANDARD.decode(shot["data"].as_str().expect("a picture")).expect("base64")
+        let shot = self.devtools(
+            "Page.captureScreenshot",
+            json!({"captureBeyondViewport": true}),
+        );
+        STANDARD
+            .decode(shot["data"].as_str().expect("a picture"))
+            .expect("base64")
     }
     /// What the page logged since the last time: errors, refusals of its policy, words of scripts.
     #[must_use]
@@ -313,7 +348,9 @@ fn read_one(asked: &str, stream: Box<dyn crate::http::Stream>) -> Response {
     let (mut bytes, mut length) = (Vec::new(), 0);
     loop {
         let begins = bytes.len();
-        let read = reader.read_until(b'\n', &mut bytes).expect("the driver answers");
+        let read = reader
+            .read_until(b'\n', &mut bytes)
+            .expect("the driver answers");
         assert!(read > 0, "{asked}: the driver went away");
         let line = String::from_utf8_lossy(&bytes[begins..]).to_ascii_lowercase();
         if let Some(value) = line.strip_prefix("content-length:") {
@@ -354,23 +391,31 @@ impl Element<'_> {
     /// Presses the pointer on it, where it is.
     #[track_caller]
     pub fn click(&self) {
-        self.browser.ask("POST", &self.path("/click"), Some(json!({})));
+        self.browser
+            .ask("POST", &self.path("/click"), Some(json!({})));
     }
     /// Types into it.
     #[track_caller]
     pub fn fill(&self, text: &str) {
-        self.browser.ask("POST", &self.path("/clear"), Some(json!({})));
-        self.browser.ask("POST", &self.path("/value"), Some(json!({"text": text})));
+        self.browser
+            .ask("POST", &self.path("/clear"), Some(json!({})));
+        self.browser
+            .ask("POST", &self.path("/value"), Some(json!({"text": text})));
     }
     fn try_text(&self) -> Option<String> {
-        let text = self.browser.try_ask("GET", &self.path("/text"), None).ok()?;
+        let text = self
+            .browser
+            .try_ask("GET", &self.path("/text"), None)
+            .ok()?;
         text.as_str().map(str::to_owned)
     }
     /// An attribute.
     #[must_use]
     #[track_caller]
     pub fn attribute(&self, name: &str) -> Option<String> {
-        let value = self.browser.ask("GET", &self.path(&format!("/attribute/{name}")), None);
+        let value = self
+            .browser
+            .ask("GET", &self.path(&format!("/attribute/{name}")), None);
         value.as_str().map(str::to_owned)
     }
 }

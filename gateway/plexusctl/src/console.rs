@@ -56,6 +56,10 @@ fn open(url: &str) -> Result<(), Stop> {
 }
 
 fn no_browser(why: &str) -> Stop {
-    Stop::new(Exit::Failed, "no_browser", format!("no browser was opened: {why}"))
-        .next("open the printed link yourself")
+    Stop::new(
+        Exit::Failed,
+        "no_browser",
+        format!("no browser was opened: {why}"),
+    )
+    .next("open the printed link yourself")
 }

@@ -208,6 +208,9 @@ pub enum Command {
         permit: Permit,
         /// Bytes of canonical input.
         input_bytes: u64,
+        /// What it is about to change, each with the digest of what is there before, as far as that is known: for the
+        /// owner, should nobody ever know how it ended.
+        about: Vec<Touch>,
     },
     /// Records what became of an effect.
     Outcome {

@@ -101,7 +101,8 @@ pub fn decide(
         Command::Intent {
             permit,
             input_bytes,
-        } => draft.intent(permit, *input_bytes),
+            about,
+        } => draft.intent(permit, *input_bytes, about),
         Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
     }?;
     if draft.serial != state.serial

@@ -105,6 +105,7 @@ fn happened(event: &Value, detail: &Value) -> String {
         "console.sign-out" => "you sign out of the console".to_owned(),
         "pause" if detail["on"] == true => "you pause everything".to_owned(),
         "pause" => "you end the pause".to_owned(),
+        "pause.signal" => "a signal pauses everything".to_owned(),
         "launch" => "the gateway starts".to_owned(),
         "sweep" => format!("{} ended things are forgotten", count("forgotten")),
         "unknown.settle" if detail["happened"] == true => "you say that it happened".to_owned(),

@@ -277,7 +277,10 @@ impl AskView {
                 .iter()
                 // A digest tells a person nothing, and the headline names the path already.
                 .filter(|fact| Digest::parse(text(fact, "value")).is_none())
-                .filter(|fact| text(fact, "name") != "path" || !text(preview, "headline").contains(text(fact, "value")))
+                .filter(|fact| {
+                    text(fact, "name") != "path"
+                        || !text(preview, "headline").contains(text(fact, "value"))
+                })
                 .take(LISTED)
                 .map(|fact| {
                     (

@@ -16,6 +16,7 @@ impl Model {
                 session,
                 fresh,
             } => {
+                assert!(!done || !self.paused, "paused");
                 self.refresh((agent, token, session, fresh), done, t);
             }
             Command::Read { .. } | Command::Intent { .. } => {
@@ -45,6 +46,7 @@ impl Model {
             Command::Connect(c) => self.connect(c, t),
             Command::OpenSession { agent, session, .. } => {
                 let agent = agent.clone().expect("histories name the agent");
+                assert!(!self.paused || self.member(&agent).is_none(), "paused");
                 if self.member(&agent).is_none() {
                     let life = self.fresh_life();
                     self.members.push(Member {
