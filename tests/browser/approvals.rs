@@ -368,7 +368,12 @@ fn many_hands_decide_each_request_once() {
     let other = scene.another_browser();
     let agents = ["one", "two", "three"].map(|id| scene.agent(id));
     let items: Vec<(usize, String)> = (0..ASKED)
-        .map(|n| (n % 3, agents[n % 3].must_ask(WRITE, note(&format!("{n}.md"), "text\n"))))
+        .map(|n| {
+            (
+                n % 3,
+                agents[n % 3].must_ask(WRITE, note(&format!("{n}.md"), "text\n")),
+            )
+        })
         .collect();
     scene.browser.reads("#glance", "50 waiting");
     other.reads("#glance", "50 waiting");
@@ -388,7 +393,9 @@ fn many_hands_decide_each_request_once() {
     other.run(&hand("deny", "-1"));
     for (_, item) in items.iter().step_by(3) {
         // Whether it still waits is for the gateway to say.
-        let _ = scene.gateway.cli(["approvals", "deny", item, "--reason", "by command"]);
+        let _ = scene
+            .gateway
+            .cli(["approvals", "deny", item, "--reason", "by command"]);
     }
     for browser in [&*scene.browser, &other] {
         browser.reads("#glance", "0 waiting");
@@ -404,8 +411,15 @@ fn many_hands_decide_each_request_once() {
             .filter(|event| matches!(*event, "grant.allow" | "grant.deny"))
             .collect();
         let state = scene.state_of(&agents[*agent], item);
-        let told = if decided == ["grant.allow"] { "approved" } else { "denied" };
-        assert!(decided.len() == 1 && state == told, "{item}: {decided:?}, {state}");
+        let told = if decided == ["grant.allow"] {
+            "approved"
+        } else {
+            "denied"
+        };
+        assert!(
+            decided.len() == 1 && state == told,
+            "{item}: {decided:?}, {state}"
+        );
     }
 }
 
@@ -422,7 +436,10 @@ fn the_bar_tells_how_the_gateway_is() {
     // A call starts a worker, which attacks its cage first; the sheet stays open meanwhile.
     let agent = scene.agent("my-cc");
     agent.invoke("workspace.list", json!({})).expect_ok();
-    browser.reads(".sheet", "1 of 1 running workers attacked their own cage and found no way out.");
+    browser.reads(
+        ".sheet",
+        "1 of 1 running workers attacked their own cage and found no way out.",
+    );
     browser.reads(".sources", "reader caged");
     scene.gateway.cli(["pause"]).expect_ok();
     browser.reads("#glance", "paused: no agent is served");

@@ -27,7 +27,9 @@ struct Start {
 
 impl Start {
     fn run(vault: &Folder, workspace: &Folder, state: &Path) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("the workspace");
         let mut daemon = Command::new("cargo")
             .args(["xtask", "start", "--port", "0", "--vault"])
             .arg(vault.path())
@@ -45,7 +47,10 @@ impl Start {
         let (pipe, shown) = (daemon.stdout.take().expect("a pipe"), screen.clone());
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                shown.lock().expect("nobody panics with it").push_str(&(line + "\n"));
+                shown
+                    .lock()
+                    .expect("nobody panics with it")
+                    .push_str(&(line + "\n"));
             }
         });
         Self { daemon, screen }
@@ -60,7 +65,10 @@ impl Start {
                 let lines = screen.lines().filter_map(|line| line.strip_prefix("  "));
                 return lines.map(str::to_owned).collect();
             }
-            assert!(began.elapsed() < Duration::from_secs(600), "it did not start:\n{screen}");
+            assert!(
+                began.elapsed() < Duration::from_secs(600),
+                "it did not start:\n{screen}"
+            );
             std::thread::park_timeout(Duration::from_millis(50));
         }
     }
@@ -87,7 +95,11 @@ impl Terminal {
         let desktop = TempDir::with_prefix("plxd").expect("a folder");
         let opener = desktop.path().join("xdg-open");
         let kept = desktop.path().join("opened");
-        std::fs::write(&opener, format!("#!/bin/sh\nprintf %s \"$1\" > '{}'\n", kept.display())).expect("a file");
+        std::fs::write(
+            &opener,
+            format!("#!/bin/sh\nprintf %s \"$1\" > '{}'\n", kept.display()),
+        )
+        .expect("a file");
         std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).expect("a mode");
         Self {
             desktop,
@@ -106,7 +118,10 @@ impl Terminal {
             .env("HOME", self.desktop.path())
             .env("TERM", "dumb")
             .env("SHELL", "/bin/sh")
-            .env("PATH", format!("{}:/usr/bin:/bin", self.desktop.path().display()))
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", self.desktop.path().display()),
+            )
             .stdin(Stdio::null());
         command
     }
@@ -129,10 +144,16 @@ fn from_start_to_an_approved_write_by_reading_the_screen() {
     let began = Instant::now();
     let line = |begin: &str| {
         let found = lines.iter().find(|line| line.starts_with(begin));
-        found.unwrap_or_else(|| panic!("nothing says to type {begin}: {lines:#?}")).clone()
+        found
+            .unwrap_or_else(|| panic!("nothing says to type {begin}: {lines:#?}"))
+            .clone()
     };
     let mut terminal = Terminal::open();
-    terminal.exports = lines.iter().filter(|line| line.starts_with("export ")).cloned().collect();
+    terminal.exports = lines
+        .iter()
+        .filter(|line| line.starts_with("export "))
+        .cloned()
+        .collect();
     assert_eq!(terminal.exports.len(), 2, "{lines:#?}");
 
     // The browser opens by itself, signed in.
@@ -145,9 +166,16 @@ fn from_start_to_an_approved_write_by_reading_the_screen() {
 
     // An agent is let in; what that prints is the agent's line.
     let said = terminal.types(&line("plexusctl connect"));
-    let enroll = said.lines().find(|line| line.contains("plexus enroll ")).expect("the agent's line");
+    let enroll = said
+        .lines()
+        .find(|line| line.contains("plexus enroll "))
+        .expect("the agent's line");
     terminal.types(enroll.trim());
-    assert!(terminal.types(&line("plexus list")).contains("workspace.write"));
+    assert!(
+        terminal
+            .types(&line("plexus list"))
+            .contains("workspace.write")
+    );
 
     // It asks for a write, and waits for the owner.
     let asking = terminal
@@ -164,7 +192,11 @@ fn from_start_to_an_approved_write_by_reading_the_screen() {
     browser.see("form:not([data-fresh]) [value=once]").click();
     browser.reads("#notes", "Approved once");
     let ended = asking.wait_with_output().expect("it ends");
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stdout)
+    );
     until("the file", || workspace.has("hello.md").then_some(()));
     assert_eq!(workspace.read("hello.md"), "Hello");
     picture(&browser, "newcomer-3-approved");
