@@ -406,7 +406,10 @@ fn many_hands_decide_each_request_once() {
     for (agent, item) in &items {
         let decided: Vec<&str> = audit
             .iter()
-            .filter(|e| e["detail"]["item"] == item.as_str())
+            .filter(|e| {
+                let of = |member: &str| e["detail"][member] == item.as_str();
+                of("item") || of("viaApproval")
+            })
             .filter_map(|e| e["detail"]["event"].as_str())
             .filter(|event| matches!(*event, "grant.allow" | "grant.deny"))
             .collect();

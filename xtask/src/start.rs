@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Build with optimisations
     #[arg(long)]
     release: bool,
+    /// Run the programs in this folder, built before, instead of building them
+    #[arg(long, value_name = "DIR", conflicts_with = "release")]
+    binaries: Option<PathBuf>,
     /// Handed to plexusd as they are
     #[arg(last = true, value_name = "ARGUMENT")]
     rest: Vec<String>,
@@ -54,7 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bail!("{} is not a folder", folder.display());
         }
     }
-    let binaries = cargo::build_product(arguments.release)?;
+    let binaries = match &arguments.binaries {
+        Some(built) => std::path::absolute(built)?,
+        None => cargo::build_product(arguments.release)?,
+    };
 
     let mut daemon = Command::new(binaries.join("plexusd"));
     for (flag, folder) in [
