@@ -146,6 +146,15 @@ impl Seen {
                 text::line(text_of(call, "auditId")),
             ));
         }
+        for source in list_of(status, "changed") {
+            lines.push(format!(
+                "CHANGED: {} can do more than when you granted it; {} of its grants rest until you decide: \
+                 plexusctl approvals show {}",
+                text::line(text_of(source, "source")),
+                number(&source["grants"]),
+                text::line(text_of(source, "pendingId")),
+            ));
+        }
         lines
     }
 

@@ -8,6 +8,7 @@
 //! what the owner sees.
 
 pub(crate) mod card;
+pub(crate) mod change;
 mod choices;
 mod differs;
 pub(crate) mod planner;
