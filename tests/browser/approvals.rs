@@ -71,7 +71,9 @@ fn deny_with_a_reason() {
     let input = note("Projects/new.md", "one\n");
     let item = agent.must_ask(WRITE, input.clone());
     let browser = &scene.browser;
-    browser.see("#reason").fill("not in this folder");
+    browser
+        .see("article:not([data-making]) #reason")
+        .fill("not in this folder");
     browser.see("form:not([data-fresh]) [value=deny]").click();
     browser.reads("#notes", "Denied");
     assert_eq!(scene.state_of(&agent, &item), "denied");
