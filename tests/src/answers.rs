@@ -216,6 +216,7 @@ fn route(path: &str) -> String {
             parts[4] = ":";
         }
         ["", "admin", "api", "source-settings", _] => parts[4] = ":",
+        ["", "admin", "console", "pending", _, ..] => parts[4] = ":",
         ["", "integration", _, ..] => parts[2] = ":",
         _ => {}
     }
