@@ -34,4 +34,5 @@ mod settings;
 mod sources;
 mod starts;
 mod upgrades;
+mod watching;
 mod windows;

@@ -2,6 +2,7 @@
 
 mod card;
 mod decide;
+mod screen;
 mod watch;
 
 use crate::{
@@ -14,6 +15,7 @@ use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
 use plexus_protocol::{AuditId, Digest, Timestamp};
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 
 /// Approvals.
 #[derive(Args)]
@@ -51,8 +53,12 @@ enum Act {
     },
     /// Say of a call whose end nobody knows whether it happened; until then the same call is not run again
     Settle(Settle),
-    /// Show requests as they come, and decide them by a key
-    Watch,
+    /// Show requests as they come, and decide them by keys
+    Watch {
+        /// Line by line instead of a full screen, as it is where stdout is no terminal
+        #[arg(long)]
+        lines: bool,
+    },
 }
 
 /// Settling.
@@ -174,7 +180,17 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 format!("recorded: {said}")
             })
         }
-        Act::Watch => watch::run(desk).await,
+        Act::Watch { lines } => {
+            let screen = desk.hands.terminal && std::io::stdout().is_terminal() && !desk.json;
+            let simple =
+                std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+            // Who may not decide reads lines: a screen of keys that do nothing would promise too much.
+            if screen && !simple && !lines && desk.widen("deciding").is_ok() {
+                screen::run(desk).await
+            } else {
+                watch::run(desk).await
+            }
+        }
     }
 }
 
