@@ -16,8 +16,10 @@
 pub mod agent;
 pub mod answers;
 pub mod binaries;
+pub mod browser;
 pub mod clock;
 pub mod earlier;
+pub mod editions;
 pub mod events;
 pub mod folders;
 pub mod gateway;

@@ -22,6 +22,7 @@ mod handshake;
 mod install;
 mod invoke;
 mod kills;
+mod knowing;
 mod known_defects;
 mod misbehaviour;
 mod newcomer;

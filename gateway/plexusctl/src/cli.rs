@@ -1,8 +1,9 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, agents, approvals, audit, backup, config, connect, explain, exposure, grants, key,
-    network, owner::Desk, pause, service, sources, status, tokens, uninstall,
+    act::Hands, activity, agents, approvals, audit, backup, config, connect, console, explain,
+    exposure, grants, key, network, owner::Desk, pause, service, sources, status, tokens,
+    uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -44,6 +45,8 @@ enum Command {
     Agents(agents::Agents),
     /// Show what waits for you, and decide it
     Approvals(approvals::Approvals),
+    /// Print a link that signs your browser in to the console, once
+    Console(console::Console),
     /// Show what is allowed, allow more, or take it back
     Grants(grants::Grants),
     /// Let agents see a capability and ask for it
@@ -58,6 +61,10 @@ enum Command {
     Sources(sources::Sources),
     /// Say what would happen to a call, and which rule decides
     Explain(explain::Explain),
+    /// Show what agents did, one line a call
+    Activity(activity::Activity),
+    /// Show calls of which nobody knows whether they happened, and say what you found
+    Unknown(unknown::Unknown),
     /// Read and check the record of everything that happened
     Audit(audit::Audit),
     /// Show or replace your connection key
@@ -114,6 +121,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Connect(it) => connect::run(&desk, it).await,
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
+        Command::Console(it) => console::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Hide(it) => exposure::run(&desk, it, false).await,
@@ -121,6 +129,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
+        Command::Activity(it) => activity::run(&desk, it).await,
+        Command::Unknown(it) => unknown::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,
         Command::Key(it) => key::run(&desk, it).await,
         Command::Network(it) => network::run(&desk, it).await,

@@ -8,6 +8,7 @@
 //! Must not know: an agent's credential, the agents' routes.
 
 mod act;
+mod activity;
 mod agents;
 mod approvals;
 mod audit;
@@ -15,10 +16,12 @@ mod backup;
 mod cli;
 mod config;
 mod connect;
+mod console;
 mod explain;
 mod exposure;
 mod grants;
 mod key;
+mod moment;
 mod network;
 mod owner;
 mod pause;
@@ -30,6 +33,7 @@ mod table;
 mod terms;
 mod tokens;
 mod uninstall;
+mod unknown;
 
 use plexus_client::{Exit, Stop, out};
 use std::process::ExitCode;

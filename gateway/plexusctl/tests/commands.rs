@@ -129,7 +129,7 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         &["sources", "add", "workspace-dir", path],
         &["sources", "enable", "w"],
         &["sources", "resume", "w"],
-        &["approvals", "settle", EVENT, "--did-not-happen"],
+        &["unknown", "settle", EVENT, "--did-not"],
         &["resume"],
         &["key", "print"],
         &["key", "rotate"],
@@ -699,7 +699,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
             json!({"on": false}),
         ),
         (
-            &["approvals", "settle", EVENT, "--happened"],
+            &["unknown", "settle", EVENT, "--happened"],
             format!("/admin/api/unsettled/{EVENT}"),
             json!({"happened": true}),
         ),
@@ -722,7 +722,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
     }
     assert!(place.owner(&["pause"]).out.contains("evt_1"));
     assert_eq!(
-        place.owner(&["approvals", "settle", EVENT]).code,
+        place.owner(&["unknown", "settle", EVENT]).code,
         64,
         "which of the two is said, not assumed"
     );

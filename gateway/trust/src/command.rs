@@ -84,10 +84,14 @@ pub enum Command {
         /// Which.
         id: SourceId,
     },
-    /// Lets suspended grants on a source be used again.
+    /// Decides on the grants that rest because a source has changed: they go on, or they end.
     ResumeSource {
         /// Which.
         id: SourceId,
+        /// The source's revision that the owner saw; any, where none is named.
+        revision: Option<u64>,
+        /// Whether they go on.
+        go_on: bool,
     },
     /// Replaces the owner's settings.
     Configure(Settings),
@@ -208,6 +212,9 @@ pub enum Command {
         permit: Permit,
         /// Bytes of canonical input.
         input_bytes: u64,
+        /// What it is about to change, each with the digest of what is there before, as far as that is known: for the
+        /// owner, should nobody ever know how it ended.
+        about: Vec<Touch>,
     },
     /// Records what became of an effect.
     Outcome {
@@ -282,6 +289,8 @@ pub struct SourceSeen {
     pub profile: Digest,
     /// What its manifest offers.
     pub capabilities: BTreeMap<CapabilityId, Facts>,
+    /// The rules of its profile, without comments.
+    pub rules: Vec<String>,
 }
 
 /// One entry of a grant request.

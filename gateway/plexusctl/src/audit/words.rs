@@ -102,6 +102,7 @@ fn happened(event: &Value, detail: &Value) -> String {
         "agent.code" => "you give it another code; its old credential ends".to_owned(),
         "pause" if detail["on"] == true => "you pause everything".to_owned(),
         "pause" => "you end the pause".to_owned(),
+        "pause.signal" => "a signal pauses everything".to_owned(),
         "launch" => "the gateway starts".to_owned(),
         "sweep" => format!("{} ended things are forgotten", count("forgotten")),
         "unknown.settle" if detail["happened"] == true => "you say that it happened".to_owned(),

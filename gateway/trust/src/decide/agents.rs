@@ -182,6 +182,7 @@ impl Draft<'_> {
                     if !allowed {
                         return Err(Refusal::SessionExpired);
                     }
+                    self.not_paused()?;
                     surplus(&known.sessions, self.now)
                 }
                 None if pat.is_some() => return Err(Refusal::SessionExpired),
