@@ -274,7 +274,7 @@ fn releases(newcomer: &Newcomer) {
     let sources = status.json()["sources"].clone();
     let healthy = sources
         .as_array()
-        .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["health"]["status"] == "ok"));
+        .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["status"] == "ok"));
     assert!(healthy, "{sources:#}");
     stop(gateway);
 }
@@ -331,6 +331,8 @@ fn reads_and_writes(newcomer: &Newcomer, agent: &str) {
 
 /// Gives the backup.
 fn looks_back(newcomer: &Newcomer) -> PathBuf {
+    let activity = newcomer.owner(&["activity", "claude-code", "--changed"]);
+    assert!(activity.expect_ok().contains("notes/new.md"), "{activity}");
     let tail = newcomer.owner(&["audit", "tail"]);
     assert!(tail.expect_ok().contains("workspace.write"), "{tail}");
     newcomer.owner(&["audit", "verify"]).expect_ok();

@@ -236,7 +236,7 @@ impl Model {
             KeyCode::Down | KeyCode::Char('j') => self.scroll = self.scroll.saturating_add(1),
             KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
             KeyCode::PageDown | KeyCode::Char(' ') => {
-                self.scroll = self.scroll.saturating_add(self.page)
+                self.scroll = self.scroll.saturating_add(self.page);
             }
             KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(self.page),
             KeyCode::Home => self.scroll = 0,
