@@ -7,6 +7,7 @@
     reason = "a command speaks to the person who typed it"
 )]
 
+mod agents;
 mod bench;
 mod cargo;
 mod debian;
@@ -50,6 +51,8 @@ enum Task {
     NewSource(new_source::Arguments),
     /// Call a connector in its cage, without a gateway, and see what the cage refuses
     Try(try_source::Arguments),
+    /// Install the coding agents that the stories run, at the versions that tests/agents names
+    Agents,
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     /// Read the gateway's ready line and say what to do next (used by `start`)
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Dist(arguments) => dist::run(&arguments),
         Task::NewSource(arguments) => new_source::run(&arguments),
         Task::Try(arguments) => try_source::run(&arguments),
+        Task::Agents => agents::ensure(),
         Task::Rules => rules::run(),
         Task::Greet(greeting) => start::greet(&greeting),
     };

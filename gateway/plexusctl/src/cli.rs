@@ -1,8 +1,8 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, backup, config, connect, console, explain,
-    exposure, grants, key, network, owner::Desk, pause, service, sources, status, tokens,
+    act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
+    explain, exposure, grants, key, network, owner::Desk, pause, service, sources, status, tokens,
     uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -41,6 +41,8 @@ enum Command {
     Status,
     /// Give an agent a one-time code and what it may do at once
     Connect(connect::Connect),
+    /// Undo what `connect --here` wrote, and end the agent
+    Disconnect(disconnect::Disconnect),
     /// Show agents, or end one
     Agents(agents::Agents),
     /// Show what waits for you, and decide it
@@ -119,6 +121,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
     match cli.command {
         Command::Status => status::run(&desk).await,
         Command::Connect(it) => connect::run(&desk, it).await,
+        Command::Disconnect(it) => disconnect::run(&desk, it).await,
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
         Command::Console(it) => console::run(&desk, it).await,

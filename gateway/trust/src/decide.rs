@@ -33,6 +33,7 @@ pub fn decide(
     };
     let reply = match command {
         Command::Connect(connect) => draft.connect(connect),
+        Command::Deliver(deliver) => draft.deliver(deliver),
         Command::RevokeAgent {
             agent,
             reason,

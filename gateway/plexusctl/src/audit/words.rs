@@ -43,6 +43,13 @@ fn happened(event: &Value, detail: &Value) -> String {
                 format!("you connect it, {granted} granted at once, {skipped} not")
             }
         },
+        "agent.deliver" => match detail["reissued"].as_bool() {
+            Some(true) => "you replace its credential: a new code is made".to_owned(),
+            _ if detail["code"] == true => {
+                "you fetch what it is set up from: a new code is made".to_owned()
+            }
+            _ => "you fetch what it is set up from".to_owned(),
+        },
         "agent.enroll" if text("outcome") == "redeemed" => "enrolls".to_owned(),
         "agent.enroll" => because("an enrollment code is refused", "reason"),
         "agent.revoke" => because("you end its access", "reason"),
