@@ -287,12 +287,20 @@ fn connects(newcomer: &Newcomer) -> &'static str {
         "connect",
         "--type",
         agent,
+        "--here",
+        "--yes",
         "--allow",
         "obsidian.vault.read,workspace.read",
     ]);
     said.expect_ok();
-    let code = said.json()["code"].as_str().expect("a code").to_owned();
-    newcomer.types(&["plexus", "enroll", &code]).expect_ok();
+    // Written into the agent's own folder; the uninstall has to find all of it again.
+    assert!(
+        newcomer
+            .tree()
+            .iter()
+            .any(|path| path.starts_with(".claude/")),
+        "{said}"
+    );
     agent
 }
 

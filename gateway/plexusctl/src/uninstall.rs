@@ -181,11 +181,7 @@ impl Found {
         if self.programs.is_none() {
             lines.push("programs: there is no list of what was installed; remove them as you put them there".to_owned());
         }
-        lines.extend(
-            stayed
-                .iter()
-                .map(|path| format!("{}: it is not what was installed", path.display())),
-        );
+        lines.extend(stayed.iter().cloned());
         lines
     }
 }
