@@ -103,7 +103,10 @@ pub(crate) fn run(
     let first = input.line.unwrap_or(1) - 1;
     let limit = input.limit.unwrap_or(USUAL);
     if first > text.len() || (first == text.len() && first > 0) {
-        return Err(GitError::Invalid(format!("{path} has {} lines", text.len())));
+        return Err(GitError::Invalid(format!(
+            "{path} has {} lines",
+            text.len()
+        )));
     }
     let end = text.len().min(first + limit);
     let id = commit.id.to_string();
@@ -116,7 +119,11 @@ pub(crate) fn run(
         brought: BTreeMap::new(),
         is_cut: false,
     };
-    blame.wait(commit, path.clone(), (first..end).map(|line| (line, line)).collect());
+    blame.wait(
+        commit,
+        path.clone(),
+        (first..end).map(|line| (line, line)).collect(),
+    );
     blame.work_off()?;
     let mut blocks: Vec<Block> = Vec::new();
     let mut last: Option<(ObjectId, &str)> = None;
@@ -137,7 +144,10 @@ pub(crate) fn run(
         }
         last = Some((by.id, there.as_str()));
     }
-    let mut paths: Vec<String> = blocks.iter().filter_map(|block| block.path.clone()).collect();
+    let mut paths: Vec<String> = blocks
+        .iter()
+        .filter_map(|block| block.path.clone())
+        .collect();
     paths.push(path.clone());
     paths.sort();
     paths.dedup();
@@ -177,7 +187,8 @@ impl Blame<'_> {
         if let Some((_, waiting)) = self.waiting.get_mut(&key) {
             waiting.extend(lines);
         } else {
-            self.due.push((commit.committer.seconds, Reverse(commit.id), path));
+            self.due
+                .push((commit.committer.seconds, Reverse(commit.id), path));
             self.waiting.insert(key, (commit, lines));
         }
     }
@@ -229,14 +240,22 @@ impl Blame<'_> {
             };
             let mut from: HashMap<usize, usize> = HashMap::new();
             for op in lines::difference(&lines::of(&old), &new) {
-                if let DiffOp::Equal { old_index, new_index, len } = op {
+                if let DiffOp::Equal {
+                    old_index,
+                    new_index,
+                    len,
+                } = op
+                {
                     from.extend((0..len).map(|at| (new_index + at, old_index + at)));
                 }
             }
             let (go_on, stay): (Lines, Lines) =
                 lines.into_iter().partition(|(_, at)| from.contains_key(at));
             lines = stay;
-            let go_on: Lines = go_on.into_iter().map(|(line, at)| (line, from[&at])).collect();
+            let go_on: Lines = go_on
+                .into_iter()
+                .map(|(line, at)| (line, from[&at]))
+                .collect();
             if !go_on.is_empty() {
                 self.wait(parent, before, go_on);
             }

@@ -87,7 +87,11 @@ impl Differ<'_> {
         }
         let mut pairs: BTreeMap<Vec<u8>, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
         for (tree, is_new) in [(old, false), (new, true)] {
-            for (name, entry) in tree.map(|id| self.reader.tree(&id)).transpose()?.unwrap_or_default() {
+            for (name, entry) in tree
+                .map(|id| self.reader.tree(&id))
+                .transpose()?
+                .unwrap_or_default()
+            {
                 let pair = pairs.entry(name).or_default();
                 if is_new {
                     pair.1 = Some(entry);
@@ -109,21 +113,26 @@ impl Differ<'_> {
             if !self.is_on_the_way(&path) {
                 continue;
             }
-            let folder = |entry: Option<Entry>| {
-                entry.filter(|e| e.kind == EntryKind::Folder).map(|e| e.id)
-            };
+            let folder =
+                |entry: Option<Entry>| entry.filter(|e| e.kind == EntryKind::Folder).map(|e| e.id);
             let file = |entry: Option<Entry>| entry.filter(|e| e.kind != EntryKind::Folder);
             if folder(old).is_some() || folder(new).is_some() {
                 self.trees(folder(old), folder(new), &path, depth + 1)?;
             }
             let (old, new) = (file(old), file(new));
-            if (old.is_some() || new.is_some()) && self.is_under(&path) && (self.look.allows)(&path) {
+            if (old.is_some() || new.is_some()) && self.is_under(&path) && (self.look.allows)(&path)
+            {
                 if self.found.len() >= MAX_CHANGES {
                     return Err(GitError::TooLarge(format!(
                         "more than {MAX_CHANGES} files differ; narrow it by path"
                     )));
                 }
-                self.found.push(Change { path, from: None, old, new });
+                self.found.push(Change {
+                    path,
+                    from: None,
+                    old,
+                    new,
+                });
             }
         }
         Ok(())
@@ -161,7 +170,9 @@ pub(crate) fn with_renames(
         rest.into_iter().partition(|c| c.old.is_none());
     let is_small = gone.len().saturating_mul(added.len()) <= MAX_PAIRS.0;
     added.retain_mut(|new| {
-        let same = gone.iter().position(|old| old.old.map(|e| e.id) == new.new.map(|e| e.id));
+        let same = gone
+            .iter()
+            .position(|old| old.old.map(|e| e.id) == new.new.map(|e| e.id));
         match same {
             Some(at) => {
                 kept.push(joined(&gone.remove(at), new));

@@ -113,9 +113,14 @@ fn moment(text: &str) -> Result<i64, GitError> {
     } else {
         text.to_owned()
     };
-    whole.parse::<Timestamp>().map(Timestamp::as_second).map_err(|_| {
-        GitError::Invalid(format!("{text:?} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z"))
-    })
+    whole
+        .parse::<Timestamp>()
+        .map(Timestamp::as_second)
+        .map_err(|_| {
+            GitError::Invalid(format!(
+                "{text:?} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z"
+            ))
+        })
 }
 
 pub(crate) fn run(
@@ -163,20 +168,24 @@ pub(crate) fn run(
             break;
         }
         paths.extend(touched);
-        commits.push(Told::new(&commit, names.remove(&commit.id).unwrap_or_default()));
+        commits.push(Told::new(
+            &commit,
+            names.remove(&commit.id).unwrap_or_default(),
+        ));
     }
     if waiting_for.is_some() {
-        return Err(GitError::NotFound("after names no commit of this history".to_owned()));
+        return Err(GitError::NotFound(
+            "after names no commit of this history".to_owned(),
+        ));
     }
     if paths.is_empty() && look.everything() {
         paths.push(path.unwrap_or_else(|| ".".to_owned()));
     }
     paths.sort();
     paths.dedup();
-    let next = commits
-        .last()
-        .filter(|_| more)
-        .map(|last| Next { after: last.id.clone() });
+    let next = commits.last().filter(|_| more).map(|last| Next {
+        after: last.id.clone(),
+    });
     Ok(Answer {
         summary: format!("listed {} commits", commits.len()),
         paths,
@@ -216,8 +225,18 @@ pub(crate) fn touches(
         return Ok((true, parents.to_vec(), Vec::new()));
     }
     // Narrowed: what changed nothing that may be seen does not exist.
-    let before = parents.first().map(|parent| reader.commit(parent)).transpose()?;
-    let seen = changes::between(reader, look, before.map(|c| c.tree), Some(commit.tree), None, true)?;
+    let before = parents
+        .first()
+        .map(|parent| reader.commit(parent))
+        .transpose()?;
+    let seen = changes::between(
+        reader,
+        look,
+        before.map(|c| c.tree),
+        Some(commit.tree),
+        None,
+        true,
+    )?;
     let paths: Vec<String> = seen.into_iter().map(|change| change.path).collect();
     Ok((!paths.is_empty(), parents.to_vec(), paths))
 }

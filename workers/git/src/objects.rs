@@ -101,7 +101,9 @@ impl Reader {
     ) -> Result<T, GitError> {
         let (found, size) = self.header(id)?;
         if found != kind {
-            return Err(GitError::Invalid(format!("{id} is a {found}, not a {kind}")));
+            return Err(GitError::Invalid(format!(
+                "{id} is a {found}, not a {kind}"
+            )));
         }
         if size > most {
             return Err(GitError::TooLarge(format!(
@@ -143,7 +145,9 @@ impl Reader {
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
             let entries = self.tree(&folder)?;
-            let Some((_, entry)) = entries.into_iter().find(|(name, _)| name == part.as_bytes())
+            let Some((_, entry)) = entries
+                .into_iter()
+                .find(|(name, _)| name == part.as_bytes())
             else {
                 return Ok(None);
             };
@@ -285,7 +289,14 @@ fn tree(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
         let odd = name.is_empty() || name == b"." || name == b".." || name.contains(&b'/');
         if !odd {
             let id = gix_hash::oid::try_from_bytes(id).map_err(|_| broken())?;
-            entries.push((name.to_vec(), Entry { kind, mode, id: id.to_owned() }));
+            entries.push((
+                name.to_vec(),
+                Entry {
+                    kind,
+                    mode,
+                    id: id.to_owned(),
+                },
+            ));
         }
     }
     Ok(entries)

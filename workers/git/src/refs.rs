@@ -107,7 +107,9 @@ fn named(repository: &Repository, reader: &Reader, name: &str) -> Result<ObjectI
         return match found.as_slice() {
             [id] => Ok(*id),
             [] => Err(missing()),
-            _ => Err(GitError::Invalid(format!("{name:?} begins several ids; give more of it"))),
+            _ => Err(GitError::Invalid(format!(
+                "{name:?} begins several ids; give more of it"
+            ))),
         };
     }
     if name == "HEAD" {
@@ -132,11 +134,15 @@ fn followed(repository: &Repository, name: &str) -> Result<Option<ObjectId>, Git
         let text = text.trim();
         match text.strip_prefix("ref:") {
             Some(target) if target.trim() == "refs/heads/.invalid" => {
-                return Err(GitError::Refused("refs are kept in a reftable, which is not read".to_owned()));
+                return Err(GitError::Refused(
+                    "refs are kept in a reftable, which is not read".to_owned(),
+                ));
             }
             Some(target) => name = target.trim().to_owned(),
             None if text.len() == 64 => {
-                return Err(GitError::Refused("its ids are SHA-256, which is not read".to_owned()));
+                return Err(GitError::Refused(
+                    "its ids are SHA-256, which is not read".to_owned(),
+                ));
             }
             None => return Ok(ObjectId::from_hex(text.as_bytes()).ok()),
         }

@@ -58,7 +58,9 @@ impl Repository {
             ));
         }
         if file(&git, "HEAD")?.is_none() {
-            return Err(GitError::NotFound("there is no repository in the folder".to_owned()));
+            return Err(GitError::NotFound(
+                "there is no repository in the folder".to_owned(),
+            ));
         }
         let objects = dir.join("objects");
         let mut checked = Vec::new();
@@ -68,8 +70,13 @@ impl Repository {
             current_dir: Some(folder.clone()),
             ..init::Options::default()
         };
-        let store = Store::at_opts(objects, gix_hash::Kind::Sha1, &mut std::iter::empty(), options)
-            .map_err(|error| GitError::Broken(format!("the objects cannot be read: {error}")))?;
+        let store = Store::at_opts(
+            objects,
+            gix_hash::Kind::Sha1,
+            &mut std::iter::empty(),
+            options,
+        )
+        .map_err(|error| GitError::Broken(format!("the objects cannot be read: {error}")))?;
         let shallow = file(&git, "shallow")?.unwrap_or_default();
         let shallow = shallow
             .lines()
@@ -139,7 +146,9 @@ fn confined(folder: &Path, objects: &Path, checked: &mut Vec<PathBuf>) -> Result
         return Ok(());
     }
     if checked.len() > MAX_ALTERNATES {
-        return Err(GitError::Refused("it borrows from too many others".to_owned()));
+        return Err(GitError::Refused(
+            "it borrows from too many others".to_owned(),
+        ));
     }
     checked.push(found);
     for inner in ["", "pack", "info"] {

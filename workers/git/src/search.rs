@@ -127,7 +127,12 @@ pub(crate) fn run(
         walk.add(start);
         search.history(&mut walk, &span, input, limit)?
     };
-    let Search { hits, mut paths, path, .. } = search;
+    let Search {
+        hits,
+        mut paths,
+        path,
+        ..
+    } = search;
     if paths.is_empty() && look.everything() {
         paths.push(path.unwrap_or_else(|| ".".to_owned()));
     }
@@ -159,7 +164,11 @@ impl Search<'_> {
         input: &Input,
         limit: usize,
     ) -> Result<(usize, Option<String>, bool), GitError> {
-        let most = if input.r#in == Where::Changes { CHANGES } else { MESSAGES };
+        let most = if input.r#in == Where::Changes {
+            CHANGES
+        } else {
+            MESSAGES
+        };
         let mut waiting_for = input.after.as_deref().map(str::to_lowercase);
         let (mut searched, mut last) = (0, None);
         while let Some(commit) = walk.next()? {
@@ -181,13 +190,21 @@ impl Search<'_> {
             if input.r#in == Where::Changes {
                 // A merge brings what its sides brought.
                 if parents.len() < 2 {
-                    let before = parents.first().map(|id| self.reader.commit(id)).transpose()?;
+                    let before = parents
+                        .first()
+                        .map(|id| self.reader.commit(id))
+                        .transpose()?;
                     self.changes(&commit, before.as_ref())?;
                 }
             } else if let Some(line) = self.matching(&commit.message) {
                 let snippet = cut(line.trim(), MAX_LINE);
-                let (is_meant, _, touched) =
-                    touches(self.reader, self.look, &commit, &parents, self.path.as_deref())?;
+                let (is_meant, _, touched) = touches(
+                    self.reader,
+                    self.look,
+                    &commit,
+                    &parents,
+                    self.path.as_deref(),
+                )?;
                 if is_meant {
                     self.paths.extend(touched);
                     self.hits.push(hit(&commit, snippet));
@@ -195,13 +212,16 @@ impl Search<'_> {
             }
         }
         if waiting_for.is_some() {
-            return Err(GitError::NotFound("after names no commit of this history".to_owned()));
+            return Err(GitError::NotFound(
+                "after names no commit of this history".to_owned(),
+            ));
         }
         Ok((searched, None, walk.is_cut))
     }
 
     fn matching<'t>(&self, text: &'t str) -> Option<&'t str> {
-        text.lines().find(|line| line.to_lowercase().contains(&self.query))
+        text.lines()
+            .find(|line| line.to_lowercase().contains(&self.query))
     }
 
     /// Lines with the text that a commit added or removed.
@@ -214,9 +234,14 @@ impl Search<'_> {
             self.path.as_deref(),
             false,
         )?;
+        // What was only moved was neither added nor removed.
+        let all = changes::with_renames(self.reader, self.look, all)?;
         let mut found = 0;
         for change in all {
             self.look.go_on()?;
+            if change.old.map(|entry| entry.id) == change.new.map(|entry| entry.id) {
+                continue;
+            }
             let content = |entry: Option<_>| self.text(entry);
             let (Some(old), Some(new)) = (content(change.old)?, content(change.new)?) else {
                 continue;
@@ -230,7 +255,10 @@ impl Search<'_> {
                 if matches!(op, DiffOp::Equal { .. }) {
                     continue;
                 }
-                let sides = [("removed", &old, op.old_range()), ("added", &new, op.new_range())];
+                let sides = [
+                    ("removed", &old, op.old_range()),
+                    ("added", &new, op.new_range()),
+                ];
                 for (word, lines, range) in sides {
                     for line in range {
                         if found < EACH && self.holds(lines[line]) {
@@ -267,7 +295,10 @@ impl Search<'_> {
             false,
         )?;
         let (mut searched, mut last) = (0, None);
-        for change in all.into_iter().filter(|c| after.is_none_or(|after| c.path.as_str() > after)) {
+        for change in all
+            .into_iter()
+            .filter(|c| after.is_none_or(|after| c.path.as_str() > after))
+        {
             self.look.go_on()?;
             if searched == FILES || self.hits.len() >= limit {
                 return Ok((searched, last, false));
@@ -282,7 +313,11 @@ impl Search<'_> {
             }
             self.paths.push(change.path.clone());
             let lines = lines::of(&text);
-            let hits = lines.iter().enumerate().filter(|(_, line)| self.holds(line)).take(EACH);
+            let hits = lines
+                .iter()
+                .enumerate()
+                .filter(|(_, line)| self.holds(line))
+                .take(EACH);
             let hits: Vec<Hit> = hits
                 .map(|(at, line)| Hit {
                     id: commit.id.to_string(),
@@ -309,7 +344,9 @@ impl Search<'_> {
                 .windows(query.len())
                 .any(|window| window.eq_ignore_ascii_case(query));
         }
-        String::from_utf8_lossy(bytes).to_lowercase().contains(&self.query)
+        String::from_utf8_lossy(bytes)
+            .to_lowercase()
+            .contains(&self.query)
     }
 
     /// The content of a text file that is not too large; of no file, nothing.

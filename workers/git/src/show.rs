@@ -111,7 +111,14 @@ pub(crate) fn run(
         .first()
         .map(|parent| reader.commit(parent).map(|commit| commit.tree))
         .transpose()?;
-    let all = changes::between(&reader, look, before, Some(commit.tree), path.as_deref(), false)?;
+    let all = changes::between(
+        &reader,
+        look,
+        before,
+        Some(commit.tree),
+        path.as_deref(),
+        false,
+    )?;
     // What changed nothing that may be seen is told apart from what is not there by nothing.
     if all.is_empty() && !look.everything() {
         return Err(GitError::Miss);
@@ -133,11 +140,20 @@ pub(crate) fn run(
         paths.push(path.unwrap_or_else(|| ".".to_owned()));
     }
     let next = (all.len() > from + limit)
-        .then(|| files.last().map(|file| Next { after: file.path.clone() }))
+        .then(|| {
+            files.last().map(|file| Next {
+                after: file.path.clone(),
+            })
+        })
         .flatten();
     let id = commit.id.to_string();
     Ok(Answer {
-        summary: format!("showed {} of {} files of {}", files.len(), all.len(), &id[..12]),
+        summary: format!(
+            "showed {} of {} files of {}",
+            files.len(),
+            all.len(),
+            &id[..12]
+        ),
         paths,
         commits: vec![id],
         output: Output::Commit(Box::new(CommitOutput {

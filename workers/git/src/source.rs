@@ -45,7 +45,9 @@ impl Source for GitSource {
             Ok(Self { repository, anchor })
         });
         // A refusal in words: the folder is there, and what is in it is not served.
-        opened.await.map_err(|error| OpenError::unavailable(&*error.message))
+        opened
+            .await
+            .map_err(|error| OpenError::unavailable(&*error.message))
     }
 
     async fn health(&self) -> Health {
@@ -66,15 +68,24 @@ impl Source for GitSource {
 
 impl GitSource {
     async fn log(self: Arc<Self>, call: CallContext, input: log::Input) -> Told<log::Output> {
-        self.ask(call, move |repository, look| log::run(repository, look, &input)).await
+        self.ask(call, move |repository, look| {
+            log::run(repository, look, &input)
+        })
+        .await
     }
 
     async fn show(self: Arc<Self>, call: CallContext, input: show::Input) -> Told<show::Output> {
-        self.ask(call, move |repository, look| show::run(repository, look, &input)).await
+        self.ask(call, move |repository, look| {
+            show::run(repository, look, &input)
+        })
+        .await
     }
 
     async fn blame(self: Arc<Self>, call: CallContext, input: blame::Input) -> Told<blame::Output> {
-        self.ask(call, move |repository, look| blame::run(repository, look, &input)).await
+        self.ask(call, move |repository, look| {
+            blame::run(repository, look, &input)
+        })
+        .await
     }
 
     async fn search(
@@ -82,7 +93,10 @@ impl GitSource {
         call: CallContext,
         input: search::Input,
     ) -> Told<search::Output> {
-        self.ask(call, move |repository, look| search::run(repository, look, &input)).await
+        self.ask(call, move |repository, look| {
+            search::run(repository, look, &input)
+        })
+        .await
     }
 
     async fn ask<T: Serialize + Send + 'static>(
@@ -104,7 +118,12 @@ impl GitSource {
                 .paths
                 .iter()
                 .map(|path| Touched::read(PATH, path, None))
-                .chain(answer.commits.iter().map(|id| Touched::read(COMMIT, id, None)));
+                .chain(
+                    answer
+                        .commits
+                        .iter()
+                        .map(|id| Touched::read(COMMIT, id, None)),
+                );
             Ok(Reply::new(answer.output, answer.summary).touched(touched))
         })
         .await
