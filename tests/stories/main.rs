@@ -17,6 +17,7 @@ mod further_findings;
 mod grants;
 mod guard;
 mod handshake;
+mod history;
 mod invoke;
 mod kills;
 mod known_defects;

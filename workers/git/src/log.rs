@@ -151,7 +151,7 @@ pub(crate) fn run(
             continue;
         }
         if let Some(after) = &waiting_for {
-            if commit.id.to_string() == *after {
+            if *after == *commit.id.to_hex().to_string() {
                 waiting_for = None;
             }
             continue;
