@@ -19,7 +19,8 @@ pub(crate) mod stream;
 pub(crate) mod throttle;
 
 mod agent;
-mod owner;
+mod integration;
+pub(crate) mod owner;
 
 use crate::app::App;
 use axum::{
@@ -56,9 +57,12 @@ pub(crate) struct Doors {
 impl Doors {
     pub(crate) fn new(app: &Arc<App>, serves: Serves) -> Self {
         let routes = match serves {
-            Serves::All => agent::routes().merge(owner::routes(app)),
-            Serves::Agents => agent::routes(),
-            Serves::Owner => owner::routes(app),
+            Serves::All => agent::routes()
+                .merge(owner::routes(app))
+                .merge(integration::owner_routes())
+                .merge(integration::public_routes()),
+            Serves::Agents => agent::routes().merge(integration::public_routes()),
+            Serves::Owner => owner::routes(app).merge(integration::owner_routes()),
         };
         Self {
             app: app.clone(),
@@ -88,7 +92,10 @@ impl Doors {
 }
 
 /// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).
-async fn unknown(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(crate) async fn unknown(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let path = request.uri().path().to_owned();
     let (method, peer) = (request.method().clone(), authenticate::peer(&request));
     let owners = ["/admin/api/", "/v1/admin/api/"]

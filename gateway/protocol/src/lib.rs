@@ -13,6 +13,7 @@ pub mod digest;
 pub mod error;
 pub mod id;
 pub mod json;
+pub mod skill;
 pub mod time;
 
 pub use capability::{Provenance, Sensitivity, TrustWindow, Verb, Verbs};
@@ -32,3 +33,5 @@ pub const DEFAULT_PORT: u16 = 7077;
 pub const SESSION_HEADER: &str = "X-Plexus-Session";
 /// Header that carries the owner's connection key.
 pub const KEY_HEADER: &str = "X-Plexus-Connection-Key";
+/// Carries what one tab of the console holds beside its cookie.
+pub const TAB_HEADER: &str = "X-Plexus-Tab";

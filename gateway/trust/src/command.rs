@@ -17,6 +17,9 @@ pub enum Command {
     /// Connects an agent anew, or again: its old credential and sessions end, and so does every grant that this connect
     /// does not make anew.
     Connect(Connect),
+    /// Makes ready what an agent is set up from (wire §4.13): its form, and a fresh code where it has no credential or is
+    /// to lose the one it has. What it was granted stays.
+    Deliver(Deliver),
     /// Ends an agent.
     RevokeAgent {
         /// Whom.
@@ -84,15 +87,34 @@ pub enum Command {
         /// Which.
         id: SourceId,
     },
-    /// Lets suspended grants on a source be used again.
+    /// Decides on the grants that rest because a source has changed: they go on, or they end.
     ResumeSource {
         /// Which.
         id: SourceId,
+        /// The source's revision that the owner saw; any, where none is named.
+        revision: Option<u64>,
+        /// Whether they go on.
+        go_on: bool,
     },
     /// Replaces the owner's settings.
     Configure(Settings),
     /// The connection key was replaced: every session, token, code and PAT ends.
     RotateKey,
+    /// This state was put back from a copy: every session, token, code and PAT ends, what waits is void, and every
+    /// grant rests until the owner lets it go on.
+    Restored {
+        /// When the copy was made.
+        made_at: Timestamp,
+    },
+    /// Gives a known agent another code: its credential and sessions end, its grants stay as they are.
+    NewCode {
+        /// Whom.
+        agent: AgentId,
+        /// SHA-256 of the enrollment code.
+        code: Digest,
+        /// Life of the code in milliseconds.
+        code_ms: u64,
+    },
     /// Stops or lets go on every agent's calls.
     Pause(bool),
     /// Says what became of an effect that nobody knew of; closes its intent, where that is still open.
@@ -193,6 +215,9 @@ pub enum Command {
         permit: Permit,
         /// Bytes of canonical input.
         input_bytes: u64,
+        /// What it is about to change, each with the digest of what is there before, as far as that is known: for the
+        /// owner, should nobody ever know how it ended.
+        about: Vec<Touch>,
     },
     /// Records what became of an effect.
     Outcome {
@@ -221,6 +246,21 @@ pub struct Connect {
     /// Narrowing of each grant made here whose capability knows the field; refused where none does.
     pub constraint: Option<Constraint>,
     /// SHA-256 of the enrollment code.
+    pub code: Digest,
+    /// Life of the code in milliseconds.
+    pub code_ms: u64,
+}
+
+/// Wire §4.13.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// To whom.
+    pub agent: AgentId,
+    /// The form from now on, where another is asked for.
+    pub form: Option<String>,
+    /// Whether a live credential ends and is replaced.
+    pub reissue: bool,
+    /// SHA-256 of the code, if one is made.
     pub code: Digest,
     /// Life of the code in milliseconds.
     pub code_ms: u64,
@@ -267,6 +307,8 @@ pub struct SourceSeen {
     pub profile: Digest,
     /// What its manifest offers.
     pub capabilities: BTreeMap<CapabilityId, Facts>,
+    /// The rules of its profile, without comments.
+    pub rules: Vec<String>,
 }
 
 /// One entry of a grant request.
@@ -363,6 +405,13 @@ pub enum Reply {
         /// First moment at which the code is no longer good.
         code_expires_at: Timestamp,
     },
+    /// What an agent is set up from is ready.
+    Delivered {
+        /// First moment at which the new code is no longer good; none where none was made.
+        code_expires_at: Option<Timestamp>,
+        /// Whether it holds a credential, or held one until now.
+        enrolled: bool,
+    },
     /// What a revoke ended.
     Revoked {
         /// Tokens.
@@ -375,6 +424,18 @@ pub enum Reply {
         enrollment: bool,
         /// Effects of the agent that were begun before this and have no outcome yet.
         in_flight: Vec<AuditId>,
+    },
+    /// A code that was made; what was granted stays.
+    Coded {
+        /// First moment at which the code is no longer good.
+        code_expires_at: Timestamp,
+    },
+    /// What a restore ended.
+    Restored {
+        /// Agents that need a new code.
+        agents: Vec<AgentId>,
+        /// Grants that rest.
+        grants: usize,
     },
     /// Who enrolled.
     Enrolled {

@@ -33,6 +33,7 @@ pub fn decide(
     };
     let reply = match command {
         Command::Connect(connect) => draft.connect(connect),
+        Command::Deliver(deliver) => draft.deliver(deliver),
         Command::RevokeAgent {
             agent,
             reason,
@@ -54,9 +55,19 @@ pub fn decide(
         Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
         Command::PutSource { id, config } => draft.put_source(id, config),
         Command::RemoveSource { id } => draft.remove_source(id),
-        Command::ResumeSource { id } => draft.resume_source(id),
+        Command::ResumeSource {
+            id,
+            revision,
+            go_on,
+        } => draft.resume_source(id, *revision, *go_on),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
+        Command::Restored { made_at } => draft.restored(*made_at),
+        Command::NewCode {
+            agent,
+            code,
+            code_ms,
+        } => draft.new_code(agent, code, *code_ms),
         Command::Pause(on) => draft.pause(*on),
         Command::SettleUnknown {
             agent,
@@ -95,7 +106,8 @@ pub fn decide(
         Command::Intent {
             permit,
             input_bytes,
-        } => draft.intent(permit, *input_bytes),
+            about,
+        } => draft.intent(permit, *input_bytes, about),
         Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
     }?;
     if draft.serial != state.serial

@@ -7,15 +7,17 @@
 use super::{Named, act, blocking, body::Fields, event_of};
 use crate::{
     app::App,
-    approvals::{card, planner, run},
+    approvals::{card, change, planner, run},
     http::reply::{Refused, ok},
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_protocol::{Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow};
-use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply};
+use plexus_protocol::{
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow,
+};
+use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -30,10 +32,12 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
             .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
             .collect();
         waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
-        waiting
+        let items = waiting
             .iter()
-            .map(|item| card::card(&app.approvals, &catalogue, &state, item))
-            .collect::<Vec<_>>()
+            .map(|item| card::card(&app.approvals, &catalogue, &state, item));
+        let changes = change::cards(&state, &catalogue).into_iter();
+        // A source that changed comes first: whatever is asked for on it waits for that.
+        changes.map(Value::Object).chain(items).collect::<Vec<_>>()
     })
     .await?;
     Ok(ok(&json!({ "pending": cards })))
@@ -45,6 +49,11 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    let state = app.ledger.snapshot();
+    if let Some(source) = change::source_of(&state, &item) {
+        let card = change::card(&state, &app.catalogue.load(), source);
+        return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
+    }
     let shown = seen(&app, item).await?.ok_or_else(|| none_waits(&id))?;
     Ok(ok(&shown.card))
 }
@@ -52,6 +61,15 @@ pub(super) async fn show(
 pub(super) async fn decide(
     State(app): State<Arc<App>>,
     Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    decide_item(app, id, request).await
+}
+
+/// Carries out the decision that a request's body names, whoever has let it in.
+pub(crate) async fn decide_item(
+    app: Arc<App>,
+    id: String,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
@@ -67,6 +85,9 @@ pub(super) async fn decide(
     let reason = body.words("reason")?;
     let wish = Wish::read(&body)?;
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    if let Some(source) = change::source_of(&app.ledger.snapshot(), &item) {
+        return changed(&app, source, &item, action == "approve", &wish).await;
+    }
     if action == "deny" {
         return deny(&app, item, reason).await;
     }
@@ -94,6 +115,37 @@ impl Wish {
             agent: body.text("agentId")?.map(str::to_owned),
         })
     }
+}
+
+/// Decides on a source that has changed. A yes names the card that was seen.
+async fn changed(
+    app: &Arc<App>,
+    source: &Source,
+    item: &PendingId,
+    go_on: bool,
+    wish: &Wish,
+) -> Result<Response, Refused> {
+    if go_on {
+        let card = change::card(&app.ledger.snapshot(), &app.catalogue.load(), source);
+        let current = card.as_ref().and_then(|c| c.get("cardDigest")?.as_str());
+        same_card(true, current, wish.card.as_deref())?;
+    }
+    let command = Command::ResumeSource {
+        id: source.id.clone(),
+        revision: Some(source.revision),
+        go_on,
+    };
+    let receipt = act(app, command).await?;
+    let decision = if go_on { "approve" } else { "deny" };
+    app.feed.change_decided(item, decision);
+    Ok(ok(&json!({
+        "ok": true,
+        "action": decision,
+        "kind": "change",
+        "source": source.id,
+        "resumed": go_on && matches!(receipt.reply, Reply::Changed(true)),
+        "auditId": event_of(&receipt),
+    })))
 }
 
 async fn deny(
@@ -156,6 +208,12 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
         .await
         .map_err(|refused| named_item(refused, &id))?;
     run::start(app, &id);
+    let (here, agent) = (app.clone(), shown.item.agent.clone());
+    let at = app.ledger.snapshot().time(app.clock.now());
+    blocking(move || {
+        here.approvals.remember_approved(&agent, &shown.inputs, at);
+    })
+    .await?;
     let audit = event_of(&receipt);
     let (granted, once) = match receipt.reply {
         Reply::Approved { granted, once } => (granted, once),
@@ -177,6 +235,11 @@ pub(super) async fn plan_again(
     State(app): State<Arc<App>>,
     Named(id): Named,
 ) -> Result<Response, Refused> {
+    plan_item_again(app, id).await
+}
+
+/// The same, whoever has let the request in.
+pub(crate) async fn plan_item_again(app: Arc<App>, id: String) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     act(&app, Command::PlanAgain { item: item.clone() })
         .await
@@ -195,6 +258,8 @@ struct Shown {
     effect: bool,
     /// Whether an input that it names is not there to be shown.
     lost: bool,
+    /// The inputs that it names.
+    inputs: Vec<(CapabilityId, Vec<u8>)>,
 }
 
 impl Shown {
@@ -226,12 +291,14 @@ async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
                 .is_none_or(|(_, facts)| !facts.verbs.is_read())
         };
         let effect = item.asks.iter().any(is_effect);
-        let lost = item
-            .asks
-            .iter()
-            .any(|ask| ask.input.is_some() && app.approvals.input(&item.id, ask).is_none());
+        let named: Vec<_> = item.asks.iter().filter(|ask| ask.input.is_some()).collect();
+        let kept = |ask: &&plexus_trust::Ask| {
+            Some((ask.capability.clone(), app.approvals.input(&item.id, ask)?))
+        };
+        let inputs: Vec<_> = named.iter().filter_map(kept).collect();
         Some(Shown {
-            lost,
+            lost: inputs.len() < named.len(),
+            inputs,
             item,
             card,
             current,
