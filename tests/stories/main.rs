@@ -20,6 +20,7 @@ mod further_findings;
 mod grants;
 mod guard;
 mod handshake;
+mod history;
 mod install;
 mod integration;
 mod invoke;
