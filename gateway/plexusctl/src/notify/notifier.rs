@@ -140,7 +140,7 @@ mod tests {
         for (notifier, others) in [
             (Notifier::Program(path.clone()), 0),
             (Notifier::Script(path.clone()), 6),
-            (Notifier::Send(path.clone()), 2),
+            (Notifier::Send(path), 2),
         ] {
             let (_, arguments) = notifier.line(text).unwrap();
             assert_eq!(arguments.len(), others + 1);
