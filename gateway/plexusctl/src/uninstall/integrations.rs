@@ -3,7 +3,6 @@
 use super::failed;
 use crate::integration::{self, Edit, Installation};
 use plexus_client::{Home, Stop};
-use std::path::PathBuf;
 
 /// One agent that was set up here.
 pub(super) struct Integration {
