@@ -2,8 +2,8 @@
 
 use crate::{
     act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
-    explain, exposure, grants, key, network, owner::Desk, pause, service, sources, status, tokens,
-    uninstall, unknown,
+    explain, exposure, grants, key, network, notify, owner::Desk, pause, service, sources, status,
+    tokens, uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -49,6 +49,8 @@ enum Command {
     Approvals(approvals::Approvals),
     /// Print a link that signs your browser in to the console, once
     Console(console::Console),
+    /// Tell your desktop when something waits
+    Notify(notify::Notify),
     /// Show what is allowed, allow more, or take it back
     Grants(grants::Grants),
     /// Let agents see a capability and ask for it
@@ -125,6 +127,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
         Command::Console(it) => console::run(&desk, it).await,
+        Command::Notify(it) => notify::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Hide(it) => exposure::run(&desk, it, false).await,
