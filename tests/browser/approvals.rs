@@ -2,6 +2,7 @@
 
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::browser::key;
+use plexus_tests::waiting::until;
 use serde_json::json;
 
 /// The button of the plain yes, when it takes an answer.
@@ -150,20 +151,24 @@ fn a_request_comes_without_a_reload() {
     let browser = &scene.browser;
     browser.run("window.here = true");
     browser.reads("#live", "live");
+    // What is said to who listens is not to be seen.
+    let told = |what: &str| {
+        until(what, || {
+            let said = browser.run("return document.getElementById('announce').textContent");
+            said.as_str()?.contains(what).then_some(())
+        });
+    };
     let agent = scene.agent("my-cc");
     let first = agent.must_ask(WRITE, note("a.md", "a\n"));
     browser.reads(".headline", "creates a.md");
     browser.reads("#glance", "1 waiting");
-    browser.reads(
-        "#announce",
-        "New request from my-cc: Write a file. 1 waiting.",
-    );
+    told("New request from my-cc: Write a file. 1 waiting.");
     // Another one opens nothing, moves nothing and takes no focus.
     let _ = browser.see(ONCE);
     browser.press("a");
     agent.must_ask(WRITE, note("b.md", "b\n"));
     browser.reads("#queue", "creates b.md");
-    browser.reads("#announce", "2 waiting.");
+    told("2 waiting.");
     browser.reads(".headline", "creates a.md");
     assert_eq!(browser.run("return document.activeElement.value"), "once");
     assert_eq!(browser.run("return document.title"), "(2) Plexus");
@@ -304,7 +309,7 @@ fn a_long_change_is_shown_page_by_page() {
     while let Some(more) = browser.sees(".diff .rest button") {
         let before = rows();
         more.click();
-        plexus_tests::waiting::until("more rows", || (rows() != before).then_some(()));
+        until("more rows", || (rows() != before).then_some(()));
     }
     assert_eq!(rows(), 900);
     // It can be put away, and everything can be had as the gateway has it.
