@@ -2,7 +2,7 @@
 
 use crate::{
     act::Hands, activity, agents, approvals, audit, config, connect, explain, exposure, grants,
-    key, network, owner::Desk, pause, sources, status, tokens, unknown,
+    key, logs, network, owner::Desk, pause, sources, status, tokens, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -62,6 +62,8 @@ enum Command {
     Activity(activity::Activity),
     /// Show calls of which nobody knows whether they happened, and say what you found
     Unknown(unknown::Unknown),
+    /// Read what the gateway and its workers said, also while it is down
+    Logs(logs::Logs),
     /// Read and check the record of everything that happened
     Audit(audit::Audit),
     /// Show or replace your connection key
@@ -113,6 +115,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,
         Command::Unknown(it) => unknown::run(&desk, it).await,
+        Command::Logs(it) => logs::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,
         Command::Key(it) => key::run(&desk, it).await,
         Command::Network(it) => network::run(&desk, it).await,

@@ -18,6 +18,7 @@ mod explain;
 mod exposure;
 mod grants;
 mod key;
+mod logs;
 mod moment;
 mod network;
 mod owner;

@@ -16,6 +16,7 @@ mod connection_key;
 mod finish;
 mod http;
 mod invoke;
+mod log;
 mod machine;
 pub mod sources;
 mod state_dir;

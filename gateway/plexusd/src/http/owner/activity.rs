@@ -29,7 +29,7 @@ use std::{borrow::Cow, collections::HashSet, sync::Arc};
 /// Calls of a page that names no limit, and the most it may name.
 const USUAL: usize = 200;
 const MOST: usize = 1_000;
-/// Events that one page reads, whatever it finds: about 100 ms on a slow machine.
+/// Events that one page reads, whatever it finds: some 10 MB of JSON, so that no page holds anybody up.
 const EVENTS: usize = 20_000;
 /// Things touched by one call that are shown one by one; the rest is counted, and stands in its event.
 const TOUCHED: usize = 20;
