@@ -352,11 +352,11 @@ fn a_glance_has_a_stable_form_and_says_when_it_needs_the_owner() {
     glance["status"]["cages"] = "<of this machine>".into();
     glance["status"]["ledger"]["events"] = "<number>".into();
     for worker in glance["status"]["workers"].as_array_mut().expect("workers") {
-        worker["cage"] = "<checks>".into();
+        if worker["cage"].is_object() {
+            worker["cage"] = "<checks>".into();
+        }
     }
-    for member in ["uptimeMs"] {
-        glance["status"][member] = "<ms>".into();
-    }
+    glance["status"]["uptimeMs"] = "<ms>".into();
     golden::check("status", &glance);
 
     let item = agent.must_ask(WRITE, note("a.md", "x"));
@@ -423,8 +423,12 @@ fn the_log_is_kept_and_holds_no_credential() {
         assert_eq!(mode & 0o777, 0o600, "{}", entry.path().display());
         text += &std::fs::read_to_string(entry.path()).expect("text");
     }
-    // The control: it logged, and much.
-    assert!(text.contains(r#""message":"serving""#) && text.contains(r#""level":"trace""#));
+    // The control: it logged, and more than is usual.
+    assert!(text.contains(r#""message":"serving""#), "{text}");
+    assert!(
+        text.contains(r#""level":"debug""#) || text.contains(r#""level":"trace""#),
+        "{text}"
+    );
     for secret in [
         &*key,
         &agent.pat,

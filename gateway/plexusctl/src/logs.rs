@@ -78,10 +78,13 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
     if last.is_empty() && !logs.follow && !desk.json {
         out::say("nothing like that was said");
     }
-    while logs.follow {
+    if !logs.follow {
+        return Ok(Exit::Ok);
+    }
+    loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = tokio::signal::ctrl_c() => break,
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Ok),
         }
         let mut fresh = Vec::new();
         follower
@@ -92,7 +95,6 @@ pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
             out::line(&said.shown(desk.json, now.time_zone()))?;
         }
     }
-    Ok(Exit::Ok)
 }
 
 struct Wanted {
