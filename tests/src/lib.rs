@@ -10,13 +10,14 @@
 //! Invariant: a process is ended only by the pid that this harness started, and every gateway that goes leaves none behind.
 #![expect(
     clippy::print_stderr,
-    reason = "a failed test shows what the gateway said"
+    reason = "a failed test shows what the gateway said, or what stood on the screen"
 )]
 
 pub mod agent;
 pub mod answers;
 pub mod binaries;
 pub mod clock;
+pub mod earlier;
 pub mod events;
 pub mod folders;
 pub mod gateway;
@@ -25,6 +26,7 @@ pub mod http;
 pub mod owner;
 pub mod processes;
 pub mod programs;
+pub mod terminal;
 pub mod waiting;
 
 pub use agent::Agent;
@@ -33,6 +35,7 @@ pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Response};
 pub use owner::Owner;
+pub use terminal::Terminal;
 
 /// Whether the destructive tests repeat as often as their subject asks for (`cargo xtask test` without `--quick`).
 #[must_use]

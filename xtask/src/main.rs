@@ -11,7 +11,9 @@ mod bench;
 mod cargo;
 mod debian;
 mod demo;
+mod dist;
 mod install;
+mod layout;
 mod rules;
 mod start;
 mod step;
@@ -40,6 +42,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Put the programs under a prefix and print what to add to PATH and to the service manager
     Install(install::Arguments),
+    /// Make a release for this machine's kind: a tarball, its digest, a Homebrew formula
+    Dist(dist::Arguments),
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     /// Read the gateway's ready line and say what to do next (used by `start`)
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Install(arguments) => install::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::Rules => rules::run(),
         Task::Greet(greeting) => start::greet(&greeting),
     };

@@ -71,6 +71,12 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// Folder
+        folder: PathBuf,
+    },
     /// Print a completion script
     Completion {
         /// Shell to print it for
@@ -212,6 +218,9 @@ pub(crate) fn dispatch(command: Command, settings: &Settings) -> Result<Exit, St
         Command::Wait(it) => crate::block_on(call::resume(settings, it)),
         Command::Cancel(it) => crate::block_on(crate::approval::cancel(settings, it)),
         Command::Whoami(it) => crate::block_on(whoami::run(settings, it)),
+        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
+            .map(|()| Exit::Ok)
+            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plexus", &mut script);

@@ -2,6 +2,7 @@
 
 mod card;
 mod decide;
+mod screen;
 mod watch;
 
 use crate::{
@@ -14,6 +15,7 @@ use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
 use plexus_protocol::{Digest, Timestamp};
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 
 /// Approvals.
 #[derive(Args)]
@@ -49,8 +51,12 @@ enum Act {
         /// Request; its beginning is enough where only one begins so
         item: String,
     },
-    /// Show requests as they come, and decide them by a key
-    Watch,
+    /// Show requests as they come, and decide them by keys
+    Watch {
+        /// Line by line instead of a full screen, as it is where stdout is no terminal
+        #[arg(long)]
+        lines: bool,
+    },
 }
 
 /// Approving.
@@ -146,7 +152,17 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 )
             })
         }
-        Act::Watch => watch::run(desk).await,
+        Act::Watch { lines } => {
+            let screen = desk.hands.terminal && std::io::stdout().is_terminal() && !desk.json;
+            let simple =
+                std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+            // Who may not decide reads lines: a screen of keys that do nothing would promise too much.
+            if screen && !simple && !lines && desk.widen("deciding").is_ok() {
+                screen::run(desk).await
+            } else {
+                watch::run(desk).await
+            }
+        }
     }
 }
 

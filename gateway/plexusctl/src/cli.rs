@@ -1,8 +1,9 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, config, connect, explain, exposure, grants,
-    key, logs, network, owner::Desk, pause, sources, status, tokens, unknown,
+    act::Hands, activity, agents, approvals, audit, backup, config, connect, explain, exposure,
+    grants, key, logs, network, owner::Desk, pause, service, sources, status, tokens, uninstall,
+    unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -74,6 +75,20 @@ enum Command {
     Config(config::Config),
     /// Show live tokens
     Tokens,
+    /// Run the gateway as a service of your own, which starts with your login
+    Service(service::Service),
+    /// Copy decisions and record into one file, also while the gateway runs
+    Backup(backup::Backup),
+    /// Put a backup back; nothing in it counts until you have looked
+    Restore(backup::Restore),
+    /// Remove Plexus from this account, and say what stays
+    Uninstall(uninstall::Uninstall),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// Folder
+        folder: PathBuf,
+    },
     /// Print a completion script
     Completion {
         /// Shell to print it for
@@ -121,6 +136,13 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Network(it) => network::run(&desk, it).await,
         Command::Config(it) => config::run(&desk, it).await,
         Command::Tokens => tokens::run(&desk).await,
+        Command::Service(it) => service::run(&desk, it),
+        Command::Backup(it) => backup::make(&desk, it).await,
+        Command::Restore(it) => backup::put_back(&desk, &it),
+        Command::Uninstall(it) => uninstall::run(&desk, it).await,
+        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
+            .map(|()| Exit::Ok)
+            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plexusctl", &mut script);

@@ -121,7 +121,7 @@ fn waiting(items: Vec<Value>) -> Place {
 fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    let widening: [&[&str]; 13] = [
+    let widening: [&[&str]; 16] = [
         &["connect", "a"],
         &["approvals", "approve", ITEM, "--yes"],
         &["grants", "allow", "a", "w.write", "--window", "1h"],
@@ -133,6 +133,9 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         &["resume"],
         &["key", "print"],
         &["key", "rotate"],
+        &["agents", "code", "a"],
+        &["backup", "/nonexistent/backup", "--with-secrets"],
+        &["restore", "/nonexistent/backup"],
         &["network", "set", "--bind", "127.0.0.1"],
         &["config", "set", "autoAllowReads=true"],
     ];

@@ -94,6 +94,12 @@ fn happened(event: &Value, detail: &Value) -> String {
             "you replace the connection key; {} agents end",
             count("agents")
         ),
+        "restored" => format!(
+            "the state is restored from a backup of {}; every credential ends, {} grants rest",
+            text("madeAt"),
+            count("grantsSuspended")
+        ),
+        "agent.code" => "you give it another code; its old credential ends".to_owned(),
         "pause" if detail["on"] == true => "you pause everything".to_owned(),
         "pause" => "you end the pause".to_owned(),
         "pause.signal" => "a signal pauses everything".to_owned(),
