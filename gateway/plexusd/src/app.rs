@@ -317,13 +317,13 @@ fn install_id(state_dir: &StateDir) -> anyhow::Result<String> {
 }
 
 /// Where the launcher and the workers are. Never looked for through PATH.
-struct Programs {
-    launcher: PathBuf,
-    workers: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) launcher: PathBuf,
+    pub(crate) workers: PathBuf,
 }
 
 impl Programs {
-    fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn find(given: Option<&Path>) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("where this program is")?;
         let own = own.canonicalize().unwrap_or(own);
         let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
