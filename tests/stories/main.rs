@@ -10,6 +10,7 @@ mod clients;
 mod credentials;
 mod demo;
 mod discovery;
+mod doctor;
 mod documents;
 mod enroll;
 mod events;

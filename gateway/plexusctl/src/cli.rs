@@ -1,9 +1,9 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, backup, config, connect, explain, exposure,
-    grants, key, logs, network, owner::Desk, pause, service, sources, status, tokens, uninstall,
-    unknown,
+    act::Hands, activity, agents, approvals, audit, backup, config, connect, doctor, explain,
+    exposure, grants, key, logs, network, owner::Desk, pause, service, sources, status, tokens,
+    uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -63,6 +63,8 @@ enum Command {
     Activity(activity::Activity),
     /// Show calls of which nobody knows whether they happened, and say what you found
     Unknown(unknown::Unknown),
+    /// Look for what is wrong, and say for each thing what to type
+    Doctor(doctor::Doctor),
     /// Read what the gateway and its workers said, also while it is down
     Logs(logs::Logs),
     /// Read and check the record of everything that happened
@@ -130,6 +132,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,
         Command::Unknown(it) => unknown::run(&desk, it).await,
+        Command::Doctor(it) => doctor::run(&desk, it).await,
         Command::Logs(it) => logs::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,
         Command::Key(it) => key::run(&desk, it).await,

@@ -16,6 +16,7 @@ mod backup;
 mod cli;
 mod config;
 mod connect;
+mod doctor;
 mod explain;
 mod exposure;
 mod grants;
