@@ -261,7 +261,11 @@ fn page(ledger: &Ledger, state: &TrustState, wanted: &Wanted) -> Result<Value, S
         .map(|did| (did.word().to_owned(), json!(totals[*did as usize])))
         .collect::<serde_json::Map<_, _>>()
         .into();
-    Ok(json!({"calls": calls, "totals": totals, "next": next}))
+    let mut page = json!({"calls": calls, "totals": totals});
+    if let Some(next) = next {
+        page["next"] = json!(next);
+    }
+    Ok(page)
 }
 
 fn entry(event: &Recorded) -> Option<Entry<'_>> {
