@@ -16,13 +16,17 @@
 pub mod agent;
 pub mod answers;
 pub mod binaries;
+pub mod browser;
 pub mod clock;
+pub mod coding_agents;
 pub mod earlier;
+pub mod editions;
 pub mod events;
 pub mod folders;
 pub mod gateway;
 pub mod golden;
 pub mod http;
+pub mod model;
 pub mod owner;
 pub mod processes;
 pub mod programs;
@@ -34,6 +38,7 @@ pub use clock::Clock;
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Response};
+pub use model::{Gate, Model, Step};
 pub use owner::Owner;
 pub use terminal::Terminal;
 

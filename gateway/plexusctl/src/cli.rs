@@ -1,9 +1,9 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, backup, config, connect, doctor, explain,
-    exposure, grants, key, logs, network, owner::Desk, pause, service, sources, status, tokens,
-    uninstall, unknown,
+    act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
+    doctor, explain, exposure, grants, key, logs, network, notify, owner::Desk, pause, service,
+    sources, status, tokens, uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -41,10 +41,16 @@ enum Command {
     Status,
     /// Give an agent a one-time code and what it may do at once
     Connect(connect::Connect),
+    /// Undo what `connect --here` wrote, and end the agent
+    Disconnect(disconnect::Disconnect),
     /// Show agents, or end one
     Agents(agents::Agents),
     /// Show what waits for you, and decide it
     Approvals(approvals::Approvals),
+    /// Print a link that signs your browser in to the console, once
+    Console(console::Console),
+    /// Tell your desktop when something waits
+    Notify(notify::Notify),
     /// Show what is allowed, allow more, or take it back
     Grants(grants::Grants),
     /// Let agents see a capability and ask for it
@@ -121,8 +127,11 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
     match cli.command {
         Command::Status => status::run(&desk).await,
         Command::Connect(it) => connect::run(&desk, it).await,
+        Command::Disconnect(it) => disconnect::run(&desk, it).await,
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
+        Command::Console(it) => console::run(&desk, it).await,
+        Command::Notify(it) => notify::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Hide(it) => exposure::run(&desk, it, false).await,

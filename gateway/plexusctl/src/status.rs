@@ -260,6 +260,16 @@ impl Seen {
                 &format!("plexusctl unknown list {event}"),
             );
         }
+        for source in list_of(status, "changed") {
+            need(
+                format!(
+                    "{} can do more than when you granted it; grants of it that rest until you decide: {}",
+                    text_of(source, "source"),
+                    number(&source["grants"])
+                ),
+                &format!("plexusctl approvals show {}", text_of(source, "pendingId")),
+            );
+        }
         if let Some(n @ 1..) = self.pending() {
             need(format!("requests that wait: {n}"), WATCH);
         }

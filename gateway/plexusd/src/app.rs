@@ -227,6 +227,9 @@ async fn run(
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
+    tracing::info!(
+        "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
+    );
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     stop.await;
 

@@ -8,6 +8,7 @@
 //! what the owner sees.
 
 pub(crate) mod card;
+pub(crate) mod change;
 mod choices;
 mod differs;
 pub(crate) mod planner;
@@ -166,6 +167,12 @@ impl Approvals {
         }
     }
 
+    /// In one line, what an ask's call would do, where that is known.
+    pub(crate) fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        self.preview(item, ask)
+            .map(|made| made.preview.headline.to_string())
+    }
+
     /// What the approved plan of an ask says that it would change, with what was there.
     pub(crate) fn would_touch(
         &self,
@@ -178,10 +185,10 @@ impl Approvals {
         Some(self.preview(&item.id, ask)?.touched.clone())
     }
 
-    /// In one line, what an ask's call would do, where that is known.
-    pub(crate) fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
-        self.preview(item, ask)
-            .map(|made| made.preview.headline.to_string())
+    /// The change that an ask's call would make, line by line, where that is known.
+    pub(crate) fn change(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        let made = self.preview(item, ask)?;
+        made.preview.diff.as_ref().map(ToString::to_string)
     }
 
     /// Forgets everything that is kept for an item.

@@ -28,6 +28,8 @@ mod state_dir;
 pub mod supervisor;
 mod token;
 
+pub use machine::Trust;
+
 use sources::Connector;
 use std::process::ExitCode;
 

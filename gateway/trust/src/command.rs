@@ -17,6 +17,9 @@ pub enum Command {
     /// Connects an agent anew, or again: its old credential and sessions end, and so does every grant that this connect
     /// does not make anew.
     Connect(Connect),
+    /// Makes ready what an agent is set up from (wire §4.13): its form, and a fresh code where it has no credential or is
+    /// to lose the one it has. What it was granted stays.
+    Deliver(Deliver),
     /// Ends an agent.
     RevokeAgent {
         /// Whom.
@@ -84,10 +87,14 @@ pub enum Command {
         /// Which.
         id: SourceId,
     },
-    /// Lets suspended grants on a source be used again.
+    /// Decides on the grants that rest because a source has changed: they go on, or they end.
     ResumeSource {
         /// Which.
         id: SourceId,
+        /// The source's revision that the owner saw; any, where none is named.
+        revision: Option<u64>,
+        /// Whether they go on.
+        go_on: bool,
     },
     /// Replaces the owner's settings.
     Configure(Settings),
@@ -244,6 +251,21 @@ pub struct Connect {
     pub code_ms: u64,
 }
 
+/// Wire §4.13.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// To whom.
+    pub agent: AgentId,
+    /// The form from now on, where another is asked for.
+    pub form: Option<String>,
+    /// Whether a live credential ends and is replaced.
+    pub reissue: bool,
+    /// SHA-256 of the code, if one is made.
+    pub code: Digest,
+    /// Life of the code in milliseconds.
+    pub code_ms: u64,
+}
+
 /// Wire §4.17, and what ours adds.
 #[derive(Clone, Debug)]
 pub struct Approve {
@@ -285,6 +307,8 @@ pub struct SourceSeen {
     pub profile: Digest,
     /// What its manifest offers.
     pub capabilities: BTreeMap<CapabilityId, Facts>,
+    /// The rules of its profile, without comments.
+    pub rules: Vec<String>,
 }
 
 /// One entry of a grant request.
@@ -380,6 +404,13 @@ pub enum Reply {
         refused: Vec<CapabilityId>,
         /// First moment at which the code is no longer good.
         code_expires_at: Timestamp,
+    },
+    /// What an agent is set up from is ready.
+    Delivered {
+        /// First moment at which the new code is no longer good; none where none was made.
+        code_expires_at: Option<Timestamp>,
+        /// Whether it holds a credential, or held one until now.
+        enrolled: bool,
     },
     /// What a revoke ended.
     Revoked {

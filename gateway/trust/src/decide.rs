@@ -33,6 +33,7 @@ pub fn decide(
     };
     let reply = match command {
         Command::Connect(connect) => draft.connect(connect),
+        Command::Deliver(deliver) => draft.deliver(deliver),
         Command::RevokeAgent {
             agent,
             reason,
@@ -54,7 +55,11 @@ pub fn decide(
         Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
         Command::PutSource { id, config } => draft.put_source(id, config),
         Command::RemoveSource { id } => draft.remove_source(id),
-        Command::ResumeSource { id } => draft.resume_source(id),
+        Command::ResumeSource {
+            id,
+            revision,
+            go_on,
+        } => draft.resume_source(id, *revision, *go_on),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
         Command::Restored { made_at } => draft.restored(*made_at),

@@ -118,6 +118,13 @@ pub enum Fact {
         granted_count: usize,
         skipped_count: usize,
     },
+    #[serde(rename = "agent.deliver")]
+    Delivered {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent_type: Option<String>,
+        code: bool,
+        reissued: bool,
+    },
     #[serde(rename = "agent.revoke")]
     AgentRevoked {
         agent_revoke: bool,

@@ -134,7 +134,7 @@ fn keyed(app: &Arc<App>, request: &Request) -> impl Future<Output = Result<Owner
 ///
 /// # Errors
 /// The machine's refusal in the owner's terms, or that it could not be recorded.
-async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
+pub(super) async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
     // What is held comes first: a later act may be meant to undo it.
     app.save_held().await;
     app.ledger

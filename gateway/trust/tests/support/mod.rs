@@ -85,6 +85,8 @@ pub(crate) fn manifest(id: &str, edition: u8) -> BTreeMap<CapabilityId, Facts> {
             resolved: vec![],
             fields: vec!["path".into(), "text".into()],
             shape: secret(&format!("{c} {edition}")),
+            input: None,
+            narrow: Value::Null,
         };
         (cap(c), facts)
     })
@@ -118,6 +120,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
         }),
         profile: secret("profile"),
         capabilities: manifest(id, 0),
+        rules: vec!["(allow file-read*)".into()],
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     app::App,
+    approvals::change,
     http::reply::{Refused, ok},
     sources::catalogue::wire_health,
     supervisor::WorkerState,
@@ -103,11 +104,27 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
         "counts": Counts::of(&app, &state).wire(),
         "effectsUnderWay": state.open_intents.len(),
         "unsettled": unsettled::all(&state),
+        "changed": changed(&state),
     });
     if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
         out.extend(members);
     }
     Ok(ok(&out))
+}
+
+/// Sources on which grants rest because they can do more than when those were given.
+fn changed(state: &plexus_trust::State) -> Vec<Value> {
+    let resting = |source: &plexus_trust::Source| state.resting(source).count();
+    let sources = state
+        .sources
+        .values()
+        .map(|source| (source, resting(source)));
+    sources
+        .filter(|(_, grants)| *grants > 0)
+        .map(|(source, grants)| {
+            json!({"source": source.id, "grants": grants, "pendingId": change::id(source)})
+        })
+        .collect()
 }
 
 fn with(mut object: Value, key: &str, value: Value) -> Value {
