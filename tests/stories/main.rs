@@ -11,6 +11,7 @@ mod credentials;
 mod crowd;
 mod demo;
 mod discovery;
+mod doctor;
 mod documents;
 mod enroll;
 mod events;

@@ -2,8 +2,8 @@
 
 use crate::{
     act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
-    explain, exposure, grants, key, network, notify, owner::Desk, pause, service, sources, status,
-    tokens, uninstall, unknown,
+    doctor, explain, exposure, grants, key, logs, network, notify, owner::Desk, pause, service,
+    sources, status, tokens, uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -69,6 +69,10 @@ enum Command {
     Activity(activity::Activity),
     /// Show calls of which nobody knows whether they happened, and say what you found
     Unknown(unknown::Unknown),
+    /// Look for what is wrong, and say for each thing what to type
+    Doctor(doctor::Doctor),
+    /// Read what the gateway and its workers said, also while it is down
+    Logs(logs::Logs),
     /// Read and check the record of everything that happened
     Audit(audit::Audit),
     /// Show or replace your connection key
@@ -137,6 +141,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,
         Command::Unknown(it) => unknown::run(&desk, it).await,
+        Command::Doctor(it) => doctor::run(&desk, it).await,
+        Command::Logs(it) => logs::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,
         Command::Key(it) => key::run(&desk, it).await,
         Command::Network(it) => network::run(&desk, it).await,

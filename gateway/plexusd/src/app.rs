@@ -18,6 +18,7 @@ use crate::{
     invoke::{
         contents::Contents, limits::Limits, replay::Replays, runs::Runs, taken_back::TakenBack,
     },
+    log::{self, Log},
     machine::{Ledger, Trust, audit_id},
     sources::{Connector, Registry, catalogue::Catalogue, configure},
     state_dir::StateDir,
@@ -65,6 +66,9 @@ pub(crate) struct App {
     pub(crate) console: Sessions,
     pub(crate) instance: Option<String>,
     pub(crate) started: Instant,
+    pub(crate) started_by: &'static str,
+    /// The last time that the log and the rows were compared: at this start, or by the owner's `audit verify`.
+    pub(crate) checked: Mutex<Checked>,
     /// Rises with each rotation of the connection key in this launch.
     pub(crate) key_epoch: AtomicU64,
     /// Held for reading by every act that the key allows, from the last look at the key to the act's end; for writing
@@ -73,6 +77,15 @@ pub(crate) struct App {
     stopping: AtomicBool,
     /// One change of sources at a time: a look, a command, a restart of workers belong together.
     reconfiguring: Mutex<()>,
+}
+
+/// What a comparison of the log with the rows came to.
+#[derive(Clone)]
+pub(crate) struct Checked {
+    pub(crate) at: Timestamp,
+    /// `start` (from the last checkpoint on) or `verify` (all of it).
+    pub(crate) by: &'static str,
+    pub(crate) holds: bool,
 }
 
 /// How long a worker may take to say what became of an effect.
@@ -88,7 +101,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
     reason = "a start that fails says so to whoever started it"
 )]
 pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
-    start_logging();
+    let log = log::start();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -100,7 +113,7 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
         }
     };
     let under_launchd = arguments.under_launchd;
-    let served = runtime.block_on(async { run(arguments, connectors).await });
+    let served = runtime.block_on(async { run(arguments, connectors, &log).await });
     // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
     runtime.shutdown_timeout(Duration::from_millis(200));
     match served {
@@ -116,19 +129,11 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
     }
 }
 
-fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PLEXUS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // A second subscriber in one process (tests) leaves the first in place.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .try_init();
-}
-
-async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
+async fn run(
+    arguments: Arguments,
+    connectors: &'static [Connector],
+    log: &Log,
+) -> anyhow::Result<()> {
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     // From the first moment on: whoever wants all agents paused must not end the daemon instead.
@@ -142,6 +147,8 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         let options = Options::new(Arc::new(move || ticking.now().0));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
+    // The ledger is ours, so the log is.
+    log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
     if let Some(finding) = &boot.rolled_back {
         tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
@@ -183,6 +190,13 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         throttle: Throttle::default(),
         instance: arguments.instance.clone(),
         started: Instant::now(),
+        started_by: started_by(),
+        checked: Mutex::new(Checked {
+            at: clock.now(),
+            by: "start",
+            // What does not hold refuses the start; only a log that was cut short does not.
+            holds: boot.rolled_back.is_none(),
+        }),
         key_epoch: AtomicU64::new(0),
         acting: Arc::default(),
         stopping: AtomicBool::new(false),
@@ -261,6 +275,20 @@ fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
     anyhow::anyhow!("the ledger cannot record the start: {error}")
 }
 
+/// Who started the daemon, by what service managers leave in its environment (`systemd.exec(5)`, `launchd.plist(5)`).
+fn started_by() -> &'static str {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        "terminal"
+    } else if cfg!(target_os = "linux") && set("INVOCATION_ID") {
+        "systemd"
+    } else if cfg!(target_os = "macos") && set("XPC_SERVICE_NAME") {
+        "launchd"
+    } else {
+        "program"
+    }
+}
+
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let (mut term, mut interrupt) = (
         signal(SignalKind::terminate())?,
@@ -292,13 +320,13 @@ fn install_id(state_dir: &StateDir) -> anyhow::Result<String> {
 }
 
 /// Where the launcher and the workers are. Never looked for through PATH.
-struct Programs {
-    launcher: PathBuf,
-    workers: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) launcher: PathBuf,
+    pub(crate) workers: PathBuf,
 }
 
 impl Programs {
-    fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn find(given: Option<&Path>) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("where this program is")?;
         let own = own.canonicalize().unwrap_or(own);
         let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
