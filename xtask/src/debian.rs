@@ -45,6 +45,12 @@ pub(crate) const NPM: Package = Package {
     program: "npm",
     purpose: "the stories run real coding agents, which come as its packages",
 };
+/// Makes the repositories that the git connector is tested on.
+pub(crate) const GIT: Package = Package {
+    name: "git",
+    program: "git",
+    purpose: "tests of the git connector make their repositories with it",
+};
 /// The load generator of the bench.
 pub(crate) const WRK: Package = Package {
     name: "wrk",

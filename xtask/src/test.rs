@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     steps.run("packages of the system", || {
         debian::ensure(&debian::FAKETIME)?;
         debian::ensure(&debian::CURL)?;
+        debian::ensure(&debian::GIT)?;
         debian::BROWSER.iter().try_for_each(debian::ensure)
     });
     steps.run("coding agents of the stories", agents::ensure);
