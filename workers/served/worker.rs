@@ -57,7 +57,8 @@ impl Worker {
             config: json!({ field: root }).to_string().into_bytes().into(),
             secrets: Default::default(),
             limits: manifest.limits,
-            probe: Probe {
+            scratch: None,
+        probe: Probe {
                 canary: nowhere.clone(),
                 state_dir: nowhere.clone(),
                 tcp_port: 9,

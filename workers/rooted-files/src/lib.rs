@@ -42,4 +42,4 @@ pub use read::{FileBytes, MAX_FILE_BYTES, Meta};
 pub use rel_path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
 pub use root::{Identity, Policy, Root};
 pub use walk::{WalkBounds, WalkEntry, WalkReport};
-pub use write::is_leftover_name;
+pub use write::{Ready, is_leftover_name};

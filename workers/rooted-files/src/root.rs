@@ -158,8 +158,14 @@ impl Root {
             .map_err(|errno| FileError::from_errno(asked, errno))
     }
 
+    /// Whether `path` is treated as absent, whatever is there.
+    #[must_use]
+    pub fn is_hidden(&self, path: &RelPath) -> bool {
+        self.policy.hide_dot_files && path.has_dot_component()
+    }
+
     pub(crate) fn refuse_hidden(&self, path: &RelPath) -> Result<(), FileError> {
-        if self.policy.hide_dot_files && path.has_dot_component() {
+        if self.is_hidden(path) {
             return Err(FileError::NotFound(path.clone()));
         }
         Ok(())

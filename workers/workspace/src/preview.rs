@@ -33,9 +33,23 @@ impl Change {
     /// tense: the card and the record say the same line.
     #[must_use]
     pub fn of(path: &RelPath, before: Option<&[u8]>, after: &[u8], verb: &str) -> Self {
+        Self::between(path, before, Some(after), verb)
+    }
+
+    /// The same, where `after` may be nothing too: the file goes.
+    #[must_use]
+    pub fn between(
+        path: &RelPath,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+        verb: &str,
+    ) -> Self {
         let name = escape_controls(path.as_str(), false);
         let verb = format!("{verb} {}", shortened(&name));
-        let both = (decode(before.unwrap_or_default()), decode(after));
+        let both = (
+            decode(before.unwrap_or_default()),
+            decode(after.unwrap_or_default()),
+        );
         let (Ok(old), Ok(new)) = both else {
             return Self {
                 summary: format!("{verb}, {}", sizes(before, after)),
@@ -67,10 +81,13 @@ impl Change {
         let text = diff
             .unified_diff()
             .context_radius(3)
-            .header(old_name, &name)
+            .header(
+                old_name,
+                if after.is_some() { &name } else { "/dev/null" },
+            )
             .to_string();
         // A file that only gained or lost its byte order mark or encoding shows no line: say so instead.
-        let text = if text.is_empty() && before.is_some_and(|before| before != after) {
+        let text = if text.is_empty() && before.is_some() && before != after {
             "(only the encoding changes)\n".to_owned()
         } else {
             escape_controls(&text, true).into_owned()
@@ -95,7 +112,7 @@ fn shortened(name: &str) -> Cow<'_, str> {
     ))
 }
 
-fn sizes(before: Option<&[u8]>, after: &[u8]) -> String {
+fn sizes(before: Option<&[u8]>, after: Option<&[u8]>) -> String {
     let side = |bytes: &[u8]| {
         format!(
             "{} bytes (sha256 {:.12})",
@@ -103,9 +120,10 @@ fn sizes(before: Option<&[u8]>, after: &[u8]) -> String {
             Digest::of(bytes).to_string()
         )
     };
-    match before {
-        Some(before) => format!("{} to {}", side(before), side(after)),
-        None => side(after),
+    match (before, after) {
+        (Some(before), Some(after)) => format!("{} to {}", side(before), side(after)),
+        (None, Some(one)) | (Some(one), None) => side(one),
+        (None, None) => "nothing".to_owned(),
     }
 }
 
