@@ -29,4 +29,5 @@ mod seams;
 mod settings;
 mod sources;
 mod starts;
+mod undo;
 mod windows;

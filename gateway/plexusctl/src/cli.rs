@@ -2,7 +2,7 @@
 
 use crate::{
     act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, network,
-    owner::Desk, pause, sources, status, tokens,
+    owner::Desk, pause, sources, status, tokens, undo,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -56,6 +56,8 @@ enum Command {
     Resume,
     /// Show, add and change what agents can reach
     Sources(sources::Sources),
+    /// Take an effect back, after showing what that changes
+    Undo(undo::Undo),
     /// Say what would happen to a call, and which rule decides
     Explain(explain::Explain),
     /// Read and check the record of everything that happened
@@ -106,6 +108,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Pause => pause::run(&desk, true).await,
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
+        Command::Undo(it) => undo::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,
         Command::Key(it) => key::run(&desk, it).await,

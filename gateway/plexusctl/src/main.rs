@@ -13,6 +13,7 @@ mod audit;
 mod cli;
 mod config;
 mod connect;
+mod diff;
 mod explain;
 mod exposure;
 mod grants;
@@ -25,6 +26,7 @@ mod status;
 mod table;
 mod terms;
 mod tokens;
+mod undo;
 
 use plexus_client::{Exit, Stop, out};
 use std::process::ExitCode;

@@ -105,6 +105,20 @@ pub enum Command {
         happened: bool,
     },
 
+    /// Records that an effect of the owner's own is about to happen. It stands on no grant: the owner saw its plan.
+    OwnerIntent {
+        /// What.
+        capability: CapabilityId,
+        /// The source's revision that it was planned for.
+        source_revision: u64,
+        /// Digest of the canonical input.
+        input: Digest,
+        /// Bytes of it.
+        input_bytes: u64,
+        /// What the plan that the owner saw assumed.
+        state_token: Digest,
+    },
+
     // --- the daemon ---
     /// The daemon started: sessions and tokens of the launch before are over, plans are made again, and effects that
     /// have no outcome are unknown until one comes.

@@ -96,6 +96,18 @@ pub fn decide(
             permit,
             input_bytes,
         } => draft.intent(permit, *input_bytes),
+        Command::OwnerIntent {
+            capability,
+            source_revision,
+            input,
+            input_bytes,
+            state_token,
+        } => draft.owner_intent(
+            capability,
+            *source_revision,
+            (*input, *input_bytes),
+            *state_token,
+        ),
         Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
     }?;
     if draft.serial != state.serial
@@ -168,7 +180,7 @@ impl<'a> Draft<'a> {
             .state
             .open_intents
             .iter()
-            .filter(|(_, open)| &open.agent == agent);
+            .filter(|(_, open)| open.agent.as_ref() == Some(agent));
         mine.map(|(id, _)| id.clone()).collect()
     }
 

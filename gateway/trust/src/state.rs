@@ -530,8 +530,9 @@ impl Unknown {
 /// An effect that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenIntent {
-    /// Whose.
-    pub agent: AgentId,
+    /// Whose; none: the owner's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
     /// What.
     pub capability: CapabilityId,
     /// With which input.

@@ -232,6 +232,10 @@ impl Store {
                 return Known::Entry(Box::new(entry), state);
             }
         }
+        let damaged = |state: State| self.dir.join(name(call.as_str(), state)).exists();
+        if State::ALL.into_iter().any(damaged) {
+            return Known::Forgotten;
+        }
         // Younger than the first call it saw, and not forgotten: it would be here.
         let seen = self
             .marker(FIRST)

@@ -21,6 +21,7 @@ mod secrets;
 mod settings;
 mod sources;
 mod status;
+mod undo;
 mod unsettled;
 mod v1;
 
@@ -75,6 +76,7 @@ fn management() -> Router<Arc<App>> {
             get(approvals::show).post(approvals::decide),
         )
         .route("/pending/{id}/plan", post(approvals::plan_again))
+        .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
         .route("/grants", get(grants::list).put(grants::give))

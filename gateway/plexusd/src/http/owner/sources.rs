@@ -20,6 +20,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use plexus_ipc::manifest::Audience;
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
@@ -107,7 +108,7 @@ pub(super) async fn connectors(State(app): State<Arc<App>>) -> Response {
         let offers: Vec<&str> = manifest
             .capabilities
             .iter()
-            .filter(|c| c.callable())
+            .filter(|c| c.callable() && c.audience == Audience::Agents)
             .map(|c| c.label.as_str())
             .collect();
         json!({
@@ -315,6 +316,7 @@ async fn carry_out(
     let registered: Vec<CapabilityId> = names
         .iter()
         .flat_map(|manifest| &manifest.capabilities)
+        .filter(|capability| capability.audience == Audience::Agents)
         .filter_map(|capability| CapabilityId::of(&id, &capability.name).ok())
         .collect();
     let revision = app.catalogue.load().revision;
