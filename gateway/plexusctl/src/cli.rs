@@ -1,8 +1,8 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, network,
-    owner::Desk, pause, sources, status, tokens, undo,
+    act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, lend,
+    network, owner::Desk, pause, sources, status, tokens, undo,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -56,6 +56,8 @@ enum Command {
     Resume,
     /// Show, add and change what agents can reach
     Sources(sources::Sources),
+    /// Lend a folder to one agent for a time
+    Lend(lend::Lend),
     /// Take an effect back, after showing what that changes
     Undo(undo::Undo),
     /// Say what would happen to a call, and which rule decides
@@ -108,6 +110,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Pause => pause::run(&desk, true).await,
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
+        Command::Lend(it) => lend::run(&desk, it).await,
         Command::Undo(it) => undo::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,

@@ -18,6 +18,7 @@ mod explain;
 mod exposure;
 mod grants;
 mod key;
+mod lend;
 mod network;
 mod owner;
 mod pause;

@@ -18,7 +18,7 @@ use crate::{
         contents::Contents, limits::Limits, replay::Replays, runs::Runs, taken_back::TakenBack,
     },
     machine::{Ledger, Trust, audit_id},
-    sources::{Connector, Registry, catalogue::Catalogue, configure},
+    sources::{Connector, Registry, catalogue::Catalogue, configure, lending},
     state_dir::StateDir,
     supervisor::{self, Pace, Setup, Spec, Supervisor},
     token::TokenKey,
@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 use plexus_ipc::message::Verdict;
 use plexus_ledger::{Lane, Options, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
-use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, State};
+use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -365,7 +365,12 @@ impl App {
         let Some(entry) = self.catalogue.load().get(capability).cloned() else {
             return OutcomeKind::Unknown;
         };
-        let asked = self.supervisor.settle(&entry.source, intent.clone());
+        self.settled_by(&entry.source, intent).await
+    }
+
+    /// The same, where the source is known.
+    pub(crate) async fn settled_by(&self, source: &SourceId, intent: &AuditId) -> OutcomeKind {
+        let asked = self.supervisor.settle(source, intent.clone());
         match tokio::time::timeout(SETTLE_WITHIN, asked).await {
             Ok(Verdict::Happened) => OutcomeKind::Ok,
             Ok(Verdict::DidNot) => OutcomeKind::Failed,
@@ -493,13 +498,21 @@ impl App {
             self.supervisor.remove(id).await;
             return Ok(());
         }
+        self.put_workers(source)
+    }
+
+    /// Puts the workers of a source in place as it is configured.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) fn put_workers(&self, source: &Source) -> Result<(), String> {
         let connector = self
             .registry
             .of_kind(&source.config.kind)
             .ok_or("no such connector")?;
         let root = configure::root_of(&self.registry, &source.config);
         self.supervisor.put(Arc::new(Spec {
-            source: id.clone(),
+            source: source.id.clone(),
             connector: connector.name,
             manifest: connector.manifest.clone(),
             profile: connector.profile,
@@ -575,7 +588,10 @@ async fn hear_workers(
                 "cause": cause.to_string(), "exit": exit.to_string(),
             }),
             supervisor::Notice::Health { source, health, .. } => {
+                let known = app.ledger.snapshot().sources.get(source).cloned();
+                let lent = known.as_ref().and_then(|s| s.config.lent.as_ref());
                 app.feed.publish(Notice::SourceStatus {
+                    borrower: lent.map(|lent| lent.agent.clone()),
                     source: source.clone(),
                     available: health.status != supervisor::Health::Unavailable,
                     reason: health.detail.clone(),
@@ -610,9 +626,11 @@ async fn sweep(app: Arc<App>) {
     loop {
         tick.tick().await;
         app.save_held().await;
+        let before = app.ledger.snapshot();
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");
         }
+        lending::follow(&app, &before).await;
         let app = app.clone();
         let tidied =
             tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));

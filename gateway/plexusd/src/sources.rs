@@ -6,6 +6,7 @@
 pub(crate) mod catalogue;
 pub(crate) mod configure;
 pub(crate) mod detect;
+pub(crate) mod lending;
 pub(crate) mod narration;
 
 use crate::invoke::validate::Schema;

@@ -84,6 +84,13 @@ pub enum Command {
         /// Which.
         id: SourceId,
     },
+    /// Lends a source to one agent, or changes such a lending: source, look and grants in one transaction.
+    Lend(Box<Lend>),
+    /// Ends a lending before its time.
+    EndLending {
+        /// The source.
+        id: SourceId,
+    },
     /// Lets suspended grants on a source be used again.
     ResumeSource {
         /// Which.
@@ -268,6 +275,17 @@ pub struct GrantEntry {
     pub window: Option<TrustWindow>,
     /// Its narrowing.
     pub constraint: Option<Constraint>,
+}
+
+/// A source that is there for one agent and for a time.
+#[derive(Clone, Debug)]
+pub struct Lend {
+    /// What is configured, whom it is lent to included.
+    pub config: SourceConfig,
+    /// The source as it is now.
+    pub seen: SourceSeen,
+    /// What the borrower may do without being asked about; every other grant on the source ends.
+    pub grants: Vec<GrantEntry>,
 }
 
 /// A source as it is now.
@@ -527,6 +545,9 @@ pub enum Refusal {
     /// No such source.
     #[error("no such source")]
     NoSuchSource,
+    /// The source is not lent.
+    #[error("this source is not lent")]
+    NotLent,
     /// No such intent is open.
     #[error("no such intent is open")]
     NoSuchIntent,

@@ -5,6 +5,7 @@
 mod agents;
 mod calls;
 mod grants;
+mod lending;
 mod requests;
 mod sources;
 mod sweep;
@@ -54,6 +55,8 @@ pub fn decide(
         Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
         Command::PutSource { id, config } => draft.put_source(id, config),
         Command::RemoveSource { id } => draft.remove_source(id),
+        Command::Lend(lend) => draft.lend(lend),
+        Command::EndLending { id } => draft.end_lending(id, "you took it back"),
         Command::ResumeSource { id } => draft.resume_source(id),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),

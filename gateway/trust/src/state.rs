@@ -603,6 +603,32 @@ pub struct SourceConfig {
     pub ask: bool,
     /// Where its capabilities come from.
     pub provenance: Provenance,
+    /// Whom it is lent to, where it exists for one agent and for a time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent: Option<Lent>,
+}
+
+/// A lending: the source exists for one agent, for a time. What it kept of changes stays a while longer, for the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lent {
+    /// To whom.
+    pub agent: AgentId,
+    /// First moment at which it is over.
+    pub until: Timestamp,
+    /// What the agent may know of.
+    pub capabilities: BTreeSet<CapabilityId>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+}
+
+impl Lent {
+    /// Whether `agent` has it at `now`.
+    #[must_use]
+    pub fn to(&self, agent: &AgentId, now: Timestamp) -> bool {
+        self.ended.is_none() && self.agent == *agent && now < self.until
+    }
 }
 
 /// One configured instance of a connector.
@@ -638,6 +664,12 @@ impl State {
         let source = self.sources.get(source)?;
         let facts = source.capabilities.get(id)?;
         source.config.enabled.then_some((source, facts))
+    }
+    /// Whether it is on a source that is lent, or was: for everybody but its borrower it does not exist.
+    #[must_use]
+    pub fn lent(&self, id: &CapabilityId) -> Option<&Lent> {
+        let (source, _) = id.as_str().split_once('.')?;
+        self.sources.get(source)?.config.lent.as_ref()
     }
     /// Whether the owner lets it be seen.
     #[must_use]

@@ -14,6 +14,7 @@ mod body;
 mod catalogue;
 mod explain;
 mod grants;
+mod lend;
 mod metrics;
 mod network;
 mod page;
@@ -76,6 +77,8 @@ fn management() -> Router<Arc<App>> {
             get(approvals::show).post(approvals::decide),
         )
         .route("/pending/{id}/plan", post(approvals::plan_again))
+        .route("/lend", get(lend::list).post(lend::lend))
+        .route("/lend/{id}", delete(lend::end))
         .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))

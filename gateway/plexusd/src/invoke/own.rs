@@ -11,7 +11,6 @@ use crate::{
     app::App,
     finish::to_its_end,
     machine::audit_id,
-    sources::catalogue::Entry,
     supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Stands},
 };
 use plexus_ipc::{
@@ -19,7 +18,9 @@ use plexus_ipc::{
     message::PlanMade,
 };
 use plexus_ledger::Lane;
-use plexus_protocol::{AuditId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
+use plexus_protocol::{
+    AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json,
+};
 use plexus_trust::{Command, Outcome, OutcomeKind};
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration, time::Instant};
@@ -35,20 +36,82 @@ pub(crate) struct Done {
     pub(crate) undo: Option<String>,
 }
 
+/// A capability of a source, as the owner reaches it: also where a lending has ended and agents have nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) id: CapabilityId,
+    source: SourceId,
+    manifest: Arc<Manifest>,
+    revision: u64,
+}
+
+impl Door {
+    /// Finds it, and wakes what rests only because a lending has ended.
+    ///
+    /// # Errors
+    /// The source is gone, switched off or cannot be used, or has no such capability.
+    pub(crate) fn open(app: &App, source: &SourceId, name: &str) -> Result<Self, ErrorBody> {
+        let gone = |why: String| {
+            ErrorBody::new(ErrorCode::SourceUnavailable, why).next("plexusctl sources list")
+        };
+        let state = app.ledger.snapshot();
+        let known = state.sources.get(source);
+        let known = known.ok_or_else(|| gone(format!("The source {source} is not there.")))?;
+        let connector = app.registry.of_kind(&known.config.kind);
+        let manifest = connector.map(|connector| connector.manifest.clone());
+        let manifest = manifest
+            .filter(|manifest| manifest.capability(name).is_some())
+            .ok_or_else(|| gone(format!("The source {source} has no {name}.")))?;
+        if known.config.lent.as_ref().is_some_and(|l| l.ended.is_some()) {
+            app.put_workers(known).map_err(gone)?;
+        }
+        let id = CapabilityId::of(source, name).map_err(|e| gone(e.to_string()))?;
+        Ok(Self {
+            id,
+            source: source.clone(),
+            manifest,
+            revision: known.revision,
+        })
+    }
+
+    /// Whether the source keeps what it replaces.
+    pub(crate) fn keeps(&self) -> bool {
+        self.manifest.kept.is_some()
+    }
+
+    fn request(&self, input: &Value) -> CallRequest {
+        let input = json::canonical(input);
+        let name = self.id.as_str().split_once('.').map_or("", |(_, name)| name);
+        let limits = |c: &Capability| self.manifest.limits_of(c).call_ms;
+        let call_ms = self.manifest.capability(name).map_or(0, limits);
+        CallRequest {
+            capability: name.to_owned(),
+            digest: Digest::of(&input),
+            input: input.into(),
+            constraint: None,
+            deadline: Duration::from_millis(u64::from(call_ms)),
+            revision: self.revision,
+            owner: true,
+            stands: Stands::default(),
+            audit: None,
+            progress: None,
+        }
+    }
+}
+
 /// Asks the reader what an effect would do. Changes nothing.
 ///
 /// # Errors
 /// The worker's refusal, or why there is no answer.
 pub(crate) async fn plan(
     app: &App,
-    entry: &Entry,
+    door: &Door,
     input: &Value,
 ) -> Result<Box<PlanMade>, ErrorBody> {
-    let request = request(app, &entry.source, &entry.connector.manifest, entry.capability(), input);
-    match app.supervisor.plan(&entry.source, request).await {
+    match app.supervisor.plan(&door.source, door.request(input)).await {
         Ok(Ok(made)) => Ok(made),
-        Ok(Err(error)) => Err(refusal::failed(&error, &entry.id)),
-        Err(error) => Err(refusal::undispatched(&error, &entry.id, false)),
+        Ok(Err(error)) => Err(refusal::failed(&error, &door.id)),
+        Err(error) => Err(refusal::undispatched(&error, &door.id, false)),
     }
 }
 
@@ -58,26 +121,26 @@ pub(crate) async fn plan(
 /// The refusal or failure; its `effect` says whether anything was done.
 pub(crate) async fn commit(
     app: &Arc<App>,
-    entry: &Arc<Entry>,
+    door: &Door,
     input: Value,
     state_token: Digest,
 ) -> Result<Done, ErrorBody> {
-    let (app, entry) = (app.clone(), entry.clone());
+    let (app, door) = (app.clone(), door.clone());
     to_its_end(async move {
         let _running = app.limits.effect();
-        recorded(&app, &entry, &input, state_token).await
+        recorded(&app, &door, &input, state_token).await
     })
     .await
 }
 
 async fn recorded(
     app: &Arc<App>,
-    entry: &Entry,
+    door: &Door,
     input: &Value,
     state_token: Digest,
 ) -> Result<Done, ErrorBody> {
-    let id = &entry.id;
-    let request = request(app, &entry.source, &entry.connector.manifest, entry.capability(), input);
+    let id = &door.id;
+    let request = door.request(input);
     let input_bytes = request.input.len() as u64;
     let intent = Command::OwnerIntent {
         capability: id.clone(),
@@ -105,10 +168,10 @@ async fn recorded(
     };
     let committed = app
         .supervisor
-        .commit(&entry.source, request, terms, &durable)
+        .commit(&door.source, request, terms, &durable)
         .await;
     let settled = match &committed {
-        Err(DispatchError::Died { dispatched: true }) => Some(app.settled(&audit, id).await),
+        Err(DispatchError::Died { dispatched: true }) => Some(app.settled_by(&door.source, &audit).await),
         _ => None,
     };
     let mut outcome = Outcome {
@@ -178,57 +241,17 @@ async fn recorded(
 /// The worker's refusal, or why there is no answer.
 pub(crate) async fn ask(
     app: &App,
-    source: &SourceId,
-    name: &str,
+    door: &Door,
     input: &Value,
 ) -> Result<Box<RawValue>, ErrorBody> {
-    let gone = || {
-        ErrorBody::new(ErrorCode::SourceUnavailable, format!("The source {source} is not there."))
-            .next("plexusctl sources list")
-    };
-    let manifest = {
-        let state = app.ledger.snapshot();
-        let config = state.sources.get(source).ok_or_else(gone)?;
-        app.registry
-            .of_kind(&config.config.kind)
-            .ok_or_else(gone)?
-            .manifest
-            .clone()
-    };
-    let capability = manifest.capability(name).ok_or_else(gone)?;
-    let about = plexus_protocol::CapabilityId::of(source, name).map_err(|_| gone())?;
-    let request = request(app, source, &manifest, capability, input);
     let Finished { result, .. } = app
         .supervisor
-        .read(source, request)
+        .read(&door.source, door.request(input))
         .await
-        .map_err(|error| refusal::undispatched(&error, &about, false))?;
-    let answer = result.map_err(|error| refusal::failed(&error, &about))?;
+        .map_err(|error| refusal::undispatched(&error, &door.id, false))?;
+    let answer = result.map_err(|error| refusal::failed(&error, &door.id))?;
     read::raw(&answer.output).map_err(|_| {
         let why = "The source gave an answer that is not JSON.";
         ErrorBody::new(ErrorCode::TransportError, why).next("plexusctl sources list")
     })
-}
-
-fn request(
-    app: &App,
-    source: &SourceId,
-    manifest: &Manifest,
-    capability: &Capability,
-    input: &Value,
-) -> CallRequest {
-    let input = json::canonical(input);
-    let state = app.ledger.snapshot();
-    CallRequest {
-        capability: capability.name.clone(),
-        digest: Digest::of(&input),
-        input: input.into(),
-        constraint: None,
-        deadline: Duration::from_millis(u64::from(manifest.limits_of(capability).call_ms)),
-        revision: state.sources.get(source).map_or(0, |s| s.revision),
-        owner: true,
-        stands: Stands::default(),
-        audit: None,
-        progress: None,
-    }
 }

@@ -46,7 +46,7 @@ impl Wanted<'_> {
                 owner.manifest.label
             ));
         }
-        if RESERVED.contains(&id.as_str()) {
+        if reserved(&id) {
             return Err(format!("the id {id} is reserved; choose another"));
         }
         let manifest = &connector.manifest;
@@ -134,6 +134,7 @@ impl Wanted<'_> {
                 secret_ref,
                 ask,
                 provenance,
+                lent: None,
             },
         ))
     }
@@ -148,6 +149,11 @@ const RESERVED: &[&str] = &[
     "bundle",
     "admin",
 ];
+
+/// Whether no owner may name a source so.
+pub(crate) fn reserved(id: &SourceId) -> bool {
+    RESERVED.contains(&id.as_str())
+}
 
 /// A name below `secrets/` (wire §4.22).
 pub(crate) fn secret_name(name: &str) -> bool {

@@ -68,7 +68,16 @@ impl Draft<'_> {
         (input, input_bytes): (Digest, u64),
         state_token: Digest,
     ) -> Result<Reply, Refusal> {
-        let (source, facts) = super::with_capability(self.state, id)?;
+        // Also where the source serves agents nothing any more.
+        let source = id
+            .as_str()
+            .split_once('.')
+            .and_then(|(source, _)| self.state.sources.get(source))
+            .ok_or(Refusal::UnknownCapability)?;
+        let facts = source
+            .capabilities
+            .get(id)
+            .ok_or(Refusal::UnknownCapability)?;
         if facts.verbs.is_empty() || facts.verbs.is_read() {
             return Err(Refusal::Invalid("a read has no intent".into()));
         }

@@ -38,7 +38,9 @@ impl Draft<'_> {
             capabilities: like.map(|s| s.capabilities.clone()).unwrap_or_default(),
         };
         let what = match old {
+            None if config.lent.is_some() => "lent",
             None => "added",
+            Some(source) if source.config.lent != config.lent => "lent",
             Some(_) if moved => "reconfigured",
             Some(_) => "changed",
         };
@@ -126,7 +128,7 @@ impl Draft<'_> {
     }
 
     /// Puts a source in place; `void` says why its grants end, `suspends` which of them rest.
-    fn replace(
+    pub(super) fn replace(
         &mut self,
         source: Source,
         what: &'static str,

@@ -96,6 +96,7 @@ pub(crate) fn config(id: &str) -> SourceConfig {
         kind: "test".into(),
         label: "Notes".into(),
         enabled: true,
+            lent: None,
         route: json!({"path": format!("/srv/{id}")}),
         secret_ref: None,
         ask: false,

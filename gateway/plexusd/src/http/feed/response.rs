@@ -48,7 +48,7 @@ pub(crate) fn response(
             Listener::Owner => true,
             Listener::Agent(agent) => {
                 let state = app.ledger.snapshot();
-                state.agent(agent).is_some_and(|agent| in_reach(agent, id))
+                state.agent(agent).is_some_and(|agent| in_reach(&state, agent, id))
             }
         };
         if give

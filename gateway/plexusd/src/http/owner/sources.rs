@@ -41,7 +41,9 @@ const MEMBERS: &[&str] = &[
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let state = app.ledger.snapshot();
     let catalogue = app.catalogue.load();
-    let rows = state.sources.values().map(|source| {
+    // What a lending that ended leaves behind is no source any more: see `lend`.
+    let there = state.sources.values().filter(|source| !over(&source.config));
+    let rows = there.map(|source| {
         let mut out = configured(&app, &source.id, &source.config);
         let live = catalogue.iter().filter(|e| e.source == source.id).count();
         let resting = state
@@ -64,6 +66,10 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     ok(&json!({"sources": rows.collect::<Vec<_>>(), "revision": catalogue.revision}))
 }
 
+fn over(config: &SourceConfig) -> bool {
+    config.lent.as_ref().is_some_and(|lent| lent.ended.is_some())
+}
+
 fn configured(app: &App, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
     let transport = app
         .registry
@@ -78,6 +84,7 @@ fn configured(app: &App, id: &SourceId, config: &SourceConfig) -> Map<String, Va
         "route": config.route,
         "secretRef": config.secret_ref,
         "approval": config.ask.then_some("ask"),
+        "lent": config.lent,
     });
     match whole {
         Value::Object(members) => members
@@ -232,7 +239,8 @@ pub(super) async fn remove(
 }
 
 fn known(app: &App, id: &str) -> Option<Arc<Source>> {
-    app.ledger.snapshot().sources.get(id).cloned()
+    let source = app.ledger.snapshot().sources.get(id).cloned();
+    source.filter(|source| !over(&source.config))
 }
 
 /// The AddResult of an id that is not configured.
@@ -277,7 +285,16 @@ async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, 
     };
     match enabled.and(checked) {
         Err(reason) => Ok(refused(app, echo(), reason)),
-        Ok((id, config)) => carry_out(app, id, config).await,
+        Ok((id, mut config)) => {
+            // Whom it is lent to is no member of a body: it stays, or there is a new source.
+            let there = app.ledger.snapshot().sources.get(&id).cloned();
+            config.lent = there.and_then(|source| source.config.lent.clone());
+            if over(&config) {
+                let why = "this id is kept for what was changed in a lent folder; choose another";
+                return Ok(refused(app, echo(), why.into()));
+            }
+            carry_out(app, id, config).await
+        }
     }
 }
 

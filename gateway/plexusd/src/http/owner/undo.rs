@@ -7,9 +7,8 @@ use super::{Named, blocking, body::Fields};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
-    invoke::own,
+    invoke::own::{self, Door},
     machine::Ledger,
-    sources::catalogue::Entry,
 };
 use axum::{
     extract::{Request, State},
@@ -46,8 +45,8 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let past = past(&app, &id).await?;
-    let (entry, input) = undo_of(&app, &past)?;
-    let made = own::plan(&app, &entry, &input).await.map_err(|e| told(e, &past))?;
+    let (door, input) = undo_of(&app, &past)?;
+    let made = own::plan(&app, &door, &input).await.map_err(|e| told(e, &past))?;
     let preview = serde_json::to_value(&made.preview).unwrap_or_default();
     Ok(ok(&json!({
         "intent": past.intent,
@@ -55,7 +54,7 @@ pub(super) async fn show(
         "agentId": past.agent,
         "capabilityId": past.capability,
         "did": past.summary,
-        "undo": entry.id,
+        "undo": door.id,
         "stateToken": made.state_token,
         "rating": made.rating,
         "summary": made.summary,
@@ -74,8 +73,8 @@ pub(super) async fn take_back(
     let token: Option<Digest> = body.typed("stateToken")?;
     let token = token.ok_or_else(|| Refused::malformed("`stateToken` is required"))?;
     let past = past(&app, &id).await?;
-    let (entry, input) = undo_of(&app, &past)?;
-    let done = own::commit(&app, &entry, input, token)
+    let (door, input) = undo_of(&app, &past)?;
+    let done = own::commit(&app, &door, input, token)
         .await
         .map_err(|e| told(e, &past))?;
     Ok(ok(&json!({
@@ -117,7 +116,7 @@ fn told(error: ErrorBody, past: &Past) -> Refused {
 }
 
 /// The capability that takes a past effect back, and its input.
-fn undo_of(app: &App, past: &Past) -> Result<(Arc<Entry>, Value), Refused> {
+fn undo_of(app: &App, past: &Past) -> Result<(Door, Value), Refused> {
     let not = |reason: &'static str, why: String| {
         Refused::new(
             ErrorBody::new(ErrorCode::PreconditionChanged, why)
@@ -130,20 +129,16 @@ fn undo_of(app: &App, past: &Past) -> Result<(Arc<Entry>, Value), Refused> {
         Some(_) => return Err(not("not_done", "It did not happen: there is nothing to take back.".into())),
         None => return Err(not("under_way", "It has no outcome yet.".into())),
     }
-    let catalogue = app.catalogue.load();
-    let gone = || {
-        let why = format!("{} keeps nothing that could be put back, or is gone.", past.source);
-        not("not_undoable", why)
-    };
-    let id = CapabilityId::of(&past.source, UNDO).map_err(|_| gone())?;
-    let entry = catalogue
-        .get(&id)
-        .filter(|entry| entry.connector.manifest.kept.is_some())
-        .cloned()
-        .ok_or_else(gone)?;
+    let door = Door::open(app, &past.source, UNDO)
+        .ok()
+        .filter(Door::keeps)
+        .ok_or_else(|| {
+            let why = format!("{} keeps nothing that could be put back, or is gone.", past.source);
+            not("not_undoable", why)
+        })?;
     // Of one that was settled the answer is lost, and with it the worker's word for it: that is its event.
     let name = past.undo.clone().unwrap_or_else(|| past.intent.to_string());
-    Ok((entry, json!({ "id": name })))
+    Ok((door, json!({ "id": name })))
 }
 
 /// Finds the effect that an audit id names: its intent or its outcome.
