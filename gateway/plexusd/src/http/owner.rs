@@ -18,6 +18,7 @@ mod lend;
 mod metrics;
 mod network;
 mod page;
+mod review;
 mod secrets;
 mod settings;
 mod sources;
@@ -79,6 +80,7 @@ fn management() -> Router<Arc<App>> {
         .route("/pending/{id}/plan", post(approvals::plan_again))
         .route("/lend", get(lend::list).post(lend::lend))
         .route("/lend/{id}", delete(lend::end))
+        .route("/review/{agent}", get(review::show))
         .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
