@@ -72,7 +72,12 @@ impl Builder {
     #[track_caller]
     pub fn start(self) -> Gateway {
         // Short, because sockets lie in it and their paths are bounded.
-        let home = TempDir::with_prefix("plx").expect("a temporary folder");
+        self.start_in(TempDir::with_prefix("plx").expect("a temporary folder"))
+    }
+    /// Starts it on a home that is there already; its state directory is `state` in it.
+    #[must_use]
+    #[track_caller]
+    pub fn start_in(self, home: TempDir) -> Gateway {
         let (daemon, ready) = Daemon::start(&self, home.path());
         Gateway {
             builder: self,

@@ -17,6 +17,7 @@ pub mod agent;
 pub mod answers;
 pub mod binaries;
 pub mod clock;
+pub mod earlier;
 pub mod events;
 pub mod folders;
 pub mod gateway;

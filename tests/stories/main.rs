@@ -4,6 +4,7 @@ mod house;
 
 mod agents;
 mod audit;
+mod cards;
 mod clients;
 mod credentials;
 mod demo;
@@ -30,4 +31,5 @@ mod settings;
 mod sources;
 mod starts;
 mod undo;
+mod upgrades;
 mod windows;

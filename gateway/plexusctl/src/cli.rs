@@ -2,7 +2,7 @@
 
 use crate::{
     act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, lend,
-    network, owner::Desk, pause, sources, status, tokens, undo,
+    network, owner::Desk, pause, review, sources, status, tokens, undo,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -58,6 +58,8 @@ enum Command {
     Sources(sources::Sources),
     /// Lend a folder to one agent for a time
     Lend(lend::Lend),
+    /// Show all that an agent changed, as one difference for each file
+    Review(review::Review),
     /// Take an effect back, after showing what that changes
     Undo(undo::Undo),
     /// Say what would happen to a call, and which rule decides
@@ -111,6 +113,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
         Command::Lend(it) => lend::run(&desk, it).await,
+        Command::Review(it) => review::run(&desk, it).await,
         Command::Undo(it) => undo::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,

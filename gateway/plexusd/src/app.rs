@@ -8,6 +8,7 @@ use crate::{
     arguments::{Arguments, DefaultReach},
     clock::Clock,
     connection_key::KeyFile,
+    console::sessions::Sessions,
     http::{
         self,
         address::Address,
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) throttle: Throttle,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
+    /// Who is signed in to the console.
+    pub(crate) console: Sessions,
     pub(crate) instance: Option<String>,
     pub(crate) started: Instant,
     /// Rises with each rotation of the connection key in this launch.
@@ -96,6 +99,7 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
             return ExitCode::FAILURE;
         }
     };
+    let under_launchd = arguments.under_launchd;
     let served = runtime.block_on(async { run(arguments, connectors).await });
     // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -103,7 +107,11 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("plexusd: {error:#}");
-            ExitCode::FAILURE
+            match (crate::refused::lasts(&error), under_launchd) {
+                (false, _) => ExitCode::FAILURE,
+                (true, false) => ExitCode::from(crate::refused::CONFIGURATION),
+                (true, true) => ExitCode::SUCCESS,
+            }
         }
     }
 }
@@ -142,6 +150,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let port = listeners.port();
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
+    crate::backup::make::tidy(state_dir.path());
     let swept = supervisor::sweep_leftovers(state_dir.path())?;
     if !swept.is_empty() {
         tracing::warn!(pids = ?swept, "ended workers that an earlier daemon left behind");
@@ -162,6 +171,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
         feed: Feed::default(),
+        console: Sessions::default(),
         catalogue: ArcSwap::default(),
         runs: Runs::default(),
         contents: Contents::default(),
@@ -200,9 +210,11 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
+    tell_service_manager(&[sd_notify::NotifyState::Ready]);
     stop.await;
 
     tracing::info!("stopping");
+    tell_service_manager(&[sd_notify::NotifyState::Stopping]);
     app.stopping.store(true, Ordering::Relaxed);
     app.feed.close();
     // New calls are refused now; running ones get their outcome (DESIGN 13).
@@ -229,6 +241,13 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         bail!("the ledger did not close cleanly; the next start checks it");
     }
     Ok(())
+}
+
+/// Says to systemd how far we are, where it started us and asks (`NOTIFY_SOCKET`).
+fn tell_service_manager(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
 }
 
 fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {

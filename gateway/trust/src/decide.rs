@@ -60,6 +60,12 @@ pub fn decide(
         Command::ResumeSource { id } => draft.resume_source(id),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
+        Command::Restored { made_at } => draft.restored(*made_at),
+        Command::NewCode {
+            agent,
+            code,
+            code_ms,
+        } => draft.new_code(agent, code, *code_ms),
         Command::Pause(on) => draft.pause(*on),
         Command::SettleUnknown {
             agent,

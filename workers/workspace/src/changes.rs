@@ -154,12 +154,12 @@ impl Workspace {
             file.cut = true;
             return file;
         };
-        let verb = match (&before, &after) {
-            (None, _) => "created",
-            (_, None) => "removed",
-            _ => "replaced",
+        let verbs = match (&before, &after) {
+            (None, _) => ("creates", "created"),
+            (_, None) => ("removes", "removed"),
+            _ => ("replaces", "replaced"),
         };
-        let change = Change::between(&path, before.as_deref(), after.as_deref(), verb);
+        let change = Change::between(&path, before.as_deref(), after.as_deref(), verbs);
         file.summary = change.summary;
         file.cut = change.is_cut;
         file.diff = change.diff;

@@ -308,7 +308,7 @@ fn planned_undo(undo: Undo, names_file: bool) -> Planned<Undo> {
         digest.map_or_else(|| "absent".to_owned(), |digest| digest.to_string())
     };
     let change = undo.change().clone();
-    let preview = Preview::new(&change.summary)
+    let preview = Preview::new(&change.headline)
         .fact("path", undo.path().as_str())
         .fact("takes_back", undo.of().as_str())
         .fact("before", absent_or(undo.before()))
@@ -356,7 +356,7 @@ fn rated<P>(
 
 fn planned(plan: Plan) -> Planned<WriteOrNot> {
     let change = plan.change().clone();
-    let preview = Preview::new(&change.summary)
+    let preview = Preview::new(&change.headline)
         .fact("path", plan.path().as_str())
         .fact(
             "before",

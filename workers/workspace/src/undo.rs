@@ -131,9 +131,9 @@ impl Workspace {
             current.map(|current| current.content.bytes.as_slice()),
             content.as_deref(),
             if content.is_some() {
-                "restored"
+                ("restores", "restored")
             } else {
-                "removed"
+                ("removes", "removed")
             },
         );
         let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);

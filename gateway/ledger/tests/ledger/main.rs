@@ -11,3 +11,4 @@ mod opening;
 mod queries;
 mod record;
 mod tampering;
+mod versions;

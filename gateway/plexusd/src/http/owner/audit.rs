@@ -170,6 +170,10 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
             tracing::error!(%finding, "the ledger does not hold together");
             Ok(ok(&json!({"ok": false, "problem": problem(&finding)})))
         }
+        Err(CheckError::Later(unknown)) => {
+            let what = format!("a later version wrote what this one cannot read ({unknown})");
+            Ok(ok(&json!({"ok": false, "problem": {"what": what}})))
+        }
         Err(CheckError::Store(error)) => Err(unreadable(&error)),
     }
 }
