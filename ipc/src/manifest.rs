@@ -71,6 +71,9 @@ pub struct Manifest {
     pub roles: Vec<Role>,
     /// What its worker may use.
     pub limits: Limits,
+    /// What of a source the owner can hide from agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<HideKind>,
     /// How much of what it replaces its worker keeps; absent: nothing, and no effect of it can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
@@ -164,6 +167,18 @@ pub struct Kept {
     pub mib: u32,
     /// Changes.
     pub changes: u32,
+}
+
+/// By what a part of a source can be hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HideKind {
+    /// A folder, with all it holds.
+    Folder,
+    /// A pattern of paths.
+    Glob,
+    /// A tag of notes.
+    Tag,
 }
 
 /// Who may know of an entry and call it.

@@ -20,6 +20,7 @@ mod guard;
 mod handshake;
 mod invoke;
 mod kills;
+mod lending;
 mod known_defects;
 mod misbehaviour;
 mod once;

@@ -28,6 +28,7 @@ impl Page {
     }
 
     /// All of it as text.
+    #[cfg(test)]
     pub(crate) fn text(&self) -> String {
         self.0.join("\n")
     }

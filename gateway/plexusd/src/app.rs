@@ -536,7 +536,7 @@ impl App {
             manifest: connector.manifest.clone(),
             profile: connector.profile,
             root: root.map(|r| r.canonicalize().unwrap_or(r)),
-            config: source.config.route.clone(),
+            config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
         }));

@@ -420,9 +420,12 @@ pub fn visible(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) 
 
 /// Whether a capability is on a source for everybody, or on one that is lent to this agent now.
 fn for_agent(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) -> bool {
-    state
-        .lent(id)
-        .is_none_or(|lent| lent.to(&agent.id, now) && lent.capabilities.contains(id))
+    let Some(lent) = state.lent(id) else {
+        return true;
+    };
+    // With its last grant a lending is over.
+    let granted = || lent.capabilities.iter().any(|c| agent.grants.contains_key(c));
+    lent.to(&agent.id, now) && lent.capabilities.contains(id) && granted()
 }
 
 /// Whether an agent could know of a capability that was exposed and there: what a change of it may be told to.

@@ -603,9 +603,39 @@ pub struct SourceConfig {
     pub ask: bool,
     /// Where its capabilities come from.
     pub provenance: Provenance,
+    /// What does not exist in it, for agents.
+    #[serde(default, skip_serializing_if = "Hide::is_empty")]
+    pub hide: Hide,
     /// Whom it is lent to, where it exists for one agent and for a time only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lent: Option<Lent>,
+}
+
+/// What the owner hides of a source: for agents it does not exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hide {
+    /// Folders, with all they hold.
+    pub folders: BTreeSet<String>,
+    /// Patterns of paths.
+    pub globs: BTreeSet<String>,
+    /// Tags of notes.
+    pub tags: BTreeSet<String>,
+}
+
+impl Hide {
+    /// Whether nothing is hidden.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+    /// Whether everything that `other` hides is hidden by this too, as far as the rules themselves tell.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.folders.is_superset(&other.folders)
+            && self.globs.is_superset(&other.globs)
+            && self.tags.is_superset(&other.tags)
+    }
 }
 
 /// A lending: the source exists for one agent, for a time. What it kept of changes stays a while longer, for the owner.

@@ -106,7 +106,6 @@ impl Workspace {
         let mut room = MAX_DIFFS;
         let files = by_path
             .into_iter()
-            .filter(|(path, _)| !self.root.is_hidden(path))
             .map(|(path, entries)| {
                 let (gone, counts): (Vec<_>, Vec<_>) = entries
                     .into_iter()

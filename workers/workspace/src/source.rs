@@ -10,7 +10,7 @@ use plexus_ipc::worker::{
     Secrets, Source, SourceError, Touched, Verdict,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
-use plexus_rooted_files::{Anchor, FileError, PathRule, Place, RelPath, names::escape_controls};
+use plexus_rooted_files::{Anchor, FileError, HideRules, PathRule, Place, RelPath, names::escape_controls};
 use serde::Deserialize;
 
 use crate::{
@@ -44,6 +44,9 @@ pub struct Config {
     /// Whether files with a second name are served too: that name may lie outside.
     #[serde(default)]
     pub allow_hard_links: bool,
+    /// What does not exist in it, for agents.
+    #[serde(default)]
+    pub hide: HideRules,
 }
 
 /// What a commit is handed: the write, or why there is none. The reason tells about the present content, so in the
@@ -66,7 +69,8 @@ impl Source for WorkspaceSource {
     async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
             let workspace = Workspace::open_with(&config.path, config.allow_hard_links)
-                .map_err(|error| open_error(&error))?;
+                .map_err(|error| open_error(&error))?
+                .hiding(&config.hide);
             let identity = workspace.identity().map_err(|error| open_error(&error))?;
             let anchor = Anchor::new(&config.path, identity);
             let store = given.scratch.zip(given.kept).map(|(dir, kept)| {

@@ -95,6 +95,7 @@ fn management() -> Router<Arc<App>> {
         .route("/sources/detect", get(sources::detected))
         .route("/connectors", get(sources::connectors))
         .route("/sources/{id}", delete(sources::remove))
+        .route("/sources/{id}/hide", post(sources::hide))
         .route("/sources/{id}/enable", post(sources::enable))
         .route("/sources/{id}/disable", post(sources::disable))
         .route("/sources/{id}/reconfigure", post(sources::reconfigure))

@@ -134,6 +134,7 @@ impl Wanted<'_> {
                 secret_ref,
                 ask,
                 provenance,
+                hide: Default::default(),
                 lent: None,
             },
         ))
@@ -153,6 +154,17 @@ const RESERVED: &[&str] = &[
 /// Whether no owner may name a source so.
 pub(crate) fn reserved(id: &SourceId) -> bool {
     RESERVED.contains(&id.as_str())
+}
+
+/// What a worker is told of its source: the route, and what is hidden.
+pub(crate) fn for_worker(config: &SourceConfig) -> Value {
+    let mut route = config.route.clone();
+    if let Some(members) = route.as_object_mut()
+        && !config.hide.is_empty()
+    {
+        members.insert("hide".into(), serde_json::json!(config.hide));
+    }
+    route
 }
 
 /// A name below `secrets/` (wire §4.22).

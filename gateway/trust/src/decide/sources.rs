@@ -30,8 +30,9 @@ impl Draft<'_> {
             id: id.clone(),
             config: config.clone(),
             revision: match keep {
-                Some(source) => source.revision,
-                None => self.next(),
+                // What is hidden is a worker's to know from its start, and no call of before may outlive it.
+                Some(source) if source.config.hide == config.hide => source.revision,
+                Some(_) | None => self.next(),
             },
             target: keep.and_then(|s| s.target.clone()),
             profile: like.and_then(|s| s.profile),
@@ -42,10 +43,14 @@ impl Draft<'_> {
             None => "added",
             Some(source) if source.config.lent != config.lent => "lent",
             Some(_) if moved => "reconfigured",
+            Some(source) if !config.hide.covers(&source.config.hide) => "shows more",
+            Some(source) if source.config.hide != config.hide => "hides more",
             Some(_) => "changed",
         };
         let why = moved.then_some("the source was reconfigured");
-        self.replace(source, what, why, |_| false);
+        // What was granted was granted on less: it rests until the owner says that it reaches this too.
+        let wider = old.is_some_and(|s| !config.hide.covers(&s.config.hide));
+        self.replace(source, what, why, |_| wider);
         Ok(Reply::Changed(true))
     }
 
