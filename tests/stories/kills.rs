@@ -132,7 +132,9 @@ fn a_killed_write_settles_itself() {
             });
             // A different moment each time.
             let moment = std::time::Instant::now() + Duration::from_micros(700 * round);
-            until("the moment", || (std::time::Instant::now() >= moment).then_some(()));
+            until("the moment", || {
+                (std::time::Instant::now() >= moment).then_some(())
+            });
             for process in house.gateway.workers() {
                 let is_worker = "plexus-worker-workspace".starts_with(&process.name);
                 if is_worker && !over.load(Ordering::Relaxed) {
@@ -149,7 +151,10 @@ fn a_killed_write_settles_itself() {
             assert_eq!(now, was, "{round}: it is said that nothing was done");
         }
     }
-    assert_eq!(house.owner().client.get("/admin/api/unsettled").expect_ok()["unsettled"], json!([]));
+    assert_eq!(
+        house.owner().client.get("/admin/api/unsettled").expect_ok()["unsettled"],
+        json!([])
+    );
 }
 
 /// The daemon dies in the middle of effects, again and again. Each time: nothing answered is lost, nothing happened

@@ -47,7 +47,9 @@ fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
     // A write may stand; nothing was said of undo, so it asks, and the owner sees where it leads.
     let item = agent.must_ask(UNDO, json!({ "id": undo }));
     let card = house.owner().card(&item);
-    let diff = card["asks"][0]["plan"]["preview"]["diff"].as_str().expect("a diff");
+    let diff = card["asks"][0]["plan"]["preview"]["diff"]
+        .as_str()
+        .expect("a diff");
     assert!(diff.contains("-new") && diff.contains("+old"), "{diff}");
     house.owner().approve(&item, "once");
     let done = agent.invoke(UNDO, json!({ "id": undo })).expect_ok();
@@ -155,8 +157,8 @@ fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
     // An effect that was refused changed nothing.
     let refused = agent.invoke(WRITE, note("b.md", "x")).json();
     assert_eq!(refused["ok"], false, "{refused}");
-    let error = undo(refused["auditId"].as_str().expect("an id"))
-        .expect_error(409, "precondition_changed");
+    let error =
+        undo(refused["auditId"].as_str().expect("an id")).expect_error(409, "precondition_changed");
     assert_eq!(error["detail"]["reason"], "not_done", "{error}");
     assert_eq!(house.workspace.read("b.md"), "old\n");
 }
@@ -205,7 +207,10 @@ fn the_command_shows_asks_and_does() {
 
     let said = house.gateway.cli(["undo", &audit, "--yes"]);
     assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.stdout.contains("taking it back: restored a.md, +1 −1"), "{said:?}");
+    assert!(
+        said.stdout.contains("taking it back: restored a.md, +1 −1"),
+        "{said:?}"
+    );
     assert!(said.stdout.contains("  │ +old \\u{1b}[2J"), "{said:?}");
     assert!(!said.stdout.contains('\u{1b}'), "{said:?}");
     assert_eq!(house.workspace.read("a.md"), "old \u{1b}[2J\n");

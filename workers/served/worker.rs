@@ -58,7 +58,7 @@ impl Worker {
             secrets: Default::default(),
             limits: manifest.limits,
             scratch: None,
-        probe: Probe {
+            probe: Probe {
                 canary: nowhere.clone(),
                 state_dir: nowhere.clone(),
                 tcp_port: 9,

@@ -152,7 +152,9 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         }
         Act::Unhide { source, what } => {
             if what.is_empty() {
-                return Err(Stop::usage("name what to show again: --folder, --glob or --tag"));
+                return Err(Stop::usage(
+                    "name what to show again: --folder, --glob or --tag",
+                ));
             }
             let reply = owner.post(&what.path(&source), &what.body(true)).await?;
             desk.show(&reply, || hidden(&reply))
@@ -190,11 +192,19 @@ fn hidden(reply: &Value) -> String {
             .map(|rule| format!("  {word} {}", text::line(rule)))
             .collect::<Vec<_>>()
     };
-    let rules = [of("folders", "folder"), of("globs", "glob"), of("tags", "tag")].concat();
+    let rules = [
+        of("folders", "folder"),
+        of("globs", "glob"),
+        of("tags", "tag"),
+    ]
+    .concat();
     let mut said = if rules.is_empty() {
         format!("{source} hides nothing")
     } else {
-        format!("for agents these do not exist in {source}:\n{}", rules.join("\n"))
+        format!(
+            "for agents these do not exist in {source}:\n{}",
+            rules.join("\n")
+        )
     };
     match reply["suspendedGrants"].as_u64() {
         None | Some(0) => {}

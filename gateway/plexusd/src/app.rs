@@ -29,7 +29,9 @@ use arc_swap::ArcSwap;
 use plexus_ipc::message::Verdict;
 use plexus_ledger::{Lane, Options, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
-use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State};
+use plexus_trust::{
+    Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State,
+};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},

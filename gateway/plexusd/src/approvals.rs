@@ -168,7 +168,8 @@ impl Approvals {
 
     /// In one line, what an ask's call would do, where that is known.
     pub(crate) fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
-        self.preview(item, ask).map(|made| made.preview.headline.to_string())
+        self.preview(item, ask)
+            .map(|made| made.preview.headline.to_string())
     }
 
     /// Forgets everything that is kept for an item.

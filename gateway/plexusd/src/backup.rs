@@ -67,10 +67,7 @@ pub(crate) enum BackupError {
     #[error("{0}")]
     Copy(#[from] plexus_ledger::StoreError),
     #[error("{path}: {error}")]
-    Io {
-        path: String,
-        error: std::io::Error,
-    },
+    Io { path: String, error: std::io::Error },
     #[error("{0} is there already: a backup replaces nothing")]
     Exists(String),
     #[error("{file} is no whole backup: {why}")]
@@ -112,10 +109,14 @@ impl BackupError {
             Self::Ledger(plexus_ledger::OpenError::InUse) => {
                 "stop the gateway first: plexusctl service stop (or end the plexusd that you started)"
             }
-            Self::Ledger(_) | Self::Copy(_) => "keep the file as it is, and look at it: plexusd verify FILE",
+            Self::Ledger(_) | Self::Copy(_) => {
+                "keep the file as it is, and look at it: plexusd verify FILE"
+            }
             Self::Io { .. } | Self::Other(_) => "mend what the system says, then run it again",
             Self::Exists(_) => "name another file",
-            Self::Torn { .. } => "use another copy of the backup; nothing of this one was taken over",
+            Self::Torn { .. } => {
+                "use another copy of the backup; nothing of this one was taken over"
+            }
             Self::Occupied { .. } => {
                 "name an empty place with --home, or say --replace: the old state is then kept beside the new one"
             }
@@ -135,7 +136,14 @@ fn known(name: &str) -> bool {
                 .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     match name.split_once('/') {
-        None => [LEDGER, HEADS, "instance-id", "network.json", "connection-key"].contains(&name),
+        None => [
+            LEDGER,
+            HEADS,
+            "instance-id",
+            "network.json",
+            "connection-key",
+        ]
+        .contains(&name),
         Some(("secrets", secret)) => plain(secret),
         Some(("agents", record)) => plain(record) && record.ends_with(".installed.json"),
         Some(_) => false,

@@ -75,7 +75,12 @@ async fn events(
     request: Request,
 ) -> Response {
     let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
-    feed::response(app, Listener::Console(who), last, "plexus console event stream")
+    feed::response(
+        app,
+        Listener::Console(who),
+        last,
+        "plexus console event stream",
+    )
 }
 
 /// One request as a card.
@@ -137,7 +142,10 @@ async fn more(
         return Err(gone());
     };
     let from = from(&request);
-    fragment(app, move |app| card::diff_page(app, &app.ledger.snapshot(), &id, &of, from)).await
+    fragment(app, move |app| {
+        card::diff_page(app, &app.ledger.snapshot(), &id, &of, from)
+    })
+    .await
 }
 
 /// All that a card's digest covers.
@@ -148,11 +156,16 @@ async fn everything(
 ) -> Result<Response, Refused> {
     let id = PendingId::parse(&id).map_err(|_| gone())?;
     let from = from(&request);
-    fragment(app, move |app| card::everything(app, &app.ledger.snapshot(), &id, from)).await
+    fragment(app, move |app| {
+        card::everything(app, &app.ledger.snapshot(), &id, from)
+    })
+    .await
 }
 
 fn from(request: &Request) -> usize {
-    query(request, "from").and_then(|from| from.parse().ok()).unwrap_or(0)
+    query(request, "from")
+        .and_then(|from| from.parse().ok())
+        .unwrap_or(0)
 }
 
 async fn fragment(
@@ -166,8 +179,11 @@ async fn fragment(
 
 fn gone() -> Refused {
     Refused::new(
-        ErrorBody::new(ErrorCode::UnknownCapability, "There is no such request, or no longer.")
-            .next("plexusctl approvals list"),
+        ErrorBody::new(
+            ErrorCode::UnknownCapability,
+            "There is no such request, or no longer.",
+        )
+        .next("plexusctl approvals list"),
     )
 }
 

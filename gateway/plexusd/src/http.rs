@@ -88,7 +88,10 @@ impl Doors {
 }
 
 /// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).
-pub(crate) async fn unknown(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(crate) async fn unknown(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let path = request.uri().path().to_owned();
     let (method, peer) = (request.method().clone(), authenticate::peer(&request));
     let owners = ["/admin/api/", "/v1/admin/api/"]

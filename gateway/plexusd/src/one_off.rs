@@ -25,8 +25,8 @@ pub(crate) fn backup(asked: Backup) -> ExitCode {
 
 /// Restores a backup.
 pub(crate) fn restore(asked: &Restore) -> ExitCode {
-    let restored = home(asked.home.clone())
-        .and_then(|home| restoring::run(&asked.file, &home, asked.replace));
+    let restored =
+        home(asked.home.clone()).and_then(|home| restoring::run(&asked.file, &home, asked.replace));
     tell(restored)
 }
 

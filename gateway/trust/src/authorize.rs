@@ -424,7 +424,11 @@ fn for_agent(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) ->
         return true;
     };
     // With its last grant a lending is over.
-    let granted = || lent.capabilities.iter().any(|c| agent.grants.contains_key(c));
+    let granted = || {
+        lent.capabilities
+            .iter()
+            .any(|c| agent.grants.contains_key(c))
+    };
     lent.to(&agent.id, now) && lent.capabilities.contains(id) && granted()
 }
 

@@ -32,9 +32,9 @@ pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
 pub use rows::{RestoreError, Rows, all_rows, replay, restore, row, touched_rows};
 pub use state::{
-    Agent, Approval, Ask, Denial, EnrollmentStatus, Facts, Grant, Hide, Item, ItemState, Lent, OnApproval,
-    OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig, State, Target, Token,
-    Unknown,
+    Agent, Approval, Ask, Denial, EnrollmentStatus, Facts, Grant, Hide, Item, ItemState, Lent,
+    OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig, State, Target,
+    Token, Unknown,
 };
 pub use window::{Ceiling, ceiling, class_default, grantable};
 

@@ -611,6 +611,14 @@ pub struct SourceConfig {
     pub lent: Option<Lent>,
 }
 
+impl SourceConfig {
+    /// Whether it is what a lending that ended has left behind: a source for nobody.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lent.as_ref().is_some_and(|lent| lent.ended.is_some())
+    }
+}
+
 /// What the owner hides of a source: for agents it does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

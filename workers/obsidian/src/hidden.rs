@@ -32,7 +32,12 @@ impl Hidden {
         let tag = |tag: &String| fold(tag.trim().trim_start_matches('#').trim_end_matches('/'));
         Self {
             paths: HiddenPaths::new(rules),
-            tags: rules.tags.iter().map(tag).filter(|tag| !tag.is_empty()).collect(),
+            tags: rules
+                .tags
+                .iter()
+                .map(tag)
+                .filter(|tag| !tag.is_empty())
+                .collect(),
             notes: Mutex::default(),
         }
     }

@@ -52,7 +52,8 @@ impl Source for ObsidianSource {
 
     async fn open(config: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
-            let vault = Vault::open_with(&config.vault_path, config.allow_hard_links, &config.hide)?;
+            let vault =
+                Vault::open_with(&config.vault_path, config.allow_hard_links, &config.hide)?;
             let anchor = Anchor::new(&config.vault_path, vault.identity()?);
             Ok(Self {
                 vault,

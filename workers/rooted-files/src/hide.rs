@@ -69,7 +69,11 @@ impl HiddenPaths {
             }
         };
         Self {
-            folders: rules.folders.iter().map(|f| fold(f.trim_matches('/'))).collect(),
+            folders: rules
+                .folders
+                .iter()
+                .map(|f| fold(f.trim_matches('/')))
+                .collect(),
             globs: rules.globs.iter().map(glob).collect(),
         }
     }
@@ -89,7 +93,10 @@ impl HiddenPaths {
         if self.folders.iter().any(in_folder) {
             return true;
         }
-        let parts: Vec<Vec<char>> = folded.split('/').map(|part| part.chars().collect()).collect();
+        let parts: Vec<Vec<char>> = folded
+            .split('/')
+            .map(|part| part.chars().collect())
+            .collect();
         self.globs.iter().any(|glob| match glob {
             Glob::Name(name) => parts.iter().any(|part| matches(name, part)),
             Glob::Path(pattern) => {
@@ -135,9 +142,7 @@ fn matches(pattern: &[char], name: &[char]) -> bool {
 fn matches_path(pattern: &[Option<Vec<char>>], parts: &[Vec<char>]) -> bool {
     match (pattern.split_first(), parts.split_first()) {
         (None, None) => true,
-        (Some((None, rest)), _) => {
-            (0..=parts.len()).any(|skip| matches_path(rest, &parts[skip..]))
-        }
+        (Some((None, rest)), _) => (0..=parts.len()).any(|skip| matches_path(rest, &parts[skip..])),
         (Some((Some(name), rest)), Some((part, parts))) => {
             matches(name, part) && matches_path(rest, parts)
         }
@@ -237,10 +242,26 @@ mod tests {
             ..HideRules::default()
         };
         for (glob, hidden, seen) in [
-            ("*.key", &["a.key", "x/B.KEY", "d.key/in.md"][..], &["a.keys", "key"][..]),
-            ("secret*", &["secret.md", "x/secrets/a.md"], &["my-secret.md"]),
-            ("Diary/20??-*.md", &["diary/2024-01.md"], &["diary/2024.md", "x/diary/2024-01.md"]),
-            ("**/Private", &["private", "a/b/private/x.md"], &["a/privately"]),
+            (
+                "*.key",
+                &["a.key", "x/B.KEY", "d.key/in.md"][..],
+                &["a.keys", "key"][..],
+            ),
+            (
+                "secret*",
+                &["secret.md", "x/secrets/a.md"],
+                &["my-secret.md"],
+            ),
+            (
+                "Diary/20??-*.md",
+                &["diary/2024-01.md"],
+                &["diary/2024.md", "x/diary/2024-01.md"],
+            ),
+            (
+                "**/Private",
+                &["private", "a/b/private/x.md"],
+                &["a/privately"],
+            ),
             ("a/**/z.md", &["a/z.md", "a/b/c/z.md"], &["z.md", "a/zz.md"]),
             ("a/*", &["a/b", "a/b/c"], &["a", "b/a/c"]),
         ] {

@@ -321,9 +321,7 @@ fn moved_or_failed(path: &RelPath, error: FileError) -> WriteError {
         FileError::Permission(_)
         | FileError::Io { .. }
         | FileError::Path(_)
-        | FileError::NotKept(_) => {
-            WriteError::Before(error)
-        }
+        | FileError::NotKept(_) => WriteError::Before(error),
         _ => moved(path),
     }
 }

@@ -9,7 +9,7 @@ use plexus_protocol::AuditId;
 use plexus_rooted_files::RelPath;
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, Known, KeptEntry, State, Store, Workspace, WorkspaceError};
+use crate::{Change, KeptEntry, Known, State, Store, Workspace, WorkspaceError};
 
 /// Most calls in one question.
 const MAX_CALLS: usize = 2_000;

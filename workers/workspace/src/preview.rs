@@ -90,10 +90,7 @@ impl Change {
         let text = diff
             .unified_diff()
             .context_radius(3)
-            .header(
-                old_name,
-                if after.is_some() { &name } else { "/dev/null" },
-            )
+            .header(old_name, if after.is_some() { &name } else { "/dev/null" })
             .to_string();
         // A file that only gained or lost its byte order mark or encoding shows no line: say so instead.
         let text = if text.is_empty() && before.is_some() && before != after {

@@ -6,17 +6,19 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use plexus_ipc::worker::{
-    CallContext, Content, Given, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role,
-    Secrets, Source, SourceError, Touched, Verdict,
+    CallContext, Content, Given, Handlers, Health, OpenError, Plan as Planned, Preview, Reply,
+    Role, Secrets, Source, SourceError, Touched, Verdict,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
-use plexus_rooted_files::{Anchor, FileError, HideRules, PathRule, Place, RelPath, names::escape_controls};
+use plexus_rooted_files::{
+    Anchor, FileError, HideRules, PathRule, Place, RelPath, names::escape_controls,
+};
 use serde::Deserialize;
 
 use crate::{
-    Bounds, Change, ChangesInput, ChangesOutput, FileOutput, FolderOutput, Keeping, Known, ListInput,
-    Plan, ReadInput, State, Store, Undo, UndoInput, UndoOutput, Workspace, WorkspaceError, WriteInput,
-    WriteOutput,
+    Bounds, Change, ChangesInput, ChangesOutput, FileOutput, FolderOutput, Keeping, Known,
+    ListInput, Plan, ReadInput, State, Store, Undo, UndoInput, UndoOutput, Workspace,
+    WorkspaceError, WriteInput, WriteOutput,
 };
 
 /// The kind under which everything in the folder is recorded, folders included: so each answer has something to judge.

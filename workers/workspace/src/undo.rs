@@ -12,7 +12,7 @@ use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Before, Change, Known, KeptEntry, State, Store, StoreError, Workspace, WorkspaceError,
+    Before, Change, KeptEntry, Known, State, Store, StoreError, Workspace, WorkspaceError,
     runs_unasked,
 };
 

@@ -1,6 +1,8 @@
 //! Reading a backup: all of it is checked before any of it is used.
 
-use super::{BackupError, HEADER_MOST, Header, LEDGER, MAGIC, SEAL, SEAL_BYTES, hex, known, secret};
+use super::{
+    BackupError, HEADER_MOST, Header, LEDGER, MAGIC, SEAL, SEAL_BYTES, hex, known, secret,
+};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,

@@ -258,10 +258,7 @@ fn one_after_the_other(new: &Path, home: &Path, aside: &Path) -> io::Result<()> 
 /// A name for what was in `home`, which nothing has yet.
 fn aside(home: &Path) -> PathBuf {
     let now = Clock::start().now().to_string();
-    let stamp: String = now
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
+    let stamp: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
     let first = suffixed(home, &format!(".before-{stamp}"));
     let further = (2..).map(|n| suffixed(home, &format!(".before-{stamp}-{n}")));
     std::iter::once(first)

@@ -38,22 +38,41 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
         (false, vec!["ledger.redb", "audit-heads.jsonl"]),
         (
             true,
-            vec!["ledger.redb", "audit-heads.jsonl", "connection-key", "secrets/mail"],
+            vec![
+                "ledger.redb",
+                "audit-heads.jsonl",
+                "connection-key",
+                "secrets/mail",
+            ],
         ),
     ] {
         let file = out.path().join(format!("{secrets}"));
         backed_up(home.path(), secrets, &file).unwrap();
         let backup = Backup::open(&file).unwrap();
-        let names: Vec<_> = backup.header.files.iter().map(|f| f.name.as_str()).collect();
+        let names: Vec<_> = backup
+            .header
+            .files
+            .iter()
+            .map(|f| f.name.as_str())
+            .collect();
         assert_eq!(names, expected);
         let bytes = fs::read(&file).unwrap();
         let holds = |text: &str| bytes.windows(text.len()).any(|w| w == text.as_bytes());
         assert_eq!((holds("the key"), holds("a password")), (secrets, secrets));
         assert!(!holds("a credential"));
         use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
     }
-    assert!(!home.path().join(make::COPIES).read_dir().is_ok_and(|mut d| d.next().is_some()));
+    assert!(
+        !home
+            .path()
+            .join(make::COPIES)
+            .read_dir()
+            .is_ok_and(|mut d| d.next().is_some())
+    );
     let again = backed_up(home.path(), false, &out.path().join("false"));
     assert!(matches!(again, Err(BackupError::Exists(_))));
 }
@@ -74,7 +93,14 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
         refused(&whole[..cut], &format!("cut at {cut}"));
     }
     refused(&[&whole[..], b"x"].concat(), "lengthened");
-    for at in [3, 40, 300, whole.len() / 2, whole.len() - 80, whole.len() - 2] {
+    for at in [
+        3,
+        40,
+        300,
+        whole.len() / 2,
+        whole.len() - 80,
+        whole.len() - 2,
+    ] {
         let mut changed = whole.clone();
         changed[at] ^= 1;
         refused(&changed, &format!("changed at {at}"));
@@ -89,8 +115,16 @@ fn names_that_lead_elsewhere_are_none() {
         assert!(known(good), "{good}");
     }
     for bad in [
-        "", "/etc/passwd", "../ledger.redb", "secrets/../x", "secrets/", "secrets/.x", "secrets/a/b",
-        "agents/a.pat", "runtime.json", "run/owner/owner.sock",
+        "",
+        "/etc/passwd",
+        "../ledger.redb",
+        "secrets/../x",
+        "secrets/",
+        "secrets/.x",
+        "secrets/a/b",
+        "agents/a.pat",
+        "runtime.json",
+        "run/owner/owner.sock",
     ] {
         assert!(!known(bad), "{bad}");
     }

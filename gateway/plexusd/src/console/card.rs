@@ -144,15 +144,29 @@ impl Card {
             .zip(list(&shown, "asks"))
             .take(ASKS)
             .map(|(ask, seen)| {
-                AskView::of(state, item, ask, seen, entry(ask).as_deref(), room, &mut left)
+                AskView::of(
+                    state,
+                    item,
+                    ask,
+                    seen,
+                    entry(ask).as_deref(),
+                    room,
+                    &mut left,
+                )
             })
             .collect();
         let making = item.asks.iter().any(|ask| ask.plan == Plan::Making);
         let lost = !making && shown.get("cardDigest").is_none()
             || item.asks.iter().any(|ask| ask.plan == Plan::Failed)
-            || item.asks.iter().zip(list(&shown, "asks")).any(|(ask, seen)| {
-                ask.input.is_some() && seen["input"].is_null() && app.approvals.input(&item.id, ask).is_none()
-            });
+            || item
+                .asks
+                .iter()
+                .zip(list(&shown, "asks"))
+                .any(|(ask, seen)| {
+                    ask.input.is_some()
+                        && seen["input"].is_null()
+                        && app.approvals.input(&item.id, ask).is_none()
+                });
         let first = asks.first();
         Self {
             id: item.id.to_string(),
@@ -166,7 +180,11 @@ impl Card {
             asked: Moment::ago(item.created_at, now),
             ends: Moment::left(item.expires_at, now),
             purpose: item.purpose.as_deref().map(Said::line),
-            wish: item.asks.iter().find_map(|ask| ask.wish).map_or("", |w| w.phrase()),
+            wish: item
+                .asks
+                .iter()
+                .find_map(|ask| ask.wish)
+                .map_or("", |w| w.phrase()),
             differs: Differs::of(&shown["differs"], now),
             choices: choices(&shown),
             narrow: narrow(item, &shown, entry),
@@ -219,7 +237,10 @@ impl AskView {
             let page = diff::page(text, 0, room);
             Diff {
                 more: page.next.map_or(String::new(), |next| {
-                    format!("/admin/console/pending/{}/diff/{}?from={next}", item.id, ask.capability)
+                    format!(
+                        "/admin/console/pending/{}/diff/{}?from={next}",
+                        item.id, ask.capability
+                    )
                 }),
                 page,
                 cut: preview["cut"] == true,
@@ -240,18 +261,27 @@ impl AskView {
         Self {
             id: Said::line(ask.capability.as_str()),
             label: Said::line(label),
-            source: source.map(|s| Said::short(&s.config.label, 120)).unwrap_or_default(),
+            source: source
+                .map(|s| Said::short(&s.config.label, 120))
+                .unwrap_or_default(),
             verbs: words::verbs(ask.verbs),
             rating,
             only: ask.constraint.as_ref().map(|c| Said::line(&c.in_words())),
             making: ask.plan == Plan::Making,
-            error: plan.get("error").map(|why| Said::line(why.as_str().unwrap_or_default())),
+            error: plan
+                .get("error")
+                .map(|why| Said::line(why.as_str().unwrap_or_default())),
             headline: Said::line(text(preview, "headline")),
             facts: list(preview, "facts")
                 .iter()
                 .filter(|fact| plexus_protocol::Digest::parse(text(fact, "value")).is_none())
                 .take(LISTED)
-                .map(|fact| (Said::short(text(fact, "name"), 80), Said::short(text(fact, "value"), 400)))
+                .map(|fact| {
+                    (
+                        Said::short(text(fact, "name"), 80),
+                        Said::short(text(fact, "value"), 400),
+                    )
+                })
                 .collect(),
             warnings: list(plan, "warnings")
                 .iter()
@@ -275,7 +305,9 @@ fn members(input: &Value, has_diff: bool, left: &mut usize) -> Vec<Member> {
         return Vec::new();
     };
     let member = |(name, value): (&String, &Value)| {
-        let whole = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let whole = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         let (lines, characters) = (whole.lines().count(), whole.chars().count());
         let name = Said::short(name, 80);
         if has_diff && lines > 1 {
@@ -293,7 +325,11 @@ fn members(input: &Value, has_diff: bool, left: &mut usize) -> Vec<Member> {
             name,
             block: lines > 1 || characters > 160,
             value,
-            rest: if rest > 0 { format!("and {rest} more characters") } else { String::new() },
+            rest: if rest > 0 {
+                format!("and {rest} more characters")
+            } else {
+                String::new()
+            },
         }
     };
     object.iter().take(LISTED).map(member).collect()
@@ -373,7 +409,11 @@ fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<Arc<Entry>>
         Narrow {
             field: field.to_owned(),
             label: Said::short(field, 60),
-            value: if plain { value.to_owned() } else { String::new() },
+            value: if plain {
+                value.to_owned()
+            } else {
+                String::new()
+            },
             path,
         }
     };
@@ -386,7 +426,11 @@ impl Moment {
         let span = words::span(now.since(at));
         Self {
             iso: at.to_string(),
-            words: if now.since(at) < 5_000 { "just now".into() } else { format!("{span} ago") },
+            words: if now.since(at) < 5_000 {
+                "just now".into()
+            } else {
+                format!("{span} ago")
+            },
         }
     }
     fn left(at: Timestamp, now: Timestamp) -> Self {
@@ -404,15 +448,31 @@ struct Rows<'a> {
 }
 
 /// One more page of a diff: rows alone.
-pub(super) fn diff_page(app: &App, state: &State, id: &PendingId, of: &CapabilityId, from: usize) -> Option<String> {
+pub(super) fn diff_page(
+    app: &App,
+    state: &State,
+    id: &PendingId,
+    of: &CapabilityId,
+    from: usize,
+) -> Option<String> {
     let item = state.item(id)?;
     let shown = card::card(&app.approvals, &app.catalogue.load(), state, item);
-    let ask = list(&shown, "asks").iter().find(|ask| ask["id"] == of.as_str())?;
+    let ask = list(&shown, "asks")
+        .iter()
+        .find(|ask| ask["id"] == of.as_str())?;
     let page = diff::page(ask["plan"]["preview"]["diff"].as_str()?, from, diff::PAGE);
     let more = page.next.map_or(String::new(), |next| {
         format!("/admin/console/pending/{id}/diff/{of}?from={next}")
     });
-    Rows { diff: &Diff { page, more, cut: false } }.render().ok()
+    Rows {
+        diff: &Diff {
+            page,
+            more,
+            cut: false,
+        },
+    }
+    .render()
+    .ok()
 }
 
 #[derive(Template)]
@@ -430,7 +490,10 @@ pub(super) fn everything(app: &App, state: &State, id: &PendingId, from: usize) 
     let rest = whole.get(from..)?;
     let (text, taken) = Said::beginning(rest, EVERYTHING);
     let more = if taken < rest.len() {
-        format!("/admin/console/pending/{id}/everything?from={}", from + taken)
+        format!(
+            "/admin/console/pending/{id}/everything?from={}",
+            from + taken
+        )
     } else {
         String::new()
     };

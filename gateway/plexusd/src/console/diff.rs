@@ -135,7 +135,12 @@ pub(super) fn page(text: &str, from: usize, room: Room) -> Page {
                 left.0 -= 1;
             }
             ' ' if left.0 > 0 && left.1 > 0 => {
-                row(Kind::Same, Some(before), Some(after), line.get(1..).unwrap_or(""));
+                row(
+                    Kind::Same,
+                    Some(before),
+                    Some(after),
+                    line.get(1..).unwrap_or(""),
+                );
                 before += 1;
                 after += 1;
                 left = (left.0 - 1, left.1 - 1);
@@ -236,7 +241,11 @@ mod tests {
 
     #[test]
     fn numbers_that_no_file_has_do_no_harm() {
-        let huge = page("@@ -4294967295,9 +99999999999999999999,1 @@\n-a\n@@ -4294967295,9 +1,1 @@\n-a\n", 0, PAGE);
+        let huge = page(
+            "@@ -4294967295,9 +99999999999999999999,1 @@\n-a\n@@ -4294967295,9 +1,1 @@\n-a\n",
+            0,
+            PAGE,
+        );
         assert_eq!(huge.rows.len(), 4);
     }
 }

@@ -74,15 +74,18 @@ fn at_home(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Refuse
     let own = format!("http://{authority}");
     let refuse = |why: &str| {
         let error = ErrorBody::new(ErrorCode::HostForbidden, why.to_owned());
-        Err(Refused::new(
-            error.next(format!("open {own}/admin in a browser of this machine")),
-        ))
+        Err(Refused::new(error.next(format!(
+            "open {own}/admin in a browser of this machine"
+        ))))
     };
     if single(headers, "host") != Some(&authority) {
         return refuse("the console has one name, and this request uses another");
     }
     let reads = matches!(*method, Method::GET | Method::HEAD);
-    match (headers.contains_key(header::ORIGIN), single(headers, "origin")) {
+    match (
+        headers.contains_key(header::ORIGIN),
+        single(headers, "origin"),
+    ) {
         (false, _) if reads => {}
         (_, Some(origin)) if origin == own => {}
         _ => return refuse("this request is not of the console's own page"),
@@ -95,8 +98,11 @@ fn at_home(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Refuse
 
 fn signed_out() -> Refused {
     Refused::new(
-        ErrorBody::new(ErrorCode::Unauthorized, "You are not signed in to the console, or no longer.")
-            .next("plexusctl console"),
+        ErrorBody::new(
+            ErrorCode::Unauthorized,
+            "You are not signed in to the console, or no longer.",
+        )
+        .next("plexusctl console"),
     )
 }
 
@@ -195,7 +201,11 @@ pub(super) async fn sign_in(
             .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
         drop(acting);
         let mut response = reply::ok(&json!({"ok": true, "tab": entered.tab.expose()}));
-        if let Some(fresh) = entered.cookie.as_ref().and_then(|c| set_cookie(&app, c.expose(), "")) {
+        if let Some(fresh) = entered
+            .cookie
+            .as_ref()
+            .and_then(|c| set_cookie(&app, c.expose(), ""))
+        {
             response.headers_mut().insert(header::SET_COOKIE, fresh);
         }
         Ok(response)
@@ -229,7 +239,9 @@ pub(crate) async fn link(State(app): State<Arc<App>>) -> Result<Response, Refuse
         .link(present(&app))
         .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
     let url = format!("http://{}/admin#{}", authority(&app), link.expose());
-    Ok(reply::ok(&json!({"ok": true, "url": url, "expiresInMs": super::sessions::LINK_MS})))
+    Ok(reply::ok(
+        &json!({"ok": true, "url": url, "expiresInMs": super::sessions::LINK_MS}),
+    ))
 }
 
 /// Records who comes and goes.

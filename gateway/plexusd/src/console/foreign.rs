@@ -146,22 +146,33 @@ mod tests {
     #[test]
     fn text_is_shown_and_not_obeyed() {
         for (text, shown) in [
-            ("<script>alert(1)</script>", "&#60;script&#62;alert(1)&#60;/script&#62;"),
+            (
+                "<script>alert(1)</script>",
+                "&#60;script&#62;alert(1)&#60;/script&#62;",
+            ),
             ("a\" onload='x' `", "a&#34; onload=&#39;x&#39; &#96;"),
             ("file\u{202e}txt", "file<b class=u>\\u{202e}</b>txt"),
-            ("a\nb\x1b[2J", "a<b class=u>\\n</b>b<b class=u>\\u{1b}</b>[2J"),
+            (
+                "a\nb\x1b[2J",
+                "a<b class=u>\\n</b>b<b class=u>\\u{1b}</b>[2J",
+            ),
             ("{{ 7*7 }} &lt;", "{{ 7*7 }} &#38;lt;"),
             ("Größe 3 → 4, 日本語 🙂", "Größe 3 → 4, 日本語 🙂"),
         ] {
             assert_eq!(Said::line(text).to_string(), shown);
         }
-        assert_eq!(Said::text("a\n\tb\r").to_string(), "a\n\tb<b class=u>\\r</b>");
+        assert_eq!(
+            Said::text("a\n\tb\r").to_string(),
+            "a\n\tb<b class=u>\\r</b>"
+        );
         assert_eq!(Said::short("abcdef", 4).to_string(), "abc…");
     }
 
     #[test]
     fn a_pile_of_marks_is_taken_apart() {
-        let pile: String = std::iter::once('e').chain(std::iter::repeat_n('\u{301}', 40)).collect();
+        let pile: String = std::iter::once('e')
+            .chain(std::iter::repeat_n('\u{301}', 40))
+            .collect();
         let shown = Said::line(&pile).to_string();
         assert_eq!(shown.matches('\u{301}').count(), MARKS);
         assert_eq!(shown.matches("<b class=u>").count(), 40 - MARKS);

@@ -1,10 +1,7 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
 use super::{card::Moment, foreign::Said};
-use crate::{
-    app::App,
-    supervisor::Health,
-};
+use crate::{app::App, supervisor::Health};
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
@@ -132,11 +129,16 @@ impl Glance {
     fn of(app: &App, state: &State, waiting: usize) -> Self {
         let ledger = match app.ledger.condition().0 {
             Condition::Open => None,
-            Condition::DiskFull => Some("The disk is full: only your own acts are recorded.".to_owned()),
+            Condition::DiskFull => {
+                Some("The disk is full: only your own acts are recorded.".to_owned())
+            }
             Condition::Closed(why) => Some(format!("The ledger is closed: {why}")),
         };
         let workers = app.supervisor.workers();
-        let up: Vec<_> = workers.iter().filter(|w| w.pid.is_some() && w.cage.is_some()).collect();
+        let up: Vec<_> = workers
+            .iter()
+            .filter(|w| w.pid.is_some() && w.cage.is_some())
+            .collect();
         let holds = |worker: &&&crate::supervisor::WorkerStatus| {
             worker
                 .cage
@@ -164,7 +166,9 @@ impl Glance {
                 label: Said::short(&source.config.label, 60),
                 class,
                 words: match &health.detail {
-                    Some(detail) if class == "bad" => Said::short(&format!("{said}: {detail}"), 160),
+                    Some(detail) if class == "bad" => {
+                        Said::short(&format!("{said}: {detail}"), 160)
+                    }
                     _ => Said::line(said),
                 },
                 cage: roles.join(", "),
@@ -178,7 +182,12 @@ impl Glance {
             up: up.len(),
             proven: up.iter().filter(holds).count(),
         };
-        let sources: Vec<_> = state.sources.values().take(SOURCES).map(|s| source(s)).collect();
+        let sources: Vec<_> = state
+            .sources
+            .values()
+            .take(SOURCES)
+            .map(|s| source(s))
+            .collect();
         let unsettled = state.open_intents.len();
         Self {
             machine: Said::short(&machine(app), 60),

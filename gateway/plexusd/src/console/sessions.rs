@@ -177,7 +177,9 @@ impl Sessions {
     /// Forgets that an item was decided: it was not.
     pub(crate) fn undecided(&self, item: &PendingId, visitor: Visitor, at: Present) {
         let mut inner = self.inner(at);
-        inner.decided.retain(|known| *known != (item.clone(), visitor));
+        inner
+            .decided
+            .retain(|known| *known != (item.clone(), visitor));
     }
 
     /// Remembers that an item is being decided in a session.
@@ -207,7 +209,10 @@ fn make_room<K: Clone + Eq + std::hash::Hash, V>(
     age: impl Fn(&V) -> Timestamp,
 ) {
     if all.len() >= MOST
-        && let Some(oldest) = all.iter().min_by_key(|(_, v)| age(v)).map(|(k, _)| k.clone())
+        && let Some(oldest) = all
+            .iter()
+            .min_by_key(|(_, v)| age(v))
+            .map(|(k, _)| k.clone())
     {
         all.remove(&oldest);
     }
@@ -275,13 +280,19 @@ mod tests {
             assert!(sessions.visitor(&cookie, &tab, true, at(now)).is_some());
             now += IDLE_MS / 2;
         }
-        assert!(sessions.visitor(&cookie, &tab, true, at(now)).is_none(), "12 h are enough");
+        assert!(
+            sessions.visitor(&cookie, &tab, true, at(now)).is_none(),
+            "12 h are enough"
+        );
 
         let (cookie, tab) = signed_in(&sessions);
         assert!(sessions.visitor(&cookie, &tab, true, at(1)).is_some());
         let rotated = Present { epoch: 1, ..at(2) };
         assert!(sessions.visitor(&cookie, &tab, true, rotated).is_none());
-        assert!(sessions.visitor(&cookie, &tab, true, at(3)).is_none(), "and stays out");
+        assert!(
+            sessions.visitor(&cookie, &tab, true, at(3)).is_none(),
+            "and stays out"
+        );
     }
 
     #[test]

@@ -105,7 +105,10 @@ fn dressed(app: &App, mut response: Response) -> Response {
         ("cache-control", "no-store"),
         ("cross-origin-opener-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
-        ("permissions-policy", "camera=(), microphone=(), geolocation=()"),
+        (
+            "permissions-policy",
+            "camera=(), microphone=(), geolocation=()",
+        ),
         ("referrer-policy", "no-referrer"),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
@@ -133,7 +136,16 @@ mod tests {
     fn the_pages_need_no_more_than_their_policy_allows() {
         for template in TEMPLATES {
             assert!(!template.contains("|safe"), "text goes through `Said`");
-            for needs_more in ["<style", " style=", " onclick", " onload", "<iframe", "<img", "javascript:", "<object"] {
+            for needs_more in [
+                "<style",
+                " style=",
+                " onclick",
+                " onload",
+                "<iframe",
+                "<img",
+                "javascript:",
+                "<object",
+            ] {
                 assert!(!template.contains(needs_more), "{needs_more}");
             }
             // One script, from its own file.
@@ -141,10 +153,21 @@ mod tests {
                 assert!(script.starts_with(" src=\"/admin/console.js\" defer></script>"));
             }
         }
-        for sink in ["eval(", "new Function", "document.write", "insertAdjacentHTML", "outerHTML", "localStorage"] {
+        for sink in [
+            "eval(",
+            "new Function",
+            "document.write",
+            "insertAdjacentHTML",
+            "outerHTML",
+            "localStorage",
+        ] {
             assert!(!SCRIPT.contains(sink), "{sink}");
         }
-        assert_eq!(SCRIPT.matches("createHTML").count(), 3, "made, stood in for, used: one place each");
+        assert_eq!(
+            SCRIPT.matches("createHTML").count(),
+            3,
+            "made, stood in for, used: one place each"
+        );
         assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
     }
 }

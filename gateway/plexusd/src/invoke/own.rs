@@ -18,9 +18,7 @@ use plexus_ipc::{
     message::PlanMade,
 };
 use plexus_ledger::Lane;
-use plexus_protocol::{
-    AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json,
-};
+use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
 use plexus_trust::{Command, Outcome, OutcomeKind};
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration, time::Instant};
@@ -62,7 +60,12 @@ impl Door {
         let manifest = manifest
             .filter(|manifest| manifest.capability(name).is_some())
             .ok_or_else(|| gone(format!("The source {source} has no {name}.")))?;
-        if known.config.lent.as_ref().is_some_and(|l| l.ended.is_some()) {
+        if known
+            .config
+            .lent
+            .as_ref()
+            .is_some_and(|l| l.ended.is_some())
+        {
             app.put_workers(known).map_err(gone)?;
         }
         let id = CapabilityId::of(source, name).map_err(|e| gone(e.to_string()))?;
@@ -81,7 +84,11 @@ impl Door {
 
     fn request(&self, input: &Value) -> CallRequest {
         let input = json::canonical(input);
-        let name = self.id.as_str().split_once('.').map_or("", |(_, name)| name);
+        let name = self
+            .id
+            .as_str()
+            .split_once('.')
+            .map_or("", |(_, name)| name);
         let limits = |c: &Capability| self.manifest.limits_of(c).call_ms;
         let call_ms = self.manifest.capability(name).map_or(0, limits);
         CallRequest {
@@ -171,7 +178,9 @@ async fn recorded(
         .commit(&door.source, request, terms, &durable)
         .await;
     let settled = match &committed {
-        Err(DispatchError::Died { dispatched: true }) => Some(app.settled_by(&door.source, &audit).await),
+        Err(DispatchError::Died { dispatched: true }) => {
+            Some(app.settled_by(&door.source, &audit).await)
+        }
         _ => None,
     };
     let mut outcome = Outcome {
@@ -239,11 +248,7 @@ async fn recorded(
 ///
 /// # Errors
 /// The worker's refusal, or why there is no answer.
-pub(crate) async fn ask(
-    app: &App,
-    door: &Door,
-    input: &Value,
-) -> Result<Box<RawValue>, ErrorBody> {
+pub(crate) async fn ask(app: &App, door: &Door, input: &Value) -> Result<Box<RawValue>, ErrorBody> {
     let Finished { result, .. } = app
         .supervisor
         .read(&door.source, door.request(input))

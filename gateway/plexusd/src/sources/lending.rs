@@ -74,9 +74,7 @@ pub(crate) fn manifest(registry: &Registry) -> Result<Arc<Manifest>, String> {
 /// What of a manifest an agent may use: reads, and with `write` effects.
 pub(crate) fn lent(manifest: &Manifest, write: bool) -> impl Iterator<Item = &Capability> {
     let all = manifest.capabilities.iter();
-    all.filter(move |c| {
-        c.callable() && c.audience == Audience::Agents && (write || c.is_read())
-    })
+    all.filter(move |c| c.callable() && c.audience == Audience::Agents && (write || c.is_read()))
 }
 
 fn fresh(app: &App, state: &State, name: &str) -> Result<SourceId, String> {
@@ -97,7 +95,8 @@ fn fresh(app: &App, state: &State, name: &str) -> Result<SourceId, String> {
     let free = |id: &SourceId| {
         !state.sources.contains_key(id) && !app.state_dir.join("workers").join(id.as_str()).exists()
     };
-    let candidates = std::iter::once(base.to_owned()).chain((2..1000).map(|n| format!("{base}-{n}")));
+    let candidates =
+        std::iter::once(base.to_owned()).chain((2..1000).map(|n| format!("{base}-{n}")));
     candidates
         .filter_map(|id| SourceId::parse(&id).ok())
         .find(free)
@@ -142,7 +141,12 @@ pub(crate) async fn follow(app: &App, before: &State) {
 pub(crate) fn shown(state: &State, source: &Source) -> Option<Value> {
     let lent = source.config.lent.as_ref()?;
     let agent = state.agent(&lent.agent);
-    let effect = |id: &CapabilityId| source.capabilities.get(id).is_some_and(|f| !f.verbs.is_read());
+    let effect = |id: &CapabilityId| {
+        source
+            .capabilities
+            .get(id)
+            .is_some_and(|f| !f.verbs.is_read())
+    };
     let write = lent.capabilities.iter().any(effect);
     let left = agent
         .into_iter()

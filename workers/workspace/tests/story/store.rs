@@ -8,9 +8,7 @@ use std::{
 
 use plexus_protocol::AuditId;
 use plexus_rooted_files::{Digest, Policy, Ready, RelPath, Root};
-use plexus_worker_workspace::{
-    Before, Bounds, KeptEntry, Known, State, Store, StoreError,
-};
+use plexus_worker_workspace::{Before, Bounds, KeptEntry, Known, State, Store, StoreError};
 
 const WIDE: Bounds = Bounds {
     bytes: 1 << 20,
@@ -96,7 +94,10 @@ fn state(store: &Store, number: u64) -> State {
 fn the_next_writer_finds_out_what_happened() {
     // Before the rename: the new content still has its temporary name.
     let kept = Kept::new();
-    let (old, new) = (kept.file("a.md", "old"), kept.file(".plexus-1-2-3.tmp", "new"));
+    let (old, new) = (
+        kept.file("a.md", "old"),
+        kept.file(".plexus-1-2-3.tmp", "new"),
+    );
     let begin = |kept: &Kept, entry: &KeptEntry| {
         let before = entry.before.map(|_| b"old".as_slice());
         let after = entry.after.map(|_| b"new".as_slice());
@@ -110,7 +111,11 @@ fn the_next_writer_finds_out_what_happened() {
     let old = kept.file("a.md", "old");
     let new = kept.file(".plexus-1-2-3.tmp", "new");
     begin(&kept, &entry(1, Some(old), true, new));
-    fs::rename(kept.folder().join(".plexus-1-2-3.tmp"), kept.folder().join("a.md")).unwrap();
+    fs::rename(
+        kept.folder().join(".plexus-1-2-3.tmp"),
+        kept.folder().join("a.md"),
+    )
+    .unwrap();
     assert_eq!(state(&kept.store(WIDE), 1), State::Done);
 
     // Given up by the writer itself, which was killed before it could forget it.
@@ -141,7 +146,10 @@ fn the_next_writer_finds_out_what_happened() {
         let kept = Kept::new();
         let old = kept.file("a.md", "old");
         begin(&kept, &entry(1, Some(old), false, old));
-        let (file, beside) = (kept.folder().join("a.md"), kept.folder().join(".plexus-1-2-3.tmp"));
+        let (file, beside) = (
+            kept.folder().join("a.md"),
+            kept.folder().join(".plexus-1-2-3.tmp"),
+        );
         match (there, aside) {
             (true, _) => {}
             (false, true) => fs::rename(&file, &beside).unwrap(),
@@ -162,7 +170,11 @@ fn what_never_began_is_told_from_what_is_forgotten() {
         .begin(&entry(5, Some(old), true, 1), Some(b"old"), Some(b"new"))
         .unwrap();
     store.finish(&call(5)).unwrap();
-    assert_eq!(store.known(&call(4)), Known::Forgotten, "older than the store");
+    assert_eq!(
+        store.known(&call(4)),
+        Known::Forgotten,
+        "older than the store"
+    );
     assert_eq!(store.known(&call(6)), Known::Never);
     assert_eq!(state(&store, 5), State::Done);
     // Another launch, the same.
@@ -180,8 +192,14 @@ fn what_never_began_is_told_from_what_is_forgotten() {
 #[test]
 fn the_oldest_go_first_and_stay_forgotten() {
     for bounds in [
-        Bounds { bytes: 1 << 20, entries: 3 },
-        Bounds { bytes: 18, entries: 100 }, // three times "old" and "new"
+        Bounds {
+            bytes: 1 << 20,
+            entries: 3,
+        },
+        Bounds {
+            bytes: 18,
+            entries: 100,
+        }, // three times "old" and "new"
     ] {
         let kept = Kept::new();
         let store = kept.store(bounds);
@@ -200,11 +218,18 @@ fn the_oldest_go_first_and_stay_forgotten() {
             }
         }
         let files = fs::read_dir(kept.dir()).unwrap().count();
-        assert_eq!(files, 3 * 3 + 2, "entries with two sides each, and two markers");
+        assert_eq!(
+            files,
+            3 * 3 + 2,
+            "entries with two sides each, and two markers"
+        );
     }
     // One that is larger than all of it is kept all the same, alone.
     let kept = Kept::new();
-    let store = kept.store(Bounds { bytes: 1, entries: 9 });
+    let store = kept.store(Bounds {
+        bytes: 1,
+        entries: 9,
+    });
     store
         .begin(&entry(1, Some(1), true, 2), Some(b"old"), Some(b"new"))
         .unwrap();
@@ -222,7 +247,10 @@ fn what_is_damaged_is_not_believed() {
     assert_eq!(store.before(&kept_entry).unwrap().unwrap(), b"old");
     assert_eq!(store.after(&kept_entry).unwrap().unwrap(), b"new");
     fs::write(kept.dir().join(format!("{}.before", call(1))), "bad").unwrap();
-    assert!(matches!(store.before(&kept_entry), Err(StoreError::Damaged)));
+    assert!(matches!(
+        store.before(&kept_entry),
+        Err(StoreError::Damaged)
+    ));
     // Contents without an entry are let go of; an entry that cannot be read is none.
     fs::write(kept.dir().join(format!("{}.before", call(2))), "orphan").unwrap();
     fs::write(kept.dir().join(format!("{}.done", call(1))), "{").unwrap();

@@ -13,10 +13,8 @@ use serde_json::json;
 use std::sync::Arc;
 
 pub(super) async fn make(State(app): State<Arc<App>>) -> Result<Response, Refused> {
-    let made = blocking(move || {
-        Copy::running(app.state_dir.path(), &app.ledger).map(Copy::keep)
-    })
-    .await?;
+    let made =
+        blocking(move || Copy::running(app.state_dir.path(), &app.ledger).map(Copy::keep)).await?;
     match made {
         Ok(folder) => Ok(ok(&json!({"ok": true, "folder": folder}))),
         Err(error) => {

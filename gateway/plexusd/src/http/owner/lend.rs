@@ -90,12 +90,14 @@ pub(super) async fn lend(
                 capability: CapabilityId::of(&id, &capability.name).ok()?,
                 verbs: None,
                 window: Some(window),
-                constraint: max.filter(|_| !capability.is_read()).map(|most| Constraint {
-                    path_prefix: None,
-                    allow: None,
-                    rules: Vec::new(),
-                    max_calls: Some(most),
-                }),
+                constraint: max
+                    .filter(|_| !capability.is_read())
+                    .map(|most| Constraint {
+                        path_prefix: None,
+                        allow: None,
+                        rules: Vec::new(),
+                        max_calls: Some(most),
+                    }),
             })
         })
         .collect();
@@ -115,7 +117,8 @@ pub(super) async fn lend(
         profile: None,
         capabilities: Default::default(),
     };
-    let seen = configure::look(&app.registry, &source, &app.state_dir).map_err(Refused::malformed)?;
+    let seen =
+        configure::look(&app.registry, &source, &app.state_dir).map_err(Refused::malformed)?;
     let was = before.and_then(|source| lending::shown(&state, &source));
     let lend = Command::Lend(Box::new(Lend {
         config,

@@ -56,7 +56,8 @@ pub(super) async fn show(
     })?;
     let known = app.ledger.snapshot().agents.contains_key(agent.as_str());
     if effects.is_empty() && !known {
-        let why = format!("No agent {agent:?} is connected, and none of that name changed anything.");
+        let why =
+            format!("No agent {agent:?} is connected, and none of that name changed anything.");
         return Err(Refused::new(
             ErrorBody::new(ErrorCode::UnknownAgent, why).next("plexusctl agents"),
         ));
@@ -64,7 +65,10 @@ pub(super) async fn show(
     let mut by_source: BTreeMap<SourceId, Vec<Effect>> = BTreeMap::new();
     for effect in effects {
         if only.as_ref().is_none_or(|only| *only == effect.source) {
-            by_source.entry(effect.source.clone()).or_default().push(effect);
+            by_source
+                .entry(effect.source.clone())
+                .or_default()
+                .push(effect);
         }
     }
     let mut sources = Vec::new();
@@ -84,8 +88,9 @@ fn moment(text: &str) -> Result<Timestamp, Refused> {
     if let Ok(ms) = text.parse::<u64>() {
         return Ok(Timestamp(ms));
     }
-    serde_json::from_value(json!(text))
-        .map_err(|_| Refused::malformed("`since` is milliseconds, or a time as in 2026-01-31T00:00:00Z"))
+    serde_json::from_value(json!(text)).map_err(|_| {
+        Refused::malformed("`since` is milliseconds, or a time as in 2026-01-31T00:00:00Z")
+    })
 }
 
 /// The effects of an agent since then, oldest first, and whether older ones are left out.

@@ -42,7 +42,10 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let state = app.ledger.snapshot();
     let catalogue = app.catalogue.load();
     // What a lending that ended leaves behind is no source any more: see `lend`.
-    let there = state.sources.values().filter(|source| !over(&source.config));
+    let there = state
+        .sources
+        .values()
+        .filter(|source| !source.config.is_over());
     let rows = there.map(|source| {
         let mut out = configured(&app, &source.id, &source.config);
         let live = catalogue.iter().filter(|e| e.source == source.id).count();
@@ -64,10 +67,6 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
         Value::Object(out)
     });
     ok(&json!({"sources": rows.collect::<Vec<_>>(), "revision": catalogue.revision}))
-}
-
-fn over(config: &SourceConfig) -> bool {
-    config.lent.as_ref().is_some_and(|lent| lent.ended.is_some())
 }
 
 fn configured(app: &App, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
@@ -178,7 +177,9 @@ pub(super) async fn hide(
         return Ok(no_such(&app, &id));
     };
     let connector = app.registry.of_kind(&source.config.kind);
-    let hides = connector.map(|c| c.manifest.hides.clone()).unwrap_or_default();
+    let hides = connector
+        .map(|c| c.manifest.hides.clone())
+        .unwrap_or_default();
     let mut config = source.config.clone();
     for (key, kind, rules) in [
         ("folders", HideKind::Folder, &mut config.hide.folders),
@@ -232,7 +233,9 @@ fn hidden(kind: HideKind, text: &str) -> Result<String, String> {
     let odd = text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control);
     let up = text.starts_with('/') || text.split('/').any(|part| matches!(part, "" | "." | ".."));
     if odd || up {
-        return Err(format!("{text:?} is no folder, pattern or tag within the source"));
+        return Err(format!(
+            "{text:?} is no folder, pattern or tag within the source"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -314,7 +317,7 @@ pub(super) async fn remove(
 
 fn known(app: &App, id: &str) -> Option<Arc<Source>> {
     let source = app.ledger.snapshot().sources.get(id).cloned();
-    source.filter(|source| !over(&source.config))
+    source.filter(|source| !source.config.is_over())
 }
 
 /// The AddResult of an id that is not configured.
@@ -366,7 +369,7 @@ async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, 
             // Nor is what it hides: see `hide`.
             let same_kind = there.filter(|s| s.config.kind == config.kind);
             config.hide = same_kind.map(|s| s.config.hide.clone()).unwrap_or_default();
-            if over(&config) {
+            if config.is_over() {
                 let why = "this id is kept for what was changed in a lent folder; choose another";
                 return Ok(refused(app, echo(), why.into()));
             }

@@ -46,7 +46,9 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let past = past(&app, &id).await?;
     let (door, input) = undo_of(&app, &past)?;
-    let made = own::plan(&app, &door, &input).await.map_err(|e| told(e, &past))?;
+    let made = own::plan(&app, &door, &input)
+        .await
+        .map_err(|e| told(e, &past))?;
     let preview = serde_json::to_value(&made.preview).unwrap_or_default();
     Ok(ok(&json!({
         "intent": past.intent,
@@ -100,7 +102,9 @@ fn told(error: ErrorBody, past: &Past) -> Refused {
             "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
         }
         (ErrorCode::PreconditionChanged, _) => match &past.agent {
-            Some(agent) => format!("plexusctl review {agent}   shows what it changed; mend the file by hand"),
+            Some(agent) => {
+                format!("plexusctl review {agent}   shows what it changed; mend the file by hand")
+            }
             None => "mend the file by hand".to_owned(),
         },
         (ErrorCode::SourceUnavailable | ErrorCode::Busy, _) => "plexusctl status".to_owned(),
@@ -126,14 +130,22 @@ fn undo_of(app: &App, past: &Past) -> Result<(Door, Value), Refused> {
     };
     match past.result.as_deref() {
         Some("ok" | "unknown") => {}
-        Some(_) => return Err(not("not_done", "It did not happen: there is nothing to take back.".into())),
+        Some(_) => {
+            return Err(not(
+                "not_done",
+                "It did not happen: there is nothing to take back.".into(),
+            ));
+        }
         None => return Err(not("under_way", "It has no outcome yet.".into())),
     }
     let door = Door::open(app, &past.source, UNDO)
         .ok()
         .filter(Door::keeps)
         .ok_or_else(|| {
-            let why = format!("{} keeps nothing that could be put back, or is gone.", past.source);
+            let why = format!(
+                "{} keeps nothing that could be put back, or is gone.",
+                past.source
+            );
             not("not_undoable", why)
         })?;
     // Of one that was settled the answer is lost, and with it the worker's word for it: that is its event.
@@ -145,7 +157,8 @@ fn undo_of(app: &App, past: &Past) -> Result<(Door, Value), Refused> {
 async fn past(app: &App, id: &str) -> Result<Past, Refused> {
     let none = || {
         Refused::new(
-            ErrorBody::new(ErrorCode::NotFound, "No such audit event.").next("plexusctl audit tail"),
+            ErrorBody::new(ErrorCode::NotFound, "No such audit event.")
+                .next("plexusctl audit tail"),
         )
     };
     let id: EventId = id.parse().map_err(|_| none())?;
@@ -201,7 +214,10 @@ fn look_up(ledger: &Ledger, id: &EventId) -> Result<Looked, StoreError> {
         }
         _ => return Ok(Looked::NoEffect("That event is no call.")),
     };
-    Ok(of(&intent, outcome.as_ref()).map_or(Looked::Nothing, |past| Looked::Effect(Box::new(past))))
+    Ok(
+        of(&intent, outcome.as_ref())
+            .map_or(Looked::Nothing, |past| Looked::Effect(Box::new(past))),
+    )
 }
 
 /// The outcome of an intent, which usually comes right behind it.
