@@ -207,7 +207,8 @@ fn route(path: &str) -> String {
             "",
             "admin",
             "api",
-            "audit" | "exposure" | "default-grant" | "pending" | "secrets" | "sources",
+            "audit" | "exposure" | "default-grant" | "pending" | "secrets" | "sources" | "lend"
+            | "review" | "undo",
             _,
             ..,
         ] => {

@@ -1,7 +1,7 @@
 //! What the owner hides of a source does not exist for agents, and coming back is the owner's to confirm.
 
 use crate::house::{House, READ, READS, WRITE, note};
-use plexus_tests::{Agent, CANARY};
+use plexus_tests::{Agent, folders::CANARY};
 use serde_json::{Value, json};
 
 const VAULT_READ: &str = "obsidian.vault.read";

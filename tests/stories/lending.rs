@@ -93,7 +93,7 @@ fn writes_stand_count_and_ask_where_they_would_run() {
     let (above, path) = notes();
     lend(
         &house,
-        json!({"agentId": "one", "path": path, "write": true, "maxWrites": 2}),
+        json!({"agentId": "one", "path": path, "write": true, "maxWrites": 3}),
     );
     one.invoke("my-notes.read", json!({"path": "a.md"}))
         .expect_ok();
@@ -101,12 +101,12 @@ fn writes_stand_count_and_ask_where_they_would_run() {
         .invoke("my-notes.write", note("a.md", "changed\n"))
         .expect_ok();
     assert_eq!(done["ok"], true, "{done}");
-    // What tools run unasked is asked about, and does not count.
+    // What tools run unasked is asked about; that it was tried counts.
     let asks = one.invoke("my-notes.write", note(".envrc", "rm -rf"));
     asks.expect_error(401, "approval_required");
     one.invoke("my-notes.write", note("new.md", "new\n"))
         .expect_ok();
-    // Two were allowed (the one that asked counted as a try).
+    // Three were allowed.
     let third = one.invoke("my-notes.write", note("third.md", "third\n"));
     third.expect_error(401, "approval_required");
     assert_eq!(above.read("My Notes/a.md"), "changed\n");

@@ -476,8 +476,13 @@ impl App {
                 body: body.as_object().context("an object")?,
             };
             let checked = wanted.check(&self.registry, &self.state_dir);
-            let (id, config) =
+            let (id, mut config) =
                 checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
+            // A flag says where a source lies, and nothing of what the owner hides in it.
+            let state = self.ledger.snapshot();
+            if let Some(known) = state.sources.get(&id) {
+                config.hide = known.config.hide.clone();
+            }
             self.owner(Command::PutSource { id, config })
                 .await
                 .map_err(refused_start)?;

@@ -43,8 +43,11 @@ impl Hidden {
     }
 
     fn is_tagged(&self, root: &Root, path: &RelPath) -> bool {
-        let kept = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.get(path).copied();
+        // Let go of at once: a folder on the way is asked about too.
+        let kept = {
+            let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.get(path).copied()
+        };
         let known = |stamp: &Stamp| kept.is_some_and(|(of, _)| of == *stamp);
         let (stamp, tagged) = match root.peek(path, known) {
             Ok(None) => return false,
