@@ -33,6 +33,9 @@ fn told(agent: &Agent, id: &str, path: &str, input: Value) -> String {
 fn hidden_notes_do_not_exist() {
     let house = House::open();
     let one = writer(&house);
+    house
+        .vault
+        .write("Open.md", "see [[Ideas]] and [[Open]]\n");
     let read = |path: &str| told(&one, VAULT_READ, path, json!({ "path": path }));
     // The control: it is there.
     one.invoke(VAULT_READ, json!({"path": "Projects/Secret.md"}))
@@ -74,9 +77,8 @@ fn hidden_notes_do_not_exist() {
         .iter()
         .filter_map(|e| e["name"].as_str())
         .collect();
-    assert_eq!(names, ["Projects"], "{listed}");
+    assert_eq!(names, ["Open.md", "Projects"], "{listed}");
     // A link to one leads nowhere.
-    house.vault.write("Open.md", "see [[Ideas]] and [[Open]]\n");
     let open = one
         .invoke(VAULT_READ, json!({"path": "Open.md"}))
         .expect_ok();

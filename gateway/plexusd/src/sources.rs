@@ -8,6 +8,7 @@ pub(crate) mod configure;
 pub(crate) mod detect;
 pub(crate) mod lending;
 pub(crate) mod narration;
+pub(crate) mod profile;
 
 use crate::invoke::validate::Schema;
 use plexus_ipc::manifest::{Audience, Manifest};
@@ -51,6 +52,8 @@ pub(crate) struct Registered {
     pub(crate) profile: &'static str,
     /// Digest of the profile without comments and white space: a changed reason is no changed right.
     pub(crate) profile_digest: Digest,
+    /// Its rules in the same spelling.
+    pub(crate) rules: Vec<String>,
     /// By the manifest's name of the capability.
     pub(crate) schemas: BTreeMap<String, Schema>,
 }
@@ -91,6 +94,7 @@ impl Registry {
                 manifest: Arc::new(manifest),
                 profile: connector.profile,
                 profile_digest: profile_digest(connector.profile),
+                rules: profile::rules(connector.profile),
                 schemas,
             }));
         }
@@ -146,6 +150,8 @@ impl Registered {
                         .unwrap_or_default(),
                     resolved,
                     shape: json::digest(&shape),
+                    input: Some(without_wording(&schema)),
+                    narrow: object!(capability.constrainable),
                 },
             ))
         });
@@ -171,31 +177,11 @@ fn without_wording(schema: &Value) -> Value {
 
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.
 fn profile_digest(profile: &str) -> Digest {
-    let mut rules = String::with_capacity(profile.len());
-    let (mut in_string, mut escaped, mut in_comment) = (false, false, false);
-    for c in profile.chars() {
-        if in_comment {
-            in_comment = c != '\n';
-            continue;
-        }
-        match c {
-            ';' if !in_string => in_comment = true,
-            c if c.is_whitespace() && !in_string => {
-                if !rules.ends_with(' ') {
-                    rules.push(' ');
-                }
-            }
-            c => {
-                if c == '"' && !escaped {
-                    in_string = !in_string;
-                }
-                escaped = in_string && c == '\\' && !escaped;
-                rules.push(c);
-            }
-        }
-    }
-    Digest::of(rules.trim().as_bytes())
+    Digest::of(profile::spelled(profile).as_bytes())
 }
+
+#[cfg(test)]
+mod no_wider;
 
 #[cfg(test)]
 mod tests {

@@ -34,6 +34,7 @@ pub fn decide(
     };
     let reply = match command {
         Command::Connect(connect) => draft.connect(connect),
+        Command::Deliver(deliver) => draft.deliver(deliver),
         Command::RevokeAgent {
             agent,
             reason,
@@ -57,7 +58,11 @@ pub fn decide(
         Command::RemoveSource { id } => draft.remove_source(id),
         Command::Lend(lend) => draft.lend(lend),
         Command::EndLending { id } => draft.end_lending(id, "you took it back"),
-        Command::ResumeSource { id } => draft.resume_source(id),
+        Command::ResumeSource {
+            id,
+            revision,
+            go_on,
+        } => draft.resume_source(id, *revision, *go_on),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
         Command::Restored { made_at } => draft.restored(*made_at),
@@ -104,7 +109,8 @@ pub fn decide(
         Command::Intent {
             permit,
             input_bytes,
-        } => draft.intent(permit, *input_bytes),
+            about,
+        } => draft.intent(permit, *input_bytes, about),
         Command::OwnerIntent {
             capability,
             source_revision,

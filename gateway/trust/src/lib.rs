@@ -19,23 +19,25 @@ mod decide;
 mod event;
 mod rows;
 mod state;
+mod wider;
 mod window;
 
 pub use authorize::{
     Basis, Call, Door, Permit, Verdict, authorize, in_reach, standing_for, visible,
 };
 pub use command::{
-    Approve, Command, Connect, Decision, Entry, GrantEntry, Lend, Note, Outcome, Refusal, Reply,
+    Approve, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note, Outcome, Refusal, Reply,
     RequestGrants, SourceSeen,
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
 pub use rows::{RestoreError, Rows, all_rows, replay, restore, row, touched_rows};
 pub use state::{
-    Agent, Approval, Ask, Denial, EnrollmentStatus, Facts, Grant, Hide, Item, ItemState, Lent,
+    Agent, Approval, Ask, Denial, Difference, EnrollmentStatus, Facts, Grant, Hide, Item, ItemState, Lent,
     OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig, State, Target,
     Token, Unknown,
 };
+pub use wider::no_wider;
 pub use window::{Ceiling, ceiling, class_default, grantable};
 
 /// Pending items that one agent may have at once; more is `rate_limited` (D11).

@@ -330,6 +330,12 @@ impl Item {
     pub fn runs(&self, ask: &Ask) -> bool {
         self.on_approval == OnApproval::Run && ask.input.is_some()
     }
+    /// Whether the one call of `ask`, as it was when its approval was given, is still to be made.
+    #[must_use]
+    pub fn runs_still(&self, ask: &Ask) -> bool {
+        let same = |a: &&Ask| a.capability == ask.capability && a.approval == Approval::OneCall;
+        matches!(self.state, ItemState::Approved { .. }) && self.asks.iter().any(|a| same(&a))
+    }
     /// Whether a call is left that the owner approved.
     pub(crate) fn has_call_left(&self) -> bool {
         matches!(self.state, ItemState::Approved { .. })
@@ -557,6 +563,31 @@ pub struct Facts {
     pub fields: Vec<String>,
     /// Digest of everything a grant depends on (verbs, rating, schema, constrainable fields), without the wording.
     pub shape: Digest,
+    /// The input's schema without the wording; an earlier version did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// The fields that a constraint may name, as the manifest has them.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub narrow: Value,
+}
+
+/// How a source changed since the owner granted something on it, for as long as such a grant rests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// When it was noticed.
+    pub at: Timestamp,
+    /// Of which capability; none: of the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<CapabilityId>,
+    /// One sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<String>,
+    /// Rules that the profile has now and had not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// Rules that it had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules_gone: Vec<String>,
 }
 
 /// What a source points at, by which a change of target is noticed.
@@ -687,9 +718,22 @@ pub struct Source {
     /// What it offers.
     #[serde(default)]
     pub capabilities: BTreeMap<CapabilityId, Facts>,
+    /// The rules of its profile, without comments; an earlier version did not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// Why grants on it rest, in the order in which it was noticed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<Difference>,
 }
 
 impl State {
+    /// The grants that rest because what their source can do has changed, and that the owner could let go on.
+    pub fn resting<'s>(&'s self, source: &'s Source) -> impl Iterator<Item = &'s Arc<Grant>> {
+        let grants = self.agents.values().flat_map(|a| a.grants.values());
+        grants.filter(|grant| {
+            grant.suspended.is_some() && source.capabilities.contains_key(&grant.capability)
+        })
+    }
     /// The time that decisions are made at: `now`, but never before anything that is recorded.
     #[must_use]
     pub fn time(&self, now: Timestamp) -> Timestamp {

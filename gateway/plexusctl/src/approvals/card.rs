@@ -7,6 +7,7 @@
 //! it.
 
 pub(super) mod answers;
+mod change;
 pub(super) mod everything;
 pub(super) mod plan;
 
@@ -86,6 +87,9 @@ const KNOWN_IN_PREVIEW: [&str; 4] = ["headline", "facts", "diff", "cut"];
 
 /// The card of `item`.
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
+    if text_of(item, "kind") == "change" {
+        return change::render(item, now);
+    }
     let mut card = String::new();
     match text_of(item, "agentId") {
         "" => {}
@@ -348,7 +352,7 @@ fn member(card: &mut String, depth: usize, name: &str, value: &Value) {
 /// What stands before each line of a text.
 const TEXT: char = '│';
 /// What stands before each line of a change.
-const CHANGE: char = '┃';
+pub(super) const CHANGE: char = '┃';
 
 /// A text of several lines, each behind a bar.
 fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {

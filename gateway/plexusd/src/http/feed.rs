@@ -147,6 +147,12 @@ impl Feed {
         let _ = self.closed.send(true);
     }
 
+    /// Tells the owner's clients that the card of a changed source is decided. Calls' own items are told from the log.
+    pub(crate) fn change_decided(&self, card: &plexus_protocol::PendingId, decision: &str) {
+        let data = json!({"pendingId": card, "kind": "change", "decision": decision});
+        self.tell(Audience::Owner, "pending_resolved", data, None);
+    }
+
     fn tell(
         &self,
         audience: Audience,

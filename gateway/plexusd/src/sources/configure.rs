@@ -231,5 +231,6 @@ pub(crate) fn look(
         target,
         profile: connector.profile_digest,
         capabilities: connector.facts(&source.id),
+        rules: connector.rules.clone(),
     })
 }

@@ -81,7 +81,7 @@ impl Draft<'_> {
             ended: Some(self.now),
             ..lent.clone()
         });
-        self.replace(ended, "lending ended", Some(why), |_| false);
+        self.replace(ended, "lending ended", Some(why), Vec::new());
         Ok(Reply::Changed(true))
     }
 

@@ -16,6 +16,7 @@ impl Model {
                 session,
                 fresh,
             } => {
+                assert!(!done || !self.paused, "paused");
                 self.refresh((agent, token, session, fresh), done, t);
             }
             Command::Read { .. } | Command::Intent { .. } => {
@@ -43,8 +44,10 @@ impl Model {
     pub(super) fn simple(&mut self, command: &Command, t: u64) {
         match command {
             Command::Connect(c) => self.connect(c, t),
+            Command::Deliver(_) => unreachable!("it changes what an agent holds, not what it may"),
             Command::OpenSession { agent, session, .. } => {
                 let agent = agent.clone().expect("histories name the agent");
+                assert!(!self.paused || self.member(&agent).is_none(), "paused");
                 if self.member(&agent).is_none() {
                     let life = self.fresh_life();
                     self.members.push(Member {
@@ -184,11 +187,14 @@ impl Model {
                 }
             }
             Command::SourceSeen(seen) => self.seen(seen),
-            Command::ResumeSource { id } => {
+            Command::ResumeSource { id, .. } => {
+                let place = self.places.iter().find(|p| p.id == id.as_str() && p.there);
+                let seen = place.and_then(|p| p.seen.as_ref());
+                let offered: Vec<_> = seen.iter().flat_map(|s| s.capabilities.keys()).collect();
                 let mine = self
                     .yes
                     .iter_mut()
-                    .filter(|y| source_of(&y.cap) == id.as_str());
+                    .filter(|y| offered.iter().any(|c| c.as_str() == y.cap));
                 mine.for_each(|y| y.rests = false);
             }
             Command::Launch => {

@@ -85,6 +85,8 @@ pub(crate) fn manifest(id: &str, edition: u8) -> BTreeMap<CapabilityId, Facts> {
             resolved: vec![],
             fields: vec!["path".into(), "text".into()],
             shape: secret(&format!("{c} {edition}")),
+            input: None,
+            narrow: Value::Null,
         };
         (cap(c), facts)
     })
@@ -120,6 +122,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
         }),
         profile: secret("profile"),
         capabilities: manifest(id, 0),
+        rules: vec!["(allow file-read*)".into()],
     }
 }
 
@@ -394,6 +397,7 @@ impl World {
         self.run(Command::Intent {
             permit,
             input_bytes: 2,
+            about: Vec::new(),
         })?;
         Ok(self.last_event())
     }

@@ -330,6 +330,8 @@ impl Player {
             }
             Act::Resume(ext) => Command::ResumeSource {
                 id: self.looks[side(*ext)].id.clone(),
+                revision: None,
+                go_on: true,
             },
             Act::Relabel(ext) => {
                 self.configs[side(*ext)].label.push('x');
@@ -483,6 +485,7 @@ pub(crate) fn used(permit: Permit) -> Command {
         Command::Intent {
             permit,
             input_bytes: 2,
+            about: Vec::new(),
         }
     }
 }

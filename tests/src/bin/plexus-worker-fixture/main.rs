@@ -27,7 +27,11 @@ const LOG: &str = "effects.log";
 const KIND: &str = "file";
 
 fn main() -> ExitCode {
-    plexus_ipc::worker::main::<Fixture>(include_str!("../../../fixture/manifest.json"))
+    // Which edition it is says the folder it lies in; any folder that names none is the first edition.
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let folder = program.as_deref().and_then(std::path::Path::parent);
+    let edition = folder.and_then(|f| f.file_name()?.to_str()).unwrap_or("");
+    plexus_ipc::worker::main::<Fixture>(plexus_tests::editions::manifest(edition).leak())
 }
 
 struct Fixture {
@@ -308,6 +312,8 @@ impl Fixture {
         append: Append,
     ) -> Result<Reply<Value>, SourceError> {
         if let Some(ms) = append.wait {
+            // For a test that has to know that it is under way; it has no other sign.
+            let _ = std::fs::write(self.root.join("begun"), &append.line);
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
         if append.die == Some(Moment::Before) {

@@ -116,6 +116,8 @@ pub(super) async fn lend(
         target: None,
         profile: None,
         capabilities: Default::default(),
+        rules: Vec::new(),
+        changed: Vec::new(),
     };
     let seen =
         configure::look(&app.registry, &source, &app.state_dir).map_err(Refused::malformed)?;

@@ -49,13 +49,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let rows = there.map(|source| {
         let mut out = configured(&app, &source.id, &source.config);
         let live = catalogue.iter().filter(|e| e.source == source.id).count();
-        let resting = state
-            .agents
-            .values()
-            .flat_map(|a| a.grants.values())
-            .filter(|grant| {
-                grant.suspended.is_some() && source.capabilities.contains_key(&grant.capability)
-            });
+        let resting = state.resting(source);
         out.insert("live".into(), json!(live > 0));
         out.insert("liveCapabilityCount".into(), json!(live));
         out.insert(
@@ -283,6 +277,8 @@ pub(super) async fn resume(
         &app,
         Command::ResumeSource {
             id: source.id.clone(),
+            revision: None,
+            go_on: true,
         },
     )
     .await?;

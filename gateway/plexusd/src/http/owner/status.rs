@@ -4,7 +4,10 @@ use super::{
     unsettled,
     v1::{Counts, uptime_ms, versions},
 };
-use crate::{app::App, http::reply::ok, sources::catalogue::wire_health, supervisor::WorkerState};
+use crate::{
+    app::App, approvals::change, http::reply::ok, sources::catalogue::wire_health,
+    supervisor::WorkerState,
+};
 use axum::{extract::State, response::Response};
 use plexus_ledger::Condition;
 use plexus_trust::standing_for;
@@ -86,11 +89,27 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "counts": Counts::of(&app, &state).wire(),
         "effectsUnderWay": state.open_intents.len(),
         "unsettled": unsettled::all(&state),
+        "changed": changed(&state),
     });
     if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
         out.extend(members);
     }
     ok(&out)
+}
+
+/// Sources on which grants rest because they can do more than when those were given.
+fn changed(state: &plexus_trust::State) -> Vec<Value> {
+    let resting = |source: &plexus_trust::Source| state.resting(source).count();
+    let sources = state
+        .sources
+        .values()
+        .map(|source| (source, resting(source)));
+    sources
+        .filter(|(_, grants)| *grants > 0)
+        .map(|(source, grants)| {
+            json!({"source": source.id, "grants": grants, "pendingId": change::id(source)})
+        })
+        .collect()
 }
 
 fn with(mut object: Value, key: &str, value: Value) -> Value {

@@ -55,6 +55,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         target: None,
         profile: connector.profile_digest,
         capabilities: connector.facts(&source),
+        rules: connector.rules.clone(),
     };
     act(&mut state, &Command::SourceSeen(seen));
     let connect = Connect {
