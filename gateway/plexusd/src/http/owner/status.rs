@@ -71,6 +71,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
     let sources: Vec<Value> = state
         .sources
         .values()
+        .filter(|source| !source.config.is_over())
         .map(|source| {
             json!({
                 "id": source.id,
