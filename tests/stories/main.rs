@@ -4,6 +4,7 @@ mod house;
 
 mod agents;
 mod audit;
+mod cards;
 mod clients;
 mod credentials;
 mod demo;
@@ -27,7 +28,10 @@ mod revoke;
 mod runs;
 mod seams;
 mod settings;
+#[cfg(target_os = "linux")]
+mod sleep;
 mod sources;
 mod starts;
 mod upgrades;
 mod windows;
+mod words;

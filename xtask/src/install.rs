@@ -1,6 +1,6 @@
 //! `cargo xtask install`: the layout that `plexusd` looks for, under one prefix.
 
-use crate::cargo::{self, LIBEXEC, PROGRAMS};
+use crate::cargo::{self, PROGRAMS};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
@@ -21,10 +21,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let binaries = cargo::build_product(true)?;
     let (bin, libexec) = (prefix.join("bin"), prefix.join("libexec/plexus"));
-    for (folder, names) in [(&bin, PROGRAMS), (&libexec, LIBEXEC)] {
+    let programs = PROGRAMS.iter().map(|name| (*name).to_owned()).collect();
+    for (folder, names) in [(&bin, programs), (&libexec, cargo::libexec()?)] {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         for name in names {
-            let (from, to) = (binaries.join(name), folder.join(name));
+            let (from, to) = (binaries.join(&name), folder.join(&name));
             // A running program cannot be written over, but it can be replaced.
             let beside = folder.join(format!(".{name}.new"));
             std::fs::copy(&from, &beside)

@@ -28,7 +28,7 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The ledger's own files in the state directory.
 pub(crate) const LEDGER_FILE: &str = "ledger.redb";
-const HEADS_FILE: &str = "audit-heads.jsonl";
+pub(crate) const HEADS_FILE: &str = "audit-heads.jsonl";
 const BALLAST_FILE: &str = "ledger.ballast";
 
 /// What a ledger is opened with.
@@ -353,6 +353,10 @@ impl<M: Machine> Ledger<M> {
     /// second call does nothing. True if the stop was clean.
     pub fn close(&self) -> bool {
         self.0.close()
+    }
+
+    pub(crate) fn heads_file(&self) -> &Path {
+        &self.0.heads
     }
 
     pub(crate) fn shared(&self) -> &Shared<M> {

@@ -17,6 +17,7 @@
 
 mod ballast;
 mod check;
+mod copy;
 mod digest;
 mod event;
 mod heads;
@@ -29,6 +30,7 @@ mod verify;
 mod writer;
 
 pub use check::{CheckError, Finding, Unknown, Verified};
+pub use copy::{Closed, Copied, copy_at_rest, hold_closed};
 pub use event::{EventId, Head, NotAnEventId, Recorded};
 pub use ledger::{BootReport, Clock, Condition, Ledger, OpenError, Options};
 pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Rows};

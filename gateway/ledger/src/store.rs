@@ -104,6 +104,11 @@ pub(crate) fn open_existing(path: &Path) -> Result<Database, DatabaseError> {
     builder().open(path)
 }
 
+/// Makes a database in an empty file.
+pub(crate) fn open_new(file: std::fs::File) -> Result<Database, DatabaseError> {
+    builder().create_file(file)
+}
+
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);

@@ -145,10 +145,9 @@ impl Seen {
                 text::line(text_of(call, "auditId")),
             ));
         }
-        for source in list_of(status, "changed") {
+        for source in list_of(status, "resting") {
             lines.push(format!(
-                "CHANGED: {} can do more than when you granted it; {} of its grants rest until you decide: \
-                 plexusctl approvals show {}",
+                "RESTING: {1} grants on {0} rest until you decide: plexusctl approvals show {2}",
                 text::line(text_of(source, "source")),
                 number(&source["grants"]),
                 text::line(text_of(source, "pendingId")),

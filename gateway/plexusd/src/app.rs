@@ -8,6 +8,7 @@ use crate::{
     arguments::{Arguments, DefaultReach},
     clock::Clock,
     connection_key::KeyFile,
+    console::sessions::Sessions,
     http::{
         self,
         address::Address,
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) throttle: Throttle,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
+    /// Who is signed in to the console.
+    pub(crate) console: Sessions,
     pub(crate) instance: Option<String>,
     pub(crate) started: Instant,
     /// Rises with each rotation of the connection key in this launch.
@@ -78,6 +81,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
+const MARK_EVERY: u32 = 20;
 
 /// Serves until a signal says stop.
 #[expect(
@@ -96,6 +101,7 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
             return ExitCode::FAILURE;
         }
     };
+    let under_launchd = arguments.under_launchd;
     let served = runtime.block_on(async { run(arguments, connectors).await });
     // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -103,7 +109,11 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("plexusd: {error:#}");
-            ExitCode::FAILURE
+            match (crate::refused::lasts(&error), under_launchd) {
+                (false, _) => ExitCode::FAILURE,
+                (true, false) => ExitCode::from(crate::refused::CONFIGURATION),
+                (true, true) => ExitCode::SUCCESS,
+            }
         }
     }
 }
@@ -127,6 +137,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
+    clock.go_on_from(state_dir.path());
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
@@ -142,6 +153,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let port = listeners.port();
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
+    crate::backup::make::tidy(state_dir.path());
     let swept = supervisor::sweep_leftovers(state_dir.path())?;
     if !swept.is_empty() {
         tracing::warn!(pids = ?swept, "ended workers that an earlier daemon left behind");
@@ -162,6 +174,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
         feed: Feed::default(),
+        console: Sessions::default(),
         catalogue: ArcSwap::default(),
         runs: Runs::default(),
         contents: Contents::default(),
@@ -200,9 +213,11 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
+    tell_service_manager(&[sd_notify::NotifyState::Ready]);
     stop.await;
 
     tracing::info!("stopping");
+    tell_service_manager(&[sd_notify::NotifyState::Stopping]);
     app.stopping.store(true, Ordering::Relaxed);
     app.feed.close();
     // New calls are refused now; running ones get their outcome (DESIGN 13).
@@ -221,6 +236,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         task.abort();
     }
     let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    app.leave_mark();
     let ledger = app.ledger.clone();
     let clean = tokio::task::spawn_blocking(move || ledger.close())
         .await
@@ -229,6 +245,13 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         bail!("the ledger did not close cleanly; the next start checks it");
     }
     Ok(())
+}
+
+/// Says to systemd how far we are, where it started us and asks (`NOTIFY_SOCKET`).
+fn tell_service_manager(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
 }
 
 fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
@@ -470,6 +493,13 @@ impl App {
         Ok(())
     }
 
+    /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
+    fn leave_mark(&self) {
+        if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
+            tracing::warn!(%error, "the time could not be noted");
+        }
+    }
+
     /// Looks at one source, tells the machine what was found, and puts its workers in place.
     ///
     /// # Errors
@@ -606,10 +636,15 @@ async fn hear_workers(
 
 async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
+    let mut rounds: u32 = 0;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         app.save_held().await;
+        rounds += 1;
+        if rounds % MARK_EVERY == 0 {
+            app.leave_mark();
+        }
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");
         }

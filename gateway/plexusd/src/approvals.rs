@@ -9,6 +9,8 @@
 
 pub(crate) mod card;
 pub(crate) mod change;
+mod choices;
+mod differs;
 pub(crate) mod planner;
 pub(crate) mod run;
 
@@ -20,7 +22,7 @@ use crate::{
 use bytes::Bytes;
 use plexus_ipc::message::PlanMade;
 use plexus_protocol::{
-    CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
+    AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
 use plexus_trust::{Approval, Ask, Item, ItemState, OnApproval, Plan, State};
 use serde::{Deserialize, Serialize};
@@ -92,17 +94,51 @@ impl Approvals {
         self.dir.join(format!("{item}.{id}.input"))
     }
 
-    /// Keeps an input for an item that is about to exist.
+    fn differs_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+        self.dir.join(format!("{item}.{id}.differs"))
+    }
+
+    /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
     pub(crate) async fn keep_input(
         &self,
         item: &PendingId,
+        agent: Option<&AgentId>,
         id: &CapabilityId,
         input: &Bytes,
     ) -> io::Result<()> {
-        let (path, input) = (self.input_file(item, id), input.clone());
-        tokio::task::spawn_blocking(move || create_private(&path, &input))
+        let (path, beside) = (self.input_file(item, id), self.differs_file(item, id));
+        let (dir, agent, id, input) = (self.dir.clone(), agent.cloned(), id.clone(), input.clone());
+        let keep = move || {
+            let differs = agent.and_then(|agent| differs::compared(&dir, &agent, &id, &input));
+            if let Some(differs) = differs {
+                create_private(&beside, &serde_json::to_vec(&differs)?)?;
+            }
+            create_private(&path, &input)
+        };
+        tokio::task::spawn_blocking(keep)
             .await
             .map_err(io::Error::other)?
+    }
+
+    /// What a call differs in from the last approved one, as it was when its item was made.
+    fn differs(&self, item: &PendingId, ask: &Ask) -> Option<Value> {
+        ask.input?;
+        serde_json::from_slice(&fs::read(self.differs_file(item, &ask.capability)).ok()?).ok()
+    }
+
+    /// The owner has approved these calls: the next of their kind are compared with them.
+    pub(crate) fn remember_approved(
+        &self,
+        agent: &AgentId,
+        calls: &[(CapabilityId, Vec<u8>)],
+        at: Timestamp,
+    ) {
+        for (capability, input) in calls {
+            if let Err(error) = differs::keep(&self.dir, agent, capability, input, at) {
+                // The next card compares with nothing, or with an older call, and says which.
+                tracing::warn!(%error, %capability, "an approved input could not be kept for comparing");
+            }
+        }
     }
 
     /// The input of an item's ask, as it was asked with; none where the file is gone or holds something else.
@@ -131,6 +167,12 @@ impl Approvals {
         }
     }
 
+    /// In one line, what an ask's call would do, where that is known.
+    pub(crate) fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        self.preview(item, ask)
+            .map(|made| made.preview.headline.to_string())
+    }
+
     /// Forgets everything that is kept for an item.
     pub(crate) fn drop_input(&self, item: &PendingId) {
         self.plans
@@ -144,7 +186,7 @@ impl Approvals {
             let name = file.file_name();
             if name
                 .to_str()
-                .is_some_and(|n| n.starts_with(&format!("{item}.")) && n.ends_with(".input"))
+                .is_some_and(|n| n.starts_with(&format!("{item}.")) && is_of_call(n))
             {
                 let _ = fs::remove_file(file.path());
             }
@@ -344,7 +386,7 @@ impl Approvals {
                 continue;
             };
             let known = state.item(&item);
-            let needed = if name.ends_with(".input") {
+            let needed = if is_of_call(&name) {
                 known.is_some_and(|i| open(i))
             } else {
                 known.is_some()
@@ -358,9 +400,15 @@ impl Approvals {
                 let _ = fs::remove_file(file.path());
             }
         }
+        differs::tidy(&self.dir, state);
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(item, _), _| state.item(item).is_some_and(|i| open(i)));
         let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
         ran.retain(|item, _| state.item(item).is_some());
     }
+}
+
+/// Whether a file of this name is needed only while its item waits or is approved.
+fn is_of_call(name: &str) -> bool {
+    name.ends_with(".input") || name.ends_with(".differs")
 }

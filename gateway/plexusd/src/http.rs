@@ -19,7 +19,7 @@ pub(crate) mod stream;
 pub(crate) mod throttle;
 
 mod agent;
-mod owner;
+pub(crate) mod owner;
 
 use crate::app::App;
 use axum::{
@@ -88,7 +88,10 @@ impl Doors {
 }
 
 /// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).
-async fn unknown(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(crate) async fn unknown(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let path = request.uri().path().to_owned();
     let (method, peer) = (request.method().clone(), authenticate::peer(&request));
     let owners = ["/admin/api/", "/v1/admin/api/"]

@@ -11,12 +11,16 @@
 mod app;
 mod approvals;
 mod arguments;
+mod backup;
 mod clock;
 mod connection_key;
+mod console;
 mod finish;
 mod http;
 mod invoke;
 mod machine;
+mod one_off;
+mod refused;
 pub mod sources;
 mod state_dir;
 pub mod supervisor;
@@ -31,5 +35,7 @@ pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
+        arguments::Action::Backup(backup) => one_off::backup(backup),
+        arguments::Action::Restore(restore) => one_off::restore(&restore),
     }
 }

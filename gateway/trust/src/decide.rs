@@ -61,6 +61,12 @@ pub fn decide(
         } => draft.resume_source(id, *revision, *go_on),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
+        Command::Restored { made_at } => draft.restored(*made_at),
+        Command::NewCode {
+            agent,
+            code,
+            code_ms,
+        } => draft.new_code(agent, code, *code_ms),
         Command::Pause(on) => draft.pause(*on),
         Command::SettleUnknown {
             agent,

@@ -220,6 +220,14 @@ pub enum Fact {
     Configured { settings: Settings },
     #[serde(rename = "key.rotate")]
     KeyRotated { agents: usize },
+    #[serde(rename = "restored")]
+    Restored {
+        made_at: Timestamp,
+        agents: usize,
+        grants_suspended: usize,
+    },
+    #[serde(rename = "agent.code")]
+    NewCode {},
     #[serde(rename = "pause")]
     Paused { on: bool },
     #[serde(rename = "launch")]

@@ -64,6 +64,38 @@ impl View {
         Ok(rows)
     }
 
+    /// Writes all but the index to an empty database, in one transaction, marked as closed cleanly.
+    pub(crate) fn copy_to(&self, db: &Database) -> Result<(), StoreError> {
+        let tx = db.begin_write()?;
+        {
+            let mut events = tx.open_table(EVENTS)?;
+            for row in self.0.open_table(EVENTS)?.iter()? {
+                let (key, value) = row?;
+                events.insert(key.value(), value.value())?;
+            }
+            let mut rows = tx.open_table(ROWS)?;
+            for row in self.0.open_table(ROWS)?.iter()? {
+                let (key, value) = row?;
+                rows.insert(key.value(), value.value())?;
+            }
+            let mut base = tx.open_table(BASE)?;
+            for row in self.0.open_table(BASE)?.iter()? {
+                let (key, value) = row?;
+                base.insert(key.value(), value.value())?;
+            }
+            let mut meta = tx.open_table(META)?;
+            for row in self.0.open_table(META)?.iter()? {
+                let (key, value) = row?;
+                meta.insert(key.value(), value.value())?;
+            }
+            meta.insert(META_INDEXED, 0)?;
+            meta.insert(META_CLEAN, 1)?;
+            tx.open_table(INDEX)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
     /// Rows changed since the last checkpoint, as they were there.
     pub(crate) fn base(&self) -> Result<BTreeMap<String, Option<Vec<u8>>>, StoreError> {
         let mut rows = BTreeMap::new();

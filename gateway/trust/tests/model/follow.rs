@@ -80,6 +80,19 @@ impl Model {
                 }
                 self.end_items(|_| true);
             }
+            Command::Restored { .. } => {
+                let all: Vec<AgentId> = self.members.iter().map(|m| m.id.clone()).collect();
+                for agent in all {
+                    self.end_credentials(&agent);
+                }
+                let standing = self.yes.iter_mut().filter(|y| y.what == What::Standing);
+                standing.for_each(|y| y.rests = true);
+                self.end_items(|_| true);
+            }
+            Command::NewCode { agent, .. } => {
+                self.end_credentials(agent);
+                self.end_items(|i| &i.agent == agent);
+            }
             Command::Deny { item, .. } => {
                 let item = self.items.iter_mut().find(|i| &i.id == item).unwrap();
                 assert!(item.waits && t < item.until);
