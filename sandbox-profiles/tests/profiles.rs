@@ -27,7 +27,10 @@ fn shipped() -> Vec<(String, String)> {
         .collect();
     profiles.sort();
     let names: Vec<&str> = profiles.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["fixture", "obsidian", "workspace"]);
+    // Whatever is there is held to the rules; these three are what the tests below are about.
+    for known in ["fixture", "obsidian", "workspace"] {
+        assert!(names.contains(&known), "{known}");
+    }
     profiles
 }
 

@@ -72,7 +72,12 @@ impl Builder {
     #[track_caller]
     pub fn start(self) -> Gateway {
         // Short, because sockets lie in it and their paths are bounded.
-        let home = TempDir::with_prefix("plx").expect("a temporary folder");
+        self.start_in(TempDir::with_prefix("plx").expect("a temporary folder"))
+    }
+    /// Starts it on a home that is there already; its state directory is `state` in it.
+    #[must_use]
+    #[track_caller]
+    pub fn start_in(self, home: TempDir) -> Gateway {
         let (daemon, ready) = Daemon::start(&self, home.path());
         Gateway {
             builder: self,
@@ -210,6 +215,20 @@ impl Gateway {
             .arg("--i-am-the-owner")
             .args(arguments);
         programs::run(command)
+    }
+    /// An owner's command, to be started on a terminal: with colours, and with nothing that swears for its owner.
+    #[must_use]
+    #[track_caller]
+    pub fn on_terminal<'a>(
+        &self,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> std::process::Command {
+        let mut command = programs::command(&binaries::path("plexusctl"), self.home());
+        command
+            .env_remove("NO_COLOR")
+            .env("PLEXUS_HOME", self.state())
+            .args(arguments);
+        command
     }
     /// Types an agent's command.
     #[must_use]

@@ -30,7 +30,14 @@ fn sources_and_connectors_are_listed() {
         .client
         .get("/admin/api/connectors")
         .expect_ok();
-    golden::check("connectors", &connectors["connectors"]);
+    // Which connectors there are is no promise of the wire; how one is described is.
+    let described: Vec<&Value> = connectors["connectors"]
+        .as_array()
+        .expect("connectors")
+        .iter()
+        .filter(|one| one["kind"] == "obsidian-fs" || one["kind"] == "workspace-dir")
+        .collect();
+    golden::check("connectors", &json!(described));
     let kinds: Vec<&Value> = connectors["connectors"]
         .as_array()
         .expect("connectors")

@@ -4,23 +4,39 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The packages whose binaries a person needs to run the gateway.
-pub(crate) const PRODUCT: &[&str] = &[
-    "plexusd",
-    "plexusctl",
-    "plexus",
-    "plexus-sandbox",
-    "plexus-worker-obsidian",
-    "plexus-worker-workspace",
-];
+/// The packages whose binaries a person needs to run the gateway, beside the workers'.
+const PRODUCT: &[&str] = &["plexusd", "plexusctl", "plexus", "plexus-sandbox"];
 /// The binaries those packages give.
 pub(crate) const PROGRAMS: &[&str] = &["plexusd", "plexusctl", "plexus"];
+
 /// The binaries that only `plexusd` starts.
-pub(crate) const LIBEXEC: &[&str] = &[
-    "plexus-sandbox-exec",
-    "plexus-worker-obsidian",
-    "plexus-worker-workspace",
-];
+pub(crate) fn libexec() -> Result<Vec<String>> {
+    let workers = connectors()?.into_iter().map(|name| worker(&name));
+    Ok(std::iter::once("plexus-sandbox-exec".to_owned())
+        .chain(workers)
+        .collect())
+}
+
+/// The package of a connector's worker, and its binary.
+pub(crate) fn worker(connector: &str) -> String {
+    format!("plexus-worker-{connector}")
+}
+
+/// The connectors there are: the folders of `workers/` with a manifest in them, in order.
+pub(crate) fn connectors() -> Result<Vec<String>> {
+    let folder = root().join("workers");
+    let mut names = Vec::new();
+    for entry in
+        std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?
+    {
+        let entry = entry?;
+        if entry.path().join("manifest.json").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
 
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
@@ -64,15 +80,22 @@ fn read_metadata(arguments: &[&str]) -> Result<serde_json::Value> {
 
 /// Builds the product with cargo's own progress on the terminal; gives the folder of the binaries.
 pub(crate) fn build_product(release: bool) -> Result<PathBuf> {
+    build_product_as(if release { "release" } else { "dev" })
+}
+
+/// The same with a profile of cargo's.
+pub(crate) fn build_product_as(profile: &str) -> Result<PathBuf> {
     let mut build = command();
     build.args(["build", "--bins"]);
     for package in PRODUCT {
         build.args(["-p", package]);
     }
-    if release {
-        build.arg("--release");
+    for connector in connectors()? {
+        build.args(["-p", &worker(&connector)]);
     }
+    build.args(["--locked", "--profile", profile]);
     let status = build.status().context("running cargo build")?;
     ensure!(status.success(), "the build failed; its errors are above");
-    binaries(if release { "release" } else { "debug" })
+    // Cargo's one profile whose folder has another name.
+    binaries(if profile == "dev" { "debug" } else { profile })
 }

@@ -12,11 +12,15 @@ mod bench;
 mod cargo;
 mod debian;
 mod demo;
+mod dist;
 mod install;
+mod layout;
+mod new_source;
 mod rules;
 mod start;
 mod step;
 mod test;
+mod try_source;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -43,6 +47,12 @@ enum Task {
     Install(install::Arguments),
     /// Install the coding agents that the stories run, at the versions that tests/agents names
     Agents,
+    /// Make a release for this machine's kind: a tarball, its digest, a Homebrew formula
+    Dist(dist::Arguments),
+    /// Make a new connector: crate, manifest, profile, page, registration and tests
+    NewSource(new_source::Arguments),
+    /// Call a connector in its cage, without a gateway, and see what the cage refuses
+    Try(try_source::Arguments),
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     /// Read the gateway's ready line and say what to do next (used by `start`)
@@ -58,6 +68,9 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Install(arguments) => install::run(&arguments),
         Task::Agents => agents::ensure(),
+        Task::Dist(arguments) => dist::run(&arguments),
+        Task::NewSource(arguments) => new_source::run(&arguments),
+        Task::Try(arguments) => try_source::run(&arguments),
         Task::Rules => rules::run(),
         Task::Greet(greeting) => start::greet(&greeting),
     };

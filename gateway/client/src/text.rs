@@ -1,9 +1,14 @@
 //! Text from agents, notes, workers and the gateway, made safe to show.
 //!
 //! Invariant: what these functions return holds no character that moves the cursor, changes the direction of writing,
-//! hides, or starts an escape sequence; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
+//! hides, or starts an escape sequence, nor more marks on one letter than any language needs, which would grow over the
+//! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
 
 use std::fmt::Write;
+use unicode_width::UnicodeWidthChar;
+
+/// Most marks without width of their own that follow one another: Biblical Hebrew and Vietnamese need three.
+const MAX_MARKS: usize = 4;
 
 /// One line: line breaks and tabs are escaped too.
 #[must_use]
@@ -36,13 +41,18 @@ pub fn short(text: &str, max: usize) -> String {
 
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
+    let mut marks = 0;
     for c in text.chars() {
+        marks = match c.width() {
+            Some(0) => marks + 1,
+            _ => 0,
+        };
         match c {
             _ if keep(c) => out.push(c),
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            _ if is_unseen(c) => {
+            _ if is_unseen(c) || marks > MAX_MARKS => {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
@@ -101,6 +111,11 @@ mod tests {
             r"\u{9b}31m\u{7f}\u{200b}\u{e0041}"
         );
         assert_eq!(block("a\tb\nc\x07"), "a\tb\nc\\u{7}");
+        let tower = format!("a{}b", "\u{301}".repeat(6));
+        assert_eq!(
+            line(&tower),
+            format!("a{}{}b", "\u{301}".repeat(4), r"\u{301}".repeat(2))
+        );
         assert_eq!(
             lines("a\r\nb\u{2028}c").collect::<Vec<_>>(),
             ["a", r"b\u{2028}c"]

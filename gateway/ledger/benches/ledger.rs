@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use plexus_ledger::{Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options};
+use plexus_ledger::{
+    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Rows,
+};
 use redb::{Database, Durability, TableDefinition};
 use sha2::{Digest as _, Sha256};
 
@@ -53,6 +55,9 @@ impl Machine for Reads {
     }
     fn decode(_: &str, _: &[u8]) -> Result<Read, DecodeError> {
         Ok(Read(0))
+    }
+    fn replay(_: &mut Rows, _: EventId, _: &[u8]) -> Result<(), DecodeError> {
+        Ok(())
     }
     fn touched_rows(_: &Read, _: EventId) -> Vec<String> {
         Vec::new()

@@ -6,13 +6,13 @@
 //! Finds accidents and clumsy edits. Who can write the file can also recompute an unkeyed chain; `audit-heads.jsonl`
 //! and exports kept elsewhere are what contradicts them then.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::digest::RowDigest;
 use crate::event::{Head, Recorded, hex};
 use crate::heads::Noted;
-use crate::machine::{CHECKPOINT, Machine};
+use crate::machine::{CHECKPOINT, DecodeError, Machine, Rows};
 use crate::store::{StoreError, View};
 
 /// The first thing found wrong.
@@ -84,9 +84,33 @@ pub enum CheckError {
     /// Something is wrong with the content.
     #[error("{0}")]
     Found(Finding),
+    /// Recorded as it is found, and more than this version can read.
+    #[error("{0}")]
+    Later(Unknown),
     /// The storage could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// An event or a row that is as it was recorded, but that this version cannot read: a later one wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// `event 17` or `row "settings"`.
+    pub what: String,
+    /// What is not known.
+    pub why: String,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+impl From<Unknown> for CheckError {
+    fn from(unknown: Unknown) -> Self {
+        Self::Later(unknown)
+    }
 }
 
 impl From<Finding> for CheckError {
@@ -110,6 +134,9 @@ pub struct Verified {
     pub heads: u64,
 }
 
+/// See [`Loaded::older`].
+pub(crate) type Older = HashMap<String, Option<Vec<u8>>>;
+
 /// State and position that a check of the recent part arrived at.
 pub(crate) struct Loaded<M: Machine> {
     pub(crate) state: M::State,
@@ -117,6 +144,8 @@ pub(crate) struct Loaded<M: Machine> {
     pub(crate) digest: RowDigest,
     /// Rows whose value at the last checkpoint is already kept.
     pub(crate) kept: HashSet<String>,
+    /// Rows as an earlier version left them (`None`: not at all), where this one would write them otherwise.
+    pub(crate) older: Older,
     pub(crate) checkpoint: u64,
     pub(crate) indexed: u64,
     pub(crate) verified: Verified,
@@ -147,18 +176,17 @@ pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
         }
         .into());
     }
-    let state = M::restore(then.into_iter()).map_err(|e| Finding::Checkpoint {
-        seq: checkpoint,
-        why: e.0,
-    })?;
+    // They have the checkpoint's digest: what cannot be read of them was written by a later version.
+    let state = M::restore(then.clone().into_iter()).map_err(later_rows)?;
     let mut fold = Fold::<M> {
         head: start,
         state,
+        rows: then,
         checkpoints: 0,
         touched: HashSet::new(),
     };
     fold.rest(view)?;
-    compare::<M>(&fold.state, &rows)?;
+    let older = fold.compare(&rows)?;
     // A row that was touched and has its old value again was never kept; one that was kept may be back as well.
     if let Some(key) = base.keys().find(|key| !fold.touched.contains(*key)) {
         return Err(Finding::Row {
@@ -180,6 +208,7 @@ pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
         head: fold.head,
         digest: RowDigest::of(rows.iter()),
         kept: base.into_keys().collect(),
+        older,
         checkpoint,
         indexed: view.indexed()?,
         verified,
@@ -192,11 +221,12 @@ pub(crate) fn full<M: Machine>(view: &View) -> Result<Verified, CheckError> {
     let mut fold = Fold::<M> {
         head: Head::START,
         state: M::State::default(),
+        rows: Rows::new(),
         checkpoints: 0,
         touched: HashSet::new(),
     };
     fold.rest(view)?;
-    compare::<M>(&fold.state, &rows)?;
+    fold.compare(&rows)?;
     Ok(Verified {
         head: fold.head,
         events: fold.head.seq,
@@ -233,7 +263,10 @@ pub(crate) fn heads(view: &View, noted: &[Noted]) -> Result<u64, CheckError> {
 
 struct Fold<M: Machine> {
     head: Head,
+    /// What the events mean to this version.
     state: M::State,
+    /// What they wrote, in their own bytes.
+    rows: Rows,
     checkpoints: u64,
     touched: HashSet<String>,
 }
@@ -246,33 +279,55 @@ impl<M: Machine> Fold<M> {
             found = self.step(key, stored).err();
             Ok(found.is_none())
         })?;
-        found.map_or(Ok(()), |finding| Err(finding.into()))
+        found.map_or(Ok(()), Err)
     }
 
-    fn step(&mut self, key: u64, stored: &[u8]) -> Result<(), Finding> {
+    fn step(&mut self, key: u64, stored: &[u8]) -> Result<(), CheckError> {
         if key != self.head.seq + 1 {
-            return Err(Finding::Missing {
-                seq: self.head.seq + 1,
-            });
+            let seq = self.head.seq + 1;
+            return Err(Finding::Missing { seq }.into());
         }
         let (head, event) = follow(&self.head, key, stored.to_vec())?;
-        let wrong = |why: String| unreadable(key, Some(&event), why);
         if event.event_type() == CHECKPOINT {
-            let rows: BTreeMap<_, _> = M::all_rows(&self.state).into_iter().collect();
-            if noted_digest(&event).as_deref() != Some(&RowDigest::of(rows.iter()).hex()) {
-                return Err(wrong(
-                    "the events before it do not lead to the rows it vouches for".to_owned(),
-                ));
+            if noted_digest(&event).as_deref() != Some(&RowDigest::of(self.rows.iter()).hex()) {
+                let why = "the events before it do not lead to the rows it vouches for".to_owned();
+                return Err(unreadable(key, Some(&event), why).into());
             }
             self.checkpoints += 1;
             self.touched.clear();
         } else {
-            let act = M::decode(event.event_type(), &event.members()).map_err(|e| wrong(e.0))?;
+            // Its hash is right: it is what was recorded.
+            let later = |error: DecodeError| Unknown {
+                what: format!("event {key}"),
+                why: error.0,
+            };
+            let members = event.members();
+            let act = M::decode(event.event_type(), &members).map_err(later)?;
+            M::replay(&mut self.rows, event.id(), &members).map_err(later)?;
             self.touched.extend(M::touched_rows(&act, event.id()));
             M::apply(&mut self.state, &act, event.id(), event.at());
         }
         self.head = head;
         Ok(())
+    }
+
+    /// Holds the table against the fold twice: byte for byte against what the events wrote, so that no edit passes as
+    /// another version's spelling; and, as this version reads both, against what they mean. Gives the rows that this
+    /// version would write otherwise.
+    fn compare(&self, stored: &Rows) -> Result<Older, CheckError> {
+        if let Some(finding) = differs(&self.rows, stored) {
+            return Err(finding.into());
+        }
+        let read = M::restore(stored.clone().into_iter()).map_err(later_rows)?;
+        let read: Rows = M::all_rows(&read).into_iter().collect();
+        let folded: Rows = M::all_rows(&self.state).into_iter().collect();
+        if let Some(finding) = differs(&folded, &read) {
+            return Err(finding.into());
+        }
+        let otherwise = |key: &&String| read.get(*key) != stored.get(*key);
+        let keys: BTreeSet<_> = stored.keys().chain(read.keys()).filter(otherwise).collect();
+        let old = |key: &String| (key.clone(), stored.get(key).cloned());
+        Ok(keys.into_iter().map(old).collect())
     }
 }
 
@@ -349,30 +404,24 @@ fn noted_digest(event: &Recorded) -> Option<String> {
     Some(members.get("rows")?.as_str()?.to_owned())
 }
 
-fn compare<M: Machine>(state: &M::State, rows: &BTreeMap<String, Vec<u8>>) -> Result<(), Finding> {
-    let folded: BTreeMap<_, _> = M::all_rows(state).into_iter().collect();
-    for (key, value) in &folded {
-        match rows.get(key) {
-            None => {
-                return Err(Finding::Row {
-                    key: key.clone(),
-                    why: "the events make it, the table lacks it",
-                });
-            }
-            Some(stored) if stored != value => {
-                return Err(Finding::Row {
-                    key: key.clone(),
-                    why: "the events lead to another value",
-                });
-            }
+fn later_rows(error: DecodeError) -> Unknown {
+    let what = "the rows".to_owned();
+    Unknown { what, why: error.0 }
+}
+
+/// The first row that one side has otherwise than the other; `found` stands in the table, `made` by the events.
+fn differs(made: &Rows, found: &Rows) -> Option<Finding> {
+    let row = |key: &String, why| {
+        let key = key.clone();
+        Some(Finding::Row { key, why })
+    };
+    for (key, value) in made {
+        match found.get(key) {
+            None => return row(key, "the events make it, the table lacks it"),
+            Some(stored) if stored != value => return row(key, "the events lead to another value"),
             Some(_) => {}
         }
     }
-    match rows.keys().find(|key| !folded.contains_key(*key)) {
-        Some(key) => Err(Finding::Row {
-            key: key.clone(),
-            why: "no event makes it",
-        }),
-        None => Ok(()),
-    }
+    let extra = found.keys().find(|key| !made.contains_key(*key))?;
+    row(extra, "no event makes it")
 }

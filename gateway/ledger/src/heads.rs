@@ -81,17 +81,21 @@ impl Heads {
     }
 
     fn write(&mut self, head: &Head) {
-        let line = format!(
-            "{{\"seq\":{},\"hash\":\"{}\",\"time\":\"{}\"}}\n",
-            head.seq,
-            hex(&head.hash),
-            time_text(head.at)
-        );
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
+        if let Err(error) = self.file.write_all(line(head).as_bytes()) {
             tracing::warn!(%error, "an audit head could not be written");
         }
         self.written = Some((head.seq, Instant::now()));
     }
+}
+
+/// One line, with its end.
+pub(crate) fn line(head: &Head) -> String {
+    format!(
+        "{{\"seq\":{},\"hash\":\"{}\",\"time\":\"{}\"}}\n",
+        head.seq,
+        hex(&head.hash),
+        time_text(head.at)
+    )
 }
 
 /// All readable lines, oldest first; none if there is no file. A line that a crash cut short is passed over.

@@ -15,12 +15,12 @@ use redb::DatabaseError;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::ballast::Ballast;
-use crate::check::{self, Finding, Loaded, Verified};
+use crate::check::{self, Finding, Loaded, Unknown, Verified};
 use crate::event::Recorded;
 use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
-use crate::store::{FORMAT, Opener, Store, StoreError, View, is_full, open_file};
+use crate::store::{BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
 /// Milliseconds since the epoch, trusted not to run backwards within a launch. Called once per command.
@@ -28,7 +28,7 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The ledger's own files in the state directory.
 pub(crate) const LEDGER_FILE: &str = "ledger.redb";
-const HEADS_FILE: &str = "audit-heads.jsonl";
+pub(crate) const HEADS_FILE: &str = "audit-heads.jsonl";
 const BALLAST_FILE: &str = "ledger.ballast";
 
 /// What a ledger is opened with.
@@ -50,6 +50,8 @@ pub struct Options {
     pub ballast: u64,
     /// Least time between two tries to reopen a closed ledger, or to find room on a full disk.
     pub retry: Duration,
+    /// Name of this build, left in the file for the words of a refusal.
+    pub build: String,
     /// How the file is opened. Only tests of failing storage give another.
     pub opener: Opener,
 }
@@ -67,6 +69,7 @@ impl Options {
             index_behind: 50_000,
             ballast: 16 << 20,
             retry: Duration::from_secs(1),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
             opener: Arc::new(open_file),
         }
     }
@@ -104,6 +107,17 @@ pub enum OpenError {
         /// The format found; 0 if the file is a database of something else.
         found: u64,
     },
+    /// Whole, but a later version wrote what this one cannot read, and would lose.
+    #[error(
+        "a later plexusd{} wrote to this ledger ({unknown}): start that version again, or restore a copy made before \
+         the upgrade", .by.as_ref().map(|by| format!(" ({by})")).unwrap_or_default()
+    )]
+    Later {
+        /// What cannot be read.
+        unknown: Unknown,
+        /// The build that opened the ledger last.
+        by: Option<String>,
+    },
     /// Log and rows contradict each other.
     #[error(
         "the ledger does not hold together: {0}. Keep a copy, run `plexusd verify` on it, restore a good one"
@@ -132,6 +146,17 @@ impl From<DatabaseError> for OpenError {
 }
 
 impl OpenError {
+    /// A check's end, with what the file says of who wrote it.
+    pub(crate) fn found(error: check::CheckError, view: &View) -> Self {
+        match Self::from(error) {
+            Self::Later { unknown, .. } => Self::Later {
+                unknown,
+                by: view.build(),
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_full())
     }
@@ -181,11 +206,11 @@ impl<M: Machine> Ledger<M> {
     pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
         let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
-        let booted = match boot::<M>(&store) {
+        let booted = match boot::<M>(&store, &options.build) {
             // The launch itself must be recorded; on a full disk the owner's space is what is left for it.
             Err(error) if error.is_full() && ballast.free() => {
                 store.close();
-                boot::<M>(&store)
+                boot::<M>(&store, &options.build)
             }
             booted => booted,
         };
@@ -202,7 +227,7 @@ impl<M: Machine> Ledger<M> {
         {
             Some(noted) => match check::heads(&store.read()?, std::slice::from_ref(noted)) {
                 Err(check::CheckError::Found(finding)) => Some(finding),
-                Err(check::CheckError::Store(error)) => return Err(error.into()),
+                Err(error) => return Err(error.into()),
                 Ok(_) => None,
             },
             None => None,
@@ -330,6 +355,10 @@ impl<M: Machine> Ledger<M> {
         self.0.close()
     }
 
+    pub(crate) fn heads_file(&self) -> &Path {
+        &self.0.heads
+    }
+
     pub(crate) fn shared(&self) -> &Shared<M> {
         &self.0.shared
     }
@@ -341,17 +370,26 @@ struct Booted<M: Machine> {
     loaded: Loaded<M>,
 }
 
-/// Opens, recognises, checks, and only then writes: a refused ledger stays as it was found.
-fn boot<M: Machine>(store: &Store) -> Result<Booted<M>, OpenError> {
+/// Opens, recognises, checks, and only then writes: a refused ledger stays as it was found. One of the format before is
+/// copied first.
+fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> {
     store.open()?;
     let view = store.read()?;
     let clean = view.clean()?;
     match view.format()? {
-        Some(FORMAT) => {
-            let loaded = check::recent::<M>(&view)?;
+        Some(format @ (FORMAT | BEFORE)) => {
+            let loaded =
+                check::recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
             drop(view);
+            if format == BEFORE {
+                store.copy_before(format).map_err(|error| OpenError::Io {
+                    what: "keeping a copy of the ledger before its format changes",
+                    error,
+                })?;
+                tracing::info!("the ledger has a new format; a copy of the old one lies beside it");
+            }
             Ok(Booted {
-                launch: store.begin_launch()?,
+                launch: store.begin_launch(build)?,
                 clean,
                 loaded,
             })
@@ -359,7 +397,7 @@ fn boot<M: Machine>(store: &Store) -> Result<Booted<M>, OpenError> {
         Some(found) => Err(OpenError::Format { found }),
         None => {
             drop(view);
-            let launch = store.begin_launch()?;
+            let launch = store.begin_launch(build)?;
             Ok(Booted {
                 launch,
                 clean,

@@ -9,11 +9,15 @@
 //! checkpoint and by `verify` from the first event. Nothing is shown before it is committed. A commit that failed is
 //! reported as neither saved nor lost, after the file was read again.
 //!
+//! A later version may give rows and events more members. It reads the older ones as they are; an earlier version refuses
+//! what it does not know ([`OpenError::Later`]) instead of losing it.
+//!
 //! Generic over a [`Machine`]: this crate knows no grant, no agent's right, no HTTP. Truncation since the last line of
 //! `audit-heads.jsonl`, and whoever recomputes the whole unkeyed chain, are not found.
 
 mod ballast;
 mod check;
+mod copy;
 mod digest;
 mod event;
 mod heads;
@@ -25,10 +29,11 @@ mod store;
 mod verify;
 mod writer;
 
-pub use check::{CheckError, Finding, Verified};
+pub use check::{CheckError, Finding, Unknown, Verified};
+pub use copy::{Closed, Copied, copy_at_rest, hold_closed};
 pub use event::{EventId, Head, NotAnEventId, Recorded};
 pub use ledger::{BootReport, Clock, Condition, Ledger, OpenError, Options};
-pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine};
+pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Rows};
 pub use queue::Lane;
 pub use store::{Opener, StoreError};
 pub use verify::{VerifiedExport, verify_export, verify_file};

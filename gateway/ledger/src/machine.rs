@@ -2,9 +2,16 @@
 //!
 //! Invariant: a state is exactly its rows. `restore(all_rows(s))` and a fold of the events that led to `s` give
 //! states with the same rows; `verify` holds the machine to that.
+//! A row keeps the bytes of the version that wrote it until an event changes it again. So `replay` works on bytes, for
+//! ever, and `restore` on meaning: a member that a later version added has its default in an older row.
 //! Must not know: what a command means, who sent it, or what an event permits.
 
+use std::collections::BTreeMap;
+
 use crate::event::EventId;
+
+/// Rows as they are stored: key → bytes.
+pub type Rows = BTreeMap<String, Vec<u8>>;
 
 /// A deterministic machine whose events are the audit log and whose state is the rows beside it.
 ///
@@ -46,6 +53,13 @@ pub trait Machine: Sized + Send + Sync + 'static {
     /// When the members are not an event of this type.
     fn decode(event_type: &str, members: &[u8]) -> Result<Self::Event, DecodeError>;
 
+    /// Carries a stored event over to rows as they are stored: what [`apply`](Machine::apply) does, but in the bytes
+    /// that the event brings, whichever version wrote it. `members` is as for [`decode`](Machine::decode).
+    ///
+    /// # Errors
+    /// When the members are not an event of this machine.
+    fn replay(rows: &mut Rows, id: EventId, members: &[u8]) -> Result<(), DecodeError>;
+
     /// Keys of the rows this event may have changed; empty for plain reads. A key left out is a bug that `verify`
     /// reports as a differing row.
     fn touched_rows(event: &Self::Event, id: EventId) -> Vec<String>;
@@ -59,7 +73,7 @@ pub trait Machine: Sized + Send + Sync + 'static {
     /// The state made of these rows (in the order of their keys).
     ///
     /// # Errors
-    /// When a row is not one of this machine's.
+    /// When a row is not one of this machine's, or holds more than this version knows and would lose.
     fn restore(rows: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self::State, DecodeError>;
 
     /// What the event can be found by. Any number, in any order.

@@ -5,6 +5,7 @@
 
 mod view;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,8 +18,11 @@ use crate::machine::IndexTerm;
 
 pub(crate) use view::{View, read};
 
-/// The format this build writes. A later one keeps a copy of the file beside it before it changes anything.
-pub(crate) const FORMAT: u64 = 1;
+/// The format this build writes. 2: rows may be spelled as several versions spelled them, and the build that opened the
+/// file last has left its name. A build of format 1 compares bytes with its own spelling and has to be kept away.
+pub(crate) const FORMAT: u64 = 2;
+/// The format before, which this build reads; it is copied before this one is stamped.
+pub(crate) const BEFORE: u64 = 1;
 
 /// seq → hash ‖ JSON.
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
@@ -29,6 +33,9 @@ const BASE: TableDefinition<'_, &str, Option<&[u8]>> = TableDefinition::new("row
 /// (kind, id, seq): derived from the events, behind them by up to [`META_INDEXED`].
 const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Words about the file itself.
+const NOTES: TableDefinition<'_, &str, &str> = TableDefinition::new("notes");
+const NOTE_BUILD: &str = "build";
 const META_FORMAT: &str = "format";
 const META_LAUNCH: &str = "launch";
 const META_CHECKPOINT: &str = "checkpoint";
@@ -74,8 +81,8 @@ impl StoreError {
 }
 
 /// True when the disk, a quota or the largest file size is exhausted.
-pub(crate) fn is_full(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
@@ -95,6 +102,11 @@ pub(crate) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
 /// Opens a file that must exist.
 pub(crate) fn open_existing(path: &Path) -> Result<Database, DatabaseError> {
     builder().open(path)
+}
+
+/// Makes a database in an empty file.
+pub(crate) fn open_new(file: std::fs::File) -> Result<Database, DatabaseError> {
+    builder().create_file(file)
 }
 
 fn builder() -> Builder {
@@ -169,15 +181,27 @@ impl Store {
         drop(db);
     }
 
+    /// Copies the file as it is, owner-only, to a name beside it that tells the format; whole or not at all. The caller
+    /// writes nothing meanwhile.
+    pub(crate) fn copy_before(&self, format: u64) -> io::Result<()> {
+        let name = |end: &str| {
+            self.path
+                .with_extension(format!("redb.format-{format}{end}"))
+        };
+        let (part, copy) = (name(".part"), name(""));
+        // `copy` takes the mode of the original with it, and shares the blocks where the file system can.
+        std::fs::copy(&self.path, &part)?;
+        std::fs::File::open(&part)?.sync_all()?;
+        std::fs::rename(&part, &copy)
+    }
+
     pub(crate) fn read(&self) -> Result<View, StoreError> {
         View::of(self.slot().as_ref().ok_or(StoreError::Closed)?)
     }
 
-    /// Makes all tables, counts this launch, and clears the mark of a clean stop. Returns the launch number.
-    ///
-    /// # Errors
-    /// Also when the file has another format: then nothing is written.
-    pub(crate) fn begin_launch(&self) -> Result<u64, StoreError> {
+    /// Makes all tables, counts this launch as one of `build`, stamps the format, and clears the mark of a clean stop.
+    /// Returns the launch number. The caller has made sure of the format found.
+    pub(crate) fn begin_launch(&self, build: &str) -> Result<u64, StoreError> {
         let tx = self.begin()?;
         let launch = {
             let mut meta = tx.open_table(META)?;
@@ -189,6 +213,7 @@ impl Store {
             tx.open_table(ROWS)?;
             tx.open_table(BASE)?;
             tx.open_table(INDEX)?;
+            tx.open_table(NOTES)?.insert(NOTE_BUILD, build)?;
             launch
         };
         tx.commit()?;
@@ -284,12 +309,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::new(dir.path().join("ledger.redb"), Arc::new(open_file));
         store.open().expect("opens");
-        assert_eq!(store.begin_launch().expect("counted"), 1);
+        assert_eq!(store.begin_launch("1").expect("counted"), 1);
         let view = store.read().expect("readable");
         store.close();
         assert!(matches!(store.read().err(), Some(StoreError::Closed)));
         store.open().expect("opens again beside the reader");
-        assert_eq!(store.begin_launch().expect("counted"), 2);
+        assert_eq!(store.begin_launch("1").expect("counted"), 2);
         assert_eq!(
             view.head().expect("still readable"),
             crate::event::Head::START

@@ -10,7 +10,7 @@ use crate::event::{Head, hex};
 use crate::heads;
 use crate::ledger::{OpenError, verify_view};
 use crate::machine::Machine;
-use crate::store::{FORMAT, StoreError, View, open_existing};
+use crate::store::{BEFORE, FORMAT, StoreError, View, open_existing};
 
 /// Checks a copy of a ledger file, offline: redb's own integrity first, then everything, then `heads` (a copy of
 /// `audit-heads.jsonl`) if given. Opening a copy of a ledger that was not closed repairs it, so the copy may change.
@@ -35,7 +35,7 @@ pub fn verify_file<M: Machine>(path: &Path, heads: Option<&Path>) -> Result<Veri
     }
     let view = View::of(&db)?;
     match view.format()? {
-        Some(FORMAT) => {}
+        Some(FORMAT | BEFORE) => {}
         found => {
             return Err(OpenError::Format {
                 found: found.unwrap_or(0),
@@ -49,7 +49,7 @@ pub fn verify_file<M: Machine>(path: &Path, heads: Option<&Path>) -> Result<Veri
         })?,
         None => Vec::new(),
     };
-    Ok(verify_view::<M>(&view, &noted, true)?)
+    verify_view::<M>(&view, &noted, true).map_err(|error| OpenError::found(error, &view))
 }
 
 /// What an export that holds together contains.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::ballast::Ballast;
-use crate::check::Loaded;
+use crate::check::{Loaded, Older};
 use crate::digest::RowDigest;
 use crate::event::{Head, Recorded};
 use crate::heads::Heads;
@@ -77,6 +77,8 @@ pub(crate) struct Writer<M: Machine> {
     head: Head,
     digest: RowDigest,
     kept: HashSet<String>,
+    /// What the file still has from an earlier version; it goes as events change it.
+    older: Older,
     checkpoint: u64,
     indexed: u64,
     index_stuck: bool,
@@ -107,6 +109,7 @@ impl<M: Machine> Writer<M> {
             head: Head::START,
             digest: RowDigest::default(),
             kept: HashSet::new(),
+            older: Older::new(),
             checkpoint: 0,
             indexed: 0,
             index_stuck: false,
@@ -163,7 +166,8 @@ impl<M: Machine> Writer<M> {
     /// storage failed.
     fn serve_batch(&mut self, jobs: &mut VecDeque<Job<M>>) -> bool {
         let before = self.shared.state.load_full();
-        let decide = || Batch::<M>::decide(self.head, &before, jobs, &self.terms.clock);
+        let decide =
+            || Batch::<M>::decide(self.head, &before, jobs, &self.older, &self.terms.clock);
         let Ok(mut batch) = catch_unwind(AssertUnwindSafe(decide)) else {
             tracing::error!("the machine panicked; nothing of its batch was recorded");
             for job in jobs.drain(..) {
@@ -223,6 +227,9 @@ impl<M: Machine> Writer<M> {
             clean: None,
         };
         self.shared.store.commit(&change)?;
+        for row in &batch.rows {
+            self.older.remove(&row.key);
+        }
         if checkpoint {
             self.checkpoint = batch.head.seq;
             self.kept.clear();

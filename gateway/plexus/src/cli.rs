@@ -73,6 +73,12 @@ pub(crate) enum Command {
     Whoami(whoami::Whoami),
     /// Print how to use this command, for an agent's instructions
     Skill,
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// Folder
+        folder: PathBuf,
+    },
     /// Print a completion script
     Completion {
         /// Shell to print it for
@@ -224,6 +230,9 @@ pub(crate) fn dispatch(command: Command, settings: &Settings) -> Result<Exit, St
             );
             out::data(plexus_protocol::skill::text(&command).as_bytes()).map(|()| Exit::Ok)
         }
+        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
+            .map(|()| Exit::Ok)
+            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plexus", &mut script);

@@ -163,7 +163,7 @@ impl Connect {
 }
 
 /// The command that the agent runs, with the state directory where that is not the usual one.
-fn enroll_line(desk: &Desk, code: &str) -> String {
+pub(crate) fn enroll_line(desk: &Desk, code: &str) -> String {
     let usual = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".plexus"));
     let home = desk.home.path();
     let code = text::line(&shell::quote(code));

@@ -2,10 +2,7 @@
 
 use clap::Args;
 use plexus_client::Stop;
-use plexus_protocol::{
-    Constraint, TrustWindow,
-    constraint::{MatchOp, PathPrefix},
-};
+use plexus_protocol::{Constraint, TrustWindow, constraint::PathPrefix};
 use serde_json::{Map, Value, json};
 
 /// Terms as flags.
@@ -42,6 +39,19 @@ impl Terms {
         Self {
             window,
             ..Self::default()
+        }
+    }
+
+    /// A window, narrowed to what lies at or below a path, and to a number of calls.
+    pub(crate) fn narrowed(
+        window: TrustWindow,
+        under: Option<(String, String)>,
+        max_calls: Option<u32>,
+    ) -> Self {
+        Self {
+            window: Some(window),
+            under: under.into_iter().collect(),
+            max_calls,
         }
     }
 
@@ -94,44 +104,8 @@ impl Terms {
 
 /// A constraint as the wire has it, in words; what is not known here stays as it is.
 pub(crate) fn in_words(constraint: &Value) -> String {
-    let Ok(known) = serde_json::from_value::<Constraint>(constraint.clone()) else {
-        return constraint.to_string();
-    };
-    let plain = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
-    let listed = |values: &[Value]| values.iter().map(plain).collect::<Vec<_>>().join(" or ");
-    let mut words = Vec::new();
-    if let Some(PathPrefix { field, allow }) = &known.path_prefix {
-        words.push(match &allow[..] {
-            [] => format!("no {field}"),
-            allow if allow.iter().any(String::is_empty) => format!("{field} anywhere"),
-            allow => format!("{field} at or below {}", allow.join(" or ")),
-        });
-    }
-    if let Some(list) = &known.allow {
-        words.push(match &list.values[..] {
-            [] => format!("no {}", list.field),
-            values => format!("{} is {}", list.field, listed(values)),
-        });
-    }
-    for rule in &known.rules {
-        let value = rule.value.as_ref().map_or(String::new(), plain);
-        words.push(match rule.op {
-            MatchOp::Eq => format!("{} is {value}", rule.field),
-            MatchOp::Prefix => format!("{} begins with {value}", rule.field),
-            MatchOp::In => {
-                let values = rule.values.as_deref().unwrap_or_default();
-                format!("{} is {}", rule.field, listed(values))
-            }
-        });
-    }
-    if let Some(most) = known.max_calls {
-        words.push(format!("at most {most} calls"));
-    }
-    words.join(", ")
+    serde_json::from_value::<Constraint>(constraint.clone())
+        .map_or_else(|_| constraint.to_string(), |known| known.in_words())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::{
     arguments::{Arguments, DefaultReach},
     clock::Clock,
     connection_key::KeyFile,
+    console::sessions::Sessions,
     http::{
         self,
         address::Address,
@@ -39,7 +40,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Everything that the routes reach.
 pub(crate) struct App {
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) throttle: Throttle,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
+    /// Who is signed in to the console.
+    pub(crate) console: Sessions,
     pub(crate) instance: Option<String>,
     pub(crate) started: Instant,
     /// Rises with each rotation of the connection key in this launch.
@@ -96,6 +99,7 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
             return ExitCode::FAILURE;
         }
     };
+    let under_launchd = arguments.under_launchd;
     let served = runtime.block_on(async { run(arguments, connectors).await });
     // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -103,7 +107,11 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("plexusd: {error:#}");
-            ExitCode::FAILURE
+            match (crate::refused::lasts(&error), under_launchd) {
+                (false, _) => ExitCode::FAILURE,
+                (true, false) => ExitCode::from(crate::refused::CONFIGURATION),
+                (true, true) => ExitCode::SUCCESS,
+            }
         }
     }
 }
@@ -123,6 +131,8 @@ fn start_logging() {
 async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
+    // From the first moment on: whoever wants all agents paused must not end the daemon instead.
+    let pause_signal = signal(SignalKind::user_defined1())?;
     let support = plexus_sandbox::kernel_support().context("workers cannot be caged here")?;
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
@@ -142,6 +152,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let port = listeners.port();
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
+    crate::backup::make::tidy(state_dir.path());
     let swept = supervisor::sweep_leftovers(state_dir.path())?;
     if !swept.is_empty() {
         tracing::warn!(pids = ?swept, "ended workers that an earlier daemon left behind");
@@ -162,6 +173,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
         feed: Feed::default(),
+        console: Sessions::default(),
         catalogue: ArcSwap::default(),
         runs: Runs::default(),
         contents: Contents::default(),
@@ -193,6 +205,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         tokio::spawn(http::feed::follow(app.clone())),
         tokio::spawn(hear_workers(app.clone(), from_workers)),
         tokio::spawn(sweep(app.clone())),
+        tokio::spawn(pause_on_signal(app.clone(), pause_signal)),
     ];
     planner::resume(&app);
     approved_run::resume(&app);
@@ -200,9 +213,11 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
+    tell_service_manager(&[sd_notify::NotifyState::Ready]);
     stop.await;
 
     tracing::info!("stopping");
+    tell_service_manager(&[sd_notify::NotifyState::Stopping]);
     app.stopping.store(true, Ordering::Relaxed);
     app.feed.close();
     // New calls are refused now; running ones get their outcome (DESIGN 13).
@@ -216,6 +231,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
             "effects were still under way at the stop; the next start asks their workers"
         );
     }
+    crate::invoke::note_unrecorded(&app, true).await;
     listening.stop().await;
     for task in tasks {
         task.abort();
@@ -229,6 +245,13 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         bail!("the ledger did not close cleanly; the next start checks it");
     }
     Ok(())
+}
+
+/// Says to systemd how far we are, where it started us and asks (`NOTIFY_SOCKET`).
+fn tell_service_manager(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
 }
 
 fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
@@ -604,12 +627,34 @@ async fn hear_workers(
     }
 }
 
+/// SIGUSR1 pauses all agents, for whoever has no `plexusctl` at hand. Nothing but the owner's command ends a pause.
+async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
+    while asked.recv().await.is_some() {
+        match app.take_back(Command::Pause(true)).await {
+            Ok(_) => tracing::warn!("SIGUSR1: all agents are paused until: plexusctl resume"),
+            Err(error) => {
+                tracing::error!(%error, "SIGUSR1: all agents are paused, in memory only");
+            }
+        }
+        // The pause has its own event; this says where it came from.
+        app.note(Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: json!({"event": "pause.signal", "signal": "SIGUSR1"}),
+        })
+        .await;
+    }
+}
+
 async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         app.save_held().await;
+        crate::invoke::note_unrecorded(&app, false).await;
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");
         }

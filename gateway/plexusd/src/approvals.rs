@@ -8,6 +8,8 @@
 //! what the owner sees.
 
 pub(crate) mod card;
+mod choices;
+mod differs;
 pub(crate) mod planner;
 pub(crate) mod run;
 
@@ -17,9 +19,9 @@ use crate::{
     state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
-use plexus_ipc::message::PlanMade;
+use plexus_ipc::message::{PlanMade, Touched};
 use plexus_protocol::{
-    CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
+    AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
 use plexus_trust::{Approval, Ask, Item, ItemState, OnApproval, Plan, State};
 use serde::{Deserialize, Serialize};
@@ -91,17 +93,51 @@ impl Approvals {
         self.dir.join(format!("{item}.{id}.input"))
     }
 
-    /// Keeps an input for an item that is about to exist.
+    fn differs_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+        self.dir.join(format!("{item}.{id}.differs"))
+    }
+
+    /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
     pub(crate) async fn keep_input(
         &self,
         item: &PendingId,
+        agent: Option<&AgentId>,
         id: &CapabilityId,
         input: &Bytes,
     ) -> io::Result<()> {
-        let (path, input) = (self.input_file(item, id), input.clone());
-        tokio::task::spawn_blocking(move || create_private(&path, &input))
+        let (path, beside) = (self.input_file(item, id), self.differs_file(item, id));
+        let (dir, agent, id, input) = (self.dir.clone(), agent.cloned(), id.clone(), input.clone());
+        let keep = move || {
+            let differs = agent.and_then(|agent| differs::compared(&dir, &agent, &id, &input));
+            if let Some(differs) = differs {
+                create_private(&beside, &serde_json::to_vec(&differs)?)?;
+            }
+            create_private(&path, &input)
+        };
+        tokio::task::spawn_blocking(keep)
             .await
             .map_err(io::Error::other)?
+    }
+
+    /// What a call differs in from the last approved one, as it was when its item was made.
+    fn differs(&self, item: &PendingId, ask: &Ask) -> Option<Value> {
+        ask.input?;
+        serde_json::from_slice(&fs::read(self.differs_file(item, &ask.capability)).ok()?).ok()
+    }
+
+    /// The owner has approved these calls: the next of their kind are compared with them.
+    pub(crate) fn remember_approved(
+        &self,
+        agent: &AgentId,
+        calls: &[(CapabilityId, Vec<u8>)],
+        at: Timestamp,
+    ) {
+        for (capability, input) in calls {
+            if let Err(error) = differs::keep(&self.dir, agent, capability, input, at) {
+                // The next card compares with nothing, or with an older call, and says which.
+                tracing::warn!(%error, %capability, "an approved input could not be kept for comparing");
+            }
+        }
     }
 
     /// The input of an item's ask, as it was asked with; none where the file is gone or holds something else.
@@ -130,6 +166,24 @@ impl Approvals {
         }
     }
 
+    /// In one line, what an ask's call would do, where that is known.
+    pub(crate) fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        self.preview(item, ask)
+            .map(|made| made.preview.headline.to_string())
+    }
+
+    /// What the approved plan of an ask says that it would change, with what was there.
+    pub(crate) fn would_touch(
+        &self,
+        state: &State,
+        item: &PendingId,
+        id: &CapabilityId,
+    ) -> Option<Vec<Touched>> {
+        let item = state.item(item)?;
+        let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
+        Some(self.preview(&item.id, ask)?.touched.clone())
+    }
+
     /// Forgets everything that is kept for an item.
     pub(crate) fn drop_input(&self, item: &PendingId) {
         self.plans
@@ -143,7 +197,7 @@ impl Approvals {
             let name = file.file_name();
             if name
                 .to_str()
-                .is_some_and(|n| n.starts_with(&format!("{item}.")) && n.ends_with(".input"))
+                .is_some_and(|n| n.starts_with(&format!("{item}.")) && is_of_call(n))
             {
                 let _ = fs::remove_file(file.path());
             }
@@ -266,8 +320,9 @@ impl Approvals {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn begin_run(&self, item: &PendingId) {
-        self.under_way().insert(item.clone());
+    /// Whether nobody had begun it before.
+    pub(crate) fn begin_run(&self, item: &PendingId) -> bool {
+        self.under_way().insert(item.clone())
     }
 
     pub(crate) fn end_run(&self, item: &PendingId) {
@@ -343,7 +398,7 @@ impl Approvals {
                 continue;
             };
             let known = state.item(&item);
-            let needed = if name.ends_with(".input") {
+            let needed = if is_of_call(&name) {
                 known.is_some_and(|i| open(i))
             } else {
                 known.is_some()
@@ -357,9 +412,15 @@ impl Approvals {
                 let _ = fs::remove_file(file.path());
             }
         }
+        differs::tidy(&self.dir, state);
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(item, _), _| state.item(item).is_some_and(|i| open(i)));
         let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
         ran.retain(|item, _| state.item(item).is_some());
     }
+}
+
+/// Whether a file of this name is needed only while its item waits or is approved.
+fn is_of_call(name: &str) -> bool {
+    name.ends_with(".input") || name.ends_with(".differs")
 }

@@ -12,6 +12,41 @@ pub(crate) enum Action {
         /// The copy.
         file: PathBuf,
     },
+    /// The manual page was asked for; whether it could be written.
+    Manual(bool),
+    /// Make a backup of a state directory.
+    Backup(Backup),
+    /// Put a state directory back from a backup.
+    Restore(Restore),
+}
+
+/// How to back up; `plexusctl backup` types it.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Backup {
+    /// File to make
+    pub(crate) file: PathBuf,
+    /// State directory [default: ~/.plexus]
+    #[arg(long, env = "PLEXUS_HOME", value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// A copy of the ledger that the running gateway made for this; it is removed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) copy: Option<PathBuf>,
+    /// With the connection key and the secrets of sources
+    #[arg(long)]
+    pub(crate) with_secrets: bool,
+}
+
+/// How to restore; `plexusctl restore` types it.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Restore {
+    /// A backup
+    pub(crate) file: PathBuf,
+    /// State directory [default: ~/.plexus]
+    #[arg(long, env = "PLEXUS_HOME", value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Put it in the place of a state that is there, which is kept beside it
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// The local capability gateway for AI agents
@@ -31,6 +66,18 @@ enum OneOff {
         /// A copy of ledger.redb, or a file made by `plexusctl audit export`
         file: PathBuf,
     },
+    /// Write the manual page into a folder
+    #[command(hide = true)]
+    Manual {
+        /// Folder
+        folder: PathBuf,
+    },
+    /// What `plexusctl backup` types
+    #[command(hide = true)]
+    Backup(Backup),
+    /// What `plexusctl restore` types
+    #[command(hide = true)]
+    Restore(Restore),
 }
 
 /// How to serve.
@@ -60,6 +107,9 @@ pub(crate) struct Arguments {
     /// A host name under which a proxy of yours publishes this gateway
     #[arg(long, env = "PLEXUS_PUBLIC_HOSTNAME", value_name = "NAME")]
     pub(crate) public_hostname: Option<String>,
+    /// End with status 0 where no further try could succeed: launchd starts a job again on any other
+    #[arg(long, hide_short_help = true)]
+    pub(crate) under_launchd: bool,
 }
 
 /// `--default-reach`.
@@ -75,6 +125,11 @@ pub(crate) fn parse() -> Action {
     let cli = Cli::parse();
     match cli.command {
         Some(OneOff::Verify { file }) => Action::Verify { file },
+        Some(OneOff::Manual { folder }) => Action::Manual(
+            clap_mangen::generate_to(<Cli as clap::CommandFactory>::command(), folder).is_ok(),
+        ),
+        Some(OneOff::Backup(backup)) => Action::Backup(backup),
+        Some(OneOff::Restore(restore)) => Action::Restore(restore),
         None => Action::Serve(cli.serve),
     }
 }

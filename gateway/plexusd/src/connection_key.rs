@@ -2,7 +2,7 @@
 //!
 //! Invariants: compared in constant time; replaced in memory only after the machine has recorded the rotation.
 
-use crate::state_dir::StateDir;
+use crate::{refused::Lasting, state_dir::StateDir};
 use arc_swap::ArcSwap;
 use plexus_protocol::credential::ConnectionKey;
 use std::{fs, sync::Arc};
@@ -23,10 +23,10 @@ impl KeyFile {
         let path = dir.join(FILE);
         let key = match fs::read_to_string(&path) {
             Ok(text) => ConnectionKey::parse(text.trim_end()).ok_or_else(|| {
-                anyhow::anyhow!(
+                anyhow::Error::new(Lasting(format!(
                     "{} does not hold a connection key: restore it, or move it away",
                     path.display()
-                )
+                )))
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = ConnectionKey::fresh()?;

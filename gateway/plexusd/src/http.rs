@@ -20,7 +20,7 @@ pub(crate) mod throttle;
 
 mod agent;
 mod integration;
-mod owner;
+pub(crate) mod owner;
 
 use crate::app::App;
 use axum::{
@@ -92,7 +92,10 @@ impl Doors {
 }
 
 /// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).
-async fn unknown(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+pub(crate) async fn unknown(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let path = request.uri().path().to_owned();
     let (method, peer) = (request.method().clone(), authenticate::peer(&request));
     let owners = ["/admin/api/", "/v1/admin/api/"]

@@ -11,16 +11,22 @@
 mod app;
 mod approvals;
 mod arguments;
+mod backup;
 mod clock;
 mod connection_key;
+mod console;
 mod finish;
 mod http;
 mod invoke;
 mod machine;
+mod one_off;
+mod refused;
 pub mod sources;
 mod state_dir;
 pub mod supervisor;
 mod token;
+
+pub use machine::Trust;
 
 use sources::Connector;
 use std::process::ExitCode;
@@ -31,5 +37,8 @@ pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
+        arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
+        arguments::Action::Backup(backup) => one_off::backup(backup),
+        arguments::Action::Restore(restore) => one_off::restore(&restore),
     }
 }

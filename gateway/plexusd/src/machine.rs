@@ -1,12 +1,12 @@
 //! Joins the two halves that know nothing of each other: the machine of `plexus-trust` is what `plexus-ledger` keeps.
 
-use plexus_ledger::{DecodeError, EventId, IndexTerm, Machine};
+use plexus_ledger::{DecodeError, EventId, IndexTerm, Machine, Rows};
 use plexus_protocol::{AuditId, Timestamp};
 use plexus_trust::{Command, Event, Fact, Refusal, Reply, State};
 use std::{path::Path, process::ExitCode};
 
-/// Marker: the ledger of a gateway.
-pub(crate) enum Trust {}
+/// Marker: the ledger of a gateway. Public so that tests can make a home with a long past.
+pub enum Trust {}
 
 /// The gateway's ledger.
 pub(crate) type Ledger = plexus_ledger::Ledger<Trust>;
@@ -47,6 +47,9 @@ impl Machine for Trust {
                 "events of type {event_type:?} are not known to this version"
             ))),
         }
+    }
+    fn replay(rows: &mut Rows, id: EventId, members: &[u8]) -> Result<(), DecodeError> {
+        plexus_trust::replay(rows, &audit_id(id), members).map_err(|e| DecodeError(e.to_string()))
     }
     fn touched_rows(event: &Event, id: EventId) -> Vec<String> {
         plexus_trust::touched_rows(event, &audit_id(id))

@@ -37,7 +37,11 @@ macro_rules! connector {
 }
 
 /// The connectors that ship with the gateway.
-pub const SHIPPED: &[Connector] = &[connector!("obsidian"), connector!("workspace")];
+#[rustfmt::skip]
+pub const SHIPPED: &[Connector] = &[
+    connector!("obsidian"),
+    connector!("workspace"),
+];
 
 /// A connector, read and compiled once.
 pub(crate) struct Registered {

@@ -61,11 +61,7 @@ const FILES: &[&str] = &[
 impl StateDir {
     /// Opens the directory, making it and its parts where they are missing.
     pub(crate) fn open(home: Option<PathBuf>) -> Result<Self, StateDirError> {
-        let path = match home {
-            Some(path) => path,
-            None => PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?)
-                .join(".plexus"),
-        };
+        let path = Self::place(home)?;
         // The state directory itself may be reached through a link of the owner's; what is in it may not be one.
         let path = path.canonicalize().unwrap_or(path);
         make_private(&path)?;
@@ -83,6 +79,17 @@ impl StateDir {
             }
         }
         Ok(Self { path })
+    }
+
+    /// Where the state directory is, if it is: the one that is named, else `~/.plexus`.
+    pub(crate) fn place(named: Option<PathBuf>) -> Result<PathBuf, StateDirError> {
+        match named {
+            Some(path) => Ok(path),
+            None => Ok(
+                PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?)
+                    .join(".plexus"),
+            ),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

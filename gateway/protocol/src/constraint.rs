@@ -122,6 +122,47 @@ impl Constraint {
             && self.max_calls.is_none()
     }
 
+    /// What it allows, as a person reads it: "path at or below A or B, at most 3 calls". Values are as they came: whoever
+    /// shows the words escapes them.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let plain = |value: &Value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
+        let listed = |values: &[Value]| values.iter().map(plain).collect::<Vec<_>>().join(" or ");
+        let mut words = Vec::new();
+        if let Some(PathPrefix { field, allow }) = &self.path_prefix {
+            words.push(match &allow[..] {
+                [] => format!("no {field}"),
+                allow if allow.iter().any(String::is_empty) => format!("{field} anywhere"),
+                allow => format!("{field} at or below {}", allow.join(" or ")),
+            });
+        }
+        if let Some(list) = &self.allow {
+            words.push(match &list.values[..] {
+                [] => format!("no {}", list.field),
+                values => format!("{} is {}", list.field, listed(values)),
+            });
+        }
+        for rule in &self.rules {
+            let value = rule.value.as_ref().map_or(String::new(), plain);
+            words.push(match rule.op {
+                MatchOp::Eq => format!("{} is {value}", rule.field),
+                MatchOp::Prefix => format!("{} begins with {value}", rule.field),
+                MatchOp::In => {
+                    let values = rule.values.as_deref().unwrap_or_default();
+                    format!("{} is {}", rule.field, listed(values))
+                }
+            });
+        }
+        if let Some(most) = self.max_calls {
+            words.push(format!("at most {most} calls"));
+        }
+        words.join(", ")
+    }
+
     /// Judges an input. `resolved` names fields that the worker judges on what they resolve to: those are skipped
     /// here and enforced there.
     ///

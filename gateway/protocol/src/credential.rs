@@ -1,4 +1,4 @@
-//! The three bearer secrets of the wire (§2), as types that cannot be printed, cloned or serialised by accident.
+//! The bearer secrets of the wire (§2) and of the console, as types that cannot be printed, cloned or serialised by accident.
 //!
 //! Invariants: a value has its documented form; `Debug` shows only the kind; memory is wiped on drop; the text leaves
 //! only through `expose`, which is easy to search for.
@@ -90,6 +90,18 @@ secret!(
     /// An agent's own credential (PAT): `plx_agent_` and 43 base64url characters (256 bits).
     Pat, "plx_agent_", 53, 32, base64url, is_base64url
 );
+secret!(
+    /// A link into the console, good once and for minutes: `plx_link_` and 43 base64url characters (256 bits).
+    ConsoleLink, "plx_link_", 52, 32, base64url, is_base64url
+);
+secret!(
+    /// The console's cookie: `plx_console_` and 43 base64url characters (256 bits).
+    ConsoleCookie, "plx_console_", 55, 32, base64url, is_base64url
+);
+secret!(
+    /// What one tab of the console holds beside the cookie: `plx_tab_` and 43 base64url characters (256 bits).
+    TabSecret, "plx_tab_", 51, 32, base64url, is_base64url
+);
 
 #[cfg(test)]
 mod tests {
@@ -106,5 +118,16 @@ mod tests {
         assert!(Pat::parse(&format!(" {}", pat.expose())).is_none());
         assert!(Pat::parse(key.expose()).is_none());
         assert_eq!(EnrollmentCode::fresh().unwrap().expose().len(), 54);
+        // What is made can be read again.
+        let (link, cookie, tab) = (
+            ConsoleLink::fresh().unwrap(),
+            ConsoleCookie::fresh().unwrap(),
+            TabSecret::fresh().unwrap(),
+        );
+        assert!(ConsoleLink::parse(link.expose()).is_some());
+        assert!(ConsoleCookie::parse(cookie.expose()).is_some());
+        assert!(
+            TabSecret::parse(tab.expose()).is_some() && TabSecret::parse(link.expose()).is_none()
+        );
     }
 }

@@ -33,3 +33,5 @@ pub const DEFAULT_PORT: u16 = 7077;
 pub const SESSION_HEADER: &str = "X-Plexus-Session";
 /// Header that carries the owner's connection key.
 pub const KEY_HEADER: &str = "X-Plexus-Connection-Key";
+/// Carries what one tab of the console holds beside its cookie.
+pub const TAB_HEADER: &str = "X-Plexus-Tab";

@@ -96,6 +96,21 @@ pub enum Command {
     Configure(Settings),
     /// The connection key was replaced: every session, token, code and PAT ends.
     RotateKey,
+    /// This state was put back from a copy: every session, token, code and PAT ends, what waits is void, and every
+    /// grant rests until the owner lets it go on.
+    Restored {
+        /// When the copy was made.
+        made_at: Timestamp,
+    },
+    /// Gives a known agent another code: its credential and sessions end, its grants stay as they are.
+    NewCode {
+        /// Whom.
+        agent: AgentId,
+        /// SHA-256 of the enrollment code.
+        code: Digest,
+        /// Life of the code in milliseconds.
+        code_ms: u64,
+    },
     /// Stops or lets go on every agent's calls.
     Pause(bool),
     /// Says what became of an effect that nobody knew of; closes its intent, where that is still open.
@@ -196,6 +211,9 @@ pub enum Command {
         permit: Permit,
         /// Bytes of canonical input.
         input_bytes: u64,
+        /// What it is about to change, each with the digest of what is there before, as far as that is known: for the
+        /// owner, should nobody ever know how it ended.
+        about: Vec<Touch>,
     },
     /// Records what became of an effect.
     Outcome {
@@ -400,6 +418,18 @@ pub enum Reply {
         enrollment: bool,
         /// Effects of the agent that were begun before this and have no outcome yet.
         in_flight: Vec<AuditId>,
+    },
+    /// A code that was made; what was granted stays.
+    Coded {
+        /// First moment at which the code is no longer good.
+        code_expires_at: Timestamp,
+    },
+    /// What a restore ended.
+    Restored {
+        /// Agents that need a new code.
+        agents: Vec<AgentId>,
+        /// Grants that rest.
+        grants: usize,
     },
     /// Who enrolled.
     Enrolled {

@@ -58,6 +58,12 @@ pub fn decide(
         Command::ResumeSource { id } => draft.resume_source(id),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
+        Command::Restored { made_at } => draft.restored(*made_at),
+        Command::NewCode {
+            agent,
+            code,
+            code_ms,
+        } => draft.new_code(agent, code, *code_ms),
         Command::Pause(on) => draft.pause(*on),
         Command::SettleUnknown {
             agent,
@@ -96,7 +102,8 @@ pub fn decide(
         Command::Intent {
             permit,
             input_bytes,
-        } => draft.intent(permit, *input_bytes),
+            about,
+        } => draft.intent(permit, *input_bytes, about),
         Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
     }?;
     if draft.serial != state.serial

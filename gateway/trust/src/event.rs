@@ -227,6 +227,14 @@ pub enum Fact {
     Configured { settings: Settings },
     #[serde(rename = "key.rotate")]
     KeyRotated { agents: usize },
+    #[serde(rename = "restored")]
+    Restored {
+        made_at: Timestamp,
+        agents: usize,
+        grants_suspended: usize,
+    },
+    #[serde(rename = "agent.code")]
+    NewCode {},
     #[serde(rename = "pause")]
     Paused { on: bool },
     #[serde(rename = "launch")]
@@ -278,7 +286,7 @@ pub struct CallFact {
     /// Bytes of output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
-    /// What was touched.
+    /// What was touched; on an intent what is about to be, with the digests from before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub touched: Vec<Touch>,
     /// One typed line without content.

@@ -30,7 +30,7 @@ pub use command::{
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
-pub use rows::{RestoreError, all_rows, restore, row, touched_rows};
+pub use rows::{RestoreError, Rows, all_rows, replay, restore, row, touched_rows};
 pub use state::{
     Agent, Approval, Ask, Denial, EnrollmentStatus, Facts, Grant, Item, ItemState, OnApproval,
     OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig, State, Target, Token,

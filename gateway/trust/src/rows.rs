@@ -3,12 +3,17 @@
 //! Keys: `meta`, `settings`, `default-grants`, `agent/A`, `grant/A/C`, `item/A/P`, `denial/A/C/D`, `unknown/A/C/D`,
 //! `intent/E`, `source/S`, `exposure/C`. No id can hold a `/`.
 //!
+//! A row may have been saved by an earlier version: a member that came later has a serde default there, and the row keeps
+//! its bytes until an event changes it. So a member that is added needs nothing but `#[serde(default)]`; a change that
+//! needs more (a member renamed, a meaning moved) is a new format of the ledger, with its migration there.
+//!
 //! Invariant: `restore(all_rows(state))` equals `state` but for `latest` and the sessions and tokens of the launch.
 
 use crate::{Agent, Denial, Event, Grant, Item, OpenIntent, Source, State, Unknown, event::Change};
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::sync::Arc;
+use serde_json::{Value, value::RawValue};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A row that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +25,7 @@ pub struct RestoreError {
     pub why: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Meta {
     serial: u64,
     paused: bool,
@@ -29,39 +34,128 @@ struct Meta {
 /// Keys of the rows that an event sets or removes.
 #[must_use]
 pub fn touched_rows(event: &Event, id: &AuditId) -> Vec<String> {
-    event
-        .changes
-        .iter()
-        .filter_map(|change| {
-            Some(match change {
-                Change::Serial(_) | Change::Paused(_) => "meta".to_owned(),
-                Change::Settings(_) => "settings".to_owned(),
-                Change::DefaultGrants(_) => "default-grants".to_owned(),
-                Change::Agent(row) => format!("agent/{}", row.id),
-                Change::AgentGone(agent) => format!("agent/{agent}"),
-                Change::Grant(grant) => format!("grant/{}/{}", grant.agent, grant.capability),
-                Change::GrantGone(agent, id) => format!("grant/{agent}/{id}"),
-                Change::Item(item) => format!("item/{}/{}", item.agent, item.id),
-                Change::ItemGone(agent, id) => format!("item/{agent}/{id}"),
-                Change::Denial(agent, id, input, _) | Change::DenialGone(agent, id, input) => {
-                    format!("denial/{agent}/{id}/{input}")
+    let row = |change| Some(written(change, id)?.0);
+    event.changes.iter().filter_map(row).collect()
+}
+
+/// How a change is carried out on a row.
+enum Written {
+    /// The row is what the change holds: all of it, or the last of its parts.
+    Whole,
+    Last,
+    /// The same, if the row of this agent is there.
+    WholeOf(AgentId),
+    LastOf(AgentId),
+    Gone,
+    /// One member of `meta`.
+    Serial(u64),
+    Paused(bool),
+}
+
+/// Which row a change is about, and how; `None` for what has no row.
+fn written(change: &Change, id: &AuditId) -> Option<(String, Written)> {
+    use Written::{Gone, Last, LastOf, Whole, WholeOf};
+    Some(match change {
+        Change::Serial(n) => ("meta".to_owned(), Written::Serial(*n)),
+        Change::Paused(on) => ("meta".to_owned(), Written::Paused(*on)),
+        Change::Settings(_) => ("settings".to_owned(), Whole),
+        Change::DefaultGrants(_) => ("default-grants".to_owned(), Whole),
+        Change::Agent(row) => (format!("agent/{}", row.id), Whole),
+        Change::AgentGone(agent) => (format!("agent/{agent}"), Gone),
+        Change::Grant(grant) => (
+            format!("grant/{}/{}", grant.agent, grant.capability),
+            WholeOf(grant.agent.clone()),
+        ),
+        Change::GrantGone(agent, id) => (format!("grant/{agent}/{id}"), Gone),
+        Change::Item(item) => (
+            format!("item/{}/{}", item.agent, item.id),
+            WholeOf(item.agent.clone()),
+        ),
+        Change::ItemGone(agent, id) => (format!("item/{agent}/{id}"), Gone),
+        Change::Denial(agent, id, input, _) => (
+            format!("denial/{agent}/{id}/{input}"),
+            LastOf(agent.clone()),
+        ),
+        Change::DenialGone(agent, id, input) => (format!("denial/{agent}/{id}/{input}"), Gone),
+        Change::Unknown(agent, id, input, _) => (
+            format!("unknown/{agent}/{id}/{input}"),
+            LastOf(agent.clone()),
+        ),
+        Change::UnknownGone(agent, id, input) => (format!("unknown/{agent}/{id}/{input}"), Gone),
+        Change::Open(_) => (format!("intent/{id}"), Whole),
+        Change::Closed(intent) => (format!("intent/{intent}"), Gone),
+        Change::Source(source) => (format!("source/{}", source.id), Whole),
+        Change::SourceGone(source) => (format!("source/{source}"), Gone),
+        Change::Exposure(id, _) => (format!("exposure/{id}"), Last),
+        Change::Session { .. }
+        | Change::SessionGone { .. }
+        | Change::Token { .. }
+        | Change::TokenGone { .. }
+        | Change::LaunchOver => return None,
+    })
+}
+
+/// Rows as they are saved: key → bytes.
+pub type Rows = BTreeMap<String, Vec<u8>>;
+
+/// What [`State::apply`] does, on saved rows: a row gets the very bytes that the event brings, so that the rows of a log
+/// come out as they were saved, whichever version wrote it. Only `meta` is put together from two changes: it has these
+/// two members for good, and a new fact gets a row of its own.
+///
+/// # Errors
+/// When the members are not an event that this version knows.
+pub fn replay(rows: &mut Rows, id: &AuditId, members: &[u8]) -> Result<(), serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Carried<'a> {
+        #[serde(borrow, default)]
+        changes: Vec<&'a RawValue>,
+    }
+    let carried: Carried<'_> = serde_json::from_slice(members)?;
+    for raw in carried.changes {
+        let change: Change = serde_json::from_str(raw.get())?;
+        let Some((key, written)) = written(&change, id) else {
+            continue;
+        };
+        if let Written::WholeOf(agent) | Written::LastOf(agent) = &written
+            && !rows.contains_key(&format!("agent/{agent}"))
+        {
+            continue;
+        }
+        let value = match written {
+            Written::Gone => None,
+            Written::Whole | Written::WholeOf(_) => Some(held::<&RawValue>(raw)?.get().into()),
+            Written::Last | Written::LastOf(_) => {
+                let parts = held::<Vec<&RawValue>>(raw)?;
+                parts.last().map(|last| last.get().into())
+            }
+            Written::Serial(_) | Written::Paused(_) => {
+                let mut meta = match rows.get(&key) {
+                    Some(bytes) => serde_json::from_slice(bytes)?,
+                    None => Meta::default(),
+                };
+                match written {
+                    Written::Serial(n) => meta.serial = n,
+                    Written::Paused(on) => meta.paused = on,
+                    _ => {}
                 }
-                Change::Unknown(agent, id, input, _) | Change::UnknownGone(agent, id, input) => {
-                    format!("unknown/{agent}/{id}/{input}")
-                }
-                Change::Open(_) => format!("intent/{id}"),
-                Change::Closed(intent) => format!("intent/{intent}"),
-                Change::Source(source) => format!("source/{}", source.id),
-                Change::SourceGone(source) => format!("source/{source}"),
-                Change::Exposure(id, _) => format!("exposure/{id}"),
-                Change::Session { .. }
-                | Change::SessionGone { .. }
-                | Change::Token { .. }
-                | Change::TokenGone { .. }
-                | Change::LaunchOver => return None,
-            })
-        })
-        .collect()
+                json(&meta)
+            }
+        };
+        match value {
+            Some(value) => rows.insert(key, value),
+            None => rows.remove(&key),
+        };
+    }
+    Ok(())
+}
+
+/// What stands behind the one key of a change.
+fn held<'a, T: Deserialize<'a>>(change: &'a RawValue) -> Result<T, serde_json::Error> {
+    let object: BTreeMap<&str, T> = serde_json::from_str(change.get())?;
+    object
+        .into_values()
+        .next()
+        .ok_or_else(|| serde::de::Error::custom("an empty change"))
 }
 
 fn json(value: &impl Serialize) -> Option<Vec<u8>> {
@@ -138,19 +232,50 @@ pub fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
 /// caller owes it, or a clock that was set back lengthens windows.
 ///
 /// # Errors
-/// The first row that cannot be read, or that belongs to an agent that has none.
+/// The first row that cannot be read, that holds what this version does not know, or that belongs to an agent that has none.
 pub fn restore(rows: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<State, RestoreError> {
     let mut rows: Vec<_> = rows.into_iter().collect();
     // Agents come before what is theirs.
     rows.sort_by_key(|(key, _)| !key.starts_with("agent/"));
     let mut state = State::default();
     for (key, bytes) in rows {
-        place(&mut state, &key, &bytes).map_err(|why| RestoreError {
-            key: key.clone(),
-            why,
-        })?;
+        let read = place(&mut state, &key, &bytes).and_then(|()| match row(&state, &key) {
+            Some(now) if now != bytes => knows(&bytes, &now),
+            _ => Ok(()),
+        });
+        read.map_err(|why| RestoreError { key, why })?;
     }
     Ok(state)
+}
+
+/// Whether a row as this version spells it (`now`) has everything that `saved` holds. An earlier version's row lacks
+/// members; one that holds more was written by a later version, and what it says would be lost.
+fn knows(saved: &[u8], now: &[u8]) -> Result<(), String> {
+    fn more(saved: &Value, now: &Value, path: &str) -> Option<String> {
+        match (saved, now) {
+            (Value::Object(saved), Value::Object(now)) => saved.iter().find_map(|(name, value)| {
+                let path = format!("{path}/{name}");
+                match now.get(name) {
+                    Some(now) => more(value, now, &path),
+                    // Members that say nothing are left out by some versions.
+                    None if value.is_null() || *value == Value::Array(Vec::new()) => None,
+                    None => Some(path),
+                }
+            }),
+            (Value::Array(saved), Value::Array(now)) => saved
+                .iter()
+                .zip(now)
+                .find_map(|(saved, now)| more(saved, now, path)),
+            _ => None,
+        }
+    }
+    let value = |bytes| serde_json::from_slice(bytes).map_err(|e| e.to_string());
+    match more(&value(saved)?, &value(now)?, "") {
+        Some(path) => Err(format!(
+            "it holds `{path}`, which this version does not know"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {

@@ -3,16 +3,15 @@
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod support;
 
-use plexus_trust::{Event, State, all_rows, restore, row, touched_rows};
+use plexus_trust::{Event, Rows, State, all_rows, replay, restore, row, touched_rows};
 use proptest::{prelude::*, test_runner::TestCaseError};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use support::{
     World,
     history::history,
     player::{Player, Step},
 };
-
-type Rows = BTreeMap<String, Vec<u8>>;
 
 fn rows(state: &State) -> Rows {
     let all = all_rows(state);
@@ -28,11 +27,15 @@ fn follow(
     step: &Step,
     folded: &mut State,
     saved: &mut Rows,
+    older: &mut Older,
 ) -> Result<(), TestCaseError> {
     for logged in &world.log[step.events.clone()] {
         let bytes = serde_json::to_vec(&logged.event).unwrap();
         let event = Event::read(logged.event.kind, &bytes).unwrap().unwrap();
         folded.apply(&event, &logged.id, logged.at);
+        let earlier = older.spelling(&event, &bytes);
+        replay(&mut older.rows, &logged.id, &earlier).unwrap();
+        replay(&mut older.replayed, &logged.id, &bytes).unwrap();
         for key in touched_rows(&event, &logged.id) {
             match row(folded, &key) {
                 Some(bytes) => saved.insert(key, bytes),
@@ -43,13 +46,89 @@ fn follow(
     Ok(())
 }
 
+/// A home that an earlier version has written: one that did not know some of the members which have a default now.
+struct Older {
+    rows: Rows,
+    /// The same without that: in this version's own spelling.
+    replayed: Rows,
+    choice: u64,
+    left_out: usize,
+}
+
+impl Older {
+    fn new(choice: u64) -> Self {
+        let (rows, replayed) = Default::default();
+        Self {
+            rows,
+            replayed,
+            choice,
+            left_out: 0,
+        }
+    }
+
+    /// The event as that version wrote it: it lacks members of its rows which are their default by now.
+    fn spelling(&mut self, event: &Event, bytes: &[u8]) -> Vec<u8> {
+        let mut spelled: Value = serde_json::from_slice(bytes).unwrap();
+        for place in members(&spelled) {
+            self.choice = self
+                .choice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            if self.choice >> 62 != 0 {
+                continue;
+            }
+            let mut without = spelled.clone();
+            let (parent, name) = place.rsplit_once('/').unwrap();
+            let Some(Value::Object(parent)) = without.pointer_mut(parent) else {
+                continue;
+            };
+            parent.shift_remove(&name.replace("~1", "/"));
+            let read = Event::read(event.kind, &serde_json::to_vec(&without).unwrap()).unwrap();
+            if read.is_ok_and(|read| serde_json::to_vec(&read).unwrap() == bytes) {
+                spelled = without;
+                self.left_out += 1;
+            }
+        }
+        serde_json::to_vec(&spelled).unwrap()
+    }
+}
+
+/// Pointers to the members inside an event's changes.
+fn members(event: &Value) -> Vec<String> {
+    fn below(value: &Value, path: &str, into: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                for (name, value) in object {
+                    let path = format!("{path}/{}", name.replace('/', "~1"));
+                    below(value, &path, into);
+                    into.push(path);
+                }
+            }
+            Value::Array(array) => {
+                for (at, value) in array.iter().enumerate() {
+                    below(value, &format!("{path}/{at}"), into);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    below(
+        event.get("changes").unwrap_or(&Value::Null),
+        "/changes",
+        &mut found,
+    );
+    found
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 2, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_folded_log_gives_the_rows_that_were_saved_with_it(acts in history(60)) {
+    fn a_folded_log_gives_the_rows_that_were_saved_with_it(acts in history(60), choice: u64) {
         let mut player = Player::new();
         let (mut folded, mut saved) = (State::default(), Rows::new());
+        let mut older = Older::new(choice);
         let launch = Step {
             command: plexus_trust::Command::Launch,
             result: Ok(plexus_trust::Reply::Done),
@@ -59,17 +138,18 @@ proptest! {
         let begun = player.begin();
         let setup = std::iter::once(launch).chain(begun);
         for step in setup {
-            follow(&player.world, &step, &mut folded, &mut saved)?;
+            follow(&player.world, &step, &mut folded, &mut saved, &mut older)?;
         }
         for act in &acts {
             let before = rows(&player.world.state);
             let steps = player.play(act);
             for step in &steps {
-                follow(&player.world, step, &mut folded, &mut saved)?;
+                follow(&player.world, step, &mut folded, &mut saved, &mut older)?;
             }
             let live = rows(&player.world.state);
             prop_assert_eq!(&rows(&folded), &live, "folded, after {:?}", act);
             prop_assert_eq!(&saved, &live, "rows kept by what events name, after {:?}", act);
+            prop_assert_eq!(&older.replayed, &live, "rows that events bring, after {:?}", act);
             prop_assert_eq!(folded.latest, player.world.state.latest);
 
             let named: BTreeSet<String> = steps
@@ -87,7 +167,44 @@ proptest! {
         let back = restore(all_rows(&player.world.state)).unwrap();
         prop_assert_eq!(rows(&back), live, "restored");
         prop_assert_eq!(back.serial, folded.serial);
+        prop_assert!(older.left_out > 0, "the earlier version wrote nothing otherwise");
+        let back = restore(older.rows).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(rows(&back), rows(&player.world.state), "read from an earlier version's rows");
     }
+}
+
+#[test]
+fn a_row_with_more_than_this_version_knows_is_refused_and_one_with_less_is_read() {
+    let mut world = World::new();
+    world.member("ann", &[support::READ]);
+    let good = all_rows(&world.state);
+    for (key, member) in [
+        ("settings", "/later"),
+        ("agent/ann", "/later"),
+        ("grant/ann/notes.read", "/constraint"),
+        ("source/notes", "/config/later"),
+        ("source/notes", "/capabilities/notes.read/later"),
+    ] {
+        let with = |value: Value| {
+            let mut rows = good.clone();
+            let row = rows.iter_mut().find(|(k, _)| k == key).expect("a row");
+            let mut object: Value = serde_json::from_slice(&row.1).unwrap();
+            let (parent, name) = member.rsplit_once('/').unwrap();
+            object.pointer_mut(parent).unwrap()[name] = value;
+            row.1 = serde_json::to_vec(&object).unwrap();
+            restore(rows)
+        };
+        let error = with(serde_json::json!({"later": 1})).unwrap_err();
+        assert_eq!(error.key, key);
+        assert!(error.why.contains("later"), "{error}");
+        // What says nothing loses nothing.
+        assert!(with(Value::Null).is_ok(), "{key}");
+    }
+    let fewer = good.into_iter().map(|(key, bytes)| match key.as_str() {
+        "settings" => (key, b"{}".to_vec()),
+        _ => (key, bytes),
+    });
+    assert_eq!(*restore(fewer).unwrap().settings, *world.state.settings);
 }
 
 #[test]

@@ -138,12 +138,7 @@ impl Plan {
         };
         let current = place.current();
         let before = current.map(|current| current.content.bytes.as_slice());
-        let verb = if before.is_some() {
-            "replaced"
-        } else {
-            "created"
-        };
-        let change = Change::of(place.path(), before, &content, verb);
+        let change = Change::of(place.path(), before, &content);
         let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
         let runs_because = runs_unasked(place.path())
             .or(is_executable.then_some("the file is marked as executable"));

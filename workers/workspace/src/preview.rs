@@ -20,8 +20,10 @@ const DIFF_TIME: Duration = Duration::from_millis(300);
 /// A change from one content to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// One line without content: `replaced Projects/a.md, +12 −3`.
+    /// One line without content, of what is done: `replaced Projects/a.md, +12 −3`.
     pub summary: String,
+    /// The same of what would be done: `replaces Projects/a.md, +12 −3`. A card is read before anything happened.
+    pub headline: String,
     /// A unified diff, if both sides are text of bounded size.
     pub diff: Option<String>,
     /// Whether the diff shows a part only.
@@ -29,26 +31,33 @@ pub struct Change {
 }
 
 impl Change {
-    /// Describes the change at `path` from `before` (none: the file is created) to `after`. `verb` is in the past
-    /// tense: the card and the record say the same line.
+    /// Describes the change at `path` from `before` (none: the file is created) to `after`.
     #[must_use]
-    pub fn of(path: &RelPath, before: Option<&[u8]>, after: &[u8], verb: &str) -> Self {
+    pub fn of(path: &RelPath, before: Option<&[u8]>, after: &[u8]) -> Self {
         let name = escape_controls(path.as_str(), false);
-        let verb = format!("{verb} {}", shortened(&name));
+        let (will, did) = match before {
+            Some(_) => ("replaces", "replaced"),
+            None => ("creates", "created"),
+        };
+        let said = |measure: &str| {
+            let of = |verb: &str| format!("{verb} {}, {measure}", shortened(&name));
+            (of(did), of(will))
+        };
+        let uncompared = || {
+            let (summary, headline) = said(&sizes(before, after));
+            Self {
+                summary,
+                headline,
+                diff: None,
+                is_cut: true,
+            }
+        };
         let both = (decode(before.unwrap_or_default()), decode(after));
         let (Ok(old), Ok(new)) = both else {
-            return Self {
-                summary: format!("{verb}, {}", sizes(before, after)),
-                diff: None,
-                is_cut: true,
-            };
+            return uncompared();
         };
         if old.content.len() + new.content.len() > MAX_COMPARED_BYTES {
-            return Self {
-                summary: format!("{verb}, {}", sizes(before, after)),
-                diff: None,
-                is_cut: true,
-            };
+            return uncompared();
         }
         let diff = TextDiff::configure()
             .timeout(DIFF_TIME)
@@ -76,8 +85,10 @@ impl Change {
             escape_controls(&text, true).into_owned()
         };
         let (text, is_cut) = cut_at_line(text);
+        let (summary, headline) = said(&format!("+{added} −{removed}"));
         Self {
-            summary: format!("{verb}, +{added} −{removed}"),
+            summary,
+            headline,
             diff: Some(text),
             is_cut,
         }

@@ -178,7 +178,7 @@ impl WorkspaceSource {
 
 fn planned(plan: Plan) -> Planned<WriteOrNot> {
     let change = plan.change().clone();
-    let mut preview = Preview::new(&change.summary)
+    let mut preview = Preview::new(&change.headline)
         .fact("path", plan.path().as_str())
         .fact(
             "before",

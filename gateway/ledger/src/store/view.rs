@@ -6,8 +6,8 @@ use std::ops::Range;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
 
 use super::{
-    BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, ROWS,
-    StoreError,
+    BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, NOTE_BUILD,
+    NOTES, ROWS, StoreError,
 };
 use crate::event::{Head, Recorded};
 use crate::machine::IndexTerm;
@@ -49,6 +49,12 @@ impl View {
         Ok(self.meta(META_CLEAN)?.unwrap_or(1) == 1)
     }
 
+    /// The build that opened the file last, where one has said so.
+    pub(crate) fn build(&self) -> Option<String> {
+        let table = self.0.open_table(NOTES).ok()?;
+        Some(table.get(NOTE_BUILD).ok()??.value().to_owned())
+    }
+
     pub(crate) fn rows(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
         let mut rows = BTreeMap::new();
         for row in self.0.open_table(ROWS)?.iter()? {
@@ -56,6 +62,38 @@ impl View {
             rows.insert(key.value().to_owned(), value.value().to_vec());
         }
         Ok(rows)
+    }
+
+    /// Writes all but the index to an empty database, in one transaction, marked as closed cleanly.
+    pub(crate) fn copy_to(&self, db: &Database) -> Result<(), StoreError> {
+        let tx = db.begin_write()?;
+        {
+            let mut events = tx.open_table(EVENTS)?;
+            for row in self.0.open_table(EVENTS)?.iter()? {
+                let (key, value) = row?;
+                events.insert(key.value(), value.value())?;
+            }
+            let mut rows = tx.open_table(ROWS)?;
+            for row in self.0.open_table(ROWS)?.iter()? {
+                let (key, value) = row?;
+                rows.insert(key.value(), value.value())?;
+            }
+            let mut base = tx.open_table(BASE)?;
+            for row in self.0.open_table(BASE)?.iter()? {
+                let (key, value) = row?;
+                base.insert(key.value(), value.value())?;
+            }
+            let mut meta = tx.open_table(META)?;
+            for row in self.0.open_table(META)?.iter()? {
+                let (key, value) = row?;
+                meta.insert(key.value(), value.value())?;
+            }
+            meta.insert(META_INDEXED, 0)?;
+            meta.insert(META_CLEAN, 1)?;
+            tx.open_table(INDEX)?;
+        }
+        tx.commit()?;
+        Ok(())
     }
 
     /// Rows changed since the last checkpoint, as they were there.

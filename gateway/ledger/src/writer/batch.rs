@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::check::Older;
 use crate::digest::RowDigest;
 use crate::event::{Head, LAST_MS, Recorded};
 use crate::ledger::Clock;
@@ -52,6 +53,7 @@ impl<M: Machine> Batch<M> {
         head: Head,
         before: &M::State,
         jobs: &VecDeque<Job<M>>,
+        older: &Older,
         clock: &Clock,
     ) -> Self {
         let mut batch = Self::after(head, before.clone());
@@ -71,7 +73,9 @@ impl<M: Machine> Batch<M> {
             batch.decided.push(decided);
         }
         for key in std::mem::take(&mut batch.touched) {
-            let (old, new) = (M::row(before, &key), M::row(&batch.state, &key));
+            let stored = older.get(&key).cloned();
+            let old = stored.unwrap_or_else(|| M::row(before, &key));
+            let new = M::row(&batch.state, &key);
             if old != new {
                 batch.rows.push(RowChange { key, old, new });
             }

@@ -120,6 +120,7 @@ impl<M: Machine> Writer<M> {
         self.head = loaded.head;
         self.digest = loaded.digest;
         self.kept = loaded.kept;
+        self.older = loaded.older;
         self.checkpoint = loaded.checkpoint;
         self.indexed = loaded.indexed;
         self.shared.state.store(Arc::new(loaded.state));
@@ -139,6 +140,7 @@ impl From<CheckError> for OpenError {
     fn from(error: CheckError) -> Self {
         match error {
             CheckError::Found(finding) => Self::Damaged(finding),
+            CheckError::Later(unknown) => Self::Later { unknown, by: None },
             CheckError::Store(error) => Self::Store(error),
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use plexus_ledger::{
-    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Receipt, SubmitError,
+    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Receipt, Rows,
+    SubmitError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,19 @@ fn deposit(account: &str, amount: u64) -> Event {
     }
 }
 
+fn change(state: &mut Accounts, event: &Event) {
+    match event {
+        Event::Deposited { account, amount } => {
+            *state.entry(account.clone()).or_default() += amount;
+        }
+        Event::Withdrawn { account, amount } => {
+            *state.entry(account.clone()).or_default() -= amount;
+        }
+        Event::Closed { account } => drop(state.remove(account)),
+        Event::Looked { .. } | Event::Forged | Event::Garbled => {}
+    }
+}
+
 impl Machine for Bank {
     type State = Accounts;
     type Command = Command;
@@ -123,16 +137,7 @@ impl Machine for Bank {
     }
 
     fn apply(state: &mut Accounts, event: &Event, _id: EventId, _at: u64) {
-        match event {
-            Event::Deposited { account, amount } => {
-                *state.entry(account.clone()).or_default() += amount;
-            }
-            Event::Withdrawn { account, amount } => {
-                *state.entry(account.clone()).or_default() -= amount;
-            }
-            Event::Closed { account } => drop(state.remove(account)),
-            Event::Looked { .. } | Event::Forged | Event::Garbled => {}
-        }
+        change(state, event);
     }
 
     fn event_type(event: &Event) -> &'static str {
@@ -155,6 +160,14 @@ impl Machine for Bank {
 
     fn decode(_: &str, members: &[u8]) -> Result<Event, DecodeError> {
         serde_json::from_slice(members).map_err(|e| DecodeError(e.to_string()))
+    }
+
+    fn replay(rows: &mut Rows, _id: EventId, members: &[u8]) -> Result<(), DecodeError> {
+        let (event, state) = (Self::decode("", members)?, std::mem::take(rows));
+        let mut state = Self::restore(state.into_iter())?;
+        change(&mut state, &event);
+        rows.extend(Self::all_rows(&state));
+        Ok(())
     }
 
     fn touched_rows(event: &Event, _id: EventId) -> Vec<String> {

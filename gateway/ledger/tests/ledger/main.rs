@@ -2,6 +2,7 @@
 //! committed, what was changed behind its back is named.
 
 mod bank;
+mod copies;
 mod disk;
 mod export;
 mod faults;
@@ -11,3 +12,4 @@ mod opening;
 mod queries;
 mod record;
 mod tampering;
+mod versions;

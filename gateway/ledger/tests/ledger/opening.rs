@@ -36,16 +36,16 @@ fn another_format_is_refused_with_a_remedy_and_left_as_it_is() {
             .expect("set");
         tx.commit().expect("committed");
     };
-    set_format(2);
+    set_format(3);
     let error = refused(dir.path());
-    assert!(matches!(error, OpenError::Format { found: 2 }));
+    assert!(matches!(error, OpenError::Format { found: 3 }));
     assert!(
         error
             .to_string()
             .contains("start the version that wrote it"),
         "{error}"
     );
-    set_format(1);
+    set_format(2);
     // The refused start was not counted as a launch.
     assert_eq!(
         Ledger::<Bank>::open(dir.path(), options())

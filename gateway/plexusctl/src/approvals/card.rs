@@ -6,7 +6,9 @@
 //! other names for what it shows already. A member that is not known here is shown, because approving approves all of
 //! it.
 
+pub(super) mod answers;
 pub(super) mod everything;
+pub(super) mod plan;
 
 use crate::{
     owner::{list_of, text_of},
@@ -38,7 +40,7 @@ const MAX_LINE: usize = 2_000;
 const MAX_VALUE: usize = 60;
 
 /// Members of an item that are shown in words or, like its digest, name what is shown.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 19] = [
     "pendingId",
     "kind",
     "state",
@@ -54,6 +56,9 @@ const KNOWN: [&str; 16] = [
     "client",
     "onApproval",
     "asks",
+    "choices",
+    "narrow",
+    "differs",
     "cardDigest",
 ];
 /// The same of an ask.
@@ -105,29 +110,22 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
             happens(&mut card, ask);
         }
     }
+    answers::differs(&mut card, item, now, false);
+    if !plan::is_lost(item) {
+        answers::offers(&mut card, item);
+    }
     if !matches!(text_of(item, "kind"), "" | "grant") {
         heading(&mut card, "kind", &text::line(text_of(item, "kind")));
     }
     for (name, value) in others(item, &KNOWN) {
         member(&mut card, 0, name, value);
     }
-    if let Some(window) = window(&item["requestedTrustWindow"]) {
+    let wish = serde_json::from_value::<TrustWindow>(item["requestedTrustWindow"].clone());
+    if let Ok(window) = wish {
         heading(&mut card, "the agent would like it", window.phrase());
     }
-    match text_of(item, "onApproval") {
-        _ if is_lost(item) => {}
-        "" => {}
-        "run" => heading(
-            &mut card,
-            "if you approve",
-            "it is done at once, once, whether or not the agent still waits",
-        ),
-        "wait" => heading(
-            &mut card,
-            "if you approve",
-            "the agent may call it; nothing happens until it does",
-        ),
-        other => heading(&mut card, "if you approve", &text::line(other)),
+    if !plan::is_lost(item) {
+        on_approval(&mut card, "if you approve", item);
     }
     let moment = |member: &str| serde_json::from_value::<Timestamp>(item[member].clone()).ok();
     let age = moment("createdAt").map_or(String::new(), |at| format!(", {}", span::ago(at, now)));
@@ -137,31 +135,21 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
     card
 }
 
-/// The windows for which `item` can be allowed, besides `once`: those that each of its asks offers.
-pub(super) fn windows(item: &Value) -> Vec<TrustWindow> {
-    let offered = |ask: &Value| -> Vec<TrustWindow> {
-        let offers = list_of(ask, "windows").iter();
-        offers
-            .filter_map(|offer| window(&offer["window"]))
-            .collect()
+/// What a yes sets off.
+fn on_approval(card: &mut String, label: &str, item: &Value) {
+    let said = match text_of(item, "onApproval") {
+        "" => return,
+        "run" => "it is done at once, once, whether or not the agent still waits".to_owned(),
+        "wait" => "the agent may call it; nothing happens until it does".to_owned(),
+        other => text::line(other),
     };
-    let mut asks = list_of(item, "asks").iter().map(offered);
-    let first = asks.next().unwrap_or_default();
-    let rest: Vec<_> = asks.collect();
-    first
-        .into_iter()
-        .filter(|w| *w != TrustWindow::Once && rest.iter().all(|other| other.contains(w)))
-        .collect()
+    heading(card, label, &said);
 }
 
 /// What `item` says of `id` in one of its lists.
 fn about<'i>(item: &'i Value, list: &str, id: &str) -> &'i Value {
     let found = list_of(item, list).iter().find(|one| one["id"] == id);
     found.unwrap_or(&Value::Null)
-}
-
-fn window(value: &Value) -> Option<TrustWindow> {
-    serde_json::from_value(value.clone()).ok()
 }
 
 /// What is asked for: one line, and one more where it is narrowed.
@@ -203,49 +191,20 @@ fn happens(card: &mut String, ask: &Value) {
         }
         input => member(card, 1, "input", input),
     }
-    match plan {
-        Value::Null => {}
-        Value::String(word) if word == "making" => {
-            heading(card, "  plan", "it is still being made");
-        }
-        Value::Object(members) if members.contains_key("error") => {
-            heading(
-                card,
-                "  plan",
-                "it FAILED: this can be denied, not approved",
-            );
-            object(card, 2, members);
-        }
-        Value::Object(_) => planned(card, ask, plan),
-        other => member(card, 1, "plan", other),
+    if plan::made(card, ask).is_some() {
+        planned(card, ask, plan);
     }
     for (name, value) in others(ask, &KNOWN_IN_ASK) {
         member(card, 1, name, value);
     }
-    if !has_failed(ask) {
-        for (kinds, allows) in offers(ask) {
-            heading(card, &format!("  {kinds}"), &text::line(&allows));
-        }
-    }
-}
-
-/// Whether what it would do could not be computed.
-fn has_failed(ask: &Value) -> bool {
-    ask["plan"]
-        .as_object()
-        .is_some_and(|plan| plan.contains_key("error"))
-}
-
-/// Whether `item` can only be denied, or planned again.
-pub(super) fn is_lost(item: &Value) -> bool {
-    list_of(item, "asks").iter().any(has_failed)
 }
 
 fn planned(card: &mut String, ask: &Value, plan: &Value) {
     let preview = &plan["preview"];
     let headline = text_of(preview, "headline");
     heading(card, "  plan", &text::line(headline));
-    if !matches!(text_of(plan, "summary"), "" | "null") && text_of(plan, "summary") != headline {
+    // The summary is the headline as the record will say it.
+    if headline.is_empty() && !text_of(plan, "summary").is_empty() {
         heading(card, "    summary", &text::line(text_of(plan, "summary")));
     }
     for fact in list_of(preview, "facts") {
@@ -281,12 +240,11 @@ fn planned(card: &mut String, ask: &Value, plan: &Value) {
         heading(card, "  WARNING", &text::line(&said));
     }
     let rating = text_of(plan, "rating");
-    if !rating.is_empty() && !list_of(ask, "verbs").iter().any(|verb| *verb == rating) {
+    let asked = list_of(ask, "verbs").iter().any(|verb| *verb == rating);
+    // One warning for one thing: the worker's own says why, and the answers below say what follows.
+    if !rating.is_empty() && !asked && list_of(plan, "warnings").is_empty() {
         let said = match rating {
-            "execute" if list_of(plan, "warnings").is_empty() => {
-                "this amounts to running code: it can be allowed once only".to_owned()
-            }
-            "execute" => "it can be allowed once only".to_owned(),
+            "execute" => "this amounts to running code".to_owned(),
             other => format!(
                 "this is rated {}, which is more than was asked for",
                 text::line(other)
@@ -320,23 +278,6 @@ fn in_short(input: &Map<String, Value>) -> String {
         }
     });
     values.collect::<Vec<_>>().join(", ")
-}
-
-/// Windows and what each allows; those that differ in nothing but their length share a line.
-fn offers(ask: &Value) -> Vec<(String, String)> {
-    let mut lines: Vec<(String, String)> = Vec::new();
-    for offer in list_of(ask, "windows") {
-        let kind = text::line(text_of(&offer["window"], "kind"));
-        let mut allows = text_of(offer, "allows").to_owned();
-        if let Some(window) = window(&offer["window"]).filter(|w| *w != TrustWindow::Once) {
-            allows = allows.replacen(window.phrase(), "for that long", 1);
-        }
-        match lines.iter_mut().find(|(_, other)| *other == allows) {
-            Some((kinds, _)) => kinds.push_str(&format!(", {kind}")),
-            None => lines.push((kind, allows)),
-        }
-    }
-    lines
 }
 
 /// One of our own lines.
@@ -407,7 +348,7 @@ fn member(card: &mut String, depth: usize, name: &str, value: &Value) {
 /// What stands before each line of a text.
 const TEXT: char = '│';
 /// What stands before each line of a change.
-const CHANGE: char = '┃';
+pub(super) const CHANGE: char = '┃';
 
 /// A text of several lines, each behind a bar.
 fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {
@@ -464,10 +405,11 @@ mod tests {
     fn what_a_person_reads() {
         let mut item = item();
         item["asks"][0]["plan"]["warnings"] = json!(["it is \u{1b} long"]);
-        item["asks"][0]["windows"] = json!([
-            {"window": {"kind": "once"}, "allows": "this one call, exactly as shown"},
-            {"window": {"kind": "1h", "ms": 3_600_000}, "allows": "every call for up to 1 hour, without asking"},
-            {"window": {"kind": "until-revoked"}, "allows": "every call until you revoke it, without asking"}
+        item["choices"] = json!([
+            {"window": "once", "words": "this one call, exactly as shown", "default": true},
+            {"window": "1h", "words": "every call for up to 1 hour, without asking", "default": false},
+            {"window": "1d", "words": "every call for up to 1 day, without asking", "default": false},
+            {"window": "until-revoked", "words": "every call", "default": false, "refused": "your settings"}
         ]);
         assert_eq!(
             render(&item, now()),
@@ -487,8 +429,15 @@ purpose (the agent's words): “save the notes”
     (no line break at the end)
     note: this is a part of the change only
   WARNING: it is \\u{1b} long
+differs: from the call that you approved 4 min ago, in
+  /content:
+    ┃ -one
+    ┃ -2
+    ┃ +one
+    ┃ +two
   once: this one call, exactly as shown
-  1h, until-revoked: every call for that long, without asking
+  1h, 1d: every call for that long, without asking
+  not until-revoked: your settings
 the agent would like it: for up to 1 day
 if you approve: it is done at once, once, whether or not the agent still waits
 request: pend_1, 5 min ago, ends in 24 h
@@ -505,6 +454,10 @@ request: pend_1, 5 min ago, ends in 24 h
         };
         assert!(with("execute").contains("  WARNING: this amounts to running code"));
         assert!(!with("write").contains("WARNING"));
+        let mut risen = item();
+        risen["asks"][0]["plan"]["rating"] = "execute".into();
+        risen["asks"][0]["plan"]["warnings"] = json!(["tools run this"]);
+        assert_eq!(render(&risen, now()).matches("WARNING").count(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: what is approved is the card that was shown: the digest that is sent was computed here from the very
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
-use super::{PENDING, choose};
+use super::{PENDING, card::plan, choose};
 use crate::{
     owner::{Owner, list_of, text_of},
     terms::Terms,
@@ -24,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) const READING: Duration = Duration::from_millis(300);
 
 /// What the owner decides.
+#[derive(Debug)]
 pub(super) enum Verdict {
     /// Yes, on terms.
     Approve {
@@ -117,17 +118,10 @@ pub(super) fn card_digest(item: &Value) -> Result<Option<Digest>, Stop> {
     }
 }
 
-/// Whether a plan of an item is still being made; until then it has no digest (DESIGN 5).
-pub(super) fn is_planning(item: &Value) -> bool {
-    list_of(item, "asks")
-        .iter()
-        .any(|ask| ask["plan"] == "making")
-}
-
 /// The item with its plan: a plan that is still being made is waited for.
 pub(super) async fn planned(owner: &mut Owner, mut item: Value) -> Result<Value, Stop> {
     let until = Instant::now() + PLANNING;
-    while is_planning(&item) && Instant::now() < until {
+    while plan::is_planning(&item) && Instant::now() < until {
         sleep(LOOK).await;
         let reply = owner.get(PENDING).await?;
         item = choose(list_of(&reply, "pending"), text_of(&item, "pendingId"))?.clone();

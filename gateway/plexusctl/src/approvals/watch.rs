@@ -9,8 +9,9 @@
 //! after each connection, the whole list is read again.
 
 use super::{
-    PENDING, card,
-    decide::{self, READING, Verdict},
+    PENDING,
+    card::{self, answers, plan},
+    decide::{READING, Verdict},
 };
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
@@ -102,9 +103,9 @@ impl Watch {
     ) -> Result<(), Stop> {
         loop {
             let items = self.pending().await?;
-            let planning = items.iter().any(decide::is_planning);
+            let planning = items.iter().any(plan::is_planning);
             let next = items.iter().find(|item| {
-                !decide::is_planning(item) && !shown.contains(text_of(item, "pendingId"))
+                !plan::is_planning(item) && !shown.contains(text_of(item, "pendingId"))
             });
             if let Some(item) = next {
                 shown.insert(text_of(item, "pendingId").to_owned());
@@ -143,7 +144,7 @@ impl Watch {
         lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
         item: &Value,
     ) -> Result<bool, Stop> {
-        let windows = card::windows(item);
+        let windows = answers::windows(item);
         let question = question(item, &windows);
         out::say(&question);
         let asked = Instant::now();
@@ -218,7 +219,7 @@ impl Watch {
 fn question(item: &Value, windows: &[TrustWindow]) -> String {
     let mut keys = Vec::new();
     // The gateway refuses to approve what it could not compute; the key would only promise it.
-    if !card::is_lost(item) {
+    if !plan::is_lost(item) {
         keys.push("y yes, once".to_owned());
         let offered = KEYS.iter().filter(|(_, window)| windows.contains(window));
         keys.extend(offered.map(|(key, window)| format!("{key} {}", said(*window))));
@@ -362,18 +363,16 @@ mod tests {
 
     #[test]
     fn the_question_has_the_keys_of_its_card() {
-        let offer = |kind: &str| serde_json::json!({"window": serde_json::to_value(TrustWindow::parse(kind)).unwrap()});
-        let item = serde_json::json!({"agentId": "my-cc", "asks": [
-            {"windows": [offer("once"), offer("1h"), offer("7d")]},
-            {"windows": [offer("once"), offer("1h")]}
+        let item = serde_json::json!({"agentId": "my-cc", "choices": [
+            {"window": "once"}, {"window": "1h"}, {"window": "7d", "refused": "it runs code"}
         ]});
         assert_eq!(
-            question(&item, &card::windows(&item)),
+            question(&item, &answers::windows(&item)),
             "let my-cc do this?  y yes, once · 1 an hour · n WHY no · s later · ? details · q quit"
         );
-        let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}, "windows": [offer("1h")]}]});
+        let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}}], "choices": [{"window": "1h"}]});
         assert_eq!(
-            question(&lost, &card::windows(&lost)),
+            question(&lost, &answers::windows(&lost)),
             "let my-cc do this?  n WHY no · s later · ? details · q quit"
         );
     }

@@ -101,8 +101,15 @@ fn happened(event: &Value, detail: &Value) -> String {
             "you replace the connection key; {} agents end",
             count("agents")
         ),
+        "restored" => format!(
+            "the state is restored from a backup of {}; every credential ends, {} grants rest",
+            text("madeAt"),
+            count("grantsSuspended")
+        ),
+        "agent.code" => "you give it another code; its old credential ends".to_owned(),
         "pause" if detail["on"] == true => "you pause everything".to_owned(),
         "pause" => "you end the pause".to_owned(),
+        "pause.signal" => "a signal pauses everything".to_owned(),
         "launch" => "the gateway starts".to_owned(),
         "sweep" => format!("{} ended things are forgotten", count("forgotten")),
         "unknown.settle" if detail["happened"] == true => "you say that it happened".to_owned(),

@@ -1,9 +1,9 @@
 //! The card: all that the owner sees of an item, and the digest that an approval is bound to (wire §4.17, DESIGN 13).
 
-use super::{Approvals, Planned};
+use super::{Approvals, Planned, choices};
 use crate::sources::{catalogue::Catalogue, narration};
-use plexus_protocol::{Digest, TrustWindow, Verb, json};
-use plexus_trust::{Ask, Ceiling, Item, Plan, State, ceiling};
+use plexus_protocol::{Digest, json};
+use plexus_trust::{Ask, Item, Plan, State};
 use serde_json::{Map, Value, json as object};
 
 /// An item as `GET /admin/api/pending` shows it.
@@ -22,7 +22,7 @@ pub(crate) fn card(
             entry.map(|e| &**e),
             purpose,
             &state.settings,
-            risen(ask),
+            choices::amounts_to_execute(ask),
         )
     };
     let narration: Vec<_> = item.asks.iter().map(narrate).collect();
@@ -80,6 +80,12 @@ pub(crate) fn card(
             .map(|ask| shown_ask(approvals, catalogue, state, item, ask))
             .collect(),
     );
+    put(
+        "choices",
+        choices::choices(catalogue, &state.settings, item),
+    );
+    put("narrow", choices::narrow(catalogue, item));
+    put("differs", differs(approvals, item));
     if complete(approvals, item) {
         let digest = digest(&out);
         out.insert("cardDigest".into(), object!(digest));
@@ -94,6 +100,36 @@ pub(crate) fn digest(card: &Map<String, Value>) -> Digest {
     json::digest(&Value::Object(card))
 }
 
+/// What the calls of an item differ in from those that were approved last. Where it asks for several capabilities each
+/// change says which it is about, and `since` is the earliest of the calls that were compared.
+fn differs(approvals: &Approvals, item: &Item) -> Value {
+    let mut all = Value::Null;
+    for ask in &item.asks {
+        let Some(mut one) = approvals.differs(&item.id, ask) else {
+            continue;
+        };
+        if item.asks.len() > 1 {
+            for change in one["changes"].as_array_mut().into_iter().flatten() {
+                change["capability"] = object!(ask.capability);
+            }
+        }
+        if all.is_null() {
+            all = one;
+            continue;
+        }
+        if let (Value::Array(changes), Value::Array(more)) =
+            (&mut all["changes"], one["changes"].take())
+        {
+            changes.extend(more);
+        }
+        // Moments of one form sort as text.
+        if one["since"].as_str() < all["since"].as_str() {
+            all["since"] = one["since"].take();
+        }
+    }
+    all
+}
+
 /// Whether nothing of the card is still being computed, and all of what was computed is shown.
 fn complete(approvals: &Approvals, item: &Item) -> bool {
     item.asks.iter().all(|ask| match &ask.plan {
@@ -101,17 +137,6 @@ fn complete(approvals: &Approvals, item: &Item) -> bool {
         Plan::Making => false,
         Plan::Ready { .. } => approvals.preview(&item.id, ask).is_some(),
     })
-}
-
-/// Whether the plan amounts to running code.
-fn risen(ask: &Ask) -> bool {
-    matches!(
-        ask.plan,
-        Plan::Ready {
-            rating: Verb::Execute,
-            ..
-        }
-    )
 }
 
 fn shown_ask(
@@ -165,30 +190,10 @@ fn shown_ask(
             },
         },
     );
-    let once_only =
-        risen(ask) || entry.is_none_or(|e| ceiling(&e.facts, e.provenance) == Ceiling::Once);
-    let mut windows = vec![TrustWindow::Once];
-    if !once_only {
-        windows.extend([TrustWindow::HOUR, TrustWindow::DAY, TrustWindow::WEEK]);
-        if state.settings.allow_until_revoked {
-            windows.push(TrustWindow::UntilRevoked);
-        }
-    }
-    let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
-    let offers = windows.iter().map(|window| {
-        let allows = match window {
-            TrustWindow::Once if ask.input.is_some() => {
-                "this one call, exactly as shown".to_owned()
-            }
-            TrustWindow::Once => format!("one call of “{label}”, with any input"),
-            _ => format!(
-                "every call of “{label}” {}, without asking",
-                window.phrase()
-            ),
-        };
-        object!({"window": window, "allows": allows})
-    });
-    put("windows", offers.collect());
+    put(
+        "windows",
+        choices::offers(&state.settings, item, ask, entry.map(|e| &**e)),
+    );
     Value::Object(out)
 }
 

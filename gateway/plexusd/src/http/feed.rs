@@ -7,7 +7,7 @@ mod response;
 
 pub(crate) use response::response;
 
-use crate::app::App;
+use crate::{app::App, console::sessions::Visitor};
 use axum::response::sse::Event as Frame;
 use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
@@ -77,6 +77,15 @@ pub(crate) struct Told {
 pub(crate) enum Listener {
     Agent(AgentId),
     Owner,
+    /// The owner, in a browser.
+    Console(Visitor),
+}
+
+impl Listener {
+    /// Whether it hears what only the owner may.
+    fn is_owner(&self) -> bool {
+        matches!(self, Self::Owner | Self::Console(_))
+    }
 }
 
 pub(crate) struct Feed {
@@ -176,7 +185,7 @@ impl Feed {
         let missed = last
             .map(|last| kept.iter().filter(|t| t.id > last).cloned().collect())
             .unwrap_or_default();
-        if listener == Listener::Owner {
+        if listener.is_owner() {
             self.owners.fetch_add(1, Ordering::Relaxed);
         }
         Listening {
@@ -200,7 +209,7 @@ pub(crate) struct Listening<'a> {
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        if self.listener == Listener::Owner {
+        if self.listener.is_owner() {
             self.feed.owners.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -228,7 +237,7 @@ impl Listening<'_> {
     }
 
     fn shown(&self, told: &Told, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Frame> {
-        let owner = self.listener == Listener::Owner;
+        let owner = self.listener.is_owner();
         let allowed = match &told.audience {
             Audience::Everyone => true,
             Audience::Owner => owner,

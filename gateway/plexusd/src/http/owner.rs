@@ -7,16 +7,17 @@
 //!
 //! Must not know: how a decision is made (the machine) or carried out (invoke, supervisor).
 
+mod activity;
 mod agents;
-mod approvals;
+pub(crate) mod approvals;
 mod audit;
 mod body;
 mod catalogue;
+mod copy;
 mod explain;
 mod grants;
 mod metrics;
 mod network;
-mod page;
 mod secrets;
 mod settings;
 mod sources;
@@ -28,7 +29,7 @@ use super::{
     authenticate::{self, Owner},
     reply::Refused,
 };
-use crate::{app::App, invoke::refusal};
+use crate::{app::App, console, invoke::refusal};
 use axum::{
     Router,
     extract::{FromRequestParts, Path, Request},
@@ -57,9 +58,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/connection-key/rotate", post(v1::rotate))
         .route("/v1/events", get(v1::events))
         .route("/metrics", get(metrics::show))
-        .route("/admin", get(page::show))
-        .route("/admin/", get(page::show))
-        .route("/admin/{*rest}", get(page::show))
+        .merge(console::routes(app))
 }
 
 fn management() -> Router<Arc<App>> {
@@ -69,6 +68,7 @@ fn management() -> Router<Arc<App>> {
         .route("/agents/revoke", post(agents::revoke))
         .route("/agents/enrollments", get(agents::enrollments))
         .route("/agents/{id}/subset", get(agents::subset))
+        .route("/agents/{id}/code", post(agents::new_code))
         .route("/pending", get(approvals::list))
         .route(
             "/pending/{id}",
@@ -93,16 +93,19 @@ fn management() -> Router<Arc<App>> {
         .route("/sources/{id}/disable", post(sources::disable))
         .route("/sources/{id}/reconfigure", post(sources::reconfigure))
         .route("/sources/{id}/resume", post(sources::resume))
+        .route("/activity", get(activity::list))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/audit/export", get(audit::export))
         .route("/audit/{id}", get(audit::show))
+        .route("/backup/copy", post(copy::make))
         .route("/secrets/{name}", post(secrets::write))
         .route("/interfaces", get(network::interfaces))
         .route("/network", get(network::show).post(network::change))
         .route("/explain", post(explain::explain))
         .route("/status", get(status::show))
         .route("/pause", post(settings::pause))
+        .route("/console/link", post(console::door::link))
 }
 
 /// One change of sources, settings or the key at a time: each is several steps that belong together.

@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     Pat,
     Code,
     Session,
+    /// A one-time link into the console.
+    Link,
+    /// A console's cookie or tab.
+    Console,
 }
 
 impl Peer {
@@ -49,6 +53,8 @@ impl Kind {
             Self::Pat => "pat",
             Self::Code => "code",
             Self::Session => "session",
+            Self::Link => "console-link",
+            Self::Console => "console-session",
         }
     }
 }

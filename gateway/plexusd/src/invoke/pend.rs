@@ -93,7 +93,12 @@ async fn put(
     let input = (asked.digest, asked.canonical.len() as u64);
     // The input is on disk before the item that names it.
     app.approvals
-        .keep_input(&item, asked.id(), &asked.canonical)
+        .keep_input(
+            &item,
+            Some(&asked.caller.agent),
+            asked.id(),
+            &asked.canonical,
+        )
         .await
         .map_err(|e| SubmitError::Unavailable(e.to_string()))?;
     let request = RequestGrants {

@@ -1,7 +1,7 @@
 //! Proofs that something is durable: those of a real ledger whose machine knows one event.
 
 use plexus_ledger::{
-    Decision, DecodeError, Durable, EventId, IndexTerm, Lane, Ledger, Machine, Options,
+    Decision, DecodeError, Durable, EventId, IndexTerm, Lane, Ledger, Machine, Options, Rows,
 };
 use std::{path::Path, sync::Arc};
 
@@ -26,6 +26,9 @@ impl Machine for Intents {
         into.extend_from_slice(b"{}");
     }
     fn decode(_: &str, _: &[u8]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+    fn replay(_: &mut Rows, _: EventId, _: &[u8]) -> Result<(), DecodeError> {
         Ok(())
     }
     fn touched_rows((): &(), _: EventId) -> Vec<String> {

@@ -225,6 +225,7 @@ impl Draft<'_> {
                     if !allowed {
                         return Err(Refusal::SessionExpired);
                     }
+                    self.not_paused()?;
                     surplus(&known.sessions, self.now)
                 }
                 None if pat.is_some() => return Err(Refusal::SessionExpired),
@@ -330,13 +331,92 @@ impl Draft<'_> {
         let fact = Fact::KeyRotated {
             agents: self.state.agents.len(),
         };
+        let ended = self.end_credentials();
+        self.emit(event("source.settings", fact).outcome("ok").set_all(ended));
+        self.void_all_items("the connection key was rotated");
+        Ok(Reply::Done)
+    }
+
+    /// What was taken back since the copy was made is in the state again, so nothing in it counts until the owner has
+    /// looked. A grant that rested already keeps its reason.
+    pub(super) fn restored(&mut self, made_at: Timestamp) -> Result<Reply, Refusal> {
+        let agents: Vec<_> = self.state.agents.values().cloned().collect();
+        let grants = agents.iter().flat_map(|agent| agent.grants.values());
+        let rest: Vec<Change> = grants
+            .filter(|grant| grant.suspended.is_none())
+            .map(|grant| {
+                let mut grant = (**grant).clone();
+                grant.suspended =
+                    Some("it comes from a backup, and may have been taken back since".into());
+                Change::Grant(grant)
+            })
+            .collect();
+        let grants = rest.len();
+        let fact = Fact::Restored {
+            made_at,
+            agents: agents.len(),
+            grants_suspended: grants,
+        };
+        let ended = self.end_credentials();
+        self.emit(
+            event("source.settings", fact)
+                .outcome("ok")
+                .set_all(ended)
+                .set_all(rest),
+        );
+        self.void_all_items("the state was restored from a backup");
+        let live = agents
+            .iter()
+            .filter(|agent| agent.status != EnrollmentStatus::Revoked);
+        Ok(Reply::Restored {
+            agents: live.map(|agent| agent.id.clone()).collect(),
+            grants,
+        })
+    }
+
+    pub(super) fn new_code(
+        &mut self,
+        id: &AgentId,
+        code: &Digest,
+        code_ms: u64,
+    ) -> Result<Reply, Refusal> {
+        let agent = self.known(id)?;
+        if agent.status == EnrollmentStatus::Revoked {
+            return Err(Refusal::Invalid(format!(
+                "{id} was revoked: connect it anew"
+            )));
+        }
+        let code_expires_at = self.now.plus(code_ms);
+        let mut row = own_row(agent);
+        row.epoch = self.next();
+        row.pat = None;
+        row.redeemed_at = None;
+        row.status = EnrollmentStatus::Pending;
+        row.code = Some(Code {
+            hash: *code,
+            expires_at: code_expires_at,
+            consumed: false,
+        });
+        self.emit(
+            event("handshake", Fact::NewCode {})
+                .agent(id)
+                .set(Change::Agent(Box::new(row)))
+                .set_all(Self::end_sessions(agent)),
+        );
+        // Whoever redeems it may be another program, which has not asked for what waits.
+        self.void_items(agent, "the agent was given a new code", |_| true);
+        Ok(Reply::Coded { code_expires_at })
+    }
+
+    /// Ends every session, token, code and PAT.
+    fn end_credentials(&mut self) -> Vec<Change> {
         let console = self.state.console_sessions.keys();
-        let mut rotated = event("source.settings", fact)
-            .outcome("ok")
-            .set_all(console.map(|id| Change::SessionGone {
+        let mut ended: Vec<Change> = console
+            .map(|id| Change::SessionGone {
                 agent: None,
                 id: id.clone(),
-            }));
+            })
+            .collect();
         for agent in self.state.agents.values() {
             let mut row = own_row(agent);
             row.epoch = self.next();
@@ -345,16 +425,17 @@ impl Draft<'_> {
             if row.status == EnrollmentStatus::Active {
                 row.status = EnrollmentStatus::Pending;
             }
-            rotated = rotated
-                .set_all(Self::end_sessions(agent))
-                .set(Change::Agent(Box::new(row)));
+            ended.extend(Self::end_sessions(agent));
+            ended.push(Change::Agent(Box::new(row)));
         }
-        self.emit(rotated);
+        ended
+    }
+
+    fn void_all_items(&mut self, why: &str) {
         let agents: Vec<_> = self.state.agents.values().cloned().collect();
         for agent in agents {
-            self.void_items(&agent, "the connection key was rotated", |_| true);
+            self.void_items(&agent, why, |_| true);
         }
-        Ok(Reply::Done)
     }
 }
 

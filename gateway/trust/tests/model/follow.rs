@@ -16,6 +16,7 @@ impl Model {
                 session,
                 fresh,
             } => {
+                assert!(!done || !self.paused, "paused");
                 self.refresh((agent, token, session, fresh), done, t);
             }
             Command::Read { .. } | Command::Intent { .. } => {
@@ -46,6 +47,7 @@ impl Model {
             Command::Deliver(_) => unreachable!("it changes what an agent holds, not what it may"),
             Command::OpenSession { agent, session, .. } => {
                 let agent = agent.clone().expect("histories name the agent");
+                assert!(!self.paused || self.member(&agent).is_none(), "paused");
                 if self.member(&agent).is_none() {
                     let life = self.fresh_life();
                     self.members.push(Member {
@@ -80,6 +82,19 @@ impl Model {
                     self.end_credentials(&agent);
                 }
                 self.end_items(|_| true);
+            }
+            Command::Restored { .. } => {
+                let all: Vec<AgentId> = self.members.iter().map(|m| m.id.clone()).collect();
+                for agent in all {
+                    self.end_credentials(&agent);
+                }
+                let standing = self.yes.iter_mut().filter(|y| y.what == What::Standing);
+                standing.for_each(|y| y.rests = true);
+                self.end_items(|_| true);
+            }
+            Command::NewCode { agent, .. } => {
+                self.end_credentials(agent);
+                self.end_items(|i| &i.agent == agent);
             }
             Command::Deny { item, .. } => {
                 let item = self.items.iter_mut().find(|i| &i.id == item).unwrap();

@@ -230,6 +230,70 @@ fn rotating_the_key_ends_every_credential() {
 }
 
 #[test]
+fn a_restored_state_lets_nobody_in_and_allows_nothing_until_the_owner_has_looked() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let pending = world.ask(&who, WRITE, &json!({}));
+    let permit = world.permit(&who, READ, &json!({}));
+    world.ok(Command::Restored { made_at: world.now });
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+    assert!(world.read(permit).is_err());
+    assert!(world.approve(&pending, Some(TrustWindow::Once)).is_err());
+    // A new code lets the agent in again. Its grant is there, and rests.
+    let (code, pat) = (secret("another code"), secret("another pat"));
+    world.ok(Command::NewCode {
+        agent: who.agent.clone(),
+        code,
+        code_ms: 1000,
+    });
+    world.ok(Command::Enroll { code, pat });
+    let session = world.open(&who.agent, Some(pat)).unwrap();
+    let back = Who {
+        agent: who.agent.clone(),
+        session,
+    };
+    assert!(world.pends(&back, READ, &json!({})));
+    world.ok(Command::ResumeSource {
+        id: source("notes"),
+    });
+    assert!(world.allowed(&back, READ, &json!({})));
+}
+
+#[test]
+fn a_new_code_ends_the_credential_and_keeps_the_grants() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let (code, pat) = (secret("another code"), secret("another pat"));
+    let fresh = |agent| Command::NewCode {
+        agent,
+        code,
+        code_ms: 1000,
+    };
+    world.ok(fresh(who.agent.clone()));
+    assert_eq!(
+        refused(world.call(&who, READ, &json!({}))),
+        Refusal::SessionExpired
+    );
+    world.ok(Command::Enroll { code, pat });
+    let session = world.open(&who.agent, Some(pat)).unwrap();
+    let back = Who {
+        agent: who.agent.clone(),
+        session,
+    };
+    assert!(world.allowed(&back, READ, &json!({})));
+    world.ok(Command::RevokeAgent {
+        agent: who.agent.clone(),
+        reason: None,
+        delete: false,
+    });
+    // One that was revoked is connected anew or not at all.
+    assert!(world.run(fresh(who.agent)).is_err());
+}
+
+#[test]
 fn selected_reach_hides_the_rest_uniformly() {
     let mut world = World::new();
     let mut connect = world.connect_command("a", &[READ, WRITE]);
@@ -272,8 +336,16 @@ fn pause_stops_every_agent_until_it_ends() {
     world.ok(Command::Pause(true));
     assert_eq!(refused(world.call(&who, READ, &json!({}))), Refusal::Paused);
     assert_eq!(world.read(permit.clone()).unwrap_err(), Refusal::Paused);
+    let asking = |world: &mut World| {
+        let request = world.request(&who, vec![entry(READ)]);
+        world.run(Command::Request(request)).map(drop)
+    };
+    let session = |world: &mut World| world.open(&who.agent, None).map(drop);
+    assert_eq!(asking(&mut world).unwrap_err(), Refusal::Paused);
+    assert_eq!(session(&mut world).unwrap_err(), Refusal::Paused);
     world.ok(Command::Pause(false));
     assert!(world.read(permit).is_ok());
+    assert!(asking(&mut world).is_ok() && session(&mut world).is_ok());
 }
 
 #[test]

@@ -88,6 +88,9 @@ pub(crate) enum Act {
     Open(u8),
     RevokeAgent(u8, bool),
     Rotate,
+    Restore,
+    /// A new code, redeemed, and a session opened with it.
+    Recode(u8),
     Request {
         session: u8,
         wishes: Vec<Wish>,
@@ -262,6 +265,8 @@ fn act() -> impl Strategy<Value = Act> {
         9 => join,
         1 => (0u8..2, rarely()).prop_map(|(a, d)| Act::RevokeAgent(a, d)),
         1 => Just(Act::Rotate),
+        1 => Just(Act::Restore),
+        2 => (0u8..2).prop_map(Act::Recode),
         8 => grant,
         3 => (0u8..2, 0u8..9).prop_map(|(a, c)| Act::RevokeGrant(a, c)),
         2 => n().prop_map(Act::RevokeToken),

@@ -150,6 +150,26 @@ impl Player {
                 delete: *delete,
             },
             Act::Rotate => Command::RotateKey,
+            Act::Restore => Command::Restored {
+                made_at: self.world.now,
+            },
+            Act::Recode(who) => {
+                let fresh = self.world.fresh();
+                let (code, pat) = (
+                    secret(&format!("code {fresh}")),
+                    secret(&format!("pat {fresh}")),
+                );
+                let mut steps = vec![self.give(Command::NewCode {
+                    agent: by(*who),
+                    code,
+                    code_ms: plexus_trust::CODE_MS,
+                })];
+                if steps[0].result.is_ok() {
+                    steps.push(self.give(Command::Enroll { code, pat }));
+                    steps.push(self.open(by(*who), Some(pat)));
+                }
+                return steps;
+            }
             Act::Request {
                 session,
                 wishes,
@@ -463,6 +483,7 @@ pub(crate) fn used(permit: Permit) -> Command {
         Command::Intent {
             permit,
             input_bytes: 2,
+            about: Vec::new(),
         }
     }
 }

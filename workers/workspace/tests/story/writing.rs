@@ -22,6 +22,11 @@ fn create_replace_and_edit() {
     )
     .unwrap();
     assert_eq!(created.change().summary, "created new/deep/b.md, +2 −0");
+    assert_eq!(
+        created.change().headline,
+        "creates new/deep/b.md, +2 −0",
+        "the card is read before anything happened"
+    );
     assert_eq!(created.before(), None);
     assert!(
         !folder.path().join("new").exists(),

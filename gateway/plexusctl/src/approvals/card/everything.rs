@@ -2,14 +2,17 @@
 //!
 //! Invariant: every member of the item is shown, known to us or not.
 
-use super::{CHANGE, WHOLE, block, heading, member, named, object, others};
+use super::{
+    CHANGE, KNOWN_IN_PREVIEW, WHOLE, about, answers, block, heading, member, named, on_approval,
+    others, plan,
+};
 use crate::owner::{list_of, text_of};
 use plexus_client::{span, text};
 use plexus_protocol::Timestamp;
 use serde_json::Value;
 
 /// Members of an item that have a place of their own in the card.
-const PLACED: [&str; 13] = [
+const PLACED: [&str; 15] = [
     "pendingId",
     "kind",
     "state",
@@ -22,6 +25,8 @@ const PLACED: [&str; 13] = [
     "asks",
     "agentPurpose",
     "onApproval",
+    "choices",
+    "differs",
     "cardDigest",
 ];
 /// Members of an ask that have a place of their own.
@@ -52,26 +57,26 @@ pub(in super::super) fn render(item: &Value, now: Timestamp) -> String {
     for id in named(item) {
         wanted(&mut card, item, id);
     }
-    match text_of(item, "onApproval") {
-        "" => {}
-        "run" => heading(
-            &mut card,
-            "when you approve",
-            "it is done at once, once, whether or not the agent still waits",
-        ),
-        "wait" => heading(
-            &mut card,
-            "when you approve",
-            "the agent may call it; nothing happens until it does",
-        ),
-        other => heading(&mut card, "when you approve", &text::line(other)),
+    answers::differs(&mut card, item, now, true);
+    for choice in list_of(item, "choices") {
+        let kind = text::line(text_of(choice, "window"));
+        let words = text::line(text_of(choice, "words"));
+        match choice["refused"].as_str() {
+            None => heading(&mut card, "you may choose", &format!("{kind} ({words})")),
+            Some(why) => heading(
+                &mut card,
+                "you may not choose",
+                &format!("{kind} ({words}): {}", text::line(why)),
+            ),
+        }
     }
+    on_approval(&mut card, "when you approve", item);
     for (name, value) in others(item, &PLACED) {
         member(&mut card, 0, name, value);
     }
     match item["cardDigest"].as_str() {
         Some(digest) => heading(&mut card, "card", &text::line(digest)),
-        None if super::super::decide::is_planning(item) => {
+        None if plan::is_planning(item) => {
             heading(&mut card, "card", "not complete yet");
         }
         None => {}
@@ -81,13 +86,8 @@ pub(in super::super) fn render(item: &Value, now: Timestamp) -> String {
 
 /// One capability that is asked for: what it is, with which input, and what it would do.
 fn wanted(card: &mut String, item: &Value, id: &str) {
-    let about = |list: &str| {
-        list_of(item, list)
-            .iter()
-            .find(|one| one["id"] == id)
-            .unwrap_or(&Value::Null)
-    };
-    let (scope, ask, narration) = (about("scopes"), about("asks"), about("pendingNarration"));
+    let (scope, ask) = (about(item, "scopes", id), about(item, "asks", id));
+    let narration = about(item, "pendingNarration", id);
     let verbs: Vec<_> = list_of(scope, "verbs")
         .iter()
         .filter_map(Value::as_str)
@@ -126,60 +126,32 @@ fn wanted(card: &mut String, item: &Value, id: &str) {
     for (name, value) in others(ask, &PLACED_IN_ASK) {
         member(card, 1, name, value);
     }
-    plan(card, &ask["plan"]);
-    for offer in list_of(ask, "windows") {
-        let kind = text::line(text_of(&offer["window"], "kind"));
+    let Some(made) = plan::made(card, ask) else {
+        return;
+    };
+    let preview = &ask["plan"]["preview"];
+    heading(card, "  plan", &text::line(text_of(preview, "headline")));
+    for fact in list_of(preview, "facts") {
+        let name = text::short(text_of(fact, "name"), 80);
         heading(
             card,
-            "  you may choose",
-            &format!("{kind} ({})", text::line(text_of(offer, "allows"))),
+            &format!("    {name}"),
+            &text::line(text_of(fact, "value")),
         );
     }
-}
-
-/// What it would do, as far as that is known.
-fn plan(card: &mut String, plan: &Value) {
-    match plan {
-        Value::Null => {}
-        Value::String(word) if word == "making" => {
-            heading(card, "  plan", "it is still being made");
-        }
-        Value::Object(members) if members.contains_key("error") => {
-            heading(
-                card,
-                "  plan",
-                "it FAILED: this can be denied, not approved",
-            );
-            object(card, 2, members);
-        }
-        Value::Object(members) => {
-            let preview = &plan["preview"];
-            heading(card, "  plan", &text::line(text_of(preview, "headline")));
-            for fact in list_of(preview, "facts") {
-                heading(
-                    card,
-                    &format!("    {}", text::short(text_of(fact, "name"), 80)),
-                    &text::line(text_of(fact, "value")),
-                );
-            }
-            if let Some(diff) = preview["diff"].as_str() {
-                block(card, "  ", CHANGE, diff, &WHOLE);
-            }
-            if preview["cut"] == true {
-                heading(card, "    note", "this is a part of the change only");
-            }
-            let placed = ["headline", "facts", "diff", "cut"];
-            match preview {
-                Value::Object(_) => {
-                    others(preview, &placed).for_each(|(name, value)| member(card, 2, name, value));
-                }
-                other => member(card, 2, "preview", other),
-            }
-            for (name, value) in members.iter().filter(|(name, _)| *name != "preview") {
-                member(card, 2, name, value);
-            }
-        }
-        other => member(card, 1, "plan", other),
+    if let Some(diff) = preview["diff"].as_str() {
+        block(card, "  ", CHANGE, diff, &WHOLE);
+    }
+    if preview["cut"] == true {
+        heading(card, "    note", "this is a part of the change only");
+    }
+    match preview {
+        Value::Object(_) => others(preview, &KNOWN_IN_PREVIEW)
+            .for_each(|(name, value)| member(card, 2, name, value)),
+        other => member(card, 2, "preview", other),
+    }
+    for (name, value) in made.iter().filter(|(name, _)| *name != "preview") {
+        member(card, 2, name, value);
     }
 }
 
@@ -213,6 +185,13 @@ pub(super) mod tests {
                 },
                 "windows": [{"window": {"kind": "once"}, "allows": "this one call, exactly as shown"}]
             }],
+            "choices": [
+                {"window": "once", "words": "this one call, exactly as shown", "default": true},
+                {"window": "1h", "words": "every call", "default": false, "refused": "it runs code"}
+            ],
+            "narrow": ["path"],
+            "differs": {"since": "2026-01-01T00:01:00.000Z",
+                "changes": [{"path": "/content", "was": "one\n2", "now": "one\ntwo\n"}]},
             "cardDigest": "ab"
         })
     }
@@ -246,7 +225,14 @@ wants: workspace.write (write, managed, elevated)
     note: this is a part of the change only
     rating: write
     warnings: []
-  you may choose: once (this one call, exactly as shown)
+differs: from the call that you approved 4 min ago, in
+  /content:
+    ┃ -one
+    ┃ -2
+    ┃ +one
+    ┃ +two
+you may choose: once (this one call, exactly as shown)
+you may not choose: 1h (every call): it runs code
 when you approve: it is done at once, once, whether or not the agent still waits
 reasons: [\"changes something\"]
 client:
@@ -254,6 +240,7 @@ client:
 requestedTrustWindow:
   kind: 1d
   ms: 86400000
+narrow: [\"path\"]
 card: ab
 "
         );
@@ -318,12 +305,13 @@ card: ab
         let card = render(&item, now());
         let mut all = Vec::new();
         texts(&item, &mut all);
-        // Said in other words: what kind of thing it is, its state, two moments, and what happens on approval.
+        // Said in other words: what kind of thing it is, its state, three moments, and what happens on approval.
         let reworded = [
             "grant",
             "pending",
             "2026-01-01T00:00:00.000Z",
             "2026-01-02T00:00:00.000Z",
+            "2026-01-01T00:01:00.000Z",
             "run",
         ];
         for text in all.iter().filter(|text| !reworded.contains(&text.as_str())) {

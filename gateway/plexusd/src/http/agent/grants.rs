@@ -314,7 +314,7 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
     };
     for (id, input) in &wanted.inputs {
         app.approvals
-            .keep_input(&item, id, input)
+            .keep_input(&item, session.agent.as_ref(), id, input)
             .await
             .map_err(unkept)?;
     }

@@ -3,7 +3,7 @@
 //! Invariant: no stream outlives the credential that opened it, but for the frames that tell of its end.
 
 use super::{Frame, Listener};
-use crate::{app::App, http::stream::Given};
+use crate::{app::App, console::door, http::stream::Given};
 use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response, Sse, sse::KeepAlive},
@@ -45,7 +45,7 @@ pub(crate) fn response(
         let until = Instant::now() + Duration::from_millis(SESSION_MS);
         let mut last_words: Option<Instant> = None;
         let in_view = |id: &CapabilityId| match &listener {
-            Listener::Owner => true,
+            Listener::Owner | Listener::Console(_) => true,
             Listener::Agent(agent) => {
                 let state = app.ledger.snapshot();
                 state.agent(agent).is_some_and(|agent| in_reach(agent, id))
@@ -62,7 +62,7 @@ pub(crate) fn response(
             let now = Instant::now();
             let over = opened_by.is_none()
                 || standing(&app, &listener) != opened_by
-                || (listener != Listener::Owner && now >= until);
+                || (matches!(listener, Listener::Agent(_)) && now >= until);
             if over {
                 let end = *last_words.get_or_insert(now + LAST_WORDS);
                 // A time-out alone would let frames that are ready go on for ever.
@@ -93,11 +93,12 @@ pub(crate) fn response(
     response
 }
 
-/// Changes when the credential that opened a stream has ended: the key was rotated; the agent was revoked, connected
+/// Changes when the credential that opened a stream has ended: the key was rotated; the console was left; the agent was revoked, connected
 /// anew or rotated away.
 fn standing(app: &App, listener: &Listener) -> Option<u64> {
     match listener {
         Listener::Owner => Some(app.key_epoch.load(Ordering::Relaxed)),
+        Listener::Console(who) => app.console.stands(*who, door::present(app)).then_some(0),
         Listener::Agent(agent) => {
             let state = app.ledger.snapshot();
             let agent = state

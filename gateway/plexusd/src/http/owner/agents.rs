@@ -134,6 +134,39 @@ pub(super) async fn connect(
     Ok(ok(&answer))
 }
 
+/// Another code for an agent that is known: after a restore or a rotation, or when its credential was lost. What it was
+/// granted stays.
+pub(super) async fn new_code(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let agent = AgentId::parse(&id).map_err(|_| unknown(&id))?;
+    let code = EnrollmentCode::fresh().map_err(|e| failed(e.to_string()))?;
+    let command = Command::NewCode {
+        agent: agent.clone(),
+        code: code.digest(),
+        code_ms: lifetime(body.present("ttlMs"))?,
+    };
+    if app.ledger.snapshot().agent(&agent).is_none() {
+        return Err(unknown(&id));
+    }
+    let receipt = act(&app, command).await?;
+    let Reply::Coded { code_expires_at } = receipt.reply else {
+        return Err(failed("a new code was answered with something else"));
+    };
+    app.contents.forget(&agent);
+    Ok(ok(&json!({
+        "ok": true,
+        "agentId": agent,
+        "code": code.expose(),
+        "expiresAt": code_expires_at,
+        "enrollUrl": format!("{}/agents/enroll", app.address.base()),
+        "auditId": event_of(&receipt),
+    })))
+}
+
 fn refused_to_stand(id: &CapabilityId) -> Value {
     json!({
         "id": id,

@@ -14,7 +14,9 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_protocol::{Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow};
+use plexus_protocol::{
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow,
+};
 use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -52,6 +54,15 @@ pub(super) async fn show(
 pub(super) async fn decide(
     State(app): State<Arc<App>>,
     Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    decide_item(app, id, request).await
+}
+
+/// Carries out the decision that a request's body names, whoever has let it in.
+pub(crate) async fn decide_item(
+    app: Arc<App>,
+    id: String,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
@@ -156,6 +167,12 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
         .await
         .map_err(|refused| named_item(refused, &id))?;
     run::start(app, &id);
+    let (here, agent) = (app.clone(), shown.item.agent.clone());
+    let at = app.ledger.snapshot().time(app.clock.now());
+    blocking(move || {
+        here.approvals.remember_approved(&agent, &shown.inputs, at);
+    })
+    .await?;
     let audit = event_of(&receipt);
     let (granted, once) = match receipt.reply {
         Reply::Approved { granted, once } => (granted, once),
@@ -177,6 +194,11 @@ pub(super) async fn plan_again(
     State(app): State<Arc<App>>,
     Named(id): Named,
 ) -> Result<Response, Refused> {
+    plan_item_again(app, id).await
+}
+
+/// The same, whoever has let the request in.
+pub(crate) async fn plan_item_again(app: Arc<App>, id: String) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     act(&app, Command::PlanAgain { item: item.clone() })
         .await
@@ -195,6 +217,8 @@ struct Shown {
     effect: bool,
     /// Whether an input that it names is not there to be shown.
     lost: bool,
+    /// The inputs that it names.
+    inputs: Vec<(CapabilityId, Vec<u8>)>,
 }
 
 impl Shown {
@@ -226,12 +250,14 @@ async fn seen(app: &Arc<App>, id: PendingId) -> Result<Option<Shown>, Refused> {
                 .is_none_or(|(_, facts)| !facts.verbs.is_read())
         };
         let effect = item.asks.iter().any(is_effect);
-        let lost = item
-            .asks
-            .iter()
-            .any(|ask| ask.input.is_some() && app.approvals.input(&item.id, ask).is_none());
+        let named: Vec<_> = item.asks.iter().filter(|ask| ask.input.is_some()).collect();
+        let kept = |ask: &&plexus_trust::Ask| {
+            Some((ask.capability.clone(), app.approvals.input(&item.id, ask)?))
+        };
+        let inputs: Vec<_> = named.iter().filter_map(kept).collect();
         Some(Shown {
-            lost,
+            lost: inputs.len() < named.len(),
+            inputs,
             item,
             card,
             current,

@@ -170,6 +170,10 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
             tracing::error!(%finding, "the ledger does not hold together");
             Ok(ok(&json!({"ok": false, "problem": problem(&finding)})))
         }
+        Err(CheckError::Later(unknown)) => {
+            let what = format!("a later version wrote what this one cannot read ({unknown})");
+            Ok(ok(&json!({"ok": false, "problem": {"what": what}})))
+        }
         Err(CheckError::Store(error)) => Err(unreadable(&error)),
     }
 }
@@ -247,7 +251,7 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
     }
 }
 
-fn unreadable(error: &StoreError) -> Refused {
+pub(super) fn unreadable(error: &StoreError) -> Refused {
     tracing::error!(%error, "the audit log cannot be read");
     let error = ErrorBody::new(
         ErrorCode::AuditUnavailable,

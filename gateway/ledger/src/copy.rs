@@ -1,0 +1,102 @@
+//! A copy of the file as it was after one commit: what a backup is made of.
+//!
+//! Invariants: the copy is a new file of mode 0600 or none that anybody was told of; it holds everything that was
+//! acknowledged before the copy began; the writer is not held up. The index is left out: it is derived.
+
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::event::Head;
+use crate::heads;
+use crate::ledger::{Ledger, OpenError};
+use crate::machine::Machine;
+use crate::store::{FORMAT, StoreError, View, open_existing, open_new};
+
+/// What a copy holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The end of its log.
+    pub head: Head,
+    /// The lines of `audit-heads.jsonl` up to there: what the copy is held against later.
+    pub heads: String,
+}
+
+impl<M: Machine> Ledger<M> {
+    /// Copies the ledger as it is now to `to`, which must not exist. Blocks on both files.
+    ///
+    /// # Errors
+    /// When either file fails. What was written so far is the caller's to remove.
+    pub fn copy(&self, to: &Path) -> Result<Copied, StoreError> {
+        // Before the view: a head noted later would look like a log cut short.
+        let noted = text(self.heads_file())?;
+        copied(&self.shared().store.read()?, noted, to)
+    }
+}
+
+/// Copies the ledger in the state directory `dir`, which no daemon may have open, to `to`, which must not exist.
+///
+/// # Errors
+/// [`OpenError::InUse`] while a daemon runs; otherwise why a file could not be read or written.
+pub fn copy_at_rest(dir: &Path, to: &Path) -> Result<Copied, OpenError> {
+    let db = open_existing(&dir.join(crate::ledger::LEDGER_FILE))?;
+    let view = View::of(&db)?;
+    match view.format()? {
+        Some(FORMAT) => {}
+        found => {
+            return Err(OpenError::Format {
+                found: found.unwrap_or(0),
+            });
+        }
+    }
+    let noted = text(&dir.join(crate::ledger::HEADS_FILE))?;
+    Ok(copied(&view, noted, to)?)
+}
+
+/// Holds the ledger of the state directory `dir` closed to every daemon until it is dropped.
+pub struct Closed {
+    _db: redb::Database,
+}
+
+/// Takes the lock of the ledger in `dir`; none where there is no ledger.
+///
+/// # Errors
+/// [`OpenError::InUse`] while a daemon runs. A ledger that cannot be read is locked by nobody: none.
+pub fn hold_closed(dir: &Path) -> Result<Option<Closed>, OpenError> {
+    match open_existing(&dir.join(crate::ledger::LEDGER_FILE)) {
+        Ok(db) => Ok(Some(Closed { _db: db })),
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse),
+        Err(_) => Ok(None),
+    }
+}
+
+fn copied(view: &View, mut heads: String, to: &Path) -> Result<Copied, StoreError> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)
+        .map_err(failed)?;
+    view.copy_to(&open_new(file)?)?;
+    let head = view.head()?;
+    let last = heads::line(&head);
+    if head != Head::START && !heads.ends_with(&last) {
+        heads.push_str(&last);
+    }
+    Ok(Copied { head, heads })
+}
+
+/// The whole lines of the file of heads.
+fn text(path: &Path) -> Result<String, StoreError> {
+    let mut text = match std::fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(failed)?,
+    };
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    Ok(text)
+}
+
+fn failed(error: io::Error) -> StoreError {
+    StoreError::from(redb::Error::Io(error))
+}

@@ -1,0 +1,315 @@
+//! What a call differs in from the last one of its kind that the owner approved: "the same as yesterday, but for this".
+//!
+//! ```text
+//! approved with an input ─▶ kept as the agent's last of that capability ─▶ compared when the next is asked ─▶ on its card
+//! ```
+//! Invariants: inputs are the owner's: what is kept lies in `pending/` with mode 0600, never in the ledger or the log;
+//! it is bounded, one for each agent and capability, and goes with the agent; a comparison is made once, when its item
+//! is, because a card does not change under its reader.
+
+use crate::state_dir::write_private;
+use plexus_protocol::{AgentId, CapabilityId, Digest, Timestamp};
+use plexus_trust::{EnrollmentStatus, State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Largest input that is kept, in bytes. After a larger one nothing is compared.
+const MAX_INPUT: usize = 256 * 1024;
+/// Most inputs that are kept; the one that was approved longest ago goes first.
+const MAX_KEPT: usize = 500;
+/// Most changes that a card lists.
+const MAX_CHANGES: usize = 20;
+/// Most characters of one side of a change.
+const MAX_TEXT: usize = 1_000;
+/// Characters of a long text that stand before and after what differs.
+const AROUND: usize = 120;
+
+/// The last approved call.
+#[derive(Serialize, Deserialize)]
+struct Last {
+    at: Timestamp,
+    input: Value,
+}
+
+/// One difference: where, what it was, what it is. Texts as they are, anything else as JSON; none where nothing was.
+#[derive(Debug, PartialEq, Serialize)]
+struct Change {
+    path: String,
+    was: Option<String>,
+    now: Option<String>,
+}
+
+fn file(dir: &Path, agent: &AgentId, capability: &CapabilityId) -> PathBuf {
+    // A capability's name may be as long as a file's.
+    dir.join(format!(
+        "last.{agent}.{}.approved",
+        Digest::of(capability.as_str().as_bytes())
+    ))
+}
+
+/// The agent whose last approved call a file of this name holds.
+fn agent_of(name: &str) -> Option<AgentId> {
+    let (agent, _) = name
+        .strip_prefix("last.")?
+        .strip_suffix(".approved")?
+        .rsplit_once('.')?;
+    AgentId::parse(agent).ok()
+}
+
+/// Keeps `input` as the last approved call of its kind.
+pub(super) fn keep(
+    dir: &Path,
+    agent: &AgentId,
+    capability: &CapabilityId,
+    input: &[u8],
+    at: Timestamp,
+) -> io::Result<()> {
+    let path = file(dir, agent, capability);
+    let Some(input) = parsed(input) else {
+        // Comparing with one before the last would mislead.
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    };
+    write_private(&path, &serde_json::to_vec(&Last { at, input })?)
+}
+
+/// What `input` differs in from the last approved call of its kind, as the card has it; none where there is no such call.
+pub(super) fn compared(
+    dir: &Path,
+    agent: &AgentId,
+    capability: &CapabilityId,
+    input: &[u8],
+) -> Option<Value> {
+    let last: Last = serde_json::from_slice(&fs::read(file(dir, agent, capability)).ok()?).ok()?;
+    let mut changes = Vec::new();
+    differences("", Some(&last.input), Some(&parsed(input)?), &mut changes);
+    let more = changes.len().saturating_sub(MAX_CHANGES);
+    changes.truncate(MAX_CHANGES);
+    let mut out = json!({"since": last.at, "changes": changes});
+    if more > 0 {
+        out["more"] = json!(more);
+    }
+    Some(out)
+}
+
+/// What is kept and needed no more: the calls of agents that are gone, and the oldest beyond the bound.
+pub(super) fn tidy(dir: &Path, state: &State) {
+    let Ok(files) = fs::read_dir(dir) else {
+        return;
+    };
+    let mut kept = Vec::new();
+    for file in files.flatten() {
+        let name = file.file_name();
+        let Some(agent) = name.to_str().and_then(agent_of) else {
+            continue;
+        };
+        if state
+            .agent(&agent)
+            .is_some_and(|agent| agent.status != EnrollmentStatus::Revoked)
+        {
+            let at = file.metadata().and_then(|m| m.modified()).ok();
+            kept.push((at, file.path()));
+        } else {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+    kept.sort();
+    let beyond = kept.len().saturating_sub(MAX_KEPT);
+    for (_, path) in kept.into_iter().take(beyond) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn parsed(input: &[u8]) -> Option<Value> {
+    (input.len() <= MAX_INPUT).then(|| serde_json::from_slice(input).ok())?
+}
+
+/// Adds every place in which the two differ, by its JSON pointer, in the order of the names.
+fn differences(path: &str, was: Option<&Value>, now: Option<&Value>, out: &mut Vec<Change>) {
+    match (was, now) {
+        (was, now) if was == now => {}
+        (Some(Value::Object(was)), Some(Value::Object(now))) => {
+            for name in names(was, now) {
+                let below = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+                differences(&below, was.get(name), now.get(name), out);
+            }
+        }
+        (Some(Value::Array(was)), Some(Value::Array(now))) => {
+            for index in 0..was.len().max(now.len()) {
+                differences(
+                    &format!("{path}/{index}"),
+                    was.get(index),
+                    now.get(index),
+                    out,
+                );
+            }
+        }
+        (was, now) => out.push(change(path, was, now)),
+    }
+}
+
+fn names<'v>(was: &'v Map<String, Value>, now: &'v Map<String, Value>) -> Vec<&'v String> {
+    let mut names: Vec<&String> = was.keys().chain(now.keys()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn change(path: &str, was: Option<&Value>, now: Option<&Value>) -> Change {
+    let (was, now) = match (was, now) {
+        (Some(Value::String(was)), Some(Value::String(now))) => {
+            let (was, now) = around(was, now);
+            (Some(was), Some(now))
+        }
+        (was, now) => {
+            // A text beside something else keeps its quotes: "17" is not 17.
+            let both = was.is_some() && now.is_some();
+            let said = |value: &Value| match value {
+                Value::String(text) if !both => cut(text),
+                other => cut(&other.to_string()),
+            };
+            (was.map(said), now.map(said))
+        }
+    };
+    Change {
+        path: cut(path),
+        was,
+        now,
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Two texts, of long ones the part that differs and a little around it. `…` stands where something was left out.
+fn around(was: &str, now: &str) -> (String, String) {
+    let short = |text: &str| text.chars().nth(MAX_TEXT).is_none();
+    if short(was) && short(now) {
+        return (was.to_owned(), now.to_owned());
+    }
+    let (was, now): (Vec<char>, Vec<char>) = (was.chars().collect(), now.chars().collect());
+    let common = was.len().min(now.len());
+    let before = was.iter().zip(&now).take_while(|(a, b)| a == b).count();
+    let after = was
+        .iter()
+        .rev()
+        .zip(now.iter().rev())
+        .take(common - before)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let part = |text: &[char]| {
+        let start = before.saturating_sub(AROUND);
+        let end = (text.len() - after).saturating_add(AROUND).min(text.len());
+        let end = end.min(start + MAX_TEXT);
+        let mut out: String = text[start..end].iter().collect();
+        if start > 0 {
+            out.insert(0, '…');
+        }
+        if end < text.len() {
+            out.push('…');
+        }
+        out
+    };
+    (part(&was), part(&now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn between(was: &Value, now: &Value) -> Vec<(String, Option<String>, Option<String>)> {
+        let mut changes = Vec::new();
+        differences("", Some(was), Some(now), &mut changes);
+        changes
+            .into_iter()
+            .map(|c| (c.path, c.was, c.now))
+            .collect()
+    }
+
+    #[test]
+    fn each_place_that_differs_is_named() {
+        let some = |text: &str| Some(text.to_owned());
+        let was = json!({"path": "a.md", "n": 17, "list": [1, 2], "gone": "x", "a/b": 1});
+        let now =
+            json!({"path": "b.md", "n": "17", "list": [1, 3, 4], "new": {"deep": true}, "a/b": 2});
+        assert_eq!(
+            between(&was, &now),
+            [
+                ("/a~1b".into(), some("1"), some("2")),
+                ("/gone".into(), some("x"), None),
+                ("/list/1".into(), some("2"), some("3")),
+                ("/list/2".into(), None, some("4")),
+                ("/n".into(), some("17"), some("\"17\"")),
+                ("/new".into(), None, some("{\"deep\":true}")),
+                ("/path".into(), some("a.md"), some("b.md")),
+            ]
+        );
+        assert_eq!(between(&was, &was), []);
+    }
+
+    #[test]
+    fn of_long_texts_the_part_that_differs_is_shown() {
+        let long = |middle: &str| format!("{}{middle}{}", "a".repeat(5_000), "z".repeat(5_000));
+        let (was, now) = around(&long("one"), &long("two"));
+        for (said, middle) in [(&was, "one"), (&now, "two")] {
+            assert!(
+                said.starts_with("…a") && said.ends_with("z…") && said.contains(middle),
+                "{said}"
+            );
+            assert!(said.chars().count() < 2 * AROUND + 10);
+        }
+    }
+
+    #[test]
+    fn the_last_one_is_compared_and_goes_with_its_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, id) = ("my.agent-1".parse().unwrap(), "w.write".parse().unwrap());
+        let at: Timestamp = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
+        assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
+        keep(dir.path(), &agent, &id, br#"{"content":"a"}"#, at).unwrap();
+        let said = compared(dir.path(), &agent, &id, br#"{"content":"b"}"#).unwrap();
+        assert_eq!(
+            said,
+            json!({"since": "2026-01-01T00:00:00.000Z", "changes": [{"path": "/content", "was": "a", "now": "b"}]})
+        );
+        let other: AgentId = "other".parse().unwrap();
+        assert_eq!(
+            compared(dir.path(), &other, &id, b"{}"),
+            None,
+            "of the same agent only"
+        );
+
+        // One that is too large leaves nothing to compare with, rather than something older.
+        let large = serde_json::to_vec(&json!({"content": "x".repeat(MAX_INPUT)})).unwrap();
+        keep(dir.path(), &agent, &id, &large, at).unwrap();
+        assert_eq!(compared(dir.path(), &agent, &id, b"{}"), None);
+
+        keep(dir.path(), &agent, &id, b"{}", at).unwrap();
+        tidy(dir.path(), &State::default());
+        assert_eq!(
+            compared(dir.path(), &agent, &id, b"{}"),
+            None,
+            "the agent is not known"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_is_bounded_and_tells_the_two_apart(was in "[ab]{0,4000}", now in "[ab]{0,4000}") {
+            let (a, b) = around(&was, &now);
+            prop_assert!(a.chars().count() <= MAX_TEXT + 2 && b.chars().count() <= MAX_TEXT + 2);
+            prop_assert_eq!(a == b, was == now);
+        }
+    }
+}

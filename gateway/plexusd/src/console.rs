@@ -1,0 +1,197 @@
+//! The owner's console at `/admin`: sign-in, and one page that shows what waits and takes the owner's decisions.
+//!
+//! ```text
+//! browser ─GET─▶ shell: page, style, script; nothing of the owner's
+//!         ─key or one-time link─▶ door: cookie + the tab's secret
+//!         ─cookie + secret─▶ glance (state, list) · card (one request) · feed (what changed) · decision
+//! ```
+//! Invariants: see `door` for who comes in, `foreign` for text that is not ours. A decision goes through the same
+//! handler as `plexusctl`'s and names the digest of the card that was rendered. Every answer is bounded.
+//!
+//! Must not know: how a decision is made or carried out.
+
+mod card;
+mod diff;
+pub(crate) mod door;
+mod foreign;
+mod glance;
+pub(crate) mod sessions;
+pub(crate) mod shell;
+mod words;
+
+use crate::{
+    app::App,
+    http::{
+        feed::{self, Listener},
+        guard::single,
+        owner::approvals,
+        reply::{self, Refused, query},
+    },
+};
+use askama::Template;
+use axum::{
+    Extension, Router,
+    extract::{Path, Request, State},
+    middleware::from_fn_with_state,
+    response::Response,
+    routing::{get, post},
+};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
+use sessions::Visitor;
+use std::sync::Arc;
+
+/// Everything below `/admin` that is the console's.
+pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let inside = Router::new()
+        .route("/admin/console/sign-out", post(door::sign_out))
+        .route("/admin/console/view", get(view))
+        .route("/admin/console/events", get(events))
+        .route("/admin/console/pending/{id}", get(show).post(decide))
+        .route("/admin/console/pending/{id}/plan", post(plan_again))
+        .route("/admin/console/pending/{id}/everything", get(everything))
+        .route("/admin/console/pending/{id}/diff/{capability}", get(more))
+        .route_layer(from_fn_with_state(app.clone(), door::signed_in));
+    Router::new()
+        .route("/admin", get(shell::page))
+        .route("/admin/", get(shell::page))
+        .route("/admin/{*rest}", get(shell::page))
+        .route("/admin/console.css", get(shell::style))
+        .route("/admin/console.js", get(shell::script))
+        .route("/admin/console/sign-in", post(door::sign_in))
+        .merge(inside)
+}
+
+/// The list and the state of the gateway.
+async fn view(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let made = blocking(move || glance::view(&app, &app.ledger.snapshot())).await?;
+    let view = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    Ok(reply::ok(&view))
+}
+
+/// What changes, as it does.
+async fn events(
+    State(app): State<Arc<App>>,
+    Extension(who): Extension<Visitor>,
+    request: Request,
+) -> Response {
+    let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+    feed::response(
+        app,
+        Listener::Console(who),
+        last,
+        "plexus console event stream",
+    )
+}
+
+/// One request as a card.
+async fn show(
+    State(app): State<Arc<App>>,
+    Extension(who): Extension<Visitor>,
+    Path(id): Path<String>,
+) -> Result<Response, Refused> {
+    let id = PendingId::parse(&id).map_err(|_| gone())?;
+    let by = app.console.decided_in(&id, door::present(&app)).map(|by| {
+        if by == who {
+            "in this browser"
+        } else {
+            "in another browser"
+        }
+    });
+    let shown = app.clone();
+    let card = blocking(move || {
+        let state = shown.ledger.snapshot();
+        let item = state.item(&id)?.clone();
+        card::Card::of(&shown, &state, &item, by).render().ok()
+    })
+    .await?
+    .ok_or_else(gone)?;
+    Ok(shell::typed(&app, card.into(), "text/html; charset=utf-8"))
+}
+
+/// The owner's decision: the one handler of all decisions, remembered as made here.
+async fn decide(
+    State(app): State<Arc<App>>,
+    Extension(who): Extension<Visitor>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| gone())?;
+    // Before, so that whoever hears of the decision can be told whose it was.
+    app.console.decided(&item, who, door::present(&app));
+    let answer = approvals::decide_item(app.clone(), id, request).await;
+    if answer.is_err() {
+        app.console.undecided(&item, who, door::present(&app));
+    }
+    answer
+}
+
+async fn plan_again(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Response, Refused> {
+    approvals::plan_item_again(app, id).await
+}
+
+/// More of a diff.
+async fn more(
+    State(app): State<Arc<App>>,
+    Path((id, capability)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (Ok(id), Ok(of)) = (PendingId::parse(&id), CapabilityId::parse(&capability)) else {
+        return Err(gone());
+    };
+    let from = from(&request);
+    fragment(app, move |app| {
+        card::diff_page(app, &app.ledger.snapshot(), &id, &of, from)
+    })
+    .await
+}
+
+/// All that a card's digest covers.
+async fn everything(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let id = PendingId::parse(&id).map_err(|_| gone())?;
+    let from = from(&request);
+    fragment(app, move |app| {
+        card::everything(app, &app.ledger.snapshot(), &id, from)
+    })
+    .await
+}
+
+fn from(request: &Request) -> usize {
+    query(request, "from")
+        .and_then(|from| from.parse().ok())
+        .unwrap_or(0)
+}
+
+async fn fragment(
+    app: Arc<App>,
+    make: impl FnOnce(&App) -> Option<String> + Send + 'static,
+) -> Result<Response, Refused> {
+    let of = app.clone();
+    let made = blocking(move || make(&of)).await?.ok_or_else(gone)?;
+    Ok(shell::typed(&app, made.into(), "text/html; charset=utf-8"))
+}
+
+fn gone() -> Refused {
+    Refused::new(
+        ErrorBody::new(
+            ErrorCode::UnknownCapability,
+            "There is no such request, or no longer.",
+        )
+        .next("plexusctl approvals list"),
+    )
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "a page could not be made");
+        Refused::malformed("The page could not be made.").status(500)
+    })
+}

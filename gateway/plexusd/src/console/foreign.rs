@@ -1,0 +1,205 @@
+//! Text that is not ours, as HTML that only shows it.
+//!
+//! Invariants: what comes out holds no character that begins markup, ends an attribute, moves, hides or turns text;
+//! such characters appear as marked `\u{…}`. It is the only way in which a template takes text as it is.
+
+use askama::filters::HtmlSafe;
+use std::fmt::{self, Write};
+
+/// Foreign text, escaped and marked. Templates print it as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said(String);
+
+impl HtmlSafe for Said {}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Said {
+    /// One line: line breaks and tabs are marked too.
+    pub(super) fn line(text: &str) -> Self {
+        Self(escaped(text, |_| false))
+    }
+
+    /// A longer text: its line breaks and tabs stay.
+    pub(super) fn text(text: &str) -> Self {
+        Self(escaped(text, |c| matches!(c, '\n' | '\t')))
+    }
+
+    /// The beginning of a longer text, at most about `bytes` as HTML; and how many bytes of the text that took.
+    pub(super) fn beginning(text: &str, bytes: usize) -> (Self, usize) {
+        let (mut shown, mut taken) = (String::new(), 0);
+        // In pieces: what stands on what is judged within each, which is enough.
+        for piece in pieces(text) {
+            let said = Self::text(piece);
+            if taken > 0 && shown.len() + said.len() > bytes {
+                break;
+            }
+            shown.push_str(&said.0);
+            taken += piece.len();
+        }
+        (Self(shown), taken)
+    }
+
+    /// One line of at most `most` characters; the last is `…` where something was cut.
+    pub(super) fn short(text: &str, most: usize) -> Self {
+        Self::line(&crate::sources::narration::cut(text, most))
+    }
+
+    /// Size in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// `text` in pieces of at most 64 characters.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.char_indices().nth(64).map_or(rest.len(), |(at, _)| at);
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut stacked = 0;
+    for c in text.chars() {
+        stacked = if is_stacked(c) { stacked + 1 } else { 0 };
+        // Writing to a String cannot fail.
+        let _ = match c {
+            _ if keep(c) => write!(out, "{c}"),
+            '\n' => write!(out, "<b class=u>\\n</b>"),
+            '\r' => write!(out, "<b class=u>\\r</b>"),
+            '\t' => write!(out, "<b class=u>\\t</b>"),
+            _ if is_unseen(c) || stacked > MARKS => {
+                write!(out, "<b class=u>\\u{{{:x}}}</b>", u32::from(c))
+            }
+            '<' | '>' | '&' | '"' | '\'' | '`' => write!(out, "&#{};", u32::from(c)),
+            _ => write!(out, "{c}"),
+        };
+    }
+    out
+}
+
+/// Marks above and below one letter that are shown as such: no writing needs more, and a pile of them covers the lines
+/// around it.
+const MARKS: usize = 4;
+
+/// Combining marks of the blocks that such piles are made of.
+fn is_stacked(c: char) -> bool {
+    matches!(u32::from(c), 0x300..=0x36F | 0x483..=0x489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF | 0xFE20..=0xFE2F)
+}
+
+/// Controls, format characters, separators that end a line, fillers that look like nothing, and private use: what a
+/// font makes of those is not ours to know.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            u32::from(c),
+            0xAD | 0x600..=0x605
+                | 0x34F
+                | 0x61C
+                | 0x6DD
+                | 0x70F
+                | 0x890..=0x891
+                | 0x8E2
+                | 0x115F..=0x1160
+                | 0x1680
+                | 0x17B4..=0x17B5
+                | 0x180B..=0x180F
+                | 0x2000..=0x200F
+                | 0x2028..=0x202F
+                | 0x205F..=0x206F
+                | 0x2800
+                | 0x3000
+                | 0x3164
+                | 0xA0
+                | 0xE000..=0xF8FF
+                | 0xFE00..=0xFE0E
+                | 0xFEFF
+                | 0xFFA0
+                | 0xFFF0..=0xFFFB
+                | 0x110BD
+                | 0x110CD
+                | 0x13430..=0x1343F
+                | 0x1BCA0..=0x1BCA3
+                | 0x1D173..=0x1D17A
+                | 0xE0000..
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn text_is_shown_and_not_obeyed() {
+        for (text, shown) in [
+            (
+                "<script>alert(1)</script>",
+                "&#60;script&#62;alert(1)&#60;/script&#62;",
+            ),
+            ("a\" onload='x' `", "a&#34; onload=&#39;x&#39; &#96;"),
+            ("file\u{202e}txt", "file<b class=u>\\u{202e}</b>txt"),
+            (
+                "a\nb\x1b[2J",
+                "a<b class=u>\\n</b>b<b class=u>\\u{1b}</b>[2J",
+            ),
+            ("{{ 7*7 }} &lt;", "{{ 7*7 }} &#38;lt;"),
+            ("Größe 3 → 4, 日本語 🙂", "Größe 3 → 4, 日本語 🙂"),
+        ] {
+            assert_eq!(Said::line(text).to_string(), shown);
+        }
+        assert_eq!(
+            Said::text("a\n\tb\r").to_string(),
+            "a\n\tb<b class=u>\\r</b>"
+        );
+        assert_eq!(Said::short("abcdef", 4).to_string(), "abc…");
+    }
+
+    #[test]
+    fn a_pile_of_marks_is_taken_apart() {
+        let pile: String = std::iter::once('e')
+            .chain(std::iter::repeat_n('\u{301}', 40))
+            .collect();
+        let shown = Said::line(&pile).to_string();
+        assert_eq!(shown.matches('\u{301}').count(), MARKS);
+        assert_eq!(shown.matches("<b class=u>").count(), 40 - MARKS);
+        assert_eq!(Said::line("e\u{301}").to_string(), "e\u{301}");
+    }
+
+    #[test]
+    fn beginnings_are_bounded_and_together_they_are_all() {
+        let text = "\u{202e}<ä".repeat(1_000);
+        let (mut rest, mut seen) = (text.as_str(), String::new());
+        while !rest.is_empty() {
+            let (said, taken) = Said::beginning(rest, 2_000);
+            assert!(taken > 0 && said.len() <= 2_000);
+            seen.push_str(&said.to_string());
+            rest = &rest[taken..];
+        }
+        assert_eq!(seen, Said::text(&text).to_string());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_our_own_mark_is_markup(text in any::<String>()) {
+            for said in [Said::line(&text), Said::text(&text)] {
+                let bare = said.to_string().replace("<b class=u>", "").replace("</b>", "");
+                prop_assert!(!bare.contains(['<', '>', '"', '\'', '`']), "{bare:?}");
+                prop_assert!(!bare.chars().any(|c| is_unseen(c) && c != '\n' && c != '\t'), "{bare:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The gateway's own words for what the console shows.
+
+use crate::sources::catalogue::Entry;
+use plexus_protocol::{Provenance, Sensitivity, Timestamp, Verb, Verbs};
+use plexus_trust::{Item, ItemState, OutcomeKind};
+
+/// A length of time, in the largest unit that says it.
+pub(super) fn span(ms: u64) -> String {
+    let (seconds, minutes) = (ms / 1_000, ms / 60_000);
+    match minutes {
+        0 => format!("{seconds} s"),
+        1..=119 => format!("{minutes} min"),
+        120..=2879 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1_440),
+    }
+}
+
+/// What an item is called in markup.
+pub(super) fn state(item: &Item, now: Timestamp) -> &'static str {
+    match &item.state {
+        ItemState::Pending if now >= item.expires_at => "over",
+        ItemState::Pending => "pending",
+        ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. } => "approved",
+        ItemState::Denied { .. } => "denied",
+        ItemState::Lapsed | ItemState::Void { .. } => "over",
+    }
+}
+
+/// What became of an item that no longer waits; `by` says where it was decided.
+pub(super) fn verdict(item: &Item, now: Timestamp, by: Option<&'static str>) -> String {
+    let by = by.unwrap_or("with the connection key (plexusctl, or another program of yours)");
+    match &item.state {
+        ItemState::Pending if now >= item.expires_at => {
+            "Nobody decided in time. The agent may ask again.".into()
+        }
+        ItemState::Pending => String::new(),
+        ItemState::Approved { .. } => format!("Approved {by}."),
+        ItemState::Consumed => format!("Approved {by}. It is being done now."),
+        ItemState::Over { outcome } => format!("Approved {by}. {}", outcome_words(*outcome)),
+        ItemState::Denied { .. } => format!("Denied {by}."),
+        ItemState::Lapsed => "Nobody decided in time. The agent may ask again.".into(),
+        ItemState::Void { .. } => {
+            "No longer wanted: it was withdrawn, or what it stood on was taken back.".into()
+        }
+    }
+}
+
+fn outcome_words(outcome: OutcomeKind) -> &'static str {
+    match outcome {
+        OutcomeKind::Ok => "It was done.",
+        OutcomeKind::Failed => "It was tried and failed.",
+        OutcomeKind::Refused => "It was refused before anything changed.",
+        OutcomeKind::Unknown => "Whether it was done is not known: see plexusctl status.",
+    }
+}
+
+pub(super) fn verbs(verbs: Verbs) -> String {
+    let words: Vec<_> = verbs.iter().map(Verb::as_str).collect();
+    words.join(", ")
+}
+
+pub(super) fn access(access: Verb) -> &'static str {
+    match access {
+        Verb::Read => "reads",
+        Verb::Write => "changes",
+        Verb::Execute => "runs",
+    }
+}
+
+/// Why a capability is handled as it is.
+pub(super) fn rating(entry: &Entry) -> &'static str {
+    match (entry.facts.sensitivity, entry.provenance) {
+        (_, Provenance::Extension) => "by an extension: Plexus has not reviewed it",
+        (Sensitivity::High, _) => "leaves this machine, runs code, or cannot be taken back",
+        (Sensitivity::Elevated, _) => "changes things of yours",
+        (Sensitivity::Low, _) => "",
+    }
+}

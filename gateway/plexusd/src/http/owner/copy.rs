@@ -1,0 +1,25 @@
+//! A copy of the ledger for `plexusctl backup`: made by the daemon, because nobody else may open the file while it runs.
+//!
+//! The copy lies in the state directory; the answer names it. No content goes over HTTP.
+
+use super::{blocking, failed};
+use crate::{
+    app::App,
+    backup::make::Copy,
+    http::reply::{Refused, ok},
+};
+use axum::{extract::State, response::Response};
+use serde_json::json;
+use std::sync::Arc;
+
+pub(super) async fn make(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let made =
+        blocking(move || Copy::running(app.state_dir.path(), &app.ledger).map(Copy::keep)).await?;
+    match made {
+        Ok(folder) => Ok(ok(&json!({"ok": true, "folder": folder}))),
+        Err(error) => {
+            tracing::error!(%error, "the ledger could not be copied");
+            Err(failed(format!("The ledger could not be copied: {error}")))
+        }
+    }
+}

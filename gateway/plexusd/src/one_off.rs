@@ -1,0 +1,53 @@
+//! What `plexusctl` has this program do while no daemon serves: it knows the ledger, the command does not.
+//!
+//! The answer is one line of JSON on standard output: the result, or an error object as the wire has them.
+
+use crate::{
+    arguments::{Backup, Restore},
+    backup::{BackupError, make, restore as restoring},
+    state_dir::StateDir,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Makes a backup.
+pub(crate) fn backup(asked: Backup) -> ExitCode {
+    let made = home(asked.home).and_then(|home| {
+        let copy = match asked.copy {
+            Some(folder) => make::Copy::made(&home, &folder)?,
+            None => make::Copy::at_rest(&home)?,
+        };
+        make::write(&home, &copy, asked.with_secrets, &asked.file)
+    });
+    tell(made)
+}
+
+/// Restores a backup.
+pub(crate) fn restore(asked: &Restore) -> ExitCode {
+    let restored =
+        home(asked.home.clone()).and_then(|home| restoring::run(&asked.file, &home, asked.replace));
+    tell(restored)
+}
+
+fn home(given: Option<PathBuf>) -> Result<PathBuf, BackupError> {
+    StateDir::place(given).map_err(|e| BackupError::Other(e.to_string()))
+}
+
+#[expect(clippy::print_stdout, reason = "a one-off command: this is its output")]
+fn tell(done: Result<impl Serialize, BackupError>) -> ExitCode {
+    let (said, exit) = match done {
+        Ok(done) => (
+            serde_json::to_value(done).unwrap_or(Value::Null),
+            ExitCode::SUCCESS,
+        ),
+        Err(error) => {
+            let said = json!({"error": {
+                "code": error.code(), "message": error.to_string(), "effect": "none", "next": error.next(),
+            }});
+            (said, ExitCode::FAILURE)
+        }
+    };
+    println!("{said}");
+    exit
+}

@@ -1,0 +1,29 @@
+//! Which refused starts last: another try with the same files, on the same machine, would end the same way.
+//!
+//! A service manager must not try those again and again. Everything that is not known to last may pass: a port that is
+//! taken, a full disk, a daemon before us that is still about to end.
+
+use crate::state_dir::StateDirError;
+use plexus_ledger::OpenError;
+
+/// Exit status of a start that cannot succeed (`EX_CONFIG` of BSD's `sysexits.h`).
+pub(crate) const CONFIGURATION: u8 = 78;
+
+/// Says that only a change by the owner will help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Lasting(pub(crate) String);
+
+/// Whether the reason for a refused start lasts.
+pub(crate) fn lasts(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Lasting>()
+            || cause.is::<plexus_sandbox::Unsupported>()
+            || cause
+                .downcast_ref::<StateDirError>()
+                .is_some_and(|e| !matches!(e, StateDirError::Io { .. }))
+            || cause
+                .downcast_ref::<OpenError>()
+                .is_some_and(|e| matches!(e, OpenError::Format { .. } | OpenError::Damaged(_)))
+    })
+}

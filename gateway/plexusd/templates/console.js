@@ -1,0 +1,423 @@
+// The console's page. It holds one secret, the tab's, in sessionStorage; all text of others comes from the gateway
+// already escaped, and is set as HTML in one place only (`fill`).
+'use strict';
+(() => {
+  const HTML = window.trustedTypes
+    ? trustedTypes.createPolicy('plexus-console', { createHTML: (text) => text })
+    : { createHTML: (text) => text };
+  const TAB = 'plexus-tab';
+  const READING = 500; // ms in which a card that has just appeared takes no answer
+  const CHANGED = 'This request changed while you were looking at it. Read it again: this is what it is now.';
+  const $ = (id) => document.getElementById(id);
+  const fill = (place, text) => { place.innerHTML = HTML.createHTML(text); };
+  const say = (text) => { $('announce').textContent = text; };
+  const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+  let active = true;      // the owner has touched the page since the last request
+  let stream = null;      // ends the event stream
+  let open = null;        // id of the open request
+  let known = new Map();  // id -> revision of what waits
+  let shown = { queue: '', glance: '' };
+  let mine = new Set();   // ids decided here
+  let seen = null;        // the card that the owner has in front of them: its id and digest
+  let turn = 0;           // of two cards on their way the later one counts
+  let fresh = true;       // nothing was shown yet: what waits is not news
+
+  async function call(path, body) {
+    const headers = { 'x-plexus-tab': sessionStorage.getItem(TAB) || '' };
+    if (active) headers['x-plexus-active'] = '1';
+    active = false;
+    const how = { headers, cache: 'no-store', credentials: 'same-origin', redirect: 'error' };
+    if (body !== undefined) {
+      how.method = 'POST';
+      headers['content-type'] = 'application/json';
+      how.body = JSON.stringify(body);
+    }
+    if (path === '/admin/console/events') how.signal = stream.signal;
+    const answer = await fetch(path, how);
+    if (answer.status === 401 && path !== '/admin/console/sign-in') {
+      signedOut('You are signed out: the session ended, or the gateway was started anew.');
+      throw new Error('signed out');
+    }
+    return answer;
+  }
+
+  // --- coming and going ---
+
+  function signedOut(why) {
+    sessionStorage.removeItem(TAB);
+    if (stream) stream.abort();
+    stream = null;
+    open = null;
+    known = new Map();
+    shown = { queue: '', glance: '' };
+    fresh = true;
+    for (const id of ['glance', 'queue', 'card', 'notes']) $(id).replaceChildren();
+    for (const id of ['desk', 'sign-out']) $(id).hidden = true;
+    document.title = 'Plexus';
+    $('door').hidden = false;
+    $('door-why').hidden = !why;
+    $('door-why').textContent = why || '';
+    $('key').focus();
+  }
+
+  async function signIn(proof) {
+    let answer;
+    try {
+      answer = await call('/admin/console/sign-in', proof);
+    } catch {
+      return signedOut('The gateway does not answer. Is it running?');
+    }
+    const body = await answer.json();
+    if (!answer.ok) return signedOut(body.error.message);
+    sessionStorage.setItem(TAB, body.tab);
+    enter();
+  }
+
+  function enter() {
+    $('door').hidden = true;
+    $('key').value = '';
+    for (const id of ['desk', 'sign-out']) $(id).hidden = false;
+    listen();
+  }
+
+  async function listen() {
+    const own = stream = new AbortController();
+    while (stream === own) {
+      try {
+        const answer = await call('/admin/console/events');
+        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+        live('live');
+        let rest = '';
+        for (;;) {
+          const { value, done } = await reader.read();
+          if (done) break;
+          rest += value;
+          for (let end; (end = rest.indexOf('\n\n')) >= 0; rest = rest.slice(end + 2)) heard(rest.slice(0, end));
+        }
+      } catch { /* the gateway went, or the session did: looked at anew below */ }
+      if (stream !== own) return;
+      live('reconnecting…');
+      await sleep(1000);
+    }
+  }
+
+  function live(word) {
+    $('live').textContent = word;
+    $('live').classList.toggle('on', word === 'live');
+  }
+
+  function heard(frame) {
+    // Calls are most of what is told, and change nothing that is shown.
+    if (/^event: audit_appended$/m.test(frame) && /"auditType":"invoke"/.test(frame)) return;
+    soon();
+  }
+
+  // --- what waits ---
+
+  let due = null;
+  function soon() { due ??= setTimeout(() => { due = null; refresh(); }, 80); }
+
+  let busy = false;
+  async function refresh() {
+    if (busy) return soon();
+    busy = true;
+    try {
+      const answer = await call('/admin/console/view');
+      if (answer.ok) await show(await answer.json());
+    } catch { /* `listen` notices too */ } finally { busy = false; }
+  }
+
+  async function show(view) {
+    const before = known;
+    known = new Map(view.items);
+    if (shown.glance !== view.glance) {
+      const wide = $('about') && $('about').open;
+      fill($('glance'), shown.glance = view.glance);
+      if (wide) $('about').open = true;
+    }
+    if (shown.queue !== view.queue) {
+      const held = document.activeElement && document.activeElement.dataset.id;
+      fill($('queue'), shown.queue = view.queue);
+      if (held) ticket(held)?.focus();
+    }
+    document.title = view.waiting ? `(${view.waiting}) Plexus` : 'Plexus';
+    const come = [...known.keys()].filter((id) => !before.has(id));
+    if (come.length && !fresh) tell(come[0], view.waiting);
+    fresh = false;
+    const card = current();
+    if (open && known.has(open)) {
+      if (!card || Number(card.dataset.revision) !== known.get(open)) await load(open);
+    } else if (open && card && card.dataset.state === 'pending') {
+      await load(open); // decided elsewhere, or lapsed: the card says so
+    }
+    if (!open) await next();
+    $('quiet').hidden = Boolean(open);
+    mark();
+  }
+
+  function tell(id, waiting) {
+    const row = ticket(id);
+    if (row) say(`New request from ${row.querySelector('.agent').textContent}: ${row.querySelector('.title').textContent}. ${waiting} waiting.`);
+  }
+
+  const ticket = (id) => $('queue').querySelector(`[data-id="${CSS.escape(id)}"]`);
+  const current = () => $('card').querySelector('article');
+
+  function mark() {
+    for (const row of $('queue').querySelectorAll('.ticket')) {
+      if (row.dataset.id === open) row.setAttribute('aria-current', 'true');
+      else row.removeAttribute('aria-current');
+    }
+  }
+
+  // --- one request ---
+
+  async function next() {
+    const first = [...known.keys()].find((id) => !mine.has(id));
+    if (first) return load(first);
+    open = null;
+    $('card').replaceChildren();
+    $('quiet').hidden = false;
+  }
+
+  async function load(id, why) {
+    const mine = ++turn;
+    const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
+    if (mine !== turn) return;
+    if (!answer.ok) {
+      if (open === id) open = null;
+      return;
+    }
+    const text = await answer.text();
+    if (mine !== turn) return;
+    const before = open === id ? current() : null;
+    const typed = before?.querySelector('#reason')?.value;
+    const inside = $('card').contains(document.activeElement);
+    const on = inside && document.activeElement.id;
+    open = id;
+    $('quiet').hidden = true;
+    fill($('card'), text);
+    mark();
+    const card = current();
+    const form = card.querySelector('form');
+    if (before && form) {
+      if (typed) form.reason.value = typed;
+      if (on === 'reason') form.reason.focus();
+      if ('making' in before.dataset && !('making' in card.dataset)) say('It is now clear what the request would do.');
+    }
+    if (inside && !$('card').contains(document.activeElement)) card.querySelector('h2').focus();
+    const digest = card.dataset.digest;
+    if (form && (why || (digest && seen?.id === id && seen.digest && seen.digest !== digest))) notice(form, why || CHANGED);
+    if (digest || seen?.id !== id) seen = { id, digest: digest || undefined };
+    if (!form) say(card.querySelector('.verdict').textContent.trim());
+    else settle(form);
+  }
+
+  function notice(form, text) {
+    const place = form.querySelector('[data-notice]');
+    place.textContent = text;
+    place.hidden = false;
+    place.scrollIntoView({ block: 'nearest' });
+  }
+
+  // What has just appeared takes no answer: a key or a click on its way was meant for something else.
+  function settle(form) {
+    form.dataset.fresh = '';
+    setTimeout(() => { delete form.dataset.fresh; }, READING);
+  }
+
+  function constraint(form) {
+    const made = {};
+    for (const field of form.querySelectorAll('[data-narrow]')) {
+      const value = field.value.trim();
+      if (!value) continue;
+      if (field.dataset.kind === 'path') made.pathPrefix ??= { field: field.dataset.narrow, allow: [value] };
+      else made.allow ??= { field: field.dataset.narrow, values: [value] };
+    }
+    const calls = Number(form.calls?.value || 0);
+    if (calls > 0) made.maxCalls = calls;
+    return Object.keys(made).length ? made : undefined;
+  }
+
+  const SPANS = { '1h': 'for 1 hour', '1d': 'for 1 day', '7d': 'for 7 days', 'until-revoked': 'until I revoke it' };
+
+  function sum(form) {
+    const button = form.querySelector('[value=window]');
+    const window = form.querySelector('[name=window]:checked')?.value;
+    if (!button) return;
+    button.disabled = !window;
+    button.textContent = window ? `Allow ${SPANS[window]}` : 'Choose a length of time';
+    const only = constraint(form) || {};
+    const parts = [];
+    if (only.pathPrefix) parts.push(`only where ${only.pathPrefix.field} is at or below “${only.pathPrefix.allow[0]}”`);
+    if (only.allow) parts.push(`only where ${only.allow.field} is “${only.allow.values[0]}”`);
+    if (only.maxCalls) parts.push(only.maxCalls === 1 ? 'one call at most' : `at most ${only.maxCalls} calls`);
+    form.querySelector('[data-sum]').textContent = window
+      ? `It may then do this ${SPANS[window]} without asking, ${parts.length ? parts.join(', ') : 'anywhere in this source, any number of times'}.`
+      : '';
+  }
+
+  async function answer(form, act) {
+    if ('fresh' in form.dataset || 'busy' in form.dataset) return;
+    const card = form.closest('article');
+    const id = card.dataset.id;
+    const path = `/admin/console/pending/${encodeURIComponent(id)}`;
+    const title = `${card.querySelector('.agent').textContent}: ${card.querySelector('h2 b').textContent}`;
+    let body, done;
+    if (act === 'plan') {
+      await call(`${path}/plan`, {});
+      return soon();
+    } else if (act === 'deny') {
+      const reason = form.reason.value.trim();
+      body = { action: 'deny', ...(reason && { reason }) };
+      done = 'Denied';
+    } else {
+      const window = act === 'window' ? form.querySelector('[name=window]:checked')?.value : 'once';
+      if (!window) return;
+      body = { action: 'approve', trustWindow: { kind: window }, cardDigest: card.dataset.digest };
+      if (act === 'window') body.constraint = constraint(form);
+      else if ('anyInput' in card.dataset) body.anyInput = true;
+      done = act === 'window' ? `Allowed ${SPANS[window]}` : 'Approved once';
+    }
+    form.dataset.busy = '';
+    try {
+      mine.add(id);
+      const reply = await call(path, body);
+      const said = await reply.json();
+      if (reply.ok) {
+        note(`${done} — ${title}`);
+        known.delete(id);
+        open = seen = null;
+        await next();
+        current()?.querySelector('h2').focus();
+        return soon();
+      }
+      mine.delete(id);
+      if (said.error.code === 'card_changed') await load(id, `Not approved. ${CHANGED}`);
+      else if (reply.status === 404) await load(id);
+      else notice(form, `Nothing was decided: ${said.error.message}`);
+    } catch {
+      mine.delete(id);
+      if (form.isConnected) notice(form, 'The gateway did not answer. Whether this was decided is not known; the list will tell.');
+    } finally {
+      delete form.dataset.busy;
+    }
+  }
+
+  function note(text) {
+    const line = document.createElement('li');
+    line.textContent = text;
+    $('notes').prepend(line);
+    while ($('notes').children.length > 3) $('notes').lastChild.remove();
+    say(text);
+  }
+
+  // --- hands ---
+
+  document.addEventListener('click', async (event) => {
+    const hit = event.target.closest('button');
+    if (!hit) return;
+    if (hit.dataset.id) {
+      await load(hit.dataset.id);
+      current()?.querySelector('h2').focus();
+    } else if ('goOn' in hit.dataset) {
+      await next();
+      (current()?.querySelector('h2') || $('card')).focus();
+    } else if (hit.dataset.rows) {
+      const made = document.createElement('template');
+      const answer = await call(hit.dataset.rows);
+      if (!answer.ok) return soon();
+      fill(made, await answer.text());
+      hit.closest('tr').replaceWith(made.content);
+    } else if (hit.dataset.next) {
+      await unroll(hit.parentElement, hit.dataset.next, hit);
+    } else if (hit.id === 'sign-out') {
+      try { await call('/admin/console/sign-out', {}); } catch { /* then it has ended already */ }
+      signedOut('You are signed out.');
+    }
+  });
+
+  async function unroll(place, path, button) {
+    const answer = await call(path);
+    if (!answer.ok) return;
+    const made = document.createElement('template');
+    fill(made, await answer.text());
+    if (button) button.remove();
+    place.append(made.content);
+  }
+
+  document.addEventListener('toggle', (event) => {
+    const path = event.target.dataset && event.target.dataset.everything;
+    const place = path && event.target.querySelector('div');
+    if (place && event.target.open && !place.firstChild) unroll(place, path);
+  }, true);
+
+  document.addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (event.target.id === 'key-form') {
+      const key = $('key').value.trim();
+      $('key').value = '';
+      if (key) signIn({ key });
+    } else if ('answer' in event.target.dataset) {
+      // Enter in a field does nothing but in the reason, where it denies: nothing is approved by the way.
+      const act = event.submitter?.value;
+      if (act) answer(event.target, act);
+    }
+  });
+
+  document.addEventListener('input', (event) => {
+    const form = event.target.closest('form[data-answer]');
+    if (form) sum(form);
+  });
+
+  for (const sign of ['keydown', 'pointerdown']) document.addEventListener(sign, () => { active = true; }, true);
+
+  document.addEventListener('keydown', (event) => {
+    const field = event.target.closest('input, textarea, select');
+    if (field && event.key === 'Enter' && field.form && 'answer' in field.form.dataset) {
+      event.preventDefault();
+      if (field.id === 'reason') answer(field.form, 'deny');
+      return;
+    }
+    if (field && event.key === 'Escape') return void current()?.querySelector('h2').focus();
+    if (event.ctrlKey || event.metaKey || event.altKey || (field && field.type !== 'radio') || $('desk').hidden) return;
+    const form = current()?.querySelector('form');
+    switch (event.key.toLowerCase()) {
+      case 'j': case 'k': {
+        const rows = [...$('queue').querySelectorAll('.ticket')];
+        const at = rows.findIndex((row) => row.dataset.id === open);
+        const to = rows[event.key.toLowerCase() === 'j' ? at + 1 : at - 1];
+        if (to) to.click();
+        break;
+      }
+      case 'a': form?.querySelector('[value=once]')?.focus(); break;
+      case 'w': {
+        const longer = form?.querySelector('.longer');
+        if (longer) { longer.open = true; longer.querySelector('input:enabled').focus(); }
+        break;
+      }
+      case 'd': form?.reason.focus(); break;
+      default: return;
+    }
+    event.preventDefault();
+  });
+
+  // --- begin ---
+
+  function begin() {
+    $('here').textContent = `${location.origin}/admin`;
+    const link = location.hash.startsWith('#plx_link_') ? location.hash.slice(1) : null;
+    if (link) {
+      history.replaceState(null, '', location.pathname);
+      signIn({ link });
+    } else if (sessionStorage.getItem(TAB)) {
+      enter();
+    } else if ($('desk').hidden) {
+      signedOut('');
+    }
+  }
+  window.addEventListener('hashchange', () => { if (location.hash.startsWith('#plx_link_')) begin(); });
+  setInterval(() => { if (stream) soon(); }, 30000);
+  begin();
+})();

@@ -1,0 +1,218 @@
+//! What stands on a card beside the call itself: what each answer would allow, and what the call differs in from the
+//! last one that the owner approved.
+
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use plexus_tests::{Agent, Owner, waiting::until};
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
+
+/// One window of a card's `choices`.
+fn choice<'c>(card: &'c Value, window: &str) -> &'c Value {
+    let all = card["choices"].as_array().expect("choices");
+    let found = all.iter().find(|choice| choice["window"] == window);
+    found.unwrap_or_else(|| panic!("no {window} in {card}"))
+}
+
+fn write(agent: &Agent, owner: &Owner, content: &str) -> Value {
+    owner.card(&agent.must_ask(WRITE, note("notes/a.md", content)))
+}
+
+#[test]
+fn every_card_says_what_each_answer_would_allow() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let card = write(&agent, &owner, "x");
+    let windows: Vec<_> = card["choices"]
+        .as_array()
+        .expect("choices")
+        .iter()
+        .map(|c| &c["window"])
+        .collect();
+    assert_eq!(windows, ["once", "1h", "1d", "7d", "until-revoked"]);
+    assert_eq!(
+        *choice(&card, "once"),
+        json!({"window": "once", "words": "this one call, exactly as shown", "default": true})
+    );
+    for window in ["1h", "1d", "7d", "until-revoked"] {
+        let choice = choice(&card, window);
+        assert!(
+            choice["refused"].is_null() && choice["default"] == false,
+            "{choice}"
+        );
+        let words = choice["words"].as_str().expect("words");
+        for said in [
+            "every call of “",
+            "whatever it changes",
+            "without asking you",
+            "must have read",
+        ] {
+            assert!(words.contains(said), "{words}");
+        }
+    }
+    assert_eq!(card["narrow"], json!(["path"]));
+
+    // A read without an input, and one that the agent itself narrowed.
+    let wish = json!({"decision": "allow", "constraint": {"pathPrefix": {"field": "path", "allow": ["notes"]}}});
+    let item = agent.ask(json!({READ: wish})).at("/pendingId");
+    let card = owner.card(item.as_str().expect("an item"));
+    let once = choice(&card, "once");
+    assert_eq!(once["anyInput"], true);
+    assert!(
+        once["words"]
+            .as_str()
+            .expect("words")
+            .contains("only where path at or below notes"),
+        "{once}"
+    );
+    let hour = choice(&card, "1h")["words"]
+        .as_str()
+        .expect("words")
+        .to_owned();
+    assert!(
+        hour.contains("whatever it reads, only where path at or below notes")
+            && !hour.contains("must have read"),
+        "{hour}"
+    );
+
+    // A window that the owner's settings do not have.
+    owner
+        .client
+        .put("/v1/config", json!({"allowUntilRevoked": false}))
+        .expect_ok();
+    let card = owner.card(item.as_str().expect("an item"));
+    assert!(
+        choice(&card, "until-revoked")["refused"]
+            .as_str()
+            .is_some_and(|why| why.contains("settings"))
+    );
+    assert!(choice(&card, "7d")["refused"].is_null());
+}
+
+/// Above a ceiling nothing but `once` can be chosen, and the card says why.
+#[test]
+fn a_window_above_the_ceiling_says_why_it_cannot_be_chosen() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    // What a tool of the owner's would run.
+    let card = owner.card(&agent.must_ask(WRITE, note(".envrc", "x")));
+    assert!(choice(&card, "once")["refused"].is_null());
+    for window in ["1h", "1d", "7d", "until-revoked"] {
+        let why = choice(&card, window)["refused"]
+            .as_str()
+            .expect("a reason")
+            .to_owned();
+        assert!(why.contains("run or obeyed by programs of yours"), "{why}");
+    }
+    assert_eq!(
+        card["asks"][0]["windows"].as_array().map(Vec::len),
+        Some(1),
+        "the older form agrees"
+    );
+    owner.approve(card["pendingId"].as_str().expect("an item"), "once");
+
+    // A plan that failed can be allowed for no time at all.
+    let workshop = Workshop::open();
+    let agent = workshop.gateway.agent("one");
+    let item = agent.must_ask(COUNT, json!({"line": "x", "plan": "fails"}));
+    let card = workshop.owner().card(&item);
+    let choices = card["choices"].as_array().expect("choices");
+    assert!(
+        choices.iter().all(|c| c["default"] == false
+            && c["refused"]
+                .as_str()
+                .is_some_and(|why| why.contains("deny it"))),
+        "{card}"
+    );
+}
+
+#[test]
+fn a_card_says_what_differs_from_the_last_approved_call() {
+    let mut house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let first = write(&agent, &owner, "one\n");
+    assert_eq!(
+        first.get("differs"),
+        Some(&Value::Null),
+        "there was none before"
+    );
+
+    // One that was denied is not compared with; one that was approved is, from the next item on.
+    owner.deny(first["pendingId"].as_str().expect("an item"), "no");
+    let second = write(&agent, &owner, "two\n");
+    assert_eq!(second["differs"], Value::Null);
+    let waiting = write(&agent, &owner, "waits since before\n");
+    owner.approve(second["pendingId"].as_str().expect("an item"), "once");
+    assert_eq!(
+        owner.card(waiting["pendingId"].as_str().expect("an item")),
+        waiting,
+        "a card does not change under its reader"
+    );
+
+    let third = write(&agent, &owner, "three\n");
+    assert_eq!(
+        third["differs"]["changes"],
+        json!([{"path": "/content", "was": "two\n", "now": "three\n"}])
+    );
+    assert!(third["differs"]["since"].is_string());
+    assert_ne!(third["cardDigest"], second["cardDigest"]);
+
+    // Of the same agent only, and the same capability.
+    let other = house.gateway.agent("other");
+    assert_eq!(write(&other, &owner, "three\n")["differs"], Value::Null);
+    assert_eq!(
+        owner.card(&agent.must_ask(READ, json!({"path": "notes/a.md"})))["differs"],
+        Value::Null
+    );
+
+    // It survives a restart, lies where only the owner reads, and is told to nobody else.
+    let kept: Vec<_> = std::fs::read_dir(house.gateway.state().join("pending"))
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e == "approved" || e == "differs")
+        })
+        .collect();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    for path in kept {
+        assert_eq!(
+            std::fs::metadata(&path)
+                .expect("a file")
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
+    }
+    let log = serde_json::to_string(&owner.audit(1000)).expect("events");
+    assert!(
+        !log.contains("three\\\\n") && !log.contains("waits since before"),
+        "contents in the log"
+    );
+    let item = third["pendingId"].as_str().expect("an item").to_owned();
+    let told = agent.status(&item);
+    assert!(
+        !String::from_utf8_lossy(&told.body).contains("differs"),
+        "{told}"
+    );
+    house.gateway.restart();
+    let owner = house.owner();
+    assert_eq!(owner.card(&item)["differs"], third["differs"]);
+    owner.approve(&item, "once");
+
+    // The agent goes, and what was kept of it goes with its item.
+    owner.revoke_agent("one");
+    house.gateway.restart();
+    let pending = house.gateway.state().join("pending");
+    until("the end of what was kept of an agent that is gone", || {
+        let mut names = std::fs::read_dir(&pending)
+            .expect("the folder")
+            .map(|e| e.expect("an entry").file_name());
+        names
+            .all(|name| !name.to_string_lossy().starts_with("last.one."))
+            .then_some(())
+    });
+}
