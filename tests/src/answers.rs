@@ -209,7 +209,8 @@ fn route(path: &str) -> String {
             "",
             "admin",
             "api",
-            "audit" | "exposure" | "default-grant" | "pending" | "secrets" | "sources",
+            "audit" | "exposure" | "default-grant" | "pending" | "secrets" | "sources" | "lend"
+            | "review" | "undo",
             _,
             ..,
         ] => {

@@ -2,8 +2,8 @@
 
 use crate::{
     act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
-    doctor, explain, exposure, grants, key, logs, network, notify, owner::Desk, pause, service,
-    sources, status, tokens, uninstall, unknown,
+    doctor, explain, exposure, grants, key, lend, logs, network, notify, owner::Desk, pause,
+    review, service, sources, status, tokens, undo, uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -63,6 +63,12 @@ enum Command {
     Resume,
     /// Show, add and change what agents can reach
     Sources(sources::Sources),
+    /// Lend a folder to one agent for a time
+    Lend(lend::Lend),
+    /// Show all that an agent changed, as one difference for each file
+    Review(review::Review),
+    /// Take an effect back, after showing what that changes
+    Undo(undo::Undo),
     /// Say what would happen to a call, and which rule decides
     Explain(explain::Explain),
     /// Show what agents did, one line a call
@@ -138,6 +144,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Pause => pause::run(&desk, true).await,
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
+        Command::Lend(it) => lend::run(&desk, it).await,
+        Command::Review(it) => review::run(&desk, it).await,
+        Command::Undo(it) => undo::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,
         Command::Unknown(it) => unknown::run(&desk, it).await,

@@ -20,7 +20,7 @@ use crate::{
     },
     log::{self, Log},
     machine::{Ledger, Trust, audit_id},
-    sources::{Connector, Registry, catalogue::Catalogue, configure},
+    sources::{Connector, Registry, catalogue::Catalogue, configure, lending},
     state_dir::StateDir,
     supervisor::{self, Pace, Setup, Spec, Supervisor},
     token::TokenKey,
@@ -30,7 +30,9 @@ use arc_swap::ArcSwap;
 use plexus_ipc::message::Verdict;
 use plexus_ledger::{Lane, Options, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
-use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, State};
+use plexus_trust::{
+    Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State,
+};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -94,6 +96,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
+const MARK_EVERY: u32 = 20;
 
 /// Serves until a signal says stop.
 #[expect(
@@ -142,6 +146,7 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
+    clock.go_on_from(state_dir.path());
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
@@ -254,6 +259,7 @@ async fn run(
         task.abort();
     }
     let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    app.leave_mark();
     let ledger = app.ledger.clone();
     let clean = tokio::task::spawn_blocking(move || ledger.close())
         .await
@@ -419,7 +425,12 @@ impl App {
         let Some(entry) = self.catalogue.load().get(capability).cloned() else {
             return OutcomeKind::Unknown;
         };
-        let asked = self.supervisor.settle(&entry.source, intent.clone());
+        self.settled_by(&entry.source, intent).await
+    }
+
+    /// The same, where the source is known.
+    pub(crate) async fn settled_by(&self, source: &SourceId, intent: &AuditId) -> OutcomeKind {
+        let asked = self.supervisor.settle(source, intent.clone());
         match tokio::time::timeout(SETTLE_WITHIN, asked).await {
             Ok(Verdict::Happened) => OutcomeKind::Ok,
             Ok(Verdict::DidNot) => OutcomeKind::Failed,
@@ -504,8 +515,13 @@ impl App {
                 body: body.as_object().context("an object")?,
             };
             let checked = wanted.check(&self.registry, &self.state_dir);
-            let (id, config) =
+            let (id, mut config) =
                 checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
+            // A flag says where a source lies, and nothing of what the owner hides in it.
+            let state = self.ledger.snapshot();
+            if let Some(known) = state.sources.get(&id) {
+                config.hide = known.config.hide.clone();
+            }
             self.owner(Command::PutSource { id, config })
                 .await
                 .map_err(refused_start)?;
@@ -522,6 +538,13 @@ impl App {
         }
         self.renew_catalogue(None);
         Ok(())
+    }
+
+    /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
+    fn leave_mark(&self) {
+        if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
+            tracing::warn!(%error, "the time could not be noted");
+        }
     }
 
     /// Looks at one source, tells the machine what was found, and puts its workers in place.
@@ -547,18 +570,26 @@ impl App {
             self.supervisor.remove(id).await;
             return Ok(());
         }
+        self.put_workers(source)
+    }
+
+    /// Puts the workers of a source in place as it is configured.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) fn put_workers(&self, source: &Source) -> Result<(), String> {
         let connector = self
             .registry
             .of_kind(&source.config.kind)
             .ok_or("no such connector")?;
         let root = configure::root_of(&self.registry, &source.config);
         self.supervisor.put(Arc::new(Spec {
-            source: id.clone(),
+            source: source.id.clone(),
             connector: connector.name,
             manifest: connector.manifest.clone(),
             profile: connector.profile,
             root: root.map(|r| r.canonicalize().unwrap_or(r)),
-            config: source.config.route.clone(),
+            config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
         }));
@@ -629,7 +660,10 @@ async fn hear_workers(
                 "cause": cause.to_string(), "exit": exit.to_string(),
             }),
             supervisor::Notice::Health { source, health, .. } => {
+                let known = app.ledger.snapshot().sources.get(source).cloned();
+                let lent = known.as_ref().and_then(|s| s.config.lent.as_ref());
                 app.feed.publish(Notice::SourceStatus {
+                    borrower: lent.map(|lent| lent.agent.clone()),
                     source: source.clone(),
                     available: health.status != supervisor::Health::Unavailable,
                     reason: health.detail.clone(),
@@ -681,14 +715,21 @@ async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
 
 async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
+    let mut rounds: u32 = 0;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         app.save_held().await;
+        rounds += 1;
+        if rounds % MARK_EVERY == 0 {
+            app.leave_mark();
+        }
         crate::invoke::note_unrecorded(&app, false).await;
+        let before = app.ledger.snapshot();
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");
         }
+        lending::follow(&app, &before).await;
         let app = app.clone();
         let tidied =
             tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
