@@ -274,7 +274,7 @@ fn releases(newcomer: &Newcomer) {
     let sources = status.json()["sources"].clone();
     let healthy = sources
         .as_array()
-        .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["health"]["status"] == "ok"));
+        .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["status"] == "ok"));
     assert!(healthy, "{sources:#}");
     stop(gateway);
 }
@@ -287,12 +287,20 @@ fn connects(newcomer: &Newcomer) -> &'static str {
         "connect",
         "--type",
         agent,
+        "--here",
+        "--yes",
         "--allow",
         "obsidian.vault.read,workspace.read",
     ]);
     said.expect_ok();
-    let code = said.json()["code"].as_str().expect("a code").to_owned();
-    newcomer.types(&["plexus", "enroll", &code]).expect_ok();
+    // Written into the agent's own folder; the uninstall has to find all of it again.
+    assert!(
+        newcomer
+            .tree()
+            .iter()
+            .any(|path| path.starts_with(".claude/")),
+        "{said}"
+    );
     agent
 }
 
@@ -331,6 +339,8 @@ fn reads_and_writes(newcomer: &Newcomer, agent: &str) {
 
 /// Gives the backup.
 fn looks_back(newcomer: &Newcomer) -> PathBuf {
+    let activity = newcomer.owner(&["activity", "claude-code", "--changed"]);
+    assert!(activity.expect_ok().contains("notes/new.md"), "{activity}");
     let tail = newcomer.owner(&["audit", "tail"]);
     assert!(tail.expect_ok().contains("workspace.write"), "{tail}");
     newcomer.owner(&["audit", "verify"]).expect_ok();

@@ -1,6 +1,7 @@
 //! A home outlives the build that made it: what an earlier one wrote is read, what the owner granted goes on.
 
-use plexus_tests::{Agent, Folder, Gateway, earlier};
+use crate::house::{FIXTURE_READS, Workshop};
+use plexus_tests::{Agent, Builder, Folder, Gateway, earlier, editions};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::MetadataExt as _;
@@ -98,7 +99,7 @@ fn an_edited_row_of_an_earlier_home_is_found() {
     };
     edit(&|row| row["constraint"]["maxCalls"] = json!(500));
     let said = Gateway::builder().refused(home.path());
-    said.expect_status(1);
+    said.expect_status(78);
     for words in [
         key,
         "another value",
@@ -110,4 +111,174 @@ fn an_edited_row_of_an_earlier_home_is_found() {
     assert!(!home.path().join("state/ledger.redb.format-1").exists());
     edit(&|row| row["constraint"]["maxCalls"] = json!(5));
     assert_eq!(Gateway::builder().start_in(home).owner().grants().len(), 3);
+}
+
+/// Twenty-five agents with eight reads each.
+const AGENTS: usize = 25;
+const ALL: usize = AGENTS * 8;
+
+/// A home with two hundred grants on the first edition of a connector, and one agent of them.
+fn village() -> (Workshop, Agent) {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    for n in 1..AGENTS {
+        owner.connect(&format!("agent-{n}"), FIXTURE_READS);
+    }
+    let agent = workshop.reader("agent-0");
+    assert_eq!(live(&workshop).len(), ALL);
+    (workshop, agent)
+}
+
+fn live(workshop: &Workshop) -> Vec<Value> {
+    let mut grants = workshop.owner().grants();
+    grants.retain(|grant| grant["suspended"].is_null());
+    grants
+}
+
+/// Starts the next release of the connector on the same home.
+fn release(workshop: &mut Workshop, programs: &TempDir, edition: &str) {
+    let workers = editions::workers(programs.path(), edition);
+    assert!(workshop.gateway.stop().success(), "a clean stop");
+    let next: Builder = Gateway::builder()
+        .fixture()
+        .env(editions::VARIABLE, edition)
+        .arg("--workers")
+        .arg(&workers.to_string_lossy());
+    workshop.gateway.start_again_as(next);
+}
+
+fn echo(workshop: &Workshop, agent: &Agent, input: Value) -> plexus_tests::Response {
+    workshop.back(agent).invoke("fixture.echo", input)
+}
+
+fn programs() -> TempDir {
+    TempDir::with_prefix("plx").expect("a temporary folder")
+}
+
+#[test]
+fn a_release_that_changed_only_words_keeps_two_hundred_grants() {
+    let ((mut workshop, agent), programs) = (village(), programs());
+    release(&mut workshop, &programs, "wording");
+    assert_eq!(live(&workshop).len(), ALL);
+    assert_eq!(workshop.owner().pending(), Vec::<Value>::new());
+    let entry = workshop.back(&agent).entry("fixture.echo");
+    assert!(
+        entry["label"]
+            .as_str()
+            .is_some_and(|l| l.contains("new words")),
+        "{entry}"
+    );
+    echo(&workshop, &agent, json!({"text": "a"})).expect_ok();
+}
+
+#[test]
+fn a_release_that_is_provably_no_wider_keeps_them_too_and_the_log_says_so() {
+    let ((mut workshop, agent), programs) = (village(), programs());
+    release(&mut workshop, &programs, "narrower");
+    assert_eq!(live(&workshop).len(), ALL);
+    assert_eq!(workshop.owner().pending(), Vec::<Value>::new());
+    let note = workshop
+        .owner()
+        .audited(|event| event["detail"]["event"] == "source.change");
+    assert_eq!(
+        note["detail"]["what"], "manifest changed, and is no wider",
+        "{note}"
+    );
+    assert_eq!(note["detail"]["grantsSuspended"], 0);
+    echo(&workshop, &agent, json!({"text": "a", "n": 1})).expect_ok();
+    echo(&workshop, &agent, json!({"text": "a", "n": 2000}))
+        .expect_error(422, "schema_validation_failed");
+    // The first edition again is wider than this one.
+    workshop.gateway.stop();
+    workshop
+        .gateway
+        .start_again_as(Gateway::builder().fixture());
+    assert_eq!(live(&workshop).len(), ALL - AGENTS);
+}
+
+/// What widened rests, what did not goes on, and one card shows why; one act decides it.
+#[test]
+fn a_release_that_widened_has_one_card_and_one_act_decides_it() {
+    for (edition, rest, words) in [
+        ("wider", AGENTS, "it also takes `times`"),
+        ("riskier", AGENTS, "its harm is rated elevated, it was low"),
+        (
+            "reaching",
+            ALL,
+            "its worker may now read: (just \"/etc/hostname\")",
+        ),
+    ] {
+        let ((mut workshop, agent), programs) = (village(), programs());
+        release(&mut workshop, &programs, edition);
+        let owner = workshop.owner();
+        assert_eq!(live(&workshop).len(), ALL - rest, "{edition}");
+        echo(&workshop, &agent, json!({"text": "a"})).expect_error(401, "approval_required");
+        let mut waiting = owner.pending();
+        waiting.retain(|item| item["kind"] == "change");
+        let [card] = waiting.as_slice() else {
+            panic!("{edition}: {waiting:#?}")
+        };
+        assert_eq!(card["agents"].as_array().map(Vec::len), Some(AGENTS));
+        let said = card["changes"].to_string();
+        let quoted = serde_json::to_string(words).expect("JSON");
+        assert!(
+            said.contains(quoted.trim_matches('"')),
+            "{edition}: {card:#}"
+        );
+        let id = card["pendingId"].as_str().expect("an id").to_owned();
+        let shown = workshop.gateway.cli(["approvals", "show", &id]);
+        shown.expect_status(0);
+        assert!(shown.stdout.contains(words), "{shown}");
+        let listed = workshop.gateway.cli(["approvals", "list"]);
+        assert!(listed.stdout.contains(&id), "{listed}");
+        let status = workshop.gateway.cli(["status"]);
+        assert!(
+            status
+                .stdout
+                .contains(&format!("{rest} grants on fixture rest")),
+            "{status}"
+        );
+
+        // A yes names what was seen, and the card outlives a restart.
+        owner
+            .decide(&id, json!({"action": "approve"}))
+            .expect_error(409, "card_changed");
+        assert_eq!(live(&workshop).len(), ALL - rest);
+        workshop.gateway.restart();
+        workshop
+            .gateway
+            .cli(["approvals", "approve", &id, "--yes"])
+            .expect_status(0);
+        assert_eq!(live(&workshop).len(), ALL, "{edition}");
+        let mut waiting = workshop.owner().pending();
+        waiting.retain(|item| item["kind"] == "change");
+        assert!(waiting.is_empty(), "{waiting:#?}");
+        if edition != "riskier" {
+            echo(&workshop, &agent, json!({"text": "b"})).expect_ok();
+        }
+        workshop
+            .owner()
+            .decide(&id, json!({"action": "deny"}))
+            .expect_error(404, "unknown_capability");
+    }
+}
+
+#[test]
+fn a_no_ends_what_rested_and_nothing_else() {
+    let ((mut workshop, agent), programs) = (village(), programs());
+    release(&mut workshop, &programs, "wider");
+    let mut waiting = workshop.owner().pending();
+    waiting.retain(|item| item["kind"] == "change");
+    let id = waiting[0]["pendingId"].as_str().expect("an id").to_owned();
+    workshop
+        .gateway
+        .cli(["approvals", "deny", &id])
+        .expect_status(0);
+    assert_eq!(workshop.owner().grants().len(), ALL - AGENTS);
+    assert!(workshop.owner().pending().is_empty());
+    echo(&workshop, &agent, json!({"text": "a"})).expect_error(401, "approval_required");
+    workshop
+        .back(&agent)
+        .invoke("fixture.slow", json!({"ms": 1}))
+        .expect_ok();
 }

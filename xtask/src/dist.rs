@@ -205,10 +205,10 @@ mod tests {
         );
         assert!(text.contains(r#"sha256 "ab12""#));
         // Where there is a Ruby, it reads it.
-        let file = std::env::temp_dir().join(format!("plexus-formula-{}.rb", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("plexus.rb");
         std::fs::write(&file, &text).unwrap();
         let read = Command::new("ruby").arg("-c").arg(&file).output();
-        std::fs::remove_file(&file).unwrap();
         if let Ok(read) = read {
             assert!(
                 read.status.success(),

@@ -140,18 +140,17 @@ mod tests {
 
     #[test]
     fn only_folders_that_were_made_are_ours() {
-        let prefix = std::env::temp_dir();
+        let prefix = tempfile::tempdir().unwrap();
         let folders = [
             "there".to_owned(),
             "not-there".to_owned(),
             "ours".to_owned(),
         ];
-        let there = prefix.join(format!("plexus-made-{}", std::process::id()));
+        let there = prefix.path();
         for folder in ["there", "ours"] {
             std::fs::create_dir_all(there.join(folder)).unwrap();
         }
-        let made = made_folders(&there, &folders, &["ours".to_owned()]);
+        let made = made_folders(there, &folders, &["ours".to_owned()]);
         assert_eq!(made, ["not-there", "ours"]);
-        std::fs::remove_dir_all(&there).unwrap();
     }
 }

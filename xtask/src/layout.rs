@@ -208,13 +208,13 @@ mod tests {
 
     #[test]
     fn a_file_in_use_is_replaced_and_not_written_over() {
-        let prefix = std::env::temp_dir().join(format!("plexus-layout-{}", std::process::id()));
-        let path = put(&prefix, "bin/x", b"old", 0o755).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let prefix = place.path();
+        let path = put(prefix, "bin/x", b"old", 0o755).unwrap();
         let running = fs::File::open(&path).unwrap();
-        put(&prefix, "bin/x", b"newer", 0o755).unwrap();
+        put(prefix, "bin/x", b"newer", 0o755).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"newer");
         assert_eq!(std::io::read_to_string(&running).unwrap(), "old");
         assert_eq!(fs::read_dir(prefix.join("bin")).unwrap().count(), 1);
-        fs::remove_dir_all(&prefix).unwrap();
     }
 }

@@ -113,12 +113,14 @@ pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop>
         }
         tokio::time::sleep(PAUSE).await;
     }
-    for integration in &found.integrations {
-        integration.undo()?;
-    }
     let mut stayed = Vec::new();
+    for integration in &found.integrations {
+        stayed.extend(integration.undo(&desk.home)?);
+    }
     if let Some(programs) = &found.programs {
-        stayed = programs.remove()?;
+        let others = programs.remove()?.into_iter();
+        stayed
+            .extend(others.map(|path| format!("{}: it is not what was installed", path.display())));
     }
     if state == State::Delete && found.home.exists() {
         fs::remove_dir_all(&found.home).map_err(|e| failed(&found.home, &e))?;
@@ -166,7 +168,7 @@ impl Found {
         lines
     }
 
-    fn leaves(&self, state: State, stayed: &[PathBuf]) -> Vec<String> {
+    fn leaves(&self, state: State, stayed: &[String]) -> Vec<String> {
         let mut lines = Vec::new();
         if state == State::Keep && self.home.exists() {
             lines.push(format!("the state: {}", self.home.display()));
@@ -179,11 +181,7 @@ impl Found {
         if self.programs.is_none() {
             lines.push("programs: there is no list of what was installed; remove them as you put them there".to_owned());
         }
-        lines.extend(
-            stayed
-                .iter()
-                .map(|path| format!("{}: it is not what was installed", path.display())),
-        );
+        lines.extend(stayed.iter().cloned());
         lines
     }
 }

@@ -8,6 +8,7 @@
 //! what the owner sees.
 
 pub(crate) mod card;
+pub(crate) mod change;
 mod choices;
 mod differs;
 pub(crate) mod planner;
@@ -182,6 +183,12 @@ impl Approvals {
         let item = state.item(item)?;
         let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
         Some(self.preview(&item.id, ask)?.touched.clone())
+    }
+
+    /// The change that an ask's call would make, line by line, where that is known.
+    pub(crate) fn change(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        let made = self.preview(item, ask)?;
+        made.preview.diff.as_ref().map(ToString::to_string)
     }
 
     /// Forgets everything that is kept for an item.

@@ -6,10 +6,12 @@
 pub(crate) mod catalogue;
 pub(crate) mod configure;
 pub(crate) mod detect;
+pub(crate) mod lending;
 pub(crate) mod narration;
+pub(crate) mod profile;
 
 use crate::invoke::validate::Schema;
-use plexus_ipc::manifest::Manifest;
+use plexus_ipc::manifest::{Audience, Manifest};
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
 use plexus_trust::Facts;
 use serde_json::{Value, json as object};
@@ -41,6 +43,7 @@ macro_rules! connector {
 pub const SHIPPED: &[Connector] = &[
     connector!("obsidian"),
     connector!("workspace"),
+    connector!("git"),
 ];
 
 /// A connector, read and compiled once.
@@ -50,6 +53,8 @@ pub(crate) struct Registered {
     pub(crate) profile: &'static str,
     /// Digest of the profile without comments and white space: a changed reason is no changed right.
     pub(crate) profile_digest: Digest,
+    /// Its rules in the same spelling.
+    pub(crate) rules: Vec<String>,
     /// By the manifest's name of the capability.
     pub(crate) schemas: BTreeMap<String, Schema>,
 }
@@ -90,6 +95,7 @@ impl Registry {
                 manifest: Arc::new(manifest),
                 profile: connector.profile,
                 profile_digest: profile_digest(connector.profile),
+                rules: profile::rules(connector.profile),
                 schemas,
             }));
         }
@@ -116,7 +122,10 @@ impl Registry {
 impl Registered {
     /// What the machine has to know of each capability, for a source of this id.
     pub(crate) fn facts(&self, source: &SourceId) -> BTreeMap<CapabilityId, Facts> {
-        let facts = self.manifest.capabilities.iter().filter_map(|capability| {
+        let shown = self.manifest.capabilities.iter();
+        // What is the owner's alone is nothing that could be granted, or seen.
+        let shown = shown.filter(|capability| capability.audience == Audience::Agents);
+        let facts = shown.filter_map(|capability| {
             let id = CapabilityId::of(source, &capability.name).ok()?;
             let schema = capability.input.clone().unwrap_or(Value::Null);
             let properties = schema.get("properties").and_then(Value::as_object);
@@ -142,6 +151,8 @@ impl Registered {
                         .unwrap_or_default(),
                     resolved,
                     shape: json::digest(&shape),
+                    input: Some(without_wording(&schema)),
+                    narrow: object!(capability.constrainable),
                 },
             ))
         });
@@ -167,31 +178,11 @@ fn without_wording(schema: &Value) -> Value {
 
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.
 fn profile_digest(profile: &str) -> Digest {
-    let mut rules = String::with_capacity(profile.len());
-    let (mut in_string, mut escaped, mut in_comment) = (false, false, false);
-    for c in profile.chars() {
-        if in_comment {
-            in_comment = c != '\n';
-            continue;
-        }
-        match c {
-            ';' if !in_string => in_comment = true,
-            c if c.is_whitespace() && !in_string => {
-                if !rules.ends_with(' ') {
-                    rules.push(' ');
-                }
-            }
-            c => {
-                if c == '"' && !escaped {
-                    in_string = !in_string;
-                }
-                escaped = in_string && c == '\\' && !escaped;
-                rules.push(c);
-            }
-        }
-    }
-    Digest::of(rules.trim().as_bytes())
+    Digest::of(profile::spelled(profile).as_bytes())
 }
+
+#[cfg(test)]
+mod no_wider;
 
 #[cfg(test)]
 mod tests {
@@ -224,10 +215,9 @@ mod tests {
         assert_eq!(registry.iter().count(), SHIPPED.len());
         for connector in registry.iter() {
             let source = SourceId::parse(&connector.manifest.connector).unwrap();
-            assert_eq!(
-                connector.facts(&source).len(),
-                connector.manifest.capabilities.len()
-            );
+            let all = connector.manifest.capabilities.iter();
+            let shown = all.filter(|capability| capability.audience == Audience::Agents);
+            assert_eq!(connector.facts(&source).len(), shown.count());
         }
     }
 }

@@ -73,6 +73,8 @@ fn read() -> Facts {
         resolved: vec![],
         fields: vec!["path".into()],
         shape: secret("shape"),
+        input: None,
+        narrow: Value::Null,
     }
 }
 

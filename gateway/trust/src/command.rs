@@ -87,10 +87,21 @@ pub enum Command {
         /// Which.
         id: SourceId,
     },
-    /// Lets suspended grants on a source be used again.
+    /// Lends a source to one agent, or changes such a lending: source, look and grants in one transaction.
+    Lend(Box<Lend>),
+    /// Ends a lending before its time.
+    EndLending {
+        /// The source.
+        id: SourceId,
+    },
+    /// Decides on the grants that rest because a source has changed: they go on, or they end.
     ResumeSource {
         /// Which.
         id: SourceId,
+        /// The source's revision that the owner saw; any, where none is named.
+        revision: Option<u64>,
+        /// Whether they go on.
+        go_on: bool,
     },
     /// Replaces the owner's settings.
     Configure(Settings),
@@ -121,6 +132,20 @@ pub enum Command {
         intent: AuditId,
         /// Whether it happened.
         happened: bool,
+    },
+
+    /// Records that an effect of the owner's own is about to happen. It stands on no grant: the owner saw its plan.
+    OwnerIntent {
+        /// What.
+        capability: CapabilityId,
+        /// The source's revision that it was planned for.
+        source_revision: u64,
+        /// Digest of the canonical input.
+        input: Digest,
+        /// Bytes of it.
+        input_bytes: u64,
+        /// What the plan that the owner saw assumed.
+        state_token: Digest,
     },
 
     // --- the daemon ---
@@ -292,6 +317,17 @@ pub struct GrantEntry {
     pub constraint: Option<Constraint>,
 }
 
+/// A source that is there for one agent and for a time.
+#[derive(Clone, Debug)]
+pub struct Lend {
+    /// What is configured, whom it is lent to included.
+    pub config: SourceConfig,
+    /// The source as it is now.
+    pub seen: SourceSeen,
+    /// What the borrower may do without being asked about; every other grant on the source ends.
+    pub grants: Vec<GrantEntry>,
+}
+
 /// A source as it is now.
 #[derive(Clone, Debug)]
 pub struct SourceSeen {
@@ -303,6 +339,8 @@ pub struct SourceSeen {
     pub profile: Digest,
     /// What its manifest offers.
     pub capabilities: BTreeMap<CapabilityId, Facts>,
+    /// The rules of its profile, without comments.
+    pub rules: Vec<String>,
 }
 
 /// One entry of a grant request.
@@ -568,6 +606,9 @@ pub enum Refusal {
     /// No such source.
     #[error("no such source")]
     NoSuchSource,
+    /// The source is not lent.
+    #[error("this source is not lent")]
+    NotLent,
     /// No such intent is open.
     #[error("no such intent is open")]
     NoSuchIntent,

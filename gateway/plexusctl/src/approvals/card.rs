@@ -7,6 +7,7 @@
 //! it.
 
 pub(super) mod answers;
+mod change;
 pub(super) mod everything;
 pub(super) mod plan;
 
@@ -86,6 +87,9 @@ const KNOWN_IN_PREVIEW: [&str; 4] = ["headline", "facts", "diff", "cut"];
 
 /// The card of `item`.
 pub(super) fn render(item: &Value, now: Timestamp) -> String {
+    if text_of(item, "kind") == "change" {
+        return change::render(item, now);
+    }
     let mut card = String::new();
     match text_of(item, "agentId") {
         "" => {}

@@ -84,6 +84,12 @@ impl Verdict {
     pub(super) fn said(&self, item: &Value) -> String {
         let id = text::line(text_of(item, "pendingId"));
         match self {
+            Self::Approve { .. } if text_of(item, "kind") == "change" => {
+                format!("approved {id}: {}", text::line(text_of(item, "ifApproved")))
+            }
+            Self::Deny { .. } if text_of(item, "kind") == "change" => {
+                format!("denied {id}: {}", text::line(text_of(item, "ifDenied")))
+            }
             Self::Approve { terms, .. } => {
                 let then = match (text_of(item, "onApproval"), list_of(item, "asks")) {
                     ("run", [_]) => "; it is being done",

@@ -1,48 +1,53 @@
-//! What was installed into agents' own settings, so that `uninstall` can take it back.
+//! What was put into coding agents' own files, to be taken back.
 
-use crate::integration::installed;
+use super::failed;
+use crate::integration::{self, Edit, Installation};
 use plexus_client::{Home, Stop};
 
-/// Something that was put into an agent's own files.
+/// One agent that was set up here.
 pub(super) struct Integration {
     /// The agent.
     pub(super) agent: String,
     /// What taking it back changes, one line each.
     pub(super) lines: Vec<String>,
-    undo: Box<dyn Fn() -> Result<(), Stop>>,
+    installation: Installation,
 }
 
 impl Integration {
-    /// Takes it back.
-    pub(super) fn undo(&self) -> Result<(), Stop> {
-        (self.undo)()
+    /// Takes it back; gives what a person edited since, which stays.
+    pub(super) fn undo(&self, home: &Home) -> Result<Vec<String>, Stop> {
+        let left = self.installation.undo(home)?;
+        // The credential that came with it; whoever held it has no gateway any more.
+        let pat = home.pat(&self.installation.agent);
+        match std::fs::remove_file(&pat) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(&pat, &e)),
+            _ => {}
+        }
+        let left = left.into_iter();
+        Ok(left
+            .map(|finding| format!("{}: {}", finding.path.display(), finding.what))
+            .collect())
     }
 }
 
-/// Everything that was installed into agents from this state directory.
+/// Everything that was set up for agents from this state directory.
 pub(super) fn integrations(home: &Home) -> Result<Vec<Integration>, Stop> {
-    installed(home)
-        .into_iter()
-        .map(|installation| {
-            let (plan, left) = installation.removal()?;
-            let mut lines: Vec<String> = plan
-                .edits()
-                .map(|edit| {
-                    let verb = match edit.after {
-                        Some(_) => "take ours out of",
-                        None => "remove",
-                    };
-                    format!("{verb} {}", edit.path.display())
-                })
-                .collect();
-            let left = left.iter();
-            lines.extend(left.map(|left| format!("{} {}", left.path.display(), left.what)));
-            let (agent, home) = (installation.agent.to_string(), home.clone());
-            Ok(Integration {
-                agent,
-                lines,
-                undo: Box::new(move || installation.undo(&home).map(drop)),
-            })
+    let installed = integration::installed(home).into_iter();
+    let found = installed.map(|installation| {
+        let (plan, _) = installation.removal()?;
+        Ok(Integration {
+            agent: installation.agent.to_string(),
+            lines: plan.edits().map(line).collect(),
+            installation,
         })
-        .collect()
+    });
+    found.collect()
+}
+
+fn line(edit: &Edit) -> String {
+    let act = match edit.word() {
+        "removed" => "remove",
+        _ => "take our part out of",
+    };
+    format!("{act} {}", edit.path.display())
 }

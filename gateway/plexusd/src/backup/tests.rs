@@ -84,7 +84,7 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
     backed_up(home.path(), true, &file).unwrap();
     let whole = fs::read(&file).unwrap();
     let bad = out.path().join("bad");
-    let mut refused = |bytes: &[u8], what: &str| {
+    let refused = |bytes: &[u8], what: &str| {
         fs::write(&bad, bytes).unwrap();
         let opened = Backup::open(&bad);
         assert!(matches!(opened, Err(BackupError::Torn { .. })), "{what}");

@@ -40,6 +40,8 @@ pub(crate) enum Notice {
         ok: bool,
     },
     SourceStatus {
+        /// The one agent that may hear of it, where it is lent.
+        borrower: Option<AgentId>,
         source: SourceId,
         available: bool,
         reason: Option<String>,
@@ -125,6 +127,7 @@ impl Feed {
                 self.tell(Audience::Agent(agent), "invoke_resolved", data, None);
             }
             Notice::SourceStatus {
+                borrower,
                 source,
                 available,
                 reason,
@@ -133,7 +136,8 @@ impl Feed {
                 if let Some(reason) = reason {
                     data["reason"] = json!(reason);
                 }
-                self.tell(Audience::Everyone, "source_status", data, None);
+                let audience = borrower.map_or(Audience::Everyone, Audience::Agent);
+                self.tell(audience, "source_status", data, None);
             }
         }
     }
@@ -141,6 +145,12 @@ impl Feed {
     /// Ends every stream.
     pub(crate) fn close(&self) {
         let _ = self.closed.send(true);
+    }
+
+    /// Tells the owner's clients that the card of a changed source is decided. Calls' own items are told from the log.
+    pub(crate) fn change_decided(&self, card: &plexus_protocol::PendingId, decision: &str) {
+        let data = json!({"pendingId": card, "kind": "change", "decision": decision});
+        self.tell(Audience::Owner, "pending_resolved", data, None);
     }
 
     fn tell(

@@ -1,9 +1,11 @@
 //! Sources: what is configured, what it points at, and what becomes of grants when either changes.
 
 use super::{Draft, agents::own_row, event, on_source};
-use crate::{Fact, Refusal, Reply, Source, SourceConfig, SourceSeen, event::Change};
-use plexus_protocol::{CapabilityId, SourceId};
-use std::{borrow::Cow, sync::Arc};
+use crate::{
+    Difference, Fact, Facts, Grant, Refusal, Reply, Source, SourceConfig, SourceSeen, event::Change,
+};
+use plexus_protocol::{CapabilityId, Provenance, SourceId};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 impl Draft<'_> {
     pub(super) fn put_source(
@@ -26,25 +28,63 @@ impl Draft<'_> {
         let keep = old.filter(|_| !moved);
         // What it can do and may do belongs to the kind, wherever it points.
         let like = old.filter(|s| s.config.kind == config.kind);
-        let source = Source {
+        let mut source = Source {
             id: id.clone(),
             config: config.clone(),
             revision: match keep {
-                Some(source) => source.revision,
-                None => self.next(),
+                // What is hidden is a worker's to know from its start, and no call of before may outlive it.
+                Some(source) if source.config.hide == config.hide => source.revision,
+                Some(_) | None => self.next(),
             },
             target: keep.and_then(|s| s.target.clone()),
             profile: like.and_then(|s| s.profile),
             capabilities: like.map(|s| s.capabilities.clone()).unwrap_or_default(),
+            rules: like.map(|s| s.rules.clone()).unwrap_or_default(),
+            changed: keep.map(|s| s.changed.clone()).unwrap_or_default(),
         };
         let what = match old {
+            None if config.lent.is_some() => "lent",
             None => "added",
+            Some(source) if source.config.lent != config.lent => "lent",
             Some(_) if moved => "reconfigured",
+            Some(source) if !config.hide.covers(&source.config.hide) => "shows more",
+            Some(source) if source.config.hide != config.hide => "hides more",
             Some(_) => "changed",
         };
         let why = moved.then_some("the source was reconfigured");
-        self.replace(source, what, why, |_| false);
+        let rest = match old {
+            Some(old) if !moved => self.shows_more(old, config, &mut source),
+            Some(_) | None => Vec::new(),
+        };
+        self.replace(source, what, why, rest);
         Ok(Reply::Changed(true))
+    }
+
+    /// The grants that rest because the owner hides less: what was granted was granted on less. The words for it go into
+    /// `source`.
+    fn shows_more(&self, old: &Source, config: &SourceConfig, source: &mut Source) -> Vec<Grant> {
+        if config.hide.covers(&old.config.hide) {
+            return Vec::new();
+        }
+        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
+        let live = grants
+            .filter(|grant| on_source(&old.id, &grant.capability) && grant.suspended.is_none());
+        let rest: Vec<Grant> = live
+            .map(|grant| Grant {
+                suspended: Some("this source shows more than when you granted it".into()),
+                ..(**grant).clone()
+            })
+            .collect();
+        if !rest.is_empty() {
+            source.changed.push(Difference {
+                at: self.now,
+                capability: None,
+                words: vec!["it shows what it hid when this was granted".to_owned()],
+                rules: Vec::new(),
+                rules_gone: Vec::new(),
+            });
+        }
+        rest
     }
 
     pub(super) fn remove_source(&mut self, id: &SourceId) -> Result<Reply, Refusal> {
@@ -79,87 +119,178 @@ impl Draft<'_> {
         }
         let profile_changed = old.profile.is_some_and(|was| was != seen.profile);
         source.profile = Some(seen.profile);
+        source.rules.clone_from(&seen.rules);
         source.capabilities.clone_from(&seen.capabilities);
+        // Whoever else changes what a capability does has to be looked at, however little it is.
+        let ours = source.config.provenance != Provenance::Extension;
+        // One that is gone counts: it could come back as something else.
+        let is = |id: &CapabilityId, fits: fn(&Facts, &Facts) -> bool| {
+            let was = old.capabilities.get(id);
+            was.is_none_or(|was| seen.capabilities.get(id).is_some_and(|is| fits(is, was)))
+        };
+        let changed = |id: &CapabilityId| profile_changed || !is(id, Facts::same);
+        let wider =
+            |id: &CapabilityId| changed(id) && (profile_changed || !ours || !is(id, Facts::within));
+        if old.capabilities.keys().any(changed) || moved || profile_changed {
+            source.revision = self.next();
+        }
+        let rest = if moved {
+            Vec::new()
+        } else {
+            self.differ(old, seen, &mut source, profile_changed, &wider)
+        };
         if source == **old {
             return Ok(Reply::Changed(false));
         }
-        // One that is gone counts: it could come back as something else.
-        let reshaped = |id: &CapabilityId| {
-            profile_changed
-                || old
-                    .capabilities
-                    .get(id)
-                    .is_some_and(|was| seen.capabilities.get(id) != Some(was))
-        };
-        let wider = profile_changed || old.capabilities.keys().any(reshaped);
-        if moved || wider {
-            source.revision = self.next();
-        }
         let what = if old.profile.is_none() {
             "found"
-        } else if wider {
+        } else if profile_changed || old.capabilities.keys().any(wider) {
             "manifest or profile changed"
+        } else if old.capabilities.keys().any(changed) {
+            "manifest changed, and is no wider"
         } else {
             "seen"
         };
         let why = moved.then_some("the source points at something else");
-        self.replace(source, what, why, reshaped);
+        self.replace(source, what, why, rest);
+        if !moved {
+            // A card shows what a call was; it is not worth more than that.
+            self.void_source_items("what this source can do has changed", |c| {
+                on_source(&seen.id, c) && changed(c)
+            });
+        }
         Ok(Reply::Changed(true))
     }
 
-    pub(super) fn resume_source(&mut self, id: &SourceId) -> Result<Reply, Refusal> {
-        self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
-        let mut resumed = Vec::new();
-        for grant in self.state.agents.values().flat_map(|a| a.grants.values()) {
-            if on_source(id, &grant.capability) && grant.suspended.is_some() {
-                let mut grant = (**grant).clone();
-                grant.suspended = None;
-                resumed.push(Change::Grant(grant));
-            }
+    /// The grants that rest from now on, and in `source` the words for it.
+    fn differ(
+        &self,
+        old: &Source,
+        seen: &SourceSeen,
+        source: &mut Source,
+        profile_changed: bool,
+        wider: &dyn Fn(&CapabilityId) -> bool,
+    ) -> Vec<Grant> {
+        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
+        let (resting, live): (Vec<_>, Vec<_>) = grants
+            .filter(|grant| on_source(&seen.id, &grant.capability))
+            .partition(|grant| grant.suspended.is_some());
+        if resting.is_empty() {
+            source.changed.clear();
         }
-        let changed = !resumed.is_empty();
-        if changed {
-            let fact = self.source_fact(id, "resumed", None, false, 0);
-            self.emit(event("source.settings", fact).set_all(resumed));
+        let mut rest: Vec<Grant> = Vec::new();
+        for grant in live.into_iter().filter(|grant| wider(&grant.capability)) {
+            let mut grant = (**grant).clone();
+            grant.suspended =
+                Some("what this source can do has changed since you granted it".into());
+            rest.push(grant);
         }
-        Ok(Reply::Changed(changed))
+        let about: BTreeSet<&CapabilityId> = rest.iter().map(|grant| &grant.capability).collect();
+        let new = |capability, words| Difference {
+            at: self.now,
+            capability,
+            words,
+            rules: Vec::new(),
+            rules_gone: Vec::new(),
+        };
+        for id in &about {
+            let words = match (old.capabilities.get(*id), seen.capabilities.get(*id)) {
+                (Some(was), Some(is)) if !is.same(was) => is.differences(was),
+                (Some(_), None) => vec!["it is no longer offered".to_owned()],
+                _ => continue,
+            };
+            source.changed.push(new(Some((*id).clone()), words));
+        }
+        if profile_changed && !about.is_empty() {
+            let without = |these: &[String], those: &[String]| -> Vec<String> {
+                let more = these.iter().filter(|rule| !those.contains(rule));
+                more.cloned().collect()
+            };
+            let words = match old.rules.is_empty() {
+                true => vec!["the version before did not keep its rules".to_owned()],
+                false => Vec::new(),
+            };
+            source.changed.push(Difference {
+                rules: without(&seen.rules, &old.rules),
+                rules_gone: without(&old.rules, &seen.rules),
+                ..new(None, words)
+            });
+        }
+        rest
     }
 
-    /// Puts a source in place; `void` says why its grants end, `suspends` which of them rest.
-    fn replace(
+    /// Carries out the owner's word on the grants that rest. What is not offered now goes on resting: it could come back
+    /// as something that nobody has looked at.
+    pub(super) fn resume_source(
+        &mut self,
+        id: &SourceId,
+        revision: Option<u64>,
+        go_on: bool,
+    ) -> Result<Reply, Refusal> {
+        let source = self.state.sources.get(id).ok_or(Refusal::NoSuchSource)?;
+        if revision.is_some_and(|seen| seen != source.revision) {
+            return Err(Refusal::CardChanged);
+        }
+        let resting: Vec<_> = self.state.resting(source).cloned().collect();
+        if resting.is_empty() {
+            return Ok(Reply::Changed(false));
+        }
+        let mut changes = Vec::new();
+        for grant in &resting {
+            changes.push(if go_on {
+                let mut grant = (**grant).clone();
+                grant.suspended = None;
+                Change::Grant(grant)
+            } else {
+                Change::GrantGone(grant.agent.clone(), grant.capability.clone())
+            });
+        }
+        for agent in self.state.agents.values().filter(|_| !go_on) {
+            // As with any grant that the owner takes back: a read does not allow itself again.
+            let mut row = own_row(agent);
+            let ended = resting.iter().filter(|grant| grant.agent == agent.id);
+            row.tombstones
+                .extend(ended.map(|grant| grant.capability.clone()));
+            if row.tombstones != agent.tombstones {
+                changes.push(Change::Agent(Box::new(row)));
+            }
+        }
+        let mut known = (**source).clone();
+        known.changed.clear();
+        changes.push(Change::Source(known));
+        let (what, ended) = match go_on {
+            true => ("resumed", 0),
+            false => ("not resumed", resting.len()),
+        };
+        let fact = Fact::Source {
+            source: id.clone(),
+            what: Cow::Borrowed(what),
+            why: None,
+            grants_voided: ended,
+            grants_suspended: 0,
+        };
+        self.emit(event("source.settings", fact).set_all(changes));
+        Ok(Reply::Changed(true))
+    }
+
+    /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now.
+    pub(super) fn replace(
         &mut self,
         source: Source,
         what: &'static str,
         void: Option<&str>,
-        suspends: impl Fn(&CapabilityId) -> bool,
+        rest: Vec<Grant>,
     ) {
         let id = source.id.clone();
         let mut changes = vec![Change::Source(source)];
-        let mut suspended = 0;
         if void.is_some() {
             changes.extend(self.void_grants(&id));
-        } else {
-            for grant in self.state.agents.values().flat_map(|a| a.grants.values()) {
-                if on_source(&id, &grant.capability)
-                    && suspends(&grant.capability)
-                    && grant.suspended.is_none()
-                {
-                    let mut grant = (**grant).clone();
-                    grant.suspended =
-                        Some("what this source can do has changed since you granted it".into());
-                    suspended += 1;
-                    changes.push(Change::Grant(grant));
-                }
-            }
         }
-        let fact = self.source_fact(&id, what, void, void.is_some(), suspended);
+        let fact = self.source_fact(&id, what, void, void.is_some(), rest.len());
+        changes.extend(rest.into_iter().map(Change::Grant));
         self.emit(event("source.settings", fact).set_all(changes));
-        match void {
-            Some(why) => self.void_source_items(why, |c| on_source(&id, c)),
-            // A card shows what a call was; it is not worth more than that.
-            None => self.void_source_items("what this source can do has changed", |c| {
-                on_source(&id, c) && suspends(c)
-            }),
+        if let Some(why) = void {
+            self.void_source_items(why, |c| on_source(&id, c));
         }
     }
 

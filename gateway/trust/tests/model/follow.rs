@@ -187,11 +187,14 @@ impl Model {
                 }
             }
             Command::SourceSeen(seen) => self.seen(seen),
-            Command::ResumeSource { id } => {
+            Command::ResumeSource { id, .. } => {
+                let place = self.places.iter().find(|p| p.id == id.as_str() && p.there);
+                let seen = place.and_then(|p| p.seen.as_ref());
+                let offered: Vec<_> = seen.iter().flat_map(|s| s.capabilities.keys()).collect();
                 let mine = self
                     .yes
                     .iter_mut()
-                    .filter(|y| source_of(&y.cap) == id.as_str());
+                    .filter(|y| offered.iter().any(|c| c.as_str() == y.cap));
                 mine.for_each(|y| y.rests = false);
             }
             Command::Launch => {

@@ -258,6 +258,8 @@ fn a_restored_state_lets_nobody_in_and_allows_nothing_until_the_owner_has_looked
     assert!(world.pends(&back, READ, &json!({})));
     world.ok(Command::ResumeSource {
         id: source("notes"),
+        revision: None,
+        go_on: true,
     });
     assert!(world.allowed(&back, READ, &json!({})));
 }

@@ -18,6 +18,14 @@ fn target(edit: fn(&mut Target)) -> Command {
     Command::SourceSeen(now)
 }
 
+fn resume(id: &str, go_on: bool) -> Command {
+    Command::ResumeSource {
+        id: source(id),
+        revision: None,
+        go_on,
+    }
+}
+
 #[test]
 fn a_changed_target_voids() {
     for (what, command) in [
@@ -40,9 +48,7 @@ fn a_changed_target_voids() {
             "{what}"
         );
         assert!(world.allowed(&who, EXT_READ, &json!({})), "{what}");
-        world.ok(Command::ResumeSource {
-            id: source("notes"),
-        });
+        world.ok(resume("notes", true));
         assert!(world.pends(&who, READ, &json!({})), "{what}: no way back");
     }
 }
@@ -98,9 +104,7 @@ fn a_changed_shape_or_profile_suspends_until_the_owner_resumes() {
         }
         assert!(world.pends(&who, READ, &json!({})), "{what}");
         assert!(world.allowed(&who, EXT_READ, &json!({})), "{what}");
-        world.ok(Command::ResumeSource {
-            id: source("notes"),
-        });
+        world.ok(resume("notes", true));
         // A grant to read does not grow with the manifest, and none stands above the ceiling of today.
         let gone = what.starts_with("verbs") || what.starts_with("rating");
         assert_eq!(world.allowed(&who, READ, &json!({})), !gone, "{what}");
@@ -288,4 +292,86 @@ fn a_new_route_does_not_hide_a_new_profile_and_a_new_kind_offers_nothing_yet() {
         refused(world.call(&who, READ, &json!({}))),
         Refusal::UnknownCapability
     );
+}
+
+/// The same capability with an input schema that is kept.
+fn shaped(s: &mut SourceSeen, input: serde_json::Value) {
+    for facts in s.capabilities.values_mut() {
+        facts.shape = secret(&input.to_string());
+        facts.input = Some(input.clone());
+    }
+}
+
+#[test]
+fn what_is_provably_no_wider_goes_on_by_itself_and_says_so() {
+    for (source, goes_on) in [(READ, true), (EXT_READ, false)] {
+        let mut world = World::new();
+        let who = world.member("a", &[READ, EXT_READ]);
+        let of = source.split_once('.').unwrap().0;
+        let look = |max: u64| {
+            let mut look = seen(of);
+            shaped(&mut look, json!({"properties": {"n": {"maximum": max}}}));
+            Command::SourceSeen(look)
+        };
+        world.ok(look(10));
+        // The home was of a version that did not keep the schema: its first look compares what was kept.
+        assert!(world.pends(&who, source, &json!({})));
+        world.ok(resume(of, true));
+        assert!(world.allowed(&who, source, &json!({})));
+
+        world.ok(look(9));
+        assert_eq!(world.allowed(&who, source, &json!({})), goes_on, "{source}");
+        let last = world.log.last().unwrap();
+        let said = serde_json::to_value(&last.event.detail).unwrap();
+        let what = match goes_on {
+            true => "manifest changed, and is no wider",
+            false => "manifest or profile changed",
+        };
+        assert_eq!(said["what"], what);
+        world.ok(resume(of, true));
+        world.ok(look(10));
+        assert!(world.pends(&who, source, &json!({})), "wider again");
+    }
+}
+
+#[test]
+fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let kept = |world: &World| world.state.sources[&source("notes")].changed.clone();
+    world.ok(changed(|s| {
+        shaped(s, json!({"properties": {"n": {"maximum": 1}}}))
+    }));
+    world.ok(resume("notes", true));
+    assert!(kept(&world).is_empty());
+
+    world.ok(changed(|s| {
+        shaped(s, json!({"properties": {"n": {"maximum": 2}}}))
+    }));
+    let seen_by_owner = world.state.sources[&source("notes")].revision;
+    world.ok(changed(|s| {
+        shaped(s, json!({"properties": {"n": {"maximum": 2}}}));
+        s.profile = secret("another");
+        s.rules = vec!["(allow network*)".into()];
+    }));
+    let words = kept(&world);
+    assert_eq!(words.len(), 1, "nothing more rests since: {words:?}");
+    assert_eq!(words[0].capability, Some(cap(READ)));
+    assert_eq!(words[0].words, ["`n`: maximum is 2, it was 1"]);
+    // The profile changed after the owner had looked.
+    let stale = Command::ResumeSource {
+        id: source("notes"),
+        revision: Some(seen_by_owner),
+        go_on: true,
+    };
+    assert_eq!(world.run(stale).unwrap_err(), Refusal::CardChanged);
+    assert!(world.pends(&who, READ, &json!({})));
+    world.ok(resume("notes", false));
+    assert!(kept(&world).is_empty());
+    assert!(
+        world.state.agents[&who.agent].grants.is_empty(),
+        "they ended"
+    );
+    world.ok(resume("notes", true));
+    assert!(world.pends(&who, READ, &json!({})), "no way back");
 }

@@ -85,6 +85,8 @@ pub(crate) fn manifest(id: &str, edition: u8) -> BTreeMap<CapabilityId, Facts> {
             resolved: vec![],
             fields: vec!["path".into(), "text".into()],
             shape: secret(&format!("{c} {edition}")),
+            input: None,
+            narrow: Value::Null,
         };
         (cap(c), facts)
     })
@@ -96,6 +98,8 @@ pub(crate) fn config(id: &str) -> SourceConfig {
         kind: "test".into(),
         label: "Notes".into(),
         enabled: true,
+        hide: Default::default(),
+        lent: None,
         route: json!({"path": format!("/srv/{id}")}),
         secret_ref: None,
         ask: false,
@@ -118,6 +122,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
         }),
         profile: secret("profile"),
         capabilities: manifest(id, 0),
+        rules: vec!["(allow file-read*)".into()],
     }
 }
 

@@ -330,6 +330,8 @@ impl Player {
             }
             Act::Resume(ext) => Command::ResumeSource {
                 id: self.looks[side(*ext)].id.clone(),
+                revision: None,
+                go_on: true,
             },
             Act::Relabel(ext) => {
                 self.configs[side(*ext)].label.push('x');

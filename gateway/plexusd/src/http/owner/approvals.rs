@@ -7,7 +7,7 @@
 use super::{Named, act, blocking, body::Fields, event_of};
 use crate::{
     app::App,
-    approvals::{card, planner, run},
+    approvals::{card, change, planner, run},
     http::reply::{Refused, ok},
 };
 use axum::{
@@ -17,7 +17,7 @@ use axum::{
 use plexus_protocol::{
     CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow,
 };
-use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply};
+use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -32,10 +32,12 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
             .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
             .collect();
         waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
-        waiting
+        let items = waiting
             .iter()
-            .map(|item| card::card(&app.approvals, &catalogue, &state, item))
-            .collect::<Vec<_>>()
+            .map(|item| card::card(&app.approvals, &catalogue, &state, item));
+        let changes = change::cards(&state, &catalogue).into_iter();
+        // A source that changed comes first: whatever is asked for on it waits for that.
+        changes.map(Value::Object).chain(items).collect::<Vec<_>>()
     })
     .await?;
     Ok(ok(&json!({ "pending": cards })))
@@ -47,6 +49,11 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    let state = app.ledger.snapshot();
+    if let Some(source) = change::source_of(&state, &item) {
+        let card = change::card(&state, &app.catalogue.load(), source);
+        return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
+    }
     let shown = seen(&app, item).await?.ok_or_else(|| none_waits(&id))?;
     Ok(ok(&shown.card))
 }
@@ -78,6 +85,9 @@ pub(crate) async fn decide_item(
     let reason = body.words("reason")?;
     let wish = Wish::read(&body)?;
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    if let Some(source) = change::source_of(&app.ledger.snapshot(), &item) {
+        return changed(&app, source, &item, action == "approve", &wish).await;
+    }
     if action == "deny" {
         return deny(&app, item, reason).await;
     }
@@ -105,6 +115,37 @@ impl Wish {
             agent: body.text("agentId")?.map(str::to_owned),
         })
     }
+}
+
+/// Decides on a source that has changed. A yes names the card that was seen.
+async fn changed(
+    app: &Arc<App>,
+    source: &Source,
+    item: &PendingId,
+    go_on: bool,
+    wish: &Wish,
+) -> Result<Response, Refused> {
+    if go_on {
+        let card = change::card(&app.ledger.snapshot(), &app.catalogue.load(), source);
+        let current = card.as_ref().and_then(|c| c.get("cardDigest")?.as_str());
+        same_card(true, current, wish.card.as_deref())?;
+    }
+    let command = Command::ResumeSource {
+        id: source.id.clone(),
+        revision: Some(source.revision),
+        go_on,
+    };
+    let receipt = act(app, command).await?;
+    let decision = if go_on { "approve" } else { "deny" };
+    app.feed.change_decided(item, decision);
+    Ok(ok(&json!({
+        "ok": true,
+        "action": decision,
+        "kind": "change",
+        "source": source.id,
+        "resumed": go_on && matches!(receipt.reply, Reply::Changed(true)),
+        "auditId": event_of(&receipt),
+    })))
 }
 
 async fn deny(

@@ -80,7 +80,11 @@ impl Counts {
             sources: state.sources.values().filter(|s| s.config.enabled).count(),
             capabilities: app.catalogue.load().iter().count(),
             grants: 0,
-            pending: 0,
+            pending: state
+                .sources
+                .values()
+                .filter(|source| state.resting(source).next().is_some())
+                .count(),
             sessions: state
                 .console_sessions
                 .values()

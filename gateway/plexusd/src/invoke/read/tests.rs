@@ -35,6 +35,8 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         kind: "workspace-dir".into(),
         label: "Folder".into(),
         enabled: true,
+        hide: Default::default(),
+        lent: None,
         route: json!({}),
         secret_ref: None,
         ask: false,
@@ -53,6 +55,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         target: None,
         profile: connector.profile_digest,
         capabilities: connector.facts(&source),
+        rules: connector.rules.clone(),
     };
     act(&mut state, &Command::SourceSeen(seen));
     let connect = Connect {

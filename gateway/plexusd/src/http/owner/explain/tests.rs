@@ -23,6 +23,8 @@ impl World {
             kind: "workspace-dir".into(),
             label: "Notes".into(),
             enabled: true,
+            hide: Default::default(),
+            lent: None,
             route: json!({}),
             secret_ref: None,
             ask: false,
@@ -34,6 +36,8 @@ impl World {
             resolved: Vec::new(),
             fields: vec!["path".into()],
             shape: Digest::of(b""),
+            input: None,
+            narrow: Value::Null,
         };
         world.act(Command::PutSource {
             id: source.clone(),
@@ -43,6 +47,7 @@ impl World {
             id: source,
             target: None,
             profile: Digest::of(b""),
+            rules: Vec::new(),
             capabilities: BTreeMap::from([
                 (id(READ), facts(Verb::Read, Sensitivity::Low)),
                 (

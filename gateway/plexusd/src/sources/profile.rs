@@ -1,0 +1,165 @@
+//! A profile as data to compare and to tell the owner of: its rules without comments, and what a rule says in words.
+//!
+//! Must not know: how a kernel enforces them; that is the launcher's.
+
+/// The whole profile without comments and runs of white space outside strings.
+pub(crate) fn spelled(profile: &str) -> String {
+    let mut rules = String::with_capacity(profile.len());
+    let (mut in_string, mut escaped, mut in_comment) = (false, false, false);
+    for c in profile.chars() {
+        if in_comment {
+            in_comment = c != '\n';
+            continue;
+        }
+        match c {
+            ';' if !in_string => in_comment = true,
+            c if c.is_whitespace() && !in_string => {
+                if !rules.ends_with(' ') {
+                    rules.push(' ');
+                }
+            }
+            c => {
+                if c == '"' && !escaped {
+                    in_string = !in_string;
+                }
+                escaped = in_string && c == '\\' && !escaped;
+                rules.push(c);
+            }
+        }
+    }
+    rules.trim().to_owned()
+}
+
+/// Its top-level forms, one by one.
+pub(crate) fn rules(profile: &str) -> Vec<String> {
+    let text = spelled(profile);
+    let (mut rules, mut rule) = (Vec::new(), String::new());
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for c in text.chars() {
+        if depth == 0 && c == ' ' {
+            continue;
+        }
+        rule.push(c);
+        match c {
+            '"' if !escaped => in_string = !in_string,
+            '(' if !in_string => depth += 1,
+            ')' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        escaped = in_string && c == '\\' && !escaped;
+        if depth == 0 && c == ')' {
+            rules.push(std::mem::take(&mut rule));
+        }
+    }
+    rules
+}
+
+/// What one rule says, for a person: the operation in words where there are some, and what it is about as it stands.
+pub(crate) fn words(rule: &str) -> String {
+    for role in ["reader", "writer"] {
+        let only = format!("(if (string=? (param \"ROLE\") \"{role}\") ");
+        let then = rule.strip_prefix(&only).and_then(|r| r.strip_suffix(')'));
+        if let Some(then) = then {
+            return format!("{} (only the {role})", words(then));
+        }
+    }
+    let inner = rule.trim().trim_start_matches('(');
+    let inner = inner.strip_suffix(')').unwrap_or(inner);
+    let (act, rest) = inner.split_once(' ').unwrap_or((inner, ""));
+    let about = rest.find('(').map_or("", |at| &rest[at..]);
+    let operations = rest.split('(').next().unwrap_or_default();
+    let verbs: Vec<&str> = operations.split_whitespace().map(verb).collect();
+    let what = match about {
+        "" => "anything".to_owned(),
+        about => about
+            .replace("(param \"ROOT\")", "the source's folder")
+            .replace("(param \"SCRATCH\")", "its scratch folder")
+            .replace("(param \"WORKER\")", "its own program")
+            .replace("(subpath ", "(all below ")
+            .replace("(literal ", "(just "),
+    };
+    match act {
+        "allow" if !verbs.is_empty() => format!("{}: {what}", verbs.join(", ")),
+        "deny" if !verbs.is_empty() => format!("not {}: {what}", verbs.join(", not ")),
+        _ => rule.to_owned(),
+    }
+}
+
+fn verb(operation: &str) -> &str {
+    match operation {
+        "file-read*" => "read",
+        "file-read-data" => "read the content of",
+        "file-read-metadata" => "see the dates and sizes of",
+        "file-write*" => "create, change and remove",
+        "file-write-create" => "create",
+        "file-write-data" => "change the content of",
+        "file-write-unlink" => "remove",
+        "process-exec" | "process-exec*" => "run",
+        "process-fork" => "start processes",
+        "network*" => "use the network",
+        "network-outbound" => "connect to",
+        "network-bind" | "network-inbound" => "listen on",
+        "mach-lookup" => "talk to the system service",
+        "appleevent-send" => "control the app",
+        "sysctl-read" => "read the system's settings",
+        "signal" => "send signals",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_the_forms_without_comments() {
+        let profile = "(version 1) ; one\n(allow file-read*\n  (subpath (param \"ROOT\")) ; why\n  (literal \"/a ;b)\"))\n(deny default)";
+        assert_eq!(
+            rules(profile),
+            [
+                "(version 1)",
+                "(allow file-read* (subpath (param \"ROOT\")) (literal \"/a ;b)\"))",
+                "(deny default)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rule_in_words() {
+        for (rule, said) in [
+            (
+                "(allow file-read* file-write* (subpath (param \"ROOT\")))",
+                "read, create, change and remove: (all below the source's folder)",
+            ),
+            (
+                "(allow network-outbound (remote tcp \"localhost:80\"))",
+                "connect to: (remote tcp \"localhost:80\")",
+            ),
+            ("(allow process-fork)", "start processes: anything"),
+            (
+                "(deny file-write* (literal \"/x\"))",
+                "not create, change and remove: (just \"/x\")",
+            ),
+            ("(allow odd-thing)", "odd-thing: anything"),
+            (
+                "(if (string=? (param \"ROLE\") \"writer\") (allow process-fork))",
+                "start processes: anything (only the writer)",
+            ),
+            ("(version 1)", "(version 1)"),
+        ] {
+            assert_eq!(words(rule), said);
+        }
+    }
+
+    #[test]
+    fn every_shipped_profile_comes_apart_and_is_put_together_again() {
+        for connector in crate::sources::SHIPPED {
+            let rules = rules(connector.profile);
+            assert!(rules.len() > 3, "{}", connector.name);
+            let together: String = rules.concat();
+            let spelled: String = spelled(connector.profile);
+            let bare = |text: &str| text.replace(' ', "");
+            assert_eq!(bare(&together), bare(&spelled), "{}", connector.name);
+        }
+    }
+}
