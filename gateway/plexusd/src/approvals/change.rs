@@ -50,6 +50,11 @@ pub(crate) fn card(
         1 => "its grant".to_owned(),
         n => format!("its {n} grants"),
     };
+    // Where no difference is kept (an older home, a restored one) the grants say why they rest.
+    let why = match resting.iter().find_map(|grant| grant.suspended.clone()) {
+        Some(why) if source.changed.is_empty() => why,
+        _ => "can do more than when you granted it".to_owned(),
+    };
     let narration = capabilities.iter().map(|capability| {
         let entry = catalogue.get(capability);
         let label = entry.map_or(capability.as_str(), |e| e.capability().label.as_str());
@@ -63,17 +68,14 @@ pub(crate) fn card(
             summary: format!(
                 "Approving lets the grants of {label} go on, with what it can do now."
             ),
-            notification_line: crate::sources::narration::cut(
-                &format!("{label} can do more than when you granted it"),
-                120,
-            ),
+            notification_line: crate::sources::narration::cut(&format!("{label}: {why}"), 120),
         }
     });
     let mut changes: Vec<Value> = source.changed.iter().map(told).collect();
     if changes.is_empty() {
         changes.push(json!({
             "about": source.id,
-            "words": ["it changed; the version before did not keep what it was"],
+            "words": [why],
         }));
     }
     let card = json!({
@@ -82,7 +84,7 @@ pub(crate) fn card(
         "state": "pending",
         "createdAt": since,
         "capabilities": capabilities,
-        "reasons": capabilities.iter().map(|_| "can do more than when it was granted").collect::<Vec<_>>(),
+        "reasons": capabilities.iter().map(|_| why.as_str()).collect::<Vec<_>>(),
         "pendingNarration": narration.collect::<Vec<_>>(),
         "asks": [],
         "source": {"id": source.id, "label": source.config.label},
