@@ -101,6 +101,7 @@ async fn connect() -> (Sender, Receiver) {
         config: b"{}".to_vec().into(),
         secrets: Secrets::default(),
         limits: manifest.limits,
+        scratch: None,
         probe: Probe {
             canary: "/c".into(),
             state_dir: "/s".into(),

@@ -71,6 +71,12 @@ pub struct Manifest {
     pub roles: Vec<Role>,
     /// What its worker may use.
     pub limits: Limits,
+    /// What of a source the owner can hide from agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<HideKind>,
+    /// How much of what it replaces its worker keeps; absent: nothing, and no effect of it can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// What it can do.
     pub capabilities: Vec<Capability>,
     /// Digest of the file.
@@ -152,6 +158,46 @@ pub struct Limits {
     pub memory_mib: u32,
 }
 
+/// How much a worker keeps of what it replaces; the oldest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kept {
+    /// Contents, in MiB.
+    #[serde(rename = "MiB")]
+    pub mib: u32,
+    /// Changes.
+    pub changes: u32,
+}
+
+/// By what a part of a source can be hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HideKind {
+    /// A folder, with all it holds.
+    Folder,
+    /// A pattern of paths.
+    Glob,
+    /// A tag of notes.
+    Tag,
+}
+
+/// Who may know of an entry and call it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// Agents, as far as the owner lets them.
+    #[default]
+    Agents,
+    /// The owner alone, through the gateway; for agents it does not exist.
+    Owner,
+}
+
+impl Audience {
+    fn is_agents(&self) -> bool {
+        *self == Self::Agents
+    }
+}
+
 /// Largest output of a call, in bytes: what a frame holds, less room for what is said about it.
 pub const MAX_OUTPUT: u32 = MAX_FRAME as u32 - 6 * 1024 * 1024;
 
@@ -185,6 +231,9 @@ pub struct Capability {
     pub name: String,
     /// What it is.
     pub kind: EntryKind,
+    /// Who may know of it.
+    #[serde(default, skip_serializing_if = "Audience::is_agents")]
+    pub audience: Audience,
     /// Its name for people.
     pub label: String,
     /// What it does, for the agent and the owner.

@@ -160,6 +160,9 @@ pub struct Start {
     pub secrets: Secrets,
     /// What it may use.
     pub limits: Limits,
+    /// A folder of its own, outside of what it serves: a writer may write in it, a reader look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<PathBuf>,
     /// What it attacks to prove its cage.
     pub probe: Probe,
 }

@@ -37,6 +37,19 @@ pub use process::main;
 use plexus_protocol::{AuditId, Effect};
 use serde::de::DeserializeOwned;
 
+/// What a source is opened with, beside its configuration.
+#[derive(Debug)]
+pub struct Given {
+    /// By field name.
+    pub secrets: Secrets,
+    /// What the worker is for.
+    pub role: Role,
+    /// A folder of its own, outside of what it serves; a reader may only look.
+    pub scratch: Option<std::path::PathBuf>,
+    /// How much it may keep there, by its manifest.
+    pub kept: Option<crate::manifest::Kept>,
+}
+
 /// Does `work`, which may block, on a file thread: where a handler's work on files belongs.
 ///
 /// # Errors
@@ -61,6 +74,15 @@ pub trait Source: Sized + Send + Sync + 'static {
         secrets: Secrets,
         role: Role,
     ) -> impl Future<Output = Result<Self, OpenError>> + Send;
+
+    /// As [`Source::open`], for a source that keeps something of its own in `given.scratch`: what it replaced, above
+    /// all, so that it can be taken back.
+    fn open_with(
+        config: Self::Config,
+        given: Given,
+    ) -> impl Future<Output = Result<Self, OpenError>> + Send {
+        Self::open(config, given.secrets, given.role)
+    }
 
     /// The state of the app behind it; asked with every probe, so it answers from what it knows, within milliseconds.
     fn health(&self) -> impl Future<Output = Health> + Send {

@@ -92,6 +92,7 @@ fn start() -> Start {
             call_ms: 1,
             memory_mib: 1,
         },
+        scratch: None,
         probe: Probe {
             canary: "/c".into(),
             state_dir: "/s".into(),

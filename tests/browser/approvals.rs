@@ -2,6 +2,7 @@
 
 use crate::scene::{LOOKS, Scene, WRITE, note};
 use plexus_tests::browser::key;
+use plexus_tests::waiting::until;
 use serde_json::json;
 
 /// The button of the plain yes, when it takes an answer.
@@ -71,7 +72,9 @@ fn deny_with_a_reason() {
     let input = note("Projects/new.md", "one\n");
     let item = agent.must_ask(WRITE, input.clone());
     let browser = &scene.browser;
-    browser.see("#reason").fill("not in this folder");
+    browser
+        .see("article:not([data-making]) #reason")
+        .fill("not in this folder");
     browser.see("form:not([data-fresh]) [value=deny]").click();
     browser.reads("#notes", "Denied");
     assert_eq!(scene.state_of(&agent, &item), "denied");
@@ -148,20 +151,24 @@ fn a_request_comes_without_a_reload() {
     let browser = &scene.browser;
     browser.run("window.here = true");
     browser.reads("#live", "live");
+    // What is said to who listens is not to be seen.
+    let told = |what: &str| {
+        until(what, || {
+            let said = browser.run("return document.getElementById('announce').textContent");
+            said.as_str()?.contains(what).then_some(())
+        });
+    };
     let agent = scene.agent("my-cc");
     let first = agent.must_ask(WRITE, note("a.md", "a\n"));
     browser.reads(".headline", "creates a.md");
     browser.reads("#glance", "1 waiting");
-    browser.reads(
-        "#announce",
-        "New request from my-cc: Write a file. 1 waiting.",
-    );
+    told("New request from my-cc: Write a file. 1 waiting.");
     // Another one opens nothing, moves nothing and takes no focus.
     let _ = browser.see(ONCE);
     browser.press("a");
     agent.must_ask(WRITE, note("b.md", "b\n"));
     browser.reads("#queue", "creates b.md");
-    browser.reads("#announce", "2 waiting.");
+    told("2 waiting.");
     browser.reads(".headline", "creates a.md");
     assert_eq!(browser.run("return document.activeElement.value"), "once");
     assert_eq!(browser.run("return document.title"), "(2) Plexus");
@@ -302,7 +309,7 @@ fn a_long_change_is_shown_page_by_page() {
     while let Some(more) = browser.sees(".diff .rest button") {
         let before = rows();
         more.click();
-        plexus_tests::waiting::until("more rows", || (rows() != before).then_some(()));
+        until("more rows", || (rows() != before).then_some(()));
     }
     assert_eq!(rows(), 900);
     // It can be put away, and everything can be had as the gateway has it.
@@ -357,5 +364,98 @@ fn it_fits_every_width_in_both_lights() {
         scene.fits();
         scene.picture(&format!("longer-{name}"));
     }
+    scene.all_is_well();
+}
+
+/// Two browsers and the command decide the same fifty requests at once: each is decided once, and all agree.
+#[test]
+fn many_hands_decide_each_request_once() {
+    const ASKED: usize = 50;
+    let scene = Scene::signed_in();
+    let other = scene.another_browser();
+    let agents = ["one", "two", "three"].map(|id| scene.agent(id));
+    let items: Vec<(usize, String)> = (0..ASKED)
+        .map(|n| {
+            (
+                n % 3,
+                agents[n % 3].must_ask(WRITE, note(&format!("{n}.md"), "text\n")),
+            )
+        })
+        .collect();
+    scene.browser.reads("#glance", "50 waiting");
+    other.reads("#glance", "50 waiting");
+    // Each hand decides whatever it sees: one says yes from the top, one says no from the bottom.
+    let hand = |act: &str, from: &str| {
+        format!(
+            "setInterval(() => {{
+               const go = document.querySelector('[data-go-on]');
+               const press = document.querySelector('#card form:not([data-fresh]):not([data-busy]) [value={act}]');
+               if (go) go.click();
+               else if (press) press.click();
+               if (!window.begun) {{ window.begun = true; [...document.querySelectorAll('.ticket')].at({from}).click(); }}
+             }}, 50)"
+        )
+    };
+    scene.browser.run(&hand("once", "0"));
+    other.run(&hand("deny", "-1"));
+    for (_, item) in items.iter().step_by(3) {
+        // Whether it still waits is for the gateway to say.
+        let _ = scene
+            .gateway
+            .cli(["approvals", "deny", item, "--reason", "by command"]);
+    }
+    for browser in [&*scene.browser, &other] {
+        browser.reads("#glance", "0 waiting");
+        browser.reads("#queue", "Nothing waits");
+    }
+    assert!(scene.owner().pending().is_empty());
+    let audit = scene.owner().audit(1_000);
+    for (agent, item) in &items {
+        let decided: Vec<&str> = audit
+            .iter()
+            .filter(|e| {
+                let of = |member: &str| e["detail"][member] == item.as_str();
+                of("item") || of("viaApproval")
+            })
+            .filter_map(|e| e["detail"]["event"].as_str())
+            .filter(|event| matches!(*event, "grant.allow" | "grant.deny"))
+            .collect();
+        let state = scene.state_of(&agents[*agent], item);
+        let told = if decided == ["grant.allow"] {
+            "approved"
+        } else {
+            "denied"
+        };
+        assert!(
+            decided.len() == 1 && state == told,
+            "{item}: {decided:?}, {state}"
+        );
+    }
+}
+
+/// The bar says how the gateway is, as it changes.
+#[test]
+fn the_bar_tells_how_the_gateway_is() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    browser.reads("#glance", "running");
+    browser.reads("#glance", "ledger open");
+    browser.see("#about summary").click();
+    browser.reads(".sources", "workspace");
+    browser.reads(".sheet", "No worker runs now");
+    // A call starts a worker, which attacks its cage first; the sheet stays open meanwhile.
+    let agent = scene.agent("my-cc");
+    agent.invoke("workspace.list", json!({})).expect_ok();
+    browser.reads(
+        ".sheet",
+        "1 of 1 running workers attacked their own cage and found no way out.",
+    );
+    browser.reads(".sources", "reader caged");
+    scene.gateway.cli(["pause"]).expect_ok();
+    browser.reads("#glance", "paused: no agent is served");
+    browser.reads("#about summary", "Look here");
+    scene.picture("paused");
+    scene.gateway.cli(["resume"]).expect_ok();
+    browser.reads("#glance", "running");
     scene.all_is_well();
 }

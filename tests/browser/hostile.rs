@@ -123,7 +123,10 @@ fn strings() -> Vec<String> {
         "长".repeat(3_000),
     ]);
     assert!(all.len() >= 100, "{}", all.len());
-    all
+    if plexus_tests::full_length() {
+        return all;
+    }
+    all.into_iter().step_by(3).collect()
 }
 
 /// What is true of the page whatever it shows.

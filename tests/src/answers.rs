@@ -209,13 +209,15 @@ fn route(path: &str) -> String {
             "",
             "admin",
             "api",
-            "audit" | "exposure" | "default-grant" | "pending" | "secrets" | "sources",
+            "audit" | "exposure" | "default-grant" | "pending" | "secrets" | "sources" | "lend"
+            | "review" | "undo",
             _,
             ..,
         ] => {
             parts[4] = ":";
         }
         ["", "admin", "api", "source-settings", _] => parts[4] = ":",
+        ["", "admin", "console", "pending", _, ..] => parts[4] = ":",
         ["", "integration", _, ..] => parts[2] = ":",
         _ => {}
     }

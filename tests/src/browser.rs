@@ -3,17 +3,15 @@
 //! ```text
 //! Browser::start ─▶ driver, then a browser with a fresh profile ─drop─▶ both gone
 //! ```
-//! Invariant: what a page logged as an error fails the test that drops the browser, unless it asked for the log.
+//! Invariant: nothing of it outlives the test; it stays in the test's own process group, so a runner that ends the test
+//! ends it too.
 
 use crate::http::{Client, Response};
 use crate::waiting::{PATIENCE, until};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use tempfile::TempDir;
@@ -60,8 +58,6 @@ impl Browser {
             .arg("--port=0")
             .env("HOME", profile.path())
             .env("TMPDIR", profile.path())
-            // A group of its own: what a browser leaves behind goes with it.
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -375,10 +371,8 @@ impl Drop for Browser {
         if !self.session.is_empty() {
             let _ = self.try_ask("DELETE", &self.session.clone(), None);
         }
-        // The driver leads a group that this started; it is not reaped before, so the number is its own.
-        if let Ok(group) = i32::try_from(self.driver.id()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
+        // The browser has gone with its session.
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }

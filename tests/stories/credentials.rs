@@ -106,6 +106,17 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             "sources/workspace/reconfigure",
             json!({"label": "x"}),
         ),
+        (
+            "POST",
+            "sources/workspace/hide",
+            json!({"folders": ["notes"]}),
+        ),
+        ("GET", "lend", json!(null)),
+        ("POST", "lend", json!({"agentId": "one", "path": "/tmp"})),
+        ("DELETE", "lend/workspace", json!(null)),
+        ("GET", "review/one", json!(null)),
+        ("GET", "undo/evt_x", json!(null)),
+        ("POST", "undo/evt_x", json!({"stateToken": "0".repeat(64)})),
         ("DELETE", "sources/workspace", json!(null)),
         (
             "PUT",
@@ -133,6 +144,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
     ));
     routes.push((Owner, "GET", "/v1/events".into(), Value::Null));
     routes.push((Owner, "GET", "/metrics".into(), Value::Null));
+    routes.push((Owner, "GET", "/integration/one".into(), Value::Null));
     routes
 }
 

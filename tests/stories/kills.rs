@@ -1,13 +1,15 @@
 //! Processes that die at any moment: what was answered is true, nothing happens twice, nothing is left behind.
 
-use crate::house::{COUNT, Workshop};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use plexus_tests::Agent;
 use plexus_tests::processes::Process;
 use plexus_tests::waiting::until;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn end(process: &Process) {
     let pid = i32::try_from(process.pid).expect("a pid");
@@ -102,6 +104,57 @@ fn a_source_with_a_record_settles_it() {
         );
         assert_eq!(workshop.effects().len(), lines);
     }
+}
+
+/// A workspace's writer that dies while it writes: its own record says what happened, and it is so.
+#[test]
+fn a_killed_write_settles_itself() {
+    let rounds = if plexus_tests::full_length() { 100 } else { 12 };
+    let house = House::open();
+    let connected = house
+        .owner()
+        .connect_as(json!({"agentId": "one", "capabilities": [READ, WRITE], "standing": [WRITE]}))
+        .expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    let agent = Agent::enroll(&house.gateway.client(), code);
+    // From here on the store knows what came before.
+    agent.invoke(WRITE, note("a.md", "start")).expect_ok();
+    for round in 0..rounds {
+        agent.invoke(READ, json!({"path": "a.md"})).expect_ok();
+        let was = house.workspace.read("a.md");
+        let text = format!("{round} {}", "x".repeat(200_000));
+        let over = AtomicBool::new(false);
+        let reply = std::thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                let reply = agent.invoke(WRITE, note("a.md", &text));
+                over.store(true, Ordering::Relaxed);
+                reply
+            });
+            // A different moment each time.
+            let moment = std::time::Instant::now() + Duration::from_micros(700 * round);
+            until("the moment", || {
+                (std::time::Instant::now() >= moment).then_some(())
+            });
+            for process in house.gateway.workers() {
+                let is_worker = "plexus-worker-workspace".starts_with(&process.name);
+                if is_worker && !over.load(Ordering::Relaxed) {
+                    end(&process);
+                }
+            }
+            call.join().expect("it is answered")
+        });
+        let now = house.workspace.read("a.md");
+        if reply.at("/ok") == true {
+            assert_eq!(now, text, "{round}: it is said to be done");
+        } else {
+            assert_eq!(reply.at("/error/effect"), "none", "{round}: {reply}");
+            assert_eq!(now, was, "{round}: it is said that nothing was done");
+        }
+    }
+    assert_eq!(
+        house.owner().client.get("/admin/api/unsettled").expect_ok()["unsettled"],
+        json!([])
+    );
 }
 
 /// The daemon dies in the middle of effects, again and again. Each time: nothing answered is lost, nothing happened

@@ -5,7 +5,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use plexus_tests::waiting::until;
+use plexus_tests::{golden, waiting::until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -332,4 +332,142 @@ fn a_signal_pauses() {
     agent
         .invoke(READ, json!({"path": "report.txt"}))
         .expect_ok();
+}
+
+/// The whole of it as JSON, which scripts may rely on; and exit status 1 as long as something needs the owner.
+#[test]
+fn a_glance_has_a_stable_form_and_says_when_it_needs_the_owner() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let said = house.gateway.cli(["--json", "status"]);
+    said.expect_status(0);
+    let mut glance = said.json();
+    for source in glance["sources"].as_array_mut().expect("sources") {
+        // The folder's own name, which differs from run to run.
+        source["label"] = "<label>".into();
+    }
+    for source in glance["status"]["sources"].as_array_mut().expect("sources") {
+        source["label"] = "<label>".into();
+    }
+    glance["status"]["cages"] = "<of this machine>".into();
+    glance["status"]["ledger"]["events"] = "<number>".into();
+    for worker in glance["status"]["workers"].as_array_mut().expect("workers") {
+        if worker["cage"].is_object() {
+            worker["cage"] = "<checks>".into();
+        }
+    }
+    glance["status"]["uptimeMs"] = "<ms>".into();
+    golden::check("status", &glance);
+
+    let item = agent.must_ask(WRITE, note("a.md", "x"));
+    let said = house.gateway.cli(["--json", "status"]);
+    said.expect_status(1);
+    assert_eq!(said.json()["needs"][0]["next"], "plexusctl approvals watch");
+    house.owner().deny(&item, "no");
+    house.gateway.cli(["status"]).expect_ok();
+}
+
+/// Whether the record is sound is known from the last comparison: the start's, then the owner's.
+#[test]
+fn a_glance_says_when_the_record_was_last_compared() {
+    let house = House::open();
+    let said = house.gateway.cli(["status"]);
+    assert!(
+        said.expect_ok().contains("sound, checked at the start"),
+        "{said}"
+    );
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+    let said = house.gateway.cli(["status"]);
+    assert!(
+        said.expect_ok().contains("sound, all of it checked"),
+        "{said}"
+    );
+}
+
+/// The log is on disk, private, of bounded size and readable with the daemon down; no credential that went through the
+/// gateway is in it, however much is logged.
+#[test]
+fn the_log_is_kept_and_holds_no_credential() {
+    let mut house = House::with(|builder| builder.env("PLEXUS_LOG", "trace"));
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let token = agent.token(&[READ]);
+    let token = token["token"].as_str().expect("a token");
+    agent
+        .invoke_with(token, READ, json!({"path": "notes/private.md"}))
+        .expect_ok();
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let wrong = format!("plx_agent_{}", "Q".repeat(43));
+    plexus_tests::agent::handshake(&house.gateway.client(), &wrong).expect_status(401);
+    owner
+        .client
+        .post(
+            "/admin/api/secrets/my-key",
+            json!({"value": "canary-secret"}),
+        )
+        .expect_ok();
+    let code = owner.connect("two", &[READ])["code"]
+        .as_str()
+        .expect("a code")
+        .to_owned();
+    let key = house.gateway.key();
+    assert!(house.gateway.stop().success());
+
+    let dir = house.gateway.state().join("logs");
+    let mut text = String::new();
+    for entry in std::fs::read_dir(&dir).expect("the folder").flatten() {
+        let meta = entry.metadata().expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions());
+        assert_eq!(mode & 0o777, 0o600, "{}", entry.path().display());
+        text += &std::fs::read_to_string(entry.path()).expect("text");
+    }
+    // The control: it logged, and more than is usual.
+    assert!(text.contains(r#""message":"serving""#), "{text}");
+    assert!(
+        text.contains(r#""level":"debug""#) || text.contains(r#""level":"trace""#),
+        "{text}"
+    );
+    for secret in [
+        &*key,
+        &agent.pat,
+        token,
+        &wrong,
+        "canary-secret",
+        &code,
+        "4711",
+    ] {
+        assert!(
+            !text.contains(secret),
+            "a credential is in the log: {secret}"
+        );
+    }
+    let said = house
+        .gateway
+        .cli(["logs", "--level", "info", "--since", "1h"]);
+    assert!(said.expect_ok().contains("info  serving"), "{said}");
+    assert!(!said.stdout.contains("trace"), "{said}");
+    let last = house.gateway.cli(["--json", "logs", "-n", "1"]);
+    assert!(last.json()["time"].is_string());
+}
+
+/// What a worker says is told under its source's name, and only there.
+#[test]
+fn a_worker_has_a_log_of_its_own() {
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    assert_eq!(agent.invoke("fixture.crash", json!({})).at("/ok"), false);
+    let said = until("the worker's last word", || {
+        let said = workshop.gateway.cli(["logs", "fixture", "--json"]);
+        said.stdout
+            .contains(r#""target":"plexusd::worker""#)
+            .then_some(said)
+    });
+    for line in said.stdout.lines() {
+        let line: Value = serde_json::from_str(line).expect("an object");
+        assert_eq!(line["source"], "fixture");
+    }
+    let others = workshop.gateway.cli(["logs", "obsidian"]);
+    assert_eq!(others.expect_ok(), "");
 }

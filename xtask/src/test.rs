@@ -20,7 +20,10 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("packages of the system", || {
-        debian::ensure(&debian::FAKETIME).and_then(|()| debian::ensure(&debian::CURL))
+        debian::ensure(&debian::FAKETIME)?;
+        debian::ensure(&debian::CURL)?;
+        debian::ensure(&debian::GIT)?;
+        debian::BROWSER.iter().try_for_each(debian::ensure)
     });
     steps.run("coding agents of the stories", agents::ensure);
     steps.child("format", cargo::command().args(["fmt", "--all", "--check"]));

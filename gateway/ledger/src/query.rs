@@ -19,6 +19,14 @@ impl<M: Machine> Ledger<M> {
         self.shared().store.read()?.head()
     }
 
+    /// The number of the last checkpoint: from there on a start folds and compares. 0 before the first.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    pub fn last_checkpoint(&self) -> Result<u64, StoreError> {
+        self.shared().store.read()?.checkpoint()
+    }
+
     /// The event with this id, or `None` if there is none.
     ///
     /// # Errors

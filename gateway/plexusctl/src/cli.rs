@@ -2,8 +2,8 @@
 
 use crate::{
     act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
-    explain, exposure, grants, key, network, owner::Desk, pause, service, sources, status, tokens,
-    uninstall, unknown,
+    doctor, explain, exposure, grants, key, lend, logs, network, notify, owner::Desk, pause,
+    review, service, sources, status, tokens, undo, uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -49,6 +49,8 @@ enum Command {
     Approvals(approvals::Approvals),
     /// Print a link that signs your browser in to the console, once
     Console(console::Console),
+    /// Tell your desktop when something waits
+    Notify(notify::Notify),
     /// Show what is allowed, allow more, or take it back
     Grants(grants::Grants),
     /// Let agents see a capability and ask for it
@@ -61,12 +63,22 @@ enum Command {
     Resume,
     /// Show, add and change what agents can reach
     Sources(sources::Sources),
+    /// Lend a folder to one agent for a time
+    Lend(lend::Lend),
+    /// Show all that an agent changed, as one difference for each file
+    Review(review::Review),
+    /// Take an effect back, after showing what that changes
+    Undo(undo::Undo),
     /// Say what would happen to a call, and which rule decides
     Explain(explain::Explain),
     /// Show what agents did, one line a call
     Activity(activity::Activity),
     /// Show calls of which nobody knows whether they happened, and say what you found
     Unknown(unknown::Unknown),
+    /// Look for what is wrong, and say for each thing what to type
+    Doctor(doctor::Doctor),
+    /// Read what the gateway and its workers said, also while it is down
+    Logs(logs::Logs),
     /// Read and check the record of everything that happened
     Audit(audit::Audit),
     /// Show or replace your connection key
@@ -125,15 +137,21 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
         Command::Console(it) => console::run(&desk, it).await,
+        Command::Notify(it) => notify::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Hide(it) => exposure::run(&desk, it, false).await,
         Command::Pause => pause::run(&desk, true).await,
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
+        Command::Lend(it) => lend::run(&desk, it).await,
+        Command::Review(it) => review::run(&desk, it).await,
+        Command::Undo(it) => undo::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,
         Command::Unknown(it) => unknown::run(&desk, it).await,
+        Command::Doctor(it) => doctor::run(&desk, it).await,
+        Command::Logs(it) => logs::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,
         Command::Key(it) => key::run(&desk, it).await,
         Command::Network(it) => network::run(&desk, it).await,

@@ -56,7 +56,7 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
         match (reply["written"] == true, reply["revoked"] == true) {
             (false, _) => said.push_str("nothing was written\n"),
             (true, true) => {
-                said.push_str(&format!("{agent} is out, and its files are as before\n"))
+                said.push_str(&format!("{agent} is out, and its files are as before\n"));
             }
             (true, false) => said.push_str(&format!(
                 "its files are as before; {agent} stays connected\n"

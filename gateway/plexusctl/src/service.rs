@@ -211,6 +211,11 @@ enum Change {
     Restart,
 }
 
+/// Whether the gateway starts with the person's login.
+pub(crate) fn is_installed() -> bool {
+    Manager::of(Which::here()).is_ok_and(|manager| !manager.installed().is_empty())
+}
+
 /// Runs the sub-command.
 pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
     let which = service.manager.unwrap_or_else(Which::here);

@@ -35,6 +35,20 @@ enum Act {
         /// Source
         source: SourceId,
     },
+    /// Hide folders, patterns of paths or tags of a source from all agents, or say what is hidden
+    Hide {
+        /// Source
+        source: SourceId,
+        #[command(flatten)]
+        what: What,
+    },
+    /// Show agents again what a source hides; grants on it rest until you resume them
+    Unhide {
+        /// Source
+        source: SourceId,
+        #[command(flatten)]
+        what: What,
+    },
     /// Let the grants go on that rest because a source has changed
     Resume {
         /// Source
@@ -45,6 +59,20 @@ enum Act {
         /// Source
         source: SourceId,
     },
+}
+
+/// What is hidden.
+#[derive(Args)]
+struct What {
+    /// Folder, with all it holds; may be given again
+    #[arg(long = "folder", value_name = "PATH")]
+    folders: Vec<String>,
+    /// Pattern: * and ? within a name, ** for any folders; may be given again
+    #[arg(long = "glob", value_name = "PATTERN")]
+    globs: Vec<String>,
+    /// Tag of notes, with those nested below it; may be given again
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
 }
 
 #[derive(Args)]
@@ -74,6 +102,8 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         Act::Add(_) => desk.widen("adding a source")?,
         Act::Enable { .. } => desk.widen("enabling a source")?,
         Act::Resume { .. } => desk.widen("resuming grants")?,
+        Act::Unhide { .. } => desk.widen("showing agents more")?,
+        Act::Hide { .. } => {}
         Act::List | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
     }
     let mut owner = desk.open().await?;
@@ -116,6 +146,19 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
                 false => format!("no grant on {source} rested"),
             })
         }
+        Act::Hide { source, what } => {
+            let reply = owner.post(&what.path(&source), &what.body(false)).await?;
+            desk.show(&reply, || hidden(&reply))
+        }
+        Act::Unhide { source, what } => {
+            if what.is_empty() {
+                return Err(Stop::usage(
+                    "name what to show again: --folder, --glob or --tag",
+                ));
+            }
+            let reply = owner.post(&what.path(&source), &what.body(true)).await?;
+            desk.show(&reply, || hidden(&reply))
+        }
         Act::Remove { source } => {
             let reply = owner
                 .delete(&format!("/admin/api/sources/{source}"))
@@ -125,6 +168,51 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             })
         }
     }
+}
+
+impl What {
+    fn path(&self, source: &SourceId) -> String {
+        format!("/admin/api/sources/{source}/hide")
+    }
+    fn is_empty(&self) -> bool {
+        self.folders.is_empty() && self.globs.is_empty() && self.tags.is_empty()
+    }
+    fn body(&self, remove: bool) -> Value {
+        json!({"folders": self.folders, "globs": self.globs, "tags": self.tags, "remove": remove})
+    }
+}
+
+/// What a source hides, and what rests because it hides less now.
+fn hidden(reply: &Value) -> String {
+    let source = text::line(text_of(reply, "id"));
+    let hide = &reply["hide"];
+    let of = |member: &str, word: &'static str| {
+        let rules = list_of(hide, member).iter().filter_map(Value::as_str);
+        rules
+            .map(|rule| format!("  {word} {}", text::line(rule)))
+            .collect::<Vec<_>>()
+    };
+    let rules = [
+        of("folders", "folder"),
+        of("globs", "glob"),
+        of("tags", "tag"),
+    ]
+    .concat();
+    let mut said = if rules.is_empty() {
+        format!("{source} hides nothing")
+    } else {
+        format!(
+            "for agents these do not exist in {source}:\n{}",
+            rules.join("\n")
+        )
+    };
+    match reply["suspendedGrants"].as_u64() {
+        None | Some(0) => {}
+        Some(_) => said.push_str(&format!(
+            "\ngrants on {source} rest; to let them go on: plexusctl sources resume {source}"
+        )),
+    }
+    said
 }
 
 impl Add {

@@ -1,33 +1,31 @@
-//! `plexusctl status`: what is shared, who may do what until when, what waits, and whether all is well.
+//! `plexusctl status`: what is shared, who may do what until when, what waits, and whether all is well; on one screen for
+//! an ordinary home.
+//!
+//! Exit status 1 says that something needs the owner; `needs` names each such thing and what to do about it.
+
+mod tables;
 
 use crate::{
-    grants,
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, Owner, list_of, text_of},
     pause::PAUSED,
-    table::table,
 };
-use plexus_client::{Exit, Stop, span, text};
+use plexus_client::{Exit, Stop, out, span, text};
 use plexus_protocol::Timestamp;
 use serde_json::{Value, json};
 
 /// Shows the gateway at a glance.
 pub(crate) async fn run(desk: &Desk) -> Result<Exit, Stop> {
-    let mut owner = desk.open().await?;
-    let gateway = owner.get("/v1/status").await?;
-    // This looks at every source, so its worker has started, and proved its cage, when its state is read next.
-    let health = owner.get("/admin/api/health").await?;
-    let whole = json!({"status": gateway, "sources": health["sources"]});
-    if desk.json {
-        return desk.show(&whole, String::new);
-    }
-    let seen = Seen {
-        status: owner.get("/admin/api/status").await?,
-        health,
-        exposure: owner.get("/admin/api/exposure").await?,
-        grants: owner.get("/admin/api/grants").await?,
-        agents: owner.get("/admin/api/agents/enrollments").await?,
+    let seen = Seen::look(&mut desk.open().await?).await?;
+    let needs = seen.needs();
+    let shown = match desk.json {
+        true => seen.json(&needs).to_string(),
+        false => seen.text(&needs, span::now()),
     };
-    desk.show(&whole, || seen.text(span::now()))
+    out::line(&shown)?;
+    Ok(match needs.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Failed,
+    })
 }
 
 struct Seen {
@@ -38,15 +36,70 @@ struct Seen {
     agents: Value,
 }
 
+/// Something that only the owner can put right.
+struct Need {
+    what: String,
+    next: String,
+}
+
 impl Seen {
-    fn text(&self, now: Timestamp) -> String {
-        let mut lines = vec![self.gateway(), self.waiting(), self.record(), self.cages()];
-        lines.extend(self.trouble());
+    async fn look(owner: &mut Owner) -> Result<Self, Stop> {
+        // This looks at every source, so its worker has started, and proved its cage, when its state is read next.
+        let health = owner.get("/admin/api/health").await?;
+        Ok(Self {
+            health,
+            status: owner.get("/admin/api/status").await?,
+            exposure: owner.get("/admin/api/exposure").await?,
+            grants: owner.get("/admin/api/grants").await?,
+            agents: owner.get("/admin/api/agents/enrollments").await?,
+        })
+    }
+
+    /// One stable object: members are added, none is renamed or taken away.
+    fn json(&self, needs: &[Need]) -> Value {
+        let needs: Vec<_> = needs
+            .iter()
+            .map(|need| json!({"what": need.what, "next": need.next}))
+            .collect();
+        let sources: Vec<_> = list_of(&self.health, "sources")
+            .iter()
+            .map(|source| {
+                let id = text_of(source, "id");
+                let mut source = source.clone();
+                source["exposed"] = json!(self.capabilities(id, true));
+                source["hidden"] = json!(self.capabilities(id, false));
+                source
+            })
+            .collect();
+        json!({
+            "status": self.status,
+            "sources": sources,
+            "grants": self.grants["grants"],
+            "agents": self.agents["agents"],
+            "needs": needs,
+        })
+    }
+
+    fn text(&self, needs: &[Need], now: Timestamp) -> String {
+        let mut lines = vec![
+            self.gateway(),
+            self.waiting(),
+            self.record(now),
+            self.cages(now),
+        ];
+        if self.status["paused"] == true {
+            lines.push(PAUSED.to_owned());
+        }
+        // What waits is said above.
+        let needs = needs.iter().filter(|need| need.next != WATCH);
+        lines.extend(
+            needs.map(|need| format!("! {}: {}", text::line(&need.what), text::line(&need.next))),
+        );
         format!(
             "{}\n\n{}\n\n{}",
             lines.join("\n"),
-            self.sources(),
-            self.allowed(now)
+            tables::sources(self),
+            tables::allowed(self, now)
         )
     }
 
@@ -56,8 +109,13 @@ impl Seen {
             Some(false) => "OTHER MACHINES can reach it, unencrypted",
             _ => "from this machine only",
         };
+        let by = match text_of(status, "startedBy") {
+            "terminal" => ", started in a terminal".to_owned(),
+            "" | "program" => String::new(),
+            service => format!(", started by {}", text::line(service)),
+        };
         format!(
-            "gateway: plexusd {} on port {}, {reach}; up {}, process {}",
+            "gateway: plexusd {} on port {}, {reach}; up {}, process {}{by}",
             text::line(text_of(status, "runtimeVersion")),
             number(&status["port"]),
             status["uptimeMs"]
@@ -67,31 +125,55 @@ impl Seen {
         )
     }
 
+    fn pending(&self) -> Option<u64> {
+        self.status["counts"]["pending"].as_u64()
+    }
+
     fn waiting(&self) -> String {
-        match self.status["counts"]["pending"].as_u64() {
+        match self.pending() {
             Some(0) => "waiting for you: nothing".to_owned(),
-            Some(1) => "waiting for you: 1 request: plexusctl approvals watch".to_owned(),
+            Some(1) => format!("waiting for you: 1 request: {WATCH}"),
             _ => format!(
-                "waiting for you: {} requests: plexusctl approvals watch",
+                "waiting for you: {} requests: {WATCH}",
                 number(&self.status["counts"]["pending"])
             ),
         }
     }
 
-    fn record(&self) -> String {
+    /// Whether the log is kept, how far it goes, and when it was last compared with the state.
+    fn record(&self, now: Timestamp) -> String {
         let ledger = &self.status["ledger"];
-        match text_of(ledger, "condition") {
-            "open" => "record: being kept; plexusctl audit verify checks all of it".to_owned(),
-            condition => format!(
+        let condition = text_of(ledger, "condition");
+        if condition != "open" {
+            return format!(
                 "record: NOT BEING KEPT ({}): {}",
                 text::line(condition),
                 text::line(text_of(ledger, "reason"))
-            ),
+            );
         }
+        let checked = &ledger["checked"];
+        let ago = serde_json::from_value(checked["at"].clone())
+            .map_or_else(|_| "?".to_owned(), |at| span::ago(at, now));
+        let held = match checked["holds"] == true {
+            true => "sound",
+            false => "NOT SOUND",
+        };
+        let how = match text_of(checked, "by") {
+            "verify" => format!("all of it checked {ago}"),
+            _ => format!(
+                "checked at the start {ago} from event {} on",
+                number(&ledger["checkpoint"])
+            ),
+        };
+        format!(
+            "record: {} events, being kept; {held}, {how}; head {}",
+            number(&ledger["events"]),
+            text::short(text_of(ledger, "head"), 13)
+        )
     }
 
-    /// Whether each worker that runs has proved its cage at its start.
-    fn cages(&self) -> String {
+    /// Whether each worker that runs has proved its cage at its start, and when that was.
+    fn cages(&self, now: Timestamp) -> String {
         let cages = &self.status["cages"];
         if cages["supported"] == false {
             return format!(
@@ -99,19 +181,23 @@ impl Seen {
                 text::line(text_of(cages, "reason"))
             );
         }
-        let all = list_of(&self.status, "workers");
-        let running: Vec<_> = all.iter().filter(|w| w["pid"].is_u64()).collect();
-        let proven = running
+        let running = self.running();
+        let proven = running.iter().filter(|w| proven(w)).count();
+        let oldest = running
             .iter()
-            .filter(|w| {
-                w["cage"]["checks"].as_u64().is_some_and(|n| n > 0)
-                    && w["cage"]["checks"] == w["cage"]["held"]
-            })
-            .count();
-        let told = match running.len() {
-            0 => "no worker runs now".to_owned(),
-            n if n == proven => format!("proved by {n} of {n} running workers"),
-            n => format!("NOT PROVED by {} of {n} running workers", n - proven),
+            .filter_map(|w| serde_json::from_value(w["since"].clone()).ok())
+            .min();
+        let told = match (running.len(), oldest) {
+            (0, _) => "no worker runs now; each proves its cage as it starts".to_owned(),
+            (n, _) if n != proven => format!("NOT PROVED by {} of {n} running workers", n - proven),
+            (1, Some(at)) => format!("proved by the one running worker, {}", span::ago(at, now)),
+            (n, Some(at)) => {
+                format!(
+                    "proved by all {n} running workers, the first {}",
+                    span::ago(at, now)
+                )
+            }
+            (n, None) => format!("proved by all {n} running workers"),
         };
         format!(
             "cages: {told} ({})",
@@ -119,100 +205,92 @@ impl Seen {
         )
     }
 
-    /// What is not as it should be.
-    fn trouble(&self) -> Vec<String> {
+    fn running(&self) -> Vec<&Value> {
+        let all = list_of(&self.status, "workers").iter();
+        all.filter(|worker| worker["pid"].is_u64()).collect()
+    }
+
+    /// What needs the owner, the most urgent first.
+    fn needs(&self) -> Vec<Need> {
         let status = &self.status;
-        let mut lines = Vec::new();
-        if status["paused"] == true {
-            lines.push(PAUSED.to_owned());
+        let mut needs = Vec::new();
+        let mut need = |what: String, next: &str| {
+            needs.push(Need {
+                what,
+                next: next.to_owned(),
+            });
+        };
+        if text_of(&status["ledger"], "condition") != "open" {
+            need("what agents do is not being recorded".to_owned(), DOCTOR);
+        }
+        if status["ledger"]["checked"]["holds"] == false {
+            need(
+                "the record does not hold together".to_owned(),
+                "plexusctl audit verify",
+            );
+        }
+        if status["cages"]["supported"] == false {
+            need("workers cannot be caged".to_owned(), DOCTOR);
+        }
+        if self.running().iter().any(|worker| !proven(worker)) {
+            need("a worker runs without a proven cage".to_owned(), DOCTOR);
         }
         for worker in list_of(status, "workers") {
             let state = text_of(worker, "state");
             if matches!(state, "failed" | "backoff") {
-                lines.push(format!(
-                    "{} of {}: {}: plexusctl audit tail",
-                    text::line(text_of(worker, "role")),
-                    text::line(text_of(worker, "source")),
-                    text::line(state).to_uppercase()
-                ));
+                let who = [text_of(worker, "role"), text_of(worker, "source")];
+                need(format!("{} of {}: {state}", who[0], who[1]), DOCTOR);
+            }
+        }
+        for source in list_of(&self.health, "sources") {
+            if text_of(source, "status") == "unavailable" {
+                let why = [text_of(source, "id"), text_of(source, "detail")];
+                need(format!("{} cannot be reached: {}", why[0], why[1]), DOCTOR);
             }
         }
         for call in list_of(status, "unsettled") {
-            lines.push(format!(
-                "NOT KNOWN whether it happened: {} by {} at {}: plexusctl unknown list {}",
-                text::line(text_of(call, "capabilityId")),
-                text::line(text_of(call, "agentId")),
-                text::line(text_of(call, "at")),
-                text::line(text_of(call, "auditId")),
-            ));
+            let event = text_of(call, "auditId");
+            need(
+                format!(
+                    "NOT KNOWN whether it happened: {} by {} at {}",
+                    text_of(call, "capabilityId"),
+                    text_of(call, "agentId"),
+                    text_of(call, "at")
+                ),
+                &format!("plexusctl unknown list {event}"),
+            );
         }
-        for source in list_of(status, "changed") {
-            lines.push(format!(
-                "CHANGED: {} can do more than when you granted it; {} of its grants rest until you decide: \
-                 plexusctl approvals show {}",
-                text::line(text_of(source, "source")),
-                number(&source["grants"]),
-                text::line(text_of(source, "pendingId")),
-            ));
+        for source in list_of(status, "resting") {
+            need(
+                format!(
+                    "{} can do more than when you granted it; grants of it that rest until you decide: {}",
+                    text_of(source, "source"),
+                    number(&source["grants"])
+                ),
+                &format!("plexusctl approvals show {}", text_of(source, "pendingId")),
+            );
         }
-        lines
+        if let Some(n @ 1..) = self.pending() {
+            need(format!("requests that wait: {n}"), WATCH);
+        }
+        needs
     }
 
-    /// Each source with what of it agents can ask for.
-    fn sources(&self) -> String {
-        let rows = list_of(&self.health, "sources").iter().map(|source| {
-            let id = text_of(source, "id");
-            let names = |enabled: bool| -> Vec<&str> {
-                let of = list_of(&self.exposure, "capabilities").iter();
-                of.filter(|c| c["enabled"] == enabled)
-                    .filter_map(|c| text_of(c, "id").strip_prefix(id)?.strip_prefix('.'))
-                    .collect()
-            };
-            let hidden = match &names(false)[..] {
-                [] => String::new(),
-                hidden => format!(" (hidden: {})", hidden.join(" ")),
-            };
-            let state = [text_of(source, "status"), text_of(source, "detail")];
-            let state: Vec<_> = state.into_iter().filter(|t| !t.is_empty()).collect();
-            [
-                id.to_owned(),
-                text_of(source, "label").to_owned(),
-                state.join(": "),
-                format!("{}{hidden}", names(true).join(" ")),
-            ]
-        });
-        table(
-            ["source", "label", "state", "agents can ask for"],
-            rows.collect(),
-            "no sources: plexusctl sources add",
-        )
+    /// Capabilities of a source that agents see, or do not, without the source's name.
+    fn capabilities(&self, source: &str, enabled: bool) -> Vec<&str> {
+        let of = list_of(&self.exposure, "capabilities").iter();
+        of.filter(|c| c["enabled"] == enabled)
+            .filter_map(|c| text_of(c, "id").strip_prefix(source)?.strip_prefix('.'))
+            .collect()
     }
+}
 
-    /// An agent, and that it cannot call where it has no credential.
-    fn named(&self, agent: String) -> String {
-        let known = list_of(&self.agents, "agents").iter();
-        let state = known
-            .filter(|known| known["agentId"] == agent.as_str())
-            .map(|known| text_of(known, "status"))
-            .next();
-        match state {
-            Some("active") | None => agent,
-            Some(_) => format!("{agent} (not enrolled)"),
-        }
-    }
+const WATCH: &str = "plexusctl approvals watch";
+const DOCTOR: &str = "plexusctl doctor";
 
-    /// What stands, of each agent.
-    fn allowed(&self, now: Timestamp) -> String {
-        let rows = list_of(&self.grants, "grants")
-            .iter()
-            .map(|grant| grants::row(grant, now))
-            .map(|[agent, id, _, ends, terms]| [self.named(agent), id, ends, terms]);
-        table(
-            ["agent", "may, without asking", "until", "terms"],
-            rows.collect(),
-            "no agent may do anything without asking",
-        )
-    }
+fn proven(worker: &Value) -> bool {
+    let cage = &worker["cage"];
+    cage["checks"].as_u64().is_some_and(|n| n > 0) && cage["checks"] == cage["held"]
 }
 
 fn number(value: &Value) -> String {
@@ -222,72 +300,4 @@ fn number(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen() -> Seen {
-        Seen {
-            status: json!({"runtimeVersion": "0.1.0", "pid": 12, "port": 7077, "uptimeMs": 7_200_000,
-                "loopbackOnly": true, "paused": false, "ledger": {"condition": "open"},
-                "cages": {"supported": true, "mechanism": "Landlock and seccomp"},
-                "workers": [
-                    {"source": "obsidian", "role": "reader", "state": "ready", "pid": 13,
-                        "cage": {"checks": 20, "held": 20}},
-                    {"source": "obsidian", "role": "writer", "state": "stopped"}],
-                "counts": {"pending": 0}, "unsettled": []}),
-            health: json!({"sources": [{"id": "obsidian", "label": "Vault", "status": "ok"}]}),
-            exposure: json!({"capabilities": [{"id": "obsidian.vault.read", "enabled": true},
-                {"id": "obsidian.vault.search", "enabled": false}, {"id": "obsidian2.x", "enabled": true}]}),
-            grants: json!({"grants": [{"agentId": "a", "capabilityId": "obsidian.vault.read", "verbs": ["read"],
-                "expiresAt": "2026-01-08T00:00:00.000Z"}]}),
-            agents: json!({"agents": [{"agentId": "a", "status": "active"}]}),
-        }
-    }
-
-    fn now() -> Timestamp {
-        serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap()
-    }
-
-    #[test]
-    fn at_a_glance() {
-        assert_eq!(
-            seen().text(now()),
-            "gateway: plexusd 0.1.0 on port 7077, from this machine only; up 2 h, process 12\n\
-             waiting for you: nothing\n\
-             record: being kept; plexusctl audit verify checks all of it\n\
-             cages: proved by 1 of 1 running workers (Landlock and seccomp)\n\n\
-             SOURCE    LABEL  STATE  AGENTS CAN ASK FOR\n\
-             obsidian  Vault  ok     vault.read (hidden: vault.search)\n\n\
-             AGENT  MAY, WITHOUT ASKING  UNTIL        TERMS\n\
-             a      obsidian.vault.read  ends in 7 d"
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        let mut seen = seen();
-        let status = &mut seen.status;
-        seen.agents["agents"][0]["status"] = "pending".into();
-        status["loopbackOnly"] = false.into();
-        status["paused"] = true.into();
-        status["counts"]["pending"] = 2.into();
-        status["ledger"] =
-            json!({"condition": "disk_full", "reason": "only acts of the owner are recorded"});
-        status["workers"][0]["cage"]["held"] = 19.into();
-        status["workers"][1]["state"] = "failed".into();
-        status["unsettled"] = json!([{"auditId": "evt_1", "agentId": "a", "capabilityId": "w.write", "at": "t\u{1b}"}]);
-        let text = seen.text(now());
-        for wrong in [
-            "OTHER MACHINES can reach it",
-            "2 requests: plexusctl approvals watch",
-            "record: NOT BEING KEPT (disk_full): only acts",
-            "NOT PROVED by 1 of 1 running workers",
-            "PAUSED",
-            "a (not enrolled)",
-            "writer of obsidian: FAILED",
-            "NOT KNOWN whether it happened: w.write by a at t\\u{1b}: plexusctl unknown list evt_1",
-        ] {
-            assert!(text.contains(wrong), "{wrong} is missing:\n{text}");
-        }
-    }
-}
+mod tests;

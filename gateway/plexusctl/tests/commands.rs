@@ -121,7 +121,7 @@ fn waiting(items: Vec<Value>) -> Place {
 fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    let widening: [&[&str]; 16] = [
+    let widening: [&[&str]; 19] = [
         &["connect", "a"],
         &["approvals", "approve", ITEM, "--yes"],
         &["grants", "allow", "a", "w.write", "--window", "1h"],
@@ -129,6 +129,9 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         &["sources", "add", "workspace-dir", path],
         &["sources", "enable", "w"],
         &["sources", "resume", "w"],
+        &["sources", "unhide", "w", "--folder", "x"],
+        &["lend", "a", path],
+        &["undo", EVENT, "--yes"],
         &["unknown", "settle", EVENT, "--did-not"],
         &["resume"],
         &["key", "print"],
@@ -155,11 +158,13 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         let allowed = place.owner(line);
         assert!(!allowed.err.contains("owner_only"), "{line:?} {allowed:?}");
     }
-    let narrowing: [&[&str]; 7] = [
+    let narrowing: [&[&str]; 9] = [
         &["agents", "revoke", "a"],
         &["grants", "revoke", "a", "w.write"],
         &["hide", "w.write"],
         &["sources", "disable", "w"],
+        &["sources", "hide", "w", "--folder", "x"],
+        &["lend", "end", "w"],
         &["sources", "remove", "w"],
         &["audit", "verify"],
         &["pause"],

@@ -18,8 +18,9 @@ use crate::{
     invoke::{
         contents::Contents, limits::Limits, replay::Replays, runs::Runs, taken_back::TakenBack,
     },
+    log::{self, Log},
     machine::{Ledger, Trust, audit_id},
-    sources::{Connector, Registry, catalogue::Catalogue, configure},
+    sources::{Connector, Registry, catalogue::Catalogue, configure, lending},
     state_dir::StateDir,
     supervisor::{self, Pace, Setup, Spec, Supervisor},
     token::TokenKey,
@@ -29,7 +30,9 @@ use arc_swap::ArcSwap;
 use plexus_ipc::message::Verdict;
 use plexus_ledger::{Lane, Options, SubmitError};
 use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
-use plexus_trust::{Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, State};
+use plexus_trust::{
+    Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State,
+};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -65,6 +68,9 @@ pub(crate) struct App {
     pub(crate) console: Sessions,
     pub(crate) instance: Option<String>,
     pub(crate) started: Instant,
+    pub(crate) started_by: &'static str,
+    /// The last time that the log and the rows were compared: at this start, or by the owner's `audit verify`.
+    pub(crate) checked: Mutex<Checked>,
     /// Rises with each rotation of the connection key in this launch.
     pub(crate) key_epoch: AtomicU64,
     /// Held for reading by every act that the key allows, from the last look at the key to the act's end; for writing
@@ -75,12 +81,23 @@ pub(crate) struct App {
     reconfiguring: Mutex<()>,
 }
 
+/// What a comparison of the log with the rows came to.
+#[derive(Clone)]
+pub(crate) struct Checked {
+    pub(crate) at: Timestamp,
+    /// `start` (from the last checkpoint on) or `verify` (all of it).
+    pub(crate) by: &'static str,
+    pub(crate) holds: bool,
+}
+
 /// How long a worker may take to say what became of an effect.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 /// How long the records of the last effects get at a stop.
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
+const MARK_EVERY: u32 = 20;
 
 /// Serves until a signal says stop.
 #[expect(
@@ -88,7 +105,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
     reason = "a start that fails says so to whoever started it"
 )]
 pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
-    start_logging();
+    let log = log::start();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -100,7 +117,7 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
         }
     };
     let under_launchd = arguments.under_launchd;
-    let served = runtime.block_on(async { run(arguments, connectors).await });
+    let served = runtime.block_on(async { run(arguments, connectors, &log).await });
     // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
     runtime.shutdown_timeout(Duration::from_millis(200));
     match served {
@@ -116,19 +133,11 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
     }
 }
 
-fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PLEXUS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // A second subscriber in one process (tests) leaves the first in place.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .try_init();
-}
-
-async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
+async fn run(
+    arguments: Arguments,
+    connectors: &'static [Connector],
+    log: &Log,
+) -> anyhow::Result<()> {
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     // From the first moment on: whoever wants all agents paused must not end the daemon instead.
@@ -137,11 +146,14 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
+    clock.go_on_from(state_dir.path());
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
+    // The ledger is ours, so the log is.
+    log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
     if let Some(finding) = &boot.rolled_back {
         tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
@@ -183,6 +195,13 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         throttle: Throttle::default(),
         instance: arguments.instance.clone(),
         started: Instant::now(),
+        started_by: started_by(),
+        checked: Mutex::new(Checked {
+            at: clock.now(),
+            by: "start",
+            // What does not hold refuses the start; only a log that was cut short does not.
+            holds: boot.rolled_back.is_none(),
+        }),
         key_epoch: AtomicU64::new(0),
         acting: Arc::default(),
         stopping: AtomicBool::new(false),
@@ -213,6 +232,9 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
+    tracing::info!(
+        "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
+    );
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     stop.await;
 
@@ -237,6 +259,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         task.abort();
     }
     let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    app.leave_mark();
     let ledger = app.ledger.clone();
     let clean = tokio::task::spawn_blocking(move || ledger.close())
         .await
@@ -256,6 +279,20 @@ fn tell_service_manager(state: &[sd_notify::NotifyState<'_>]) {
 
 fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
     anyhow::anyhow!("the ledger cannot record the start: {error}")
+}
+
+/// Who started the daemon, by what service managers leave in its environment (`systemd.exec(5)`, `launchd.plist(5)`).
+fn started_by() -> &'static str {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        "terminal"
+    } else if cfg!(target_os = "linux") && set("INVOCATION_ID") {
+        "systemd"
+    } else if cfg!(target_os = "macos") && set("XPC_SERVICE_NAME") {
+        "launchd"
+    } else {
+        "program"
+    }
 }
 
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
@@ -289,13 +326,13 @@ fn install_id(state_dir: &StateDir) -> anyhow::Result<String> {
 }
 
 /// Where the launcher and the workers are. Never looked for through PATH.
-struct Programs {
-    launcher: PathBuf,
-    workers: PathBuf,
+pub(crate) struct Programs {
+    pub(crate) launcher: PathBuf,
+    pub(crate) workers: PathBuf,
 }
 
 impl Programs {
-    fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn find(given: Option<&Path>) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("where this program is")?;
         let own = own.canonicalize().unwrap_or(own);
         let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
@@ -388,7 +425,12 @@ impl App {
         let Some(entry) = self.catalogue.load().get(capability).cloned() else {
             return OutcomeKind::Unknown;
         };
-        let asked = self.supervisor.settle(&entry.source, intent.clone());
+        self.settled_by(&entry.source, intent).await
+    }
+
+    /// The same, where the source is known.
+    pub(crate) async fn settled_by(&self, source: &SourceId, intent: &AuditId) -> OutcomeKind {
+        let asked = self.supervisor.settle(source, intent.clone());
         match tokio::time::timeout(SETTLE_WITHIN, asked).await {
             Ok(Verdict::Happened) => OutcomeKind::Ok,
             Ok(Verdict::DidNot) => OutcomeKind::Failed,
@@ -473,8 +515,13 @@ impl App {
                 body: body.as_object().context("an object")?,
             };
             let checked = wanted.check(&self.registry, &self.state_dir);
-            let (id, config) =
+            let (id, mut config) =
                 checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))?;
+            // A flag says where a source lies, and nothing of what the owner hides in it.
+            let state = self.ledger.snapshot();
+            if let Some(known) = state.sources.get(&id) {
+                config.hide = known.config.hide.clone();
+            }
             self.owner(Command::PutSource { id, config })
                 .await
                 .map_err(refused_start)?;
@@ -491,6 +538,13 @@ impl App {
         }
         self.renew_catalogue(None);
         Ok(())
+    }
+
+    /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
+    fn leave_mark(&self) {
+        if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
+            tracing::warn!(%error, "the time could not be noted");
+        }
     }
 
     /// Looks at one source, tells the machine what was found, and puts its workers in place.
@@ -516,18 +570,26 @@ impl App {
             self.supervisor.remove(id).await;
             return Ok(());
         }
+        self.put_workers(source)
+    }
+
+    /// Puts the workers of a source in place as it is configured.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) fn put_workers(&self, source: &Source) -> Result<(), String> {
         let connector = self
             .registry
             .of_kind(&source.config.kind)
             .ok_or("no such connector")?;
         let root = configure::root_of(&self.registry, &source.config);
         self.supervisor.put(Arc::new(Spec {
-            source: id.clone(),
+            source: source.id.clone(),
             connector: connector.name,
             manifest: connector.manifest.clone(),
             profile: connector.profile,
             root: root.map(|r| r.canonicalize().unwrap_or(r)),
-            config: source.config.route.clone(),
+            config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
         }));
@@ -598,7 +660,10 @@ async fn hear_workers(
                 "cause": cause.to_string(), "exit": exit.to_string(),
             }),
             supervisor::Notice::Health { source, health, .. } => {
+                let known = app.ledger.snapshot().sources.get(source).cloned();
+                let lent = known.as_ref().and_then(|s| s.config.lent.as_ref());
                 app.feed.publish(Notice::SourceStatus {
+                    borrower: lent.map(|lent| lent.agent.clone()),
                     source: source.clone(),
                     available: health.status != supervisor::Health::Unavailable,
                     reason: health.detail.clone(),
@@ -650,14 +715,21 @@ async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
 
 async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
+    let mut rounds: u32 = 0;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         app.save_held().await;
+        rounds += 1;
+        if rounds % MARK_EVERY == 0 {
+            app.leave_mark();
+        }
         crate::invoke::note_unrecorded(&app, false).await;
+        let before = app.ledger.snapshot();
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");
         }
+        lending::follow(&app, &before).await;
         let app = app.clone();
         let tidied =
             tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));

@@ -185,6 +185,12 @@ impl Approvals {
         Some(self.preview(&item.id, ask)?.touched.clone())
     }
 
+    /// The change that an ask's call would make, line by line, where that is known.
+    pub(crate) fn change(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        let made = self.preview(item, ask)?;
+        made.preview.diff.as_ref().map(ToString::to_string)
+    }
+
     /// Forgets everything that is kept for an item.
     pub(crate) fn drop_input(&self, item: &PendingId) {
         self.plans

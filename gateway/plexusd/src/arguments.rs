@@ -14,10 +14,41 @@ pub(crate) enum Action {
     },
     /// The manual page was asked for; whether it could be written.
     Manual(bool),
+    /// Look for what is wrong.
+    Examine(Examine),
     /// Make a backup of a state directory.
     Backup(Backup),
     /// Put a state directory back from a backup.
     Restore(Restore),
+}
+
+/// What to look at; `plexusctl doctor` types it.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Examine {
+    /// State directory [default: ~/.plexus]
+    #[arg(long, env = "PLEXUS_HOME", value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Folder with the workers and the launcher, as the daemon has it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workers: Option<PathBuf>,
+    /// The sources of a running daemon, as JSON [default: from the ledger]
+    #[arg(long, value_name = "JSON")]
+    pub(crate) sources: Option<String>,
+    /// A profile to try in the place of a connector's own, as CONNECTOR=FILE
+    #[arg(long, value_name = "CONNECTOR=FILE")]
+    pub(crate) profile: Vec<String>,
+}
+
+impl Examine {
+    /// The text to try for a connector, if one was named and can be read.
+    pub(crate) fn profile_of(&self, connector: &str) -> Option<String> {
+        let named = self
+            .profile
+            .iter()
+            .filter_map(|given| given.split_once('='));
+        let (_, file) = named.filter(|(name, _)| *name == connector).last()?;
+        std::fs::read_to_string(file).ok()
+    }
 }
 
 /// How to back up; `plexusctl backup` types it.
@@ -72,6 +103,9 @@ enum OneOff {
         /// Folder
         folder: PathBuf,
     },
+    /// What `plexusctl doctor` types
+    #[command(hide = true)]
+    Examine(Examine),
     /// What `plexusctl backup` types
     #[command(hide = true)]
     Backup(Backup),
@@ -128,6 +162,7 @@ pub(crate) fn parse() -> Action {
         Some(OneOff::Manual { folder }) => Action::Manual(
             clap_mangen::generate_to(<Cli as clap::CommandFactory>::command(), folder).is_ok(),
         ),
+        Some(OneOff::Examine(asked)) => Action::Examine(asked),
         Some(OneOff::Backup(backup)) => Action::Backup(backup),
         Some(OneOff::Restore(restore)) => Action::Restore(restore),
         None => Action::Serve(cli.serve),

@@ -15,9 +15,11 @@ mod backup;
 mod clock;
 mod connection_key;
 mod console;
+mod examine;
 mod finish;
 mod http;
 mod invoke;
+mod log;
 mod machine;
 mod one_off;
 mod refused;
@@ -38,6 +40,7 @@ pub fn run(connectors: &'static [Connector]) -> ExitCode {
         arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
         arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
+        arguments::Action::Examine(asked) => examine::run(&asked, connectors),
         arguments::Action::Backup(backup) => one_off::backup(backup),
         arguments::Action::Restore(restore) => one_off::restore(&restore),
     }

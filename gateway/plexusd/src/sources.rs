@@ -6,11 +6,12 @@
 pub(crate) mod catalogue;
 pub(crate) mod configure;
 pub(crate) mod detect;
+pub(crate) mod lending;
 pub(crate) mod narration;
 pub(crate) mod profile;
 
 use crate::invoke::validate::Schema;
-use plexus_ipc::manifest::Manifest;
+use plexus_ipc::manifest::{Audience, Manifest};
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
 use plexus_trust::Facts;
 use serde_json::{Value, json as object};
@@ -42,6 +43,7 @@ macro_rules! connector {
 pub const SHIPPED: &[Connector] = &[
     connector!("obsidian"),
     connector!("workspace"),
+    connector!("git"),
 ];
 
 /// A connector, read and compiled once.
@@ -120,7 +122,10 @@ impl Registry {
 impl Registered {
     /// What the machine has to know of each capability, for a source of this id.
     pub(crate) fn facts(&self, source: &SourceId) -> BTreeMap<CapabilityId, Facts> {
-        let facts = self.manifest.capabilities.iter().filter_map(|capability| {
+        let shown = self.manifest.capabilities.iter();
+        // What is the owner's alone is nothing that could be granted, or seen.
+        let shown = shown.filter(|capability| capability.audience == Audience::Agents);
+        let facts = shown.filter_map(|capability| {
             let id = CapabilityId::of(source, &capability.name).ok()?;
             let schema = capability.input.clone().unwrap_or(Value::Null);
             let properties = schema.get("properties").and_then(Value::as_object);
@@ -210,10 +215,9 @@ mod tests {
         assert_eq!(registry.iter().count(), SHIPPED.len());
         for connector in registry.iter() {
             let source = SourceId::parse(&connector.manifest.connector).unwrap();
-            assert_eq!(
-                connector.facts(&source).len(),
-                connector.manifest.capabilities.len()
-            );
+            let all = connector.manifest.capabilities.iter();
+            let shown = all.filter(|capability| capability.audience == Audience::Agents);
+            assert_eq!(connector.facts(&source).len(), shown.count());
         }
     }
 }

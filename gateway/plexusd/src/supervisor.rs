@@ -103,6 +103,30 @@ impl Supervisor {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts a worker apart from all others, lets it prove its cage, and ends it.
+    ///
+    /// # Errors
+    /// Why it did not come to serve, in words; of an unsound cage, what did not hold.
+    pub async fn try_start(
+        &self,
+        spec: Arc<Spec>,
+        role: plexus_ipc::message::Role,
+    ) -> Result<(), String> {
+        let context = Arc::clone(&self.0.context);
+        match start::start(context, spec, role, Arc::default()).await {
+            Ok(started) => {
+                started.process.end(start::REAP_WITHIN).await;
+                Ok(())
+            }
+            Err(StartError::Unsound(report)) => {
+                let open = report.checks.iter().filter(|check| !check.held);
+                let open: Vec<_> = open.map(|check| check.name.as_str()).collect();
+                Err(format!("its cage is not sound: {}", open.join(", ")))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Puts a source in place, or replaces it: a new revision answers what waits with [`Unavailable::Replaced`] and
     /// stops the old workers before it starts its own; the same revision changes nothing that runs.
     ///

@@ -10,7 +10,13 @@
   const CHANGED = 'This request changed while you were looking at it. Read it again: this is what it is now.';
   const $ = (id) => document.getElementById(id);
   const fill = (place, text) => { place.innerHTML = HTML.createHTML(text); };
-  const say = (text) => { $('announce').textContent = text; };
+  // Said after what was said before, not instead of it: two things may happen at one moment.
+  function say(text) {
+    const line = document.createElement('p');
+    line.textContent = text;
+    $('announce').append(line);
+    while ($('announce').children.length > 4) $('announce').firstChild.remove();
+  }
   const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
   let active = true;      // the owner has touched the page since the last request
@@ -52,7 +58,7 @@
     known = new Map();
     shown = { queue: '', glance: '' };
     fresh = true;
-    for (const id of ['glance', 'queue', 'card', 'notes']) $(id).replaceChildren();
+    for (const id of ['glance', 'queue', 'card', 'notes', 'announce']) $(id).replaceChildren();
     for (const id of ['desk', 'sign-out']) $(id).hidden = true;
     document.title = 'Plexus';
     $('door').hidden = false;

@@ -129,6 +129,9 @@ pub struct InvokeResponse {
     /// The run, where the call goes on without the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
+    /// By which id the effect can be taken back: input `id` of `<source>.undo` (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
     /// True where an earlier answer was given again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
@@ -148,6 +151,7 @@ impl InvokeResponse {
             grant: None,
             audit_id: audit.map(|a| a.as_str().to_owned()).unwrap_or_default(),
             run: None,
+            undo: None,
             replayed: false,
         }
     }

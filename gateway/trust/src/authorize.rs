@@ -157,6 +157,9 @@ impl Permit {
         let (source, facts) = state
             .capability(&self.capability)
             .ok_or(Refusal::UnknownCapability)?;
+        if !for_agent(state, agent, &self.capability, now) {
+            return Err(Refusal::UnknownCapability);
+        }
         if !state.exposed(&self.capability) {
             return Err(Refusal::Unexposed);
         }
@@ -223,6 +226,9 @@ fn try_authorize(
     let Some((source, facts)) = state.capability(call.capability) else {
         return Err(Refusal::UnknownCapability);
     };
+    if !for_agent(state, agent, call.capability, now) {
+        return Err(Refusal::UnknownCapability);
+    }
     if !state.exposed(call.capability) {
         // An id that the token names was once shown to the agent; every other one does not exist for it (E26).
         return Err(if scope.is_some() {
@@ -403,6 +409,7 @@ fn open_ask<'a>(
 pub fn visible(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) -> bool {
     state.capability(id).is_some()
         && state.exposed(id)
+        && for_agent(state, agent, id, state.time(now))
         && (agent.reach == crate::Reach::Exposed
             || agent.selected.contains(id)
             || agent
@@ -411,9 +418,28 @@ pub fn visible(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) 
                 .is_some_and(|g| g.live(state.time(now))))
 }
 
+/// Whether a capability is on a source for everybody, or on one that is lent to this agent now.
+fn for_agent(state: &State, agent: &Agent, id: &CapabilityId, now: Timestamp) -> bool {
+    let Some(lent) = state.lent(id) else {
+        return true;
+    };
+    // With its last grant a lending is over.
+    let granted = || {
+        lent.capabilities
+            .iter()
+            .any(|c| agent.grants.contains_key(c))
+    };
+    lent.to(&agent.id, now) && lent.capabilities.contains(id) && granted()
+}
+
 /// Whether an agent could know of a capability that was exposed and there: what a change of it may be told to.
 #[must_use]
-pub fn in_reach(agent: &Agent, id: &CapabilityId) -> bool {
+pub fn in_reach(state: &State, agent: &Agent, id: &CapabilityId) -> bool {
+    // The borrower is told of the end too.
+    let mine = state.lent(id).is_none_or(|lent| lent.agent == agent.id);
+    if !mine {
+        return false;
+    }
     agent.reach == crate::Reach::Exposed
         || agent.selected.contains(id)
         || agent.grants.contains_key(id)

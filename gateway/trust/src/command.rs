@@ -87,6 +87,13 @@ pub enum Command {
         /// Which.
         id: SourceId,
     },
+    /// Lends a source to one agent, or changes such a lending: source, look and grants in one transaction.
+    Lend(Box<Lend>),
+    /// Ends a lending before its time.
+    EndLending {
+        /// The source.
+        id: SourceId,
+    },
     /// Decides on the grants that rest because a source has changed: they go on, or they end.
     ResumeSource {
         /// Which.
@@ -125,6 +132,20 @@ pub enum Command {
         intent: AuditId,
         /// Whether it happened.
         happened: bool,
+    },
+
+    /// Records that an effect of the owner's own is about to happen. It stands on no grant: the owner saw its plan.
+    OwnerIntent {
+        /// What.
+        capability: CapabilityId,
+        /// The source's revision that it was planned for.
+        source_revision: u64,
+        /// Digest of the canonical input.
+        input: Digest,
+        /// Bytes of it.
+        input_bytes: u64,
+        /// What the plan that the owner saw assumed.
+        state_token: Digest,
     },
 
     // --- the daemon ---
@@ -294,6 +315,17 @@ pub struct GrantEntry {
     pub window: Option<TrustWindow>,
     /// Its narrowing.
     pub constraint: Option<Constraint>,
+}
+
+/// A source that is there for one agent and for a time.
+#[derive(Clone, Debug)]
+pub struct Lend {
+    /// What is configured, whom it is lent to included.
+    pub config: SourceConfig,
+    /// The source as it is now.
+    pub seen: SourceSeen,
+    /// What the borrower may do without being asked about; every other grant on the source ends.
+    pub grants: Vec<GrantEntry>,
 }
 
 /// A source as it is now.
@@ -574,6 +606,9 @@ pub enum Refusal {
     /// No such source.
     #[error("no such source")]
     NoSuchSource,
+    /// The source is not lent.
+    #[error("this source is not lent")]
+    NotLent,
     /// No such intent is open.
     #[error("no such intent is open")]
     NoSuchIntent,

@@ -5,6 +5,7 @@
 mod agents;
 mod calls;
 mod grants;
+mod lending;
 mod requests;
 mod sources;
 mod sweep;
@@ -55,6 +56,8 @@ pub fn decide(
         Command::DefaultGrant { capability, ticked } => draft.default_grant(capability, *ticked),
         Command::PutSource { id, config } => draft.put_source(id, config),
         Command::RemoveSource { id } => draft.remove_source(id),
+        Command::Lend(lend) => draft.lend(lend),
+        Command::EndLending { id } => draft.end_lending(id, "you took it back"),
         Command::ResumeSource {
             id,
             revision,
@@ -108,6 +111,18 @@ pub fn decide(
             input_bytes,
             about,
         } => draft.intent(permit, *input_bytes, about),
+        Command::OwnerIntent {
+            capability,
+            source_revision,
+            input,
+            input_bytes,
+            state_token,
+        } => draft.owner_intent(
+            capability,
+            *source_revision,
+            (*input, *input_bytes),
+            *state_token,
+        ),
         Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
     }?;
     if draft.serial != state.serial
@@ -180,7 +195,7 @@ impl<'a> Draft<'a> {
             .state
             .open_intents
             .iter()
-            .filter(|(_, open)| &open.agent == agent);
+            .filter(|(_, open)| open.agent.as_ref() == Some(agent));
         mine.map(|(id, _)| id.clone()).collect()
     }
 

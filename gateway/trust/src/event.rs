@@ -262,6 +262,9 @@ pub struct CallFact {
     /// The grant's serial or the item that allowed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basis: Option<crate::Basis>,
+    /// Whether it is the owner's own act: no grant and no agent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub owner: bool,
     /// Digest of the canonical input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Digest>,

@@ -26,16 +26,16 @@ pub use authorize::{
     Basis, Call, Door, Permit, Verdict, authorize, in_reach, standing_for, visible,
 };
 pub use command::{
-    Approve, Command, Connect, Decision, Deliver, Entry, GrantEntry, Note, Outcome, Refusal, Reply,
-    RequestGrants, SourceSeen,
+    Approve, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note, Outcome, Refusal,
+    Reply, RequestGrants, SourceSeen,
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
 pub use rows::{RestoreError, Rows, all_rows, replay, restore, row, touched_rows};
 pub use state::{
-    Agent, Approval, Ask, Denial, Difference, EnrollmentStatus, Facts, Grant, Item, ItemState,
-    OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig, State, Target,
-    Token, Unknown,
+    Agent, Approval, Ask, Denial, Difference, EnrollmentStatus, Facts, Grant, Hide, Item,
+    ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig,
+    State, Target, Token, Unknown,
 };
 pub use wider::no_wider;
 pub use window::{Ceiling, ceiling, class_default, grantable};
@@ -49,6 +49,8 @@ pub const MAX_DECIDED: usize = 200;
 pub const ITEM_MS: u64 = 24 * 3_600_000;
 /// How long a denial is remembered: 30 days (DESIGN 5).
 pub const DENIAL_MS: u64 = 30 * 24 * 3_600_000;
+/// How long the owner can look at what was changed in a folder whose lending has ended, and take it back: 7 days.
+pub const LENT_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// How long a session lasts: 60 min, not sliding (wire §2).
 pub const SESSION_MS: u64 = 3_600_000;
 /// Sessions that one agent may have at once; the oldest gives way (wire §9.1 handshakes on every command).

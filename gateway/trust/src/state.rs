@@ -536,8 +536,9 @@ impl Unknown {
 /// An effect that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenIntent {
-    /// Whose.
-    pub agent: AgentId,
+    /// Whose; none: the owner's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
     /// What.
     pub capability: CapabilityId,
     /// With which input.
@@ -633,6 +634,70 @@ pub struct SourceConfig {
     pub ask: bool,
     /// Where its capabilities come from.
     pub provenance: Provenance,
+    /// What does not exist in it, for agents.
+    #[serde(default, skip_serializing_if = "Hide::is_empty")]
+    pub hide: Hide,
+    /// Whom it is lent to, where it exists for one agent and for a time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent: Option<Lent>,
+}
+
+impl SourceConfig {
+    /// Whether it is what a lending that ended has left behind: a source for nobody.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lent.as_ref().is_some_and(|lent| lent.ended.is_some())
+    }
+}
+
+/// What the owner hides of a source: for agents it does not exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hide {
+    /// Folders, with all they hold.
+    pub folders: BTreeSet<String>,
+    /// Patterns of paths.
+    pub globs: BTreeSet<String>,
+    /// Tags of notes.
+    pub tags: BTreeSet<String>,
+}
+
+impl Hide {
+    /// Whether nothing is hidden.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+    /// Whether everything that `other` hides is hidden by this too, as far as the rules themselves tell.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.folders.is_superset(&other.folders)
+            && self.globs.is_superset(&other.globs)
+            && self.tags.is_superset(&other.tags)
+    }
+}
+
+/// A lending: the source exists for one agent, for a time. What it kept of changes stays a while longer, for the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lent {
+    /// To whom.
+    pub agent: AgentId,
+    /// First moment at which it is over.
+    pub until: Timestamp,
+    /// What the agent may know of.
+    pub capabilities: BTreeSet<CapabilityId>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+}
+
+impl Lent {
+    /// Whether `agent` has it at `now`.
+    #[must_use]
+    pub fn to(&self, agent: &AgentId, now: Timestamp) -> bool {
+        self.ended.is_none() && self.agent == *agent && now < self.until
+    }
 }
 
 /// One configured instance of a connector.
@@ -681,6 +746,12 @@ impl State {
         let source = self.sources.get(source)?;
         let facts = source.capabilities.get(id)?;
         source.config.enabled.then_some((source, facts))
+    }
+    /// Whether it is on a source that is lent, or was: for everybody but its borrower it does not exist.
+    #[must_use]
+    pub fn lent(&self, id: &CapabilityId) -> Option<&Lent> {
+        let (source, _) = id.as_str().split_once('.')?;
+        self.sources.get(source)?.config.lent.as_ref()
     }
     /// Whether the owner lets it be seen.
     #[must_use]

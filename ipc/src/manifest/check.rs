@@ -1,8 +1,8 @@
 //! What a manifest must hold beyond its shape.
 
 use super::{
-    Capability, EntryKind, Field, FieldKind, FieldTarget, Limits, MAX_ENTRIES, MAX_MARKDOWN,
-    MAX_OUTPUT, Manifest, ManifestError, invalid,
+    Audience, Capability, EntryKind, Field, FieldKind, FieldTarget, Limits, MAX_ENTRIES,
+    MAX_MARKDOWN, MAX_OUTPUT, Manifest, ManifestError, invalid,
 };
 use crate::message::Role;
 use plexus_protocol::{CapabilityId, Sensitivity, Verb};
@@ -33,6 +33,15 @@ impl Manifest {
             return Err(invalid("roles", "the same role twice"));
         }
         self.limits.check("limits")?;
+        if self
+            .kept
+            .is_some_and(|kept| kept.mib == 0 || kept.changes == 0)
+        {
+            return Err(invalid(
+                "kept",
+                "MiB or changes is 0: leave it out to keep nothing",
+            ));
+        }
         self.check_capabilities()
     }
 
@@ -157,6 +166,9 @@ fn check_skill(entry: &Capability) -> Result<(), &'static str> {
 }
 
 fn check_callable(entry: &Capability) -> Result<(), &'static str> {
+    if entry.audience == Audience::Owner && !entry.is_read() {
+        return Err("what only the owner may call changes nothing");
+    }
     if entry.verbs.is_empty() {
         return Err("no verb");
     }

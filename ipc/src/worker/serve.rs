@@ -23,7 +23,7 @@ mod commit;
 mod judge;
 mod server;
 
-use super::{Handlers, Source};
+use super::{Given, Handlers, Source};
 use crate::frame::{FrameError, FrameReader, FrameSender, MAX_FRAME, writer};
 use crate::manifest::Manifest;
 use crate::message::{CageReport, FromWorker, Health, OpenError, Phase, Role, Start, ToWorker};
@@ -124,7 +124,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
     out.send(&described).await?;
     let mut frames = FrameReader::new(read, MAX_FRAME);
     let (role, launch) = (start.role, start.launch);
-    let source = Arc::new(open::<S, R>(start, &mut frames, out).await?);
+    let source = Arc::new(open::<S, R>(start, manifest.kept, &mut frames, out).await?);
     let health = health_of(&*source).await;
     out.send(&FromWorker::Opened { health }).await?;
     Server::new(
@@ -142,6 +142,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
 /// Opens the source while probes are answered.
 async fn open<S: Source, R: AsyncRead + Unpin>(
     start: Start,
+    kept: Option<crate::manifest::Kept>,
     frames: &mut FrameReader<R, ToWorker>,
     out: &FrameSender<FromWorker>,
 ) -> Result<S, Ended> {
@@ -150,7 +151,13 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
         let config = serde_json::from_slice(&start.config).map_err(|_| {
             OpenError::config("the source's configuration is not as the manifest describes it")
         })?;
-        S::open(config, start.secrets, role).await
+        let given = Given {
+            secrets: start.secrets,
+            role,
+            scratch: start.scratch,
+            kept,
+        };
+        S::open_with(config, given).await
     };
     let mut opening = pin!(guarded(opening));
     let opened = loop {

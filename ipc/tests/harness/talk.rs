@@ -43,6 +43,7 @@ pub(crate) fn start(world: u64, open: &str, role: Role) -> Start {
             .into_iter()
             .collect(),
         limits: Manifest::parse(&manifest()).unwrap().limits,
+        scratch: None,
         probe: Probe {
             canary: "/nowhere".into(),
             state_dir: "/nowhere".into(),

@@ -76,6 +76,7 @@ impl Scene {
                 .into(),
             secrets: Secrets::default(),
             limits: Manifest::parse(MANIFEST).unwrap().limits,
+            scratch: None,
             probe: Probe {
                 canary: self.state.path().join("canary"),
                 state_dir: self.state.path().into(),

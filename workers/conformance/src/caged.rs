@@ -213,6 +213,7 @@ impl Cage<'_> {
             config: self.config.to_string().into_bytes().into(),
             secrets: Default::default(),
             limits: manifest.limits,
+            scratch: Some(scratch.clone()),
             probe: Probe {
                 canary,
                 state_dir: PathBuf::from(state),

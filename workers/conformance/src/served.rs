@@ -67,6 +67,7 @@ impl Worker {
             config: config.to_string().into_bytes().into(),
             secrets: Default::default(),
             limits: manifest.limits,
+            scratch: None,
             probe: Probe {
                 canary: nowhere.clone(),
                 state_dir: nowhere.clone(),

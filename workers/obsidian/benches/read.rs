@@ -157,6 +157,7 @@ async fn start() -> (Sender, Receiver) {
             .into(),
         secrets: Default::default(),
         limits: manifest.limits,
+        scratch: None,
         probe: Probe {
             canary: "/c".into(),
             state_dir: "/s".into(),

@@ -11,6 +11,7 @@
 
 mod error;
 mod frontmatter;
+mod hidden;
 mod index;
 mod lane;
 mod markdown;

@@ -9,7 +9,7 @@ use plexus_ipc::worker::{
     Touched as Record,
 };
 use plexus_protocol::Digest;
-use plexus_rooted_files::{Anchor, FileError, PathRule, RelPath};
+use plexus_rooted_files::{Anchor, FileError, HideRules, PathRule, RelPath};
 use serde::Deserialize;
 
 use crate::{
@@ -42,6 +42,9 @@ pub struct Config {
     /// Whether files with a second name are served too: that name may lie outside.
     #[serde(default)]
     pub allow_hard_links: bool,
+    /// What does not exist in it, for agents.
+    #[serde(default)]
+    pub hide: HideRules,
 }
 
 impl Source for ObsidianSource {
@@ -49,7 +52,8 @@ impl Source for ObsidianSource {
 
     async fn open(config: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
-            let vault = Vault::open_with(&config.vault_path, config.allow_hard_links)?;
+            let vault =
+                Vault::open_with(&config.vault_path, config.allow_hard_links, &config.hide)?;
             let anchor = Anchor::new(&config.vault_path, vault.identity()?);
             Ok(Self {
                 vault,

@@ -2,9 +2,11 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use plexus_rooted_files::{Digest, FileError, Identity, Kind, Policy, RelPath, Root, WalkBounds};
+use plexus_rooted_files::{
+    Digest, FileError, HideRules, Identity, Kind, Policy, RelPath, Root, WalkBounds,
+};
 
-use crate::{NoteIndex, names::Names};
+use crate::{NoteIndex, hidden::Hidden, names::Names};
 
 /// Most bytes of paths that the index keeps. With folded forms of that size, the entries, and all of it twice while a new
 /// one is made: some 150 MiB of the worker's 512.
@@ -42,19 +44,28 @@ impl Vault {
     /// # Errors
     /// As [`Root::open`].
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        Self::open_with(path, false)
+        Self::open_with(path, false, &HideRules::default())
     }
 
-    /// The same; where the owner says so, also notes that have a second name, which may lie outside the vault.
+    /// The same; where the owner says so, also notes that have a second name, which may lie outside the vault, and
+    /// without what the owner hides.
     ///
     /// # Errors
     /// As [`Root::open`].
-    pub fn open_with(path: &Path, allow_hard_links: bool) -> Result<Self, FileError> {
+    pub fn open_with(
+        path: &Path,
+        allow_hard_links: bool,
+        hide: &HideRules,
+    ) -> Result<Self, FileError> {
         let policy = Policy {
             allow_hard_links,
             hide_dot_files: true,
         };
-        let root = Arc::new(Root::open(path, policy)?);
+        let mut root = Root::open(path, policy)?;
+        if !hide.is_empty() {
+            root = root.hiding(Arc::new(Hidden::new(hide)));
+        }
+        let root = Arc::new(root);
         let names = Names::new({
             let root = Arc::clone(&root);
             move || index(&root, WalkBounds::default(), MAX_INDEX_TEXT)

@@ -61,6 +61,9 @@ pub enum FileError {
     /// The operating system, or the worker's cage, said no.
     #[error("no permission for {0}")]
     Permission(RelPath),
+    /// What the change would replace cannot be kept.
+    #[error("what it would replace cannot be kept ({0}), so nothing was changed")]
+    NotKept(String),
     /// Any other failure of the operating system.
     #[error("{path}: {source}")]
     Io {
@@ -87,6 +90,7 @@ impl FileError {
             Self::NotDownloaded(_) => "not_downloaded",
             Self::Changing(_) => "changing",
             Self::Permission(_) => "permission",
+            Self::NotKept(_) => "not_kept",
             Self::Io { .. } => "io",
         }
     }

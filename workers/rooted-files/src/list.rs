@@ -11,7 +11,7 @@ use nix::{
 use serde::Serialize;
 
 use crate::{
-    FileError, Identity, Policy, RelPath, Root, is_leftover_name,
+    FileError, Identity, RelPath, Root, is_leftover_name,
     names::code_unit_order,
     root::{kind_of, stat_in},
 };
@@ -66,7 +66,7 @@ impl Root {
             mut entries,
             omitted,
             ..
-        } = contents_of(dir.as_fd(), path, self.policy())?;
+        } = contents_of(dir.as_fd(), path, self)?;
         entries.sort_by(|a, b| code_unit_order(a.path.name(), b.path.name()));
         let start = after.map_or(0, |after| {
             entries.partition_point(|entry| code_unit_order(entry.path.name(), after).is_le())
@@ -98,7 +98,7 @@ pub(crate) struct Contents {
 pub(crate) fn contents_of(
     dir: BorrowedFd<'_>,
     path: &RelPath,
-    policy: Policy,
+    root: &Root,
 ) -> Result<Contents, FileError> {
     let mut contents = Contents::default();
     let mut seen = 0;
@@ -120,7 +120,7 @@ pub(crate) fn contents_of(
             contents.leftovers.push(leftover.to_owned());
             return Ok(());
         }
-        if name.first() == Some(&b'.') && policy.hide_dot_files {
+        if name.first() == Some(&b'.') && root.policy().hide_dot_files {
             return Ok(());
         }
         let Some((name, child)) = std::str::from_utf8(name)
@@ -130,6 +130,10 @@ pub(crate) fn contents_of(
             contents.omitted += 1;
             return Ok(());
         };
+        // Before it is counted: a link that is hidden is not left out, it does not exist.
+        if root.is_hidden(&child) {
+            return Ok(());
+        }
         let kind = match kind {
             Some(Type::File) => Some(Kind::File),
             Some(Type::Directory) => Some(Kind::Dir),

@@ -80,6 +80,13 @@ impl Place {
         self.current.as_ref().map(|current| current.digest)
     }
 
+    /// How many folders on the way are missing: a write makes them.
+    #[must_use]
+    pub fn missing_folders(&self) -> usize {
+        let parent = self.path.components().count().saturating_sub(1);
+        parent.saturating_sub(self.folder.components().count())
+    }
+
     /// The token for this place as it was found.
     #[must_use]
     pub fn token(&self) -> StateToken {

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    sync::Arc,
 };
 
 use nix::{
@@ -12,7 +13,7 @@ use nix::{
     sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
 };
 
-use crate::{FileError, Kind, RelPath, list, names};
+use crate::{FileError, Hide, Kind, RelPath, list, names};
 
 /// What a root leaves out or lets through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub struct Identity {
 pub struct Root {
     dir: OwnedFd,
     policy: Policy,
+    hide: Option<Arc<dyn Hide>>,
 }
 
 /// Opens a directory without following a link; harmless on anything else.
@@ -62,9 +64,22 @@ impl Root {
     pub fn open(path: &Path, policy: Policy) -> Result<Self, FileError> {
         let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
         match open(path, flags, Mode::empty()) {
-            Ok(dir) => Ok(Self { dir, policy }),
+            Ok(dir) => Ok(Self {
+                dir,
+                policy,
+                hide: None,
+            }),
             Err(Errno::ENOTDIR) => Err(FileError::NotADirectory(RelPath::root())),
             Err(errno) => Err(FileError::from_errno(&RelPath::root(), errno)),
+        }
+    }
+
+    /// The same root, with what `hide` says treated as absent.
+    #[must_use]
+    pub fn hiding(self, hide: Arc<dyn Hide>) -> Self {
+        Self {
+            hide: Some(hide),
+            ..self
         }
     }
 
@@ -90,8 +105,8 @@ impl Root {
         let Some((parent, name)) = path.split_last() else {
             return Ok(Kind::Dir);
         };
-        let dir = self.walk_to(&parent, path)?;
         self.refuse_hidden(path)?;
+        let dir = self.walk_to(&parent, path)?;
         let stat = stat_in(dir.as_fd(), name, path)?;
         match kind_of(&stat) {
             SFlag::S_IFDIR => Ok(Kind::Dir),
@@ -106,6 +121,10 @@ impl Root {
     /// # Errors
     /// As [`Root::kind`], except that what does not exist is no error.
     pub fn spelling(&self, path: &RelPath) -> Result<RelPath, FileError> {
+        // How a hidden name is really written would tell that it is there.
+        if self.is_hidden(path) {
+            return Ok(path.clone());
+        }
         let mut spelled = RelPath::root();
         let mut dir = self.reopen(path)?;
         for component in path.components() {
@@ -158,8 +177,18 @@ impl Root {
             .map_err(|errno| FileError::from_errno(asked, errno))
     }
 
+    /// Whether `path` is treated as absent, whatever is there.
+    #[must_use]
+    pub fn is_hidden(&self, path: &RelPath) -> bool {
+        (self.policy.hide_dot_files && path.has_dot_component())
+            || self
+                .hide
+                .as_ref()
+                .is_some_and(|hide| hide.hides(self, path))
+    }
+
     pub(crate) fn refuse_hidden(&self, path: &RelPath) -> Result<(), FileError> {
-        if self.policy.hide_dot_files && path.has_dot_component() {
+        if self.is_hidden(path) {
             return Err(FileError::NotFound(path.clone()));
         }
         Ok(())

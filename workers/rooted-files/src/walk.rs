@@ -107,7 +107,7 @@ impl Root {
         let dir = self.walk_to(start, start)?;
         let report = WalkReport::default();
         let mut walk = Walk {
-            policy: self.policy(),
+            root: self,
             bounds,
             seen: 0,
             report,
@@ -115,14 +115,14 @@ impl Root {
             visit,
             leftover,
         };
-        let contents = contents_of(dir.as_fd(), start, self.policy())?;
+        let contents = contents_of(dir.as_fd(), start, self)?;
         let _ = walk.folder(dir.as_fd(), contents, 0);
         Ok(walk.report)
     }
 }
 
 struct Walk<'a> {
-    policy: Policy,
+    root: &'a Root,
     bounds: WalkBounds,
     seen: usize,
     report: WalkReport,
@@ -151,7 +151,7 @@ impl Walk<'_> {
             }
             (self.visit)(&WalkEntry {
                 dir,
-                policy: self.policy,
+                policy: self.root.policy(),
                 path: &path,
                 kind,
             })?;
@@ -161,7 +161,7 @@ impl Walk<'_> {
                     continue;
                 }
                 let inner = open_dir(dir, path.name(), &path)
-                    .and_then(|inner| Ok((contents_of(inner.as_fd(), &path, self.policy)?, inner)));
+                    .and_then(|inner| Ok((contents_of(inner.as_fd(), &path, self.root)?, inner)));
                 match inner {
                     Ok((contents, inner)) => self.folder(inner.as_fd(), contents, depth + 1)?,
                     Err(_) => self.report.unreadable += 1,

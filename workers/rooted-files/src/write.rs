@@ -20,6 +20,8 @@ use std::{
     time::SystemTime,
 };
 
+use serde::{Deserialize, Serialize};
+
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat},
@@ -48,6 +50,23 @@ pub fn is_leftover_name(name: &str) -> bool {
         .is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'))
 }
 
+/// A change that is ready and not yet visible: what tells later whether it became so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The name beside the file that holds the new content, or that a removed file gets for a moment.
+    pub temporary: RelPath,
+    /// The inode of the new content, or of the file that goes.
+    pub inode: u64,
+    /// How many folders on the way were made for it.
+    pub folders: usize,
+}
+
+/// `name` in the folder of `path`.
+fn sibling(path: &RelPath, name: &str) -> Result<RelPath, FileError> {
+    let (parent, _) = path.split_last().unwrap_or_default();
+    Ok(parent.join(name)?)
+}
+
 impl Root {
     /// Writes `content` to the place if it still is as `planned` saw it; a missing file and missing folders are
     /// created, a present file is replaced and keeps its permission bits, except those that would lend the owner's rights
@@ -56,6 +75,20 @@ impl Root {
     /// # Errors
     /// [`WriteError::Moved`] and [`WriteError::Before`]: nothing was done. [`WriteError::Unconfirmed`]: done.
     pub fn put(&self, planned: &Place, content: &[u8]) -> Result<Meta, WriteError> {
+        self.put_noting(planned, content, |_| Ok(()))
+    }
+
+    /// As [`Root::put`]; `note` is told what is about to happen when all is ready and nothing visible is done yet. Where
+    /// it fails, nothing is done. What it was told lets [`Root::happened`] say later whether the rename took place.
+    ///
+    /// # Errors
+    /// As [`Root::put`]; an error of `note` is a [`WriteError::Before`].
+    pub fn put_noting(
+        &self,
+        planned: &Place,
+        content: &[u8],
+        note: impl FnOnce(&Ready) -> Result<(), FileError>,
+    ) -> Result<Meta, WriteError> {
         let path = planned.path();
         let (now, dir) = self
             .locate(path)
@@ -69,7 +102,7 @@ impl Root {
         for component in parent.components().skip(now.folder.components().count()) {
             folders.make(component, path)?;
         }
-        let result = self.replace_within(&now, &folders, name, content);
+        let result = self.replace_within(&now, &folders, name, content, note);
         if !matches!(result, Ok(_) | Err(WriteError::Unconfirmed(_))) {
             folders.remove();
         }
@@ -82,12 +115,19 @@ impl Root {
         folders: &NewFolders,
         name: &str,
         content: &[u8],
+        note: impl FnOnce(&Ready) -> Result<(), FileError>,
     ) -> Result<Meta, WriteError> {
         let path = now.path();
         let dir = folders.innermost.as_fd();
         let temporary = Temporary::create(dir, now, content).map_err(WriteError::Before)?;
-        self.last_look(now, folders, name)?;
         let stat = stat_of(temporary.file.as_fd(), path).map_err(WriteError::Before)?;
+        let ready = Ready {
+            temporary: sibling(path, &temporary.name).map_err(WriteError::Before)?,
+            inode: Identity::from(&stat).inode,
+            folders: folders.made.len(),
+        };
+        note(&ready).map_err(WriteError::Before)?;
+        self.last_look(now, folders, name)?;
         match &now.current {
             Some(_) => renameat(dir, temporary.name.as_str(), dir, name),
             None => rename_to_unused(dir, &temporary.name, name),
@@ -99,6 +139,113 @@ impl Root {
         temporary.keep();
         folders.sync(path).map_err(WriteError::Unconfirmed)?;
         Ok(Meta::from(&stat))
+    }
+
+    /// Removes the file at the place if it still is as `planned` saw it, and then as many of the folders above it as
+    /// `folders` says, innermost first, as far as they are empty. `note` is told before anything visible is done.
+    ///
+    /// The file first gets a name of our own, so that what is removed is what was compared.
+    ///
+    /// # Errors
+    /// As [`Root::put_noting`]; a place without a file is [`WriteError::Moved`].
+    pub fn remove_noting(
+        &self,
+        planned: &Place,
+        folders: usize,
+        note: impl FnOnce(&Ready) -> Result<(), FileError>,
+    ) -> Result<(), WriteError> {
+        let path = planned.path();
+        let (now, dir) = self
+            .locate(path)
+            .map_err(|error| moved_or_failed(path, error))?;
+        compare(planned, &now)?;
+        let Some(current) = &now.current else {
+            return Err(moved(path));
+        };
+        let failed = |errno| WriteError::Before(FileError::from_errno(path, errno));
+        let (parent, name) = path.split_last().unwrap_or_default();
+        let held = NewFolders {
+            made: Vec::new(),
+            innermost: dir,
+        };
+        let aside = unused_name();
+        let ready = Ready {
+            temporary: sibling(path, &aside).map_err(WriteError::Before)?,
+            inode: Identity::from(&current.stat).inode,
+            folders: 0,
+        };
+        note(&ready).map_err(WriteError::Before)?;
+        self.last_look(&now, &held, name)?;
+        let dir = held.innermost.as_fd();
+        rename_to_unused(dir, name, &aside).map_err(failed)?;
+        let is_it = stat_in(dir, &aside, path)
+            .is_ok_and(|stat| Identity::from(&stat) == Identity::from(&current.stat));
+        if !is_it {
+            let _ = rename_to_unused(dir, &aside, name);
+            return Err(moved(path));
+        }
+        unlinkat(dir, aside.as_str(), UnlinkatFlags::NoRemoveDir)
+            .and_then(|()| fsync(dir))
+            .map_err(|errno| WriteError::Unconfirmed(FileError::from_errno(path, errno)))?;
+        self.remove_empty(&parent, folders);
+        Ok(())
+    }
+
+    /// Removes `folder` and those above it, `count` in all, as far as they are empty.
+    fn remove_empty(&self, folder: &RelPath, count: usize) {
+        let mut folder = folder.clone();
+        for _ in 0..count {
+            let Some((above, name)) = folder.split_last() else {
+                return;
+            };
+            let gone = self
+                .walk_to(&above, &folder)
+                .ok()
+                .and_then(|dir| unlinkat(&dir, name, UnlinkatFlags::RemoveDir).ok());
+            if gone.is_none() {
+                return;
+            }
+            folder = above;
+        }
+    }
+
+    /// Whether what `ready` announced at `path` took place, from what is there. To be asked before
+    /// [`Root::remove_leftovers`]. `before` is the inode that was there, `removal` whether the file was to go.
+    #[must_use]
+    pub fn happened(
+        &self,
+        path: &RelPath,
+        ready: &Ready,
+        before: Option<u64>,
+        removal: bool,
+    ) -> Option<bool> {
+        let inode_at = |path: &RelPath| -> Result<Option<u64>, FileError> {
+            let (parent, name) = path.split_last().unwrap_or_default();
+            let found = self
+                .walk_to(&parent, path)
+                .and_then(|dir| stat_in(dir.as_fd(), name, path));
+            match found {
+                Ok(stat) => Ok(Some(Identity::from(&stat).inode)),
+                Err(FileError::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let (aside, there) = (inode_at(&ready.temporary).ok()?, inode_at(path).ok()?);
+        if removal {
+            return match (aside, there) {
+                // Its name is gone; that its content still has one of ours is for the sweep.
+                (Some(aside), None) if aside == ready.inode => Some(true),
+                (None, Some(there)) if there == ready.inode => Some(false),
+                _ => None,
+            };
+        }
+        match (aside, there) {
+            (Some(aside), _) if aside == ready.inode => Some(false),
+            (None, Some(there)) if there == ready.inode => Some(true),
+            // A rename would have put another file there.
+            (None, Some(there)) if Some(there) == before => Some(false),
+            _ => None,
+        }
     }
 
     /// Walks the path once more: the folder we hold must still be the one the path leads to, the file unchanged.
@@ -171,9 +318,10 @@ fn moved(path: &RelPath) -> WriteError {
 /// What a plan found in order and a commit does not, has moved; what the system refuses, has failed.
 fn moved_or_failed(path: &RelPath, error: FileError) -> WriteError {
     match error {
-        FileError::Permission(_) | FileError::Io { .. } | FileError::Path(_) => {
-            WriteError::Before(error)
-        }
+        FileError::Permission(_)
+        | FileError::Io { .. }
+        | FileError::Path(_)
+        | FileError::NotKept(_) => WriteError::Before(error),
         _ => moved(path),
     }
 }

@@ -1,9 +1,9 @@
 //! [`Workspace`]: an open folder; listing and reading in it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use plexus_rooted_files::{
-    Digest, FileError, Identity, Kind, PathRule, Policy, RelPath, Root,
+    Digest, FileError, HiddenPaths, HideRules, Identity, Kind, PathRule, Policy, RelPath, Root,
     text::{MAX_PAGE_BYTES, decode, page},
 };
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,17 @@ impl Workspace {
         Ok(Self {
             root: Root::open(path, policy)?,
         })
+    }
+
+    /// The same workspace, in which what the rules name does not exist.
+    #[must_use]
+    pub fn hiding(self, rules: &HideRules) -> Self {
+        if rules.is_empty() {
+            return self;
+        }
+        Self {
+            root: self.root.hiding(Arc::new(HiddenPaths::new(rules))),
+        }
     }
 
     /// Which directory it is, to notice that another took its name.

@@ -34,6 +34,14 @@ pub enum WorkspaceError {
         /// For people.
         message: String,
     },
+    /// The change cannot be taken back. Nothing was written.
+    #[error("{message}")]
+    NotUndoable {
+        /// `not_found`, `not_kept`, `not_done`, `under_way`, `damaged`.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
     /// Written, but the system did not confirm that the change would survive a power cut.
     #[error("{0}")]
     Unconfirmed(FileError),

@@ -4,26 +4,35 @@
 //! write input ─▶ look at the place ─▶ ifDigest ─▶ new content (given, or edits applied) ─▶ Plan: preview, token, rating
 //!                                                                                            └─ commit ─▶ one rename
 //! ```
+//! Each change first keeps what it replaces in the worker's own `store`; an undo is a write like others, planned
+//! from there.
+//!
 //! Invariants: planning changes nothing; a commit writes exactly the content that was planned, where it was planned,
 //! or nothing; a path that tools execute without being asked is rated `execute`, whatever spelling it has.
 //!
 //! Must not know: agents, grants, the gateway; and only `source` knows that there are frames and a runtime.
 
 mod browse;
+mod changes;
 mod edit;
 mod error;
 mod plan;
 mod preview;
 mod runs_unasked;
 mod source;
+mod store;
+mod undo;
 
 pub use browse::{Entry, FileOutput, FolderOutput, ListInput, Next, ReadInput, Workspace};
+pub use changes::{ChangedFile, ChangesInput, ChangesOutput, Present};
 pub use edit::{Edit, EditError, apply};
 pub use error::WorkspaceError;
 pub use plan::{Expected, Plan, WriteInput, WriteOutput};
 pub use preview::{Change, MAX_DIFF_BYTES};
 pub use runs_unasked::runs_unasked;
 pub use source::{Config, WorkspaceSource};
+pub use store::{Before, Bounds, Entry as KeptEntry, Known, State, Store, StoreError};
+pub use undo::{Keeping, Undo, UndoInput, UndoOutput};
 
 /// What this connector can do, as the gateway embeds it too.
 pub const MANIFEST: &str = include_str!("../manifest.json");

@@ -7,7 +7,7 @@ use plexus_rooted_files::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, Edit, Workspace, WorkspaceError, edit, runs_unasked};
+use crate::{Change, Edit, Keeping, Workspace, WorkspaceError, edit, runs_unasked};
 
 /// Most edits in one call.
 const MAX_EDITS: usize = 200;
@@ -109,13 +109,18 @@ impl Workspace {
         }
     }
 
-    /// Carries a plan out: the file then has exactly the planned content, or nothing was written.
+    /// Carries a plan out: the file then has exactly the planned content, or nothing was written. `keeping` is where
+    /// what it replaces is kept first.
     ///
     /// # Errors
     /// [`WorkspaceError::PreconditionChanged`] where the place is no longer as planned; [`WorkspaceError::File`] where
     /// the system refuses; [`WorkspaceError::Unconfirmed`] where it is written but perhaps not for good.
-    pub fn commit(&self, plan: &Plan) -> Result<WriteOutput, WorkspaceError> {
-        self.root.put(&plan.place, &plan.content)?;
+    pub fn commit(
+        &self,
+        plan: &Plan,
+        keeping: Option<Keeping<'_>>,
+    ) -> Result<WriteOutput, WorkspaceError> {
+        self.change(&plan.place, Some(&plan.content), 0, keeping)?;
         Ok(WriteOutput {
             ok: true,
             relative_path: plan.path().clone(),

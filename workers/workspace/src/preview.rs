@@ -34,11 +34,22 @@ impl Change {
     /// Describes the change at `path` from `before` (none: the file is created) to `after`.
     #[must_use]
     pub fn of(path: &RelPath, before: Option<&[u8]>, after: &[u8]) -> Self {
-        let name = escape_controls(path.as_str(), false);
-        let (will, did) = match before {
+        let verbs = match before {
             Some(_) => ("replaces", "replaced"),
             None => ("creates", "created"),
         };
+        Self::between(path, before, Some(after), verbs)
+    }
+
+    /// The same, where `after` may be nothing too: the file goes. The verbs say what it will do, and what it did.
+    #[must_use]
+    pub fn between(
+        path: &RelPath,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+        (will, did): (&str, &str),
+    ) -> Self {
+        let name = escape_controls(path.as_str(), false);
         let said = |measure: &str| {
             let of = |verb: &str| format!("{verb} {}, {measure}", shortened(&name));
             (of(did), of(will))
@@ -52,7 +63,10 @@ impl Change {
                 is_cut: true,
             }
         };
-        let both = (decode(before.unwrap_or_default()), decode(after));
+        let both = (
+            decode(before.unwrap_or_default()),
+            decode(after.unwrap_or_default()),
+        );
         let (Ok(old), Ok(new)) = both else {
             return uncompared();
         };
@@ -76,10 +90,10 @@ impl Change {
         let text = diff
             .unified_diff()
             .context_radius(3)
-            .header(old_name, &name)
+            .header(old_name, if after.is_some() { &name } else { "/dev/null" })
             .to_string();
         // A file that only gained or lost its byte order mark or encoding shows no line: say so instead.
-        let text = if text.is_empty() && before.is_some_and(|before| before != after) {
+        let text = if text.is_empty() && before.is_some() && before != after {
             "(only the encoding changes)\n".to_owned()
         } else {
             escape_controls(&text, true).into_owned()
@@ -106,7 +120,7 @@ fn shortened(name: &str) -> Cow<'_, str> {
     ))
 }
 
-fn sizes(before: Option<&[u8]>, after: &[u8]) -> String {
+fn sizes(before: Option<&[u8]>, after: Option<&[u8]>) -> String {
     let side = |bytes: &[u8]| {
         format!(
             "{} bytes (sha256 {:.12})",
@@ -114,9 +128,10 @@ fn sizes(before: Option<&[u8]>, after: &[u8]) -> String {
             Digest::of(bytes).to_string()
         )
     };
-    match before {
-        Some(before) => format!("{} to {}", side(before), side(after)),
-        None => side(after),
+    match (before, after) {
+        (Some(before), Some(after)) => format!("{} to {}", side(before), side(after)),
+        (None, Some(one)) | (Some(one), None) => side(one),
+        (None, None) => "nothing".to_owned(),
     }
 }
 

@@ -6,16 +6,19 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use plexus_ipc::worker::{
-    CallContext, Content, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role,
-    Secrets, Source, SourceError, Touched,
+    CallContext, Content, Given, Handlers, Health, OpenError, Plan as Planned, Preview, Reply,
+    Role, Secrets, Source, SourceError, Touched, Verdict,
 };
-use plexus_protocol::{Digest, Effect, Verb};
-use plexus_rooted_files::{Anchor, FileError, PathRule, Place, RelPath, names::escape_controls};
+use plexus_protocol::{AuditId, Digest, Effect, Verb};
+use plexus_rooted_files::{
+    Anchor, FileError, HideRules, PathRule, Place, RelPath, names::escape_controls,
+};
 use serde::Deserialize;
 
 use crate::{
-    FileOutput, FolderOutput, ListInput, Plan, ReadInput, Workspace, WorkspaceError, WriteInput,
-    WriteOutput,
+    Bounds, Change, ChangesInput, ChangesOutput, FileOutput, FolderOutput, Keeping, Known,
+    ListInput, Plan, ReadInput, State, Store, Undo, UndoInput, UndoOutput, Workspace,
+    WorkspaceError, WriteInput, WriteOutput,
 };
 
 /// The kind under which everything in the folder is recorded, folders included: so each answer has something to judge.
@@ -30,6 +33,8 @@ const LOOK_TIME: Duration = Duration::from_millis(500);
 pub struct WorkspaceSource {
     workspace: Workspace,
     anchor: Anchor,
+    /// What changes replaced; none where the worker was given no folder for it.
+    store: Option<Store>,
 }
 
 /// The source's route.
@@ -41,6 +46,9 @@ pub struct Config {
     /// Whether files with a second name are served too: that name may lie outside.
     #[serde(default)]
     pub allow_hard_links: bool,
+    /// What does not exist in it, for agents.
+    #[serde(default)]
+    pub hide: HideRules,
 }
 
 /// What a commit is handed: the write, or why there is none. The reason tells about the present content, so in the
@@ -50,18 +58,58 @@ type WriteOrNot = Result<Plan, WorkspaceError>;
 impl Source for WorkspaceSource {
     type Config = Config;
 
-    async fn open(config: Config, _: Secrets, role: Role) -> Result<Self, OpenError> {
+    async fn open(config: Config, secrets: Secrets, role: Role) -> Result<Self, OpenError> {
+        let given = Given {
+            secrets,
+            role,
+            scratch: None,
+            kept: None,
+        };
+        Self::open_with(config, given).await
+    }
+
+    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
         on_blocking_thread(move || {
-            let workspace = Workspace::open_with(&config.path, config.allow_hard_links)?;
-            let anchor = Anchor::new(&config.path, workspace.identity()?);
-            if role == Role::Writer {
+            let workspace = Workspace::open_with(&config.path, config.allow_hard_links)
+                .map_err(|error| open_error(&error))?
+                .hiding(&config.hide);
+            let identity = workspace.identity().map_err(|error| open_error(&error))?;
+            let anchor = Anchor::new(&config.path, identity);
+            let store = given.scratch.zip(given.kept).map(|(dir, kept)| {
+                let bounds = Bounds {
+                    bytes: u64::from(kept.mib) << 20,
+                    entries: kept.changes as usize,
+                };
+                Store::new(&dir, bounds)
+            });
+            if given.role == Role::Writer {
+                // First: what a killed writer left tells whether its change happened.
+                if let Some(store) = &store {
+                    store
+                        .recover(&workspace.root)
+                        .map_err(|error| OpenError::internal(error.to_string()))?;
+                }
                 workspace.remove_leftovers();
             }
-            Ok(Self { workspace, anchor })
+            Ok(Self {
+                workspace,
+                anchor,
+                store,
+            })
         })
         .await
         .map_err(|_| OpenError::internal("opening the folder failed"))?
-        .map_err(|error: FileError| open_error(&error))
+    }
+
+    async fn settle(&self, intent: AuditId) -> Verdict {
+        // The store was gone through when this writer started: looking it up is one small read.
+        match self.store.as_ref().map(|store| store.known(&intent)) {
+            Some(Known::Entry(_, State::Done)) => Verdict::Happened,
+            Some(Known::Entry(_, State::Not) | Known::Never) => Verdict::DidNot,
+            Some(Known::Entry(_, State::Begun | State::Lost) | Known::Forgotten) | None => {
+                Verdict::CannotTell
+            }
+        }
     }
 
     async fn health(&self) -> Health {
@@ -78,7 +126,9 @@ impl Source for WorkspaceSource {
         Handlers::new()
             .read("list", Self::list)
             .read("read", Self::read)
+            .read("changes", Self::changes)
             .effect("write", Self::plan_write, Self::commit_write)
+            .effect("undo", Self::plan_undo, Self::commit_undo)
     }
 }
 
@@ -155,30 +205,164 @@ impl WorkspaceSource {
 
     async fn commit_write(
         self: Arc<Self>,
-        _: CallContext,
+        call: CallContext,
         plan: WriteOrNot,
     ) -> Result<Reply<WriteOutput>, SourceError> {
         on_blocking_thread(move || {
             self.in_place()?;
             let plan = plan.map_err(|error| failure(&error))?;
+            let keeping = self.keeping(&call, None);
+            let undo = keeping.as_ref().map(|keeping| keeping.call.clone());
             let output = self
                 .workspace
-                .commit(&plan)
+                .commit(&plan, keeping)
                 .map_err(|error| failure(&error))?;
             let touched = Touched::write(
                 KIND,
                 output.relative_path.as_str(),
                 Some(wire(&output.digest)),
             );
-            Ok(Reply::new(output, &plan.change().summary).touched([touched]))
+            let reply = Reply::new(output, &plan.change().summary).touched([touched]);
+            Ok(with_undo(reply, undo))
         })
         .await?
+    }
+
+    async fn plan_undo(
+        self: Arc<Self>,
+        call: CallContext,
+        input: UndoInput,
+    ) -> Result<Planned<Undo>, SourceError> {
+        on_blocking_thread(move || {
+            self.in_place()?;
+            let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
+            let undo = self
+                .workspace
+                .plan_undo(self.store()?, &input, PathRule::new(&allows))
+                .map_err(|error| failure(&error))?;
+            Ok(planned_undo(undo, input.path.is_some()))
+        })
+        .await?
+    }
+
+    async fn commit_undo(
+        self: Arc<Self>,
+        call: CallContext,
+        plan: Undo,
+    ) -> Result<Reply<UndoOutput>, SourceError> {
+        on_blocking_thread(move || {
+            self.in_place()?;
+            let keeping = self.keeping(&call, Some(plan.of().clone()));
+            let undo = keeping.as_ref().map(|keeping| keeping.call.clone());
+            let output = self
+                .workspace
+                .commit_undo(&plan, keeping)
+                .map_err(|error| failure(&error))?;
+            let touched = Touched::write(
+                KIND,
+                output.relative_path.as_str(),
+                output.digest.as_ref().map(wire),
+            );
+            let reply = Reply::new(output, &plan.change().summary).touched([touched]);
+            Ok(with_undo(reply, undo))
+        })
+        .await?
+    }
+
+    async fn changes(
+        self: Arc<Self>,
+        _: CallContext,
+        input: ChangesInput,
+    ) -> Result<Reply<ChangesOutput>, SourceError> {
+        on_blocking_thread(move || {
+            self.in_place()?;
+            let output = self
+                .workspace
+                .changes(self.store()?, &input)
+                .map_err(|error| failure(&error))?;
+            let summary = format!("put together changes to {} files", output.files.len());
+            Ok(Reply::new(output, summary))
+        })
+        .await?
+    }
+
+    fn store(&self) -> Result<&Store, SourceError> {
+        self.store
+            .as_ref()
+            .ok_or_else(|| SourceError::transport("not_kept", "this worker keeps nothing"))
+    }
+
+    /// Where a change is kept. A call without an event cannot be named later.
+    fn keeping(&self, call: &CallContext, undoes: Option<AuditId>) -> Option<Keeping<'_>> {
+        Some(Keeping {
+            store: self.store.as_ref()?,
+            call: call.audit()?.clone(),
+            undoes,
+        })
+    }
+}
+
+fn with_undo<T>(reply: Reply<T>, undo: Option<AuditId>) -> Reply<T> {
+    match undo {
+        Some(id) => reply.undo(id.as_str()),
+        None => reply,
+    }
+}
+
+fn planned_undo(undo: Undo, names_file: bool) -> Planned<Undo> {
+    let absent_or = |digest: Option<plexus_rooted_files::Digest>| {
+        digest.map_or_else(|| "absent".to_owned(), |digest| digest.to_string())
+    };
+    let change = undo.change().clone();
+    let preview = Preview::new(&change.headline)
+        .fact("path", undo.path().as_str())
+        .fact("takes_back", undo.of().as_str())
+        .fact("before", absent_or(undo.before()))
+        .fact("after", absent_or(undo.after()));
+    let token = Digest(*undo.state_token().as_bytes());
+    // It replaces only what the change itself left; where the input names the file, the agent's knowledge counts too.
+    let before = names_file.then(|| content(undo.before()));
+    let touched = Touched::write(
+        KIND,
+        undo.path().as_str(),
+        undo.before().map(|digest| wire(&digest)),
+    );
+    let runs = undo.runs_because();
+    let planned = rated(undo, &change, preview, token, runs).touched([touched]);
+    match before {
+        Some(before) => planned.before(before),
+        None => planned,
+    }
+}
+
+/// What every change's plan says of its difference and its rating.
+fn rated<P>(
+    plan: P,
+    change: &Change,
+    mut preview: Preview,
+    token: Digest,
+    runs: Option<&str>,
+) -> Planned<P> {
+    if let Some(why) = runs {
+        preview = preview.fact("runs", why);
+    }
+    preview = match &change.diff {
+        Some(diff) => preview.diff(diff),
+        None => preview.fact("diff", "not shown: not text, or too large to compare"),
+    };
+    preview.cut |= change.is_cut;
+    let planned = Planned::new(plan, token, preview, &change.summary);
+    match runs {
+        Some(why) => planned
+            .rating(Verb::Execute)
+            .warning(format!("This amounts to running code: {why}.")),
+        None => planned.rating(Verb::Write),
     }
 }
 
 fn planned(plan: Plan) -> Planned<WriteOrNot> {
     let change = plan.change().clone();
-    let mut preview = Preview::new(&change.headline)
+    let preview = Preview::new(&change.headline)
         .fact("path", plan.path().as_str())
         .fact(
             "before",
@@ -187,37 +371,17 @@ fn planned(plan: Plan) -> Planned<WriteOrNot> {
         )
         .fact("after", plan.after().to_string())
         .fact("bytes", plan.size().to_string());
-    if let Some(why) = plan.runs_because() {
-        preview = preview.fact("runs", why);
-    }
-    preview = match &change.diff {
-        Some(diff) => preview.diff(diff),
-        None => preview.fact("diff", "not shown: not text, or too large to compare"),
-    };
-    preview.cut |= change.is_cut;
     let touched = Touched::write(
         KIND,
         plan.path().as_str(),
         plan.before().map(|digest| wire(&digest)),
     );
-    let rating = if plan.runs_because().is_some() {
-        Verb::Execute
-    } else {
-        Verb::Write
-    };
-    let warning = plan
-        .runs_because()
-        .map(|why| format!("This amounts to running code: {why}."));
+    let runs = plan.runs_because();
     let token = Digest(*plan.state_token().as_bytes());
     let before = content(plan.before());
-    let mut planned = Planned::new(Ok(plan), token, preview, &change.summary)
+    rated(Ok(plan), &change, preview, token, runs)
         .touched([touched])
         .before(before)
-        .rating(rating);
-    if let Some(warning) = warning {
-        planned = planned.warning(warning);
-    }
-    planned
 }
 
 fn not_planned(place: &Place, error: WorkspaceError) -> Planned<WriteOrNot> {
@@ -267,6 +431,7 @@ fn failure(error: &WorkspaceError) -> SourceError {
         WorkspaceError::InvalidInput(_) | WorkspaceError::Edit { .. } => SourceError::invalid(text),
         WorkspaceError::ConstraintMiss => SourceError::constraint_miss(FIELD),
         WorkspaceError::PreconditionChanged { reason, .. } => SourceError::changed(reason, text),
+        WorkspaceError::NotUndoable { reason, .. } => SourceError::transport(reason, text),
         WorkspaceError::Unconfirmed(_) => SourceError::transport("io", text).effect(Effect::Done),
     }
 }

@@ -31,6 +31,9 @@ const TWICE: &[(&str, &str)] = &[
         "rand_core",
         "0.6 is jsonwebtoken's `signature`, which we give no random numbers",
     ),
+    // Named by the metadata for a feature of heapless that nobody asks for; neither is built.
+    ("defmt", "faster-hex (gix) names 0.3 and 1.2; not built"),
+    ("bitflags", "2 is ours; defmt names 1.3, and is not built"),
 ];
 
 /// One line for each ban or duplicate.

@@ -97,6 +97,11 @@ fn the_index_is_written_when_the_writer_is_far_behind_and_survives_a_reopening()
     assert!((10..=25).contains(&indexed), "{indexed}");
     drop((tx, file));
     let ledger = filled(dir.path(), 10, 5);
+    assert_eq!(
+        ledger.last_checkpoint().expect("readable"),
+        26,
+        "the stop's"
+    );
     // 25 looks, the checkpoint of the stop, 5 more.
     let alice = ledger
         .find(&IndexTerm::Touched("alice".to_owned()), None, 100)

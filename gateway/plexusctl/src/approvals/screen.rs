@@ -15,10 +15,13 @@ mod terminal;
 mod view;
 
 use super::{PENDING, decide::Verdict};
-use crate::owner::{Desk, Owner, list_of};
+use crate::{
+    feed::Feed,
+    owner::{Desk, list_of},
+};
 use lines::Styles;
 use model::{Do, Model};
-use plexus_client::{Exit, Stop, events::Events, span, text};
+use plexus_client::{Exit, Stop, span, text};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use serde_json::{Value, json};
 use std::{pin::Pin, thread, time::Duration};
@@ -33,8 +36,6 @@ use tokio::{
 const IDLE: Duration = Duration::from_secs(15);
 /// How often while a plan is being made: a plan's end has no event.
 const PLANNING: Duration = Duration::from_millis(500);
-/// The pause before connecting again.
-const RECONNECT: Duration = Duration::from_secs(1);
 /// The longest that a decision is waited for.
 const DECISION: Duration = Duration::from_secs(30);
 
@@ -63,7 +64,7 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
     };
     let mut model = Model::new(std::time::Instant::now());
     let mut typed = read_keys();
-    let mut feed = Feed::Closed(Instant::now());
+    let mut feed = Feed::new();
     let mut reading: Pending<'_, Result<Vec<Value>, Stop>> = Some(Box::pin(pending(desk)));
     let mut acting: Pending<'_, Result<String, Stop>> = None;
     let mut again = Instant::now() + IDLE;
@@ -90,20 +91,22 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
             false => again,
         };
         tokio::select! {
-            key = typed.recv() => match key {
-                None => return Ok(Exit::Ok),
-                Some((at, Event::Key(key))) if key.kind != KeyEventKind::Release => {
-                    match model.key(key, at) {
+            first = typed.recv() => {
+                let Some(first) = first else {
+                    return Ok(Exit::Ok);
+                };
+                // A key that is held down is many: they are all taken before the next picture.
+                let mut next = Some(first);
+                while let Some((at, event)) = next {
+                    match press(&mut model, event, at) {
                         Do::Nothing => {}
                         Do::Quit => return Ok(Exit::Ok),
                         Do::Decide(decision) => acting = Some(Box::pin(decide(desk, decision))),
                         Do::Plan(item) => acting = Some(Box::pin(plan_again(desk, item))),
                     }
+                    next = typed.try_recv().ok();
                 }
-                Some((_, Event::Paste(pasted))) => model.paste(&pasted),
-                // The next drawing asks for the size.
-                Some(_) => {}
-            },
+            }
             heard = feed.next(desk) => {
                 match heard {
                     Ok(()) => {}
@@ -132,6 +135,16 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
             _ = interrupt.recv() => return Ok(Exit::Ok),
         }
     }
+}
+
+fn press(model: &mut Model, event: Event, at: std::time::Instant) -> Do {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => return model.key(key, at),
+        Event::Paste(pasted) => model.paste(&pasted),
+        // The next drawing asks for the size.
+        _ => {}
+    }
+    Do::Nothing
 }
 
 fn open<T>(made: &mut Result<T, Stop>) -> Result<&mut T, Stop> {
@@ -174,53 +187,6 @@ async fn plan_again(desk: &Desk, item: String) -> Result<String, Stop> {
     let path = format!("{PENDING}/{item}/plan");
     desk.open().await?.post(&path, &json!({})).await?;
     Ok(format!("{} is being planned again", text::line(&item)))
-}
-
-/// The owner's feed. Nothing is replayed on it that matters here: each frame, and each new connection, means "look".
-enum Feed {
-    Open {
-        events: Events,
-        // Kept because the stream ends with its connection.
-        _listener: Owner,
-    },
-    /// Connects at this moment.
-    Closed(Instant),
-}
-
-impl Feed {
-    /// Waits until there is a reason to look. May be dropped while it waits.
-    async fn next(&mut self, desk: &Desk) -> Result<(), Stop> {
-        let heard = match self {
-            Self::Open { events, .. } => match events.next().await {
-                Ok(Some(_)) => return Ok(()),
-                Ok(None) => Err("the gateway ended the stream".to_owned()),
-                Err(failure) => Err(failure.to_string()),
-            },
-            Self::Closed(at) => {
-                sleep_until(*at).await;
-                let opened = async {
-                    let mut listener = desk.open().await?;
-                    let events = Events::of(listener.stream("/v1/events").await?);
-                    Ok(Self::Open {
-                        events,
-                        _listener: listener,
-                    })
-                };
-                match opened.await {
-                    Ok(open) => {
-                        *self = open;
-                        return Ok(());
-                    }
-                    Err(stop) => {
-                        *self = Self::Closed(Instant::now() + RECONNECT);
-                        return Err(stop);
-                    }
-                }
-            }
-        };
-        *self = Self::Closed(Instant::now() + RECONNECT);
-        heard.map_err(|why| Stop::new(Exit::Unreachable, "connection_lost", why))
-    }
 }
 
 /// What is typed, read on a thread of its own because a terminal cannot be waited for otherwise.

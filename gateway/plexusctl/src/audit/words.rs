@@ -107,6 +107,9 @@ fn happened(event: &Value, detail: &Value) -> String {
             count("grantsSuspended")
         ),
         "agent.code" => "you give it another code; its old credential ends".to_owned(),
+        "console.link" => "you make a link into the console".to_owned(),
+        "console.sign-in" => format!("you sign in to the console with a {}", text("by")),
+        "console.sign-out" => "you sign out of the console".to_owned(),
         "pause" if detail["on"] == true => "you pause everything".to_owned(),
         "pause" => "you end the pause".to_owned(),
         "pause.signal" => "a signal pauses everything".to_owned(),

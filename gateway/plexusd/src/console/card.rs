@@ -468,11 +468,8 @@ pub(super) fn diff_page(
     from: usize,
 ) -> Option<String> {
     let item = state.item(id)?;
-    let shown = card::card(&app.approvals, &app.catalogue.load(), state, item);
-    let ask = list(&shown, "asks")
-        .iter()
-        .find(|ask| ask["id"] == of.as_str())?;
-    let page = diff::page(ask["plan"]["preview"]["diff"].as_str()?, from, diff::PAGE);
+    let ask = item.asks.iter().find(|ask| ask.capability == *of)?;
+    let page = diff::page(&app.approvals.change(id, ask)?, from, diff::PAGE);
     let more = page.next.map_or(String::new(), |next| {
         format!("/admin/console/pending/{id}/diff/{of}?from={next}")
     });

@@ -40,6 +40,8 @@ pub(crate) enum Notice {
         ok: bool,
     },
     SourceStatus {
+        /// The one agent that may hear of it, where it is lent.
+        borrower: Option<AgentId>,
         source: SourceId,
         available: bool,
         reason: Option<String>,
@@ -125,6 +127,7 @@ impl Feed {
                 self.tell(Audience::Agent(agent), "invoke_resolved", data, None);
             }
             Notice::SourceStatus {
+                borrower,
                 source,
                 available,
                 reason,
@@ -133,7 +136,8 @@ impl Feed {
                 if let Some(reason) = reason {
                     data["reason"] = json!(reason);
                 }
-                self.tell(Audience::Everyone, "source_status", data, None);
+                let audience = borrower.map_or(Audience::Everyone, Audience::Agent);
+                self.tell(audience, "source_status", data, None);
             }
         }
     }

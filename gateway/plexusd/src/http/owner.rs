@@ -16,12 +16,15 @@ mod catalogue;
 mod copy;
 mod explain;
 mod grants;
+mod lend;
 mod metrics;
 mod network;
+mod review;
 mod secrets;
 mod settings;
 mod sources;
 mod status;
+mod undo;
 mod unsettled;
 mod v1;
 
@@ -75,6 +78,10 @@ fn management() -> Router<Arc<App>> {
             get(approvals::show).post(approvals::decide),
         )
         .route("/pending/{id}/plan", post(approvals::plan_again))
+        .route("/lend", get(lend::list).post(lend::lend))
+        .route("/lend/{id}", delete(lend::end))
+        .route("/review/{agent}", get(review::show))
+        .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))
         .route("/grants", get(grants::list).put(grants::give))
@@ -89,6 +96,7 @@ fn management() -> Router<Arc<App>> {
         .route("/sources/detect", get(sources::detected))
         .route("/connectors", get(sources::connectors))
         .route("/sources/{id}", delete(sources::remove))
+        .route("/sources/{id}/hide", post(sources::hide))
         .route("/sources/{id}/enable", post(sources::enable))
         .route("/sources/{id}/disable", post(sources::disable))
         .route("/sources/{id}/reconfigure", post(sources::reconfigure))

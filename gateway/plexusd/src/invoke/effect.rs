@@ -101,6 +101,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         return risen(&app, asked, *rating).await;
     }
     let touched = outcome.touched.clone();
+    let undo = outcome.undo.clone();
     match record(&app, &audit, outcome).await {
         Ok(()) => {}
         Err(error) => {
@@ -124,6 +125,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
                 grant: None,
                 audit_id: audit.as_str().to_owned(),
                 run: None,
+                undo,
                 replayed: false,
             })
         }
@@ -138,6 +140,15 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
             }
             answer
         }
+    }
+}
+
+/// How an effect that was refused or failed is recorded.
+pub(super) fn kind_of(error: &ErrorBody) -> OutcomeKind {
+    match (error.effect, error.code) {
+        (Effect::Unknown, _) => OutcomeKind::Unknown,
+        (Effect::None, ErrorCode::PreconditionChanged | ErrorCode::Busy) => OutcomeKind::Refused,
+        (Effect::None | Effect::Done, _) => OutcomeKind::Failed,
     }
 }
 

@@ -36,6 +36,7 @@ impl InFlight {
                 grant: None,
                 audit_id: audit.as_str().to_owned(),
                 run: None,
+                undo: None,
                 replayed: false,
             },
         }

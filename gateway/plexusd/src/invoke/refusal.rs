@@ -93,6 +93,7 @@ pub(crate) fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody
             ErrorBody::new(C::CardChanged, "What it would do is still being computed.").next("plexusctl approvals show")
         }
         Refusal::NoSuchAgent => ErrorBody::new(C::UnknownAgent, "No such agent is connected.").next("plexusctl agents list"),
+        Refusal::NotLent => ErrorBody::new(C::NotFound, "This source is not lent.").next("plexusctl lend list"),
         Refusal::NoSuchSource => ErrorBody::new(C::UnknownCapability, "No such source.").next("plexusctl sources list"),
         Refusal::NoSuchIntent => ErrorBody::new(C::NotFound, "No such open effect.").next("plexusctl audit tail"),
     };

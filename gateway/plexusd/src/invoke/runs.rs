@@ -153,6 +153,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
             grant: None,
             audit_id: String::new(),
             run: Some(handle),
+            undo: None,
             replayed: false,
         },
     }

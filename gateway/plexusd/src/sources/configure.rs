@@ -46,7 +46,7 @@ impl Wanted<'_> {
                 owner.manifest.label
             ));
         }
-        if RESERVED.contains(&id.as_str()) {
+        if reserved(&id) {
             return Err(format!("the id {id} is reserved; choose another"));
         }
         let manifest = &connector.manifest;
@@ -134,6 +134,8 @@ impl Wanted<'_> {
                 secret_ref,
                 ask,
                 provenance,
+                hide: Default::default(),
+                lent: None,
             },
         ))
     }
@@ -148,6 +150,22 @@ const RESERVED: &[&str] = &[
     "bundle",
     "admin",
 ];
+
+/// Whether no owner may name a source so.
+pub(crate) fn reserved(id: &SourceId) -> bool {
+    RESERVED.contains(&id.as_str())
+}
+
+/// What a worker is told of its source: the route, and what is hidden.
+pub(crate) fn for_worker(config: &SourceConfig) -> Value {
+    let mut route = config.route.clone();
+    if let Some(members) = route.as_object_mut()
+        && !config.hide.is_empty()
+    {
+        members.insert("hide".into(), serde_json::json!(config.hide));
+    }
+    route
+}
 
 /// A name below `secrets/` (wire §4.22).
 pub(crate) fn secret_name(name: &str) -> bool {

@@ -224,6 +224,11 @@ fn worker(context: &Context, spec: &Spec) -> PathBuf {
         .join(format!("plexus-worker-{}", spec.connector))
 }
 
+/// The worker's own folder: what it keeps for undo.
+pub(super) fn scratch_of(context: &Context, spec: &Spec) -> PathBuf {
+    context.state_dir.join("workers").join(spec.source.as_str())
+}
+
 /// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, and `ROOT` where the source has one. All paths are
 /// resolved.
 fn parameters(
@@ -233,7 +238,7 @@ fn parameters(
 ) -> Result<Vec<(String, String)>, StartError> {
     let worker =
         resolved(&worker(context, spec)).map_err(StartError::prepare("the worker's program"))?;
-    let scratch = context.state_dir.join("workers").join(spec.source.as_str());
+    let scratch = scratch_of(context, spec);
     let scratch = records::make_dir(&scratch)
         .and_then(|()| resolved(&scratch))
         .map_err(StartError::prepare("the worker's own folder"))?;

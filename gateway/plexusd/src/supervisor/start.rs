@@ -138,6 +138,7 @@ pub(super) async fn start(
         targets,
     } = context.spawner.start(&context, &spec, role).await?;
     let stderr = stderr::follow(stderr, &spec.source, role, process.pid());
+    let scratch = super::process::scratch_of(&context, &spec);
     let start = Start {
         source: spec.source.clone(),
         role,
@@ -145,6 +146,7 @@ pub(super) async fn start(
         config: serde_json::to_vec(&spec.config).unwrap_or_default().into(),
         secrets,
         limits: spec.manifest.limits,
+        scratch: Some(scratch),
         probe: targets.probe.clone(),
     };
     let met = async {

@@ -7,6 +7,7 @@
 //!
 //! Must not know: what the lines mean.
 
+use crate::log::WORKER;
 use plexus_ipc::{message::Role, text::Line};
 use plexus_protocol::SourceId;
 use std::{
@@ -64,9 +65,9 @@ pub(super) fn follow(stderr: OwnedFd, source: &SourceId, role: Role, pid: u32) -
     let keep = Arc::clone(&last);
     let log = move |line: Line<LINE>, dropped: u64| {
         if dropped > 0 {
-            tracing::warn!(%source, %role, pid, dropped, "lines of a worker were dropped");
+            tracing::warn!(target: WORKER, %source, %role, pid, dropped, "lines of a worker were dropped");
         }
-        tracing::info!(%source, %role, pid, line = line.as_str(), "worker");
+        tracing::info!(target: WORKER, %source, %role, pid, line = line.as_str(), "worker");
         *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     };
     let task = tokio::spawn(async move {

@@ -53,7 +53,7 @@ impl Draft<'_> {
             ..CallFact::default()
         });
         let open = OpenIntent {
-            agent: permit.agent.clone(),
+            agent: Some(permit.agent.clone()),
             capability: permit.capability.clone(),
             input: permit.input,
             item: match &permit.basis {
@@ -63,6 +63,52 @@ impl Draft<'_> {
         };
         let used = self.use_up(permit, None);
         self.emit(of_call(permit, fact).set_all(used).set(Change::Open(open)));
+        Ok(Reply::Begun)
+    }
+
+    /// An effect of the owner's own: no grant, no agent, otherwise recorded like any other.
+    pub(super) fn owner_intent(
+        &mut self,
+        id: &CapabilityId,
+        source_revision: u64,
+        (input, input_bytes): (Digest, u64),
+        state_token: Digest,
+    ) -> Result<Reply, Refusal> {
+        // Also where the source serves agents nothing any more.
+        let source = id
+            .as_str()
+            .split_once('.')
+            .and_then(|(source, _)| self.state.sources.get(source))
+            .ok_or(Refusal::UnknownCapability)?;
+        let facts = source
+            .capabilities
+            .get(id)
+            .ok_or(Refusal::UnknownCapability)?;
+        if facts.verbs.is_empty() || facts.verbs.is_read() {
+            return Err(Refusal::Invalid("a read has no intent".into()));
+        }
+        if source.revision != source_revision {
+            return Err(Refusal::Invalid(
+                "the source changed since this was planned".into(),
+            ));
+        }
+        let fact = Fact::Intent(CallFact {
+            phase: Cow::Borrowed("intent"),
+            owner: true,
+            input: Some(input),
+            input_bytes: Some(input_bytes),
+            state_token: Some(state_token),
+            ..CallFact::default()
+        });
+        let open = OpenIntent {
+            agent: None,
+            capability: id.clone(),
+            input,
+            item: None,
+        };
+        let mut intent = event("invoke", fact).about(id).set(Change::Open(open));
+        intent.verbs = Some(facts.verbs);
+        self.emit(intent);
         Ok(Reply::Begun)
     }
 
@@ -83,11 +129,11 @@ impl Draft<'_> {
             ..reported(outcome)
         });
         let mut over = event("invoke", fact)
-            .agent(&open.agent)
             .about(&open.capability)
             .outcome(result_word(outcome.kind))
             .set(Change::Closed(intent.clone()));
-        let agent = self.state.agent(&open.agent);
+        over.agent_id.clone_from(&open.agent);
+        let agent = open.agent.as_ref().and_then(|id| self.state.agent(id));
         if let Some(item) = agent
             .zip(open.item.as_ref())
             .and_then(|(a, id)| a.items.get(id))
@@ -141,7 +187,7 @@ impl Draft<'_> {
         };
         for item in agent.items.values().filter(|i| i.asks.iter().any(call)) {
             let open = OpenIntent {
-                agent: id.clone(),
+                agent: Some(id.clone()),
                 capability: key.0.clone(),
                 input: key.1,
                 item: None,
@@ -156,7 +202,8 @@ impl Draft<'_> {
     pub(super) fn unknown_since_stop(&self) -> Vec<Change> {
         let mut unknown: BTreeMap<(&AgentId, (CapabilityId, Digest)), Unknown> = BTreeMap::new();
         for (intent, open) in self.state.open_intents.iter() {
-            if let Some(agent) = self.state.agent(&open.agent) {
+            let agent = open.agent.as_ref().and_then(|id| self.state.agent(id));
+            if let Some(agent) = agent {
                 let (key, held) = of_digest(agent, open);
                 let slot = (&agent.id, key);
                 let held = unknown.get(&slot).or(held);

@@ -55,6 +55,13 @@ impl Draft<'_> {
         let (mut granted, mut once) = (vec![], vec![]);
         for entry in entries {
             let (source, facts) = with_capability(self.state, &entry.capability)?;
+            let elsewhere = source.config.lent.as_ref().filter(|lent| lent.agent != *id);
+            if let Some(lent) = elsewhere {
+                return Err(Refusal::Invalid(format!(
+                    "{} is lent to {} alone",
+                    source.id, lent.agent
+                )));
+            }
             let provenance = source.config.provenance;
             let verbs = entry.verbs.map_or(facts.verbs, |v| v.and(facts.verbs));
             if verbs.is_empty() {

@@ -28,12 +28,13 @@ impl Draft<'_> {
         let keep = old.filter(|_| !moved);
         // What it can do and may do belongs to the kind, wherever it points.
         let like = old.filter(|s| s.config.kind == config.kind);
-        let source = Source {
+        let mut source = Source {
             id: id.clone(),
             config: config.clone(),
             revision: match keep {
-                Some(source) => source.revision,
-                None => self.next(),
+                // What is hidden is a worker's to know from its start, and no call of before may outlive it.
+                Some(source) if source.config.hide == config.hide => source.revision,
+                Some(_) | None => self.next(),
             },
             target: keep.and_then(|s| s.target.clone()),
             profile: like.and_then(|s| s.profile),
@@ -42,13 +43,48 @@ impl Draft<'_> {
             changed: keep.map(|s| s.changed.clone()).unwrap_or_default(),
         };
         let what = match old {
+            None if config.lent.is_some() => "lent",
             None => "added",
+            Some(source) if source.config.lent != config.lent => "lent",
             Some(_) if moved => "reconfigured",
+            Some(source) if !config.hide.covers(&source.config.hide) => "shows more",
+            Some(source) if source.config.hide != config.hide => "hides more",
             Some(_) => "changed",
         };
         let why = moved.then_some("the source was reconfigured");
-        self.replace(source, what, why, Vec::new());
+        let rest = match old {
+            Some(old) if !moved => self.shows_more(old, config, &mut source),
+            Some(_) | None => Vec::new(),
+        };
+        self.replace(source, what, why, rest);
         Ok(Reply::Changed(true))
+    }
+
+    /// The grants that rest because the owner hides less: what was granted was granted on less. The words for it go into
+    /// `source`.
+    fn shows_more(&self, old: &Source, config: &SourceConfig, source: &mut Source) -> Vec<Grant> {
+        if config.hide.covers(&old.config.hide) {
+            return Vec::new();
+        }
+        let grants = self.state.agents.values().flat_map(|a| a.grants.values());
+        let live = grants
+            .filter(|grant| on_source(&old.id, &grant.capability) && grant.suspended.is_none());
+        let rest: Vec<Grant> = live
+            .map(|grant| Grant {
+                suspended: Some("this source shows more than when you granted it".into()),
+                ..(**grant).clone()
+            })
+            .collect();
+        if !rest.is_empty() {
+            source.changed.push(Difference {
+                at: self.now,
+                capability: None,
+                words: vec!["it shows what it hid when this was granted".to_owned()],
+                rules: Vec::new(),
+                rules_gone: Vec::new(),
+            });
+        }
+        rest
     }
 
     pub(super) fn remove_source(&mut self, id: &SourceId) -> Result<Reply, Refusal> {
@@ -238,7 +274,7 @@ impl Draft<'_> {
     }
 
     /// Puts a source in place; `void` says why its grants end, `rest` are those that rest now.
-    fn replace(
+    pub(super) fn replace(
         &mut self,
         source: Source,
         what: &'static str,

@@ -49,6 +49,7 @@ impl Draft<'_> {
                 id: id.clone(),
             }));
         }
+        self.end_lendings();
         let over = self.state.console_sessions.iter();
         forgotten.extend(over.filter(|(_, s)| now >= s.expires_at).map(|(id, _)| {
             Change::SessionGone {

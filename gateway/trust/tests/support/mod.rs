@@ -98,6 +98,8 @@ pub(crate) fn config(id: &str) -> SourceConfig {
         kind: "test".into(),
         label: "Notes".into(),
         enabled: true,
+        hide: Default::default(),
+        lent: None,
         route: json!({"path": format!("/srv/{id}")}),
         secret_ref: None,
         ask: false,

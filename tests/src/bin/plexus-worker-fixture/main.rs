@@ -220,6 +220,7 @@ impl Fixture {
         _call: CallContext,
         _input: Nothing,
     ) -> Result<Reply<Value>, SourceError> {
+        let _ = writeln!(std::io::stderr(), "told to crash");
         std::process::abort();
     }
 

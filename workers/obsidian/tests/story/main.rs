@@ -1,5 +1,6 @@
 //! The vault as an agent meets it: read, searched, attacked.
 
+mod hiding;
 mod hostile;
 mod names;
 mod reading;

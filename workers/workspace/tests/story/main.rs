@@ -3,6 +3,7 @@
 mod browsing;
 mod edits;
 mod model;
+mod store;
 mod writing;
 
 use std::{fs, path::PathBuf};
@@ -58,7 +59,7 @@ fn plan(workspace: &Workspace, json: serde_json::Value) -> Result<Plan, Workspac
 }
 
 fn write(workspace: &Workspace, json: serde_json::Value) -> Result<WriteOutput, WorkspaceError> {
-    workspace.commit(&plan(workspace, json)?)
+    workspace.commit(&plan(workspace, json)?, None)
 }
 
 /// The reason word, or the kind, of an error.

@@ -78,7 +78,7 @@ proptest! {
             }
             let mut expected = files(&folder);
             let was_touched = expected.get(path) != planned.get(path);
-            match workspace.commit(&plan) {
+            match workspace.commit(&plan, None) {
                 Ok(_) => {
                     prop_assert!(!was_touched, "their content would be lost");
                     expected.insert(path.to_owned(), content);

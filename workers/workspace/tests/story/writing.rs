@@ -32,7 +32,7 @@ fn create_replace_and_edit() {
         !folder.path().join("new").exists(),
         "a plan changes nothing"
     );
-    let output = workspace.commit(&created).unwrap();
+    let output = workspace.commit(&created, None).unwrap();
     assert_eq!(
         serde_json::to_value(&output).unwrap(),
         json!({"ok": true, "relativePath": "new/deep/b.md", "bytes": 9, "digest": Digest::of(b"# B\ntext\n").to_string()})
@@ -50,7 +50,7 @@ fn create_replace_and_edit() {
         replaced.change().diff.as_deref(),
         Some("--- docs/a.md\n+++ docs/a.md\n@@ -1,3 +1,4 @@\n one\n-two\n+2\n three\n+four\n")
     );
-    workspace.commit(&replaced).unwrap();
+    workspace.commit(&replaced, None).unwrap();
     assert_eq!(folder.text("docs/a.md"), "one\n2\nthree\nfour\n");
 
     let edits = json!({"path": "docs/a.md", "edits": [{"find": "2\n", "replace": "two\n"}, {"find": "two", "replace": "TWO"}]});
@@ -207,20 +207,20 @@ fn a_world_that_moved_between_plan_and_commit() {
     let workspace = folder.open();
     let edited = plan(&workspace, json!({"path": "a.md", "content": "mine"})).unwrap();
     folder.file("a.md", "theirs");
-    assert_eq!(reason(workspace.commit(&edited)), "changed:digest");
+    assert_eq!(reason(workspace.commit(&edited, None)), "changed:digest");
     assert_eq!(folder.text("a.md"), "theirs");
     let swapped = plan(&workspace, json!({"path": "dir/b.md", "content": "mine"})).unwrap();
     fs::rename(folder.path().join("dir"), folder.path().join("was")).unwrap();
     symlink("was", folder.path().join("dir")).unwrap();
-    assert_eq!(reason(workspace.commit(&swapped)), "changed:moved");
+    assert_eq!(reason(workspace.commit(&swapped, None)), "changed:moved");
     assert_eq!(folder.text("was/b.md"), "two");
     let created = plan(&workspace, json!({"path": "c.md", "content": "mine"})).unwrap();
     folder.file("c.md", "theirs");
-    assert_eq!(reason(workspace.commit(&created)), "changed:moved");
+    assert_eq!(reason(workspace.commit(&created, None)), "changed:moved");
     let twice = plan(&workspace, json!({"path": "d.md", "content": "mine"})).unwrap();
-    workspace.commit(&twice).unwrap();
+    workspace.commit(&twice, None).unwrap();
     assert_eq!(
-        reason(workspace.commit(&twice)),
+        reason(workspace.commit(&twice, None)),
         "changed:moved",
         "a plan is good for one commit"
     );
@@ -231,7 +231,7 @@ fn a_world_that_moved_between_plan_and_commit() {
         again.state_token(),
         "a plan made again in the writer matches"
     );
-    workspace.commit(&fresh).unwrap();
+    workspace.commit(&fresh, None).unwrap();
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Form {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use plexus_protocol::TrustWindow;
     use serde_json::json;

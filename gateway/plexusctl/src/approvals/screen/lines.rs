@@ -181,7 +181,7 @@ mod tests {
         }
         assert_eq!(
             wrap("    ┃ -abcdefghijklmnopqrstuvwxyz", 20)[1],
-            "    ┃ -↪ opqrstuvwxyz"
+            "    ┃ -↪ nopqrstuvwx"
         );
     }
 

@@ -335,3 +335,137 @@ impl Model {
         self.note = Some((tone, said.to_owned()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approvals::screen::form::tests::item;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn press(model: &mut Model, code: KeyCode, at: Instant) -> Do {
+        model.key(KeyEvent::from(code), at)
+    }
+
+    fn with_two() -> (Model, Instant) {
+        let now = Instant::now();
+        let mut model = Model::new(now);
+        let mut second = item();
+        second["pendingId"] = "pend_2".into();
+        model.load(vec![item(), second], now);
+        (model, now + READING)
+    }
+
+    #[test]
+    fn no_single_key_decides_and_none_before_the_card_was_read() {
+        let (mut model, read) = with_two();
+        for code in [
+            KeyCode::Enter,
+            KeyCode::Char('y'),
+            KeyCode::Char('d'),
+            KeyCode::Char('a'),
+        ] {
+            model.panel = Panel::None;
+            assert!(
+                matches!(press(&mut model, code, read), Do::Nothing),
+                "{code:?}"
+            );
+        }
+        let early = press(&mut model, KeyCode::Enter, read - Duration::from_millis(1));
+        assert!(matches!(early, Do::Nothing) && matches!(model.panel, Panel::Approve(_)));
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Decide(_)
+        ));
+        // One at a time, and the next card has to be read too.
+        press(&mut model, KeyCode::Char('a'), read);
+        assert!(matches!(model.panel, Panel::None));
+        model.ended(Ok("approved".into()));
+        let mut second = item();
+        second["pendingId"] = "pend_2".into();
+        model.load(vec![second], read);
+        press(&mut model, KeyCode::Char('d'), read);
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Nothing
+        ));
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read + READING),
+            Do::Decide(_)
+        ));
+    }
+
+    #[test]
+    fn a_card_that_changes_closes_its_panel_and_another_does_not() {
+        let (mut model, read) = with_two();
+        press(&mut model, KeyCode::Char('a'), read);
+        let mut other = item();
+        other["pendingId"] = "pend_2".into();
+        other["agentPurpose"] = "new".into();
+        model.load(vec![item(), other], read);
+        assert!(
+            matches!(model.panel, Panel::Approve(_)),
+            "another card is no matter"
+        );
+        let mut changed = item();
+        changed["agentPurpose"] = "new".into();
+        model.load(vec![changed.clone()], read);
+        assert!(matches!(model.panel, Panel::None));
+        assert!(
+            model
+                .note
+                .as_ref()
+                .is_some_and(|(tone, said)| *tone == Tone::Wrong && said.contains("has changed"))
+        );
+        press(&mut model, KeyCode::Char('a'), read);
+        assert!(
+            matches!(press(&mut model, KeyCode::Enter, read), Do::Nothing),
+            "it is a new card"
+        );
+        // The card that goes to the gateway is the one on the screen.
+        match press(&mut model, KeyCode::Enter, read + READING) {
+            Do::Decide(sent) => assert_eq!(sent.1, changed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_that_comes_is_no_change_to_complain_of() {
+        let now = Instant::now();
+        let mut model = Model::new(now);
+        let mut planning = item();
+        planning["asks"] = json!([{"plan": "making"}]);
+        model.load(vec![planning], now);
+        press(&mut model, KeyCode::Char('a'), now + READING);
+        assert!(matches!(model.panel, Panel::None), "nothing to approve yet");
+        model.note = None;
+        model.load(vec![item()], now);
+        assert_eq!(model.note, None);
+    }
+
+    #[test]
+    fn what_is_refused_is_said_and_can_be_tried_again() {
+        let (mut model, read) = with_two();
+        press(&mut model, KeyCode::Char('d'), read);
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Decide(_)
+        ));
+        model.ended(Err(Stop::new(
+            plexus_client::Exit::Failed,
+            "card_changed",
+            "not \u{1b} this",
+        )
+        .next("look")));
+        let (tone, said) = model.note.clone().unwrap();
+        assert_eq!(
+            (tone, said.as_str()),
+            (Tone::Wrong, "card_changed: not \\u{1b} this; look")
+        );
+        press(&mut model, KeyCode::Char('d'), read);
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Decide(_)
+        ));
+    }
+}

@@ -88,3 +88,71 @@ fn give_back() {
         let _ = disable_raw_mode();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Screen;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::{
+        fs::{File, OpenOptions},
+        io::Read,
+        process::Command,
+    };
+
+    /// Says to the same test, in a process of its own, that it is on a terminal and shall panic there.
+    const PANIC: &str = "PLEXUSCTL_TEST_PANIC";
+    const NAME: &str =
+        "approvals::screen::terminal::tests::a_panic_gives_the_terminal_back_before_it_speaks";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_speaks() {
+        if std::env::var_os(PANIC).is_some() {
+            let mut screen = Screen::open().unwrap();
+            screen.draw(|_| panic!("in the middle")).unwrap();
+            return;
+        }
+        let mut terminal = File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new())
+            .unwrap()
+            .into_string()
+            .unwrap();
+        let other = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&name)
+                .unwrap()
+        };
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args(["--exact", NAME, "--nocapture"])
+            .env(PANIC, "1")
+            .env("TERM", "xterm");
+        child.stdin(other()).stdout(other()).stderr(other());
+        let mut running = child.spawn().unwrap();
+        // It holds the other end open, and the reading below ends with that.
+        drop(child);
+        let reader = std::thread::spawn(move || {
+            let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+            while let Ok(count @ 1..) = terminal.read(&mut buffer) {
+                all.extend(&buffer[..count]);
+            }
+            (terminal, all)
+        });
+        assert!(!running.wait().unwrap().success());
+        let (terminal, all) = reader.join().unwrap();
+        let all = String::from_utf8_lossy(&all);
+        let place = |what: &str| {
+            all.find(what)
+                .unwrap_or_else(|| panic!("{what:?} in {all:?}"))
+        };
+        assert!(place("\x1b[?1049h") < place("\x1b[?1049l"));
+        assert!(place("\x1b[?1049l") < place("in the middle"), "{all:?}");
+        let modes = rustix::termios::tcgetattr(&terminal).unwrap().local_modes;
+        assert!(
+            modes.contains(rustix::termios::LocalModes::ICANON | rustix::termios::LocalModes::ECHO)
+        );
+    }
+}

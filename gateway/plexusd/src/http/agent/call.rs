@@ -148,7 +148,8 @@ async fn refused(app: &Arc<App>, caller: &Caller, id: &str, error: ErrorBody) ->
 fn no_agent(app: &App, id: &str) -> ErrorBody {
     let known = plexus_protocol::CapabilityId::parse(id)
         .ok()
-        .filter(|id| app.catalogue.load().get(id).is_some());
+        .filter(|id| app.catalogue.load().get(id).is_some())
+        .filter(|id| app.ledger.snapshot().lent(id).is_none());
     match known {
         Some(id) if !app.ledger.snapshot().exposed(&id) => ErrorBody::new(
             ErrorCode::CapabilityUnexposed,

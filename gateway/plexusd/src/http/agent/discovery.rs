@@ -38,7 +38,7 @@ pub(super) async fn document(State(app): State<Arc<App>>) -> Response {
     let capabilities: Vec<Value> = if app.address.is_loopback_only() {
         catalogue
             .iter()
-            .filter(|e| state.exposed(&e.id))
+            .filter(|e| state.exposed(&e.id) && state.lent(&e.id).is_none())
             .map(|e| wire_summary(e, &state))
             .collect()
     } else {

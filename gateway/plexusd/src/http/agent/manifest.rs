@@ -61,7 +61,7 @@ pub(super) fn manifest(
         },
         None => catalogue
             .iter()
-            .filter(|e| state.exposed(&e.id))
+            .filter(|e| state.exposed(&e.id) && state.lent(&e.id).is_none())
             .map(|e| wire_entry(e, &state, None, Some(&app.supervisor.health(&e.source))))
             .collect(),
     };

@@ -48,7 +48,9 @@ pub(crate) fn response(
             Listener::Owner | Listener::Console(_) => true,
             Listener::Agent(agent) => {
                 let state = app.ledger.snapshot();
-                state.agent(agent).is_some_and(|agent| in_reach(agent, id))
+                state
+                    .agent(agent)
+                    .is_some_and(|agent| in_reach(&state, agent, id))
             }
         };
         if give

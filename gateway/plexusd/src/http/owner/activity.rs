@@ -29,7 +29,7 @@ use std::{borrow::Cow, collections::HashSet, sync::Arc};
 /// Calls of a page that names no limit, and the most it may name.
 const USUAL: usize = 200;
 const MOST: usize = 1_000;
-/// Events that one page reads, whatever it finds: about 100 ms on a slow machine.
+/// Events that one page reads, whatever it finds: some 10 MB of JSON, so that no page holds anybody up.
 const EVENTS: usize = 20_000;
 /// Things touched by one call that are shown one by one; the rest is counted, and stands in its event.
 const TOUCHED: usize = 20;
@@ -261,7 +261,11 @@ fn page(ledger: &Ledger, state: &TrustState, wanted: &Wanted) -> Result<Value, S
         .map(|did| (did.word().to_owned(), json!(totals[*did as usize])))
         .collect::<serde_json::Map<_, _>>()
         .into();
-    Ok(json!({"calls": calls, "totals": totals, "next": next}))
+    let mut page = json!({"calls": calls, "totals": totals});
+    if let Some(next) = next {
+        page["next"] = json!(next);
+    }
+    Ok(page)
 }
 
 fn entry(event: &Recorded) -> Option<Entry<'_>> {

@@ -2,7 +2,7 @@
 
 use super::{Named, blocking};
 use crate::{
-    app::App,
+    app::{App, Checked},
     http::{
         reply::{self, Refused, ok},
         stream::Given,
@@ -19,7 +19,10 @@ use bytes::Bytes;
 use plexus_ledger::{CheckError, EventId, Finding, IndexTerm, Recorded, StoreError};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use serde_json::{Value, json};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Events of a list that names no limit, and the most it may name.
@@ -156,7 +159,15 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
         ));
     };
     let ledger = app.ledger.clone();
-    match blocking(move || ledger.verify(true)).await? {
+    let verified = blocking(move || ledger.verify(true)).await?;
+    if let Ok(_) | Err(CheckError::Found(_)) = &verified {
+        *app.checked.lock().unwrap_or_else(PoisonError::into_inner) = Checked {
+            at: app.clock.now(),
+            by: "verify",
+            holds: verified.is_ok(),
+        };
+    }
+    match verified {
         Ok(verified) => Ok(ok(&json!({
             "ok": true,
             "events": verified.events,

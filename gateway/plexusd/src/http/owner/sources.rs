@@ -20,6 +20,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
@@ -40,7 +41,12 @@ const MEMBERS: &[&str] = &[
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let state = app.ledger.snapshot();
     let catalogue = app.catalogue.load();
-    let rows = state.sources.values().map(|source| {
+    // What a lending that ended leaves behind is no source any more: see `lend`.
+    let there = state
+        .sources
+        .values()
+        .filter(|source| !source.config.is_over());
+    let rows = there.map(|source| {
         let mut out = configured(&app, &source.id, &source.config);
         let live = catalogue.iter().filter(|e| e.source == source.id).count();
         let resting = state.resting(source);
@@ -71,6 +77,8 @@ fn configured(app: &App, id: &SourceId, config: &SourceConfig) -> Map<String, Va
         "route": config.route,
         "secretRef": config.secret_ref,
         "approval": config.ask.then_some("ask"),
+        "lent": config.lent,
+        "hide": Some(&config.hide).filter(|hide| !hide.is_empty()),
     });
     match whole {
         Value::Object(members) => members
@@ -101,7 +109,7 @@ pub(super) async fn connectors(State(app): State<Arc<App>>) -> Response {
         let offers: Vec<&str> = manifest
             .capabilities
             .iter()
-            .filter(|c| c.callable())
+            .filter(|c| c.callable() && c.audience == Audience::Agents)
             .map(|c| c.label.as_str())
             .collect();
         json!({
@@ -147,6 +155,83 @@ pub(super) async fn reconfigure(
         whole.insert(key, value);
     }
     put(&app, whole).await
+}
+
+/// `{folders?, globs?, tags?, remove?}`: hides more of a source from agents, or with `remove` shows it again; without any
+/// it says what is hidden.
+pub(super) async fn hide(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let remove = body.flag("remove")?.unwrap_or(false);
+    let _one_at_a_time = CHANGING.lock().await;
+    let Some(source) = known(&app, &id) else {
+        return Ok(no_such(&app, &id));
+    };
+    let connector = app.registry.of_kind(&source.config.kind);
+    let hides = connector
+        .map(|c| c.manifest.hides.clone())
+        .unwrap_or_default();
+    let mut config = source.config.clone();
+    for (key, kind, rules) in [
+        ("folders", HideKind::Folder, &mut config.hide.folders),
+        ("globs", HideKind::Glob, &mut config.hide.globs),
+        ("tags", HideKind::Tag, &mut config.hide.tags),
+    ] {
+        for text in body.strings(key) {
+            if !hides.contains(&kind) {
+                return Err(Refused::malformed(format!("{id} cannot hide {key}")));
+            }
+            let rule = hidden(kind, text).map_err(Refused::malformed)?;
+            let new = if remove {
+                rules.remove(&rule)
+            } else {
+                rules.insert(rule)
+            };
+            if remove && !new {
+                return Err(Refused::malformed(format!("{id} does not hide {text:?}")));
+            }
+        }
+        if rules.len() > MOST_HIDDEN {
+            return Err(Refused::malformed(format!("more than {MOST_HIDDEN} {key}")));
+        }
+    }
+    let resting = |app: &App| {
+        let state = app.ledger.snapshot();
+        let grants = state.agents.values().flat_map(|a| a.grants.values());
+        let of = grants.filter(|g| source.capabilities.contains_key(&g.capability));
+        of.filter(|g| g.suspended.is_some()).count()
+    };
+    if config != source.config {
+        carry_out(&app, source.id.clone(), config.clone()).await?;
+    }
+    Ok(ok(&json!({
+        "ok": true,
+        "id": source.id,
+        "hide": config.hide,
+        "suspendedGrants": resting(&app),
+    })))
+}
+
+/// Rules of one sort that a source may have.
+const MOST_HIDDEN: usize = 256;
+
+/// One rule, in the form in which it is kept.
+fn hidden(kind: HideKind, text: &str) -> Result<String, String> {
+    let text = match kind {
+        HideKind::Folder | HideKind::Glob => text.trim_end_matches('/'),
+        HideKind::Tag => text.trim().trim_start_matches('#').trim_end_matches('/'),
+    };
+    let odd = text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control);
+    let up = text.starts_with('/') || text.split('/').any(|part| matches!(part, "" | "." | ".."));
+    if odd || up {
+        return Err(format!(
+            "{text:?} is no folder, pattern or tag within the source"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) async fn enable(
@@ -227,7 +312,8 @@ pub(super) async fn remove(
 }
 
 fn known(app: &App, id: &str) -> Option<Arc<Source>> {
-    app.ledger.snapshot().sources.get(id).cloned()
+    let source = app.ledger.snapshot().sources.get(id).cloned();
+    source.filter(|source| !source.config.is_over())
 }
 
 /// The AddResult of an id that is not configured.
@@ -272,7 +358,19 @@ async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, 
     };
     match enabled.and(checked) {
         Err(reason) => Ok(refused(app, echo(), reason)),
-        Ok((id, config)) => carry_out(app, id, config).await,
+        Ok((id, mut config)) => {
+            // Whom it is lent to is no member of a body: it stays, or there is a new source.
+            let there = app.ledger.snapshot().sources.get(&id).cloned();
+            config.lent = there.as_ref().and_then(|s| s.config.lent.clone());
+            // Nor is what it hides: see `hide`.
+            let same_kind = there.filter(|s| s.config.kind == config.kind);
+            config.hide = same_kind.map(|s| s.config.hide.clone()).unwrap_or_default();
+            if config.is_over() {
+                let why = "this id is kept for what was changed in a lent folder; choose another";
+                return Ok(refused(app, echo(), why.into()));
+            }
+            carry_out(app, id, config).await
+        }
     }
 }
 
@@ -311,6 +409,7 @@ async fn carry_out(
     let registered: Vec<CapabilityId> = names
         .iter()
         .flat_map(|manifest| &manifest.capabilities)
+        .filter(|capability| capability.audience == Audience::Agents)
         .filter_map(|capability| CapabilityId::of(&id, &capability.name).ok())
         .collect();
     let revision = app.catalogue.load().revision;

@@ -1,20 +1,27 @@
 //! The gateway at a glance, for `status` and `doctor`: what runs, what waits, what is wrong.
 
 use super::{
-    unsettled,
+    blocking, unsettled,
     v1::{Counts, uptime_ms, versions},
 };
 use crate::{
-    app::App, approvals::change, http::reply::ok, sources::catalogue::wire_health,
+    app::App,
+    approvals::change,
+    http::reply::{Refused, ok},
+    sources::catalogue::wire_health,
     supervisor::WorkerState,
 };
 use axum::{extract::State, response::Response};
 use plexus_ledger::Condition;
+use plexus_protocol::Digest;
 use plexus_trust::standing_for;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let reader = app.ledger.clone();
+    let read = move || Some((reader.head().ok()?, reader.last_checkpoint().ok()?));
+    let log = blocking(read).await?;
     let state = app.ledger.snapshot();
     let now = state.time(app.clock.now());
     let (condition, queued) = app.ledger.condition();
@@ -25,6 +32,14 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         }
         Condition::Closed(why) => json!({"condition": "closed", "reason": why}),
     };
+    let checked = app.checked.lock().unwrap_or_else(PoisonError::into_inner);
+    let checked = json!({"at": checked.at, "by": checked.by, "holds": checked.holds});
+    let mut ledger = with(with(ledger, "queued", json!(queued)), "checked", checked);
+    if let Some((head, checkpoint)) = log {
+        ledger["events"] = json!(head.seq);
+        ledger["head"] = json!(Digest(head.hash));
+        ledger["checkpoint"] = json!(checkpoint);
+    }
     let cages = match plexus_sandbox::kernel_support() {
         Ok(support) => {
             json!({"supported": true, "mechanism": support.mechanism, "version": support.version})
@@ -56,6 +71,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let sources: Vec<Value> = state
         .sources
         .values()
+        .filter(|source| !source.config.is_over())
         .map(|source| {
             json!({
                 "id": source.id,
@@ -78,9 +94,10 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "port": app.address.port(),
         "uptimeMs": uptime_ms(&app),
         "paused": state.paused,
+        "startedBy": app.started_by,
         "stopping": app.is_stopping(),
         "loopbackOnly": app.address.is_loopback_only(),
-        "ledger": with(ledger, "queued", json!(queued)),
+        "ledger": ledger,
         "cages": cages,
         "workers": workers,
         "sources": sources,
@@ -88,16 +105,16 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "counts": Counts::of(&app, &state).wire(),
         "effectsUnderWay": state.open_intents.len(),
         "unsettled": unsettled::all(&state),
-        "changed": changed(&state),
+        "resting": resting(&state),
     });
     if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
         out.extend(members);
     }
-    ok(&out)
+    Ok(ok(&out))
 }
 
-/// Sources on which grants rest because they can do more than when those were given.
-fn changed(state: &plexus_trust::State) -> Vec<Value> {
+/// Sources on which grants rest until the owner decides.
+fn resting(state: &plexus_trust::State) -> Vec<Value> {
     let resting = |source: &plexus_trust::Source| state.resting(source).count();
     let sources = state
         .sources

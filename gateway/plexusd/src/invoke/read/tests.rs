@@ -35,6 +35,8 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         kind: "workspace-dir".into(),
         label: "Folder".into(),
         enabled: true,
+        hide: Default::default(),
+        lent: None,
         route: json!({}),
         secret_ref: None,
         ask: false,

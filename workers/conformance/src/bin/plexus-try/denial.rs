@@ -6,6 +6,10 @@ use plexus_sandbox::profile::Profile;
 use std::path::{Path, PathBuf};
 
 /// What was tried.
+#[cfg_attr(
+    target_os = "macos",
+    allow(dead_code, reason = "there the system's log says it in its own words")
+)]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Act {
     /// To read a file.

@@ -4,7 +4,6 @@ use super::*;
 use plexus_ledger::{Lane, Options};
 use plexus_protocol::{AgentId, CapabilityId};
 use plexus_trust::{Command, Note};
-use std::time::{Duration, Instant};
 
 #[test]
 fn a_stored_event_is_read_without_its_rows() {
@@ -43,16 +42,16 @@ fn wanted(query: &str) -> Wanted {
 }
 
 /// A long log, one event in a thousand of it a rare agent's: each page reads no more than it may, pages add up, and what
-/// the index knows costs a page and not a log. A hundred thousand events with `PLEXUS_TEST_LENGTH`; else fewer.
+/// the index knows costs a page and not a log. A hundred thousand events with `PLEXUS_TEST_LENGTH=full`; else fewer.
 #[tokio::test]
 async fn a_long_log_is_told_in_bounded_pages() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options::new(Arc::new(|| 1_800_000_000_000));
     let (ledger, _) = Ledger::open(dir.path(), options).unwrap();
     let batch = 2_000_u64;
-    let rounds = match std::env::var_os("PLEXUS_TEST_LENGTH") {
-        Some(_) => 50,
-        None => 12,
+    let rounds = match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
+        Ok("full") => 50,
+        _ => 12,
     };
     let events = rounds * batch;
     for round in 0..rounds {
@@ -67,12 +66,9 @@ async fn a_long_log_is_told_in_bounded_pages() {
     }
     let state = ledger.snapshot();
     let all = |query: &str| {
-        let (mut found, mut refused, mut pages, mut before, mut slowest) =
-            (0_u64, 0, 0_u64, String::new(), Duration::ZERO);
+        let (mut found, mut refused, mut pages, mut before) = (0_u64, 0, 0_u64, String::new());
         loop {
-            let began = Instant::now();
             let page = page(&ledger, &state, &wanted(&format!("{query}{before}"))).unwrap();
-            slowest = slowest.max(began.elapsed());
             let calls = page["calls"].as_array().unwrap().len() as u64;
             assert!(calls <= MOST as u64);
             found += calls;
@@ -80,18 +76,16 @@ async fn a_long_log_is_told_in_bounded_pages() {
             pages += 1;
             match page["next"].as_u64() {
                 Some(next) => before = format!("&before={next}"),
-                None => return (found, refused, pages, slowest),
+                None => return (found, refused, pages),
             }
         }
     };
-    let (found, counted, pages, slowest) = all("limit=0");
+    let (found, counted, pages) = all("limit=0");
     assert_eq!((found, counted), (0, 100_000));
     assert!(
         pages <= 6,
         "counting reads {EVENTS} events at once: {pages} pages"
     );
-    // Generous: an unoptimized build on a loaded machine.
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     let (found, counted, ..) = all("limit=1000&agent=rare");
     assert_eq!((found, counted), (events / 1_000, events / 1_000));
     assert_eq!(all("agent=nobody").0, 0);

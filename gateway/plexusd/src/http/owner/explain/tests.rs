@@ -23,6 +23,8 @@ impl World {
             kind: "workspace-dir".into(),
             label: "Notes".into(),
             enabled: true,
+            hide: Default::default(),
+            lent: None,
             route: json!({}),
             secret_ref: None,
             ask: false,

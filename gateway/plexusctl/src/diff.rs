@@ -1,0 +1,70 @@
+//! Differences as a person reads them: escaped, bounded, in colour on a terminal, fit for a pager.
+//!
+//! Invariant: every line of a file stands behind a bar, so that no content imitates what this command says itself.
+
+use plexus_client::{Stop, out, text};
+use std::io::Write as _;
+
+/// What every line of a difference begins with.
+const BAR: &str = "  │ ";
+
+/// Lines to print: what we say, and what a difference holds.
+#[derive(Debug, Default)]
+pub(crate) struct Page(Vec<String>);
+
+impl Page {
+    /// Adds a line of our own. Foreign text in it was made safe before.
+    pub(crate) fn say(&mut self, line: impl Into<String>) {
+        self.0.push(line.into());
+    }
+
+    /// Adds a difference; `cut` says that the rest is not here.
+    pub(crate) fn diff(&mut self, diff: &str, cut: bool) {
+        self.0
+            .extend(text::lines(diff).map(|line| format!("{BAR}{line}")));
+        if cut {
+            self.say("    (not all of it is shown)");
+        }
+    }
+
+    /// All of it as text.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> String {
+        self.0.join("\n")
+    }
+
+    /// Writes it to stdout; on a terminal, added and removed lines have their colours.
+    pub(crate) fn print(&self) -> Result<(), Stop> {
+        let mut stdout = anstream::stdout().lock();
+        let mut write = || {
+            for line in &self.0 {
+                let colour = match line.strip_prefix(BAR).and_then(|rest| rest.chars().next()) {
+                    Some('+') => "\x1b[32m",
+                    Some('-') => "\x1b[31m",
+                    Some('@') => "\x1b[36m",
+                    _ => "",
+                };
+                let reset = if colour.is_empty() { "" } else { "\x1b[0m" };
+                writeln!(stdout, "{colour}{line}{reset}")?;
+            }
+            stdout.flush()
+        };
+        out::settle(write())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_imitates_nothing() {
+        let mut page = Page::default();
+        page.say("took back");
+        page.diff("+one\u{1b}[2J\n-two\n\u{202e}three\n", true);
+        assert_eq!(
+            page.text(),
+            "took back\n  │ +one\\u{1b}[2J\n  │ -two\n  │ \\u{202e}three\n    (not all of it is shown)"
+        );
+    }
+}

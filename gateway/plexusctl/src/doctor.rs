@@ -1,0 +1,275 @@
+//! `plexusctl doctor`: looks for what is wrong, and says for each thing what to type. Works with the daemon down.
+//!
+//! Invariants: it changes nothing; it reads no credential (a file that is there says enough); every finding that is not
+//! `ok` has a remedy that can be typed; what it waits for has a deadline.
+//!
+//! Must not know: the ledger and the cages. `plexusd examine` looks at those and says what it saw.
+
+mod agents;
+mod cages;
+mod consent;
+mod gateway;
+mod home;
+mod machine;
+mod programs;
+mod report;
+
+use crate::{owner::Desk, programs::beside};
+use clap::Args;
+use plexus_client::{Exit, Stop, out, text};
+use serde_json::{Value, json};
+use std::{
+    ffi::OsStr,
+    io::Read,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How to look.
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Make a text for a bug report, without what is private, and print it or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    report: Option<PathBuf>,
+    /// Raise each consent prompt of the system, one by one, while you look
+    #[arg(long)]
+    ask: bool,
+    /// Port to look at [default: the running gateway's, else 7077]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Folder with the workers, where it is not the usual one
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    workers: Option<PathBuf>,
+    /// A profile to try in the place of a connector's own, as CONNECTOR=FILE
+    #[arg(long, value_name = "CONNECTOR=FILE", hide_short_help = true)]
+    profile: Vec<String>,
+}
+
+/// The whole of what `plexusd examine` may take: two roles of each of many sources, each with its own deadlines.
+const EXAMINE_WITHIN: Duration = Duration::from_secs(240);
+/// Any other program.
+const SAY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    name: String,
+    level: Level,
+    what: String,
+    /// A command.
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(name: &str, what: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            level: Level::Ok,
+            what: what.into(),
+            remedy: None,
+        }
+    }
+    fn warn(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            level: Level::Warn,
+            remedy: Some(remedy.into()),
+            ..Self::ok(name, what)
+        }
+    }
+    fn fail(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            level: Level::Fail,
+            ..Self::warn(name, what, remedy)
+        }
+    }
+    fn json(&self) -> Value {
+        json!({"name": self.name, "level": self.level.word(), "what": self.what, "remedy": self.remedy})
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
+    let daemon = gateway::Daemon::look(desk).await;
+    if doctor.ask {
+        out::say(&consent::ask(&daemon.sources));
+    }
+    let mut findings = home::look(desk.home.path());
+    let examined = examine(desk, &doctor, &daemon);
+    findings.extend(machine::look(&doctor, &daemon, examined.as_ref().ok()));
+    findings.extend(gateway::look(desk, &daemon, examined.as_ref().ok()));
+    findings.extend(programs::look(&daemon));
+    findings.extend(agents::agent_settings(&desk.home));
+    match &examined {
+        Ok(seen) => findings.extend(cages::look(seen)),
+        Err(why) => findings.push(Finding::fail("cages", why.clone(), INSTALL)),
+    }
+    let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
+    if let Some(file) = &doctor.report {
+        let report = report::text(desk, &daemon, &findings);
+        report::write(file, &report)?;
+    } else {
+        let all: Vec<_> = findings.iter().map(Finding::json).collect();
+        let whole = json!({"findings": all, "worst": worst.word()});
+        desk.show(&whole, || as_text(&findings))?;
+    }
+    Ok(match worst {
+        Level::Ok | Level::Warn => Exit::Ok,
+        Level::Fail => Exit::Failed,
+    })
+}
+
+/// How our programs are put where they belong.
+const INSTALL: &str = "cargo xtask install";
+
+/// What is wrong first, each with its remedy; then what is well.
+fn as_text(findings: &[Finding]) -> String {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let mut lines = Vec::new();
+    for finding in sorted {
+        lines.push(format!(
+            "{:<4}  {}: {}",
+            finding.level.word(),
+            text::line(&finding.name),
+            text::line(&finding.what)
+        ));
+        if let Some(remedy) = &finding.remedy {
+            lines.push(format!("      run: {}", text::line(remedy)));
+        }
+    }
+    let count = |level| findings.iter().filter(|f| f.level == level).count();
+    lines.push(format!(
+        "{} failed, {} to look at, {} well",
+        count(Level::Fail),
+        count(Level::Warn),
+        count(Level::Ok)
+    ));
+    lines.join("\n")
+}
+
+/// Has the daemon's own program look at what only it knows.
+fn examine(desk: &Desk, doctor: &Doctor, daemon: &gateway::Daemon) -> Result<Value, String> {
+    let program = beside("plexusd").map_err(|stop| stop.why)?;
+    let mut arguments = vec![
+        "examine".to_owned(),
+        "--home".to_owned(),
+        desk.home.path().to_string_lossy().into_owned(),
+    ];
+    if let Some(workers) = &doctor.workers {
+        arguments.extend(["--workers".to_owned(), workers.to_string_lossy().into()]);
+    }
+    for profile in &doctor.profile {
+        arguments.extend(["--profile".to_owned(), profile.clone()]);
+    }
+    if daemon.answers() {
+        arguments.extend(["--sources".to_owned(), daemon.sources.to_string()]);
+    }
+    let said = said(&program, &arguments, EXAMINE_WITHIN)?;
+    serde_json::from_str(&said).map_err(|e| format!("plexusd examine: {e}"))
+}
+
+/// What a program says on standard output, if it ends well and in time.
+fn said<A: AsRef<OsStr>>(
+    program: &std::path::Path,
+    arguments: &[A],
+    within: Duration,
+) -> Result<String, String> {
+    let named = program.display();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("{named}: {e}"))?;
+    // Both outputs are read on threads: a program that fills one must not hang on it.
+    let reader = |pipe: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            if let Some(pipe) = pipe {
+                let _ = pipe.take(16 << 20).read_to_end(&mut text);
+            }
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    };
+    let out = reader(child.stdout.take().map(|p| Box::new(p) as _));
+    let err = reader(child.stderr.take().map(|p| Box::new(p) as _));
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait().map_err(|e| format!("{named}: {e}"))? {
+            Some(status) => break status,
+            None if began.elapsed() > within => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{named} did not end within {} s", within.as_secs()));
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    let (out, err) = (
+        out.join().unwrap_or_default(),
+        err.join().unwrap_or_default(),
+    );
+    if status.success() {
+        Ok(out)
+    } else {
+        let last = err.lines().rfind(|line| !line.trim().is_empty());
+        Err(format!(
+            "{named} ended with {status}: {}",
+            last.unwrap_or("it said nothing")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_comes_first_and_says_what_to_run() {
+        let findings = [
+            Finding::ok("disk", "40 GB free"),
+            Finding::warn("clock", "behind\u{1b}", "timedatectl set-ntp true"),
+            Finding::fail("modes", "open to others", "chmod 700 ~/.plexus"),
+        ];
+        assert_eq!(
+            as_text(&findings),
+            "fail  modes: open to others\n      run: chmod 700 ~/.plexus\n\
+             warn  clock: behind\\u{1b}\n      run: timedatectl set-ntp true\n\
+             ok    disk: 40 GB free\n1 failed, 1 to look at, 1 well"
+        );
+    }
+
+    #[test]
+    fn a_program_is_not_waited_for_for_ever() {
+        let sh = std::path::Path::new("/bin/sh");
+        let run = |script: &str, within| said(sh, &["-c", script], within);
+        assert_eq!(run("echo hello", SAY_WITHIN).unwrap(), "hello\n");
+        assert!(
+            run("echo no >&2; exit 3", SAY_WITHIN)
+                .unwrap_err()
+                .contains("no")
+        );
+        let late = run("exec sleep 60", Duration::from_millis(50)).unwrap_err();
+        assert!(late.contains("did not end"), "{late}");
+    }
+}

@@ -1,0 +1,114 @@
+//! What `plexusd examine` saw of each source's cage.
+
+use super::{Finding, INSTALL};
+use crate::owner::{list_of, text_of};
+use plexus_client::shell;
+use serde_json::Value;
+
+pub(super) fn look(examined: &Value) -> Vec<Finding> {
+    let problem = text_of(&examined["programs"], "problem");
+    if !problem.is_empty() {
+        return vec![Finding::fail("workers", problem, INSTALL)];
+    }
+    let cages = list_of(examined, "cages");
+    if cages.is_empty() {
+        return vec![Finding::ok("cages", "no source is configured")];
+    }
+    cages.iter().map(cage).collect()
+}
+
+fn cage(cage: &Value) -> Finding {
+    let source = text_of(cage, "source");
+    let name = format!("cage of {source}");
+    let steps = list_of(cage, "steps");
+    let Some(broken) = steps.iter().find(|step| step["ok"] != true) else {
+        let proven: Vec<_> = steps
+            .iter()
+            .filter(|step| text_of(step, "step") == "proof")
+            .map(|step| text_of(step, "role"))
+            .collect();
+        return Finding::ok(&name, format!("proved just now: {}", proven.join(", ")));
+    };
+    let step = text_of(broken, "step");
+    let role = match text_of(broken, "role") {
+        "" => String::new(),
+        role => format!(" of the {role}"),
+    };
+    let mut what = format!("{step}{role}: {}", text_of(broken, "why"));
+    let profile = text_of(cage, "profile");
+    if let Some(line) = broken["line"].as_u64() {
+        what.push_str(&format!("; the first rule that does it: {profile}:{line}"));
+        what.push_str(&format!(" {}", text_of(broken, "rule")));
+    } else if !text_of(broken, "missing").is_empty() {
+        what.push_str(&format!("; {profile} lacks {}", text_of(broken, "missing")));
+    }
+    what.push_str(&unified_log::denials());
+    let remedy = match (step, what.contains("plexus-worker-")) {
+        ("programs", false) => format!("plexusctl sources disable {}", shell::quote(source)),
+        _ => INSTALL.to_owned(),
+    };
+    Finding::fail(&name, what, remedy)
+}
+
+/// What the kernel wrote of denied operations.
+mod unified_log {
+    /// The newest lines of the last minute, where the system keeps such a log.
+    #[cfg(target_os = "macos")]
+    pub(super) fn denials() -> String {
+        let asked = [
+            "show",
+            "--last",
+            "1m",
+            "--style",
+            "compact",
+            "--predicate",
+            "sender == \"Sandbox\" AND eventMessage CONTAINS \"plexus-worker\"",
+        ];
+        let log = std::path::Path::new("/usr/bin/log");
+        let said = super::super::said(log, &asked, super::super::SAY_WITHIN).unwrap_or_default();
+        let denied: Vec<_> = said.lines().filter(|line| line.contains("deny")).collect();
+        match denied.last() {
+            Some(last) => format!("; the system's log: {}", last.trim()),
+            None => String::new(),
+        }
+    }
+
+    /// Linux logs no denial of Landlock or seccomp that an ordinary user may read.
+    #[cfg(not(target_os = "macos"))]
+    pub(super) fn denials() -> String {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+    use serde_json::json;
+
+    #[test]
+    fn the_rule_is_named_by_file_and_line() {
+        let seen = |steps: Value| json!({"cages": [{"source": "notes", "profile": "sandbox-profiles/obsidian.sb", "steps": steps}]});
+        let well = seen(json!([{"step": "proof", "ok": true, "role": "reader"}]));
+        assert_eq!(look(&well)[0].level, Level::Ok);
+        let broken = seen(
+            json!([{"step": "base", "ok": true}, {"step": "whole", "ok": false, "role": "reader",
+            "why": "exit status: 1", "line": 17, "rule": "(deny file-read* (subpath \"/usr\"))"}]),
+        );
+        let found = &look(&broken)[0];
+        assert!(
+            found
+                .what
+                .contains("sandbox-profiles/obsidian.sb:17 (deny file-read*"),
+            "{found:?}"
+        );
+        assert_eq!(found.remedy.as_deref(), Some(INSTALL));
+        let gone = seen(json!([{"step": "programs", "ok": false, "why": "/notes is not there"}]));
+        assert_eq!(
+            look(&gone)[0].remedy.as_deref(),
+            Some("plexusctl sources disable notes")
+        );
+        let none = json!({"programs": {"problem": "plexus-sandbox-exec is not in /x"}});
+        assert_eq!(look(&none)[0].remedy.as_deref(), Some(INSTALL));
+    }
+}

@@ -1,0 +1,195 @@
+//! The daemon and its ledger: whether it answers, what one before it left, whether the record is sound.
+
+use super::{Finding, INSTALL};
+use crate::{
+    owner::{Desk, list_of, text_of},
+    service,
+};
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+use plexus_protocol::Timestamp;
+use serde_json::{Value, json};
+
+/// What the running daemon says of itself; nothing where none answers.
+pub(super) struct Daemon {
+    /// `GET /admin/api/status`.
+    pub(super) status: Option<Value>,
+    /// Why it does not answer, and what to do.
+    silent: Option<(String, String)>,
+    /// Its sources, in the shape that `plexusd examine --sources` takes.
+    pub(super) sources: Value,
+    /// Time of the newest record.
+    pub(super) latest: Option<Timestamp>,
+    verified: Option<Value>,
+}
+
+impl Daemon {
+    /// Asks it.
+    pub(super) async fn look(desk: &Desk) -> Self {
+        let mut seen = Self {
+            status: None,
+            silent: None,
+            sources: json!([]),
+            latest: None,
+            verified: None,
+        };
+        let mut owner = match desk.open().await {
+            Ok(owner) => owner,
+            Err(stop) => {
+                seen.silent = Some((stop.why, stop.next));
+                return seen;
+            }
+        };
+        match owner.get("/admin/api/status").await {
+            Ok(status) => seen.status = Some(status),
+            Err(stop) => seen.silent = Some((stop.why, stop.next)),
+        }
+        if let Ok(mut reply) = owner.get("/admin/api/sources").await {
+            seen.sources = reply["sources"].take();
+        }
+        if let Ok(reply) = owner.get("/admin/api/audit?limit=1").await {
+            let newest = list_of(&reply, "events").first().map(|e| e["at"].clone());
+            seen.latest = newest.and_then(|at| serde_json::from_value(at).ok());
+        }
+        seen.verified = owner.get("/admin/api/audit/verify").await.ok();
+        seen
+    }
+
+    pub(super) fn answers(&self) -> bool {
+        self.status.is_some()
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        let port = self.status.as_ref()?["port"].as_u64()?;
+        u16::try_from(port).ok()
+    }
+}
+
+pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Vec<Finding> {
+    let start = match service::is_installed() {
+        true => "plexusctl service start",
+        false => "plexusd",
+    };
+    let mut findings = Vec::new();
+    match &daemon.status {
+        Some(status) => {
+            let version = text_of(status, "runtimeVersion");
+            let what = format!("plexusd {version} answers, process {}", status["pid"]);
+            findings.push(match version == env!("CARGO_PKG_VERSION") {
+                true => Finding::ok("gateway", what),
+                false => Finding::warn(
+                    "gateway",
+                    format!("{what}; this command is of {}", env!("CARGO_PKG_VERSION")),
+                    "plexusctl service restart",
+                ),
+            });
+            if status["paused"] == true {
+                findings.push(Finding::warn(
+                    "pause",
+                    "all agents are paused",
+                    "plexusctl resume",
+                ));
+            }
+        }
+        None => {
+            let (why, next) = daemon.silent.clone().unwrap_or_default();
+            let next = next
+                .strip_prefix("start it: ")
+                .map_or(next.as_str(), |_| start);
+            findings.push(Finding::warn("gateway", why, next));
+            findings.extend(left_behind(desk, start));
+        }
+    }
+    findings.push(match service::is_installed() {
+        true => Finding::ok("service", "it starts with your login"),
+        false => Finding::warn(
+            "service",
+            "it does not start with your login",
+            "plexusctl service install",
+        ),
+    });
+    findings.push(ledger(daemon, examined, desk));
+    findings
+}
+
+/// What a daemon that was killed has left; the next start takes it away.
+fn left_behind(desk: &Desk, start: &str) -> Vec<Finding> {
+    let home = desk.home.path();
+    let read = |name: &str| -> Value {
+        let text = std::fs::read_to_string(home.join(name)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    };
+    let mut findings = Vec::new();
+    if let Some(pid) = read("runtime.json")["pid"].as_u64() {
+        findings.push(match lives(pid) {
+            true => Finding::fail(
+                "leftovers",
+                format!("process {pid} is named as the gateway and does not answer"),
+                format!("kill {pid}"),
+            ),
+            false => Finding::warn(
+                "leftovers",
+                format!("runtime.json names process {pid}, which is gone"),
+                start,
+            ),
+        });
+    }
+    let workers = read("run/workers.json");
+    let alive = workers.as_array().into_iter().flatten();
+    let alive: Vec<_> = alive
+        .filter_map(|worker| worker["pid"].as_u64().filter(|pid| lives(*pid)))
+        .map(|pid| pid.to_string())
+        .collect();
+    if !alive.is_empty() {
+        let what = format!(
+            "workers of an earlier gateway still run: {}",
+            alive.join(" ")
+        );
+        findings.push(Finding::warn("leftovers", what, start));
+    }
+    findings
+}
+
+/// Whether there is such a process. One of somebody else is one.
+fn lives(pid: u64) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else {
+        return false;
+    };
+    !matches!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH))
+}
+
+fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk) -> Finding {
+    if let Some(verified) = &daemon.verified {
+        return match verified["ok"] == true {
+            true => Finding::ok("ledger", format!("sound: {} events", verified["events"])),
+            false => Finding::fail(
+                "ledger",
+                format!(
+                    "it does not hold together: {}",
+                    text_of(&verified["problem"], "what")
+                ),
+                "plexusctl audit verify",
+            ),
+        };
+    }
+    let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
+        return Finding::fail("ledger", "nobody could look at it", INSTALL);
+    };
+    let file = plexus_client::shell::quote(&desk.home.path().join("ledger.redb").to_string_lossy());
+    match text_of(seen, "state") {
+        "sound" => Finding::ok("ledger", format!("sound: {} events", seen["events"])),
+        "absent" => Finding::ok("ledger", "there is none yet"),
+        "inUse" => Finding::warn(
+            "ledger",
+            "a gateway holds it, and does not answer",
+            "plexusctl logs --level warn",
+        ),
+        "format" => Finding::fail("ledger", text_of(seen, "why"), INSTALL),
+        _ => Finding::fail(
+            "ledger",
+            format!("it does not hold together: {}", text_of(seen, "why")),
+            format!(
+                "cp {file} ./ledger-to-look-at.redb && plexusd verify ./ledger-to-look-at.redb"
+            ),
+        ),
+    }
+}

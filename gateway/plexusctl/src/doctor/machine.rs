@@ -1,0 +1,201 @@
+//! The machine: ports, clock, limits, what the kernel can do.
+
+use super::{Doctor, Finding, gateway::Daemon};
+use nix::sys::resource::{Resource, getrlimit};
+use plexus_client::span;
+use plexus_protocol::{DEFAULT_PORT, Timestamp};
+use serde_json::Value;
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+};
+
+/// Descriptors that a gateway with a few sources and a crowd at its door needs.
+const DESCRIPTORS: u64 = 1_024;
+/// How far the clock may be behind the newest record before it is said, in milliseconds.
+const BEHIND: u64 = 60_000;
+
+pub(super) fn look(doctor: &Doctor, daemon: &Daemon, examined: Option<&Value>) -> Vec<Finding> {
+    let running = daemon.port();
+    let port = doctor.port.or(running).unwrap_or(DEFAULT_PORT);
+    let mut findings = Vec::new();
+    for address in [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+    ] {
+        findings.push(port_of(address, port, running == Some(port)));
+    }
+    let latest = daemon
+        .latest
+        .or_else(|| serde_json::from_value(examined?["ledger"]["latest"].clone()).ok());
+    findings.push(clock(latest, span::now()));
+    findings.push(descriptors());
+    if let Some(seen) = examined {
+        findings.push(kernel(&seen["kernel"]));
+    }
+    findings
+}
+
+fn port_of(address: IpAddr, port: u16, ours: bool) -> Finding {
+    let named = match address {
+        IpAddr::V4(_) => format!("port {port} on 127.0.0.1"),
+        IpAddr::V6(_) => format!("port {port} on ::1"),
+    };
+    match TcpListener::bind((address, port)) {
+        Ok(_) if ours => Finding::warn(
+            "ports",
+            format!("{named} is free although the gateway runs"),
+            "plexusctl service restart",
+        ),
+        Ok(_) => Finding::ok("ports", format!("{named} is free")),
+        Err(e) if e.kind() == ErrorKind::AddrInUse && ours => {
+            Finding::ok("ports", format!("{named} is the gateway's"))
+        }
+        Err(e) if e.kind() == ErrorKind::AddrInUse => {
+            let by = holder(port).map_or_else(String::new, |who| format!(" by {who}"));
+            Finding::fail("ports", format!("{named} is taken{by}"), "plexusd --port 0")
+        }
+        // A machine without IPv6 has no such address, and the gateway skips it.
+        Err(_) if address.is_ipv6() => Finding::ok("ports", "this machine has no ::1"),
+        Err(e) => Finding::fail("ports", format!("{named}: {e}"), "ip address show lo"),
+    }
+}
+
+/// Who listens on a port, where the system tells without more rights than the owner's.
+#[cfg(target_os = "linux")]
+fn holder(port: u16) -> Option<String> {
+    use std::fs;
+    let suffix = format!(":{port:04X}");
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|file| {
+            let table = fs::read_to_string(file).ok()?;
+            table.lines().skip(1).find_map(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                // Local address, state (0A is LISTEN), inode.
+                let listens = words.get(1)?.ends_with(&suffix) && *words.get(3)? == "0A";
+                listens.then(|| words.get(9).map(|inode| (*inode).to_owned()))?
+            })
+        })?;
+    let wanted = format!("socket:[{inode}]");
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    processes.into_iter().find_map(|process| {
+        let held = fs::read_dir(process.path().join("fd")).ok()?.flatten();
+        let mut links = held.filter_map(|fd| fs::read_link(fd.path()).ok());
+        links.any(|link| link.to_string_lossy() == wanted).then(|| {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            let pid = process.file_name().to_string_lossy().into_owned();
+            format!("process {pid} ({})", name.trim())
+        })
+    })
+}
+
+/// macOS tells it by `lsof`.
+#[cfg(not(target_os = "linux"))]
+fn holder(port: u16) -> Option<String> {
+    let asked = ["-nP", "-sTCP:LISTEN", "-Fpc", &format!("-iTCP:{port}")];
+    let said = super::said(
+        std::path::Path::new("/usr/sbin/lsof"),
+        &asked,
+        super::SAY_WITHIN,
+    )
+    .ok()?;
+    let part = |mark: char| said.lines().find_map(|line| line.strip_prefix(mark));
+    Some(format!("process {} ({})", part('p')?, part('c')?))
+}
+
+fn clock(latest: Option<Timestamp>, now: Timestamp) -> Finding {
+    let remedy = match cfg!(target_os = "macos") {
+        true => "sudo sntp -sS time.apple.com",
+        false => "timedatectl set-ntp true",
+    };
+    match latest.map(|at| at.since(now)) {
+        Some(behind) if behind > BEHIND => {
+            let what = format!(
+                "it is {} behind the newest record: windows and codes count from there",
+                span::length(behind)
+            );
+            Finding::warn("clock", what, remedy)
+        }
+        Some(_) => Finding::ok("clock", "not behind the newest record"),
+        None => Finding::ok("clock", "there is no record to hold it against"),
+    }
+}
+
+fn descriptors() -> Finding {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, _)) => limit(soft),
+        Err(error) => Finding::warn(
+            "limits",
+            format!("they cannot be told: {error}"),
+            "ulimit -a",
+        ),
+    }
+}
+
+fn limit(soft: u64) -> Finding {
+    let what = format!("{soft} open files at once");
+    match soft < DESCRIPTORS {
+        true => Finding::warn("limits", what, "ulimit -n 4096"),
+        false => Finding::ok("limits", what),
+    }
+}
+
+fn kernel(seen: &Value) -> Finding {
+    if seen["supported"] == true {
+        let version = seen["version"].as_u64().unwrap_or(0);
+        let mechanism = seen["mechanism"].as_str().unwrap_or("?");
+        return Finding::ok(
+            "kernel",
+            format!("workers can be caged: {mechanism}, version {version}"),
+        );
+    }
+    let why = seen["reason"]
+        .as_str()
+        .unwrap_or("workers cannot be caged here");
+    Finding::fail("kernel", why, "cat /sys/kernel/security/lsm; uname -r")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+    use serde_json::json;
+
+    #[test]
+    fn a_taken_port_is_named_with_who_holds_it() {
+        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = held.local_addr().unwrap().port();
+        let found = port_of(Ipv4Addr::LOCALHOST.into(), port, false);
+        assert_eq!(found.level, Level::Fail);
+        if cfg!(target_os = "linux") {
+            let us = format!("process {}", std::process::id());
+            assert!(found.what.contains(&us), "{found:?}");
+        }
+        assert_eq!(
+            port_of(Ipv4Addr::LOCALHOST.into(), port, true).level,
+            Level::Ok
+        );
+        drop(held);
+        assert_eq!(
+            port_of(Ipv4Addr::LOCALHOST.into(), port, false).level,
+            Level::Ok
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_and_a_kernel_without_cages_are_named() {
+        let at = |ms| Some(Timestamp(ms));
+        assert_eq!(clock(at(7_200_000), Timestamp(0)).level, Level::Warn);
+        assert_eq!(clock(at(1_000), Timestamp(0)).level, Level::Ok);
+        assert_eq!(clock(None, Timestamp(0)).level, Level::Ok);
+        assert_eq!(limit(256).level, Level::Warn);
+        assert_eq!(limit(1_024).level, Level::Ok);
+        let none = json!({"supported": false, "reason": "Landlock is switched off"});
+        assert!(kernel(&none).what.contains("switched off"));
+        assert_eq!(
+            kernel(&json!({"supported": true, "mechanism": "Seatbelt"})).level,
+            Level::Ok
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Programs: ours as PATH finds them, and the agents' own.
+
+use super::{Finding, SAY_WITHIN, gateway::Daemon, said};
+use crate::programs::beside;
+use plexus_client::shell;
+use std::{
+    env,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+pub(super) fn look(_: &Daemon) -> Vec<Finding> {
+    let mut findings: Vec<_> = ["plexus", "plexusctl"].map(ours).into();
+    findings.push(agent("claude", ".claude/.credentials.json", "claude"));
+    findings.push(agent("codex", ".codex/auth.json", "codex login"));
+    findings
+}
+
+/// The first program of that name that PATH leads to.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+}
+
+/// Agents and people type `plexus`: what PATH finds must be the one of this build.
+fn ours(name: &str) -> Finding {
+    let own = match beside(name) {
+        Ok(own) => own,
+        Err(stop) => return Finding::fail("PATH", stop.why, super::INSTALL),
+    };
+    let folder = own.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let remedy = format!("export PATH={}:\"$PATH\"", shell::quote(&folder));
+    match on_path(name) {
+        None => Finding::warn("PATH", format!("{name} is not found by it"), remedy),
+        Some(found) if found.canonicalize().unwrap_or_else(|_| found.clone()) == own => {
+            Finding::ok("PATH", format!("{name} is {}", found.display()))
+        }
+        Some(found) => Finding::warn(
+            "PATH",
+            format!("another {name} comes first: {}", found.display()),
+            remedy,
+        ),
+    }
+}
+
+/// An agent's program: whether it is there, of which version, and whether the file is there that a sign-in leaves. The
+/// file is not opened.
+fn agent(name: &str, signed: &str, sign_in: &str) -> Finding {
+    let Some(found) = on_path(name) else {
+        return Finding::ok(name, "not installed here");
+    };
+    let version = said(&found, &["--version"], SAY_WITHIN);
+    let version = match &version {
+        Ok(text) => text.lines().next().unwrap_or("").trim().to_owned(),
+        Err(why) => {
+            return Finding::warn(
+                name,
+                format!("{}: {why}", found.display()),
+                format!("{name} --version"),
+            );
+        }
+    };
+    let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    if home.join(signed).exists() {
+        return Finding::ok(name, format!("{version}, signed in"));
+    }
+    if cfg!(target_os = "macos") && name == "claude" {
+        // It keeps its sign-in in the keychain there, which is not looked into.
+        return Finding::ok(
+            name,
+            format!("{version}; whether it is signed in, only it can tell"),
+        );
+    }
+    Finding::warn(
+        name,
+        format!("{version}, no sign-in in ~/{signed}"),
+        sign_in,
+    )
+}

@@ -1,0 +1,195 @@
+//! `plexusctl logs`: what the gateway and its workers said. Read from the files, so it works with the daemon down.
+
+mod files;
+
+use crate::{
+    moment::{self, End, Moment},
+    owner::{Desk, text_of},
+};
+use clap::{Args, ValueEnum};
+use files::Follower;
+use jiff::{Zoned, tz::TimeZone};
+use plexus_client::{Exit, Stop, out, text};
+use plexus_protocol::{SourceId, Timestamp};
+use serde_json::Value;
+use std::{collections::VecDeque, time::Duration};
+
+/// Which lines.
+#[derive(Args)]
+pub(crate) struct Logs {
+    /// Only what is about this source, its workers' own lines among it [default: everything]
+    #[arg(value_parser = source)]
+    source: Option<SourceId>,
+    /// Go on with what is said next
+    #[arg(long, short)]
+    follow: bool,
+    /// From then on: yesterday, today, 2h, 10:42, 2026-11-19
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    since: Option<Moment>,
+    /// Only lines of this weight, and heavier ones
+    #[arg(long, value_enum, default_value = "trace")]
+    level: Level,
+    /// Most lines to begin with, the newest
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    lines: u32,
+}
+
+/// How much a line weighs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+fn source(text: &str) -> Result<SourceId, String> {
+    SourceId::parse(text).map_err(|e| e.to_string())
+}
+
+/// How often files are looked at for more.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Runs the command.
+pub(crate) async fn run(desk: &Desk, logs: Logs) -> Result<Exit, Stop> {
+    let now = moment::now();
+    let wanted = Wanted::new(&logs, &now);
+    let failed = |e: std::io::Error| Stop::new(Exit::Failed, "logs", e.to_string());
+    let mut follower = Follower::new(desk.home.path().join("logs"));
+    let most = usize::try_from(logs.lines).unwrap_or(usize::MAX);
+    let mut last: VecDeque<Said> = VecDeque::new();
+    follower
+        .begin(|line| {
+            if let Some(said) = wanted.said(line) {
+                // Lines of one file are in order; those of all are put in order below.
+                last.push_back(said);
+                if last.len() > most.saturating_mul(4).max(10_000) {
+                    last.make_contiguous().sort_by_key(|said| said.at);
+                    last.drain(..last.len() - most);
+                }
+            }
+        })
+        .map_err(failed)?;
+    last.make_contiguous().sort_by_key(|said| said.at);
+    for said in last.iter().skip(last.len().saturating_sub(most)) {
+        out::line(&said.shown(desk.json, now.time_zone()))?;
+    }
+    if last.is_empty() && !logs.follow && !desk.json {
+        out::say("nothing like that was said");
+    }
+    if !logs.follow {
+        return Ok(Exit::Ok);
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Ok),
+        }
+        let mut fresh = Vec::new();
+        follower
+            .more(|line| fresh.extend(wanted.said(line)))
+            .map_err(failed)?;
+        fresh.sort_by_key(|said| said.at);
+        for said in fresh {
+            out::line(&said.shown(desk.json, now.time_zone()))?;
+        }
+    }
+}
+
+struct Wanted {
+    source: Option<SourceId>,
+    since: Option<Timestamp>,
+    level: Level,
+}
+
+/// A line that is wanted.
+struct Said {
+    at: Timestamp,
+    line: Value,
+}
+
+impl Wanted {
+    fn new(logs: &Logs, now: &Zoned) -> Self {
+        Self {
+            source: logs.source.clone(),
+            since: logs.since.as_ref().map(|since| since.at(End::First, now)),
+            level: logs.level,
+        }
+    }
+
+    /// The line, if it is one and wanted. The rest of a line that a crash cut off is none.
+    fn said(&self, line: &str) -> Option<Said> {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let at: Timestamp = serde_json::from_value(line["time"].clone()).ok()?;
+        let level = Level::from_str(text_of(&line, "level"), true).unwrap_or(Level::Error);
+        let of_source = self
+            .source
+            .as_ref()
+            .is_none_or(|source| text_of(&line, "source") == source.as_str());
+        let wanted = of_source && level >= self.level && self.since.is_none_or(|since| at >= since);
+        wanted.then_some(Said { at, line })
+    }
+}
+
+impl Said {
+    fn shown(&self, json: bool, zone: &TimeZone) -> String {
+        if json {
+            return self.line.to_string();
+        }
+        let at = moment::local(self.at, zone);
+        let mut rest = Vec::new();
+        let mut who = String::new();
+        for (name, value) in self.line.as_object().into_iter().flatten() {
+            let value = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            match name.as_str() {
+                "time" | "level" | "target" | "message" => {}
+                "source" => who = format!("{value}: "),
+                // What a worker said is the line itself.
+                "line" => rest.insert(0, value),
+                _ => rest.push(format!("{name}={value}")),
+            }
+        }
+        let said = format!("{who}{} {}", text_of(&self.line, "message"), rest.join(" "));
+        format!(
+            "{} {:<5} {}",
+            at.strftime("%Y-%m-%d %H:%M:%S"),
+            text::line(text_of(&self.line, "level")),
+            text::line(said.trim_end())
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_chosen_and_shown() {
+        let wanted = |source: Option<&str>, level| Wanted {
+            source: source.map(|s| SourceId::parse(s).unwrap()),
+            since: serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").ok(),
+            level,
+        };
+        let line = r#"{"time":"2026-01-01T10:00:00.000Z","level":"warn","target":"plexusd::worker","message":"worker",
+            "source":"notes","pid":7,"line":"odd\u001b[2J"}"#;
+        let said = wanted(Some("notes"), Level::Warn).said(line).unwrap();
+        assert_eq!(
+            said.shown(false, &TimeZone::UTC),
+            "2026-01-01 10:00:00 warn  notes: worker odd\\u{1b}[2J pid=7"
+        );
+        assert!(said.shown(true, &TimeZone::UTC).starts_with(r#"{"time":"#));
+        assert!(wanted(None, Level::Trace).said(line).is_some());
+        assert!(wanted(Some("other"), Level::Trace).said(line).is_none());
+        assert!(wanted(None, Level::Error).said(line).is_none());
+        let old = line.replace("2026-01-01T10", "2025-01-01T10");
+        assert!(wanted(None, Level::Trace).said(&old).is_none());
+        assert!(
+            wanted(None, Level::Trace).said(&line[..40]).is_none(),
+            "half a line"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! The two tables of `plexusctl status`: sources, and what stands.
+//!
+//! Invariant: each is at most [`ROWS`] long, and says how much it leaves out.
+
+use super::Seen;
+use crate::{
+    grants,
+    owner::{list_of, text_of},
+    table::table,
+};
+use plexus_protocol::Timestamp;
+
+/// Rows of a table, so that both fit on a screen.
+const ROWS: usize = 12;
+
+/// Each source with what of it agents can ask for.
+pub(super) fn sources(seen: &Seen) -> String {
+    let rows = list_of(&seen.health, "sources").iter().map(|source| {
+        let id = text_of(source, "id");
+        let hidden = match &seen.capabilities(id, false)[..] {
+            [] => String::new(),
+            hidden => format!(" (hidden: {})", hidden.join(" ")),
+        };
+        let state = [text_of(source, "status"), text_of(source, "detail")];
+        let state: Vec<_> = state.into_iter().filter(|t| !t.is_empty()).collect();
+        [
+            id.to_owned(),
+            text_of(source, "label").to_owned(),
+            state.join(": "),
+            format!("{}{hidden}", seen.capabilities(id, true).join(" ")),
+        ]
+    });
+    short(
+        ["source", "label", "state", "agents can ask for"],
+        rows.collect(),
+        "no sources: plexusctl sources add",
+        "plexusctl sources",
+    )
+}
+
+/// What stands: a row for each agent and source, and for each end and narrowing of it.
+pub(super) fn allowed(seen: &Seen, now: Timestamp) -> String {
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for grant in list_of(&seen.grants, "grants") {
+        let [agent, id, _, ends, terms] = grants::row(grant, now);
+        let (source, name) = id.split_once('.').unwrap_or(("", &id));
+        let row = [
+            named(seen, agent),
+            source.to_owned(),
+            name.to_owned(),
+            ends,
+            terms,
+        ];
+        let same = rows.iter_mut().find(|known| {
+            [0, 1, 3, 4]
+                .iter()
+                .all(|column| known[*column] == row[*column])
+        });
+        match same {
+            Some(known) => known[2] = format!("{} {name}", known[2]),
+            None => rows.push(row),
+        }
+    }
+    short(
+        ["agent", "of", "may, without asking", "until", "terms"],
+        rows,
+        "no agent may do anything without asking",
+        "plexusctl grants",
+    )
+}
+
+fn short<const N: usize>(
+    head: [&str; N],
+    mut rows: Vec<[String; N]>,
+    none: &str,
+    all: &str,
+) -> String {
+    let left = rows.len().saturating_sub(ROWS);
+    rows.truncate(ROWS);
+    let shown = table(head, rows, none);
+    match left {
+        0 => shown,
+        left => format!("{shown}\nand {left} more: {all}"),
+    }
+}
+
+/// An agent, and that it cannot call where it has no credential.
+fn named(seen: &Seen, agent: String) -> String {
+    let known = list_of(&seen.agents, "agents").iter();
+    let state = known
+        .filter(|known| known["agentId"] == agent.as_str())
+        .map(|known| text_of(known, "status"))
+        .next();
+    match state {
+        Some("active") | None => agent,
+        Some(_) => format!("{agent} (not enrolled)"),
+    }
+}

@@ -1,0 +1,102 @@
+//! What a glance shows, and what is never overlooked.
+
+use super::*;
+
+fn seen() -> Seen {
+    Seen {
+        status: json!({"runtimeVersion": "0.1.0", "pid": 12, "port": 7077, "uptimeMs": 7_200_000,
+            "startedBy": "systemd", "loopbackOnly": true, "paused": false,
+            "ledger": {"condition": "open", "events": 1204, "head": "0123456789abcdef", "checkpoint": 1000,
+                "checked": {"at": "2025-12-31T22:00:00.000Z", "by": "start", "holds": true}},
+            "cages": {"supported": true, "mechanism": "Landlock and seccomp"},
+            "workers": [
+                {"source": "obsidian", "role": "reader", "state": "ready", "pid": 13,
+                    "since": "2025-12-31T23:00:00.000Z", "cage": {"checks": 20, "held": 20}},
+                {"source": "obsidian", "role": "writer", "state": "stopped"}],
+            "counts": {"pending": 0}, "unsettled": []}),
+        health: json!({"sources": [{"id": "obsidian", "label": "Vault", "status": "ok"}]}),
+        exposure: json!({"capabilities": [{"id": "obsidian.vault.read", "enabled": true},
+            {"id": "obsidian.vault.search", "enabled": false}, {"id": "obsidian2.x", "enabled": true}]}),
+        grants: json!({"grants": [
+            {"agentId": "a", "capabilityId": "obsidian.vault.read", "verbs": ["read"],
+                "expiresAt": "2026-01-08T00:00:00.000Z"},
+            {"agentId": "a", "capabilityId": "obsidian.vault.search", "verbs": ["read"],
+                "expiresAt": "2026-01-08T00:00:00.000Z"}]}),
+        agents: json!({"agents": [{"agentId": "a", "status": "active"}]}),
+    }
+}
+
+fn text(seen: &Seen) -> String {
+    let now = serde_json::from_str("\"2026-01-01T00:00:00.000Z\"").unwrap();
+    seen.text(&seen.needs(), now)
+}
+
+#[test]
+fn at_a_glance() {
+    assert!(seen().needs().is_empty());
+    assert_eq!(
+        text(&seen()),
+        "gateway: plexusd 0.1.0 on port 7077, from this machine only; up 2 h, process 12, started by systemd\n\
+         waiting for you: nothing\n\
+         record: 1204 events, being kept; sound, checked at the start 2 h ago from event 1000 on; head 0123456789ab…\n\
+         cages: proved by the one running worker, 60 min ago (Landlock and seccomp)\n\n\
+         SOURCE    LABEL  STATE  AGENTS CAN ASK FOR\n\
+         obsidian  Vault  ok     vault.read (hidden: vault.search)\n\n\
+         AGENT  OF        MAY, WITHOUT ASKING      UNTIL        TERMS\n\
+         a      obsidian  vault.read vault.search  ends in 7 d"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_and_needs_the_owner() {
+    let mut seen = seen();
+    let status = &mut seen.status;
+    seen.agents["agents"][0]["status"] = "pending".into();
+    seen.health["sources"][0]["status"] = "unavailable".into();
+    seen.health["sources"][0]["detail"] = "it is\u{1b} gone".into();
+    status["loopbackOnly"] = false.into();
+    status["paused"] = true.into();
+    status["counts"]["pending"] = 2.into();
+    status["ledger"]["checked"]["holds"] = false.into();
+    status["ledger"]["condition"] = "disk_full".into();
+    status["ledger"]["reason"] = "only acts of the owner are recorded".into();
+    status["workers"][0]["cage"]["held"] = 19.into();
+    status["workers"][1]["state"] = "failed".into();
+    status["unsettled"] =
+        json!([{"auditId": "evt_1", "agentId": "a", "capabilityId": "w.write", "at": "t\u{1b}"}]);
+    let said = text(&seen);
+    for wrong in [
+        "OTHER MACHINES can reach it",
+        "2 requests: plexusctl approvals watch",
+        "record: NOT BEING KEPT (disk_full): only acts",
+        "NOT PROVED by 1 of 1 running workers",
+        "PAUSED",
+        "a (not enrolled)",
+        "! what agents do is not being recorded: plexusctl doctor",
+        "! the record does not hold together: plexusctl audit verify",
+        "! a worker runs without a proven cage: plexusctl doctor",
+        "! writer of obsidian: failed: plexusctl doctor",
+        "! obsidian cannot be reached: it is\\u{1b} gone: plexusctl doctor",
+        "! NOT KNOWN whether it happened: w.write by a at t\\u{1b}: plexusctl unknown list evt_1",
+    ] {
+        assert!(said.contains(wrong), "{wrong} is missing:\n{said}");
+    }
+    assert_eq!(seen.needs().len(), 7);
+    assert_eq!(
+        seen.json(&seen.needs())["needs"].as_array().map(Vec::len),
+        Some(7)
+    );
+}
+
+#[test]
+fn a_large_home_stays_on_a_screen() {
+    let mut seen = seen();
+    let grant = |n: usize| {
+        json!({"agentId": format!("agent{n}"), "capabilityId": "w.read", "verbs": ["read"],
+            "expiresAt": "2026-01-08T00:00:00.000Z"})
+    };
+    seen.grants = json!({"grants": (0..500).map(grant).collect::<Vec<_>>()});
+    let said = text(&seen);
+    assert!(said.lines().count() < 24, "{said}");
+    assert!(said.ends_with("and 488 more: plexusctl grants"), "{said}");
+}

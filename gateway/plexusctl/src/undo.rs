@@ -1,0 +1,107 @@
+//! `plexusctl undo`: takes one effect back, after showing what that changes.
+
+use crate::{
+    diff::Page,
+    owner::{Desk, list_of, text_of},
+};
+use clap::Args;
+use plexus_client::{Exit, Stop, out, text};
+use plexus_protocol::AuditId;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, IsTerminal as _};
+
+/// Which effect.
+#[derive(Args)]
+pub(crate) struct Undo {
+    /// Audit id of the effect, or of its outcome (plexusctl audit tail, plexusctl review)
+    audit_id: AuditId,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Plans, shows, asks, does it.
+pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
+    desk.widen("taking a change back")?;
+    let path = format!("/admin/api/undo/{}", undo.audit_id);
+    let mut owner = desk.open().await?;
+    let plan = owner.get(&path).await?;
+    if !desk.json {
+        page(&plan).print()?;
+    }
+    if !undo.yes {
+        confirm()?;
+    }
+    let token = json!({"stateToken": plan["stateToken"]});
+    let done = owner.post(&path, &token).await?;
+    desk.show(&done, || {
+        format!(
+            "{}\nto take that back: plexusctl undo {}",
+            text::line(text_of(&done, "summary")),
+            text::line(text_of(&done, "auditId"))
+        )
+    })
+}
+
+fn confirm() -> Result<(), Stop> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Stop::usage("nobody can be asked here: say --yes"));
+    }
+    out::say("do this? [y/N]");
+    let mut answer = String::new();
+    // A closed stdin says nothing, which is no.
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    if answer.trim().eq_ignore_ascii_case("y") {
+        return Ok(());
+    }
+    let why = "you did not say yes; nothing was changed";
+    Err(Stop::new(Exit::Refused, "not_confirmed", why))
+}
+
+fn page(plan: &Value) -> Page {
+    let mut page = Page::default();
+    let who = match text_of(plan, "agentId") {
+        "" => "you".to_owned(),
+        agent => text::line(agent),
+    };
+    let did = text::line(text_of(plan, "did"));
+    page.say(format!(
+        "{who}: {did} ({}, {})",
+        text::line(text_of(plan, "capabilityId")),
+        text::line(text_of(plan, "at")),
+    ));
+    page.say(format!(
+        "taking it back: {}",
+        text::line(text_of(plan, "summary"))
+    ));
+    for warning in list_of(plan, "warnings").iter().filter_map(Value::as_str) {
+        page.say(format!("warning: {}", text::line(warning)));
+    }
+    let preview = &plan["preview"];
+    match preview["diff"].as_str() {
+        Some(diff) => page.diff(diff, preview["cut"] == true),
+        None => page.say("  (no difference is shown: not text, or too large to compare)"),
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_reads() {
+        let plan = json!({
+            "agentId": "my-cc", "capabilityId": "workspace.write", "at": "2026-01-01T00:00:00Z",
+            "did": "replaced a\u{1b}.md, +1 −1", "summary": "restored a.md, +1 −1",
+            "warnings": ["This amounts to running code"],
+            "preview": {"diff": "--- a.md\n+++ a.md\n-new\n+old\n", "cut": false},
+        });
+        assert_eq!(
+            page(&plan).text(),
+            "my-cc: replaced a\\u{1b}.md, +1 −1 (workspace.write, 2026-01-01T00:00:00Z)\n\
+             taking it back: restored a.md, +1 −1\n\
+             warning: This amounts to running code\n  │ --- a.md\n  │ +++ a.md\n  │ -new\n  │ +old"
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! `plexusd examine`: what `plexusctl doctor` needs a look at and only this program knows: the kernel, the ledger at
+//! rest, each source's cage in steps. Works beside a running daemon and without one; changes nothing of either.
+//!
+//! The answer is one line of JSON on standard output. Exit status 0 says that the look was had, not that all is well.
+//!
+//! Must not know: remedies. Those are the owner's commands, and `plexusctl`'s to say.
+
+mod cage;
+
+use crate::{
+    app::Programs,
+    arguments::Examine,
+    machine::{Ledger, Trust},
+    sources::{Connector, Registered, Registry, configure},
+    state_dir::StateDir,
+};
+use plexus_ipc::BUILD;
+use plexus_ledger::{OpenError, Options};
+use plexus_protocol::{SourceId, Timestamp};
+use plexus_trust::SourceConfig;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+/// Looks, and prints what was seen.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a one-off command: its findings are its output"
+)]
+pub(crate) fn run(asked: &Examine, connectors: &'static [Connector]) -> ExitCode {
+    let looked = StateDir::place(asked.home.clone())
+        .map_err(|e| e.to_string())
+        .and_then(|home| look(&home, asked, connectors));
+    match looked {
+        Ok(seen) => {
+            println!("{seen}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("plexusd: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A source, as far as its cage needs it.
+struct Subject {
+    id: SourceId,
+    connector: Arc<Registered>,
+    root: Option<PathBuf>,
+    config: Value,
+}
+
+fn look(home: &Path, asked: &Examine, connectors: &'static [Connector]) -> Result<Value, String> {
+    let registry = Registry::read(connectors).map_err(|e| e.to_string())?;
+    let kernel = match plexus_sandbox::kernel_support() {
+        Ok(support) => {
+            json!({"supported": true, "mechanism": support.mechanism, "version": support.version})
+        }
+        Err(why) => json!({"supported": false, "reason": why.to_string()}),
+    };
+    let rest = at_rest(home);
+    let (ledger, configured) = match (rest, &asked.sources) {
+        (Rest { said, .. }, Some(given)) => (said, sources(given)?),
+        (Rest { said, sources }, None) => (said, sources),
+    };
+    let programs = Programs::find(asked.workers.as_deref());
+    let cages = match &programs {
+        Err(_) => Vec::new(),
+        Ok(programs) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| e.to_string())?;
+            let all = configured.into_iter().filter(|(_, config)| config.enabled);
+            all.map(|(id, config)| {
+                let Some(connector) = registry.of_kind(&config.kind).cloned() else {
+                    let why = format!("this build has no connector for {:?}", config.kind);
+                    return json!({"source": id, "steps": [cage::failed("connector", None, &why)]});
+                };
+                let root = configure::root_of(&registry, &config);
+                let subject = Subject {
+                    root: root.map(|root| root.canonicalize().unwrap_or(root)),
+                    config: config.route,
+                    id,
+                    connector,
+                };
+                let profile = asked.profile_of(subject.connector.name);
+                runtime.block_on(cage::examine(&subject, programs, profile.as_deref()))
+            })
+            .collect()
+        }
+    };
+    let programs = match programs {
+        Ok(programs) => json!({"launcher": programs.launcher, "workers": programs.workers}),
+        Err(why) => json!({"problem": format!("{why:#}")}),
+    };
+    Ok(json!({
+        "build": *BUILD,
+        "version": env!("CARGO_PKG_VERSION"),
+        "kernel": kernel,
+        "programs": programs,
+        "ledger": ledger,
+        "cages": cages,
+    }))
+}
+
+/// Sources as `GET /admin/api/sources` lists them: what a running daemon was asked for.
+fn sources(given: &str) -> Result<Vec<(SourceId, SourceConfig)>, String> {
+    let all: Vec<Value> = serde_json::from_str(given).map_err(|e| format!("--sources: {e}"))?;
+    let one = |source: &Value| -> Option<(SourceId, SourceConfig)> {
+        let id = SourceId::parse(source["id"].as_str()?).ok()?;
+        let config = SourceConfig {
+            kind: source["kind"].as_str()?.to_owned(),
+            label: String::new(),
+            enabled: source["enabled"].as_bool().unwrap_or(true),
+            route: source["route"].clone(),
+            secret_ref: None,
+            ask: false,
+            provenance: plexus_protocol::Provenance::Managed,
+        };
+        Some((id, config))
+    };
+    Ok(all.iter().filter_map(one).collect())
+}
+
+/// The ledger as it lies there.
+struct Rest {
+    said: Value,
+    sources: Vec<(SourceId, SourceConfig)>,
+}
+
+impl Rest {
+    fn only(said: Value) -> Self {
+        let sources = Vec::new();
+        Self { said, sources }
+    }
+}
+
+/// Checks the whole ledger on a copy, and reads the sources from that: what lies there is not touched.
+fn at_rest(home: &Path) -> Rest {
+    if !home.join("ledger.redb").exists() {
+        return Rest::only(json!({"state": "absent"}));
+    }
+    let problem = |why: String| Rest::only(json!({"state": "unreadable", "why": why}));
+    let dir = match tempfile::tempdir() {
+        Ok(dir) => dir,
+        Err(error) => return problem(format!("no place for a copy: {error}")),
+    };
+    let copy = dir.path().join("ledger.redb");
+    let copied = match plexus_ledger::copy_at_rest(home, &copy) {
+        Ok(copied) => copied,
+        Err(OpenError::InUse) => return Rest::only(json!({"state": "inUse"})),
+        Err(error @ OpenError::Format { .. }) => {
+            return Rest::only(json!({"state": "format", "why": error.to_string()}));
+        }
+        Err(error) => return problem(error.to_string()),
+    };
+    let heads = dir.path().join("audit-heads.jsonl");
+    if let Err(error) = std::fs::write(&heads, &copied.heads) {
+        return problem(error.to_string());
+    }
+    let verified = match plexus_ledger::verify_file::<Trust>(&copy, Some(&heads)) {
+        Ok(verified) => verified,
+        Err(error) => {
+            return Rest::only(json!({"state": "damaged", "why": error.to_string()}));
+        }
+    };
+    let mut options = Options::new(Arc::new(|| 0));
+    options.ballast = 0;
+    let sources = match Ledger::open(dir.path(), options) {
+        Ok((ledger, _)) => {
+            let state = ledger.snapshot();
+            ledger.close();
+            let of =
+                |source: &Arc<plexus_trust::Source>| (source.id.clone(), source.config.clone());
+            state.sources.values().map(of).collect()
+        }
+        Err(error) => return problem(error.to_string()),
+    };
+    let said = json!({
+        "state": "sound",
+        "events": verified.events,
+        "latest": Timestamp(verified.head.at),
+    });
+    Rest { said, sources }
+}

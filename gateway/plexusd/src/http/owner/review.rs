@@ -1,0 +1,194 @@
+//! What an agent changed, put together: one difference for each file (ours).
+//!
+//! Which effects there were is the log's to say, what they came to the sources': the gateway opens no file.
+
+use super::{Named, blocking, undo};
+use crate::{
+    app::App,
+    http::reply::{self, Refused, ok},
+    invoke::own::{self, Door},
+    machine::Ledger,
+};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_ledger::{IndexTerm, StoreError};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The owner's question to a source: what these calls came to.
+const CHANGES: &str = "changes";
+/// Most effects that are put together; older ones are left out, and the answer says so.
+const MOST: usize = 2_000;
+/// Events that are read at once.
+const PAGE: usize = 500;
+
+/// One effect that happened, or may have.
+struct Effect {
+    intent: String,
+    at: Value,
+    source: SourceId,
+    summary: Option<String>,
+    unknown: bool,
+}
+
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Named(agent): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let since = reply::query(&request, "since").filter(|s| !s.is_empty());
+    let since = since.map_or(Ok(Timestamp(0)), |s| moment(&s))?;
+    let only = reply::query(&request, "source").filter(|s| !s.is_empty());
+    let only = only.map(|s| SourceId::parse(&s)).transpose();
+    let only = only.map_err(|_| Refused::malformed("`source` is no source id"))?;
+    let (ledger, of) = (app.ledger.clone(), agent.clone());
+    let found = blocking(move || effects(&ledger, &of, since)).await?;
+    let (effects, cut) = found.map_err(|error| {
+        tracing::error!(%error, "the audit log cannot be read");
+        let why = "The audit log cannot be read now.";
+        Refused::new(ErrorBody::new(ErrorCode::AuditUnavailable, why).next("plexusctl status"))
+    })?;
+    let known = app.ledger.snapshot().agents.contains_key(agent.as_str());
+    if effects.is_empty() && !known {
+        let why =
+            format!("No agent {agent:?} is connected, and none of that name changed anything.");
+        return Err(Refused::new(
+            ErrorBody::new(ErrorCode::UnknownAgent, why).next("plexusctl agents"),
+        ));
+    }
+    let mut by_source: BTreeMap<SourceId, Vec<Effect>> = BTreeMap::new();
+    for effect in effects {
+        if only.as_ref().is_none_or(|only| *only == effect.source) {
+            by_source
+                .entry(effect.source.clone())
+                .or_default()
+                .push(effect);
+        }
+    }
+    let mut sources = Vec::new();
+    for (source, effects) in by_source {
+        sources.push(of_source(&app, &source, &effects).await);
+    }
+    Ok(ok(&json!({
+        "agentId": agent,
+        "since": since,
+        "sources": sources,
+        "cut": cut,
+    })))
+}
+
+/// A moment: milliseconds since 1970, or RFC 3339.
+fn moment(text: &str) -> Result<Timestamp, Refused> {
+    if let Ok(ms) = text.parse::<u64>() {
+        return Ok(Timestamp(ms));
+    }
+    serde_json::from_value(json!(text)).map_err(|_| {
+        Refused::malformed("`since` is milliseconds, or a time as in 2026-01-31T00:00:00Z")
+    })
+}
+
+/// The effects of an agent since then, oldest first, and whether older ones are left out.
+fn effects(
+    ledger: &Ledger,
+    agent: &str,
+    since: Timestamp,
+) -> Result<(Vec<Effect>, bool), StoreError> {
+    let term = IndexTerm::Agent(agent.to_owned());
+    let (mut before, mut found) = (None, Vec::new());
+    let mut outcomes: BTreeMap<String, Value> = BTreeMap::new();
+    loop {
+        let page = ledger.find(&term, before, PAGE)?;
+        for event in &page {
+            // An outcome is younger than its intent, so it is met first.
+            if event.at() < since.0 {
+                return Ok((in_order(found), false));
+            }
+            if event.event_type() != "invoke" {
+                continue;
+            }
+            let members = undo::members(event);
+            match undo::phase(&members) {
+                Some("outcome") => {
+                    let intent = members["detail"]["intent"].as_str().unwrap_or_default();
+                    outcomes.insert(intent.to_owned(), members);
+                }
+                Some("intent") => {
+                    let id = members["id"].as_str().unwrap_or_default();
+                    found.extend(effect(&members, outcomes.remove(id).as_ref()));
+                    if found.len() >= MOST {
+                        return Ok((in_order(found), true));
+                    }
+                }
+                _ => {}
+            }
+        }
+        before = page.last().map(plexus_ledger::Recorded::seq);
+        if page.len() < PAGE {
+            return Ok((in_order(found), false));
+        }
+    }
+}
+
+fn in_order(mut effects: Vec<Effect>) -> Vec<Effect> {
+    effects.reverse();
+    effects
+}
+
+fn effect(intent: &Value, outcome: Option<&Value>) -> Option<Effect> {
+    let past = undo::of(intent, outcome)?;
+    let unknown = match outcome?["detail"]["result"].as_str()? {
+        "ok" => false,
+        "unknown" => true,
+        _ => return None,
+    };
+    Some(Effect {
+        intent: past.intent.to_string(),
+        at: past.at,
+        source: past.source,
+        summary: past.summary,
+        unknown,
+    })
+}
+
+async fn of_source(app: &App, source: &SourceId, effects: &[Effect]) -> Value {
+    let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
+    let asked = match Door::open(app, source, CHANGES) {
+        Ok(door) => own::ask(app, &door, &json!({ "calls": calls })).await,
+        Err(error) => Err(error),
+    };
+    let (mut answer, why) = match asked {
+        Ok(answer) => (serde_json::from_str(answer.get()).unwrap_or_default(), None),
+        // A source that keeps nothing, is gone, or cannot be asked now: its effects are named by the log.
+        Err(error) => (json!({"files": [], "notKept": calls}), Some(error.message)),
+    };
+    let lost: BTreeSet<String> = answer["notKept"]
+        .take()
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|id| id.as_str().map(str::to_owned))
+        .collect();
+    let named = |wanted: &dyn Fn(&Effect) -> bool| -> Vec<Value> {
+        let those = effects.iter().filter(|e| wanted(e));
+        those
+            .map(|e| json!({"auditId": e.intent, "at": e.at, "summary": e.summary}))
+            .collect()
+    };
+    let mut out = json!({
+        "source": source,
+        "effects": effects.len(),
+        "files": answer["files"].take(),
+        "notKept": named(&|e| lost.contains(&e.intent)),
+        "unknown": named(&|e| e.unknown),
+    });
+    if let Some(why) = why {
+        out["why"] = json!(why);
+    }
+    out
+}

@@ -1,0 +1,213 @@
+//! `plexusctl doctor`: what is broken on purpose is named, with what to type; what is well is not.
+
+use crate::house::House;
+use plexus_tests::{binaries, programs};
+use serde_json::Value;
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+
+/// What it found under a name.
+fn found<'v>(said: &'v Value, name: &str) -> Vec<&'v Value> {
+    let findings = said["findings"].as_array().expect("findings");
+    findings.iter().filter(|f| f["name"] == name).collect()
+}
+
+#[track_caller]
+fn look(house: &House, line: &[&str]) -> Value {
+    let said = house.gateway.cli([&["--json", "doctor"], line].concat());
+    let seen = said.json();
+    let failed = seen["worst"] == "fail";
+    assert_eq!(said.status, i32::from(failed), "{said}");
+    for finding in seen["findings"].as_array().expect("findings") {
+        let well = finding["level"] == "ok";
+        assert_eq!(
+            finding["remedy"].is_null(),
+            well,
+            "each has its remedy: {finding}"
+        );
+    }
+    seen
+}
+
+/// A line of a table: a name, and how the finding under it must read.
+#[track_caller]
+fn names(said: &Value, name: &str, level: &str, words: &str) {
+    let fits = |f: &&Value| f["level"] == level && f.to_string().contains(words);
+    assert!(
+        found(said, name).iter().any(fits),
+        "{name}, {level}, {words}:\n{said:#}"
+    );
+}
+
+#[test]
+fn a_healthy_gateway_is_well_and_so_is_one_that_rests() {
+    let mut house = House::open();
+    let well = |house: &House| {
+        let said = look(house, &[]);
+        assert_ne!(said["worst"], "fail", "{said:#}");
+        names(&said, "home", "ok", "yours alone");
+        names(&said, "clock", "ok", "not behind");
+        names(&said, "kernel", "ok", "Landlock");
+        names(&said, "ledger", "ok", "sound");
+        names(&said, "cage of obsidian", "ok", "proved just now: reader");
+        names(&said, "cage of workspace", "ok", "reader, writer");
+        said
+    };
+    let said = well(&house);
+    names(&said, "gateway", "ok", "answers");
+    names(&said, "ports", "ok", "is the gateway's");
+    assert!(house.gateway.stop().success());
+    let said = well(&house);
+    names(&said, "gateway", "warn", "plexusd");
+    house.gateway.start_again();
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+}
+
+#[test]
+fn each_thing_that_is_broken_is_named() {
+    let mut house = House::open();
+    assert!(house.gateway.stop().success());
+    assert_ne!(look(&house, &[])["worst"], "fail", "the control");
+    let state = house.gateway.state();
+
+    let key = state.join("connection-key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("a mode");
+    names(&look(&house, &[]), "modes", "fail", "chmod 600");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
+
+    let held = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = held.local_addr().expect("its address").port().to_string();
+    let said = look(&house, &["--port", &port]);
+    names(
+        &said,
+        "ports",
+        "fail",
+        &format!("process {}", std::process::id()),
+    );
+    drop(held);
+
+    fs::write(state.join("runtime.json"), r#"{"port":1,"pid":4194303}"#).expect("written");
+    names(&look(&house, &[]), "leftovers", "warn", "which is gone");
+    fs::remove_file(state.join("runtime.json")).expect("removed");
+
+    let programs = tempfile::tempdir().expect("a folder");
+    let launcher = binaries::path("plexus-sandbox-exec");
+    fs::copy(&launcher, programs.path().join("plexus-sandbox-exec")).expect("a copy");
+    let only_launcher = programs.path().to_str().expect("text");
+    let said = look(&house, &["--workers", only_launcher]);
+    names(
+        &said,
+        "cage of workspace",
+        "fail",
+        "plexus-worker-workspace",
+    );
+
+    let ledger = state.join("ledger.redb");
+    let sound = fs::read(&ledger).expect("the ledger");
+    let mut broken = sound.clone();
+    let at = broken
+        .windows(7)
+        .position(|seven| seven == b"\"launch")
+        .expect("an event");
+    broken[at + 1] = b'L';
+    fs::write(&ledger, &broken).expect("written");
+    let said = look(&house, &[]);
+    assert_eq!(found(&said, "ledger")[0]["level"], "fail", "{said:#}");
+    fs::write(&ledger, &sound).expect("written");
+
+    // Few descriptors, as a shell may have set them.
+    let ctl = binaries::path("plexusctl");
+    let mut shell = programs::command("/bin/sh".as_ref(), house.gateway.home());
+    shell
+        .env("PLEXUS_HOME", &state)
+        .args(["-c", "ulimit -n 256; exec \"$0\" --json doctor"])
+        .arg(&ctl);
+    names(
+        &programs::run(shell).json(),
+        "limits",
+        "warn",
+        "256 open files",
+    );
+    assert_ne!(look(&house, &[])["worst"], "fail", "mended");
+}
+
+/// The cage is looked at in steps, and the first rule that breaks it is named by its line.
+#[test]
+fn the_rule_that_breaks_a_cage_is_named() {
+    let house = House::open();
+    let shipped = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../sandbox-profiles/workspace.sb"
+    );
+    let text = fs::read_to_string(shipped).expect("the profile");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tried.sb");
+    let try_it = |text: &str| {
+        fs::write(&file, text).expect("written");
+        let profile = format!("workspace={}", file.display());
+        look(&house, &["--profile", &profile])
+    };
+    names(&try_it(&text), "cage of workspace", "ok", "reader, writer");
+
+    let lines = text.lines().count();
+    let last = format!("sandbox-profiles/workspace.sb:{}", lines + 1);
+    let said = try_it(&format!("{text}(alow file-read* (literal \"/\"))\n"));
+    names(&said, "cage of workspace", "fail", "parameters");
+    names(&said, "cage of workspace", "fail", &last);
+    let said = try_it(&format!(
+        "{text}(allow file-read* (subpath (param \"NOBODY\")))\n"
+    ));
+    names(&said, "cage of workspace", "fail", &last);
+
+    let without: String = text
+        .lines()
+        .filter(|line| !line.starts_with("(allow process-exec*"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let said = try_it(&without);
+    names(&said, "cage of workspace", "fail", "whole of the reader");
+    names(
+        &said,
+        "cage of workspace",
+        "fail",
+        "lacks (allow process-exec*",
+    );
+
+    // Too wide a cage starts, and does not prove itself.
+    let said = try_it(&format!("{text}(allow file-read* (subpath \"/\"))\n"));
+    names(
+        &said,
+        "cage of workspace",
+        "fail",
+        "proof of the reader: its cage is not sound",
+    );
+    // The other source's cage is none of it.
+    names(&said, "cage of obsidian", "ok", "proved");
+}
+
+/// A report can be shown to strangers.
+#[test]
+fn a_report_names_nothing_private() {
+    let house = House::open();
+    let agent = house.reader("agent-with-a-name");
+    let file = house.gateway.home().join("report.txt");
+    let line = file.to_str().expect("text");
+    let said = house.gateway.cli(["doctor", "--report", line]);
+    assert!(said.stderr.contains("read it before you send it"), "{said}");
+    let report = fs::read_to_string(&file).expect("the report");
+    assert!(report.contains("ledger: sound"), "{report}");
+    let private = [
+        house.gateway.home().to_str().expect("text").to_owned(),
+        house.vault.path().to_str().expect("text").to_owned(),
+        house.gateway.key(),
+        agent.pat.clone(),
+        "agent-with-a-name".to_owned(),
+    ];
+    for private in private {
+        assert!(!report.contains(&private), "{private} is in it:\n{report}");
+    }
+    let said = house.gateway.cli(["doctor", "--ask"]);
+    assert!(
+        said.stderr.contains("this system asks for no consent"),
+        "{said}"
+    );
+}

@@ -1,0 +1,219 @@
+//! What the owner hides of a source does not exist for agents, and coming back is the owner's to confirm.
+
+use crate::house::{House, READ, READS, WRITE, note};
+use plexus_tests::{Agent, folders::CANARY};
+use serde_json::{Value, json};
+
+const VAULT_READ: &str = "obsidian.vault.read";
+const SEARCH: &str = "obsidian.vault.search";
+
+fn writer(house: &House) -> Agent {
+    let capabilities: Vec<&str> = READS.iter().copied().chain([WRITE]).collect();
+    let connected = house
+        .owner()
+        .connect_as(json!({"agentId": "one", "capabilities": capabilities, "standing": [WRITE]}))
+        .expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    Agent::enroll(&house.gateway.client(), code)
+}
+
+fn hide(house: &House, source: &str, body: Value) -> Value {
+    let path = format!("/admin/api/sources/{source}/hide");
+    house.owner().client.post(&path, body).expect_ok()
+}
+
+/// A refusal without what the caller said itself.
+fn told(agent: &Agent, id: &str, path: &str, input: Value) -> String {
+    let reply = agent.invoke(id, input);
+    let error = reply.json()["error"].to_string();
+    error.replace(path, "PATH")
+}
+
+#[test]
+fn hidden_notes_do_not_exist() {
+    let house = House::open();
+    let one = writer(&house);
+    house.vault.write("Open.md", "see [[Ideas]] and [[Open]]\n");
+    let read = |path: &str| told(&one, VAULT_READ, path, json!({ "path": path }));
+    // The control: it is there.
+    one.invoke(VAULT_READ, json!({"path": "Projects/Secret.md"}))
+        .expect_ok();
+    let found = one.invoke(SEARCH, json!({"query": "4711"})).expect_ok();
+    assert_eq!(
+        found["output"]["hits"].as_array().expect("hits").len(),
+        1,
+        "{found}"
+    );
+
+    let reply = hide(
+        &house,
+        "obsidian",
+        json!({"globs": ["Secret*"], "tags": ["#work"], "folders": ["Daily/"]}),
+    );
+    assert_eq!(
+        reply["hide"],
+        json!({"folders": ["Daily"], "globs": ["Secret*"], "tags": ["work"]})
+    );
+    assert_eq!(
+        reply["suspendedGrants"], 0,
+        "what becomes narrower asks nobody"
+    );
+    for hidden in [
+        "Projects/Secret.md",
+        "Projects/Plexus.md",
+        "Ideas.md",
+        "Daily/2026-01-31.md",
+    ] {
+        assert_eq!(read(hidden), read("Projects/Nothing.md"), "{hidden}");
+    }
+    let found = one.invoke(SEARCH, json!({"query": "4711"})).expect_ok();
+    assert_eq!(found["output"]["hits"], json!([]), "{found}");
+    let listed = one.invoke(VAULT_READ, json!({})).expect_ok();
+    let names: Vec<&str> = listed["output"]["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .filter_map(|e| e["name"].as_str())
+        .collect();
+    assert_eq!(names, ["Open.md", "Projects"], "{listed}");
+    // A link to one leads nowhere.
+    let open = one
+        .invoke(VAULT_READ, json!({"path": "Open.md"}))
+        .expect_ok();
+    assert_eq!(open["output"]["links"][0]["target"], Value::Null, "{open}");
+    assert_eq!(open["output"]["links"][1]["target"], "Open.md");
+
+    // Less hidden: what was granted on less rests until the owner says that it reaches this too.
+    let reply = hide(
+        &house,
+        "obsidian",
+        json!({"globs": ["Secret*"], "remove": true}),
+    );
+    assert_eq!(reply["suspendedGrants"], 2, "{reply}");
+    let asks = one.invoke(VAULT_READ, json!({"path": "Open.md"}));
+    asks.expect_error(401, "approval_required");
+    house
+        .gateway
+        .cli(["sources", "resume", "obsidian"])
+        .expect_ok();
+    let read = one
+        .invoke(VAULT_READ, json!({"path": "Projects/Secret.md"}))
+        .expect_ok();
+    assert!(
+        read["output"]["content"]
+            .as_str()
+            .expect("text")
+            .contains(CANARY)
+    );
+}
+
+#[test]
+fn hidden_files_cannot_be_written_or_brought_back_and_say_nothing_of_themselves() {
+    let mut house = House::open();
+    let one = writer(&house);
+    house.workspace.write("private/there.md", "old\n");
+    let write = |one: &Agent, path: &str| told(one, WRITE, path, note(path, "x\n"));
+    one.invoke(READ, json!({"path": "private/there.md"}))
+        .expect_ok();
+    let done = one
+        .invoke(WRITE, note("private/there.md", "new\n"))
+        .expect_ok();
+    let undo = done["undo"].as_str().expect("an id").to_owned();
+
+    hide(&house, "workspace", json!({"folders": ["private"]}));
+    assert_eq!(
+        write(&one, "private/there.md"),
+        write(&one, "private/nothing.md")
+    );
+    assert!(write(&one, "private/there.md").contains("not_found"));
+    assert!(
+        write(&one, "PRIVATE/there.md").contains("not_found"),
+        "no other spelling either"
+    );
+    assert_eq!(house.workspace.read("private/there.md"), "new\n");
+    assert!(!house.workspace.has("private/nothing.md") && !house.workspace.has("PRIVATE"));
+    let listed = one
+        .invoke("workspace.list", json!({}))
+        .expect_ok()
+        .to_string();
+    assert!(!listed.contains("private\""), "{listed}");
+    // It outlives a restart.
+    house.gateway.restart();
+    let back = house.back(&one);
+    assert_eq!(
+        write(&back, "private/there.md"),
+        write(&back, "private/nothing.md")
+    );
+    // Its undo is as unknown as one that never was.
+    let plan_of = |id: &str| {
+        let item = back.must_ask("workspace.undo", json!({ "id": id }));
+        let plan = house.owner().plan(&item);
+        house.owner().deny(&item, "no");
+        plan["error"].to_string()
+    };
+    let never = plan_of("evt_ffffffff-ffff-8000-8000-00000000000f");
+    assert!(never.contains("no change of this id"), "{never}");
+    assert_eq!(plan_of(&undo), never);
+    // The control: elsewhere it writes, and the owner still sees what was changed there.
+    back.invoke(WRITE, note("public.md", "x\n")).expect_ok();
+    let review = house.gateway.cli(["review", "one"]);
+    assert!(
+        review.expect_ok().contains("private/there.md"),
+        "{review:?}"
+    );
+}
+
+#[test]
+fn the_command_says_what_is_hidden_and_refuses_what_it_cannot_hide() {
+    let house = House::open();
+    let cli = |arguments: &[&str]| house.gateway.cli(arguments.iter().copied());
+    let said = cli(&[
+        "sources",
+        "hide",
+        "workspace",
+        "--folder",
+        "private/",
+        "--glob",
+        "*.key",
+    ]);
+    assert_eq!(
+        said.expect_ok(),
+        "for agents these do not exist in workspace:\n  folder private\n  glob *.key\n"
+    );
+    assert_eq!(cli(&["sources", "hide", "workspace"]).stdout, said.stdout);
+    for (arguments, why) in [
+        (
+            &["sources", "hide", "workspace", "--tag", "x"][..],
+            "cannot hide tags",
+        ),
+        (
+            &["sources", "hide", "workspace", "--folder", "../up"][..],
+            "within the source",
+        ),
+        (
+            &["sources", "unhide", "workspace", "--folder", "other"][..],
+            "does not hide",
+        ),
+    ] {
+        let said = cli(arguments);
+        assert_ne!(said.status, 0, "{said:?}");
+        assert!(said.stderr.contains(why), "{said:?}");
+    }
+    assert_eq!(cli(&["sources", "unhide", "workspace"]).status, 64);
+    cli(&["sources", "unhide", "workspace", "--folder", "private"]).expect_ok();
+    // It outlives a change of everything else.
+    let client = house.owner().client;
+    client
+        .post(
+            "/admin/api/sources/workspace/reconfigure",
+            json!({"label": "Mine"}),
+        )
+        .expect_ok();
+    let listed = client.get("/admin/api/sources").expect_ok();
+    let of = listed["sources"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|s| s["id"] == "workspace");
+    assert_eq!(of.expect("it")["hide"]["globs"], json!(["*.key"]));
+}

@@ -1,0 +1,445 @@
+//! A folder lent for a day: what the borrower may, what nobody else sees, how it ends, and the morning after.
+
+use crate::house::{House, READ, note};
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Clock, Folder};
+use serde_json::{Value, json};
+
+/// A folder with a name of its own.
+fn notes() -> (Folder, String) {
+    let above = Folder::empty();
+    above
+        .write("My Notes/a.md", "one\n")
+        .write("My Notes/b.md", "two\n");
+    let path = above.path().join("My Notes");
+    (above, path.to_str().expect("UTF-8").to_owned())
+}
+
+fn lend(house: &House, body: Value) -> Value {
+    house
+        .owner()
+        .client
+        .post("/admin/api/lend", body)
+        .expect_ok()
+}
+
+fn lent(house: &House) -> Vec<Value> {
+    let reply = house.owner().client.get("/admin/api/lend").expect_ok();
+    reply["lent"].as_array().expect("a list").clone()
+}
+
+/// What an agent is told of something that does not exist.
+fn nothing(agent: &Agent) -> String {
+    let mut error = agent
+        .invoke("my-notes.nothing", json!({}))
+        .expect_error(404, "unknown_capability");
+    error["capabilityId"].take();
+    error.to_string()
+}
+
+fn uniform(agent: &Agent, id: &str) -> String {
+    let mut error = agent
+        .invoke(id, json!({"path": "a.md"}))
+        .expect_error(404, "unknown_capability");
+    error["capabilityId"].take();
+    error.to_string()
+}
+
+#[test]
+fn only_the_borrower_has_it_and_only_what_was_lent() {
+    let house = House::open();
+    let (one, two) = (house.reader("one"), house.reader("two"));
+    let (_above, path) = notes();
+    let reply = lend(&house, json!({"agentId": "one", "path": path}));
+    assert_eq!(reply["source"], "my-notes", "{reply}");
+    assert_eq!(reply["write"], false);
+
+    // Reads stand at once; nothing else of it exists, not even to be asked for.
+    let read = one
+        .invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+    assert_eq!(read["output"]["content"], "one\n");
+    one.invoke("my-notes.list", json!({})).expect_ok();
+    let mine: Vec<String> = one
+        .sees()
+        .into_iter()
+        .filter(|id| id.starts_with("my-notes."))
+        .collect();
+    assert_eq!(
+        mine,
+        ["my-notes.how-to-use", "my-notes.list", "my-notes.read"]
+    );
+    assert_eq!(uniform(&one, "my-notes.write"), nothing(&one));
+    assert_eq!(
+        uniform(&one, "my-notes.changes"),
+        nothing(&one),
+        "the owner's alone"
+    );
+
+    // For everybody else there is no such source: calls, manifest, discovery, grants that the owner mistypes.
+    assert!(!two.sees().iter().any(|id| id.starts_with("my-notes")));
+    assert_eq!(uniform(&two, "my-notes.read"), nothing(&two));
+    let discovery = house.gateway.client().get("/.well-known/plexus").text();
+    assert!(!discovery.contains("my-notes") && discovery.contains("workspace.read"));
+    let mistyped = house.owner().grant("two", "my-notes.read", "1d");
+    mistyped.expect_error(400, "internal_error");
+    assert_eq!(uniform(&two, "my-notes.read"), nothing(&two));
+}
+
+#[test]
+fn writes_stand_count_and_ask_where_they_would_run() {
+    let house = House::open();
+    let one = house.reader("one");
+    let (above, path) = notes();
+    lend(
+        &house,
+        json!({"agentId": "one", "path": path, "write": true, "maxWrites": 3}),
+    );
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+    let done = one
+        .invoke("my-notes.write", note("a.md", "changed\n"))
+        .expect_ok();
+    assert_eq!(done["ok"], true, "{done}");
+    // What tools run unasked is asked about; that it was tried counts.
+    let asks = one.invoke("my-notes.write", note(".envrc", "rm -rf"));
+    asks.expect_error(401, "approval_required");
+    one.invoke("my-notes.write", note("new.md", "new\n"))
+        .expect_ok();
+    // Three were allowed.
+    let third = one.invoke("my-notes.write", note("third.md", "third\n"));
+    third.expect_error(401, "approval_required");
+    assert_eq!(above.read("My Notes/a.md"), "changed\n");
+    assert!(!above.has("My Notes/third.md") && !above.has("My Notes/.envrc"));
+}
+
+#[test]
+fn it_ends_by_itself_also_while_the_gateway_is_down_and_leaves_the_owner_what_was_kept() {
+    let clock = Clock::new();
+    let mut house = House::with(|builder| builder.clock(&clock));
+    let one = house.reader("one");
+    let (above, path) = notes();
+    lend(
+        &house,
+        json!({"agentId": "one", "path": path, "write": true, "forMs": 7_200_000}),
+    );
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+    let token = one.token(&["my-notes.read"]);
+    let done = one
+        .invoke("my-notes.write", note("a.md", "changed\n"))
+        .expect_ok();
+    let audit = done["auditId"].as_str().expect("an id").to_owned();
+
+    // A restart in the middle changes nothing.
+    house.gateway.restart();
+    let one = house.back(&one);
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+    // Nor does a clock that is set back lengthen it.
+    drop(token);
+    house.gateway.stop();
+    clock.show("+3h");
+    house.gateway.start_again();
+    let one = house.back(&one);
+    assert_eq!(uniform(&one, "my-notes.read"), nothing(&one));
+    assert!(!one.sees().iter().any(|id| id.starts_with("my-notes")));
+    one.invoke(READ, json!({"path": "report.txt"})).expect_ok();
+    until("the lending to be swept", || {
+        (lent(&house)[0]["endedAt"].is_string()).then_some(())
+    });
+    let sources = house
+        .owner()
+        .client
+        .get("/admin/api/sources")
+        .expect_ok()
+        .to_string();
+    assert!(!sources.contains("my-notes"), "{sources}");
+    let grants = house
+        .owner()
+        .client
+        .get("/admin/api/grants")
+        .expect_ok()
+        .to_string();
+    assert!(!grants.contains("my-notes"), "{grants}");
+    until("no worker of it to be left", || {
+        let status = house
+            .owner()
+            .client
+            .get("/admin/api/status")
+            .expect_ok()
+            .to_string();
+        (!status.contains("\"my-notes\"")).then_some(())
+    });
+
+    // The morning after: one difference, and one file taken back.
+    let review = house
+        .owner()
+        .client
+        .get("/admin/api/review/one")
+        .expect_ok();
+    let file = &review["sources"][0]["files"][0];
+    assert_eq!(file["relativePath"], "a.md", "{review}");
+    assert_eq!(file["present"], "same");
+    let path = format!("/admin/api/undo/{audit}");
+    let plan = house.owner().client.get(&path).expect_ok();
+    house
+        .owner()
+        .client
+        .post(&path, json!({"stateToken": plan["stateToken"]}))
+        .expect_ok();
+    assert_eq!(above.read("My Notes/a.md"), "one\n");
+    assert_eq!(
+        uniform(&one, "my-notes.read"),
+        nothing(&one),
+        "the owner's look opens nothing"
+    );
+
+    // A week later it is forgotten, with what it kept.
+    house.gateway.stop();
+    let store = house.gateway.state().join("workers/my-notes");
+    assert!(store.is_dir());
+    clock.show("+9d");
+    house.gateway.start_again();
+    until("the lending to be forgotten", || {
+        lent(&house).is_empty().then_some(())
+    });
+    until("its store to go", || (!store.exists()).then_some(()));
+}
+
+#[test]
+fn the_owner_takes_it_back_and_lends_it_again_on_other_terms() {
+    let house = House::open();
+    let one = house.reader("one");
+    let (_above, path) = notes();
+    lend(
+        &house,
+        json!({"agentId": "one", "path": path, "write": true}),
+    );
+    one.invoke("my-notes.write", note("new.md", "x"))
+        .expect_ok();
+
+    // Narrower, while it is lent: the same source, writes gone.
+    let again = lend(&house, json!({"agentId": "one", "path": path}));
+    assert_eq!(
+        (&again["source"], &again["was"]["write"]),
+        (&json!("my-notes"), &json!(true))
+    );
+    assert_eq!(uniform(&one, "my-notes.write"), nothing(&one));
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+
+    let client = house.owner().client;
+    client.delete("/admin/api/lend/my-notes").expect_ok();
+    assert_eq!(uniform(&one, "my-notes.read"), nothing(&one));
+    client
+        .delete("/admin/api/lend/my-notes")
+        .expect_error(404, "not_found");
+    client
+        .delete("/admin/api/lend/workspace")
+        .expect_error(404, "not_found");
+
+    // Wider again: its own id, and it is there at once.
+    let again = lend(
+        &house,
+        json!({"agentId": "one", "path": path, "write": true}),
+    );
+    assert_eq!(again["source"], "my-notes", "{again}");
+    one.invoke("my-notes.write", note("other.md", "x"))
+        .expect_ok();
+    // The same folder for somebody else is somebody else's source.
+    let two = house.reader("two");
+    let other = lend(&house, json!({"agentId": "two", "path": path}));
+    assert_eq!(other["source"], "my-notes-2", "{other}");
+    two.invoke("my-notes-2.read", json!({"path": "a.md"}))
+        .expect_ok();
+    assert_eq!(uniform(&one, "my-notes-2.read"), nothing(&one));
+
+    // With its last grant a lending goes.
+    house.owner().revoke("two", "my-notes-2.read");
+    house.owner().revoke("two", "my-notes-2.list");
+    assert_eq!(uniform(&two, "my-notes-2.read"), nothing(&two));
+}
+
+#[test]
+fn what_cannot_be_lent_is_refused_with_the_reason() {
+    let house = House::open();
+    house.reader("one");
+    let (_above, path) = notes();
+    let client = house.owner().client;
+    let refused = |body: Value| client.post("/admin/api/lend", body);
+    let error =
+        refused(json!({"agentId": "nobody", "path": path})).expect_error(404, "unknown_agent");
+    assert!(
+        error["next"]
+            .as_str()
+            .expect("next")
+            .starts_with("plexusctl connect nobody"),
+        "{error}"
+    );
+    let home = house.gateway.home().to_str().expect("UTF-8").to_owned();
+    let state = house.gateway.state();
+    for (body, why) in [
+        (json!({"agentId": "one", "path": home}), "overlaps"),
+        (json!({"agentId": "one", "path": state}), "overlaps"),
+        (
+            json!({"agentId": "one", "path": state.join("run")}),
+            "overlaps",
+        ),
+        (json!({"agentId": "one", "path": "relative"}), "absolute"),
+        (
+            json!({"agentId": "one", "path": format!("{path}/a.md")}),
+            "not a folder",
+        ),
+        (
+            json!({"agentId": "one", "path": format!("{path}/gone")}),
+            "gone",
+        ),
+        (
+            json!({"agentId": "one", "path": path, "maxWrites": 3}),
+            "maxWrites",
+        ),
+        (json!({"agentId": "one", "path": path, "forMs": 1}), "forMs"),
+        (
+            json!({"agentId": "one", "path": path, "forMs": 99_999_999_999_u64}),
+            "forMs",
+        ),
+    ] {
+        let error = refused(body.clone()).expect_error(400, "internal_error");
+        assert!(
+            error["message"].as_str().expect("why").contains(why),
+            "{body}: {error}"
+        );
+    }
+    assert_eq!(lent(&house), Vec::<Value>::new(), "nothing is half lent");
+    // The control.
+    refused(json!({"agentId": "one", "path": path})).expect_ok();
+}
+
+#[test]
+fn the_commands_of_a_day() {
+    let house = House::open();
+    let one = house.reader("one");
+    let (above, path) = notes();
+    let said = house.gateway.cli([
+        "lend",
+        "one",
+        &path,
+        "--write",
+        "--for",
+        "1d",
+        "--max-writes",
+        "20",
+    ]);
+    let lines: Vec<&str> = said.expect_ok().lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(
+        lines[0].starts_with("one may list, read and change the files in "),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with("one may not reach anything outside of that folder"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[2], "to take it back: plexusctl lend end my-notes");
+    let listed = house.gateway.cli(["lend", "list"]);
+    assert!(
+        listed.expect_ok().contains("read, write (20 left)"),
+        "{listed:?}"
+    );
+
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+    one.invoke("my-notes.write", note("a.md", "changed once\n"))
+        .expect_ok();
+    one.invoke("my-notes.write", note("a.md", "changed \u{1b}[2J twice\n"))
+        .expect_ok();
+    let done = one
+        .invoke("my-notes.write", note("deep/new.md", "new\n"))
+        .expect_ok();
+
+    let review = house.gateway.cli(["review", "one"]);
+    let text = review.expect_ok();
+    assert!(text.contains("my-notes: replaced a.md, +1 −1"), "{text}");
+    assert!(
+        text.contains("  │ -one\n  │ +changed \\u{1b}[2J twice\n"),
+        "first before against last after: {text}"
+    );
+    assert!(
+        !text.contains("changed once") && !text.contains('\u{1b}'),
+        "{text}"
+    );
+    assert!(
+        text.contains("my-notes: created deep/new.md, +1 −0"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("changed 2 files since") || text.contains("one changed 2 files since "),
+        "{text}"
+    );
+
+    let audit = done["auditId"].as_str().expect("an id");
+    house.gateway.cli(["undo", audit, "--yes"]).expect_ok();
+    assert!(!above.has("My Notes/deep"));
+    // Somebody else goes on with the other file: the agent's part is still told.
+    above.write("My Notes/a.md", "mine again\n");
+    let after = house
+        .gateway
+        .cli(["review", "one", "--since", "today", "--source", "my-notes"]);
+    let text = after.expect_ok();
+    assert!(
+        text.contains("changed since by someone else; this is the agent's part"),
+        "{text}"
+    );
+    assert!(text.contains("+changed \\u{1b}[2J twice"), "{text}");
+    assert!(text.contains("every change to it was taken back"), "{text}");
+
+    house.gateway.cli(["lend", "end", "my-notes"]).expect_ok();
+    assert_eq!(uniform(&one, "my-notes.read"), nothing(&one));
+    house.gateway.cli(["review", "one"]).expect_ok();
+    assert_eq!(house.gateway.cli(["review", "nobody"]).status, 1);
+    let unknown = house.gateway.cli(["lend", "nobody", &path]);
+    assert_ne!(unknown.status, 0);
+    assert!(
+        unknown.stderr.contains("plexusctl connect nobody"),
+        "{unknown:?}"
+    );
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+}
+
+#[test]
+fn what_nothing_is_kept_of_is_named_and_not_made_up() {
+    let mut house = House::open();
+    let one = house.reader("one");
+    let (_above, path) = notes();
+    lend(
+        &house,
+        json!({"agentId": "one", "path": path, "write": true}),
+    );
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+    let done = one
+        .invoke("my-notes.write", note("a.md", "changed\n"))
+        .expect_ok();
+    house.gateway.stop();
+    std::fs::remove_dir_all(house.gateway.state().join("workers/my-notes")).expect("it goes");
+    house.gateway.start_again();
+    let review = house
+        .owner()
+        .client
+        .get("/admin/api/review/one")
+        .expect_ok();
+    let source = &review["sources"][0];
+    assert_eq!(source["files"], json!([]), "{review}");
+    assert_eq!(source["notKept"][0]["auditId"], done["auditId"], "{review}");
+    let said = house.gateway.cli(["review", "one"]);
+    assert!(
+        said.expect_ok().contains("no before-image kept"),
+        "{said:?}"
+    );
+    house
+        .owner()
+        .client
+        .get("/admin/api/review/nobody")
+        .expect_error(404, "unknown_agent");
+}

@@ -1,0 +1,248 @@
+//! Taking effects back: by the agent, through the same asking as any write, and by the owner, by audit id.
+
+use crate::house::{House, READ, READS, WRITE, note};
+use plexus_tests::Agent;
+use serde_json::{Value, json};
+
+const UNDO: &str = "workspace.undo";
+
+/// An agent whose reads and writes stand.
+fn writer(house: &House, id: &str) -> Agent {
+    let capabilities: Vec<&str> = READS.iter().copied().chain([WRITE]).collect();
+    let connected = house
+        .owner()
+        .connect_as(json!({"agentId": id, "capabilities": capabilities, "standing": [WRITE]}))
+        .expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    Agent::enroll(&house.gateway.client(), code)
+}
+
+/// Writes over what the agent has read, and says by which id that is taken back.
+fn write(agent: &Agent, path: &str, content: &str) -> (String, String) {
+    agent.invoke(READ, json!({ "path": path }));
+    let done = agent.invoke(WRITE, note(path, content)).expect_ok();
+    let text = |member: &str| done[member].as_str().expect(member).to_owned();
+    assert_eq!(done["ok"], true, "{done}");
+    (text("auditId"), text("undo"))
+}
+
+/// The owner takes an effect back, seeing the plan first.
+fn take_back(house: &House, audit: &str) -> Value {
+    let path = format!("/admin/api/undo/{audit}");
+    let client = house.owner().client;
+    let plan = client.get(&path).expect_ok();
+    client
+        .post(&path, json!({"stateToken": plan["stateToken"]}))
+        .expect_ok()
+}
+
+#[test]
+fn an_agent_takes_back_its_own_write_and_is_asked_about_like_for_any() {
+    let house = House::open();
+    let agent = writer(&house, "one");
+    house.workspace.write("a.md", "old\n");
+    let (_, undo) = write(&agent, "a.md", "new\n");
+    assert_eq!(house.workspace.read("a.md"), "new\n");
+
+    // A write may stand; nothing was said of undo, so it asks, and the owner sees where it leads.
+    let item = agent.must_ask(UNDO, json!({ "id": undo }));
+    let card = house.owner().card(&item);
+    let diff = card["asks"][0]["plan"]["preview"]["diff"]
+        .as_str()
+        .expect("a diff");
+    assert!(diff.contains("-new") && diff.contains("+old"), "{diff}");
+    house.owner().approve(&item, "once");
+    let done = agent.invoke(UNDO, json!({ "id": undo })).expect_ok();
+    assert_eq!(done["output"]["relativePath"], "a.md");
+    assert_eq!(house.workspace.read("a.md"), "old\n");
+
+    // And the undo of the undo.
+    let again = done["undo"].as_str().expect("an id").to_owned();
+    let item = agent.must_ask(UNDO, json!({ "id": again }));
+    house.owner().approve(&item, "once");
+    agent.invoke(UNDO, json!({ "id": again })).expect_ok();
+    assert_eq!(house.workspace.read("a.md"), "new\n");
+}
+
+#[test]
+fn the_owner_takes_back_by_audit_id_and_it_is_recorded_as_the_owners_act() {
+    let house = House::open();
+    let agent = writer(&house, "one");
+    house.workspace.write("a.md", "one\n");
+    let (audit, _) = write(&agent, "a.md", "two\n");
+    let done = take_back(&house, &audit);
+    assert_eq!(house.workspace.read("a.md"), "one\n");
+
+    let events = house.owner().audit(20);
+    let of = |phase: &str| {
+        events
+            .iter()
+            .find(|e| e["capabilityId"] == UNDO && e["detail"]["phase"] == phase)
+            .unwrap_or_else(|| panic!("no {phase}: {events:?}"))
+    };
+    let (intent, outcome) = (of("intent"), of("outcome"));
+    assert_eq!(intent["id"], done["auditId"]);
+    assert_eq!(intent["detail"]["owner"], true);
+    assert!(intent["agentId"].is_null() && outcome["agentId"].is_null());
+    assert_eq!(outcome["detail"]["result"], "ok");
+    assert_eq!(outcome["detail"]["touched"][0]["id"], "a.md");
+
+    // Its outcome's id names it as well, and it can be taken back in its turn.
+    take_back(&house, outcome["id"].as_str().expect("an id"));
+    assert_eq!(house.workspace.read("a.md"), "two\n");
+}
+
+#[test]
+fn a_file_that_was_created_goes_with_the_folders_made_for_it() {
+    let house = House::open();
+    let agent = writer(&house, "one");
+    house.workspace.write("kept/other.md", "other\n");
+    let (deep, _) = write(&agent, "kept/new/deep/a.md", "text\n");
+    let (second, _) = write(&agent, "kept/new/b.md", "text\n");
+    take_back(&house, &deep);
+    assert!(!house.workspace.has("kept/new/deep"), "it was empty");
+    assert!(house.workspace.has("kept/new/b.md"));
+    let removed = take_back(&house, &second);
+    assert!(!house.workspace.has("kept/new/b.md"));
+    assert!(house.workspace.has("kept/other.md"));
+    // Taking the removal back makes it again.
+    take_back(&house, removed["auditId"].as_str().expect("an id"));
+    assert_eq!(house.workspace.read("kept/new/b.md"), "text\n");
+}
+
+#[test]
+fn what_cannot_be_taken_back_says_why_and_changes_nothing() {
+    let house = House::open();
+    let agent = writer(&house, "one");
+    house.workspace.write("a.md", "old\n");
+    house.workspace.write("b.md", "old\n");
+    let (audit, _) = write(&agent, "a.md", "new\n");
+    let client = house.owner().client;
+    let undo = |id: &str| client.get(&format!("/admin/api/undo/{id}"));
+
+    // Nobody's event, no call, a read.
+    let nobody = "evt_00000000-0000-8000-8000-00000000000f";
+    undo(nobody).expect_error(404, "not_found");
+    let events = house.owner().audit(100);
+    let id_of = |fits: &dyn Fn(&Value) -> bool| {
+        let event = events.iter().find(|e| fits(e)).expect("an event");
+        event["id"].as_str().expect("an id").to_owned()
+    };
+    let read = id_of(&|e| e["detail"]["phase"] == "read");
+    let handshake = id_of(&|e| e["type"] == "handshake");
+    undo(&read).expect_error(404, "not_found");
+    undo(&handshake).expect_error(404, "not_found");
+
+    // The plan that was seen is the one that is done: the world moves in between.
+    let plan = undo(&audit).expect_ok();
+    house.workspace.write("a.md", "somebody else's\n");
+    let late = client.post(
+        &format!("/admin/api/undo/{audit}"),
+        json!({"stateToken": plan["stateToken"]}),
+    );
+    let error = late.expect_error(409, "precondition_changed");
+    assert_eq!(error["effect"], "none", "{error}");
+    // And before it is looked at.
+    let error = undo(&audit).expect_error(409, "precondition_changed");
+    assert_eq!(error["detail"]["reason"], "changed", "{error}");
+    assert_eq!(house.workspace.read("a.md"), "somebody else's\n");
+
+    // The control: as the agent left it, it can be taken back; then never again.
+    house.workspace.write("a.md", "new\n");
+    take_back(&house, &audit);
+    assert_eq!(house.workspace.read("a.md"), "old\n");
+    let error = undo(&audit).expect_error(409, "precondition_changed");
+    assert_eq!(error["detail"]["reason"], "already_undone", "{error}");
+
+    // An effect that was refused changed nothing.
+    let refused = agent.invoke(WRITE, note("b.md", "x")).json();
+    assert_eq!(refused["ok"], false, "{refused}");
+    let error =
+        undo(refused["auditId"].as_str().expect("an id")).expect_error(409, "precondition_changed");
+    assert_eq!(error["detail"]["reason"], "not_done", "{error}");
+    assert_eq!(house.workspace.read("b.md"), "old\n");
+}
+
+#[test]
+fn what_was_replaced_outlives_the_gateway_and_not_its_store() {
+    let mut house = House::open();
+    let agent = writer(&house, "one");
+    house.workspace.write("a.md", "one\n");
+    house.workspace.write("b.md", "one\n");
+    let (first, _) = write(&agent, "a.md", "two\n");
+    let (second, _) = write(&agent, "b.md", "two\n");
+    house.gateway.kill9();
+    house.gateway.start_again();
+    take_back(&house, &first);
+    assert_eq!(house.workspace.read("a.md"), "one\n");
+
+    house.gateway.stop();
+    let store = house.gateway.state().join("workers/workspace");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&store).expect("a store").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o700);
+    std::fs::remove_dir_all(&store).expect("the store goes");
+    house.gateway.start_again();
+    let error = house
+        .owner()
+        .client
+        .get(&format!("/admin/api/undo/{second}"))
+        .expect_error(409, "transport_error");
+    assert_eq!(error["detail"]["reason"], "not_kept", "{error}");
+    assert_eq!(house.workspace.read("b.md"), "two\n");
+}
+
+#[test]
+fn the_command_shows_asks_and_does() {
+    let house = House::open();
+    let agent = writer(&house, "one");
+    house.workspace.write("a.md", "old \u{1b}[2J\n");
+    let (audit, _) = write(&agent, "a.md", "new\n");
+
+    // Nobody is there to be asked.
+    let unasked = house.gateway.cli(["undo", &audit]);
+    assert_eq!(unasked.status, 64, "{unasked:?}");
+    assert_eq!(house.workspace.read("a.md"), "new\n");
+
+    let said = house.gateway.cli(["undo", &audit, "--yes"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(
+        said.stdout.contains("taking it back: restored a.md, +1 −1"),
+        "{said:?}"
+    );
+    assert!(said.stdout.contains("  │ +old \\u{1b}[2J"), "{said:?}");
+    assert!(!said.stdout.contains('\u{1b}'), "{said:?}");
+    assert_eq!(house.workspace.read("a.md"), "old \u{1b}[2J\n");
+
+    let again = house.gateway.cli(["--json", "undo", &audit, "--yes"]);
+    assert_ne!(again.status, 0, "{again:?}");
+    assert!(again.stderr.contains("taken back already"), "{again:?}");
+}
+
+#[test]
+fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
+    let house = House::open();
+    let agent = writer(&house, "one");
+    house.workspace.write("docs/a.md", "old\n");
+    house.workspace.write("private/b.md", "old\n");
+    let (_, inside) = write(&agent, "docs/a.md", "new\n");
+    let (_, outside) = write(&agent, "private/b.md", "new\n");
+    let connected = house
+        .owner()
+        .connect_as(json!({
+            "agentId": "two", "capabilities": [UNDO], "standing": [UNDO],
+            "constraint": {"pathPrefix": {"field": "path", "allow": ["docs"]}},
+        }))
+        .expect_ok();
+    let two = Agent::enroll(
+        &house.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
+    two.invoke(UNDO, json!({ "id": outside }))
+        .expect_error(401, "grant_required");
+    assert_eq!(house.workspace.read("private/b.md"), "new\n");
+    let done = two.invoke(UNDO, json!({ "id": inside })).expect_ok();
+    assert_eq!(done["ok"], true, "{done}");
+    assert_eq!(house.workspace.read("docs/a.md"), "old\n");
+}

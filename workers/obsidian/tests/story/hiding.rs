@@ -1,0 +1,168 @@
+//! What is hidden does not exist: a vault with hidden notes answers byte for byte as the same vault without them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use plexus_rooted_files::{HideRules, PathRule, names::fold};
+use plexus_worker_obsidian::{ReadInput, SearchInput, Vault};
+use proptest::{collection::vec, prelude::*, sample::select};
+use serde_json::json;
+
+/// Folders and names that meet each other: the same name in several places, in two spellings, and a hidden folder.
+const FOLDERS: &[&str] = &["", "a/", "a/b/", "Private/", "private/x/", "Diary/"];
+const NAMES: &[&str] = &["one", "two", "Two", "secret plan", "2024-01", "key"];
+const BODIES: &[&str] = &[
+    "plain [[one]] [[two]] [[secret plan]]\n",
+    "see [[a/b/one|x]] and ![[2024-01]] [[Private/one]]\n",
+    "---\ntags: [hidden/deep]\n---\nneedle [[one]]\n",
+    "needle in the open #open\n",
+    "needle #Hidden here [[two]]\n",
+    "---\ntags: open\nstatus: done\n---\nneedle #hiddenness\n",
+];
+
+fn rules() -> HideRules {
+    HideRules {
+        folders: vec!["private".into()],
+        globs: vec!["diary/20*".into(), "*.key.md".into(), "secret*".into()],
+        tags: vec!["#hidden".into()],
+    }
+}
+
+/// What the rules above say, in other words.
+fn is_hidden(path: &str, body: &str) -> bool {
+    let path = fold(path);
+    let name = path.rsplit('/').next().unwrap_or_default();
+    path.starts_with("private/")
+        || path.starts_with("diary/20")
+        || name.ends_with(".key.md")
+        || name.starts_with("secret")
+        || body.contains("[hidden/deep]")
+        || body.contains("#Hidden ")
+}
+
+fn fill(root: &Path, notes: &BTreeMap<String, &str>) {
+    for (path, body) in notes {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, body).unwrap();
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+    }
+}
+
+fn read(vault: &Vault, path: &str) -> String {
+    let input: ReadInput = serde_json::from_value(json!({ "path": path })).unwrap();
+    match vault.read(&input, PathRule::all()) {
+        Ok(answer) => format!("{} {:?}", json!(answer.output), answer.touched),
+        Err(error) => format!("{error:?}: {error}"),
+    }
+}
+
+fn search(vault: &Vault, input: serde_json::Value) -> String {
+    let input: SearchInput = serde_json::from_value(input).unwrap();
+    match vault.search(&input, PathRule::all(), &|| false) {
+        Ok(answer) => format!("{} {:?}", json!(answer.output), answer.touched),
+        Err(error) => format!("{error:?}: {error}"),
+    }
+}
+
+fn answers(vault: &Vault, paths: &BTreeSet<String>) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = paths
+        .iter()
+        .flat_map(|path| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            [
+                path.clone(),
+                path.trim_end_matches(".md").to_owned(),
+                format!("[[{name}]]"),
+                path.to_uppercase(),
+            ]
+        })
+        .chain(FOLDERS.iter().map(|folder| (*folder).to_owned()))
+        .map(|path| (path.clone(), read(vault, &path)))
+        .collect();
+    for input in [
+        json!({"query": "needle"}),
+        json!({"query": "needle", "limit": 1}),
+        json!({"tag": "hidden"}),
+        json!({"tag": "open"}),
+        json!({"property": {"name": "status"}}),
+        json!({"query": "e", "path": "private"}),
+        json!({"query": "e", "path": "Private/one.md"}),
+        json!({"query": "e", "path": "a"}),
+    ] {
+        all.push((input.to_string(), search(vault, input)));
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #[test]
+    fn hidden_is_as_if_it_were_not_there(
+        notes in vec((select(FOLDERS), select(NAMES), select(&[".md", ".key.md", ".MD"][..]), select(BODIES)), 1..12),
+    ) {
+        let notes: BTreeMap<String, &str> = notes
+            .into_iter()
+            .map(|(folder, name, end, body)| (format!("{folder}{name}{end}"), body))
+            .collect();
+        let without: BTreeMap<String, &str> = notes
+            .iter()
+            .filter(|(path, body)| !is_hidden(path, body))
+            .map(|(path, body)| (path.clone(), *body))
+            .collect();
+        let temp = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| temp.path().join(name));
+        fs::create_dir_all(&one).unwrap();
+        fs::create_dir_all(&two).unwrap();
+        fill(&one, &notes);
+        fill(&two, &without);
+        // A folder whose notes are all hidden stays, unless it is hidden itself.
+        for path in notes.keys() {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if !fold(folder).starts_with("private") {
+                fs::create_dir_all(two.join(folder)).unwrap();
+            }
+        }
+        let hiding = Vault::open_with(&one, false, &rules()).unwrap();
+        let plain = Vault::open(&two).unwrap();
+        let paths: BTreeSet<String> = notes.keys().cloned().collect();
+        for (hidden, deleted) in answers(&hiding, &paths).into_iter().zip(answers(&plain, &paths)) {
+            prop_assert_eq!(hidden, deleted);
+        }
+        // The control: without the rules what is hidden is there.
+        let open = Vault::open(&one).unwrap();
+        for (path, _) in notes.iter().filter(|(path, body)| is_hidden(path, body)) {
+            prop_assert!(read(&open, path).contains("relativePath"), "{}", path);
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_comes_or_goes_counts_at_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("a.md");
+    let rules = HideRules {
+        tags: vec!["hidden".into()],
+        ..HideRules::default()
+    };
+    let vault = Vault::open_with(temp.path(), false, &rules).unwrap();
+    for (text, seen) in [("open", true), ("#hidden", false), ("open again", true)] {
+        fs::write(&path, text).unwrap();
+        assert_eq!(
+            read(&vault, "a.md").contains("relativePath"),
+            seen,
+            "{text}"
+        );
+        assert_eq!(read(&vault, "").contains("a.md"), seen, "{text}");
+    }
+}

@@ -1,0 +1,167 @@
+//! What a set of changes came to, file by file: the owner's review.
+//!
+//! Of each file the content before the first change and after the last one, from the [`Store`]; changes that were
+//! taken back do not count. Only the owner asks this: it shows what is kept, whatever any agent may read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plexus_protocol::AuditId;
+use plexus_rooted_files::RelPath;
+use serde::{Deserialize, Serialize};
+
+use crate::{Change, KeptEntry, Known, State, Store, Workspace, WorkspaceError};
+
+/// Most calls in one question.
+const MAX_CALLS: usize = 2_000;
+/// Diffs in one answer, in bytes; files beyond are named without.
+const MAX_DIFFS: usize = 3 * 1024 * 1024;
+
+/// Which changes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesInput {
+    /// Their intents' events.
+    pub calls: Vec<String>,
+}
+
+/// What they came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangesOutput {
+    /// By path.
+    pub files: Vec<ChangedFile>,
+    /// Calls of which nothing is kept.
+    pub not_kept: Vec<String>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangedFile {
+    /// Its path.
+    pub relative_path: RelPath,
+    /// The changes that count, oldest first.
+    pub calls: Vec<AuditId>,
+    /// Those that were taken back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undone: Vec<AuditId>,
+    /// One line: `replaced Projects/a.md, +12 −3`.
+    pub summary: String,
+    /// What is there now, held against what the last change left.
+    pub present: Present,
+    /// Whether somebody else changed it between these changes: then the difference shows that too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interleaved: bool,
+    /// A unified diff; none where a side is no text, is too large, or is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// Whether the diff shows a part only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+}
+
+/// What is at a path now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Present {
+    /// What the last change left.
+    Same,
+    /// Something else: changed since by someone else.
+    Changed,
+    /// It cannot be looked at.
+    Unknown,
+}
+
+impl Workspace {
+    /// Puts changes together. Changes nothing.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::InvalidInput`] for ids that are none, or too many; [`WorkspaceError::NotUndoable`] where the
+    /// store cannot be read.
+    pub fn changes(
+        &self,
+        store: &Store,
+        input: &ChangesInput,
+    ) -> Result<ChangesOutput, WorkspaceError> {
+        if input.calls.len() > MAX_CALLS {
+            return Err(WorkspaceError::InvalidInput(format!(
+                "more than {MAX_CALLS} calls"
+            )));
+        }
+        let mut by_path: BTreeMap<RelPath, Vec<KeptEntry>> = BTreeMap::new();
+        let mut not_kept = Vec::new();
+        let calls: BTreeSet<&String> = input.calls.iter().collect();
+        let undone = store.undone()?;
+        for text in calls {
+            let call = AuditId::parse(text)
+                .map_err(|_| WorkspaceError::InvalidInput("not an audit id".to_owned()))?;
+            match store.known(&call) {
+                Known::Entry(entry, State::Done | State::Lost) => {
+                    by_path.entry(entry.path.clone()).or_default().push(*entry);
+                }
+                Known::Entry(_, State::Begun | State::Not) | Known::Never => {}
+                Known::Forgotten => not_kept.push(text.clone()),
+            }
+        }
+        let mut room = MAX_DIFFS;
+        let files = by_path
+            .into_iter()
+            .map(|(path, entries)| {
+                let (gone, counts): (Vec<_>, Vec<_>) = entries
+                    .into_iter()
+                    .partition(|entry| undone.contains_key(&entry.call));
+                let mut file = self.file(store, path, &counts);
+                file.undone = gone.into_iter().map(|entry| entry.call).collect();
+                match &file.diff {
+                    Some(diff) if diff.len() > room => {
+                        file.diff = None;
+                        file.cut = true;
+                    }
+                    Some(diff) => room -= diff.len(),
+                    None => {}
+                }
+                file
+            })
+            .collect();
+        Ok(ChangesOutput { files, not_kept })
+    }
+
+    fn file(&self, store: &Store, path: RelPath, entries: &[KeptEntry]) -> ChangedFile {
+        let mut file = ChangedFile {
+            relative_path: path.clone(),
+            calls: entries.iter().map(|entry| entry.call.clone()).collect(),
+            undone: Vec::new(),
+            summary: format!("took back its changes to {path}"),
+            present: Present::Same,
+            interleaved: false,
+            diff: None,
+            cut: false,
+        };
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return file;
+        };
+        file.present = match self.root.look(&path) {
+            Ok(place) if place.digest() == last.after => Present::Same,
+            Ok(_) => Present::Changed,
+            Err(_) => Present::Unknown,
+        };
+        file.interleaved = entries
+            .windows(2)
+            .any(|two| two[0].after != two[1].before.map(|before| before.digest));
+        let (Ok(before), Ok(after)) = (store.before(first), store.after(last)) else {
+            file.summary = format!("changed {path}; what was kept is damaged");
+            file.cut = true;
+            return file;
+        };
+        let verbs = match (&before, &after) {
+            (None, _) => ("creates", "created"),
+            (_, None) => ("removes", "removed"),
+            _ => ("replaces", "replaced"),
+        };
+        let change = Change::between(&path, before.as_deref(), after.as_deref(), verbs);
+        file.summary = change.summary;
+        file.cut = change.is_cut;
+        file.diff = change.diff;
+        file
+    }
+}

@@ -1,0 +1,273 @@
+//! What is kept of changes: through kills at every moment, beyond the bounds, and when it is damaged.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use plexus_protocol::AuditId;
+use plexus_rooted_files::{Digest, Policy, Ready, RelPath, Root};
+use plexus_worker_workspace::{Before, Bounds, KeptEntry, Known, State, Store, StoreError};
+
+const WIDE: Bounds = Bounds {
+    bytes: 1 << 20,
+    entries: 100,
+};
+
+struct Kept {
+    temp: tempfile::TempDir,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let kept = Self {
+            temp: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(kept.folder()).unwrap();
+        fs::create_dir(kept.dir()).unwrap();
+        kept
+    }
+    fn folder(&self) -> PathBuf {
+        self.temp.path().join("folder")
+    }
+    fn dir(&self) -> PathBuf {
+        self.temp.path().join("store")
+    }
+    fn root(&self) -> Root {
+        Root::open(&self.folder(), Policy::default()).unwrap()
+    }
+    /// What a writer that starts has.
+    fn store(&self, bounds: Bounds) -> Store {
+        let store = Store::new(&self.dir(), bounds);
+        store.recover(&self.root()).unwrap();
+        store
+    }
+    /// Puts a file there and says its inode.
+    fn file(&self, name: &str, content: &str) -> u64 {
+        let path = self.folder().join(name);
+        fs::write(&path, content).unwrap();
+        inode(&path)
+    }
+}
+
+fn inode(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().ino()
+}
+
+fn call(number: u64) -> AuditId {
+    AuditId::parse(&format!("evt_00000000-{number:04x}-8000-8000-000000000000")).unwrap()
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+/// A change of `a.md` from "old" (inode `before`) to "new" (`inode`).
+fn entry(number: u64, before: Option<u64>, after: bool, inode: u64) -> KeptEntry {
+    KeptEntry {
+        call: call(number),
+        path: path("a.md"),
+        before: before.map(|inode| Before {
+            digest: Digest::of(b"old"),
+            inode,
+        }),
+        after: after.then(|| Digest::of(b"new")),
+        ready: Ready {
+            temporary: path(".plexus-1-2-3.tmp"),
+            inode,
+            folders: 0,
+        },
+        undoes: None,
+    }
+}
+
+fn state(store: &Store, number: u64) -> State {
+    match store.known(&call(number)) {
+        Known::Entry(_, state) => state,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Each moment at which a writer can be killed, as the disk looks then.
+#[test]
+fn the_next_writer_finds_out_what_happened() {
+    // Before the rename: the new content still has its temporary name.
+    let kept = Kept::new();
+    let (old, new) = (
+        kept.file("a.md", "old"),
+        kept.file(".plexus-1-2-3.tmp", "new"),
+    );
+    let begin = |kept: &Kept, entry: &KeptEntry| {
+        let before = entry.before.map(|_| b"old".as_slice());
+        let after = entry.after.map(|_| b"new".as_slice());
+        kept.store(WIDE).begin(entry, before, after).unwrap();
+    };
+    begin(&kept, &entry(1, Some(old), true, new));
+    assert_eq!(state(&kept.store(WIDE), 1), State::Not);
+
+    // After it.
+    let kept = Kept::new();
+    let old = kept.file("a.md", "old");
+    let new = kept.file(".plexus-1-2-3.tmp", "new");
+    begin(&kept, &entry(1, Some(old), true, new));
+    fs::rename(
+        kept.folder().join(".plexus-1-2-3.tmp"),
+        kept.folder().join("a.md"),
+    )
+    .unwrap();
+    assert_eq!(state(&kept.store(WIDE), 1), State::Done);
+
+    // Given up by the writer itself, which was killed before it could forget it.
+    let kept = Kept::new();
+    let old = kept.file("a.md", "old");
+    let new = kept.file(".plexus-1-2-3.tmp", "new");
+    begin(&kept, &entry(1, Some(old), true, new));
+    fs::remove_file(kept.folder().join(".plexus-1-2-3.tmp")).unwrap();
+    assert_eq!(state(&kept.store(WIDE), 1), State::Not);
+
+    // After it, and somebody has replaced the file since: nobody can tell.
+    let kept = Kept::new();
+    let old = kept.file("a.md", "old");
+    let new = kept.file(".plexus-1-2-3.tmp", "new");
+    begin(&kept, &entry(1, Some(old), true, new));
+    let other = kept.file("other", "other");
+    assert!(other != old && other != new);
+    fs::remove_file(kept.folder().join(".plexus-1-2-3.tmp")).unwrap();
+    fs::rename(kept.folder().join("other"), kept.folder().join("a.md")).unwrap();
+    assert_eq!(state(&kept.store(WIDE), 1), State::Lost);
+
+    // A removal: before it, with the file set aside, and when nothing is left to see.
+    for (there, aside, found) in [
+        (true, false, State::Not),
+        (false, true, State::Done),
+        (false, false, State::Lost),
+    ] {
+        let kept = Kept::new();
+        let old = kept.file("a.md", "old");
+        begin(&kept, &entry(1, Some(old), false, old));
+        let (file, beside) = (
+            kept.folder().join("a.md"),
+            kept.folder().join(".plexus-1-2-3.tmp"),
+        );
+        match (there, aside) {
+            (true, _) => {}
+            (false, true) => fs::rename(&file, &beside).unwrap(),
+            (false, false) => fs::remove_file(&file).unwrap(),
+        }
+        assert_eq!(state(&kept.store(WIDE), 1), found, "{there} {aside}");
+    }
+}
+
+#[test]
+fn what_never_began_is_told_from_what_is_forgotten() {
+    let kept = Kept::new();
+    let store = kept.store(WIDE);
+    // It has seen nothing: it cannot say of anything that it did not happen.
+    assert_eq!(store.known(&call(1)), Known::Forgotten);
+    let old = kept.file("a.md", "old");
+    store
+        .begin(&entry(5, Some(old), true, 1), Some(b"old"), Some(b"new"))
+        .unwrap();
+    store.finish(&call(5)).unwrap();
+    assert_eq!(
+        store.known(&call(4)),
+        Known::Forgotten,
+        "older than the store"
+    );
+    assert_eq!(store.known(&call(6)), Known::Never);
+    assert_eq!(state(&store, 5), State::Done);
+    // Another launch, the same.
+    let store = kept.store(WIDE);
+    assert_eq!(store.known(&call(6)), Known::Never);
+    assert_eq!(state(&store, 5), State::Done);
+    // A failure that left nothing.
+    store
+        .begin(&entry(7, Some(old), true, 1), Some(b"old"), Some(b"new"))
+        .unwrap();
+    store.discard(&call(7));
+    assert_eq!(store.known(&call(7)), Known::Never);
+}
+
+#[test]
+fn the_oldest_go_first_and_stay_forgotten() {
+    for bounds in [
+        Bounds {
+            bytes: 1 << 20,
+            entries: 3,
+        },
+        Bounds {
+            bytes: 18,
+            entries: 100,
+        }, // three times "old" and "new"
+    ] {
+        let kept = Kept::new();
+        let store = kept.store(bounds);
+        for number in 1..=5 {
+            store
+                .begin(&entry(number, Some(1), true, 2), Some(b"old"), Some(b"new"))
+                .unwrap();
+            store.finish(&call(number)).unwrap();
+        }
+        for store in [store, kept.store(bounds)] {
+            for number in [1, 2] {
+                assert_eq!(store.known(&call(number)), Known::Forgotten, "{number}");
+            }
+            for number in 3..=5 {
+                assert_eq!(state(&store, number), State::Done);
+            }
+        }
+        let files = fs::read_dir(kept.dir()).unwrap().count();
+        assert_eq!(
+            files,
+            3 * 3 + 2,
+            "entries with two sides each, and two markers"
+        );
+    }
+    // One that is larger than all of it is kept all the same, alone.
+    let kept = Kept::new();
+    let store = kept.store(Bounds {
+        bytes: 1,
+        entries: 9,
+    });
+    store
+        .begin(&entry(1, Some(1), true, 2), Some(b"old"), Some(b"new"))
+        .unwrap();
+    assert_eq!(state(&store, 1), State::Begun);
+}
+
+#[test]
+fn what_is_damaged_is_not_believed() {
+    let kept = Kept::new();
+    let store = kept.store(WIDE);
+    let kept_entry = entry(1, Some(1), true, 2);
+    store
+        .begin(&kept_entry, Some(b"old"), Some(b"new"))
+        .unwrap();
+    assert_eq!(store.before(&kept_entry).unwrap().unwrap(), b"old");
+    assert_eq!(store.after(&kept_entry).unwrap().unwrap(), b"new");
+    fs::write(kept.dir().join(format!("{}.before", call(1))), "bad").unwrap();
+    assert!(matches!(
+        store.before(&kept_entry),
+        Err(StoreError::Damaged)
+    ));
+    // Contents without an entry are let go of; an entry that cannot be read is none.
+    fs::write(kept.dir().join(format!("{}.before", call(2))), "orphan").unwrap();
+    fs::write(kept.dir().join(format!("{}.done", call(1))), "{").unwrap();
+    fs::remove_file(kept.dir().join(format!("{}.begun", call(1)))).unwrap();
+    let store = kept.store(WIDE);
+    assert!(!kept.dir().join(format!("{}.before", call(2))).exists());
+    assert_eq!(store.known(&call(1)), Known::Forgotten);
+}
+
+#[test]
+fn files_of_the_store_are_the_owners_alone() {
+    let kept = Kept::new();
+    let store = kept.store(WIDE);
+    store
+        .begin(&entry(1, Some(1), true, 2), Some(b"old"), Some(b"new"))
+        .unwrap();
+    for file in fs::read_dir(kept.dir()).unwrap() {
+        assert_eq!(file.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
+    }
+}
