@@ -2,10 +2,11 @@
 
 mod here;
 
-pub(crate) use here::{edits_json, shown};
+pub(crate) use here::{edits_json, not_agreed, shown};
 
 use crate::{
     owner::{Desk, list_of, text_of},
+    service::Ask,
     table::table,
     terms::Terms,
 };
@@ -13,10 +14,7 @@ use clap::{Args, ValueEnum};
 use plexus_client::{Exit, Stop, shell, span, text};
 use plexus_protocol::{AgentId, CapabilityId, Timestamp};
 use serde_json::{Map, Value, json};
-use std::{
-    io::{IsTerminal, stdin},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 /// Connecting an agent.
 #[derive(Args)]
@@ -48,41 +46,7 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "DIR", requires = "here")]
     project: Option<PathBuf>,
     #[command(flatten)]
-    consent: Consent,
-}
-
-/// How a person agrees to what was shown.
-#[derive(Args, Clone, Copy, Default)]
-pub(crate) struct Consent {
-    /// Write without asking; what is written is shown all the same
-    #[arg(long, short = 'y')]
-    yes: bool,
-    /// Show what would be written, and write nothing
-    #[arg(long, conflicts_with = "yes")]
-    pub(crate) dry_run: bool,
-}
-
-impl Consent {
-    /// Asks at the terminal whether to go on.
-    ///
-    /// # Errors
-    /// A stop where the answer is no, or where there is nobody to ask.
-    pub(crate) fn ask(self, what: &str) -> Result<(), Stop> {
-        if self.yes {
-            return Ok(());
-        }
-        if !stdin().is_terminal() {
-            return Err(Stop::usage(format!("nobody is there to say yes: {what}"))
-                .next("run it in a terminal, or add --yes"));
-        }
-        plexus_client::out::say(&format!("{what}? [y/N]"));
-        let mut answer = String::new();
-        let read = stdin().read_line(&mut answer);
-        match read.map(|_| answer.trim().to_lowercase()) {
-            Ok(answer) if answer == "y" || answer == "yes" => Ok(()),
-            _ => Err(Stop::new(Exit::Failed, "not_agreed", "you did not say yes")),
-        }
-    }
+    ask: Ask,
 }
 
 /// What an agent sees.
@@ -100,7 +64,7 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
     if connect.here {
         return here::run(desk, &connect).await;
     }
-    if connect.consent.dry_run {
+    if connect.ask.dry_run {
         return Err(Stop::usage("--dry-run belongs to --here"));
     }
     let body = connect.body()?;

@@ -1,9 +1,10 @@
 //! `plexusctl disconnect`: takes out of an agent's files what `connect --here` put there, and ends the agent.
 
 use crate::{
-    connect::{Consent, edits_json, shown},
+    connect::{edits_json, not_agreed, shown},
     integration::{self, Installation},
     owner::Desk,
+    service::Ask,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
@@ -19,7 +20,7 @@ pub(crate) struct Disconnect {
     #[arg(long)]
     keep_agent: bool,
     #[command(flatten)]
-    consent: Consent,
+    ask: Ask,
 }
 
 /// Shows what goes, and lets it go.
@@ -33,9 +34,12 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
     let mut reply = json!({
         "ok": true, "agentId": agent, "files": edits_json(&plan), "left": left, "written": false, "revoked": false,
     });
-    if !it.consent.dry_run {
-        it.consent
-            .ask(&format!("take this back{}", ending(agent, it.keep_agent)))?;
+    if !it.ask.dry_run {
+        let question = format!("take this back{}?", ending(agent, it.keep_agent));
+        let line = format!("plexusctl disconnect {agent}");
+        if !it.ask.go_ahead(desk, &question, &line)? {
+            return Err(not_agreed());
+        }
         installation.undo(&desk.home)?;
         reply["written"] = true.into();
         if !it.keep_agent {

@@ -102,7 +102,7 @@ pub(crate) fn run(
     }
     let first = input.line.unwrap_or(1) - 1;
     let limit = input.limit.unwrap_or(USUAL);
-    if first > text.len() || (first == text.len() && first > 0) {
+    if first > 0 && first >= text.len() {
         return Err(GitError::Invalid(format!(
             "{path} has {} lines",
             text.len()

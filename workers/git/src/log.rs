@@ -209,16 +209,16 @@ pub(crate) fn touches(
 ) -> Result<(bool, Vec<ObjectId>, Vec<String>), GitError> {
     if let Some(path) = path {
         let here = reader.at(&commit.tree, path)?;
-        let mut differs = parents.is_empty() && here.is_some();
-        for (at, parent) in parents.iter().enumerate() {
+        for parent in parents {
             let tree = reader.commit(parent)?.tree;
             let there: Option<Entry> = reader.at(&tree, path)?;
             if there == here {
                 // As it was there: that is where it came from, and other parents have nothing to say of it.
                 return Ok((false, vec![*parent], Vec::new()));
             }
-            differs |= at == 0 || parents.len() > 1;
         }
+        // A first commit changed what it has.
+        let differs = !parents.is_empty() || here.is_some();
         return Ok((differs, parents.to_vec(), vec![path.to_owned()]));
     }
     if look.everything() {

@@ -48,7 +48,7 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     if !desk.json {
         out::line(&shown(&plan))?;
     }
-    if connect.consent.dry_run {
+    if connect.ask.dry_run {
         return finish(
             desk,
             &agent,
@@ -59,9 +59,11 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
         );
     }
     if !known || plan.edits().next().is_some() {
-        connect
-            .consent
-            .ask(&format!("write this and let {agent} in"))?;
+        let question = format!("write this and let {agent} in?");
+        let line = format!("plexusctl connect {agent} --type {} --here", kind.name());
+        if !connect.ask.go_ahead(desk, &question, &line)? {
+            return Err(not_agreed());
+        }
     }
 
     let mut outcome = json!({"written": true});
@@ -85,6 +87,11 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
     installation.save(&desk.home)?;
     plan.write()?;
     finish(desk, &agent, kind, &plan, &notes, &outcome)
+}
+
+/// The person's answer was no.
+pub(crate) fn not_agreed() -> Stop {
+    Stop::new(Exit::Refused, "not_confirmed", "you did not say yes")
 }
 
 fn said(finding: &integration::Finding) -> String {

@@ -2,7 +2,11 @@
 
 use super::{Bench, shown};
 use crate::{breach::Breach, served::output};
-use plexus_ipc::{manifest::Capability, message::Role, worker::Source};
+use plexus_ipc::{
+    manifest::{Audience, Capability},
+    message::Role,
+    worker::Source,
+};
 use serde_json::Value;
 
 pub(super) async fn fit<S: Source>(on: &Bench<'_>) -> Vec<Breach> {
@@ -13,7 +17,7 @@ pub(super) async fn fit<S: Source>(on: &Bench<'_>) -> Vec<Breach> {
         .iter()
         .filter(|entry| entry.callable())
     {
-        if entry.output.is_none() {
+        if entry.output.is_none() && entry.audience == Audience::Agents {
             breaches.push(on.breach(&entry.name, "has no output schema"));
         }
     }

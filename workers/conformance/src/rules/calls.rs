@@ -3,6 +3,7 @@
 use super::{Bench, shown, told};
 use crate::{breach::Breach, served::output};
 use plexus_ipc::{
+    manifest::Audience,
     message::{Failure, Role},
     worker::Source,
 };
@@ -24,12 +25,10 @@ pub(super) async fn examples<S: Source>(on: &Bench<'_>) -> Vec<Breach> {
         .iter()
         .filter(|entry| entry.callable())
     {
-        if !on
-            .subject
-            .examples
-            .iter()
-            .any(|e| e.capability == entry.name)
-        {
+        let subject = on.subject;
+        let has = subject.examples.iter().any(|e| e.capability == entry.name);
+        // What only the gateway asks for has its own tests.
+        if !has && !subject.elsewhere.contains(&entry.name) && entry.audience == Audience::Agents {
             breaches.push(on.breach(&entry.name, "has no example"));
         }
     }

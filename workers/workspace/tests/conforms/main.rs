@@ -30,6 +30,7 @@ fn conforms() {
         json!({"path": "a.md", "content": "b\n"}),
         &["a.md"],
     )
+    .held_elsewhere("undo")
     .outside("read", json!({"path": "a.md"}), "notes")
     .outside("read", json!({"path": "notes/../a.md"}), "notes")
     .outside(
