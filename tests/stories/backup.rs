@@ -43,6 +43,15 @@ fn beside(gateway: &Gateway) -> Vec<PathBuf> {
     found
 }
 
+/// Ends the load, also when a test fails beside it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_backup_made_at_work_holds_everything_acknowledged_before_it_began() {
     let mut house = House::open();
@@ -57,6 +66,7 @@ fn a_backup_made_at_work_holds_everything_acknowledged_before_it_began() {
 
     let over = AtomicBool::new(false);
     let made = std::thread::scope(|scope| {
+        let ends = Ends(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 reader
@@ -79,7 +89,7 @@ fn a_backup_made_at_work_holds_everything_acknowledged_before_it_began() {
             house.workspace.has("made/3.md").then_some(())
         });
         let made = backup(&house.gateway, &file, &[]);
-        over.store(true, Ordering::Relaxed);
+        drop(ends);
         made
     });
     assert_eq!(
