@@ -1,49 +1,33 @@
-//! What was put into agents' own settings here, and whether it is still there.
+//! What was put into agents' own settings here, and whether it is still there as it was written.
 
 use super::Finding;
-use crate::owner::{list_of, text_of};
+use crate::integration::{Installation, installed};
 use plexus_client::{Home, shell};
-use serde_json::Value;
-use std::{fs, path::Path};
 
-/// One finding for each agent whose settings an installer changed: by `agents/<id>.installed.json`.
+/// One finding for each agent that was set up here, by `agents/<id>.installed.json`.
 pub(super) fn agent_settings(home: &Home) -> Vec<Finding> {
-    let files = fs::read_dir(home.path().join("agents"))
-        .into_iter()
-        .flatten();
-    let mut records: Vec<_> = files
-        .flatten()
-        .map(|file| file.path())
-        .filter(|path| path.to_string_lossy().ends_with(".installed.json"))
-        .collect();
-    records.sort();
-    records.iter().map(|path| settings_of(path)).collect()
+    installed(home).iter().map(settings_of).collect()
 }
 
-fn settings_of(path: &Path) -> Finding {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let Ok(record) = serde_json::from_str::<Value>(&text) else {
-        let what = format!("{} cannot be read", path.display());
-        let look = format!("cat {}", shell::quote(&path.to_string_lossy()));
-        return Finding::warn("deny rules", what, look);
-    };
-    let (agent, kind) = (text_of(&record, "agent"), text_of(&record, "type"));
-    let gone: Vec<_> = list_of(&record, "changes")
-        .iter()
-        .map(|change| text_of(change, "path"))
-        .filter(|path| !Path::new(path).exists())
-        .collect();
-    if gone.is_empty() {
+fn settings_of(installation: &Installation) -> Finding {
+    let agent = installation.agent.as_str();
+    let wrong = installation.check();
+    if wrong.is_empty() {
         return Finding::ok("deny rules", format!("those of {agent} are in place"));
     }
+    let told: Vec<_> = wrong
+        .iter()
+        .map(|finding| format!("{}: {}", finding.path.display(), finding.what))
+        .collect();
     let what = format!(
-        "what was installed for {agent} is gone: {}",
-        gone.join(", ")
+        "set up for {agent}, and not as it was written: {}",
+        told.join("; ")
     );
+    let kind = serde_json::to_value(installation.kind).unwrap_or_default();
+    let kind = kind.as_str().unwrap_or_default().to_owned();
     let again = format!(
-        "plexusctl connect {} --type {} --here",
-        shell::quote(agent),
-        shell::quote(kind)
+        "plexusctl connect {} --type {kind} --here",
+        shell::quote(agent)
     );
     Finding::warn("deny rules", what, again)
 }
@@ -52,24 +36,26 @@ fn settings_of(path: &Path) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+    use plexus_protocol::Digest;
     use serde_json::json;
 
     #[test]
-    fn settings_that_are_gone_are_named() {
+    fn settings_that_are_gone_or_edited_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let rules = dir.path().join("settings.json");
-        let record = dir.path().join("cc.installed.json");
-        let says = json!({"agent": "cc", "type": "claude-code", "changes": [{"path": rules, "kind": "json-rule"}]});
-        fs::write(&record, says.to_string()).unwrap();
-        let found = settings_of(&record);
+        let file = dir.path().join("skill.md");
+        let record = json!({"agent": "cc", "type": "claude-code",
+            "changes": [{"path": file, "kind": "file", "digest": Digest::of(b"ours").to_string()}]});
+        let installation: Installation = serde_json::from_value(record).unwrap();
+        let level = || settings_of(&installation).level;
+        assert_eq!(level(), Level::Warn, "gone");
+        std::fs::write(&file, "ours").unwrap();
+        assert_eq!(level(), Level::Ok);
+        std::fs::write(&file, "edited").unwrap();
+        let found = settings_of(&installation);
         assert_eq!(found.level, Level::Warn);
         assert_eq!(
             found.remedy.as_deref(),
             Some("plexusctl connect cc --type claude-code --here")
         );
-        fs::write(&rules, "{}").unwrap();
-        assert_eq!(settings_of(&record).level, Level::Ok);
-        fs::write(&record, "{").unwrap();
-        assert_eq!(settings_of(&record).level, Level::Warn);
     }
 }
