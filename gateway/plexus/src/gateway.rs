@@ -46,7 +46,7 @@ impl Gateway {
     /// Finds the gateway: the one that was named, else the agents' socket, else the one that an installer pinned,
     /// else the port of the running one, else the default port.
     pub(crate) async fn find(settings: &Settings) -> Result<Self, Stop> {
-        let mut connection = connect(settings).await?;
+        let connection = connect(settings).await?;
         if !connection.address().is_local() {
             out::say(
                 "note: this gateway is not on this machine; what you send can be read on the way",
