@@ -22,7 +22,7 @@ pub(super) async fn examples<S: Source>(on: &Bench<'_>) -> Vec<Breach> {
         .manifest
         .capabilities
         .iter()
-        .filter(|entry| entry.callable())
+        .filter(|entry| entry.callable() && !on.subject.elsewhere.contains(&entry.name))
     {
         if !on
             .subject
