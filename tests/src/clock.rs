@@ -44,6 +44,76 @@ impl Clock {
     }
 }
 
+/// A machine that a test puts to sleep while the daemon runs: the wall clock and the boot clock go on, the clock of
+/// awake time stands still. The person may set the wall clock too.
+///
+/// A real suspend is not possible in a test. What is real here is everything above the clocks: the daemon reads the three
+/// of them as after a suspend.
+pub struct Machine {
+    shifts: NamedTempFile,
+    /// Seconds.
+    slept: std::cell::Cell<i64>,
+    set: std::cell::Cell<i64>,
+}
+
+impl Machine {
+    /// A machine that has not slept, with the right time.
+    #[must_use]
+    pub fn new() -> Self {
+        let machine = Self {
+            shifts: NamedTempFile::new().expect("a temporary file"),
+            slept: 0.into(),
+            set: 0.into(),
+        };
+        machine.show();
+        machine
+    }
+    /// Sleeps for so many seconds, at once.
+    pub fn sleep(&self, seconds: i64) {
+        self.slept.set(self.slept.get() + seconds);
+        self.show();
+    }
+    /// Sets the wall clock to so many seconds from the right time.
+    pub fn set_clock(&self, seconds: i64) {
+        self.set.set(seconds);
+        self.show();
+    }
+    fn show(&self) {
+        let (slept, set) = (self.slept.get(), self.set.get());
+        // In one step: the daemon may look at any moment.
+        let next = self.shifts.path().with_extension("next");
+        std::fs::write(&next, format!("{} {slept}", slept + set)).expect("the clocks can be set");
+        std::fs::rename(&next, self.shifts.path()).expect("the clocks can be set");
+    }
+    /// The variables that make a program live on this machine.
+    ///
+    /// # Panics
+    /// When the library was not built; the message is the command to type.
+    #[must_use]
+    #[track_caller]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let library = crate::binaries::folder().join("examples/libsleeping_clock.so");
+        assert!(
+            library.is_file(),
+            "{} is missing; type: cargo build -p plexus-tests --examples",
+            library.display()
+        );
+        [
+            ("LD_PRELOAD", library.to_string_lossy()),
+            ("PLEXUS_TEST_CLOCK", self.shifts.path().to_string_lossy()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into_owned()))
+        .collect()
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Default for Clock {
     fn default() -> Self {
         Self::new()

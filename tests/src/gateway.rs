@@ -7,7 +7,7 @@
 
 use crate::agent::Agent;
 use crate::binaries;
-use crate::clock::Clock;
+use crate::clock::{Clock, Machine};
 use crate::http::Client;
 use crate::owner::Owner;
 use crate::processes::{self, Process};
@@ -53,6 +53,13 @@ impl Builder {
     #[track_caller]
     pub fn clock(mut self, clock: &Clock) -> Self {
         self.environment.extend(clock.variables());
+        self
+    }
+    /// Lets the daemon live on a machine that the test puts to sleep.
+    #[must_use]
+    #[track_caller]
+    pub fn machine(mut self, machine: &Machine) -> Self {
+        self.environment.extend(machine.variables());
         self
     }
     /// Adds an argument.

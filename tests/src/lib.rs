@@ -34,7 +34,7 @@ pub mod terminal;
 pub mod waiting;
 
 pub use agent::Agent;
-pub use clock::Clock;
+pub use clock::{Clock, Machine};
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Response};

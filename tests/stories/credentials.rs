@@ -144,6 +144,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
     ));
     routes.push((Owner, "GET", "/v1/events".into(), Value::Null));
     routes.push((Owner, "GET", "/metrics".into(), Value::Null));
+    routes.push((Owner, "GET", "/integration/one".into(), Value::Null));
     routes
 }
 

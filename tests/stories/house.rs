@@ -84,7 +84,10 @@ pub(crate) struct Workshop {
 
 impl Workshop {
     pub(crate) fn open() -> Self {
-        let gateway = Gateway::builder().fixture().start();
+        Self::with(Gateway::builder().fixture())
+    }
+    pub(crate) fn with(builder: Builder) -> Self {
+        let gateway = builder.start();
         let folder = Folder::empty();
         folder.write("state", "0");
         let workshop = Self { gateway, folder };

@@ -41,6 +41,8 @@ mod runs;
 mod seams;
 mod settings;
 mod setups;
+#[cfg(target_os = "linux")]
+mod sleep;
 mod sources;
 mod starts;
 mod tutorials;
@@ -48,3 +50,4 @@ mod undo;
 mod upgrades;
 mod watching;
 mod windows;
+mod words;

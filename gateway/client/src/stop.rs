@@ -40,7 +40,7 @@ impl Stop {
 
     /// The command line or an input is not of its form.
     pub fn usage(why: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, "usage", why)
+        Self::new(Exit::Usage, "usage", why).next("`--help` after the command says how it is typed")
     }
 
     /// Says what to do next.

@@ -13,6 +13,7 @@
 use crate::{
     approval::{self, Decision},
     cli::{Call, Wait},
+    cut::Takes,
     gateway::Route,
     input::{self, Input},
     output::{Answer, Form},
@@ -63,17 +64,19 @@ enum Ended {
 /// Calls a capability and prints what came of it.
 pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
     let stage = RefCell::new(Stage::Opening);
-    let input = RefCell::new(Input::new());
+    let input = RefCell::new((Input::new(), Takes::default()));
+    call.printing.check()?;
     let ended = tokio::select! {
         ended = perform(settings, &call, &input, &stage) => ended,
         _ = tokio::signal::ctrl_c() => Err(stage.borrow().interrupted()),
     };
-    let input = input.into_inner();
+    let (input, takes) = input.into_inner();
     finish(
         ended,
         &Form {
-            json: call.json,
-            call: Some((&call.capability, &input)),
+            printing: &call.printing,
+            call: Some((&call.capability, &input, takes)),
+            item: None,
         },
     )
 }
@@ -81,6 +84,7 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
 /// Waits for what an earlier call left behind and prints what came of it.
 pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop> {
     let stage = RefCell::new(Stage::Opening);
+    wait.printing.check()?;
     let ended = tokio::select! {
         ended = take_up(settings, &wait, &stage) => ended,
         _ = tokio::signal::ctrl_c() => Err(stage.borrow().interrupted()),
@@ -88,8 +92,9 @@ pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop
     finish(
         ended,
         &Form {
-            json: wait.json,
+            printing: &wait.printing,
             call: None,
+            item: Some(&wait.item),
         },
     )
 }
@@ -108,7 +113,7 @@ fn finish(ended: Result<Ended, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
 async fn perform(
     settings: &Settings,
     call: &Call,
-    built: &RefCell<Input>,
+    built: &RefCell<(Input, Takes)>,
     stage: &RefCell<Stage>,
 ) -> Result<Ended, Stop> {
     // A malformed whole input is refused before anything is sent; words need the schema first.
@@ -128,7 +133,7 @@ async fn perform(
         Some(input) => input,
         None => input::from_words(&call.words, schema)?,
     };
-    built.replace(input.clone());
+    built.replace((input.clone(), Takes::of(schema)));
     let body = request(call, input, entry.as_ref().is_some_and(|e| e.long_running));
     let read = entry.as_ref().is_some_and(|e| e.grants.is_read());
     let until = Instant::now() + call.patience.length();

@@ -102,14 +102,45 @@ pub(crate) struct Call {
         allow_hyphen_values = true
     )]
     pub(crate) input: Option<String>,
-    /// Print the whole answer as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
     /// One sentence for the owner: why you ask
     #[arg(long, value_name = "TEXT")]
     pub(crate) purpose: Option<String>,
     #[command(flatten)]
     pub(crate) patience: Patience,
+}
+
+/// How an answer is printed.
+#[derive(Args, Clone, Default, Debug, PartialEq)]
+pub(crate) struct Printing {
+    /// Print the whole answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print all of a long output; else 16 KiB of it, with the command for the rest
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Write the output to this new file
+    #[arg(long, value_name = "FILE", conflicts_with = "full")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+impl Printing {
+    /// Whether it may be printed so.
+    ///
+    /// # Errors
+    /// A file that exists; and any file where an agent's own command runs: the agent's rules let that one run outside of
+    /// its sandbox, and so it writes nowhere that the agent chooses.
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        let pinned = std::env::var_os("PLEXUS_PINNED").is_some_and(|value| !value.is_empty());
+        if pinned && self.output.is_some() {
+            return Err(
+                Stop::usage("--output is not for this command: it writes no files")
+                    .next("use --full"),
+            );
+        }
+        Ok(())
+    }
 }
 
 /// How long to wait for the owner.
@@ -136,9 +167,8 @@ impl Patience {
 pub(crate) struct Wait {
     /// Request (pend_…) or run (run_…), as an earlier command printed it
     pub(crate) item: String,
-    /// Print the whole answer as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
     #[command(flatten)]
     pub(crate) patience: Patience,
 }

@@ -1,4 +1,4 @@
-//! Finding the gateway and reading its discovery document (wire §4.1).
+//! Finding the gateway and, where it is not its own socket that answers, reading its discovery document (wire §4.1).
 //!
 //! Invariant: of an advertised URL only the path is used, on the connection that we were told to open. A gateway that
 //! publishes another name for itself, or a document that lies, cannot make us send a credential elsewhere.
@@ -9,9 +9,10 @@ use plexus_protocol::DEFAULT_PORT;
 use serde_json::Value;
 use std::fs;
 
-/// A gateway that answered.
+/// A gateway that answered, or whose own socket took our connection.
 pub(crate) struct Gateway {
     connection: Connection,
+    /// Null where nobody had to ask: behind a gateway's own socket the routes are the wire's.
     discovery: Value,
 }
 
@@ -51,16 +52,27 @@ impl Gateway {
                 "note: this gateway is not on this machine; what you send can be read on the way",
             );
         }
-        let reply = connection.send(Request::get("/.well-known/plexus")).await?;
+        let own = matches!(connection.address(), Address::Unix(_));
+        let mut gateway = Self {
+            connection,
+            discovery: Value::Null,
+        };
+        if !own {
+            gateway.discover().await?;
+        }
+        Ok(gateway)
+    }
+
+    async fn discover(&mut self) -> Result<(), Stop> {
+        let request = Request::get("/.well-known/plexus");
+        let reply = self.connection.send(request).await?;
         let discovery: Value = reply.json()?;
         if !reply.is_success() || !discovery["auth"].is_object() {
-            let what = format!("{} has no discovery document", connection.address());
+            let what = format!("{} has no discovery document", self.address());
             return Err(Failure::Foreign(what).into());
         }
-        Ok(Self {
-            connection,
-            discovery,
-        })
+        self.discovery = discovery;
+        Ok(())
     }
 
     /// The path of `route`, as advertised or as the wire has it.
@@ -71,8 +83,11 @@ impl Gateway {
     }
 
     /// The gateway's own words about itself.
-    pub(crate) fn about(&self) -> &Value {
-        &self.discovery["gateway"]
+    pub(crate) async fn about(&mut self) -> Result<&Value, Stop> {
+        if self.discovery.is_null() {
+            self.discover().await?;
+        }
+        Ok(&self.discovery["gateway"])
     }
 
     /// Where it is.

@@ -12,6 +12,9 @@ use std::io::Read;
 /// The largest input that is read from stdin, in bytes: what the gateway accepts as a body (wire §3).
 const MAX_STDIN: u64 = 1 << 20;
 
+/// What says how input is given.
+const HOW: &str = "plexus call --help";
+
 /// An input object.
 pub(crate) type Input = Map<String, Value>;
 
@@ -51,8 +54,8 @@ pub(crate) fn whole(text: &str) -> Result<Input, Stop> {
     };
     match json::parse(bytes) {
         Ok(Value::Object(input)) => Ok(input),
-        Ok(_) => Err(Stop::usage("the input is JSON, but not an object")),
-        Err(why) => Err(Stop::usage(format!("the input is not JSON: {why}"))),
+        Ok(_) => Err(Stop::usage("the input is JSON, but not an object").next(HOW)),
+        Err(why) => Err(Stop::usage(format!("the input is not JSON: {why}")).next(HOW)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `plexus`: the agent's command. It lists what this agent may do, does it, and waits where the owner has to decide.
 //!
 //! Invariants: it holds one credential, the agent's own, and sends it only to the gateway it was told of; it writes
-//! one file, that credential; stdout is data, everything else goes to stderr; every end that is not a success says
+//! one file, that credential, and the one that `--output` names; stdout is data, everything else goes to stderr; every end that is not a success says
 //! whether anything was done, why, and what next.
 //!
 //! Must not know: the owner's key, the owner's routes.
@@ -10,6 +10,7 @@ mod approval;
 mod call;
 mod cli;
 mod credential;
+mod cut;
 mod describe;
 mod enroll;
 mod gateway;

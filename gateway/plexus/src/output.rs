@@ -1,10 +1,15 @@
 //! What a call prints: the whole answer, or what a reader wants of it.
 
-use crate::input::{self, Input};
-use plexus_client::{Exit, Stop, out, shell, text};
+use crate::{
+    cli::Printing,
+    cut::{self, Cut, MOST, Takes},
+    input::{self, Input},
+};
+use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_protocol::CapabilityId;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
+use std::io::Write as _;
 
 /// An InvokeResponse (wire §4.9): the bytes as they came, and the members that we read.
 pub(crate) struct Answer {
@@ -72,33 +77,134 @@ fn foreign(why: &serde_json::Error) -> Stop {
 
 /// What to print, and for which call.
 pub(crate) struct Form<'a> {
-    /// The whole answer as JSON.
-    pub(crate) json: bool,
+    /// How.
+    pub(crate) printing: &'a Printing,
     /// The call, where it is known: for the command that goes on reading.
-    pub(crate) call: Option<(&'a CapabilityId, &'a Input)>,
+    pub(crate) call: Option<(&'a CapabilityId, &'a Input, Takes)>,
+    /// The request or run that was waited for, where there is no call.
+    pub(crate) item: Option<&'a str>,
 }
 
 impl Form<'_> {
     /// Prints the answer; a failed one becomes the stop that it stands for.
     pub(crate) fn show(&self, answer: &Answer) -> Result<Exit, Stop> {
-        if self.json {
-            out::line(answer.raw.get())?;
+        let all = self.printing.full || self.printing.output.is_some();
+        if self.printing.json {
+            let raw = answer.raw.get();
+            match self.shortened(answer).filter(|_| !all) {
+                Some(short) => out::line(&short.to_string())?,
+                None => self.print(raw)?,
+            }
         }
         if !answer.read.ok {
             return Err(answer.stop());
         }
-        if !self.json {
-            out::line(&wanted(&answer.read.output))?;
+        if self.printing.json {
+            // The cut is in the JSON.
+            for note in self.notes(&answer.read.output) {
+                out::say(&note);
+            }
+            return Ok(Exit::Ok);
         }
-        for note in self.notes(&answer.read.output) {
+        let mut output = answer.read.output.clone();
+        let whole = wanted(&output);
+        if all || whole.len() <= MOST {
+            self.print(&whole)?;
+        } else {
+            let shown = match self.cut(&mut output) {
+                Some(_) => wanted(&output),
+                None => cut::at_line(&whole, MOST).to_owned(),
+            };
+            out::line(&shown)?;
+            out::say(&format!(
+                "cut: {} of {} bytes are printed",
+                shown.len(),
+                whole.len()
+            ));
+            if output["next"] == answer.read.output["next"] {
+                out::say(&format!("all of it: {}", self.whole()));
+            }
+        }
+        for note in self.notes(&output) {
             out::say(&note);
         }
         Ok(Exit::Ok)
     }
 
+    /// Prints it, or writes it to the file that was named.
+    fn print(&self, text: &str) -> Result<(), Stop> {
+        let Some(path) = &self.printing.output else {
+            return out::line(text);
+        };
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|why| {
+            let why = format!("{} could not be written: {why}", path.display());
+            Stop::new(Exit::Failed, "output", why)
+                .done(Done::Done)
+                .next("stop; tell the owner: the call is done, and only its output was not kept")
+        })?;
+        out::say(&format!(
+            "written to {}: {} bytes",
+            path.display(),
+            text.len()
+        ));
+        Ok(())
+    }
+
+    fn cut(&self, output: &mut Value) -> Option<Cut> {
+        let (_, input, takes) = self.call?;
+        cut::resumable(output, input, takes, MOST)
+    }
+
+    /// The answer as JSON, cut where it is long: valid, and with a `cut` that says so.
+    fn shortened(&self, answer: &Answer) -> Option<Value> {
+        let whole = answer.raw.get().len();
+        if whole <= MOST {
+            return None;
+        }
+        let mut short: Value = serde_json::from_str(answer.raw.get()).ok()?;
+        let output = &mut short["output"];
+        let next = match self.cut(output) {
+            Some(_) => self.rest(output),
+            None => {
+                // Nothing is half a value: a text is cut, anything else is left out.
+                let text = output["content"]
+                    .as_str()
+                    .map(|text| cut::at_line(text, MOST).to_owned());
+                match text {
+                    Some(text) => output["content"] = text.into(),
+                    None => *output = Value::Null,
+                }
+                Some(self.whole())
+            }
+        };
+        short["cut"] = json!({"bytes": whole, "next": next});
+        Some(short)
+    }
+
+    /// The command that prints all of it.
+    fn whole(&self) -> String {
+        match self.call {
+            Some((id, input, _)) => format!("{} --full", command(id, input)),
+            None => format!("plexus wait {} --full", self.item.unwrap_or_default()),
+        }
+    }
+
+    /// The command that goes on where the output ends, where it says so itself.
+    fn rest(&self, output: &Value) -> Option<String> {
+        let (next, (id, input, _)) = (output["next"].as_object()?, self.call?);
+        let mut input = input.clone();
+        input.extend(next.clone());
+        Some(command(id, &input))
+    }
+
     /// Where the answer is JSON, so is its failure to come.
     pub(crate) fn show_stop(&self, stop: &Stop) -> Result<(), Stop> {
-        if !self.json {
+        if !self.printing.json {
             return Ok(());
         }
         let mut error =
@@ -108,7 +214,7 @@ impl Form<'_> {
             Some(item) => error["pendingId"] = json!(item),
             None => {}
         }
-        let id = self.call.map_or("", |(id, _)| id.as_str());
+        let id = self.call.map_or("", |(id, ..)| id.as_str());
         out::line(&json!({"id": id, "ok": false, "error": error, "auditId": ""}).to_string())
     }
 
@@ -124,24 +230,24 @@ impl Form<'_> {
             })
             .collect();
         if let Some(next) = output["next"].as_object() {
-            let more = match self.call {
-                Some((id, input)) => {
-                    let mut input = input.clone();
-                    input.extend(next.clone());
-                    let words = input::to_words(&input);
-                    let words: Vec<_> =
-                        words.iter().map(|w| text::line(&shell::quote(w))).collect();
-                    format!("plexus {id} {}", words.join(" "))
-                }
-                None => format!(
+            let more = self.rest(output).unwrap_or_else(|| {
+                format!(
                     "the same call with {}",
                     text::line(&Value::Object(next.clone()).to_string())
-                ),
-            };
+                )
+            });
             notes.push(format!("there is more: {more}"));
         }
         notes
     }
+}
+
+/// The command line of a call.
+fn command(id: &CapabilityId, input: &Input) -> String {
+    let words = input::to_words(input);
+    let words = words.iter().map(|w| text::line(&shell::quote(w)));
+    let words: Vec<_> = words.map(|word| format!(" {word}")).collect();
+    format!("plexus {id}{}", words.concat())
 }
 
 /// The part of an output that a reader wants: a text, its `content`, or all of it.
@@ -188,9 +294,11 @@ mod tests {
         let Value::Object(input) = json!({"path": "My Note.md", "offset": 5}) else {
             panic!("an object")
         };
+        let printing = Printing::default();
         let form = Form {
-            json: false,
-            call: Some((&id, &input)),
+            printing: &printing,
+            call: Some((&id, &input, Takes::default())),
+            item: None,
         };
         let output =
             json!({"content": "x", "next": {"offset": 1048576}, "warnings": ["a \u{1b} b"]});
@@ -202,9 +310,15 @@ mod tests {
             ]
         );
         let blind = Form {
-            json: false,
+            printing: &printing,
             call: None,
+            item: Some("pend_1"),
         };
+        assert_eq!(blind.whole(), "plexus wait pend_1 --full");
+        assert_eq!(
+            form.whole(),
+            "plexus obsidian.vault.read 'path=My Note.md' offset=5 --full"
+        );
         assert_eq!(
             blind.notes(&output)[1],
             "there is more: the same call with {\"offset\":1048576}"

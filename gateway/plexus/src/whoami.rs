@@ -22,7 +22,7 @@ pub(crate) async fn run(settings: &Settings, whoami: Whoami) -> Result<Exit, Sto
         .as_ref()
         .or_else(|| grants.first().map(|g| &g.agent_id));
     let agent = agent.map_or("unknown", |id| id.as_str());
-    let about = session.gateway.about();
+    let about = session.gateway.about().await?.clone();
     let said = |key: &str| about[key].as_str().unwrap_or("").to_owned();
     let credential = session
         .agent

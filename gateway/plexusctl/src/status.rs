@@ -260,7 +260,7 @@ impl Seen {
                 &format!("plexusctl unknown list {event}"),
             );
         }
-        for source in list_of(status, "changed") {
+        for source in list_of(status, "resting") {
             need(
                 format!(
                     "{} can do more than when you granted it; grants of it that rest until you decide: {}",

@@ -96,6 +96,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
+const MARK_EVERY: u32 = 20;
 
 /// Serves until a signal says stop.
 #[expect(
@@ -144,6 +146,7 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
+    clock.go_on_from(state_dir.path());
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
@@ -256,6 +259,7 @@ async fn run(
         task.abort();
     }
     let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    app.leave_mark();
     let ledger = app.ledger.clone();
     let clean = tokio::task::spawn_blocking(move || ledger.close())
         .await
@@ -536,6 +540,13 @@ impl App {
         Ok(())
     }
 
+    /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
+    fn leave_mark(&self) {
+        if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
+            tracing::warn!(%error, "the time could not be noted");
+        }
+    }
+
     /// Looks at one source, tells the machine what was found, and puts its workers in place.
     ///
     /// # Errors
@@ -704,10 +715,15 @@ async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
 
 async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
+    let mut rounds: u32 = 0;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         app.save_held().await;
+        rounds += 1;
+        if rounds % MARK_EVERY == 0 {
+            app.leave_mark();
+        }
         crate::invoke::note_unrecorded(&app, false).await;
         let before = app.ledger.snapshot();
         if let Err(error) = app.owner(Command::Sweep).await {

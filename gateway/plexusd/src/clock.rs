@@ -2,10 +2,15 @@
 //!
 //! Windows, codes, sessions and tokens count wall time including sleep. "Now" is the later of the wall clock and the
 //! latest recorded time plus what the boot clock has counted since: setting the clock back lengthens nothing (DESIGN 5).
+//!
+//! Over a stop of the daemon a [`Mark`] carries that on. What the boot clock shows above the mark has certainly passed
+//! since: all of it, or, where the machine was started anew, only a part.
 
 use nix::time::{ClockId, clock_gettime};
 use plexus_protocol::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -20,6 +25,17 @@ const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 /// The daemon's clock. Clones are the same clock.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<Mutex<Anchor>>);
+
+/// A moment that was, and what the boot clock showed then. It holds no secret; one that is wrong can only end things
+/// sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    at: u64,
+    boot: u64,
+}
+
+/// The file of the mark, in the state directory.
+pub(crate) const MARK_FILE: &str = "clock.json";
 
 struct Anchor {
     /// A moment that is known to have been.
@@ -59,6 +75,27 @@ impl Clock {
         };
     }
 
+    /// Goes on from the mark in `dir`, if there is one.
+    pub(crate) fn go_on_from(&self, dir: &Path) {
+        let text = std::fs::read_to_string(dir.join(MARK_FILE)).unwrap_or_default();
+        if let Ok(mark) = serde_json::from_str::<Mark>(&text) {
+            self.not_before(Timestamp(mark.until(boot_ms())));
+        }
+    }
+
+    /// Leaves a mark in `dir` for the next launch.
+    ///
+    /// # Errors
+    /// When it cannot be written; the newest record is what the next launch goes by then.
+    pub(crate) fn leave_mark(&self, dir: &Path) -> std::io::Result<()> {
+        let mark = Mark {
+            at: self.now().0,
+            boot: boot_ms(),
+        };
+        let text = serde_json::to_vec(&mark)?;
+        crate::state_dir::write_private(&dir.join(MARK_FILE), &text)
+    }
+
     /// Milliseconds since the epoch, never less than before.
     pub(crate) fn now(&self) -> Timestamp {
         let mut anchor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,6 +104,13 @@ impl Clock {
         let now = known.max(wall_ms());
         *anchor = Anchor { at: now, boot };
         Timestamp(now)
+    }
+}
+
+impl Mark {
+    /// The least that it can be when the boot clock shows `boot`.
+    fn until(self, boot: u64) -> u64 {
+        self.at.saturating_add(boot.saturating_sub(self.boot))
     }
 }
 
@@ -85,5 +129,42 @@ mod tests {
         );
         let first = clock.now();
         assert!(clock.now() >= first);
+    }
+
+    #[test]
+    fn a_mark_counts_what_certainly_passed() {
+        let mark = Mark {
+            at: 1_000,
+            boot: 50,
+        };
+        assert_eq!(mark.until(80), 1_030);
+        // Started anew since: the boot clock began again.
+        assert_eq!(mark.until(20), 1_000);
+        assert_eq!(
+            Mark {
+                at: u64::MAX,
+                boot: 0
+            }
+            .until(9),
+            u64::MAX
+        );
+    }
+
+    #[test]
+    fn a_mark_outlives_a_launch_and_a_broken_one_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = Clock::start();
+        let future = Timestamp(wall_ms() + 3_600_000);
+        before.not_before(future);
+        before.leave_mark(dir.path()).unwrap();
+        let after = Clock::start();
+        assert!(after.now() < future, "the control");
+        after.go_on_from(dir.path());
+        assert!(after.now() >= future);
+
+        std::fs::write(dir.path().join(MARK_FILE), "{").unwrap();
+        let next = Clock::start();
+        next.go_on_from(dir.path());
+        assert!(next.now() < future);
     }
 }

@@ -53,6 +53,7 @@ const FILES: &[&str] = &[
     "connection-key",
     "ledger.redb",
     "audit-heads.jsonl",
+    "clock.json",
     "network.json",
     "runtime.json",
     "instance-id",

@@ -1,5 +1,6 @@
-//! The card of a source that can do more than when its grants were given: what differs, whose grants rest because of it,
-//! and what a yes or a no does. One for each such source, decided as a whole (DESIGN 5, Re-gating).
+//! The card of a source whose grants rest, because it can do more than when they were given or because they came out of
+//! a backup: why, what differs, whose they are, and what a yes or a no does. One for each such source, decided as a whole
+//! (DESIGN 5, Re-gating).
 //!
 //! Invariant: its id and its digest change with what the source can do, so that an answer is to what was seen.
 //! Must not know: what is wider; the machine has decided that.
@@ -64,31 +65,34 @@ pub(crate) fn card(
                 "Approving lets the grants of {label} go on, with what it can do now."
             ),
             notification_line: crate::sources::narration::cut(
-                &format!("{label} can do more than when you granted it"),
+                &format!("Grants of {label} rest until you decide"),
                 120,
             ),
         }
     });
-    let mut changes: Vec<Value> = source.changed.iter().map(told).collect();
-    if changes.is_empty() {
-        changes.push(json!({
-            "about": source.id,
-            "words": ["it changed; the version before did not keep what it was"],
-        }));
-    }
+    let changes: Vec<Value> = source.changed.iter().map(told).collect();
+    let why: BTreeSet<_> = resting
+        .iter()
+        .filter_map(|g| g.suspended.as_deref())
+        .collect();
+    let go_on = format!("{them} on {} go on; nothing new is granted", source.id);
     let card = json!({
         "pendingId": id(source)?,
         "kind": "change",
         "state": "pending",
         "createdAt": since,
         "capabilities": capabilities,
-        "reasons": capabilities.iter().map(|_| "can do more than when it was granted").collect::<Vec<_>>(),
+        "reasons": why,
         "pendingNarration": narration.collect::<Vec<_>>(),
         "asks": [],
         "source": {"id": source.id, "label": source.config.label},
         "agents": agents,
         "changes": changes,
-        "ifApproved": format!("{them} on {} go on; nothing new is granted", source.id),
+        // So that a view of cards that knows no such item still offers the one answer there is.
+        "choices": [{"window": "once", "words": go_on, "default": true}],
+        "narrow": [],
+        "differs": null,
+        "ifApproved": go_on,
         "ifDenied": format!("{them} on {} end", source.id),
     });
     let Value::Object(mut card) = card else {

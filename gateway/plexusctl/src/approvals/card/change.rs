@@ -1,4 +1,4 @@
-//! The card of a source that can do more than when its grants were given: what differs, and what a yes and a no do.
+//! The card of a source whose grants rest: why, what differs, and what a yes and a no do.
 //! What is not named here is shown by the whole card (`--all`), which leaves nothing out.
 
 use super::{heading, list_of, text_of};
@@ -11,11 +11,14 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
     let mut card = String::new();
     let source = &item["source"];
     let named = format!(
-        "{} (“{}”) can do more than when you granted it; until you decide, those grants rest",
+        "{} (“{}”): its grants rest until you decide",
         text::line(text_of(source, "id")),
         text::line(text_of(source, "label")),
     );
-    heading(&mut card, "changed", &named);
+    heading(&mut card, "source", &named);
+    for why in list_of(item, "reasons").iter().filter_map(Value::as_str) {
+        heading(&mut card, "why", &text::line(why));
+    }
     for change in list_of(item, "changes") {
         let _ = writeln!(card, "  {}", text::line(text_of(change, "about")));
         for words in list_of(change, "words").iter().filter_map(Value::as_str) {
@@ -57,14 +60,15 @@ mod tests {
         let item = json!({
             "pendingId": "pend_1", "kind": "change", "createdAt": "2026-01-01T00:00:00.000Z",
             "source": {"id": "notes", "label": "My\nnotes"},
-            "capabilities": ["notes.read"], "agents": ["a", "b"],
+            "capabilities": ["notes.read"], "agents": ["a", "b"], "reasons": ["it changed"],
             "changes": [{"about": "notes.read", "words": ["it also takes `x`"]}],
             "ifApproved": "its 2 grants go on", "ifDenied": "its 2 grants end",
         });
         let now: Timestamp = serde_json::from_str("\"2026-01-01T00:05:00.000Z\"").unwrap();
         assert_eq!(
             render(&item, now),
-            "changed: notes (“My\\nnotes”) can do more than when you granted it; until you decide, those grants rest\n\
+            "source: notes (“My\\nnotes”): its grants rest until you decide\n\
+             why: it changed\n\
              \x20 notes.read\n\
              \x20   it also takes `x`\n\
              capabilities: notes.read\n\

@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use plexus_ledger::Lane;
+use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
     CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER, TokenId,
     TrustWindow, Verb, Verbs, json as strict,
@@ -81,7 +81,16 @@ pub(super) async fn cancel(
             },
             Lane::Agent,
         )
-        .await?;
+        .await
+        .map_err(|error| match error {
+            // The owner's words for it name the owner's command.
+            SubmitError::Refused(plexus_trust::Refusal::NoSuchItem) => {
+                let why = "No request of yours with this id waits for a decision.";
+                let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
+                Refused::new(error.next("go on: there is nothing left to withdraw"))
+            }
+            other => other.into(),
+        })?;
     app.approvals.drop_input(&item);
     Ok(ok(
         &json!({"ok": true, "pendingId": item, "state": "expired"}),

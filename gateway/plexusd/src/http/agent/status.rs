@@ -69,13 +69,19 @@ pub(super) async fn show(
                     .is_some_and(|s| s.agent.as_ref() == Some(&item.agent))
         });
         if !owner && !mine {
-            let error = ErrorBody::new(
-                ErrorCode::SessionExpired,
-                format!(
-                    "Only the agent that asked may read this: send its session in {SESSION_HEADER}."
+            let (why, next) = match &live {
+                Some(_) => (
+                    "No request of yours has this id.".to_owned(),
+                    "ask again with the command that you wanted to wait for",
                 ),
-            )
-            .next("open a session: POST /link/handshake");
+                None => (
+                    format!(
+                        "Only the agent that asked may read this: send its session in {SESSION_HEADER}."
+                    ),
+                    "open a session: POST /link/handshake",
+                ),
+            };
+            let error = ErrorBody::new(ErrorCode::SessionExpired, why).next(next);
             let refused = authenticate::failed(&app, Kind::Session, peer, error).await;
             let slowed = refused.code() == ErrorCode::RateLimited;
             return Err(if slowed { refused } else { refused.status(403) });

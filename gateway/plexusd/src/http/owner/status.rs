@@ -105,7 +105,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
         "counts": Counts::of(&app, &state).wire(),
         "effectsUnderWay": state.open_intents.len(),
         "unsettled": unsettled::all(&state),
-        "changed": changed(&state),
+        "resting": resting(&state),
     });
     if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
         out.extend(members);
@@ -113,8 +113,8 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
     Ok(ok(&out))
 }
 
-/// Sources on which grants rest because they can do more than when those were given.
-fn changed(state: &plexus_trust::State) -> Vec<Value> {
+/// Sources on which grants rest until the owner decides.
+fn resting(state: &plexus_trust::State) -> Vec<Value> {
     let resting = |source: &plexus_trust::Source| state.resting(source).count();
     let sources = state
         .sources
