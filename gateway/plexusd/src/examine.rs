@@ -122,7 +122,7 @@ fn sources(given: &str) -> Result<Vec<(SourceId, SourceConfig)>, String> {
             secret_ref: None,
             ask: false,
             provenance: plexus_protocol::Provenance::Managed,
-            hide: Default::default(),
+            hide: serde_json::from_value(source["hide"].clone()).unwrap_or_default(),
             lent: None,
         };
         Some((id, config))

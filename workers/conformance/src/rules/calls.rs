@@ -23,7 +23,7 @@ pub(super) async fn examples<S: Source>(on: &Bench<'_>) -> Vec<Breach> {
         .manifest
         .capabilities
         .iter()
-        .filter(|entry| entry.callable())
+        .filter(|entry| entry.callable() && !on.subject.elsewhere.contains(&entry.name))
     {
         let subject = on.subject;
         let has = subject.examples.iter().any(|e| e.capability == entry.name);

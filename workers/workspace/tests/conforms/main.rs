@@ -30,7 +30,8 @@ fn conforms() {
         json!({"path": "a.md", "content": "b\n"}),
         &["a.md"],
     )
-    .held_elsewhere("undo")
+    .elsewhere("undo", "it needs a change: the stories `undo`")
+    .elsewhere("changes", "it needs changes: the stories `lending`")
     .outside("read", json!({"path": "a.md"}), "notes")
     .outside("read", json!({"path": "notes/../a.md"}), "notes")
     .outside(
