@@ -122,6 +122,8 @@ fn sources(given: &str) -> Result<Vec<(SourceId, SourceConfig)>, String> {
             secret_ref: None,
             ask: false,
             provenance: plexus_protocol::Provenance::Managed,
+            hide: plexus_trust::Hide::default(),
+            lent: None,
         };
         Some((id, config))
     };
