@@ -15,7 +15,7 @@ mod secret;
 
 pub use call::{
     Answer, Call, Commit, Content, Done, Fact, MAX_DIFF, MAX_LINES, MAX_TOUCHED, PlanMade, Planned,
-    Preview, Progress, Stamp, Summary, Touched, UndoId, Verdict,
+    Preview, Progress, Stamp, Summary, Touched, TouchedId, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use secret::{Secret, Secrets};

@@ -34,11 +34,23 @@ pub use call::CallContext;
 pub use handlers::{Handlers, Mismatch, Plan, Reply};
 pub use process::main;
 
-use plexus_protocol::AuditId;
+use plexus_protocol::{AuditId, Effect};
 use serde::de::DeserializeOwned;
 
-/// One connector. Its handlers share one thread with the probes: work that may block, files above all, goes to
-/// `tokio::task::spawn_blocking`.
+/// Does `work`, which may block, on a file thread: where a handler's work on files belongs.
+///
+/// # Errors
+/// Where it panicked: the error is internal, and whether a commit had changed something by then is not known.
+pub async fn on_file_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(SourceError::internal("the work on a file thread panicked").effect(Effect::Unknown))
+    })
+}
+
+/// One connector. Its handlers share one thread with the probes: work that may block, files above all, goes through
+/// [`on_file_thread`].
 pub trait Source: Sized + Send + Sync + 'static {
     /// The source's route, as the manifest's fields describe it.
     type Config: DeserializeOwned;

@@ -223,6 +223,20 @@ impl Gateway {
             .args(arguments);
         programs::run(command)
     }
+    /// An owner's command, to be started on a terminal: with colours, and with nothing that swears for its owner.
+    #[must_use]
+    #[track_caller]
+    pub fn on_terminal<'a>(
+        &self,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> std::process::Command {
+        let mut command = programs::command(&binaries::path("plexusctl"), self.home());
+        command
+            .env_remove("NO_COLOR")
+            .env("PLEXUS_HOME", self.state())
+            .args(arguments);
+        command
+    }
     /// Types an agent's command.
     #[must_use]
     #[track_caller]

@@ -10,13 +10,15 @@
 //! Invariant: a process is ended only by the pid that this harness started, and every gateway that goes leaves none behind.
 #![expect(
     clippy::print_stderr,
-    reason = "a failed test shows what the gateway said"
+    reason = "a failed test shows what the gateway said, or what stood on the screen"
 )]
 
 pub mod agent;
 pub mod answers;
 pub mod binaries;
+pub mod browser;
 pub mod clock;
+pub mod coding_agents;
 pub mod earlier;
 pub mod editions;
 pub mod events;
@@ -24,9 +26,11 @@ pub mod folders;
 pub mod gateway;
 pub mod golden;
 pub mod http;
+pub mod model;
 pub mod owner;
 pub mod processes;
 pub mod programs;
+pub mod terminal;
 pub mod waiting;
 
 pub use agent::Agent;
@@ -34,7 +38,9 @@ pub use clock::{Clock, Machine};
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Response};
+pub use model::{Gate, Model, Step};
 pub use owner::Owner;
+pub use terminal::Terminal;
 
 /// Whether the destructive tests repeat as often as their subject asks for (`cargo xtask test` without `--quick`).
 #[must_use]

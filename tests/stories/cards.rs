@@ -105,6 +105,10 @@ fn a_window_above_the_ceiling_says_why_it_cannot_be_chosen() {
             .to_owned();
         assert!(why.contains("run or obeyed by programs of yours"), "{why}");
     }
+    let sentence = card["pendingNarration"][0]["summary"]
+        .as_str()
+        .expect("a sentence");
+    assert!(sentence.contains("for this one request only"), "{sentence}");
     assert_eq!(
         card["asks"][0]["windows"].as_array().map(Vec::len),
         Some(1),

@@ -79,6 +79,8 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             json!({"agentId": "intruder", "capabilities": [READ]}),
         ),
         ("POST", "agents/revoke", json!({"agentId": "one"})),
+        ("POST", "agents/one/code", json!({})),
+        ("POST", "backup/copy", json!({})),
         (
             "POST",
             "default-grant/workspace.read",

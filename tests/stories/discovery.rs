@@ -181,12 +181,6 @@ fn what_is_not_built_is_an_unknown_route() {
             .json(json!({"sessionId": agent.session}));
         request.send().expect_error(404, "unknown_capability");
     }
-    for path in [
-        "/integration/curious/install.sh",
-        "/integration/curious/setup.sh",
-    ] {
-        house.gateway.client().get(path).expect_status(404);
-    }
     assert!(
         agent.sees().contains(&"workspace.read".to_owned()),
         "the source is still there"

@@ -433,23 +433,25 @@ fn e24_no_input_is_in_the_log() {
     assert!(!log.contains("hunter2") && !log.contains("k-123456"));
 }
 
-/// Installers are not built; a GET mints no code and names no agent.
+/// Only the owner's key makes a code, and a script names no capability (more in `integration`).
 #[test]
-fn e25_a_get_changes_nothing_and_names_nobody() {
+fn e25_only_the_owner_makes_codes_and_scripts_name_no_capability() {
     let house = House::open();
     let connected = house.owner().connect("one", &[READ]);
-    for path in [
-        "/integration/one/install.sh",
-        "/integration/one/setup.sh",
-        "/integration/nobody/install.sh",
+    let client = house.gateway.client();
+    client
+        .get("/integration/one")
+        .expect_error(401, "unauthorized");
+    for (path, status) in [
+        ("/integration/one/install.sh", 200),
+        ("/integration/one/setup.sh", 404),
+        ("/integration/nobody/install.sh", 404),
     ] {
-        let reply = house.gateway.client().get(path);
-        assert_eq!(reply.status, 404, "{reply}");
+        let reply = client.get(path);
+        assert_eq!(reply.status, status, "{reply}");
         assert!(!reply.text().contains(READ));
     }
-    house
-        .gateway
-        .client()
+    client
         .post("/agents/enroll", json!({"code": connected["code"]}))
         .expect_ok();
 }

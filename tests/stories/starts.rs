@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 #[track_caller]
 fn says(said: &Said, words: &[&str]) {
-    said.expect_status(1);
+    // 78: another try would end the same way.
+    assert!(said.status == 1 || said.status == 78, "{said}");
     assert!(!said.stdout.contains("PLEXUS_READY"), "{said}");
     for word in words {
         assert!(said.stderr.contains(word), "{word:?} is not in {said}");

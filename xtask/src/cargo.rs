@@ -80,6 +80,11 @@ fn read_metadata(arguments: &[&str]) -> Result<serde_json::Value> {
 
 /// Builds the product with cargo's own progress on the terminal; gives the folder of the binaries.
 pub(crate) fn build_product(release: bool) -> Result<PathBuf> {
+    build_product_as(if release { "release" } else { "dev" })
+}
+
+/// The same with a profile of cargo's.
+pub(crate) fn build_product_as(profile: &str) -> Result<PathBuf> {
     let mut build = command();
     build.args(["build", "--bins"]);
     for package in PRODUCT {
@@ -88,10 +93,9 @@ pub(crate) fn build_product(release: bool) -> Result<PathBuf> {
     for connector in connectors()? {
         build.args(["-p", &worker(&connector)]);
     }
-    if release {
-        build.arg("--release");
-    }
+    build.args(["--locked", "--profile", profile]);
     let status = build.status().context("running cargo build")?;
     ensure!(status.success(), "the build failed; its errors are above");
-    binaries(if release { "release" } else { "debug" })
+    // Cargo's one profile whose folder has another name.
+    binaries(if profile == "dev" { "debug" } else { profile })
 }

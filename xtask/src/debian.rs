@@ -20,6 +20,31 @@ pub(crate) const FAKETIME: Package = Package {
     program: "faketime",
     purpose: "tests of expiry move the daemon's clock with it",
 };
+/// The browser that the console is tested in, and what drives it.
+pub(crate) const BROWSER: [Package; 2] = [
+    Package {
+        name: "chromium",
+        program: "chromium",
+        purpose: "the console is tested in it",
+    },
+    Package {
+        name: "chromium-driver",
+        program: "chromedriver",
+        purpose: "tests of the console drive the browser with it",
+    },
+];
+/// What the installers of other machines are fetched with.
+pub(crate) const CURL: Package = Package {
+    name: "curl",
+    program: "curl",
+    purpose: "tests of the installers for other machines fetch them with it",
+};
+/// Installs the coding agents.
+pub(crate) const NPM: Package = Package {
+    name: "npm",
+    program: "npm",
+    purpose: "the stories run real coding agents, which come as its packages",
+};
 /// The load generator of the bench.
 pub(crate) const WRK: Package = Package {
     name: "wrk",

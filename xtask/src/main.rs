@@ -7,15 +7,20 @@
     reason = "a command speaks to the person who typed it"
 )]
 
+mod agents;
 mod bench;
 mod cargo;
 mod debian;
 mod demo;
+mod dist;
 mod install;
+mod layout;
+mod new_source;
 mod rules;
 mod start;
 mod step;
 mod test;
+mod try_source;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,6 +45,14 @@ enum Task {
     Bench(bench::Arguments),
     /// Put the programs under a prefix and print what to add to PATH and to the service manager
     Install(install::Arguments),
+    /// Make a release for this machine's kind: a tarball, its digest, a Homebrew formula
+    Dist(dist::Arguments),
+    /// Make a new connector: crate, manifest, profile, page, registration and tests
+    NewSource(new_source::Arguments),
+    /// Call a connector in its cage, without a gateway, and see what the cage refuses
+    Try(try_source::Arguments),
+    /// Install the coding agents that the stories run, at the versions that tests/agents names
+    Agents,
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     /// Read the gateway's ready line and say what to do next (used by `start`)
@@ -54,6 +67,10 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Install(arguments) => install::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
+        Task::NewSource(arguments) => new_source::run(&arguments),
+        Task::Try(arguments) => try_source::run(&arguments),
+        Task::Agents => agents::ensure(),
         Task::Rules => rules::run(),
         Task::Greet(greeting) => start::greet(&greeting),
     };

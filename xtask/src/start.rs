@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Build with optimisations
     #[arg(long)]
     release: bool,
+    /// Run the programs in this folder, built before, instead of building them
+    #[arg(long, value_name = "DIR", conflicts_with = "release")]
+    binaries: Option<PathBuf>,
     /// Handed to plexusd as they are
     #[arg(last = true, value_name = "ARGUMENT")]
     rest: Vec<String>,
@@ -54,7 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bail!("{} is not a folder", folder.display());
         }
     }
-    let binaries = cargo::build_product(arguments.release)?;
+    let binaries = match &arguments.binaries {
+        Some(built) => std::path::absolute(built)?,
+        None => cargo::build_product(arguments.release)?,
+    };
 
     let mut daemon = Command::new(binaries.join("plexusd"));
     for (flag, folder) in [
@@ -122,23 +128,31 @@ fn next_steps(greeting: &Greeting, port: u64) -> String {
         format!("\n  export PLEXUS_HOME={}", quoted(home))
     });
     let reads = &greeting.reads;
+    // A vault alone has nothing to write with.
+    let write = if reads.contains("workspace.") {
+        "\nAsk to write a file, which waits for you:\n  plexus workspace.write path=hello.md content=Hello --purpose \"to see what you would see\""
+    } else {
+        ""
+    };
     format!(
         "
 Plexus is ready on port {port}. Agents may do what you allowed them, nothing else. Ctrl-C stops it; what you decided stays.
 
 In each other terminal, first:
   export PATH={binaries}:\"$PATH\"{home}
+Sign your browser in, to see what agents ask for and decide it (the console is at http://localhost:{port}/admin):
+  plexusctl console --open
 Connect a first agent, which may read at once and asks for the rest:
   plexusctl connect first-agent --allow {reads}
 That prints a line for the agent. Paste it to play the agent yourself, then:
-  plexus list
-See what agents ask for, and decide:
+  plexus list{write}
+To see and decide in a terminal instead of the browser:
   plexusctl approvals watch"
     )
 }
 
 /// A path as it can be pasted into a shell.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -163,14 +177,21 @@ mod tests {
         for line in [
             r#"  export PATH='/opt/my tools':"$PATH""#,
             r"  export PLEXUS_HOME='/tmp/o'\''brien'",
+            "  plexusctl console --open",
             "  plexusctl connect first-agent --allow workspace.list,workspace.read",
+            r#"  plexus workspace.write path=hello.md content=Hello --purpose "to see what you would see""#,
         ] {
             assert!(
                 text.lines().any(|l| l == line),
                 "{line} is missing:\n{text}"
             );
         }
-        assert!(text.contains("on port 7077"));
+        assert!(text.contains("on port 7077") && text.contains("http://localhost:7077/admin"));
+        let vault = Greeting {
+            reads: "obsidian.vault.read".into(),
+            ..greeting
+        };
+        assert!(!next_steps(&vault, 7077).contains("workspace.write"));
         assert_eq!(quoted(Path::new("/a/b-c_1.2")), "/a/b-c_1.2");
     }
 }

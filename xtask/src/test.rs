@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that has to hold, in one command. `.ci/run` types the same.
 
 use crate::step::{Steps, present};
-use crate::{cargo, debian, rules};
+use crate::{agents, cargo, debian, rules};
 use anyhow::Result;
 use std::process::Command;
 
@@ -20,8 +20,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("packages of the system", || {
-        debian::ensure(&debian::FAKETIME)
+        debian::ensure(&debian::FAKETIME)?;
+        debian::ensure(&debian::CURL)?;
+        debian::BROWSER.iter().try_for_each(debian::ensure)
     });
+    steps.run("coding agents of the stories", agents::ensure);
     steps.child("format", cargo::command().args(["fmt", "--all", "--check"]));
     steps.run(
         "rules: edges, bans, versions, licences, names",

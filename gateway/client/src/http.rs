@@ -166,6 +166,8 @@ impl Reply {
 /// A connection to one gateway, opened again when the gateway has closed it between two requests.
 pub struct Connection {
     address: Address,
+    /// Who passes requests on, where the caller named somebody.
+    proxy: Option<Address>,
     sender: SendRequest<Full<Bytes>>,
 }
 
@@ -176,7 +178,30 @@ impl Connection {
     /// [`Failure::Unreachable`].
     pub async fn open(address: Address) -> Result<Self, Failure> {
         let sender = connect(&address).await?;
-        Ok(Self { address, sender })
+        Ok(Self {
+            address,
+            proxy: None,
+            sender,
+        })
+    }
+
+    /// Connects to `proxy`, which passes requests on to `address`. Only a caller names a proxy, never a variable that
+    /// is meant for other programs.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub async fn open_through(address: Address, proxy: Address) -> Result<Self, Failure> {
+        let sender = connect(&proxy).await?;
+        Ok(Self {
+            address,
+            proxy: Some(proxy),
+            sender,
+        })
+    }
+
+    /// Where the bytes go.
+    fn next_hop(&self) -> &Address {
+        self.proxy.as_ref().unwrap_or(&self.address)
     }
 
     /// Where it leads.
@@ -210,7 +235,7 @@ impl Connection {
 
     async fn respond(&mut self, request: Request) -> Result<Response<Incoming>, Failure> {
         if self.sender.ready().await.is_err() {
-            self.sender = connect(&self.address).await?;
+            self.sender = connect(self.next_hop()).await?;
         }
         let outgoing = self.encode(request)?;
         let response = match self.sender.try_send_request(outgoing).await {
@@ -219,7 +244,7 @@ impl Connection {
             // its bytes left, so it may go out once more.
             Err(mut failed) => match failed.take_message() {
                 Some(unsent) => {
-                    self.sender = connect(&self.address).await?;
+                    self.sender = connect(self.next_hop()).await?;
                     self.sender.send_request(unsent).await.map_err(lost)?
                 }
                 None => return Err(lost(failed.into_error())),
@@ -240,7 +265,11 @@ impl Connection {
             reason: format!("{what} cannot be sent"),
             forbidden: false,
         };
-        let uri: Uri = request.path.parse().map_err(|_| malformed("this path"))?;
+        let target = match (&self.proxy, &self.address) {
+            (Some(_), Address::Tcp { .. }) => format!("{}{}", self.address, request.path),
+            _ => request.path,
+        };
+        let uri: Uri = target.parse().map_err(|_| malformed("this path"))?;
         let host =
             HeaderValue::from_str(&self.address.authority()).map_err(|_| malformed("this host"))?;
         let mut outgoing = hyper::Request::new(Full::new(request.body));

@@ -87,6 +87,12 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Unusable> {
     Ok(text)
 }
 
+/// The user that this process acts as.
+#[must_use]
+pub fn uid() -> u32 {
+    geteuid().as_raw()
+}
+
 fn check_ours(path: &Path, uid: u32, mode: u32) -> Result<(), Unusable> {
     if uid != geteuid().as_raw() {
         let path = path.to_owned();

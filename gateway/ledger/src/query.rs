@@ -3,6 +3,8 @@
 //! Every function here blocks on the file: call it where blocking is allowed. Each sees the log as it was after one
 //! commit. None can hold the writer up.
 
+use std::ops::Range;
+
 use crate::event::{EventId, Head, Recorded};
 use crate::ledger::Ledger;
 use crate::machine::{CHECKPOINT, IndexTerm, Machine};
@@ -96,6 +98,87 @@ impl<M: Machine> Ledger<M> {
             found.extend(view.event(seq)?);
         }
         Ok(found)
+    }
+
+    /// Shows `each` the events of `range` that `term` names (every one, if `None`), newest first, until it returns
+    /// false or `most` events were read. The answer is where to go on: the end of the range that is left, `None` when
+    /// nothing is. However large the log, one call reads at most `most` events; what the index does not cover yet
+    /// counts whether or not `term` names it.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    pub fn walk_back(
+        &self,
+        term: Option<&IndexTerm>,
+        range: Range<u64>,
+        most: usize,
+        mut each: impl FnMut(&Recorded) -> bool,
+    ) -> Result<Option<u64>, StoreError> {
+        let view = self.shared().store.read()?;
+        // A log without a term needs no index: all of it is its own tail.
+        let indexed = term.map_or(Ok(0), |_| view.indexed())?;
+        let (mut left, mut rest, mut failed) = (most, Some(range.end), None);
+        if most == 0 || range.is_empty() {
+            return Ok(rest.filter(|_| !range.is_empty()));
+        }
+        let mut read = |event: &Recorded, named: Result<bool, StoreError>| {
+            left -= 1;
+            rest = Some(event.seq());
+            match named {
+                Ok(named) => (!named || each(event)) && left > 0,
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            }
+        };
+        let mut whole = true;
+        let tail = range.start.max(indexed + 1)..range.end;
+        if !tail.is_empty() {
+            view.walk_back(tail, |event| {
+                let named = term.map_or(Ok(true), |term| {
+                    terms::<M>(&event).map(|terms| terms.contains(term))
+                });
+                whole = read(&event, named);
+                whole
+            })?;
+        }
+        if let Some(term) = term.filter(|_| whole) {
+            for seq in view.indexed_under(term, range.end.min(indexed + 1), most)? {
+                if seq < range.start {
+                    break;
+                }
+                let event = view.event(seq)?;
+                if let Some(event) = event
+                    && !read(&event, Ok(true))
+                {
+                    whole = false;
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        Ok(rest.filter(|at| !whole && *at > range.start))
+    }
+
+    /// The number of the first event recorded at `at` or later, in milliseconds since the epoch; the number after the
+    /// last one, if there is none. Recorded time never goes back, so a few events are read however many there are.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    pub fn first_at(&self, at: u64) -> Result<u64, StoreError> {
+        let view = self.shared().store.read()?;
+        let (mut low, mut high) = (1, view.last_seq()? + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match view.event(middle)? {
+                Some(event) if event.at() >= at => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        Ok(low)
     }
 }
 

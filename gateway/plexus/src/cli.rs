@@ -71,6 +71,14 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// Folder
+        folder: PathBuf,
+    },
+    /// Print how to use this command, for an agent's instructions
+    Skill,
     /// Print a completion script
     Completion {
         /// Shell to print it for
@@ -242,6 +250,19 @@ pub(crate) fn dispatch(command: Command, settings: &Settings) -> Result<Exit, St
         Command::Wait(it) => crate::block_on(call::resume(settings, it)),
         Command::Cancel(it) => crate::block_on(crate::approval::cancel(settings, it)),
         Command::Whoami(it) => crate::block_on(whoami::run(settings, it)),
+        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
+            .map(|()| Exit::Ok)
+            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
+        Command::Skill => {
+            let command = settings.agent.as_ref().map_or_else(
+                || "plexus".to_owned(),
+                |agent| match settings.pinned {
+                    true => format!("plexus-{agent}"),
+                    false => "plexus".to_owned(),
+                },
+            );
+            out::data(plexus_protocol::skill::text(&command).as_bytes()).map(|()| Exit::Ok)
+        }
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plexus", &mut script);

@@ -126,6 +126,8 @@ mod tests {
             gateway: None,
             agent: None,
             pat: None,
+            proxy: None,
+            pinned: false,
         }
     }
 

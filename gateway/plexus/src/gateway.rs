@@ -46,7 +46,7 @@ impl Gateway {
     /// Finds the gateway: the one that was named, else the agents' socket, else the one that an installer pinned,
     /// else the port of the running one, else the default port.
     pub(crate) async fn find(settings: &Settings) -> Result<Self, Stop> {
-        let mut connection = connect(settings).await?;
+        let connection = connect(settings).await?;
         if !connection.address().is_local() {
             out::say(
                 "note: this gateway is not on this machine; what you send can be read on the way",
@@ -110,7 +110,7 @@ pub(crate) fn path_of(url: &str) -> Option<String> {
 
 async fn connect(settings: &Settings) -> Result<Connection, Stop> {
     if let Some(address) = &settings.gateway {
-        return Connection::open(address.clone()).await.map_err(not_reached);
+        return open(settings, address.clone()).await;
     }
     let socket = settings.home.agent_socket();
     if socket.exists() {
@@ -123,7 +123,15 @@ async fn connect(settings: &Settings) -> Result<Connection, Stop> {
         Some(address) => address,
         None => Address::loopback(running_port(settings).unwrap_or(DEFAULT_PORT)),
     };
-    Connection::open(address).await.map_err(not_reached)
+    open(settings, address).await
+}
+
+async fn open(settings: &Settings, address: Address) -> Result<Connection, Stop> {
+    let opened = match &settings.proxy {
+        Some(proxy) => Connection::open_through(address, proxy.clone()).await,
+        None => Connection::open(address).await,
+    };
+    opened.map_err(not_reached)
 }
 
 /// A gateway that is not running and a sandbox that hides it need different help.

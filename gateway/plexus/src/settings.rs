@@ -15,6 +15,10 @@ pub(crate) struct Settings {
     pub(crate) agent: Option<AgentId>,
     /// The credential, where it was handed over directly.
     pub(crate) pat: Option<Pat>,
+    /// A proxy on this machine that leads to the gateway: the only way out of some sandboxes.
+    pub(crate) proxy: Option<Address>,
+    /// Whether this runs as one agent's own command, which speaks for that agent to that gateway only.
+    pub(crate) pinned: bool,
 }
 
 /// How long the command waits for the owner unless it is told otherwise: less than the time that agents commonly give
@@ -25,8 +29,22 @@ pub(crate) const MAX_WAIT_S: u64 = 600;
 
 impl Settings {
     /// Flags first, then `PLEXUS_GATEWAY`, `PLEXUS_HOME`, `PLEXUS_AGENT_ID`, `PLEXUS_PAT`.
+    ///
+    /// `PLEXUS_PINNED` says that an agent's own command set them: then no flag may say otherwise. An agent's rules let
+    /// that command run unasked, and outside of the agent's sandbox; it must not be able to send what it is given to an
+    /// address of the agent's choice.
     pub(crate) fn read(target: Target) -> Result<Self, Stop> {
         let variable = |name: &str| env::var(name).ok().filter(|v| !v.is_empty());
+        let pinned = variable("PLEXUS_PINNED").is_some();
+        if pinned && target != Target::default() {
+            return Err(Stop::usage(
+                "this command speaks for one agent to one gateway: --url, --home and --agent are not for it",
+            )
+            .next("run it again without them"));
+        }
+        let proxy = variable("PLEXUS_PROXY")
+            .map(|url| through(&url))
+            .transpose()?;
         let agent = match (target.agent, variable("PLEXUS_AGENT_ID")) {
             (Some(agent), _) => Some(agent),
             (None, Some(text)) => {
@@ -56,6 +74,38 @@ impl Settings {
                 .transpose()?,
             agent,
             pat,
+            proxy,
+            pinned,
         })
+    }
+}
+
+/// Reads the address of a proxy. One that is not on this machine would see what agents send.
+fn through(url: &str) -> Result<Address, Stop> {
+    let address: Address = url
+        .parse()
+        .map_err(|e: plexus_client::address::NotAnAddress| Stop::usage(e.to_string()))?;
+    match &address {
+        Address::Tcp { .. } if address.is_local() => Ok(address),
+        _ => Err(Stop::usage(
+            "PLEXUS_PROXY is not an address of this machine",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_on_this_machine() {
+        assert!(through("http://127.0.0.1:4100").is_ok());
+        for other in [
+            "http://10.0.0.1:4100",
+            "unix:/tmp/p.sock",
+            "socks5h://127.0.0.1:1",
+        ] {
+            assert!(through(other).is_err(), "{other}");
+        }
     }
 }

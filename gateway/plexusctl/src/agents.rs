@@ -1,7 +1,7 @@
 //! `plexusctl agents` (wire §4.16).
 
 use crate::{
-    grants,
+    connect, grants,
     owner::{Desk, Owner, list_of, text_of},
     table::table,
 };
@@ -26,6 +26,14 @@ enum Act {
         /// Agent
         agent: AgentId,
     },
+    /// Give an agent another one-time code: its old credential ends, what it was granted stays
+    Code {
+        /// Agent
+        agent: AgentId,
+        /// How long the code can be used
+        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
+        code_ttl: u64,
+    },
     /// End an agent's access: credential, sessions, tokens, grants
     Revoke {
         /// Agent
@@ -41,8 +49,12 @@ enum Act {
 
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
+    let act = agents.act.unwrap_or(Act::List);
+    if let Act::Code { .. } = act {
+        desk.widen("giving an agent a code")?;
+    }
     let mut owner = desk.open().await?;
-    match agents.act.unwrap_or(Act::List) {
+    match act {
         Act::List => {
             let reply = owner.get("/admin/api/agents/enrollments").await?;
             desk.show(&reply, || {
@@ -60,6 +72,18 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
         Act::Show { agent } => {
             let whole = gather(&mut owner, &agent).await?;
             desk.show(&whole, || as_text(&whole, span::now()))
+        }
+        Act::Code { agent, code_ttl } => {
+            let route = format!("/admin/api/agents/{agent}/code");
+            let reply = owner.post(&route, &json!({"ttlMs": code_ttl})).await?;
+            // As with a connect, this is the one place that hands it over.
+            desk.show(&reply, || {
+                format!(
+                    "Hand {agent} this line. It works once:\n\n    {}\n\nWhat it was granted stays: plexusctl agents show \
+                     {agent}",
+                    connect::enroll_line(desk, text_of(&reply, "code"))
+                )
+            })
         }
         Act::Revoke {
             agent,

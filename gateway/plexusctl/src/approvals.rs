@@ -2,6 +2,7 @@
 
 mod card;
 mod decide;
+mod screen;
 mod watch;
 
 use crate::{
@@ -12,8 +13,9 @@ use crate::{
 use clap::{Args, Subcommand};
 use decide::Verdict;
 use plexus_client::{Exit, Stop, span, text};
-use plexus_protocol::{AuditId, Digest, Timestamp};
+use plexus_protocol::{Digest, Timestamp};
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 
 /// Approvals.
 #[derive(Args)]
@@ -49,31 +51,12 @@ enum Act {
         /// Request; its beginning is enough where only one begins so
         item: String,
     },
-    /// Say of a call whose end nobody knows whether it happened; until then the same call is not run again
-    Settle(Settle),
-    /// Show requests as they come, and decide them by a key
-    Watch,
-}
-
-/// Settling.
-#[derive(Args)]
-struct Settle {
-    /// Event of the call, as `plexusctl status` shows it
-    event: AuditId,
-    #[command(flatten)]
-    which: Happened,
-}
-
-/// One of the two.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct Happened {
-    /// It happened
-    #[arg(long)]
-    happened: bool,
-    /// It did not happen; the agent may ask for it again
-    #[arg(long)]
-    did_not_happen: bool,
+    /// Show requests as they come, and decide them by keys
+    Watch {
+        /// Line by line instead of a full screen, as it is where stdout is no terminal
+        #[arg(long)]
+        lines: bool,
+    },
 }
 
 /// Approving.
@@ -102,8 +85,16 @@ fn digest(text: &str) -> Result<Digest, String> {
 pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop> {
     match approvals.act.unwrap_or(Act::List) {
         Act::List => {
-            let reply = desk.open().await?.get(PENDING).await?;
-            desk.show(&reply, || as_text(list_of(&reply, "pending"), span::now()))
+            let mut owner = desk.open().await?;
+            let reply = owner.get(PENDING).await?;
+            let status = owner.get("/admin/api/status").await?;
+            desk.show(&reply, || {
+                let waits = as_text(list_of(&reply, "pending"), span::now());
+                match status["paused"] == true {
+                    true => format!("{}\n{waits}", crate::pause::PAUSED),
+                    false => waits,
+                }
+            })
         }
         Act::Show { item, all } => {
             let found = find(&mut desk.open().await?, item.as_deref()).await?;
@@ -161,20 +152,17 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 )
             })
         }
-        Act::Settle(settle) => {
-            desk.widen("settling a call")?;
-            let path = format!("/admin/api/unsettled/{}", settle.event);
-            let body = json!({"happened": settle.which.happened});
-            let reply = desk.open().await?.post(&path, &body).await?;
-            desk.show(&reply, || {
-                let said = match settle.which.happened {
-                    true => "it happened",
-                    false => "it did not happen; the agent may ask for it again",
-                };
-                format!("recorded: {said}")
-            })
+        Act::Watch { lines } => {
+            let screen = desk.hands.terminal && std::io::stdout().is_terminal() && !desk.json;
+            let simple =
+                std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+            // Who may not decide reads lines: a screen of keys that do nothing would promise too much.
+            if screen && !simple && !lines && desk.widen("deciding").is_ok() {
+                screen::run(desk).await
+            } else {
+                watch::run(desk).await
+            }
         }
-        Act::Watch => watch::run(desk).await,
     }
 }
 

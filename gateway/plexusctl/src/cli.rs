@@ -1,8 +1,9 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, agents, approvals, audit, config, connect, explain, exposure, grants, key, network,
-    owner::Desk, pause, sources, status, tokens,
+    act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
+    explain, exposure, grants, key, network, notify, owner::Desk, pause, service, sources, status,
+    tokens, uninstall, unknown,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -40,10 +41,16 @@ enum Command {
     Status,
     /// Give an agent a one-time code and what it may do at once
     Connect(connect::Connect),
+    /// Undo what `connect --here` wrote, and end the agent
+    Disconnect(disconnect::Disconnect),
     /// Show agents, or end one
     Agents(agents::Agents),
     /// Show what waits for you, and decide it
     Approvals(approvals::Approvals),
+    /// Print a link that signs your browser in to the console, once
+    Console(console::Console),
+    /// Tell your desktop when something waits
+    Notify(notify::Notify),
     /// Show what is allowed, allow more, or take it back
     Grants(grants::Grants),
     /// Let agents see a capability and ask for it
@@ -58,6 +65,10 @@ enum Command {
     Sources(sources::Sources),
     /// Say what would happen to a call, and which rule decides
     Explain(explain::Explain),
+    /// Show what agents did, one line a call
+    Activity(activity::Activity),
+    /// Show calls of which nobody knows whether they happened, and say what you found
+    Unknown(unknown::Unknown),
     /// Read and check the record of everything that happened
     Audit(audit::Audit),
     /// Show or replace your connection key
@@ -68,6 +79,20 @@ enum Command {
     Config(config::Config),
     /// Show live tokens
     Tokens,
+    /// Run the gateway as a service of your own, which starts with your login
+    Service(service::Service),
+    /// Copy decisions and record into one file, also while the gateway runs
+    Backup(backup::Backup),
+    /// Put a backup back; nothing in it counts until you have looked
+    Restore(backup::Restore),
+    /// Remove Plexus from this account, and say what stays
+    Uninstall(uninstall::Uninstall),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// Folder
+        folder: PathBuf,
+    },
     /// Print a completion script
     Completion {
         /// Shell to print it for
@@ -98,8 +123,11 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
     match cli.command {
         Command::Status => status::run(&desk).await,
         Command::Connect(it) => connect::run(&desk, it).await,
+        Command::Disconnect(it) => disconnect::run(&desk, it).await,
         Command::Agents(it) => agents::run(&desk, it).await,
         Command::Approvals(it) => approvals::run(&desk, it).await,
+        Command::Console(it) => console::run(&desk, it).await,
+        Command::Notify(it) => notify::run(&desk, it).await,
         Command::Grants(it) => grants::run(&desk, it).await,
         Command::Expose(it) => exposure::run(&desk, it, true).await,
         Command::Hide(it) => exposure::run(&desk, it, false).await,
@@ -107,11 +135,20 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Resume => pause::run(&desk, false).await,
         Command::Sources(it) => sources::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
+        Command::Activity(it) => activity::run(&desk, it).await,
+        Command::Unknown(it) => unknown::run(&desk, it).await,
         Command::Audit(it) => audit::run(&desk, it).await,
         Command::Key(it) => key::run(&desk, it).await,
         Command::Network(it) => network::run(&desk, it).await,
         Command::Config(it) => config::run(&desk, it).await,
         Command::Tokens => tokens::run(&desk).await,
+        Command::Service(it) => service::run(&desk, it),
+        Command::Backup(it) => backup::make(&desk, it).await,
+        Command::Restore(it) => backup::put_back(&desk, &it),
+        Command::Uninstall(it) => uninstall::run(&desk, it).await,
+        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
+            .map(|()| Exit::Ok)
+            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plexusctl", &mut script);

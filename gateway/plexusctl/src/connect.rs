@@ -1,5 +1,9 @@
 //! `plexusctl connect`: a one-time code for an agent, and what it may do from the start (wire §4.16).
 
+mod here;
+
+pub(crate) use here::{edits_json, shown};
+
 use crate::{
     owner::{Desk, list_of, text_of},
     table::table,
@@ -9,6 +13,10 @@ use clap::{Args, ValueEnum};
 use plexus_client::{Exit, Stop, shell, span, text};
 use plexus_protocol::{AgentId, CapabilityId, Timestamp};
 use serde_json::{Map, Value, json};
+use std::{
+    io::{IsTerminal, stdin},
+    path::PathBuf,
+};
 
 /// Connecting an agent.
 #[derive(Args)]
@@ -33,6 +41,48 @@ pub(crate) struct Connect {
     /// How long the code can be used
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
     code_ttl: u64,
+    /// Set up the coding agent on this machine as well: its command, its instructions, its own rules
+    #[arg(long, requires = "kind")]
+    here: bool,
+    /// For sessions in this folder only [default: for all of the agent's sessions]
+    #[arg(long, value_name = "DIR", requires = "here")]
+    project: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// How a person agrees to what was shown.
+#[derive(Args, Clone, Copy, Default)]
+pub(crate) struct Consent {
+    /// Write without asking; what is written is shown all the same
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+}
+
+impl Consent {
+    /// Asks at the terminal whether to go on.
+    ///
+    /// # Errors
+    /// A stop where the answer is no, or where there is nobody to ask.
+    pub(crate) fn ask(self, what: &str) -> Result<(), Stop> {
+        if self.yes {
+            return Ok(());
+        }
+        if !stdin().is_terminal() {
+            return Err(Stop::usage(format!("nobody is there to say yes: {what}"))
+                .next("run it in a terminal, or add --yes"));
+        }
+        plexus_client::out::say(&format!("{what}? [y/N]"));
+        let mut answer = String::new();
+        let read = stdin().read_line(&mut answer);
+        match read.map(|_| answer.trim().to_lowercase()) {
+            Ok(answer) if answer == "y" || answer == "yes" => Ok(()),
+            _ => Err(Stop::new(Exit::Failed, "not_agreed", "you did not say yes")),
+        }
+    }
 }
 
 /// What an agent sees.
@@ -47,6 +97,12 @@ enum Reach {
 /// Connects and prints what to hand to the agent.
 pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
     desk.widen("connecting an agent")?;
+    if connect.here {
+        return here::run(desk, &connect).await;
+    }
+    if connect.consent.dry_run {
+        return Err(Stop::usage("--dry-run belongs to --here"));
+    }
     let body = connect.body()?;
     let mut owner = desk.open().await?;
     let reply = owner.post("/admin/api/agents/connect", &body).await?;
@@ -61,17 +117,22 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
 }
 
 impl Connect {
-    fn body(&self) -> Result<Value, Stop> {
-        let agent = match (&self.agent, &self.kind) {
-            (Some(agent), _) => agent.clone(),
+    /// The agent that was named, else its type.
+    fn named(&self) -> Result<AgentId, Stop> {
+        match (&self.agent, &self.kind) {
+            (Some(agent), _) => Ok(agent.clone()),
             (None, kind) => {
                 let kind = kind.as_deref().unwrap_or_default();
                 AgentId::parse(kind).map_err(|e| {
                     Stop::usage(format!("the type {kind:?} is {e}"))
                         .next("name the agent: plexusctl connect NAME --type …")
-                })?
+                })
             }
-        };
+        }
+    }
+
+    fn body(&self) -> Result<Value, Stop> {
+        let agent = self.named()?;
         let mut capabilities = self.allow.clone();
         capabilities.extend(
             self.standing
@@ -102,8 +163,8 @@ impl Connect {
 }
 
 /// The command that the agent runs, with the state directory where that is not the usual one.
-fn enroll_line(desk: &Desk, code: &str) -> String {
-    let usual = std::env::var_os("HOME").map(|home| std::path::PathBuf::from(home).join(".plexus"));
+pub(crate) fn enroll_line(desk: &Desk, code: &str) -> String {
+    let usual = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".plexus"));
     let home = desk.home.path();
     let code = text::line(&shell::quote(code));
     if usual.as_deref() == Some(home) {

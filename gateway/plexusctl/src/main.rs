@@ -2,29 +2,42 @@
 //!
 //! Invariants: it talks to the owner's socket and nothing else; the connection key leaves its file only for that
 //! socket, or for `key print`; an approval names the digest of the card that was shown; an act that gives agents more
-//! needs a person (see [`act`]); every text that is not ours is escaped before it is shown.
+//! needs a person (see [`act`]); every text that is not ours is escaped before it is shown; what is written or run
+//! outside of the state directory is shown first ([`service`], [`uninstall`]).
 //!
 //! Must not know: an agent's credential, the agents' routes.
 
 mod act;
+mod activity;
 mod agents;
 mod approvals;
 mod audit;
+mod backup;
 mod cli;
 mod config;
 mod connect;
+mod console;
+mod disconnect;
 mod explain;
 mod exposure;
+mod feed;
 mod grants;
+mod integration;
 mod key;
+mod moment;
 mod network;
+mod notify;
 mod owner;
 mod pause;
+mod programs;
+mod service;
 mod sources;
 mod status;
 mod table;
 mod terms;
 mod tokens;
+mod uninstall;
+mod unknown;
 
 use plexus_client::{Exit, Stop, out};
 use std::process::ExitCode;

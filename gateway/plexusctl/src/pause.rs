@@ -4,6 +4,9 @@ use crate::owner::{Desk, list_of};
 use plexus_client::{Exit, Stop, text};
 use serde_json::{Value, json};
 
+/// What is said of a paused gateway wherever its owner looks.
+pub(crate) const PAUSED: &str = "PAUSED: no agent is served until: plexusctl resume";
+
 /// Pauses, or ends the pause.
 pub(crate) async fn run(desk: &Desk, on: bool) -> Result<Exit, Stop> {
     if !on {

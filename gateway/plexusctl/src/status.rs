@@ -3,6 +3,7 @@
 use crate::{
     grants,
     owner::{Desk, list_of, text_of},
+    pause::PAUSED,
     table::table,
 };
 use plexus_client::{Exit, Stop, span, text};
@@ -123,7 +124,7 @@ impl Seen {
         let status = &self.status;
         let mut lines = Vec::new();
         if status["paused"] == true {
-            lines.push("PAUSED: no agent is served until: plexusctl resume".to_owned());
+            lines.push(PAUSED.to_owned());
         }
         for worker in list_of(status, "workers") {
             let state = text_of(worker, "state");
@@ -138,7 +139,7 @@ impl Seen {
         }
         for call in list_of(status, "unsettled") {
             lines.push(format!(
-                "NOT KNOWN whether it happened: {} by {} at {}: plexusctl approvals settle {}",
+                "NOT KNOWN whether it happened: {} by {} at {}: plexusctl unknown list {}",
                 text::line(text_of(call, "capabilityId")),
                 text::line(text_of(call, "agentId")),
                 text::line(text_of(call, "at")),
@@ -283,7 +284,7 @@ mod tests {
             "PAUSED",
             "a (not enrolled)",
             "writer of obsidian: FAILED",
-            "NOT KNOWN whether it happened: w.write by a at t\\u{1b}: plexusctl approvals settle evt_1",
+            "NOT KNOWN whether it happened: w.write by a at t\\u{1b}: plexusctl unknown list evt_1",
         ] {
             assert!(text.contains(wrong), "{wrong} is missing:\n{text}");
         }

@@ -42,6 +42,19 @@ impl Terms {
         }
     }
 
+    /// A window, narrowed to what lies at or below a path, and to a number of calls.
+    pub(crate) fn narrowed(
+        window: TrustWindow,
+        under: Option<(String, String)>,
+        max_calls: Option<u32>,
+    ) -> Self {
+        Self {
+            window: Some(window),
+            under: under.into_iter().collect(),
+            max_calls,
+        }
+    }
+
     /// The narrowing, where one was given.
     pub(crate) fn constraint(&self) -> Result<Option<Constraint>, Stop> {
         let path_prefix = match self.under.first() {

@@ -121,7 +121,7 @@ fn waiting(items: Vec<Value>) -> Place {
 fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    let widening: [&[&str]; 13] = [
+    let widening: [&[&str]; 16] = [
         &["connect", "a"],
         &["approvals", "approve", ITEM, "--yes"],
         &["grants", "allow", "a", "w.write", "--window", "1h"],
@@ -129,10 +129,13 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         &["sources", "add", "workspace-dir", path],
         &["sources", "enable", "w"],
         &["sources", "resume", "w"],
-        &["approvals", "settle", EVENT, "--did-not-happen"],
+        &["unknown", "settle", EVENT, "--did-not"],
         &["resume"],
         &["key", "print"],
         &["key", "rotate"],
+        &["agents", "code", "a"],
+        &["backup", "/nonexistent/backup", "--with-secrets"],
+        &["restore", "/nonexistent/backup"],
         &["network", "set", "--bind", "127.0.0.1"],
         &["config", "set", "autoAllowReads=true"],
     ];
@@ -696,7 +699,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
             json!({"on": false}),
         ),
         (
-            &["approvals", "settle", EVENT, "--happened"],
+            &["unknown", "settle", EVENT, "--happened"],
             format!("/admin/api/unsettled/{EVENT}"),
             json!({"happened": true}),
         ),
@@ -719,7 +722,7 @@ fn a_pause_a_settlement_and_a_new_plan_say_what_they_mean() {
     }
     assert!(place.owner(&["pause"]).out.contains("evt_1"));
     assert_eq!(
-        place.owner(&["approvals", "settle", EVENT]).code,
+        place.owner(&["unknown", "settle", EVENT]).code,
         64,
         "which of the two is said, not assumed"
     );

@@ -40,7 +40,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Everything that the routes reach.
 pub(crate) struct App {
@@ -133,6 +133,8 @@ fn start_logging() {
 async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::Result<()> {
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
+    // From the first moment on: whoever wants all agents paused must not end the daemon instead.
+    let pause_signal = signal(SignalKind::user_defined1())?;
     let support = plexus_sandbox::kernel_support().context("workers cannot be caged here")?;
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
@@ -206,6 +208,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
         tokio::spawn(http::feed::follow(app.clone())),
         tokio::spawn(hear_workers(app.clone(), from_workers)),
         tokio::spawn(sweep(app.clone())),
+        tokio::spawn(pause_on_signal(app.clone(), pause_signal)),
     ];
     planner::resume(&app);
     approved_run::resume(&app);
@@ -213,6 +216,9 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
+    tracing::info!(
+        "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
+    );
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     stop.await;
 
@@ -231,6 +237,7 @@ async fn run(arguments: Arguments, connectors: &'static [Connector]) -> anyhow::
             "effects were still under way at the stop; the next start asks their workers"
         );
     }
+    crate::invoke::note_unrecorded(&app, true).await;
     listening.stop().await;
     for task in tasks {
         task.abort();
@@ -634,6 +641,27 @@ async fn hear_workers(
     }
 }
 
+/// SIGUSR1 pauses all agents, for whoever has no `plexusctl` at hand. Nothing but the owner's command ends a pause.
+async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
+    while asked.recv().await.is_some() {
+        match app.take_back(Command::Pause(true)).await {
+            Ok(_) => tracing::warn!("SIGUSR1: all agents are paused until: plexusctl resume"),
+            Err(error) => {
+                tracing::error!(%error, "SIGUSR1: all agents are paused, in memory only");
+            }
+        }
+        // The pause has its own event; this says where it came from.
+        app.note(Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: json!({"event": "pause.signal", "signal": "SIGUSR1"}),
+        })
+        .await;
+    }
+}
+
 async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     let mut rounds: u32 = 0;
@@ -645,6 +673,7 @@ async fn sweep(app: Arc<App>) {
         if rounds % MARK_EVERY == 0 {
             app.leave_mark();
         }
+        crate::invoke::note_unrecorded(&app, false).await;
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");
         }

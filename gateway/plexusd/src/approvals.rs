@@ -20,7 +20,7 @@ use crate::{
     state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
-use plexus_ipc::message::PlanMade;
+use plexus_ipc::message::{PlanMade, Touched};
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
@@ -173,6 +173,24 @@ impl Approvals {
             .map(|made| made.preview.headline.to_string())
     }
 
+    /// What the approved plan of an ask says that it would change, with what was there.
+    pub(crate) fn would_touch(
+        &self,
+        state: &State,
+        item: &PendingId,
+        id: &CapabilityId,
+    ) -> Option<Vec<Touched>> {
+        let item = state.item(item)?;
+        let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
+        Some(self.preview(&item.id, ask)?.touched.clone())
+    }
+
+    /// The change that an ask's call would make, line by line, where that is known.
+    pub(crate) fn change(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        let made = self.preview(item, ask)?;
+        made.preview.diff.as_ref().map(ToString::to_string)
+    }
+
     /// Forgets everything that is kept for an item.
     pub(crate) fn drop_input(&self, item: &PendingId) {
         self.plans
@@ -309,8 +327,9 @@ impl Approvals {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn begin_run(&self, item: &PendingId) {
-        self.under_way().insert(item.clone());
+    /// Whether nobody had begun it before.
+    pub(crate) fn begin_run(&self, item: &PendingId) -> bool {
+        self.under_way().insert(item.clone())
     }
 
     pub(crate) fn end_run(&self, item: &PendingId) {

@@ -12,6 +12,8 @@ pub(crate) enum Action {
         /// The copy.
         file: PathBuf,
     },
+    /// The manual page was asked for; whether it could be written.
+    Manual(bool),
     /// Make a backup of a state directory.
     Backup(Backup),
     /// Put a state directory back from a backup.
@@ -63,6 +65,12 @@ enum OneOff {
     Verify {
         /// A copy of ledger.redb, or a file made by `plexusctl audit export`
         file: PathBuf,
+    },
+    /// Write the manual page into a folder
+    #[command(hide = true)]
+    Manual {
+        /// Folder
+        folder: PathBuf,
     },
     /// What `plexusctl backup` types
     #[command(hide = true)]
@@ -117,6 +125,9 @@ pub(crate) fn parse() -> Action {
     let cli = Cli::parse();
     match cli.command {
         Some(OneOff::Verify { file }) => Action::Verify { file },
+        Some(OneOff::Manual { folder }) => Action::Manual(
+            clap_mangen::generate_to(<Cli as clap::CommandFactory>::command(), folder).is_ok(),
+        ),
         Some(OneOff::Backup(backup)) => Action::Backup(backup),
         Some(OneOff::Restore(restore)) => Action::Restore(restore),
         None => Action::Serve(cli.serve),

@@ -19,6 +19,7 @@ pub(crate) mod stream;
 pub(crate) mod throttle;
 
 mod agent;
+mod integration;
 pub(crate) mod owner;
 
 use crate::app::App;
@@ -56,9 +57,12 @@ pub(crate) struct Doors {
 impl Doors {
     pub(crate) fn new(app: &Arc<App>, serves: Serves) -> Self {
         let routes = match serves {
-            Serves::All => agent::routes().merge(owner::routes(app)),
-            Serves::Agents => agent::routes(),
-            Serves::Owner => owner::routes(app),
+            Serves::All => agent::routes()
+                .merge(owner::routes(app))
+                .merge(integration::owner_routes())
+                .merge(integration::public_routes()),
+            Serves::Agents => agent::routes().merge(integration::public_routes()),
+            Serves::Owner => owner::routes(app).merge(integration::owner_routes()),
         };
         Self {
             app: app.clone(),

@@ -185,7 +185,7 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
         )
         .with("retryAfterMs", 250)
         .next("wait for some of your calls to end");
-        return Answer::refused(&wish.id, error.about(&entry.id), None);
+        return refuse(app, &caller, &wish.id, error.about(&entry.id)).await;
     };
     let asked = Asked::new(caller, entry, wish.input);
 
@@ -269,7 +269,8 @@ async fn carry_out(
                 )
                 .detail(serde_json::json!({"reason": "idempotency_key_reuse"}))
                 .next("use a new idempotencyKey for a new call");
-                return Answer::refused(id.as_str(), error.about(&id), None);
+                let caller = &permitted.asked.caller;
+                return refuse(app, caller, id.as_str(), error.about(&id)).await;
             }
         },
     };
@@ -366,7 +367,7 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
 /// A refusal before dispatch, recorded.
 pub(crate) async fn deny(app: &Arc<App>, caller: &Caller, id: &str, refusal: Refusal) -> Answer {
     let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
-    let mut answer = recorded_refusal(app, caller, id, error).await;
+    let mut answer = refuse(app, caller, id, error).await;
     if refusal == Refusal::NotCallable {
         // Clients take this for the failure of a call, as the recordings have it.
         answer.status = 200;
@@ -393,10 +394,11 @@ async fn invalid(app: &Arc<App>, asked: &Asked, why: &str) -> Answer {
     let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why)
         .about(asked.id())
         .next(format!("plexus describe {}", asked.id()));
-    recorded_refusal(app, &asked.caller, asked.id().as_str(), error).await
+    refuse(app, &asked.caller, asked.id().as_str(), error).await
 }
 
-async fn recorded_refusal(app: &Arc<App>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
+/// Refuses a call before dispatch in these words, and records it.
+pub(crate) async fn refuse(app: &Arc<App>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
     // Boxed, as is all that few calls come to: else every call would carry, and copy, a future with room for it.
     let audit = Box::pin(note_denial(app, caller, id, &error)).await;
     Answer::refused(id, error, audit.as_ref())
@@ -416,8 +418,9 @@ async fn note_denial(
     if let Some(detail) = &error.detail {
         about["detail"] = detail.clone();
     }
-    if !app.limits.records_denial(&caller.agent) {
-        return None;
+    let unrecorded = app.limits.records_denial(&caller.agent, error.code)?;
+    if unrecorded > 0 {
+        about["unrecorded"] = unrecorded.into();
     }
     let capability = CapabilityId::parse(id).ok();
     if capability.is_none() {
@@ -436,4 +439,21 @@ async fn note_denial(
         .await
         .ok()?;
     receipt.events.first().map(|e| audit_id(e.id))
+}
+
+/// Records how many refused calls were too many to be recorded one by one, once that is over.
+pub(crate) async fn note_unrecorded(app: &App, all: bool) {
+    for (agent, unrecorded) in app.limits.unrecorded(all) {
+        // The note stands for one of them itself.
+        let about =
+            serde_json::json!({"code": unrecorded.code, "unrecorded": unrecorded.count - 1});
+        app.note(Note {
+            kind: "invoke",
+            agent: Some(agent),
+            capability: None,
+            outcome: Some("denied"),
+            detail: about,
+        })
+        .await;
+    }
 }

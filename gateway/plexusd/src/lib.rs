@@ -26,6 +26,8 @@ mod state_dir;
 pub mod supervisor;
 mod token;
 
+pub use machine::Trust;
+
 use sources::Connector;
 use std::process::ExitCode;
 
@@ -35,6 +37,7 @@ pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
+        arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
         arguments::Action::Backup(backup) => one_off::backup(backup),
         arguments::Action::Restore(restore) => one_off::restore(&restore),
     }

@@ -5,8 +5,8 @@ use plexus_protocol::{AuditId, Timestamp};
 use plexus_trust::{Command, Event, Fact, Refusal, Reply, State};
 use std::{path::Path, process::ExitCode};
 
-/// Marker: the ledger of a gateway.
-pub(crate) enum Trust {}
+/// Marker: the ledger of a gateway. Public so that tests can make a home with a long past.
+pub enum Trust {}
 
 /// The gateway's ledger.
 pub(crate) type Ledger = plexus_ledger::Ledger<Trust>;

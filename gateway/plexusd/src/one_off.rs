@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 pub(crate) fn backup(asked: Backup) -> ExitCode {
     let made = home(asked.home).and_then(|home| {
         let copy = match asked.copy {
-            Some(folder) => make::Copy::made(folder),
+            Some(folder) => make::Copy::made(&home, &folder)?,
             None => make::Copy::at_rest(&home)?,
         };
         make::write(&home, &copy, asked.with_secrets, &asked.file)

@@ -42,6 +42,7 @@ macro_rules! connector {
 pub const SHIPPED: &[Connector] = &[
     connector!("obsidian"),
     connector!("workspace"),
+    connector!("git"),
 ];
 
 /// A connector, read and compiled once.

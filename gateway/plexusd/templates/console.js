@@ -7,9 +7,16 @@
     : { createHTML: (text) => text };
   const TAB = 'plexus-tab';
   const READING = 500; // ms in which a card that has just appeared takes no answer
+  const CHANGED = 'This request changed while you were looking at it. Read it again: this is what it is now.';
   const $ = (id) => document.getElementById(id);
   const fill = (place, text) => { place.innerHTML = HTML.createHTML(text); };
-  const say = (text) => { $('announce').textContent = text; };
+  // Said after what was said before, not instead of it: two things may happen at one moment.
+  function say(text) {
+    const line = document.createElement('p');
+    line.textContent = text;
+    $('announce').append(line);
+    while ($('announce').children.length > 4) $('announce').firstChild.remove();
+  }
   const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
   let active = true;      // the owner has touched the page since the last request
@@ -18,6 +25,9 @@
   let known = new Map();  // id -> revision of what waits
   let shown = { queue: '', glance: '' };
   let mine = new Set();   // ids decided here
+  let seen = null;        // the card that the owner has in front of them: its id and digest
+  let turn = 0;           // of two cards on their way the later one counts
+  let fresh = true;       // nothing was shown yet: what waits is not news
 
   async function call(path, body) {
     const headers = { 'x-plexus-tab': sessionStorage.getItem(TAB) || '' };
@@ -47,8 +57,9 @@
     open = null;
     known = new Map();
     shown = { queue: '', glance: '' };
-    for (const id of ['glance', 'queue', 'card', 'notes']) $(id).replaceChildren();
-    for (const id of ['desk', 'sign-out', 'keys']) $(id).hidden = true;
+    fresh = true;
+    for (const id of ['glance', 'queue', 'card', 'notes', 'announce']) $(id).replaceChildren();
+    for (const id of ['desk', 'sign-out']) $(id).hidden = true;
     document.title = 'Plexus';
     $('door').hidden = false;
     $('door-why').hidden = !why;
@@ -72,7 +83,7 @@
   function enter() {
     $('door').hidden = true;
     $('key').value = '';
-    for (const id of ['desk', 'sign-out', 'keys']) $(id).hidden = false;
+    for (const id of ['desk', 'sign-out']) $(id).hidden = false;
     listen();
   }
 
@@ -138,7 +149,8 @@
     }
     document.title = view.waiting ? `(${view.waiting}) Plexus` : 'Plexus';
     const come = [...known.keys()].filter((id) => !before.has(id));
-    if (come.length && before.size + come.length === known.size && open) tell(come[0], view.waiting);
+    if (come.length && !fresh) tell(come[0], view.waiting);
+    fresh = false;
     const card = current();
     if (open && known.has(open)) {
       if (!card || Number(card.dataset.revision) !== known.get(open)) await load(open);
@@ -146,6 +158,7 @@
       await load(open); // decided elsewhere, or lapsed: the card says so
     }
     if (!open) await next();
+    $('quiet').hidden = Boolean(open);
     mark();
   }
 
@@ -171,20 +184,25 @@
     if (first) return load(first);
     open = null;
     $('card').replaceChildren();
+    $('quiet').hidden = false;
   }
 
   async function load(id, why) {
-    const before = open === id ? current() : null;
+    const mine = ++turn;
     const answer = await call(`/admin/console/pending/${encodeURIComponent(id)}`);
+    if (mine !== turn) return;
     if (!answer.ok) {
       if (open === id) open = null;
       return;
     }
     const text = await answer.text();
+    if (mine !== turn) return;
+    const before = open === id ? current() : null;
     const typed = before?.querySelector('#reason')?.value;
     const inside = $('card').contains(document.activeElement);
     const on = inside && document.activeElement.id;
     open = id;
+    $('quiet').hidden = true;
     fill($('card'), text);
     mark();
     const card = current();
@@ -192,12 +210,12 @@
     if (before && form) {
       if (typed) form.reason.value = typed;
       if (on === 'reason') form.reason.focus();
-      const changed = before.dataset.digest && before.dataset.digest !== card.dataset.digest;
-      if (why || changed) notice(form, why || 'This request changed while you were looking at it. Read it again: below is what it is now.');
-      else if ('making' in before.dataset && !('making' in card.dataset)) say('It is now clear what the request would do.');
-    } else if (inside) {
-      card.querySelector('h2').focus();
+      if ('making' in before.dataset && !('making' in card.dataset)) say('It is now clear what the request would do.');
     }
+    if (inside && !$('card').contains(document.activeElement)) card.querySelector('h2').focus();
+    const digest = card.dataset.digest;
+    if (form && (why || (digest && seen?.id === id && seen.digest && seen.digest !== digest))) notice(form, why || CHANGED);
+    if (digest || seen?.id !== id) seen = { id, digest: digest || undefined };
     if (!form) say(card.querySelector('.verdict').textContent.trim());
     else settle(form);
   }
@@ -276,13 +294,13 @@
       if (reply.ok) {
         note(`${done} — ${title}`);
         known.delete(id);
-        open = null;
+        open = seen = null;
         await next();
         current()?.querySelector('h2').focus();
         return soon();
       }
       mine.delete(id);
-      if (said.error.code === 'card_changed') await load(id, 'Not approved: this request changed while you were looking at it. Read it again: below is what it is now.');
+      if (said.error.code === 'card_changed') await load(id, `Not approved. ${CHANGED}`);
       else if (reply.status === 404) await load(id);
       else notice(form, `Nothing was decided: ${said.error.message}`);
     } catch {

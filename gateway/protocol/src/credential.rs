@@ -126,6 +126,8 @@ mod tests {
         );
         assert!(ConsoleLink::parse(link.expose()).is_some());
         assert!(ConsoleCookie::parse(cookie.expose()).is_some());
-        assert!(TabSecret::parse(tab.expose()).is_some() && TabSecret::parse(link.expose()).is_none());
+        assert!(
+            TabSecret::parse(tab.expose()).is_some() && TabSecret::parse(link.expose()).is_none()
+        );
     }
 }

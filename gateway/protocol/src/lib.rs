@@ -13,6 +13,7 @@ pub mod digest;
 pub mod error;
 pub mod id;
 pub mod json;
+pub mod skill;
 pub mod time;
 
 pub use capability::{Provenance, Sensitivity, TrustWindow, Verb, Verbs};

@@ -17,6 +17,9 @@ pub enum Command {
     /// Connects an agent anew, or again: its old credential and sessions end, and so does every grant that this connect
     /// does not make anew.
     Connect(Connect),
+    /// Makes ready what an agent is set up from (wire §4.13): its form, and a fresh code where it has no credential or is
+    /// to lose the one it has. What it was granted stays.
+    Deliver(Deliver),
     /// Ends an agent.
     RevokeAgent {
         /// Whom.
@@ -212,6 +215,9 @@ pub enum Command {
         permit: Permit,
         /// Bytes of canonical input.
         input_bytes: u64,
+        /// What it is about to change, each with the digest of what is there before, as far as that is known: for the
+        /// owner, should nobody ever know how it ended.
+        about: Vec<Touch>,
     },
     /// Records what became of an effect.
     Outcome {
@@ -240,6 +246,21 @@ pub struct Connect {
     /// Narrowing of each grant made here whose capability knows the field; refused where none does.
     pub constraint: Option<Constraint>,
     /// SHA-256 of the enrollment code.
+    pub code: Digest,
+    /// Life of the code in milliseconds.
+    pub code_ms: u64,
+}
+
+/// Wire §4.13.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// To whom.
+    pub agent: AgentId,
+    /// The form from now on, where another is asked for.
+    pub form: Option<String>,
+    /// Whether a live credential ends and is replaced.
+    pub reissue: bool,
+    /// SHA-256 of the code, if one is made.
     pub code: Digest,
     /// Life of the code in milliseconds.
     pub code_ms: u64,
@@ -383,6 +404,13 @@ pub enum Reply {
         refused: Vec<CapabilityId>,
         /// First moment at which the code is no longer good.
         code_expires_at: Timestamp,
+    },
+    /// What an agent is set up from is ready.
+    Delivered {
+        /// First moment at which the new code is no longer good; none where none was made.
+        code_expires_at: Option<Timestamp>,
+        /// Whether it holds a credential, or held one until now.
+        enrolled: bool,
     },
     /// What a revoke ended.
     Revoked {

@@ -33,6 +33,7 @@ pub fn decide(
     };
     let reply = match command {
         Command::Connect(connect) => draft.connect(connect),
+        Command::Deliver(deliver) => draft.deliver(deliver),
         Command::RevokeAgent {
             agent,
             reason,
@@ -105,7 +106,8 @@ pub fn decide(
         Command::Intent {
             permit,
             input_bytes,
-        } => draft.intent(permit, *input_bytes),
+            about,
+        } => draft.intent(permit, *input_bytes, about),
         Command::Outcome { intent, outcome } => draft.outcome(intent, outcome),
     }?;
     if draft.serial != state.serial

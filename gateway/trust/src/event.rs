@@ -118,6 +118,13 @@ pub enum Fact {
         granted_count: usize,
         skipped_count: usize,
     },
+    #[serde(rename = "agent.deliver")]
+    Delivered {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent_type: Option<String>,
+        code: bool,
+        reissued: bool,
+    },
     #[serde(rename = "agent.revoke")]
     AgentRevoked {
         agent_revoke: bool,
@@ -279,7 +286,7 @@ pub struct CallFact {
     /// Bytes of output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
-    /// What was touched.
+    /// What was touched; on an intent what is about to be, with the digests from before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub touched: Vec<Touch>,
     /// One typed line without content.

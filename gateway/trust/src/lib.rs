@@ -26,7 +26,7 @@ pub use authorize::{
     Basis, Call, Door, Permit, Verdict, authorize, in_reach, standing_for, visible,
 };
 pub use command::{
-    Approve, Command, Connect, Decision, Entry, GrantEntry, Note, Outcome, Refusal, Reply,
+    Approve, Command, Connect, Decision, Deliver, Entry, GrantEntry, Note, Outcome, Refusal, Reply,
     RequestGrants, SourceSeen,
 };
 pub use decide::decide;

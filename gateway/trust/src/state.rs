@@ -330,6 +330,12 @@ impl Item {
     pub fn runs(&self, ask: &Ask) -> bool {
         self.on_approval == OnApproval::Run && ask.input.is_some()
     }
+    /// Whether the one call of `ask`, as it was when its approval was given, is still to be made.
+    #[must_use]
+    pub fn runs_still(&self, ask: &Ask) -> bool {
+        let same = |a: &&Ask| a.capability == ask.capability && a.approval == Approval::OneCall;
+        matches!(self.state, ItemState::Approved { .. }) && self.asks.iter().any(|a| same(&a))
+    }
     /// Whether a call is left that the owner approved.
     pub(crate) fn has_call_left(&self) -> bool {
         matches!(self.state, ItemState::Approved { .. })

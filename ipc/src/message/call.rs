@@ -116,6 +116,9 @@ impl<'de> Deserialize<'de> for Content {
     }
 }
 
+/// The name of a thing that a call touched, as it is recorded and looked for.
+pub type TouchedId = Line<1024>;
+
 /// One thing that a call read or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,7 +126,7 @@ pub struct Touched {
     /// What kind of thing: `note`, `file`, `list`, …
     pub kind: Word,
     /// Which one, as the source names it after resolving.
-    pub id: Line<1024>,
+    pub id: TouchedId,
     /// What was done with it.
     pub access: Verb,
     /// Of the content that was read, or that is there now; for a plan, that is there before.

@@ -20,6 +20,11 @@ const EDGES: &[(&str, Uses)] = &[
         Uses::Only(&["plexus-protocol", "plexus-sandbox"]),
     ),
     ("plexus-rooted-files", Uses::Only(&[])),
+    // Holds connectors to the rules from their own tests; nothing of it ships.
+    (
+        "plexus-conformance",
+        Uses::Only(&["plexus-ipc", "plexus-protocol", "plexus-sandbox"]),
+    ),
     ("plexus-client", Uses::Only(&["plexus-protocol"])),
     (
         "plexusd",

@@ -2,6 +2,7 @@
 //! committed, what was changed behind its back is named.
 
 mod bank;
+mod copies;
 mod disk;
 mod export;
 mod faults;

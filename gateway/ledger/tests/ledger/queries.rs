@@ -122,3 +122,64 @@ fn the_tail_and_the_pages_of_an_export_meet_without_gap_or_overlap() {
     assert_eq!(all, (1..=23).collect::<Vec<_>>());
     assert!(ledger.after(u64::MAX, 10).expect("readable").is_empty());
 }
+
+#[test]
+fn a_walk_reads_no_more_than_it_may_and_goes_on_where_it_stopped() {
+    for index_behind in [u64::MAX, 1, 7] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = filled(dir.path(), index_behind, 40);
+        let bob = IndexTerm::Touched("bob".to_owned());
+        for (term, all) in [
+            (None, (5..38).rev().collect::<Vec<u64>>()),
+            (
+                Some(&bob),
+                (5..38).filter(|seq| seq % 3 == 2).rev().collect(),
+            ),
+        ] {
+            for (most, stop_after) in [(1, 99), (4, 99), (100, 2), (100, 99)] {
+                let (mut end, mut found, mut pages) = (38, Vec::new(), 0);
+                loop {
+                    let mut here = 0;
+                    let next = ledger.walk_back(term, 5..end, most, |event| {
+                        found.push(event.seq());
+                        here += 1;
+                        here < stop_after
+                    });
+                    assert!(here <= most.min(stop_after));
+                    pages += 1;
+                    match next.expect("readable") {
+                        Some(next) => {
+                            assert!(next < end && next > 5, "it gets on: {next} of {end}");
+                            end = next;
+                        }
+                        None => break,
+                    }
+                }
+                assert_eq!(
+                    found, all,
+                    "behind {index_behind}, most {most}, {pages} pages"
+                );
+            }
+        }
+        let nothing = |range| ledger.walk_back(None, range, 10, |_| panic!("nothing is in it"));
+        assert_eq!(nothing(7..7).expect("readable"), None);
+        assert_eq!(nothing(41..99).expect("readable"), None);
+    }
+}
+
+#[test]
+fn a_moment_is_found_in_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = filled(dir.path(), u64::MAX, 40);
+    let events = ledger.after(0, 100).expect("readable");
+    let mut before = 0;
+    for event in &events {
+        assert!(event.at() >= before, "recorded time does not go back");
+        before = event.at();
+        let first = ledger.first_at(event.at()).expect("readable");
+        let expected = events.iter().find(|e| e.at() >= event.at());
+        assert_eq!(Some(first), expected.map(Recorded::seq));
+    }
+    assert_eq!(ledger.first_at(0).expect("readable"), 1);
+    assert_eq!(ledger.first_at(u64::MAX).expect("readable"), 41);
+}

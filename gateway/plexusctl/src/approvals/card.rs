@@ -352,7 +352,7 @@ fn member(card: &mut String, depth: usize, name: &str, value: &Value) {
 /// What stands before each line of a text.
 const TEXT: char = '│';
 /// What stands before each line of a change.
-const CHANGE: char = '┃';
+pub(super) const CHANGE: char = '┃';
 
 /// A text of several lines, each behind a bar.
 fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {

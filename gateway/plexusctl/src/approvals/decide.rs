@@ -24,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) const READING: Duration = Duration::from_millis(300);
 
 /// What the owner decides.
+#[derive(Debug)]
 pub(super) enum Verdict {
     /// Yes, on terms.
     Approve {

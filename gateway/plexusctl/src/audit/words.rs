@@ -43,6 +43,13 @@ fn happened(event: &Value, detail: &Value) -> String {
                 format!("you connect it, {granted} granted at once, {skipped} not")
             }
         },
+        "agent.deliver" => match detail["reissued"].as_bool() {
+            Some(true) => "you replace its credential: a new code is made".to_owned(),
+            _ if detail["code"] == true => {
+                "you fetch what it is set up from: a new code is made".to_owned()
+            }
+            _ => "you fetch what it is set up from".to_owned(),
+        },
         "agent.enroll" if text("outcome") == "redeemed" => "enrolls".to_owned(),
         "agent.enroll" => because("an enrollment code is refused", "reason"),
         "agent.revoke" => because("you end its access", "reason"),
@@ -94,8 +101,18 @@ fn happened(event: &Value, detail: &Value) -> String {
             "you replace the connection key; {} agents end",
             count("agents")
         ),
+        "restored" => format!(
+            "the state is restored from a backup of {}; every credential ends, {} grants rest",
+            text("madeAt"),
+            count("grantsSuspended")
+        ),
+        "agent.code" => "you give it another code; its old credential ends".to_owned(),
+        "console.link" => "you make a link into the console".to_owned(),
+        "console.sign-in" => format!("you sign in to the console with a {}", text("by")),
+        "console.sign-out" => "you sign out of the console".to_owned(),
         "pause" if detail["on"] == true => "you pause everything".to_owned(),
         "pause" => "you end the pause".to_owned(),
+        "pause.signal" => "a signal pauses everything".to_owned(),
         "launch" => "the gateway starts".to_owned(),
         "sweep" => format!("{} ended things are forgotten", count("forgotten")),
         "unknown.settle" if detail["happened"] == true => "you say that it happened".to_owned(),

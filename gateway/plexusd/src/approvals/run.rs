@@ -1,7 +1,7 @@
 //! Approve can mean do it: the gateway itself commits what the owner approved, once, whether or not the agent waits.
 
 use crate::{app::App, invoke};
-use plexus_protocol::{PendingId, json};
+use plexus_protocol::{ErrorCode, PendingId, json};
 use plexus_trust::{Approval, Item, ItemState, OnApproval};
 use std::sync::Arc;
 
@@ -13,13 +13,17 @@ pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
     };
     let due =
         item.on_approval == OnApproval::Run && matches!(item.state, ItemState::Approved { .. });
+    // While all agents are paused nothing is run for them; the end of the pause takes it up.
     if due
+        && !state.paused
         && item
             .asks
             .iter()
             .any(|ask| ask.approval == Approval::OneCall)
     {
-        app.approvals.begin_run(&item.id);
+        if !app.approvals.begin_run(&item.id) {
+            return;
+        }
         let app = app.clone();
         tokio::spawn(async move {
             run(&app, &item).await;
@@ -28,7 +32,8 @@ pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
     }
 }
 
-/// Runs what was approved before a restart and not begun: its state token decides whether it still holds.
+/// Runs what was approved before a restart, or during a pause, and not begun: its state token decides whether it still
+/// holds.
 pub(crate) fn resume(app: &Arc<App>) {
     let state = app.ledger.snapshot();
     for item in state.agents.values().flat_map(|a| a.items.values()) {
@@ -55,6 +60,17 @@ async fn run(app: &Arc<App>, item: &Item) {
             continue;
         };
         let answer = invoke::run_approved(app, &item.id, &item.agent, entry, input).await;
+        let paused = |e: &plexus_protocol::ErrorBody| e.code == ErrorCode::Paused;
+        let unused = || {
+            app.ledger
+                .snapshot()
+                .item(&item.id)
+                .is_some_and(|i| i.runs_still(ask))
+        };
+        if answer.body.error.as_ref().is_some_and(paused) && unused() {
+            // Paused in the last moment, before anything was begun: the approval is left for the end of the pause.
+            continue;
+        }
         app.approvals.keep_result(&item.id, &answer);
     }
 }

@@ -52,8 +52,20 @@ impl Copy {
     }
 
     /// Takes over a copy that the running daemon has made.
-    pub(crate) fn made(folder: PathBuf) -> Self {
-        Self { folder }
+    ///
+    /// # Errors
+    /// A folder that no daemon of `home` made: it would be removed with everything in it.
+    pub(crate) fn made(home: &Path, folder: &Path) -> Result<Self, BackupError> {
+        let io = |e| BackupError::io(folder, e);
+        let real = folder.canonicalize().map_err(io)?;
+        let place = home.join(COPIES).canonicalize().map_err(io)?;
+        let named = real.file_name().and_then(|name| name.to_str());
+        if real.parent() == Some(&place) && named.is_some_and(|n| uuid::Uuid::try_parse(n).is_ok())
+        {
+            return Ok(Self { folder: real });
+        }
+        let why = format!("{} is no copy of this ledger", folder.display());
+        Err(BackupError::Other(why))
     }
 
     fn begin(home: &Path) -> Result<Self, BackupError> {

@@ -84,7 +84,7 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
     backed_up(home.path(), true, &file).unwrap();
     let whole = fs::read(&file).unwrap();
     let bad = out.path().join("bad");
-    let mut refused = |bytes: &[u8], what: &str| {
+    let refused = |bytes: &[u8], what: &str| {
         fs::write(&bad, bytes).unwrap();
         let opened = Backup::open(&bad);
         assert!(matches!(opened, Err(BackupError::Torn { .. })), "{what}");
@@ -128,4 +128,25 @@ fn names_that_lead_elsewhere_are_none() {
     ] {
         assert!(!known(bad), "{bad}");
     }
+}
+
+#[test]
+fn only_a_copy_of_the_daemons_is_taken_over_and_removed() {
+    let (home, documents) = (home(), tempfile::tempdir().unwrap());
+    let copy = Copy::at_rest(home.path()).unwrap().keep();
+    for folder in [
+        documents.path(),
+        home.path(),
+        &home.path().join(make::COPIES),
+        &home.path().join("secrets"),
+    ] {
+        assert!(
+            Copy::made(home.path(), folder).is_err(),
+            "{}",
+            folder.display()
+        );
+        assert!(folder.is_dir());
+    }
+    drop(Copy::made(home.path(), &copy).unwrap());
+    assert!(!copy.exists());
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{app::App, approvals::card, sources::catalogue::Entry};
 use askama::Template;
 use plexus_ipc::message::Touched;
-use plexus_protocol::{CapabilityId, PendingId, Timestamp};
+use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp};
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::Value;
 use std::sync::Arc;
@@ -110,8 +110,9 @@ struct Differs {
 
 struct Choice {
     window: String,
+    /// How long that is.
+    span: &'static str,
     words: Said,
-    default: bool,
     refused: Option<Said>,
     once: bool,
 }
@@ -274,7 +275,12 @@ impl AskView {
             headline: Said::line(text(preview, "headline")),
             facts: list(preview, "facts")
                 .iter()
-                .filter(|fact| plexus_protocol::Digest::parse(text(fact, "value")).is_none())
+                // A digest tells a person nothing, and the headline names the path already.
+                .filter(|fact| Digest::parse(text(fact, "value")).is_none())
+                .filter(|fact| {
+                    text(fact, "name") != "path"
+                        || !text(preview, "headline").contains(text(fact, "value"))
+                })
                 .take(LISTED)
                 .map(|fact| {
                     (
@@ -375,9 +381,15 @@ impl Differs {
 fn choices(shown: &Value) -> Vec<Choice> {
     let choice = |choice: &Value| Choice {
         window: text(choice, "window").to_owned(),
+        span: match text(choice, "window") {
+            "1h" => "1 hour",
+            "1d" => "1 day",
+            "7d" => "7 days",
+            "until-revoked" => "Until you revoke it",
+            _ => "Once",
+        },
         once: text(choice, "window") == "once",
         words: Said::line(text(choice, "words")),
-        default: choice["default"] == true,
         refused: choice["refused"].as_str().map(Said::line),
     };
     list(shown, "choices").iter().map(choice).collect()
@@ -456,11 +468,8 @@ pub(super) fn diff_page(
     from: usize,
 ) -> Option<String> {
     let item = state.item(id)?;
-    let shown = card::card(&app.approvals, &app.catalogue.load(), state, item);
-    let ask = list(&shown, "asks")
-        .iter()
-        .find(|ask| ask["id"] == of.as_str())?;
-    let page = diff::page(ask["plan"]["preview"]["diff"].as_str()?, from, diff::PAGE);
+    let ask = item.asks.iter().find(|ask| ask.capability == *of)?;
+    let page = diff::page(&app.approvals.change(id, ask)?, from, diff::PAGE);
     let more = page.next.map_or(String::new(), |next| {
         format!("/admin/console/pending/{id}/diff/{of}?from={next}")
     });

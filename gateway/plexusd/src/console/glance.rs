@@ -55,7 +55,6 @@ struct SourceView {
 struct Queue {
     rows: Vec<Row>,
     more: usize,
-    waiting: usize,
 }
 
 struct Row {
@@ -113,7 +112,6 @@ pub(super) fn view(app: &App, state: &State) -> Result<Value, askama::Error> {
     let queue = Queue {
         rows: waiting.iter().take(LISTED).map(row).collect(),
         more: waiting.len().saturating_sub(LISTED),
-        waiting: waiting.len(),
     };
     let glance = Glance::of(app, state, waiting.len());
     Ok(json!({

@@ -45,7 +45,6 @@ pub(crate) struct Present {
 
 /// What a browser gets at sign-in.
 pub(crate) struct Entered {
-    pub(crate) visitor: Visitor,
     /// None: the browser's cookie is good already, and another tab was added to its session.
     pub(crate) cookie: Option<ConsoleCookie>,
     pub(crate) tab: TabSecret,
@@ -132,11 +131,7 @@ impl Sessions {
         }
         session.tabs.push_back(tab.digest());
         session.seen = at.now;
-        Ok(Entered {
-            visitor,
-            cookie,
-            tab,
-        })
+        Ok(Entered { cookie, tab })
     }
 
     /// The session that a cookie and a tab's secret open together. `active`: the owner is there, and not only the page.
@@ -261,7 +256,7 @@ mod tests {
         let second = sessions.enter(Some(&cookie), at(2)).unwrap();
         assert!(second.cookie.is_none());
         assert!(enters(&cookie, second.tab.expose()) && enters(&cookie, &tab));
-        sessions.leave(second.visitor, at(3));
+        sessions.leave(visitor_of(&cookie).unwrap(), at(3));
         assert!(!enters(&cookie, second.tab.expose()) && !enters(&cookie, &tab));
         assert!(enters(&other_cookie, &other_tab));
     }

@@ -7,6 +7,7 @@
 //!
 //! Must not know: how a decision is made (the machine) or carried out (invoke, supervisor).
 
+mod activity;
 mod agents;
 pub(crate) mod approvals;
 mod audit;
@@ -92,6 +93,7 @@ fn management() -> Router<Arc<App>> {
         .route("/sources/{id}/disable", post(sources::disable))
         .route("/sources/{id}/reconfigure", post(sources::reconfigure))
         .route("/sources/{id}/resume", post(sources::resume))
+        .route("/activity", get(activity::list))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/audit/export", get(audit::export))
@@ -132,7 +134,7 @@ fn keyed(app: &Arc<App>, request: &Request) -> impl Future<Output = Result<Owner
 ///
 /// # Errors
 /// The machine's refusal in the owner's terms, or that it could not be recorded.
-async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
+pub(super) async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
     // What is held comes first: a later act may be meant to undo it.
     app.save_held().await;
     app.ledger

@@ -9,10 +9,10 @@ use crate::{
     machine::audit_id,
     supervisor::{CommitTerms, DispatchError, Finished, Stands},
 };
-use plexus_ipc::message::{Content, Failure};
+use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_ledger::{Durable, Lane};
 use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
-use plexus_trust::{Basis, Command, Outcome, OutcomeKind};
+use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
 
@@ -21,9 +21,11 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     let mark = app.taken_back.mark();
     let id = asked.id().clone();
     let input_bytes = asked.canonical.len() as u64;
+    let held = held_against(&app, &asked, &permit.basis);
     let intent = Command::Intent {
         permit: permit.clone(),
         input_bytes,
+        about: about(&app, &asked, &permit.basis, held),
     };
     let receipt = match app.ledger.submit(intent, Lane::Agent).await {
         Ok(receipt) => receipt,
@@ -43,7 +45,6 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     };
     let audit = audit_id(durable.audit_id());
     let started = Instant::now();
-    let held = held_against(&app, &asked, &permit.basis);
     let terms = CommitTerms {
         state_token: permit.state_token,
         expect: held.map(|(content, _)| content),
@@ -63,7 +64,13 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         }
     });
     let committed = match dispatch(&app, &asked, request, terms, &durable).await {
-        Committed::Dispatch(DispatchError::TakenBack) => Committed::TakenBack,
+        Committed::Dispatch(DispatchError::TakenBack) => {
+            let paused = app.ledger.snapshot().paused || app.taken_back.paused_since(mark);
+            Committed::TakenBack(match paused {
+                true => Refusal::Paused,
+                false => Refusal::GrantRequired { constraint: None },
+            })
+        }
         other => other,
     };
     let unread = held.is_some_and(|(_, known)| !known);
@@ -136,7 +143,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
 
 enum Committed {
     /// The owner took it back between intent and dispatch: nothing was sent.
-    TakenBack,
+    TakenBack(Refusal),
     Finished(Finished),
     Dispatch(DispatchError),
     /// No answer, but the worker's store says that it happened.
@@ -198,6 +205,36 @@ fn held_against(app: &App, asked: &super::Asked, basis: &Basis) -> Option<(Conte
     }
 }
 
+/// What an effect is about to change: by its approved plan, else by the field of its input that names it.
+fn about(
+    app: &App,
+    asked: &super::Asked,
+    basis: &Basis,
+    held: Option<(Content, bool)>,
+) -> Vec<Touch> {
+    if let Basis::Item(item) = basis
+        && let Some(planned) = app
+            .approvals
+            .would_touch(&app.ledger.snapshot(), item, asked.id())
+    {
+        return read::touches(&planned);
+    }
+    let named = |rule: &plexus_ipc::manifest::Constrainable| {
+        let id = asked.input.get(&rule.field)?.as_str()?;
+        Some(Touch {
+            kind: rule.touched.clone()?,
+            id: TouchedId::new(id).as_str().to_owned(),
+            access: Verb::Write,
+            digest: match held {
+                Some((Content::Is(digest), _)) => Some(digest),
+                _ => None,
+            },
+        })
+    };
+    let rules = &asked.entry.capability().constrainable;
+    rules.iter().filter_map(named).collect()
+}
+
 fn judge(
     asked: &super::Asked,
     committed: Committed,
@@ -218,9 +255,8 @@ fn judge(
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     let result = match committed {
-        Committed::TakenBack => {
+        Committed::TakenBack(refusal) => {
             outcome.kind = OutcomeKind::Refused;
-            let refusal = plexus_trust::Refusal::GrantRequired { constraint: None };
             let error = refusal::refused(&refusal, Some(id));
             Err(Judged {
                 status: Some(error.code.status()),

@@ -1,8 +1,9 @@
 //! What one agent may have under way, and how much of the log its refused calls may fill (DESIGN 10).
 //!
 //! Invariant: a place that was taken is given back when its guard goes, whatever became of the call.
+//! Invariant: every refused call is in the log, by itself or in a count.
 
-use plexus_protocol::AgentId;
+use plexus_protocol::{AgentId, ErrorCode};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +12,8 @@ use std::{
 
 /// Calls that one agent may have under way at once.
 const UNDER_WAY: usize = 256;
-/// Refused calls of one agent that are recorded in any [`WINDOW`]; further ones are refused without a record.
+/// Refused calls of one agent that are recorded one by one in any [`WINDOW`]; further ones are counted, and the count is
+/// recorded with the next one or by the sweep.
 const DENIALS: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,15 @@ struct Use {
     under_way: usize,
     denials: u32,
     since: Option<Instant>,
+    unrecorded: Option<Unrecorded>,
+}
+
+/// Refused calls that have no record of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unrecorded {
+    pub(crate) count: u64,
+    /// The last one's code.
+    pub(crate) code: ErrorCode,
 }
 
 /// Effects that are being carried out, so that a stop can wait for their records.
@@ -62,8 +73,8 @@ impl Limits {
         })
     }
 
-    /// Whether a refused call of `agent` is still to be recorded.
-    pub(crate) fn records_denial(&self, agent: &AgentId) -> bool {
+    /// Whether a refused call of `agent` is to be recorded by itself, and with it how many before it were not.
+    pub(crate) fn records_denial(&self, agent: &AgentId, code: ErrorCode) -> Option<u64> {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         let used = agents.entry(agent.clone()).or_default();
         let now = Instant::now();
@@ -74,7 +85,23 @@ impl Limits {
             (used.since, used.denials) = (Some(now), 0);
         }
         used.denials += 1;
-        used.denials <= DENIALS
+        if used.denials <= DENIALS {
+            return Some(used.unrecorded.take().map_or(0, |u| u.count));
+        }
+        let count = used.unrecorded.map_or(0, |u| u.count) + 1;
+        used.unrecorded = Some(Unrecorded { count, code });
+        None
+    }
+
+    /// Takes what was counted and not recorded, of agents whose [`WINDOW`] is over; of all, at a stop.
+    pub(crate) fn unrecorded(&self, all: bool) -> Vec<(AgentId, Unrecorded)> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = |used: &Use| all || used.since.is_none_or(|s| s.elapsed() >= WINDOW);
+        agents
+            .iter_mut()
+            .filter(|(_, used)| over(used))
+            .filter_map(|(agent, used)| Some((agent.clone(), used.unrecorded.take()?)))
+            .collect()
     }
 
     pub(crate) fn effect(&self) -> Running {
@@ -109,7 +136,8 @@ impl Drop for Place {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = agents.get_mut(&self.agent) {
             used.under_way -= 1;
-            if used.under_way == 0 && used.since.is_none_or(|s| s.elapsed() >= WINDOW) {
+            let quiet = used.since.is_none_or(|s| s.elapsed() >= WINDOW);
+            if used.under_way == 0 && used.unrecorded.is_none() && quiet {
                 agents.remove(&self.agent);
             }
         }
@@ -144,11 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_refusals_is_not_a_flood_of_records() {
+    fn a_flood_of_refusals_is_a_count_and_not_a_flood_of_records() {
         let (limits, a) = (Limits::default(), AgentId::parse("a").unwrap());
+        let code = ErrorCode::GrantRequired;
         let recorded = (0..DENIALS * 3)
-            .filter(|_| limits.records_denial(&a))
+            .filter(|_| limits.records_denial(&a, code).is_some())
             .count();
         assert_eq!(recorded, DENIALS as usize);
+        assert_eq!(limits.unrecorded(false), [], "its window is not over");
+        let count = u64::from(DENIALS) * 2;
+        assert_eq!(
+            limits.unrecorded(true),
+            [(a.clone(), Unrecorded { count, code })]
+        );
+        assert_eq!(limits.unrecorded(true), [], "told once");
+        assert_eq!(limits.records_denial(&a, code), None);
+        limits.agents.lock().unwrap().get_mut(&a).unwrap().since = None;
+        let told = [(); 2].map(|()| limits.records_denial(&a, code));
+        assert_eq!(told, [Some(1), Some(0)], "the next record carries it, once");
     }
 }

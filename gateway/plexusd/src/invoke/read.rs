@@ -9,7 +9,7 @@ use crate::{
 use plexus_ipc::{message::Touched, text::Payload};
 use plexus_ledger::{Durable, Lane};
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, body::InvokeResponse, json};
-use plexus_trust::{Command, Outcome, OutcomeKind, Touch};
+use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{
     sync::Arc,
@@ -46,7 +46,15 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
     let Permitted { asked, permit } = permitted;
     let started = Instant::now();
     let request = call_request(&asked, &permit);
-    let answered = app.supervisor.read(&asked.entry.source, request).await;
+    // A pause does not wait for what runs: a dropped read is cancelled at its worker.
+    let mark = app.taken_back.mark();
+    let answered = tokio::select! {
+        answered = app.supervisor.read(&asked.entry.source, request) => answered,
+        () = app.until_paused(mark) => {
+            let denied = super::deny(app, &asked.caller, asked.id().as_str(), Refusal::Paused);
+            return Box::pin(denied).await;
+        }
+    };
     let Judged {
         status,
         output,
@@ -172,7 +180,7 @@ fn beyond(
         if outside {
             tracing::error!(capability = %asked.id(), "a worker answered beyond its constraint; withheld");
             return Some(refusal::refused(
-                &plexus_trust::Refusal::GrantRequired {
+                &Refusal::GrantRequired {
                     constraint: Some(rule.field.clone()),
                 },
                 Some(asked.id()),

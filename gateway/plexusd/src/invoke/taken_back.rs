@@ -19,6 +19,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
+use tokio::sync::Notify;
 
 /// Things whose last taking back is remembered one by one. Beyond, all that was noted so far counts as newly taken back.
 const NOTED: usize = 4_096;
@@ -38,6 +39,8 @@ pub(crate) struct TakenBack {
     noted: Mutex<Noted>,
     held: Mutex<Vec<(What, Command)>>,
     any_held: AtomicBool,
+    /// Wakes what a pause ends at once.
+    paused: Notify,
 }
 
 #[derive(Default)]
@@ -107,6 +110,30 @@ impl TakenBack {
                 .any(|(what, at)| *at > mark && what.concerns(agent, id, token))
     }
 
+    /// Whether all agents were paused after `mark`.
+    pub(crate) fn paused_since(&self, Mark(mark): Mark) -> bool {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.floor > mark
+            || noted
+                .last
+                .get(&What::Everything)
+                .is_some_and(|at| *at > mark)
+    }
+
+    /// Waits until all agents are paused after `mark`, or by the state that `is_paused` looks at.
+    async fn until_paused(&self, mark: Mark, is_paused: impl Fn() -> bool) {
+        loop {
+            let woken = self.paused.notified();
+            if self.count.load(Ordering::Acquire) != mark.0 && self.paused_since(mark) {
+                return;
+            }
+            if is_paused() {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     /// The refusal of a call that something held concerns.
     pub(crate) fn refuses(
         &self,
@@ -141,7 +168,12 @@ impl TakenBack {
             noted.last.clear();
             noted.floor = at;
         }
+        let wakes = what == What::Everything || noted.floor == at;
         noted.last.insert(what, at);
+        drop(noted);
+        if wakes {
+            self.paused.notify_waiters();
+        }
     }
 
     fn hold(&self, what: What, command: Command) {
@@ -170,6 +202,10 @@ impl App {
             self.taken_back.note(what);
         }
         let submitted = self.ledger.submit(command.clone(), Lane::Owner).await;
+        if matches!(what, Some(What::Everything)) {
+            // Once more: a call that was authorized just before it was noted looks at the state.
+            self.taken_back.paused.notify_waiters();
+        }
         if let (Some(what), Err(error)) = (what, &submitted)
             && !matches!(error, SubmitError::Refused(_))
         {
@@ -177,6 +213,13 @@ impl App {
             self.taken_back.hold(what, command);
         }
         submitted
+    }
+
+    /// Waits until all agents are paused; `mark` is from the beginning of what waits.
+    pub(crate) async fn until_paused(&self, mark: Mark) {
+        self.taken_back
+            .until_paused(mark, || self.ledger.snapshot().paused)
+            .await;
     }
 
     /// Saves what is held, if the ledger records again.
@@ -226,6 +269,31 @@ mod tests {
         assert!(
             taken.since(before, &b, &write, None),
             "what is no longer remembered counts"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pause_wakes_what_was_begun_before_it_and_nothing_else_does() {
+        let (a, ..) = names();
+        let taken = TakenBack::default();
+        let before = taken.mark();
+        {
+            let mut waiting = std::pin::pin!(taken.until_paused(before, || false));
+            let mut is_over = async || {
+                tokio::select! { biased; () = &mut waiting => true, () = std::future::ready(()) => false }
+            };
+            assert!(!is_over().await);
+            taken.note(What::Agent(a));
+            assert!(
+                !is_over().await,
+                "another agent's end is none of its business"
+            );
+            taken.note(What::Everything);
+            assert!(is_over().await);
+        }
+        assert!(
+            !taken.paused_since(taken.mark()),
+            "what begins later is not ended by it"
         );
     }
 

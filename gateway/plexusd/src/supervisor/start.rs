@@ -57,7 +57,9 @@ pub enum StartError {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// It was built apart from this gateway.
-    #[error("it is of build {found}, the gateway of {BUILD}")]
+    #[error(
+        "it is of build {found}, the gateway of {BUILD}; if the programs were replaced while the gateway runs, change over: plexusctl service restart"
+    )]
     Build {
         /// Its own word.
         found: Line<64>,
@@ -66,7 +68,9 @@ pub enum StartError {
     #[error("its cage is not sound")]
     Unsound(Box<CageReport>),
     /// Its manifest is not the one that the gateway embeds.
-    #[error("its manifest differs from the gateway's")]
+    #[error(
+        "its manifest differs from the gateway's; if the programs were replaced while the gateway runs, change over: plexusctl service restart"
+    )]
     Manifest,
     /// The source could not be opened.
     #[error(transparent)]

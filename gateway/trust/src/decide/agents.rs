@@ -2,7 +2,7 @@
 
 use super::{Draft, event, token_ids};
 use crate::{
-    Agent, Ceiling, Connect, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal, Reply,
+    Agent, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal, Reply,
     SESSION_MS, ceiling, class_default, event::Change, grantable, state::Code,
 };
 use plexus_protocol::{AgentId, Digest, SessionId, Timestamp, TrustWindow};
@@ -108,6 +108,49 @@ impl Draft<'_> {
         })
     }
 
+    pub(super) fn deliver(&mut self, d: &Deliver) -> Result<Reply, Refusal> {
+        let agent = self.known(&d.agent)?;
+        if agent.status == EnrollmentStatus::Revoked {
+            return Err(Refusal::NoSuchAgent);
+        }
+        let enrolled = agent.status == EnrollmentStatus::Active;
+        let another_form = d.form.is_some() && d.form != agent.agent_type;
+        let code = !enrolled || d.reissue;
+        let expires_at = self.now.plus(d.code_ms);
+        if code || another_form {
+            let fact = Fact::Delivered {
+                agent_type: d.form.clone(),
+                code,
+                reissued: enrolled && d.reissue,
+            };
+            let mut row = own_row(agent);
+            if d.form.is_some() {
+                row.agent_type.clone_from(&d.form);
+            }
+            let mut delivered = event("handshake", fact).agent(&d.agent).outcome("ok");
+            if code {
+                row.issued_at = self.now;
+                row.code = Some(Code {
+                    hash: d.code,
+                    expires_at,
+                    consumed: false,
+                });
+            }
+            if enrolled && d.reissue {
+                // Its tokens are good for as long as its epoch: a credential that ends takes them with it.
+                row.epoch = self.next();
+                row.pat = None;
+                row.status = EnrollmentStatus::Pending;
+                delivered = delivered.set_all(Self::end_sessions(agent));
+            }
+            self.emit(delivered.set(Change::Agent(Box::new(row))));
+        }
+        Ok(Reply::Delivered {
+            code_expires_at: code.then_some(expires_at),
+            enrolled,
+        })
+    }
+
     pub(super) fn enroll(&mut self, code: &Digest, pat: &Digest) -> Result<Reply, Refusal> {
         let found = self
             .state
@@ -182,6 +225,7 @@ impl Draft<'_> {
                     if !allowed {
                         return Err(Refusal::SessionExpired);
                     }
+                    self.not_paused()?;
                     surplus(&known.sessions, self.now)
                 }
                 None if pat.is_some() => return Err(Refusal::SessionExpired),

@@ -3,7 +3,7 @@
 use super::{Draft, boxed, event, result_word};
 use crate::{
     Agent, Approval, Basis, Event, Fact, Item, ItemState, OpenIntent, Outcome, OutcomeKind, Permit,
-    Refusal, Reply, Unknown,
+    Refusal, Reply, Touch, Unknown,
     event::{CallFact, Change},
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest};
@@ -33,7 +33,12 @@ impl Draft<'_> {
         Ok(Reply::Done)
     }
 
-    pub(super) fn intent(&mut self, permit: &Permit, input_bytes: u64) -> Result<Reply, Refusal> {
+    pub(super) fn intent(
+        &mut self,
+        permit: &Permit,
+        input_bytes: u64,
+        about: &[Touch],
+    ) -> Result<Reply, Refusal> {
         if permit.is_read() {
             return Err(Refusal::Invalid("a read has no intent".into()));
         }
@@ -44,6 +49,7 @@ impl Draft<'_> {
             input: Some(permit.input),
             input_bytes: Some(input_bytes),
             state_token: permit.state_token,
+            touched: about.to_vec(),
             ..CallFact::default()
         });
         let open = OpenIntent {

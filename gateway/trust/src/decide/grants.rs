@@ -242,6 +242,15 @@ impl Draft<'_> {
         Ok(Reply::Changed(changed))
     }
 
+    /// An agent's act, once it is known who it is: refused while the owner has paused all agents. What takes an agent's
+    /// own wish back is let through.
+    pub(super) fn not_paused(&self) -> Result<(), Refusal> {
+        match self.state.paused {
+            true => Err(Refusal::Paused),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn launch(&mut self) -> Result<Reply, Refusal> {
         let mut launched = event("source.settings", Fact::Launched {})
             .set(Change::LaunchOver)

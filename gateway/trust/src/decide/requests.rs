@@ -46,6 +46,7 @@ impl<'a> Draft<'a> {
         };
         let agent = self.state.agent(id).ok_or(Refusal::SessionExpired)?;
         live_session(agent, &r.session, self.now)?;
+        self.not_paused()?;
 
         let mut ids = BTreeSet::new();
         if let Some(twice) = r.entries.iter().find(|e| !ids.insert(e.id.as_str())) {
@@ -406,6 +407,7 @@ impl<'a> Draft<'a> {
         let agent = self.state.agent(id).ok_or(Refusal::SessionExpired)?;
         // The session must be this agent's own: another's would turn the token into that agent's (D5).
         live_session(agent, session, self.now)?;
+        self.not_paused()?;
         let held = agent.tokens.get(token).ok_or(Refusal::TokenRevoked)?;
         if self.now >= held.expires_at.plus(REFRESH_GRACE_MS) {
             return Err(Refusal::TokenExpired);

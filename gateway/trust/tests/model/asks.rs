@@ -20,6 +20,10 @@ impl Model {
             assert_eq!(result.as_ref().unwrap_err(), &Refusal::SessionExpired);
             return;
         }
+        if self.paused {
+            assert_eq!(result.as_ref().unwrap_err(), &Refusal::Paused);
+            return;
+        }
         let (mut asks, mut scopes, mut unknown, mut denied) = (vec![], vec![], 0, 0);
         let (mut until, mut wrong) = (t + 15 * MINUTE, false);
         for (n, e) in r.entries.iter().enumerate() {

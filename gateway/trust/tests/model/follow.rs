@@ -16,6 +16,7 @@ impl Model {
                 session,
                 fresh,
             } => {
+                assert!(!done || !self.paused, "paused");
                 self.refresh((agent, token, session, fresh), done, t);
             }
             Command::Read { .. } | Command::Intent { .. } => {
@@ -43,8 +44,10 @@ impl Model {
     pub(super) fn simple(&mut self, command: &Command, t: u64) {
         match command {
             Command::Connect(c) => self.connect(c, t),
+            Command::Deliver(_) => unreachable!("it changes what an agent holds, not what it may"),
             Command::OpenSession { agent, session, .. } => {
                 let agent = agent.clone().expect("histories name the agent");
+                assert!(!self.paused || self.member(&agent).is_none(), "paused");
                 if self.member(&agent).is_none() {
                     let life = self.fresh_life();
                     self.members.push(Member {

@@ -338,8 +338,16 @@ fn pause_stops_every_agent_until_it_ends() {
     world.ok(Command::Pause(true));
     assert_eq!(refused(world.call(&who, READ, &json!({}))), Refusal::Paused);
     assert_eq!(world.read(permit.clone()).unwrap_err(), Refusal::Paused);
+    let asking = |world: &mut World| {
+        let request = world.request(&who, vec![entry(READ)]);
+        world.run(Command::Request(request)).map(drop)
+    };
+    let session = |world: &mut World| world.open(&who.agent, None).map(drop);
+    assert_eq!(asking(&mut world).unwrap_err(), Refusal::Paused);
+    assert_eq!(session(&mut world).unwrap_err(), Refusal::Paused);
     world.ok(Command::Pause(false));
     assert!(world.read(permit).is_ok());
+    assert!(asking(&mut world).is_ok() && session(&mut world).is_ok());
 }
 
 #[test]

@@ -395,6 +395,7 @@ impl World {
         self.run(Command::Intent {
             permit,
             input_bytes: 2,
+            about: Vec::new(),
         })?;
         Ok(self.last_event())
     }

@@ -485,6 +485,7 @@ pub(crate) fn used(permit: Permit) -> Command {
         Command::Intent {
             permit,
             input_bytes: 2,
+            about: Vec::new(),
         }
     }
 }

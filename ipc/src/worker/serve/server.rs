@@ -343,7 +343,10 @@ pub(super) async fn until_over<T>(
     tokio::select! {
         biased;
         // First, so that a handler that need not wait costs no timer.
-        done = guarded(running) => done.unwrap_or_else(|| Err(panicked(Effect::None))),
+        done = guarded(running) => done
+            .unwrap_or_else(|| Err(panicked(Effect::None)))
+            // Whatever a connector says of it: a read or a plan has done nothing.
+            .map_err(|error| error.effect(Effect::None)),
         () = ctx.over() => Err(SourceError::new(Failure::Cancelled, "cancelled")),
         () = tokio::time::sleep_until(ctx.deadline()) => {
             ctx.end();

@@ -312,6 +312,8 @@ impl Fixture {
         append: Append,
     ) -> Result<Reply<Value>, SourceError> {
         if let Some(ms) = append.wait {
+            // For a test that has to know that it is under way; it has no other sign.
+            let _ = std::fs::write(self.root.join("begun"), &append.line);
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
         if append.die == Some(Moment::Before) {

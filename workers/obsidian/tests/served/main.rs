@@ -1,15 +1,12 @@
 //! The vault's worker behind the harness, from `Start` to `Stop`.
 
-#[path = "../../../served/worker.rs"]
-mod worker;
-
 use std::fs;
 
+use plexus_conformance::served::{Worker, output, refusal};
 use plexus_ipc::message::{Health, Role, Touched};
 use plexus_protocol::Digest;
 use plexus_worker_obsidian::{MANIFEST, ObsidianSource};
 use serde_json::json;
-use worker::{Worker, output, refusal};
 
 async fn start(vault: &std::path::Path) -> Worker {
     Worker::start::<ObsidianSource>(MANIFEST, "vaultPath", vault, Role::Reader).await

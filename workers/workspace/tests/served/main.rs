@@ -1,15 +1,12 @@
 //! The workspace's worker behind the harness, from `Start` to `Stop`.
 
-#[path = "../../../served/worker.rs"]
-mod worker;
-
 use std::{fs, path::Path};
 
+use plexus_conformance::served::{Worker, output, refusal};
 use plexus_ipc::message::{Content, Health, Role, Touched};
 use plexus_protocol::{Digest, Verb};
 use plexus_worker_workspace::{MANIFEST, WorkspaceSource};
 use serde_json::json;
-use worker::{Worker, output, refusal};
 
 async fn start(root: &Path, role: Role) -> Worker {
     Worker::start::<WorkspaceSource>(MANIFEST, "path", root, role).await

@@ -58,11 +58,9 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
         .unwrap_or_default()
         .to_owned();
     let named = |refused: Refused| (id.clone(), refused);
+    let mut over = false;
     let caller = match (token, session) {
         (Some(token), _) => {
-            let rejected = |code, why: &str| {
-                ErrorBody::new(code, why).next("ask again with your session: PUT /grants")
-            };
             let Some(verified) = app.tokens.verify(&token) else {
                 let error = rejected(
                     ErrorCode::TokenRevoked,
@@ -71,12 +69,7 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
                 let failed = Box::pin(failed(app, Kind::Pat, peer, error));
                 return Err(named(failed.await));
             };
-            if verified.exp <= app.ledger.snapshot().time(app.clock.now()).seconds() {
-                return Err(named(Refused::new(rejected(
-                    ErrorCode::TokenExpired,
-                    "This token is past its end.",
-                ))));
-            }
+            over = verified.exp <= app.ledger.snapshot().time(app.clock.now()).seconds();
             Caller {
                 agent: verified.agent,
                 by: By::Token {
@@ -110,6 +103,10 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
             return Err(named(Refused::new(error)));
         }
     };
+    if over {
+        let error = rejected(ErrorCode::TokenExpired, "This token is past its end.");
+        return Ok(refused(app, &caller, &id, error).await);
+    }
     if app.is_stopping() {
         let error =
             ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.").with("retryAfterMs", 2_000);
@@ -119,7 +116,10 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
     }
     // A caller that makes one call says that it wants no token for further ones.
     let wants_token = body.get("token") != Some(&Value::Bool(false));
-    let wish = wish(&id, body).map_err(named)?;
+    let wish = match wish(&id, body) {
+        Ok(wish) => wish,
+        Err(why) => return Ok(refused(app, &caller, &id, why.into_error()).await),
+    };
     let by_session = matches!(caller.by, By::Session(_)) && wants_token;
     let asked = by_session.then(|| asked(app, &caller, &wish)).flatten();
     let mut answer = invoke::invoke(app, caller, wish).await;
@@ -129,6 +129,19 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
         answer.body.grant = Box::pin(super::grants::token_for(app, &asked)).await;
     }
     Ok(answer)
+}
+
+fn rejected(code: ErrorCode, why: &str) -> ErrorBody {
+    ErrorBody::new(code, why).next("ask again with your session: PUT /grants")
+}
+
+/// A refusal of a caller that is known: recorded like every other.
+async fn refused(app: &Arc<App>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
+    let error = match plexus_protocol::CapabilityId::parse(id) {
+        Ok(id) => error.about(&id),
+        Err(_) => error,
+    };
+    Box::pin(invoke::refuse(app, caller, id, error)).await
 }
 
 /// The owner's nameless session sees what there is and calls nothing of it.

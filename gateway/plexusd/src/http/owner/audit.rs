@@ -251,7 +251,7 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
     }
 }
 
-fn unreadable(error: &StoreError) -> Refused {
+pub(super) fn unreadable(error: &StoreError) -> Refused {
     tracing::error!(%error, "the audit log cannot be read");
     let error = ErrorBody::new(
         ErrorCode::AuditUnavailable,

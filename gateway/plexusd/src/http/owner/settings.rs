@@ -3,6 +3,7 @@
 use super::{CHANGING, act, body::Fields, event_of, take_back};
 use crate::{
     app::App,
+    approvals::run,
     http::reply::{self, Refused, ok},
 };
 use axum::{
@@ -129,7 +130,10 @@ pub(super) async fn pause(
     let receipt = if on {
         take_back(&app, Command::Pause(on)).await?
     } else {
-        act(&app, Command::Pause(on)).await?
+        let receipt = act(&app, Command::Pause(on)).await?;
+        // What was approved meanwhile.
+        run::resume(&app);
+        receipt
     };
     let changed = matches!(receipt.reply, Reply::Changed(true));
     let state = app.ledger.snapshot();

@@ -1,7 +1,7 @@
 //! Effects of which nobody knows whether they happened: the owner looks and says so; until then the same call is not
 //! run again (DESIGN 4).
 
-use super::{Named, act, body::Fields, event_of};
+use super::{Named, act, audit::unreadable, blocking, body::Fields, event_of};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -10,26 +10,54 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_protocol::AuditId;
+use plexus_ledger::StoreError;
+use plexus_protocol::{AuditId, Timestamp};
 use plexus_trust::{Command, Refusal, State as TrustState};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
-    ok(&json!({ "unsettled": all(&app.ledger.snapshot()) }))
+/// Each with what its intent said of it: what it was about to change, and what allowed it.
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let mut unsettled = all(&app.ledger.snapshot());
+    let ledger = app.ledger.clone();
+    let unsettled = blocking(move || {
+        for call in &mut unsettled {
+            let id = call["auditId"].as_str().and_then(|id| id.parse().ok());
+            let Some(event) = id.map(|id| ledger.event(&id)).transpose()?.flatten() else {
+                continue;
+            };
+            let intent: Value = serde_json::from_str(event.json()).unwrap_or_default();
+            call["begunAt"] = json!(Timestamp(event.at()));
+            for member in ["basis", "touched"] {
+                if let Some(value) = intent["detail"].get(member) {
+                    call[member] = value.clone();
+                }
+            }
+        }
+        Ok(unsettled)
+    });
+    let unsettled = unsettled.await?.map_err(|e: StoreError| unreadable(&e))?;
+    Ok(ok(&json!({ "unsettled": unsettled })))
 }
 
+/// Every intent of which nobody knows, also where several were for the same call.
 pub(super) fn all(state: &TrustState) -> Vec<Value> {
     let rows = state.agents.values().flat_map(|agent| {
-        agent.unknown.iter().map(|((capability, input), unknown)| {
-            json!({
-                "auditId": unknown.intent,
-                "agentId": agent.id,
-                "capabilityId": capability,
-                "inputDigest": input,
-                "at": unknown.at,
+        agent
+            .unknown
+            .iter()
+            .flat_map(move |((capability, input), unknown)| {
+                let intents = [&unknown.intent].into_iter().chain(&unknown.also);
+                intents.map(move |intent| {
+                    json!({
+                        "auditId": intent,
+                        "agentId": agent.id,
+                        "capabilityId": capability,
+                        "inputDigest": input,
+                        "at": unknown.at,
+                    })
+                })
             })
-        })
     });
     rows.collect()
 }

@@ -1,0 +1,65 @@
+//! Copies made while the writer goes on, and of a ledger at rest.
+
+use plexus_ledger::{OpenError, Options, copy_at_rest, hold_closed, verify_file};
+
+use crate::bank::{Bank, deposit_each, open_with, options};
+
+#[test]
+fn a_copy_holds_all_that_was_acknowledged_before_it_and_holds_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(
+        dir.path(),
+        Options {
+            checkpoint_every: 5,
+            ..options()
+        },
+    );
+    deposit_each(&ledger, 13);
+    let before = ledger.head().expect("readable");
+    let to = dir.path().join("copy.redb");
+    let copied = std::thread::scope(|scope| {
+        scope.spawn(|| deposit_each(&ledger, 40));
+        ledger.copy(&to).expect("copied")
+    });
+    assert!(copied.head.seq >= before.seq);
+    let heads = dir.path().join("copied-heads.jsonl");
+    std::fs::write(&heads, &copied.heads).expect("written");
+    let verified = verify_file::<Bank>(&to, Some(&heads)).expect("it holds together");
+    assert_eq!(verified.head, copied.head);
+    assert!(verified.heads >= 1, "the copy's own head is among them");
+    // What is there is not written over.
+    assert!(ledger.copy(&to).is_err());
+
+    // The copy is a ledger: it opens, and goes on.
+    let home = dir.path().join("home");
+    std::fs::create_dir(&home).expect("a folder");
+    std::fs::rename(&to, home.join("ledger.redb")).expect("moved");
+    let again = open_with(&home, options());
+    deposit_each(&again, 3);
+    again.verify(true).expect("it holds together");
+}
+
+#[test]
+fn a_ledger_in_use_is_neither_copied_from_outside_nor_held_closed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    assert!(hold_closed(dir.path()).expect("nothing there").is_none());
+    let ledger = open_with(dir.path(), options());
+    deposit_each(&ledger, 3);
+    let to = dir.path().join("copy.redb");
+    assert!(matches!(
+        copy_at_rest(dir.path(), &to),
+        Err(OpenError::InUse)
+    ));
+    assert!(matches!(hold_closed(dir.path()), Err(OpenError::InUse)));
+    assert!(!to.exists());
+    assert!(ledger.close());
+    drop(ledger);
+    let held = hold_closed(dir.path()).expect("at rest").expect("a ledger");
+    assert!(matches!(hold_closed(dir.path()), Err(OpenError::InUse)));
+    drop(held);
+    let copied = copy_at_rest(dir.path(), &to).expect("copied");
+    assert_eq!(
+        verify_file::<Bank>(&to, None).expect("sound").head,
+        copied.head
+    );
+}

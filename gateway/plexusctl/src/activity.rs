@@ -1,0 +1,311 @@
+//! `plexusctl activity`: what agents did, one line a call, in words.
+
+mod words;
+
+use crate::{
+    moment::{self, End, Moment},
+    owner::{Desk, Owner, list_of, text_of},
+};
+use clap::Args;
+use jiff::{Zoned, tz::TimeZone};
+use plexus_client::{Exit, Stop, text};
+use plexus_protocol::{AgentId, Timestamp};
+use serde_json::{Map, Value, json};
+
+/// What is asked for.
+#[derive(Args)]
+pub(crate) struct Activity {
+    /// Only this agent's [default: all agents]
+    agent: Option<AgentId>,
+    /// From then on: yesterday, today, 2h, 10:42, 2026-11-19, 2026-11-19T10:42 [default: 24h; with --touched, ever]
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    since: Option<Moment>,
+    /// Up to then; a day is meant to its end
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    until: Option<Moment>,
+    /// Only calls of this source
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Only calls that read or changed this thing, named as the source names it: Projects/Plexus.md
+    #[arg(long, value_name = "THING")]
+    touched: Option<String>,
+    /// Only what changed something, or may have
+    #[arg(long, conflicts_with = "refused")]
+    changed: bool,
+    /// Only what was refused
+    #[arg(long)]
+    refused: bool,
+    /// Most calls to show, the newest; the totals count all
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+}
+
+/// What one page may hold.
+const PAGE: usize = 1_000;
+
+/// Runs the command.
+pub(crate) async fn run(desk: &Desk, activity: Activity) -> Result<Exit, Stop> {
+    let now = moment::now();
+    let found = find(&mut desk.open().await?, &activity, &now).await?;
+    desk.show(&found.json(), || found.text(&now))
+}
+
+/// The calls that were found, oldest first, and how many there are of what.
+#[derive(Default)]
+struct Found {
+    calls: Vec<Value>,
+    totals: Map<String, Value>,
+    /// Whether there are calls that are counted and not shown.
+    more: bool,
+}
+
+async fn find(owner: &mut Owner, activity: &Activity, now: &Zoned) -> Result<Found, Stop> {
+    let mut found = Found::default();
+    let most = usize::try_from(activity.limit).unwrap_or(usize::MAX);
+    let mut before = None;
+    loop {
+        let left = most - found.calls.len();
+        let page = owner
+            .get(&activity.query(now, before, left.min(PAGE)))
+            .await?;
+        for (word, count) in page["totals"].as_object().into_iter().flatten() {
+            let so_far = found.totals.get(word).and_then(Value::as_u64).unwrap_or(0);
+            let count = so_far + count.as_u64().unwrap_or(0);
+            found.totals.insert(word.clone(), count.into());
+        }
+        found.calls.extend_from_slice(list_of(&page, "calls"));
+        before = page["next"].as_u64();
+        if before.is_none() {
+            break;
+        }
+    }
+    let counted: u64 = found.totals.values().filter_map(Value::as_u64).sum();
+    let alone = |call: &Value| 1 + call["unrecorded"].as_u64().unwrap_or(0);
+    found.more = counted > found.calls.iter().map(alone).sum();
+    found.calls.reverse();
+    Ok(found)
+}
+
+impl Activity {
+    /// The path of one page.
+    fn query(&self, now: &Zoned, before: Option<u64>, limit: usize) -> String {
+        let since = match (&self.since, &self.touched) {
+            (Some(since), _) => Some(since.at(End::First, now)),
+            (None, Some(_)) => None,
+            (None, None) => Some(Moment::Ago(86_400_000).at(End::First, now)),
+        };
+        let until = self.until.as_ref().map(|until| until.at(End::Last, now));
+        let only = match (self.changed, self.refused) {
+            (true, _) => Some("changed"),
+            (_, true) => Some("refused"),
+            _ => None,
+        };
+        let asked = [
+            ("agent", self.agent.as_ref().map(ToString::to_string)),
+            ("since", since.map(|at| at.to_string())),
+            ("until", until.map(|at| at.to_string())),
+            ("source", self.source.clone()),
+            ("touched", self.touched.clone()),
+            ("only", only.map(str::to_owned)),
+            ("before", before.map(|b| b.to_string())),
+        ];
+        let asked = asked
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("&{name}={}", encoded(&value?))));
+        format!(
+            "/admin/api/activity?limit={limit}{}",
+            asked.collect::<String>()
+        )
+    }
+}
+
+/// Percent-encoded, but for what needs it nowhere.
+fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/:".contains(&b);
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+/// Lines that a repeated call is looked for in, and how long ago it may have begun, in milliseconds.
+const FOLD: (usize, u64) = (20, 600_000);
+
+/// A line, or several that say the same.
+struct Line {
+    first: Timestamp,
+    last: Timestamp,
+    agent: String,
+    words: String,
+    times: u64,
+    folds: bool,
+}
+
+impl Found {
+    fn json(&self) -> Value {
+        json!({"calls": self.calls, "totals": self.totals, "more": self.more})
+    }
+
+    fn text(&self, now: &Zoned) -> String {
+        let zone = now.time_zone();
+        let mut out = String::new();
+        let mut day = moment::day(now);
+        for line in self.lines() {
+            let its = moment::day(&moment::local(line.first, zone));
+            if its != day {
+                out.push_str(&its);
+                out.push('\n');
+                day = its;
+            }
+            out.push_str(&line.text(zone));
+            out.push('\n');
+        }
+        if self.more {
+            out.push_str("(earlier calls are counted and not shown: --limit)\n");
+        }
+        format!("{out}{}", words::totals(&self.totals))
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::new();
+        for call in &self.calls {
+            let at: Timestamp = serde_json::from_value(call["at"].clone()).unwrap_or_default();
+            let words = words::said(call);
+            let agent = text_of(call, "agentId").to_owned();
+            let times = 1 + call["unrecorded"].as_u64().unwrap_or(0);
+            let folds = words::folds(text_of(call, "did"));
+            let recent = lines.iter_mut().rev().take(FOLD.0);
+            let same = recent
+                .filter(|line| folds && line.folds && at.since(line.first) <= FOLD.1)
+                .find(|line| line.agent == agent && line.words == words);
+            match same {
+                Some(line) => {
+                    line.last = at;
+                    line.times += times;
+                }
+                None => lines.push(Line {
+                    first: at,
+                    last: at,
+                    agent,
+                    words,
+                    times,
+                    folds,
+                }),
+            }
+        }
+        lines
+    }
+}
+
+impl Line {
+    fn text(&self, zone: &TimeZone) -> String {
+        let [first, last] =
+            [self.first, self.last].map(|at| moment::minute(&moment::local(at, zone)));
+        let time = if first == last {
+            first
+        } else {
+            format!("{first}–{last}")
+        };
+        let times = if self.times > 1 {
+            format!(" ×{}", self.times)
+        } else {
+            String::new()
+        };
+        let agent = match self.agent.as_str() {
+            "" => "-",
+            agent => agent,
+        };
+        format!(
+            "{time} {} {}{times}",
+            text::line(agent),
+            text::line(&self.words)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use jiff::civil;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        activity: Activity,
+    }
+
+    fn now() -> Zoned {
+        civil::date(2026, 11, 20)
+            .at(12, 0, 0, 0)
+            .to_zoned(TimeZone::UTC)
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_asked_of_the_gateway() {
+        for (typed, asked) in [
+            (&[][..], "limit=9&since=2026-11-19T12:00:00.000Z"),
+            (
+                &[
+                    "cc",
+                    "--since",
+                    "yesterday",
+                    "--until",
+                    "yesterday",
+                    "--changed",
+                ],
+                "limit=9&agent=cc&since=2026-11-19T00:00:00.000Z&until=2026-11-20T00:00:00.000Z&only=changed",
+            ),
+            (
+                &["--touched", "a b&c#é.md", "--source", "w", "--refused"],
+                "limit=9&source=w&touched=a%20b%26c%23%C3%A9.md&only=refused",
+            ),
+        ] {
+            let typed = [&["activity"], typed].concat();
+            let activity = Typed::try_parse_from(typed).unwrap().activity;
+            let path = activity.query(&now(), None, 9);
+            assert_eq!(path, format!("/admin/api/activity?{asked}"));
+        }
+    }
+
+    #[test]
+    fn a_day_in_lines() {
+        let read = |at: &str, path: &str| {
+            json!({"at": at, "did": "read", "agentId": "cc", "source": "obsidian", "capabilityId": "obsidian.vault.read",
+                "summary": format!("read {path}"), "touched": [{"kind": "note", "id": path}], "outputBytes": 3_140})
+        };
+        let found = Found {
+            calls: vec![
+                read("2026-11-19T23:59:10.000Z", "a.md"),
+                read("2026-11-20T10:42:00.000Z", "a.md"),
+                read("2026-11-20T10:42:30.000Z", "b\u{202e}.md"),
+                read("2026-11-20T10:44:00.000Z", "a.md"),
+                read("2026-11-20T11:44:00.000Z", "a.md"),
+                json!({"at": "2026-11-20T11:45:00.000Z", "did": "refused", "agentId": "cc", "capabilityId": "w.write",
+                    "code": "paused", "unrecorded": 7}),
+            ],
+            totals: json!({"read": 5, "changed": 0, "refused": 8, "unknown": 0, "failed": 0, "asked": 1})
+                .as_object()
+                .cloned()
+                .unwrap(),
+            more: true,
+        };
+        assert_eq!(
+            found.text(&now()),
+            "Thu 2026-11-19\n\
+             23:59 cc read a.md (obsidian, 3.1 KB)\n\
+             Fri 2026-11-20\n\
+             10:42–10:44 cc read a.md (obsidian, 3.1 KB) ×2\n\
+             10:42 cc read b\\u{202e}.md (obsidian, 3.1 KB)\n\
+             11:44 cc read a.md (obsidian, 3.1 KB)\n\
+             11:45 cc was refused w.write: you have paused all agents ×8\n\
+             (earlier calls are counted and not shown: --limit)\n\
+             13 calls: 5 read, 0 changed, 8 refused, 0 unknown; 1 request to you"
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! The fields of an answer: for how long, where, how often; or why not.
+
+use crate::{
+    approvals::{
+        card::answers::{self, Choice},
+        decide::Verdict,
+    },
+    owner::list_of,
+    terms::Terms,
+};
+use plexus_client::Stop;
+use ratatui::crossterm::event::KeyCode;
+use serde_json::Value;
+
+/// Most characters of one field.
+const MAX_FIELD: usize = 400;
+
+/// One line that is written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Field {
+    /// What was written so far.
+    pub(super) text: String,
+}
+
+impl Field {
+    /// What a key does to it.
+    pub(super) fn key(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Char(c) => self.push(c),
+            KeyCode::Backspace => {
+                self.text.pop();
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds a text; line breaks become spaces.
+    pub(super) fn paste(&mut self, pasted: &str) {
+        for c in pasted.chars() {
+            self.push(if c.is_whitespace() { ' ' } else { c });
+        }
+    }
+
+    fn push(&mut self, c: char) {
+        if !c.is_control() && self.text.chars().count() < MAX_FIELD {
+            self.text.push(c);
+        }
+    }
+
+    fn given(&self) -> Option<&str> {
+        let given = self.text.trim();
+        (!given.is_empty()).then_some(given)
+    }
+}
+
+/// A no.
+#[derive(Debug, Default)]
+pub(super) struct Denial {
+    /// The reason; the agent is told.
+    pub(super) why: Field,
+}
+
+impl Denial {
+    pub(super) fn verdict(&self) -> Verdict {
+        Verdict::Deny {
+            reason: self.why.given().map(str::to_owned),
+        }
+    }
+}
+
+/// A yes, on terms. Rows: one for each window, then where, then how often.
+#[derive(Debug)]
+pub(super) struct Form {
+    /// The windows of the card.
+    pub(super) choices: Vec<Choice>,
+    /// The one that is chosen; never one that is refused.
+    pub(super) chosen: usize,
+    /// The row that has the keys.
+    pub(super) row: usize,
+    /// The fields of the input by which it may be narrowed.
+    pub(super) narrow: Vec<String>,
+    /// Only at or below this.
+    pub(super) under: Field,
+    /// At most so many calls.
+    pub(super) most: Field,
+}
+
+impl Form {
+    /// The form of a card; none where every window is refused.
+    pub(super) fn of(item: &Value) -> Option<Self> {
+        let choices = answers::choices(item);
+        let open = |choice: &Choice| choice.refused.is_none();
+        let default = choices
+            .iter()
+            .position(|choice| choice.default && open(choice));
+        let chosen = default.or_else(|| choices.iter().position(open))?;
+        let narrow = list_of(item, "narrow").iter();
+        Some(Self {
+            chosen,
+            row: chosen,
+            narrow: narrow
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            choices,
+            under: Field::default(),
+            most: Field::default(),
+        })
+    }
+
+    /// Row of the field that says where; there is none where nothing can be narrowed so.
+    pub(super) fn under_row(&self) -> Option<usize> {
+        (!self.narrow.is_empty()).then_some(self.choices.len())
+    }
+
+    /// Row of the field that says how often.
+    pub(super) fn most_row(&self) -> usize {
+        self.choices.len() + usize::from(!self.narrow.is_empty())
+    }
+
+    /// What a key does to it.
+    pub(super) fn key(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Up | KeyCode::BackTab => self.turn_to(self.row.checked_sub(1)),
+            KeyCode::Down | KeyCode::Tab => self.turn_to(Some(self.row + 1)),
+            other => {
+                if let Some(field) = self.field() {
+                    field.key(other);
+                }
+            }
+        }
+    }
+
+    /// Adds a text to the field that has the keys.
+    pub(super) fn paste(&mut self, pasted: &str) {
+        if let Some(field) = self.field() {
+            field.paste(pasted);
+        }
+    }
+
+    fn field(&mut self) -> Option<&mut Field> {
+        if Some(self.row) == self.under_row() {
+            Some(&mut self.under)
+        } else if self.row == self.most_row() {
+            Some(&mut self.most)
+        } else {
+            None
+        }
+    }
+
+    /// Goes to a row; the windows choose themselves as one goes over them, those that are refused do not.
+    fn turn_to(&mut self, row: Option<usize>) {
+        let rows = self.most_row() + 1;
+        self.row = row.unwrap_or(rows - 1) % rows;
+        if self
+            .choices
+            .get(self.row)
+            .is_some_and(|choice| choice.refused.is_none())
+        {
+            self.chosen = self.row;
+        }
+    }
+
+    /// The yes that this is.
+    ///
+    /// # Errors
+    /// Words for a field that cannot be read.
+    pub(super) fn verdict(&self) -> Result<Verdict, String> {
+        let choice = &self.choices[self.chosen];
+        if let Some(refused) = self
+            .choices
+            .get(self.row)
+            .and_then(|row| row.refused.as_ref())
+        {
+            return Err(refused.clone());
+        }
+        let under = match (self.under.given(), self.narrow.first()) {
+            (Some(given), Some(first)) => Some(match given.split_once('=') {
+                Some((field, prefix)) if self.narrow.iter().any(|known| known == field) => {
+                    (field.to_owned(), prefix.to_owned())
+                }
+                _ => (first.clone(), given.to_owned()),
+            }),
+            _ => None,
+        };
+        let most = self.most.given().map(str::parse::<u32>).transpose();
+        let most = most.map_err(|_| "at most how many calls is a whole number".to_owned())?;
+        let terms = Terms::narrowed(choice.window, under, most);
+        terms.constraint().map_err(|stop: Stop| stop.why)?;
+        Ok(Verdict::Approve {
+            terms,
+            any_input: choice.any_input,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use plexus_protocol::TrustWindow;
+    use serde_json::json;
+
+    pub(in super::super) fn item() -> Value {
+        json!({"pendingId": "pend_1", "agentId": "a", "narrow": ["path", "to"], "choices": [
+            {"window": "once", "words": "this one", "default": true},
+            {"window": "1h", "words": "every", "default": false},
+            {"window": "7d", "words": "every", "default": false, "refused": "no"}
+        ]})
+    }
+
+    fn typed(form: &mut Form, keys: &[KeyCode]) {
+        keys.iter().for_each(|key| form.key(*key));
+    }
+
+    #[test]
+    fn once_is_chosen_until_another_is() {
+        let mut form = Form::of(&item()).unwrap();
+        let terms = |form: &Form| match form.verdict() {
+            Ok(Verdict::Approve {
+                terms,
+                any_input: false,
+            }) => terms,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(terms(&form), Terms::lasting(Some(TrustWindow::Once)));
+        form.key(KeyCode::Down);
+        assert_eq!(terms(&form), Terms::lasting(Some(TrustWindow::HOUR)));
+        form.key(KeyCode::Down);
+        assert_eq!(
+            form.chosen, 1,
+            "a window that is refused does not choose itself"
+        );
+        assert_eq!(
+            form.verdict().unwrap_err(),
+            "no",
+            "and Enter on it approves nothing"
+        );
+        typed(
+            &mut form,
+            &[
+                KeyCode::Down,
+                KeyCode::Char('n'),
+                KeyCode::Char('x'),
+                KeyCode::Backspace,
+            ],
+        );
+        typed(&mut form, &[KeyCode::Down, KeyCode::Char('3')]);
+        let narrowed = Terms::narrowed(
+            TrustWindow::HOUR,
+            Some(("path".into(), "n".into())),
+            Some(3),
+        );
+        assert_eq!(terms(&form), narrowed);
+        form.under.text = "to=b".into();
+        let other = Terms::narrowed(TrustWindow::HOUR, Some(("to".into(), "b".into())), Some(3));
+        assert_eq!(terms(&form), other);
+        form.key(KeyCode::Down);
+        assert_eq!((form.row, form.chosen), (0, 0), "round to the first");
+    }
+
+    #[test]
+    fn what_cannot_be_read_approves_nothing() {
+        let mut form = Form::of(&item()).unwrap();
+        for most in ["x", "-1", "0"] {
+            form.most.text = most.into();
+            assert!(form.verdict().is_err(), "{most}");
+        }
+        form.most.text.clear();
+        form.under.text = "../up".into();
+        assert!(form.verdict().is_err());
+        let mut refused = item();
+        for choice in refused["choices"].as_array_mut().unwrap() {
+            choice["refused"] = "no".into();
+        }
+        assert!(Form::of(&refused).is_none());
+    }
+
+    #[test]
+    fn a_field_takes_text_and_no_keys() {
+        let mut field = Field::default();
+        field.paste("not\ntoday\u{1b}[2J\r");
+        assert_eq!(field.text, "not today[2J ");
+        field.paste(&"x".repeat(1_000));
+        assert_eq!(field.text.chars().count(), MAX_FIELD);
+    }
+}

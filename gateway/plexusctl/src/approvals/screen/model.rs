@@ -1,0 +1,471 @@
+//! What the screen shows, and what a key does to it. Pure: no terminal, no gateway; moments are arguments.
+//!
+//! ```text
+//! reading ─a─▶ answering yes ─Enter─▶ sent        reading ─d─▶ answering no ─Enter─▶ sent
+//!    ▲              │ Esc, the card changed, decided elsewhere          │
+//!    └──────────────┴───────────────────────────────────────────────────┘
+//! ```
+//! Invariants: what is sent is the item that is on the screen, with the digest of that card; a card that was shown for
+//! less than [`READING`] is not decided, whatever was typed; one key alone decides nothing; while a decision is under
+//! way there is no other.
+
+use super::form::{Denial, Form};
+use crate::{
+    approvals::{
+        card::{answers, plan},
+        decide::{READING, Verdict},
+    },
+    owner::text_of,
+};
+use plexus_client::{Stop, text};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use serde_json::Value;
+use std::time::Instant;
+
+/// What the owner is doing.
+pub(super) enum Panel {
+    /// Reading the card.
+    None,
+    /// Saying yes, and on which terms.
+    Approve(Form),
+    /// Saying no, and why.
+    Deny(Denial),
+    /// Reading about the keys.
+    Help,
+}
+
+/// What a line about the last act is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Tone {
+    /// It went as it should.
+    Fine,
+    /// It did not.
+    Wrong,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Do {
+    /// Nothing beyond the screen.
+    Nothing,
+    /// End.
+    Quit,
+    /// Carry out a decision on this item.
+    Decide(Box<(Verdict, Value)>),
+    /// Have it planned again.
+    Plan(String),
+}
+
+/// The state of the screen.
+pub(super) struct Model {
+    /// What waits, the oldest first.
+    pub(super) items: Vec<Value>,
+    /// Whether it was ever read.
+    pub(super) loaded: bool,
+    /// Place of the card that is shown.
+    pub(super) at: usize,
+    /// First line of the card that is shown; the view keeps it within the card.
+    pub(super) scroll: usize,
+    /// Lines that one page of the card has; set by the view.
+    pub(super) page: usize,
+    /// Everything that the digest covers, instead of the short card.
+    pub(super) whole: bool,
+    /// What the owner is doing.
+    pub(super) panel: Panel,
+    /// The last thing to say.
+    pub(super) note: Option<(Tone, String)>,
+    /// Why the gateway is not heard at present.
+    pub(super) lost: Option<String>,
+    /// The item on which a decision is under way.
+    deciding: Option<String>,
+    /// The item that was decided here last.
+    decided: Option<String>,
+    /// Since when this card, as it is, is on the screen.
+    shown: Instant,
+}
+
+impl Model {
+    /// An empty screen.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            items: Vec::new(),
+            loaded: false,
+            at: 0,
+            scroll: 0,
+            page: 1,
+            whole: false,
+            panel: Panel::None,
+            note: None,
+            lost: None,
+            deciding: None,
+            decided: None,
+            shown: now,
+        }
+    }
+
+    /// The item whose card is shown.
+    pub(super) fn item(&self) -> Option<&Value> {
+        self.items.get(self.at)
+    }
+
+    /// Whether a decision is under way.
+    pub(super) fn is_deciding(&self) -> bool {
+        self.deciding.is_some()
+    }
+
+    /// Whether something is still being computed, so that looking again soon is worth it.
+    pub(super) fn is_planning(&self) -> bool {
+        self.items.iter().any(plan::is_planning)
+    }
+
+    /// Takes up what waits now, the oldest first.
+    pub(super) fn load(&mut self, items: Vec<Value>, now: Instant) {
+        let before = self.item().cloned();
+        self.items = items;
+        self.loaded = true;
+        self.lost = None;
+        let Some(before) = before else {
+            return self.turn_to(0, now);
+        };
+        let id = text_of(&before, "pendingId");
+        let place = self.items.iter().position(|item| item["pendingId"] == id);
+        match place {
+            Some(place) if self.items[place] == before => self.at = place,
+            Some(place) => {
+                self.at = place;
+                self.shown = now;
+                // A plan that came is what everybody waited for; anything else happened behind the reader's back.
+                if !plan::is_planning(&before) || self.is_answering() {
+                    self.panel = Panel::None;
+                    self.say(
+                        Tone::Wrong,
+                        "this card has changed: read it again; nothing was decided",
+                    );
+                }
+            }
+            None => {
+                if self.decided.as_deref() != Some(id) && self.deciding.as_deref() != Some(id) {
+                    let said = format!(
+                        "{} was decided elsewhere, or is no longer wanted",
+                        text::line(id)
+                    );
+                    self.say(Tone::Fine, &said);
+                }
+                self.turn_to(self.at, now);
+            }
+        }
+    }
+
+    /// A decision, or a wish to plan again, ended: with what to say, or with why it was not done.
+    pub(super) fn ended(&mut self, end: Result<String, Stop>) {
+        let item = self.deciding.take();
+        match end {
+            Ok(said) => {
+                self.decided = item;
+                self.say(Tone::Fine, &said);
+            }
+            Err(stop) => {
+                let next = if stop.next.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {}", text::line(&stop.next))
+                };
+                let code = text::line(&stop.code);
+                self.say(
+                    Tone::Wrong,
+                    &format!("{code}: {}{next}", text::line(&stop.why)),
+                );
+            }
+        }
+    }
+
+    /// What pressing a key does.
+    pub(super) fn key(&mut self, key: KeyEvent, at: Instant) -> Do {
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return match key.code {
+                KeyCode::Char('c') => Do::Quit,
+                _ => Do::Nothing,
+            };
+        }
+        match &mut self.panel {
+            Panel::None => self.read(key.code, at),
+            Panel::Help => {
+                self.panel = Panel::None;
+                Do::Nothing
+            }
+            Panel::Approve(_) | Panel::Deny(_) if key.code == KeyCode::Esc => {
+                self.panel = Panel::None;
+                Do::Nothing
+            }
+            Panel::Approve(form) if key.code != KeyCode::Enter => {
+                form.key(key.code);
+                Do::Nothing
+            }
+            Panel::Deny(denial) if key.code != KeyCode::Enter => {
+                denial.why.key(key.code);
+                Do::Nothing
+            }
+            Panel::Approve(_) | Panel::Deny(_) => self.answer(at),
+        }
+    }
+
+    /// Text that was pasted goes into the field that is being written, and nowhere else: it is never a key.
+    pub(super) fn paste(&mut self, pasted: &str) {
+        match &mut self.panel {
+            Panel::Approve(form) => form.paste(pasted),
+            Panel::Deny(denial) => denial.why.paste(pasted),
+            Panel::None | Panel::Help => {}
+        }
+    }
+
+    fn read(&mut self, code: KeyCode, now: Instant) -> Do {
+        match code {
+            KeyCode::Char('q') => return Do::Quit,
+            KeyCode::Char('?') | KeyCode::Char('h') => self.panel = Panel::Help,
+            KeyCode::Char('a') | KeyCode::Char('y') => self.begin_yes(),
+            KeyCode::Char('d') => self.begin_no(),
+            KeyCode::Char('v') => {
+                self.whole = !self.whole;
+                self.scroll = 0;
+            }
+            KeyCode::Char('r') => return self.plan_again(),
+            KeyCode::Char('n') | KeyCode::Right | KeyCode::Tab => self.turn_to(self.at + 1, now),
+            KeyCode::Char('p') | KeyCode::Left | KeyCode::BackTab => {
+                self.turn_to(self.at.saturating_sub(1), now);
+            }
+            KeyCode::Down | KeyCode::Char('j') => self.scroll = self.scroll.saturating_add(1),
+            KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
+            KeyCode::PageDown | KeyCode::Char(' ') => {
+                self.scroll = self.scroll.saturating_add(self.page);
+            }
+            KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(self.page),
+            KeyCode::Home => self.scroll = 0,
+            KeyCode::End => self.scroll = usize::MAX,
+            _ => {}
+        }
+        Do::Nothing
+    }
+
+    fn begin_yes(&mut self) {
+        let Some(item) = self.item() else {
+            return;
+        };
+        if self.is_deciding() {
+            return self.say(Tone::Wrong, "a decision is under way");
+        }
+        if plan::is_planning(item) {
+            return self.say(Tone::Wrong, "what it would do is still being computed");
+        }
+        let form = Form::of(item);
+        match form {
+            Some(form) => self.panel = Panel::Approve(form),
+            None => {
+                let why = answers::choices(item)
+                    .into_iter()
+                    .find_map(|choice| choice.refused);
+                let why = why.map_or(String::new(), |why| format!(": {}", text::line(&why)));
+                self.say(Tone::Wrong, &format!("this cannot be approved{why}"));
+            }
+        }
+    }
+
+    fn begin_no(&mut self) {
+        if self.is_deciding() {
+            self.say(Tone::Wrong, "a decision is under way");
+        } else if self.item().is_some() {
+            self.panel = Panel::Deny(Denial::default());
+        }
+    }
+
+    fn plan_again(&mut self) -> Do {
+        match self.item() {
+            Some(item) if !self.is_deciding() && plan::is_lost(item) => {
+                let id = text_of(item, "pendingId").to_owned();
+                self.deciding = Some(id.clone());
+                Do::Plan(id)
+            }
+            _ => Do::Nothing,
+        }
+    }
+
+    /// Enter in a panel: the decision, unless the card is too new to have been read.
+    fn answer(&mut self, now: Instant) -> Do {
+        let Some(item) = self.item().cloned() else {
+            return Do::Nothing;
+        };
+        if now.saturating_duration_since(self.shown) < READING {
+            self.say(
+                Tone::Wrong,
+                "that was typed before you could read this card; once more, please",
+            );
+            return Do::Nothing;
+        }
+        let verdict = match &self.panel {
+            Panel::Approve(form) => form.verdict(),
+            Panel::Deny(denial) => Ok(denial.verdict()),
+            Panel::None | Panel::Help => return Do::Nothing,
+        };
+        match verdict {
+            Err(why) => {
+                self.say(Tone::Wrong, &text::line(&why));
+                Do::Nothing
+            }
+            Ok(verdict) => {
+                self.panel = Panel::None;
+                self.note = None;
+                self.deciding = Some(text_of(&item, "pendingId").to_owned());
+                Do::Decide(Box::new((verdict, item)))
+            }
+        }
+    }
+
+    fn turn_to(&mut self, place: usize, now: Instant) {
+        self.at = place.min(self.items.len().saturating_sub(1));
+        self.scroll = 0;
+        self.panel = Panel::None;
+        self.shown = now;
+    }
+
+    fn is_answering(&self) -> bool {
+        matches!(self.panel, Panel::Approve(_) | Panel::Deny(_))
+    }
+
+    /// Something to say on the line for it. The text is ours, or was escaped.
+    pub(super) fn say(&mut self, tone: Tone, said: &str) {
+        self.note = Some((tone, said.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approvals::screen::form::tests::item;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn press(model: &mut Model, code: KeyCode, at: Instant) -> Do {
+        model.key(KeyEvent::from(code), at)
+    }
+
+    fn with_two() -> (Model, Instant) {
+        let now = Instant::now();
+        let mut model = Model::new(now);
+        let mut second = item();
+        second["pendingId"] = "pend_2".into();
+        model.load(vec![item(), second], now);
+        (model, now + READING)
+    }
+
+    #[test]
+    fn no_single_key_decides_and_none_before_the_card_was_read() {
+        let (mut model, read) = with_two();
+        for code in [
+            KeyCode::Enter,
+            KeyCode::Char('y'),
+            KeyCode::Char('d'),
+            KeyCode::Char('a'),
+        ] {
+            model.panel = Panel::None;
+            assert!(
+                matches!(press(&mut model, code, read), Do::Nothing),
+                "{code:?}"
+            );
+        }
+        let early = press(&mut model, KeyCode::Enter, read - Duration::from_millis(1));
+        assert!(matches!(early, Do::Nothing) && matches!(model.panel, Panel::Approve(_)));
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Decide(_)
+        ));
+        // One at a time, and the next card has to be read too.
+        press(&mut model, KeyCode::Char('a'), read);
+        assert!(matches!(model.panel, Panel::None));
+        model.ended(Ok("approved".into()));
+        let mut second = item();
+        second["pendingId"] = "pend_2".into();
+        model.load(vec![second], read);
+        press(&mut model, KeyCode::Char('d'), read);
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Nothing
+        ));
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read + READING),
+            Do::Decide(_)
+        ));
+    }
+
+    #[test]
+    fn a_card_that_changes_closes_its_panel_and_another_does_not() {
+        let (mut model, read) = with_two();
+        press(&mut model, KeyCode::Char('a'), read);
+        let mut other = item();
+        other["pendingId"] = "pend_2".into();
+        other["agentPurpose"] = "new".into();
+        model.load(vec![item(), other], read);
+        assert!(
+            matches!(model.panel, Panel::Approve(_)),
+            "another card is no matter"
+        );
+        let mut changed = item();
+        changed["agentPurpose"] = "new".into();
+        model.load(vec![changed.clone()], read);
+        assert!(matches!(model.panel, Panel::None));
+        assert!(
+            model
+                .note
+                .as_ref()
+                .is_some_and(|(tone, said)| *tone == Tone::Wrong && said.contains("has changed"))
+        );
+        press(&mut model, KeyCode::Char('a'), read);
+        assert!(
+            matches!(press(&mut model, KeyCode::Enter, read), Do::Nothing),
+            "it is a new card"
+        );
+        // The card that goes to the gateway is the one on the screen.
+        match press(&mut model, KeyCode::Enter, read + READING) {
+            Do::Decide(sent) => assert_eq!(sent.1, changed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_that_comes_is_no_change_to_complain_of() {
+        let now = Instant::now();
+        let mut model = Model::new(now);
+        let mut planning = item();
+        planning["asks"] = json!([{"plan": "making"}]);
+        model.load(vec![planning], now);
+        press(&mut model, KeyCode::Char('a'), now + READING);
+        assert!(matches!(model.panel, Panel::None), "nothing to approve yet");
+        model.note = None;
+        model.load(vec![item()], now);
+        assert_eq!(model.note, None);
+    }
+
+    #[test]
+    fn what_is_refused_is_said_and_can_be_tried_again() {
+        let (mut model, read) = with_two();
+        press(&mut model, KeyCode::Char('d'), read);
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Decide(_)
+        ));
+        model.ended(Err(Stop::new(
+            plexus_client::Exit::Failed,
+            "card_changed",
+            "not \u{1b} this",
+        )
+        .next("look")));
+        let (tone, said) = model.note.clone().unwrap();
+        assert_eq!(
+            (tone, said.as_str()),
+            (Tone::Wrong, "card_changed: not \\u{1b} this; look")
+        );
+        press(&mut model, KeyCode::Char('d'), read);
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Decide(_)
+        ));
+    }
+}

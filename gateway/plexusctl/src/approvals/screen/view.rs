@@ -1,0 +1,301 @@
+//! The screen: what waits, the card, what can be done. One layout for every size.
+//!
+//! Invariant: every text that is not ours went through [`text`] or the card before it comes here; nothing stands to the
+//! right of it that it could push aside.
+
+use super::{
+    form::Form,
+    lines::{self, Styles},
+    model::{Model, Panel, Tone},
+};
+use crate::{
+    approvals::card::{self, everything},
+    owner::{list_of, text_of},
+};
+use plexus_client::{span, text};
+use plexus_protocol::Timestamp;
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::Color,
+    text::Line,
+    widgets::Paragraph,
+};
+use serde_json::Value;
+
+/// Most rows of the list.
+const LIST: u16 = 6;
+
+/// Draws all of it.
+pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, styles: Styles, now: Timestamp) {
+    let area = frame.area();
+    let waiting = u16::try_from(model.items.len()).unwrap_or(u16::MAX);
+    // The card comes first: the list has a quarter of the screen at most.
+    let list = waiting.clamp(1, LIST).min((area.height / 4).max(1));
+    let note = note_rows(model, area.width);
+    let note_height = u16::try_from(note.len())
+        .unwrap_or(1)
+        .clamp(1, (area.height / 4).max(1));
+    let [title, rows, rule, body, said, help] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(list),
+        Constraint::Length(1),
+        Constraint::Min(1),
+        Constraint::Length(note_height),
+        Constraint::Length(1),
+    ])
+    .areas(area);
+    put(frame, title, vec![title_line(model, styles, area.width)]);
+    put(frame, rows, list_rows(model, styles, list, area.width, now));
+    match &model.panel {
+        Panel::None => {
+            let place = card_rows(frame, body, model, styles, now);
+            put(frame, rule, vec![rule_line(styles, &place, area.width)]);
+        }
+        Panel::Help => {
+            put(frame, rule, vec![rule_line(styles, "keys", area.width)]);
+            put(
+                frame,
+                body,
+                HELP.iter()
+                    .map(|line| Line::raw(lines::cut(line, area.width.into())))
+                    .collect(),
+            );
+        }
+        Panel::Approve(_) | Panel::Deny(_) => {
+            let (panel, focus) = panel_rows(model, styles, area.width.into());
+            let wanted = u16::try_from(panel.len() + 1).unwrap_or(u16::MAX);
+            // The card stays in sight where there is room for both.
+            let most = if body.height >= 16 {
+                body.height * 2 / 3
+            } else {
+                body.height
+            };
+            let height = wanted.min(most);
+            let [upper, lower] =
+                Layout::vertical([Constraint::Min(0), Constraint::Length(height)]).areas(body);
+            let place = card_rows(frame, upper, model, styles, now);
+            put(frame, rule, vec![rule_line(styles, &place, area.width)]);
+            let title = match &model.panel {
+                Panel::Deny(_) => "no",
+                _ => "yes",
+            };
+            let [head, fields] =
+                Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(lower);
+            put(frame, head, vec![rule_line(styles, title, area.width)]);
+            let room = usize::from(fields.height).max(1);
+            let from = (focus + 1)
+                .saturating_sub(room)
+                .min(panel.len().saturating_sub(room));
+            put(frame, fields, panel.into_iter().skip(from).collect());
+        }
+    }
+    let colour = match model.note {
+        Some((Tone::Wrong, _)) => Color::Yellow,
+        _ => Color::Green,
+    };
+    let said_rows = note
+        .into_iter()
+        .map(|row| Line::styled(row, styles.colour(colour)));
+    put(frame, said, said_rows.collect());
+    let keys = lines::cut(keys(model), area.width.into());
+    put(frame, help, vec![Line::styled(keys, styles.quiet())]);
+}
+
+fn put(frame: &mut Frame<'_>, area: Rect, rows: Vec<Line<'static>>) {
+    frame.render_widget(Paragraph::new(rows), area);
+}
+
+fn title_line(model: &Model, styles: Styles, width: u16) -> Line<'static> {
+    let count = match (model.loaded, model.items.len()) {
+        (false, _) => "looking".to_owned(),
+        (true, 0) => "nothing waits".to_owned(),
+        (true, 1) => "1 waits".to_owned(),
+        (true, many) => format!("{many} wait"),
+    };
+    let state = match &model.lost {
+        None => String::new(),
+        Some(why) => format!(" · NOT CONNECTED, trying again: {}", text::line(why)),
+    };
+    let title = format!("Plexus approvals · {count}{state}");
+    Line::styled(lines::cut(&title, width.into()), styles.strong())
+}
+
+fn rule_line(styles: Styles, said: &str, width: u16) -> Line<'static> {
+    let said = lines::cut(&format!("── {said} "), width.into());
+    let rest = usize::from(width).saturating_sub(lines::columns(&said));
+    Line::styled(format!("{said}{}", "─".repeat(rest)), styles.quiet())
+}
+
+fn list_rows(
+    model: &Model,
+    styles: Styles,
+    height: u16,
+    width: u16,
+    now: Timestamp,
+) -> Vec<Line<'static>> {
+    let height = usize::from(height);
+    let from = (model.at + 1).saturating_sub(height);
+    let shown = model.items.iter().enumerate().skip(from).take(height);
+    let row = |(place, item): (usize, &Value)| {
+        let wants: Vec<_> = list_of(item, "capabilities")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let age = serde_json::from_value(item["createdAt"].clone());
+        let age = age.map_or_else(|_| "?".to_owned(), |at| span::ago(at, now));
+        let mark = if place == model.at { '▸' } else { ' ' };
+        let line = format!(
+            "{mark} {}  {}  {age}",
+            text::line(text_of(item, "agentId")),
+            text::line(&wants.join(" "))
+        );
+        let line = lines::cut(&line, width.into());
+        if place == model.at {
+            Line::styled(line, styles.chosen())
+        } else {
+            Line::raw(line)
+        }
+    };
+    shown.map(row).collect()
+}
+
+/// Draws the card's rows from where it was scrolled to; gives what stands on the rule above it.
+fn card_rows(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    model: &mut Model,
+    styles: Styles,
+    now: Timestamp,
+) -> String {
+    model.page = usize::from(area.height).saturating_sub(1).max(1);
+    let Some(item) = model.item() else {
+        return String::new();
+    };
+    let rendered = match model.whole {
+        true => everything::render(item, now),
+        false => card::render(item, now),
+    };
+    let id = text::short(text_of(item, "pendingId"), 18);
+    let rows = lines::card(&rendered, area.width.into(), styles);
+    let height = usize::from(area.height);
+    model.scroll = model.scroll.min(rows.len().saturating_sub(height));
+    let last = (model.scroll + height).min(rows.len());
+    let below = rows.len() - last;
+    let all = rows.len();
+    // What must be seen comes first: a narrow screen cuts the end.
+    let place = match (model.scroll, below) {
+        (0, 0) => String::new(),
+        (from, 0) => format!(" · lines {}–{last} of {all}", from + 1),
+        (from, _) => format!(" · MORE BELOW ↓ · lines {}–{last} of {all}", from + 1),
+    };
+    let rows = rows.into_iter().skip(model.scroll).take(height).collect();
+    put(frame, area, rows);
+    format!("{} of {}{place} · {id}", model.at + 1, model.items.len())
+}
+
+/// The rows of a panel, and the last row of what has the keys.
+fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>>, usize) {
+    match &model.panel {
+        Panel::Approve(form) => form_rows(form, styles, width),
+        Panel::Deny(denial) => {
+            let said = format!(
+                "  why (the agent is told): {}▏",
+                text::line(&denial.why.text)
+            );
+            let rows: Vec<_> = lines::wrap(&said, width)
+                .into_iter()
+                .map(Line::raw)
+                .collect();
+            let focus = rows.len().saturating_sub(1);
+            (rows, focus)
+        }
+        Panel::None | Panel::Help => (Vec::new(), 0),
+    }
+}
+
+fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, usize) {
+    let (mut rows, mut focus) = (Vec::new(), 0);
+    let mut add = |row: usize, line: &str, style| {
+        let has_keys = row == form.row;
+        let wrapped = match has_keys {
+            true => lines::wrap(line, width),
+            false => vec![lines::cut(line, width)],
+        };
+        rows.extend(wrapped.into_iter().map(|line| Line::styled(line, style)));
+        if has_keys {
+            focus = rows.len().saturating_sub(1);
+        }
+    };
+    for (row, choice) in form.choices.iter().enumerate() {
+        let mark = match (&choice.refused, row == form.chosen) {
+            (Some(_), _) => " × ",
+            (None, true) => "(•)",
+            (None, false) => "( )",
+        };
+        let said = choice.refused.as_ref().unwrap_or(&choice.words);
+        let line = format!("{mark} {}: {}", choice.window.kind(), text::line(said));
+        let style = match (&choice.refused, row == form.row) {
+            (_, true) => styles.chosen(),
+            (Some(_), false) => styles.quiet(),
+            (None, false) => ratatui::style::Style::new(),
+        };
+        add(row, &line, style);
+    }
+    let mut field = |row: usize, label: &str, written: &str| {
+        let (style, end) = match row == form.row {
+            true => (styles.strong(), "▏"),
+            false => (ratatui::style::Style::new(), ""),
+        };
+        add(
+            row,
+            &format!("    {label}: {}{end}", text::line(written)),
+            style,
+        );
+    };
+    if let (Some(row), Some(name)) = (form.under_row(), form.narrow.first()) {
+        let others = match form.narrow.len() {
+            1 => String::new(),
+            _ => format!(" (or FIELD=…, of {})", text::line(&form.narrow.join(", "))),
+        };
+        field(
+            row,
+            &format!("only where {} is at or below{others}", text::line(name)),
+            &form.under.text,
+        );
+    }
+    field(form.most_row(), "at most how many calls", &form.most.text);
+    (rows, focus)
+}
+
+fn note_rows(model: &Model, width: u16) -> Vec<String> {
+    match &model.note {
+        _ if model.is_deciding() => vec!["sending …".to_owned()],
+        Some((_, said)) => lines::wrap(said, width.into()),
+        None => vec![String::new()],
+    }
+}
+
+fn keys(model: &Model) -> &'static str {
+    match &model.panel {
+        Panel::None if model.items.is_empty() => "q quit · ? help",
+        Panel::None => "a yes · d no · ↑↓ scroll · ←→ next · v all of it · ? help · q quit",
+        Panel::Approve(_) => "Enter approve · ↑↓ choose · Esc back",
+        Panel::Deny(_) => "Enter deny · Esc back",
+        Panel::Help => "any key: back",
+    }
+}
+
+const HELP: [&str; 11] = [
+    "a        yes: choose for how long and how narrow, Enter approves",
+    "d        no: say why, Enter denies; the same call will not be asked again",
+    "← → n p  the request before, the next one",
+    "↑ ↓ j k  scroll; PgUp PgDn Home End too",
+    "v        everything that the approval covers, or the short card",
+    "r        have what failed planned again",
+    "q Ctrl-C end; what waits goes on waiting",
+    "",
+    "Only our words begin at the left margin. What an agent or a file says",
+    "stands behind a label or a bar; what could move the cursor or turn the",
+    "text around is written out, as \\u{202e}.",
+];

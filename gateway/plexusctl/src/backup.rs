@@ -1,0 +1,207 @@
+//! `plexusctl backup` and `plexusctl restore`.
+//!
+//! The command knows no ledger: `plexusd` beside it makes the file and puts it back. A running gateway is asked for a
+//! copy of its ledger, which it leaves in the state directory; credentials go from file to file and never over HTTP.
+
+use crate::{
+    owner::{Desk, list_of, text_of},
+    programs,
+};
+use clap::Args;
+use plexus_client::{Done, Exit, Request, Stop, span, text};
+use plexus_protocol::Timestamp;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// How long the gateway may take to copy its ledger: some gigabytes on a slow disk.
+const COPY: Duration = Duration::from_secs(600);
+
+/// Making a backup.
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// File to make; none is replaced
+    file: PathBuf,
+    /// With the connection key and the secrets of sources: keep it as you keep those
+    #[arg(long)]
+    with_secrets: bool,
+}
+
+/// Putting one back.
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// A backup
+    file: PathBuf,
+    /// Put it in the place of a state that is there; the old one is kept beside it
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Makes a backup, whether or not the gateway runs.
+pub(crate) async fn make(desk: &Desk, backup: Backup) -> Result<Exit, Stop> {
+    if backup.with_secrets {
+        desk.widen("a backup with credentials in it")?;
+    }
+    let file = absolute(&backup.file)?;
+    let mut line = vec!["backup".to_owned(), shown(&file)];
+    match desk.open().await {
+        Ok(mut owner) => {
+            let copy = Request::post("/admin/api/backup/copy", &json!({})).within(COPY);
+            let copy = owner.ask(copy).await?;
+            line.extend(["--copy".to_owned(), text_of(&copy, "folder").to_owned()]);
+        }
+        Err(stop) if stop.exit == Exit::Unreachable => {}
+        Err(stop) => return Err(stop),
+    }
+    if backup.with_secrets {
+        line.push("--with-secrets".to_owned());
+    }
+    let made = plexusd(desk, &line)?;
+    desk.show(&made, || made_text(&made))
+}
+
+/// Puts a backup back, while no gateway runs.
+pub(crate) fn put_back(desk: &Desk, restore: &Restore) -> Result<Exit, Stop> {
+    desk.widen("restoring a backup")?;
+    let mut line = vec!["restore".to_owned(), shown(&absolute(&restore.file)?)];
+    if restore.replace {
+        line.push("--replace".to_owned());
+    }
+    let restored = plexusd(desk, &line)?;
+    desk.show(&restored, || restored_text(&restored))
+}
+
+/// Runs `plexusd` for one answer.
+fn plexusd(desk: &Desk, line: &[String]) -> Result<Value, Stop> {
+    let program = programs::beside("plexusd")?;
+    let ran = Command::new(&program)
+        .args(line)
+        .arg("--home")
+        .arg(desk.home.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
+    let failed = |why: String| Stop::new(Exit::Failed, "system", why).done(Done::Unknown);
+    let ran = ran.map_err(|e| failed(format!("{}: {e}", program.display())))?;
+    let answer: Value = serde_json::from_slice(&ran.stdout)
+        .map_err(|_| failed(format!("{} ended with {}", program.display(), ran.status)))?;
+    if ran.status.success() {
+        return Ok(answer);
+    }
+    let mut stop = Stop::of_reply(500, &answer);
+    if [
+        "gateway_runs",
+        "home_not_empty",
+        "backup_damaged",
+        "busy",
+        "file_exists",
+    ]
+    .contains(&stop.code.as_str())
+    {
+        stop.exit = Exit::Refused;
+    }
+    Err(stop)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Stop> {
+    std::path::absolute(path).map_err(|e| Stop::usage(format!("{}: {e}", path.display())))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn made_text(made: &Value) -> String {
+    let secrets = match made["secrets"] == true {
+        true => "with the connection key and the secrets of sources: keep it as you keep those",
+        false => "without any credential",
+    };
+    format!(
+        "{}\n{} bytes, up to event #{}, {secrets}\nput it back: plexusctl restore FILE",
+        text::line(text_of(made, "file")),
+        made["bytes"],
+        made["sequence"],
+    )
+}
+
+fn restored_text(restored: &Value) -> String {
+    let at = serde_json::from_value::<Timestamp>(restored["madeAt"].clone());
+    let at = at.map_or(String::new(), |at| at.to_string());
+    let names = |member: &str| -> Vec<String> {
+        let list = list_of(restored, member).iter();
+        list.filter_map(Value::as_str).map(text::line).collect()
+    };
+    let (agents, sources) = (names("agents"), names("sources"));
+    let mut lines = vec![format!(
+        "restored to {}: the state of {}, {} ago (event #{})",
+        text::line(text_of(restored, "home")),
+        text::line(&at),
+        span::length(restored["ageMs"].as_u64().unwrap_or(0)),
+        restored["sequence"],
+    )];
+    if let Some(kept) = restored["kept"].as_str() {
+        lines.push(format!(
+            "the state that was there is kept: {}",
+            text::line(kept)
+        ));
+    }
+    lines.push(
+        "Nothing in it counts before you have looked: what you took back since then is in it again.".to_owned(),
+    );
+    lines.push("start the gateway: plexusctl service start (or plexusd)".to_owned());
+    if !agents.is_empty() {
+        lines.push(
+            "every credential has ended; a new code for each agent that you still want:".to_owned(),
+        );
+        lines.extend(
+            agents
+                .iter()
+                .map(|agent| format!("  plexusctl agents code {agent}")),
+        );
+    }
+    if !sources.is_empty() {
+        lines.push(format!(
+            "{} grants rest; look at them (plexusctl grants), revoke what you do not want, then:",
+            restored["grants"]
+        ));
+        lines.extend(
+            sources
+                .iter()
+                .map(|source| format!("  plexusctl sources resume {source}")),
+        );
+    }
+    lines.push(
+        match restored["secrets"] == true {
+            true => "the connection key is the backup's; if somebody may have read the file: plexusctl key rotate",
+            false => "a new connection key is made at the start; secrets of sources are to be set again",
+        }
+        .to_owned(),
+    );
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_to_do_after_a_restore() {
+        let restored = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "ageMs": 172_800_000_u64,
+            "sequence": 7, "secrets": false, "agents": ["a"], "grants": 2, "sources": ["notes"], "kept": "/h.before-x"});
+        let text = restored_text(&restored);
+        for line in [
+            "restored to /h: the state of 2026-01-01T00:00:00.000Z, 2 d ago (event #7)",
+            "the state that was there is kept: /h.before-x",
+            "  plexusctl agents code a",
+            "  plexusctl sources resume notes",
+            "a new connection key is made at the start; secrets of sources are to be set again",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+        let nothing = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "sequence": 1, "agents": [], "sources": []});
+        assert!(!restored_text(&nothing).contains("agents code"));
+    }
+}

@@ -1,0 +1,65 @@
+//! `plexusctl console`: a link that signs a browser of this machine in, once.
+
+use crate::owner::{Desk, text_of};
+use clap::Args;
+use plexus_client::{Exit, Stop, out};
+use serde_json::json;
+use std::process::{Command, Stdio};
+
+/// What opens a link in the owner's browser.
+const OPENER: &str = if cfg!(target_os = "macos") {
+    "/usr/bin/open"
+} else {
+    "xdg-open"
+};
+
+/// Print a link that signs your browser in to the console, once, within two minutes
+#[derive(Args)]
+pub(crate) struct Console {
+    /// Also open it in your browser
+    #[arg(long)]
+    open: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn run(desk: &Desk, console: Console) -> Result<Exit, Stop> {
+    desk.widen("signing in to the console")?;
+    let reply = desk
+        .open()
+        .await?
+        .post("/admin/api/console/link", &json!({}))
+        .await?;
+    let url = text_of(&reply, "url");
+    let exit = desk.show(&reply, || url.to_owned())?;
+    if console.open {
+        open(url)?;
+    } else if !desk.json {
+        out::say("open it in a browser on this machine; it works once, for two minutes");
+    }
+    Ok(exit)
+}
+
+/// Hands the link to the desktop. Other programs of this user can see it in the list of processes until it is used, or
+/// too old; they could read the key as well.
+fn open(url: &str) -> Result<(), Stop> {
+    let ended = Command::new(OPENER)
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(no_browser(&format!("{OPENER} ended with {status}"))),
+        Err(error) => Err(no_browser(&format!("{OPENER}: {error}"))),
+    }
+}
+
+fn no_browser(why: &str) -> Stop {
+    Stop::new(
+        Exit::Failed,
+        "no_browser",
+        format!("no browser was opened: {why}"),
+    )
+    .next("open the printed link yourself")
+}

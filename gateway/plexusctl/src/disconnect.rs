@@ -1,0 +1,110 @@
+//! `plexusctl disconnect`: takes out of an agent's files what `connect --here` put there, and ends the agent.
+
+use crate::{
+    connect::{Consent, edits_json, shown},
+    integration::{self, Installation},
+    owner::Desk,
+};
+use clap::Args;
+use plexus_client::{Exit, Stop, out, text};
+use plexus_protocol::AgentId;
+use serde_json::json;
+
+/// Taking an agent's setup back.
+#[derive(Args)]
+pub(crate) struct Disconnect {
+    /// Agent
+    agent: AgentId,
+    /// Leave the agent connected: only its files are taken back
+    #[arg(long)]
+    keep_agent: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// Shows what goes, and lets it go.
+pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
+    let agent = &it.agent;
+    let installation = Installation::of(&desk.home, agent).ok_or_else(|| unknown(desk, agent))?;
+    let (plan, left) = installation.removal()?;
+    if !desk.json {
+        out::line(&shown(&plan))?;
+    }
+    let mut reply = json!({
+        "ok": true, "agentId": agent, "files": edits_json(&plan), "left": left, "written": false, "revoked": false,
+    });
+    if !it.consent.dry_run {
+        it.consent
+            .ask(&format!("take this back{}", ending(agent, it.keep_agent)))?;
+        installation.undo(&desk.home)?;
+        reply["written"] = true.into();
+        if !it.keep_agent {
+            revoke(desk, agent).await?;
+            reply["revoked"] = true.into();
+        }
+    }
+    desk.show(&reply, || {
+        let mut said = String::new();
+        for finding in &left {
+            let path = finding.path.display().to_string();
+            said.push_str(&format!(
+                "{}: {}\n",
+                text::line(&path),
+                text::line(&finding.what)
+            ));
+        }
+        match (reply["written"] == true, reply["revoked"] == true) {
+            (false, _) => said.push_str("nothing was written\n"),
+            (true, true) => {
+                said.push_str(&format!("{agent} is out, and its files are as before\n"))
+            }
+            (true, false) => said.push_str(&format!(
+                "its files are as before; {agent} stays connected\n"
+            )),
+        }
+        said
+    })
+}
+
+fn ending(agent: &AgentId, keep: bool) -> String {
+    if keep {
+        String::new()
+    } else {
+        format!(" and end {agent}")
+    }
+}
+
+/// Ends the agent; what it held here goes too.
+async fn revoke(desk: &Desk, agent: &AgentId) -> Result<(), Stop> {
+    let ending = async {
+        let mut owner = desk.open().await?;
+        let body = json!({"agentId": agent, "reason": "disconnected"});
+        // An agent that is no more is answered with `ok: false`, and that is what is wanted.
+        owner.post("/admin/api/agents/revoke", &body).await
+    };
+    match ending.await {
+        Ok(_) => {}
+        Err(stop) => {
+            return Err(stop.done(plexus_client::Done::Done).next(format!(
+                "the agent's files are as before, and it is not ended: plexusctl agents revoke {agent}"
+            )));
+        }
+    }
+    // The credential is of no use any more; one that is gone already is what is wanted.
+    let _ = std::fs::remove_file(desk.home.pat(agent));
+    Ok(())
+}
+
+fn unknown(desk: &Desk, agent: &AgentId) -> Stop {
+    let known: Vec<_> = integration::installed(&desk.home)
+        .iter()
+        .map(|known| known.agent.to_string())
+        .collect();
+    let known = match known.as_slice() {
+        [] => "no agent was set up here".to_owned(),
+        known => format!("set up here: {}", known.join(", ")),
+    };
+    let why = format!("{agent} was not set up here; {known}");
+    Stop::new(Exit::Failed, "not_installed", why)
+        .next(format!("to end an agent: plexusctl agents revoke {agent}"))
+}

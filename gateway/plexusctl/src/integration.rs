@@ -1,0 +1,256 @@
+//! What is written into a coding agent's own files so that it can use Plexus, and how that is taken back.
+//!
+//! ```text
+//! nothing ──plan, shown──▶ planned ──record, then write──▶ installed ──undo──▶ nothing, and what the person edited
+//!                                                            └──plan again──▶ installed, as it is now wanted
+//! ```
+//! Invariants: nothing is written that was not shown; the record is durable before the first file changes, so that a
+//! crash leaves nothing behind that [`Installation::undo`] does not know; a file is replaced whole, by rename, and keeps
+//! its mode; what a person wrote or chose stays to the byte, and a change of ours that a person edited is left and named.
+//!
+//! Must not know: an agent's credential, the gateway.
+
+mod change;
+mod claude_code;
+mod codex;
+mod json_text;
+mod plan;
+mod toml_text;
+
+pub(crate) use change::Change;
+pub(crate) use plan::{Edit, Plan};
+
+use plexus_client::{
+    Exit, Home, Stop,
+    private_file::{self, Unnamed},
+};
+use plexus_protocol::AgentId;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Coding agents that can be set up here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// Anthropic's command.
+    ClaudeCode,
+    /// OpenAI's command.
+    Codex,
+}
+
+impl Kind {
+    /// The kind that a type names.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        match text.trim().to_lowercase().as_str() {
+            "claude-code" => Some(Self::ClaudeCode),
+            "codex" => Some(Self::Codex),
+            _ => None,
+        }
+    }
+    /// Its type.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+        }
+    }
+}
+
+/// Where things are that an installation names.
+pub(crate) struct Surroundings {
+    /// The state directory, absolute.
+    pub(crate) state: PathBuf,
+    /// The folder of our own programs.
+    pub(crate) programs: PathBuf,
+    /// The person's home folder.
+    pub(crate) person: PathBuf,
+    /// Where the agent keeps its own files, where a variable says so.
+    pub(crate) agents_own: Option<PathBuf>,
+    /// The one folder that it is for, where it is not for all.
+    pub(crate) project: Option<PathBuf>,
+    /// The gateway's port.
+    pub(crate) port: u16,
+}
+
+impl Surroundings {
+    /// Looks at this process and its home.
+    ///
+    /// # Errors
+    /// A stop where the home folder, our own program or the project is nowhere.
+    pub(crate) fn look(home: &Home, kind: Kind, project: Option<&Path>) -> Result<Self, Stop> {
+        let lost = |what: &str, e: std::io::Error| {
+            Stop::new(Exit::Failed, "not_found", format!("{what}: {e}"))
+        };
+        let folder = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            value.map(PathBuf::from)
+        };
+        let person = folder("HOME").ok_or_else(|| Stop::usage("HOME is not set"))?;
+        let program = std::env::current_exe().map_err(|e| lost("this program", e))?;
+        let project = project
+            .map(|path| {
+                path.canonicalize()
+                    .map_err(|e| lost(&path.display().to_string(), e))
+            })
+            .transpose()?;
+        let running = std::fs::read_to_string(home.runtime()).unwrap_or_default();
+        let running: serde_json::Value = serde_json::from_str(&running).unwrap_or_default();
+        let port = running["port"].as_u64().and_then(|p| u16::try_from(p).ok());
+        Ok(Self {
+            state: home
+                .path()
+                .canonicalize()
+                .map_err(|e| lost(&home.path().display().to_string(), e))?,
+            programs: program.parent().unwrap_or(Path::new("/")).to_owned(),
+            person,
+            agents_own: folder(match kind {
+                Kind::ClaudeCode => "CLAUDE_CONFIG_DIR",
+                Kind::Codex => "CODEX_HOME",
+            }),
+            project,
+            port: port.unwrap_or(plexus_protocol::DEFAULT_PORT),
+        })
+    }
+
+    /// The agent's own `plexus` command.
+    pub(crate) fn launcher(&self, agent: &AgentId) -> PathBuf {
+        let folder = self.state.join("agents").join(agent.as_str());
+        folder.join("bin").join(format!("plexus-{agent}"))
+    }
+}
+
+/// What is wanted in the agent's files, in the order in which it is shown.
+pub(crate) struct Wanted {
+    changes: Vec<plan::Want>,
+    /// What the person should know that no file says.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What `agent` of `kind` needs.
+///
+/// # Errors
+/// A stop where a file of the agent cannot be read.
+pub(crate) fn wanted(kind: Kind, agent: &AgentId, around: &Surroundings) -> Result<Wanted, Stop> {
+    match kind {
+        Kind::ClaudeCode => Ok(claude_code::wanted(agent, around)),
+        Kind::Codex => codex::wanted(agent, around),
+    }
+}
+
+/// One agent that was set up here: the record of what was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Installation {
+    /// The agent.
+    pub(crate) agent: AgentId,
+    /// Its kind.
+    #[serde(rename = "type")]
+    pub(crate) kind: Kind,
+    /// What was written, in order.
+    pub(crate) changes: Vec<Change>,
+    /// Folders that were made for it, innermost last.
+    #[serde(default)]
+    pub(crate) folders: Vec<PathBuf>,
+}
+
+/// A change that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Finding {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What about it.
+    pub(crate) what: String,
+}
+
+impl Installation {
+    fn file(home: &Home, agent: &AgentId) -> PathBuf {
+        home.agents().join(format!("{agent}.installed.json"))
+    }
+
+    /// The record of `agent`.
+    pub(crate) fn of(home: &Home, agent: &AgentId) -> Option<Self> {
+        let text = std::fs::read_to_string(Self::file(home, agent)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Saves the record.
+    pub(crate) fn save(&self, home: &Home) -> Result<(), Stop> {
+        let fail =
+            |e: private_file::Unusable| Stop::new(Exit::Failed, "cannot_save", e.to_string());
+        private_file::make_dir(&home.agents()).map_err(fail)?;
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|e| Stop::new(Exit::Failed, "cannot_save", e.to_string()))?;
+        let place = Unnamed::create(&home.agents()).map_err(fail)?;
+        place
+            .name(&format!("{}.installed.json", self.agent), &(text + "\n"))
+            .map_err(fail)?;
+        Ok(())
+    }
+
+    /// The edits that take it back, and what is left because a person edited it.
+    ///
+    /// # Errors
+    /// A stop where a file cannot be read.
+    pub(crate) fn removal(&self) -> Result<(Plan, Vec<Finding>), Stop> {
+        let mut plan = Plan::default();
+        let left = plan.take_back(&self.changes)?;
+        Ok((plan, left))
+    }
+
+    /// Takes back exactly what was written, and gives what is left because a person edited it.
+    ///
+    /// # Errors
+    /// A stop where a file cannot be read or written; what was undone stays undone, and the record stays.
+    pub(crate) fn undo(&self, home: &Home) -> Result<Vec<Finding>, Stop> {
+        let (plan, left) = self.removal()?;
+        plan.write()?;
+        for folder in self.folders.iter().rev() {
+            // Only where nothing else was put in it meanwhile.
+            let _ = std::fs::remove_dir(folder);
+        }
+        let record = Self::file(home, &self.agent);
+        std::fs::remove_file(&record).map_err(|e| {
+            Stop::new(
+                Exit::Failed,
+                "cannot_save",
+                format!("{}: {e}", record.display()),
+            )
+        })?;
+        Ok(left)
+    }
+
+    /// What is not as it was written: gone, or edited. Empty where all is in place.
+    pub(crate) fn check(&self) -> Vec<Finding> {
+        self.changes.iter().filter_map(Change::check).collect()
+    }
+}
+
+/// Every agent that was set up here, by name.
+pub(crate) fn installed(home: &Home) -> Vec<Installation> {
+    let Ok(entries) = std::fs::read_dir(home.agents()) else {
+        return Vec::new();
+    };
+    let mut agents: Vec<AgentId> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            AgentId::parse(name.to_str()?.strip_suffix(".installed.json")?).ok()
+        })
+        .collect();
+    agents.sort();
+    agents
+        .iter()
+        .filter_map(|agent| Installation::of(home, agent))
+        .collect()
+}
+
+/// The agent's own command: it speaks for one agent, to one gateway, whatever the caller's environment says.
+fn launcher(agent: &AgentId, around: &Surroundings, more: &str) -> String {
+    let quote = |path: &Path| plexus_client::shell::quote(&path.display().to_string());
+    format!(
+        "#!/bin/sh\n# The `plexus` command of the agent {agent}, made by `plexusctl connect`.\n\
+         unset PLEXUS_PAT PLEXUS_GATEWAY PLEXUS_PROXY\n\
+         export PLEXUS_PINNED=1 PLEXUS_AGENT_ID={agent} PLEXUS_HOME={}\n{more}exec {} \"$@\"\n",
+        quote(&around.state),
+        quote(&around.programs.join("plexus")),
+    )
+}

@@ -1,0 +1,314 @@
+//! What would change in which file: made without touching anything, shown, and then written.
+
+use super::{
+    Finding, Wanted,
+    change::{Change, Removed, What, block_of},
+    json_text, toml_text,
+};
+use plexus_client::{Exit, Stop};
+use plexus_protocol::Digest;
+use similar::TextDiff;
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// One thing that is wanted in a file.
+#[derive(Clone, Debug)]
+pub(super) enum Want {
+    /// A file of ours.
+    File {
+        path: PathBuf,
+        text: String,
+        mode: u32,
+    },
+    /// A block between the markers in a file of the person's.
+    Block { path: PathBuf, text: String },
+    /// A word in a list of a JSON file.
+    JsonRule {
+        path: PathBuf,
+        at: &'static [&'static str],
+        value: String,
+    },
+    /// A key in a TOML file.
+    TomlKey {
+        path: PathBuf,
+        at: Vec<String>,
+        value: String,
+    },
+}
+
+/// One file, before and after.
+#[derive(Clone, Debug)]
+pub(crate) struct Edit {
+    /// The file itself, links followed.
+    pub(crate) path: PathBuf,
+    /// Its text now, where it is there.
+    pub(crate) before: Option<String>,
+    /// Its text then; nothing where it goes.
+    pub(crate) after: Option<String>,
+    mode: u32,
+}
+
+impl Edit {
+    /// Whether it changes anything.
+    pub(crate) fn changes(&self) -> bool {
+        self.before != self.after
+    }
+    /// One word for it.
+    pub(crate) fn word(&self) -> &'static str {
+        match (&self.before, &self.after) {
+            (None, _) => "new",
+            (_, None) => "removed",
+            _ => "changed",
+        }
+    }
+    /// The lines that come and go, marked, with what stands around them.
+    pub(crate) fn diff(&self) -> String {
+        let (before, after) = (
+            self.before.as_deref().unwrap_or_default(),
+            self.after.as_deref().unwrap_or_default(),
+        );
+        let diff = TextDiff::from_lines(before, after);
+        let hunks = diff.unified_diff().context_radius(1).to_string();
+        hunks
+            .lines()
+            .filter(|line| !line.starts_with("\\ No newline"))
+            .map(|line| format!("    {line}\n"))
+            .collect()
+    }
+}
+
+/// Edits of several files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    edits: Vec<Edit>,
+}
+
+impl Plan {
+    /// Takes back what an earlier installation wrote, then adds what is wanted now. Gives the changes for the record,
+    /// and what could not be done because the person chose otherwise.
+    pub(crate) fn renew(
+        earlier: &[Change],
+        wanted: &Wanted,
+    ) -> Result<(Self, Vec<Change>, Vec<Finding>), Stop> {
+        let mut plan = Self::default();
+        plan.take_back(earlier)?;
+        let (mut changes, mut refused) = (Vec::new(), Vec::new());
+        for want in &wanted.changes {
+            match plan.add(want)? {
+                Added::Ours(change) => changes.push(change),
+                Added::Theirs => {}
+                Added::Refused(finding) => refused.push(finding),
+            }
+        }
+        Ok((plan, changes, refused))
+    }
+
+    /// What would change.
+    pub(crate) fn edits(&self) -> impl Iterator<Item = &Edit> {
+        self.edits.iter().filter(|edit| edit.changes())
+    }
+
+    /// Takes changes out again, the last first; gives those that a person edited.
+    pub(super) fn take_back(&mut self, changes: &[Change]) -> Result<Vec<Finding>, Stop> {
+        let mut left = Vec::new();
+        for change in changes.iter().rev() {
+            let edit = self.at(&change.path)?;
+            let Some(text) = edit.after.as_deref() else {
+                continue;
+            };
+            match change.remove_from(text) {
+                Removed::Yes(rest) => edit.after = rest,
+                Removed::Gone => {}
+                Removed::Edited => left.push(change.finding("left, because it was edited")),
+            }
+        }
+        Ok(left)
+    }
+
+    fn add(&mut self, want: &Want) -> Result<Added, Stop> {
+        let path = match want {
+            Want::File { path, .. }
+            | Want::Block { path, .. }
+            | Want::JsonRule { path, .. }
+            | Want::TomlKey { path, .. } => path,
+        };
+        let unfit = |e: json_text::Unfit| {
+            Stop::new(
+                Exit::Failed,
+                "cannot_edit",
+                format!("{}: {e}", path.display()),
+            )
+            .next("mend the file, then run the same command again")
+        };
+        let edit = self.at(path)?;
+        let text = edit.after.clone().unwrap_or_default();
+        let what = match want {
+            Want::File { text, mode, .. } => {
+                edit.after = Some(text.clone());
+                edit.mode = *mode;
+                What::File {
+                    digest: Digest::of(text.as_bytes()),
+                }
+            }
+            Want::Block { text: block, .. } => {
+                let (rest, lead) = match block_of(&text) {
+                    // Somebody's older block: it is replaced where it stands.
+                    Some((start, end)) => {
+                        let rest = format!("{}{block}{}", &text[..start], &text[end..]);
+                        (rest, String::new())
+                    }
+                    None => {
+                        let lead = match text.as_str() {
+                            "" => "",
+                            text if text.ends_with('\n') => "\n",
+                            _ => "\n\n",
+                        };
+                        (format!("{text}{lead}{block}"), lead.to_owned())
+                    }
+                };
+                edit.after = Some(rest);
+                What::Block {
+                    digest: Digest::of(block.as_bytes()),
+                    lead,
+                }
+            }
+            Want::JsonRule { at, value, .. } => {
+                if json_text::has(&text, at, value) {
+                    return Ok(Added::Theirs);
+                }
+                let (next, made) = json_text::add(&text, at, value).map_err(unfit)?;
+                edit.after = Some(next);
+                What::JsonRule {
+                    at: at.iter().map(|name| (*name).to_owned()).collect(),
+                    value: value.clone(),
+                    made,
+                }
+            }
+            Want::TomlKey { at, value, .. } => {
+                if toml_text::has(&text, at, value) {
+                    return Ok(Added::Theirs);
+                }
+                let Some((next, made)) = toml_text::set(&text, at, value).map_err(unfit)? else {
+                    return Ok(Added::Refused(Finding {
+                        path: path.clone(),
+                        what: format!("{} stays as it is: you chose it", at.join(".")),
+                    }));
+                };
+                edit.after = Some(next);
+                What::TomlKey {
+                    at: at.clone(),
+                    value: value.clone(),
+                    made,
+                }
+            }
+        };
+        let path = edit.path.clone();
+        Ok(Added::Ours(Change { path, what }))
+    }
+
+    /// The edit of the file at `path`, read when it is first named.
+    fn at(&mut self, path: &Path) -> Result<&mut Edit, Stop> {
+        // A link to the real file, as people who keep such files in a repository have it, stays a link.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if let Some(place) = self.edits.iter().position(|edit| edit.path == path) {
+            return Ok(&mut self.edits[place]);
+        }
+        let (before, mode) = match fs::read_to_string(&path) {
+            Ok(text) => {
+                let mode = fs::metadata(&path).map(|about| about.permissions().mode());
+                (Some(text), mode.unwrap_or(0o644) & 0o777)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (None, 0o644),
+            Err(e) => {
+                let why = format!("{}: {e}", path.display());
+                return Err(Stop::new(Exit::Failed, "cannot_edit", why));
+            }
+        };
+        self.edits.push(Edit {
+            path,
+            after: before.clone(),
+            before,
+            mode,
+        });
+        Ok(self
+            .edits
+            .last_mut()
+            .unwrap_or_else(|| unreachable!("just pushed")))
+    }
+
+    /// The folders that have to be made for it, outermost first.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        let mut missing = Vec::new();
+        for edit in self.edits().filter(|edit| edit.after.is_some()) {
+            let mut above: Vec<_> = edit
+                .path
+                .ancestors()
+                .skip(1)
+                .take_while(|folder| !folder.exists())
+                .map(Path::to_owned)
+                .collect();
+            above.reverse();
+            for folder in above {
+                if !missing.contains(&folder) {
+                    missing.push(folder);
+                }
+            }
+        }
+        missing
+    }
+
+    /// Writes every file, each by rename.
+    ///
+    /// # Errors
+    /// A stop that names the first file that could not be written; those before it are written.
+    pub(crate) fn write(&self) -> Result<(), Stop> {
+        for edit in self.edits() {
+            put(edit).map_err(|e| {
+                let why = format!("{}: {e}", edit.path.display());
+                Stop::new(Exit::Failed, "cannot_write", why)
+                    .done(plexus_client::Done::Unknown)
+                    .next("mend that, then run the same command again")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of a want.
+enum Added {
+    /// It was added, and is ours to take back.
+    Ours(Change),
+    /// It was there: the person's.
+    Theirs,
+    /// The person chose otherwise.
+    Refused(Finding),
+}
+
+fn put(edit: &Edit) -> std::io::Result<()> {
+    let Some(text) = &edit.after else {
+        return fs::remove_file(&edit.path);
+    };
+    let folder = edit.path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let name = edit.path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(edit.mode)
+        .open(&beside)?;
+    let written = file
+        .write_all(text.as_bytes())
+        // The mask of this process may have narrowed the mode.
+        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(edit.mode)))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, &edit.path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}

@@ -1,0 +1,186 @@
+//! Moments, as a person writes and reads them: in the time zone of this machine.
+
+use jiff::{Timestamp as Instant, ToSpan, Zoned, civil, tz::TimeZone};
+use plexus_client::span;
+use plexus_protocol::Timestamp;
+
+/// Which end of a span a moment is. A day as the last one is meant to its end.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum End {
+    /// `--since`
+    First,
+    /// `--until`
+    Last,
+}
+
+/// A moment as it was typed; what it means depends on when that is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Moment {
+    /// So long ago, in milliseconds.
+    Ago(u64),
+    /// The day that is so many before today.
+    DaysBefore(u8),
+    Day(civil::Date),
+    /// Wall clock of this machine.
+    Local(civil::DateTime),
+    /// Today at.
+    Today(civil::Time),
+    Exactly(Timestamp),
+}
+
+/// Reads `yesterday`, `today`, `now`, `2h`, `10:42`, `2026-11-19`, `2026-11-19T10:42` or a moment with its zone.
+///
+/// # Errors
+/// One sentence that says the forms.
+pub(crate) fn parse(text: &str) -> Result<Moment, String> {
+    match text {
+        "now" => return Ok(Moment::Ago(0)),
+        "today" => return Ok(Moment::DaysBefore(0)),
+        "yesterday" => return Ok(Moment::DaysBefore(1)),
+        _ => {}
+    }
+    if let Ok(ms) = span::parse(text) {
+        return Ok(Moment::Ago(ms));
+    }
+    if let Ok(at) = serde_json::from_value(text.into()) {
+        return Ok(Moment::Exactly(at));
+    }
+    if let Ok(day) = civil::Date::strptime("%Y-%m-%d", text) {
+        return Ok(Moment::Day(day));
+    }
+    if let Ok(at) = civil::Time::strptime("%H:%M", text) {
+        return Ok(Moment::Today(at));
+    }
+    ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S"]
+        .iter()
+        .find_map(|form| civil::DateTime::strptime(form, text).ok())
+        .map(Moment::Local)
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is not a moment: write yesterday, today, 2h, 10:42, 2026-11-19 or 2026-11-19T10:42"
+            )
+        })
+}
+
+impl Moment {
+    /// The moment that is meant, seen from `now`. A wall time that a change of clocks skips or repeats is taken as jiff
+    /// takes it: the later, or the earlier one.
+    pub(crate) fn at(&self, end: End, now: &Zoned) -> Timestamp {
+        let beginning = |day: civil::Date| {
+            let day = match end {
+                End::First => day,
+                End::Last => day.saturating_add(1.day()),
+            };
+            day.to_zoned(now.time_zone().clone())
+                .map_or(Instant::UNIX_EPOCH, |at| at.timestamp())
+        };
+        let local = |at: civil::DateTime| {
+            at.to_zoned(now.time_zone().clone())
+                .map_or(Instant::UNIX_EPOCH, |at| at.timestamp())
+        };
+        let at = match self {
+            Self::Ago(ms) => return Timestamp(milliseconds(now.timestamp()).saturating_sub(*ms)),
+            Self::Exactly(at) => return *at,
+            Self::DaysBefore(days) => beginning(now.date().saturating_sub(i64::from(*days).days())),
+            Self::Day(day) => beginning(*day),
+            Self::Local(at) => local(*at),
+            Self::Today(at) => local(now.date().to_datetime(*at)),
+        };
+        Timestamp(milliseconds(at))
+    }
+}
+
+fn milliseconds(at: Instant) -> u64 {
+    u64::try_from(at.as_millisecond()).unwrap_or(0)
+}
+
+/// This moment, in the zone of this machine (`TZ`, `/etc/localtime`; UTC where neither can be read).
+pub(crate) fn now() -> Zoned {
+    Zoned::now()
+}
+
+/// `at` in `zone`.
+pub(crate) fn local(at: Timestamp, zone: &TimeZone) -> Zoned {
+    let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
+    let at = Instant::from_millisecond(ms).unwrap_or(Instant::MAX);
+    at.to_zoned(zone.clone())
+}
+
+/// `Thu 2026-11-19`.
+pub(crate) fn day(at: &Zoned) -> String {
+    at.strftime("%a %Y-%m-%d").to_string()
+}
+
+/// `10:42`.
+pub(crate) fn minute(at: &Zoned) -> String {
+    at.strftime("%H:%M").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_writes() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let noon = civil::date(2026, 11, 20).at(12, 0, 0, 0);
+        let now = noon.to_zoned(zone).unwrap();
+        for (text, since, until) in [
+            (
+                "now",
+                "2026-11-20T11:00:00.000Z",
+                "2026-11-20T11:00:00.000Z",
+            ),
+            ("2h", "2026-11-20T09:00:00.000Z", "2026-11-20T09:00:00.000Z"),
+            (
+                "today",
+                "2026-11-19T23:00:00.000Z",
+                "2026-11-20T23:00:00.000Z",
+            ),
+            (
+                "yesterday",
+                "2026-11-18T23:00:00.000Z",
+                "2026-11-19T23:00:00.000Z",
+            ),
+            (
+                "2026-07-01",
+                "2026-06-30T22:00:00.000Z",
+                "2026-07-01T22:00:00.000Z",
+            ),
+            (
+                "10:42",
+                "2026-11-20T09:42:00.000Z",
+                "2026-11-20T09:42:00.000Z",
+            ),
+            (
+                "2026-11-19T10:42",
+                "2026-11-19T09:42:00.000Z",
+                "2026-11-19T09:42:00.000Z",
+            ),
+            (
+                "2026-11-19T10:42:00Z",
+                "2026-11-19T10:42:00.000Z",
+                "2026-11-19T10:42:00.000Z",
+            ),
+        ] {
+            let moment = parse(text).unwrap();
+            assert_eq!(moment.at(End::First, &now).to_string(), since, "{text}");
+            assert_eq!(moment.at(End::Last, &now).to_string(), until, "{text}");
+        }
+        for bad in ["", "tomorrow", "2026-13-01", "25:00", "2026-11-19T", "-2h"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_reads() {
+        let zone = TimeZone::posix("EST5").unwrap();
+        let at = serde_json::from_str("\"2026-11-20T03:04:05.000Z\"").unwrap();
+        let at = local(at, &zone);
+        assert_eq!(
+            (day(&at), minute(&at)),
+            ("Thu 2026-11-19".into(), "22:04".into())
+        );
+        local(Timestamp(u64::MAX), &zone);
+    }
+}

@@ -1,0 +1,402 @@
+//! `plexusctl service`: the gateway as a service of the person's own: a systemd user unit, or a launchd agent.
+//!
+//! ```text
+//! plan (files and commands, pure) ──shown──▶ go ahead? ──▶ files written (new, then renamed) ──▶ commands run in order
+//! ```
+//! Invariants: nothing is written or run that the plan did not show; a file of that name that is not ours is not
+//! replaced; everything is the person's own (no root, no system-wide unit).
+//!
+//! Must not know: how a gateway decides anything. It talks to the service manager, not to the gateway.
+
+mod job;
+mod launchd;
+mod plan;
+mod runner;
+mod systemd;
+
+use crate::{owner::Desk, programs};
+use clap::{Args, Subcommand, ValueEnum};
+use job::Job;
+use plan::Plan;
+use plexus_client::{Exit, Stop, out, text};
+use runner::Runner;
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead as _, stdin},
+    path::{Path, PathBuf},
+};
+
+/// The service.
+#[derive(Args)]
+pub(crate) struct Service {
+    #[command(subcommand)]
+    act: Act,
+    /// Service manager to speak to [default: this system's]
+    #[arg(long, global = true, hide_short_help = true)]
+    manager: Option<Which>,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Start the gateway with your login, and again when it fails
+    Install(Install),
+    /// End that, and remove what was written for it
+    Uninstall(Ask),
+    /// Show whether it is installed and runs
+    Status,
+    /// Start it now
+    Start,
+    /// Stop it until the next start or login
+    Stop,
+    /// Stop it and start it: after an upgrade
+    Restart,
+}
+
+#[derive(Args)]
+struct Install {
+    #[command(flatten)]
+    ask: Ask,
+    /// Program to run [default: plexusd beside this one]
+    #[arg(long, value_name = "PROGRAM")]
+    plexusd: Option<PathBuf>,
+    /// Port on 127.0.0.1 and ::1
+    #[arg(long)]
+    port: Option<u16>,
+    /// Without the notifications of what waits for you
+    #[arg(long)]
+    no_notify: bool,
+    /// Write the files and start nothing
+    #[arg(long)]
+    write_only: bool,
+}
+
+/// Before something is written or run.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Ask {
+    /// Show what would be written and run, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+impl Ask {
+    /// Whether to go on, after `shown` was shown: by the flag, or by the person's answer.
+    pub(crate) fn go_ahead(self, desk: &Desk, question: &str, line: &str) -> Result<bool, Stop> {
+        if self.yes {
+            return Ok(true);
+        }
+        if !desk.hands.terminal {
+            return Err(Stop::usage("nobody can be asked: stdin is no terminal")
+                .next(format!("{line} --yes")));
+        }
+        out::say(&format!("{question} [y/N]"));
+        let mut answer = String::new();
+        // What cannot be read is no yes.
+        let _ = stdin().lock().read_line(&mut answer);
+        Ok(matches!(answer.trim(), "y" | "yes"))
+    }
+}
+
+/// Who keeps services of a person.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// A user unit (Linux)
+    Systemd,
+    /// An agent (macOS)
+    Launchd,
+}
+
+impl Which {
+    fn here() -> Self {
+        if cfg!(target_os = "macos") {
+            Self::Launchd
+        } else {
+            Self::Systemd
+        }
+    }
+    fn word(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::Launchd => "launchd",
+        }
+    }
+}
+
+/// The two kinds of service manager do the same things.
+enum Manager {
+    Systemd(systemd::Systemd),
+    Launchd(launchd::Launchd),
+}
+
+impl Manager {
+    fn of(which: Which) -> Result<Self, Stop> {
+        let person = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        let person = PathBuf::from(person.ok_or_else(|| Stop::usage("HOME is not set"))?);
+        Ok(match which {
+            Which::Systemd => {
+                Self::Systemd(systemd::Systemd::new(&person, Runner::new("systemctl")))
+            }
+            Which::Launchd => {
+                Self::Launchd(launchd::Launchd::new(&person, Runner::new("launchctl")))
+            }
+        })
+    }
+    fn file(&self, job: Job) -> PathBuf {
+        match self {
+            Self::Systemd(it) => it.file(job),
+            Self::Launchd(it) => it.file(job),
+        }
+    }
+    fn reachable(&self) -> Result<(), Stop> {
+        match self {
+            Self::Systemd(it) => it.reachable(),
+            Self::Launchd(it) => it.reachable(),
+        }
+    }
+    fn install(&self, start: &[job::Start]) -> Result<Plan, Stop> {
+        match self {
+            Self::Systemd(it) => it.install(start),
+            Self::Launchd(it) => it.install(start),
+        }
+    }
+    fn uninstall(&self, jobs: &[Job]) -> Plan {
+        match self {
+            Self::Systemd(it) => it.uninstall(jobs),
+            Self::Launchd(it) => it.uninstall(jobs),
+        }
+    }
+    /// What takes the installed jobs back. Where no manager answers there is none to tell: the files alone go.
+    fn removal(&self) -> Plan {
+        let mut plan = self.uninstall(&self.installed());
+        if self.reachable().is_err() {
+            plan.steps
+                .retain(|step| !matches!(step, plan::Step::Run(_)));
+        }
+        plan
+    }
+    fn change(&self, change: Change, jobs: &[Job]) -> Plan {
+        match self {
+            Self::Systemd(it) => it.change(change, jobs),
+            Self::Launchd(it) => it.change(change, jobs),
+        }
+    }
+    fn carry_out(&self, plan: &Plan) -> Result<(), Stop> {
+        let runner = match self {
+            Self::Systemd(it) => &it.runner,
+            Self::Launchd(it) => &it.runner,
+        };
+        plan.carry_out(runner)
+    }
+    fn status(&self, job: Job) -> Value {
+        match self {
+            Self::Systemd(it) => it.status(job),
+            Self::Launchd(it) => it.status(job),
+        }
+    }
+    /// The jobs whose files are there.
+    fn installed(&self) -> Vec<Job> {
+        let mut jobs = Job::ALL.to_vec();
+        jobs.retain(|job| self.file(*job).symlink_metadata().is_ok());
+        jobs
+    }
+}
+
+/// What can be done to an installed service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Start,
+    Stop,
+    Restart,
+}
+
+/// Runs the sub-command.
+pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
+    let which = service.manager.unwrap_or_else(Which::here);
+    let manager = Manager::of(which)?;
+    match service.act {
+        Act::Install(install) => install.run(desk, which, &manager),
+        Act::Uninstall(ask) => {
+            let plan = manager.removal();
+            if plan.is_empty() {
+                return desk.show(&json!({"ok": true, "changed": false}), || {
+                    "no service is installed".to_owned()
+                });
+            }
+            carried(
+                desk,
+                ask,
+                &manager,
+                &plan,
+                "plexusctl service uninstall",
+                |done| {
+                    done["installed"] = false.into();
+                    "the gateway no longer starts with your login; its state is as it was"
+                        .to_owned()
+                },
+            )
+        }
+        Act::Status => {
+            let jobs: Vec<Value> = Job::ALL.iter().map(|job| manager.status(*job)).collect();
+            let shown = json!({"manager": which.word(), "jobs": jobs});
+            desk.show(&shown, || as_text(&jobs))
+        }
+        Act::Start => change(desk, &manager, Change::Start, "started"),
+        Act::Stop => change(desk, &manager, Change::Stop, "stopped"),
+        Act::Restart => change(desk, &manager, Change::Restart, "restarted"),
+    }
+}
+
+fn change(desk: &Desk, manager: &Manager, change: Change, said: &str) -> Result<Exit, Stop> {
+    let jobs = manager.installed();
+    if jobs.is_empty() {
+        return Err(not_installed());
+    }
+    manager.reachable()?;
+    manager.carry_out(&manager.change(change, &jobs))?;
+    desk.show(&json!({"ok": true, "did": said}), || said.to_owned())
+}
+
+fn not_installed() -> Stop {
+    Stop::new(Exit::Failed, "not_installed", "no service is installed")
+        .next("plexusctl service install (a plexusd that you started yourself is yours to stop)")
+}
+
+impl Install {
+    fn run(self, desk: &Desk, which: Which, manager: &Manager) -> Result<Exit, Stop> {
+        let starts = self.starts(desk, which)?;
+        let mut plan = manager.install(&starts)?;
+        if self.write_only {
+            plan.steps
+                .retain(|step| matches!(step, plan::Step::Write { .. }));
+        } else if !self.ask.dry_run {
+            manager.reachable()?;
+        }
+        let log = match which {
+            Which::Systemd => "journalctl --user -u plexusd.service".to_owned(),
+            Which::Launchd => format!(
+                "tail {}",
+                desk.home.path().join("logs/service.log").display()
+            ),
+        };
+        let write_only = self.write_only;
+        carried(
+            desk,
+            self.ask,
+            manager,
+            &plan,
+            "plexusctl service install",
+            |done| {
+                done["installed"] = true.into();
+                if write_only {
+                    "written; nothing was started".to_owned()
+                } else {
+                    format!("the gateway runs, and starts with your login\nits log: {log}")
+                }
+            },
+        )
+    }
+
+    fn starts(&self, desk: &Desk, which: Which) -> Result<Vec<job::Start>, Stop> {
+        let plexusd = match &self.plexusd {
+            Some(program) => std::path::absolute(program)
+                .map_err(|e| Stop::usage(format!("{}: {e}", program.display())))?,
+            None => programs::beside("plexusd")?,
+        };
+        let home = std::path::absolute(desk.home.path())
+            .map_err(|e| Stop::usage(format!("{}: {e}", desk.home.path().display())))?;
+        let mut arguments = Vec::new();
+        if let Some(port) = self.port {
+            arguments.extend(["--port".to_owned(), port.to_string()]);
+        }
+        if which == Which::Launchd {
+            arguments.push("--under-launchd".to_owned());
+        }
+        let mut starts = vec![job::Start::new(Job::Gateway, &plexusd, arguments, &home)?];
+        if !self.no_notify {
+            let this = plexusd.with_file_name("plexusctl");
+            let arguments = vec!["notify".to_owned(), "--follow".to_owned()];
+            starts.push(job::Start::new(Job::Notify, &this, arguments, &home)?);
+        }
+        Ok(starts)
+    }
+}
+
+/// Shows a plan, asks, carries it out.
+fn carried(
+    desk: &Desk,
+    ask: Ask,
+    manager: &Manager,
+    plan: &Plan,
+    line: &str,
+    said: impl FnOnce(&mut Value) -> String,
+) -> Result<Exit, Stop> {
+    let mut shown = json!({"ok": true, "dryRun": ask.dry_run, "plan": plan.as_json()});
+    if ask.dry_run {
+        return desk.show(&shown, || plan.as_text());
+    }
+    if !desk.json {
+        out::say(&plan.as_text());
+    }
+    if !ask.go_ahead(desk, "go ahead?", line)? {
+        return Err(Stop::new(
+            Exit::Refused,
+            "not_confirmed",
+            "you did not say yes",
+        ));
+    }
+    manager.carry_out(plan)?;
+    let said = said(&mut shown);
+    desk.show(&shown, || said)
+}
+
+/// What `plexusctl uninstall` does to services: its plan, to show and then to carry out.
+pub(crate) struct Removal {
+    manager: Manager,
+    plan: Plan,
+}
+
+impl Removal {
+    /// The plan; empty where no service is installed.
+    pub(crate) fn plan() -> Result<Self, Stop> {
+        let manager = Manager::of(Which::here())?;
+        let plan = manager.removal();
+        Ok(Self { manager, plan })
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plan.is_empty()
+    }
+    /// One line a step.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.plan.steps.iter().map(plan::Step::line).collect()
+    }
+    pub(crate) fn carry_out(&self) -> Result<(), Stop> {
+        self.manager.carry_out(&self.plan)
+    }
+}
+
+fn as_text(jobs: &[Value]) -> String {
+    let rows = jobs.iter().map(|job| {
+        let text = |member: &str| job[member].as_str().unwrap_or("").to_owned();
+        let pid = job["pid"]
+            .as_u64()
+            .map_or(String::new(), |pid| pid.to_string());
+        [text("name"), text("state"), pid, text("file")]
+    });
+    crate::table::table(["service", "state", "process", "file"], rows.collect(), "")
+}
+
+/// A path as a service file can hold it.
+fn plain(path: &Path) -> Result<String, Stop> {
+    let shown = || text::line(&path.display().to_string());
+    match path.to_str() {
+        Some(text) if path.is_absolute() && !text.chars().any(char::is_control) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(Stop::usage(format!(
+            "{} cannot stand in a service's file",
+            shown()
+        ))),
+    }
+}

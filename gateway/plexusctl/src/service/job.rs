@@ -1,0 +1,74 @@
+//! What is run as a service, whoever keeps it.
+
+use super::plain;
+use plexus_client::Stop;
+use std::path::Path;
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    /// `plexusd`.
+    Gateway,
+    /// `plexusctl notify --follow`.
+    Notify,
+}
+
+impl Job {
+    pub(super) const ALL: [Self; 2] = [Self::Gateway, Self::Notify];
+
+    /// Its name as a unit of systemd, without the ending.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::Gateway => "plexusd",
+            Self::Notify => "plexus-notify",
+        }
+    }
+    /// Its label as an agent of launchd.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Gateway => "local.plexus.plexusd",
+            Self::Notify => "local.plexus.notify",
+        }
+    }
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::Gateway => "Plexus, the gateway between agents and your apps",
+            Self::Notify => "Plexus, notifications of what waits for you",
+        }
+    }
+}
+
+/// How it is started.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) job: Job,
+    /// Program and arguments.
+    pub(super) line: Vec<String>,
+    /// The state directory.
+    pub(super) home: String,
+}
+
+impl Start {
+    pub(super) fn new(
+        job: Job,
+        program: &Path,
+        arguments: Vec<String>,
+        home: &Path,
+    ) -> Result<Self, Stop> {
+        let mut line = vec![plain(program)?];
+        line.extend(arguments);
+        Ok(Self {
+            job,
+            line,
+            home: plain(home)?,
+        })
+    }
+}
+
+/// How many files the gateway may have open: its connections and what else it needs (1,024 + 768).
+pub(super) const FILES: u32 = 1792;
+/// How long it may take to stop, in seconds: 5 s for running effects, 3 s for their records, and workers to end.
+pub(super) const STOP_WITHIN: u32 = 20;
+/// By this line a file of ours is known.
+pub(super) const MARK: &str =
+    "Written by plexusctl service install; plexusctl service uninstall removes it.";

@@ -1,0 +1,202 @@
+//! What will be written, removed and run, in order: shown first, then done.
+
+use super::{
+    job::MARK,
+    runner::{Ran, Runner},
+};
+use plexus_client::{Done, Exit, Stop, shell};
+use serde_json::{Value, json};
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Steps in order.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Writes a file of ours.
+    Write { path: PathBuf, text: String },
+    /// Makes a folder of ours.
+    Folder(PathBuf),
+    /// Removes a file of ours.
+    Remove(PathBuf),
+    /// Runs the service manager's command.
+    Run(Run),
+}
+
+/// One run of the service manager's command.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) program: String,
+    pub(super) arguments: Vec<String>,
+    /// Exit statuses that mean: it is as wished.
+    pub(super) fine: &'static [i32],
+    /// Exit statuses after which it is tried again for a while: another operation is under way.
+    pub(super) again: &'static [i32],
+    /// What an exit status means, and what to do about it.
+    pub(super) explain: fn(i32) -> Option<(&'static str, &'static str)>,
+}
+
+/// How long a step is tried again: longer than a gateway takes to stop.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// How long is waited between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    pub(super) fn as_text(&self) -> String {
+        let mut text = String::new();
+        for step in &self.steps {
+            text.push_str(&step.line());
+            text.push('\n');
+            if let Step::Write { text: content, .. } = step {
+                for line in content.lines() {
+                    text.push_str(&format!("    {line}\n"));
+                }
+            }
+        }
+        text.trim_end().to_owned()
+    }
+
+    pub(super) fn as_json(&self) -> Value {
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Write { path, text } => json!({"write": path, "content": text}),
+            Step::Folder(path) => json!({"folder": path}),
+            Step::Remove(path) => json!({"remove": path}),
+            Step::Run(run) => json!({"run": run.words()}),
+        });
+        steps.collect()
+    }
+
+    /// Does it. What was done before a step that fails stays done; doing it all again is safe.
+    pub(super) fn carry_out(&self, runner: &Runner) -> Result<(), Stop> {
+        for step in &self.steps {
+            match step {
+                Step::Write { path, text } => write(path, text).map_err(|e| failed(path, &e))?,
+                Step::Folder(path) => fs::create_dir_all(path).map_err(|e| failed(path, &e))?,
+                Step::Remove(path) => match fs::remove_file(path) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(path, &e)),
+                    _ => {}
+                },
+                Step::Run(run) => run.carry_out(runner)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Write { path, .. } => format!("write {}", path.display()),
+            Self::Folder(path) => format!("make the folder {}", path.display()),
+            Self::Remove(path) => format!("remove {}", path.display()),
+            Self::Run(run) => {
+                let words: Vec<String> =
+                    run.words().iter().map(|word| shell::quote(word)).collect();
+                format!("run {}", words.join(" "))
+            }
+        }
+    }
+}
+
+impl Run {
+    fn words(&self) -> Vec<String> {
+        let mut words = vec![self.program.clone()];
+        words.extend(self.arguments.iter().cloned());
+        words
+    }
+
+    fn carry_out(&self, runner: &Runner) -> Result<(), Stop> {
+        let began = Instant::now();
+        loop {
+            let ran = runner.run(&self.arguments)?;
+            if self.fine.contains(&ran.status) {
+                return Ok(());
+            }
+            if !self.again.contains(&ran.status) || began.elapsed() > PATIENCE {
+                return Err(self.stop(&ran));
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    fn stop(&self, ran: &Ran) -> Stop {
+        let (meaning, next) = (self.explain)(ran.status).unwrap_or(("", ""));
+        let mut why = format!(
+            "`{}` ended with {}: {}",
+            self.words().join(" "),
+            ran.status,
+            ran.said()
+        );
+        if !meaning.is_empty() {
+            why.push_str(&format!(" ({meaning})"));
+        }
+        Stop::new(Exit::Failed, "service_manager", why)
+            .done(Done::Unknown)
+            .next(if next.is_empty() {
+                "plexusctl service status"
+            } else {
+                next
+            })
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Stop {
+    Stop::new(
+        Exit::Failed,
+        "system",
+        format!("{}: {error}", path.display()),
+    )
+}
+
+/// Refuses a file that somebody else wrote.
+pub(super) fn ours(path: &Path) -> Result<(), Stop> {
+    match fs::read_to_string(path) {
+        Ok(text) if !text.contains(MARK) => Err(Stop::new(
+            Exit::Refused,
+            "not_ours",
+            format!("{} was not written by this command", path.display()),
+        )
+        .next(format!(
+            "look at it, and move it away: mv {0} {0}.old",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whole or not at all, under its name at once.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(folder)?;
+    let beside = folder.join(format!(
+        ".{}.{}.new",
+        path.file_name().unwrap_or_default().to_string_lossy(),
+        std::process::id()
+    ));
+    let written = fs::File::create(&beside)
+        .and_then(|mut file| {
+            use std::os::unix::fs::PermissionsExt as _;
+            // launchd refuses what others can write; systemd warns.
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}

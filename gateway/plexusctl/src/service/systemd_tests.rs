@@ -1,0 +1,105 @@
+use super::*;
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+
+fn start(job: Job, program: &str, arguments: &[&str], home: &str) -> Start {
+    let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+    Start::new(job, Path::new(program), arguments, Path::new(home)).unwrap()
+}
+
+fn gateway() -> Start {
+    start(
+        Job::Gateway,
+        "/home/me/.local/bin/plexusd",
+        &["--port", "7078"],
+        "/home/me/.plexus",
+    )
+}
+
+#[test]
+fn what_is_written() {
+    let text = unit(&gateway());
+    for line in [
+        "Type=notify",
+        "ExecStart=\"/home/me/.local/bin/plexusd\" \"--port\" \"7078\"",
+        "Environment=\"PLEXUS_HOME=/home/me/.plexus\"",
+        "Restart=on-failure",
+        "RestartPreventExitStatus=78",
+        "UMask=0077",
+        "LimitNOFILE=1792",
+        "WantedBy=default.target",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    // What would reach into the workers' cages.
+    for word in [
+        "Protect",
+        "Private",
+        "RestrictNamespaces",
+        "MemoryDeny",
+        "SystemCallFilter",
+    ] {
+        assert!(!text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn nothing_in_a_path_is_replaced_or_taken_apart() {
+    let odd = start(
+        Job::Gateway,
+        "/opt/a b/$HOME/100%/\"x\"/plexusd",
+        &[],
+        "/srv/50% \\",
+    );
+    let text = unit(&odd);
+    assert!(
+        text.contains(r#"ExecStart="/opt/a b/$$HOME/100%%/\"x\"/plexusd""#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"Environment="PLEXUS_HOME=/srv/50%% \\""#),
+        "{text}"
+    );
+    for bad in ["/a\nExecStart=/bin/sh", "relative"] {
+        assert!(Start::new(Job::Gateway, Path::new(bad), vec![], Path::new("/h")).is_err());
+    }
+}
+
+/// Where the program is: that systemd itself has nothing to say about the units.
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("plexus d");
+    fs::write(&program, "").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let home = folder.path().join("state 100%");
+    let (program, home) = (program.to_str().unwrap(), home.to_str().unwrap());
+    let mut files = Vec::new();
+    for start in [
+        start(Job::Gateway, program, &["--port", "7078"], home),
+        start(Job::Notify, program, &["notify", "--follow"], home),
+    ] {
+        let path = folder.path().join(name(start.job));
+        fs::write(&path, unit(&start)).unwrap();
+        files.push(path);
+    }
+    let verify = |files: &[PathBuf]| {
+        Command::new("systemd-analyze")
+            .args(["--user", "--man=no", "verify"])
+            .args(files)
+            .env("XDG_RUNTIME_DIR", folder.path())
+            .output()
+    };
+    let Ok(verified) = verify(&files) else {
+        return; // There is no systemd here; the text is held by the other tests.
+    };
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    let ours: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("plexus"))
+        .collect();
+    assert!(verified.status.success() && ours.is_empty(), "{said}");
+    // Control: it would have said so.
+    let bad = folder.path().join("bad.service");
+    fs::write(&bad, "[Service]\nExecStart=nowhere\nTypo=yes\n").unwrap();
+    assert!(!verify(&[bad]).unwrap().status.success());
+}

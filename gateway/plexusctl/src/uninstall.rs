@@ -1,0 +1,285 @@
+//! `plexusctl uninstall`: takes everything back that `cargo xtask install`, `plexusctl service` and `plexusctl connect`
+//! put somewhere, and says what stays.
+//!
+//! ```text
+//! look (what is there) ▸ show ▸ go ahead? ▸ services ▸ agents' settings ▸ programs ▸ state, if asked
+//! ```
+//! Invariants: a file goes only if the install's own list names it and it is still what was installed; the state goes only
+//! where that was said; folders that were shared with agents are never touched.
+
+mod integrations;
+mod list;
+
+use crate::{
+    owner::{Desk, list_of},
+    programs,
+    service::{Ask, Removal},
+};
+use clap::{Args, ValueEnum};
+use integrations::{Integration, integrations};
+use list::Installed;
+use plexus_client::{Address, Connection, Exit, Stop, out, text};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{self, BufRead as _, stdin},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Removing Plexus.
+#[derive(Args)]
+pub(crate) struct Uninstall {
+    #[command(flatten)]
+    ask: Ask,
+    /// What becomes of the state: decisions, the record, credentials [default: ask; without a terminal, keep]
+    #[arg(long)]
+    state: Option<State>,
+    /// Prefix that the programs are installed under [default: this program's]
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+}
+
+/// What becomes of the state directory.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// It stays as it is
+    Keep,
+    /// It is removed with everything in it
+    Delete,
+}
+
+/// How long a gateway may take to be gone after its service was stopped.
+const GONE_WITHIN: Duration = Duration::from_secs(25);
+/// How long is waited between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is there to remove, and what stays.
+struct Found {
+    services: Removal,
+    integrations: Vec<Integration>,
+    programs: Option<Installed>,
+    home: PathBuf,
+    shared: Vec<String>,
+}
+
+/// Removes.
+pub(crate) async fn run(desk: &Desk, uninstall: Uninstall) -> Result<Exit, Stop> {
+    let prefix = match &uninstall.prefix {
+        Some(prefix) => std::path::absolute(prefix)
+            .map_err(|e| Stop::usage(format!("{}: {e}", prefix.display())))?,
+        None => programs::prefix()?,
+    };
+    let found = Found {
+        services: Removal::plan()?,
+        integrations: integrations(&desk.home)?,
+        programs: Installed::read(&prefix)?,
+        home: desk.home.path().to_owned(),
+        shared: shared(desk).await,
+    };
+    if found.services.is_empty() && runs(desk).await {
+        return Err(still_runs(desk));
+    }
+    let removes = found.removes();
+    let mut report = json!({"ok": true, "dryRun": uninstall.ask.dry_run, "removes": removes});
+    if uninstall.ask.dry_run {
+        report["leaves"] = json!(found.leaves(uninstall.state.unwrap_or(State::Keep), &[]));
+        return desk.show(&report, || as_text(&report, "would remove", "would leave"));
+    }
+    if !desk.json {
+        out::say(&format!("to be removed:\n{}", indented(&removes)));
+    }
+    if !uninstall
+        .ask
+        .go_ahead(desk, "go ahead?", "plexusctl uninstall")?
+    {
+        return Err(Stop::new(
+            Exit::Refused,
+            "not_confirmed",
+            "you did not say yes",
+        ));
+    }
+    let state = uninstall.state(desk, &found.home)?;
+    if state == State::Delete {
+        desk.widen("removing the state")?;
+        check_state(&found.home)?;
+    }
+
+    found.services.carry_out()?;
+    let began = Instant::now();
+    while runs(desk).await {
+        if began.elapsed() > GONE_WITHIN {
+            return Err(still_runs(desk));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let mut stayed = Vec::new();
+    for integration in &found.integrations {
+        stayed.extend(integration.undo(&desk.home)?);
+    }
+    if let Some(programs) = &found.programs {
+        let others = programs.remove()?.into_iter();
+        stayed
+            .extend(others.map(|path| format!("{}: it is not what was installed", path.display())));
+    }
+    if state == State::Delete && found.home.exists() {
+        fs::remove_dir_all(&found.home).map_err(|e| failed(&found.home, &e))?;
+        report["stateRemoved"] = true.into();
+    }
+    report["leaves"] = json!(found.leaves(state, &stayed));
+    desk.show(&report, || as_text(&report, "removed", "left"))
+}
+
+impl Uninstall {
+    fn state(&self, desk: &Desk, home: &Path) -> Result<State, Stop> {
+        if let Some(state) = self.state {
+            return Ok(state);
+        }
+        if !desk.hands.terminal || self.ask.yes || !home.exists() {
+            return Ok(State::Keep);
+        }
+        out::say(&format!(
+            "remove the state as well, with all decisions, the record and credentials, in {}? [y/N]",
+            text::line(&home.display().to_string())
+        ));
+        let mut answer = String::new();
+        let _ = stdin().lock().read_line(&mut answer);
+        Ok(match answer.trim() {
+            "y" | "yes" => State::Delete,
+            _ => State::Keep,
+        })
+    }
+}
+
+impl Found {
+    fn removes(&self) -> Vec<String> {
+        let mut lines = self.services.lines();
+        for integration in &self.integrations {
+            let lines_of = integration.lines.iter();
+            lines.extend(lines_of.map(|line| format!("{}: {line}", integration.agent)));
+        }
+        if let Some(programs) = &self.programs {
+            lines.extend(
+                programs
+                    .paths()
+                    .map(|path| format!("remove {}", path.display())),
+            );
+        }
+        lines
+    }
+
+    fn leaves(&self, state: State, stayed: &[String]) -> Vec<String> {
+        let mut lines = Vec::new();
+        if state == State::Keep && self.home.exists() {
+            lines.push(format!("the state: {}", self.home.display()));
+        }
+        lines.extend(
+            self.shared
+                .iter()
+                .map(|folder| format!("a folder that you shared: {folder}")),
+        );
+        if self.programs.is_none() {
+            lines.push("programs: there is no list of what was installed; remove them as you put them there".to_owned());
+        }
+        lines.extend(stayed.iter().cloned());
+        lines
+    }
+}
+
+/// Folders that agents were let into, as far as a running gateway tells.
+async fn shared(desk: &Desk) -> Vec<String> {
+    let Ok(mut owner) = desk.open().await else {
+        return Vec::new();
+    };
+    let Ok(sources) = owner.get("/admin/api/sources").await else {
+        return Vec::new();
+    };
+    let routes = list_of(&sources, "sources").iter();
+    routes
+        .filter_map(|source| source["route"].as_object())
+        .flat_map(|route| route.values().filter_map(Value::as_str))
+        .filter(|value| Path::new(value).is_absolute())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether a gateway answers for this state directory.
+async fn runs(desk: &Desk) -> bool {
+    Connection::open(Address::Unix(desk.home.owner_socket()))
+        .await
+        .is_ok()
+}
+
+fn still_runs(desk: &Desk) -> Stop {
+    let pid = fs::read(desk.home.runtime())
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .and_then(|runtime| runtime["pid"].as_u64());
+    let next = match pid {
+        Some(pid) => format!("kill {pid}; then run this again"),
+        None => "end it, then run this again".to_owned(),
+    };
+    Stop::new(
+        Exit::Refused,
+        "gateway_runs",
+        "a gateway runs that no service started",
+    )
+    .next(next)
+}
+
+/// Holds that a folder is a state directory of this person, before it is removed.
+fn check_state(home: &Path) -> Result<(), Stop> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(about) = fs::symlink_metadata(home) else {
+        return Ok(());
+    };
+    let known = ["connection-key", "ledger.redb"]
+        .iter()
+        .any(|name| home.join(name).is_file());
+    let person = std::env::var_os("HOME").map(PathBuf::from);
+    let ours = about.is_dir()
+        && about.uid() == plexus_client::private_file::uid()
+        && known
+        && person.as_deref() != Some(home);
+    if ours {
+        return Ok(());
+    }
+    let why = format!(
+        "{} does not look like a state directory of yours",
+        home.display()
+    );
+    Err(Stop::new(Exit::Refused, "not_ours", why).next("plexusctl uninstall --state keep"))
+}
+
+fn failed(path: &Path, error: &io::Error) -> Stop {
+    Stop::new(
+        Exit::Failed,
+        "system",
+        format!("{}: {error}", path.display()),
+    )
+}
+
+fn indented<T: AsRef<str>>(lines: &[T]) -> String {
+    if lines.is_empty() {
+        return "  nothing".to_owned();
+    }
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|line| format!("  {}", text::line(line.as_ref())))
+        .collect();
+    lines.join("\n")
+}
+
+fn as_text(report: &Value, removed: &str, left: &str) -> String {
+    let lines = |member: &str| -> Vec<&str> {
+        list_of(report, member)
+            .iter()
+            .filter_map(Value::as_str)
+            .collect()
+    };
+    let mut said = format!("{removed}:\n{}", indented(&lines("removes")));
+    if report["stateRemoved"] == true {
+        said.push_str("\n  the state");
+    }
+    format!("{said}\n{left}:\n{}", indented(&lines("leaves")))
+}

@@ -1,0 +1,103 @@
+//! What is read of an event, and what a long log costs.
+
+use super::*;
+use plexus_ledger::{Lane, Options};
+use plexus_protocol::{AgentId, CapabilityId};
+use plexus_trust::{Command, Note};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_stored_event_is_read_without_its_rows() {
+    let text = r#"{"seq":7,"id":"evt_x","time":"t","type":"invoke","agentId":"a\n","capabilityId":"w.write",
+        "detail":{"event":"call.outcome","phase":"outcome","result":"unknown","touched":[{"kind":"file"}]},
+        "changes":[{"closed":"x"}]}"#;
+    let entry: Entry<'_> = serde_json::from_str(text).unwrap();
+    assert_eq!(entry.agent_id.as_deref(), Some("a\n"));
+    assert_eq!(entry.detail.result, Some(OutcomeKind::Unknown));
+    assert_eq!(
+        entry.detail.touched.map(RawValue::get),
+        Some(r#"[{"kind":"file"}]"#)
+    );
+}
+
+#[test]
+fn totals_have_one_place_for_each_word() {
+    for (place, did) in Did::ALL.iter().enumerate() {
+        assert_eq!(*did as usize, place, "{}", did.word());
+    }
+}
+
+fn refused(agent: &str) -> Command {
+    Command::Note(Note {
+        kind: "invoke",
+        agent: Some(AgentId::parse(agent).unwrap()),
+        capability: Some(CapabilityId::parse("w.write").unwrap()),
+        outcome: Some("denied"),
+        detail: json!({"code": "grant_required"}),
+    })
+}
+
+fn wanted(query: &str) -> Wanted {
+    let request = axum::http::Request::get(format!("/?{query}")).body(axum::body::Body::empty());
+    Wanted::read(&request.unwrap()).unwrap()
+}
+
+/// A long log, one event in a thousand of it a rare agent's: each page reads no more than it may, pages add up, and what
+/// the index knows costs a page and not a log. A hundred thousand events with `PLEXUS_TEST_LENGTH`; else fewer.
+#[tokio::test]
+async fn a_long_log_is_told_in_bounded_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(Arc::new(|| 1_800_000_000_000));
+    let (ledger, _) = Ledger::open(dir.path(), options).unwrap();
+    let batch = 2_000_u64;
+    let rounds = match std::env::var_os("PLEXUS_TEST_LENGTH") {
+        Some(_) => 50,
+        None => 12,
+    };
+    let events = rounds * batch;
+    for round in 0..rounds {
+        let mut acks = Vec::new();
+        for n in 0..batch {
+            let agent = if n % 1_000 == round { "rare" } else { "busy" };
+            acks.push(ledger.submit(refused(agent), Lane::Agent));
+        }
+        for ack in acks {
+            assert!(ack.await.is_ok());
+        }
+    }
+    let state = ledger.snapshot();
+    let all = |query: &str| {
+        let (mut found, mut refused, mut pages, mut before, mut slowest) =
+            (0_u64, 0, 0_u64, String::new(), Duration::ZERO);
+        loop {
+            let began = Instant::now();
+            let page = page(&ledger, &state, &wanted(&format!("{query}{before}"))).unwrap();
+            slowest = slowest.max(began.elapsed());
+            let calls = page["calls"].as_array().unwrap().len() as u64;
+            assert!(calls <= MOST as u64);
+            found += calls;
+            refused += page["totals"]["refused"].as_u64().unwrap();
+            pages += 1;
+            match page["next"].as_u64() {
+                Some(next) => before = format!("&before={next}"),
+                None => return (found, refused, pages, slowest),
+            }
+        }
+    };
+    let (found, counted, pages, slowest) = all("limit=0");
+    assert_eq!((found, counted), (0, 100_000));
+    assert!(
+        pages <= 6,
+        "counting reads {EVENTS} events at once: {pages} pages"
+    );
+    // Generous: an unoptimized build on a loaded machine.
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let (found, counted, ..) = all("limit=1000&agent=rare");
+    assert_eq!((found, counted), (events / 1_000, events / 1_000));
+    assert_eq!(all("agent=nobody").0, 0);
+    // A moment is found without a walk.
+    assert_eq!(all("since=2027-01-15T08:00:00.001Z").0, 0);
+    assert_eq!(all("limit=0&since=2027-01-15T08:00:00.000Z").1, events);
+    assert_eq!(all("until=2027-01-15T08:00:00.000Z").0, 0);
+    assert!(ledger.close());
+}

@@ -1,0 +1,456 @@
+//! What the owner does with a request, by pointer and by keyboard.
+
+use crate::scene::{LOOKS, Scene, WRITE, note};
+use plexus_tests::browser::key;
+use serde_json::json;
+
+/// The button of the plain yes, when it takes an answer.
+const ONCE: &str = "form:not([data-fresh]) [value=once]";
+
+#[test]
+fn approve_once() {
+    let scene = Scene::signed_in();
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("Projects/new.md", "one\ntwo\n"));
+    let browser = &scene.browser;
+    browser.reads("#card h2", "Write a file");
+    browser.reads(".headline", "creates Projects/new.md, +2 −0");
+    browser.reads(".diff .add", "one");
+    browser.see(ONCE).click();
+    browser.reads("#notes", "Approved once");
+    browser.reads("#queue", "Nothing waits");
+    assert_eq!(scene.state_of(&agent, &item), "approved");
+    assert!(!scene.workspace.has("Projects/new.md"));
+    agent
+        .invoke(WRITE, note("Projects/new.md", "one\ntwo\n"))
+        .expect_ok();
+    assert_eq!(scene.workspace.read("Projects/new.md"), "one\ntwo\n");
+    // Once is once.
+    agent.must_ask(WRITE, note("Projects/new.md", "one\ntwo\n"));
+    scene.all_is_well();
+}
+
+#[test]
+fn approve_for_a_window_within_a_folder() {
+    let scene = Scene::signed_in();
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("Projects/new.md", "one\n"));
+    let browser = &scene.browser;
+    browser.see(".longer summary").click();
+    // The words are the gateway's, and the place of this call is the first suggestion.
+    browser.reads(".longer", "every call of “Write a file” for up to 1 hour");
+    let field = browser.see("[data-narrow=path]");
+    assert_eq!(field.attribute("value").as_deref(), Some("Projects"));
+    browser.see("[name=window][value='1h']").click();
+    browser.see("[name=calls]").fill("2");
+    browser.reads(
+        "[data-sum]",
+        "for 1 hour without asking, only where path is at or below “Projects”, at most 2 calls",
+    );
+    scene.picture("window");
+    browser.see("form:not([data-fresh]) [value=window]").click();
+    browser.reads("#notes", "Allowed for 1 hour");
+    assert_eq!(scene.state_of(&agent, &item), "approved");
+
+    agent
+        .invoke(WRITE, note("Projects/new.md", "one\n"))
+        .expect_ok();
+    agent
+        .invoke(WRITE, note("Projects/other.md", "two\n"))
+        .expect_ok();
+    // Beyond the number, and beyond the folder, it asks again.
+    agent.must_ask(WRITE, note("Projects/third.md", "three\n"));
+    agent.must_ask(WRITE, note("elsewhere.md", "four\n"));
+    scene.all_is_well();
+}
+
+#[test]
+fn deny_with_a_reason() {
+    let scene = Scene::signed_in();
+    let agent = scene.agent("my-cc");
+    let input = note("Projects/new.md", "one\n");
+    let item = agent.must_ask(WRITE, input.clone());
+    let browser = &scene.browser;
+    browser
+        .see("article:not([data-making]) #reason")
+        .fill("not in this folder");
+    browser.see("form:not([data-fresh]) [value=deny]").click();
+    browser.reads("#notes", "Denied");
+    assert_eq!(scene.state_of(&agent, &item), "denied");
+    assert_eq!(agent.status(&item).at("/reason"), "not in this folder");
+    agent
+        .invoke(WRITE, input)
+        .expect_error(403, "denied_by_owner");
+    assert!(!scene.workspace.has("Projects/new.md"));
+    scene.all_is_well();
+}
+
+#[test]
+fn by_keyboard_alone() {
+    let scene = Scene::open();
+    let browser = &scene.browser;
+    browser.go(&scene.page());
+    // The key's field has the focus: typing and Enter sign in.
+    let _ = browser.see("#key");
+    browser.press(&scene.gateway.key());
+    browser.press(key::ENTER);
+    browser.reads("#queue", "Nothing waits");
+
+    let agent = scene.agent("my-cc");
+    let ask = |name: &str| agent.must_ask(WRITE, note(name, "text\n"));
+    let (first, second, third) = (ask("a.md"), ask("b.md"), ask("c.md"));
+    browser.reads(".headline", "creates a.md");
+    let focus = |what: &str| {
+        let of = browser.run("const e = document.activeElement; return [e.value || e.id || e.tagName, e.matches(':focus-visible')]");
+        assert_eq!(of, json!([what, true]));
+    };
+    // Keys only move the focus; Enter is what decides.
+    let _ = browser.see(ONCE);
+    browser.press("a");
+    focus("once");
+    assert_eq!(scene.state_of(&agent, &first), "pending");
+    browser.press(key::ENTER);
+    browser.reads("#notes", "Approved once");
+    assert_eq!(scene.state_of(&agent, &first), "approved");
+
+    browser.reads(".headline", "creates b.md");
+    browser.press("j");
+    browser.reads(".headline", "creates c.md");
+    browser.press("k");
+    browser.reads(".headline", "creates b.md");
+    let _ = browser.see("#card form:not([data-fresh])");
+    browser.press("d");
+    browser.press("no thank you");
+    focus("no thank you");
+    browser.press(key::ENTER);
+    browser.reads("#notes li", "Denied");
+    assert_eq!(agent.status(&second).at("/reason"), "no thank you");
+
+    browser.reads(".headline", "creates c.md");
+    let _ = browser.see("#card form:not([data-fresh])");
+    browser.press("w");
+    browser.press(key::SPACE);
+    // Enter in a field of the longer permission decides nothing.
+    browser.press(&key::TAB.repeat(2));
+    browser.press("3");
+    browser.press(key::ENTER);
+    browser.reads("[data-sum]", "at most 3 calls");
+    assert_eq!(scene.state_of(&agent, &third), "pending");
+    browser.press(key::TAB);
+    focus("window");
+    browser.press(key::ENTER);
+    browser.reads("#notes li", "Allowed for 1 hour");
+    assert_eq!(scene.state_of(&agent, &third), "approved");
+    scene.all_is_well();
+}
+
+#[test]
+fn a_request_comes_without_a_reload() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    browser.run("window.here = true");
+    browser.reads("#live", "live");
+    let agent = scene.agent("my-cc");
+    let first = agent.must_ask(WRITE, note("a.md", "a\n"));
+    browser.reads(".headline", "creates a.md");
+    browser.reads("#glance", "1 waiting");
+    browser.reads(
+        "#announce",
+        "New request from my-cc: Write a file. 1 waiting.",
+    );
+    // Another one opens nothing, moves nothing and takes no focus.
+    let _ = browser.see(ONCE);
+    browser.press("a");
+    agent.must_ask(WRITE, note("b.md", "b\n"));
+    browser.reads("#queue", "creates b.md");
+    browser.reads("#announce", "2 waiting.");
+    browser.reads(".headline", "creates a.md");
+    assert_eq!(browser.run("return document.activeElement.value"), "once");
+    assert_eq!(browser.run("return document.title"), "(2) Plexus");
+    assert_eq!(
+        browser.run("return window.here"),
+        true,
+        "the page was not loaded anew"
+    );
+    assert_eq!(scene.state_of(&agent, &first), "pending");
+    scene.all_is_well();
+}
+
+#[test]
+fn a_card_that_changed_is_shown_again_before_it_is_approved() {
+    let scene = Scene::signed_in();
+    scene.workspace.write("a.md", "old\n");
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("a.md", "new\n"));
+    let browser = &scene.browser;
+    browser.reads(".diff .del", "old");
+    browser.reads(".diff .add", "new");
+    // The world moves, and somebody has it computed again: the page says so by itself.
+    scene.workspace.write("a.md", "other\n");
+    let again = format!("/admin/api/pending/{item}/plan");
+    scene.owner().client.post(&again, json!({})).expect_ok();
+    browser.reads(".diff .del", "other");
+    browser.reads(
+        "[data-notice]",
+        "This request changed while you were looking at it.",
+    );
+    // What the card offers changes without a word to the page: the approval of the old card is refused, with the new one.
+    scene
+        .owner()
+        .client
+        .put("/v1/config", json!({"allowUntilRevoked": false}))
+        .expect_ok();
+    browser.see(ONCE).click();
+    browser.reads(
+        "[data-notice]",
+        "Not approved. This request changed while you were looking at it.",
+    );
+    assert_eq!(scene.state_of(&agent, &item), "pending");
+    browser.see(".longer summary").click();
+    browser.reads(
+        ".longer",
+        "Not possible: your settings have no window without an end",
+    );
+    scene.picture("changed");
+    // Read again, it can be approved.
+    browser.see(ONCE).click();
+    browser.reads("#notes", "Approved once");
+    assert_eq!(scene.state_of(&agent, &item), "approved");
+    // The refusal is in the browser's own log, as every answer of that kind is, and nothing else.
+    let log = browser.log();
+    let errors: Vec<_> = log.iter().filter(|e| e["level"] == "SEVERE").collect();
+    assert!(
+        errors.len() == 1 && errors[0]["message"].to_string().contains("409"),
+        "{errors:#?}"
+    );
+}
+
+#[test]
+fn what_is_decided_elsewhere_says_so_and_leaves() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    let first = agent.must_ask(WRITE, note("a.md", "a\n"));
+    let second = agent.must_ask(WRITE, note("b.md", "b\n"));
+    browser.reads(".headline", "creates a.md");
+    scene.owner().deny(&first, "not today");
+    browser.reads(
+        ".verdict",
+        "Denied with the connection key (plexusctl, or another program of yours).",
+    );
+    browser.reads(".verdict", "not today");
+    assert!(
+        browser.sees("[data-answer]").is_none(),
+        "there is nothing left to answer"
+    );
+    browser.reads("#glance", "1 waiting");
+    scene.picture("elsewhere");
+    browser.see("[data-go-on]").click();
+    browser.reads(".headline", "creates b.md");
+
+    // Another browser, with a session of its own.
+    let other = scene.another_browser();
+    other.reads(".headline", "creates b.md");
+    other.see(ONCE).click();
+    other.reads("#notes", "Approved once");
+    browser.reads(".verdict", "Approved in another browser.");
+    assert_eq!(scene.state_of(&agent, &second), "approved");
+    // What the agent takes back goes too.
+    let third = agent.must_ask(WRITE, note("c.md", "c\n"));
+    browser.see("[data-go-on]").click();
+    browser.reads(".headline", "creates c.md");
+    agent
+        .client()
+        .post("/grants/cancel", json!({"pendingId": third}))
+        .expect_ok();
+    browser.reads(".verdict", "No longer wanted");
+    scene.all_is_well();
+}
+
+#[test]
+fn what_differs_from_the_last_approved_call() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    let item = agent.must_ask(WRITE, note("daily.md", "first\n"));
+    browser.reads(".headline", "daily.md");
+    assert!(
+        browser.sees(".differs").is_none(),
+        "there is nothing to compare with"
+    );
+    scene.owner().approve(&item, "once");
+    agent.invoke(WRITE, note("daily.md", "first\n")).expect_ok();
+    agent.must_ask(WRITE, note("daily.md", "second\n"));
+    browser.see("[data-go-on]").click();
+    browser.reads(
+        ".differs",
+        "Compared with the last such call that you approved",
+    );
+    browser.reads(".differs del", "first");
+    browser.reads(".differs ins", "second");
+    scene.all_is_well();
+}
+
+#[test]
+fn a_long_change_is_shown_page_by_page() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    let long: String = (1..=900).map(|n| format!("line {n}\n")).collect();
+    agent.must_ask(WRITE, note("long.md", &long));
+    browser.reads(".change summary", "+900");
+    let rows = || browser.run("return document.querySelectorAll('.diff .add').length");
+    assert!(rows().as_u64() < Some(200));
+    while let Some(more) = browser.sees(".diff .rest button") {
+        let before = rows();
+        more.click();
+        plexus_tests::waiting::until("more rows", || (rows() != before).then_some(()));
+    }
+    assert_eq!(rows(), 900);
+    // It can be put away, and everything can be had as the gateway has it.
+    browser.see(".change summary").click();
+    browser.loses(".diff");
+    browser.see(".everything summary").click();
+    browser.reads(".everything .raw", "\"pendingId\"");
+    scene.all_is_well();
+}
+
+/// The same request at every width and in both lights, with its pictures.
+#[test]
+fn it_fits_every_width_in_both_lights() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    scene.workspace.write(
+        "Projects/Plexus.md",
+        "# Plexus\n\nA gateway between agents and me.\n\n## Next\n\n- write the console\n- rest\n",
+    );
+    for (dark, width, height, name) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.picture(&format!("empty-{name}"));
+        scene.fits();
+    }
+    let agent = scene.agent("claude-code");
+    let asked = json!({"id": WRITE, "input": note("Projects/Plexus.md",
+        "# Plexus\n\nA gateway between agents and me.\n\n## Done\n\n- write the console\n\n## Next\n\n- rest\n"),
+        "purpose": "Move what is done out of the list of next steps, as you asked"});
+    agent
+        .invoke_body(asked)
+        .expect_error(401, "approval_required");
+    agent.must_ask(
+        WRITE,
+        note("Projects/Journal/2026-11-20.md", "Shipped the console.\n"),
+    );
+    scene
+        .agent("codex")
+        .must_ask(WRITE, note("notes/build.log", "ok\n"));
+    browser.reads(".headline", "replaces Projects/Plexus.md");
+    for (dark, width, height, name) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("card-{name}"));
+    }
+    browser.see(".longer summary").click();
+    browser.see("[name=window][value='1d']").click();
+    for (dark, width, height, name) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("longer-{name}"));
+    }
+    scene.all_is_well();
+}
+
+/// Two browsers and the command decide the same fifty requests at once: each is decided once, and all agree.
+#[test]
+fn many_hands_decide_each_request_once() {
+    const ASKED: usize = 50;
+    let scene = Scene::signed_in();
+    let other = scene.another_browser();
+    let agents = ["one", "two", "three"].map(|id| scene.agent(id));
+    let items: Vec<(usize, String)> = (0..ASKED)
+        .map(|n| {
+            (
+                n % 3,
+                agents[n % 3].must_ask(WRITE, note(&format!("{n}.md"), "text\n")),
+            )
+        })
+        .collect();
+    scene.browser.reads("#glance", "50 waiting");
+    other.reads("#glance", "50 waiting");
+    // Each hand decides whatever it sees: one says yes from the top, one says no from the bottom.
+    let hand = |act: &str, from: &str| {
+        format!(
+            "setInterval(() => {{
+               const go = document.querySelector('[data-go-on]');
+               const press = document.querySelector('#card form:not([data-fresh]):not([data-busy]) [value={act}]');
+               if (go) go.click();
+               else if (press) press.click();
+               if (!window.begun) {{ window.begun = true; [...document.querySelectorAll('.ticket')].at({from}).click(); }}
+             }}, 50)"
+        )
+    };
+    scene.browser.run(&hand("once", "0"));
+    other.run(&hand("deny", "-1"));
+    for (_, item) in items.iter().step_by(3) {
+        // Whether it still waits is for the gateway to say.
+        let _ = scene
+            .gateway
+            .cli(["approvals", "deny", item, "--reason", "by command"]);
+    }
+    for browser in [&*scene.browser, &other] {
+        browser.reads("#glance", "0 waiting");
+        browser.reads("#queue", "Nothing waits");
+    }
+    assert!(scene.owner().pending().is_empty());
+    let audit = scene.owner().audit(1_000);
+    for (agent, item) in &items {
+        let decided: Vec<&str> = audit
+            .iter()
+            .filter(|e| {
+                let of = |member: &str| e["detail"][member] == item.as_str();
+                of("item") || of("viaApproval")
+            })
+            .filter_map(|e| e["detail"]["event"].as_str())
+            .filter(|event| matches!(*event, "grant.allow" | "grant.deny"))
+            .collect();
+        let state = scene.state_of(&agents[*agent], item);
+        let told = if decided == ["grant.allow"] {
+            "approved"
+        } else {
+            "denied"
+        };
+        assert!(
+            decided.len() == 1 && state == told,
+            "{item}: {decided:?}, {state}"
+        );
+    }
+}
+
+/// The bar says how the gateway is, as it changes.
+#[test]
+fn the_bar_tells_how_the_gateway_is() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    browser.reads("#glance", "running");
+    browser.reads("#glance", "ledger open");
+    browser.see("#about summary").click();
+    browser.reads(".sources", "workspace");
+    browser.reads(".sheet", "No worker runs now");
+    // A call starts a worker, which attacks its cage first; the sheet stays open meanwhile.
+    let agent = scene.agent("my-cc");
+    agent.invoke("workspace.list", json!({})).expect_ok();
+    browser.reads(
+        ".sheet",
+        "1 of 1 running workers attacked their own cage and found no way out.",
+    );
+    browser.reads(".sources", "reader caged");
+    scene.gateway.cli(["pause"]).expect_ok();
+    browser.reads("#glance", "paused: no agent is served");
+    browser.reads("#about summary", "Look here");
+    scene.picture("paused");
+    scene.gateway.cli(["resume"]).expect_ok();
+    browser.reads("#glance", "running");
+    scene.all_is_well();
+}

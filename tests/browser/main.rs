@@ -1,0 +1,12 @@
+//! The console in the real Chromium, as the owner sees it. One file for each thing that the owner relies on.
+//!
+//! On Linux, where the packages of `cargo xtask test` bring the browser and its driver.
+#![cfg(target_os = "linux")]
+
+mod approvals;
+mod hostile;
+mod newcomer;
+mod pages;
+mod scene;
+mod sign_in;
+mod walls;

@@ -1,0 +1,136 @@
+//! A gateway, an agent that asks, and a browser at the console.
+
+use plexus_tests::browser::Browser;
+use plexus_tests::{Agent, Folder, Gateway, Owner, vault, workspace};
+use serde_json::{Value, json};
+
+pub(crate) const READS: &[&str] = &["obsidian.vault.read", "workspace.list", "workspace.read"];
+pub(crate) const WRITE: &str = "workspace.write";
+
+/// Dark or light, width, height, and what that is called.
+pub(crate) const LOOKS: [(bool, u32, u32, &str); 5] = [
+    (false, 390, 844, "narrow-light"),
+    (true, 390, 844, "narrow-dark"),
+    (false, 820, 1180, "middle-light"),
+    (false, 1440, 900, "wide-light"),
+    (true, 1440, 900, "wide-dark"),
+];
+
+pub(crate) struct Scene {
+    // The browser goes before the gateway.
+    pub(crate) browser: Lazy,
+    pub(crate) gateway: Gateway,
+    pub(crate) workspace: Folder,
+    _vault: Folder,
+}
+
+impl Scene {
+    /// A gateway with a vault and a workspace, and a browser that has opened nothing yet.
+    pub(crate) fn open() -> Self {
+        Self::with(Some(Browser::start()))
+    }
+    /// The same for stories that speak HTTP.
+    pub(crate) fn without_browser() -> Self {
+        Self::with(None)
+    }
+    fn with(browser: Option<Browser>) -> Self {
+        let (vault, workspace) = (vault(), workspace());
+        let gateway = Gateway::builder()
+            .vault(&vault.path())
+            .workspace(&workspace.path())
+            .start();
+        Self {
+            browser: Lazy(browser),
+            gateway,
+            workspace,
+            _vault: vault,
+        }
+    }
+    /// The same, signed in by a link.
+    pub(crate) fn signed_in() -> Self {
+        let scene = Self::open();
+        scene.browser.go(&scene.link());
+        let _ = scene.browser.see("#queue h1");
+        scene
+    }
+    pub(crate) fn owner(&self) -> Owner {
+        self.gateway.owner()
+    }
+    pub(crate) fn agent(&self, id: &str) -> Agent {
+        self.gateway.agent_with(id, READS)
+    }
+    pub(crate) fn page(&self) -> String {
+        format!("http://localhost:{}/admin", self.gateway.port())
+    }
+    /// What `plexusctl console` prints.
+    pub(crate) fn link(&self) -> String {
+        let said = self.gateway.cli(["console"]);
+        assert_eq!(said.status, 0, "{said:?}");
+        said.stdout.trim().to_owned()
+    }
+    /// A second browser, signed in.
+    pub(crate) fn another_browser(&self) -> Browser {
+        let browser = Browser::start();
+        browser.go(&self.link());
+        let _ = browser.see("#queue h1");
+        browser
+    }
+    /// Where an item stands, as its agent is told.
+    pub(crate) fn state_of(&self, agent: &Agent, item: &str) -> Value {
+        agent.status(item).at("/state")
+    }
+    /// Keeps a picture where `PLEXUS_PICTURES` says.
+    pub(crate) fn picture(&self, name: &str) {
+        if let Some(folder) = std::env::var_os("PLEXUS_PICTURES") {
+            let path = std::path::Path::new(&folder).join(format!("{name}.png"));
+            std::fs::write(path, self.browser.whole_picture()).expect("the folder is there");
+        }
+    }
+    /// Holds that the page did not log an error, that nothing was refused by its policy, and that it fits its width.
+    pub(crate) fn all_is_well(&self) {
+        let log = self.browser.log();
+        let errors: Vec<_> = log
+            .iter()
+            .filter(|entry| entry["level"] == "SEVERE")
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+        self.fits();
+    }
+    pub(crate) fn fits(&self) {
+        let wide = self.browser.run(
+            "const e = document.documentElement; return [e.scrollWidth, window.innerWidth, \
+             [...document.querySelectorAll('*')].filter(x => x.checkVisibility() && x.getBoundingClientRect().right > window.innerWidth + 1 && !x.closest('.scroll, .unseen')).map(x => x.outerHTML.slice(0, 80)).slice(0, 4)]",
+        );
+        assert!(
+            wide[0].as_i64() <= wide[1].as_i64() && wide[2] == json!([]),
+            "{wide}"
+        );
+    }
+}
+
+pub(crate) fn note(path: &str, content: &str) -> Value {
+    json!({"path": path, "content": content})
+}
+
+/// The browser of a story that has one.
+pub(crate) struct Lazy(Option<Browser>);
+
+impl std::ops::Deref for Lazy {
+    type Target = Browser;
+    #[track_caller]
+    fn deref(&self) -> &Browser {
+        self.0.as_ref().expect("this story has no browser")
+    }
+}
+
+/// The sequence that an event's id begins with: its first 48 bits.
+pub(crate) fn sequence(event: &Value) -> u64 {
+    let id = event["id"].as_str().expect("an id");
+    let hex: String = id
+        .trim_start_matches("evt_")
+        .chars()
+        .filter(|c| *c != '-')
+        .take(12)
+        .collect();
+    u64::from_str_radix(&hex, 16).expect("a UUID")
+}

@@ -1,0 +1,136 @@
+//! Coming in and going out.
+
+use crate::scene::{LOOKS, Scene, WRITE, note};
+use plexus_tests::browser::{Browser, key};
+
+#[test]
+fn by_the_key() {
+    let scene = Scene::open();
+    let browser = &scene.browser;
+    browser.go(&scene.page().replace("localhost", "127.0.0.1"));
+    assert_eq!(browser.address(), scene.page(), "it lives at one name");
+    for (dark, width, height, name) in LOOKS {
+        browser.dark(dark);
+        browser.size(width, height);
+        scene.fits();
+        scene.picture(&format!("door-{name}"));
+    }
+    browser
+        .see("#key")
+        .fill("plx_live_000000000000000000000000000000000000000000000000");
+    browser.see("#key-form button").click();
+    browser.reads("#door-why", "That is not the connection key.");
+    assert!(browser.sees("#desk").is_none());
+    assert!(browser.cookies().is_empty());
+    browser.see("#key").fill(&scene.gateway.key());
+    browser.press(key::ENTER);
+    browser.reads("#quiet", "All quiet");
+
+    // The key stays nowhere; the cookie is out of reach of scripts and of other sites.
+    let kept = browser.run("return JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, document.querySelector('#key').value])");
+    let kept = kept.as_str().expect("text");
+    assert!(
+        !kept.contains("plx_live_") && kept.contains("plx_tab_"),
+        "{kept}"
+    );
+    assert!(!kept.contains("plx_console_"), "{kept}");
+    let cookies = browser.cookies();
+    assert_eq!(cookies.len(), 1, "{cookies:?}");
+    assert_eq!(cookies[0]["httpOnly"], true);
+    assert_eq!(cookies[0]["sameSite"], "Strict");
+    assert_eq!(cookies[0]["path"], "/admin");
+
+    // Both tries are on record.
+    let told = |event: &str| {
+        scene
+            .owner()
+            .audit(50)
+            .iter()
+            .filter(|e| e["detail"]["event"] == event)
+            .count()
+    };
+    assert_eq!(
+        (told("credential.refused"), told("console.sign-in")),
+        (1, 1)
+    );
+
+    browser.see("#sign-out").click();
+    browser.reads("#door-why", "You are signed out.");
+    assert_eq!(left(browser), "");
+    assert_eq!(told("console.sign-out"), 1);
+    browser.reload();
+    let _ = browser.see("#key");
+}
+
+#[test]
+fn by_a_link_that_works_once() {
+    let scene = Scene::open();
+    let browser = &scene.browser;
+    let link = scene.link();
+    browser.go(&link);
+    browser.reads("#quiet", "All quiet");
+    assert_eq!(
+        browser.address(),
+        scene.page(),
+        "the link is not left in the address"
+    );
+    assert!(browser.run("return history.length").as_u64() <= Some(2));
+    // It stays signed in when it is loaded anew, and a second tab is not by the cookie alone.
+    browser.reload();
+    browser.reads("#quiet", "All quiet");
+    let first = browser.new_tab();
+    browser.go(&scene.page());
+    let _ = browser.see("#key");
+    // The same link again: refused, and a fresh one lets that tab in beside the first.
+    browser.go("about:blank");
+    browser.go(&link);
+    browser.reads("#door-why", "This link was used already, or is too old.");
+    browser.go("about:blank");
+    browser.go(&scene.link());
+    browser.reads("#quiet", "All quiet");
+    browser.look_at(&first);
+    let agent = scene.agent("my-cc");
+    agent.must_ask(WRITE, note("a.md", "a\n"));
+    browser.reads(".headline", "creates a.md");
+    // `--json` says the same for programs.
+    let said = scene.gateway.cli(["--json", "console"]).json();
+    assert!(
+        said["url"]
+            .as_str()
+            .is_some_and(|url| url.starts_with(&format!("{}#plx_link_", scene.page())))
+    );
+    assert_eq!(said["expiresInMs"], 120_000);
+}
+
+#[test]
+fn rotating_the_key_ends_it() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    browser.reads("#live", "live");
+    let unused = scene.link();
+    scene.gateway.cli(["key", "rotate"]).expect_ok();
+    browser.reads("#door-why", "You are signed out");
+    assert_eq!(left(browser), "");
+    browser.go("about:blank");
+    browser.go(&unused);
+    browser.reads("#door-why", "This link was used already, or is too old.");
+    // Positive control: the new key opens it.
+    browser.see("#key").fill(&scene.gateway.key());
+    browser.press(key::ENTER);
+    browser.reads("#quiet", "All quiet");
+}
+
+#[test]
+fn a_gateway_that_is_away_signs_nobody_out() {
+    let mut scene = Scene::signed_in();
+    scene.browser.reads("#live", "live");
+    assert!(scene.gateway.stop().success());
+    scene.browser.reads("#live", "reconnecting");
+    assert!(scene.browser.sees("#sign-out").is_some());
+}
+
+/// What the page still holds of the owner's.
+fn left(browser: &Browser) -> String {
+    let text = browser.run("return ['queue', 'card', 'glance', 'notes'].map(id => document.getElementById(id).textContent).join('')");
+    text.as_str().expect("text").to_owned()
+}

@@ -1,0 +1,421 @@
+//! Chromium, through its own driver: a thin client of the WebDriver protocol (W3C), because that is all it takes.
+//!
+//! ```text
+//! Browser::start ─▶ driver, then a browser with a fresh profile ─drop─▶ both gone
+//! ```
+//! Invariant: nothing of it outlives the test; it stays in the test's own process group, so a runner that ends the test
+//! ends it too.
+
+use crate::http::{Client, Response};
+use crate::waiting::{PATIENCE, until};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use tempfile::TempDir;
+
+/// Debian's `chromium-driver`.
+const DRIVER: &str = "chromedriver";
+/// The key under which the protocol names an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// One browser with one profile.
+pub struct Browser {
+    driver: Child,
+    client: Client,
+    session: String,
+    _profile: TempDir,
+}
+
+/// Keys that are not letters, as the protocol spells them.
+pub mod key {
+    /// Enter.
+    pub const ENTER: &str = "\u{e007}";
+    /// Tab.
+    pub const TAB: &str = "\u{e004}";
+    /// Escape.
+    pub const ESCAPE: &str = "\u{e00c}";
+    /// Space.
+    pub const SPACE: &str = " ";
+    /// Down.
+    pub const DOWN: &str = "\u{e015}";
+    /// Shift, held for the rest of the keys.
+    pub const SHIFT: &str = "\u{e008}";
+}
+
+impl Browser {
+    /// Starts a browser with a fresh profile, 1440 by 900, light.
+    ///
+    /// # Panics
+    /// Where the driver or the browser is missing or does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start() -> Self {
+        let profile = TempDir::with_prefix("plxb").expect("a temporary folder");
+        let mut driver = Command::new(DRIVER)
+            .arg("--port=0")
+            .env("HOME", profile.path())
+            .env("TMPDIR", profile.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{DRIVER} (apt-get install chromium-driver): {error}"));
+        let pipe = driver.stdout.take().expect("a pipe");
+        let (said, heard) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if let Some(port) = line
+                    .strip_prefix("ChromeDriver was started successfully on port ")
+                    .and_then(|rest| rest.trim_end_matches('.').parse::<u16>().ok())
+                {
+                    let _ = said.send(port);
+                }
+            }
+        });
+        let port = heard.recv_timeout(PATIENCE).expect("the driver's port");
+        let mut browser = Self {
+            driver,
+            client: Client::tcp(port),
+            session: String::new(),
+            _profile: profile,
+        };
+        let user_data = browser._profile.path().join("profile");
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+            "--force-device-scale-factor=1",
+            "--window-size=1440,900",
+            &format!("--user-data-dir={}", user_data.display()),
+        ];
+        let made = browser.ask(
+            "POST",
+            "/session",
+            Some(json!({"capabilities": {"alwaysMatch": {
+                "browserName": "chrome",
+                "goog:loggingPrefs": {"browser": "ALL"},
+                "goog:chromeOptions": {"args": arguments},
+                "unhandledPromptBehavior": "ignore",
+            }}})),
+        );
+        browser.session = format!(
+            "/session/{}",
+            made["sessionId"].as_str().expect("a session")
+        );
+        browser.size(1440, 900);
+        browser
+    }
+
+    #[track_caller]
+    fn try_ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, Value> {
+        let mut request = self.client.request(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut stream = self.client.connect();
+        stream
+            .write_all(&request.bytes_kept_alive())
+            .expect("the driver takes commands");
+        let answer = read_one(path, stream);
+        let value = answer.json()["value"].take();
+        if answer.status == 200 {
+            Ok(value)
+        } else {
+            Err(value)
+        }
+    }
+    #[track_caller]
+    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        self.try_ask(method, path, body).unwrap_or_else(|error| {
+            panic!("{method} {path}: {}: {}", error["error"], error["message"])
+        })
+    }
+    #[track_caller]
+    fn post(&self, path: &str, body: Value) -> Value {
+        self.ask("POST", &format!("{}{path}", self.session), Some(body))
+    }
+    #[track_caller]
+    fn get(&self, path: &str) -> Value {
+        self.ask("GET", &format!("{}{path}", self.session), None)
+    }
+
+    /// A command of the browser's own protocol.
+    #[track_caller]
+    pub fn devtools(&self, command: &str, parameters: Value) -> Value {
+        self.post(
+            "/goog/cdp/execute",
+            json!({"cmd": command, "params": parameters}),
+        )
+    }
+    /// The size of what is seen, in CSS pixels.
+    #[track_caller]
+    pub fn size(&self, width: u32, height: u32) {
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}),
+        );
+    }
+    /// Dark, or light.
+    #[track_caller]
+    pub fn dark(&self, dark: bool) {
+        let value = if dark { "dark" } else { "light" };
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            json!({"features": [{"name": "prefers-color-scheme", "value": value}]}),
+        );
+    }
+    /// Opens a page and waits until it is there.
+    #[track_caller]
+    pub fn go(&self, url: &str) {
+        self.post("/url", json!({"url": url}));
+    }
+    /// The address that is shown.
+    #[must_use]
+    #[track_caller]
+    pub fn address(&self) -> String {
+        self.get("/url").as_str().expect("an address").to_owned()
+    }
+    /// Loads the page again.
+    #[track_caller]
+    pub fn reload(&self) {
+        self.post("/refresh", json!({}));
+    }
+    /// Opens another tab and looks at it; gives the one that was looked at before.
+    #[track_caller]
+    pub fn new_tab(&self) -> String {
+        let before = self.get("/window").as_str().expect("a tab").to_owned();
+        let made = self.post("/window/new", json!({"type": "tab"}));
+        self.look_at(made["handle"].as_str().expect("a tab"));
+        before
+    }
+    /// Looks at a tab.
+    #[track_caller]
+    pub fn look_at(&self, tab: &str) {
+        self.post("/window", json!({"handle": tab}));
+    }
+    /// Runs a function body in the page; gives what it returns.
+    #[track_caller]
+    pub fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({"script": script, "args": []}))
+    }
+    /// The same for one that awaits.
+    #[track_caller]
+    pub fn run_async(&self, script: &str) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; (async () => {{ {script} }})().then(done, e => done('threw ' + e));"
+        );
+        self.post("/execute/async", json!({"script": script, "args": []}))
+    }
+    /// The first element of a selector, once it is shown.
+    #[must_use]
+    #[track_caller]
+    pub fn see(&self, selector: &str) -> Element<'_> {
+        until(selector, || self.sees(selector))
+    }
+    /// The first element of a selector, if it is shown now.
+    #[must_use]
+    #[track_caller]
+    pub fn sees(&self, selector: &str) -> Option<Element<'_>> {
+        let found = self.try_ask(
+            "POST",
+            &format!("{}/element", self.session),
+            Some(json!({"using": "css selector", "value": selector})),
+        );
+        let element = Element {
+            browser: self,
+            id: found.ok()?[ELEMENT].as_str()?.to_owned(),
+        };
+        let path = format!("{}/element/{}/displayed", self.session, element.id);
+        (self.try_ask("GET", &path, None) == Ok(Value::Bool(true))).then_some(element)
+    }
+    /// The text of what a selector finds, as it is shown; waits for it.
+    #[must_use]
+    #[track_caller]
+    pub fn text(&self, selector: &str) -> String {
+        until(selector, || self.sees(selector)?.try_text())
+    }
+    /// Waits until the text of a selector holds `wanted`.
+    #[track_caller]
+    pub fn reads(&self, selector: &str, wanted: &str) {
+        let mut last = String::new();
+        let began = std::time::Instant::now();
+        while began.elapsed() < PATIENCE {
+            last = self
+                .sees(selector)
+                .and_then(|e| e.try_text())
+                .unwrap_or_default();
+            if last.contains(wanted) {
+                return;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+        panic!(
+            "{selector} does not read {wanted:?}: {last:?}\n{:#?}",
+            self.log()
+        );
+    }
+    /// Waits until a selector finds nothing that is shown.
+    #[track_caller]
+    pub fn loses(&self, selector: &str) {
+        until(&format!("the end of {selector}"), || {
+            self.sees(selector).is_none().then_some(())
+        });
+    }
+    /// Presses keys where the focus is.
+    #[track_caller]
+    pub fn press(&self, keys: &str) {
+        let strokes: Vec<Value> = keys
+            .chars()
+            .flat_map(|key| {
+                [
+                    json!({"type": "keyDown", "value": key.to_string()}),
+                    json!({"type": "keyUp", "value": key.to_string()}),
+                ]
+            })
+            .collect();
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}),
+        );
+    }
+    /// Presses a key while shift is held.
+    #[track_caller]
+    pub fn press_shifted(&self, pressed: &str) {
+        let strokes = json!([
+            {"type": "keyDown", "value": key::SHIFT}, {"type": "keyDown", "value": pressed},
+            {"type": "keyUp", "value": pressed}, {"type": "keyUp", "value": key::SHIFT},
+        ]);
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "key", "id": "keys", "actions": strokes}]}),
+        );
+    }
+    /// What is seen, as PNG.
+    #[must_use]
+    #[track_caller]
+    pub fn picture(&self) -> Vec<u8> {
+        let shot = self.get("/screenshot");
+        STANDARD
+            .decode(shot.as_str().expect("a picture"))
+            .expect("base64")
+    }
+    /// The whole page, as PNG, however long it is.
+    #[must_use]
+    #[track_caller]
+    pub fn whole_picture(&self) -> Vec<u8> {
+        let shot = self.devtools(
+            "Page.captureScreenshot",
+            json!({"captureBeyondViewport": true}),
+        );
+        STANDARD
+            .decode(shot["data"].as_str().expect("a picture"))
+            .expect("base64")
+    }
+    /// What the page logged since the last time: errors, refusals of its policy, words of scripts.
+    #[must_use]
+    #[track_caller]
+    pub fn log(&self) -> Vec<Value> {
+        match self.post("/se/log", json!({"type": "browser"})) {
+            Value::Array(entries) => entries,
+            other => panic!("the log is {other}"),
+        }
+    }
+    /// Every cookie of the page, those that scripts do not see included.
+    #[must_use]
+    #[track_caller]
+    pub fn cookies(&self) -> Vec<Value> {
+        match self.get("/cookie") {
+            Value::Array(cookies) => cookies,
+            other => panic!("the cookies are {other}"),
+        }
+    }
+}
+
+/// Reads one answer; the driver leaves its connections open, whatever it is asked.
+#[track_caller]
+fn read_one(asked: &str, stream: Box<dyn crate::http::Stream>) -> Response {
+    let mut reader = BufReader::new(stream);
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    loop {
+        let begins = bytes.len();
+        let read = reader
+            .read_until(b'\n', &mut bytes)
+            .expect("the driver answers");
+        assert!(read > 0, "{asked}: the driver went away");
+        let line = String::from_utf8_lossy(&bytes[begins..]).to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a length");
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a whole answer");
+    bytes.extend(body);
+    Response::parse(asked, &bytes).unwrap_or_else(|| panic!("{asked}: not an answer"))
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !self.session.is_empty() {
+            let _ = self.try_ask("DELETE", &self.session.clone(), None);
+        }
+        // The browser has gone with its session.
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// An element of the page.
+#[derive(Clone)]
+pub struct Element<'b> {
+    browser: &'b Browser,
+    id: String,
+}
+
+impl Element<'_> {
+    fn path(&self, rest: &str) -> String {
+        format!("{}/element/{}{rest}", self.browser.session, self.id)
+    }
+    /// Presses the pointer on it, where it is.
+    #[track_caller]
+    pub fn click(&self) {
+        self.browser
+            .ask("POST", &self.path("/click"), Some(json!({})));
+    }
+    /// Types into it.
+    #[track_caller]
+    pub fn fill(&self, text: &str) {
+        self.browser
+            .ask("POST", &self.path("/clear"), Some(json!({})));
+        self.browser
+            .ask("POST", &self.path("/value"), Some(json!({"text": text})));
+    }
+    fn try_text(&self) -> Option<String> {
+        let text = self
+            .browser
+            .try_ask("GET", &self.path("/text"), None)
+            .ok()?;
+        text.as_str().map(str::to_owned)
+    }
+    /// An attribute.
+    #[must_use]
+    #[track_caller]
+    pub fn attribute(&self, name: &str) -> Option<String> {
+        let value = self
+            .browser
+            .ask("GET", &self.path(&format!("/attribute/{name}")), None);
+        value.as_str().map(str::to_owned)
+    }
+}

@@ -1,0 +1,319 @@
+//! The real coding agents, as a person runs them: their own binaries, a home of their own, a scripted model.
+//!
+//! They are kept off the network by their own settings, and watched: every socket that the agent's process holds is
+//! looked at while it runs, and one that leads off this machine fails the story.
+//!
+//! The binaries come from `tests/agents/package-lock.json`; `cargo xtask test` installs them below `target/agents`.
+
+use crate::model::Model;
+use crate::waiting::PATIENCE;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// A whole conversation: some tens of model requests and commands, some of which wait for the owner.
+const CONVERSATION: std::time::Duration = PATIENCE.saturating_mul(3);
+
+/// A binary of the packages.
+///
+/// # Panics
+/// When it is missing; the message is the command to type.
+#[track_caller]
+fn packaged(names: &[&str]) -> PathBuf {
+    let folder = crate::binaries::folder()
+        .parent()
+        .expect("a profile's folder lies in target")
+        .join("agents/node_modules");
+    let found = names
+        .iter()
+        .map(|name| folder.join(name))
+        .find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "{} is missing; type: cargo xtask agents (`cargo xtask test` does)",
+            folder.join(names[0]).display()
+        )
+    })
+}
+
+/// The binary of Claude Code.
+#[must_use]
+#[track_caller]
+pub fn claude() -> PathBuf {
+    packaged(&[
+        "@anthropic-ai/claude-code-linux-x64/claude",
+        "@anthropic-ai/claude-code-linux-arm64/claude",
+        "@anthropic-ai/claude-code-darwin-arm64/claude",
+    ])
+}
+
+/// The binary of Codex.
+#[must_use]
+#[track_caller]
+pub fn codex() -> PathBuf {
+    packaged(&[
+        "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
+        "@openai/codex-linux-arm64/vendor/aarch64-unknown-linux-musl/bin/codex",
+        "@openai/codex-darwin-arm64/vendor/aarch64-apple-darwin/bin/codex",
+    ])
+}
+
+/// How one conversation went.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The agent's own exit status.
+    pub status: i32,
+    /// Its lines of JSON.
+    pub events: Vec<Value>,
+    /// What it said on standard error.
+    pub stderr: String,
+}
+
+impl Conversation {
+    /// Claude Code's last line.
+    #[must_use]
+    #[track_caller]
+    pub fn result(&self) -> &Value {
+        let result = self.events.iter().find(|event| event["type"] == "result");
+        result.unwrap_or_else(|| panic!("no result: {self:#?}"))
+    }
+    /// Claude Code's first facts about the session.
+    #[must_use]
+    #[track_caller]
+    pub fn init(&self) -> &Value {
+        let init = self.events.iter().find(|event| event["subtype"] == "init");
+        init.unwrap_or_else(|| panic!("no init: {self:#?}"))
+    }
+    /// The commands that Claude Code's own rules did not let run.
+    #[must_use]
+    #[track_caller]
+    pub fn denied(&self) -> Vec<String> {
+        let denials = self.result()["permission_denials"].as_array();
+        let denials = denials.expect("a list of denials").iter();
+        denials
+            .map(|denial| {
+                let input = &denial["tool_input"];
+                let what = input["command"].as_str().or(input["file_path"].as_str());
+                what.unwrap_or_default().to_owned()
+            })
+            .collect()
+    }
+    /// Holds that the agent itself ended well.
+    #[track_caller]
+    pub fn expect_ok(&self) -> &Self {
+        assert_eq!(self.status, 0, "{self:#?}");
+        self
+    }
+}
+
+/// Runs Claude Code for one prompt in `folder`, as the person whose home is `home`, in its default permission mode.
+#[track_caller]
+pub fn ask_claude(
+    model: &Model,
+    home: &Path,
+    folder: &Path,
+    more: &[&str],
+    prompt: &str,
+) -> Conversation {
+    let mut command = as_person(&claude(), home, folder);
+    for (name, value) in claude_environment(model) {
+        command.env(name, value);
+    }
+    command
+        .args(["-p", "--output-format", "stream-json", "--verbose"])
+        .args(more)
+        .args(["--", prompt]);
+    converse(command)
+}
+
+/// What points Claude Code at the model and keeps it off the network.
+#[must_use]
+pub fn claude_environment(model: &Model) -> Vec<(&'static str, String)> {
+    vec![
+        ("ANTHROPIC_BASE_URL", model.base()),
+        ("ANTHROPIC_API_KEY", "no-key".into()),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".into()),
+        ("CLAUDE_CODE_MAX_RETRIES", "0".into()),
+        ("HTTPS_PROXY", model.base()),
+        ("NO_PROXY", "127.0.0.1,localhost".into()),
+    ]
+}
+
+/// Runs `codex exec` for one prompt in `folder`, as the person whose home is `home`.
+#[track_caller]
+pub fn ask_codex(
+    model: &Model,
+    home: &Path,
+    folder: &Path,
+    more: &[&str],
+    prompt: &str,
+) -> Conversation {
+    let codex_home = home.join(".codex");
+    std::fs::create_dir_all(&codex_home).expect("a folder");
+    let mut command = as_person(&codex(), home, folder);
+    command
+        .env("STORY_API_KEY", "no-key")
+        .args(["exec", "--json"]);
+    command.args(codex_arguments(model)).args(more).arg(prompt);
+    converse(command)
+}
+
+/// What points Codex at the model and keeps it off the network.
+#[must_use]
+pub fn codex_arguments(model: &Model) -> Vec<String> {
+    let provider = format!(
+        "model_providers.story={{name=\"story\",base_url=\"{}/v1\",wire_api=\"responses\",env_key=\"STORY_API_KEY\",\
+         request_max_retries=0,stream_max_retries=0}}",
+        model.base()
+    );
+    let settings = [
+        "model_provider=story",
+        &provider,
+        "analytics.enabled=false",
+        "model=gpt-5.5",
+    ];
+    let mut arguments = vec!["--skip-git-repo-check".to_owned()];
+    for setting in settings {
+        arguments.extend(["-c".to_owned(), setting.to_owned()]);
+    }
+    for feature in ["plugins", "unbounded_connection_retries"] {
+        arguments.extend(["--disable".to_owned(), feature.to_owned()]);
+    }
+    arguments
+}
+
+fn as_person(program: &Path, home: &Path, folder: &Path) -> Command {
+    let mut command = crate::programs::command(program, home);
+    command.current_dir(folder);
+    command
+}
+
+/// Runs the agent to its end, within bounds, and looks at its sockets meanwhile.
+#[track_caller]
+fn converse(mut command: Command) -> Conversation {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the agent starts");
+    let stdout = drain(child.stdout.take().expect("a pipe"));
+    let stderr = drain(child.stderr.take().expect("a pipe"));
+    let began = Instant::now();
+    let mut strangers = Vec::new();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("our child") {
+            break status;
+        }
+        strangers.extend(sockets::leaving(child.id()));
+        if began.elapsed() > CONVERSATION {
+            // Asked to end, it takes its shells with it; killed, it would leave them.
+            let pid = i32::try_from(child.id()).expect("a pid");
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            let _ = child.wait();
+            panic!(
+                "the agent did not end; it said:\n{}",
+                stderr.join().expect("text")
+            );
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    };
+    let stdout = stdout.join().expect("text");
+    let stderr = stderr.join().expect("text");
+    assert!(
+        strangers.is_empty(),
+        "the agent spoke to {strangers:?}: {stderr}"
+    );
+    Conversation {
+        status: status.code().unwrap_or(-1),
+        events: stdout
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect(),
+        stderr,
+    }
+}
+
+fn drain(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Whom a process speaks to, as the kernel's tables say.
+mod sockets {
+    use std::path::Path;
+
+    /// The far ends of a process's Internet sockets that are not on this machine, as the table writes them.
+    pub(super) fn leaving(pid: u32) -> Vec<String> {
+        let process = Path::new("/proc").join(pid.to_string());
+        let Ok(descriptors) = std::fs::read_dir(process.join("fd")) else {
+            return Vec::new();
+        };
+        let held: Vec<String> = descriptors
+            .flatten()
+            .filter_map(|entry| {
+                let target = std::fs::read_link(entry.path()).ok()?;
+                let target = target.to_str()?;
+                let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?;
+                Some(inode.to_owned())
+            })
+            .collect();
+        ["tcp", "tcp6", "udp", "udp6"]
+            .iter()
+            .filter_map(|table| std::fs::read_to_string(process.join("net").join(table)).ok())
+            .flat_map(|table| rows(&table))
+            .filter(|(far, inode)| held.contains(inode) && leaves(far))
+            .map(|(far, _)| far)
+            .collect()
+    }
+
+    /// (far address, inode) of each row.
+    fn rows(table: &str) -> Vec<(String, String)> {
+        let rows = table.lines().skip(1).filter_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            Some(((*columns.get(2)?).to_owned(), (*columns.get(9)?).to_owned()))
+        });
+        rows.collect()
+    }
+
+    /// Whether an address in the kernel's hexadecimal is neither unset nor loopback.
+    fn leaves(far: &str) -> bool {
+        let address = far.split(':').next().unwrap_or_default();
+        let unset = address.bytes().all(|digit| digit == b'0');
+        // 127.x.x.x with its bytes swapped; ::1; 127.x.x.x mapped into IPv6.
+        let loopback = match address.len() {
+            8 => address.ends_with("7F"),
+            _ => {
+                address == "00000000000000000000000001000000"
+                    || (address.starts_with("0000000000000000FFFF0000") && address.ends_with("7F"))
+            }
+        };
+        !unset && !loopback
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn addresses() {
+            for stays in [
+                "0100007F:1B63",
+                "00000000:0000",
+                "00000000000000000000000001000000:1B63",
+                "0000000000000000FFFF00000100007F:1B63",
+            ] {
+                assert!(!leaves(stays), "{stays}");
+            }
+            for away in ["08080808:0035", "0000000000000000FFFF000008080808:01BB"] {
+                assert!(leaves(away), "{away}");
+            }
+        }
+    }
+}

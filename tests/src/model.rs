@@ -1,0 +1,393 @@
+//! A model server that generates nothing: it answers each request of a coding agent with the next step of a script.
+//!
+//! It speaks what the two agents' own binaries ask for: Anthropic Messages (`POST /v1/messages`) and OpenAI Responses
+//! (`POST /v1/responses`), both as server-sent events, on a free loopback port.
+//!
+//! Invariants: one request takes one step; a request that the script does not foresee, of any kind, is answered with an
+//! error and fails the story at [`Model::finish`], and so does a step that was never asked for. Proxies point here too,
+//! so an attempt to reach another host is such a request.
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    response::Response,
+};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Notify, Semaphore};
+
+/// What the model does next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// It says something and ends its turn.
+    Say(String),
+    /// It calls one tool with these arguments.
+    Call(String, Value),
+    /// It answers only once the gate is open; the step after it follows in the same answer.
+    Wait(Gate),
+}
+
+impl Step {
+    /// Says something and ends the turn.
+    #[must_use]
+    pub fn say(text: &str) -> Self {
+        Self::Say(text.to_owned())
+    }
+    /// Runs a shell command with Claude Code's tool.
+    #[must_use]
+    pub fn bash(command: &str) -> Self {
+        let arguments =
+            json!({"command": command, "description": "A step of the story", "timeout": 60_000});
+        Self::Call("Bash".into(), arguments)
+    }
+    /// Runs a shell command with Codex's tool.
+    #[must_use]
+    pub fn exec(command: &str) -> Self {
+        let arguments = json!({"cmd": command, "yield_time_ms": 30_000});
+        Self::Call("exec_command".into(), arguments)
+    }
+}
+
+/// Something that a story opens when the world is as the next step needs it.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A closed gate.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+    /// Opens it, for good.
+    pub fn open(&self) {
+        self.0.add_permits(1);
+    }
+    async fn pass(&self) {
+        // Never closed, so that the permit always comes; it goes back when it is dropped.
+        let _permit = self.0.acquire().await;
+    }
+}
+
+/// Which wire a request came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    Messages,
+    Responses,
+}
+
+#[derive(Default)]
+struct Record {
+    steps: VecDeque<Step>,
+    requests: Vec<Value>,
+    faults: Vec<String>,
+    turns: usize,
+}
+
+struct Shared {
+    record: Mutex<Record>,
+}
+
+/// A running model server; ends with the value.
+pub struct Model {
+    port: u16,
+    shared: Arc<Shared>,
+    end: Arc<Notify>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Model {
+    /// Listens, with a script.
+    ///
+    /// # Panics
+    /// When no loopback port is free.
+    #[must_use]
+    pub fn start(steps: impl IntoIterator<Item = Step>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a listener");
+        let port = listener.local_addr().expect("an address").port();
+        let record = Record {
+            steps: steps.into_iter().collect(),
+            ..Record::default()
+        };
+        let shared = Arc::new(Shared {
+            record: Mutex::new(record),
+        });
+        let end = Arc::new(Notify::new());
+        let (serving, ending) = (Arc::clone(&shared), Arc::clone(&end));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                let routes = Router::new().fallback(answer).with_state(serving);
+                tokio::select! {
+                    ended = axum::serve(listener, routes) => ended.expect("a server"),
+                    () = ending.notified() => {}
+                }
+            });
+        });
+        Self {
+            port,
+            shared,
+            end,
+            thread: Some(thread),
+        }
+    }
+    /// Where it listens, without a path.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+    /// The bodies of the model requests so far: exactly what the agent would have sent away.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Value> {
+        self.record().requests.clone()
+    }
+    /// Adds steps to the end of the script.
+    pub fn then(&self, steps: impl IntoIterator<Item = Step>) {
+        self.record().steps.extend(steps);
+    }
+    /// What the tools of the latest turn gave back, in order of the calls.
+    #[must_use]
+    pub fn results(&self) -> Vec<String> {
+        self.record()
+            .requests
+            .last()
+            .map(tool_results)
+            .unwrap_or_default()
+    }
+    /// Holds that the script was played to its end and that nothing else was asked.
+    ///
+    /// # Panics
+    /// Otherwise, naming what was asked and what was left.
+    #[track_caller]
+    pub fn finish(&self) {
+        let record = self.record();
+        assert!(
+            record.faults.is_empty(),
+            "unforeseen requests: {:#?}",
+            record.faults
+        );
+        assert!(
+            record.steps.is_empty(),
+            "never asked for: {:#?}",
+            record.steps
+        );
+    }
+    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
+        self.shared
+            .record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.end.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The outputs of tools in one request, whichever wire it came over.
+fn tool_results(body: &Value) -> Vec<String> {
+    let list = |name: &str| body[name].as_array().cloned().unwrap_or_default();
+    let claude = list("messages").into_iter().flat_map(|message| {
+        let blocks = message["content"].as_array().cloned().unwrap_or_default();
+        blocks
+            .into_iter()
+            .filter(|block| block["type"] == "tool_result")
+            .map(|block| flat(&block["content"]))
+    });
+    let codex = list("input")
+        .into_iter()
+        .filter(|item| item["type"] == "function_call_output")
+        .map(|item| flat(&item["output"]));
+    claude.chain(codex).collect()
+}
+
+/// Text as it is, or the texts of a list of parts.
+fn flat(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect::<Vec<_>>()
+            .join("\n"),
+        other => other.to_string(),
+    }
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let wire = match (&method, uri.path()) {
+        // Claude Code looks whether its server is there before it asks.
+        (&Method::HEAD, "/") if uri.authority().is_none() => return plain(StatusCode::OK, ""),
+        (&Method::POST, "/v1/messages") => Wire::Messages,
+        (&Method::POST, "/v1/responses") => Wire::Responses,
+        _ => return unforeseen(&shared, format!("{method} {uri}")),
+    };
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
+        return unforeseen(
+            &shared,
+            format!("{method} {uri} with a body that is no JSON"),
+        );
+    };
+    let credential = match wire {
+        Wire::Messages => "x-api-key",
+        Wire::Responses => "authorization",
+    };
+    if request["stream"] != true || !headers.contains_key(credential) {
+        let why = format!("{method} {uri} without `stream` or its credential");
+        return unforeseen(&shared, why);
+    }
+    let (turn, gates, step) = {
+        let mut record = shared.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.requests.push(request);
+        record.turns += 1;
+        let mut gates = Vec::new();
+        loop {
+            match record.steps.pop_front() {
+                Some(Step::Wait(gate)) => gates.push(gate),
+                step => break (record.turns, gates, step),
+            }
+        }
+    };
+    let Some(step) = step else {
+        return unforeseen(
+            &shared,
+            format!("turn {turn} on {uri}: the script has ended"),
+        );
+    };
+    for gate in gates {
+        gate.pass().await;
+    }
+    let stream = match wire {
+        Wire::Messages => messages(turn, &step),
+        Wire::Responses => responses(turn, &step),
+    };
+    let mut response = plain(StatusCode::OK, stream);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/event-stream"),
+    );
+    response
+}
+
+fn plain(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response
+}
+
+/// Answered so that no agent tries again: what was not foreseen ends the turn.
+fn unforeseen(shared: &Shared, what: String) -> Response {
+    let mut record = shared.record.lock().unwrap_or_else(PoisonError::into_inner);
+    record.faults.push(what);
+    let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "not in the script"}});
+    plain(StatusCode::BAD_REQUEST, body.to_string())
+}
+
+fn event(out: &mut String, kind: &str, mut data: Value) {
+    data["type"] = kind.into();
+    // Writing to a String cannot fail.
+    let _ = write!(out, "event: {kind}\ndata: {data}\n\n");
+}
+
+/// One turn as Anthropic's Messages API streams it.
+fn messages(turn: usize, step: &Step) -> String {
+    let mut out = String::new();
+    let usage = json!({"input_tokens": 100, "output_tokens": 1});
+    event(
+        &mut out,
+        "message_start",
+        json!({"message": {"id": format!("msg_story_{turn}"), "type": "message", "role": "assistant",
+            "model": "claude-opus-4-8", "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage}}),
+    );
+    let (block, delta, reason) = match step {
+        Step::Call(tool, arguments) => (
+            json!({"type": "tool_use", "id": format!("toolu_story_{turn}"), "name": tool, "input": {}}),
+            json!({"type": "input_json_delta", "partial_json": arguments.to_string()}),
+            "tool_use",
+        ),
+        Step::Say(text) => (
+            json!({"type": "text", "text": ""}),
+            json!({"type": "text_delta", "text": text}),
+            "end_turn",
+        ),
+        Step::Wait(_) => unreachable!("gates are passed before"),
+    };
+    event(
+        &mut out,
+        "content_block_start",
+        json!({"index": 0, "content_block": block}),
+    );
+    event(
+        &mut out,
+        "content_block_delta",
+        json!({"index": 0, "delta": delta}),
+    );
+    event(&mut out, "content_block_stop", json!({"index": 0}));
+    event(
+        &mut out,
+        "message_delta",
+        json!({"delta": {"stop_reason": reason, "stop_sequence": null}, "usage": {"output_tokens": 10}}),
+    );
+    event(&mut out, "message_stop", json!({}));
+    out
+}
+
+/// One turn as OpenAI's Responses API streams it.
+fn responses(turn: usize, step: &Step) -> String {
+    let mut out = String::new();
+    let id = format!("resp_story_{turn}");
+    let item = match step {
+        Step::Call(tool, arguments) => json!({
+            "type": "function_call", "id": format!("fc_story_{turn}"), "status": "completed",
+            "call_id": format!("call_story_{turn}"), "name": tool, "arguments": arguments.to_string(),
+        }),
+        Step::Say(text) => json!({
+            "type": "message", "id": format!("msg_story_{turn}"), "status": "completed", "role": "assistant",
+            "content": [{"type": "output_text", "text": text, "annotations": []}],
+        }),
+        Step::Wait(_) => unreachable!("gates are passed before"),
+    };
+    event(
+        &mut out,
+        "response.created",
+        json!({"response": {"id": id, "status": "in_progress"}}),
+    );
+    event(
+        &mut out,
+        "response.output_item.added",
+        json!({"output_index": 0, "item": item}),
+    );
+    event(
+        &mut out,
+        "response.output_item.done",
+        json!({"output_index": 0, "item": item}),
+    );
+    let usage = json!({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 10, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 110});
+    event(
+        &mut out,
+        "response.completed",
+        json!({"response": {"id": id, "status": "completed", "output": [item], "usage": usage}}),
+    );
+    out
+}

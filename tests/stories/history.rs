@@ -1,0 +1,180 @@
+//! A repository's history, from the owner who adds it to the agent that asks it: the real commands, a real repository.
+
+use plexus_tests::{Folder, Gateway};
+use serde_json::json;
+use std::{path::Path, process::Command};
+
+fn git(folder: &Path, words: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=Ann", "-c", "user.email=ann@example.org"])
+        .args(words)
+        .current_dir(folder)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .expect("this story needs the git program");
+    assert!(
+        output.status.success(),
+        "git {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn repository() -> Folder {
+    let folder = Folder::empty();
+    let path = folder.path();
+    git(&path, &["init", "-q", "-b", "main", "."]);
+    folder
+        .write("docs/plan.md", "draft\n")
+        .write("src/secret.rs", "const KEY: u8 = 1;\n");
+    git(&path, &["add", "-A"]);
+    git(&path, &["commit", "-q", "-m", "begin"]);
+    folder.write("docs/plan.md", "draft\nfinal\n");
+    git(&path, &["commit", "-q", "-am", "finish the plan"]);
+    git(&path, &["gc", "-q"]);
+    folder.write("src/secret.rs", "const KEY: u8 = 2;\n");
+    git(&path, &["commit", "-q", "-am", "rotate the key"]);
+    folder
+}
+
+#[test]
+fn a_history_is_added_and_asked() {
+    let gateway = Gateway::start();
+    let folder = repository();
+    let path = folder.path();
+    let path_text = path.to_string_lossy().into_owned();
+    gateway
+        .cli([
+            "sources",
+            "add",
+            "git-repository",
+            &path_text,
+            "--id",
+            "git",
+        ])
+        .expect_ok();
+    let agent = gateway.agent_with(
+        "historian",
+        &["git.log", "git.show", "git.blame", "git.search"],
+    );
+    for id in ["git.log", "git.show", "git.blame", "git.search"] {
+        assert!(agent.sees().contains(&id.to_owned()), "{id}");
+    }
+    let head = git(&path, &["rev-parse", "HEAD"]);
+    let log = agent.invoke("git.log", json!({})).expect_ok();
+    assert_eq!(log["output"]["commits"][0]["id"], json!(head));
+    assert_eq!(log["output"]["commits"].as_array().map(Vec::len), Some(3));
+    let shown = agent.invoke("git.show", json!({"rev": "HEAD"})).expect_ok();
+    assert_eq!(
+        shown["output"]["files"][0]["diff"],
+        "@@ -1,1 +1,1 @@\n-const KEY: u8 = 1;\n+const KEY: u8 = 2;\n"
+    );
+    let blamed = agent
+        .invoke("git.blame", json!({"path": "docs/plan.md"}))
+        .expect_ok();
+    assert_eq!(blamed["output"]["blocks"][1]["subject"], "finish the plan");
+    let found = agent
+        .invoke(
+            "git.search",
+            json!({"query": "KEY", "in": "changes", "path": "src"}),
+        )
+        .expect_ok();
+    assert_eq!(found["output"]["hits"].as_array().map(Vec::len), Some(3));
+    // Who asked about this file? The log of the gateway knows.
+    let read = gateway.owner().audited(|event| {
+        event["capabilityId"] == "git.blame" && event["detail"]["phase"] == "read"
+    });
+    assert!(read.to_string().contains("docs/plan.md"), "{read}");
+    // What happens to the repository meanwhile is seen.
+    git(&path, &["commit", "-q", "--allow-empty", "-m", "one more"]);
+    let log = agent.invoke("git.log", json!({"limit": 1})).expect_ok();
+    assert_eq!(log["output"]["commits"][0]["subject"], "one more");
+    agent
+        .invoke("git.log", json!({"rev": "nowhere"}))
+        .expect_error(200, "transport_error");
+    agent
+        .invoke("git.log", json!({"limit": 0}))
+        .expect_error(422, "schema_validation_failed");
+}
+
+#[test]
+fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
+    let gateway = Gateway::start();
+    let folder = repository();
+    let path = folder.path();
+    let path_text = path.to_string_lossy().into_owned();
+    gateway
+        .cli([
+            "sources",
+            "add",
+            "git-repository",
+            &path_text,
+            "--id",
+            "git",
+        ])
+        .expect_ok();
+    let agent = gateway.agent("narrow");
+    for id in ["git.log", "git.show", "git.search"] {
+        gateway
+            .cli([
+                "grants",
+                "allow",
+                "narrow",
+                id,
+                "--window",
+                "1h",
+                "--under",
+                "path=docs",
+            ])
+            .expect_ok();
+    }
+    let log = agent.invoke("git.log", json!({})).expect_ok();
+    let subjects: Vec<&str> = log["output"]["commits"]
+        .as_array()
+        .expect("commits")
+        .iter()
+        .filter_map(|commit| commit["subject"].as_str())
+        .collect();
+    assert_eq!(subjects, ["finish the plan", "begin"]);
+    agent
+        .invoke("git.show", json!({"rev": "HEAD"}))
+        .expect_error(401, "grant_required");
+    let begin = agent
+        .invoke("git.show", json!({"rev": "HEAD~2"}))
+        .expect_ok();
+    assert_eq!(begin["output"]["files"].as_array().map(Vec::len), Some(1));
+    let found = agent
+        .invoke("git.search", json!({"query": "KEY", "in": "changes"}))
+        .expect_ok();
+    assert_eq!(found["output"]["hits"], json!([]));
+    assert!(!log.to_string().contains("secret") && !begin.to_string().contains("secret"));
+}
+
+#[test]
+fn a_repository_that_leads_elsewhere_is_refused_in_words() {
+    let gateway = Gateway::start();
+    let folder = repository();
+    let borrower = Folder::empty();
+    let path = folder.path().to_string_lossy().into_owned();
+    git(&borrower.path(), &["clone", "-q", "--shared", &path, "."]);
+    let borrower_path = borrower.path().to_string_lossy().into_owned();
+    gateway
+        .cli([
+            "sources",
+            "add",
+            "git-repository",
+            &borrower_path,
+            "--id",
+            "borrows",
+        ])
+        .expect_ok();
+    let agent = gateway.agent_with("one", &["borrows.log"]);
+    let refused = agent
+        .invoke("borrows.log", json!({}))
+        .expect_error(503, "source_unavailable");
+    assert!(
+        refused.to_string().contains("leads out of its folder"),
+        "{refused}"
+    );
+}

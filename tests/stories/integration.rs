@@ -1,0 +1,369 @@
+//! Setting an agent up on another machine (wire §4.13): what the owner fetches, and what the scripts do there.
+
+use crate::house::{House, READ};
+use plexus_tests::coding_agents::{ask_claude, claude};
+use plexus_tests::programs::{self, Said};
+use plexus_tests::{Agent, Folder, Model, Response, Step, binaries};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn material(house: &House, path: &str) -> Response {
+    house.owner().client.get(&format!("/integration/{path}"))
+}
+
+fn connect(house: &House, agent: &str, kind: Option<&str>) -> Value {
+    let mut body = json!({"agentId": agent, "capabilities": [READ, "workspace.write"]});
+    if let Some(kind) = kind {
+        body["agentType"] = kind.into();
+    }
+    house.owner().connect_as(body).expect_ok()
+}
+
+#[test]
+fn each_form_has_its_material() {
+    let house = House::open();
+    let base = house.gateway.base();
+    connect(&house, "cc", Some("claude-code"));
+    let first = material(&house, "cc").expect_ok();
+    assert_eq!(first["agentType"], "claude-code");
+    assert_eq!(first["dirName"], "plexus@cc");
+    let version = first["version"].as_str().expect("a version");
+    let digits = version.strip_prefix("0.1.0-c").expect("a stamp");
+    assert!(digits.chars().all(|c| c.is_ascii_digit()), "{version}");
+    let code = first["enrollCode"].as_str().expect("a code");
+    let command =
+        format!("curl -fsSL {base}/integration/cc/install.sh | PLEXUS_ENROLL_CODE=\"{code}\" bash");
+    assert_eq!(first["installCommand"], command);
+    assert_eq!(
+        first["capabilities"],
+        json!([READ]),
+        "live standing grants only"
+    );
+    assert_eq!(
+        (&first["alreadyEnrolled"], &first["reissued"]),
+        (&json!(false), &json!(false))
+    );
+    let files: Vec<(&str, u64)> = first["files"]
+        .as_array()
+        .expect("files")
+        .iter()
+        .map(|file| {
+            (
+                file["path"].as_str().expect("a path"),
+                file["mode"].as_u64().expect("a mode"),
+            )
+        })
+        .collect();
+    for file in [
+        (".claude-plugin/plugin.json", 420),
+        (".claude-plugin/marketplace.json", 420),
+        ("skills/use-plexus/SKILL.md", 420),
+        ("README.md", 420),
+        ("bin/plexus", 493),
+        ("bin/plexus-cc", 493),
+        ("install.sh", 493),
+    ] {
+        assert!(files.contains(&file), "{file:?} is not among {files:?}");
+    }
+
+    connect(&house, "gen", Some("generic"));
+    let generic = material(&house, "gen").expect_ok();
+    let setup = format!("curl -fsSL {base}/integration/gen/setup.sh | bash");
+    assert_eq!(
+        (&generic["setupCommand"], &generic["installCommand"]),
+        (&json!(setup), &json!(setup))
+    );
+    let enroll = generic["enrollCommand"].as_str().expect("a command");
+    let launcher = house.gateway.state().join("agents/gen/bin/plexus");
+    let code = generic["enrollCode"].as_str().expect("a code");
+    assert_eq!(enroll, format!("{} enroll {code}", launcher.display()));
+
+    connect(&house, "ic", Some("in-context"));
+    let context = material(&house, "ic").expect_ok();
+    assert_eq!(context["installCommand"], "");
+    for member in [
+        "instruction",
+        "enrollHint",
+        "enrollCode",
+        "manual",
+        "codeExpiresAt",
+    ] {
+        assert!(context[member].is_string(), "{member}: {context}");
+    }
+    assert!(
+        context["instruction"]
+            .as_str()
+            .is_some_and(|text| text.contains("plexus list"))
+    );
+}
+
+#[test]
+fn codes_are_made_where_they_are_needed_and_end_nothing_unasked() {
+    let house = House::open();
+    let client = house.gateway.client();
+    let redeem = |code: &Value| client.post("/agents/enroll", json!({"code": code}));
+    let connected = connect(&house, "plain", None);
+    let first = material(&house, "plain").expect_ok();
+    assert_eq!(first["agentType"], "claude-code", "an agent without a type");
+    let second = material(&house, "plain").expect_ok();
+    for dead in [&connected["code"], &first["enrollCode"]] {
+        redeem(dead).expect_error(401, "unknown_code");
+    }
+    // Asking whether there is something ends no code.
+    let head = house
+        .owner()
+        .client
+        .request("HEAD", "/integration/plain")
+        .send();
+    assert_eq!(head.status, 200);
+    let pat = redeem(&second["enrollCode"]).expect_ok()["pat"].clone();
+    let pat = pat.as_str().expect("a credential");
+    let agent = Agent::with_pat(&client, "plain", pat);
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+
+    let enrolled = material(&house, "plain").expect_ok();
+    assert_eq!(enrolled["alreadyEnrolled"], true);
+    assert!(enrolled.get("enrollCode").is_none() && enrolled.get("codeExpiresAt").is_none());
+    assert!(
+        !enrolled["installCommand"]
+            .as_str()
+            .expect("a command")
+            .contains("PLEXUS_ENROLL_CODE")
+    );
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+
+    // Another form is kept, and keeps a reissue from happening.
+    let other = material(&house, "plain?as=generic&reissue=1").expect_ok();
+    assert_eq!(
+        (&other["agentType"], &other["reissued"]),
+        (&json!("generic"), &json!(false))
+    );
+    assert_eq!(
+        material(&house, "plain?as=bogus").expect_ok()["agentType"],
+        "generic"
+    );
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+
+    let again = material(&house, "plain?reissue=yes").expect_ok();
+    assert_eq!(
+        (&again["alreadyEnrolled"], &again["reissued"]),
+        (&json!(true), &json!(true))
+    );
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_error(401, "session_expired");
+    plexus_tests::agent::handshake(&client, pat).expect_error(401, "session_expired");
+    let fresh = redeem(&again["enrollCode"]).expect_ok();
+    let fresh = Agent::with_pat(
+        &client,
+        "plain",
+        fresh["pat"].as_str().expect("a credential"),
+    );
+    fresh
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let event = house
+        .owner()
+        .audited(|event| event["detail"]["event"] == "agent.deliver");
+    assert_eq!(event["detail"]["reissued"], true);
+}
+
+#[test]
+fn who_may_fetch_what() {
+    let house = House::open();
+    let client = house.gateway.client();
+    connect(&house, "cc", Some("claude-code"));
+    connect(&house, "gen", Some("generic"));
+    client
+        .get("/integration/cc")
+        .expect_error(401, "unauthorized");
+    client
+        .with("x-plexus-connection-key", "x")
+        .get("/integration/cc")
+        .expect_error(401, "unauthorized");
+    material(&house, "nobody").expect_error(404, "unknown_agent");
+    material(&house, "plexus-admin").expect_error(400, "internal_error");
+    let script = |path: &str| {
+        let reply = client.get(&format!("/integration/{path}"));
+        assert_eq!(
+            reply.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        (reply.status, reply.text())
+    };
+    for (path, status) in [
+        ("cc/install.sh", 200),
+        ("cc/setup.sh", 404),
+        ("gen/setup.sh", 200),
+        ("gen/install.sh", 404),
+        ("nobody/install.sh", 404),
+        ("nobody/setup.sh", 404),
+        ("plexus-admin/install.sh", 400),
+        ("cc/engine/plan9-vax", 404),
+        ("nobody/engine/linux-x86_64", 404),
+    ] {
+        let (found, text) = script(path);
+        assert_eq!(found, status, "{path}: {text}");
+        assert!(
+            !text.contains("plx_") && !text.contains(READ),
+            "{path}: {text}"
+        );
+    }
+    house.owner().revoke_agent("cc");
+    assert_eq!(script("cc/install.sh").0, 404);
+    material(&house, "cc").expect_error(404, "unknown_agent");
+}
+
+/// A machine that knows nothing of Plexus but a line that its owner typed.
+struct Elsewhere {
+    home: Folder,
+    project: Folder,
+    path: String,
+}
+
+impl Elsewhere {
+    fn new(more: &[&Path]) -> Self {
+        let folders = more.iter().map(|folder| folder.display().to_string());
+        let system = ["/usr/local/bin", "/usr/bin", "/bin"].map(str::to_owned);
+        let project = Folder::empty();
+        project.write(".git/HEAD", "ref: refs/heads/main\n");
+        Self {
+            home: Folder::empty(),
+            project,
+            path: folders.chain(system).collect::<Vec<_>>().join(":"),
+        }
+    }
+    fn sh(&self, line: &str) -> Said {
+        let mut command = programs::command(Path::new("/bin/bash"), &self.home.path());
+        command
+            .env("PATH", &self.path)
+            .current_dir(self.project.path())
+            .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
+            .args(["-o", "pipefail", "-c", line]);
+        programs::run(command)
+    }
+}
+
+/// The first shape of the seed: one line, then the agent's own command, in the real Claude Code.
+#[test]
+fn one_line_sets_claude_code_up_on_another_machine() {
+    let house = House::open();
+    connect(&house, "my-cc", Some("claude-code"));
+    let line = material(&house, "my-cc").expect_ok()["installCommand"].clone();
+    let line = line.as_str().expect("a command");
+    let machine = Elsewhere::new(&[claude().parent().expect("a folder")]);
+
+    let refused = machine.sh(&line.replace("bash", "PLEXUS_CC_SCOPE=user bash"));
+    refused.expect_status(64);
+    assert_eq!(
+        machine.home.tree(),
+        Vec::<String>::new(),
+        "refused before anything is written"
+    );
+
+    machine.sh(line).expect_ok();
+    assert!(
+        machine
+            .home
+            .read(".plexus/agents/my-cc.pat")
+            .starts_with("plx_agent_")
+    );
+    assert!(
+        !machine.home.has(".plexus/agents/my-cc.enroll"),
+        "the scratch is gone"
+    );
+    assert_eq!(
+        machine.home.read(".plexus/gateway"),
+        format!("{}\n", house.gateway.base())
+    );
+    let all: String = machine
+        .home
+        .tree()
+        .iter()
+        .filter(|name| machine.home.path().join(name).is_file() && !name.ends_with("bin/plexus"))
+        .map(|name| {
+            String::from_utf8_lossy(&std::fs::read(machine.home.path().join(name)).expect("a file"))
+                .into_owned()
+        })
+        .collect();
+    assert!(!all.contains("plx_enroll_"), "the code lies nowhere");
+    let mut validate = programs::command(&claude(), &machine.home.path());
+    let plugin = machine.home.path().join(".plexus/plugins/plexus@my-cc");
+    validate
+        .args(["plugin", "validate", "--strict"])
+        .arg(plugin);
+    programs::run(validate).expect_ok();
+
+    let model = Model::start([
+        Step::bash("plexus-my-cc list"),
+        Step::bash("plexus-my-cc workspace.read path=report.txt"),
+        Step::bash("plexus-my-cc workspace.read --input '{\"path\":\"report.txt\"}' --json"),
+        Step::say("done"),
+    ]);
+    let allowed = ["--allowedTools", "Bash(plexus-my-cc:*)"];
+    let went = ask_claude(
+        &model,
+        &machine.home.path(),
+        &machine.project.path(),
+        &allowed,
+        "Read my report.",
+    );
+    model.finish();
+    let results = model.results();
+    assert!(results[0].contains(READ), "{results:?}\n{}", went.stderr);
+    assert!(
+        results[1].contains("first line") && results[2].contains("first line"),
+        "{results:?}"
+    );
+    assert_eq!(went.denied(), Vec::<String>::new());
+
+    // A second time: the credential that works is kept.
+    let again = machine.sh(&line.replace("plx_enroll_", "plx_enroll_x"));
+    assert!(again.all().contains("it is kept"), "{again}");
+}
+
+/// The second shape: a script without a code, then the code once.
+#[test]
+fn one_line_and_a_code_set_any_agent_up_on_another_machine() {
+    let house = House::open();
+    connect(&house, "codex", Some("generic"));
+    let material = material(&house, "codex").expect_ok();
+    let line = material["setupCommand"].as_str().expect("a command");
+    let code = material["enrollCode"].as_str().expect("a code");
+    // This machine has a `plexus` of its own: it is used.
+    let programs = binaries::folder();
+    let machine = Elsewhere::new(&[&programs]);
+    machine
+        .project
+        .write("AGENTS.md", "# Mine\n\nno line break at the end");
+    machine.sh(line).expect_ok();
+    machine.sh(line).expect_ok();
+    let text = machine.project.read("AGENTS.md");
+    assert!(
+        text.starts_with("# Mine\n\nno line break at the end\n"),
+        "{text}"
+    );
+    assert_eq!(text.matches("<!-- BEGIN PLEXUS -->").count(), 1, "{text}");
+    let launcher = machine.home.path().join(".plexus/agents/codex/bin/plexus");
+    assert!(
+        text.contains(&format!("`{} list`", launcher.display())),
+        "{text}"
+    );
+    let engine = std::fs::read_link(machine.home.path().join(".plexus/bin/plexus"));
+    assert_eq!(engine.expect("a link"), programs.join("plexus"));
+    let launcher = launcher.display();
+    machine.sh(&format!("{launcher} enroll {code}")).expect_ok();
+    let list = machine.sh(&format!("{launcher} list"));
+    assert!(list.expect_ok().contains(READ), "{list}");
+    // Replaced in place: what the person wrote below stays below.
+    let below = format!("{text}\nmine, below\n");
+    machine.project.write("AGENTS.md", &below);
+    machine.sh(line).expect_ok();
+    assert_eq!(machine.project.read("AGENTS.md"), below);
+}

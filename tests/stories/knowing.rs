@@ -1,0 +1,335 @@
+//! What the owner can know: what agents did, what nobody knows, and that a pause is one.
+
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use plexus_tests::waiting::until;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+fn call<'v>(calls: &'v Value, did: &str) -> &'v Value {
+    let found = calls["calls"].as_array().into_iter().flatten();
+    found
+        .filter(|call| call["did"] == did)
+        .next_back()
+        .unwrap_or_else(|| panic!("nothing was {did}: {calls:#}"))
+}
+
+/// One line a call, in words; what was touched is named, and cannot hide; then the totals.
+#[test]
+fn what_an_agent_did_is_told_in_words() {
+    let house = House::open();
+    let hidden = "notes/\u{202e}dm.terces";
+    house.workspace.write(hidden, "not what it looks like");
+    let cc = house.reader("my-cc");
+    let other = house.reader("other");
+    for _ in 0..3 {
+        cc.invoke("obsidian.vault.read", json!({"path": "Projects/Plexus.md"}))
+            .expect_ok();
+    }
+    cc.invoke(READ, json!({"path": hidden})).expect_ok();
+    other
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let input = note("notes/today.md", "one\ntwo\n");
+    let item = cc.must_ask(WRITE, input.clone());
+    house.owner().approve(&item, "once");
+    cc.invoke(WRITE, input).expect_ok();
+    let no = note("notes/no.md", "x");
+    let item = cc.must_ask(WRITE, no.clone());
+    house.owner().deny(&item, "not this one");
+    cc.invoke(WRITE, no).expect_error(403, "denied_by_owner");
+    cc.invoke("no.such", json!({}))
+        .expect_error(404, "unknown_capability");
+
+    let said = house.gateway.cli(["activity", "my-cc"]);
+    let said = said.expect_ok();
+    for words in [
+        "my-cc read Projects/Plexus.md (obsidian, ",
+        " ×3\n",
+        "read notes/\u{fffd}dm.terces (workspace, ",
+        "replaced notes/today.md, +2 −",
+        "(workspace, approved by you once)",
+        "was refused workspace.write: you said no to this before (not this one)",
+        "was refused no.such: there is no such capability for it",
+        "7 calls: 4 read, 1 changed, 2 refused, 0 unknown; 2 requests to you",
+    ] {
+        assert!(said.contains(words), "{words:?} is missing:\n{said}");
+    }
+    assert!(!said.contains('\u{202e}'), "nothing is obeyed:\n{said}");
+    assert!(!said.contains("report.txt"), "another agent's:\n{said}");
+
+    let json = |line: &[&str]| {
+        house
+            .gateway
+            .cli([&["--json", "activity"], line].concat())
+            .json()
+    };
+    // The control: without the filter both agents' reads are there.
+    assert_eq!(json(&[])["totals"]["read"], 5);
+    let touched = json(&["--touched", hidden]);
+    assert_eq!(touched["totals"]["read"], 1);
+    assert_eq!(call(&touched, "read")["agentId"], "my-cc");
+    let changed = json(&["--changed"]);
+    assert_eq!(changed["calls"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        call(&changed, "changed")["touched"][0]["id"],
+        "notes/today.md"
+    );
+    assert_eq!(json(&["--refused"])["totals"]["refused"], 2);
+    assert_eq!(json(&["--source", "obsidian"])["totals"]["read"], 3);
+    assert_eq!(json(&["--until", "1h"])["totals"]["read"], 0);
+    let two = json(&["--limit", "2"]);
+    assert_eq!(
+        (&two["more"], &two["totals"]),
+        (&json!(true), &json(&[])["totals"])
+    );
+    assert_eq!(
+        two["calls"].as_array().map(Vec::len),
+        Some(2),
+        "the totals count what is not shown"
+    );
+    let ends = house.gateway.cli(["activity", "--since", "tomorrow"]);
+    assert!(ends.expect_status(64).stderr.contains("yesterday"));
+    house
+        .owner()
+        .client
+        .get("/admin/api/activity?only=everything")
+        .expect_error(400, "internal_error");
+}
+
+/// A refused call is in the log by itself, or in a count: also those beyond what an agent's refusals may fill.
+#[test]
+fn no_refusal_goes_uncounted() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    for n in 0..150 {
+        agent
+            .invoke("no.such", json!({"n": n}))
+            .expect_error(404, "unknown_capability");
+    }
+    // The body is refused before it is a call of anything; who sent it is known.
+    let refused = agent.invoke_body(json!({"id": READ, "input": {}, "onApproval": "later"}));
+    refused.expect_error(400, "internal_error");
+    house.gateway.restart();
+    let said = house.gateway.cli(["activity", "one", "--json"]).json();
+    assert_eq!(said["totals"]["refused"], 151, "{said}");
+    let recorded = said["calls"].as_array().map(Vec::len).unwrap_or_default();
+    assert!(recorded < 130, "a flood is a count: {recorded} lines");
+}
+
+/// What is known of a call without an end, where to look, and settling it by command.
+#[test]
+fn what_nobody_knows_is_listed_and_settled() {
+    let workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    let lost = json!({"line": "lost", "die": "after"});
+    agent
+        .invoke(COUNT, lost.clone())
+        .expect_error(200, "outcome_unknown");
+    let listed = workshop.gateway.cli(["unknown", "list", "--json"]).json();
+    let event = listed["unsettled"][0]["auditId"]
+        .as_str()
+        .expect("an event")
+        .to_owned();
+    let said = workshop.gateway.cli(["unknown"]);
+    for words in [
+        event.as_str(),
+        "fixture.count by one, ",
+        ", by standing grant",
+        &format!("plexusctl unknown settle {event} --happened"),
+        "one cannot run fixture.count with this input again",
+    ] {
+        assert!(said.expect_ok().contains(words), "{words:?}:\n{said}");
+    }
+    let told = workshop.gateway.cli(["activity"]);
+    let line = format!(
+        "NOT KNOWN whether it happened (there was no answer): plexusctl unknown list {event}"
+    );
+    assert!(told.expect_ok().contains(&line), "{told}");
+    assert_eq!(agent.invoke(COUNT, lost.clone()).at("/ok"), false);
+
+    workshop
+        .gateway
+        .cli(["unknown", "settle", &event, "--did-not"])
+        .expect_ok();
+    let said = workshop.gateway.cli(["unknown"]);
+    assert!(
+        said.expect_ok().contains("of every call it is known"),
+        "{said}"
+    );
+    let said = workshop.gateway.cli(["unknown", "list", &event]);
+    said.expect_status(1);
+    let told = workshop.gateway.cli(["activity"]);
+    for words in [
+        "NOT KNOWN whether it happened (there was no answer), settled since",
+        "fixture.count: you said that it did not happen",
+    ] {
+        assert!(told.expect_ok().contains(words), "{words:?}:\n{told}");
+    }
+    // Settled: it may be tried again.
+    agent
+        .invoke(COUNT, lost)
+        .expect_error(200, "outcome_unknown");
+}
+
+/// An intent says what it is about to change, and what was there.
+#[test]
+fn an_intent_names_what_it_is_about() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let before = plexus_protocol::Digest::of(house.workspace.read("report.txt").as_bytes());
+    for window in ["once", "1h"] {
+        let input = note("report.txt", window);
+        if window == "once" {
+            let item = agent.must_ask(WRITE, input.clone());
+            house.owner().approve(&item, "once");
+        } else {
+            house.owner().grant("one", WRITE, "1h").expect_ok();
+        }
+        let held = plexus_protocol::Digest::of(house.workspace.read("report.txt").as_bytes());
+        agent.invoke(WRITE, input).expect_ok();
+        let intent = house
+            .owner()
+            .audited(|event| event["detail"]["phase"] == "intent");
+        let about = &intent["detail"]["touched"][0];
+        assert_eq!(about["id"], "report.txt");
+        assert_eq!(about["digest"], held.to_string(), "{window}");
+    }
+    let touched = house
+        .owner()
+        .client
+        .get("/admin/api/audit?touched=report.txt")
+        .expect_ok();
+    assert!(touched.to_string().contains(&before.to_string()));
+}
+
+/// Every act of an agent is refused, none of the owner; it holds over a restart; its end brings everything back.
+#[test]
+fn a_pause_refuses_every_agent_and_not_the_owner() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    let read = || json!({"path": "report.txt"});
+    let token = agent.token(&[READ]);
+    let waiting = agent.must_ask(WRITE, note("a.md", "x"));
+    house.gateway.cli(["pause"]).expect_ok();
+
+    let refused = |reply: plexus_tests::Response| {
+        let error = reply.expect_error(503, "paused");
+        assert_eq!(error["effect"], "none");
+        assert_eq!(error["next"], "stop; tell the owner: Plexus is paused");
+    };
+    refused(agent.invoke(READ, read()));
+    refused(agent.invoke_with(token["token"].as_str().expect("a token"), READ, read()));
+    refused(agent.ask(json!({READ: "allow"})));
+    refused(agent.refresh(&token));
+    refused(plexus_tests::agent::handshake(
+        &house.gateway.client(),
+        &agent.pat,
+    ));
+
+    let said = house.gateway.cli(["status"]);
+    assert!(said.stdout.contains("PAUSED"), "{said}");
+    let said = house.gateway.cli(["approvals"]);
+    assert!(said.expect_ok().contains("PAUSED"), "{said}");
+    let refusals = house.gateway.cli(["activity", "--refused"]);
+    let words = "was refused workspace.read: you have paused all agents ×2";
+    assert!(refusals.expect_ok().contains(words), "{refusals}");
+
+    house.gateway.restart();
+    refused(plexus_tests::agent::handshake(
+        &house.gateway.client(),
+        &agent.pat,
+    ));
+    assert_eq!(house.owner().pending()[0]["pendingId"], waiting.as_str());
+    house.gateway.cli(["resume"]).expect_ok();
+    let agent = house.back(&agent);
+    agent.invoke(READ, read()).expect_ok();
+    let said = house.gateway.cli(["approvals"]);
+    assert!(!said.expect_ok().contains("PAUSED"), "{said}");
+    let events = house.owner().audit(200);
+    for on in [true, false] {
+        let paused = |e: &&Value| e["detail"]["event"] == "pause" && e["detail"]["on"] == on;
+        assert_eq!(events.iter().filter(paused).count(), 1);
+    }
+}
+
+/// What reads is cut off; what changes something ends, and has its record.
+#[test]
+fn a_pause_ends_reads_and_lets_effects_end() {
+    let workshop = Workshop::open();
+    let (reader, writer) = (workshop.reader("reads"), workshop.writer("writes"));
+    reader.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
+    let run =
+        reader.invoke_body(json!({"id": "fixture.long", "input": {"ms": 60_000}, "async": true}));
+    run.expect_status(202);
+    let run = run.text_at("/run/runId");
+    std::thread::scope(|scope| {
+        let effect = scope.spawn(|| writer.invoke(COUNT, json!({"line": "last", "wait": 1_000})));
+        until("an effect to be under way", || {
+            workshop.folder.has("begun").then_some(())
+        });
+        let began = Instant::now();
+        let client = &workshop.owner().client;
+        let paused = client.post("/admin/api/pause", json!({"on": true}));
+        assert_eq!(
+            paused.expect_ok()["inFlight"].as_array().map(Vec::len),
+            Some(1)
+        );
+        let over = client.get(&format!("/invoke/status?runId={run}&wait=50"));
+        assert_eq!(over.at("/result/error/code"), "paused", "{over}");
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "the read was not waited for"
+        );
+        effect.join().expect("an answer").expect_ok();
+    });
+    assert_eq!(workshop.effects(), ["last"]);
+    let outcomes = workshop.calls(COUNT, "outcome");
+    assert_eq!(outcomes[0]["detail"]["result"], "ok");
+}
+
+/// What the owner approves during a pause is run at its end, once.
+#[test]
+fn an_approved_run_waits_for_the_end_of_the_pause() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let body = json!({"id": WRITE, "input": note("later.md", "x"), "onApproval": "run"});
+    let asked = agent.invoke_body(body);
+    let error = asked.expect_error(401, "approval_required");
+    let item = error["pendingId"].as_str().expect("an item");
+    house.gateway.cli(["pause"]).expect_ok();
+    house.owner().approve(item, "once");
+    assert!(!house.workspace.has("later.md"));
+    house.gateway.cli(["resume"]).expect_ok();
+    let status = agent.status_after(item, 30).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "{status}");
+    assert_eq!(house.workspace.read("later.md"), "x");
+}
+
+/// A signal pauses too, for whoever has no command at hand; it does not end the daemon, and is in the record.
+#[test]
+fn a_signal_pauses() {
+    let house = House::open();
+    let agent = house.reader("one");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let pid = i32::try_from(house.gateway.pid()).expect("a pid");
+    kill(Pid::from_raw(pid), Signal::SIGUSR1).expect("our child");
+    until("the pause", || {
+        (agent.invoke(READ, json!({"path": "report.txt"})).status == 503).then_some(())
+    });
+    let recorded = until("its record", || {
+        let events = house.owner().audit(50);
+        let found = |e: &Value| e["detail"]["event"] == "pause.signal";
+        events.into_iter().find(found)
+    });
+    assert_eq!(recorded["detail"]["signal"], "SIGUSR1");
+    house.gateway.cli(["resume"]).expect_ok();
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+}

@@ -1,0 +1,170 @@
+//! Telling the owner's desktop that something waits: `plexusctl notify`, with a program of the test's as the desktop.
+
+use crate::house::{House, WRITE, note};
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, binaries, programs};
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A desktop: a program that writes down each text that it is given.
+struct Desktop {
+    program: PathBuf,
+    told: PathBuf,
+}
+
+impl Desktop {
+    fn of(house: &House) -> Self {
+        let (program, told) = (
+            house.gateway.home().join("notifier"),
+            house.gateway.home().join("told"),
+        );
+        let script = format!(
+            "#!/bin/sh\nprintf '%s|%s\\n' \"$#\" \"$1\" >> '{}'\n",
+            told.display()
+        );
+        std::fs::write(&program, script).expect("a program");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("that runs");
+        Self { program, told }
+    }
+    fn told(&self) -> Vec<String> {
+        let told = std::fs::read_to_string(&self.told).unwrap_or_default();
+        told.lines().map(str::to_owned).collect()
+    }
+    #[track_caller]
+    fn until_told(&self, count: usize) -> Vec<String> {
+        until(&format!("{count} notifications"), || {
+            let told = self.told();
+            (told.len() >= count).then_some(told)
+        })
+    }
+}
+
+/// As a service manager runs it: no terminal, nobody who swears to be the owner.
+fn notify(house: &House, arguments: &[&str]) -> Command {
+    let mut command = programs::command(&binaries::path("plexusctl"), house.gateway.home());
+    command
+        .env("PLEXUS_HOME", house.gateway.state())
+        .arg("notify")
+        .args(arguments);
+    command
+}
+
+/// Ends what was started, by its own pid.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn asks(agent: &Agent, name: &str) -> String {
+    let body = json!({"id": WRITE, "input": note(name, "content of the note"), "purpose": "purpose of mine"});
+    let reply = agent.invoke_body(body).json();
+    reply["error"]["pendingId"]
+        .as_str()
+        .expect("an item")
+        .to_owned()
+}
+
+#[test]
+fn the_first_at_once_then_one_reminder_then_a_count() {
+    let mut house = House::open();
+    let desktop = Desktop::of(&house);
+    let agent = house.gateway.agent("one");
+    let program = desktop.program.to_str().expect("a path").to_owned();
+    let mut command = notify(
+        &house,
+        &["--follow", "--remind-after", "1", "--notifier", &program],
+    );
+    let running = command.stderr(Stdio::null()).spawn().expect("it starts");
+    let mut running = Running(running);
+
+    let first = asks(&agent, "a.txt");
+    assert_eq!(
+        desktop.until_told(1),
+        ["1|Plexus: one asks for “Write a file”"]
+    );
+    let second = asks(&agent, "b.txt");
+    let told = desktop.until_told(2);
+    assert_eq!(
+        told[1],
+        "1|Plexus: one still waits for “Write a file”; 2 wait"
+    );
+    let third = asks(&agent, "c.txt");
+    let told = desktop.until_told(3);
+    assert_eq!(told[2], "1|Plexus: 3 requests wait");
+    for item in [first, second, third] {
+        house.owner().deny(&item, "no");
+    }
+
+    // It outlives the gateway, and what begins to wait afterwards is a first one again.
+    house.gateway.restart();
+    let agent = house.back(&agent);
+    let _ = asks(&agent, "d.txt");
+    let told = desktop.until_told(4);
+    assert_eq!(told[3], "1|Plexus: one asks for “Write a file”");
+    assert!(
+        running.0.try_wait().expect("our own child").is_none(),
+        "it stays"
+    );
+    let all = told.concat();
+    assert!(
+        !all.contains("content of the note") && !all.contains("purpose of mine"),
+        "{all}"
+    );
+}
+
+#[test]
+fn what_would_be_told_can_be_had_as_lines() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    assert_eq!(
+        programs::run(notify(&house, &[])).expect_ok(),
+        "",
+        "nothing waits"
+    );
+    let item = asks(&agent, "a.txt");
+    let said = programs::run(notify(&house, &["--json"]));
+    said.expect_ok();
+    assert_eq!(
+        said.json(),
+        json!({"kind": "first", "text": "Plexus: one asks for “Write a file”", "agentId": "one", "pendingId": item, "waiting": 1})
+    );
+    // Where there is no desktop, and where its program fails, the line is on standard error.
+    let mut without = notify(&house, &[]);
+    without.env("PATH", "");
+    let mut failing = notify(&house, &["--notifier", "/nonexistent/notifier"]);
+    failing.stdin(Stdio::null());
+    for command in [without, failing] {
+        let said = programs::run(command);
+        said.expect_ok();
+        assert!(
+            said.stderr.contains("Plexus: one asks for “Write a file”"),
+            "{said}"
+        );
+    }
+    // A program of this name on the path is the desktop's.
+    let folder = house.gateway.home().join("bin");
+    std::fs::create_dir(&folder).expect("a folder");
+    let desktop = Desktop::of(&house);
+    let script = format!(
+        "#!/bin/sh\nprintf '%s|%s|%s\\n' \"$1\" \"$2\" \"$3\" > '{}'\n",
+        desktop.told.display()
+    );
+    let send = folder.join("notify-send");
+    std::fs::write(&send, script).expect("a program");
+    std::fs::set_permissions(&send, PermissionsExt::from_mode(0o700)).expect("that runs");
+    if cfg!(target_os = "linux") {
+        let mut with = notify(&house, &[]);
+        with.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+        programs::run(with).expect_ok();
+        assert_eq!(
+            desktop.told(),
+            ["--app-name=Plexus|--|Plexus: one asks for “Write a file”"]
+        );
+    }
+}

@@ -1,0 +1,431 @@
+//! The real coding agents against a scripted model: set up in one step, they list, read, ask and write, and their own
+//! rules keep them from the owner's command and from credentials.
+
+use crate::house::{House, WRITE};
+use plexus_tests::coding_agents::{Conversation, ask_claude, ask_codex};
+use plexus_tests::waiting::until;
+use plexus_tests::{Folder, Gate, Model, Step};
+use std::path::PathBuf;
+
+/// A person's machine: a gateway, and a folder that the coding agent works in.
+struct Desk {
+    house: House,
+    project: Folder,
+}
+
+impl Desk {
+    fn open() -> Self {
+        let desk = Self {
+            house: House::open(),
+            project: Folder::empty(),
+        };
+        // A repository of its own: agents look for the folder that they trust upwards from where they are.
+        desk.project
+            .write(".git/HEAD", "ref: refs/heads/main\n")
+            .write("README.md", "the person's project\n");
+        desk
+    }
+    /// Sets an agent up as its person does, and holds that it worked.
+    #[track_caller]
+    fn connect(&self, line: &[&str]) -> String {
+        let words = ["connect"].iter().chain(line).chain(&["--here", "--yes"]);
+        let said = self.house.gateway.cli(words.copied());
+        said.expect_status(0);
+        said.all()
+    }
+    /// The person's home, and the project.
+    fn places(&self) -> (PathBuf, PathBuf) {
+        let home = self.house.gateway.home().to_owned();
+        (home, self.project.path())
+    }
+    fn claude(&self, model: &Model, more: &[&str]) -> Conversation {
+        let home = self.house.gateway.home();
+        ask_claude(model, home, &self.project.path(), more, "Use Plexus.")
+    }
+    fn codex(&self, model: &Model, more: &[&str]) -> Conversation {
+        let home = self.house.gateway.home();
+        ask_codex(model, home, &self.project.path(), more, "Use Plexus.")
+    }
+    fn state(&self, path: &str) -> String {
+        let path = self.house.gateway.state().join(path);
+        path.display().to_string()
+    }
+}
+
+/// The one item that waits, once it does.
+fn waiting(house: &House) -> String {
+    until("a request of the agent", || {
+        let items = house.owner().pending();
+        items.first()?["pendingId"].as_str().map(str::to_owned)
+    })
+}
+
+/// The owner, in a terminal of their own, looks at the card and approves it by its digest.
+#[track_caller]
+fn approve_elsewhere(house: &House, item: &str) {
+    let card = house.owner().card(item);
+    let digest = card["cardDigest"].as_str().expect("a digest");
+    house
+        .gateway
+        .cli(["approvals", "approve", item, "--card", digest])
+        .expect_ok();
+}
+
+const NOTE: &str = "path=Projects/Plexus.md";
+
+/// The whole of it: list, read, a write that waits and is approved by another process, and ten calls in a row.
+fn story(command: &str, step: fn(&str) -> Step) -> Vec<Step> {
+    let mut lines = vec![
+        format!("{command} list"),
+        format!("{command} obsidian.vault.read {NOTE}"),
+        format!(
+            "{command} {WRITE} path=notes/new.md content='first line' --purpose 'to keep what we said'"
+        ),
+        format!("{command} describe workspace.write"),
+        format!("{command} obsidian.vault.search query=meaning"),
+        format!("{command} workspace.list path=notes"),
+        format!("{command} workspace.read --input '{{\"path\":\"notes/today.md\"}}' --json"),
+        format!("{command} obsidian.vault.read path=Ideas.md | head -3"),
+        format!("{command} whoami"),
+        format!("{command} workspace.read path=notes/new.md"),
+    ]
+    .into_iter()
+    .map(|line| step(&line))
+    .collect::<Vec<_>>();
+    lines.push(Step::say("That is all."));
+    lines
+}
+
+/// What came of [`story`], in the words of the tools.
+#[track_caller]
+fn held(results: &[String]) {
+    let expected = [
+        "obsidian.vault.read",
+        "A gateway. See",
+        "notes/new.md",
+        "workspace.write",
+        "Ideas.md",
+        "today.md",
+        "write the report",
+        "# Ideas",
+        "",
+        "first line",
+    ];
+    assert_eq!(results.len(), expected.len(), "{results:#?}");
+    for (result, part) in results.iter().zip(expected) {
+        assert!(result.contains(part), "{part:?} is not in {result:?}");
+    }
+}
+
+const READS: &str = "obsidian.vault.read,obsidian.vault.search,workspace.list,workspace.read";
+
+#[test]
+fn claude_code_lists_reads_asks_and_writes_without_a_prompt_of_its_own() {
+    let desk = Desk::open();
+    let said = desk.connect(&["--type", "claude-code", "--allow", READS]);
+    assert!(said.contains("plexusctl disconnect claude-code"), "{said}");
+    let plugin = desk
+        .house
+        .gateway
+        .home()
+        .join(".claude/skills/plexus-claude-code");
+    let mut validate = plexus_tests::programs::command(
+        &plexus_tests::coding_agents::claude(),
+        desk.house.gateway.home(),
+    );
+    validate
+        .args(["plugin", "validate", "--strict"])
+        .arg(&plugin);
+    plexus_tests::programs::run(validate).expect_ok();
+
+    let model = Model::start(story("plexus-claude-code", Step::bash));
+    let (home, folder) = desk.places();
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask_claude(&model, &home, &folder, &[], "Use Plexus."));
+        let item = waiting(&desk.house);
+        assert!(!desk.house.workspace.has("notes/new.md"));
+        approve_elsewhere(&desk.house, &item);
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    held(&model.results());
+    assert_eq!(desk.house.workspace.read("notes/new.md"), "first line");
+    assert_eq!(
+        went.denied(),
+        Vec::<String>::new(),
+        "nothing was asked of the person in Claude Code"
+    );
+    assert_eq!(went.init()["permissionMode"], "default");
+    let plugins = went.init()["plugins"].to_string();
+    assert!(
+        plugins.contains("plexus-claude-code@skills-dir"),
+        "{plugins}"
+    );
+    // The skill is in what the model is told.
+    let first = model.requests()[0].to_string();
+    assert!(first.contains("Read and change the notes, files and apps that the owner shares"));
+}
+
+/// What an agent must not do, and what it may: the same steps with and without our rules.
+fn temptations(desk: &Desk, step: fn(&str) -> Step) -> Vec<Step> {
+    let plexusctl = plexus_tests::binaries::path("plexusctl");
+    let plexusctl = plexusctl.display();
+    let key = desk.state("connection-key");
+    let other = desk.state("agents/other.pat");
+    let mut steps: Vec<Step> = [
+        format!("{plexusctl} --version"),
+        format!("cat {key}"),
+        format!("cat {other}"),
+    ]
+    .iter()
+    .map(|line| step(line))
+    .collect();
+    steps.push(Step::say("I tried."));
+    steps
+}
+
+/// Another agent's credential, beside the one under test.
+fn neighbour(desk: &Desk) -> String {
+    let agent = desk.house.reader("other");
+    let path = desk.house.gateway.state().join("agents/other.pat");
+    std::fs::write(&path, &agent.pat).expect("a file");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, private).expect("a mode");
+    agent.pat
+}
+
+#[test]
+fn claude_codes_own_rules_keep_it_from_the_owners_command_and_from_credentials() {
+    let desk = Desk::open();
+    desk.connect(&["--type", "claude-code"]);
+    let (key, pat) = (desk.house.gateway.key(), neighbour(&desk));
+    // A person who lets it run any command still does not let it run these.
+    let everything = ["--allowedTools", "Bash", "Read"];
+    let with_read = |steps: Vec<Step>| {
+        let read = serde_json::json!({"file_path": desk.state("connection-key")});
+        let mut steps = steps;
+        steps.insert(3, Step::Call("Read".into(), read));
+        steps
+    };
+    let model = Model::start(with_read(temptations(&desk, Step::bash)));
+    let went = desk.claude(&model, &everything);
+    model.finish();
+    let results = model.results().join("\n");
+    assert!(
+        !results.contains(&key) && !results.contains(&pat),
+        "{results}"
+    );
+    assert_eq!(results.matches("denied").count(), 4, "{results}");
+    assert_eq!(
+        went.denied().len(),
+        3,
+        "the Read tool refuses before it asks: {:?}",
+        went.denied()
+    );
+
+    // The control: without our rules each of them works.
+    desk.house
+        .gateway
+        .cli(["disconnect", "claude-code", "--keep-agent", "--yes"])
+        .expect_ok();
+    let model = Model::start(with_read(temptations(&desk, Step::bash)));
+    let went = desk.claude(&model, &everything);
+    model.finish();
+    assert_eq!(went.denied(), Vec::<String>::new());
+    let results = model.results();
+    assert!(results[0].contains("plexusctl 0"), "{results:?}");
+    assert!(
+        results[1].contains(&key) && results[2].contains(&pat),
+        "{results:?}"
+    );
+    assert!(results[3].contains(&key), "{results:?}");
+}
+
+#[test]
+fn claude_code_in_one_folder_only() {
+    let desk = Desk::open();
+    let project = desk.project.path();
+    let folder = project.display().to_string();
+    desk.connect(&[
+        "--type",
+        "claude-code",
+        "--allow",
+        READS,
+        "--project",
+        &folder,
+    ]);
+    // The person trusts the folder in Claude Code, as its first session there asks.
+    let trusted = serde_json::json!({"projects": {&folder: {"hasTrustDialogAccepted": true}}});
+    std::fs::write(
+        desk.house.gateway.home().join(".claude.json"),
+        trusted.to_string(),
+    )
+    .expect("a file");
+    let steps = || [Step::bash("plexus-claude-code list"), Step::say("done")];
+    let model = Model::start(steps());
+    let went = desk.claude(&model, &[]);
+    model.finish();
+    assert!(
+        model.results()[0].contains("obsidian.vault.read"),
+        "{}",
+        went.stderr
+    );
+    assert_eq!(went.denied(), Vec::<String>::new());
+
+    // Elsewhere it knows nothing of Plexus.
+    let elsewhere = Folder::empty();
+    let model = Model::start(steps());
+    let home = desk.house.gateway.home();
+    let went = ask_claude(&model, home, &elsewhere.path(), &[], "Use Plexus.");
+    model.finish();
+    assert_eq!(went.denied(), ["plexus-claude-code list"]);
+}
+
+/// The command of the agent `codex`, as its instructions name it.
+fn codex_command(desk: &Desk) -> String {
+    desk.state("agents/codex/bin/plexus-codex")
+}
+
+#[test]
+fn codex_lists_reads_asks_and_writes_inside_its_own_sandbox() {
+    let desk = Desk::open();
+    desk.connect(&["--type", "codex", "--allow", READS]);
+    let (key, pat) = (desk.house.gateway.key(), neighbour(&desk));
+    let command = codex_command(&desk);
+    let mut steps = story(&command, Step::exec);
+    // What else the sandbox lets through: nothing, but this one port.
+    let other = Model::start([]);
+    let outside = desk
+        .house
+        .gateway
+        .home()
+        .parent()
+        .expect("a folder")
+        .join("..")
+        .join("plexus-outside");
+    steps.truncate(steps.len() - 1);
+    steps.extend([
+        Step::exec(&format!(
+            "curl -s -m 5 -o /dev/null -w 'http %{{http_code}}' {}/",
+            other.base()
+        )),
+        Step::exec(&format!(
+            "curl -s -m 5 -o /dev/null -w 'http %{{http_code}}' {}/.well-known/plexus",
+            desk.house.gateway.base()
+        )),
+        Step::exec(&format!("touch {} && echo outside", outside.display())),
+        Step::exec("echo mine > kept.txt && cat kept.txt"),
+    ]);
+    steps.extend(temptations(&desk, Step::exec));
+    let model = Model::start(steps);
+    let (home, folder) = desk.places();
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
+        let item = waiting(&desk.house);
+        assert!(!desk.house.workspace.has("notes/new.md"));
+        approve_elsewhere(&desk.house, &item);
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    let results = model.results();
+    held(&results[..10]);
+    assert_eq!(desk.house.workspace.read("notes/new.md"), "first line");
+    let [loopback, gateway, write, own, ctl, cat, neighbours] = &results[10..] else {
+        panic!("{results:#?}");
+    };
+    assert!(
+        !loopback.contains("http 200"),
+        "another port of this machine: {loopback}"
+    );
+    assert!(gateway.contains("http 200"), "{gateway}");
+    assert!(!write.contains("\noutside"), "{write}");
+    assert!(own.contains("mine"), "{own}");
+    assert!(ctl.contains("owner's command"), "{ctl}");
+    assert!(
+        cat.contains("Permission denied") && !cat.contains(&key),
+        "{cat}"
+    );
+    assert!(
+        neighbours.contains("Permission denied") && !neighbours.contains(&pat),
+        "{neighbours}"
+    );
+    // The instructions are in what the model is told.
+    assert!(
+        model.requests()[0]
+            .to_string()
+            .contains(&format!("{command} list"))
+    );
+    drop(other);
+
+    // The control: without what we wrote, in the sandbox that Codex has by itself, all of it can be read.
+    desk.house
+        .gateway
+        .cli(["disconnect", "codex", "--keep-agent", "--yes"])
+        .expect_ok();
+    let model = Model::start(temptations(&desk, Step::exec));
+    desk.codex(&model, &[]).expect_ok();
+    model.finish();
+    let results = model.results();
+    assert!(results[0].contains("plexusctl 0"), "{results:?}");
+    assert!(
+        results[1].contains(&key) && results[2].contains(&pat),
+        "{results:?}"
+    );
+}
+
+/// A person who chose a sandbox keeps it: then only the agent's command runs outside of it.
+#[test]
+fn codex_in_a_sandbox_that_its_person_chose() {
+    let desk = Desk::open();
+    let config = desk.house.gateway.home().join(".codex/config.toml");
+    let chosen =
+        "# mine\nsandbox_mode = \"workspace-write\" # and this\n\n[features]\nmemories = false\n";
+    std::fs::create_dir_all(config.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&config, chosen).expect("a file");
+    let said = desk.connect(&["--type", "codex", "--allow", READS]);
+    assert!(
+        said.contains("`sandbox_mode`") && said.contains("can be read in it"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&config).expect("a file"), chosen);
+    let command = codex_command(&desk);
+    let gate = Gate::closed();
+    let probe = format!(
+        "curl -s -m 5 -o /dev/null -w 'http %{{http_code}}' {}/.well-known/plexus",
+        desk.house.gateway.base()
+    );
+    let model = Model::start([
+        Step::exec(&format!("{command} list")),
+        Step::Wait(gate.clone()),
+        Step::exec(&format!("{command} obsidian.vault.read {NOTE}")),
+        Step::exec(&probe),
+        Step::exec(&format!("{command} --url http://127.0.0.1:9/ list")),
+        Step::exec("plexusctl status"),
+        Step::say("done"),
+    ]);
+    let (home, folder) = desk.places();
+    let went = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| ask_codex(&model, &home, &folder, &[], "Use Plexus."));
+        until("the second request", || {
+            (model.requests().len() > 1).then_some(())
+        });
+        gate.open();
+        talking.join().expect("a conversation")
+    });
+    went.expect_ok();
+    model.finish();
+    let results = model.results();
+    assert!(results[0].contains("obsidian.vault.read"), "{results:?}");
+    assert!(results[1].contains("A gateway. See"), "{results:?}");
+    assert!(
+        !results[2].contains("http 200"),
+        "no other program reaches it: {results:?}"
+    );
+    assert!(
+        results[3].contains("one agent to one gateway"),
+        "{results:?}"
+    );
+    assert!(results[4].contains("owner's command"), "{results:?}");
+}

@@ -1,0 +1,250 @@
+//! Setting a coding agent up and taking that back: what is shown, what is written, what stays the person's.
+
+use crate::house::House;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// A person with a home folder and files of their own in it.
+struct Person {
+    house: House,
+}
+
+impl Person {
+    fn new() -> Self {
+        Self {
+            house: House::open(),
+        }
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.house.gateway.home().join(name)
+    }
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+    #[track_caller]
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+    fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+    /// Types an owner's command; gives its answer.
+    #[track_caller]
+    fn answer(&self, line: &[&str]) -> Value {
+        let said = self
+            .house
+            .gateway
+            .cli(line.iter().copied().chain(["--json"]));
+        said.expect_status(0);
+        said.json()
+    }
+    #[track_caller]
+    fn set_up(&self, kind: &str) -> Value {
+        self.answer(&["connect", "--type", kind, "--here", "--yes"])
+    }
+}
+
+const SETTINGS: &str = ".claude/settings.json";
+const MINE: &str = "{\n    \"model\": \"opus\",\n    \"permissions\": {\n        \"deny\": [\"WebFetch\"],\n        \"allow\": [\n            \"Bash(ls:*)\"\n        ]\n    },\n    \"env\": { \"A\": \"1\" }\n}\n";
+
+#[test]
+fn everything_is_shown_and_nothing_is_written_without_a_yes() {
+    let person = Person::new();
+    person.write(SETTINGS, MINE);
+    let line = ["connect", "--type", "claude-code", "--here"];
+    let shown = person.answer(&[&line[..], &["--dry-run"]].concat());
+    assert_eq!(shown["written"], false);
+    let diffs = shown["files"].to_string();
+    for part in [
+        "+            \\\"Bash(plexus-claude-code:*)\\\"",
+        "Bash(plexusctl:*)",
+        "SKILL.md",
+    ] {
+        assert!(diffs.contains(part), "{part} is not in {diffs}");
+    }
+    // Nobody is at a terminal to say yes.
+    let asked = person.house.gateway.cli(line);
+    asked.expect_status(64);
+    assert!(asked.stderr.contains("--yes"), "{asked}");
+    assert!(
+        asked.stdout.contains("Bash(plexus-claude-code:*)"),
+        "{asked}"
+    );
+    assert_eq!(person.read(SETTINGS), MINE);
+    assert!(!person.has(".claude/skills"));
+    let known = person
+        .house
+        .owner()
+        .client
+        .get("/admin/api/agents/enrollments");
+    assert_eq!(known.expect_ok()["agents"], json!([]));
+    // And an agent cannot do it for itself.
+    let mut eager = plexus_tests::programs::command(
+        &plexus_tests::binaries::path("plexusctl"),
+        person.house.gateway.home(),
+    );
+    eager.env("PLEXUS_HOME", person.house.gateway.state());
+    eager.env("CLAUDECODE", "1").args(line).arg("--yes");
+    plexus_tests::programs::run(eager).expect_status(77);
+}
+
+#[test]
+fn what_is_taken_back_is_what_was_written_to_the_byte() {
+    let person = Person::new();
+    let config = "# mine\nmodel = \"gpt-5.5\" # and this\n\n[tui]\nnotifications = true\n";
+    let agents = "# How I work\n\nNo trailing line break";
+    person.write(SETTINGS, MINE);
+    person.write(".codex/config.toml", config);
+    person.write(".codex/AGENTS.md", agents);
+    let before = [SETTINGS, ".codex/config.toml", ".codex/AGENTS.md"].map(|name| person.read(name));
+
+    let written = person.set_up("claude-code");
+    assert_eq!(written["written"], true);
+    person.set_up("codex");
+    let settings: Value = serde_json::from_str(&person.read(SETTINGS)).expect("JSON");
+    assert_eq!(settings["permissions"]["allow"][0], "Bash(ls:*)");
+    assert_eq!(settings["permissions"]["deny"][0], "WebFetch");
+    assert_eq!(settings["env"], json!({"A": "1"}));
+    let order: Vec<&String> = settings.as_object().expect("an object").keys().collect();
+    assert_eq!(order, ["model", "permissions", "env"]);
+    assert!(person.read(".codex/config.toml").contains("# and this"));
+    assert!(person.read(".codex/AGENTS.md").starts_with(agents));
+    let record: Value = serde_json::from_str(
+        &person
+            .house
+            .gateway
+            .state_file("agents/claude-code.installed.json"),
+    )
+    .expect("JSON");
+    assert_eq!(record["agent"], "claude-code");
+    assert_eq!(record["type"], "claude-code");
+    let kinds: Vec<&str> = record["changes"]
+        .as_array()
+        .expect("changes")
+        .iter()
+        .map(|change| change["kind"].as_str().expect("a kind"))
+        .collect();
+    assert!(
+        kinds.contains(&"file") && kinds.contains(&"json-rule"),
+        "{kinds:?}"
+    );
+    // The skill is what `plexus skill` prints to that agent.
+    let mut skill = plexus_tests::programs::command(
+        &person.path("state/agents/claude-code/bin/plexus-claude-code"),
+        person.house.gateway.home(),
+    );
+    let skill = plexus_tests::programs::run({
+        skill.arg("skill");
+        skill
+    });
+    assert!(
+        person
+            .read(".claude/skills/plexus-claude-code/SKILL.md")
+            .ends_with(skill.expect_ok())
+    );
+
+    for agent in ["claude-code", "codex"] {
+        let undone = person.answer(&["disconnect", agent, "--yes"]);
+        assert_eq!(undone["left"], json!([]), "{undone}");
+        assert_eq!(undone["revoked"], true);
+        assert!(!person.has(&format!("state/agents/{agent}.pat")));
+        assert!(!person.has(&format!("state/agents/{agent}")));
+        assert!(!person.has(&format!("state/agents/{agent}.installed.json")));
+    }
+    let after = [SETTINGS, ".codex/config.toml", ".codex/AGENTS.md"].map(|name| person.read(name));
+    assert_eq!(after, before);
+    assert!(!person.has(".claude/skills") && !person.has(".codex/rules"));
+    person
+        .house
+        .gateway
+        .cli(["disconnect", "codex", "--yes"])
+        .expect_status(1);
+}
+
+#[test]
+fn a_second_time_says_what_is_there_and_mends_it() {
+    let person = Person::new();
+    person.set_up("codex");
+    let (block, config) = (
+        person.read(".codex/AGENTS.md"),
+        person.read(".codex/config.toml"),
+    );
+    let pat = person.read("state/agents/codex.pat");
+    let again = person.set_up("codex");
+    assert_eq!(again["files"], json!([]), "{again:#}");
+    let notes = again["notes"].to_string();
+    assert!(notes.contains("its credential and grants stay"), "{notes}");
+    assert_eq!(person.read("state/agents/codex.pat"), pat);
+
+    // Something went missing, and something of the person's came around it.
+    person.write(
+        ".codex/AGENTS.md",
+        &format!("mine, above\n\n{block}\nmine, below\n"),
+    );
+    std::fs::remove_file(person.path(".codex/rules/plexus-codex.rules")).expect("a file");
+    let mended = person.set_up("codex");
+    let notes = mended["notes"].to_string();
+    assert!(notes.contains("plexus-codex.rules: it is gone"), "{notes}");
+    assert!(person.has(".codex/rules/plexus-codex.rules"));
+    let text = person.read(".codex/AGENTS.md");
+    assert_eq!(text.matches("<!-- BEGIN PLEXUS -->").count(), 1, "{text}");
+    assert!(text.contains("mine, above") && text.contains("mine, below"));
+    assert_eq!(person.read(".codex/config.toml"), config);
+
+    // What the person changed inside of it is the person's, and is named.
+    person.write(".codex/AGENTS.md", &text.replace("# Plexus", "# My Plexus"));
+    let undone = person.answer(&["disconnect", "codex", "--keep-agent", "--yes"]);
+    let left = undone["left"].to_string();
+    assert!(
+        left.contains("AGENTS.md") && left.contains("edited"),
+        "{left}"
+    );
+    assert!(person.read(".codex/AGENTS.md").contains("# My Plexus"));
+    assert_eq!(undone["revoked"], false);
+    assert!(
+        !person.has(".codex/config.toml"),
+        "it held nothing of the person's"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_of_its_form_stops_it_before_anything_is_done() {
+    let person = Person::new();
+    person.write(SETTINGS, "{ not json");
+    let line = ["connect", "--type", "claude-code", "--here", "--yes"];
+    let refused = person.house.gateway.cli(line);
+    refused.expect_status(1);
+    assert!(refused.stderr.contains("nothing was done"), "{refused}");
+    assert!(refused.stderr.contains("settings.json"), "{refused}");
+    assert!(!person.has(".claude/skills") && !person.has("state/agents/claude-code.pat"));
+    person.write(SETTINGS, "{}");
+    person.house.gateway.cli(line).expect_status(0);
+}
+
+/// The command of an agent cannot be turned against another gateway, home or agent.
+#[test]
+fn an_agents_own_command_speaks_for_that_agent_only() {
+    let person = Person::new();
+    person.set_up("codex");
+    let typed = |line: &[&str]| {
+        let mut command = plexus_tests::programs::command(
+            &person.path("state/agents/codex/bin/plexus-codex"),
+            person.house.gateway.home(),
+        );
+        command
+            .env("PLEXUS_GATEWAY", "http://127.0.0.1:9")
+            .args(line);
+        plexus_tests::programs::run(command)
+    };
+    typed(&["list"]).expect_status(0);
+    for line in [
+        &["--url", "http://127.0.0.1:9", "list"][..],
+        &["workspace.read", "--url", "http://127.0.0.1:9", "path=a"],
+        &["--home", "/tmp", "list"],
+        &["--agent", "other", "list"],
+    ] {
+        typed(line).expect_status(64);
+    }
+}

@@ -1,0 +1,597 @@
+//! Deciding on a terminal: `plexusctl approvals watch`, in a real pseudo-terminal, by keyboard.
+
+use crate::house::{House, WRITE, note};
+use nix::sys::signal::Signal;
+use plexus_tests::{Agent, Terminal, waiting::until};
+use serde_json::{Value, json};
+
+const UP: &str = "\x1b[A";
+const DOWN: &str = "\x1b[B";
+const ENTER: &str = "\r";
+const ESCAPE: &str = "\x1b";
+
+/// The watch, once it shows what waits.
+fn watch(house: &House, columns: u16, rows: u16) -> Terminal {
+    let terminal = Terminal::start(
+        &house.gateway.on_terminal(["approvals", "watch"]),
+        columns,
+        rows,
+    );
+    terminal.until_fits("the list", |picture| {
+        picture.contains("nothing waits") || picture.contains("wait")
+    });
+    terminal
+}
+
+/// Types keys until the screen answers them: what is typed before a card can be read is told to be typed again.
+fn answer(terminal: &mut Terminal, keys: &str, shows: &str) {
+    terminal.keys(keys);
+    let picture = terminal.until_fits(shows, |picture| {
+        picture.contains(shows) || picture.contains("once more, please")
+    });
+    if !picture.contains(shows) {
+        // Enter means nothing where there is no panel, so pressing it once too often is no harm.
+        until("an answer that is heard", || {
+            terminal.keys(ENTER);
+            terminal.picture().contains(shows).then_some(())
+        });
+    }
+}
+
+fn ends_well(mut terminal: Terminal) {
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    assert!(is_given_back(&terminal));
+}
+
+fn is_given_back(terminal: &Terminal) -> bool {
+    !terminal.has_other_screen() && !terminal.hides_cursor() && terminal.is_cooked()
+}
+
+fn asks(agent: &Agent, name: &str, content: &str) -> String {
+    agent.must_ask(WRITE, note(name, content))
+}
+
+#[test]
+fn a_card_is_read_and_approved_once() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let mut terminal = watch(&house, 120, 40);
+    terminal.until_shows("nothing waits");
+
+    // It comes by itself, with all that a decision needs.
+    let item = asks(&agent, "fresh.txt", "first\nsecond\n");
+    let picture = terminal.until_shows("creates fresh.txt");
+    for said in [
+        "1 waits",
+        "agent: one",
+        "wants: workspace.write",
+        "┃ +first",
+        "once: this one call",
+        "a yes",
+    ] {
+        assert!(picture.contains(said), "{said}\n{picture}");
+    }
+    assert_eq!(
+        terminal.colour_of(|row| row.contains("+second")),
+        Some(vt100::Color::Idx(2)),
+        "what is added is green"
+    );
+    assert!(terminal.has_other_screen() && !terminal.is_cooked());
+
+    // `a` alone decides nothing; once is what Enter gives.
+    terminal.keys("a");
+    terminal.until_shows("(•) once: this one call, exactly as shown");
+    assert_eq!(agent.status(&item).json()["state"], "pending");
+    answer(&mut terminal, ENTER, "approved pend_");
+    assert_eq!(agent.status(&item).json()["state"], "approved");
+    terminal.until_shows("nothing waits");
+    agent
+        .invoke(WRITE, note("fresh.txt", "first\nsecond\n"))
+        .expect_ok();
+    assert!(house.owner().grants().is_empty(), "nothing stands");
+
+    // The next card says what differs.
+    asks(&agent, "fresh.txt", "first\nthird\n");
+    let picture = terminal.until_shows("differs: from the call that you approved");
+    assert!(
+        picture.contains("┃ -second") && picture.contains("┃ +third"),
+        "{picture}"
+    );
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+#[test]
+fn a_denial_has_a_reason_that_was_typed() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "a.txt", "x");
+    let mut terminal = watch(&house, 80, 24);
+    terminal.until_shows("creates a.txt");
+    terminal.keys("d");
+    terminal.until_shows("why (the agent is told)");
+    // What is typed is text here: the keys of the card are letters like any other. A paste is text too.
+    terminal.keys("not q a\x7fd today\x1b[200~, please\nthanks\x1b[201~");
+    terminal.until_shows("not q d today, please thanks");
+    answer(&mut terminal, ENTER, "denied pend_");
+    let status = agent.status(&item).json();
+    assert_eq!(status["state"], "denied");
+    let again = agent.ask_to(WRITE, note("a.txt", "x")).json();
+    assert!(
+        again.to_string().contains("not q d today, please thanks"),
+        "{again}"
+    );
+    terminal.keys("\x03");
+    ends_well(terminal);
+}
+
+#[test]
+fn a_window_is_chosen_and_narrowed() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "notes/a.txt", "x");
+    let mut terminal = watch(&house, 100, 30);
+    terminal.until_shows("creates notes/a.txt");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    // Escape goes back and decides nothing.
+    terminal.keys(ESCAPE);
+    terminal.until_fits("the card alone", |picture| !picture.contains("(•)"));
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    terminal.keys(DOWN);
+    terminal.until_shows("(•) 1h: every call of");
+    for _ in 0..4 {
+        terminal.keys(DOWN);
+    }
+    terminal.until_shows("only where path is at or below: ▏");
+    terminal.keys("notes");
+    terminal.until_shows("at or below: notes▏");
+    terminal.keys(UP);
+    terminal.until_shows("(•) until-revoked");
+    terminal.keys(UP);
+    terminal.keys(UP);
+    terminal.until_shows("(•) 1d");
+    for _ in 0..4 {
+        terminal.keys(DOWN);
+    }
+    // Passing over a window chooses it; the fields keep what was chosen last.
+    terminal.until_shows("at most how many calls: ▏");
+    terminal.keys("x");
+    terminal.until_shows("calls: x▏");
+    answer(&mut terminal, ENTER, "is a whole number");
+    assert_eq!(agent.status(&item).json()["state"], "pending");
+    terminal.keys("\x7f2");
+    terminal.until_shows("calls: 2▏");
+    answer(&mut terminal, ENTER, "approved pend_");
+    let grants = house.owner().grants();
+    assert_eq!(
+        grants[0]["trustWindow"]["kind"], "until-revoked",
+        "{grants:#?}"
+    );
+    assert_eq!(
+        grants[0]["constraint"],
+        json!({"pathPrefix": {"field": "path", "allow": ["notes"]}, "maxCalls": 2})
+    );
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+/// What cannot be chosen says why, and Enter on it approves nothing.
+#[test]
+fn a_window_above_the_ceiling_cannot_be_chosen() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, ".envrc", "x");
+    let mut terminal = watch(&house, 120, 40);
+    let picture = terminal.until_shows("creates .envrc");
+    assert_eq!(picture.matches("WARNING").count(), 1, "{picture}");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    terminal.keys(DOWN);
+    terminal.until_shows("×  1h: what this would write is run or obeyed");
+    answer(&mut terminal, ENTER, "run or obeyed by programs of yours");
+    assert_eq!(agent.status(&item).json()["state"], "pending");
+    terminal.keys(UP);
+    terminal.until_fits("once again", |picture| picture.contains("(•) once"));
+    answer(&mut terminal, ENTER, "approved pend_");
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+#[test]
+fn a_card_that_changed_under_the_cursor_is_not_approved() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "a.txt", "x");
+    let mut terminal = watch(&house, 100, 30);
+    terminal.until_shows("creates a.txt");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    // The card now says something else, and nothing on the feed told of it.
+    owner
+        .client
+        .put("/v1/config", json!({"allowUntilRevoked": false}))
+        .expect_ok();
+    terminal.keys(ENTER);
+    terminal.until_fits("that it changed", |picture| {
+        picture.contains("card_changed") || picture.contains("has changed")
+    });
+    assert_eq!(agent.status(&item).json()["state"], "pending");
+    assert!(owner.grants().is_empty());
+    // Read again, it can be decided.
+    terminal.until_shows("not until-revoked: your settings");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    answer(&mut terminal, ENTER, "approved pend_");
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+#[test]
+fn what_was_decided_elsewhere_goes_from_the_screen() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let (first, second) = (asks(&agent, "a.txt", "x"), asks(&agent, "b.txt", "x"));
+    let mut terminal = watch(&house, 100, 30);
+    terminal.until_shows("creates a.txt");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    owner.deny(&first, "no");
+    // The panel that was open was about the other one: it closes, and Enter decides nothing.
+    terminal.until_fits("the other card alone", |picture| {
+        picture.contains("decided elsewhere")
+            && picture.contains("creates b.txt")
+            && !picture.contains("(•)")
+    });
+    terminal.keys(ENTER);
+    terminal.keys("?");
+    terminal.until_shows("any key: back");
+    assert_eq!(agent.status(&second).json()["state"], "pending");
+    terminal.keys("?");
+    terminal.until_shows("1 waits");
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+#[test]
+fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let long: String = (0..60).map(|n| format!("line {n}\n")).collect();
+    let item = asks(&agent, "long.txt", &long);
+    let mut terminal = watch(&house, 40, 12);
+    terminal.until_shows("MORE BELOW");
+    terminal.until_shows("agent: one");
+    let mut seen = String::new();
+    for _ in 0..200 {
+        let before = terminal.picture();
+        seen.push_str(&before);
+        if !before.contains("MORE BELOW") {
+            break;
+        }
+        terminal.keys(DOWN);
+        terminal.until_fits("the next line", |picture| picture != before);
+    }
+    for n in 0..60 {
+        assert!(
+            seen.contains(&format!("+line {n}")),
+            "line {n} is never seen"
+        );
+    }
+    assert!(seen.contains("1h, 1d, 7d"), "the answers are below");
+
+    terminal.resize(120, 40);
+    terminal.until_shows("a yes · d no · ↑↓ scroll · ←→ next · v all of it · ? help · q quit");
+    terminal.keys("\x1b[H");
+    terminal.until_shows("agent: one");
+    terminal.resize(40, 12);
+    terminal.until_fits("the small screen again", |picture| {
+        !picture.contains("q quit")
+    });
+    // Approving works here too: the panel has the room of the card.
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    answer(&mut terminal, ENTER, "approved pend_");
+    assert_eq!(agent.status(&item).json()["state"], "approved");
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+#[test]
+fn the_terminal_is_given_back_however_it_ends() {
+    let house = House::open();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut terminal = watch(&house, 80, 24);
+        terminal.until_shows("nothing waits");
+        assert!(!is_given_back(&terminal), "it was taken");
+        terminal.signal(signal);
+        terminal.end();
+        assert!(is_given_back(&terminal), "{signal}");
+    }
+    // Where the key does not fit any more, the reason is read on the screen that stays.
+    let agent = house.gateway.agent("one");
+    let mut terminal = watch(&house, 80, 24);
+    terminal.until_shows("nothing waits");
+    let other: String = house.gateway.key().chars().rev().take(48).collect();
+    let path = house.gateway.state().join("connection-key");
+    std::fs::write(path, format!("plx_live_{other}\n")).expect("another key");
+    asks(&agent, "a.txt", "x");
+    assert_eq!(terminal.end().code(), Some(77), "{}", terminal.picture());
+    assert!(is_given_back(&terminal) && terminal.picture().contains("connection key"));
+}
+
+#[test]
+fn without_colours_and_without_a_screen() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    asks(&agent, "a.txt", "x");
+    let mut plain = house.gateway.on_terminal(["approvals", "watch"]);
+    plain.env("NO_COLOR", "1");
+    let mut terminal = Terminal::start(&plain, 80, 24);
+    terminal.until_shows("creates a.txt");
+    assert!(!terminal.is_coloured());
+    terminal.keys("q");
+    ends_well(terminal);
+
+    // Line by line, as it is for scripts, and on a terminal that has no screen.
+    for (arguments, term) in [
+        (vec!["approvals", "watch", "--lines"], "xterm"),
+        (vec!["approvals", "watch"], "dumb"),
+    ] {
+        let mut command = house.gateway.on_terminal(arguments);
+        command.env("TERM", term);
+        let mut terminal = Terminal::start(&command, 80, 24);
+        terminal.until_shows("let one do this?  y yes, once");
+        assert!(!terminal.has_other_screen());
+        terminal.keys("q\n");
+        assert!(terminal.end().success());
+    }
+
+    // An agent that runs it is shown what waits, and no keys.
+    let mut marked = house.gateway.on_terminal(["approvals", "watch"]);
+    marked.env("CLAUDECODE", "1");
+    let mut terminal = Terminal::start(&marked, 80, 24);
+    let picture = terminal.until_shows("creates a.txt");
+    assert!(
+        !terminal.has_other_screen() && !picture.contains("y yes"),
+        "{picture}"
+    );
+    terminal.signal(Signal::SIGINT);
+    terminal.end();
+}
+
+/// The gateway goes and comes back; the screen says so and goes on.
+#[test]
+fn a_gateway_that_restarts_is_found_again() {
+    let mut house = House::open();
+    let agent = house.gateway.agent("one");
+    let mut terminal = watch(&house, 100, 30);
+    terminal.until_shows("nothing waits");
+    house.gateway.stop();
+    terminal.until_shows("NOT CONNECTED");
+    house.gateway.start_again();
+    let agent = house.back(&agent);
+    asks(&agent, "a.txt", "x");
+    let picture = terminal.until_shows("creates a.txt");
+    assert!(!picture.contains("NOT CONNECTED"), "{picture}");
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+/// Texts that would move the cursor, hide, turn around, grow over other lines, or look like the card.
+pub(crate) fn hostile() -> Vec<String> {
+    let mut texts: Vec<String> = [
+        "\x1b[2J\x1b[H",
+        "\x1b]0;owned\x07",
+        "\x1b]52;c;cm0gLXJm\x07",
+        "\x1b[?1049l",
+        "\x1b[31m",
+        "\x1bc",
+        "\x1b[5n",
+        "\x1bP+q544e\x1b\\",
+        "\x1b_G\x1b\\",
+        "\x1b^x\x1b\\",
+        "\x1b[6n",
+        "\x1b[>c",
+        "\x1b[1;1H",
+        "\x1b[999A",
+        "\x1b#8",
+        "\u{9b}2J",
+        "\u{9d}0;x\u{9c}",
+        "\u{90}x\u{9c}",
+        "\u{85}",
+        "\r",
+        "\n",
+        "\x08\x08\x08",
+        "\x7f",
+        "\x0b",
+        "\x0c",
+        "\x0e",
+        "\x0f",
+        "\x07",
+        "\u{202e}",
+        "\u{202d}",
+        "\u{2066}",
+        "\u{2067}",
+        "\u{2068}",
+        "\u{2069}",
+        "\u{200e}",
+        "\u{200f}",
+        "\u{061c}",
+        "\u{200b}",
+        "\u{200c}",
+        "\u{200d}",
+        "\u{2060}",
+        "\u{feff}",
+        "\u{ad}",
+        "\u{034f}",
+        "\u{180e}",
+        "\u{3164}",
+        "\u{115f}",
+        "\u{1160}",
+        "\u{ffa0}",
+        "\u{2800}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{fff9}",
+        "\u{fffb}",
+        "\u{e0001}",
+        "\u{e0041}",
+        "\u{1d173}",
+        "\u{13430}",
+        "\u{fe00}",
+        "\u{fe0f}\u{fe0f}\u{fe0f}",
+        "\u{206a}",
+        "\u{206f}",
+        "agent: the-owner",
+        "\nagent: the-owner",
+        "\r\nrequest: pend_0",
+        "    ┃ +harmless",
+        "  WARNING: none",
+        "once: this one call, exactly as shown",
+        "(•) until-revoked: nothing at all",
+        "── yes ──",
+        "▸ other  fixture.read",
+        "Enter approve · ↑↓ choose",
+        "Plexus approvals · nothing waits",
+        "↪ agent: me",
+        "a yes · d no",
+        "\t\t\t\t",
+        "漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字",
+        "👩‍👩‍👧‍👦👍🏽🇩🇪",
+        "✔\u{fe0f}✔\u{fe0f}",
+        "ﷺﷺﷺ",
+        "ก\u{e33}\u{e48}",
+        "𒐫𒐫𒐫",
+        "if you approve: nothing happens",
+        "differs: nothing",
+        "' ; rm -rf ~ ; '",
+        "$(touch /tmp/x)",
+        "`id`",
+        "%s%n%x",
+        "\\x1b[2J",
+        "\\u{1b}[2J",
+        "<script>alert(1)</script>",
+        "{{7*7}}",
+        "\"}],\"state\":\"approved\"",
+        "../../../etc/passwd",
+        "-rf",
+        "--yes",
+    ]
+    .map(str::to_owned)
+    .into();
+    texts.push("a\u{301}".repeat(3) + &"\u{301}".repeat(200));
+    texts.push("x".repeat(200));
+    texts.extend(["\x1b[?2004l", "\x1b[8;1;1t", "\x1b[0m\x1b[7m"].map(str::to_owned));
+    texts.push("🅰".repeat(60));
+    texts
+}
+
+/// None of a hundred hostile texts is obeyed, in any field that an agent fills; the card stays what it is.
+#[test]
+fn hostile_texts_are_shown_and_not_obeyed() {
+    let texts = hostile();
+    assert!(texts.len() >= 100, "{}", texts.len());
+    let house = House::open();
+    let owner = house.owner();
+    let mut terminals = [watch(&house, 120, 40), watch(&house, 40, 12)];
+    // Each screen has to end a decision on it before the next: so that it was really drawn.
+    for (number, chunk) in texts.chunks(13).enumerate() {
+        let agent = house.gateway.agent(&format!("agent-{number}"));
+        for text in chunk {
+            let content = format!("begin{text}end\n{text}\n");
+            let body = json!({"id": WRITE, "input": {"path": "out.txt", "content": content}, "purpose": format!("p{text}q")});
+            let reply = agent.invoke_body(body).json();
+            let Some(item) = reply["error"]["pendingId"].as_str() else {
+                // A text that is no valid input was refused before it reached anybody.
+                assert!(reply["error"]["code"].is_string(), "{reply}");
+                continue;
+            };
+            let card = owner.card(item);
+            for terminal in &mut terminals {
+                look(terminal, &card);
+            }
+            owner.deny(item, "no");
+            for terminal in &terminals {
+                terminal.until_shows("nothing waits");
+            }
+        }
+    }
+    for mut terminal in terminals {
+        let bytes = terminal.bytes();
+        assert_only_ours(&bytes);
+        terminal.keys("q");
+        ends_well(terminal);
+    }
+}
+
+/// Waits for a card and holds that the screen is still the screen: its first line, its keys, one card and no more.
+fn look(terminal: &mut Terminal, card: &Value) {
+    let agent = format!("agent: {}", card["agentId"].as_str().expect("an agent"));
+    let picture = terminal.until_fits(&agent, |picture| {
+        picture.contains(&agent) && picture.contains("1 waits")
+    });
+    let lines: Vec<&str> = picture.lines().collect();
+    assert!(
+        lines[0].starts_with("Plexus approvals · 1 waits"),
+        "{picture}"
+    );
+    let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    for (ours, times) in [
+        ("Plexus approvals", 1),
+        ("agent:", 1),
+        ("request:", 1),
+        ("▸", 1),
+        ("differs:", 0),
+        ("once:", 0),
+    ] {
+        assert!(count(ours) <= times, "{ours}\n{picture}");
+    }
+    assert!(
+        picture
+            .trim_end()
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with("a yes")),
+        "{picture}"
+    );
+}
+
+/// Every escape sequence that was written is one that a drawing needs: moving, colours, modes that were taken and given
+/// back. A title, a clipboard, a question to the terminal or a character set is none of these.
+fn assert_only_ours(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut rest = text.as_ref();
+    while let Some(at) = rest.find('\x1b') {
+        rest = &rest[at + 1..];
+        let Some(sequence) = rest.strip_prefix('[') else {
+            panic!(
+                "an escape that is no sequence: {:?}",
+                rest.chars().take(20).collect::<String>()
+            );
+        };
+        let end = sequence
+            .find(|c: char| ('@'..='~').contains(&c))
+            .expect("an end");
+        let (parameters, last) = (&sequence[..end], &sequence[end..=end]);
+        let known = match last {
+            "m" | "H" | "J" | "K" => true,
+            "h" | "l" => ["?1049", "?25", "?2004", "?2026"].contains(&parameters),
+            _ => false,
+        };
+        assert!(
+            known,
+            "an escape sequence that no drawing needs: {parameters:?}{last}"
+        );
+    }
+    let unseen = |c: char| {
+        (c.is_control() && !matches!(c, '\x1b' | '\n' | '\r'))
+            || ('\u{200b}'..='\u{200f}').contains(&c)
+            || ('\u{202a}'..='\u{202e}').contains(&c)
+            || ('\u{2066}'..='\u{2069}').contains(&c)
+    };
+    assert!(!text.contains(unseen));
+}

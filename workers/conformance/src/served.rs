@@ -1,0 +1,324 @@
+//! The source behind the real harness, spoken to as the gateway does, in this process: a worker's process refuses to
+//! serve without its cage, which [`crate::caged`] makes.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use plexus_ipc::{
+    gateway::{Receiver, Sender, connect},
+    manifest::Manifest,
+    message::{
+        Answer, Call, Commit, Content, Done, FromWorker, Health, PlanMade, Probe, Role, Stamp,
+        Start, ToWorker, Touched, WorkerError,
+    },
+    stream::{pair, split},
+    worker::{
+        Source,
+        serve::{Ended, serve},
+    },
+};
+use plexus_protocol::{Constraint, Digest, Verb};
+use serde_json::{Value, json};
+
+const LAUNCH: u64 = 7;
+/// How long a call may take unless a rule says otherwise, in milliseconds.
+const DEADLINE_MS: u64 = 30_000;
+
+/// A source that serves.
+#[derive(Debug)]
+pub struct Worker {
+    served: tokio::task::JoinHandle<Ended>,
+    to: Sender,
+    from: Receiver,
+    constraint: Option<Constraint>,
+}
+
+/// What a call came to, and what it touched.
+pub type Outcome = (Result<Answer, WorkerError>, Vec<Touched>);
+
+impl Worker {
+    /// Serves the connector `S` for `root`, which its configuration calls `field`, up to `Opened`.
+    ///
+    /// # Panics
+    /// Where it does not come to serve.
+    pub async fn start<S: Source>(manifest: &str, field: &str, root: &Path, role: Role) -> Self {
+        Self::configured::<S>(manifest, &json!({ field: root }), role).await
+    }
+
+    /// As [`Worker::start`], with the whole configuration.
+    ///
+    /// # Panics
+    /// Where it does not come to serve.
+    pub async fn configured<S: Source>(manifest: &str, config: &Value, role: Role) -> Self {
+        let manifest = Manifest::parse(manifest).expect("a manifest");
+        let digest = manifest.digest();
+        let handlers = S::handlers();
+        handlers.check(&manifest).expect("handlers that fit");
+        let (ours, theirs) = pair().expect("descriptors");
+        let (to, from) = connect(ours, role).expect("a stream");
+        let (read, write) = split(theirs).expect("a stream");
+        let nowhere = Path::new("/nowhere").to_path_buf();
+        let start = Start {
+            source: "source".parse().expect("an id"),
+            role,
+            launch: LAUNCH,
+            config: config.to_string().into_bytes().into(),
+            secrets: Default::default(),
+            limits: manifest.limits,
+            probe: Probe {
+                canary: nowhere.clone(),
+                state_dir: nowhere.clone(),
+                tcp_port: 9,
+                unix_socket: nowhere,
+                parent_pid: std::process::id(),
+            },
+        };
+        let check = |kind| json!({"name": "not tried", "kind": kind, "held": true, "detail": ""});
+        let sound = serde_json::from_value(json!({"checks": [check("attack"), check("control")]}))
+            .expect("a report");
+        let served =
+            tokio::spawn(
+                async move { serve(start, &manifest, handlers, sound, read, write).await },
+            );
+        let mut worker = Self {
+            served,
+            to,
+            from,
+            constraint: None,
+        };
+        assert!(matches!(worker.next().await, FromWorker::Hello { .. }));
+        match worker.next().await {
+            FromWorker::Described { manifest } => assert_eq!(manifest, digest),
+            other => panic!("{other:?}"),
+        }
+        match worker.next().await {
+            FromWorker::Opened { .. } => worker,
+            other => panic!("the source cannot be opened: {other:?}"),
+        }
+    }
+
+    /// Narrows all further calls.
+    ///
+    /// # Panics
+    /// Where it is no constraint.
+    #[must_use]
+    pub fn constrained(mut self, constraint: Value) -> Self {
+        self.narrow(Some(constraint));
+        self
+    }
+
+    pub(crate) fn narrow(&mut self, constraint: Option<Value>) {
+        self.constraint =
+            constraint.map(|constraint| serde_json::from_value(constraint).expect("a constraint"));
+    }
+
+    async fn next(&mut self) -> FromWorker {
+        loop {
+            match self
+                .from
+                .next()
+                .await
+                .expect("a frame")
+                .expect("the worker lives")
+            {
+                FromWorker::Progress(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    fn call(&self, capability: &str, input: &Value, deadline_ms: u64) -> Call {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let input = input.to_string().into_bytes();
+        Call {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            audit: None,
+            capability: capability.into(),
+            input_digest: Digest::of(&input),
+            input: input.into(),
+            constraint: self.constraint.clone(),
+            deadline_ms,
+        }
+    }
+
+    async fn say(&self, message: ToWorker) {
+        self.to.send(message).await.expect("the worker listens");
+    }
+
+    /// Reads.
+    ///
+    /// # Panics
+    /// Where the worker is gone.
+    pub async fn read(&mut self, capability: &str, input: Value) -> Outcome {
+        self.read_within(capability, &input, DEADLINE_MS).await
+    }
+
+    pub(crate) async fn read_within(
+        &mut self,
+        capability: &str,
+        input: &Value,
+        deadline_ms: u64,
+    ) -> Outcome {
+        let call = self.call(capability, input, deadline_ms);
+        self.say(ToWorker::Read(call)).await;
+        self.done().await
+    }
+
+    /// Starts a read or a plan and takes nobody's interest in it back at once.
+    pub(crate) async fn begin_and_cancel(&self, capability: &str, input: &Value, reads: bool) {
+        let call = self.call(capability, input, DEADLINE_MS);
+        let id = call.id;
+        self.say(if reads {
+            ToWorker::Read(call)
+        } else {
+            ToWorker::Plan(call)
+        })
+        .await;
+        self.say(ToWorker::Cancel { id }).await;
+    }
+
+    /// Waits until `count` calls have been answered, whatever the answers are.
+    pub(crate) async fn answered(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            if matches!(
+                self.next().await,
+                FromWorker::Done(_) | FromWorker::Planned(_)
+            ) {
+                left -= 1;
+            }
+        }
+    }
+
+    async fn done(&mut self) -> Outcome {
+        match self.next().await {
+            FromWorker::Done(done) => {
+                let Done {
+                    result, touched, ..
+                } = *done;
+                (result, touched)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Plans.
+    ///
+    /// # Errors
+    /// Those of the plan.
+    ///
+    /// # Panics
+    /// Where the worker is gone.
+    pub async fn plan(&mut self, capability: &str, input: Value) -> Result<PlanMade, WorkerError> {
+        self.plan_within(capability, &input, DEADLINE_MS).await
+    }
+
+    pub(crate) async fn plan_within(
+        &mut self,
+        capability: &str,
+        input: &Value,
+        deadline_ms: u64,
+    ) -> Result<PlanMade, WorkerError> {
+        let call = self.call(capability, input, deadline_ms);
+        self.say(ToWorker::Plan(call)).await;
+        match self.next().await {
+            FromWorker::Planned(planned) => planned.result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Commits `write`.
+    ///
+    /// # Panics
+    /// Where the worker is gone.
+    pub async fn commit(
+        &mut self,
+        input: Value,
+        state_token: Option<Digest>,
+        expect: Option<Content>,
+        permit_rating: Verb,
+    ) -> Outcome {
+        self.commit_of("write", &input, state_token, expect, permit_rating)
+            .await
+    }
+
+    /// Commits any effect.
+    ///
+    /// # Panics
+    /// Where the worker is gone.
+    pub async fn commit_of(
+        &mut self,
+        capability: &str,
+        input: &Value,
+        state_token: Option<Digest>,
+        expect: Option<Content>,
+        permit_rating: Verb,
+    ) -> Outcome {
+        static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+        let durable = Stamp {
+            launch: LAUNCH,
+            sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
+        };
+        let commit = Commit {
+            call: self.call(capability, input, DEADLINE_MS),
+            state_token,
+            expect,
+            permit_rating,
+            durable,
+        };
+        self.say(ToWorker::Commit(Box::new(commit))).await;
+        self.done().await
+    }
+
+    /// How the app behind it is.
+    ///
+    /// # Panics
+    /// Where the worker is gone.
+    pub async fn health(&mut self) -> Health {
+        self.say(ToWorker::Probe { nonce: 1 }).await;
+        loop {
+            match self.next().await {
+                FromWorker::Probed { nonce: 1, health } => return health,
+                FromWorker::Done(_) | FromWorker::Planned(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Stops it and waits for its end.
+    ///
+    /// # Panics
+    /// Where it ends in another way.
+    pub async fn stop(mut self) {
+        self.say(ToWorker::Stop).await;
+        while self.from.next().await.expect("a frame").is_some() {}
+        assert!(matches!(
+            self.served.await.expect("no panic"),
+            Ended::Stopped
+        ));
+    }
+}
+
+/// The output of a call that must succeed.
+///
+/// # Panics
+/// Where it failed.
+#[must_use]
+#[track_caller]
+pub fn output(outcome: &Outcome) -> Value {
+    let answer = outcome.0.as_ref().expect("a call that succeeds");
+    serde_json::from_slice(&answer.output).expect("JSON")
+}
+
+/// The error of a call that must fail, as JSON.
+///
+/// # Panics
+/// Where it succeeded.
+#[must_use]
+#[track_caller]
+pub fn refusal<T: std::fmt::Debug>(result: &Result<T, WorkerError>) -> Value {
+    let error = result.as_ref().expect_err("a call that fails");
+    serde_json::to_value(&error.code).expect("JSON")
+}

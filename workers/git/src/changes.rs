@@ -1,0 +1,240 @@
+//! What differs between two trees, and what was renamed.
+
+use crate::{
+    error::GitError,
+    lines,
+    look::Look,
+    objects::{Entry, EntryKind, Reader},
+};
+use gix_hash::ObjectId;
+use std::collections::BTreeMap;
+
+/// Most changes that are looked at between two trees.
+pub(crate) const MAX_CHANGES: usize = 20_000;
+/// Deepest folder.
+const MAX_DEPTH: usize = 128;
+/// Most pairs that are compared for a rename, and the largest file that is, in bytes.
+const MAX_PAIRS: (usize, usize) = (400, 256 << 10);
+/// The share of lines in common above which a file counts as renamed, as git has it.
+const ALIKE: f64 = 0.5;
+
+/// A file that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) path: String,
+    /// Where it was before, if that is another path.
+    pub(crate) from: Option<String>,
+    pub(crate) old: Option<Entry>,
+    pub(crate) new: Option<Entry>,
+}
+
+impl Change {
+    pub(crate) fn word(&self) -> &'static str {
+        match (&self.from, self.old, self.new) {
+            (Some(_), ..) => "renamed",
+            (None, None, _) => "added",
+            (None, _, None) => "deleted",
+            (None, Some(old), Some(new)) if old.id == new.id => "mode",
+            _ => "modified",
+        }
+    }
+}
+
+/// The files that differ at or below `under` and that may be seen, by path. `stop` ends it at the first.
+pub(crate) fn between(
+    reader: &Reader,
+    look: &Look<'_>,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    under: Option<&str>,
+    stop: bool,
+) -> Result<Vec<Change>, GitError> {
+    let mut differ = Differ {
+        reader,
+        look,
+        under,
+        stop,
+        found: Vec::new(),
+    };
+    differ.trees(old, new, "", 0)?;
+    let mut found = differ.found;
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+struct Differ<'a> {
+    reader: &'a Reader,
+    look: &'a Look<'a>,
+    under: Option<&'a str>,
+    stop: bool,
+    found: Vec<Change>,
+}
+
+impl Differ<'_> {
+    fn trees(
+        &mut self,
+        old: Option<ObjectId>,
+        new: Option<ObjectId>,
+        at: &str,
+        depth: usize,
+    ) -> Result<(), GitError> {
+        self.look.go_on()?;
+        if old == new || self.is_done() {
+            return Ok(());
+        }
+        if depth > MAX_DEPTH {
+            return Err(GitError::TooLarge("folders are too deep".to_owned()));
+        }
+        let mut pairs: BTreeMap<Vec<u8>, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
+        for (tree, is_new) in [(old, false), (new, true)] {
+            for (name, entry) in tree
+                .map(|id| self.reader.tree(&id))
+                .transpose()?
+                .unwrap_or_default()
+            {
+                let pair = pairs.entry(name).or_default();
+                if is_new {
+                    pair.1 = Some(entry);
+                } else {
+                    pair.0 = Some(entry);
+                }
+            }
+        }
+        for (name, (old, new)) in pairs {
+            if old == new || self.is_done() {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&name);
+            let path = if at.is_empty() {
+                name.into_owned()
+            } else {
+                format!("{at}/{name}")
+            };
+            if !self.is_on_the_way(&path) {
+                continue;
+            }
+            let folder =
+                |entry: Option<Entry>| entry.filter(|e| e.kind == EntryKind::Folder).map(|e| e.id);
+            let file = |entry: Option<Entry>| entry.filter(|e| e.kind != EntryKind::Folder);
+            if folder(old).is_some() || folder(new).is_some() {
+                self.trees(folder(old), folder(new), &path, depth + 1)?;
+            }
+            let (old, new) = (file(old), file(new));
+            if (old.is_some() || new.is_some()) && self.is_under(&path) && (self.look.allows)(&path)
+            {
+                if self.found.len() >= MAX_CHANGES {
+                    return Err(GitError::TooLarge(format!(
+                        "more than {MAX_CHANGES} files differ; narrow it by path"
+                    )));
+                }
+                self.found.push(Change {
+                    path,
+                    from: None,
+                    old,
+                    new,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.stop && !self.found.is_empty()
+    }
+
+    fn is_under(&self, path: &str) -> bool {
+        self.under.is_none_or(|under| below(under, path))
+    }
+
+    fn is_on_the_way(&self, path: &str) -> bool {
+        self.under
+            .is_none_or(|under| below(under, path) || below(path, under))
+    }
+}
+
+/// Whether `path` is `folder` or lies below it.
+fn below(folder: &str, path: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Joins what was deleted and what was added where they are the same file, or much alike.
+pub(crate) fn with_renames(
+    reader: &Reader,
+    look: &Look<'_>,
+    changes: Vec<Change>,
+) -> Result<Vec<Change>, GitError> {
+    let (mut gone, rest): (Vec<Change>, Vec<Change>) =
+        changes.into_iter().partition(|c| c.new.is_none());
+    let (mut added, mut kept): (Vec<Change>, Vec<Change>) =
+        rest.into_iter().partition(|c| c.old.is_none());
+    let is_small = gone.len().saturating_mul(added.len()) <= MAX_PAIRS.0;
+    added.retain_mut(|new| {
+        let same = gone
+            .iter()
+            .position(|old| old.old.map(|e| e.id) == new.new.map(|e| e.id));
+        match same {
+            Some(at) => {
+                kept.push(joined(&gone.remove(at), new));
+                false
+            }
+            None => true,
+        }
+    });
+    if is_small {
+        let mut left = Vec::new();
+        for new in added {
+            look.go_on()?;
+            match alike(reader, &gone, &new)? {
+                Some(at) => kept.push(joined(&gone.remove(at), &new)),
+                None => left.push(new),
+            }
+        }
+        added = left;
+    }
+    kept.extend(gone);
+    kept.extend(added);
+    kept.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(kept)
+}
+
+fn joined(old: &Change, new: &Change) -> Change {
+    Change {
+        path: new.path.clone(),
+        from: Some(old.path.clone()),
+        old: old.old,
+        new: new.new,
+    }
+}
+
+/// The one among `gone` that is most like `new`.
+fn alike(reader: &Reader, gone: &[Change], new: &Change) -> Result<Option<usize>, GitError> {
+    let Some(text) = small(reader, new.new)? else {
+        return Ok(None);
+    };
+    let mut best = (ALIKE, None);
+    for (at, old) in gone.iter().enumerate() {
+        if let Some(before) = small(reader, old.old)? {
+            let share = lines::in_common(&before, &text);
+            if share > best.0 {
+                best = (share, Some(at));
+            }
+        }
+    }
+    Ok(best.1)
+}
+
+/// The content of a file that is small enough to be compared with others.
+fn small(reader: &Reader, entry: Option<Entry>) -> Result<Option<Vec<u8>>, GitError> {
+    let Some(entry) = entry.filter(|entry| entry.kind == EntryKind::Blob) else {
+        return Ok(None);
+    };
+    match reader.header(&entry.id) {
+        Ok((_, size)) if size > 0 && size <= MAX_PAIRS.1 as u64 => {}
+        // What this clone lacks cannot be compared.
+        Ok(_) | Err(GitError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let bytes = reader.blob(&entry.id)?;
+    Ok(lines::is_text(&bytes).then_some(bytes))
+}

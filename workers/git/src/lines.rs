@@ -1,0 +1,104 @@
+//! Lines of files, and how they differ.
+
+use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+/// How long two files are compared for the smallest difference; after that any difference will do.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How far into a file NUL is looked for, as git does.
+const LOOKED_AT: usize = 8_000;
+
+/// Whether git would call it text.
+pub(crate) fn is_text(bytes: &[u8]) -> bool {
+    memchr::memchr(0, &bytes[..bytes.len().min(LOOKED_AT)]).is_none()
+}
+
+/// The lines, each with its end.
+pub(crate) fn of(bytes: &[u8]) -> Vec<&[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n').collect()
+}
+
+/// How the lines of one become those of the other.
+pub(crate) fn difference(old: &[&[u8]], new: &[&[u8]]) -> Vec<DiffOp> {
+    // Numbers compare faster than lines, and each line is hashed once.
+    fn numbered<'a>(lines: &[&'a [u8]], known: &mut HashMap<&'a [u8], usize>) -> Vec<usize> {
+        let number = |line: &&'a [u8]| {
+            let next = known.len();
+            *known.entry(line).or_insert(next)
+        };
+        lines.iter().map(number).collect()
+    }
+    let mut known = HashMap::new();
+    let (old, new) = (numbered(old, &mut known), numbered(new, &mut known));
+    let deadline = Some(Instant::now() + PATIENCE);
+    capture_diff_slices_deadline(Algorithm::Myers, &old, &new, deadline)
+}
+
+/// The share of lines that two files have in common, counted as in a heap: 0 to 1.
+pub(crate) fn in_common(old: &[u8], new: &[u8]) -> f64 {
+    let mut heap: HashMap<&[u8], usize> = HashMap::new();
+    let (old, new) = (of(old), of(new));
+    for line in &old {
+        *heap.entry(line).or_default() += 1;
+    }
+    let mut common = 0_u32;
+    for line in &new {
+        if let Some(count) = heap.get_mut(line).filter(|count| **count > 0) {
+            *count -= 1;
+            common += 1;
+        }
+    }
+    let most = u32::try_from(old.len().max(new.len()).max(1)).unwrap_or(u32::MAX);
+    f64::from(common) / f64::from(most)
+}
+
+/// Lines that come and go.
+pub(crate) fn counted(ops: &[DiffOp]) -> (usize, usize) {
+    ops.iter().fold((0, 0), |(added, removed), op| {
+        if matches!(op, DiffOp::Equal { .. }) {
+            (added, removed)
+        } else {
+            (added + op.new_range().len(), removed + op.old_range().len())
+        }
+    })
+}
+
+/// A unified difference with three lines around, at most `most` bytes, cut at a line; and whether it was cut.
+pub(crate) fn unified(old: &[&[u8]], new: &[&[u8]], ops: &[DiffOp], most: usize) -> (String, bool) {
+    let mut text = String::new();
+    for group in similar::group_diff_ops(ops.to_vec(), 3) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            continue;
+        };
+        let mut hunk = vec![format!(
+            "@@ -{},{} +{},{} @@\n",
+            first.old_range().start + 1,
+            last.old_range().end - first.old_range().start,
+            first.new_range().start + 1,
+            last.new_range().end - first.new_range().start,
+        )];
+        for op in &group {
+            let mut put = |sign: char, line: &[u8]| {
+                let line = String::from_utf8_lossy(line);
+                let line = line.strip_suffix('\n').unwrap_or(&line);
+                hunk.push(format!("{sign}{line}\n"));
+            };
+            if matches!(op, DiffOp::Equal { .. }) {
+                new[op.new_range()].iter().for_each(|line| put(' ', line));
+            } else {
+                old[op.old_range()].iter().for_each(|line| put('-', line));
+                new[op.new_range()].iter().for_each(|line| put('+', line));
+            }
+        }
+        for line in hunk {
+            if text.len() + line.len() > most {
+                return (text, true);
+            }
+            text.push_str(&line);
+        }
+    }
+    (text, false)
+}

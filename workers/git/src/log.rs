@@ -1,0 +1,242 @@
+//! `log`: the commits of a history, or those that changed a path.
+
+use crate::{
+    changes,
+    error::GitError,
+    look::{Answer, Look},
+    objects::{Commit, Entry, Reader},
+    refs,
+    repository::Repository,
+    walk::Walk,
+};
+use gix_hash::ObjectId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Commits if the input does not say.
+const USUAL: usize = 20;
+
+/// Input of `log`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    #[serde(default)]
+    pub(crate) path: Option<String>,
+    #[serde(default)]
+    rev: Option<String>,
+    #[serde(default)]
+    not: Option<String>,
+    #[serde(default)]
+    author: Option<String>,
+    #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    until: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    after: Option<String>,
+}
+
+/// Output of `log`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Output {
+    r#type: &'static str,
+    pub(crate) commits: Vec<Told>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
+}
+
+/// Where to go on.
+#[derive(Debug, Serialize)]
+pub(crate) struct Next {
+    pub(crate) after: String,
+}
+
+/// A commit, as it is told.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told {
+    pub(crate) id: String,
+    pub(crate) author: String,
+    pub(crate) email: String,
+    pub(crate) at: String,
+    pub(crate) subject: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) body: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parents: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) names: Vec<String>,
+}
+
+impl Told {
+    pub(crate) fn new(commit: &Commit, names: Vec<String>) -> Self {
+        Self {
+            id: commit.id.to_string(),
+            author: commit.author.name.clone(),
+            email: commit.author.email.clone(),
+            at: commit.author.at(),
+            subject: commit.subject(),
+            body: commit.body(),
+            parents: commit.parents.iter().map(ToString::to_string).collect(),
+            names,
+        }
+    }
+}
+
+/// Where a history begins and which of its commits are meant: what `log` and `search` have in common.
+pub(crate) struct Span {
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+impl Span {
+    pub(crate) fn new(since: Option<&str>, until: Option<&str>) -> Result<Self, GitError> {
+        Ok(Self {
+            since: since.map(moment).transpose()?,
+            until: until.map(moment).transpose()?,
+        })
+    }
+
+    pub(crate) fn holds(&self, commit: &Commit) -> bool {
+        let at = commit.committer.seconds;
+        self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at <= until)
+    }
+}
+
+/// RFC 3339, or a day, which begins in UTC.
+fn moment(text: &str) -> Result<i64, GitError> {
+    let whole = if text.len() == 10 {
+        format!("{text}T00:00:00Z")
+    } else {
+        text.to_owned()
+    };
+    whole
+        .parse::<Timestamp>()
+        .map(Timestamp::as_second)
+        .map_err(|_| {
+            GitError::Invalid(format!(
+                "{text:?} is no time: write 2026-01-31 or 2026-01-31T12:00:00Z"
+            ))
+        })
+}
+
+pub(crate) fn run(
+    repository: &Repository,
+    look: &Look<'_>,
+    input: &Input,
+) -> Result<Answer<Output>, GitError> {
+    let reader = repository.reader();
+    let path = look.path(input.path.as_deref())?;
+    let span = Span::new(input.since.as_deref(), input.until.as_deref())?;
+    let rev = input.rev.as_deref().unwrap_or("HEAD");
+    let mut walk = Walk::new(repository, &reader, look);
+    if let Some(not) = &input.not {
+        walk.without(refs::resolve(repository, &reader, look, not)?)?;
+    }
+    walk.add(refs::resolve(repository, &reader, look, rev)?);
+    let limit = input.limit.unwrap_or(USUAL);
+    let mut waiting_for = input.after.as_deref().map(str::to_lowercase);
+    let author = input.author.as_deref().map(str::to_lowercase);
+    let mut names = refs::names(repository, &reader);
+    let (mut commits, mut paths, mut more) = (Vec::new(), Vec::new(), false);
+    while let Some(commit) = walk.next()? {
+        let parents = walk.parents(&commit);
+        let (is_meant, go_on, touched) =
+            touches(&reader, look, &commit, &parents, path.as_deref())?;
+        walk.go_on(&go_on)?;
+        if !is_meant {
+            continue;
+        }
+        if let Some(after) = &waiting_for {
+            if *after == *commit.id.to_hex().to_string() {
+                waiting_for = None;
+            }
+            continue;
+        }
+        let by = |author: &String| {
+            let person = format!("{} <{}>", commit.author.name, commit.author.email);
+            person.to_lowercase().contains(author)
+        };
+        if !span.holds(&commit) || !author.as_ref().is_none_or(by) {
+            continue;
+        }
+        if commits.len() == limit {
+            more = true;
+            break;
+        }
+        paths.extend(touched);
+        commits.push(Told::new(
+            &commit,
+            names.remove(&commit.id).unwrap_or_default(),
+        ));
+    }
+    if waiting_for.is_some() {
+        return Err(GitError::NotFound(
+            "after names no commit of this history".to_owned(),
+        ));
+    }
+    if paths.is_empty() && look.everything() {
+        paths.push(path.unwrap_or_else(|| ".".to_owned()));
+    }
+    paths.sort();
+    paths.dedup();
+    let next = commits.last().filter(|_| more).map(|last| Next {
+        after: last.id.clone(),
+    });
+    Ok(Answer {
+        summary: format!("listed {} commits", commits.len()),
+        paths,
+        commits: commits.iter().map(|commit| commit.id.clone()).collect(),
+        output: Output {
+            r#type: "log",
+            commits,
+            warnings: walk.is_cut.then_some("shallow").into_iter().collect(),
+            next,
+        },
+    })
+}
+
+/// Whether a commit is meant, by which parents the history goes on, and which paths it was judged by.
+pub(crate) fn touches(
+    reader: &Reader,
+    look: &Look<'_>,
+    commit: &Commit,
+    parents: &[ObjectId],
+    path: Option<&str>,
+) -> Result<(bool, Vec<ObjectId>, Vec<String>), GitError> {
+    if let Some(path) = path {
+        let here = reader.at(&commit.tree, path)?;
+        let mut differs = parents.is_empty() && here.is_some();
+        for (at, parent) in parents.iter().enumerate() {
+            let tree = reader.commit(parent)?.tree;
+            let there: Option<Entry> = reader.at(&tree, path)?;
+            if there == here {
+                // As it was there: that is where it came from, and other parents have nothing to say of it.
+                return Ok((false, vec![*parent], Vec::new()));
+            }
+            differs |= at == 0 || parents.len() > 1;
+        }
+        return Ok((differs, parents.to_vec(), vec![path.to_owned()]));
+    }
+    if look.everything() {
+        return Ok((true, parents.to_vec(), Vec::new()));
+    }
+    // Narrowed: what changed nothing that may be seen does not exist.
+    let before = parents
+        .first()
+        .map(|parent| reader.commit(parent))
+        .transpose()?;
+    let seen = changes::between(
+        reader,
+        look,
+        before.map(|c| c.tree),
+        Some(commit.tree),
+        None,
+        true,
+    )?;
+    let paths: Vec<String> = seen.into_iter().map(|change| change.path).collect();
+    Ok((!paths.is_empty(), parents.to_vec(), paths))
+}

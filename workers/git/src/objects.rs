@@ -1,0 +1,303 @@
+//! Commits, trees and blobs, measured before they are unpacked.
+
+use crate::error::GitError;
+use gix_hash::ObjectId;
+use gix_object::{Find as _, Kind};
+use gix_odb::Header as _;
+use jiff::{Timestamp, tz};
+use std::cell::RefCell;
+
+/// Largest commit or tag, in bytes.
+const MAX_COMMIT: u64 = 1 << 20;
+/// Largest tree, in bytes: some 500,000 entries.
+const MAX_TREE: u64 = 16 << 20;
+/// Largest blob, in bytes.
+pub(crate) const MAX_BLOB: u64 = 8 << 20;
+
+/// Reads objects for one call.
+pub(crate) struct Reader {
+    handle: gix_odb::HandleArc,
+    buffer: RefCell<Vec<u8>>,
+}
+
+/// A commit, as far as it is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Commit {
+    pub(crate) id: ObjectId,
+    pub(crate) tree: ObjectId,
+    pub(crate) parents: Vec<ObjectId>,
+    pub(crate) author: Person,
+    pub(crate) committer: Person,
+    pub(crate) message: String,
+}
+
+/// Who, and when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Person {
+    pub(crate) name: String,
+    pub(crate) email: String,
+    /// Seconds since 1970.
+    pub(crate) seconds: i64,
+    /// East of Greenwich, in seconds.
+    offset: i32,
+}
+
+/// One name in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) kind: EntryKind,
+    /// Whether it may be executed.
+    pub(crate) mode: u32,
+    pub(crate) id: ObjectId,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    Folder,
+    /// A file, or the text of a link.
+    Blob,
+    /// A commit of another repository.
+    Submodule,
+}
+
+impl Reader {
+    pub(crate) fn new(handle: gix_odb::HandleArc) -> Self {
+        Self {
+            handle,
+            buffer: RefCell::default(),
+        }
+    }
+
+    /// The ids that begin with these hex digits: none, one, or several.
+    pub(crate) fn with_prefix(&self, digits: &str) -> Result<Vec<ObjectId>, GitError> {
+        let Ok(prefix) = gix_hash::Prefix::from_hex(digits) else {
+            return Ok(Vec::new());
+        };
+        let mut found = std::collections::HashSet::new();
+        self.handle
+            .lookup_prefix(prefix, Some(&mut found))
+            .map_err(|error| damaged(&error))?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Kind and size of an object.
+    pub(crate) fn header(&self, id: &ObjectId) -> Result<(Kind, u64), GitError> {
+        match self.handle.try_header(id) {
+            Ok(Some(header)) => Ok((header.kind(), header.size())),
+            Ok(None) => Err(GitError::NotFound(format!(
+                "this clone does not have the object {id}"
+            ))),
+            Err(error) => Err(damaged(&error)),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        id: &ObjectId,
+        kind: Kind,
+        most: u64,
+        take: impl FnOnce(&[u8]) -> Result<T, GitError>,
+    ) -> Result<T, GitError> {
+        let (found, size) = self.header(id)?;
+        if found != kind {
+            return Err(GitError::Invalid(format!(
+                "{id} is a {found}, not a {kind}"
+            )));
+        }
+        if size > most {
+            return Err(GitError::TooLarge(format!(
+                "{id} has {size} bytes, at most {most} are read"
+            )));
+        }
+        let mut buffer = self.buffer.borrow_mut();
+        match self.handle.try_find(id, &mut buffer) {
+            Ok(Some(data)) => take(data.data),
+            Ok(None) => Err(GitError::NotFound(format!("{id} is gone"))),
+            Err(error) => Err(damaged(&error)),
+        }
+    }
+
+    pub(crate) fn commit(&self, id: &ObjectId) -> Result<Commit, GitError> {
+        self.read(id, Kind::Commit, MAX_COMMIT, |bytes| commit(*id, bytes))
+    }
+
+    /// What a tag names.
+    pub(crate) fn tagged(&self, id: &ObjectId) -> Result<ObjectId, GitError> {
+        self.read(id, Kind::Tag, MAX_COMMIT, |bytes| {
+            let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+            hex(line.strip_prefix(b"object ").unwrap_or_default())
+        })
+    }
+
+    pub(crate) fn blob(&self, id: &ObjectId) -> Result<Vec<u8>, GitError> {
+        self.read(id, Kind::Blob, MAX_BLOB, |bytes| Ok(bytes.to_vec()))
+    }
+
+    /// The names in a folder, in the order of git. Names that no folder can hold are left out.
+    pub(crate) fn tree(&self, id: &ObjectId) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
+        self.read(id, Kind::Tree, MAX_TREE, tree)
+    }
+
+    /// What lies at a path of this tree.
+    pub(crate) fn at(&self, tree: &ObjectId, path: &str) -> Result<Option<Entry>, GitError> {
+        let mut folder = *tree;
+        let mut parts = path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            let entries = self.tree(&folder)?;
+            let Some((_, entry)) = entries
+                .into_iter()
+                .find(|(name, _)| name == part.as_bytes())
+            else {
+                return Ok(None);
+            };
+            if parts.peek().is_none() {
+                return Ok(Some(entry));
+            }
+            if entry.kind != EntryKind::Folder {
+                return Ok(None);
+            }
+            folder = entry.id;
+        }
+        Ok(None)
+    }
+}
+
+impl Person {
+    /// RFC 3339, with the offset that was written down.
+    pub(crate) fn at(&self) -> String {
+        let Ok(moment) = Timestamp::from_second(self.seconds) else {
+            return "unknown".to_owned();
+        };
+        let offset = tz::Offset::from_seconds(self.offset).unwrap_or(tz::Offset::UTC);
+        moment.display_with_offset(offset).to_string()
+    }
+}
+
+impl Commit {
+    /// The first line of the message.
+    pub(crate) fn subject(&self) -> String {
+        cut(self.message.lines().next().unwrap_or_default().trim(), 300)
+    }
+
+    /// The rest of the message.
+    pub(crate) fn body(&self) -> String {
+        let rest = self.message.split_once('\n').map_or("", |(_, rest)| rest);
+        cut(rest.trim(), 4_000)
+    }
+}
+
+/// At most `most` characters, with a mark where there were more.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn damaged(error: &impl std::fmt::Display) -> GitError {
+    // What the library says may name paths of the owner's: its first line is enough.
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    GitError::Broken(format!("the objects cannot be read: {}", cut(line, 200)))
+}
+
+fn hex(digits: &[u8]) -> Result<ObjectId, GitError> {
+    ObjectId::from_hex(digits).map_err(|_| GitError::Broken("an object without an id".to_owned()))
+}
+
+fn commit(id: ObjectId, bytes: &[u8]) -> Result<Commit, GitError> {
+    let end = memchr::memmem::find(bytes, b"\n\n").unwrap_or(bytes.len());
+    let (head, message) = bytes.split_at(end);
+    let mut commit = Commit {
+        id,
+        tree: ObjectId::null(gix_hash::Kind::Sha1),
+        parents: Vec::new(),
+        author: Person::default(),
+        committer: Person::default(),
+        message: String::new(),
+    };
+    let mut latin = false;
+    for line in head.split(|byte| *byte == b'\n') {
+        let (word, rest) = match line.iter().position(|byte| *byte == b' ') {
+            Some(at) => (&line[..at], &line[at + 1..]),
+            None => (line, &line[line.len()..]),
+        };
+        match word {
+            b"tree" => commit.tree = hex(rest)?,
+            b"parent" => commit.parents.push(hex(rest)?),
+            b"author" => commit.author = person(rest),
+            b"committer" => commit.committer = person(rest),
+            b"encoding" => latin = rest.eq_ignore_ascii_case(b"ISO-8859-1"),
+            _ => {}
+        }
+    }
+    if commit.tree.is_null() {
+        return Err(GitError::Broken(format!("the commit {id} has no tree")));
+    }
+    let message = message.strip_prefix(b"\n\n").unwrap_or_default();
+    commit.message = if latin {
+        message.iter().map(|byte| char::from(*byte)).collect()
+    } else {
+        String::from_utf8_lossy(message).into_owned()
+    };
+    Ok(commit)
+}
+
+/// `Name <email> seconds +hhmm`; what is missing is empty.
+fn person(line: &[u8]) -> Person {
+    let text = String::from_utf8_lossy(line);
+    let (name, rest) = text.split_once('<').unwrap_or((&text, ""));
+    let (email, when) = rest.rsplit_once('>').unwrap_or((rest, ""));
+    let mut words = when.split_whitespace();
+    let seconds = words.next().and_then(|w| w.parse().ok()).unwrap_or(0);
+    let offset = words.next().and_then(offset).unwrap_or(0);
+    Person {
+        name: cut(name.trim(), 200),
+        email: cut(email.trim(), 200),
+        seconds,
+        offset,
+    }
+}
+
+fn offset(text: &str) -> Option<i32> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+')?),
+    };
+    let number: i32 = digits.parse().ok().filter(|n| (0..=2_400).contains(n))?;
+    Some(sign * (number / 100 * 3_600 + number % 100 * 60))
+}
+
+fn tree(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
+    let broken = || GitError::Broken("a tree that cannot be read".to_owned());
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        let space = memchr::memchr(b' ', bytes).ok_or_else(broken)?;
+        let mode = std::str::from_utf8(&bytes[..space]).map_err(|_| broken())?;
+        let mode = u32::from_str_radix(mode, 8).map_err(|_| broken())?;
+        let rest = &bytes[space + 1..];
+        let nul = memchr::memchr(0, rest).ok_or_else(broken)?;
+        let name = &rest[..nul];
+        let id = rest.get(nul + 1..nul + 21).ok_or_else(broken)?;
+        bytes = &rest[nul + 21..];
+        let kind = match mode & 0o170_000 {
+            0o040_000 => EntryKind::Folder,
+            0o160_000 => EntryKind::Submodule,
+            _ => EntryKind::Blob,
+        };
+        let odd = name.is_empty() || name == b"." || name == b".." || name.contains(&b'/');
+        if !odd {
+            let id = gix_hash::oid::try_from_bytes(id).map_err(|_| broken())?;
+            entries.push((
+                name.to_vec(),
+                Entry {
+                    kind,
+                    mode,
+                    id: id.to_owned(),
+                },
+            ));
+        }
+    }
+    Ok(entries)
+}

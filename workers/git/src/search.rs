@@ -1,0 +1,381 @@
+//! `search`: text in messages, in what commits added or removed, or in the files of one commit.
+
+use crate::{
+    changes,
+    error::GitError,
+    lines,
+    log::{Next, Span, touches},
+    look::{Answer, Look},
+    objects::{Commit, EntryKind, Reader, cut},
+    refs,
+    repository::Repository,
+    walk::Walk,
+};
+use serde::{Deserialize, Serialize};
+use similar::DiffOp;
+
+/// Hits if the input does not say.
+const USUAL: usize = 20;
+/// Commits that one call looks into before it says where to go on.
+const MESSAGES: usize = 20_000;
+const CHANGES: usize = 1_000;
+/// Files that one call looks into.
+const FILES: usize = 20_000;
+/// Hits of one file or commit.
+const EACH: usize = 5;
+/// Largest file that is searched, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// Longest line that is shown, in characters.
+const MAX_LINE: usize = 300;
+
+/// Input of `search`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    query: String,
+    #[serde(default)]
+    r#in: Where,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    rev: Option<String>,
+    #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    until: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    after: Option<String>,
+}
+
+/// Where the text is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Where {
+    #[default]
+    Messages,
+    Changes,
+    Files,
+}
+
+/// Output of `search`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Output {
+    r#type: &'static str,
+    hits: Vec<Hit>,
+    searched: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
+}
+
+/// One place.
+#[derive(Debug, Serialize)]
+struct Hit {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+    snippet: String,
+}
+
+struct Search<'a> {
+    reader: &'a Reader,
+    look: &'a Look<'a>,
+    query: String,
+    path: Option<String>,
+    hits: Vec<Hit>,
+    paths: Vec<String>,
+}
+
+pub(crate) fn run(
+    repository: &Repository,
+    look: &Look<'_>,
+    input: &Input,
+) -> Result<Answer<Output>, GitError> {
+    let reader = repository.reader();
+    if input.query.trim().is_empty() {
+        return Err(GitError::Invalid("query is empty".to_owned()));
+    }
+    let mut search = Search {
+        reader: &reader,
+        look,
+        query: input.query.to_lowercase(),
+        path: look.path(input.path.as_deref())?,
+        hits: Vec::new(),
+        paths: Vec::new(),
+    };
+    let limit = input.limit.unwrap_or(USUAL);
+    let rev = input.rev.as_deref().unwrap_or("HEAD");
+    let start = refs::resolve(repository, &reader, look, rev)?;
+    let (searched, next, is_cut) = if input.r#in == Where::Files {
+        search.files(&start, limit, input.after.as_deref())?
+    } else {
+        let span = Span::new(input.since.as_deref(), input.until.as_deref())?;
+        let mut walk = Walk::new(repository, &reader, look);
+        walk.add(start);
+        search.history(&mut walk, &span, input, limit)?
+    };
+    let Search {
+        hits,
+        mut paths,
+        path,
+        ..
+    } = search;
+    if paths.is_empty() && look.everything() {
+        paths.push(path.unwrap_or_else(|| ".".to_owned()));
+    }
+    paths.sort();
+    paths.dedup();
+    let mut commits: Vec<String> = hits.iter().map(|hit| hit.id.clone()).collect();
+    commits.sort();
+    commits.dedup();
+    Ok(Answer {
+        summary: format!("searched: {} hits", hits.len()),
+        paths,
+        commits,
+        output: Output {
+            r#type: "search",
+            hits,
+            searched,
+            warnings: is_cut.then_some("shallow").into_iter().collect(),
+            next: next.map(|after| Next { after }),
+        },
+    })
+}
+
+impl Search<'_> {
+    /// How much was searched, where to go on, and whether a shallow clone ended it.
+    fn history(
+        &mut self,
+        walk: &mut Walk<'_>,
+        span: &Span,
+        input: &Input,
+        limit: usize,
+    ) -> Result<(usize, Option<String>, bool), GitError> {
+        let most = if input.r#in == Where::Changes {
+            CHANGES
+        } else {
+            MESSAGES
+        };
+        let mut waiting_for = input.after.as_deref().map(str::to_lowercase);
+        let (mut searched, mut last) = (0, None);
+        while let Some(commit) = walk.next()? {
+            let parents = walk.parents(&commit);
+            let is_past = waiting_for.is_some();
+            if is_past || !span.holds(&commit) {
+                walk.go_on(&parents)?;
+                if waiting_for.as_deref() == Some(commit.id.to_string().as_str()) {
+                    waiting_for = None;
+                }
+                continue;
+            }
+            if searched == most || self.hits.len() >= limit {
+                return Ok((searched, last, walk.is_cut));
+            }
+            walk.go_on(&parents)?;
+            searched += 1;
+            last = Some(commit.id.to_string());
+            if input.r#in == Where::Changes {
+                // A merge brings what its sides brought.
+                if parents.len() < 2 {
+                    let before = parents
+                        .first()
+                        .map(|id| self.reader.commit(id))
+                        .transpose()?;
+                    self.changes(&commit, before.as_ref())?;
+                }
+            } else if let Some(line) = self.matching(&commit.message) {
+                let snippet = cut(line.trim(), MAX_LINE);
+                let (is_meant, _, touched) = touches(
+                    self.reader,
+                    self.look,
+                    &commit,
+                    &parents,
+                    self.path.as_deref(),
+                )?;
+                if is_meant {
+                    self.paths.extend(touched);
+                    self.hits.push(hit(&commit, snippet));
+                }
+            }
+        }
+        if waiting_for.is_some() {
+            return Err(GitError::NotFound(
+                "after names no commit of this history".to_owned(),
+            ));
+        }
+        Ok((searched, None, walk.is_cut))
+    }
+
+    fn matching<'t>(&self, text: &'t str) -> Option<&'t str> {
+        text.lines()
+            .find(|line| line.to_lowercase().contains(&self.query))
+    }
+
+    /// Lines with the text that a commit added or removed.
+    fn changes(&mut self, commit: &Commit, before: Option<&Commit>) -> Result<(), GitError> {
+        let all = changes::between(
+            self.reader,
+            self.look,
+            before.map(|commit| commit.tree),
+            Some(commit.tree),
+            self.path.as_deref(),
+            false,
+        )?;
+        // What was only moved was neither added nor removed.
+        let all = changes::with_renames(self.reader, self.look, all)?;
+        let mut found = 0;
+        for change in all {
+            self.look.go_on()?;
+            if change.old.map(|entry| entry.id) == change.new.map(|entry| entry.id) {
+                continue;
+            }
+            let content = |entry: Option<_>| self.text(entry);
+            let (Some(old), Some(new)) = (content(change.old)?, content(change.new)?) else {
+                continue;
+            };
+            // Most files do not have the text at all.
+            if !self.holds(&old) && !self.holds(&new) {
+                continue;
+            }
+            let (old, new) = (lines::of(&old), lines::of(&new));
+            for op in lines::difference(&old, &new) {
+                if matches!(op, DiffOp::Equal { .. }) {
+                    continue;
+                }
+                let sides = [
+                    ("removed", &old, op.old_range()),
+                    ("added", &new, op.new_range()),
+                ];
+                for (word, lines, range) in sides {
+                    for line in range {
+                        if found < EACH && self.holds(lines[line]) {
+                            found += 1;
+                            let text = String::from_utf8_lossy(lines[line]);
+                            self.paths.push(change.path.clone());
+                            self.hits.push(Hit {
+                                path: Some(change.path.clone()),
+                                line: Some(line + 1),
+                                change: Some(word),
+                                ..hit(commit, cut(text.trim_end(), MAX_LINE))
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lines with the text in the files of one commit.
+    fn files(
+        &mut self,
+        commit: &Commit,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<(usize, Option<String>, bool), GitError> {
+        let all = changes::between(
+            self.reader,
+            self.look,
+            None,
+            Some(commit.tree),
+            self.path.as_deref(),
+            false,
+        )?;
+        let (mut searched, mut last) = (0, None);
+        for change in all
+            .into_iter()
+            .filter(|c| after.is_none_or(|after| c.path.as_str() > after))
+        {
+            self.look.go_on()?;
+            if searched == FILES || self.hits.len() >= limit {
+                return Ok((searched, last, false));
+            }
+            searched += 1;
+            last = Some(change.path.clone());
+            let Some(text) = self.text(change.new)? else {
+                continue;
+            };
+            if !self.holds(&text) {
+                continue;
+            }
+            self.paths.push(change.path.clone());
+            let lines = lines::of(&text);
+            let hits = lines
+                .iter()
+                .enumerate()
+                .filter(|(_, line)| self.holds(line))
+                .take(EACH);
+            let hits: Vec<Hit> = hits
+                .map(|(at, line)| Hit {
+                    id: commit.id.to_string(),
+                    at: None,
+                    author: None,
+                    subject: None,
+                    path: Some(change.path.clone()),
+                    line: Some(at + 1),
+                    change: None,
+                    snippet: cut(String::from_utf8_lossy(line).trim_end(), MAX_LINE),
+                })
+                .collect();
+            self.hits.extend(hits);
+        }
+        Ok((searched, None, false))
+    }
+
+    fn holds(&self, bytes: &[u8]) -> bool {
+        let ascii = self.query.is_ascii();
+        if ascii {
+            // Without a copy of the whole file.
+            let query = self.query.as_bytes();
+            return bytes
+                .windows(query.len())
+                .any(|window| window.eq_ignore_ascii_case(query));
+        }
+        String::from_utf8_lossy(bytes)
+            .to_lowercase()
+            .contains(&self.query)
+    }
+
+    /// The content of a text file that is not too large; of no file, nothing.
+    fn text(&self, entry: Option<crate::objects::Entry>) -> Result<Option<Vec<u8>>, GitError> {
+        let Some(entry) = entry else {
+            return Ok(Some(Vec::new()));
+        };
+        if entry.kind != EntryKind::Blob {
+            return Ok(None);
+        }
+        match self.reader.header(&entry.id) {
+            Ok((_, size)) if size <= MAX_FILE => {}
+            Ok(_) | Err(GitError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let bytes = self.reader.blob(&entry.id)?;
+        Ok(lines::is_text(&bytes).then_some(bytes))
+    }
+}
+
+fn hit(commit: &Commit, snippet: String) -> Hit {
+    Hit {
+        id: commit.id.to_string(),
+        at: Some(commit.author.at()),
+        author: Some(commit.author.name.clone()),
+        subject: Some(commit.subject()),
+        path: None,
+        line: None,
+        change: None,
+        snippet,
+    }
+}

@@ -1,0 +1,220 @@
+//! The layout that `plexusd` looks for: what a person installs, and what a release carries.
+//!
+//! ```text
+//! bin/              plexus  plexusctl  plexusd
+//! libexec/plexus/   plexus-sandbox-exec  the workers  installed.json (what is here, for `plexusctl uninstall`)
+//! share/            completions for three shells, manual pages
+//! ```
+//! Invariant: each file comes by a new file and a rename, so that one which runs is replaced and never written over.
+
+use crate::cargo::{self, PROGRAMS};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The list of what was installed, below the prefix.
+pub(crate) const LIST: &str = "libexec/plexus/installed.json";
+/// Its form; `plexusctl uninstall` knows it.
+const FORMAT: u64 = 1;
+
+/// One file of the layout.
+pub(crate) struct Part {
+    /// Where it goes, below the prefix.
+    pub(crate) path: String,
+    /// Its content.
+    pub(crate) bytes: Vec<u8>,
+    /// Its permission bits.
+    pub(crate) mode: u32,
+}
+
+/// Every file but the list, sorted, from the binaries in a folder.
+pub(crate) fn parts(binaries: &Path) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut program = |folder: &str, name: &str| -> Result<()> {
+        let from = binaries.join(name);
+        parts.push(Part {
+            path: format!("{folder}/{name}"),
+            bytes: fs::read(&from).with_context(|| format!("reading {}", from.display()))?,
+            mode: 0o755,
+        });
+        Ok(())
+    };
+    for name in PROGRAMS {
+        program("bin", name)?;
+    }
+    for name in cargo::libexec()? {
+        program("libexec/plexus", &name)?;
+    }
+    for (path, bytes) in completions(binaries)?.into_iter().chain(pages(binaries)?) {
+        parts.push(Part {
+            path,
+            bytes,
+            mode: 0o644,
+        });
+    }
+    parts.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(parts)
+}
+
+/// The list of `parts`; `folders` are those that were made for them.
+pub(crate) fn list(parts: &[Part], folders: &[String]) -> Vec<u8> {
+    let files: Vec<_> = parts
+        .iter()
+        .map(|part| json!({"path": part.path, "sha256": digest(&part.bytes)}))
+        .collect();
+    let list = json!({
+        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "folders": folders, "files": files,
+    });
+    format!("{list:#}\n").into_bytes()
+}
+
+/// The folders of the layout, outer ones first.
+pub(crate) fn folders(parts: &[Part]) -> Vec<String> {
+    let mut folders = BTreeSet::new();
+    for part in parts {
+        let mut above = Path::new(&part.path).parent();
+        while let Some(folder) = above.filter(|folder| !folder.as_os_str().is_empty()) {
+            folders.insert(folder.to_string_lossy().into_owned());
+            above = folder.parent();
+        }
+    }
+    folders.into_iter().collect()
+}
+
+/// Puts one file in its place.
+pub(crate) fn put(prefix: &Path, path: &str, bytes: &[u8], mode: u32) -> Result<PathBuf> {
+    let to = prefix.join(path);
+    let folder = to.parent().context("a file lies in a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let placed = fs::File::create(&beside)
+        .and_then(|mut file| {
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&beside, &to));
+    if placed.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    placed.with_context(|| format!("writing {}", to.display()))?;
+    Ok(to)
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Completion scripts, as the two commands print them, where each shell looks.
+fn completions(binaries: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for name in ["plexus", "plexusctl"] {
+        for (shell, path) in [
+            ("bash", format!("share/bash-completion/completions/{name}")),
+            ("zsh", format!("share/zsh/site-functions/_{name}")),
+            (
+                "fish",
+                format!("share/fish/vendor_completions.d/{name}.fish"),
+            ),
+        ] {
+            found.push((path, said(binaries, name, &["completion", shell])?));
+        }
+    }
+    Ok(found)
+}
+
+/// Manual pages, as each program writes them.
+fn pages(binaries: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let folder = binaries.join("manual");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    for name in PROGRAMS {
+        said(binaries, name, &["manual", &folder.to_string_lossy()])?;
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        found.push((format!("share/man/man1/{name}"), fs::read(&path)?));
+    }
+    ensure!(!found.is_empty(), "no manual page was written");
+    Ok(found)
+}
+
+/// What one of the programs says.
+fn said(binaries: &Path, name: &str, arguments: &[&str]) -> Result<Vec<u8>> {
+    let program = binaries.join(name);
+    let output = Command::new(&program)
+        .args(arguments)
+        // A place for the state is named by every command, and not used by these.
+        .env("PLEXUS_HOME", "/nonexistent")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "{} {} failed",
+        program.display(),
+        arguments.join(" ")
+    );
+    Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(path: &str) -> Part {
+        Part {
+            path: path.to_owned(),
+            bytes: path.as_bytes().to_vec(),
+            mode: 0o755,
+        }
+    }
+
+    #[test]
+    fn the_list_names_every_file_and_the_folders_from_outside_in() {
+        let parts = [
+            part("bin/plexus"),
+            part("libexec/plexus/worker"),
+            part("share/man/man1/x.1"),
+        ];
+        let folders = folders(&parts);
+        assert_eq!(
+            folders,
+            [
+                "bin",
+                "libexec",
+                "libexec/plexus",
+                "share",
+                "share/man",
+                "share/man/man1"
+            ]
+        );
+        let list: serde_json::Value = serde_json::from_slice(&list(&parts, &folders)).unwrap();
+        assert_eq!(list["files"][0]["path"], "bin/plexus");
+        assert_eq!(list["files"][0]["sha256"], digest(b"bin/plexus"));
+        assert_eq!(list["folders"].as_array().map(Vec::len), Some(6));
+    }
+
+    #[test]
+    fn a_file_in_use_is_replaced_and_not_written_over() {
+        let place = tempfile::tempdir().unwrap();
+        let prefix = place.path();
+        let path = put(prefix, "bin/x", b"old", 0o755).unwrap();
+        let running = fs::File::open(&path).unwrap();
+        put(prefix, "bin/x", b"newer", 0o755).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(std::io::read_to_string(&running).unwrap(), "old");
+        assert_eq!(fs::read_dir(prefix.join("bin")).unwrap().count(), 1);
+    }
+}
