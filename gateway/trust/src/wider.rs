@@ -254,7 +254,7 @@ fn told(path: &str, old: &Value, new: &Value, said: &mut Vec<String>) {
         let must = |schema| required(schema).contains(name);
         match (of(was), of(is)) {
             (None, Some(_)) if must(is) => {
-                said.push(format!("it takes `{path}`, which is required"))
+                said.push(format!("it takes `{path}`, which is required"));
             }
             (None, Some(_)) => said.push(format!("it also takes `{path}`")),
             (Some(_), None) => said.push(format!("it no longer takes `{path}`")),
