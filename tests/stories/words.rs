@@ -756,20 +756,24 @@ fn a_long_output_is_cut_and_the_command_for_the_rest_gives_the_rest() {
     assert_eq!(seen, 400);
 }
 
-/// From exec to exit, warm. The best of many: what else this machine does is not the subject. The build is a debug one,
-/// which only makes it harder.
+/// From exec to exit, warm: 25 ms on a machine that does nothing else, where the bare program takes 1.7 (debug build). Held
+/// as a ratio, the best of many of each, taken in turn: what else this machine does is not the subject.
 #[test]
 fn a_read_takes_twenty_five_milliseconds() {
     let house = House::open();
     enroll(&house, &house.owner().connect("one", &[READ]));
-    let once = || {
+    let timed = |line: &[&str]| {
         let begun = std::time::Instant::now();
-        house
-            .gateway
-            .plexus("one", [READ, "path=report.txt"])
-            .expect_ok();
+        let said = house.gateway.plexus("one", line.iter().copied());
+        said.expect_ok();
         begun.elapsed()
     };
-    let best = (0..60).map(|_| once()).min().expect("some");
-    assert!(best.as_millis() <= 25, "{best:?}");
+    let both = (0..60).map(|_| (timed(&[READ, "path=report.txt"]), timed(&["--version"])));
+    let (reads, bare): (Vec<_>, Vec<_>) = both.unzip();
+    let (read, bare) = (reads.into_iter().min(), bare.into_iter().min());
+    let (read, bare) = (read.expect("some"), bare.expect("some"));
+    assert!(
+        read <= bare * 15,
+        "{read:?}, and {bare:?} for the bare program"
+    );
 }

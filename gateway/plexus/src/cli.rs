@@ -139,6 +139,11 @@ impl Printing {
                     .next("use --full"),
             );
         }
+        if let Some(path) = self.output.as_ref().filter(|path| path.exists()) {
+            let path = text::line(&path.display().to_string());
+            let why = format!("{path} exists; --output writes a new file");
+            return Err(Stop::usage(why).next("name another file"));
+        }
         Ok(())
     }
 }
