@@ -7,6 +7,7 @@
 #[cfg(target_os = "linux")]
 mod os {
     #![allow(unsafe_code, reason = "it stands in for a function of the C library")]
+    #![allow(unreachable_pub, reason = "the linker reaches it")]
 
     use nix::libc;
 

@@ -28,8 +28,6 @@ pub struct Subject {
     /// Capabilities whose calls need what no world has.
     pub(crate) elsewhere: Vec<String>,
     only: Vec<Rule>,
-    /// Capabilities without an example.
-    pub(crate) elsewhere: Vec<String>,
 }
 
 /// A call that succeeds in the world.
@@ -72,7 +70,6 @@ impl Subject {
             outside: Vec::new(),
             elsewhere: Vec::new(),
             only: Vec::new(),
-            elsewhere: Vec::new(),
         }
     }
 
@@ -119,14 +116,6 @@ impl Subject {
             input,
             allow: allow.to_owned(),
         });
-        self
-    }
-
-    /// Lets a capability be without an example, because no single call in a fresh world can succeed: taking back an
-    /// earlier call, say. Tests of the connector's own hold it.
-    #[must_use]
-    pub fn held_elsewhere(mut self, capability: &str) -> Self {
-        self.elsewhere.push(capability.to_owned());
         self
     }
 
