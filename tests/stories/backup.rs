@@ -160,7 +160,7 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     );
     assert!(restored["ageMs"].is_u64() && restored["madeAt"].is_string());
     let kept = PathBuf::from(restored["kept"].as_str().expect("the old state is kept"));
-    assert_eq!(beside(&house.gateway), [kept.clone()]);
+    assert_eq!(beside(&house.gateway), std::slice::from_ref(&kept));
     assert!(kept.join("ledger.redb").is_file());
 
     house.gateway.start_again();

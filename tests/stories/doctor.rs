@@ -199,7 +199,7 @@ fn a_report_names_nothing_private() {
         house.gateway.home().to_str().expect("text").to_owned(),
         house.vault.path().to_str().expect("text").to_owned(),
         house.gateway.key(),
-        agent.pat.clone(),
+        agent.pat,
         "agent-with-a-name".to_owned(),
     ];
     for private in private {

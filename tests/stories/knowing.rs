@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 fn call<'v>(calls: &'v Value, did: &str) -> &'v Value {
-    let found = calls["calls"].as_array().into_iter().flatten();
+    let mut found = calls["calls"].as_array().into_iter().flatten();
     found
-        .filter(|call| call["did"] == did)
-        .next_back()
+        .rfind(|call| call["did"] == did)
         .unwrap_or_else(|| panic!("nothing was {did}: {calls:#}"))
 }
 

@@ -543,7 +543,7 @@ fn over_http(c: &mut Corpus<'_>, client: &Client, agent: &Agent) {
     let call = json!({"id": READ, "input": {"path": "report.txt"}});
     c.request(
         "no credential",
-        &client.post("/invoke", call.clone()),
+        &client.post("/invoke", call),
         401,
         "grant_required",
         Words,

@@ -721,7 +721,7 @@ async fn sweep(app: Arc<App>) {
         tick.tick().await;
         app.save_held().await;
         rounds += 1;
-        if rounds % MARK_EVERY == 0 {
+        if rounds.is_multiple_of(MARK_EVERY) {
             app.leave_mark();
         }
         crate::invoke::note_unrecorded(&app, false).await;

@@ -42,11 +42,11 @@ pub(crate) struct Examine {
 impl Examine {
     /// The text to try for a connector, if one was named and can be read.
     pub(crate) fn profile_of(&self, connector: &str) -> Option<String> {
-        let named = self
+        let mut named = self
             .profile
             .iter()
             .filter_map(|given| given.split_once('='));
-        let (_, file) = named.filter(|(name, _)| *name == connector).last()?;
+        let (_, file) = named.rfind(|(name, _)| *name == connector)?;
         std::fs::read_to_string(file).ok()
     }
 }

@@ -223,7 +223,7 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
         Authorized::Pend(asked) => {
             let asking = pend::ask(app, *asked, wish.purpose, wish.on_approval);
             return match Box::pin(asking).await {
-                pend::Asking::Waits(answer) => answer,
+                pend::Asking::Waits(answer) => *answer,
                 // The owner granted it while we asked: look once more.
                 pend::Asking::Allowed(asked) => match asked.clone().authorize(app) {
                     Ok(Authorized::Yes(permitted)) => {

@@ -48,9 +48,11 @@ impl Door {
     ///
     /// # Errors
     /// The source is gone, switched off or cannot be used, or has no such capability.
-    pub(crate) fn open(app: &App, source: &SourceId, name: &str) -> Result<Self, ErrorBody> {
+    pub(crate) fn open(app: &App, source: &SourceId, name: &str) -> Result<Self, Box<ErrorBody>> {
         let gone = |why: String| {
-            ErrorBody::new(ErrorCode::SourceUnavailable, why).next("plexusctl sources list")
+            Box::new(
+                ErrorBody::new(ErrorCode::SourceUnavailable, why).next("plexusctl sources list"),
+            )
         };
         let state = app.ledger.snapshot();
         let known = state.sources.get(source);

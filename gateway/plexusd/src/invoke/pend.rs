@@ -12,9 +12,13 @@ use std::sync::Arc;
 /// What asking came to.
 pub(super) enum Asking {
     /// The caller is told; an item may wait.
-    Waits(Answer),
+    Waits(Box<Answer>),
     /// It was granted meanwhile.
     Allowed(Box<Asked>),
+}
+
+fn waiting(answer: Answer) -> Asking {
+    Asking::Waits(Box::new(answer))
 }
 
 pub(super) async fn ask(
@@ -25,19 +29,19 @@ pub(super) async fn ask(
 ) -> Asking {
     let By::Session(session) = asked.caller.by.clone() else {
         let refusal = Refusal::GrantRequired { constraint: None };
-        return Asking::Waits(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await);
+        return waiting(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await);
     };
     match request(app, &asked, session, purpose, on_approval, false).await {
-        Err(error) => Asking::Waits(refuse(app, &asked, error).await),
+        Err(error) => waiting(refuse(app, &asked, error).await),
         Ok(decision) => match decision.item {
-            Some(item) => Asking::Waits(waits(app, &asked, &item)),
+            Some(item) => waiting(waits(app, &asked, &item)),
             None if !decision.scopes.is_empty() => Asking::Allowed(Box::new(asked)),
             None => {
                 let denied = decision.denied.into_iter().next();
                 let refusal = denied.map_or(Refusal::UnknownCapability, |(_, reason)| {
                     Refusal::Denied { reason }
                 });
-                Asking::Waits(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await)
+                waiting(super::deny(app, &asked.caller, asked.id().as_str(), refusal).await)
             }
         },
     }

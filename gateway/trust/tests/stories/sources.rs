@@ -340,13 +340,13 @@ fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() 
     let who = world.member("a", &[READ]);
     let kept = |world: &World| world.state.sources[&source("notes")].changed.clone();
     world.ok(changed(|s| {
-        shaped(s, json!({"properties": {"n": {"maximum": 1}}}))
+        shaped(s, json!({"properties": {"n": {"maximum": 1}}}));
     }));
     world.ok(resume("notes", true));
     assert!(kept(&world).is_empty());
 
     world.ok(changed(|s| {
-        shaped(s, json!({"properties": {"n": {"maximum": 2}}}))
+        shaped(s, json!({"properties": {"n": {"maximum": 2}}}));
     }));
     let seen_by_owner = world.state.sources[&source("notes")].revision;
     world.ok(changed(|s| {

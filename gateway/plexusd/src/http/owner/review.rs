@@ -160,7 +160,7 @@ async fn of_source(app: &App, source: &SourceId, effects: &[Effect]) -> Value {
     let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
     let asked = match Door::open(app, source, CHANGES) {
         Ok(door) => own::ask(app, &door, &json!({ "calls": calls })).await,
-        Err(error) => Err(error),
+        Err(error) => Err(*error),
     };
     let (mut answer, why) = match asked {
         Ok(answer) => (serde_json::from_str(answer.get()).unwrap_or_default(), None),
