@@ -366,4 +366,35 @@ fn one_line_and_a_code_set_any_agent_up_on_another_machine() {
     machine.project.write("AGENTS.md", &below);
     machine.sh(line).expect_ok();
     assert_eq!(machine.project.read("AGENTS.md"), below);
+    // A block without an end: nobody knows where the person's own text goes on.
+    let torn = "above\n<!-- BEGIN PLEXUS -->\nmine, below\n";
+    machine.project.write("AGENTS.md", torn);
+    let refused = machine.sh(line);
+    refused.expect_status(1);
+    assert!(refused.all().contains("mend it"), "{refused}");
+    assert_eq!(machine.project.read("AGENTS.md"), torn);
+}
+
+/// A folder that somebody else made holds what somebody else wants there.
+#[test]
+fn the_script_writes_through_no_link_that_a_project_holds() {
+    let house = House::open();
+    connect(&house, "codex", Some("generic"));
+    let material = material(&house, "codex").expect_ok();
+    let line = material["setupCommand"].as_str().expect("a command");
+    let machine = Elsewhere::new(&[&binaries::folder()]);
+    machine.home.write(".bashrc", "mine\n");
+    machine.project.write("AGENTS.md", "touch owned\n");
+    std::os::unix::fs::symlink(
+        machine.home.path().join(".bashrc"),
+        machine.project.path().join("AGENTS.md.plexus.new"),
+    )
+    .expect("a link");
+    machine.sh(line).expect_ok();
+    assert_eq!(machine.home.read(".bashrc"), "mine\n");
+    let text = machine.project.read("AGENTS.md");
+    assert!(
+        text.contains("<!-- BEGIN PLEXUS -->"),
+        "the control: {text}"
+    );
 }

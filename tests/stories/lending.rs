@@ -443,3 +443,32 @@ fn what_nothing_is_kept_of_is_named_and_not_made_up() {
         .get("/admin/api/review/nobody")
         .expect_error(404, "unknown_agent");
 }
+
+#[test]
+fn other_terms_show_nothing_that_was_hidden() {
+    let house = House::open();
+    let one = house.reader("one");
+    let (above, path) = notes();
+    above.write("My Notes/Diary/d.md", "private\n");
+    lend(&house, json!({"agentId": "one", "path": path}));
+    let diary = || {
+        one.invoke("my-notes.read", json!({"path": "Diary/d.md"}))
+            .json()
+    };
+    assert_eq!(diary()["ok"], true, "the control");
+    let hide = "/admin/api/sources/my-notes/hide";
+    let owner = house.owner().client;
+    owner.post(hide, json!({"folders": ["Diary"]})).expect_ok();
+    assert_eq!(diary()["ok"], false);
+    // For longer, with writes, and after its end: the owner has said nothing of the diary.
+    lend(
+        &house,
+        json!({"agentId": "one", "path": path, "write": true, "forMs": 7_200_000}),
+    );
+    assert_eq!(diary()["error"]["detail"]["reason"], "not_found");
+    owner.delete("/admin/api/lend/my-notes").expect_ok();
+    lend(&house, json!({"agentId": "one", "path": path}));
+    assert_eq!(diary()["error"]["detail"]["reason"], "not_found");
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+}

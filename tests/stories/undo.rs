@@ -246,3 +246,27 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(house.workspace.read("docs/a.md"), "old\n");
 }
+
+#[test]
+fn an_agent_is_not_told_by_which_act_the_owner_took_its_change_back() {
+    let house = House::open();
+    let connected = house
+        .owner()
+        .connect_as(json!({"agentId": "one", "capabilities": [READ, WRITE, UNDO], "standing": [WRITE, UNDO]}))
+        .expect_ok();
+    let agent = Agent::enroll(
+        &house.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
+    house.workspace.write("a.md", "old\n");
+    let (audit, undo) = write(&agent, "a.md", "new\n");
+    let by = take_back(&house, &audit)["auditId"].clone();
+    let by = by.as_str().expect("an id");
+    let again = agent.invoke(UNDO, json!({ "id": undo })).json();
+    assert_eq!(
+        again["error"]["detail"]["reason"], "already_undone",
+        "{again}"
+    );
+    assert!(!again.to_string().contains(by), "{again}");
+    assert_eq!(house.workspace.read("a.md"), "old\n");
+}

@@ -255,6 +255,11 @@ pub(crate) fn dispatch(command: Command, settings: &Settings) -> Result<Exit, St
         Command::Wait(it) => crate::block_on(call::resume(settings, it)),
         Command::Cancel(it) => crate::block_on(crate::approval::cancel(settings, it)),
         Command::Whoami(it) => crate::block_on(whoami::run(settings, it)),
+        // Its files have names of ours and replace what has them, links followed: not for what an agent runs unasked.
+        Command::Manual { .. } if settings.pinned => Err(Stop::usage(
+            "manual is not for this command: it writes no files",
+        )
+        .next("plexus --help")),
         Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
             .map(|()| Exit::Ok)
             .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),

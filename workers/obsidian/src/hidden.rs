@@ -13,7 +13,7 @@ use plexus_rooted_files::{
     HiddenPaths, Hide, HideRules, RelPath, Root, Stamp, names::fold, text::decode,
 };
 
-use crate::search::has_tag;
+use crate::search::may_have_tag;
 
 /// Notes whose tags are remembered; beyond, all are looked at anew.
 const REMEMBERED: usize = 200_000;
@@ -54,8 +54,8 @@ impl Hidden {
             Ok(Some((_, None))) => return kept.is_some_and(|(_, tagged)| tagged),
             Ok(Some((stamp, Some(file)))) => {
                 let text = decode(&file.bytes);
-                let is = |text: &str| self.tags.iter().any(|tag| has_tag(text, tag));
-                (stamp, text.is_ok_and(|text| is(&text.content)))
+                let is = |text: &str| self.tags.iter().any(|tag| may_have_tag(text, tag));
+                (stamp, text.map_or(true, |text| is(&text.content)))
             }
             Err(_) => return true,
         };

@@ -388,15 +388,17 @@ fn line_of_key(cut: &Cut<'_>, keys: &[&str]) -> usize {
     0
 }
 
-/// Whether a note has the tag, or one nested below it. `wanted` is folded.
-pub(crate) fn has_tag(text: &str, wanted: &str) -> bool {
+/// Whether a note has the tag, or one nested below it; also where its front matter cannot be read and names it, because
+/// then nobody knows. `wanted` is folded.
+pub(crate) fn may_have_tag(text: &str, wanted: &str) -> bool {
     let needle = Needle::new(wanted);
     if !needle.is_in(text) {
         return false;
     }
     let cut = cut(text);
     let front = cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse);
-    !tag_offsets(text, &cut, &front, wanted, &needle).is_empty()
+    let unread = front == Frontmatter::Bad && cut.yaml.is_some_and(|yaml| needle.is_in(yaml));
+    unread || !tag_offsets(text, &cut, &front, wanted, &needle).is_empty()
 }
 
 /// Where the tag, or one nested below it, stands: in the front matter, then in the body.

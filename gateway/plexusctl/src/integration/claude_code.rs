@@ -42,7 +42,7 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Wanted {
         file(&format!("bin/{command}"), forward, 0o755),
     ];
     let settings = folder.join(settings);
-    for (at, value) in rules(&command, &ours, around) {
+    for (at, value) in rules(&command, &ours, &plugin, around) {
         changes.push(Want::JsonRule {
             path: settings.clone(),
             at,
@@ -77,6 +77,7 @@ fn manifest(name: &str) -> String {
 fn rules(
     command: &str,
     ours: &Path,
+    plugin: &Path,
     around: &Surroundings,
 ) -> Vec<(&'static [&'static str], String)> {
     let state = around.state.display();
@@ -88,5 +89,7 @@ fn rules(
         (DENY, format!("Bash({}:*)", plexusctl.display())),
         (DENY, format!("Read(/{state}/**)")),
         (DENY, format!("Edit(/{state}/**)")),
+        // It runs unasked, and below a project an agent that accepts its own edits could write there.
+        (DENY, format!("Edit(/{}/**)", plugin.display())),
     ]
 }

@@ -55,7 +55,11 @@ pub(crate) fn folder(app: &App, agent: &AgentId, path: &Path) -> Result<Folder, 
     let wanted = Wanted {
         body: body.as_object().ok_or("an object")?,
     };
-    let (id, config) = wanted.check(&app.registry, &app.state_dir)?;
+    let (id, mut config) = wanted.check(&app.registry, &app.state_dir)?;
+    // Other terms show nothing that the owner has hidden in it.
+    if let Some(source) = before {
+        config.hide = source.config.hide.clone();
+    }
     Ok(Folder {
         id,
         config,

@@ -166,3 +166,28 @@ fn a_tag_that_comes_or_goes_counts_at_once() {
         assert_eq!(read(&vault, "").contains("a.md"), seen, "{text}");
     }
 }
+
+#[test]
+fn a_note_whose_tags_cannot_be_found_out_is_hidden() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("a.md");
+    let rules = HideRules {
+        tags: vec!["hidden".into()],
+        ..HideRules::default()
+    };
+    let vault = Vault::open_with(temp.path(), false, &rules).unwrap();
+    for (bytes, seen) in [
+        (&b"---\ntags: [hidden\n---\nprivate\n"[..], false),
+        (&b"---\ntags: [other\n---\nprivate\n"[..], true),
+        (&b"#hidden \xff\n"[..], false),
+        (&b"plain\n"[..], true),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(
+            read(&vault, "a.md").contains("relativePath"),
+            seen,
+            "{bytes:?}"
+        );
+        assert_eq!(read(&vault, "").contains("a.md"), seen, "{bytes:?}");
+    }
+}

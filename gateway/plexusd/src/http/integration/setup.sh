@@ -18,17 +18,24 @@ block=$(cat <<'PLEXUS_END_OF_FILE'
 )
 block="${block//@PLEXUS@/"$launcher"}"
 touch "$file"
-new="$file.plexus.new"
-if grep -qF '{begin}' "$file"; then
+# Not beside it: whoever made this folder could have put a link there that leads anywhere.
+new=$(mktemp)
+trap 'rm -f "$new"' EXIT
+if grep -q '^{begin}' "$file"; then
+    if ! awk -v begin='{begin}' -v end='{end}' \
+        'index($0, begin) == 1 { in_it = 1 } in_it && index($0, end) == 1 { whole = 1 } END { exit !whole }' "$file"; then
+        echo "plexus: $file has the line {begin} and no {end} below it: mend it, then run this again" >&2
+        exit 1
+    fi
     # What stood between the markers goes; what stands around them stays.
     awk -v begin='{begin}' \
         'index($0, begin) == 1 { exit } { print }' "$file" >"$new"
     printf '%s\n' "$block" >>"$new"
-    awk -v end='{end}' 'past { print } index($0, end) == 1 { past = 1 }' "$file" >>"$new"
+    awk -v begin='{begin}' -v end='{end}' \
+        'past { print } index($0, begin) == 1 { in_it = 1 } in_it && index($0, end) == 1 { past = 1 }' "$file" >>"$new"
 else
     { cat "$file"; [ ! -s "$file" ] || echo; printf '%s\n' "$block"; } >"$new"
 fi
 cat "$new" >"$file"
-rm -f "$new"
 echo "plexus: $file tells the agent to run $launcher"
 echo "plexus: next, once, with the code that the owner has: $launcher enroll CODE"
