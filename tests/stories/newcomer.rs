@@ -247,7 +247,10 @@ fn looks_back(newcomer: &Newcomer) -> PathBuf {
         assert!(activity.expect_ok().contains(words), "{words}: {activity}");
     }
     let tail = newcomer.owner(&["audit", "tail"]);
-    assert!(tail.expect_ok().contains("workspace.write"), "{tail}");
+    assert!(
+        tail.expect_ok().contains("my-notes.undo: restored a.md"),
+        "{tail}"
+    );
     newcomer.owner(&["audit", "verify"]).expect_ok();
     let file = newcomer.workspace.path().join("backup");
     newcomer
