@@ -7,7 +7,7 @@
 mod account;
 mod release;
 
-use account::{Newcomer, stop};
+use account::Newcomer;
 use plexus_tests::coding_agents::ask_claude;
 use plexus_tests::waiting::until;
 use plexus_tests::{Folder, Model, Step};
@@ -34,7 +34,7 @@ fn from_a_clean_clone_through_a_first_day_to_an_account_as_it_was() {
     lends(&newcomer);
     well(&newcomer);
     let backup = looks_back(&newcomer);
-    stop(gateway);
+    gateway.stop();
     leaves(&newcomer, &backup);
 }
 
@@ -247,7 +247,10 @@ fn looks_back(newcomer: &Newcomer) -> PathBuf {
         assert!(activity.expect_ok().contains(words), "{words}: {activity}");
     }
     let tail = newcomer.owner(&["audit", "tail"]);
-    assert!(tail.expect_ok().contains("workspace.write"), "{tail}");
+    assert!(
+        tail.expect_ok().contains("my-notes.undo: restored a.md"),
+        "{tail}"
+    );
     newcomer.owner(&["audit", "verify"]).expect_ok();
     let file = newcomer.workspace.path().join("backup");
     newcomer

@@ -139,7 +139,7 @@ impl Newcomer {
         found
     }
     /// The gateway, which the person starts by hand: there is no service manager for a test.
-    pub(super) fn plexusd(&self, program: &str, home: &Path) -> Child {
+    pub(super) fn plexusd(&self, program: &str, home: &Path) -> Running {
         let mut command = self.command(program);
         command
             .arg("--home")
@@ -150,21 +150,35 @@ impl Newcomer {
             .arg(self.workspace.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = command.spawn().expect("it starts");
+        let running = Running(command.spawn().expect("it starts"));
         until("the gateway serves", || {
             let status = self.types(&["plexusctl", "--home", &home.to_string_lossy(), "status"]);
             (status.status == 0).then_some(())
         });
-        child
+        running
     }
 }
 
-pub(super) fn stop(mut gateway: Child) {
-    let pid = i32::try_from(gateway.id()).expect("a pid");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid),
-        nix::sys::signal::Signal::SIGTERM,
-    )
-    .expect("our child");
-    assert!(gateway.wait().expect("our child").success());
+/// A gateway that runs; a story that fails leaves none behind.
+pub(super) struct Running(Child);
+
+impl Running {
+    /// Ends it as a person does, and holds that it ends well.
+    pub(super) fn stop(mut self) {
+        let pid = i32::try_from(self.0.id()).expect("a pid");
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .expect("our child");
+        assert!(self.0.wait().expect("our child").success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Of one that was stopped nothing is left to kill, and the child knows it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

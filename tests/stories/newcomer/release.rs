@@ -1,6 +1,6 @@
 //! The release of the newcomer's clone.
 
-use super::account::{Newcomer, stop};
+use super::account::Newcomer;
 use plexus_tests::programs;
 use std::fs;
 use tempfile::TempDir;
@@ -87,5 +87,5 @@ pub(super) fn releases(newcomer: &Newcomer) {
         .as_array()
         .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["status"] == "ok"));
     assert!(healthy, "{sources:#}");
-    stop(gateway);
+    gateway.stop();
 }
