@@ -311,10 +311,10 @@ fn no_name_of_a_place_is_obeyed() {
     let texts = hostile();
     let unseen =
         |c: char| !c.is_control() && OBEYED.iter().any(|range| range.contains(&u32::from(c)));
-    let usable = of(&texts, 8, &|text| {
+    let usable = of(&texts, 6, &|text| {
         text.contains(unseen) && !text.contains(char::is_control)
     });
-    let refused = of(&texts, 4, &|text| text.contains(char::is_control));
+    let refused = of(&texts, 1, &|text| text.contains(char::is_control));
     let (mut folders, mut counts) = (Vec::new(), Vec::new());
     for (number, text) in usable.iter().chain(&refused).enumerate() {
         let (id, folder) = (format!("place-{number}"), Folder::empty());
@@ -330,14 +330,18 @@ fn no_name_of_a_place_is_obeyed() {
         folders.push(folder);
         counts.push(format!("{id}.count"));
     }
+    let (lost, unable) = counts.split_at(usable.len());
     let connected = owner
-        .connect_as(json!({"agentId": "one", "capabilities": counts, "standing": counts}))
+        .connect_as(json!({"agentId": "one", "capabilities": counts, "standing": unable}))
         .expect_ok();
     let code = connected["code"].as_str().expect("a code");
     let agent = Agent::enroll(&gateway.client(), code);
-    let (lost, unable) = counts.split_at(usable.len());
     let input = json!({"line": "lost", "die": "after"});
     for count in lost {
+        let item = agent.must_ask(count, input.clone());
+        only_text(&gateway.cli(["approvals", "show", &item]));
+        let _ = owner.card(&item);
+        owner.approve(&item, "once");
         agent
             .invoke(count, input.clone())
             .expect_error(200, "outcome_unknown");
