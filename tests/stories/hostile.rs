@@ -183,8 +183,11 @@ fn stands(picture: &str) {
 /// Fields of requests, on the screen, in both of its views and under its panels, and in what the commands print.
 #[test]
 fn no_field_of_a_request_is_obeyed_in_any_view() {
-    let texts = hostile();
+    let mut texts = hostile();
     assert!(texts.len() >= 100, "{}", texts.len());
+    if !plexus_tests::full_length() {
+        texts = texts.into_iter().step_by(3).collect();
+    }
     let house = House::open();
     let owner = house.owner();
     let (short, mut everything) = (watch(&house, 120, 40), watch(&house, 80, 24));
@@ -254,8 +257,9 @@ fn no_field_of_a_request_is_obeyed_in_any_view() {
         }
     }
     assert!(
-        named > 50 && reasons > 90,
-        "{named} paths, {reasons} reasons"
+        named > texts.len() / 2 && reasons > texts.len() * 9 / 10,
+        "{named} paths, {reasons} reasons of {}",
+        texts.len()
     );
 
     what_was_done(&house.gateway, texts.len().div_ceil(OF_ONE_AGENT));
@@ -288,7 +292,7 @@ fn what_was_done(gateway: &Gateway, agents: usize) {
     }
     for line in [
         &["status"][..],
-        &["audit", "tail"],
+        &["audit", "tail", "--lines", "1000"],
         &["agents"],
         &["grants"],
         &["unknown"],
@@ -356,7 +360,7 @@ fn no_name_of_a_place_is_obeyed() {
     only_ours_begin(&said, &["evt_"]);
     assert_eq!(said.matches("  look at ").count(), lost.len(), "{said}");
     assert!(said.contains("\\u{202e}"), "it is shown:\n{said}");
-    for line in ["status", "sources", "activity", "doctor"] {
+    for line in ["status", "sources", "activity", "logs", "doctor"] {
         only_text(&gateway.cli([line]));
     }
 }
