@@ -7,10 +7,11 @@ use crate::watching::{ESCAPE, assert_only_ours, ends_well, hostile, watch};
 use plexus_tests::programs::Said;
 use plexus_tests::{Agent, Folder, Gateway, Terminal, waiting::until};
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 /// How many requests of one agent are made: an agent that asks much is refused.
 const OF_ONE_AGENT: usize = 13;
-/// Every so many texts the panels are opened over the card: the screen takes no answer in a card's first 300 ms.
+/// After every so many requests the panels are opened over the card.
 const PANELS_EVERY: usize = 7;
 
 /// What a terminal obeys, turns around, hides or joins: controls, directions, fillers, tags.
@@ -127,15 +128,21 @@ impl Views<'_> {
     /// Opens and closes what is laid over the card.
     #[track_caller]
     fn panels(&mut self) {
-        for (key, shows) in [("a", "(•) once"), ("d", "why (the agent is told): ▏")] {
+        for (key, shows) in [("a", "(•) once"), ("d", "why (the agent is told): ")] {
             for terminal in [&mut self.short, &mut self.everything] {
                 terminal.keys(key);
+                let mut pressed = Instant::now();
+                // A card that came to its whole length meanwhile closed the panel: again, as a person would.
                 let picture = until("the panel", || {
                     let picture = terminal.picture();
-                    if picture.contains("once more, please") {
-                        terminal.keys(key);
+                    if picture.contains(shows) {
+                        return Some(picture);
                     }
-                    picture.contains(shows).then_some(picture)
+                    if pressed.elapsed() > Duration::from_secs(1) {
+                        terminal.keys(key);
+                        pressed = Instant::now();
+                    }
+                    None
                 });
                 let lines = picture.lines();
                 let rules =
