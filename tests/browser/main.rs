@@ -4,6 +4,8 @@
 #![cfg(target_os = "linux")]
 
 mod approvals;
+mod changes;
+mod crowd;
 mod hostile;
 mod newcomer;
 mod pages;

@@ -19,6 +19,7 @@ pub mod binaries;
 pub mod browser;
 pub mod clock;
 pub mod coding_agents;
+pub mod crowd;
 pub mod earlier;
 pub mod editions;
 pub mod events;

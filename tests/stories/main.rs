@@ -8,7 +8,6 @@ mod backup;
 mod cards;
 mod clients;
 mod credentials;
-mod crowd;
 mod demo;
 mod discovery;
 mod doctor;

@@ -1,7 +1,7 @@
 //! A home outlives the build that made it: what an earlier one wrote is read, what the owner granted goes on.
 
 use crate::house::{FIXTURE_READS, Workshop};
-use plexus_tests::{Agent, Builder, Folder, Gateway, earlier, editions};
+use plexus_tests::{Agent, Builder, Folder, Gateway, Terminal, earlier, editions};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::MetadataExt as _;
@@ -235,7 +235,7 @@ fn a_release_that_widened_has_one_card_and_one_act_decides_it() {
         assert!(
             status
                 .stdout
-                .contains(&format!("{rest} grants on fixture rest")),
+                .contains(&format!("grants of it that rest until you decide: {rest}:")),
             "{status}"
         );
 
@@ -281,4 +281,56 @@ fn a_no_ends_what_rested_and_nothing_else() {
         .back(&agent)
         .invoke("fixture.slow", json!({"ms": 1}))
         .expect_ok();
+}
+
+/// The full-screen watch shows the card, says yes without terms and no without a reason that nobody would read.
+#[test]
+fn the_terminal_decides_on_a_source_that_changed() {
+    let (mut workshop, programs) = (Workshop::open(), programs());
+    let agent = workshop.reader("agent-0");
+    let all = workshop.owner().grants().len();
+    for (edition, rest, words) in [
+        ("wider", 1, "it also takes `times`"),
+        ("reaching", all, "its worker may now read"),
+    ] {
+        release(&mut workshop, &programs, edition);
+        assert_eq!(live(&workshop).len(), all - rest, "{edition}");
+        let watch = workshop.gateway.on_terminal(["approvals", "watch"]);
+        let mut terminal = Terminal::start(&watch, 120, 40);
+        let picture = terminal.until_shows(words);
+        for said in [
+            "1 waits",
+            "fixture changed",
+            "source: fixture",
+            "agents: agent-0",
+            "if you approve: ",
+            "if you deny: ",
+        ] {
+            assert!(picture.contains(said), "{said}\n{picture}");
+        }
+        let (key, panel, done) = match edition {
+            "wider" => ("a", "(•) its grant on fixture go", "approved pend_"),
+            _ => ("d", "── no ", "denied pend_"),
+        };
+        terminal.keys(key);
+        let picture = terminal.until_shows(panel);
+        for beyond in ["how many calls", "the agent is told", "once:"] {
+            assert!(!picture.contains(beyond), "{beyond}\n{picture}");
+        }
+        assert_eq!(live(&workshop).len(), all - rest, "no key alone decides");
+        // What was typed before the card could be read is told to be typed again.
+        plexus_tests::waiting::until(done, || {
+            terminal.keys("\r");
+            terminal.picture().contains(done).then_some(())
+        });
+        terminal.until_shows("nothing waits");
+        terminal.keys("q");
+        assert!(terminal.end().success());
+        if edition == "wider" {
+            assert_eq!(live(&workshop).len(), all);
+            echo(&workshop, &agent, json!({"text": "a"})).expect_ok();
+        }
+    }
+    assert_eq!(workshop.owner().grants(), Vec::<Value>::new());
+    echo(&workshop, &agent, json!({"text": "a"})).expect_error(401, "approval_required");
 }

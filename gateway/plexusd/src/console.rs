@@ -11,6 +11,7 @@
 //! Must not know: how a decision is made or carried out.
 
 mod card;
+mod change;
 mod diff;
 pub(crate) mod door;
 mod foreign;
@@ -100,8 +101,10 @@ async fn show(
     let shown = app.clone();
     let card = blocking(move || {
         let state = shown.ledger.snapshot();
-        let item = state.item(&id)?.clone();
-        card::Card::of(&shown, &state, &item, by).render().ok()
+        match state.item(&id).cloned() {
+            Some(item) => card::Card::of(&shown, &state, &item, by).render().ok(),
+            None => change::Card::of(&shown, &state, &id, by)?.render().ok(),
+        }
     })
     .await?
     .ok_or_else(gone)?;

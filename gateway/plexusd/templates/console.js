@@ -164,7 +164,7 @@
 
   function tell(id, waiting) {
     const row = ticket(id);
-    if (row) say(`New request from ${row.querySelector('.agent').textContent}: ${row.querySelector('.title').textContent}. ${waiting} waiting.`);
+    if (row) say(`${row.dataset.news || 'New request from'} ${row.querySelector('.agent').textContent}: ${row.querySelector('.title').textContent}. ${waiting} waiting.`);
   }
 
   const ticket = (id) => $('queue').querySelector(`[data-id="${CSS.escape(id)}"]`);
@@ -208,7 +208,7 @@
     const card = current();
     const form = card.querySelector('form');
     if (before && form) {
-      if (typed) form.reason.value = typed;
+      if (typed && form.reason) form.reason.value = typed;
       if (on === 'reason') form.reason.focus();
       if ('making' in before.dataset && !('making' in card.dataset)) say('It is now clear what the request would do.');
     }
@@ -275,16 +275,16 @@
       await call(`${path}/plan`, {});
       return soon();
     } else if (act === 'deny') {
-      const reason = form.reason.value.trim();
+      const reason = form.reason?.value.trim();
       body = { action: 'deny', ...(reason && { reason }) };
-      done = 'Denied';
+      done = card.dataset.no || 'Denied';
     } else {
       const window = act === 'window' ? form.querySelector('[name=window]:checked')?.value : 'once';
       if (!window) return;
       body = { action: 'approve', trustWindow: { kind: window }, cardDigest: card.dataset.digest };
       if (act === 'window') body.constraint = constraint(form);
       else if ('anyInput' in card.dataset) body.anyInput = true;
-      done = act === 'window' ? `Allowed ${SPANS[window]}` : 'Approved once';
+      done = act === 'window' ? `Allowed ${SPANS[window]}` : card.dataset.yes || 'Approved once';
     }
     form.dataset.busy = '';
     try {
@@ -403,7 +403,7 @@
         if (longer) { longer.open = true; longer.querySelector('input:enabled').focus(); }
         break;
       }
-      case 'd': form?.reason.focus(); break;
+      case 'd': (form?.reason || form?.querySelector('[value=deny]'))?.focus(); break;
       default: return;
     }
     event.preventDefault();

@@ -166,7 +166,13 @@ pub(super) fn confirm(
         Verdict::Approve { terms, .. } => terms.window.unwrap_or(TrustWindow::Once).phrase(),
         Verdict::Deny { .. } => "",
     };
-    out::say(&format!("approve {window}? [y/N]"));
+    match text_of(item, "kind") {
+        "change" => out::say(&format!(
+            "approve: {}? [y/N]",
+            text::line(text_of(item, "ifApproved"))
+        )),
+        _ => out::say(&format!("approve {window}? [y/N]")),
+    }
     let asked = Instant::now();
     let mut answer = String::new();
     // A closed stdin says nothing, which is no.

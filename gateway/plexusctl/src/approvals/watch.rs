@@ -217,14 +217,22 @@ impl Watch {
 
 /// The keys of this card. Windows that it cannot be allowed for have none.
 fn question(item: &Value, windows: &[TrustWindow]) -> String {
+    let changed = text_of(item, "kind") == "change";
     let mut keys = Vec::new();
     // The gateway refuses to approve what it could not compute; the key would only promise it.
     if !plan::is_lost(item) {
-        keys.push("y yes, once".to_owned());
+        let yes = if changed { "y yes" } else { "y yes, once" };
+        keys.push(yes.to_owned());
         let offered = KEYS.iter().filter(|(_, window)| windows.contains(window));
         keys.extend(offered.map(|(key, window)| format!("{key} {}", said(*window))));
     }
-    keys.extend(["n WHY no", "s later", "? details", "q quit"].map(str::to_owned));
+    // No agent asked for a change, so there is nobody to tell why.
+    keys.push(if changed { "n no" } else { "n WHY no" }.to_owned());
+    keys.extend(["s later", "? details", "q quit"].map(str::to_owned));
+    if changed {
+        let source = text::line(text_of(&item["source"], "id"));
+        return format!("let the grants on {source} go on?  {}", keys.join(" · "));
+    }
     let agent = text::line(text_of(item, "agentId"));
     format!("let {agent} do this?  {}", keys.join(" · "))
 }
@@ -369,6 +377,11 @@ mod tests {
         assert_eq!(
             question(&item, &answers::windows(&item)),
             "let my-cc do this?  y yes, once · 1 an hour · n WHY no · s later · ? details · q quit"
+        );
+        let change = serde_json::json!({"kind": "change", "source": {"id": "notes"}, "choices": [{"window": "once"}]});
+        assert_eq!(
+            question(&change, &answers::windows(&change)),
+            "let the grants on notes go on?  y yes · n no · s later · ? details · q quit"
         );
         let lost = serde_json::json!({"agentId": "my-cc", "asks": [{"plan": {"error": "x"}}], "choices": [{"window": "1h"}]});
         assert_eq!(

@@ -493,8 +493,10 @@ struct Everything {
 
 /// All that the card's digest covers, as the gateway has it, from byte `from` on.
 pub(super) fn everything(app: &App, state: &State, id: &PendingId, from: usize) -> Option<String> {
-    let item = state.item(id)?;
-    let shown = card::card(&app.approvals, &app.catalogue.load(), state, item);
+    let shown = match state.item(id) {
+        Some(item) => card::card(&app.approvals, &app.catalogue.load(), state, item),
+        None => Value::Object(super::change::whole(app, state, id)?),
+    };
     let whole = serde_json::to_string_pretty(&shown).ok()?;
     let rest = whole.get(from..)?;
     let (text, taken) = Said::beginning(rest, EVERYTHING);

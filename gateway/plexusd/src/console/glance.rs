@@ -1,6 +1,6 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
-use super::{card::Moment, foreign::Said};
+use super::{card::Moment, change, foreign::Said};
 use crate::{app::App, supervisor::Health};
 use askama::Template;
 use plexus_ipc::message::Role;
@@ -53,6 +53,8 @@ struct SourceView {
 #[derive(Template)]
 #[template(path = "queue.html")]
 struct Queue {
+    /// Sources whose grants rest: what is asked for on them waits for that.
+    changes: Vec<change::Line>,
     rows: Vec<Row>,
     more: usize,
 }
@@ -78,10 +80,15 @@ pub(super) fn view(app: &App, state: &State) -> Result<Value, askama::Error> {
         .collect();
     // The oldest first: nothing that is there already moves when another comes.
     waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    let items: Vec<Value> = waiting
+    let changes = change::lines(app, state);
+    let all = changes.len() + waiting.len();
+    let items: Vec<Value> = changes
         .iter()
-        .map(|item| json!([item.id, item.revision]))
+        .map(|line| json!([line.id, line.revision]))
+        .chain(waiting.iter().map(|item| json!([item.id, item.revision])))
+        .take(LISTED)
         .collect();
+    let room = LISTED.saturating_sub(changes.len());
     let catalogue = app.catalogue.load();
     let row = |item: &&Arc<Item>| {
         let first = item.asks.first();
@@ -110,14 +117,15 @@ pub(super) fn view(app: &App, state: &State) -> Result<Value, askama::Error> {
         }
     };
     let queue = Queue {
-        rows: waiting.iter().take(LISTED).map(row).collect(),
-        more: waiting.len().saturating_sub(LISTED),
+        rows: waiting.iter().take(room).map(row).collect(),
+        more: all.saturating_sub(LISTED),
+        changes: changes.into_iter().take(LISTED).collect(),
     };
-    let glance = Glance::of(app, state, waiting.len());
+    let glance = Glance::of(app, state, all);
     Ok(json!({
-        "waiting": waiting.len(),
+        "waiting": all,
         "paused": state.paused,
-        "items": items.into_iter().take(LISTED).collect::<Vec<_>>(),
+        "items": items,
         "glance": glance.render()?,
         "queue": queue.render()?,
     }))

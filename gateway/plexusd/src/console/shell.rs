@@ -123,11 +123,12 @@ mod tests {
     use super::*;
 
     /// Every template, as it is written.
-    const TEMPLATES: [&str; 6] = [
+    const TEMPLATES: [&str; 7] = [
         include_str!("../../templates/shell.html"),
         include_str!("../../templates/glance.html"),
         include_str!("../../templates/queue.html"),
         include_str!("../../templates/card.html"),
+        include_str!("../../templates/change.html"),
         include_str!("../../templates/diff.html"),
         include_str!("../../templates/everything.html"),
     ];

@@ -153,6 +153,15 @@ impl Feed {
         self.tell(Audience::Owner, "pending_resolved", data, None);
     }
 
+    /// How a changed source's card was decided in this launch, where the frame that told of it is still kept.
+    pub(crate) fn decision_on(&self, card: &plexus_protocol::PendingId) -> Option<String> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = kept.iter().rev().find(|told| {
+            told.kind == "pending_resolved" && told.data["pendingId"] == card.as_str()
+        })?;
+        told.data["decision"].as_str().map(str::to_owned)
+    }
+
     fn tell(
         &self,
         audience: Audience,

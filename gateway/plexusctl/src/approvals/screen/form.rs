@@ -5,7 +5,7 @@ use crate::{
         card::answers::{self, Choice},
         decide::Verdict,
     },
-    owner::list_of,
+    owner::{list_of, text_of},
     terms::Terms,
 };
 use plexus_client::Stop;
@@ -58,14 +58,40 @@ impl Field {
 pub(super) struct Denial {
     /// The reason; the agent is told.
     pub(super) why: Field,
+    /// What the no ends, where no agent asked: then there is nobody to tell a reason to.
+    pub(super) ends: Option<String>,
 }
 
 impl Denial {
+    pub(super) fn of(item: &Value) -> Self {
+        Self {
+            why: Field::default(),
+            ends: is_change(item).then(|| text_of(item, "ifDenied").to_owned()),
+        }
+    }
+
+    pub(super) fn key(&mut self, code: KeyCode) {
+        if self.ends.is_none() {
+            self.why.key(code);
+        }
+    }
+
+    pub(super) fn paste(&mut self, pasted: &str) {
+        if self.ends.is_none() {
+            self.why.paste(pasted);
+        }
+    }
+
     pub(super) fn verdict(&self) -> Verdict {
         Verdict::Deny {
             reason: self.why.given().map(str::to_owned),
         }
     }
+}
+
+/// Whether it is a source whose grants rest: a yes or a no to all of it, without terms.
+fn is_change(item: &Value) -> bool {
+    text_of(item, "kind") == "change"
 }
 
 /// A yes, on terms. Rows: one for each window, then where, then how often.
@@ -83,6 +109,8 @@ pub(super) struct Form {
     pub(super) under: Field,
     /// At most so many calls.
     pub(super) most: Field,
+    /// Whether there are terms at all; without them the one answer is the only row.
+    pub(super) terms: bool,
 }
 
 impl Form {
@@ -105,6 +133,7 @@ impl Form {
             choices,
             under: Field::default(),
             most: Field::default(),
+            terms: !is_change(item),
         })
     }
 
@@ -113,9 +142,14 @@ impl Form {
         (!self.narrow.is_empty()).then_some(self.choices.len())
     }
 
-    /// Row of the field that says how often.
-    pub(super) fn most_row(&self) -> usize {
-        self.choices.len() + usize::from(!self.narrow.is_empty())
+    /// Row of the field that says how often; there is none where there are no terms.
+    pub(super) fn most_row(&self) -> Option<usize> {
+        let after = self.choices.len() + usize::from(!self.narrow.is_empty());
+        self.terms.then_some(after)
+    }
+
+    fn rows(&self) -> usize {
+        self.choices.len() + usize::from(!self.narrow.is_empty()) + usize::from(self.terms)
     }
 
     /// What a key does to it.
@@ -141,7 +175,7 @@ impl Form {
     fn field(&mut self) -> Option<&mut Field> {
         if Some(self.row) == self.under_row() {
             Some(&mut self.under)
-        } else if self.row == self.most_row() {
+        } else if Some(self.row) == self.most_row() {
             Some(&mut self.most)
         } else {
             None
@@ -150,7 +184,7 @@ impl Form {
 
     /// Goes to a row; the windows choose themselves as one goes over them, those that are refused do not.
     fn turn_to(&mut self, row: Option<usize>) {
-        let rows = self.most_row() + 1;
+        let rows = self.rows();
         self.row = row.unwrap_or(rows - 1) % rows;
         if self
             .choices
@@ -282,5 +316,21 @@ pub(super) mod tests {
         assert_eq!(field.text, "not today[2J ");
         field.paste(&"x".repeat(1_000));
         assert_eq!(field.text.chars().count(), MAX_FIELD);
+    }
+
+    #[test]
+    fn a_source_that_changed_has_a_yes_and_a_no_and_no_terms() {
+        let item = json!({"kind": "change", "ifDenied": "its grant ends", "narrow": [], "choices": [
+            {"window": "once", "words": "its grant goes on", "default": true}
+        ]});
+        let mut form = Form::of(&item).unwrap();
+        typed(&mut form, &[KeyCode::Down, KeyCode::Char('3'), KeyCode::Up]);
+        assert_eq!((form.row, form.most_row()), (0, None));
+        assert!(form.most.text.is_empty());
+        let mut no = Denial::of(&item);
+        no.key(KeyCode::Char('x'));
+        no.paste("because");
+        assert_eq!(no.ends.as_deref(), Some("its grant ends"));
+        assert!(matches!(no.verdict(), Verdict::Deny { reason: None }));
     }
 }

@@ -202,7 +202,7 @@ impl Model {
                 Do::Nothing
             }
             Panel::Deny(denial) if key.code != KeyCode::Enter => {
-                denial.why.key(key.code);
+                denial.key(key.code);
                 Do::Nothing
             }
             Panel::Approve(_) | Panel::Deny(_) => self.answer(at),
@@ -213,7 +213,7 @@ impl Model {
     pub(super) fn paste(&mut self, pasted: &str) {
         match &mut self.panel {
             Panel::Approve(form) => form.paste(pasted),
-            Panel::Deny(denial) => denial.why.paste(pasted),
+            Panel::Deny(denial) => denial.paste(pasted),
             Panel::None | Panel::Help => {}
         }
     }
@@ -272,8 +272,8 @@ impl Model {
     fn begin_no(&mut self) {
         if self.is_deciding() {
             self.say(Tone::Wrong, "a decision is under way");
-        } else if self.item().is_some() {
-            self.panel = Panel::Deny(Denial::default());
+        } else if let Some(item) = self.item() {
+            self.panel = Panel::Deny(Denial::of(item));
         }
     }
 

@@ -145,11 +145,11 @@ fn list_rows(
         let age = serde_json::from_value(item["createdAt"].clone());
         let age = age.map_or_else(|_| "?".to_owned(), |at| span::ago(at, now));
         let mark = if place == model.at { '▸' } else { ' ' };
-        let line = format!(
-            "{mark} {}  {}  {age}",
-            text::line(text_of(item, "agentId")),
-            text::line(&wants.join(" "))
-        );
+        let who = match text_of(item, "agentId") {
+            "" => format!("{} changed", text::line(text_of(&item["source"], "id"))),
+            agent => text::line(agent),
+        };
+        let line = format!("{mark} {who}  {}  {age}", text::line(&wants.join(" ")));
         let line = lines::cut(&line, width.into());
         if place == model.at {
             Line::styled(line, styles.chosen())
@@ -199,10 +199,13 @@ fn panel_rows(model: &Model, styles: Styles, width: usize) -> (Vec<Line<'static>
     match &model.panel {
         Panel::Approve(form) => form_rows(form, styles, width),
         Panel::Deny(denial) => {
-            let said = format!(
-                "  why (the agent is told): {}▏",
-                text::line(&denial.why.text)
-            );
+            let said = match &denial.ends {
+                Some(ends) => format!("  {}", text::line(ends)),
+                None => format!(
+                    "  why (the agent is told): {}▏",
+                    text::line(&denial.why.text)
+                ),
+            };
             let rows: Vec<_> = lines::wrap(&said, width)
                 .into_iter()
                 .map(Line::raw)
@@ -234,7 +237,10 @@ fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, 
             (None, false) => "( )",
         };
         let said = choice.refused.as_ref().unwrap_or(&choice.words);
-        let line = format!("{mark} {}: {}", choice.window.kind(), text::line(said));
+        let line = match form.terms {
+            true => format!("{mark} {}: {}", choice.window.kind(), text::line(said)),
+            false => format!("{mark} {}", text::line(said)),
+        };
         let style = match (&choice.refused, row == form.row) {
             (_, true) => styles.chosen(),
             (Some(_), false) => styles.quiet(),
@@ -264,7 +270,9 @@ fn form_rows(form: &Form, styles: Styles, width: usize) -> (Vec<Line<'static>>, 
             &form.under.text,
         );
     }
-    field(form.most_row(), "at most how many calls", &form.most.text);
+    if let Some(row) = form.most_row() {
+        field(row, "at most how many calls", &form.most.text);
+    }
     (rows, focus)
 }
 
