@@ -7,10 +7,11 @@ use crate::watching::{ESCAPE, assert_only_ours, ends_well, hostile, watch};
 use plexus_tests::programs::Said;
 use plexus_tests::{Agent, Folder, Gateway, Terminal, waiting::until};
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 /// How many requests of one agent are made: an agent that asks much is refused.
 const OF_ONE_AGENT: usize = 13;
-/// Every so many texts the panels are opened over the card: the screen takes no answer in a card's first 300 ms.
+/// After every so many requests the panels are opened over the card.
 const PANELS_EVERY: usize = 7;
 
 /// What a terminal obeys, turns around, hides or joins: controls, directions, fillers, tags.
@@ -127,15 +128,21 @@ impl Views<'_> {
     /// Opens and closes what is laid over the card.
     #[track_caller]
     fn panels(&mut self) {
-        for (key, shows) in [("a", "(•) once"), ("d", "why (the agent is told): ▏")] {
+        for (key, shows) in [("a", "(•) once"), ("d", "why (the agent is told): ")] {
             for terminal in [&mut self.short, &mut self.everything] {
                 terminal.keys(key);
+                let mut pressed = Instant::now();
+                // A card that came to its whole length meanwhile closed the panel: again, as a person would.
                 let picture = until("the panel", || {
                     let picture = terminal.picture();
-                    if picture.contains("once more, please") {
-                        terminal.keys(key);
+                    if picture.contains(shows) {
+                        return Some(picture);
                     }
-                    picture.contains(shows).then_some(picture)
+                    if pressed.elapsed() > Duration::from_secs(1) {
+                        terminal.keys(key);
+                        pressed = Instant::now();
+                    }
+                    None
                 });
                 let lines = picture.lines();
                 let rules =
@@ -183,8 +190,11 @@ fn stands(picture: &str) {
 /// Fields of requests, on the screen, in both of its views and under its panels, and in what the commands print.
 #[test]
 fn no_field_of_a_request_is_obeyed_in_any_view() {
-    let texts = hostile();
+    let mut texts = hostile();
     assert!(texts.len() >= 100, "{}", texts.len());
+    if !plexus_tests::full_length() {
+        texts = texts.into_iter().step_by(3).collect();
+    }
     let house = House::open();
     let owner = house.owner();
     let (short, mut everything) = (watch(&house, 120, 40), watch(&house, 80, 24));
@@ -254,8 +264,9 @@ fn no_field_of_a_request_is_obeyed_in_any_view() {
         }
     }
     assert!(
-        named > 50 && reasons > 90,
-        "{named} paths, {reasons} reasons"
+        named > texts.len() / 2 && reasons > texts.len() * 9 / 10,
+        "{named} paths, {reasons} reasons of {}",
+        texts.len()
     );
 
     what_was_done(&house.gateway, texts.len().div_ceil(OF_ONE_AGENT));
@@ -288,7 +299,7 @@ fn what_was_done(gateway: &Gateway, agents: usize) {
     }
     for line in [
         &["status"][..],
-        &["audit", "tail"],
+        &["audit", "tail", "--lines", "1000"],
         &["agents"],
         &["grants"],
         &["unknown"],
@@ -311,10 +322,10 @@ fn no_name_of_a_place_is_obeyed() {
     let texts = hostile();
     let unseen =
         |c: char| !c.is_control() && OBEYED.iter().any(|range| range.contains(&u32::from(c)));
-    let usable = of(&texts, 8, &|text| {
+    let usable = of(&texts, 6, &|text| {
         text.contains(unseen) && !text.contains(char::is_control)
     });
-    let refused = of(&texts, 4, &|text| text.contains(char::is_control));
+    let refused = of(&texts, 1, &|text| text.contains(char::is_control));
     let (mut folders, mut counts) = (Vec::new(), Vec::new());
     for (number, text) in usable.iter().chain(&refused).enumerate() {
         let (id, folder) = (format!("place-{number}"), Folder::empty());
@@ -330,14 +341,18 @@ fn no_name_of_a_place_is_obeyed() {
         folders.push(folder);
         counts.push(format!("{id}.count"));
     }
+    let (lost, unable) = counts.split_at(usable.len());
     let connected = owner
-        .connect_as(json!({"agentId": "one", "capabilities": counts, "standing": counts}))
+        .connect_as(json!({"agentId": "one", "capabilities": counts, "standing": unable}))
         .expect_ok();
     let code = connected["code"].as_str().expect("a code");
     let agent = Agent::enroll(&gateway.client(), code);
-    let (lost, unable) = counts.split_at(usable.len());
     let input = json!({"line": "lost", "die": "after"});
     for count in lost {
+        let item = agent.must_ask(count, input.clone());
+        only_text(&gateway.cli(["approvals", "show", &item]));
+        let _ = owner.card(&item);
+        owner.approve(&item, "once");
         agent
             .invoke(count, input.clone())
             .expect_error(200, "outcome_unknown");
@@ -352,7 +367,7 @@ fn no_name_of_a_place_is_obeyed() {
     only_ours_begin(&said, &["evt_"]);
     assert_eq!(said.matches("  look at ").count(), lost.len(), "{said}");
     assert!(said.contains("\\u{202e}"), "it is shown:\n{said}");
-    for line in ["status", "sources", "activity", "doctor"] {
+    for line in ["status", "sources", "activity", "logs", "doctor"] {
         only_text(&gateway.cli([line]));
     }
 }
