@@ -130,12 +130,32 @@ pub fn check(name: &str, value: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("goldens")
         .join(format!("{name}.json"));
-    let seen = format!("{:#}\n", scrubbed(value));
+    hold(&path, &format!("{:#}\n", scrubbed(value)));
+}
+
+/// Compares a screen with `docs/images/<name>.txt`, which the pages show to a reader.
+///
+/// # Panics
+/// When they differ, with both.
+#[track_caller]
+pub fn check_screen(name: &str, screen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the workspace")
+        .join("docs/images")
+        .join(format!("{name}.txt"));
+    let lines = screen.lines().map(|line| scrub_text(line.trim_end()));
+    let lines: Vec<String> = lines.collect();
+    hold(&path, &format!("{}\n", lines.join("\n").trim_end()));
+}
+
+#[track_caller]
+fn hold(path: &Path, seen: &str) {
     if std::env::var_os("PLEXUS_UPDATE_GOLDENS").is_some() {
-        std::fs::write(&path, &seen).expect("the golden can be written");
+        std::fs::write(path, seen).expect("the golden can be written");
         return;
     }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         kept == seen,
         "{} differs; if the change is meant, set PLEXUS_UPDATE_GOLDENS=1 and review it\n--- kept\n{kept}\n--- seen\n{seen}",

@@ -451,8 +451,8 @@ fn a_crowd_does_not_lock_the_owner_out() {
         .invoke(READ, json!({"path": "report.txt"}))
         .expect_ok();
     let client = house.gateway.client();
-    let began = std::time::Instant::now();
     let crowd: Vec<_> = (0..1_100).map(|_| client.connect()).collect();
+    let began = std::time::Instant::now();
     let owner = plexus_tests::Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
     owner
         .client

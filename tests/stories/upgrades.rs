@@ -235,7 +235,7 @@ fn a_release_that_widened_has_one_card_and_one_act_decides_it() {
         assert!(
             status
                 .stdout
-                .contains(&format!("{rest} grants on fixture rest")),
+                .contains(&format!("grants of it that rest until you decide: {rest}:")),
             "{status}"
         );
 

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 const UP: &str = "\x1b[A";
 const DOWN: &str = "\x1b[B";
 const ENTER: &str = "\r";
-const ESCAPE: &str = "\x1b";
+pub(crate) const ESCAPE: &str = "\x1b";
 
 /// The watch, once it shows what waits.
-fn watch(house: &House, columns: u16, rows: u16) -> Terminal {
+pub(crate) fn watch(house: &House, columns: u16, rows: u16) -> Terminal {
     let terminal = Terminal::start(
         &house.gateway.on_terminal(["approvals", "watch"]),
         columns,
@@ -24,7 +24,7 @@ fn watch(house: &House, columns: u16, rows: u16) -> Terminal {
 }
 
 /// Types keys until the screen answers them: what is typed before a card can be read is told to be typed again.
-fn answer(terminal: &mut Terminal, keys: &str, shows: &str) {
+pub(crate) fn answer(terminal: &mut Terminal, keys: &str, shows: &str) {
     terminal.keys(keys);
     let picture = terminal.until_fits(shows, |picture| {
         picture.contains(shows) || picture.contains("once more, please")
@@ -38,7 +38,7 @@ fn answer(terminal: &mut Terminal, keys: &str, shows: &str) {
     }
 }
 
-fn ends_well(mut terminal: Terminal) {
+pub(crate) fn ends_well(mut terminal: Terminal) {
     assert!(terminal.end().success(), "{}", terminal.picture());
     assert!(is_given_back(&terminal));
 }
@@ -562,7 +562,7 @@ fn look(terminal: &mut Terminal, card: &Value) {
 
 /// Every escape sequence that was written is one that a drawing needs: moving, colours, modes that were taken and given
 /// back. A title, a clipboard, a question to the terminal or a character set is none of these.
-fn assert_only_ours(bytes: &[u8]) {
+pub(crate) fn assert_only_ours(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut rest = text.as_ref();
     while let Some(at) = rest.find('\x1b') {

@@ -4,6 +4,7 @@
 //! hides, or starts an escape sequence, nor more marks on one letter than any language needs, which would grow over the
 //! lines above; such characters appear as `\u{…}`, so that they are seen instead of obeyed.
 
+use plexus_protocol::unseen::is_unseen;
 use std::fmt::Write;
 use unicode_width::UnicodeWidthChar;
 
@@ -60,41 +61,6 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
         }
     }
     out
-}
-
-/// Controls, format characters (direction, joiners, tags), separators that end a line, fillers that look like nothing.
-/// From the Unicode categories Cc, Cf, Zl, Zp and the default-ignorable code points; private use is left alone.
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            u32::from(c),
-            0xAD
-                | 0x34F
-                | 0x600..=0x605
-                | 0x61C
-                | 0x6DD
-                | 0x70F
-                | 0x890..=0x891
-                | 0x8E2
-                | 0x115F..=0x1160
-                | 0x17B4..=0x17B5
-                | 0x180B..=0x180F
-                | 0x200B..=0x200F
-                | 0x2028..=0x202E
-                | 0x2060..=0x206F
-                | 0x2800
-                | 0x3164
-                | 0xFE00..=0xFE0E
-                | 0xFEFF
-                | 0xFFA0
-                | 0xFFF0..=0xFFFB
-                | 0x110BD
-                | 0x110CD
-                | 0x13430..=0x1343F
-                | 0x1BCA0..=0x1BCA3
-                | 0x1D173..=0x1D17A
-                | 0xE0000..=0xE0FFF
-        )
 }
 
 #[cfg(test)]

@@ -339,8 +339,8 @@ fn the_gateway_is_found_in_the_documented_order() {
     assert_eq!(place.run(&["list"]).code, 0);
     assert_eq!(
         (on_socket.asked().len(), pinned.asked().len()),
-        (3, 6),
-        "the socket comes before the pin"
+        (2, 6),
+        "the socket comes before the pin, and needs no discovery"
     );
     assert!(
         on_socket

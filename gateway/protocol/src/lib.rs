@@ -15,6 +15,7 @@ pub mod id;
 pub mod json;
 pub mod skill;
 pub mod time;
+pub mod unseen;
 
 pub use capability::{Provenance, Sensitivity, TrustWindow, Verb, Verbs};
 pub use constraint::Constraint;

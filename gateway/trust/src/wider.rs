@@ -37,6 +37,22 @@ pub(crate) const WORDING: &[&str] = &["title", "description", "$comment", "examp
 /// Whether every input that `new` accepts is one that `old` accepts. `false` where that is not certain.
 #[must_use]
 pub fn no_wider(old: &Value, new: &Value) -> bool {
+    // What a reference says stands elsewhere, and narrowing it there can widen here: below `not`, say.
+    old == new || (!refers(old) && !refers(new) && narrower(old, new))
+}
+
+/// Whether any part of a schema stands elsewhere.
+fn refers(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => members.iter().any(|(key, below)| {
+            matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef") || refers(below)
+        }),
+        Value::Array(list) => list.iter().any(refers),
+        _ => false,
+    }
+}
+
+fn narrower(old: &Value, new: &Value) -> bool {
     match (old, new) {
         (Value::Bool(true), _) | (_, Value::Bool(false)) => true,
         (Value::Bool(false), _) => false,
@@ -72,7 +88,7 @@ fn narrows(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
             .iter()
             .all(|key| at_most(key, &[]))
         && required(old).is_subset(&required(new))
-        && no_wider(sub(old, "items"), sub(new, "items"))
+        && narrower(sub(old, "items"), sub(new, "items"))
         && members_narrow(old, new)
 }
 
@@ -130,7 +146,12 @@ fn values(schema: &Map<String, Value>) -> Option<Vec<&Value>> {
 
 fn values_narrow(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
     let Some(was) = values(old) else { return true };
-    values(new).is_some_and(|is| is.iter().all(|value| was.contains(value)))
+    // 1 and 1.0 are one value to a validator and two here: so `const` counts alone, and `enum` takes nothing from it.
+    let is = match new.get("const") {
+        Some(one) => Some(vec![one]),
+        None => values(new),
+    };
+    is.is_some_and(|is| is.iter().all(|value| was.contains(value)))
 }
 
 fn required(schema: &Map<String, Value>) -> BTreeSet<&str> {
@@ -154,14 +175,14 @@ fn member<'s>(schema: &'s Map<String, Value>, name: &str) -> &'s Value {
 }
 
 fn members_narrow(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
-    let others = no_wider(
+    let others = narrower(
         sub(old, "additionalProperties"),
         sub(new, "additionalProperties"),
     );
     others
         && names(old, new)
             .into_iter()
-            .all(|name| no_wider(member(old, name), member(new, name)))
+            .all(|name| narrower(member(old, name), member(new, name)))
 }
 
 fn names<'s>(old: &'s Map<String, Value>, new: &'s Map<String, Value>) -> BTreeSet<&'s str> {

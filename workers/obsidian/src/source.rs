@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Reply, Role, Secrets, Source, SourceError,
-    Touched as Record,
+    Touched as Record, on_file_thread,
 };
 use plexus_protocol::Digest;
 use plexus_rooted_files::{Anchor, FileError, HideRules, PathRule, RelPath};
@@ -51,24 +51,16 @@ impl Source for ObsidianSource {
     type Config = Config;
 
     async fn open(config: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
-        on_blocking_thread(move || {
-            let vault =
-                Vault::open_with(&config.vault_path, config.allow_hard_links, &config.hide)?;
-            let anchor = Anchor::new(&config.vault_path, vault.identity()?);
-            Ok(Self {
-                vault,
-                reads: Lane::default(),
-                anchor,
-            })
-        })
-        .await
-        .map_err(|_| OpenError::internal("opening the vault failed"))?
-        .map_err(|error: FileError| open_error(&error))
+        let opened = on_file_thread(move || Ok(Self::at(&config)));
+        opened
+            .await
+            .map_err(|_| OpenError::internal("opening the vault failed"))?
+            .map_err(|error: FileError| open_error(&error))
     }
 
     async fn health(&self) -> Health {
         let anchor = self.anchor.clone();
-        let look = on_blocking_thread(move || anchor.check());
+        let look = on_file_thread(move || Ok(anchor.check()));
         match tokio::time::timeout(LOOK_TIME, look).await {
             Ok(Ok(Ok(()))) => Health::Well,
             Ok(Ok(Err(adrift))) => Health::Unavailable(adrift.to_string().into()),
@@ -84,6 +76,16 @@ impl Source for ObsidianSource {
 }
 
 impl ObsidianSource {
+    fn at(config: &Config) -> Result<Self, FileError> {
+        let vault = Vault::open_with(&config.vault_path, config.allow_hard_links, &config.hide)?;
+        let anchor = Anchor::new(&config.vault_path, vault.identity()?);
+        Ok(Self {
+            vault,
+            reads: Lane::default(),
+            anchor,
+        })
+    }
+
     /// The handle would go on serving a folder that the owner has moved away or replaced: a call does not.
     fn in_place(&self) -> Result<(), SourceError> {
         self.anchor
@@ -118,7 +120,7 @@ impl ObsidianSource {
         call: CallContext,
         input: SearchInput,
     ) -> Result<Reply<SearchOutput>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let is_over = || call.is_over();
@@ -133,16 +135,8 @@ impl ObsidianSource {
             );
             Ok(reply(answer, &summary))
         })
-        .await?
-    }
-}
-
-async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work)
         .await
-        .map_err(|_| panicked())
+    }
 }
 
 fn panicked() -> SourceError {

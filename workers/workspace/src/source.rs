@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use plexus_ipc::worker::{
     CallContext, Content, Given, Handlers, Health, OpenError, Plan as Planned, Preview, Reply,
-    Role, Secrets, Source, SourceError, Touched, Verdict,
+    Role, Secrets, Source, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use plexus_rooted_files::{
@@ -69,36 +69,10 @@ impl Source for WorkspaceSource {
     }
 
     async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
-        on_blocking_thread(move || {
-            let workspace = Workspace::open_with(&config.path, config.allow_hard_links)
-                .map_err(|error| open_error(&error))?
-                .hiding(&config.hide);
-            let identity = workspace.identity().map_err(|error| open_error(&error))?;
-            let anchor = Anchor::new(&config.path, identity);
-            let store = given.scratch.zip(given.kept).map(|(dir, kept)| {
-                let bounds = Bounds {
-                    bytes: u64::from(kept.mib) << 20,
-                    entries: kept.changes as usize,
-                };
-                Store::new(&dir, bounds)
-            });
-            if given.role == Role::Writer {
-                // First: what a killed writer left tells whether its change happened.
-                if let Some(store) = &store {
-                    store
-                        .recover(&workspace.root)
-                        .map_err(|error| OpenError::internal(error.to_string()))?;
-                }
-                workspace.remove_leftovers();
-            }
-            Ok(Self {
-                workspace,
-                anchor,
-                store,
-            })
-        })
-        .await
-        .map_err(|_| OpenError::internal("opening the folder failed"))?
+        let opened = on_file_thread(move || Ok(Self::at(&config, given)));
+        opened
+            .await
+            .map_err(|_| OpenError::internal("opening the folder failed"))?
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
@@ -114,7 +88,7 @@ impl Source for WorkspaceSource {
 
     async fn health(&self) -> Health {
         let anchor = self.anchor.clone();
-        let look = on_blocking_thread(move || anchor.check());
+        let look = on_file_thread(move || Ok(anchor.check()));
         match tokio::time::timeout(LOOK_TIME, look).await {
             Ok(Ok(Ok(()))) => Health::Well,
             Ok(Ok(Err(adrift))) => Health::Unavailable(adrift.to_string().into()),
@@ -133,6 +107,35 @@ impl Source for WorkspaceSource {
 }
 
 impl WorkspaceSource {
+    fn at(config: &Config, given: Given) -> Result<Self, OpenError> {
+        let workspace = Workspace::open_with(&config.path, config.allow_hard_links)
+            .map_err(|error| open_error(&error))?
+            .hiding(&config.hide);
+        let identity = workspace.identity().map_err(|error| open_error(&error))?;
+        let anchor = Anchor::new(&config.path, identity);
+        let store = given.scratch.zip(given.kept).map(|(dir, kept)| {
+            let bounds = Bounds {
+                bytes: u64::from(kept.mib) << 20,
+                entries: kept.changes as usize,
+            };
+            Store::new(&dir, bounds)
+        });
+        if given.role == Role::Writer {
+            // First: what a killed writer left tells whether its change happened.
+            if let Some(store) = &store {
+                store
+                    .recover(&workspace.root)
+                    .map_err(|error| OpenError::internal(error.to_string()))?;
+            }
+            workspace.remove_leftovers();
+        }
+        Ok(Self {
+            workspace,
+            anchor,
+            store,
+        })
+    }
+
     /// The handle would go on serving a folder that the owner has moved away or replaced: a call does not.
     fn in_place(&self) -> Result<(), SourceError> {
         self.anchor
@@ -145,7 +148,7 @@ impl WorkspaceSource {
         call: CallContext,
         input: ListInput,
     ) -> Result<Reply<FolderOutput>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let output = self
@@ -156,7 +159,7 @@ impl WorkspaceSource {
             let summary = format!("listed {}", output.relative_path);
             Ok(Reply::new(output, summary).touched([touched]))
         })
-        .await?
+        .await
     }
 
     async fn read(
@@ -164,7 +167,7 @@ impl WorkspaceSource {
         call: CallContext,
         input: ReadInput,
     ) -> Result<Reply<FileOutput>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let output = self
@@ -179,7 +182,7 @@ impl WorkspaceSource {
             let summary = format!("read {}", output.relative_path);
             Ok(Reply::new(output, summary).touched([touched]))
         })
-        .await?
+        .await
     }
 
     async fn plan_write(
@@ -187,7 +190,7 @@ impl WorkspaceSource {
         call: CallContext,
         input: WriteInput,
     ) -> Result<Planned<WriteOrNot>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let place = self
@@ -200,7 +203,7 @@ impl WorkspaceSource {
                 Err(misfit) => Err(failure(&misfit.1)),
             }
         })
-        .await?
+        .await
     }
 
     async fn commit_write(
@@ -208,7 +211,7 @@ impl WorkspaceSource {
         call: CallContext,
         plan: WriteOrNot,
     ) -> Result<Reply<WriteOutput>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let plan = plan.map_err(|error| failure(&error))?;
             let keeping = self.keeping(&call, None);
@@ -225,7 +228,7 @@ impl WorkspaceSource {
             let reply = Reply::new(output, &plan.change().summary).touched([touched]);
             Ok(with_undo(reply, undo))
         })
-        .await?
+        .await
     }
 
     async fn plan_undo(
@@ -233,7 +236,7 @@ impl WorkspaceSource {
         call: CallContext,
         input: UndoInput,
     ) -> Result<Planned<Undo>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let undo = self
@@ -242,7 +245,7 @@ impl WorkspaceSource {
                 .map_err(|error| failure(&error))?;
             Ok(planned_undo(undo, input.path.is_some()))
         })
-        .await?
+        .await
     }
 
     async fn commit_undo(
@@ -250,7 +253,7 @@ impl WorkspaceSource {
         call: CallContext,
         plan: Undo,
     ) -> Result<Reply<UndoOutput>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let keeping = self.keeping(&call, Some(plan.of().clone()));
             let undo = keeping.as_ref().map(|keeping| keeping.call.clone());
@@ -266,7 +269,7 @@ impl WorkspaceSource {
             let reply = Reply::new(output, &plan.change().summary).touched([touched]);
             Ok(with_undo(reply, undo))
         })
-        .await?
+        .await
     }
 
     async fn changes(
@@ -274,7 +277,7 @@ impl WorkspaceSource {
         _: CallContext,
         input: ChangesInput,
     ) -> Result<Reply<ChangesOutput>, SourceError> {
-        on_blocking_thread(move || {
+        on_file_thread(move || {
             self.in_place()?;
             let output = self
                 .workspace
@@ -283,7 +286,7 @@ impl WorkspaceSource {
             let summary = format!("put together changes to {} files", output.files.len());
             Ok(Reply::new(output, summary))
         })
-        .await?
+        .await
     }
 
     fn store(&self) -> Result<&Store, SourceError> {
@@ -412,15 +415,6 @@ fn content(digest: Option<plexus_rooted_files::Digest>) -> Content {
 
 fn wire(digest: &plexus_rooted_files::Digest) -> Digest {
     Digest(*digest.as_bytes())
-}
-
-async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, SourceError> {
-    // A panic may come after the rename: it is not known whether anything was done.
-    tokio::task::spawn_blocking(work).await.map_err(|_| {
-        SourceError::internal("the work on the folder panicked").effect(Effect::Unknown)
-    })
 }
 
 fn failure(error: &WorkspaceError) -> SourceError {

@@ -3,6 +3,7 @@
 use super::Finding;
 use nix::{sys::statvfs::statvfs, unistd::geteuid};
 use plexus_client::shell;
+use plexus_protocol::AgentId;
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -78,34 +79,56 @@ fn room(home: &Path, bytes: u64) -> Finding {
     }
 }
 
+/// What an entry has to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A folder, 0700.
+    Folder,
+    /// A file, 0600.
+    File,
+    /// The folder of an agent's own command: no credential lies in it, and nobody else reaches it through `agents`, so
+    /// that its mode may be any.
+    Command,
+}
+
+/// What an entry of a private folder has to be: a file, but for `agents/<id>`.
+fn kind(entry: &fs::DirEntry, folder: &str) -> Kind {
+    let name = entry.file_name();
+    let id = name.to_str().filter(|name| AgentId::parse(name).is_ok());
+    match (folder, id) {
+        ("agents", Some(id)) if !id.ends_with(".pat") && !id.ends_with(".installed.json") => {
+            Kind::Command
+        }
+        _ => Kind::File,
+    }
+}
+
 fn entries(home: &Path) -> Vec<Finding> {
-    let mut all: Vec<(PathBuf, bool)> =
-        FOLDERS.iter().map(|name| (home.join(name), true)).collect();
-    all.extend(FILES.iter().map(|name| (home.join(name), false)));
+    let folders = FOLDERS.iter().map(|name| (home.join(name), Kind::Folder));
+    let mut all: Vec<(PathBuf, Kind)> = folders.collect();
+    all.extend(FILES.iter().map(|name| (home.join(name), Kind::File)));
     for folder in PRIVATE {
         let files = fs::read_dir(home.join(folder))
             .into_iter()
             .flatten()
             .flatten();
-        all.extend(files.map(|file| (file.path(), false)));
+        all.extend(files.map(|file| (file.path(), kind(&file, folder))));
     }
     all.iter()
-        .filter_map(|(path, folder)| entry(path, *folder))
+        .filter_map(|(path, kind)| entry(path, *kind))
         .collect()
 }
 
 /// What is wrong with one entry; one that is not there is nothing wrong: a start makes it.
-fn entry(path: &Path, folder: bool) -> Option<Finding> {
+fn entry(path: &Path, kind: Kind) -> Option<Finding> {
     let meta = path.symlink_metadata().ok()?;
     let named = path.display();
-    let shape = if folder {
-        meta.is_dir()
-    } else {
-        meta.is_file()
+    let (shape, word) = match kind {
+        Kind::File => (meta.is_file(), "plain file"),
+        Kind::Folder | Kind::Command => (meta.is_dir(), "folder"),
     };
     if !shape {
-        let kind = if folder { "folder" } else { "plain file" };
-        let what = format!("{named} is not a {kind} of ours");
+        let what = format!("{named} is not a {word} of ours");
         return Some(Finding::fail(
             "home",
             what,
@@ -118,7 +141,11 @@ fn entry(path: &Path, folder: bool) -> Option<Finding> {
         return Some(Finding::fail("owner", what, remedy));
     }
     let mode = meta.permissions().mode() & 0o7777;
-    let wanted = if folder { 0o700 } else { 0o600 };
+    let wanted = match kind {
+        Kind::Folder => 0o700,
+        Kind::File => 0o600,
+        Kind::Command => 0o7777,
+    };
     (mode & !wanted != 0).then(|| {
         let what = format!("{named} has mode {mode:04o}: others may reach it");
         Finding::fail("modes", what, format!("chmod {wanted:o} {}", quoted(path)))
@@ -148,6 +175,10 @@ mod tests {
         set(&home.join("connection-key"), 0o600);
         fs::write(home.join("secrets/a"), "x").unwrap();
         set(&home.join("secrets/a"), 0o600);
+        // What `connect --here` makes: a folder with the agent's own command.
+        fs::create_dir_all(home.join("agents/cc/bin")).unwrap();
+        set(&home.join("agents"), 0o700);
+        set(&home.join("agents/cc"), 0o755);
         assert_eq!(entries(&home), [], "the control");
         set(&home.join("secrets/a"), 0o640);
         set(&home, 0o755);
@@ -161,6 +192,13 @@ mod tests {
                 format!("chmod 600 {state}/secrets/a")
             ]
         );
+        fs::create_dir(home.join("agents/cc.pat")).unwrap();
+        fs::remove_dir_all(home.join("agents/cc")).unwrap();
+        std::os::unix::fs::symlink("/tmp", home.join("agents/cc")).unwrap();
+        let found = entries(&home);
+        for words in ["cc.pat is not a plain file", "cc is not a folder"] {
+            assert!(found.iter().any(|f| f.what.contains(words)), "{words}");
+        }
         fs::remove_file(home.join("connection-key")).unwrap();
         std::os::unix::fs::symlink("/dev/null", home.join("connection-key")).unwrap();
         assert!(

@@ -4,6 +4,7 @@
 //! such characters appear as marked `\u{…}`. It is the only way in which a template takes text as it is.
 
 use askama::filters::HtmlSafe;
+use plexus_protocol::unseen;
 use std::fmt::{self, Write};
 
 /// Foreign text, escaped and marked. Templates print it as it is.
@@ -100,41 +101,13 @@ fn is_stacked(c: char) -> bool {
     matches!(u32::from(c), 0x300..=0x36F | 0x483..=0x489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF | 0xFE20..=0xFE2F)
 }
 
-/// Controls, format characters, separators that end a line, fillers that look like nothing, and private use: what a
-/// font makes of those is not ours to know.
+/// What no view shows as it is; and here private use, spaces of unusual width and what stands beyond every assigned plane
+/// too: what a font makes of those is not ours to know.
 fn is_unseen(c: char) -> bool {
-    c.is_control()
+    unseen::is_unseen(c)
         || matches!(
             u32::from(c),
-            0xAD | 0x600..=0x605
-                | 0x34F
-                | 0x61C
-                | 0x6DD
-                | 0x70F
-                | 0x890..=0x891
-                | 0x8E2
-                | 0x115F..=0x1160
-                | 0x1680
-                | 0x17B4..=0x17B5
-                | 0x180B..=0x180F
-                | 0x2000..=0x200F
-                | 0x2028..=0x202F
-                | 0x205F..=0x206F
-                | 0x2800
-                | 0x3000
-                | 0x3164
-                | 0xA0
-                | 0xE000..=0xF8FF
-                | 0xFE00..=0xFE0E
-                | 0xFEFF
-                | 0xFFA0
-                | 0xFFF0..=0xFFFB
-                | 0x110BD
-                | 0x110CD
-                | 0x13430..=0x1343F
-                | 0x1BCA0..=0x1BCA3
-                | 0x1D173..=0x1D17A
-                | 0xE0000..
+            0xA0 | 0x1680 | 0x2000..=0x200A | 0x202F | 0x205F | 0x3000 | 0xE000..=0xF8FF | 0xE0000..
         )
 }
 

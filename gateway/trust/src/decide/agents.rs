@@ -144,6 +144,10 @@ impl Draft<'_> {
                 delivered = delivered.set_all(Self::end_sessions(agent));
             }
             self.emit(delivered.set(Change::Agent(Box::new(row))));
+            if enrolled && d.reissue {
+                // Whoever redeems it may be another program, which has not asked for what waits.
+                self.void_items(agent, "the agent was given a new code", |_| true);
+            }
         }
         Ok(Reply::Delivered {
             code_expires_at: code.then_some(expires_at),

@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use plexus_protocol::TrustWindow;
-use plexus_trust::{Command, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS};
+use plexus_trust::{
+    Command, Deliver, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS,
+};
 use serde_json::json;
 
 #[test]
@@ -293,6 +295,44 @@ fn a_new_code_ends_the_credential_and_keeps_the_grants() {
     });
     // One that was revoked is connected anew or not at all.
     assert!(world.run(fresh(who.agent)).is_err());
+}
+
+#[test]
+fn a_reissued_credential_takes_over_nothing_that_its_former_holder_asked_for() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let (waits, approved) = (
+        world.ask(&who, WRITE, &json!({"path": "a"})),
+        world.ask(&who, WRITE, &json!({"path": "b"})),
+    );
+    world.approve(&approved, Some(TrustWindow::Once)).unwrap();
+    assert!(
+        world.allowed(&who, WRITE, &json!({"path": "b"})),
+        "the control"
+    );
+    let (code, pat) = (secret("another code"), secret("another pat"));
+    let deliver = |reissue| {
+        Command::Deliver(Deliver {
+            agent: who.agent.clone(),
+            form: None,
+            reissue,
+            code,
+            code_ms: 1000,
+        })
+    };
+    // Material alone ends nothing.
+    world.ok(deliver(false));
+    assert!(world.allowed(&who, WRITE, &json!({"path": "b"})));
+    world.ok(deliver(true));
+    world.ok(Command::Enroll { code, pat });
+    let session = world.open(&who.agent, Some(pat)).unwrap();
+    let back = Who {
+        agent: who.agent.clone(),
+        session,
+    };
+    assert!(world.pends(&back, WRITE, &json!({"path": "b"})));
+    assert!(world.approve(&waits, Some(TrustWindow::Once)).is_err());
+    assert!(world.allowed(&back, READ, &json!({})), "grants stay");
 }
 
 #[test]

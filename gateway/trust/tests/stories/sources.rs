@@ -375,3 +375,21 @@ fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() 
     world.ok(resume("notes", true));
     assert!(world.pends(&who, READ, &json!({})), "no way back");
 }
+
+#[test]
+fn what_hangs_on_another_part_of_a_schema_is_not_called_no_wider() {
+    use plexus_trust::no_wider;
+    // Where `b` takes less, `a` takes more.
+    let refers = |b: serde_json::Value| json!({"properties": {"a": {"not": {"$ref": "#/properties/b"}}, "b": b}});
+    let (old, new) = (
+        refers(json!({"type": ["string", "null"]})),
+        refers(json!({"type": "string"})),
+    );
+    assert!(!no_wider(&old, &new));
+    assert!(no_wider(&old, &old), "the control");
+
+    // A validator takes 1 for 1.0, so this accepts 1, which is no "a".
+    let was = json!({"enum": ["a"]});
+    assert!(!no_wider(&was, &json!({"enum": [1], "const": 1.0})));
+    assert!(no_wider(&was, &json!({"enum": ["a", 1], "const": "a"})));
+}
