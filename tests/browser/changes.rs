@@ -1,8 +1,8 @@
 //! A source that can do more than when it was granted: one card in the console, and one act decides it.
 
-use crate::scene::LOOKS;
+use crate::scene::{LOOKS, Scene};
 use plexus_tests::browser::{Browser, key};
-use plexus_tests::{Agent, Folder, Gateway, Owner, editions};
+use plexus_tests::{Agent, Folder, Gateway, Owner, editions, waiting::until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -62,10 +62,10 @@ impl Shop {
         let live = grants.iter().filter(|grant| grant["suspended"].is_null());
         live.count()
     }
-    fn echo(&self, agent: usize) -> plexus_tests::Response {
+    fn echo(&self, agent: usize, text: &str) -> plexus_tests::Response {
         let agent = &self.agents[agent];
         let back = Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat);
-        back.invoke(ECHO, json!({"text": "a"}))
+        back.invoke(ECHO, json!({"text": text}))
     }
     fn card(&self) -> Value {
         let mut waiting = self.owner().pending();
@@ -93,7 +93,8 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     let mut shop = Shop::open();
     shop.release("wider");
     assert_eq!(shop.live(), 2, "both grants of the echo rest");
-    shop.echo(0).expect_error(401, "approval_required");
+    shop.echo(0, "while it rests")
+        .expect_error(401, "approval_required");
     // That call is an item of its own now; what it asks for waits for the source.
     let asked = shop.owner().pending();
     let asked = asked.iter().find(|item| item["kind"] == "grant");
@@ -151,8 +152,8 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     other.reads(".verdict", "Approved in another browser: its grants go on.");
     other.reads("#glance", "0 waiting");
     assert_eq!(shop.live(), 3);
-    shop.echo(0).expect_ok();
-    shop.echo(1).expect_error(401, "approval_required");
+    shop.echo(0, "on").expect_ok();
+    shop.echo(1, "on").expect_error(401, "approval_required");
     other.see("[data-go-on]").click();
     other.reads("#card h2", "Echo");
 
@@ -180,7 +181,8 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
     other.reads(".verdict", "Denied in another browser: its grants ended.");
     browser.reads("#queue", "Nothing waits");
     assert_eq!(shop.owner().grants(), Vec::<Value>::new());
-    shop.echo(0).expect_error(401, "approval_required");
+    shop.echo(0, "at the end")
+        .expect_error(401, "approval_required");
 
     for page in [&browser, &other] {
         let log = page.log();
@@ -191,4 +193,66 @@ fn a_source_that_widened_is_shown_and_goes_on_or_ends() {
         });
         assert_eq!(bad.count(), 0, "{log:#?}");
     }
+}
+
+/// Showing again what was hidden lets grants rest while the page is open: the card comes without a reload, and what the
+/// command decides leaves it.
+#[test]
+fn a_source_that_shows_more_comes_and_goes_by_itself() {
+    let scene = Scene::signed_in();
+    let (browser, owner) = (&scene.browser, scene.owner());
+    let _agent = scene.agent("my-cc");
+    let all = owner.grants().len();
+    let cli = |verb: &str| {
+        let line = ["sources", verb, "workspace", "--folder", "private"];
+        scene.gateway.cli(line).expect_ok().to_owned()
+    };
+    cli("hide");
+    browser.run("window.here = true");
+    browser.reads("#live", "live");
+    browser.reads("#queue", "Nothing waits");
+    cli("unhide");
+    browser.reads("#card h2", "2 grants rest until you decide");
+    browser.reads(
+        "#card .ask",
+        "this source shows more than when you granted it",
+    );
+    browser.reads(".differs", "it shows what it hid when this was granted");
+    browser.reads(".names", "my-cc");
+    browser.reads("#glance", "1 waiting");
+    assert_eq!(browser.run("return document.title"), "(1) Plexus");
+    until("what is said to who listens", || {
+        let said = browser.run("return document.getElementById('announce').textContent");
+        let news = "To decide on the source workspace: 2 grants rest. 1 waiting.";
+        said.as_str()?.contains(news).then_some(())
+    });
+    // A yes that names no card, or another one, is none.
+    let card = owner.pending().remove(0);
+    let item = card["pendingId"].as_str().expect("an id");
+    for digest in [Value::Null, json!("0".repeat(64))] {
+        let mut yes = json!({"action": "approve", "trustWindow": {"kind": "once"}});
+        if !digest.is_null() {
+            yes["cardDigest"] = digest;
+        }
+        owner.decide(item, yes).expect_error(409, "card_changed");
+    }
+    scene.gateway.cli(["approvals", "deny", item]).expect_ok();
+    browser.reads(
+        ".verdict",
+        "Denied with the connection key (plexusctl, or another program of yours): its grants ended.",
+    );
+    browser.reads("#glance", "0 waiting");
+    assert!(
+        browser.sees("[data-answer]").is_none(),
+        "there is nothing left to answer"
+    );
+    assert_eq!(owner.grants().len(), all - 2);
+    assert_eq!(
+        browser.run("return window.here"),
+        true,
+        "the page was not loaded anew"
+    );
+    browser.see("[data-go-on]").click();
+    browser.reads("#quiet", "All quiet");
+    scene.all_is_well();
 }

@@ -300,7 +300,7 @@ fn the_terminal_decides_on_a_source_that_changed() {
         let picture = terminal.until_shows(words);
         for said in [
             "1 waits",
-            "fixture changed",
+            "fixture: grants rest",
             "source: fixture",
             "agents: agent-0",
             "if you approve: ",

@@ -146,7 +146,10 @@ fn list_rows(
         let age = age.map_or_else(|_| "?".to_owned(), |at| span::ago(at, now));
         let mark = if place == model.at { '▸' } else { ' ' };
         let who = match text_of(item, "agentId") {
-            "" => format!("{} changed", text::line(text_of(&item["source"], "id"))),
+            "" => format!(
+                "{}: grants rest",
+                text::line(text_of(&item["source"], "id"))
+            ),
             agent => text::line(agent),
         };
         let line = format!("{mark} {who}  {}  {age}", text::line(&wants.join(" ")));
