@@ -37,10 +37,13 @@ impl Tally {
     }
 }
 
+/// What one does, once everybody is there.
+type Act<'v> = Box<dyn FnOnce(&Barrier, &Tally) + Send + 'v>;
+
 /// One view of what waits: its name, and what it does. It waits for the barrier and decides until nothing waits.
 pub struct View<'v> {
     name: &'static str,
-    act: Box<dyn FnOnce(&Barrier, &Tally) + Send + 'v>,
+    act: Act<'v>,
 }
 
 /// A browser at the console with an empty list, which presses one answer on whatever its page shows. It begins at the
