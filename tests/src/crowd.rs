@@ -37,6 +37,7 @@ impl Tally {
     }
 }
 
+/// What one does, once everybody is there.
 type Act<'v> = Box<dyn FnOnce(&Barrier, &Tally) + Send + 'v>;
 
 /// One view of what waits: its name, and what it does. It waits for the barrier and decides until nothing waits.
