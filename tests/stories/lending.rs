@@ -472,3 +472,39 @@ fn other_terms_show_nothing_that_was_hidden() {
     one.invoke("my-notes.read", json!({"path": "a.md"}))
         .expect_ok();
 }
+
+/// A vault's hidden folder is not lent by lending the vault, or what lies above it.
+#[test]
+fn what_another_source_hides_is_not_lent() {
+    let house = House::open();
+    house.reader("one");
+    let owner = house.owner().client;
+    let (above, path) = notes();
+    above.write("My Notes/Diary/d.md", "private\n");
+    let id = "kept";
+    owner
+        .post(
+            "/admin/api/sources",
+            json!({"id": id, "kind": "workspace-dir", "label": "Kept", "route": {"path": path}}),
+        )
+        .expect_ok();
+    let hide = format!("/admin/api/sources/{id}/hide");
+    owner.post(&hide, json!({"folders": ["Diary"]})).expect_ok();
+    let all = above.path().canonicalize().expect("a path");
+    for folder in [
+        path.clone(),
+        all.display().to_string(),
+        format!("{path}/Diary"),
+    ] {
+        let refused = owner.post("/admin/api/lend", json!({"agentId": "one", "path": folder}));
+        assert!(
+            refused.json().to_string().contains("sources unhide kept"),
+            "{refused:?}"
+        );
+        assert_ne!(refused.status, 200);
+    }
+    owner
+        .post(&hide, json!({"folders": ["Diary"], "remove": true}))
+        .expect_ok();
+    lend(&house, json!({"agentId": "one", "path": path}));
+}

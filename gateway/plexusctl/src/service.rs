@@ -221,7 +221,12 @@ pub(crate) fn run(desk: &Desk, service: Service) -> Result<Exit, Stop> {
     let which = service.manager.unwrap_or_else(Which::here);
     let manager = Manager::of(which)?;
     match service.act {
-        Act::Install(install) => install.run(desk, which, &manager),
+        Act::Install(install) => {
+            if install.plexusd.is_some() {
+                desk.widen("running another program as the gateway")?;
+            }
+            install.run(desk, which, &manager)
+        }
         Act::Uninstall(ask) => {
             let plan = manager.removal();
             if plan.is_empty() {

@@ -44,6 +44,12 @@ pub(crate) fn folder(app: &App, agent: &AgentId, path: &Path) -> Result<Folder, 
         lent.is_some_and(|lent| lent.agent == *agent)
             && source.config.route.get(&field) == Some(&json!(real))
     });
+    if let Some(other) = hiding_over(&state, &real) {
+        return Err(format!(
+            "{} holds what you have hidden in the source {other}, and a lending would show it; lend a folder that does not overlap it, or first: plexusctl sources unhide {other}",
+            real.display()
+        ));
+    }
     let name = real
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -65,6 +71,26 @@ pub(crate) fn folder(app: &App, agent: &AgentId, path: &Path) -> Result<Folder, 
         config,
         before: before.cloned(),
     })
+}
+
+/// A source of the owner's own that hides something at, above or below this folder: what it hides is its own rule, which a
+/// lending of the same files would not know.
+fn hiding_over(state: &State, folder: &Path) -> Option<SourceId> {
+    let over = |source: &&Arc<Source>| {
+        let roots = source.config.route.as_object().into_iter().flatten();
+        let mut roots = roots.filter_map(|(_, value)| value.as_str()).map(Path::new);
+        roots.any(|root| {
+            root.is_absolute() && (root.starts_with(folder) || folder.starts_with(root))
+        })
+    };
+    let hides =
+        |source: &&Arc<Source>| source.config.lent.is_none() && !source.config.hide.is_empty();
+    state
+        .sources
+        .values()
+        .filter(hides)
+        .find(over)
+        .map(|source| source.id.clone())
 }
 
 /// The manifest of what a folder is lent as.

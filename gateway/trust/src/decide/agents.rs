@@ -3,7 +3,7 @@
 use super::{Draft, event, token_ids};
 use crate::{
     Agent, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal, Reply,
-    SESSION_MS, ceiling, class_default, event::Change, grantable, state::Code,
+    SESSION_MS, Settings, ceiling, class_default, event::Change, grantable, state::Code,
 };
 use plexus_protocol::{AgentId, Digest, SessionId, Timestamp, TrustWindow};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -356,6 +356,12 @@ impl Draft<'_> {
             })
             .collect();
         let grants = rest.len();
+        // What would let a read through without a grant: the owner says it again.
+        let asks = Settings {
+            auto_allow_reads: false,
+            ..(*self.state.settings).clone()
+        };
+        let asks = (*self.state.settings != asks).then(|| Change::Settings(asks.into()));
         let fact = Fact::Restored {
             made_at,
             agents: agents.len(),
@@ -366,7 +372,8 @@ impl Draft<'_> {
             event("source.settings", fact)
                 .outcome("ok")
                 .set_all(ended)
-                .set_all(rest),
+                .set_all(rest)
+                .set_all(asks),
         );
         self.void_all_items("the state was restored from a backup");
         let live = agents

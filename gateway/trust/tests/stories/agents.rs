@@ -3,7 +3,7 @@
 use crate::support::*;
 use plexus_protocol::TrustWindow;
 use plexus_trust::{
-    Command, Deliver, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS,
+    Command, Deliver, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS, Settings,
 };
 use serde_json::json;
 
@@ -237,7 +237,15 @@ fn a_restored_state_lets_nobody_in_and_allows_nothing_until_the_owner_has_looked
     let who = world.member("a", &[READ]);
     let pending = world.ask(&who, WRITE, &json!({}));
     let permit = world.permit(&who, READ, &json!({}));
+    world.ok(Command::Configure(Settings {
+        auto_allow_reads: true,
+        ..(*world.state.settings).clone()
+    }));
     world.ok(Command::Restored { made_at: world.now });
+    assert!(
+        !world.state.settings.auto_allow_reads,
+        "the owner says it again"
+    );
     assert_eq!(
         refused(world.call(&who, READ, &json!({}))),
         Refusal::SessionExpired
