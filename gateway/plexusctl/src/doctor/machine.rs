@@ -80,11 +80,12 @@ fn holder(port: u16) -> Option<String> {
     let wanted = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
     processes.into_iter().find_map(|process| {
+        // Not `self` and `thread-self`, which are this process by another name.
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
         let held = fs::read_dir(process.path().join("fd")).ok()?.flatten();
         let mut links = held.filter_map(|fd| fs::read_link(fd.path()).ok());
         links.any(|link| link.to_string_lossy() == wanted).then(|| {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            let pid = process.file_name().to_string_lossy().into_owned();
             format!("process {pid} ({})", name.trim())
         })
     })

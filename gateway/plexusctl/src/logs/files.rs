@@ -14,8 +14,8 @@ use std::{
 /// Reads each line once.
 pub(super) struct Follower {
     dir: PathBuf,
-    /// How far each file was read, by inode.
-    read: BTreeMap<u64, u64>,
+    /// How far each file was read, by inode. Each stays open until the next look, so that no new file gets its inode.
+    read: BTreeMap<u64, (u64, File)>,
 }
 
 impl Follower {
@@ -51,7 +51,7 @@ impl Follower {
                 other => other?,
             };
             let inode = file.metadata()?.ino();
-            let mut at = self.read.get(&inode).copied().unwrap_or(0);
+            let mut at = self.read.get(&inode).map_or(0, |(at, _)| *at);
             file.seek(SeekFrom::Start(at))?;
             let mut lines = BufReader::new(file);
             let mut bytes = Vec::new();
@@ -65,7 +65,7 @@ impl Follower {
                 at += read as u64;
                 each(&String::from_utf8_lossy(&bytes));
             }
-            seen.insert(inode, at);
+            seen.insert(inode, (at, lines.into_inner()));
         }
         self.read = seen;
         Ok(())
