@@ -187,15 +187,7 @@ fn in_every_field_that_an_agent_fills() {
             .expect("an id")
             .to_owned();
         let _ = scene.owner().card(&item);
-        // The list and the card, whatever is open now.
-        let mark = format!(".ticket[data-id='{item}']");
-        if browser
-            .sees(&format!("article[data-id='{item}']:not([data-making])"))
-            .is_none()
-        {
-            until("the request in the list", || browser.sees(&mark)).click();
-        }
-        let _ = browser.see(&format!("article[data-id='{item}']:not([data-making])"));
+        scene.open_card(&item);
         holds(&scene, text);
         let purpose = browser.run(
             "const q = document.querySelector('blockquote.words'); return q ? q.textContent : ''",
@@ -250,12 +242,7 @@ fn in_the_names_that_an_agent_chooses() {
             .as_str()
             .expect("an id")
             .to_owned();
-        if browser
-            .sees(&format!("article[data-id='{item}']"))
-            .is_none()
-        {
-            browser.see(&format!(".ticket[data-id='{item}']")).click();
-        }
+        scene.open_card(&item);
         let _ = browser.see(&format!("article[data-id='{item}'] .members"));
         holds(&scene, &text);
         scene.owner().deny(&item, "no");

@@ -43,7 +43,10 @@ fn small_and_quick_with_a_long_past() {
         "{status}"
     );
     let newest = scene.owner().audit(1);
-    assert!(crate::scene::sequence(&newest[0]) >= events(), "{newest:?}");
+    assert!(
+        plexus_tests::owner::sequence(&newest[0]) >= events(),
+        "{newest:?}"
+    );
 
     // More waits than a list shows, with changes that a page does not hold.
     let wide: String = (0..1_200)

@@ -1,6 +1,7 @@
 //! A gateway, an agent that asks, and a browser at the console.
 
 use plexus_tests::browser::Browser;
+use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Folder, Gateway, Owner, vault, workspace};
 use serde_json::{Value, json};
 
@@ -79,6 +80,18 @@ impl Scene {
     pub(crate) fn state_of(&self, agent: &Agent, item: &str) -> Value {
         agent.status(item).at("/state")
     }
+    /// Waits for an item's card. The page opens one itself when nothing is open, and may do so
+    /// while the pointer is on its way to the list: that is as good.
+    pub(crate) fn open_card(&self, item: &str) {
+        let card = format!("article[data-id='{item}']:not([data-making])");
+        let ticket = format!(".ticket[data-id='{item}']");
+        until("the card, or the request in the list", || {
+            self.browser.sees(&card).map(drop).or_else(|| {
+                let _ = self.browser.sees(&ticket)?.pressed();
+                None
+            })
+        });
+    }
     /// Keeps a picture where `PLEXUS_PICTURES` says.
     pub(crate) fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("PLEXUS_PICTURES") {
@@ -121,16 +134,4 @@ impl std::ops::Deref for Lazy {
     fn deref(&self) -> &Browser {
         self.0.as_ref().expect("this story has no browser")
     }
-}
-
-/// The sequence that an event's id begins with: its first 48 bits.
-pub(crate) fn sequence(event: &Value) -> u64 {
-    let id = event["id"].as_str().expect("an id");
-    let hex: String = id
-        .trim_start_matches("evt_")
-        .chars()
-        .filter(|c| *c != '-')
-        .take(12)
-        .collect();
-    u64::from_str_radix(&hex, 16).expect("a UUID")
 }

@@ -233,6 +233,7 @@ impl Browser {
         );
         let element = Element {
             browser: self,
+            selector: selector.to_owned(),
             id: found.ok()?[ELEMENT].as_str()?.to_owned(),
         };
         let path = format!("{}/element/{}/displayed", self.session, element.id);
@@ -381,18 +382,49 @@ impl Drop for Browser {
 #[derive(Clone)]
 pub struct Element<'b> {
     browser: &'b Browser,
+    selector: String,
     id: String,
 }
+
+/// What the driver says of an element that the page replaced or covered between finding it and
+/// pressing it (WebDriver §6.6): nothing was pressed.
+const NOT_PRESSED: [&str; 3] = [
+    "stale element reference",
+    "element not interactable",
+    "element click intercepted",
+];
 
 impl Element<'_> {
     fn path(&self, rest: &str) -> String {
         format!("{}/element/{}{rest}", self.browser.session, self.id)
     }
-    /// Presses the pointer on it, where it is.
+    /// Presses the pointer on it, where it is; finds it anew if the page drew it again meanwhile,
+    /// as a person would.
     #[track_caller]
     pub fn click(&self) {
-        self.browser
-            .ask("POST", &self.path("/click"), Some(json!({})));
+        if !self.pressed() {
+            until(&format!("{} to be pressed", self.selector), || {
+                self.browser
+                    .sees(&self.selector)
+                    .is_some_and(|found| found.pressed())
+                    .then_some(())
+            });
+        }
+    }
+    /// Presses it once; whether it could be pressed.
+    #[track_caller]
+    pub fn pressed(&self) -> bool {
+        let answer = self
+            .browser
+            .try_ask("POST", &self.path("/click"), Some(json!({})));
+        match answer {
+            Ok(_) => true,
+            Err(error) if NOT_PRESSED.iter().any(|kind| error["error"] == **kind) => false,
+            Err(error) => panic!(
+                "{}: {}: {}",
+                self.selector, error["error"], error["message"]
+            ),
+        }
     }
     /// Types into it.
     #[track_caller]

@@ -167,3 +167,19 @@ impl Owner {
         events
     }
 }
+
+/// The sequence that the id of an audit event begins with: its first 48 bits.
+///
+/// # Panics
+/// Where it has no such id.
+#[must_use]
+pub fn sequence(event: &Value) -> u64 {
+    let id = event["id"].as_str().expect("an id");
+    let hex: String = id
+        .trim_start_matches("evt_")
+        .chars()
+        .filter(|c| *c != '-')
+        .take(12)
+        .collect();
+    u64::from_str_radix(&hex, 16).expect("a UUID")
+}

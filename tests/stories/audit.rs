@@ -1,6 +1,7 @@
 //! The log: what is in it, what is not, and that it is whole.
 
-use crate::house::{COUNT, House, READ, Workshop, sequence};
+use crate::house::{COUNT, House, READ, Workshop};
+use plexus_tests::owner::sequence;
 use serde_json::json;
 
 #[test]

@@ -38,22 +38,21 @@ fn repository() -> Folder {
     folder
 }
 
-#[test]
-fn a_history_is_added_and_asked() {
+/// A gateway that has a history as its source `git`.
+fn with_a_history() -> (Gateway, Folder) {
     let gateway = Gateway::start();
     let folder = repository();
-    let path = folder.path();
-    let path_text = path.to_string_lossy().into_owned();
+    let path = folder.path().to_string_lossy().into_owned();
     gateway
-        .cli([
-            "sources",
-            "add",
-            "git-repository",
-            &path_text,
-            "--id",
-            "git",
-        ])
+        .cli(["sources", "add", "git-repository", &path, "--id", "git"])
         .expect_ok();
+    (gateway, folder)
+}
+
+#[test]
+fn a_history_is_added_and_asked() {
+    let (gateway, folder) = with_a_history();
+    let path = folder.path();
     let agent = gateway.agent_with(
         "historian",
         &["git.log", "git.show", "git.blame", "git.search"],
@@ -100,20 +99,7 @@ fn a_history_is_added_and_asked() {
 
 #[test]
 fn a_history_narrowed_to_a_folder_tells_nothing_of_others() {
-    let gateway = Gateway::start();
-    let folder = repository();
-    let path = folder.path();
-    let path_text = path.to_string_lossy().into_owned();
-    gateway
-        .cli([
-            "sources",
-            "add",
-            "git-repository",
-            &path_text,
-            "--id",
-            "git",
-        ])
-        .expect_ok();
+    let (gateway, _folder) = with_a_history();
     let agent = gateway.agent("narrow");
     for id in ["git.log", "git.show", "git.search"] {
         gateway

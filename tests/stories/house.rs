@@ -164,15 +164,3 @@ pub(crate) fn note(path: &str, content: &str) -> Value {
 pub(crate) fn nobody(prefix: &str) -> String {
     format!("{prefix}00000000-0000-4000-8000-000000000000")
 }
-
-/// The sequence that an event's id begins with: its first 48 bits.
-pub(crate) fn sequence(event: &Value) -> u64 {
-    let id = event["id"].as_str().expect("an id");
-    let hex: String = id
-        .trim_start_matches("evt_")
-        .chars()
-        .filter(|c| *c != '-')
-        .take(12)
-        .collect();
-    u64::from_str_radix(&hex, 16).expect("a UUID")
-}

@@ -1,7 +1,8 @@
 //! Taking back: what stops, and what does not.
 
-use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note, sequence};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note};
 use plexus_tests::Response;
+use plexus_tests::owner::sequence;
 use serde_json::{Value, json};
 
 fn read(agent: &plexus_tests::Agent, token: &Value) -> Response {

@@ -8,6 +8,30 @@ use std::io::Write as _;
 /// What every line of a difference begins with.
 const BAR: &str = "  │ ";
 
+/// Colours of a difference.
+pub(crate) const ADDED: &str = "\x1b[32m";
+pub(crate) const REMOVED: &str = "\x1b[31m";
+const PLACE: &str = "\x1b[36m";
+
+/// Writes lines that are escaped already to stdout, each in its colour where that is a terminal: the only escape sequences
+/// are these.
+pub(crate) fn print<'l>(
+    lines: impl Iterator<Item = &'l str>,
+    colour: impl Fn(&str) -> Option<&'static str>,
+) -> Result<(), Stop> {
+    let mut stdout = anstream::stdout().lock();
+    let write = || {
+        for line in lines {
+            match colour(line) {
+                Some(colour) => writeln!(stdout, "{colour}{line}\x1b[0m")?,
+                None => writeln!(stdout, "{line}")?,
+            }
+        }
+        stdout.flush()
+    };
+    out::settle(write())
+}
+
 /// Lines to print: what we say, and what a difference holds.
 #[derive(Debug, Default)]
 pub(crate) struct Page(Vec<String>);
@@ -35,21 +59,14 @@ impl Page {
 
     /// Writes it to stdout; on a terminal, added and removed lines have their colours.
     pub(crate) fn print(&self) -> Result<(), Stop> {
-        let mut stdout = anstream::stdout().lock();
-        let mut write = || {
-            for line in &self.0 {
-                let colour = match line.strip_prefix(BAR).and_then(|rest| rest.chars().next()) {
-                    Some('+') => "\x1b[32m",
-                    Some('-') => "\x1b[31m",
-                    Some('@') => "\x1b[36m",
-                    _ => "",
-                };
-                let reset = if colour.is_empty() { "" } else { "\x1b[0m" };
-                writeln!(stdout, "{colour}{line}{reset}")?;
+        print(self.0.iter().map(String::as_str), |line| {
+            match line.strip_prefix(BAR)?.chars().next()? {
+                '+' => Some(ADDED),
+                '-' => Some(REMOVED),
+                '@' => Some(PLACE),
+                _ => None,
             }
-            stdout.flush()
-        };
-        out::settle(write())
+        })
     }
 }
 

@@ -33,7 +33,7 @@ use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
 use plexus_trust::{
     Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -393,6 +393,18 @@ impl App {
         }
     }
 
+    /// Records something of the daemon's own, of no agent and no call.
+    async fn remark(&self, detail: Value) {
+        self.note(Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail,
+        })
+        .await;
+    }
+
     /// Effects that were begun before a crash: nobody knows what became of them until their worker says so.
     async fn settle_what_a_crash_left(&self) -> anyhow::Result<()> {
         let state = self.ledger.snapshot();
@@ -454,14 +466,7 @@ impl App {
             "event": "ledger.open", "launch": boot.launch, "clean": boot.clean,
             "rolledBack": rolled_back, "noBallast": boot.no_ballast,
         });
-        self.note(Note {
-            kind: "source.settings",
-            agent: None,
-            capability: None,
-            outcome: None,
-            detail: about,
-        })
-        .await;
+        self.remark(about).await;
     }
 
     async fn first_settings(&self, reach: Option<DefaultReach>) -> anyhow::Result<()> {
@@ -681,14 +686,7 @@ async fn hear_workers(
                 continue;
             }
         };
-        app.note(Note {
-            kind: "source.settings",
-            agent: None,
-            capability: None,
-            outcome: None,
-            detail: about,
-        })
-        .await;
+        app.remark(about).await;
     }
 }
 
@@ -702,14 +700,8 @@ async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
             }
         }
         // The pause has its own event; this says where it came from.
-        app.note(Note {
-            kind: "source.settings",
-            agent: None,
-            capability: None,
-            outcome: None,
-            detail: json!({"event": "pause.signal", "signal": "SIGUSR1"}),
-        })
-        .await;
+        app.remark(json!({"event": "pause.signal", "signal": "SIGUSR1"}))
+            .await;
     }
 }
 

@@ -8,6 +8,7 @@ use nix::{
     sys::stat::{Mode, SFlag, fchmod, fstat},
     unistd::geteuid,
 };
+use plexus_protocol::state_dir::{FILES, FOLDERS};
 use std::{
     fs,
     io::{self, Write},
@@ -36,29 +37,6 @@ pub(crate) enum StateDirError {
     Shape { path: PathBuf, wanted: &'static str },
 }
 
-/// Directories of the state, all 0700.
-const DIRECTORIES: &[&str] = &[
-    "secrets",
-    "agents",
-    "pending",
-    "archive",
-    "run",
-    "run/agent",
-    "run/owner",
-    "logs",
-    "workers",
-];
-/// Files that are repaired to 0600 where they exist.
-const FILES: &[&str] = &[
-    "connection-key",
-    "ledger.redb",
-    "audit-heads.jsonl",
-    "clock.json",
-    "network.json",
-    "runtime.json",
-    "instance-id",
-];
-
 impl StateDir {
     /// Opens the directory, making it and its parts where they are missing.
     pub(crate) fn open(home: Option<PathBuf>) -> Result<Self, StateDirError> {
@@ -70,7 +48,7 @@ impl StateDir {
             path: path.clone(),
             error,
         })?;
-        for name in DIRECTORIES {
+        for name in FOLDERS {
             make_private(&path.join(name))?;
         }
         for name in FILES {

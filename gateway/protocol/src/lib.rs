@@ -14,6 +14,7 @@ pub mod error;
 pub mod id;
 pub mod json;
 pub mod skill;
+pub mod state_dir;
 pub mod time;
 pub mod unseen;
 

@@ -12,13 +12,14 @@ pub(super) mod everything;
 pub(super) mod plan;
 
 use crate::{
+    diff,
     owner::{list_of, text_of},
     terms,
 };
-use plexus_client::{Stop, out, span, text};
+use plexus_client::{Stop, span, text};
 use plexus_protocol::{Timestamp, TrustWindow};
 use serde_json::{Map, Value};
-use std::{fmt::Write as _, io::Write as _};
+use std::fmt::Write as _;
 
 /// How much of one text is shown.
 struct Room {
@@ -203,6 +204,21 @@ fn happens(card: &mut String, ask: &Value) {
     }
 }
 
+/// What a preview shows beside its headline and its facts.
+fn change_of(card: &mut String, preview: &Value, room: &Room) {
+    if let Some(diff) = preview["diff"].as_str() {
+        block(card, "  ", CHANGE, diff, room);
+    }
+    if preview["cut"] == true {
+        heading(card, "    note", "this is a part of the change only");
+    }
+    match preview {
+        Value::Object(_) => others(preview, &KNOWN_IN_PREVIEW)
+            .for_each(|(name, value)| member(card, 2, name, value)),
+        other => member(card, 2, "preview", other),
+    }
+}
+
 fn planned(card: &mut String, ask: &Value, plan: &Value) {
     let preview = &plan["preview"];
     let headline = text_of(preview, "headline");
@@ -223,17 +239,7 @@ fn planned(card: &mut String, ask: &Value, plan: &Value) {
             &text::line(value),
         );
     }
-    if let Some(diff) = preview["diff"].as_str() {
-        block(card, "  ", CHANGE, diff, &SHORT);
-    }
-    if preview["cut"] == true {
-        heading(card, "    note", "this is a part of the change only");
-    }
-    match preview {
-        Value::Object(_) => others(preview, &KNOWN_IN_PREVIEW)
-            .for_each(|(name, value)| member(card, 2, name, value)),
-        other => member(card, 2, "preview", other),
-    }
+    change_of(card, preview, &SHORT);
     for (name, value) in others(plan, &KNOWN_IN_PLAN) {
         member(card, 2, name, value);
     }
@@ -378,25 +384,14 @@ fn block(card: &mut String, indent: &str, bar: char, said: &str, room: &Room) {
 
 /// Writes a card to stdout; on a terminal, added and removed lines have their colours.
 pub(super) fn print(card: &str) -> Result<(), Stop> {
-    let mut stdout = anstream::stdout().lock();
-    let mut write = || {
-        for line in card.lines() {
-            // The card is escaped already; the only escape sequences are these.
-            let change = line
-                .trim_start()
-                .strip_prefix(CHANGE)
-                .and_then(|rest| rest.strip_prefix(' '));
-            let colour = match change {
-                Some(changed) if changed.starts_with('+') => "\x1b[32m",
-                Some(changed) if changed.starts_with('-') => "\x1b[31m",
-                _ => "",
-            };
-            let reset = if colour.is_empty() { "" } else { "\x1b[0m" };
-            writeln!(stdout, "{colour}{line}{reset}")?;
+    diff::print(card.lines(), |line| {
+        let change = line.trim_start().strip_prefix(CHANGE)?.strip_prefix(' ')?;
+        match change.chars().next()? {
+            '+' => Some(diff::ADDED),
+            '-' => Some(diff::REMOVED),
+            _ => None,
         }
-        stdout.flush()
-    };
-    out::settle(write())
+    })
 }
 
 #[cfg(test)]

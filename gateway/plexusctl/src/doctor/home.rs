@@ -3,35 +3,16 @@
 use super::Finding;
 use nix::{sys::statvfs::statvfs, unistd::geteuid};
 use plexus_client::shell;
-use plexus_protocol::AgentId;
+use plexus_protocol::{
+    AgentId,
+    state_dir::{FILES, FOLDERS},
+};
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-/// Folders of the state, 0700, and files, 0600 (docs/operations.md). The first is the state directory itself, which may
-/// be reached through a link of the owner's.
-const FOLDERS: [&str; 10] = [
-    "",
-    "secrets",
-    "agents",
-    "pending",
-    "archive",
-    "run",
-    "run/agent",
-    "run/owner",
-    "logs",
-    "workers",
-];
-const FILES: [&str; 6] = [
-    "connection-key",
-    "ledger.redb",
-    "audit-heads.jsonl",
-    "network.json",
-    "runtime.json",
-    "instance-id",
-];
 /// Folders all of whose files are private.
 const PRIVATE: [&str; 4] = ["secrets", "agents", "pending", "logs"];
 
@@ -104,8 +85,9 @@ fn kind(entry: &fs::DirEntry, folder: &str) -> Kind {
 }
 
 fn entries(home: &Path) -> Vec<Finding> {
-    let folders = FOLDERS.iter().map(|name| (home.join(name), Kind::Folder));
-    let mut all: Vec<(PathBuf, Kind)> = folders.collect();
+    // The state directory itself may be reached through a link of the owner's.
+    let mut all: Vec<(PathBuf, Kind)> = vec![(home.join(""), Kind::Folder)];
+    all.extend(FOLDERS.iter().map(|name| (home.join(name), Kind::Folder)));
     all.extend(FILES.iter().map(|name| (home.join(name), Kind::File)));
     for folder in PRIVATE {
         let files = fs::read_dir(home.join(folder))

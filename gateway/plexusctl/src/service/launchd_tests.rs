@@ -1,3 +1,5 @@
+//! What is written for launchd, read back; and a stand-in for `launchctl` with its exit codes.
+
 use super::*;
 use std::{fs, os::unix::fs::PermissionsExt as _};
 

@@ -1,3 +1,5 @@
+//! What is written for systemd: its words, its quoting, and what `systemd-analyze` says of it.
+
 use super::*;
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 

@@ -9,14 +9,13 @@ use crate::{
     app::App,
     finish::to_its_end,
     http::{
-        authenticate::{failed, peer},
+        authenticate::{carry, failed, peer},
         guard::single,
         reply::{self, Refused},
         throttle::{Kind, Peer},
     },
 };
 use axum::{
-    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
     middleware::Next,
@@ -143,27 +142,12 @@ pub(super) async fn signed_in(
     }
 }
 
-async fn admitted(app: &Arc<App>, mut request: Request, next: Next) -> Result<Response, Refused> {
+async fn admitted(app: &Arc<App>, request: Request, next: Next) -> Result<Response, Refused> {
     let from = peer(&request);
     let who = visitor(app, request.method(), request.headers(), from).await?;
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        request.extensions_mut().insert(who);
-        return Ok(next.run(request).await);
-    }
-    let (mut parts, body) = request.into_parts();
-    let body = reply::body(Request::from_parts(parts.clone(), body), reply::BODY).await?;
-    let acting = app.acting.clone().read_owned().await;
-    if !app.console.stands(who, present(app)) {
-        return Err(signed_out());
-    }
-    parts.extensions.insert(who);
-    let request = Request::from_parts(parts, Body::from(body));
-    Ok(to_its_end(async move {
-        let response = next.run(request).await;
-        drop(acting);
-        response
-    })
-    .await)
+    let stands = || app.console.stands(who, present(app));
+    let carried = carry(app, request, next, who, stands).await?;
+    carried.ok_or_else(signed_out)
 }
 
 /// Signs in with the key or with a link.

@@ -69,32 +69,51 @@ pub(crate) async fn owner_only(
     }
 }
 
-async fn admitted(app: &Arc<App>, mut request: Request, next: Next) -> Result<Response, Refused> {
+async fn admitted(app: &Arc<App>, request: Request, next: Next) -> Result<Response, Refused> {
     let peer = peer(&request);
     let proven = owner(app, request.headers(), peer).await?;
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        request.extensions_mut().insert(proven);
-        return Ok(next.run(request).await);
+    let headers = request.headers().clone();
+    let carried = carry(app, request, next, proven, || is_owner(app, &headers)).await?;
+    if let Some(response) = carried {
+        return Ok(response);
     }
-    let (mut parts, body) = request.into_parts();
+    // Rotated meanwhile: refused like any other wrong key.
+    Err(match owner(app, &headers, peer).await {
+        Err(refused) => refused,
+        Ok(_) => Refused::malformed("the key changed while the request arrived; repeat it"),
+    })
+}
+
+/// Runs a request of the owner's, with who it is for the routes behind. What only reads runs at once; what changes
+/// something is read whole first, runs only if `stands` says then that its credential still does, and is carried to its
+/// end. `None`: it does not stand any more, and nothing was done.
+///
+/// # Errors
+/// The body cannot be read.
+pub(crate) async fn carry<T: Clone + Send + Sync + 'static>(
+    app: &App,
+    mut request: Request,
+    next: Next,
+    who: T,
+    stands: impl FnOnce() -> bool,
+) -> Result<Option<Response>, Refused> {
+    request.extensions_mut().insert(who);
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(Some(next.run(request).await));
+    }
+    let (parts, body) = request.into_parts();
     let body = reply::body(Request::from_parts(parts.clone(), body), reply::BODY).await?;
     let acting = app.acting.clone().read_owned().await;
-    if !is_owner(app, &parts.headers) {
-        drop(acting);
-        // Rotated meanwhile: refused like any other wrong key.
-        return Err(match owner(app, &parts.headers, peer).await {
-            Err(refused) => refused,
-            Ok(_) => Refused::malformed("the key changed while the request arrived; repeat it"),
-        });
+    if !stands() {
+        return Ok(None);
     }
-    parts.extensions.insert(proven);
     let request = Request::from_parts(parts, Body::from(body));
-    Ok(to_its_end(async move {
+    let carried = to_its_end(async move {
         let response = next.run(request).await;
         drop(acting);
         response
-    })
-    .await)
+    });
+    Ok(Some(carried.await))
 }
 
 /// Counts, slows and records a credential that is wrong, and gives the refusal.

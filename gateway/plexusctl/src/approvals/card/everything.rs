@@ -2,10 +2,7 @@
 //!
 //! Invariant: every member of the item is shown, known to us or not.
 
-use super::{
-    CHANGE, KNOWN_IN_PREVIEW, WHOLE, about, answers, block, heading, member, named, on_approval,
-    others, plan,
-};
+use super::{WHOLE, about, answers, change_of, heading, member, named, on_approval, others, plan};
 use crate::owner::{list_of, text_of};
 use plexus_client::{span, text};
 use plexus_protocol::Timestamp;
@@ -139,17 +136,7 @@ fn wanted(card: &mut String, item: &Value, id: &str) {
             &text::line(text_of(fact, "value")),
         );
     }
-    if let Some(diff) = preview["diff"].as_str() {
-        block(card, "  ", CHANGE, diff, &WHOLE);
-    }
-    if preview["cut"] == true {
-        heading(card, "    note", "this is a part of the change only");
-    }
-    match preview {
-        Value::Object(_) => others(preview, &KNOWN_IN_PREVIEW)
-            .for_each(|(name, value)| member(card, 2, name, value)),
-        other => member(card, 2, "preview", other),
-    }
+    change_of(card, preview, &WHOLE);
     for (name, value) in made.iter().filter(|(name, _)| *name != "preview") {
         member(card, 2, name, value);
     }
