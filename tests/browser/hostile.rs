@@ -123,7 +123,7 @@ fn strings() -> Vec<String> {
         "长".repeat(3_000),
     ]);
     assert!(all.len() >= 100, "{}", all.len());
-    if plexus_tests::full_length() {
+    if plexus_tests::length() >= plexus_tests::Length::Full {
         return all;
     }
     all.into_iter().step_by(3).collect()

@@ -20,7 +20,7 @@ const LARGEST: usize = 60_000;
 const SLOWEST: Duration = Duration::from_millis(100);
 
 fn events() -> u64 {
-    if plexus_tests::full_length() {
+    if plexus_tests::length() >= plexus_tests::Length::Full {
         EVENTS
     } else {
         FEWER

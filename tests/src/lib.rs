@@ -43,8 +43,27 @@ pub use model::{Gate, Model, Step};
 pub use owner::Owner;
 pub use terminal::Terminal;
 
-/// Whether the destructive tests repeat as often as their subject asks for (`cargo xtask test` without `--quick`).
+/// How often a test repeats what it does: `PLEXUS_TEST_LENGTH`, which `cargo xtask test` sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Length {
+    /// Once or a few times: while one works on it (`--quick`, or the variable unset).
+    Quick,
+    /// As often as its subject asks for within the minutes that CI has (no option).
+    Full,
+    /// As often as its promise says, however long that takes (`--long`).
+    Long,
+}
+
+/// The length that was asked for.
+///
+/// # Panics
+/// On a word that is none.
 #[must_use]
-pub fn full_length() -> bool {
-    std::env::var("PLEXUS_TEST_LENGTH").is_ok_and(|length| length == "full")
+pub fn length() -> Length {
+    match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
+        Err(_) | Ok("quick") => Length::Quick,
+        Ok("full") => Length::Full,
+        Ok("long") => Length::Long,
+        Ok(other) => panic!("PLEXUS_TEST_LENGTH is quick, full or long, not {other:?}"),
+    }
 }

@@ -109,7 +109,11 @@ fn a_source_with_a_record_settles_it() {
 /// A workspace's writer that dies while it writes: its own record says what happened, and it is so.
 #[test]
 fn a_killed_write_settles_itself() {
-    let rounds = if plexus_tests::full_length() { 100 } else { 12 };
+    let rounds = if plexus_tests::length() >= plexus_tests::Length::Full {
+        100
+    } else {
+        12
+    };
     let house = House::open();
     let connected = house
         .owner()
@@ -161,7 +165,11 @@ fn a_killed_write_settles_itself() {
 /// twice, nothing happened without its record, every record has its end.
 #[test]
 fn the_daemon_dies_during_effects() {
-    let rounds = if plexus_tests::full_length() { 50 } else { 5 };
+    let rounds = if plexus_tests::length() >= plexus_tests::Length::Full {
+        50
+    } else {
+        5
+    };
     let mut workshop = Workshop::open();
     let mut agent = workshop.writer("one");
     let mut answered: BTreeSet<String> = BTreeSet::new();

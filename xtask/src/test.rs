@@ -14,6 +14,9 @@ pub(crate) struct Arguments {
     /// Leave out the other platform and the documentation, and repeat the destructive tests fewer times
     #[arg(long)]
     quick: bool,
+    /// Repeat the destructive tests as often as their promises say; takes hours
+    #[arg(long, conflicts_with = "quick")]
+    long: bool,
 }
 
 /// Runs all steps, then says which failed.
@@ -41,7 +44,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "build",
         cargo::command().args(["build", "--locked", "--workspace", "--bins"]),
     );
-    let repetitions = if arguments.quick { "quick" } else { "full" };
+    let repetitions = match (arguments.quick, arguments.long) {
+        (true, _) => "quick",
+        (_, true) => "long",
+        _ => "full",
+    };
     let mut tests = cargo::command();
     if present("cargo-nextest", &["nextest", "--version"]) {
         tests.args([

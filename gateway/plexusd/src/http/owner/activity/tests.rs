@@ -42,7 +42,7 @@ fn wanted(query: &str) -> Wanted {
 }
 
 /// A long log, one event in a thousand of it a rare agent's: each page reads no more than it may, pages add up, and what
-/// the index knows costs a page and not a log. A hundred thousand events with `PLEXUS_TEST_LENGTH=full`; else fewer.
+/// the index knows costs a page and not a log. A hundred thousand events unless `PLEXUS_TEST_LENGTH` is `quick`.
 #[tokio::test]
 async fn a_long_log_is_told_in_bounded_pages() {
     let dir = tempfile::tempdir().unwrap();
@@ -50,7 +50,7 @@ async fn a_long_log_is_told_in_bounded_pages() {
     let (ledger, _) = Ledger::open(dir.path(), options).unwrap();
     let batch = 2_000_u64;
     let rounds = match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
-        Ok("full") => 50,
+        Ok("full" | "long") => 50,
         _ => 12,
     };
     let events = rounds * batch;
