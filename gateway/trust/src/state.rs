@@ -388,9 +388,26 @@ pub enum Plan {
         state_token: Digest,
         /// The manifest's rating or higher.
         rating: Verb,
+        /// Whether it is more than a standing grant may cover, whatever its rating: each such call is approved by itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        once: bool,
     },
     /// The worker could not.
     Failed,
+}
+
+impl Plan {
+    /// Whether it amounts to more than the capability is rated for, or than may stand: then each call is approved alone.
+    #[must_use]
+    pub const fn is_once_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Ready {
+                rating: Verb::Execute,
+                ..
+            } | Self::Ready { once: true, .. }
+        )
+    }
 }
 
 /// What is left of an approval for one ask.
