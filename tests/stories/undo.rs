@@ -301,9 +301,15 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
             continue;
         };
         let fact = &plan["preview"]["facts"][0];
-        assert_eq!((&fact["name"], &fact["value"]), (&json!("change_of"), &json!(whose)));
+        assert_eq!(
+            (&fact["name"], &fact["value"]),
+            (&json!("change_of"), &json!(whose))
+        );
         let warning = plan["warnings"][0].as_str().expect("a warning");
-        assert!(warning.contains("two did not make") && warning.contains(whose), "{card}");
+        assert!(
+            warning.contains("two did not make") && warning.contains(whose),
+            "{card}"
+        );
         let offered: Vec<_> = card["choices"]
             .as_array()
             .expect("choices")

@@ -94,9 +94,7 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
             } else {
                 "with any input"
             };
-            format!(
-                "one call of “{label}”, {what}{within}: you do not see it before it is made"
-            )
+            format!("one call of “{label}”, {what}{within}: you do not see it before it is made")
         }
         (_, input) => {
             let now = match (input, item.on_approval) {

@@ -73,11 +73,7 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
     app.approvals.note_change();
 }
 
-async fn make(
-    app: &App,
-    item: &Item,
-    ask: &Ask,
-) -> Result<(Arc<PlanMade>, bool), String> {
+async fn make(app: &App, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, bool), String> {
     let entry = app
         .catalogue
         .load()
