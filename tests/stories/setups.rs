@@ -373,3 +373,45 @@ fn a_folder_that_is_a_link_is_shown_as_where_it_leads() {
     assert!(refused.stderr.contains("leads nowhere"), "{refused}");
     assert!(!real.exists() && !person.has("state/agents/claude-code.pat"));
 }
+
+/// The credential goes through a proxy where nothing else is possible, and not because a variable says so.
+#[test]
+fn a_proxy_is_taken_only_where_the_gateway_is_out_of_reach() {
+    let mut person = Person::new();
+    person.set_up("codex");
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    proxy.set_nonblocking(true).expect("no waiting");
+    let port = proxy.local_addr().expect("an address").port();
+    let typed = |person: &Person| {
+        let mut command = plexus_tests::programs::command(
+            &person.path("state/agents/codex/bin/plexus-codex"),
+            person.house.gateway.home(),
+        );
+        command
+            .env("CODEX_NETWORK_PROXY_ACTIVE", "1")
+            .env("HTTP_PROXY", format!("http://127.0.0.1:{port}"))
+            .arg("list");
+        command
+    };
+    // With the gateway there, and with nobody there to answer.
+    plexus_tests::programs::run(typed(&person)).expect_status(0);
+    person.house.gateway.stop();
+    plexus_tests::programs::run(typed(&person)).expect_status(69);
+    let none = proxy.accept().expect_err("a connection to the proxy");
+    assert_eq!(none.kind(), std::io::ErrorKind::WouldBlock);
+
+    // The control: where the owner's key is out of reach, as in the profile's sandbox, the proxy is the way.
+    std::fs::rename(
+        person.path("state/connection-key"),
+        person.path("connection-key.away"),
+    )
+    .expect("moved");
+    proxy.set_nonblocking(false).expect("waiting");
+    let mut running = typed(&person).spawn().expect("a start");
+    let (mut asked, _) = proxy.accept().expect("a connection");
+    let mut first = [0; 5];
+    std::io::Read::read_exact(&mut asked, &mut first).expect("a request");
+    assert_eq!(&first, b"GET h", "an absolute address, as a proxy is asked");
+    drop((asked, proxy));
+    running.wait().expect("an end");
+}
