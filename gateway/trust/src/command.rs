@@ -470,6 +470,8 @@ pub enum Reply {
         agents: Vec<AgentId>,
         /// Grants that rest.
         grants: usize,
+        /// Sources that were lent and are no more.
+        lendings: Vec<SourceId>,
     },
     /// Who enrolled.
     Enrolled {

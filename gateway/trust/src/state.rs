@@ -770,6 +770,15 @@ impl State {
         let (source, _) = id.as_str().split_once('.')?;
         self.sources.get(source)?.config.lent.as_ref()
     }
+    /// Sources that are lent, and whose lending has not ended.
+    pub(crate) fn lent_out(&self) -> Vec<SourceId> {
+        let lent = |source: &&Arc<Source>| {
+            let lent = source.config.lent.as_ref();
+            lent.is_some_and(|lent| lent.ended.is_none())
+        };
+        let all = self.sources.values().filter(lent);
+        all.map(|source| source.id.clone()).collect()
+    }
     /// Whether the owner lets it be seen.
     #[must_use]
     pub fn exposed(&self, id: &CapabilityId) -> bool {
