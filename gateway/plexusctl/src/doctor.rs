@@ -125,7 +125,7 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     }
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     if let Some(file) = &doctor.report {
-        let report = report::text(desk, &daemon, &findings);
+        let report = report::text(desk, &daemon, seen, &findings);
         report::write(file, &report)?;
     } else {
         let all: Vec<_> = findings.iter().map(Finding::json).collect();
