@@ -145,7 +145,7 @@ fn a_state_directory_too_deep_for_a_socket_is_refused() {
 #[test]
 fn a_clock_file_far_ahead_is_not_believed_and_ends_nothing() {
     let mut gateway = Gateway::start();
-    gateway.agent("one");
+    let _one = gateway.agent("one");
     let enrolled = |gateway: &Gateway| {
         let agents = gateway.owner().client.get("/admin/api/agents/enrollments");
         agents.expect_ok()["agents"][0]["status"].clone()
@@ -159,7 +159,7 @@ fn a_clock_file_far_ahead_is_not_believed_and_ends_nothing() {
     let mark = gateway.state().join("clock.json");
     let (right, hour) = (now(&gateway), 3_600_000);
     let put = |at: u64| {
-        fs::write(&mark, format!("{{\"at\":{at},\"boot\":{}}}", u64::MAX)).expect("a mark")
+        fs::write(&mark, format!("{{\"at\":{at},\"boot\":{}}}", u64::MAX)).expect("a mark");
     };
     put(right + 10 * 365 * 24 * hour);
     let refused = again().refused(gateway.home());
