@@ -273,6 +273,18 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
     assert_eq!(done["ok"], true, "{done}");
     assert_eq!(house.workspace.read("c.md"), "old\n");
 
+    // What the owner is told when asking beforehand.
+    let would = |id: &str| {
+        let body = json!({"agentId": "two", "capabilityId": UNDO, "input": {"id": id}});
+        let client = house.owner().client;
+        client.post("/admin/api/explain", body).expect_ok()
+    };
+    assert_eq!(would(&own)["decision"], "permit");
+    let asks = would(&others);
+    assert_eq!(asks["decision"], "pend", "{asks}");
+    let why = asks["why"].as_str().expect("why");
+    assert!(why.contains("the agent one"), "{asks}");
+
     // Another agent's, the owner's, and nobody's: the same answer but for the item's name, by either door.
     let token = two.token(&[UNDO]);
     let token = token["token"].as_str().expect("a token");
