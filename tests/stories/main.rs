@@ -17,6 +17,7 @@ mod events;
 mod expiry;
 mod exposure;
 mod first_write;
+mod flood;
 mod further_findings;
 mod grants;
 mod guard;

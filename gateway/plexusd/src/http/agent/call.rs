@@ -103,6 +103,9 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
             return Err(named(Refused::new(error)));
         }
     };
+    if let Err(error) = app.admit(&caller.agent) {
+        return Err(named(Refused::new(about(error, &id))));
+    }
     if over {
         let error = rejected(ErrorCode::TokenExpired, "This token is past its end.");
         return Ok(refused(app, &caller, &id, error).await);
@@ -137,11 +140,15 @@ fn rejected(code: ErrorCode, why: &str) -> ErrorBody {
 
 /// A refusal of a caller that is known: recorded like every other.
 async fn refused(app: &Arc<App>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
-    let error = match plexus_protocol::CapabilityId::parse(id) {
+    Box::pin(invoke::refuse(app, caller, id, about(error, id))).await
+}
+
+/// Names the capability, where the id could be one.
+fn about(error: ErrorBody, id: &str) -> ErrorBody {
+    match plexus_protocol::CapabilityId::parse(id) {
         Ok(id) => error.about(&id),
         Err(_) => error,
-    };
-    Box::pin(invoke::refuse(app, caller, id, error)).await
+    }
 }
 
 /// The owner's nameless session sees what there is and calls nothing of it.
