@@ -33,11 +33,11 @@ pub(super) async fn invoke(State(app): State<Arc<App>>, request: Request) -> Res
 
 /// A refusal in this route's envelope.
 fn as_invoke(id: &str, refused: Refused) -> Response {
-    let status = refused.status_code();
-    reply::with_status(
-        status,
-        &InvokeResponse::refused(id, refused.into_error(), None),
-    )
+    let answer = Answer {
+        status: refused.status_code(),
+        body: InvokeResponse::refused(id, refused.into_error(), None),
+    };
+    answer.into_response()
 }
 
 async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Refused)> {
