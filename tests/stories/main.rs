@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod cards;
 mod clients;
+mod connections;
 mod credentials;
 mod demo;
 mod discovery;
