@@ -65,6 +65,11 @@ pub fn hold(corpus: impl AsRef<Path>, words: &[&[u8]], oracle: impl Fn(&[u8]) ->
         }
         tried(&mutant(&stored, words, seed, n));
     }
+    eprintln!(
+        "{}: {accepted} accepted, {refused} refused in {:.1?}",
+        corpus.display(),
+        began.elapsed()
+    );
     assert!(
         accepted > 0 && refused > 0,
         "{}: {accepted} accepted, {refused} refused",
@@ -205,7 +210,8 @@ const EDGES: &[u64] = &[
 fn mutant(stored: &[Vec<u8>], words: &[&[u8]], seed: u64, n: u64) -> Vec<u8> {
     let mut dice = Dice(seed ^ n.wrapping_mul(0xd134_2543_de82_ef95));
     let mut bytes = stored[dice.below(stored.len())].clone();
-    for _ in 0..=dice.below(6) {
+    // Most by one change: what is nearly right gets furthest.
+    for _ in 0..[1, 1, 1, 2, 3, 6][dice.below(6)] {
         change(&mut bytes, stored, words, &mut dice);
     }
     bytes.truncate(LONGEST);

@@ -11,7 +11,7 @@ use crate::{
         reply::{self, Refused, ok},
     },
     invoke::Asked,
-    sources::narration::clean,
+    sources::{catalogue::Catalogue, narration::clean},
 };
 use axum::{
     extract::{Request, State},
@@ -141,7 +141,7 @@ pub(super) async fn request(
             "this gateway has no bundles: ask for the capabilities themselves",
         ));
     }
-    let wanted = read(&app, body, grants)?;
+    let wanted = read(&app.catalogue.load(), body, grants)?;
     if session.agent.is_none() {
         all_known(&app, &wanted)?;
     }
@@ -149,7 +149,7 @@ pub(super) async fn request(
 }
 
 fn read(
-    app: &App,
+    catalogue: &Catalogue,
     body: &Map<String, Value>,
     grants: &Map<String, Value>,
 ) -> Result<Wanted, Refused> {
@@ -224,9 +224,7 @@ fn read(
                 )));
             }
             let known = CapabilityId::parse(id).ok();
-            let catalogued = known
-                .as_ref()
-                .and_then(|id| app.catalogue.load().get(id).cloned());
+            let catalogued = known.as_ref().and_then(|id| catalogue.get(id).cloned());
             // What the agent may not know of is declined below; its input is then looked at by nobody.
             if let (Some(known), Some(found)) = (known, catalogued) {
                 let schema = found.connector.schemas.get(&found.capability().name);
@@ -406,3 +404,6 @@ pub(in crate::http) async fn token_for(
     };
     grant_reply::scoped_token(app, &asked.caller.agent, &session, &token, &decision)
 }
+
+#[cfg(test)]
+mod tests;
