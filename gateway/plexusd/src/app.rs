@@ -13,6 +13,7 @@ use crate::{
         self,
         address::Address,
         feed::{Feed, Notice},
+        reply::Refused,
         throttle::Throttle,
     },
     invoke::{
@@ -29,7 +30,7 @@ use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use plexus_ipc::message::Verdict;
 use plexus_ledger::{Lane, Options, Receipt, SubmitError};
-use plexus_protocol::{AgentId, AuditId, CapabilityId, ErrorBody, SourceId, Timestamp};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, SourceId, Timestamp};
 use plexus_trust::{
     Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State,
 };
@@ -390,11 +391,11 @@ impl App {
     ///
     /// # Errors
     /// 429 `rate_limited`. It is counted, and recorded with others of its kind.
-    pub(crate) fn admit(&self, agent: &AgentId) -> Result<(), ErrorBody> {
+    pub(crate) fn admit(&self, agent: &AgentId) -> Result<(), Refused> {
         let state = self.ledger.snapshot();
         let bounds = state.agent(agent).map(|a| a.bounds).unwrap_or_default();
         let admitted = self.limits.admit(agent, &bounds, self.clock.now());
-        admitted.map_err(|exceeded| exceeded.refusal(agent))
+        admitted.map_err(|exceeded| Refused::new(exceeded.refusal(agent)))
     }
 
     /// Submits what was done for `agent`, and charges it what the log grows by.

@@ -65,7 +65,7 @@ fn fold(bytes: &[u8]) -> Accepted {
         assert_eq!(kept, rows, "no row changes unnamed");
         any = true;
     }
-    match restore(rows.into_iter()) {
+    match restore(rows) {
         Ok(back) => {
             let folded: Rows = all_rows(&state).into_iter().collect();
             let read: Rows = all_rows(&back).into_iter().collect();

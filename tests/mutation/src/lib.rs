@@ -296,6 +296,8 @@ mod tests {
         assert!(different.len() > 150, "{}", different.len());
     }
 
+    type Fault<'a> = &'a dyn Fn(&[u8]) -> bool;
+
     /// Faults that a parser may well have are found in a quick run.
     #[test]
     fn planted_faults_are_found() {
@@ -307,7 +309,7 @@ mod tests {
                 .max()
                 .unwrap_or(0)
         };
-        let faults: [(&str, &dyn Fn(&[u8]) -> bool); 5] = [
+        let faults: [(&str, Fault<'_>); 5] = [
             ("two words run together", &|b| {
                 b.windows(13).any(|w| w == b"allowfile-rea")
             }),
@@ -342,11 +344,10 @@ mod tests {
 
     #[test]
     fn an_oracle_that_breaks_or_says_one_thing_only_is_red() {
-        let folder = std::env::temp_dir().join(format!("plexus-mutation-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("one"), b"one").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("one"), b"one").unwrap();
         let red = |oracle: &dyn Fn(&[u8]) -> Accepted| {
-            catch_unwind(AssertUnwindSafe(|| hold(&folder, &[], oracle))).is_err()
+            catch_unwind(AssertUnwindSafe(|| hold(folder.path(), &[], oracle))).is_err()
         };
         let green = !red(&|bytes| bytes.len() > 3);
         let all = [
@@ -357,7 +358,6 @@ mod tests {
                 bytes.len() > 3
             }),
         ];
-        fs::remove_dir_all(&folder).unwrap();
         assert!(green);
         assert_eq!(all, [true; 3]);
     }

@@ -103,8 +103,9 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
             return Err(named(Refused::new(error)));
         }
     };
-    if let Err(error) = app.admit(&caller.agent) {
-        return Err(named(Refused::new(about(error, &id))));
+    if let Err(refused) = app.admit(&caller.agent) {
+        let error = about(refused.into_error(), &id);
+        return Err(named(Refused::new(error)));
     }
     if over {
         let error = rejected(ErrorCode::TokenExpired, "This token is past its end.");

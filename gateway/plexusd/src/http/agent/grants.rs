@@ -134,7 +134,7 @@ pub(super) async fn request(
     let session =
         session.ok_or_else(|| authenticate::no_session("unknown session, or it is over"))?;
     if let Some(agent) = &session.agent {
-        app.admit(agent).map_err(Refused::new)?;
+        app.admit(agent)?;
     }
     if body.get("bundle").is_some_and(|b| !b.is_null()) {
         return Err(bad(

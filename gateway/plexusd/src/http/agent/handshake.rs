@@ -51,7 +51,7 @@ pub(super) async fn open(
                 .next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)");
             return Err(failed(&app, Kind::Pat, peer, error).await);
         };
-        app.admit(&agent).map_err(Refused::new)?;
+        app.admit(&agent)?;
         (Some(agent), known, client_of(&body))
     } else {
         let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::InternalError).await?;

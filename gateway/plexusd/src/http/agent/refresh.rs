@@ -75,7 +75,7 @@ pub(super) async fn exchange(
         .ok_or_else(|| {
             authenticate::no_session("`sessionId` must be a live session of the token's agent")
         })?;
-    app.admit(&caller.agent).map_err(Refused::new)?;
+    app.admit(&caller.agent)?;
     let fresh = TokenId::fresh();
     let command = Command::Refresh {
         agent: caller.agent.clone(),
