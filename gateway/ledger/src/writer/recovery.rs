@@ -35,7 +35,11 @@ impl<M: Machine> Writer<M> {
                 .full
                 .is_some_and(|tried| tried.elapsed() >= self.terms.retry)
         {
-            self.full = self.ballast.ensure().err().map(|_| Instant::now());
+            self.full = self
+                .ballast
+                .ensure_with_room()
+                .err()
+                .map(|_| Instant::now());
             self.report();
         }
         if self.full.is_none() {

@@ -3,7 +3,7 @@
 //! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`.
 
-use super::{Answer, By, Permitted, pend, read, refusal};
+use super::{Answer, By, Permitted, outcome, pend, read, refusal};
 use crate::{
     app::App,
     machine::audit_id,
@@ -11,7 +11,7 @@ use crate::{
 };
 use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_ledger::{Durable, Lane};
-use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
+use plexus_protocol::{Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
@@ -97,21 +97,20 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
     }) = &result
     {
         // More than the permit covers: nothing was done; it becomes a question for the owner.
-        let _ = record(&app, &audit, outcome).await;
+        let _ = outcome::record(&app, &audit, outcome, Lane::Agent).await;
         return risen(&app, asked, *rating).await;
     }
     let touched = outcome.touched.clone();
     let undo = outcome.undo.clone();
-    match record(&app, &audit, outcome).await {
-        Ok(()) => {}
-        Err(error) => {
-            tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
-            return Answer::dispatched(InvokeResponse::refused(
-                id.as_str(),
-                refusal::unknown_outcome(&id),
-                Some(&audit),
-            ));
-        }
+    if outcome::record(&app, &audit, outcome, Lane::Agent)
+        .await
+        .is_err()
+    {
+        return Answer::dispatched(InvokeResponse::refused(
+            id.as_str(),
+            refusal::unknown_outcome(&id),
+            Some(&audit),
+        ));
     }
     match result {
         Ok(output) => {
@@ -372,18 +371,6 @@ fn judge(
         outcome.reason = reason.map(str::to_owned);
     }
     (result, outcome)
-}
-
-async fn record(app: &App, intent: &AuditId, outcome: Outcome) -> Result<(), String> {
-    let command = Command::Outcome {
-        intent: intent.clone(),
-        outcome,
-    };
-    app.ledger
-        .submit(command, Lane::Agent)
-        .await
-        .map(drop)
-        .map_err(|e| e.to_string())
 }
 
 /// A plan rated above the permit: nothing was done, and a new item with a ceiling of `once` waits.

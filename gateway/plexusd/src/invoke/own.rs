@@ -6,7 +6,7 @@
 //! Invariant: nothing here is retried; once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`.
 
-use super::{effect, read, refusal};
+use super::{effect, outcome, read, refusal};
 use crate::{
     app::App,
     finish::to_its_end,
@@ -231,12 +231,10 @@ async fn recorded(
         outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
     }
     let (summary, undo) = (outcome.summary.clone(), outcome.undo.clone());
-    let over = Command::Outcome {
-        intent: audit.clone(),
-        outcome,
-    };
-    if let Err(error) = app.ledger.submit(over, Lane::Owner).await {
-        tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
+    if outcome::record(app, &audit, outcome, Lane::Owner)
+        .await
+        .is_err()
+    {
         return Err(refusal::unknown_outcome(id));
     }
     result.map(|()| Done {

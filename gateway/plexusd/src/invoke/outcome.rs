@@ -1,0 +1,59 @@
+//! How an effect ended, on its way into the log.
+//!
+//! ```text
+//! known ─▶ submitted ─┬ recorded
+//!                     └ not taken (disk full, lane full, file closed) ─▶ kept ─ every second ─▶ recorded
+//! ```
+//! Invariant: an outcome that is known is not forgotten because the ledger could not take it: while this process lives it
+//! is tried again; after its end the source is asked what became of the effect, as after any crash. The caller was told
+//! `unknown` meanwhile, because nothing else can be held.
+
+use crate::app::App;
+use plexus_ledger::{Lane, SubmitError};
+use plexus_protocol::AuditId;
+use plexus_trust::{Command, Outcome};
+use std::{sync::Arc, time::Duration};
+
+/// From one try to the next: what the ledger itself waits before it looks for room again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Records how the effect of `intent` ended.
+///
+/// # Errors
+/// Why it is not recorded yet.
+pub(super) async fn record(
+    app: &Arc<App>,
+    intent: &AuditId,
+    outcome: Outcome,
+    lane: Lane,
+) -> Result<(), String> {
+    let command = Command::Outcome {
+        intent: intent.clone(),
+        outcome,
+    };
+    let error = match app.ledger.submit(command.clone(), lane).await {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    tracing::error!(%error, %intent, "an outcome could not be recorded yet");
+    if !matches!(error, SubmitError::Refused(_)) {
+        tokio::spawn(keep_trying(app.clone(), intent.clone(), command));
+    }
+    Err(error.to_string())
+}
+
+/// As many of these as effects were under way when the ledger stopped taking records; it takes no intent meanwhile.
+async fn keep_trying(app: Arc<App>, intent: AuditId, command: Command) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        match app.ledger.submit(command.clone(), Lane::Agent).await {
+            Ok(_) => {
+                tracing::info!(%intent, "an outcome is recorded, late");
+                return;
+            }
+            // It is there already: a commit that looked lost was not.
+            Err(SubmitError::Refused(_)) => return,
+            Err(_) => {}
+        }
+    }
+}
