@@ -8,6 +8,7 @@ mod backup;
 mod cards;
 mod clients;
 mod credentials;
+mod damage;
 mod demo;
 mod discovery;
 mod doctor;
@@ -17,6 +18,8 @@ mod events;
 mod expiry;
 mod exposure;
 mod first_write;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod further_findings;
 mod grants;
 mod guard;

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use support::history::{Act, history};
+use support::history::{AGENTS, Act, Wish, history};
 use support::player::{Player, Step};
 
 type Ledger = plexus_ledger::Ledger<Trust>;
@@ -291,18 +291,23 @@ fn open(dir: &std::path::Path, disk: &Disk, clock: &Arc<AtomicU64>) -> Result<Le
     }
 }
 
-fn play(history: &[(Weather, Act)]) -> Result<Met, TestCaseError> {
-    let mut played = Played::new();
-    let mut player = Player::new();
-    let mut intents = Vec::new();
-    let first = [Step {
+/// The steps of a first launch, with both sources and both agents.
+fn begin(player: &mut Player) -> Vec<Step> {
+    let launch = Step {
         command: Command::Launch,
         result: Ok(Reply::Done),
         now: support::START,
         events: 0..0,
-    }];
-    for step in first.iter().chain(&player.begin()) {
-        played.step(step, &mut intents)?;
+    };
+    std::iter::once(launch).chain(player.begin()).collect()
+}
+
+fn play(history: &[(Weather, Act)]) -> Result<Met, TestCaseError> {
+    let mut played = Played::new();
+    let mut player = Player::new();
+    let mut intents = Vec::new();
+    for step in begin(&mut player) {
+        played.step(&step, &mut intents)?;
     }
     player.world.state = (*played.ledger.snapshot()).clone();
     for (weather, act) in history {
@@ -324,7 +329,7 @@ fn play(history: &[(Weather, Act)]) -> Result<Met, TestCaseError> {
 fn cases() -> u32 {
     match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
         Ok("long") => 2_000,
-        Ok("full") => 60,
+        Ok("full") => 25,
         _ => 15,
     }
 }
@@ -367,4 +372,113 @@ fn the_gateways_own_ledger_keeps_its_word_on_a_failing_disk() {
         "a history met nothing: {lost} lost, {unavailable} unavailable, {refused} refused, {cuts} cuts, \
          {dispatched} dispatched, {open} open"
     );
+}
+
+/// The disk stalls, agents fill their lane to the brim and beyond; what the owner wants stands before all of it, and is on
+/// the disk when it is answered.
+#[test]
+fn while_the_disk_stalls_under_a_flood_the_owner_is_next() {
+    const ROOM: usize = 4_096;
+    let (mut played, mut player) = (Played::new(), Player::new());
+    let mut steps = begin(&mut player);
+    steps.extend(player.play(&Act::Request {
+        session: 0,
+        wishes: vec![Wish {
+            cap: 4,
+            input: Some(0),
+            read_only: false,
+            window: None,
+            limit: None,
+        }],
+        purpose: false,
+        run: false,
+    }));
+    for step in &steps {
+        played.step(step, &mut Vec::new()).unwrap();
+    }
+    let (asker, item) = player.items[0].clone();
+    assert!(
+        !played
+            .ledger
+            .snapshot()
+            .item(&item)
+            .unwrap()
+            .state
+            .is_final()
+    );
+
+    let (entered, is_in) = std::sync::mpsc::sync_channel(1);
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    played.disk.before_flush(move || {
+        let _ = entered.try_send(());
+        let _ = held.recv();
+    });
+    let submit = |command, lane| played.ledger.submit(command, lane);
+    let note = || {
+        let note = plexus_trust::Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: serde_json::Value::Null,
+        };
+        submit(Command::Note(note), Lane::Agent)
+    };
+    let _first = note();
+    is_in.recv().unwrap();
+    let flood: Vec<_> = (0..ROOM + 500).map(|_| note()).collect();
+    let agent = support::agent(
+        AGENTS
+            .into_iter()
+            .find(|name| *name != asker.as_str())
+            .unwrap(),
+    );
+    let acts = [
+        Command::Deny {
+            item: item.clone(),
+            reason: None,
+        },
+        Command::RevokeAgent {
+            agent: agent.clone(),
+            reason: None,
+            delete: false,
+        },
+        Command::Pause(true),
+    ];
+    let acts = acts.map(|act| submit(act, Lane::Owner));
+    drop(go_on);
+    let mut last = 0;
+    for act in acts {
+        let receipt = played.runtime.block_on(act).expect("the owner is heard");
+        last = last.max(receipt.events.last().expect("an event").seq);
+    }
+    // The power goes the moment that the owner has the answer.
+    let after = played.disk.cut(Cut::Everything);
+    let answers: Vec<_> = flood
+        .into_iter()
+        .map(|answer| played.runtime.block_on(answer))
+        .collect();
+    let busy = answers
+        .iter()
+        .filter(|a| matches!(a, Err(SubmitError::Busy)));
+    assert_eq!(busy.count(), 500);
+    let recorded = answers.iter().flatten().flat_map(|receipt| &receipt.events);
+    assert!(recorded.clone().count() == ROOM && recorded.clone().all(|event| event.seq > last));
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ledger = open(elsewhere.path(), &after, &played.clock).unwrap();
+    let state = ledger.snapshot();
+    assert!(state.paused);
+    assert!(state.item(&item).unwrap().state.is_final());
+    assert!(state.agent(&agent).unwrap().sessions.is_empty());
+    assert!(
+        !played
+            .ledger
+            .snapshot()
+            .agent(&asker)
+            .unwrap()
+            .sessions
+            .is_empty()
+    );
+    ledger.verify(true).unwrap();
 }

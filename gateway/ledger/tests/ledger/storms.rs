@@ -78,7 +78,7 @@ struct Met {
 fn cases() -> u32 {
     match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
         Ok("long") => 3_000,
-        Ok("full") => 100,
+        Ok("full") => 60,
         _ => 25,
     }
 }
