@@ -232,7 +232,7 @@ const SHOWN: &str = "fixture.fail";
 fn the_daemon_dies_during_effects() {
     let rounds = match plexus_tests::length() {
         plexus_tests::Length::Long => 300,
-        plexus_tests::Length::Full => 50,
+        plexus_tests::Length::Full => 30,
         plexus_tests::Length::Quick => 5,
     };
     let mut workshop = Workshop::open();
@@ -331,6 +331,56 @@ fn the_daemon_dies_during_effects() {
     let ended = of("outcome").len();
     assert_eq!(intents.len(), ended, "every intent has its outcome");
     workshop.gateway.cli(["audit", "verify"]).expect_ok();
+}
+
+/// Agents keep the ledger as busy as they can. What the owner was answered meanwhile is on the disk at that moment.
+#[test]
+fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {
+    let mut workshop = Workshop::open();
+    let flooding = workshop.reader("flooding");
+    let (doomed, asking) = (workshop.reader("doomed"), workshop.reader("asking"));
+    let item = asking.must_ask(COUNT, json!({"line": "may I?"}));
+    let _ = workshop.owner().card(&item);
+    let count = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..24)
+            .map(|_| {
+                let client = flooding.client();
+                let count = &count;
+                scope.spawn(move || {
+                    let echo = || try_invoke(&client, "fixture.echo", json!({"text": "x"}));
+                    while echo().is_some() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        until("the flood", || {
+            (count.load(Ordering::Relaxed) > 100).then_some(())
+        });
+        let owner = workshop.owner();
+        owner.deny(&item, "not now");
+        owner.revoke_agent("doomed");
+        let pause = json!({"on": true});
+        owner.client.post("/admin/api/pause", pause).expect_ok();
+        workshop.gateway.kill9();
+        for thread in threads {
+            thread.join().expect("the flood is over");
+        }
+    });
+    workshop.gateway.start_again();
+    let owner = workshop.owner();
+    let status = owner.client.get("/admin/api/status").expect_ok();
+    assert_eq!(status["paused"], true, "{status}");
+    let client = workshop.gateway.client();
+    plexus_tests::agent::handshake(&client, &doomed.pat).expect_status(401);
+    let go_on = json!({"on": false});
+    owner.client.post("/admin/api/pause", go_on).expect_ok();
+    let asking = workshop.back(&asking);
+    asking
+        .invoke(COUNT, json!({"line": "may I?"}))
+        .expect_error(403, "denied_by_owner");
+    workshop.back(&flooding);
 }
 
 /// A clean stop leaves no process, and runs what was running to its end.

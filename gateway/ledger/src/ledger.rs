@@ -320,6 +320,7 @@ impl<M: Machine> Ledger<M> {
             let gone = || SubmitError::Lost {
                 reason: "the writer has stopped".to_owned(),
                 found: None,
+                event: None,
             };
             answer.await.unwrap_or_else(|_| Err(gone()))
         }

@@ -169,9 +169,9 @@ impl CommitFailure {
 impl Store {
     pub(crate) fn new(path: PathBuf, opener: Opener) -> Self {
         Self {
+            unsure: Arc::new(Unsure::new(path.with_extension("unsure"))),
             path,
             opener,
-            unsure: Arc::default(),
             db: Mutex::new(None),
         }
     }

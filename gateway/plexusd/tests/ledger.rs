@@ -77,6 +77,8 @@ struct Played {
     acknowledged: Vec<AuditId>,
     /// Effects that were sent to a worker, by the proof they went with.
     dispatched: Vec<(u64, u64)>,
+    /// Intents whose commit failed: nothing was sent, and they may be on record.
+    never_sent: Vec<AuditId>,
     /// Events of commands that were found to be saved though their commit had failed.
     found: usize,
     /// Events that may be there or not, of commands that nobody could look for.
@@ -93,6 +95,7 @@ struct Met {
     cuts: u32,
     dispatched: u32,
     open: u32,
+    ended_late: u32,
 }
 
 impl Played {
@@ -111,6 +114,7 @@ impl Played {
             runtime,
             acknowledged: Vec::new(),
             dispatched: Vec::new(),
+            never_sent: Vec::new(),
             found: 0,
             perhaps: 0,
             met: Met::default(),
@@ -222,8 +226,10 @@ impl Played {
         let is_known = self.perhaps == 0 && self.ledger.condition().0 == Condition::Open;
         let receipt = match self.submit(step.command.clone(), step.now) {
             Ok(receipt) => receipt,
-            Err(SubmitError::Lost { found, .. }) => {
+            Err(SubmitError::Lost { found, event, .. }) => {
                 self.met.lost += 1;
+                self.never_sent
+                    .extend(event.filter(|_| is_intent).map(audit_id));
                 let now = self.ledger.head().map_or(step.now.0, |head| head.at);
                 let events = decide(&before, &step.command, Timestamp(now.max(step.now.0)));
                 let events = events.map_or(0, |(events, _)| events.len());
@@ -322,6 +328,20 @@ fn play(history: &[(Weather, Act)]) -> Result<Met, TestCaseError> {
     for last in [Weather::Mended, Weather::Cut(Cut::Everything)] {
         played.bear(&last)?;
     }
+    // As the daemon does: an intent that is on record though nothing was sent gets its end.
+    for intent in std::mem::take(&mut played.never_sent) {
+        let command = Command::Outcome {
+            intent: intent.clone(),
+            outcome: support::outcome(plexus_trust::OutcomeKind::Refused),
+        };
+        let now = Timestamp(played.clock.load(Ordering::Relaxed));
+        match played.submit(command, now) {
+            Ok(_) => played.met.ended_late += 1,
+            Err(error) => prop_assert_eq!(error, SubmitError::Refused(Refusal::NoSuchIntent)),
+        }
+        let state = played.ledger.snapshot();
+        prop_assert!(!state.open_intents.contains_key(&intent));
+    }
     Ok(played.met)
 }
 
@@ -354,6 +374,7 @@ fn the_gateways_own_ledger_keeps_its_word_on_a_failing_disk() {
         all.cuts += met.cuts;
         all.dispatched += met.dispatched;
         all.open += met.open;
+        all.ended_late += met.ended_late;
         Ok(())
     });
     result.unwrap_or_else(|e| panic!("{e}"));
@@ -364,6 +385,7 @@ fn the_gateways_own_ledger_keeps_its_word_on_a_failing_disk() {
         cuts,
         dispatched,
         open,
+        ended_late: _,
     } = all.into_inner();
     assert!(
         [lost, unavailable, refused, cuts, dispatched, open]

@@ -7,17 +7,25 @@
 //! After a failed flush Linux forgets which pages it could not write: it shows them to whoever reads, calls them clean, and
 //! the next flush says that all is well. What rests on such pages is gone after a power cut, although later commits were
 //! acknowledged. So nothing is trusted that a failed flush was to bring to the disk until it was written once more.
-//! Invariant: once a flush has failed, only [`Unsure::settle`] makes the list empty.
+//! A process that ends in between leaves a mark beside the file; it need not survive a power cut, after which reads tell
+//! the truth. Whoever finds it does not know the places, and writes all of the file again.
+//! Invariant: once a flush has failed, only [`Unsure::settle`] makes the list empty, and removes the mark.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, StorageBackend};
 
 /// Places in the file, outliving the database that wrote there.
-#[derive(Debug, Default)]
-pub(super) struct Unsure(Mutex<Since>);
+#[derive(Debug)]
+pub(super) struct Unsure {
+    since: Mutex<Since>,
+    mark: PathBuf,
+}
 
 #[derive(Debug, Default)]
 struct Since {
@@ -26,15 +34,29 @@ struct Since {
     flush_failed: bool,
 }
 
+/// What is read and written again at once where all of the file is.
+const BLOCK: usize = 1 << 20;
+
 impl Unsure {
+    pub(super) fn new(mark: PathBuf) -> Self {
+        Self {
+            since: Mutex::default(),
+            mark,
+        }
+    }
+
     /// Writes again what a failed flush was to bring to the disk. Nobody else writes meanwhile.
     ///
     /// # Errors
     /// Where the storage fails still; it is tried again with the next opening.
     pub(super) fn settle(&self, storage: &dyn StorageBackend) -> io::Result<()> {
         let mut since = self.lock();
-        if since.flush_failed {
+        let marked = self.mark.exists();
+        if since.flush_failed || marked {
             let end = storage.len()?;
+            if !since.flush_failed {
+                since.written = (0..end).step_by(BLOCK).map(|at| (at, BLOCK)).collect();
+            }
             for &(offset, length) in &since.written {
                 let room = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
                 let mut bytes = vec![0; length.min(room)];
@@ -47,12 +69,29 @@ impl Unsure {
                 "what a failed flush was to bring to the disk is written again"
             );
         }
+        if marked {
+            std::fs::remove_file(&self.mark)?;
+        }
         *since = Since::default();
         Ok(())
     }
 
+    /// For the next process, should this one end before it has settled. It is logged if it cannot be left.
+    fn leave_mark(&self) {
+        let mut options = OpenOptions::new();
+        let made = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.mark);
+        if let Err(error) = made {
+            tracing::error!(%error, "a flush failed, and the next daemon cannot be told");
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Since> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,7 +111,10 @@ impl StorageBackend for Watched {
     fn sync_data(&self) -> io::Result<()> {
         let flushed = self.storage.sync_data();
         let mut since = self.unsure.lock();
-        since.flush_failed |= flushed.is_err();
+        if flushed.is_err() && !since.flush_failed {
+            since.flush_failed = true;
+            self.unsure.leave_mark();
+        }
         if !since.flush_failed {
             since.written.clear();
         }

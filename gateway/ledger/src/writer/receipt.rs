@@ -74,6 +74,8 @@ pub enum SubmitError<R> {
         /// What the reopened ledger reads: whether the events are in it. `None`: it could not be reopened. `true` comes
         /// after what a failed flush was to bring to the disk was written and flushed again.
         found: Option<bool>,
+        /// Id of the first event that it would have, or has. `None`: the writer was gone before that was known.
+        event: Option<EventId>,
     },
 }
 

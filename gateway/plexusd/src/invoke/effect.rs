@@ -33,6 +33,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
             return super::deny(&app, &asked.caller, id.as_str(), refusal).await;
         }
         Err(error) => {
+            outcome::never_sent(&app, &error);
             return Answer::refused(id.as_str(), refusal::not_recorded(&error, Some(&id)), None);
         }
     };

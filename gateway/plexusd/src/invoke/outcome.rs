@@ -4,14 +4,15 @@
 //! known ─▶ submitted ─┬ recorded
 //!                     └ not taken (disk full, lane full, file closed) ─▶ kept ─ every second ─▶ recorded
 //! ```
+//! An intent whose commit failed may be on record although nothing was sent on its account: it gets its end in the same way.
 //! Invariant: an outcome that is known is not forgotten because the ledger could not take it: while this process lives it
 //! is tried again; after its end the source is asked what became of the effect, as after any crash. The caller was told
 //! `unknown` meanwhile, because nothing else can be held.
 
-use crate::app::App;
+use crate::{app::App, machine::audit_id};
 use plexus_ledger::{Lane, SubmitError};
-use plexus_protocol::AuditId;
-use plexus_trust::{Command, Outcome};
+use plexus_protocol::{AuditId, ErrorCode};
+use plexus_trust::{Command, Outcome, OutcomeKind, Refusal};
 use std::{sync::Arc, time::Duration};
 
 /// From one try to the next: what the ledger itself waits before it looks for room again.
@@ -42,6 +43,34 @@ pub(super) async fn record(
     Err(error.to_string())
 }
 
+/// An intent could not be recorded, so nothing was sent. Should it be on record after all, that is recorded as well.
+pub(super) fn never_sent(app: &Arc<App>, error: &SubmitError<Refusal>) {
+    let SubmitError::Lost {
+        event: Some(intent),
+        ..
+    } = error
+    else {
+        return;
+    };
+    let intent = audit_id(*intent);
+    let outcome = Outcome {
+        kind: OutcomeKind::Refused,
+        code: Some(ErrorCode::AuditUnavailable.as_str().to_owned()),
+        reason: Some("never sent".to_owned()),
+        input_bytes: 0,
+        output_bytes: 0,
+        touched: Vec::new(),
+        summary: None,
+        undo: None,
+        micros: 0,
+    };
+    let command = Command::Outcome {
+        intent: intent.clone(),
+        outcome,
+    };
+    tokio::spawn(keep_trying(app.clone(), intent, command));
+}
+
 /// As many of these as effects were under way when the ledger stopped taking records; it takes no intent meanwhile.
 async fn keep_trying(app: Arc<App>, intent: AuditId, command: Command) {
     loop {
@@ -51,7 +80,7 @@ async fn keep_trying(app: Arc<App>, intent: AuditId, command: Command) {
                 tracing::info!(%intent, "an outcome is recorded, late");
                 return;
             }
-            // It is there already: a commit that looked lost was not.
+            // It is there already, or there is no such intent: a commit that looked lost was not, or was.
             Err(SubmitError::Refused(_)) => return,
             Err(_) => {}
         }

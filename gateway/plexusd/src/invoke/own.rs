@@ -162,7 +162,10 @@ async fn recorded(
         .ledger
         .submit(intent, Lane::Owner)
         .await
-        .map_err(|error| refusal::not_recorded(&error, Some(id)))?;
+        .map_err(|error| {
+            outcome::never_sent(app, &error);
+            refusal::not_recorded(&error, Some(id))
+        })?;
     let durable = receipt.durable.ok_or_else(|| {
         let why = "The intent left no record, so nothing was done.";
         ErrorBody::new(ErrorCode::AuditUnavailable, why).about(id)
