@@ -111,7 +111,8 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Noted>> {
 }
 
 /// The lines that a start compares with the log: the last [`RECENT`], and before them those that a later line contradicts
-/// by being behind them. The log that goes on after it was put back soon has lines of its own at the end.
+/// by being behind them; the newest first, for it says how much is gone. The log that goes on after it was put back soon
+/// has lines of its own at the end.
 pub(crate) fn telling(noted: &mut Vec<Noted>) -> &[Noted] {
     let recent = noted.len().saturating_sub(RECENT);
     let mut least_after = u64::MAX;
@@ -127,6 +128,7 @@ pub(crate) fn telling(noted: &mut Vec<Noted>) -> &[Noted] {
     tells.reverse();
     let mut at = 0..;
     noted.retain(|_| at.next().is_some_and(|at: usize| at >= recent || tells[at]));
+    noted.reverse();
     noted
 }
 
@@ -151,12 +153,12 @@ mod tests {
         let seqs = |lines: &[Noted]| lines.iter().map(|line| line.seq).collect::<Vec<_>>();
         let many = RECENT as u64;
         let mut short: Vec<_> = [1, 5, 3, 9].map(line).into();
-        assert_eq!(seqs(telling(&mut short)), [1, 5, 3, 9]);
+        assert_eq!(seqs(telling(&mut short)), [9, 3, 5, 1]);
         // 7 and 8 lie beyond the recent ones; the log went back to 6 after them.
         let mut long: Vec<_> = [2, 7, 8, 6].map(line).into();
         long.extend((9..9 + many).map(line));
         let told = seqs(telling(&mut long));
-        assert_eq!(told[..3], [7, 8, 9]);
         assert_eq!(told.len(), 2 + RECENT);
+        assert_eq!(told[RECENT - 1..], [9, 8, 7]);
     }
 }

@@ -141,10 +141,18 @@ impl From<DatabaseError> for OpenError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::InUse,
-            DatabaseError::Storage(redb::StorageError::Io(error)) => Self::Io {
-                what: "opening the ledger's file to read and write",
-                error,
-            },
+            // What redb cannot make out it calls invalid or too short: that is the content, not the opening.
+            DatabaseError::Storage(redb::StorageError::Io(error))
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Self::Io {
+                    what: "opening the ledger's file to read and write",
+                    error,
+                }
+            }
             other => Self::Store(other.into()),
         }
     }

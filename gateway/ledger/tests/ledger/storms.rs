@@ -78,7 +78,7 @@ struct Met {
 fn cases() -> u32 {
     match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
         Ok("long") => 3_000,
-        Ok("full") => 60,
+        Ok("full") => 40,
         _ => 25,
     }
 }
@@ -207,7 +207,7 @@ fn whatever_was_answered_is_so_after_any_trouble_and_any_power_cut() {
 fn what_a_failed_flush_left_in_memory_only_is_written_again() {
     for is_killed in [false, true] {
         let mut failed_flushes = 0;
-        for at in 1..60 {
+        for at in 1..40 {
             failed_flushes += u32::from(after_a_fault(at, is_killed));
         }
         assert!(failed_flushes > 5, "the control: {failed_flushes}");
