@@ -12,6 +12,11 @@ impl Folder {
     pub fn empty() -> Self {
         Self(TempDir::new().expect("a temporary folder"))
     }
+    /// An empty folder below another one.
+    #[must_use]
+    pub fn empty_in(folder: &Path) -> Self {
+        Self(TempDir::new_in(folder).expect("a temporary folder"))
+    }
     /// Its path without links in it.
     #[must_use]
     pub fn path(&self) -> PathBuf {

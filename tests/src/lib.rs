@@ -28,9 +28,12 @@ pub mod gateway;
 pub mod golden;
 pub mod http;
 pub mod model;
+pub mod not_run;
 pub mod owner;
 pub mod processes;
 pub mod programs;
+#[cfg(target_os = "linux")]
+pub mod small_disk;
 pub mod terminal;
 pub mod waiting;
 

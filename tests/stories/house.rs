@@ -87,7 +87,10 @@ impl Workshop {
         Self::with(Gateway::builder().fixture())
     }
     pub(crate) fn with(builder: Builder) -> Self {
-        let gateway = builder.start();
+        Self::over(builder.start())
+    }
+    /// Of a gateway that runs; its folder lies elsewhere.
+    pub(crate) fn over(gateway: Gateway) -> Self {
         let folder = Folder::empty();
         folder.write("state", "0");
         let workshop = Self { gateway, folder };

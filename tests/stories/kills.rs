@@ -161,63 +161,134 @@ fn a_killed_write_settles_itself() {
     );
 }
 
-/// The daemon dies in the middle of effects, again and again. Each time: nothing answered is lost, nothing happened
-/// twice, nothing happened without its record, every record has its end.
+/// What callers were told before the daemon died.
+#[derive(Default)]
+struct Told {
+    /// The lines of effects that were answered with success.
+    lines: BTreeSet<String>,
+    /// The records that answers named, of reads and of effects.
+    records: BTreeSet<String>,
+}
+
+/// A call that may meet the daemon's end; gives the answer's body, if one came.
+fn try_invoke(client: &plexus_tests::Client, id: &str, input: Value) -> Option<Value> {
+    let request = client
+        .request("POST", "/invoke")
+        .json(json!({"id": id, "input": input}));
+    let reply = plexus_tests::Response::parse("a call", &request.try_send()?)?;
+    serde_json::from_slice(&reply.body).ok()
+}
+
+/// Calls until the daemon is gone: effects and reads in turn.
+fn call_until_gone(client: &plexus_tests::Client, name: &str, count: &AtomicUsize) -> Told {
+    let mut told = Told::default();
+    for n in 0.. {
+        let line = format!("{name}-{n}");
+        let (id, input) = match n % 3 {
+            0 => (COUNT, json!({"line": line})),
+            _ => ("fixture.echo", json!({"text": line})),
+        };
+        let Some(body) = try_invoke(client, id, input) else {
+            break;
+        };
+        if body["ok"] == true {
+            let record = body["auditId"].as_str().expect("an id").to_owned();
+            told.records.insert(record);
+            if id == COUNT {
+                told.lines.insert(line);
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    told
+}
+
+/// Shows and hides a capability until the daemon is gone: the last decision that was answered, and the last one sent.
+fn decide_until_gone(owner: &plexus_tests::Owner) -> Option<(bool, bool)> {
+    let mut answered = None;
+    for n in 0.. {
+        let enabled = n % 2 == 0;
+        let path = format!("/admin/api/exposure/{SHOWN}");
+        let request = owner
+            .client
+            .request("POST", &path)
+            .json(json!({"enabled": enabled}));
+        let bytes = request.try_send();
+        let reply = bytes.and_then(|bytes| plexus_tests::Response::parse("a decision", &bytes));
+        if reply.is_none_or(|reply| reply.status != 200) {
+            return answered.map(|answered| (answered, enabled));
+        }
+        answered = Some(enabled);
+    }
+    None
+}
+
+/// The capability that the owner shows and hides.
+const SHOWN: &str = "fixture.fail";
+
+/// The daemon dies while agents read and write and the owner decides, again and again. Each time: nothing answered is
+/// lost, nothing happened twice, nothing happened without its record, every record has its end.
 #[test]
 fn the_daemon_dies_during_effects() {
-    let rounds = if plexus_tests::length() >= plexus_tests::Length::Full {
-        50
-    } else {
-        5
+    let rounds = match plexus_tests::length() {
+        plexus_tests::Length::Long => 300,
+        plexus_tests::Length::Full => 30,
+        plexus_tests::Length::Quick => 5,
     };
     let mut workshop = Workshop::open();
-    let mut agent = workshop.writer("one");
-    let mut answered: BTreeSet<String> = BTreeSet::new();
+    let connected = workshop
+        .owner()
+        .connect_as(
+            json!({"agentId": "one", "capabilities": [COUNT, "fixture.echo"], "standing": [COUNT]}),
+        )
+        .expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    let mut agent = Agent::enroll(&workshop.gateway.client(), code);
+    let mut told = Told::default();
     for round in 0..rounds {
         let count = &AtomicUsize::new(0);
-        let done: Vec<String> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
+        let (client, owner) = (agent.client(), workshop.owner());
+        let decided = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..4)
                 .map(|thread| {
-                    let client = agent.client();
+                    let client = client.clone();
                     scope.spawn(move || {
-                        let mut done = Vec::new();
-                        for n in 0..1_000 {
-                            let line = format!("{round}-{thread}-{n}");
-                            let request = client
-                                .request("POST", "/invoke")
-                                .json(json!({"id": COUNT, "input": {"line": line}}));
-                            let Some(bytes) = request.try_send() else {
-                                break;
-                            };
-                            let Some(reply) = plexus_tests::Response::parse("a call", &bytes)
-                            else {
-                                break;
-                            };
-                            if serde_json::from_slice::<Value>(&reply.body)
-                                .is_ok_and(|body| body["ok"] == true)
-                            {
-                                done.push(line);
-                                count.fetch_add(1, Ordering::Relaxed);
-                            }
-                        }
-                        done
+                        call_until_gone(&client, &format!("{round}-{thread}"), count)
                     })
                 })
                 .collect();
-            // Another moment each time.
-            until("effects to be under way", || {
-                (count.load(Ordering::Relaxed) > round % 7).then_some(())
+            let decider = scope.spawn(|| decide_until_gone(&owner));
+            // Another moment each time: a prime's multiples wander through all of them.
+            until("calls to be under way", || {
+                (count.load(Ordering::Relaxed) > round * 7_919 % 41).then_some(())
             });
             workshop.gateway.kill9();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().expect("a list"))
-                .collect()
+            for caller in callers {
+                let more = caller.join().expect("what it was told");
+                told.lines.extend(more.lines);
+                told.records.extend(more.records);
+            }
+            decider.join().expect("what was decided")
         });
-        answered.extend(done);
         workshop.gateway.start_again();
+        if let Some((answered, sent)) = decided {
+            let shown = workshop
+                .owner()
+                .client
+                .get("/admin/api/exposure")
+                .expect_ok();
+            let all = shown["capabilities"].as_array().expect("a list");
+            let one = all.iter().find(|capability| capability["id"] == SHOWN);
+            let enabled = one.expect("it is offered")["enabled"] == true;
+            assert!(
+                enabled == answered || enabled == sent,
+                "{round}: {answered} was answered, {sent} was sent, and it is {enabled}"
+            );
+        }
         agent = workshop.back(&agent);
     }
+    let answered = told.lines;
+    assert!(answered.len() > rounds && told.records.len() > 2 * rounds);
     let effects = workshop.effects();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for line in &effects {
@@ -242,6 +313,13 @@ fn the_daemon_dies_during_effects() {
             .filter(|event| event["detail"]["phase"] == phase)
             .collect()
     };
+    let mut recorded: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in events.iter().filter_map(|event| event["id"].as_str()) {
+        *recorded.entry(id).or_default() += 1;
+    }
+    for id in &told.records {
+        assert_eq!(recorded.get(id.as_str()), Some(&1), "{id} was answered");
+    }
     let intents: BTreeSet<&str> = of("intent")
         .iter()
         .filter_map(|event| event["id"].as_str())
@@ -253,6 +331,56 @@ fn the_daemon_dies_during_effects() {
     let ended = of("outcome").len();
     assert_eq!(intents.len(), ended, "every intent has its outcome");
     workshop.gateway.cli(["audit", "verify"]).expect_ok();
+}
+
+/// Agents keep the ledger as busy as they can. What the owner was answered meanwhile is on the disk at that moment.
+#[test]
+fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {
+    let mut workshop = Workshop::open();
+    let flooding = workshop.reader("flooding");
+    let (doomed, asking) = (workshop.reader("doomed"), workshop.reader("asking"));
+    let item = asking.must_ask(COUNT, json!({"line": "may I?"}));
+    let _ = workshop.owner().card(&item);
+    let count = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..24)
+            .map(|_| {
+                let client = flooding.client();
+                let count = &count;
+                scope.spawn(move || {
+                    let echo = || try_invoke(&client, "fixture.echo", json!({"text": "x"}));
+                    while echo().is_some() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        until("the flood", || {
+            (count.load(Ordering::Relaxed) > 100).then_some(())
+        });
+        let owner = workshop.owner();
+        owner.deny(&item, "not now");
+        owner.revoke_agent("doomed");
+        let pause = json!({"on": true});
+        owner.client.post("/admin/api/pause", pause).expect_ok();
+        workshop.gateway.kill9();
+        for thread in threads {
+            thread.join().expect("the flood is over");
+        }
+    });
+    workshop.gateway.start_again();
+    let owner = workshop.owner();
+    let status = owner.client.get("/admin/api/status").expect_ok();
+    assert_eq!(status["paused"], true, "{status}");
+    let client = workshop.gateway.client();
+    plexus_tests::agent::handshake(&client, &doomed.pat).expect_status(401);
+    let go_on = json!({"on": false});
+    owner.client.post("/admin/api/pause", go_on).expect_ok();
+    let asking = workshop.back(&asking);
+    asking
+        .invoke(COUNT, json!({"line": "may I?"}))
+        .expect_error(403, "denied_by_owner");
+    workshop.back(&flooding);
 }
 
 /// A clean stop leaves no process, and runs what was running to its end.

@@ -9,6 +9,7 @@ mod cards;
 mod clients;
 mod connections;
 mod credentials;
+mod damage;
 mod demo;
 mod discovery;
 mod doctor;
@@ -19,6 +20,8 @@ mod expiry;
 mod exposure;
 mod first_write;
 mod flood;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod further_findings;
 mod grants;
 mod guard;

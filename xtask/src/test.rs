@@ -8,6 +8,9 @@ use std::process::Command;
 /// The platform that cannot be run here but must compile.
 const APPLE: &str = "aarch64-apple-darwin";
 
+/// Where a test that this machine cannot run says so (`plexus_tests::not_run`).
+const NOT_RUN: &str = "PLEXUS_TESTS_NOT_RUN";
+
 /// Run every check and every test; fails when one does
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -68,7 +71,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ]);
         tests.args(["--lib", "--tests"]);
     }
-    steps.child("tests", tests.env("PLEXUS_TEST_LENGTH", repetitions));
+    let not_run = cargo::root().join("target/tests-not-run.txt");
+    // The last run's, or none.
+    let _ = std::fs::remove_file(&not_run);
+    tests
+        .env("PLEXUS_TEST_LENGTH", repetitions)
+        .env(NOT_RUN, &not_run);
+    steps.child("tests", &mut tests);
     if !arguments.quick {
         steps.child(
             "examples in the documentation",
@@ -95,5 +104,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             ]))
         });
     }
-    steps.summary()
+    let verdict = steps.summary();
+    for line in std::fs::read_to_string(not_run).unwrap_or_default().lines() {
+        println!("  NOT RUN here: {line}");
+    }
+    verdict
 }

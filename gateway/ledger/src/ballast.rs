@@ -1,13 +1,16 @@
 //! Space set aside, so that the owner can still act when the disk is full.
 //!
-//! Present ─disk full, an act of the owner waits─▶ freed ─space is back─▶ Present
+//! Present ─disk full, an act of the owner waits─▶ freed ─space is back, and room beside it─▶ Present
 //!
 //! The file's bytes are not zeros: a file system that compresses or leaves holes would keep nothing aside.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// What must be free beside the ballast before agents' commands are taken again: a dozen of the largest commits.
+const ROOM: u64 = 1 << 20;
 
 pub(crate) struct Ballast {
     path: PathBuf,
@@ -24,42 +27,64 @@ impl Ballast {
     /// # Errors
     /// When there is no room; nothing is left behind then.
     pub(crate) fn ensure(&self) -> io::Result<()> {
+        // Left by a process that was killed.
+        let _ = std::fs::remove_file(self.probe());
         if self.bytes == 0 || std::fs::metadata(&self.path).is_ok_and(|m| m.len() == self.bytes) {
             return Ok(());
         }
-        self.fill().inspect_err(|_| {
+        fill(&self.path, self.bytes).inspect_err(|_| {
             let _ = std::fs::remove_file(&self.path);
         })
+    }
+
+    /// Sets the space aside, and sees that there is room beside it. For a disk that was full a moment ago: the space may be
+    /// there still, untouched, and the disk as full as it was.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub(crate) fn ensure_with_room(&self) -> io::Result<()> {
+        self.ensure()?;
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let room = fill(&self.probe(), ROOM);
+        let _ = std::fs::remove_file(self.probe());
+        room
+    }
+
+    fn probe(&self) -> PathBuf {
+        self.path.with_extension("probe")
     }
 
     /// Gives the space back. False when there was none.
     pub(crate) fn free(&self) -> bool {
         std::fs::remove_file(&self.path).is_ok()
     }
+}
 
-    fn fill(&self) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&self.path)?;
-        let mut block = [0_u8; 1 << 16];
-        let mut noise = 0x9e37_79b9_7f4a_7c15_u64; // any odd start: the bytes must be dull to a compressor, not secret
-        let mut left = self.bytes;
-        while left > 0 {
-            for word in block.as_chunks_mut::<8>().0 {
-                noise ^= noise << 13;
-                noise ^= noise >> 7;
-                noise ^= noise << 17;
-                *word = noise.to_le_bytes();
-            }
-            let now = block
-                .len()
-                .min(usize::try_from(left).unwrap_or(block.len()));
-            file.write_all(&block[..now])?;
-            left -= now as u64;
+/// Makes a file of so many bytes, on disk.
+fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut block = [0_u8; 1 << 16];
+    let mut noise = 0x9e37_79b9_7f4a_7c15_u64; // any odd start: the bytes must be dull to a compressor, not secret
+    let mut left = bytes;
+    while left > 0 {
+        for word in block.as_chunks_mut::<8>().0 {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            *word = noise.to_le_bytes();
         }
-        file.sync_all()
+        let now = block
+            .len()
+            .min(usize::try_from(left).unwrap_or(block.len()));
+        file.write_all(&block[..now])?;
+        left -= now as u64;
     }
+    file.sync_all()
 }

@@ -17,6 +17,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A longer file is put aside as `.1` (over an earlier one) when the ledger opens: at most twice this is kept.
 const KEEP_BYTES: u64 = 8 << 20;
 
+/// Lines at the end of the file that each start compares: a quarter of an hour of a busy gateway, some milliseconds.
+const RECENT: usize = 1_000;
+
 pub(crate) struct Heads {
     file: File,
     written: Option<(u64, Instant)>,
@@ -107,10 +110,55 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Noted>> {
     Ok(text.lines().filter_map(parse).collect())
 }
 
+/// The lines that a start compares with the log: the last [`RECENT`], and before them those that a later line contradicts
+/// by being behind them; the newest first, for it says how much is gone. The log that goes on after it was put back soon
+/// has lines of its own at the end.
+pub(crate) fn telling(noted: &mut Vec<Noted>) -> &[Noted] {
+    let recent = noted.len().saturating_sub(RECENT);
+    let mut least_after = u64::MAX;
+    let mut tells: Vec<bool> = noted
+        .iter()
+        .rev()
+        .map(|line| {
+            let overtaken = line.seq > least_after;
+            least_after = least_after.min(line.seq);
+            overtaken
+        })
+        .collect();
+    tells.reverse();
+    let mut at = 0..;
+    noted.retain(|_| at.next().is_some_and(|at: usize| at >= recent || tells[at]));
+    noted.reverse();
+    noted
+}
+
 fn parse(line: &str) -> Option<Noted> {
     let value: serde_json::Value = serde_json::from_str(line).ok()?;
     Some(Noted {
         seq: value.get("seq")?.as_u64()?,
         hash: value.get("hash")?.as_str()?.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_looks_at_the_last_lines_and_at_what_was_gone_back_behind() {
+        let line = |seq: u64| Noted {
+            seq,
+            hash: String::new(),
+        };
+        let seqs = |lines: &[Noted]| lines.iter().map(|line| line.seq).collect::<Vec<_>>();
+        let many = RECENT as u64;
+        let mut short: Vec<_> = [1, 5, 3, 9].map(line).into();
+        assert_eq!(seqs(telling(&mut short)), [9, 3, 5, 1]);
+        // 7 and 8 lie beyond the recent ones; the log went back to 6 after them.
+        let mut long: Vec<_> = [2, 7, 8, 6].map(line).into();
+        long.extend((9..9 + many).map(line));
+        let told = seqs(telling(&mut long));
+        assert_eq!(told.len(), 2 + RECENT);
+        assert_eq!(told[RECENT - 1..], [9, 8, 7]);
+    }
 }

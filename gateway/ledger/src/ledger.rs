@@ -85,7 +85,8 @@ pub struct BootReport {
     /// What was checked: the events since the last checkpoint, all rows. `checked.head.at` is the latest recorded
     /// time, below which the caller's clock should not start.
     pub checked: Verified,
-    /// `audit-heads.jsonl` knows of events that the ledger lacks: it was cut short or put back. The owner must hear.
+    /// `audit-heads.jsonl` knows of events that the ledger lacks: it was cut short or put back. The owner must hear, at
+    /// this start and at later ones: the last lines and those that something went back behind are compared each time.
     pub rolled_back: Option<Finding>,
     /// Why no space could be set aside for the owner's acts. If the disk is full, agents' commands are refused until
     /// there is room for it.
@@ -140,6 +141,18 @@ impl From<DatabaseError> for OpenError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            // What redb cannot make out it calls invalid or too short: that is the content, not the opening.
+            DatabaseError::Storage(redb::StorageError::Io(error))
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                Self::Io {
+                    what: "opening the ledger's file to read and write",
+                    error,
+                }
+            }
             other => Self::Store(other.into()),
         }
     }
@@ -158,7 +171,11 @@ impl OpenError {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_full())
+        match self {
+            Self::Store(error) => error.is_full(),
+            Self::Io { error, .. } => is_full(error),
+            Self::InUse | Self::Format { .. } | Self::Later { .. } | Self::Damaged(_) => false,
+        }
     }
 }
 
@@ -221,16 +238,11 @@ impl<M: Machine> Ledger<M> {
         } = booted?;
         let heads = dir.join(HEADS_FILE);
         let io = |what| move |error| OpenError::Io { what, error };
-        let rolled_back = match heads::read(&heads)
-            .map_err(io("reading audit-heads.jsonl"))?
-            .last()
-        {
-            Some(noted) => match check::heads(&store.read()?, std::slice::from_ref(noted)) {
-                Err(check::CheckError::Found(finding)) => Some(finding),
-                Err(error) => return Err(error.into()),
-                Ok(_) => None,
-            },
-            None => None,
+        let mut noted = heads::read(&heads).map_err(io("reading audit-heads.jsonl"))?;
+        let rolled_back = match check::heads(&store.read()?, heads::telling(&mut noted)) {
+            Err(check::CheckError::Found(finding)) => Some(finding),
+            Err(error) => return Err(error.into()),
+            Ok(_) => None,
         };
         let no_ballast = ballast.ensure().err();
         let full = no_ballast.as_ref().is_some_and(is_full);
@@ -316,6 +328,7 @@ impl<M: Machine> Ledger<M> {
             let gone = || SubmitError::Lost {
                 reason: "the writer has stopped".to_owned(),
                 found: None,
+                event: None,
             };
             answer.await.unwrap_or_else(|_| Err(gone()))
         }

@@ -3,19 +3,23 @@
 //! Invariant: rows, their values at the last checkpoint, and events change in the same transaction or not at all.
 //! Invariant: a read transaction never keeps the writer from closing the file; it only keeps its own old pages.
 
+mod unsure;
 mod view;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableTable, TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, Durability, ReadableTable, StorageBackend, StorageError,
+    TableDefinition, WriteTransaction,
 };
 
 use crate::event::Recorded;
 use crate::machine::IndexTerm;
 
+use unsure::{Unsure, Watched};
 pub(crate) use view::{View, read};
 
 /// The format this build writes. 2: rows may be spelled as several versions spelled them, and the build that opened the
@@ -45,8 +49,9 @@ const META_CLEAN: &str = "clean";
 /// redb's page cache. Its default is a gigabyte; the live part of a ledger is a few megabytes.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// How the file at a path is opened as a database: the real file, or a test's faulty one.
-pub type Opener = Arc<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send + Sync>;
+/// How the file at a path is opened: the real file, or a test's faulty one.
+pub type Opener =
+    Arc<dyn Fn(&Path) -> Result<Arc<dyn StorageBackend>, DatabaseError> + Send + Sync>;
 
 /// The storage failed or is closed.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +92,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// Opens the file itself, owner-only.
-pub(crate) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
+pub(crate) fn open_file(path: &Path) -> Result<Arc<dyn StorageBackend>, DatabaseError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = std::fs::OpenOptions::new()
         .read(true)
@@ -96,7 +101,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    builder().create_file(file)
+    Ok(Arc::new(FileBackend::new(file)?))
 }
 
 /// Opens a file that must exist.
@@ -119,6 +124,7 @@ fn builder() -> Builder {
 pub(crate) struct Store {
     path: PathBuf,
     opener: Opener,
+    unsure: Arc<Unsure>,
     db: Mutex<Option<Database>>,
 }
 
@@ -163,6 +169,7 @@ impl CommitFailure {
 impl Store {
     pub(crate) fn new(path: PathBuf, opener: Opener) -> Self {
         Self {
+            unsure: Arc::new(Unsure::new(path.with_extension("unsure"))),
             path,
             opener,
             db: Mutex::new(None),
@@ -170,7 +177,14 @@ impl Store {
     }
 
     pub(crate) fn open(&self) -> Result<(), DatabaseError> {
-        let db = (self.opener)(&self.path)?;
+        let storage = (self.opener)(&self.path)?;
+        let db = builder().create_with_backend(Watched {
+            storage: Arc::clone(&storage),
+            unsure: Arc::clone(&self.unsure),
+        })?;
+        // With the file's lock in hand, and before anything that is read from it is believed.
+        let settled = self.unsure.settle(&*storage);
+        settled.map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
         *self.slot() = Some(db);
         Ok(())
     }

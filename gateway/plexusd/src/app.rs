@@ -443,16 +443,18 @@ impl App {
         }
     }
 
-    /// Records something of the daemon's own, of no agent and no call.
+    /// Records something of the daemon's own, of no agent and no call: for the owner, so also on a full disk.
     async fn remark(&self, detail: Value) {
-        self.note(Note {
+        let note = Command::Note(Note {
             kind: "source.settings",
             agent: None,
             capability: None,
             outcome: None,
             detail,
-        })
-        .await;
+        });
+        if let Err(error) = self.owner(note).await {
+            tracing::warn!(%error, "a remark could not be recorded");
+        }
     }
 
     /// Effects that were begun before a crash: nobody knows what became of them until their worker says so.

@@ -13,6 +13,7 @@
 pub(crate) mod contents;
 pub(crate) mod effect;
 pub(crate) mod limits;
+mod outcome;
 pub(crate) mod own;
 pub(crate) mod pend;
 pub(crate) mod read;

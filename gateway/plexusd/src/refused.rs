@@ -22,8 +22,11 @@ pub(crate) fn lasts(error: &anyhow::Error) -> bool {
             || cause
                 .downcast_ref::<StateDirError>()
                 .is_some_and(|e| !matches!(e, StateDirError::Io { .. }))
-            || cause
-                .downcast_ref::<OpenError>()
-                .is_some_and(|e| matches!(e, OpenError::Format { .. } | OpenError::Damaged(_)))
+            || cause.downcast_ref::<OpenError>().is_some_and(|e| {
+                matches!(
+                    e,
+                    OpenError::Format { .. } | OpenError::Later { .. } | OpenError::Damaged(_)
+                )
+            })
     })
 }

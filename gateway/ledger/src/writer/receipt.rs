@@ -73,9 +73,11 @@ pub enum SubmitError<R> {
     Lost {
         /// What failed.
         reason: String,
-        /// What the reopened ledger reads: whether the events are in it. `None`: it could not be reopened. Also
-        /// `true` is no proof, because a flush that failed may have left bytes in memory that are not on disk.
+        /// What the reopened ledger reads: whether the events are in it. `None`: it could not be reopened. `true` comes
+        /// after what a failed flush was to bring to the disk was written and flushed again.
         found: Option<bool>,
+        /// Id of the first event that it would have, or has. `None`: the writer was gone before that was known.
+        event: Option<EventId>,
     },
 }
 

@@ -35,7 +35,11 @@ impl<M: Machine> Writer<M> {
                 .full
                 .is_some_and(|tried| tried.elapsed() >= self.terms.retry)
         {
-            self.full = self.ballast.ensure().err().map(|_| Instant::now());
+            self.full = self
+                .ballast
+                .ensure_with_room()
+                .err()
+                .map(|_| Instant::now());
             self.report();
         }
         if self.full.is_none() {
@@ -70,16 +74,20 @@ impl<M: Machine> Writer<M> {
         let nothing = !failure.attempted || (full && found == Some(false));
         let mut again = Vec::new();
         for (job, decided) in jobs.into_iter().zip(batch.decided) {
-            let recorded = matches!(&decided, Decided::Done(_, records) if !records.is_empty());
+            let event = match &decided {
+                Decided::Done(_, records) => batch.records[records.clone()].first(),
+                Decided::Refused(_) | Decided::Unwritable(_) => None,
+            };
             if nothing && freed && self.closed.is_none() && job.lane == Lane::Owner {
                 again.push(job);
-            } else if nothing || !recorded {
-                job.answer(Err(SubmitError::Unavailable(reason.clone())));
-            } else {
+            } else if let Some(event) = event.filter(|_| !nothing) {
                 job.answer(Err(SubmitError::Lost {
                     reason: reason.clone(),
                     found,
+                    event: Some(event.id()),
                 }));
+            } else {
+                job.answer(Err(SubmitError::Unavailable(reason.clone())));
             }
         }
         if found == Some(true) {

@@ -1,11 +1,15 @@
 //! A disk that fails on command and forgets what was not flushed.
+//!
+//! It is as unkind as Linux and its file systems are allowed to be: a write that fails may have left its first half; a
+//! flush that fails may have brought some of the writes to the disk, and the kernel forgets the others, which are seen by
+//! whoever reads and come to the disk with no later flush, unless they are written again.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use plexus_ledger::Opener;
-use redb::{Builder, StorageBackend};
+use redb::StorageBackend;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk(Arc<Mutex<Inner>>);
@@ -20,6 +24,7 @@ struct Inner {
     loose: Vec<Write>,
     /// Writes and flushes so far.
     acts: u64,
+    reads: u64,
     fault: Option<Fault>,
     before_flush: Option<Box<dyn FnMut() + Send>>,
 }
@@ -40,6 +45,19 @@ enum Write {
     Length(u64),
 }
 
+impl Write {
+    /// Makes it to `bytes`, or its first half.
+    fn to(&self, bytes: &mut Vec<u8>, torn: bool) {
+        match self {
+            Self::Length(len) => bytes.resize(usize::try_from(*len).expect("small"), 0),
+            Self::Bytes(offset, data) => {
+                let length = if torn { data.len() / 2 } else { data.len() };
+                put(bytes, *offset, &data[..length]);
+            }
+        }
+    }
+}
+
 pub(crate) enum Fault {
     /// The act with this number fails; the ones after it do not.
     Once(u64),
@@ -47,16 +65,35 @@ pub(crate) enum Fault {
     Dead(u64),
     /// Writes fail for want of space while this says so.
     Full(Box<dyn Fn() -> bool + Send>),
+    /// The write or flush with this number fails for want of space.
+    NoSpace(u64),
+    /// The read with this number fails.
+    Read(u64),
+}
+
+/// What a power cut leaves of the writes since the last flush.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut {
+    /// All of them were written back just before.
+    Nothing,
+    /// None of them.
+    Everything,
+    /// Some, and of some a half, as this start of a dice's rolls says.
+    Some(u64),
 }
 
 impl Disk {
     pub(crate) fn opener(&self) -> Opener {
         let disk = self.clone();
-        Arc::new(move |_: &Path| Builder::new().create_with_backend(disk.clone()))
+        Arc::new(move |_: &Path| Ok(Arc::new(disk.clone())))
     }
 
     pub(crate) fn acts(&self) -> u64 {
         self.lock().acts
+    }
+
+    pub(crate) fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     pub(crate) fn set(&self, fault: Option<Fault>) {
@@ -81,17 +118,7 @@ impl Disk {
             if !survives() {
                 continue;
             }
-            match write {
-                Write::Length(len) => bytes.resize(usize::try_from(*len).expect("small"), 0),
-                Write::Bytes(offset, data) => {
-                    let data = if tears() {
-                        &data[..data.len() / 2]
-                    } else {
-                        data
-                    };
-                    put(&mut bytes, *offset, data);
-                }
-            }
+            write.to(&mut bytes, tears());
         }
         // A file does not end before what was flushed.
         bytes.resize(bytes.len().max(inner.flushed.len()), 0);
@@ -103,17 +130,44 @@ impl Disk {
         Self(Arc::new(Mutex::new(disk)))
     }
 
+    /// The disk after a power cut of one of the kinds.
+    pub(crate) fn cut(&self, cut: Cut) -> Self {
+        let mut dice = match cut {
+            Cut::Nothing => return self.after_power_cut(|| true, || false),
+            Cut::Everything => return self.after_power_cut(|| false, || false),
+            Cut::Some(start) => start,
+        };
+        let mut rolls = Vec::new();
+        for _ in 0..2 * self.lock().loose.len() {
+            // Numerical Recipes' congruential generator; the upper bits are good enough for a dice.
+            dice = dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            rolls.push(dice >> 33);
+        }
+        let mut tears = rolls.split_off(rolls.len() / 2).into_iter();
+        let mut survives = rolls.into_iter();
+        self.after_power_cut(
+            || survives.next().is_some_and(|roll| roll % 2 == 0),
+            || tears.next().is_some_and(|roll| roll % 4 == 0),
+        )
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().expect("no test panics here")
     }
 }
 
+/// "Input/output error", here and on a Mac.
+const EIO: i32 = 5;
+
 impl Inner {
     fn act(&mut self, is_write: bool) -> io::Result<()> {
         self.acts += 1;
         match &self.fault {
-            Some(Fault::Once(at)) if self.acts == *at => Err(io::Error::other("injected")),
-            Some(Fault::Dead(at)) if self.acts >= *at => Err(io::Error::other("dead")),
+            Some(Fault::Once(at)) if self.acts == *at => Err(io::Error::from_raw_os_error(EIO)),
+            Some(Fault::Dead(at)) if self.acts >= *at => Err(io::Error::from_raw_os_error(EIO)),
+            Some(Fault::NoSpace(at)) if self.acts == *at => Err(io::ErrorKind::StorageFull.into()),
             Some(Fault::Full(is_full)) if is_write && is_full() => {
                 Err(io::ErrorKind::StorageFull.into())
             }
@@ -136,7 +190,11 @@ impl StorageBackend for Disk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.reads += 1;
+        if matches!(inner.fault, Some(Fault::Read(at)) if inner.reads == at) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let at = usize::try_from(offset).expect("small");
         let bytes = inner
             .seen
@@ -161,17 +219,27 @@ impl StorageBackend for Disk {
             self.lock().before_flush.get_or_insert(look);
         }
         let mut inner = self.lock();
-        inner.act(false)?;
-        inner.flushed = inner.seen.clone();
-        inner.loose.clear();
-        Ok(())
+        let failed = inner.act(false);
+        let (acts, loose) = (inner.acts, std::mem::take(&mut inner.loose));
+        for (n, write) in loose.iter().enumerate() {
+            // Which ones a failed flush forgets is the disk's whim.
+            if failed.is_ok() || (n as u64 + acts).is_multiple_of(2) {
+                write.to(&mut inner.flushed, false);
+            }
+        }
+        failed
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.act(true)?;
+        let done = inner.act(true);
+        let data = if done.is_ok() {
+            data
+        } else {
+            &data[..data.len() / 2]
+        };
         put(&mut inner.seen, offset, data);
         inner.loose.push(Write::Bytes(offset, data.to_vec()));
-        Ok(())
+        done
     }
 }

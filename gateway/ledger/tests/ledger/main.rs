@@ -11,5 +11,6 @@ mod kill;
 mod opening;
 mod queries;
 mod record;
+mod storms;
 mod tampering;
 mod versions;

@@ -118,6 +118,13 @@ fn a_ledger_put_back_to_an_earlier_day_is_reported() {
             .to_string()
             .contains("another hash")
     );
+    ledger.close();
+    // Its own lines are the last ones by now; it is reported all the same, at each start.
+    let (_ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    assert!(
+        matches!(report.rolled_back, Some(Finding::Head { seq: 8, .. })),
+        "{report:?}"
+    );
 }
 
 #[test]

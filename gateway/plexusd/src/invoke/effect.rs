@@ -3,7 +3,7 @@
 //! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`.
 
-use super::{Answer, By, Permitted, pend, read, refusal, whose};
+use super::{Answer, By, Permitted, outcome, pend, read, refusal, whose};
 use crate::{
     app::App,
     machine::audit_id,
@@ -11,9 +11,7 @@ use crate::{
 };
 use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_ledger::Durable;
-use plexus_protocol::{
-    AgentId, AuditId, Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse,
-};
+use plexus_protocol::{Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
@@ -39,6 +37,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
             return super::deny(&app, &asked.caller, id.as_str(), refusal).await;
         }
         Err(error) => {
+            outcome::never_sent(&app, &error);
             return Answer::refused(id.as_str(), refusal::not_recorded(&error, Some(&id)), None);
         }
     };
@@ -103,22 +102,21 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
     }) = &result
     {
         // More than the permit covers: nothing was done; it becomes a question for the owner.
-        let _ = record(&app, &asked.caller.agent, &audit, outcome).await;
+        let _ = outcome::record(&app, Some(&asked.caller.agent), &audit, outcome).await;
         let purpose = format!("rated {} when it was about to be done", rating.as_str());
         return beyond(&app, asked, Some(purpose)).await;
     }
     let touched = outcome.touched.clone();
     let undo = outcome.undo.clone();
-    match record(&app, &asked.caller.agent, &audit, outcome).await {
-        Ok(()) => {}
-        Err(error) => {
-            tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
-            return Answer::dispatched(InvokeResponse::refused(
-                id.as_str(),
-                refusal::unknown_outcome(&id),
-                Some(&audit),
-            ));
-        }
+    if outcome::record(&app, Some(&asked.caller.agent), &audit, outcome)
+        .await
+        .is_err()
+    {
+        return Answer::dispatched(InvokeResponse::refused(
+            id.as_str(),
+            refusal::unknown_outcome(&id),
+            Some(&audit),
+        ));
     }
     match result {
         Ok(output) => {
@@ -380,22 +378,6 @@ fn judge(
         outcome.reason = reason.map(str::to_owned);
     }
     (result, outcome)
-}
-
-async fn record(
-    app: &App,
-    agent: &AgentId,
-    intent: &AuditId,
-    outcome: Outcome,
-) -> Result<(), String> {
-    let command = Command::Outcome {
-        intent: intent.clone(),
-        outcome,
-    };
-    app.submit_for(agent, command)
-        .await
-        .map(drop)
-        .map_err(|e| e.to_string())
 }
 
 /// Whether it takes back what this agent did not do: only the owner who saw the plan allows that.

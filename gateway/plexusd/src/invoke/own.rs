@@ -6,7 +6,7 @@
 //! Invariant: nothing here is retried; once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`.
 
-use super::{effect, read, refusal};
+use super::{effect, outcome, read, refusal};
 use crate::{
     app::App,
     finish::to_its_end,
@@ -162,7 +162,10 @@ async fn recorded(
         .ledger
         .submit(intent, Lane::Owner)
         .await
-        .map_err(|error| refusal::not_recorded(&error, Some(id)))?;
+        .map_err(|error| {
+            outcome::never_sent(app, &error);
+            refusal::not_recorded(&error, Some(id))
+        })?;
     let durable = receipt.durable.ok_or_else(|| {
         let why = "The intent left no record, so nothing was done.";
         ErrorBody::new(ErrorCode::AuditUnavailable, why).about(id)
@@ -231,12 +234,7 @@ async fn recorded(
         outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
     }
     let (summary, undo) = (outcome.summary.clone(), outcome.undo.clone());
-    let over = Command::Outcome {
-        intent: audit.clone(),
-        outcome,
-    };
-    if let Err(error) = app.ledger.submit(over, Lane::Owner).await {
-        tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
+    if outcome::record(app, None, &audit, outcome).await.is_err() {
         return Err(refusal::unknown_outcome(id));
     }
     result.map(|()| Done {

@@ -1,0 +1,269 @@
+//! Random histories on a disk that fails at random and loses power: against the bank as a plain map.
+//!
+//! What was answered is so, on the disk as in memory: acknowledged, it survives; refused or not recorded, it is absent;
+//! "neither saved nor lost" with a finding is as found; without one, it is one of the two and no half.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plexus_ledger::{Condition, EventId, Ledger, Options, SubmitError};
+use proptest::prelude::*;
+
+use crate::bank::{Accounts, Bank, Command, options, submit};
+use crate::disk::{Cut, Disk, Fault};
+use crate::histories::{command, expected};
+
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    Once,
+    Dead,
+    NoSpace,
+    Read,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Do(Command),
+    /// So many acts of the disk from now.
+    Trouble(Trouble, u64),
+    /// The trouble is over.
+    Mended,
+    /// The power goes, and comes back.
+    Cut(Cut),
+    /// Close and open again, on a disk that is well.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let trouble = prop::sample::select(vec![
+        Trouble::Once,
+        Trouble::Once,
+        Trouble::Dead,
+        Trouble::NoSpace,
+        Trouble::Read,
+    ]);
+    let cut = prop_oneof![
+        Just(Cut::Nothing),
+        Just(Cut::Everything),
+        any::<u64>().prop_map(Cut::Some)
+    ];
+    prop_oneof![
+        16 => command().prop_map(Step::Do),
+        4 => (trouble, 0_u64..24).prop_map(|(trouble, acts)| Step::Trouble(trouble, acts)),
+        2 => Just(Step::Mended),
+        2 => cut.prop_map(Step::Cut),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn on(disk: &Disk, checkpoint_every: u64) -> Options {
+    Options {
+        opener: disk.opener(),
+        retry: Duration::ZERO,
+        checkpoint_every,
+        index_behind: 5,
+        ..options()
+    }
+}
+
+/// What a run met: a property that never met its case proves nothing.
+#[derive(Default)]
+struct Met {
+    lost: u32,
+    unavailable: u32,
+    cuts: u32,
+}
+
+/// Cases of this property: as `plexus_tests::length` says it, which this crate cannot reach.
+fn cases() -> u32 {
+    match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
+        Ok("long") => 3_000,
+        Ok("full") => 40,
+        _ => 25,
+    }
+}
+
+fn storm(steps: Vec<Step>, checkpoint_every: u64, met: &mut Met) -> Result<(), TestCaseError> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut disk = Disk::default();
+    let open = |disk: &Disk| Ledger::<Bank>::open(dir.path(), on(disk, checkpoint_every));
+    let fail = |error: &dyn std::fmt::Display| TestCaseError::fail(error.to_string());
+    let mut ledger = open(&disk).map_err(|e| fail(&e))?.0;
+    let mut bank: Accounts = BTreeMap::new();
+    // What the bank is as well, if the last command that nobody knows of was recorded.
+    let mut or: Option<Accounts> = None;
+    let mut acknowledged: Vec<EventId> = Vec::new();
+    for step in steps {
+        let mut look = false;
+        match step {
+            Step::Do(command) => {
+                let mut after = bank.clone();
+                let is_possible = expected(&mut after, &command).is_some();
+                match submit(&ledger, command.clone()) {
+                    Ok(receipt) => {
+                        prop_assert!(is_possible || or.is_some(), "{command:?}");
+                        acknowledged.extend(receipt.events.iter().map(|event| event.id));
+                        // The writer knew what had become of the unknown one.
+                        let known = (*ledger.snapshot()).clone();
+                        if let Some(mut other) = or.take()
+                            && after != known
+                        {
+                            let _ = expected(&mut other, &command);
+                            after = other;
+                        }
+                        bank = after;
+                    }
+                    Err(SubmitError::Refused(_)) => prop_assert!(!is_possible || or.is_some()),
+                    Err(SubmitError::Unavailable(_)) => met.unavailable += 1,
+                    Err(SubmitError::Lost { found, event, .. }) => {
+                        met.lost += 1;
+                        if let Some(found) = found {
+                            let event = event.expect("the writer lives");
+                            let there = ledger.event(&event).map_err(|e| fail(&e))?;
+                            prop_assert_eq!(there.is_some(), found, "{}", event);
+                        }
+                        match found {
+                            Some(true) => bank = after,
+                            Some(false) => {}
+                            None => or = Some(after),
+                        }
+                    }
+                    Err(SubmitError::Busy) => prop_assert!(false, "nobody else is there"),
+                }
+            }
+            Step::Trouble(kind, after) => {
+                let (acts, reads) = (disk.acts() + 1 + after, disk.reads() + 1 + after);
+                disk.set(Some(match kind {
+                    Trouble::Once => Fault::Once(acts),
+                    Trouble::Dead => Fault::Dead(acts),
+                    Trouble::NoSpace => Fault::NoSpace(acts),
+                    Trouble::Read => Fault::Read(reads),
+                }));
+            }
+            Step::Mended => disk.set(None),
+            Step::Cut(cut) => {
+                met.cuts += 1;
+                let after = disk.cut(cut);
+                // Nothing of what the daemon does from here on reaches anything.
+                disk.set(Some(Fault::Dead(0)));
+                drop(ledger);
+                disk = after;
+                ledger = open(&disk).map_err(|e| fail(&e))?.0;
+                look = true;
+            }
+            Step::Restart => {
+                disk.set(None);
+                ledger.close();
+                ledger = open(&disk).map_err(|e| fail(&e))?.0;
+                look = true;
+            }
+        }
+        let known = (*ledger.snapshot()).clone();
+        if look {
+            if let Some(other) = or.take()
+                && known == other
+            {
+                bank = other;
+            }
+            ledger.verify(true).map_err(|e| fail(&e))?;
+            for id in &acknowledged {
+                let event = ledger.event(id).map_err(|e| fail(&e))?;
+                prop_assert!(event.is_some(), "{id} was acknowledged and is gone");
+            }
+        }
+        if or.is_none() && ledger.condition().0 == Condition::Open {
+            prop_assert_eq!(&known, &bank);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_was_answered_is_so_after_any_trouble_and_any_power_cut() {
+    let mut met = Met::default();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let histories = (prop::collection::vec(step(), 0..80), 2_u64..9);
+    let shared = std::cell::RefCell::new(&mut met);
+    let result = runner.run(&histories, |(steps, checkpoint_every)| {
+        storm(steps, checkpoint_every, &mut shared.borrow_mut())
+    });
+    result.unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        met.lost > 0 && met.unavailable > 0 && met.cuts > 0,
+        "the troubles were met: {} lost, {} unavailable, {} cuts",
+        met.lost,
+        met.unavailable,
+        met.cuts
+    );
+}
+
+/// A flush that failed has left bytes that whoever reads sees and that are on no disk. What is acknowledged afterwards
+/// must not rest on them; nor what another daemon acknowledges that found the file so.
+#[test]
+fn what_a_failed_flush_left_in_memory_only_is_written_again() {
+    for is_killed in [false, true] {
+        let mut failed_flushes = 0;
+        for at in 1..40 {
+            failed_flushes += u32::from(after_a_fault(at, is_killed));
+        }
+        assert!(failed_flushes > 5, "the control: {failed_flushes}");
+    }
+}
+
+/// Meets a fault at that act, in this daemon or at the end of it, goes on, and loses power. True if a commit was hit.
+fn after_a_fault(at: u64, is_killed: bool) -> bool {
+    let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+    let open =
+        |disk: &Disk| Ledger::<Bank>::open(dir.path(), on(disk, 1_000)).map(|opened| opened.0);
+    let mut ledger = open(&disk).expect("opens");
+    submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+    let fault = disk.acts() + at;
+    disk.set(Some(match is_killed {
+        false => Fault::Once(fault),
+        true => Fault::Dead(fault),
+    }));
+    let (mut sum, mut was_lost) = (1, false);
+    let mut or = sum;
+    for _ in 0..20 {
+        match submit(&ledger, Command::Deposit("a", 1)) {
+            Ok(_) => sum += 1,
+            Err(SubmitError::Lost { found, .. }) => {
+                was_lost = true;
+                or = sum + 1;
+                sum += u64::from(found.unwrap_or(false));
+                break;
+            }
+            Err(SubmitError::Unavailable(_)) => break,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    if is_killed {
+        drop(ledger);
+        disk.set(None);
+        ledger = open(&disk).unwrap_or_else(|e| panic!("fault {at}: {e}"));
+        // What nobody could look for is what the next daemon reads, and holds from here on.
+        let known = ledger.snapshot()["a"];
+        assert!(known == sum || known == or, "fault {at}: {known}");
+        sum = known;
+    }
+    // From here on only the events' pages are written, never again those of the rows.
+    for _ in 0..10 {
+        submit(&ledger, Command::Look("a")).unwrap_or_else(|e| panic!("fault {at}: {e}"));
+    }
+    let after = disk.cut(Cut::Everything);
+    disk.set(Some(Fault::Dead(0)));
+    drop(ledger);
+    let (ledger, report) = Ledger::<Bank>::open(dir.path(), on(&after, 1_000))
+        .unwrap_or_else(|e| panic!("fault {at}: {e}"));
+    assert_eq!(report.rolled_back, None, "fault {at}");
+    ledger
+        .verify(true)
+        .unwrap_or_else(|e| panic!("fault {at}: {e}"));
+    assert_eq!(ledger.snapshot().get("a"), Some(&sum), "fault {at}");
+    assert!(!dir.path().join("ledger.unsure").exists());
+    was_lost
+}

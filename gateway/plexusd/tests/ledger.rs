@@ -1,0 +1,506 @@
+//! The gateway's own ledger, the machine of `plexus-trust` in it, on a disk that fails at random and loses power.
+//!
+//! Random histories of the owner, of agents and of the daemon are played into it. After each command, and after each cut:
+//! what was acknowledged is what the machine decided and is there to stay; what was not recorded has left nothing; an
+//! effect is begun only against a proof that is on the disk, and one whose end is not on record is still known as open.
+
+#[allow(dead_code, reason = "the tests of the ledger use the rest")]
+#[path = "../../ledger/tests/ledger/disk.rs"]
+mod disk;
+#[allow(dead_code, reason = "the tests of the machine use the rest")]
+#[path = "../../trust/tests/support/mod.rs"]
+mod support;
+
+use disk::{Cut, Disk, Fault};
+use plexus_ledger::{Condition, Lane, Options, Receipt, SubmitError};
+use plexus_protocol::{AuditId, Timestamp};
+use plexus_trust::{Command, Refusal, Reply, State, all_rows, decide};
+use plexusd::Trust;
+use proptest::{prelude::*, test_runner::TestCaseError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use support::history::{AGENTS, Act, Wish, history};
+use support::player::{Player, Step};
+
+type Ledger = plexus_ledger::Ledger<Trust>;
+type Rows = BTreeMap<String, Vec<u8>>;
+
+/// What befalls the disk before an act.
+#[derive(Clone, Debug)]
+enum Weather {
+    Calm,
+    Once(u64),
+    Dead(u64),
+    NoSpace(u64),
+    Read(u64),
+    Mended,
+    Cut(Cut),
+    Restart,
+}
+
+fn weather() -> impl Strategy<Value = Weather> {
+    let soon = || 0_u64..30;
+    prop_oneof![
+        30 => Just(Weather::Calm),
+        4 => soon().prop_map(Weather::Once),
+        2 => soon().prop_map(Weather::Dead),
+        2 => soon().prop_map(Weather::NoSpace),
+        1 => soon().prop_map(Weather::Read),
+        3 => Just(Weather::Mended),
+        3 => prop_oneof![
+            Just(Cut::Nothing),
+            Just(Cut::Everything),
+            any::<u64>().prop_map(Cut::Some)
+        ]
+        .prop_map(Weather::Cut),
+        1 => Just(Weather::Restart),
+    ]
+}
+
+fn rows(state: &State) -> Rows {
+    all_rows(state).into_iter().collect()
+}
+
+fn audit_id(id: plexus_ledger::EventId) -> AuditId {
+    AuditId::parse(&id.to_string()).unwrap()
+}
+
+/// A gateway's ledger, and what its callers were told.
+struct Played {
+    dir: tempfile::TempDir,
+    disk: Disk,
+    clock: Arc<AtomicU64>,
+    ledger: Ledger,
+    runtime: tokio::runtime::Runtime,
+    acknowledged: Vec<AuditId>,
+    /// Effects that were sent to a worker, by the proof they went with.
+    dispatched: Vec<(u64, u64)>,
+    /// Intents whose commit failed: nothing was sent, and they may be on record.
+    never_sent: Vec<AuditId>,
+    /// Events of commands that were found to be saved though their commit had failed.
+    found: usize,
+    /// Events that may be there or not, of commands that nobody could look for.
+    perhaps: usize,
+    met: Met,
+}
+
+/// What the histories came across.
+#[derive(Default)]
+struct Met {
+    lost: u32,
+    unavailable: u32,
+    refused: u32,
+    cuts: u32,
+    dispatched: u32,
+    open: u32,
+    ended_late: u32,
+}
+
+impl Played {
+    fn new() -> Self {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+        let clock = Arc::new(AtomicU64::new(support::START.0));
+        let ledger = open(dir.path(), &disk, &clock).expect("a new ledger opens");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        Self {
+            dir,
+            disk,
+            clock,
+            ledger,
+            runtime,
+            acknowledged: Vec::new(),
+            dispatched: Vec::new(),
+            never_sent: Vec::new(),
+            found: 0,
+            perhaps: 0,
+            met: Met::default(),
+        }
+    }
+
+    fn again(&mut self) -> Result<(), TestCaseError> {
+        self.ledger =
+            open(self.dir.path(), &self.disk, &self.clock).map_err(TestCaseError::fail)?;
+        Ok(())
+    }
+
+    /// Has the weather change; looks at all of it where the ledger was opened anew.
+    fn bear(&mut self, weather: &Weather) -> Result<(), TestCaseError> {
+        let acts = |after: &u64| self.disk.acts() + 1 + after;
+        let fault = match weather {
+            Weather::Calm => return Ok(()),
+            Weather::Once(after) => Some(Fault::Once(acts(after))),
+            Weather::Dead(after) => Some(Fault::Dead(acts(after))),
+            Weather::NoSpace(after) => Some(Fault::NoSpace(acts(after))),
+            Weather::Read(after) => Some(Fault::Read(self.disk.reads() + 1 + after)),
+            Weather::Mended | Weather::Restart => None,
+            Weather::Cut(cut) => {
+                self.met.cuts += 1;
+                let before = rows(&self.ledger.snapshot());
+                let after = self.disk.cut(*cut);
+                self.disk.set(Some(Fault::Dead(0)));
+                self.ledger.close();
+                self.disk = after;
+                self.again()?;
+                return self.look(&before);
+            }
+        };
+        self.disk.set(fault);
+        if matches!(weather, Weather::Restart) {
+            let before = rows(&self.ledger.snapshot());
+            self.ledger.close();
+            self.again()?;
+            self.look(&before)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that was said, held against the file.
+    fn look(&mut self, before: &Rows) -> Result<(), TestCaseError> {
+        let verified = self.ledger.verify(true);
+        verified.map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let state = self.ledger.snapshot();
+        if self.perhaps == 0 {
+            prop_assert_eq!(&rows(&state), before);
+        }
+        let events = self.ledger.after(0, usize::MAX);
+        let events: Vec<serde_json::Value> = events
+            .map_err(|e| TestCaseError::fail(e.to_string()))?
+            .iter()
+            .filter(|event| event.event_type() != plexus_ledger::CHECKPOINT)
+            .map(|event| serde_json::from_str(event.json()).unwrap())
+            .collect();
+        let recorded = events.iter().filter_map(|event| event["id"].as_str());
+        let mut told = self.acknowledged.iter().map(AuditId::as_str).peekable();
+        for id in recorded {
+            let _ = told.next_if_eq(&id);
+        }
+        prop_assert_eq!(told.next(), None, "acknowledged, in this order, and gone");
+        let surplus = events.len() - self.acknowledged.len();
+        let most = self.found + self.perhaps;
+        prop_assert!(
+            (self.found..=most).contains(&surplus),
+            "{surplus} events that nobody was told of, {most} at most"
+        );
+        for (_, sequence) in &self.dispatched {
+            let intent = events.iter().find(|event| event["seq"] == *sequence);
+            let intent = intent.expect("acknowledged, so there");
+            prop_assert_eq!(&intent["detail"]["phase"], "intent");
+            let id = intent["id"].as_str().unwrap();
+            let ended = events.iter().any(|event| event["detail"]["intent"] == id);
+            let id = AuditId::parse(id).unwrap();
+            let is_open = state.open_intents.contains_key(&id);
+            prop_assert!(
+                ended || is_open,
+                "an effect that was begun is neither over nor open"
+            );
+            self.met.open += u32::from(is_open);
+        }
+        // From here on, what is there is what is known.
+        self.found = surplus;
+        self.perhaps = 0;
+        Ok(())
+    }
+
+    fn submit(
+        &self,
+        command: Command,
+        now: Timestamp,
+    ) -> Result<Receipt<Reply>, SubmitError<Refusal>> {
+        self.clock.store(now.0, Ordering::Relaxed);
+        self.runtime
+            .block_on(self.ledger.submit(command, Lane::Agent))
+    }
+
+    /// Gives a step to the ledger. True if it was recorded.
+    fn step(&mut self, step: &Step, intents: &mut Vec<AuditId>) -> Result<(), TestCaseError> {
+        let before = self.ledger.snapshot();
+        let is_intent = matches!(step.command, Command::Intent { .. });
+        if is_intent && step.result.is_ok() {
+            // The player's own name for it; the ledger gives another.
+            intents.pop();
+        }
+        let is_known = self.perhaps == 0 && self.ledger.condition().0 == Condition::Open;
+        let receipt = match self.submit(step.command.clone(), step.now) {
+            Ok(receipt) => receipt,
+            Err(SubmitError::Lost { found, event, .. }) => {
+                self.met.lost += 1;
+                self.never_sent
+                    .extend(event.filter(|_| is_intent).map(audit_id));
+                let now = self.ledger.head().map_or(step.now.0, |head| head.at);
+                let events = decide(&before, &step.command, Timestamp(now.max(step.now.0)));
+                let events = events.map_or(0, |(events, _)| events.len());
+                match found {
+                    Some(true) => self.found += events,
+                    Some(false) => {
+                        prop_assert!(!is_known || rows(&self.ledger.snapshot()) == rows(&before));
+                    }
+                    None => self.perhaps += events.max(1),
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                match error {
+                    SubmitError::Refused(_) => self.met.refused += 1,
+                    _ => self.met.unavailable += 1,
+                }
+                if is_known {
+                    prop_assert_eq!(rows(&self.ledger.snapshot()), rows(&before));
+                }
+                return Ok(());
+            }
+        };
+        prop_assert_eq!(receipt.durable.is_some(), !receipt.events.is_empty());
+        let ids = receipt.events.iter().map(|event| audit_id(event.id));
+        self.acknowledged.extend(ids);
+        if is_known && let Some(first) = receipt.events.first() {
+            // What is shown is what the machine decides there and then, no more and no less.
+            let (events, _) = decide(&before, &step.command, Timestamp(first.at))
+                .map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(events.len(), receipt.events.len());
+            let mut after = (*before).clone();
+            for (event, told) in events.iter().zip(&receipt.events) {
+                after.apply(event, &audit_id(told.id), Timestamp(told.at));
+            }
+            prop_assert_eq!(rows(&after), rows(&self.ledger.snapshot()));
+        }
+        if is_intent {
+            let durable = receipt.durable.expect("an intent has an event");
+            intents.push(audit_id(durable.audit_id()));
+            let proof = (durable.launch(), durable.sequence());
+            let latest = self.dispatched.last();
+            prop_assert!(latest.is_none_or(|last| *last < proof), "no proof twice");
+            self.dispatched.push(proof);
+            self.met.dispatched += 1;
+        }
+        Ok(())
+    }
+}
+
+fn open(dir: &std::path::Path, disk: &Disk, clock: &Arc<AtomicU64>) -> Result<Ledger, String> {
+    let ticking = Arc::clone(clock);
+    let options = Options {
+        opener: disk.opener(),
+        retry: Duration::ZERO,
+        checkpoint_every: 11,
+        index_behind: 5,
+        ballast: 0,
+        ..Options::new(Arc::new(move || ticking.load(Ordering::Relaxed)))
+    };
+    let (ledger, report) = Ledger::open(dir, options).map_err(|e| e.to_string())?;
+    match report.rolled_back {
+        Some(finding) => Err(finding.to_string()),
+        None => Ok(ledger),
+    }
+}
+
+/// The steps of a first launch, with both sources and both agents.
+fn begin(player: &mut Player) -> Vec<Step> {
+    let launch = Step {
+        command: Command::Launch,
+        result: Ok(Reply::Done),
+        now: support::START,
+        events: 0..0,
+    };
+    std::iter::once(launch).chain(player.begin()).collect()
+}
+
+fn play(history: &[(Weather, Act)]) -> Result<Met, TestCaseError> {
+    let mut played = Played::new();
+    let mut player = Player::new();
+    let mut intents = Vec::new();
+    for step in begin(&mut player) {
+        played.step(&step, &mut intents)?;
+    }
+    player.world.state = (*played.ledger.snapshot()).clone();
+    for (weather, act) in history {
+        played.bear(weather)?;
+        let steps = player.play(act);
+        for step in &steps {
+            played.step(step, &mut player.intents)?;
+        }
+        // What the history goes on from is what the ledger kept of it.
+        player.world.state = (*played.ledger.snapshot()).clone();
+    }
+    for last in [Weather::Mended, Weather::Cut(Cut::Everything)] {
+        played.bear(&last)?;
+    }
+    // As the daemon does: an intent that is on record though nothing was sent gets its end.
+    for intent in std::mem::take(&mut played.never_sent) {
+        let command = Command::Outcome {
+            intent: intent.clone(),
+            outcome: support::outcome(plexus_trust::OutcomeKind::Refused),
+        };
+        let now = Timestamp(played.clock.load(Ordering::Relaxed));
+        match played.submit(command, now) {
+            Ok(_) => played.met.ended_late += 1,
+            Err(error) => prop_assert_eq!(error, SubmitError::Refused(Refusal::NoSuchIntent)),
+        }
+        let state = played.ledger.snapshot();
+        prop_assert!(!state.open_intents.contains_key(&intent));
+    }
+    Ok(played.met)
+}
+
+/// As `plexus_tests::length` says it, which this crate cannot reach.
+fn cases() -> u32 {
+    match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
+        Ok("long") => 2_000,
+        Ok("full") => 25,
+        _ => 15,
+    }
+}
+
+#[test]
+fn the_gateways_own_ledger_keeps_its_word_on_a_failing_disk() {
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let histories = prop::collection::vec(weather(), 120)
+        .prop_flat_map(|weather| (Just(weather), history(120)))
+        .prop_map(|(weather, acts)| weather.into_iter().zip(acts).collect::<Vec<_>>());
+    let all = std::cell::RefCell::new(Met::default());
+    let result = runner.run(&histories, |history| {
+        let met = play(&history)?;
+        let mut all = all.borrow_mut();
+        all.lost += met.lost;
+        all.unavailable += met.unavailable;
+        all.refused += met.refused;
+        all.cuts += met.cuts;
+        all.dispatched += met.dispatched;
+        all.open += met.open;
+        all.ended_late += met.ended_late;
+        Ok(())
+    });
+    result.unwrap_or_else(|e| panic!("{e}"));
+    let Met {
+        lost,
+        unavailable,
+        refused,
+        cuts,
+        dispatched,
+        open,
+        ended_late: _,
+    } = all.into_inner();
+    assert!(
+        [lost, unavailable, refused, cuts, dispatched, open]
+            .iter()
+            .all(|met| *met > 0),
+        "a history met nothing: {lost} lost, {unavailable} unavailable, {refused} refused, {cuts} cuts, \
+         {dispatched} dispatched, {open} open"
+    );
+}
+
+/// The disk stalls, agents fill their lane to the brim and beyond; what the owner wants stands before all of it, and is on
+/// the disk when it is answered.
+#[test]
+fn while_the_disk_stalls_under_a_flood_the_owner_is_next() {
+    const ROOM: usize = 4_096;
+    let (mut played, mut player) = (Played::new(), Player::new());
+    let mut steps = begin(&mut player);
+    steps.extend(player.play(&Act::Request {
+        session: 0,
+        wishes: vec![Wish {
+            cap: 4,
+            input: Some(0),
+            read_only: false,
+            window: None,
+            limit: None,
+        }],
+        purpose: false,
+        run: false,
+    }));
+    for step in &steps {
+        played.step(step, &mut Vec::new()).unwrap();
+    }
+    let (asker, item) = player.items[0].clone();
+    assert!(
+        !played
+            .ledger
+            .snapshot()
+            .item(&item)
+            .unwrap()
+            .state
+            .is_final()
+    );
+
+    let (entered, is_in) = std::sync::mpsc::sync_channel(1);
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    played.disk.before_flush(move || {
+        let _ = entered.try_send(());
+        let _ = held.recv();
+    });
+    let submit = |command, lane| played.ledger.submit(command, lane);
+    let note = || {
+        let note = plexus_trust::Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: serde_json::Value::Null,
+        };
+        submit(Command::Note(note), Lane::Agent)
+    };
+    let _first = note();
+    is_in.recv().unwrap();
+    let flood: Vec<_> = (0..ROOM + 500).map(|_| note()).collect();
+    let agent = support::agent(
+        AGENTS
+            .into_iter()
+            .find(|name| *name != asker.as_str())
+            .unwrap(),
+    );
+    let acts = [
+        Command::Deny {
+            item: item.clone(),
+            reason: None,
+        },
+        Command::RevokeAgent {
+            agent: agent.clone(),
+            reason: None,
+            delete: false,
+        },
+        Command::Pause(true),
+    ];
+    let acts = acts.map(|act| submit(act, Lane::Owner));
+    drop(go_on);
+    let mut last = 0;
+    for act in acts {
+        let receipt = played.runtime.block_on(act).expect("the owner is heard");
+        last = last.max(receipt.events.last().expect("an event").seq);
+    }
+    // The power goes the moment that the owner has the answer.
+    let after = played.disk.cut(Cut::Everything);
+    let answers: Vec<_> = flood
+        .into_iter()
+        .map(|answer| played.runtime.block_on(answer))
+        .collect();
+    let busy = answers
+        .iter()
+        .filter(|a| matches!(a, Err(SubmitError::Busy)));
+    assert_eq!(busy.count(), 500);
+    let recorded = answers.iter().flatten().flat_map(|receipt| &receipt.events);
+    assert!(recorded.clone().count() == ROOM && recorded.clone().all(|event| event.seq > last));
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ledger = open(elsewhere.path(), &after, &played.clock).unwrap();
+    let state = ledger.snapshot();
+    assert!(state.paused);
+    assert!(state.item(&item).unwrap().state.is_final());
+    assert!(state.agent(&agent).unwrap().sessions.is_empty());
+    assert!(
+        !played
+            .ledger
+            .snapshot()
+            .agent(&asker)
+            .unwrap()
+            .sessions
+            .is_empty()
+    );
+    ledger.verify(true).unwrap();
+}

@@ -1,0 +1,143 @@
+//! What happened to the ledger's files while no daemon looked: an edited row, an older copy. Found at the start, and by
+//! both ways to verify.
+
+use crate::house::{House, READ};
+use plexus_tests::programs::{self, Said};
+use plexus_tests::{Gateway, binaries};
+use redb::{Database, ReadableTable as _, TableDefinition};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
+
+/// Rewrites one piece of one row of a ledger that no daemon has open, as somebody would who knows redb.
+fn edit(ledger: &Path, from: &str, to: &str) -> String {
+    let db = Database::create(ledger).expect("nobody has it open");
+    let tx = db.begin_write().expect("a transaction");
+    let changed = {
+        let mut rows = tx.open_table(ROWS).expect("the rows");
+        let (key, value) = rows
+            .iter()
+            .expect("rows")
+            .map(|row| row.expect("a row"))
+            .map(|(key, value)| {
+                let text = String::from_utf8(value.value().to_vec()).expect("JSON");
+                (key.value().to_owned(), text)
+            })
+            .find(|(_, value)| value.contains(from))
+            .unwrap_or_else(|| panic!("no row holds {from}"));
+        let edited = value.replace(from, to);
+        rows.insert(key.as_str(), edited.as_bytes()).expect("put");
+        key
+    };
+    tx.commit().expect("committed");
+    changed
+}
+
+fn verify_copy(gateway: &Gateway, copy: &Path) -> Said {
+    let mut command = programs::command(&binaries::path("plexusd"), gateway.home());
+    command.arg("verify").arg(copy);
+    programs::run(command)
+}
+
+/// A grant that nobody gave, put into the rows after a crash: there was no clean stop to write a checkpoint.
+#[test]
+fn a_row_that_was_edited_after_a_crash_refuses_the_start_and_says_what_to_do() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    house.gateway.kill9();
+    let file = house.gateway.state().join("ledger.redb");
+    let good = fs::read(&file).expect("the ledger");
+    let key = edit(&file, "\"workspace.list\"", "\"workspace.lisp\"");
+    let edited = fs::read(&file).expect("the ledger");
+
+    let said = Gateway::builder().refused(house.gateway.home());
+    assert_eq!(said.status, 78, "trying again does not help: {said}");
+    for word in [
+        "the ledger does not hold together",
+        &format!("row `{key}`"),
+        "Keep a copy",
+        "plexusd verify",
+        "restore a good one",
+    ] {
+        assert!(said.stderr.contains(word), "{word:?} is not in {said}");
+    }
+    assert!(
+        fs::read(&file).expect("the ledger").len() == edited.len(),
+        "a refused ledger is left as it is"
+    );
+    // What the words say to do.
+    let copy = house.gateway.home().join("copy.redb");
+    fs::copy(&file, &copy).expect("a copy");
+    let found = verify_copy(&house.gateway, &copy);
+    assert_eq!(found.status, 1, "{found}");
+    assert!(found.stderr.contains(&key), "{found}");
+    fs::write(&file, good).expect("a good one");
+    house.gateway.start_again();
+    let agent = house.back(&agent);
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+}
+
+/// An older ledger would bring back what was revoked since. It is served, and every look at the gateway says what it is.
+#[test]
+fn an_older_copy_is_found_at_every_start_and_by_both_ways_to_verify() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    assert!(house.gateway.stop().success());
+    let file = house.gateway.state().join("ledger.redb");
+    let older = fs::read(&file).expect("the ledger");
+    house.gateway.start_again();
+    house.owner().revoke_agent("one");
+    house.gateway.restart();
+    let sound = house.owner().client.get("/admin/api/status").expect_ok();
+    assert_eq!(sound["ledger"]["checked"]["holds"], true, "the control");
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+    assert!(house.gateway.stop().success());
+
+    fs::write(&file, older).expect("the older one");
+    house.gateway.start_again();
+    // The second start as well, when the log has lines of its own after the ones that contradict it.
+    for start in 1..3 {
+        let status = house.owner().client.get("/admin/api/status").expect_ok();
+        assert_eq!(status["ledger"]["checked"]["holds"], false, "start {start}");
+        let said = house.gateway.cli(["status"]);
+        assert!(
+            said.stdout.contains("the record does not hold together"),
+            "start {start}: {said}"
+        );
+        assert!(
+            house.gateway.stderr().contains("audit-heads.jsonl"),
+            "start {start}: {}",
+            house.gateway.stderr()
+        );
+        let found = house.gateway.cli(["audit", "verify"]);
+        assert_ne!(found.status, 0, "start {start}: {found}");
+        let _ = house
+            .owner()
+            .audited(|event| event["detail"]["rolledBack"].is_string());
+        house.back(&agent);
+        house.gateway.restart();
+    }
+    assert!(house.gateway.stop().success());
+    let copy = house.gateway.home().join("copy.redb");
+    fs::copy(&file, &copy).expect("a copy");
+    let alone = verify_copy(&house.gateway, &copy);
+    assert_eq!(alone.status, 0, "alone it holds: {alone}");
+    let heads = house.gateway.state().join("audit-heads.jsonl");
+    fs::copy(heads, house.gateway.home().join("audit-heads.jsonl")).expect("a copy");
+    let found = verify_copy(&house.gateway, &copy);
+    assert_eq!(found.status, 1, "{found}");
+    assert!(found.stderr.contains("audit-heads.jsonl"), "{found}");
+    // The owner goes on with it knowingly, as docs/operations.md says.
+    fs::remove_file(house.gateway.state().join("audit-heads.jsonl")).expect("moved away");
+    house.gateway.start_again();
+    let status = house.owner().client.get("/admin/api/status").expect_ok();
+    assert_eq!(status["ledger"]["checked"]["holds"], true);
+}

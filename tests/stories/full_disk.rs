@@ -1,0 +1,239 @@
+//! A disk that fills up under the gateway: a real one, of a few megabytes. Agents wait; the owner does not.
+
+use crate::house::{COUNT, READ, WRITE, Workshop, note};
+use plexus_tests::small_disk::SmallDisk;
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Folder, Gateway, Owner};
+use serde_json::{Value, json};
+
+/// Twice the ballast, and some room to fill.
+const SIZE: u64 = 40 << 20;
+
+/// Home and workspace on the same small disk, as on a person's laptop.
+struct Full {
+    workspace: Folder,
+    gateway: Gateway,
+}
+
+impl Full {
+    fn on(disk: &SmallDisk) -> Self {
+        let workspace = Folder::empty_in(disk.path());
+        workspace.write("small.md", "small\n");
+        let gateway = Gateway::builder()
+            .workspace(&workspace.path())
+            .start_in(disk.home());
+        Self { workspace, gateway }
+    }
+    fn owner(&self) -> Owner {
+        self.gateway.owner()
+    }
+    /// An agent that may read, and write without asking.
+    fn writer(&self, id: &str) -> Agent {
+        let body = json!({"agentId": id, "capabilities": [READ, WRITE], "standing": [WRITE]});
+        let connected = self.owner().connect_as(body).expect_ok();
+        let code = connected["code"].as_str().expect("a code");
+        Agent::enroll(&self.gateway.client(), code)
+    }
+    /// The same agent after a restart, once the ledger records again: it looks for room once a second.
+    fn back(&self, agent: &Agent) -> Agent {
+        let client = self.gateway.client();
+        until("an agent to be let in again", || {
+            let reply = plexus_tests::agent::handshake(&client, &agent.pat);
+            (reply.status == 200).then_some(())
+        });
+        Agent::with_pat(&client, &agent.id, &agent.pat)
+    }
+    fn status(&self) -> Value {
+        self.owner().client.get("/admin/api/status").expect_ok()
+    }
+    fn condition(&self) -> String {
+        let status = self.status();
+        let word = status["ledger"]["condition"].as_str();
+        word.expect("a word").to_owned()
+    }
+    /// Has `agent` write until nothing more can be recorded; gives how many files it tried.
+    ///
+    /// Each answer is held against the folder: what is said to be done is there, what is said not to be is not.
+    fn written_full(&self, agent: &Agent) -> u32 {
+        let (mut size, mut n, mut written) = (1_u32 << 20, 0, 0_u64);
+        while size > 0 && self.condition() == "open" {
+            n += 1;
+            let path = format!("{n}.txt");
+            let text = "x".repeat(size as usize);
+            let reply = agent.invoke(WRITE, note(&path, &text));
+            if reply.at("/ok") == true {
+                assert_eq!(
+                    self.workspace.read(&path),
+                    text,
+                    "{n}: it is said to be done"
+                );
+                written += u64::from(size);
+            } else {
+                size /= 2;
+                let effect = reply.at("/error/effect");
+                assert!(effect == "none" || effect == "unknown", "{n}: {reply}");
+                assert!(
+                    effect != "none" || !self.workspace.has(&path),
+                    "{n}: {reply}"
+                );
+            }
+        }
+        assert!(written > 8 << 20, "the control: it could write: {written}");
+        until("the end of the ledger's own room", || {
+            let reply = read(agent);
+            (reply.at("/error/code") == "audit_unavailable").then_some(())
+        });
+        assert_eq!(self.condition(), "disk_full");
+        n
+    }
+    fn clear(&self, files: u32) {
+        for n in 1..=files {
+            let _ = std::fs::remove_file(self.workspace.path().join(format!("{n}.txt")));
+        }
+    }
+}
+
+fn read(agent: &Agent) -> plexus_tests::Response {
+    agent.invoke(READ, json!({"path": "small.md"}))
+}
+
+#[test]
+fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
+    let test = "full_disk::an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting";
+    SmallDisk::with(test, SIZE, |disk| {
+        let mut full = Full::on(disk);
+        let (greedy, other) = (full.writer("greedy"), full.writer("other"));
+        let asking = full.gateway.agent_with("asking", &[READ]);
+        let asked = note("asked.md", "may I?");
+        let item = asking.must_ask(WRITE, asked.clone());
+        let _ = full.owner().card(&item);
+
+        // Everything that a standing write can take, to the last byte; then what reads can.
+        let files = full.written_full(&greedy);
+        read(&other).expect_error(503, "audit_unavailable");
+
+        let owner = full.owner();
+        let act = |path: &str, body: Value| {
+            let reply = owner.client.post(path, body);
+            let done = reply.expect_ok();
+            assert_eq!(done["held"], Value::Null, "{reply}");
+        };
+        act("/admin/api/agents/revoke", json!({"agentId": "greedy"}));
+        owner.deny(&item, "not now");
+        act("/admin/api/pause", json!({"on": true}));
+
+        // All of it is on the disk, not only in memory; and a full disk keeps no daemon from starting.
+        full.gateway.kill9();
+        full.gateway.start_again();
+        assert_eq!(full.condition(), "disk_full");
+        let said = full.gateway.stderr();
+        assert!(said.contains("no space could be set aside"), "{said}");
+        let status = full.status();
+        assert_eq!(status["paused"], true, "{status}");
+        let again = plexus_tests::agent::handshake(&full.gateway.client(), &greedy.pat);
+        again.expect_status(401);
+
+        // Room again: agents go on, and the space is set aside again.
+        full.clear(files);
+        full.owner()
+            .client
+            .post("/admin/api/pause", json!({"on": false}))
+            .expect_ok();
+        let other = full.back(&other);
+        read(&other).expect_ok();
+        assert_eq!(full.condition(), "open");
+        assert!(full.gateway.state().join("ledger.ballast").exists());
+        let asking = full.back(&asking);
+        asking
+            .invoke(WRITE, asked)
+            .expect_error(403, "denied_by_owner");
+        full.gateway.cli(["audit", "verify"]).expect_ok();
+    });
+}
+
+/// An effect was done and its end could not be recorded: its caller hears that nobody knows, and the record follows as soon
+/// as there is room, without a restart.
+#[test]
+fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
+    let test = "full_disk::what_could_not_be_recorded_on_a_full_disk_is_recorded_later";
+    SmallDisk::with(test, SIZE, |disk| {
+        let builder = Gateway::builder().fixture();
+        let workshop = Workshop::over(builder.start_in(disk.home()));
+        let (writer, reader) = (workshop.writer("writer"), workshop.reader("reader"));
+        let status = || workshop.owner().client.get("/admin/api/status").expect_ok();
+        // Its worker needs room to start.
+        let echo = json!({"text": "x"});
+        reader.invoke("fixture.echo", echo).expect_ok();
+        let (mut took, mut line) = (1_000, 0);
+        let unknown = loop {
+            line += 1;
+            let reply = std::thread::scope(|scope| {
+                let input = json!({"line": line.to_string(), "wait": took});
+                let call = scope.spawn(|| writer.invoke(COUNT, input));
+                until("the effect to be under way", || {
+                    (status()["effectsUnderWay"] == 1).then_some(())
+                });
+                let filler = disk.fill();
+                until("the ledger to have no room", || {
+                    let reply = reader.invoke("fixture.echo", json!({"text": "x"}));
+                    (reply.at("/error/code") == "audit_unavailable").then_some(())
+                });
+                let reply = call.join().expect("an answer");
+                // While there is no room nothing is done that could not be recorded.
+                let more = writer.invoke(COUNT, json!({"line": "more"}));
+                more.expect_error(503, "audit_unavailable");
+                filler.remove().expect("room");
+                reply
+            });
+            until("room to be found", || {
+                (status()["ledger"]["condition"] == "open").then_some(())
+            });
+            if reply.at("/error/effect") == "unknown" {
+                break reply;
+            }
+            // It ended before the disk was full: a slow machine.
+            reply.expect_ok();
+            took *= 2;
+            assert!(took < 20_000, "the disk is never full in time");
+        };
+        unknown.expect_error(200, "outcome_unknown");
+        until("the effect to have its end on record", || {
+            (status()["effectsUnderWay"] == 0).then_some(())
+        });
+        let outcomes = workshop.calls(COUNT, "outcome");
+        let late = outcomes
+            .iter()
+            .find(|event| event["detail"]["intent"] == unknown.at("/auditId"));
+        assert_eq!(late.expect("its end")["outcome"], "ok", "{outcomes:?}");
+        let done: Vec<String> = (1..=line).map(|n| n.to_string()).collect();
+        assert_eq!(
+            workshop.effects(),
+            done,
+            "each once, and nothing without its intent"
+        );
+        workshop.gateway.cli(["audit", "verify"]).expect_ok();
+    });
+}
+
+/// The ledger cannot be written at all: the start is refused with what to mend, and nothing is lost by the try.
+#[test]
+fn a_ledger_on_a_read_only_file_refuses_the_start_and_says_so() {
+    let test = "full_disk::a_ledger_on_a_read_only_file_refuses_the_start_and_says_so";
+    SmallDisk::with(test, SIZE, |disk| {
+        let mut gateway = Gateway::builder().start_in(disk.home());
+        let agent = gateway.agent("one");
+        assert!(gateway.stop().success());
+        let file = gateway.state().join("ledger.redb");
+        let was = std::fs::read(&file).expect("the ledger");
+        disk.read_only(&file, || {
+            let said = Gateway::builder().refused(gateway.home());
+            assert_eq!(said.status, 1, "another try may succeed: {said}");
+            for word in ["opening the ledger's file to read and write", "ead-only"] {
+                assert!(said.stderr.contains(word), "{word:?} is not in {said}");
+            }
+        });
+        assert_eq!(std::fs::read(&file).expect("the ledger"), was);
+        gateway.start_again();
+        Agent::with_pat(&gateway.client(), &agent.id, &agent.pat);
+    });
+}
