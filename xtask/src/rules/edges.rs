@@ -41,6 +41,8 @@ const EDGES: &[(&str, Uses)] = &[
         Uses::Only(&["plexus-protocol", "plexus-client"]),
     ),
     ("plexus", Uses::Only(&["plexus-protocol", "plexus-client"])),
+    // Acts of a worker that was taken over; nothing of it ships.
+    ("plexus-hostile", Uses::Only(&[])),
     ("plexus-tests", Uses::Anything),
     ("xtask", Uses::Anything),
 ];

@@ -1,0 +1,1 @@
+//! Everything on descriptor 3 that a worker should not say.
