@@ -11,7 +11,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -95,7 +95,7 @@ pub(super) struct Scene {
     served: BTreeMap<&'static str, Served>,
     outside: Folder,
     agents: BTreeMap<&'static str, Agent>,
-    bystander: Bystander,
+    bystander: Free,
     _tcp6: Option<TcpListener>,
     _udp: UdpSocket,
     _abstract: UnixListener,
@@ -125,7 +125,7 @@ impl Scene {
         ] {
             served["git"].folder.write(&format!(".git/{name}"), content);
         }
-        let bystander = Bystander::start();
+        let bystander = Free::bystander();
         let tcp6 = TcpListener::bind("[::1]:0").ok();
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let abstract_name = outside.path().display().to_string();
@@ -312,7 +312,7 @@ impl Scene {
     }
 
     pub(super) fn bystander_lives(&mut self) -> bool {
-        self.bystander.0.try_wait().expect("our child").is_none()
+        self.bystander.lives()
     }
 
     /// Open descriptors of the gateway.
@@ -442,13 +442,23 @@ fn attributes(path: &Path) -> usize {
     rustix::fs::llistxattr(path, &mut [] as &mut [u8]).unwrap_or_default()
 }
 
-/// A process that has nothing to do with it all, and that lets itself be looked into where the machine asks for that.
-struct Bystander(Child);
+/// A process of the hostile program that is in no cage and stays until it is dropped.
+pub(super) struct Free(Child);
 
-impl Bystander {
-    fn start() -> Self {
+impl Free {
+    /// One that has nothing to do with it all, and that lets itself be looked into where the machine asks for that.
+    pub(super) fn bystander() -> Self {
+        Self::start(&["act", "traceable", "stay"])
+    }
+
+    /// One that is deaf to being asked to go.
+    pub(super) fn stubborn() -> Self {
+        Self::start(&["stubborn"])
+    }
+
+    fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(binaries::path(PROGRAM))
-            .args(["act", "traceable", "stay"])
+            .args(arguments)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -461,9 +471,21 @@ impl Bystander {
         assert!(line.starts_with("here "), "{line}");
         Self(child)
     }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().expect("our child").is_none()
+    }
+
+    /// How it ends when it is sent SIGTERM, and then what it waits for.
+    pub(super) fn ask_to_go(mut self) -> ExitStatus {
+        let pid = nix::unistd::Pid::from_raw(self.0.id().try_into().expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("our child");
+        drop(self.0.stdin.take());
+        self.0.wait().expect("our child")
+    }
 }
 
-impl Drop for Bystander {
+impl Drop for Free {
     fn drop(&mut self) {
         drop(self.0.stdin.take()); // which is what it waits for
         _ = self.0.wait();

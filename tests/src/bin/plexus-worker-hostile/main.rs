@@ -5,6 +5,7 @@
 //! plexus-worker-<connector>                   the gateway starts it: it serves, and what it does is in the calls
 //! plexus-worker-hostile uncaged PROBE TARGETS  does one probe without a cage: the control
 //! plexus-worker-hostile act ACT [ARGUMENT]...  does one act: a process for others to look at
+//! plexus-worker-hostile stubborn               stays until its stdin ends, whatever it is asked
 //! ```
 //!
 //! What to attack lies in `.hostile.json` in the source's folder, the only place from which it can read. It does not
@@ -28,14 +29,19 @@ fn main() -> ExitCode {
             println!("{}", serde_json::to_string(&outcome).expect("an outcome"));
             ExitCode::SUCCESS
         }
-        ["act", ref act @ ..] => match plexus_hostile::act(act) {
-            Ok(said) => {
-                println!("{said}");
-                ExitCode::SUCCESS
-            }
-            Err(_) => ExitCode::FAILURE,
+        ["act", ref act @ ..] => done(act),
+        ["stubborn"] => match cage::be_stubborn() {
+            Outcome::Through(_) => done(&["stay"]),
+            Outcome::Refused(_) | Outcome::Failed(_) => ExitCode::FAILURE,
         },
         _ => worker::main(),
+    }
+}
+
+fn done(act: &[&str]) -> ExitCode {
+    match plexus_hostile::act(act) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
