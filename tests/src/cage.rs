@@ -58,6 +58,8 @@ pub struct Targets {
     pub program: PathBuf,
     /// Open descriptors that the manifest allows.
     pub open_files: u64,
+    /// Bytes of memory that the manifest allows.
+    pub memory: u64,
     /// The longest file that the manifest allows to be written.
     pub file_bytes: u64,
 }

@@ -84,6 +84,8 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         }
         ["watch-all"] => silent(os::files::watch_all()),
         ["map-code", path] => silent(File::open(path).and_then(|file| os::files::map_code(&file))),
+        ["memory", bytes] => silent(number(bytes).and_then(os::files::memory)),
+        ["memory-shared"] => silent(os::files::memory_shared()),
         ["map-both"] => silent(os::files::map_both()),
         ["terminal-input"] => silent(os::files::terminal(libc::TIOCSTI)),
         ["terminal-paste"] => silent(os::files::terminal(libc::TIOCLINUX)),

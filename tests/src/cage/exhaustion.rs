@@ -23,6 +23,13 @@ pub(super) const FAMILY: Family = Family {
             }
         })
         .or(&[Errno::EFBIG]),
+        Probe::refused("1 GiB of memory more than its manifest allows", |at| {
+            act(&["memory", &(at.memory + (1 << 30)).to_string()])
+        })
+        .or(&[Errno::ENOMEM]),
+        Probe::refused("memory that counts as nobody's", |_| {
+            act(&["memory-shared"])
+        }),
         Probe::writer_may("sixteen small files: there is no quota", |at| {
             act(&["litter", &at.inside(""), "16"])
         }),

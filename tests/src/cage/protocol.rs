@@ -48,8 +48,8 @@ pub struct Attack {
 pub enum Then {
     /// The worker is ended; its call has no answer: a read is tried again, an effect is unknown.
     Ended,
-    /// As [`Then::Ended`], after the gateway has waited for a sign of life.
-    EndedForSilence,
+    /// As [`Then::Ended`], when the gateway has looked after it; the cause that it notes.
+    Noticed(&'static str),
     /// The call was answered before; then the worker is ended.
     AnsweredThenEnded,
     /// It is ignored, and the call is answered.
@@ -62,12 +62,16 @@ impl Then {
     pub fn words(self) -> &'static str {
         match self {
             Self::Ended => "ended; the call has no answer",
-            Self::EndedForSilence => "ended for silence; the call has no answer",
+            Self::Noticed(_) => "ended within seconds; the call has no answer",
             Self::AnsweredThenEnded => "the call is answered, then ended",
             Self::Ignored => "ignored",
         }
     }
 }
+
+/// What is noted of a worker that does not answer a probe, and of one that makes threads without end.
+const MUTE: Then = Then::Noticed("it did not answer a probe");
+const MANY: Then = Then::Noticed("it made more threads than it may");
 
 const fn attack(name: &'static str, then: Then, run: fn(&mut Wire<'_>)) -> Attack {
     Attack { name, run, then }
@@ -91,14 +95,30 @@ pub const WHILE_SERVING: &[Attack] = &[
             to.end(Shutdown::Both);
         },
     ),
-    attack("half a frame, then nothing", Then::EndedForSilence, |to| {
+    attack("half a frame, then nothing", MUTE, |to| {
         to.raw(b"\xff\0\0\0\x81");
         silence();
     }),
+    attack("nothing, without reading any more", MUTE, |_| silence()),
+    attack("a hundred threads", MANY, |_| {
+        for _ in 0..100 {
+            let _ = std::thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn(silence);
+        }
+        silence();
+    }),
     attack(
-        "nothing, without reading any more",
-        Then::EndedForSilence,
-        |_| silence(),
+        "a thread that computes on after the answer",
+        Then::Ignored,
+        |_| {
+            let began = std::time::Instant::now();
+            let _ = std::thread::Builder::new().spawn(move || {
+                while began.elapsed() < std::time::Duration::from_secs(1) {
+                    std::hint::spin_loop();
+                }
+            });
+        },
     ),
     attack("the end of the stream, and living on", Then::Ended, |to| {
         to.end(Shutdown::Both);

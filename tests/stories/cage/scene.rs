@@ -177,6 +177,7 @@ impl Scene {
                         .join(format!("plexus-worker-{}", subject.connector())),
                     open_files: limits["openFiles"].as_u64().expect("a limit"),
                     file_bytes: limits["fileBytes"].as_u64().expect("a limit"),
+                    memory: limits["memoryMiB"].as_u64().expect("a limit") << 20,
                     root,
                 },
             );

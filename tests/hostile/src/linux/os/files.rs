@@ -101,7 +101,7 @@ pub(in super::super) fn map_code(file: &File) -> io::Result<()> {
             0,
         )
     };
-    unmap(mapped)
+    unmap(mapped, PAGE)
 }
 
 /// Memory that can be written and run.
@@ -118,15 +118,40 @@ pub(in super::super) fn map_both() -> io::Result<()> {
             0,
         )
     };
-    unmap(mapped)
+    unmap(mapped, PAGE)
 }
 
-fn unmap(mapped: *mut libc::c_void) -> io::Result<()> {
+/// Asks for memory and does not use it.
+pub(in super::super) fn memory(bytes: usize) -> io::Result<()> {
+    anonymous(bytes, libc::MAP_PRIVATE)
+}
+
+/// A page that is nobody's own, and so is in no count of a process's memory of its own.
+pub(in super::super) fn memory_shared() -> io::Result<()> {
+    anonymous(PAGE, libc::MAP_SHARED)
+}
+
+fn anonymous(bytes: usize, whose: i32) -> io::Result<()> {
+    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to and which is removed below.
+    let mapped = unsafe {
+        libc::mmap(
+            null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            whose | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    unmap(mapped, bytes)
+}
+
+fn unmap(mapped: *mut libc::c_void, bytes: usize) -> io::Result<()> {
     if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: exactly what was mapped a moment ago, and nothing refers to it.
-    simple(unsafe { libc::munmap(mapped, PAGE) }.into())
+    simple(unsafe { libc::munmap(mapped, bytes) }.into())
 }
 
 /// Whether a terminal's calls get as far as something that is no terminal: it says ENOTTY.
