@@ -159,6 +159,9 @@ pub fn check_section(page: &str, name: &str, section: &str) {
         .parent()
         .expect("the tests lie in the workspace")
         .join(page);
+    // Two tests may write their sections of one page at a time.
+    let page_lock = std::fs::File::open(&path).expect("the page");
+    page_lock.lock().expect("its lock");
     let kept = std::fs::read_to_string(&path).expect("the page");
     let begin = kept.find(&format!("<!-- {name}: begin"));
     let begin = begin.and_then(|at| Some(at + kept[at..].find("-->\n")? + "-->\n".len()));

@@ -116,6 +116,9 @@ pub(super) const FAMILY: Family = Family {
         Probe::writer_may("create a file inside", |at| {
             act(&["create", &at.inside("new")])
         }),
+        Probe::writer_may("create a file that the owner's tools run (.envrc)", |at| {
+            act(&["create", &at.inside(".envrc")])
+        }),
         Probe::writer_may("create a file without a name inside", |at| {
             act(&["create-unnamed", &at.inside("")])
         }),

@@ -1,14 +1,15 @@
 //! Attacks on descriptor 3: what a worker says instead of its answer.
 //!
 //! An [`Attack`] is a name, a closure that writes to the stream, and what must come of it. Those in [`WHILE_SERVING`]
-//! are made in place of an answer to a call, those in [`WHILE_STARTING`] in place of an introduction.
+//! are made in place of an answer to a call, those in [`WHILE_PLANNING`] in place of a plan, those in [`WHILE_STARTING`] in
+//! place of an introduction.
 //!
 //! Must not know: what the gateway makes of it.
 
 use plexus_ipc::frame::{MAX_FRAME, encode};
 use plexus_ipc::message::{
-    Answer, CageReport, Commit, Content, Done, FromWorker, Health, Planned, Progress, Role, Stamp,
-    ToWorker, Touched, Verdict, WorkerError,
+    Answer, CageReport, Commit, Content, Done, Fact, FromWorker, Health, PlanMade, Planned,
+    Preview, Progress, Role, Stamp, ToWorker, Touched, Verdict, WorkerError,
 };
 use plexus_protocol::{Digest, Verb};
 use serde::Serialize;
@@ -54,6 +55,8 @@ pub enum Then {
     AnsweredThenEnded,
     /// It is ignored, and the call is answered.
     Ignored,
+    /// Nobody can tell: a residual.
+    Believed,
 }
 
 impl Then {
@@ -65,6 +68,7 @@ impl Then {
             Self::Noticed(_) => "ended within seconds; the call has no answer",
             Self::AnsweredThenEnded => "the call is answered, then ended",
             Self::Ignored => "ignored",
+            Self::Believed => "believed: nobody else knows",
         }
     }
 }
@@ -140,7 +144,9 @@ pub const WHILE_SERVING: &[Attack] = &[
         to.frame(b"\x81\xa4Done\x81\xa6result\x81\xa2Ok\x81\xa6output\xc6\xff\xff\xff\xff");
     }),
     attack("a thousand levels of nesting", Then::Ended, |to| {
-        to.frame(&[0x91; 1000]);
+        // Where a message has room for any JSON: the detail of a failure.
+        let failure = b"\x81\xa4Done\x81\xa6result\x81\xa3Err\x81\xa6detail";
+        to.frame(&[&failure[..], &[0x91; 1_000]].concat());
     }),
     attack("a message with something after it", Then::Ended, |to| {
         let mut frame = encode(&to.done(br#""fine""#), MAX_FRAME).unwrap_or_default();
@@ -275,14 +281,8 @@ pub const WHILE_SERVING: &[Attack] = &[
         },
     ),
     attack("an escape sequence in a summary", Then::Ended, |to| {
-        // Its own constructor would have cleaned it: the bytes are put in place of clean ones of the same length.
-        let frame = encode(&to.done(br#""fine""#), MAX_FRAME).unwrap_or_default();
-        let at = frame.windows(8).position(|part| part == b"answered");
-        let mut frame = frame;
-        if let Some(at) = at {
-            frame[at..at + 8].copy_from_slice(b"\x1b[2Jgone");
-        }
-        to.raw(&frame);
+        let done = encode(&to.done(br#""fine""#), MAX_FRAME).unwrap_or_default();
+        to.raw(&replaced(done, b"answered", b"\x1b[2Jgone"));
     }),
     attack("progress of a call that nobody made", Then::Ignored, |to| {
         to.progress(to.call + 1_000_000);
@@ -300,6 +300,66 @@ pub const WHILE_SERVING: &[Attack] = &[
             }
         }
     }),
+];
+
+/// In place of a plan, which a reader makes for the owner's card.
+pub const WHILE_PLANNING: &[Attack] = &[
+    attack("an escape sequence in a headline", Then::Ended, |to| {
+        let plan = encode(&to.plan(Verb::Write, "a headline"), MAX_FRAME).unwrap_or_default();
+        to.raw(&replaced(plan, b"headline", b"\x1b[2Jgone"));
+    }),
+    attack("text that turns around in a summary", Then::Ended, |to| {
+        let plan = encode(&to.plan(Verb::Write, "planned"), MAX_FRAME).unwrap_or_default();
+        to.raw(&replaced(plan, b"summary!", "\u{202e}draw!".as_bytes()));
+    }),
+    attack("an answer of a call instead of a plan", Then::Ended, |to| {
+        to.answer(br#""fine""#);
+    }),
+    attack(
+        "a plan of something that nobody asked for",
+        Then::Ended,
+        |to| {
+            to.call += 1_000_000;
+            let plan = to.plan(Verb::Write, "planned");
+            to.say(&plan);
+        },
+    ),
+    attack("a thousand facts", Then::Ended, |to| {
+        let FromWorker::Planned(mut planned) = to.plan(Verb::Write, "planned") else {
+            return;
+        };
+        if let Ok(made) = &mut planned.result {
+            let fact = Fact {
+                name: "name".into(),
+                value: "value".into(),
+            };
+            made.preview.facts = vec![fact; 1_000];
+        }
+        to.say(&FromWorker::Planned(planned));
+    }),
+    attack("a rating below its manifest's", Then::Ignored, |to| {
+        let plan = to.plan(Verb::Read, "planned");
+        to.say(&plan);
+    }),
+    attack(
+        "markup and a forged yes in a preview",
+        Then::Ignored,
+        |to| {
+            let plan = to.plan(
+                Verb::Write,
+                "</td><script>alert(1)</script> [y] approve  approved",
+            );
+            to.say(&plan);
+        },
+    ),
+    attack(
+        "a preview of something else than will be done",
+        Then::Believed,
+        |to| {
+            let plan = to.plan(Verb::Write, "write nothing at all");
+            to.say(&plan);
+        },
+    ),
 ];
 
 /// In place of the introduction.
@@ -383,6 +443,17 @@ fn progress(call: u64) -> FromWorker {
     })
 }
 
+/// What a type would have cleaned is put in place of clean bytes of the same length.
+fn replaced(mut frame: Vec<u8>, clean: &[u8], other: &[u8]) -> Vec<u8> {
+    assert_eq!(clean.len(), other.len(), "the frame keeps its length");
+    let at = frame
+        .windows(clean.len())
+        .position(|part| part == clean)
+        .expect("the clean text is in the frame");
+    frame[at..at + clean.len()].copy_from_slice(other);
+    frame
+}
+
 /// `Done` with a member that no worker has.
 #[derive(Serialize)]
 enum Forged {
@@ -413,6 +484,19 @@ impl Wire<'_> {
             id: self.call,
             result: Ok(answer(output)),
             touched: Vec::new(),
+        }))
+    }
+    fn plan(&self, rating: Verb, headline: &str) -> FromWorker {
+        FromWorker::Planned(Box::new(Planned {
+            id: self.call,
+            result: Ok(PlanMade {
+                preview: Preview::new(headline),
+                state_token: Digest([7; 32]),
+                touched: Vec::new(),
+                rating,
+                summary: "summary!".into(),
+                warnings: Vec::new(),
+            }),
         }))
     }
     fn progress(&mut self, call: u64) {

@@ -226,6 +226,13 @@ impl Scene {
         self.agents[subject.title()].invoke(subject.capability(), input)
     }
 
+    /// A write that the owner has to decide on; gives its pending id.
+    #[track_caller]
+    pub(super) fn must_ask(&self, name: &str) -> String {
+        let input = Subject::WorkspaceWriter.input(name);
+        self.agents[Subject::WorkspaceReader.title()].must_ask("workspace.write", input)
+    }
+
     /// What came of a probe, and which process did it.
     #[track_caller]
     pub(super) fn caged(&self, subject: Subject, name: &str) -> (Outcome, u64) {
@@ -385,8 +392,8 @@ impl Served {
 }
 
 /// What probes make if they are let.
-const LEFTOVERS: [&str; 11] = [
-    "new", "moved", "taken", "stolen", "leaked", "planted", "pipe", "device", "renamed",
+const LEFTOVERS: [&str; 12] = [
+    ".envrc", "new", "moved", "taken", "stolen", "leaked", "planted", "pipe", "device", "renamed",
     "listener", "long",
 ];
 

@@ -104,7 +104,11 @@ async fn make(
         progress: None,
     };
     match app.supervisor.plan(&entry.source, request).await {
-        Ok(Ok(made)) => Ok(Arc::new(*made)),
+        Ok(Ok(mut made)) => {
+            // The harness has raised it; a worker that was taken over has no harness.
+            made.rating = made.rating.max(entry.capability().rating());
+            Ok(Arc::new(*made))
+        }
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
     }

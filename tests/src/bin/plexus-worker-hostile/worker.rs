@@ -9,7 +9,7 @@ use plexus_ipc::{
 use plexus_protocol::Digest;
 use plexus_tests::cage::{
     self, Orders, Outcome,
-    protocol::{Attack, WHILE_SERVING, WHILE_STARTING, Wire, hello},
+    protocol::{Attack, WHILE_PLANNING, WHILE_SERVING, WHILE_STARTING, Wire, hello},
 };
 use serde_json::{Value, json};
 use std::{io::Read, os::unix::net::UnixStream, path::PathBuf, process::ExitCode};
@@ -131,7 +131,8 @@ impl Worker {
                 // It will not go.
                 ToWorker::Stop if self.orders.stays => {}
                 ToWorker::Stop => return ExitCode::SUCCESS,
-                ToWorker::Start(_) | ToWorker::Plan(_) | ToWorker::Cancel { .. } => {}
+                ToWorker::Plan(call) => self.plan(call.id, &call.input),
+                ToWorker::Start(_) | ToWorker::Cancel { .. } => {}
             }
         }
         if self.orders.stays {
@@ -152,17 +153,17 @@ impl Worker {
         }
     }
 
+    fn plan(&mut self, id: u64, input: &[u8]) {
+        let name = asked(input).unwrap_or_default();
+        if let Some(attack) = attack(WHILE_PLANNING, &name) {
+            (attack.run)(&mut self.wire(id, None));
+        }
+    }
+
     /// Does what the input names, and answers with what came of it.
     fn call(&mut self, id: u64, input: &[u8], commit: Option<&Commit>) {
-        let input: Value = serde_json::from_slice(input).unwrap_or_default();
-        let asked = input.as_object().and_then(|members| {
-            members
-                .values()
-                .filter_map(Value::as_str)
-                .find_map(|text| text.strip_prefix(cage::ASKED))
-        });
-        let name = asked.unwrap_or_default();
-        let outcome = if let Some(attack) = attack(WHILE_SERVING, name) {
+        let name = asked(input).unwrap_or_default();
+        let outcome = if let Some(attack) = attack(WHILE_SERVING, &name) {
             let mut wire = self.wire(id, commit);
             (attack.run)(&mut wire);
             // Where it was not ended for that, it is as it was.
@@ -171,7 +172,7 @@ impl Worker {
             self.orders.stays = true;
             cage::be_stubborn()
         } else {
-            match cage::probe(name) {
+            match cage::probe(&name) {
                 Some(probe) => probe.attempt(&self.orders.targets),
                 None => Outcome::Failed(format!("no such probe: {name}")),
             }
@@ -180,6 +181,15 @@ impl Worker {
         self.wire(id, None).answer(answer.to_string().as_bytes());
         self.earlier = Some(id);
     }
+}
+
+/// The name of what an input asks for.
+fn asked(input: &[u8]) -> Option<String> {
+    let input: Value = serde_json::from_slice(input).ok()?;
+    let mut texts = input.as_object()?.values().filter_map(Value::as_str);
+    texts
+        .find_map(|text| text.strip_prefix(cage::ASKED))
+        .map(str::to_owned)
 }
 
 fn hear(stream: &mut UnixStream) -> Option<ToWorker> {
