@@ -227,7 +227,7 @@ pub const WHILE_SERVING: &[Attack] = &[
         to.say(&forged);
     }),
     attack("a second introduction", Then::Ended, |to| {
-        to.say(&hello(true))
+        to.say(&hello(true));
     }),
     attack("another manifest, later", Then::Ended, |to| {
         to.say(&FromWorker::Described {
@@ -253,7 +253,7 @@ pub const WHILE_SERVING: &[Attack] = &[
         },
     ),
     attack("two outputs", Then::Ended, |to| {
-        to.answer(br#"{"a":1}{"b":2}"#)
+        to.answer(br#"{"a":1}{"b":2}"#);
     }),
     attack("half an output", Then::Ended, |to| to.answer(br#"{"a":"#)),
     attack("no output", Then::Ended, |to| to.answer(b"")),
@@ -371,7 +371,7 @@ pub const WHILE_STARTING: &[Attack] = &[
         });
     }),
     attack("a cage that did not hold", Then::Ended, |to| {
-        to.say(&hello(false))
+        to.say(&hello(false));
     }),
     attack("another manifest than the gateway's", Then::Ended, |to| {
         to.say(&hello(true));
