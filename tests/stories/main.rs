@@ -26,6 +26,7 @@ mod handshake;
 mod hiding;
 mod history;
 mod hostile;
+mod idempotency;
 mod install;
 mod integration;
 mod invoke;
