@@ -158,6 +158,22 @@ pub struct Limits {
     pub memory_mib: u32,
 }
 
+/// Memory that a process may ask for beyond what it may hold, in bytes: stacks that are hardly used, and what the
+/// allocator keeps for each thread. Beyond both it gets none; between the two it is ended when that is noticed.
+const ASKED_FOR: u64 = 256 << 20;
+
+impl Limits {
+    /// What the kernel is to hold the process to.
+    #[must_use]
+    pub fn of_process(&self) -> plexus_sandbox::Limits {
+        plexus_sandbox::Limits {
+            files: Some(self.open_files.into()),
+            file_size: Some(self.file_bytes),
+            memory: Some((u64::from(self.memory_mib) << 20) + ASKED_FOR),
+        }
+    }
+}
+
 /// How much a worker keeps of what it replaces; the oldest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

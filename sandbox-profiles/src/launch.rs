@@ -13,6 +13,9 @@ pub struct Limits {
     pub files: Option<u64>,
     /// Length in bytes of the largest file it may write (`RLIMIT_FSIZE`).
     pub file_size: Option<u64>,
+    /// Bytes of memory of its own that it may ask for (`RLIMIT_DATA`): heap, stacks, private mappings that it can
+    /// write. Files that it maps to read do not count. Has no effect on macOS, whose kernel does not count so.
+    pub memory: Option<u64>,
 }
 
 impl Limits {
@@ -27,6 +30,10 @@ impl Limits {
         }
         if let Some(most) = self.file_size {
             setrlimit(Resource::RLIMIT_FSIZE, most, most)?;
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(most) = self.memory {
+            setrlimit(Resource::RLIMIT_DATA, most, most)?;
         }
         Ok(())
     }
@@ -61,6 +68,9 @@ fn platform(limits: &Limits, launcher: &Path, args: &mut Vec<OsString>) -> PathB
     }
     if let Some(most) = limits.file_size {
         args.extend(["--limit-file-size".into(), most.to_string().into()]);
+    }
+    if let Some(most) = limits.memory {
+        args.extend(["--limit-memory".into(), most.to_string().into()]);
     }
     launcher.to_owned()
 }

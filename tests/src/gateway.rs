@@ -325,7 +325,7 @@ struct Daemon {
     child: Child,
     stderr: Arc<Mutex<String>>,
     /// Gives one message when standard error ends: when the daemon, and everything that inherited it, is gone.
-    gone: Receiver<()>,
+    gone: Mutex<Receiver<()>>,
 }
 
 impl Daemon {
@@ -366,7 +366,7 @@ impl Daemon {
         let daemon = Self {
             child,
             stderr,
-            gone,
+            gone: Mutex::new(gone),
         };
         match ready.recv_timeout(PATIENCE) {
             Ok(facts) => {
@@ -389,7 +389,8 @@ impl Daemon {
     fn end(mut self, signal: Signal) -> ExitStatus {
         let pid = i32::try_from(self.child.id()).expect("a pid");
         kill(Pid::from_raw(pid), signal).expect("the daemon is our child");
-        if self.gone.recv_timeout(PATIENCE).is_err() {
+        let gone = self.gone.get_mut().expect("nobody panics with it");
+        if gone.recv_timeout(PATIENCE).is_err() {
             let _ = self.child.kill();
             let said = self.stderr();
             assert!(

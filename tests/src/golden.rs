@@ -149,6 +149,32 @@ pub fn check_screen(name: &str, screen: &str) {
     hold(&path, &format!("{}\n", lines.join("\n").trim_end()));
 }
 
+/// Compares with what stands in a page of the workspace between `<!-- <name>: begin … -->` and `<!-- <name>: end -->`.
+///
+/// # Panics
+/// When they differ, with both; where the page has no such place.
+#[track_caller]
+pub fn check_section(page: &str, name: &str, section: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the workspace")
+        .join(page);
+    // Two tests may write their sections of one page at a time.
+    let page_lock = std::fs::File::open(&path).expect("the page");
+    page_lock.lock().expect("its lock");
+    let kept = std::fs::read_to_string(&path).expect("the page");
+    let begin = kept.find(&format!("<!-- {name}: begin"));
+    let begin = begin.and_then(|at| Some(at + kept[at..].find("-->\n")? + "-->\n".len()));
+    let end = kept.find(&format!("<!-- {name}: end"));
+    let (Some(begin), Some(end)) = (begin, end) else {
+        panic!("{page} has no place for {name}");
+    };
+    hold(
+        &path,
+        &format!("{}{section}\n{}", &kept[..begin], &kept[end..]),
+    );
+}
+
 #[track_caller]
 fn hold(path: &Path, seen: &str) {
     if std::env::var_os("PLEXUS_UPDATE_GOLDENS").is_some() {

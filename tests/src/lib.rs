@@ -17,6 +17,7 @@ pub mod agent;
 pub mod answers;
 pub mod binaries;
 pub mod browser;
+pub mod cage;
 pub mod clock;
 pub mod coding_agents;
 pub mod crowd;

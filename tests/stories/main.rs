@@ -5,6 +5,8 @@ mod house;
 mod agents;
 mod audit;
 mod backup;
+#[cfg(target_os = "linux")]
+mod cage;
 mod cards;
 mod clients;
 mod connections;

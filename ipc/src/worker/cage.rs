@@ -20,11 +20,7 @@ pub(super) fn limit(_limits: &Limits) -> io::Result<()> {
 /// Applies the limits: Apple's launcher knows none.
 #[cfg(target_os = "macos")]
 pub(super) fn limit(limits: &Limits) -> io::Result<()> {
-    plexus_sandbox::Limits {
-        files: Some(limits.open_files.into()),
-        file_size: Some(limits.file_bytes),
-    }
-    .apply()
+    limits.of_process().apply()
 }
 
 /// Gives up exec and fork for good. Only before there is a second thread.

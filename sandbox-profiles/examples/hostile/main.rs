@@ -4,12 +4,6 @@
 //! an act must be refused, and outside, where the same act must work.
 #![expect(clippy::print_stdout, reason = "its answer is its output")]
 
-mod files;
-#[cfg(target_os = "linux")]
-mod linux;
-mod os;
-mod processes;
-mod sockets;
 mod worker;
 
 use std::io;
@@ -36,26 +30,6 @@ fn act(arguments: Arguments<'_>) -> io::Result<String> {
             plexus_sandbox::give_up_exec_and_fork().map_err(io::Error::other)?;
             act(rest)
         }
-        all => files::act(all)
-            .or_else(|| sockets::act(all))
-            .or_else(|| processes::act(all))
-            .or_else(|| worker::act(all))
-            .or_else(|| platform(all))
-            .unwrap_or_else(|| Err(io::Error::other(format!("no such act: {all:?}")))),
+        all => worker::act(all).unwrap_or_else(|| plexus_hostile::act(all)),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn platform(arguments: Arguments<'_>) -> Option<io::Result<String>> {
-    linux::act(arguments)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn platform(_: Arguments<'_>) -> Option<io::Result<String>> {
-    None
-}
-
-/// An act that has nothing to say but that it worked.
-fn silent<T>(outcome: io::Result<T>) -> Option<io::Result<String>> {
-    Some(outcome.map(|_| String::new()))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use plexus_sandbox::probe::{ProbeTargets, Role, attack};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::Arguments;
+use plexus_hostile::Arguments;
 
 pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
     match arguments {
@@ -75,7 +75,7 @@ fn serve(file: &str) -> io::Result<String> {
 }
 
 fn inherited() -> io::Result<std::os::unix::net::UnixStream> {
-    let stream = std::os::unix::net::UnixStream::from(crate::os::duplicate(3)?);
+    let stream = std::os::unix::net::UnixStream::from(plexus_hostile::inherited(3)?);
     stream.set_nonblocking(true)?;
     Ok(stream)
 }

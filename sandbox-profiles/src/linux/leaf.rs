@@ -13,7 +13,6 @@ use crate::ruleset::Ruleset;
 /// Memory, threads, time, signals, and the process's view of itself.
 const PROCESS: &[c_long] = &[
     libc::SYS_brk,
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_mprotect,
@@ -210,6 +209,9 @@ pub(super) fn calls(ruleset: &Ruleset) -> Result<Calls, BackendError> {
         .any(machine::PROCESS)
         .any(machine::DESCRIPTORS)
         .any(machine::FILES)
+        // Memory of its own, which is counted and limited, or a file's; not memory that is nobody's.
+        .when(libc::SYS_mmap, &[not_set(3, libc::MAP_SHARED)])?
+        .when(libc::SYS_mmap, &[not_set(3, libc::MAP_ANONYMOUS)])?
         // Of other processes it may not even ask.
         .when(libc::SYS_getpgid, &[is(0, 0)])?
         .when(libc::SYS_getsid, &[is(0, 0)])?

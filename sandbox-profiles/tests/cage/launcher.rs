@@ -60,6 +60,20 @@ fn a_worker_opens_as_many_files_as_its_limit_says() {
 }
 
 #[test]
+fn a_worker_gets_as_much_memory_as_its_limit_says() {
+    let mut cage = Cage::reader();
+    cage.limits.memory = Some(256 << 20);
+    let (less, more) = ((64 << 20).to_string(), (256 << 20).to_string());
+    cage.allows(&["memory", &less]);
+    assert_eq!(
+        cage.run(&["memory", &more]),
+        Outcome::Refused(Errno::ENOMEM)
+    );
+    assert_eq!(uncaged(&["memory", &more]), Outcome::Done(String::new()));
+    cage.denies(&["memory-shared"]);
+}
+
+#[test]
 fn no_capability_is_left_and_none_can_come_back() {
     let status = |bystander: &Bystander| {
         std::fs::read_to_string(format!("/proc/{}/status", bystander.pid())).expect("its status")

@@ -97,6 +97,23 @@ fn a_worker_with_a_port_reaches_that_port_by_plain_tcp_alone() {
     }
 }
 
+/// A residual: Landlock knows ports and no addresses. No shipped profile names a port.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_is_a_port_at_any_address() {
+    let elsewhere = TcpListener::bind("127.0.0.2:0").expect("a port");
+    let port = elsewhere
+        .local_addr()
+        .expect("an address")
+        .port()
+        .to_string();
+    Cage::reader().denies(&["tcp-at", "127.0.0.2", &port]);
+    let rule = format!("(allow network-outbound (remote tcp \"localhost:{port}\"))");
+    Cage::reader()
+        .with(&rule)
+        .allows(&["tcp-at", "127.0.0.2", &port]);
+}
+
 fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
     cage.denies(&["unix", &peers.stream_path]);
     cage.denies(&["unix-datagram", &peers.datagram_path]);

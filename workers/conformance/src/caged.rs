@@ -11,7 +11,7 @@ use plexus_ipc::{
     message::{CageReport, FromWorker, OpenError, Probe, Role, Start, ToWorker},
     stream::{WORKER_FD, pair},
 };
-use plexus_sandbox::{Limits, launcher_command};
+use plexus_sandbox::launcher_command;
 use serde_json::Value;
 use std::{
     ffi::OsString,
@@ -171,14 +171,10 @@ impl Cage<'_> {
             let root = resolved(Path::new(root)).map_err(prepare("the source's folder"))?;
             parameters.push(("ROOT".to_owned(), root));
         }
-        let limits = Limits {
-            files: Some(manifest.limits.open_files.into()),
-            file_size: Some(manifest.limits.file_bytes),
-        };
         let (program, arguments) = launcher_command(
             self.profile,
             &parameters,
-            &limits,
+            &manifest.limits.of_process(),
             self.launcher,
             self.worker,
         );

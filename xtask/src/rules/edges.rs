@@ -43,6 +43,8 @@ const EDGES: &[(&str, Uses)] = &[
     ("plexus", Uses::Only(&["plexus-protocol", "plexus-client"])),
     // Of every crate's tests; nothing of it ships.
     ("plexus-mutation", Uses::Only(&[])),
+    // Acts of a worker that was taken over; nothing of it ships.
+    ("plexus-hostile", Uses::Only(&[])),
     ("plexus-tests", Uses::Anything),
     ("xtask", Uses::Anything),
 ];

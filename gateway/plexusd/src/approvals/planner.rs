@@ -105,7 +105,11 @@ async fn make(app: &App, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, bool)
         progress: None,
     };
     match app.supervisor.plan(&entry.source, request).await {
-        Ok(Ok(made)) => Ok(marked(*made, undoes, &item.agent)),
+        Ok(Ok(mut made)) => {
+            // The harness has raised it; a worker that was taken over has no harness.
+            made.rating = made.rating.max(entry.capability().rating());
+            Ok(marked(*made, undoes, &item.agent))
+        }
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
     }

@@ -84,13 +84,17 @@ impl Door {
         self.manifest.kept.is_some()
     }
 
-    fn request(&self, input: &Value) -> CallRequest {
-        let input = json::canonical(input);
-        let name = self
-            .id
+    /// The name within the source.
+    fn name(&self) -> &str {
+        self.id
             .as_str()
             .split_once('.')
-            .map_or("", |(_, name)| name);
+            .map_or("", |(_, name)| name)
+    }
+
+    fn request(&self, input: &Value) -> CallRequest {
+        let input = json::canonical(input);
+        let name = self.name();
         let limits = |c: &Capability| self.manifest.limits_of(c).call_ms;
         let call_ms = self.manifest.capability(name).map_or(0, limits);
         CallRequest {
@@ -118,7 +122,12 @@ pub(crate) async fn plan(
     input: &Value,
 ) -> Result<Box<PlanMade>, ErrorBody> {
     match app.supervisor.plan(&door.source, door.request(input)).await {
-        Ok(Ok(made)) => Ok(made),
+        Ok(Ok(mut made)) => {
+            // As on a card.
+            let entry = door.manifest.capability(door.name());
+            made.rating = entry.map_or(made.rating, |entry| made.rating.max(entry.rating()));
+            Ok(made)
+        }
         Ok(Err(error)) => Err(refusal::failed(&error, &door.id)),
         Err(error) => Err(refusal::undispatched(&error, &door.id, false)),
     }

@@ -76,6 +76,8 @@ pub enum Cause {
     Mute,
     /// It used more memory than its manifest allows.
     Memory,
+    /// It made more threads than any worker has a use for.
+    Threads,
     /// It kept a call long after its deadline.
     Overdue,
 }
@@ -86,7 +88,12 @@ impl Cause {
     pub fn asked_for(&self) -> bool {
         match self {
             Self::Idle | Self::Replaced | Self::Removed | Self::Shutdown => true,
-            Self::Exited | Self::Broke(_) | Self::Mute | Self::Memory | Self::Overdue => false,
+            Self::Exited
+            | Self::Broke(_)
+            | Self::Mute
+            | Self::Memory
+            | Self::Threads
+            | Self::Overdue => false,
         }
     }
 }
@@ -102,6 +109,7 @@ impl fmt::Display for Cause {
             Self::Broke(how) => write!(f, "it broke the protocol: {how}"),
             Self::Mute => f.write_str("it did not answer a probe"),
             Self::Memory => f.write_str("it used more memory than it may"),
+            Self::Threads => f.write_str("it made more threads than it may"),
             Self::Overdue => f.write_str("it kept a call long after its deadline"),
         }
     }

@@ -4,6 +4,14 @@
 //!
 //! Must not know: workers, sources.
 
+/// What a process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Memory, in bytes.
+    pub(super) memory: u64,
+    pub(super) threads: u64,
+}
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
@@ -17,8 +25,8 @@ use macos as platform;
 /// Makes the kernel kill what `command` starts when the thread that starts it ends. macOS has no such thing: there the
 /// harness ends its own group at the end of its stream.
 pub(super) use platform::die_with_this_thread;
-/// Memory that the process holds now, in bytes.
-pub(super) use platform::resident;
+/// What the process holds now.
+pub(super) use platform::held;
 /// How long this machine has slept since it was started: what the boot clock has counted and the awake clock has not.
 pub(super) use platform::slept;
 /// When the process was started, as a text that no other process with this id ever had.

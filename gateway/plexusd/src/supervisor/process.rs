@@ -24,7 +24,7 @@ use plexus_ipc::{
     message::{Probe, Role, Secrets},
     stream::{self, WORKER_FD},
 };
-use plexus_sandbox::{Limits, launcher_command};
+use plexus_sandbox::launcher_command;
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
@@ -164,14 +164,10 @@ fn spawn(
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
     let parameters = parameters(context, spec, role)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
-    let limits = Limits {
-        files: Some(spec.manifest.limits.open_files.into()),
-        file_size: Some(spec.manifest.limits.file_bytes),
-    };
     let (program, arguments) = launcher_command(
         spec.profile,
         &parameters,
-        &limits,
+        &spec.manifest.limits.of_process(),
         &context.launcher,
         &worker(context, spec),
     );

@@ -38,6 +38,9 @@ const SEND_WITHIN: Duration = Duration::from_secs(2);
 const OWN_LATENESS: Duration = Duration::from_millis(500);
 /// Sleep of the machine that excuses a probe.
 const NAP: Duration = Duration::from_millis(500);
+/// Threads at which a worker is ended: the harness makes nine, a connector one or two of its own. No limit of the
+/// kernel's counts those of one process.
+const THREADS: u64 = 64;
 /// How long after its deadline a call may stay without a word before its worker counts as broken.
 const OVERDUE: Duration = Duration::from_secs(30);
 
@@ -347,8 +350,13 @@ impl Live {
             self.probe.due = now + self.context.pace.probe_within;
             return Then::GoOn;
         }
-        if os::resident(self.pid()).is_some_and(|bytes| bytes > self.memory) {
-            return self.terminate(Cause::Memory);
+        if let Some(held) = os::held(self.pid()) {
+            if held.memory > self.memory {
+                return self.terminate(Cause::Memory);
+            }
+            if held.threads > THREADS {
+                return self.terminate(Cause::Threads);
+            }
         }
         if self.under_way.values().any(|job| job.until + OVERDUE < now) {
             return self.terminate(Cause::Overdue);

@@ -4,6 +4,7 @@
     reason = "what runs between fork and exec has no safe spelling"
 )]
 
+use super::Held;
 use nix::{
     sys::{prctl, signal::Signal},
     time::{ClockId, clock_gettime},
@@ -41,13 +42,19 @@ fn ticks(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
-pub(in crate::supervisor) fn resident(pid: u32) -> Option<u64> {
+pub(in crate::supervisor) fn held(pid: u32) -> Option<Held> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let kib: u64 = field("VmRSS:")?
+        .trim()
+        .strip_suffix(" kB")?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Held {
+        memory: kib * 1024,
+        threads: field("Threads:")?.trim().parse().ok()?,
+    })
 }
 
 pub(in crate::supervisor) fn slept() -> Duration {
@@ -78,8 +85,8 @@ mod tests {
         let own = std::process::id();
         assert_eq!(started(own), started(own));
         assert!(started(own).is_some());
-        assert!(resident(own).is_some_and(|bytes| bytes > 64 * 1024));
+        assert!(held(own).is_some_and(|held| held.memory > 64 * 1024 && held.threads > 0));
         assert_eq!(started(u32::MAX), None);
-        assert_eq!(resident(u32::MAX), None);
+        assert_eq!(held(u32::MAX), None);
     }
 }

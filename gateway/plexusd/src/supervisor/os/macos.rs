@@ -1,6 +1,7 @@
 //! macOS: libproc and two clocks.
 #![expect(unsafe_code, reason = "libproc has no safe wrapper")]
 
+use super::Held;
 use nix::{
     libc,
     time::{ClockId, clock_gettime},
@@ -21,14 +22,34 @@ pub(in crate::supervisor) fn started(pid: u32) -> Option<String> {
     (filled == size).then(|| format!("{}.{:06}", info.pbi_start_tvsec, info.pbi_start_tvusec))
 }
 
-pub(in crate::supervisor) fn resident(pid: u32) -> Option<u64> {
+pub(in crate::supervisor) fn held(pid: u32) -> Option<Held> {
     let pid = c_int::try_from(pid).ok()?;
     // SAFETY: the structure holds integers and an array of integers only, for which all bytes zero is a value.
     let mut usage: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
     // SAFETY: for the flavor `RUSAGE_INFO_V0` `proc_pid_rusage` writes one `rusage_info_v0` at the pointer, whatever
     // its declared type. It points to `usage`, which is exclusively borrowed and outlives the call.
     let rc = unsafe { libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V0, (&raw mut usage).cast()) };
-    (rc == 0).then_some(usage.ri_phys_footprint)
+    if rc != 0 {
+        return None;
+    }
+    // SAFETY: the structure holds integers only, for which all bytes zero is a value.
+    let mut tasks: libc::proc_taskinfo = unsafe { std::mem::zeroed() };
+    let size = c_int::try_from(size_of::<libc::proc_taskinfo>()).ok()?;
+    // SAFETY: `proc_pidinfo` writes at most `size` bytes at the pointer. It points to `tasks`, which is exactly that
+    // large, is exclusively borrowed here and lives until the call has returned.
+    let filled = unsafe {
+        libc::proc_pidinfo(
+            pid,
+            libc::PROC_PIDTASKINFO,
+            0,
+            (&raw mut tasks).cast(),
+            size,
+        )
+    };
+    (filled == size).then_some(Held {
+        memory: usage.ri_phys_footprint,
+        threads: tasks.pti_threadnum.try_into().ok()?,
+    })
 }
 
 pub(in crate::supervisor) fn slept() -> Duration {

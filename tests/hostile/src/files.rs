@@ -3,13 +3,14 @@
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::{Arguments, silent};
 
 pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
     match arguments {
         ["read", path] => Some(fs::read_to_string(path)),
+        ["open", path] => silent(File::open(path)),
         ["list", path] => Some(list(path)),
         ["append", path] => silent(
             OpenOptions::new()
@@ -35,6 +36,26 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["replace", path] => silent(replace(path)),
         ["fill", path, bytes] => silent(fill(path, bytes)),
         ["open-many", path, count] => silent(open_many(path, count)),
+        ["chown", path] => silent(std::os::unix::fs::chown(
+            path,
+            Some(nix::unistd::getuid().as_raw()),
+            None,
+        )),
+        ["truncate-path", path] => silent(nix::unistd::truncate(*path, 0).map_err(Into::into)),
+        ["fifo", path] => {
+            silent(nix::unistd::mkfifo(*path, nix::sys::stat::Mode::S_IRWXU).map_err(Into::into))
+        }
+        // What can be learned of a path without opening it.
+        ["stat", path] => silent(fs::symlink_metadata(path)),
+        ["access", path] => {
+            silent(nix::unistd::access(*path, nix::unistd::AccessFlags::R_OK).map_err(Into::into))
+        }
+        ["read-link", path] => silent(fs::read_link(path)),
+        ["file-system", path] => silent(nix::sys::statfs::statfs(*path).map_err(Into::into)),
+        ["go-to", path] => silent(std::env::set_current_dir(path)),
+        ["race", path, wanted] => silent(race(path, wanted)),
+        // Many small files where each is within its limit.
+        ["litter", folder, count] => silent(litter(folder, count)),
         _ => None,
     }
 }
@@ -72,4 +93,43 @@ fn open_many(path: &str, count: &str) -> io::Result<()> {
         .map(|_| File::open(path))
         .collect::<io::Result<Vec<_>>>()
         .map(drop)
+}
+
+/// How long a race is run, in which many names are swapped.
+const RACE: Duration = Duration::from_millis(100);
+/// How long it may take to meet the other name at all, on a machine that has much else to do.
+const RACE_AT_MOST: Duration = Duration::from_secs(10);
+
+/// Reads `path`, which somebody swaps all the while, until it says `wanted` or the time is over.
+fn race(path: &str, wanted: &str) -> io::Result<()> {
+    let began = Instant::now();
+    let mut met = None;
+    loop {
+        match fs::read_to_string(path) {
+            Ok(text) if text == wanted => return Ok(()),
+            Err(error) => met = Some(error),
+            Ok(_) => {}
+        }
+        match met.take() {
+            Some(error) if began.elapsed() > RACE => return Err(error),
+            None if began.elapsed() > RACE_AT_MOST => return Err(io::ErrorKind::TimedOut.into()),
+            other => met = other,
+        }
+    }
+}
+
+fn litter(folder: &str, count: &str) -> io::Result<()> {
+    let count: usize = count.parse().map_err(io::Error::other)?;
+    let names = (0..count).map(|n| format!("{folder}/litter-{n}"));
+    let written: Vec<_> = names
+        .map(|name| fs::write(&name, [0; 4096]).map(|()| name))
+        .collect();
+    let failed = written
+        .iter()
+        .find_map(|one| one.as_ref().err())
+        .and_then(io::Error::raw_os_error);
+    for name in written.into_iter().flatten() {
+        fs::remove_file(name)?;
+    }
+    failed.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
 }

@@ -5,6 +5,11 @@
     reason = "raw system calls; every block is argued where it stands"
 )]
 
+pub(super) mod files;
+pub(super) mod kernel;
+pub(super) mod processes;
+pub(super) mod sockets;
+
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! Acts on sockets, by the means every program has.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use crate::{Arguments, silent};
@@ -14,6 +14,11 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["tcp6", port] => silent(
             port_number(port)
                 .and_then(|port| TcpStream::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))),
+        ),
+        ["tcp-at", address, port] => silent(
+            port_number(port)
+                .and_then(|port| Ok((address.parse::<IpAddr>().map_err(io::Error::other)?, port)))
+                .and_then(TcpStream::connect),
         ),
         ["tcp-listen"] => silent(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))),
         ["udp", port] => silent(port_number(port).and_then(udp)),

@@ -1,0 +1,66 @@
+//! What a hostile worker does: acts by name, each one thing that a cage refuses or permits, with the kernel's answer.
+//!
+//! One place for both who try them: the tests of the cage, which start the launcher themselves, and the worker that is
+//! started by the real gateway in a connector's place.
+//!
+//! Invariants: an act names every target; none signals 0, -1 or a group; what it takes from the machine it takes
+//! within a bound and gives back. An act that would need a target that cannot exist (a mount on no folder) counts as
+//! done when the kernel complains of that and of nothing before it.
+//!
+//! Must not know: cages, workers, who is asking.
+
+mod files;
+#[cfg(target_os = "linux")]
+mod linux;
+mod os;
+mod processes;
+mod sockets;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+
+/// The name of an act, and what it needs.
+pub type Arguments<'a> = &'a [&'a str];
+
+/// Does one act; an answer without words is that it was done.
+///
+/// # Errors
+/// What the kernel said, or that there is no such act.
+pub fn act(arguments: Arguments<'_>) -> io::Result<String> {
+    files::act(arguments)
+        .or_else(|| sockets::act(arguments))
+        .or_else(|| processes::act(arguments))
+        .or_else(|| platform(arguments))
+        .unwrap_or_else(|| Err(io::Error::other(format!("no such act: {arguments:?}"))))
+}
+
+/// A copy of an inherited descriptor.
+///
+/// # Errors
+/// `EBADF` where nothing is open at that number.
+pub fn inherited(number: i32) -> io::Result<std::os::fd::OwnedFd> {
+    os::duplicate(number)
+}
+
+/// Sends `bytes` with a descriptor along, which the other side did not ask for.
+///
+/// # Errors
+/// The system's.
+pub fn send_with_descriptor(stream: &UnixStream, bytes: &[u8]) -> io::Result<()> {
+    os::send_with_descriptor(stream, bytes)
+}
+
+#[cfg(target_os = "linux")]
+fn platform(arguments: Arguments<'_>) -> Option<io::Result<String>> {
+    linux::act(arguments)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn platform(_: Arguments<'_>) -> Option<io::Result<String>> {
+    None
+}
+
+/// An act that has nothing to say but that it worked.
+fn silent<T>(outcome: io::Result<T>) -> Option<io::Result<String>> {
+    Some(outcome.map(|_| String::new()))
+}

@@ -1,0 +1,166 @@
+//! Files by handle, attributes, notices, mappings, terminals.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::null_mut;
+
+use nix::errno::Errno;
+
+use super::simple;
+
+pub(in super::super) fn remove_attribute(path: &CStr) -> io::Result<()> {
+    // SAFETY: both names are C strings that outlive the call.
+    let answer = unsafe { libc::removexattr(path.as_ptr(), c"user.hostile".as_ptr()) };
+    match Errno::result(answer) {
+        // Let through to the file, which has none.
+        Ok(_) | Err(Errno::ENODATA) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub(in super::super) fn list_attributes(path: &CStr) -> io::Result<()> {
+    // SAFETY: the path is a C string; with a size of 0 nothing is written.
+    simple(unsafe { libc::listxattr(path.as_ptr(), null_mut(), 0) } as libc::c_long)
+}
+
+/// `struct file_handle` with room for the largest one (MAX_HANDLE_SZ, 128).
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+    handle: [u8; 128],
+}
+
+pub(in super::super) fn open_by_handle(path: &CStr) -> io::Result<()> {
+    let mut handle = Handle {
+        bytes: 128,
+        kind: 0,
+        handle: [0; 128],
+    };
+    let mut mount = 0;
+    // SAFETY: the handle says its capacity and has it; `mount` is an int; `path` is a C string.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            &raw mut handle,
+            &raw mut mount,
+            0,
+        )
+    };
+    Errno::result(answer)?;
+    // SAFETY: the handle is the one that the kernel has just filled in.
+    let opened = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            libc::AT_FDCWD,
+            &raw mut handle,
+            libc::O_RDONLY | libc::O_CLOEXEC,
+        )
+    };
+    let opened = Errno::result(opened)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    drop(unsafe { OwnedFd::from_raw_fd(opened as i32) });
+    Ok(())
+}
+
+/// Both from `linux/fcntl.h`, absent from the C library's Rust names.
+const F_SETSIG: i32 = 10;
+const DN_MODIFY: i32 = 2;
+
+/// Asks for a signal at every change in a folder; the signal is one that does nothing.
+pub(in super::super) fn be_told(folder: &File) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    let signal = unsafe { libc::fcntl(folder.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    Errno::result(signal)?;
+    // SAFETY: takes numbers; the notice ends with this descriptor.
+    simple(unsafe { libc::fcntl(folder.as_raw_fd(), libc::F_NOTIFY, DN_MODIFY) }.into())
+}
+
+pub(in super::super) fn watch_all() -> io::Result<()> {
+    // SAFETY: takes numbers. What it makes is a descriptor, which ends with this process.
+    simple(unsafe { libc::syscall(libc::SYS_fanotify_init, 0, libc::O_RDONLY) })
+}
+
+const PAGE: usize = 4096;
+
+/// Maps a file that it may read as code; nothing of it runs.
+pub(in super::super) fn map_code(file: &File) -> io::Result<()> {
+    // SAFETY: a fresh private mapping at a place of the kernel's choice, which nothing refers to and which is removed
+    // below.
+    let mapped = unsafe {
+        libc::mmap(
+            null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_EXEC,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    unmap(mapped, PAGE)
+}
+
+/// Memory that can be written and run.
+pub(in super::super) fn map_both() -> io::Result<()> {
+    // SAFETY: a fresh private mapping at a place of the kernel's choice, which nothing refers to and which is removed
+    // below.
+    let mapped = unsafe {
+        libc::mmap(
+            null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    unmap(mapped, PAGE)
+}
+
+/// Asks for memory and does not use it.
+pub(in super::super) fn memory(bytes: usize) -> io::Result<()> {
+    anonymous(bytes, libc::MAP_PRIVATE)
+}
+
+/// A page that is nobody's own, and so is in no count of a process's memory of its own.
+pub(in super::super) fn memory_shared() -> io::Result<()> {
+    anonymous(PAGE, libc::MAP_SHARED)
+}
+
+fn anonymous(bytes: usize, whose: i32) -> io::Result<()> {
+    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to and which is removed below.
+    let mapped = unsafe {
+        libc::mmap(
+            null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            whose | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    unmap(mapped, bytes)
+}
+
+fn unmap(mapped: *mut libc::c_void, bytes: usize) -> io::Result<()> {
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: exactly what was mapped a moment ago, and nothing refers to it.
+    simple(unsafe { libc::munmap(mapped, bytes) }.into())
+}
+
+/// Whether a terminal's calls get as far as something that is no terminal: it says ENOTTY.
+pub(in super::super) fn terminal(request: libc::Ioctl) -> io::Result<()> {
+    let nothing = File::open("/dev/null")?;
+    let byte = b' ';
+    // SAFETY: the request reads one byte, which outlives the call; the file is no terminal, so it does not even do that.
+    match Errno::result(unsafe { libc::ioctl(nothing.as_raw_fd(), request, &raw const byte) }) {
+        Ok(_) | Err(Errno::ENOTTY) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

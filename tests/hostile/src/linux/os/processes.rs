@@ -1,0 +1,225 @@
+//! Other processes, by number and by handle. Every one is a process that the test started and names.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::{null, null_mut, without_provenance};
+
+use libc::c_long;
+use nix::errno::Errno;
+
+use super::simple;
+
+/// An exec that passes every check and then finds its arguments in unmapped memory: this process goes on.
+pub(in super::super) fn exec_in_vain(program: &CStr) -> io::Result<()> {
+    let unmapped = without_provenance::<*const libc::c_char>(1);
+    // SAFETY: the kernel copies arguments with fault handling, so a bad pointer is an answer and not a fault; the
+    // program is a C string.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_execve,
+            program.as_ptr(),
+            unmapped,
+            null::<*const libc::c_char>(),
+        )
+    };
+    match Errno::result(answer) {
+        Ok(_) | Err(Errno::EFAULT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+pub(in super::super) fn be_traced() -> io::Result<()> {
+    // SAFETY: PTRACE_TRACEME takes nothing; a process of the test's has nothing against its parent's looking.
+    simple(unsafe {
+        libc::ptrace(
+            libc::PTRACE_TRACEME,
+            0,
+            null_mut::<libc::c_void>(),
+            null_mut::<libc::c_void>(),
+        )
+    })
+}
+
+/// Writes to an address that no process has: the permission is looked at before.
+pub(in super::super) fn write_memory(pid: i32) -> io::Result<()> {
+    let mut byte = 0_u8;
+    let local = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let remote = libc::iovec {
+        iov_base: without_provenance::<libc::c_void>(1).cast_mut(),
+        iov_len: 1,
+    };
+    // SAFETY: the local vector is one byte on this stack; the remote one is a number here and is mapped nowhere.
+    let answer =
+        unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    match Errno::result(answer) {
+        Ok(_) | Err(Errno::EFAULT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A `siginfo_t`: signal, error, code, and what a receiver would look at, which here nobody does.
+#[repr(C, align(8))]
+struct Queued {
+    signal: i32,
+    error: i32,
+    code: i32,
+    rest: [u8; 116],
+}
+
+pub(in super::super) fn signal_queued(pid: i32) -> io::Result<()> {
+    let about = Queued {
+        signal: libc::SIGURG,
+        error: 0,
+        code: libc::SI_QUEUE,
+        rest: [0; 116],
+    };
+    // SAFETY: the kernel reads 128 bytes, which the structure has; the signal is one that does nothing.
+    simple(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigqueueinfo,
+            pid,
+            libc::SIGURG,
+            &raw const about,
+        )
+    })
+}
+
+pub(in super::super) fn signal_thread(pid: i32) -> io::Result<()> {
+    // SAFETY: takes numbers; the signal is one that does nothing.
+    simple(unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, libc::SIGURG) })
+}
+
+fn handle(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers.
+    let made = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
+}
+
+pub(in super::super) fn signal_pidfd(pid: i32) -> io::Result<()> {
+    let handle = handle(pid)?;
+    // SAFETY: takes numbers, and no information to go with the signal, which does nothing.
+    simple(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            handle.as_raw_fd(),
+            libc::SIGURG,
+            null::<libc::c_void>(),
+            0,
+        )
+    })
+}
+
+/// A copy of the other's standard input.
+pub(in super::super) fn take_descriptor(pid: i32) -> io::Result<()> {
+    let handle = handle(pid)?;
+    // SAFETY: takes numbers.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, handle.as_raw_fd(), 0, 0) };
+    let copy = Errno::result(copy)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    drop(unsafe { OwnedFd::from_raw_fd(copy as i32) });
+    Ok(())
+}
+
+/// From `linux/kcmp.h`: whether two processes share their memory.
+const KCMP_VM: c_long = 1;
+
+pub(in super::super) fn compare(pid: i32) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    simple(unsafe { libc::syscall(libc::SYS_kcmp, std::process::id(), pid, KCMP_VM, 0, 0) })
+}
+
+pub(in super::super) fn limits_of(pid: i32) -> io::Result<()> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads into one limit and sets none.
+    simple(unsafe { libc::prlimit64(pid, libc::RLIMIT_NOFILE, null(), &raw mut limit) }.into())
+}
+
+pub(in super::super) fn priority_of(pid: i32) -> io::Result<()> {
+    // SAFETY: takes numbers. The raw call answers a priority above 0, or an error.
+    simple(unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, pid) })
+}
+
+/// Makes the other give way to everybody, as it may well do.
+pub(in super::super) fn renice(pid: i32) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    simple(unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, pid, 19) })
+}
+
+/// Room for the processors of any machine that runs this.
+type Processors = [u64; 16];
+
+fn processors(pid: i32) -> io::Result<Processors> {
+    let mut set: Processors = [0; 16];
+    // SAFETY: the kernel writes at most the size given, which the set has.
+    simple(unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            pid,
+            size_of::<Processors>(),
+            set.as_mut_ptr(),
+        )
+    })?;
+    Ok(set)
+}
+
+pub(in super::super) fn affinity_of(pid: i32) -> io::Result<()> {
+    processors(pid).map(drop)
+}
+
+/// Sets the other to the processors that this process has: those that it has itself.
+pub(in super::super) fn pin(pid: i32) -> io::Result<()> {
+    let set = processors(0)?;
+    // SAFETY: the kernel reads the size given, which the set has.
+    simple(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            pid,
+            size_of::<Processors>(),
+            set.as_ptr(),
+        )
+    })
+}
+
+pub(in super::super) fn clone_into_user_namespace() -> io::Result<()> {
+    // SAFETY: without a stack of its own the child goes on with a copy of this one, as after a fork; it calls only
+    // `_exit`. The caller has one thread where this succeeds.
+    let child = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::CLONE_NEWUSER | libc::SIGCHLD,
+            0,
+            0,
+            0,
+            0,
+        )
+    };
+    match Errno::result(child)? {
+        // SAFETY: `_exit` ends the child without running anything of the parent's.
+        0 => unsafe { libc::_exit(0) },
+        child => {
+            let child = nix::unistd::Pid::from_raw(child as i32);
+            Ok(nix::sys::wait::waitpid(child, None).map(drop)?)
+        }
+    }
+}
+
+/// Sets its own capabilities to those that it has.
+pub(in super::super) fn set_capabilities() -> io::Result<()> {
+    /// From `linux/capability.h`.
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: version 3 writes two elements of three words, which `sets` has; pid 0 is this process.
+    simple(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) })?;
+    // SAFETY: as above, read.
+    simple(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
+}

@@ -1,0 +1,81 @@
+//! Sockets of every family, and sending past `connect`.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr::null_mut;
+
+use nix::errno::Errno;
+
+use super::{ADDRESS_SIZE, loopback, socket};
+
+/// From `linux/in.h`.
+const IPPROTO_SCTP: i32 = 132;
+
+pub(in super::super) fn make(family: &str, kind: &str) -> io::Result<()> {
+    let family = match family {
+        "unix" => libc::AF_UNIX,
+        "inet" => libc::AF_INET,
+        "inet6" => libc::AF_INET6,
+        "netlink" => libc::AF_NETLINK,
+        "packet" => libc::AF_PACKET,
+        "vsock" => libc::AF_VSOCK,
+        "alg" => libc::AF_ALG,
+        "key" => libc::AF_KEY,
+        "bluetooth" => libc::AF_BLUETOOTH,
+        other => return Err(io::Error::other(format!("no such family: {other}"))),
+    };
+    let (kind, protocol) = match kind {
+        "stream" => (libc::SOCK_STREAM, 0),
+        "datagram" => (libc::SOCK_DGRAM, 0),
+        "packets" => (libc::SOCK_SEQPACKET, 0),
+        "raw" => (libc::SOCK_RAW, libc::IPPROTO_ICMP),
+        "ping" => (libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
+        "sctp" => (libc::SOCK_STREAM, IPPROTO_SCTP),
+        other => return Err(io::Error::other(format!("no such kind: {other}"))),
+    };
+    socket(family, kind, protocol).map(drop)
+}
+
+/// Two datagrams in one call.
+pub(in super::super) fn send_many(port: u16) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let mut address = loopback(port);
+    let mut data = *b"hostile";
+    let mut part = libc::iovec {
+        iov_base: data.as_mut_ptr().cast(),
+        iov_len: data.len(),
+    };
+    let message = libc::mmsghdr {
+        msg_hdr: libc::msghdr {
+            msg_name: (&raw mut address).cast(),
+            msg_namelen: ADDRESS_SIZE,
+            msg_iov: &raw mut part,
+            msg_iovlen: 1,
+            msg_control: null_mut(),
+            msg_controllen: 0,
+            msg_flags: 0,
+        },
+        msg_len: 0,
+    };
+    let mut messages = [message, message];
+    // SAFETY: two headers, whose address and data are initialised, of the sizes given, and outlive the call.
+    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), 2, 0) };
+    Ok(Errno::result(sent).map(drop)?)
+}
+
+/// Points a stream that it has somewhere else.
+pub(in super::super) fn reconnect() -> io::Result<()> {
+    let (stream, _other) = std::os::unix::net::UnixStream::pair()?;
+    let nowhere = libc::sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_path: [0; 108],
+    };
+    // SAFETY: the address is initialised, longer than the size given, and outlives the call.
+    match Errno::result(unsafe {
+        libc::connect(stream.as_raw_fd(), (&raw const nowhere).cast(), 8)
+    }) {
+        // Let through, to hear that it is connected, or that nobody listens there.
+        Ok(_) | Err(Errno::EISCONN | Errno::ECONNREFUSED | Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

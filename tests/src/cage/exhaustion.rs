@@ -1,0 +1,40 @@
+//! Taking more than its part. Each is bounded by itself: the control takes as much from a machine without a cage.
+
+use super::{Family, Probe};
+use nix::errno::Errno;
+use plexus_hostile::act;
+
+pub(super) const FAMILY: Family = Family {
+    title: "Exhaustion",
+    probes: &[
+        Probe::refused("eight children", |_| act(&["fork-many", "8"])),
+        Probe::refused("more open files than its manifest allows", |at| {
+            act(&["open-many", "/dev/null", &(at.open_files + 1).to_string()])
+        })
+        .or(&[Errno::EMFILE]),
+        Probe::refused("a longer file than its manifest allows", |at| {
+            let path = at.inside("long");
+            let filled = act(&["fill", &path, &(at.file_bytes + 1).to_string()]);
+            match act(&["unlink", &path]) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    filled.and(Err(error))
+                }
+                _ => filled,
+            }
+        })
+        .or(&[Errno::EFBIG]),
+        Probe::refused("1 GiB of memory more than its manifest allows", |at| {
+            act(&["memory", &(at.memory + (1 << 30)).to_string()])
+        })
+        .or(&[Errno::ENOMEM]),
+        Probe::refused("memory that counts as nobody's", |_| {
+            act(&["memory-shared"])
+        }),
+        Probe::writer_may("sixteen small files: there is no quota", |at| {
+            act(&["litter", &at.inside(""), "16"])
+        }),
+        Probe::open("sixteen threads: they are counted from outside", |_| {
+            act(&["thread-many", "16"])
+        }),
+    ],
+};

@@ -1,0 +1,168 @@
+//! Everything that a process can try, from inside of each connector's cage and from outside of any.
+
+use super::scene::{Scene, Subject};
+use plexus_tests::cage::{BORN_HOSTILE, Caged, FAMILIES, Family, Outcome, Probe};
+use plexus_tests::golden;
+use plexus_tests::waiting::until;
+use std::fmt::Write as _;
+
+/// What stands in a cell.
+const DONE: &str = "done";
+const REFUSED: &str = "**refused**";
+
+/// One row as it was measured.
+struct Row {
+    probe: &'static Probe,
+    cells: Vec<&'static str>,
+    without: &'static str,
+}
+
+#[test]
+fn every_probe_in_every_cage_and_without_one() {
+    let mut scene = Scene::open();
+    for subject in Subject::ALL {
+        scene.caged(subject, "read a file inside");
+    }
+    let before = scene.descriptors();
+    let mut failures = Vec::new();
+    let mut measured: Vec<(&Family, Vec<Row>)> = FAMILIES
+        .iter()
+        .map(|family| (family, measure(&scene, family, &mut failures)))
+        .collect();
+
+    // A fresh gateway, because a worker gives up exec when it starts and for good.
+    let born = Scene::with(|mut orders| {
+        orders.born_hostile = true;
+        orders
+    });
+    measured.push((&BORN_HOSTILE, measure(&born, &BORN_HOSTILE, &mut failures)));
+
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(scene.bystander_lives(), "the bystander was left alone");
+    until(
+        "the gateway's descriptors to be no more than before",
+        || (scene.descriptors() <= before).then_some(()),
+    );
+    assert!(scene.gateway.stop().success());
+    golden::check_section("docs/security.md", "probes", &page(&measured));
+}
+
+fn measure(scene: &Scene, family: &'static Family, failures: &mut Vec<String>) -> Vec<Row> {
+    let rows = family.probes.iter();
+    rows.map(|probe| row(scene, probe, failures)).collect()
+}
+
+/// Sources do not stand in each other's way, so they are tried at one moment; the roles of one source do.
+const TOGETHER: [&[Subject]; 3] = [
+    &[Subject::Obsidian],
+    &[Subject::Git],
+    &[Subject::WorkspaceReader, Subject::WorkspaceWriter],
+];
+
+fn row(scene: &Scene, probe: &'static Probe, failures: &mut Vec<String>) -> Row {
+    scene.put_outside_right();
+    let cells = std::thread::scope(|scope| {
+        let trying = TOGETHER.map(|subjects| {
+            scope.spawn(move || {
+                let cells = subjects.iter().map(|subject| cell(scene, probe, *subject));
+                cells.collect::<Vec<_>>()
+            })
+        });
+        let tried = trying.map(|thread| thread.join().expect("a cell"));
+        tried.into_iter().flatten().collect::<Vec<_>>()
+    });
+    let without = control(scene, probe, failures);
+    failures.extend(cells.iter().filter_map(|cell| cell.clone().err()));
+    Row {
+        probe,
+        cells: cells.into_iter().map(|cell| cell.unwrap_or("?")).collect(),
+        without,
+    }
+}
+
+/// What came of it in one cage, or how that differs from what must come of it.
+fn cell(scene: &Scene, probe: &Probe, subject: Subject) -> Result<&'static str, String> {
+    scene.put_right(subject);
+    let before = scene.world(subject);
+    let outcome = attempt(scene, probe, subject, || scene.caged(subject, probe.name).0);
+    let may = match probe.caged {
+        Caged::Refused => false,
+        Caged::WriterMay => subject.writes(),
+        Caged::Open => true,
+    };
+    let cell = match &outcome {
+        Outcome::Through(_) => DONE,
+        other if probe.is_refusal(other) => REFUSED,
+        _ => "neither",
+    };
+    let at = format!("{}, {}", probe.name, subject.title());
+    if cell != if may { DONE } else { REFUSED } {
+        Err(format!("{at}: {outcome:?}"))
+    } else if !may && scene.world(subject) != before {
+        Err(format!("{at}: said to be refused, and something changed"))
+    } else {
+        Ok(cell)
+    }
+}
+
+/// The same where there is no cage: without it a refusal proves nothing.
+fn control(scene: &Scene, probe: &Probe, failures: &mut Vec<String>) -> &'static str {
+    let subject = Subject::WorkspaceWriter;
+    scene.put_right(subject);
+    let outcome = attempt(scene, probe, subject, || scene.uncaged(subject, probe.name));
+    match outcome {
+        Outcome::Through(_) => {}
+        Outcome::Refused(_) if probe.offered => {}
+        other => failures.push(format!("{}, without a cage: {other:?}", probe.name)),
+    }
+    if probe.offered {
+        "done where offered"
+    } else {
+        DONE
+    }
+}
+
+fn attempt(
+    scene: &Scene,
+    probe: &Probe,
+    subject: Subject,
+    run: impl FnOnce() -> Outcome,
+) -> Outcome {
+    if probe.turning {
+        scene.turning(subject, run)
+    } else {
+        run()
+    }
+}
+
+/// The tables: what is refused by family, and then what is not.
+fn page(measured: &[(&Family, Vec<Row>)]) -> String {
+    let mut page = String::new();
+    for (family, rows) in measured {
+        let shown: Vec<&Row> = rows
+            .iter()
+            .filter(|row| row.probe.caged != Caged::Open)
+            .collect();
+        table(&mut page, family.title, &shown);
+    }
+    let open: Vec<&Row> = measured
+        .iter()
+        .flat_map(|(_, rows)| rows)
+        .filter(|row| row.probe.caged == Caged::Open)
+        .collect();
+    table(&mut page, "What no cage here hides or takes", &open);
+    page
+}
+
+fn table(page: &mut String, title: &str, rows: &[&Row]) {
+    let heads = Subject::ALL.map(Subject::title).join(" | ");
+    let _ = write!(
+        page,
+        "\n| {title} | without a cage | {heads} |\n|---|---|{}\n",
+        "---|".repeat(Subject::ALL.len())
+    );
+    for row in rows {
+        let cells = row.cells.join(" | ");
+        let _ = writeln!(page, "| {} | {} | {cells} |", row.probe.name, row.without);
+    }
+}
