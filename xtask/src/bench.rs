@@ -44,10 +44,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("{error:#}");
         }
     }
-    let binaries = cargo::build_product(true)?;
+    // In one go, so that all of it is built once: two builds would choose features twice.
     let mut build = cargo::command();
-    build.args(["build", "--locked", "--release", "-p", "plexus-tests"]);
-    finish(build.args(["--bins", "--examples"]))?;
+    build.args(["build", "--locked", "--release", "--workspace"]);
+    finish(build.args(["--exclude", "xtask", "--bins", "--examples"]))?;
+    let binaries = cargo::binaries("release")?;
     let mut bench = std::process::Command::new(binaries.join("plexus-bench"));
     bench
         .args(["--seconds", &arguments.seconds.to_string()])

@@ -6,6 +6,7 @@ use crate::world::{Kind, World};
 use anyhow::{Context as _, Result, ensure};
 use plexus_tests::Gateway;
 use redb::{ReadableTableMetadata as _, TableDefinition};
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -79,14 +80,22 @@ pub(crate) fn idle(into: &mut Figures, world: &mut World, home: &str) -> Result<
         world.gateway.workers().is_empty(),
         "a worker runs that nobody called"
     );
-    let before = Activity::of(pid)?;
+    let before = activity(pid)?;
     std::thread::sleep(IDLE);
-    let spent = Activity::of(pid)?;
+    let (mut cpu, mut woken) = (0, 0);
+    // A thread that ended meanwhile is not counted: it was a pool's, and had nothing to do.
+    for (task, after) in activity(pid)? {
+        let (known, times) = before.get(&task).copied().unwrap_or_default();
+        cpu += after.0.saturating_sub(known);
+        woken += after.1.saturating_sub(times);
+    }
     let seconds = IDLE.as_secs_f64();
-    let cpu = (spent.cpu - before.cpu).as_secs_f64() / seconds * 100.0;
-    into.set(&format!("idle/{home}/cpuPercent"), cpu);
-    let woken = (spent.switches - before.switches) as f64 / seconds;
-    into.set(&format!("idle/{home}/wakeUpsPerSecond"), woken);
+    let percent = Duration::from_nanos(cpu).as_secs_f64() / seconds * 100.0;
+    into.set(&format!("idle/{home}/cpuPercent"), percent);
+    into.set(
+        &format!("idle/{home}/wakeUpsPerSecond"),
+        woken as f64 / seconds,
+    );
     world.renew()
 }
 
@@ -154,7 +163,7 @@ pub(crate) fn ledger(into: &mut Figures, load: &Load, world: &mut World) -> Resu
         interleaved(&mut Figures::default(), load, 1, &[cell])?;
         let after = Stored::of(world)?;
         let added = (after.events - before.events) as f64;
-        ensure!(added > 1_000.0, "only {added} events");
+        ensure!(added > 100.0, "only {added} events");
         let grown = (after.bytes as f64 - before.bytes as f64) / added;
         into.set(&format!("ledger/{}/bytes", kind.name()), grown * events);
     }
@@ -182,7 +191,9 @@ impl Stored {
         let database = redb::Database::open(file)?;
         let look = database.begin_write()?;
         let stats = look.stats()?;
-        let bytes = stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+        // Pages that something lives in. The file itself grows in large steps, and keeps free pages for later.
+        let pages = stats.leaf_pages() + stats.branch_pages();
+        let bytes = pages * stats.page_size() as u64;
         let events = look
             .open_table(TableDefinition::<u64, &[u8]>::new("events"))?
             .len()?;
@@ -191,34 +202,28 @@ impl Stored {
     }
 }
 
-/// What a process has spent.
-struct Activity {
-    cpu: Duration,
-    /// Times that a thread of it was put on a processor.
-    switches: u64,
-}
-
-impl Activity {
-    fn of(pid: u32) -> Result<Self> {
-        let mut all = Self {
-            cpu: Duration::ZERO,
-            switches: 0,
+/// For each thread of a process by its number: its time on a processor in ns, and how often it was put on one.
+fn activity(pid: u32) -> Result<HashMap<String, (u64, u64)>> {
+    let mut all = HashMap::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?;
+        // `schedstat`: time on a processor in ns, time waited for one, times put on one.
+        let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else {
+            continue; // it has just ended
         };
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            // `schedstat`: time on a processor in ns, time waited for one, times put on one.
-            let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-            let numbers: Vec<u64> = text
-                .split_whitespace()
-                .filter_map(|number| number.parse().ok())
-                .collect();
-            let [cpu, _, switches] = numbers[..] else {
-                anyhow::bail!("schedstat says {text:?}");
-            };
-            all.cpu += Duration::from_nanos(cpu);
-            all.switches += switches;
-        }
-        Ok(all)
+        let numbers: Vec<u64> = text
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let [cpu, _, times] = numbers[..] else {
+            anyhow::bail!("schedstat says {text:?}");
+        };
+        all.insert(
+            task.file_name().to_string_lossy().into_owned(),
+            (cpu, times),
+        );
     }
+    Ok(all)
 }
 
 /// Memory that a process holds now, in MB of 1,000,000 bytes.
