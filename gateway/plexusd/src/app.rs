@@ -16,7 +16,11 @@ use crate::{
         throttle::Throttle,
     },
     invoke::{
-        contents::Contents, limits::Limits, replay::Replays, runs::Runs, taken_back::TakenBack,
+        contents::Contents,
+        limits::Limits,
+        replay::{Replays, kept::Kept},
+        runs::Runs,
+        taken_back::TakenBack,
     },
     log::{self, Log},
     machine::{Ledger, Trust, audit_id},
@@ -146,7 +150,6 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
-    clock.go_on_from(state_dir.path());
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
@@ -155,6 +158,7 @@ async fn run(
     // The ledger is ours, so the log is.
     log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
+    clock.go_on_from(state_dir.path())?;
     if let Some(finding) = &boot.rolled_back {
         tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
     }
@@ -189,7 +193,7 @@ async fn run(
         catalogue: ArcSwap::default(),
         runs: Runs::default(),
         contents: Contents::default(),
-        replays: Replays::default(),
+        replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
         taken_back: TakenBack::default(),
         limits: Limits::default(),
         throttle: Throttle::default(),
@@ -724,8 +728,11 @@ async fn sweep(app: Arc<App>) {
         }
         lending::follow(&app, &before).await;
         let app = app.clone();
-        let tidied =
-            tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
+        let tidied = tokio::task::spawn_blocking(move || {
+            let state = app.ledger.snapshot();
+            app.approvals.tidy(&state);
+            app.replays.kept.tidy(|| app.ledger.snapshot());
+        });
         if let Err(error) = tidied.await {
             tracing::warn!(%error, "tidying failed");
         }

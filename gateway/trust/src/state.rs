@@ -4,6 +4,7 @@
 //! Sessions and tokens live and die with a launch of the daemon: they are in the state, so that the writer decides on
 //! them too, but not in its rows.
 
+use crate::OutcomeKind;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
@@ -194,6 +195,9 @@ pub struct Agent {
     /// Effects of which nobody knows whether they happened: not run again until settled.
     #[serde(skip)]
     pub unknown: BTreeMap<(CapabilityId, Digest), Unknown>,
+    /// Idempotency keys of effects, each by the intent that reserved it.
+    #[serde(skip)]
+    pub keys: Arc<BTreeMap<AuditId, UsedKey>>,
     /// Open sessions of this launch.
     #[serde(skip)]
     pub sessions: BTreeMap<SessionId, Session>,
@@ -388,9 +392,26 @@ pub enum Plan {
         state_token: Digest,
         /// The manifest's rating or higher.
         rating: Verb,
+        /// Whether it is more than a standing grant may cover, whatever its rating: each such call is approved by itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        once: bool,
     },
     /// The worker could not.
     Failed,
+}
+
+impl Plan {
+    /// Whether it amounts to more than the capability is rated for, or than may stand: then each call is approved alone.
+    #[must_use]
+    pub const fn is_once_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Ready {
+                rating: Verb::Execute,
+                ..
+            } | Self::Ready { once: true, .. }
+        )
+    }
 }
 
 /// What is left of an approval for one ask.
@@ -428,7 +449,7 @@ pub enum ItemState {
     /// Its one call is over.
     Over {
         /// How it went.
-        outcome: crate::OutcomeKind,
+        outcome: OutcomeKind,
     },
     /// The owner said no.
     Denied {
@@ -530,6 +551,36 @@ impl Unknown {
             at: self.at,
             also: rest.collect(),
         })
+    }
+}
+
+/// An idempotency key that an intent reserved for its effect (wire §5.13).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedKey {
+    /// The key and what it was used for, as [`key_digest`] has them.
+    pub key: Digest,
+    /// The input it came with.
+    pub input: Digest,
+    /// When.
+    pub at: Timestamp,
+    /// What became of the effect; none: it is under way, or the daemon died over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<OutcomeKind>,
+}
+
+/// How an agent's idempotency key for a capability is kept: no word of the agent's choosing enters the ledger.
+#[must_use]
+pub fn key_digest(capability: &CapabilityId, key: &str) -> Digest {
+    // No id holds a NUL.
+    Digest::of(&[capability.as_str().as_bytes(), b"\0", key.as_bytes()].concat())
+}
+
+impl Agent {
+    /// The intent that reserved `key` within [`KEY_MS`](crate::KEY_MS), and what is known of it.
+    #[must_use]
+    pub fn used_key(&self, key: Digest, now: Timestamp) -> Option<(&AuditId, &UsedKey)> {
+        let mut live = self.keys.iter().rev();
+        live.find(|(_, used)| used.key == key && now.since(used.at) < crate::KEY_MS)
     }
 }
 
@@ -752,6 +803,15 @@ impl State {
     pub fn lent(&self, id: &CapabilityId) -> Option<&Lent> {
         let (source, _) = id.as_str().split_once('.')?;
         self.sources.get(source)?.config.lent.as_ref()
+    }
+    /// Sources that are lent, and whose lending has not ended.
+    pub(crate) fn lent_out(&self) -> Vec<SourceId> {
+        let lent = |source: &&Arc<Source>| {
+            let lent = source.config.lent.as_ref();
+            lent.is_some_and(|lent| lent.ended.is_none())
+        };
+        let all = self.sources.values().filter(lent);
+        all.map(|source| source.id.clone()).collect()
     }
     /// Whether the owner lets it be seen.
     #[must_use]

@@ -315,6 +315,12 @@ impl Draft<'_> {
                         .keys()
                         .map(|(c, d)| Change::UnknownGone(of(), c.clone(), *d)),
                 )
+                .set_all(
+                    agent
+                        .keys
+                        .keys()
+                        .map(|intent| Change::KeyGone(of(), intent.clone())),
+                )
                 .set(Change::AgentGone(id.clone()));
             self.emit(revoked);
         } else {
@@ -344,6 +350,10 @@ impl Draft<'_> {
     /// What was taken back since the copy was made is in the state again, so nothing in it counts until the owner has
     /// looked. A grant that rested already keeps its reason.
     pub(super) fn restored(&mut self, made_at: Timestamp) -> Result<Reply, Refusal> {
+        let lent = self.state.lent_out();
+        if !lent.is_empty() {
+            return self.restored_without(lent, made_at);
+        }
         let agents: Vec<_> = self.state.agents.values().cloned().collect();
         let grants = agents.iter().flat_map(|agent| agent.grants.values());
         let rest: Vec<Change> = grants
@@ -382,6 +392,7 @@ impl Draft<'_> {
         Ok(Reply::Restored {
             agents: live.map(|agent| agent.id.clone()).collect(),
             grants,
+            lendings: Vec::new(),
         })
     }
 
@@ -474,6 +485,7 @@ fn blank(id: &AgentId, now: Timestamp) -> Agent {
         items: BTreeMap::new(),
         denials: BTreeMap::new(),
         unknown: BTreeMap::new(),
+        keys: std::sync::Arc::default(),
         sessions: BTreeMap::new(),
         tokens: BTreeMap::new(),
     }
