@@ -113,7 +113,10 @@ impl Report {
         let text = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
         let (before, rest) = text.split_once(BEGIN).context("the page has no figures")?;
         let (_, after) = rest.split_once(END).context("the figures have no end")?;
-        let text = format!("{before}{BEGIN}\n{}{END}{after}", self.text());
+        let text = format!(
+            "{before}{BEGIN}\n![Calls a second](images/performance.svg)\n\n{}{END}{after}",
+            self.text()
+        );
         std::fs::write(&page, text)?;
         let picture = picture::draw(&self.figures, CONNECTIONS);
         std::fs::write(root.join("docs/images/performance.svg"), picture)?;
