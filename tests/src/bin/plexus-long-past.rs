@@ -7,8 +7,8 @@ use clap::Parser;
 use plexus_ledger::{Lane, Ledger, Options};
 use plexus_protocol::{AgentId, CapabilityId, Digest, SessionId, Verb, Verbs};
 use plexus_trust::{
-    Call, Command, Connect, Door, Outcome, OutcomeKind, Permit, Reach, Refusal, Reply, State,
-    Touch, Verdict, authorize,
+    Call, Command, Connect, Door, Outcome, OutcomeKind, Permit, Reach, Reply, State, Touch,
+    Verdict, authorize,
 };
 use plexusd::Trust;
 use serde_json::json;
@@ -90,9 +90,7 @@ impl Past {
         let done = self
             .runtime
             .block_on(self.ledger.submit(command, Lane::Agent));
-        Ok(done
-            .map_err(plexus_ledger::SubmitError::<Refusal>::from)?
-            .reply)
+        Ok(done?.reply)
     }
 
     /// Lets every agent in, each with its share of the grants.
