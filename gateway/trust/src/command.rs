@@ -2,7 +2,9 @@
 //!
 //! Every fresh id, digest and secret's hash is made outside and comes in with the command: the machine is pure.
 
-use crate::{Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch};
+use crate::{
+    Bounds, Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch,
+};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, SessionId, SourceId, Timestamp,
     TokenId, TrustWindow, Verb, Verbs, body::Scope,
@@ -121,6 +123,13 @@ pub enum Command {
         code: Digest,
         /// Life of the code in milliseconds.
         code_ms: u64,
+    },
+    /// Says how much an agent may do from now on.
+    Bound {
+        /// Whom.
+        agent: AgentId,
+        /// All of it.
+        bounds: Bounds,
     },
     /// Stops or lets go on every agent's calls.
     Pause(bool),

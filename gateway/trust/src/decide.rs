@@ -71,6 +71,7 @@ pub fn decide(
             code,
             code_ms,
         } => draft.new_code(agent, code, *code_ms),
+        Command::Bound { agent, bounds } => draft.bound(agent, *bounds),
         Command::Pause(on) => draft.pause(*on),
         Command::SettleUnknown {
             agent,

@@ -106,12 +106,7 @@ fn holder(port: u16) -> Option<String> {
 #[cfg(not(target_os = "linux"))]
 fn holder(port: u16) -> Option<String> {
     let asked = ["-nP", "-sTCP:LISTEN", "-Fpc", &format!("-iTCP:{port}")];
-    let said = super::said(
-        std::path::Path::new("/usr/sbin/lsof"),
-        &asked,
-        super::SAY_WITHIN,
-    )
-    .ok()?;
+    let said = super::said(Path::new("/usr/sbin/lsof"), &asked, super::SAY_WITHIN).ok()?;
     let part = |mark: char| said.lines().find_map(|line| line.strip_prefix(mark));
     Some(format!("process {} ({})", part('p')?, part('c')?))
 }

@@ -67,7 +67,8 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
     };
     // The view first: a card that is complete by the machine has its preview.
     app.approvals.keep_plan(&item.id, &ask.capability, view);
-    if let Err(error) = app.ledger.submit(command, Lane::Owner).await {
+    let submitted = app.ledger.submit(command, Lane::Owner);
+    if let Err(error) = app.charged(&item.agent, submitted).await {
         tracing::debug!(%error, item = %item.id, "a plan came too late");
     }
     app.approvals.note_change();

@@ -10,8 +10,10 @@ use crate::{
     supervisor::{CommitTerms, DispatchError, Finished, Stands},
 };
 use plexus_ipc::message::{Content, Failure, TouchedId};
-use plexus_ledger::{Durable, Lane};
-use plexus_protocol::{AuditId, Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
+use plexus_ledger::Durable;
+use plexus_protocol::{
+    AgentId, AuditId, Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse,
+};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
@@ -31,7 +33,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
         about: about(&app, &asked, &permit.basis, held),
         key,
     };
-    let receipt = match app.ledger.submit(intent, Lane::Agent).await {
+    let receipt = match app.submit_for(&asked.caller.agent, intent).await {
         Ok(receipt) => receipt,
         Err(plexus_ledger::SubmitError::Refused(refusal)) => {
             return super::deny(&app, &asked.caller, id.as_str(), refusal).await;
@@ -101,13 +103,13 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
     }) = &result
     {
         // More than the permit covers: nothing was done; it becomes a question for the owner.
-        let _ = record(&app, &audit, outcome).await;
+        let _ = record(&app, &asked.caller.agent, &audit, outcome).await;
         let purpose = format!("rated {} when it was about to be done", rating.as_str());
         return beyond(&app, asked, Some(purpose)).await;
     }
     let touched = outcome.touched.clone();
     let undo = outcome.undo.clone();
-    match record(&app, &audit, outcome).await {
+    match record(&app, &asked.caller.agent, &audit, outcome).await {
         Ok(()) => {}
         Err(error) => {
             tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
@@ -380,13 +382,17 @@ fn judge(
     (result, outcome)
 }
 
-async fn record(app: &App, intent: &AuditId, outcome: Outcome) -> Result<(), String> {
+async fn record(
+    app: &App,
+    agent: &AgentId,
+    intent: &AuditId,
+    outcome: Outcome,
+) -> Result<(), String> {
     let command = Command::Outcome {
         intent: intent.clone(),
         outcome,
     };
-    app.ledger
-        .submit(command, Lane::Agent)
+    app.submit_for(agent, command)
         .await
         .map(drop)
         .map_err(|e| e.to_string())

@@ -2,8 +2,8 @@
 
 use super::{Draft, event, token_ids};
 use crate::{
-    Agent, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal, Reply,
-    SESSION_MS, Settings, ceiling, class_default, event::Change, grantable, state::Code,
+    Agent, Bounds, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal,
+    Reply, SESSION_MS, Settings, ceiling, class_default, event::Change, grantable, state::Code,
 };
 use plexus_protocol::{AgentId, Digest, SessionId, Timestamp, TrustWindow};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -23,6 +23,7 @@ impl Draft<'_> {
         row.reach = c.reach.unwrap_or(self.state.settings.default_reach);
         row.selected.clone_from(&c.capabilities);
         row.tombstones = old.map(|a| a.tombstones.clone()).unwrap_or_default();
+        row.bounds = old.map(|a| a.bounds).unwrap_or_default();
 
         let (mut granted, mut skipped, mut refused, mut grants) = (vec![], vec![], vec![], vec![]);
         for id in &c.capabilities {
@@ -430,6 +431,25 @@ impl Draft<'_> {
         Ok(Reply::Coded { code_expires_at })
     }
 
+    pub(super) fn bound(&mut self, id: &AgentId, bounds: Bounds) -> Result<Reply, Refusal> {
+        let agent = self.known(id)?;
+        bounds.check().map_err(Refusal::Invalid)?;
+        let changed = agent.bounds != bounds;
+        if changed {
+            let row = Agent {
+                bounds,
+                ..own_row(agent)
+            };
+            self.emit(
+                event("source.settings", Fact::Bounded { bounds })
+                    .agent(id)
+                    .outcome("ok")
+                    .set(Change::Agent(Box::new(row))),
+            );
+        }
+        Ok(Reply::Changed(changed))
+    }
+
     /// Ends every session, token, code and PAT.
     fn end_credentials(&mut self) -> Vec<Change> {
         let console = self.state.console_sessions.keys();
@@ -481,6 +501,7 @@ fn blank(id: &AgentId, now: Timestamp) -> Agent {
         selected: [].into(),
         standing: [].into(),
         tombstones: [].into(),
+        bounds: Bounds::default(),
         grants: BTreeMap::new(),
         items: BTreeMap::new(),
         denials: BTreeMap::new(),
@@ -506,6 +527,7 @@ pub(super) fn own_row(agent: &Agent) -> Agent {
         selected: agent.selected.clone(),
         standing: agent.standing.clone(),
         tombstones: agent.tombstones.clone(),
+        bounds: agent.bounds,
         ..blank(&agent.id, agent.issued_at)
     }
 }
