@@ -10,12 +10,18 @@ use anyhow::Result;
 const PARTS: &str =
     "cargo bench -p plexus-trust -p plexus-ledger -p plexus-ipc -p plexus-worker-obsidian";
 
-/// Measure a release build beside a bare handler and the bare path
+/// Measure a release build beside a bare handler and the bare path; fails where a promise is not kept
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// One JSON object instead of a table
+    /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+    /// Only these parts: calls, flush, growth, boot, memory, worker, ledger; all without it
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// One short round and a small large home: to see that it works, not how fast
+    #[arg(long)]
+    quick: bool,
     /// Seconds for each cell of each round
     #[arg(long, default_value_t = 3, value_name = "S")]
     seconds: u64,
@@ -25,6 +31,9 @@ pub(crate) struct Arguments {
     /// Do not use wrk even where it is there
     #[arg(long)]
     own_loader: bool,
+    /// Put the figures into docs/performance.md, and draw them
+    #[arg(long, conflicts_with_all = ["only", "quick"])]
+    write: bool,
 }
 
 /// Builds and measures.
@@ -35,17 +44,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("{error:#}");
         }
     }
-    let binaries = cargo::build_product(true)?;
-    finish(cargo::command().args(["build", "--release", "-p", "plexus-tests", "--bins"]))?;
+    // In one go, so that all of it is built once: two builds would choose features twice.
+    let mut build = cargo::command();
+    build.args(["build", "--locked", "--release", "--workspace"]);
+    finish(build.args(["--exclude", "xtask", "--bins", "--examples"]))?;
+    let binaries = cargo::binaries("release")?;
     let mut bench = std::process::Command::new(binaries.join("plexus-bench"));
     bench
         .args(["--seconds", &arguments.seconds.to_string()])
         .args(["--rounds", &arguments.rounds.to_string()]);
-    if arguments.json {
-        bench.arg("--json");
+    for part in &arguments.only {
+        bench.args(["--only", part]);
     }
-    if arguments.own_loader {
-        bench.arg("--own-loader");
+    for (wanted, option) in [
+        (arguments.json, "--json"),
+        (arguments.quick, "--quick"),
+        (arguments.own_loader, "--own-loader"),
+    ] {
+        if wanted {
+            bench.arg(option);
+        }
+    }
+    if arguments.write {
+        bench.arg("--write").arg(cargo::root());
     }
     finish(&mut bench)?;
     if !arguments.json {

@@ -46,8 +46,9 @@ const META_CHECKPOINT: &str = "checkpoint";
 const META_INDEXED: &str = "indexed";
 const META_CLEAN: &str = "clean";
 
-/// redb's page cache. Its default is a gigabyte; the live part of a ledger is a few megabytes.
-const CACHE_BYTES: usize = 16 << 20;
+/// redb's page cache. Its default is a gigabyte; what a commit touches are the right edges of a few trees. Everything else
+/// is read once and not again, and the system keeps it anyway: under load a larger cache only fills.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// How the file at a path is opened: the real file, or a test's faulty one.
 pub type Opener =

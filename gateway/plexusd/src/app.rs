@@ -244,6 +244,7 @@ async fn run(
         "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
     );
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
+    crate::os::let_go_of_start();
     stop.await;
 
     tracing::info!("stopping");

@@ -22,6 +22,7 @@ mod invoke;
 mod log;
 mod machine;
 mod one_off;
+mod os;
 mod refused;
 pub mod sources;
 mod state_dir;

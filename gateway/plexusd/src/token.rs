@@ -2,6 +2,8 @@
 //!
 //! Invariant: HS256 is the only algorithm that has code here; every other one is refused by construction. What a token
 //! opens is decided by the machine from its id: the claims are a copy for the client.
+//! Invariant: what is remembered of a token is that its signature holds, which never changes under one key; whether it
+//! has ended or was revoked is asked for each call, elsewhere.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,7 +15,14 @@ use jsonwebtoken::{
 };
 use plexus_protocol::{AgentId, SessionId, Timestamp, TokenId, body::Scope};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// Tokens whose signature need not be computed again. An agent has a few; beyond this all are forgotten and checked anew.
+const REMEMBERED: usize = 1_024;
 
 /// The header of every token, in base64url: `{"alg":"HS256","typ":"JWT"}`, in the wire's order (the library's differs).
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
@@ -60,6 +69,8 @@ pub(crate) struct TokenKey {
     decoding: DecodingKey,
     validation: Validation,
     issuer: String,
+    /// By SHA-256 of the whole token: only tokens that held are in it, so nobody can fill it with others.
+    held: Mutex<HashMap<[u8; 32], Verified>>,
 }
 
 impl TokenKey {
@@ -82,6 +93,7 @@ impl TokenKey {
             decoding: DecodingKey::from_secret(&secret[..]),
             validation,
             issuer,
+            held: Mutex::default(),
         })
     }
 
@@ -110,8 +122,23 @@ impl TokenKey {
         Ok(format!("{message}.{signature}"))
     }
 
-    /// Checks form, algorithm, signature and issuer.
+    /// Checks form, algorithm, signature and issuer, or knows this very token to hold.
     pub(crate) fn verify(&self, token: &str) -> Option<Verified> {
+        let digest = Sha256::digest(token).into();
+        let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verified) = held().get(&digest) {
+            return Some(verified.clone());
+        }
+        let verified = self.verify_anew(token)?;
+        let mut held = held();
+        if held.len() >= REMEMBERED {
+            held.clear();
+        }
+        held.insert(digest, verified.clone());
+        Some(verified)
+    }
+
+    fn verify_anew(&self, token: &str) -> Option<Verified> {
         let data = jsonwebtoken::decode::<Bearer>(token, &self.decoding, &self.validation).ok()?;
         let Bearer {
             sub,
@@ -206,15 +233,36 @@ mod tests {
         let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap());
         assert_eq!(header.unwrap(), br#"{"alg":"HS256","typ":"JWT"}"#);
         assert_eq!(ours.verify(&token).unwrap().exp, 2000);
+        let again = ours.verify(&token).unwrap();
+        assert_eq!((again.exp, again.agent.as_str()), (2000, "a"));
+        assert_eq!(ours.held.lock().unwrap().len(), 1);
         assert!(theirs.verify(&token).is_none());
         assert!(
             TokenKey {
                 issuer: "other".into(),
+                held: Mutex::default(),
                 ..ours
             }
             .verify(&token)
             .is_none()
         );
+    }
+
+    #[test]
+    fn what_does_not_hold_is_not_remembered_and_what_does_is_bounded() {
+        let key = TokenKey::fresh("i".into()).unwrap();
+        let token = signed(&key);
+        assert!(key.verify(&token).is_some());
+        let last = if token.ends_with('A') { "B" } else { "A" };
+        let forged = format!("{}{last}", &token[..token.len() - 1]);
+        assert!(key.verify(&forged).is_none());
+        assert!(key.verify(&format!("{token}.")).is_none());
+        assert_eq!(key.held.lock().unwrap().len(), 1);
+        for _ in 0..REMEMBERED {
+            assert!(key.verify(&signed(&key)).is_some());
+        }
+        assert!(key.held.lock().unwrap().len() <= REMEMBERED);
+        assert!(key.verify(&token).is_some(), "forgotten, and checked anew");
     }
 
     #[test]

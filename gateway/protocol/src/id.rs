@@ -2,7 +2,7 @@
 //!
 //! Invariant: a value of one of these types has the form its documentation states; nobody re-checks it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// An identifier that is not of its form. Says what the form is.
@@ -13,8 +13,8 @@ pub struct Malformed(pub &'static str);
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $form:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -30,6 +30,11 @@ macro_rules! identifier {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
             }
         }
         impl fmt::Display for $name {

@@ -207,34 +207,41 @@ pub fn row(state: &State, key: &str) -> Option<Vec<u8>> {
 /// Every row of `state`.
 #[must_use]
 pub fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
-    let mut keys = Vec::new();
-    if state.launched {
-        keys.extend(["meta", "settings", "default-grants"].map(str::to_owned));
+    let mut rows = Vec::new();
+    let mut add =
+        |key: String, bytes: Option<Vec<u8>>| rows.extend(bytes.map(|bytes| (key, bytes)));
+    for key in ["meta", "settings", "default-grants"] {
+        add(key.to_owned(), row(state, key));
     }
+    // Written where they are found: looking each up by its key again would be most of the work.
     for (a, agent) in state.agents.iter() {
-        keys.push(format!("agent/{a}"));
-        keys.extend(agent.grants.keys().map(|c| format!("grant/{a}/{c}")));
-        keys.extend(agent.items.keys().map(|p| format!("item/{a}/{p}")));
-        keys.extend(
-            agent
-                .denials
-                .keys()
-                .map(|(c, d)| format!("denial/{a}/{c}/{d}")),
-        );
-        keys.extend(
-            agent
-                .unknown
-                .keys()
-                .map(|(c, d)| format!("unknown/{a}/{c}/{d}")),
-        );
-        keys.extend(agent.keys.keys().map(|e| format!("key/{a}/{e}")));
+        add(format!("agent/{a}"), json(&**agent));
+        for (c, grant) in &agent.grants {
+            add(format!("grant/{a}/{c}"), json(&**grant));
+        }
+        for (p, item) in &agent.items {
+            add(format!("item/{a}/{p}"), json(&**item));
+        }
+        for ((c, d), denial) in &agent.denials {
+            add(format!("denial/{a}/{c}/{d}"), json(denial));
+        }
+        for ((c, d), unknown) in &agent.unknown {
+            add(format!("unknown/{a}/{c}/{d}"), json(unknown));
+        }
+        for (e, used) in agent.keys.iter() {
+            add(format!("key/{a}/{e}"), json(used));
+        }
     }
-    keys.extend(state.open_intents.keys().map(|e| format!("intent/{e}")));
-    keys.extend(state.sources.keys().map(|s| format!("source/{s}")));
-    keys.extend(state.exposure.keys().map(|c| format!("exposure/{c}")));
-    keys.into_iter()
-        .filter_map(|key| row(state, &key).map(|bytes| (key, bytes)))
-        .collect()
+    for (e, intent) in state.open_intents.iter() {
+        add(format!("intent/{e}"), json(intent));
+    }
+    for (s, source) in state.sources.iter() {
+        add(format!("source/{s}"), json(&**source));
+    }
+    for (c, exposed) in state.exposure.iter() {
+        add(format!("exposure/{c}"), json(exposed));
+    }
+    rows
 }
 
 /// Builds a state from its rows. Its `latest` is not among them: it is the recorded time of the newest event, and the

@@ -16,7 +16,7 @@ use sha2::Sha256;
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -39,9 +39,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a part of this program and waits until it listens.
-    pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn start(arguments: &[&str], environment: &[(String, String)]) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(arguments)
+            .envs(environment.iter().cloned())
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
@@ -114,13 +115,46 @@ pub(crate) fn serve_handler(bytes: usize) -> Result<()> {
     serve(Router::new().route("/invoke", post(async move |_: Bytes| json(answer.clone()))))
 }
 
-/// Serves the bare path with a worker and a database in `folder`.
-pub(crate) fn serve_path(folder: &Path) -> Result<()> {
+/// How the bare path does a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// The worker reads the note; one commit before the reply.
+    Read,
+    /// A commit, then the worker appends a line to a file, then a second commit.
+    Effect,
+}
+
+/// What the bare path is to be like.
+#[derive(clap::Args)]
+pub(crate) struct PathArguments {
+    /// A folder of its own, for the database and the worker's socket
+    folder: PathBuf,
+    /// What the worker reads, or appends to
+    file: PathBuf,
+    /// What a call is
+    kind: Kind,
+    /// Bytes of the record that is committed, or of both together
+    record: usize,
+    /// Bytes of the answer
+    answer: usize,
+}
+
+/// Serves the bare path with a worker and a database in its folder.
+pub(crate) fn serve_path(arguments: &PathArguments) -> Result<()> {
+    let PathArguments {
+        folder, file, kind, ..
+    } = arguments;
     let socket = folder.join("worker.sock");
     let mut worker = Command::new(std::env::current_exe()?)
         .arg("worker")
         .arg(&socket)
-        .arg(folder.join("note.md"))
+        .arg(file)
+        .arg(match kind {
+            Kind::Read => "read",
+            Kind::Effect => "effect",
+        })
+        // A slow flush is the database's.
+        .env_remove("LD_PRELOAD")
         .stdout(Stdio::piped())
         .spawn()?;
     let mut line = String::new();
@@ -133,7 +167,13 @@ pub(crate) fn serve_path(folder: &Path) -> Result<()> {
     let stream = UnixStream::connect(&socket)?;
     let served = serve_with(|| {
         let worker = Worker::over(stream)?;
-        let state = Arc::new(BarePath { worker, to_writer });
+        let state = Arc::new(BarePath {
+            worker,
+            to_writer,
+            kind: *kind,
+            record: arguments.record,
+            answer: arguments.answer,
+        });
         Ok(Router::new().route("/invoke", post(call)).with_state(state))
     });
     let _ = worker.kill();
@@ -165,6 +205,10 @@ fn json(body: Bytes) -> Response {
 struct BarePath {
     worker: Worker,
     to_writer: SyncSender<Job>,
+    kind: Kind,
+    /// Bytes.
+    record: usize,
+    answer: usize,
 }
 
 #[derive(Deserialize)]
@@ -231,21 +275,56 @@ impl BarePath {
         let claims =
             verify(bearer.strip_prefix("Bearer ").context("no bearer")?).context("a bad token")?;
         let request: Request = serde_json::from_slice(body)?;
-        let output = self.worker.ask(&request).await?;
-        // One record, durable before the reply.
-        let record = serde_json::to_vec(&serde_json::json!({
-            "type": "invoke", "agentId": claims.sub, "jti": claims.jti, "sessionId": claims.session_id,
-            "capabilityId": request.id, "outcome": "ok", "bytes": output.len(),
-        }))?;
-        let (done, durable) = oneshot::channel();
-        self.to_writer.try_send(Job { record, done })?;
-        durable.await?;
+        let output = match self.kind {
+            Kind::Read => {
+                let output = self.worker.ask(&request).await?;
+                self.commit(&claims, &request, "read", self.record).await?;
+                output
+            }
+            Kind::Effect => {
+                let each = self.record / 2;
+                self.commit(&claims, &request, "intent", each).await?;
+                let output = self.worker.ask(&request).await?;
+                self.commit(&claims, &request, "outcome", each).await?;
+                output
+            }
+        };
         let mut answer = Vec::with_capacity(output.len() + 128);
         write!(answer, r#"{{"id":"{}","ok":true,"output":"#, request.id)?;
         answer.extend(output);
-        answer.extend(br#","auditId":"evt_0b1e4a5c-7d2f-4c3a-9e8b-1f2a3b4c5d6e"}"#);
+        answer.extend(br#","auditId":"evt_0b1e4a5c-7d2f-4c3a-9e8b-1f2a3b4c5d6e""#);
+        fill(&mut answer, self.answer);
         Ok(answer)
     }
+
+    /// Makes one record of so many bytes durable.
+    async fn commit(
+        &self,
+        claims: &Claims,
+        request: &Request,
+        phase: &str,
+        bytes: usize,
+    ) -> Result<()> {
+        let mut record = serde_json::to_vec(&serde_json::json!({
+            "type": "invoke", "agentId": claims.sub, "jti": claims.jti, "sessionId": claims.session_id,
+            "capabilityId": request.id, "phase": phase, "outcome": "ok",
+        }))?;
+        record.pop();
+        fill(&mut record, bytes);
+        let (done, durable) = oneshot::channel();
+        self.to_writer.try_send(Job { record, done })?;
+        durable.await?;
+        Ok(())
+    }
+}
+
+/// Closes an open JSON object so that it has so many bytes, or a few more.
+fn fill(object: &mut Vec<u8>, bytes: usize) {
+    const AROUND: usize = r#","_":""}"#.len();
+    let missing = bytes.saturating_sub(object.len() + AROUND);
+    object.extend(br#","_":""#);
+    object.resize(object.len() + missing, b'x');
+    object.extend(br#""}"#);
 }
 
 struct Job {
@@ -358,8 +437,8 @@ fn framed<T: Serialize>(message: &T) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// The worker: reads the note for every call.
-pub(crate) fn work(socket: &Path, note: &Path) -> Result<()> {
+/// The worker: reads the file for every call, or appends a line to it.
+pub(crate) fn work(socket: &Path, file: &Path, kind: Kind) -> Result<()> {
     let listener = UnixListener::bind(socket)?;
     println!("listening");
     std::io::stdout().flush()?;
@@ -375,11 +454,25 @@ pub(crate) fn work(socket: &Path, note: &Path) -> Result<()> {
             !call.capability.is_empty() && !call.input.is_empty(),
             "an empty call"
         );
-        let content = std::fs::read_to_string(note)?;
-        let output = serde_json::to_vec(&serde_json::json!({
-            "type": "file", "relativePath": "note.md", "content": content, "bytes": content.len(),
-            "modifiedAt": "2026-01-31T08:15:00.000Z", "links": [], "warnings": [],
-        }))?;
+        let output = match kind {
+            Kind::Read => {
+                let content = std::fs::read_to_string(file)?;
+                serde_json::json!({
+                    "type": "file", "relativePath": "note.md", "content": content, "bytes": content.len(),
+                    "modifiedAt": "2026-01-31T08:15:00.000Z", "links": [], "warnings": [],
+                })
+            }
+            Kind::Effect => {
+                let mut log = std::fs::File::options()
+                    .create(true)
+                    .append(true)
+                    .open(file)?;
+                writeln!(log, "evt_0b1e4a5c-7d2f-4c3a-9e8b-1f2a3b4c5d6e {}", call.id)?;
+                log.sync_all()?;
+                serde_json::json!({"ok": true})
+            }
+        };
+        let output = serde_json::to_vec(&output)?;
         stream.write_all(&framed(&Done {
             id: call.id,
             output,

@@ -6,14 +6,84 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Where the load goes.
+/// Where the load goes, and what it is.
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
-    /// The token of every request.
-    pub(crate) bearer: String,
-    /// The body of every request.
+    /// `GET` or `POST`.
+    pub(crate) method: &'static str,
+    /// The path.
+    pub(crate) path: &'static str,
+    /// Beside `host`, `content-type` and `content-length`.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The body of every request; empty for none. `{n}` in it is a number that goes round below [`Target::round`].
     pub(crate) body: String,
+    /// How many bodies there are.
+    pub(crate) round: u32,
+    /// Whether the answer that is wanted is a refusal: then every other one is the wrong answer.
+    pub(crate) refused: bool,
+}
+
+impl Target {
+    /// A call with a token.
+    pub(crate) fn call(port: u16, bearer: &str, body: &str) -> Self {
+        Self {
+            port,
+            method: "POST",
+            path: "/invoke",
+            headers: vec![("authorization", format!("Bearer {bearer}"))],
+            body: body.to_owned(),
+            round: 1,
+            refused: false,
+        }
+    }
+    /// The same with another header instead of the token.
+    pub(crate) fn with(self, name: &'static str, value: &str) -> Self {
+        Self {
+            headers: vec![(name, value.to_owned())],
+            ..self
+        }
+    }
+    /// The request as it goes over the wire, the `n`th.
+    fn bytes(&self, n: u32) -> Vec<u8> {
+        let body = self.body.replace("{n}", &(n % self.round).to_string());
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n",
+            self.method, self.path, self.port
+        );
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            head.push_str(&format!(
+                "content-type: application/json\r\ncontent-length: {}\r\n",
+                body.len()
+            ));
+        }
+        format!("{head}\r\n{body}").into_bytes()
+    }
+    /// The same for wrk, which speaks Lua.
+    fn script(&self) -> String {
+        let mut script = format!("wrk.method = '{}'\n", self.method);
+        for (name, value) in &self.headers {
+            script.push_str(&format!("wrk.headers['{name}'] = '{value}'\n"));
+        }
+        if self.body.is_empty() {
+            return script;
+        }
+        script.push_str("wrk.headers['content-type'] = 'application/json'\n");
+        if self.round == 1 {
+            script.push_str(&format!("wrk.body = [==[{}]==]\n", self.body));
+            return script;
+        }
+        script.push_str(&format!(
+            "local n, body = 0, [==[{}]==]\nrequest = function()\n  n = (n + 1) % {}\n  \
+             return wrk.format(nil, nil, nil, (body:gsub('{{n}}', tostring(n))))\nend\n",
+            self.body, self.round
+        ));
+        script
+    }
 }
 
 /// What one cell came to.
@@ -25,8 +95,8 @@ pub(crate) struct Measured {
     pub(crate) p50: Duration,
     /// Ninety-nine of a hundred came within.
     pub(crate) p99: Duration,
-    /// Answers with a status other than 2xx.
-    pub(crate) refused: u64,
+    /// Answers with another status than the one that is wanted.
+    pub(crate) wrong: u64,
 }
 
 /// A way to make load.
@@ -60,14 +130,7 @@ impl Load {
 
     fn with_wrk(&self, target: &Target, connections: usize) -> Result<Measured> {
         let script = tempfile::Builder::new().suffix(".lua").tempfile()?;
-        std::fs::write(
-            script.path(),
-            format!(
-                "wrk.method = 'POST'\nwrk.body = [==[{}]==]\nwrk.headers['Content-Type'] = 'application/json'\n\
-                 wrk.headers['Authorization'] = 'Bearer {}'\n",
-                target.body, target.bearer
-            ),
-        )?;
+        std::fs::write(script.path(), target.script())?;
         let answer = Command::new("wrk")
             .args([
                 "-t1",
@@ -77,7 +140,7 @@ impl Load {
             ])
             .arg("-s")
             .arg(script.path())
-            .arg(format!("http://127.0.0.1:{}/invoke", target.port))
+            .arg(format!("http://127.0.0.1:{}{}", target.port, target.path))
             .output()
             .context("running wrk")?;
         let text = String::from_utf8_lossy(&answer.stdout).into_owned();
@@ -91,31 +154,37 @@ impl Load {
                 .find_map(|line| line.trim().strip_prefix(name))
                 .map(|rest| rest.trim().to_owned())
         };
+        // Lines are `Non-2xx or 3xx responses: 3` and `1234 requests in 3.00s, 1.20MB read`.
         let refused = field("Non-2xx or 3xx responses:").map_or(Ok(0), |count| count.parse())?;
+        let broken = field("Socket errors:");
+        ensure!(broken.is_none(), "wrk lost connections: {broken:?}");
+        let all: u64 = text
+            .lines()
+            .find_map(|line| line.split_once(" requests in "))
+            .context("wrk counted nothing")?
+            .0
+            .trim()
+            .parse()?;
         Ok(Measured {
             per_second: field("Requests/sec:")
                 .context("wrk said no rate")?
                 .parse()?,
             p50: span(&field("50%").context("wrk said no median")?)?,
             p99: span(&field("99%").context("wrk said no tail")?)?,
-            refused,
+            wrong: if target.refused {
+                all - refused
+            } else {
+                refused
+            },
         })
     }
 
     fn with_threads(&self, target: &Target, connections: usize) -> Result<Measured> {
-        let request = format!(
-            "POST /invoke HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{}",
-            target.port,
-            target.bearer,
-            target.body.len(),
-            target.body
-        );
         let until = Instant::now() + self.time;
         let began = Instant::now();
         let results: Vec<Result<(Vec<Duration>, u64)>> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..connections)
-                .map(|_| scope.spawn(|| one_connection(target.port, request.as_bytes(), until)))
+                .map(|nth| scope.spawn(move || one_connection(target, nth, until)))
                 .collect();
             threads
                 .into_iter()
@@ -127,11 +196,11 @@ impl Load {
                 .collect()
         });
         let took = began.elapsed();
-        let (mut times, mut refused) = (Vec::new(), 0);
+        let (mut times, mut wrong) = (Vec::new(), 0);
         for result in results {
             let (seen, bad) = result?;
             times.extend(seen);
-            refused += bad;
+            wrong += bad;
         }
         ensure!(!times.is_empty(), "no answer at all");
         times.sort_unstable();
@@ -140,27 +209,31 @@ impl Load {
             per_second: times.len() as f64 / took.as_secs_f64(),
             p50: at(0.50),
             p99: at(0.99),
-            refused,
+            wrong,
         })
     }
 }
 
-/// Calls one after the other on one connection that stays open.
-fn one_connection(port: u16, request: &[u8], until: Instant) -> Result<(Vec<Duration>, u64)> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+/// Calls one after the other on one connection that stays open; gives the times, and how many answers were wrong.
+fn one_connection(target: &Target, nth: usize, until: Instant) -> Result<(Vec<Duration>, u64)> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, target.port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
-    let (mut times, mut refused) = (Vec::new(), 0);
+    let (mut times, mut wrong) = (Vec::new(), 0);
     let mut line = String::new();
     let mut body = Vec::new();
+    // Each connection begins elsewhere in the round.
+    let mut n = u32::try_from(nth)? * (target.round / 64).max(1);
     while Instant::now() < until {
+        let request = target.bytes(n);
+        n = n.wrapping_add(1);
         let began = Instant::now();
-        stream.write_all(request)?;
+        stream.write_all(&request)?;
         line.clear();
         reader.read_line(&mut line)?;
-        let good = line.get(9..10) == Some("2");
+        let good = (line.get(9..10) == Some("2")) != target.refused;
         let mut length = 0;
         loop {
             line.clear();
@@ -178,9 +251,9 @@ fn one_connection(port: u16, request: &[u8], until: Instant) -> Result<(Vec<Dura
         body.resize(length, 0);
         reader.read_exact(&mut body)?;
         times.push(began.elapsed());
-        refused += u64::from(!good);
+        wrong += u64::from(!good);
     }
-    Ok((times, refused))
+    Ok((times, wrong))
 }
 
 /// wrk's `812.00us`, `1.36ms`, `2.10s`.

@@ -1,62 +1,100 @@
-//! What a call costs, beside what it could cost at best.
+//! What a call costs, beside what it could cost at best; and what a gateway costs that nobody calls.
 //!
-//! Three servers take the same request and give an answer of the same size, on the same machine in the same run:
+//! Servers take the same requests and give answers of the same size, on the same machine in the same run:
 //!
 //! - `handler`: a bare axum handler, the price of HTTP;
 //! - `path`: the bare path: verify an HS256 token, ask a worker process in msgpack, one durable redb commit before the
-//!   reply. Nothing of a gateway is in it;
-//! - `plexusd`: the real daemon, its real worker, a read of a note of 1 KiB with its record.
+//!   reply (for an effect one before the worker and one after it). Nothing of a gateway is in it;
+//! - `plexusd`: the real daemon and its real workers.
 //!
-//! Sizes are held, not hoped for: the bare servers get a token and give an answer as long as the gateway's own.
+//! Sizes are held, not hoped for: the bare servers get a token, give an answer and commit a record as long as the
+//! gateway's own.
 //!
-//! Rounds are interleaved, so that a busy neighbour is a neighbour of all three; the best round of each cell counts.
-//! Compare ratios; the figures of two machines do not compare.
-#![expect(clippy::print_stdout, reason = "the figures are data")]
+//! Rounds are interleaved, so that a busy neighbour is a neighbour of all; the best round of each cell counts. Compare
+//! ratios; the figures of two machines do not compare. A promise that is not kept is a line, and the exit status 1.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the figures are data; how far it is, and what was missed, is talk"
+)]
 
 mod bare;
+mod figures;
+mod large;
+mod life;
 mod load;
+mod picture;
+mod promises;
+mod report;
+mod world;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand};
-use load::{Load, Measured, Target};
-use plexus_tests::{Client, Folder, Gateway, Response};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
+use figures::{Cell, Figures, interleaved};
+use large::Size;
+use load::{Load, Target};
+use promises::PROMISES;
+use report::Report;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use world::{Kind, World};
 
 /// Connections at once.
 const CONNECTIONS: &[usize] = &[1, 16, 64];
-/// What is called: a note by its exact path, with a token.
-const READ: &str = "obsidian.vault.read";
-/// Starts on a known home; the quickest counts.
-const BOOTS: usize = 5;
-/// Bytes by which the answers and tokens of two servers may differ.
-const SLACK: usize = 16;
-/// The servers, cheapest first.
-const SERVERS: &[&str] = &["handler", "path", "plexusd"];
+/// What is added to each flush of a slow disk, in µs: a Mac's full flush on Apple silicon.
+const SLOW_FLUSH_US: u32 = 4_500;
 
 /// Measure the gateway beside a bare handler and the bare path
 #[derive(Parser)]
 struct Arguments {
-    /// One JSON object instead of a table
+    /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
+    /// Only these parts; all without it
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Part>,
+    /// One short round and a small large home: to see that it works, not how fast
+    #[arg(long)]
+    quick: bool,
     /// Seconds for each cell of each round
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_name = "S")]
     seconds: u64,
     /// Rounds
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_name = "N")]
     rounds: u32,
     /// Do not use wrk even where it is there
     #[arg(long)]
     own_loader: bool,
+    /// Put the figures into docs/performance.md of this repository
+    #[arg(long, value_name = "ROOT", conflicts_with_all = ["only", "quick"])]
+    write: Option<PathBuf>,
     #[command(subcommand)]
-    part: Option<Part>,
+    server: Option<Server>,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Every kind of call at 1, 16 and 64 connections
+    Calls,
+    /// Calls where each flush takes 4.5 ms longer
+    Flush,
+    /// Calls, starts and memory with 50 sources, 1,000 agents, 100,000 grants, 1,000,000 events
+    Growth,
+    /// From start to the first answer
+    Boot,
+    /// Memory, processor and wake-ups
+    Memory,
+    /// A worker's start and memory
+    Worker,
+    /// Bytes of ledger for each call
+    Ledger,
 }
 
 /// The servers that are measured, as processes of their own.
 #[derive(Subcommand)]
-enum Part {
+enum Server {
     /// The bare handler
     #[command(hide = true)]
     Handler {
@@ -65,243 +103,262 @@ enum Part {
     },
     /// The bare path
     #[command(hide = true)]
-    Path {
-        /// A folder of its own
-        folder: std::path::PathBuf,
-    },
+    Path(bare::PathArguments),
     /// The bare path's worker
     #[command(hide = true)]
     Worker {
         /// The socket to listen on
-        socket: std::path::PathBuf,
-        /// The note to read for every call
-        note: std::path::PathBuf,
+        socket: PathBuf,
+        /// What to read, or to append to
+        file: PathBuf,
+        /// Which of both
+        kind: bare::Kind,
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match &arguments.part {
+    let done = match &arguments.server {
         None => measure(&arguments),
-        Some(Part::Handler { bytes }) => bare::serve_handler(*bytes),
-        Some(Part::Path { folder }) => bare::serve_path(folder),
-        Some(Part::Worker { socket, note }) => bare::work(socket, note),
+        Some(Server::Handler { bytes }) => bare::serve_handler(*bytes).map(|()| true),
+        Some(Server::Path(path)) => bare::serve_path(path).map(|()| true),
+        Some(Server::Worker { socket, file, kind }) => {
+            bare::work(socket, file, *kind).map(|()| true)
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("plexus-bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn measure(arguments: &Arguments) -> Result<()> {
-    let folder = Folder::empty();
-    folder.write("note.md", note());
-    let (mut gateway, fresh_home) = booted(|| Gateway::builder().vault(&folder.path()).start());
-    let mut known_home = Duration::MAX;
-    for _ in 0..BOOTS {
-        ensure!(gateway.stop().success(), "the gateway did not stop cleanly");
-        let took;
-        (gateway, took) = booted(|| {
-            gateway.start_again();
-            gateway
-        });
-        known_home = known_home.min(took);
-    }
-    let agent = gateway.agent_with("bench", &[READ]);
-    // What one agent may do is no part of what is measured.
-    let most = json!({"callsPerSecond": 1_000_000, "ledgerBytesPerDay": 1_u64 << 40});
-    gateway.owner().limit("bench", most).expect_ok();
-    let token = agent.token(&[READ]);
-    let token = token["token"].as_str().context("no token")?.to_owned();
-    let body = json!({"id": READ, "input": {"path": "note.md"}});
-    let first = agent.bearing(&token).post("/invoke", body.clone());
-    first.expect_ok();
-    let answer = first.body.len();
-
-    let handler = bare::Server::start(&["handler", &answer.to_string()])?;
-    let path_folder = Folder::empty();
-    path_folder.write("note.md", note());
-    let path = bare::Server::start(&["path", &path_folder.path().to_string_lossy()])?;
-    let bare_token = bare::token(token.len());
-    for server in [&handler, &path] {
-        let bare = bare_answer(server.port, &bare_token, &body)?;
-        ensure!(
-            bare.abs_diff(answer) <= SLACK && bare_token.len().abs_diff(token.len()) <= SLACK,
-            "unlike is compared: answers of {bare} and {answer} bytes, tokens of {} and {}",
-            bare_token.len(),
-            token.len()
-        );
-    }
-    let port = |server: &str| match server {
-        "handler" => handler.port,
-        "path" => path.port,
-        _ => gateway.port(),
-    };
-    let bearer = |server: &str| match server {
-        "plexusd" => token.clone(),
-        _ => bare_token.clone(),
-    };
-
-    let load = Load::choose(arguments.own_loader, Duration::from_secs(arguments.seconds));
-    let mut best: BTreeMap<(usize, &str), Measured> = BTreeMap::new();
-    for round in 0..arguments.rounds {
-        for &connections in CONNECTIONS {
-            for &server in SERVERS {
-                let target = Target {
-                    port: port(server),
-                    bearer: bearer(server),
-                    body: body.to_string(),
-                };
-                let seen = load.run(&target, connections).with_context(|| {
-                    format!("{server} with {connections} connections, round {round}")
-                })?;
-                ensure!(
-                    seen.refused == 0,
-                    "{server} refused {} calls: {seen:?}",
-                    seen.refused
-                );
-                let cell = best.entry((connections, server)).or_insert(seen);
-                if seen.per_second > cell.per_second {
-                    *cell = seen;
-                }
-            }
+/// Whether every promise of the parts that ran is kept.
+fn measure(arguments: &Arguments) -> Result<bool> {
+    let bench = Bench::new(arguments);
+    let mut figures = Figures::default();
+    for (part, run) in Bench::PARTS {
+        if bench.wants(*part) {
+            eprintln!("measuring: {part:?}");
+            run(&bench, &mut figures)?;
         }
     }
-    let workers: u64 = gateway
-        .workers()
-        .iter()
-        .filter_map(|worker| resident_kib(worker.pid))
-        .sum();
+    let judged = PROMISES.iter().filter(|promise| bench.wants(promise.part));
     let report = Report {
-        best,
-        loader: load.name(),
-        resident_kib: resident_kib(gateway.pid()).unwrap_or_default(),
-        workers_kib: workers,
-        fresh_home,
-        known_home,
+        kept: judged.map(|promise| promise.judge(&figures)).collect(),
+        figures,
+        about: about(arguments, &bench.load),
     };
     if arguments.json {
         println!("{}", report.json());
     } else {
-        report.print();
+        print!("{}", report.text());
     }
-    Ok(())
-}
-
-/// A gateway, and the time from its start to its first answer.
-fn booted(start: impl FnOnce() -> Gateway) -> (Gateway, Duration) {
-    let began = Instant::now();
-    let gateway = start();
-    gateway.client().get("/.well-known/plexus").expect_ok();
-    (gateway, began.elapsed())
-}
-
-/// How long the body of a bare server's answer is.
-fn bare_answer(port: u16, token: &str, body: &Value) -> Result<usize> {
-    let client = Client::tcp(port).with("authorization", &format!("Bearer {token}"));
-    let request = client.request("POST", "/invoke").json(body.clone());
-    let answer = client.raw(&request.bytes_on_wire());
-    let answer = Response::parse("a bare server", &answer).context("a bare server said nothing")?;
-    ensure!(answer.status == 200, "{answer}");
-    Ok(answer.body.len())
-}
-
-/// 1 KiB of text.
-fn note() -> String {
-    let mut note = "one word, one meaning\n".repeat(47);
-    note.truncate(1024);
-    note
-}
-
-/// Memory that a process holds now; `None` where the system does not say.
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
-struct Report {
-    best: BTreeMap<(usize, &'static str), Measured>,
-    loader: &'static str,
-    resident_kib: u64,
-    workers_kib: u64,
-    fresh_home: Duration,
-    known_home: Duration,
-}
-
-impl Report {
-    fn ratio(&self, connections: usize, of: &str, to: &str) -> f64 {
-        let of = self
-            .best
-            .iter()
-            .find(|((c, s), _)| *c == connections && *s == of);
-        let to = self
-            .best
-            .iter()
-            .find(|((c, s), _)| *c == connections && *s == to);
-        match (of, to) {
-            (Some((_, of)), Some((_, to))) if to.per_second > 0.0 => of.per_second / to.per_second,
-            _ => 0.0,
-        }
+    if let Some(root) = &arguments.write {
+        report.write(root)?;
     }
-    fn json(&self) -> Value {
-        let cells: Vec<Value> = self
-            .best
-            .iter()
-            .map(|((connections, server), seen)| {
-                json!({
-                    "server": server,
-                    "connections": connections,
-                    "perSecond": seen.per_second.round(),
-                    "p50Us": seen.p50.as_micros(),
-                    "p99Us": seen.p99.as_micros(),
-                })
-            })
-            .collect();
-        let ratios: Vec<Value> = CONNECTIONS
-            .iter()
-            .map(|connections| {
-                json!({
-                    "connections": connections,
-                    "plexusdToPath": self.ratio(*connections, "plexusd", "path"),
-                    "plexusdToHandler": self.ratio(*connections, "plexusd", "handler"),
-                })
-            })
-            .collect();
-        json!({
-            "loader": self.loader,
-            "cells": cells,
-            "ratios": ratios,
-            "residentKiB": {"plexusd": self.resident_kib, "workers": self.workers_kib},
-            "bootMs": {
-                "freshHome": self.fresh_home.as_millis(),
-                "knownHome": self.known_home.as_millis(),
+    let missed: Vec<_> = report.kept.iter().filter(|p| !p.kept).collect();
+    for p in &missed {
+        eprintln!("missed: {}: {} ({})", p.what, p.value, p.bound);
+    }
+    Ok(missed.is_empty())
+}
+
+struct Bench {
+    load: Load,
+    rounds: u32,
+    only: Vec<Part>,
+    size: Size,
+}
+
+type Run = fn(&Bench, &mut Figures) -> Result<()>;
+
+impl Bench {
+    const PARTS: &[(Part, Run)] = &[
+        (Part::Boot, |_, figures| life::boots(figures)),
+        (Part::Calls, Self::calls),
+        (Part::Flush, Self::flush),
+        (Part::Memory, Self::memory),
+        (Part::Worker, |_, figures| {
+            life::worker_starts(figures, &mut World::new(&[])?)
+        }),
+        (Part::Ledger, |bench, figures| {
+            life::ledger(figures, &bench.load, &mut World::new(&[])?)
+        }),
+        (Part::Growth, Self::growth),
+    ];
+
+    fn new(arguments: &Arguments) -> Self {
+        let (seconds, rounds) = match arguments.quick {
+            true => (1, 1),
+            false => (arguments.seconds, arguments.rounds),
+        };
+        Self {
+            load: Load::choose(arguments.own_loader, Duration::from_secs(seconds)),
+            rounds,
+            only: arguments.only.clone(),
+            size: match arguments.quick {
+                true => Size::QUICK,
+                false => Size::PROMISED,
             },
-        })
-    }
-    fn print(&self) {
-        println!("loaded by {}; best of the rounds\n", self.loader);
-        println!(
-            "{:>5}  {:<8} {:>9} {:>9} {:>9}  {:>9} {:>10}",
-            "conns", "server", "calls/s", "p50 µs", "p99 µs", "of path", "of handler"
-        );
-        for ((connections, server), seen) in &self.best {
-            println!(
-                "{connections:>5}  {server:<8} {:>9.0} {:>9} {:>9}  {:>8.0}% {:>9.0}%",
-                seen.per_second,
-                seen.p50.as_micros(),
-                seen.p99.as_micros(),
-                100.0 * self.ratio(*connections, server, "path"),
-                100.0 * self.ratio(*connections, server, "handler"),
-            );
         }
-        println!(
-            "\nmemory: plexusd {:.1} MiB, its workers {:.1} MiB",
-            self.resident_kib as f64 / 1024.0,
-            self.workers_kib as f64 / 1024.0
-        );
-        println!(
-            "from start to the first answer of discovery: {} ms on a fresh home, {} ms on a known one",
-            self.fresh_home.as_millis(),
-            self.known_home.as_millis()
-        );
     }
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    fn calls(&self, figures: &mut Figures) -> Result<()> {
+        let world = World::new(&[])?;
+        let read = world.bare_path(Kind::Read, &[])?;
+        let effect = world.bare_path(Kind::Effect, &[])?;
+        let answer = world.once(Kind::Read).body.len();
+        let handler = bare::Server::start(&["handler", &answer.to_string()], &[])?;
+        let handler = Target {
+            port: handler.port,
+            ..read.target.clone()
+        };
+        let mut cells = Vec::new();
+        for &connections in CONNECTIONS {
+            let mut cell = |kind: Kind, server: &str, target: Target| {
+                let name = format!("{}/{server}/{connections}", kind.name());
+                cells.push(Cell {
+                    name,
+                    connections,
+                    target,
+                });
+            };
+            cell(Kind::Read, "handler", handler.clone());
+            cell(Kind::Read, "path", read.target.clone());
+            cell(Kind::Read, "plexusd", world.target(Kind::Read));
+            cell(Kind::Effect, "path", effect.target.clone());
+            cell(Kind::Effect, "plexusd", world.target(Kind::Effect));
+            for kind in [Kind::Write, Kind::Pending, Kind::Discovery, Kind::Refused] {
+                cell(kind, "plexusd", world.target(kind));
+            }
+        }
+        interleaved(figures, &self.load, self.rounds, &cells)
+    }
+
+    fn flush(&self, figures: &mut Figures) -> Result<()> {
+        let library = plexus_tests::binaries::folder().join("examples/libslow_flush.so");
+        ensure!(
+            library.is_file(),
+            "{} is missing; type: cargo build --release -p plexus-tests --examples",
+            library.display()
+        );
+        let slow = [
+            (
+                "LD_PRELOAD".to_owned(),
+                library.to_string_lossy().into_owned(),
+            ),
+            ("PLEXUS_TEST_FLUSH_US".to_owned(), SLOW_FLUSH_US.to_string()),
+        ];
+        let world = World::new(&slow)?;
+        let mut cells = Vec::new();
+        let mut paths = Vec::new();
+        for kind in [Kind::Read, Kind::Effect] {
+            let path = world.bare_path(kind, &slow)?;
+            for connections in [1, 64] {
+                for (server, target) in [
+                    ("path", path.target.clone()),
+                    ("plexusd", world.target(kind)),
+                ] {
+                    cells.push(Cell {
+                        name: format!("slow-{}/{server}/{connections}", kind.name()),
+                        connections,
+                        target,
+                    });
+                }
+            }
+            paths.push(path);
+        }
+        interleaved(figures, &self.load, self.rounds, &cells)
+    }
+
+    fn memory(&self, figures: &mut Figures) -> Result<()> {
+        let mut world = World::new(&[])?;
+        life::idle(figures, &mut world, "small")?;
+        life::after_load(figures, &self.load, &world, "small")
+    }
+
+    fn growth(&self, figures: &mut Figures) -> Result<()> {
+        let small = World::new(&[])?;
+        let mut large = World::new(&[])?;
+        large::grow(&mut large, self.size)?;
+        life::restarts(figures, &mut large, "large")?;
+        life::idle(figures, &mut large, "large")?;
+        let mut cells = Vec::new();
+        for connections in [1, 64] {
+            for kind in [
+                Kind::Read,
+                Kind::Effect,
+                Kind::Pending,
+                Kind::Discovery,
+                Kind::Refused,
+            ] {
+                for (name, world) in [("small", &small), ("large", &large)] {
+                    cells.push(Cell {
+                        name: format!("{}/{name}/{connections}", kind.name()),
+                        connections,
+                        target: world.target(kind),
+                    });
+                }
+            }
+        }
+        interleaved(figures, &self.load, self.rounds, &cells)?;
+        life::after_load(figures, &self.load, &large, "large")
+    }
+}
+
+/// Where and how it was measured.
+fn about(arguments: &Arguments, load: &Load) -> Vec<(&'static str, String)> {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("a processor without a name", |rest| {
+            rest.trim_start_matches([' ', '\t', ':'])
+        })
+        .to_owned();
+    let busy = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let busy = busy.split(' ').next().unwrap_or("?").to_owned();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let (seconds, rounds) = match arguments.quick {
+        true => (1, 1),
+        false => (arguments.seconds, arguments.rounds),
+    };
+    vec![
+        (
+            "machine",
+            format!(
+                "{processors} × {model}, {} {}",
+                std::env::consts::OS,
+                kernel.trim()
+            ),
+        ),
+        ("date", today()),
+        (
+            "load",
+            format!(
+                "{}, {rounds} interleaved rounds of {seconds} s for each cell, the best counts; it shares the processors",
+                load.name()
+            ),
+        ),
+        (
+            "other work on the machine at the end",
+            format!("{busy} processes ready to run, on average over a minute"),
+        ),
+    ]
+}
+
+/// The date in UTC.
+fn today() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0));
+    let time = plexus_protocol::Timestamp(ms).to_string();
+    time.split('T').next().unwrap_or_default().to_owned()
 }

@@ -1,0 +1,85 @@
+//! What the daemon as a whole asks of the operating system beyond the standard library.
+//!
+//! Must not know: anything of the daemon.
+
+/// Lets go of the pages of this program's own code that the start has brought in: reading arguments, compiling schemas,
+/// checking the log are most of the code and are not needed again. What is needed comes back page by page, from the
+/// system's cache. Where the system has no such thing, nothing happens.
+#[cfg(target_os = "linux")]
+pub(crate) use linux::let_go_of_start;
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn let_go_of_start() {}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    #![expect(unsafe_code, reason = "advice on a mapping has no safe spelling")]
+
+    use nix::libc;
+    use std::{ops::Range, ptr};
+
+    pub(crate) fn let_go_of_start() {
+        let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
+            return;
+        };
+        let Some(program) = std::env::current_exe().ok() else {
+            return;
+        };
+        let program = program.to_string_lossy();
+        for range in maps.lines().filter_map(|line| code_of(line, &program)) {
+            // SAFETY: `madvise` with `MADV_DONTNEED` needs a page-aligned range of mapped memory that is not locked; the
+            // range is one line of the kernel's own list of mappings. The mapping is private, backed by a file and not
+            // writable, so no page of it differs from the file: what is dropped reads the same when it is next used,
+            // by this thread or another (madvise(2)). Nothing is written through the pointer.
+            let _ = unsafe {
+                libc::madvise(
+                    ptr::without_provenance_mut(range.start),
+                    range.len(),
+                    libc::MADV_DONTNEED,
+                )
+            };
+        }
+    }
+
+    /// The addresses of a line of `/proc/self/maps`, if it is code of `program`: private, executable, not writable.
+    fn code_of(line: &str, program: &str) -> Option<Range<usize>> {
+        let mut fields = line.split_ascii_whitespace();
+        let (addresses, permissions) = (fields.next()?, fields.next()?);
+        if permissions != "r-xp" || !line.ends_with(program) {
+            return None;
+        }
+        let (start, end) = addresses.split_once('-')?;
+        let address = |text| usize::from_str_radix(text, 16).ok();
+        Some(address(start)?..address(end)?).filter(|range| range.start < range.end)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn only_code_of_the_program_itself_is_let_go() {
+            let line = |permissions: &str, path: &str| {
+                format!("5648e09bd000-5648e14df000 {permissions} 002f1000 fe:00 100276  {path}")
+            };
+            let found = code_of(&line("r-xp", "/opt/plexusd"), "/opt/plexusd");
+            assert_eq!(found, Some(0x5648_e09b_d000..0x5648_e14d_f000));
+            for (permissions, path) in [
+                ("rw-p", "/opt/plexusd"),
+                ("r--p", "/opt/plexusd"),
+                ("rwxp", "/opt/plexusd"),
+                ("r-xp", "/lib/libc.so.6"),
+                ("r-xp", ""),
+            ] {
+                assert_eq!(code_of(&line(permissions, path), "/opt/plexusd"), None);
+            }
+            assert_eq!(code_of("", "/opt/plexusd"), None);
+        }
+
+        #[test]
+        fn the_program_goes_on() {
+            let_go_of_start();
+            assert_eq!("code".len(), 4, "and runs");
+        }
+    }
+}

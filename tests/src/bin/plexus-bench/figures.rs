@@ -1,0 +1,74 @@
+//! What was measured: a number for each name, and the rounds that give the numbers of loads.
+//!
+//! A load's name is `<kind>/<server>/<connections>`; its figures end in `/perSecond`, `/p50` and `/p99` (µs).
+
+use crate::load::{Load, Measured, Target};
+use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeMap;
+
+/// Numbers by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures(BTreeMap<String, f64>);
+
+impl Figures {
+    /// Takes a number down.
+    pub(crate) fn set(&mut self, name: &str, value: f64) {
+        self.0.insert(name.to_owned(), value);
+    }
+    /// A number, if it was measured.
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+    /// How often one goes into the other, if both were measured.
+    pub(crate) fn ratio(&self, of: &str, to: &str) -> Option<f64> {
+        let to = self.get(to).filter(|to| *to > 0.0)?;
+        Some(self.get(of)? / to)
+    }
+    /// All of them, in order of their names.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+}
+
+/// One thing that is loaded with so many connections.
+pub(crate) struct Cell {
+    pub(crate) name: String,
+    pub(crate) connections: usize,
+    pub(crate) target: Target,
+}
+
+/// Loads every cell once a round, one after the other, so that a busy neighbour is a neighbour of all of them; the best
+/// round of each counts.
+pub(crate) fn interleaved(
+    into: &mut Figures,
+    load: &Load,
+    rounds: u32,
+    cells: &[Cell],
+) -> Result<()> {
+    let mut best: BTreeMap<&str, Measured> = BTreeMap::new();
+    for round in 0..rounds {
+        for cell in cells {
+            let seen = load
+                .run(&cell.target, cell.connections)
+                .with_context(|| format!("{}, round {round}", cell.name))?;
+            ensure!(
+                seen.wrong == 0,
+                "{} gave {} wrong answers: {seen:?}",
+                cell.name,
+                seen.wrong
+            );
+            // On a machine that is busy with something else; the figure would be the neighbour's.
+            ensure!(seen.per_second > 0.0, "{} gave no answer", cell.name);
+            let known = best.entry(&cell.name).or_insert(seen);
+            if seen.per_second > known.per_second {
+                *known = seen;
+            }
+        }
+    }
+    for (name, seen) in best {
+        into.set(&format!("{name}/perSecond"), seen.per_second);
+        into.set(&format!("{name}/p50"), seen.p50.as_secs_f64() * 1e6);
+        into.set(&format!("{name}/p99"), seen.p99.as_secs_f64() * 1e6);
+    }
+    Ok(())
+}

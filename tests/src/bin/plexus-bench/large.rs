@@ -1,0 +1,59 @@
+//! A home with a long past: many sources, agents and grants, and a log of a million reads.
+
+use crate::world::World;
+use anyhow::{Context as _, Result, ensure};
+use plexus_tests::binaries;
+use serde_json::json;
+use std::process::Command;
+
+/// How large.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) sources: usize,
+    pub(crate) agents: usize,
+    /// Of all agents together.
+    pub(crate) grants: usize,
+    pub(crate) events: usize,
+}
+
+impl Size {
+    /// What the promise says.
+    pub(crate) const PROMISED: Self = Self {
+        sources: 50,
+        agents: 1_000,
+        grants: 100_000,
+        events: 1_000_000,
+    };
+    /// A tenth, for a run that is to be short.
+    pub(crate) const QUICK: Self = Self {
+        sources: 50,
+        agents: 100,
+        grants: 10_000,
+        events: 100_000,
+    };
+}
+
+/// Makes the home of a world large. Its gateway is stopped and started again.
+pub(crate) fn grow(world: &mut World, size: Size) -> Result<()> {
+    let owner = world.gateway.owner();
+    let there = owner.client.get("/admin/api/sources").expect_ok()["sources"]
+        .as_array()
+        .map_or(0, Vec::len);
+    for n in there..size.sources {
+        let folder = world.free().join(format!("folder-{n}"));
+        std::fs::create_dir(&folder)?;
+        let id = format!("folder-{n}");
+        let route = json!({"path": folder.canonicalize()?});
+        let source = json!({"id": id, "kind": "workspace-dir", "label": id, "route": route});
+        owner.client.post("/admin/api/sources", source).expect_ok();
+    }
+    ensure!(world.gateway.stop().success(), "a clean stop");
+    let written = Command::new(binaries::path("plexus-long-past"))
+        .arg(world.gateway.state())
+        .args([size.agents, size.grants, size.events].map(|n| n.to_string()))
+        .status()
+        .context("running plexus-long-past")?;
+    ensure!(written.success(), "the past was not written");
+    world.gateway.start_again();
+    world.renew()
+}

@@ -1,0 +1,242 @@
+//! What is not a load: starts, memory, an idle hour's wake-ups, the ledger's growth, a worker's start.
+
+use crate::figures::{Cell, Figures, interleaved};
+use crate::load::{Load, Measured};
+use crate::world::{Kind, World};
+use anyhow::{Context as _, Result, ensure};
+use plexus_tests::Gateway;
+use redb::{ReadableTableMetadata as _, TableDefinition};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Starts of each kind; the middle one counts.
+const STARTS: usize = 5;
+/// How long an idle gateway is watched.
+const IDLE: Duration = Duration::from_secs(20);
+/// What it may still have to do after a start.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Starts on empty, known and left-behind homes, in ms to the first answer.
+pub(crate) fn boots(into: &mut Figures) -> Result<()> {
+    let mut fresh = Vec::new();
+    for _ in 0..STARTS {
+        let began = Instant::now();
+        let mut gateway = Gateway::start();
+        fresh.push(answered(&gateway, began));
+        ensure!(gateway.stop().success(), "a clean stop");
+    }
+    into.set("boot/empty/ms", middle(fresh));
+    Ok(())
+}
+
+/// Starts of a world's gateway on its home, in ms to the first answer.
+pub(crate) fn restarts(into: &mut Figures, world: &mut World, home: &str) -> Result<()> {
+    for (how, name) in [(true, "known"), (false, "killed")] {
+        let mut times = Vec::new();
+        for _ in 0..STARTS {
+            // Something to check at the start: the log since the last checkpoint.
+            for _ in 0..20 {
+                world.once(Kind::Read).expect_ok();
+            }
+            if how {
+                ensure!(world.gateway.stop().success(), "a clean stop");
+            } else {
+                world.gateway.kill9();
+            }
+            let began = Instant::now();
+            world.gateway.start_again();
+            times.push(answered(&world.gateway, began));
+            world.renew()?;
+        }
+        into.set(&format!("boot/{home}-{name}/ms"), middle(times));
+    }
+    Ok(())
+}
+
+fn answered(gateway: &Gateway, began: Instant) -> f64 {
+    gateway.client().get("/.well-known/plexus").expect_ok();
+    began.elapsed().as_secs_f64() * 1e3
+}
+
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Memory, CPU and wake-ups of a gateway that nobody calls and whose workers sleep.
+pub(crate) fn idle(into: &mut Figures, world: &mut World, home: &str) -> Result<()> {
+    ensure!(world.gateway.stop().success(), "a clean stop");
+    world.gateway.start_again();
+    world
+        .gateway
+        .client()
+        .get("/.well-known/plexus")
+        .expect_ok();
+    std::thread::sleep(SETTLE);
+    let pid = world.gateway.pid();
+    into.set(&format!("memory/{home}-idle/MB"), resident(pid)?);
+    ensure!(
+        world.gateway.workers().is_empty(),
+        "a worker runs that nobody called"
+    );
+    let before = activity(pid)?;
+    std::thread::sleep(IDLE);
+    let (mut cpu, mut woken) = (0, 0);
+    // A thread that ended meanwhile is not counted: it was a pool's, and had nothing to do.
+    for (task, after) in activity(pid)? {
+        let (known, times) = before.get(&task).copied().unwrap_or_default();
+        cpu += after.0.saturating_sub(known);
+        woken += after.1.saturating_sub(times);
+    }
+    let seconds = IDLE.as_secs_f64();
+    let percent = Duration::from_nanos(cpu).as_secs_f64() / seconds * 100.0;
+    into.set(&format!("idle/{home}/cpuPercent"), percent);
+    into.set(
+        &format!("idle/{home}/wakeUpsPerSecond"),
+        woken as f64 / seconds,
+    );
+    world.renew()
+}
+
+/// Memory of a gateway and its worker after a load, in MB.
+pub(crate) fn after_load(into: &mut Figures, load: &Load, world: &World, home: &str) -> Result<()> {
+    for kind in [Kind::Read, Kind::Effect, Kind::Pending] {
+        let Measured { wrong, .. } = load.run(&world.target(kind), 64)?;
+        ensure!(wrong == 0, "{wrong} wrong answers under load");
+    }
+    into.set(
+        &format!("memory/{home}-after-load/MB"),
+        resident(world.gateway.pid())?,
+    );
+    for worker in world.gateway.workers() {
+        if worker.name.contains("obsidian") {
+            into.set(
+                &format!("memory/{home}-worker-after-load/MB"),
+                resident(worker.pid)?,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// From a call that finds no worker to its answer, in ms; and what that worker holds then.
+pub(crate) fn worker_starts(into: &mut Figures, world: &mut World) -> Result<()> {
+    let (mut times, mut held) = (Vec::new(), 0.0_f64);
+    for _ in 0..STARTS {
+        ensure!(world.gateway.stop().success(), "a clean stop");
+        world.gateway.start_again();
+        world.renew()?;
+        ensure!(world.gateway.workers().is_empty(), "a worker runs already");
+        let began = Instant::now();
+        world.once(Kind::Read).expect_ok();
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+        for worker in world.gateway.workers() {
+            held = held.max(resident(worker.pid)?);
+        }
+    }
+    into.set("worker/start/ms", middle(times));
+    into.set("worker/resident/MB", held);
+    Ok(())
+}
+
+/// Bytes that the ledger grows by for each read and each effect, by redb's own statistics.
+pub(crate) fn ledger(into: &mut Figures, load: &Load, world: &mut World) -> Result<()> {
+    for (kind, events) in [(Kind::Read, 1.0), (Kind::Effect, 2.0)] {
+        // At 16 connections a commit holds about as many records as on a busy machine.
+        let cell = Cell {
+            name: format!("filling/{}", kind.name()),
+            connections: 16,
+            target: world.target(kind),
+        };
+        interleaved(
+            &mut Figures::default(),
+            load,
+            1,
+            std::slice::from_ref(&cell),
+        )?;
+        let before = Stored::of(world)?;
+        let cell = Cell {
+            target: world.target(kind),
+            ..cell
+        };
+        interleaved(&mut Figures::default(), load, 1, &[cell])?;
+        let after = Stored::of(world)?;
+        let added = (after.events - before.events) as f64;
+        ensure!(added > 100.0, "only {added} events");
+        let grown = (after.bytes as f64 - before.bytes as f64) / added;
+        into.set(&format!("ledger/{}/bytes", kind.name()), grown * events);
+    }
+    Ok(())
+}
+
+/// What a ledger holds.
+struct Stored {
+    bytes: u64,
+    events: u64,
+}
+
+impl Stored {
+    /// Stops the gateway to look, and starts it again.
+    fn of(world: &mut World) -> Result<Self> {
+        // What the index lacks is written when nothing comes.
+        std::thread::sleep(SETTLE);
+        ensure!(world.gateway.stop().success(), "a clean stop");
+        let found = Self::at(&world.gateway.state().join("ledger.redb"))?;
+        world.gateway.start_again();
+        world.renew()?;
+        Ok(found)
+    }
+    fn at(file: &Path) -> Result<Self> {
+        let database = redb::Database::open(file)?;
+        let look = database.begin_write()?;
+        let stats = look.stats()?;
+        // Pages that something lives in. The file itself grows in large steps, and keeps free pages for later.
+        let pages = stats.leaf_pages() + stats.branch_pages();
+        let bytes = pages * stats.page_size() as u64;
+        let events = look
+            .open_table(TableDefinition::<u64, &[u8]>::new("events"))?
+            .len()?;
+        look.abort()?;
+        Ok(Self { bytes, events })
+    }
+}
+
+/// For each thread of a process by its number: its time on a processor in ns, and how often it was put on one.
+fn activity(pid: u32) -> Result<HashMap<String, (u64, u64)>> {
+    let mut all = HashMap::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?;
+        // `schedstat`: time on a processor in ns, time waited for one, times put on one.
+        let Ok(text) = std::fs::read_to_string(task.path().join("schedstat")) else {
+            continue; // it has just ended
+        };
+        let numbers: Vec<u64> = text
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let [cpu, _, times] = numbers[..] else {
+            anyhow::bail!("schedstat says {text:?}");
+        };
+        all.insert(
+            task.file_name().to_string_lossy().into_owned(),
+            (cpu, times),
+        );
+    }
+    Ok(all)
+}
+
+/// Memory that a process holds now, in MB of 1,000,000 bytes.
+fn resident(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("the system does not say what a process holds")?;
+    let kib: f64 = line
+        .split_whitespace()
+        .next()
+        .context("an empty line")?
+        .parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}

@@ -1,0 +1,383 @@
+//! What the bench holds: each promise names its figures, and the bound that they must keep.
+//!
+//! Rates are promised as ratios to servers measured in the same run, because no two machines, and no two hours of one
+//! machine, compare. Absolute ones stand where a flush of known length or a size decides.
+
+use crate::Part;
+use crate::figures::Figures;
+
+/// What is looked at.
+enum Value {
+    /// A figure.
+    Of(&'static str),
+    /// A figure in units of another one.
+    Ratio(&'static str, &'static str),
+}
+
+/// How far it may go.
+enum Bound {
+    Least(f64),
+    Most(f64),
+}
+
+/// How a value is written.
+#[derive(Clone, Copy)]
+enum Unit {
+    Percent,
+    Times,
+    PerSecond,
+    Ms,
+    /// From µs.
+    MsOfUs,
+    Mb,
+    Bytes,
+    /// Of one processor.
+    Cpu,
+    WakeUps,
+}
+
+/// One promise.
+pub(crate) struct Promise {
+    pub(crate) part: Part,
+    pub(crate) what: &'static str,
+    value: Value,
+    bound: Bound,
+    unit: Unit,
+}
+
+/// What became of a promise.
+pub(crate) struct Kept {
+    pub(crate) what: &'static str,
+    pub(crate) bound: String,
+    pub(crate) value: String,
+    pub(crate) kept: bool,
+}
+
+/// All promises. Source: issue 4, "Targets"; the reasons for the rates are measured in its page on limits.
+pub(crate) static PROMISES: &[Promise] = &[
+    least(
+        Part::Calls,
+        "read, 64 connections, of the bare path",
+        Value::Ratio("read/plexusd/64/perSecond", "read/path/64/perSecond"),
+        0.80,
+        Unit::Percent,
+    ),
+    // 30,000 where the bare handler does 115,000.
+    least(
+        Part::Calls,
+        "read, 64 connections, of the bare handler",
+        Value::Ratio("read/plexusd/64/perSecond", "read/handler/64/perSecond"),
+        30.0 / 115.0,
+        Unit::Percent,
+    ),
+    most(
+        Part::Calls,
+        "read, 64 connections, p99",
+        Value::Of("read/plexusd/64/p99"),
+        4_000.0,
+        Unit::MsOfUs,
+    ),
+    most(
+        Part::Calls,
+        "read, 1 connection, p50, of the bare path's",
+        Value::Ratio("read/plexusd/1/p50", "read/path/1/p50"),
+        1.25,
+        Unit::Times,
+    ),
+    least(
+        Part::Calls,
+        "effect, 64 connections, of the bare path with two commits",
+        Value::Ratio("effect/plexusd/64/perSecond", "effect/path/64/perSecond"),
+        0.80,
+        Unit::Percent,
+    ),
+    // 20,000 where the bare handler does 115,000.
+    least(
+        Part::Calls,
+        "effect, 64 connections, of the bare handler",
+        Value::Ratio("effect/plexusd/64/perSecond", "read/handler/64/perSecond"),
+        20.0 / 115.0,
+        Unit::Percent,
+    ),
+    most(
+        Part::Calls,
+        "effect, 1 connection, p50, of the bare path's",
+        Value::Ratio("effect/plexusd/1/p50", "effect/path/1/p50"),
+        1.25,
+        Unit::Times,
+    ),
+    least(
+        Part::Flush,
+        "read, 64 connections, each flush 4.5 ms longer",
+        Value::Of("slow-read/plexusd/64/perSecond"),
+        6_000.0,
+        Unit::PerSecond,
+    ),
+    least(
+        Part::Flush,
+        "effect, 64 connections, each flush 4.5 ms longer",
+        Value::Of("slow-effect/plexusd/64/perSecond"),
+        3_500.0,
+        Unit::PerSecond,
+    ),
+    least(
+        Part::Growth,
+        "read, 64 connections, large home, of a small one",
+        Value::Ratio("read/large/64/perSecond", "read/small/64/perSecond"),
+        0.90,
+        Unit::Percent,
+    ),
+    least(
+        Part::Growth,
+        "read, 1 connection, large home, of a small one",
+        Value::Ratio("read/large/1/perSecond", "read/small/1/perSecond"),
+        0.90,
+        Unit::Percent,
+    ),
+    least(
+        Part::Growth,
+        "effect, 64 connections, large home, of a small one",
+        Value::Ratio("effect/large/64/perSecond", "effect/small/64/perSecond"),
+        0.90,
+        Unit::Percent,
+    ),
+    least(
+        Part::Growth,
+        "effect, 1 connection, large home, of a small one",
+        Value::Ratio("effect/large/1/perSecond", "effect/small/1/perSecond"),
+        0.90,
+        Unit::Percent,
+    ),
+    least(
+        Part::Growth,
+        "pending request, 64 connections, large home, of a small one",
+        Value::Ratio("pending/large/64/perSecond", "pending/small/64/perSecond"),
+        0.90,
+        Unit::Percent,
+    ),
+    least(
+        Part::Growth,
+        "discovery, 64 connections, large home, of a small one",
+        Value::Ratio(
+            "discovery/large/64/perSecond",
+            "discovery/small/64/perSecond",
+        ),
+        0.90,
+        Unit::Percent,
+    ),
+    least(
+        Part::Growth,
+        "401, 64 connections, large home, of a small one",
+        Value::Ratio("refused/large/64/perSecond", "refused/small/64/perSecond"),
+        0.90,
+        Unit::Percent,
+    ),
+    most(
+        Part::Growth,
+        "start, large home",
+        Value::Of("boot/large-known/ms"),
+        200.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Growth,
+        "start after kill -9, large home",
+        Value::Of("boot/large-killed/ms"),
+        500.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Growth,
+        "memory, large home, after load",
+        Value::Of("memory/large-after-load/MB"),
+        120.0,
+        Unit::Mb,
+    ),
+    most(
+        Part::Boot,
+        "start, empty home",
+        Value::Of("boot/empty/ms"),
+        50.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Memory,
+        "memory, idle",
+        Value::Of("memory/small-idle/MB"),
+        15.0,
+        Unit::Mb,
+    ),
+    most(
+        Part::Memory,
+        "memory, after load",
+        Value::Of("memory/small-after-load/MB"),
+        30.0,
+        Unit::Mb,
+    ),
+    most(
+        Part::Worker,
+        "worker: from a call that finds none to its answer",
+        Value::Of("worker/start/ms"),
+        40.0,
+        Unit::Ms,
+    ),
+    most(
+        Part::Worker,
+        "worker: memory",
+        Value::Of("worker/resident/MB"),
+        6.0,
+        Unit::Mb,
+    ),
+    most(
+        Part::Memory,
+        "idle, workers asleep: processor",
+        Value::Of("idle/small/cpuPercent"),
+        0.1,
+        Unit::Cpu,
+    ),
+    // The one timer of an idle gateway sweeps up every 30 s, with a record at the writer.
+    most(
+        Part::Memory,
+        "idle, workers asleep: times that a thread woke",
+        Value::Of("idle/small/wakeUpsPerSecond"),
+        1.0,
+        Unit::WakeUps,
+    ),
+    most(
+        Part::Ledger,
+        "ledger, for each read",
+        Value::Of("ledger/read/bytes"),
+        800.0,
+        Unit::Bytes,
+    ),
+    most(
+        Part::Ledger,
+        "ledger, for each effect",
+        Value::Of("ledger/effect/bytes"),
+        1_500.0,
+        Unit::Bytes,
+    ),
+];
+
+const fn least(part: Part, what: &'static str, value: Value, least: f64, unit: Unit) -> Promise {
+    Promise {
+        part,
+        what,
+        value,
+        bound: Bound::Least(least),
+        unit,
+    }
+}
+
+const fn most(part: Part, what: &'static str, value: Value, most: f64, unit: Unit) -> Promise {
+    Promise {
+        part,
+        what,
+        value,
+        bound: Bound::Most(most),
+        unit,
+    }
+}
+
+impl Promise {
+    /// Holds it against what was measured. A promise whose part ran and whose figure is missing is not kept.
+    pub(crate) fn judge(&self, figures: &Figures) -> Kept {
+        let value = match self.value {
+            Value::Of(name) => figures.get(name),
+            Value::Ratio(of, to) => figures.ratio(of, to),
+        };
+        let (sign, bound) = match self.bound {
+            Bound::Least(bound) => ("≥", bound),
+            Bound::Most(bound) => ("≤", bound),
+        };
+        let kept = value.is_some_and(|value| match self.bound {
+            Bound::Least(least) => value >= least,
+            Bound::Most(most) => value <= most,
+        });
+        Kept {
+            what: self.what,
+            bound: format!("{sign} {}", self.unit.write(bound)),
+            value: value.map_or("not measured".to_owned(), |value| self.unit.write(value)),
+            kept,
+        }
+    }
+}
+
+impl Unit {
+    fn write(self, value: f64) -> String {
+        match self {
+            Self::Percent => format!("{:.0} %", value * 100.0),
+            Self::Times => format!("{value:.2} ×"),
+            Self::PerSecond => format!("{}/s", grouped(value)),
+            Self::Ms => format!("{value:.0} ms"),
+            Self::MsOfUs => format!("{:.2} ms", value / 1e3),
+            Self::Mb => format!("{value:.1} MB"),
+            Self::Bytes => format!("{value:.0} bytes"),
+            Self::Cpu => format!("{value:.3} %"),
+            Self::WakeUps => format!("{value:.2}/s"),
+        }
+    }
+}
+
+/// A whole number with commas.
+pub(crate) fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_broken_beyond_its_bound_and_where_nothing_was_measured() {
+        let promise = most(
+            Part::Boot,
+            "start",
+            Value::Of("boot/empty/ms"),
+            50.0,
+            Unit::Ms,
+        );
+        let mut figures = Figures::default();
+        assert!(!promise.judge(&figures).kept);
+        figures.set("boot/empty/ms", 50.0);
+        assert!(promise.judge(&figures).kept);
+        figures.set("boot/empty/ms", 50.1);
+        let kept = promise.judge(&figures);
+        assert!(!kept.kept);
+        assert_eq!(
+            (kept.value.as_str(), kept.bound.as_str()),
+            ("50 ms", "≤ 50 ms")
+        );
+    }
+
+    #[test]
+    fn a_ratio_needs_both() {
+        let promise = least(
+            Part::Calls,
+            "read",
+            Value::Ratio("a", "b"),
+            0.8,
+            Unit::Percent,
+        );
+        let mut figures = Figures::default();
+        figures.set("a", 8.0);
+        assert!(!promise.judge(&figures).kept);
+        figures.set("b", 10.0);
+        assert!(promise.judge(&figures).kept);
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(grouped(0.4), "0");
+        assert_eq!(grouped(999.0), "999");
+        assert_eq!(grouped(1_234_567.0), "1,234,567");
+    }
+}

@@ -1,0 +1,128 @@
+//! The findings, for a terminal, a program, and the page in the documentation.
+
+use crate::figures::Figures;
+use crate::promises::{Kept, grouped};
+use crate::world::Kind;
+use crate::{CONNECTIONS, picture};
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What a run came to.
+pub(crate) struct Report {
+    pub(crate) figures: Figures,
+    pub(crate) kept: Vec<Kept>,
+    /// Where and how, in a few words each.
+    pub(crate) about: Vec<(&'static str, String)>,
+}
+
+/// Where the page's figures begin and end; what stands around them is written by people.
+const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --write` -->";
+const END: &str = "<!-- end of figures -->";
+
+impl Report {
+    /// One object.
+    pub(crate) fn json(&self) -> Value {
+        let figures: serde_json::Map<String, Value> = self
+            .figures
+            .all()
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        let promises: Vec<Value> = self
+            .kept
+            .iter()
+            .map(|p| json!({"what": p.what, "bound": p.bound, "value": p.value, "kept": p.kept}))
+            .collect();
+        let about: serde_json::Map<String, Value> = self
+            .about
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        json!({"about": about, "figures": figures, "promises": promises})
+    }
+
+    /// Tables in Markdown, which a terminal shows well enough.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.about {
+            let _ = writeln!(text, "- {name}: {value}");
+        }
+        if !self.kept.is_empty() {
+            text.push_str("\n| promise | bound | measured | |\n|---|---|---|---|\n");
+            for p in &self.kept {
+                let mark = if p.kept { "kept" } else { "**missed**" };
+                let _ = writeln!(text, "| {} | {} | {} | {mark} |", p.what, p.bound, p.value);
+            }
+        }
+        let loads = self.loads();
+        if !loads.is_empty() {
+            text.push_str("\n| load | server | connections | calls/s | p50 µs | p99 µs | of the bare path |\n|---|---|---|---|---|---|---|\n");
+            text.push_str(&loads);
+        }
+        let rest: Vec<_> = self
+            .figures
+            .all()
+            .filter(|(name, _)| !LOADED.iter().any(|end| name.ends_with(end)))
+            .collect();
+        if !rest.is_empty() {
+            text.push_str("\n| figure | value |\n|---|---|\n");
+            for (name, value) in rest {
+                let _ = writeln!(text, "| {name} | {value:.2} |");
+            }
+        }
+        text
+    }
+
+    fn loads(&self) -> String {
+        let mut text = String::new();
+        let kinds = Kind::ALL.map(Kind::name);
+        let slow = ["slow-read", "slow-effect"];
+        for kind in kinds.into_iter().chain(slow) {
+            for server in ["handler", "path", "plexusd", "small", "large"] {
+                for c in CONNECTIONS {
+                    let name = format!("{kind}/{server}/{c}");
+                    let figure = |what: &str| self.figures.get(&format!("{name}/{what}"));
+                    let (Some(rate), Some(p50), Some(p99)) =
+                        (figure("perSecond"), figure("p50"), figure("p99"))
+                    else {
+                        continue;
+                    };
+                    let path = format!("{kind}/path/{c}/perSecond");
+                    let share = self.figures.get(&path).filter(|_| server == "plexusd");
+                    let share = share.map_or(String::new(), |path| {
+                        format!("{:.0} %", 100.0 * rate / path)
+                    });
+                    let _ = writeln!(
+                        text,
+                        "| {kind} | {server} | {c} | {} | {p50:.0} | {p99:.0} | {share} |",
+                        grouped(rate)
+                    );
+                }
+            }
+        }
+        text
+    }
+
+    /// Puts the figures into `docs/performance.md` below `root`, and the picture beside it.
+    ///
+    /// # Errors
+    /// When the page has no place for them, or cannot be written.
+    pub(crate) fn write(&self, root: &Path) -> Result<()> {
+        let page = root.join("docs/performance.md");
+        let text = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
+        let (before, rest) = text.split_once(BEGIN).context("the page has no figures")?;
+        let (_, after) = rest.split_once(END).context("the figures have no end")?;
+        let text = format!(
+            "{before}{BEGIN}\n![Calls a second](images/performance.svg)\n\n{}{END}{after}",
+            self.text()
+        );
+        std::fs::write(&page, text)?;
+        let picture = picture::draw(&self.figures, CONNECTIONS);
+        std::fs::write(root.join("docs/images/performance.svg"), picture)?;
+        Ok(())
+    }
+}
+
+/// How the figures of a load end.
+const LOADED: [&str; 3] = ["/perSecond", "/p50", "/p99"];
