@@ -14,13 +14,16 @@
 //!
 //! This crate knows no connector, no gateway and no IPC: it is given texts, paths and numbers.
 
+mod expand;
 mod launch;
+pub mod lint;
 #[cfg(target_os = "linux")]
 pub mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
 pub mod probe;
 pub mod profile;
+pub mod reach;
 pub mod ruleset;
 
 pub use launch::{Limits, launcher_command};
