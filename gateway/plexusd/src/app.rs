@@ -583,12 +583,21 @@ impl App {
     /// # Errors
     /// This build has no such connector.
     pub(crate) fn put_workers(&self, source: &Source) -> Result<(), String> {
+        self.supervisor.put(Arc::new(self.spec_of(source)?));
+        Ok(())
+    }
+
+    /// What workers of a source are started with.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) fn spec_of(&self, source: &Source) -> Result<Spec, String> {
         let connector = self
             .registry
             .of_kind(&source.config.kind)
             .ok_or("no such connector")?;
         let root = configure::root_of(&self.registry, &source.config);
-        self.supervisor.put(Arc::new(Spec {
+        Ok(Spec {
             source: source.id.clone(),
             connector: connector.name,
             manifest: connector.manifest.clone(),
@@ -597,8 +606,7 @@ impl App {
             config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
-        }));
-        Ok(())
+        })
     }
 
     /// Reads a secret each time a worker starts, so that a changed one counts at the next start.

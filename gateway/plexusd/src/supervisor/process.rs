@@ -257,6 +257,20 @@ fn parameters(
     Ok(parameters)
 }
 
+/// The same for people, whatever is there: nothing is made and nothing is refused.
+pub(super) fn named(context: &Context, spec: &Spec, role: Role) -> Vec<(String, String)> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let worker = worker(context, spec);
+    let worker = fs::canonicalize(&worker).unwrap_or(worker);
+    let mut named = vec![
+        ("WORKER".to_owned(), text(&worker)),
+        ("ROLE".to_owned(), role.to_string()),
+        ("SCRATCH".to_owned(), text(&scratch_of(context, spec))),
+    ];
+    named.extend(spec.root.iter().map(|root| ("ROOT".to_owned(), text(root))));
+    named
+}
+
 fn resolved(path: &Path) -> io::Result<String> {
     let path = fs::canonicalize(path)?;
     let text = path.into_os_string().into_string();
