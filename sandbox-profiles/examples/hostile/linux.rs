@@ -36,6 +36,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["trace", pid] => silent(number(pid).and_then(os::trace)),
         ["read-memory", pid] => silent(number(pid).and_then(os::read_memory)),
         ["pidfd", pid] => silent(number(pid).and_then(os::pidfd)),
+        ["signal-thread", thread] => silent(number(thread).and_then(os::signal_thread)),
         ["memfd"] => silent(os::memfd()),
         ["shared-memory"] => silent(os::shared_memory()),
         ["io-uring"] => silent(os::io_uring()),

@@ -192,6 +192,12 @@ pub(super) fn pidfd(pid: i32) -> io::Result<()> {
     simple(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
+/// Signal 0 to a thread by its number alone.
+pub(super) fn signal_thread(thread: i32) -> io::Result<()> {
+    // SAFETY: takes numbers; signal 0 sends nothing.
+    simple(unsafe { libc::syscall(libc::SYS_tkill, thread, 0) })
+}
+
 pub(super) fn memfd() -> io::Result<()> {
     // SAFETY: the name is a C string.
     simple(unsafe { libc::syscall(libc::SYS_memfd_create, c"hostile".as_ptr(), 0) })
