@@ -27,7 +27,7 @@ pub mod profile;
 pub mod reach;
 pub mod ruleset;
 
-pub use launch::{Limits, launcher_command};
+pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
 pub use linux::{give_up_exec_and_fork, kernel_support};
 #[cfg(target_os = "macos")]

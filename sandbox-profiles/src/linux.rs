@@ -106,6 +106,13 @@ pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
     install(&filters)
 }
 
+/// The first steps of [`enter`] alone: descriptors, limits, capabilities. No cage.
+/// # Errors
+/// A right that could not be given up.
+pub fn go_without(limits: &Limits) -> Result<(), CageError> {
+    rights::give_up(limits)
+}
+
 /// Takes from this process, for good, exec and every way to a second process. A leaf worker's harness calls it
 /// before it makes a thread; should there be one, it is bound as well.
 /// # Errors

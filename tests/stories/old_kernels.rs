@@ -2,7 +2,7 @@
 //! for the daemon and whatever it starts.
 
 use crate::house::{COUNT, House, Workshop};
-use plexus_tests::{Gateway, binaries, programs, until, vault};
+use plexus_tests::{Gateway, binaries, programs, vault, waiting::until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -73,4 +73,69 @@ fn the_oldest_kernel_that_cages_serves_in_proven_cages() {
         assert!(checks.len() > 10, "{event}");
         assert!(checks.iter().all(|check| check["held"] == true), "{event}");
     }
+}
+
+/// What the desperate may do: one source, by its name, for one launch, and everybody who looks is told.
+#[test]
+fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
+    let flag = "--unsandboxed-i-understand";
+    let mut house = House::with(|builder| builder.kernel("missing").arg(flag).arg("workspace"));
+    let agent = house.reader("reader");
+    agent.invoke("workspace.list", json!({})).expect_ok();
+    // Nobody else is let out.
+    let refused = agent.invoke("obsidian.vault.read", json!({"path": "Home.md"}));
+    assert_eq!(refused.at("/ok"), false, "{refused}");
+
+    let owner = house.owner();
+    let status = owner.client.get("/admin/api/status").expect_ok();
+    assert_eq!(status["unsandboxed"], json!(["workspace"]));
+    let said = house.gateway.cli(["status"]);
+    said.expect_status(1);
+    assert!(
+        said.stdout.contains("workspace RUNS WITHOUT A CAGE"),
+        "{said}"
+    );
+    let said = house.gateway.cli(["doctor"]);
+    said.expect_status(1);
+    assert!(
+        said.stdout.contains("workspace RUNS WITHOUT A CAGE"),
+        "{said}"
+    );
+    let said = house.gateway.cli(["sources", "profile", "workspace"]);
+    assert!(
+        said.stdout.starts_with("workspace RUNS WITHOUT A CAGE"),
+        "{said}"
+    );
+    let said = owner.audited(|event| event["detail"]["event"] == "sources.unsandboxed");
+    assert_eq!(said["detail"]["sources"], json!(["workspace"]));
+    let start = until("the start of its worker to be on record", || {
+        let mut events = owner.audit(200).into_iter();
+        events.find(|event| event["detail"]["event"] == "worker.start")
+    });
+    assert_eq!(start["detail"]["unsandboxed"], true, "{start}");
+    // It attacked all the same, and what it found is on record.
+    let checks = start["detail"]["cage"]["checks"]
+        .as_array()
+        .expect("checks");
+    assert!(checks.iter().any(|check| check["held"] == false), "{start}");
+
+    // It ends with the flag.
+    assert!(house.gateway.stop().success());
+    house.gateway.start_again_as(Gateway::builder());
+    let status = house.owner().client.get("/admin/api/status").expect_ok();
+    assert_eq!(status["unsandboxed"], json!([]));
+    let back = house.back(&agent);
+    back.invoke("workspace.list", json!({})).expect_ok();
+    let start = until("the start of its worker to be on record", || {
+        let mut events = house.owner().audit(200).into_iter();
+        events.find(|event| event["detail"]["event"] == "worker.start")
+    });
+    assert!(start["detail"]["unsandboxed"].is_null(), "{start}");
+
+    // A name that means nothing is no name.
+    assert!(house.gateway.stop().success());
+    let nobody = Gateway::builder().arg(flag).arg("nowhere");
+    let said = nobody.refused(house.gateway.home());
+    said.expect_status(78);
+    assert!(said.stderr.contains("there is no such source"), "{said}");
 }

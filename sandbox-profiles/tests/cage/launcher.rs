@@ -114,6 +114,11 @@ fn each_refusal_has_its_status_and_says_why() {
     let cases: &[(&[&str], i32, &str)] = &[
         (&[], 64, "no worker given"),
         (&[&own], 64, "no profile given"),
+        (
+            &["-p", WORKSPACE, "--without-a-cage", &own],
+            64,
+            "a profile and --without-a-cage",
+        ),
         (&["-p", WORKSPACE, "--", "hostile"], 64, "absolute path"),
         (&["-p", WORKSPACE, "-x", &own], 64, "unknown option -x"),
         (

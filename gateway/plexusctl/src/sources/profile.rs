@@ -69,6 +69,11 @@ const LISTS: [(&str, &str, &str); 4] = [
 fn in_words(reply: &Value) -> String {
     let mut lines = Vec::new();
     let source = text::line(text_of(reply, "source"));
+    if reply["unsandboxed"] == true {
+        lines.push(format!(
+            "{source} RUNS WITHOUT A CAGE: nothing below holds until plexusd runs without --unsandboxed-i-understand"
+        ));
+    }
     for role in list_of(reply, "roles") {
         lines.push(format!("{source}, {}:", text::line(text_of(role, "role"))));
         for (member, words, none) in LISTS {

@@ -294,6 +294,7 @@ async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> 
         config: subject.config.clone(),
         secrets: Box::new(|| Ok(Default::default())),
         revision: 0,
+        uncaged: false,
     };
     supervisor
         .try_start(Arc::new(spec), role)

@@ -24,7 +24,7 @@ use plexus_ipc::{
     message::{Probe, Role, Secrets},
     stream::{self, WORKER_FD},
 };
-use plexus_sandbox::{Limits, launcher_command};
+use plexus_sandbox::{Limits, launcher_command, uncaged_command};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
@@ -168,13 +168,18 @@ fn spawn(
         files: Some(spec.manifest.limits.open_files.into()),
         file_size: Some(spec.manifest.limits.file_bytes),
     };
-    let (program, arguments) = launcher_command(
-        spec.profile,
-        &parameters,
-        &limits,
-        &context.launcher,
-        &worker(context, spec),
-    );
+    let worker = worker(context, spec);
+    let (program, arguments) = if spec.uncaged {
+        uncaged_command(&limits, &context.launcher, &worker)
+    } else {
+        launcher_command(
+            spec.profile,
+            &parameters,
+            &limits,
+            &context.launcher,
+            &worker,
+        )
+    };
     let (stream, theirs) = stream::pair().map_err(StartError::Spawn)?;
     let mut command = Command::new(program);
     command

@@ -53,6 +53,7 @@ pub(super) async fn show(
         "digest": connector.profile_digest,
         "pinned": source.profile,
         "text": connector.profile,
+        "unsandboxed": app.unsandboxed.contains(&source.id).then_some(true),
     });
     let supervisor = app.supervisor.clone();
     // The way to a program is on a disk that may be slow.
