@@ -114,6 +114,12 @@ impl Owner {
             .post("/admin/api/agents/revoke", json!({"agentId": agent}))
             .expect_ok()
     }
+    /// Says how much an agent may do: `callsPerSecond`, `ledgerBytesPerDay`, each a number or `default`.
+    #[track_caller]
+    pub fn limit(&self, agent: &str, limits: Value) -> Response {
+        self.client
+            .post(&format!("/admin/api/agents/{agent}/limits"), limits)
+    }
     /// Lets a capability be seen, or not.
     #[track_caller]
     pub fn expose(&self, capability: &str, enabled: bool) -> Value {

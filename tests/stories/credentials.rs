@@ -80,6 +80,12 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ),
         ("POST", "agents/revoke", json!({"agentId": "one"})),
         ("POST", "agents/one/code", json!({})),
+        ("GET", "agents/one/limits", json!(null)),
+        (
+            "POST",
+            "agents/one/limits",
+            json!({"callsPerSecond": 1_000_000}),
+        ),
         ("POST", "backup/copy", json!({})),
         (
             "POST",

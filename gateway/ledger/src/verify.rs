@@ -1,9 +1,12 @@
 //! Verifying what is not the running ledger: a copy of its file, or an export.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::io::{self, BufRead};
 use std::path::Path;
 
 use redb::DatabaseError;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::check::{self, CheckError, Finding, Verified};
 use crate::event::{Head, hex};
@@ -79,6 +82,10 @@ pub fn verify_export(export: impl BufRead) -> Result<Option<VerifiedExport>, Che
             .split_once(' ')
             .ok_or_else(|| bad("the line is not a hash, a space and JSON"))?;
         let hash = unhex(hash).ok_or_else(|| bad("its hash is not 64 lower-case hex digits"))?;
+        // The chain holds whatever it was made over. A program that reads exports must be able to rely on what it finds.
+        if !is_one_object(json) {
+            return Err(bad("it is not one JSON object with each member once").into());
+        }
         let stored = [&hash, json.as_bytes()].concat();
         let head = match so_far {
             Some(so_far) => check::follow(&so_far.head, expected, stored)?.0,
@@ -87,8 +94,10 @@ pub fn verify_export(export: impl BufRead) -> Result<Option<VerifiedExport>, Che
                     crate::event::Recorded::from_stored(stored.clone()).map_err(|why| bad(&why))?;
                 if event.seq() == 1 {
                     check::follow(&Head::START, 1, stored)?.0
-                } else {
+                } else if event.id().seq() == event.seq() {
                     Head::of(&event)
+                } else {
+                    return Err(bad("its id carries another number").into());
                 }
             }
         };
@@ -98,6 +107,29 @@ pub fn verify_export(export: impl BufRead) -> Result<Option<VerifiedExport>, Che
         });
     }
     Ok(so_far)
+}
+
+/// Whether `text` is one JSON object that two readers take alike: a member that is there twice is another one to each.
+fn is_one_object(text: &str) -> bool {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = bool;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
+            let mut names = HashSet::new();
+            let mut once = true;
+            while let Some(name) = members.next_key::<String>()? {
+                once &= names.insert(name);
+                members.next_value::<IgnoredAny>()?;
+            }
+            Ok(once)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let once = reader.deserialize_map(Members).unwrap_or(false);
+    once && reader.end().is_ok()
 }
 
 fn read_failed(error: io::Error) -> CheckError {

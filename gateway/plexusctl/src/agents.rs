@@ -34,6 +34,17 @@ enum Act {
         #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span::parse)]
         code_ttl: u64,
     },
+    /// Show or set how much an agent may do before it is refused for a while
+    Limit {
+        /// Agent
+        agent: AgentId,
+        /// Calls a second: a number, or default
+        #[arg(long, value_name = "N", value_parser = calls)]
+        calls: Option<Wanted>,
+        /// Bytes that the log may grow by for it in a day: 64MiB, a number of bytes, or default
+        #[arg(long, value_name = "N", value_parser = bytes)]
+        ledger: Option<Wanted>,
+    },
     /// End an agent's access: credential, sessions, tokens, grants
     Revoke {
         /// Agent
@@ -45,6 +56,55 @@ enum Act {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+}
+
+/// A bound as the owner says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Default,
+    Number(u64),
+}
+
+impl Wanted {
+    fn for_wire(self) -> Value {
+        match self {
+            Self::Default => "default".into(),
+            Self::Number(n) => n.into(),
+        }
+    }
+    /// Whether it is more than what `held` (a member of the gateway's answer) says now.
+    fn is_more(self, held: &Value) -> bool {
+        let number = |member: &str| held[member].as_u64().unwrap_or(0);
+        let wanted = match self {
+            Self::Default => number("default"),
+            Self::Number(n) => n,
+        };
+        wanted > number("limit")
+    }
+}
+
+fn calls(text: &str) -> Result<Wanted, String> {
+    match text {
+        "default" => Ok(Wanted::Default),
+        _ => text
+            .parse()
+            .map(Wanted::Number)
+            .map_err(|_| "write a number of calls a second, or default".to_owned()),
+    }
+}
+
+fn bytes(text: &str) -> Result<Wanted, String> {
+    if text == "default" {
+        return Ok(Wanted::Default);
+    }
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)];
+    let read = units.iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    read.map(Wanted::Number).ok_or_else(|| {
+        "write a number of bytes, such as 67108864, 512KiB, 64MiB or 1GiB, or default".to_owned()
+    })
 }
 
 /// Runs the sub-command.
@@ -84,6 +144,33 @@ pub(crate) async fn run(desk: &Desk, agents: Agents) -> Result<Exit, Stop> {
                     connect::enroll_line(desk, text_of(&reply, "code"))
                 )
             })
+        }
+        Act::Limit {
+            agent,
+            calls,
+            ledger,
+        } => {
+            let route = format!("/admin/api/agents/{agent}/limits");
+            let now = owner.get(&route).await?;
+            if calls.is_none() && ledger.is_none() {
+                return desk.show(&now, || bounds(&now));
+            }
+            let more = [
+                calls.map(|wanted| wanted.is_more(&now["callsPerSecond"])),
+                ledger.map(|wanted| wanted.is_more(&now["ledgerBytesPerDay"])),
+            ];
+            if more.contains(&Some(true)) {
+                desk.widen("letting an agent do more")?;
+            }
+            let mut body = json!({});
+            if let Some(calls) = calls {
+                body["callsPerSecond"] = calls.for_wire();
+            }
+            if let Some(ledger) = ledger {
+                body["ledgerBytesPerDay"] = ledger.for_wire();
+            }
+            let reply = owner.post(&route, &body).await?;
+            desk.show(&reply, || bounds(&reply))
         }
         Act::Revoke {
             agent,
@@ -131,7 +218,46 @@ async fn gather(owner: &mut Owner, agent: &AgentId) -> Result<Value, Stop> {
         .iter()
         .filter(|g| g["agentId"] == agent.as_str())
         .collect();
-    Ok(json!({"enrollment": enrollment, "subset": subset, "grants": grants}))
+    let limits = owner
+        .get(&format!("/admin/api/agents/{agent}/limits"))
+        .await?;
+    Ok(json!({"enrollment": enrollment, "subset": subset, "limits": limits, "grants": grants}))
+}
+
+fn bounds(limits: &Value) -> String {
+    let number = |pointer: &str| limits.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let told = |member: &str, shown: &dyn Fn(u64) -> String| {
+        let (limit, default) = (
+            number(&format!("/{member}/limit")),
+            number(&format!("/{member}/default")),
+        );
+        let note = match limit == default {
+            true => String::new(),
+            false => format!(" (default: {})", shown(default)),
+        };
+        format!("{}{note}", shown(limit))
+    };
+    format!(
+        "limits: calls a second {}; log a day {}, of which {} used",
+        told("callsPerSecond", &|n| n.to_string()),
+        told("ledgerBytesPerDay", &size),
+        size(number("/ledgerBytesPerDay/used")),
+    )
+}
+
+/// Bytes for a person: whole units of 1024, the largest that loses nothing, or one digit behind the point.
+fn size(bytes: u64) -> String {
+    for (unit, shift) in [("GiB", 30_u32), ("MiB", 20), ("KiB", 10)] {
+        let (whole, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
+        if whole > 0 {
+            let tenth = (rest * 10) >> shift;
+            return match rest {
+                0 => format!("{whole} {unit}"),
+                _ => format!("{whole}.{tenth} {unit}"),
+            };
+        }
+    }
+    format!("{bytes} B")
 }
 
 fn row(agent: &Value, now: Timestamp) -> [String; 3] {
@@ -172,9 +298,10 @@ fn as_text(whole: &Value, now: Timestamp) -> String {
         .as_str()
         .map_or(String::new(), |r| format!("reach: {}\n", text::line(r)));
     format!(
-        "agent {agent}: {state}, {since}\n{reach}meant for: {}\nstanding by choice: {}\n\n{grants}",
+        "agent {agent}: {state}, {since}\n{reach}meant for: {}\nstanding by choice: {}\n{}\n\n{grants}",
         ids("capabilities"),
-        ids("standing")
+        ids("standing"),
+        bounds(&whole["limits"])
     )
 }
 
@@ -189,11 +316,42 @@ mod tests {
             "enrollment": {"agentId": "a", "status": "active", "issuedAt": "2025-12-30T00:00:00.000Z",
                 "redeemedAt": "2025-12-31T00:00:00.000Z"},
             "subset": {"capabilities": ["o.read"], "standing": [], "reach": "exposed"},
+            "limits": {"callsPerSecond": {"limit": 5, "default": 200},
+                "ledgerBytesPerDay": {"limit": 67_108_864, "default": 67_108_864, "used": 1_600}},
             "grants": []
         });
         assert_eq!(
             as_text(&whole, now),
-            "agent a: active, 24 h ago\nreach: exposed\nmeant for: o.read\nstanding by choice: none\n\nno standing grants"
+            "agent a: active, 24 h ago\nreach: exposed\nmeant for: o.read\nstanding by choice: none\n\
+             limits: calls a second 5 (default: 200); log a day 64 MiB, of which 1.5 KiB used\n\nno standing grants"
         );
+    }
+
+    #[test]
+    fn bounds_are_read_and_more_is_told_from_less() {
+        for (text, wanted) in [
+            ("0", Wanted::Number(0)),
+            ("512KiB", Wanted::Number(524_288)),
+            ("64MiB", Wanted::Number(67_108_864)),
+            ("2GiB", Wanted::Number(2 << 30)),
+            ("default", Wanted::Default),
+        ] {
+            assert_eq!(bytes(text), Ok(wanted), "{text}");
+        }
+        for bad in [
+            "",
+            "MiB",
+            "1.5MiB",
+            "-1",
+            "64 MiB",
+            "64mb",
+            "17179869184GiB",
+        ] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        assert!(calls("64MiB").is_err() && calls("5") == Ok(Wanted::Number(5)));
+        let held = json!({"limit": 5, "default": 200});
+        assert!(Wanted::Default.is_more(&held) && Wanted::Number(6).is_more(&held));
+        assert!(!Wanted::Number(5).is_more(&held));
     }
 }

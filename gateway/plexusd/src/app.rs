@@ -13,6 +13,7 @@ use crate::{
         self,
         address::Address,
         feed::{Feed, Notice},
+        reply::Refused,
         throttle::Throttle,
     },
     invoke::{
@@ -32,8 +33,8 @@ use crate::{
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use plexus_ipc::message::Verdict;
-use plexus_ledger::{Lane, Options, SubmitError};
-use plexus_protocol::{AuditId, CapabilityId, SourceId, Timestamp};
+use plexus_ledger::{Lane, Options, Receipt, SubmitError};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, SourceId, Timestamp};
 use plexus_trust::{
     Command, Note, Outcome, OutcomeKind, Reach, Refusal, Reply, Settings, Source, State,
 };
@@ -87,6 +88,9 @@ pub(crate) struct App {
     /// One change of sources at a time: a look, a command, a restart of workers belong together.
     reconfiguring: Mutex<()>,
 }
+
+/// What came of a command.
+type Submitted = Result<Receipt<Reply>, SubmitError<Refusal>>;
 
 /// What a comparison of the log with the rows came to.
 #[derive(Clone)]
@@ -161,7 +165,6 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
-    clock.go_on_from(state_dir.path());
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
@@ -170,6 +173,7 @@ async fn run(
     // The ledger is ours, so the log is.
     log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
+    clock.go_on_from(state_dir.path())?;
     if let Some(finding) = &boot.rolled_back {
         tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
     }
@@ -271,6 +275,7 @@ async fn run(
         );
     }
     crate::invoke::note_unrecorded(&app, true).await;
+    http::authenticate::note_unrecorded(&app).await;
     listening.stop().await;
     for task in tasks {
         task.abort();
@@ -399,9 +404,50 @@ impl App {
             .map(|receipt| receipt.reply)
     }
 
+    /// Whether `agent` may have one more call; asked before anything is written for it.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`. It is counted, and recorded with others of its kind.
+    pub(crate) fn admit(&self, agent: &AgentId) -> Result<(), Refused> {
+        let state = self.ledger.snapshot();
+        let bounds = state.agent(agent).map(|a| a.bounds).unwrap_or_default();
+        let admitted = self.limits.admit(agent, &bounds, self.clock.now());
+        admitted.map_err(|exceeded| Refused::new(exceeded.refusal(agent)))
+    }
+
+    /// Submits what was done for `agent`, and charges it what the log grows by.
+    pub(crate) fn submit_for(
+        &self,
+        agent: &AgentId,
+        command: Command,
+    ) -> impl Future<Output = Submitted> + Send + use<> {
+        self.charged(agent, self.ledger.submit(command, Lane::Agent))
+    }
+
+    /// Charges `agent` what the log grows by.
+    pub(crate) fn charged<F: Future<Output = Submitted> + Send>(
+        &self,
+        agent: &AgentId,
+        submitted: F,
+    ) -> impl Future<Output = Submitted> + Send + use<F> {
+        let charge = self.limits.charge(agent, self.clock.now());
+        async move {
+            let receipt = submitted.await;
+            let events = receipt.as_ref().map_or(&[][..], |r| &r.events);
+            charge.settle(events.iter().map(|event| event.bytes).sum());
+            receipt
+        }
+    }
+
     /// Records something that changes no state. A record that cannot be written is logged.
     pub(crate) async fn note(&self, note: Note) -> Option<AuditId> {
-        match self.ledger.submit(Command::Note(note), Lane::Agent).await {
+        let agent = note.agent.clone();
+        let command = Command::Note(note);
+        let submitted = match agent {
+            Some(agent) => self.submit_for(&agent, command).await,
+            None => self.ledger.submit(command, Lane::Agent).await,
+        };
+        match submitted {
             Ok(receipt) => receipt.events.first().map(|e| audit_id(e.id)),
             Err(error) => {
                 tracing::warn!(%error, "a note could not be recorded");
@@ -770,6 +816,8 @@ async fn sweep(app: Arc<App>) {
             app.leave_mark();
         }
         crate::invoke::note_unrecorded(&app, false).await;
+        http::authenticate::note_unrecorded(&app).await;
+        app.limits.tidy(app.clock.now());
         let before = app.ledger.snapshot();
         if let Err(error) = app.owner(Command::Sweep).await {
             tracing::warn!(%error, "sweeping failed");

@@ -15,6 +15,7 @@ pub(crate) mod listen;
 pub(crate) mod network;
 pub(crate) mod reply;
 pub(crate) mod revocation;
+mod stall;
 pub(crate) mod stream;
 pub(crate) mod throttle;
 

@@ -21,11 +21,11 @@ pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod taken_back;
 pub(crate) mod validate;
+pub(crate) mod whose;
 
 use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
 use bytes::Bytes;
 use plexus_ipc::manifest::EntryKind;
-use plexus_ledger::Lane;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId,
     body::InvokeResponse, json,
@@ -442,16 +442,26 @@ async fn note_denial(
         outcome: Some("denied"),
         detail: about,
     };
-    let receipt = app
-        .ledger
-        .submit(Command::Note(note), Lane::Agent)
-        .await
-        .ok()?;
-    receipt.events.first().map(|e| audit_id(e.id))
+    let receipt = app.submit_for(&caller.agent, Command::Note(note)).await;
+    receipt.ok()?.events.first().map(|e| audit_id(e.id))
 }
 
 /// Records how many refused calls were too many to be recorded one by one, once that is over.
 pub(crate) async fn note_unrecorded(app: &App, all: bool) {
+    for (agent, refused) in app.limits.not_admitted() {
+        let about = serde_json::json!({
+            "code": ErrorCode::RateLimited, "unrecorded": refused.calls + refused.ledger - 1,
+            "detail": {"calls": refused.calls, "ledger": refused.ledger},
+        });
+        app.note(Note {
+            kind: "invoke",
+            agent: Some(agent),
+            capability: None,
+            outcome: Some("denied"),
+            detail: about,
+        })
+        .await;
+    }
     for (agent, unrecorded) in app.limits.unrecorded(all) {
         // The note stands for one of them itself.
         let about =

@@ -2,7 +2,9 @@
 //!
 //! Every fresh id, digest and secret's hash is made outside and comes in with the command: the machine is pure.
 
-use crate::{Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch};
+use crate::{
+    Bounds, Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch,
+};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, SessionId, SourceId, Timestamp,
     TokenId, TrustWindow, Verb, Verbs, body::Scope,
@@ -122,6 +124,13 @@ pub enum Command {
         /// Life of the code in milliseconds.
         code_ms: u64,
     },
+    /// Says how much an agent may do from now on.
+    Bound {
+        /// Whom.
+        agent: AgentId,
+        /// All of it.
+        bounds: Bounds,
+    },
     /// Stops or lets go on every agent's calls.
     Pause(bool),
     /// Says what became of an effect that nobody knew of; closes its intent, where that is still open.
@@ -166,6 +175,8 @@ pub enum Command {
         state_token: Digest,
         /// The manifest's rating or higher.
         rating: Verb,
+        /// Whether it is more than a standing grant may cover, whatever its rating.
+        once: bool,
     },
     /// A plan could not be made.
     PlanFailed {
@@ -470,6 +481,8 @@ pub enum Reply {
         agents: Vec<AgentId>,
         /// Grants that rest.
         grants: usize,
+        /// Sources that were lent and are no more.
+        lendings: Vec<SourceId>,
     },
     /// Who enrolled.
     Enrolled {

@@ -71,6 +71,7 @@ pub fn decide(
             code,
             code_ms,
         } => draft.new_code(agent, code, *code_ms),
+        Command::Bound { agent, bounds } => draft.bound(agent, *bounds),
         Command::Pause(on) => draft.pause(*on),
         Command::SettleUnknown {
             agent,
@@ -85,7 +86,8 @@ pub fn decide(
             preview,
             state_token,
             rating,
-        } => draft.plan_ready(item, capability, *preview, *state_token, *rating),
+            once,
+        } => draft.plan_ready(item, capability, *preview, *state_token, (*rating, *once)),
         Command::PlanFailed { item, capability } => draft.plan_failed(item, capability),
         Command::PlanAgain { item } => draft.plan_again(item),
         Command::Sweep => draft.sweep(),

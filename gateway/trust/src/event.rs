@@ -7,8 +7,8 @@
 //! owner's and agents' cleaned words only.
 
 use crate::{
-    Agent, Denial, Grant, Item, OpenIntent, Session, Settings, Source, State, Token, Unknown,
-    UsedKey,
+    Agent, Bounds, Denial, Grant, Item, OpenIntent, Session, Settings, Source, State, Token,
+    Unknown, UsedKey,
 };
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, PendingId, SessionId, SourceId, Timestamp, TokenId,
@@ -236,6 +236,8 @@ pub enum Fact {
     },
     #[serde(rename = "agent.code")]
     NewCode {},
+    #[serde(rename = "agent.bound")]
+    Bounded { bounds: Bounds },
     #[serde(rename = "pause")]
     Paused { on: bool },
     #[serde(rename = "launch")]

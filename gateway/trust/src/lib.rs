@@ -33,7 +33,7 @@ pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
 pub use rows::{RestoreError, Rows, all_rows, replay, restore, row, touched_rows};
 pub use state::{
-    Agent, Approval, Ask, Denial, Difference, EnrollmentStatus, Facts, Grant, Hide, Item,
+    Agent, Approval, Ask, Bounds, Denial, Difference, EnrollmentStatus, Facts, Grant, Hide, Item,
     ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig,
     State, Target, Token, Unknown, UsedKey, key_digest,
 };
@@ -45,6 +45,11 @@ pub const MAX_PENDING: usize = 20;
 /// Items of one agent that are kept after they came to nothing or were used; the oldest give way to new ones. Far more
 /// than an agent that waits for its answers has in the 48 h that they are kept at most.
 pub const MAX_DECIDED: usize = 200;
+/// Calls that an agent may make in a second unless the owner says otherwise; as many at one moment, if it made none in
+/// the second before.
+pub const CALLS_PER_SECOND: u32 = 200;
+/// Bytes that the log may grow by for one agent in a day unless the owner says otherwise: 64 MiB, some 100,000 reads.
+pub const LEDGER_PER_DAY: u64 = 64 << 20;
 /// How long an item waits for the owner, and an approved one for its use: 24 h (DESIGN 5).
 pub const ITEM_MS: u64 = 24 * 3_600_000;
 /// How long a denial is remembered: 30 days (DESIGN 5).

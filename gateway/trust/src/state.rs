@@ -133,6 +133,55 @@ pub enum Reach {
     Selected,
 }
 
+/// How much one agent may do, where the owner said something else than the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Bounds {
+    /// Calls a second; none: [`CALLS_PER_SECOND`](crate::CALLS_PER_SECOND).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_per_second: Option<u32>,
+    /// Bytes that the log may grow by in a day; none: [`LEDGER_PER_DAY`](crate::LEDGER_PER_DAY).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger_per_day: Option<u64>,
+}
+
+impl Bounds {
+    /// Calls a second, as they count.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.calls_per_second.unwrap_or(crate::CALLS_PER_SECOND)
+    }
+    /// Bytes of the log a day, as they count.
+    #[must_use]
+    pub fn ledger(&self) -> u64 {
+        self.ledger_per_day.unwrap_or(crate::LEDGER_PER_DAY)
+    }
+    /// Whether nothing is other than usual.
+    #[must_use]
+    pub fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+    /// Whether they can be kept to.
+    ///
+    /// # Errors
+    /// One sentence that names the first that cannot.
+    pub fn check(&self) -> Result<(), String> {
+        // Nothing at all is what a pause and a revoke are for.
+        if !(1..=MOST_CALLS).contains(&self.calls()) {
+            return Err(format!("calls a second are 1 to {MOST_CALLS}"));
+        }
+        if !(1..=MOST_LEDGER).contains(&self.ledger()) {
+            return Err(format!("bytes of the log a day are 1 to {MOST_LEDGER}"));
+        }
+        Ok(())
+    }
+}
+
+/// More calls a second than any machine answers.
+const MOST_CALLS: u32 = 1_000_000;
+/// 1 TiB.
+const MOST_LEDGER: u64 = 1 << 40;
+
 /// Where an agent stands with its credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -182,6 +231,9 @@ pub struct Agent {
     /// Reads that the owner took back, or whose source became another: they never allow themselves again.
     #[serde(default)]
     pub tombstones: BTreeSet<CapabilityId>,
+    /// How much it may do; it outlives a connect.
+    #[serde(default, skip_serializing_if = "Bounds::are_usual")]
+    pub bounds: Bounds,
 
     /// Live and lapsed grants, one for each capability.
     #[serde(skip)]
@@ -392,9 +444,26 @@ pub enum Plan {
         state_token: Digest,
         /// The manifest's rating or higher.
         rating: Verb,
+        /// Whether it is more than a standing grant may cover, whatever its rating: each such call is approved by itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        once: bool,
     },
     /// The worker could not.
     Failed,
+}
+
+impl Plan {
+    /// Whether it amounts to more than the capability is rated for, or than may stand: then each call is approved alone.
+    #[must_use]
+    pub const fn is_once_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Ready {
+                rating: Verb::Execute,
+                ..
+            } | Self::Ready { once: true, .. }
+        )
+    }
 }
 
 /// What is left of an approval for one ask.
@@ -786,6 +855,15 @@ impl State {
     pub fn lent(&self, id: &CapabilityId) -> Option<&Lent> {
         let (source, _) = id.as_str().split_once('.')?;
         self.sources.get(source)?.config.lent.as_ref()
+    }
+    /// Sources that are lent, and whose lending has not ended.
+    pub(crate) fn lent_out(&self) -> Vec<SourceId> {
+        let lent = |source: &&Arc<Source>| {
+            let lent = source.config.lent.as_ref();
+            lent.is_some_and(|lent| lent.ended.is_none())
+        };
+        let all = self.sources.values().filter(lent);
+        all.map(|source| source.id.clone()).collect()
     }
     /// Whether the owner lets it be seen.
     #[must_use]

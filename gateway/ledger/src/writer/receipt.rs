@@ -41,6 +41,8 @@ pub struct EventRef {
     pub id: EventId,
     /// When, in milliseconds since the epoch.
     pub at: u64,
+    /// Bytes of it as it is stored.
+    pub bytes: u64,
 }
 
 /// The answer to a command that was decided and, if it had events, committed.
@@ -86,6 +88,7 @@ impl<R> Receipt<R> {
                 seq: r.seq(),
                 id: r.id(),
                 at: r.at(),
+                bytes: r.stored.len() as u64,
             })
             .collect();
         let durable = events.first().map(|first| Durable {

@@ -57,6 +57,12 @@ fn happened(event: &Value, detail: &Value) -> String {
             "" => "opens a session".to_owned(),
             client => format!("opens a session with {client}"),
         },
+        "credential.refused" if count("count") > 0 => format!(
+            "{} more wrong {}s are refused, from {}",
+            count("count"),
+            text("credential"),
+            text("peer")
+        ),
         "credential.refused" => format!(
             "a wrong {} is refused ({}, from {})",
             text("credential"),
@@ -119,6 +125,7 @@ fn happened(event: &Value, detail: &Value) -> String {
             count("grantsSuspended")
         ),
         "agent.code" => "you give it another code; its old credential ends".to_owned(),
+        "agent.bound" => "you say how much it may do".to_owned(),
         "console.link" => "you make a link into the console".to_owned(),
         "console.sign-in" => format!("you sign in to the console with a {}", text("by")),
         "console.sign-out" => "you sign out of the console".to_owned(),

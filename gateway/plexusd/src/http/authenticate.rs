@@ -119,10 +119,6 @@ pub(crate) async fn carry<T: Clone + Send + Sync + 'static>(
 /// Counts, slows and records a credential that is wrong, and gives the refusal.
 pub(crate) async fn failed(app: &Arc<App>, kind: Kind, peer: Peer, error: ErrorBody) -> Refused {
     let cost = app.throttle.failed(kind, peer);
-    let from = match peer {
-        Peer::Address(address) => address.to_string(),
-        Peer::User(uid) => format!("uid {uid}"),
-    };
     let refused = match cost {
         Cost::Delay(delay) => {
             if !delay.is_zero() {
@@ -143,7 +139,24 @@ pub(crate) async fn failed(app: &Arc<App>, kind: Kind, peer: Peer, error: ErrorB
             );
         }
     };
-    let about = json!({"event": "credential.refused", "credential": kind.word(), "reason": refused.code(), "peer": from});
+    note(app, kind, peer, refused.code(), None).await;
+    refused
+}
+
+/// Records how many wrong credentials were too many to be recorded one by one.
+pub(crate) async fn note_unrecorded(app: &App) {
+    for (kind, peer, count) in app.throttle.unrecorded() {
+        note(app, kind, peer, ErrorCode::RateLimited, Some(count)).await;
+    }
+}
+
+async fn note(app: &App, kind: Kind, peer: Peer, reason: ErrorCode, count: Option<u64>) {
+    let mut about = json!({
+        "event": "credential.refused", "credential": kind.word(), "reason": reason, "peer": peer.to_string(),
+    });
+    if let Some(count) = count {
+        about["count"] = count.into();
+    }
     app.note(Note {
         kind: "handshake",
         agent: None,
@@ -152,7 +165,6 @@ pub(crate) async fn failed(app: &Arc<App>, kind: Kind, peer: Peer, error: ErrorB
         detail: about,
     })
     .await;
-    refused
 }
 
 /// Who is at the other end of a request's connection.

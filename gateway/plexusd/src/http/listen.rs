@@ -1,10 +1,10 @@
 //! Sockets: loopback (and what the owner added) over TCP, and one Unix socket each for agents and for the owner.
 //!
 //! Invariants: a port that somebody else holds refuses the start; each Unix socket lies alone in a 0700 directory, is
-//! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, and on its kind's
-//! number.
+//! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, on answers that
+//! nobody takes, and on its kind's number.
 
-use super::{Doors, Serves, network::Network, throttle::Peer};
+use super::{Doors, Serves, network::Network, stall::Moving, throttle::Peer};
 use crate::{app::App, state_dir::StateDir};
 use anyhow::{Context, bail};
 use axum::body::Body;
@@ -39,6 +39,8 @@ const LEAST: usize = 16;
 const OTHER_FILES: usize = CONNECTIONS / 2 + 256;
 /// How long the head of a request may take to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long the other end may take none of what is ready for it.
+const TAKEN_TIME: Duration = Duration::from_secs(15);
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long open answers get at the stop.
@@ -286,6 +288,7 @@ where
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
         .keep_alive(true);
+    let stream = Moving::new(stream, TAKEN_TIME);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {

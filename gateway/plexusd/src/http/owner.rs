@@ -17,6 +17,7 @@ mod copy;
 mod explain;
 mod grants;
 mod lend;
+mod limits;
 mod metrics;
 mod network;
 mod profile;
@@ -73,6 +74,10 @@ fn management() -> Router<Arc<App>> {
         .route("/agents/enrollments", get(agents::enrollments))
         .route("/agents/{id}/subset", get(agents::subset))
         .route("/agents/{id}/code", post(agents::new_code))
+        .route(
+            "/agents/{id}/limits",
+            get(limits::show).post(limits::change),
+        )
         .route("/pending", get(approvals::list))
         .route(
             "/pending/{id}",

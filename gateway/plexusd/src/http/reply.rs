@@ -92,19 +92,36 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
+        let retry = retry_after(&self.error);
         let mut body = object!({ "error": self.error });
         for (key, value) in self.beside {
             body[key] = value;
         }
-        with_status(self.status, &body)
+        hinted(with_status(self.status, &body), retry)
     }
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let output = self.body.output.as_ref().map_or(0, |o| o.get().len());
-        sized(self.status, &self.body, output + ROOM)
+        let retry = self.body.error.as_ref().and_then(retry_after);
+        hinted(sized(self.status, &self.body, output + ROOM), retry)
     }
+}
+
+/// `retryAfterMs` of a refusal in whole seconds, as HTTP counts them.
+fn retry_after(error: &ErrorBody) -> Option<u64> {
+    let ms = error.more.get("retryAfterMs")?.as_u64()?;
+    Some(ms.div_ceil(1_000))
+}
+
+/// The same hint where programs look that know HTTP and not us.
+fn hinted(mut response: Response, seconds: Option<u64>) -> Response {
+    if let Some(seconds) = seconds {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 /// 200 with a JSON body.

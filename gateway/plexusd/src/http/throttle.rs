@@ -46,6 +46,15 @@ impl Peer {
     }
 }
 
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::User(uid) => write!(f, "uid {uid}"),
+        }
+    }
+}
+
 impl Kind {
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -71,7 +80,14 @@ const LONGEST: Duration = Duration::from_secs(2);
 const PEERS: usize = 1_024;
 
 #[derive(Default)]
-pub(crate) struct Throttle(Mutex<HashMap<(Kind, Peer), (u32, Instant)>>);
+pub(crate) struct Throttle(Mutex<HashMap<(Kind, Peer), Failures>>);
+
+struct Failures {
+    count: u32,
+    last: Instant,
+    /// Those beyond [`MOST`] that no record tells of yet.
+    unrecorded: u64,
+}
 
 /// What a failure costs.
 pub(crate) enum Cost {
@@ -84,19 +100,30 @@ impl Throttle {
     pub(crate) fn failed(&self, kind: Kind, peer: Peer) -> Cost {
         let now = Instant::now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (_, last)| now.duration_since(*last) < FORGET);
+        all.retain(|_, held| {
+            held.unrecorded > 0 || now.saturating_duration_since(held.last) < FORGET
+        });
         if all.len() >= PEERS
             && let Some(oldest) = all
                 .iter()
-                .min_by_key(|(_, (_, last))| *last)
+                .min_by_key(|(_, held)| held.last)
                 .map(|(key, _)| *key)
         {
             all.remove(&oldest);
         }
-        let (count, last) = all.entry((kind, peer)).or_insert((0, now));
-        *count += 1;
-        *last = now;
-        match *count {
+        let held = all.entry((kind, peer)).or_insert(Failures {
+            count: 0,
+            last: now,
+            unrecorded: 0,
+        });
+        // Kept only to be recorded: it counts anew.
+        if now.saturating_duration_since(held.last) >= FORGET {
+            held.count = 0;
+        }
+        held.count = held.count.saturating_add(1);
+        held.last = now;
+        held.unrecorded += u64::from(held.count > MOST);
+        match held.count {
             n if n > MOST => Cost::TooMany {
                 retry_after: FORGET,
             },
@@ -105,6 +132,17 @@ impl Throttle {
             }
             _ => Cost::Delay(Duration::ZERO),
         }
+    }
+}
+
+impl Throttle {
+    /// Takes what was refused and not recorded.
+    pub(crate) fn unrecorded(&self) -> Vec<(Kind, Peer, u64)> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter_mut()
+            .filter(|(_, held)| held.unrecorded > 0)
+            .map(|((kind, peer), held)| (*kind, *peer, std::mem::take(&mut held.unrecorded)))
+            .collect()
     }
 }
 
@@ -140,6 +178,10 @@ mod tests {
             let _ = delay(Kind::Key);
         }
         assert_eq!(delay(Kind::Key), None);
+        let beyond = u64::from(FREE + 3);
+        assert_eq!(throttle.unrecorded(), [(Kind::Key, peer, beyond)]);
+        assert_eq!(throttle.unrecorded(), [], "told once");
+        assert_eq!(delay(Kind::Key), None, "and goes on counting");
         assert_eq!(
             delay(Kind::Pat),
             Some(Duration::ZERO),

@@ -3,15 +3,17 @@
 //! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`.
 
-use super::{Answer, By, Permitted, pend, read, refusal};
+use super::{Answer, By, Permitted, pend, read, refusal, whose};
 use crate::{
     app::App,
     machine::audit_id,
     supervisor::{CommitTerms, DispatchError, Finished, Stands},
 };
 use plexus_ipc::message::{Content, Failure, TouchedId};
-use plexus_ledger::{Durable, Lane};
-use plexus_protocol::{AuditId, Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
+use plexus_ledger::Durable;
+use plexus_protocol::{
+    AgentId, AuditId, Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse,
+};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
@@ -20,6 +22,9 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
     let Permitted { asked, permit } = permitted;
     let mark = app.taken_back.mark();
     let id = asked.id().clone();
+    if permit.state_token.is_none() && is_anothers(&app, &asked).await {
+        return beyond(&app, asked, None).await;
+    }
     let input_bytes = asked.canonical.len() as u64;
     let held = held_against(&app, &asked, &permit.basis);
     let intent = Command::Intent {
@@ -28,7 +33,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
         about: about(&app, &asked, &permit.basis, held),
         key,
     };
-    let receipt = match app.ledger.submit(intent, Lane::Agent).await {
+    let receipt = match app.submit_for(&asked.caller.agent, intent).await {
         Ok(receipt) => receipt,
         Err(plexus_ledger::SubmitError::Refused(refusal)) => {
             return super::deny(&app, &asked.caller, id.as_str(), refusal).await;
@@ -98,12 +103,13 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
     }) = &result
     {
         // More than the permit covers: nothing was done; it becomes a question for the owner.
-        let _ = record(&app, &audit, outcome).await;
-        return risen(&app, asked, *rating).await;
+        let _ = record(&app, &asked.caller.agent, &audit, outcome).await;
+        let purpose = format!("rated {} when it was about to be done", rating.as_str());
+        return beyond(&app, asked, Some(purpose)).await;
     }
     let touched = outcome.touched.clone();
     let undo = outcome.undo.clone();
-    match record(&app, &audit, outcome).await {
+    match record(&app, &asked.caller.agent, &audit, outcome).await {
         Ok(()) => {}
         Err(error) => {
             tracing::error!(%error, intent = %audit, "an outcome could not be recorded");
@@ -376,20 +382,30 @@ fn judge(
     (result, outcome)
 }
 
-async fn record(app: &App, intent: &AuditId, outcome: Outcome) -> Result<(), String> {
+async fn record(
+    app: &App,
+    agent: &AgentId,
+    intent: &AuditId,
+    outcome: Outcome,
+) -> Result<(), String> {
     let command = Command::Outcome {
         intent: intent.clone(),
         outcome,
     };
-    app.ledger
-        .submit(command, Lane::Agent)
+    app.submit_for(agent, command)
         .await
         .map(drop)
         .map_err(|e| e.to_string())
 }
 
-/// A plan rated above the permit: nothing was done, and a new item with a ceiling of `once` waits.
-async fn risen(app: &Arc<App>, asked: super::Asked, rating: Verb) -> Answer {
+/// Whether it takes back what this agent did not do: only the owner who saw the plan allows that.
+async fn is_anothers(app: &App, asked: &super::Asked) -> bool {
+    let undoes = whose::change(app, &asked.caller.agent, &asked.entry, &asked.canonical).await;
+    undoes.is_some_and(|whose| whose != whose::Whose::Own)
+}
+
+/// More than the permit covers: nothing was done, and a new item with a ceiling of `once` waits.
+async fn beyond(app: &Arc<App>, asked: super::Asked, purpose: Option<String>) -> Answer {
     let session = match &asked.caller.by {
         By::Token { session, .. } | By::Session(session) => session.clone(),
         By::Approval(item) => {
@@ -411,9 +427,5 @@ async fn risen(app: &Arc<App>, asked: super::Asked, rating: Verb) -> Answer {
         agent: asked.caller.agent.clone(),
         by: By::Session(session),
     };
-    let purpose = Some(format!(
-        "rated {} when it was about to be done",
-        rating.as_str()
-    ));
     pend::ask_anew(app, super::Asked { caller, ..asked }, purpose).await
 }

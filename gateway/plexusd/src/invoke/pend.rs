@@ -4,7 +4,7 @@
 
 use super::{Answer, Asked, By, refusal};
 use crate::{app::App, approvals::planner, finish::to_its_end};
-use plexus_ledger::{Lane, SubmitError};
+use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
 use plexus_trust::{Command, Decision, Entry, OnApproval, Refusal, Reply, RequestGrants};
 use std::sync::Arc;
@@ -123,8 +123,7 @@ async fn put(
         item: item.clone(),
     };
     let reply = app
-        .ledger
-        .submit(Command::Request(request), Lane::Agent)
+        .submit_for(&asked.caller.agent, Command::Request(request))
         .await;
     let decision = match reply {
         Ok(receipt) => match receipt.reply {

@@ -7,7 +7,7 @@ use crate::{
     supervisor::{CallRequest, DispatchError, Finished, Health, Stands},
 };
 use plexus_ipc::{message::Touched, text::Payload};
-use plexus_ledger::{Durable, Lane};
+use plexus_ledger::Durable;
 use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, body::InvokeResponse, json};
 use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
@@ -217,7 +217,7 @@ async fn record(
     };
     let refuse = |body: ErrorBody| Answer::refused(id.as_str(), body, None);
     let command = Command::Read { permit, outcome };
-    match app.ledger.submit(command, Lane::Agent).await {
+    match app.submit_for(&asked.caller.agent, command).await {
         Ok(receipt) => match receipt.durable {
             Some(durable) => {
                 let agent = &asked.caller.agent;

@@ -2,8 +2,8 @@
 
 use super::{Draft, event, token_ids};
 use crate::{
-    Agent, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal, Reply,
-    SESSION_MS, Settings, ceiling, class_default, event::Change, grantable, state::Code,
+    Agent, Bounds, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal,
+    Reply, SESSION_MS, Settings, ceiling, class_default, event::Change, grantable, state::Code,
 };
 use plexus_protocol::{AgentId, Digest, SessionId, Timestamp, TrustWindow};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -23,6 +23,7 @@ impl Draft<'_> {
         row.reach = c.reach.unwrap_or(self.state.settings.default_reach);
         row.selected.clone_from(&c.capabilities);
         row.tombstones = old.map(|a| a.tombstones.clone()).unwrap_or_default();
+        row.bounds = old.map(|a| a.bounds).unwrap_or_default();
 
         let (mut granted, mut skipped, mut refused, mut grants) = (vec![], vec![], vec![], vec![]);
         for id in &c.capabilities {
@@ -350,6 +351,10 @@ impl Draft<'_> {
     /// What was taken back since the copy was made is in the state again, so nothing in it counts until the owner has
     /// looked. A grant that rested already keeps its reason.
     pub(super) fn restored(&mut self, made_at: Timestamp) -> Result<Reply, Refusal> {
+        let lent = self.state.lent_out();
+        if !lent.is_empty() {
+            return self.restored_without(lent, made_at);
+        }
         let agents: Vec<_> = self.state.agents.values().cloned().collect();
         let grants = agents.iter().flat_map(|agent| agent.grants.values());
         let rest: Vec<Change> = grants
@@ -388,6 +393,7 @@ impl Draft<'_> {
         Ok(Reply::Restored {
             agents: live.map(|agent| agent.id.clone()).collect(),
             grants,
+            lendings: Vec::new(),
         })
     }
 
@@ -423,6 +429,25 @@ impl Draft<'_> {
         // Whoever redeems it may be another program, which has not asked for what waits.
         self.void_items(agent, "the agent was given a new code", |_| true);
         Ok(Reply::Coded { code_expires_at })
+    }
+
+    pub(super) fn bound(&mut self, id: &AgentId, bounds: Bounds) -> Result<Reply, Refusal> {
+        let agent = self.known(id)?;
+        bounds.check().map_err(Refusal::Invalid)?;
+        let changed = agent.bounds != bounds;
+        if changed {
+            let row = Agent {
+                bounds,
+                ..own_row(agent)
+            };
+            self.emit(
+                event("source.settings", Fact::Bounded { bounds })
+                    .agent(id)
+                    .outcome("ok")
+                    .set(Change::Agent(Box::new(row))),
+            );
+        }
+        Ok(Reply::Changed(changed))
     }
 
     /// Ends every session, token, code and PAT.
@@ -476,6 +501,7 @@ fn blank(id: &AgentId, now: Timestamp) -> Agent {
         selected: [].into(),
         standing: [].into(),
         tombstones: [].into(),
+        bounds: Bounds::default(),
         grants: BTreeMap::new(),
         items: BTreeMap::new(),
         denials: BTreeMap::new(),
@@ -501,6 +527,7 @@ pub(super) fn own_row(agent: &Agent) -> Agent {
         selected: agent.selected.clone(),
         standing: agent.standing.clone(),
         tombstones: agent.tombstones.clone(),
+        bounds: agent.bounds,
         ..blank(&agent.id, agent.issued_at)
     }
 }

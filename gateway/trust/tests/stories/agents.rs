@@ -3,7 +3,8 @@
 use crate::support::*;
 use plexus_protocol::TrustWindow;
 use plexus_trust::{
-    Command, Deliver, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS, Settings,
+    Bounds, Command, Deliver, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS,
+    Settings,
 };
 use serde_json::json;
 
@@ -303,6 +304,57 @@ fn a_new_code_ends_the_credential_and_keeps_the_grants() {
     });
     // One that was revoked is connected anew or not at all.
     assert!(world.run(fresh(who.agent)).is_err());
+}
+
+#[test]
+fn what_an_agent_may_do_is_the_owners_to_say_and_outlives_a_connect() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let bounds = |world: &World| world.state.agent(&who.agent).unwrap().bounds;
+    let bound = |bounds| Command::Bound {
+        agent: who.agent.clone(),
+        bounds,
+    };
+    assert_eq!(
+        (bounds(&world).calls(), bounds(&world).ledger()),
+        (200, 64 << 20)
+    );
+    let narrow = Bounds {
+        calls_per_second: Some(5),
+        ledger_per_day: None,
+    };
+    assert!(matches!(world.ok(bound(narrow)), Reply::Changed(true)));
+    assert!(matches!(world.ok(bound(narrow)), Reply::Changed(false)));
+    assert_eq!(
+        (bounds(&world).calls(), bounds(&world).ledger()),
+        (5, 64 << 20)
+    );
+    assert!(world.allowed(&who, READ, &json!({})), "no grant is touched");
+    world.member("a", &[READ]);
+    world.ok(Command::RotateKey);
+    assert_eq!(bounds(&world), narrow);
+    for (calls, ledger) in [
+        (Some(0), None),
+        (Some(1_000_001), None),
+        (None, Some(0)),
+        (None, Some((1 << 40) + 1)),
+    ] {
+        let beyond = Bounds {
+            calls_per_second: calls,
+            ledger_per_day: ledger,
+        };
+        assert!(
+            matches!(world.run(bound(beyond)), Err(Refusal::Invalid(_))),
+            "{beyond:?}"
+        );
+    }
+    world.ok(bound(Bounds::default()));
+    assert_eq!(bounds(&world), Bounds::default());
+    let stranger = Command::Bound {
+        agent: agent("stranger"),
+        bounds: narrow,
+    };
+    assert_eq!(world.run(stranger).unwrap_err(), Refusal::NoSuchAgent);
 }
 
 #[test]

@@ -91,6 +91,8 @@ pub(crate) enum Act {
     Restore,
     /// A new code, redeemed, and a session opened with it.
     Recode(u8),
+    /// How much an agent may do; 0: the usual.
+    Bound(u8, u8),
     Request {
         session: u8,
         wishes: Vec<Wish>,
@@ -267,6 +269,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Rotate),
         1 => Just(Act::Restore),
         2 => (0u8..2).prop_map(Act::Recode),
+        1 => (0u8..2, 0u8..3).prop_map(|(a, n)| Act::Bound(a, n)),
         8 => grant,
         3 => (0u8..2, 0u8..9).prop_map(|(a, c)| Act::RevokeGrant(a, c)),
         2 => n().prop_map(Act::RevokeToken),

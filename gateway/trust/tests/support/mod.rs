@@ -10,9 +10,9 @@ use plexus_protocol::{
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs,
 };
 use plexus_trust::{
-    Approve, Call, Command, Connect, Decision, Door, Entry, Event, Facts, OnApproval, Outcome,
-    OutcomeKind, Permit, Refusal, Reply, RequestGrants, SourceConfig, SourceSeen, State, Target,
-    Verdict, authorize, decide,
+    Approve, Bounds, Call, Command, Connect, Decision, Door, Entry, Event, Facts, OnApproval,
+    Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SourceConfig, SourceSeen, State,
+    Target, Verdict, authorize, decide,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -315,6 +315,7 @@ impl World {
             preview: secret("preview"),
             state_token: secret("world"),
             rating,
+            once: false,
         };
         if !declared(id).0.is_read() {
             self.ok(command);

@@ -149,6 +149,13 @@ impl Player {
                 reason: None,
                 delete: *delete,
             },
+            Act::Bound(who, much) => Command::Bound {
+                agent: by(*who),
+                bounds: Bounds {
+                    calls_per_second: (*much > 0).then_some((*much).into()),
+                    ledger_per_day: (*much > 1).then_some(1 << 20),
+                },
+            },
             Act::Rotate => Command::RotateKey,
             Act::Restore => Command::Restored {
                 made_at: self.world.now,
@@ -207,6 +214,7 @@ impl Player {
                         preview: secret("preview"),
                         state_token: secret("world"),
                         rating: if *risen { Verb::Execute } else { Verb::Write },
+                        once: false,
                     })
                 });
                 return plans.collect();

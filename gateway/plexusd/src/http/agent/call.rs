@@ -33,11 +33,11 @@ pub(super) async fn invoke(State(app): State<Arc<App>>, request: Request) -> Res
 
 /// A refusal in this route's envelope.
 fn as_invoke(id: &str, refused: Refused) -> Response {
-    let status = refused.status_code();
-    reply::with_status(
-        status,
-        &InvokeResponse::refused(id, refused.into_error(), None),
-    )
+    let answer = Answer {
+        status: refused.status_code(),
+        body: InvokeResponse::refused(id, refused.into_error(), None),
+    };
+    answer.into_response()
 }
 
 async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Refused)> {
@@ -103,6 +103,10 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
             return Err(named(Refused::new(error)));
         }
     };
+    if let Err(refused) = app.admit(&caller.agent) {
+        let error = about(refused.into_error(), &id);
+        return Err(named(Refused::new(error)));
+    }
     if over {
         let error = rejected(ErrorCode::TokenExpired, "This token is past its end.");
         return Ok(refused(app, &caller, &id, error).await);
@@ -137,11 +141,15 @@ fn rejected(code: ErrorCode, why: &str) -> ErrorBody {
 
 /// A refusal of a caller that is known: recorded like every other.
 async fn refused(app: &Arc<App>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
-    let error = match plexus_protocol::CapabilityId::parse(id) {
+    Box::pin(invoke::refuse(app, caller, id, about(error, id))).await
+}
+
+/// Names the capability, where the id could be one.
+fn about(error: ErrorBody, id: &str) -> ErrorBody {
+    match plexus_protocol::CapabilityId::parse(id) {
         Ok(id) => error.about(&id),
         Err(_) => error,
-    };
-    Box::pin(invoke::refuse(app, caller, id, error)).await
+    }
 }
 
 /// The owner's nameless session sees what there is and calls nothing of it.

@@ -11,7 +11,7 @@ use crate::{
         reply::{self, Refused, ok},
     },
     invoke::Asked,
-    sources::narration::clean,
+    sources::{catalogue::Catalogue, narration::clean},
 };
 use axum::{
     extract::{Request, State},
@@ -73,14 +73,12 @@ pub(super) async fn cancel(
         .and_then(|p| PendingId::parse(p).ok());
     let item = item.ok_or_else(|| Refused::malformed("`pendingId` must be a pending id"))?;
     let agent = session.agent.ok_or(plexus_trust::Refusal::NoSuchItem)?;
-    app.ledger
-        .submit(
-            Command::Withdraw {
-                agent,
-                item: item.clone(),
-            },
-            Lane::Agent,
-        )
+    // Not held to any bound: there is no more to withdraw than was asked for within them.
+    let withdraw = Command::Withdraw {
+        agent: agent.clone(),
+        item: item.clone(),
+    };
+    app.submit_for(&agent, withdraw)
         .await
         .map_err(|error| match error {
             // The owner's words for it name the owner's command.
@@ -135,12 +133,15 @@ pub(super) async fn request(
         .and_then(|s| authenticate::live_session(&app, s));
     let session =
         session.ok_or_else(|| authenticate::no_session("unknown session, or it is over"))?;
+    if let Some(agent) = &session.agent {
+        app.admit(agent)?;
+    }
     if body.get("bundle").is_some_and(|b| !b.is_null()) {
         return Err(bad(
             "this gateway has no bundles: ask for the capabilities themselves",
         ));
     }
-    let wanted = read(&app, body, grants)?;
+    let wanted = read(&app.catalogue.load(), body, grants)?;
     if session.agent.is_none() {
         all_known(&app, &wanted)?;
     }
@@ -148,7 +149,7 @@ pub(super) async fn request(
 }
 
 fn read(
-    app: &App,
+    catalogue: &Catalogue,
     body: &Map<String, Value>,
     grants: &Map<String, Value>,
 ) -> Result<Wanted, Refused> {
@@ -223,9 +224,7 @@ fn read(
                 )));
             }
             let known = CapabilityId::parse(id).ok();
-            let catalogued = known
-                .as_ref()
-                .and_then(|id| app.catalogue.load().get(id).cloned());
+            let catalogued = known.as_ref().and_then(|id| catalogue.get(id).cloned());
             // What the agent may not know of is declined below; its input is then looked at by nobody.
             if let (Some(known), Some(found)) = (known, catalogued) {
                 let schema = found.connector.schemas.get(&found.capability().name);
@@ -337,7 +336,10 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
         token: token.clone(),
         item: item.clone(),
     });
-    let receipt = app.ledger.submit(command, Lane::Agent).await;
+    let receipt = match &session.agent {
+        Some(agent) => app.submit_for(agent, command).await,
+        None => app.ledger.submit(command, Lane::Agent).await,
+    };
     let decision = match receipt {
         Ok(receipt) => match receipt.reply {
             Reply::Decided(decision) => decision,
@@ -396,9 +398,12 @@ pub(in crate::http) async fn token_for(
         token: token.clone(),
         item: PendingId::fresh(),
     });
-    let receipt = app.ledger.submit(command, Lane::Agent).await.ok()?;
+    let receipt = app.submit_for(&asked.caller.agent, command).await.ok()?;
     let Reply::Decided(decision) = receipt.reply else {
         return None;
     };
     grant_reply::scoped_token(app, &asked.caller.agent, &session, &token, &decision)
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,7 @@ pub(super) async fn open(
                 .next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)");
             return Err(failed(&app, Kind::Pat, peer, error).await);
         };
+        app.admit(&agent)?;
         (Some(agent), known, client_of(&body))
     } else {
         let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::InternalError).await?;
@@ -77,14 +78,18 @@ pub(super) async fn open(
             .map_err(|e| Refused::malformed(format!("client.agentId is {e}")))?;
         (agent, None, client_of(&body))
     };
-    let session = SessionId::fresh();
+    let (session, by_pat) = (SessionId::fresh(), pat.is_some());
     let command = Command::OpenSession {
         agent: agent.clone(),
         pat,
         session: session.clone(),
         client,
     };
-    let receipt = app.ledger.submit(command, Lane::Agent).await?;
+    // What the owner's key opens is charged to nobody.
+    let receipt = match agent.as_ref().filter(|_| by_pat) {
+        Some(agent) => app.submit_for(agent, command).await?,
+        None => app.ledger.submit(command, Lane::Agent).await?,
+    };
     drop(acting);
     let Reply::Session { expires_at } = receipt.reply else {
         return Err(Refused::malformed("a session was answered with something else").status(500));

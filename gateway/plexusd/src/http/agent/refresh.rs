@@ -13,7 +13,6 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_ledger::Lane;
 use plexus_protocol::{
     ErrorBody, ErrorCode, SESSION_HEADER, SessionId, TokenId, body::ScopedToken,
 };
@@ -76,6 +75,7 @@ pub(super) async fn exchange(
         .ok_or_else(|| {
             authenticate::no_session("`sessionId` must be a live session of the token's agent")
         })?;
+    app.admit(&caller.agent)?;
     let fresh = TokenId::fresh();
     let command = Command::Refresh {
         agent: caller.agent.clone(),
@@ -83,7 +83,7 @@ pub(super) async fn exchange(
         session: session.clone(),
         fresh: fresh.clone(),
     };
-    let receipt = app.ledger.submit(command, Lane::Agent).await?;
+    let receipt = app.submit_for(&caller.agent, command).await?;
     let Reply::Refreshed {
         scopes,
         expires_at,

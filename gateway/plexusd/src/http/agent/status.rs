@@ -14,7 +14,6 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_ledger::Lane;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SESSION_HEADER, SessionId, TokenId};
 use plexus_trust::{
     Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply, RequestGrants,
@@ -175,6 +174,7 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
     if entries.is_empty() {
         return None;
     }
+    app.admit(&item.agent).ok()?;
     let jti = TokenId::fresh();
     let command = Command::Request(RequestGrants {
         agent: Some(item.agent.clone()),
@@ -186,7 +186,7 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
         item: PendingId::fresh(),
     });
     // The session may have ended, or a grant been revoked since: then there is no token to give.
-    let Reply::Decided(decision) = app.ledger.submit(command, Lane::Agent).await.ok()?.reply else {
+    let Reply::Decided(decision) = app.submit_for(&item.agent, command).await.ok()?.reply else {
         return None;
     };
     if decision.scopes.is_empty() {

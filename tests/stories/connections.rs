@@ -1,0 +1,535 @@
+//! Connections that are meant to hurt: slow, silent, deaf, endless, not text. Each has its control beside it, and nobody
+//! else notices.
+
+use crate::house::{House, READ};
+use plexus_tests::http::Stream;
+use plexus_tests::{Client, Length, Owner, Response, length};
+use serde_json::json;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long a connection of this file may last at most: far longer than the gateway lets it, far shorter than for ever.
+const AT_LAST: Duration = Duration::from_secs(80);
+
+fn tcp(house: &House) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", house.gateway.port())).expect("it listens");
+    stream.set_read_timeout(Some(AT_LAST)).expect("a timeout");
+    stream
+}
+
+/// Reads to the end; what the other side did not send is no error here.
+fn rest(stream: &mut impl std::io::Read) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+fn head_of(bytes: &[u8]) -> usize {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    end.expect("a head") + 4
+}
+
+/// Sends one piece every now and then, until the gateway has had enough or there is no more; gives its last words.
+fn trickle(
+    mut stream: TcpStream,
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+) -> (Vec<u8>, Duration) {
+    let began = Instant::now();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("a timeout");
+    let mut said = Vec::new();
+    let mut pieces = pieces.into_iter();
+    let mut buffer = [0; 4096];
+    while began.elapsed() < AT_LAST {
+        let more = pieces
+            .next()
+            .is_some_and(|piece| stream.write_all(&piece).is_ok());
+        if !more {
+            stream.set_read_timeout(Some(AT_LAST)).expect("a timeout");
+        }
+        // The time-out of this read is the pace.
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => said.extend(&buffer[..n]),
+            Err(_) if more => {}
+            Err(_) => break,
+        }
+    }
+    (said, began.elapsed())
+}
+
+/// A head, and a body, that come a little at a time have their time as a whole; what comes slowly within it is served.
+#[test]
+fn what_trickles_in_is_not_waited_for() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let call = agent
+        .client()
+        .request("POST", "/invoke")
+        .json(json!({"id": READ, "input": {"path": "report.txt"}}))
+        .bytes_on_wire();
+    let key = house.gateway.key();
+    let act = house
+        .gateway
+        .client()
+        .with("x-plexus-connection-key", &key)
+        .request("POST", "/admin/api/pause")
+        .json(json!({"on": true}))
+        .bytes_on_wire();
+    let endless = (0..).map(|n| format!("x-{n}: y\r\n").into_bytes());
+    let start = [b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n".to_vec()];
+    // A body that is announced and never whole: of an agent, of the owner, in chunks.
+    let bodies = [&call, &act].map(|bytes| {
+        let head = head_of(bytes);
+        let body = bytes.len() - head;
+        let text = String::from_utf8(bytes[..head].to_vec()).expect("text");
+        let longer = text.replace(&format!("content-length: {body}"), "content-length: 9000");
+        assert_ne!(longer, text);
+        longer.into_bytes()
+    });
+    let chunked = {
+        let head = String::from_utf8(call[..head_of(&call)].to_vec()).expect("text");
+        let lines = head
+            .split("\r\n")
+            .filter(|line| !line.starts_with("content-length"));
+        let lines: Vec<_> = lines.collect();
+        lines
+            .join("\r\n")
+            .replacen("\r\n", "\r\ntransfer-encoding: chunked\r\n", 1)
+            .into_bytes()
+    };
+    std::thread::scope(|scope| {
+        let (stream, pieces) = (tcp(&house), start.into_iter().chain(endless));
+        let mut slow = vec![("a head", scope.spawn(move || trickle(stream, pieces)))];
+        for (what, head) in [("a call", &bodies[0]), ("an act", &bodies[1])] {
+            let pieces = [head.clone()]
+                .into_iter()
+                .chain(std::iter::repeat(b" ".to_vec()));
+            let stream = tcp(&house);
+            slow.push((what, scope.spawn(move || trickle(stream, pieces))));
+        }
+        let pieces = [chunked]
+            .into_iter()
+            .chain(std::iter::repeat(b"1\r\n \r\n".to_vec()));
+        let stream = tcp(&house);
+        slow.push(("chunks", scope.spawn(move || trickle(stream, pieces))));
+        // The control: the same call in two pieces, slowly, is served.
+        let at = call.len() - 10;
+        let halves = [call[..at].to_vec(), call[at..].to_vec()];
+        let (served, _) = trickle(tcp(&house), halves);
+        Response::parse("two halves", &served)
+            .expect("an answer")
+            .expect_ok();
+        agent
+            .invoke(READ, json!({"path": "report.txt"}))
+            .expect_ok();
+        for (what, slow) in slow {
+            let (said, took) = slow.join().expect("its end");
+            assert!(took < AT_LAST, "{what} was waited for {took:?}");
+            if let Some(answer) = Response::parse(what, &said) {
+                assert!((400..500).contains(&answer.status), "{what}: {answer}");
+            }
+        }
+    });
+    let status = house.owner().client.get("/admin/api/status").expect_ok();
+    assert_eq!(status["paused"], false, "half an act is none: {status}");
+}
+
+/// Who asks and does not take the answers is left, so that its place is another's.
+#[test]
+fn who_does_not_take_the_answers_is_left() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let ask = agent
+        .client()
+        .request("GET", "/manifest")
+        .bytes_kept_alive();
+    let mut deaf = tcp(&house);
+    deaf.set_write_timeout(Some(AT_LAST)).expect("a timeout");
+    let began = Instant::now();
+    // Answers fill what the two systems hold, then requests do, then the gateway has waited long enough.
+    let many = ask.repeat(64);
+    let ended = loop {
+        if let Err(error) = deaf.write_all(&many) {
+            break error;
+        }
+        assert!(began.elapsed() < AT_LAST, "it takes requests for ever");
+    };
+    let kind = ended.kind();
+    assert!(
+        matches!(
+            kind,
+            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
+        ),
+        "left by the gateway, not by our own time-out: {ended}"
+    );
+    // The control: who reads gets them all, however many they are, in order.
+    let mut reading = tcp(&house);
+    let mut asks = ask.repeat(99);
+    asks.extend(agent.client().request("GET", "/grants").bytes_on_wire());
+    let mut writing = reading.try_clone().expect("a second handle");
+    std::thread::scope(|scope| {
+        scope.spawn(move || writing.write_all(&asks).expect("taken"));
+        let answers = String::from_utf8(rest(&mut reading)).expect("text");
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 100);
+        let last = answers.rfind("HTTP/1.1 200").expect("the last one");
+        assert!(
+            answers[last..].contains("\"grants\""),
+            "in the order of the asking"
+        );
+    });
+}
+
+/// Requests on one connection are each judged by their own head.
+#[test]
+fn what_is_piped_is_judged_one_by_one() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let get = |client: &Client, path: &str| client.request("GET", path).bytes_kept_alive();
+    let bare = house.gateway.client();
+    let owner = house.owner().client;
+    let evil = bare.with("host", "evil.example.com");
+    let mut all = Vec::new();
+    for (client, path) in [
+        (&owner, "/admin/api/pending"),
+        (&bare, "/admin/api/pending"),
+        (&agent.client(), "/manifest"),
+        (&bare, "/manifest"),
+        (&evil, "/v1/health"),
+        (&bare, "/v1/health"),
+    ] {
+        all.extend(get(client, path));
+    }
+    all.extend(bare.request("GET", "/nope").bytes_on_wire());
+    let said = String::from_utf8(bare.raw(&all)).expect("text");
+    let statuses: Vec<&str> = said
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .map(|answer| &answer[..3])
+        .collect();
+    assert_eq!(statuses, ["200", "401", "200", "401", "403", "200", "404"]);
+}
+
+/// The body of a refused request is no request.
+#[test]
+fn a_body_is_never_read_as_a_request() {
+    let house = House::open();
+    let key = house.gateway.key();
+    let inner = format!(
+        "POST /admin/api/pause HTTP/1.1\r\nhost: localhost\r\nx-plexus-connection-key: {key}\r\ncontent-length: 11\r\n\r\n{{\"on\":true}}"
+    );
+    let heads = [
+        // Refused before it is read.
+        format!(
+            "POST /link/handshake HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+            2 << 20
+        ),
+        format!(
+            "POST /v1/health HTTP/1.1\r\nhost: evil.example.com\r\ncontent-length: {}\r\n\r\n",
+            inner.len()
+        ),
+        format!(
+            "GET /v1/health HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+            inner.len()
+        ),
+        // Lengths that two readers could take differently.
+        format!(
+            "POST /nope HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\ncontent-length: 0\r\n\r\n",
+            inner.len()
+        ),
+        format!(
+            "POST /nope HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\ncontent-length: {}\r\n\r\n",
+            inner.len()
+        ),
+        format!(
+            "POST /nope HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: identity\r\ncontent-length: {}\r\n\r\n",
+            inner.len()
+        ),
+        format!(
+            "POST /nope HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding:\x0bchunked\r\n\r\n0\r\n\r\n{}\r\n\r\n",
+            inner.len()
+        ),
+    ];
+    let paused = || house.owner().client.get("/admin/api/status").expect_ok()["paused"] == true;
+    for head in heads {
+        let mut stream = tcp(&house);
+        let _ = stream.write_all(&[head.as_bytes(), inner.as_bytes()].concat());
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = rest(&mut stream);
+        assert!(!paused(), "an act came out of the body of {head}");
+    }
+    // The control: by itself it is one.
+    let said = house.gateway.client().raw(
+        &[
+            inner.as_bytes(),
+            b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        ]
+        .concat(),
+    );
+    assert!(said.starts_with(b"HTTP/1.1 200"));
+    assert!(paused());
+}
+
+/// A body is bounded by what comes, not by what was announced.
+#[test]
+fn bodies_are_bounded_however_they_come() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let call = json!({"id": READ, "input": {"path": "report.txt"}}).to_string();
+    let send = |padding: usize| {
+        let mut stream = tcp(&house);
+        let head = format!(
+            "POST /invoke HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-plexus-session: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+            agent.session
+        );
+        let mut bytes = head.into_bytes();
+        let piece = format!("{:x}\r\n{}\r\n", 1024, " ".repeat(1024));
+        bytes.extend(piece.repeat(padding).bytes());
+        bytes.extend(format!("{:x}\r\n{call}\r\n0\r\n\r\n", call.len()).bytes());
+        // It may be refused before it was read whole.
+        let _ = stream.write_all(&bytes);
+        rest(&mut stream)
+    };
+    let answer = |padding| Response::parse("chunks", &send(padding)).expect("an answer");
+    answer(512).expect_ok();
+    assert_eq!(answer(1_024).status, 413);
+    // Less than was announced is no body.
+    let mut stream = tcp(&house);
+    let short = agent
+        .client()
+        .request("POST", "/invoke")
+        .bytes(call.clone())
+        .bytes_on_wire();
+    let lied = String::from_utf8(short).expect("text").replace(
+        &format!("content-length: {}", call.len()),
+        &format!("content-length: {}", call.len() + 1),
+    );
+    stream.write_all(lied.as_bytes()).expect("taken");
+    stream.shutdown(Shutdown::Write).expect("half closed");
+    if let Some(refused) = Response::parse("a short body", &rest(&mut stream)) {
+        assert!((400..500).contains(&refused.status), "{refused}");
+    }
+}
+
+/// Many small headers and one large one: what the gateway reads before it knows who asks is bounded.
+#[test]
+fn heads_are_bounded() {
+    let house = House::open();
+    let client = house.gateway.client();
+    let with = |headers: &str| {
+        let bytes = format!(
+            "GET /v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
+        );
+        Response::parse("headers", &client.raw(bytes.as_bytes())).map(|answer| answer.status)
+    };
+    let many = |n: usize| (0..n).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    let wide = |bytes: usize| format!("x-wide: {}\r\n", "y".repeat(bytes));
+    assert_eq!(with(&many(60)), Some(200));
+    assert_eq!(with(&wide(16 * 1024)), Some(200));
+    for refused in [many(1_000), wide(256 * 1024), wide(1 << 20), many(100_000)] {
+        let status = with(&refused);
+        assert!(
+            status.is_none_or(|status| (400..500).contains(&status)),
+            "{status:?}"
+        );
+    }
+    client.get("/v1/health").expect_ok();
+}
+
+/// Bytes that are no UTF-8, wherever a request can hold bytes: refused in the route's words, as any other wrong value.
+#[test]
+fn bytes_that_are_no_text_are_refused() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let (key, port) = (house.gateway.key(), house.gateway.port());
+    let send = |line: &str, headers: &[u8], body: &[u8]| {
+        let mut bytes = format!("{line} HTTP/1.1\r\nconnection: close\r\n").into_bytes();
+        bytes.extend(headers);
+        bytes.extend(format!("content-length: {}\r\n\r\n", body.len()).bytes());
+        bytes.extend(body);
+        Response::parse(line, &house.gateway.client().raw(&bytes))
+    };
+    let with = |name: &str, value: &[u8]| {
+        let host = match name {
+            "host" => Vec::new(),
+            _ => format!("host: 127.0.0.1:{port}\r\n").into_bytes(),
+        };
+        [&host[..], name.as_bytes(), b": ", value, b"\r\n"].concat()
+    };
+    let status = |answer: Option<Response>| answer.map(|answer| answer.status);
+    for (line, name, good, status_of_bad) in [
+        ("GET /v1/health", "host", format!("localhost:{port}"), 403),
+        ("GET /v1/health", "origin", house.gateway.base(), 403),
+        (
+            "GET /manifest",
+            "x-plexus-session",
+            agent.session.clone(),
+            401,
+        ),
+        (
+            "GET /admin/api/pending",
+            "x-plexus-connection-key",
+            key.clone(),
+            401,
+        ),
+    ] {
+        assert_eq!(
+            status(send(line, &with(name, good.as_bytes()), b"")),
+            Some(200),
+            "{name}"
+        );
+        for broken in [&[0xff][..], b"\xc3\x28", b"\xed\xa0\x80"] {
+            let bad = [good.as_bytes(), broken].concat();
+            let answer = send(line, &with(name, &bad), b"").expect("an answer");
+            assert_eq!(answer.status, status_of_bad, "{name}: {answer}");
+        }
+    }
+    // A header that nobody asks for may hold what it likes.
+    assert_eq!(
+        status(send("GET /v1/health", &with("x-other", b"\xff"), b"")),
+        Some(200)
+    );
+
+    let session = [with("x-plexus-session", agent.session.as_bytes())].concat();
+    let owner = with("x-plexus-connection-key", key.as_bytes());
+    let bodies: [(&str, &[u8], &str); 3] = [
+        (
+            "POST /invoke",
+            &session,
+            r#"{"id":"workspace.read","input":{"path":"report.txt"}}"#,
+        ),
+        (
+            "PUT /grants",
+            &session,
+            r#"{"grants":{"workspace.read":"allow"}}"#,
+        ),
+        (
+            "POST /admin/api/exposure/workspace.read",
+            &owner,
+            r#"{"enabled":true,"x":"y"}"#,
+        ),
+    ];
+    for (line, headers, good) in bodies {
+        assert_eq!(
+            status(send(line, headers, good.as_bytes())),
+            Some(200),
+            "{line}"
+        );
+        for broken in [
+            &[0xff][..],
+            b"\xc3\x28",
+            b"\xed\xa0\x80",
+            b"\xf4\x90\x80\x80",
+            b"\xc0\xaf",
+        ] {
+            let at = good.len() - 3;
+            let bad = [&good.as_bytes()[..at], broken, &good.as_bytes()[at..]].concat();
+            let answer = send(line, headers, &bad).expect("an answer");
+            assert_eq!(answer.status, 400, "{line} {broken:x?}: {answer}");
+        }
+    }
+    // In a path: as it is, and behind percent signs.
+    for (line, good) in [
+        ("POST /admin/api/exposure/", "workspace.read"),
+        ("POST /admin/api/agents/", "one/limits"),
+    ] {
+        let body = br#"{"enabled":true}"#;
+        assert_eq!(
+            status(send(&format!("{line}{good}"), &owner, body)),
+            Some(200)
+        );
+        for bad in ["%ff", "%c3%28", "%ed%a0%80"] {
+            let answer = send(&format!("{line}{bad}{good}"), &owner, body).expect("an answer");
+            assert!((400..500).contains(&answer.status), "{line}{bad}: {answer}");
+        }
+    }
+    let asked = |id: &str| {
+        send(&format!("GET /grants/status?pendingId={id}"), &session, b"").expect("an answer")
+    };
+    for bad in ["%ff", "pend_%c3%28", "%00", "a%ff%26pendingId=b"] {
+        assert!((400..500).contains(&asked(bad).status), "{bad}");
+    }
+}
+
+/// Connections that say nothing, more than there are places: the owner and agents get in by their sockets at once, and
+/// by TCP when the silent ones were sent away.
+#[test]
+fn thousands_of_idle_connections_lock_nobody_out() {
+    let many = match length() {
+        Length::Quick => 600,
+        Length::Full => 2_500,
+        Length::Long => 10_000,
+    };
+    let house = House::open();
+    let agent = house.reader("one");
+    let address = SocketAddr::from(([127, 0, 0, 1], house.gateway.port()));
+    // Those beyond what the system queues for us are not let wait: that they do not get in is what they are for.
+    let connect = |patience| TcpStream::connect_timeout(&address, patience).ok();
+    let crowd: Vec<TcpStream> = std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(move || {
+                    let tries = (0..many / 8).filter_map(|_| connect(Duration::from_millis(2)));
+                    tries.collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        parts
+            .into_iter()
+            .flat_map(|part| part.join().expect("a part"))
+            .collect()
+    });
+    assert!(
+        crowd.len() >= 500,
+        "{} connections are no crowd",
+        crowd.len()
+    );
+    let owner = Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
+    owner.client.get("/admin/api/pending").expect_ok();
+    owner
+        .client
+        .post("/admin/api/pause", json!({"on": true}))
+        .expect_ok();
+    owner
+        .client
+        .post("/admin/api/pause", json!({"on": false}))
+        .expect_ok();
+    let local = plexus_tests::agent::handshake(&house.gateway.agent_socket(), &agent.pat);
+    local.expect_ok();
+    // No silent one keeps its place; the crowd's own ends are still open.
+    let began = Instant::now();
+    let waits = agent.client().get("/manifest");
+    waits.expect_ok();
+    assert!(began.elapsed() < AT_LAST);
+    assert!(crowd.len() >= 500);
+}
+
+/// A stream of events that nobody reads holds up neither what is recorded nor who tells it.
+#[test]
+fn a_stream_that_nobody_reads_holds_up_nothing() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let mut deaf: Vec<Box<dyn Stream>> = (0..20)
+        .map(|_| {
+            let mut stream = house.owner().client.connect();
+            let ask = house
+                .owner()
+                .client
+                .request("GET", "/v1/events")
+                .bytes_kept_alive();
+            stream.write_all(&ask).expect("taken");
+            stream
+        })
+        .collect();
+    let heard = house.owner().events();
+    for n in 0..100 {
+        house.owner().expose(READ, n % 2 == 1);
+    }
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    heard.wait_for("manifest_changed");
+    deaf.clear();
+}
