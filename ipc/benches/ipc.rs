@@ -95,6 +95,7 @@ async fn connect() -> (Sender, Receiver) {
     let (ours, theirs) = stream::pair().unwrap();
     let manifest = manifest();
     let start = Start {
+        uncaged: false,
         source: SourceId::parse("page").unwrap(),
         role: Role::Reader,
         launch: 1,

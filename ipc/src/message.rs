@@ -165,6 +165,9 @@ pub struct Start {
     pub scratch: Option<PathBuf>,
     /// What it attacks to prove its cage.
     pub probe: Probe,
+    /// The owner asked by name that it serve without a cage: it attacks and reports all the same, and goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncaged: bool,
 }
 
 /// Things outside the cage, made or named by the gateway for one start, that the worker must fail to reach.

@@ -78,6 +78,7 @@ fn verb() -> impl Strategy<Value = Verb> {
 
 fn start() -> Start {
     Start {
+        uncaged: false,
         source: SourceId::parse("vault").unwrap(),
         role: Role::Writer,
         launch: 7,

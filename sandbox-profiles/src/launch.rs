@@ -61,6 +61,27 @@ pub fn launcher_command(
     (program, args)
 }
 
+/// Program and arguments that run `worker` in no cage at all, with its limits and without inherited descriptors and
+/// capabilities. For the owner who asked for it by name, and for nothing else.
+#[must_use]
+pub fn uncaged_command(
+    limits: &Limits,
+    launcher: &Path,
+    worker: &Path,
+) -> (PathBuf, Vec<OsString>) {
+    let mut args: Vec<OsString> = Vec::new();
+    // macOS has no launcher of ours: what it would be given there is the worker itself.
+    if cfg!(target_os = "macos") {
+        return (worker.to_owned(), args);
+    }
+    let program = platform(limits, launcher, &mut args);
+    args.extend([UNCAGED.into(), "--".into(), worker.into()]);
+    (program, args)
+}
+
+/// The launcher's option for [`uncaged_command`].
+pub(crate) const UNCAGED: &str = "--without-a-cage";
+
 #[cfg(target_os = "linux")]
 fn platform(limits: &Limits, launcher: &Path, args: &mut Vec<OsString>) -> PathBuf {
     if let Some(most) = limits.files {

@@ -14,16 +14,20 @@
 //!
 //! This crate knows no connector, no gateway and no IPC: it is given texts, paths and numbers.
 
+mod expand;
+pub mod floor;
 mod launch;
+pub mod lint;
 #[cfg(target_os = "linux")]
 pub mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
 pub mod probe;
 pub mod profile;
+pub mod reach;
 pub mod ruleset;
 
-pub use launch::{Limits, launcher_command};
+pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
 pub use linux::{give_up_exec_and_fork, kernel_support};
 #[cfg(target_os = "macos")]
@@ -43,7 +47,7 @@ pub struct Support {
 pub enum Unsupported {
     /// The kernel was built without Landlock.
     #[error(
-        "Landlock is not available; workers need Linux 6.12 or newer built with CONFIG_SECURITY_LANDLOCK, and a container must not hide it"
+        "Landlock is not available; workers need Linux 6.7 or newer built with CONFIG_SECURITY_LANDLOCK, and a container must not hide it"
     )]
     NoLandlock,
     /// Landlock is built in and switched off.
@@ -51,13 +55,27 @@ pub enum Unsupported {
     LandlockOff,
     /// Landlock is older than what the cage needs.
     #[error(
-        "this kernel's Landlock is version {found}, workers need version {floor} (Linux 6.12 or newer)"
+        "this kernel's Landlock is version {found}, workers need version {floor} (Linux {} or newer)",
+        floor::release(*.floor)
     )]
     BelowFloor {
         /// What the kernel has.
         found: u32,
         /// What we need.
         floor: u32,
+    },
+    /// Landlock is enough for other profiles, not for this one.
+    #[error(
+        "this kernel's Landlock is version {found}, this worker needs version {floor} (Linux {} or newer): {because}",
+        floor::release(*.floor)
+    )]
+    ProfileNeedsMore {
+        /// What the kernel has.
+        found: u32,
+        /// What the profile needs.
+        floor: u32,
+        /// What in it needs that.
+        because: &'static str,
     },
     /// The kernel was built without seccomp filters.
     #[error(

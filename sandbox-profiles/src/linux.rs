@@ -25,16 +25,15 @@ use std::path::PathBuf;
 
 use seccompiler::{BpfProgram, apply_filter, apply_filter_all_threads};
 
+use crate::floor::{self, Kernel, Landlock, Needs};
 use crate::launch::Limits;
 use crate::ruleset::{Origin, Ruleset};
 use crate::{GiveUpError, Support, Unsupported};
 
+use leaf::Signals;
+
 pub use launcher::launcher;
 pub(crate) use os::exec_error;
-
-/// The Landlock ABI that has all we rely on: TCP ports (4), ioctl on devices (5), signals and abstract sockets (6).
-/// Linux 6.12. Source: the kernel's `Documentation/userspace-api/landlock.rst`.
-pub const LANDLOCK_FLOOR: u32 = 6;
 
 /// Why a worker could not be caged.
 #[derive(Debug, thiserror::Error)]
@@ -71,41 +70,47 @@ pub enum CageError {
     },
 }
 
-/// Whether workers can be caged here.
+/// What the running kernel says of itself.
+#[must_use]
+pub fn kernel() -> Kernel {
+    Kernel {
+        landlock: match os::landlock_abi() {
+            Ok(version) => Landlock::Version(version),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Landlock::Off,
+            Err(_) => Landlock::Missing,
+        },
+        seccomp: os::has_seccomp_errno(),
+    }
+}
+
+/// Whether any worker can be caged here; one with a wider profile may need more than that.
 /// # Errors
 /// What is missing, in words for the owner.
 pub fn kernel_support() -> Result<Support, Unsupported> {
-    let version = match os::landlock_abi() {
-        Ok(version) => version,
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            return Err(Unsupported::LandlockOff);
-        }
-        Err(_) => return Err(Unsupported::NoLandlock),
-    };
-    if version < LANDLOCK_FLOOR {
-        return Err(Unsupported::BelowFloor {
-            found: version,
-            floor: LANDLOCK_FLOOR,
-        });
-    }
-    if !os::has_seccomp_errno() {
-        return Err(Unsupported::NoSeccomp);
-    }
-    Ok(Support {
-        mechanism: "Landlock and seccomp",
-        version,
-    })
+    floor::support(kernel())
 }
 
 /// Takes from this process, for good, all that `ruleset` does not grant. Exec stays: the caller is about to.
 /// # Errors
 /// Any. The process may then be half caged and must end.
 pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
-    kernel_support()?;
-    let filters = syscalls::filters(ruleset)?;
+    let hold = floor::decide(kernel(), Needs::of(ruleset))?;
+    let signals = if hold.stands_in() {
+        Signals::own_process()
+    } else {
+        Signals::Scoped
+    };
+    let filters = syscalls::filters(ruleset, signals)?;
     rights::give_up(limits)?;
-    files::restrict(ruleset)?;
+    files::restrict(ruleset, hold)?;
     install(&filters)
+}
+
+/// The first steps of [`enter`] alone: descriptors, limits, capabilities. No cage.
+/// # Errors
+/// A right that could not be given up.
+pub fn go_without(limits: &Limits) -> Result<(), CageError> {
+    rights::give_up(limits)
 }
 
 /// Takes from this process, for good, exec and every way to a second process. A leaf worker's harness calls it

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::profile::{
-    Action, Argument, Condition, Filter, Profile, ProfileError, Reason, Rule, SystemCalls, Text,
-    What,
+    Action, Argument, Condition, Filter, Form, Profile, ProfileError, Reason, Rule, SystemCalls,
+    Text, What,
 };
 
 /// The values of a profile's parameters, as `-D KEY=VALUE` gives them.
@@ -78,7 +78,7 @@ pub struct PortGrant {
 
 /// What an operation means on Linux.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+pub(crate) enum Meaning {
     Read,
     Write,
     CreateOnly,
@@ -149,41 +149,22 @@ impl Ruleset {
             ..Self::default()
         };
         for form in &profile.forms {
+            if let What::SystemCalls(flavour) = form.what {
+                ruleset.system_calls = flavour;
+            }
+        }
+        for (form, rule) in in_effect(profile, parameters)? {
             let refuse = |reason| ProfileError::new(form.line, form, reason);
-            // Both branches are held to the same grammar of operations, so a rule that is off today is sound too.
-            let rule = match &form.what {
-                What::SystemCalls(flavour) => {
-                    ruleset.system_calls = *flavour;
-                    continue;
-                }
-                What::Rule(rule) => Some(rule),
-                What::If {
-                    when,
-                    then,
-                    otherwise,
-                } => {
-                    for branch in std::iter::once(then).chain(otherwise) {
-                        meanings(branch).map_err(refuse)?;
-                    }
-                    if holds(when, parameters).map_err(refuse)? {
-                        Some(then)
-                    } else {
-                        otherwise.as_ref()
-                    }
-                }
+            let origin = Origin {
+                line: form.line,
+                rule: rule.to_string(),
             };
-            if let Some(rule) = rule {
-                let origin = Origin {
-                    line: form.line,
-                    rule: rule.to_string(),
-                };
-                for (meaning, name) in meanings(rule).map_err(refuse)? {
-                    match rule.action {
-                        Action::Allow => ruleset.allow(meaning, name, rule, &origin, parameters),
-                        Action::Deny => ruleset.deny(meaning, name, rule, parameters),
-                    }
-                    .map_err(refuse)?;
+            for (meaning, name) in meanings(rule).map_err(refuse)? {
+                match rule.action {
+                    Action::Allow => ruleset.allow(meaning, name, rule, &origin, parameters),
+                    Action::Deny => ruleset.deny(meaning, name, rule, parameters),
                 }
+                .map_err(refuse)?;
             }
         }
         Ok(ruleset)
@@ -285,7 +266,40 @@ impl Ruleset {
     }
 }
 
-fn meanings(rule: &Rule) -> Result<Vec<(Meaning, &str)>, Reason> {
+/// The rules that hold under `parameters`, in order, each with its form.
+///
+/// Both branches of a condition are held to the same grammar of operations, so a rule that is off today is sound too.
+pub(crate) fn in_effect<'p>(
+    profile: &'p Profile,
+    parameters: &Parameters,
+) -> Result<Vec<(&'p Form, &'p Rule)>, ProfileError> {
+    let mut rules = Vec::new();
+    for form in &profile.forms {
+        let refuse = |reason| ProfileError::new(form.line, form, reason);
+        let rule = match &form.what {
+            What::SystemCalls(_) => None,
+            What::Rule(rule) => Some(rule),
+            What::If {
+                when,
+                then,
+                otherwise,
+            } => {
+                for branch in std::iter::once(then).chain(otherwise) {
+                    meanings(branch).map_err(refuse)?;
+                }
+                if holds(when, parameters).map_err(refuse)? {
+                    Some(then)
+                } else {
+                    otherwise.as_ref()
+                }
+            }
+        };
+        rules.extend(rule.map(|rule| (form, rule)));
+    }
+    Ok(rules)
+}
+
+pub(crate) fn meanings(rule: &Rule) -> Result<Vec<(Meaning, &str)>, Reason> {
     let known = |name: &String| {
         OPERATIONS
             .iter()
@@ -305,7 +319,7 @@ fn holds(condition: &Condition, parameters: &Parameters) -> Result<bool, Reason>
     }
 }
 
-fn value(text: &Text, parameters: &Parameters) -> Result<String, Reason> {
+pub(crate) fn value(text: &Text, parameters: &Parameters) -> Result<String, Reason> {
     match text {
         Text::Literal(value) => Ok(value.clone()),
         Text::Param(name) => parameters
@@ -348,7 +362,7 @@ fn path_filter(filter: &Filter, parameters: &Parameters) -> Result<(PathBuf, Ext
 }
 
 /// Absolute and spelled in the one way the kernel spells it, so that text and meaning agree on both systems.
-fn is_normal(path: &str) -> bool {
+pub(crate) fn is_normal(path: &str) -> bool {
     let named = |part: &str| !matches!(part, "" | "." | "..");
     !path.contains(char::is_control)
         && path

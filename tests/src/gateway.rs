@@ -27,6 +27,7 @@ use tempfile::TempDir;
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     fixture: bool,
+    kernel: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -46,6 +47,12 @@ impl Builder {
     #[must_use]
     pub fn fixture(mut self) -> Self {
         self.fixture = true;
+        self
+    }
+    /// Runs it, and whatever it starts, as if on another kernel: `missing`, `off`, or a version of Landlock.
+    #[must_use]
+    pub fn kernel(mut self, kernel: &str) -> Self {
+        self.kernel = Some(kernel.to_owned());
         self
     }
     /// Lets the daemon look at a clock that the test moves.
@@ -105,7 +112,15 @@ impl Builder {
         } else {
             "plexusd"
         };
-        let mut command = programs::command(&binaries::path(name), home);
+        let program = binaries::path(name);
+        let mut command = match &self.kernel {
+            None => programs::command(&program, home),
+            Some(kernel) => {
+                let mut command = programs::command(&binaries::path("plexus-old-kernel"), home);
+                command.arg(kernel).arg(program);
+                command
+            }
+        };
         command
             .arg("--home")
             .arg(home.join("state"))

@@ -180,6 +180,17 @@ fn the_rule_that_breaks_a_cage_is_named() {
         "fail",
         "proof of the reader: its cage is not sound",
     );
+    // A cage that proves itself under rules that nobody can judge.
+    let said = try_it(&format!(
+        "{text}(allow file-read* (literal \"/usr/bin/true\"))\n"
+    ));
+    names(
+        &said,
+        "cage of workspace",
+        "fail",
+        "lint: it does not say why",
+    );
+    names(&said, "cage of workspace", "fail", &last);
     // The other source's cage is none of it.
     names(&said, "cage of obsidian", "ok", "proved");
 }

@@ -43,6 +43,8 @@ mod lending;
 mod misbehaviour;
 mod newcomer;
 mod notify;
+#[cfg(target_os = "linux")]
+mod old_kernels;
 mod once;
 mod real_agents;
 mod refresh;

@@ -374,3 +374,83 @@ fn changes_are_audited() {
     assert!(after.len() >= before + 6, "{after:#?}");
     assert!(!json!(after).to_string().contains("s3\""));
 }
+
+/// What a worker may reach is told in words, with the folder's own path, and with the digest that grants rest on.
+#[test]
+fn a_profile_is_told_in_words() {
+    let house = House::open();
+    let owner = house.owner();
+    let asked = |id: &str| {
+        owner
+            .client
+            .get(&format!("/admin/api/sources/{id}/profile"))
+    };
+    let told = asked("workspace").expect_ok();
+    assert_eq!(told["digest"], told["pinned"], "{told:#}");
+    let root = house.workspace.path().canonicalize().expect("the folder");
+    let below = format!("{} and all below it", root.display());
+    let may = |role: &Value, list: &str| -> Vec<String> {
+        let entries = role[list].as_array().expect("a list");
+        let what = |may: &Value| may["what"].as_str().expect("words").to_owned();
+        entries.iter().map(what).collect()
+    };
+    let roles = told["roles"].as_array().expect("two roles");
+    let [reader, writer] = roles.as_slice() else {
+        panic!("{told:#}")
+    };
+    assert!(may(reader, "mayRead").contains(&below), "{told:#}");
+    assert!(may(reader, "mayWrite").is_empty(), "{told:#}");
+    assert!(may(writer, "mayWrite").contains(&below), "{told:#}");
+    for role in roles {
+        assert!(may(role, "mayTalkTo").is_empty(), "{told:#}");
+        assert_eq!(may(role, "mayRun").len(), 1, "{told:#}");
+        // Every rule says why, and that is told as well.
+        for list in ["mayRead", "mayWrite", "mayRun", "mayAlso"] {
+            for entry in role[list].as_array().expect("a list") {
+                assert!(entry["why"].is_string(), "{entry}");
+            }
+        }
+    }
+    // A vault changes nothing, so nobody writes there.
+    assert_eq!(
+        asked("obsidian").expect_ok()["roles"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    asked("nowhere").expect_error(404, "not_found");
+
+    let said = house.gateway.cli(["sources", "profile", "workspace"]);
+    said.expect_status(0);
+    for words in [
+        "workspace, reader:\n  may read:",
+        "  may write: nothing\n",
+        "  may talk to: nobody\n",
+        "  nothing else\n",
+        "existence, size, times",
+        "workspace, writer:",
+        below.as_str(),
+        told["digest"].as_str().expect("a digest"),
+    ] {
+        assert!(said.stdout.contains(words), "{words:?} is not in {said}");
+    }
+    let line = [
+        "--json",
+        "sources",
+        "profile",
+        "workspace",
+        "--role",
+        "writer",
+    ];
+    let one = house.gateway.cli(line).json();
+    assert_eq!(one["roles"].as_array().map(Vec::len), Some(1));
+    let text = house
+        .gateway
+        .cli(["sources", "profile", "workspace", "--text"]);
+    assert_eq!(
+        text.stdout,
+        include_str!("../../sandbox-profiles/workspace.sb")
+    );
+    let none = ["sources", "profile", "obsidian", "--role", "writer"];
+    house.gateway.cli(none).expect_status(64);
+}

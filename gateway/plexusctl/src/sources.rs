@@ -1,5 +1,7 @@
 //! `plexusctl sources`: what agents can reach (wire §4.20).
 
+mod profile;
+
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
     table::table,
@@ -49,6 +51,8 @@ enum Act {
         #[command(flatten)]
         what: What,
     },
+    /// Say what the workers of a source may reach, and what the system does not hide from them
+    Profile(profile::Profile),
     /// Let the grants go on that rest because a source has changed
     Resume {
         /// Source
@@ -104,6 +108,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         Act::Resume { .. } => desk.widen("resuming grants")?,
         Act::Unhide { .. } => desk.widen("showing agents more")?,
         Act::Hide { .. } => {}
+        Act::Profile(_) => {}
         Act::List | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
     }
     let mut owner = desk.open().await?;
@@ -116,6 +121,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner.get("/admin/api/sources/detect").await?;
             desk.show(&reply, || detected(list_of(&reply, "detected")))
         }
+        Act::Profile(asked) => profile::show(desk, &asked).await,
         Act::Add(add) => {
             let body = add.body(&mut owner).await?;
             let reply = owner.post("/admin/api/sources", &body).await?;

@@ -229,6 +229,15 @@ impl Seen {
                 "plexusctl audit verify",
             );
         }
+        for source in list_of(status, "unsandboxed") {
+            let source = source.as_str().unwrap_or_default();
+            need(
+                format!(
+                    "{source} RUNS WITHOUT A CAGE: plexusd was started with --unsandboxed-i-understand {source}"
+                ),
+                &format!("plexusctl sources disable {source}"),
+            );
+        }
         if status["cages"]["supported"] == false {
             need("workers cannot be caged".to_owned(), DOCTOR);
         }

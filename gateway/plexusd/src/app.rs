@@ -40,6 +40,7 @@ use plexus_trust::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -72,6 +73,8 @@ pub(crate) struct App {
     /// Who is signed in to the console.
     pub(crate) console: Sessions,
     pub(crate) instance: Option<String>,
+    /// Sources whose workers run without a cage, for as long as this launch lasts.
+    pub(crate) unsandboxed: BTreeSet<SourceId>,
     pub(crate) started: Instant,
     pub(crate) started_by: &'static str,
     /// The last time that the log and the rows were compared: at this start, or by the owner's `audit verify`.
@@ -150,7 +153,15 @@ async fn run(
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     // From the first moment on: whoever wants all agents paused must not end the daemon instead.
     let pause_signal = signal(SignalKind::user_defined1())?;
-    let support = plexus_sandbox::kernel_support().context("workers cannot be caged here")?;
+    let mechanism = match plexus_sandbox::kernel_support() {
+        Ok(support) => support.mechanism,
+        // Then only what the owner named serves; each other start of a worker is refused by the launcher.
+        Err(why) if !arguments.unsandboxed.is_empty() => {
+            tracing::error!(%why, "workers cannot be caged here");
+            "none"
+        }
+        Err(why) => return Err(why).context("workers cannot be caged here"),
+    };
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
@@ -202,6 +213,7 @@ async fn run(
         limits: Limits::default(),
         throttle: Throttle::default(),
         instance: arguments.instance.clone(),
+        unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
         started: Instant::now(),
         started_by: started_by(),
         checked: Mutex::new(Checked {
@@ -225,6 +237,7 @@ async fn run(
     app.note_boot(&boot).await;
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
+    app.say_what_is_unsandboxed().await?;
     app.look_at_sources().await?;
     app.settle_what_a_crash_left().await?;
 
@@ -236,7 +249,7 @@ async fn run(
     ];
     planner::resume(&app);
     approved_run::resume(&app);
-    tracing::info!(port, home = %app.state_dir.path().display(), cages = support.mechanism, "serving");
+    tracing::info!(port, home = %app.state_dir.path().display(), cages = mechanism, "serving");
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
@@ -636,12 +649,21 @@ impl App {
     /// # Errors
     /// This build has no such connector.
     pub(crate) fn put_workers(&self, source: &Source) -> Result<(), String> {
+        self.supervisor.put(Arc::new(self.spec_of(source)?));
+        Ok(())
+    }
+
+    /// What workers of a source are started with.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) fn spec_of(&self, source: &Source) -> Result<Spec, String> {
         let connector = self
             .registry
             .of_kind(&source.config.kind)
             .ok_or("no such connector")?;
         let root = configure::root_of(&self.registry, &source.config);
-        self.supervisor.put(Arc::new(Spec {
+        Ok(Spec {
             source: source.id.clone(),
             connector: connector.name,
             manifest: connector.manifest.clone(),
@@ -650,7 +672,28 @@ impl App {
             config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
-        }));
+            uncaged: self.unsandboxed.contains(&source.id),
+        })
+    }
+
+    /// Puts on record, at each launch, which sources the owner let out of their cages.
+    ///
+    /// # Errors
+    /// There is no such source: a name that means nothing must not look as if it did.
+    async fn say_what_is_unsandboxed(&self) -> anyhow::Result<()> {
+        if self.unsandboxed.is_empty() {
+            return Ok(());
+        }
+        let known = self.ledger.snapshot();
+        for source in &self.unsandboxed {
+            if !known.sources.contains_key(source) {
+                let why = format!("--unsandboxed-i-understand {source}: there is no such source");
+                bail!(crate::refused::Lasting(why));
+            }
+            tracing::error!(%source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
+        }
+        self.remark(json!({"event": "sources.unsandboxed", "sources": self.unsandboxed}))
+            .await;
         Ok(())
     }
 
@@ -696,9 +739,15 @@ async fn hear_workers(
                 pid,
                 cage,
                 build,
-            } => json!({
-                "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
-            }),
+            } => {
+                let mut about = json!({
+                    "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
+                });
+                if app.unsandboxed.contains(source) {
+                    about["unsandboxed"] = json!(true);
+                }
+                about
+            }
             supervisor::Notice::StartFailed {
                 source,
                 role,

@@ -1,6 +1,7 @@
 //! What the daemon is started with. The doc comments are the help.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use plexus_protocol::SourceId;
 use std::path::PathBuf;
 
 /// What to do.
@@ -141,6 +142,14 @@ pub(crate) struct Arguments {
     /// A host name under which a proxy of yours publishes this gateway
     #[arg(long, env = "PLEXUS_PUBLIC_HOSTNAME", value_name = "NAME")]
     pub(crate) public_hostname: Option<String>,
+    /// Let this source's workers run WITHOUT A CAGE while this gateway runs: they can then read, change and send what
+    /// you can; may be given again
+    #[arg(
+        long = "unsandboxed-i-understand",
+        value_name = "SOURCE",
+        hide_short_help = true
+    )]
+    pub(crate) unsandboxed: Vec<SourceId>,
     /// End with status 0 where no further try could succeed: launchd starts a job again on any other
     #[arg(long, hide_short_help = true)]
     pub(crate) under_launchd: bool,

@@ -355,6 +355,17 @@ impl Supervisor {
         self.health(source)
     }
 
+    /// The parameters of the profile that a worker would be started with. Looks at nothing but links on the way to
+    /// its program.
+    #[must_use]
+    pub fn parameters(
+        &self,
+        spec: &Spec,
+        role: plexus_ipc::message::Role,
+    ) -> Vec<(String, String)> {
+        process::named(&self.0.context, spec, role)
+    }
+
     /// Every worker, running or not, by source and role.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerStatus> {

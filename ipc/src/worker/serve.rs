@@ -109,7 +109,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
     read: R,
     out: &FrameSender<FromWorker>,
 ) -> Result<(), Ended> {
-    let sound = cage.sound();
+    let sound = cage.sound() || start.uncaged;
     let hello = FromWorker::Hello {
         build: crate::BUILD.into(),
         cage: Box::new(cage),

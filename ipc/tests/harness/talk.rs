@@ -32,6 +32,7 @@ pub(crate) fn report(held: bool) -> CageReport {
 
 pub(crate) fn start(world: u64, open: &str, role: Role) -> Start {
     Start {
+        uncaged: false,
         source: SourceId::parse("shelf").unwrap(),
         role,
         launch: LAUNCH,

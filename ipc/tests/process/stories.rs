@@ -67,6 +67,7 @@ impl Scene {
 
     fn start(&self, role: Role) -> ToWorker {
         ToWorker::Start(Box::new(Start {
+            uncaged: false,
             source: SourceId::parse("page").unwrap(),
             role,
             launch: 1,

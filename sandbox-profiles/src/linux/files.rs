@@ -1,6 +1,6 @@
 //! Landlock: trees, executables, TCP ports, signals, abstract sockets.
 //!
-//! Everything that Landlock of our floor can deny is denied unless a grant allows it. A rule binds what a path
+//! Everything that Landlock of the version in use can deny is denied unless a grant allows it. A rule binds what a path
 //! leads to when the worker starts, so a folder moved away keeps its rights and one put in its place has none.
 
 use std::io;
@@ -14,22 +14,35 @@ use landlock::{
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 
+use super::CageError;
 use super::base::{self, Use};
-use super::{CageError, LANDLOCK_FLOOR};
+use crate::floor::{Hold, LOWEST, WHOLE};
 use crate::ruleset::{Extent, PathGrant, Ruleset};
 
-const FLOOR: ABI = ABI::V6;
-const _: () = assert!(FLOOR as u32 == LANDLOCK_FLOOR);
+/// The rights of the version that the cage is built for. What it lacks seccomp refuses: see [`crate::floor`].
+fn rights(hold: Hold) -> ABI {
+    match hold.version {
+        ..=4 => ABI::V4,
+        5 => ABI::V5,
+        _ => ABI::V6,
+    }
+}
+const _: () = assert!(ABI::V4 as u32 == LOWEST && ABI::V6 as u32 == WHOLE);
 
 /// Puts this thread, and what will descend from it, under `ruleset`'s grants.
-pub(super) fn restrict(ruleset: &Ruleset) -> Result<(), CageError> {
-    let mut domain = Domain::default()
+pub(super) fn restrict(ruleset: &Ruleset, hold: Hold) -> Result<(), CageError> {
+    let rights = rights(hold);
+    let domain = Domain::default()
         .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(FLOOR))
-        .and_then(|domain| domain.handle_access(AccessNet::from_all(FLOOR)))
-        .and_then(|domain| domain.scope(Scope::from_all(FLOOR)))
-        .and_then(Domain::create)
-        .map_err(landlock)?;
+        .handle_access(AccessFs::from_all(rights))
+        .and_then(|domain| domain.handle_access(AccessNet::from_all(rights)));
+    // A version without scopes knows no empty set of them either.
+    let domain = if hold.stands_in() {
+        domain
+    } else {
+        domain.and_then(|domain| domain.scope(Scope::from_all(rights)))
+    };
+    let mut domain = domain.and_then(Domain::create).map_err(landlock)?;
     if ruleset.base.is_some() {
         domain = add_base(domain)?;
     }

@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use super::{CageError, enter};
-use crate::launch::Limits;
+use super::{CageError, enter, go_without};
+use crate::launch::{Limits, UNCAGED};
 use crate::profile::{Profile, ProfileError};
 use crate::ruleset::{Parameters, Ruleset};
 
@@ -30,8 +30,13 @@ fn say(refusal: &Refusal) {
 
 fn launch(arguments: impl Iterator<Item = OsString>) -> Result<std::convert::Infallible, Refusal> {
     let call = Call::parse(arguments)?;
-    let ruleset = Ruleset::evaluate(&Profile::parse(&call.profile)?, &call.parameters)?;
-    enter(&ruleset, &call.limits)?;
+    match &call.profile {
+        None => go_without(&call.limits)?,
+        Some(profile) => {
+            let ruleset = Ruleset::evaluate(&Profile::parse(profile)?, &call.parameters)?;
+            enter(&ruleset, &call.limits)?;
+        }
+    }
     let error = Command::new(&call.worker).args(&call.arguments).exec();
     Err(Refusal::Exec {
         worker: call.worker,
@@ -72,7 +77,8 @@ impl Refusal {
 
 #[derive(Debug)]
 struct Call {
-    profile: String,
+    /// Nothing where it was asked for by name that there be no cage.
+    profile: Option<String>,
     parameters: Parameters,
     limits: Limits,
     worker: PathBuf,
@@ -84,6 +90,7 @@ impl Call {
         let mut profile = None;
         let mut parameters = Parameters::new();
         let mut limits = Limits::default();
+        let mut uncaged = None;
         let worker = loop {
             let argument = next(&mut arguments, "no worker given")?;
             match argument.to_str() {
@@ -96,6 +103,7 @@ impl Call {
                     &text(next(&mut arguments, "-D needs KEY=VALUE")?)?,
                     &mut parameters,
                 )?,
+                Some(UNCAGED) => set_once(&mut uncaged, (), UNCAGED)?,
                 Some("--limit-files") => set_once(
                     &mut limits.files,
                     number(arguments.next().as_deref())?,
@@ -127,7 +135,13 @@ impl Call {
                 "the worker must be an absolute path".to_owned(),
             ));
         }
-        let profile = profile.ok_or_else(|| Refusal::Usage("no profile given".to_owned()))?;
+        match (&profile, uncaged) {
+            (Some(_), None) | (None, Some(())) => {}
+            (None, None) => return Err(Refusal::Usage("no profile given".to_owned())),
+            (Some(_), Some(())) => {
+                return Err(Refusal::Usage(format!("a profile and {UNCAGED}")));
+            }
+        }
         Ok(Self {
             profile,
             parameters,

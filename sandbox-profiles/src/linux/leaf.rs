@@ -5,6 +5,7 @@
 //! `inotify_*`, `ptrace`, `unshare`, `mount`, and `socket` unless the profile names a TCP port.
 
 use libc::c_long;
+use nix::unistd::{getpgrp, getpid};
 use seccompiler::BackendError;
 
 use super::syscalls::{Calls, FORKS, NEW_NAMESPACES, SOCKET_TYPE, Test, is, not_set};
@@ -35,9 +36,6 @@ const PROCESS: &[c_long] = &[
     libc::SYS_exit_group,
     libc::SYS_wait4,
     libc::SYS_waitid,
-    libc::SYS_kill, // Landlock bounds whom
-    libc::SYS_tkill,
-    libc::SYS_tgkill,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigpending,
     libc::SYS_rt_sigprocmask,
@@ -199,8 +197,52 @@ const IOCTLS: [i64; 5] = [
     0x5451, /* FIOCLEX */
 ];
 
+/// What bounds the signals of a leaf worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signals {
+    /// Landlock: its own domain.
+    Scoped,
+    /// These filters, where Landlock has no scopes: the numbers of its own process and, if it leads one, its group.
+    Only {
+        /// Its number, which an exec keeps.
+        process: i32,
+        /// Whether a group has that number: then this one made it, and all in it descend from it.
+        leads: bool,
+    },
+}
+
+impl Signals {
+    /// Of the calling process, which is about to become the worker.
+    pub(super) fn own_process() -> Self {
+        let process = getpid();
+        Self::Only {
+            process: process.as_raw(),
+            leads: getpgrp() == process,
+        }
+    }
+
+    fn add_to(self, calls: Calls) -> Result<Calls, BackendError> {
+        let (process, leads) = match self {
+            Self::Scoped => {
+                return Ok(calls.any(&[libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill]));
+            }
+            Self::Only { process, leads } => (process, leads),
+        };
+        // No tkill: it names a thread and not whose.
+        let calls = calls
+            .when(libc::SYS_kill, &[is(0, process)])?
+            .when(libc::SYS_tgkill, &[is(0, process)])?;
+        if !leads {
+            return Ok(calls);
+        }
+        calls
+            .when(libc::SYS_kill, &[is(0, 0)])?
+            .when(libc::SYS_kill, &[is(0, -process)])
+    }
+}
+
 /// The calls of a leaf worker under `ruleset`.
-pub(super) fn calls(ruleset: &Ruleset) -> Result<Calls, BackendError> {
+pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, BackendError> {
     let mut calls = Calls::default()
         .any(PROCESS)
         .any(DESCRIPTORS)
@@ -277,6 +319,7 @@ pub(super) fn calls(ruleset: &Ruleset) -> Result<Calls, BackendError> {
                 value: libc::CLONE_THREAD as u32,
             }],
         )?;
+    calls = signals.add_to(calls)?;
     if ruleset.forks {
         calls = calls.any(FORKS).when(
             libc::SYS_clone,

@@ -23,6 +23,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
+use super::leaf::Signals;
 use super::{agent, leaf};
 use crate::profile::SystemCalls;
 use crate::ruleset::Ruleset;
@@ -44,9 +45,12 @@ pub(super) const NEW_NAMESPACES: i32 = libc::CLONE_NEWNS
 pub(super) const SOCKET_TYPE: u32 = 0xf;
 
 /// The filters for `ruleset`, in the order in which they must be installed.
-pub(super) fn filters(ruleset: &Ruleset) -> Result<Vec<BpfProgram>, BackendError> {
+pub(super) fn filters(
+    ruleset: &Ruleset,
+    signals: Signals,
+) -> Result<Vec<BpfProgram>, BackendError> {
     let flavour = match ruleset.system_calls {
-        SystemCalls::Leaf => leaf::calls(ruleset)?.compile(EPERM, SeccompAction::Allow)?,
+        SystemCalls::Leaf => leaf::calls(ruleset, signals)?.compile(EPERM, SeccompAction::Allow)?,
         SystemCalls::Agent => agent::refused(ruleset)?.compile(SeccompAction::Allow, EPERM)?,
     };
     let absent = Calls::default()

@@ -10,6 +10,8 @@ mod worker;
 #[cfg(target_os = "linux")]
 mod agent;
 #[cfg(target_os = "linux")]
+mod floor;
+#[cfg(target_os = "linux")]
 mod kernel;
 #[cfg(target_os = "linux")]
 mod launcher;
@@ -23,6 +25,9 @@ use plexus_sandbox::{Limits, launcher_command};
 const OBSIDIAN: &str = include_str!("../../obsidian.sb");
 const WORKSPACE: &str = include_str!("../../workspace.sb");
 
+/// The variable with which this suite is run again as if on another kernel: see `floor`.
+const KERNEL: &str = "PLEXUS_TEST_KERNEL";
+
 /// What a refusal by the cage may look like: Landlock says EACCES, seccomp and Seatbelt say EPERM.
 const REFUSALS: [Errno; 2] = [Errno::EPERM, Errno::EACCES];
 
@@ -33,6 +38,8 @@ struct Cage {
     profile: String,
     role: &'static str,
     limits: Limits,
+    /// The kernel to pretend, as `old-kernel` takes it; empty for the one that runs.
+    kernel: String,
     root: PathBuf,
     scratch: PathBuf,
     /// Readable and writable for the owner, granted to no worker.
@@ -68,6 +75,7 @@ impl Cage {
             profile: profile.to_owned(),
             role,
             limits: Limits::default(),
+            kernel: std::env::var(KERNEL).unwrap_or_default(),
             root,
             scratch,
             outside,
@@ -95,13 +103,26 @@ impl Cage {
         let launcher = Path::new(env!("CARGO_BIN_EXE_plexus-sandbox-exec"));
         let (program, line) =
             launcher_command(&self.profile, &parameters, &self.limits, launcher, worker);
-        let mut command = Command::new(program);
+        let mut command = if self.kernel.is_empty() {
+            Command::new(program)
+        } else {
+            let mut command = Command::new(example("old-kernel"));
+            command.arg(&self.kernel).arg(program);
+            command
+        };
         command
             .args(line)
             .args(arguments)
             .env_clear()
             .stdin(Stdio::null());
         command
+    }
+
+    /// The same cage as if on another kernel.
+    #[cfg(target_os = "linux")]
+    fn on(mut self, kernel: &str) -> Self {
+        kernel.clone_into(&mut self.kernel);
+        self
     }
 
     /// Runs an act in the cage.
@@ -198,12 +219,17 @@ fn outcome(output: &Output) -> Outcome {
 
 /// The hostile worker, which `cargo test` builds as an example beside the tests.
 fn hostile() -> PathBuf {
+    example("hostile")
+}
+
+fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the test's own path");
     let path = tests
         .ancestors()
         .nth(2)
         .expect("target/<profile>/deps")
-        .join("examples/hostile");
+        .join("examples")
+        .join(name);
     assert!(
         path.is_file(),
         "{} is not built; run all of `cargo test -p plexus-sandbox`, or add `--examples`",

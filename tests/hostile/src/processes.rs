@@ -14,6 +14,8 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
     match arguments {
         // Signal 0: asks whether it may, sends nothing.
         ["signal", pid] => silent(process(pid).and_then(|pid| Ok(kill(pid, None)?))),
+        ["signal-self"] => silent(kill(Pid::this(), None).map_err(Into::into)),
+        ["signal-group"] => silent(kill(Pid::from_raw(0), None).map_err(Into::into)),
         // One that does nothing where nobody waits for it.
         ["signal-urgent", pid] => {
             silent(process(pid).and_then(|pid| Ok(kill(pid, Signal::SIGURG)?)))

@@ -203,6 +203,7 @@ impl Cage<'_> {
         let mut child = command.spawn().map_err(prepare("the launcher"))?;
         let stderr = child.stderr.take().expect("it was asked for");
         let start = Start {
+            uncaged: false,
             source: "source".parse().expect("an id"),
             role: self.role,
             launch: LAUNCH,

@@ -61,6 +61,7 @@ impl Worker {
         let (read, write) = split(theirs).expect("a stream");
         let nowhere = Path::new("/nowhere").to_path_buf();
         let start = Start {
+            uncaged: false,
             source: "source".parse().expect("an id"),
             role,
             launch: LAUNCH,

@@ -148,6 +148,7 @@ async fn start() -> (Sender, Receiver) {
     let manifest = Manifest::parse(MANIFEST).unwrap();
     let (ours, theirs) = stream::pair().unwrap();
     let start = Start {
+        uncaged: false,
         source: "vault".parse().unwrap(),
         role: Role::Reader,
         launch: 1,

@@ -76,6 +76,18 @@ fn happened(event: &Value, detail: &Value) -> String {
         "default-grant.set" if detail["ticked"] == true => "granted to new agents".to_owned(),
         "default-grant.set" => "no longer granted to new agents".to_owned(),
         "source.change" => source(detail),
+        "sources.unsandboxed" => {
+            let all = list_of(detail, "sources").iter();
+            let all: Vec<_> = all.filter_map(Value::as_str).collect();
+            format!("you let RUN WITHOUT A CAGE: {}", all.join(", "))
+        }
+        "worker.start" if detail["unsandboxed"] == true => {
+            format!(
+                "{} of {} starts WITHOUT A CAGE",
+                text("role"),
+                text("source")
+            )
+        }
         "worker.start" => {
             let checks = list_of(&detail["cage"], "checks");
             let held = checks.iter().filter(|c| c["held"] == true).count();

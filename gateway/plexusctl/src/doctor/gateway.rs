@@ -72,6 +72,14 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
     let mut findings = Vec::new();
     match &daemon.status {
         Some(status) => {
+            for source in list_of(status, "unsandboxed") {
+                let source = source.as_str().unwrap_or_default();
+                findings.push(Finding::fail(
+                    "unsandboxed",
+                    format!("{source} RUNS WITHOUT A CAGE, as --unsandboxed-i-understand says"),
+                    format!("plexusctl sources disable {source}"),
+                ));
+            }
             let version = text_of(status, "runtimeVersion");
             let what = format!("plexusd {version} answers, process {}", status["pid"]);
             findings.push(match version == env!("CARGO_PKG_VERSION") {

@@ -153,7 +153,9 @@ impl Glance {
         };
         let source = |source: &plexus_trust::Source| {
             let health = app.supervisor.health(&source.id);
+            let out = app.unsandboxed.contains(&source.id);
             let (class, said) = match (source.config.enabled, health.status) {
+                (true, _) if out => ("bad", "ITS WORKERS RUN WITHOUT A CAGE"),
                 (false, _) => ("off", "switched off"),
                 (true, Health::Ok) => ("ok", "well"),
                 (true, Health::Degraded) => ("bad", "limping"),
@@ -163,6 +165,8 @@ impl Glance {
             let mine = up.iter().filter(|w| w.source == source.id);
             let roles: Vec<&str> = mine
                 .map(|w| match w.role {
+                    Role::Reader if out => "reader NOT CAGED",
+                    Role::Writer if out => "writer NOT CAGED",
                     Role::Reader => "reader caged",
                     Role::Writer => "writer caged",
                 })

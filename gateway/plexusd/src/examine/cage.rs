@@ -2,7 +2,7 @@
 //! a start that proves itself. Where a step fails, the first rule that makes the difference is named.
 //!
 //! ```text
-//! programs ─▶ base ─▶ parameters ─▶ whole ─▶ proof
+//! programs ─▶ base ─▶ parameters ─▶ whole ─▶ proof ─▶ lint
 //!                          (each role)
 //! ```
 //! A worker without a gateway ends by itself as soon as it looks for its stream. That it says so shows that the launcher,
@@ -147,6 +147,16 @@ async fn take(
         prove(subject, &stage, text, role).await?;
         steps.push(passed("proof", Some(role)));
     }
+    // Last: what breaks a cage comes before what makes one hard to judge.
+    if let Some(finding) = plexus_sandbox::lint::lint(text).into_iter().next() {
+        let mut out = failed("lint", None, &finding.fault.to_string());
+        out["line"] = json!(finding.line);
+        if !finding.rule.is_empty() {
+            out["rule"] = json!(finding.rule);
+        }
+        return Err(out);
+    }
+    steps.push(passed("lint", None));
     Ok(())
 }
 
@@ -284,6 +294,7 @@ async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> 
         config: subject.config.clone(),
         secrets: Box::new(|| Ok(Default::default())),
         revision: 0,
+        uncaged: false,
     };
     supervisor
         .try_start(Arc::new(spec), role)

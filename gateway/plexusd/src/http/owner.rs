@@ -20,6 +20,7 @@ mod lend;
 mod limits;
 mod metrics;
 mod network;
+mod profile;
 mod review;
 mod secrets;
 mod settings;
@@ -101,6 +102,7 @@ fn management() -> Router<Arc<App>> {
         .route("/sources/detect", get(sources::detected))
         .route("/connectors", get(sources::connectors))
         .route("/sources/{id}", delete(sources::remove))
+        .route("/sources/{id}/profile", get(profile::show))
         .route("/sources/{id}/hide", post(sources::hide))
         .route("/sources/{id}/enable", post(sources::enable))
         .route("/sources/{id}/disable", post(sources::disable))

@@ -24,7 +24,7 @@ use plexus_ipc::{
     message::{Probe, Role, Secrets},
     stream::{self, WORKER_FD},
 };
-use plexus_sandbox::launcher_command;
+use plexus_sandbox::{launcher_command, uncaged_command};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
@@ -164,13 +164,19 @@ fn spawn(
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
     let parameters = parameters(context, spec, role)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
-    let (program, arguments) = launcher_command(
-        spec.profile,
-        &parameters,
-        &spec.manifest.limits.of_process(),
-        &context.launcher,
-        &worker(context, spec),
-    );
+    let limits = spec.manifest.limits.of_process();
+    let worker = worker(context, spec);
+    let (program, arguments) = if spec.uncaged {
+        uncaged_command(&limits, &context.launcher, &worker)
+    } else {
+        launcher_command(
+            spec.profile,
+            &parameters,
+            &limits,
+            &context.launcher,
+            &worker,
+        )
+    };
     let (stream, theirs) = stream::pair().map_err(StartError::Spawn)?;
     let mut command = Command::new(program);
     command
@@ -251,6 +257,20 @@ fn parameters(
         parameters.push(("ROOT".to_owned(), found));
     }
     Ok(parameters)
+}
+
+/// The same for people, whatever is there: nothing is made and nothing is refused.
+pub(super) fn named(context: &Context, spec: &Spec, role: Role) -> Vec<(String, String)> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let worker = worker(context, spec);
+    let worker = fs::canonicalize(&worker).unwrap_or(worker);
+    let mut named = vec![
+        ("WORKER".to_owned(), text(&worker)),
+        ("ROLE".to_owned(), role.to_string()),
+        ("SCRATCH".to_owned(), text(&scratch_of(context, spec))),
+    ];
+    named.extend(spec.root.iter().map(|root| ("ROOT".to_owned(), text(root))));
+    named
 }
 
 fn resolved(path: &Path) -> io::Result<String> {

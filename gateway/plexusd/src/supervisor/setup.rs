@@ -92,6 +92,8 @@ pub struct Spec {
     pub secrets: SecretsOf,
     /// Which of the source's versions this is.
     pub revision: u64,
+    /// The owner asked by name that it serve without a cage.
+    pub uncaged: bool,
 }
 
 impl fmt::Debug for Spec {

@@ -124,6 +124,7 @@ impl Stage {
                 Ok(Secrets::from_iter([("password".to_owned(), secret)]))
             }),
             revision,
+            uncaged: false,
         })
     }
 

@@ -20,6 +20,9 @@ pub(super) async fn holds(on: &Bench<'_>) -> Vec<Breach> {
         breaches.push(on.breach("reader", what));
     }
     let launcher = find_launcher(&on.subject.worker);
+    for finding in plexus_sandbox::lint::lint(on.subject.profile) {
+        breaches.push(on.breach("profile", finding.to_string()));
+    }
     let config = on.subject.configuration(on.manifest, &on.world);
     for role in on.manifest.roles.iter().copied() {
         let cage = Cage {

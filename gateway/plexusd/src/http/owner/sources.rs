@@ -311,7 +311,7 @@ pub(super) async fn remove(
     Ok(ok(&json!({"ok": true})))
 }
 
-fn known(app: &App, id: &str) -> Option<Arc<Source>> {
+pub(super) fn known(app: &App, id: &str) -> Option<Arc<Source>> {
     let source = app.ledger.snapshot().sources.get(id).cloned();
     source.filter(|source| !source.config.is_over())
 }

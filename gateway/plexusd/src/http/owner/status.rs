@@ -106,6 +106,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
         "effectsUnderWay": state.open_intents.len(),
         "unsettled": unsettled::all(&state),
         "resting": resting(&state),
+        "unsandboxed": app.unsandboxed,
     });
     if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
         out.extend(members);

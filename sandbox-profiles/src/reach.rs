@@ -1,0 +1,179 @@
+//! A profile in words: what a worker may do under it, each with the profile's own reason, and what the system does
+//! not hide from it.
+//!
+//! Invariant: the words are of the [`Ruleset`] that is enforced, not of a second reading of the rules; where they say
+//! nothing, nothing is allowed.
+
+use serde::Serialize;
+
+use crate::lint::reason;
+use crate::profile::{Action, Argument, Profile, ProfileError, Rule, SystemCalls};
+use crate::ruleset::{
+    Extent, Meaning, Origin, Parameters, PathGrant, Ruleset, in_effect, meanings,
+};
+
+/// One thing that a worker may do, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct May {
+    /// What, in words, with the parameters filled in.
+    pub what: String,
+    /// The reason that the profile gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The line of its rule.
+    pub line: u32,
+}
+
+/// All that a worker may do. What is not here is denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reach {
+    /// Files that it may read.
+    pub may_read: Vec<May>,
+    /// Files that it may change, create and remove.
+    pub may_write: Vec<May>,
+    /// Programs that it may run.
+    pub may_run: Vec<May>,
+    /// Whom it may talk to: ports, and on macOS apps and services of the system.
+    pub may_talk_to: Vec<May>,
+    /// Other things, by the names that macOS has for them.
+    pub may_also: Vec<May>,
+    /// What this system lets through beyond that, one sentence each.
+    pub not_hidden: Vec<String>,
+}
+
+/// Which system's residuals are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// Landlock and seccomp.
+    Linux,
+    /// Seatbelt.
+    MacOs,
+}
+
+impl System {
+    /// The one this program was built for.
+    #[must_use]
+    pub const fn here() -> Self {
+        if cfg!(target_os = "macos") {
+            Self::MacOs
+        } else {
+            Self::Linux
+        }
+    }
+}
+
+/// What Apple's base lets through beside a profile. From reading it; nobody has measured it yet.
+const NOT_HIDDEN_ON_MACOS: [&str; 3] = [
+    "metadata of any path (existence, size, times) can be read",
+    "Apple's bsd.sb also grants services of the system and the list of accounts",
+    "a new session or process group can be made",
+];
+
+/// What `profile`, a text, lets a worker do under `parameters`.
+/// # Errors
+/// As [`Ruleset::evaluate`].
+pub fn reach(
+    profile: &str,
+    parameters: &Parameters,
+    system: System,
+) -> Result<Reach, ProfileError> {
+    let read = Profile::parse(profile)?;
+    let ruleset = Ruleset::evaluate(&read, parameters)?;
+    let may = |what: String, line| May {
+        what,
+        why: reason(profile, line).map(str::to_owned),
+        line,
+    };
+    let place = |grant: &PathGrant| {
+        let path = grant.path.display();
+        let what = match grant.extent {
+            Extent::Literal if grant.path.as_os_str() == "/" => "the names in /".to_owned(),
+            Extent::Literal => path.to_string(),
+            Extent::Subtree => format!("{path} and all below it"),
+        };
+        may(what, grant.origin.line)
+    };
+    let mut reach = Reach {
+        may_read: {
+            // A folder alone grants nothing on Linux.
+            let here = |grant: &&PathGrant| {
+                system == System::MacOs
+                    || grant.extent == Extent::Subtree
+                    || grant.path.as_os_str() != "/"
+            };
+            ruleset.reads.iter().filter(here).map(place).collect()
+        },
+        may_write: ruleset.writes.iter().map(place).collect(),
+        may_run: ruleset.executes.iter().map(place).collect(),
+        not_hidden: match system {
+            System::Linux => ruleset.residuals(),
+            System::MacOs => NOT_HIDDEN_ON_MACOS.map(str::to_owned).into(),
+        },
+        ..Reach::default()
+    };
+    if let Some(Origin { line, .. }) = ruleset.base {
+        reach
+            .may_read
+            .push(may("what any program needs to start".to_owned(), line));
+    }
+    for grant in &ruleset.connects {
+        reach
+            .may_talk_to
+            .push(may(format!("TCP port {}", grant.port), grant.origin.line));
+    }
+    let filled = read.expanded(parameters)?;
+    for (form, rule) in in_effect(&filled, parameters)? {
+        if rule.action == Action::Deny {
+            continue;
+        }
+        for (meaning, operation) in meanings(rule).into_iter().flatten() {
+            let list = match meaning {
+                Meaning::Fork if ruleset.forks => &mut reach.may_also,
+                Meaning::Signal | Meaning::Metadata => &mut reach.may_also,
+                Meaning::Absent if talks(operation) => &mut reach.may_talk_to,
+                Meaning::Absent => &mut reach.may_also,
+                _ => continue,
+            };
+            list.push(may(in_words(operation, rule, system), form.line));
+        }
+    }
+    if ruleset.system_calls == SystemCalls::Agent {
+        reach.may_also.push(May {
+            what: "use any system call but those that reach around the cage".to_owned(),
+            why: None,
+            line: 1,
+        });
+    }
+    Ok(reach)
+}
+
+fn talks(operation: &str) -> bool {
+    ["mach-lookup", "appleevent-send"].contains(&operation)
+}
+
+/// An operation that is about no path and no port.
+fn in_words(operation: &str, rule: &Rule, system: System) -> String {
+    let about: Vec<String> = rule
+        .filters
+        .iter()
+        .flat_map(|filter| &filter.arguments)
+        .map(|argument| match argument {
+            Argument::Symbol(word) => word.clone(),
+            Argument::Text(text) => text.to_string(),
+        })
+        .collect();
+    let about = about.join(", ");
+    let words = match operation {
+        "process-fork" => return "start processes".to_owned(),
+        "signal" if about == "self" => return "signal itself".to_owned(),
+        "signal" => return format!("signal: {about}"),
+        "appleevent-send" => format!("the app {about}"),
+        "mach-lookup" => format!("the system's service {about}"),
+        other => format!("{other} {about}"),
+    };
+    match system {
+        System::Linux => format!("{words} (macOS alone has that)"),
+        System::MacOs => words,
+    }
+}

@@ -1,0 +1,287 @@
+//! What each profile comes to on macOS, parameters filled in, kept to be read and held against what is known of
+//! Apple's sandbox language. Nothing here runs Apple's compiler: a Mac has the last word.
+//!
+//! `PLEXUS_UPDATE_GOLDENS=1` writes what was seen; the difference is then reviewed like any other change.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use plexus_sandbox::lint::{PARAMETERS, ROLES};
+use plexus_sandbox::profile::{Action, Argument, Filter, Profile, Rule, Text, What};
+use plexus_sandbox::reach::{System, reach};
+use plexus_sandbox::ruleset::{Parameters, Ruleset};
+
+struct Case {
+    name: String,
+    role: &'static str,
+    text: String,
+    parameters: Parameters,
+}
+
+/// Every profile in every role that it tells apart.
+fn cases() -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(folder).expect("the crate's folder");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sb"))
+        .collect();
+    files.sort();
+    let mut cases = Vec::new();
+    for file in files {
+        let name = file
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let text = std::fs::read_to_string(&file).expect("its text");
+        let asks = Profile::parse(&text).expect("it parses");
+        let roles = if asks.parameters().contains("ROLE") {
+            &ROLES[..]
+        } else {
+            &ROLES[..1]
+        };
+        for role in roles {
+            // A vault as macOS has them: a space, a tilde, a capital.
+            let value = |key: &str| match key {
+                "WORKER" => format!("/opt/plexus/libexec/plexus/plexus-worker-{name}"),
+                "ROOT" => "/Users/me/Library/Mobile Documents/iCloud~md~obsidian/Documents/Notes"
+                    .to_owned(),
+                "SCRATCH" => format!("/Users/me/.plexus/workers/{name}"),
+                _ => (*role).to_owned(),
+            };
+            cases.push(Case {
+                name: name.clone(),
+                role,
+                text: text.clone(),
+                parameters: PARAMETERS
+                    .iter()
+                    .map(|key| ((*key).to_owned(), value(key)))
+                    .collect(),
+            });
+        }
+    }
+    assert!(
+        cases.len() >= 6,
+        "the goldens of three profiles and two roles at least"
+    );
+    cases
+}
+
+impl Case {
+    fn expanded(&self) -> Profile {
+        let profile = Profile::parse(&self.text).expect("it parses");
+        profile.expanded(&self.parameters).expect("it expands")
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        let rule = |form: plexus_sandbox::profile::Form| match form.what {
+            What::Rule(rule) => Some(rule),
+            What::If { .. } | What::SystemCalls(_) => None,
+        };
+        self.expanded().forms.into_iter().filter_map(rule).collect()
+    }
+}
+
+#[test]
+fn each_expansion_is_the_one_that_was_reviewed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    let mut expected = Vec::new();
+    for case in cases() {
+        let mut golden = format!(
+            "; {}.sb as macOS takes it for a {}, with\n",
+            case.name, case.role
+        );
+        for (key, value) in &case.parameters {
+            writeln!(golden, ";   -D {key}={value}").expect("a text");
+        }
+        write!(golden, "\n{}", case.expanded()).expect("a text");
+        golden.push_str("\n; In words:\n");
+        let words = reach(&case.text, &case.parameters, System::MacOs).expect("it is put in words");
+        for (list, words) in [
+            ("may read", &words.may_read),
+            ("may write", &words.may_write),
+            ("may run", &words.may_run),
+            ("may talk to", &words.may_talk_to),
+            ("may also", &words.may_also),
+        ] {
+            for may in words {
+                let why = may.why.as_deref().expect("every rule says why");
+                writeln!(golden, ";   {list}: {}  ({why})", may.what).expect("a text");
+            }
+        }
+        let name = format!("{}.{}.sb", case.name, case.role);
+        hold(&folder.join(&name), &golden);
+        expected.push(name);
+    }
+    let mut kept: Vec<String> = std::fs::read_dir(&folder)
+        .expect("the goldens")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    kept.sort();
+    expected.sort();
+    assert_eq!(kept, expected, "a golden of a profile that is gone");
+}
+
+fn hold(path: &Path, seen: &str) {
+    if std::env::var_os("PLEXUS_UPDATE_GOLDENS").is_some() {
+        return std::fs::write(path, seen).expect("the golden can be written");
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        kept == seen,
+        "{} differs; if the change is meant, set PLEXUS_UPDATE_GOLDENS=1 and review it\n--- kept\n{kept}\n--- seen\n{seen}",
+        path.display()
+    );
+}
+
+/// A golden shows what is enforced, or it shows nothing.
+#[test]
+fn an_expansion_means_what_the_profile_means() {
+    for case in cases() {
+        let profile = Profile::parse(&case.text).expect("it parses");
+        let filled = Profile::parse(&case.expanded().to_string()).expect("an expansion parses");
+        let plain = |ruleset: Ruleset| {
+            let grants = |all: Vec<plexus_sandbox::ruleset::PathGrant>| {
+                all.into_iter()
+                    .map(|grant| (grant.path, grant.extent))
+                    .collect::<Vec<_>>()
+            };
+            (
+                grants(ruleset.reads),
+                grants(ruleset.writes),
+                grants(ruleset.executes),
+                ruleset.forks,
+                ruleset.creates_links,
+            )
+        };
+        let with = plain(Ruleset::evaluate(&profile, &case.parameters).expect("it evaluates"));
+        let without = plain(
+            Ruleset::evaluate(&filled, &Parameters::new()).expect("nothing is left to fill in"),
+        );
+        assert_eq!(with, without, "{} as {}", case.name, case.role);
+    }
+}
+
+#[test]
+fn the_order_is_that_in_which_the_last_match_wins() {
+    for case in cases() {
+        let at = |case: &Case| format!("{} as {}", case.name, case.role);
+        let text = case.expanded().to_string();
+        let head = "(version 1)\n(deny default)\n(import \"bsd.sb\")\n(deny process-fork)\n(deny network*)\n";
+        assert!(
+            text.starts_with(head),
+            "{}: what bsd.sb allows is taken back first\n{text}",
+            at(&case)
+        );
+        let rules = case.rules();
+        let speaks = |rule: &Rule, action, family: &str| {
+            rule.action == action && rule.operations.iter().any(|name| name.starts_with(family))
+        };
+        let last_write = rules
+            .iter()
+            .rposition(|rule| speaks(rule, Action::Allow, "file-write"));
+        let links = rules
+            .iter()
+            .rposition(|rule| speaks(rule, Action::Deny, "file-write-create"));
+        assert!(
+            last_write.is_none_or(|write| links.is_some_and(|links| links > write)),
+            "{}: links are denied after everything that is written",
+            at(&case)
+        );
+        assert_eq!(case.role == "writer", last_write.is_some(), "{}", at(&case));
+    }
+}
+
+#[test]
+fn a_dyld_binary_can_start_and_nothing_is_allowed_without_a_filter() {
+    let literal = |filter: &Filter, path: &str| {
+        filter.name == "literal"
+            && matches!(filter.arguments.as_slice(), [Argument::Text(Text::Literal(text))] if text == path)
+    };
+    for case in cases() {
+        let rules = case.rules();
+        let allows = |operation: &str, path: &str| {
+            rules.iter().any(|rule| {
+                rule.action == Action::Allow
+                    && rule.operations.iter().any(|name| name == operation)
+                    && rule.filters.iter().any(|filter| literal(filter, path))
+            })
+        };
+        let worker = case.parameters["WORKER"].as_str();
+        assert!(
+            allows("process-exec*", worker) && allows("file-read*", worker),
+            "{}",
+            case.name
+        );
+        assert!(
+            allows("file-read-data", "/"),
+            "{}: macOS 26 reads the root folder before main",
+            case.name
+        );
+        for rule in rules.iter().filter(|rule| rule.action == Action::Allow) {
+            assert!(!rule.filters.is_empty(), "{}: {rule}", case.name);
+            // None of the connectors that ship needs anything of macOS but files.
+            let known = [
+                "process-exec*",
+                "file-read*",
+                "file-read-data",
+                "file-write*",
+                "signal",
+            ];
+            for operation in &rule.operations {
+                assert!(known.contains(&operation.as_str()), "{}: {rule}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn paths_come_through_parameters_and_are_what_they_lead_to() {
+    for case in cases() {
+        let text = case.expanded().to_string();
+        assert!(!text.contains("(param") && text.is_ascii(), "{text}");
+        for rule in case.rules() {
+            for argument in rule.filters.iter().flat_map(|filter| &filter.arguments) {
+                let Argument::Text(Text::Literal(path)) = argument else {
+                    continue;
+                };
+                let given = case.parameters.values().any(|value| value == path);
+                assert!(
+                    given || path == "/",
+                    "{}: {path} is written out in {rule}",
+                    case.name
+                );
+                assert!(
+                    !path.starts_with("/var")
+                        && !path.starts_with("/tmp")
+                        && !path.starts_with("/etc"),
+                    "{path}"
+                );
+            }
+        }
+        // What is passed is asked for, but for what a connector has no use for.
+        let asked: Vec<String> = Profile::parse(&case.text)
+            .expect("it parses")
+            .parameters()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        assert!(
+            asked.iter().all(|name| PARAMETERS.contains(&name.as_str())),
+            "{asked:?}"
+        );
+        assert!(
+            ["WORKER", "ROOT"]
+                .iter()
+                .all(|name| asked.contains(&(*name).to_owned())),
+            "{asked:?}"
+        );
+    }
+}
