@@ -25,6 +25,7 @@ mod setup;
 mod source;
 mod start;
 mod stderr;
+mod turns;
 
 pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
 pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Stands, Unavailable};
@@ -34,12 +35,12 @@ pub use records::sweep_leftovers;
 pub use setup::{Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
-use actor::{Command, Ending, Handle};
+use actor::{Command, Ending, Handle, Running};
 use call::{Job, Question, Reply, Ticket};
-use plexus_ipc::message::{PlanMade, Stamp, Verdict, WorkerError};
+use plexus_ipc::message::{PlanMade, Role, Stamp, Verdict, WorkerError};
 use plexus_ledger::Durable;
 use plexus_protocol::{AuditId, SourceId};
-use process::Spawner;
+use process::{Group, Process, Spawner};
 use setup::Context;
 use source::Source;
 use std::{
@@ -65,10 +66,31 @@ pub struct Supervisor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    context: Arc<Context>,
+    ground: Arc<dyn Ground>,
     sources: Mutex<HashMap<SourceId, Source>>,
     next_id: AtomicU64,
     closing: AtomicBool,
+}
+
+/// What the supervisor stands on: hides what kind of process its workers are. Asked when an actor is made, never for a
+/// call.
+trait Ground: std::fmt::Debug + Send + Sync {
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Handle;
+    fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>>;
+}
+
+impl<P: Process> Ground for Context<P> {
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Handle {
+        Handle::spawn(self, spec, role)
+    }
+
+    fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>> {
+        Box::pin(async move {
+            let started = start::start(self, spec, role, Arc::default()).await?;
+            started.process.end(start::REAP_WITHIN).await;
+            Ok(())
+        })
+    }
 }
 
 impl Supervisor {
@@ -78,7 +100,7 @@ impl Supervisor {
     /// The system's, when it has no room for a thread or for `run/` in the state directory.
     pub fn new(setup: Setup) -> io::Result<Self> {
         records::make_dir(&records::probe_dir(&setup.state_dir))?;
-        let context = Context {
+        let context: Context<Group> = Context {
             spawner: Spawner::new(&setup.state_dir)?,
             launcher: setup.launcher,
             workers: setup.workers,
@@ -88,12 +110,16 @@ impl Supervisor {
             notices: setup.notices,
             pace: setup.pace,
         };
-        Ok(Self(Arc::new(Inner {
-            context: Arc::new(context),
+        Ok(Self::on(Arc::new(context)))
+    }
+
+    fn on(ground: Arc<dyn Ground>) -> Self {
+        Self(Arc::new(Inner {
+            ground,
             sources: Mutex::default(),
             next_id: AtomicU64::new(1),
             closing: AtomicBool::new(false),
-        })))
+        }))
     }
 
     fn sources(&self) -> MutexGuard<'_, HashMap<SourceId, Source>> {
@@ -107,17 +133,9 @@ impl Supervisor {
     ///
     /// # Errors
     /// Why it did not come to serve, in words; of an unsound cage, what did not hold.
-    pub async fn try_start(
-        &self,
-        spec: Arc<Spec>,
-        role: plexus_ipc::message::Role,
-    ) -> Result<(), String> {
-        let context = Arc::clone(&self.0.context);
-        match start::start(context, spec, role, Arc::default()).await {
-            Ok(started) => {
-                started.process.end(start::REAP_WITHIN).await;
-                Ok(())
-            }
+    pub async fn try_start(&self, spec: Arc<Spec>, role: Role) -> Result<(), String> {
+        match Arc::clone(&self.0.ground).try_start(spec, role).await {
+            Ok(()) => Ok(()),
             Err(StartError::Unsound(report)) => {
                 let open = report.checks.iter().filter(|check| !check.held);
                 let open: Vec<_> = open.map(|check| check.name.as_str()).collect();
@@ -167,11 +185,8 @@ impl Supervisor {
                 .as_ref()
                 .is_none_or(|handle| handle.commands.is_closed())
             {
-                *actor = Some(Handle::spawn(
-                    Arc::clone(&self.0.context),
-                    Arc::clone(&spec),
-                    role,
-                ));
+                let ground = Arc::clone(&self.0.ground);
+                *actor = Some(ground.actor(Arc::clone(&spec), role));
             }
         }
     }

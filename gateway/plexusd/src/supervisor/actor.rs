@@ -26,8 +26,10 @@ use super::{
     Context, Spec,
     call::{DispatchError, Job, Unavailable},
     notice::{Cause, Health, Notice, SourceHealth, WorkerState},
+    process::Process,
     queue::Queue,
     start::{self, Exit, StartError, Started},
+    turns::{First, Turns},
 };
 pub(super) use handle::Handle;
 use handle::View;
@@ -81,12 +83,13 @@ impl Ending {
     }
 }
 
-struct Actor {
-    context: Arc<Context>,
+struct Actor<P: Process> {
+    context: Arc<Context<P>>,
     spec: Arc<Spec>,
     role: Role,
     queue: Queue,
-    stage: Stage,
+    stage: Stage<P>,
+    turns: Turns,
     /// Starts in a row that came to nothing.
     failures: u32,
     /// What a call is answered while the source counts as failed.
@@ -98,15 +101,16 @@ struct Actor {
     view: Arc<Mutex<View>>,
 }
 
-type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Something that goes on while the actor stays able to hear.
+pub(super) type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-enum Stage {
+enum Stage<P: Process> {
     Stopped,
     Starting {
-        attempt: Running<Result<Started, StartError>>,
+        attempt: Running<Result<Started<P>, StartError>>,
         call_off: Arc<Notify>,
     },
-    Up(Box<Live>),
+    Up(Box<Live<P>>),
     Reaping {
         reaping: Running<Exit>,
         after: After,
@@ -124,16 +128,16 @@ struct After {
     answered: bool,
 }
 
-enum Event {
-    Started(Result<Started, StartError>),
+enum Event<P: Process> {
+    Started(Result<Started<P>, StartError>),
     Live(Said),
     Reaped(Exit),
     Due,
 }
 
-impl Stage {
+impl<P: Process> Stage<P> {
     /// What happens next. Cancelling it loses nothing.
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Event<P> {
         match self {
             Self::Stopped => pending().await,
             Self::Starting { attempt, .. } => Event::Started(attempt.await),
@@ -147,14 +151,15 @@ impl Stage {
     }
 }
 
-impl Actor {
-    fn new(context: Arc<Context>, spec: Arc<Spec>, role: Role, view: Arc<Mutex<View>>) -> Self {
+impl<P: Process> Actor<P> {
+    fn new(context: Arc<Context<P>>, spec: Arc<Spec>, role: Role, view: Arc<Mutex<View>>) -> Self {
         Self {
             context,
             spec,
             role,
             queue: Queue::default(),
             stage: Stage::Stopped,
+            turns: Turns::default(),
             failures: 0,
             refusal: None,
             ending: None,
@@ -167,16 +172,20 @@ impl Actor {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut attended = true;
         loop {
-            tokio::select! {
-                command = commands.recv(), if attended => match command {
-                    Some(command) => self.command(command).await,
-                    // The supervisor itself is gone.
-                    None => {
-                        attended = false;
-                        self.end(Ending::Shutdown).await;
-                    }
-                },
-                event = self.stage.next() => self.event(event).await,
+            let told = async {
+                if !attended {
+                    return pending().await;
+                }
+                commands.recv().await
+            };
+            match self.turns.first(told, self.stage.next()).await {
+                First::One(Some(command)) => self.command(command).await,
+                // The supervisor itself is gone.
+                First::One(None) => {
+                    attended = false;
+                    self.end(Ending::Shutdown).await;
+                }
+                First::Other(event) => self.event(event).await,
             }
             self.go_on().await;
             if self.ending.is_some() && matches!(self.stage, Stage::Stopped) {
@@ -286,7 +295,7 @@ impl Actor {
         self.refusal = Some(refusal);
     }
 
-    async fn event(&mut self, event: Event) {
+    async fn event(&mut self, event: Event<P>) {
         match event {
             Event::Started(Ok(started)) => self.started(started).await,
             Event::Started(Err(error)) => self.start_failed(error),

@@ -5,6 +5,7 @@
 use super::super::{
     Context, Spec,
     notice::{SourceHealth, WorkerState, WorkerStatus},
+    process::Process,
 };
 use super::{Actor, Command, now};
 use plexus_ipc::message::{CageReport, Role};
@@ -32,7 +33,11 @@ pub(in crate::supervisor) struct Handle {
 
 impl Handle {
     /// Starts the actor on the current runtime.
-    pub(in crate::supervisor) fn spawn(context: Arc<Context>, spec: Arc<Spec>, role: Role) -> Self {
+    pub(in crate::supervisor) fn spawn<P: Process>(
+        context: Arc<Context<P>>,
+        spec: Arc<Spec>,
+        role: Role,
+    ) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
         let view = Arc::new(Mutex::new(View {
             state: WorkerState::Stopped,

@@ -14,11 +14,11 @@ use super::super::{
     Context,
     call::{DispatchError, Finished, Job, Question, Reply, Unavailable},
     notice::Cause,
-    os,
     process::Process,
     queue::Queue,
     start::Started,
     stderr::Stderr,
+    turns::{First, Turns},
 };
 use nix::sys::signal::Signal;
 use plexus_ipc::{
@@ -41,11 +41,11 @@ const NAP: Duration = Duration::from_millis(500);
 /// How long after its deadline a call may stay without a word before its worker counts as broken.
 const OVERDUE: Duration = Duration::from_secs(30);
 
-pub(super) struct Live {
-    context: Arc<Context>,
-    process: Process,
+pub(super) struct Live<P: Process> {
+    context: Arc<Context<P>>,
+    process: P,
     out: Sender,
-    inbox: Receiver,
+    inbox: Receiver<P::Stream>,
     /// Ends with it.
     _stderr: Stderr,
     under_way: HashMap<u64, Box<Job>>,
@@ -58,6 +58,7 @@ pub(super) struct Live {
     probe: Probing,
     stop: Option<Stopping>,
     timer: Pin<Box<Sleep>>,
+    turns: Turns,
 }
 
 struct Probing {
@@ -104,8 +105,8 @@ pub(super) enum Then {
     Over(Cause),
 }
 
-impl Live {
-    pub(super) fn new(started: Started, context: Arc<Context>) -> Self {
+impl<P: Process> Live<P> {
+    pub(super) fn new(started: Started<P>, context: Arc<Context<P>>) -> Self {
         let now = Instant::now();
         let due = now + context.pace.probe_every;
         Self {
@@ -126,6 +127,7 @@ impl Live {
             },
             stop: None,
             timer: Box::pin(sleep_until(due)),
+            turns: Turns::default(),
         }
     }
 
@@ -134,7 +136,7 @@ impl Live {
     }
 
     /// Its process, its calls without answer, and whether it ever answered.
-    pub(super) fn into_parts(self) -> (Process, HashMap<u64, Box<Job>>, bool) {
+    pub(super) fn into_parts(self) -> (P, HashMap<u64, Box<Job>>, bool) {
         (self.process, self.under_way, self.answered)
     }
 
@@ -144,9 +146,10 @@ impl Live {
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
         }
-        tokio::select! {
-            message = self.inbox.next() => Said::Message(message),
-            () = &mut self.timer => Said::Time,
+        // A worker that never stops talking does not keep time from passing.
+        match self.turns.first(self.inbox.next(), &mut self.timer).await {
+            First::One(message) => Said::Message(message),
+            First::Other(()) => Said::Time,
         }
     }
 
@@ -339,15 +342,19 @@ impl Live {
         let now = Instant::now();
         if let Some(slept) = self.probe.out {
             let late = now.saturating_duration_since(self.probe.due);
-            if !excused(os::slept().saturating_sub(slept), late) {
+            if !excused(self.process.slept().saturating_sub(slept), late) {
                 return self.terminate(Cause::Mute);
             }
             tracing::debug!(pid = self.pid(), ?late, "a missed probe is excused");
-            self.probe.out = Some(os::slept());
+            self.probe.out = Some(self.process.slept());
             self.probe.due = now + self.context.pace.probe_within;
             return Then::GoOn;
         }
-        if os::resident(self.pid()).is_some_and(|bytes| bytes > self.memory) {
+        if self
+            .process
+            .resident()
+            .is_some_and(|bytes| bytes > self.memory)
+        {
             return self.terminate(Cause::Memory);
         }
         if self.under_way.values().any(|job| job.until + OVERDUE < now) {
@@ -359,7 +366,7 @@ impl Live {
             return Then::Stopping;
         }
         self.probe.nonce += 1;
-        self.probe.out = Some(os::slept());
+        self.probe.out = Some(self.process.slept());
         self.probe.due = now + self.context.pace.probe_within;
         let nonce = self.probe.nonce;
         match self.send(ToWorker::Probe { nonce }).await {

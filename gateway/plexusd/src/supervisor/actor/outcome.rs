@@ -5,6 +5,7 @@
 use super::super::{
     call::{DispatchError, Job, Unavailable},
     notice::{Cause, Health, Notice, SourceHealth, WorkerState},
+    process::Process,
     start::{self, Exit, StartError, Started},
 };
 use super::{
@@ -15,8 +16,8 @@ use super::{
 use std::{collections::HashMap, sync::Arc};
 use tokio::time::Instant;
 
-impl Actor {
-    pub(super) async fn started(&mut self, started: Started) {
+impl<P: Process> Actor<P> {
+    pub(super) async fn started(&mut self, started: Started<P>) {
         let Started {
             ref process,
             ref cage,
