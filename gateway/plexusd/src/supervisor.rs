@@ -22,6 +22,8 @@ mod process;
 mod queue;
 mod records;
 mod setup;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod start;
 mod stderr;

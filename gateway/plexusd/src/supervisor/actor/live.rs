@@ -26,7 +26,7 @@ use plexus_ipc::{
     gateway::{ConnectionError, Receiver, Sender},
     message::{Done, FromWorker, Health, Planned, Progress, ToWorker, Verdict},
 };
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// Calls under way in one worker; the last slot is the owner's.
@@ -48,7 +48,8 @@ pub(super) struct Live<P: Process> {
     inbox: Receiver<P::Stream>,
     /// Ends with it.
     _stderr: Stderr,
-    under_way: HashMap<u64, Box<Job>>,
+    /// By id, which is the order in which they were handed in.
+    under_way: BTreeMap<u64, Box<Job>>,
     /// How many of them are agents'.
     agents: usize,
     answered: bool,
@@ -116,7 +117,7 @@ impl<P: Process> Live<P> {
             out: started.out,
             inbox: started.inbox,
             _stderr: started.stderr,
-            under_way: HashMap::new(),
+            under_way: BTreeMap::new(),
             agents: 0,
             answered: false,
             last_call: now,
@@ -136,7 +137,7 @@ impl<P: Process> Live<P> {
     }
 
     /// Its process, its calls without answer, and whether it ever answered.
-    pub(super) fn into_parts(self) -> (P, HashMap<u64, Box<Job>>, bool) {
+    pub(super) fn into_parts(self) -> (P, BTreeMap<u64, Box<Job>>, bool) {
         (self.process, self.under_way, self.answered)
     }
 

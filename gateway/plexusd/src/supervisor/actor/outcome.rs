@@ -13,7 +13,7 @@ use super::{
     live::{Live, Said},
     replaced,
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 impl<P: Process> Actor<P> {
@@ -150,10 +150,8 @@ impl<P: Process> Actor<P> {
     }
 
     /// Reads go back to the front of the queue, in their order; what may have had an effect is answered.
-    fn settle_flights(&mut self, mut jobs: HashMap<u64, Box<Job>>) {
-        let mut ids: Vec<u64> = jobs.keys().copied().collect();
-        ids.sort_unstable();
-        for mut job in ids.iter().rev().filter_map(|id| jobs.remove(id)) {
+    fn settle_flights(&mut self, jobs: BTreeMap<u64, Box<Job>>) {
+        for mut job in jobs.into_values().rev() {
             job.deaths += 1;
             if job.reply.is_none() {
                 // Cancelled, late, or refused when the worker was asked to stop.
