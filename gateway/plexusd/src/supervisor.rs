@@ -359,16 +359,16 @@ impl Supervisor {
 
     /// Asks the reader how the app behind the source does, and starts it if need be.
     pub async fn probe(&self, source: &SourceId) -> SourceHealth {
-        let (waiting, answered) = oneshot::channel();
-        if let Some(Source {
-            reader: Some(reader),
-            ..
-        }) = self.sources().get(source)
-        {
+        let reader = self
+            .sources()
+            .get(source)
+            .and_then(|source| source.reader.clone());
+        if let Some(reader) = reader {
+            let (waiting, answered) = oneshot::channel();
             drop(reader.commands.send(Command::Probe(waiting)));
+            // A source that was removed meanwhile drops the question.
+            let _ = answered.await;
         }
-        // A source that was removed meanwhile drops the question.
-        let _ = answered.await;
         self.health(source)
     }
 
