@@ -70,6 +70,8 @@ pub struct Supervisor(Arc<Inner>);
 struct Inner {
     ground: Arc<dyn Ground>,
     sources: Mutex<HashMap<SourceId, Source>>,
+    /// Actors of removed sources, until their workers are gone. Locked after `sources`.
+    leaving: Mutex<Vec<(SourceId, Role, Handle)>>,
     next_id: AtomicU64,
     closing: AtomicBool,
 }
@@ -77,13 +79,13 @@ struct Inner {
 /// What the supervisor stands on: hides what kind of process its workers are. Asked when an actor is made, never for a
 /// call.
 trait Ground: std::fmt::Debug + Send + Sync {
-    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Handle;
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle;
     fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>>;
 }
 
 impl<P: Process> Ground for Context<P> {
-    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Handle {
-        Handle::spawn(self, spec, role)
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle {
+        Handle::spawn(self, spec, role, before)
     }
 
     fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>> {
@@ -119,6 +121,7 @@ impl Supervisor {
         Self(Arc::new(Inner {
             ground,
             sources: Mutex::default(),
+            leaving: Mutex::default(),
             next_id: AtomicU64::new(1),
             closing: AtomicBool::new(false),
         }))
@@ -145,6 +148,33 @@ impl Supervisor {
             }
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The actors that are on their way out: those of one source and role, or all.
+    fn leaving(&self, of: Option<(&SourceId, Role)>) -> Vec<Handle> {
+        let leaving = &self.0.leaving;
+        let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|(_, _, actor)| !actor.commands.is_closed());
+        let asked = |id: &SourceId, role| of.is_none_or(|of| of == (id, role));
+        leaving
+            .iter()
+            .filter(|(id, role, _)| asked(id, *role))
+            .map(|(_, _, actor)| actor.clone())
+            .collect()
+    }
+
+    /// Takes sources out: from here on no call reaches them, and what comes in their place waits until they are gone.
+    fn take_out(&self, removed: impl IntoIterator<Item = Source>) -> Vec<Source> {
+        let removed: Vec<Source> = removed.into_iter().collect();
+        let leaving = &self.0.leaving;
+        let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.extend(removed.iter().flat_map(|source| {
+            let id = &source.spec.source;
+            source
+                .actors()
+                .map(|(role, actor)| (id.clone(), role, actor.clone()))
+        }));
+        removed
     }
 
     /// Puts a source in place, or replaces it: a new revision answers what waits with [`Unavailable::Replaced`] and
@@ -188,16 +218,23 @@ impl Supervisor {
                 .is_none_or(|handle| handle.commands.is_closed())
             {
                 let ground = Arc::clone(&self.0.ground);
-                *actor = Some(ground.actor(Arc::clone(&spec), role));
+                let before = self.leaving(Some((&spec.source, role)));
+                *actor = Some(ground.actor(Arc::clone(&spec), role, before));
             }
         }
     }
 
     /// Stops the workers of a source and forgets it. What waits is answered with [`Unavailable::Replaced`].
     pub async fn remove(&self, source: &SourceId) {
-        let removed = self.sources().remove(source);
-        if let Some(removed) = removed {
-            end(vec![removed], Ending::Removed).await;
+        let removed = {
+            let mut sources = self.sources();
+            let removed = sources.remove(source);
+            self.take_out(removed)
+        };
+        end(&removed, Ending::Removed).await;
+        // Also those that somebody else removed and that are not gone yet.
+        for role in [Role::Reader, Role::Writer] {
+            gone(&self.leaving(Some((source, role)))).await;
         }
     }
 
@@ -392,13 +429,18 @@ impl Supervisor {
     /// no worker is left.
     pub async fn shutdown(&self) {
         self.0.closing.store(true, Ordering::SeqCst);
-        let sources = self.sources().drain().map(|(_, source)| source).collect();
-        end(sources, Ending::Shutdown).await;
+        let sources = {
+            let mut sources = self.sources();
+            let all: Vec<_> = sources.drain().map(|(_, source)| source).collect();
+            self.take_out(all)
+        };
+        end(&sources, Ending::Shutdown).await;
+        gone(&self.leaving(None)).await;
     }
 }
 
 /// Ends the actors of all `sources` at once and waits for the last.
-async fn end(sources: Vec<Source>, ending: Ending) {
+async fn end(sources: &[Source], ending: Ending) {
     let ended: Vec<_> = sources
         .iter()
         .flat_map(Source::actors)
@@ -411,5 +453,12 @@ async fn end(sources: Vec<Source>, ending: Ending) {
     for ended in ended {
         // An actor that is gone has dropped the other end.
         let _ = ended.await;
+    }
+}
+
+/// Waits until these actors have no worker any more.
+async fn gone(actors: &[Handle]) {
+    for actor in actors {
+        actor.commands.closed().await;
     }
 }

@@ -12,9 +12,10 @@
 //!  └─▶ end of the actor, when the source is removed or the daemon stops      had answered ─▶ Starting
 //! ```
 //!
-//! Invariants: at most one process that was not killed; a commit is sent at most once; every call is answered exactly once; a call
-//! permitted for one revision is never sent to a worker of another; whatever the worker does, the actor stays able to
-//! hear commands: it waits for nothing but the queue to the worker, which has room for more than may be under way.
+//! Invariants: at most one process that was not killed, of this actor and of those that had its source before it was
+//! removed and put back; a commit is sent at most once; every call is answered exactly once; a call permitted for one
+//! revision is never sent to a worker of another; whatever the worker does, the actor stays able to hear commands: it
+//! waits for nothing but the queue to the worker, which has room for more than may be under way.
 //!
 //! Must not know: grants, HTTP, what a capability does.
 
@@ -87,6 +88,8 @@ struct Actor<P: Process> {
     context: Arc<Context<P>>,
     spec: Arc<Spec>,
     role: Role,
+    /// Those whose source was removed and is put back in this one.
+    before: Vec<Handle>,
     queue: Queue,
     stage: Stage<P>,
     turns: Turns,
@@ -152,11 +155,18 @@ impl<P: Process> Stage<P> {
 }
 
 impl<P: Process> Actor<P> {
-    fn new(context: Arc<Context<P>>, spec: Arc<Spec>, role: Role, view: Arc<Mutex<View>>) -> Self {
+    fn new(
+        context: Arc<Context<P>>,
+        spec: Arc<Spec>,
+        role: Role,
+        before: Vec<Handle>,
+        view: Arc<Mutex<View>>,
+    ) -> Self {
         Self {
             context,
             spec,
             role,
+            before,
             queue: Queue::default(),
             stage: Stage::Stopped,
             turns: Turns::default(),
@@ -326,13 +336,20 @@ impl<P: Process> Actor<P> {
         let (context, spec) = (Arc::clone(&self.context), Arc::clone(&self.spec));
         // A try for a failed source: calls that come meanwhile wait for how it ends.
         self.refusal = None;
+        self.before.retain(|actor| !actor.commands.is_closed());
+        let (before, role, off) = (self.before.clone(), self.role, Arc::clone(&call_off));
+        let attempt = async move {
+            for actor in before {
+                tokio::select! {
+                    biased;
+                    () = off.notified() => return Err(StartError::CalledOff),
+                    () = actor.commands.closed() => {}
+                }
+            }
+            start::start(context, spec, role, off).await
+        };
         self.stage = Stage::Starting {
-            attempt: Box::pin(start::start(
-                context,
-                spec,
-                self.role,
-                Arc::clone(&call_off),
-            )),
+            attempt: Box::pin(attempt),
             call_off,
         };
         self.state(WorkerState::Starting, None);

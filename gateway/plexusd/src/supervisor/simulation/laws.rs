@@ -18,9 +18,7 @@ use super::{
     script::{Deed, Kind, Schedule},
     world::{Fact, Good, World},
 };
-use crate::supervisor::{
-    AGENTS_WAITING, DispatchError, OWNER_WAITING, READ_RETRIES, Unavailable,
-};
+use crate::supervisor::{AGENTS_WAITING, DispatchError, OWNER_WAITING, READ_RETRIES, Unavailable};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A call, from the log.
@@ -69,7 +67,10 @@ pub(super) fn judge(world: &World, schedule: &Schedule) {
             let done = inner.effects.get(tag).copied().unwrap_or(0);
             broken.extend(wrong_with(case, got, done, liars).map(|why| {
                 let kind = case.kind;
-                format!("{kind:?} {tag}: {why}; came {got}, done {done}: {:?}", case.outcomes)
+                format!(
+                    "{kind:?} {tag}: {why}; came {got}, done {done}: {:?}",
+                    case.outcomes
+                )
             }));
         }
         broken.extend(ladder::broken_by(&inner.log));

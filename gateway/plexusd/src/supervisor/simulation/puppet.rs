@@ -258,7 +258,8 @@ impl Acting {
             }
             ToWorker::Settle { id, audit } => {
                 let tag = super::stage::tag_of(&audit);
-                let input = serde_json::json!({"tag": tag, "revision": self.own.revision});
+                let revision = self.own.revision;
+                let input = serde_json::json!({"tag": tag, "revision": revision, "owner": true});
                 self.asked(Asked::Settle, id, input.to_string().as_bytes());
             }
             ToWorker::Cancel { id } => {

@@ -228,7 +228,17 @@ fn lives() -> impl Strategy<Value = Life> {
         prop_oneof![6 => Just(None), 1 => (0_u64..20_000).prop_map(Some)],
     )
         .prop_map(
-            |(birth, slow, deeds, probes, stop, (heeds_cancel, heeds_term), lingers, exits_at, grows_at)| Life {
+            |(
+                birth,
+                slow,
+                deeds,
+                probes,
+                stop,
+                (heeds_cancel, heeds_term),
+                lingers,
+                exits_at,
+                grows_at,
+            )| Life {
                 birth,
                 slow,
                 deeds,

@@ -333,7 +333,8 @@ impl Stage {
     /// Whatever was before: with sound workers, what runs now killed, and the time of a failed source over, both roles
     /// serve.
     async fn serves_again(&self) {
-        let others = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
+        let others =
+            std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
         for done in others {
             // A probe may wait for as long as a source counts as failed.
             if !matches!(timeout(LONG, done).await, Ok(Ok(()))) {
@@ -404,7 +405,9 @@ impl Stage {
         }
         drop(callers);
         // This one task is the schedule's own.
-        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let tasks = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
         if tasks > 0 {
             world.wrong(format!("{tasks} tasks are left"));
         }

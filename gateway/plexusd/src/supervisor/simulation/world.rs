@@ -22,8 +22,7 @@ use plexus_ipc::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
-    io,
+    fmt, io,
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -46,21 +45,52 @@ pub(super) const REAPED_WITHIN: Duration = super::super::start::REAP_WITHIN;
 #[derive(Clone, Debug)]
 pub(super) enum Fact {
     /// A start was begun.
-    Begun { role: Role, revision: u64, pid: u32 },
+    Begun {
+        role: Role,
+        revision: u64,
+        pid: u32,
+    },
     /// From the supervisor's notices.
-    StartFailed { role: Role, attempts: u32 },
-    Serves { role: Role, pid: u32 },
-    Ended { role: Role, pid: u32, cause: Cause },
+    StartFailed {
+        role: Role,
+        attempts: u32,
+    },
+    Serves {
+        role: Role,
+        pid: u32,
+    },
+    Ended {
+        role: Role,
+        pid: u32,
+        cause: Cause,
+    },
     /// From the puppets.
-    Got { pid: u32, tag: u64 },
-    Answered { pid: u32 },
-    Gone { pid: u32 },
+    Got {
+        pid: u32,
+        tag: u64,
+    },
+    Answered {
+        pid: u32,
+    },
+    Gone {
+        pid: u32,
+    },
     /// From the stage.
-    Asked { tag: u64, kind: Kind },
-    HungUp { tag: u64 },
-    Told { tag: u64, outcome: Result<Good, DispatchError> },
+    Asked {
+        tag: u64,
+        kind: Kind,
+    },
+    HungUp {
+        tag: u64,
+    },
+    Told {
+        tag: u64,
+        outcome: Result<Good, DispatchError>,
+    },
     OwnerProbes,
-    Replaced { revision: u64 },
+    Replaced {
+        revision: u64,
+    },
     Removed,
 }
 
@@ -158,7 +188,11 @@ impl World {
     /// Signals from outside: to the process of `role` that was started last.
     pub(super) fn strike(&self, role: Role, signal: Signal) {
         let inner = self.look();
-        let last = inner.processes.iter().rev().find(|(_, fate)| fate.role == role);
+        let last = inner
+            .processes
+            .iter()
+            .rev()
+            .find(|(_, fate)| fate.role == role);
         let pid = last.map(|(pid, _)| *pid);
         drop(inner);
         if let Some(pid) = pid {
@@ -189,7 +223,8 @@ impl World {
         let mut inner = self.look();
         if let Some(fate) = inner.processes.get_mut(&pid) {
             fate.gone = true;
-            fate.condition.send_modify(|condition| condition.gone = true);
+            fate.condition
+                .send_modify(|condition| condition.gone = true);
         }
         drop(inner);
         self.record(Fact::Gone { pid });
@@ -218,7 +253,10 @@ impl World {
             .map(|(pid, other)| format!("{pid} (killed {:?})", other.killed))
             .collect();
         if !beside.is_empty() {
-            let what = format!("{now:?}: {role} {pid} is started beside {}", beside.join(", "));
+            let what = format!(
+                "{now:?}: {role} {pid} is started beside {}",
+                beside.join(", ")
+            );
             inner.broken.push(what);
         }
         let (condition, seen) = watch::channel(Condition::default());
