@@ -112,6 +112,7 @@ enum Stage<P: Process> {
     Starting {
         attempt: Running<Result<Started<P>, StartError>>,
         call_off: Arc<Notify>,
+        revision: u64,
     },
     Up(Box<Live<P>>),
     Reaping {
@@ -129,6 +130,7 @@ struct After {
     pid: u32,
     cause: Cause,
     answered: bool,
+    revision: u64,
 }
 
 enum Event<P: Process> {
@@ -334,6 +336,7 @@ impl<P: Process> Actor<P> {
     fn begin(&mut self) {
         let call_off = Arc::new(Notify::new());
         let (context, spec) = (Arc::clone(&self.context), Arc::clone(&self.spec));
+        let revision = spec.revision;
         // A try for a failed source: calls that come meanwhile wait for how it ends.
         self.refusal = None;
         self.before.retain(|actor| !actor.commands.is_closed());
@@ -351,6 +354,7 @@ impl<P: Process> Actor<P> {
         self.stage = Stage::Starting {
             attempt: Box::pin(attempt),
             call_off,
+            revision,
         };
         self.state(WorkerState::Starting, None);
     }

@@ -22,13 +22,25 @@ mod world;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever workers do and whatever is asked meanwhile, every law holds, and afterwards the source serves again.
     #[test]
     fn every_schedule_keeps_the_laws(schedule in script::schedules()) {
         let history = stage::play(&schedule);
         prop_assert!(history.broken.is_empty(), "{}", history.told());
+    }
+}
+
+/// As many as the length of the tests allows (`plexus_tests::length`), or as `PROPTEST_CASES` says.
+fn cases() -> u32 {
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        return ProptestConfig::default().cases;
+    }
+    match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
+        Ok("long") => 20_000,
+        Ok("full") => 200,
+        Ok(_) | Err(_) => 32,
     }
 }
 

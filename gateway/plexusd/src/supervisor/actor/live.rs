@@ -53,6 +53,7 @@ pub(super) struct Live<P: Process> {
     /// How many of them are agents'.
     agents: usize,
     answered: bool,
+    pub(super) revision: u64,
     /// Bytes at which it is ended.
     memory: u64,
     last_call: Instant,
@@ -111,6 +112,7 @@ impl<P: Process> Live<P> {
         let now = Instant::now();
         let due = now + context.pace.probe_every;
         Self {
+            revision: started.revision,
             memory: started.memory,
             context,
             process: started.process,

@@ -52,8 +52,12 @@ impl<P: Process> Actor<P> {
     }
 
     pub(super) fn start_failed(&mut self, error: StartError) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Stopped);
         self.stop_stage();
-        if matches!(error, StartError::CalledOff) {
+        // What an older revision came to is not held against the present one.
+        let present =
+            matches!(stage, Stage::Starting { revision, .. } if revision == self.spec.revision);
+        if !present || matches!(error, StartError::CalledOff) {
             return;
         }
         self.failures += 1;
@@ -135,6 +139,7 @@ impl<P: Process> Actor<P> {
         let Stage::Up(live) = std::mem::replace(&mut self.stage, Stage::Stopped) else {
             return;
         };
+        let revision = live.revision;
         let (process, jobs, answered) = live.into_parts();
         let pid = process.pid();
         self.settle_flights(jobs);
@@ -144,6 +149,7 @@ impl<P: Process> Actor<P> {
                 pid,
                 cause,
                 answered,
+                revision,
             },
         };
         self.state(WorkerState::Stopping, Some(pid));
@@ -172,6 +178,7 @@ impl<P: Process> Actor<P> {
             pid,
             cause,
             answered,
+            revision,
         } = after;
         let asked_for = cause.asked_for();
         if asked_for {
@@ -188,10 +195,12 @@ impl<P: Process> Actor<P> {
             exit,
         });
         self.stop_stage();
+        // What an older revision came to is not held against the present one.
+        let present = revision == self.spec.revision;
         if asked_for {
             self.failures = 0;
         }
-        if self.ending.is_some() || asked_for {
+        if self.ending.is_some() || asked_for || !present {
             return;
         }
         if answered {

@@ -58,18 +58,31 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
     let mut broken = Vec::new();
     let mut ladders: BTreeMap<Role, Ladder> = BTreeMap::new();
     let mut answered = BTreeSet::new();
+    // What became of a worker of an older revision says nothing about those of the present one.
+    let mut present = 1;
+    let mut revisions: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut last: BTreeMap<Role, u32> = BTreeMap::new();
     for (at, fact) in log {
         match fact {
-            Fact::Begun { role, pid, .. } => {
-                let ladder = ladders.entry(*role).or_default();
-                if *at < ladder.not_before {
-                    let soonest = ladder.not_before;
+            Fact::Begun {
+                role,
+                pid,
+                revision,
+            } => {
+                revisions.insert(*pid, *revision);
+                last.insert(*role, *pid);
+                let soonest = ladders.entry(*role).or_default().not_before;
+                if *revision == present && *at < soonest {
                     broken.push(format!(
                         "{at:?}: {role} {pid} is started before {soonest:?}"
                     ));
                 }
             }
             Fact::StartFailed { role, attempts } => {
+                let revision = last.get(role).and_then(|pid| revisions.get(pid));
+                if revision != Some(&present) {
+                    continue;
+                }
                 let ladder = ladders.entry(*role).or_default();
                 if !ladder.failures.iter().any(|n| n + 1 == *attempts) {
                     let known = &ladder.failures;
@@ -83,23 +96,27 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                 answered.insert(*pid);
             }
             Fact::Ended { role, pid, cause } => {
+                if revisions.get(pid) != Some(&present) {
+                    continue;
+                }
                 let ladder = ladders.entry(*role).or_default();
                 if cause.asked_for() {
                     ladder.reset();
-                } else {
-                    let mut failures: BTreeSet<u32> =
-                        ladder.failures.iter().map(|n| n + 1).collect();
-                    if answered.contains(pid) {
-                        failures.insert(0);
-                    }
-                    ladder.fell(*at, failures);
+                    continue;
                 }
+                let mut failures: BTreeSet<u32> = ladder.failures.iter().map(|n| n + 1).collect();
+                if answered.contains(pid) {
+                    failures.insert(0);
+                }
+                ladder.fell(*at, failures);
             }
             Fact::OwnerProbes => {
                 let ladder = ladders.entry(Role::Reader).or_default();
                 ladder.not_before = Duration::ZERO;
             }
-            Fact::Replaced { .. } | Fact::Removed => {
+            // The same again changes nothing.
+            Fact::Replaced { revision } if *revision != present => {
+                present = *revision;
                 ladders.values_mut().for_each(Ladder::reset);
             }
             _ => {}

@@ -92,10 +92,23 @@ pub(super) struct Stage {
     pub(super) world: World,
     source: SourceId,
     manifest: Arc<Manifest>,
-    revision: AtomicU64,
+    revision: Arc<AtomicU64>,
     tags: AtomicU64,
     callers: Mutex<Vec<(u64, JoinHandle<()>)>>,
     others: Mutex<Vec<JoinHandle<()>>>,
+}
+
+fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
+    Arc::new(Spec {
+        source,
+        connector: "puppet",
+        manifest,
+        profile: "",
+        root: None,
+        config: json!({}),
+        secrets: Box::new(|| Ok(Secrets::default())),
+        revision,
+    })
 }
 
 /// The intent of a settle names its tag, as nothing else of it does.
@@ -151,7 +164,7 @@ impl Stage {
             world,
             source: SourceId::parse("the-source").expect("an id"),
             manifest: Arc::new(Manifest::parse(&manifest.to_string()).expect("a manifest")),
-            revision: AtomicU64::new(1),
+            revision: Arc::new(AtomicU64::new(1)),
             tags: AtomicU64::new(1),
             callers: Mutex::default(),
             others: Mutex::default(),
@@ -161,20 +174,8 @@ impl Stage {
     }
 
     fn put(&self) {
-        self.supervisor.put(self.spec());
-    }
-
-    fn spec(&self) -> Arc<Spec> {
-        Arc::new(Spec {
-            source: self.source.clone(),
-            connector: "puppet",
-            manifest: Arc::clone(&self.manifest),
-            profile: "",
-            root: None,
-            config: json!({}),
-            secrets: Box::new(|| Ok(Secrets::default())),
-            revision: self.revision(),
-        })
+        let (source, manifest) = (self.source.clone(), Arc::clone(&self.manifest));
+        self.supervisor.put(spec(source, manifest, self.revision()));
     }
 
     fn revision(&self) -> u64 {
@@ -213,16 +214,19 @@ impl Stage {
             }
             Act::PutAgain => self.put(),
             Act::Remove(back_after) => {
-                let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
+                self.revision.fetch_add(1, Ordering::Relaxed);
                 self.world.record(Fact::Removed);
                 let (supervisor, source) = (self.supervisor.clone(), self.source.clone());
-                let (world, spec, after) = (self.world.clone(), self.spec(), *back_after);
+                let (world, after) = (self.world.clone(), *back_after);
                 let removing = tokio::spawn(async move { supervisor.remove(&source).await });
-                let supervisor = self.supervisor.clone();
+                let (supervisor, source) = (self.supervisor.clone(), self.source.clone());
+                let (manifest, revision) = (Arc::clone(&self.manifest), Arc::clone(&self.revision));
                 self.beside(async move {
                     sleep(Duration::from_millis(after)).await;
+                    // As it is configured by then.
+                    let revision = revision.load(Ordering::Relaxed);
                     world.record(Fact::Replaced { revision });
-                    supervisor.put(spec);
+                    supervisor.put(spec(source, manifest, revision));
                     let _ = removing.await;
                 });
             }
@@ -245,7 +249,8 @@ impl Stage {
         let world = self.world.clone();
         world.record(Fact::Asked {
             tag,
-            kind: ask.kind,
+            ask: *ask,
+            revision,
         });
         // What settles rests on no permit.
         let taken_back = ask.taken_back && ask.kind != Kind::Settle;

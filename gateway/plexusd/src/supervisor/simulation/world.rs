@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::{
     puppet,
-    script::{Birth, Kind, Life},
+    script::{Ask, Birth, Life},
 };
 use nix::sys::signal::Signal;
 use plexus_ipc::{
@@ -78,7 +78,8 @@ pub(super) enum Fact {
     /// From the stage.
     Asked {
         tag: u64,
-        kind: Kind,
+        ask: Ask,
+        revision: u64,
     },
     HungUp {
         tag: u64,
