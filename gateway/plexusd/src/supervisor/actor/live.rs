@@ -224,9 +224,12 @@ impl<P: Process> Live<P> {
         };
         job.reply = None;
         let cancellable = matches!(job.question, Question::Read(_) | Question::Plan(_));
-        if cancellable && self.stop.is_none() {
-            // A stream that is gone is heard by the inbox.
-            let _ = self.send(ToWorker::Cancel { id }).await;
+        // One that does not read any more is not waited for again with the next.
+        if cancellable
+            && self.stop.is_none()
+            && self.send(ToWorker::Cancel { id }).await.is_err()
+        {
+            self.terminate(Cause::Exited);
         }
     }
 

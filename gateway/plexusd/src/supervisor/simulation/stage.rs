@@ -174,8 +174,10 @@ impl Stage {
     }
 
     fn put(&self) {
+        let revision = self.revision();
+        self.world.record(Fact::Replaced { revision });
         let (source, manifest) = (self.source.clone(), Arc::clone(&self.manifest));
-        self.supervisor.put(spec(source, manifest, self.revision()));
+        self.supervisor.put(spec(source, manifest, revision));
     }
 
     fn revision(&self) -> u64 {
@@ -208,8 +210,7 @@ impl Stage {
                 });
             }
             Act::Replace => {
-                let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
-                self.world.record(Fact::Replaced { revision });
+                self.revision.fetch_add(1, Ordering::Relaxed);
                 self.put();
             }
             Act::PutAgain => self.put(),

@@ -5,7 +5,7 @@
 
 use super::{
     ladder::pause,
-    script::{Ask, Birth, Deed, Kind, Life, Probes, Step, Trouble},
+    script::{Act, Ask, Birth, Deed, Kind, Life, Probes, Step, Trouble},
     stage::{Stage, run},
     world::{Fact, World},
 };
@@ -25,12 +25,12 @@ fn read() -> Ask {
     }
 }
 
-/// When a worker was started, in one hour of a call each second.
-fn starts_in_an_hour_of(life: &Life) -> Vec<Duration> {
+/// When a worker was started, in so many seconds with a call in each.
+fn starts_of(life: &Life, seconds: u64) -> Vec<Duration> {
     let history = run(|| async {
         let world = World::new(&vec![life.clone(); 10_000], &[]);
         let stage = Stage::new(world.clone());
-        for _ in 0..HOUR {
+        for _ in 0..seconds {
             stage.ask(&read());
             sleep(Duration::from_secs(1)).await;
         }
@@ -54,10 +54,13 @@ fn a_worker_that_never_serves_is_started_five_times_and_then_once_a_minute() {
         Birth::Until(Step::Opened, Trouble::Garbage),
     ];
     for birth in births {
-        let starts = starts_in_an_hour_of(&Life {
-            birth: birth.clone(),
-            ..Life::sound()
-        });
+        let starts = starts_of(
+            &Life {
+                birth: birth.clone(),
+                ..Life::sound()
+            },
+            HOUR,
+        );
         let most = START_ATTEMPTS as usize + 60;
         assert!(
             (most - 2..=most).contains(&starts.len()),
@@ -79,10 +82,13 @@ fn a_worker_that_never_serves_is_started_five_times_and_then_once_a_minute() {
 
 #[test]
 fn a_worker_that_dies_under_its_first_call_counts_as_one_that_never_served() {
-    let starts = starts_in_an_hour_of(&Life {
-        deeds: vec![Deed::Dies(0)],
-        ..Life::sound()
-    });
+    let starts = starts_of(
+        &Life {
+            deeds: vec![Deed::Dies(0)],
+            ..Life::sound()
+        },
+        HOUR,
+    );
     assert!(
         starts.len() <= START_ATTEMPTS as usize + 60,
         "{} starts",
@@ -93,11 +99,14 @@ fn a_worker_that_dies_under_its_first_call_counts_as_one_that_never_served() {
 
 #[test]
 fn a_worker_that_answers_and_dies_is_started_once_for_each_answer() {
-    let starts = starts_in_an_hour_of(&Life {
-        deeds: vec![Deed::AnswersAndDies(0)],
-        ..Life::sound()
-    });
-    let calls = usize::try_from(HOUR).expect("a number");
+    let calls = 600;
+    let starts = starts_of(
+        &Life {
+            deeds: vec![Deed::AnswersAndDies(0)],
+            ..Life::sound()
+        },
+        600,
+    );
     assert!(
         starts.len() <= calls + 1,
         "{} starts for {calls} answers",
@@ -128,4 +137,52 @@ fn a_worker_that_dies_after_each_probe_is_started_as_often_as_it_is_probed() {
         starts <= usize::try_from(probes).expect("a number"),
         "{starts} starts"
     );
+}
+
+/// A worker that guesses the ids of its calls and answers them unread fills the queue to it. What is then hung up costs
+/// the actor its patience once, not once for each caller: it stays able to hear.
+#[test]
+fn a_worker_that_answers_without_reading_stalls_the_actor_once_at_most() {
+    // The queue holds 256 frames and the stream some more: one of these counts fills both, but for what is hung up.
+    for count in (300..900).step_by(45) {
+        let history = run(|| async move {
+            let life = Life {
+                deeds: vec![Deed::Guesses],
+                heeds_cancel: false,
+                ..Life::sound()
+            };
+            let world = World::new(&[life], &[]);
+            let stage = Stage::new(world.clone());
+            let long = Ask {
+                deadline: 3_000_000,
+                ..read()
+            };
+            for _ in 0..60 {
+                stage.ask(&long);
+            }
+            for _ in 0..count {
+                sleep(Duration::from_millis(1)).await;
+                stage.ask(&long);
+            }
+            for back in 0..60 {
+                stage.act(&Act::HangUp(back));
+            }
+            sleep(Duration::from_millis(1)).await;
+            let (asked, tag) = (
+                world.now(),
+                stage.ask(&Ask {
+                    deadline: 0,
+                    ..read()
+                }),
+            );
+            drop(stage.outcome(tag).await);
+            let waited = world.now() - asked;
+            if waited > Duration::from_secs(4) {
+                world.wrong(format!("after {count} calls one is answered in {waited:?}"));
+            }
+            stage.supervisor.shutdown().await;
+            world
+        });
+        assert_eq!(history.broken, [""; 0]);
+    }
 }

@@ -175,6 +175,10 @@ impl World {
         inner.log.push((at, fact));
     }
 
+    pub(super) fn now(&self) -> Duration {
+        self.look().began.elapsed()
+    }
+
     /// Notes a broken law.
     pub(super) fn wrong(&self, what: String) {
         let mut inner = self.look();
