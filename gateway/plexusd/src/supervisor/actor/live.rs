@@ -160,6 +160,10 @@ impl<P: Process> Live<P> {
         match said {
             Said::Message(Ok(Some(message))) => self.message(message),
             Said::Message(Ok(None)) => Then::Over(self.cause(Cause::Exited)),
+            // A process that dies with words unread resets its stream: that is an end, not a breach.
+            Said::Message(Err(ConnectionError::Frame(FrameError::Io(_)))) => {
+                Then::Over(self.cause(Cause::Exited))
+            }
             Said::Message(Err(error)) => Then::Over(self.cause(Cause::Broke(error.to_string()))),
             Said::Time if self.stop.is_some() => self.escalate(),
             Said::Time => self.tick().await,
