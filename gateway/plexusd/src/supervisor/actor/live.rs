@@ -229,10 +229,7 @@ impl<P: Process> Live<P> {
         job.reply = None;
         let cancellable = matches!(job.question, Question::Read(_) | Question::Plan(_));
         // One that does not read any more is not waited for again with the next.
-        if cancellable
-            && self.stop.is_none()
-            && self.send(ToWorker::Cancel { id }).await.is_err()
-        {
+        if cancellable && self.stop.is_none() && self.send(ToWorker::Cancel { id }).await.is_err() {
             self.terminate(Cause::Exited);
         }
     }
