@@ -24,6 +24,7 @@ mod handshake;
 mod hiding;
 mod history;
 mod hostile;
+mod idempotency;
 mod install;
 mod integration;
 mod invoke;

@@ -16,7 +16,11 @@ use crate::{
         throttle::Throttle,
     },
     invoke::{
-        contents::Contents, limits::Limits, replay::Replays, runs::Runs, taken_back::TakenBack,
+        contents::Contents,
+        limits::Limits,
+        replay::{Replays, kept::Kept},
+        runs::Runs,
+        taken_back::TakenBack,
     },
     log::{self, Log},
     machine::{Ledger, Trust, audit_id},
@@ -189,7 +193,7 @@ async fn run(
         catalogue: ArcSwap::default(),
         runs: Runs::default(),
         contents: Contents::default(),
-        replays: Replays::default(),
+        replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
         taken_back: TakenBack::default(),
         limits: Limits::default(),
         throttle: Throttle::default(),
@@ -723,8 +727,11 @@ async fn sweep(app: Arc<App>) {
         }
         lending::follow(&app, &before).await;
         let app = app.clone();
-        let tidied =
-            tokio::task::spawn_blocking(move || app.approvals.tidy(&app.ledger.snapshot()));
+        let tidied = tokio::task::spawn_blocking(move || {
+            let state = app.ledger.snapshot();
+            app.approvals.tidy(&state);
+            app.replays.kept.tidy(|| app.ledger.snapshot());
+        });
         if let Err(error) = tidied.await {
             tracing::warn!(%error, "tidying failed");
         }

@@ -258,7 +258,9 @@ async fn carry_out(
         None => None,
         Some(key) => match app
             .replays
-            .claim(&permitted.permit, &key, permitted.asked.digest)
+            .claim(&permitted.permit, &key, permitted.asked.digest, || {
+                (app.ledger.snapshot(), app.clock.now())
+            })
             .await
         {
             replay::Claim::First(claim) => Some(claim),
@@ -276,21 +278,25 @@ async fn carry_out(
         },
     };
     if in_background {
-        let answer = runs::start(app, permitted);
+        let reserves = claim.as_ref().and_then(|claim| claim.reserves);
+        let answer = runs::start(app, permitted, reserves);
         // The same key gets the same run.
         if let Some(claim) = claim {
             claim.settle(&answer);
         }
         return answer;
     }
-    perform(app, permitted, claim).await
+    let reserves = claim.as_ref().and_then(|claim| claim.reserves);
+    perform(app, permitted, claim, reserves).await
 }
 
-/// Runs a permitted call to its end. An effect is finished, recorded and kept for its key whether or not anybody waits.
+/// Runs a permitted call to its end. An effect is finished, recorded and kept for the key that it `reserves` whether or
+/// not anybody waits.
 async fn perform(
     app: &Arc<App>,
     permitted: Box<Permitted>,
     claim: Option<replay::Claimed>,
+    reserves: Option<Digest>,
 ) -> Answer {
     if permitted.permit.is_read() {
         let answer = read::run(app, *permitted).await;
@@ -304,10 +310,12 @@ async fn perform(
     let effect = tokio::spawn({
         let app = app.clone();
         async move {
-            let answer = effect::run(app, *permitted).await;
-            if let Some(claim) = claim {
-                claim.settle(&answer);
+            let answer = effect::run(app.clone(), *permitted, reserves).await;
+            if reserves.is_some() {
+                app.replays.keep(&answer).await;
             }
+            // Whoever repeated it meanwhile now finds what became of it.
+            drop(claim);
             drop(running);
             answer
         }
@@ -340,7 +348,7 @@ pub(crate) async fn run_approved(
     let asked = Asked::new(caller, entry, input);
     let (id, caller) = (asked.id().clone(), asked.caller.clone());
     match asked.authorize(app) {
-        Ok(Authorized::Yes(permitted)) => perform(app, permitted, None).await,
+        Ok(Authorized::Yes(permitted)) => perform(app, permitted, None, None).await,
         Ok(Authorized::Pend(_)) => {
             deny(
                 app,

@@ -135,6 +135,9 @@ pub struct InvokeResponse {
     /// True where an earlier answer was given again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// True where the earlier answer had an output that is no longer kept (ours).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_omitted: bool,
 }
 
 impl InvokeResponse {
@@ -153,6 +156,7 @@ impl InvokeResponse {
             run: None,
             undo: None,
             replayed: false,
+            output_omitted: false,
         }
     }
 }

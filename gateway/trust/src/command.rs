@@ -239,6 +239,8 @@ pub enum Command {
         /// What it is about to change, each with the digest of what is there before, as far as that is known: for the
         /// owner, should nobody ever know how it ended.
         about: Vec<Touch>,
+        /// The idempotency key that it reserves, as [`key_digest`](crate::key_digest) has it.
+        key: Option<Digest>,
     },
     /// Records what became of an effect.
     Outcome {
@@ -567,6 +569,12 @@ pub enum Refusal {
     /// The same call was begun before and nobody knows what became of it.
     #[error("an earlier call with this input has an unknown outcome")]
     OutcomeUnknown {
+        /// The event of its intent.
+        intent: AuditId,
+    },
+    /// The idempotency key stands for an effect that was begun before.
+    #[error("the idempotency key is in use")]
+    KeyUsed {
         /// The event of its intent.
         intent: AuditId,
     },

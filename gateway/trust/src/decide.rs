@@ -110,7 +110,8 @@ pub fn decide(
             permit,
             input_bytes,
             about,
-        } => draft.intent(permit, *input_bytes, about),
+            key,
+        } => draft.intent(permit, *input_bytes, about, *key),
         Command::OwnerIntent {
             capability,
             source_revision,

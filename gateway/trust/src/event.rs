@@ -8,6 +8,7 @@
 
 use crate::{
     Agent, Denial, Grant, Item, OpenIntent, Session, Settings, Source, State, Token, Unknown,
+    UsedKey,
 };
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, PendingId, SessionId, SourceId, Timestamp, TokenId,
@@ -320,6 +321,10 @@ pub(crate) enum Change {
     DenialGone(AgentId, CapabilityId, Digest),
     Unknown(AgentId, CapabilityId, Digest, Unknown),
     UnknownGone(AgentId, CapabilityId, Digest),
+    /// Reserved by the event's own intent.
+    Key(AgentId, UsedKey),
+    KeyOver(AgentId, AuditId, UsedKey),
+    KeyGone(AgentId, AuditId),
     Open(OpenIntent),
     Closed(AuditId),
     Source(Source),
@@ -408,6 +413,15 @@ impl State {
             }),
             Change::UnknownGone(agent, id, input) => self.of(agent, |a| {
                 a.unknown.remove(&(id.clone(), *input));
+            }),
+            Change::Key(agent, used) => self.of(agent, |a| {
+                Arc::make_mut(&mut a.keys).insert(event.clone(), used.clone());
+            }),
+            Change::KeyOver(agent, intent, used) => self.of(agent, |a| {
+                Arc::make_mut(&mut a.keys).insert(intent.clone(), used.clone());
+            }),
+            Change::KeyGone(agent, intent) => self.of(agent, |a| {
+                Arc::make_mut(&mut a.keys).remove(intent);
             }),
             Change::Open(intent) => {
                 Arc::make_mut(&mut self.open_intents).insert(event.clone(), intent.clone());
@@ -499,6 +513,7 @@ impl Agent {
         std::mem::swap(&mut next.items, &mut self.items);
         std::mem::swap(&mut next.denials, &mut self.denials);
         std::mem::swap(&mut next.unknown, &mut self.unknown);
+        std::mem::swap(&mut next.keys, &mut self.keys);
         std::mem::swap(&mut next.sessions, &mut self.sessions);
         std::mem::swap(&mut next.tokens, &mut self.tokens);
         *self = next;

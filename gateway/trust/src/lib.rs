@@ -35,7 +35,7 @@ pub use rows::{RestoreError, Rows, all_rows, replay, restore, row, touched_rows}
 pub use state::{
     Agent, Approval, Ask, Denial, Difference, EnrollmentStatus, Facts, Grant, Hide, Item,
     ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig,
-    State, Target, Token, Unknown,
+    State, Target, Token, Unknown, UsedKey, key_digest,
 };
 pub use wider::no_wider;
 pub use window::{Ceiling, ceiling, class_default, grantable};
@@ -49,6 +49,10 @@ pub const MAX_DECIDED: usize = 200;
 pub const ITEM_MS: u64 = 24 * 3_600_000;
 /// How long a denial is remembered: 30 days (DESIGN 5).
 pub const DENIAL_MS: u64 = 30 * 24 * 3_600_000;
+/// How long an idempotency key is known: 24 h (wire §5.13).
+pub const KEY_MS: u64 = 24 * 3_600_000;
+/// Idempotency keys of one agent that are known at once; the oldest that is not under way gives way.
+pub const MAX_KEYS: usize = 1_000;
 /// How long the owner can look at what was changed in a folder whose lending has ended, and take it back: 7 days.
 pub const LENT_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// How long a session lasts: 60 min, not sliding (wire §2).

@@ -1,7 +1,7 @@
 //! The state as rows: what the ledger saves beside each event, and what it starts from.
 //!
 //! Keys: `meta`, `settings`, `default-grants`, `agent/A`, `grant/A/C`, `item/A/P`, `denial/A/C/D`, `unknown/A/C/D`,
-//! `intent/E`, `source/S`, `exposure/C`. No id can hold a `/`.
+//! `key/A/E`, `intent/E`, `source/S`, `exposure/C`. No id can hold a `/`.
 //!
 //! A row may have been saved by an earlier version: a member that came later has a serde default there, and the row keeps
 //! its bytes until an event changes it. So a member that is added needs nothing but `#[serde(default)]`; a change that
@@ -9,7 +9,9 @@
 //!
 //! Invariant: `restore(all_rows(state))` equals `state` but for `latest` and the sessions and tokens of the launch.
 
-use crate::{Agent, Denial, Event, Grant, Item, OpenIntent, Source, State, Unknown, event::Change};
+use crate::{
+    Agent, Denial, Event, Grant, Item, OpenIntent, Source, State, Unknown, UsedKey, event::Change,
+};
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
@@ -82,6 +84,11 @@ fn written(change: &Change, id: &AuditId) -> Option<(String, Written)> {
             LastOf(agent.clone()),
         ),
         Change::UnknownGone(agent, id, input) => (format!("unknown/{agent}/{id}/{input}"), Gone),
+        Change::Key(agent, _) => (format!("key/{agent}/{id}"), LastOf(agent.clone())),
+        Change::KeyOver(agent, intent, _) => {
+            (format!("key/{agent}/{intent}"), LastOf(agent.clone()))
+        }
+        Change::KeyGone(agent, intent) => (format!("key/{agent}/{intent}"), Gone),
         Change::Open(_) => (format!("intent/{id}"), Whole),
         Change::Closed(intent) => (format!("intent/{intent}"), Gone),
         Change::Source(source) => (format!("source/{}", source.id), Whole),
@@ -189,6 +196,7 @@ pub fn row(state: &State, key: &str) -> Option<Vec<u8>> {
                 .unknown
                 .get(&(capability(c)?, Digest::parse(d)?))?,
         ),
+        ["key", a, e] => json(agent(a)?.keys.get(*e)?),
         ["intent", e] => json(state.open_intents.get(*e)?),
         ["source", s] => json(&**state.sources.get(*s)?),
         ["exposure", c] => json(state.exposure.get(*c)?),
@@ -219,6 +227,7 @@ pub fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
                 .keys()
                 .map(|(c, d)| format!("unknown/{a}/{c}/{d}")),
         );
+        keys.extend(agent.keys.keys().map(|e| format!("key/{a}/{e}")));
     }
     keys.extend(state.open_intents.keys().map(|e| format!("intent/{e}")));
     keys.extend(state.sources.keys().map(|s| format!("source/{s}")));
@@ -358,6 +367,12 @@ fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {
                 .ok_or("no such agent")?
                 .unknown
                 .insert((id(c)?, digest(d)?), unknown);
+        }
+        ["key", a, e] => {
+            owner(state, a)?;
+            let used = read::<UsedKey>(bytes)?;
+            let agent = state.agent_mut(&id(a)?).ok_or("no such agent")?;
+            Arc::make_mut(&mut agent.keys).insert(id(e)?, used);
         }
         ["intent", e] => {
             Arc::make_mut(&mut state.open_intents).insert(id(e)?, read::<OpenIntent>(bytes)?);

@@ -4,6 +4,7 @@
 //! Sessions and tokens live and die with a launch of the daemon: they are in the state, so that the writer decides on
 //! them too, but not in its rows.
 
+use crate::OutcomeKind;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, Provenance, Sensitivity,
     SessionId, SourceId, Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
@@ -194,6 +195,9 @@ pub struct Agent {
     /// Effects of which nobody knows whether they happened: not run again until settled.
     #[serde(skip)]
     pub unknown: BTreeMap<(CapabilityId, Digest), Unknown>,
+    /// Idempotency keys of effects, each by the intent that reserved it.
+    #[serde(skip)]
+    pub keys: Arc<BTreeMap<AuditId, UsedKey>>,
     /// Open sessions of this launch.
     #[serde(skip)]
     pub sessions: BTreeMap<SessionId, Session>,
@@ -428,7 +432,7 @@ pub enum ItemState {
     /// Its one call is over.
     Over {
         /// How it went.
-        outcome: crate::OutcomeKind,
+        outcome: OutcomeKind,
     },
     /// The owner said no.
     Denied {
@@ -530,6 +534,36 @@ impl Unknown {
             at: self.at,
             also: rest.collect(),
         })
+    }
+}
+
+/// An idempotency key that an intent reserved for its effect (wire §5.13).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedKey {
+    /// The key and what it was used for, as [`key_digest`] has them.
+    pub key: Digest,
+    /// The input it came with.
+    pub input: Digest,
+    /// When.
+    pub at: Timestamp,
+    /// What became of the effect; none: it is under way, or the daemon died over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<OutcomeKind>,
+}
+
+/// How an agent's idempotency key for a capability is kept: no word of the agent's choosing enters the ledger.
+#[must_use]
+pub fn key_digest(capability: &CapabilityId, key: &str) -> Digest {
+    // No id holds a NUL.
+    Digest::of(&[capability.as_str().as_bytes(), b"\0", key.as_bytes()].concat())
+}
+
+impl Agent {
+    /// The intent that reserved `key` within [`KEY_MS`](crate::KEY_MS), and what is known of it.
+    #[must_use]
+    pub fn used_key(&self, key: Digest, now: Timestamp) -> Option<(&AuditId, &UsedKey)> {
+        let mut live = self.keys.iter().rev();
+        live.find(|(_, used)| used.key == key && now.since(used.at) < crate::KEY_MS)
     }
 }
 

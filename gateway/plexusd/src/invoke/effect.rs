@@ -11,12 +11,12 @@ use crate::{
 };
 use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_ledger::{Durable, Lane};
-use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
+use plexus_protocol::{AuditId, Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
 
-pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
+pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>) -> Answer {
     let Permitted { asked, permit } = permitted;
     let mark = app.taken_back.mark();
     let id = asked.id().clone();
@@ -26,6 +26,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
         permit: permit.clone(),
         input_bytes,
         about: about(&app, &asked, &permit.basis, held),
+        key,
     };
     let receipt = match app.ledger.submit(intent, Lane::Agent).await {
         Ok(receipt) => receipt,
@@ -127,6 +128,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted) -> Answer {
                 run: None,
                 undo,
                 replayed: false,
+                output_omitted: false,
             })
         }
         Err(judged) => {

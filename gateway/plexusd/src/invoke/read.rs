@@ -38,6 +38,7 @@ impl InFlight {
                 run: None,
                 undo: None,
                 replayed: false,
+                output_omitted: false,
             },
         }
     }

@@ -64,6 +64,14 @@ pub(crate) fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody
         .effect(Effect::Unknown)
         .detail(json!({"intent": intent}))
         .next(format!("stop; tell the owner: settle {intent}")),
+        // Reached only past the look that comes before it.
+        Refusal::KeyUsed { intent } => ErrorBody::new(
+            C::OutcomeUnknown,
+            "This idempotencyKey stands for a call that was begun before; it is not run again.",
+        )
+        .effect(Effect::Unknown)
+        .detail(json!({"intent": intent}))
+        .next("call again: the answer to the first call is given, if it has ended"),
         Refusal::Invalid(why) => ErrorBody::new(C::SchemaValidationFailed, why.clone()).next("mend the request"),
         Refusal::TooManyPending => ErrorBody::new(
             C::RateLimited,
@@ -147,6 +155,17 @@ pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
     .effect(Effect::Unknown)
     .about(id)
     .next("stop; tell the owner: look whether it happened, then settle it")
+}
+
+/// A call that failed when it was made first under its idempotency key; how is no longer kept.
+pub(super) fn failed_before(id: &CapabilityId) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::TransportError,
+        "This call was made before under this idempotencyKey and failed; its answer is no longer kept.",
+    )
+    .effect(Effect::Unknown)
+    .about(id)
+    .next("look at what it was to change before you call anew, with a new idempotencyKey")
 }
 
 /// A call that got no answer from a worker. `effect` says whether it was to change something.

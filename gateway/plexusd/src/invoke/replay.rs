@@ -1,12 +1,25 @@
 //! Idempotency keys: the same key and input within 24 hours get the same answer (wire §5.13).
 //!
-//! In memory, 1 000 keys an agent: after a restart a key is new. Single use of an approval does not hang on this. What a
-//! read brought is given again only on the terms on which it was read: another narrowing, or another credential of the
-//! agent, reads anew.
+//! ```text
+//! key ─▶ here: under way ─▶ its answer
+//!          └─ nothing ─▶ effect: the ledger ─┬─ reserved, ended ─▶ kept answer, or the same without output
+//!                        │                   ├─ reserved, no end, or nobody knows ─▶ unknown
+//!                        │                   └─ free ─▶ reserved by the intent, in its transaction
+//!                        └─ read: reads
+//! ```
+//! Invariants: an effect is never begun twice for one key, whatever dies in between; whoever repeats a call is authorized
+//! anew before anything is given again. What a read brought is held in memory, 1 000 keys an agent, and given again only
+//! on the terms on which it was read: another narrowing, or another credential of the agent, reads anew, and so does a
+//! restart.
 
-use super::Answer;
-use plexus_protocol::{AgentId, CapabilityId, Digest, body::InvokeResponse, json};
-use plexus_trust::Permit;
+pub(crate) mod kept;
+
+use super::{Answer, effect, refusal};
+use kept::Kept;
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Digest, Timestamp, body::InvokeResponse, json,
+};
+use plexus_trust::{OutcomeKind, Permit, State, key_digest};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -18,7 +31,7 @@ use tokio::sync::watch;
 const WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// Keys kept for one agent.
 const MOST: usize = 1_000;
-/// Largest answer that is kept for a key, in bytes of output; a larger one leaves the key free.
+/// Largest answer of a read that is kept for a key, in bytes of output; a larger one leaves the key free.
 const KEPT_BYTES: usize = 256 * 1024;
 /// Bytes of output that are kept for all keys of one agent; the oldest go first.
 const AGENT_BYTES: usize = 16 * 1024 * 1024;
@@ -26,8 +39,10 @@ const AGENT_BYTES: usize = 16 * 1024 * 1024;
 /// With the terms of a read.
 type Key = (AgentId, CapabilityId, String, Option<Digest>);
 
-#[derive(Default)]
-pub(crate) struct Replays(Arc<Mutex<HashMap<Key, Known>>>);
+pub(crate) struct Replays {
+    table: Arc<Mutex<HashMap<Key, Known>>>,
+    pub(crate) kept: Kept,
+}
 
 struct Known {
     digest: Digest,
@@ -49,10 +64,104 @@ pub(super) struct Claimed {
     key: Key,
     answer: watch::Sender<Option<Arc<(u16, InvokeResponse)>>>,
     settled: bool,
+    /// What the intent of an effect is to reserve.
+    pub(super) reserves: Option<Digest>,
 }
 
 impl Replays {
-    pub(super) async fn claim(&self, permit: &Permit, key: &str, digest: Digest) -> Claim {
+    pub(crate) fn new(kept: Kept) -> Self {
+        Self {
+            table: Arc::default(),
+            kept,
+        }
+    }
+
+    /// What `key` is to a call that `permit` allows. Waits for the same call where that is under way. `look` gives the
+    /// newest state and the time.
+    pub(super) async fn claim(
+        &self,
+        permit: &Permit,
+        key: &str,
+        digest: Digest,
+        look: impl Fn() -> (Arc<State>, Timestamp),
+    ) -> Claim {
+        let claimed = match self.take(permit, key, digest).await {
+            Claim::First(claimed) => claimed,
+            other => return other,
+        };
+        let Some(reserves) = claimed.reserves else {
+            return Claim::First(claimed);
+        };
+        let (state, now) = look();
+        let used = state
+            .agent(&permit.agent)
+            .and_then(|agent| agent.used_key(reserves, now));
+        match used {
+            None => Claim::First(claimed),
+            Some((_, used)) if used.input != digest => Claim::OtherInput,
+            Some((intent, used)) => {
+                let (intent, result) = (intent.clone(), used.result);
+                Claim::Known(self.again(&permit.capability, &intent, result).await)
+            }
+        }
+    }
+
+    /// The answer to a call that was made before.
+    async fn again(
+        &self,
+        id: &CapabilityId,
+        intent: &AuditId,
+        result: Option<OutcomeKind>,
+    ) -> Answer {
+        let refused = |error| {
+            let body = InvokeResponse::refused(id.as_str(), error, Some(intent));
+            Answer::dispatched(InvokeResponse {
+                replayed: true,
+                ..body
+            })
+        };
+        if matches!(result, None | Some(OutcomeKind::Unknown)) {
+            return refused(refusal::unknown_outcome(id));
+        }
+        let (kept, of) = (self.kept.clone(), intent.clone());
+        let read = tokio::task::spawn_blocking(move || kept.read(&of)).await;
+        match read.ok().flatten() {
+            Some(kept) => Answer {
+                body: InvokeResponse {
+                    replayed: true,
+                    ..kept.body
+                },
+                ..kept
+            },
+            None if result == Some(OutcomeKind::Ok) => Answer::dispatched(InvokeResponse {
+                id: id.as_str().to_owned(),
+                ok: true,
+                output: None,
+                error: None,
+                grant: None,
+                audit_id: intent.as_str().to_owned(),
+                run: None,
+                undo: None,
+                replayed: true,
+                output_omitted: true,
+            }),
+            None => refused(refusal::failed_before(id)),
+        }
+    }
+
+    /// An effect that reserved its key has ended: what the key stands for is in the ledger, the words go into a file.
+    pub(super) async fn keep(&self, answer: &Answer) {
+        let ended = match answer.body.error.as_ref().map(effect::kind_of) {
+            None | Some(OutcomeKind::Ok | OutcomeKind::Failed) => answer.status < 300,
+            Some(OutcomeKind::Refused | OutcomeKind::Unknown) => false,
+        };
+        if ended && let Ok(intent) = AuditId::parse(&answer.body.audit_id) {
+            self.kept.keep(intent, answer).await;
+        }
+    }
+
+    async fn take(&self, permit: &Permit, key: &str, digest: Digest) -> Claim {
+        let reserves = (!permit.is_read()).then(|| key_digest(&permit.capability, key));
         let agent = &permit.agent;
         let key = (
             agent.clone(),
@@ -62,7 +171,7 @@ impl Replays {
         );
         loop {
             let mut earlier = {
-                let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
                 table.retain(|_, known| known.since.elapsed() < WINDOW);
                 match table.get(&key) {
                     Some(known) if known.digest != digest => return Claim::OtherInput,
@@ -87,10 +196,11 @@ impl Replays {
                             },
                         );
                         return Claim::First(Claimed {
-                            table: self.0.clone(),
+                            table: self.table.clone(),
                             key,
                             answer,
                             settled: false,
+                            reserves,
                         });
                     }
                 }
@@ -113,6 +223,7 @@ impl Replays {
 }
 
 impl Claimed {
+    /// Keeps the answer of a read, or the handle of a run.
     pub(super) fn settle(mut self, answer: &Answer) {
         let size = answer.body.output.as_ref().map_or(0, |o| o.get().len());
         // What was refused before anything was done may be tried again under the same key.

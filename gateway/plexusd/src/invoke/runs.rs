@@ -5,7 +5,7 @@
 use super::{Answer, Permitted, perform, refusal};
 use crate::{app::App, http::feed::Notice};
 use plexus_protocol::{
-    AgentId, ErrorBody, ErrorCode, RunId, Timestamp,
+    AgentId, Digest, ErrorBody, ErrorCode, RunId, Timestamp,
     body::{InvokeResponse, Run},
 };
 use std::{
@@ -74,7 +74,8 @@ impl Runs {
     }
 }
 
-pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
+/// Begins a call in the background; an effect `reserves` its idempotency key.
+pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<Digest>) -> Answer {
     let Permitted { asked, permit } = *permitted;
     let permitted = Box::new(Permitted {
         asked,
@@ -123,7 +124,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
         // A run has no caller that could go away, so even a read is carried through in a task of its own.
         let answer = match tokio::spawn({
             let app = app.clone();
-            async move { perform(&app, permitted, None).await }
+            async move { perform(&app, permitted, None, reserves).await }
         })
         .await
         {
@@ -155,6 +156,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>) -> Answer {
             run: Some(handle),
             undo: None,
             replayed: false,
+            output_omitted: false,
         },
     }
 }

@@ -315,6 +315,12 @@ impl Draft<'_> {
                         .keys()
                         .map(|(c, d)| Change::UnknownGone(of(), c.clone(), *d)),
                 )
+                .set_all(
+                    agent
+                        .keys
+                        .keys()
+                        .map(|intent| Change::KeyGone(of(), intent.clone())),
+                )
                 .set(Change::AgentGone(id.clone()));
             self.emit(revoked);
         } else {
@@ -474,6 +480,7 @@ fn blank(id: &AgentId, now: Timestamp) -> Agent {
         items: BTreeMap::new(),
         denials: BTreeMap::new(),
         unknown: BTreeMap::new(),
+        keys: std::sync::Arc::default(),
         sessions: BTreeMap::new(),
         tokens: BTreeMap::new(),
     }

@@ -2,8 +2,8 @@
 
 use super::{Draft, boxed, event, result_word};
 use crate::{
-    Agent, Approval, Basis, Event, Fact, Item, ItemState, OpenIntent, Outcome, OutcomeKind, Permit,
-    Refusal, Reply, Touch, Unknown,
+    Agent, Approval, Basis, Event, Fact, Item, ItemState, MAX_KEYS, OpenIntent, Outcome,
+    OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
     event::{CallFact, Change},
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest};
@@ -38,11 +38,16 @@ impl Draft<'_> {
         permit: &Permit,
         input_bytes: u64,
         about: &[Touch],
+        key: Option<Digest>,
     ) -> Result<Reply, Refusal> {
         if permit.is_read() {
             return Err(Refusal::Invalid("a read has no intent".into()));
         }
         permit.recheck(self.state, self.now)?;
+        let reserved = match key {
+            Some(key) => self.reserve(permit, key)?,
+            None => Vec::new(),
+        };
         let fact = Fact::Intent(CallFact {
             phase: Cow::Borrowed("intent"),
             basis: Some(permit.basis.clone()),
@@ -62,8 +67,40 @@ impl Draft<'_> {
             },
         };
         let used = self.use_up(permit, None);
-        self.emit(of_call(permit, fact).set_all(used).set(Change::Open(open)));
+        self.emit(
+            of_call(permit, fact)
+                .set_all(used)
+                .set(Change::Open(open))
+                .set_all(reserved),
+        );
         Ok(Reply::Begun)
+    }
+
+    /// Takes an idempotency key for this one effect, or refuses it as taken.
+    fn reserve(&self, permit: &Permit, key: Digest) -> Result<Vec<Change>, Refusal> {
+        let agent = self.known(&permit.agent)?;
+        if let Some((intent, _)) = agent.used_key(key, self.now) {
+            return Err(Refusal::KeyUsed {
+                intent: intent.clone(),
+            });
+        }
+        let full = agent.keys.len() >= MAX_KEYS;
+        // Ids of events rise, so the first that has ended is the oldest.
+        let oldest = || agent.keys.iter().find(|(_, used)| used.result.is_some());
+        let mut changes: Vec<_> = full
+            .then(oldest)
+            .flatten()
+            .map(|(intent, _)| Change::KeyGone(agent.id.clone(), intent.clone()))
+            .into_iter()
+            .collect();
+        let used = UsedKey {
+            key,
+            input: permit.input,
+            at: self.now,
+            result: None,
+        };
+        changes.push(Change::Key(agent.id.clone(), used));
+        Ok(changes)
     }
 
     /// An effect of the owner's own: no grant, no agent, otherwise recorded like any other.
@@ -141,6 +178,7 @@ impl Draft<'_> {
             over = over.set(ended(item, open, outcome.kind));
         }
         if let Some(agent) = agent {
+            over = over.set_all(key_over(agent, intent, outcome.kind));
             let (key, held) = of_digest(agent, open);
             if outcome.kind == OutcomeKind::Unknown {
                 let unknown = Unknown::with(held, intent, self.now);
@@ -185,6 +223,12 @@ impl Draft<'_> {
         let call = |ask: &crate::Ask| {
             ask.capability == key.0 && ask.input == Some(key.1) && ask.approval == Approval::Used
         };
+        // What did not happen may be called again under its key.
+        let of_key = match outcome {
+            OutcomeKind::Ok => OutcomeKind::Ok,
+            _ => OutcomeKind::Refused,
+        };
+        settled = settled.set_all(key_over(agent, intent, of_key));
         for item in agent.items.values().filter(|i| i.asks.iter().any(call)) {
             let open = OpenIntent {
                 agent: Some(id.clone()),
@@ -275,6 +319,21 @@ fn ended(item: &Arc<Item>, open: &OpenIntent, outcome: OutcomeKind) -> Change {
         };
         if item.state == ItemState::Consumed || item.state == unknown {
             item.state = ItemState::Over { outcome };
+        }
+    })
+}
+
+/// What an outcome makes of the key that its intent reserved: where nothing was done, it is free again.
+fn key_over(agent: &Agent, intent: &AuditId, outcome: OutcomeKind) -> Option<Change> {
+    let used = agent.keys.get(intent)?;
+    Some(match outcome {
+        OutcomeKind::Refused => Change::KeyGone(agent.id.clone(), intent.clone()),
+        OutcomeKind::Ok | OutcomeKind::Failed | OutcomeKind::Unknown => {
+            let used = UsedKey {
+                result: Some(outcome),
+                ..used.clone()
+            };
+            Change::KeyOver(agent.id.clone(), intent.clone(), used)
         }
     })
 }

@@ -1,7 +1,9 @@
 //! What time ends by itself: items that lapse, and rows that nobody needs any more.
 
 use super::{Draft, boxed, event};
-use crate::{DENIAL_MS, Fact, ITEM_MS, ItemState, REFRESH_GRACE_MS, Refusal, Reply, event::Change};
+use crate::{
+    DENIAL_MS, Fact, ITEM_MS, ItemState, KEY_MS, REFRESH_GRACE_MS, Refusal, Reply, event::Change,
+};
 
 impl Draft<'_> {
     pub(super) fn sweep(&mut self) -> Result<Reply, Refusal> {
@@ -29,6 +31,8 @@ impl Draft<'_> {
                 .iter()
                 .filter(|(_, d)| now.since(d.at) >= DENIAL_MS);
             forgotten.extend(old.map(|((c, d), _)| Change::DenialGone(of(), c.clone(), *d)));
+            let old = agent.keys.iter().filter(|(_, k)| now.since(k.at) >= KEY_MS);
+            forgotten.extend(old.map(|(intent, _)| Change::KeyGone(of(), intent.clone())));
             // A grant that ended stays visible as ended for as long as a denial is remembered.
             let old = agent
                 .grants

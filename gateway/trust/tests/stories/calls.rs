@@ -184,3 +184,122 @@ fn an_outcome_comes_once() {
     };
     assert_eq!(world.run(again).unwrap_err(), Refusal::NoSuchIntent);
 }
+
+#[test]
+fn a_key_stands_for_one_effect() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    standing(&mut world, &who, WRITE, None);
+    let key = plexus_trust::key_digest(&cap(WRITE), "k");
+    let begin = |world: &mut World, n: u32, key| {
+        let permit = world.permit(&who, WRITE, &json!({ "n": n }));
+        world.begin_keyed(permit, Some(key))
+    };
+    let first = begin(&mut world, 1, key).unwrap();
+    let taken = Err(Refusal::KeyUsed {
+        intent: first.clone(),
+    });
+    // Under way, ended, and after the daemon has died: whatever the input, and only that key.
+    assert_eq!(begin(&mut world, 1, key), taken);
+    assert_eq!(begin(&mut world, 2, key), taken);
+    let other = plexus_trust::key_digest(&cap(WRITE), "other");
+    assert!(begin(&mut world, 2, other).is_ok());
+    world.end(&first, OutcomeKind::Ok);
+    assert_eq!(begin(&mut world, 1, key), taken);
+    // Over a restart of the daemon, for a day; then it is free, and forgotten.
+    world.ok(Command::Launch);
+    let later = |world: &mut World, ms| {
+        world.later(ms);
+        let pat = world.state.agent(&who.agent).unwrap().pat;
+        let session = world.open(&who.agent, pat).unwrap();
+        let again = Who {
+            agent: who.agent.clone(),
+            session,
+        };
+        standing(world, &again, WRITE, None);
+        let permit = world.permit(&again, WRITE, &json!({ "n": 1 }));
+        world.begin_keyed(permit, Some(key))
+    };
+    assert_eq!(later(&mut world, DAY - 1), taken);
+    world.later(1);
+    world.ok(Command::Sweep);
+    assert!(world.state.agent(&who.agent).unwrap().keys.is_empty());
+    assert!(later(&mut world, 0).is_ok());
+}
+
+#[test]
+fn a_key_of_an_effect_that_did_not_happen_is_free() {
+    for (kind, stays) in [
+        (OutcomeKind::Refused, false),
+        (OutcomeKind::Failed, true),
+        (OutcomeKind::Ok, true),
+    ] {
+        let mut world = World::new();
+        let who = world.member("a", &[]);
+        standing(&mut world, &who, WRITE, None);
+        let key = Some(plexus_trust::key_digest(&cap(WRITE), "k"));
+        let permit = world.permit(&who, WRITE, &json!({}));
+        let first = world.begin_keyed(permit.clone(), key).unwrap();
+        world.end(&first, kind);
+        assert_eq!(world.begin_keyed(permit, key).is_err(), stays, "{kind:?}");
+    }
+}
+
+/// Nobody knows how it ended: the key knows as much, and what the owner settles.
+#[test]
+fn a_key_learns_what_the_owner_settles() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    standing(&mut world, &who, WRITE, None);
+    let key = plexus_trust::key_digest(&cap(WRITE), "k");
+    let permit = world.permit(&who, WRITE, &json!({}));
+    let first = world.begin_keyed(permit, Some(key)).unwrap();
+    let result = |world: &World| {
+        let agent = world.state.agent(&who.agent).unwrap();
+        agent.used_key(key, world.now).unwrap().1.result
+    };
+    assert_eq!(result(&world), None);
+    world.end(&first, OutcomeKind::Unknown);
+    assert_eq!(result(&world), Some(OutcomeKind::Unknown));
+    world.ok(Command::SettleUnknown {
+        agent: who.agent.clone(),
+        intent: first,
+        happened: true,
+    });
+    assert_eq!(result(&world), Some(OutcomeKind::Ok));
+
+    let other = plexus_trust::key_digest(&cap(WRITE), "other");
+    let permit = world.permit(&who, WRITE, &json!({}));
+    let second = world.begin_keyed(permit.clone(), Some(other)).unwrap();
+    world.end(&second, OutcomeKind::Unknown);
+    world.ok(Command::SettleUnknown {
+        agent: who.agent.clone(),
+        intent: second,
+        happened: false,
+    });
+    assert!(world.begin_keyed(permit, Some(other)).is_ok(), "it is free");
+}
+
+/// The oldest of too many gives way, and none whose effect is under way.
+#[test]
+fn keys_are_bounded() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    standing(&mut world, &who, WRITE, None);
+    let key = |n: usize| plexus_trust::key_digest(&cap(WRITE), &n.to_string());
+    let mut begun = Vec::new();
+    for n in 0..plexus_trust::MAX_KEYS {
+        let permit = world.permit(&who, WRITE, &json!({ "n": n }));
+        begun.push(world.begin_keyed(permit, Some(key(n))).unwrap());
+    }
+    for intent in &begun[1..] {
+        world.end(intent, OutcomeKind::Ok);
+    }
+    let permit = world.permit(&who, WRITE, &json!({}));
+    world.begin_keyed(permit, Some(key(usize::MAX))).unwrap();
+    let agent = world.state.agent(&who.agent).unwrap();
+    assert_eq!(agent.keys.len(), plexus_trust::MAX_KEYS);
+    assert!(agent.used_key(key(0), world.now).is_some(), "under way");
+    assert!(agent.used_key(key(1), world.now).is_none(), "the oldest");
+    assert!(agent.used_key(key(2), world.now).is_some());
+}

@@ -394,10 +394,19 @@ impl World {
     }
     /// Records an intent; answers with its event.
     pub(crate) fn begin(&mut self, permit: Permit) -> Result<AuditId, Refusal> {
+        self.begin_keyed(permit, None)
+    }
+    /// Records an intent that reserves an idempotency key; answers with its event.
+    pub(crate) fn begin_keyed(
+        &mut self,
+        permit: Permit,
+        key: Option<Digest>,
+    ) -> Result<AuditId, Refusal> {
         self.run(Command::Intent {
             permit,
             input_bytes: 2,
             about: Vec::new(),
+            key,
         })?;
         Ok(self.last_event())
     }

@@ -427,7 +427,7 @@ impl Player {
             }
             Act::Use(permit) => match pick(&self.permits, *permit) {
                 None => return vec![],
-                Some(permit) => used(permit),
+                Some(permit) => keyed(used(permit)),
             },
             Act::End(intent, kind) => match pick(&self.intents, *intent) {
                 None => return vec![],
@@ -474,6 +474,14 @@ impl Player {
     }
 }
 
+/// The same with an idempotency key, for half of all inputs: a repeated call brings the same one.
+fn keyed(mut command: Command) -> Command {
+    if let Command::Intent { permit, key, .. } = &mut command {
+        *key = Some(permit.input).filter(|input| input.to_string().as_str() < "8");
+    }
+    command
+}
+
 /// The command that would use a permit.
 pub(crate) fn used(permit: Permit) -> Command {
     if permit.is_read() {
@@ -483,9 +491,10 @@ pub(crate) fn used(permit: Permit) -> Command {
         }
     } else {
         Command::Intent {
-            permit,
             input_bytes: 2,
             about: Vec::new(),
+            key: None,
+            permit,
         }
     }
 }

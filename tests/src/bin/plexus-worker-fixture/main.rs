@@ -113,6 +113,8 @@ struct Count {
     line: String,
     die: Option<Moment>,
     wait: Option<u64>,
+    /// Bytes of output beside the rest.
+    answer: Option<usize>,
     plan: Option<Trouble>,
 }
 
@@ -146,6 +148,7 @@ struct Append {
     line: String,
     die: Option<Moment>,
     wait: Option<u64>,
+    answer: usize,
     read_back: bool,
 }
 
@@ -276,6 +279,7 @@ impl Fixture {
             line: input.line,
             die: input.die,
             wait: input.wait,
+            answer: input.answer.unwrap_or(0),
             read_back: false,
         });
         Ok(if input.plan == Some(Trouble::Executes) {
@@ -295,6 +299,7 @@ impl Fixture {
                 line: input.prompt,
                 die: None,
                 wait: None,
+                answer: 0,
                 read_back: false,
             })
             .rating(Verb::Execute))
@@ -309,6 +314,7 @@ impl Fixture {
             line: input.line,
             die: None,
             wait: None,
+            answer: 0,
             read_back: true,
         }))
     }
@@ -352,6 +358,8 @@ impl Fixture {
         written.map_err(|error| SourceError::internal(format!("{LOG}: {}", error.kind())))?;
         let output = if append.read_back {
             json!({"lines": self.log().lines().count()})
+        } else if append.answer > 0 {
+            json!({"much": "x".repeat(append.answer)})
         } else {
             json!({"ok": true})
         };

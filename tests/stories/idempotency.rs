@@ -1,0 +1,219 @@
+//! A call that is made again under its key: the same answer, never a second effect (wire §5.13).
+
+use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use plexus_tests::{Agent, Clock, Gateway, Response, waiting::until};
+use serde_json::{Value, json};
+
+fn call(agent: &Agent, input: Value) -> Response {
+    agent.invoke_body(json!({"id": COUNT, "input": input, "idempotencyKey": "k"}))
+}
+
+/// The replies that are kept on disk.
+fn kept(gateway: &Gateway) -> Vec<String> {
+    let folder = gateway.state().join("pending");
+    let files = std::fs::read_dir(folder).expect("it is there");
+    let names = files.map(|file| file.expect("a file").file_name());
+    let names = names.map(|name| name.into_string().expect("text"));
+    names.filter(|name| name.ends_with(".reply")).collect()
+}
+
+#[test]
+fn a_key_outlives_a_restart() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    let first = call(&agent, json!({"line": "a"})).expect_ok();
+    assert_eq!(first.get("replayed"), None);
+    for kill in [false, true] {
+        if kill {
+            workshop.gateway.kill9();
+            workshop.gateway.start_again();
+        } else {
+            workshop.gateway.restart();
+        }
+        let agent = workshop.back(&agent);
+        let again = call(&agent, json!({"line": "a"})).expect_ok();
+        assert_eq!(again["replayed"], true);
+        for member in ["auditId", "output"] {
+            assert_eq!(first[member], again[member], "{member}");
+        }
+        let other =
+            call(&agent, json!({"line": "b"})).expect_error(422, "schema_validation_failed");
+        assert_eq!(other["detail"]["reason"], "idempotency_key_reuse");
+        // As a run: its answer is there already.
+        let body =
+            json!({"id": COUNT, "input": {"line": "a"}, "idempotencyKey": "k", "async": true});
+        assert_eq!(
+            agent.invoke_body(body).expect_ok()["auditId"],
+            first["auditId"]
+        );
+    }
+    assert_eq!(workshop.effects(), ["a"]);
+    // Without the key it is another call.
+    workshop
+        .back(&agent)
+        .invoke(COUNT, json!({"line": "a"}))
+        .expect_ok();
+    assert_eq!(workshop.effects(), ["a", "a"]);
+    assert_eq!(kept(&workshop.gateway).len(), 1);
+}
+
+/// The daemon dies over the effect: its key says that nobody knows, until the owner does.
+#[test]
+fn an_intent_without_outcome_is_unknown_under_its_key() {
+    for happened in [true, false] {
+        let mut workshop = Workshop::open();
+        let agent = workshop.writer("one");
+        let body =
+            json!({"id": COUNT, "input": {"line": "a", "wait": 60_000}, "idempotencyKey": "k"});
+        let request = agent.client().request("POST", "/invoke").json(body.clone());
+        agent.client().leave_after(&request, || {
+            until("the effect to be under way", || {
+                workshop.folder.has("begun").then_some(())
+            });
+        });
+        workshop.gateway.kill9();
+        workshop.gateway.start_again();
+        let agent = workshop.back(&agent);
+        let again = agent.invoke_body(body.clone());
+        assert_eq!(again.at("/ok"), false, "{again}");
+        assert_eq!(again.at("/error/code"), "outcome_unknown", "{again}");
+        assert_eq!(again.at("/error/effect"), "unknown", "{again}");
+        let other =
+            call(&agent, json!({"line": "b"})).expect_error(422, "schema_validation_failed");
+        assert_eq!(other["detail"]["reason"], "idempotency_key_reuse");
+
+        let intent = workshop.calls(COUNT, "intent")[0]["id"].clone();
+        let intent = intent.as_str().expect("an id");
+        let answer = if happened { "--happened" } else { "--did-not" };
+        let said = workshop
+            .gateway
+            .cli(["unknown", "settle", intent, answer, "--i-am-the-owner"]);
+        said.expect_ok();
+        if happened {
+            let again = agent.invoke_body(body).expect_ok();
+            assert_eq!(again["auditId"], intent);
+            assert_eq!(again["replayed"], true);
+            assert_eq!(again["outputOmitted"], true);
+            assert_eq!(again.get("output"), None);
+        } else {
+            call(&agent, json!({"line": "b"})).expect_ok();
+            assert_eq!(workshop.effects(), ["b"]);
+        }
+    }
+}
+
+/// Who repeats a call is authorized anew.
+#[test]
+fn what_was_taken_back_is_not_given_again() {
+    let workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    call(&agent, json!({"line": "a"})).expect_ok();
+    call(&agent, json!({"line": "a"})).expect_ok();
+    workshop.owner().revoke("one", COUNT);
+    let again = call(&agent, json!({"line": "a"}));
+    assert_eq!(again.status, 401, "{again}");
+    assert!(!again.text().contains("evt_"), "{again}");
+    assert_eq!(workshop.effects(), ["a"]);
+}
+
+#[test]
+fn a_large_answer_is_given_once() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    let input = json!({"line": "a", "answer": 70_000});
+    let first = call(&agent, input.clone()).expect_ok();
+    assert!(first["output"]["much"].is_string());
+    for restarted in [false, true] {
+        if restarted {
+            workshop.gateway.restart();
+        }
+        let again = call(&workshop.back(&agent), input.clone()).expect_ok();
+        assert_eq!(again.get("output"), None);
+        assert_eq!(again["outputOmitted"], true);
+        assert_eq!(again["auditId"], first["auditId"]);
+    }
+    assert_eq!(workshop.effects(), ["a"]);
+    // One that is just small enough is kept whole.
+    let small =
+        json!({"id": COUNT, "input": {"line": "b", "answer": 60_000}, "idempotencyKey": "small"});
+    let agent = workshop.back(&agent);
+    let first = agent.invoke_body(small.clone()).expect_ok();
+    assert_eq!(
+        agent.invoke_body(small).expect_ok()["output"],
+        first["output"]
+    );
+}
+
+#[test]
+fn the_same_key_at_the_same_time_is_one_effect() {
+    let workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    let ids: Vec<Value> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..16)
+            .map(|_| {
+                scope.spawn(|| call(&agent, json!({"line": "a"})).expect_ok()["auditId"].clone())
+            })
+            .collect();
+        calls
+            .into_iter()
+            .map(|call| call.join().expect("an answer"))
+            .collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(workshop.effects(), ["a"]);
+}
+
+/// Nothing was done, so the same call may be made again under its key once it can be.
+#[test]
+fn a_refused_effect_leaves_its_key_free() {
+    let house = House::open();
+    let agent = house.reader("one");
+    house
+        .gateway
+        .cli([
+            "grants",
+            "allow",
+            "one",
+            WRITE,
+            "--window",
+            "1h",
+            "--i-am-the-owner",
+        ])
+        .expect_ok();
+    let write = || {
+        agent.invoke_body(json!({
+            "id": WRITE, "input": note("report.txt", "new"), "idempotencyKey": "k",
+        }))
+    };
+    for _ in 0..2 {
+        let refused = write().expect_error(200, "precondition_changed");
+        assert_eq!(refused["detail"]["reason"], "unread");
+    }
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    let done = write().expect_ok();
+    assert_eq!(house.workspace.read("report.txt"), "new");
+    assert_eq!(write().expect_ok()["auditId"], done["auditId"]);
+}
+
+#[test]
+fn keys_and_answers_are_forgotten_after_a_day() {
+    let clock = Clock::new();
+    let workshop = Workshop::with(Gateway::builder().fixture().clock(&clock));
+    let connected = workshop.owner().connect_as(json!({
+        "agentId": "one", "capabilities": [COUNT], "standing": [COUNT], "trustWindow": {"kind": "7d"},
+    }));
+    let agent = Agent::enroll(
+        &workshop.gateway.client(),
+        connected.expect_ok()["code"].as_str().expect("a code"),
+    );
+    let first = call(&agent, json!({"line": "a"})).expect_ok();
+    clock.show("+23h");
+    let again = call(&agent.another_session(), json!({"line": "a"})).expect_ok();
+    assert_eq!(again["auditId"], first["auditId"]);
+    clock.show("+25h");
+    let anew = call(&agent.another_session(), json!({"line": "a"})).expect_ok();
+    assert_ne!(anew["auditId"], first["auditId"]);
+    assert_eq!(workshop.effects(), ["a", "a"]);
+}
