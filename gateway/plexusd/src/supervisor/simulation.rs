@@ -17,6 +17,7 @@ mod puppet;
 mod script;
 mod stage;
 mod storms;
+mod words;
 mod world;
 
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ fn cases() -> u32 {
     }
     match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
         Ok("long") => 20_000,
-        Ok("full") => 200,
+        Ok("full") => 100,
         Ok(_) | Err(_) => 32,
     }
 }

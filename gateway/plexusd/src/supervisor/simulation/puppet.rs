@@ -6,6 +6,7 @@
 
 use super::{
     script::{Birth, Deed, Life, OnStop, Probes, Step, Trouble},
+    words,
     world::{Condition, Fact, World},
 };
 use crate::supervisor::UNDER_WAY;
@@ -13,13 +14,11 @@ use plexus_ipc::{
     BUILD,
     frame::{FrameReader, MAX_FRAME, encode},
     message::{
-        Answer, CageReport, Done, Failure, FromWorker, Health, OpenError, PlanMade, Planned,
-        Preview, Progress, Role, ToWorker, Verdict, WorkerError,
+        Failure, FromWorker, Health, OpenError, Planned, Progress, Role, ToWorker, WorkerError,
     },
-    text::{Line, Payload},
+    text::Line,
 };
-use plexus_protocol::{Digest, Verb};
-use plexus_sandbox::probe::{Check, CheckKind};
+use plexus_protocol::Digest;
 use serde_json::Value;
 use std::{collections::BTreeMap, future::pending, time::Duration};
 use tokio::{
@@ -192,27 +191,12 @@ impl Acting {
             match birth {
                 Birth::Until(at, trouble) if at == step => self.fail_to(step, trouble).await?,
                 Birth::Until(..) | Birth::Well | Birth::NoProcess | Birth::NotPrepared => {
-                    let said = self.introduction(step);
+                    let said = words::introduction(step, self.own.manifest);
                     self.say(&said).await?;
                 }
             }
         }
         Ok(())
-    }
-
-    fn introduction(&self, step: Step) -> FromWorker {
-        match step {
-            Step::Hello => FromWorker::Hello {
-                build: Line::new(BUILD),
-                cage: Box::new(cage(true)),
-            },
-            Step::Described => FromWorker::Described {
-                manifest: self.own.manifest,
-            },
-            Step::Opened => FromWorker::Opened {
-                health: Health::Well,
-            },
-        }
     }
 
     async fn fail_to(&mut self, step: Step, trouble: Trouble) -> Result<(), Exit> {
@@ -223,21 +207,16 @@ impl Acting {
                 self.bytes(b"\x04\0\0\0\xc1\xc1\xc1\xc1").await?;
                 return pending().await;
             }
-            (Trouble::OutOfTurn, _) => done(1, Ok(b"null".to_vec())),
-            (Trouble::Unsound, _) => FromWorker::Hello {
-                build: Line::new(BUILD),
-                cage: Box::new(cage(false)),
-            },
-            (Trouble::Otherwise, Step::Hello) => FromWorker::Hello {
-                build: Line::new("another"),
-                cage: Box::new(cage(true)),
-            },
-            (Trouble::Otherwise, Step::Described) => FromWorker::Described {
-                manifest: Digest::of(b"another"),
-            },
-            (Trouble::Otherwise, Step::Opened) => FromWorker::OpenFailed(OpenError::unavailable(
-                format!("of revision {}", self.own.revision),
-            )),
+            (Trouble::OutOfTurn, _) => words::done(1, Ok(b"null".to_vec())),
+            (Trouble::Unsound, _) => words::hello(BUILD, false),
+            (Trouble::Otherwise, Step::Hello) => words::hello("another", true),
+            (Trouble::Otherwise, Step::Described) => {
+                words::introduction(step, Digest::of(b"another"))
+            }
+            (Trouble::Otherwise, Step::Opened) => {
+                let why = format!("of revision {}", self.own.revision);
+                FromWorker::OpenFailed(OpenError::unavailable(why))
+            }
         };
         self.say(&said).await?;
         pending().await
@@ -385,8 +364,10 @@ impl Acting {
             Deed::OtherKind(_) => {
                 self.effect(id);
                 let other = match self.calls.get(&id).map(|call| call.asked) {
-                    Some(Asked::Read | Asked::Commit) => settled_or_planned(self.own.role, id),
-                    Some(Asked::Plan | Asked::Settle) | None => done(id, Ok(b"null".to_vec())),
+                    Some(Asked::Read | Asked::Commit) => words::only_of(self.own.role, id),
+                    Some(Asked::Plan | Asked::Settle) | None => {
+                        words::done(id, Ok(b"null".to_vec()))
+                    }
                 };
                 self.say(&other).await?;
             }
@@ -406,7 +387,7 @@ impl Acting {
                 return Err(Exit);
             }
             Deed::HelloAgain(_) => {
-                let hello = self.introduction(Step::Hello);
+                let hello = words::introduction(Step::Hello, self.own.manifest);
                 self.say(&hello).await?;
             }
             Deed::GoesDeaf => self.deaf = true,
@@ -434,9 +415,9 @@ impl Acting {
         };
         self.own.world.record(Fact::Answered { pid: self.own.pid });
         let said = match call.asked {
-            Asked::Read | Asked::Commit => done(id, Ok(b"null".to_vec())),
-            Asked::Plan => settled_or_planned(Role::Reader, id),
-            Asked::Settle => settled_or_planned(Role::Writer, id),
+            Asked::Read | Asked::Commit => words::done(id, Ok(b"null".to_vec())),
+            Asked::Plan => words::only_of(Role::Reader, id),
+            Asked::Settle => words::only_of(Role::Writer, id),
         };
         self.say(&said).await
     }
@@ -448,12 +429,12 @@ impl Acting {
         self.own.world.record(Fact::Answered { pid: self.own.pid });
         let error = WorkerError::new(failure, "as told");
         let said = match call.asked {
-            Asked::Read | Asked::Commit => done(id, Err(error)),
+            Asked::Read | Asked::Commit => words::done(id, Err(error)),
             Asked::Plan => FromWorker::Planned(Box::new(Planned {
                 id,
                 result: Err(error),
             })),
-            Asked::Settle => settled_or_planned(Role::Writer, id),
+            Asked::Settle => words::only_of(Role::Writer, id),
         };
         self.say(&said).await
     }
@@ -462,55 +443,6 @@ impl Acting {
         if self.calls.contains_key(&id) || self.guess.is_some() {
             self.own.world.record(Fact::Answered { pid: self.own.pid });
         }
-        self.say(&done(id, Ok(output))).await
-    }
-}
-
-fn done(id: u64, result: Result<Vec<u8>, WorkerError>) -> FromWorker {
-    let result = result.map(|output| Answer {
-        output: Payload(output.into()),
-        summary: Line::new("done"),
-        undo: None,
-    });
-    FromWorker::Done(Box::new(Done {
-        id,
-        result,
-        touched: Vec::new(),
-    }))
-}
-
-/// What only this role says.
-fn settled_or_planned(role: Role, id: u64) -> FromWorker {
-    match role {
-        Role::Reader => FromWorker::Planned(Box::new(Planned {
-            id,
-            result: Ok(PlanMade {
-                preview: Preview::new("a plan"),
-                state_token: Digest::of(b"state"),
-                touched: Vec::new(),
-                rating: Verb::Write,
-                summary: Line::new("planned"),
-                warnings: Vec::new(),
-            }),
-        })),
-        Role::Writer => FromWorker::Settled {
-            id,
-            verdict: Verdict::CannotTell,
-        },
-    }
-}
-
-fn cage(sound: bool) -> CageReport {
-    let check = |kind, held| Check {
-        name: "a check".to_owned(),
-        kind,
-        held,
-        detail: String::new(),
-    };
-    CageReport {
-        checks: vec![
-            check(CheckKind::Attack, sound),
-            check(CheckKind::Control, true),
-        ],
+        self.say(&words::done(id, Ok(output))).await
     }
 }
