@@ -197,6 +197,57 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
 }
 
 #[test]
+fn what_was_lent_at_the_backup_is_lent_to_nobody_after_a_restore() {
+    let mut house = House::open();
+    let file = house.gateway.home().join("backup");
+    let one = house.reader("one");
+    let above = plexus_tests::Folder::empty();
+    above.write("My Notes/a.md", "one\n");
+    let body = json!({"agentId": "one", "path": above.path().join("My Notes"), "write": true});
+    let lend = |house: &House| {
+        let reply = house.owner().client.post("/admin/api/lend", body.clone());
+        reply.expect_ok();
+    };
+    lend(&house);
+    let a = json!({"path": "a.md"});
+    one.invoke("my-notes.read", a.clone()).expect_ok();
+    backup(&house.gateway, &file, &["--with-secrets"]);
+    assert!(house.gateway.stop().success());
+    let restored = restore(&house.gateway, &file, &["--replace"]);
+    restored.expect_status(0);
+    let restored = restored.json();
+    assert_eq!(restored["lendings"], json!(["my-notes"]), "{restored}");
+    let sources = restored["sources"].to_string();
+    assert!(
+        !sources.contains("my-notes"),
+        "nothing of it rests: {restored}"
+    );
+
+    house.gateway.start_again();
+    let code = house
+        .gateway
+        .cli(["--json", "agents", "code", "one"])
+        .json();
+    let back = Agent::enroll(
+        &house.gateway.client(),
+        code["code"].as_str().expect("a code"),
+    );
+    // All that a restore leaves to the owner to say is said, and it is lent to nobody all the same.
+    house
+        .gateway
+        .cli(["sources", "resume", "workspace"])
+        .expect_ok();
+    back.invoke("my-notes.read", a.clone())
+        .expect_error(404, "unknown_capability");
+    let lent = house.owner().client.get("/admin/api/lend").expect_ok();
+    assert!(lent["lent"][0]["endedAt"].is_string(), "{lent}");
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+    // The control: the owner lends it again.
+    lend(&house);
+    back.invoke("my-notes.read", a).expect_ok();
+}
+
+#[test]
 fn a_backup_at_rest_and_a_restore_to_an_empty_place() {
     let mut house = House::open();
     let (agent, file) = (house.reader("a"), house.gateway.home().join("backup"));

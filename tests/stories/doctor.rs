@@ -187,8 +187,22 @@ fn the_rule_that_breaks_a_cage_is_named() {
 /// A report can be shown to strangers.
 #[test]
 fn a_report_names_nothing_private() {
-    let house = House::open();
+    let mut house = House::open();
     let agent = house.reader("agent-with-a-name");
+    let folder = plexus_tests::Folder::empty();
+    folder.write("Divorce 2026/a.md", "x\n");
+    let path = folder.path().join("Divorce 2026").display().to_string();
+    let add = [
+        "sources",
+        "add",
+        "workspace-dir",
+        &path,
+        "--id",
+        "divorce-2026",
+    ];
+    house.gateway.cli(add).expect_ok();
+    let lent = ["lend", "agent-with-a-name", &path];
+    house.gateway.cli(lent).expect_ok();
     let file = house.gateway.home().join("report.txt");
     let line = file.to_str().expect("text");
     let said = house.gateway.cli(["doctor", "--report", line]);
@@ -202,9 +216,25 @@ fn a_report_names_nothing_private() {
         agent.pat,
         "agent-with-a-name".to_owned(),
     ];
+    assert!(
+        report.contains("cage of workspace"),
+        "the control: {report}"
+    );
+    // Once more with nobody to ask for the sources.
+    assert!(house.gateway.stop().success());
+    let resting = house.gateway.cli(["doctor", "--report"]).stdout;
+    assert!(resting.contains("cage of workspace"), "{resting}");
     for private in private {
-        assert!(!report.contains(&private), "{private} is in it:\n{report}");
+        for report in [&report, &resting] {
+            assert!(!report.contains(&private), "{private} is in it:\n{report}");
+        }
     }
+    for report in [&report, &resting] {
+        let named = report.to_lowercase();
+        assert!(!named.contains("divorce"), "{report}");
+        assert!(report.contains("cage of source-"), "{report}");
+    }
+    house.gateway.start_again();
     let said = house.gateway.cli(["doctor", "--ask"]);
     assert!(
         said.stderr.contains("this system asks for no consent"),

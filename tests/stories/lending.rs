@@ -114,6 +114,38 @@ fn writes_stand_count_and_ask_where_they_would_run() {
 }
 
 #[test]
+fn writing_and_taking_back_are_counted_together() {
+    let house = House::open();
+    let one = house.reader("one");
+    let (above, path) = notes();
+    lend(
+        &house,
+        json!({"agentId": "one", "path": path, "write": true, "maxWrites": 3}),
+    );
+    for file in ["a.md", "b.md"] {
+        one.invoke("my-notes.read", json!({ "path": file }))
+            .expect_ok();
+    }
+    let left = |house: &House| lent(house)[0]["writesLeft"].clone();
+    let write = |file: &str| one.invoke("my-notes.write", note(file, "changed\n"));
+    let first = write("a.md").expect_ok();
+    assert_eq!(left(&house), 2);
+    let undo = json!({"id": first["undo"]});
+    one.invoke("my-notes.undo", undo).expect_ok();
+    assert_eq!(above.read("My Notes/a.md"), "one\n");
+    assert_eq!(left(&house), 1);
+    let last = write("b.md").expect_ok();
+    assert_eq!((&last["ok"], left(&house)), (&json!(true), json!(0)));
+    // Three it was: neither goes on by itself, and what was read or listed never counted.
+    one.invoke("my-notes.undo", json!({"id": last["undo"]}))
+        .expect_error(401, "approval_required");
+    write("a.md").expect_error(401, "approval_required");
+    one.invoke("my-notes.read", json!({"path": "a.md"}))
+        .expect_ok();
+    house.gateway.cli(["audit", "verify"]).expect_ok();
+}
+
+#[test]
 fn it_ends_by_itself_also_while_the_gateway_is_down_and_leaves_the_owner_what_was_kept() {
     let clock = Clock::new();
     let mut house = House::with(|builder| builder.clock(&clock));

@@ -297,3 +297,121 @@ fn claude_code_may_not_edit_the_command_that_it_runs_unasked() {
     let deny = settings["permissions"]["deny"].as_array().expect("rules");
     assert!(deny.contains(&json!(rule)), "{deny:?}");
 }
+
+/// A file of the person's own where one of ours would be is neither replaced nor, later, removed.
+#[test]
+fn a_persons_own_file_of_the_same_name_stops_it_and_stays() {
+    let person = Person::new();
+    let skill = ".claude/skills/plexus-claude-code/SKILL.md";
+    let rules = ".codex/rules/plexus-codex.rules";
+    for (kind, file) in [("claude-code", skill), ("codex", rules)] {
+        person.write(file, "mine\n");
+        let line = ["connect", "--type", kind, "--here", "--yes"];
+        let refused = person.house.gateway.cli(line);
+        refused.expect_status(1);
+        assert!(refused.stderr.contains("nothing was done"), "{refused}");
+        let moved = format!("mv {0} {0}.mine", person.path(file).display());
+        assert!(refused.stderr.contains(&moved), "{refused}");
+        assert_eq!(person.read(file), "mine\n");
+        assert!(!person.has(&format!("state/agents/{kind}.pat")));
+
+        // As it was told.
+        let away = person.path(&format!("{file}.mine"));
+        std::fs::rename(person.path(file), &away).expect("moved");
+        person.set_up(kind);
+        let ours = person.read(file);
+        assert_ne!(ours, "mine\n");
+        assert_eq!(
+            person.set_up(kind)["files"],
+            json!([]),
+            "ours is not theirs"
+        );
+
+        // What the person made of ours is the person's too.
+        person.write(file, "mine by now\n");
+        person.house.gateway.cli(line).expect_status(1);
+        let undone = person.answer(&["disconnect", kind, "--yes"]);
+        assert!(undone["left"].to_string().contains("edited"), "{undone}");
+        assert_eq!(person.read(file), "mine by now\n");
+        assert_eq!(std::fs::read_to_string(&away).expect("kept"), "mine\n");
+    }
+}
+
+/// What is shown is where it is written, also where the agent's folder is a link.
+#[test]
+fn a_folder_that_is_a_link_is_shown_as_where_it_leads() {
+    let person = Person::new();
+    let dotfiles = person.path("dotfiles/claude");
+    std::fs::create_dir_all(&dotfiles).expect("a folder");
+    std::os::unix::fs::symlink(&dotfiles, person.path(".claude")).expect("a link");
+    let real = dotfiles.canonicalize().expect("a folder");
+    let shown = person.set_up("claude-code");
+    let under = |folder: &str| {
+        let files = shown["files"].as_array().expect("files").iter();
+        let named = files.filter_map(|file| file["path"].as_str());
+        named.filter(|path| path.contains(folder)).count()
+    };
+    assert_eq!(under("/.claude/"), 0, "{shown}");
+    assert!(under(&real.display().to_string()) >= 4, "{shown}");
+    let settings: Value =
+        serde_json::from_str(&person.read("dotfiles/claude/settings.json")).expect("JSON");
+    let deny = settings["permissions"]["deny"].to_string();
+    for folder in [&person.path(".claude"), &real] {
+        let plugin = folder.join("skills/plexus-claude-code");
+        let rule = format!("Edit(/{}/**)", plugin.display());
+        assert!(deny.contains(&rule), "{rule} is not in {deny}");
+    }
+    person.answer(&["disconnect", "claude-code", "--yes"]);
+    assert!(person.path(".claude").is_symlink());
+    assert_eq!(std::fs::read_dir(&real).expect("a folder").count(), 0);
+
+    // One that leads nowhere is no place to write to.
+    std::fs::remove_dir(&real).expect("a folder");
+    let line = ["connect", "--type", "claude-code", "--here", "--yes"];
+    let refused = person.house.gateway.cli(line);
+    refused.expect_status(1);
+    assert!(refused.stderr.contains("leads nowhere"), "{refused}");
+    assert!(!real.exists() && !person.has("state/agents/claude-code.pat"));
+}
+
+/// The credential goes through a proxy where nothing else is possible, and not because a variable says so.
+#[test]
+fn a_proxy_is_taken_only_where_the_gateway_is_out_of_reach() {
+    let mut person = Person::new();
+    person.set_up("codex");
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    proxy.set_nonblocking(true).expect("no waiting");
+    let port = proxy.local_addr().expect("an address").port();
+    let typed = |person: &Person| {
+        let mut command = plexus_tests::programs::command(
+            &person.path("state/agents/codex/bin/plexus-codex"),
+            person.house.gateway.home(),
+        );
+        command
+            .env("CODEX_NETWORK_PROXY_ACTIVE", "1")
+            .env("HTTP_PROXY", format!("http://127.0.0.1:{port}"))
+            .arg("list");
+        command
+    };
+    // With the gateway there, and with nobody there to answer.
+    plexus_tests::programs::run(typed(&person)).expect_status(0);
+    person.house.gateway.stop();
+    plexus_tests::programs::run(typed(&person)).expect_status(69);
+    let none = proxy.accept().expect_err("a connection to the proxy");
+    assert_eq!(none.kind(), std::io::ErrorKind::WouldBlock);
+
+    // The control: where the owner's key is out of reach, as in the profile's sandbox, the proxy is the way.
+    std::fs::rename(
+        person.path("state/connection-key"),
+        person.path("connection-key.away"),
+    )
+    .expect("moved");
+    proxy.set_nonblocking(false).expect("waiting");
+    let mut running = typed(&person).spawn().expect("a start");
+    let (mut asked, _) = proxy.accept().expect("a connection");
+    let mut first = [0; 5];
+    std::io::Read::read_exact(&mut asked, &mut first).expect("a request");
+    assert_eq!(&first, b"GET h", "an absolute address, as a proxy is asked");
+    drop((asked, proxy));
+    running.wait().expect("an end");
+}

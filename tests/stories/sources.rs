@@ -97,6 +97,9 @@ fn sources_that_cannot_be() {
     let add = |body: Value| house.owner().client.post("/admin/api/sources", body);
     let home = house.gateway.home().to_path_buf();
     let state = house.gateway.state();
+    std::fs::create_dir(other.path().join("bell\u{7}")).expect("a folder");
+    std::os::unix::fs::symlink(other.path().join("bell\u{7}"), other.path().join("plain"))
+        .expect("a link");
     for (body, why) in [
         (
             json!({"id": "q", "kind": "nope", "label": "Q"}),
@@ -125,6 +128,14 @@ fn sources_that_cannot_be() {
         ),
         (folder("q", &home), "around the state directory"),
         (folder("q", std::path::Path::new("/")), "everything"),
+        (
+            folder("q", &other.path().join("a\nb")),
+            "a control character",
+        ),
+        (
+            folder("q", &other.path().join("plain")),
+            "a link to a name with a control character",
+        ),
     ] {
         let reply = add(body);
         assert_eq!(reply.status, 422, "{why}: {reply}");

@@ -55,14 +55,22 @@ fn a_file_that_cannot_be_read_is_not_guessed_at() {
     for (name, words) in [
         ("network.json", "mend it, or remove it"),
         ("connection-key", "does not hold a connection key"),
+        ("network.json", "twice"),
     ] {
         let path = gateway.state().join(name);
         let kept = fs::read(&path).ok();
-        fs::write(&path, "nonsense").expect("a file");
+        // Two readers could take the last one differently, also where its members are not ours.
+        let nonsense = match words {
+            "twice" => {
+                "{\"version\":1,\"bindAddresses\":[\"127.0.0.1\"],\"publicHostnames\":[],\"x\":1,\"x\":2}"
+            }
+            _ => "nonsense",
+        };
+        fs::write(&path, nonsense).expect("a file");
         says(&again().refused(gateway.home()), &[name, words]);
         assert_eq!(
-            fs::read(&path).expect("the file"),
-            b"nonsense",
+            fs::read_to_string(&path).expect("the file"),
+            nonsense,
             "{name} was left as it is"
         );
         match kept {
@@ -131,4 +139,50 @@ fn a_state_directory_too_deep_for_a_socket_is_refused() {
         &again().refused(&deep),
         &["too long for a socket", "--home"],
     );
+}
+
+/// A mark of time that nothing supports would end every window for good.
+#[test]
+fn a_clock_file_far_ahead_is_not_believed_and_ends_nothing() {
+    let mut gateway = Gateway::start();
+    let _one = gateway.agent("one");
+    let enrolled = |gateway: &Gateway| {
+        let agents = gateway.owner().client.get("/admin/api/agents/enrollments");
+        agents.expect_ok()["agents"][0]["status"].clone()
+    };
+    let now = |gateway: &Gateway| -> u64 {
+        let text = gateway.state_file("clock.json");
+        let mark: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        mark["at"].as_u64().expect("a moment")
+    };
+    assert!(gateway.stop().success());
+    let mark = gateway.state().join("clock.json");
+    let (right, hour) = (now(&gateway), 3_600_000);
+    let put = |at: u64| {
+        fs::write(&mark, format!("{{\"at\":{at},\"boot\":{}}}", u64::MAX)).expect("a mark");
+    };
+    put(right + 10 * 365 * 24 * hour);
+    let refused = again().refused(gateway.home());
+    says(
+        &refused,
+        &["clock.json", "Nothing was ended", "remove that file"],
+    );
+    let doctor = gateway.cli(["doctor"]);
+    assert!(
+        doctor.stdout.contains("ahead of this machine's clock"),
+        "{doctor}"
+    );
+    let remedy = format!("rm -i {}", mark.display());
+    assert!(doctor.stdout.contains(&remedy), "{doctor}");
+
+    // As it says.
+    fs::remove_file(&mark).expect("removed");
+    gateway.start_again();
+    assert_eq!(enrolled(&gateway), "active");
+    // The control: a mark within the bound counts.
+    assert!(gateway.stop().success());
+    put(right + 20 * hour);
+    gateway.start_again();
+    assert!(gateway.stop().success());
+    assert!(now(&gateway) >= right + 20 * hour);
 }

@@ -228,23 +228,122 @@ fn a_narrowed_agent_takes_back_nothing_outside_its_part() {
     house.workspace.write("private/b.md", "old\n");
     let (_, inside) = write(&agent, "docs/a.md", "new\n");
     let (_, outside) = write(&agent, "private/b.md", "new\n");
+    let client = house.owner().client;
+    client
+        .put(
+            "/admin/api/grants",
+            json!({"agentId": "one", "trustWindow": {"kind": "1h"},
+                   "grants": {UNDO: {"decision": "allow", "constraint": {"pathPrefix": {"field": "path", "allow": ["docs"]}}}}}),
+        )
+        .expect_ok();
+    agent
+        .invoke(UNDO, json!({ "id": outside }))
+        .expect_error(401, "grant_required");
+    assert_eq!(house.workspace.read("private/b.md"), "new\n");
+    let done = agent.invoke(UNDO, json!({ "id": inside })).expect_ok();
+    assert_eq!(done["ok"], true, "{done}");
+    assert_eq!(house.workspace.read("docs/a.md"), "old\n");
+}
+
+#[test]
+fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
+    let house = House::open();
+    let one = writer(&house, "one");
     let connected = house
         .owner()
-        .connect_as(json!({
-            "agentId": "two", "capabilities": [UNDO], "standing": [UNDO],
-            "constraint": {"pathPrefix": {"field": "path", "allow": ["docs"]}},
-        }))
+        .connect_as(json!({"agentId": "two", "capabilities": [READ, WRITE, UNDO], "standing": [WRITE, UNDO]}))
         .expect_ok();
     let two = Agent::enroll(
         &house.gateway.client(),
         connected["code"].as_str().expect("a code"),
     );
-    two.invoke(UNDO, json!({ "id": outside }))
-        .expect_error(401, "grant_required");
-    assert_eq!(house.workspace.read("private/b.md"), "new\n");
-    let done = two.invoke(UNDO, json!({ "id": inside })).expect_ok();
+    for name in ["a.md", "b.md", "c.md"] {
+        house.workspace.write(name, "old\n");
+    }
+    let (_, others) = write(&one, "a.md", "of one\n");
+    let (audit, _) = write(&one, "b.md", "of one\n");
+    let owners = take_back(&house, &audit)["undo"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let (_, own) = write(&two, "c.md", "of two\n");
+
+    // The control: its own needs no asking, by token or by session.
+    let done = two.invoke(UNDO, json!({ "id": own })).expect_ok();
     assert_eq!(done["ok"], true, "{done}");
-    assert_eq!(house.workspace.read("docs/a.md"), "old\n");
+    assert_eq!(house.workspace.read("c.md"), "old\n");
+
+    // What the owner is told when asking beforehand.
+    let would = |id: &str| {
+        let body = json!({"agentId": "two", "capabilityId": UNDO, "input": {"id": id}});
+        let client = house.owner().client;
+        client.post("/admin/api/explain", body).expect_ok()
+    };
+    assert_eq!(would(&own)["decision"], "permit");
+    let asks = would(&others);
+    assert_eq!(asks["decision"], "pend", "{asks}");
+    let why = asks["why"].as_str().expect("why");
+    assert!(why.contains("the agent one"), "{asks}");
+
+    // Another agent's, the owner's, and nobody's: the same answer but for the item's name, by either door.
+    let token = two.token(&[UNDO]);
+    let token = token["token"].as_str().expect("a token");
+    let nobodys = "evt_00000000-0000-8000-8000-00000000000f";
+    let mut said = Vec::new();
+    for (id, whose) in [
+        (others.as_str(), Some("the agent one")),
+        (owners.as_str(), Some("you")),
+        (nobodys, None),
+        ("anything", None),
+    ] {
+        let item = two.must_ask(UNDO, json!({ "id": id }));
+        let by_token = two
+            .invoke_with(token, UNDO, json!({ "id": id }))
+            .expect_error(401, "approval_required");
+        assert_eq!(by_token["pendingId"], item, "{id}");
+        let again = two.invoke(UNDO, json!({ "id": id }));
+        let mut answer = again.expect_error(401, "approval_required");
+        let text = answer.to_string().replace(&item, "");
+        answer = serde_json::from_str(&text).expect("still JSON");
+        said.push(answer);
+        let card = house.owner().card(&item);
+        let plan = &card["asks"][0]["plan"];
+        let Some(whose) = whose else {
+            assert!(plan["error"].is_string(), "{card}");
+            continue;
+        };
+        let fact = &plan["preview"]["facts"][0];
+        assert_eq!(
+            (&fact["name"], &fact["value"]),
+            (&json!("change_of"), &json!(whose))
+        );
+        let warning = plan["warnings"][0].as_str().expect("a warning");
+        assert!(
+            warning.contains("two did not make") && warning.contains(whose),
+            "{card}"
+        );
+        let offered: Vec<_> = card["choices"]
+            .as_array()
+            .expect("choices")
+            .iter()
+            .filter(|c| c["refused"].is_null())
+            .map(|c| c["window"].clone())
+            .collect();
+        assert_eq!(offered, ["once"], "{card}");
+    }
+    assert!(said.iter().all(|answer| *answer == said[0]), "{said:?}");
+    assert_eq!(house.workspace.read("a.md"), "of one\n");
+    assert_eq!(house.workspace.read("b.md"), "old\n");
+
+    // What the owner saw is done, once, whatever window was named.
+    let item = two.must_ask(UNDO, json!({ "id": others }));
+    house.owner().approve(&item, "1h");
+    let done = two.invoke(UNDO, json!({ "id": others })).expect_ok();
+    assert_eq!(done["ok"], true, "{done}");
+    assert_eq!(house.workspace.read("a.md"), "old\n");
+    let (_, more) = write(&one, "a.md", "again of one\n");
+    two.must_ask(UNDO, json!({ "id": more }));
+    assert_eq!(house.workspace.read("a.md"), "again of one\n");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::cli::Target;
 use plexus_client::{Address, Home, Stop};
 use plexus_protocol::{AgentId, credential::Pat};
-use std::{env, time::Duration};
+use std::{env, fs, time::Duration};
 
 /// Where the gateway is and who we are, as far as we were told.
 pub(crate) struct Settings {
@@ -42,9 +42,9 @@ impl Settings {
             )
             .next("run it again without them"));
         }
-        let proxy = variable("PLEXUS_PROXY")
-            .map(|url| through(&url))
-            .transpose()?;
+        let home = Home::resolve(target.home)?;
+        let proxy = variable("PLEXUS_PROXY").filter(|_| is_confined(&home));
+        let proxy = proxy.map(|url| through(&url)).transpose()?;
         let agent = match (target.agent, variable("PLEXUS_AGENT_ID")) {
             (Some(agent), _) => Some(agent),
             (None, Some(text)) => {
@@ -63,7 +63,7 @@ impl Settings {
         };
         let gateway = target.url.or_else(|| variable("PLEXUS_GATEWAY"));
         Ok(Self {
-            home: Home::resolve(target.home)?,
+            home,
             gateway: gateway
                 .map(|url| {
                     url.parse()
@@ -78,6 +78,15 @@ impl Settings {
             pinned,
         })
     }
+}
+
+/// Whether this may run where a proxy is the only way out: in a sandbox that keeps the owner's key from being opened, as
+/// the profile does that `plexusctl connect` writes. Who can open it reaches the gateway directly, and a variable that
+/// names a proxy then comes from whoever set the environment: it would be handed the agent's credential.
+fn is_confined(home: &Home) -> bool {
+    let key = fs::File::open(home.connection_key()).and_then(|key| key.metadata());
+    // Some sandboxes put an empty file in the place of one that they hide.
+    !key.is_ok_and(|key| key.len() > 0)
 }
 
 /// Reads the address of a proxy. One that is not on this machine would see what agents send.

@@ -134,7 +134,7 @@ fn restored_text(restored: &Value) -> String {
         let list = list_of(restored, member).iter();
         list.filter_map(Value::as_str).map(text::line).collect()
     };
-    let (agents, sources) = (names("agents"), names("sources"));
+    let (agents, sources, lendings) = (names("agents"), names("sources"), names("lendings"));
     let mut lines = vec![format!(
         "restored to {}: the state of {}, {} ago (event #{})",
         text::line(text_of(restored, "home")),
@@ -173,6 +173,16 @@ fn restored_text(restored: &Value) -> String {
                 .map(|source| format!("  plexusctl sources resume {source}")),
         );
     }
+    if !lendings.is_empty() {
+        lines.push(format!(
+            "what was lent is not any more ({}); lend it again: plexusctl lend AGENT FOLDER",
+            lendings.join(", ")
+        ));
+    }
+    lines.push(
+        "what agents may know of and what is hidden is as it was then: plexusctl hide ID, plexusctl sources hide SOURCE"
+            .to_owned(),
+    );
     lines.push(
         match restored["secrets"] == true {
             true => "the connection key is the backup's; if somebody may have read the file: plexusctl key rotate",
@@ -190,13 +200,14 @@ mod tests {
     #[test]
     fn what_is_left_to_do_after_a_restore() {
         let restored = json!({"home": "/h", "madeAt": "2026-01-01T00:00:00.000Z", "ageMs": 172_800_000_u64,
-            "sequence": 7, "secrets": false, "agents": ["a"], "grants": 2, "sources": ["notes"], "kept": "/h.before-x"});
+            "sequence": 7, "secrets": false, "agents": ["a"], "grants": 2, "sources": ["notes"], "lendings": ["diary"], "kept": "/h.before-x"});
         let text = restored_text(&restored);
         for line in [
             "restored to /h: the state of 2026-01-01T00:00:00.000Z, 2 d ago (event #7)",
             "the state that was there is kept: /h.before-x",
             "  plexusctl agents code a",
             "  plexusctl sources resume notes",
+            "what was lent is not any more (diary); lend it again: plexusctl lend AGENT FOLDER",
             "a new connection key is made at the start; secrets of sources are to be set again",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

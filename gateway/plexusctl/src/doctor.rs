@@ -114,7 +114,8 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     }
     let mut findings = home::look(desk.home.path());
     let examined = examine(desk, &doctor, &daemon);
-    findings.extend(machine::look(&doctor, &daemon, examined.as_ref().ok()));
+    let seen = examined.as_ref().ok();
+    findings.extend(machine::look(desk.home.path(), &doctor, &daemon, seen));
     findings.extend(gateway::look(desk, &daemon, examined.as_ref().ok()));
     findings.extend(programs::look(&daemon));
     findings.extend(agents::agent_settings(&desk.home));
@@ -124,7 +125,7 @@ pub(crate) async fn run(desk: &Desk, doctor: Doctor) -> Result<Exit, Stop> {
     }
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     if let Some(file) = &doctor.report {
-        let report = report::text(desk, &daemon, &findings);
+        let report = report::text(desk, &daemon, seen, &findings);
         report::write(file, &report)?;
     } else {
         let all: Vec<_> = findings.iter().map(Finding::json).collect();

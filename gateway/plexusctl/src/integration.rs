@@ -132,7 +132,7 @@ pub(crate) struct Wanted {
 /// A stop where a file of the agent cannot be read.
 pub(crate) fn wanted(kind: Kind, agent: &AgentId, around: &Surroundings) -> Result<Wanted, Stop> {
     match kind {
-        Kind::ClaudeCode => Ok(claude_code::wanted(agent, around)),
+        Kind::ClaudeCode => claude_code::wanted(agent, around),
         Kind::Codex => codex::wanted(agent, around),
     }
 }

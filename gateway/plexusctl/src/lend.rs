@@ -28,7 +28,7 @@ pub(crate) struct Lend {
     /// For how long
     #[arg(long = "for", value_name = "TIME", default_value = "1d", value_parser = span::parse)]
     time: u64,
-    /// At most so many writes; further ones ask
+    /// At most so many writes, taking one back included; further ones ask
     #[arg(long, value_name = "N", requires = "write")]
     max_writes: Option<u32>,
 }
@@ -88,8 +88,8 @@ fn lent(reply: &Value, now: Timestamp) -> String {
     let (may, may_not) = if reply["write"] == true {
         let most = match reply["maxWrites"].as_u64() {
             None => String::new(),
-            Some(1) => ", once; then it asks".to_owned(),
-            Some(most) => format!(", {most} times; then it asks"),
+            Some(1) => ", once, taking back included; then it asks".to_owned(),
+            Some(most) => format!(", {most} times, taking back included; then it asks"),
         };
         (
             format!("list, read and change the files in {path}{most}"),
@@ -164,7 +164,7 @@ mod tests {
         });
         assert_eq!(
             lent(&reply, now),
-            "my-cc may list, read and change the files in /srv/\\u{202e}notes, 20 times; then it asks (ends in 24 h; as notes)\n\
+            "my-cc may list, read and change the files in /srv/\\u{202e}notes, 20 times, taking back included; then it asks (ends in 24 h; as notes)\n\
              my-cc may not reach anything outside of that folder by this, and still asks before it changes a file that tools run or obey (.git, .envrc, CLAUDE.md, …)\n\
              to take it back: plexusctl lend end notes"
         );

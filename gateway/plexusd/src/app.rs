@@ -150,7 +150,6 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
-    clock.go_on_from(state_dir.path());
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
@@ -159,6 +158,7 @@ async fn run(
     // The ledger is ours, so the log is.
     log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
+    clock.go_on_from(state_dir.path())?;
     if let Some(finding) = &boot.rolled_back {
         tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
     }

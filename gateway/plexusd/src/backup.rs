@@ -14,6 +14,7 @@ pub(crate) mod make;
 pub(crate) mod read;
 pub(crate) mod restore;
 
+use crate::sources::configure::secret_name;
 use plexus_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -144,7 +145,7 @@ fn known(name: &str) -> bool {
             "connection-key",
         ]
         .contains(&name),
-        Some(("secrets", secret)) => plain(secret),
+        Some(("secrets", secret)) => secret_name(secret),
         Some(("agents", record)) => plain(record) && record.ends_with(".installed.json"),
         Some(_) => false,
     }

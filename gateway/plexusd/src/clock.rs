@@ -5,12 +5,15 @@
 //!
 //! Over a stop of the daemon a [`Mark`] carries that on. What the boot clock shows above the mark has certainly passed
 //! since: all of it, or, where the machine was started anew, only a part.
+//!
+//! Nothing proves a mark: a file that was damaged, or edited, could end every window for good. So one that is further
+//! ahead than [`BELIEVED`] of both the wall clock and the newest record refuses the start, and ends nothing.
 
 use nix::time::{ClockId, clock_gettime};
 use plexus_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -27,7 +30,7 @@ const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 pub(crate) struct Clock(Arc<Mutex<Anchor>>);
 
 /// A moment that was, and what the boot clock showed then. It holds no secret; one that is wrong can only end things
-/// sooner.
+/// sooner, and by no more than [`BELIEVED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     at: u64,
@@ -36,6 +39,22 @@ struct Mark {
 
 /// The file of the mark, in the state directory.
 pub(crate) const MARK_FILE: &str = "clock.json";
+
+/// How far a mark may be ahead of what the machine and the newest record say, in milliseconds: a day, more than a clock
+/// without a battery loses between two looks at the net, and less than most windows.
+const BELIEVED: u64 = 86_400_000;
+
+/// A mark that is too far ahead to be believed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} says that it was {marked} already, and by this machine's clock and the newest record it is {now}. Nothing was \
+     ended. Set the clock right (date); if it is right, remove that file, and the newest record counts", .file.display()
+)]
+pub(crate) struct Ahead {
+    file: PathBuf,
+    marked: Timestamp,
+    now: Timestamp,
+}
 
 struct Anchor {
     /// A moment that is known to have been.
@@ -75,12 +94,22 @@ impl Clock {
         };
     }
 
-    /// Goes on from the mark in `dir`, if there is one.
-    pub(crate) fn go_on_from(&self, dir: &Path) {
-        let text = std::fs::read_to_string(dir.join(MARK_FILE)).unwrap_or_default();
-        if let Ok(mark) = serde_json::from_str::<Mark>(&text) {
-            self.not_before(Timestamp(mark.until(boot_ms())));
+    /// Goes on from the mark in `dir`, if there is one. The newest record has been learned before.
+    ///
+    /// # Errors
+    /// One that is further ahead than [`BELIEVED`]; the clock is as it was.
+    pub(crate) fn go_on_from(&self, dir: &Path) -> Result<(), Ahead> {
+        let file = dir.join(MARK_FILE);
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let Ok(mark) = serde_json::from_str::<Mark>(&text) else {
+            return Ok(());
+        };
+        let (marked, now) = (Timestamp(mark.until(boot_ms())), self.now());
+        if marked.since(now) > BELIEVED {
+            return Err(Ahead { file, marked, now });
         }
+        self.not_before(marked);
+        Ok(())
     }
 
     /// Leaves a mark in `dir` for the next launch.
@@ -159,12 +188,32 @@ mod tests {
         before.leave_mark(dir.path()).unwrap();
         let after = Clock::start();
         assert!(after.now() < future, "the control");
-        after.go_on_from(dir.path());
+        after.go_on_from(dir.path()).unwrap();
         assert!(after.now() >= future);
 
         std::fs::write(dir.path().join(MARK_FILE), "{").unwrap();
         let next = Clock::start();
-        next.go_on_from(dir.path());
+        next.go_on_from(dir.path()).unwrap();
         assert!(next.now() < future);
+    }
+
+    #[test]
+    fn a_mark_far_ahead_ends_nothing_and_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let far = wall_ms() + 10 * BELIEVED;
+        let mark = Mark {
+            at: far,
+            boot: boot_ms(),
+        };
+        let text = serde_json::to_vec(&mark).unwrap();
+        std::fs::write(dir.path().join(MARK_FILE), text).unwrap();
+        let clock = Clock::start();
+        let error = clock.go_on_from(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(MARK_FILE) && error.contains("Nothing was ended"));
+        assert!(clock.now() < Timestamp(far - BELIEVED), "{error}");
+        // The same one, where the newest record was made not long before it.
+        clock.not_before(Timestamp(far - BELIEVED / 2));
+        clock.go_on_from(dir.path()).unwrap();
+        assert!(clock.now() >= Timestamp(far));
     }
 }

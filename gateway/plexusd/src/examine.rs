@@ -68,6 +68,8 @@ fn look(home: &Path, asked: &Examine, connectors: &'static [Connector]) -> Resul
         (Rest { said, .. }, Some(given)) => (said, sources(given)?),
         (Rest { said, sources }, None) => (said, sources),
     };
+    let named = |(id, config): &(SourceId, SourceConfig)| json!({"id": id, "kind": config.kind, "route": config.route});
+    let named: Vec<Value> = configured.iter().map(named).collect();
     let programs = Programs::find(asked.workers.as_deref());
     let cages = match &programs {
         Err(_) => Vec::new(),
@@ -106,6 +108,7 @@ fn look(home: &Path, asked: &Examine, connectors: &'static [Connector]) -> Resul
         "programs": programs,
         "ledger": ledger,
         "cages": cages,
+        "configured": named,
     }))
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod taken_back;
 pub(crate) mod validate;
+pub(crate) mod whose;
 
 use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
 use bytes::Bytes;

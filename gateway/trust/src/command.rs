@@ -166,6 +166,8 @@ pub enum Command {
         state_token: Digest,
         /// The manifest's rating or higher.
         rating: Verb,
+        /// Whether it is more than a standing grant may cover, whatever its rating.
+        once: bool,
     },
     /// A plan could not be made.
     PlanFailed {
@@ -470,6 +472,8 @@ pub enum Reply {
         agents: Vec<AgentId>,
         /// Grants that rest.
         grants: usize,
+        /// Sources that were lent and are no more.
+        lendings: Vec<SourceId>,
     },
     /// Who enrolled.
     Enrolled {

@@ -392,9 +392,26 @@ pub enum Plan {
         state_token: Digest,
         /// The manifest's rating or higher.
         rating: Verb,
+        /// Whether it is more than a standing grant may cover, whatever its rating: each such call is approved by itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        once: bool,
     },
     /// The worker could not.
     Failed,
+}
+
+impl Plan {
+    /// Whether it amounts to more than the capability is rated for, or than may stand: then each call is approved alone.
+    #[must_use]
+    pub const fn is_once_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Ready {
+                rating: Verb::Execute,
+                ..
+            } | Self::Ready { once: true, .. }
+        )
+    }
 }
 
 /// What is left of an approval for one ask.
@@ -786,6 +803,15 @@ impl State {
     pub fn lent(&self, id: &CapabilityId) -> Option<&Lent> {
         let (source, _) = id.as_str().split_once('.')?;
         self.sources.get(source)?.config.lent.as_ref()
+    }
+    /// Sources that are lent, and whose lending has not ended.
+    pub(crate) fn lent_out(&self) -> Vec<SourceId> {
+        let lent = |source: &&Arc<Source>| {
+            let lent = source.config.lent.as_ref();
+            lent.is_some_and(|lent| lent.ended.is_none())
+        };
+        let all = self.sources.values().filter(lent);
+        all.map(|source| source.id.clone()).collect()
     }
     /// Whether the owner lets it be seen.
     #[must_use]

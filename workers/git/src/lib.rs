@@ -17,6 +17,7 @@ mod lines;
 mod log;
 mod look;
 mod objects;
+mod reachable;
 mod refs;
 mod repository;
 mod search;

@@ -69,18 +69,6 @@ impl Reader {
         }
     }
 
-    /// The ids that begin with these hex digits: none, one, or several.
-    pub(crate) fn with_prefix(&self, digits: &str) -> Result<Vec<ObjectId>, GitError> {
-        let Ok(prefix) = gix_hash::Prefix::from_hex(digits) else {
-            return Ok(Vec::new());
-        };
-        let mut found = std::collections::HashSet::new();
-        self.handle
-            .lookup_prefix(prefix, Some(&mut found))
-            .map_err(|error| damaged(&error))?;
-        Ok(found.into_iter().collect())
-    }
-
     /// Kind and size of an object.
     pub(crate) fn header(&self, id: &ObjectId) -> Result<(Kind, u64), GitError> {
         match self.handle.try_header(id) {

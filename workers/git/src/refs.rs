@@ -4,7 +4,9 @@ use crate::{
     error::GitError,
     look::Look,
     objects::{Commit, Reader},
+    reachable::Begins,
     repository::Repository,
+    walk::MAX_WALK,
 };
 use gix_hash::ObjectId;
 use gix_object::Kind;
@@ -16,6 +18,8 @@ const MAX_HOPS: usize = 5;
 const MAX_BACK: usize = 10_000;
 /// Most packed refs that are named beside commits.
 const MAX_NAMES: usize = 2_000;
+/// Where the refs are whose history an agent may read.
+const TIPS: [&str; 3] = ["refs/heads/", "refs/remotes/", "refs/tags/"];
 /// Where a short name is looked for, in the order of git.
 const PLACES: [(&str, &str); 6] = [
     ("", ""),
@@ -41,7 +45,8 @@ pub(crate) fn resolve(
     }
     let end = text.find(['~', '^']).unwrap_or(text.len());
     let (name, mut steps) = text.split_at(end);
-    let id = named(repository, reader, if name == "@" { "HEAD" } else { name })?;
+    let name = if name == "@" { "HEAD" } else { name };
+    let id = named(repository, reader, look, name)?;
     let mut commit = reader.commit(&peeled(reader, id)?)?;
     while let Some(step) = steps.chars().next() {
         let rest = &steps[1..];
@@ -79,15 +84,31 @@ pub(crate) fn resolve(
     Ok(commit)
 }
 
-/// The id that a name, or the beginning of an id, stands for.
-fn named(repository: &Repository, reader: &Reader, name: &str) -> Result<ObjectId, GitError> {
-    let missing = || GitError::NotFound(format!("no branch, tag or commit is called {name:?}"));
+/// The id that a name, or the beginning of an id, stands for: a branch, a tag, `HEAD`, or what one of them leads to.
+fn named(
+    repository: &Repository,
+    reader: &Reader,
+    look: &Look<'_>,
+    name: &str,
+) -> Result<ObjectId, GitError> {
+    // One answer for what is not there, what no ref leads to, and what lies beyond the bound of the walk.
+    let missing = || {
+        let text = format!(
+            "no branch or tag is called {name:?}, and among the newest {MAX_WALK} commits that branches and tags lead to \
+             none has that id"
+        );
+        GitError::NotFound(text)
+    };
     if name.is_empty() || name.len() > 250 {
         return Err(missing());
     }
     let hex = name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if hex && name.len() == 40 {
-        return ObjectId::from_hex(name.as_bytes()).map_err(|_| missing());
+        let id = ObjectId::from_hex(name.as_bytes()).map_err(|_| missing())?;
+        return match repository.reachable.holds(repository, reader, look, &id)? {
+            true => Ok(id),
+            false => Err(missing()),
+        };
     }
     for (before, after) in PLACES {
         // Only refs lie directly in the repository's folder, and they are in capitals.
@@ -95,19 +116,24 @@ fn named(repository: &Repository, reader: &Reader, name: &str) -> Result<ObjectI
         if before.is_empty() && !name.starts_with("refs/") && !name.chars().all(capitals) {
             continue;
         }
-        if let Some(id) = followed(repository, &format!("{before}{name}{after}"))? {
+        let full = format!("{before}{name}{after}");
+        let Some(id) = followed(repository, &full)? else {
+            continue;
+        };
+        // ORIG_HEAD, FETCH_HEAD, refs/stash and their like lead to what was left behind.
+        let leads = full == "HEAD" || TIPS.iter().any(|tips| full.starts_with(tips));
+        if leads || repository.reachable.holds(repository, reader, look, &id)? {
             return Ok(id);
         }
     }
     if hex && name.len() >= 4 {
-        let mut found = reader.with_prefix(name)?;
-        if found.len() > 1 {
-            found.retain(|id| matches!(reader.header(id), Ok((Kind::Commit | Kind::Tag, _))));
-        }
-        return match found.as_slice() {
-            [id] => Ok(*id),
-            [] => Err(missing()),
-            _ => Err(GitError::Invalid(format!(
+        return match repository
+            .reachable
+            .beginning(repository, reader, look, name)?
+        {
+            Begins::One(id) => Ok(id),
+            Begins::Nothing => Err(missing()),
+            Begins::Several => Err(GitError::Invalid(format!(
                 "{name:?} begins several ids; give more of it"
             ))),
         };
@@ -159,21 +185,46 @@ fn packed(repository: &Repository) -> Result<BTreeMap<String, ObjectId>, GitErro
     Ok(text.lines().filter_map(line).collect())
 }
 
-fn peeled(reader: &Reader, mut id: ObjectId) -> Result<ObjectId, GitError> {
-    for _ in 0..MAX_HOPS {
-        if reader.header(&id)?.0 != Kind::Tag {
-            return Ok(id);
-        }
-        id = reader.tagged(&id)?;
+fn peeled(reader: &Reader, id: ObjectId) -> Result<ObjectId, GitError> {
+    match way(reader, id).last() {
+        Some(last) if reader.header(last)?.0 != Kind::Tag => Ok(*last),
+        _ => Err(GitError::Broken("a tag of tags of tags".to_owned())),
     }
-    Err(GitError::Broken("a tag of tags of tags".to_owned()))
+}
+
+/// An id, and what it names in turn as long as these are tags.
+pub(crate) fn way(reader: &Reader, id: ObjectId) -> Vec<ObjectId> {
+    let mut way = vec![id];
+    let mut last = id;
+    while way.len() <= MAX_HOPS
+        && let Ok((Kind::Tag, _)) = reader.header(&last)
+        && let Ok(next) = reader.tagged(&last)
+    {
+        way.push(next);
+        last = next;
+    }
+    way
+}
+
+/// What `HEAD` and at most `most` branches and tags name, in order.
+pub(crate) fn tips(repository: &Repository, most: usize) -> Vec<ObjectId> {
+    let mut all = packed(repository).unwrap_or_default();
+    all.retain(|name, _| TIPS.iter().any(|tips| name.starts_with(tips)));
+    for tips in TIPS {
+        loose(repository, tips.trim_end_matches('/'), &mut all, most, 0);
+    }
+    let mut ids: Vec<ObjectId> = all.into_values().take(most).collect();
+    ids.extend(followed(repository, "HEAD").ok().flatten());
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// Branches and tags by the commit that they name: what `git log --decorate` shows.
 pub(crate) fn names(repository: &Repository, reader: &Reader) -> BTreeMap<ObjectId, Vec<String>> {
     let mut all: BTreeMap<String, ObjectId> = packed(repository).unwrap_or_default();
     for kind in ["heads", "tags"] {
-        loose(repository, &format!("refs/{kind}"), &mut all, 0);
+        loose(repository, &format!("refs/{kind}"), &mut all, MAX_NAMES, 0);
     }
     let mut names: BTreeMap<ObjectId, Vec<String>> = BTreeMap::new();
     for (name, id) in all.into_iter().take(MAX_NAMES) {
@@ -192,22 +243,23 @@ fn loose(
     repository: &Repository,
     folder: &str,
     all: &mut BTreeMap<String, ObjectId>,
+    most: usize,
     depth: usize,
 ) {
     use plexus_rooted_files::{Kind as FileKind, RelPath};
-    if depth > 8 || all.len() > MAX_NAMES {
+    if depth > 8 || all.len() > most {
         return;
     }
     let Ok(path) = RelPath::parse(folder) else {
         return;
     };
-    let Ok(listing) = repository.git.list(&path, MAX_NAMES, None) else {
+    let Ok(listing) = repository.git.list(&path, most, None) else {
         return;
     };
     for entry in listing.entries {
         let name = entry.path.as_str().to_owned();
         match entry.kind {
-            FileKind::Dir => loose(repository, &name, all, depth + 1),
+            FileKind::Dir => loose(repository, &name, all, most, depth + 1),
             FileKind::File => {
                 if let Ok(Some(id)) = followed(repository, &name) {
                     all.insert(name, id);

@@ -3,7 +3,7 @@
 //! The cage is what keeps the worker in; these checks are so that a repository that leads out is refused in words, at
 //! once, and in the same way on every system.
 
-use crate::{error::GitError, objects::Reader};
+use crate::{error::GitError, objects::Reader, reachable::Reachable};
 use gix_odb::{Store, store::init};
 use plexus_rooted_files::{FileError, Identity, Policy, RelPath, Root};
 use std::{
@@ -27,6 +27,8 @@ pub(crate) struct Repository {
     identity: Identity,
     /// Commits whose parents a shallow clone left out.
     pub(crate) shallow: HashSet<gix_hash::ObjectId>,
+    /// What refs lead to.
+    pub(crate) reachable: Reachable,
 }
 
 struct Odb(Arc<Store>);
@@ -87,6 +89,7 @@ impl Repository {
             store: Odb(Arc::new(store)),
             identity,
             shallow,
+            reachable: Reachable::default(),
         })
     }
 

@@ -497,6 +497,7 @@ async fn damaged_and_hostile_objects_are_errors() {
     ];
     let tree = git(&folder, &words);
     let id = git(&folder, &["commit-tree", tree.trim(), "-m", "hostile"]);
+    git(&folder, &["branch", "hostile", id.trim()]);
     let shown = ask(&folder, "show", json!({"rev": id.trim()})).await;
     assert_eq!(shown["files"], json!([]));
     let odd = git(&folder, &["rev-parse", "HEAD"]);
@@ -649,5 +650,87 @@ async fn a_long_history_is_listed_in_time_and_what_is_new_is_seen() {
     let id = commit(&folder, "after it was opened");
     let log = output(&worker.read("log", json!({"limit": 1})).await);
     assert_eq!(ids(&log), [id]);
+    worker.stop().await;
+}
+
+/// What a refusal says, but for the name that was asked for.
+async fn refused_like(worker: &mut Worker, rev: &str) -> String {
+    let refused = refusal(&worker.read("show", json!({"rev": rev})).await.0);
+    assert!(
+        format!("{refused:?}").contains("not_found"),
+        "{rev}: {refused:?}"
+    );
+    format!("{refused:?}").replace(rev, "NAME")
+}
+
+#[tokio::test]
+async fn what_no_branch_or_tag_leads_to_is_answered_like_what_is_not_there() {
+    let (_kept, folder) = fresh();
+    story(&folder);
+    write(&folder, "secret.txt", "password\n");
+    let amended = commit(&folder, "with a password");
+    git(&folder, &["rm", "-q", "secret.txt"]);
+    write(&folder, "plain.txt", "plain\n");
+    git(&folder, &["add", "-A"]);
+    git(&folder, &["commit", "-q", "--amend", "-m", "without it"]);
+    let kept = git(&folder, &["rev-parse", "HEAD"]).trim().to_owned();
+    git(&folder, &["tag", "-a", "v1", "-m", "first"]);
+    let tag = git(&folder, &["rev-parse", "v1"]).trim().to_owned();
+    // Left behind in other ways: a reset, a stash, a tag that is no more, a tree, a blob.
+    commit(&folder, "to be reset");
+    let reset = git(&folder, &["rev-parse", "HEAD"]).trim().to_owned();
+    git(&folder, &["reset", "-q", "--hard", "HEAD~1"]);
+    write(&folder, "plain.txt", "stashed\n");
+    git(&folder, &["stash", "-q"]);
+    let stash = git(&folder, &["rev-parse", "refs/stash"]).trim().to_owned();
+    git(&folder, &["tag", "-a", "gone", "-m", "gone", "HEAD~1"]);
+    let gone = git(&folder, &["rev-parse", "gone"]).trim().to_owned();
+    git(&folder, &["tag", "-d", "gone"]);
+    git(&folder, &["update-ref", "ORIG_HEAD", &amended]);
+    let tree = git(&folder, &["rev-parse", "HEAD^{tree}"])
+        .trim()
+        .to_owned();
+    let blob = git(&folder, &["rev-parse", "HEAD:plain.txt"])
+        .trim()
+        .to_owned();
+
+    let mut worker = open(&folder).await;
+    let absent = refused_like(&mut worker, &"0123456789".repeat(4)).await;
+    for id in [&amended, &reset, &stash, &gone, &tree, &blob] {
+        assert_eq!(refused_like(&mut worker, id).await, absent, "{id}");
+        let short = &id[..12];
+        assert_eq!(refused_like(&mut worker, short).await, absent, "{id}");
+        // The shortest that is looked for; no reachable id of this history begins like it but by chance.
+        if !kept.starts_with(&id[..4]) {
+            let answer = worker.read("show", json!({"rev": &id[..4]})).await;
+            assert!(!format!("{answer:?}").contains("password"), "{answer:?}");
+        }
+        let back = refusal(&worker.read("log", json!({"not": id})).await.0);
+        assert!(format!("{back:?}").contains("not_found"), "{back:?}");
+    }
+    for name in ["ORIG_HEAD", "refs/stash", "stash"] {
+        assert_eq!(refused_like(&mut worker, name).await, absent, "{name}");
+    }
+    // The controls: by id, by its beginning, by a tag's own id, further back, and behind a detached HEAD.
+    let first = git(&folder, &["rev-parse", "HEAD~2"]).trim().to_owned();
+    for name in [
+        &kept,
+        &kept[..8],
+        &kept.to_uppercase(),
+        &tag,
+        &tag[..12],
+        &first,
+        "v1",
+        "HEAD~1",
+    ] {
+        let shown = output(&worker.read("show", json!({"rev": name})).await);
+        assert!(shown["commit"]["id"].is_string(), "{name}: {shown}");
+    }
+    git(&folder, &["checkout", "-q", "--detach", &amended]);
+    let shown = output(&worker.read("show", json!({"rev": amended})).await);
+    assert_eq!(shown["commit"]["id"], amended);
+    // And no longer when nothing leads there: what was walked over is not believed for ever.
+    git(&folder, &["checkout", "-q", "main"]);
+    assert_eq!(refused_like(&mut worker, &amended).await, absent);
     worker.stop().await;
 }

@@ -2,20 +2,28 @@
 
 use super::{Doctor, Finding, gateway::Daemon};
 use nix::sys::resource::{Resource, getrlimit};
-use plexus_client::span;
+use plexus_client::{shell, span};
 use plexus_protocol::{DEFAULT_PORT, Timestamp};
 use serde_json::Value;
 use std::{
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+    path::Path,
 };
 
 /// Descriptors that a gateway with a few sources and a crowd at its door needs.
 const DESCRIPTORS: u64 = 1_024;
+/// How far the daemon's mark may be ahead of clock and records before a start is refused (`plexusd`'s `clock.rs`).
+const AHEAD: u64 = 86_400_000;
 /// How far the clock may be behind the newest record before it is said, in milliseconds.
 const BEHIND: u64 = 60_000;
 
-pub(super) fn look(doctor: &Doctor, daemon: &Daemon, examined: Option<&Value>) -> Vec<Finding> {
+pub(super) fn look(
+    home: &Path,
+    doctor: &Doctor,
+    daemon: &Daemon,
+    examined: Option<&Value>,
+) -> Vec<Finding> {
     let running = daemon.port();
     let port = doctor.port.or(running).unwrap_or(DEFAULT_PORT);
     let mut findings = Vec::new();
@@ -29,6 +37,9 @@ pub(super) fn look(doctor: &Doctor, daemon: &Daemon, examined: Option<&Value>) -
         .latest
         .or_else(|| serde_json::from_value(examined?["ledger"]["latest"].clone()).ok());
     findings.push(clock(latest, span::now()));
+    let mark = std::fs::read_to_string(home.join("clock.json"));
+    let mark = mark.ok().and_then(|text| marked(&text));
+    findings.extend(mark.and_then(|at| ahead(home, at, latest, span::now())));
     findings.push(descriptors());
     if let Some(seen) = examined {
         findings.push(kernel(&seen["kernel"]));
@@ -95,12 +106,7 @@ fn holder(port: u16) -> Option<String> {
 #[cfg(not(target_os = "linux"))]
 fn holder(port: u16) -> Option<String> {
     let asked = ["-nP", "-sTCP:LISTEN", "-Fpc", &format!("-iTCP:{port}")];
-    let said = super::said(
-        std::path::Path::new("/usr/sbin/lsof"),
-        &asked,
-        super::SAY_WITHIN,
-    )
-    .ok()?;
+    let said = super::said(Path::new("/usr/sbin/lsof"), &asked, super::SAY_WITHIN).ok()?;
     let part = |mark: char| said.lines().find_map(|line| line.strip_prefix(mark));
     Some(format!("process {} ({})", part('p')?, part('c')?))
 }
@@ -121,6 +127,34 @@ fn clock(latest: Option<Timestamp>, now: Timestamp) -> Finding {
         Some(_) => Finding::ok("clock", "not behind the newest record"),
         None => Finding::ok("clock", "there is no record to hold it against"),
     }
+}
+
+/// The moment in the daemon's mark.
+fn marked(text: &str) -> Option<Timestamp> {
+    let mark: Value = serde_json::from_str(text).ok()?;
+    mark["at"].as_u64().map(Timestamp)
+}
+
+/// A mark that refuses a start. What the boot clock would add to it is left out: the daemon says the rest.
+fn ahead(
+    home: &Path,
+    marked: Timestamp,
+    latest: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let known = latest.map_or(now, |latest| latest.max(now));
+    let far = marked.since(known);
+    (far > AHEAD).then(|| {
+        let file = home.join("clock.json");
+        let what = format!(
+            "{} is {} ahead of this machine's clock and of every record: plexusd does not start, so that nothing ends by \
+             it; set the clock right, or remove the file where the clock is right",
+            file.display(),
+            span::length(far)
+        );
+        let file = shell::quote(&file.to_string_lossy());
+        Finding::fail("clock", what, format!("date; rm -i {file}"))
+    })
 }
 
 fn descriptors() -> Finding {

@@ -1,13 +1,15 @@
 //! The same findings as a text that can be shown to strangers.
 //!
-//! What is left out: the home folder's path (`~`), the folders of sources (`<folder of ID>`), agents' names (a short hash,
-//! so that two lines about one agent can be told to be), anything that looks like a credential of ours. Findings name no
-//! note and no file of a source.
+//! What is left out: the home folder's path (`~`), the folders of sources (`<folder of ID>`), agents' names and sources'
+//! ids, which are made of folders' names (a short hash, so that two lines about one of them can be told to be; a source
+//! that is called as its connector keeps that), anything that looks like a credential of ours. Findings name no note and
+//! no file of a source.
 
 use super::{Finding, gateway::Daemon};
-use crate::owner::{Desk, text_of};
+use crate::owner::{Desk, list_of, text_of};
 use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::Digest;
+use serde_json::Value;
 use std::{
     fs::OpenOptions,
     io::Write,
@@ -15,16 +17,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(super) fn text(desk: &Desk, daemon: &Daemon, findings: &[Finding]) -> String {
+pub(super) fn text(
+    desk: &Desk,
+    daemon: &Daemon,
+    examined: Option<&Value>,
+    findings: &[Finding],
+) -> String {
     let mut hidden: Vec<(String, String)> = Vec::new();
-    for source in daemon.sources.as_array().into_iter().flatten() {
+    // Without a daemon the ledger says which there are.
+    let examined = examined.map_or(&[][..], |seen| list_of(seen, "configured"));
+    let sources = daemon.sources.as_array().into_iter().flatten();
+    for source in sources.chain(examined) {
+        let id = text_of(source, "id");
+        let name = match text_of(source, "kind").split('-').next() {
+            Some(connector) if connector == id => id.to_owned(),
+            _ => format!("source-{}", short(id)),
+        };
         let route = source["route"].as_object().into_iter().flatten();
         for folder in route.filter_map(|(_, value)| value.as_str().filter(|v| v.starts_with('/'))) {
-            hidden.push((
-                folder.to_owned(),
-                format!("<folder of {}>", text_of(source, "id")),
-            ));
+            hidden.push((folder.to_owned(), format!("<folder of {name}>")));
         }
+        hidden.push((id.to_owned(), name));
     }
     let files = std::fs::read_dir(desk.home.path().join("agents"))
         .into_iter()
@@ -32,8 +45,7 @@ pub(super) fn text(desk: &Desk, daemon: &Daemon, findings: &[Finding]) -> String
     for file in files.flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
         if let Some((agent, _)) = name.split_once('.') {
-            let hash = Digest::of(agent.as_bytes()).to_string();
-            hidden.push((agent.to_owned(), format!("agent-{}", &hash[..8])));
+            hidden.push((agent.to_owned(), format!("agent-{}", short(agent))));
         }
     }
     hidden.push((
@@ -64,6 +76,10 @@ pub(super) fn text(desk: &Desk, daemon: &Daemon, findings: &[Finding]) -> String
         .iter()
         .map(|line| text::line(&redacted(line, &hidden)));
     told.collect::<Vec<_>>().join("\n")
+}
+
+fn short(name: &str) -> String {
+    Digest::of(name.as_bytes()).to_string()[..8].to_owned()
 }
 
 /// `line` without what is hidden, the longest first, and without anything of a credential's form.

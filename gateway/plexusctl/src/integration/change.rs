@@ -23,6 +23,9 @@ pub(crate) enum What {
     File {
         /// SHA-256 of its text.
         digest: Digest,
+        /// SHA-256 of our text that it replaced: what is there where the writing was cut short.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<Digest>,
     },
     /// A block between the markers.
     Block {
@@ -65,8 +68,13 @@ impl Change {
     /// Takes it out of `text`.
     pub(super) fn remove_from(&self, text: &str) -> Removed {
         match &self.what {
-            What::File { digest } if Digest::of(text.as_bytes()) == *digest => Removed::Yes(None),
-            What::File { .. } => Removed::Edited,
+            What::File { digest, was } => {
+                let there = Digest::of(text.as_bytes());
+                match there == *digest || Some(there) == *was {
+                    true => Removed::Yes(None),
+                    false => Removed::Edited,
+                }
+            }
             What::Block { digest, lead } => match block_of(text) {
                 None => Removed::Gone,
                 Some((start, end)) if Digest::of(&text.as_bytes()[start..end]) == *digest => {

@@ -3,14 +3,18 @@
 //! A folder with a plugin's manifest below `skills/` is loaded as a plugin in every new session, and its `bin/` is on the
 //! PATH of the session's shell; no marketplace and no start of `claude` is needed for that.
 
-use super::{Surroundings, Wanted, launcher, plan::Want};
+use super::{
+    Surroundings, Wanted, launcher,
+    plan::{Want, resolved},
+};
+use plexus_client::Stop;
 use plexus_protocol::{AgentId, skill};
 use std::path::Path;
 
 const ALLOW: &[&str] = &["permissions", "allow"];
 const DENY: &[&str] = &["permissions", "deny"];
 
-pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Wanted {
+pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Result<Wanted, Stop> {
     let own = around.agents_own.clone();
     let (folder, settings) = match &around.project {
         Some(project) => (project.join(".claude"), "settings.local.json"),
@@ -42,7 +46,12 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Wanted {
         file(&format!("bin/{command}"), forward, 0o755),
     ];
     let settings = folder.join(settings);
-    for (at, value) in rules(&command, &ours, &plugin, around) {
+    let mut rules = rules(&command, &ours, &plugin, around);
+    let really = resolved(&plugin)?;
+    if really != plugin {
+        rules.push(no_edit(&really));
+    }
+    for (at, value) in rules {
         changes.push(Want::JsonRule {
             path: settings.clone(),
             at,
@@ -59,7 +68,7 @@ pub(super) fn wanted(agent: &AgentId, around: &Surroundings) -> Wanted {
             project.display()
         ));
     }
-    Wanted { changes, notes }
+    Ok(Wanted { changes, notes })
 }
 
 fn manifest(name: &str) -> String {
@@ -89,7 +98,11 @@ fn rules(
         (DENY, format!("Bash({}:*)", plexusctl.display())),
         (DENY, format!("Read(/{state}/**)")),
         (DENY, format!("Edit(/{state}/**)")),
-        // It runs unasked, and below a project an agent that accepts its own edits could write there.
-        (DENY, format!("Edit(/{}/**)", plugin.display())),
+        no_edit(plugin),
     ]
+}
+
+/// What is there runs unasked, and below a project an agent that accepts its own edits could write there.
+fn no_edit(plugin: &Path) -> (&'static [&'static str], String) {
+    (DENY, format!("Edit(/{}/**)", plugin.display()))
 }

@@ -13,6 +13,8 @@ pub(super) enum Unfit {
     NotJson(String),
     #[error("its `{0}` is not of the documented form")]
     OtherForm(String),
+    #[error("it has `{0}` twice")]
+    Twice(String),
 }
 
 /// A value, and where in the text it stands.
@@ -41,7 +43,12 @@ pub(super) fn add(text: &str, path: &[&str], word: &str) -> Result<(String, usiz
         let Inside::Object(members) = &at.inside else {
             return Err(Unfit::OtherForm(path[..depth].join(".")));
         };
-        match members.iter().find(|(member, ..)| member == name) {
+        let mut named = members.iter().filter(|(member, ..)| member == name);
+        match named.next() {
+            // Of two, programs take one or the other: a word in the wrong one would be no word.
+            Some(_) if named.next().is_some() => {
+                return Err(Unfit::Twice(path[..=depth].join(".")));
+            }
             Some((_, _, node)) => at = node,
             None => {
                 let rest = &path[depth + 1..];
@@ -333,6 +340,22 @@ mod tests {
     use super::*;
 
     const ALLOW: &[&str] = &["permissions", "allow"];
+
+    #[test]
+    fn a_member_that_is_there_twice_is_not_guessed_at() {
+        for (text, named) in [
+            ("{\"permissions\": {}, \"permissions\": {}}", "permissions"),
+            (
+                "{\"permissions\": {\"allow\": [], \"deny\": [], \"\\u0061llow\": []}}",
+                "permissions.allow",
+            ),
+        ] {
+            let refused = add(text, ALLOW, "x");
+            assert_eq!(refused, Err(Unfit::Twice(named.to_owned())), "{text}");
+        }
+        // The control: elsewhere it is the person's.
+        assert!(add("{\"a\": 1, \"a\": 2}", ALLOW, "x").is_ok());
+    }
 
     #[test]
     fn what_was_added_can_be_taken_out_to_the_byte() {

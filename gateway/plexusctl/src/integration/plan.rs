@@ -148,10 +148,17 @@ impl Plan {
         let text = edit.after.clone().unwrap_or_default();
         let what = match want {
             Want::File { text, mode, .. } => {
+                // What we wrote was taken back above: what is still there, and is not this, is the person's.
+                if edit.after.as_ref().is_some_and(|there| there != text) {
+                    return Err(theirs(&edit.path));
+                }
+                let was = edit.before.as_deref().filter(|before| before != text);
+                let was = was.map(|before| Digest::of(before.as_bytes()));
                 edit.after = Some(text.clone());
                 edit.mode = *mode;
                 What::File {
                     digest: Digest::of(text.as_bytes()),
+                    was,
                 }
             }
             Want::Block { text: block, .. } => {
@@ -212,8 +219,9 @@ impl Plan {
 
     /// The edit of the file at `path`, read when it is first named.
     fn at(&mut self, path: &Path) -> Result<&mut Edit, Stop> {
-        // A link to the real file, as people who keep such files in a repository have it, stays a link.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // A link to the real file or folder, as people who keep such files in a repository have it, stays a link: what is
+        // shown, written and recorded is the place that it leads to.
+        let path = resolved(path)?;
         if let Some(place) = self.edits.iter().position(|edit| edit.path == path) {
             return Ok(&mut self.edits[place]);
         }
@@ -276,6 +284,46 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Where `path` really is: links in it are followed as far as it is there, and the rest is what will be made.
+///
+/// # Errors
+/// A stop for a link that leads nowhere, and for what cannot be looked at.
+pub(super) fn resolved(path: &Path) -> Result<PathBuf, Stop> {
+    let fail = |at: &Path, why: &str| {
+        let why = format!("{}: {why}", at.display());
+        Stop::new(Exit::Failed, "cannot_edit", why)
+            .next("mend that, then run the same command again")
+    };
+    for above in path.ancestors() {
+        match above.canonicalize() {
+            Ok(real) => {
+                let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
+                return Ok(real.components().chain(rest.components()).collect());
+            }
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(fail(above, &e.to_string()));
+            }
+            Err(_) if above.symlink_metadata().is_ok() => {
+                return Err(fail(above, "it is a link that leads nowhere"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(path.to_owned())
+}
+
+/// A file of the person's where one of ours belongs: it is not replaced, and not removed later.
+fn theirs(path: &Path) -> Stop {
+    let why = format!(
+        "{} is there and is not as Plexus wrote it: it may be yours",
+        path.display()
+    );
+    let away = plexus_client::shell::quote(&path.display().to_string());
+    Stop::new(Exit::Failed, "not_ours", why).next(format!(
+        "mv {away} {away}.mine, then run the same command again"
+    ))
 }
 
 /// What became of a want.

@@ -172,6 +172,7 @@ fn shown_ask(
                 preview,
                 state_token,
                 rating,
+                once: _,
             } => match approvals.preview(&item.id, ask) {
                 Some(made) => object!({
                     "preview": made.preview,

@@ -4,7 +4,10 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
-use crate::sources::catalogue::{Catalogue, Entry};
+use crate::{
+    invoke::whose::UNDO,
+    sources::catalogue::{Catalogue, Entry},
+};
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
 use plexus_trust::{Ask, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
 use serde_json::{Value, json};
@@ -86,9 +89,12 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
     match (window, ask.input) {
         (TrustWindow::Once, Some(_)) => "this one call, exactly as shown".to_owned(),
         (TrustWindow::Once, None) => {
-            format!(
-                "one call of “{label}”, with any input{within}: you do not see it before it is made"
-            )
+            let what = if is_undo(entry) {
+                "on any change of its own"
+            } else {
+                "with any input"
+            };
+            format!("one call of “{label}”, {what}{within}: you do not see it before it is made")
         }
         (_, input) => {
             let now = match (input, item.on_approval) {
@@ -96,12 +102,15 @@ fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> 
                 _ => "",
             };
             let effect = !ask.verbs.is_read();
-            let what = if effect {
+            let undo = is_undo(entry);
+            let what = if undo {
+                "as far as it takes back its own changes"
+            } else if effect {
                 "whatever it changes"
             } else {
                 "whatever it reads"
             };
-            let held = if effect {
+            let held = if effect && !undo {
                 "; what it replaces or edits it must have read as it is then"
             } else {
                 ""
@@ -144,6 +153,8 @@ fn beyond(
     }
     let why = if amounts_to_execute(ask) {
         "what this would write is run or obeyed by programs of yours, so each such call is approved by itself"
+    } else if ask.plan.is_once_only() {
+        "it takes back a change that this agent did not make, so each such call is approved by itself"
     } else {
         match entry {
             None => "this capability is gone",
@@ -155,6 +166,10 @@ fn beyond(
         }
     };
     Some(why.to_owned())
+}
+
+fn is_undo(entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|entry| entry.capability().name == UNDO)
 }
 
 /// Why each call of this is approved by itself, whoever asks (DESIGN 5, ceilings).

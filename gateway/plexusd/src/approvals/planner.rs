@@ -3,10 +3,12 @@
 use super::Planned;
 use crate::{
     app::App,
+    invoke::whose::{self, Whose},
     supervisor::{CallRequest, Stands},
 };
+use plexus_ipc::{message::PlanMade, text::Line};
 use plexus_ledger::Lane;
-use plexus_protocol::{Digest, PendingId, json};
+use plexus_protocol::{AgentId, Digest, PendingId, json};
 use plexus_trust::{Ask, Command, Item, ItemState, Plan};
 use std::{sync::Arc, time::Duration};
 
@@ -43,7 +45,7 @@ pub(crate) fn resume(app: &Arc<App>) {
 
 async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
     let (command, view) = match make(&app, &item, &ask).await {
-        Ok(made) => {
+        Ok((made, once)) => {
             let preview = json::digest(&serde_json::to_value(&made.preview).unwrap_or_default());
             let command = Command::PlanReady {
                 item: item.id.clone(),
@@ -51,6 +53,7 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
                 preview,
                 state_token: made.state_token,
                 rating: made.rating,
+                once,
             };
             (command, Planned::Made(made, preview))
         }
@@ -70,11 +73,7 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
     app.approvals.note_change();
 }
 
-async fn make(
-    app: &App,
-    item: &Item,
-    ask: &Ask,
-) -> Result<Arc<plexus_ipc::message::PlanMade>, String> {
+async fn make(app: &App, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, bool), String> {
     let entry = app
         .catalogue
         .load()
@@ -86,6 +85,7 @@ async fn make(
         .input(&item.id, ask)
         .ok_or("the input was not kept, or is not the one that was asked with")?;
     let digest = Digest::of(&input);
+    let undoes = whose::change(app, &item.agent, &entry, &input).await;
     let request = CallRequest {
         capability: entry.capability().name.clone(),
         input: input.into(),
@@ -104,8 +104,27 @@ async fn make(
         progress: None,
     };
     match app.supervisor.plan(&entry.source, request).await {
-        Ok(Ok(made)) => Ok(Arc::new(*made)),
+        Ok(Ok(made)) => Ok(marked(*made, undoes, &item.agent)),
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The plan of an undo says whose change it takes back; with it, whether it has to be approved by itself.
+fn marked(mut made: PlanMade, undoes: Option<Whose>, agent: &AgentId) -> (Arc<PlanMade>, bool) {
+    let Some(whose) = undoes else {
+        return (Arc::new(made), false);
+    };
+    let words = whose.in_words();
+    // Ours come first: what the source adds cannot push them out.
+    let rest = std::mem::take(&mut made.preview.facts);
+    made.preview = made.preview.fact("change_of", &words);
+    for fact in rest {
+        made.preview = made.preview.fact(fact.name.as_str(), fact.value.as_str());
+    }
+    if whose != Whose::Own {
+        let warning = format!("This takes back a change that {agent} did not make: {words}.");
+        made.warnings.insert(0, Line::new(warning));
+    }
+    (Arc::new(made), whose != Whose::Own)
 }

@@ -44,6 +44,8 @@ pub(crate) struct Restored {
     grants: usize,
     /// Sources with grants that rest.
     sources: Vec<SourceId>,
+    /// Sources that were lent when the backup was made; each has ended.
+    lendings: Vec<SourceId>,
     /// Where the state is now that was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<PathBuf>,
@@ -74,7 +76,12 @@ pub(crate) fn run(file: &Path, home: &Path, replace: bool) -> Result<Restored, B
     backup.unpack(&fresh)?;
     plexus_ledger::verify_file::<Trust>(&fresh.join(LEDGER), heads(&fresh).as_deref())?;
     let (now, reply, sources) = record(&fresh, backup.header.made_at)?;
-    let Reply::Restored { agents, grants } = reply else {
+    let Reply::Restored {
+        agents,
+        grants,
+        lendings,
+    } = reply
+    else {
         return Err(BackupError::Other(
             "the restore was answered with something else".to_owned(),
         ));
@@ -91,6 +98,7 @@ pub(crate) fn run(file: &Path, home: &Path, replace: bool) -> Result<Restored, B
         agents,
         grants,
         sources,
+        lendings,
         kept,
     })
 }

@@ -23,6 +23,8 @@ fn home() -> tempfile::TempDir {
     }
     fs::write(home.path().join("connection-key"), "the key").unwrap();
     fs::write(home.path().join("secrets/mail"), "a password").unwrap();
+    // Every name that the owner can give one.
+    fs::write(home.path().join("secrets/my mail (älter)"), "another").unwrap();
     fs::write(home.path().join("agents/a.pat"), "a credential").unwrap();
     home
 }
@@ -43,6 +45,7 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
                 "audit-heads.jsonl",
                 "connection-key",
                 "secrets/mail",
+                "secrets/my mail (älter)",
             ],
         ),
     ] {
@@ -111,7 +114,12 @@ fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
 
 #[test]
 fn names_that_lead_elsewhere_are_none() {
-    for good in ["ledger.redb", "secrets/mail", "agents/my-cc.installed.json"] {
+    for good in [
+        "ledger.redb",
+        "secrets/mail",
+        "secrets/my mail",
+        "agents/my-cc.installed.json",
+    ] {
         assert!(known(good), "{good}");
     }
     for bad in [
@@ -122,6 +130,8 @@ fn names_that_lead_elsewhere_are_none() {
         "secrets/",
         "secrets/.x",
         "secrets/a/b",
+        "secrets/a\\b",
+        "secrets/a\nb",
         "agents/a.pat",
         "runtime.json",
         "run/owner/owner.sock",

@@ -5,7 +5,8 @@
 //! other machine ──GET …/install.sh | …/setup.sh──▶ script ──GET …/engine/PLATFORM──▶ the `plexus` command
 //! ```
 //! Invariants: a code is in the owner's answer and nowhere else; scripts and the command hold no credential, no name of
-//! a capability and nothing of the person's; what ends a credential is asked for in words (`reissue`).
+//! a capability and nothing of the person's; what ends a credential is asked for in words (`reissue`); the public routes
+//! answer every name alike.
 
 mod scripts;
 
@@ -24,7 +25,7 @@ use axum::{
     routing::get,
 };
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, credential::EnrollmentCode};
-use plexus_trust::{CODE_MS, Command, Deliver, EnrollmentStatus, Reply};
+use plexus_trust::{CODE_MS, Command, Deliver, Reply};
 use scripts::Script;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -188,23 +189,25 @@ fn unknown(agent: &AgentId) -> Refused {
 }
 
 async fn install(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    scripted(&app, &id, Form::ClaudeCode, Script::install_sh)
+    scripted(&app, &id, Script::install_sh)
 }
 
 async fn setup(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
-    scripted(&app, &id, Form::Generic, Script::setup_sh)
+    scripted(&app, &id, Script::setup_sh)
 }
 
-/// A script for an agent of this form, as plain text; so are the refusals, because a shell reads them.
-fn scripted(app: &App, id: &str, form: Form, text: fn(&Script) -> String) -> Response {
-    let Ok(agent) = AgentId::parse(id) else {
-        let why = "plexus: `agentId` (a non-empty string, not the admin id) is required\n";
-        return plain(StatusCode::BAD_REQUEST, why.to_owned());
-    };
-    if known(app, &agent) != Some(form) {
-        return not_connected();
+/// A script for this name, as plain text; so are the refusals, because a shell reads them. Whether an agent is called so
+/// is not looked up: without the owner's code a script lets nobody in, and whoever may fetch it may not learn of names.
+fn scripted(app: &App, id: &str, text: fn(&Script) -> String) -> Response {
+    match AgentId::parse(id) {
+        Ok(agent) => plain(StatusCode::OK, text(&script(app, &agent))),
+        Err(_) => not_a_name(),
     }
-    plain(StatusCode::OK, text(&script(app, &agent)))
+}
+
+fn not_a_name() -> Response {
+    let why = "plexus: `agentId` (a non-empty string, not the admin id) is required\n";
+    plain(StatusCode::BAD_REQUEST, why.to_owned())
 }
 
 fn script(app: &App, agent: &AgentId) -> Script {
@@ -212,26 +215,10 @@ fn script(app: &App, agent: &AgentId) -> Script {
     Script::new(agent, &base, home, app.clock.now())
 }
 
-/// The form of an agent that is connected.
-fn known(app: &App, agent: &AgentId) -> Option<Form> {
-    let state = app.ledger.snapshot();
-    let row = state.agent(agent)?;
-    (row.status != EnrollmentStatus::Revoked).then(|| Form::of(row.agent_type.as_deref()))
-}
-
-fn not_connected() -> Response {
-    let why = "plexus: not connected; the owner connects this agent first: plexusctl connect\n";
-    plain(StatusCode::NOT_FOUND, why.to_owned())
-}
-
 /// The `plexus` command itself, for a machine of the same kind as this one.
-async fn engine(
-    State(app): State<Arc<App>>,
-    Path((id, platform)): Path<(String, String)>,
-) -> Response {
-    let agent = AgentId::parse(&id).ok();
-    if agent.and_then(|agent| known(&app, &agent)).is_none() {
-        return not_connected();
+async fn engine(Path((id, platform)): Path<(String, String)>) -> Response {
+    if AgentId::parse(&id).is_err() {
+        return not_a_name();
     }
     let own = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
     if platform != own {

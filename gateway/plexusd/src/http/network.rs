@@ -2,6 +2,7 @@
 
 use crate::state_dir::StateDir;
 use anyhow::Context;
+use plexus_protocol::json;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -34,7 +35,7 @@ impl Network {
     pub(crate) fn load(dir: &StateDir, public: Option<&str>) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
         let mut network = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Self>(&bytes).with_context(|| {
+            Ok(bytes) => json::parse_as::<Self>(&bytes).with_context(|| {
                 format!(
                     "{} cannot be read: mend it, or remove it for loopback only",
                     path.display()

@@ -3,7 +3,7 @@
 //! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`.
 
-use super::{Answer, By, Permitted, pend, read, refusal};
+use super::{Answer, By, Permitted, pend, read, refusal, whose};
 use crate::{
     app::App,
     machine::audit_id,
@@ -20,6 +20,9 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
     let Permitted { asked, permit } = permitted;
     let mark = app.taken_back.mark();
     let id = asked.id().clone();
+    if permit.state_token.is_none() && is_anothers(&app, &asked).await {
+        return beyond(&app, asked, None).await;
+    }
     let input_bytes = asked.canonical.len() as u64;
     let held = held_against(&app, &asked, &permit.basis);
     let intent = Command::Intent {
@@ -99,7 +102,8 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
     {
         // More than the permit covers: nothing was done; it becomes a question for the owner.
         let _ = record(&app, &audit, outcome).await;
-        return risen(&app, asked, *rating).await;
+        let purpose = format!("rated {} when it was about to be done", rating.as_str());
+        return beyond(&app, asked, Some(purpose)).await;
     }
     let touched = outcome.touched.clone();
     let undo = outcome.undo.clone();
@@ -388,8 +392,14 @@ async fn record(app: &App, intent: &AuditId, outcome: Outcome) -> Result<(), Str
         .map_err(|e| e.to_string())
 }
 
-/// A plan rated above the permit: nothing was done, and a new item with a ceiling of `once` waits.
-async fn risen(app: &Arc<App>, asked: super::Asked, rating: Verb) -> Answer {
+/// Whether it takes back what this agent did not do: only the owner who saw the plan allows that.
+async fn is_anothers(app: &App, asked: &super::Asked) -> bool {
+    let undoes = whose::change(app, &asked.caller.agent, &asked.entry, &asked.canonical).await;
+    undoes.is_some_and(|whose| whose != whose::Whose::Own)
+}
+
+/// More than the permit covers: nothing was done, and a new item with a ceiling of `once` waits.
+async fn beyond(app: &Arc<App>, asked: super::Asked, purpose: Option<String>) -> Answer {
     let session = match &asked.caller.by {
         By::Token { session, .. } | By::Session(session) => session.clone(),
         By::Approval(item) => {
@@ -411,9 +421,5 @@ async fn risen(app: &Arc<App>, asked: super::Asked, rating: Verb) -> Answer {
         agent: asked.caller.agent.clone(),
         by: By::Session(session),
     };
-    let purpose = Some(format!(
-        "rated {} when it was about to be done",
-        rating.as_str()
-    ));
     pend::ask_anew(app, super::Asked { caller, ..asked }, purpose).await
 }

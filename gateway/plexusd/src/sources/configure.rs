@@ -182,6 +182,16 @@ pub(crate) fn secret_name(name: &str) -> bool {
 fn check_root(root: &Path, state_dir: &StateDir) -> Result<(), String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    // Its cage could not be written down, so its worker would never start.
+    if real
+        .to_str()
+        .is_none_or(|text| text.contains(char::is_control))
+    {
+        return Err(format!(
+            "the name {:?} holds a control character, or is not UTF-8: no cage can be made around it; rename the folder",
+            real.display().to_string()
+        ));
+    }
     if state_dir.path().starts_with(&real) || real.starts_with(state_dir.path()) {
         return Err(format!(
             "{} overlaps the gateway's own state in {}",

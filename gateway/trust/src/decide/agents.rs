@@ -350,6 +350,10 @@ impl Draft<'_> {
     /// What was taken back since the copy was made is in the state again, so nothing in it counts until the owner has
     /// looked. A grant that rested already keeps its reason.
     pub(super) fn restored(&mut self, made_at: Timestamp) -> Result<Reply, Refusal> {
+        let lent = self.state.lent_out();
+        if !lent.is_empty() {
+            return self.restored_without(lent, made_at);
+        }
         let agents: Vec<_> = self.state.agents.values().cloned().collect();
         let grants = agents.iter().flat_map(|agent| agent.grants.values());
         let rest: Vec<Change> = grants
@@ -388,6 +392,7 @@ impl Draft<'_> {
         Ok(Reply::Restored {
             agents: live.map(|agent| agent.id.clone()).collect(),
             grants,
+            lendings: Vec::new(),
         })
     }
 

@@ -267,16 +267,27 @@ impl Draft<'_> {
         };
         match &permit.basis {
             Basis::Grant(_) => {
-                let counted = agent
-                    .grants
-                    .get(&permit.capability)
-                    .filter(|g| g.calls_left().is_some());
+                let is_counted = |grant: &Arc<crate::Grant>| grant.calls_left().is_some();
+                let used = agent.grants.get(&permit.capability);
+                if !used.is_some_and(is_counted) {
+                    return Vec::new();
+                }
+                // On a lent folder the owner named one number for all that changes it: a write and its undo are two.
+                let lent = self.state.lent(&permit.capability).is_some();
+                let source = permit.capability.as_str().split_once('.');
+                let counts_too = |grant: &Arc<crate::Grant>| {
+                    let other = grant.capability.as_str().split_once('.');
+                    grant.capability == permit.capability
+                        || lent && other.map(|(s, _)| s) == source.map(|(s, _)| s)
+                };
                 let count = |grant: &Arc<crate::Grant>| {
                     let mut grant = (**grant).clone();
                     grant.calls += 1;
                     Change::Grant(grant)
                 };
-                counted.map(count).into_iter().collect()
+                let grants = agent.grants.values();
+                let grants = grants.filter(|grant| is_counted(grant) && counts_too(grant));
+                grants.map(count).collect()
             }
             Basis::Item(id) => {
                 let Some(item) = agent.items.get(id) else {

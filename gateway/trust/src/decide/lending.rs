@@ -9,7 +9,7 @@
 
 use super::{Draft, decide};
 use crate::{EnrollmentStatus, LENT_KEPT_MS, Lend, Lent, Refusal, Reply, State, command::Command};
-use plexus_protocol::{AuditId, SourceId};
+use plexus_protocol::{AuditId, SourceId, Timestamp};
 
 impl Draft<'_> {
     pub(super) fn lend(&mut self, lend: &Lend) -> Result<Reply, Refusal> {
@@ -83,6 +83,39 @@ impl Draft<'_> {
         });
         self.replace(ended, "lending ended", Some(why), Vec::new());
         Ok(Reply::Changed(true))
+    }
+
+    /// A restore of a state in which these are lent: they end first, and the rest is decided on what is then.
+    pub(super) fn restored_without(
+        &mut self,
+        lent: Vec<SourceId>,
+        made_at: Timestamp,
+    ) -> Result<Reply, Refusal> {
+        let mut world = self.state.clone();
+        for id in &lent {
+            let mut draft = Draft {
+                state: &world,
+                now: self.now,
+                serial: world.serial,
+                events: Vec::new(),
+            };
+            draft.end_lending(id, "the state was restored from a backup")?;
+            let events = draft.events;
+            for event in events {
+                world.apply(&event, &no_event(), self.now);
+                self.events.push(event);
+            }
+        }
+        let (events, reply) = decide(&world, &Command::Restored { made_at }, self.now)?;
+        self.events.extend(events);
+        Ok(match reply {
+            Reply::Restored { agents, grants, .. } => Reply::Restored {
+                agents,
+                grants,
+                lendings: lent,
+            },
+            other => other,
+        })
     }
 
     /// Ends lendings whose time is over or that nothing is granted on any more, and forgets those that ended long ago.

@@ -490,14 +490,7 @@ impl<'a> Draft<'a> {
             let chosen = a
                 .window
                 .unwrap_or_else(|| ask.wish.filter(|w| shorter(*w, default)).unwrap_or(default));
-            let risen = matches!(
-                ask.plan,
-                Plan::Ready {
-                    rating: Verb::Execute,
-                    ..
-                }
-            );
-            let window = if risen {
+            let window = if ask.plan.is_once_only() {
                 TrustWindow::Once
             } else {
                 grantable(settings, facts, provenance, chosen)
@@ -617,7 +610,7 @@ impl<'a> Draft<'a> {
         capability: &CapabilityId,
         preview: Digest,
         state_token: Digest,
-        rating: Verb,
+        (rating, once): (Verb, bool),
     ) -> Result<Reply, Refusal> {
         let fact = Fact::PlanReady {
             item: id.clone(),
@@ -632,6 +625,7 @@ impl<'a> Draft<'a> {
                 preview,
                 state_token,
                 rating,
+                once,
             },
             fact,
         )

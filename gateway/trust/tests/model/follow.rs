@@ -141,6 +141,7 @@ impl Model {
                 item,
                 capability,
                 rating,
+                once: false,
                 ..
             } => {
                 let risen = rating.as_str() == "execute";

@@ -315,6 +315,7 @@ impl World {
             preview: secret("preview"),
             state_token: secret("world"),
             rating,
+            once: false,
         };
         if !declared(id).0.is_read() {
             self.ok(command);

@@ -207,6 +207,7 @@ impl Player {
                         preview: secret("preview"),
                         state_token: secret("world"),
                         rating: if *risen { Verb::Execute } else { Verb::Write },
+                        once: false,
                     })
                 });
                 return plans.collect();

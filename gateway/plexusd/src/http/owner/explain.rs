@@ -7,7 +7,11 @@ use super::body::Fields;
 use crate::{
     app::App,
     http::reply::{Refused, ok},
-    invoke::refusal,
+    invoke::{
+        refusal,
+        whose::{self, Whose},
+    },
+    sources::catalogue::Entry as CatalogueEntry,
 };
 use axum::{
     extract::{Request, State},
@@ -44,9 +48,16 @@ pub(super) async fn explain(
     if input.is_some_and(|input| !input.is_object()) {
         return Err(Refused::malformed("`input` must be an object"));
     }
-    let judged = judge(&app.ledger.snapshot(), &agent, &id, input, app.clock.now());
+    let mut judged = judge(&app.ledger.snapshot(), &agent, &id, input, app.clock.now());
     // Where the call would go on, its input is looked at next.
     let catalogue = app.catalogue.load();
+    if let Some(entry) = catalogue.get(&id)
+        && entry.capability().name == whose::UNDO
+        && judged.rule.starts_with("grant.")
+        && judged.decision == "permit"
+    {
+        judged = undo(&app, &agent, entry, input, judged).await;
+    }
     let schema = catalogue
         .get(&id)
         .and_then(|e| e.connector.schemas.get(&e.capability().name));
@@ -57,6 +68,30 @@ pub(super) async fn explain(
         Some(why) if judged.decision != "refuse" => refuse("input.schema", why, "mend the input"),
         _ => judged,
     }))
+}
+
+/// A grant of undo covers what the agent itself did.
+async fn undo(
+    app: &App,
+    agent: &AgentId,
+    entry: &CatalogueEntry,
+    input: Option<&Value>,
+    judged: Explained,
+) -> Explained {
+    let Some(input) = input else {
+        let why = format!("{} Only changes of its own.", judged.why);
+        return Explained { why, ..judged };
+    };
+    match whose::change(app, agent, entry, &strict::canonical(input)).await {
+        None | Some(Whose::Own) => judged,
+        Some(other) => {
+            let why = format!(
+                "Your grant covers changes of its own; whose this is: {}.",
+                other.in_words()
+            );
+            explained("pend", "undo.others", why, "")
+        }
+    }
 }
 
 /// `permit`, `pend` or `refuse`; the rule that decides, why, and what the owner could do.

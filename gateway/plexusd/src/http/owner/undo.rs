@@ -7,7 +7,10 @@ use super::{Named, blocking, body::Fields};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
-    invoke::own::{self, Door},
+    invoke::{
+        own::{self, Door},
+        whose::UNDO,
+    },
     machine::Ledger,
 };
 use axum::{
@@ -19,8 +22,6 @@ use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, Sourc
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The capability by which every source that keeps what it replaces takes it back.
-pub(super) const UNDO: &str = "undo";
 /// How far behind its intent an outcome is looked for, in events.
 const FAR: u64 = 100_000;
 /// Events that are read at once.
