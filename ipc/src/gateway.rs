@@ -15,6 +15,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Why a worker must be ended, or a message was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +77,10 @@ pub struct Sender {
     place: Place,
 }
 
-/// Hears what the worker says.
+/// Hears what the worker says, on a stream of `R`.
 #[derive(Debug)]
-pub struct Receiver {
-    frames: FrameReader<Half, FromWorker>,
+pub struct Receiver<R = Half> {
+    frames: FrameReader<R, FromWorker>,
     place: Place,
 }
 
@@ -93,6 +94,18 @@ pub struct Receiver {
 /// Outside a tokio runtime.
 pub fn connect(end: OwnedFd, role: Role) -> io::Result<(Sender, Receiver)> {
     let (read, write) = stream::split(end)?;
+    Ok(over(read, write, role))
+}
+
+/// As [`connect`], over a stream that is there already.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn over<R, W>(read: R, write: W, role: Role) -> (Sender, Receiver<R>)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     let (frames, task) = writer(write, MAX_FRAME);
     tokio::spawn(async move {
         if let Err(error) = task.await {
@@ -112,7 +125,7 @@ pub fn connect(end: OwnedFd, role: Role) -> io::Result<(Sender, Receiver)> {
         frames: FrameReader::new(read, MAX_FRAME),
         place,
     };
-    Ok((sender, receiver))
+    (sender, receiver)
 }
 
 impl Sender {
@@ -144,7 +157,7 @@ impl Sender {
     }
 }
 
-impl Receiver {
+impl<R: AsyncRead + Unpin> Receiver<R> {
     /// The next message, or `None` when the worker closed its end. Cancelling it loses nothing.
     ///
     /// # Errors

@@ -1,4 +1,7 @@
-//! Which processes a gateway started, and whether one of them is still there. Linux only: elsewhere both say nothing.
+//! Which processes a gateway started, and whether one of them is still there. Linux only: elsewhere they say nothing.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A process that cannot be mistaken for a later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,31 @@ impl Process {
     pub fn alive(&self) -> bool {
         all().iter().any(|other| other == self)
     }
+    /// Signals it. It may be gone already, which is as good.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid).expect("a pid");
+        assert!(pid > 1);
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// The children of `pid` that are dead and not reaped.
+#[must_use]
+pub fn zombies(pid: u32) -> usize {
+    entries(|stat| {
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace();
+        let (state, parent) = (fields.next()?, fields.next()?);
+        (state == "Z" && parent == pid.to_string()).then_some(())
+    })
+    .len()
+}
+
+/// How many descriptors `pid` has open; nobody may look at another user's.
+#[must_use]
+pub fn descriptors(pid: u32) -> usize {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    folder.map_or(0, Iterator::count)
 }
 
 /// Every process below `pid`, however deep.
@@ -36,39 +64,37 @@ pub fn below(pid: u32) -> Vec<Process> {
     found
 }
 
-#[cfg(target_os = "linux")]
 fn all() -> Vec<Process> {
+    entries(read)
+}
+
+/// What `look` finds in the `stat` of each process.
+fn entries<T>(look: impl Fn(&str) -> Option<T>) -> Vec<T> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
         .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            read(
-                pid,
-                &std::fs::read_to_string(entry.path().join("stat")).ok()?,
-            )
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.to_str()
+                .is_some_and(|name| name.parse::<u32>().is_ok())
         })
+        .filter_map(|entry| look(&std::fs::read_to_string(entry.path().join("stat")).ok()?))
         .collect()
 }
 
-#[cfg(not(target_os = "linux"))]
-fn all() -> Vec<Process> {
-    Vec::new()
-}
-
 /// Reads `/proc/<pid>/stat`: the name stands in parentheses and may hold any byte, so the last `)` ends it.
-#[cfg(target_os = "linux")]
-fn read(pid: u32, stat: &str) -> Option<Process> {
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+fn read(stat: &str) -> Option<Process> {
+    let (pid, rest) = stat.split_once('(')?;
+    let (name, rest) = rest.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let (state, parent, started) = (fields.first()?, fields.get(1)?, fields.get(19)?);
     if *state == "Z" || *state == "X" {
         return None;
     }
     Some(Process {
-        pid,
+        pid: pid.trim().parse().ok()?,
         parent: parent.parse().ok()?,
         name: name.to_owned(),
         started: started.parse().ok()?,

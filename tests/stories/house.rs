@@ -1,5 +1,6 @@
 //! Where the stories happen: a gateway with a vault and a workspace, or with the source that misbehaves.
 
+use plexus_tests::processes::{self, Process};
 use plexus_tests::{Agent, Builder, Folder, Gateway, Owner, vault, workspace};
 use serde_json::{Value, json};
 
@@ -130,6 +131,10 @@ impl Workshop {
     pub(crate) fn back(&self, agent: &Agent) -> Agent {
         Agent::with_pat(&self.gateway.client(), &agent.id, &agent.pat)
     }
+    /// Its workers that run now.
+    pub(crate) fn workers(&self) -> Vec<Process> {
+        fixtures_below(self.gateway.pid())
+    }
     /// What was really done: the lines of the effects, in order.
     pub(crate) fn effects(&self) -> Vec<String> {
         if !self.folder.has("effects.log") {
@@ -156,6 +161,13 @@ impl Workshop {
         });
         events
     }
+}
+
+/// The fixture's workers that a daemon runs now; the kernel keeps 15 bytes of a name.
+pub(crate) fn fixtures_below(daemon: u32) -> Vec<Process> {
+    let mut workers = processes::below(daemon);
+    workers.retain(|process| "plexus-worker-fixture".starts_with(&process.name));
+    workers
 }
 
 /// The input of a write.

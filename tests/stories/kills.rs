@@ -1,8 +1,7 @@
 //! Processes that die at any moment: what was answered is true, nothing happens twice, nothing is left behind.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use plexus_tests::Agent;
 use plexus_tests::processes::Process;
 use plexus_tests::waiting::until;
@@ -12,17 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn end(process: &Process) {
-    let pid = i32::try_from(process.pid).expect("a pid");
-    assert!(pid > 1);
-    // It may be gone already, which is as good.
-    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-}
-
-/// The fixture's workers; the kernel keeps 15 bytes of a name.
-fn workers(workshop: &Workshop) -> Vec<Process> {
-    let mut workers = workshop.gateway.workers();
-    workers.retain(|process| "plexus-worker-fixture".starts_with(&process.name));
-    workers
+    process.signal(Signal::SIGKILL);
 }
 
 /// Reads survive their worker: each is tried again on a fresh one.
@@ -48,7 +37,7 @@ fn the_reader_dies_under_two_hundred_reads() {
             until("reads to be under way", || {
                 (answered.load(Ordering::Relaxed) >= goal).then_some(())
             });
-            let victims = workers(&workshop);
+            let victims = workshop.workers();
             assert!(!victims.is_empty(), "there is a worker to end");
             victims.iter().for_each(end);
         }

@@ -63,3 +63,5 @@ mod upgrades;
 mod watching;
 mod windows;
 mod words;
+#[cfg(target_os = "linux")]
+mod workers_die;

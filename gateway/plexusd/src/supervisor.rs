@@ -22,9 +22,12 @@ mod process;
 mod queue;
 mod records;
 mod setup;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod start;
 mod stderr;
+mod turns;
 
 pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
 pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Stands, Unavailable};
@@ -34,12 +37,12 @@ pub use records::sweep_leftovers;
 pub use setup::{Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
-use actor::{Command, Ending, Handle};
+use actor::{Command, Ending, Handle, Running};
 use call::{Job, Question, Reply, Ticket};
-use plexus_ipc::message::{PlanMade, Stamp, Verdict, WorkerError};
+use plexus_ipc::message::{PlanMade, Role, Stamp, Verdict, WorkerError};
 use plexus_ledger::Durable;
 use plexus_protocol::{AuditId, SourceId};
-use process::Spawner;
+use process::{Group, Process, Spawner};
 use setup::Context;
 use source::Source;
 use std::{
@@ -65,10 +68,38 @@ pub struct Supervisor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    context: Arc<Context>,
+    ground: Arc<dyn Ground>,
     sources: Mutex<HashMap<SourceId, Source>>,
+    /// Actors of removed sources, until their workers are gone. Locked after `sources`.
+    leaving: Mutex<Vec<(SourceId, Role, Handle)>>,
     next_id: AtomicU64,
     closing: AtomicBool,
+}
+
+/// What the supervisor stands on: hides what kind of process its workers are. Asked when an actor is made, never for a
+/// call.
+trait Ground: std::fmt::Debug + Send + Sync {
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle;
+    fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>>;
+    fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)>;
+}
+
+impl<P: Process> Ground for Context<P> {
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle {
+        Handle::spawn(self, spec, role, before)
+    }
+
+    fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>> {
+        Box::pin(async move {
+            let started = start::start(self, spec, role, Arc::default()).await?;
+            started.process.end(start::REAP_WITHIN).await;
+            Ok(())
+        })
+    }
+
+    fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)> {
+        process::named(self, spec, role)
+    }
 }
 
 impl Supervisor {
@@ -78,7 +109,7 @@ impl Supervisor {
     /// The system's, when it has no room for a thread or for `run/` in the state directory.
     pub fn new(setup: Setup) -> io::Result<Self> {
         records::make_dir(&records::probe_dir(&setup.state_dir))?;
-        let context = Context {
+        let context: Context<Group> = Context {
             spawner: Spawner::new(&setup.state_dir)?,
             launcher: setup.launcher,
             workers: setup.workers,
@@ -88,12 +119,17 @@ impl Supervisor {
             notices: setup.notices,
             pace: setup.pace,
         };
-        Ok(Self(Arc::new(Inner {
-            context: Arc::new(context),
+        Ok(Self::on(Arc::new(context)))
+    }
+
+    fn on(ground: Arc<dyn Ground>) -> Self {
+        Self(Arc::new(Inner {
+            ground,
             sources: Mutex::default(),
+            leaving: Mutex::default(),
             next_id: AtomicU64::new(1),
             closing: AtomicBool::new(false),
-        })))
+        }))
     }
 
     fn sources(&self) -> MutexGuard<'_, HashMap<SourceId, Source>> {
@@ -107,17 +143,9 @@ impl Supervisor {
     ///
     /// # Errors
     /// Why it did not come to serve, in words; of an unsound cage, what did not hold.
-    pub async fn try_start(
-        &self,
-        spec: Arc<Spec>,
-        role: plexus_ipc::message::Role,
-    ) -> Result<(), String> {
-        let context = Arc::clone(&self.0.context);
-        match start::start(context, spec, role, Arc::default()).await {
-            Ok(started) => {
-                started.process.end(start::REAP_WITHIN).await;
-                Ok(())
-            }
+    pub async fn try_start(&self, spec: Arc<Spec>, role: Role) -> Result<(), String> {
+        match Arc::clone(&self.0.ground).try_start(spec, role).await {
+            Ok(()) => Ok(()),
             Err(StartError::Unsound(report)) => {
                 let open = report.checks.iter().filter(|check| !check.held);
                 let open: Vec<_> = open.map(|check| check.name.as_str()).collect();
@@ -125,6 +153,33 @@ impl Supervisor {
             }
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The actors that are on their way out: those of one source and role, or all.
+    fn leaving(&self, of: Option<(&SourceId, Role)>) -> Vec<Handle> {
+        let leaving = &self.0.leaving;
+        let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|(_, _, actor)| !actor.commands.is_closed());
+        let asked = |id: &SourceId, role| of.is_none_or(|of| of == (id, role));
+        leaving
+            .iter()
+            .filter(|(id, role, _)| asked(id, *role))
+            .map(|(_, _, actor)| actor.clone())
+            .collect()
+    }
+
+    /// Takes sources out: from here on no call reaches them, and what comes in their place waits until they are gone.
+    fn take_out(&self, removed: impl IntoIterator<Item = Source>) -> Vec<Source> {
+        let removed: Vec<Source> = removed.into_iter().collect();
+        let leaving = &self.0.leaving;
+        let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.extend(removed.iter().flat_map(|source| {
+            let id = &source.spec.source;
+            source
+                .actors()
+                .map(|(role, actor)| (id.clone(), role, actor.clone()))
+        }));
+        removed
     }
 
     /// Puts a source in place, or replaces it: a new revision answers what waits with [`Unavailable::Replaced`] and
@@ -167,20 +222,24 @@ impl Supervisor {
                 .as_ref()
                 .is_none_or(|handle| handle.commands.is_closed())
             {
-                *actor = Some(Handle::spawn(
-                    Arc::clone(&self.0.context),
-                    Arc::clone(&spec),
-                    role,
-                ));
+                let ground = Arc::clone(&self.0.ground);
+                let before = self.leaving(Some((&spec.source, role)));
+                *actor = Some(ground.actor(Arc::clone(&spec), role, before));
             }
         }
     }
 
     /// Stops the workers of a source and forgets it. What waits is answered with [`Unavailable::Replaced`].
     pub async fn remove(&self, source: &SourceId) {
-        let removed = self.sources().remove(source);
-        if let Some(removed) = removed {
-            end(vec![removed], Ending::Removed).await;
+        let removed = {
+            let mut sources = self.sources();
+            let removed = sources.remove(source);
+            self.take_out(removed)
+        };
+        end(&removed, Ending::Removed).await;
+        // Also those that somebody else removed and that are not gone yet.
+        for role in [Role::Reader, Role::Writer] {
+            gone(&self.leaving(Some((source, role)))).await;
         }
     }
 
@@ -342,28 +401,24 @@ impl Supervisor {
 
     /// Asks the reader how the app behind the source does, and starts it if need be.
     pub async fn probe(&self, source: &SourceId) -> SourceHealth {
-        let (waiting, answered) = oneshot::channel();
-        if let Some(Source {
-            reader: Some(reader),
-            ..
-        }) = self.sources().get(source)
-        {
+        let reader = self
+            .sources()
+            .get(source)
+            .and_then(|source| source.reader.clone());
+        if let Some(reader) = reader {
+            let (waiting, answered) = oneshot::channel();
             drop(reader.commands.send(Command::Probe(waiting)));
+            // A source that was removed meanwhile drops the question.
+            let _ = answered.await;
         }
-        // A source that was removed meanwhile drops the question.
-        let _ = answered.await;
         self.health(source)
     }
 
     /// The parameters of the profile that a worker would be started with. Looks at nothing but links on the way to
     /// its program.
     #[must_use]
-    pub fn parameters(
-        &self,
-        spec: &Spec,
-        role: plexus_ipc::message::Role,
-    ) -> Vec<(String, String)> {
-        process::named(&self.0.context, spec, role)
+    pub fn parameters(&self, spec: &Spec, role: Role) -> Vec<(String, String)> {
+        self.0.ground.named(spec, role)
     }
 
     /// Every worker, running or not, by source and role.
@@ -386,13 +441,18 @@ impl Supervisor {
     /// no worker is left.
     pub async fn shutdown(&self) {
         self.0.closing.store(true, Ordering::SeqCst);
-        let sources = self.sources().drain().map(|(_, source)| source).collect();
-        end(sources, Ending::Shutdown).await;
+        let sources = {
+            let mut sources = self.sources();
+            let all: Vec<_> = sources.drain().map(|(_, source)| source).collect();
+            self.take_out(all)
+        };
+        end(&sources, Ending::Shutdown).await;
+        gone(&self.leaving(None)).await;
     }
 }
 
 /// Ends the actors of all `sources` at once and waits for the last.
-async fn end(sources: Vec<Source>, ending: Ending) {
+async fn end(sources: &[Source], ending: Ending) {
     let ended: Vec<_> = sources
         .iter()
         .flat_map(Source::actors)
@@ -405,5 +465,12 @@ async fn end(sources: Vec<Source>, ending: Ending) {
     for ended in ended {
         // An actor that is gone has dropped the other end.
         let _ = ended.await;
+    }
+}
+
+/// Waits until these actors have no worker any more.
+async fn gone(actors: &[Handle]) {
+    for actor in actors {
+        actor.commands.closed().await;
     }
 }

@@ -12,9 +12,10 @@
 //!  └─▶ end of the actor, when the source is removed or the daemon stops      had answered ─▶ Starting
 //! ```
 //!
-//! Invariants: at most one process that was not killed; a commit is sent at most once; every call is answered exactly once; a call
-//! permitted for one revision is never sent to a worker of another; whatever the worker does, the actor stays able to
-//! hear commands: it waits for nothing but the queue to the worker, which has room for more than may be under way.
+//! Invariants: at most one process that was not killed, of this actor and of those that had its source before it was
+//! removed and put back; a commit is sent at most once; every call is answered exactly once; a call permitted for one
+//! revision is never sent to a worker of another; whatever the worker does, the actor stays able to hear commands: it
+//! waits for nothing but the queue to the worker, which has room for more than may be under way.
 //!
 //! Must not know: grants, HTTP, what a capability does.
 
@@ -26,8 +27,10 @@ use super::{
     Context, Spec,
     call::{DispatchError, Job, Unavailable},
     notice::{Cause, Health, Notice, SourceHealth, WorkerState},
+    process::Process,
     queue::Queue,
     start::{self, Exit, StartError, Started},
+    turns::{First, Turns},
 };
 pub(super) use handle::Handle;
 use handle::View;
@@ -81,12 +84,15 @@ impl Ending {
     }
 }
 
-struct Actor {
-    context: Arc<Context>,
+struct Actor<P: Process> {
+    context: Arc<Context<P>>,
     spec: Arc<Spec>,
     role: Role,
+    /// Those whose source was removed and is put back in this one.
+    before: Vec<Handle>,
     queue: Queue,
-    stage: Stage,
+    stage: Stage<P>,
+    turns: Turns,
     /// Starts in a row that came to nothing.
     failures: u32,
     /// What a call is answered while the source counts as failed.
@@ -98,15 +104,17 @@ struct Actor {
     view: Arc<Mutex<View>>,
 }
 
-type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Something that goes on while the actor stays able to hear.
+pub(super) type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-enum Stage {
+enum Stage<P: Process> {
     Stopped,
     Starting {
-        attempt: Running<Result<Started, StartError>>,
+        attempt: Running<Result<Started<P>, StartError>>,
         call_off: Arc<Notify>,
+        revision: u64,
     },
-    Up(Box<Live>),
+    Up(Box<Live<P>>),
     Reaping {
         reaping: Running<Exit>,
         after: After,
@@ -122,18 +130,19 @@ struct After {
     pid: u32,
     cause: Cause,
     answered: bool,
+    revision: u64,
 }
 
-enum Event {
-    Started(Result<Started, StartError>),
+enum Event<P: Process> {
+    Started(Result<Started<P>, StartError>),
     Live(Said),
     Reaped(Exit),
     Due,
 }
 
-impl Stage {
+impl<P: Process> Stage<P> {
     /// What happens next. Cancelling it loses nothing.
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Event<P> {
         match self {
             Self::Stopped => pending().await,
             Self::Starting { attempt, .. } => Event::Started(attempt.await),
@@ -147,14 +156,22 @@ impl Stage {
     }
 }
 
-impl Actor {
-    fn new(context: Arc<Context>, spec: Arc<Spec>, role: Role, view: Arc<Mutex<View>>) -> Self {
+impl<P: Process> Actor<P> {
+    fn new(
+        context: Arc<Context<P>>,
+        spec: Arc<Spec>,
+        role: Role,
+        before: Vec<Handle>,
+        view: Arc<Mutex<View>>,
+    ) -> Self {
         Self {
             context,
             spec,
             role,
+            before,
             queue: Queue::default(),
             stage: Stage::Stopped,
+            turns: Turns::default(),
             failures: 0,
             refusal: None,
             ending: None,
@@ -167,16 +184,20 @@ impl Actor {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut attended = true;
         loop {
-            tokio::select! {
-                command = commands.recv(), if attended => match command {
-                    Some(command) => self.command(command).await,
-                    // The supervisor itself is gone.
-                    None => {
-                        attended = false;
-                        self.end(Ending::Shutdown).await;
-                    }
-                },
-                event = self.stage.next() => self.event(event).await,
+            let told = async {
+                if !attended {
+                    return pending().await;
+                }
+                commands.recv().await
+            };
+            match self.turns.first(told, self.stage.next()).await {
+                First::One(Some(command)) => self.command(command).await,
+                // The supervisor itself is gone.
+                First::One(None) => {
+                    attended = false;
+                    self.end(Ending::Shutdown).await;
+                }
+                First::Other(event) => self.event(event).await,
             }
             self.go_on().await;
             if self.ending.is_some() && matches!(self.stage, Stage::Stopped) {
@@ -286,7 +307,7 @@ impl Actor {
         self.refusal = Some(refusal);
     }
 
-    async fn event(&mut self, event: Event) {
+    async fn event(&mut self, event: Event<P>) {
         match event {
             Event::Started(Ok(started)) => self.started(started).await,
             Event::Started(Err(error)) => self.start_failed(error),
@@ -315,16 +336,25 @@ impl Actor {
     fn begin(&mut self) {
         let call_off = Arc::new(Notify::new());
         let (context, spec) = (Arc::clone(&self.context), Arc::clone(&self.spec));
+        let revision = spec.revision;
         // A try for a failed source: calls that come meanwhile wait for how it ends.
         self.refusal = None;
+        self.before.retain(|actor| !actor.commands.is_closed());
+        let (before, role, off) = (self.before.clone(), self.role, Arc::clone(&call_off));
+        let attempt = async move {
+            for actor in before {
+                tokio::select! {
+                    biased;
+                    () = off.notified() => return Err(StartError::CalledOff),
+                    () = actor.commands.closed() => {}
+                }
+            }
+            start::start(context, spec, role, off).await
+        };
         self.stage = Stage::Starting {
-            attempt: Box::pin(start::start(
-                context,
-                spec,
-                self.role,
-                Arc::clone(&call_off),
-            )),
+            attempt: Box::pin(attempt),
             call_off,
+            revision,
         };
         self.state(WorkerState::Starting, None);
     }

@@ -2,30 +2,35 @@
 //!
 //! ```text
 //! order ─▶ [spawner thread] secrets ▸ canary, socket ▸ launcher, own group ▸ record ─▶ Spawned
-//!          kill group ▸ reap ▸ record out                                          ◀─ Process
+//!          kill group ▸ reap ▸ record out                                          ◀─ Group
 //! ```
 //!
 //! The thread lives as long as anyone can start or own a worker: on Linux its end is the death of all it started.
 //!
+//! [`Process`] is what an actor needs of a worker's process; [`Group`] is the one that there is outside of tests.
+//!
 //! Invariants: a worker's environment is built from nothing; it inherits its stream as descriptor 3, a pipe as stderr,
 //! and nothing else; its group is killed before it is reaped, so the number still means that group; whoever drops a
-//! [`Process`] kills it and leaves the reaping to the thread.
+//! [`Group`] kills it and leaves the reaping to the thread.
 //!
 //! Must not know: what is said on the stream.
 
 use super::{
     Context, Spec, os,
     records::{self, Records},
-    start::StartError,
+    start::{REAP_WITHIN, StartError},
+    stderr::{self, Stderr},
 };
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, killpg};
 use plexus_ipc::{
+    gateway::{self, Receiver, Sender},
     message::{Probe, Role, Secrets},
-    stream::{self, WORKER_FD},
+    stream::{self, Half, WORKER_FD},
 };
 use plexus_sandbox::{launcher_command, uncaged_command};
 use std::{
+    fmt,
     fs::{self, OpenOptions},
     io::{self, Write},
     os::{
@@ -39,6 +44,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::AsyncRead,
+    net::unix::pipe,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
@@ -48,13 +55,61 @@ const LOOK_AFTER: Duration = Duration::from_millis(50);
 /// The environment's only names: the owner's time zone, for a source that says "today".
 const ENVIRONMENT: [&str; 1] = ["TZ"];
 
+/// What the life of a worker needs of its process. An actor is made for one kind of it, so a call pays nothing for the
+/// choice.
+pub(super) trait Process: fmt::Debug + Send + Sync + Sized + 'static {
+    /// What starts them.
+    type Spawner: fmt::Debug + Send + Sync + 'static;
+    /// What is heard of one.
+    type Stream: AsyncRead + Unpin + Send + Sync;
+    /// What one attacks at its start; gone when dropped.
+    type Targets: Send;
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// Then none runs.
+    fn start(
+        context: &Arc<Context<Self>>,
+        spec: &Arc<Spec>,
+        role: Role,
+    ) -> impl Future<Output = Result<Spawned<Self>, StartError>> + Send;
+
+    /// Its number.
+    fn pid(&self) -> u32;
+
+    /// What it holds now; `None` when it is gone.
+    fn held(&self) -> Option<os::Held>;
+
+    /// How long its machine has slept since that was started.
+    fn slept(&self) -> Duration;
+
+    /// Signals it and all that it started.
+    fn signal(&self, signal: Signal);
+
+    /// Kills it with all that it started, and reaps it. `None` where it does not end within `patience`.
+    fn end(self, patience: Duration) -> impl Future<Output = Option<ExitStatus>> + Send;
+}
+
+/// A worker that was just started.
+pub(super) struct Spawned<P: Process> {
+    pub(super) process: P,
+    pub(super) out: Sender,
+    pub(super) inbox: Receiver<P::Stream>,
+    pub(super) stderr: Stderr,
+    pub(super) secrets: Secrets,
+    /// What it is told to attack.
+    pub(super) probe: Probe,
+    pub(super) targets: P::Targets,
+}
+
 /// What the spawner is asked to do.
 enum Order {
     Start {
-        context: Arc<Context>,
+        context: Arc<Context<Group>>,
         spec: Arc<Spec>,
         role: Role,
-        reply: oneshot::Sender<Result<Spawned, StartError>>,
+        reply: oneshot::Sender<Result<Fresh, StartError>>,
     },
     /// It was reaped.
     Forget(u32),
@@ -66,14 +121,14 @@ enum Order {
 #[derive(Clone, Debug)]
 pub(super) struct Spawner(mpsc::Sender<Order>);
 
-/// A worker that was just started.
-pub(super) struct Spawned {
-    pub(super) process: Process,
+/// What the thread has made.
+struct Fresh {
+    group: Group,
     /// Our end of its stream.
-    pub(super) stream: OwnedFd,
-    pub(super) stderr: OwnedFd,
-    pub(super) secrets: Secrets,
-    pub(super) targets: Targets,
+    stream: OwnedFd,
+    stderr: OwnedFd,
+    secrets: Secrets,
+    targets: Targets,
 }
 
 impl Spawner {
@@ -91,12 +146,12 @@ impl Spawner {
     }
 
     /// Starts a worker; the calling task waits, the runtime does not.
-    pub(super) async fn start(
+    async fn start(
         &self,
-        context: &Arc<Context>,
+        context: &Arc<Context<Group>>,
         spec: &Arc<Spec>,
         role: Role,
-    ) -> Result<Spawned, StartError> {
+    ) -> Result<Fresh, StartError> {
         let (reply, answer) = oneshot::channel();
         let (context, spec) = (Arc::clone(context), Arc::clone(spec));
         let order = Order::Start {
@@ -156,11 +211,11 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
 }
 
 fn spawn(
-    context: &Context,
+    context: &Context<Group>,
     spec: &Spec,
     role: Role,
     records: &mut Records,
-) -> Result<Spawned, StartError> {
+) -> Result<Fresh, StartError> {
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
     let parameters = parameters(context, spec, role)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
@@ -201,18 +256,18 @@ fn spawn(
     os::die_with_this_thread(&mut command);
     let mut child = command.spawn().map_err(StartError::Spawn)?;
     let stderr = child.stderr.take();
-    let process = Process {
+    let group = Group {
         pid: child.id(),
         child: Some(child),
         spawner: context.spawner.clone(),
     };
     // A worker that is on no record would outlive a daemon that is killed: it is not let live at all.
     records
-        .add(process.pid)
+        .add(group.pid)
         .map_err(StartError::prepare("the record of workers"))?;
     let stderr = stderr.ok_or_else(|| StartError::Spawn(io::Error::other("no stderr")))?;
-    Ok(Spawned {
-        process,
+    Ok(Fresh {
+        group,
         stream,
         stderr: stderr.into(),
         secrets,
@@ -220,21 +275,21 @@ fn spawn(
     })
 }
 
-fn worker(context: &Context, spec: &Spec) -> PathBuf {
+fn worker<P: Process>(context: &Context<P>, spec: &Spec) -> PathBuf {
     context
         .workers
         .join(format!("plexus-worker-{}", spec.connector))
 }
 
 /// The worker's own folder: what it keeps for undo.
-pub(super) fn scratch_of(context: &Context, spec: &Spec) -> PathBuf {
+pub(super) fn scratch_of<P: Process>(context: &Context<P>, spec: &Spec) -> PathBuf {
     context.state_dir.join("workers").join(spec.source.as_str())
 }
 
 /// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, and `ROOT` where the source has one. All paths are
 /// resolved.
 fn parameters(
-    context: &Context,
+    context: &Context<Group>,
     spec: &Spec,
     role: Role,
 ) -> Result<Vec<(String, String)>, StartError> {
@@ -260,7 +315,11 @@ fn parameters(
 }
 
 /// The same for people, whatever is there: nothing is made and nothing is refused.
-pub(super) fn named(context: &Context, spec: &Spec, role: Role) -> Vec<(String, String)> {
+pub(super) fn named<P: Process>(
+    context: &Context<P>,
+    spec: &Spec,
+    role: Role,
+) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let worker = worker(context, spec);
     let worker = fs::canonicalize(&worker).unwrap_or(worker);
@@ -282,13 +341,13 @@ fn resolved(path: &Path) -> io::Result<String> {
 /// What one worker attacks at its start. Gone when dropped.
 #[derive(Debug)]
 pub(super) struct Targets {
-    pub(super) probe: Probe,
+    probe: Probe,
     /// Open so that a connection that the cage lets through would succeed.
     _listener: UnixListener,
 }
 
 impl Targets {
-    fn make(context: &Context) -> io::Result<Self> {
+    fn make(context: &Context<Group>) -> io::Result<Self> {
         let dir = records::probe_dir(&context.state_dir);
         records::make_dir(&dir)?;
         let mut name = [0; 8];
@@ -329,20 +388,63 @@ impl Drop for Targets {
 
 /// A worker's process group, from start to reaping.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct Group {
     pid: u32,
     /// `None` once it was reaped or handed over.
     child: Option<Child>,
     spawner: Spawner,
 }
 
-impl Process {
-    pub(super) fn pid(&self) -> u32 {
+impl Process for Group {
+    type Spawner = Spawner;
+    type Stream = Half;
+    type Targets = Targets;
+
+    async fn start(
+        context: &Arc<Context<Self>>,
+        spec: &Arc<Spec>,
+        role: Role,
+    ) -> Result<Spawned<Self>, StartError> {
+        let Fresh {
+            group,
+            stream,
+            stderr,
+            secrets,
+            targets,
+        } = context.spawner.start(context, spec, role).await?;
+        let ends = pipe::Receiver::from_owned_fd(stderr)
+            .and_then(|stderr| Ok((stderr, gateway::connect(stream, role)?)));
+        let (stderr, (out, inbox)) = match ends {
+            Ok(ends) => ends,
+            Err(error) => {
+                group.end(REAP_WITHIN).await;
+                return Err(StartError::Spawn(error));
+            }
+        };
+        Ok(Spawned {
+            stderr: stderr::follow(stderr, &spec.source, role, group.pid),
+            process: group,
+            out,
+            inbox,
+            secrets,
+            probe: targets.probe.clone(),
+            targets,
+        })
+    }
+
+    fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Signals the whole group.
-    pub(super) fn signal(&self, signal: Signal) {
+    fn held(&self) -> Option<os::Held> {
+        os::held(self.pid)
+    }
+
+    fn slept(&self) -> Duration {
+        os::slept()
+    }
+
+    fn signal(&self, signal: Signal) {
         let group = self
             .child
             .as_ref()
@@ -354,9 +456,8 @@ impl Process {
         }
     }
 
-    /// Kills the group and reaps its leader. `None` where the leader does not end within `patience`: it hangs in the
-    /// kernel, and the spawner reaps it when it can.
-    pub(super) async fn end(mut self, patience: Duration) -> Option<ExitStatus> {
+    /// A leader that does not end in time hangs in the kernel: the spawner reaps it when it can.
+    async fn end(mut self, patience: Duration) -> Option<ExitStatus> {
         self.signal(Signal::SIGKILL);
         let child = self.child.as_mut()?;
         let status = tokio::time::timeout(patience, exit(child)).await.ok()?;
@@ -378,7 +479,7 @@ async fn exit(child: &mut Child) -> io::Result<ExitStatus> {
     }
 }
 
-impl Drop for Process {
+impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::SIGKILL);
         if let Some(child) = self.child.take() {

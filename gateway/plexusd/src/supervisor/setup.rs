@@ -2,7 +2,7 @@
 //!
 //! Must not know: what becomes of it.
 
-use super::{notice::Notice, process::Spawner};
+use super::{notice::Notice, process::Process};
 use plexus_ipc::{manifest::Manifest, message::Secrets};
 use plexus_protocol::SourceId;
 use serde_json::Value;
@@ -106,9 +106,9 @@ impl fmt::Debug for Spec {
     }
 }
 
-/// What all actors share.
+/// What all actors share, whose workers are processes of `P`.
 #[derive(Debug)]
-pub(super) struct Context {
+pub(super) struct Context<P: Process> {
     pub(super) launcher: PathBuf,
     pub(super) workers: PathBuf,
     pub(super) state_dir: PathBuf,
@@ -116,10 +116,10 @@ pub(super) struct Context {
     pub(super) tcp_port: u16,
     pub(super) notices: mpsc::UnboundedSender<Notice>,
     pub(super) pace: Pace,
-    pub(super) spawner: Spawner,
+    pub(super) spawner: P::Spawner,
 }
 
-impl Context {
+impl<P: Process> Context<P> {
     pub(super) fn notify(&self, notice: Notice) {
         // Nobody listens while the daemon stops.
         drop(self.notices.send(notice));

@@ -8,16 +8,16 @@
 use super::{
     Context, Spec,
     process::{Process, Spawned},
-    stderr::{self, Stderr},
+    stderr::Stderr,
 };
 use plexus_ipc::{
     BUILD,
-    gateway::{self, ConnectionError, Receiver, Sender},
+    gateway::{ConnectionError, Receiver, Sender},
     message::{CageReport, FromWorker, Health, OpenError, Role, Start, ToWorker},
     text::Line,
 };
 use std::{io, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{io::AsyncRead, sync::Notify, time::timeout};
 
 /// How long a killed process may take to be reaped, in awake time.
 pub(super) const REAP_WITHIN: Duration = Duration::from_secs(2);
@@ -111,10 +111,10 @@ impl std::fmt::Display for Exit {
 
 /// A worker that serves.
 #[derive(Debug)]
-pub(super) struct Started {
-    pub(super) process: Process,
+pub(super) struct Started<P: Process> {
+    pub(super) process: P,
     pub(super) out: Sender,
-    pub(super) inbox: Receiver,
+    pub(super) inbox: Receiver<P::Stream>,
     pub(super) stderr: Stderr,
     pub(super) cage: Arc<CageReport>,
     pub(super) health: Health,
@@ -124,20 +124,21 @@ pub(super) struct Started {
 }
 
 /// Starts a worker. `call_off` ends the attempt at any point.
-pub(super) async fn start(
-    context: Arc<Context>,
+pub(super) async fn start<P: Process>(
+    context: Arc<Context<P>>,
     spec: Arc<Spec>,
     role: Role,
     call_off: Arc<Notify>,
-) -> Result<Started, StartError> {
+) -> Result<Started<P>, StartError> {
     let Spawned {
         process,
-        stream,
+        out,
+        mut inbox,
         stderr,
         secrets,
+        probe,
         targets,
-    } = context.spawner.start(&context, &spec, role).await?;
-    let stderr = stderr::follow(stderr, &spec.source, role, process.pid());
+    } = P::start(&context, &spec, role).await?;
     let scratch = super::process::scratch_of(&context, &spec);
     let start = Start {
         source: spec.source.clone(),
@@ -147,25 +148,24 @@ pub(super) async fn start(
         secrets,
         limits: spec.manifest.limits,
         scratch: Some(scratch),
-        probe: targets.probe.clone(),
+        probe,
         uncaged: spec.uncaged,
     };
     let met = async {
-        let (out, mut inbox) = gateway::connect(stream, role).map_err(StartError::Spawn)?;
         let greeted = async {
             out.send(ToWorker::Start(Box::new(start))).await?;
             greet(&context, &spec, &mut inbox).await
         };
-        let (cage, health) = tokio::select! {
-            greeted = greeted => greeted?,
-            () = call_off.notified() => return Err(StartError::CalledOff),
-        };
-        Ok((out, inbox, cage, health))
+        tokio::select! {
+            biased;
+            () = call_off.notified() => Err(StartError::CalledOff),
+            greeted = greeted => greeted,
+        }
     };
     let met = met.await;
     drop(targets);
     match met {
-        Ok((out, inbox, cage, health)) => Ok(Started {
+        Ok((cage, health)) => Ok(Started {
             process,
             out,
             inbox,
@@ -180,7 +180,7 @@ pub(super) async fn start(
 }
 
 /// Ends what did not come to serve, and finds out why it ended where it did so by itself.
-async fn explained(error: StartError, process: Process, stderr: Stderr) -> StartError {
+async fn explained(error: StartError, process: impl Process, stderr: Stderr) -> StartError {
     let exit = Exit(process.end(REAP_WITHIN).await);
     // A worker that is gone tells it by the end of its stream, or by a stream that cannot be written.
     let gone = match &error {
@@ -204,10 +204,10 @@ async fn explained(error: StartError, process: Process, stderr: Stderr) -> Start
 }
 
 /// Hears a worker's introduction and judges it.
-async fn greet(
-    context: &Context,
+async fn greet<P: Process>(
+    context: &Context<P>,
     spec: &Spec,
-    inbox: &mut Receiver,
+    inbox: &mut Receiver<P::Stream>,
 ) -> Result<(CageReport, Health), StartError> {
     let pace = &context.pace;
     let cage = match next(inbox, "Hello", pace.hello_within).await? {
@@ -233,7 +233,7 @@ async fn greet(
 }
 
 async fn next(
-    inbox: &mut Receiver,
+    inbox: &mut Receiver<impl AsyncRead + Unpin>,
     what: &'static str,
     within: Duration,
 ) -> Result<FromWorker, StartError> {

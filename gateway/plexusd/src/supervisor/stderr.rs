@@ -11,11 +11,14 @@ use crate::log::WORKER;
 use plexus_ipc::{message::Role, text::Line};
 use plexus_protocol::SourceId;
 use std::{
-    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{io::AsyncReadExt, net::unix::pipe, task::JoinHandle, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    task::JoinHandle,
+    time::Instant,
+};
 
 /// Longest line that is logged, in bytes; the rest of it is dropped.
 const LINE: usize = 512;
@@ -59,7 +62,12 @@ impl Drop for Stderr {
 }
 
 /// Follows `stderr` on a task of its own.
-pub(super) fn follow(stderr: OwnedFd, source: &SourceId, role: Role, pid: u32) -> Stderr {
+pub(super) fn follow(
+    stderr: impl AsyncRead + Unpin + Send + 'static,
+    source: &SourceId,
+    role: Role,
+    pid: u32,
+) -> Stderr {
     let last = Last::default();
     let source = source.clone();
     let keep = Arc::clone(&last);
@@ -70,16 +78,11 @@ pub(super) fn follow(stderr: OwnedFd, source: &SourceId, role: Role, pid: u32) -
         tracing::info!(target: WORKER, %source, %role, pid, line = line.as_str(), "worker");
         *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     };
-    let task = tokio::spawn(async move {
-        match pipe::Receiver::from_owned_fd(stderr) {
-            Ok(pipe) => read(pipe, log).await,
-            Err(error) => tracing::warn!(%error, "cannot follow a worker's stderr"),
-        }
-    });
+    let task = tokio::spawn(read(stderr, log));
     Stderr { task, last }
 }
 
-async fn read(mut pipe: pipe::Receiver, log: impl Fn(Line<LINE>, u64)) {
+async fn read(mut pipe: impl AsyncRead + Unpin, log: impl Fn(Line<LINE>, u64)) {
     let mut bytes = Left::of(BYTES);
     let mut lines = Lines::new();
     let mut buffer = vec![0; 8 * 1024];

@@ -25,6 +25,8 @@ use std::time::Duration;
 const LOG: &str = "effects.log";
 /// The kind of what an effect touches.
 const KIND: &str = "file";
+/// More memory than the manifest allows, in bytes.
+const MUCH: usize = 288 << 20;
 
 fn main() -> ExitCode {
     // Which edition it is says the folder it lies in; any folder that names none is the first edition.
@@ -47,6 +49,9 @@ impl Source for Fixture {
     type Config = Config;
 
     async fn open(config: Config, _secrets: Secrets, _role: Role) -> Result<Self, OpenError> {
+        if config.path.join("exits").exists() {
+            std::process::exit(3);
+        }
         if config.path.join("unopenable").exists() {
             return Err(OpenError::unavailable("told not to open"));
         }
@@ -211,6 +216,18 @@ impl Fixture {
             "length" => {
                 os::write_to_gateway(b"\xff\xff\xff\xff");
                 "null".to_owned()
+            }
+            // Kept until it ends, and held: each page is written.
+            "memory" => {
+                std::mem::forget(std::hint::black_box(vec![1_u8; MUCH]));
+                "null".to_owned()
+            }
+            "descriptors" => {
+                let opened = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok());
+                let opened: Vec<_> = opened.collect();
+                let count = opened.len();
+                std::mem::forget(opened);
+                count.to_string()
             }
             // A control: raw text that is JSON.
             _ => r#"{"fine": [1, 2.50, "\u00e9"]}"#.to_owned(),

@@ -5,6 +5,7 @@
 use super::super::{
     Context, Spec,
     notice::{SourceHealth, WorkerState, WorkerStatus},
+    process::Process,
 };
 use super::{Actor, Command, now};
 use plexus_ipc::message::{CageReport, Role};
@@ -31,8 +32,13 @@ pub(in crate::supervisor) struct Handle {
 }
 
 impl Handle {
-    /// Starts the actor on the current runtime.
-    pub(in crate::supervisor) fn spawn(context: Arc<Context>, spec: Arc<Spec>, role: Role) -> Self {
+    /// Starts the actor on the current runtime. It starts no worker while one of the actors `before` may have one.
+    pub(in crate::supervisor) fn spawn<P: Process>(
+        context: Arc<Context<P>>,
+        spec: Arc<Spec>,
+        role: Role,
+        before: Vec<Self>,
+    ) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
         let view = Arc::new(Mutex::new(View {
             state: WorkerState::Stopped,
@@ -42,7 +48,7 @@ impl Handle {
             cage: None,
             health: SourceHealth::unknown(),
         }));
-        let actor = Actor::new(context, spec, role, Arc::clone(&view));
+        let actor = Actor::new(context, spec, role, before, Arc::clone(&view));
         tokio::spawn(actor.run(inbox));
         Self { commands, view }
     }

@@ -14,11 +14,11 @@ use super::super::{
     Context,
     call::{DispatchError, Finished, Job, Question, Reply, Unavailable},
     notice::Cause,
-    os,
     process::Process,
     queue::Queue,
     start::Started,
     stderr::Stderr,
+    turns::{First, Turns},
 };
 use nix::sys::signal::Signal;
 use plexus_ipc::{
@@ -26,7 +26,7 @@ use plexus_ipc::{
     gateway::{ConnectionError, Receiver, Sender},
     message::{Done, FromWorker, Health, Planned, Progress, ToWorker, Verdict},
 };
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// Calls under way in one worker; the last slot is the owner's.
@@ -44,23 +44,26 @@ const THREADS: u64 = 64;
 /// How long after its deadline a call may stay without a word before its worker counts as broken.
 const OVERDUE: Duration = Duration::from_secs(30);
 
-pub(super) struct Live {
-    context: Arc<Context>,
-    process: Process,
+pub(super) struct Live<P: Process> {
+    context: Arc<Context<P>>,
+    process: P,
     out: Sender,
-    inbox: Receiver,
+    inbox: Receiver<P::Stream>,
     /// Ends with it.
     _stderr: Stderr,
-    under_way: HashMap<u64, Box<Job>>,
+    /// By id, which is the order in which they were handed in.
+    under_way: BTreeMap<u64, Box<Job>>,
     /// How many of them are agents'.
     agents: usize,
     answered: bool,
+    pub(super) revision: u64,
     /// Bytes at which it is ended.
     memory: u64,
     last_call: Instant,
     probe: Probing,
     stop: Option<Stopping>,
     timer: Pin<Box<Sleep>>,
+    turns: Turns,
 }
 
 struct Probing {
@@ -107,18 +110,19 @@ pub(super) enum Then {
     Over(Cause),
 }
 
-impl Live {
-    pub(super) fn new(started: Started, context: Arc<Context>) -> Self {
+impl<P: Process> Live<P> {
+    pub(super) fn new(started: Started<P>, context: Arc<Context<P>>) -> Self {
         let now = Instant::now();
         let due = now + context.pace.probe_every;
         Self {
+            revision: started.revision,
             memory: started.memory,
             context,
             process: started.process,
             out: started.out,
             inbox: started.inbox,
             _stderr: started.stderr,
-            under_way: HashMap::new(),
+            under_way: BTreeMap::new(),
             agents: 0,
             answered: false,
             last_call: now,
@@ -129,6 +133,7 @@ impl Live {
             },
             stop: None,
             timer: Box::pin(sleep_until(due)),
+            turns: Turns::default(),
         }
     }
 
@@ -137,7 +142,7 @@ impl Live {
     }
 
     /// Its process, its calls without answer, and whether it ever answered.
-    pub(super) fn into_parts(self) -> (Process, HashMap<u64, Box<Job>>, bool) {
+    pub(super) fn into_parts(self) -> (P, BTreeMap<u64, Box<Job>>, bool) {
         (self.process, self.under_way, self.answered)
     }
 
@@ -147,9 +152,10 @@ impl Live {
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
         }
-        tokio::select! {
-            message = self.inbox.next() => Said::Message(message),
-            () = &mut self.timer => Said::Time,
+        // A worker that never stops talking does not keep time from passing.
+        match self.turns.first(self.inbox.next(), &mut self.timer).await {
+            First::One(message) => Said::Message(message),
+            First::Other(()) => Said::Time,
         }
     }
 
@@ -157,6 +163,10 @@ impl Live {
         match said {
             Said::Message(Ok(Some(message))) => self.message(message),
             Said::Message(Ok(None)) => Then::Over(self.cause(Cause::Exited)),
+            // A process that dies with words unread resets its stream: that is an end, not a breach.
+            Said::Message(Err(ConnectionError::Frame(FrameError::Io(_)))) => {
+                Then::Over(self.cause(Cause::Exited))
+            }
             Said::Message(Err(error)) => Then::Over(self.cause(Cause::Broke(error.to_string()))),
             Said::Time if self.stop.is_some() => self.escalate(),
             Said::Time => self.tick().await,
@@ -221,9 +231,9 @@ impl Live {
         };
         job.reply = None;
         let cancellable = matches!(job.question, Question::Read(_) | Question::Plan(_));
-        if cancellable && self.stop.is_none() {
-            // A stream that is gone is heard by the inbox.
-            let _ = self.send(ToWorker::Cancel { id }).await;
+        // One that does not read any more is not waited for again with the next.
+        if cancellable && self.stop.is_none() && self.send(ToWorker::Cancel { id }).await.is_err() {
+            self.terminate(Cause::Exited);
         }
     }
 
@@ -342,15 +352,15 @@ impl Live {
         let now = Instant::now();
         if let Some(slept) = self.probe.out {
             let late = now.saturating_duration_since(self.probe.due);
-            if !excused(os::slept().saturating_sub(slept), late) {
+            if !excused(self.process.slept().saturating_sub(slept), late) {
                 return self.terminate(Cause::Mute);
             }
             tracing::debug!(pid = self.pid(), ?late, "a missed probe is excused");
-            self.probe.out = Some(os::slept());
+            self.probe.out = Some(self.process.slept());
             self.probe.due = now + self.context.pace.probe_within;
             return Then::GoOn;
         }
-        if let Some(held) = os::held(self.pid()) {
+        if let Some(held) = self.process.held() {
             if held.memory > self.memory {
                 return self.terminate(Cause::Memory);
             }
@@ -367,7 +377,7 @@ impl Live {
             return Then::Stopping;
         }
         self.probe.nonce += 1;
-        self.probe.out = Some(os::slept());
+        self.probe.out = Some(self.process.slept());
         self.probe.due = now + self.context.pace.probe_within;
         let nonce = self.probe.nonce;
         match self.send(ToWorker::Probe { nonce }).await {

@@ -5,6 +5,7 @@
 use super::super::{
     call::{DispatchError, Job, Unavailable},
     notice::{Cause, Health, Notice, SourceHealth, WorkerState},
+    process::Process,
     start::{self, Exit, StartError, Started},
 };
 use super::{
@@ -12,11 +13,11 @@ use super::{
     live::{Live, Said},
     replaced,
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
-impl Actor {
-    pub(super) async fn started(&mut self, started: Started) {
+impl<P: Process> Actor<P> {
+    pub(super) async fn started(&mut self, started: Started<P>) {
         let Started {
             ref process,
             ref cage,
@@ -51,8 +52,12 @@ impl Actor {
     }
 
     pub(super) fn start_failed(&mut self, error: StartError) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Stopped);
         self.stop_stage();
-        if matches!(error, StartError::CalledOff) {
+        // What an older revision came to is not held against the present one.
+        let present =
+            matches!(stage, Stage::Starting { revision, .. } if revision == self.spec.revision);
+        if !present || matches!(error, StartError::CalledOff) {
             return;
         }
         self.failures += 1;
@@ -134,6 +139,7 @@ impl Actor {
         let Stage::Up(live) = std::mem::replace(&mut self.stage, Stage::Stopped) else {
             return;
         };
+        let revision = live.revision;
         let (process, jobs, answered) = live.into_parts();
         let pid = process.pid();
         self.settle_flights(jobs);
@@ -143,16 +149,15 @@ impl Actor {
                 pid,
                 cause,
                 answered,
+                revision,
             },
         };
         self.state(WorkerState::Stopping, Some(pid));
     }
 
     /// Reads go back to the front of the queue, in their order; what may have had an effect is answered.
-    fn settle_flights(&mut self, mut jobs: HashMap<u64, Box<Job>>) {
-        let mut ids: Vec<u64> = jobs.keys().copied().collect();
-        ids.sort_unstable();
-        for mut job in ids.iter().rev().filter_map(|id| jobs.remove(id)) {
+    fn settle_flights(&mut self, jobs: BTreeMap<u64, Box<Job>>) {
+        for mut job in jobs.into_values().rev() {
             job.deaths += 1;
             if job.reply.is_none() {
                 // Cancelled, late, or refused when the worker was asked to stop.
@@ -173,6 +178,7 @@ impl Actor {
             pid,
             cause,
             answered,
+            revision,
         } = after;
         let asked_for = cause.asked_for();
         if asked_for {
@@ -189,10 +195,12 @@ impl Actor {
             exit,
         });
         self.stop_stage();
+        // What an older revision came to is not held against the present one.
+        let present = revision == self.spec.revision;
         if asked_for {
             self.failures = 0;
         }
-        if self.ending.is_some() || asked_for {
+        if self.ending.is_some() || asked_for || !present {
             return;
         }
         if answered {

@@ -1,0 +1,59 @@
+//! The supervisor on a machine that does not exist: its processes are puppets, its clock moves when all is quiet.
+//!
+//! ```text
+//! schedule ─▶ stage ─▶ Supervisor ─ frames, in memory ─▶ puppet ─▶ world: what happened, and when
+//!                 one seed, one history                              └─▶ laws, and a model of the pauses
+//! ```
+//!
+//! Everything but the process and the clock is the real thing: the actors, the queue, the tickets of callers, the
+//! gateway's end of the stream with its table of phases, the frames. The runtime has no door to the system, so nothing
+//! but the schedule can decide what comes next: a failing one shrinks and can be played again.
+//!
+//! Must not know: how an actor decides.
+
+mod ladder;
+mod laws;
+mod puppet;
+mod script;
+mod stage;
+mod storms;
+mod words;
+mod world;
+
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever workers do and whatever is asked meanwhile, every law holds, and afterwards the source serves again.
+    #[test]
+    fn every_schedule_keeps_the_laws(schedule in script::schedules()) {
+        let history = stage::play(&schedule);
+        prop_assert!(history.broken.is_empty(), "{}", history.told());
+    }
+}
+
+/// As many as the length of the tests allows (`plexus_tests::length`), or as `PROPTEST_CASES` says.
+fn cases() -> u32 {
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        return ProptestConfig::default().cases;
+    }
+    match std::env::var("PLEXUS_TEST_LENGTH").as_deref() {
+        Ok("long") => 20_000,
+        Ok("full") => 100,
+        Ok(_) | Err(_) => 32,
+    }
+}
+
+/// What makes a failing schedule worth printing.
+#[test]
+fn a_schedule_has_one_history() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for _ in 0..8 {
+        let schedule = script::schedules().new_tree(&mut runner).expect("one");
+        let schedule = proptest::strategy::ValueTree::current(&schedule);
+        let (one, other) = (stage::play(&schedule), stage::play(&schedule));
+        assert_eq!(one.told(), other.told());
+        assert!(one.log.len() > 8, "something happened: {}", one.told());
+    }
+}

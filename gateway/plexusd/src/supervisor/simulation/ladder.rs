@@ -1,0 +1,126 @@
+//! A model of the pauses between starts, that knows the design and not the actor: from the supervisor's own notices it
+//! says when the next start may come at the soonest.
+//!
+//! ```text
+//! failed n times in a row ─▶ 200 ms, 400 ms, 800 ms, 1.6 s, then 60 s each time        (DESIGN 7 and 13)
+//! had answered, was asked to end, was replaced ─▶ n = 0, at once          the owner probes ─▶ n as it is, at once
+//! ```
+
+use super::world::Fact;
+use crate::supervisor::{Pace, START_ATTEMPTS};
+use plexus_ipc::message::Role;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Of one role. Whether a worker's answer was heard before its end cannot always be known from outside, so more than
+/// one count may be right.
+#[derive(Debug)]
+struct Ladder {
+    failures: BTreeSet<u32>,
+    not_before: Duration,
+}
+
+impl Default for Ladder {
+    fn default() -> Self {
+        Self {
+            failures: BTreeSet::from([0]),
+            not_before: Duration::ZERO,
+        }
+    }
+}
+
+/// The pause after so many failures in a row.
+pub(super) fn pause(failures: u32) -> Duration {
+    let pace = Pace::default();
+    match failures {
+        0 => Duration::ZERO,
+        n if n >= START_ATTEMPTS => pace.failed_pause,
+        n => pace.backoff * 2_u32.pow(n - 1),
+    }
+}
+
+impl Ladder {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    fn fell(&mut self, at: Duration, failures: BTreeSet<u32>) {
+        let least = failures.iter().min().copied().unwrap_or(0);
+        self.not_before = at + pause(least);
+        self.failures = failures;
+    }
+}
+
+/// Each start that came too soon, and each count of failures that cannot be.
+pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut ladders: BTreeMap<Role, Ladder> = BTreeMap::new();
+    let mut answered = BTreeSet::new();
+    // What became of a worker of an older revision says nothing about those of the present one.
+    let mut present = 1;
+    let mut revisions: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut last: BTreeMap<Role, u32> = BTreeMap::new();
+    for (at, fact) in log {
+        match fact {
+            Fact::Begun {
+                role,
+                pid,
+                revision,
+            } => {
+                revisions.insert(*pid, *revision);
+                last.insert(*role, *pid);
+                let soonest = ladders.entry(*role).or_default().not_before;
+                if *revision == present && *at < soonest {
+                    broken.push(format!(
+                        "{at:?}: {role} {pid} is started before {soonest:?}"
+                    ));
+                }
+            }
+            Fact::StartFailed { role, attempts } => {
+                let revision = last.get(role).and_then(|pid| revisions.get(pid));
+                if revision != Some(&present) {
+                    continue;
+                }
+                let ladder = ladders.entry(*role).or_default();
+                if !ladder.failures.iter().any(|n| n + 1 == *attempts) {
+                    let known = &ladder.failures;
+                    broken.push(format!(
+                        "{at:?}: {role} failed {attempts} times after {known:?}"
+                    ));
+                }
+                ladder.fell(*at, BTreeSet::from([*attempts]));
+            }
+            Fact::Answered { pid } => {
+                answered.insert(*pid);
+            }
+            Fact::Ended { role, pid, cause } => {
+                if revisions.get(pid) != Some(&present) {
+                    continue;
+                }
+                let ladder = ladders.entry(*role).or_default();
+                if cause.asked_for() {
+                    ladder.reset();
+                    continue;
+                }
+                let mut failures: BTreeSet<u32> = ladder.failures.iter().map(|n| n + 1).collect();
+                if answered.contains(pid) {
+                    failures.insert(0);
+                }
+                ladder.fell(*at, failures);
+            }
+            Fact::OwnerProbes => {
+                let ladder = ladders.entry(Role::Reader).or_default();
+                ladder.not_before = Duration::ZERO;
+            }
+            // The same again changes nothing.
+            Fact::Replaced { revision } if *revision != present => {
+                present = *revision;
+                ladders.values_mut().for_each(Ladder::reset);
+            }
+            _ => {}
+        }
+    }
+    broken
+}

@@ -1,0 +1,83 @@
+//! What puppets say, made by hand.
+//!
+//! Must not know: when it is said.
+
+use super::script::Step;
+use plexus_ipc::{
+    BUILD,
+    message::{
+        Answer, CageReport, Done, FromWorker, Health, PlanMade, Planned, Preview, Role, Verdict,
+        WorkerError,
+    },
+    text::{Line, Payload},
+};
+use plexus_protocol::{Digest, Verb};
+use plexus_sandbox::probe::{Check, CheckKind};
+
+/// What is due at a step of a worker's start.
+pub(super) fn introduction(step: Step, manifest: Digest) -> FromWorker {
+    match step {
+        Step::Hello => hello(BUILD, true),
+        Step::Described => FromWorker::Described { manifest },
+        Step::Opened => FromWorker::Opened {
+            health: Health::Well,
+        },
+    }
+}
+
+/// `Hello` of a build, in a cage that is sound or has a hole.
+pub(super) fn hello(build: &str, sound: bool) -> FromWorker {
+    FromWorker::Hello {
+        build: Line::new(build),
+        cage: Box::new(cage(sound)),
+    }
+}
+
+pub(super) fn done(id: u64, result: Result<Vec<u8>, WorkerError>) -> FromWorker {
+    let result = result.map(|output| Answer {
+        output: Payload(output.into()),
+        summary: Line::new("done"),
+        undo: None,
+    });
+    FromWorker::Done(Box::new(Done {
+        id,
+        result,
+        touched: Vec::new(),
+    }))
+}
+
+/// What only a worker of this role says about a call.
+pub(super) fn only_of(role: Role, id: u64) -> FromWorker {
+    match role {
+        Role::Reader => FromWorker::Planned(Box::new(Planned {
+            id,
+            result: Ok(PlanMade {
+                preview: Preview::new("a plan"),
+                state_token: Digest::of(b"state"),
+                touched: Vec::new(),
+                rating: Verb::Write,
+                summary: Line::new("planned"),
+                warnings: Vec::new(),
+            }),
+        })),
+        Role::Writer => FromWorker::Settled {
+            id,
+            verdict: Verdict::CannotTell,
+        },
+    }
+}
+
+fn cage(sound: bool) -> CageReport {
+    let check = |kind, held| Check {
+        name: "a check".to_owned(),
+        kind,
+        held,
+        detail: String::new(),
+    };
+    CageReport {
+        checks: vec![
+            check(CheckKind::Attack, sound),
+            check(CheckKind::Control, true),
+        ],
+    }
+}
