@@ -244,12 +244,13 @@ impl<P: Process> Actor<P> {
     }
 
     fn call(&mut self, mut job: Box<Job>) {
-        if let Some(refusal) = &self.refusal {
-            job.answer(Err(refusal.clone()));
-        } else if job.revision == self.spec.revision {
-            self.queue.push(job);
-        } else {
+        // What the present revision suffers from is not held against a call that was permitted for another.
+        if self.ending.is_none() && job.revision != self.spec.revision {
             job.answer(Err(replaced()));
+        } else if let Some(refusal) = &self.refusal {
+            job.answer(Err(refusal.clone()));
+        } else {
+            self.queue.push(job);
         }
     }
 

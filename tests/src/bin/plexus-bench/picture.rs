@@ -43,7 +43,7 @@ pub(crate) fn draw(figures: &Figures, connections: &[usize]) -> String {
     for group in GROUPS {
         let rate =
             |server: &str, c: usize| figures.get(&format!("{}/{server}/{c}/perSecond", group.kind));
-        // The same scale within a group: its longest bar but the handler's, which would dwarf the others.
+        // One scale for each group: its longest bar is as long as there is room.
         let longest = connections
             .iter()
             .flat_map(|c| {
@@ -60,12 +60,14 @@ pub(crate) fn draw(figures: &Figures, connections: &[usize]) -> String {
         );
         y += 14.0;
         for c in connections {
-            for (n, (server, name)) in group.servers.iter().enumerate() {
+            let mut named = false;
+            for (server, name) in group.servers {
                 let Some(rate) = rate(server, *c) else {
                     continue;
                 };
                 let middle = y + BAR - 4.0;
-                if n == 0 {
+                if !named {
+                    named = true;
                     let _ = writeln!(
                         rows,
                         r#"<text x="10" y="{middle:.0}">{c} connection{}</text>"#,
