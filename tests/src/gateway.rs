@@ -214,6 +214,19 @@ impl Gateway {
     pub fn owner(&self) -> Owner {
         Owner::new(&self.client(), &self.key())
     }
+    /// Every event of the log, oldest first, as it is exported.
+    #[must_use]
+    #[track_caller]
+    pub fn log(&self) -> Vec<Value> {
+        self.cli(["audit", "export"])
+            .expect_ok()
+            .lines()
+            .map(|line| {
+                let (_, event) = line.split_once(' ').expect("a hash, then JSON");
+                serde_json::from_str(event).expect("JSON")
+            })
+            .collect()
+    }
     /// Connects, enrolls and opens a session for an agent to which nothing is granted.
     #[must_use]
     #[track_caller]

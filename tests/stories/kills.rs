@@ -288,14 +288,7 @@ fn the_daemon_dies_during_effects() {
     }
     assert!(seen.values().all(|times| *times == 1), "nothing twice");
 
-    let export = workshop.gateway.cli(["audit", "export"]);
-    let events: Vec<Value> = export
-        .expect_ok()
-        .lines()
-        .map(|line| {
-            serde_json::from_str(line.split_once(' ').expect("a hash, then JSON").1).expect("JSON")
-        })
-        .collect();
+    let events = workshop.gateway.log();
     let of = |phase: &str| -> Vec<&Value> {
         events
             .iter()

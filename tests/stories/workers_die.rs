@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use plexus_tests::processes::{self, Process};
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Length, Owner};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -242,14 +242,7 @@ fn hold_effects_against(workshop: &Workshop, told: &Told) {
 /// Each write has an intent and an outcome; each line on disk an intent; each `unknown` an item for the owner.
 fn hold_the_log_against(workshop: &Workshop, told: &Told, writes: usize) {
     workshop.gateway.cli(["audit", "verify"]).expect_ok();
-    let export = workshop.gateway.cli(["audit", "export"]);
-    let events: Vec<Value> = export
-        .expect_ok()
-        .lines()
-        .map(|line| {
-            serde_json::from_str(line.split_once(' ').expect("a hash, then JSON").1).expect("JSON")
-        })
-        .collect();
+    let events = workshop.gateway.log();
     let of = |phase: &'static str| {
         events
             .iter()

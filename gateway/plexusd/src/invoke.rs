@@ -449,30 +449,34 @@ async fn note_denial(
 
 /// Records how many refused calls were too many to be recorded one by one, once that is over.
 pub(crate) async fn note_unrecorded(app: &App, all: bool) {
-    for (agent, refused) in app.limits.not_admitted() {
-        let about = serde_json::json!({
-            "code": ErrorCode::RateLimited, "unrecorded": refused.calls + refused.ledger - 1,
-            "detail": {"calls": refused.calls, "ledger": refused.ledger},
+    // Each note stands for one of them itself.
+    let not_admitted = app
+        .limits
+        .not_admitted()
+        .into_iter()
+        .map(|(agent, refused)| {
+            let about = serde_json::json!({
+                "code": ErrorCode::RateLimited, "unrecorded": refused.calls + refused.ledger - 1,
+                "detail": {"calls": refused.calls, "ledger": refused.ledger},
+            });
+            (agent, about)
         });
+    let unrecorded = app
+        .limits
+        .unrecorded(all)
+        .into_iter()
+        .map(|(agent, unrecorded)| {
+            let about =
+                serde_json::json!({"code": unrecorded.code, "unrecorded": unrecorded.count - 1});
+            (agent, about)
+        });
+    for (agent, detail) in not_admitted.chain(unrecorded) {
         app.note(Note {
             kind: "invoke",
             agent: Some(agent),
             capability: None,
             outcome: Some("denied"),
-            detail: about,
-        })
-        .await;
-    }
-    for (agent, unrecorded) in app.limits.unrecorded(all) {
-        // The note stands for one of them itself.
-        let about =
-            serde_json::json!({"code": unrecorded.code, "unrecorded": unrecorded.count - 1});
-        app.note(Note {
-            kind: "invoke",
-            agent: Some(agent),
-            capability: None,
-            outcome: Some("denied"),
-            detail: about,
+            detail,
         })
         .await;
     }

@@ -141,22 +141,32 @@ pub struct InvokeResponse {
 }
 
 impl InvokeResponse {
-    /// A refusal of a call to `id`. The error names that id where it could be one: it tells the caller nothing but its
-    /// own words, and clients read it there whatever the reason.
+    /// A yes to a call of `id`, with nothing else in it.
     #[must_use]
-    pub fn refused(id: &str, mut error: ErrorBody, audit: Option<&AuditId>) -> Self {
-        error.capability_id = error.capability_id.or_else(|| CapabilityId::parse(id).ok());
+    pub fn ok(id: &str, audit: Option<&AuditId>) -> Self {
         Self {
             id: id.to_owned(),
-            ok: false,
+            ok: true,
             output: None,
-            error: Some(error),
+            error: None,
             grant: None,
             audit_id: audit.map(|a| a.as_str().to_owned()).unwrap_or_default(),
             run: None,
             undo: None,
             replayed: false,
             output_omitted: false,
+        }
+    }
+
+    /// A refusal of a call to `id`. The error names that id where it could be one: it tells the caller nothing but its
+    /// own words, and clients read it there whatever the reason.
+    #[must_use]
+    pub fn refused(id: &str, mut error: ErrorBody, audit: Option<&AuditId>) -> Self {
+        error.capability_id = error.capability_id.or_else(|| CapabilityId::parse(id).ok());
+        Self {
+            ok: false,
+            error: Some(error),
+            ..Self::ok(id, audit)
         }
     }
 }

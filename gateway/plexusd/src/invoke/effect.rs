@@ -123,16 +123,9 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
             app.contents
                 .learn_touches(&asked.caller.agent, &asked.entry.source, &touched);
             Answer::dispatched(InvokeResponse {
-                id: id.as_str().to_owned(),
-                ok: true,
                 output: Some(output),
-                error: None,
-                grant: None,
-                audit_id: audit.as_str().to_owned(),
-                run: None,
                 undo,
-                replayed: false,
-                output_omitted: false,
+                ..InvokeResponse::ok(id.as_str(), Some(&audit))
             })
         }
         Err(judged) => {

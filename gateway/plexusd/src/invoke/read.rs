@@ -29,16 +29,8 @@ impl InFlight {
         match self.output {
             Err(error) => InvokeResponse::refused(&self.id, error, Some(&audit)),
             Ok(output) => InvokeResponse {
-                id: self.id,
-                ok: true,
                 output: Some(output),
-                error: None,
-                grant: None,
-                audit_id: audit.as_str().to_owned(),
-                run: None,
-                undo: None,
-                replayed: false,
-                output_omitted: false,
+                ..InvokeResponse::ok(&self.id, Some(&audit))
             },
         }
     }

@@ -134,16 +134,9 @@ impl Replays {
                 ..kept
             },
             None if result == Some(OutcomeKind::Ok) => Answer::dispatched(InvokeResponse {
-                id: id.as_str().to_owned(),
-                ok: true,
-                output: None,
-                error: None,
-                grant: None,
-                audit_id: intent.as_str().to_owned(),
-                run: None,
-                undo: None,
                 replayed: true,
                 output_omitted: true,
+                ..InvokeResponse::ok(id.as_str(), Some(intent))
             }),
             None => refused(refusal::failed_before(id)),
         }

@@ -147,16 +147,8 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<
     Answer {
         status: 202,
         body: InvokeResponse {
-            id: id.to_string(),
-            ok: true,
-            output: None,
-            error: None,
-            grant: None,
-            audit_id: String::new(),
             run: Some(handle),
-            undo: None,
-            replayed: false,
-            output_omitted: false,
+            ..InvokeResponse::ok(id.as_str(), None)
         },
     }
 }
