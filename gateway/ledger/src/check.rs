@@ -12,6 +12,7 @@ use std::fmt;
 use crate::digest::RowDigest;
 use crate::event::{Head, Recorded, hex};
 use crate::heads::Noted;
+use crate::archive::{self, FORGOTTEN, SEALED};
 use crate::machine::{CHECKPOINT, DecodeError, Machine, Rows};
 use crate::store::{StoreError, View};
 
@@ -53,6 +54,17 @@ pub enum Finding {
         /// What is wrong.
         why: &'static str,
     },
+    /// This archive is not what was sealed.
+    Archive {
+        /// Its name in `archive/`.
+        file: String,
+        /// Its first event.
+        first: u64,
+        /// Its last event.
+        last: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// redb's own check failed; the rest was not looked at.
     Pages {
         /// What redb says.
@@ -73,6 +85,12 @@ impl fmt::Display for Finding {
             Self::Row { key, why } => write!(f, "row `{key}`: {why}"),
             Self::Checkpoint { seq, why } => write!(f, "values kept for checkpoint {seq}: {why}"),
             Self::Head { seq, why } => write!(f, "head {seq} in audit-heads.jsonl: {why}"),
+            Self::Archive {
+                file,
+                first,
+                last,
+                why,
+            } => write!(f, "archive {file} (events {first} to {last}): {why}"),
             Self::Pages { why } => write!(f, "the file's own structure: {why}"),
         }
     }
@@ -124,6 +142,8 @@ impl From<Finding> for CheckError {
 pub struct Verified {
     /// The end of the log.
     pub head: Head,
+    /// Number of the first event whose hash was recomputed; 1 in a check of everything, unless archives were given up.
+    pub first: u64,
     /// Events whose hash was recomputed.
     pub events: u64,
     /// Checkpoints whose digest was recomputed.
@@ -132,6 +152,8 @@ pub struct Verified {
     pub rows: u64,
     /// Lines of `audit-heads.jsonl` compared.
     pub heads: u64,
+    /// Archives whose digest was recomputed.
+    pub archives: u64,
 }
 
 /// See [`Loaded::older`].
@@ -171,7 +193,7 @@ pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
     };
     if RowDigest::of(then.iter()).hex() != digest {
         // Name the row, if a fold of everything can; the digest alone cannot.
-        full::<M>(view)?;
+        named::<M>(view)?;
         let why = "they do not have its digest".to_owned();
         return Err(Finding::Checkpoint {
             seq: checkpoint,
@@ -187,6 +209,7 @@ pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
         rows: then,
         checkpoints: 0,
         touched: HashSet::new(),
+        archived: Vec::new(),
     };
     fold.rest(view)?;
     let older = fold.compare(&rows)?;
@@ -201,10 +224,12 @@ pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
     let events = fold.head.seq - checkpoint;
     let verified = Verified {
         head: fold.head,
+        first: checkpoint + 1,
         events,
         checkpoints: fold.checkpoints,
         rows: rows.len() as u64,
         heads: 0,
+        archives: 0,
     };
     Ok(Loaded {
         state: fold.state,
@@ -231,7 +256,7 @@ fn at_rest<M: Machine>(view: &View, checkpoint: u64, rows: &Rows) -> Result<Load
     let digest = digest.unwrap_or_else(|_| RowDigest::of(rows.iter()));
     if digest.hex() != noted {
         // Name the row, if a fold of everything can; the digest alone cannot.
-        full::<M>(view)?;
+        named::<M>(view)?;
         let why = "they do not have its digest".to_owned();
         return Err(Finding::Checkpoint {
             seq: checkpoint,
@@ -251,16 +276,31 @@ fn at_rest<M: Machine>(view: &View, checkpoint: u64, rows: &Rows) -> Result<Load
         indexed: view.indexed()?,
         verified: Verified {
             head,
+            first: checkpoint + 1,
             events: 0,
             checkpoints: 0,
             rows: rows.len() as u64,
             heads: 0,
+        archives: 0,
         },
     })
 }
 
-/// Checks all of it, from the first event.
+/// The first thing that a check of everything finds, if that is not an archive: no start needs one.
+fn named<M: Machine>(view: &View) -> Result<(), CheckError> {
+    match full::<M>(view) {
+        Ok(_) | Err(CheckError::Found(Finding::Archive { .. })) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Checks all of it, from the first event, archives first. Where the owner has given archives up, what is left of the
+/// chain; the rows are then those of the last checkpoint's digest and no more ([`recent`]).
 pub(crate) fn full<M: Machine>(view: &View) -> Result<Verified, CheckError> {
+    let archives = view.check_archives()?;
+    if let Some(gone) = view.archives()?.iter().rposition(|a| a.forgotten) {
+        return left::<M>(view, gone, archives);
+    }
     let rows = view.rows()?;
     let mut fold = Fold::<M> {
         head: Head::START,
@@ -268,22 +308,62 @@ pub(crate) fn full<M: Machine>(view: &View) -> Result<Verified, CheckError> {
         rows: Rows::new(),
         checkpoints: 0,
         touched: HashSet::new(),
+        archived: Vec::new(),
     };
     fold.rest(view)?;
+    archive::held_against(view.archives()?, &fold.archived)?;
     fold.compare(&rows)?;
     Ok(Verified {
         head: fold.head,
+        first: 1,
         events: fold.head.seq,
         checkpoints: fold.checkpoints,
         rows: rows.len() as u64,
         heads: 0,
+        archives,
+    })
+}
+
+/// The chain after the archive at `gone`, the last that was given up.
+fn left<M: Machine>(view: &View, gone: usize, archives: u64) -> Result<Verified, CheckError> {
+    let list = view.archives()?;
+    let start = archive::end(&list[..=gone])?;
+    let (mut head, mut said, mut checkpoints, mut found) = (start, Vec::new(), 0, None);
+    let walked = view.walk(start.seq + 1, |seq, stored| {
+        match follow(&head, seq, stored.to_vec()) {
+            Ok((next, event)) => {
+                head = next;
+                checkpoints += u64::from(event.event_type() == CHECKPOINT);
+                if matches!(event.event_type(), SEALED | FORGOTTEN) {
+                    said.push(event);
+                }
+            }
+            Err(finding) => found = Some(finding),
+        }
+        Ok(found.is_none())
+    });
+    walked.map_err(damaged)?;
+    if let Some(finding) = found {
+        return Err(finding.into());
+    }
+    archive::held_against(list, &said)?;
+    Ok(Verified {
+        head,
+        first: start.seq + 1,
+        events: head.seq - start.seq,
+        checkpoints,
+        rows: recent::<M>(view)?.verified.rows,
+        heads: 0,
+        archives,
     })
 }
 
 /// Compares the noted heads with the log. Read them before the view is opened: both may be growing.
 pub(crate) fn heads(view: &View, noted: &[Noted]) -> Result<u64, CheckError> {
     let last = view.last_seq()?;
-    for line in noted {
+    let gone = view.archives()?.iter().rfind(|a| a.forgotten);
+    let gone = gone.map_or(0, |archive| archive.last);
+    for line in noted.iter().filter(|line| line.seq > gone) {
         if line.seq > last {
             return Err(Finding::Head {
                 seq: line.seq,
@@ -313,6 +393,8 @@ struct Fold<M: Machine> {
     rows: Rows,
     checkpoints: u64,
     touched: HashSet<String>,
+    /// The ledger's own events about archives.
+    archived: Vec<Recorded>,
 }
 
 impl<M: Machine> Fold<M> {
@@ -322,7 +404,8 @@ impl<M: Machine> Fold<M> {
         view.walk(self.head.seq + 1, |key, stored| {
             found = self.step(key, stored).err();
             Ok(found.is_none())
-        })?;
+        })
+        .map_err(damaged)?;
         found.map_or(Ok(()), Err)
     }
 
@@ -339,6 +422,8 @@ impl<M: Machine> Fold<M> {
             }
             self.checkpoints += 1;
             self.touched.clear();
+        } else if matches!(event.event_type(), SEALED | FORGOTTEN) {
+            self.archived.push(event);
         } else {
             // Its hash is right: it is what was recorded.
             let later = |error: DecodeError| Unknown {
@@ -444,6 +529,18 @@ fn checkpoint_at(view: &View, seq: u64) -> Result<(Head, String), CheckError> {
 fn damaged(error: StoreError) -> CheckError {
     match error {
         StoreError::Unreadable { seq, why } => Finding::Event { seq, id: None, why }.into(),
+        StoreError::Archive {
+            file,
+            first,
+            last,
+            why,
+        } => Finding::Archive {
+            file,
+            first,
+            last,
+            why,
+        }
+        .into(),
         other => other.into(),
     }
 }

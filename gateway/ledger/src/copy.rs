@@ -11,7 +11,10 @@ use crate::event::Head;
 use crate::heads;
 use crate::ledger::{Ledger, OpenError};
 use crate::machine::Machine;
-use crate::store::{FORMAT, StoreError, View, open_existing, open_new};
+use crate::archive::Archive;
+use crate::store::{
+    ARCHIVING, FORMAT, StoreError, View, archive_folder, open_existing, open_new,
+};
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub struct Copied {
     pub head: Head,
     /// The lines of `audit-heads.jsonl` up to there: what the copy is held against later.
     pub heads: String,
+    /// The archives it needs beside it, in a folder `archive`: all that are named and not given up. They stay where they
+    /// are and are never changed.
+    pub archives: Vec<Archive>,
 }
 
 impl<M: Machine> Ledger<M> {
@@ -39,10 +45,11 @@ impl<M: Machine> Ledger<M> {
 /// # Errors
 /// [`OpenError::InUse`] while a daemon runs; otherwise why a file could not be read or written.
 pub fn copy_at_rest(dir: &Path, to: &Path) -> Result<Copied, OpenError> {
-    let db = open_existing(&dir.join(crate::ledger::LEDGER_FILE))?;
-    let view = View::of(&db)?;
+    let path = dir.join(crate::ledger::LEDGER_FILE);
+    let db = open_existing(&path)?;
+    let view = View::of(&db, archive_folder(&path))?;
     match view.format()? {
-        Some(FORMAT) => {}
+        Some(FORMAT | ARCHIVING) => {}
         found => {
             return Err(OpenError::Format {
                 found: found.unwrap_or(0),
@@ -84,7 +91,13 @@ fn copied(view: &View, mut heads: String, to: &Path) -> Result<Copied, StoreErro
     if head != Head::START && !heads.ends_with(&last) {
         heads.push_str(&last);
     }
-    Ok(Copied { head, heads })
+    let there = view.archives()?.iter().filter(|a| !a.forgotten);
+    let archives = there.cloned().collect();
+    Ok(Copied {
+        head,
+        heads,
+        archives,
+    })
 }
 
 /// The whole lines of the file of heads.

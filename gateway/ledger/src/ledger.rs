@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,13 +15,14 @@ use arc_swap::ArcSwap;
 use redb::DatabaseError;
 use tokio::sync::{broadcast, oneshot};
 
+use crate::archive::{Archive, Place, SealWatch};
 use crate::ballast::Ballast;
 use crate::check::{self, Finding, Loaded, Unknown, Verified};
 use crate::event::Recorded;
 use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
-use crate::store::{BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file};
+use crate::store::{ARCHIVING, BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
 /// Milliseconds since the epoch, trusted not to run backwards within a launch. Called once per command.
@@ -50,6 +52,10 @@ pub struct Options {
     pub ballast: u64,
     /// Least time between two tries to reopen a closed ledger, or to find room on a full disk.
     pub retry: Duration,
+    /// Events that stay in the file; older ones go into archives. [`Ledger::keep`] changes it.
+    pub keep: u64,
+    /// Asked before each step of sealing. Only tests of failing storage give one that ever refuses.
+    pub sealing: SealWatch,
     /// Name of this build, left in the file for the words of a refusal.
     pub build: String,
     /// How the file is opened. Only tests of failing storage give another.
@@ -69,6 +75,8 @@ impl Options {
             index_behind: 50_000,
             ballast: 16 << 20,
             retry: Duration::from_secs(1),
+            keep: u64::MAX,
+            sealing: Arc::new(|_| Ok(())),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             opener: Arc::new(open_file),
         }
@@ -88,6 +96,8 @@ pub struct BootReport {
     /// `audit-heads.jsonl` knows of events that the ledger lacks: it was cut short or put back. The owner must hear, at
     /// this start and at later ones: the last lines and those that something went back behind are compared each time.
     pub rolled_back: Option<Finding>,
+    /// Archives that are not where they should be, or not as long. A start needs none; a full check does.
+    pub archives_astray: Vec<Archive>,
     /// Why no space could be set aside for the owner's acts. If the disk is full, agents' commands are refused until
     /// there is room for it.
     pub no_ballast: Option<String>,
@@ -196,6 +206,8 @@ pub(crate) struct Shared<M: Machine> {
     pub(crate) state: ArcSwap<M::State>,
     pub(crate) condition: ArcSwap<Condition>,
     pub(crate) events: broadcast::Sender<Arc<Recorded>>,
+    /// Events that stay in the file.
+    pub(crate) keep: AtomicU64,
     pub(crate) store: Store,
 }
 
@@ -239,11 +251,29 @@ impl<M: Machine> Ledger<M> {
         let heads = dir.join(HEADS_FILE);
         let io = |what| move |error| OpenError::Io { what, error };
         let mut noted = heads::read(&heads).map_err(io("reading audit-heads.jsonl"))?;
-        let rolled_back = match check::heads(&store.read()?, heads::telling(&mut noted)) {
+        let view = store.read()?;
+        let archives_astray = view
+            .archives()?
+            .iter()
+            .filter(|archive| {
+                let place = Place::of(view.archive_folder(), archive);
+                !matches!(place, Place::There | Place::Forgotten)
+            })
+            .cloned()
+            .collect();
+        // A start needs no archive: what those have is compared by a check of everything.
+        let first = view.first_seq()?;
+        let telling: Vec<_> = heads::telling(&mut noted)
+            .iter()
+            .filter(|line| line.seq >= first)
+            .cloned()
+            .collect();
+        let rolled_back = match check::heads(&view, &telling) {
             Err(check::CheckError::Found(finding)) => Some(finding),
             Err(error) => return Err(error.into()),
             Ok(_) => None,
         };
+        drop(view);
         let no_ballast = ballast.ensure().err();
         let full = no_ballast.as_ref().is_some_and(is_full);
         let no_ballast = no_ballast.map(|error| error.to_string());
@@ -252,6 +282,7 @@ impl<M: Machine> Ledger<M> {
             clean,
             checked: loaded.verified,
             rolled_back,
+            archives_astray,
             no_ballast,
         };
 
@@ -260,6 +291,7 @@ impl<M: Machine> Ledger<M> {
             state: ArcSwap::from_pointee(M::State::default()),
             condition: ArcSwap::from_pointee(Condition::Open),
             events: broadcast::Sender::new(options.subscriber_lag),
+            keep: AtomicU64::new(options.keep),
             store,
         });
         let terms = Terms {
@@ -267,6 +299,7 @@ impl<M: Machine> Ledger<M> {
             checkpoint_every: options.checkpoint_every.max(2),
             index_behind: options.index_behind,
             retry: options.retry,
+            sealing: options.sealing,
         };
         let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
         // The files' names must outlive a power cut as surely as what is in them.
@@ -362,6 +395,31 @@ impl<M: Machine> Ledger<M> {
         verify_view::<M>(&view, &noted, full)
     }
 
+    /// Has about so many events stay in the file, from now on; older ones go into archives when the writer has time, some
+    /// tens of thousands at once. Those that are archived stay so.
+    pub fn keep(&self, events: u64) {
+        self.shared().keep.store(events, Ordering::Relaxed);
+    }
+
+    /// The archives, oldest first, and whether each is there. Reads no archive's content.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    pub fn archives(&self) -> Result<Vec<(Archive, Place)>, StoreError> {
+        let view = self.shared().store.read()?;
+        let place = |archive: &Archive| Place::of(view.archive_folder(), archive);
+        let list = view.archives()?.iter();
+        Ok(list.map(|a| (a.clone(), place(a))).collect())
+    }
+
+    /// Number of the first event that the file itself has.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    pub fn first_in_file(&self) -> Result<u64, StoreError> {
+        self.shared().store.read()?.first_seq()
+    }
+
     /// Serves what is queued, writes a checkpoint and the last head, closes the file. Blocks until it is done; a
     /// second call does nothing. True if the stop was clean.
     pub fn close(&self) -> bool {
@@ -390,7 +448,7 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
     let view = store.read()?;
     let clean = view.clean()?;
     match view.format()? {
-        Some(format @ (FORMAT | BEFORE)) => {
+        Some(format @ (FORMAT | ARCHIVING | BEFORE)) => {
             let loaded =
                 check::recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
             drop(view);

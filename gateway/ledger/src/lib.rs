@@ -15,6 +15,7 @@
 //! Generic over a [`Machine`]: this crate knows no grant, no agent's right, no HTTP. Truncation since the last line of
 //! `audit-heads.jsonl`, and whoever recomputes the whole unkeyed chain, are not found.
 
+mod archive;
 mod ballast;
 mod check;
 mod copy;
@@ -29,6 +30,9 @@ mod store;
 mod verify;
 mod writer;
 
+pub use archive::{
+    Archive, FORGOTTEN, Place, SEALED, SealStep, SealWatch, VerifiedArchives, verify_archives,
+};
 pub use check::{CheckError, Finding, Unknown, Verified};
 pub use copy::{Closed, Copied, copy_at_rest, hold_closed};
 pub use event::{EventId, Head, NotAnEventId, Recorded};

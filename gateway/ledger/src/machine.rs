@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::archive::{FORGOTTEN, SEALED};
 use crate::event::EventId;
 
 /// Rows as they are stored: key → bytes.
@@ -78,6 +79,12 @@ pub trait Machine: Sized + Send + Sync + 'static {
 
     /// What the event can be found by. Any number, in any order.
     fn index_terms(event: &Self::Event) -> Vec<IndexTerm>;
+
+    /// Bytes that [`encode`](Machine::encode) writes, and wrote in every version, for each event that `term` names: in
+    /// archives only events with them are looked at. `None`: all are.
+    fn text_of(_term: &IndexTerm) -> Option<String> {
+        None
+    }
 }
 
 /// What [`Machine::decide`] comes to: events and a reply, or a refusal.
@@ -86,6 +93,11 @@ pub type Decision<M> =
 
 /// The `type` of the event that the ledger itself writes: a digest of the rows at that point of the log.
 pub const CHECKPOINT: &str = "checkpoint";
+
+/// Whether events of this type are the ledger's, and none of the machine's.
+pub(crate) fn is_own(event_type: &str) -> bool {
+    [CHECKPOINT, SEALED, FORGOTTEN].contains(&event_type)
+}
 
 /// Something an event can be found by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

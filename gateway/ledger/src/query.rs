@@ -1,14 +1,15 @@
 //! Reading the log, off the writer.
 //!
 //! Every function here blocks on the file: call it where blocking is allowed. Each sees the log as it was after one
-//! commit. None can hold the writer up.
+//! commit, with what lies in archives. None can hold the writer up. An archive has no index: it is searched, newest events
+//! first, by the text that an event must have in it.
 
 use std::ops::Range;
 
 use crate::event::{EventId, Head, Recorded};
 use crate::ledger::Ledger;
-use crate::machine::{CHECKPOINT, IndexTerm, Machine};
-use crate::store::StoreError;
+use crate::machine::{IndexTerm, Machine, is_own};
+use crate::store::{StoreError, View};
 
 impl<M: Machine> Ledger<M> {
     /// The end of the log.
@@ -85,7 +86,7 @@ impl<M: Machine> Ledger<M> {
         limit: usize,
     ) -> Result<Vec<Recorded>, StoreError> {
         let view = self.shared().store.read()?;
-        let (before, indexed) = (before.unwrap_or(u64::MAX), view.indexed()?);
+        let (before, indexed) = (before.unwrap_or(u64::MAX), indexed(&view)?);
         let mut found = Vec::new();
         let mut failed = None;
         if limit > 0 && before > indexed + 1 {
@@ -105,13 +106,24 @@ impl<M: Machine> Ledger<M> {
         for seq in view.indexed_under(term, before.min(indexed + 1), left)? {
             found.extend(view.event(seq)?);
         }
-        Ok(found)
+        if found.len() < limit {
+            let needle = M::text_of(term);
+            view.archived_back(0..before.min(indexed + 1), needle.as_deref(), |_, event| {
+                match event.map(|event| named::<M>(event, term)) {
+                    None | Some(Ok(None)) => {}
+                    Some(Ok(Some(event))) => found.push(event),
+                    Some(Err(error)) => failed = Some(error),
+                }
+                failed.is_none() && found.len() < limit
+            })?;
+        }
+        failed.map_or(Ok(found), Err)
     }
 
     /// Shows `each` the events of `range` that `term` names (every one, if `None`), newest first, until it returns
     /// false or `most` events were read. The answer is where to go on: the end of the range that is left, `None` when
-    /// nothing is. However large the log, one call reads at most `most` events; what the index does not cover yet
-    /// counts whether or not `term` names it.
+    /// nothing is. However large the log, one call reads at most `most` events; what the index does not cover yet, or no
+    /// more because it is archived, counts whether or not `term` names it.
     ///
     /// # Errors
     /// When the storage cannot be read.
@@ -124,7 +136,7 @@ impl<M: Machine> Ledger<M> {
     ) -> Result<Option<u64>, StoreError> {
         let view = self.shared().store.read()?;
         // A log without a term needs no index: all of it is its own tail.
-        let indexed = term.map_or(Ok(0), |_| view.indexed())?;
+        let indexed = term.map_or(Ok(0), |_| indexed(&view))?;
         let (mut left, mut rest, mut failed) = (most, Some(range.end), None);
         if most == 0 || range.is_empty() {
             return Ok(rest.filter(|_| !range.is_empty()));
@@ -165,6 +177,21 @@ impl<M: Machine> Ledger<M> {
                 }
             }
         }
+        if let Some(term) = term.filter(|_| whole) {
+            let range = range.start..range.end.min(indexed + 1);
+            whole = view.archived_back(range, M::text_of(term).as_deref(), |seq, event| {
+                (left, rest) = (left - 1, Some(seq));
+                let go_on = match event.map(|event| named::<M>(event, term)) {
+                    None | Some(Ok(None)) => true,
+                    Some(Ok(Some(event))) => each(&event),
+                    Some(Err(error)) => {
+                        failed = Some(error);
+                        false
+                    }
+                };
+                go_on && left > 0
+            })?;
+        }
         if let Some(error) = failed {
             return Err(error);
         }
@@ -190,9 +217,20 @@ impl<M: Machine> Ledger<M> {
     }
 }
 
+/// Up to where events are found by the index, or by the text of archives.
+fn indexed(view: &View) -> Result<u64, StoreError> {
+    Ok(view.indexed()?.max(view.first_seq()?.saturating_sub(1)))
+}
+
+/// The event, if `term` names it.
+fn named<M: Machine>(event: Recorded, term: &IndexTerm) -> Result<Option<Recorded>, StoreError> {
+    let named = terms::<M>(&event)?.contains(term);
+    Ok(named.then_some(event))
+}
+
 /// What an event can be found by.
 pub(crate) fn terms<M: Machine>(event: &Recorded) -> Result<Vec<IndexTerm>, StoreError> {
-    if event.event_type() == CHECKPOINT {
+    if is_own(event.event_type()) {
         return Ok(Vec::new());
     }
     let act =

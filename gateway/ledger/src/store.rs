@@ -7,6 +7,7 @@ mod unsure;
 mod view;
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 
+use crate::archive::Archive;
 use crate::event::Recorded;
 use crate::machine::IndexTerm;
 
@@ -25,6 +27,9 @@ pub(crate) use view::{View, read};
 /// The format this build writes. 2: rows may be spelled as several versions spelled them, and the build that opened the
 /// file last has left its name. A build of format 1 compares bytes with its own spelling and has to be kept away.
 pub(crate) const FORMAT: u64 = 2;
+/// The same, with old events in archives: stamped by the commit that names the first one. A build that knows nothing of
+/// archives would take the log for one that lost its beginning.
+pub(crate) const ARCHIVING: u64 = 3;
 /// The format before, which this build reads; it is copied before this one is stamped.
 pub(crate) const BEFORE: u64 = 1;
 
@@ -37,6 +42,8 @@ const BASE: TableDefinition<'_, &str, Option<&[u8]>> = TableDefinition::new("row
 /// (kind, id, seq): derived from the events, behind them by up to [`META_INDEXED`].
 const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// First event → the archive it is in, as JSON; oldest first. There is no such table before the first archive.
+const ARCHIVES: TableDefinition<'_, u64, &str> = TableDefinition::new("archives");
 /// Words about the file itself.
 const NOTES: TableDefinition<'_, &str, &str> = TableDefinition::new("notes");
 const NOTE_BUILD: &str = "build";
@@ -63,6 +70,18 @@ pub enum StoreError {
     /// redb's own error.
     #[error(transparent)]
     Redb(Box<redb::Error>),
+    /// An archive that is named and not given up cannot be read.
+    #[error("archive {file} (events {first} to {last}): {why}")]
+    Archive {
+        /// Its name in `archive/`.
+        file: String,
+        /// Its first event.
+        first: u64,
+        /// Its last event.
+        last: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// A stored value is not what this crate writes.
     #[error("event {seq} cannot be read: {why}")]
     Unreadable {
@@ -105,6 +124,11 @@ pub(crate) fn open_file(path: &Path) -> Result<Arc<dyn StorageBackend>, Database
     Ok(Arc::new(FileBackend::new(file)?))
 }
 
+/// The folder of the archives of the ledger at `path`.
+pub(crate) fn archive_folder(path: &Path) -> PathBuf {
+    path.with_file_name(crate::archive::FOLDER)
+}
+
 /// Opens a file that must exist.
 pub(crate) fn open_existing(path: &Path) -> Result<Database, DatabaseError> {
     builder().open(path)
@@ -141,6 +165,8 @@ pub(crate) struct Change<'a> {
     pub(crate) checkpoint: bool,
     /// Set or clear the mark of a clean stop.
     pub(crate) clean: Option<bool>,
+    /// Entries of archives that are new or change.
+    pub(crate) archives: &'a [Archive],
 }
 
 /// A row that changes.
@@ -211,7 +237,8 @@ impl Store {
     }
 
     pub(crate) fn read(&self) -> Result<View, StoreError> {
-        View::of(self.slot().as_ref().ok_or(StoreError::Closed)?)
+        let folder = archive_folder(&self.path);
+        View::of(self.slot().as_ref().ok_or(StoreError::Closed)?, folder)
     }
 
     /// Makes all tables, counts this launch as one of `build`, stamps the format, and clears the mark of a clean stop.
@@ -221,7 +248,10 @@ impl Store {
         let launch = {
             let mut meta = tx.open_table(META)?;
             let launch = meta.get(META_LAUNCH)?.map_or(0, |v| v.value()) + 1;
-            meta.insert(META_FORMAT, FORMAT)?;
+            let archiving = meta
+                .get(META_FORMAT)?
+                .is_some_and(|v| v.value() == ARCHIVING);
+            meta.insert(META_FORMAT, if archiving { ARCHIVING } else { FORMAT })?;
             meta.insert(META_LAUNCH, launch)?;
             meta.insert(META_CLEAN, 0)?;
             tx.open_table(EVENTS)?;
@@ -278,6 +308,13 @@ impl Store {
                 base.insert(row.key.as_str(), row.old.as_deref())?;
             }
         }
+        if !change.archives.is_empty() {
+            let mut archives = tx.open_table(ARCHIVES)?;
+            for archive in change.archives {
+                archives.insert(archive.first, archive.line().as_str())?;
+            }
+            tx.open_table(META)?.insert(META_FORMAT, ARCHIVING)?;
+        }
         if let Some(clean) = change.clean {
             tx.open_table(META)?.insert(META_CLEAN, u64::from(clean))?;
         }
@@ -294,6 +331,28 @@ impl Store {
                 index.insert((kind, id, *seq), ())?;
             }
             tx.open_table(META)?.insert(META_INDEXED, upto)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Takes archived events out of the file, with what the index has of them.
+    pub(crate) fn remove(
+        &self,
+        range: RangeInclusive<u64>,
+        rows: &[(IndexTerm, u64)],
+    ) -> Result<(), StoreError> {
+        let tx = self.begin()?;
+        {
+            let mut events = tx.open_table(EVENTS)?;
+            for seq in range {
+                events.remove(seq)?;
+            }
+            let mut index = tx.open_table(INDEX)?;
+            for (term, seq) in rows {
+                let (kind, id) = term.key();
+                index.remove((kind, id, *seq))?;
+            }
         }
         tx.commit()?;
         Ok(())

@@ -13,10 +13,12 @@ use crate::event::{Head, hex};
 use crate::heads;
 use crate::ledger::{OpenError, verify_view};
 use crate::machine::Machine;
-use crate::store::{BEFORE, FORMAT, StoreError, View, open_existing};
+use crate::store::{
+    ARCHIVING, BEFORE, FORMAT, StoreError, View, archive_folder, open_existing,
+};
 
 /// Checks a copy of a ledger file, offline: redb's own integrity first, then everything, then `heads` (a copy of
-/// `audit-heads.jsonl`) if given. Opening a copy of a ledger that was not closed repairs it, so the copy may change.
+/// `audit-heads.jsonl`) if given. Its archives are looked for in `archive` beside it. Opening a copy of a ledger that was not closed repairs it, so the copy may change.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] with the first thing that is wrong; otherwise why the file could not be looked at.
@@ -36,9 +38,9 @@ pub fn verify_file<M: Machine>(path: &Path, heads: Option<&Path>) -> Result<Veri
         Err(DatabaseError::Storage(redb::StorageError::Corrupted(why))) => return Err(pages(why)),
         Err(error) => return Err(error.into()),
     }
-    let view = View::of(&db)?;
+    let view = View::of(&db, archive_folder(path))?;
     match view.format()? {
-        Some(FORMAT | BEFORE) => {}
+        Some(FORMAT | ARCHIVING | BEFORE) => {}
         found => {
             return Err(OpenError::Format {
                 found: found.unwrap_or(0),
@@ -140,7 +142,7 @@ fn read_failed(error: io::Error) -> CheckError {
     StoreError::from(redb::Error::Io(error)).into()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     let digit = |b: u8| {
         char::from(b)
             .to_digit(16)

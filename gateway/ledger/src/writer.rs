@@ -10,6 +10,7 @@
 //! A [`Durable`] is made here and nowhere else, after the commit.
 //! Must not know: what is decided.
 
+mod archiving;
 mod batch;
 mod receipt;
 mod recovery;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::archive::SealWatch;
 use crate::ballast::Ballast;
 use crate::check::{Loaded, Older};
 use crate::digest::RowDigest;
@@ -30,6 +32,7 @@ use crate::ledger::{Clock, Condition, Shared};
 use crate::machine::Machine;
 use crate::queue::{Lane, Taken};
 use crate::store::{Change, CommitFailure, StoreError};
+use crate::writer::archiving::Archiving;
 use crate::writer::batch::{Batch, Decided};
 
 pub use receipt::{Durable, EventRef, Receipt, SubmitError};
@@ -66,6 +69,7 @@ pub(crate) struct Terms {
     pub(crate) checkpoint_every: u64,
     pub(crate) index_behind: u64,
     pub(crate) retry: Duration,
+    pub(crate) sealing: SealWatch,
 }
 
 pub(crate) struct Writer<M: Machine> {
@@ -82,6 +86,7 @@ pub(crate) struct Writer<M: Machine> {
     checkpoint: u64,
     indexed: u64,
     index_stuck: bool,
+    archiving: Archiving,
     last_commit: Duration,
     last_callers: usize,
     /// Set while the file is closed: why, and when it was last tried.
@@ -113,6 +118,7 @@ impl<M: Machine> Writer<M> {
             checkpoint: 0,
             indexed: 0,
             index_stuck: false,
+            archiving: Archiving::default(),
             last_commit: Duration::ZERO,
             last_callers: 0,
             closed: None,
@@ -132,6 +138,7 @@ impl<M: Machine> Writer<M> {
                 Taken::Idle => {
                     self.heads.note(&self.head);
                     self.index();
+                    self.archive(Instant::now());
                 }
                 Taken::Closed => return self.stop(),
             }
@@ -140,7 +147,9 @@ impl<M: Machine> Writer<M> {
 
     /// How long to wait for a command before doing what can wait; for ever if there is nothing of the kind.
     fn patience(&self) -> Option<Duration> {
-        let work = self.heads.is_behind(&self.head) || self.behind() >= INDEX_STEP;
+        let work = self.heads.is_behind(&self.head)
+            || self.behind() >= INDEX_STEP
+            || self.has_to_archive();
         (work && self.closed.is_none()).then_some(IDLE)
     }
 
@@ -160,6 +169,7 @@ impl<M: Machine> Writer<M> {
         if self.behind() >= self.terms.index_behind {
             self.index();
         }
+        self.archive_between(Instant::now());
     }
 
     /// Decides, commits and answers the first of `jobs`; leaves the rest, and what is to be tried again. False if the
@@ -225,6 +235,7 @@ impl<M: Machine> Writer<M> {
             first_touched,
             checkpoint,
             clean: None,
+            archives: &[],
         };
         self.shared.store.commit(&change)?;
         for row in &batch.rows {
@@ -265,6 +276,8 @@ impl<M: Machine> Writer<M> {
         if self.behind() < INDEX_STEP.min(self.terms.index_behind) {
             return;
         }
+        // Archives are searched without one.
+        self.indexed = self.indexed.max(self.first_here() - 1);
         let upto = self.head.seq.min(self.indexed + INDEX_STEP);
         let write = || {
             let mut rows = Vec::new();
@@ -304,6 +317,7 @@ impl<M: Machine> Writer<M> {
 
     /// The last checkpoint, the mark of a clean stop, the last head.
     fn stop(mut self) -> bool {
+        self.stop_sealing();
         if self.closed.is_some() {
             return false;
         }

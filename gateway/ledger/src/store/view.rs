@@ -2,23 +2,72 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
 
 use super::{
-    BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, NOTE_BUILD,
+    ARCHIVES, BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, NOTE_BUILD,
     NOTES, ROWS, StoreError,
 };
+use crate::archive::{Archive, Archives};
 use crate::event::{Head, Recorded};
 use crate::machine::IndexTerm;
 
-/// The file as it was after one commit.
-pub(crate) struct View(ReadTransaction);
+/// The file as it was after one commit, and the archives that it names.
+pub(crate) struct View(ReadTransaction, Archives);
 
 impl View {
-    /// The database as it is now.
-    pub(crate) fn of(db: &Database) -> Result<Self, StoreError> {
-        Ok(Self(db.begin_read()?))
+    /// The database as it is now; its archives are in `folder`.
+    pub(crate) fn of(db: &Database, folder: PathBuf) -> Result<Self, StoreError> {
+        Ok(Self(db.begin_read()?, Archives::new(folder)))
+    }
+
+    /// The archives of this ledger, oldest first.
+    pub(crate) fn archives(&self) -> Result<&[Archive], StoreError> {
+        self.1.list(|| {
+            let table = match self.0.open_table(ARCHIVES) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let mut list = Vec::new();
+            for row in table.iter()? {
+                let (key, value) = row?;
+                let (seq, unreadable) = (key.value(), |e: serde_json::Error| e.to_string());
+                let archive = serde_json::from_str(value.value()).map_err(unreadable);
+                list.push(archive.map_err(|why| StoreError::Unreadable { seq, why })?);
+            }
+            Ok(list)
+        })
+    }
+
+    pub(crate) fn archive_folder(&self) -> &Path {
+        self.1.folder()
+    }
+
+    /// Number of the first event that the file itself has; after the last archived one if it has none.
+    pub(crate) fn first_seq(&self) -> Result<u64, StoreError> {
+        match self.0.open_table(EVENTS)?.first()? {
+            Some((key, _)) => Ok(key.value()),
+            None => Ok(self.archives()?.last().map_or(1, |archive| archive.last + 1)),
+        }
+    }
+
+    /// Checks the archives against the table. How many were read.
+    pub(crate) fn check_archives(&self) -> Result<u64, crate::check::CheckError> {
+        self.1.check(self.archives()?)
+    }
+
+    /// The archived events of `range` that are no longer in the file, newest first, until `each` returns false; where
+    /// `needle` is given, those whose text lacks it come without their content. True if it went to the end.
+    pub(crate) fn archived_back(
+        &self,
+        range: Range<u64>,
+        needle: Option<&str>,
+        mut each: impl FnMut(u64, Option<Recorded>) -> bool,
+    ) -> Result<bool, StoreError> {
+        let range = range.start..range.end.min(self.first_seq()?);
+        self.1.walk_back(self.archives()?, range, needle, &mut each)
     }
 
     fn meta(&self, key: &str) -> Result<Option<u64>, StoreError> {
@@ -90,6 +139,13 @@ impl View {
             }
             meta.insert(META_INDEXED, 0)?;
             meta.insert(META_CLEAN, 1)?;
+            let archives = self.archives()?;
+            if !archives.is_empty() {
+                let mut table = tx.open_table(ARCHIVES)?;
+                for archive in archives {
+                    table.insert(archive.first, archive.line().as_str())?;
+                }
+            }
             tx.open_table(INDEX)?;
         }
         tx.commit()?;
@@ -109,7 +165,7 @@ impl View {
     pub(crate) fn event(&self, seq: u64) -> Result<Option<Recorded>, StoreError> {
         let table = self.0.open_table(EVENTS)?;
         let Some(value) = table.get(seq)? else {
-            return Ok(None);
+            return self.1.event(self.archives()?, seq);
         };
         read(seq, value.value()).map(Some)
     }
@@ -128,12 +184,16 @@ impl View {
         Ok(newest.as_ref().map_or(Head::START, Head::of))
     }
 
-    /// Stored values from `first` on, oldest first; `each` stops the walk by returning false.
+    /// Stored values from `first` on, archived ones among them, oldest first; `each` stops the walk by returning false.
     pub(crate) fn walk(
         &self,
         first: u64,
         mut each: impl FnMut(u64, &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
+        let here = self.first_seq()?;
+        if first < here && !self.1.walk(self.archives()?, first..here, &mut each)? {
+            return Ok(());
+        }
         for row in self.0.open_table(EVENTS)?.range(first..)? {
             let (key, value) = row?;
             if !each(key.value(), value.value())? {
@@ -143,18 +203,19 @@ impl View {
         Ok(())
     }
 
-    /// Events in `range`, newest first, until `each` returns false.
+    /// Events in `range`, archived ones among them, newest first, until `each` returns false.
     pub(crate) fn walk_back(
         &self,
         range: Range<u64>,
         mut each: impl FnMut(Recorded) -> bool,
     ) -> Result<(), StoreError> {
-        for row in self.0.open_table(EVENTS)?.range(range)?.rev() {
+        for row in self.0.open_table(EVENTS)?.range(range.clone())?.rev() {
             let (key, value) = row?;
             if !each(read(key.value(), value.value())?) {
-                break;
+                return Ok(());
             }
         }
+        self.archived_back(range, None, |_, event| event.is_none_or(&mut each))?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::check::Older;
 use crate::digest::RowDigest;
 use crate::event::{Head, LAST_MS, Recorded};
 use crate::ledger::Clock;
-use crate::machine::{CHECKPOINT, Machine};
+use crate::machine::{CHECKPOINT, Machine, is_own};
 use crate::store::RowChange;
 use crate::writer::{Job, MOST};
 
@@ -91,6 +91,13 @@ impl<M: Machine> Batch<M> {
         })
     }
 
+    /// Ends the batch with an event of the ledger's own about an archive; `members` is one JSON object.
+    pub(super) fn seal_own(&mut self, kind: &str, at: u64, members: &str) -> Result<(), String> {
+        self.seal(kind, at.clamp(self.head.at, LAST_MS), |into| {
+            into.extend_from_slice(members.as_bytes());
+        })
+    }
+
     /// The digest of all rows after this batch, given the one before.
     pub(super) fn digest(&self, mut digest: RowDigest) -> RowDigest {
         for RowChange { key, old, new } in &self.rows {
@@ -105,7 +112,7 @@ impl<M: Machine> Batch<M> {
         let (first, start) = (self.records.len(), self.head);
         for event in events {
             let sealed = match M::event_type(event) {
-                CHECKPOINT => Err(format!("`{CHECKPOINT}` is the ledger's own type")),
+                kind if is_own(kind) => Err(format!("`{kind}` is the ledger's own type")),
                 kind => self.seal(kind, now, |into| M::encode(event, into)),
             };
             if let Err(why) = sealed {

@@ -131,6 +131,7 @@ impl<M: Machine> Writer<M> {
         self.older = loaded.older;
         self.checkpoint = loaded.checkpoint;
         self.indexed = loaded.indexed;
+        self.know_archives();
         self.shared.state.store(Arc::new(loaded.state));
     }
 

@@ -1,6 +1,7 @@
 //! The ledger through its public face, with a bank for a machine: what is acknowledged is there, what is shown is
 //! committed, what was changed behind its back is named.
 
+mod archives;
 mod bank;
 mod copies;
 mod disk;

@@ -1,0 +1,172 @@
+//! Holding archives against what is written down of them.
+//!
+//! Three statements about each file must agree with it and with each other: the ledger's table (or, where the files
+//! stand alone, the list beside them), the event that sealed it, and the archive after it.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Archive, Archives, FORGOTTEN, LIST, Place, SEALED, digest_text};
+use crate::check::{CheckError, Finding};
+use crate::event::{GENESIS, Head, Recorded};
+use crate::store::StoreError;
+use crate::verify::verify_export;
+
+/// What archives that hold together contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedArchives {
+    /// How many files.
+    pub archives: u64,
+    /// Number of the first event in them. If it is not 1, what was before it is not proven.
+    pub first: u64,
+    /// The last event in them.
+    pub head: Head,
+}
+
+fn wrong(archive: &Archive, why: impl Into<String>) -> Finding {
+    Finding::Archive {
+        file: archive.file.clone(),
+        first: archive.first,
+        last: archive.last,
+        why: why.into(),
+    }
+}
+
+/// Checks the entries against each other and the files against their entries. How many files were read.
+fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
+    let (mut read, mut before): (u64, Option<&Archive>) = (0, None);
+    for archive in list {
+        let follows = match before {
+            None => archive.first == 1 && archive.previous == digest_text(&GENESIS),
+            Some(b) => archive.first == b.last + 1 && archive.previous == b.head,
+        };
+        if !follows || archive.before.as_ref() != before.map(|b| &b.sha256) {
+            return Err(wrong(archive, "it does not follow from the archive before it").into());
+        }
+        before = Some(archive);
+        if archive.forgotten {
+            continue;
+        }
+        let path = folder.join(&archive.file);
+        match Place::of(folder, archive) {
+            Place::Missing => return Err(wrong(archive, "it is missing").into()),
+            Place::Changed => {
+                return Err(wrong(archive, "it has another length than when it was sealed").into());
+            }
+            Place::There | Place::Forgotten => {}
+        }
+        let digest = digest(&path).map_err(|e| unread(archive, &e))?;
+        if digest != archive.sha256 {
+            return Err(wrong(archive, "its content is not what was sealed").into());
+        }
+        read += 1;
+    }
+    Ok(read)
+}
+
+fn unread(archive: &Archive, error: &io::Error) -> CheckError {
+    wrong(archive, format!("it cannot be read: {error}")).into()
+}
+
+fn digest(path: &Path) -> io::Result<String> {
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut digest = Sha256::new();
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(digest_text(&digest.finalize()));
+        }
+        digest.update(bytes);
+        let read = bytes.len();
+        reader.consume(read);
+    }
+}
+
+/// Holds the table against what the log says of its archives: `said` are the ledger's own events about them, in their
+/// order.
+pub(crate) fn held_against(list: &[Archive], said: &[Recorded]) -> Result<(), Finding> {
+    let about = |event: &Recorded| serde_json::from_slice::<Archive>(&event.members()).ok();
+    let sealed: Vec<_> = said.iter().filter(|e| e.event_type() == SEALED).collect();
+    // What was given up may have held the events about the oldest of them.
+    let gone = list.iter().take_while(|a| a.forgotten).count();
+    let mut left = list[gone.min(list.len().saturating_sub(sealed.len()))..].iter();
+    for event in sealed {
+        let named = about(event);
+        let entry = left.next();
+        let same = named.as_ref().zip(entry).is_some_and(|(named, entry)| {
+            Archive {
+                forgotten: named.forgotten,
+                ..entry.clone()
+            } == *named
+        });
+        if !same {
+            return Err(Finding::Event {
+                seq: event.seq(),
+                id: Some(event.id().to_string()),
+                why: "it names an archive that the ledger does not, or names otherwise".to_owned(),
+            });
+        }
+    }
+    match left.next() {
+        Some(extra) => Err(wrong(extra, "no event says that it was sealed")),
+        None => Ok(()),
+    }?;
+    let given_up = |archive: &Archive| {
+        let members = super::forgotten_members(archive);
+        said.iter()
+            .any(|e| e.event_type() == FORGOTTEN && e.members() == members.as_bytes())
+    };
+    match list.iter().find(|a| a.forgotten && !given_up(a)) {
+        Some(archive) => Err(wrong(archive, "no event says that it was given up")),
+        None => Ok(()),
+    }
+}
+
+/// Checks the archives in `folder` without their ledger, by the list beside them.
+///
+/// # Errors
+/// [`CheckError::Found`] with the first thing that is wrong.
+pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckError> {
+    let io = |e: io::Error| StoreError::from(redb::Error::Io(e));
+    let text = match std::fs::read_to_string(folder.join(LIST)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(io)?,
+    };
+    let mut list = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let archive: Archive = serde_json::from_str(line).map_err(|e| Finding::Pages {
+            why: format!("line {} of {LIST}: {e}", at + 1),
+        })?;
+        list.push(archive);
+    }
+    let archives = sound(folder, &list)?;
+    let mut found: Option<VerifiedArchives> = None;
+    for archive in list.iter().filter(|a| !a.forgotten) {
+        let file = File::open(folder.join(&archive.file)).map_err(|e| unread(archive, &e))?;
+        let checked = verify_export(BufReader::with_capacity(1 << 16, file))?
+            .ok_or_else(|| wrong(archive, "it is empty"))?;
+        if checked.first != archive.first
+            || checked.head.seq != archive.last
+            || digest_text(&checked.head.hash) != archive.head
+        {
+            return Err(wrong(archive, "its events are not those that its entry names").into());
+        }
+        let first = found.map_or(checked.first, |found| found.first);
+        found = Some(VerifiedArchives {
+            archives,
+            first,
+            head: checked.head,
+        });
+    }
+    Ok(found)
+}
+
+impl Archives {
+    /// Checks all that `list` names.
+    pub(crate) fn check(&self, list: &[Archive]) -> Result<u64, CheckError> {
+        sound(self.folder(), list)
+    }
+}

@@ -1,0 +1,286 @@
+//! The writer's part of retention: when to have an archive written, naming it in a commit, and taking what it holds out of
+//! the file, a little at a time.
+//!
+//! ```text
+//! Still ──more than is kept, and a checkpoint──▶ Writing (a thread) ──whole──▶ `audit.sealed` committed ──▶ Removing ──▶ Still
+//!            └── failed: a minute's rest (the ledger is as it was)
+//! ```
+//! Invariants: callers never wait for an archive to be written; for a removal they wait no longer than for one commit.
+//! On a full disk nothing is sealed or removed: both need room first.
+//! What was begun is taken up again after a restart: the file says what is archived and still here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::archive::seal::{self, SealError, Task};
+use crate::archive::{self, Archive, SEALED, SealStep};
+use crate::event::hex;
+use crate::machine::{IndexTerm, Machine};
+use crate::store::{Change, StoreError};
+use crate::writer::Writer;
+use crate::writer::batch::Batch;
+
+/// Events that one commit takes out of the file while nobody calls.
+const REMOVE_IDLE: u64 = 1_000;
+/// The same between calls, and how long after the one before: see docs/operations.md for what it costs them.
+const REMOVE_BUSY: u64 = 100;
+const BREATH: Duration = Duration::from_millis(50);
+/// An archive is begun when so many events more than are kept are there, at most: a file worth its name.
+const STEP: u64 = 25_000;
+/// How many times [`crate::Options::retry`] is waited after a failure.
+const REST: u32 = 60;
+
+/// What the writer knows of its archives.
+#[derive(Default)]
+pub(super) struct Archiving {
+    /// Number of the first event in the file.
+    first: u64,
+    /// Number of the last archived one.
+    sealed: u64,
+    under_way: Option<UnderWay>,
+    /// No archive can be made before the log has come so far.
+    not_before: u64,
+    /// Nothing is tried before this moment.
+    rest: Option<Instant>,
+    last_removal: Option<Instant>,
+}
+
+struct UnderWay {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Option<Archive>, SealError>>,
+}
+
+impl<M: Machine> Writer<M> {
+    /// Reads from the file just opened what is archived. A file of which that cannot be read gets no further archives.
+    pub(super) fn know_archives(&mut self) {
+        let known = self.shared.store.read().and_then(|view| {
+            let last = view.archives()?.last().map_or(0, |archive| archive.last);
+            Ok((view.first_seq()?, last))
+        });
+        match known {
+            Ok((first, sealed)) => {
+                (self.archiving.first, self.archiving.sealed) = (first, sealed);
+                self.archiving.not_before = 0;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the list of archives cannot be read; nothing is archived");
+                self.archiving.not_before = u64::MAX;
+            }
+        }
+    }
+
+    /// Number of the first event in the file.
+    pub(super) fn first_here(&self) -> u64 {
+        self.archiving.first.max(1)
+    }
+
+    /// Whether there is something to do that waits for a quiet moment.
+    pub(super) fn has_to_archive(&self) -> bool {
+        self.may_archive()
+            && (self.archiving.under_way.is_some() || self.has_to_remove() || self.is_due())
+    }
+
+    fn may_archive(&self) -> bool {
+        let rests = self.archiving.rest.is_some_and(|until| Instant::now() < until);
+        self.closed.is_none() && self.full.is_none() && !rests
+    }
+
+    fn has_to_remove(&self) -> bool {
+        self.archiving.first <= self.archiving.sealed
+    }
+
+    /// Whether enough events may go for an archive.
+    fn is_due(&self) -> bool {
+        let keep = self.shared.keep.load(Ordering::Relaxed);
+        let every = self.terms.checkpoint_every;
+        let step = (keep / 10).clamp(every, every.max(STEP));
+        let here = self.head.seq - self.archiving.sealed.min(self.head.seq);
+        here > keep.saturating_add(step) && self.head.seq >= self.archiving.not_before
+    }
+
+    /// Does the next thing, while nobody calls.
+    pub(super) fn archive(&mut self, now: Instant) {
+        if !self.may_archive() {
+            return;
+        }
+        if self.archiving.under_way.is_some() {
+            self.take_over();
+        } else if self.has_to_remove() {
+            self.remove(REMOVE_IDLE, now);
+        } else if self.is_due() {
+            self.begin_sealing();
+        }
+    }
+
+    /// Does a little of it, while calls keep coming.
+    pub(super) fn archive_between(&mut self, now: Instant) {
+        if !self.may_archive() {
+            return;
+        }
+        let breathes = |last: Instant| now.duration_since(last) >= BREATH;
+        if self.archiving.under_way.is_some() {
+            self.take_over();
+        } else if !self.has_to_remove() {
+            if self.is_due() {
+                self.begin_sealing();
+            }
+        } else if self.archiving.last_removal.is_none_or(breathes) {
+            self.remove(REMOVE_BUSY, now);
+        }
+    }
+
+    fn begin_sealing(&mut self) {
+        // One event at least stays before the last checkpoint: a start holds that against it.
+        let keep = self.shared.keep.load(Ordering::Relaxed);
+        let upto = (self.head.seq - keep).min(self.checkpoint.saturating_sub(2));
+        if upto <= self.archiving.sealed {
+            self.archiving.not_before = self.checkpoint + self.terms.checkpoint_every;
+            return;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = Task {
+            upto,
+            stop: Arc::clone(&stop),
+            watch: Arc::clone(&self.terms.sealing),
+        };
+        let shared = Arc::clone(&self.shared);
+        let spawned = std::thread::Builder::new()
+            .name("archive".to_owned())
+            .spawn(move || seal::write(&shared.store, &task));
+        match spawned {
+            Ok(thread) => self.archiving.under_way = Some(UnderWay { stop, thread }),
+            Err(error) => self.rest_after(&error),
+        }
+    }
+
+    fn rest_after(&mut self, error: &dyn std::fmt::Display) {
+        tracing::warn!(%error, "old events were not archived; they stay in the ledger, and it is tried again");
+        self.archiving.rest = Some(Instant::now() + self.terms.retry * REST);
+    }
+
+    /// Names the archive, if it is whole.
+    fn take_over(&mut self) {
+        let Some(under_way) = self
+            .archiving
+            .under_way
+            .take_if(|under_way| under_way.thread.is_finished())
+        else {
+            return;
+        };
+        match under_way.thread.join() {
+            Ok(Ok(Some(archive))) => self.record(&archive),
+            Ok(Ok(None)) => {
+                // No checkpoint among the events that may go: there will be one among the next.
+                self.archiving.not_before = self.head.seq + self.terms.checkpoint_every;
+            }
+            Ok(Err(error)) => self.rest_after(&error),
+            Err(_) => self.rest_after(&"the thread panicked"),
+        }
+    }
+
+    fn record(&mut self, archive: &Archive) {
+        // The file may have been closed and read again meanwhile.
+        let follows = archive.first == self.archiving.sealed + 1
+            && self.shared.store.read().is_ok_and(|view| {
+                let last = view.event(archive.last).ok().flatten();
+                last.is_some_and(|event| hex(&event.hash()) == archive.head)
+            });
+        if !follows {
+            return self.rest_after(&"the ledger was opened again meanwhile");
+        }
+        if let Err(error) = (self.terms.sealing)(SealStep::Record) {
+            return self.rest_after(&error);
+        }
+        let mut batch = Batch::<M>::after(self.head, M::State::default());
+        let at = (self.terms.clock)();
+        if let Err(error) = batch.seal_own(SEALED, at, &archive.line()) {
+            return self.rest_after(&error);
+        }
+        let change = Change {
+            events: &batch.records,
+            archives: std::slice::from_ref(archive),
+            ..Change::default()
+        };
+        if let Err(failure) = self.shared.store.commit(&change) {
+            return self.archive_failed(&failure.error);
+        }
+        self.head = batch.head;
+        self.archiving.sealed = archive.last;
+        tracing::info!(file = %archive.file, first = archive.first, last = archive.last, "old events were archived");
+        self.tell(batch.records);
+        self.list();
+    }
+
+    /// Writes the list beside the archives. It repeats what the ledger says; without it nothing is lost.
+    pub(super) fn list(&self) {
+        let written = (self.terms.sealing)(SealStep::List).map_err(StoreError::from);
+        let written = written.and_then(|()| {
+            let view = self.shared.store.read()?;
+            archive::write_list(view.archive_folder(), view.archives()?).map_err(StoreError::from)
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, "the list of archives could not be written");
+        }
+    }
+
+    /// Takes up to `most` archived events out of the file.
+    fn remove(&mut self, most: u64, now: Instant) {
+        if let Err(error) = (self.terms.sealing)(SealStep::Remove) {
+            return self.rest_after(&error);
+        }
+        let (first, sealed) = (self.archiving.first, self.archiving.sealed);
+        let last = sealed.min(first + most - 1);
+        let remove = || {
+            let rows = self.index_rows(first, last)?;
+            self.shared.store.remove(first..=last, &rows)
+        };
+        let Ok(removed) = catch_unwind(AssertUnwindSafe(remove)) else {
+            tracing::error!(first, last, "the machine panicked over an archived event; it stays in the ledger");
+            self.archiving.rest = Some(now + Duration::from_secs(86_400));
+            return;
+        };
+        match removed {
+            Ok(()) => {
+                self.archiving.first = last + 1;
+                self.archiving.last_removal = Some(now);
+            }
+            Err(error) => self.archive_failed(&error),
+        }
+    }
+
+    /// What the index has of these events. One that cannot be read has nothing there.
+    fn index_rows(&self, first: u64, last: u64) -> Result<Vec<(IndexTerm, u64)>, StoreError> {
+        let mut rows = Vec::new();
+        self.shared.store.read()?.walk(first, |seq, stored| {
+            if seq > last {
+                return Ok(false);
+            }
+            if let Ok(terms) = crate::store::read(seq, stored)
+                .and_then(|event| crate::query::terms::<M>(&event))
+            {
+                rows.extend(terms.into_iter().map(|term| (term, seq)));
+            }
+            Ok(seq < last)
+        })?;
+        Ok(rows)
+    }
+
+    fn archive_failed(&mut self, error: &StoreError) {
+        tracing::error!(%error, "a commit about archives failed; the ledger reopens");
+        self.full = error.is_full().then(Instant::now).or(self.full);
+        self.rest_after(error);
+        self.shared.store.close();
+        self.reopen();
+    }
+
+    /// Ends an archive that is being written; the next launch begins it anew.
+    pub(super) fn stop_sealing(&mut self) {
+        if let Some(under_way) = self.archiving.under_way.take() {
+            under_way.stop.store(true, Ordering::Relaxed);
+            let _ = under_way.thread.join();
+        }
+    }
+}

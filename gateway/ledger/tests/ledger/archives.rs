@@ -1,0 +1,513 @@
+//! Old events move into archives: each stays where it can be seen, once, whatever happens on the way.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use plexus_ledger::{
+    CheckError, EventId, Finding, IndexTerm, Lane, Ledger, OpenError, Options, Place, SEALED,
+    SealStep, SealWatch, SubmitError, copy_at_rest, verify_archives, verify_export, verify_file,
+};
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+
+use crate::bank::{Bank, Command, deposit_each, open_with, options, submit, wait};
+
+const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
+
+fn keeping(keep: u64) -> Options {
+    Options {
+        keep,
+        checkpoint_every: 5,
+        index_behind: 7,
+        retry: Duration::ZERO,
+        ..options()
+    }
+}
+
+/// Waits until nothing is left to archive: what is in the file is what is kept, and less than an archive more.
+fn settle(ledger: &Ledger<Bank>, at_most: u64) {
+    loop {
+        let head = ledger.head().expect("readable").seq;
+        let first = ledger.first_in_file().expect("readable");
+        let archived = ledger.archives().expect("readable");
+        let sealed = archived.last().map_or(0, |(archive, _)| archive.last);
+        if head + 1 - first <= at_most && first == sealed + 1 {
+            return;
+        }
+        // The writer looks at its archives after each batch.
+        submit(ledger, Command::Ping).expect("answered");
+        std::thread::yield_now();
+    }
+}
+
+/// Every event, oldest first, each once.
+fn all(ledger: &Ledger<Bank>) -> Vec<EventId> {
+    let head = ledger.head().expect("readable").seq;
+    let events = ledger.after(0, usize::MAX).expect("readable");
+    for (event, seq) in events.iter().zip(1..) {
+        assert_eq!(event.seq(), seq);
+        assert_eq!(event.id().seq(), seq);
+    }
+    assert!(events.len() as u64 >= head, "up to the head");
+    events.iter().map(plexus_ledger::Recorded::id).collect()
+}
+
+/// The same ledger, which archives nothing further.
+fn at_rest(dir: &Path, ledger: Ledger<Bank>) -> Ledger<Bank> {
+    assert!(ledger.close());
+    drop(ledger);
+    open_with(dir, keeping(u64::MAX))
+}
+
+fn found(ledger: &Ledger<Bank>) -> Finding {
+    match ledger.verify(true) {
+        Err(CheckError::Found(finding)) => finding,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("archive")).expect("a folder");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "log"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(u64::MAX));
+    for i in 0..120 {
+        let who = ["alice", "bob", "carol"][i % 3];
+        submit(&ledger, Command::Deposit(who, 1)).expect("recorded");
+        submit(&ledger, Command::Look(who)).expect("recorded");
+    }
+    let before: Vec<_> = ledger.after(0, usize::MAX).expect("readable");
+    ledger.keep(20);
+    settle(&ledger, 35);
+    let ledger = at_rest(dir.path(), ledger);
+    ledger.verify(true).expect("it holds together");
+    let (now, head) = (
+        ledger.after(0, before.len()).expect("readable"),
+        ledger.head().expect("readable").seq,
+    );
+    let text = |events: &[plexus_ledger::Recorded]| -> Vec<String> {
+        events.iter().map(|e| e.export_line()).collect()
+    };
+    assert_eq!(text(&before), text(&now));
+    for event in &before {
+        let again = ledger.event(&event.id()).expect("readable").expect("there");
+        assert_eq!(again.export_line(), event.export_line());
+        assert_eq!(
+            ledger.first_at(event.at()).expect("readable"),
+            before.iter().find(|e| e.at() >= event.at()).expect("itself").seq()
+        );
+    }
+    let everything = ledger.tail(usize::MAX, None).expect("readable");
+    assert!(everything.iter().rev().map(|e| e.seq()).eq(1..=head));
+    for who in ["alice", "bob", "carol"] {
+        for term in [
+            IndexTerm::Touched(who.to_owned()),
+            IndexTerm::Agent(format!("agent-{who}")),
+        ] {
+            let member = format!(r#""account":"{who}""#);
+            let mut expected: Vec<_> = everything
+                .iter()
+                .filter(|e| e.json().contains(&member))
+                .map(|e| e.seq())
+                .collect();
+            let seqs = |events: Vec<plexus_ledger::Recorded>| -> Vec<u64> {
+                events.iter().map(|e| e.seq()).collect()
+            };
+            let found = ledger.find(&term, None, usize::MAX).expect("readable");
+            assert_eq!(seqs(found), expected);
+            let below = ledger.find(&term, Some(100), 7).expect("readable");
+            let few: Vec<_> = expected.iter().copied().filter(|s| *s < 100).take(7).collect();
+            assert_eq!(seqs(below), few);
+            // Page by page, of any size.
+            for most in [1, 3, 50, 10_000] {
+                let (mut paged, mut end) = (Vec::new(), Some(head + 1));
+                while let Some(at) = end {
+                    let next = ledger.walk_back(Some(&term), 5..at, most, |event| {
+                        paged.push(event.seq());
+                        true
+                    });
+                    end = next.expect("readable");
+                    assert!(end.is_none_or(|end| end < at), "it goes on");
+                }
+                expected.retain(|seq| *seq >= 5);
+                assert_eq!(paged, expected, "{most} at once");
+            }
+        }
+    }
+
+    let archives = ledger.archives().expect("readable");
+    let last = archives.last().expect("some").0.last;
+    assert!(archives.iter().all(|(_, place)| *place == Place::There));
+    let told = everything.iter().filter(|e| e.event_type() == SEALED).count();
+    assert_eq!(told, archives.len());
+    assert!(ledger.close());
+    let db = redb::Database::open(dir.path().join("ledger.redb")).expect("opens");
+    let tx = db.begin_read().expect("readable");
+    let events = tx.open_table(EVENTS).expect("a table");
+    let first = events.first().expect("readable").expect("some").0.value();
+    assert_eq!(first, last + 1);
+    assert!(events.len().expect("counted") < 45);
+    let index = tx.open_table(INDEX).expect("a table");
+    for row in index.iter().expect("readable") {
+        assert!(row.expect("readable").0.value().2 > last, "an index of what is gone");
+    }
+}
+
+#[test]
+fn each_archive_is_an_export_and_together_they_are_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(5));
+    deposit_each(&ledger, 100);
+    settle(&ledger, 20);
+    let ledger = at_rest(dir.path(), ledger);
+    let (mut whole, mut end) = (Vec::new(), 0);
+    let named: Vec<_> = ledger.archives().expect("readable");
+    for (archive, _) in &named {
+        let path = dir.path().join("archive").join(&archive.file);
+        let bytes = fs::read(&path).expect("readable");
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let checked = verify_export(bytes.as_slice()).expect("sound").expect("events");
+        assert_eq!(checked.first, end + 1);
+        end = checked.head.seq;
+        whole.extend(bytes);
+    }
+    for event in ledger.after(end, usize::MAX).expect("readable") {
+        whole.extend((event.export_line() + "\n").bytes());
+    }
+    let checked = verify_export(whole.as_slice()).expect("sound").expect("events");
+    assert_eq!((checked.first, checked.head), (1, ledger.head().expect("readable")));
+
+    let folder = dir.path().join("archive");
+    let alone = verify_archives(&folder).expect("sound").expect("archives");
+    assert_eq!((alone.first, alone.head.seq), (1, end));
+    assert_eq!(alone.archives, named.len() as u64);
+
+    // And beside a copy of the ledger, wherever both are.
+    ledger.close();
+    let copy = dir.path().join("copy");
+    fs::create_dir_all(copy.join("archive")).expect("a folder");
+    let copied = copy_at_rest(dir.path(), &copy.join("ledger.redb")).expect("copied");
+    assert!(matches!(
+        verify_file::<Bank>(&copy.join("ledger.redb"), None),
+        Err(OpenError::Damaged(Finding::Archive { first: 1, .. }))
+    ));
+    for archive in &copied.archives {
+        fs::copy(folder.join(&archive.file), copy.join("archive").join(&archive.file))
+            .expect("copied");
+    }
+    let verified = verify_file::<Bank>(&copy.join("ledger.redb"), None).expect("sound");
+    assert_eq!(verified.archives, copied.archives.len() as u64);
+    assert_eq!((verified.first, verified.events), (1, verified.head.seq));
+}
+
+#[test]
+fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(5));
+    deposit_each(&ledger, 100);
+    settle(&ledger, 20);
+    let ledger = at_rest(dir.path(), ledger);
+    let verified = ledger.verify(true).expect("the control: sound");
+    let list = ledger.archives().expect("readable");
+    assert!(verified.archives >= 3 && list.len() as u64 == verified.archives);
+    let archive = list[1].0.clone();
+    let folder = dir.path().join("archive");
+    let path = folder.join(&archive.file);
+    let good = fs::read(&path).expect("readable");
+    let named = |place: Place| {
+        let Finding::Archive { file, first, last, why } = found(&ledger) else {
+            panic!("an archive is to be named");
+        };
+        assert_eq!((&file, first, last), (&archive.file, archive.first, archive.last));
+        assert_eq!(ledger.archives().expect("readable")[1].1, place);
+        let alone = verify_archives(&folder).expect_err("found without the ledger as well");
+        assert!(alone.to_string().contains(&archive.file), "{alone}");
+        why
+    };
+
+    fs::remove_file(&path).expect("removed");
+    assert!(named(Place::Missing).contains("missing"));
+    let gone = ledger.after(archive.first, 3).expect_err("not as if there were none");
+    assert!(gone.to_string().contains(&archive.file), "{gone}");
+    // What does not lie in it is there, and the ledger goes on.
+    assert!(!ledger.tail(10, None).expect("readable").is_empty());
+    deposit_each(&ledger, 3);
+
+    let mut bytes = good.clone();
+    *bytes.last_mut().expect("some") = b' ';
+    fs::write(&path, &bytes).expect("written");
+    assert!(named(Place::There).contains("content"));
+    fs::write(&path, &good[..good.len() - 1]).expect("written");
+    assert!(named(Place::Changed).contains("length"));
+    let other = folder.join(&list[2].0.file);
+    let others = fs::read(&other).expect("readable");
+    fs::write(&path, &others).expect("written");
+    fs::write(&other, &good).expect("written");
+    named(if others.len() == good.len() { Place::There } else { Place::Changed });
+    fs::write(&path, &good).expect("written");
+    fs::write(&other, &others).expect("written");
+    ledger.verify(true).expect("all as it was");
+
+    // A start needs none of them, and says which are astray.
+    ledger.close();
+    let aside = dir.path().join("aside");
+    fs::rename(&folder, &aside).expect("moved");
+    let (ledger, report) = Ledger::<Bank>::open(dir.path(), keeping(u64::MAX)).expect("opens");
+    assert_eq!(report.archives_astray.len(), list.len());
+    assert!(matches!(found(&ledger), Finding::Archive { first: 1, .. }));
+    deposit_each(&ledger, 3);
+    fs::remove_dir_all(&folder).ok();
+    fs::rename(&aside, &folder).expect("moved back");
+    ledger.verify(true).expect("sound");
+}
+
+#[test]
+fn an_entry_that_no_event_explains_is_found() {
+    const ARCHIVES: TableDefinition<'_, u64, &str> = TableDefinition::new("archives");
+    for changed in [true, false] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = open_with(dir.path(), keeping(5));
+        deposit_each(&ledger, 60);
+        settle(&ledger, 20);
+        ledger.verify(true).expect("the control");
+        ledger.close();
+        drop(ledger);
+        {
+            let db = redb::Database::open(dir.path().join("ledger.redb")).expect("opens");
+            let tx = db.begin_write().expect("begun");
+            {
+                let mut table = tx.open_table(ARCHIVES).expect("a table");
+                if changed {
+                    // The file and its entry, changed alike.
+                    let line = table.get(1).expect("readable").expect("there").value().to_owned();
+                    let mut entry: plexus_ledger::Archive =
+                        serde_json::from_str(&line).expect("an entry");
+                    entry.until = entry.from.clone();
+                    table
+                        .insert(1, serde_json::to_string(&entry).expect("text").as_str())
+                        .expect("changed");
+                } else {
+                    table.remove(1).expect("removed");
+                }
+            }
+            tx.commit().expect("committed");
+        }
+        let ledger = open_with(dir.path(), keeping(u64::MAX));
+        let finding = found(&ledger);
+        assert!(
+            matches!(&finding, Finding::Event { .. } if changed)
+                || matches!(&finding, Finding::Archive { .. } | Finding::Missing { .. } if !changed),
+            "{finding}"
+        );
+    }
+}
+
+/// Fails, or blocks, the step that it is told to.
+fn watch(at: Arc<AtomicI64>, steps: Arc<Mutex<Vec<SealStep>>>) -> SealWatch {
+    Arc::new(move |step| {
+        steps.lock().expect("no panic").push(step);
+        if at.fetch_sub(1, Ordering::Relaxed) == 0 {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_failure_at_any_step_leaves_everything_as_it_was_and_is_made_good() {
+    let mut failed_at = BTreeSet::new();
+    for at in 0.. {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (fails, steps) = (Arc::new(AtomicI64::new(at)), Arc::default());
+        let sealing = watch(Arc::clone(&fails), Arc::clone(&steps));
+        let ledger = open_with(dir.path(), Options { sealing, ..keeping(3) });
+        let mut acknowledged = Vec::new();
+        for _ in 0..40 {
+            let receipt = submit(&ledger, Command::Deposit("alice", 1)).expect("recorded");
+            acknowledged.extend(receipt.events.iter().map(|event| event.id));
+            let events: BTreeSet<_> = all(&ledger).iter().map(EventId::to_string).collect();
+            assert!(acknowledged.iter().all(|id| events.contains(&id.to_string())));
+        }
+        settle(&ledger, 15);
+        ledger.verify(true).unwrap_or_else(|e| panic!("step {at}: {e}"));
+        all(&ledger);
+        assert_eq!(ledger.snapshot()["alice"], 40);
+        // What a failure has left is gone; one more may be being written.
+        ledger.keep(u64::MAX);
+        let patience = Instant::now() + Duration::from_secs(60);
+        while files(dir.path()).len() != ledger.archives().expect("readable").len() {
+            assert!(Instant::now() < patience, "step {at}: {:?}", files(dir.path()));
+            submit(&ledger, Command::Ping).expect("answered");
+        }
+        ledger.close();
+        let steps = steps.lock().expect("no panic");
+        match usize::try_from(at).ok().and_then(|at| steps.get(at)) {
+            Some(step) => failed_at.insert(format!("{step:?}")),
+            None => break,
+        };
+        if at > 16 {
+            break;
+        }
+    }
+    assert_eq!(failed_at.len(), 8, "each kind of step was met: {failed_at:?}");
+}
+
+#[test]
+fn calls_are_answered_while_an_archive_is_being_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (entered, is_in) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (entered, released) = (Mutex::new(entered), Mutex::new(released));
+    let sealing: SealWatch = Arc::new(move |step| {
+        if step == SealStep::Write {
+            let _ = entered.lock().expect("no panic").send(());
+            // Until the other end is dropped.
+            let _ = released.lock().expect("no panic").recv();
+        }
+        Ok(())
+    });
+    let ledger = open_with(dir.path(), Options { sealing, ..keeping(3) });
+    deposit_each(&ledger, 30);
+    is_in.recv().expect("an archive is begun");
+    deposit_each(&ledger, 200);
+    assert!(ledger.archives().expect("readable").is_empty());
+    drop(release);
+    settle(&ledger, 15);
+    ledger.verify(true).expect("sound");
+}
+
+#[test]
+fn a_stop_ends_an_archive_that_is_being_written_and_the_next_launch_makes_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (entered, is_in) = std::sync::mpsc::channel();
+    let entered = Mutex::new(entered);
+    let sealing: SealWatch = Arc::new(move |step| {
+        if step == SealStep::Write {
+            let _ = entered.lock().expect("no panic").send(());
+        }
+        Ok(())
+    });
+    let ledger = open_with(dir.path(), Options { sealing, ..keeping(3) });
+    deposit_each(&ledger, 30);
+    is_in.recv().expect("an archive is begun");
+    assert!(ledger.close());
+    drop(ledger);
+    let ledger = open_with(dir.path(), keeping(3));
+    settle(&ledger, 15);
+    ledger.verify(true).expect("sound");
+    assert!(!dir.path().join("archive/audit.part").exists());
+}
+
+#[test]
+fn a_file_of_another_log_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let other = tempfile::tempdir().expect("a directory");
+    let elsewhere = open_with(other.path(), keeping(3));
+    deposit_each(&elsewhere, 40);
+    settle(&elsewhere, 15);
+    let theirs = files(other.path()).remove(0);
+    let name = theirs.file_name().expect("a name");
+    fs::create_dir(dir.path().join("archive")).expect("a folder");
+    let here = dir.path().join("archive").join(name);
+    fs::copy(&theirs, &here).expect("copied");
+    let ledger = open_with(dir.path(), keeping(3));
+    deposit_each(&ledger, 40);
+    settle(&ledger, 15);
+    assert_eq!(fs::read(&here).expect("there"), fs::read(&theirs).expect("there"));
+    ledger.verify(true).expect("sound");
+}
+
+/// Names the directory to a child that is this test again, and the step that it dies before.
+const CHILD: &str = "PLEXUS_LEDGER_SEAL_KILL_TEST";
+const AT: &str = "PLEXUS_LEDGER_SEAL_KILL_AT";
+
+#[test]
+fn killed_before_any_step_of_sealing_nothing_is_missing_or_twice() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return seal_until_killed(&PathBuf::from(dir));
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut acknowledged: BTreeSet<String> = BTreeSet::new();
+    let mut died_at = BTreeSet::new();
+    // One after the other on the same ledger: what one kill has left, the next launch takes up.
+    for at in (0..24).chain(0..6) {
+        let mut child = Process::new(std::env::current_exe().expect("this test's file"))
+            .args([
+                "--exact",
+                "archives::killed_before_any_step_of_sealing_nothing_is_missing_or_twice",
+                "--nocapture",
+            ])
+            .env(CHILD, dir.path())
+            .env(AT, at.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the child starts");
+        for line in BufReader::new(child.stdout.take().expect("its output")).lines() {
+            let line = line.unwrap_or_default();
+            if let Some(id) = line.strip_prefix("ack ") {
+                acknowledged.insert(id.to_owned());
+            }
+            if let Some(step) = line.strip_prefix("step ") {
+                died_at.insert(step.to_owned());
+            }
+        }
+        assert!(!child.wait().expect("reaped").success(), "it dies at step {at}");
+        let (ledger, report) =
+            Ledger::<Bank>::open(dir.path(), keeping(u64::MAX)).expect("opens after a kill");
+        assert!(!report.clean && report.rolled_back.is_none() && report.archives_astray.is_empty());
+        ledger.verify(true).unwrap_or_else(|e| panic!("killed at step {at}: {e}"));
+        let events: BTreeSet<_> = all(&ledger).iter().map(EventId::to_string).collect();
+        assert_eq!(acknowledged.difference(&events).count(), 0, "killed at step {at}");
+        assert_eq!(ledger.snapshot().values().sum::<u64>(), 1_000_000);
+        ledger.close();
+    }
+    assert_eq!(died_at.len(), 8, "each kind of step was met: {died_at:?}");
+}
+
+fn seal_until_killed(dir: &Path) {
+    let left = AtomicU64::new(std::env::var(AT).expect("a number").parse().expect("a number"));
+    let say = |text: String| {
+        // Not `println`: a kill must not leave an acknowledgement in a buffer.
+        let _ = io::stdout().write_all(text.as_bytes());
+    };
+    let sealing: SealWatch = Arc::new(move |step| {
+        if left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            let _ = io::stdout().write_all(format!("step {step:?}\n").as_bytes());
+            std::process::abort();
+        }
+        Ok(())
+    });
+    let ledger = open_with(dir, Options { sealing, ..keeping(4) });
+    if ledger.snapshot().is_empty() {
+        wait(ledger.submit(Command::Deposit("a", 1_000_000), Lane::Owner)).expect("recorded");
+    }
+    for turn in 0.. {
+        let (from, to) = [("a", "b"), ("b", "c"), ("c", "a")][turn % 3];
+        match submit(&ledger, Command::Move(from, to, 1)) {
+            Ok(receipt) => {
+                for event in &receipt.events {
+                    say(format!("ack {}\n", event.id));
+                }
+            }
+            Err(SubmitError::Refused(_)) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
