@@ -86,6 +86,12 @@ impl Archive {
         format!("audit-{first:012}-{last:012}-{digest}.log")
     }
 
+    /// Whether a file of this name may be an archive, or the list beside them.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        name == LIST || Self::range(name).is_some()
+    }
+
     /// The events that a file of this name holds; `None`: it is none of ours.
     pub(crate) fn range(name: &str) -> Option<(u64, u64)> {
         let (first, rest) = name

@@ -2,16 +2,18 @@
 //!
 //! Invariants: the copy is a new file of mode 0600 or none that anybody was told of; it holds everything that was
 //! acknowledged before the copy began; the writer is not held up. The index is left out: it is derived.
+//! Archives are never changed: they are linked into the folder `archive` beside the copy, not copied.
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::event::Head;
 use crate::heads;
 use crate::ledger::{Ledger, OpenError};
 use crate::machine::Machine;
-use crate::archive::Archive;
+use crate::archive::{self, Archive};
 use crate::store::{
     ARCHIVING, FORMAT, StoreError, View, archive_folder, open_existing, open_new,
 };
@@ -23,8 +25,8 @@ pub struct Copied {
     pub head: Head,
     /// The lines of `audit-heads.jsonl` up to there: what the copy is held against later.
     pub heads: String,
-    /// The archives it needs beside it, in a folder `archive`: all that are named and not given up. They stay where they
-    /// are and are never changed.
+    /// The archives that belong to it: all that are named and not given up. They are in the folder `archive` beside the
+    /// copy; one that was missing is missing there.
     pub archives: Vec<Archive>,
 }
 
@@ -92,12 +94,43 @@ fn copied(view: &View, mut heads: String, to: &Path) -> Result<Copied, StoreErro
         heads.push_str(&last);
     }
     let there = view.archives()?.iter().filter(|a| !a.forgotten);
-    let archives = there.cloned().collect();
+    let archives: Vec<Archive> = there.cloned().collect();
+    bring(view, &archives, &archive_folder(to)).map_err(failed)?;
     Ok(Copied {
         head,
         heads,
         archives,
     })
+}
+
+/// Links the archives into `folder`; to where they are, if that is on another file system.
+fn bring(view: &View, archives: &[Archive], folder: &Path) -> io::Result<()> {
+    if archives.is_empty() || view.archive_folder() == folder {
+        return Ok(());
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    for archive in archives {
+        let (from, to) = (
+            view.archive_folder().join(&archive.file),
+            folder.join(&archive.file),
+        );
+        let linked = match std::fs::hard_link(&from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+                std::os::unix::fs::symlink(std::path::absolute(&from)?, &to)
+            }
+            linked => linked,
+        };
+        match linked {
+            // Whoever checks the copy says so, and which.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            linked => linked?,
+        }
+    }
+    let all = view.archives().map_err(io::Error::other)?;
+    archive::write_list(folder, all)
 }
 
 /// The whole lines of the file of heads.

@@ -246,7 +246,7 @@ fn bounds(limits: &Value) -> String {
 }
 
 /// Bytes for a person: whole units of 1024, the largest that loses nothing, or one digit behind the point.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     for (unit, shift) in [("GiB", 30_u32), ("MiB", 20), ("KiB", 10)] {
         let (whole, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
         if whole > 0 {

@@ -44,7 +44,9 @@ enum Act {
     },
     /// Check the whole chain and that it explains the present state
     Verify,
-    /// Write every event, one a line, each behind its hash
+    /// Show where older events lie
+    Archives,
+    /// Write every event, archived ones first, one a line, each behind its hash
     Export {
         /// File to make [default: stdout]
         file: Option<PathBuf>,
@@ -84,6 +86,15 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
             let shown = desk.show(&reply, || verdict(&reply))?;
             let holds = reply["ok"] == true && reply["problem"].is_null();
             Ok(if holds { shown } else { Exit::Failed })
+        }
+        Act::Archives => {
+            let reply = owner.get("/admin/api/audit/archives").await?;
+            let shown = desk.show(&reply, || archives(&reply))?;
+            let astray = |archive: &Value| {
+                matches!(text_of(archive, "state"), "missing" | "changed")
+            };
+            let whole = !list_of(&reply, "archives").iter().any(astray);
+            Ok(if whole { shown } else { Exit::Failed })
         }
         Act::Export { file } => export(&mut owner, file.as_deref()).await,
     }
@@ -201,16 +212,52 @@ fn as_text(events: &[Value]) -> String {
     )
 }
 
+fn archives(reply: &Value) -> String {
+    let row = |archive: &Value| {
+        let text = |member: &str| text_of(archive, member).to_owned();
+        // Whole seconds are enough to read.
+        let second = |member: &str| text(member).split('.').next().unwrap_or_default().to_owned();
+        let state = match text_of(archive, "state") {
+            "there" => "there".to_owned(),
+            "changed" => "CHANGED".to_owned(),
+            "missing" => "MISSING".to_owned(),
+            other => other.to_owned(),
+        };
+        let events = format!("{} to {}", archive["first"], archive["last"]);
+        let size = crate::agents::size(archive["bytes"].as_u64().unwrap_or(0));
+        [text("file"), events, second("from"), second("until"), size, state]
+    };
+    let rows: Vec<_> = list_of(reply, "archives").iter().map(row).collect();
+    let all = table(
+        ["file", "events", "from", "until", "size", "state"],
+        rows,
+        "there are no archives yet: every event lies in the ledger",
+    );
+    format!(
+        "{all}\n\nThe ledger itself has the events from {} on; about {} stay in it (plexusctl config set auditKeepEvents=N).",
+        reply["ledgerFrom"], reply["keepEvents"]
+    )
+}
+
 fn verdict(reply: &Value) -> String {
     let events = reply["events"]
         .as_u64()
         .map_or_else(|| "?".to_owned(), |n| n.to_string());
     let problem = &reply["problem"];
     if problem.is_null() && reply["ok"] == true {
+        let archives = match reply["archives"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(1) => " (1 archive)".to_owned(),
+            Some(n) => format!(" ({n} archives)"),
+        };
         return format!(
-            "{events} events, the chain holds; head {}",
+            "{events} events{archives}, the chain holds; head {}",
             text::line(text_of(reply, "head"))
         );
+    }
+    if !problem["archive"].is_null() {
+        let what = text::line(text_of(problem, "what"));
+        return format!("the record does NOT hold: {what}");
     }
     format!(
         "the record does NOT hold: event {} ({}): {}",
@@ -298,10 +345,32 @@ mod tests {
             verdict(&json!({"ok": true, "events": 7, "head": "ab"})),
             "7 events, the chain holds; head ab"
         );
+        assert_eq!(
+            verdict(&json!({"ok": true, "events": 7, "head": "ab", "archives": 2})),
+            "7 events (2 archives), the chain holds; head ab"
+        );
+        let gone = json!({"ok": false, "problem": {"archive": "a.log", "what": "archive a.log: it is missing"}});
+        assert_eq!(
+            verdict(&gone),
+            "the record does NOT hold: archive a.log: it is missing"
+        );
         let broken = json!({"ok": false, "events": 7, "problem": {"sequence": 3, "id": "evt_3", "what": "hash"}});
         assert_eq!(
             verdict(&broken),
             "the record does NOT hold: event 3 (evt_3): hash"
+        );
+    }
+
+    #[test]
+    fn archives_in_a_table() {
+        let archive = json!({"file": "a.log", "first": 1, "last": 10, "bytes": 2048, "state": "missing",
+            "from": "2026-01-01T00:00:00.000Z", "until": "2026-01-02T00:00:00.000Z"});
+        let reply = json!({"archives": [archive], "ledgerFrom": 11, "keepEvents": 1000});
+        assert_eq!(
+            archives(&reply),
+            "FILE   EVENTS   FROM                 UNTIL                SIZE   STATE\n\
+             a.log  1 to 10  2026-01-01T00:00:00  2026-01-02T00:00:00  2 KiB  MISSING\n\n\
+             The ledger itself has the events from 11 on; about 1000 stay in it (plexusctl config set auditKeepEvents=N)."
         );
     }
 

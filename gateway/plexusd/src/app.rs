@@ -24,7 +24,7 @@ use crate::{
         taken_back::TakenBack,
     },
     log::{self, Log},
-    machine::{Ledger, Trust, audit_id},
+    machine::{Ledger, Trust, audit_id, keep_events},
     sources::{Connector, Registry, catalogue::Catalogue, configure, lending},
     state_dir::StateDir,
     supervisor::{self, Pace, Setup, Spec, Supervisor},
@@ -235,6 +235,8 @@ async fn run(
     });
     app.owner(Command::Launch).await.map_err(refused_start)?;
     app.note_boot(&boot).await;
+    app.ledger
+        .keep(keep_events(&app.ledger.snapshot().settings));
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
     app.say_what_is_unsandboxed().await?;
@@ -524,14 +526,22 @@ impl App {
                 "no space could be set aside for the owner's acts on a full disk"
             );
         }
+        let astray: Vec<_> = boot.archives_astray.iter().map(|a| &a.file).collect();
+        if !astray.is_empty() {
+            tracing::error!(files = ?astray, "archives of the audit log are missing or were changed");
+        }
         let rolled_back = boot.rolled_back.as_ref().map(ToString::to_string);
-        if boot.clean && rolled_back.is_none() && boot.no_ballast.is_none() {
+        let well = boot.clean && rolled_back.is_none() && boot.no_ballast.is_none();
+        if well && astray.is_empty() {
             return;
         }
-        let about = json!({
+        let mut about = json!({
             "event": "ledger.open", "launch": boot.launch, "clean": boot.clean,
             "rolledBack": rolled_back, "noBallast": boot.no_ballast,
         });
+        if !astray.is_empty() {
+            about["archivesAstray"] = json!(astray);
+        }
         self.remark(about).await;
     }
 

@@ -1,4 +1,4 @@
-//! A backup: one file with the ledger as it was after one commit, and the few files beside it that are worth keeping.
+//! A backup: one file with the ledger as it was after one commit, the archives of its older events, and the few files beside it that are worth keeping.
 //!
 //! ```text
 //! plexus-backup 1 ⏎  header (one line of JSON) ⏎  the files' bytes, in the header's order  "sha256 " hex ⏎
@@ -30,6 +30,8 @@ const HEADER_MOST: u64 = 1 << 20;
 /// The ledger's name in the backup and in the state directory.
 const LEDGER: &str = "ledger.redb";
 const HEADS: &str = "audit-heads.jsonl";
+/// The folder of archives, in both.
+const ARCHIVE: &str = "archive";
 
 /// The second line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +147,7 @@ fn known(name: &str) -> bool {
             "connection-key",
         ]
         .contains(&name),
+        Some((ARCHIVE, file)) => plexus_ledger::Archive::is_name(file),
         Some(("secrets", secret)) => secret_name(secret),
         Some(("agents", record)) => plain(record) && record.ends_with(".installed.json"),
         Some(_) => false,

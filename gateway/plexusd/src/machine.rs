@@ -11,6 +11,15 @@ pub enum Trust {}
 /// The gateway's ledger.
 pub(crate) type Ledger = plexus_ledger::Ledger<Trust>;
 
+/// Audit events that stay in the ledger's file unless the owner says otherwise: some 200 MB, and months of one person's
+/// use. Older ones lie in archives, for ever.
+const KEEP_EVENTS: u64 = 250_000;
+
+/// How many events stay in the ledger's file.
+pub(crate) fn keep_events(settings: &plexus_trust::Settings) -> u64 {
+    settings.audit_keep_events.unwrap_or(KEEP_EVENTS)
+}
+
 /// An event id as the wire writes it.
 pub(crate) fn audit_id(id: EventId) -> AuditId {
     // `evt_` and a UUID is what both print.
@@ -76,15 +85,21 @@ impl Machine for Trust {
             .chain(touched.iter().map(|t| IndexTerm::Touched(t.id.clone())))
             .collect()
     }
+    fn text_of(term: &IndexTerm) -> Option<String> {
+        // Both are members of an event, or of what it touched.
+        let (IndexTerm::Agent(id) | IndexTerm::Touched(id)) = term;
+        serde_json::to_string(id).ok()
+    }
 }
 
-/// `plexusd verify FILE`: a copy of the ledger, or an export. Says what it found; 0 only where all of it holds.
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a one-off command: its findings are its output"
-)]
+/// `plexusd verify FILE`: a copy of the ledger (with its archives in `archive` beside it), an export or an archive, or a
+/// folder: a copy of a state directory, or of archives alone. Says what it found; 0 only where all of it holds.
 pub(crate) fn verify_offline(file: &Path) -> ExitCode {
+    let within = file.join("ledger.redb");
+    if file.is_dir() && !within.is_file() {
+        return tell(archives_offline(file));
+    }
+    let file = if file.is_dir() { &within } else { file };
     let is_export = std::fs::File::open(file).and_then(|mut f| {
         use std::io::Read;
         let mut head = [0; 65];
@@ -106,6 +121,24 @@ pub(crate) fn verify_offline(file: &Path) -> ExitCode {
             .map(|v| format!("{v:?}"))
             .map_err(|e| e.to_string()),
     };
+    tell(found)
+}
+
+/// Archives without their ledger: what they hold, and by the list beside them that none is missing up to the last.
+fn archives_offline(folder: &Path) -> Result<String, String> {
+    match plexus_ledger::verify_archives(folder) {
+        Ok(Some(verified)) => Ok(format!("{verified:?}")),
+        Ok(None) => Err("there is neither a ledger.redb nor an archives.jsonl in it".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a one-off command: its findings are its output"
+)]
+fn tell(found: Result<String, String>) -> ExitCode {
     match found {
         Ok(summary) => {
             println!("sound: {summary}");

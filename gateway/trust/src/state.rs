@@ -68,6 +68,10 @@ pub struct Settings {
     pub managed_write_window: TrustWindow,
     /// Default window of an extension's read; its effects are approved call by call.
     pub extension_read_window: TrustWindow,
+    /// Audit events that stay in the ledger's own file; older ones lie in archives. `None`: as many as the gateway thinks
+    /// right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_keep_events: Option<u64>,
 }
 
 impl Default for Settings {
@@ -83,6 +87,7 @@ impl Default for Settings {
             managed_read_window: TrustWindow::WEEK,
             managed_write_window: TrustWindow::DAY,
             extension_read_window: TrustWindow::DAY,
+            audit_keep_events: None,
         }
     }
 }

@@ -36,9 +36,9 @@ fn another_format_is_refused_with_a_remedy_and_left_as_it_is() {
             .expect("set");
         tx.commit().expect("committed");
     };
-    set_format(3);
+    set_format(4);
     let error = refused(dir.path());
-    assert!(matches!(error, OpenError::Format { found: 3 }));
+    assert!(matches!(error, OpenError::Format { found: 4 }));
     assert!(
         error
             .to_string()

@@ -1,9 +1,12 @@
 //! Random histories on a disk that fails at random and loses power: against the bank as a plain map.
 //!
 //! What was answered is so, on the disk as in memory: acknowledged, it survives; refused or not recorded, it is absent;
-//! "neither saved nor lost" with a finding is as found; without one, it is one of the two and no half.
+//! "neither saved nor lost" with a finding is as found; without one, it is one of the two and no half. Old events are
+//! archived meanwhile, on a disk with troubles of its own: each event is in the file or in an archive, once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use plexus_ledger::{Condition, EventId, Ledger, Options, SubmitError};
@@ -19,6 +22,8 @@ enum Trouble {
     Dead,
     NoSpace,
     Read,
+    /// The step of sealing with this number from now fails.
+    Seal,
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
         Trouble::Dead,
         Trouble::NoSpace,
         Trouble::Read,
+        Trouble::Seal,
+        Trouble::Seal,
     ]);
     let cut = prop_oneof![
         Just(Cut::Nothing),
@@ -57,7 +64,18 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn on(disk: &Disk, checkpoint_every: u64) -> Options {
+    keeping(disk, checkpoint_every, u64::MAX, &Arc::default())
+}
+
+/// The same, where only so many events stay in the file; the step of sealing at which `fails` comes to zero fails.
+fn keeping(disk: &Disk, checkpoint_every: u64, keep: u64, fails: &Arc<AtomicI64>) -> Options {
+    let fails = Arc::clone(fails);
     Options {
+        keep,
+        sealing: Arc::new(move |_| match fails.fetch_sub(1, Ordering::Relaxed) {
+            1 => Err(std::io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }),
         opener: disk.opener(),
         retry: Duration::ZERO,
         checkpoint_every,
@@ -72,6 +90,7 @@ struct Met {
     lost: u32,
     unavailable: u32,
     cuts: u32,
+    archives: u32,
 }
 
 /// Cases of this property: as `plexus_tests::length` says it, which this crate cannot reach.
@@ -83,10 +102,18 @@ fn cases() -> u32 {
     }
 }
 
-fn storm(steps: Vec<Step>, checkpoint_every: u64, met: &mut Met) -> Result<(), TestCaseError> {
+fn storm(
+    steps: Vec<Step>,
+    checkpoint_every: u64,
+    keep: u64,
+    met: &mut Met,
+) -> Result<(), TestCaseError> {
+    let fails = Arc::default();
     let dir = tempfile::tempdir().expect("a directory");
     let mut disk = Disk::default();
-    let open = |disk: &Disk| Ledger::<Bank>::open(dir.path(), on(disk, checkpoint_every));
+    let open = |disk: &Disk| {
+        Ledger::<Bank>::open(dir.path(), keeping(disk, checkpoint_every, keep, &fails))
+    };
     let fail = |error: &dyn std::fmt::Display| TestCaseError::fail(error.to_string());
     let mut ledger = open(&disk).map_err(|e| fail(&e))?.0;
     let mut bank: Accounts = BTreeMap::new();
@@ -133,11 +160,15 @@ fn storm(steps: Vec<Step>, checkpoint_every: u64, met: &mut Met) -> Result<(), T
             }
             Step::Trouble(kind, after) => {
                 let (acts, reads) = (disk.acts() + 1 + after, disk.reads() + 1 + after);
+                if matches!(kind, Trouble::Seal) {
+                    fails.store(1 + i64::try_from(after).unwrap_or(0), Ordering::Relaxed);
+                    continue;
+                }
                 disk.set(Some(match kind {
                     Trouble::Once => Fault::Once(acts),
                     Trouble::Dead => Fault::Dead(acts),
                     Trouble::NoSpace => Fault::NoSpace(acts),
-                    Trouble::Read => Fault::Read(reads),
+                    Trouble::Read | Trouble::Seal => Fault::Read(reads),
                 }));
             }
             Step::Mended => disk.set(None),
@@ -170,6 +201,11 @@ fn storm(steps: Vec<Step>, checkpoint_every: u64, met: &mut Met) -> Result<(), T
                 let event = ledger.event(id).map_err(|e| fail(&e))?;
                 prop_assert!(event.is_some(), "{id} was acknowledged and is gone");
             }
+            let head = ledger.head().map_err(|e| fail(&e))?.seq;
+            let events = ledger.after(0, usize::MAX).map_err(|e| fail(&e))?;
+            let once = events.iter().map(plexus_ledger::Recorded::seq).zip(1..);
+            prop_assert!(once.clone().all(|(seq, place)| seq == place) && events.len() as u64 >= head);
+            met.archives += u32::from(!ledger.archives().map_err(|e| fail(&e))?.is_empty());
         }
         if or.is_none() && ledger.condition().0 == Condition::Open {
             prop_assert_eq!(&known, &bank);
@@ -186,18 +222,20 @@ fn whatever_was_answered_is_so_after_any_trouble_and_any_power_cut() {
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    let histories = (prop::collection::vec(step(), 0..80), 2_u64..9);
+    let keep = prop::sample::select(vec![0, 3, 20, u64::MAX]);
+    let histories = (prop::collection::vec(step(), 0..80), 2_u64..9, keep);
     let shared = std::cell::RefCell::new(&mut met);
-    let result = runner.run(&histories, |(steps, checkpoint_every)| {
-        storm(steps, checkpoint_every, &mut shared.borrow_mut())
+    let result = runner.run(&histories, |(steps, checkpoint_every, keep)| {
+        storm(steps, checkpoint_every, keep, &mut shared.borrow_mut())
     });
     result.unwrap_or_else(|e| panic!("{e}"));
     assert!(
-        met.lost > 0 && met.unavailable > 0 && met.cuts > 0,
-        "the troubles were met: {} lost, {} unavailable, {} cuts",
+        met.lost > 0 && met.unavailable > 0 && met.cuts > 0 && met.archives > 0,
+        "the troubles were met: {} lost, {} unavailable, {} cuts, {} looks with archives",
         met.lost,
         met.unavailable,
-        met.cuts
+        met.cuts,
+        met.archives
     );
 }
 

@@ -9,6 +9,18 @@ use serde_json::Value;
 /// What happened. Not escaped: parts of it are an agent's or a worker's.
 pub(super) fn said(event: &Value) -> String {
     let capability = text_of(event, "capabilityId");
+    // The ledger's own, which have no detail.
+    match text_of(event, "type") {
+        "audit.sealed" => {
+            let file = text_of(event, "file");
+            return format!("events {} to {} are put into {file}", event["first"], event["last"]);
+        }
+        "audit.forgotten" => {
+            let file = text_of(event, "file");
+            return format!("you GIVE UP events {} to {}, in {file}", event["first"], event["last"]);
+        }
+        _ => {}
+    }
     let what = happened(event, &event["detail"]);
     if capability.is_empty() {
         what
@@ -256,6 +268,8 @@ mod tests {
             said(&worker),
             "reader of w starts; its cage held in 1 of 2 checks"
         );
+        let sealed = json!({"type": "audit.sealed", "file": "a.log", "first": 1, "last": 9});
+        assert_eq!(said(&sealed), "events 1 to 9 are put into a.log");
         let frame = json!({"type": "audit_appended", "auditType": "grant.allow"});
         assert_eq!(said(&frame), "grant.allow");
     }

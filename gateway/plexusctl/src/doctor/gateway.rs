@@ -165,17 +165,28 @@ fn lives(pid: u64) -> bool {
     !matches!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH))
 }
 
+fn sound(verified: &Value) -> String {
+    let archives = match verified["archives"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(n) => format!(", older ones in {n} archives"),
+    };
+    format!("sound: {} events{archives}", verified["events"])
+}
+
 fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk) -> Finding {
     if let Some(verified) = &daemon.verified {
         return match verified["ok"] == true {
-            true => Finding::ok("ledger", format!("sound: {} events", verified["events"])),
+            true => Finding::ok("ledger", sound(verified)),
             false => Finding::fail(
                 "ledger",
                 format!(
                     "it does not hold together: {}",
                     text_of(&verified["problem"], "what")
                 ),
-                "plexusctl audit verify",
+                match verified["problem"]["archive"].is_null() {
+                    true => "plexusctl audit verify",
+                    false => "plexusctl audit archives",
+                },
             ),
         };
     }
@@ -184,7 +195,7 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk) -> Finding {
     };
     let file = plexus_client::shell::quote(&desk.home.path().join("ledger.redb").to_string_lossy());
     match text_of(seen, "state") {
-        "sound" => Finding::ok("ledger", format!("sound: {} events", seen["events"])),
+        "sound" => Finding::ok("ledger", sound(seen)),
         "absent" => Finding::ok("ledger", "there is none yet"),
         "inUse" => Finding::warn(
             "ledger",

@@ -1,6 +1,6 @@
 //! Making a backup: of a ledger at rest, or of a copy that the running daemon has made.
 
-use super::{BackupError, Entry, HEADS, Header, LEDGER, MAGIC, SEAL, hex, known, secret};
+use super::{ARCHIVE, BackupError, Entry, HEADS, Header, LEDGER, MAGIC, SEAL, hex, known, secret};
 use crate::machine::Trust;
 use plexus_protocol::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -130,6 +130,10 @@ pub(crate) fn write(
         (LEDGER.to_owned(), ledger),
         (HEADS.to_owned(), copy.folder.join(HEADS)),
     ];
+    for name in archived(&copy.folder)? {
+        let path = copy.folder.join(&name);
+        sources.push((name, path));
+    }
     for name in beside(home)? {
         if !secret(&name) || secrets {
             let path = home.join(&name);
@@ -204,6 +208,25 @@ fn seal(header: &Header, from: &[PathBuf], to: &Path) -> Result<u64, BackupError
     part.persist_noclobber(to).map_err(|e| io(e.error))?;
     File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
     Ok(bytes)
+}
+
+/// Names of the archives that belong to the copy, and of their list.
+fn archived(copy: &Path) -> Result<Vec<String>, BackupError> {
+    let folder = copy.join(ARCHIVE);
+    let entries = match fs::read_dir(&folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|e| BackupError::io(&folder, e))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| BackupError::io(&folder, e))?;
+        let name = format!("{ARCHIVE}/{}", entry.file_name().to_string_lossy());
+        if known(&name) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Names of the files of the state directory that a backup may hold, but for the ledger's own.

@@ -111,6 +111,7 @@ fn management() -> Router<Arc<App>> {
         .route("/activity", get(activity::list))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
+        .route("/audit/archives", get(audit::archives))
         .route("/audit/export", get(audit::export))
         .route("/audit/{id}", get(audit::show))
         .route("/backup/copy", post(copy::make))

@@ -7,7 +7,7 @@ use crate::{
         reply::{self, Refused, ok},
         stream::Given,
     },
-    machine::Ledger,
+    machine::{Ledger, keep_events},
 };
 use axum::{
     body::Body,
@@ -16,7 +16,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use plexus_ledger::{CheckError, EventId, Finding, IndexTerm, Recorded, StoreError};
+use plexus_ledger::{Archive, CheckError, EventId, Finding, IndexTerm, Place, Recorded, StoreError};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use serde_json::{Value, json};
 use std::{
@@ -148,6 +148,38 @@ pub(super) async fn show(
     Ok(ok(&json!({ "event": event })))
 }
 
+/// What lies in archives, oldest first, and from which event on the ledger's own file has all.
+pub(super) async fn archives(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+    let ledger = app.ledger.clone();
+    let read = move || Ok((ledger.archives()?, ledger.first_in_file()?));
+    let (list, first) = blocking(read).await?.map_err(|e| unreadable(&e))?;
+    let list: Vec<_> = list.iter().map(|(a, place)| archive(a, *place)).collect();
+    Ok(ok(&json!({
+        "archives": list,
+        "folder": app.state_dir.join("archive"),
+        "ledgerFrom": first,
+        "keepEvents": keep_events(&app.ledger.snapshot().settings),
+    })))
+}
+
+fn archive(archive: &Archive, place: Place) -> Value {
+    json!({
+        "file": archive.file,
+        "first": archive.first,
+        "last": archive.last,
+        "from": archive.from,
+        "until": archive.until,
+        "bytes": archive.bytes,
+        "sha256": archive.sha256,
+        "state": match place {
+            Place::There => "there",
+            Place::Missing => "missing",
+            Place::Changed => "changed",
+            Place::Forgotten => "forgotten",
+        },
+    })
+}
+
 /// Checks the whole chain, and that it leads to the rows of now.
 pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     let Ok(_turn) = VERIFYING.try_acquire() else {
@@ -176,6 +208,8 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
             "checkpoints": verified.checkpoints,
             "rows": verified.rows,
             "heads": verified.heads,
+            "archives": verified.archives,
+            "first": verified.first,
         }))),
         Err(CheckError::Found(finding)) => {
             tracing::error!(%finding, "the ledger does not hold together");
@@ -200,6 +234,10 @@ fn problem(finding: &Finding) -> Value {
         }
         Finding::Missing { seq } | Finding::Checkpoint { seq, .. } | Finding::Head { seq, .. } => {
             out["sequence"] = json!(seq);
+        }
+        Finding::Archive { file, first, .. } => {
+            out["archive"] = json!(file);
+            out["sequence"] = json!(first);
         }
         Finding::Row { .. } | Finding::Pages { .. } => {}
     }
@@ -264,6 +302,11 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
 
 pub(super) fn unreadable(error: &StoreError) -> Refused {
     tracing::error!(%error, "the audit log cannot be read");
+    if let StoreError::Archive { .. } = error {
+        let what = format!("Older events cannot be read: {error}.");
+        let error = ErrorBody::new(ErrorCode::AuditUnavailable, what);
+        return Refused::new(error.next("plexusctl audit archives"));
+    }
     let error = ErrorBody::new(
         ErrorCode::AuditUnavailable,
         "The audit log cannot be read now.",

@@ -5,6 +5,7 @@ use crate::{
     app::App,
     approvals::run,
     http::reply::{self, Refused, ok},
+    machine::keep_events,
 };
 use axum::{
     extract::{Request, State},
@@ -19,6 +20,8 @@ use std::sync::Arc;
 const TOKEN_MS: (u64, u64) = (60_000, 3_600_000);
 /// The least that the longest window may be, in milliseconds.
 const LEAST_WINDOW_MS: u64 = DAY_MS;
+/// The least number of audit events that stay in the ledger's file: a screen or two of what happened just now.
+const LEAST_KEPT: u64 = 1_000;
 
 pub(super) async fn show(
     State(app): State<Arc<App>>,
@@ -49,6 +52,7 @@ fn config(settings: &Settings) -> Value {
         },
         "defaultReach": settings.default_reach,
         "autoAllowReads": settings.auto_allow_reads,
+        "auditKeepEvents": keep_events(settings),
     })
 }
 
@@ -60,6 +64,7 @@ pub(super) async fn change(
     let _one_at_a_time = CHANGING.lock().await;
     let settings = wanted(&app.ledger.snapshot().settings, &body)?;
     act(&app, Command::Configure(settings.clone())).await?;
+    app.ledger.keep(keep_events(&settings));
     Ok(ok(&json!({"ok": true, "config": config(&settings)})))
 }
 
@@ -70,6 +75,9 @@ fn wanted(now: &Settings, body: &Fields) -> Result<Settings, Refused> {
     }
     if let Some(ms) = number(body, "maxTrustWindowMs")? {
         next.max_trust_window_ms = ms.max(LEAST_WINDOW_MS);
+    }
+    if let Some(events) = number(body, "auditKeepEvents")? {
+        next.audit_keep_events = Some(events.max(LEAST_KEPT));
     }
     if let Some(allow) = body.flag("allowUntilRevoked")? {
         next.allow_until_revoked = allow;
@@ -104,7 +112,7 @@ fn window(windows: &Map<String, Value>, key: &str) -> Option<TrustWindow> {
     (kind == named.kind()).then_some(named)
 }
 
-/// A number of milliseconds, cut to what can be counted.
+/// A whole number, cut to what can be counted.
 fn number(body: &Fields, key: &str) -> Result<Option<u64>, Refused> {
     let Some(value) = body.given(key) else {
         return Ok(None);
@@ -159,7 +167,7 @@ mod tests {
         let settings = change(json!({
             "tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false,
             "defaultTrustWindows": {"first-party:read": "1h", "bogus": "1d", "managed:read": "zzz", "extension:read": "90m"},
-            "defaultReach": "selected", "nobody": [],
+            "defaultReach": "selected", "nobody": [], "auditKeepEvents": 3,
         }))
         .unwrap();
         assert_eq!(
@@ -172,6 +180,8 @@ mod tests {
             (TrustWindow::HOUR, TrustWindow::DAY)
         );
         assert_eq!(settings.default_reach, Reach::Selected);
+        assert_eq!(settings.audit_keep_events, Some(LEAST_KEPT));
+        assert_eq!(config(&Settings::default())["auditKeepEvents"], 250_000);
         assert_eq!(
             change(json!({"tokenLifetimeMs": 1e300}))
                 .unwrap()
@@ -189,6 +199,7 @@ mod tests {
         for bad in [
             json!({"tokenLifetimeMs": "60000"}),
             json!({"allowUntilRevoked": 1}),
+            json!({"auditKeepEvents": "all"}),
             json!({"defaultReach": "all"}),
             json!({"defaultTrustWindows": ["1h"]}),
             json!({"autoAllowReads": "yes"}),
