@@ -3,6 +3,7 @@
 mod house;
 
 mod agents;
+mod archives;
 mod audit;
 mod backup;
 #[cfg(target_os = "linux")]

@@ -32,8 +32,8 @@ use crate::event::{Head, Recorded, hex};
 use crate::store::StoreError;
 use file::Lines;
 
-pub use check::{VerifiedArchives, verify_archives};
 pub(crate) use check::held_against;
+pub use check::{VerifiedArchives, verify_archives};
 pub use seal::{SealStep, SealWatch};
 
 /// The folder of archives, in the state directory.

@@ -9,10 +9,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
+use crate::archive::{self, FORGOTTEN, SEALED};
 use crate::digest::RowDigest;
 use crate::event::{Head, Recorded, hex};
 use crate::heads::Noted;
-use crate::archive::{self, FORGOTTEN, SEALED};
 use crate::machine::{CHECKPOINT, DecodeError, Machine, Rows};
 use crate::store::{StoreError, View};
 
@@ -281,7 +281,7 @@ fn at_rest<M: Machine>(view: &View, checkpoint: u64, rows: &Rows) -> Result<Load
             checkpoints: 0,
             rows: rows.len() as u64,
             heads: 0,
-        archives: 0,
+            archives: 0,
         },
     })
 }

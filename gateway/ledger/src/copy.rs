@@ -4,19 +4,17 @@
 //! acknowledged before the copy began; the writer is not held up. The index is left out: it is derived.
 //! Archives are never changed: they are linked into the folder `archive` beside the copy, not copied.
 
-use std::io;
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use crate::archive::{self, Archive};
 use crate::event::Head;
 use crate::heads;
 use crate::ledger::{Ledger, OpenError};
 use crate::machine::Machine;
-use crate::archive::{self, Archive};
-use crate::store::{
-    ARCHIVING, FORMAT, StoreError, View, archive_folder, open_existing, open_new,
-};
+use crate::store::{ARCHIVING, FORMAT, StoreError, View, archive_folder, open_existing, open_new};
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,9 @@ use crate::event::Recorded;
 use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
-use crate::store::{ARCHIVING, BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file};
+use crate::store::{
+    ARCHIVING, BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file,
+};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
 /// Milliseconds since the epoch, trusted not to run backwards within a launch. Called once per command.

@@ -13,9 +13,7 @@ use crate::event::{Head, hex};
 use crate::heads;
 use crate::ledger::{OpenError, verify_view};
 use crate::machine::Machine;
-use crate::store::{
-    ARCHIVING, BEFORE, FORMAT, StoreError, View, archive_folder, open_existing,
-};
+use crate::store::{ARCHIVING, BEFORE, FORMAT, StoreError, View, archive_folder, open_existing};
 
 /// Checks a copy of a ledger file, offline: redb's own integrity first, then everything, then `heads` (a copy of
 /// `audit-heads.jsonl`) if given. Its archives are looked for in `archive` beside it. Opening a copy of a ledger that was not closed repairs it, so the copy may change.

@@ -90,9 +90,8 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
         Act::Archives => {
             let reply = owner.get("/admin/api/audit/archives").await?;
             let shown = desk.show(&reply, || archives(&reply))?;
-            let astray = |archive: &Value| {
-                matches!(text_of(archive, "state"), "missing" | "changed")
-            };
+            let astray =
+                |archive: &Value| matches!(text_of(archive, "state"), "missing" | "changed");
             let whole = !list_of(&reply, "archives").iter().any(astray);
             Ok(if whole { shown } else { Exit::Failed })
         }
@@ -216,7 +215,13 @@ fn archives(reply: &Value) -> String {
     let row = |archive: &Value| {
         let text = |member: &str| text_of(archive, member).to_owned();
         // Whole seconds are enough to read.
-        let second = |member: &str| text(member).split('.').next().unwrap_or_default().to_owned();
+        let second = |member: &str| {
+            text(member)
+                .split('.')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
         let state = match text_of(archive, "state") {
             "there" => "there".to_owned(),
             "changed" => "CHANGED".to_owned(),
@@ -225,7 +230,14 @@ fn archives(reply: &Value) -> String {
         };
         let events = format!("{} to {}", archive["first"], archive["last"]);
         let size = crate::agents::size(archive["bytes"].as_u64().unwrap_or(0));
-        [text("file"), events, second("from"), second("until"), size, state]
+        [
+            text("file"),
+            events,
+            second("from"),
+            second("until"),
+            size,
+            state,
+        ]
     };
     let rows: Vec<_> = list_of(reply, "archives").iter().map(row).collect();
     let all = table(

@@ -189,7 +189,7 @@ fn at_rest(home: &Path) -> Rest {
     };
     let said = json!({
         "state": "sound",
-        "events": verified.events,
+        "events": verified.events, "archives": verified.archives,
         "latest": Timestamp(verified.head.at),
     });
     Rest { said, sources }

@@ -43,10 +43,7 @@ impl Line<'_> {
             .0
             .get(..BEFORE - 1)
             .and_then(|hash| unhex(std::str::from_utf8(hash).ok()?));
-        let json = self
-            .0
-            .get(BEFORE..)
-            .filter(|_| self.0[BEFORE - 1] == b' ');
+        let json = self.0.get(BEFORE..).filter(|_| self.0[BEFORE - 1] == b' ');
         let (Some(hash), Some(json)) = (hash, json) else {
             return Err(broken("a line of it is no event"));
         };
@@ -222,8 +219,16 @@ mod tests {
         let numbers: Vec<u64> = (7..240).collect();
         let line = |n: &u64| {
             // Some longer than what is read at once.
-            let long = if n % 50 == 0 { 5 * BLOCK } else { 3 * *n as usize };
-            format!("{} {{\"seq\":{n},\"x\":\"{}\"}}\n", "0".repeat(64), "y".repeat(long))
+            let long = if n % 50 == 0 {
+                5 * BLOCK
+            } else {
+                3 * *n as usize
+            };
+            format!(
+                "{} {{\"seq\":{n},\"x\":\"{}\"}}\n",
+                "0".repeat(64),
+                "y".repeat(long)
+            )
         };
         let text: String = numbers.iter().map(line).collect();
         std::fs::write(&path, text).expect("written");
@@ -235,7 +240,12 @@ mod tests {
                 Ok(seen.len() < 5)
             };
             lines.forward(from, keep).expect("readable");
-            let expected: Vec<u64> = numbers.iter().copied().filter(|n| *n >= from).take(5).collect();
+            let expected: Vec<u64> = numbers
+                .iter()
+                .copied()
+                .filter(|n| *n >= from)
+                .take(5)
+                .collect();
             assert_eq!(seen, expected, "from {from}");
             let mut seen = Vec::new();
             let keep = |line: Line<'_>| {
@@ -243,7 +253,12 @@ mod tests {
                 Ok(true)
             };
             lines.backward(from, keep).expect("readable");
-            let expected: Vec<u64> = numbers.iter().rev().copied().filter(|n| *n < from).collect();
+            let expected: Vec<u64> = numbers
+                .iter()
+                .rev()
+                .copied()
+                .filter(|n| *n < from)
+                .collect();
             assert_eq!(seen, expected, "before {from}");
         }
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
 
 use super::{
-    ARCHIVES, BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED, NOTE_BUILD,
-    NOTES, ROWS, StoreError,
+    ARCHIVES, BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED,
+    NOTE_BUILD, NOTES, ROWS, StoreError,
 };
 use crate::archive::{Archive, Archives};
 use crate::event::{Head, Recorded};
@@ -49,7 +49,10 @@ impl View {
     pub(crate) fn first_seq(&self) -> Result<u64, StoreError> {
         match self.0.open_table(EVENTS)?.first()? {
             Some((key, _)) => Ok(key.value()),
-            None => Ok(self.archives()?.last().map_or(1, |archive| archive.last + 1)),
+            None => Ok(self
+                .archives()?
+                .last()
+                .map_or(1, |archive| archive.last + 1)),
         }
     }
 

@@ -84,7 +84,10 @@ impl<M: Machine> Writer<M> {
     }
 
     fn may_archive(&self) -> bool {
-        let rests = self.archiving.rest.is_some_and(|until| Instant::now() < until);
+        let rests = self
+            .archiving
+            .rest
+            .is_some_and(|until| Instant::now() < until);
         self.closed.is_none() && self.full.is_none() && !rests
     }
 
@@ -238,7 +241,11 @@ impl<M: Machine> Writer<M> {
             self.shared.store.remove(first..=last, &rows)
         };
         let Ok(removed) = catch_unwind(AssertUnwindSafe(remove)) else {
-            tracing::error!(first, last, "the machine panicked over an archived event; it stays in the ledger");
+            tracing::error!(
+                first,
+                last,
+                "the machine panicked over an archived event; it stays in the ledger"
+            );
             self.archiving.rest = Some(now + Duration::from_secs(86_400));
             return;
         };
@@ -258,8 +265,8 @@ impl<M: Machine> Writer<M> {
             if seq > last {
                 return Ok(false);
             }
-            if let Ok(terms) = crate::store::read(seq, stored)
-                .and_then(|event| crate::query::terms::<M>(&event))
+            if let Ok(terms) =
+                crate::store::read(seq, stored).and_then(|event| crate::query::terms::<M>(&event))
             {
                 rows.extend(terms.into_iter().map(|term| (term, seq)));
             }

@@ -14,7 +14,9 @@ use plexus_ledger::{
     CheckError, EventId, Finding, IndexTerm, Lane, Ledger, OpenError, Options, Place, SEALED,
     SealStep, SealWatch, SubmitError, copy_at_rest, verify_archives, verify_export, verify_file,
 };
-use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use redb::{
+    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+};
 
 use crate::bank::{Bank, Command, deposit_each, open_with, options, submit, wait};
 
@@ -110,7 +112,11 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
         assert_eq!(again.export_line(), event.export_line());
         assert_eq!(
             ledger.first_at(event.at()).expect("readable"),
-            before.iter().find(|e| e.at() >= event.at()).expect("itself").seq()
+            before
+                .iter()
+                .find(|e| e.at() >= event.at())
+                .expect("itself")
+                .seq()
         );
     }
     let everything = ledger.tail(usize::MAX, None).expect("readable");
@@ -132,7 +138,12 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
             let found = ledger.find(&term, None, usize::MAX).expect("readable");
             assert_eq!(seqs(found), expected);
             let below = ledger.find(&term, Some(100), 7).expect("readable");
-            let few: Vec<_> = expected.iter().copied().filter(|s| *s < 100).take(7).collect();
+            let few: Vec<_> = expected
+                .iter()
+                .copied()
+                .filter(|s| *s < 100)
+                .take(7)
+                .collect();
             assert_eq!(seqs(below), few);
             // Page by page, of any size.
             for most in [1, 3, 50, 10_000] {
@@ -154,7 +165,10 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
     let archives = ledger.archives().expect("readable");
     let last = archives.last().expect("some").0.last;
     assert!(archives.iter().all(|(_, place)| *place == Place::There));
-    let told = everything.iter().filter(|e| e.event_type() == SEALED).count();
+    let told = everything
+        .iter()
+        .filter(|e| e.event_type() == SEALED)
+        .count();
     assert_eq!(told, archives.len());
     assert!(ledger.close());
     let db = redb::Database::open(dir.path().join("ledger.redb")).expect("opens");
@@ -165,7 +179,10 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
     assert!(events.len().expect("counted") < 45);
     let index = tx.open_table(INDEX).expect("a table");
     for row in index.iter().expect("readable") {
-        assert!(row.expect("readable").0.value().2 > last, "an index of what is gone");
+        assert!(
+            row.expect("readable").0.value().2 > last,
+            "an index of what is gone"
+        );
     }
 }
 
@@ -183,7 +200,9 @@ fn each_archive_is_an_export_and_together_they_are_one() {
         let bytes = fs::read(&path).expect("readable");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let checked = verify_export(bytes.as_slice()).expect("sound").expect("events");
+        let checked = verify_export(bytes.as_slice())
+            .expect("sound")
+            .expect("events");
         assert_eq!(checked.first, end + 1);
         end = checked.head.seq;
         whole.extend(bytes);
@@ -191,8 +210,13 @@ fn each_archive_is_an_export_and_together_they_are_one() {
     for event in ledger.after(end, usize::MAX).expect("readable") {
         whole.extend((event.export_line() + "\n").bytes());
     }
-    let checked = verify_export(whole.as_slice()).expect("sound").expect("events");
-    assert_eq!((checked.first, checked.head), (1, ledger.head().expect("readable")));
+    let checked = verify_export(whole.as_slice())
+        .expect("sound")
+        .expect("events");
+    assert_eq!(
+        (checked.first, checked.head),
+        (1, ledger.head().expect("readable"))
+    );
 
     let folder = dir.path().join("archive");
     let alone = verify_archives(&folder).expect("sound").expect("archives");
@@ -210,7 +234,11 @@ fn each_archive_is_an_export_and_together_they_are_one() {
         Err(OpenError::Damaged(Finding::Archive { first: 1, .. }))
     ));
     fs::rename(dir.path().join("aside"), copy.join("archive")).expect("moved back");
-    assert!(verify_archives(&copy.join("archive")).expect("sound").is_some());
+    assert!(
+        verify_archives(&copy.join("archive"))
+            .expect("sound")
+            .is_some()
+    );
     let verified = verify_file::<Bank>(&copy.join("ledger.redb"), None).expect("sound");
     assert_eq!(verified.archives, copied.archives.len() as u64);
     assert_eq!((verified.first, verified.events), (1, verified.head.seq));
@@ -231,10 +259,19 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     let path = folder.join(&archive.file);
     let good = fs::read(&path).expect("readable");
     let named = |place: Place| {
-        let Finding::Archive { file, first, last, why } = found(&ledger) else {
+        let Finding::Archive {
+            file,
+            first,
+            last,
+            why,
+        } = found(&ledger)
+        else {
             panic!("an archive is to be named");
         };
-        assert_eq!((&file, first, last), (&archive.file, archive.first, archive.last));
+        assert_eq!(
+            (&file, first, last),
+            (&archive.file, archive.first, archive.last)
+        );
         assert_eq!(ledger.archives().expect("readable")[1].1, place);
         let alone = verify_archives(&folder).expect_err("found without the ledger as well");
         assert!(alone.to_string().contains(&archive.file), "{alone}");
@@ -243,7 +280,9 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
 
     fs::remove_file(&path).expect("removed");
     assert!(named(Place::Missing).contains("missing"));
-    let gone = ledger.after(archive.first, 3).expect_err("not as if there were none");
+    let gone = ledger
+        .after(archive.first, 3)
+        .expect_err("not as if there were none");
     assert!(gone.to_string().contains(&archive.file), "{gone}");
     // What does not lie in it is there, and the ledger goes on.
     assert!(!ledger.tail(10, None).expect("readable").is_empty());
@@ -259,7 +298,11 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     let others = fs::read(&other).expect("readable");
     fs::write(&path, &others).expect("written");
     fs::write(&other, &good).expect("written");
-    named(if others.len() == good.len() { Place::There } else { Place::Changed });
+    named(if others.len() == good.len() {
+        Place::There
+    } else {
+        Place::Changed
+    });
     fs::write(&path, &good).expect("written");
     fs::write(&other, &others).expect("written");
     ledger.verify(true).expect("all as it was");
@@ -295,7 +338,12 @@ fn an_entry_that_no_event_explains_is_found() {
                 let mut table = tx.open_table(ARCHIVES).expect("a table");
                 if changed {
                     // The file and its entry, changed alike.
-                    let line = table.get(1).expect("readable").expect("there").value().to_owned();
+                    let line = table
+                        .get(1)
+                        .expect("readable")
+                        .expect("there")
+                        .value()
+                        .to_owned();
                     let mut entry: plexus_ledger::Archive =
                         serde_json::from_str(&line).expect("an entry");
                     entry.until = entry.from.clone();
@@ -336,23 +384,39 @@ fn a_failure_at_any_step_leaves_everything_as_it_was_and_is_made_good() {
         let dir = tempfile::tempdir().expect("a directory");
         let (fails, steps) = (Arc::new(AtomicI64::new(at)), Arc::default());
         let sealing = watch(Arc::clone(&fails), Arc::clone(&steps));
-        let ledger = open_with(dir.path(), Options { sealing, ..keeping(3) });
+        let ledger = open_with(
+            dir.path(),
+            Options {
+                sealing,
+                ..keeping(3)
+            },
+        );
         let mut acknowledged = Vec::new();
         for _ in 0..40 {
             let receipt = submit(&ledger, Command::Deposit("alice", 1)).expect("recorded");
             acknowledged.extend(receipt.events.iter().map(|event| event.id));
             let events: BTreeSet<_> = all(&ledger).iter().map(EventId::to_string).collect();
-            assert!(acknowledged.iter().all(|id| events.contains(&id.to_string())));
+            assert!(
+                acknowledged
+                    .iter()
+                    .all(|id| events.contains(&id.to_string()))
+            );
         }
         settle(&ledger, 15);
-        ledger.verify(true).unwrap_or_else(|e| panic!("step {at}: {e}"));
+        ledger
+            .verify(true)
+            .unwrap_or_else(|e| panic!("step {at}: {e}"));
         all(&ledger);
         assert_eq!(ledger.snapshot()["alice"], 40);
         // What a failure has left is gone; one more may be being written.
         ledger.keep(u64::MAX);
         let patience = Instant::now() + Duration::from_secs(60);
         while files(dir.path()).len() != ledger.archives().expect("readable").len() {
-            assert!(Instant::now() < patience, "step {at}: {:?}", files(dir.path()));
+            assert!(
+                Instant::now() < patience,
+                "step {at}: {:?}",
+                files(dir.path())
+            );
             submit(&ledger, Command::Ping).expect("answered");
         }
         ledger.close();
@@ -365,7 +429,11 @@ fn a_failure_at_any_step_leaves_everything_as_it_was_and_is_made_good() {
             break;
         }
     }
-    assert_eq!(failed_at.len(), 8, "each kind of step was met: {failed_at:?}");
+    assert_eq!(
+        failed_at.len(),
+        8,
+        "each kind of step was met: {failed_at:?}"
+    );
 }
 
 #[test]
@@ -382,7 +450,13 @@ fn calls_are_answered_while_an_archive_is_being_written() {
         }
         Ok(())
     });
-    let ledger = open_with(dir.path(), Options { sealing, ..keeping(3) });
+    let ledger = open_with(
+        dir.path(),
+        Options {
+            sealing,
+            ..keeping(3)
+        },
+    );
     deposit_each(&ledger, 30);
     is_in.recv().expect("an archive is begun");
     deposit_each(&ledger, 200);
@@ -403,7 +477,13 @@ fn a_stop_ends_an_archive_that_is_being_written_and_the_next_launch_makes_it() {
         }
         Ok(())
     });
-    let ledger = open_with(dir.path(), Options { sealing, ..keeping(3) });
+    let ledger = open_with(
+        dir.path(),
+        Options {
+            sealing,
+            ..keeping(3)
+        },
+    );
     deposit_each(&ledger, 30);
     is_in.recv().expect("an archive is begun");
     assert!(ledger.close());
@@ -430,7 +510,10 @@ fn a_file_of_another_log_is_left_alone() {
     let ledger = open_with(dir.path(), keeping(3));
     deposit_each(&ledger, 40);
     settle(&ledger, 15);
-    assert_eq!(fs::read(&here).expect("there"), fs::read(&theirs).expect("there"));
+    assert_eq!(
+        fs::read(&here).expect("there"),
+        fs::read(&theirs).expect("there")
+    );
     ledger.verify(true).expect("sound");
 }
 
@@ -468,13 +551,22 @@ fn killed_before_any_step_of_sealing_nothing_is_missing_or_twice() {
                 died_at.insert(step.to_owned());
             }
         }
-        assert!(!child.wait().expect("reaped").success(), "it dies at step {at}");
+        assert!(
+            !child.wait().expect("reaped").success(),
+            "it dies at step {at}"
+        );
         let (ledger, report) =
             Ledger::<Bank>::open(dir.path(), keeping(u64::MAX)).expect("opens after a kill");
         assert!(!report.clean && report.rolled_back.is_none() && report.archives_astray.is_empty());
-        ledger.verify(true).unwrap_or_else(|e| panic!("killed at step {at}: {e}"));
+        ledger
+            .verify(true)
+            .unwrap_or_else(|e| panic!("killed at step {at}: {e}"));
         let events: BTreeSet<_> = all(&ledger).iter().map(EventId::to_string).collect();
-        assert_eq!(acknowledged.difference(&events).count(), 0, "killed at step {at}");
+        assert_eq!(
+            acknowledged.difference(&events).count(),
+            0,
+            "killed at step {at}"
+        );
         assert_eq!(ledger.snapshot().values().sum::<u64>(), 1_000_000);
         ledger.close();
     }
@@ -482,7 +574,12 @@ fn killed_before_any_step_of_sealing_nothing_is_missing_or_twice() {
 }
 
 fn seal_until_killed(dir: &Path) {
-    let left = AtomicU64::new(std::env::var(AT).expect("a number").parse().expect("a number"));
+    let left = AtomicU64::new(
+        std::env::var(AT)
+            .expect("a number")
+            .parse()
+            .expect("a number"),
+    );
     let say = |text: String| {
         // Not `println`: a kill must not leave an acknowledgement in a buffer.
         let _ = io::stdout().write_all(text.as_bytes());
@@ -494,7 +591,13 @@ fn seal_until_killed(dir: &Path) {
         }
         Ok(())
     });
-    let ledger = open_with(dir, Options { sealing, ..keeping(4) });
+    let ledger = open_with(
+        dir,
+        Options {
+            sealing,
+            ..keeping(4)
+        },
+    );
     if ledger.snapshot().is_empty() {
         wait(ledger.submit(Command::Deposit("a", 1_000_000), Lane::Owner)).expect("recorded");
     }

@@ -204,7 +204,9 @@ fn storm(
             let head = ledger.head().map_err(|e| fail(&e))?.seq;
             let events = ledger.after(0, usize::MAX).map_err(|e| fail(&e))?;
             let once = events.iter().map(plexus_ledger::Recorded::seq).zip(1..);
-            prop_assert!(once.clone().all(|(seq, place)| seq == place) && events.len() as u64 >= head);
+            prop_assert!(
+                once.clone().all(|(seq, place)| seq == place) && events.len() as u64 >= head
+            );
             met.archives += u32::from(!ledger.archives().map_err(|e| fail(&e))?.is_empty());
         }
         if or.is_none() && ledger.condition().0 == Condition::Open {

@@ -13,11 +13,17 @@ pub(super) fn said(event: &Value) -> String {
     match text_of(event, "type") {
         "audit.sealed" => {
             let file = text_of(event, "file");
-            return format!("events {} to {} are put into {file}", event["first"], event["last"]);
+            return format!(
+                "events {} to {} are put into {file}",
+                event["first"], event["last"]
+            );
         }
         "audit.forgotten" => {
             let file = text_of(event, "file");
-            return format!("you GIVE UP events {} to {}, in {file}", event["first"], event["last"]);
+            return format!(
+                "you GIVE UP events {} to {}, in {file}",
+                event["first"], event["last"]
+            );
         }
         _ => {}
     }

@@ -16,7 +16,9 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use plexus_ledger::{Archive, CheckError, EventId, Finding, IndexTerm, Place, Recorded, StoreError};
+use plexus_ledger::{
+    Archive, CheckError, EventId, Finding, IndexTerm, Place, Recorded, StoreError,
+};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use serde_json::{Value, json};
 use std::{
