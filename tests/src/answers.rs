@@ -204,7 +204,8 @@ fn route(path: &str) -> String {
     let mut parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         ["", "admin", "api", "agents", _, "subset"] => parts[4] = ":",
-        ["", "admin", "api", "sources", "detect"] | ["", "admin", "api", "audit", "archives"] => {}
+        ["", "admin", "api", "sources", "detect"]
+        | ["", "admin", "api", "audit", "archives", ..] => {}
         [
             "",
             "admin",

@@ -250,6 +250,36 @@ fn a_backup_holds_the_archives_and_a_restore_puts_them_back() {
 }
 
 #[test]
+fn what_the_owner_deletes_is_deleted_and_the_record_says_so() {
+    let (house, _, _) = old_house();
+    let list = archives(&house);
+    let (path, archive) = &list[0];
+    let name = archive["file"].as_str().expect("a name");
+    house
+        .gateway
+        .cli(["audit", "archives", "forget", "../connection-key"])
+        .expect_status(77);
+    let said = house.gateway.cli(["audit", "archives", "forget", name]);
+    assert!(said.expect_ok().contains(name), "{said}");
+    assert!(!path.exists());
+    let next = archive["last"].as_u64().expect("a number") + 1;
+    let said = house.gateway.cli(["--json", "audit", "verify"]).json();
+    assert_eq!((&said["ok"], &said["first"]), (&json!(true), &json!(next)));
+    assert_eq!(archives(&house)[0].1["state"], "forgotten");
+    let told = house.gateway.cli(["audit", "tail", "-n", "3"]);
+    assert!(told.expect_ok().contains("GIVE UP events 1 to"), "{told}");
+    assert!(export(&house)[0].contains(&format!("{{\"seq\":{next},")));
+    let agents = house.owner().client.get("/admin/api/activity?agent=one");
+    agents.expect_ok();
+    // A copy of what is left is one, too.
+    let file = house.gateway.home().join("backup");
+    house
+        .gateway
+        .cli(["backup", file.to_str().expect("a path")])
+        .expect_ok();
+}
+
+#[test]
 fn how_much_stays_is_the_owners_to_say() {
     let house = House::open();
     let client = house.owner().client;

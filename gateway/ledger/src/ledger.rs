@@ -25,6 +25,7 @@ use crate::queue::{Lane, PushError, Queue};
 use crate::store::{
     ARCHIVING, BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file,
 };
+use crate::writer::{Forget, ForgetError};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
 /// Milliseconds since the epoch, trusted not to run backwards within a launch. Called once per command.
@@ -210,6 +211,8 @@ pub(crate) struct Shared<M: Machine> {
     pub(crate) events: broadcast::Sender<Arc<Recorded>>,
     /// Events that stay in the file.
     pub(crate) keep: AtomicU64,
+    /// Archives that the owner gives up: the writer takes them when it is nudged.
+    pub(crate) forgets: Mutex<Vec<Forget>>,
     pub(crate) store: Store,
 }
 
@@ -294,6 +297,7 @@ impl<M: Machine> Ledger<M> {
             condition: ArcSwap::from_pointee(Condition::Open),
             events: broadcast::Sender::new(options.subscriber_lag),
             keep: AtomicU64::new(options.keep),
+            forgets: Mutex::default(),
             store,
         });
         let terms = Terms {
@@ -412,6 +416,27 @@ impl<M: Machine> Ledger<M> {
         let place = |archive: &Archive| Place::of(view.archive_folder(), archive);
         let list = view.archives()?.iter();
         Ok(list.map(|a| (a.clone(), place(a))).collect())
+    }
+
+    /// Gives up the archive `through` and every one before it, for ever: an event says so of each, then the files are
+    /// removed. The chain is provable from there on, the rows only since the last checkpoint. Gives those given up.
+    ///
+    /// # Errors
+    /// [`ForgetError`]; nothing was given up, unless it is [`ForgetError::Unavailable`] after a failed commit.
+    pub async fn forget_archives(&self, through: String) -> Result<Vec<Archive>, ForgetError> {
+        let (ack, answer) = oneshot::channel();
+        let forget = Forget { through, ack };
+        let gone = || ForgetError::Unavailable("the ledger is closed".to_owned());
+        {
+            let forgets = self.shared().forgets.lock();
+            let mut forgets = forgets.unwrap_or_else(PoisonError::into_inner);
+            // Whoever closes the queue empties the list after that.
+            if !self.shared().queue.nudge() {
+                return Err(gone());
+            }
+            forgets.push(forget);
+        }
+        answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Number of the first event that the file itself has.

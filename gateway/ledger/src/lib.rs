@@ -41,4 +41,4 @@ pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Rows};
 pub use queue::Lane;
 pub use store::{Opener, StoreError};
 pub use verify::{VerifiedExport, verify_export, verify_file};
-pub use writer::{Durable, EventRef, Receipt, SubmitError};
+pub use writer::{Durable, EventRef, ForgetError, Receipt, SubmitError};

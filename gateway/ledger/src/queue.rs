@@ -27,6 +27,7 @@ struct Lanes<J> {
     owner: VecDeque<J>,
     agent: VecDeque<J>,
     closed: bool,
+    nudged: bool,
     writer_sleeps: bool,
 }
 
@@ -40,7 +41,7 @@ pub(crate) enum PushError {
 /// What a [`Queue::take`] came back with.
 pub(crate) enum Taken<J> {
     Jobs(Vec<J>),
-    /// The time was up.
+    /// The time was up, or somebody nudged.
     Idle,
     /// Closed, and nothing is left.
     Closed,
@@ -52,6 +53,7 @@ impl<J> Queue<J> {
             owner: VecDeque::new(),
             agent: VecDeque::new(),
             closed: false,
+            nudged: false,
             writer_sleeps: false,
         };
         Self {
@@ -91,6 +93,9 @@ impl<J> Queue<J> {
             if !jobs.is_empty() {
                 return Taken::Jobs(jobs);
             }
+            if std::mem::take(&mut lanes.nudged) {
+                return Taken::Idle;
+            }
             if lanes.closed {
                 return Taken::Closed;
             }
@@ -109,6 +114,7 @@ impl<J> Queue<J> {
                         && lanes.owner.is_empty()
                         && lanes.agent.is_empty()
                         && !lanes.closed
+                        && !lanes.nudged
                     {
                         return Taken::Idle;
                     }
@@ -116,6 +122,14 @@ impl<J> Queue<J> {
                 }
             };
         }
+    }
+
+    /// Has the writer look at what is not in a lane, at once if nothing is in one. False if there is no writer any more.
+    pub(crate) fn nudge(&self) -> bool {
+        let mut lanes = self.lock();
+        lanes.nudged = true;
+        self.wake.notify_one();
+        !lanes.closed
     }
 
     /// Takes what is there, without waiting.
@@ -164,6 +178,19 @@ mod tests {
         assert_eq!(queue.push(Lane::Owner, 5), Err(PushError::Full));
         assert_eq!(queue.take_now(2), [4, 1]);
         assert_eq!(queue.take_now(2), [2]);
+    }
+
+    #[test]
+    fn a_nudge_is_heard_once_and_behind_what_is_queued() {
+        let queue = Queue::new(1, 1);
+        assert!(queue.nudge());
+        assert_eq!(queue.push(Lane::Agent, 1), Ok(()));
+        assert!(matches!(queue.take(1, None), Taken::Jobs(jobs) if jobs == [1]));
+        assert!(matches!(queue.take(1, None), Taken::Idle));
+        queue.close();
+        assert!(!queue.nudge());
+        assert!(matches!(queue.take(1, None), Taken::Idle));
+        assert!(matches!(queue.take(1, None), Taken::Closed));
     }
 
     #[test]

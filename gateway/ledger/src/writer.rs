@@ -17,7 +17,7 @@ mod recovery;
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -35,6 +35,8 @@ use crate::store::{Change, CommitFailure, StoreError};
 use crate::writer::archiving::Archiving;
 use crate::writer::batch::{Batch, Decided};
 
+pub(crate) use archiving::Forget;
+pub use archiving::ForgetError;
 pub use receipt::{Durable, EventRef, Receipt, SubmitError};
 
 /// Records after which a commit takes no further command. Measured on ext4 with one fdatasync a commit: 160 µs for one
@@ -351,6 +353,8 @@ impl<M: Machine> Drop for CloseOnExit<M> {
     fn drop(&mut self) {
         self.0.queue.close();
         drop(self.0.queue.take_now(usize::MAX));
+        let forgets = self.0.forgets.lock();
+        forgets.unwrap_or_else(PoisonError::into_inner).clear();
         self.0.store.close();
         self.0.condition.store(Arc::new(Condition::Closed(
             "the writer has stopped".to_owned(),

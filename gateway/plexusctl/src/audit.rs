@@ -45,11 +45,23 @@ enum Act {
     /// Check the whole chain and that it explains the present state
     Verify,
     /// Show where older events lie
-    Archives,
+    Archives {
+        #[command(subcommand)]
+        act: Option<Archives>,
+    },
     /// Write every event, archived ones first, one a line, each behind its hash
     Export {
         /// File to make [default: stdout]
         file: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Archives {
+    /// Delete an archive and all before it, for ever; the record keeps that it was done
+    Forget {
+        /// Name of the newest archive to delete
+        file: String,
     },
 }
 
@@ -87,7 +99,17 @@ pub(crate) async fn run(desk: &Desk, audit: Audit) -> Result<Exit, Stop> {
             let holds = reply["ok"] == true && reply["problem"].is_null();
             Ok(if holds { shown } else { Exit::Failed })
         }
-        Act::Archives => {
+        Act::Archives {
+            act: Some(Archives::Forget { file }),
+        } => {
+            desk.widen("deleting a part of the record")?;
+            let body = serde_json::json!({ "through": file });
+            let reply = owner
+                .post("/admin/api/audit/archives/forget", &body)
+                .await?;
+            desk.show(&reply, || forgotten(&reply))
+        }
+        Act::Archives { act: None } => {
             let reply = owner.get("/admin/api/audit/archives").await?;
             let shown = desk.show(&reply, || archives(&reply))?;
             let astray =
@@ -211,6 +233,18 @@ fn as_text(events: &[Value]) -> String {
     )
 }
 
+fn forgotten(reply: &Value) -> String {
+    let line = |archive: &Value| {
+        let file = text::line(text_of(archive, "file"));
+        format!(
+            "deleted: {file}, events {} to {}",
+            archive["first"], archive["last"]
+        )
+    };
+    let lines: Vec<_> = list_of(reply, "forgotten").iter().map(line).collect();
+    lines.join("\n")
+}
+
 fn archives(reply: &Value) -> String {
     let row = |archive: &Value| {
         let text = |member: &str| text_of(archive, member).to_owned();
@@ -262,8 +296,12 @@ fn verdict(reply: &Value) -> String {
             Some(1) => " (1 archive)".to_owned(),
             Some(n) => format!(" ({n} archives)"),
         };
+        let since = match reply["first"].as_u64() {
+            None | Some(0 | 1) => String::new(),
+            Some(first) => format!(" from #{first} on, you gave up those before"),
+        };
         return format!(
-            "{events} events{archives}, the chain holds; head {}",
+            "{events} events{since}{archives}, the chain holds; head {}",
             text::line(text_of(reply, "head"))
         );
     }

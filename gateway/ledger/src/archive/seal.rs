@@ -244,7 +244,7 @@ fn fill(
     }))
 }
 
-/// Removes files that a stop has left: unfinished ones, and whole ones that no event names while the ledger has each of
+/// Removes files that a stop has left: unfinished ones, those of archives that were given up, and whole ones that no event names while the ledger has each of
 /// their events. Any other file stays: it may be all that is left of a log that was put back.
 fn tidy(view: &View, folder: &Path) -> Result<(), SealError> {
     let (list, first) = (view.archives()?, view.first_seq()?);
@@ -252,6 +252,10 @@ fn tidy(view: &View, folder: &Path) -> Result<(), SealError> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(PART) {
+            std::fs::remove_file(entry.path())?;
+            continue;
+        }
+        if list.iter().any(|a| a.forgotten && a.file == name) {
             std::fs::remove_file(entry.path())?;
             continue;
         }

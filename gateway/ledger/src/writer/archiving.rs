@@ -10,13 +10,15 @@
 //! What was begun is taken up again after a restart: the file says what is archived and still here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::archive::seal::{self, SealError, Task};
-use crate::archive::{self, Archive, SEALED, SealStep};
+use crate::archive::{self, Archive, FORGOTTEN, SEALED, SealStep};
 use crate::event::hex;
 use crate::machine::{IndexTerm, Machine};
 use crate::store::{Change, StoreError};
@@ -32,6 +34,26 @@ const BREATH: Duration = Duration::from_millis(50);
 const STEP: u64 = 25_000;
 /// How many times [`crate::Options::retry`] is waited after a failure.
 const REST: u32 = 60;
+
+/// The owner's wish to give archives up.
+pub(crate) struct Forget {
+    pub(crate) through: String,
+    pub(crate) ack: oneshot::Sender<Result<Vec<Archive>, ForgetError>>,
+}
+
+/// Why no archive was given up.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// No archive has this name, or it was given up before.
+    #[error("there is no such archive")]
+    Unknown,
+    /// Its events are still being taken out of the ledger.
+    #[error("its events are still being moved out of the ledger")]
+    TooSoon,
+    /// It could not be recorded.
+    #[error("it could not be recorded: {0}")]
+    Unavailable(String),
+}
 
 /// What the writer knows of its archives.
 #[derive(Default)]
@@ -104,8 +126,71 @@ impl<M: Machine> Writer<M> {
         here > keep.saturating_add(step) && self.head.seq >= self.archiving.not_before
     }
 
+    /// Gives up what the owner wishes to.
+    fn forget(&mut self) {
+        let forgets = self.shared.forgets.lock();
+        let forgets = std::mem::take(&mut *forgets.unwrap_or_else(PoisonError::into_inner));
+        for Forget { through, ack } in forgets {
+            // Whoever asked may have gone; what was recorded stays recorded.
+            let _ = ack.send(self.forget_through(&through));
+        }
+    }
+
+    fn forget_through(&mut self, through: &str) -> Result<Vec<Archive>, ForgetError> {
+        let unavailable =
+            |error: &dyn std::fmt::Display| ForgetError::Unavailable(error.to_string());
+        if let Some((why, _)) = &self.closed {
+            return Err(ForgetError::Unavailable(why.clone()));
+        }
+        let view = self.shared.store.read().map_err(|e| unavailable(&e))?;
+        let list = view.archives().map_err(|e| unavailable(&e))?;
+        let last = list.iter().position(|a| a.file == through && !a.forgotten);
+        let last = last.ok_or(ForgetError::Unknown)?;
+        let (mut gone, folder) = (list[..=last].to_vec(), view.archive_folder().to_owned());
+        drop(view);
+        gone.retain(|archive| !archive.forgotten);
+        if gone
+            .iter()
+            .any(|archive| archive.last >= self.archiving.first)
+        {
+            return Err(ForgetError::TooSoon);
+        }
+        if self.full.is_some() {
+            // An act of the owner, and one that makes room.
+            self.ballast.free();
+        }
+        let mut batch = Batch::<M>::after(self.head, M::State::default());
+        for archive in &mut gone {
+            archive.forgotten = true;
+            let members = archive::forgotten_members(archive);
+            batch
+                .seal_own(FORGOTTEN, (self.terms.clock)(), &members)
+                .map_err(ForgetError::Unavailable)?;
+        }
+        let change = Change {
+            events: &batch.records,
+            archives: &gone,
+            ..Change::default()
+        };
+        if let Err(failure) = self.shared.store.commit(&change) {
+            self.archive_failed(&failure.error);
+            return Err(unavailable(&failure.error));
+        }
+        self.head = batch.head;
+        self.tell(batch.records);
+        for archive in &gone {
+            // One that stays behind is removed with the next that is sealed: no event speaks for it any more.
+            if let Err(error) = std::fs::remove_file(folder.join(&archive.file)) {
+                tracing::warn!(%error, file = %archive.file, "an archive that was given up is still there");
+            }
+        }
+        self.list();
+        Ok(gone)
+    }
+
     /// Does the next thing, while nobody calls.
     pub(super) fn archive(&mut self, now: Instant) {
+        self.forget();
         if !self.may_archive() {
             return;
         }
@@ -120,6 +205,7 @@ impl<M: Machine> Writer<M> {
 
     /// Does a little of it, while calls keep coming.
     pub(super) fn archive_between(&mut self, now: Instant) {
+        self.forget();
         if !self.may_archive() {
             return;
         }

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use plexus_ledger::{
-    CheckError, EventId, Finding, IndexTerm, Lane, Ledger, OpenError, Options, Place, SEALED,
-    SealStep, SealWatch, SubmitError, copy_at_rest, verify_archives, verify_export, verify_file,
+    CheckError, EventId, FORGOTTEN, Finding, ForgetError, IndexTerm, Lane, Ledger, OpenError,
+    Options, Place, SEALED, SealStep, SealWatch, SubmitError, copy_at_rest, verify_archives,
+    verify_export, verify_file,
 };
 use redb::{
     ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
@@ -68,7 +69,7 @@ fn at_rest(dir: &Path, ledger: Ledger<Bank>) -> Ledger<Bank> {
     open_with(dir, keeping(u64::MAX))
 }
 
-fn found(ledger: &Ledger<Bank>) -> Finding {
+fn found_in(ledger: &Ledger<Bank>) -> Finding {
     match ledger.verify(true) {
         Err(CheckError::Found(finding)) => finding,
         other => panic!("{other:?}"),
@@ -264,7 +265,7 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
             first,
             last,
             why,
-        } = found(&ledger)
+        } = found_in(&ledger)
         else {
             panic!("an archive is to be named");
         };
@@ -313,7 +314,10 @@ fn an_archive_that_is_missing_changed_or_in_anothers_place_is_named() {
     fs::rename(&folder, &aside).expect("moved");
     let (ledger, report) = Ledger::<Bank>::open(dir.path(), keeping(u64::MAX)).expect("opens");
     assert_eq!(report.archives_astray.len(), list.len());
-    assert!(matches!(found(&ledger), Finding::Archive { first: 1, .. }));
+    assert!(matches!(
+        found_in(&ledger),
+        Finding::Archive { first: 1, .. }
+    ));
     deposit_each(&ledger, 3);
     fs::remove_dir_all(&folder).ok();
     fs::rename(&aside, &folder).expect("moved back");
@@ -357,7 +361,7 @@ fn an_entry_that_no_event_explains_is_found() {
             tx.commit().expect("committed");
         }
         let ledger = open_with(dir.path(), keeping(u64::MAX));
-        let finding = found(&ledger);
+        let finding = found_in(&ledger);
         assert!(
             matches!(&finding, Finding::Event { .. } if changed)
                 || matches!(&finding, Finding::Archive { .. } | Finding::Missing { .. } if !changed),
@@ -493,6 +497,70 @@ fn a_stop_ends_an_archive_that_is_being_written_and_the_next_launch_makes_it() {
     let ledger = at_rest(dir.path(), ledger);
     ledger.verify(true).expect("sound");
     assert!(!dir.path().join("archive/audit.part").exists());
+}
+
+#[test]
+fn what_the_owner_gives_up_is_gone_is_said_and_leaves_the_rest_provable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(5));
+    deposit_each(&ledger, 100);
+    settle(&ledger, 20);
+    let ledger = at_rest(dir.path(), ledger);
+    let list = ledger.archives().expect("readable");
+    assert!(list.len() > 3);
+    let forget = |name: &str| wait(ledger.forget_archives(name.to_owned()));
+    assert_eq!(forget("audit.log"), Err(ForgetError::Unknown));
+    ledger.verify(true).expect("nothing changed");
+    let through = &list[1].0;
+    let gone = forget(&through.file).expect("given up");
+    assert_eq!(gone.len(), 2);
+    assert_eq!(forget(&through.file), Err(ForgetError::Unknown));
+
+    let verified = ledger.verify(true).expect("the rest holds together");
+    assert_eq!(verified.first, through.last + 1);
+    assert_eq!(verified.archives, list.len() as u64 - 2);
+    let events = ledger.after(0, usize::MAX).expect("readable");
+    assert_eq!(events[0].seq(), through.last + 1);
+    let said = events
+        .iter()
+        .filter(|e| e.event_type() == FORGOTTEN)
+        .count();
+    assert_eq!(said, 2);
+    let places: Vec<_> = ledger
+        .archives()
+        .expect("readable")
+        .iter()
+        .map(|(_, p)| *p)
+        .collect();
+    assert_eq!(
+        places[..3],
+        [Place::Forgotten, Place::Forgotten, Place::There]
+    );
+    let folder = dir.path().join("archive");
+    assert!(
+        list[..2]
+            .iter()
+            .all(|(a, _)| !folder.join(&a.file).exists())
+    );
+    let alone = verify_archives(&folder).expect("sound").expect("archives");
+    assert_eq!(alone.first, through.last + 1);
+    let term = IndexTerm::Touched("alice".to_owned());
+    let found = ledger.find(&term, None, usize::MAX).expect("readable");
+    assert!(found.len() > 50 && found.iter().all(|e| e.seq() > through.last));
+    assert_eq!(ledger.first_at(0).expect("readable"), through.last + 1);
+
+    // A file that goes without a word is still found.
+    let kept = folder.join(&list[2].0.file);
+    let bytes = fs::read(&kept).expect("readable");
+    fs::remove_file(&kept).expect("removed");
+    assert!(matches!(found_in(&ledger), Finding::Archive { file, .. } if file == list[2].0.file));
+    fs::write(&kept, bytes).expect("written");
+    // And it goes on: the next are archived behind what is left.
+    ledger.keep(5);
+    deposit_each(&ledger, 60);
+    settle(&ledger, 20);
+    ledger.verify(true).expect("sound");
+    assert_eq!(ledger.snapshot()["alice"], 160);
 }
 
 #[test]

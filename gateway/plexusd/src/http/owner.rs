@@ -112,6 +112,7 @@ fn management() -> Router<Arc<App>> {
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
         .route("/audit/archives", get(audit::archives))
+        .route("/audit/archives/forget", post(audit::forget))
         .route("/audit/export", get(audit::export))
         .route("/audit/{id}", get(audit::show))
         .route("/backup/copy", post(copy::make))

@@ -1,6 +1,6 @@
 //! Reading the audit log (wire §4.22, §5.15). Everything here reads the file, off the runtime's thread.
 
-use super::{Named, blocking};
+use super::{Named, blocking, body::Fields};
 use crate::{
     app::{App, Checked},
     http::{
@@ -17,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use plexus_ledger::{
-    Archive, CheckError, EventId, Finding, IndexTerm, Place, Recorded, StoreError,
+    Archive, CheckError, EventId, Finding, ForgetError, IndexTerm, Place, Recorded, StoreError,
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
 use serde_json::{Value, json};
@@ -162,6 +162,26 @@ pub(super) async fn archives(State(app): State<Arc<App>>) -> Result<Response, Re
         "ledgerFrom": first,
         "keepEvents": keep_events(&app.ledger.snapshot().settings),
     })))
+}
+
+/// Gives up an archive and those before it: the owner's own act, recorded, and for ever.
+pub(super) async fn forget(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields(reply::object_body(request).await?);
+    let through = body.text("through")?.unwrap_or_default().to_owned();
+    let gone = app.ledger.forget_archives(through).await;
+    let gone = gone.map_err(|error| {
+        let (code, next) = match &error {
+            ForgetError::Unknown => (ErrorCode::NotFound, "plexusctl audit archives"),
+            ForgetError::TooSoon => (ErrorCode::Busy, "repeat after a moment"),
+            ForgetError::Unavailable(_) => (ErrorCode::AuditUnavailable, "plexusctl status"),
+        };
+        Refused::new(ErrorBody::new(code, format!("Nothing was given up: {error}.")).next(next))
+    })?;
+    let list: Vec<_> = gone.iter().map(|a| archive(a, Place::Forgotten)).collect();
+    Ok(ok(&json!({"ok": true, "forgotten": list})))
 }
 
 fn archive(archive: &Archive, place: Place) -> Value {
