@@ -1,6 +1,6 @@
 //! Where a root was opened: a handle goes on serving a folder that the owner has moved away or replaced, a source must not.
 
-use crate::Identity;
+use crate::{Identity, at_hand::Medium};
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
@@ -12,6 +12,7 @@ use std::{
 pub struct Anchor {
     path: PathBuf,
     identity: Identity,
+    medium: Medium,
 }
 
 /// What became of the folder at that path.
@@ -32,6 +33,7 @@ impl Anchor {
         Self {
             path: path.to_owned(),
             identity,
+            medium: fs::File::open(path).map_or(Medium::Other, Medium::of),
         }
     }
 
@@ -45,10 +47,24 @@ impl Anchor {
             device: now.dev(),
             inode: now.ino(),
         };
+        self.judge(now)
+    }
+
+    /// What it means that `now` is at the path.
+    pub(crate) fn judge(&self, now: Identity) -> Result<(), Adrift> {
         if now == self.identity {
             Ok(())
         } else {
             Err(Adrift::Replaced)
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What that folder is on.
+    pub(crate) const fn medium(&self) -> Medium {
+        self.medium
     }
 }
