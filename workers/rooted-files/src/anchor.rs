@@ -1,6 +1,6 @@
 //! Where a root was opened: a handle goes on serving a folder that the owner has moved away or replaced, a source must not.
 
-use crate::{Identity, at_hand::Medium};
+use crate::{Identity, at_hand::Hand};
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
@@ -10,9 +10,10 @@ use std::{
 /// The path at which a root was opened, and what was there then.
 #[derive(Clone, Debug)]
 pub struct Anchor {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     identity: Identity,
-    medium: Medium,
+    /// Whether it was last found in place.
+    pub(crate) hand: Hand<()>,
 }
 
 /// What became of the folder at that path.
@@ -33,7 +34,7 @@ impl Anchor {
         Self {
             path: path.to_owned(),
             identity,
-            medium: fs::File::open(path).map_or(Medium::Other, Medium::of),
+            hand: fs::File::open(path).map_or_else(|_| Hand::nowhere(), Hand::on),
         }
     }
 
@@ -57,14 +58,5 @@ impl Anchor {
         } else {
             Err(Adrift::Replaced)
         }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What that folder is on.
-    pub(crate) const fn medium(&self) -> Medium {
-        self.medium
     }
 }

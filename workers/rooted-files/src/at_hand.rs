@@ -10,20 +10,81 @@
 //! `RESOLVE_CACHED` (openat2(2), Linux 5.12) looks names up in memory only, `RWF_NOWAIT` (preadv2(2), 4.14) reads what is
 //! in memory only, and file systems whose `open` asks a program or another machine are left to the other way.
 //!
+//! Two of the questions are about folders and not about the file: whether the root is still where it was, and whether
+//! names fold in the folder. What was found is taken to hold for 5 ms, so a burst of reads asks once.
+//!
 //! macOS has no such calls: there nothing is at hand.
 
 use crate::{Adrift, Anchor, FileBytes, RelPath, Root};
-use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+use std::{os::fd::AsFd, sync::Mutex, time::Instant};
 
 /// Largest file that is read at hand, in bytes. What is done with a file's content afterwards takes a multiple of the
 /// reading, and all of it holds up whoever else waits for the thread: well under a millisecond for this much.
 pub const MAX_AT_HAND: u64 = 32 * 1024;
 
+/// How long what was found about a folder is taken to hold: well below the time that a person, or another program on
+/// a person's behalf, takes from a change to the next read.
+#[cfg(target_os = "linux")]
+const JUST_NOW: Duration = Duration::from_millis(5);
+
+/// What is remembered of a folder, to read from it at hand.
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "nothing is at hand there")
+)]
+#[derive(Debug)]
+pub(crate) struct Hand<T> {
+    medium: Medium,
+    /// What was found, and when.
+    lately: Mutex<Option<(T, Instant)>>,
+}
+
+/// What stands between a name and its file.
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "nothing is at hand there")
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    /// Nothing: all names are in memory.
+    Memory,
+    /// A disk of this machine.
+    Disk,
+    /// What may be anything: another machine, a program.
+    Other,
+}
+
+impl<T> Hand<T> {
+    /// For what `folder` is on.
+    pub(crate) fn on(folder: impl AsFd) -> Self {
+        Self::of(system::medium(folder.as_fd()))
+    }
+    /// Where nothing is at hand.
+    pub(crate) fn nowhere() -> Self {
+        Self::of(Medium::Other)
+    }
+    fn of(medium: Medium) -> Self {
+        Self {
+            medium,
+            lately: Mutex::default(),
+        }
+    }
+}
+
+impl<T> Clone for Hand<T> {
+    /// A clone asks for itself.
+    fn clone(&self) -> Self {
+        Self::of(self.medium)
+    }
+}
+
 impl Root {
     /// The file at `path`, if it is at hand and called exactly that.
     #[must_use]
     pub fn read_at_hand(&self, path: &RelPath) -> Option<FileBytes> {
-        system::read(self, path)
+        system::read(&self.hand, self, path)
     }
 }
 
@@ -31,33 +92,7 @@ impl Anchor {
     /// As [`Anchor::check`], if that can be told without waiting.
     #[must_use]
     pub fn check_at_hand(&self) -> Option<Result<(), Adrift>> {
-        system::check(self)
-    }
-}
-
-/// What stands between a name and its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Medium {
-    /// Nothing: all names are in memory.
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "nothing is at hand there")
-    )]
-    Memory,
-    /// A disk of this machine.
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "nothing is at hand there")
-    )]
-    Disk,
-    /// What may be anything: another machine, a program.
-    Other,
-}
-
-impl Medium {
-    /// What `handle` is on.
-    pub(crate) fn of(handle: impl AsFd) -> Self {
-        system::medium(handle.as_fd())
+        system::check(&self.hand, self)
     }
 }
 
@@ -67,6 +102,8 @@ mod system {
         io::IoSliceMut,
         os::fd::{AsFd, BorrowedFd, OwnedFd},
         path::Path,
+        sync::PoisonError,
+        time::Instant,
     };
 
     use nix::sys::{
@@ -81,7 +118,7 @@ mod system {
         io::{Errno, ReadWriteFlags, preadv2},
     };
 
-    use super::{MAX_AT_HAND, Medium};
+    use super::{Hand, JUST_NOW, MAX_AT_HAND, Medium};
     use crate::{
         Adrift, Anchor, FileBytes, Identity, Meta, RelPath, Root,
         read::is_unchanged,
@@ -113,17 +150,33 @@ mod system {
         }
     }
 
-    pub(super) fn read(root: &Root, path: &RelPath) -> Option<FileBytes> {
+    impl<T> Hand<T> {
+        /// Whether what `is_it` says yes to was found just now.
+        fn holds(&self, is_it: impl FnOnce(&T) -> bool) -> bool {
+            let lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+            lately
+                .as_ref()
+                .is_some_and(|(what, at)| at.elapsed() < JUST_NOW && is_it(what))
+        }
+        fn found(&self, what: T) {
+            let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+            *lately = Some((what, Instant::now()));
+        }
+    }
+
+    pub(super) fn read(hand: &Hand<RelPath>, root: &Root, path: &RelPath) -> Option<FileBytes> {
         let policy = root.policy();
         // Other normal forms of a name, and what the owner hides, are the other way's.
-        if root.medium() == Medium::Other || root.has_rules() || !path.as_str().is_ascii() {
+        if hand.medium == Medium::Other || root.has_rules() || !path.as_str().is_ascii() {
             return None;
         }
         if root.is_hidden(path) {
             return None;
         }
         let dir = root.handle();
-        if is_folding(dir, path, root.medium())? {
+        let (folder, name) = path.split_last()?;
+        let is_known = hand.holds(|plain| *plain == folder);
+        if !is_known && is_folding(dir, path, hand.medium)? {
             return None;
         }
         let seen = looked(&open(dir, path.as_str(), LOOK)?)?;
@@ -133,31 +186,43 @@ mod system {
         let file = open(dir, path.as_str(), READ)?;
         let before = looked(&file)?;
         accept_file(&before, path, policy).ok()?;
-        let bytes = in_memory(file.as_fd(), &before, root.medium())?;
+        let bytes = in_memory(file.as_fd(), &before, hand.medium)?;
         let after = looked(&file)?;
-        (is_unchanged(&before, &after) && after.st_size as usize == bytes.len()).then(|| {
-            FileBytes {
-                bytes,
-                meta: Meta::from(&after),
-            }
+        if !is_unchanged(&before, &after) || after.st_size as usize != bytes.len() {
+            return None;
+        }
+        // The name is there and its other spelling is not: so this folder keeps them apart.
+        if !is_known && flipped(name) != name {
+            hand.found(folder);
+        }
+        Some(FileBytes {
+            bytes,
+            meta: Meta::from(&after),
         })
     }
 
-    pub(super) fn check(anchor: &Anchor) -> Option<Result<(), Adrift>> {
-        if anchor.medium() == Medium::Other {
+    pub(super) fn check(hand: &Hand<()>, anchor: &Anchor) -> Option<Result<(), Adrift>> {
+        if hand.medium == Medium::Other {
             return None;
+        }
+        if hand.holds(|()| true) {
+            return Some(Ok(()));
         }
         // Links in the path itself are the owner's and are followed.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let now = openat2(
             CWD,
-            anchor.path(),
+            &anchor.path,
             flags,
             Mode::empty(),
             ResolveFlags::CACHED,
         )
         .ok()?;
-        Some(anchor.judge(Identity::from(&looked(&now)?)))
+        let judged = anchor.judge(Identity::from(&looked(&now)?));
+        if judged.is_ok() {
+            hand.found(());
+        }
+        Some(judged)
     }
 
     /// Whether some component's other spelling leads anywhere; `None` where the kernel would have to look.
@@ -170,7 +235,7 @@ mod system {
         let mut above = String::with_capacity(path.as_str().len());
         for component in path.components() {
             let start = above.len();
-            above.extend(component.chars().map(flip_case));
+            above.push_str(&flipped(component));
             if above[start..] != *component {
                 match openat2(dir, above.as_str(), LOOK, Mode::empty(), looking) {
                     Err(Errno::NOENT) => {}
@@ -183,6 +248,10 @@ mod system {
             above.push('/');
         }
         Some(false)
+    }
+
+    fn flipped(name: &str) -> String {
+        name.chars().map(flip_case).collect()
     }
 
     fn open(dir: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlags) -> Option<OwnedFd> {
@@ -215,18 +284,18 @@ mod system {
 mod system {
     use std::os::fd::BorrowedFd;
 
-    use super::Medium;
+    use super::{Hand, Medium};
     use crate::{Adrift, Anchor, FileBytes, RelPath, Root};
 
     pub(super) const fn medium(_: BorrowedFd<'_>) -> Medium {
         Medium::Other
     }
 
-    pub(super) const fn read(_: &Root, _: &RelPath) -> Option<FileBytes> {
+    pub(super) const fn read(_: &Hand<RelPath>, _: &Root, _: &RelPath) -> Option<FileBytes> {
         None
     }
 
-    pub(super) const fn check(_: &Anchor) -> Option<Result<(), Adrift>> {
+    pub(super) const fn check(_: &Hand<()>, _: &Anchor) -> Option<Result<(), Adrift>> {
         None
     }
 }

@@ -13,7 +13,7 @@ use nix::{
     sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
 };
 
-use crate::{FileError, Hide, Kind, RelPath, at_hand::Medium, list, names};
+use crate::{FileError, Hide, Kind, RelPath, at_hand::Hand, list, names};
 
 /// What a root leaves out or lets through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,8 @@ pub struct Root {
     dir: OwnedFd,
     policy: Policy,
     hide: Option<Arc<dyn Hide>>,
-    medium: Medium,
+    /// The folder that was last seen to take names that differ in case for different names.
+    pub(crate) hand: Hand<RelPath>,
 }
 
 /// Opens a directory without following a link; harmless on anything else.
@@ -66,7 +67,7 @@ impl Root {
         let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
         match open(path, flags, Mode::empty()) {
             Ok(dir) => Ok(Self {
-                medium: Medium::of(&dir),
+                hand: Hand::on(&dir),
                 dir,
                 policy,
                 hide: None,
@@ -154,12 +155,8 @@ impl Root {
         Ok(spelled)
     }
 
-    /// What it is on.
-    pub(crate) const fn medium(&self) -> Medium {
-        self.medium
-    }
-
-    /// Whether the owner hides something, which has to be looked up.
+    /// Whether the owner hides something, which may have to be looked up.
+    #[cfg(target_os = "linux")]
     pub(crate) const fn has_rules(&self) -> bool {
         self.hide.is_some()
     }
