@@ -129,6 +129,9 @@ impl Place {
     }
 }
 
+/// Takes a number and a stored value; false ends the walk.
+type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, StoreError> + 'a;
+
 /// The archives as one view of the ledger names them, opened as they are needed.
 pub(crate) struct Archives {
     folder: PathBuf,
@@ -193,7 +196,7 @@ impl Archives {
         &self,
         list: &[Archive],
         range: Range<u64>,
-        each: &mut dyn FnMut(u64, &[u8]) -> Result<bool, StoreError>,
+        each: &mut Each<'_>,
     ) -> Result<bool, StoreError> {
         let at = list.partition_point(|archive| archive.last < range.start);
         for archive in list[at..].iter().filter(|a| !a.forgotten) {

@@ -219,7 +219,7 @@ mod tests {
         let numbers: Vec<u64> = (7..240).collect();
         let line = |n: &u64| {
             // Some longer than what is read at once.
-            let long = if n % 50 == 0 {
+            let long = if n.is_multiple_of(50) {
                 5 * BLOCK
             } else {
                 3 * *n as usize

@@ -22,6 +22,7 @@ use redb::{
 use crate::bank::{Bank, Command, deposit_each, open_with, options, submit, wait};
 
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
 
 fn keeping(keep: u64) -> Options {
@@ -172,8 +173,15 @@ fn what_is_archived_is_seen_as_before_and_is_no_longer_in_the_file() {
         .count();
     assert_eq!(told, archives.len());
     assert!(ledger.close());
+    drop(ledger);
     let db = redb::Database::open(dir.path().join("ledger.redb")).expect("opens");
     let tx = db.begin_read().expect("readable");
+    let meta = tx.open_table(META).expect("a table");
+    let format = meta.get("format").expect("readable").expect("some").value();
+    assert_eq!(
+        format, 3,
+        "also after starts: who knows no archives is kept away"
+    );
     let events = tx.open_table(EVENTS).expect("a table");
     let first = events.first().expect("readable").expect("some").0.value();
     assert_eq!(first, last + 1);
