@@ -1,24 +1,45 @@
 //! Old events in archives: what the owner sees, verifies, exports, backs up and takes back is the same as before.
 
 use crate::house::{House, READ, WRITE, note};
-use plexus_ledger::{Ledger, Options};
+use plexus_ledger::{Lane, Ledger, Options};
 use plexus_tests::waiting::until;
 use plexus_tests::{binaries, programs};
+use plexus_trust::Command;
 use plexusd::Trust;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Has a ledger on which no gateway runs put nearly all it holds into archives, as years of use would.
-fn age(home: &Path) {
+fn options() -> Options {
     let now = || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(0)
     };
-    let mut options = Options::new(Arc::new(now));
+    Options::new(Arc::new(now))
+}
+
+/// Gives a ledger on which no gateway runs so many events more, which leave the state as it is.
+pub(crate) fn lengthen(home: &Path, events: usize) {
+    let (ledger, _) = Ledger::<Trust>::open(home, options()).expect("the ledger opens");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    for _ in 0..events / 1_000 {
+        let waiting: Vec<_> = (0..1_000)
+            .map(|n| ledger.submit(Command::Pause(n % 2 == 0), Lane::Agent))
+            .collect();
+        for one in waiting {
+            runtime.block_on(one).expect("recorded");
+        }
+    }
+    assert!(ledger.close());
+}
+
+/// Has a ledger on which no gateway runs put nearly all it holds into archives, as years of use would.
+fn age(home: &Path) {
+    let mut options = options();
     (options.keep, options.checkpoint_every) = (1, 2);
     let (ledger, _) = Ledger::<Trust>::open(home, options).expect("the ledger opens");
     until("old events to be archived", || {
@@ -139,7 +160,7 @@ fn what_lies_in_archives_is_shown_searched_exported_and_taken_back_like_the_rest
     let rest = now.iter().filter(|line| seq(line) > last);
     rest.for_each(|line| text += &format!("{line}\n"));
     fs::write(&all, text).expect("written");
-    let said = Command::new("python3")
+    let said = std::process::Command::new("python3")
         .arg(script)
         .arg(&all)
         .output()
