@@ -20,6 +20,7 @@ use crate::event::Recorded;
 use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
+use crate::recent::recent;
 use crate::store::{BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
@@ -391,8 +392,7 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
     let clean = view.clean()?;
     match view.format()? {
         Some(format @ (FORMAT | BEFORE)) => {
-            let loaded =
-                check::recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
+            let loaded = recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
             drop(view);
             if format == BEFORE {
                 store.copy_before(format).map_err(|error| OpenError::Io {
@@ -414,7 +414,7 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
             Ok(Booted {
                 launch,
                 clean,
-                loaded: check::recent::<M>(&store.read()?)?,
+                loaded: recent::<M>(&store.read()?)?,
             })
         }
     }
@@ -449,7 +449,7 @@ pub(crate) fn verify_view<M: Machine>(
         None
     };
     // Also after a full check: it does not see the values kept for the last checkpoint.
-    let recent = check::recent::<M>(view)?.verified;
+    let recent = recent::<M>(view)?.verified;
     let heads = check::heads(view, noted)?;
     Ok(Verified {
         heads,

@@ -20,7 +20,7 @@ use crate::event::Recorded;
 use crate::machine::IndexTerm;
 
 use unsure::{Unsure, Watched};
-pub(crate) use view::{View, read};
+pub(crate) use view::{RowsInOrder, View, read};
 
 /// The format this build writes. 2: rows may be spelled as several versions spelled them, and the build that opened the
 /// file last has left its name. A build of format 1 compares bytes with its own spelling and has to be kept away.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::check::{self, CheckError, Loaded};
+use crate::check::{CheckError, Loaded};
 use crate::ledger::{Condition, OpenError};
 use crate::machine::Machine;
 use crate::queue::Lane;
+use crate::recent::recent;
 use crate::store::CommitFailure;
 use crate::writer::batch::{Batch, Decided};
 use crate::writer::{Job, SubmitError, Writer};
@@ -121,7 +122,7 @@ impl<M: Machine> Writer<M> {
 
     fn load(&self) -> Result<Loaded<M>, OpenError> {
         self.shared.store.open()?;
-        Ok(check::recent::<M>(&self.shared.store.read()?)?)
+        Ok(recent::<M>(&self.shared.store.read()?)?)
     }
 
     pub(super) fn install(&mut self, loaded: Loaded<M>) {

@@ -171,6 +171,11 @@ impl Draft<'_> {
         profile_changed: bool,
         wider: &dyn Fn(&CapabilityId) -> bool,
     ) -> Vec<Grant> {
+        // A start looks at every source, and almost always nothing has changed: then no grant is looked at.
+        let any_wider = profile_changed || old.capabilities.keys().any(wider);
+        if !any_wider && source.changed.is_empty() {
+            return Vec::new();
+        }
         let grants = self.state.agents.values().flat_map(|a| a.grants.values());
         let (resting, live): (Vec<_>, Vec<_>) = grants
             .filter(|grant| on_source(&seen.id, &grant.capability))
