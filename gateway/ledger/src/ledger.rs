@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use redb::DatabaseError;
@@ -51,6 +51,9 @@ pub struct Options {
     pub ballast: u64,
     /// Least time between two tries to reopen a closed ledger, or to find room on a full disk.
     pub retry: Duration,
+    /// How long nothing must be recorded before a commit of its own puts the file in order, so that a start after a kill
+    /// need not walk through all of it. It costs two flushes.
+    pub settle_after: Duration,
     /// Name of this build, left in the file for the words of a refusal.
     pub build: String,
     /// How the file is opened. Only tests of failing storage give another.
@@ -70,15 +73,29 @@ impl Options {
             index_behind: 50_000,
             ballast: 16 << 20,
             retry: Duration::from_secs(1),
+            settle_after: Duration::from_secs(5),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             opener: Arc::new(open_file),
         }
     }
 }
 
+/// How long the parts of an opening took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Until the file was open; after a kill redb walks through it.
+    pub file: Duration,
+    /// The rows, and the events since the last checkpoint.
+    pub check: Duration,
+    /// The rest: the launch's own commit, the heads, the space set aside.
+    pub rest: Duration,
+}
+
 /// What was found when the ledger was opened.
 #[derive(Clone, Debug)]
 pub struct BootReport {
+    /// How long it took.
+    pub times: Times,
     /// Number of this launch, from 1.
     pub launch: u64,
     /// False if the last stop was a crash or a kill.
@@ -222,6 +239,7 @@ impl<M: Machine> Ledger<M> {
     /// # Errors
     /// [`OpenError`]; a damaged ledger is refused, not repaired.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
+        let began = Instant::now();
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
         let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
         let booted = match boot::<M>(&store, &options.build) {
@@ -236,6 +254,8 @@ impl<M: Machine> Ledger<M> {
             launch,
             clean,
             loaded,
+            file,
+            check,
         } = booted?;
         let heads = dir.join(HEADS_FILE);
         let io = |what| move |error| OpenError::Io { what, error };
@@ -248,7 +268,9 @@ impl<M: Machine> Ledger<M> {
         let no_ballast = ballast.ensure().err();
         let full = no_ballast.as_ref().is_some_and(is_full);
         let no_ballast = no_ballast.map(|error| error.to_string());
+        let rest = began.elapsed().saturating_sub(file + check);
         let report = BootReport {
+            times: Times { file, check, rest },
             launch,
             clean,
             checked: loaded.verified,
@@ -268,6 +290,7 @@ impl<M: Machine> Ledger<M> {
             checkpoint_every: options.checkpoint_every.max(2),
             index_behind: options.index_behind,
             retry: options.retry,
+            settle_after: options.settle_after,
         };
         let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
         // The files' names must outlive a power cut as surely as what is in them.
@@ -382,17 +405,23 @@ struct Booted<M: Machine> {
     launch: u64,
     clean: bool,
     loaded: Loaded<M>,
+    file: Duration,
+    check: Duration,
 }
 
 /// Opens, recognises, checks, and only then writes: a refused ledger stays as it was found. One of the format before is
 /// copied first.
 fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> {
+    let began = Instant::now();
     store.open()?;
+    let file = began.elapsed();
+    let began = Instant::now();
     let view = store.read()?;
     let clean = view.clean()?;
     match view.format()? {
         Some(format @ (FORMAT | BEFORE)) => {
             let loaded = recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
+            let check = began.elapsed();
             drop(view);
             if format == BEFORE {
                 store.copy_before(format).map_err(|error| OpenError::Io {
@@ -405,6 +434,8 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
                 launch: store.begin_launch(build)?,
                 clean,
                 loaded,
+                file,
+                check,
             })
         }
         Some(found) => Err(OpenError::Format { found }),
@@ -415,6 +446,8 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
                 launch,
                 clean,
                 loaded: recent::<M>(&store.read()?)?,
+                file,
+                check: Duration::ZERO,
             })
         }
     }

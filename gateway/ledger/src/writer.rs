@@ -66,6 +66,7 @@ pub(crate) struct Terms {
     pub(crate) checkpoint_every: u64,
     pub(crate) index_behind: u64,
     pub(crate) retry: Duration,
+    pub(crate) settle_after: Duration,
 }
 
 pub(crate) struct Writer<M: Machine> {
@@ -84,6 +85,8 @@ pub(crate) struct Writer<M: Machine> {
     index_stuck: bool,
     last_commit: Duration,
     last_callers: usize,
+    /// Set while the file would have to be walked through after a kill: since the last commit.
+    unsettled: Option<Instant>,
     /// Set while the file is closed: why, and when it was last tried.
     closed: Option<(String, Instant)>,
     /// Set while the last space is the owner's: when room was last looked for.
@@ -115,6 +118,7 @@ impl<M: Machine> Writer<M> {
             index_stuck: false,
             last_commit: Duration::ZERO,
             last_callers: 0,
+            unsettled: Some(Instant::now()),
             closed: None,
             full: full.then(Instant::now),
         };
@@ -132,6 +136,7 @@ impl<M: Machine> Writer<M> {
                 Taken::Idle => {
                     self.heads.note(&self.head);
                     self.index();
+                    self.settle();
                 }
                 Taken::Closed => return self.stop(),
             }
@@ -140,8 +145,40 @@ impl<M: Machine> Writer<M> {
 
     /// How long to wait for a command before doing what can wait; for ever if there is nothing of the kind.
     fn patience(&self) -> Option<Duration> {
-        let work = self.heads.is_behind(&self.head) || self.behind() >= INDEX_STEP;
-        (work && self.closed.is_none()).then_some(IDLE)
+        if self.closed.is_some() {
+            return None;
+        }
+        if self.heads.is_behind(&self.head) || self.behind() >= INDEX_STEP {
+            return Some(IDLE);
+        }
+        let since = self.unsettled.filter(|_| self.full.is_none())?;
+        Some(
+            self.terms
+                .settle_after
+                .saturating_sub(since.elapsed())
+                .max(IDLE),
+        )
+    }
+
+    /// Makes the start after a kill as cheap as the one after a clean stop, once nothing has come for a while.
+    fn settle(&mut self) {
+        let due = |since: Instant| since.elapsed() >= self.terms.settle_after;
+        let waits = self.closed.is_some() || self.full.is_some();
+        if waits || !self.unsettled.is_some_and(due) {
+            return;
+        }
+        match self.shared.store.settle() {
+            Ok(()) => self.unsettled = None,
+            Err(error) => self.file_failed(&error, "the file could not be settled"),
+        }
+    }
+
+    /// What a commit that nobody waits for does when it fails.
+    fn file_failed(&mut self, error: &StoreError, what: &'static str) {
+        tracing::error!(%error, what, "the ledger reopens");
+        self.full = error.is_full().then(Instant::now).or(self.full);
+        self.shared.store.close();
+        self.reopen();
     }
 
     fn serve(&mut self, mut jobs: Vec<Job<M>>) {
@@ -185,6 +222,7 @@ impl<M: Machine> Writer<M> {
                 return false;
             }
             self.last_commit = started.elapsed();
+            self.unsettled = Some(Instant::now());
             self.last_callers = mine.len();
             self.shared.state.store(Arc::new(batch.state));
         }
@@ -283,13 +321,12 @@ impl<M: Machine> Writer<M> {
             self.shared.store.index(&rows, upto)
         };
         match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(())) => self.indexed = upto,
-            Ok(Err(StoreError::Redb(error))) => {
-                let error = StoreError::Redb(error);
-                tracing::error!(%error, "the index could not be written; the ledger reopens");
-                self.full = error.is_full().then(Instant::now).or(self.full);
-                self.shared.store.close();
-                self.reopen();
+            Ok(Ok(())) => {
+                self.indexed = upto;
+                self.unsettled = Some(Instant::now());
+            }
+            Ok(Err(error @ StoreError::Redb(_))) => {
+                self.file_failed(&error, "the index could not be written");
             }
             Ok(Err(_)) | Err(_) => {
                 // Queries still scan what is not indexed; trying again would fail again.

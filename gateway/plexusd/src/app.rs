@@ -58,6 +58,7 @@ pub(crate) struct App {
     pub(crate) supervisor: Supervisor,
     pub(crate) registry: Registry,
     pub(crate) catalogue: ArcSwap<Catalogue>,
+    pub(crate) discovery: http::discovery::Made,
     pub(crate) tokens: TokenKey,
     pub(crate) key: KeyFile,
     pub(crate) state_dir: StateDir,
@@ -110,6 +111,41 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
 const MARK_EVERY: u32 = 20;
 
+/// How long the parts of a start took, for whoever wonders where the time went.
+struct Phases {
+    since: Instant,
+    took: Vec<(&'static str, Duration)>,
+}
+
+impl Phases {
+    fn begin() -> Self {
+        Self {
+            since: Instant::now(),
+            took: Vec::new(),
+        }
+    }
+    /// What was done since the last phase ended.
+    fn end(&mut self, phase: &'static str) {
+        let took = self.since.elapsed();
+        self.took(phase, took);
+    }
+    /// The same, where somebody else has measured it.
+    fn took(&mut self, phase: &'static str, took: Duration) {
+        self.since = Instant::now();
+        self.took.push((phase, took));
+    }
+}
+
+impl std::fmt::Display for Phases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, (phase, took)) in self.took.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{phase} {} ms", took.as_millis())?;
+        }
+        Ok(())
+    }
+}
+
 /// Serves until a signal says stop.
 #[expect(
     clippy::print_stderr,
@@ -149,6 +185,7 @@ async fn run(
     connectors: &'static [Connector],
     log: &Log,
 ) -> anyhow::Result<()> {
+    let mut phases = Phases::begin();
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     // From the first moment on: whoever wants all agents paused must not end the daemon instead.
@@ -165,11 +202,15 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
+    phases.end("preparations");
     let (ledger, boot) = {
         let ticking = clock.clone();
         let options = Options::new(Arc::new(move || ticking.now().0));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
+    phases.took("ledger file", boot.times.file);
+    phases.took("rows and events", boot.times.check);
+    phases.took("launch", boot.times.rest);
     // The ledger is ours, so the log is.
     log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
@@ -206,6 +247,7 @@ async fn run(
         feed: Feed::default(),
         console: Sessions::default(),
         catalogue: ArcSwap::default(),
+        discovery: http::discovery::Made::default(),
         runs: Runs::default(),
         contents: Contents::default(),
         replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
@@ -238,7 +280,9 @@ async fn run(
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
     app.say_what_is_unsandboxed().await?;
+    phases.end("listeners and launch");
     app.look_at_sources().await?;
+    phases.end("sources");
     app.settle_what_a_crash_left().await?;
 
     let tasks = [
@@ -249,6 +293,10 @@ async fn run(
     ];
     planner::resume(&app);
     approved_run::resume(&app);
+    phases.end("the rest");
+    tracing::info!(
+        rows = boot.checked.rows, events = boot.checked.events, clean = boot.clean, %phases, "started"
+    );
     tracing::info!(port, home = %app.state_dir.path().display(), cages = mechanism, "serving");
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());

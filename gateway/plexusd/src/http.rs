@@ -20,6 +20,7 @@ pub(crate) mod stream;
 pub(crate) mod throttle;
 
 mod agent;
+pub(crate) use agent::discovery;
 mod integration;
 pub(crate) mod owner;
 

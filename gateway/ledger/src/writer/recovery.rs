@@ -132,6 +132,7 @@ impl<M: Machine> Writer<M> {
         self.older = loaded.older;
         self.checkpoint = loaded.checkpoint;
         self.indexed = loaded.indexed;
+        self.unsettled = Some(Instant::now());
         self.shared.state.store(Arc::new(loaded.state));
     }
 

@@ -151,8 +151,14 @@ fn sized(status: u16, body: &impl Serialize, room: usize) -> Response {
             )
         }
     };
-    let mut response = Response::new(Body::from(bytes));
+    let mut response = made(Bytes::from(bytes));
     *response.status_mut() = status;
+    response
+}
+
+/// 200 with JSON that is written already.
+pub(crate) fn made(json: Bytes) -> Response {
+    let mut response = Response::new(Body::from(json));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
