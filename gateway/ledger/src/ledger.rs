@@ -100,6 +100,8 @@ pub struct BootReport {
     pub launch: u64,
     /// False if the last stop was a crash or a kill.
     pub clean: bool,
+    /// The file had to be walked through before it could be used: the last stop was a kill at work, not at rest.
+    pub walked: bool,
     /// What was checked: the events since the last checkpoint, all rows. `checked.head.at` is the latest recorded
     /// time, below which the caller's clock should not start.
     pub checked: Verified,
@@ -273,6 +275,7 @@ impl<M: Machine> Ledger<M> {
             times: Times { file, check, rest },
             launch,
             clean,
+            walked: store.was_walked(),
             checked: loaded.verified,
             rolled_back,
             no_ballast,

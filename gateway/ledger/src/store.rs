@@ -8,6 +8,7 @@ mod view;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::backends::FileBackend;
@@ -126,6 +127,8 @@ pub(crate) struct Store {
     path: PathBuf,
     opener: Opener,
     unsure: Arc<Unsure>,
+    /// Whether redb had to walk through the file to open it.
+    walked: Arc<AtomicBool>,
     db: Mutex<Option<Database>>,
 }
 
@@ -173,13 +176,18 @@ impl Store {
             unsure: Arc::new(Unsure::new(path.with_extension("unsure"))),
             path,
             opener,
+            walked: Arc::default(),
             db: Mutex::new(None),
         }
     }
 
     pub(crate) fn open(&self) -> Result<(), DatabaseError> {
         let storage = (self.opener)(&self.path)?;
-        let db = builder().create_with_backend(Watched {
+        let walked = Arc::clone(&self.walked);
+        walked.store(false, Ordering::Relaxed);
+        let mut builder = builder();
+        builder.set_repair_callback(move |_| walked.store(true, Ordering::Relaxed));
+        let db = builder.create_with_backend(Watched {
             storage: Arc::clone(&storage),
             unsure: Arc::clone(&self.unsure),
         })?;
@@ -188,6 +196,11 @@ impl Store {
         settled.map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
         *self.slot() = Some(db);
         Ok(())
+    }
+
+    /// Whether the file had to be walked through when it was opened last: it was neither closed nor [settled](Self::settle).
+    pub(crate) fn was_walked(&self) -> bool {
+        self.walked.load(Ordering::Relaxed)
     }
 
     /// Closes the file and gives up its lock, whoever still reads.

@@ -295,7 +295,8 @@ async fn run(
     approved_run::resume(&app);
     phases.end("the rest");
     tracing::info!(
-        rows = boot.checked.rows, events = boot.checked.events, clean = boot.clean, %phases, "started"
+        rows = boot.checked.rows, events = boot.checked.events, clean = boot.clean, walked = boot.walked, %phases,
+        "started"
     );
     tracing::info!(port, home = %app.state_dir.path().display(), cages = mechanism, "serving");
     let stop = stop_signal()?;

@@ -11,6 +11,7 @@ mod kill;
 mod opening;
 mod queries;
 mod record;
+mod starts;
 mod storms;
 mod tampering;
 mod versions;
