@@ -242,5 +242,6 @@ pub(crate) fn look(
         profile: connector.profile_digest,
         capabilities: connector.facts(&source.id),
         rules: connector.rules.clone(),
+        base: connector.base.clone(),
     })
 }
