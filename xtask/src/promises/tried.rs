@@ -39,6 +39,12 @@ pub(crate) fn build(
                 return Ok(Some(errors));
             }
         }
+        // What a package's tests start may be an example; cargo leaves those out where one target is asked for.
+        let mut examples = scratch.cargo();
+        examples.args(["build", "--quiet", "--locked", "--examples"]);
+        if let Some(errors) = failed(examples.args(["-p", package.as_ref()]))? {
+            return Ok(Some(errors));
+        }
         let mut tests = cargo_test(scratch, package.as_ref(), target.as_ref());
         if let Some(errors) = failed(tests.arg("--no-run"))? {
             return Ok(Some(errors));
