@@ -679,7 +679,7 @@ pub struct Facts {
 pub struct Difference {
     /// When it was noticed.
     pub at: Timestamp,
-    /// Of which capability; none: of the profile.
+    /// Of which capability; none: of the profile and what it imports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<CapabilityId>,
     /// One sentence each.
@@ -824,6 +824,9 @@ pub struct Source {
     /// The rules of its profile, without comments; an earlier version did not keep them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
+    /// What its profile imports, as rules; an earlier version did not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base: Vec<String>,
     /// Why grants on it rest, in the order in which it was noticed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<Difference>,

@@ -59,6 +59,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             profile: Digest::of(b""),
             capabilities: connector.facts(&source),
             rules: Vec::new(),
+            base: Vec::new(),
         }),
         Command::Connect(Connect {
             agent: agent.clone(),
