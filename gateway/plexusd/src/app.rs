@@ -203,7 +203,7 @@ async fn run(
         tokens: TokenKey::fresh(issuer)?,
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
-        feed: Feed::default(),
+        feed: Feed::new(boot.launch),
         console: Sessions::default(),
         catalogue: ArcSwap::default(),
         runs: Runs::default(),
