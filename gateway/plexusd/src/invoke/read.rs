@@ -145,7 +145,7 @@ fn judged(
 }
 
 fn bad_output(id: &CapabilityId, why: &str) -> ErrorBody {
-    tracing::warn!(capability = %id, why, "a worker's output is not JSON");
+    tracing::warn!(name: "worker.bad_output", capability = %id, error = why, "a worker's output is not JSON");
     ErrorBody::new(
         ErrorCode::TransportError,
         "The source gave an answer that is not JSON.",
@@ -172,7 +172,7 @@ fn beyond(
                 .any(|prefix| plexus_protocol::constraint::lies_below(t.id.as_str(), prefix))
         });
         if outside {
-            tracing::error!(capability = %asked.id(), "a worker answered beyond its constraint; withheld");
+            tracing::error!(name: "worker.beyond_constraint", capability = %asked.id(), "a worker answered beyond its constraint; withheld");
             return Some(refusal::refused(
                 &Refusal::GrantRequired {
                     constraint: Some(rule.field.clone()),

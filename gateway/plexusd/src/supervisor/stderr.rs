@@ -73,9 +73,9 @@ pub(super) fn follow(
     let keep = Arc::clone(&last);
     let log = move |line: Line<LINE>, dropped: u64| {
         if dropped > 0 {
-            tracing::warn!(target: WORKER, %source, %role, pid, dropped, "lines of a worker were dropped");
+            tracing::warn!(name: "worker.lines_dropped", target: WORKER, %source, %role, pid, count = dropped, "lines of a worker were dropped");
         }
-        tracing::info!(target: WORKER, %source, %role, pid, line = line.as_str(), "worker");
+        tracing::info!(name: "worker.said", target: WORKER, %source, %role, pid, line = line.as_str(), "worker");
         *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     };
     let task = tokio::spawn(read(stderr, log));
