@@ -98,7 +98,6 @@ pub(super) const EVENTS: &[&str] = &[
     "secret.unsaved",
     "source.uncaged",
     "source.unusable",
-    "worker.bad_output",
     "worker.beyond_constraint",
     "worker.canary_left",
     "worker.ended",
