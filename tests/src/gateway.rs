@@ -9,6 +9,7 @@ use crate::agent::Agent;
 use crate::binaries;
 use crate::clock::{Clock, Machine};
 use crate::http::Client;
+use crate::log_lines;
 use crate::owner::Owner;
 use crate::processes::{self, Process};
 use crate::programs::{self, Said};
@@ -331,6 +332,7 @@ impl Gateway {
         until("the end of everything the gateway started", || {
             below.iter().all(|process| !process.alive()).then_some(())
         });
+        log_lines::check(&self.state());
         status
     }
 }

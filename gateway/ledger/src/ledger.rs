@@ -32,6 +32,20 @@ pub(crate) const LEDGER_FILE: &str = "ledger.redb";
 pub(crate) const HEADS_FILE: &str = "audit-heads.jsonl";
 const BALLAST_FILE: &str = "ledger.ballast";
 
+/// What one commit took, for whoever measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Events in it.
+    pub records: usize,
+    /// From the first write to the end of the flush.
+    pub took: Duration,
+    /// How long the writer had waited for company; zero where flushes are fast.
+    pub lingered: Duration,
+}
+
+/// Is told of each commit of commands, on the writer's thread: it must not block.
+pub type Observer = Arc<dyn Fn(Committed) + Send + Sync>;
+
 /// What a ledger is opened with.
 #[derive(Clone)]
 pub struct Options {
@@ -58,6 +72,8 @@ pub struct Options {
     pub build: String,
     /// How the file is opened. Only tests of failing storage give another.
     pub opener: Opener,
+    /// Who is told of commits.
+    pub observer: Observer,
 }
 
 impl Options {
@@ -76,6 +92,7 @@ impl Options {
             settle_after: Duration::from_secs(5),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             opener: Arc::new(open_file),
+            observer: Arc::new(|_| {}),
         }
     }
 }
@@ -294,6 +311,7 @@ impl<M: Machine> Ledger<M> {
             index_behind: options.index_behind,
             retry: options.retry,
             settle_after: options.settle_after,
+            observer: options.observer,
         };
         let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
         // The files' names must outlive a power cut as surely as what is in them.
@@ -431,7 +449,7 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
                     what: "keeping a copy of the ledger before its format changes",
                     error,
                 })?;
-                tracing::info!("the ledger has a new format; a copy of the old one lies beside it");
+                tracing::info!(name: "ledger.migrated", "the ledger has a new format; a copy of the old one lies beside it");
             }
             Ok(Booted {
                 launch: store.begin_launch(build)?,

@@ -26,7 +26,7 @@ use crate::check::{Loaded, Older};
 use crate::digest::RowDigest;
 use crate::event::{Head, Recorded};
 use crate::heads::Heads;
-use crate::ledger::{Clock, Condition, Shared};
+use crate::ledger::{Clock, Committed, Condition, Observer, Shared};
 use crate::machine::Machine;
 use crate::queue::{Lane, Taken};
 use crate::store::{Change, CommitFailure, StoreError};
@@ -67,6 +67,7 @@ pub(crate) struct Terms {
     pub(crate) index_behind: u64,
     pub(crate) retry: Duration,
     pub(crate) settle_after: Duration,
+    pub(crate) observer: Observer,
 }
 
 pub(crate) struct Writer<M: Machine> {
@@ -87,6 +88,7 @@ pub(crate) struct Writer<M: Machine> {
     last_callers: usize,
     /// Set while the file would have to be walked through after a kill: since the last commit.
     unsettled: Option<Instant>,
+    lingered: Duration,
     /// Set while the file is closed: why, and when it was last tried.
     closed: Option<(String, Instant)>,
     /// Set while the last space is the owner's: when room was last looked for.
@@ -119,6 +121,7 @@ impl<M: Machine> Writer<M> {
             last_commit: Duration::ZERO,
             last_callers: 0,
             unsettled: Some(Instant::now()),
+            lingered: Duration::ZERO,
             closed: None,
             full: full.then(Instant::now),
         };
@@ -175,7 +178,7 @@ impl<M: Machine> Writer<M> {
 
     /// What a commit that nobody waits for does when it fails.
     fn file_failed(&mut self, error: &StoreError, what: &'static str) {
-        tracing::error!(%error, what, "the ledger reopens");
+        tracing::error!(name: "ledger.file_failed", %error, detail = what, "the ledger reopens");
         self.full = error.is_full().then(Instant::now).or(self.full);
         self.shared.store.close();
         self.reopen();
@@ -185,7 +188,8 @@ impl<M: Machine> Writer<M> {
         if self.last_commit > SLOW_COMMIT && self.last_callers > 1 {
             // Where a flush is slow, callers that were just answered come back a moment later; without this wait they
             // and those now in hand would for ever miss each other's flush.
-            std::thread::sleep(self.last_commit / 10);
+            self.lingered = self.last_commit / 10;
+            std::thread::sleep(self.lingered);
             jobs.extend(self.shared.queue.take_now(MOST.saturating_sub(jobs.len())));
         }
         let mut jobs = VecDeque::from(self.admit(jobs));
@@ -206,7 +210,7 @@ impl<M: Machine> Writer<M> {
         let decide =
             || Batch::<M>::decide(self.head, &before, jobs, &self.older, &self.terms.clock);
         let Ok(mut batch) = catch_unwind(AssertUnwindSafe(decide)) else {
-            tracing::error!("the machine panicked; nothing of its batch was recorded");
+            tracing::error!(name: "ledger.machine_panicked", "the machine panicked; nothing of its batch was recorded");
             for job in jobs.drain(..) {
                 job.answer(Err(SubmitError::Unavailable("internal error".to_owned())));
             }
@@ -224,6 +228,11 @@ impl<M: Machine> Writer<M> {
             self.last_commit = started.elapsed();
             self.unsettled = Some(Instant::now());
             self.last_callers = mine.len();
+            (self.terms.observer)(Committed {
+                records: batch.records.len(),
+                took: self.last_commit,
+                lingered: std::mem::take(&mut self.lingered),
+            });
             self.shared.state.store(Arc::new(batch.state));
         }
         for (job, decided) in mine.into_iter().zip(batch.decided) {
@@ -330,8 +339,7 @@ impl<M: Machine> Writer<M> {
             }
             Ok(Err(_)) | Err(_) => {
                 // Queries still scan what is not indexed; trying again would fail again.
-                tracing::error!(
-                    from = self.indexed + 1,
+                tracing::error!(name: "ledger.index_stuck", sequence = self.indexed + 1,
                     "an event cannot be indexed; the index stays where it is"
                 );
                 self.index_stuck = true;
@@ -348,7 +356,7 @@ impl<M: Machine> Writer<M> {
         let checkpoint = self.head.seq > self.checkpoint
             && batch
                 .seal_checkpoint(&self.digest, (self.terms.clock)())
-                .inspect_err(|why| tracing::error!(why, "no checkpoint at this stop"))
+                .inspect_err(|why| tracing::error!(name: "ledger.no_checkpoint", error = why, "no checkpoint at this stop"))
                 .is_ok();
         let change = Change {
             events: &batch.records,
@@ -359,7 +367,9 @@ impl<M: Machine> Writer<M> {
         let stopped = self.shared.store.commit(&change);
         match &stopped {
             Ok(()) => self.head = batch.head,
-            Err(failure) => tracing::error!(error = %failure.error, "the stop is not clean"),
+            Err(failure) => {
+                tracing::error!(name: "ledger.stop_unclean", error = %failure.error, "the stop is not clean");
+            }
         }
         self.heads.finish(&self.head);
         self.shared.store.close();

@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     connection_key::KeyFile,
     console::sessions::Sessions,
+    figures::Figures,
     http::{
         self,
         address::Address,
@@ -69,6 +70,7 @@ pub(crate) struct App {
     pub(crate) taken_back: TakenBack,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
+    pub(crate) figures: Arc<Figures>,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
     /// Who is signed in to the console.
@@ -194,7 +196,7 @@ async fn run(
         Ok(support) => support.mechanism,
         // Then only what the owner named serves; each other start of a worker is refused by the launcher.
         Err(why) if !arguments.unsandboxed.is_empty() => {
-            tracing::error!(%why, "workers cannot be caged here");
+            tracing::error!(name: "cage.unavailable", error = %why, "workers cannot be caged here");
             "none"
         }
         Err(why) => return Err(why).context("workers cannot be caged here"),
@@ -203,9 +205,12 @@ async fn run(
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
     phases.end("preparations");
+    let figures = Arc::new(Figures::new());
     let (ledger, boot) = {
         let ticking = clock.clone();
-        let options = Options::new(Arc::new(move || ticking.now().0));
+        let mut options = Options::new(Arc::new(move || ticking.now().0));
+        let measured = figures.clone();
+        options.observer = Arc::new(move |committed| measured.committed(committed));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
     phases.took("ledger file", boot.times.file);
@@ -216,7 +221,7 @@ async fn run(
     clock.not_before(Timestamp(boot.checked.head.at));
     clock.go_on_from(state_dir.path())?;
     if let Some(finding) = &boot.rolled_back {
-        tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
+        tracing::error!(name: "ledger.rolled_back", error = %finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
     }
     let key = KeyFile::open(&state_dir)?;
     let network = http::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
@@ -226,8 +231,8 @@ async fn run(
     let programs = Programs::find(arguments.workers.as_deref())?;
     crate::backup::make::tidy(state_dir.path());
     let swept = supervisor::sweep_leftovers(state_dir.path())?;
-    if !swept.is_empty() {
-        tracing::warn!(pids = ?swept, "ended workers that an earlier daemon left behind");
+    for pid in swept {
+        tracing::warn!(name: "worker.swept", pid, "ended a worker that an earlier daemon left behind");
     }
     let (notices, from_workers) = tokio::sync::mpsc::unbounded_channel();
     let supervisor = Supervisor::new(Setup {
@@ -244,7 +249,7 @@ async fn run(
         tokens: TokenKey::fresh(issuer)?,
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
-        feed: Feed::default(),
+        feed: Feed::new(boot.launch),
         console: Sessions::default(),
         catalogue: ArcSwap::default(),
         discovery: http::discovery::Made::default(),
@@ -254,6 +259,7 @@ async fn run(
         taken_back: TakenBack::default(),
         limits: Limits::default(),
         throttle: Throttle::default(),
+        figures,
         instance: arguments.instance.clone(),
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
         started: Instant::now(),
@@ -284,6 +290,7 @@ async fn run(
     app.look_at_sources().await?;
     phases.end("sources");
     app.settle_what_a_crash_left().await?;
+    crate::invoke::used::go_on(&app);
 
     let tasks = [
         tokio::spawn(http::feed::follow(app.clone())),
@@ -294,22 +301,26 @@ async fn run(
     planner::resume(&app);
     approved_run::resume(&app);
     phases.end("the rest");
-    tracing::info!(
-        rows = boot.checked.rows, events = boot.checked.events, clean = boot.clean, walked = boot.walked, %phases,
+    let after = match (boot.clean, boot.walked) {
+        (true, _) => "a clean stop",
+        (false, false) => "a kill at rest",
+        (false, true) => "a kill at work",
+    };
+    tracing::info!(name: "daemon.started",
+        detail = format!("{phases}; {} rows, {} events checked, after {after}", boot.checked.rows, boot.checked.events),
         "started"
     );
-    tracing::info!(port, home = %app.state_dir.path().display(), cages = mechanism, "serving");
+    tracing::info!(name: "daemon.serving", port, path = %app.state_dir.path().display(), cage = mechanism, "serving");
     let stop = stop_signal()?;
     let listening = listeners.serve(app.clone());
     http::listen::announce(&app)?;
-    tracing::info!(
-        "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
+    tracing::info!(name: "daemon.console", "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
     );
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     crate::os::let_go_of_start();
     stop.await;
 
-    tracing::info!("stopping");
+    tracing::info!(name: "daemon.stopping", "stopping");
     tell_service_manager(&[sd_notify::NotifyState::Stopping]);
     app.stopping.store(true, Ordering::Relaxed);
     app.feed.close();
@@ -320,8 +331,7 @@ async fn run(
         .await
         .is_err()
     {
-        tracing::error!(
-            "effects were still under way at the stop; the next start asks their workers"
+        tracing::error!(name: "daemon.effects_left", "effects were still under way at the stop; the next start asks their workers"
         );
     }
     crate::invoke::note_unrecorded(&app, true).await;
@@ -332,6 +342,7 @@ async fn run(
     }
     let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
     app.leave_mark();
+    crate::invoke::used::note(&app);
     let ledger = app.ledger.clone();
     let clean = tokio::task::spawn_blocking(move || ledger.close())
         .await
@@ -342,10 +353,20 @@ async fn run(
     Ok(())
 }
 
+/// What the ledger refused by its rules is no trouble of its own.
+fn count_unrecorded(figures: &Figures, submitted: &Submitted) {
+    if submitted
+        .as_ref()
+        .is_err_and(|e| !matches!(e, SubmitError::Refused(_)))
+    {
+        figures.unrecorded();
+    }
+}
+
 /// Says to systemd how far we are, where it started us and asks (`NOTIFY_SOCKET`).
 fn tell_service_manager(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(name: "daemon.manager_untold", %error, "the service manager could not be told");
     }
 }
 
@@ -448,10 +469,9 @@ impl App {
 
     /// Submits an act of the owner, or of the daemon itself.
     pub(crate) async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
-        self.ledger
-            .submit(command, Lane::Owner)
-            .await
-            .map(|receipt| receipt.reply)
+        let submitted = self.ledger.submit(command, Lane::Owner).await;
+        count_unrecorded(&self.figures, &submitted);
+        submitted.map(|receipt| receipt.reply)
     }
 
     /// Whether `agent` may have one more call; asked before anything is written for it.
@@ -462,7 +482,20 @@ impl App {
         let state = self.ledger.snapshot();
         let bounds = state.agent(agent).map(|a| a.bounds).unwrap_or_default();
         let admitted = self.limits.admit(agent, &bounds, self.clock.now());
-        admitted.map_err(|exceeded| Refused::new(exceeded.refusal(agent)))
+        admitted.map_err(|exceeded| {
+            self.figures.limited(exceeded);
+            Refused::new(exceeded.refusal(agent))
+        })
+    }
+
+    /// Whether the ledger's writer would refuse `command` as things stand. It decides by itself and last; this spares the
+    /// disk what is to lie there before the command does.
+    ///
+    /// # Errors
+    /// What it would say.
+    pub(crate) fn foresee(&self, command: &Command) -> Result<(), SubmitError<Refusal>> {
+        let decided = plexus_trust::decide(&self.ledger.snapshot(), command, self.clock.now());
+        decided.map(|_| ()).map_err(SubmitError::Refused)
     }
 
     /// Submits what was done for `agent`, and charges it what the log grows by.
@@ -481,8 +514,10 @@ impl App {
         submitted: F,
     ) -> impl Future<Output = Submitted> + Send + use<F> {
         let charge = self.limits.charge(agent, self.clock.now());
+        let figures = self.figures.clone();
         async move {
             let receipt = submitted.await;
+            count_unrecorded(&figures, &receipt);
             let events = receipt.as_ref().map_or(&[][..], |r| &r.events);
             charge.settle(events.iter().map(|event| event.bytes).sum());
             receipt
@@ -500,7 +535,7 @@ impl App {
         match submitted {
             Ok(receipt) => receipt.events.first().map(|e| audit_id(e.id)),
             Err(error) => {
-                tracing::warn!(%error, "a note could not be recorded");
+                tracing::warn!(name: "audit.note_failed", %error, "a note could not be recorded");
                 None
             }
         }
@@ -516,7 +551,7 @@ impl App {
             detail,
         });
         if let Err(error) = self.owner(note).await {
-            tracing::warn!(%error, "a remark could not be recorded");
+            tracing::warn!(name: "audit.note_failed", %error, "a remark could not be recorded");
         }
     }
 
@@ -524,7 +559,7 @@ impl App {
     async fn settle_what_a_crash_left(&self) -> anyhow::Result<()> {
         let state = self.ledger.snapshot();
         for (intent, open) in state.open_intents.iter() {
-            tracing::warn!(%intent, capability = %open.capability, "an effect was under way when the daemon ended");
+            tracing::warn!(name: "effect.left_by_crash", auditId = %intent, capability = %open.capability, "an effect was under way when the daemon ended");
             let kind = self.settled(intent, &open.capability).await;
             let outcome = Outcome {
                 kind,
@@ -568,8 +603,7 @@ impl App {
     /// Keeps what the opening of the ledger found: the owner must be able to hear of it later.
     async fn note_boot(&self, boot: &plexus_ledger::BootReport) {
         if let Some(why) = &boot.no_ballast {
-            tracing::warn!(
-                why,
+            tracing::warn!(name: "ledger.no_ballast", error = why,
                 "no space could be set aside for the owner's acts on a full disk"
             );
         }
@@ -653,7 +687,7 @@ impl App {
         let ids: Vec<SourceId> = self.ledger.snapshot().sources.keys().cloned().collect();
         for id in ids {
             if let Err(why) = self.look_at(&id).await {
-                tracing::warn!(source = %id, why, "a source cannot be used");
+                tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
             }
         }
         self.renew_catalogue(None);
@@ -663,7 +697,7 @@ impl App {
     /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
     fn leave_mark(&self) {
         if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
-            tracing::warn!(%error, "the time could not be noted");
+            tracing::warn!(name: "clock.unmarked", %error, "the time could not be noted");
         }
     }
 
@@ -739,7 +773,7 @@ impl App {
                 let why = format!("--unsandboxed-i-understand {source}: there is no such source");
                 bail!(crate::refused::Lasting(why));
             }
-            tracing::error!(%source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
+            tracing::error!(name: "source.uncaged", %source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
         }
         self.remark(json!({"event": "sources.unsandboxed", "sources": self.unsandboxed}))
             .await;
@@ -792,6 +826,8 @@ async fn hear_workers(
                 let mut about = json!({
                     "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
                 });
+                app.figures.worker_started(true);
+                tracing::info!(name: "worker.started", %source, %role, pid, "a worker started");
                 if app.unsandboxed.contains(source) {
                     about["unsandboxed"] = json!(true);
                 }
@@ -802,19 +838,25 @@ async fn hear_workers(
                 role,
                 why,
                 attempts,
-            } => json!({
-                "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
-            }),
+            } => {
+                app.figures.worker_started(false);
+                json!({
+                    "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
+                })
+            }
             supervisor::Notice::Ended {
                 source,
                 role,
                 pid,
                 cause,
                 exit,
-            } => json!({
-                "event": "worker.end", "source": source, "role": role, "pid": pid,
-                "cause": cause.to_string(), "exit": exit.to_string(),
-            }),
+            } => {
+                app.figures.worker_ended(cause.asked_for());
+                json!({
+                    "event": "worker.end", "source": source, "role": role, "pid": pid,
+                    "cause": cause.to_string(), "exit": exit.to_string(),
+                })
+            }
             supervisor::Notice::Health { source, health, .. } => {
                 let known = app.ledger.snapshot().sources.get(source).cloned();
                 let lent = known.as_ref().and_then(|s| s.config.lent.as_ref());
@@ -828,7 +870,7 @@ async fn hear_workers(
                 if health.status == supervisor::Health::Unavailable {
                     let before = app.ledger.snapshot();
                     if let Err(why) = app.look_at(source).await {
-                        tracing::warn!(%source, why, "a source cannot be used");
+                        tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");
                     }
                     if !Arc::ptr_eq(&before.sources, &app.ledger.snapshot().sources) {
                         app.renew_catalogue(None);
@@ -845,9 +887,11 @@ async fn hear_workers(
 async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
     while asked.recv().await.is_some() {
         match app.take_back(Command::Pause(true)).await {
-            Ok(_) => tracing::warn!("SIGUSR1: all agents are paused until: plexusctl resume"),
+            Ok(_) => {
+                tracing::warn!(name: "daemon.paused", "SIGUSR1: all agents are paused until: plexusctl resume");
+            }
             Err(error) => {
-                tracing::error!(%error, "SIGUSR1: all agents are paused, in memory only");
+                tracing::error!(name: "daemon.paused", %error, "SIGUSR1: all agents are paused, in memory only");
             }
         }
         // The pause has its own event; this says where it came from.
@@ -872,7 +916,7 @@ async fn sweep(app: Arc<App>) {
         app.limits.tidy(app.clock.now());
         let before = app.ledger.snapshot();
         if let Err(error) = app.owner(Command::Sweep).await {
-            tracing::warn!(%error, "sweeping failed");
+            tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
         lending::follow(&app, &before).await;
         let app = app.clone();
@@ -880,9 +924,10 @@ async fn sweep(app: Arc<App>) {
             let state = app.ledger.snapshot();
             app.approvals.tidy(&state);
             app.replays.kept.tidy(|| app.ledger.snapshot());
+            crate::invoke::used::note(&app);
         });
         if let Err(error) = tidied.await {
-            tracing::warn!(%error, "tidying failed");
+            tracing::warn!(name: "daemon.sweep_failed", %error, "tidying failed");
         }
     }
 }

@@ -23,6 +23,7 @@ mod agent;
 pub(crate) use agent::discovery;
 mod integration;
 pub(crate) mod owner;
+mod places;
 
 use crate::app::App;
 use axum::{
@@ -76,20 +77,44 @@ impl Doors {
         }
     }
 
-    /// Answers one request of `peer`; there is always an answer.
-    pub(crate) async fn answer(
+    /// Answers one request of `peer`; there is always an answer. Where places are scarce, `place` learns whether the
+    /// peer has shown who it is.
+    async fn answer(
         self,
         peer: throttle::Peer,
-        mut request: Request,
+        place: Option<&places::Place>,
+        request: Request,
     ) -> Result<Response, Infallible> {
+        let unproven = place.filter(|place| !place.is_proven());
+        if let Some(place) = unproven {
+            place.answering(true);
+            if authenticate::proves(&self.app, request.headers()) {
+                place.prove();
+            }
+        }
+        let figures = self.app.figures.clone();
+        let response = self.answered(peer, request).await;
+        if let Some(reply::Said(code)) = response.extensions().get() {
+            figures.refused(*code);
+        }
+        if let Some(place) = unproven {
+            place.answering(false);
+        }
+        Ok(response)
+    }
+
+    async fn answered(self, peer: throttle::Peer, mut request: Request) -> Response {
         if let Err(refused) = guard::judge(&self.app, self.serves, &request) {
-            return Ok(refused.into_response());
+            return refused.into_response();
         }
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(self.serves);
         let uri = request.uri().clone();
         let routed = self.routes.oneshot(request);
-        reply::or_panicked(uri.path(), routed).await
+        match reply::or_panicked(uri.path(), routed).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod clock;
 mod connection_key;
 mod console;
 mod examine;
+mod figures;
 mod finish;
 mod http;
 mod invoke;

@@ -37,7 +37,7 @@ impl Machine for Trust {
     fn encode(event: &Event, into: &mut Vec<u8>) {
         if let Err(error) = serde_json::to_writer(&mut *into, event) {
             // The ledger refuses an event that is not one JSON object, and with it the command.
-            tracing::error!(%error, "an event does not serialise");
+            tracing::error!(name: "audit.unserialisable", %error, "an event does not serialise");
         }
     }
     fn decode(event_type: &str, members: &[u8]) -> Result<Event, DecodeError> {

@@ -426,6 +426,17 @@ pub struct Ask {
     /// What the owner's approval left to be used.
     #[serde(default)]
     pub approval: Approval,
+    /// How many other calls of this agent and capability the owner had denied in the 30 days before it was asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub denied: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// What an effect would do, as far as it is known.

@@ -62,7 +62,7 @@ impl<M: Machine> Writer<M> {
         failure: CommitFailure,
     ) -> Vec<Job<M>> {
         let reason = failure.error.to_string();
-        tracing::error!(error = %reason, attempted = failure.attempted, "a commit failed; the ledger reopens");
+        tracing::error!(name: "ledger.commit_failed", error = %reason, attempted = failure.attempted, "a commit failed; the ledger reopens");
         let full = failure.error.is_full();
         let mut freed = false;
         if full {
@@ -112,7 +112,7 @@ impl<M: Machine> Writer<M> {
                 self.install(loaded);
             }
             Err(error) => {
-                tracing::error!(%error, "the ledger stays closed");
+                tracing::error!(name: "ledger.closed", %error, "the ledger stays closed");
                 self.shared.store.close();
                 self.closed = Some((error.to_string(), Instant::now()));
             }

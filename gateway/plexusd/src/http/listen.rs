@@ -2,10 +2,16 @@
 //!
 //! Invariants: a port that somebody else holds refuses the start; each Unix socket lies alone in a 0700 directory, is
 //! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, on answers that
-//! nobody takes, and on its kind's number.
+//! nobody takes, and on its kind's number; over TCP those who have shown no credential make room for others.
 
-use super::{Doors, Serves, network::Network, stall::Moving, throttle::Peer};
-use crate::{app::App, state_dir::StateDir};
+use super::{
+    Doors, Serves,
+    network::Network,
+    places::{Place, Places},
+    stall::Moving,
+    throttle::Peer,
+};
+use crate::{app::App, figures::Door, state_dir::StateDir};
 use anyhow::{Context, bail};
 use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -160,43 +166,57 @@ impl Listeners {
     pub(crate) fn serve(self, app: Arc<App>) -> Serving {
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        let places = Arc::new(Semaphore::new(connections()));
+        let places = Places::new(connections());
         let all = Doors::new(&app, Serves::All);
         for listener in self.tcp {
             let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
+            let figures = app.figures.clone();
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
-                    let Ok(place) = places.clone().acquire_owned().await else {
-                        return;
-                    };
                     let accepted = tokio::select! {
                         accepted = listener.accept() => accepted,
                         () = told_to_stop(&mut stopped) => break,
                     };
-                    match accepted {
-                        Ok((stream, from)) => {
-                            let _ = stream.set_nodelay(true);
-                            let peer = Peer::from_address(from.ip());
-                            let serving = connection(stream, all.clone(), peer, stopped.clone());
-                            open.spawn(async move {
-                                serving.await;
-                                drop(place);
-                            });
+                    let (stream, from) = match accepted {
+                        Ok(accepted) => accepted,
+                        Err(error) => {
+                            pause(&error).await;
+                            continue;
                         }
-                        Err(error) => pause(&error).await,
-                    }
+                    };
+                    let evicted = || {
+                        tracing::debug!(name: "http.place_taken", "an idle connection made room");
+                        figures.evicted();
+                    };
+                    let place = tokio::select! {
+                        place = places.take(evicted) => place,
+                        () = told_to_stop(&mut stopped) => break,
+                    };
+                    let _ = stream.set_nodelay(true);
+                    let peer = Peer::from_address(from.ip());
+                    let counted = figures.connected(Door::Tcp);
+                    let place = Some(Arc::new(place));
+                    let serving = connection(stream, all.clone(), peer, place, stopped.clone());
+                    open.spawn(async move {
+                        serving.await;
+                        drop(counted);
+                    });
                     while open.try_join_next().is_some() {}
                 }
                 while open.join_next().await.is_some() {}
             });
         }
-        for (listener, serves) in [(self.agents, Serves::Agents), (self.owner, Serves::Owner)] {
+        for (listener, serves, door) in [
+            (self.agents, Serves::Agents, Door::Agents),
+            (self.owner, Serves::Owner, Door::Owner),
+        ] {
             let (doors, places, mut stopped) = (
                 Doors::new(&app, serves),
                 Arc::new(Semaphore::new(CONNECTIONS / 4)),
                 stopped.clone(),
             );
+            let figures = app.figures.clone();
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
@@ -212,10 +232,12 @@ impl Listeners {
                             let Some(peer) = own_user(&stream) else {
                                 continue;
                             };
-                            let serving = connection(stream, doors.clone(), peer, stopped.clone());
+                            let counted = figures.connected(door);
+                            let serving =
+                                connection(stream, doors.clone(), peer, None, stopped.clone());
                             open.spawn(async move {
                                 serving.await;
-                                drop(place);
+                                drop((place, counted));
                             });
                         }
                         Err(error) => pause(&error).await,
@@ -246,8 +268,7 @@ fn connections() -> usize {
         .unwrap_or(usize::MAX)
         .saturating_sub(OTHER_FILES);
     if left < CONNECTIONS {
-        tracing::warn!(
-            connections = left.max(LEAST),
+        tracing::warn!(name: "http.few_places", count = left.max(LEAST),
             "few files may be open, so fewer connections are taken"
         );
     }
@@ -260,13 +281,13 @@ fn own_user(stream: &LocalStream) -> Option<Peer> {
     if uid == nix::unistd::geteuid().as_raw() {
         return Some(Peer::User(uid));
     }
-    tracing::warn!(uid, "a peer of another user was turned away");
+    tracing::warn!(name: "http.foreign_peer", uid, "a peer of another user was turned away");
     None
 }
 
 /// Out of descriptors or the like: the listener is fine, the next accept may not be.
 async fn pause(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
+    tracing::warn!(name: "http.accept_failed", %error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
@@ -275,12 +296,23 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn connection<S>(stream: S, doors: Doors, peer: Peer, mut stopped: watch::Receiver<bool>)
-where
+async fn connection<S>(
+    stream: S,
+    doors: Doors,
+    peer: Peer,
+    place: Option<Arc<Place>>,
+    mut stopped: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let asked = place.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        doors.clone().answer(peer, request.map(Body::new))
+        let (doors, place) = (doors.clone(), asked.clone());
+        async move {
+            doors
+                .answer(peer, place.as_deref(), request.map(Body::new))
+                .await
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -294,6 +326,7 @@ where
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),
         () = told_to_stop(&mut stopped) => None,
+        () = told_to_leave(place.as_deref()) => return,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -303,7 +336,14 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
+        tracing::debug!(name: "http.connection_ended", %error, "a connection ended badly");
+    }
+}
+
+async fn told_to_leave(place: Option<&Place>) {
+    match place {
+        Some(place) => place.told_to_leave().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -234,7 +234,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "a blocking task ended badly");
+        tracing::error!(name: "http.task_failed", %error, "a blocking task ended badly");
         failed("The gateway failed on this request.")
     })
 }

@@ -130,7 +130,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<
         {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::error!(%error, run = %run.id, "a run ended badly");
+                tracing::error!(name: "call.task_failed", %error, runId = %run.id, "a run ended badly");
                 let body = refusal::unknown_outcome(&capability);
                 Answer::dispatched(InvokeResponse::refused(capability.as_str(), body, None))
             }

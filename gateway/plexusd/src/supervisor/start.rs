@@ -249,6 +249,6 @@ async fn next(
 /// Not reached while the table of phases holds: it lets only these messages through, in this order, and an answer to
 /// a probe, which nobody has sent yet.
 fn out_of_turn(message: &FromWorker) -> StartError {
-    tracing::warn!(message = message.name(), "a worker speaks out of turn");
+    tracing::warn!(name: "worker.out_of_turn", frame = message.name(), "a worker speaks out of turn");
     StartError::Late("what was due")
 }

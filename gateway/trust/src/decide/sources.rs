@@ -182,7 +182,7 @@ impl Draft<'_> {
         wider: &dyn Fn(&CapabilityId) -> bool,
     ) -> Vec<Grant> {
         // A start looks at every source, and almost always nothing has changed: then no grant is looked at.
-        let any_wider = profile_changed || old.capabilities.keys().any(wider);
+        let any_wider = cage_changed || old.capabilities.keys().any(wider);
         if !any_wider && source.changed.is_empty() {
             return Vec::new();
         }

@@ -88,7 +88,7 @@ pub(super) async fn document(State(app): State<Arc<App>>) -> Response {
             made(text)
         }
         Err(error) => {
-            tracing::error!(%error, "the discovery document does not serialise");
+            tracing::error!(name: "http.unserialisable", %error, "the discovery document does not serialise");
             ok(&json!({}))
         }
     }

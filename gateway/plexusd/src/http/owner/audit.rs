@@ -108,7 +108,7 @@ fn is_of(event: &Recorded, agent: &str) -> bool {
 fn wire_event(event: &Recorded) -> Option<Value> {
     let shown = shown(event.json());
     if shown.is_none() {
-        tracing::error!(id = %event.id(), "an event is no object");
+        tracing::error!(name: "audit.unreadable", auditId = %event.id(), "an event is no object");
     }
     shown
 }
@@ -178,7 +178,7 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
             "heads": verified.heads,
         }))),
         Err(CheckError::Found(finding)) => {
-            tracing::error!(%finding, "the ledger does not hold together");
+            tracing::error!(name: "ledger.broken", error = %finding, "the ledger does not hold together");
             Ok(ok(&json!({"ok": false, "problem": problem(&finding)})))
         }
         Err(CheckError::Later(unknown)) => {
@@ -263,7 +263,7 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
 }
 
 pub(super) fn unreadable(error: &StoreError) -> Refused {
-    tracing::error!(%error, "the audit log cannot be read");
+    tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
     let error = ErrorBody::new(
         ErrorCode::AuditUnavailable,
         "The audit log cannot be read now.",

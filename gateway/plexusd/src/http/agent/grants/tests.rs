@@ -19,7 +19,7 @@ struct World {
     session: SessionId,
 }
 
-fn act(state: &mut State, command: &Command) -> Result<Reply, plexus_trust::Refusal> {
+fn act(state: &mut State, command: &Command) -> Result<Reply, Refusal> {
     let (events, reply) = decide(state, command, NOW)?;
     for event in events {
         let id = format!("evt_{}", uuid::Uuid::new_v4());
