@@ -35,6 +35,6 @@ pub use event::{EventId, Head, NotAnEventId, Recorded};
 pub use ledger::{BootReport, Clock, Condition, Ledger, OpenError, Options};
 pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Rows};
 pub use queue::Lane;
-pub use store::{Opener, StoreError};
+pub use store::{FORMATS, Opener, StoreError};
 pub use verify::{VerifiedExport, verify_export, verify_file};
 pub use writer::{Durable, EventRef, Receipt, SubmitError};

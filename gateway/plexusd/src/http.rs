@@ -23,10 +23,11 @@ mod agent;
 mod integration;
 pub(crate) mod owner;
 
-use crate::app::App;
+use crate::app::{App, Phase};
 use axum::{
     Router,
     extract::{Request, State},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
@@ -63,7 +64,9 @@ impl Doors {
                 .merge(integration::owner_routes())
                 .merge(integration::public_routes()),
             Serves::Agents => agent::routes().merge(integration::public_routes()),
-            Serves::Owner => owner::routes(app).merge(integration::owner_routes()),
+            Serves::Owner => owner::routes(app)
+                .merge(owner::socket_routes(app))
+                .merge(integration::owner_routes()),
         };
         Self {
             app: app.clone(),
@@ -88,7 +91,15 @@ impl Doors {
         request.extensions_mut().insert(self.serves);
         let uri = request.uri().clone();
         let routed = self.routes.oneshot(request);
-        reply::or_panicked(uri.path(), routed).await
+        let mut answer = reply::or_panicked(uri.path(), routed).await;
+        // Also one that was asked for before: who sends the next request opens a connection for it.
+        if self.app.phase() != Phase::Serving
+            && let Ok(answer) = &mut answer
+        {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        answer
     }
 }
 
