@@ -195,7 +195,7 @@ async fn run(
     // have what this thread has.
     let mut early_stop = None;
     if handed.is_some() {
-        early_stop = Some(stop_signal()?);
+        early_stop = Some(StopSignal::listen()?);
         upgrade::handover::hear_signals();
     }
     let mechanism = match plexus_sandbox::kernel_support() {
@@ -303,11 +303,10 @@ async fn run(
     planner::resume(&app);
     approved_run::resume(&app);
     tracing::info!(port, home = %app.state_dir.path().display(), cages = mechanism, "serving");
-    let stop = match early_stop {
+    let mut stop = match early_stop {
         Some(stop) => stop,
-        None => stop_signal()?,
+        None => StopSignal::listen()?,
     };
-    tokio::pin!(stop);
     let mut listening = listeners.serve(app.clone())?;
     http::listen::announce(&app)?;
     tracing::info!(
@@ -316,7 +315,7 @@ async fn run(
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     crate::os::let_go_of_start();
     let upgrade = tokio::select! {
-        () = &mut stop => None,
+        () = stop.asked() => None,
         Some(asked) = upgrades.recv() => Some(asked),
     };
 
@@ -335,7 +334,7 @@ async fn run(
             done = tokio::time::timeout(upgrade::RUNNING, calls) => if done.is_err() {
                 tracing::warn!("calls still run; they are ended as at a stop");
             },
-            () = &mut stop => {}
+            () = stop.asked() => {}
         }
     } else {
         tracing::info!("stopping");
@@ -357,7 +356,7 @@ async fn run(
     crate::invoke::note_unrecorded(&app, true).await;
     http::authenticate::note_unrecorded(&app).await;
     // A stop that was asked for meanwhile is a stop.
-    let upgrade = match tokio::time::timeout(Duration::ZERO, &mut stop).await {
+    let upgrade = match tokio::time::timeout(Duration::ZERO, stop.asked()).await {
         Ok(()) => None,
         Err(_) => upgrade,
     };
@@ -420,19 +419,37 @@ fn started_by() -> &'static str {
     }
 }
 
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut term, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+/// What asks the daemon to stop.
+struct StopSignal {
+    signals: [Signal; 3],
+    heard: bool,
+}
+
+impl StopSignal {
+    /// From here on nothing of the kind ends the process by itself.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ],
+            heard: false,
+        })
+    }
+
+    /// Returns when it was asked for, at once where that is already so.
+    async fn asked(&mut self) {
+        let [term, interrupt, hangup] = &mut self.signals;
+        if !self.heard {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            self.heard = true;
         }
-    })
+    }
 }
 
 /// Names this installation in tokens; made once.
