@@ -6,9 +6,10 @@ use plexus_tests::editions::{self, BUILD};
 use plexus_tests::kept::{Kept, NoAnswer};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Gateway, Length, binaries, length};
+use plexus_tests::{Agent, Client, Gateway, Length, binaries, length};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
@@ -69,6 +70,9 @@ impl Installed {
     }
 }
 
+/// Counts the calls of all crowds, so that no line is ever written a second time on purpose.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
 /// What the clients met.
 #[derive(Debug, Default)]
 struct Met {
@@ -101,9 +105,8 @@ fn work(agent: &Agent, kept: bool, by_token: bool, port: u16, met: &Met, over: &
         Ok(("authorization", bearer(token)))
     };
     let mut credential = ("x-plexus-session", String::new());
-    let mut number = 0;
     while !over.load(Ordering::Relaxed) {
-        number += 1;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let effect = number % 4 == 0;
         let line = format!("{}-{number}", agent.id);
         let body = match effect {
@@ -191,6 +194,17 @@ fn busy(agents: &[Agent], port: u16, meanwhile: impl FnOnce(&dyn Fn())) -> Met {
     met
 }
 
+/// The part of an exported event that says that it is `name`.
+fn named(event: &Value, name: &str) -> Option<Value> {
+    if event["event"] == name {
+        return Some(event.clone());
+    }
+    let parts = event.as_object()?.values();
+    parts
+        .filter(|part| part.is_object())
+        .find_map(|part| named(part, name))
+}
+
 /// Each line that was answered with success is there once, and none is there twice.
 #[track_caller]
 fn nothing_lost_or_twice(workshop: &Workshop, done: &[String]) {
@@ -215,6 +229,9 @@ fn clients_at_full_speed_renew_and_notice_nothing_else() {
         .iter()
         .map(|agent| agent.token(&["fixture.echo"]))
         .collect();
+    let credential = installed.gateway().state().join("agents/agent-0.pat");
+    std::fs::write(&credential, &agents[0].pat).expect("the command's credential");
+    std::fs::set_permissions(&credential, PermissionsExt::from_mode(0o600)).expect("a mode");
     let rounds: &[String] = match length() {
         Length::Quick => &[editions::later()],
         // Forth to a later one, and to the same version in another file.
@@ -274,19 +291,19 @@ fn clients_at_full_speed_renew_and_notice_nothing_else() {
         (Some(pid.into()), pid)
     );
     assert_eq!(status["port"], port);
-    let (begin, upgraded) = (
-        installed.event("upgrade.begin"),
-        installed.event("upgraded"),
-    );
-    assert_eq!(begin["from"], upgraded["from"]);
-    assert_eq!(begin["to"], upgraded["to"]);
-    assert_eq!(upgraded["to"]["build"], **last, "{upgraded}");
     installed.gateway().cli(["audit", "verify"]).expect_ok();
-    let exported = installed.workshop.gateway.log();
-    let first = exported
-        .iter()
-        .find(|event| event["detail"]["event"] == "upgraded");
-    assert_eq!(first.expect("one")["detail"]["from"]["build"], BUILD);
+    let log = installed.gateway().log();
+    let events =
+        |name: &str| -> Vec<Value> { log.iter().filter_map(|event| named(event, name)).collect() };
+    let (begun, upgraded) = (events("upgrade.begin"), events("upgraded"));
+    assert_eq!((begun.len(), upgraded.len()), (rounds.len(), rounds.len()));
+    for (begun, upgraded) in begun.iter().zip(&upgraded) {
+        assert_eq!(begun["from"], upgraded["from"]);
+        assert_eq!(begun["to"], upgraded["to"]);
+        assert!(upgraded["to"]["program"].is_string(), "{upgraded}");
+    }
+    assert_eq!(upgraded[0]["from"]["build"], BUILD);
+    assert_eq!(upgraded[rounds.len() - 1]["to"]["build"], **last);
 
     // A crowd with tokens of before is told so, however often, and is not taken for somebody who guesses.
     for round in 0..30 {
@@ -302,11 +319,17 @@ fn clients_at_full_speed_renew_and_notice_nothing_else() {
             );
         }
     }
-    let guess = "x".repeat(40);
-    until("somebody who guesses to be slowed down", || {
-        let reply = agents[0].invoke_with(&guess, "fixture.echo", json!({"text": "no"}));
-        (reply.at("/error/code") == "rate_limited").then_some(())
-    });
+    let counted = || {
+        let owner = installed.workshop.owner();
+        let mut events = owner.audit(200);
+        events.retain(|event| event["detail"]["event"] == "credential.refused");
+        events.len()
+    };
+    assert_eq!(counted(), 0);
+    agents[0]
+        .invoke_with("guess", "fixture.echo", json!({"text": "no"}))
+        .expect_error(401, "token_revoked");
+    assert_eq!(counted(), 1, "somebody who guesses is");
 
     // The same crowd does notice a stop and a start.
     let port = installed.gateway().port();
@@ -352,7 +375,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
     let cases: [(&str, &dyn Fn(), &str); 9] = [
         (
             "an older version",
-            &|| installed.install(&editions::earlier()),
+            &|| editions::ship(installed.folder(), DAEMON, &editions::earlier()),
             "older than",
         ),
         (
@@ -425,12 +448,16 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
         installed.upgrade().expect_status(0).json()["changed"],
         false
     );
-    // Over TCP there is no such route, key or no key.
+    // Over TCP there is no such route, key or no key; on the owner's socket it wants the key.
     let owner = installed.workshop.owner();
-    owner
-        .client
-        .post("/admin/api/upgrade", json!({}))
-        .expect_error(404, "unknown_capability");
+    let ask = |client: &Client| client.post("/admin/api/upgrade", json!({"check": true}));
+    ask(&owner.client).expect_error(404, "unknown_capability");
+    let socket = installed.gateway().owner_socket();
+    ask(&socket).expect_error(401, "unauthorized");
+    let keyed = |socket: &Client| ask(&socket.with("x-plexus-connection-key", &owner.key));
+    keyed(&installed.gateway().agent_socket()).expect_error(404, "unknown_capability");
+    let answer = keyed(&socket).expect_ok();
+    assert_eq!(answer["changed"], false, "{answer}");
 }
 
 /// It was looked at and was well, and is not there when it counts.

@@ -70,7 +70,8 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     desk.show(&done, || format!("changed over {names}"))
 }
 
-fn names(agreed: &Value) -> String {
+/// Both builds, as an answer or an event has them.
+pub(crate) fn names(agreed: &Value) -> String {
     let name = |of: &Value| {
         let digest = text_of(of, "program").get(..12).unwrap_or_default();
         let build = text_of(of, "build");
