@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::time::Duration;
 
 /// A process that cannot be mistaken for a later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,25 @@ pub fn zombies(pid: u32) -> usize {
 pub fn descriptors(pid: u32) -> usize {
     let folder = std::fs::read_dir(format!("/proc/{pid}/fd"));
     folder.map_or(0, Iterator::count)
+}
+
+/// The processor time that `pid` and everything below it have had so far, to a hundredth of a second; what has been
+/// reaped counts for its parent. `None` where the system does not say.
+#[must_use]
+pub fn processor_time(pid: u32) -> Option<Duration> {
+    let spent = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(')')?;
+        // Fields 14 to 17 of proc_pid_stat(5): its own time in both modes, and its reaped children's.
+        let ticks = rest.split_whitespace().skip(11).take(4);
+        ticks
+            .map(|ticks| ticks.parse::<u64>().ok())
+            .sum::<Option<u64>>()
+    };
+    let all = std::iter::once(pid).chain(below(pid).into_iter().map(|process| process.pid));
+    // A tick is a hundredth of a second to programs, whatever the kernel counts in (USER_HZ).
+    let ticks: u64 = all.filter_map(spent).sum();
+    (ticks > 0).then(|| Duration::from_millis(ticks * 10))
 }
 
 /// Every process below `pid`, however deep.

@@ -75,6 +75,15 @@ struct Kept {
     took: Duration,
 }
 
+impl Kept {
+    fn is_ageing(&self, age: Duration) -> bool {
+        age > RENEW_AFTER.max(self.took * RENEW_WALKS)
+    }
+    fn is_old(&self, age: Duration) -> bool {
+        age > OLD_AFTER.max(self.took * OLD_WALKS)
+    }
+}
+
 #[derive(Clone)]
 enum Failure {
     File(FileError),
@@ -116,8 +125,8 @@ impl Names {
         if let Some(kept) = &state.kept {
             let age = now.saturating_duration_since(kept.begun);
             let index = Arc::clone(&kept.index);
-            let is_old = age > OLD_AFTER.max(kept.took * OLD_WALKS);
-            if age > RENEW_AFTER.max(kept.took * RENEW_WALKS) && state.may_begin(now) {
+            let is_old = kept.is_old(age);
+            if kept.is_ageing(age) && state.may_begin(now) {
                 state = self.begin(state);
             }
             if !is_old {
@@ -139,6 +148,18 @@ impl Names {
             }),
             (None, None) => Err(VaultError::WalkBroken),
         }
+    }
+
+    /// The index as it is, where [`Names::recent`] would give it out at once and begin no walk.
+    pub(crate) fn at_hand(&self, now: Instant) -> Option<Recent> {
+        let state = self.lock();
+        let kept = state.kept.as_ref()?;
+        let age = now.saturating_duration_since(kept.begun);
+        let may_begin = kept.is_ageing(age) && state.may_begin(now);
+        (!kept.is_old(age) && !may_begin).then(|| Recent {
+            index: Arc::clone(&kept.index),
+            is_old: false,
+        })
     }
 
     /// An index of the vault as it is now or later.

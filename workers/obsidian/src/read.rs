@@ -20,6 +20,7 @@ use crate::{
     Answer, Frontmatter, Mark, NoteIndex, Reference, Touched, Vault, VaultError, frontmatter,
     markdown::{may_have_links, relative_to, scan},
     media::attachment_type,
+    names::Recent,
 };
 
 /// Entries of a folder shown at once unless asked otherwise, and the most that can be asked for.
@@ -159,8 +160,51 @@ impl Vault {
         match resolved.found.kind() {
             Kind::Dir => self.list(resolved.found.path().clone(), input),
             Kind::File if text.ends_with('/') => Err(PathError::NotAFileName.into()),
-            Kind::File => self.note(&resolved, input.offset.unwrap_or(0), rule),
+            Kind::File => {
+                let note = Note {
+                    file: read_text_file(&resolved.found)?,
+                    path: resolved.found.path(),
+                    is_ambiguous: resolved.is_ambiguous,
+                };
+                let index = || match resolved.index.clone() {
+                    Some(index) => Ok(Recent {
+                        index,
+                        is_old: false,
+                    }),
+                    None => self.names.recent(Instant::now(), Some(PATIENCE)),
+                };
+                note.answer(input.offset.unwrap_or(0), rule, index)
+            }
         }
+    }
+
+    /// The same for a short note asked for by its path, where that needs no waiting: its bytes are in memory, and so is
+    /// an index if it has links. Everything else is [`Vault::read`]'s to answer, refusals with it.
+    #[must_use]
+    pub fn read_at_hand(
+        &self,
+        input: &ReadInput,
+        rule: PathRule<'_>,
+    ) -> Option<Answer<ReadOutput>> {
+        let text = input.path.as_deref()?;
+        if text.ends_with('/') || Reference::parse_wikilink(text).is_some() {
+            return None;
+        }
+        let path = RelPath::parse(text).ok()?;
+        if media_type_of(&path).is_some() || !rule.allows(&path) {
+            return None;
+        }
+        let note = Note {
+            file: self.root.read_at_hand(&path)?,
+            path: &path,
+            is_ambiguous: false,
+        };
+        let index = || {
+            self.names
+                .at_hand(Instant::now())
+                .ok_or(VaultError::WalkBroken)
+        };
+        note.answer(input.offset.unwrap_or(0), rule, index).ok()
     }
 
     /// From what was asked to what is there and allowed.
@@ -230,106 +274,6 @@ impl Vault {
         })
     }
 
-    fn note(
-        &self,
-        resolved: &Resolved<'_>,
-        offset: usize,
-        rule: PathRule<'_>,
-    ) -> Result<Answer<ReadOutput>, VaultError> {
-        let path = resolved.found.path();
-        let file = read_text_file(&resolved.found)?;
-        let text = decode(&file.bytes).map_err(|why| FileError::NotText {
-            path: path.clone(),
-            what: why.0.to_owned(),
-        })?;
-        let page = page(&text.content, offset, MAX_PAGE_BYTES).ok_or_else(|| {
-            VaultError::InvalidInput("offset lies beyond the text or inside a character".to_owned())
-        })?;
-        let mut output = NoteOutput {
-            relative_path: path.clone(),
-            content: page.content.to_owned(),
-            bytes: file.meta.size,
-            modified_at: file.meta.modified_at(),
-            frontmatter: None,
-            links: Vec::new(),
-            warnings: resolved
-                .is_ambiguous
-                .then_some("ambiguous_link")
-                .into_iter()
-                .chain(text.warning)
-                .collect(),
-            next: page.next_offset.map(Next::Offset),
-        };
-        if offset == 0 && path.extension().as_deref() == Some("md") {
-            let cut = frontmatter::cut(&text.content);
-            match cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse) {
-                Frontmatter::Present(map) => output.frontmatter = Some(map),
-                Frontmatter::Bad => output.warnings.push("bad_frontmatter"),
-                Frontmatter::Absent => {}
-            }
-            let body = &text.content[cut.body_offset..];
-            self.add_links(&mut output, body, resolved.index.clone(), rule)?;
-        }
-        let touched = vec![Touched {
-            path: path.clone(),
-            digest: Some(file.digest()),
-        }];
-        Ok(Answer {
-            output: ReadOutput::File(output),
-            touched,
-        })
-    }
-
-    fn add_links(
-        &self,
-        output: &mut NoteOutput,
-        body: &str,
-        mut index: Option<Arc<NoteIndex>>,
-        rule: PathRule<'_>,
-    ) -> Result<(), VaultError> {
-        if body.len() > MAX_SCAN_BYTES {
-            output.warnings.push("links_not_read");
-            return Ok(());
-        }
-        if !may_have_links(body) {
-            return Ok(());
-        }
-        let mut bytes = 0;
-        for mark in scan(body) {
-            let Mark::Link { raw, to, is_embed } = mark else {
-                continue;
-            };
-            bytes += raw.len();
-            if output.links.len() == MAX_LINKS || bytes > MAX_LINK_BYTES {
-                output.warnings.push("links_truncated");
-                break;
-            }
-            let index = match &mut index {
-                Some(index) => index,
-                none => {
-                    let recent = self.names.recent(Instant::now(), Some(PATIENCE))?;
-                    if recent.is_old {
-                        output.warnings.push("links_may_be_old");
-                    }
-                    none.insert(recent.index)
-                }
-            };
-            let (target, is_ambiguous) = resolve_link(index, &output.relative_path, &to.path);
-            let target = target.filter(|target| rule.allows(target));
-            if is_ambiguous && target.is_some() && !output.warnings.contains(&"ambiguous_link") {
-                output.warnings.push("ambiguous_link");
-            }
-            output.links.push(Link {
-                raw,
-                target,
-                heading: to.heading,
-                block: to.block,
-                embed: is_embed,
-            });
-        }
-        Ok(())
-    }
-
     fn list(&self, path: RelPath, input: &ReadInput) -> Result<Answer<ReadOutput>, VaultError> {
         let limit = input.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, DEFAULT_LIMIT);
         let listing = self.root.list(&path, limit, input.after.as_deref())?;
@@ -351,9 +295,120 @@ impl Vault {
     }
 }
 
+/// A note as it was read.
+struct Note<'p> {
+    path: &'p RelPath,
+    file: FileBytes,
+    /// Whether the name that was asked for could be another note's.
+    is_ambiguous: bool,
+}
+
+impl Note<'_> {
+    /// What is told of it. `index` is asked when a link is met.
+    fn answer(
+        &self,
+        offset: usize,
+        rule: PathRule<'_>,
+        index: impl FnOnce() -> Result<Recent, VaultError>,
+    ) -> Result<Answer<ReadOutput>, VaultError> {
+        let Self { path, file, .. } = self;
+        let text = decode(&file.bytes).map_err(|why| FileError::NotText {
+            path: (*path).clone(),
+            what: why.0.to_owned(),
+        })?;
+        let page = page(&text.content, offset, MAX_PAGE_BYTES).ok_or_else(|| {
+            VaultError::InvalidInput("offset lies beyond the text or inside a character".to_owned())
+        })?;
+        let mut output = NoteOutput {
+            relative_path: (*path).clone(),
+            content: page.content.to_owned(),
+            bytes: file.meta.size,
+            modified_at: file.meta.modified_at(),
+            frontmatter: None,
+            links: Vec::new(),
+            warnings: self
+                .is_ambiguous
+                .then_some("ambiguous_link")
+                .into_iter()
+                .chain(text.warning)
+                .collect(),
+            next: page.next_offset.map(Next::Offset),
+        };
+        if offset == 0 && path.extension().as_deref() == Some("md") {
+            let cut = frontmatter::cut(&text.content);
+            match cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse) {
+                Frontmatter::Present(map) => output.frontmatter = Some(map),
+                Frontmatter::Bad => output.warnings.push("bad_frontmatter"),
+                Frontmatter::Absent => {}
+            }
+            let body = &text.content[cut.body_offset..];
+            add_links(&mut output, body, rule, index)?;
+        }
+        let touched = vec![Touched {
+            path: (*path).clone(),
+            digest: Some(file.digest()),
+        }];
+        Ok(Answer {
+            output: ReadOutput::File(output),
+            touched,
+        })
+    }
+}
+
+/// Adds the links of `body`, the text without its front matter.
+fn add_links(
+    output: &mut NoteOutput,
+    body: &str,
+    rule: PathRule<'_>,
+    index: impl FnOnce() -> Result<Recent, VaultError>,
+) -> Result<(), VaultError> {
+    if body.len() > MAX_SCAN_BYTES {
+        output.warnings.push("links_not_read");
+        return Ok(());
+    }
+    if !may_have_links(body) {
+        return Ok(());
+    }
+    let (mut ask, mut index) = (Some(index), None);
+    let mut bytes = 0;
+    for mark in scan(body) {
+        let Mark::Link { raw, to, is_embed } = mark else {
+            continue;
+        };
+        bytes += raw.len();
+        if output.links.len() == MAX_LINKS || bytes > MAX_LINK_BYTES {
+            output.warnings.push("links_truncated");
+            break;
+        }
+        if let Some(ask) = ask.take() {
+            let recent = ask()?;
+            if recent.is_old {
+                output.warnings.push("links_may_be_old");
+            }
+            index = Some(recent.index);
+        }
+        let Some(index) = &index else {
+            return Err(VaultError::WalkBroken);
+        };
+        let (target, is_ambiguous) = resolve_link(index, &output.relative_path, &to.path);
+        let target = target.filter(|target| rule.allows(target));
+        if is_ambiguous && target.is_some() && !output.warnings.contains(&"ambiguous_link") {
+            output.warnings.push("ambiguous_link");
+        }
+        output.links.push(Link {
+            raw,
+            target,
+            heading: to.heading,
+            block: to.block,
+            embed: is_embed,
+        });
+    }
+    Ok(())
+}
+
 fn read_text_file(found: &Found<'_>) -> Result<FileBytes, FileError> {
     let path = found.path();
-    if let Some(media_type) = path.extension().as_deref().and_then(attachment_type) {
+    if let Some(media_type) = media_type_of(path) {
         let what = format!("it is an attachment ({media_type})");
         return Err(FileError::NotText {
             path: path.clone(),
@@ -361,6 +416,11 @@ fn read_text_file(found: &Found<'_>) -> Result<FileBytes, FileError> {
         });
     }
     found.read()
+}
+
+/// What kind of attachment a path names, if it names one.
+fn media_type_of(path: &RelPath) -> Option<&'static str> {
+    path.extension().as_deref().and_then(attachment_type)
 }
 
 /// Where a link of the note `from` leads.

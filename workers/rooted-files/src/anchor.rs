@@ -1,6 +1,6 @@
 //! Where a root was opened: a handle goes on serving a folder that the owner has moved away or replaced, a source must not.
 
-use crate::Identity;
+use crate::{Identity, at_hand::Hand};
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
@@ -10,8 +10,10 @@ use std::{
 /// The path at which a root was opened, and what was there then.
 #[derive(Clone, Debug)]
 pub struct Anchor {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     identity: Identity,
+    /// Whether it was last found in place.
+    pub(crate) hand: Hand<()>,
 }
 
 /// What became of the folder at that path.
@@ -32,6 +34,7 @@ impl Anchor {
         Self {
             path: path.to_owned(),
             identity,
+            hand: fs::File::open(path).map_or_else(|_| Hand::nowhere(), Hand::on),
         }
     }
 
@@ -45,6 +48,11 @@ impl Anchor {
             device: now.dev(),
             inode: now.ino(),
         };
+        self.judge(now)
+    }
+
+    /// What it means that `now` is at the path.
+    pub(crate) fn judge(&self, now: Identity) -> Result<(), Adrift> {
         if now == self.identity {
             Ok(())
         } else {

@@ -8,7 +8,8 @@
 //! - A [`Root`] is a directory *handle*. Every access starts there and takes one component at a time, without
 //!   following a link, so a directory or file that is swapped for a link meanwhile is refused, never followed.
 //! - [`Root::find`] looks once: the caller judges what it found, and reads it from the same folder handle.
-//! - Only regular files are opened, and never in a way that can block.
+//! - Only regular files are opened, and never in a way that can block. [`Root::read_at_hand`] does not even wait for a
+//!   disk: it is the same walk for what the kernel has in memory.
 //! - A name is opened with exactly the bytes given. Where the file system itself folds case or normal forms
 //!   (APFS, ext4 `casefold`), it finds the entry it takes for the same, and [`Root::spelling`] says how that entry
 //!   is really written; elsewhere only the exact name opens.
@@ -17,6 +18,7 @@
 //! Must not know: connectors, calls, grants, frames. It depends on nothing else of this workspace.
 
 mod anchor;
+mod at_hand;
 mod digest;
 mod error;
 mod found;
@@ -33,6 +35,7 @@ mod walk;
 mod write;
 
 pub use anchor::{Adrift, Anchor};
+pub use at_hand::MAX_AT_HAND;
 pub use digest::{Digest, DigestParseError};
 pub use error::{FileError, WriteError};
 pub use found::Found;

@@ -13,7 +13,7 @@ use nix::{
     sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
 };
 
-use crate::{FileError, Hide, Kind, RelPath, list, names};
+use crate::{FileError, Hide, Kind, RelPath, at_hand::Hand, list, names};
 
 /// What a root leaves out or lets through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Root {
     dir: OwnedFd,
     policy: Policy,
     hide: Option<Arc<dyn Hide>>,
+    /// The folder that was last seen to take names that differ in case for different names.
+    pub(crate) hand: Hand<RelPath>,
 }
 
 /// Opens a directory without following a link; harmless on anything else.
@@ -65,6 +67,7 @@ impl Root {
         let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
         match open(path, flags, Mode::empty()) {
             Ok(dir) => Ok(Self {
+                hand: Hand::on(&dir),
                 dir,
                 policy,
                 hide: None,
@@ -150,6 +153,12 @@ impl Root {
             }
         }
         Ok(spelled)
+    }
+
+    /// Whether the owner hides something, which may have to be looked up.
+    #[cfg(target_os = "linux")]
+    pub(crate) const fn has_rules(&self) -> bool {
+        self.hide.is_some()
     }
 
     /// The root's own handle: to resolve from, not to list.
@@ -314,7 +323,7 @@ pub(crate) fn spelled_name(
 }
 
 /// The same letter in the other case, where that is one character.
-fn flip_case(c: char) -> char {
+pub(crate) fn flip_case(c: char) -> char {
     if c.is_ascii() {
         return if c.is_ascii_lowercase() {
             c.to_ascii_uppercase()

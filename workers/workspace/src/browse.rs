@@ -3,7 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use plexus_rooted_files::{
-    Digest, FileError, HiddenPaths, HideRules, Identity, Kind, PathRule, Policy, RelPath, Root,
+    Digest, FileBytes, FileError, HiddenPaths, HideRules, Identity, Kind, PathRule, Policy,
+    RelPath, Root,
     text::{MAX_PAGE_BYTES, decode, page},
 };
 use serde::{Deserialize, Serialize};
@@ -195,27 +196,19 @@ impl Workspace {
                     .map_or_else(|miss| miss, |_| error.into()));
             }
         };
-        let file = found.read()?;
-        let path = found.path().clone();
-        let text = decode(&file.bytes).map_err(|why| FileError::NotText {
-            path: path.clone(),
-            what: why.0.to_owned(),
-        })?;
-        let page =
-            page(&text.content, input.offset.unwrap_or(0), MAX_PAGE_BYTES).ok_or_else(|| {
-                WorkspaceError::InvalidInput(
-                    "offset lies beyond the text or inside a character".to_owned(),
-                )
-            })?;
-        Ok(FileOutput {
-            content: page.content.to_owned(),
-            bytes: file.meta.size,
-            modified_at: file.meta.modified_at(),
-            digest: file.digest(),
-            warnings: text.warning.into_iter().collect(),
-            next: page.next_offset.map(Next::Offset),
-            relative_path: path,
-        })
+        page_of(found.path().clone(), &found.read()?, input)
+    }
+
+    /// The same for a short file, where that needs no waiting. Everything else is [`Workspace::read`]'s to answer,
+    /// refusals with it.
+    #[must_use]
+    pub fn read_at_hand(&self, input: &ReadInput, rule: PathRule<'_>) -> Option<FileOutput> {
+        let path = RelPath::parse_file(&input.path).ok()?;
+        if !rule.allows(&path) {
+            return None;
+        }
+        let file = self.root.read_at_hand(&path)?;
+        page_of(path, &file, input).ok()
     }
 
     /// The path as the disk spells it, if the rule allows it. Judged before anything is said about what is there.
@@ -230,6 +223,30 @@ impl Workspace {
             Ok(_) | Err(_) => Err(WorkspaceError::ConstraintMiss),
         }
     }
+}
+
+/// What is told of a file: the stretch of its text that was asked for.
+fn page_of(
+    path: RelPath,
+    file: &FileBytes,
+    input: &ReadInput,
+) -> Result<FileOutput, WorkspaceError> {
+    let text = decode(&file.bytes).map_err(|why| FileError::NotText {
+        path: path.clone(),
+        what: why.0.to_owned(),
+    })?;
+    let page = page(&text.content, input.offset.unwrap_or(0), MAX_PAGE_BYTES).ok_or_else(|| {
+        WorkspaceError::InvalidInput("offset lies beyond the text or inside a character".to_owned())
+    })?;
+    Ok(FileOutput {
+        content: page.content.to_owned(),
+        bytes: file.meta.size,
+        modified_at: file.meta.modified_at(),
+        digest: file.digest(),
+        warnings: text.warning.into_iter().collect(),
+        next: page.next_offset.map(Next::Offset),
+        relative_path: path,
+    })
 }
 
 const fn is_zero(number: &usize) -> bool {

@@ -1,6 +1,7 @@
 //! What was measured: a number for each name, and the rounds that give the numbers of loads.
 //!
-//! A load's name is `<kind>/<server>/<connections>`; its figures end in `/perSecond`, `/p50` and `/p99` (µs).
+//! A load's name is `<kind>/<server>/<connections>`; its figures end in `/perSecond`, `/p50` and `/p99` (µs), and
+//! `/processor` (µs of processor time for each answer).
 
 use crate::load::{Load, Measured, Target};
 use anyhow::{Context as _, Result, ensure};
@@ -69,6 +70,9 @@ pub(crate) fn interleaved(
         into.set(&format!("{name}/perSecond"), seen.per_second);
         into.set(&format!("{name}/p50"), seen.p50.as_secs_f64() * 1e6);
         into.set(&format!("{name}/p99"), seen.p99.as_secs_f64() * 1e6);
+        if let Some(spent) = seen.processor {
+            into.set(&format!("{name}/processor"), spent.as_secs_f64() * 1e6);
+        }
     }
     Ok(())
 }

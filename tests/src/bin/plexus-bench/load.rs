@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Target {
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
+    /// Who listens there; what it started counts as its own.
+    pub(crate) server: u32,
     /// `GET` or `POST`.
     pub(crate) method: &'static str,
     /// The path.
@@ -27,9 +29,10 @@ pub(crate) struct Target {
 
 impl Target {
     /// A call with a token.
-    pub(crate) fn call(port: u16, bearer: &str, body: &str) -> Self {
+    pub(crate) fn call(port: u16, server: u32, bearer: &str, body: &str) -> Self {
         Self {
             port,
+            server,
             method: "POST",
             path: "/invoke",
             headers: vec![("authorization", format!("Bearer {bearer}"))],
@@ -95,6 +98,9 @@ pub(crate) struct Measured {
     pub(crate) p50: Duration,
     /// Ninety-nine of a hundred came within.
     pub(crate) p99: Duration,
+    /// Processor time of the server and its workers for each answer, where the system tells. What shares the machine
+    /// changes it least of all figures.
+    pub(crate) processor: Option<Duration>,
     /// Answers with another status than the one that is wanted.
     pub(crate) wrong: u64,
 }
@@ -121,11 +127,20 @@ impl Load {
     }
     /// Loads a target for the time of one cell.
     pub(crate) fn run(&self, target: &Target, connections: usize) -> Result<Measured> {
-        if self.wrk {
-            self.with_wrk(target, connections)
+        let before = plexus_tests::processes::processor_time(target.server);
+        let mut measured = if self.wrk {
+            self.with_wrk(target, connections)?
         } else {
-            self.with_threads(target, connections)
-        }
+            self.with_threads(target, connections)?
+        };
+        let spent = plexus_tests::processes::processor_time(target.server)
+            .zip(before)
+            .and_then(|(after, before)| after.checked_sub(before));
+        let answers = measured.per_second * self.time.as_secs_f64();
+        measured.processor = spent
+            .filter(|_| answers > 0.0)
+            .map(|spent| spent.div_f64(answers));
+        Ok(measured)
     }
 
     fn with_wrk(&self, target: &Target, connections: usize) -> Result<Measured> {
@@ -171,6 +186,7 @@ impl Load {
                 .parse()?,
             p50: span(&field("50%").context("wrk said no median")?)?,
             p99: span(&field("99%").context("wrk said no tail")?)?,
+            processor: None,
             wrong: if target.refused {
                 all - refused
             } else {
@@ -209,6 +225,7 @@ impl Load {
             per_second: times.len() as f64 / took.as_secs_f64(),
             p50: at(0.50),
             p99: at(0.99),
+            processor: None,
             wrong,
         })
     }

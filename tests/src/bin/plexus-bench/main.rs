@@ -54,6 +54,9 @@ struct Arguments {
     /// Only these parts; all without it
     #[arg(long, value_name = "NAME")]
     only: Vec<Part>,
+    /// Of the calls only these kinds; all without it
+    #[arg(long, value_name = "KIND")]
+    kinds: Vec<Kind>,
     /// One short round and a small large home: to see that it works, not how fast
     #[arg(long)]
     quick: bool,
@@ -67,7 +70,7 @@ struct Arguments {
     #[arg(long)]
     own_loader: bool,
     /// Put the figures into docs/performance.md of this repository
-    #[arg(long, value_name = "ROOT", conflicts_with_all = ["only", "quick"])]
+    #[arg(long, value_name = "ROOT", conflicts_with_all = ["only", "kinds", "quick"])]
     write: Option<PathBuf>,
     #[command(subcommand)]
     server: Option<Server>,
@@ -171,6 +174,7 @@ struct Bench {
     load: Load,
     rounds: u32,
     only: Vec<Part>,
+    kinds: Vec<Kind>,
     size: Size,
 }
 
@@ -200,6 +204,7 @@ impl Bench {
             load: Load::choose(arguments.own_loader, Duration::from_secs(seconds)),
             rounds,
             only: arguments.only.clone(),
+            kinds: arguments.kinds.clone(),
             size: match arguments.quick {
                 true => Size::QUICK,
                 false => Size::PROMISED,
@@ -218,11 +223,15 @@ impl Bench {
         let handler = bare::Server::start(&["handler", &answer.to_string()], &[])?;
         let handler = Target {
             port: handler.port,
+            server: handler.pid(),
             ..read.target.clone()
         };
         let mut cells = Vec::new();
         for &connections in CONNECTIONS {
             let mut cell = |kind: Kind, server: &str, target: Target| {
+                if !self.kinds.is_empty() && !self.kinds.contains(&kind) {
+                    return;
+                }
                 let name = format!("{}/{server}/{connections}", kind.name());
                 cells.push(Cell {
                     name,

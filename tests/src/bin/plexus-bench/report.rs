@@ -57,7 +57,7 @@ impl Report {
         }
         let loads = self.loads();
         if !loads.is_empty() {
-            text.push_str("\n| load | server | connections | calls/s | p50 µs | p99 µs | of the bare path |\n|---|---|---|---|---|---|---|\n");
+            text.push_str("\n| load | server | connections | calls/s | p50 µs | p99 µs | processor µs | of the bare path |\n|---|---|---|---|---|---|---|---|\n");
             text.push_str(&loads);
         }
         let rest: Vec<_> = self
@@ -88,6 +88,8 @@ impl Report {
                     else {
                         continue;
                     };
+                    let processor =
+                        figure("processor").map_or(String::new(), |us| format!("{us:.0}"));
                     let path = format!("{kind}/path/{c}/perSecond");
                     let share = self.figures.get(&path).filter(|_| server == "plexusd");
                     let share = share.map_or(String::new(), |path| {
@@ -95,7 +97,7 @@ impl Report {
                     });
                     let _ = writeln!(
                         text,
-                        "| {kind} | {server} | {c} | {} | {p50:.0} | {p99:.0} | {share} |",
+                        "| {kind} | {server} | {c} | {} | {p50:.0} | {p99:.0} | {processor} | {share} |",
                         grouped(rate)
                     );
                 }
@@ -125,4 +127,4 @@ impl Report {
 }
 
 /// How the figures of a load end.
-const LOADED: [&str; 3] = ["/perSecond", "/p50", "/p99"];
+const LOADED: [&str; 4] = ["/perSecond", "/p50", "/p99", "/processor"];

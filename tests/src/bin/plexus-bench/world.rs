@@ -22,7 +22,7 @@ const FILES: u32 = 512;
 const SLACK: usize = 24;
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// A note of 1 KiB, with its record.
     Read,
@@ -121,8 +121,8 @@ impl World {
 
     /// What a load of this kind sends.
     pub(crate) fn target(&self, kind: Kind) -> Target {
-        let port = self.gateway.port();
-        let call = |body: &Value| Target::call(port, &self.token, &body.to_string());
+        let (port, server) = (self.gateway.port(), self.gateway.pid());
+        let call = |body: &Value| Target::call(port, server, &self.token, &body.to_string());
         match kind {
             Kind::Read => call(&json!({"id": READ, "input": {"path": "note.md"}})),
             Kind::Effect => call(&json!({"id": COUNT, "input": {"line": "one more"}})),
@@ -214,6 +214,7 @@ impl World {
         let token = bare::token(self.token.len());
         let target = Target {
             port: server.port,
+            server: server.pid(),
             headers: vec![("authorization", format!("Bearer {token}"))],
             ..self.target(kind)
         };
