@@ -107,7 +107,7 @@ fn work(agent: &Agent, kept: bool, by_token: bool, port: u16, met: &Met, over: &
     let mut credential = ("x-plexus-session", String::new());
     while !over.load(Ordering::Relaxed) {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let effect = number % 4 == 0;
+        let effect = number.is_multiple_of(4);
         let line = format!("{}-{number}", agent.id);
         let body = match effect {
             true => json!({"id": COUNT, "input": {"line": line}}),
@@ -525,6 +525,43 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
     assert_eq!(installed.upgrade().expect_status(0).json()["changed"], true);
     let agent = installed.workshop.back(&agent);
     agent.invoke(COUNT, json!({"line": "new"})).expect_ok();
+}
+
+/// A call, and one that nobody waits for: both end before the change, and whoever asks for the second is answered.
+#[test]
+fn what_runs_ends_first() {
+    let installed = Installed::open();
+    let agent = installed.workshop.reader("slow");
+    installed.install(&editions::later());
+    let slow = |ms: u32| json!({"id": "fixture.slow", "input": {"ms": ms}});
+    let mut background = slow(2_000);
+    background["async"] = true.into();
+    let reply = agent.invoke_body(background);
+    assert_eq!(reply.status, 202, "{reply}");
+    let run = reply.at("/run/runId").as_str().expect("an id").to_owned();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| agent.invoke_body(slow(1_000)));
+        let wait = scope.spawn(|| {
+            let path = format!("/invoke/status?runId={run}&wait=60");
+            agent.client().get(&path)
+        });
+        let said = installed.upgrade();
+        assert_eq!(said.expect_status(0).json()["changed"], true, "{said}");
+        let reply = call.join().expect("it is answered");
+        // It may have come after the change began, and then belongs to the new launch.
+        assert!(reply.status == 200 || reply.status == 401, "{reply}");
+        let waited = wait.join().expect("it is answered");
+        assert!(
+            waited.status == 200 || waited.status == 401 || waited.status == 403,
+            "{waited}"
+        );
+    });
+    let reads = installed.workshop.calls("fixture.slow", "read");
+    assert!(
+        reads.iter().all(|read| read["outcome"] == "ok"),
+        "{reads:#?}"
+    );
+    assert!(!reads.is_empty(), "the run ended, and is on record");
 }
 
 #[test]

@@ -68,8 +68,10 @@ impl OneRun {
 impl Runs {
     /// Waits until none of those that there are now is under way.
     pub(crate) async fn over(&self) {
-        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let runs: Vec<_> = runs.values().cloned().collect();
+        let runs: Vec<_> = {
+            let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.values().cloned().collect()
+        };
         for run in runs {
             run.finished().await;
         }

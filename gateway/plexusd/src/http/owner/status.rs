@@ -116,7 +116,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
         None => {}
         Some(Came::From { from, .. }) => members["upgrade"] = json!({"from": from}),
         Some(Came::Back { to, why }) => {
-            members["upgrade"] = json!({"failed": {"to": to, "why": why}})
+            members["upgrade"] = json!({"failed": {"to": to, "why": why}});
         }
     }
     if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
