@@ -532,6 +532,8 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
 fn what_runs_ends_first() {
     let installed = Installed::open();
     let agent = installed.workshop.reader("slow");
+    // A worker of the build that runs.
+    agent.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
     installed.install(&editions::later());
     let slow = |ms: u32| json!({"id": "fixture.slow", "input": {"ms": ms}});
     let mut background = slow(2_000);
@@ -635,6 +637,7 @@ fn a_kill_in_the_middle_loses_nothing() {
 fn a_stop_meanwhile_is_a_stop() {
     let mut installed = Installed::open();
     let reader = installed.workshop.reader("slow");
+    reader.invoke("fixture.slow", json!({"ms": 1})).expect_ok();
     installed.install(&editions::later());
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| reader.invoke("fixture.slow", json!({"ms": 1500})));
