@@ -10,6 +10,7 @@ use plexus_ipc::message::{
     Touched,
 };
 use plexus_ipc::stream;
+use plexus_ipc::text::Output;
 use plexus_ipc::worker::{CallContext, Handlers, Reply, Source, SourceError, serve::serve};
 use plexus_protocol::{Digest, SourceId};
 use serde::{Deserialize, Serialize};
@@ -158,7 +159,7 @@ fn done() -> FromWorker {
     FromWorker::Done(Box::new(Done {
         id: 1,
         result: Ok(Answer {
-            output: vec![b'x'; 1024].into(),
+            output: Output::of(&"x".repeat(1022)).unwrap(),
             summary: "read Projects/Plexus.md".into(),
             undo: None,
         }),

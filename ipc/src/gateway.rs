@@ -1,15 +1,14 @@
 //! The gateway's end of one worker's stream.
 //!
-//! Invariants: what the [`Receiver`] yields was allowed in its phase and role, and an output in it is exactly one JSON
-//! value that can travel on as it is; after its first error nothing more is
-//! read; a message that the table forbids is not sent. Which call an answer belongs to is the supervisor's to know.
+//! Invariants: what the [`Receiver`] yields was allowed in its phase and role, and an output in it can travel on as it
+//! is (see [`crate::text::Output`]); after its first error nothing more is read; a message that the table forbids is
+//! not sent. Which call an answer belongs to is the supervisor's to know.
 //!
 //! Must not know: processes, queues, restarts.
 
 use crate::frame::{FrameError, FrameReader, FrameSender, MAX_FRAME, writer};
 use crate::message::{FromWorker, Phase, Role, ToWorker};
 use crate::stream::{self, Half};
-use plexus_protocol::json::{self, NotStrict};
 use std::{
     io,
     os::fd::OwnedFd,
@@ -33,9 +32,6 @@ pub enum ConnectionError {
         /// The role.
         role: Role,
     },
-    /// An output that is not exactly one JSON value of bounded depth.
-    #[error("an output that is not JSON: {0}")]
-    Output(#[from] NotStrict),
 }
 
 /// The phase, which both halves move: the worker's messages forwards, our `Stop` to its end.
@@ -172,11 +168,6 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
             |phase| message.permitted(phase, role),
             |phase| message.then(phase),
         )?;
-        if let FromWorker::Done(done) = &message
-            && let Ok(answer) = &done.result
-        {
-            json::scan(&answer.output)?;
-        }
         Ok(Some(message))
     }
 }

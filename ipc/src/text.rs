@@ -5,8 +5,10 @@
 //! fit; decoding refuses text that does not, because the peer's own constructor would have made it fit.
 
 use bytes::Bytes;
+use plexus_protocol::json;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use std::{fmt, marker::PhantomData, ops::Deref};
 
 /// One line of at most `MAX` bytes of UTF-8.
@@ -205,6 +207,69 @@ impl<'de> Deserialize<'de> for Payload {
             }
             fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Payload, E> {
                 Ok(Payload(bytes.into()))
+            }
+        }
+        d.deserialize_bytes(Raw)
+    }
+}
+
+/// What a handler answered: exactly one JSON value of bounded depth, which travels on as it is. A frame in which it is
+/// anything else does not decode. `Debug` prints its length only, as of a [`Payload`].
+#[derive(Clone)]
+pub struct Output(Box<RawValue>);
+
+impl Output {
+    /// The value as JSON.
+    ///
+    /// # Errors
+    /// When it has none: a map whose keys are no texts.
+    pub fn of(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(value).map(Self)
+    }
+    /// The JSON itself.
+    #[must_use]
+    pub fn into_json(self) -> Box<RawValue> {
+        self.0
+    }
+}
+
+impl Deref for Output {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.get().as_bytes()
+    }
+}
+
+impl PartialEq for Output {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+impl Serialize for Output {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Output {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Raw;
+        impl Visitor<'_> for Raw {
+            type Value = Output;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the bytes of one JSON value")
+            }
+            /// Looked through once, and copied once: out of the read buffer.
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Output, E> {
+                let json = json::scan(bytes).map_err(E::custom)?;
+                Ok(Output(json.to_owned()))
             }
         }
         d.deserialize_bytes(Raw)

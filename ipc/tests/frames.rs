@@ -8,7 +8,7 @@ use plexus_ipc::message::{
     Answer, Call, Commit, Content, Done, Failure, FromWorker, Health, OpenError, PlanMade, Planned,
     Preview, Probe, Progress, Role, Secret, Stamp, Start, ToWorker, Touched, Verdict, WorkerError,
 };
-use plexus_ipc::text::{Line, Payload};
+use plexus_ipc::text::{Line, Output, Payload};
 use plexus_protocol::{AuditId, Constraint, Digest, Effect, SourceId, Verb};
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -169,7 +169,7 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
         any::<bool>(),
     )
         .prop_map(|(output, summary, undo)| Answer {
-            output: output.into(),
+            output: Output::of(&output).unwrap(),
             summary: summary.into(),
             undo: undo.then(|| "u1".into()),
         });

@@ -1,7 +1,7 @@
 //! What is said about one call.
 
 use super::WorkerError;
-use crate::text::{Line, Payload, Text, Word, at_most, digest};
+use crate::text::{Line, Output, Payload, Text, Word, at_most, digest};
 use plexus_protocol::{AuditId, Constraint, Digest, Verb};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -276,8 +276,8 @@ pub struct Done {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// The worker's own JSON. The gateway scans it before it travels on.
-    pub output: Payload,
+    /// The worker's own JSON.
+    pub output: Output,
     /// One line without content.
     pub summary: Summary,
     /// Where the effect can be taken back.

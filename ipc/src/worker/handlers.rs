@@ -3,7 +3,7 @@
 use super::{CallContext, Content, Preview, SourceError, Touched};
 use crate::manifest::Manifest;
 use crate::message::{Summary, UndoId};
-use crate::text::{Line, Payload};
+use crate::text::{Line, Output, Payload};
 use plexus_protocol::{Digest, Verb};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
@@ -109,10 +109,10 @@ impl<P> Plan<P> {
 
 pub(super) type Running<T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send>>;
 type Run<S, T> = Box<dyn Fn(Arc<S>, CallContext, Payload) -> Running<T> + Send + Sync>;
-type Finish<S> = Box<dyn FnOnce(Arc<S>, CallContext) -> Running<Reply<Payload>> + Send>;
+type Finish<S> = Box<dyn FnOnce(Arc<S>, CallContext) -> Running<Reply<Output>> + Send>;
 
 pub(super) enum Handler<S> {
-    Read(Run<S, Reply<Payload>>),
+    Read(Run<S, Reply<Output>>),
     /// Plans; the plan carries its own commit, so none can be committed that was not planned.
     Effect(Run<S, Plan<Finish<S>>>),
 }
@@ -302,14 +302,10 @@ fn parse<In: DeserializeOwned>(input: &[u8]) -> Result<In, SourceError> {
     })
 }
 
-/// What a short answer fits in, in bytes: a longer one costs a copy or two.
-const ROOM: usize = 2048;
-
-fn to_json<Out: Serialize>(reply: Reply<Out>) -> Result<Reply<Payload>, SourceError> {
-    let mut output = Vec::with_capacity(ROOM);
-    match serde_json::to_writer(&mut output, &reply.output) {
-        Ok(()) => Ok(Reply {
-            output: output.into(),
+fn to_json<Out: Serialize>(reply: Reply<Out>) -> Result<Reply<Output>, SourceError> {
+    match Output::of(&reply.output) {
+        Ok(output) => Ok(Reply {
+            output,
             touched: reply.touched,
             summary: reply.summary,
             undo: reply.undo,

@@ -11,8 +11,9 @@ use plexus_ipc::message::{
     Answer, CageReport, Commit, Content, Done, Fact, FromWorker, Health, PlanMade, Planned,
     Preview, Progress, Role, Stamp, ToWorker, Touched, Verdict, WorkerError,
 };
+use plexus_ipc::text::Output;
 use plexus_protocol::{Digest, Verb};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use std::io::Write;
 use std::net::Shutdown;
@@ -149,7 +150,7 @@ pub const WHILE_SERVING: &[Attack] = &[
         to.frame(&[&failure[..], &[0x91; 1_000]].concat());
     }),
     attack("a message with something after it", Then::Ended, |to| {
-        let mut frame = encode(&to.done(br#""fine""#), MAX_FRAME).unwrap_or_default();
+        let mut frame = encode(&FromWorker::Done(to.done()), MAX_FRAME).unwrap_or_default();
         frame.push(0xc0);
         to.frame(&frame[4..]);
     }),
@@ -217,7 +218,7 @@ pub const WHILE_SERVING: &[Attack] = &[
     attack("an answer with a durable in it", Then::Ended, |to| {
         let forged = Forged::Done(ForgedDone {
             id: to.call,
-            result: Ok(answer(br#""fine""#)),
+            result: Ok(fine()),
             touched: Vec::new(),
             durable: Stamp {
                 launch: 1,
@@ -273,15 +274,15 @@ pub const WHILE_SERVING: &[Attack] = &[
         Then::Ended,
         |to| {
             let touched = vec![Touched::read("file", "a", None); 4_097];
-            let FromWorker::Done(mut done) = to.done(br#""fine""#) else {
-                return;
+            let done = Done {
+                touched,
+                ..*to.done()
             };
-            done.touched = touched;
-            to.say(&FromWorker::Done(done));
+            to.say(&FromWorker::Done(Box::new(done)));
         },
     ),
     attack("an escape sequence in a summary", Then::Ended, |to| {
-        let done = encode(&to.done(br#""fine""#), MAX_FRAME).unwrap_or_default();
+        let done = encode(&FromWorker::Done(to.done()), MAX_FRAME).unwrap_or_default();
         to.raw(&replaced(done, b"answered", b"\x1b[2Jgone"));
     }),
     attack("progress of a call that nobody made", Then::Ignored, |to| {
@@ -427,12 +428,33 @@ fn report(sound: bool) -> CageReport {
     serde_json::from_value(checks).expect("a report")
 }
 
-fn answer(output: &[u8]) -> Answer {
+fn fine() -> Answer {
     Answer {
-        output: output.to_vec().into(),
+        output: Output::of(&"fine").expect("a text is JSON"),
         summary: "answered".into(),
         undo: None,
     }
+}
+
+/// An answer as a worker can write it whose types are not ours: its output may be anything.
+#[derive(Serialize)]
+enum Spoken<'o> {
+    Done {
+        id: u64,
+        result: Result<SpokenAnswer<'o>, ()>,
+        touched: [(); 0],
+    },
+}
+
+#[derive(Serialize)]
+struct SpokenAnswer<'o> {
+    #[serde(serialize_with = "as_bytes")]
+    output: &'o [u8],
+    summary: &'static str,
+}
+
+fn as_bytes<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_bytes(bytes)
 }
 
 fn progress(call: u64) -> FromWorker {
@@ -471,20 +493,26 @@ struct ForgedDone {
 impl Wire<'_> {
     /// Says the call's answer.
     pub fn answer(&mut self, output: &[u8]) {
-        let done = self.done(output);
-        self.say(&done);
+        self.say(&Spoken::Done {
+            id: self.call,
+            result: Ok(SpokenAnswer {
+                output,
+                summary: "answered",
+            }),
+            touched: [],
+        });
     }
     /// Says any message, also one that is not a worker's to say.
     pub fn say(&mut self, message: &impl Serialize) {
         let frame = encode(message, MAX_FRAME).expect("a frame");
         self.raw(&frame);
     }
-    fn done(&self, output: &[u8]) -> FromWorker {
-        FromWorker::Done(Box::new(Done {
+    fn done(&self) -> Box<Done> {
+        Box::new(Done {
             id: self.call,
-            result: Ok(answer(output)),
+            result: Ok(fine()),
             touched: Vec::new(),
-        }))
+        })
     }
     fn plan(&self, rating: Verb, headline: &str) -> FromWorker {
         FromWorker::Planned(Box::new(Planned {

@@ -344,20 +344,8 @@ fn judge(
             outcome.output_bytes = answer.output.len() as u64;
             outcome.summary = Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());
             outcome.undo = answer.undo.as_ref().map(|u| u.as_str().to_owned());
-            match read::raw(&answer.output) {
-                Ok(output) => {
-                    outcome.kind = OutcomeKind::Ok;
-                    Ok(output)
-                }
-                Err(_) => {
-                    outcome.kind = OutcomeKind::Unknown;
-                    Err(Judged {
-                        error: refusal::unknown_outcome(id),
-                        status: None,
-                        rating: None,
-                    })
-                }
-            }
+            outcome.kind = OutcomeKind::Ok;
+            Ok(answer.output.into_json())
         }
     };
     if let Err(judged) = &result {

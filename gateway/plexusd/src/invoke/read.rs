@@ -6,9 +6,9 @@ use crate::{
     machine::audit_id,
     supervisor::{CallRequest, DispatchError, Finished, Health, Stands},
 };
-use plexus_ipc::{message::Touched, text::Payload};
+use plexus_ipc::message::Touched;
 use plexus_ledger::Durable;
-use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, body::InvokeResponse, json};
+use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
 use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{
@@ -107,14 +107,12 @@ fn judged(
     };
     let output = match result {
         Err(error) => Err(refusal::failed(&error, id)),
-        Ok(answer) => raw(&answer.output)
-            .map_err(|why| bad_output(id, &why))
-            .inspect(|_| {
-                outcome.kind = OutcomeKind::Ok;
-                outcome.output_bytes = answer.output.len() as u64;
-                outcome.summary =
-                    Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());
-            }),
+        Ok(answer) => {
+            outcome.kind = OutcomeKind::Ok;
+            outcome.output_bytes = answer.output.len() as u64;
+            outcome.summary = Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());
+            Ok(answer.output.into_json())
+        }
     };
     let output = match beyond(permit, asked, &touched) {
         Some(error) if output.is_ok() => Err(error),
@@ -142,17 +140,6 @@ fn judged(
         touched,
         outcome,
     }
-}
-
-fn bad_output(id: &CapabilityId, why: &str) -> ErrorBody {
-    tracing::warn!(capability = %id, why, "a worker's output is not JSON");
-    ErrorBody::new(
-        ErrorCode::TransportError,
-        "The source gave an answer that is not JSON.",
-    )
-    .detail(serde_json::json!({"reason": "bad_output"}))
-    .about(id)
-    .next("stop; tell the owner: this source is not working")
 }
 
 /// Withholds what lies outside the permit although the worker let it through: the gateway trusts no worker with that.
@@ -265,13 +252,6 @@ pub(super) fn call_request(asked: &super::Asked, permit: &plexus_trust::Permit) 
         audit: None,
         progress: None,
     }
-}
-
-/// A worker's output as it may travel: exactly one JSON value.
-pub(super) fn raw(output: &Payload) -> Result<Box<RawValue>, String> {
-    json::scan(output)
-        .map(ToOwned::to_owned)
-        .map_err(|e| e.to_string())
 }
 
 pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {

@@ -3,7 +3,7 @@
 use super::server::{Shared, Unfinished, judged, panicked, until_over, wrong_kind};
 use super::{guarded, judge};
 use crate::message::{Commit, Content, Failure, MAX_TOUCHED, Stamp};
-use crate::text::Payload;
+use crate::text::Output;
 use crate::worker::handlers::{Handler, Plan, Reply};
 use crate::worker::{CallContext, Source, SourceError};
 use plexus_protocol::Effect;
@@ -59,7 +59,7 @@ impl<S: Source> Shared<S> {
         &self,
         ctx: &CallContext,
         commit: &Commit,
-    ) -> Result<Reply<Payload>, Unfinished> {
+    ) -> Result<Reply<Output>, Unfinished> {
         let (entry, handler) = self.entry(&commit.call)?;
         let Handler::Effect(run) = handler else {
             return Err(wrong_kind().into());

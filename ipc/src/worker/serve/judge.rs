@@ -2,7 +2,7 @@
 
 use crate::manifest::{Capability, Limits};
 use crate::message::{MAX_TOUCHED, Touched};
-use crate::text::Payload;
+use crate::text::Output;
 use crate::worker::call::part_on;
 use crate::worker::{Reply, SourceError};
 use plexus_protocol::Constraint;
@@ -46,7 +46,7 @@ pub(super) fn touched(
 }
 
 /// Holds an answer against the limits of its call.
-pub(super) fn output(limits: &Limits, reply: &Reply<Payload>) -> Result<(), SourceError> {
+pub(super) fn output(limits: &Limits, reply: &Reply<Output>) -> Result<(), SourceError> {
     if reply.output.len() > limits.frame_bytes as usize {
         return Err(SourceError::transport(
             "too_large",

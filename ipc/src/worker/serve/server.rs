@@ -8,7 +8,7 @@ use crate::message::{
     Answer, Call, Done, Failure, FromWorker, MAX_LINES, Phase, PlanMade, Planned, Role, ToWorker,
     Touched, Verdict,
 };
-use crate::text::Payload;
+use crate::text::Output;
 use crate::worker::handlers::{Handler, Plan, Reply};
 use crate::worker::{CallContext, Handlers, Source, SourceError};
 use plexus_protocol::{Digest, Effect};
@@ -218,7 +218,7 @@ impl<S: Source> Shared<S> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read(&self, ctx: &CallContext, call: &Call) -> Result<Reply<Payload>, Unfinished> {
+    async fn read(&self, ctx: &CallContext, call: &Call) -> Result<Reply<Output>, Unfinished> {
         let (entry, handler) = self.entry(call)?;
         let Handler::Read(run) = handler else {
             return Err(wrong_kind().into());
@@ -269,7 +269,7 @@ impl<S: Source> Shared<S> {
             })
     }
 
-    async fn done(&self, id: u64, result: Result<Reply<Payload>, Unfinished>) {
+    async fn done(&self, id: u64, result: Result<Reply<Output>, Unfinished>) {
         self.running().remove(&id);
         let (result, touched) = match result {
             Ok(reply) => {

@@ -144,7 +144,7 @@ impl Acting {
                 None => {
                     if let Some(id) = self.guess {
                         self.guess = Some(id + 1);
-                        self.done(id, b"null".to_vec()).await?;
+                        self.done(id, b"null").await?;
                     }
                 }
             }
@@ -207,7 +207,7 @@ impl Acting {
                 self.bytes(b"\x04\0\0\0\xc1\xc1\xc1\xc1").await?;
                 return pending().await;
             }
-            (Trouble::OutOfTurn, _) => words::done(1, Ok(b"null".to_vec())),
+            (Trouble::OutOfTurn, _) => words::done(1, Ok(words::json(b"null"))),
             (Trouble::Unsound, _) => words::hello(BUILD, false),
             (Trouble::Otherwise, Step::Hello) => words::hello("another", true),
             (Trouble::Otherwise, Step::Described) => {
@@ -359,27 +359,28 @@ impl Acting {
             }
             Deed::Twice(_) => {
                 self.answer(id).await?;
-                self.done(id, b"null".to_vec()).await?;
+                self.done(id, b"null").await?;
             }
             Deed::OtherKind(_) => {
                 self.effect(id);
                 let other = match self.calls.get(&id).map(|call| call.asked) {
                     Some(Asked::Read | Asked::Commit) => words::only_of(self.own.role, id),
                     Some(Asked::Plan | Asked::Settle) | None => {
-                        words::done(id, Ok(b"null".to_vec()))
+                        words::done(id, Ok(words::json(b"null")))
                     }
                 };
                 self.say(&other).await?;
             }
-            Deed::Stranger(_) => self.done(id + 1_000_000, b"null".to_vec()).await?,
+            Deed::Stranger(_) => self.done(id + 1_000_000, b"null").await?,
             Deed::TooLarge(_) => {
                 self.effect(id);
                 let large = format!("\"{}\"", "x".repeat(super::stage::FRAME));
-                self.done(id, large.into_bytes()).await?;
+                self.done(id, large.as_bytes()).await?;
             }
             Deed::NotJson(_) => {
                 self.effect(id);
-                self.done(id, b"{\"a\":1}}".to_vec()).await?;
+                self.answered(id);
+                self.bytes(&words::not_json(id)).await?;
             }
             Deed::Garbage(_) => self.bytes(b"\xff\xff\xff\xff").await?,
             Deed::HalfAFrame(_) => {
@@ -415,7 +416,7 @@ impl Acting {
         };
         self.own.world.record(Fact::Answered { pid: self.own.pid });
         let said = match call.asked {
-            Asked::Read | Asked::Commit => words::done(id, Ok(b"null".to_vec())),
+            Asked::Read | Asked::Commit => words::done(id, Ok(words::json(b"null"))),
             Asked::Plan => words::only_of(Role::Reader, id),
             Asked::Settle => words::only_of(Role::Writer, id),
         };
@@ -439,10 +440,14 @@ impl Acting {
         self.say(&said).await
     }
 
-    async fn done(&mut self, id: u64, output: Vec<u8>) -> Result<(), Exit> {
+    async fn done(&mut self, id: u64, output: &[u8]) -> Result<(), Exit> {
+        self.answered(id);
+        self.say(&words::done(id, Ok(words::json(output)))).await
+    }
+
+    fn answered(&self, id: u64) {
         if self.calls.contains_key(&id) || self.guess.is_some() {
             self.own.world.record(Fact::Answered { pid: self.own.pid });
         }
-        self.say(&words::done(id, Ok(output))).await
     }
 }

@@ -5,14 +5,16 @@
 use super::script::Step;
 use plexus_ipc::{
     BUILD,
+    frame::{MAX_FRAME, encode},
     message::{
         Answer, CageReport, Done, FromWorker, Health, PlanMade, Planned, Preview, Role, Verdict,
         WorkerError,
     },
-    text::{Line, Payload},
+    text::{Line, Output},
 };
 use plexus_protocol::{Digest, Verb};
 use plexus_sandbox::probe::{Check, CheckKind};
+use serde_json::Value;
 
 /// What is due at a step of a worker's start.
 pub(super) fn introduction(step: Step, manifest: Digest) -> FromWorker {
@@ -33,9 +35,9 @@ pub(super) fn hello(build: &str, sound: bool) -> FromWorker {
     }
 }
 
-pub(super) fn done(id: u64, result: Result<Vec<u8>, WorkerError>) -> FromWorker {
+pub(super) fn done(id: u64, result: Result<Output, WorkerError>) -> FromWorker {
     let result = result.map(|output| Answer {
-        output: Payload(output.into()),
+        output,
         summary: Line::new("done"),
         undo: None,
     });
@@ -44,6 +46,22 @@ pub(super) fn done(id: u64, result: Result<Vec<u8>, WorkerError>) -> FromWorker 
         result,
         touched: Vec::new(),
     }))
+}
+
+/// A frame in which an output closes what it is in: no [`Output`] can say so, a worker can.
+pub(super) fn not_json(id: u64) -> Vec<u8> {
+    let (clean, closing) = (br#"{"a":10}"#, br#"{"a":1}}"#);
+    let mut frame = encode(&done(id, Ok(json(clean))), MAX_FRAME).unwrap_or_default();
+    if let Some(at) = frame.windows(clean.len()).position(|part| part == clean) {
+        frame[at..at + closing.len()].copy_from_slice(closing);
+    }
+    frame
+}
+
+/// An output that is the JSON in `bytes`.
+pub(super) fn json(bytes: &[u8]) -> Output {
+    let value: Option<Value> = serde_json::from_slice(bytes).ok();
+    Output::of(&value).unwrap_or_else(|_| unreachable!("a value is JSON"))
 }
 
 /// What only a worker of this role says about a call.
