@@ -28,6 +28,7 @@ use tempfile::TempDir;
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     fixture: bool,
+    programs: Option<PathBuf>,
     kernel: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -48,6 +49,12 @@ impl Builder {
     #[must_use]
     pub fn fixture(mut self) -> Self {
         self.fixture = true;
+        self
+    }
+    /// Runs the daemon that lies in `folder`, with the workers there.
+    #[must_use]
+    pub fn programs(mut self, folder: &Path) -> Self {
+        self.programs = Some(folder.to_owned());
         self
     }
     /// Runs it, and whatever it starts, as if on another kernel: `missing`, `off`, or a version of Landlock.
@@ -113,7 +120,10 @@ impl Builder {
         } else {
             "plexusd"
         };
-        let program = binaries::path(name);
+        let program = match &self.programs {
+            Some(folder) => folder.join(name),
+            None => binaries::path(name),
+        };
         let mut command = match &self.kernel {
             None => programs::command(&program, home),
             Some(kernel) => {

@@ -8,6 +8,7 @@ mod backup;
 #[cfg(target_os = "linux")]
 mod cage;
 mod cards;
+mod changing_over;
 mod clients;
 mod connections;
 mod credentials;

@@ -39,6 +39,6 @@ pub use ledger::{
 };
 pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Restored, Rows};
 pub use queue::Lane;
-pub use store::{Opener, StoreError};
+pub use store::{FORMATS, Opener, StoreError};
 pub use verify::{VerifiedExport, verify_export, verify_file};
 pub use writer::{Durable, EventRef, Receipt, SubmitError};

@@ -28,6 +28,8 @@ pub(crate) use view::{RowsInOrder, View, read};
 pub(crate) const FORMAT: u64 = 2;
 /// The format before, which this build reads; it is copied before this one is stamped.
 pub(crate) const BEFORE: u64 = 1;
+/// The formats that this build opens, the one it writes first. One that it does not write is migrated, after a copy.
+pub const FORMATS: [u64; 2] = [FORMAT, BEFORE];
 
 /// seq → hash ‖ JSON.
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");

@@ -30,6 +30,7 @@ use crate::{
     state_dir::StateDir,
     supervisor::{self, Pace, Setup, Spec, Supervisor},
     token::TokenKey,
+    upgrade::{self, Came, Handed, Program},
 };
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
@@ -44,13 +45,13 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 /// Everything that the routes reach.
 pub(crate) struct App {
@@ -87,9 +88,24 @@ pub(crate) struct App {
     /// Held for reading by every act that the key allows, from the last look at the key to the act's end; for writing
     /// by the key's rotation. Taken before any other lock.
     pub(crate) acting: Arc<tokio::sync::RwLock<()>>,
-    stopping: AtomicBool,
+    /// Number of this launch, from 1.
+    pub(crate) launch: u64,
+    /// How it came about, where it was not a start.
+    pub(crate) came: Option<Came>,
+    pub(crate) upgrade: upgrade::Desk,
+    phase: watch::Sender<Phase>,
     /// One change of sources at a time: a look, a command, a restart of workers belong together.
     reconfiguring: Mutex<()>,
+}
+
+/// How far the daemon is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// Before another program goes on in this process: calls of connections that are open are served, and nobody waits.
+    WindingDown,
+    /// New calls are refused.
+    Stopping,
 }
 
 /// What came of a command.
@@ -155,20 +171,33 @@ impl std::fmt::Display for Phases {
 )]
 pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
     let log = log::start();
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("plexusd: cannot start a runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let mut handed = Handed::take();
     let under_launchd = arguments.under_launchd;
-    let served = runtime.block_on(async { run(arguments, connectors, &log).await });
-    // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
-    runtime.shutdown_timeout(Duration::from_millis(200));
+    let served = Program::of_this_process()
+        .context("where this program is")
+        .and_then(|program| {
+            let program = Arc::new(program);
+            loop {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .context("cannot start a runtime")?;
+                let launch = run(
+                    arguments.clone(),
+                    connectors,
+                    &log,
+                    program.clone(),
+                    handed.take(),
+                );
+                let ended = runtime.block_on(launch);
+                // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
+                runtime.shutdown_timeout(Duration::from_millis(200));
+                match ended? {
+                    Ended::Stopped => return Ok(()),
+                    Ended::GoOn(sockets) => handed = Some(sockets),
+                }
+            }
+        });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -182,16 +211,32 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
     }
 }
 
+/// How a launch ended. One that yielded to another program did not return.
+enum Ended {
+    Stopped,
+    /// It was to yield and could not: the next launch is this program's own.
+    GoOn(Handed),
+}
+
 async fn run(
     arguments: Arguments,
     connectors: &'static [Connector],
     log: &Log,
-) -> anyhow::Result<()> {
+    program: Arc<Program>,
+    mut handed: Option<Handed>,
+) -> anyhow::Result<Ended> {
     let mut phases = Phases::begin();
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     // From the first moment on: whoever wants all agents paused must not end the daemon instead.
     let pause_signal = signal(SignalKind::user_defined1())?;
+    // What was sent while the programs changed has waited. Before the first thread and the first worker, because they
+    // have what this thread has.
+    let mut early_stop = None;
+    if handed.is_some() {
+        early_stop = Some(StopSignal::listen()?);
+        upgrade::handover::hear_signals();
+    }
     let mechanism = match plexus_sandbox::kernel_support() {
         Ok(support) => support.mechanism,
         // Then only what the owner named serves; each other start of a worker is refused by the launcher.
@@ -225,7 +270,10 @@ async fn run(
     }
     let key = KeyFile::open(&state_dir)?;
     let network = http::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
-    let listeners = http::listen::bind(&state_dir, arguments.port, &network).await?;
+    let listeners =
+        http::listen::bind(&state_dir, arguments.port, &network, handed.as_mut()).await?;
+    // What is not wanted any more is closed here.
+    let came = handed.map(|handed| handed.came);
     let port = listeners.port();
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
@@ -245,8 +293,9 @@ async fn run(
         pace: Pace::default(),
     })
     .context("starting the spawner of workers")?;
+    let (desk, mut upgrades) = upgrade::Desk::new(program);
     let app = Arc::new(App {
-        tokens: TokenKey::fresh(issuer)?,
+        tokens: TokenKey::fresh(issuer, clock.now())?,
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
         feed: Feed::new(boot.launch),
@@ -272,7 +321,10 @@ async fn run(
         }),
         key_epoch: AtomicU64::new(0),
         acting: Arc::default(),
-        stopping: AtomicBool::new(false),
+        launch: boot.launch,
+        came,
+        upgrade: desk,
+        phase: watch::Sender::new(Phase::Serving),
         reconfiguring: Mutex::new(()),
         clock,
         ledger,
@@ -283,6 +335,7 @@ async fn run(
     });
     app.owner(Command::Launch).await.map_err(refused_start)?;
     app.note_boot(&boot).await;
+    app.say_how_it_came().await;
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
     app.say_what_is_unsandboxed().await?;
@@ -311,18 +364,43 @@ async fn run(
         "started"
     );
     tracing::info!(name: "daemon.serving", port, path = %app.state_dir.path().display(), cage = mechanism, "serving");
-    let stop = stop_signal()?;
-    let listening = listeners.serve(app.clone());
+    let mut stop = match early_stop {
+        Some(stop) => stop,
+        None => StopSignal::listen()?,
+    };
+    let mut listening = listeners.serve(app.clone())?;
     http::listen::announce(&app)?;
     tracing::info!(name: "daemon.console", "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
     );
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     crate::os::let_go_of_start();
-    stop.await;
+    let upgrade = tokio::select! {
+        () = stop.asked() => None,
+        Some(asked) = upgrades.recv() => Some(asked),
+    };
 
-    tracing::info!(name: "daemon.stopping", "stopping");
-    tell_service_manager(&[sd_notify::NotifyState::Stopping]);
-    app.stopping.store(true, Ordering::Relaxed);
+    if let Some(asked) = &upgrade {
+        let to = &asked.candidate.to;
+        tracing::info!(name: "daemon.upgrading", detail = format!("{} {}", to.version, to.build), "changing over");
+        tell_service_manager(&reloading());
+        app.enter(Phase::WindingDown);
+        app.feed.close();
+        let calls = async {
+            listening.wind_down().await;
+            app.runs.over().await;
+            app.limits.no_effects().await;
+        };
+        tokio::select! {
+            done = tokio::time::timeout(upgrade::RUNNING, calls) => if done.is_err() {
+                tracing::warn!(name: "daemon.calls_cut", "calls still run; they are ended as at a stop");
+            },
+            () = stop.asked() => {}
+        }
+    } else {
+        tracing::info!(name: "daemon.stopping", "stopping");
+        tell_service_manager(&[sd_notify::NotifyState::Stopping]);
+    }
+    app.enter(Phase::Stopping);
     app.feed.close();
     // New calls are refused now; running ones get their outcome (DESIGN 13).
     app.supervisor.shutdown().await;
@@ -336,11 +414,24 @@ async fn run(
     }
     crate::invoke::note_unrecorded(&app, true).await;
     http::authenticate::note_unrecorded(&app).await;
-    listening.stop().await;
+    // A stop that was asked for meanwhile is a stop.
+    let upgrade = match tokio::time::timeout(Duration::ZERO, stop.asked()).await {
+        Ok(()) => None,
+        Err(_) => upgrade,
+    };
+    let sockets = match &upgrade {
+        Some(_) => listening.hand_over().await,
+        None => {
+            listening.stop().await;
+            Vec::new()
+        }
+    };
     for task in tasks {
         task.abort();
     }
-    let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    if upgrade.is_none() {
+        let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    }
     app.leave_mark();
     crate::invoke::used::note(&app);
     let ledger = app.ledger.clone();
@@ -350,7 +441,17 @@ async fn run(
     if !clean {
         bail!("the ledger did not close cleanly; the next start checks it");
     }
-    Ok(())
+    let Some(asked) = upgrade else {
+        return Ok(Ended::Stopped);
+    };
+    Ok(Ended::GoOn(asked.candidate.exec(sockets)))
+}
+
+/// What systemd is told while one program gives way to another in the process that it watches.
+fn reloading() -> Vec<sd_notify::NotifyState<'static>> {
+    let mut state = vec![sd_notify::NotifyState::Reloading];
+    state.extend(sd_notify::NotifyState::monotonic_usec_now().ok());
+    state
 }
 
 /// What the ledger refused by its rules is no trouble of its own.
@@ -388,19 +489,37 @@ fn started_by() -> &'static str {
     }
 }
 
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut term, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+/// What asks the daemon to stop.
+struct StopSignal {
+    signals: [Signal; 3],
+    heard: bool,
+}
+
+impl StopSignal {
+    /// From here on nothing of the kind ends the process by itself.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ],
+            heard: false,
+        })
+    }
+
+    /// Returns when it was asked for, at once where that is already so.
+    async fn asked(&mut self) {
+        let [term, interrupt, hangup] = &mut self.signals;
+        if !self.heard {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            self.heard = true;
         }
-    })
+    }
 }
 
 /// Names this installation in tokens; made once.
@@ -462,9 +581,27 @@ impl Programs {
 }
 
 impl App {
+    /// How far the daemon is from its end.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Waits until the daemon is no longer simply serving.
+    pub(crate) async fn ending(&self) {
+        let _ = self
+            .phase
+            .subscribe()
+            .wait_for(|p| *p != Phase::Serving)
+            .await;
+    }
+
     /// Whether new calls are refused because the daemon stops.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.phase() == Phase::Stopping
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
     }
 
     /// Submits an act of the owner, or of the daemon itself.
@@ -615,6 +752,24 @@ impl App {
             "event": "ledger.open", "launch": boot.launch, "clean": boot.clean,
             "rolledBack": rolled_back, "noBallast": boot.no_ballast,
         });
+        self.remark(about).await;
+    }
+
+    /// Puts on record that this launch is another program's, or this one's again, in the same process.
+    async fn say_how_it_came(&self) {
+        let own = upgrade::edition::Build::own();
+        let about = match &self.came {
+            None => return,
+            Some(Came::From { from, to }) => {
+                tracing::info!(name: "daemon.upgraded", detail = format!("{} to {}", from.build, own.build), "changed over");
+                // What it was taken for, if that is what it is.
+                let to = if to.build == own.build { to } else { &own };
+                json!({"event": "upgraded", "from": from, "to": to, "launch": self.launch})
+            }
+            Some(Came::Back { to, why }) => {
+                json!({"event": "upgrade.failed", "from": own, "to": to, "why": why, "launch": self.launch})
+            }
+        };
         self.remark(about).await;
     }
 

@@ -25,10 +25,11 @@ mod integration;
 pub(crate) mod owner;
 mod places;
 
-use crate::app::App;
+use crate::app::{App, Phase};
 use axum::{
     Router,
     extract::{Request, State},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
@@ -65,7 +66,9 @@ impl Doors {
                 .merge(integration::owner_routes())
                 .merge(integration::public_routes()),
             Serves::Agents => agent::routes().merge(integration::public_routes()),
-            Serves::Owner => owner::routes(app).merge(integration::owner_routes()),
+            Serves::Owner => owner::routes(app)
+                .merge(owner::socket_routes(app))
+                .merge(integration::owner_routes()),
         };
         Self {
             app: app.clone(),
@@ -111,10 +114,16 @@ impl Doors {
         request.extensions_mut().insert(self.serves);
         let uri = request.uri().clone();
         let routed = self.routes.oneshot(request);
-        match reply::or_panicked(uri.path(), routed).await {
-            Ok(response) => response,
+        let mut answer = match reply::or_panicked(uri.path(), routed).await {
+            Ok(answer) => answer,
             Err(never) => match never {},
+        };
+        // Also one that was asked for before: who sends the next request opens a connection for it.
+        if self.app.phase() != Phase::Serving {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
         }
+        answer
     }
 }
 
