@@ -29,9 +29,9 @@ pub mod ruleset;
 
 pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
-pub use linux::{give_up_exec_and_fork, kernel_support};
+pub use linux::{base_rules, give_up_exec_and_fork, kernel_support};
 #[cfg(target_os = "macos")]
-pub use macos::{give_up_exec_and_fork, kernel_support};
+pub use macos::{base_rules, give_up_exec_and_fork, kernel_support};
 
 /// What this kernel offers; returned by [`kernel_support`] for `status` and `doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -83,6 +83,12 @@ pub fn kernel() -> Kernel {
     }
 }
 
+/// What `(import "bsd.sb")` stands for, as rules.
+#[must_use]
+pub fn base_rules() -> Vec<String> {
+    base::rules()
+}
+
 /// Whether any worker can be caged here; one with a wider profile may need more than that.
 /// # Errors
 /// What is missing, in words for the owner.

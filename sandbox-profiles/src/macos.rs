@@ -19,6 +19,12 @@ pub fn kernel_support() -> Result<Support, Unsupported> {
     }
 }
 
+/// Nothing: what `bsd.sb` grants there is Apple's to say, and comes with the system.
+#[must_use]
+pub fn base_rules() -> Vec<String> {
+    Vec::new()
+}
+
 /// Nothing to do: a leaf profile denies fork and every exec but the worker's own from the start.
 /// # Errors
 /// None; the signature is that of Linux.

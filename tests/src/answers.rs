@@ -55,6 +55,7 @@ const CODES: &[&str] = &[
     "deadline_exceeded",
     "outcome_unknown",
     "payload_too_large",
+    "upgrade_refused",
 ];
 
 /// Holds one answer against all of it.

@@ -5,6 +5,7 @@
 
 use crate::binaries;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The variable that names the edition to `plexusd-fixture`.
@@ -61,4 +62,82 @@ pub fn workers(folder: &Path, edition: &str) -> std::path::PathBuf {
         std::fs::copy(binaries::path(name), folder.join(name)).expect("a copy");
     }
     folder
+}
+
+/// The build of every program of the workspace, as a daemon tells it.
+pub const BUILD: &str = plexus_ipc::BUILD;
+
+/// The same build with another last number: one that may follow it.
+#[must_use]
+pub fn later() -> String {
+    of_version(|version| {
+        let (rest, last) = version.rsplit_once('.').expect("three numbers");
+        format!("{rest}.{}", if last == "9" { "8" } else { "9" })
+    })
+}
+
+/// The same build with another first number: one that came before it.
+#[must_use]
+pub fn earlier() -> String {
+    of_version(|version| {
+        let numbers: Vec<_> = version
+            .split('.')
+            .map(|number| "0".repeat(number.len()))
+            .collect();
+        numbers.join(".")
+    })
+}
+
+fn of_version(other: impl FnOnce(&str) -> String) -> String {
+    let (version, rest) = BUILD.split_once('+').expect("a version, then the protocol");
+    let build = format!("{}+{rest}", other(version));
+    assert!(build != BUILD && build.len() == BUILD.len(), "{build}");
+    build
+}
+
+/// Puts a program of the workspace into `folder` as `build` would ship it: the same code under another name of its
+/// build, which is all that it says of itself. Whatever lay there is replaced as an install does it, by a new file.
+///
+/// # Panics
+/// When it cannot be written, or does not hold the name of its build.
+#[track_caller]
+pub fn ship(folder: &Path, name: &str, build: &str) {
+    let mut program = std::fs::read(binaries::path(name)).expect("a program");
+    let mut found = 0;
+    let mut at = 0;
+    while let Some(next) = find(&program[at..], BUILD.as_bytes()) {
+        at += next;
+        program[at..at + BUILD.len()].copy_from_slice(build.as_bytes());
+        at += BUILD.len();
+        found += 1;
+    }
+    assert!(
+        found > 0 || name == "plexus-sandbox-exec",
+        "{name} does not name its build"
+    );
+    put(folder, name, &program);
+}
+
+/// Puts any bytes in the place of a program.
+///
+/// # Panics
+/// When they cannot be written.
+#[track_caller]
+pub fn put(folder: &Path, name: &str, bytes: &[u8]) {
+    let new = folder.join(format!(".{name}.new"));
+    std::fs::write(&new, bytes).expect("a file");
+    std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).expect("a mode");
+    std::fs::rename(&new, folder.join(name)).expect("a new file in its place");
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    let first = what.first()?;
+    let mut from = 0;
+    loop {
+        let next = text[from..].iter().position(|byte| byte == first)? + from;
+        if text[next..].starts_with(what) {
+            return Some(next);
+        }
+        from = next + 1;
+    }
 }

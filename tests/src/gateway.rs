@@ -9,6 +9,7 @@ use crate::agent::Agent;
 use crate::binaries;
 use crate::clock::{Clock, Machine};
 use crate::http::Client;
+use crate::log_lines;
 use crate::owner::Owner;
 use crate::processes::{self, Process};
 use crate::programs::{self, Said};
@@ -27,6 +28,7 @@ use tempfile::TempDir;
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     fixture: bool,
+    programs: Option<PathBuf>,
     kernel: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -47,6 +49,12 @@ impl Builder {
     #[must_use]
     pub fn fixture(mut self) -> Self {
         self.fixture = true;
+        self
+    }
+    /// Runs the daemon that lies in `folder`, with the workers there.
+    #[must_use]
+    pub fn programs(mut self, folder: &Path) -> Self {
+        self.programs = Some(folder.to_owned());
         self
     }
     /// Runs it, and whatever it starts, as if on another kernel: `missing`, `off`, or a version of Landlock.
@@ -112,7 +120,10 @@ impl Builder {
         } else {
             "plexusd"
         };
-        let program = binaries::path(name);
+        let program = match &self.programs {
+            Some(folder) => folder.join(name),
+            None => binaries::path(name),
+        };
         let mut command = match &self.kernel {
             None => programs::command(&program, home),
             Some(kernel) => {
@@ -331,6 +342,7 @@ impl Gateway {
         until("the end of everything the gateway started", || {
             below.iter().all(|process| !process.alive()).then_some(())
         });
+        log_lines::check(&self.state());
         status
     }
 }

@@ -28,6 +28,8 @@ pub mod folders;
 pub mod gateway;
 pub mod golden;
 pub mod http;
+pub mod kept;
+pub mod log_lines;
 pub mod model;
 pub mod not_run;
 pub mod owner;

@@ -2,11 +2,16 @@
 //! else notices.
 
 use crate::house::{House, READ};
+use crate::measured::Scrape;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_tests::http::Stream;
+use plexus_tests::waiting::until;
 use plexus_tests::{Client, Length, Owner, Response, length};
 use serde_json::json;
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a connection of this file may last at most: far longer than the gateway lets it, far shorter than for ever.
@@ -504,6 +509,75 @@ fn thousands_of_idle_connections_lock_nobody_out() {
     waits.expect_ok();
     assert!(began.elapsed() < AT_LAST);
     assert!(crowd.len() >= 500);
+}
+
+/// More idle connections than there are places, and new ones all the time: who shows a credential gets in, over TCP, and
+/// who has shown one keeps its place.
+#[test]
+fn who_is_known_gets_in_while_others_hold_all_places() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("raised");
+    let house = House::open();
+    let agent = house.reader("one");
+    let ask = agent.client().request("GET", "/grants").bytes_kept_alive();
+    let mut kept = tcp(&house);
+    kept.write_all(&ask).expect("taken");
+    answered(&mut kept);
+
+    let owner = Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
+    let evicted = || Scrape::of(&owner.client).value("plexus_connections_evicted_total");
+    assert!(evicted() < 0.5);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let health = b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+                let mut held = VecDeque::new();
+                // The pace is the gateway's own: each is answered before the next one comes.
+                while !over.load(Ordering::Relaxed) {
+                    let mut one = tcp(&house);
+                    if one.write_all(health).is_ok() && one.read(&mut [0; 1024]).is_ok() {
+                        held.push_back(one);
+                    }
+                    if held.len() > 700 {
+                        held.pop_front();
+                    }
+                }
+            });
+        }
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until("all places to be taken", || {
+                (evicted() > 100.0).then_some(())
+            });
+            let before = evicted();
+            for _ in 0..20 {
+                // Each on a connection of its own.
+                plexus_tests::agent::handshake(&house.gateway.client(), &agent.pat).expect_ok();
+                agent
+                    .invoke(READ, json!({"path": "report.txt"}))
+                    .expect_ok();
+            }
+            assert!(evicted() > before, "they were taken all the while");
+            kept.write_all(&ask).expect("taken");
+            answered(&mut kept);
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(failed) = done {
+            std::panic::resume_unwind(failed);
+        }
+    });
+}
+
+/// Reads one answer of 200 whose connection stays open.
+#[track_caller]
+fn answered(stream: &mut TcpStream) {
+    let mut buffer = [0; 8192];
+    let n = stream.read(&mut buffer).expect("an answer");
+    assert!(
+        buffer[..n].starts_with(b"HTTP/1.1 200 "),
+        "{:?}",
+        &buffer[..n]
+    );
 }
 
 /// A stream of events that nobody reads holds up neither what is recorded nor who tells it.

@@ -186,3 +186,36 @@ fn what_is_not_built_is_an_unknown_route() {
         "the source is still there"
     );
 }
+
+/// The document is made once and sent many times: whatever it shows is there at once when it changes, and back when it is.
+#[test]
+fn the_document_follows_what_it_shows() {
+    let house = House::open();
+    let owner = house.gateway.owner();
+    let document = || {
+        let client = house.gateway.client();
+        client.get("/.well-known/plexus").expect_ok()["capabilities"].take()
+    };
+    let before = document();
+    assert_eq!(document(), before, "nothing has changed");
+
+    let expose = |enabled| owner.expose("obsidian.vault.read", enabled);
+    expose(false);
+    let hidden = document();
+    assert!(!hidden.to_string().contains("\"obsidian.vault.read\""));
+    expose(true);
+    assert_eq!(document(), before, "shown again");
+
+    let settings = json!({"defaultTrustWindows": {"first-party:read": "1h"}});
+    owner.client.put("/v1/config", settings).expect_ok();
+    assert_ne!(document(), before, "another window is recommended");
+
+    let folder = plexus_tests::Folder::empty();
+    let route = json!({"path": folder.path()});
+    let source =
+        json!({"id": "papers", "kind": "workspace-dir", "label": "Papers", "route": route});
+    owner.client.post("/admin/api/sources", source).expect_ok();
+    assert!(document().to_string().contains("\"papers.read\""));
+    owner.client.delete("/admin/api/sources/papers").expect_ok();
+    assert!(!document().to_string().contains("papers."));
+}

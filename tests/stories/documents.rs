@@ -187,3 +187,79 @@ fn the_types_that_the_map_names_exist() {
     }
     assert!(seen > 20, "only {seen} types are named");
 }
+
+/// What follows each `plexusctl` of a page, to the end of its line or of its quotes.
+fn typed(page: &str) -> BTreeSet<Vec<String>> {
+    let after = page.split("plexusctl ").skip(1);
+    let words = |rest: &str| {
+        let rest = rest.split(['`', '\n', '#', '|', ';', ')']).next();
+        let words = rest.unwrap_or_default().split_whitespace();
+        let words: Vec<String> = words
+            .map(|word| word.trim_end_matches([',', ':', '.']).to_owned())
+            .collect();
+        words
+    };
+    let is_word = |word: &String| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    after
+        .map(words)
+        .filter(|words| {
+            words
+                .first()
+                .is_some_and(|word| !word.is_empty() && is_word(word))
+        })
+        .collect()
+}
+
+/// Whoever is woken at night types what the pages say: commands and their options are there.
+#[test]
+fn the_commands_of_the_operations_page_are_there() {
+    let help = |words: &[&str]| {
+        let said = std::process::Command::new(plexus_tests::binaries::path("plexusctl"))
+            .args(words)
+            .arg("--help")
+            .output()
+            .expect("plexusctl runs");
+        let text = String::from_utf8(said.stdout).expect("text");
+        said.status.success().then_some(text)
+    };
+    let listed = |help: &str, word: &str| {
+        let (_, commands) = help.split_once("Commands:").unwrap_or_default();
+        commands
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some(word))
+    };
+    assert!(help(&["no-such-command"]).is_none(), "the control");
+    let (mut commands, mut options) = (BTreeSet::new(), 0);
+    let page = page("operations.md");
+    let top = help(&[]).expect("help");
+    for words in typed(&page) {
+        // Prose goes on behind the command: "plexusctl sources say why".
+        let first = words[0].as_str();
+        if first.starts_with("--") {
+            continue;
+        }
+        assert!(listed(&top, first), "plexusctl has no {first}: {words:?}");
+        let mut path = vec![first];
+        let mut text = help(&path).expect("help");
+        while let Some(next) = words.get(path.len()).filter(|next| listed(&text, next)) {
+            path.push(next);
+            text = help(&path).expect("help");
+        }
+        for option in words.iter().filter(|word| word.starts_with("--")) {
+            let option = option.split(['=', '[']).next().unwrap_or_default();
+            options += 1;
+            let known = text.contains(option) || top.contains(option);
+            assert!(
+                known,
+                "`plexusctl {}` has no {option}: {words:?}",
+                path.join(" ")
+            );
+        }
+        commands.insert(path.join(" "));
+    }
+    assert!(
+        commands.len() > 40 && options > 20,
+        "{} {options}: {commands:?}",
+        commands.len()
+    );
+}

@@ -1,6 +1,7 @@
 //! A disk that fills up under the gateway: a real one, of a few megabytes. Agents wait; the owner does not.
 
 use crate::house::{COUNT, READ, WRITE, Workshop, note};
+use crate::measured::Scrape;
 use plexus_tests::small_disk::SmallDisk;
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Folder, Gateway, Owner};
@@ -121,6 +122,18 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         act("/admin/api/agents/revoke", json!({"agentId": "greedy"}));
         owner.deny(&item, "not now");
         act("/admin/api/pause", json!({"on": true}));
+
+        let figures = Scrape::of(&owner.client);
+        let is = |series: &str, value: f64| (figures.value(series) - value).abs() < 0.5;
+        assert!(
+            is("plexus_ledger_condition{condition=\"disk_full\"}", 1.0),
+            "{figures:?}"
+        );
+        assert!(is("plexus_ledger_ballast_bytes", 0.0), "{figures:?}");
+        assert!(
+            figures.value("plexus_ledger_unrecorded_total") >= 1.0,
+            "{figures:?}"
+        );
 
         // All of it is on the disk, not only in memory; and a full disk keeps no daemon from starting.
         full.gateway.kill9();

@@ -475,10 +475,7 @@ fn a_worker_of_another_build_is_refused_and_the_reason_says_to_restart() {
     };
     again("workspace");
     let refused = read();
-    assert!(
-        refused.text().contains("plexusctl service restart"),
-        "{refused}"
-    );
+    assert!(refused.text().contains("plexusctl upgrade"), "{refused}");
     replace(&whole);
     again("workspace");
     read().expect_ok();

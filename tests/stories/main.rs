@@ -9,6 +9,7 @@ mod backup;
 #[cfg(target_os = "linux")]
 mod cage;
 mod cards;
+mod changing_over;
 mod clients;
 mod connections;
 mod credentials;
@@ -41,6 +42,9 @@ mod kills;
 mod knowing;
 mod known_defects;
 mod lending;
+mod life_of_a_call;
+mod logged;
+mod measured;
 mod misbehaviour;
 mod newcomer;
 mod notify;

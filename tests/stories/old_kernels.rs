@@ -106,6 +106,10 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
         said.stdout.starts_with("workspace RUNS WITHOUT A CAGE"),
         "{said}"
     );
+    let shown = console(&house.gateway);
+    assert!(shown.contains("ITS WORKERS RUN WITHOUT A CAGE"), "{shown}");
+    assert!(shown.contains("reader NOT CAGED"), "{shown}");
+    assert!(shown.contains("<b>Look here:</b>"), "{shown}");
     let said = owner.audited(|event| event["detail"]["event"] == "sources.unsandboxed");
     assert_eq!(said["detail"]["sources"], json!(["workspace"]));
     let start = until("the start of its worker to be on record", || {
@@ -131,6 +135,13 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
         events.find(|event| event["detail"]["event"] == "worker.start")
     });
     assert!(start["detail"]["unsandboxed"].is_null(), "{start}");
+    let shown = console(&house.gateway);
+    assert!(!shown.contains("WITHOUT A CAGE"), "{shown}");
+    assert!(shown.contains("reader caged"), "{shown}");
+    assert!(
+        !shown.contains("NOT CAGED") && !shown.contains("Look here:"),
+        "{shown}"
+    );
 
     // A name that means nothing is no name.
     assert!(house.gateway.stop().success());
@@ -138,4 +149,22 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
     let said = nobody.refused(house.gateway.home());
     said.expect_status(78);
     assert!(said.stderr.contains("there is no such source"), "{said}");
+}
+
+/// What the console's first view says of the sources, as HTML.
+fn console(gateway: &Gateway) -> String {
+    let at = format!("localhost:{}", gateway.port());
+    let page = gateway
+        .client()
+        .with("host", &at)
+        .with("origin", &format!("http://{at}"));
+    let opened = page.post("/admin/console/sign-in", json!({"key": gateway.key()}));
+    let cookie = opened.header("set-cookie").expect("a cookie");
+    let cookie = cookie.split(';').next().expect("a pair");
+    let view = page
+        .with("cookie", cookie)
+        .with("x-plexus-tab", &opened.text_at("/tab"))
+        .get("/admin/console/view")
+        .expect_ok();
+    view["glance"].as_str().expect("HTML").to_owned()
 }

@@ -121,6 +121,13 @@ fn a_folder_that_is_too_much_is_refused() {
         .env("HOME", &person.path().to_string_lossy())
         .refused(home.path());
     says(&said, &["--workspace", "home directory itself"]);
+    // Where the state lies elsewhere, what holds the home holds nothing of ours, and is more than the home.
+    person.write("me/.profile", "");
+    let said = again()
+        .workspace(&person.path())
+        .env("HOME", &person.path().join("me").to_string_lossy())
+        .refused(home.path());
+    says(&said, &["--workspace", "what holds it"]);
 
     person.write("project/a.txt", "a");
     let mut gateway = again()

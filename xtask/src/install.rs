@@ -111,7 +111,7 @@ fn next_steps(prefix: &Path, on_path: bool, replaced: bool) -> String {
     ));
     if replaced {
         text.push_str(&format!(
-            "A gateway that runs is still the old one. To change over:\n  {plexusctl} service restart\n"
+            "A gateway that runs is still the old one. To change over:\n  {plexusctl} upgrade\n"
         ));
     }
     text.push_str(&format!(
@@ -135,7 +135,7 @@ mod tests {
         }
         assert!(!text.contains("restart"));
         let again = next_steps(Path::new("/p"), true, true);
-        assert!(again.contains("/p/bin/plexusctl service restart") && !again.contains("PATH"));
+        assert!(again.contains("/p/bin/plexusctl upgrade") && !again.contains("PATH"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod dist;
 mod install;
 mod layout;
 mod new_source;
+mod promises;
 mod rules;
 mod start;
 mod step;
@@ -53,6 +54,8 @@ enum Task {
     Try(try_source::Arguments),
     /// Install the coding agents that the stories run, at the versions that tests/agents names
     Agents,
+    /// Break one promise at a time in a copy, and see that a test notices
+    Promises(promises::Arguments),
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
     /// Read the gateway's ready line and say what to do next (used by `start`)
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::NewSource(arguments) => new_source::run(&arguments),
         Task::Try(arguments) => try_source::run(&arguments),
         Task::Agents => agents::ensure(),
+        Task::Promises(arguments) => promises::run(&arguments),
         Task::Rules => rules::run(),
         Task::Greet(greeting) => start::greet(&greeting),
     };

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that has to hold, in one command. `.ci/run` types the same.
 
 use crate::step::{Steps, present};
-use crate::{agents, cargo, debian, rules};
+use crate::{agents, cargo, debian, promises, rules};
 use anyhow::Result;
 use std::process::Command;
 
@@ -110,6 +110,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 APPLE,
             ]))
         });
+    }
+    if arguments.long {
+        steps.run("promises, broken one at a time", promises::all);
     }
     let verdict = steps.summary();
     for line in std::fs::read_to_string(not_run).unwrap_or_default().lines() {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use plexus_ledger::{
-    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Rows,
+    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Restored, Rows,
 };
 use redb::{Database, Durability, TableDefinition};
 use sha2::{Digest as _, Sha256};
@@ -34,6 +34,7 @@ impl Machine for Reads {
     type Event = Read;
     type Reply = ();
     type Refusal = ();
+    type Part = ();
 
     fn decide((): &(), command: &u64, _now: u64) -> Decision<Self> {
         Ok((vec![Read(*command)], ()))
@@ -68,8 +69,15 @@ impl Machine for Reads {
     fn all_rows((): &()) -> Vec<(String, Vec<u8>)> {
         Vec::new()
     }
-    fn restore(_: impl Iterator<Item = (String, Vec<u8>)>) -> Result<(), DecodeError> {
+    fn read<'r>(_: impl Iterator<Item = (&'r str, &'r [u8])>) -> Result<(), DecodeError> {
         Ok(())
+    }
+    fn restore(_: Vec<()>) -> Result<Restored<Self>, DecodeError> {
+        let (state, otherwise) = Default::default();
+        Ok(Restored { state, otherwise })
+    }
+    fn needs(_: &str) -> Option<String> {
+        None
     }
     fn index_terms(_: &Read) -> Vec<IndexTerm> {
         Vec::new()

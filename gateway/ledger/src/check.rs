@@ -1,19 +1,18 @@
 //! Holding the log and the rows against each other.
 //!
-//! Full: the chain and a fold of all events from nothing, each checkpoint's digest on the way, then every row. Recent
-//! (each boot): the rows as they were at the last checkpoint are rebuilt from the values kept since, must have that
-//! checkpoint's digest, and a fold of the events after it must give the rows as they are.
+//! Full (here): the chain and a fold of all events from nothing, each checkpoint's digest on the way, then every row.
+//! Recent (each start): [`crate::recent`].
 //! Finds accidents and clumsy edits. Who can write the file can also recompute an unkeyed chain; `audit-heads.jsonl`
 //! and exports kept elsewhere are what contradicts them then.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::archive::{self, FORGOTTEN, SEALED};
 use crate::digest::RowDigest;
 use crate::event::{Head, Recorded, hex};
 use crate::heads::Noted;
-use crate::machine::{CHECKPOINT, DecodeError, Machine, Rows};
+use crate::machine::{CHECKPOINT, DecodeError, Machine, Restored, Rows};
 use crate::store::{StoreError, View};
 
 /// The first thing found wrong.
@@ -173,121 +172,8 @@ pub(crate) struct Loaded<M: Machine> {
     pub(crate) verified: Verified,
 }
 
-/// Checks the part after the last checkpoint and gives the state it leads to.
-pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
-    let checkpoint = view.checkpoint()?;
-    let (rows, base) = (view.rows()?, view.base()?);
-    if base.is_empty() && checkpoint > 0 && view.last_seq()? == checkpoint {
-        return at_rest(view, checkpoint, &rows);
-    }
-    let mut then = rows.clone();
-    for (key, value) in &base {
-        match value {
-            Some(value) => drop(then.insert(key.clone(), value.clone())),
-            None => drop(then.remove(key)),
-        }
-    }
-    let (start, digest) = match checkpoint {
-        0 => (Head::START, RowDigest::default().hex()),
-        seq => checkpoint_at(view, seq)?,
-    };
-    if RowDigest::of(then.iter()).hex() != digest {
-        // Name the row, if a fold of everything can; the digest alone cannot.
-        named::<M>(view)?;
-        let why = "they do not have its digest".to_owned();
-        return Err(Finding::Checkpoint {
-            seq: checkpoint,
-            why,
-        }
-        .into());
-    }
-    // They have the checkpoint's digest: what cannot be read of them was written by a later version.
-    let state = M::restore(then.clone().into_iter()).map_err(later_rows)?;
-    let mut fold = Fold::<M> {
-        head: start,
-        state,
-        rows: then,
-        checkpoints: 0,
-        touched: HashSet::new(),
-        archived: Vec::new(),
-    };
-    fold.rest(view)?;
-    let older = fold.compare(&rows)?;
-    // A row that was touched and has its old value again was never kept; one that was kept may be back as well.
-    if let Some(key) = base.keys().find(|key| !fold.touched.contains(*key)) {
-        return Err(Finding::Row {
-            key: key.clone(),
-            why: "kept as changed, but no event changed it",
-        }
-        .into());
-    }
-    let events = fold.head.seq - checkpoint;
-    let verified = Verified {
-        head: fold.head,
-        first: checkpoint + 1,
-        events,
-        checkpoints: fold.checkpoints,
-        rows: rows.len() as u64,
-        heads: 0,
-        archives: 0,
-    };
-    Ok(Loaded {
-        state: fold.state,
-        head: fold.head,
-        digest: RowDigest::of(rows.iter()),
-        kept: base.into_keys().collect(),
-        older,
-        checkpoint,
-        indexed: view.indexed()?,
-        verified,
-    })
-}
-
-/// The same where nothing came after the checkpoint, as after every clean stop: its digest is of these very rows, and
-/// there is nothing to fold.
-fn at_rest<M: Machine>(view: &View, checkpoint: u64, rows: &Rows) -> Result<Loaded<M>, CheckError> {
-    let (head, noted) = checkpoint_at(view, checkpoint)?;
-    let (digest, state) = std::thread::scope(|threads| {
-        let digest = threads.spawn(|| RowDigest::of(rows.iter()));
-        let state = M::restore(rows.clone().into_iter());
-        (digest.join(), state)
-    });
-    // A thread that adds up hashes does not panic.
-    let digest = digest.unwrap_or_else(|_| RowDigest::of(rows.iter()));
-    if digest.hex() != noted {
-        // Name the row, if a fold of everything can; the digest alone cannot.
-        named::<M>(view)?;
-        let why = "they do not have its digest".to_owned();
-        return Err(Finding::Checkpoint {
-            seq: checkpoint,
-            why,
-        }
-        .into());
-    }
-    let state = state.map_err(later_rows)?;
-    let read = M::all_rows(&state).into_iter().collect();
-    Ok(Loaded {
-        state,
-        head,
-        digest,
-        kept: HashSet::new(),
-        older: otherwise(rows, &read),
-        checkpoint,
-        indexed: view.indexed()?,
-        verified: Verified {
-            head,
-            first: checkpoint + 1,
-            events: 0,
-            checkpoints: 0,
-            rows: rows.len() as u64,
-            heads: 0,
-            archives: 0,
-        },
-    })
-}
-
 /// The first thing that a check of everything finds, if that is not an archive: no start needs one.
-fn named<M: Machine>(view: &View) -> Result<(), CheckError> {
+pub(crate) fn named<M: Machine>(view: &View) -> Result<(), CheckError> {
     match full::<M>(view) {
         Ok(_) | Err(CheckError::Found(Finding::Archive { .. })) => Ok(()),
         Err(error) => Err(error),
@@ -295,7 +181,7 @@ fn named<M: Machine>(view: &View) -> Result<(), CheckError> {
 }
 
 /// Checks all of it, from the first event, archives first. Where the owner has given archives up, what is left of the
-/// chain; the rows are then those of the last checkpoint's digest and no more ([`recent`]).
+/// chain; the rows are then those of the last checkpoint's digest and no more.
 pub(crate) fn full<M: Machine>(view: &View) -> Result<Verified, CheckError> {
     let archives = view.check_archives()?;
     if let Some(gone) = view.archives()?.iter().rposition(|a| a.forgotten) {
@@ -352,7 +238,7 @@ fn left<M: Machine>(view: &View, gone: usize, archives: u64) -> Result<Verified,
         first: start.seq + 1,
         events: head.seq - start.seq,
         checkpoints,
-        rows: recent::<M>(view)?.verified.rows,
+        rows: crate::recent::recent::<M>(view)?.verified.rows,
         heads: 0,
         archives,
     })
@@ -441,28 +327,20 @@ impl<M: Machine> Fold<M> {
     }
 
     /// Holds the table against the fold twice: byte for byte against what the events wrote, so that no edit passes as
-    /// another version's spelling; and, as this version reads both, against what they mean. Gives the rows that this
-    /// version would write otherwise.
-    fn compare(&self, stored: &Rows) -> Result<Older, CheckError> {
-        if let Some(finding) = differs(&self.rows, stored) {
-            return Err(finding.into());
-        }
-        let read = M::restore(stored.clone().into_iter()).map_err(later_rows)?;
+    /// another version's spelling; and, as this version reads both, against what they mean.
+    fn compare(&self, stored: &Rows) -> Result<(), CheckError> {
+        differs(&self.rows, stored)?;
+        let read = restored::<M>(stored).map_err(later_rows)?.state;
         let read: Rows = M::all_rows(&read).into_iter().collect();
         let folded: Rows = M::all_rows(&self.state).into_iter().collect();
-        if let Some(finding) = differs(&folded, &read) {
-            return Err(finding.into());
-        }
-        Ok(otherwise(stored, &read))
+        Ok(differs(&folded, &read)?)
     }
 }
 
-/// The rows that are stored otherwise than this version writes them (`read`).
-fn otherwise(stored: &Rows, read: &Rows) -> Older {
-    let differs = |key: &&String| read.get(*key) != stored.get(*key);
-    let keys: BTreeSet<_> = stored.keys().chain(read.keys()).filter(differs).collect();
-    let old = |key: &String| (key.clone(), stored.get(key).cloned());
-    keys.into_iter().map(old).collect()
+/// The state of some rows, read in one part.
+pub(crate) fn restored<M: Machine>(rows: &Rows) -> Result<Restored<M>, DecodeError> {
+    let rows = rows.iter().map(|(key, value)| (key.as_str(), &value[..]));
+    M::restore(vec![M::read(rows)?])
 }
 
 /// Reads a stored event and checks that it is number `seq` and follows `head`.
@@ -489,7 +367,7 @@ pub(crate) fn id_in(stored: &[u8]) -> Option<String> {
         .then(|| id.to_owned())
 }
 
-fn unreadable(seq: u64, event: Option<&Recorded>, why: String) -> Finding {
+pub(crate) fn unreadable(seq: u64, event: Option<&Recorded>, why: String) -> Finding {
     Finding::Event {
         seq,
         id: event.map(|e| e.id().to_string()),
@@ -498,7 +376,7 @@ fn unreadable(seq: u64, event: Option<&Recorded>, why: String) -> Finding {
 }
 
 /// The head at a checkpoint and the digest it vouches for.
-fn checkpoint_at(view: &View, seq: u64) -> Result<(Head, String), CheckError> {
+pub(crate) fn checkpoint_at(view: &View, seq: u64) -> Result<(Head, String), CheckError> {
     let before = match seq {
         1 => Head::START,
         _ => match view.event(seq - 1) {
@@ -545,29 +423,39 @@ fn damaged(error: StoreError) -> CheckError {
     }
 }
 
-fn noted_digest(event: &Recorded) -> Option<String> {
+pub(crate) fn noted_digest(event: &Recorded) -> Option<String> {
     let members: serde_json::Value = serde_json::from_slice(&event.members()).ok()?;
     Some(members.get("rows")?.as_str()?.to_owned())
 }
 
-fn later_rows(error: DecodeError) -> Unknown {
+pub(crate) fn later_rows(error: DecodeError) -> Unknown {
     let what = "the rows".to_owned();
     Unknown { what, why: error.0 }
 }
 
-/// The first row that one side has otherwise than the other; `found` stands in the table, `made` by the events.
-fn differs(made: &Rows, found: &Rows) -> Option<Finding> {
-    let row = |key: &String, why| {
-        let key = key.clone();
-        Some(Finding::Row { key, why })
+/// Whether a row that the events `made` is the one `found` in the table.
+pub(crate) fn same(
+    key: &str,
+    made: Option<&Vec<u8>>,
+    found: Option<&Vec<u8>>,
+) -> Result<(), Finding> {
+    let why = match (made, found) {
+        (Some(_), None) => "the events make it, the table lacks it",
+        (None, Some(_)) => "no event makes it",
+        (made, found) if made != found => "the events lead to another value",
+        _ => return Ok(()),
     };
+    let key = key.to_owned();
+    Err(Finding::Row { key, why })
+}
+
+/// The first row that one side has otherwise than the other; `found` stands in the table, `made` by the events.
+fn differs(made: &Rows, found: &Rows) -> Result<(), Finding> {
     for (key, value) in made {
-        match found.get(key) {
-            None => return row(key, "the events make it, the table lacks it"),
-            Some(stored) if stored != value => return row(key, "the events lead to another value"),
-            Some(_) => {}
-        }
+        same(key, Some(value), found.get(key))?;
     }
-    let extra = found.keys().find(|key| !made.contains_key(*key))?;
-    row(extra, "no event makes it")
+    match found.keys().find(|key| !made.contains_key(*key)) {
+        Some(extra) => same(extra, None, found.get(extra)),
+        None => Ok(()),
+    }
 }

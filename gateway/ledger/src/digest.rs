@@ -19,11 +19,21 @@ impl RowDigest {
         sum
     }
 
-    pub(crate) fn add(&mut self, key: &str, value: &[u8]) {
+    /// The digest of one row alone.
+    pub(crate) fn of_row(key: &str, value: &[u8]) -> Self {
+        Self(limbs(key, value))
+    }
+
+    /// Adds the rows of another set, which has none of this one's.
+    pub(crate) fn join(&mut self, other: &Self) {
         let mut carry = false;
-        for (limb, other) in self.0.iter_mut().zip(limbs(key, value)) {
+        for (limb, other) in self.0.iter_mut().zip(other.0) {
             (*limb, carry) = limb.carrying_add(other, carry);
         }
+    }
+
+    pub(crate) fn add(&mut self, key: &str, value: &[u8]) {
+        self.join(&Self::of_row(key, value));
     }
 
     pub(crate) fn remove(&mut self, key: &str, value: &[u8]) {

@@ -79,13 +79,13 @@ impl Heads {
             self.write(head);
         }
         if let Err(error) = self.file.sync_data() {
-            tracing::warn!(%error, "the last audit head may not be on disk");
+            tracing::warn!(name: "ledger.head_unsaved", %error, "the last audit head may not be on disk");
         }
     }
 
     fn write(&mut self, head: &Head) {
         if let Err(error) = self.file.write_all(line(head).as_bytes()) {
-            tracing::warn!(%error, "an audit head could not be written");
+            tracing::warn!(name: "ledger.head_unsaved", %error, "an audit head could not be written");
         }
         self.written = Some((head.seq, Instant::now()));
     }

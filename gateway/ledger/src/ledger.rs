@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use redb::DatabaseError;
@@ -22,6 +22,7 @@ use crate::event::Recorded;
 use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
+use crate::recent::recent;
 use crate::store::{
     ARCHIVING, BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file,
 };
@@ -35,6 +36,20 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub(crate) const LEDGER_FILE: &str = "ledger.redb";
 pub(crate) const HEADS_FILE: &str = "audit-heads.jsonl";
 const BALLAST_FILE: &str = "ledger.ballast";
+
+/// What one commit took, for whoever measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Events in it.
+    pub records: usize,
+    /// From the first write to the end of the flush.
+    pub took: Duration,
+    /// How long the writer had waited for company; zero where flushes are fast.
+    pub lingered: Duration,
+}
+
+/// Is told of each commit of commands, on the writer's thread: it must not block.
+pub type Observer = Arc<dyn Fn(Committed) + Send + Sync>;
 
 /// What a ledger is opened with.
 #[derive(Clone)]
@@ -59,10 +74,15 @@ pub struct Options {
     pub keep: u64,
     /// Asked before each step of sealing. Only tests of failing storage give one that ever refuses.
     pub sealing: SealWatch,
+    /// How long nothing must be recorded before a commit of its own puts the file in order, so that a start after a kill
+    /// need not walk through all of it. It costs two flushes.
+    pub settle_after: Duration,
     /// Name of this build, left in the file for the words of a refusal.
     pub build: String,
     /// How the file is opened. Only tests of failing storage give another.
     pub opener: Opener,
+    /// Who is told of commits.
+    pub observer: Observer,
 }
 
 impl Options {
@@ -80,19 +100,36 @@ impl Options {
             retry: Duration::from_secs(1),
             keep: u64::MAX,
             sealing: Arc::new(|_| Ok(())),
+            settle_after: Duration::from_secs(5),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             opener: Arc::new(open_file),
+            observer: Arc::new(|_| {}),
         }
     }
+}
+
+/// How long the parts of an opening took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Until the file was open; after a kill redb walks through it.
+    pub file: Duration,
+    /// The rows, and the events since the last checkpoint.
+    pub check: Duration,
+    /// The rest: the launch's own commit, the heads, the space set aside.
+    pub rest: Duration,
 }
 
 /// What was found when the ledger was opened.
 #[derive(Clone, Debug)]
 pub struct BootReport {
+    /// How long it took.
+    pub times: Times,
     /// Number of this launch, from 1.
     pub launch: u64,
     /// False if the last stop was a crash or a kill.
     pub clean: bool,
+    /// The file had to be walked through before it could be used: the last stop was a kill at work, not at rest.
+    pub walked: bool,
     /// What was checked: the events since the last checkpoint, all rows. `checked.head.at` is the latest recorded
     /// time, below which the caller's clock should not start.
     pub checked: Verified,
@@ -238,6 +275,7 @@ impl<M: Machine> Ledger<M> {
     /// # Errors
     /// [`OpenError`]; a damaged ledger is refused, not repaired.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
+        let began = Instant::now();
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
         let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
         let booted = match boot::<M>(&store, &options.build) {
@@ -252,6 +290,8 @@ impl<M: Machine> Ledger<M> {
             launch,
             clean,
             loaded,
+            file,
+            check,
         } = booted?;
         let heads = dir.join(HEADS_FILE);
         let io = |what| move |error| OpenError::Io { what, error };
@@ -282,9 +322,12 @@ impl<M: Machine> Ledger<M> {
         let no_ballast = ballast.ensure().err();
         let full = no_ballast.as_ref().is_some_and(is_full);
         let no_ballast = no_ballast.map(|error| error.to_string());
+        let rest = began.elapsed().saturating_sub(file + check);
         let report = BootReport {
+            times: Times { file, check, rest },
             launch,
             clean,
+            walked: store.was_walked(),
             checked: loaded.verified,
             rolled_back,
             archives_astray,
@@ -306,6 +349,8 @@ impl<M: Machine> Ledger<M> {
             index_behind: options.index_behind,
             retry: options.retry,
             sealing: options.sealing,
+            settle_after: options.settle_after,
+            observer: options.observer,
         };
         let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
         // The files' names must outlive a power cut as surely as what is in them.
@@ -466,30 +511,37 @@ struct Booted<M: Machine> {
     launch: u64,
     clean: bool,
     loaded: Loaded<M>,
+    file: Duration,
+    check: Duration,
 }
 
 /// Opens, recognises, checks, and only then writes: a refused ledger stays as it was found. One of the format before is
 /// copied first.
 fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> {
+    let began = Instant::now();
     store.open()?;
+    let file = began.elapsed();
+    let began = Instant::now();
     let view = store.read()?;
     let clean = view.clean()?;
     match view.format()? {
         Some(format @ (FORMAT | ARCHIVING | BEFORE)) => {
-            let loaded =
-                check::recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
+            let loaded = recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
+            let check = began.elapsed();
             drop(view);
             if format == BEFORE {
                 store.copy_before(format).map_err(|error| OpenError::Io {
                     what: "keeping a copy of the ledger before its format changes",
                     error,
                 })?;
-                tracing::info!("the ledger has a new format; a copy of the old one lies beside it");
+                tracing::info!(name: "ledger.migrated", "the ledger has a new format; a copy of the old one lies beside it");
             }
             Ok(Booted {
                 launch: store.begin_launch(build)?,
                 clean,
                 loaded,
+                file,
+                check,
             })
         }
         Some(found) => Err(OpenError::Format { found }),
@@ -499,7 +551,9 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
             Ok(Booted {
                 launch,
                 clean,
-                loaded: check::recent::<M>(&store.read()?)?,
+                loaded: recent::<M>(&store.read()?)?,
+                file,
+                check: Duration::ZERO,
             })
         }
     }
@@ -534,7 +588,7 @@ pub(crate) fn verify_view<M: Machine>(
         None
     };
     // Also after a full check: it does not see the values kept for the last checkpoint.
-    let recent = check::recent::<M>(view)?.verified;
+    let recent = recent::<M>(view)?.verified;
     let heads = check::heads(view, noted)?;
     Ok(Verified {
         heads,

@@ -26,6 +26,8 @@ mod ledger;
 mod machine;
 mod query;
 mod queue;
+mod reading;
+mod recent;
 mod store;
 mod verify;
 mod writer;
@@ -36,9 +38,11 @@ pub use archive::{
 pub use check::{CheckError, Finding, Unknown, Verified};
 pub use copy::{Closed, Copied, copy_at_rest, hold_closed};
 pub use event::{EventId, Head, NotAnEventId, Recorded};
-pub use ledger::{BootReport, Clock, Condition, Ledger, OpenError, Options};
-pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Rows};
+pub use ledger::{
+    BootReport, Clock, Committed, Condition, Ledger, Observer, OpenError, Options, Times,
+};
+pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Restored, Rows};
 pub use queue::Lane;
-pub use store::{Opener, StoreError};
+pub use store::{FORMATS, Opener, StoreError};
 pub use verify::{VerifiedExport, verify_export, verify_file};
 pub use writer::{Durable, EventRef, ForgetError, Receipt, SubmitError};

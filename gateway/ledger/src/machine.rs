@@ -1,7 +1,9 @@
 //! What the ledger keeps durable, seen from outside: one trait, implemented once by the daemon.
 //!
-//! Invariant: a state is exactly its rows. `restore(all_rows(s))` and a fold of the events that led to `s` give
-//! states with the same rows; `verify` holds the machine to that.
+//! Invariant: a state is exactly its rows. What `all_rows(s)` says, read and restored, and a fold of the events that led to
+//! `s` give states with the same rows; `verify` holds the machine to that.
+//! Invariant: a row is read by itself. It may need another one ([`Machine::needs`]) to be there, but says the same whatever
+//! that one says: so rows are read in parts, on several threads, and a check can read again only those that changed.
 //! A row keeps the bytes of the version that wrote it until an event changes it again. So `replay` works on bytes, for
 //! ever, and `restore` on meaning: a member that a later version added has its default in an older row.
 //! Must not know: what a command means, who sent it, or what an event permits.
@@ -30,6 +32,8 @@ pub trait Machine: Sized + Send + Sync + 'static {
     type Reply: Send + 'static;
     /// Why `decide` would not.
     type Refusal: Send + 'static;
+    /// What some rows say.
+    type Part: Send;
 
     /// Decides a command on the newest state. The first event is the one that the call's receipt is named after.
     /// No events means that nothing is recorded.
@@ -71,11 +75,21 @@ pub trait Machine: Sized + Send + Sync + 'static {
     /// Every row of the state, in any order, each key once.
     fn all_rows(state: &Self::State) -> Vec<(String, Vec<u8>)>;
 
-    /// The state made of these rows (in the order of their keys).
+    /// Reads some of the rows, each by itself.
     ///
     /// # Errors
     /// When a row is not one of this machine's, or holds more than this version knows and would lose.
-    fn restore(rows: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self::State, DecodeError>;
+    fn read<'r>(rows: impl Iterator<Item = (&'r str, &'r [u8])>)
+    -> Result<Self::Part, DecodeError>;
+
+    /// The state made of all rows: the parts they were read in, in the order of their keys.
+    ///
+    /// # Errors
+    /// When a row is there without the one it needs.
+    fn restore(parts: Vec<Self::Part>) -> Result<Restored<Self>, DecodeError>;
+
+    /// The key of the row without which this one cannot be there.
+    fn needs(key: &str) -> Option<String>;
 
     /// What the event can be found by. Any number, in any order.
     fn index_terms(event: &Self::Event) -> Vec<IndexTerm>;
@@ -85,6 +99,15 @@ pub trait Machine: Sized + Send + Sync + 'static {
     fn text_of(_term: &IndexTerm) -> Option<String> {
         None
     }
+}
+
+/// What [`Machine::restore`] makes.
+pub struct Restored<M: Machine> {
+    /// The state.
+    pub state: M::State,
+    /// Keys of the rows that this version would write in other bytes than they were read from, would not write, or would
+    /// write although there is none.
+    pub otherwise: Vec<String>,
 }
 
 /// What [`Machine::decide`] comes to: events and a reply, or a refusal.

@@ -9,6 +9,7 @@ mod view;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::backends::FileBackend;
@@ -22,7 +23,7 @@ use crate::event::Recorded;
 use crate::machine::IndexTerm;
 
 use unsure::{Unsure, Watched};
-pub(crate) use view::{View, read};
+pub(crate) use view::{RowsInOrder, View, read};
 
 /// The format this build writes. 2: rows may be spelled as several versions spelled them, and the build that opened the
 /// file last has left its name. A build of format 1 compares bytes with its own spelling and has to be kept away.
@@ -32,6 +33,9 @@ pub(crate) const FORMAT: u64 = 2;
 pub(crate) const ARCHIVING: u64 = 3;
 /// The format before, which this build reads; it is copied before this one is stamped.
 pub(crate) const BEFORE: u64 = 1;
+/// The formats that this build opens, the latest that it may write first: what follows it must know that one. One that it
+/// does not write is migrated, after a copy.
+pub const FORMATS: [u64; 3] = [ARCHIVING, FORMAT, BEFORE];
 
 /// seq → hash ‖ JSON.
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
@@ -150,6 +154,8 @@ pub(crate) struct Store {
     path: PathBuf,
     opener: Opener,
     unsure: Arc<Unsure>,
+    /// Whether redb had to walk through the file to open it.
+    walked: Arc<AtomicBool>,
     db: Mutex<Option<Database>>,
 }
 
@@ -199,13 +205,18 @@ impl Store {
             unsure: Arc::new(Unsure::new(path.with_extension("unsure"))),
             path,
             opener,
+            walked: Arc::default(),
             db: Mutex::new(None),
         }
     }
 
     pub(crate) fn open(&self) -> Result<(), DatabaseError> {
         let storage = (self.opener)(&self.path)?;
-        let db = builder().create_with_backend(Watched {
+        let walked = Arc::clone(&self.walked);
+        walked.store(false, Ordering::Relaxed);
+        let mut builder = builder();
+        builder.set_repair_callback(move |_| walked.store(true, Ordering::Relaxed));
+        let db = builder.create_with_backend(Watched {
             storage: Arc::clone(&storage),
             unsure: Arc::clone(&self.unsure),
         })?;
@@ -214,6 +225,11 @@ impl Store {
         settled.map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
         *self.slot() = Some(db);
         Ok(())
+    }
+
+    /// Whether the file had to be walked through when it was opened last: it was neither closed nor [settled](Self::settle).
+    pub(crate) fn was_walked(&self) -> bool {
+        self.walked.load(Ordering::Relaxed)
     }
 
     /// Closes the file and gives up its lock, whoever still reads.
@@ -354,6 +370,16 @@ impl Store {
                 index.remove((kind, id, *seq))?;
             }
         }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Writes down which pages of the file are in use, as closing it does: a start then reads that instead of walking
+    /// through the file, for as long as no other commit follows. Costs two flushes, so no commit that somebody waits for
+    /// does it.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        let mut tx = self.begin()?;
+        tx.set_quick_repair(true);
         tx.commit()?;
         Ok(())
     }

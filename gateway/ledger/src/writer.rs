@@ -28,7 +28,7 @@ use crate::check::{Loaded, Older};
 use crate::digest::RowDigest;
 use crate::event::{Head, Recorded};
 use crate::heads::Heads;
-use crate::ledger::{Clock, Condition, Shared};
+use crate::ledger::{Clock, Committed, Condition, Observer, Shared};
 use crate::machine::Machine;
 use crate::queue::{Lane, Taken};
 use crate::store::{Change, CommitFailure, StoreError};
@@ -72,6 +72,8 @@ pub(crate) struct Terms {
     pub(crate) index_behind: u64,
     pub(crate) retry: Duration,
     pub(crate) sealing: SealWatch,
+    pub(crate) settle_after: Duration,
+    pub(crate) observer: Observer,
 }
 
 pub(crate) struct Writer<M: Machine> {
@@ -91,6 +93,9 @@ pub(crate) struct Writer<M: Machine> {
     archiving: Archiving,
     last_commit: Duration,
     last_callers: usize,
+    /// Set while the file would have to be walked through after a kill: since the last commit.
+    unsettled: Option<Instant>,
+    lingered: Duration,
     /// Set while the file is closed: why, and when it was last tried.
     closed: Option<(String, Instant)>,
     /// Set while the last space is the owner's: when room was last looked for.
@@ -123,6 +128,8 @@ impl<M: Machine> Writer<M> {
             archiving: Archiving::default(),
             last_commit: Duration::ZERO,
             last_callers: 0,
+            unsettled: Some(Instant::now()),
+            lingered: Duration::ZERO,
             closed: None,
             full: full.then(Instant::now),
         };
@@ -141,6 +148,7 @@ impl<M: Machine> Writer<M> {
                     self.heads.note(&self.head);
                     self.index();
                     self.archive(Instant::now());
+                    self.settle();
                 }
                 Taken::Closed => return self.stop(),
             }
@@ -149,17 +157,49 @@ impl<M: Machine> Writer<M> {
 
     /// How long to wait for a command before doing what can wait; for ever if there is nothing of the kind.
     fn patience(&self) -> Option<Duration> {
-        let work = self.heads.is_behind(&self.head)
-            || self.behind() >= INDEX_STEP
-            || self.has_to_archive();
-        (work && self.closed.is_none()).then_some(IDLE)
+        if self.closed.is_some() {
+            return None;
+        }
+        if self.heads.is_behind(&self.head) || self.behind() >= INDEX_STEP || self.has_to_archive()
+        {
+            return Some(IDLE);
+        }
+        let since = self.unsettled.filter(|_| self.full.is_none())?;
+        Some(
+            self.terms
+                .settle_after
+                .saturating_sub(since.elapsed())
+                .max(IDLE),
+        )
+    }
+
+    /// Makes the start after a kill as cheap as the one after a clean stop, once nothing has come for a while.
+    fn settle(&mut self) {
+        let due = |since: Instant| since.elapsed() >= self.terms.settle_after;
+        let waits = self.closed.is_some() || self.full.is_some();
+        if waits || !self.unsettled.is_some_and(due) {
+            return;
+        }
+        match self.shared.store.settle() {
+            Ok(()) => self.unsettled = None,
+            Err(error) => self.file_failed(&error, "the file could not be settled"),
+        }
+    }
+
+    /// What a commit that nobody waits for does when it fails.
+    fn file_failed(&mut self, error: &StoreError, what: &'static str) {
+        tracing::error!(name: "ledger.file_failed", %error, detail = what, "the ledger reopens");
+        self.full = error.is_full().then(Instant::now).or(self.full);
+        self.shared.store.close();
+        self.reopen();
     }
 
     fn serve(&mut self, mut jobs: Vec<Job<M>>) {
         if self.last_commit > SLOW_COMMIT && self.last_callers > 1 {
             // Where a flush is slow, callers that were just answered come back a moment later; without this wait they
             // and those now in hand would for ever miss each other's flush.
-            std::thread::sleep(self.last_commit / 10);
+            self.lingered = self.last_commit / 10;
+            std::thread::sleep(self.lingered);
             jobs.extend(self.shared.queue.take_now(MOST.saturating_sub(jobs.len())));
         }
         let mut jobs = VecDeque::from(self.admit(jobs));
@@ -181,7 +221,7 @@ impl<M: Machine> Writer<M> {
         let decide =
             || Batch::<M>::decide(self.head, &before, jobs, &self.older, &self.terms.clock);
         let Ok(mut batch) = catch_unwind(AssertUnwindSafe(decide)) else {
-            tracing::error!("the machine panicked; nothing of its batch was recorded");
+            tracing::error!(name: "ledger.machine_panicked", "the machine panicked; nothing of its batch was recorded");
             for job in jobs.drain(..) {
                 job.answer(Err(SubmitError::Unavailable("internal error".to_owned())));
             }
@@ -197,7 +237,13 @@ impl<M: Machine> Writer<M> {
                 return false;
             }
             self.last_commit = started.elapsed();
+            self.unsettled = Some(Instant::now());
             self.last_callers = mine.len();
+            (self.terms.observer)(Committed {
+                records: batch.records.len(),
+                took: self.last_commit,
+                lingered: std::mem::take(&mut self.lingered),
+            });
             self.shared.state.store(Arc::new(batch.state));
         }
         for (job, decided) in mine.into_iter().zip(batch.decided) {
@@ -298,18 +344,16 @@ impl<M: Machine> Writer<M> {
             self.shared.store.index(&rows, upto)
         };
         match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(())) => self.indexed = upto,
-            Ok(Err(StoreError::Redb(error))) => {
-                let error = StoreError::Redb(error);
-                tracing::error!(%error, "the index could not be written; the ledger reopens");
-                self.full = error.is_full().then(Instant::now).or(self.full);
-                self.shared.store.close();
-                self.reopen();
+            Ok(Ok(())) => {
+                self.indexed = upto;
+                self.unsettled = Some(Instant::now());
+            }
+            Ok(Err(error @ StoreError::Redb(_))) => {
+                self.file_failed(&error, "the index could not be written");
             }
             Ok(Err(_)) | Err(_) => {
                 // Queries still scan what is not indexed; trying again would fail again.
-                tracing::error!(
-                    from = self.indexed + 1,
+                tracing::error!(name: "ledger.index_stuck", sequence = self.indexed + 1,
                     "an event cannot be indexed; the index stays where it is"
                 );
                 self.index_stuck = true;
@@ -327,7 +371,7 @@ impl<M: Machine> Writer<M> {
         let checkpoint = self.head.seq > self.checkpoint
             && batch
                 .seal_checkpoint(&self.digest, (self.terms.clock)())
-                .inspect_err(|why| tracing::error!(why, "no checkpoint at this stop"))
+                .inspect_err(|why| tracing::error!(name: "ledger.no_checkpoint", error = why, "no checkpoint at this stop"))
                 .is_ok();
         let change = Change {
             events: &batch.records,
@@ -338,7 +382,9 @@ impl<M: Machine> Writer<M> {
         let stopped = self.shared.store.commit(&change);
         match &stopped {
             Ok(()) => self.head = batch.head,
-            Err(failure) => tracing::error!(error = %failure.error, "the stop is not clean"),
+            Err(failure) => {
+                tracing::error!(name: "ledger.stop_unclean", error = %failure.error, "the stop is not clean");
+            }
         }
         self.heads.finish(&self.head);
         self.shared.store.close();

@@ -66,8 +66,21 @@ impl Session {
         Ok(())
     }
 
-    /// One exchange in this session.
+    /// One exchange in this session. Where the gateway knows the session no more, because it was restarted or changed
+    /// over to another build, nothing was done: the session is opened anew and the request sent again, once.
     pub(crate) async fn send(&mut self, request: Request) -> Result<Reply, Failure> {
+        let reply = self.exchange(request.clone()).await?;
+        if reply.status != 401 || refusal(&reply).code != "session_expired" {
+            return Ok(reply);
+        }
+        match self.reopen().await {
+            Ok(()) => self.exchange(request).await,
+            // Why that failed is told by whoever opens it next; this is what was answered.
+            Err(_) => Ok(reply),
+        }
+    }
+
+    async fn exchange(&mut self, request: Request) -> Result<Reply, Failure> {
         let request = request.secret(SESSION_HEADER, self.id.as_str());
         self.gateway.send(request).await
     }

@@ -3,7 +3,7 @@
 use crate::{
     act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
     doctor, explain, exposure, grants, key, lend, logs, network, notify, owner::Desk, pause,
-    review, service, sources, status, tokens, undo, uninstall, unknown,
+    review, service, sources, status, tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -91,6 +91,8 @@ enum Command {
     Tokens,
     /// Run the gateway as a service of your own, which starts with your login
     Service(service::Service),
+    /// Let the running gateway give way to the program that was installed in its place
+    Upgrade(upgrade::Upgrade),
     /// Copy decisions and record into one file, also while the gateway runs
     Backup(backup::Backup),
     /// Put a backup back; nothing in it counts until you have looked
@@ -158,6 +160,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Config(it) => config::run(&desk, it).await,
         Command::Tokens => tokens::run(&desk).await,
         Command::Service(it) => service::run(&desk, it),
+        Command::Upgrade(it) => upgrade::run(&desk, it).await,
         Command::Backup(it) => backup::make(&desk, it).await,
         Command::Restore(it) => backup::put_back(&desk, &it),
         Command::Uninstall(it) => uninstall::run(&desk, it).await,

@@ -1,6 +1,9 @@
 //! `plexusctl console`: a link that signs a browser of this machine in, once.
 
-use crate::owner::{Desk, text_of};
+use crate::{
+    owner::{Desk, text_of},
+    programs,
+};
 use clap::Args;
 use plexus_client::{Exit, Stop, out};
 use serde_json::json;
@@ -42,7 +45,9 @@ pub(crate) async fn run(desk: &Desk, console: Console) -> Result<Exit, Stop> {
 /// Hands the link to the desktop. Other programs of this user can see it in the list of processes until it is used, or
 /// too old; they could read the key as well.
 fn open(url: &str) -> Result<(), Stop> {
-    let ended = Command::new(OPENER)
+    let program = programs::of_the_system(OPENER)
+        .ok_or_else(|| no_browser(&format!("{OPENER} is not found by PATH")))?;
+    let ended = Command::new(program)
         .arg(url)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -146,7 +146,7 @@ impl Said {
                 other => other.to_string(),
             };
             match name.as_str() {
-                "time" | "level" | "target" | "message" => {}
+                "time" | "level" | "event" | "target" | "message" => {}
                 "source" => who = format!("{value}: "),
                 // What a worker said is the line itself.
                 "line" => rest.insert(0, value),

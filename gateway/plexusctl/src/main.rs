@@ -44,6 +44,7 @@ mod tokens;
 mod undo;
 mod uninstall;
 mod unknown;
+mod upgrade;
 
 use plexus_client::{Exit, Stop, out};
 use std::process::ExitCode;

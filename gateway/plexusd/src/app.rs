@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     connection_key::KeyFile,
     console::sessions::Sessions,
+    figures::Figures,
     http::{
         self,
         address::Address,
@@ -29,6 +30,7 @@ use crate::{
     state_dir::StateDir,
     supervisor::{self, Pace, Setup, Spec, Supervisor},
     token::TokenKey,
+    upgrade::{self, Came, Handed, Program},
 };
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
@@ -43,13 +45,13 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 /// Everything that the routes reach.
 pub(crate) struct App {
@@ -58,6 +60,7 @@ pub(crate) struct App {
     pub(crate) supervisor: Supervisor,
     pub(crate) registry: Registry,
     pub(crate) catalogue: ArcSwap<Catalogue>,
+    pub(crate) discovery: http::discovery::Made,
     pub(crate) tokens: TokenKey,
     pub(crate) key: KeyFile,
     pub(crate) state_dir: StateDir,
@@ -68,6 +71,7 @@ pub(crate) struct App {
     pub(crate) taken_back: TakenBack,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
+    pub(crate) figures: Arc<Figures>,
     pub(crate) address: Address,
     pub(crate) feed: Feed,
     /// Who is signed in to the console.
@@ -84,9 +88,24 @@ pub(crate) struct App {
     /// Held for reading by every act that the key allows, from the last look at the key to the act's end; for writing
     /// by the key's rotation. Taken before any other lock.
     pub(crate) acting: Arc<tokio::sync::RwLock<()>>,
-    stopping: AtomicBool,
+    /// Number of this launch, from 1.
+    pub(crate) launch: u64,
+    /// How it came about, where it was not a start.
+    pub(crate) came: Option<Came>,
+    pub(crate) upgrade: upgrade::Desk,
+    phase: watch::Sender<Phase>,
     /// One change of sources at a time: a look, a command, a restart of workers belong together.
     reconfiguring: Mutex<()>,
+}
+
+/// How far the daemon is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Serving,
+    /// Before another program goes on in this process: calls of connections that are open are served, and nobody waits.
+    WindingDown,
+    /// New calls are refused.
+    Stopping,
 }
 
 /// What came of a command.
@@ -110,6 +129,41 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
 const MARK_EVERY: u32 = 20;
 
+/// How long the parts of a start took, for whoever wonders where the time went.
+struct Phases {
+    since: Instant,
+    took: Vec<(&'static str, Duration)>,
+}
+
+impl Phases {
+    fn begin() -> Self {
+        Self {
+            since: Instant::now(),
+            took: Vec::new(),
+        }
+    }
+    /// What was done since the last phase ended.
+    fn end(&mut self, phase: &'static str) {
+        let took = self.since.elapsed();
+        self.took(phase, took);
+    }
+    /// The same, where somebody else has measured it.
+    fn took(&mut self, phase: &'static str, took: Duration) {
+        self.since = Instant::now();
+        self.took.push((phase, took));
+    }
+}
+
+impl std::fmt::Display for Phases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, (phase, took)) in self.took.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{phase} {} ms", took.as_millis())?;
+        }
+        Ok(())
+    }
+}
+
 /// Serves until a signal says stop.
 #[expect(
     clippy::print_stderr,
@@ -117,20 +171,33 @@ const MARK_EVERY: u32 = 20;
 )]
 pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
     let log = log::start();
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("plexusd: cannot start a runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let mut handed = Handed::take();
     let under_launchd = arguments.under_launchd;
-    let served = runtime.block_on(async { run(arguments, connectors, &log).await });
-    // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
-    runtime.shutdown_timeout(Duration::from_millis(200));
+    let served = Program::of_this_process()
+        .context("where this program is")
+        .and_then(|program| {
+            let program = Arc::new(program);
+            loop {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .context("cannot start a runtime")?;
+                let launch = run(
+                    arguments.clone(),
+                    connectors,
+                    &log,
+                    program.clone(),
+                    handed.take(),
+                );
+                let ended = runtime.block_on(launch);
+                // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
+                runtime.shutdown_timeout(Duration::from_millis(200));
+                match ended? {
+                    Ended::Stopped => return Ok(()),
+                    Ended::GoOn(sockets) => handed = Some(sockets),
+                }
+            }
+        });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -144,20 +211,37 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
     }
 }
 
+/// How a launch ended. One that yielded to another program did not return.
+enum Ended {
+    Stopped,
+    /// It was to yield and could not: the next launch is this program's own.
+    GoOn(Handed),
+}
+
 async fn run(
     arguments: Arguments,
     connectors: &'static [Connector],
     log: &Log,
-) -> anyhow::Result<()> {
+    program: Arc<Program>,
+    mut handed: Option<Handed>,
+) -> anyhow::Result<Ended> {
+    let mut phases = Phases::begin();
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     // From the first moment on: whoever wants all agents paused must not end the daemon instead.
     let pause_signal = signal(SignalKind::user_defined1())?;
+    // What was sent while the programs changed has waited. Before the first thread and the first worker, because they
+    // have what this thread has.
+    let mut early_stop = None;
+    if handed.is_some() {
+        early_stop = Some(StopSignal::listen()?);
+        upgrade::handover::hear_signals();
+    }
     let mechanism = match plexus_sandbox::kernel_support() {
         Ok(support) => support.mechanism,
         // Then only what the owner named serves; each other start of a worker is refused by the launcher.
         Err(why) if !arguments.unsandboxed.is_empty() => {
-            tracing::error!(%why, "workers cannot be caged here");
+            tracing::error!(name: "cage.unavailable", error = %why, "workers cannot be caged here");
             "none"
         }
         Err(why) => return Err(why).context("workers cannot be caged here"),
@@ -165,28 +249,38 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
+    phases.end("preparations");
+    let figures = Arc::new(Figures::new());
     let (ledger, boot) = {
         let ticking = clock.clone();
-        let options = Options::new(Arc::new(move || ticking.now().0));
+        let mut options = Options::new(Arc::new(move || ticking.now().0));
+        let measured = figures.clone();
+        options.observer = Arc::new(move |committed| measured.committed(committed));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
+    phases.took("ledger file", boot.times.file);
+    phases.took("rows and events", boot.times.check);
+    phases.took("launch", boot.times.rest);
     // The ledger is ours, so the log is.
     log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
     clock.go_on_from(state_dir.path())?;
     if let Some(finding) = &boot.rolled_back {
-        tracing::error!(%finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
+        tracing::error!(name: "ledger.rolled_back", error = %finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
     }
     let key = KeyFile::open(&state_dir)?;
     let network = http::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
-    let listeners = http::listen::bind(&state_dir, arguments.port, &network).await?;
+    let listeners =
+        http::listen::bind(&state_dir, arguments.port, &network, handed.as_mut()).await?;
+    // What is not wanted any more is closed here.
+    let came = handed.map(|handed| handed.came);
     let port = listeners.port();
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
     crate::backup::make::tidy(state_dir.path());
     let swept = supervisor::sweep_leftovers(state_dir.path())?;
-    if !swept.is_empty() {
-        tracing::warn!(pids = ?swept, "ended workers that an earlier daemon left behind");
+    for pid in swept {
+        tracing::warn!(name: "worker.swept", pid, "ended a worker that an earlier daemon left behind");
     }
     let (notices, from_workers) = tokio::sync::mpsc::unbounded_channel();
     let supervisor = Supervisor::new(Setup {
@@ -199,19 +293,22 @@ async fn run(
         pace: Pace::default(),
     })
     .context("starting the spawner of workers")?;
+    let (desk, mut upgrades) = upgrade::Desk::new(program);
     let app = Arc::new(App {
-        tokens: TokenKey::fresh(issuer)?,
+        tokens: TokenKey::fresh(issuer, clock.now())?,
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
-        feed: Feed::default(),
+        feed: Feed::new(boot.launch),
         console: Sessions::default(),
         catalogue: ArcSwap::default(),
+        discovery: http::discovery::Made::default(),
         runs: Runs::default(),
         contents: Contents::default(),
         replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
         taken_back: TakenBack::default(),
         limits: Limits::default(),
         throttle: Throttle::default(),
+        figures,
         instance: arguments.instance.clone(),
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
         started: Instant::now(),
@@ -224,7 +321,10 @@ async fn run(
         }),
         key_epoch: AtomicU64::new(0),
         acting: Arc::default(),
-        stopping: AtomicBool::new(false),
+        launch: boot.launch,
+        came,
+        upgrade: desk,
+        phase: watch::Sender::new(Phase::Serving),
         reconfiguring: Mutex::new(()),
         clock,
         ledger,
@@ -237,11 +337,15 @@ async fn run(
     app.note_boot(&boot).await;
     app.ledger
         .keep(keep_events(&app.ledger.snapshot().settings));
+    app.say_how_it_came().await;
     app.first_settings(arguments.default_reach).await?;
     app.flag_sources(&arguments).await?;
     app.say_what_is_unsandboxed().await?;
+    phases.end("listeners and launch");
     app.look_at_sources().await?;
+    phases.end("sources");
     app.settle_what_a_crash_left().await?;
+    crate::invoke::used::go_on(&app);
 
     let tasks = [
         tokio::spawn(http::feed::follow(app.clone())),
@@ -251,20 +355,54 @@ async fn run(
     ];
     planner::resume(&app);
     approved_run::resume(&app);
-    tracing::info!(port, home = %app.state_dir.path().display(), cages = mechanism, "serving");
-    let stop = stop_signal()?;
-    let listening = listeners.serve(app.clone());
+    phases.end("the rest");
+    let after = match (boot.clean, boot.walked) {
+        (true, _) => "a clean stop",
+        (false, false) => "a kill at rest",
+        (false, true) => "a kill at work",
+    };
+    tracing::info!(name: "daemon.started",
+        detail = format!("{phases}; {} rows, {} events checked, after {after}", boot.checked.rows, boot.checked.events),
+        "started"
+    );
+    tracing::info!(name: "daemon.serving", port, path = %app.state_dir.path().display(), cage = mechanism, "serving");
+    let mut stop = match early_stop {
+        Some(stop) => stop,
+        None => StopSignal::listen()?,
+    };
+    let mut listening = listeners.serve(app.clone())?;
     http::listen::announce(&app)?;
-    tracing::info!(
-        "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
+    tracing::info!(name: "daemon.console", "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
     );
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     crate::os::let_go_of_start();
-    stop.await;
+    let upgrade = tokio::select! {
+        () = stop.asked() => None,
+        Some(asked) = upgrades.recv() => Some(asked),
+    };
 
-    tracing::info!("stopping");
-    tell_service_manager(&[sd_notify::NotifyState::Stopping]);
-    app.stopping.store(true, Ordering::Relaxed);
+    if let Some(asked) = &upgrade {
+        let to = &asked.candidate.to;
+        tracing::info!(name: "daemon.upgrading", detail = format!("{} {}", to.version, to.build), "changing over");
+        tell_service_manager(&reloading());
+        app.enter(Phase::WindingDown);
+        app.feed.close();
+        let calls = async {
+            listening.wind_down().await;
+            app.runs.over().await;
+            app.limits.no_effects().await;
+        };
+        tokio::select! {
+            done = tokio::time::timeout(upgrade::RUNNING, calls) => if done.is_err() {
+                tracing::warn!(name: "daemon.calls_cut", "calls still run; they are ended as at a stop");
+            },
+            () = stop.asked() => {}
+        }
+    } else {
+        tracing::info!(name: "daemon.stopping", "stopping");
+        tell_service_manager(&[sd_notify::NotifyState::Stopping]);
+    }
+    app.enter(Phase::Stopping);
     app.feed.close();
     // New calls are refused now; running ones get their outcome (DESIGN 13).
     app.supervisor.shutdown().await;
@@ -273,18 +411,31 @@ async fn run(
         .await
         .is_err()
     {
-        tracing::error!(
-            "effects were still under way at the stop; the next start asks their workers"
+        tracing::error!(name: "daemon.effects_left", "effects were still under way at the stop; the next start asks their workers"
         );
     }
     crate::invoke::note_unrecorded(&app, true).await;
     http::authenticate::note_unrecorded(&app).await;
-    listening.stop().await;
+    // A stop that was asked for meanwhile is a stop.
+    let upgrade = match tokio::time::timeout(Duration::ZERO, stop.asked()).await {
+        Ok(()) => None,
+        Err(_) => upgrade,
+    };
+    let sockets = match &upgrade {
+        Some(_) => listening.hand_over().await,
+        None => {
+            listening.stop().await;
+            Vec::new()
+        }
+    };
     for task in tasks {
         task.abort();
     }
-    let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    if upgrade.is_none() {
+        let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+    }
     app.leave_mark();
+    crate::invoke::used::note(&app);
     let ledger = app.ledger.clone();
     let clean = tokio::task::spawn_blocking(move || ledger.close())
         .await
@@ -292,13 +443,33 @@ async fn run(
     if !clean {
         bail!("the ledger did not close cleanly; the next start checks it");
     }
-    Ok(())
+    let Some(asked) = upgrade else {
+        return Ok(Ended::Stopped);
+    };
+    Ok(Ended::GoOn(asked.candidate.exec(sockets)))
+}
+
+/// What systemd is told while one program gives way to another in the process that it watches.
+fn reloading() -> Vec<sd_notify::NotifyState<'static>> {
+    let mut state = vec![sd_notify::NotifyState::Reloading];
+    state.extend(sd_notify::NotifyState::monotonic_usec_now().ok());
+    state
+}
+
+/// What the ledger refused by its rules is no trouble of its own.
+fn count_unrecorded(figures: &Figures, submitted: &Submitted) {
+    if submitted
+        .as_ref()
+        .is_err_and(|e| !matches!(e, SubmitError::Refused(_)))
+    {
+        figures.unrecorded();
+    }
 }
 
 /// Says to systemd how far we are, where it started us and asks (`NOTIFY_SOCKET`).
 fn tell_service_manager(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(name: "daemon.manager_untold", %error, "the service manager could not be told");
     }
 }
 
@@ -320,19 +491,37 @@ fn started_by() -> &'static str {
     }
 }
 
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let (mut term, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
+/// What asks the daemon to stop.
+struct StopSignal {
+    signals: [Signal; 3],
+    heard: bool,
+}
+
+impl StopSignal {
+    /// From here on nothing of the kind ends the process by itself.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: [
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ],
+            heard: false,
+        })
+    }
+
+    /// Returns when it was asked for, at once where that is already so.
+    async fn asked(&mut self) {
+        let [term, interrupt, hangup] = &mut self.signals;
+        if !self.heard {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            self.heard = true;
         }
-    })
+    }
 }
 
 /// Names this installation in tokens; made once.
@@ -394,17 +583,34 @@ impl Programs {
 }
 
 impl App {
+    /// How far the daemon is from its end.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Waits until the daemon is no longer simply serving.
+    pub(crate) async fn ending(&self) {
+        let _ = self
+            .phase
+            .subscribe()
+            .wait_for(|p| *p != Phase::Serving)
+            .await;
+    }
+
     /// Whether new calls are refused because the daemon stops.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.phase() == Phase::Stopping
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
     }
 
     /// Submits an act of the owner, or of the daemon itself.
     pub(crate) async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
-        self.ledger
-            .submit(command, Lane::Owner)
-            .await
-            .map(|receipt| receipt.reply)
+        let submitted = self.ledger.submit(command, Lane::Owner).await;
+        count_unrecorded(&self.figures, &submitted);
+        submitted.map(|receipt| receipt.reply)
     }
 
     /// Whether `agent` may have one more call; asked before anything is written for it.
@@ -415,7 +621,20 @@ impl App {
         let state = self.ledger.snapshot();
         let bounds = state.agent(agent).map(|a| a.bounds).unwrap_or_default();
         let admitted = self.limits.admit(agent, &bounds, self.clock.now());
-        admitted.map_err(|exceeded| Refused::new(exceeded.refusal(agent)))
+        admitted.map_err(|exceeded| {
+            self.figures.limited(exceeded);
+            Refused::new(exceeded.refusal(agent))
+        })
+    }
+
+    /// Whether the ledger's writer would refuse `command` as things stand. It decides by itself and last; this spares the
+    /// disk what is to lie there before the command does.
+    ///
+    /// # Errors
+    /// What it would say.
+    pub(crate) fn foresee(&self, command: &Command) -> Result<(), SubmitError<Refusal>> {
+        let decided = plexus_trust::decide(&self.ledger.snapshot(), command, self.clock.now());
+        decided.map(|_| ()).map_err(SubmitError::Refused)
     }
 
     /// Submits what was done for `agent`, and charges it what the log grows by.
@@ -434,8 +653,10 @@ impl App {
         submitted: F,
     ) -> impl Future<Output = Submitted> + Send + use<F> {
         let charge = self.limits.charge(agent, self.clock.now());
+        let figures = self.figures.clone();
         async move {
             let receipt = submitted.await;
+            count_unrecorded(&figures, &receipt);
             let events = receipt.as_ref().map_or(&[][..], |r| &r.events);
             charge.settle(events.iter().map(|event| event.bytes).sum());
             receipt
@@ -453,7 +674,7 @@ impl App {
         match submitted {
             Ok(receipt) => receipt.events.first().map(|e| audit_id(e.id)),
             Err(error) => {
-                tracing::warn!(%error, "a note could not be recorded");
+                tracing::warn!(name: "audit.note_failed", %error, "a note could not be recorded");
                 None
             }
         }
@@ -469,7 +690,7 @@ impl App {
             detail,
         });
         if let Err(error) = self.owner(note).await {
-            tracing::warn!(%error, "a remark could not be recorded");
+            tracing::warn!(name: "audit.note_failed", %error, "a remark could not be recorded");
         }
     }
 
@@ -477,7 +698,7 @@ impl App {
     async fn settle_what_a_crash_left(&self) -> anyhow::Result<()> {
         let state = self.ledger.snapshot();
         for (intent, open) in state.open_intents.iter() {
-            tracing::warn!(%intent, capability = %open.capability, "an effect was under way when the daemon ended");
+            tracing::warn!(name: "effect.left_by_crash", auditId = %intent, capability = %open.capability, "an effect was under way when the daemon ended");
             let kind = self.settled(intent, &open.capability).await;
             let outcome = Outcome {
                 kind,
@@ -521,8 +742,7 @@ impl App {
     /// Keeps what the opening of the ledger found: the owner must be able to hear of it later.
     async fn note_boot(&self, boot: &plexus_ledger::BootReport) {
         if let Some(why) = &boot.no_ballast {
-            tracing::warn!(
-                why,
+            tracing::warn!(name: "ledger.no_ballast", error = why,
                 "no space could be set aside for the owner's acts on a full disk"
             );
         }
@@ -542,6 +762,24 @@ impl App {
         if !astray.is_empty() {
             about["archivesAstray"] = json!(astray);
         }
+        self.remark(about).await;
+    }
+
+    /// Puts on record that this launch is another program's, or this one's again, in the same process.
+    async fn say_how_it_came(&self) {
+        let own = upgrade::edition::Build::own();
+        let about = match &self.came {
+            None => return,
+            Some(Came::From { from, to }) => {
+                tracing::info!(name: "daemon.upgraded", detail = format!("{} to {}", from.build, own.build), "changed over");
+                // What it was taken for, if that is what it is.
+                let to = if to.build == own.build { to } else { &own };
+                json!({"event": "upgraded", "from": from, "to": to, "launch": self.launch})
+            }
+            Some(Came::Back { to, why }) => {
+                json!({"event": "upgrade.failed", "from": own, "to": to, "why": why, "launch": self.launch})
+            }
+        };
         self.remark(about).await;
     }
 
@@ -614,7 +852,7 @@ impl App {
         let ids: Vec<SourceId> = self.ledger.snapshot().sources.keys().cloned().collect();
         for id in ids {
             if let Err(why) = self.look_at(&id).await {
-                tracing::warn!(source = %id, why, "a source cannot be used");
+                tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
             }
         }
         self.renew_catalogue(None);
@@ -624,7 +862,7 @@ impl App {
     /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
     fn leave_mark(&self) {
         if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
-            tracing::warn!(%error, "the time could not be noted");
+            tracing::warn!(name: "clock.unmarked", %error, "the time could not be noted");
         }
     }
 
@@ -700,7 +938,7 @@ impl App {
                 let why = format!("--unsandboxed-i-understand {source}: there is no such source");
                 bail!(crate::refused::Lasting(why));
             }
-            tracing::error!(%source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
+            tracing::error!(name: "source.uncaged", %source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
         }
         self.remark(json!({"event": "sources.unsandboxed", "sources": self.unsandboxed}))
             .await;
@@ -753,6 +991,8 @@ async fn hear_workers(
                 let mut about = json!({
                     "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
                 });
+                app.figures.worker_started(true);
+                tracing::info!(name: "worker.started", %source, %role, pid, "a worker started");
                 if app.unsandboxed.contains(source) {
                     about["unsandboxed"] = json!(true);
                 }
@@ -763,19 +1003,25 @@ async fn hear_workers(
                 role,
                 why,
                 attempts,
-            } => json!({
-                "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
-            }),
+            } => {
+                app.figures.worker_started(false);
+                json!({
+                    "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
+                })
+            }
             supervisor::Notice::Ended {
                 source,
                 role,
                 pid,
                 cause,
                 exit,
-            } => json!({
-                "event": "worker.end", "source": source, "role": role, "pid": pid,
-                "cause": cause.to_string(), "exit": exit.to_string(),
-            }),
+            } => {
+                app.figures.worker_ended(cause.asked_for());
+                json!({
+                    "event": "worker.end", "source": source, "role": role, "pid": pid,
+                    "cause": cause.to_string(), "exit": exit.to_string(),
+                })
+            }
             supervisor::Notice::Health { source, health, .. } => {
                 let known = app.ledger.snapshot().sources.get(source).cloned();
                 let lent = known.as_ref().and_then(|s| s.config.lent.as_ref());
@@ -789,7 +1035,7 @@ async fn hear_workers(
                 if health.status == supervisor::Health::Unavailable {
                     let before = app.ledger.snapshot();
                     if let Err(why) = app.look_at(source).await {
-                        tracing::warn!(%source, why, "a source cannot be used");
+                        tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");
                     }
                     if !Arc::ptr_eq(&before.sources, &app.ledger.snapshot().sources) {
                         app.renew_catalogue(None);
@@ -806,9 +1052,11 @@ async fn hear_workers(
 async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
     while asked.recv().await.is_some() {
         match app.take_back(Command::Pause(true)).await {
-            Ok(_) => tracing::warn!("SIGUSR1: all agents are paused until: plexusctl resume"),
+            Ok(_) => {
+                tracing::warn!(name: "daemon.paused", "SIGUSR1: all agents are paused until: plexusctl resume");
+            }
             Err(error) => {
-                tracing::error!(%error, "SIGUSR1: all agents are paused, in memory only");
+                tracing::error!(name: "daemon.paused", %error, "SIGUSR1: all agents are paused, in memory only");
             }
         }
         // The pause has its own event; this says where it came from.
@@ -833,7 +1081,7 @@ async fn sweep(app: Arc<App>) {
         app.limits.tidy(app.clock.now());
         let before = app.ledger.snapshot();
         if let Err(error) = app.owner(Command::Sweep).await {
-            tracing::warn!(%error, "sweeping failed");
+            tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
         lending::follow(&app, &before).await;
         let app = app.clone();
@@ -841,9 +1089,10 @@ async fn sweep(app: Arc<App>) {
             let state = app.ledger.snapshot();
             app.approvals.tidy(&state);
             app.replays.kept.tidy(|| app.ledger.snapshot());
+            crate::invoke::used::note(&app);
         });
         if let Err(error) = tidied.await {
-            tracing::warn!(%error, "tidying failed");
+            tracing::warn!(name: "daemon.sweep_failed", %error, "tidying failed");
         }
     }
 }

@@ -136,7 +136,7 @@ impl Approvals {
         for (capability, input) in calls {
             if let Err(error) = differs::keep(&self.dir, agent, capability, input, at) {
                 // The next card compares with nothing, or with an older call, and says which.
-                tracing::warn!(%error, %capability, "an approved input could not be kept for comparing");
+                tracing::warn!(name: "pending.unsaved", %error, %capability, "an approved input could not be kept for comparing");
             }
         }
     }
@@ -276,7 +276,7 @@ impl Approvals {
             .and_then(|b| write_private(&self.result_file(item), &b));
         if let Err(error) = saved {
             // The outcome is in the audit log; only the agent's copy of the output would not survive a restart.
-            tracing::warn!(%error, %item, "the result of an approved run could not be kept on disk");
+            tracing::warn!(name: "pending.unsaved", %error, pendingId = %item, "the result of an approved run could not be kept on disk");
         }
     }
 

@@ -13,6 +13,8 @@ pub(crate) enum Action {
         /// The copy.
         file: PathBuf,
     },
+    /// Say what this build is, and whether it would serve with these arguments.
+    Edition(Arguments),
     /// The manual page was asked for; whether it could be written.
     Manual(bool),
     /// Look for what is wrong.
@@ -104,6 +106,9 @@ enum OneOff {
         /// Folder
         folder: PathBuf,
     },
+    /// What a running gateway asks of the program that is to take over from it
+    #[command(hide = true)]
+    Edition(Arguments),
     /// What `plexusctl doctor` types
     #[command(hide = true)]
     Examine(Examine),
@@ -171,6 +176,7 @@ pub(crate) fn parse() -> Action {
         Some(OneOff::Manual { folder }) => Action::Manual(
             clap_mangen::generate_to(<Cli as clap::CommandFactory>::command(), folder).is_ok(),
         ),
+        Some(OneOff::Edition(serve)) => Action::Edition(serve),
         Some(OneOff::Examine(asked)) => Action::Examine(asked),
         Some(OneOff::Backup(backup)) => Action::Backup(backup),
         Some(OneOff::Restore(restore)) => Action::Restore(restore),

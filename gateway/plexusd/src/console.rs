@@ -23,8 +23,7 @@ mod words;
 use crate::{
     app::App,
     http::{
-        feed::{self, Listener},
-        guard::single,
+        feed::{self, Listener, Since},
         owner::approvals,
         reply::{self, Refused, query},
     },
@@ -75,11 +74,11 @@ async fn events(
     Extension(who): Extension<Visitor>,
     request: Request,
 ) -> Response {
-    let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+    let since = Since::of(request.headers());
     feed::response(
         app,
         Listener::Console(who),
-        last,
+        since,
         "plexus console event stream",
     )
 }
@@ -194,7 +193,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "a page could not be made");
+        tracing::error!(name: "console.page_failed", %error, "a page could not be made");
         Refused::malformed("The page could not be made.").status(500)
     })
 }

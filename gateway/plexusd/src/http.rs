@@ -20,13 +20,16 @@ pub(crate) mod stream;
 pub(crate) mod throttle;
 
 mod agent;
+pub(crate) use agent::discovery;
 mod integration;
 pub(crate) mod owner;
+mod places;
 
-use crate::app::App;
+use crate::app::{App, Phase};
 use axum::{
     Router,
     extract::{Request, State},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
@@ -63,7 +66,9 @@ impl Doors {
                 .merge(integration::owner_routes())
                 .merge(integration::public_routes()),
             Serves::Agents => agent::routes().merge(integration::public_routes()),
-            Serves::Owner => owner::routes(app).merge(integration::owner_routes()),
+            Serves::Owner => owner::routes(app)
+                .merge(owner::socket_routes(app))
+                .merge(integration::owner_routes()),
         };
         Self {
             app: app.clone(),
@@ -75,20 +80,50 @@ impl Doors {
         }
     }
 
-    /// Answers one request of `peer`; there is always an answer.
-    pub(crate) async fn answer(
+    /// Answers one request of `peer`; there is always an answer. Where places are scarce, `place` learns whether the
+    /// peer has shown who it is.
+    async fn answer(
         self,
         peer: throttle::Peer,
-        mut request: Request,
+        place: Option<&places::Place>,
+        request: Request,
     ) -> Result<Response, Infallible> {
+        let unproven = place.filter(|place| !place.is_proven());
+        if let Some(place) = unproven {
+            place.answering(true);
+            if authenticate::proves(&self.app, request.headers()) {
+                place.prove();
+            }
+        }
+        let figures = self.app.figures.clone();
+        let response = self.answered(peer, request).await;
+        if let Some(reply::Said(code)) = response.extensions().get() {
+            figures.refused(*code);
+        }
+        if let Some(place) = unproven {
+            place.answering(false);
+        }
+        Ok(response)
+    }
+
+    async fn answered(self, peer: throttle::Peer, mut request: Request) -> Response {
         if let Err(refused) = guard::judge(&self.app, self.serves, &request) {
-            return Ok(refused.into_response());
+            return refused.into_response();
         }
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(self.serves);
         let uri = request.uri().clone();
         let routed = self.routes.oneshot(request);
-        reply::or_panicked(uri.path(), routed).await
+        let mut answer = match reply::or_panicked(uri.path(), routed).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        };
+        // Also one that was asked for before: who sends the next request opens a connection for it.
+        if self.app.phase() != Phase::Serving {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        answer
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod refusal;
 pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod taken_back;
+pub(crate) mod used;
 pub(crate) mod validate;
 pub(crate) mod whose;
 
@@ -34,7 +35,7 @@ use plexus_protocol::{
 use plexus_trust::{Call, Command, Door, Note, OnApproval, Permit, Refusal, Verdict, authorize};
 use refusal::refused;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Who calls, proven.
 #[derive(Clone, Debug)]
@@ -181,6 +182,7 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
         return deny(app, &caller, &wish.id, Refusal::UnknownCapability).await;
     };
     let Some(_place) = app.limits.enter(&caller.agent) else {
+        app.figures.too_many_under_way();
         let error = ErrorBody::new(
             ErrorCode::RateLimited,
             "Too many of your calls are under way at once.",
@@ -299,8 +301,12 @@ async fn perform(
     claim: Option<replay::Claimed>,
     reserves: Option<Digest>,
 ) -> Answer {
+    let begun = Instant::now();
     if permitted.permit.is_read() {
+        // Asked for before the call: afterwards it is gone.
+        let told = told(&permitted);
         let answer = read::run(app, *permitted).await;
+        ended(app, true, &answer, begun, told);
         if let Some(claim) = claim {
             claim.settle(&answer);
         }
@@ -311,7 +317,9 @@ async fn perform(
     let effect = tokio::spawn({
         let app = app.clone();
         async move {
+            let told = told(&permitted);
             let answer = effect::run(app.clone(), *permitted, reserves).await;
+            ended(&app, false, &answer, begun, told);
             if reserves.is_some() {
                 app.replays.keep(&answer).await;
             }
@@ -324,7 +332,7 @@ async fn perform(
     match effect.await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::error!(%error, capability = %id, "an effect's task ended badly");
+            tracing::error!(name: "call.task_failed", %error, capability = %id, "an effect's task ended badly");
             Answer::dispatched(InvokeResponse::refused(
                 id.as_str(),
                 refusal::unknown_outcome(&id),
@@ -332,6 +340,24 @@ async fn perform(
             ))
         }
     }
+}
+
+/// Who called what, where each call is logged.
+fn told(permitted: &Permitted) -> Option<AgentId> {
+    tracing::enabled!(tracing::Level::DEBUG).then(|| permitted.asked.caller.agent.clone())
+}
+
+/// Counts a call that was carried out, and logs it where somebody wants to know it that closely.
+fn ended(app: &App, is_read: bool, answer: &Answer, begun: Instant, told: Option<AgentId>) {
+    let took = begun.elapsed();
+    app.figures.called(is_read, answer, took);
+    let Some(agent) = told else { return };
+    let code = answer.body.error.as_ref().map_or("ok", |e| e.code.as_str());
+    tracing::debug!(
+        name: "call.ended", %agent, capability = answer.body.id.as_str(), auditId = answer.body.audit_id.as_str(), code,
+        durationMs = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "a call was carried out"
+    );
 }
 
 /// Runs one call of an item that the owner approved with `onApproval: "run"`.

@@ -16,6 +16,7 @@ mod clock;
 mod connection_key;
 mod console;
 mod examine;
+mod figures;
 mod finish;
 mod http;
 mod invoke;
@@ -28,6 +29,7 @@ pub mod sources;
 mod state_dir;
 pub mod supervisor;
 mod token;
+mod upgrade;
 
 pub use machine::Trust;
 
@@ -40,6 +42,7 @@ pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
+        arguments::Action::Edition(serve) => one_off::edition(&serve),
         arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
         arguments::Action::Examine(asked) => examine::run(&asked, connectors),
         arguments::Action::Backup(backup) => one_off::backup(backup),

@@ -13,14 +13,16 @@
 //! credential is among it.
 
 mod rotating;
+mod schema;
+mod spoken;
 
 use plexus_protocol::Timestamp;
 use rotating::Rotating;
 use serde_json::{Map, Value};
+use spoken::Spoken;
 use std::{
     collections::HashMap,
     fmt,
-    io::IsTerminal,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -30,8 +32,7 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::LevelFilter, layer::Context, layer::SubscriberExt,
-    util::SubscriberInitExt,
+    EnvFilter, Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 /// The target of what workers say on their standard error: it goes to their source's file.
@@ -60,21 +61,13 @@ struct Sink {
 pub(crate) fn start() -> Log {
     let log = Log::default();
     let filter = EnvFilter::try_from_env("PLEXUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::stderr().is_terminal();
-    let spoken = match terminal {
-        true => LevelFilter::TRACE,
-        false => LevelFilter::WARN,
-    };
+    let spoken = Spoken::here();
+    let least = spoken.least();
     // A second subscriber in one process (tests) leaves the first in place.
     let _ = tracing_subscriber::registry()
         .with(filter)
         .with(Files(log.clone()))
-        .with(
-            tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(terminal)
-                .with_filter(spoken),
-        )
+        .with(spoken.with_filter(least))
         .try_init();
     log
 }
@@ -118,32 +111,60 @@ struct Files(Log);
 
 impl<S: Subscriber> Layer<S> for Files {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut members = Members::default();
-        event.record(&mut members);
-        let meta = event.metadata();
-        let source = members.0.get("source").and_then(Value::as_str);
+        let line = Line::of(event);
+        let source = line.fields.get("source").and_then(Value::as_str);
         let name = match source {
             // A source's id is letters, digits and `-`: it names a file and nothing else.
-            Some(source) if meta.target() == WORKER => format!("source-{source}.log"),
+            Some(source) if line.target == WORKER => format!("source-{source}.log"),
             _ => "plexusd.log".to_owned(),
         };
-        let mut line = format!(
-            r#"{{"time":"{}","level":"{}","target":"{}","#,
-            now(),
-            level(*meta.level()),
-            meta.target()
-        )
-        .into_bytes();
-        let rest = Value::Object(members.0).to_string();
-        match rest.strip_prefix('{') {
-            Some("}") | None => {
-                line.pop();
-                line.push(b'}');
-            }
-            Some(rest) => line.extend_from_slice(rest.as_bytes()),
+        self.0.write(name, line.json(*event.metadata().level()));
+    }
+}
+
+/// One line before it is written down.
+struct Line {
+    time: Timestamp,
+    event: &'static str,
+    target: &'static str,
+    fields: Map<String, Value>,
+}
+
+impl Line {
+    fn of(event: &Event<'_>) -> Self {
+        let meta = event.metadata();
+        let mut members = Members::default();
+        event.record(&mut members);
+        let Members {
+            mut fields,
+            unknown,
+        } = members;
+        if !unknown.is_empty() {
+            fields.insert("detail".into(), bounded(unknown).into());
         }
+        Self {
+            time: now(),
+            event: schema::event(meta.name()),
+            target: meta.target(),
+            fields,
+        }
+    }
+
+    fn json(self, at: Level) -> Vec<u8> {
+        let head = [
+            self.time.to_string(),
+            level(at).to_owned(),
+            self.event.to_owned(),
+            self.target.to_owned(),
+        ];
+        let head = schema::HEAD.iter().zip(head);
+        let mut line: Map<String, Value> = head
+            .map(|(name, value)| ((*name).to_owned(), value.into()))
+            .collect();
+        line.extend(self.fields);
+        let mut line = Value::Object(line).to_string().into_bytes();
         line.push(b'\n');
-        self.0.write(name, line);
+        line
     }
 }
 
@@ -164,30 +185,37 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// The fields of an event, `message` among them, as JSON.
+/// The fields of an event, `message` among them, as JSON; and what has a name that is none of ours, as text.
 #[derive(Default)]
-struct Members(Map<String, Value>);
+struct Members {
+    fields: Map<String, Value>,
+    unknown: String,
+}
 
 impl Members {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        // What the line begins with is ours.
-        let name = match field.name() {
-            "time" | "level" | "target" => return,
-            name => name.to_owned(),
-        };
-        self.0.insert(name, value.into());
+        let (name, value) = (field.name(), value.into());
+        if schema::is_field(name) {
+            self.fields.insert(name.to_owned(), value);
+        } else {
+            let space = if self.unknown.is_empty() { "" } else { " " };
+            self.unknown.push_str(&format!("{space}{name}={value}"));
+        }
     }
+}
+
+/// As much of a text as one field may hold.
+fn bounded(mut text: String) -> String {
+    if text.len() > FIELD {
+        text.truncate(text.floor_char_boundary(FIELD));
+        text.push('…');
+    }
+    text
 }
 
 impl Visit for Members {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = format!("{value:?}");
-        if text.len() > FIELD {
-            let end = (0..=FIELD).rev().find(|at| text.is_char_boundary(*at));
-            text.truncate(end.unwrap_or(0));
-            text.push('…');
-        }
-        self.put(field, text);
+        self.put(field, bounded(format!("{value:?}")));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
@@ -216,10 +244,11 @@ mod tests {
         let log = Log::default();
         let subscriber = tracing_subscriber::registry().with(Files(log.clone()));
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(port = 7, "before there are files");
+            tracing::info!(name: "daemon.serving", port = 7, "before there are files");
             log.attach(dir.path());
-            tracing::warn!(target: WORKER, source = %"notes", line = "a\nb\"", "worker");
-            tracing::error!(source = %"notes", why = "x".repeat(5_000), time = 1, "ours");
+            tracing::warn!(name: "worker.said", target: WORKER, source = %"notes", line = "a\nb\"", "worker");
+            tracing::error!(name: "source.unusable", source = %"notes", error = "x".repeat(5_000), time = 1, "ours");
+            tracing::warn!(odd = "a", time = 2, "a library's");
         });
         let lines = |name: &str| -> Vec<Value> {
             let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
@@ -227,16 +256,21 @@ mod tests {
             text.lines().map(parse).collect()
         };
         let daemon = lines("plexusd.log");
-        assert_eq!(daemon.len(), 2);
+        assert_eq!(daemon.len(), 3);
         assert_eq!(daemon[0]["message"], "before there are files");
         assert_eq!(
             (&daemon[0]["port"], &daemon[0]["level"]),
             (&7.into(), &"info".into())
         );
-        assert!(daemon[1]["why"].as_str().unwrap().len() < FIELD + 4);
+        assert!(daemon[1]["error"].as_str().unwrap().len() < FIELD + 4);
         assert!(
             daemon[1]["time"].as_str().unwrap().ends_with('Z'),
             "ours, not the field"
+        );
+        assert_eq!(daemon[1]["event"], "source.unusable");
+        assert_eq!(
+            (&daemon[2]["event"], &daemon[2]["detail"]),
+            (&"library".into(), &"odd=\"a\" time=2".into())
         );
         let worker = lines("source-notes.log");
         assert_eq!(worker.len(), 1);

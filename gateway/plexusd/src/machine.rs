@@ -1,6 +1,6 @@
 //! Joins the two halves that know nothing of each other: the machine of `plexus-trust` is what `plexus-ledger` keeps.
 
-use plexus_ledger::{DecodeError, EventId, IndexTerm, Machine, Rows};
+use plexus_ledger::{DecodeError, EventId, IndexTerm, Machine, Restored, Rows};
 use plexus_protocol::{AuditId, Timestamp};
 use plexus_trust::{Command, Event, Fact, Refusal, Reply, State};
 use std::{path::Path, process::ExitCode};
@@ -32,6 +32,7 @@ impl Machine for Trust {
     type Event = Event;
     type Reply = Reply;
     type Refusal = Refusal;
+    type Part = plexus_trust::Part;
 
     fn decide(state: &State, command: &Command, now: u64) -> plexus_ledger::Decision<Self> {
         plexus_trust::decide(state, command, Timestamp(now))
@@ -45,7 +46,7 @@ impl Machine for Trust {
     fn encode(event: &Event, into: &mut Vec<u8>) {
         if let Err(error) = serde_json::to_writer(&mut *into, event) {
             // The ledger refuses an event that is not one JSON object, and with it the command.
-            tracing::error!(%error, "an event does not serialise");
+            tracing::error!(name: "audit.unserialisable", %error, "an event does not serialise");
         }
     }
     fn decode(event_type: &str, members: &[u8]) -> Result<Event, DecodeError> {
@@ -69,8 +70,18 @@ impl Machine for Trust {
     fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
         plexus_trust::all_rows(state)
     }
-    fn restore(rows: impl Iterator<Item = (String, Vec<u8>)>) -> Result<State, DecodeError> {
-        plexus_trust::restore(rows).map_err(|e| DecodeError(e.to_string()))
+    fn read<'r>(
+        rows: impl Iterator<Item = (&'r str, &'r [u8])>,
+    ) -> Result<plexus_trust::Part, DecodeError> {
+        plexus_trust::read_part(rows).map_err(|e| DecodeError(e.to_string()))
+    }
+    fn restore(parts: Vec<plexus_trust::Part>) -> Result<Restored<Self>, DecodeError> {
+        let put_together = plexus_trust::put_together(parts);
+        let (state, otherwise) = put_together.map_err(|e| DecodeError(e.to_string()))?;
+        Ok(Restored { state, otherwise })
+    }
+    fn needs(key: &str) -> Option<String> {
+        plexus_trust::needs(key)
     }
     fn index_terms(event: &Event) -> Vec<IndexTerm> {
         let agent = event

@@ -1,11 +1,14 @@
-//! What `plexusctl` has this program do while no daemon serves: it knows the ledger, the command does not.
+//! What others have this program do instead of serving: `plexusctl` while no daemon serves (it knows the ledger, the
+//! command does not), a daemon that is to yield to it.
 //!
 //! The answer is one line of JSON on standard output: the result, or an error object as the wire has them.
 
 use crate::{
-    arguments::{Backup, Restore},
+    app::Programs,
+    arguments::{Arguments, Backup, Restore},
     backup::{BackupError, make, restore as restoring},
     state_dir::StateDir,
+    upgrade::Edition,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,6 +35,23 @@ pub(crate) fn restore(asked: &Restore) -> ExitCode {
 
 fn home(given: Option<PathBuf>) -> Result<PathBuf, BackupError> {
     StateDir::place(given).map_err(|e| BackupError::Other(e.to_string()))
+}
+
+/// Says what this build is, and what would keep it from serving with `arguments`, as far as that can be told beside a
+/// daemon that serves with them.
+#[expect(clippy::print_stdout, reason = "a one-off command: this is its output")]
+pub(crate) fn edition(arguments: &Arguments) -> ExitCode {
+    let mut problems = Vec::new();
+    if let Err(why) = plexus_sandbox::kernel_support()
+        && arguments.unsandboxed.is_empty()
+    {
+        problems.push(format!("workers cannot be caged here: {why}"));
+    }
+    if let Err(why) = Programs::find(arguments.workers.as_deref()) {
+        problems.push(format!("{why:#}"));
+    }
+    println!("{}", json!(Edition::own(problems)));
+    ExitCode::SUCCESS
 }
 
 #[expect(clippy::print_stdout, reason = "a one-off command: this is its output")]

@@ -55,6 +55,8 @@ pub(crate) struct Registered {
     pub(crate) profile_digest: Digest,
     /// Its rules in the same spelling.
     pub(crate) rules: Vec<String>,
+    /// What it imports, as rules: a part of what is granted upon, as the profile's own.
+    pub(crate) base: Vec<String>,
     /// By the manifest's name of the capability.
     pub(crate) schemas: BTreeMap<String, Schema>,
 }
@@ -96,6 +98,7 @@ impl Registry {
                 profile: connector.profile,
                 profile_digest: profile_digest(connector.profile),
                 rules: profile::rules(connector.profile),
+                base: base_of(connector.profile),
                 schemas,
             }));
         }
@@ -176,6 +179,20 @@ fn without_wording(schema: &Value) -> Value {
     }
 }
 
+/// What a profile imports, as rules.
+fn base_of(profile: &str) -> Vec<String> {
+    let imports = profile::rules(profile).contains(&IMPORT.to_owned());
+    let base = if imports {
+        plexus_sandbox::base_rules()
+    } else {
+        Vec::new()
+    };
+    base.iter().map(|rule| profile::spelled(rule)).collect()
+}
+
+/// The one import that profiles know.
+const IMPORT: &str = "(import \"bsd.sb\")";
+
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.
 fn profile_digest(profile: &str) -> Digest {
     Digest::of(profile::spelled(profile).as_bytes())
@@ -207,6 +224,22 @@ mod tests {
             without_wording(&schema),
             object!({"properties": {"description": {"type": "string"}}})
         );
+    }
+
+    /// What a cage grants beside the profile's own rules is kept with them, entry by entry.
+    #[test]
+    fn what_is_imported_is_kept_with_the_rules() {
+        let granted = plexus_sandbox::base_rules();
+        assert_eq!(granted.is_empty(), cfg!(target_os = "macos"));
+        for connector in SHIPPED {
+            let base = base_of(connector.profile);
+            assert_eq!(base, granted, "{}", connector.name);
+            assert!(
+                base.iter()
+                    .all(|rule| profile::rules(rule) == [rule.clone()])
+            );
+        }
+        assert!(base_of("(version 1)\n(deny default)").is_empty());
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn repair(path: &Path, kind: SFlag, wanted: &'static str, mode: u32) -> Result<(
     }
     let bits = Mode::from_bits_truncate(mode as nix::libc::mode_t);
     if stat.st_mode & 0o7777 != bits.bits() {
-        tracing::warn!(path = %path.display(), "repaired the mode");
+        tracing::warn!(name: "home.mode_repaired", path = %path.display(), "repaired the mode");
         fchmod(&handle, bits).map_err(io)?;
     }
     Ok(())

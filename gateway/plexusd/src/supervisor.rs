@@ -421,6 +421,11 @@ impl Supervisor {
         self.0.ground.named(spec, role)
     }
 
+    /// Memory of this very process, in bytes.
+    pub(crate) fn own_memory() -> Option<u64> {
+        os::held(std::process::id()).map(|held| held.memory)
+    }
+
     /// Every worker, running or not, by source and role.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerStatus> {

@@ -69,6 +69,8 @@ pub(crate) struct TokenKey {
     decoding: DecodingKey,
     validation: Validation,
     issuer: String,
+    /// When the key was made, in whole seconds since the epoch.
+    since: u64,
     /// By SHA-256 of the whole token: only tokens that held are in it, so nobody can fill it with others.
     held: Mutex<HashMap<[u8; 32], Verified>>,
 }
@@ -78,7 +80,7 @@ impl TokenKey {
     ///
     /// # Errors
     /// When the system gives no randomness.
-    pub(crate) fn fresh(issuer: String) -> anyhow::Result<Self> {
+    pub(crate) fn fresh(issuer: String, now: Timestamp) -> anyhow::Result<Self> {
         // A second install in one process (tests) finds the same provider in place.
         let _ = HS256_ONLY.install_default();
         let mut secret = zeroize::Zeroizing::new([0u8; 32]);
@@ -93,8 +95,31 @@ impl TokenKey {
             decoding: DecodingKey::from_secret(&secret[..]),
             validation,
             issuer,
+            since: now.seconds(),
             held: Mutex::default(),
         })
+    }
+
+    /// Whether a token that does not hold says of itself that this gateway made it before it had this key. Nobody can
+    /// tell any more whether that is so, and it opens nothing either way: this only chooses the words, and that a crowd
+    /// of clients after a restart is not taken for somebody who guesses.
+    pub(crate) fn is_of_an_earlier_launch(&self, token: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Said {
+            iss: String,
+            iat: u64,
+            #[serde(rename = "jti")]
+            _jti: TokenId,
+        }
+        let mut parts = token.split('.');
+        let (Some(HEADER), Some(claims), Some(_), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return false;
+        };
+        let said = URL_SAFE_NO_PAD.decode(claims).ok();
+        let said = said.and_then(|said| serde_json::from_slice::<Said>(&said).ok());
+        said.is_some_and(|said| said.iss == self.issuer && said.iat <= self.since)
     }
 
     pub(crate) fn sign(
@@ -226,8 +251,8 @@ mod tests {
     #[test]
     fn only_our_own_signature_counts() {
         let (ours, theirs) = (
-            TokenKey::fresh("i".into()).unwrap(),
-            TokenKey::fresh("i".into()).unwrap(),
+            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
+            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
         );
         let token = signed(&ours);
         let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap());
@@ -250,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_does_not_hold_is_not_remembered_and_what_does_is_bounded() {
-        let key = TokenKey::fresh("i".into()).unwrap();
+        let key = TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap();
         let token = signed(&key);
         assert!(key.verify(&token).is_some());
         let last = if token.ends_with('A') { "B" } else { "A" };
@@ -266,8 +291,28 @@ mod tests {
     }
 
     #[test]
+    fn what_says_that_it_is_older_than_the_key_is_told_apart_and_opens_nothing() {
+        let (before, now) = (
+            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
+            TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap(),
+        );
+        let old = signed(&before);
+        assert!(now.is_of_an_earlier_launch(&old) && now.verify(&old).is_none());
+        let later = TokenKey {
+            since: 999,
+            ..TokenKey::fresh("i".into(), Timestamp(0)).unwrap()
+        };
+        assert!(!later.is_of_an_earlier_launch(&old), "made after the key");
+        let elsewhere = TokenKey::fresh("other".into(), Timestamp(9_000_000)).unwrap();
+        assert!(!elsewhere.is_of_an_earlier_launch(&old));
+        for garbage in ["", "a.b.c", "plx_agent_x", &format!("{old}.x")] {
+            assert!(!now.is_of_an_earlier_launch(garbage), "{garbage}");
+        }
+    }
+
+    #[test]
     fn other_algorithms_have_no_code() {
-        let key = TokenKey::fresh("i".into()).unwrap();
+        let key = TokenKey::fresh("i".into(), Timestamp(1_000_000)).unwrap();
         let token = signed(&key);
         let (_, rest) = token.split_once('.').unwrap();
         for header in [

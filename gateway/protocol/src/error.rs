@@ -104,6 +104,8 @@ codes! {
     DeadlineExceeded = "deadline_exceeded", 504;
     /// It is not known whether the effect happened.
     OutcomeUnknown = "outcome_unknown", 409;
+    /// The program that was to take over is not fit for it; the old one serves on.
+    UpgradeRefused = "upgrade_refused", 409;
     /// A body, header or URL larger than allowed.
     PayloadTooLarge = "payload_too_large", 413;
 }

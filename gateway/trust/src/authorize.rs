@@ -480,6 +480,15 @@ pub(crate) fn not_denied(
     }
 }
 
+/// How many calls of `id` the owner denied to this agent lately, whatever their input.
+pub(crate) fn denied_lately(agent: &Agent, id: &CapabilityId, now: Timestamp) -> u32 {
+    let lately = agent
+        .denials
+        .iter()
+        .filter(|((denied, _), denial)| denied == id && now.since(denial.at) < crate::DENIAL_MS);
+    u32::try_from(lately.count()).unwrap_or(u32::MAX)
+}
+
 /// An effect that the gateway is about to make, or is making, is not made again by the agent's own call with that input:
 /// it gets that outcome (DESIGN 5). Once it is over, the same call is a new wish and asks anew; the daemon hands an
 /// outcome that the agent has not had yet to the first such call.

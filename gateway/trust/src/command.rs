@@ -354,6 +354,9 @@ pub struct SourceSeen {
     pub capabilities: BTreeMap<CapabilityId, Facts>,
     /// The rules of its profile, without comments.
     pub rules: Vec<String>,
+    /// What its profile imports, as rules: each grants something for itself, so fewer of them are narrower. None where
+    /// that is the system's to say.
+    pub base: Vec<String>,
 }
 
 /// One entry of a grant request.

@@ -488,7 +488,10 @@ impl State {
             }),
             Change::LaunchOver => {
                 self.launched = true;
-                let ids: Vec<AgentId> = self.agents.keys().cloned().collect();
+                // After a restart nobody has any, and no agent is copied.
+                let open = |a: &&Arc<Agent>| !(a.sessions.is_empty() && a.tokens.is_empty());
+                let open = self.agents.values().filter(open);
+                let ids: Vec<AgentId> = open.map(|agent| agent.id.clone()).collect();
                 for id in ids {
                     self.of(&id, |a| {
                         a.sessions.clear();

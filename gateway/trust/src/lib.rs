@@ -17,6 +17,7 @@ mod authorize;
 mod command;
 mod decide;
 mod event;
+mod restore;
 mod rows;
 mod state;
 mod wider;
@@ -31,7 +32,8 @@ pub use command::{
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
-pub use rows::{RestoreError, Rows, all_rows, replay, restore, row, touched_rows};
+pub use restore::{Part, RestoreError, needs, put_together, read_part, restore};
+pub use rows::{Rows, all_rows, replay, row, touched_rows};
 pub use state::{
     Agent, Approval, Ask, Bounds, Denial, Difference, EnrollmentStatus, Facts, Grant, Hide, Item,
     ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig,

@@ -9,28 +9,16 @@
 //!
 //! Invariant: `restore(all_rows(state))` equals `state` but for `latest` and the sessions and tokens of the launch.
 
-use crate::{
-    Agent, Denial, Event, Grant, Item, OpenIntent, Source, State, Unknown, UsedKey, event::Change,
-};
-use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, value::RawValue};
-use std::{collections::BTreeMap, sync::Arc};
-
-/// A row that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("row {key:?}: {why}")]
-pub struct RestoreError {
-    /// Its key.
-    pub key: String,
-    /// What is wrong.
-    pub why: String,
-}
+use crate::{Event, State, event::Change};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 #[derive(Default, Serialize, Deserialize)]
-struct Meta {
-    serial: u64,
-    paused: bool,
+pub(crate) struct Meta {
+    pub(crate) serial: u64,
+    pub(crate) paused: bool,
 }
 
 /// Keys of the rows that an event sets or removes.
@@ -242,157 +230,4 @@ pub fn all_rows(state: &State) -> Vec<(String, Vec<u8>)> {
         add(format!("exposure/{c}"), json(exposed));
     }
     rows
-}
-
-/// Builds a state from its rows. Its `latest` is not among them: it is the recorded time of the newest event, and the
-/// caller owes it, or a clock that was set back lengthens windows.
-///
-/// # Errors
-/// The first row that cannot be read, that holds what this version does not know, or that belongs to an agent that has none.
-pub fn restore(rows: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<State, RestoreError> {
-    let mut rows: Vec<_> = rows.into_iter().collect();
-    // Agents come before what is theirs.
-    rows.sort_by_key(|(key, _)| !key.starts_with("agent/"));
-    let mut state = State::default();
-    for (key, bytes) in rows {
-        let read = place(&mut state, &key, &bytes).and_then(|()| match row(&state, &key) {
-            Some(now) if now != bytes => knows(&bytes, &now),
-            _ => Ok(()),
-        });
-        read.map_err(|why| RestoreError { key, why })?;
-    }
-    Ok(state)
-}
-
-/// Whether a row as this version spells it (`now`) has everything that `saved` holds. An earlier version's row lacks
-/// members; one that holds more was written by a later version, and what it says would be lost.
-fn knows(saved: &[u8], now: &[u8]) -> Result<(), String> {
-    fn more(saved: &Value, now: &Value, path: &str) -> Option<String> {
-        match (saved, now) {
-            (Value::Object(saved), Value::Object(now)) => saved.iter().find_map(|(name, value)| {
-                let path = format!("{path}/{name}");
-                match now.get(name) {
-                    Some(now) => more(value, now, &path),
-                    // Members that say nothing are left out by some versions.
-                    None if value.is_null() || *value == Value::Array(Vec::new()) => None,
-                    None => Some(path),
-                }
-            }),
-            (Value::Array(saved), Value::Array(now)) => saved
-                .iter()
-                .zip(now)
-                .find_map(|(saved, now)| more(saved, now, path)),
-            _ => None,
-        }
-    }
-    let value = |bytes| serde_json::from_slice(bytes).map_err(|e| e.to_string());
-    match more(&value(saved)?, &value(now)?, "") {
-        Some(path) => Err(format!(
-            "it holds `{path}`, which this version does not know"
-        )),
-        None => Ok(()),
-    }
-}
-
-fn place(state: &mut State, key: &str, bytes: &[u8]) -> Result<(), String> {
-    fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-        serde_json::from_slice(bytes).map_err(|e| e.to_string())
-    }
-    fn id<T: std::str::FromStr<Err = plexus_protocol::id::Malformed>>(
-        text: &str,
-    ) -> Result<T, String> {
-        text.parse()
-            .map_err(|e: plexus_protocol::id::Malformed| e.to_string())
-    }
-    let digest = |text: &str| Digest::parse(text).ok_or("not a digest".to_owned());
-    // A row that says it is another's would give one agent what is another's.
-    let own = |agrees: bool| {
-        if agrees {
-            Ok(())
-        } else {
-            Err("key and content differ".to_owned())
-        }
-    };
-    let parts: Vec<&str> = key.split('/').collect();
-    let owner = |state: &mut State, a: &str| -> Result<(), String> {
-        id::<AgentId>(a).and_then(|a| {
-            if state.agents.contains_key(&a) {
-                Ok(())
-            } else {
-                Err("no such agent".into())
-            }
-        })
-    };
-    match parts.as_slice() {
-        ["meta"] => {
-            let meta: Meta = read(bytes)?;
-            state.launched = true;
-            state.serial = meta.serial;
-            state.paused = meta.paused;
-        }
-        ["settings"] => state.settings = Arc::new(read(bytes)?),
-        ["default-grants"] => state.default_grants = Arc::new(read(bytes)?),
-        ["agent", a] => {
-            let agent = read::<Agent>(bytes)?;
-            own(agent.id.as_str() == *a)?;
-            Arc::make_mut(&mut state.agents).insert(id(a)?, Arc::new(agent));
-        }
-        ["grant", a, c] => {
-            owner(state, a)?;
-            let (grant, c) = (read::<Grant>(bytes)?, id::<CapabilityId>(c)?);
-            own(grant.agent.as_str() == *a && grant.capability == c)?;
-            state
-                .agent_mut(&id(a)?)
-                .ok_or("no such agent")?
-                .grants
-                .insert(c, Arc::new(grant));
-        }
-        ["item", a, p] => {
-            owner(state, a)?;
-            let (item, p) = (read::<Item>(bytes)?, id::<PendingId>(p)?);
-            own(item.agent.as_str() == *a && item.id == p)?;
-            state
-                .agent_mut(&id(a)?)
-                .ok_or("no such agent")?
-                .items
-                .insert(p, Arc::new(item));
-        }
-        ["denial", a, c, d] => {
-            owner(state, a)?;
-            let denial = read::<Denial>(bytes)?;
-            state
-                .agent_mut(&id(a)?)
-                .ok_or("no such agent")?
-                .denials
-                .insert((id(c)?, digest(d)?), denial);
-        }
-        ["unknown", a, c, d] => {
-            owner(state, a)?;
-            let unknown = read::<Unknown>(bytes)?;
-            state
-                .agent_mut(&id(a)?)
-                .ok_or("no such agent")?
-                .unknown
-                .insert((id(c)?, digest(d)?), unknown);
-        }
-        ["key", a, e] => {
-            owner(state, a)?;
-            let used = read::<UsedKey>(bytes)?;
-            let agent = state.agent_mut(&id(a)?).ok_or("no such agent")?;
-            Arc::make_mut(&mut agent.keys).insert(id(e)?, used);
-        }
-        ["intent", e] => {
-            Arc::make_mut(&mut state.open_intents).insert(id(e)?, read::<OpenIntent>(bytes)?);
-        }
-        ["source", s] => {
-            let source = read::<Source>(bytes)?;
-            own(source.id.as_str() == *s)?;
-            Arc::make_mut(&mut state.sources).insert(id(s)?, Arc::new(source));
-        }
-        ["exposure", c] => {
-            Arc::make_mut(&mut state.exposure).insert(id(c)?, read(bytes)?);
-        }
-        _ => return Err("not a key of this format".into()),
-    }
-    Ok(())
 }

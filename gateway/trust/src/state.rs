@@ -431,6 +431,17 @@ pub struct Ask {
     /// What the owner's approval left to be used.
     #[serde(default)]
     pub approval: Approval,
+    /// How many other calls of this agent and capability the owner had denied in the 30 days before it was asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub denied: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// What an effect would do, as far as it is known.
@@ -684,7 +695,7 @@ pub struct Facts {
 pub struct Difference {
     /// When it was noticed.
     pub at: Timestamp,
-    /// Of which capability; none: of the profile.
+    /// Of which capability; none: of the profile and what it imports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<CapabilityId>,
     /// One sentence each.
@@ -829,6 +840,9 @@ pub struct Source {
     /// The rules of its profile, without comments; an earlier version did not keep them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
+    /// What its profile imports, as rules; an earlier version did not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base: Vec<String>,
     /// Why grants on it rest, in the order in which it was noticed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<Difference>,

@@ -3,10 +3,13 @@
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod support;
 
-use plexus_trust::{Event, Rows, State, all_rows, replay, restore, row, touched_rows};
+use plexus_trust::{
+    Command, Event, Rows, State, all_rows, needs, put_together, read_part, replay, restore, row,
+    touched_rows,
+};
 use proptest::{prelude::*, test_runner::TestCaseError};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use support::{
     World,
     history::history,
@@ -130,7 +133,7 @@ proptest! {
         let (mut folded, mut saved) = (State::default(), Rows::new());
         let mut older = Older::new(choice);
         let launch = Step {
-            command: plexus_trust::Command::Launch,
+            command: Command::Launch,
             result: Ok(plexus_trust::Reply::Done),
             now: player.world.now,
             events: 0..player.world.log.len(),
@@ -168,8 +171,22 @@ proptest! {
         prop_assert_eq!(rows(&back), live, "restored");
         prop_assert_eq!(back.serial, folded.serial);
         prop_assert!(older.left_out > 0, "the earlier version wrote nothing otherwise");
-        let back = restore(older.rows).map_err(|e| TestCaseError::fail(e.to_string()))?;
-        prop_assert_eq!(rows(&back), rows(&player.world.state), "read from an earlier version's rows");
+        // Read in parts, wherever they are cut: the same, and every row that would be written otherwise is named.
+        let all: Vec<_> = older.rows.iter().collect();
+        let third = all.len() / 3 + 1;
+        let parts = all.chunks(third).map(|part| {
+            read_part(part.iter().map(|(key, bytes)| (key.as_str(), &bytes[..])))
+        });
+        let parts = parts.collect::<Result<Vec<_>, _>>().map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let (back, otherwise) = put_together(parts).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let live = rows(&back);
+        prop_assert_eq!(&live, &rows(&player.world.state), "read from an earlier version's rows");
+        let keys: BTreeSet<_> = live.keys().chain(older.rows.keys()).collect();
+        let differ: BTreeSet<_> = keys.into_iter().filter(|key| live.get(*key) != older.rows.get(*key)).collect();
+        prop_assert_eq!(otherwise.iter().collect::<BTreeSet<_>>(), differ);
+        for key in live.keys().filter_map(|key| needs(key)) {
+            prop_assert!(live.contains_key(&key), "{} is needed", key);
+        }
     }
 }
 
@@ -234,4 +251,24 @@ fn rows_that_do_not_fit_are_refused() {
         let error = restore(bad).unwrap_err();
         assert_eq!(error.key, key);
     }
+}
+
+/// What a start does to a large home: no agent is copied for what it does not have.
+#[test]
+fn a_launch_and_a_look_at_an_unchanged_source_copy_no_agent() {
+    let mut world = World::new();
+    world.member("ann", &[support::READ]);
+    world.member("bob", &[]);
+    let open = |world: &World| world.state.agents.values().any(|a| !a.sessions.is_empty());
+    assert!(open(&world), "a member has a session");
+    // The control: who has something is copied, and loses it.
+    let before = world.state.agents.clone();
+    world.ok(Command::Launch);
+    assert!(!open(&world) && !Arc::ptr_eq(&before, &world.state.agents));
+
+    let restored = restore(all_rows(&world.state)).unwrap();
+    world.state = restored.clone();
+    world.ok(Command::Launch);
+    world.ok(Command::SourceSeen(support::seen("notes")));
+    assert!(Arc::ptr_eq(&restored.agents, &world.state.agents));
 }

@@ -151,16 +151,24 @@ async fn a_plan_beyond_the_permit_stops_before_any_change() {
 #[tokio::test]
 async fn a_constraint_binds_a_commit() {
     let mut talk = Talk::writer(&[]).await;
-    let at = |path: &str| {
+    let named = |name, path: &str| {
         effect(below(
-            call("item.write", json!({"path": path, "text": "new"})),
+            call(name, json!({"path": path, "text": "new"})),
             "in",
         ))
     };
+    let at = |path| named("item.write", path);
     let miss = Failure::ConstraintMiss {
         field: "path".into(),
     };
-    assert_eq!(refusal(talk.commit(at("out")).await), miss);
+    // item.write asks first; item.stray forgets to, and the harness does not.
+    for name in ["item.write", "item.stray"] {
+        assert_eq!(
+            refusal(talk.commit(named(name, "out")).await),
+            miss,
+            "{name}"
+        );
+    }
     let lost = effect(below(
         call("item.lost", json!({"path": "in/a", "text": "new"})),
         "in",

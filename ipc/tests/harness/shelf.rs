@@ -131,6 +131,7 @@ impl Source for Shelf {
             .effect("item.slow", Self::plan_write, Self::commit_slowly)
             .effect("item.break", Self::plan_write, Self::commit_and_panic)
             .effect("item.lost", Self::plan_nowhere, Self::commit_write)
+            .effect("item.stray", Self::plan_anywhere, Self::commit_write)
     }
 
     async fn settle(&self, _intent: AuditId) -> Verdict {
@@ -214,6 +215,15 @@ impl Shelf {
         input: Item,
     ) -> Result<Plan<Item>, SourceError> {
         call.require("path", &input.path)?;
+        self.plan_anywhere(call, input).await
+    }
+
+    /// Forgets the constraint.
+    async fn plan_anywhere(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Item,
+    ) -> Result<Plan<Item>, SourceError> {
         let before = self.0.content(&input.path);
         let token = Digest::of(format!("{} {before}", input.path).as_bytes());
         let digest = match before {
@@ -302,7 +312,7 @@ pub(crate) fn manifest() -> String {
             entry("item.read", "read"), entry("item.find", "read"), entry("item.leak", "read"),
             entry("item.wait", "read"), entry("item.panic", "read"), entry("item.huge", "read"),
             entry("item.write", "write"), entry("item.slow", "write"), entry("item.break", "write"),
-            entry("item.lost", "write"),
+            entry("item.lost", "write"), entry("item.stray", "write"),
         ],
     })
     .to_string()

@@ -51,6 +51,20 @@ const OTHER: &[(&str, Use)] = &[
     ("/usr/share/zoneinfo", Use::Read),
 ];
 
+/// The entries as rules of the profile language, for people and for comparing one version with the next. Each grants
+/// something for itself: a list without some of them is narrower.
+pub(super) fn rules() -> Vec<String> {
+    let rule = |(path, usage): (String, Use)| {
+        let operations = match usage {
+            Use::Interpreter => "file-read* process-exec*",
+            Use::Read => "file-read*",
+            Use::ReadWrite => "file-read* file-write-data",
+        };
+        format!("(allow {operations} (subpath \"{path}\"))")
+    };
+    entries().map(rule).collect()
+}
+
 /// All entries. Paths may lead through links, which are followed: distributions lay their files out so.
 pub(super) fn entries() -> impl Iterator<Item = (String, Use)> {
     let interpreters = INTERPRETERS

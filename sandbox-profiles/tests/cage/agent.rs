@@ -73,6 +73,9 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["signal", pid],
         &["trace", pid],
         &["read-memory", pid],
+        &["terminal-input"],
+        &["terminal-input-high"],
+        &["terminal-paste"],
         &["memfd"],
         &["shared-memory"],
         &["datagram-pair"],
@@ -87,6 +90,8 @@ fn an_agent_reaches_nothing_around_its_cage() {
     }
     cage.denies_where_offered(&["io-uring"]);
     cage.denies_where_offered(&["user-namespace"]);
+    cage.denies_where_offered(&["keyring"]);
+    cage.denies_where_offered(&["add-key"]);
     assert_eq!(cage.allows(&["setsid"]), "same session");
     assert_eq!(cage.run(&["clone3"]), Outcome::Refused(Errno::ENOSYS));
     cage.allows(&["stream-pair"]);

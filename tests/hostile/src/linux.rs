@@ -88,6 +88,9 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["memory-shared"] => silent(os::files::memory_shared()),
         ["map-both"] => silent(os::files::map_both()),
         ["terminal-input"] => silent(os::files::terminal(libc::TIOCSTI)),
+        // The kernel reads the low half of the request; a filter that reads all of it sees another number.
+        #[cfg(all(target_pointer_width = "64", target_env = "gnu"))]
+        ["terminal-input-high"] => silent(os::files::terminal(libc::TIOCSTI | 1 << 32)),
         ["terminal-paste"] => silent(os::files::terminal(libc::TIOCLINUX)),
         ["socket", family, kind] => silent(os::sockets::make(family, kind)),
         ["send-many", port] => silent(number(port).and_then(os::sockets::send_many)),

@@ -40,6 +40,9 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("type into a terminal (TIOCSTI)", |_| {
             act(&["terminal-input"])
         }),
+        Probe::refused("the same, with bits that the kernel does not read", |_| {
+            act(&["terminal-input-high"])
+        }),
         Probe::refused("paste into a console (TIOCLINUX)", |_| {
             act(&["terminal-paste"])
         }),

@@ -274,6 +274,8 @@ async fn revisions_are_what_git_takes_them_for() {
         "HEAD:docs",
         "../HEAD",
         "-x",
+        "--output=/tmp/x",
+        "--upload-pack=true",
         "main@{1}",
         "refs/heads/../../config",
         "0000000000000000000000000000000000000000",

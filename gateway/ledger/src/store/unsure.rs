@@ -64,8 +64,7 @@ impl Unsure {
                 storage.write(offset, &bytes)?;
             }
             storage.sync_data()?;
-            tracing::warn!(
-                places = since.written.len(),
+            tracing::warn!(name: "ledger.rewritten", count = since.written.len(),
                 "what a failed flush was to bring to the disk is written again"
             );
         }
@@ -86,7 +85,7 @@ impl Unsure {
             .mode(0o600)
             .open(&self.mark);
         if let Err(error) = made {
-            tracing::error!(%error, "a flush failed, and the next daemon cannot be told");
+            tracing::error!(name: "ledger.unsure", %error, "a flush failed, and the next daemon cannot be told");
         }
     }
 

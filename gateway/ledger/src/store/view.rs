@@ -107,6 +107,17 @@ impl View {
         Some(table.get(NOTE_BUILD).ok()??.value().to_owned())
     }
 
+    /// Every row, in the order of the keys, one at a time.
+    pub(crate) fn rows_in_order(&self) -> Result<RowsInOrder<'static>, StoreError> {
+        Ok(RowsInOrder(self.0.open_table(ROWS)?.range::<&str>(..)?))
+    }
+
+    /// One row as it is stored.
+    pub(crate) fn row(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.0.open_table(ROWS)?.get(key)?;
+        Ok(found.map(|value| value.value().to_vec()))
+    }
+
     pub(crate) fn rows(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
         let mut rows = BTreeMap::new();
         for row in self.0.open_table(ROWS)?.iter()? {
@@ -240,6 +251,23 @@ impl View {
             found.push(row?.0.value().2);
         }
         Ok(found)
+    }
+}
+
+/// A walk over the rows.
+pub(crate) struct RowsInOrder<'v>(redb::Range<'v, &'static str, &'static [u8]>);
+
+impl RowsInOrder<'_> {
+    /// Shows the next row; false at the end.
+    pub(crate) fn next(&mut self, show: impl FnOnce(&str, &[u8])) -> Result<bool, StoreError> {
+        match self.0.next() {
+            None => Ok(false),
+            Some(row) => {
+                let (key, value) = row?;
+                show(key.value(), value.value());
+                Ok(true)
+            }
+        }
     }
 }
 

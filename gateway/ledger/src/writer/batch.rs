@@ -116,7 +116,7 @@ impl<M: Machine> Batch<M> {
                 kind => self.seal(kind, now, |into| M::encode(event, into)),
             };
             if let Err(why) = sealed {
-                tracing::error!(why, "an event cannot be written down");
+                tracing::error!(name: "ledger.event_unwritable", error = why, "an event cannot be written down");
                 self.records.truncate(first);
                 self.head = start;
                 return Err(why);

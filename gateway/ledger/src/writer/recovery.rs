@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::check::{self, CheckError, Loaded};
+use crate::check::{CheckError, Loaded};
 use crate::ledger::{Condition, OpenError};
 use crate::machine::Machine;
 use crate::queue::Lane;
+use crate::recent::recent;
 use crate::store::CommitFailure;
 use crate::writer::batch::{Batch, Decided};
 use crate::writer::{Job, SubmitError, Writer};
@@ -61,7 +62,7 @@ impl<M: Machine> Writer<M> {
         failure: CommitFailure,
     ) -> Vec<Job<M>> {
         let reason = failure.error.to_string();
-        tracing::error!(error = %reason, attempted = failure.attempted, "a commit failed; the ledger reopens");
+        tracing::error!(name: "ledger.commit_failed", error = %reason, attempted = failure.attempted, "a commit failed; the ledger reopens");
         let full = failure.error.is_full();
         let mut freed = false;
         if full {
@@ -111,7 +112,7 @@ impl<M: Machine> Writer<M> {
                 self.install(loaded);
             }
             Err(error) => {
-                tracing::error!(%error, "the ledger stays closed");
+                tracing::error!(name: "ledger.closed", %error, "the ledger stays closed");
                 self.shared.store.close();
                 self.closed = Some((error.to_string(), Instant::now()));
             }
@@ -121,7 +122,7 @@ impl<M: Machine> Writer<M> {
 
     fn load(&self) -> Result<Loaded<M>, OpenError> {
         self.shared.store.open()?;
-        Ok(check::recent::<M>(&self.shared.store.read()?)?)
+        Ok(recent::<M>(&self.shared.store.read()?)?)
     }
 
     pub(super) fn install(&mut self, loaded: Loaded<M>) {
@@ -132,6 +133,7 @@ impl<M: Machine> Writer<M> {
         self.checkpoint = loaded.checkpoint;
         self.indexed = loaded.indexed;
         self.know_archives();
+        self.unsettled = Some(Instant::now());
         self.shared.state.store(Arc::new(loaded.state));
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use plexus_ledger::{
-    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Receipt, Rows,
-    SubmitError,
+    Decision, DecodeError, EventId, IndexTerm, Lane, Ledger, Machine, Options, Receipt, Restored,
+    Rows, SubmitError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +91,7 @@ impl Machine for Bank {
     type Event = Event;
     type Reply = u64;
     type Refusal = Overdrawn;
+    type Part = Accounts;
 
     fn decide(state: &Accounts, command: &Command, _now: u64) -> Decision<Self> {
         let balance = |account: &str| state.get(account).copied().unwrap_or(0);
@@ -163,8 +164,8 @@ impl Machine for Bank {
     }
 
     fn replay(rows: &mut Rows, _id: EventId, members: &[u8]) -> Result<(), DecodeError> {
-        let (event, state) = (Self::decode("", members)?, std::mem::take(rows));
-        let mut state = Self::restore(state.into_iter())?;
+        let (event, saved) = (Self::decode("", members)?, std::mem::take(rows));
+        let mut state = Self::read(saved.iter().map(|(key, value)| (key.as_str(), &value[..])))?;
         change(&mut state, &event);
         rows.extend(Self::all_rows(&state));
         Ok(())
@@ -190,11 +191,22 @@ impl Machine for Bank {
             .collect()
     }
 
-    fn restore(rows: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Accounts, DecodeError> {
-        let number = |value: Vec<u8>| std::str::from_utf8(&value).ok()?.parse().ok();
-        rows.map(|(key, value)| Some((key, number(value)?)))
+    fn read<'r>(rows: impl Iterator<Item = (&'r str, &'r [u8])>) -> Result<Accounts, DecodeError> {
+        let number = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
+        rows.map(|(key, value)| Some((key.to_owned(), number(value)?)))
             .collect::<Option<_>>()
             .ok_or_else(|| DecodeError("not a balance".to_owned()))
+    }
+
+    fn restore(parts: Vec<Accounts>) -> Result<Restored<Self>, DecodeError> {
+        Ok(Restored {
+            state: parts.into_iter().flatten().collect(),
+            otherwise: Vec::new(),
+        })
+    }
+
+    fn needs(_: &str) -> Option<String> {
+        None
     }
 
     fn index_terms(event: &Event) -> Vec<IndexTerm> {

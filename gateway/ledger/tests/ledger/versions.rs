@@ -5,7 +5,7 @@ use std::path::Path;
 
 use plexus_ledger::{
     Decision, DecodeError, EventId, Finding, IndexTerm, Lane, Ledger, Machine, OpenError, Options,
-    Rows, verify_file,
+    Restored, Rows, verify_file,
 };
 use proptest::prelude::*;
 use redb::{Database, ReadableTable as _, TableDefinition};
@@ -32,7 +32,7 @@ impl<const V: usize> Version<V> {
             members.map(|(i, n)| (format!("m{i}"), json!(n))).collect();
         serde_json::to_vec(&object).expect("JSON")
     }
-    fn read(row: &[u8]) -> Result<Row, DecodeError> {
+    fn understand(row: &[u8]) -> Result<Row, DecodeError> {
         let object: BTreeMap<String, u64> =
             serde_json::from_slice(row).map_err(|e| DecodeError(e.to_string()))?;
         let mut row = vec![0; V + 1];
@@ -50,6 +50,7 @@ impl<const V: usize> Machine for Version<V> {
     type Event = Set;
     type Reply = ();
     type Refusal = ();
+    type Part = Vec<(String, Row, bool)>;
 
     fn decide(_: &Self::State, (key, n): &Self::Command, _: u64) -> Decision<Self> {
         Ok((vec![Set(key, n.map(|n| vec![n; V + 1]))], ()))
@@ -73,7 +74,7 @@ impl<const V: usize> Machine for Version<V> {
     fn decode(_: &str, members: &[u8]) -> Result<Set, DecodeError> {
         let mut rows = Rows::new();
         let key = carried(members, &mut rows)?;
-        let row = rows.get(key).map(|row| Self::read(row)).transpose()?;
+        let row = rows.get(key).map(|row| Self::understand(row)).transpose()?;
         Ok(Set(key, row))
     }
     fn replay(rows: &mut Rows, _: EventId, members: &[u8]) -> Result<(), DecodeError> {
@@ -90,9 +91,26 @@ impl<const V: usize> Machine for Version<V> {
         rows.map(|(key, row)| (key.clone(), Self::spell(row)))
             .collect()
     }
-    fn restore(rows: impl Iterator<Item = (String, Vec<u8>)>) -> Result<Self::State, DecodeError> {
-        rows.map(|(key, row)| Ok((key, Self::read(&row)?)))
-            .collect()
+    fn read<'r>(
+        rows: impl Iterator<Item = (&'r str, &'r [u8])>,
+    ) -> Result<Self::Part, DecodeError> {
+        rows.map(|(key, saved)| {
+            let row = Self::understand(saved)?;
+            let otherwise = Self::spell(&row) != saved;
+            Ok((key.to_owned(), row, otherwise))
+        })
+        .collect()
+    }
+    fn restore(parts: Vec<Self::Part>) -> Result<Restored<Self>, DecodeError> {
+        let (mut state, mut otherwise) = (BTreeMap::new(), Vec::new());
+        for (key, row, other) in parts.into_iter().flatten() {
+            otherwise.extend(other.then(|| key.clone()));
+            state.insert(key, row);
+        }
+        Ok(Restored { state, otherwise })
+    }
+    fn needs(_: &str) -> Option<String> {
+        None
     }
     fn index_terms(_: &Set) -> Vec<IndexTerm> {
         Vec::new()

@@ -42,7 +42,7 @@ const MAX_LINE: usize = 2_000;
 const MAX_VALUE: usize = 60;
 
 /// Members of an item that are shown in words or, like its digest, name what is shown.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "pendingId",
     "kind",
     "state",
@@ -61,6 +61,7 @@ const KNOWN: [&str; 19] = [
     "choices",
     "narrow",
     "differs",
+    "deniedBefore",
     "cardDigest",
 ];
 /// The same of an ask.
@@ -115,6 +116,7 @@ pub(super) fn render(item: &Value, now: Timestamp) -> String {
             happens(&mut card, ask);
         }
     }
+    answers::denied(&mut card, item);
     answers::differs(&mut card, item, now, false);
     if !plan::is_lost(item) {
         answers::offers(&mut card, item);

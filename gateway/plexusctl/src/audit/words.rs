@@ -151,6 +151,16 @@ fn happened(event: &Value, detail: &Value) -> String {
         "pause" => "you end the pause".to_owned(),
         "pause.signal" => "a signal pauses everything".to_owned(),
         "launch" => "the gateway starts".to_owned(),
+        "upgrade.begin" => format!(
+            "you have the gateway give way: {}",
+            crate::upgrade::names(detail)
+        ),
+        "upgraded" => format!("the gateway changed over {}", crate::upgrade::names(detail)),
+        "upgrade.refused" => because("another build was refused; the gateway goes on", "why"),
+        "upgrade.failed" => because(
+            "another build could not be started; this one goes on",
+            "why",
+        ),
         "sweep" => format!("{} ended things are forgotten", count("forgotten")),
         "unknown.settle" if detail["happened"] == true => "you say that it happened".to_owned(),
         "unknown.settle" => "you say that it did not happen".to_owned(),

@@ -87,7 +87,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
                 false => Finding::warn(
                     "gateway",
                     format!("{what}; this command is of {}", env!("CARGO_PKG_VERSION")),
-                    "plexusctl service restart",
+                    "plexusctl upgrade",
                 ),
             });
             if status["paused"] == true {

@@ -152,6 +152,33 @@ mod tests {
         }
     }
 
+    /// Two readers could take two different ones: such a file is nobody's to edit.
+    #[test]
+    fn a_key_given_twice_is_refused_in_every_spelling() {
+        let key = path(&["permissions", "p", "extends"]);
+        let twice = [
+            "a = 1\na = 2\n",
+            "a = 1\n\"a\" = 2\n",
+            "[t]\na = 1\n[t]\nb = 2\n",
+            "t.a = 1\n[t]\nb = 2\n",
+            "[t]\na = 1\n\"\\u0061\" = 2\n",
+            "t = {a = 1, a = 2}\n",
+            "a = 1\n[a.b]\n",
+        ];
+        for text in twice {
+            assert!(set(text, &key, "1").is_err(), "{text}");
+            assert!(
+                unset(text, &key, "1", 1).is_ok_and(|none| none.is_none()),
+                "{text}"
+            );
+            assert!(!has(text, &path(&["a"]), "1"), "{text}");
+            assert!(chosen(text, "a").is_err(), "{text}");
+        }
+        for once in ["a = 1\nb = 2\n", "[t]\na = 1\n[u]\na = 2\n"] {
+            assert!(set(once, &key, "1").unwrap().is_some(), "{once}");
+        }
+    }
+
     #[test]
     fn what_the_person_chose_stays() {
         let text = "default_permissions = \":read-only\"\n";

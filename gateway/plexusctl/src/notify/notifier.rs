@@ -9,6 +9,7 @@
 //! Invariants: the text is never part of a script, a shell's line or markup; a program that hangs is ended.
 
 use super::{as_json, calm::Notice};
+use crate::programs;
 use plexus_client::{Stop, out};
 use std::{
     ffi::OsString,
@@ -44,12 +45,7 @@ impl Notifier {
         if cfg!(target_os = "macos") && script.exists() {
             return Self::Script(script.to_owned());
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path)
-            .filter(|folder| folder.is_absolute())
-            .map(|folder| folder.join("notify-send"))
-            .find(|program| program.is_file());
-        match found {
+        match programs::of_the_system("notify-send") {
             Some(program) => Self::Send(program),
             None => {
                 out::say(

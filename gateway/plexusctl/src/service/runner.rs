@@ -1,5 +1,6 @@
 //! Running the service manager's command.
 
+use crate::programs;
 use plexus_client::{Exit, Stop, text};
 use std::{
     path::PathBuf,
@@ -36,11 +37,19 @@ impl Runner {
 
     /// Runs it to its end.
     pub(super) fn run(&self, arguments: &[String]) -> Result<Ran, Stop> {
-        let output = Command::new(&self.program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| {
+        let program = self
+            .program
+            .to_str()
+            .and_then(programs::of_the_system)
+            .ok_or(std::io::ErrorKind::NotFound.into());
+        let output = program
+            .and_then(|program| {
+                Command::new(program)
+                    .args(arguments)
+                    .stdin(Stdio::null())
+                    .output()
+            })
+            .map_err(|e: std::io::Error| {
                 let why = format!("{} cannot be run: {e}", self.name());
                 Stop::new(Exit::Failed, "no_service_manager", why).next(
                     "start the gateway yourself: plexusd (or write the files alone: plexusctl service install \

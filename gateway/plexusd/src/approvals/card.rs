@@ -86,6 +86,10 @@ pub(crate) fn card(
     );
     put("narrow", choices::narrow(catalogue, item));
     put("differs", differs(approvals, item));
+    let denied = denied_before(item);
+    if !denied.is_empty() {
+        put("deniedBefore", Value::Array(denied));
+    }
     if complete(approvals, item) {
         let digest = digest(&out);
         out.insert("cardDigest".into(), object!(digest));
@@ -128,6 +132,25 @@ fn differs(approvals: &Approvals, item: &Item) -> Value {
         }
     }
     all
+}
+
+/// What the owner has said no to before, so that a call that is tried again and again with a small change does not look
+/// like a new one. As it was when the item was made: a card changes by what it is about, not by its neighbours.
+fn denied_before(item: &Item) -> Vec<Value> {
+    let denied = item.asks.iter().filter(|ask| ask.denied > 0);
+    denied
+        .map(|ask| {
+            let calls = match ask.denied {
+                1 => "another call".to_owned(),
+                n => format!("{n} other calls"),
+            };
+            let words = format!(
+                "In the 30 days before this you said no to {calls} of {} by {}.",
+                ask.capability, item.agent
+            );
+            object!({"id": ask.capability, "count": ask.denied, "words": words})
+        })
+        .collect()
 }
 
 /// Whether nothing of the card is still being computed, and all of what was computed is shown.

@@ -69,7 +69,7 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
     app.approvals.keep_plan(&item.id, &ask.capability, view);
     let submitted = app.ledger.submit(command, Lane::Owner);
     if let Err(error) = app.charged(&item.agent, submitted).await {
-        tracing::debug!(%error, item = %item.id, "a plan came too late");
+        tracing::debug!(name: "pending.plan_late", %error, pendingId = %item.id, "a plan came too late");
     }
     app.approvals.note_change();
 }

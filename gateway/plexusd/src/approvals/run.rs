@@ -53,7 +53,7 @@ async fn run(app: &Arc<App>, item: &Item) {
             .input(&item.id, ask)
             .and_then(|bytes| json::parse(&bytes).ok());
         let (Some(entry), Some(input)) = (entry, input) else {
-            tracing::error!(item = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
+            tracing::error!(name: "pending.input_lost", pendingId = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
             // Whoever waits for it is told, instead of waiting for what does not come.
             app.approvals
                 .keep_result(&item.id, &invoke::lost(&ask.capability));

@@ -96,7 +96,7 @@ impl Copy {
 impl Drop for Copy {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.folder) {
-            tracing::warn!(%error, folder = %self.folder.display(), "a copy of the ledger was left behind");
+            tracing::warn!(name: "backup.left_behind", %error, path = %self.folder.display(), "a copy of the ledger was left behind");
         }
     }
 }
@@ -105,7 +105,7 @@ impl Drop for Copy {
 pub(crate) fn tidy(home: &Path) {
     match fs::remove_dir_all(home.join(COPIES)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "copies of the ledger were left behind");
+            tracing::warn!(name: "backup.left_behind", %error, "copies of the ledger were left behind");
         }
         _ => {}
     }

@@ -189,7 +189,7 @@ impl Stage {
         // Left by a restore that was killed.
         if stage.ready().exists() {
             let aside = aside(home);
-            tracing::warn!(kept = %aside.display(), "an earlier restore did not end; what it had exchanged is kept");
+            tracing::warn!(name: "restore.unfinished", path = %aside.display(), "an earlier restore did not end; what it had exchanged is kept");
             fs::rename(stage.ready(), &aside).map_err(|e| BackupError::io(&aside, e))?;
         }
         let fresh = stage.fresh();

@@ -50,6 +50,8 @@ pub(super) struct Card {
     wish: &'static str,
     asks: Vec<AskView>,
     differs: Option<Differs>,
+    /// What the owner said no to before.
+    denied: Vec<Said>,
     choices: Vec<Choice>,
     narrow: Vec<Narrow>,
     /// Still being computed.
@@ -187,6 +189,12 @@ impl Card {
                 .find_map(|ask| ask.wish)
                 .map_or("", |w| w.phrase()),
             differs: Differs::of(&shown["differs"], now),
+            denied: shown["deniedBefore"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|denied| Some(Said::line(denied["words"].as_str()?)))
+                .collect(),
             choices: choices(&shown),
             narrow: narrow(item, &shown, entry),
             asks,

@@ -61,6 +61,11 @@ fn cookie<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h str> {
     found.next().is_none().then_some(first)
 }
 
+/// Whether the cookie is one of a session that goes on. It opens nothing by itself.
+pub(crate) fn has_session(app: &App, headers: &HeaderMap) -> bool {
+    cookie(app, headers).is_some_and(|cookie| app.console.knows(cookie, present(app)))
+}
+
 fn set_cookie(app: &App, value: &str, age: &str) -> Option<HeaderValue> {
     let name = cookie_name(app);
     let text = format!("{name}={value}; Path=/admin; HttpOnly; SameSite=Strict{age}");

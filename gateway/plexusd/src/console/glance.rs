@@ -203,7 +203,7 @@ impl Glance {
             machine: Said::short(&machine(app), 60),
             port: app.address.port(),
             paused: state.paused,
-            stopping: app.is_stopping(),
+            stopping: app.phase() != crate::app::Phase::Serving,
             waiting,
             sound: ledger.is_none()
                 && !state.paused

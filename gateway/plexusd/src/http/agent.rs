@@ -1,7 +1,7 @@
 //! What agents may reach.
 
 mod call;
-pub(super) mod discovery;
+pub(crate) mod discovery;
 mod enroll;
 mod events;
 mod grants;

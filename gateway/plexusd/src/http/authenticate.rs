@@ -18,7 +18,9 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use plexus_protocol::{AgentId, ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER, SessionId};
+use plexus_protocol::{
+    AgentId, ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER, SessionId, credential::Pat,
+};
 use plexus_trust::{Note, Session};
 use serde_json::json;
 use std::sync::Arc;
@@ -30,6 +32,23 @@ pub(crate) struct Owner(());
 /// Whether a request carries the owner's key, without judging it when it does not.
 pub(crate) fn is_owner(app: &App, headers: &HeaderMap) -> bool {
     single(headers, KEY_HEADER).is_some_and(|key| app.key.accepts(key))
+}
+
+/// Whether a request carries a credential that is live, of whatever kind. It opens nothing, and a wrong one is judged
+/// where it is used: this says only who may keep a place that others want.
+pub(super) fn proves(app: &App, headers: &HeaderMap) -> bool {
+    let by_bearer = || {
+        let text = bearer(headers)?;
+        let by_pat = || {
+            let digest = Pat::parse(text)?.digest();
+            app.ledger.snapshot().agent_by_pat(&digest).map(|_| ())
+        };
+        app.tokens.verify(text).map(|_| ()).or_else(by_pat)
+    };
+    let by_session = || live_session(app, single(headers, SESSION_HEADER)?).map(|_| ());
+    by_bearer().or_else(by_session).is_some()
+        || is_owner(app, headers)
+        || crate::console::door::has_session(app, headers)
 }
 
 /// Wants the owner's key: 401 `unauthorized` without it.
@@ -119,6 +138,8 @@ pub(crate) async fn carry<T: Clone + Send + Sync + 'static>(
 /// Counts, slows and records a credential that is wrong, and gives the refusal.
 pub(crate) async fn failed(app: &Arc<App>, kind: Kind, peer: Peer, error: ErrorBody) -> Refused {
     let cost = app.throttle.failed(kind, peer);
+    app.figures
+        .credential_failed(kind, matches!(cost, Cost::TooMany { .. }));
     let refused = match cost {
         Cost::Delay(delay) => {
             if !delay.is_zero() {

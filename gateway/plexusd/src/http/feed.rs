@@ -1,6 +1,12 @@
 //! Server-sent events (wire §4.11), made from what the ledger records.
 //!
-//! Invariants: a frame never holds a token; an agent gets only its own; who is slow misses frames and re-reads.
+//! ```text
+//! told ─▶ numbered and kept, and sent to who listens, in one step
+//! listens since N ─ N of this launch, and all after it kept ─▶ what is kept after N ─▶ what is told from now on
+//!                 └ anything else ─▶ `missed` ─▶ all that is kept ─────────────────▶ what is told from now on
+//! ```
+//! Invariants: a frame never holds a token; an agent gets only its own; no frame comes twice, and where one that was kept
+//! is lost to a listener (it is too old, of another launch, or the log was faster than we) `missed` says so in its place.
 //! The last frames that change something are kept for `Last-Event-ID`; `audit_appended` is not: the log is there to read.
 
 mod response;
@@ -8,15 +14,15 @@ mod response;
 pub(crate) use response::response;
 
 use crate::{app::App, console::sessions::Visitor};
-use axum::response::sse::Event as Frame;
+use axum::{http::HeaderMap, response::sse::Event as Frame};
 use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
     },
 };
 use tokio::sync::broadcast;
@@ -25,6 +31,9 @@ use tokio::sync::broadcast;
 const LAG: usize = 1_024;
 /// Frames kept for a reader that comes back.
 const KEPT: usize = 1_024;
+
+/// The frame that stands where others were lost: whoever reads it reads anew what frames tell of.
+const MISSED: &str = "missed";
 
 /// What is told that is not in the ledger.
 #[derive(Clone, Debug)]
@@ -64,10 +73,21 @@ enum Audience {
     Owner,
 }
 
+/// From where on a listener wants frames: what it sent as `Last-Event-ID`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// It has none.
+    Now,
+    /// A frame of ours.
+    Frame { launch: u64, number: u64 },
+    /// Nothing that we ever gave.
+    Unknown,
+}
+
 /// One frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    id: u64,
+    number: u64,
     audience: Audience,
     kind: &'static str,
     data: Value,
@@ -92,25 +112,86 @@ impl Listener {
 
 pub(crate) struct Feed {
     frames: broadcast::Sender<Arc<Told>>,
-    kept: Mutex<VecDeque<Arc<Told>>>,
-    next: AtomicU64,
-    owners: AtomicUsize,
+    kept: Arc<Mutex<Kept>>,
+    owners: Arc<AtomicUsize>,
     closed: tokio::sync::watch::Sender<bool>,
 }
 
-impl Default for Feed {
-    fn default() -> Self {
-        Self {
-            frames: broadcast::Sender::new(LAG),
-            kept: Mutex::default(),
-            next: AtomicU64::new(1),
-            owners: AtomicUsize::new(0),
-            closed: tokio::sync::watch::Sender::new(false),
+/// What can be told again.
+struct Kept {
+    /// Numbers begin anew with each.
+    launch: u64,
+    /// The number of the last frame.
+    last: u64,
+    /// The number of the last one that is not kept any more.
+    gone: u64,
+    told: VecDeque<Arc<Told>>,
+}
+
+impl Since {
+    /// As a request's header says.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get("last-event-id") else {
+            return Self::Now;
+        };
+        let parsed = || {
+            let (launch, number) = value.to_str().ok()?.split_once('-')?;
+            Some(Self::Frame {
+                launch: launch.parse().ok()?,
+                number: number.parse().ok()?,
+            })
+        };
+        parsed().unwrap_or(Self::Unknown)
+    }
+}
+
+impl Kept {
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.launch)
+    }
+
+    /// What a listener lacks, and whether more than that is lost to it.
+    fn since(&self, since: Since) -> (VecDeque<Arc<Told>>, bool) {
+        let after = |number: u64| {
+            let later = self.told.iter().filter(|told| told.number > number);
+            later.cloned().collect()
+        };
+        match since {
+            Since::Now => (VecDeque::new(), false),
+            Since::Frame { launch, number }
+                if launch == self.launch && (self.gone..=self.last).contains(&number) =>
+            {
+                (after(number), false)
+            }
+            Since::Frame { .. } | Since::Unknown => (after(0), true),
         }
     }
 }
 
 impl Feed {
+    pub(crate) fn new(launch: u64) -> Self {
+        Self {
+            frames: broadcast::Sender::new(LAG),
+            kept: Arc::new(Mutex::new(Kept {
+                launch,
+                last: 0,
+                gone: 0,
+                told: VecDeque::new(),
+            })),
+            owners: Arc::default(),
+            closed: tokio::sync::watch::Sender::new(false),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        locked(&self.kept)
+    }
+
+    /// Tells everybody that frames were lost: what they have seen is to be read anew.
+    fn missed(&self) {
+        self.tell(Audience::Everyone, MISSED, json!({}), None);
+    }
+
     pub(crate) fn publish(&self, notice: Notice) {
         match notice {
             Notice::ManifestChanged { revision, changed } => {
@@ -155,8 +236,8 @@ impl Feed {
 
     /// How a changed source's card was decided in this launch, where the frame that told of it is still kept.
     pub(crate) fn decision_on(&self, card: &plexus_protocol::PendingId) -> Option<String> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = kept.iter().rev().find(|told| {
+        let kept = self.kept();
+        let told = kept.told.iter().rev().find(|told| {
             told.kind == "pending_resolved" && told.data["pendingId"] == card.as_str()
         })?;
         told.data["decision"].as_str().map(str::to_owned)
@@ -170,89 +251,125 @@ impl Feed {
         changed: Option<Changed>,
     ) {
         data["type"] = json!(kind);
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        // Numbered, kept and sent in one step: whoever begins to listen has each frame from one side or the other.
+        let mut kept = self.kept();
+        kept.last += 1;
         let told = Arc::new(Told {
-            id,
+            number: kept.last,
             audience,
             kind,
             data,
             changed,
         });
         if kind != "audit_appended" {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() == KEPT {
-                kept.pop_front();
+            if kept.told.len() == KEPT
+                && let Some(oldest) = kept.told.pop_front()
+            {
+                kept.gone = oldest.number;
             }
-            kept.push_back(told.clone());
+            kept.told.push_back(told.clone());
         }
         // Nobody listening is fine.
         let _ = self.frames.send(told);
     }
 
-    /// What a listener gets from now on, after what it missed since `last`.
-    pub(crate) fn listen(self: &Feed, listener: Listener, last: Option<u64>) -> Listening<'_> {
+    /// What a listener gets from now on, after what it lacks.
+    pub(crate) fn listen(&self, listener: Listener, since: Since) -> Listening {
+        let kept = self.kept();
+        let (behind, lost) = kept.since(since);
+        // A listener that is new to this launch goes on from here, as from a frame of its own.
+        let heard = match since {
+            Since::Now => kept.last,
+            Since::Frame { number, .. } if !lost => number,
+            Since::Frame { .. } | Since::Unknown => kept.gone,
+        };
         let frames = self.frames.subscribe();
-        // A number that was not given yet is of another launch: who has it gets all that is kept.
-        let last = last.map(|last| {
-            if last < self.next.load(Ordering::Relaxed) {
-                last
-            } else {
-                0
-            }
-        });
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = last
-            .map(|last| kept.iter().filter(|t| t.id > last).cloned().collect())
-            .unwrap_or_default();
         if listener.is_owner() {
             self.owners.fetch_add(1, Ordering::Relaxed);
         }
         Listening {
-            feed: self,
+            kept: self.kept.clone(),
+            owners: self.owners.clone(),
             listener,
-            missed,
+            behind,
+            lost,
+            heard,
             frames,
             closed: self.closed.subscribe(),
         }
     }
 }
 
+fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// One open stream.
-pub(crate) struct Listening<'a> {
-    feed: &'a Feed,
+pub(crate) struct Listening {
+    kept: Arc<Mutex<Kept>>,
+    owners: Arc<AtomicUsize>,
     listener: Listener,
-    missed: VecDeque<Arc<Told>>,
+    behind: VecDeque<Arc<Told>>,
+    /// It is to be told first that more is lost.
+    lost: bool,
+    /// The number of the last frame that was taken for it, shown or not.
+    heard: u64,
     frames: broadcast::Receiver<Arc<Told>>,
     closed: tokio::sync::watch::Receiver<bool>,
 }
 
-impl Drop for Listening<'_> {
+impl Drop for Listening {
     fn drop(&mut self) {
         if self.listener.is_owner() {
-            self.feed.owners.fetch_sub(1, Ordering::Relaxed);
+            self.owners.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Listening<'_> {
-    /// The next frame that this listener may see; `None` when the gateway stops. `in_view` narrows what changed.
+impl Listening {
+    /// The next frame that this listener may see; `None` when the gateway stops. `in_view` narrows what changed. May be
+    /// dropped while it waits.
     pub(crate) async fn next(&mut self, in_view: impl Fn(&CapabilityId) -> bool) -> Option<Frame> {
         loop {
-            let told = match self.missed.pop_front() {
+            if std::mem::take(&mut self.lost) {
+                let id = locked(&self.kept).id(self.heard);
+                let data = json!({"type": MISSED});
+                return Some(frame(MISSED, &data, id));
+            }
+            let told = match self.behind.pop_front() {
                 Some(told) => told,
-                None => tokio::select! {
-                    told = self.frames.recv() => match told {
+                None => {
+                    let told = tokio::select! {
+                        told = self.frames.recv() => told,
+                        _ = self.closed.wait_for(|c| *c) => return None,
+                    };
+                    match told {
                         Ok(told) => told,
-                        Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                        Err(broadcast::error::RecvError::Lagged(_)) => {
+                            self.catch_up();
+                            continue;
+                        }
                         Err(broadcast::error::RecvError::Closed) => return None,
-                    },
-                    _ = self.closed.wait_for(|c| *c) => return None,
-                },
+                    }
+                }
             };
+            if told.number <= self.heard {
+                continue;
+            }
+            self.heard = told.number;
             if let Some(frame) = self.shown(&told, &in_view) {
                 return Some(frame);
             }
         }
+    }
+
+    /// It was slower than the frames came: it goes on from what is kept.
+    fn catch_up(&mut self) {
+        let kept = locked(&self.kept);
+        let number = self.heard;
+        let launch = kept.launch;
+        (self.behind, self.lost) = kept.since(Since::Frame { launch, number });
+        self.heard = self.heard.max(kept.gone);
     }
 
     fn shown(&self, told: &Told, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Frame> {
@@ -288,13 +405,13 @@ impl Listening<'_> {
                 data["changed"] = Value::Object(members);
             }
         }
-        Some(
-            Frame::default()
-                .event(told.kind)
-                .id(told.id.to_string())
-                .data(data.to_string()),
-        )
+        let id = locked(&self.kept).id(told.number);
+        Some(frame(told.kind, &data, id))
     }
+}
+
+fn frame(kind: &str, data: &Value, id: String) -> Frame {
+    Frame::default().event(kind).id(id).data(data.to_string())
 }
 
 /// Turns records into frames until the ledger is gone.
@@ -303,7 +420,10 @@ pub(crate) async fn follow(app: Arc<App>) {
     loop {
         match records.recv().await {
             Ok(record) => from_record(&app, &record),
-            Err(broadcast::error::RecvError::Lagged(_)) => app.approvals.note_change(),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                app.approvals.note_change();
+                app.feed.missed();
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
@@ -412,3 +532,6 @@ fn from_record(app: &App, record: &Recorded) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

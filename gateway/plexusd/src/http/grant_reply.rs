@@ -56,7 +56,7 @@ pub(crate) fn scoped_token(
         .tokens
         .sign(agent, session, jti, &decision.scopes, times);
     let token = signed
-        .inspect_err(|error| tracing::error!(%error, "a token could not be signed"))
+        .inspect_err(|error| tracing::error!(name: "credential.failed", %error, "a token could not be signed"))
         .ok()?;
     Some(ScopedToken {
         token,

@@ -2,25 +2,40 @@
 //!
 //! Invariants: a port that somebody else holds refuses the start; each Unix socket lies alone in a 0700 directory, is
 //! 0600, and serves only peers of our own uid; a connection has a bound on headers, on their arrival, on answers that
-//! nobody takes, and on its kind's number.
+//! nobody takes, and on its kind's number; over TCP those who have shown no credential make room for others. A socket
+//! that an earlier program of this process left is used where it is the one that is wanted; its connections have waited
+//! in it.
 
-use super::{Doors, Serves, network::Network, stall::Moving, throttle::Peer};
-use crate::{app::App, state_dir::StateDir};
+use super::{
+    Doors, Serves,
+    network::Network,
+    places::{Place, Places},
+    stall::Moving,
+    throttle::Peer,
+};
+use crate::{app::App, figures::Door, state_dir::StateDir, upgrade::Handed};
 use anyhow::{Context, bail};
 use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use interprocess::local_socket::{
-    GenericFilePath, ListenerOptions, ToFsName,
-    tokio::{Listener as LocalListener, Stream as LocalStream},
-    traits::{StreamCommon as _, tokio::Listener as _},
+use interprocess::{
+    local_socket::{
+        GenericFilePath, ListenerOptions, ToFsName,
+        tokio::{Listener as LocalListener, Stream as LocalStream},
+        traits::{StreamCommon as _, tokio::Listener as _},
+    },
+    os::unix::uds_local_socket::tokio::Listener as UnixListener,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::fs::PermissionsExt,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -45,6 +60,9 @@ const TAKEN_TIME: Duration = Duration::from_secs(15);
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long open answers get at the stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long a connection may be without a request before it is closed, once connections end: whoever is at work sends
+/// its next request sooner and is told in the answer, so that none is sent into a connection that is being closed.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Bound and not yet served.
 pub(crate) struct Listeners {
@@ -52,9 +70,21 @@ pub(crate) struct Listeners {
     agents: LocalListener,
     owner: LocalListener,
     port: u16,
+    names: Names,
 }
 
-/// Binds every socket.
+/// Where the two local sockets lie; they go with it.
+struct Names(Vec<PathBuf>);
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+/// Binds every socket, or takes it from what was `handed` over.
 ///
 /// # Errors
 /// Which address cannot be had, and what to do about it.
@@ -62,44 +92,69 @@ pub(crate) async fn bind(
     dir: &StateDir,
     port: u16,
     network: &Network,
+    mut handed: Option<&mut Handed>,
 ) -> anyhow::Result<Listeners> {
+    let port = match handed.as_ref().and_then(|handed| handed.port()) {
+        // Any port will do, so the one that clients know.
+        Some(known) if port == 0 => known,
+        _ => port,
+    };
     let mut tries = 0;
     let (mut tcp, port) = loop {
         tries += 1;
-        match loopback(port).await {
+        match loopback(port, handed.as_deref_mut()).await {
             // With port 0 the other family may have the number taken: take another.
             Err(_) if port == 0 && tries < 16 => {}
             other => break other?,
         }
     };
     for address in network.beyond_loopback() {
-        let listener = TcpListener::bind((address, port)).await;
+        let listener = at((address, port).into(), handed.as_deref_mut()).await;
         tcp.push(
             listener.with_context(|| {
                 format!("cannot listen on {address} port {port} (network.json)")
             })?,
         );
     }
+    let (agents, owner) = (
+        dir.join("run/agent/agent.sock"),
+        dir.join("run/owner/owner.sock"),
+    );
     Ok(Listeners {
         tcp,
-        agents: local(dir, "run/agent/agent.sock")?,
-        owner: local(dir, "run/owner/owner.sock")?,
+        agents: local(&agents, handed.as_deref_mut())?,
+        owner: local(&owner, handed)?,
         port,
+        names: Names(vec![agents, owner]),
     })
 }
 
-async fn loopback(port: u16) -> anyhow::Result<(Vec<TcpListener>, u16)> {
+/// The listener at an address: handed over, or bound.
+async fn at(address: SocketAddr, handed: Option<&mut Handed>) -> io::Result<TcpListener> {
+    match handed.and_then(|handed| handed.tcp(address)) {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        }
+        None => TcpListener::bind(address).await,
+    }
+}
+
+async fn loopback(
+    port: u16,
+    mut handed: Option<&mut Handed>,
+) -> anyhow::Result<(Vec<TcpListener>, u16)> {
     let taken = |address: IpAddr, error: io::Error| match error.kind() {
         ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {port} on {address} is taken: stop what listens there, or choose another with --port"
         ),
         _ => anyhow::anyhow!("cannot listen on {address} port {port}: {error}"),
     };
-    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+    let v4 = at((Ipv4Addr::LOCALHOST, port).into(), handed.as_deref_mut())
         .await
         .map_err(|e| taken(Ipv4Addr::LOCALHOST.into(), e))?;
     let port = v4.local_addr()?.port();
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
+    match at((Ipv6Addr::LOCALHOST, port).into(), handed).await {
         Ok(v6) => Ok((vec![v4, v6], port)),
         // A machine without IPv6.
         Err(e)
@@ -112,8 +167,10 @@ async fn loopback(port: u16) -> anyhow::Result<(Vec<TcpListener>, u16)> {
     }
 }
 
-fn local(dir: &StateDir, name: &str) -> anyhow::Result<LocalListener> {
-    let path = dir.join(name);
+fn local(path: &Path, handed: Option<&mut Handed>) -> anyhow::Result<LocalListener> {
+    if let Some(listener) = handed.and_then(|handed| handed.local(path)) {
+        return Ok(UnixListener::try_from(OwnedFd::from(listener))?.into());
+    }
     // 104 bytes with the final NUL is what macOS takes; we hold ourselves to it everywhere.
     if path.as_os_str().len() > 103 {
         bail!(
@@ -122,31 +179,62 @@ fn local(dir: &StateDir, name: &str) -> anyhow::Result<LocalListener> {
         );
     }
     // The ledger's lock says that no other daemon runs on this directory: what lies here is a leftover.
-    match std::fs::remove_file(&path) {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(error).context(path.display().to_string());
         }
         _ => {}
     }
-    let name = path.as_path().to_fs_name::<GenericFilePath>()?;
+    let name = path.to_fs_name::<GenericFilePath>()?;
     let listener = ListenerOptions::new()
         .name(name)
+        .reclaim_name(false)
         .create_tokio()
         .with_context(|| path.display().to_string())?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
 /// Listeners that are being served.
 pub(crate) struct Serving {
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Ending>,
     accepting: JoinSet<()>,
+    /// The listening sockets, open for as long as this is: what connects meanwhile waits in them.
+    sockets: Vec<OwnedFd>,
+    names: Names,
+}
+
+/// How far the end of serving is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    No,
+    /// No more connections; each that is open has one more answer.
+    Last,
+    /// Only answers that are begun.
+    Now,
 }
 
 impl Serving {
-    /// Takes no more connections and lets open answers end.
+    /// Takes no more connections, and waits until those that are open have had their last answer.
+    pub(crate) async fn wind_down(&mut self) {
+        let _ = self.stop.send(Ending::Last);
+        while self.accepting.join_next().await.is_some() {}
+    }
+
+    /// Takes no more connections and lets open answers end; the sockets are gone.
     pub(crate) async fn stop(mut self) {
-        let _ = self.stop.send(true);
+        self.end().await;
+    }
+
+    /// As [`Self::stop`], but the sockets stay open and are the caller's.
+    pub(crate) async fn hand_over(mut self) -> Vec<OwnedFd> {
+        self.end().await;
+        self.names.0.clear();
+        self.sockets
+    }
+
+    async fn end(&mut self) {
+        let _ = self.stop.send(Ending::Now);
         let ended = async { while self.accepting.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_ANSWERS, ended).await;
     }
@@ -157,46 +245,69 @@ impl Listeners {
         self.port
     }
 
-    pub(crate) fn serve(self, app: Arc<App>) -> Serving {
-        let (stop, stopped) = watch::channel(false);
+    /// # Errors
+    /// The system's, where it has no descriptors left.
+    pub(crate) fn serve(self, app: Arc<App>) -> io::Result<Serving> {
+        let (stop, stopped) = watch::channel(Ending::No);
         let mut accepting = JoinSet::new();
-        let places = Arc::new(Semaphore::new(connections()));
+        let places = Places::new(connections());
+        let LocalListener::UdSocket(agents) = &self.agents;
+        let LocalListener::UdSocket(owner) = &self.owner;
+        let local = [agents.as_fd(), owner.as_fd()];
+        let all = self.tcp.iter().map(AsFd::as_fd).chain(local);
+        let sockets = all
+            .map(|socket| socket.try_clone_to_owned())
+            .collect::<io::Result<Vec<_>>>()?;
         let all = Doors::new(&app, Serves::All);
         for listener in self.tcp {
             let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
+            let figures = app.figures.clone();
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
-                    let Ok(place) = places.clone().acquire_owned().await else {
-                        return;
-                    };
                     let accepted = tokio::select! {
                         accepted = listener.accept() => accepted,
                         () = told_to_stop(&mut stopped) => break,
                     };
-                    match accepted {
-                        Ok((stream, from)) => {
-                            let _ = stream.set_nodelay(true);
-                            let peer = Peer::from_address(from.ip());
-                            let serving = connection(stream, all.clone(), peer, stopped.clone());
-                            open.spawn(async move {
-                                serving.await;
-                                drop(place);
-                            });
+                    let (stream, from) = match accepted {
+                        Ok(accepted) => accepted,
+                        Err(error) => {
+                            pause(&error).await;
+                            continue;
                         }
-                        Err(error) => pause(&error).await,
-                    }
+                    };
+                    let evicted = || {
+                        tracing::debug!(name: "http.place_taken", "an idle connection made room");
+                        figures.evicted();
+                    };
+                    let place = tokio::select! {
+                        place = places.take(evicted) => place,
+                        () = told_to_stop(&mut stopped) => break,
+                    };
+                    let _ = stream.set_nodelay(true);
+                    let peer = Peer::from_address(from.ip());
+                    let counted = figures.connected(Door::Tcp);
+                    let place = Some(Arc::new(place));
+                    let serving = connection(stream, all.clone(), peer, place, stopped.clone());
+                    open.spawn(async move {
+                        serving.await;
+                        drop(counted);
+                    });
                     while open.try_join_next().is_some() {}
                 }
                 while open.join_next().await.is_some() {}
             });
         }
-        for (listener, serves) in [(self.agents, Serves::Agents), (self.owner, Serves::Owner)] {
+        for (listener, serves, door) in [
+            (self.agents, Serves::Agents, Door::Agents),
+            (self.owner, Serves::Owner, Door::Owner),
+        ] {
             let (doors, places, mut stopped) = (
                 Doors::new(&app, serves),
                 Arc::new(Semaphore::new(CONNECTIONS / 4)),
                 stopped.clone(),
             );
+            let figures = app.figures.clone();
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
@@ -212,10 +323,12 @@ impl Listeners {
                             let Some(peer) = own_user(&stream) else {
                                 continue;
                             };
-                            let serving = connection(stream, doors.clone(), peer, stopped.clone());
+                            let counted = figures.connected(door);
+                            let serving =
+                                connection(stream, doors.clone(), peer, None, stopped.clone());
                             open.spawn(async move {
                                 serving.await;
-                                drop(place);
+                                drop((place, counted));
                             });
                         }
                         Err(error) => pause(&error).await,
@@ -225,7 +338,12 @@ impl Listeners {
                 while open.join_next().await.is_some() {}
             });
         }
-        Serving { stop, accepting }
+        Ok(Serving {
+            stop,
+            accepting,
+            sockets,
+            names: self.names,
+        })
     }
 }
 
@@ -246,8 +364,7 @@ fn connections() -> usize {
         .unwrap_or(usize::MAX)
         .saturating_sub(OTHER_FILES);
     if left < CONNECTIONS {
-        tracing::warn!(
-            connections = left.max(LEAST),
+        tracing::warn!(name: "http.few_places", count = left.max(LEAST),
             "few files may be open, so fewer connections are taken"
         );
     }
@@ -260,27 +377,44 @@ fn own_user(stream: &LocalStream) -> Option<Peer> {
     if uid == nix::unistd::geteuid().as_raw() {
         return Some(Peer::User(uid));
     }
-    tracing::warn!(uid, "a peer of another user was turned away");
+    tracing::warn!(name: "http.foreign_peer", uid, "a peer of another user was turned away");
     None
 }
 
 /// Out of descriptors or the like: the listener is fine, the next accept may not be.
 async fn pause(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
+    tracing::warn!(name: "http.accept_failed", %error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+async fn told_to_stop(stopped: &mut watch::Receiver<Ending>) {
     // A sender that is gone means the same.
-    let _ = stopped.wait_for(|stop| *stop).await;
+    let _ = stopped.wait_for(|stop| *stop > Ending::No).await;
 }
 
-async fn connection<S>(stream: S, doors: Doors, peer: Peer, mut stopped: watch::Receiver<bool>)
-where
+/// Waits until a connection that nobody uses may be closed.
+async fn unused(stopped: &mut watch::Receiver<Ending>) {
+    let now = stopped.wait_for(|stop| *stop == Ending::Now);
+    let _ = tokio::time::timeout(LAST_REQUEST, now).await;
+}
+
+async fn connection<S>(
+    stream: S,
+    doors: Doors,
+    peer: Peer,
+    place: Option<Arc<Place>>,
+    mut stopped: watch::Receiver<Ending>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let asked = place.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        doors.clone().answer(peer, request.map(Body::new))
+        let (doors, place) = (doors.clone(), asked.clone());
+        async move {
+            doors
+                .answer(peer, place.as_deref(), request.map(Body::new))
+                .await
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -294,29 +428,43 @@ where
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),
         () = told_to_stop(&mut stopped) => None,
+        () = told_to_leave(place.as_deref()) => return,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+            // Meanwhile each answer says that it is the last of its connection.
+            tokio::select! {
+                ended = serving.as_mut() => ended,
+                () = unused(&mut stopped) => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
+        tracing::debug!(name: "http.connection_ended", %error, "a connection ended badly");
+    }
+}
+
+async fn told_to_leave(place: Option<&Place>) {
+    match place {
+        Some(place) => place.told_to_leave().await,
+        None => std::future::pending().await,
     }
 }
 
 /// Says that the gateway serves: one line on stdout, and `runtime.json` (wire §4.14).
-#[expect(
-    clippy::print_stdout,
-    reason = "the line is the contract with whoever started us"
-)]
 pub(crate) fn announce(app: &App) -> anyhow::Result<()> {
     let ready = json!({"port": app.address.port(), "pid": std::process::id(), "lraVersion": "1.0"});
     app.state_dir
         .write_private("runtime.json", ready.to_string().as_bytes())?;
-    println!("PLEXUS_READY {ready}");
-    io::stdout().flush()?;
+    // Who started us may have read the line of an earlier launch of this process and gone.
+    let mut out = io::stdout().lock();
+    let said = writeln!(out, "PLEXUS_READY {ready}").and_then(|()| out.flush());
+    if let Err(error) = said {
+        tracing::debug!(name: "daemon.unheard", %error, "nobody hears that the gateway is ready");
+    }
     Ok(())
 }

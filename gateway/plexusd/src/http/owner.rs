@@ -28,6 +28,7 @@ mod sources;
 mod status;
 mod undo;
 mod unsettled;
+mod upgrade;
 mod v1;
 
 use super::{
@@ -64,6 +65,15 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/events", get(v1::events))
         .route("/metrics", get(metrics::show))
         .merge(console::routes(app))
+}
+
+/// What is not asked for over TCP, key or no key: it takes who may open the owner's socket.
+pub(super) fn socket_routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let keyed = from_fn_with_state(app.clone(), authenticate::owner_only);
+    let upgrade = || post(upgrade::change_over).route_layer(keyed.clone());
+    Router::new()
+        .route("/admin/api/upgrade", upgrade())
+        .route("/v1/admin/api/upgrade", upgrade())
 }
 
 fn management() -> Router<Arc<App>> {
@@ -236,7 +246,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "a blocking task ended badly");
+        tracing::error!(name: "http.task_failed", %error, "a blocking task ended badly");
         failed("The gateway failed on this request.")
     })
 }

@@ -31,6 +31,10 @@ const ROOM: usize = 512;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
+/// The code of the error that a response is about, for whoever counts: an extension of the response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said(pub(crate) ErrorCode);
+
 /// A refusal on its way out: envelope 1 of wire §6.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -92,12 +96,14 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let retry = retry_after(&self.error);
+        let (retry, said) = (retry_after(&self.error), Said(self.error.code));
         let mut body = object!({ "error": self.error });
         for (key, value) in self.beside {
             body[key] = value;
         }
-        hinted(with_status(self.status, &body), retry)
+        let mut response = hinted(with_status(self.status, &body), retry);
+        response.extensions_mut().insert(said);
+        response
     }
 }
 
@@ -105,7 +111,11 @@ impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let output = self.body.output.as_ref().map_or(0, |o| o.get().len());
         let retry = self.body.error.as_ref().and_then(retry_after);
-        hinted(sized(self.status, &self.body, output + ROOM), retry)
+        let mut response = hinted(sized(self.status, &self.body, output + ROOM), retry);
+        if let Some(error) = &self.body.error {
+            response.extensions_mut().insert(Said(error.code));
+        }
+        response
     }
 }
 
@@ -143,7 +153,7 @@ fn sized(status: u16, body: &impl Serialize, room: usize) -> Response {
             bytes,
         ),
         Err(error) => {
-            tracing::error!(%error, "a body does not serialise");
+            tracing::error!(name: "http.unserialisable", %error, "a body does not serialise");
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 br#"{"error":{"code":"internal_error","message":"a body does not serialise"}}"#
@@ -151,8 +161,14 @@ fn sized(status: u16, body: &impl Serialize, room: usize) -> Response {
             )
         }
     };
-    let mut response = Response::new(Body::from(bytes));
+    let mut response = made(Bytes::from(bytes));
     *response.status_mut() = status;
+    response
+}
+
+/// 200 with JSON that is written already.
+pub(crate) fn made(json: Bytes) -> Response {
+    let mut response = Response::new(Body::from(json));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -249,7 +265,7 @@ pub(crate) async fn or_panicked<E>(
         }
     });
     caught.await.unwrap_or_else(|| {
-        tracing::error!(path, "a handler panicked");
+        tracing::error!(name: "http.panicked", path, "a handler panicked");
         let error = ErrorBody::new(
             ErrorCode::InternalError,
             "The gateway failed on this request.",

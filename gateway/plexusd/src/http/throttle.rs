@@ -56,6 +56,15 @@ impl std::fmt::Display for Peer {
 }
 
 impl Kind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Key,
+        Self::Pat,
+        Self::Code,
+        Self::Session,
+        Self::Link,
+        Self::Console,
+    ];
+
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Key => "connection-key",

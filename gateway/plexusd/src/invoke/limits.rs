@@ -1,6 +1,7 @@
 //! What one agent may use of the gateway: calls under way, calls a second, bytes of the log a day, records of its refused
 //! calls (DESIGN 10). The figures of the owner's are a part of the state ([`Bounds`]); what is counted against them is
-//! here, in memory: an agent cannot restart the gateway.
+//! here. The bytes of the day outlive the process: they are noted now and then with the sequence up to which they count,
+//! and what the log has beyond that is charged at the start. The rest is memory's: an agent cannot restart the gateway.
 //!
 //! ```text
 //! agent known ▸ admit (calls, log) ▸ … ▸ enter (places) ▸ … ▸ recorded: charge
@@ -13,8 +14,9 @@
 
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, Timestamp};
 use plexus_trust::Bounds;
+use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -34,6 +36,7 @@ const UNSEEN: u64 = 1_024;
 pub(crate) struct Limits {
     agents: Agents,
     effects: Arc<Effects>,
+    last_noted: Mutex<Noted>,
 }
 
 type Agents = Arc<Mutex<HashMap<AgentId, Use>>>;
@@ -51,12 +54,27 @@ struct Use {
 }
 
 /// What was written in each of the last 24 hours, the one that runs included.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Day {
     /// By the number of the hour since the epoch, modulo 24.
     hours: [u64; 24],
     /// The hour that runs. Time does not go back (`Clock`).
     hour: u64,
+}
+
+/// The bytes of the day of all agents, as they are noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Noted {
+    /// The last event that is in them.
+    pub(crate) upto: u64,
+    agents: BTreeMap<AgentId, Day>,
+}
+
+impl Noted {
+    /// Whether it says the same of all agents, whatever the log has come to.
+    pub(crate) fn same_use(&self, other: &Self) -> bool {
+        self.agents == other.agents
+    }
 }
 
 impl Day {
@@ -218,6 +236,40 @@ impl Limits {
         }
     }
 
+    /// The bytes of the day, for the next launch. `upto` is the head of the log from before this look.
+    pub(crate) fn noted(&self, upto: u64, now: Timestamp) -> Noted {
+        let mut agents = locked(&self.agents);
+        let agents = agents
+            .iter_mut()
+            .map(|(agent, used)| {
+                used.day.pass(now);
+                (agent.clone(), used.day)
+            })
+            .filter(|(_, day)| day.sum() > 0)
+            .collect();
+        Noted { upto, agents }
+    }
+
+    /// What was noted last. Whoever notes holds it until it is done.
+    pub(crate) fn last_noted(&self) -> MutexGuard<'_, Noted> {
+        self.last_noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on from what an earlier launch noted.
+    pub(crate) fn go_on_from(&self, noted: Noted) {
+        let mut agents = locked(&self.agents);
+        for (agent, day) in noted.agents {
+            of(&mut agents, &agent).day = day;
+        }
+    }
+
+    /// Charges what the log says that an agent wrote.
+    pub(crate) fn charged(&self, agent: &AgentId, bytes: u64, at: Timestamp) {
+        of(&mut locked(&self.agents), agent).day.add(bytes, at);
+    }
+
     /// Bytes of the log that were charged to `agent` in the last day.
     pub(crate) fn written(&self, agent: &AgentId, now: Timestamp) -> u64 {
         let mut agents = locked(&self.agents);
@@ -257,6 +309,14 @@ impl Limits {
             agents: self.agents.clone(),
             agent: agent.clone(),
         })
+    }
+
+    /// Calls of all agents that are being answered.
+    pub(crate) fn under_way(&self) -> usize {
+        locked(&self.agents)
+            .values()
+            .map(|used| used.under_way)
+            .sum()
     }
 
     /// Whether a refused call of `agent` is to be recorded by itself, and with it how many before it were not.
@@ -429,6 +489,27 @@ mod tests {
         assert_eq!(limits.not_admitted(), [], "told once");
         // What the owner says counts at once.
         assert!(limits.admit(&a, &bounds(1_000_000, 1), now).is_ok());
+    }
+
+    #[test]
+    fn what_was_noted_is_gone_on_from() {
+        let (before, a) = (Limits::default(), AgentId::parse("a").unwrap());
+        let at = |hours: u64| Timestamp(HOUR * (1_000 + hours));
+        before.charge(&a, at(0)).settle(700);
+        before.charge(&a, at(5)).settle(300);
+        let b = AgentId::parse("b").unwrap();
+        assert!(before.admit(&b, &bounds(1, 1), at(5)).is_ok());
+        let noted = before.noted(42, at(5));
+        let text = serde_json::to_string(&noted).unwrap();
+        assert!(!text.contains("\"b\""), "who wrote nothing is not in it");
+        let again: Noted = serde_json::from_str(&text).unwrap();
+        assert_eq!((again.upto, &again), (42, &noted));
+        let after = Limits::default();
+        after.go_on_from(again);
+        after.charged(&a, 50, at(6));
+        assert_eq!(after.written(&a, at(6)), 1_050);
+        assert!(after.admit(&a, &bounds(9, 1_050), at(6)).is_err());
+        assert_eq!(after.written(&a, at(24)), 350, "the oldest hour is over");
     }
 
     #[test]

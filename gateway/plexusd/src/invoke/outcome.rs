@@ -40,7 +40,7 @@ pub(super) async fn record(
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
-    tracing::error!(%error, %intent, "an outcome could not be recorded yet");
+    tracing::error!(name: "effect.unrecorded", %error, auditId = %intent, "an outcome could not be recorded yet");
     if !matches!(error, SubmitError::Refused(_)) {
         tokio::spawn(keep_trying(app.clone(), intent.clone(), command));
     }
@@ -81,7 +81,7 @@ async fn keep_trying(app: Arc<App>, intent: AuditId, command: Command) {
         tokio::time::sleep(AGAIN).await;
         match app.ledger.submit(command.clone(), Lane::Agent).await {
             Ok(_) => {
-                tracing::info!(%intent, "an outcome is recorded, late");
+                tracing::info!(name: "effect.recorded_late", auditId = %intent, "an outcome is recorded, late");
                 return;
             }
             // It is there already, or there is no such intent: a commit that looked lost was not, or was.

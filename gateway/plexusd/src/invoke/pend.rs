@@ -95,17 +95,7 @@ async fn put(
 ) -> Result<Decision, SubmitError<Refusal>> {
     let item = PendingId::fresh();
     let input = (asked.digest, asked.canonical.len() as u64);
-    // The input is on disk before the item that names it.
-    app.approvals
-        .keep_input(
-            &item,
-            Some(&asked.caller.agent),
-            asked.id(),
-            &asked.canonical,
-        )
-        .await
-        .map_err(|e| SubmitError::Unavailable(e.to_string()))?;
-    let request = RequestGrants {
+    let request = Command::Request(RequestGrants {
         agent: Some(asked.caller.agent.clone()),
         session,
         entries: vec![Entry {
@@ -121,10 +111,19 @@ async fn put(
         on_approval,
         token: TokenId::fresh(),
         item: item.clone(),
-    };
-    let reply = app
-        .submit_for(&asked.caller.agent, Command::Request(request))
-        .await;
+    });
+    app.foresee(&request)?;
+    // The input is on disk before the item that names it.
+    app.approvals
+        .keep_input(
+            &item,
+            Some(&asked.caller.agent),
+            asked.id(),
+            &asked.canonical,
+        )
+        .await
+        .map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+    let reply = app.submit_for(&asked.caller.agent, request).await;
     let decision = match reply {
         Ok(receipt) => match receipt.reply {
             Reply::Decided(decision) => Ok(decision),

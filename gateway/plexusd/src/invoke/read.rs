@@ -159,7 +159,7 @@ fn beyond(
                 .any(|prefix| plexus_protocol::constraint::lies_below(t.id.as_str(), prefix))
         });
         if outside {
-            tracing::error!(capability = %asked.id(), "a worker answered beyond its constraint; withheld");
+            tracing::error!(name: "worker.beyond_constraint", capability = %asked.id(), "a worker answered beyond its constraint; withheld");
             return Some(refusal::refused(
                 &Refusal::GrantRequired {
                     constraint: Some(rule.field.clone()),

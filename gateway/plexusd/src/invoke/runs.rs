@@ -66,6 +66,17 @@ impl OneRun {
 }
 
 impl Runs {
+    /// Waits until none of those that there are now is under way.
+    pub(crate) async fn over(&self) {
+        let runs: Vec<_> = {
+            let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.values().cloned().collect()
+        };
+        for run in runs {
+            run.finished().await;
+        }
+    }
+
     /// A run that has not been forgotten.
     pub(crate) fn get(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +141,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<
         {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::error!(%error, run = %run.id, "a run ended badly");
+                tracing::error!(name: "call.task_failed", %error, runId = %run.id, "a run ended badly");
                 let body = refusal::unknown_outcome(&capability);
                 Answer::dispatched(InvokeResponse::refused(capability.as_str(), body, None))
             }

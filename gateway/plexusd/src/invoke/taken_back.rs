@@ -209,7 +209,7 @@ impl App {
         if let (Some(what), Err(error)) = (what, &submitted)
             && !matches!(error, SubmitError::Refused(_))
         {
-            tracing::error!(%error, "what the owner took back could not be saved; it is held in memory");
+            tracing::error!(name: "revoke.held", %error, "what the owner took back could not be saved; it is held in memory");
             self.taken_back.hold(what, command);
         }
         submitted

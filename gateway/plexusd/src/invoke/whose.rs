@@ -61,7 +61,7 @@ fn maker(ledger: &Ledger, id: &EventId, agent: &AgentId, source: &str) -> Whose 
         Ok(Some(event)) => event,
         Ok(None) => return Whose::Nobody,
         Err(error) => {
-            tracing::error!(%error, "the audit log cannot be read: a change counts as somebody else's");
+            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read: a change counts as somebody else's");
             return Whose::Nobody;
         }
     };

@@ -51,20 +51,26 @@ impl Rotating {
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let length = line.len() as u64;
-        let (mut file, size) = match self.open.take() {
+        let (file, size) = match self.open.take() {
             Some(open) => open,
             None => open(&self.path)?,
         };
         if size > 0 && size + length > self.limit {
             drop(file);
             self.shift()?;
-            let (mut fresh, size) = open(&self.path)?;
-            fresh.write_all(line)?;
-            self.open = Some((fresh, size + length));
-            return Ok(());
+            let fresh = open(&self.path)?;
+            return self.put(fresh, line);
         }
-        file.write_all(line)?;
-        self.open = Some((file, size + length));
+        self.put((file, size), line)
+    }
+
+    fn put(&mut self, (mut file, size): (File, u64), line: &[u8]) -> io::Result<()> {
+        if let Err(error) = file.write_all(line) {
+            // What a full disk took of it goes again: half a line would be one with the next.
+            let _ = file.set_len(size);
+            return Err(error);
+        }
+        self.open = Some((file, size + line.len() as u64));
         Ok(())
     }
 

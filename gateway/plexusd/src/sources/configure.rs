@@ -200,8 +200,11 @@ fn check_root(root: &Path, state_dir: &StateDir) -> Result<(), String> {
         ));
     }
     let home = std::env::var_os("HOME").and_then(|h| PathBuf::from(h).canonicalize().ok());
-    if home.as_deref() == Some(&real) {
-        return Err("the home directory itself cannot be a source: choose a folder in it".into());
+    if home.is_some_and(|home| home.starts_with(&real)) {
+        return Err(
+            "the home directory itself, or what holds it, cannot be a source: choose a folder in it"
+                .into(),
+        );
     }
     Ok(())
 }
@@ -242,5 +245,6 @@ pub(crate) fn look(
         profile: connector.profile_digest,
         capabilities: connector.facts(&source.id),
         rules: connector.rules.clone(),
+        base: connector.base.clone(),
     })
 }

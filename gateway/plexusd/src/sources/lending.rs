@@ -162,7 +162,7 @@ pub(crate) async fn follow(app: &App, before: &State) {
         if let Err(error) = std::fs::remove_dir_all(&store)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(source = %source.id, %error, "what was kept for a lending cannot be removed");
+            tracing::warn!(name: "lending.left_behind", source = %source.id, %error, "what was kept for a lending cannot be removed");
         }
     }
 }

@@ -380,7 +380,7 @@ impl Drop for Targets {
     fn drop(&mut self) {
         for path in [&self.probe.canary, &self.probe.unix_socket] {
             if let Err(error) = fs::remove_file(path) {
-                tracing::debug!(%error, "cannot remove what a worker attacked at its start");
+                tracing::debug!(name: "worker.canary_left", %error, "cannot remove what a worker attacked at its start");
             }
         }
     }

@@ -56,7 +56,7 @@ impl Records {
         self.running.retain(|record| record.pid != pid);
         if let Err(error) = self.save() {
             // A record too many does no harm: the next sweep compares the start.
-            tracing::warn!(%error, "cannot write the record of workers");
+            tracing::warn!(name: "worker.unlisted", %error, "cannot write the record of workers");
         }
     }
 
@@ -110,7 +110,7 @@ pub fn sweep_leftovers(state_dir: &Path) -> io::Result<Vec<u32>> {
         other => other?,
     };
     let records: Vec<Record> = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the record of workers cannot be read");
+        tracing::warn!(name: "worker.unlisted", %error, "the record of workers cannot be read");
         Vec::new()
     });
     let ended = records.iter().filter(|record| end(record));

@@ -58,7 +58,7 @@ pub enum StartError {
     Connection(#[from] ConnectionError),
     /// It was built apart from this gateway.
     #[error(
-        "it is of build {found}, the gateway of {BUILD}; if the programs were replaced while the gateway runs, change over: plexusctl service restart"
+        "it is of build {found}, the gateway of {BUILD}; if the programs were replaced while the gateway runs, change over: plexusctl upgrade"
     )]
     Build {
         /// Its own word.
@@ -69,7 +69,7 @@ pub enum StartError {
     Unsound(Box<CageReport>),
     /// Its manifest is not the one that the gateway embeds.
     #[error(
-        "its manifest differs from the gateway's; if the programs were replaced while the gateway runs, change over: plexusctl service restart"
+        "its manifest differs from the gateway's; if the programs were replaced while the gateway runs, change over: plexusctl upgrade"
     )]
     Manifest,
     /// The source could not be opened.
@@ -249,6 +249,6 @@ async fn next(
 /// Not reached while the table of phases holds: it lets only these messages through, in this order, and an answer to
 /// a probe, which nobody has sent yet.
 fn out_of_turn(message: &FromWorker) -> StartError {
-    tracing::warn!(message = message.name(), "a worker speaks out of turn");
+    tracing::warn!(name: "worker.out_of_turn", frame = message.name(), "a worker speaks out of turn");
     StartError::Late("what was due")
 }

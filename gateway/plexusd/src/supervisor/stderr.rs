@@ -11,11 +11,14 @@ use crate::log::WORKER;
 use plexus_ipc::{message::Role, text::Line};
 use plexus_protocol::SourceId;
 use std::{
+    convert::Infallible,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
+    sync::oneshot,
     task::JoinHandle,
     time::Instant,
 };
@@ -32,13 +35,15 @@ const BYTES: Budget = Budget {
     most: 1_048_576.0,
     per_second: 262_144.0,
 };
-/// How long a dead worker's last line may take to be read.
+/// How long what a dead worker wrote last may take to be read.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// The task that reads one worker's stderr; ends with it.
+/// The task that reads one worker's stderr. When this goes, the task ends with the stream, or a moment later where
+/// something else holds the stream open: what a worker says last says why it died.
 #[derive(Debug)]
 pub(super) struct Stderr {
     task: JoinHandle<()>,
+    _gone: oneshot::Sender<Infallible>,
     last: Last,
 }
 
@@ -55,12 +60,6 @@ impl Stderr {
     }
 }
 
-impl Drop for Stderr {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Follows `stderr` on a task of its own.
 pub(super) fn follow(
     stderr: impl AsyncRead + Unpin + Send + 'static,
@@ -73,13 +72,32 @@ pub(super) fn follow(
     let keep = Arc::clone(&last);
     let log = move |line: Line<LINE>, dropped: u64| {
         if dropped > 0 {
-            tracing::warn!(target: WORKER, %source, %role, pid, dropped, "lines of a worker were dropped");
+            tracing::warn!(name: "worker.lines_dropped", target: WORKER, %source, %role, pid, count = dropped, "lines of a worker were dropped");
         }
-        tracing::info!(target: WORKER, %source, %role, pid, line = line.as_str(), "worker");
+        tracing::info!(name: "worker.said", target: WORKER, %source, %role, pid, line = line.as_str(), "worker");
         *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     };
-    let task = tokio::spawn(read(stderr, log));
-    Stderr { task, last }
+    let (gone, is_gone) = oneshot::channel();
+    let task = tokio::spawn(read_until(is_gone, stderr, log));
+    Stderr {
+        task,
+        _gone: gone,
+        last,
+    }
+}
+
+/// Reads to the end, and [`LAST_WORD`] beyond the moment when nobody wants the worker any more.
+async fn read_until(
+    gone: oneshot::Receiver<Infallible>,
+    pipe: impl AsyncRead + Unpin,
+    log: impl Fn(Line<LINE>, u64),
+) {
+    let mut reading = pin!(read(pipe, log));
+    tokio::select! {
+        () = &mut reading => return,
+        _ = gone => {}
+    }
+    let _ = tokio::time::timeout(LAST_WORD, reading).await;
 }
 
 async fn read(mut pipe: impl AsyncRead + Unpin, log: impl Fn(Line<LINE>, u64)) {
@@ -182,6 +200,7 @@ impl Left {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use tokio::io::AsyncWriteExt as _;
 
     fn all(chunks: &[&[u8]]) -> Vec<String> {
         let seen = RefCell::new(Vec::new());
@@ -192,6 +211,22 @@ mod tests {
         }
         lines.end(Instant::now(), &log);
         seen.into_inner()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_written_last_is_read_after_the_end() {
+        let seen = RefCell::new(Vec::new());
+        let log = |line: Line<LINE>, _| seen.borrow_mut().push(line.to_string());
+        for held_open in [false, true] {
+            let (mut worker, pipe) = tokio::io::duplex(64);
+            let (gone, is_gone) = oneshot::channel();
+            worker.write_all(b"last\n").await.unwrap();
+            let held = held_open.then_some(worker);
+            drop(gone);
+            read_until(is_gone, pipe, log).await;
+            assert_eq!(seen.take(), ["last"]);
+            drop(held);
+        }
     }
 
     #[test]

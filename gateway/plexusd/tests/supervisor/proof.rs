@@ -1,7 +1,8 @@
 //! Proofs that something is durable: those of a real ledger whose machine knows one event.
 
 use plexus_ledger::{
-    Decision, DecodeError, Durable, EventId, IndexTerm, Lane, Ledger, Machine, Options, Rows,
+    Decision, DecodeError, Durable, EventId, IndexTerm, Lane, Ledger, Machine, Options, Restored,
+    Rows,
 };
 use std::{path::Path, sync::Arc};
 
@@ -14,6 +15,7 @@ impl Machine for Intents {
     type Event = ();
     type Reply = ();
     type Refusal = ();
+    type Part = ();
 
     fn decide(_: &(), (): &(), _: u64) -> Decision<Self> {
         Ok((vec![()], ()))
@@ -40,8 +42,15 @@ impl Machine for Intents {
     fn all_rows((): &()) -> Vec<(String, Vec<u8>)> {
         Vec::new()
     }
-    fn restore(_: impl Iterator<Item = (String, Vec<u8>)>) -> Result<(), DecodeError> {
+    fn read<'r>(_: impl Iterator<Item = (&'r str, &'r [u8])>) -> Result<(), DecodeError> {
         Ok(())
+    }
+    fn restore(_: Vec<()>) -> Result<Restored<Self>, DecodeError> {
+        let (state, otherwise) = Default::default();
+        Ok(Restored { state, otherwise })
+    }
+    fn needs(_: &str) -> Option<String> {
+        None
     }
     fn index_terms((): &()) -> Vec<IndexTerm> {
         Vec::new()

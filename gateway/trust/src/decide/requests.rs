@@ -4,8 +4,9 @@ use super::{Draft, boxed, event, with_capability};
 use crate::{
     Agent, Approval, Approve, Ask, Decision, Denial, EnrollmentStatus, Entry, Fact, Facts, ITEM_MS,
     Item, ItemState, MAX_DECIDED, MAX_PENDING, MAX_TOKENS, OnApproval, Plan, REFRESH_GRACE_MS,
-    Refusal, Reply, RequestGrants, Settings, Source, authorize::live_session,
-    authorize::not_denied, class_default, event::Change, grantable, standing_for, visible,
+    Refusal, Reply, RequestGrants, Settings, Source, authorize::denied_lately,
+    authorize::live_session, authorize::not_denied, class_default, event::Change, grantable,
+    standing_for, visible,
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, Provenance, SessionId, Timestamp, TokenId,
@@ -265,6 +266,7 @@ impl<'a> Draft<'a> {
             input_bytes: entry.input.map_or(0, |(_, bytes)| bytes),
             plan: if planned { Plan::Making } else { Plan::None },
             approval: Approval::Open,
+            denied: denied_lately(agent, id, self.now),
         }))
     }
 

@@ -40,6 +40,7 @@ impl Draft<'_> {
             profile: like.and_then(|s| s.profile),
             capabilities: like.map(|s| s.capabilities.clone()).unwrap_or_default(),
             rules: like.map(|s| s.rules.clone()).unwrap_or_default(),
+            base: like.map(|s| s.base.clone()).unwrap_or_default(),
             changed: keep.map(|s| s.changed.clone()).unwrap_or_default(),
         };
         let what = match old {
@@ -120,6 +121,12 @@ impl Draft<'_> {
         let profile_changed = old.profile.is_some_and(|was| was != seen.profile);
         source.profile = Some(seen.profile);
         source.rules.clone_from(&seen.rules);
+        // What is imported is as much a part of the cage. Where it was not kept, it is what it was: no release changed it.
+        let base_changed = !old.base.is_empty() && old.base != seen.base;
+        let base_wider = base_changed && seen.base.iter().any(|rule| !old.base.contains(rule));
+        source.base.clone_from(&seen.base);
+        let cage_changed = profile_changed || base_changed;
+        let cage_wider = profile_changed || base_wider;
         source.capabilities.clone_from(&seen.capabilities);
         // Whoever else changes what a capability does has to be looked at, however little it is.
         let ours = source.config.provenance != Provenance::Extension;
@@ -128,26 +135,29 @@ impl Draft<'_> {
             let was = old.capabilities.get(id);
             was.is_none_or(|was| seen.capabilities.get(id).is_some_and(|is| fits(is, was)))
         };
-        let changed = |id: &CapabilityId| profile_changed || !is(id, Facts::same);
+        let changed = |id: &CapabilityId| cage_changed || !is(id, Facts::same);
         let wider =
-            |id: &CapabilityId| changed(id) && (profile_changed || !ours || !is(id, Facts::within));
-        if old.capabilities.keys().any(changed) || moved || profile_changed {
+            |id: &CapabilityId| changed(id) && (cage_wider || !ours || !is(id, Facts::within));
+        if old.capabilities.keys().any(changed) || moved || cage_changed {
             source.revision = self.next();
         }
         let rest = if moved {
             Vec::new()
         } else {
-            self.differ(old, seen, &mut source, profile_changed, &wider)
+            self.differ(old, seen, &mut source, cage_changed, &wider)
         };
         if source == **old {
             return Ok(Reply::Changed(false));
         }
         let what = if old.profile.is_none() {
             "found"
-        } else if profile_changed || old.capabilities.keys().any(wider) {
+        } else if cage_wider || old.capabilities.keys().any(wider) {
             "manifest or profile changed"
         } else if old.capabilities.keys().any(changed) {
-            "manifest changed, and is no wider"
+            match cage_changed {
+                true => "manifest or profile changed, and is no wider",
+                false => "manifest changed, and is no wider",
+            }
         } else {
             "seen"
         };
@@ -168,9 +178,14 @@ impl Draft<'_> {
         old: &Source,
         seen: &SourceSeen,
         source: &mut Source,
-        profile_changed: bool,
+        cage_changed: bool,
         wider: &dyn Fn(&CapabilityId) -> bool,
     ) -> Vec<Grant> {
+        // A start looks at every source, and almost always nothing has changed: then no grant is looked at.
+        let any_wider = cage_changed || old.capabilities.keys().any(wider);
+        if !any_wider && source.changed.is_empty() {
+            return Vec::new();
+        }
         let grants = self.state.agents.values().flat_map(|a| a.grants.values());
         let (resting, live): (Vec<_>, Vec<_>) = grants
             .filter(|grant| on_source(&seen.id, &grant.capability))
@@ -201,18 +216,26 @@ impl Draft<'_> {
             };
             source.changed.push(new(Some((*id).clone()), words));
         }
-        if profile_changed && !about.is_empty() {
-            let without = |these: &[String], those: &[String]| -> Vec<String> {
+        if cage_changed && !about.is_empty() {
+            // What was not kept of the base is no difference.
+            let was_base = if old.base.is_empty() {
+                &seen.base
+            } else {
+                &old.base
+            };
+            let was: Vec<_> = old.rules.iter().chain(was_base).collect();
+            let is: Vec<_> = seen.rules.iter().chain(&seen.base).collect();
+            let without = |these: &[&String], those: &[&String]| -> Vec<String> {
                 let more = these.iter().filter(|rule| !those.contains(rule));
-                more.cloned().collect()
+                more.map(|rule| (*rule).clone()).collect()
             };
             let words = match old.rules.is_empty() {
                 true => vec!["the version before did not keep its rules".to_owned()],
                 false => Vec::new(),
             };
             source.changed.push(Difference {
-                rules: without(&seen.rules, &old.rules),
-                rules_gone: without(&old.rules, &seen.rules),
+                rules: without(&is, &was),
+                rules_gone: without(&was, &is),
                 ..new(None, words)
             });
         }

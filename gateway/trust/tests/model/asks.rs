@@ -264,7 +264,7 @@ impl Model {
             }
         }
         let in_time = found.is_some_and(|n| t < self.tokens[n].until + 5 * MINUTE);
-        let good = self.session(agent, session, t) && in_time && !scopes.is_empty();
+        let good = !self.paused && self.session(agent, session, t) && in_time && !scopes.is_empty();
         assert_eq!(done, good, "refresh of {token} for {agent} in {session}");
         if let Some(n) = found.filter(|_| good) {
             self.tokens.remove(n);

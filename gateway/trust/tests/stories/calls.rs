@@ -24,42 +24,48 @@ fn standing(
 
 #[test]
 fn the_writer_decides_last() {
-    type Change = fn(&mut World, &Who);
+    type Change = fn(&mut World, &Who, &str);
     let changes: [(&str, Change); 6] = [
-        ("revoked", |w, who| {
+        ("revoked", |w, who, id| {
             w.ok(Command::RevokeGrant {
                 agent: who.agent.clone(),
-                capability: cap(READ),
+                capability: cap(id),
                 reason: None,
             });
         }),
-        ("expired", |w, _| w.later(HOUR)),
-        ("replaced", |w, who| {
-            standing(w, who, READ, Some(below("x")));
+        ("expired", |w, _, _| w.later(HOUR)),
+        ("replaced", |w, who, id| {
+            standing(w, who, id, Some(below("x")));
         }),
-        ("paused", |w, _| {
+        ("paused", |w, _, _| {
             w.ok(Command::Pause(true));
         }),
-        ("hidden", |w, _| {
+        ("hidden", |w, _, id| {
             w.ok(Command::Expose {
-                capability: cap(READ),
+                capability: cap(id),
                 enabled: false,
             });
         }),
-        ("removed", |w, _| {
+        ("removed", |w, _, _| {
             w.ok(Command::RemoveSource {
                 id: source("notes"),
             });
         }),
     ];
     for (what, change) in changes {
-        let mut world = World::new();
-        let who = world.member("a", &[]);
-        standing(&mut world, &who, READ, None);
-        let permit = world.permit(&who, READ, &json!({}));
-        assert!(world.read(permit.clone()).is_ok(), "{what}: control");
-        change(&mut world, &who);
-        assert!(world.read(permit).is_err(), "{what}");
+        for id in [READ, WRITE] {
+            let mut world = World::new();
+            let who = world.member("a", &[]);
+            standing(&mut world, &who, id, None);
+            let permit = world.permit(&who, id, &json!({}));
+            let record = |world: &mut World| match id {
+                READ => world.read(permit.clone()).map(drop),
+                _ => world.begin(permit.clone()).map(drop),
+            };
+            assert_eq!(record(&mut world), Ok(()), "{what}: control");
+            change(&mut world, &who, id);
+            assert!(record(&mut world).is_err(), "{what}: {id}");
+        }
     }
 }
 

@@ -335,6 +335,41 @@ fn what_is_provably_no_wider_goes_on_by_itself_and_says_so() {
 }
 
 #[test]
+fn what_a_profile_imports_is_a_part_of_it() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ, EXT_READ]);
+    let more = |s: &mut SourceSeen| s.base.push("(allow file-read* (subpath \"/etc\"))".into());
+    let less = |s: &mut SourceSeen| s.base.clear();
+    let what = |world: &World| {
+        let detail = &world.log.last().unwrap().event.detail;
+        serde_json::to_value(detail).unwrap()["what"].clone()
+    };
+
+    world.ok(changed(more));
+    assert!(world.pends(&who, READ, &json!({})));
+    assert_eq!(what(&world), "manifest or profile changed");
+    let kept = &world.state.sources[&source("notes")].changed;
+    assert_eq!(kept[0].rules, ["(allow file-read* (subpath \"/etc\"))"]);
+    assert!(kept[0].rules_gone.is_empty());
+    world.ok(resume("notes", true));
+    assert!(world.allowed(&who, READ, &json!({})));
+
+    // One entry less is provably no wider, and a permit of before is still not good for it.
+    let revision = world.state.sources[&source("notes")].revision;
+    world.ok(changed(|_| {}));
+    assert!(world.allowed(&who, READ, &json!({})));
+    assert_eq!(what(&world), "manifest or profile changed, and is no wider");
+    assert!(world.state.sources[&source("notes")].revision > revision);
+
+    // A home of a version that did not keep it learns it, and nothing rests; nor where there is none to keep.
+    world.ok(changed(less));
+    assert!(world.allowed(&who, READ, &json!({})));
+    world.ok(changed(|_| {}));
+    assert!(world.allowed(&who, READ, &json!({})));
+    assert_eq!(what(&world), "seen");
+}
+
+#[test]
 fn the_difference_is_kept_as_long_as_a_grant_rests_and_decided_as_it_was_seen() {
     let mut world = World::new();
     let who = world.member("a", &[READ]);

@@ -123,6 +123,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
         profile: secret("profile"),
         capabilities: manifest(id, 0),
         rules: vec!["(allow file-read*)".into()],
+        base: vec!["(allow file-read* (subpath \"/dev/null\"))".into()],
     }
 }
 

@@ -157,16 +157,6 @@ pub(crate) static PROMISES: &[Promise] = &[
     ),
     least(
         Part::Growth,
-        "discovery, 64 connections, large home, of a small one",
-        Value::Ratio(
-            "discovery/large/64/perSecond",
-            "discovery/small/64/perSecond",
-        ),
-        0.90,
-        Unit::Percent,
-    ),
-    least(
-        Part::Growth,
         "401, 64 connections, large home, of a small one",
         Value::Ratio("refused/large/64/perSecond", "refused/small/64/perSecond"),
         0.90,

@@ -76,6 +76,13 @@ pub(super) fn offers(card: &mut String, item: &Value) {
     }
 }
 
+/// What the owner has said no to before, in the gateway's words.
+pub(super) fn denied(card: &mut String, item: &Value) {
+    for denied in list_of(item, "deniedBefore") {
+        heading(card, "denied before", &text::line(text_of(denied, "words")));
+    }
+}
+
 /// What the call differs in from the last one that was approved.
 pub(super) fn differs(card: &mut String, item: &Value, now: Timestamp, whole: bool) {
     let differs = &item["differs"];

@@ -62,10 +62,13 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
     let caller = match (token, session) {
         (Some(token), _) => {
             let Some(verified) = app.tokens.verify(&token) else {
-                let error = rejected(
-                    ErrorCode::TokenRevoked,
-                    "This is not one of our tokens, or the gateway was restarted.",
-                );
+                if app.tokens.is_of_an_earlier_launch(&token) {
+                    let why = "Tokens end with each start of the gateway, and this one says that it is older.";
+                    let error = ErrorBody::new(ErrorCode::TokenRevoked, why);
+                    let error = error.next("open a session: POST /link/handshake");
+                    return Err(named(Refused::new(error)));
+                }
+                let error = rejected(ErrorCode::TokenRevoked, "This is not one of our tokens.");
                 let failed = Box::pin(failed(app, Kind::Pat, peer, error));
                 return Err(named(failed.await));
             };

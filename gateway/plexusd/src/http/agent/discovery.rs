@@ -1,10 +1,53 @@
 //! Discovery: where everything is, in the shape that the seeds' and the later clients read (wire §1.4, §4.1).
 
-use crate::{app::App, http::reply::ok, sources::catalogue::wire_summary};
+use crate::{
+    app::App,
+    http::reply::{made, ok},
+    sources::catalogue::{Catalogue, wire_summary},
+};
+use arc_swap::ArcSwapOption;
 use axum::{extract::State, response::Response};
+use bytes::Bytes;
 use plexus_protocol::{PROTOCOL_EXACT, PROTOCOL_FAMILY, SESSION_HEADER};
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// The document as it was last made.
+///
+/// It lists every capability that is exposed: with many sources making it costs more than sending it, and nothing in it
+/// changes from one call to the next.
+#[derive(Default)]
+pub(crate) struct Made(ArcSwapOption<(Shown, Bytes)>);
+
+/// Everything in the document that can change within a launch. [`text`] is given nothing else of the state, so a document
+/// that was made of the very same parts is the same document.
+struct Shown {
+    catalogue: Arc<Catalogue>,
+    /// Sources, exposure and settings; empty otherwise.
+    state: plexus_trust::State,
+}
+
+impl Shown {
+    fn now(app: &App) -> Self {
+        let newest = app.ledger.snapshot();
+        Self {
+            catalogue: app.catalogue.load_full(),
+            state: plexus_trust::State {
+                sources: newest.sources.clone(),
+                exposure: newest.exposure.clone(),
+                settings: newest.settings.clone(),
+                ..plexus_trust::State::default()
+            },
+        }
+    }
+    /// Whether both hold the same values in memory, which nobody changes while they are held.
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.catalogue, &other.catalogue)
+            && Arc::ptr_eq(&self.state.sources, &other.state.sources)
+            && Arc::ptr_eq(&self.state.exposure, &other.state.exposure)
+            && Arc::ptr_eq(&self.state.settings, &other.state.settings)
+    }
+}
 
 pub(super) async fn signpost(State(_): State<Arc<App>>) -> Response {
     ok(&json!({
@@ -31,22 +74,42 @@ pub(in crate::http) fn gateway(app: &App) -> Value {
 }
 
 pub(super) async fn document(State(app): State<Arc<App>>) -> Response {
+    let now = Shown::now(&app);
+    let cache = &app.discovery.0;
+    if let Some(known) = &*cache.load()
+        && known.0.same(&now)
+    {
+        return made(known.1.clone());
+    }
+    match serde_json::to_vec(&text(&app, &now)) {
+        Ok(text) => {
+            let text = Bytes::from(text);
+            cache.store(Some(Arc::new((now, text.clone()))));
+            made(text)
+        }
+        Err(error) => {
+            tracing::error!(name: "http.unserialisable", %error, "the discovery document does not serialise");
+            ok(&json!({}))
+        }
+    }
+}
+
+/// The document. What it takes from `app` is the same for as long as the daemon runs.
+fn text(app: &App, Shown { catalogue, state }: &Shown) -> Value {
     let base = app.address.base();
-    let state = app.ledger.snapshot();
-    let catalogue = app.catalogue.load();
     // Beyond loopback, what this machine offers is told only to who has a session.
     let capabilities: Vec<Value> = if app.address.is_loopback_only() {
         catalogue
             .iter()
             .filter(|e| state.exposed(&e.id) && state.lent(&e.id).is_none())
-            .map(|e| wire_summary(e, &state))
+            .map(|e| wire_summary(e, state))
             .collect()
     } else {
         Vec::new()
     };
     let url = |path: &str| format!("{base}{path}");
-    ok(&json!({
-        "gateway": gateway(&app),
+    json!({
+        "gateway": gateway(app),
         "capabilities": capabilities,
         "capabilitiesVia": "Enroll and open a session: the manifest lists what the owner lets you see and use.",
         "auth": {
@@ -108,5 +171,5 @@ pub(super) async fn document(State(app): State<Arc<App>>) -> Response {
                 "patStorage": "Shown once. Keep it where only you can read it, and send it to the handshake only.",
             },
         },
-    }))
+    })
 }

@@ -35,7 +35,7 @@ pub(super) async fn redeem(
         .filter(|c| !c.is_empty());
     let code = code.ok_or_else(|| malformed("`code` must be a non-empty string"))?;
     let persist_failed = |why: String| {
-        tracing::error!(why, "a credential could not be made");
+        tracing::error!(name: "credential.failed", error = why, "a credential could not be made");
         Refused::new(
             ErrorBody::new(
                 ErrorCode::PersistFailed,

@@ -4,7 +4,7 @@ use crate::{
     app::App,
     http::{
         authenticate::{self, bearer},
-        feed::{self, Listener},
+        feed::{self, Listener, Since},
         guard::single,
         reply::Refused,
     },
@@ -46,6 +46,6 @@ pub(super) async fn stream(
             authenticate::no_session("a session, a token or the owner's key is needed")
         })?)
     };
-    let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
-    Ok(feed::response(app, listener, last, "plexus event stream"))
+    let since = Since::of(request.headers());
+    Ok(feed::response(app, listener, since, "plexus event stream"))
 }

@@ -23,7 +23,7 @@ use plexus_protocol::{
     CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER, TokenId,
     TrustWindow, Verb, Verbs, json as strict,
 };
-use plexus_trust::{Command, Entry, OnApproval, Reply, RequestGrants};
+use plexus_trust::{Command, Entry, OnApproval, Refusal, Reply, RequestGrants};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -72,7 +72,7 @@ pub(super) async fn cancel(
         .and_then(Value::as_str)
         .and_then(|p| PendingId::parse(p).ok());
     let item = item.ok_or_else(|| Refused::malformed("`pendingId` must be a pending id"))?;
-    let agent = session.agent.ok_or(plexus_trust::Refusal::NoSuchItem)?;
+    let agent = session.agent.ok_or(Refusal::NoSuchItem)?;
     // Not held to any bound: there is no more to withdraw than was asked for within them.
     let withdraw = Command::Withdraw {
         agent: agent.clone(),
@@ -82,7 +82,7 @@ pub(super) async fn cancel(
         .await
         .map_err(|error| match error {
             // The owner's words for it name the owner's command.
-            SubmitError::Refused(plexus_trust::Refusal::NoSuchItem) => {
+            SubmitError::Refused(Refusal::NoSuchItem) => {
                 let why = "No request of yours with this id waits for a decision.";
                 let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
                 Refused::new(error.next("go on: there is nothing left to withdraw"))
@@ -308,10 +308,19 @@ fn all_known(app: &App, wanted: &Wanted) -> Result<(), Refused> {
     .status(400))
 }
 
+/// A request that is not of its form has another status here than on `/invoke` (wire §6).
+fn refused(error: SubmitError<Refusal>) -> Refused {
+    let refused = Refused::from(error);
+    match refused.code() {
+        ErrorCode::SchemaValidationFailed => refused.status(400),
+        _ => refused,
+    }
+}
+
 async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Response, Refused> {
     let item = PendingId::fresh();
     let unkept = |e: std::io::Error| {
-        tracing::error!(%e, "an input could not be kept");
+        tracing::error!(name: "pending.unsaved", error = %e, "an input could not be kept");
         Refused::new(
             ErrorBody::new(
                 ErrorCode::AuditUnavailable,
@@ -320,12 +329,6 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
             .next("stop; tell the owner: plexusctl status"),
         )
     };
-    for (id, input) in &wanted.inputs {
-        app.approvals
-            .keep_input(&item, session.agent.as_ref(), id, input)
-            .await
-            .map_err(unkept)?;
-    }
     let token = TokenId::fresh();
     let command = Command::Request(RequestGrants {
         agent: session.agent.clone(),
@@ -336,6 +339,13 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
         token: token.clone(),
         item: item.clone(),
     });
+    app.foresee(&command).map_err(refused)?;
+    for (id, input) in &wanted.inputs {
+        app.approvals
+            .keep_input(&item, session.agent.as_ref(), id, input)
+            .await
+            .map_err(unkept)?;
+    }
     let receipt = match &session.agent {
         Some(agent) => app.submit_for(agent, command).await,
         None => app.ledger.submit(command, Lane::Agent).await,
@@ -351,13 +361,7 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
         },
         Err(error) => {
             app.approvals.drop_input(&item);
-            let refused = Refused::from(error);
-            let malformed = refused.code() == ErrorCode::SchemaValidationFailed;
-            return Err(if malformed {
-                refused.status(400)
-            } else {
-                refused
-            });
+            return Err(refused(error));
         }
     };
     if decision.item.as_ref() == Some(&item) {

@@ -44,7 +44,11 @@ pub(super) async fn show(
             .parse::<u64>()
             .map_err(|_| Refused::malformed("`wait` is a number of seconds"))?
             .min(LONGEST);
-        let _ = tokio::time::timeout(Duration::from_secs(wait), run.finished()).await;
+        let finished = tokio::time::timeout(Duration::from_secs(wait), run.finished());
+        tokio::select! {
+            _ = finished => {}
+            () = app.ending() => {}
+        }
         // What opened the door before the wait must still open it.
         if !owner && asking(&app, &request).as_ref() != Some(&run.agent) {
             return Err(no_such_run());

@@ -2,7 +2,7 @@
 
 use super::super::grant_reply;
 use crate::{
-    app::App,
+    app::{App, Phase},
     http::{
         authenticate,
         guard::single,
@@ -90,12 +90,15 @@ pub(super) async fn show(
             return Err(Refused::new(error.next("plexusctl approvals list")));
         };
         let undecided = matches!(item.state, ItemState::Pending) || app.approvals.is_running(&item);
-        if !undecided || Instant::now() >= until || app.is_stopping() {
+        if !undecided || Instant::now() >= until || app.phase() != Phase::Serving {
             return Ok(ok(
                 &shown(&app, &item, live.map(|s| s.id), mine, collects).await
             ));
         }
-        let _ = tokio::time::timeout_at(until, changed.changed()).await;
+        tokio::select! {
+            _ = tokio::time::timeout_at(until, changed.changed()) => {}
+            () = app.ending() => {}
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no stream outlives the credential that opened it, but for the frames that tell of its end.
 
-use super::{Frame, Listener};
+use super::{Frame, Listener, Since};
 use crate::{app::App, console::door, http::stream::Given};
 use axum::{
     http::{HeaderValue, header},
@@ -34,14 +34,15 @@ const ON_THE_WAY: usize = 16;
 pub(crate) fn response(
     app: Arc<App>,
     listener: Listener,
-    last: Option<u64>,
+    since: Since,
     first_comment: &'static str,
 ) -> Response {
     // Taken here, while what the route has just checked is still so.
     let opened_by = standing(&app, &listener);
+    // And nothing that comes after the answer's head is missed.
+    let mut listening = app.feed.listen(listener.clone(), since);
     let (give, take) = mpsc::channel::<Result<Frame, Infallible>>(ON_THE_WAY);
     tokio::spawn(async move {
-        let mut listening = app.feed.listen(listener.clone(), last);
         let until = Instant::now() + Duration::from_millis(SESSION_MS);
         let mut last_words: Option<Instant> = None;
         let in_view = |id: &CapabilityId| match &listener {

@@ -275,7 +275,7 @@ fn entry(event: &Recorded) -> Option<Entry<'_>> {
     match serde_json::from_str(event.json()) {
         Ok(entry) => Some(entry),
         Err(error) => {
-            tracing::error!(%error, id = %event.id(), "a call's event cannot be read");
+            tracing::error!(name: "audit.unreadable", %error, auditId = %event.id(), "a call's event cannot be read");
             None
         }
     }

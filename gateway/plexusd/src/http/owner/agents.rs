@@ -379,7 +379,7 @@ fn last_seen(app: &App, agent: &Agent) -> Option<Timestamp> {
     let events = app
         .ledger
         .find(&term, None, LOOKED_AT)
-        .inspect_err(|error| tracing::warn!(%error, "audit"))
+        .inspect_err(|error| tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read"))
         .ok()?;
     // What the owner did for it, with the key, is not its own.
     let own = |json: &str| {

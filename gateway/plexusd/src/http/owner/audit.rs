@@ -110,7 +110,7 @@ fn is_of(event: &Recorded, agent: &str) -> bool {
 fn wire_event(event: &Recorded) -> Option<Value> {
     let shown = shown(event.json());
     if shown.is_none() {
-        tracing::error!(id = %event.id(), "an event is no object");
+        tracing::error!(name: "audit.unreadable", auditId = %event.id(), "an event is no object");
     }
     shown
 }
@@ -234,7 +234,7 @@ pub(super) async fn verify(State(app): State<Arc<App>>) -> Result<Response, Refu
             "first": verified.first,
         }))),
         Err(CheckError::Found(finding)) => {
-            tracing::error!(%finding, "the ledger does not hold together");
+            tracing::error!(name: "ledger.broken", error = %finding, "the ledger does not hold together");
             Ok(ok(&json!({"ok": false, "problem": problem(&finding)})))
         }
         Err(CheckError::Later(unknown)) => {
@@ -323,7 +323,7 @@ async fn lines(ledger: Ledger, mut after: u64, end: u64, give: mpsc::Sender<io::
 }
 
 pub(super) fn unreadable(error: &StoreError) -> Refused {
-    tracing::error!(%error, "the audit log cannot be read");
+    tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
     if let StoreError::Archive { .. } = error {
         let what = format!("Older events cannot be read: {error}.");
         let error = ErrorBody::new(ErrorCode::AuditUnavailable, what);

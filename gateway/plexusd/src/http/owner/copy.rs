@@ -18,7 +18,7 @@ pub(super) async fn make(State(app): State<Arc<App>>) -> Result<Response, Refuse
     match made {
         Ok(folder) => Ok(ok(&json!({"ok": true, "folder": folder}))),
         Err(error) => {
-            tracing::error!(%error, "the ledger could not be copied");
+            tracing::error!(name: "backup.copy_failed", %error, "the ledger could not be copied");
             Err(failed(format!("The ledger could not be copied: {error}")))
         }
     }

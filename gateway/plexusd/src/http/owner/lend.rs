@@ -117,6 +117,7 @@ pub(super) async fn lend(
         profile: None,
         capabilities: Default::default(),
         rules: Vec::new(),
+        base: Vec::new(),
         changed: Vec::new(),
     };
     let seen =

@@ -50,7 +50,7 @@ pub(super) async fn show(
     let (ledger, of) = (app.ledger.clone(), agent.clone());
     let found = blocking(move || effects(&ledger, &of, since)).await?;
     let (effects, cut) = found.map_err(|error| {
-        tracing::error!(%error, "the audit log cannot be read");
+        tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
         let why = "The audit log cannot be read now.";
         Refused::new(ErrorBody::new(ErrorCode::AuditUnavailable, why).next("plexusctl status"))
     })?;

@@ -85,7 +85,7 @@ pub(super) async fn write(
     }
     let dir = app.state_dir.clone();
     if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
-        tracing::error!(%error, "a secret could not be written");
+        tracing::error!(name: "secret.unsaved", %error, "a secret could not be written");
         record(&app, json!({"event": "secret.failed", "name": name})).await?;
         return Err(failed(
             "The secret could not be written; the old one, if there was one, is still there.",
@@ -93,7 +93,7 @@ pub(super) async fn write(
     }
     for (id, _) in &users {
         if let Err(why) = sources::restart(&app, id).await {
-            tracing::warn!(source = %id, why, "a source cannot be used with its new secret");
+            tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used with its new secret");
         }
     }
     if !users.is_empty() {

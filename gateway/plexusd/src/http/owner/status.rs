@@ -5,11 +5,12 @@ use super::{
     v1::{Counts, uptime_ms, versions},
 };
 use crate::{
-    app::App,
+    app::{App, Phase},
     approvals::change,
     http::reply::{Refused, ok},
     sources::catalogue::wire_health,
     supervisor::WorkerState,
+    upgrade::{Came, edition::Build},
 };
 use axum::{extract::State, response::Response};
 use plexus_ledger::Condition;
@@ -95,7 +96,9 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
         "uptimeMs": uptime_ms(&app),
         "paused": state.paused,
         "startedBy": app.started_by,
-        "stopping": app.is_stopping(),
+        "stopping": app.phase() != Phase::Serving,
+        "build": Build::own().build,
+        "launch": app.launch,
         "loopbackOnly": app.address.is_loopback_only(),
         "ledger": ledger,
         "cages": cages,
@@ -108,6 +111,14 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
         "resting": resting(&state),
         "unsandboxed": app.unsandboxed,
     });
+    let mut members = members;
+    match &app.came {
+        None => {}
+        Some(Came::From { from, .. }) => members["upgrade"] = json!({"from": from}),
+        Some(Came::Back { to, why }) => {
+            members["upgrade"] = json!({"failed": {"to": to, "why": why}});
+        }
+    }
     if let (Value::Object(out), Value::Object(members)) = (&mut out, members) {
         out.extend(members);
     }

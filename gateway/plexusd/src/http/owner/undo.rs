@@ -167,7 +167,7 @@ async fn past(app: &App, id: &str) -> Result<Past, Refused> {
     let found = blocking(move || look_up(&ledger, &id)).await?;
     match found {
         Err(error) => {
-            tracing::error!(%error, "the audit log cannot be read");
+            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
             let why = "The audit log cannot be read now.";
             Err(Refused::new(
                 ErrorBody::new(ErrorCode::AuditUnavailable, why).next("plexusctl status"),

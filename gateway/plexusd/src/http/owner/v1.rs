@@ -6,8 +6,7 @@ use crate::{
     finish::to_its_end,
     http::{
         authenticate,
-        feed::{self, Listener},
-        guard::single,
+        feed::{self, Listener, Since},
         reply::{Refused, ok},
         throttle::Peer,
     },
@@ -152,7 +151,7 @@ async fn rotated(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Result<Resp
     let replacing = app.clone();
     let replaced = super::blocking(move || replacing.key.replace(key)).await?;
     if let Err(error) = replaced {
-        tracing::error!(%error, "the connection key could not be replaced");
+        tracing::error!(name: "key.unsaved", %error, "the connection key could not be replaced");
         record(app, json!({"event": "key.rotate.failed"})).await?;
         return Err(failed_halfway(
             "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
@@ -170,11 +169,11 @@ pub(super) async fn events(
     request: Request,
 ) -> Result<Response, Refused> {
     super::keyed(&app, &request).await?;
-    let last = single(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+    let since = Since::of(request.headers());
     Ok(feed::response(
         app,
         Listener::Owner,
-        last,
+        since,
         "plexus management event stream",
     ))
 }

@@ -56,6 +56,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
         profile: connector.profile_digest,
         capabilities: connector.facts(&source),
         rules: connector.rules.clone(),
+        base: connector.base.clone(),
     };
     act(&mut state, &Command::SourceSeen(seen));
     let connect = Connect {

@@ -57,7 +57,7 @@ impl Kept {
         let written = tokio::task::spawn_blocking(write).await;
         if let Err(error) = written.map_err(io::Error::other).flatten() {
             // A repeated call will be answered without its output.
-            tracing::warn!(%error, %intent, "the answer of a call could not be kept for its idempotency key");
+            tracing::warn!(name: "reply.unsaved", %error, auditId = %intent, "the answer of a call could not be kept for its idempotency key");
         }
     }
 

@@ -355,7 +355,7 @@ impl<P: Process> Live<P> {
             if !excused(self.process.slept().saturating_sub(slept), late) {
                 return self.terminate(Cause::Mute);
             }
-            tracing::debug!(pid = self.pid(), ?late, "a missed probe is excused");
+            tracing::debug!(name: "worker.probe_excused", pid = self.pid(), durationMs = u64::try_from(late.as_millis()).unwrap_or(u64::MAX), "a missed probe is excused");
             self.probe.out = Some(self.process.slept());
             self.probe.due = now + self.context.pace.probe_within;
             return Then::GoOn;

@@ -67,7 +67,7 @@ impl<P: Process> Actor<P> {
         };
         let message = error.to_string();
         let lasts = error.lasts();
-        tracing::warn!(source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
+        tracing::warn!(name: "worker.not_started", source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
         self.context.notify(Notice::StartFailed {
             source: self.spec.source.clone(),
             role: self.role,
@@ -182,9 +182,9 @@ impl<P: Process> Actor<P> {
         } = after;
         let asked_for = cause.asked_for();
         if asked_for {
-            tracing::debug!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
+            tracing::debug!(name: "worker.ended", source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
         } else {
-            tracing::warn!(source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
+            tracing::warn!(name: "worker.ended", source = %self.spec.source, role = %self.role, pid, %cause, %exit, "a worker ended");
         }
         let message = format!("its worker ended: {cause}");
         self.context.notify(Notice::Ended {

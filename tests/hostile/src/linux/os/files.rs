@@ -154,11 +154,12 @@ fn unmap(mapped: *mut libc::c_void, bytes: usize) -> io::Result<()> {
     simple(unsafe { libc::munmap(mapped, bytes) }.into())
 }
 
-/// Whether a terminal's calls get as far as something that is no terminal: it says ENOTTY.
+/// Whether a terminal's calls get as far as something that is no terminal: it says ENOTTY. A pipe, because Landlock speaks
+/// of devices that were opened in the cage, and a terminal may have been inherited.
 pub(in super::super) fn terminal(request: libc::Ioctl) -> io::Result<()> {
-    let nothing = File::open("/dev/null")?;
+    let (nothing, _end) = io::pipe()?;
     let byte = b' ';
-    // SAFETY: the request reads one byte, which outlives the call; the file is no terminal, so it does not even do that.
+    // SAFETY: the request reads one byte, which outlives the call; the pipe is no terminal, so it does not even do that.
     match Errno::result(unsafe { libc::ioctl(nothing.as_raw_fd(), request, &raw const byte) }) {
         Ok(_) | Err(Errno::ENOTTY) => Ok(()),
         Err(errno) => Err(errno.into()),

@@ -19,7 +19,7 @@ struct World {
     session: SessionId,
 }
 
-fn act(state: &mut State, command: &Command) -> Result<Reply, plexus_trust::Refusal> {
+fn act(state: &mut State, command: &Command) -> Result<Reply, Refusal> {
     let (events, reply) = decide(state, command, NOW)?;
     for event in events {
         let id = format!("evt_{}", uuid::Uuid::new_v4());
@@ -59,6 +59,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             profile: Digest::of(b""),
             capabilities: connector.facts(&source),
             rules: Vec::new(),
+            base: Vec::new(),
         }),
         Command::Connect(Connect {
             agent: agent.clone(),

@@ -48,6 +48,7 @@ impl World {
             target: None,
             profile: Digest::of(b""),
             rules: Vec::new(),
+            base: Vec::new(),
             capabilities: BTreeMap::from([
                 (id(READ), facts(Verb::Read, Sensitivity::Low)),
                 (

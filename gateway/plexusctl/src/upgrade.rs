@@ -1,0 +1,127 @@
+//! `plexusctl upgrade`: the running gateway gives way to the program that lies in its place now.
+//!
+//! ```text
+//! ask ──refused, or nothing to do──▶ say so
+//!  └──agreed──▶ wait for the next launch to answer ──▶ it is the new build, or the old one again, or nobody
+//! ```
+//! Must not know: how the gateway does it.
+
+use crate::owner::{Desk, Owner, text_of};
+use clap::Args;
+use plexus_client::{Exit, Request, Stop, text};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long the gateway may take to look at the new program.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long it may be until the next launch answers: calls that run, effects and their records, a start that has much to
+/// check.
+const CHANGE: Duration = Duration::from_secs(120);
+/// How long a gateway that is not there may be away, as one is that a service manager starts again.
+const AWAY: Duration = Duration::from_secs(15);
+/// How often it is looked for meanwhile.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Changing over.
+#[derive(Args)]
+pub(crate) struct Upgrade {
+    /// Only say whether it would be done
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
+    let mut owner = desk.open().await?;
+    let body = json!({"check": upgrade.check});
+    let ask = Request::post("/admin/api/upgrade", &body).within(LOOK);
+    let agreed = owner.ask(ask).await.map_err(older)?;
+    let names = names(&agreed);
+    if upgrade.check {
+        let same = agreed["from"]["program"] == agreed["to"]["program"];
+        return desk.show(&agreed, || match same {
+            true => "the gateway runs this very program already".to_owned(),
+            false => format!("it would be changed over {names}; type: plexusctl upgrade"),
+        });
+    }
+    if agreed["changed"] != true {
+        return desk.show(&agreed, || {
+            "nothing to do: the gateway runs the program that is installed".to_owned()
+        });
+    }
+    let began = Instant::now();
+    let now = next_launch(desk, agreed["launch"].as_u64().unwrap_or_default()).await?;
+    if let Some(failed) = now["upgrade"]["failed"].as_object() {
+        let why = failed["why"].as_str().unwrap_or("it is not known why");
+        let why = format!(
+            "the new program could not be started, and the old one goes on: {}",
+            text::line(why)
+        );
+        return Err(Stop::new(Exit::Failed, "upgrade_failed", why)
+            .next("install all programs together again, then: plexusctl upgrade"));
+    }
+    let mut done = agreed;
+    done["launch"] = now["launch"].clone();
+    done["pid"] = now["pid"].clone();
+    done["tookMs"] = u64::try_from(began.elapsed().as_millis())
+        .unwrap_or(u64::MAX)
+        .into();
+    desk.show(&done, || format!("changed over {names}"))
+}
+
+/// Both builds, as an answer or an event has them.
+pub(crate) fn names(agreed: &Value) -> String {
+    let name = |of: &Value| {
+        let digest = text_of(of, "program").get(..12).unwrap_or_default();
+        let build = text_of(of, "build");
+        match digest {
+            "" => build.to_owned(),
+            digest => format!("{build} ({digest})"),
+        }
+    };
+    text::line(&format!(
+        "from {} to {}",
+        name(&agreed["from"]),
+        name(&agreed["to"])
+    ))
+}
+
+/// A gateway that has no such route is of before there was one.
+fn older(stop: Stop) -> Stop {
+    if stop.code != "unknown_capability" {
+        return stop;
+    }
+    let why = "the gateway that runs is of a version that cannot be changed over while it runs";
+    Stop::new(Exit::Failed, "upgrade_refused", why)
+        .next("plexusctl service restart (or stop the plexusd that you started, and start it)")
+}
+
+/// What the first launch after `before` says of itself.
+async fn next_launch(desk: &Desk, before: u64) -> Result<Value, Stop> {
+    let until = Instant::now() + CHANGE;
+    let mut away = None;
+    loop {
+        let asked = async {
+            let mut owner: Owner = desk.open().await?;
+            owner
+                .ask(Request::get("/admin/api/status").within(CHANGE))
+                .await
+        };
+        match asked.await {
+            Ok(status) if status["launch"].as_u64() > Some(before) => return Ok(status),
+            Ok(_) => away = None,
+            Err(_) => {
+                away.get_or_insert_with(Instant::now);
+            }
+        }
+        let gone = away.is_some_and(|since: Instant| since.elapsed() >= AWAY);
+        if gone || Instant::now() >= until {
+            let why = "the gateway gave way to the new program, and that does not answer";
+            return Err(Stop::new(Exit::Unreachable, "unreachable", why).next(
+                "plexusctl logs (and `plexusctl service status`) say why; then start it: plexusctl service start",
+            ));
+        }
+        sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,69 @@
+//! `POST /admin/api/upgrade`, on the owner's socket alone: change over to the program that lies in this one's place.
+//!
+//! Invariant: the request names no program. The answer is given by the old one, before it gives anything up; the next
+//! request is answered by the new one.
+
+use super::{blocking, body::Fields, record};
+use crate::{
+    app::App,
+    http::reply::{Refused, ok},
+    upgrade::{UpgradeError, edition::Build},
+};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_protocol::{ErrorBody, ErrorCode};
+use serde_json::json;
+use std::sync::Arc;
+
+pub(super) async fn change_over(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let only_look = Fields::read(request).await?.flag("check")?.unwrap_or(false);
+    let one = app.upgrade.begin().ok_or_else(|| {
+        let error = ErrorBody::new(
+            ErrorCode::Busy,
+            "The gateway is at changing over to another build already.",
+        );
+        Refused::new(
+            error
+                .with("retryAfterMs", 1_000)
+                .next("look at what came of it: plexusctl status"),
+        )
+    })?;
+    let own = app.clone();
+    let looked = blocking(move || own.upgrade.look()).await?;
+    let told = |from: &Build, to: &Build, changed: bool| json!({"ok": true, "changed": changed, "launch": app.launch, "from": from, "to": to});
+    let candidate = match looked {
+        Ok(candidate) => candidate,
+        Err(UpgradeError::Same) => return Ok(ok(&told(&Build::own(), &Build::own(), false))),
+        Err(UpgradeError::Refused(why)) => {
+            tracing::warn!(name: "daemon.upgrade_refused", error = why, "an upgrade was refused");
+            if !only_look {
+                record(
+                    &app,
+                    json!({"event": "upgrade.refused", "from": Build::own(), "why": why}),
+                )
+                .await?;
+            }
+            let error = ErrorBody::new(ErrorCode::UpgradeRefused, why);
+            return Err(Refused::new(error.next(
+                "nothing was changed and the gateway serves on: install all programs of a later build together, then \
+                 plexusctl upgrade; to go back to an older one, see \"Going back\" in docs/operations.md",
+            )));
+        }
+    };
+    let (from, to) = (candidate.from.clone(), candidate.to.clone());
+    if only_look {
+        return Ok(ok(&told(&from, &to, false)));
+    }
+    record(
+        &app,
+        json!({"event": "upgrade.begin", "from": from, "to": to}),
+    )
+    .await?;
+    app.upgrade.go(candidate, one);
+    Ok(ok(&told(&from, &to, true)))
+}

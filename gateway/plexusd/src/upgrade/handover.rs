@@ -1,0 +1,276 @@
+//! What one program of the gateway leaves to the next in the same process: its listening sockets, and the name of the
+//! build that it was.
+//!
+//! Invariants: the letter counts for this process alone (its pid is in it); a descriptor is taken over only if this
+//! process was started with it, and used only if it is a listening socket at an address that is to be served; all are
+//! closed at the next exec unless handed over again.
+//!
+//! Must not know: what is served.
+
+use super::edition::Build;
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::{
+        signal::{SigSet, Signal},
+        socket::{getsockopt, sockopt},
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsString,
+    io,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::{net::UnixListener, process::CommandExt},
+    },
+    path::Path,
+    process::Command,
+};
+
+/// The variable with the letter.
+pub(super) const VARIABLE: &str = "PLEXUS_HANDOVER";
+/// Signals that wait while the programs change: the new one has them when it can hear them.
+const WAIT: [Signal; 4] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+];
+
+#[derive(Serialize, Deserialize)]
+struct Letter {
+    pid: u32,
+    from: Build,
+    to: Build,
+    sockets: Vec<RawFd>,
+}
+
+/// How this launch came about, where it was not a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// From this build, which had looked at ours.
+    From { from: Build, to: Build },
+    /// Back, because this build could not be started.
+    Back { to: Build, why: String },
+}
+
+/// What a launch was handed.
+pub(crate) struct Handed {
+    pub(crate) came: Came,
+    sockets: Vec<Socket>,
+}
+
+enum Socket {
+    Tcp(SocketAddr, TcpListener),
+    Local(UnixListener),
+}
+
+impl Handed {
+    /// What the program before this one left in this process, if one did. To be called before anything else is opened.
+    pub(crate) fn take() -> Option<Self> {
+        let letter = std::env::var(VARIABLE).ok()?;
+        let letter: Letter = serde_json::from_str(&letter).ok()?;
+        if letter.pid != std::process::id() {
+            return None;
+        }
+        let sockets = letter.sockets.into_iter().filter_map(|number| {
+            let taken = crate::os::started_with(number);
+            if taken.is_none() {
+                tracing::warn!(name: "daemon.socket_refused", count = number, "a socket that was to be handed over is not there");
+            }
+            taken
+        });
+        Some(Self::with(
+            Came::From {
+                from: letter.from,
+                to: letter.to,
+            },
+            sockets.collect(),
+        ))
+    }
+
+    /// The same sockets, for the program that had them.
+    pub(super) fn back(sockets: Vec<OwnedFd>, to: Build, why: String) -> Self {
+        Self::with(Came::Back { to, why }, sockets)
+    }
+
+    fn with(came: Came, sockets: Vec<OwnedFd>) -> Self {
+        let sockets = sockets.into_iter().filter_map(|socket| {
+            let number = socket.as_raw_fd();
+            let known = listening(socket);
+            if known.is_none() {
+                tracing::warn!(
+                    name: "daemon.socket_refused", count = number,
+                    "what was handed over is no listening socket; closed"
+                );
+            }
+            known
+        });
+        Self {
+            came,
+            sockets: sockets.collect(),
+        }
+    }
+
+    /// The port on the loopback address of IPv4, if there is one among them.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.sockets.iter().find_map(|socket| match socket {
+            Socket::Tcp(SocketAddr::V4(at), _) if at.ip().is_loopback() => Some(at.port()),
+            _ => None,
+        })
+    }
+
+    /// The listener at `address`.
+    pub(crate) fn tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let at = |socket: &Socket| matches!(socket, Socket::Tcp(at, _) if *at == address);
+        let found = self.sockets.iter().position(at)?;
+        match self.sockets.swap_remove(found) {
+            Socket::Tcp(_, listener) => Some(listener),
+            Socket::Local(_) => None,
+        }
+    }
+
+    /// The listener at `path`, if that is still there for others to find.
+    pub(crate) fn local(&mut self, path: &Path) -> Option<UnixListener> {
+        let is = |listener: &UnixListener| {
+            let at = listener.local_addr().ok();
+            at.and_then(|at| at.as_pathname().map(|at| at == path)) == Some(true)
+        };
+        let at = |socket: &Socket| matches!(socket, Socket::Local(listener) if is(listener));
+        let found = self.sockets.iter().position(at)?;
+        match self.sockets.swap_remove(found) {
+            Socket::Local(listener) if path.symlink_metadata().is_ok() => Some(listener),
+            Socket::Local(_) | Socket::Tcp(..) => None,
+        }
+    }
+}
+
+fn listening(socket: OwnedFd) -> Option<Socket> {
+    if !getsockopt(&socket, sockopt::AcceptConn).ok()? {
+        return None;
+    }
+    let tcp = TcpListener::from(socket);
+    if let Ok(at) = tcp.local_addr() {
+        return Some(Socket::Tcp(at, tcp));
+    }
+    let local = UnixListener::from(OwnedFd::from(tcp));
+    local.local_addr().ok()?.as_pathname()?;
+    Some(Socket::Local(local))
+}
+
+/// Becomes `program`. Returns only where that failed.
+pub(super) fn exec(
+    program: &Path,
+    arguments: &[OsString],
+    (from, to): (Build, Build),
+    sockets: &[OwnedFd],
+) -> io::Error {
+    let letter = Letter {
+        pid: std::process::id(),
+        from,
+        to,
+        sockets: sockets.iter().map(AsRawFd::as_raw_fd).collect(),
+    };
+    let letter = match serde_json::to_string(&letter) {
+        Ok(letter) => letter,
+        Err(error) => return error.into(),
+    };
+    // An exec keeps which signals are held back, and what has come of them.
+    if let Err(error) = waiting_signals().thread_block() {
+        return error.into();
+    }
+    let kept = sockets.iter().try_for_each(|socket| keep(socket, true));
+    let failed = match kept {
+        Ok(()) => Command::new(program)
+            .args(arguments)
+            .env(VARIABLE, letter)
+            .exec(),
+        Err(error) => error,
+    };
+    for socket in sockets {
+        let _ = keep(socket, false);
+    }
+    failed
+}
+
+/// Hears the signals that have waited since the exec.
+pub(crate) fn hear_signals() {
+    if let Err(error) = waiting_signals().thread_unblock() {
+        tracing::error!(name: "daemon.signals_lost", %error, "signals that were held back cannot be heard");
+    }
+}
+
+fn waiting_signals() -> SigSet {
+    WAIT.into_iter().collect()
+}
+
+/// Whether a socket stays open over an exec.
+fn keep(socket: &OwnedFd, kept: bool) -> io::Result<()> {
+    let flags = if kept {
+        FdFlag::empty()
+    } else {
+        FdFlag::FD_CLOEXEC
+    };
+    fcntl(socket, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpStream};
+
+    fn build() -> Build {
+        Build::own()
+    }
+
+    #[test]
+    fn only_listening_sockets_at_the_asked_address_are_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = tcp.local_addr().unwrap();
+        let connected = TcpStream::connect(at).unwrap();
+        let local = UnixListener::bind(&path).unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let sockets: Vec<OwnedFd> = vec![file.into(), connected.into(), tcp.into(), local.into()];
+        let mut handed = Handed::back(sockets, build(), "tried".into());
+        assert_eq!(handed.sockets.len(), 2, "neither a file nor a connection");
+        assert_eq!(handed.port(), Some(at.port()));
+        assert!(handed.local(&dir.path().join("other")).is_none());
+        assert!(handed.local(&path).is_some() && handed.local(&path).is_none());
+        let other = SocketAddr::from((Ipv4Addr::LOCALHOST, at.port().wrapping_add(1)));
+        assert!(handed.tcp(other).is_none());
+        assert!(handed.tcp(at).is_some() && handed.tcp(at).is_none());
+    }
+
+    #[test]
+    fn a_socket_whose_path_is_gone_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let local = UnixListener::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut handed = Handed::back(vec![local.into()], build(), String::new());
+        assert!(handed.local(&path).is_none());
+    }
+
+    #[test]
+    fn an_exec_that_fails_leaves_the_sockets_as_they_were() {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let sockets = vec![OwnedFd::from(tcp)];
+        let failed = exec(
+            Path::new("/nowhere/plexusd"),
+            &[],
+            (build(), build()),
+            &sockets,
+        );
+        assert_eq!(failed.kind(), io::ErrorKind::NotFound);
+        let flags = fcntl(&sockets[0], FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());
+        let held = SigSet::thread_get_mask().unwrap();
+        assert!(held.contains(Signal::SIGTERM), "until somebody can hear it");
+        hear_signals();
+        assert!(!SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));
+    }
+}
