@@ -381,7 +381,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
         (
             "an older format of the ledger",
             &|| install(&said_otherwise("ledgerFormats", json!([1]))),
-            "does not know format 2 of the ledger, only 1",
+            "does not know format 3 of the ledger, only 1",
         ),
         (
             "one that cannot take over",
@@ -470,7 +470,7 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
     for round in 0..2 {
         let own = json!({
             "name": "plexusd", "version": "99.0.0", "build": "99.0.0+ipc.2",
-            "ledgerFormats": [2], "handovers": [1],
+            "ledgerFormats": [3, 2], "handovers": [1],
         });
         let next = script(&format!("echo '{own}'"));
         editions::put(installed.folder(), DAEMON, &next);
