@@ -14,7 +14,7 @@ use crate::event::Head;
 use crate::heads;
 use crate::ledger::{Ledger, OpenError};
 use crate::machine::Machine;
-use crate::store::{ARCHIVING, FORMAT, StoreError, View, archive_folder, open_existing, open_new};
+use crate::store::{FORMAT, StoreError, View, archive_folder, open_existing, open_new};
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn copy_at_rest(dir: &Path, to: &Path) -> Result<Copied, OpenError> {
     let db = open_existing(&path)?;
     let view = View::of(&db, archive_folder(&path))?;
     match view.format()? {
-        Some(FORMAT | ARCHIVING) => {}
+        Some(FORMAT) => {}
         found => {
             return Err(OpenError::Format {
                 found: found.unwrap_or(0),

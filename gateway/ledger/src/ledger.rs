@@ -23,9 +23,7 @@ use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
 use crate::recent::recent;
-use crate::store::{
-    ARCHIVING, BEFORE, FORMAT, Opener, Store, StoreError, View, is_full, open_file,
-};
+use crate::store::{FORMAT, FORMATS, Opener, Store, StoreError, View, is_full, open_file};
 use crate::writer::{Forget, ForgetError};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
@@ -515,7 +513,7 @@ struct Booted<M: Machine> {
     check: Duration,
 }
 
-/// Opens, recognises, checks, and only then writes: a refused ledger stays as it was found. One of the format before is
+/// Opens, recognises, checks, and only then writes: a refused ledger stays as it was found. One of an earlier format is
 /// copied first.
 fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> {
     let began = Instant::now();
@@ -525,11 +523,11 @@ fn boot<M: Machine>(store: &Store, build: &str) -> Result<Booted<M>, OpenError> 
     let view = store.read()?;
     let clean = view.clean()?;
     match view.format()? {
-        Some(format @ (FORMAT | ARCHIVING | BEFORE)) => {
+        Some(format) if FORMATS.contains(&format) => {
             let loaded = recent::<M>(&view).map_err(|error| OpenError::found(error, &view))?;
             let check = began.elapsed();
             drop(view);
-            if format == BEFORE {
+            if format != FORMAT {
                 store.copy_before(format).map_err(|error| OpenError::Io {
                     what: "keeping a copy of the ledger before its format changes",
                     error,

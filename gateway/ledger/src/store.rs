@@ -26,16 +26,13 @@ use unsure::{Unsure, Watched};
 pub(crate) use view::{RowsInOrder, View, read};
 
 /// The format this build writes. 2: rows may be spelled as several versions spelled them, and the build that opened the
-/// file last has left its name. A build of format 1 compares bytes with its own spelling and has to be kept away.
-pub(crate) const FORMAT: u64 = 2;
-/// The same, with old events in archives: stamped by the commit that names the first one. A build that knows nothing of
-/// archives would take the log for one that lost its beginning.
-pub(crate) const ARCHIVING: u64 = 3;
-/// The format before, which this build reads; it is copied before this one is stamped.
-pub(crate) const BEFORE: u64 = 1;
-/// The formats that this build opens, the latest that it may write first: what follows it must know that one. One that it
-/// does not write is migrated, after a copy.
-pub const FORMATS: [u64; 3] = [ARCHIVING, FORMAT, BEFORE];
+/// file last has left its name; a build of format 1 compares bytes with its own spelling. 3: old events may lie in
+/// archives, and a call's event is told by its phase; a build of format 2 would take the log for one that lost its
+/// beginning, and cannot read what calls say. So each has to be kept away from what follows it.
+pub(crate) const FORMAT: u64 = 3;
+/// The formats that this build opens, the one that it writes first: what follows it must know that one. Another is
+/// migrated, after a copy.
+pub const FORMATS: [u64; 3] = [FORMAT, 2, 1];
 
 /// seq → hash ‖ JSON.
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
@@ -264,10 +261,7 @@ impl Store {
         let launch = {
             let mut meta = tx.open_table(META)?;
             let launch = meta.get(META_LAUNCH)?.map_or(0, |v| v.value()) + 1;
-            let archiving = meta
-                .get(META_FORMAT)?
-                .is_some_and(|v| v.value() == ARCHIVING);
-            meta.insert(META_FORMAT, if archiving { ARCHIVING } else { FORMAT })?;
+            meta.insert(META_FORMAT, FORMAT)?;
             meta.insert(META_LAUNCH, launch)?;
             meta.insert(META_CLEAN, 0)?;
             tx.open_table(EVENTS)?;
@@ -329,7 +323,6 @@ impl Store {
             for archive in change.archives {
                 archives.insert(archive.first, archive.line().as_str())?;
             }
-            tx.open_table(META)?.insert(META_FORMAT, ARCHIVING)?;
         }
         if let Some(clean) = change.clean {
             tx.open_table(META)?.insert(META_CLEAN, u64::from(clean))?;

@@ -13,7 +13,7 @@ use crate::event::{Head, hex};
 use crate::heads;
 use crate::ledger::{OpenError, verify_view};
 use crate::machine::Machine;
-use crate::store::{ARCHIVING, BEFORE, FORMAT, StoreError, View, archive_folder, open_existing};
+use crate::store::{FORMATS, StoreError, View, archive_folder, open_existing};
 
 /// Checks a copy of a ledger file, offline: redb's own integrity first, then everything, then `heads` (a copy of
 /// `audit-heads.jsonl`) if given. Its archives are looked for in `archive` beside it. Opening a copy of a ledger that was not closed repairs it, so the copy may change.
@@ -38,7 +38,7 @@ pub fn verify_file<M: Machine>(path: &Path, heads: Option<&Path>) -> Result<Veri
     }
     let view = View::of(&db, archive_folder(path))?;
     match view.format()? {
-        Some(FORMAT | ARCHIVING | BEFORE) => {}
+        Some(format) if FORMATS.contains(&format) => {}
         found => {
             return Err(OpenError::Format {
                 found: found.unwrap_or(0),

@@ -748,7 +748,7 @@ impl App {
         }
         let astray: Vec<_> = boot.archives_astray.iter().map(|a| &a.file).collect();
         if !astray.is_empty() {
-            tracing::error!(files = ?astray, "archives of the audit log are missing or were changed");
+            tracing::error!(name: "archive.astray", detail = ?astray, "archives of the audit log are missing or were changed");
         }
         let rolled_back = boot.rolled_back.as_ref().map(ToString::to_string);
         let well = boot.clean && rolled_back.is_none() && boot.no_ballast.is_none();

@@ -14,7 +14,7 @@ use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, PendingId, SessionId, SourceId, Timestamp, TokenId,
     TrustWindow, Verb, Verbs, body::Scope,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -104,9 +104,10 @@ pub struct Touch {
     pub digest: Option<Digest>,
 }
 
-/// What happened, in words that a reader of the log can search for. The tag is `event`.
+/// What happened, in words that a reader of the log can search for. The tag is `event`; a call is told by its `phase`
+/// alone, because calls are most of a log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all_fields = "camelCase")]
+#[serde(remote = "Self", tag = "event", rename_all_fields = "camelCase")]
 #[allow(
     missing_docs,
     reason = "the members are the wire's (§5.15) and repeat the commands' own"
@@ -256,6 +257,44 @@ pub enum Fact {
     Note { about: Value },
 }
 
+impl Serialize for Fact {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Read(call) | Self::Intent(call) | Self::Outcome(call) => call.serialize(s),
+            // The derived one, which writes the tag.
+            other => Self::serialize(other, s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fact {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let mut members = Value::deserialize(d)?;
+        // Formats 1 and 2 of the log have the tag in calls too, and their results.
+        if members.get("event").is_none() {
+            spell_out(&mut members);
+        }
+        Self::deserialize(members).map_err(de::Error::custom)
+    }
+}
+
+/// Puts into the `detail` of a call's event what it leaves out: `event`, and a `result` of `ok`.
+pub fn spell_out(detail: &mut Value) {
+    let Some(call) = detail.as_object_mut() else {
+        return;
+    };
+    let event = match call.get("phase").and_then(Value::as_str) {
+        Some("read") => "call.read",
+        Some("intent") => "call.intent",
+        Some("outcome") => "call.outcome",
+        _ => return,
+    };
+    call.entry("event").or_insert(event.into());
+    if event != "call.intent" {
+        call.entry("result").or_insert("ok".into());
+    }
+}
+
 /// What is kept of a call.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -280,8 +319,8 @@ pub struct CallFact {
     /// The event of the intent, on an outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<AuditId>,
-    /// How it went.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How it went. In the log the absence of it is `ok`, except of an intent.
+    #[serde(skip_serializing_if = "is_ok")]
     pub result: Option<OutcomeKind>,
     /// The error code.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -304,6 +343,11 @@ pub struct CallFact {
     /// Awake time it took, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micros: Option<u64>,
+}
+
+/// Whether there is no bad news to write down.
+const fn is_ok(result: &Option<OutcomeKind>) -> bool {
+    matches!(result, None | Some(OutcomeKind::Ok))
 }
 
 /// One row that an event sets or removes. Private to this crate: only [`crate::decide`] makes them.

@@ -31,7 +31,7 @@ pub use command::{
     Reply, RequestGrants, SourceSeen,
 };
 pub use decide::decide;
-pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch};
+pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};
 pub use restore::{Part, RestoreError, needs, put_together, read_part, restore};
 pub use rows::{Rows, all_rows, replay, row, touched_rows};
 pub use state::{

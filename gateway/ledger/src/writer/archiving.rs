@@ -88,7 +88,7 @@ impl<M: Machine> Writer<M> {
                 self.archiving.not_before = 0;
             }
             Err(error) => {
-                tracing::error!(%error, "the list of archives cannot be read; nothing is archived");
+                tracing::error!(name: "archive.unlisted", %error, "the list of archives cannot be read; nothing is archived");
                 self.archiving.not_before = u64::MAX;
             }
         }
@@ -181,7 +181,7 @@ impl<M: Machine> Writer<M> {
         for archive in &gone {
             // One that stays behind is removed with the next that is sealed: no event speaks for it any more.
             if let Err(error) = std::fs::remove_file(folder.join(&archive.file)) {
-                tracing::warn!(%error, file = %archive.file, "an archive that was given up is still there");
+                tracing::warn!(name: "archive.left_behind", %error, path = %archive.file, "an archive that was given up is still there");
             }
         }
         self.list();
@@ -246,7 +246,7 @@ impl<M: Machine> Writer<M> {
     }
 
     fn rest_after(&mut self, error: &dyn std::fmt::Display) {
-        tracing::warn!(%error, "old events were not archived; they stay in the ledger, and it is tried again");
+        tracing::warn!(name: "archive.postponed", %error, "old events were not archived; they stay in the ledger, and it is tried again");
         self.archiving.rest = Some(Instant::now() + self.terms.retry * REST);
     }
 
@@ -298,7 +298,7 @@ impl<M: Machine> Writer<M> {
         }
         self.head = batch.head;
         self.archiving.sealed = archive.last;
-        tracing::info!(file = %archive.file, first = archive.first, last = archive.last, "old events were archived");
+        tracing::info!(name: "archive.sealed", path = %archive.file, sequence = archive.last, "old events were archived");
         self.tell(batch.records);
         self.list();
     }
@@ -311,7 +311,7 @@ impl<M: Machine> Writer<M> {
             archive::write_list(view.archive_folder(), view.archives()?).map_err(StoreError::from)
         });
         if let Err(error) = written {
-            tracing::warn!(%error, "the list of archives could not be written");
+            tracing::warn!(name: "archive.list_unsaved", %error, "the list of archives could not be written");
         }
     }
 
@@ -327,9 +327,8 @@ impl<M: Machine> Writer<M> {
             self.shared.store.remove(first..=last, &rows)
         };
         let Ok(removed) = catch_unwind(AssertUnwindSafe(remove)) else {
-            tracing::error!(
-                first,
-                last,
+            tracing::error!(name: "ledger.machine_panicked",
+                sequence = first,
                 "the machine panicked over an archived event; it stays in the ledger"
             );
             self.archiving.rest = Some(now + Duration::from_secs(86_400));
@@ -362,7 +361,7 @@ impl<M: Machine> Writer<M> {
     }
 
     fn archive_failed(&mut self, error: &StoreError) {
-        tracing::error!(%error, "a commit about archives failed; the ledger reopens");
+        tracing::error!(name: "ledger.file_failed", %error, detail = "archives", "a commit about archives failed; the ledger reopens");
         self.full = error.is_full().then(Instant::now).or(self.full);
         self.rest_after(error);
         self.shared.store.close();

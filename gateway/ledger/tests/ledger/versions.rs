@@ -256,17 +256,25 @@ fn an_edited_row_is_found_whichever_version_spelled_it() {
 }
 
 #[test]
-fn the_format_before_is_copied_and_then_taken_over() {
+fn an_earlier_format_is_copied_and_then_taken_over() {
+    for format in [1, 2] {
+        taken_over(format);
+    }
+}
+
+fn taken_over(format: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     launch::<0>(dir.path(), &[("a", Some(1))]).expect("it opens");
-    let copy = dir.path().join("ledger.redb.format-1");
+    let copy = dir.path().join(format!("ledger.redb.format-{format}"));
     assert!(!copy.exists(), "today's format needs no copy");
     change(dir.path(), |tx| {
         let mut meta = tx.open_table(META).expect("a table");
-        meta.insert("format", 1).expect("written");
+        meta.insert("format", format).expect("written");
         drop(meta);
-        let notes = TableDefinition::<&str, &str>::new("notes");
-        tx.delete_table(notes).expect("removed");
+        if format == 1 {
+            let notes = TableDefinition::<&str, &str>::new("notes");
+            tx.delete_table(notes).expect("removed");
+        }
     });
     launch::<1>(dir.path(), &[("a", Some(2))]).expect("it opens");
     // The copy is whole, is the owner's alone, and is what it was.
@@ -279,7 +287,7 @@ fn the_format_before_is_copied_and_then_taken_over() {
 }
 
 #[test]
-fn without_its_copy_the_format_before_is_left_as_it_is() {
+fn without_its_copy_an_earlier_format_is_left_as_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
     launch::<0>(dir.path(), &[("a", Some(1))]).expect("it opens");
     let format = |set: Option<u64>| {
@@ -306,5 +314,5 @@ fn without_its_copy_the_format_before_is_left_as_it_is() {
     assert_eq!(format(None), 1);
     std::fs::remove_dir(&part).expect("removed");
     launch::<0>(dir.path(), &[]).expect("it opens");
-    assert_eq!(format(None), 2);
+    assert_eq!(format(None), 3);
 }

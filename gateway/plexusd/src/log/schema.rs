@@ -40,6 +40,12 @@ pub(super) const LIBRARY: &str = "library";
 
 /// The words of `event`.
 pub(super) const EVENTS: &[&str] = &[
+    "archive.astray",
+    "archive.left_behind",
+    "archive.list_unsaved",
+    "archive.postponed",
+    "archive.sealed",
+    "archive.unlisted",
     "audit.note_failed",
     "audit.unreadable",
     "audit.unserialisable",

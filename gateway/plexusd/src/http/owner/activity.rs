@@ -181,8 +181,11 @@ struct Entry<'e> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Detail<'e> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     event: Cow<'e, str>,
+    /// What tells a call.
+    #[serde(borrow, default)]
+    phase: Cow<'e, str>,
     #[serde(default)]
     intent: Option<AuditId>,
     #[serde(default)]
@@ -212,6 +215,21 @@ struct Detail<'e> {
     agent_purpose: Option<Cow<'e, str>>,
     #[serde(default)]
     output_bytes: Option<u64>,
+}
+
+impl Detail<'_> {
+    /// What happened: the phase of a call, else the event.
+    fn what(&self) -> &str {
+        if self.phase.is_empty() {
+            &self.event
+        } else {
+            &self.phase
+        }
+    }
+    /// How a call went; the log leaves out that it went well.
+    fn went(&self) -> OutcomeKind {
+        self.result.unwrap_or(OutcomeKind::Ok)
+    }
 }
 
 /// What is kept of a refused call (`note_denial` in `invoke`).
@@ -288,13 +306,13 @@ fn did(
     state: &TrustState,
     ended: &HashSet<AuditId>,
 ) -> Option<Did> {
-    Some(match (&*entry.detail.event, entry.detail.result) {
-        ("call.read", Some(OutcomeKind::Ok)) => Did::Read,
-        ("call.outcome", Some(OutcomeKind::Ok)) => Did::Changed,
-        ("call.read" | "call.outcome", Some(OutcomeKind::Refused)) => Did::Refused,
-        ("call.read" | "call.outcome", Some(OutcomeKind::Unknown)) => Did::Unknown,
-        ("call.read" | "call.outcome", _) => Did::Failed,
-        ("call.intent", _) => {
+    Some(match (entry.detail.what(), entry.detail.went()) {
+        ("read", OutcomeKind::Ok) => Did::Read,
+        ("outcome", OutcomeKind::Ok) => Did::Changed,
+        ("read" | "outcome", OutcomeKind::Refused) => Did::Refused,
+        ("read" | "outcome", OutcomeKind::Unknown) => Did::Unknown,
+        ("read" | "outcome", OutcomeKind::Failed) => Did::Failed,
+        ("intent", _) => {
             let id = crate::machine::audit_id(event.id());
             if ended.contains(&id) || !state.open_intents.contains_key(&id) {
                 return None;

@@ -383,10 +383,13 @@ fn last_seen(app: &App, agent: &Agent) -> Option<Timestamp> {
         .ok()?;
     // What the owner did for it, with the key, is not its own.
     let own = |json: &str| {
-        let Ok(event) = serde_json::from_str::<Value>(json) else {
+        let Some(event) = super::audit::members(json) else {
             return false;
         };
-        let detail = |key: &str| event["detail"][key].as_str().unwrap_or_default();
+        let detail = |key: &str| {
+            let member = event.get("detail").and_then(|detail| detail.get(key));
+            member.and_then(Value::as_str).unwrap_or_default()
+        };
         match detail("event") {
             "session.open" => detail("auth") == "pat",
             "agent.enroll" | "grant.pending" | "token.refresh" | "call.read" | "call.intent" => {

@@ -20,7 +20,7 @@ use plexus_ledger::{
     Archive, CheckError, EventId, Finding, ForgetError, IndexTerm, Place, Recorded, StoreError,
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     io,
     sync::{Arc, PoisonError},
@@ -115,10 +115,21 @@ fn wire_event(event: &Recorded) -> Option<Value> {
     shown
 }
 
-fn shown(event: &str) -> Option<Value> {
-    let Ok(Value::Object(members)) = serde_json::from_str::<Value>(event) else {
+/// An event's members, with what the log leaves out of calls.
+pub(super) fn members(event: &str) -> Option<Map<String, Value>> {
+    let Ok(Value::Object(mut members)) = serde_json::from_str::<Value>(event) else {
         return None;
     };
+    if members.get("type").is_some_and(|kind| kind == "invoke")
+        && let Some(detail) = members.get_mut("detail")
+    {
+        plexus_trust::spell_out(detail);
+    }
+    Some(members)
+}
+
+fn shown(event: &str) -> Option<Value> {
+    let members = members(event)?;
     let member = |(key, value): (String, Value)| match (key.as_str(), value) {
         ("changes", _) => None,
         ("time", value) => Some(("at".to_owned(), value)),

@@ -243,7 +243,9 @@ fn outcome_of(ledger: &Ledger, seq: u64, intent: &str) -> Result<Option<Value>, 
 }
 
 pub(super) fn members(event: &Recorded) -> Value {
-    serde_json::from_str(event.json()).unwrap_or_default()
+    super::audit::members(event.json())
+        .map(Value::Object)
+        .unwrap_or_default()
 }
 
 pub(super) fn phase(event: &Value) -> Option<&str> {
