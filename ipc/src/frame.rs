@@ -8,6 +8,7 @@
 //!
 //! Must not know: which messages are allowed when.
 
+use crate::text::NOT_JSON;
 use bytes::{Buf, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -112,6 +113,7 @@ fn kind(error: &rmp_serde::decode::Error) -> &'static str {
         E::DepthLimitExceeded => "it is nested too deep",
         E::Utf8Error(_) => "a text is not UTF-8",
         E::LengthMismatch(_) | E::TypeMismatch(_) | E::OutOfRange => "a value of another type",
+        E::Syntax(why) if why == NOT_JSON => NOT_JSON,
         E::Uncategorized(_) | E::Syntax(_) => "a field is missing, unknown, or out of bounds",
     }
 }

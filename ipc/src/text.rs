@@ -213,6 +213,9 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
+/// What is said of an output that is none.
+pub(crate) const NOT_JSON: &str = "an output is not one JSON value of bounded depth";
+
 /// What a handler answered: exactly one JSON value of bounded depth, which travels on as it is. A frame in which it is
 /// anything else does not decode. `Debug` prints its length only, as of a [`Payload`].
 #[derive(Clone)]
@@ -268,7 +271,7 @@ impl<'de> Deserialize<'de> for Output {
             }
             /// Looked through once, and copied once: out of the read buffer.
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Output, E> {
-                let json = json::scan(bytes).map_err(E::custom)?;
+                let json = json::scan(bytes).map_err(|_| E::custom(NOT_JSON))?;
                 Ok(Output(json.to_owned()))
             }
         }

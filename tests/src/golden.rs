@@ -19,7 +19,7 @@ pub fn scrubbed(value: &Value) -> Value {
                         "uptime" | "pid" | "port" | "boundPort" | "seq" | "sequence",
                         Value::Number(_),
                     ) => Value::String(format!("<{name}>")),
-                    ("version" | "runtimeVersion", Value::String(_)) => {
+                    ("version" | "runtimeVersion" | "build", Value::String(_)) => {
                         Value::String("<version>".into())
                     }
                     _ => scrubbed(member),
