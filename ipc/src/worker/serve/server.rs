@@ -73,10 +73,15 @@ impl<S: Source> Server<S> {
         &mut self,
         frames: &mut FrameReader<R, ToWorker>,
     ) -> Result<(), Ended> {
+        let mut heard = 0_u32;
         loop {
             let message = placed(frames.next().await, Phase::Ready, self.shared.role)?;
             if !self.handle(message).await? {
                 break;
+            }
+            heard += 1;
+            if heard % TOGETHER == 0 {
+                tokio::task::yield_now().await;
             }
             // What has finished is let go of.
             while self.reads.try_join_next().is_some() || self.commits.try_join_next().is_some() {}
@@ -194,6 +199,11 @@ impl<S: Source> Server<S> {
         Ok(None)
     }
 }
+
+/// Messages that are heard before what they ask is done and answered. Without it a worker that finds a queue of calls
+/// would answer the first of them after the last, and the gateway, with nothing to do meanwhile, would send the next
+/// queue: both at work in turn, never at once.
+const TOGETHER: u32 = 8;
 
 /// A deadline beyond this counts as this: one day, in milliseconds of awake time.
 const MAX_DEADLINE_MS: u64 = 86_400_000;
