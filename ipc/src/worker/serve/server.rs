@@ -80,7 +80,7 @@ impl<S: Source> Server<S> {
                 break;
             }
             heard += 1;
-            if heard % TOGETHER == 0 {
+            if heard.is_multiple_of(TOGETHER) {
                 tokio::task::yield_now().await;
             }
             // What has finished is let go of.
