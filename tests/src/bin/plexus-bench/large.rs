@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use plexus_tests::binaries;
 use serde_json::json;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// How large.
 #[derive(Clone, Copy, Debug)]
@@ -55,5 +56,31 @@ pub(crate) fn grow(world: &mut World, size: Size) -> Result<()> {
         .context("running plexus-long-past")?;
     ensure!(written.success(), "the past was not written");
     world.gateway.start_again();
+    archived(world, size.events)?;
     world.renew()
+}
+
+/// How long moving old events into archives may take.
+const ARCHIVING: Duration = Duration::from_secs(300);
+/// How many events beyond those that are kept may wait until there are enough for an archive.
+const WAITING: u64 = 50_000;
+
+/// Waits until the old events lie in archives, as they do in a home of that age.
+fn archived(world: &World, events: usize) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let client = world.gateway.owner().client;
+        let found = client.get("/admin/api/audit/archives").expect_ok();
+        let number = |name: &str| found[name].as_u64().context("no number");
+        let in_file = (events as u64).saturating_sub(number("ledgerFrom")?);
+        if in_file <= number("keepEvents")? + WAITING {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < ARCHIVING,
+            "{in_file} events are still not archived"
+        );
+        // Nothing tells of it, and what is waited for takes seconds.
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
