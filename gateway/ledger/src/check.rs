@@ -296,26 +296,15 @@ impl<M: Machine> Fold<M> {
     }
 
     fn step(&mut self, key: u64, stored: &[u8]) -> Result<(), CheckError> {
-        if key != self.head.seq + 1 {
-            let seq = self.head.seq + 1;
-            return Err(Finding::Missing { seq }.into());
-        }
-        let (head, event) = follow(&self.head, key, stored.to_vec())?;
+        let (head, event) = in_turn(&self.head, key, stored)?;
         if event.event_type() == CHECKPOINT {
-            if noted_digest(&event).as_deref() != Some(&RowDigest::of(self.rows.iter()).hex()) {
-                let why = "the events before it do not lead to the rows it vouches for".to_owned();
-                return Err(unreadable(key, Some(&event), why).into());
-            }
+            vouches(&event, &RowDigest::of(self.rows.iter()))?;
             self.checkpoints += 1;
             self.touched.clear();
         } else if matches!(event.event_type(), SEALED | FORGOTTEN) {
             self.archived.push(event);
         } else {
-            // Its hash is right: it is what was recorded.
-            let later = |error: DecodeError| Unknown {
-                what: format!("event {key}"),
-                why: error.0,
-            };
+            let later = |error| later_event(key, error);
             let members = event.members();
             let act = M::decode(event.event_type(), &members).map_err(later)?;
             M::replay(&mut self.rows, event.id(), &members).map_err(later)?;
@@ -355,6 +344,30 @@ pub(crate) fn follow(head: &Head, seq: u64, stored: Vec<u8>) -> Result<(Head, Re
         Ok(head) => Ok((head, event)),
         Err(why) => Err(Finding::Event { seq, id, why }),
     }
+}
+
+/// The event under `key`, if it is whole and the one that follows `head`.
+pub(crate) fn in_turn(head: &Head, key: u64, stored: &[u8]) -> Result<(Head, Recorded), Finding> {
+    let seq = head.seq + 1;
+    if key != seq {
+        return Err(Finding::Missing { seq });
+    }
+    follow(head, key, stored.to_vec())
+}
+
+/// Whether the checkpoint `event` vouches for the rows that the events before it lead to.
+pub(crate) fn vouches(event: &Recorded, rows: &RowDigest) -> Result<(), Finding> {
+    if noted_digest(event).as_deref() == Some(&rows.hex()) {
+        return Ok(());
+    }
+    let why = "the events before it do not lead to the rows it vouches for".to_owned();
+    Err(unreadable(event.seq(), Some(event), why))
+}
+
+/// An event whose hash is right is what was recorded: what cannot be read of it is a later version's.
+pub(crate) fn later_event(key: u64, error: DecodeError) -> Unknown {
+    let what = format!("event {key}");
+    Unknown { what, why: error.0 }
 }
 
 /// The id in bytes that may be damaged elsewhere.
@@ -423,7 +436,7 @@ fn damaged(error: StoreError) -> CheckError {
     }
 }
 
-pub(crate) fn noted_digest(event: &Recorded) -> Option<String> {
+fn noted_digest(event: &Recorded) -> Option<String> {
     let members: serde_json::Value = serde_json::from_slice(&event.members()).ok()?;
     Some(members.get("rows")?.as_str()?.to_owned())
 }

@@ -11,12 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::check::{
-    self, CheckError, Finding, Loaded, Older, Unknown, Verified, checkpoint_at, follow, later_rows,
-    noted_digest, unreadable,
+    self, CheckError, Finding, Loaded, Older, Verified, checkpoint_at, in_turn, later_event,
+    later_rows, vouches,
 };
 use crate::digest::RowDigest;
 use crate::event::Head;
-use crate::machine::{CHECKPOINT, DecodeError, Machine, Restored, Rows, is_own};
+use crate::machine::{CHECKPOINT, Machine, Restored, Rows, is_own};
 use crate::reading::{self, Base};
 use crate::store::{StoreError, View};
 
@@ -111,24 +111,13 @@ impl<M: Machine> Tail<'_, M> {
     }
 
     fn step(&mut self, key: u64, stored: &[u8]) -> Result<(), CheckError> {
-        if key != self.head.seq + 1 {
-            let seq = self.head.seq + 1;
-            return Err(Finding::Missing { seq }.into());
-        }
-        let (head, event) = follow(&self.head, key, stored.to_vec())?;
+        let (head, event) = in_turn(&self.head, key, stored)?;
         if event.event_type() == CHECKPOINT {
-            if noted_digest(&event).as_deref() != Some(&self.digest().hex()) {
-                let why = "the events before it do not lead to the rows it vouches for".to_owned();
-                return Err(unreadable(key, Some(&event), why).into());
-            }
+            vouches(&event, &self.digest())?;
             self.checkpoints += 1;
             self.touched.clear();
         } else if !is_own(event.event_type()) {
-            // Its hash is right: it is what was recorded.
-            let later = |error: DecodeError| Unknown {
-                what: format!("event {key}"),
-                why: error.0,
-            };
+            let later = |error| later_event(key, error);
             let members = event.members();
             let act = M::decode(event.event_type(), &members).map_err(later)?;
             let touched = M::touched_rows(&act, event.id());

@@ -1,3 +1,5 @@
+//! What a listener gets of what was told: in order, once, and with words where something is missing.
+
 use super::*;
 
 fn tell(feed: &Feed, what: &str) {
