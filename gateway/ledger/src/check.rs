@@ -168,7 +168,6 @@ pub(crate) struct Loaded<M: Machine> {
     /// Rows as an earlier version left them (`None`: not at all), where this one would write them otherwise.
     pub(crate) older: Older,
     pub(crate) checkpoint: u64,
-    pub(crate) indexed: u64,
     pub(crate) verified: Verified,
 }
 

@@ -62,8 +62,8 @@ pub struct Options {
     pub subscriber_lag: usize,
     /// Events from one checkpoint to the next: bounds what a boot folds.
     pub checkpoint_every: u64,
-    /// Events the index may be behind while commands keep coming.
-    pub index_behind: u64,
+    /// Events that one row of the index is about: 1 to 256.
+    pub index_run: usize,
     /// Bytes set aside for the owner's acts on a full disk; 0 for none.
     pub ballast: u64,
     /// Least time between two tries to reopen a closed ledger, or to find room on a full disk.
@@ -93,7 +93,7 @@ impl Options {
             owner_queue: 64,
             subscriber_lag: 4096,
             checkpoint_every: 10_000,
-            index_behind: 50_000,
+            index_run: crate::index::RUN,
             ballast: 16 << 20,
             retry: Duration::from_secs(1),
             keep: u64::MAX,
@@ -344,7 +344,7 @@ impl<M: Machine> Ledger<M> {
         let terms = Terms {
             clock: options.clock,
             checkpoint_every: options.checkpoint_every.max(2),
-            index_behind: options.index_behind,
+            index_run: options.index_run.max(1),
             retry: options.retry,
             sealing: options.sealing,
             settle_after: options.settle_after,

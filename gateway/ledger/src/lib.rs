@@ -22,6 +22,7 @@ mod copy;
 mod digest;
 mod event;
 mod heads;
+mod index;
 mod ledger;
 mod machine;
 mod query;

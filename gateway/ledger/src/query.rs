@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::event::{EventId, Head, Recorded};
+use crate::index::Mark;
 use crate::ledger::Ledger;
 use crate::machine::{IndexTerm, Machine, is_own};
 use crate::store::{StoreError, View};
@@ -74,8 +75,7 @@ impl<M: Machine> Ledger<M> {
         Ok(found)
     }
 
-    /// The newest events below `before` that `term` names, newest first, at most `limit`. The part that the index
-    /// does not cover yet is scanned.
+    /// The newest events below `before` that `term` names, newest first, at most `limit`.
     ///
     /// # Errors
     /// When the storage cannot be read.
@@ -85,45 +85,22 @@ impl<M: Machine> Ledger<M> {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let view = self.shared().store.read()?;
-        let (before, indexed) = (before.unwrap_or(u64::MAX), indexed(&view)?);
         let mut found = Vec::new();
-        let mut failed = None;
-        if limit > 0 && before > indexed + 1 {
-            view.walk_back(indexed + 1..before, |event| {
-                match terms::<M>(&event) {
-                    Ok(terms) if terms.contains(term) => found.push(event),
-                    Ok(_) => {}
-                    Err(error) => failed = Some(error),
-                }
-                failed.is_none() && found.len() < limit
+        if limit > 0 {
+            let view = self.shared().store.read()?;
+            let range = 0..before.unwrap_or(u64::MAX);
+            search::<M>(&view, term, range, |_, event| {
+                found.extend(event);
+                found.len() < limit
             })?;
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let left = limit - found.len();
-        for seq in view.indexed_under(term, before.min(indexed + 1), left)? {
-            found.extend(view.event(seq)?);
-        }
-        if found.len() < limit {
-            let needle = M::text_of(term);
-            view.archived_back(0..before.min(indexed + 1), needle.as_deref(), |_, event| {
-                match event.map(|event| named::<M>(event, term)) {
-                    None | Some(Ok(None)) => {}
-                    Some(Ok(Some(event))) => found.push(event),
-                    Some(Err(error)) => failed = Some(error),
-                }
-                failed.is_none() && found.len() < limit
-            })?;
-        }
-        failed.map_or(Ok(found), Err)
+        Ok(found)
     }
 
     /// Shows `each` the events of `range` that `term` names (every one, if `None`), newest first, until it returns
     /// false or `most` events were read. The answer is where to go on: the end of the range that is left, `None` when
-    /// nothing is. However large the log, one call reads at most `most` events; what the index does not cover yet, or no
-    /// more because it is archived, counts whether or not `term` names it.
+    /// nothing is. However large the log, one call reads at most `most` events; what no row of the index is about counts
+    /// whether or not `term` names it.
     ///
     /// # Errors
     /// When the storage cannot be read.
@@ -134,68 +111,27 @@ impl<M: Machine> Ledger<M> {
         most: usize,
         mut each: impl FnMut(&Recorded) -> bool,
     ) -> Result<Option<u64>, StoreError> {
-        let view = self.shared().store.read()?;
-        // A log without a term needs no index: all of it is its own tail.
-        let indexed = term.map_or(Ok(0), |_| indexed(&view))?;
-        let (mut left, mut rest, mut failed) = (most, Some(range.end), None);
         if most == 0 || range.is_empty() {
-            return Ok(rest.filter(|_| !range.is_empty()));
+            return Ok(Some(range.end).filter(|_| !range.is_empty()));
         }
-        let mut read = |event: &Recorded, named: Result<bool, StoreError>| {
-            left -= 1;
-            rest = Some(event.seq());
-            match named {
-                Ok(named) => (!named || each(event)) && left > 0,
-                Err(error) => {
-                    failed = Some(error);
-                    false
-                }
+        let view = self.shared().store.read()?;
+        let (mut left, mut rest, start) = (most, range.end, range.start);
+        let mut read = |seq: u64, event: Option<Recorded>| {
+            (left, rest) = (left - 1, seq);
+            event.is_none_or(|event| each(&event)) && left > 0
+        };
+        let whole = match term {
+            Some(term) => search::<M>(&view, term, range, read)?,
+            None => {
+                let mut whole = true;
+                view.walk_back(range, |event| {
+                    whole = read(event.seq(), Some(event));
+                    whole
+                })?;
+                whole
             }
         };
-        let mut whole = true;
-        let tail = range.start.max(indexed + 1)..range.end;
-        if !tail.is_empty() {
-            view.walk_back(tail, |event| {
-                let named = term.map_or(Ok(true), |term| {
-                    terms::<M>(&event).map(|terms| terms.contains(term))
-                });
-                whole = read(&event, named);
-                whole
-            })?;
-        }
-        if let Some(term) = term.filter(|_| whole) {
-            for seq in view.indexed_under(term, range.end.min(indexed + 1), most)? {
-                if seq < range.start {
-                    break;
-                }
-                let event = view.event(seq)?;
-                if let Some(event) = event
-                    && !read(&event, Ok(true))
-                {
-                    whole = false;
-                    break;
-                }
-            }
-        }
-        if let Some(term) = term.filter(|_| whole) {
-            let range = range.start..range.end.min(indexed + 1);
-            whole = view.archived_back(range, M::text_of(term).as_deref(), |seq, event| {
-                (left, rest) = (left - 1, Some(seq));
-                let go_on = match event.map(|event| named::<M>(event, term)) {
-                    None | Some(Ok(None)) => true,
-                    Some(Ok(Some(event))) => each(&event),
-                    Some(Err(error)) => {
-                        failed = Some(error);
-                        false
-                    }
-                };
-                go_on && left > 0
-            })?;
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        Ok(rest.filter(|at| !whole && *at > range.start))
+        Ok(Some(rest).filter(|at| !whole && *at > start))
     }
 
     /// The number of the first event recorded at `at` or later, in milliseconds since the epoch; the number after the
@@ -217,9 +153,71 @@ impl<M: Machine> Ledger<M> {
     }
 }
 
-/// Up to where events are found by the index, or by the text of archives.
-fn indexed(view: &View) -> Result<u64, StoreError> {
-    Ok(view.indexed()?.max(view.first_seq()?.saturating_sub(1)))
+/// Reads the events of `range` that `term` may name, newest first, until `each` returns false. `each` is given the event
+/// if the term names it, and `None` otherwise. True if it went to the end.
+///
+/// What no row of the index is about is read event by event; an archive, by the text that its events must have.
+fn search<M: Machine>(
+    view: &View,
+    term: &IndexTerm,
+    range: Range<u64>,
+    mut each: impl FnMut(u64, Option<Recorded>) -> bool,
+) -> Result<bool, StoreError> {
+    let mark = Mark::of(term);
+    let mut show = |event: Recorded| -> Result<bool, StoreError> {
+        Ok(each(event.seq(), named::<M>(event, term)?))
+    };
+    let here = range.start.max(view.first_seq()?);
+    let (mut upto, mut whole) = (range.end.min(view.last_seq()? + 1), true);
+    if here < upto {
+        view.index_back(upto, |row| {
+            if row.end() < upto {
+                whole = one_by_one(view, row.end().max(here)..upto, &mut show)?;
+            }
+            for seq in row.named(mark) {
+                if whole && (here..upto).contains(&seq) {
+                    whole = match view.event(seq)? {
+                        Some(event) => show(event)?,
+                        None => true,
+                    };
+                }
+            }
+            upto = upto.min(row.first);
+            Ok(whole && here < upto)
+        })?;
+        if whole && here < upto {
+            whole = one_by_one(view, here..upto, &mut show)?;
+        }
+    }
+    if !whole {
+        return Ok(false);
+    }
+    let mut failed = None;
+    let needle = M::text_of(term);
+    let whole = view.archived_back(range, needle.as_deref(), |seq, event| {
+        match event.map_or(Ok(None), |event| named::<M>(event, term)) {
+            Ok(event) => each(seq, event),
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        }
+    })?;
+    failed.map_or(Ok(whole), Err)
+}
+
+/// Shows the events of `range`, newest first, until `show` says false or fails. True if it went to the end.
+fn one_by_one(
+    view: &View,
+    range: Range<u64>,
+    mut show: impl FnMut(Recorded) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    let mut whole = Ok(true);
+    view.walk_back(range, |event| {
+        whole = show(event);
+        matches!(whole, Ok(true))
+    })?;
+    whole
 }
 
 /// The event, if `term` names it.

@@ -28,7 +28,8 @@ struct Lanes<J> {
     agent: VecDeque<J>,
     closed: bool,
     nudged: bool,
-    writer_sleeps: bool,
+    /// The writer sleeps, until so many wait or one of the owner's does.
+    asleep_until: Option<usize>,
 }
 
 /// Why a push did not happen.
@@ -54,7 +55,7 @@ impl<J> Queue<J> {
             agent: VecDeque::new(),
             closed: false,
             nudged: false,
-            writer_sleeps: false,
+            asleep_until: None,
         };
         Self {
             lanes: Mutex::new(lanes),
@@ -77,7 +78,12 @@ impl<J> Queue<J> {
         }
         queue.push_back(job);
         // Notifying is a system call; a writer that is awake looks at the queue anyway.
-        let wake = std::mem::take(&mut lanes.writer_sleeps);
+        let wake = lanes
+            .asleep_until
+            .is_some_and(|many| lanes.len() >= many || lane == Lane::Owner);
+        if wake {
+            lanes.asleep_until = None;
+        }
         drop(lanes);
         if wake {
             self.wake.notify_one();
@@ -99,7 +105,7 @@ impl<J> Queue<J> {
             if lanes.closed {
                 return Taken::Closed;
             }
-            lanes.writer_sleeps = true;
+            lanes.asleep_until = Some(1);
             lanes = match patience {
                 None => self
                     .wake
@@ -132,6 +138,23 @@ impl<J> Queue<J> {
         !lanes.closed
     }
 
+    /// Waits until `company` jobs are there, or one of the owner's, at most `patience`; then takes at most `company`.
+    pub(crate) fn linger(&self, company: usize, patience: Duration) -> Vec<J> {
+        let mut lanes = self.lock();
+        let alone = |lanes: &mut Lanes<J>| {
+            let alone = lanes.len() < company && lanes.owner.is_empty() && !lanes.closed;
+            lanes.asleep_until = alone.then_some(company);
+            alone
+        };
+        lanes = self
+            .wake
+            .wait_timeout_while(lanes, patience, alone)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        lanes.asleep_until = None;
+        lanes.drain(company)
+    }
+
     /// Takes what is there, without waiting.
     pub(crate) fn take_now(&self, most: usize) -> Vec<J> {
         self.lock().drain(most)
@@ -144,8 +167,7 @@ impl<J> Queue<J> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        let lanes = self.lock();
-        lanes.owner.len() + lanes.agent.len()
+        self.lock().len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes<J>> {
@@ -154,6 +176,10 @@ impl<J> Queue<J> {
 }
 
 impl<J> Lanes<J> {
+    fn len(&self) -> usize {
+        self.owner.len() + self.agent.len()
+    }
+
     fn drain(&mut self, most: usize) -> Vec<J> {
         let owners = most.min(self.owner.len());
         let agents = (most - owners).min(self.agent.len());
@@ -211,15 +237,39 @@ mod tests {
                 let first = matches!(queue.take(1, None), Taken::Jobs(jobs) if jobs == [7]);
                 first && matches!(queue.take(1, None), Taken::Closed)
             });
-            while !queue.lock().writer_sleeps {
+            while queue.lock().asleep_until.is_none() {
                 std::thread::yield_now();
             }
             assert_eq!(queue.push(Lane::Agent, 7), Ok(()));
-            while !queue.lock().writer_sleeps {
+            while queue.lock().asleep_until.is_none() {
                 std::thread::yield_now();
             }
             queue.close();
             assert!(writer.join().unwrap_or(false));
         });
+    }
+
+    #[test]
+    fn a_lingering_writer_is_woken_by_the_company_it_waits_for_and_by_the_owner() {
+        let long = Duration::from_secs(3_600);
+        let queue = Queue::<i32>::new(8, 8);
+        assert!(queue.linger(3, Duration::ZERO).is_empty());
+        for (lane, jobs) in [(Lane::Agent, vec![1, 2, 3]), (Lane::Owner, vec![4])] {
+            std::thread::scope(|threads| {
+                let writer = threads.spawn(|| queue.linger(3, long));
+                for job in &jobs {
+                    while queue.lock().asleep_until.is_none() {
+                        std::thread::yield_now();
+                    }
+                    assert_eq!(queue.push(lane, *job), Ok(()));
+                }
+                assert_eq!(writer.join().expect("woken"), jobs);
+            });
+        }
+        // What is there already is not waited for, and no more than the company is taken.
+        (1..=4).for_each(|job| assert_eq!(queue.push(Lane::Agent, job), Ok(())));
+        assert_eq!(queue.linger(3, long), [1, 2, 3]);
+        queue.close();
+        assert_eq!(queue.linger(3, long), [4]);
     }
 }

@@ -78,7 +78,6 @@ pub(crate) fn recent<M: Machine>(view: &View) -> Result<Loaded<M>, CheckError> {
         kept: base.into_keys().collect(),
         older,
         checkpoint,
-        indexed: view.indexed()?,
         verified,
     })
 }

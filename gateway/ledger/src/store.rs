@@ -3,6 +3,7 @@
 //! Invariant: rows, their values at the last checkpoint, and events change in the same transaction or not at all.
 //! Invariant: a read transaction never keeps the writer from closing the file; it only keeps its own old pages.
 
+mod ground;
 mod unsure;
 mod view;
 
@@ -12,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadableTable, StorageBackend, StorageError,
     TableDefinition, WriteTransaction,
@@ -20,8 +20,9 @@ use redb::{
 
 use crate::archive::Archive;
 use crate::event::Recorded;
-use crate::machine::IndexTerm;
+use crate::index::Row;
 
+use ground::Ground;
 use unsure::{Unsure, Watched};
 pub(crate) use view::{RowsInOrder, View, read};
 
@@ -40,8 +41,11 @@ const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows");
 /// The value each row had at the last checkpoint, if it has changed since; `None`: it did not exist.
 const BASE: TableDefinition<'_, &str, Option<&[u8]>> = TableDefinition::new("rows_at_checkpoint");
-/// (kind, id, seq): derived from the events, behind them by up to [`META_INDEXED`].
-const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
+/// First event of a run → what terms name which of it ([`crate::index`]).
+const INDEX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("index_runs");
+/// (kind, id, seq), up to [`META_INDEXED`]: what builds had before runs. It goes at the start; one of those builds that
+/// comes after this one makes it anew.
+const OLD_INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// First event → the archive it is in, as JSON; oldest first. There is no such table before the first archive.
 const ARCHIVES: TableDefinition<'_, u64, &str> = TableDefinition::new("archives");
@@ -122,7 +126,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Arc<dyn StorageBackend>, Database
         .truncate(false)
         .mode(0o600)
         .open(path)?;
-    Ok(Arc::new(FileBackend::new(file)?))
+    Ok(Arc::new(Ground::under(file)?))
 }
 
 /// The folder of the archives of the ledger at `path`.
@@ -168,6 +172,8 @@ pub(crate) struct Change<'a> {
     pub(crate) checkpoint: bool,
     /// Set or clear the mark of a clean stop.
     pub(crate) clean: Option<bool>,
+    /// Rows of the index.
+    pub(crate) index: &'a [Row],
     /// Entries of archives that are new or change.
     pub(crate) archives: &'a [Archive],
 }
@@ -267,6 +273,8 @@ impl Store {
             tx.open_table(EVENTS)?;
             tx.open_table(ROWS)?;
             tx.open_table(BASE)?;
+            tx.delete_table(OLD_INDEX)?;
+            meta.remove(META_INDEXED)?;
             tx.open_table(INDEX)?;
             tx.open_table(NOTES)?.insert(NOTE_BUILD, build)?;
             launch
@@ -318,6 +326,12 @@ impl Store {
                 base.insert(row.key.as_str(), row.old.as_deref())?;
             }
         }
+        if !change.index.is_empty() {
+            let mut index = tx.open_table(INDEX)?;
+            for row in change.index {
+                index.insert(row.first, row.bytes.as_slice())?;
+            }
+        }
         if !change.archives.is_empty() {
             let mut archives = tx.open_table(ARCHIVES)?;
             for archive in change.archives {
@@ -330,27 +344,9 @@ impl Store {
         Ok(tx)
     }
 
-    /// Adds index rows and moves the high-water mark to `upto`.
-    pub(crate) fn index(&self, rows: &[(IndexTerm, u64)], upto: u64) -> Result<(), StoreError> {
-        let tx = self.begin()?;
-        {
-            let mut index = tx.open_table(INDEX)?;
-            for (term, seq) in rows {
-                let (kind, id) = term.key();
-                index.insert((kind, id, *seq), ())?;
-            }
-            tx.open_table(META)?.insert(META_INDEXED, upto)?;
-        }
-        tx.commit()?;
-        Ok(())
-    }
-
-    /// Takes archived events out of the file, with what the index has of them.
-    pub(crate) fn remove(
-        &self,
-        range: RangeInclusive<u64>,
-        rows: &[(IndexTerm, u64)],
-    ) -> Result<(), StoreError> {
+    /// Takes archived events out of the file, and the rows of the index that are about nothing else.
+    pub(crate) fn remove(&self, range: RangeInclusive<u64>) -> Result<(), StoreError> {
+        let first_left = range.end() + 1;
         let tx = self.begin()?;
         {
             let mut events = tx.open_table(EVENTS)?;
@@ -358,10 +354,10 @@ impl Store {
                 events.remove(seq)?;
             }
             let mut index = tx.open_table(INDEX)?;
-            for (term, seq) in rows {
-                let (kind, id) = term.key();
-                index.remove((kind, id, *seq))?;
-            }
+            let gone = |first: u64, row: &[u8]| {
+                Row::read(first, row).is_none_or(|row| row.end() <= first_left)
+            };
+            index.retain_in(..first_left, |first, row| !gone(first, row))?;
         }
         tx.commit()?;
         Ok(())

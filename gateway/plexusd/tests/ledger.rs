@@ -286,7 +286,7 @@ fn open(dir: &std::path::Path, disk: &Disk, clock: &Arc<AtomicU64>) -> Result<Le
         opener: disk.opener(),
         retry: Duration::ZERO,
         checkpoint_every: 11,
-        index_behind: 5,
+        index_run: 5,
         ballast: 0,
         ..Options::new(Arc::new(move || ticking.load(Ordering::Relaxed)))
     };

@@ -63,10 +63,7 @@ impl Past {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(0)
         };
-        let mut options = Options::new(Arc::new(now));
-        // The index keeps up: afterwards nothing is left to be done.
-        options.index_behind = 1_000;
-        let (ledger, _) = Ledger::open(home, options)?;
+        let (ledger, _) = Ledger::open(home, Options::new(Arc::new(now)))?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         Ok(Self { ledger, runtime })
     }

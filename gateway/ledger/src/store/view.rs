@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableError};
 
 use super::{
-    ARCHIVES, BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, META_INDEXED,
-    NOTE_BUILD, NOTES, ROWS, StoreError,
+    ARCHIVES, BASE, EVENTS, INDEX, META, META_CHECKPOINT, META_CLEAN, META_FORMAT, NOTE_BUILD,
+    NOTES, ROWS, StoreError,
 };
 use crate::archive::{Archive, Archives};
 use crate::event::{Head, Recorded};
-use crate::machine::IndexTerm;
+use crate::index::Row;
 
 /// The file as it was after one commit, and the archives that it names.
 pub(crate) struct View(ReadTransaction, Archives);
@@ -94,9 +94,6 @@ impl View {
     pub(crate) fn checkpoint(&self) -> Result<u64, StoreError> {
         Ok(self.meta(META_CHECKPOINT)?.unwrap_or(0))
     }
-    pub(crate) fn indexed(&self) -> Result<u64, StoreError> {
-        Ok(self.meta(META_INDEXED)?.unwrap_or(0))
-    }
     pub(crate) fn clean(&self) -> Result<bool, StoreError> {
         Ok(self.meta(META_CLEAN)?.unwrap_or(1) == 1)
     }
@@ -151,7 +148,6 @@ impl View {
                 let (key, value) = row?;
                 meta.insert(key.value(), value.value())?;
             }
-            meta.insert(META_INDEXED, 0)?;
             meta.insert(META_CLEAN, 1)?;
             let archives = self.archives()?;
             if !archives.is_empty() {
@@ -233,24 +229,24 @@ impl View {
         Ok(())
     }
 
-    /// Indexed sequences of `term` below `before`, newest first, at most `limit`.
-    pub(crate) fn indexed_under(
+    /// The rows of the index whose runs begin before `before`, the newest first, until `each` returns false.
+    pub(crate) fn index_back(
         &self,
-        term: &IndexTerm,
         before: u64,
-        limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
-        let (kind, id) = term.key();
-        let table = self.0.open_table(INDEX)?;
-        let mut found = Vec::new();
-        for row in table
-            .range((kind, id, 0)..(kind, id, before))?
-            .rev()
-            .take(limit)
-        {
-            found.push(row?.0.value().2);
+        mut each: impl FnMut(Row) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for row in self.0.open_table(INDEX)?.range(..before)?.rev() {
+            let (first, bytes) = row?;
+            let seq = first.value();
+            let row = Row::read(seq, bytes.value()).ok_or_else(|| StoreError::Unreadable {
+                seq,
+                why: "its row of the index is not one of ours".to_owned(),
+            })?;
+            if !each(row)? {
+                break;
+            }
         }
-        Ok(found)
+        Ok(())
     }
 }
 

@@ -9,7 +9,6 @@
 //! On a full disk nothing is sealed or removed: both need room first.
 //! What was begun is taken up again after a restart: the file says what is archived and still here.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -20,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::archive::seal::{self, SealError, Task};
 use crate::archive::{self, Archive, FORGOTTEN, SEALED, SealStep};
 use crate::event::hex;
-use crate::machine::{IndexTerm, Machine};
+use crate::machine::Machine;
 use crate::store::{Change, StoreError};
 use crate::writer::Writer;
 use crate::writer::batch::Batch;
@@ -167,17 +166,8 @@ impl<M: Machine> Writer<M> {
                 .seal_own(FORGOTTEN, (self.terms.clock)(), &members)
                 .map_err(ForgetError::Unavailable)?;
         }
-        let change = Change {
-            events: &batch.records,
-            archives: &gone,
-            ..Change::default()
-        };
-        if let Err(failure) = self.shared.store.commit(&change) {
-            self.archive_failed(&failure.error);
-            return Err(unavailable(&failure.error));
-        }
-        self.head = batch.head;
-        self.tell(batch.records);
+        self.commit_own(batch, &gone)
+            .map_err(|error| unavailable(&error))?;
         for archive in &gone {
             // One that stays behind is removed with the next that is sealed: no event speaks for it any more.
             if let Err(error) = std::fs::remove_file(folder.join(&archive.file)) {
@@ -288,19 +278,33 @@ impl<M: Machine> Writer<M> {
         if let Err(error) = batch.seal_own(SEALED, at, &archive.line()) {
             return self.rest_after(&error);
         }
+        if self
+            .commit_own(batch, std::slice::from_ref(archive))
+            .is_err()
+        {
+            return;
+        }
+        self.archiving.sealed = archive.last;
+        tracing::info!(name: "archive.sealed", path = %archive.file, sequence = archive.last, "old events were archived");
+        self.list();
+    }
+
+    /// Makes the ledger's own events durable, with the entries of the archives that they are about.
+    fn commit_own(&mut self, batch: Batch<M>, archives: &[Archive]) -> Result<(), StoreError> {
+        let (run, index) = self.indexed(&batch.marks);
         let change = Change {
             events: &batch.records,
-            archives: std::slice::from_ref(archive),
+            index: &index,
+            archives,
             ..Change::default()
         };
         if let Err(failure) = self.shared.store.commit(&change) {
-            return self.archive_failed(&failure.error);
+            self.archive_failed(&failure.error);
+            return Err(failure.error);
         }
-        self.head = batch.head;
-        self.archiving.sealed = archive.last;
-        tracing::info!(name: "archive.sealed", path = %archive.file, sequence = archive.last, "old events were archived");
+        (self.run, self.head) = (run, batch.head);
         self.tell(batch.records);
-        self.list();
+        Ok(())
     }
 
     /// Writes the list beside the archives. It repeats what the ledger says; without it nothing is lost.
@@ -322,42 +326,13 @@ impl<M: Machine> Writer<M> {
         }
         let (first, sealed) = (self.archiving.first, self.archiving.sealed);
         let last = sealed.min(first + most - 1);
-        let remove = || {
-            let rows = self.index_rows(first, last)?;
-            self.shared.store.remove(first..=last, &rows)
-        };
-        let Ok(removed) = catch_unwind(AssertUnwindSafe(remove)) else {
-            tracing::error!(name: "ledger.machine_panicked",
-                sequence = first,
-                "the machine panicked over an archived event; it stays in the ledger"
-            );
-            self.archiving.rest = Some(now + Duration::from_secs(86_400));
-            return;
-        };
-        match removed {
+        match self.shared.store.remove(first..=last) {
             Ok(()) => {
                 self.archiving.first = last + 1;
                 self.archiving.last_removal = Some(now);
             }
             Err(error) => self.archive_failed(&error),
         }
-    }
-
-    /// What the index has of these events. One that cannot be read has nothing there.
-    fn index_rows(&self, first: u64, last: u64) -> Result<Vec<(IndexTerm, u64)>, StoreError> {
-        let mut rows = Vec::new();
-        self.shared.store.read()?.walk(first, |seq, stored| {
-            if seq > last {
-                return Ok(false);
-            }
-            if let Ok(terms) =
-                crate::store::read(seq, stored).and_then(|event| crate::query::terms::<M>(&event))
-            {
-                rows.extend(terms.into_iter().map(|term| (term, seq)));
-            }
-            Ok(seq < last)
-        })?;
-        Ok(rows)
     }
 
     fn archive_failed(&mut self, error: &StoreError) {

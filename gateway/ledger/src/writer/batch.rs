@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::check::Older;
 use crate::digest::RowDigest;
 use crate::event::{Head, LAST_MS, Recorded};
+use crate::index::Mark;
 use crate::ledger::Clock;
 use crate::machine::{CHECKPOINT, Machine, is_own};
 use crate::store::RowChange;
@@ -19,6 +20,8 @@ pub(super) struct Batch<M: Machine> {
     pub(super) state: M::State,
     pub(super) head: Head,
     pub(super) records: Vec<Arc<Recorded>>,
+    /// What each of the records can be found by.
+    pub(super) marks: Vec<Vec<Mark>>,
     pub(super) rows: Vec<RowChange>,
     /// One for each command taken, in their order.
     pub(super) decided: Vec<Decided<M>>,
@@ -37,11 +40,12 @@ pub(super) enum Decided<M: Machine> {
 impl<M: Machine> Batch<M> {
     /// Nothing yet, after `head`.
     pub(super) fn after(head: Head, state: M::State) -> Self {
-        let (records, rows, decided, touched) = Default::default();
+        let (records, marks, rows, decided, touched) = Default::default();
         Self {
             state,
             head,
             records,
+            marks,
             rows,
             decided,
             touched,
@@ -86,14 +90,19 @@ impl<M: Machine> Batch<M> {
     /// Ends the batch with a checkpoint.
     pub(super) fn seal_checkpoint(&mut self, digest: &RowDigest, at: u64) -> Result<(), String> {
         let members = format!(r#"{{"rows":"{}"}}"#, digest.hex());
-        self.seal(CHECKPOINT, at.clamp(self.head.at, LAST_MS), |into| {
-            into.extend_from_slice(members.as_bytes());
-        })
+        self.seal(
+            CHECKPOINT,
+            at.clamp(self.head.at, LAST_MS),
+            Vec::new(),
+            |into| {
+                into.extend_from_slice(members.as_bytes());
+            },
+        )
     }
 
     /// Ends the batch with an event of the ledger's own about an archive; `members` is one JSON object.
     pub(super) fn seal_own(&mut self, kind: &str, at: u64, members: &str) -> Result<(), String> {
-        self.seal(kind, at.clamp(self.head.at, LAST_MS), |into| {
+        self.seal(kind, at.clamp(self.head.at, LAST_MS), Vec::new(), |into| {
             into.extend_from_slice(members.as_bytes());
         })
     }
@@ -113,11 +122,15 @@ impl<M: Machine> Batch<M> {
         for event in events {
             let sealed = match M::event_type(event) {
                 kind if is_own(kind) => Err(format!("`{kind}` is the ledger's own type")),
-                kind => self.seal(kind, now, |into| M::encode(event, into)),
+                kind => {
+                    let marks = M::index_terms(event).iter().map(Mark::of).collect();
+                    self.seal(kind, now, marks, |into| M::encode(event, into))
+                }
             };
             if let Err(why) = sealed {
                 tracing::error!(name: "ledger.event_unwritable", error = why, "an event cannot be written down");
                 self.records.truncate(first);
+                self.marks.truncate(first);
                 self.head = start;
                 return Err(why);
             }
@@ -133,11 +146,13 @@ impl<M: Machine> Batch<M> {
         &mut self,
         kind: &str,
         at: u64,
+        marks: Vec<Mark>,
         members: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), String> {
         let record = Recorded::seal(&self.head.hash, self.head.seq + 1, at, kind, members)?;
         self.head = Head::of(&record);
         self.records.push(Arc::new(record));
+        self.marks.push(marks);
         Ok(())
     }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::check::{CheckError, Loaded};
+use crate::index::Run;
 use crate::ledger::{Condition, OpenError};
 use crate::machine::Machine;
 use crate::queue::Lane;
 use crate::recent::recent;
 use crate::store::CommitFailure;
 use crate::writer::batch::{Batch, Decided};
+use crate::writer::indexing::Unindexed;
 use crate::writer::{Job, SubmitError, Writer};
 
 impl<M: Machine> Writer<M> {
@@ -131,7 +133,8 @@ impl<M: Machine> Writer<M> {
         self.kept = loaded.kept;
         self.older = loaded.older;
         self.checkpoint = loaded.checkpoint;
-        self.indexed = loaded.indexed;
+        self.run = Run::from(loaded.head.seq + 1);
+        self.unindexed = Unindexed::default();
         self.know_archives();
         self.unsettled = Some(Instant::now());
         self.shared.state.store(Arc::new(loaded.state));

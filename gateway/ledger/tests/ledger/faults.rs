@@ -15,7 +15,7 @@ fn on(disk: &Disk) -> Options {
         opener: disk.opener(),
         retry: Duration::ZERO,
         checkpoint_every: 7,
-        index_behind: 5,
+        index_run: 5,
         ..options()
     }
 }

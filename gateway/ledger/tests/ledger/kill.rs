@@ -81,7 +81,7 @@ fn write_until_killed(dir: &Path) {
         dir,
         Options {
             checkpoint_every: 50,
-            index_behind: 40,
+            index_run: 40,
             ..options()
         },
     );

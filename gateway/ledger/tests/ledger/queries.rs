@@ -1,16 +1,26 @@
 //! Finding events: with the index behind, ahead, and half way.
 
+use std::path::Path;
+use std::time::Duration;
+
 use plexus_ledger::{IndexTerm, Lane, Ledger, Options, Recorded};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 
 use crate::bank::{Bank, Command, open_with, options, wait};
+use crate::starts::{killed, told};
+
+const RUNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("index_runs");
+/// What builds had before runs.
+const INDEX: TableDefinition<'_, (u8, &str, u64), ()> = TableDefinition::new("index");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 
-fn filled(dir: &std::path::Path, index_behind: u64, count: usize) -> Ledger<Bank> {
+fn filled(dir: &Path, index_run: usize, count: usize) -> Ledger<Bank> {
     let ledger = open_with(
         dir,
         Options {
-            index_behind,
+            index_run,
             ..options()
         },
     );
@@ -32,9 +42,9 @@ fn seqs(events: &[Recorded]) -> Vec<u64> {
 #[test]
 fn what_touched_a_thing_is_found_wherever_the_index_stands() {
     // Never indexed; indexed by every commit; indexed now and then.
-    for index_behind in [u64::MAX, 1, 7] {
+    for index_run in [256, 1, 7] {
         let dir = tempfile::tempdir().expect("a directory");
-        let ledger = filled(dir.path(), index_behind, 40);
+        let ledger = filled(dir.path(), index_run, 40);
         let bob: Vec<u64> = (1..=40).filter(|seq| seq % 3 == 2).rev().collect();
         for term in [
             IndexTerm::Touched("bob".to_owned()),
@@ -43,7 +53,7 @@ fn what_touched_a_thing_is_found_wherever_the_index_stands() {
             assert_eq!(
                 seqs(&ledger.find(&term, None, 100).expect("readable")),
                 bob,
-                "behind {index_behind}"
+                "a run of {index_run}"
             );
             assert_eq!(
                 seqs(&ledger.find(&term, None, 3).expect("readable")),
@@ -80,22 +90,14 @@ fn what_touched_a_thing_is_found_wherever_the_index_stands() {
 }
 
 #[test]
-fn the_index_is_written_when_the_writer_is_far_behind_and_survives_a_reopening() {
+fn the_index_goes_with_the_commits_and_survives_a_reopening() {
     let dir = tempfile::tempdir().expect("a directory");
-    filled(dir.path(), 10, 25).close();
-    let file = redb::Database::open(dir.path().join("ledger.redb")).expect("the file opens");
-    let meta = redb::TableDefinition::<&str, u64>::new("meta");
-    use redb::ReadableDatabase as _;
-    let tx = file.begin_read().expect("readable");
-    let indexed = tx
-        .open_table(meta)
-        .expect("a table")
-        .get("indexed")
-        .expect("readable")
-        .expect("there")
-        .value();
-    assert!((10..=25).contains(&indexed), "{indexed}");
-    drop((tx, file));
+    let ledger = filled(dir.path(), 10, 25);
+    // As a kill leaves it: whole runs, in the commits that filled them.
+    assert_eq!(runs(killed(dir.path()).path()), [(1, 11), (11, 21)]);
+    ledger.close();
+    drop(ledger);
+    assert_eq!(runs(dir.path()), [(1, 11), (11, 21), (21, 27)]);
     let ledger = filled(dir.path(), 10, 5);
     assert_eq!(
         ledger.last_checkpoint().expect("readable"),
@@ -112,7 +114,7 @@ fn the_index_is_written_when_the_writer_is_far_behind_and_survives_a_reopening()
 #[test]
 fn the_tail_and_the_pages_of_an_export_meet_without_gap_or_overlap() {
     let dir = tempfile::tempdir().expect("a directory");
-    let ledger = filled(dir.path(), u64::MAX, 23);
+    let ledger = filled(dir.path(), 256, 23);
     assert_eq!(seqs(&ledger.tail(3, None).expect("readable")), [23, 22, 21]);
     assert_eq!(seqs(&ledger.tail(2, Some(21)).expect("readable")), [20, 19]);
     assert!(ledger.tail(0, None).expect("readable").is_empty());
@@ -130,9 +132,9 @@ fn the_tail_and_the_pages_of_an_export_meet_without_gap_or_overlap() {
 
 #[test]
 fn a_walk_reads_no_more_than_it_may_and_goes_on_where_it_stopped() {
-    for index_behind in [u64::MAX, 1, 7] {
+    for index_run in [256, 1, 7] {
         let dir = tempfile::tempdir().expect("a directory");
-        let ledger = filled(dir.path(), index_behind, 40);
+        let ledger = filled(dir.path(), index_run, 40);
         let bob = IndexTerm::Touched("bob".to_owned());
         for (term, all) in [
             (None, (5..38).rev().collect::<Vec<u64>>()),
@@ -162,7 +164,7 @@ fn a_walk_reads_no_more_than_it_may_and_goes_on_where_it_stopped() {
                 }
                 assert_eq!(
                     found, all,
-                    "behind {index_behind}, most {most}, {pages} pages"
+                    "a run of {index_run}, most {most}, {pages} pages"
                 );
             }
         }
@@ -175,7 +177,7 @@ fn a_walk_reads_no_more_than_it_may_and_goes_on_where_it_stopped() {
 #[test]
 fn a_moment_is_found_in_the_log() {
     let dir = tempfile::tempdir().expect("a directory");
-    let ledger = filled(dir.path(), u64::MAX, 40);
+    let ledger = filled(dir.path(), 256, 40);
     let events = ledger.after(0, 100).expect("readable");
     let mut before = 0;
     for event in &events {
@@ -187,4 +189,82 @@ fn a_moment_is_found_in_the_log() {
     }
     assert_eq!(ledger.first_at(0).expect("readable"), 1);
     assert_eq!(ledger.first_at(u64::MAX).expect("readable"), 41);
+}
+
+/// What the rows of the index of a ledger are about that is not open: first event, and the number after the last.
+fn runs(dir: &Path) -> Vec<(u64, u64)> {
+    let db = Database::open(dir.join("ledger.redb")).expect("opens");
+    let tx = db.begin_read().expect("readable");
+    let old = tx.open_table(INDEX);
+    assert!(
+        matches!(old, Err(TableError::TableDoesNotExist(_))),
+        "both kinds of index"
+    );
+    let rows = tx.open_table(RUNS).expect("a table");
+    let rows = rows.iter().expect("readable").map(|row| {
+        let (first, row) = row.expect("readable");
+        let count = row.value().first_chunk().expect("a count");
+        (
+            first.value(),
+            first.value() + u64::from(u16::from_le_bytes(*count)),
+        )
+    });
+    rows.collect()
+}
+
+/// Copies, files of earlier builds, and kills leave events that no row of the index is about.
+#[test]
+fn what_the_index_lacks_is_found_all_the_same_and_made_up_for_while_nobody_calls() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = filled(dir.path(), 7, 40);
+    assert!(ledger.close());
+    drop(ledger);
+    // 40 looks and the checkpoint of the stop.
+    let whole: Vec<_> = (0..6)
+        .map(|at| (1 + 7 * at, (8 + 7 * at).min(42)))
+        .collect();
+    assert_eq!(runs(dir.path()), whole);
+
+    let db = Database::open(dir.path().join("ledger.redb")).expect("opens");
+    let tx = db.begin_write().expect("writable");
+    {
+        let mut rows = tx.open_table(RUNS).expect("a table");
+        for first in [1, 15, 22] {
+            assert!(rows.remove(first).expect("removed").is_some());
+        }
+        let mut old = tx.open_table(INDEX).expect("a table");
+        old.insert((0, "agent-bob", 2), ()).expect("put");
+        let mut meta = tx.open_table(META).expect("a table");
+        meta.insert("indexed", 2).expect("put");
+    }
+    tx.commit().expect("committed");
+    drop(db);
+
+    let (opener, flushes) = told();
+    let with = Options {
+        opener,
+        index_run: 7,
+        ..options()
+    };
+    let ledger = open_with(dir.path(), with);
+    let bob: Vec<u64> = (1..=40).filter(|seq| seq % 3 == 2).rev().collect();
+    let term = IndexTerm::Touched("bob".to_owned());
+    let all_of_bob = || seqs(&ledger.find(&term, None, 100).expect("readable"));
+    assert_eq!(all_of_bob(), bob);
+    while runs(killed(dir.path()).path()).len() < whole.len() {
+        let flushed = flushes.recv_timeout(Duration::from_secs(20));
+        flushed.expect("the index is made up for");
+    }
+    assert_eq!(all_of_bob(), bob);
+    // With a row for all but the last few, nothing is read that the term does not name.
+    let mut read = 0;
+    let next = ledger.walk_back(Some(&term), 0..42, bob.len(), |_| {
+        read += 1;
+        true
+    });
+    assert_eq!((next.expect("readable"), read), (Some(2), bob.len()));
+    assert!(ledger.close());
+    drop(ledger);
+    let made_up = runs(dir.path());
+    assert!(whole.iter().all(|run| made_up.contains(run)), "{made_up:?}");
 }

@@ -25,7 +25,7 @@ const BASE: TableDefinition<'_, &str, Option<&[u8]>> = TableDefinition::new("row
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Copies the file of an open ledger, as a kill would leave it.
-fn killed(live: &Path) -> tempfile::TempDir {
+pub(crate) fn killed(live: &Path) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::copy(live.join("ledger.redb"), dir.path().join("ledger.redb")).expect("copied");
     dir
@@ -182,7 +182,7 @@ impl StorageBackend for Told {
 }
 
 /// An opener of such files, and their flushes.
-fn told() -> (Opener, mpsc::Receiver<()>) {
+pub(crate) fn told() -> (Opener, mpsc::Receiver<()>) {
     let (flushed, flushes) = mpsc::channel();
     let opener = move |path: &Path| {
         let file = std::fs::OpenOptions::new()

@@ -79,7 +79,7 @@ fn keeping(disk: &Disk, checkpoint_every: u64, keep: u64, fails: &Arc<AtomicI64>
         opener: disk.opener(),
         retry: Duration::ZERO,
         checkpoint_every,
-        index_behind: 5,
+        index_run: 5,
         ..options()
     }
 }

@@ -1,0 +1,260 @@
+//! The file, with the ground that a page is written on made ready before it.
+//!
+//! redb lengthens its file by leaving a hole. A page that is the first on its place then makes the file system look for a
+//! block and write down which it took, and the flush that a call waits for has to bring that to the disk too, after the
+//! page itself: on ext4 199 µs for three pages instead of 134, and a third more processor. So the first page on a piece of
+//! the file has the rest of the piece filled with zeros, and the flush that pays for it does so for hundreds of others.
+//!
+//! Invariants: only holes are filled, and with what they read as, so the file says the same before and after, whatever
+//! crashes in between. Nothing is filled where a page may be on its way: a piece is filled once, under the lock, before any
+//! page of this opening is written to it. A piece that cannot be filled is left as it is; that the page then finds no
+//! room is the page's error. Elsewhere than on ext4 and XFS (copy-on-write systems, memory, macOS) nothing is done: a page
+//! is given a new block there whatever was on its place.
+
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+use std::sync::{Mutex, PoisonError};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, DatabaseError, StorageBackend};
+
+/// What is filled at once, in bytes. Measured on ext4, the mean of 6,000 flushes of three pages: pieces of 64 KiB 151 µs,
+/// of 256 KiB 135, of 1 MiB 140, and the flush that brings them to the disk takes the longer the larger they are.
+const PIECE: u64 = 256 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Ground {
+    pages: FileBackend,
+    file: File,
+    /// Which pieces are ready, or as ready as they will be. `None`: they are not made ready here.
+    ready: Option<Mutex<Vec<bool>>>,
+}
+
+impl Ground {
+    pub(super) fn under(file: File) -> Result<Self, DatabaseError> {
+        let ready = system::keeps_places(&file).then(Mutex::default);
+        Ok(Self {
+            pages: FileBackend::new(file.try_clone()?)?,
+            file,
+            ready,
+        })
+    }
+
+    /// Makes the pieces ready that these bytes lie on.
+    fn prepare(&self, offset: u64, length: usize) {
+        let (Some(ready), Some(last)) = (&self.ready, (length as u64).checked_sub(1)) else {
+            return;
+        };
+        let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in offset / PIECE..=offset.saturating_add(last) / PIECE {
+            let Ok(at) = usize::try_from(piece) else {
+                return;
+            };
+            if ready.len() <= at {
+                ready.resize(at + 1, false);
+            }
+            if !std::mem::replace(&mut ready[at], true) {
+                let end = self.pages.len().unwrap_or(0).min((piece + 1) * PIECE);
+                // The page that is about to be written says what is wrong, if it meets it.
+                let _ = system::fill_holes(&self.file, piece * PIECE..end);
+            }
+        }
+    }
+}
+
+impl StorageBackend for Ground {
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.prepare(offset, data.len());
+        self.pages.write(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if let Some(ready) = &self.ready {
+            // The piece that the end lies in as well: more of it may come.
+            let whole = usize::try_from(len.min(self.pages.len()?) / PIECE).unwrap_or(usize::MAX);
+            let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
+            ready.truncate(whole);
+        }
+        self.pages.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.pages.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.pages.read(offset, out)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.pages.sync_data()
+    }
+    fn close(&self) -> io::Result<()> {
+        self.pages.close()
+    }
+    fn try_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<bool, BackendError> {
+        self.pages.try_lock_range(from, to)
+    }
+    fn try_lock_shared_range(
+        &self,
+        from: Bound<u64>,
+        to: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.pages.try_lock_shared_range(from, to)
+    }
+    fn lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), BackendError> {
+        self.pages.lock_range(from, to)
+    }
+    fn lock_shared_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), BackendError> {
+        self.pages.lock_shared_range(from, to)
+    }
+    fn unlock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<(), BackendError> {
+        self.pages.unlock_range(from, to)
+    }
+    fn query_lock_range(&self, from: Bound<u64>, to: Bound<u64>) -> Result<bool, BackendError> {
+        self.pages.query_lock_range(from, to)
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::fs::File;
+    use std::io;
+    use std::ops::Range;
+    use std::os::unix::fs::FileExt as _;
+
+    use rustix::fs::{SeekFrom, fstatfs, seek};
+    use rustix::io::Errno;
+
+    use super::PIECE;
+
+    /// `f_type` of statfs(2), of the file systems that write a page where the last one was.
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+
+    const ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
+
+    pub(super) fn keeps_places(file: &File) -> bool {
+        fstatfs(file).is_ok_and(|found| matches!(found.f_type as u64, EXT4 | XFS))
+    }
+
+    /// Writes zeros where `range` has holes. The file's position is nobody's: pages are read and written by offset.
+    pub(super) fn fill_holes(file: &File, range: Range<u64>) -> io::Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            // The end of the file counts as a hole.
+            let hole = seek(file, SeekFrom::Hole(at))?;
+            if hole >= range.end {
+                break;
+            }
+            let data = match seek(file, SeekFrom::Data(hole)) {
+                Ok(data) => data.min(range.end),
+                Err(Errno::NXIO) => range.end,
+                Err(error) => return Err(error.into()),
+            };
+            let length = usize::try_from(data - hole).unwrap_or(0).min(ZEROS.len());
+            file.write_all_at(&ZEROS[..length], hole)?;
+            at = data;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::fs::File;
+    use std::io;
+    use std::ops::Range;
+
+    /// APFS gives every page a new block.
+    pub(super) const fn keeps_places(_: &File) -> bool {
+        false
+    }
+
+    pub(super) const fn fill_holes(_: &File, _: Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+    use super::*;
+
+    fn empty(pieces: u64) -> (tempfile::TempDir, Ground) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = File::create_new(dir.path().join("file")).expect("made");
+        drop(file);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(dir.path().join("file"))
+            .expect("opened");
+        let mut ground = Ground::under(file).expect("taken");
+        // What follows is about places; that the system keeps them is another question.
+        ground.ready.get_or_insert_default();
+        ground.set_len(pieces * PIECE).expect("lengthened");
+        (dir, ground)
+    }
+
+    fn blocks(ground: &Ground) -> u64 {
+        ground.file.metadata().expect("there").blocks() * 512
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_first_page_on_a_piece_takes_all_of_its_blocks() {
+        let (_dir, ground) = empty(4);
+        assert!(blocks(&ground) < PIECE, "a hole holds no blocks");
+        ground
+            .write(PIECE + 8192, &[7; 4096])
+            .expect("there is room");
+        assert!((PIECE..2 * PIECE).contains(&blocks(&ground)));
+        let taken = blocks(&ground);
+        ground.write(PIECE, &[8; 4096]).expect("there is room");
+        assert_eq!(blocks(&ground), taken, "nothing new for the second page");
+        // Two pieces at once, and what ends with the file.
+        ground
+            .write(3 * PIECE - 4096, &[9; 8192])
+            .expect("there is room");
+        assert!(blocks(&ground) >= 3 * PIECE);
+    }
+
+    #[test]
+    fn what_was_written_before_stays_and_the_rest_reads_as_before() {
+        let (_dir, ground) = empty(2);
+        ground
+            .file
+            .write_all_at(&[3; 4096], PIECE + 4096)
+            .expect("there is room");
+        ground
+            .write(PIECE + 16384, &[7; 4096])
+            .expect("there is room");
+        let mut all = vec![1; PIECE as usize];
+        ground.read(PIECE, &mut all).expect("readable");
+        let expected = |at: usize| match at / 4096 {
+            1 => 3,
+            4 => 7,
+            _ => 0,
+        };
+        assert!((0..all.len()).all(|at| all[at] == expected(at)));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_was_cut_off_is_made_ready_again() {
+        let (_dir, ground) = empty(4);
+        ground.write(2 * PIECE, &[7; 4096]).expect("there is room");
+        ground.set_len(2 * PIECE + 4096).expect("cut");
+        ground.set_len(4 * PIECE).expect("lengthened");
+        ground
+            .write(2 * PIECE + 8192, &[8; 4096])
+            .expect("there is room");
+        assert!(blocks(&ground) >= PIECE);
+        let mut page = [1; 4096];
+        ground.read(2 * PIECE + 4096, &mut page).expect("readable");
+        assert_eq!(page, [0; 4096]);
+        ground.read(2 * PIECE, &mut page).expect("readable");
+        assert_eq!(page, [7; 4096]);
+    }
+}
