@@ -8,7 +8,7 @@
 
 use crate::frame::{FrameError, FrameReader, FrameSender, MAX_FRAME, writer};
 use crate::message::{FromWorker, Phase, Role, ToWorker};
-use crate::stream::{self, Half};
+use crate::stream::{self, ReadHalf};
 use std::{
     io,
     os::fd::OwnedFd,
@@ -75,7 +75,7 @@ pub struct Sender {
 
 /// Hears what the worker says, on a stream of `R`.
 #[derive(Debug)]
-pub struct Receiver<R = Half> {
+pub struct Receiver<R = ReadHalf> {
     frames: FrameReader<R, FromWorker>,
     place: Place,
 }

@@ -25,7 +25,7 @@ const COUNT: usize = 2;
 const ENTRY: usize = 5;
 
 /// What a term is in the index: the first four bytes of SHA-256(kind ‖ id).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark([u8; ENTRY - 1]);
 
 impl Mark {
@@ -37,6 +37,14 @@ impl Mark {
             .finalize();
         let (first, _) = digest.split_at(ENTRY - 1);
         Self(first.try_into().unwrap_or_default())
+    }
+
+    /// The marks of all terms of one event, each once: a row that had one twice would have the event found twice.
+    pub(crate) fn all(terms: &[IndexTerm]) -> Vec<Self> {
+        let mut marks: Vec<_> = terms.iter().map(Self::of).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        marks
     }
 }
 

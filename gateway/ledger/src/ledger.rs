@@ -49,6 +49,9 @@ pub struct Committed {
 /// Is told of each commit of commands, on the writer's thread: it must not block.
 pub type Observer = Arc<dyn Fn(Committed) + Send + Sync>;
 
+/// Which events [`Ledger::subscribe`] tells of. Asked on the writer's thread after each commit: it must not block.
+pub type Audience = Arc<dyn Fn(&Recorded) -> bool + Send + Sync>;
+
 /// What a ledger is opened with.
 #[derive(Clone)]
 pub struct Options {
@@ -81,6 +84,8 @@ pub struct Options {
     pub opener: Opener,
     /// Who is told of commits.
     pub observer: Observer,
+    /// Which events subscribers are told of. To wake one for each costs as much as to record it.
+    pub audience: Audience,
 }
 
 impl Options {
@@ -102,6 +107,7 @@ impl Options {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             opener: Arc::new(open_file),
             observer: Arc::new(|_| {}),
+            audience: Arc::new(|_| true),
         }
     }
 }
@@ -349,6 +355,7 @@ impl<M: Machine> Ledger<M> {
             sealing: options.sealing,
             settle_after: options.settle_after,
             observer: options.observer,
+            audience: options.audience,
         };
         let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
         // The files' names must outlive a power cut as surely as what is in them.
@@ -416,7 +423,7 @@ impl<M: Machine> Ledger<M> {
         }
     }
 
-    /// Events from now on, each after its commit. Who falls behind misses events and is told how many; the writer
+    /// Events from now on that [`Options::audience`] lets through, each after its commit. Who falls behind misses events and is told how many; the writer
     /// waits for nobody.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Recorded>> {

@@ -40,7 +40,7 @@ pub use check::{CheckError, Finding, Unknown, Verified};
 pub use copy::{Closed, Copied, copy_at_rest, hold_closed};
 pub use event::{EventId, Head, NotAnEventId, Recorded};
 pub use ledger::{
-    BootReport, Clock, Committed, Condition, Ledger, Observer, OpenError, Options, Times,
+    Audience, BootReport, Clock, Committed, Condition, Ledger, Observer, OpenError, Options, Times,
 };
 pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Restored, Rows};
 pub use queue::Lane;

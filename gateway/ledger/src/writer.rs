@@ -30,7 +30,7 @@ use crate::digest::RowDigest;
 use crate::event::{Head, Recorded};
 use crate::heads::Heads;
 use crate::index::Run;
-use crate::ledger::{Clock, Committed, Condition, Observer, Shared};
+use crate::ledger::{Audience, Clock, Committed, Condition, Observer, Shared};
 use crate::machine::Machine;
 use crate::queue::{Lane, Taken};
 use crate::store::{Change, CommitFailure, StoreError};
@@ -47,9 +47,11 @@ pub use receipt::{Durable, EventRef, Receipt, SubmitError};
 const MOST: usize = 256;
 /// A faster commit is not worth waiting for company: lingering then costs more than it brings. Measured as well.
 const SLOW_COMMIT: Duration = Duration::from_millis(1);
-/// The part of a slow commit that is waited for company, at most. With flushes of 4.5 ms and 64 callers a fifth gives a
-/// seventh more calls than a tenth does.
+/// The part of a slow commit that company is waited for after it, at most. With flushes of 4.5 ms and 64 callers a fifth
+/// gives a seventh more calls than a tenth does.
 const LINGER: u32 = 5;
+/// However slow the last commit was: a disk that stalled once is no reason to keep callers waiting.
+const LONGEST_LINGER: Duration = Duration::from_millis(20);
 /// How long nothing must come before the index is brought up to date.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -78,6 +80,16 @@ pub(crate) struct Terms {
     pub(crate) sealing: SealWatch,
     pub(crate) settle_after: Duration,
     pub(crate) observer: Observer,
+    pub(crate) audience: Audience,
+}
+
+/// Who was there when a slow commit ended. Where a flush is slow, callers that were just answered come back a moment later;
+/// if nobody waited, they and those who had come meanwhile would for ever miss each other's flush.
+struct Crowd {
+    /// Those that it answered, and those that had come meanwhile.
+    callers: usize,
+    /// How long the next commit waits for them.
+    until: Instant,
 }
 
 pub(crate) struct Writer<M: Machine> {
@@ -96,11 +108,10 @@ pub(crate) struct Writer<M: Machine> {
     run: Run,
     /// What older events lack of the index.
     unindexed: Unindexed,
+    /// When rows were made up for last while calls kept coming.
+    made_up: Option<Instant>,
     archiving: Archiving,
-    last_commit: Duration,
-    last_callers: usize,
-    /// Callers when the last slow commit ended: those that it answered, and those that had come meanwhile.
-    crowd: usize,
+    crowd: Option<Crowd>,
     /// Set while the file would have to be walked through after a kill: since the last commit.
     unsettled: Option<Instant>,
     lingered: Duration,
@@ -133,10 +144,9 @@ impl<M: Machine> Writer<M> {
             checkpoint: 0,
             run: Run::from(1),
             unindexed: Unindexed::default(),
+            made_up: None,
             archiving: Archiving::default(),
-            last_commit: Duration::ZERO,
-            last_callers: 0,
-            crowd: 0,
+            crowd: None,
             unsettled: Some(Instant::now()),
             lingered: Duration::ZERO,
             closed: None,
@@ -203,15 +213,14 @@ impl<M: Machine> Writer<M> {
     }
 
     fn serve(&mut self, mut jobs: Vec<Job<M>>) {
-        if self.last_commit > SLOW_COMMIT && self.last_callers > 1 {
-            // Where a flush is slow, callers that were just answered come back a moment later; without this wait they
-            // and those now in hand would for ever miss each other's flush.
+        if let Some(Crowd { callers, until }) = self.crowd.take()
+            && jobs.iter().all(|job| job.lane == Lane::Agent)
+        {
             let waited = Instant::now();
-            let room = MOST.saturating_sub(jobs.len());
-            let company = self.crowd.saturating_sub(jobs.len()).min(room);
-            let more = self.shared.queue.linger(company, self.last_commit / LINGER);
+            let company = callers.min(MOST).saturating_sub(jobs.len());
+            let patience = until.saturating_duration_since(waited);
+            jobs.extend(self.shared.queue.linger(company, patience));
             self.lingered = waited.elapsed();
-            jobs.extend(more);
         }
         let mut jobs = VecDeque::from(self.admit(jobs));
         while !jobs.is_empty() {
@@ -219,7 +228,9 @@ impl<M: Machine> Writer<M> {
                 jobs = self.admit(jobs.into()).into();
             }
         }
-        self.archive_between(Instant::now());
+        let now = Instant::now();
+        self.index_between(now);
+        self.archive_between(now);
     }
 
     /// Decides, commits and answers the first of `jobs`; leaves the rest, and what is to be tried again. False if the
@@ -244,15 +255,16 @@ impl<M: Machine> Writer<M> {
                 }
                 return false;
             }
-            self.last_commit = started.elapsed();
-            self.unsettled = Some(Instant::now());
-            self.last_callers = mine.len();
-            if self.last_commit > SLOW_COMMIT {
-                self.crowd = self.last_callers + self.shared.queue.len();
-            }
+            let now = Instant::now();
+            let took = now.duration_since(started);
+            self.unsettled = Some(now);
+            self.crowd = (took > SLOW_COMMIT && mine.len() > 1).then(|| Crowd {
+                callers: mine.len() + self.shared.queue.len(),
+                until: now + (took / LINGER).min(LONGEST_LINGER),
+            });
             (self.terms.observer)(Committed {
                 records: batch.records.len(),
-                took: self.last_commit,
+                took,
                 lingered: std::mem::take(&mut self.lingered),
             });
             self.shared.state.store(Arc::new(batch.state));
@@ -288,7 +300,7 @@ impl<M: Machine> Writer<M> {
         } else {
             (0..batch.rows.len()).filter(new).collect()
         };
-        let (run, index) = self.indexed(&batch.marks);
+        let index = self.indexed(&batch.marks);
         let change = Change {
             events: &batch.records,
             rows: &batch.rows,
@@ -298,7 +310,6 @@ impl<M: Machine> Writer<M> {
             ..Change::default()
         };
         self.shared.store.commit(&change)?;
-        self.run = run;
         for row in &batch.rows {
             self.older.remove(&row.key);
         }
@@ -315,7 +326,8 @@ impl<M: Machine> Writer<M> {
     /// Tells those who listen, and the file of heads. Neither can hold the writer up.
     fn tell(&mut self, records: Vec<Arc<Recorded>>) {
         if self.shared.events.receiver_count() > 0 {
-            for record in records {
+            let told = |record: &Arc<Recorded>| (self.terms.audience)(record);
+            for record in records.into_iter().filter(told) {
                 let _ = self.shared.events.send(record);
             }
         }
@@ -334,9 +346,9 @@ impl<M: Machine> Writer<M> {
                 .seal_checkpoint(&self.digest, (self.terms.clock)())
                 .inspect_err(|why| tracing::error!(name: "ledger.no_checkpoint", error = why, "no checkpoint at this stop"))
                 .is_ok();
-        let (mut run, mut index) = self.indexed(&batch.marks);
+        let mut index = self.indexed(&batch.marks);
         // Whatever is in hand: the next launch has nothing to make up for.
-        index.extend((!run.is_empty()).then(|| run.finish()));
+        index.extend((!self.run.is_empty()).then(|| self.run.finish()));
         let change = Change {
             events: &batch.records,
             checkpoint,

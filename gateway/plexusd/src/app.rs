@@ -251,11 +251,14 @@ async fn run(
     let clock = Clock::start();
     phases.end("preparations");
     let figures = Arc::new(Figures::new());
+    let owners_watching = Arc::<std::sync::atomic::AtomicUsize>::default();
     let (ledger, boot) = {
         let ticking = clock.clone();
         let mut options = Options::new(Arc::new(move || ticking.now().0));
         let measured = figures.clone();
         options.observer = Arc::new(move |committed| measured.committed(committed));
+        let watching = owners_watching.clone();
+        options.audience = Arc::new(move |record| http::feed::concerns(&watching, record));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
     phases.took("ledger file", boot.times.file);
@@ -298,7 +301,7 @@ async fn run(
         tokens: TokenKey::fresh(issuer, clock.now())?,
         approvals: Approvals::open(&state_dir),
         address: Address::new(port, network),
-        feed: Feed::new(boot.launch),
+        feed: Feed::new(boot.launch, owners_watching),
         console: Sessions::default(),
         catalogue: ArcSwap::default(),
         discovery: http::discovery::Made::default(),

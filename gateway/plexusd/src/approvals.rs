@@ -84,8 +84,7 @@ impl Approvals {
 
     /// A call was recorded: whoever waits for the run of an approved item looks again.
     pub(crate) fn note_change_of_calls(&self, record: &plexus_ledger::Recorded) {
-        // Only calls that an item allowed name one; all others change nothing that is waited for.
-        if memchr::memmem::find(record.json().as_bytes(), b"\"pend_").is_some() {
+        if is_of_an_item(record) {
             self.note_change();
         }
     }
@@ -430,4 +429,8 @@ impl Approvals {
 /// Whether a file of this name is needed only while its item waits or is approved.
 fn is_of_call(name: &str) -> bool {
     name.ends_with(".input") || name.ends_with(".differs")
+}
+/// Whether somebody may wait for this call: only those that an item allowed name one.
+pub(crate) fn is_of_an_item(record: &plexus_ledger::Recorded) -> bool {
+    memchr::memmem::find(record.json().as_bytes(), b"\"pend_").is_some()
 }

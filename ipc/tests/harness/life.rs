@@ -8,7 +8,7 @@ use plexus_ipc::manifest::Manifest;
 use plexus_ipc::message::{
     FromWorker, Health, OpenFailure, Phase, Role, ToWorker, Verdict, WorkerError,
 };
-use plexus_ipc::stream::{self, Half};
+use plexus_ipc::stream::{self, ReadHalf, WriteHalf};
 use plexus_ipc::worker::serve::Ended;
 use plexus_protocol::AuditId;
 use serde_json::json;
@@ -176,8 +176,8 @@ async fn a_stop_cancels_reads_with_an_answer() {
 async fn raw(
     role: Role,
 ) -> (
-    Half,
-    FrameReader<Half, FromWorker>,
+    WriteHalf,
+    FrameReader<ReadHalf, FromWorker>,
     tokio::task::JoinHandle<Ended>,
 ) {
     let (number, _) = World::make(&[]);

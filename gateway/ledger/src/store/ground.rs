@@ -6,15 +6,15 @@
 //! the file has the rest of the piece filled with zeros, and the flush that pays for it does so for hundreds of others.
 //!
 //! Invariants: only holes are filled, and with what they read as, so the file says the same before and after, whatever
-//! crashes in between. Nothing is filled where a page may be on its way: a piece is filled once, under the lock, before any
-//! page of this opening is written to it. A piece that cannot be filled is left as it is; that the page then finds no
+//! crashes in between. No page is on its way while anything is filled: both are done under one lock, which nobody else waits
+//! for. A piece that cannot be filled is left as it is; that the page then finds no
 //! room is the page's error. Elsewhere than on ext4 and XFS (copy-on-write systems, memory, macOS) nothing is done: a page
 //! is given a new block there whatever was on its place.
 
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
@@ -41,31 +41,34 @@ impl Ground {
         })
     }
 
-    /// Makes the pieces ready that these bytes lie on.
-    fn prepare(&self, offset: u64, length: usize) {
-        let (Some(ready), Some(last)) = (&self.ready, (length as u64).checked_sub(1)) else {
-            return;
-        };
+    /// Makes the pieces ready that these bytes lie on. Nothing may be written before the answer is dropped.
+    fn prepared(&self, offset: u64, length: usize) -> Option<MutexGuard<'_, Vec<bool>>> {
+        let ready = self.ready.as_ref()?;
         let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
-        for piece in offset / PIECE..=offset.saturating_add(last) / PIECE {
-            let Ok(at) = usize::try_from(piece) else {
-                return;
-            };
+        let last = offset.saturating_add(length as u64).saturating_sub(1);
+        for piece in offset / PIECE..=last / PIECE {
+            let at = usize::try_from(piece).ok()?;
             if ready.len() <= at {
                 ready.resize(at + 1, false);
             }
-            if !std::mem::replace(&mut ready[at], true) {
+            if !ready[at] {
                 let end = self.pages.len().unwrap_or(0).min((piece + 1) * PIECE);
                 // The page that is about to be written says what is wrong, if it meets it.
-                let _ = system::fill_holes(&self.file, piece * PIECE..end);
+                let next_hole = system::fill_holes(&self.file, piece * PIECE..end).unwrap_or(end);
+                // To be told again and again how far the next hole is would cost as often a walk through the extents.
+                let before = usize::try_from(next_hole / PIECE).unwrap_or(at).max(at + 1);
+                let known = ready.len().max(before);
+                ready.resize(known, false);
+                ready[at..before].fill(true);
             }
         }
+        Some(ready)
     }
 }
 
 impl StorageBackend for Ground {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.prepare(offset, data.len());
+        let _none_is_filled = self.prepared(offset, data.len());
         self.pages.write(offset, data)
     }
 
@@ -122,7 +125,7 @@ mod system {
     use std::ops::Range;
     use std::os::unix::fs::FileExt as _;
 
-    use rustix::fs::{SeekFrom, fstatfs, seek};
+    use rustix::fs::{SeekFrom, fstatfs, fstatvfs, seek};
     use rustix::io::Errno;
 
     use super::PIECE;
@@ -137,14 +140,23 @@ mod system {
         fstatfs(file).is_ok_and(|found| matches!(found.f_type as u64, EXT4 | XFS))
     }
 
-    /// Writes zeros where `range` has holes. The file's position is nobody's: pages are read and written by offset.
-    pub(super) fn fill_holes(file: &File, range: Range<u64>) -> io::Result<()> {
+    /// What must be free for anything to be filled: on a disk that is nearly full, each page that has to be written comes
+    /// before those that may be.
+    const ROOM: u64 = 64 << 20;
+
+    /// Writes zeros where `range` has holes. Answers where the next hole is. The file's position is nobody's: pages are
+    /// read and written by offset.
+    pub(super) fn fill_holes(file: &File, range: Range<u64>) -> io::Result<u64> {
         let mut at = range.start;
-        while at < range.end {
+        loop {
             // The end of the file counts as a hole.
             let hole = seek(file, SeekFrom::Hole(at))?;
             if hole >= range.end {
-                break;
+                return Ok(hole);
+            }
+            let disk = fstatvfs(file)?;
+            if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM {
+                return Ok(range.end);
             }
             let data = match seek(file, SeekFrom::Data(hole)) {
                 Ok(data) => data.min(range.end),
@@ -155,7 +167,6 @@ mod system {
             file.write_all_at(&ZEROS[..length], hole)?;
             at = data;
         }
-        Ok(())
     }
 }
 
@@ -170,8 +181,8 @@ mod system {
         false
     }
 
-    pub(super) const fn fill_holes(_: &File, _: Range<u64>) -> io::Result<()> {
-        Ok(())
+    pub(super) const fn fill_holes(_: &File, range: Range<u64>) -> io::Result<u64> {
+        Ok(range.end)
     }
 }
 

@@ -291,7 +291,7 @@ impl<M: Machine> Writer<M> {
 
     /// Makes the ledger's own events durable, with the entries of the archives that they are about.
     fn commit_own(&mut self, batch: Batch<M>, archives: &[Archive]) -> Result<(), StoreError> {
-        let (run, index) = self.indexed(&batch.marks);
+        let index = self.indexed(&batch.marks);
         let change = Change {
             events: &batch.records,
             index: &index,
@@ -302,7 +302,7 @@ impl<M: Machine> Writer<M> {
             self.archive_failed(&failure.error);
             return Err(failure.error);
         }
-        (self.run, self.head) = (run, batch.head);
+        self.head = batch.head;
         self.tell(batch.records);
         Ok(())
     }

@@ -123,7 +123,7 @@ impl<M: Machine> Batch<M> {
             let sealed = match M::event_type(event) {
                 kind if is_own(kind) => Err(format!("`{kind}` is the ledger's own type")),
                 kind => {
-                    let marks = M::index_terms(event).iter().map(Mark::of).collect();
+                    let marks = Mark::all(&M::index_terms(event));
                     self.seal(kind, now, marks, |into| M::encode(event, into))
                 }
             };

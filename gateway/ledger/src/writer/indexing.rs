@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::index::{Mark, RUN, Row, Run};
 use crate::machine::Machine;
@@ -19,14 +19,19 @@ pub(super) enum Unindexed {
     Known(Vec<Range<u64>>),
 }
 
+/// Rows that are made up for at once: a thousand events take some 4 ms.
+const BUSY: usize = 4;
+const IDLE: usize = 16;
+/// The least time between two steps while calls keep coming.
+const BREATH: Duration = Duration::from_secs(1);
+
 impl<M: Machine> Writer<M> {
-    /// Where the index stands once events with these marks have followed: the run in hand, and rows that are full.
-    pub(super) fn indexed(&self, marks: &[Vec<Mark>]) -> (Run, Vec<Row>) {
-        let mut run = self.run.clone();
+    /// The rows that are full once events with these marks have followed. They go into the commit of these events: if it
+    /// fails, the ledger is opened anew, and begins a new run.
+    pub(super) fn indexed(&mut self, marks: &[Vec<Mark>]) -> Vec<Row> {
         let most = self.terms.index_run;
-        let rows = marks.iter().filter_map(|marks| run.take(marks, most));
-        let rows = rows.collect();
-        (run, rows)
+        let rows = marks.iter().filter_map(|marks| self.run.take(marks, most));
+        rows.collect()
     }
 
     pub(super) fn has_to_index(&self) -> bool {
@@ -34,49 +39,88 @@ impl<M: Machine> Writer<M> {
         !waits && !matches!(&self.unindexed, Unindexed::Known(left) if left.is_empty())
     }
 
-    /// Makes one row that is missing, the newest first: what people look for is mostly new.
+    /// Makes rows that are missing, while nobody calls.
     pub(super) fn index(&mut self) {
+        self.make_up(IDLE);
+    }
+
+    /// Makes a few of them, while calls keep coming.
+    pub(super) fn index_between(&mut self, now: Instant) {
+        let breathes = |last: Instant| now.duration_since(last) >= BREATH;
+        if self.made_up.is_none_or(breathes) && self.has_to_index() {
+            self.make_up(BUSY);
+            self.made_up = Some(Instant::now());
+        }
+    }
+
+    /// Makes up to `most` of the rows that are missing, the newest first: what people look for is mostly new.
+    fn make_up(&mut self, most: usize) {
         if !self.has_to_index() {
             return;
         }
-        if let Err(error) = self.look_for_gaps() {
-            return self.file_failed(&error, "the index could not be read");
-        }
-        let here = self.first_here();
-        let Unindexed::Known(left) = &mut self.unindexed else {
+        let wanted = self.take_gaps(most);
+        if wanted.is_empty() {
             return;
+        }
+        let make = || {
+            let rows: Result<Vec<_>, _> = wanted.iter().map(|gap| self.row_of(gap)).collect();
+            let change = Change {
+                index: &rows?,
+                ..Change::default()
+            };
+            let committed = self.shared.store.commit(&change);
+            committed.map_err(|failure| failure.error)
         };
-        let Some(gap) = left.pop() else {
-            return;
-        };
-        let most = self.terms.index_run.min(RUN) as u64;
-        let first = gap.start.max(gap.end.saturating_sub(most));
-        if gap.start < first {
-            left.push(gap.start..first);
-        }
-        // What was archived meanwhile needs none.
-        let first = first.max(here);
-        if first >= gap.end {
-            return;
-        }
-        match catch_unwind(AssertUnwindSafe(|| self.make_up(first..gap.end))) {
+        match catch_unwind(AssertUnwindSafe(make)) {
             Ok(Ok(())) => self.unsettled = Some(Instant::now()),
             Ok(Err(error @ StoreError::Redb(_))) => {
                 self.file_failed(&error, "the index could not be written");
             }
             Ok(Err(_)) | Err(_) => {
                 // Queries read these one by one; trying again would fail again.
-                tracing::error!(name: "ledger.index_stuck", sequence = first,
+                let sequence = wanted.last().map_or(0, |gap| gap.start);
+                tracing::error!(name: "ledger.index_stuck", sequence,
                     "an event cannot be indexed; queries read it and those beside it one by one"
                 );
             }
         }
     }
 
-    fn look_for_gaps(&mut self) -> Result<(), StoreError> {
-        if matches!(self.unindexed, Unindexed::Known(_)) {
-            return Ok(());
+    /// The newest stretches that lack a row, none longer than a run; they are not given out again.
+    fn take_gaps(&mut self, most: usize) -> Vec<Range<u64>> {
+        let (here, run) = (self.first_here(), self.terms.index_run.min(RUN) as u64);
+        if matches!(self.unindexed, Unindexed::Unknown) {
+            let gaps = self.gaps().unwrap_or_else(|error| {
+                tracing::error!(name: "ledger.index_stuck", sequence = here, %error,
+                    "the index cannot be read; nothing is made up for"
+                );
+                Vec::new()
+            });
+            self.unindexed = Unindexed::Known(gaps);
         }
+        let Unindexed::Known(left) = &mut self.unindexed else {
+            return Vec::new();
+        };
+        let mut wanted = Vec::new();
+        while wanted.len() < most
+            && let Some(gap) = left.pop()
+        {
+            // What was archived meanwhile needs none.
+            let start = gap.start.max(here);
+            if start >= gap.end {
+                continue;
+            }
+            let first = start.max(gap.end.saturating_sub(run));
+            if start < first {
+                left.push(start..first);
+            }
+            wanted.push(first..gap.end);
+        }
+        wanted
+    }
+
+    /// What no row is about, before the run in hand; the newest last.
+    fn gaps(&self) -> Result<Vec<Range<u64>>, StoreError> {
         let view = self.shared.store.read()?;
         let first = view.first_seq()?;
         let (mut upto, mut gaps) = (self.run.first(), Vec::new());
@@ -91,30 +135,19 @@ impl<M: Machine> Writer<M> {
             gaps.push(first..upto);
         }
         gaps.reverse();
-        self.unindexed = Unindexed::Known(gaps);
-        Ok(())
+        Ok(gaps)
     }
 
-    /// One row for these events.
-    fn make_up(&self, range: Range<u64>) -> Result<(), StoreError> {
-        let mut run = Run::from(range.start);
-        let mut full = None;
-        self.shared.store.read()?.walk(range.start, |seq, stored| {
-            if seq >= range.end {
-                return Ok(false);
-            }
+    /// The row for these events, at least one and at most a run.
+    fn row_of(&self, range: &Range<u64>) -> Result<Row, StoreError> {
+        let (mut run, mut full) = (Run::from(range.start), None);
+        let view = self.shared.store.read()?;
+        view.walk(range.start, |seq, stored| {
             let event = crate::store::read(seq, stored)?;
-            let terms = crate::query::terms::<M>(&event)?;
-            let marks: Vec<_> = terms.iter().map(Mark::of).collect();
+            let marks = Mark::all(&crate::query::terms::<M>(&event)?);
             full = run.take(&marks, RUN);
-            Ok(full.is_none())
+            Ok(seq + 1 < range.end)
         })?;
-        let row = full.or_else(|| (!run.is_empty()).then(|| run.finish()));
-        let change = Change {
-            index: row.as_slice(),
-            ..Change::default()
-        };
-        let committed = self.shared.store.commit(&change);
-        committed.map_err(|failure| failure.error)
+        Ok(full.unwrap_or_else(|| run.finish()))
     }
 }

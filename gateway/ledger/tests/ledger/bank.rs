@@ -211,7 +211,9 @@ impl Machine for Bank {
 
     fn index_terms(event: &Event) -> Vec<IndexTerm> {
         let whose = IndexTerm::Agent(format!("agent-{}", event.account()));
-        vec![whose, IndexTerm::Touched(event.account().to_owned())]
+        // A call may touch a thing twice: read it, and write it.
+        let what = IndexTerm::Touched(event.account().to_owned());
+        vec![whose, what.clone(), what]
     }
 }
 

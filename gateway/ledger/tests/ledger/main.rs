@@ -12,6 +12,7 @@ mod kill;
 mod opening;
 mod queries;
 mod record;
+mod slow;
 mod starts;
 mod storms;
 mod tampering;

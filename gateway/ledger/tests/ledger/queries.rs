@@ -201,15 +201,15 @@ fn runs(dir: &Path) -> Vec<(u64, u64)> {
         "both kinds of index"
     );
     let rows = tx.open_table(RUNS).expect("a table");
-    let rows = rows.iter().expect("readable").map(|row| {
+    let mut about = Vec::new();
+    for row in rows.iter().expect("readable") {
         let (first, row) = row.expect("readable");
-        let count = row.value().first_chunk().expect("a count");
-        (
-            first.value(),
-            first.value() + u64::from(u16::from_le_bytes(*count)),
-        )
-    });
-    rows.collect()
+        let count = u16::from_le_bytes(*row.value().first_chunk().expect("a count"));
+        if count <= 256 {
+            about.push((first.value(), first.value() + u64::from(count)));
+        }
+    }
+    about
 }
 
 /// Copies, files of earlier builds, and kills leave events that no row of the index is about.
@@ -232,6 +232,8 @@ fn what_the_index_lacks_is_found_all_the_same_and_made_up_for_while_nobody_calls
         for first in [1, 15, 22] {
             assert!(rows.remove(first).expect("removed").is_some());
         }
+        // Not one of ours: as if it were not there.
+        rows.insert(15, &[9, 9, 9][..]).expect("put");
         let mut old = tx.open_table(INDEX).expect("a table");
         old.insert((0, "agent-bob", 2), ()).expect("put");
         let mut meta = tx.open_table(META).expect("a table");

@@ -169,7 +169,8 @@ impl Kept {
 }
 
 impl Feed {
-    pub(crate) fn new(launch: u64) -> Self {
+    /// `owners` counts those who watch for the owner.
+    pub(crate) fn new(launch: u64, owners: Arc<AtomicUsize>) -> Self {
         Self {
             frames: broadcast::Sender::new(LAG),
             kept: Arc::new(Mutex::new(Kept {
@@ -178,7 +179,7 @@ impl Feed {
                 gone: 0,
                 told: VecDeque::new(),
             })),
-            owners: Arc::default(),
+            owners,
             closed: tokio::sync::watch::Sender::new(false),
         }
     }
@@ -429,11 +430,18 @@ pub(crate) async fn follow(app: Arc<App>) {
     }
 }
 
+/// Whether [`follow`] has anything to do with a record. Calls are most of the log and change no grant: they are looked at
+/// while an owner watches, and where an item waits for their run.
+pub(crate) fn concerns(owners: &AtomicUsize, record: &Recorded) -> bool {
+    record.event_type() != "invoke"
+        || owners.load(Ordering::Relaxed) > 0
+        || crate::approvals::is_of_an_item(record)
+}
+
 fn from_record(app: &App, record: &Recorded) {
     let feed = &app.feed;
     let watched = feed.owners.load(Ordering::Relaxed) > 0;
     let kind = record.event_type();
-    // Calls are most of the log and change no grant: they are looked at only while an owner watches.
     if kind == "invoke" && !watched {
         app.approvals.note_change_of_calls(record);
         return;

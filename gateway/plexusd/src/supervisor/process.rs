@@ -26,7 +26,7 @@ use nix::sys::signal::{Signal, killpg};
 use plexus_ipc::{
     gateway::{self, Receiver, Sender},
     message::{Probe, Role, Secrets},
-    stream::{self, Half, WORKER_FD},
+    stream::{self, ReadHalf, WORKER_FD},
 };
 use plexus_sandbox::{launcher_command, uncaged_command};
 use std::{
@@ -397,7 +397,7 @@ pub(super) struct Group {
 
 impl Process for Group {
     type Spawner = Spawner;
-    type Stream = Half;
+    type Stream = ReadHalf;
     type Targets = Targets;
 
     async fn start(

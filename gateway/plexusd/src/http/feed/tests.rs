@@ -45,7 +45,7 @@ fn since(feed: &Feed, launch: u64, number: u64) -> Listening {
 
 #[test]
 fn a_listener_goes_on_without_a_gap_and_without_a_double() {
-    let feed = Feed::new(7);
+    let feed = Feed::new(7, Arc::default());
     for n in 1..=5 {
         tell(&feed, &format!("item-{n}"));
     }
@@ -62,7 +62,7 @@ fn a_listener_goes_on_without_a_gap_and_without_a_double() {
 
 #[test]
 fn what_is_lost_is_said_before_what_is_kept() {
-    let feed = Feed::new(7);
+    let feed = Feed::new(7, Arc::default());
     tell(&feed, "item-1");
     for odd in [(6, 1), (7, 2), (7, u64::MAX)] {
         assert_eq!(numbers(&mut since(&feed, odd.0, odd.1)), [0, 1], "{odd:?}");
@@ -81,7 +81,7 @@ fn what_is_lost_is_said_before_what_is_kept() {
 /// The broadcast has lost frames for it; what is kept has them.
 #[test]
 fn who_is_slow_catches_up_and_is_told_if_it_cannot() {
-    let feed = Feed::new(7);
+    let feed = Feed::new(7, Arc::default());
     let mut slow = feed.listen(Listener::Owner, Since::Now);
     // Of two kinds: one that is kept, and one that only crowds the way.
     for n in 1..=LAG {
