@@ -388,3 +388,20 @@ fn an_id_carries_its_sequence_and_has_one_spelling() {
         (300, true)
     );
 }
+
+#[test]
+fn subscribers_are_told_of_what_their_audience_is_and_all_of_it_is_recorded() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let with = Options {
+        audience: Arc::new(|record| record.json().contains("carol")),
+        ..options()
+    };
+    let ledger = open_with(dir.path(), with);
+    let mut told = ledger.subscribe();
+    for who in ["alice", "carol", "bob", "carol"] {
+        submit(&ledger, Command::Look(who)).expect("recorded");
+    }
+    let heard = [(); 2].map(|()| wait(told.recv()).expect("told").seq());
+    assert_eq!(heard, [2, 4]);
+    assert_eq!(ledger.head().expect("readable").seq, 4);
+}
