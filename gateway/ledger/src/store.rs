@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableTable, StorageBackend, StorageError,
-    TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, Durability, ReadableTable, StorageBackend, TableDefinition,
+    WriteTransaction,
 };
 
 use crate::archive::Archive;
@@ -219,14 +219,8 @@ impl Store {
         walked.store(false, Ordering::Relaxed);
         let mut builder = builder();
         builder.set_repair_callback(move |_| walked.store(true, Ordering::Relaxed));
-        let db = builder.create_with_backend(Watched {
-            storage: Arc::clone(&storage),
-            unsure: Arc::clone(&self.unsure),
-        })?;
-        // With the file's lock in hand, and before anything that is read from it is believed.
-        let settled = self.unsure.settle(&*storage);
-        settled.map_err(|error| DatabaseError::Storage(StorageError::Io(error)))?;
-        *self.slot() = Some(db);
+        let watched = Watched::new(storage, Arc::clone(&self.unsure));
+        *self.slot() = Some(builder.create_with_backend(watched)?);
         Ok(())
     }
 

@@ -107,14 +107,14 @@ mod system {
     };
 
     use nix::sys::{
-        stat::{FileStat, SFlag, fstat},
+        stat::SFlag,
         statfs::{
             BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
             fstatfs,
         },
     };
     use rustix::{
-        fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+        fs::{CWD, Mode, OFlags, ResolveFlags, Stat as FileStat, fstat, openat2},
         io::{Errno, ReadWriteFlags, preadv2},
     };
 

@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::sys::stat::{FileStat, SFlag};
+use nix::sys::stat::SFlag;
+use rustix::fs::Stat as FileStat;
 
 use crate::{
     FileBytes, FileError, Identity, Kind, MAX_FILE_BYTES, RelPath, Root,

@@ -12,7 +12,8 @@ use crate::{
     read::read_in,
     root::{accept_file, kind_of, stat_in},
 };
-use nix::sys::stat::{FileStat, SFlag};
+use nix::sys::stat::SFlag;
+use rustix::fs::Stat as FileStat;
 use std::os::fd::AsFd;
 
 /// Says what is hidden. Asked for every path before anything is said about what is there.
@@ -161,15 +162,15 @@ pub struct Stamp {
 
 impl From<&FileStat> for Stamp {
     #[cfg_attr(
-        target_os = "linux",
-        expect(clippy::useless_conversion, reason = "the types differ on macOS")
+        target_os = "macos",
+        expect(clippy::unnecessary_cast, reason = "the types differ on Linux")
     )]
     fn from(stat: &FileStat) -> Self {
         Self {
             identity: Identity::from(stat),
-            size: stat.st_size.into(),
-            modified: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
-            changed: (stat.st_ctime.into(), stat.st_ctime_nsec.into()),
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec as i64),
+            changed: (stat.st_ctime, stat.st_ctime_nsec as i64),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use nix::sys::stat::FileStat;
+use rustix::fs::Stat as FileStat;
 use sha2::{Digest as _, Sha256};
 
 use crate::{

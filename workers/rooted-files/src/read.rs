@@ -7,7 +7,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use nix::{errno::Errno, sys::stat::FileStat};
+use nix::errno::Errno;
+use rustix::fs::Stat as FileStat;
 
 use crate::{
     Digest, FileError, Identity, Policy, RelPath, Root,
@@ -167,16 +168,16 @@ pub(crate) const fn is_unchanged(a: &FileStat, b: &FileStat) -> bool {
         && a.st_ctime_nsec == b.st_ctime_nsec
 }
 
-#[cfg_attr(
-    target_os = "linux",
-    expect(clippy::unnecessary_cast, reason = "the types differ on macOS")
+#[expect(
+    clippy::unnecessary_cast,
+    reason = "each system has another of these types"
 )]
 impl From<&FileStat> for Meta {
     fn from(stat: &FileStat) -> Self {
         let millis = stat
             .st_mtime
             .saturating_mul(1000)
-            .saturating_add(stat.st_mtime_nsec / 1_000_000);
+            .saturating_add(stat.st_mtime_nsec as i64 / 1_000_000);
         Self {
             size: stat.st_size as u64,
             modified: Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH),

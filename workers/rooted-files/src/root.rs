@@ -9,9 +9,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, open, openat},
-    sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
+    fcntl::{OFlag, open, openat},
+    sys::stat::{Mode, SFlag},
 };
+// The other crate's `fstat` goes by a path that is empty, which the kernel copies and looks at for each call.
+use rustix::fs::{AtFlags, Stat as FileStat, fstat, statat};
 
 use crate::{FileError, Hide, Kind, RelPath, at_hand::Hand, list, names};
 
@@ -131,7 +133,7 @@ impl Root {
         let mut spelled = RelPath::root();
         let mut dir = self.reopen(path)?;
         for component in path.components() {
-            let name = match fstatat(&dir, component, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            let name = match statat(&dir, component, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
                     spelled_name(dir.as_fd(), component, path, || Ok(Identity::from(&stat)))?
                         .unwrap_or_else(|| component.to_owned())
@@ -307,7 +309,7 @@ pub(crate) fn spelled_name(
         if other == name {
             return Ok(false);
         }
-        match fstatat(dir, other, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match statat(dir, other, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Identity::from(&stat) == found()?),
             Err(_) => Ok(false),
         }
@@ -342,17 +344,20 @@ pub(crate) fn flip_case(c: char) -> char {
     }
 }
 
+fn refused(asked: &RelPath, errno: rustix::io::Errno) -> FileError {
+    FileError::from_errno(asked, Errno::from_raw(errno.raw_os_error()))
+}
+
 pub(crate) fn stat_in(
     dir: BorrowedFd<'_>,
     name: &str,
     asked: &RelPath,
 ) -> Result<FileStat, FileError> {
-    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-        .map_err(|errno| FileError::from_errno(asked, errno))
+    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| refused(asked, errno))
 }
 
 pub(crate) fn stat_of(handle: BorrowedFd<'_>, asked: &RelPath) -> Result<FileStat, FileError> {
-    fstat(handle).map_err(|errno| FileError::from_errno(asked, errno))
+    fstat(handle).map_err(|errno| refused(asked, errno))
 }
 
 pub(crate) fn identity_of(handle: BorrowedFd<'_>, asked: &RelPath) -> Result<Identity, FileError> {

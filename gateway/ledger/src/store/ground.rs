@@ -134,7 +134,7 @@ mod system {
     const EXT4: u64 = 0xEF53;
     const XFS: u64 = 0x5846_5342;
 
-    const ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
+    static ZEROS: [u8; PIECE as usize] = [0; PIECE as usize];
 
     pub(super) fn keeps_places(file: &File) -> bool {
         fstatfs(file).is_ok_and(|found| matches!(found.f_type as u64, EXT4 | XFS))

@@ -9,13 +9,15 @@
 //! acknowledged. So nothing is trusted that a failed flush was to bring to the disk until it was written once more.
 //! A process that ends in between leaves a mark beside the file; it need not survive a power cut, after which reads tell
 //! the truth. Whoever finds it does not know the places, and writes all of the file again.
-//! Invariant: once a flush has failed, only [`Unsure::settle`] makes the list empty, and removes the mark.
+//! Invariant: once a flush has failed, only [`Unsure::settle`] makes the list empty, and removes the mark. Until it has, redb
+//! reads and writes nothing: it would go by pages that are on no disk, and close the file as one in which nothing is amiss.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, StorageBackend};
@@ -94,21 +96,42 @@ impl Unsure {
     }
 }
 
-/// The storage as redb sees it.
+/// The storage as redb sees it, which locks it before it asks for anything else.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) storage: Arc<dyn StorageBackend>,
-    pub(super) unsure: Arc<Unsure>,
+    storage: Arc<dyn StorageBackend>,
+    unsure: Arc<Unsure>,
+    settled: AtomicBool,
+}
+
+impl Watched {
+    pub(super) fn new(storage: Arc<dyn StorageBackend>, unsure: Arc<Unsure>) -> Self {
+        Self {
+            storage,
+            unsure,
+            settled: AtomicBool::new(false),
+        }
+    }
+
+    /// The storage, once it holds what it shows. The lock on the file is held by now, so nobody else writes.
+    fn sure(&self) -> io::Result<&dyn StorageBackend> {
+        if !self.settled.load(Ordering::Acquire) {
+            self.unsure.settle(&*self.storage)?;
+            self.settled.store(true, Ordering::Release);
+        }
+        Ok(&*self.storage)
+    }
 }
 
 impl StorageBackend for Watched {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let storage = self.sure()?;
         self.unsure.lock().written.push((offset, data.len()));
-        self.storage.write(offset, data)
+        storage.write(offset, data)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let flushed = self.storage.sync_data();
+        let flushed = self.sure()?.sync_data();
         let mut since = self.unsure.lock();
         if flushed.is_err() && !since.flush_failed {
             since.flush_failed = true;
@@ -121,13 +144,13 @@ impl StorageBackend for Watched {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.storage.len()
+        self.sure()?.len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.storage.read(offset, out)
+        self.sure()?.read(offset, out)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.storage.set_len(len)
+        self.sure()?.set_len(len)
     }
     fn close(&self) -> io::Result<()> {
         self.storage.close()
