@@ -66,15 +66,10 @@ impl AsyncRead for ReadHalf {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut there = ready!(self.0.poll_read_ready(cx))?;
-            let room = buf.remaining();
             match os::read(self.0.get_ref(), buf) {
-                Ok(read) => {
-                    // What was read did not fill the room, so no more was there; more that comes is told of again.
-                    if 0 < read && read < room {
-                        there.clear_ready();
-                    }
-                    return Poll::Ready(Ok(()));
-                }
+                // That the room was not filled says nothing: a read ends where the peer has sent descriptors along, with
+                // more behind them that nobody would be told of again.
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => there.clear_ready(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -219,6 +214,25 @@ mod tests {
             assert_eq!(read.read(&mut heard).await.expect("read"), 3);
             assert_eq!(heard, word);
         }
+    }
+
+    /// The system ends a read at the bytes that descriptors came with, and has told of all of them once.
+    #[tokio::test]
+    async fn what_comes_behind_descriptors_is_heard() {
+        use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+        use std::os::fd::AsRawFd as _;
+        let [(mut read, _write), (_read, peer)] = ends();
+        let along = [peer.stream.as_raw_fd()];
+        for _ in 0..3 {
+            let word = [IoSlice::new(b"word")];
+            let rights = [ControlMessage::ScmRights(&along)];
+            let fd = peer.stream.as_raw_fd();
+            let sent = sendmsg::<()>(fd, &word, &rights, MsgFlags::empty(), None);
+            assert_eq!(sent.expect("sent"), 4);
+        }
+        let mut heard = [0; 12];
+        read.read_exact(&mut heard).await.expect("read");
+        assert_eq!(&heard, b"wordwordword");
     }
 
     /// Room for a large frame is not touched before its bytes come.
