@@ -69,7 +69,7 @@ impl AsyncRead for ReadHalf {
             match os::read(self.0.get_ref(), buf) {
                 // That the room was not filled says nothing: a read ends where the peer has sent descriptors along, with
                 // more behind them that nobody would be told of again.
-                Ok(_) => return Poll::Ready(Ok(())),
+                Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => there.clear_ready(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),

@@ -6,7 +6,8 @@
 //! ```
 //! A row goes into the commit that fills its run, so the index costs no commit of its own and is never behind by more than
 //! a run. What no row is about is searched event by event, so a row that is missing makes a query slow and not wrong; the
-//! writer makes up for it while nobody calls (after a kill, in a copy, in a file of an earlier version).
+//! writer makes up for it, quickly while nobody calls and slowly while somebody does (after a kill, in a copy, in a file of an
+//! earlier version).
 //!
 //! A row has 4 bytes of a term's digest and not the term: an event that it names is read and asked. So no row can make
 //! a query answer with an event that the term does not name.

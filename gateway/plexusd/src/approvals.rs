@@ -430,6 +430,7 @@ impl Approvals {
 fn is_of_call(name: &str) -> bool {
     name.ends_with(".input") || name.ends_with(".differs")
 }
+
 /// Whether somebody may wait for this call: only those that an item allowed name one.
 pub(crate) fn is_of_an_item(record: &plexus_ledger::Recorded) -> bool {
     memchr::memmem::find(record.json().as_bytes(), b"\"pend_").is_some()

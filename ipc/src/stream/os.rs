@@ -26,14 +26,14 @@ pub(super) fn registered(
     registered.map_err(io::Error::from)
 }
 
-/// Reads what is there into the room that `buffer` has. How many bytes: none at the end of the stream.
+/// Reads what is there into the room that `buffer` has: nothing at the end of the stream.
 ///
 /// The room is not cleared before: a reader makes room for a whole frame, of 16 MiB at worst, and a peer that sends it byte
 /// by byte would have all of it cleared for each.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn read(stream: &UnixStream, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+pub(super) fn read(stream: &UnixStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
     // SAFETY: `unfilled_mut` requires that nothing which is initialized is made uninitialized. `rustix::io::read` writes
     // bytes to the slice, or leaves it as it is.
     let room = unsafe { buffer.unfilled_mut() };
@@ -43,5 +43,5 @@ pub(super) fn read(stream: &UnixStream, buffer: &mut ReadBuf<'_>) -> io::Result<
     // written them: `rustix::io::read` gives the beginning of the slice as initialized, as long as read(2) says it is.
     unsafe { buffer.assume_init(read) };
     buffer.advance(read);
-    Ok(read)
+    Ok(())
 }
