@@ -4,7 +4,11 @@
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// For how long a connection without a request is used again. Either end may close one that is idle (RFC 9112, 9.5), and
+/// the gateway does after twice this when it gives way; a client that the machine let wait must not take that for a cut.
+const IDLE: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Debug)]
@@ -12,7 +16,8 @@ pub struct Kept {
     port: u16,
     /// Whether the connection is used again.
     keeps: bool,
-    stream: Option<BufReader<TcpStream>>,
+    /// The connection, and when its last answer came.
+    stream: Option<(BufReader<TcpStream>, Instant)>,
 }
 
 /// Why there was no answer.
@@ -45,8 +50,9 @@ impl Kept {
         header: (&str, &str),
         body: &Value,
     ) -> Result<(u16, Value), NoAnswer> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
+        let kept = self.stream.take();
+        let mut stream = match kept.filter(|(_, answered)| answered.elapsed() < IDLE) {
+            Some((stream, _)) => stream,
             None => {
                 let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
                 let stream = stream.map_err(|_| NoAnswer::Refused)?;
@@ -68,7 +74,7 @@ impl Kept {
         sent.map_err(|_| NoAnswer::Cut)?;
         let (status, kept, answer) = answer(&mut stream).ok_or(NoAnswer::Cut)?;
         if kept && self.keeps {
-            self.stream = Some(stream);
+            self.stream = Some((stream, Instant::now()));
         }
         Ok((status, answer))
     }

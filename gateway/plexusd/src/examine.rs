@@ -8,8 +8,8 @@
 mod cage;
 
 use crate::{
-    app::Programs,
     arguments::Examine,
+    launch::Programs,
     machine::{Ledger, Trust},
     sources::{Connector, Registered, Registry, configure},
     state_dir::StateDir,

@@ -20,6 +20,7 @@ pub(crate) mod read;
 pub(crate) mod refusal;
 pub(crate) mod replay;
 pub(crate) mod runs;
+mod settle;
 pub(crate) mod taken_back;
 pub(crate) mod used;
 pub(crate) mod validate;

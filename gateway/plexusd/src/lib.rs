@@ -5,7 +5,7 @@
 //!                    │         └──────▶ supervisor ──▶ one caged worker per source and role
 //!                    └──▶ approvals (what waits for the owner), sources (what there is)
 //! ```
-//! `app` is the composition root: it builds every part in order and nothing else does. The daemon opens no vault, runs
+//! `launch` is the composition root: it builds every part in order and nothing else does; `app` is what it built. The daemon opens no vault, runs
 //! no script and parses no app's data; a worker sees no credential and no grant.
 
 mod app;
@@ -20,6 +20,7 @@ mod figures;
 mod finish;
 mod http;
 mod invoke;
+mod launch;
 mod log;
 mod machine;
 mod one_off;
@@ -40,7 +41,7 @@ use std::process::ExitCode;
 #[must_use]
 pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
-        arguments::Action::Serve(arguments) => app::serve(arguments, connectors),
+        arguments::Action::Serve(arguments) => launch::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
         arguments::Action::Edition(serve) => one_off::edition(&serve),
         arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),

@@ -4,9 +4,9 @@
 //! The answer is one line of JSON on standard output: the result, or an error object as the wire has them.
 
 use crate::{
-    app::Programs,
     arguments::{Arguments, Backup, Restore},
     backup::{BackupError, make, restore as restoring},
+    launch::Programs,
     state_dir::StateDir,
     upgrade::Edition,
 };

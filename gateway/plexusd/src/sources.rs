@@ -6,8 +6,10 @@
 pub(crate) mod catalogue;
 pub(crate) mod configure;
 pub(crate) mod detect;
+mod in_place;
 pub(crate) mod lending;
 pub(crate) mod narration;
+pub(crate) mod noticed;
 pub(crate) mod profile;
 
 use crate::invoke::validate::Schema;

@@ -12,7 +12,7 @@
 
 use super::Subject;
 use crate::{
-    app::Programs,
+    launch::Programs,
     supervisor::{Pace, Setup, Spec, Supervisor},
 };
 use plexus_ipc::message::Role;

@@ -1,0 +1,332 @@
+//! One launch of the daemon: builds every part in order, starts serving last, stops in the reverse order.
+//!
+//! ```text
+//! preparations ▸ ledger ▸ sockets ▸ supervisor ▸ on record ▸ sources ▸ serving ▸ winding down ▸ stopping ▸ ledger closed
+//!                                                                         └───── stopping ─────┘
+//! ```
+//! Fail closed: a state directory of somebody else, a ledger that does not hold together, a kernel without cages, a
+//! taken port: each refuses the start with the reason and the remedy.
+
+mod ending;
+mod flags;
+mod on_record;
+mod programs;
+mod service_manager;
+mod signals;
+mod sweep;
+
+pub(crate) use programs::Programs;
+
+use crate::{
+    app::{App, Checked, Phase},
+    approvals::{Approvals, planner, run as approved_run},
+    arguments::Arguments,
+    clock::Clock,
+    connection_key::KeyFile,
+    console::sessions::Sessions,
+    figures::Figures,
+    http::{self, address::Address, feed::Feed, throttle::Throttle},
+    invoke::{
+        contents::Contents,
+        limits::Limits,
+        replay::{Replays, kept::Kept},
+        runs::Runs,
+        taken_back::TakenBack,
+    },
+    log::{self, Log},
+    machine::{Trust, keep_events},
+    sources::{Connector, Registry, noticed},
+    state_dir::StateDir,
+    supervisor::{self, Pace, Setup, Supervisor},
+    token::TokenKey,
+    upgrade::{self, Handed, Program},
+};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use ending::Ended;
+use plexus_ledger::{Options, SubmitError};
+use plexus_protocol::Timestamp;
+use plexus_trust::{Command, Refusal};
+use signals::StopSignal;
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// How long the parts of a start took, for whoever wonders where the time went.
+struct Phases {
+    since: Instant,
+    took: Vec<(&'static str, Duration)>,
+}
+
+impl Phases {
+    fn begin() -> Self {
+        Self {
+            since: Instant::now(),
+            took: Vec::new(),
+        }
+    }
+    /// What was done since the last phase ended.
+    fn end(&mut self, phase: &'static str) {
+        let took = self.since.elapsed();
+        self.took(phase, took);
+    }
+    /// The same, where somebody else has measured it.
+    fn took(&mut self, phase: &'static str, took: Duration) {
+        self.since = Instant::now();
+        self.took.push((phase, took));
+    }
+}
+
+impl std::fmt::Display for Phases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, (phase, took)) in self.took.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{phase} {} ms", took.as_millis())?;
+        }
+        Ok(())
+    }
+}
+
+/// Serves until a signal says stop.
+#[expect(
+    clippy::print_stderr,
+    reason = "a start that fails says so to whoever started it"
+)]
+pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
+    let log = log::start();
+    let mut handed = Handed::take();
+    let under_launchd = arguments.under_launchd;
+    let served = Program::of_this_process()
+        .context("where this program is")
+        .and_then(|program| {
+            let program = Arc::new(program);
+            loop {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .context("cannot start a runtime")?;
+                let launch = run(
+                    arguments.clone(),
+                    connectors,
+                    &log,
+                    program.clone(),
+                    handed.take(),
+                );
+                let ended = runtime.block_on(launch);
+                // What is still blocked in a file read must not hold the exit up: everything that counts is durable.
+                runtime.shutdown_timeout(Duration::from_millis(200));
+                match ended? {
+                    Ended::Stopped => return Ok(()),
+                    Ended::GoOn(sockets) => handed = Some(sockets),
+                }
+            }
+        });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plexusd: {error:#}");
+            match (crate::refused::lasts(&error), under_launchd) {
+                (false, _) => ExitCode::FAILURE,
+                (true, false) => ExitCode::from(crate::refused::CONFIGURATION),
+                (true, true) => ExitCode::SUCCESS,
+            }
+        }
+    }
+}
+
+async fn run(
+    arguments: Arguments,
+    connectors: &'static [Connector],
+    log: &Log,
+    program: Arc<Program>,
+    mut handed: Option<Handed>,
+) -> anyhow::Result<Ended> {
+    let mut phases = Phases::begin();
+    // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
+    let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
+    // From the first moment on: whoever wants all agents paused must not end the daemon instead.
+    let pause_signal = signal(SignalKind::user_defined1())?;
+    // What was sent while the programs changed has waited. Before the first thread and the first worker, because they
+    // have what this thread has.
+    let mut early_stop = None;
+    if handed.is_some() {
+        early_stop = Some(StopSignal::listen()?);
+        upgrade::handover::hear_signals();
+    }
+    let mechanism = match plexus_sandbox::kernel_support() {
+        Ok(support) => support.mechanism,
+        // Then only what the owner named serves; each other start of a worker is refused by the launcher.
+        Err(why) if !arguments.unsandboxed.is_empty() => {
+            tracing::error!(name: "cage.unavailable", error = %why, "workers cannot be caged here");
+            "none"
+        }
+        Err(why) => return Err(why).context("workers cannot be caged here"),
+    };
+    let state_dir = StateDir::open(arguments.home.clone())?;
+    let registry = Registry::read(connectors)?;
+    let clock = Clock::start();
+    phases.end("preparations");
+    let figures = Arc::new(Figures::new());
+    let owners_watching = Arc::<std::sync::atomic::AtomicUsize>::default();
+    let (ledger, boot) = {
+        let ticking = clock.clone();
+        let mut options = Options::new(Arc::new(move || ticking.now().0));
+        let measured = figures.clone();
+        options.observer = Arc::new(move |committed| measured.committed(committed));
+        let watching = owners_watching.clone();
+        options.audience = Arc::new(move |record| http::feed::concerns(&watching, record));
+        plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
+    };
+    phases.took("ledger file", boot.times.file);
+    phases.took("rows and events", boot.times.check);
+    phases.took("launch", boot.times.rest);
+    // The ledger is ours, so the log is.
+    log.attach(&state_dir.join("logs"));
+    clock.not_before(Timestamp(boot.checked.head.at));
+    clock.go_on_from(state_dir.path())?;
+    if let Some(finding) = &boot.rolled_back {
+        tracing::error!(name: "ledger.rolled_back", error = %finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
+    }
+    let key = KeyFile::open(&state_dir)?;
+    let network = http::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
+    let listeners =
+        http::listen::bind(&state_dir, arguments.port, &network, handed.as_mut()).await?;
+    // What is not wanted any more is closed here.
+    let came = handed.map(|handed| handed.came);
+    let port = listeners.port();
+    let issuer = install_id(&state_dir)?;
+    let programs = Programs::find(arguments.workers.as_deref())?;
+    crate::backup::make::tidy(state_dir.path());
+    let swept = supervisor::sweep_leftovers(state_dir.path())?;
+    for pid in swept {
+        tracing::warn!(name: "worker.swept", pid, "ended a worker that an earlier daemon left behind");
+    }
+    let (notices, from_workers) = tokio::sync::mpsc::unbounded_channel();
+    let supervisor = Supervisor::new(Setup {
+        launcher: programs.launcher,
+        workers: programs.workers,
+        state_dir: state_dir.path().to_owned(),
+        launch: boot.launch,
+        tcp_port: port,
+        notices,
+        pace: Pace::default(),
+    })
+    .context("starting the spawner of workers")?;
+    let (desk, upgrades) = upgrade::Desk::new(program);
+    let app = Arc::new(App {
+        tokens: TokenKey::fresh(issuer, clock.now())?,
+        approvals: Approvals::open(&state_dir),
+        address: Address::new(port, network),
+        feed: Feed::new(boot.launch, owners_watching),
+        console: Sessions::default(),
+        catalogue: ArcSwap::default(),
+        discovery: http::discovery::Made::default(),
+        runs: Runs::default(),
+        contents: Contents::default(),
+        replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
+        taken_back: TakenBack::default(),
+        limits: Limits::default(),
+        throttle: Throttle::default(),
+        figures,
+        instance: arguments.instance.clone(),
+        unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
+        started: Instant::now(),
+        started_by: service_manager::started_by(),
+        checked: Mutex::new(Checked {
+            at: clock.now(),
+            by: "start",
+            // What does not hold refuses the start; only a log that was cut short does not.
+            holds: boot.rolled_back.is_none(),
+        }),
+        key_epoch: AtomicU64::new(0),
+        acting: Arc::default(),
+        launch: boot.launch,
+        came,
+        upgrade: desk,
+        phase: watch::Sender::new(Phase::Serving),
+        reconfiguring: Mutex::new(()),
+        clock,
+        ledger,
+        supervisor,
+        registry,
+        key,
+        state_dir,
+    });
+    app.owner(Command::Launch).await.map_err(refused_start)?;
+    app.note_boot(&boot).await;
+    app.ledger
+        .keep(keep_events(&app.ledger.snapshot().settings));
+    app.say_how_it_came().await;
+    app.first_settings(arguments.default_reach).await?;
+    app.flag_sources(&arguments).await?;
+    app.say_what_is_unsandboxed().await?;
+    phases.end("listeners and launch");
+    app.look_at_sources().await?;
+    phases.end("sources");
+    app.settle_what_a_crash_left().await?;
+    crate::invoke::used::go_on(&app);
+
+    let tasks = [
+        tokio::spawn(http::feed::follow(app.clone())),
+        tokio::spawn(noticed::hear_workers(app.clone(), from_workers)),
+        tokio::spawn(sweep::sweep(app.clone())),
+        tokio::spawn(signals::pause_on_signal(app.clone(), pause_signal)),
+    ];
+    planner::resume(&app);
+    approved_run::resume(&app);
+    phases.end("the rest");
+    let after = match (boot.clean, boot.walked) {
+        (true, _) => "a clean stop",
+        (false, false) => "a kill at rest",
+        (false, true) => "a kill at work",
+    };
+    tracing::info!(name: "daemon.started",
+        detail = format!("{phases}; {} rows, {} events checked, after {after}", boot.checked.rows, boot.checked.events),
+        "started"
+    );
+    tracing::info!(name: "daemon.serving", port, path = %app.state_dir.path().display(), cage = mechanism, "serving");
+    let stop = match early_stop {
+        Some(stop) => stop,
+        None => StopSignal::listen()?,
+    };
+    let listening = listeners.serve(app.clone())?;
+    http::listen::announce(&app)?;
+    tracing::info!(name: "daemon.console", "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
+    );
+    service_manager::tell(&[sd_notify::NotifyState::Ready]);
+    crate::os::let_go_of_start();
+    let serving = ending::Serving {
+        app,
+        listening,
+        tasks,
+        stop,
+        upgrades,
+    };
+    serving.until_the_end().await
+}
+
+/// Why a launch ends before it serves, where it could not be put on record.
+pub(crate) fn refused_start(error: SubmitError<Refusal>) -> anyhow::Error {
+    anyhow::anyhow!("the ledger cannot record the start: {error}")
+}
+
+/// Names this installation in tokens; made once.
+fn install_id(state_dir: &StateDir) -> anyhow::Result<String> {
+    let known = std::fs::read_to_string(state_dir.join("instance-id")).unwrap_or_default();
+    let known = known.trim();
+    if known
+        .strip_prefix("plexus-")
+        .is_some_and(|id| uuid::Uuid::try_parse(id).is_ok())
+    {
+        return Ok(known.to_owned());
+    }
+    let fresh = format!("plexus-{}", uuid::Uuid::new_v4());
+    state_dir.write_private("instance-id", fresh.as_bytes())?;
+    Ok(fresh)
+}

@@ -1,0 +1,121 @@
+//! How a launch ends: asked to stop, or to give way to another program. Calls that were accepted get their outcome, then
+//! the ledger is closed.
+//!
+//! ```text
+//! serving ─ asked to stop ──────────────────────────▶ stopping ─▶ ledger closed
+//!     └──── asked to give way ─▶ winding down (calls end) ──┘          └─▶ another program, where it is still wanted
+//! ```
+
+use super::{service_manager, signals::StopSignal};
+use crate::{
+    app::{App, Phase},
+    http::{self, listen},
+    upgrade::{self, Asked, Handed},
+};
+use anyhow::bail;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// How long the records of the last effects get at a stop.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
+
+/// How a launch ended. One that yielded to another program did not return.
+pub(super) enum Ended {
+    Stopped,
+    /// It was to yield and could not: the next launch is this program's own.
+    GoOn(Handed),
+}
+
+/// A daemon that serves.
+pub(super) struct Serving {
+    pub(super) app: Arc<App>,
+    pub(super) listening: listen::Serving,
+    /// What runs beside requests.
+    pub(super) tasks: [JoinHandle<()>; 4],
+    pub(super) stop: StopSignal,
+    pub(super) upgrades: mpsc::Receiver<Asked>,
+}
+
+impl Serving {
+    /// Serves until it is asked to end, and ends.
+    pub(super) async fn until_the_end(self) -> anyhow::Result<Ended> {
+        let Self {
+            app,
+            mut listening,
+            tasks,
+            mut stop,
+            mut upgrades,
+        } = self;
+        let upgrade = tokio::select! {
+            () = stop.asked() => None,
+            Some(asked) = upgrades.recv() => Some(asked),
+        };
+
+        if let Some(asked) = &upgrade {
+            let to = &asked.candidate.to;
+            tracing::info!(name: "daemon.upgrading", detail = format!("{} {}", to.version, to.build), "changing over");
+            service_manager::tell(&service_manager::reloading());
+            app.enter(Phase::WindingDown);
+            app.feed.close();
+            let calls = async {
+                listening.wind_down().await;
+                app.runs.over().await;
+                app.limits.no_effects().await;
+            };
+            tokio::select! {
+                done = tokio::time::timeout(upgrade::RUNNING, calls) => if done.is_err() {
+                    tracing::warn!(name: "daemon.calls_cut", "calls still run; they are ended as at a stop");
+                },
+                () = stop.asked() => {}
+            }
+        } else {
+            tracing::info!(name: "daemon.stopping", "stopping");
+            service_manager::tell(&[sd_notify::NotifyState::Stopping]);
+        }
+        app.enter(Phase::Stopping);
+        app.feed.close();
+        // New calls are refused now; running ones get their outcome (DESIGN 13).
+        app.supervisor.shutdown().await;
+        // What was sent to a worker gets its record, also where the caller has gone.
+        if tokio::time::timeout(LAST_RECORDS, app.limits.no_effects())
+            .await
+            .is_err()
+        {
+            tracing::error!(name: "daemon.effects_left", "effects were still under way at the stop; the next start asks their workers"
+            );
+        }
+        crate::invoke::note_unrecorded(&app, true).await;
+        http::authenticate::note_unrecorded(&app).await;
+        // A stop that was asked for meanwhile is a stop.
+        let upgrade = match tokio::time::timeout(Duration::ZERO, stop.asked()).await {
+            Ok(()) => None,
+            Err(_) => upgrade,
+        };
+        let sockets = match &upgrade {
+            Some(_) => listening.hand_over().await,
+            None => {
+                listening.stop().await;
+                Vec::new()
+            }
+        };
+        for task in tasks {
+            task.abort();
+        }
+        if upgrade.is_none() {
+            let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+        }
+        app.leave_mark();
+        crate::invoke::used::note(&app);
+        let ledger = app.ledger.clone();
+        let clean = tokio::task::spawn_blocking(move || ledger.close())
+            .await
+            .unwrap_or(false);
+        if !clean {
+            bail!("the ledger did not close cleanly; the next start checks it");
+        }
+        let Some(asked) = upgrade else {
+            return Ok(Ended::Stopped);
+        };
+        Ok(Ended::GoOn(asked.candidate.exec(sockets)))
+    }
+}

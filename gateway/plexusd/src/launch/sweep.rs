@@ -1,0 +1,50 @@
+//! What goes on beside requests: every 30 s, what time has ended is swept up.
+
+use crate::{app::App, http, sources::lending};
+use plexus_trust::Command;
+use std::{sync::Arc, time::Duration};
+
+/// How often what time has ended is swept up.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
+const MARK_EVERY: u32 = 20;
+
+pub(crate) async fn sweep(app: Arc<App>) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    let mut rounds: u32 = 0;
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        app.save_held().await;
+        rounds += 1;
+        if rounds.is_multiple_of(MARK_EVERY) {
+            app.leave_mark();
+        }
+        crate::invoke::note_unrecorded(&app, false).await;
+        http::authenticate::note_unrecorded(&app).await;
+        app.limits.tidy(app.clock.now());
+        let before = app.ledger.snapshot();
+        if let Err(error) = app.owner(Command::Sweep).await {
+            tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
+        }
+        lending::follow(&app, &before).await;
+        let app = app.clone();
+        let tidied = tokio::task::spawn_blocking(move || {
+            let state = app.ledger.snapshot();
+            app.approvals.tidy(&state);
+            app.replays.kept.tidy(|| app.ledger.snapshot());
+            crate::invoke::used::note(&app);
+        });
+        if let Err(error) = tidied.await {
+            tracing::warn!(name: "daemon.sweep_failed", %error, "tidying failed");
+        }
+    }
+}
+impl App {
+    /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
+    pub(crate) fn leave_mark(&self) {
+        if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
+            tracing::warn!(name: "clock.unmarked", %error, "the time could not be noted");
+        }
+    }
+}

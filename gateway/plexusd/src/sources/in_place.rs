@@ -1,0 +1,112 @@
+//! Puts sources in place as they are configured: a look at each, its workers, the catalogue.
+//!
+//! Invariant: the machine hears what was seen before a worker starts, and the catalogue changes last.
+
+use super::{catalogue::Catalogue, configure};
+use crate::{
+    app::App,
+    http::{self, feed::Notice},
+    supervisor::{self, Spec},
+};
+use plexus_protocol::SourceId;
+use plexus_trust::{Command, Source, State};
+use std::sync::{Arc, PoisonError};
+
+impl App {
+    pub(crate) async fn look_at_sources(&self) -> anyhow::Result<()> {
+        let ids: Vec<SourceId> = self.ledger.snapshot().sources.keys().cloned().collect();
+        for id in ids {
+            if let Err(why) = self.look_at(&id).await {
+                tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
+            }
+        }
+        self.renew_catalogue(None);
+        Ok(())
+    }
+
+    /// Looks at one source, tells the machine what was found, and puts its workers in place.
+    ///
+    /// # Errors
+    /// Why the source cannot be used now; the machine's view of it stays as it was.
+    pub(crate) async fn look_at(&self, id: &SourceId) -> Result<(), String> {
+        let state = self.ledger.snapshot();
+        let source = state.sources.get(id).cloned().ok_or("no such source")?;
+        let seen = match configure::look(&self.registry, &source, &self.state_dir) {
+            Ok(seen) => seen,
+            Err(why) => {
+                self.supervisor.remove(id).await;
+                return Err(why);
+            }
+        };
+        self.owner(Command::SourceSeen(seen))
+            .await
+            .map_err(|e| e.to_string())?;
+        let state = self.ledger.snapshot();
+        let source = state.sources.get(id).ok_or("no such source")?;
+        if !source.config.enabled {
+            self.supervisor.remove(id).await;
+            return Ok(());
+        }
+        self.put_workers(source)
+    }
+
+    /// Puts the workers of a source in place as it is configured.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) fn put_workers(&self, source: &Source) -> Result<(), String> {
+        self.supervisor.put(Arc::new(self.spec_of(source)?));
+        Ok(())
+    }
+
+    /// What workers of a source are started with.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) fn spec_of(&self, source: &Source) -> Result<Spec, String> {
+        let connector = self
+            .registry
+            .of_kind(&source.config.kind)
+            .ok_or("no such connector")?;
+        let root = configure::root_of(&self.registry, &source.config);
+        Ok(Spec {
+            source: source.id.clone(),
+            connector: connector.name,
+            manifest: connector.manifest.clone(),
+            profile: connector.profile,
+            root: root.map(|r| r.canonicalize().unwrap_or(r)),
+            config: configure::for_worker(&source.config),
+            secrets: self.secrets_of(source.config.secret_ref.as_deref()),
+            revision: source.revision,
+            uncaged: self.unsandboxed.contains(&source.id),
+        })
+    }
+
+    /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
+    fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsOf {
+        let file = name
+            .filter(|n| configure::secret_name(n))
+            .map(|n| self.state_dir.join("secrets").join(n));
+        Box::new(move || {
+            let text = file.as_ref().map(std::fs::read_to_string).transpose()?;
+            Ok(text
+                .map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t)))
+                .into_iter()
+                .collect())
+        })
+    }
+
+    /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
+    pub(crate) fn renew_catalogue(&self, changed: Option<http::feed::Changed>) {
+        let _one_at_a_time = self
+            .reconfiguring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let revision = self.catalogue.load().revision + 1;
+        let state: Arc<State> = self.ledger.snapshot();
+        self.catalogue
+            .store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
+        self.feed
+            .publish(Notice::ManifestChanged { revision, changed });
+    }
+}
