@@ -29,9 +29,9 @@ pub mod ruleset;
 
 pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
-pub use linux::{base_rules, give_up_exec_and_fork, kernel_support};
+pub use linux::{base_rules, give_up_exec_and_fork, kernel_support, system_calls};
 #[cfg(target_os = "macos")]
-pub use macos::{base_rules, give_up_exec_and_fork, kernel_support};
+pub use macos::{base_rules, give_up_exec_and_fork, kernel_support, system_calls};
 
 /// What this kernel offers; returned by [`kernel_support`] for `status` and `doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,11 @@ pub enum Unsupported {
     #[error("/usr/bin/sandbox-exec is missing; workers cannot be caged on this macOS")]
     NoSandboxExec,
 }
+
+/// What a worker may ask of the kernel cannot be written as filters.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot build the filters of system calls: {0}")]
+pub struct FilterError(pub(crate) String);
 
 /// The worker could not give up its rights and must not start.
 #[derive(Debug, thiserror::Error)]

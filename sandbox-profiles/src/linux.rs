@@ -27,8 +27,9 @@ use seccompiler::{BpfProgram, apply_filter, apply_filter_all_threads};
 
 use crate::floor::{self, Kernel, Landlock, Needs};
 use crate::launch::Limits;
+use crate::profile::Profile;
 use crate::ruleset::{Origin, Ruleset};
-use crate::{GiveUpError, Support, Unsupported};
+use crate::{FilterError, GiveUpError, Support, Unsupported};
 
 use leaf::Signals;
 
@@ -87,6 +88,14 @@ pub fn kernel() -> Kernel {
 #[must_use]
 pub fn base_rules() -> Vec<String> {
     base::rules()
+}
+
+/// What a worker under `profile` may ask of the kernel at most, as the kernel reads it; for comparing one version with the
+/// next.
+/// # Errors
+/// A filter cannot be built.
+pub fn system_calls(profile: &Profile) -> Result<Vec<u8>, FilterError> {
+    syscalls::at_most(profile.system_calls()).map_err(|why| FilterError(why.to_string()))
 }
 
 /// Whether any worker can be caged here; one with a wider profile may need more than that.

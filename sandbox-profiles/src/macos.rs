@@ -1,7 +1,7 @@
 //! macOS: `/usr/bin/sandbox-exec` enforces the profile before the worker's first instruction, so there is little
 //! left to do. Same functions as `linux`.
 
-use crate::{GiveUpError, Support, Unsupported};
+use crate::{FilterError, GiveUpError, Support, Unsupported, profile::Profile};
 
 /// Where macOS keeps its launcher. Absolute: it is never looked up in PATH.
 pub(crate) const SANDBOX_EXEC: &str = "/usr/bin/sandbox-exec";
@@ -23,6 +23,13 @@ pub fn kernel_support() -> Result<Support, Unsupported> {
 #[must_use]
 pub fn base_rules() -> Vec<String> {
     Vec::new()
+}
+
+/// Nothing: the profile is all that there is.
+/// # Errors
+/// None; the signature is that of Linux.
+pub fn system_calls(_profile: &Profile) -> Result<Vec<u8>, FilterError> {
+    Ok(Vec::new())
 }
 
 /// Nothing to do: a leaf profile denies fork and every exec but the worker's own from the start.

@@ -132,6 +132,16 @@ impl Profile {
         parse::profile(&sexp::read(text)?)
     }
 
+    /// The flavour of its system call filter: what it says last of that.
+    #[must_use]
+    pub fn system_calls(&self) -> SystemCalls {
+        let said = self.forms.iter().rev().find_map(|form| match form.what {
+            What::SystemCalls(flavour) => Some(flavour),
+            _ => None,
+        });
+        said.unwrap_or_default()
+    }
+
     /// The names of all parameters it asks for, in whichever branch.
     #[must_use]
     pub fn parameters(&self) -> BTreeSet<&str> {

@@ -146,13 +146,9 @@ impl Ruleset {
                 line,
                 rule: "(import \"bsd.sb\")".to_owned(),
             }),
+            system_calls: profile.system_calls(),
             ..Self::default()
         };
-        for form in &profile.forms {
-            if let What::SystemCalls(flavour) = form.what {
-                ruleset.system_calls = flavour;
-            }
-        }
         for (form, rule) in in_effect(profile, parameters)? {
             let refuse = |reason| ProfileError::new(form.line, form, reason);
             let origin = Origin {

@@ -57,7 +57,8 @@ pub(crate) struct Registered {
     pub(crate) profile_digest: Digest,
     /// Its rules in the same spelling.
     pub(crate) rules: Vec<String>,
-    /// What it imports, as rules: a part of what is granted upon, as the profile's own.
+    /// What its cage grants beside them, as rules: what it imports, and its system calls. A part of what is granted upon,
+    /// as the profile's own.
     pub(crate) base: Vec<String>,
     /// By the manifest's name of the capability.
     pub(crate) schemas: BTreeMap<String, Schema>,
@@ -100,7 +101,7 @@ impl Registry {
                 profile: connector.profile,
                 profile_digest: profile_digest(connector.profile),
                 rules: profile::rules(connector.profile),
-                base: base_of(connector.profile),
+                base: base_of(connector.profile)?,
                 schemas,
             }));
         }
@@ -181,19 +182,21 @@ fn without_wording(schema: &Value) -> Value {
     }
 }
 
-/// What a profile imports, as rules.
-fn base_of(profile: &str) -> Vec<String> {
-    let imports = profile::rules(profile).contains(&IMPORT.to_owned());
-    let base = if imports {
-        plexus_sandbox::base_rules()
-    } else {
-        Vec::new()
-    };
-    base.iter().map(|rule| profile::spelled(rule)).collect()
+/// What a profile's cage grants beside its rules, as rules: what it imports, each for itself, and which system calls there
+/// are, by their digest.
+fn base_of(profile: &str) -> anyhow::Result<Vec<String>> {
+    let profile = plexus_sandbox::profile::Profile::parse(profile)?;
+    let mut base = Vec::new();
+    if profile.import.is_some() {
+        let rules = plexus_sandbox::base_rules();
+        base.extend(rules.iter().map(|rule| profile::spelled(rule)));
+    }
+    let calls = plexus_sandbox::system_calls(&profile)?;
+    if !calls.is_empty() {
+        base.push(profile::system_calls(&Digest::of(&calls)));
+    }
+    Ok(base)
 }
-
-/// The one import that profiles know.
-const IMPORT: &str = "(import \"bsd.sb\")";
 
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.
 fn profile_digest(profile: &str) -> Digest {
@@ -234,14 +237,36 @@ mod tests {
         let granted = plexus_sandbox::base_rules();
         assert_eq!(granted.is_empty(), cfg!(target_os = "macos"));
         for connector in SHIPPED {
-            let base = base_of(connector.profile);
+            let mut base = base_of(connector.profile).unwrap();
+            let calls = (!cfg!(target_os = "macos")).then(|| base.pop().unwrap());
             assert_eq!(base, granted, "{}", connector.name);
+            base.extend(calls);
             assert!(
                 base.iter()
                     .all(|rule| profile::rules(rule) == [rule.clone()])
             );
         }
-        assert!(base_of("(version 1)\n(deny default)").is_empty());
+    }
+
+    /// What may be asked of the kernel is no rule of the profile, and is granted upon all the same.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn system_calls_are_kept_with_the_rules() {
+        let calls = |more: &str| {
+            let base = base_of(&format!("(version 1)\n(deny default)\n{more}")).unwrap();
+            let [calls] = &base[..] else {
+                panic!("{base:?}")
+            };
+            calls.clone()
+        };
+        let leaf = calls("");
+        assert_eq!(leaf, calls("(define plexus-system-calls \"leaf\")"));
+        assert_eq!(leaf, calls("(allow process-fork)"));
+        assert_ne!(leaf, calls("(define plexus-system-calls \"agent\")"));
+        assert!(
+            profile::words(&leaf).starts_with("ask the kernel for: "),
+            "{leaf}"
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ use seccompiler::{
 use super::leaf::Signals;
 use super::{agent, leaf};
 use crate::profile::SystemCalls;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Extent, Origin, PathGrant, PortGrant, Ruleset};
 
 const EPERM: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
 const ENOSYS: SeccompAction = SeccompAction::Errno(libc::ENOSYS as u32);
@@ -60,6 +60,44 @@ pub(super) fn filters(
         .any(&[libc::SYS_setsid, libc::SYS_setpgid])
         .compile(SeccompAction::Allow, SeccompAction::Errno(0))?;
     Ok(vec![absent, pretended, without_x32(), flavour])
+}
+
+/// All that the filters of a flavour can come to, as the kernel reads them: of the narrowest ruleset and of the widest, and
+/// what a worker gives up by itself.
+pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
+    let origin = || Origin {
+        line: 0,
+        rule: String::new(),
+    };
+    let narrowest = Ruleset {
+        system_calls: flavour,
+        ..Ruleset::default()
+    };
+    let widest = Ruleset {
+        writes: vec![PathGrant {
+            path: "/".into(),
+            extent: Extent::Subtree,
+            origin: origin(),
+        }],
+        creates_links: true,
+        connects: vec![PortGrant {
+            port: 1,
+            origin: origin(),
+        }],
+        forks: true,
+        ..narrowest.clone()
+    };
+    let mut programs = filters(&narrowest, Signals::Scoped)?;
+    programs.extend(filters(&widest, Signals::Scoped)?);
+    programs.push(without_exec_and_fork()?);
+    let steps = programs.iter().flatten();
+    Ok(steps
+        .flat_map(|step| {
+            let [code_0, code_1] = step.code.to_le_bytes();
+            let [k_0, k_1, k_2, k_3] = step.k.to_le_bytes();
+            [code_0, code_1, step.jt, step.jf, k_0, k_1, k_2, k_3]
+        })
+        .collect())
 }
 
 /// The filter of [`super::give_up_exec_and_fork`].

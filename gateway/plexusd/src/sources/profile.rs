@@ -2,6 +2,8 @@
 //!
 //! Must not know: how a kernel enforces them; that is the launcher's.
 
+use plexus_protocol::Digest;
+
 /// The whole profile without comments and runs of white space outside strings.
 pub(crate) fn spelled(profile: &str) -> String {
     let mut rules = String::with_capacity(profile.len());
@@ -54,8 +56,19 @@ pub(crate) fn rules(profile: &str) -> Vec<String> {
     rules
 }
 
+const SYSTEM_CALLS: &str = "(allow system-calls \"";
+
+/// The rule that stands for all that a cage lets ask of the kernel. No profile can say it.
+pub(crate) fn system_calls(digest: &Digest) -> String {
+    format!("{SYSTEM_CALLS}{digest}\")")
+}
+
 /// What one rule says, for a person: the operation in words where there are some, and what it is about as it stands.
 pub(crate) fn words(rule: &str) -> String {
+    if let Some(digest) = rule.strip_prefix(SYSTEM_CALLS) {
+        let start = digest.get(..8).unwrap_or(digest);
+        return format!("ask the kernel for: (what the list {start}… of system calls says)");
+    }
     for role in ["reader", "writer"] {
         let only = format!("(if (string=? (param \"ROLE\") \"{role}\") ");
         let then = rule.strip_prefix(&only).and_then(|r| r.strip_suffix(')'));
