@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 const PROGRAM: &str = "plexus-worker-hostile";
+const LAUNCHER: &str = "plexus-sandbox-exec";
+/// A program that nobody runs.
+const IDLE: &str = "plexus-worker-idle";
 
 /// A connector in a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +178,10 @@ impl Scene {
                     program: workers
                         .path()
                         .join(format!("plexus-worker-{}", subject.connector())),
+                    own: workers
+                        .path()
+                        .join(format!("plexus-worker-{}", subject.connector())),
+                    launcher: workers.path().join(LAUNCHER),
                     open_files: limits["openFiles"].as_u64().expect("a limit"),
                     file_bytes: limits["fileBytes"].as_u64().expect("a limit"),
                     memory: limits["memoryMiB"].as_u64().expect("a limit") << 20,
@@ -247,9 +254,14 @@ impl Scene {
     /// What comes of it without a cage, as the same program, in a process of its own.
     #[track_caller]
     pub(super) fn uncaged(&self, subject: Subject, name: &str) -> Outcome {
-        let targets = serde_json::to_string(&self.targets[subject.connector()]).expect("targets");
+        let targets = Targets {
+            own: self.workers.path().join(IDLE),
+            ..self.targets[subject.connector()].clone()
+        };
+        let targets = serde_json::to_string(&targets).expect("targets");
         let output = Command::new(self.workers.path().join(PROGRAM))
             .args(["uncaged", name, &targets])
+            .current_dir(self.outside.path())
             .env_clear()
             .stdin(Stdio::null())
             .output()
@@ -334,16 +346,21 @@ impl Scene {
 /// The launcher that the product has, and one program under every connector's name.
 fn programs() -> Folder {
     let folder = Folder::empty();
-    let place = |from: &str, name: &str| {
-        let (from, to) = (binaries::path(from), folder.path().join(name));
-        if fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to).expect("a copy of a program");
+    let copy = |from: &Path, name: &str| {
+        fs::copy(from, folder.path().join(name)).expect("a copy of a program");
+    };
+    let link = |name: &str| {
+        let from = binaries::path(PROGRAM);
+        if fs::hard_link(&from, folder.path().join(name)).is_err() {
+            copy(&from, name);
         }
     };
-    place("plexus-sandbox-exec", "plexus-sandbox-exec");
-    place(PROGRAM, PROGRAM);
+    // What is opened for writing where there is no cage is not the real one.
+    copy(&binaries::path(LAUNCHER), LAUNCHER);
+    copy(Path::new("/usr/bin/true"), IDLE);
+    link(PROGRAM);
     for connector in ["obsidian", "workspace", "git"] {
-        place(PROGRAM, &format!("plexus-worker-{connector}"));
+        link(&format!("plexus-worker-{connector}"));
     }
     folder
 }
