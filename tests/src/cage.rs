@@ -57,11 +57,10 @@ pub struct Targets {
     pub abstract_name: String,
     /// The worker's own program.
     pub program: PathBuf,
-    /// What is opened for writing as its own program: that one, and where there is no cage a copy that does not run, because
-    /// the kernel lets nobody write to one that does.
-    pub own: PathBuf,
-    /// The launcher's program, which has become the worker and does not run any more.
-    pub launcher: PathBuf,
+    /// Programs to be opened for writing: the worker's own, and the launcher's, which has become the worker and may not run
+    /// any more. Where there is no cage, one beside them that is nobody's, because the kernel lets nobody write to one that
+    /// runs.
+    pub written: [PathBuf; 2],
     /// Open descriptors that the manifest allows.
     pub open_files: u64,
     /// Bytes of memory that the manifest allows.

@@ -38,12 +38,13 @@ pub(super) const FAMILY: Family = Family {
         }),
         Probe::refused("execute the loader", |_| act(&["exec-in-vain", LOADER])),
         Probe::refused("open its own program for writing", |at| {
-            act(&["open-to-write", &at.own.display().to_string()])
+            act(&["open-to-write", &at.written[0].display().to_string()])
         })
         .or(RUNNING),
         Probe::refused("open the launcher's program for writing", |at| {
-            act(&["open-to-write", &at.launcher.display().to_string()])
-        }),
+            act(&["open-to-write", &at.written[1].display().to_string()])
+        })
+        .or(RUNNING),
         Probe::refused("make a file beside its own program", |at| {
             let path = at.program.with_file_name("plexus-worker-planted");
             let path = path.display().to_string();

@@ -2,6 +2,8 @@
 
 use super::scene::{Scene, Subject};
 use nix::errno::Errno;
+#[cfg(target_arch = "x86_64")]
+use plexus_tests::cage::ENDS;
 use plexus_tests::cage::{BORN_HOSTILE, Caged, FAMILIES, Family, Outcome, Probe};
 use plexus_tests::waiting::until;
 use plexus_tests::{golden, not_run};
@@ -64,6 +66,41 @@ fn every_probe_in_every_cage_and_without_one() {
     );
     assert!(scene.gateway.stop().success());
     golden::check_section("docs/security.md", "probes", &page(&measured));
+}
+
+/// The kernel ends it, in place of an answer: as a writer, because a read would be tried on four of them.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_call_of_another_machine_ends_its_worker() {
+    let expected = match Scene::works_uncaged("int80") {
+        Ok(works) => {
+            assert!(works, "the call is right, where there is no cage");
+            "signal: 31 (SIGSYS)"
+        }
+        Err(nix::libc::SIGSEGV) => {
+            not_run::say(
+                "probes::a_call_of_another_machine_ends_its_worker",
+                "its control: this kernel has no 32-bit calls",
+            );
+            "signal: 11 (SIGSEGV)"
+        }
+        Err(other) => panic!("ended by {other}, without a cage"),
+    };
+    let mut scene = Scene::open();
+    let subject = Subject::WorkspaceWriter;
+    let (_, pid) = scene.caged(subject, "read a file inside");
+    let reply = scene.ask(subject, ENDS.name);
+    assert_eq!(reply.at("/error/code"), "outcome_unknown", "{reply}");
+    let end = until("the record of its end", || {
+        let mut events = scene.gateway.owner().audit(200).into_iter();
+        events.find(|event| event["detail"]["event"] == "worker.end")
+    });
+    assert_eq!(end["detail"]["pid"], pid, "{end:#}");
+    let exit = end["detail"]["exit"].as_str().expect("a status");
+    assert!(exit.starts_with(expected), "{end:#}");
+    let (_, next) = scene.caged(subject, "read a file inside");
+    assert_ne!(next, pid, "another process serves");
+    assert!(scene.gateway.stop().success());
 }
 
 fn measure(scene: &Scene, family: &'static Family, findings: &mut Findings) -> Vec<Row> {

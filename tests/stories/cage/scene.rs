@@ -10,6 +10,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+#[cfg(target_arch = "x86_64")]
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -178,10 +180,12 @@ impl Scene {
                     program: workers
                         .path()
                         .join(format!("plexus-worker-{}", subject.connector())),
-                    own: workers
-                        .path()
-                        .join(format!("plexus-worker-{}", subject.connector())),
-                    launcher: workers.path().join(LAUNCHER),
+                    written: [
+                        workers
+                            .path()
+                            .join(format!("plexus-worker-{}", subject.connector())),
+                        workers.path().join(LAUNCHER),
+                    ],
                     open_files: limits["openFiles"].as_u64().expect("a limit"),
                     file_bytes: limits["fileBytes"].as_u64().expect("a limit"),
                     memory: limits["memoryMiB"].as_u64().expect("a limit") << 20,
@@ -254,8 +258,9 @@ impl Scene {
     /// What comes of it without a cage, as the same program, in a process of its own.
     #[track_caller]
     pub(super) fn uncaged(&self, subject: Subject, name: &str) -> Outcome {
+        let idle = self.workers.path().join(IDLE);
         let targets = Targets {
-            own: self.workers.path().join(IDLE),
+            written: [idle.clone(), idle],
             ..self.targets[subject.connector()].clone()
         };
         let targets = serde_json::to_string(&targets).expect("targets");
@@ -274,6 +279,17 @@ impl Scene {
                 String::from_utf8_lossy(&output.stderr)
             )
         })
+    }
+
+    /// Whether an act works without a cage, as the same program; or the signal that ended it.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn works_uncaged(act: &str) -> Result<bool, i32> {
+        let status = Command::new(binaries::path(PROGRAM))
+            .args(["act", act])
+            .env_clear()
+            .status()
+            .expect("the control starts");
+        status.signal().map_or(Ok(status.success()), Err)
     }
 
     /// Puts everything back that a probe may have changed in the source's folder.
@@ -349,18 +365,17 @@ fn programs() -> Folder {
     let copy = |from: &Path, name: &str| {
         fs::copy(from, folder.path().join(name)).expect("a copy of a program");
     };
-    let link = |name: &str| {
-        let from = binaries::path(PROGRAM);
+    let link = |from: &str, name: &str| {
+        let from = binaries::path(from);
         if fs::hard_link(&from, folder.path().join(name)).is_err() {
             copy(&from, name);
         }
     };
-    // What is opened for writing where there is no cage is not the real one.
-    copy(&binaries::path(LAUNCHER), LAUNCHER);
     copy(Path::new("/usr/bin/true"), IDLE);
-    link(PROGRAM);
+    link(LAUNCHER, LAUNCHER);
+    link(PROGRAM, PROGRAM);
     for connector in ["obsidian", "workspace", "git"] {
-        link(&format!("plexus-worker-{connector}"));
+        link(PROGRAM, &format!("plexus-worker-{connector}"));
     }
     folder
 }
