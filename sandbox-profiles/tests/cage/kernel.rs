@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use plexus_hostile::offered;
 
-use crate::{Bystander, Cage, OBSIDIAN, Outcome, hostile, uncaged};
+use crate::{Bystander, Cage, Outcome, hostile, uncaged};
 
 #[test]
 fn nobody_is_looked_into() {
@@ -139,7 +139,7 @@ fn a_call_of_another_machine_ends_the_process() {
     for cage in [
         Cage::reader(),
         Cage::writer(),
-        Cage::new(OBSIDIAN, "reader"),
+        Cage::new(crate::OBSIDIAN, "reader"),
     ] {
         cage.ends(&["int80"]);
     }

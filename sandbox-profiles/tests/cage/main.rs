@@ -183,11 +183,7 @@ impl Cage {
             assert_eq!(outcome(&free), Outcome::Done(String::new()), "{act:?}");
         }
         let caged = self.command(act).output().expect("the launcher starts");
-        let by = if missing {
-            libc::SIGSEGV
-        } else {
-            libc::SIGSYS
-        };
+        let by = if missing { libc::SIGSEGV } else { libc::SIGSYS };
         assert_eq!(caged.status.signal(), Some(by), "{act:?} in the cage");
     }
 
