@@ -44,8 +44,8 @@ fn descriptor_3_survives_and_none_above_it() {
     );
 }
 
-/// Of the kinds that a worker keeps (its standard input, its stream) and as its working folder: the rules bind what is
-/// opened, wherever the path to it begins.
+/// At the numbers that a worker keeps, and as its working folder: the rules bind what is opened, wherever the path to it
+/// begins.
 #[test]
 fn a_folder_that_was_open_before_leads_nowhere() {
     let cage = Cage::reader();
