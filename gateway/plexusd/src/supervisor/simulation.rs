@@ -57,3 +57,31 @@ fn a_schedule_has_one_history() {
         assert!(one.log.len() > 8, "something happened: {}", one.told());
     }
 }
+
+/// Found at twenty thousand schedules: the owner asked at the moment at which a start failed, and was heard after it.
+#[test]
+fn the_owner_may_ask_at_the_moment_of_a_failure() {
+    use script::{Act, Ask, End, Kind, Schedule};
+    let ask = Act::Ask(Ask {
+        kind: Kind::Read,
+        owner: false,
+        deadline: 0,
+        stale: false,
+        taken_back: false,
+    });
+    let reader = plexus_ipc::message::Role::Reader;
+    let schedule = Schedule {
+        readers: Vec::new(),
+        writers: Vec::new(),
+        acts: vec![
+            (0, ask.clone()),
+            (1, Act::Freeze(reader)),
+            (0, Act::Kill(reader)),
+            (0, ask),
+            (0, Act::Probe),
+        ],
+        end: End::Shutdown,
+    };
+    let history = stage::play(&schedule);
+    assert!(history.broken.is_empty(), "{}", history.told());
+}
