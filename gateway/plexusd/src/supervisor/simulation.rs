@@ -58,30 +58,50 @@ fn a_schedule_has_one_history() {
     }
 }
 
-/// Found at twenty thousand schedules: the owner asked at the moment at which a start failed, and was heard after it.
-#[test]
-fn the_owner_may_ask_at_the_moment_of_a_failure() {
-    use script::{Act, Ask, End, Kind, Schedule};
-    let ask = Act::Ask(Ask {
-        kind: Kind::Read,
-        owner: false,
-        deadline: 0,
-        stale: false,
-        taken_back: false,
-    });
-    let reader = plexus_ipc::message::Role::Reader;
-    let schedule = Schedule {
-        readers: Vec::new(),
-        writers: Vec::new(),
-        acts: vec![
-            (0, ask.clone()),
-            (1, Act::Freeze(reader)),
-            (0, Act::Kill(reader)),
-            (0, ask),
-            (0, Act::Probe),
-        ],
-        end: End::Shutdown,
+/// What twenty thousand schedules found, each time in one instant in which more than one thing happened.
+mod found {
+    use super::{
+        script::{Act, Ask, End, Kind, Schedule},
+        stage,
     };
-    let history = stage::play(&schedule);
-    assert!(history.broken.is_empty(), "{}", history.told());
+    use plexus_ipc::message::Role;
+
+    fn ask(owner: bool) -> Ask {
+        Ask {
+            kind: Kind::Read,
+            owner,
+            deadline: 0,
+            stale: false,
+            taken_back: false,
+        }
+    }
+
+    fn holds(acts: Vec<(u64, Act)>) {
+        let schedule = Schedule {
+            readers: Vec::new(),
+            writers: Vec::new(),
+            acts,
+            end: End::Shutdown,
+        };
+        let history = stage::play(&schedule);
+        assert!(history.broken.is_empty(), "{}", history.told());
+    }
+
+    /// The owner asks as a start fails, and is heard after it: then the next one is due at once.
+    #[test]
+    fn the_owner_asks_as_a_start_fails() {
+        holds(vec![
+            (0, Act::Ask(ask(false))),
+            (1, Act::Freeze(Role::Reader)),
+            (0, Act::Kill(Role::Reader)),
+            (0, Act::Ask(ask(false))),
+            (0, Act::Probe),
+        ]);
+    }
+
+    /// A call finds the queue full, and all that waited there is refused before its caller hears of it.
+    #[test]
+    fn a_full_queue_is_refused_as_a_whole() {
+        holds(vec![(0, Act::Burst(ask(true), 17)), (0, Act::Replace)]);
+    }
 }
