@@ -8,6 +8,7 @@
 use crate::agent::Agent;
 use crate::binaries;
 use crate::clock::{Clock, Machine};
+use crate::failing_disk::FailingDisk;
 use crate::http::Client;
 use crate::log_lines;
 use crate::owner::Owner;
@@ -76,6 +77,13 @@ impl Builder {
     #[track_caller]
     pub fn machine(mut self, machine: &Machine) -> Self {
         self.environment.extend(machine.variables());
+        self
+    }
+    /// Lets the daemon keep its state on a disk that a test makes read-only.
+    #[must_use]
+    #[track_caller]
+    pub fn disk(mut self, disk: &FailingDisk) -> Self {
+        self.environment.extend(disk.variables());
         self
     }
     /// Adds an argument.
