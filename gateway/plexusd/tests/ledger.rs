@@ -275,13 +275,26 @@ impl Played {
             });
             let was_held = is_in.recv().expect("it is held, or answered");
             self.met.stalls += u32::from(was_held);
-            let others: Vec<_> = (0..more)
-                .map(|_| ledger.submit(further.command.clone(), Lane::Agent))
-                .collect();
-            if let Some(cut) = cut {
-                left = Some(self.disk.cut(cut));
-                self.disk.set(Some(Fault::Dead(0)));
-            }
+            let queue = || -> Vec<_> {
+                (0..more)
+                    .map(|_| ledger.submit(further.command.clone(), Lane::Agent))
+                    .collect()
+            };
+            let mut then = || {
+                if let Some(cut) = cut {
+                    left = Some(self.disk.cut(cut));
+                    self.disk.set(Some(Fault::Dead(0)));
+                }
+            };
+            let others = if was_held {
+                let others = queue();
+                then();
+                others
+            } else {
+                // Nothing holds the writer: it would answer while the power goes.
+                then();
+                queue()
+            };
             drop(go_on);
             (first.join().unwrap(), others)
         });

@@ -181,11 +181,19 @@ fn stalled(
             answer
         });
         let was_held = heard.recv().expect("it is held, or answered");
-        let others: Vec<_> = others
-            .iter()
-            .map(|command| ledger.submit(command.clone(), Lane::Agent))
-            .collect();
-        then();
+        let queue = || -> Vec<_> {
+            let queued = |command: &Command| ledger.submit(command.clone(), Lane::Agent);
+            others.iter().map(queued).collect()
+        };
+        let others = if was_held {
+            let others = queue();
+            then();
+            others
+        } else {
+            // Nothing holds the writer: it would answer while the rest happens.
+            then();
+            queue()
+        };
         drop(go_on);
         let first = first.join().expect("an answer");
         let others = others.into_iter().map(wait);
