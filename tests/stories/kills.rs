@@ -244,6 +244,10 @@ impl Dice {
 }
 
 impl Drop for Dice {
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failed test says how to have its moments again"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("its moments: PLEXUS_TEST_SEED={}", self.start);
@@ -255,8 +259,8 @@ impl Drop for Dice {
 /// start, which took `usual` when it was last seen.
 fn started_again(gateway: &mut Gateway, dice: &mut Dice, dies: u64, usual: Duration) -> Duration {
     for _ in 0..dies {
-        let mut after =
-            usual.mul_f64(f64::from(u16::try_from(dice.up_to(1_000)).expect("small")) / 1_000.0);
+        let part = u32::try_from(dice.up_to(1_000)).expect("small");
+        let mut after = usual * part / 1_000;
         // One that was quicker this time has to be caught earlier.
         while !gateway.start_cut_short(after) {
             after /= 2;
