@@ -23,6 +23,7 @@ pub mod protocol;
 mod sockets;
 
 use nix::errno::Errno;
+use plexus_hostile::offered;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -56,6 +57,10 @@ pub struct Targets {
     pub abstract_name: String,
     /// The worker's own program.
     pub program: PathBuf,
+    /// Programs to be opened for writing: the worker's own, and the launcher's, which has become the worker and may not run
+    /// any more. Where there is no cage, one beside them that is nobody's, because the kernel lets nobody write to one that
+    /// runs.
+    pub written: [PathBuf; 2],
     /// Open descriptors that the manifest allows.
     pub open_files: u64,
     /// Bytes of memory that the manifest allows.
@@ -138,8 +143,9 @@ pub struct Probe {
     run: fn(&Targets) -> Attempt,
     /// What must come of it in a cage.
     pub caged: Caged,
-    /// Whether some machines offer this to nobody, or to the administrator only: then the control may be refused too.
-    pub offered: bool,
+    /// Where some machines offer this to nobody, or to the administrator only: what they answer beside what any call may be
+    /// answered there, of [`offered`].
+    missing: Option<&'static [Errno]>,
     /// Whether it is a race for a name, and somebody swaps what it names meanwhile.
     pub turning: bool,
     /// Refusals beside EPERM and EACCES that count, because what is refused is said so elsewhere.
@@ -165,7 +171,7 @@ impl Probe {
             name,
             run,
             caged: Caged::Refused,
-            offered: false,
+            missing: None,
             turning: false,
             also: &[],
         }
@@ -186,10 +192,10 @@ impl Probe {
             ..Self::refused(name, run)
         }
     }
-    /// Not every machine offers this.
+    /// Not every machine offers this; one that does not may say so by `also`, too.
     #[must_use]
-    pub const fn where_offered(mut self) -> Self {
-        self.offered = true;
+    pub const fn where_offered(mut self, also: &'static [Errno]) -> Self {
+        self.missing = Some(also);
         self
     }
     /// Somebody swaps names meanwhile.
@@ -214,6 +220,17 @@ impl Probe {
                 None => Outcome::Failed(error.to_string()),
             },
         }
+    }
+    /// Whether there are machines that do not offer it.
+    #[must_use]
+    pub fn may_be_missing(&self) -> bool {
+        self.missing.is_some()
+    }
+    /// Whether `errno`, without a cage, says that this machine does not offer it, and not that the probe is mistaken.
+    #[must_use]
+    pub fn is_missing(&self, errno: Errno) -> bool {
+        self.missing
+            .is_some_and(|also| offered::is_missing(errno, also))
     }
     /// Whether `outcome` is a refusal of the kind that counts for this probe.
     #[must_use]
@@ -263,9 +280,17 @@ pub const FAMILIES: &[Family] = &[
 /// Probes of a program that was hostile before it gave anything up: what the launcher alone refuses.
 pub const BORN_HOSTILE: Family = programs::BORN_HOSTILE;
 
+/// What no process outlives that has this kernel's filters, and so has no row among those that are answered.
+#[cfg(target_arch = "x86_64")]
+pub const ENDS: Probe = kernel::ENDS;
+
 /// The probe of that name.
 #[must_use]
 pub fn probe(name: &str) -> Option<&'static Probe> {
+    #[cfg(target_arch = "x86_64")]
+    if name == ENDS.name {
+        return Some(&ENDS);
+    }
     FAMILIES
         .iter()
         .chain([&BORN_HOSTILE])
@@ -289,5 +314,26 @@ mod tests {
             assert!(seen.insert(probe.name), "{} is there twice", probe.name);
             assert!(!probe.name.contains('|'), "{}: a cell ends", probe.name);
         }
+    }
+
+    /// A control that is answered like this has tried nothing, and must not pass for one that could not be tried.
+    #[test]
+    fn no_mistake_passes_for_what_a_machine_does_not_offer() {
+        let probes = || FAMILIES.iter().flat_map(|family| family.probes);
+        for probe in probes() {
+            for errno in [
+                Errno::EINVAL,
+                Errno::EFAULT,
+                Errno::EBADF,
+                Errno::ENOENT,
+                Errno::ENOTSOCK,
+                Errno::ECONNREFUSED,
+                Errno::UnknownErrno,
+            ] {
+                assert!(!probe.is_missing(errno), "{}: {errno}", probe.name);
+            }
+            assert_eq!(probe.is_missing(Errno::EPERM), probe.may_be_missing());
+        }
+        assert!(probes().any(Probe::may_be_missing));
     }
 }

@@ -274,7 +274,18 @@ impl<'de> Deserialize<'de> for Fact {
         if members.get("event").is_none() {
             spell_out(&mut members);
         }
-        Self::deserialize(members).map_err(de::Error::custom)
+        let fact = Self::deserialize(members).map_err(de::Error::custom)?;
+        // It is written without its tag: what the two say must be one thing.
+        let told = match &fact {
+            Self::Read(call) => call.phase == "read",
+            Self::Intent(call) => call.phase == "intent",
+            Self::Outcome(call) => call.phase == "outcome",
+            _ => true,
+        };
+        match told {
+            true => Ok(fact),
+            false => Err(de::Error::custom("a call's event and its phase differ")),
+        }
     }
 }
 

@@ -1,10 +1,16 @@
 //! The other flavour of system call filter: a coding agent runs the owner's tools, so it has all calls but those
 //! that reach around the cage.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use plexus_hostile::offered;
 
 use crate::{Bystander, Cage, Outcome, hostile, uncaged};
 
@@ -68,6 +74,7 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["tcp", port],
         &["mptcp", port],
         &["fast-open", port],
+        &["fast-open-connect", port],
         &["netlink"],
         &["tcp-listen"],
         &["signal", pid],
@@ -80,6 +87,7 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["shared-memory"],
         &["datagram-pair"],
         &["mount"],
+        &["chroot"],
         #[cfg(target_arch = "x86_64")]
         &["x32"],
         &["death-signal"],
@@ -88,10 +96,15 @@ fn an_agent_reaches_nothing_around_its_cage() {
     ] {
         cage.denies(act);
     }
-    cage.denies_where_offered(&["io-uring"]);
-    cage.denies_where_offered(&["user-namespace"]);
-    cage.denies_where_offered(&["keyring"]);
-    cage.denies_where_offered(&["add-key"]);
+    cage.denies_where_offered(&["io-uring"], &[]);
+    cage.denies_where_offered(&["user-namespace"], offered::NAMESPACES);
+    cage.denies_where_offered(&["keyring"], offered::KEYS);
+    cage.denies_where_offered(&["add-key"], offered::KEYS);
+    cage.denies_where_offered(&["request-key"], &[]);
+    cage.denies_where_offered(&["pivot-root"], &[]);
+    cage.denies_where_offered(&["advise-memory", pid], &[]);
+    #[cfg(target_arch = "x86_64")]
+    cage.ends(&["int80"]);
     assert_eq!(cage.allows(&["setsid"]), "same session");
     assert_eq!(cage.run(&["clone3"]), Outcome::Refused(Errno::ENOSYS));
     cage.allows(&["stream-pair"]);
@@ -110,6 +123,8 @@ fn an_agent_with_a_port_connects_to_it_by_plain_tcp_alone() {
     cage.denies(&["tcp", other]);
     cage.denies(&["mptcp", port]);
     cage.denies(&["fast-open", port]);
+    // It is a connect, so Landlock knows its port.
+    cage.denies(&["fast-open-connect", other]);
     cage.denies(&["tcp-listen"]);
     cage.denies(&["listen-unbound"]);
     cage.denies(&["netlink"]);
@@ -121,4 +136,43 @@ fn an_agent_without_fork_has_threads_only() {
     cage.denies(&["fork"]);
     cage.allows(&["thread"]);
     assert_eq!(uncaged(&["thread"]), Outcome::Done(String::new()));
+}
+
+/// It may fork; what it forks, however often, stays in the group that the gateway ends.
+#[test]
+fn an_agents_processes_end_with_its_group() {
+    let cage = Cage::new(AGENT, "writer");
+    assert_eq!(
+        forks_twice(&mut cage.command(&["fork-twice"])),
+        ("done same group\n".to_owned(), String::new())
+    );
+    assert_eq!(
+        forks_twice(Command::new(hostile()).arg("fork-twice")),
+        ("done away\n".to_owned(), "heard\n".to_owned()),
+        "without a cage it lives on, or the above proves nothing"
+    );
+}
+
+/// What is said by a process that forks twice, and what by the one that it leaves behind, once its group is ended.
+fn forks_twice(command: &mut Command) -> (String, String) {
+    let mut leader = command
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = leader.stdin.take().expect("piped");
+    let mut output = BufReader::new(leader.stdout.take().expect("piped"));
+    let mut said = String::new();
+    output.read_line(&mut said).expect("what it says");
+    // It is not waited for yet, so its number is still the group's and nobody else's.
+    let group = Pid::from_raw(leader.id().try_into().expect("a pid"));
+    killpg(group, Signal::SIGKILL).expect("a group of the test's own");
+    leader.wait().expect("our child");
+    // Where nobody is left to hear it, nobody says it again. Whoever is left ends with its input.
+    let _ = input.write_all(b"heard\n");
+    drop(input);
+    let mut left = String::new();
+    output.read_to_string(&mut left).expect("the end of it");
+    (said, left)
 }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Command;
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -40,6 +41,49 @@ fn descriptor_3_survives_and_none_above_it() {
     assert_eq!(
         with(cage.command(&["descriptor", "3"]), 9),
         Outcome::Done(String::new())
+    );
+}
+
+/// At the numbers that a worker keeps, and as its working folder: the rules bind what is opened, wherever the path to it
+/// begins.
+#[test]
+fn a_folder_that_was_open_before_leads_nowhere() {
+    let cage = Cage::reader();
+    let from = |mut command: Command, folder: &Path, number: i32| {
+        let folder = FdMapping {
+            parent_fd: OwnedFd::from(File::open(folder).expect("a folder")),
+            child_fd: number,
+        };
+        command.fd_mappings(vec![folder]).expect("one number");
+        outcome(&command.output().expect("it starts"))
+    };
+    let text = || Outcome::Done("text".to_owned());
+    for number in [0, 3] {
+        let act = ["read-at", &number.to_string(), "note.md"];
+        let mut free = Command::new(hostile());
+        free.args(act);
+        assert_eq!(from(free, &cage.outside, number), text());
+        assert_eq!(from(cage.command(&act), &cage.root, number), text());
+        let out = ["read-at", &number.to_string(), "../outside/note.md"];
+        for (act, folder) in [(act, &cage.outside), (out, &cage.root)] {
+            assert_eq!(
+                from(cage.command(&act), folder, number),
+                Outcome::Refused(Errno::EACCES),
+                "{act:?}"
+            );
+        }
+    }
+    let here = |mut command: Command, folder: &Path| {
+        outcome(&command.current_dir(folder).output().expect("it starts"))
+    };
+    let act = ["read", "note.md"];
+    let mut free = Command::new(hostile());
+    free.args(act);
+    assert_eq!(here(free, &cage.outside), text());
+    assert_eq!(here(cage.command(&act), &cage.root), text());
+    assert_eq!(
+        here(cage.command(&act), &cage.outside),
+        Outcome::Refused(Errno::EACCES)
     );
 }
 

@@ -149,17 +149,42 @@ impl Cage {
         );
     }
 
-    /// As [`Self::denies`], for what some machines offer to nobody: there the refusal inside is all there is.
+    /// As [`Self::denies`], for what some machines offer to nobody: there the refusal inside is all there is. Such a machine
+    /// answers outside by what any call may be answered there, or by `also`; an act that is mistaken does not pass for one.
     #[cfg(target_os = "linux")]
     #[track_caller]
-    fn denies_where_offered(&self, act: &[&str]) {
+    fn denies_where_offered(&self, act: &[&str], also: &[Errno]) {
         match uncaged(act) {
             Outcome::Done(_) => self.denies(act),
-            Outcome::Refused(_) => assert!(
-                matches!(self.run(act), Outcome::Refused(errno) if REFUSALS.contains(&errno)),
-                "{act:?}"
-            ),
+            Outcome::Refused(errno) => {
+                assert!(
+                    plexus_hostile::offered::is_missing(errno, also),
+                    "{act:?} outside the cage: {errno}"
+                );
+                assert!(
+                    matches!(self.run(act), Outcome::Refused(errno) if REFUSALS.contains(&errno)),
+                    "{act:?}"
+                );
+            }
         }
+    }
+
+    /// The kernel ends whoever does this inside, and outside it works. Where the kernel does not have it, it says so by
+    /// SIGSEGV, inside and outside.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[track_caller]
+    fn ends(&self, act: &[&str]) {
+        use std::os::unix::process::ExitStatusExt;
+        let mut free = Command::new(hostile());
+        free.args(act).env_clear().stdin(Stdio::null());
+        let free = free.output().expect("the hostile worker starts");
+        let missing = free.status.signal() == Some(libc::SIGSEGV);
+        if !missing {
+            assert_eq!(outcome(&free), Outcome::Done(String::new()), "{act:?}");
+        }
+        let caged = self.command(act).output().expect("the launcher starts");
+        let by = if missing { libc::SIGSEGV } else { libc::SIGSYS };
+        assert_eq!(caged.status.signal(), Some(by), "{act:?} in the cage");
     }
 
     /// The act works inside.

@@ -20,6 +20,7 @@ fn nobody_is_signalled() {
 fn no_second_process_and_as_many_threads_as_wanted() {
     let cage = Cage::reader();
     cage.denies(&["fork"]);
+    cage.denies(&["fork-twice"]);
     cage.allows(&["thread"]);
     cage.allows(&["give-up", "thread"]);
 }

@@ -94,6 +94,7 @@ fn a_worker_with_a_port_reaches_that_port_by_plain_tcp_alone() {
     for port in [&closed, &open.tcp_port()] {
         cage.denies(&["mptcp", port]);
         cage.denies(&["fast-open", port]);
+        cage.denies(&["fast-open-connect", port]);
     }
 }
 

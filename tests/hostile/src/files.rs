@@ -5,12 +5,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
 use crate::{Arguments, silent};
 
 pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
     match arguments {
         ["read", path] => Some(fs::read_to_string(path)),
+        ["read-at", number, name] => Some(read_at(number, name)),
         ["open", path] => silent(File::open(path)),
+        // Changes nothing of it.
+        ["open-to-write", path] => silent(OpenOptions::new().write(true).open(path)),
         ["list", path] => Some(list(path)),
         ["append", path] => silent(
             OpenOptions::new()
@@ -42,9 +48,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
             None,
         )),
         ["truncate-path", path] => silent(nix::unistd::truncate(*path, 0).map_err(Into::into)),
-        ["fifo", path] => {
-            silent(nix::unistd::mkfifo(*path, nix::sys::stat::Mode::S_IRWXU).map_err(Into::into))
-        }
+        ["fifo", path] => silent(nix::unistd::mkfifo(*path, Mode::S_IRWXU).map_err(Into::into)),
         // What can be learned of a path without opening it.
         ["stat", path] => silent(fs::symlink_metadata(path)),
         ["access", path] => {
@@ -53,6 +57,8 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["read-link", path] => silent(fs::read_link(path)),
         ["file-system", path] => silent(nix::sys::statfs::statfs(*path).map_err(Into::into)),
         ["go-to", path] => silent(std::env::set_current_dir(path)),
+        // Where it is.
+        ["here"] => Some(std::env::current_dir().map(|path| path.display().to_string())),
         ["race", path, wanted] => silent(race(path, wanted)),
         // Many small files where each is within its limit.
         ["litter", folder, count] => silent(litter(folder, count)),
@@ -64,6 +70,15 @@ fn list(path: &str) -> io::Result<String> {
     let names =
         fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     Ok(names.collect::<io::Result<Vec<_>>>()?.join(" "))
+}
+
+/// By a folder that is open and not by its path.
+fn read_at(number: &str, name: &str) -> io::Result<String> {
+    let folder = crate::os::duplicate(number.parse().map_err(io::Error::other)?)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let mut file = File::from(openat(&folder, name, flags, Mode::empty())?);
+    let mut text = String::new();
+    file.read_to_string(&mut text).map(|_| text)
 }
 
 fn fchmod(mode: &str, path: &str) -> io::Result<()> {

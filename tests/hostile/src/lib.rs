@@ -12,6 +12,7 @@
 mod files;
 #[cfg(target_os = "linux")]
 mod linux;
+pub mod offered;
 mod os;
 mod processes;
 mod sockets;

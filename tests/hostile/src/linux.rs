@@ -26,6 +26,9 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ),
         ["mptcp", port] => silent(number(port).and_then(os::connect_mptcp)),
         ["fast-open", port] => silent(number(port).and_then(os::send_fast_open)),
+        ["fast-open-connect", port] => {
+            silent(number(port).and_then(os::sockets::connect_fast_open))
+        }
         ["listen-unbound"] => silent(os::listen_unbound()),
         ["tcp-socket"] => silent(os::tcp_socket()),
         ["netlink"] => silent(os::netlink()),
@@ -104,6 +107,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["signal-thread", pid] => silent(number(pid).and_then(os::processes::signal_thread)),
         ["signal-pidfd", pid] => silent(number(pid).and_then(os::processes::signal_pidfd)),
         ["take-descriptor", pid] => silent(number(pid).and_then(os::processes::take_descriptor)),
+        ["advise-memory", pid] => silent(number(pid).and_then(os::processes::advise_memory)),
         ["compare", pid] => silent(number(pid).and_then(os::processes::compare)),
         ["limits-of", pid] => silent(number(pid).and_then(os::processes::limits_of)),
         ["priority-of", pid] => silent(number(pid).and_then(os::processes::priority_of)),
@@ -115,6 +119,11 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["unshare", what] => silent(os::kernel::unshare(what)),
         ["join-namespace"] => silent(os::kernel::join_namespace()),
         ["unmount"] => silent(os::kernel::unmount()),
+        ["chroot"] => silent(os::kernel::change_root()),
+        ["pivot-root"] => silent(os::kernel::pivot_root()),
+        // Other machines have no second way into their kernel that a running program could take.
+        #[cfg(target_arch = "x86_64")]
+        ["int80"] => silent(os::kernel::int80()),
         ["clone-mount"] => silent(os::kernel::clone_mount()),
         ["new-mount"] => silent(os::kernel::new_mount()),
         ["add-key"] => silent(os::kernel::add_key()),

@@ -56,6 +56,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
                 }),
         ),
         ["fork"] => silent(crate::os::fork_and_wait()),
+        ["fork-twice"] => Some(crate::os::fork_twice()),
         ["descriptor", number] => silent(
             number
                 .parse()

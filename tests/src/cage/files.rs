@@ -2,7 +2,7 @@
 
 use super::{Family, Probe};
 use nix::errno::Errno;
-use plexus_hostile::act;
+use plexus_hostile::{act, offered};
 
 /// What a link or rename between two folders is answered, beside a plain refusal.
 const MOVED: &[Errno] = &[Errno::EXDEV];
@@ -99,7 +99,7 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("open a file by its handle", |at| {
             act(&["open-by-handle", &at.inside("note.md")])
         })
-        .where_offered(),
+        .where_offered(offered::HANDLES),
         Probe::refused("plant a link inside", |at| {
             act(&["symlink", "/etc/passwd", &at.inside("planted")])
         }),
@@ -109,7 +109,7 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("make a device inside", |at| {
             act(&["device", &at.inside("device")])
         })
-        .where_offered(),
+        .where_offered(&[]),
         Probe::writer_may("change a file inside", |at| {
             act(&["append", &at.inside("note.md")])
         }),

@@ -54,7 +54,7 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("be told of changes by a signal", |at| {
             act(&["be-told", &at.inside("")])
         }),
-        Probe::refused("watch whole file systems", |_| act(&["watch-all"])).where_offered(),
+        Probe::refused("watch whole file systems", |_| act(&["watch-all"])).where_offered(&[]),
         Probe::refused("go to a folder outside", |at| {
             act(&["go-to", &at.outside("")])
         }),

@@ -1,12 +1,22 @@
 //! Other processes, and what ties this one to its gateway.
 
 use super::{Family, Probe, Targets};
-use plexus_hostile::act;
+use plexus_hostile::{act, offered};
 
 /// A success without effect is a refusal.
 fn same_session() -> super::Attempt {
     let said = act(&["setsid"])?;
     if said == "same session" {
+        Err(nix::errno::Errno::EPERM.into())
+    } else {
+        Ok(said)
+    }
+}
+
+/// As [`same_session`]. What came of the fork has ended by then: its standard input had.
+fn away() -> super::Attempt {
+    let said = act(&["fork-twice"])?;
+    if said == "same group" {
         Err(nix::errno::Errno::EPERM.into())
     } else {
         Ok(said)
@@ -56,6 +66,10 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("write its memory", |at| {
             act(&["write-memory", &at.bystander()])
         }),
+        Probe::refused("say that it needs none of its memory", |at| {
+            act(&["advise-memory", &at.bystander()])
+        })
+        .where_offered(&[]),
         Probe::refused("compare with it", |at| act(&["compare", &at.bystander()])),
         Probe::refused("read its environment", |at| {
             act(&["read", &format!("/proc/{}/environ", at.bystander)])
@@ -75,7 +89,9 @@ pub(super) const FAMILY: Family = Family {
             act(&["session-of", &at.bystander()])
         }),
         Probe::refused("fork", |_| act(&["fork"])),
-        Probe::refused("clone into a user namespace", |_| act(&["clone-user"])).where_offered(),
+        Probe::refused("fork twice, to be away from its group", |_| away()),
+        Probe::refused("clone into a user namespace", |_| act(&["clone-user"]))
+            .where_offered(offered::NAMESPACES),
         Probe::refused("leave the session (pretended)", |_| same_session()),
         Probe::refused("leave the group (pretended)", |_| another_group()),
         Probe::refused("live on when the gateway dies", |_| act(&["death-signal"])),

@@ -1,6 +1,7 @@
 //! Running code that the worker did not come with.
 
-use super::{Family, Probe};
+use super::{Attempt, Family, Probe};
+use nix::errno::Errno;
 use plexus_hostile::act;
 
 const LOADER: &str = if cfg!(target_arch = "aarch64") {
@@ -8,6 +9,19 @@ const LOADER: &str = if cfg!(target_arch = "aarch64") {
 } else {
     "/lib64/ld-linux-x86-64.so.2"
 };
+
+/// What the kernel says to who would write to a program that runs, before it asks the cage.
+const RUNNING: &[Errno] = &[Errno::ETXTBSY];
+
+/// The working folder that a worker has is one that leads nowhere: anything else would be the gateway's.
+fn left_in() -> Attempt {
+    let folder = act(&["here"])?;
+    if folder == "/" {
+        Err(Errno::EPERM.into())
+    } else {
+        Ok(folder)
+    }
+}
 
 pub(super) const FAMILY: Family = Family {
     title: "Programs",
@@ -23,6 +37,20 @@ pub(super) const FAMILY: Family = Family {
             act(&["exec-in-vain", &at.program.display().to_string()])
         }),
         Probe::refused("execute the loader", |_| act(&["exec-in-vain", LOADER])),
+        Probe::refused("open its own program for writing", |at| {
+            act(&["open-to-write", &at.written[0].display().to_string()])
+        })
+        .or(RUNNING),
+        Probe::refused("open the launcher's program for writing", |at| {
+            act(&["open-to-write", &at.written[1].display().to_string()])
+        })
+        .or(RUNNING),
+        Probe::refused("make a file beside its own program", |at| {
+            let path = at.program.with_file_name("plexus-worker-planted");
+            let path = path.display().to_string();
+            act(&["create", &path]).and_then(|_| act(&["unlink", &path]))
+        }),
+        Probe::refused("find itself in a folder that was left to it", |_| left_in()),
         Probe::refused("make a file in memory", |_| act(&["memfd"])),
         Probe::open("map a file inside as code, without executing it", |at| {
             act(&["map-code", &at.inside("program")])

@@ -1,7 +1,7 @@
 //! Talking to anybody but the gateway.
 
 use super::{Family, Probe, Targets};
-use plexus_hostile::act;
+use plexus_hostile::{act, offered};
 use std::path::Path;
 
 fn text(path: &Path) -> String {
@@ -22,26 +22,34 @@ pub(super) const FAMILY: Family = Family {
             Some(port) => act(&["tcp6", &port.to_string()]),
             None => act(&["socket", "inet6", "stream"]),
         })
-        .where_offered(),
+        .where_offered(offered::FAMILY),
         Probe::refused("listen on a port", |_| act(&["tcp-listen"])),
         Probe::refused("listen on a socket without an address", |_| {
             act(&["listen-unbound"])
         }),
-        Probe::refused("multipath TCP", |at| act(&["mptcp", &tcp(at)])).where_offered(),
-        Probe::refused("TCP fast open", |at| act(&["fast-open", &tcp(at)])).where_offered(),
-        Probe::refused("SCTP", |_| act(&["socket", "inet", "sctp"])).where_offered(),
+        Probe::refused("multipath TCP", |at| act(&["mptcp", &tcp(at)]))
+            .where_offered(offered::MULTIPATH),
+        Probe::refused("TCP fast open", |at| act(&["fast-open", &tcp(at)]))
+            .where_offered(offered::FAST_OPEN),
+        Probe::refused("TCP fast open, asked for of the socket", |at| {
+            act(&["fast-open-connect", &tcp(at)])
+        })
+        .where_offered(offered::FAST_OPEN),
+        Probe::refused("SCTP", |_| act(&["socket", "inet", "sctp"]))
+            .where_offered(offered::PROTOCOL),
         Probe::refused("send a UDP datagram", |at| {
             act(&["udp", &at.udp.to_string()])
         }),
         Probe::refused("send many datagrams in one call", |at| {
             act(&["send-many", &at.udp.to_string()])
         }),
-        Probe::refused("make a raw socket", |_| act(&["socket", "inet", "raw"])).where_offered(),
-        Probe::refused("make a ping socket", |_| act(&["socket", "inet", "ping"])).where_offered(),
+        Probe::refused("make a raw socket", |_| act(&["socket", "inet", "raw"])).where_offered(&[]),
+        Probe::refused("make a ping socket", |_| act(&["socket", "inet", "ping"]))
+            .where_offered(&[]),
         Probe::refused("make a packet socket", |_| {
             act(&["socket", "packet", "raw"])
         })
-        .where_offered(),
+        .where_offered(offered::FAMILY),
         Probe::refused("connect to a Unix socket by its path", |at| {
             act(&["unix", &text(&at.stream)])
         }),
@@ -70,16 +78,18 @@ pub(super) const FAMILY: Family = Family {
             act(&["socket", "unix", "packets"])
         }),
         Probe::refused("netlink", |_| act(&["netlink"])),
-        Probe::refused("vsock", |_| act(&["socket", "vsock", "stream"])).where_offered(),
+        Probe::refused("vsock", |_| act(&["socket", "vsock", "stream"]))
+            .where_offered(offered::FAMILY),
         Probe::refused("the kernel's ciphers (AF_ALG)", |_| {
             act(&["socket", "alg", "packets"])
         })
-        .where_offered(),
+        .where_offered(offered::FAMILY),
         Probe::refused("the kernel's keys (AF_KEY)", |_| {
             act(&["socket", "key", "raw"])
         })
-        .where_offered(),
-        Probe::refused("bluetooth", |_| act(&["socket", "bluetooth", "raw"])).where_offered(),
+        .where_offered(offered::FAMILY),
+        Probe::refused("bluetooth", |_| act(&["socket", "bluetooth", "raw"]))
+            .where_offered(offered::FAMILY),
         Probe::open("make a stream pair, which reaches nobody", |_| {
             act(&["stream-pair"])
         }),

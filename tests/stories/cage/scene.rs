@@ -10,12 +10,17 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+#[cfg(target_arch = "x86_64")]
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 const PROGRAM: &str = "plexus-worker-hostile";
+const LAUNCHER: &str = "plexus-sandbox-exec";
+/// A program that nobody runs.
+const IDLE: &str = "plexus-worker-idle";
 
 /// A connector in a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +180,12 @@ impl Scene {
                     program: workers
                         .path()
                         .join(format!("plexus-worker-{}", subject.connector())),
+                    written: [
+                        workers
+                            .path()
+                            .join(format!("plexus-worker-{}", subject.connector())),
+                        workers.path().join(LAUNCHER),
+                    ],
                     open_files: limits["openFiles"].as_u64().expect("a limit"),
                     file_bytes: limits["fileBytes"].as_u64().expect("a limit"),
                     memory: limits["memoryMiB"].as_u64().expect("a limit") << 20,
@@ -247,9 +258,15 @@ impl Scene {
     /// What comes of it without a cage, as the same program, in a process of its own.
     #[track_caller]
     pub(super) fn uncaged(&self, subject: Subject, name: &str) -> Outcome {
-        let targets = serde_json::to_string(&self.targets[subject.connector()]).expect("targets");
+        let idle = self.workers.path().join(IDLE);
+        let targets = Targets {
+            written: [idle.clone(), idle],
+            ..self.targets[subject.connector()].clone()
+        };
+        let targets = serde_json::to_string(&targets).expect("targets");
         let output = Command::new(self.workers.path().join(PROGRAM))
             .args(["uncaged", name, &targets])
+            .current_dir(self.outside.path())
             .env_clear()
             .stdin(Stdio::null())
             .output()
@@ -262,6 +279,17 @@ impl Scene {
                 String::from_utf8_lossy(&output.stderr)
             )
         })
+    }
+
+    /// Whether an act works without a cage, as the same program; or the signal that ended it.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn works_uncaged(act: &str) -> Result<bool, i32> {
+        let status = Command::new(binaries::path(PROGRAM))
+            .args(["act", act])
+            .env_clear()
+            .status()
+            .expect("the control starts");
+        status.signal().map_or(Ok(status.success()), Err)
     }
 
     /// Puts everything back that a probe may have changed in the source's folder.
@@ -334,16 +362,20 @@ impl Scene {
 /// The launcher that the product has, and one program under every connector's name.
 fn programs() -> Folder {
     let folder = Folder::empty();
-    let place = |from: &str, name: &str| {
-        let (from, to) = (binaries::path(from), folder.path().join(name));
-        if fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to).expect("a copy of a program");
+    let copy = |from: &Path, name: &str| {
+        fs::copy(from, folder.path().join(name)).expect("a copy of a program");
+    };
+    let link = |from: &str, name: &str| {
+        let from = binaries::path(from);
+        if fs::hard_link(&from, folder.path().join(name)).is_err() {
+            copy(&from, name);
         }
     };
-    place("plexus-sandbox-exec", "plexus-sandbox-exec");
-    place(PROGRAM, PROGRAM);
+    copy(Path::new("/usr/bin/true"), IDLE);
+    link(LAUNCHER, LAUNCHER);
+    link(PROGRAM, PROGRAM);
     for connector in ["obsidian", "workspace", "git"] {
-        place(PROGRAM, &format!("plexus-worker-{connector}"));
+        link(PROGRAM, &format!("plexus-worker-{connector}"));
     }
     folder
 }

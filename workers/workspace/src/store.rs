@@ -8,8 +8,9 @@
 //!                 └──the writer was killed; the next one looks at the folder:
 //!                        Done │ Not (it did not happen) │ Lost (nobody can tell)
 //! ```
-//! One entry is the file `<call>.<state>` (JSON) with `<call>.before` and `<call>.after` beside it. Ids of calls sort by
-//! time, so the oldest entries are the smallest names.
+//! One entry is one file, `<call>.<state>`: a line of JSON, then the content before, then the content after. One, because
+//! each file that is made costs a flush, and on ext4 a look past every inode that was freed in the last seconds
+//! (`recently_deleted` in `fs/ext4/ialloc.c`). Ids of calls sort by time, so the oldest entries are the smallest names.
 //!
 //! Invariants: an entry and its contents are on disk before its change is visible; the state is the file's name, so
 //! that one rename changes it; the store holds at most what its bounds say, the oldest go first, and it knows up to
@@ -20,7 +21,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -35,10 +36,15 @@ const FIRST: &str = "first";
 /// The newest call that it has forgotten.
 const FORGOTTEN: &str = "forgotten";
 
+/// Longest first line of an entry, in bytes: its longest member is a path.
+const LONGEST_HEAD: u64 = 64 * 1024;
+/// The part of the entries that is let go of at once when there are too many.
+const SLACK: usize = 32;
+
 /// How much a store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Contents, in bytes.
+    /// All entries with their contents, in bytes.
     pub bytes: u64,
     /// Entries.
     pub entries: usize,
@@ -61,6 +67,25 @@ pub struct Entry {
     /// The change that this one takes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<AuditId>,
+}
+
+/// The first line of an entry's file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(flatten)]
+    entry: Entry,
+    /// Length of the content before, which follows.
+    before_bytes: u64,
+    /// Length of the content after, which follows that.
+    after_bytes: u64,
+}
+
+/// One of an entry's two contents.
+#[derive(Clone, Copy)]
+enum Side {
+    Before,
+    After,
 }
 
 /// A file before a change.
@@ -125,7 +150,7 @@ pub enum StoreError {
 pub struct Store {
     dir: PathBuf,
     bounds: Bounds,
-    /// What each entry takes, by call. Filled by [`Store::recover`], so only in a writer.
+    /// The length of each entry's file, by call. Filled by [`Store::recover`], so only in a writer.
     sizes: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -147,9 +172,9 @@ impl Store {
     /// The system's.
     pub fn recover(&self, root: &Root) -> Result<(), StoreError> {
         let mut sizes = BTreeMap::new();
-        for (call, state) in self.list()? {
+        for (call, mut state) in self.list()? {
             if state == State::Begun
-                && let Some(entry) = self.entry(&call, state)
+                && let Some(Head { entry, .. }) = self.head(&call, state)
             {
                 let happened = root.happened(
                     &entry.path,
@@ -157,23 +182,19 @@ impl Store {
                     entry.before.map(|before| before.inode),
                     entry.after.is_none(),
                 );
-                let state = match happened {
+                state = match happened {
                     Some(true) => State::Done,
                     Some(false) => State::Not,
                     None => State::Lost,
                 };
                 self.rename(&call, State::Begun, state)?;
             }
-            let size = |side| fs::metadata(self.dir.join(format!("{call}.{side}")));
-            let bytes = ["before", "after"].map(|side| size(side).map_or(0, |meta| meta.len()));
-            sizes.insert(call, bytes.iter().sum());
+            let file = fs::metadata(self.dir.join(name(&call, state)));
+            sizes.insert(call, file.map_or(0, |meta| meta.len()));
         }
         for file in fs::read_dir(&self.dir)?.flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
-            let of_an_entry = name
-                .split_once('.')
-                .is_none_or(|(call, _)| sizes.contains_key(call));
-            if !of_an_entry {
+            if name.contains('.') && named(&name).is_none() {
                 let _ = fs::remove_file(file.path());
             }
         }
@@ -193,29 +214,30 @@ impl Store {
     ) -> Result<(), StoreError> {
         let call = entry.call.as_str();
         if self.marker(FIRST).is_none() {
-            self.put_file(FIRST, call.as_bytes())?;
+            self.put_file(FIRST, &[call.as_bytes()])?;
         }
-        let mut bytes = 0;
-        for (side, content) in [("before", before), ("after", after)] {
-            if let Some(content) = content {
-                self.put_file(&format!("{call}.{side}"), content)?;
-                bytes += content.len() as u64;
-            }
-        }
-        let json = serde_json::to_vec(entry).map_err(io::Error::other)?;
-        self.put_file(&name(call, State::Begun), &json)?;
+        let [before, after] = [before, after].map(Option::unwrap_or_default);
+        let head = Head {
+            entry: entry.clone(),
+            before_bytes: before.len() as u64,
+            after_bytes: after.len() as u64,
+        };
+        let mut line = serde_json::to_vec(&head).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let parts = [line.as_slice(), before, after];
+        self.put_file(&name(call, State::Begun), &parts)?;
         self.sync()?;
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
         self.sizes().insert(call.to_owned(), bytes);
         self.make_room(call)
     }
 
-    /// The change is there.
+    /// The change is there. Not synced: the next [`Store::begin`] does that, and until then the folder tells.
     ///
     /// # Errors
     /// The system's; the next writer finds out by itself.
     pub fn finish(&self, call: &AuditId) -> Result<(), StoreError> {
-        self.rename(call.as_str(), State::Begun, State::Done)?;
-        Ok(self.sync()?)
+        Ok(self.rename(call.as_str(), State::Begun, State::Done)?)
     }
 
     /// Nothing was done.
@@ -228,8 +250,8 @@ impl Store {
     #[must_use]
     pub fn known(&self, call: &AuditId) -> Known {
         for state in State::ALL {
-            if let Some(entry) = self.entry(call.as_str(), state) {
-                return Known::Entry(Box::new(entry), state);
+            if let Some(head) = self.head(call.as_str(), state) {
+                return Known::Entry(Box::new(head.entry), state);
             }
         }
         let damaged = |state: State| self.dir.join(name(call.as_str(), state)).exists();
@@ -255,7 +277,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn before(&self, entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
-        self.side(entry, "before", entry.before.map(|before| before.digest))
+        let digest = entry.before.map(|before| before.digest);
+        self.side(entry, Side::Before, digest)
     }
 
     /// The content after a change: `None` where nothing was there.
@@ -263,7 +286,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn after(&self, entry: &Entry) -> Result<Option<Vec<u8>>, StoreError> {
-        self.side(entry, "after", entry.after)
+        self.side(entry, Side::After, entry.after)
     }
 
     /// The change that took `call` back and was not taken back itself.
@@ -285,7 +308,7 @@ impl Store {
             if state != State::Done {
                 continue;
             }
-            if let Some(entry) = self.entry(&id, state)
+            if let Some(Head { entry, .. }) = self.head(&id, state)
                 && let Some(undoes) = entry.undoes
                 && !undone.contains_key(&entry.call)
             {
@@ -298,13 +321,24 @@ impl Store {
     fn side(
         &self,
         entry: &Entry,
-        side: &str,
+        side: Side,
         digest: Option<Digest>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(digest) = digest else {
             return Ok(None);
         };
-        let bytes = fs::read(self.dir.join(format!("{}.{side}", entry.call)))?;
+        let call = entry.call.as_str();
+        let found = State::ALL
+            .into_iter()
+            .find_map(|state| self.open(call, state).ok());
+        let (head, line, mut file) = found.ok_or(StoreError::Damaged)?;
+        let (skipped, length) = match side {
+            Side::Before => (0, head.before_bytes),
+            Side::After => (head.before_bytes, head.after_bytes),
+        };
+        file.seek(SeekFrom::Start(line.saturating_add(skipped)))?;
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes)?;
         if Digest::of(&bytes) == digest {
             Ok(Some(bytes))
         } else {
@@ -317,46 +351,65 @@ impl Store {
         let mut found = Vec::new();
         for file in fs::read_dir(&self.dir)? {
             let name = file?.file_name().to_string_lossy().into_owned();
-            let Some((call, word)) = name.split_once('.') else {
-                continue;
-            };
-            if let Some(state) = State::ALL.into_iter().find(|state| state.word() == word) {
-                found.push((call.to_owned(), state));
-            }
+            found.extend(named(&name).map(|(call, state)| (call.to_owned(), state)));
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
     }
 
-    fn entry(&self, call: &str, state: State) -> Option<Entry> {
-        let bytes = fs::read(self.dir.join(name(call, state))).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    fn head(&self, call: &str, state: State) -> Option<Head> {
+        Some(self.open(call, state).ok()?.0)
     }
 
+    /// An entry's first line, its length, and the file.
+    fn open(&self, call: &str, state: State) -> io::Result<(Head, u64, File)> {
+        let mut file = BufReader::new(File::open(self.dir.join(name(call, state)))?);
+        let mut line = Vec::new();
+        file.by_ref()
+            .take(LONGEST_HEAD)
+            .read_until(b'\n', &mut line)?;
+        Ok((
+            serde_json::from_slice(&line)?,
+            line.len() as u64,
+            file.into_inner(),
+        ))
+    }
+
+    /// Lets go of the oldest entries where the bounds are passed, and of some more: what is forgotten is noted first, which
+    /// is a flush.
     fn make_room(&self, keep: &str) -> Result<(), StoreError> {
-        loop {
-            let oldest = {
-                let sizes = self.sizes();
-                let bytes: u64 = sizes.values().sum();
-                if bytes <= self.bounds.bytes && sizes.len() <= self.bounds.entries {
-                    return Ok(());
-                }
-                sizes.keys().next().filter(|call| *call != keep).cloned()
-            };
-            let Some(oldest) = oldest else {
+        let oldest: Vec<String> = {
+            let sizes = self.sizes();
+            let mut bytes: u64 = sizes.values().sum();
+            let mut entries = sizes.len();
+            if bytes <= self.bounds.bytes && entries <= self.bounds.entries {
                 return Ok(());
-            };
-            self.put_file(FORGOTTEN, oldest.as_bytes())?;
-            self.remove(&oldest);
-            self.sizes().remove(&oldest);
+            }
+            let room = self.bounds.entries - self.bounds.entries / SLACK;
+            let gone = sizes.iter().filter(|(call, _)| *call != keep);
+            gone.take_while(|(_, size)| {
+                let goes = bytes > self.bounds.bytes || entries > room;
+                bytes -= **size;
+                entries -= 1;
+                goes
+            })
+            .map(|(call, _)| call.clone())
+            .collect()
+        };
+        let Some(newest) = oldest.last() else {
+            return Ok(());
+        };
+        self.put_file(FORGOTTEN, &[newest.as_bytes()])?;
+        for call in oldest {
+            self.remove(&call);
+            self.sizes().remove(&call);
         }
+        Ok(())
     }
 
     fn remove(&self, call: &str) {
-        // The entry first: contents without one are let go of by the next writer.
-        let names = State::ALL.map(State::word).into_iter();
-        for end in names.chain(["before", "after"]) {
-            let _ = fs::remove_file(self.dir.join(format!("{call}.{end}")));
+        for state in State::ALL {
+            let _ = fs::remove_file(self.dir.join(name(call, state)));
         }
     }
 
@@ -372,7 +425,7 @@ impl Store {
     }
 
     /// Puts a whole file in place, synced: a reader sees the old one or the new one.
-    fn put_file(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    fn put_file(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         let part = self.dir.join(format!("part.{name}"));
         let mut file = OpenOptions::new()
             .write(true)
@@ -380,7 +433,9 @@ impl Store {
             .truncate(true)
             .mode(0o600)
             .open(&part)?;
-        file.write_all(content)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
         file.sync_all()?;
         fs::rename(&part, self.dir.join(name))
     }
@@ -392,6 +447,13 @@ impl Store {
     fn sizes(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The call and the state that an entry's file is named after.
+fn named(file: &str) -> Option<(&str, State)> {
+    let (call, word) = file.split_once('.')?;
+    let state = State::ALL.into_iter().find(|state| state.word() == word)?;
+    Some((call, state))
 }
 
 fn name(call: &str, state: State) -> String {

@@ -9,6 +9,8 @@
 //! acknowledged. So nothing is trusted that a failed flush was to bring to the disk until it was written once more.
 //! A process that ends in between leaves a mark beside the file; it need not survive a power cut, after which reads tell
 //! the truth. Whoever finds it does not know the places, and writes all of the file again.
+//! Invariant: a place leaves the list only after a flush that succeeded, whoever opened the file meanwhile: redb may take a
+//! commit for whole whose last write failed half-way, and rests on all that was written before.
 //! Invariant: once a flush has failed, only [`Unsure::settle`] makes the list empty, and removes the mark. Until it has, redb
 //! reads and writes nothing: it would go by pages that are on no disk, and close the file as one in which nothing is amiss.
 
@@ -54,22 +56,26 @@ impl Unsure {
     pub(super) fn settle(&self, storage: &dyn StorageBackend) -> io::Result<()> {
         let mut since = self.lock();
         let marked = self.mark.exists();
-        if since.flush_failed || marked {
-            let end = storage.len()?;
-            if !since.flush_failed {
-                since.written = (0..end).step_by(BLOCK).map(|at| (at, BLOCK)).collect();
-            }
-            for &(offset, length) in &since.written {
-                let room = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
-                let mut bytes = vec![0; length.min(room)];
-                storage.read(offset, &mut bytes)?;
-                storage.write(offset, &bytes)?;
-            }
-            storage.sync_data()?;
-            tracing::warn!(name: "ledger.rewritten", count = since.written.len(),
-                "what a failed flush was to bring to the disk is written again"
-            );
+        if !since.flush_failed && !marked {
+            // What was written and not flushed may still be forgotten by the next flush: it stays on the list.
+            return Ok(());
         }
+        let end = storage.len()?;
+        if !since.flush_failed {
+            since.written = (0..end).step_by(BLOCK).map(|at| (at, BLOCK)).collect();
+        }
+        // A flush brings the length as well.
+        storage.set_len(end)?;
+        for &(offset, length) in &since.written {
+            let room = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; length.min(room)];
+            storage.read(offset, &mut bytes)?;
+            storage.write(offset, &bytes)?;
+        }
+        storage.sync_data()?;
+        tracing::warn!(name: "ledger.rewritten", count = since.written.len(),
+            "what a failed flush was to bring to the disk is written again"
+        );
         if marked {
             std::fs::remove_file(&self.mark)?;
         }

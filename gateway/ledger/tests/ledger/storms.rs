@@ -434,6 +434,43 @@ fn a_file_that_could_not_be_written_again_is_left_alone() {
     assert!(failed_twice > 5, "the control: {failed_twice}");
 }
 
+/// A write fails, and then the flush that the reopening makes: it may forget what the failed commit wrote before, too. (The
+/// gateway's own histories found it: the list of that had been thrown away with the reopening.)
+#[test]
+fn what_a_failed_commit_wrote_is_written_again_after_a_later_flush_failed() {
+    let mut forgotten = 0;
+    for at in 1..flush_of_a_commit() {
+        for then in 1..6 {
+            let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());
+            let open = |disk: &Disk| {
+                Ledger::<Bank>::open(dir.path(), on(disk, 1_000)).map(|opened| opened.0)
+            };
+            let ledger = open(&disk).expect("opens");
+            for _ in 0..3 {
+                submit(&ledger, Command::Deposit("a", 1)).expect("recorded");
+            }
+            disk.set(Some(Fault::Dead(disk.acts() + at)));
+            let lost = submit(&ledger, Command::Deposit("a", 1));
+            assert!(matches!(lost, Err(SubmitError::Lost { found: None, .. })));
+            disk.set(Some(Fault::Once(disk.acts() + then)));
+            // It is opened again for this; no page is written anew.
+            while submit(&ledger, Command::Look("a")).is_err() {
+                forgotten += 1;
+            }
+            disk.set(None);
+            let sum = ledger.snapshot()["a"];
+            let after = disk.cut(Cut::Everything);
+            disk.set(Some(Fault::Dead(0)));
+            drop(ledger);
+            let ledger = open(&after).unwrap_or_else(|e| panic!("{at}, {then}: {e}"));
+            let verified = ledger.verify(true);
+            verified.unwrap_or_else(|e| panic!("{at}, {then}: {e}"));
+            assert_eq!(ledger.snapshot()["a"], sum, "{at}, {then}");
+        }
+    }
+    assert!(forgotten > 5, "the control: {forgotten}");
+}
+
 /// Which act of a commit is its flush.
 fn flush_of_a_commit() -> u64 {
     let (dir, disk) = (tempfile::tempdir().expect("a directory"), Disk::default());

@@ -89,6 +89,16 @@ fn state(store: &Store, number: u64) -> State {
     }
 }
 
+/// Bytes that an entry of "old" and "new" takes.
+fn length() -> u64 {
+    let kept = Kept::new();
+    kept.store(WIDE)
+        .begin(&entry(1, Some(1), true, 2), Some(b"old"), Some(b"new"))
+        .unwrap();
+    let file = kept.dir().join(format!("{}.begun", call(1)));
+    fs::metadata(file).unwrap().len()
+}
+
 /// Each moment at which a writer can be killed, as the disk looks then.
 #[test]
 fn the_next_writer_finds_out_what_happened() {
@@ -197,9 +207,9 @@ fn the_oldest_go_first_and_stay_forgotten() {
             entries: 3,
         },
         Bounds {
-            bytes: 18,
+            bytes: 3 * length(),
             entries: 100,
-        }, // three times "old" and "new"
+        },
     ] {
         let kept = Kept::new();
         let store = kept.store(bounds);
@@ -218,11 +228,7 @@ fn the_oldest_go_first_and_stay_forgotten() {
             }
         }
         let files = fs::read_dir(kept.dir()).unwrap().count();
-        assert_eq!(
-            files,
-            3 * 3 + 2,
-            "entries with two sides each, and two markers"
-        );
+        assert_eq!(files, 3 + 2, "an entry each, and two markers");
     }
     // One that is larger than all of it is kept all the same, alone.
     let kept = Kept::new();
@@ -246,17 +252,27 @@ fn what_is_damaged_is_not_believed() {
         .unwrap();
     assert_eq!(store.before(&kept_entry).unwrap().unwrap(), b"old");
     assert_eq!(store.after(&kept_entry).unwrap().unwrap(), b"new");
-    fs::write(kept.dir().join(format!("{}.before", call(1))), "bad").unwrap();
+    let file = kept.dir().join(format!("{}.begun", call(1)));
+    let mut bytes = fs::read(&file).unwrap();
+    assert!(bytes.ends_with(b"\noldnew"));
+    let before = bytes.len() - 6;
+    bytes[before] = b'b';
+    fs::write(&file, &bytes).unwrap();
     assert!(matches!(
         store.before(&kept_entry),
         Err(StoreError::Damaged)
     ));
-    // Contents without an entry are let go of; an entry that cannot be read is none.
-    fs::write(kept.dir().join(format!("{}.before", call(2))), "orphan").unwrap();
+    assert_eq!(store.after(&kept_entry).unwrap().unwrap(), b"new");
+    // Cut short.
+    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(matches!(store.after(&kept_entry), Err(StoreError::Damaged)));
+    // What is no entry is let go of; an entry that cannot be read is none.
+    let part = kept.dir().join(format!("part.{}.begun", call(2)));
+    fs::write(&part, "{").unwrap();
     fs::write(kept.dir().join(format!("{}.done", call(1))), "{").unwrap();
-    fs::remove_file(kept.dir().join(format!("{}.begun", call(1)))).unwrap();
+    fs::remove_file(&file).unwrap();
     let store = kept.store(WIDE);
-    assert!(!kept.dir().join(format!("{}.before", call(2))).exists());
+    assert!(!part.exists());
     assert_eq!(store.known(&call(1)), Known::Forgotten);
 }
 

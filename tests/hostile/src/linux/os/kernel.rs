@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::size_of_val;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::ptr::{null, null_mut};
 
 use libc::c_long;
@@ -20,16 +21,26 @@ fn but_for(answer: c_long, expected: Errno) -> io::Result<()> {
 }
 
 pub(in super::super) fn unshare(what: &str) -> io::Result<()> {
-    let namespace = match what {
-        "user" => libc::CLONE_NEWUSER,
-        "network" => libc::CLONE_NEWNET,
-        "mounts" => libc::CLONE_NEWNS,
-        "processes" => libc::CLONE_NEWPID,
-        "names" => libc::CLONE_NEWUTS,
+    let (namespace, name) = match what {
+        "user" => (libc::CLONE_NEWUSER, "user"),
+        "network" => (libc::CLONE_NEWNET, "net"),
+        "mounts" => (libc::CLONE_NEWNS, "mnt"),
+        "processes" => (libc::CLONE_NEWPID, "pid"),
+        "names" => (libc::CLONE_NEWUTS, "uts"),
         other => return Err(io::Error::other(format!("no such namespace: {other}"))),
     };
     // SAFETY: takes a number; only this process changes.
-    simple(unsafe { libc::unshare(namespace) }.into())
+    where_built(name, unsafe { libc::unshare(namespace) }.into())
+}
+
+/// Says of a kind of namespace that was not built that there is no such call: the kernel says EINVAL, as to a mistake.
+pub(super) fn where_built(name: &str, answer: c_long) -> io::Result<()> {
+    match Errno::result(answer) {
+        Err(Errno::EINVAL) if !Path::new("/proc/self/ns").join(name).exists() => {
+            Err(Errno::ENOSYS.into())
+        }
+        answer => Ok(answer.map(drop)?),
+    }
 }
 
 /// With a descriptor of something else: the kernel says EINVAL.
@@ -48,6 +59,52 @@ pub(in super::super) fn unmount() -> io::Result<()> {
         unsafe { libc::umount2(c"/nowhere/at/all".as_ptr(), 0) }.into(),
         Errno::ENOENT,
     )
+}
+
+/// As [`super::mount`]: the folder is looked for before privileges are.
+pub(in super::super) fn change_root() -> io::Result<()> {
+    // SAFETY: the name is a C string, and of nothing.
+    but_for(
+        unsafe { libc::chroot(c"/nowhere/at/all".as_ptr()) }.into(),
+        Errno::ENOENT,
+    )
+}
+
+/// Here privileges come first: only the administrator hears that there is no such folder.
+pub(in super::super) fn pivot_root() -> io::Result<()> {
+    let nowhere = c"/nowhere/at/all".as_ptr();
+    // SAFETY: both names are C strings, and of nothing.
+    but_for(
+        unsafe { libc::syscall(libc::SYS_pivot_root, nowhere, nowhere) },
+        Errno::ENOENT,
+    )
+}
+
+/// `getpid` of the 32-bit machine, through the gate that a 64-bit process has for it too. A kernel without such calls
+/// ends the process by SIGSEGV.
+#[cfg(target_arch = "x86_64")]
+pub(in super::super) fn int80() -> io::Result<()> {
+    /// From `asm/unistd_32.h`.
+    const GETPID: i32 = 20;
+    let answer: i32;
+    // SAFETY: `getpid` takes nothing and touches no memory. The kernel works on a stack of its own, answers in eax and
+    // keeps the other registers but r8 to r11, which some kernels clear.
+    unsafe {
+        std::arch::asm!(
+            "int 0x80",
+            inlateout("eax") GETPID => answer,
+            lateout("r8") _,
+            lateout("r9") _,
+            lateout("r10") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    match u32::try_from(answer) {
+        Ok(pid) if pid == std::process::id() => Ok(()),
+        Ok(other) => Err(io::Error::other(format!("another call answered {other}"))),
+        Err(_) => Err(Errno::from_raw(-answer).into()),
+    }
 }
 
 pub(in super::super) fn clone_mount() -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::ptr::{null, null_mut, without_provenance};
 use libc::c_long;
 use nix::errno::Errno;
 
+use super::kernel::where_built;
 use super::simple;
 
 /// An exec that passes every check and then finds its arguments in unmapped memory: this process goes on.
@@ -134,6 +135,27 @@ pub(in super::super) fn compare(pid: i32) -> io::Result<()> {
     simple(unsafe { libc::syscall(libc::SYS_kcmp, std::process::id(), pid, KCMP_VM, 0, 0) })
 }
 
+/// Says of none of its memory that it is not needed. The handle may be refused before; with none at all, the call is
+/// still judged by itself, and EBADF is no success.
+pub(in super::super) fn advise_memory(pid: i32) -> io::Result<()> {
+    let handle = handle(pid).ok();
+    let nothing = libc::iovec {
+        iov_base: null_mut(),
+        iov_len: 0,
+    };
+    // SAFETY: the vector has one part, which outlives the call and is of no memory.
+    simple(unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            handle.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            &raw const nothing,
+            1,
+            libc::MADV_COLD,
+            0,
+        )
+    })
+}
+
 pub(in super::super) fn limits_of(pid: i32) -> io::Result<()> {
     let mut limit = libc::rlimit64 {
         rlim_cur: 0,
@@ -202,7 +224,8 @@ pub(in super::super) fn clone_into_user_namespace() -> io::Result<()> {
             0,
         )
     };
-    match Errno::result(child)? {
+    where_built("user", child)?;
+    match child {
         // SAFETY: `_exit` ends the child without running anything of the parent's.
         0 => unsafe { libc::_exit(0) },
         child => {

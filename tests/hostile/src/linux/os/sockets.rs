@@ -10,9 +10,13 @@ use super::{ADDRESS_SIZE, loopback, socket};
 
 /// From `linux/in.h`.
 const IPPROTO_SCTP: i32 = 132;
+/// From `linux/pfkeyv2.h`: the one that AF_KEY has.
+const PF_KEY_V2: i32 = 2;
+/// From `net/bluetooth/bluetooth.h`: the one that speaks with the device itself.
+const BTPROTO_HCI: i32 = 1;
 
 pub(in super::super) fn make(family: &str, kind: &str) -> io::Result<()> {
-    let family = match family {
+    let number = match family {
         "unix" => libc::AF_UNIX,
         "inet" => libc::AF_INET,
         "inet6" => libc::AF_INET6,
@@ -24,16 +28,47 @@ pub(in super::super) fn make(family: &str, kind: &str) -> io::Result<()> {
         "bluetooth" => libc::AF_BLUETOOTH,
         other => return Err(io::Error::other(format!("no such family: {other}"))),
     };
-    let (kind, protocol) = match kind {
-        "stream" => (libc::SOCK_STREAM, 0),
-        "datagram" => (libc::SOCK_DGRAM, 0),
-        "packets" => (libc::SOCK_SEQPACKET, 0),
-        "raw" => (libc::SOCK_RAW, libc::IPPROTO_ICMP),
-        "ping" => (libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
-        "sctp" => (libc::SOCK_STREAM, IPPROTO_SCTP),
-        other => return Err(io::Error::other(format!("no such kind: {other}"))),
+    let (kind, protocol) = match (family, kind) {
+        (_, "stream") => (libc::SOCK_STREAM, 0),
+        (_, "datagram") => (libc::SOCK_DGRAM, 0),
+        (_, "packets") => (libc::SOCK_SEQPACKET, 0),
+        ("key", "raw") => (libc::SOCK_RAW, PF_KEY_V2),
+        ("bluetooth", "raw") => (libc::SOCK_RAW, BTPROTO_HCI),
+        (_, "raw") => (libc::SOCK_RAW, libc::IPPROTO_ICMP),
+        (_, "ping") => (libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
+        (_, "sctp") => (libc::SOCK_STREAM, IPPROTO_SCTP),
+        (_, other) => return Err(io::Error::other(format!("no such kind: {other}"))),
     };
-    socket(family, kind, protocol).map(drop)
+    socket(number, kind, protocol).map(drop)
+}
+
+/// Fast open without its flag: the socket is told to connect with what is sent first.
+pub(in super::super) fn connect_fast_open(port: u16) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    let (yes, address, data) = (1_i32, loopback(port), b"hostile");
+    // SAFETY: the option is one int, of the size given, which outlives the call.
+    let told = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_FASTOPEN_CONNECT,
+            (&raw const yes).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    Errno::result(told)?;
+    // SAFETY: the address is initialised, of the size given, and outlives the call.
+    let connected = unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            ADDRESS_SIZE,
+        )
+    };
+    Errno::result(connected)?;
+    // SAFETY: the data is initialised, of the size given, and outlives the call.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), 0) };
+    Ok(Errno::result(sent).map(drop)?)
 }
 
 /// Two datagrams in one call.
