@@ -136,7 +136,10 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
             "{figures:?}"
         );
 
-        // All of it is on the disk, not only in memory; and a full disk keeps no daemon from starting.
+        // All of it is on the disk, not only in memory; and a full disk keeps no daemon from starting. What was set aside for
+        // the owner is no longer whole, however little the owner's acts took of it.
+        let taken = disk.path().join("taken");
+        std::fs::write(&taken, vec![0xa5; 4 << 20]).expect("some of the owner's room");
         full.gateway.kill9();
         full.gateway.start_again();
         assert_eq!(full.condition(), "disk_full");
@@ -149,6 +152,7 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
 
         // Room again: agents go on, and the space is set aside again.
         full.clear(files);
+        std::fs::remove_file(taken).expect("a file");
         full.owner()
             .client
             .post("/admin/api/pause", json!({"on": false}))
