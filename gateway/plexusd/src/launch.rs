@@ -11,7 +11,7 @@ mod ending;
 mod flags;
 mod on_record;
 mod programs;
-mod service_manager;
+mod service;
 mod signals;
 mod sweep;
 
@@ -236,7 +236,7 @@ async fn run(
         instance: arguments.instance.clone(),
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
         started: Instant::now(),
-        started_by: service_manager::started_by(),
+        started_by: service::started_by(),
         checked: Mutex::new(Checked {
             at: clock.now(),
             by: "start",
@@ -298,7 +298,7 @@ async fn run(
     http::listen::announce(&app)?;
     tracing::info!(name: "daemon.console", "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
     );
-    service_manager::tell(&[sd_notify::NotifyState::Ready]);
+    service::tell(&[sd_notify::NotifyState::Ready]);
     crate::os::let_go_of_start();
     let serving = ending::Serving {
         app,

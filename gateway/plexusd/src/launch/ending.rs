@@ -6,7 +6,7 @@
 //!     └──── asked to give way ─▶ winding down (calls end) ──┘          └─▶ another program, where it is still wanted
 //! ```
 
-use super::{service_manager, signals::StopSignal};
+use super::{service, signals::StopSignal};
 use crate::{
     app::{App, Phase},
     http::{self, listen},
@@ -54,7 +54,7 @@ impl Serving {
         if let Some(asked) = &upgrade {
             let to = &asked.candidate.to;
             tracing::info!(name: "daemon.upgrading", detail = format!("{} {}", to.version, to.build), "changing over");
-            service_manager::tell(&service_manager::reloading());
+            service::tell(&service::reloading());
             app.enter(Phase::WindingDown);
             app.feed.close();
             let calls = async {
@@ -70,7 +70,7 @@ impl Serving {
             }
         } else {
             tracing::info!(name: "daemon.stopping", "stopping");
-            service_manager::tell(&[sd_notify::NotifyState::Stopping]);
+            service::tell(&[sd_notify::NotifyState::Stopping]);
         }
         app.enter(Phase::Stopping);
         app.feed.close();

@@ -57,3 +57,51 @@ fn a_schedule_has_one_history() {
         assert!(one.log.len() > 8, "something happened: {}", one.told());
     }
 }
+
+/// What twenty thousand schedules found, each time in one instant in which more than one thing happened.
+mod found {
+    use super::{
+        script::{Act, Ask, End, Kind, Schedule},
+        stage,
+    };
+    use plexus_ipc::message::Role;
+
+    fn ask(owner: bool) -> Ask {
+        Ask {
+            kind: Kind::Read,
+            owner,
+            deadline: 0,
+            stale: false,
+            taken_back: false,
+        }
+    }
+
+    fn holds(acts: Vec<(u64, Act)>) {
+        let schedule = Schedule {
+            readers: Vec::new(),
+            writers: Vec::new(),
+            acts,
+            end: End::Shutdown,
+        };
+        let history = stage::play(&schedule);
+        assert!(history.broken.is_empty(), "{}", history.told());
+    }
+
+    /// The owner asks as a start fails, and is heard after it: then the next one is due at once.
+    #[test]
+    fn the_owner_asks_as_a_start_fails() {
+        holds(vec![
+            (0, Act::Ask(ask(false))),
+            (1, Act::Freeze(Role::Reader)),
+            (0, Act::Kill(Role::Reader)),
+            (0, Act::Ask(ask(false))),
+            (0, Act::Probe),
+        ]);
+    }
+
+    /// A call finds the queue full, and all that waited there is refused before its caller hears of it.
+    #[test]
+    fn a_full_queue_is_refused_as_a_whole() {
+        holds(vec![(0, Act::Burst(ask(true), 17)), (0, Act::Replace)]);
+    }
+}

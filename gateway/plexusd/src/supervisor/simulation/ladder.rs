@@ -51,6 +51,13 @@ impl Ladder {
         self.not_before = at + pause(least);
         self.failures = failures;
     }
+
+    /// What the owner asked at the very moment of a fall may be heard after it.
+    fn at_once_if(&mut self, owner_asked: bool) {
+        if owner_asked {
+            self.not_before = Duration::ZERO;
+        }
+    }
 }
 
 /// Each start that came too soon, and each count of failures that cannot be.
@@ -62,6 +69,7 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
     let mut present = 1;
     let mut revisions: BTreeMap<u32, u64> = BTreeMap::new();
     let mut last: BTreeMap<Role, u32> = BTreeMap::new();
+    let mut probed = None;
     for (at, fact) in log {
         match fact {
             Fact::Begun {
@@ -91,6 +99,7 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                     ));
                 }
                 ladder.fell(*at, BTreeSet::from([*attempts]));
+                ladder.at_once_if(probed == Some(*at) && *role == Role::Reader);
             }
             Fact::Answered { pid } => {
                 answered.insert(*pid);
@@ -109,8 +118,10 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                     failures.insert(0);
                 }
                 ladder.fell(*at, failures);
+                ladder.at_once_if(probed == Some(*at) && *role == Role::Reader);
             }
             Fact::OwnerProbes => {
+                probed = Some(*at);
                 let ladder = ladders.entry(Role::Reader).or_default();
                 ladder.not_before = Duration::ZERO;
             }

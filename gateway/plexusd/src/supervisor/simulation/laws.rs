@@ -101,7 +101,8 @@ fn cases(log: &[(Duration, Fact)]) -> BTreeMap<u64, Case> {
             Fact::Told { tag, outcome } => {
                 let busy = matches!(outcome, Err(DispatchError::Busy { .. }));
                 let beside = cases.get(tag).filter(|_| busy).map_or(0, |told| {
-                    let waits = |other: &&Case| other.outcomes.is_empty();
+                    // Which of two that are told in one instant was answered first cannot be seen from outside.
+                    let waits = |other: &&Case| other.outcomes.iter().all(|(when, _)| when == at);
                     let others = cases.values().filter(waits);
                     others
                         .filter(|other| told.shares_a_lane_with(other))
