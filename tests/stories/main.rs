@@ -6,6 +6,7 @@ mod agents;
 mod archives;
 mod audit;
 mod backup;
+mod bench;
 #[cfg(target_os = "linux")]
 mod cage;
 mod cards;

@@ -67,7 +67,8 @@ fn a_file_that_cannot_be_read_is_not_guessed_at() {
             _ => "nonsense",
         };
         fs::write(&path, nonsense).expect("a file");
-        says(&again().refused(gateway.home()), &[name, words]);
+        let said = again().refused(gateway.home());
+        says(said.expect_status(78), &[name, words]);
         assert_eq!(
             fs::read_to_string(&path).expect("the file"),
             nonsense,

@@ -1,6 +1,6 @@
 //! Where the gateway listens beyond loopback, by the owner's choice (`network.json`, wire §4.22).
 
-use crate::state_dir::StateDir;
+use crate::{refused::Lasting, state_dir::StateDir};
 use anyhow::Context;
 use plexus_protocol::json;
 use serde::{Deserialize, Serialize};
@@ -35,18 +35,18 @@ impl Network {
     pub(crate) fn load(dir: &StateDir, public: Option<&str>) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
         let mut network = match std::fs::read(&path) {
-            Ok(bytes) => json::parse_as::<Self>(&bytes).with_context(|| {
-                format!(
-                    "{} cannot be read: mend it, or remove it for loopback only",
+            Ok(bytes) => json::parse_as::<Self>(&bytes).map_err(|why| {
+                Lasting(format!(
+                    "{} cannot be read: mend it, or remove it for loopback only: {why}",
                     path.display()
-                )
+                ))
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         if let Some(name) = public {
-            let name =
-                hostname(name).with_context(|| format!("{name:?} is not a public host name"))?;
+            let name = hostname(name)
+                .ok_or_else(|| Lasting(format!("{name:?} is not a public host name")))?;
             network.public_hostnames.retain(|known| *known != name);
             network.public_hostnames.insert(0, name);
         }

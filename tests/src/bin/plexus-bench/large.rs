@@ -56,28 +56,31 @@ pub(crate) fn grow(world: &mut World, size: Size) -> Result<()> {
         .context("running plexus-long-past")?;
     ensure!(written.success(), "the past was not written");
     world.gateway.start_again();
-    archived(world, size.events)?;
+    archived(world)?;
     world.renew()
 }
 
 /// How long moving old events into archives may take.
 const ARCHIVING: Duration = Duration::from_secs(300);
-/// How many events beyond those that are kept may wait until there are enough for an archive.
-const WAITING: u64 = 50_000;
+/// An archive is begun when so many events more than are kept are in the file, or a tenth of those that are kept.
+const STEP: u64 = 25_000;
 
 /// Waits until the old events lie in archives, as they do in a home of that age.
-fn archived(world: &World, events: usize) -> Result<()> {
+fn archived(world: &World) -> Result<()> {
     let began = Instant::now();
     loop {
-        let client = world.gateway.owner().client;
-        let found = client.get("/admin/api/audit/archives").expect_ok();
+        let owner = world.gateway.owner();
+        let newest = owner.audit(1);
+        let newest = newest.first().and_then(|event| event["seq"].as_u64());
+        let newest = newest.context("no event")?;
+        let found = owner.client.get("/admin/api/audit/archives").expect_ok();
         let number = |name: &str| found[name].as_u64().context("no number");
-        let first_here = number("ledgerFrom")?;
-        let in_file = (events as u64).saturating_sub(first_here);
+        let (first_here, keep) = (number("ledgerFrom")?, number("keepEvents")?);
+        let in_file = newest.saturating_sub(first_here) + 1;
         // What is sealed has to leave the file as well.
         let last = found["archives"].as_array().and_then(|all| all.last());
         let removed = last.is_none_or(|archive| archive["last"] == first_here - 1);
-        if removed && in_file <= number("keepEvents")? + WAITING {
+        if removed && in_file <= keep + STEP.min(keep / 10).max(1) {
             return Ok(());
         }
         ensure!(

@@ -252,19 +252,7 @@ impl Bench {
     }
 
     fn flush(&self, figures: &mut Figures) -> Result<()> {
-        let library = plexus_tests::binaries::folder().join("examples/libslow_flush.so");
-        ensure!(
-            library.is_file(),
-            "{} is missing; type: cargo build --release -p plexus-tests --examples",
-            library.display()
-        );
-        let slow = [
-            (
-                "LD_PRELOAD".to_owned(),
-                library.to_string_lossy().into_owned(),
-            ),
-            ("PLEXUS_TEST_FLUSH_US".to_owned(), SLOW_FLUSH_US.to_string()),
-        ];
+        let slow = slow_flush()?;
         let world = World::new(&slow)?;
         let mut cells = Vec::new();
         let mut paths = Vec::new();
@@ -318,8 +306,45 @@ impl Bench {
             }
         }
         interleaved(figures, &self.load, self.rounds, &cells)?;
-        life::after_load(figures, &self.load, &large, "large")
+        life::after_load(figures, &self.load, &large, "large")?;
+        drop((small, large));
+        self.growth_on_a_slow_disk(figures)
     }
+
+    fn growth_on_a_slow_disk(&self, figures: &mut Figures) -> Result<()> {
+        let slow = slow_flush()?;
+        let small = World::new(&slow)?;
+        let mut large = World::new(&slow)?;
+        large::grow(&mut large, self.size)?;
+        let mut cells = Vec::new();
+        for kind in [Kind::Read, Kind::Effect] {
+            for (name, world) in [("small", &small), ("large", &large)] {
+                cells.push(Cell {
+                    name: format!("slow-{}/{name}/64", kind.name()),
+                    connections: 64,
+                    target: world.target(kind),
+                });
+            }
+        }
+        interleaved(figures, &self.load, self.rounds, &cells)
+    }
+}
+
+/// The environment in which each flush takes 4.5 ms longer.
+fn slow_flush() -> Result<[(String, String); 2]> {
+    let library = plexus_tests::binaries::folder().join("examples/libslow_flush.so");
+    ensure!(
+        library.is_file(),
+        "{} is missing; type: cargo build --release -p plexus-tests --examples",
+        library.display()
+    );
+    Ok([
+        (
+            "LD_PRELOAD".to_owned(),
+            library.to_string_lossy().into_owned(),
+        ),
+        ("PLEXUS_TEST_FLUSH_US".to_owned(), SLOW_FLUSH_US.to_string()),
+    ])
 }
 
 /// Where and how it was measured.

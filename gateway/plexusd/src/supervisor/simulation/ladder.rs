@@ -70,6 +70,8 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
     let mut revisions: BTreeMap<u32, u64> = BTreeMap::new();
     let mut last: BTreeMap<Role, u32> = BTreeMap::new();
     let mut probed = None;
+    // Starts of which nothing was heard yet. A failure does not say whose it is.
+    let mut starting: BTreeMap<u32, Role> = BTreeMap::new();
     for (at, fact) in log {
         match fact {
             Fact::Begun {
@@ -79,6 +81,7 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
             } => {
                 revisions.insert(*pid, *revision);
                 last.insert(*role, *pid);
+                starting.insert(*pid, *role);
                 let soonest = ladders.entry(*role).or_default().not_before;
                 if *revision == present && *at < soonest {
                     broken.push(format!(
@@ -92,7 +95,15 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                     continue;
                 }
                 let ladder = ladders.entry(*role).or_default();
-                if !ladder.failures.iter().any(|n| n + 1 == *attempts) {
+                let fits = ladder.failures.iter().any(|n| n + 1 == *attempts);
+                let of_an_older = starting
+                    .iter()
+                    .find(|(pid, of)| *of == role && revisions.get(pid) != Some(&present));
+                if let (false, Some((&pid, _))) = (fits, of_an_older) {
+                    starting.remove(&pid);
+                    continue;
+                }
+                if !fits {
                     let known = &ladder.failures;
                     broken.push(format!(
                         "{at:?}: {role} failed {attempts} times after {known:?}"
@@ -104,7 +115,11 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
             Fact::Answered { pid } => {
                 answered.insert(*pid);
             }
+            Fact::Serves { pid, .. } => {
+                starting.remove(pid);
+            }
             Fact::Ended { role, pid, cause } => {
+                starting.remove(pid);
                 if revisions.get(pid) != Some(&present) {
                     continue;
                 }

@@ -1,0 +1,38 @@
+//! The bench measures and judges: a short run of its parts that need no quiet machine. How fast it all is says the long one.
+
+use plexus_tests::{binaries, programs};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What the ledger grows by is the same on every machine and in every build; a start and a worker are measured at least.
+#[test]
+fn a_short_run_measures_and_judges() {
+    let home = TempDir::new().expect("a folder");
+    let mut bench = programs::command(&binaries::path("plexus-bench"), home.path());
+    bench.args(["--quick", "--json", "--own-loader"]);
+    bench.args(["--only", "boot", "--only", "worker", "--only", "ledger"]);
+    let said = programs::run(bench);
+    let report: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let promises = report["promises"].as_array().expect("promises");
+    assert_eq!(promises.len(), 5, "{said}");
+    for promise in promises {
+        assert_ne!(promise["value"], "not measured", "{promise}");
+        let of_the_ledger = promise["what"]
+            .as_str()
+            .is_some_and(|what| what.starts_with("ledger"));
+        assert!(!of_the_ledger || promise["kept"] == true, "{promise}");
+    }
+    // It ends as it judges, and names each promise that it missed.
+    let missed: Vec<_> = promises.iter().filter(|p| p["kept"] == false).collect();
+    assert_eq!(said.status, i32::from(!missed.is_empty()), "{said}");
+    assert_eq!(
+        said.stderr.matches("missed: ").count(),
+        missed.len(),
+        "{said}"
+    );
+    for name in ["boot/empty/ms", "worker/start/ms", "ledger/read/bytes"] {
+        let figure = report["figures"][name].as_f64();
+        assert!(figure.is_some_and(|figure| figure > 0.0), "{name}: {said}");
+    }
+}
