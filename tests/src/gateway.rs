@@ -8,6 +8,7 @@
 use crate::agent::Agent;
 use crate::binaries;
 use crate::clock::{Clock, Machine};
+use crate::failing_disk::FailingDisk;
 use crate::http::Client;
 use crate::log_lines;
 use crate::owner::Owner;
@@ -20,8 +21,9 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// How to start a gateway.
@@ -75,6 +77,13 @@ impl Builder {
     #[track_caller]
     pub fn machine(mut self, machine: &Machine) -> Self {
         self.environment.extend(machine.variables());
+        self
+    }
+    /// Lets the daemon keep its state on a disk that a test makes read-only.
+    #[must_use]
+    #[track_caller]
+    pub fn disk(mut self, disk: &FailingDisk) -> Self {
+        self.environment.extend(disk.variables());
         self
     }
     /// Adds an argument.
@@ -322,6 +331,18 @@ impl Gateway {
         self.daemon = Some(daemon);
         self.ready = ready;
     }
+    /// Starts it again on the same home, and ends it without a word when `after` has passed; true if it did not serve yet.
+    /// Holds that nothing it started is left.
+    #[track_caller]
+    pub fn start_cut_short(&mut self, after: Duration) -> bool {
+        assert!(self.daemon.is_none(), "it runs");
+        let (daemon, ready) = Daemon::spawn(&self.builder, self.home.path());
+        let served = ready.recv_timeout(after).is_ok();
+        self.daemon = Some(daemon);
+        self.kill9();
+        // It may have come to serve while it was being ended; then it said so before its output ended.
+        !served && ready.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected)
+    }
     /// Starts it again on the same home, described otherwise.
     #[track_caller]
     pub fn start_again_as(&mut self, builder: Builder) {
@@ -369,8 +390,9 @@ struct Daemon {
 }
 
 impl Daemon {
+    /// Spawns it; what it says when it serves comes by the channel.
     #[track_caller]
-    fn start(builder: &Builder, home: &Path) -> (Self, Value) {
+    fn spawn(builder: &Builder, home: &Path) -> (Self, Receiver<String>) {
         let mut child = builder
             .command(home)
             .stdout(Stdio::piped())
@@ -408,6 +430,11 @@ impl Daemon {
             stderr,
             gone: Mutex::new(gone),
         };
+        (daemon, ready)
+    }
+    #[track_caller]
+    fn start(builder: &Builder, home: &Path) -> (Self, Value) {
+        let (daemon, ready) = Self::spawn(builder, home);
         match ready.recv_timeout(PATIENCE) {
             Ok(facts) => {
                 let facts = serde_json::from_str(&facts)

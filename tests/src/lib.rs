@@ -24,6 +24,7 @@ pub mod crowd;
 pub mod earlier;
 pub mod editions;
 pub mod events;
+pub mod failing_disk;
 pub mod folders;
 pub mod gateway;
 pub mod golden;
@@ -42,6 +43,7 @@ pub mod waiting;
 
 pub use agent::Agent;
 pub use clock::{Clock, Machine};
+pub use failing_disk::FailingDisk;
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};
 pub use http::{Client, Response};

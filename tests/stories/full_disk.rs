@@ -1,10 +1,11 @@
-//! A disk that fills up under the gateway: a real one, of a few megabytes. Agents wait; the owner does not.
+//! A disk that fills up under the gateway: a real one, of a few megabytes. Agents wait; the owner does not. And one that
+//! turns read-only, where nobody can record anything.
 
 use crate::house::{COUNT, READ, WRITE, Workshop, note};
 use crate::measured::Scrape;
 use plexus_tests::small_disk::SmallDisk;
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Folder, Gateway, Owner};
+use plexus_tests::{Agent, FailingDisk, Folder, Gateway, Owner};
 use serde_json::{Value, json};
 
 /// Twice the ballast, and some room to fill.
@@ -135,7 +136,10 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
             "{figures:?}"
         );
 
-        // All of it is on the disk, not only in memory; and a full disk keeps no daemon from starting.
+        // All of it is on the disk, not only in memory; and a full disk keeps no daemon from starting. What was set aside for
+        // the owner is no longer whole, however little the owner's acts took of it.
+        let taken = disk.path().join("taken");
+        std::fs::write(&taken, vec![0xa5; 4 << 20]).expect("some of the owner's room");
         full.gateway.kill9();
         full.gateway.start_again();
         assert_eq!(full.condition(), "disk_full");
@@ -148,6 +152,7 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
 
         // Room again: agents go on, and the space is set aside again.
         full.clear(files);
+        std::fs::remove_file(taken).expect("a file");
         full.owner()
             .client
             .post("/admin/api/pause", json!({"on": false}))
@@ -249,4 +254,113 @@ fn a_ledger_on_a_read_only_file_refuses_the_start_and_says_so() {
         gateway.start_again();
         Agent::with_pat(&gateway.client(), &agent.id, &agent.pat);
     });
+}
+
+/// The disk turns read-only under a daemon at work: nothing is done or shown that cannot be recorded, what the owner takes
+/// back holds, and when the disk works again everything goes on by itself, with all that was answered.
+#[test]
+fn a_disk_that_turns_read_only_stops_everything_but_what_is_taken_back() {
+    let disk = FailingDisk::new();
+    let mut workshop = Workshop::with(Gateway::builder().fixture().disk(&disk));
+    let (writer, reader) = (workshop.writer("writer"), workshop.reader("reader"));
+    let doomed = workshop.reader("doomed");
+    let echo = |agent: &Agent| agent.invoke("fixture.echo", json!({"text": "x"}));
+    let count = |line: &str| writer.invoke(COUNT, json!({"line": line}));
+    let condition = || {
+        let status = workshop.owner().client.get("/admin/api/status").expect_ok();
+        status["ledger"].clone()
+    };
+    let mut told = Vec::new();
+    let mut tell = |reply: &plexus_tests::Response| {
+        let id = reply.expect_ok()["auditId"].as_str().map(str::to_owned);
+        told.push(id.expect("an id"));
+    };
+    tell(&count("before"));
+    tell(&echo(&reader));
+
+    // One effect is under way meanwhile; it is done, and its end cannot be recorded.
+    let mut took = 1_000;
+    let mut done = vec!["before".to_owned()];
+    let unknown = loop {
+        let line = format!("under way for {took} ms");
+        done.push(line.clone());
+        let reply = std::thread::scope(|scope| {
+            let input = json!({"line": line, "wait": took});
+            let call = scope.spawn(|| writer.invoke(COUNT, input));
+            until("the effect to be under way", || {
+                workshop.folder.has("begun").then_some(())
+            });
+            disk.turn_read_only();
+            call.join().expect("an answer")
+        });
+        if reply.at("/error/effect") == "unknown" {
+            break reply;
+        }
+        // It ended before the disk failed: a slow machine.
+        tell(&reply);
+        disk.work_again();
+        std::fs::remove_file(workshop.folder.path().join("begun")).expect("its sign");
+        took *= 2;
+        assert!(took < 20_000, "the disk never fails in time");
+    };
+    unknown.expect_error(200, "outcome_unknown");
+
+    for _ in 0..3 {
+        for reply in [count("never"), echo(&reader), echo(&doomed)] {
+            let error = reply.expect_error(503, "audit_unavailable");
+            assert_eq!(error["effect"], "none", "{reply}");
+            assert_eq!(reply.at("/output"), Value::Null, "{reply}");
+        }
+    }
+    let said = condition();
+    assert_eq!(said["condition"], "closed", "{said}");
+    assert!(said.to_string().contains("ead-only"), "{said}");
+    let owner = workshop.owner();
+    let allow = json!({"agentId": "reader", "grants": {COUNT: {"decision": "allow"}}});
+    let reply = owner.client.put("/admin/api/grants", allow);
+    reply.expect_error(503, "audit_unavailable");
+    let taken = owner
+        .client
+        .post("/admin/api/agents/revoke", json!({"agentId": "doomed"}));
+    let error = taken.expect_error(503, "audit_unavailable");
+    assert_eq!(error["held"], true, "{taken}");
+    echo(&doomed).expect_error(401, "session_expired");
+    assert_eq!(workshop.effects(), done, "nothing without its intent");
+
+    disk.work_again();
+    until("the ledger to record", || {
+        (echo(&reader).status == 200).then_some(())
+    });
+    assert_eq!(condition()["condition"], "open");
+    tell(&count("after"));
+    done.push("after".to_owned());
+    until("the effect to have its end on record", || {
+        let status = owner.client.get("/admin/api/status").expect_ok();
+        (status["effectsUnderWay"] == 0).then_some(())
+    });
+    let pause = json!({"on": false});
+    owner.client.post("/admin/api/pause", pause).expect_ok();
+    for round in ["as it is", "after a kill"] {
+        let events = workshop.gateway.log();
+        for id in &told {
+            let found = events.iter().filter(|event| event["id"] == id.as_str());
+            assert_eq!(found.count(), 1, "{round}: {id} was answered");
+        }
+        let ends: Vec<_> = workshop.calls(COUNT, "outcome");
+        assert_eq!(
+            workshop.calls(COUNT, "intent").len(),
+            ends.len(),
+            "{round}: {ends:?}"
+        );
+        let late = ends
+            .iter()
+            .find(|event| event["detail"]["intent"] == unknown.at("/auditId"));
+        assert_eq!(late.expect("its end")["outcome"], "ok", "{round}: {ends:?}");
+        assert_eq!(workshop.effects(), done, "{round}: each once");
+        let again = plexus_tests::agent::handshake(&workshop.gateway.client(), &doomed.pat);
+        again.expect_status(401);
+        workshop.gateway.cli(["audit", "verify"]).expect_ok();
+        workshop.gateway.kill9();
+        workshop.gateway.start_again();
+    }
 }

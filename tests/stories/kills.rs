@@ -3,13 +3,14 @@
 use crate::archives::lengthen;
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
 use nix::sys::signal::Signal;
-use plexus_tests::Agent;
 use plexus_tests::processes::Process;
 use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Gateway};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn end(process: &Process) {
     process.signal(Signal::SIGKILL);
@@ -125,10 +126,8 @@ fn a_killed_write_settles_itself() {
                 reply
             });
             // A different moment each time.
-            let moment = std::time::Instant::now() + Duration::from_micros(700 * round);
-            until("the moment", || {
-                (std::time::Instant::now() >= moment).then_some(())
-            });
+            let moment = Instant::now() + Duration::from_micros(700 * round);
+            until("the moment", || (Instant::now() >= moment).then_some(()));
             for process in house.gateway.workers() {
                 let is_worker = "plexus-worker-workspace".starts_with(&process.name);
                 if is_worker && !over.load(Ordering::Relaxed) {
@@ -216,8 +215,65 @@ fn decide_until_gone(owner: &plexus_tests::Owner) -> Option<(bool, bool)> {
 /// The capability that the owner shows and hides.
 const SHOWN: &str = "fixture.fail";
 
-/// The daemon dies while agents read and write and the owner decides, again and again. Each time: nothing answered is
-/// lost, nothing happened twice, nothing happened without its record, every record has its end.
+/// Moments that nobody chose, and that can be had again: a test that fails says of which start they came.
+struct Dice {
+    start: u64,
+    state: u64,
+}
+
+impl Dice {
+    fn thrown() -> Self {
+        let given = std::env::var("PLEXUS_TEST_SEED").ok();
+        let given = given.map(|seed| seed.parse().expect("PLEXUS_TEST_SEED is a number"));
+        // The library's own randomness: a key that is another for each.
+        let start = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        Self {
+            start,
+            state: start,
+        }
+    }
+
+    /// From 0 to `most`.
+    fn up_to(&mut self, most: u64) -> u64 {
+        // SplitMix64.
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x ^ (x >> 31)) % (most + 1)
+    }
+}
+
+impl Drop for Dice {
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failed test says how to have its moments again"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("its moments: PLEXUS_TEST_SEED={}", self.start);
+        }
+    }
+}
+
+/// Starts the daemon again, and gives how long that took. `dies` so many times before it serves, at any moment of its
+/// start, which took `usual` when it was last seen.
+fn started_again(gateway: &mut Gateway, dice: &mut Dice, dies: u64, usual: Duration) -> Duration {
+    for _ in 0..dies {
+        let part = u32::try_from(dice.up_to(1_000)).expect("small");
+        let mut after = usual * part / 1_000;
+        // One that was quicker this time has to be caught earlier.
+        while !gateway.start_cut_short(after) {
+            after /= 2;
+        }
+    }
+    let began = Instant::now();
+    gateway.start_again();
+    began.elapsed()
+}
+
+/// The daemon dies while agents read and write and the owner decides, again and again, and in every tenth round once more
+/// while it starts. Each time: nothing answered is lost, nothing happened twice, nothing happened without its record,
+/// every record has its end.
 #[test]
 fn the_daemon_dies_during_effects() {
     let rounds = match plexus_tests::length() {
@@ -246,7 +302,10 @@ fn the_daemon_dies_during_effects() {
         agent = workshop.back(&agent);
     }
     let mut told = Told::default();
+    let mut dice = Dice::thrown();
+    let mut usual = Duration::from_millis(200);
     for round in 0..rounds {
+        let (calls, later) = (dice.up_to(40), Duration::from_micros(dice.up_to(10_000)));
         let count = &AtomicUsize::new(0);
         let (client, owner) = (agent.client(), workshop.owner());
         let decided = std::thread::scope(|scope| {
@@ -259,10 +318,14 @@ fn the_daemon_dies_during_effects() {
                 })
                 .collect();
             let decider = scope.spawn(|| decide_until_gone(&owner));
-            // Another moment each time: a prime's multiples wander through all of them.
             until("calls to be under way", || {
-                (count.load(Ordering::Relaxed) > round * 7_919 % 41).then_some(())
+                (count.load(Ordering::Relaxed) as u64 > calls).then_some(())
             });
+            // About as long as a call takes: any moment of one.
+            let moment = Instant::now() + later;
+            while Instant::now() < moment {
+                std::thread::yield_now();
+            }
             workshop.gateway.kill9();
             for caller in callers {
                 let more = caller.join().expect("what it was told");
@@ -271,7 +334,12 @@ fn the_daemon_dies_during_effects() {
             }
             decider.join().expect("what was decided")
         });
-        workshop.gateway.start_again();
+        let dies = if round % 10 == 4 {
+            1 + dice.up_to(2)
+        } else {
+            0
+        };
+        usual = started_again(&mut workshop.gateway, &mut dice, dies, usual);
         if let Some((answered, sent)) = decided {
             let shown = workshop
                 .owner()

@@ -195,8 +195,7 @@ async fn run(
     }
     let key = KeyFile::open(&state_dir)?;
     let network = http::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
-    let listeners =
-        http::listen::bind(&state_dir, arguments.port, &network, handed.as_mut()).await?;
+    let listeners = http::listen::bind(&state_dir, arguments.port, &network, handed.as_mut())?;
     // What is not wanted any more is closed here.
     let came = handed.map(|handed| handed.came);
     let port = listeners.port();

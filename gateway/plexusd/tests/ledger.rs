@@ -1,4 +1,4 @@
-//! The gateway's own ledger, the machine of `plexus-trust` in it, on a disk that fails at random and loses power.
+//! The gateway's own ledger, the machine of `plexus-trust` in it, on a disk that fails and stalls at random and loses power.
 //!
 //! Random histories of the owner, of agents and of the daemon are played into it. After each command, and after each cut:
 //! what was acknowledged is what the machine decided and is there to stay; what was not recorded has left nothing; an
@@ -18,8 +18,8 @@ use plexus_trust::{Command, Refusal, Reply, State, all_rows, decide};
 use plexusd::Trust;
 use proptest::{prelude::*, test_runner::TestCaseError};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use support::history::{AGENTS, Act, Wish, history};
 use support::player::{Player, Step};
@@ -38,10 +38,19 @@ enum Weather {
     Mended,
     Cut(Cut),
     Restart,
+    /// A flush of the act is held while so many further commands come; with a cut, the power goes meanwhile.
+    Stall(usize, Option<Cut>),
 }
 
 fn weather() -> impl Strategy<Value = Weather> {
     let soon = || 0_u64..30;
+    let cut = || {
+        prop_oneof![
+            Just(Cut::Nothing),
+            Just(Cut::Everything),
+            any::<u64>().prop_map(Cut::Some)
+        ]
+    };
     prop_oneof![
         30 => Just(Weather::Calm),
         4 => soon().prop_map(Weather::Once),
@@ -49,13 +58,10 @@ fn weather() -> impl Strategy<Value = Weather> {
         2 => soon().prop_map(Weather::NoSpace),
         1 => soon().prop_map(Weather::Read),
         3 => Just(Weather::Mended),
-        3 => prop_oneof![
-            Just(Cut::Nothing),
-            Just(Cut::Everything),
-            any::<u64>().prop_map(Cut::Some)
-        ]
-        .prop_map(Weather::Cut),
+        3 => cut().prop_map(Weather::Cut),
         1 => Just(Weather::Restart),
+        4 => (1_usize..20, prop::option::weighted(0.2, cut()))
+            .prop_map(|(more, cut)| Weather::Stall(more, cut)),
     ]
 }
 
@@ -96,6 +102,8 @@ struct Met {
     dispatched: u32,
     open: u32,
     ended_late: u32,
+    /// Flushes that were held while commands came.
+    stalls: u32,
 }
 
 impl Played {
@@ -131,21 +139,16 @@ impl Played {
     fn bear(&mut self, weather: &Weather) -> Result<(), TestCaseError> {
         let acts = |after: &u64| self.disk.acts() + 1 + after;
         let fault = match weather {
-            Weather::Calm => return Ok(()),
+            Weather::Calm | Weather::Stall(..) => return Ok(()),
             Weather::Once(after) => Some(Fault::Once(acts(after))),
             Weather::Dead(after) => Some(Fault::Dead(acts(after))),
             Weather::NoSpace(after) => Some(Fault::NoSpace(acts(after))),
             Weather::Read(after) => Some(Fault::Read(self.disk.reads() + 1 + after)),
             Weather::Mended | Weather::Restart => None,
             Weather::Cut(cut) => {
-                self.met.cuts += 1;
-                let before = rows(&self.ledger.snapshot());
                 let after = self.disk.cut(*cut);
                 self.disk.set(Some(Fault::Dead(0)));
-                self.ledger.close();
-                self.disk = after;
-                self.again()?;
-                return self.look(&before);
+                return self.after_the_cut(after);
             }
         };
         self.disk.set(fault);
@@ -156,6 +159,16 @@ impl Played {
             self.look(&before)?;
         }
         Ok(())
+    }
+
+    /// The power is back; of the disk that is left over.
+    fn after_the_cut(&mut self, left: Disk) -> Result<(), TestCaseError> {
+        self.met.cuts += 1;
+        let before = rows(&self.ledger.snapshot());
+        self.ledger.close();
+        self.disk = left;
+        self.again()?;
+        self.look(&before)
     }
 
     /// Everything that was said, held against the file.
@@ -215,28 +228,115 @@ impl Played {
             .block_on(self.ledger.submit(command, Lane::Agent))
     }
 
-    /// Gives a step to the ledger. True if it was recorded.
+    fn is_known(&self) -> bool {
+        self.perhaps == 0 && self.ledger.condition().0 == Condition::Open
+    }
+
+    /// Gives a step to the ledger.
     fn step(&mut self, step: &Step, intents: &mut Vec<AuditId>) -> Result<(), TestCaseError> {
-        let before = self.ledger.snapshot();
+        let (before, is_known) = (self.ledger.snapshot(), self.is_known());
+        let answer = self.submit(step.command.clone(), step.now);
+        self.heard(step, answer, &before, is_known, intents)
+    }
+
+    /// Gives a step to the ledger; while its flush is held, gives it `more` commands that change no row, and cuts the power
+    /// if it is to be cut.
+    fn stalled(
+        &mut self,
+        step: &Step,
+        more: usize,
+        cut: Option<Cut>,
+        intents: &mut Vec<AuditId>,
+    ) -> Result<(), TestCaseError> {
+        let (before, is_known) = (self.ledger.snapshot(), self.is_known());
+        let further = Step {
+            command: note(),
+            result: Ok(Reply::Done),
+            now: step.now,
+            events: 0..0,
+        };
+        let (say, is_in) = mpsc::channel();
+        let (go_on, held) = mpsc::channel::<()>();
+        let entered = say.clone();
+        self.disk.before_flush(move || {
+            let _ = entered.send(true);
+            // Until the other end is gone; at once from then on.
+            let _ = held.recv();
+        });
+        let (ledger, mut left) = (self.ledger.clone(), None);
+        self.clock.store(step.now.0, Ordering::Relaxed);
+        let first = ledger.submit(step.command.clone(), Lane::Agent);
+        let (answer, others) = std::thread::scope(|scope| {
+            let first = scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                let answer = { runtime }.build().unwrap().block_on(first);
+                let _ = say.send(false);
+                answer
+            });
+            let was_held = is_in.recv().expect("it is held, or answered");
+            self.met.stalls += u32::from(was_held);
+            let queue = || -> Vec<_> {
+                (0..more)
+                    .map(|_| ledger.submit(further.command.clone(), Lane::Agent))
+                    .collect()
+            };
+            let mut then = || {
+                if let Some(cut) = cut {
+                    left = Some(self.disk.cut(cut));
+                    self.disk.set(Some(Fault::Dead(0)));
+                }
+            };
+            let others = if was_held {
+                let others = queue();
+                then();
+                others
+            } else {
+                // Nothing holds the writer: it would answer while the power goes.
+                then();
+                queue()
+            };
+            drop(go_on);
+            (first.join().unwrap(), others)
+        });
+        let others: Vec<_> = others
+            .into_iter()
+            .map(|other| self.runtime.block_on(other))
+            .collect();
+        self.heard(step, answer, &before, is_known, intents)?;
+        for answer in others {
+            // What the state was when it was decided, nobody but the ledger knows.
+            self.heard(&further, answer, &before, false, intents)?;
+        }
+        left.map_or(Ok(()), |left| self.after_the_cut(left))
+    }
+
+    /// Holds the answer to a step against what was before; `is_known`: nothing was in doubt then.
+    fn heard(
+        &mut self,
+        step: &Step,
+        answer: Result<Receipt<Reply>, SubmitError<Refusal>>,
+        before: &State,
+        is_known: bool,
+        intents: &mut Vec<AuditId>,
+    ) -> Result<(), TestCaseError> {
         let is_intent = matches!(step.command, Command::Intent { .. });
         if is_intent && step.result.is_ok() {
             // The player's own name for it; the ledger gives another.
             intents.pop();
         }
-        let is_known = self.perhaps == 0 && self.ledger.condition().0 == Condition::Open;
-        let receipt = match self.submit(step.command.clone(), step.now) {
+        let receipt = match answer {
             Ok(receipt) => receipt,
             Err(SubmitError::Lost { found, event, .. }) => {
                 self.met.lost += 1;
                 self.never_sent
                     .extend(event.filter(|_| is_intent).map(audit_id));
                 let now = self.ledger.head().map_or(step.now.0, |head| head.at);
-                let events = decide(&before, &step.command, Timestamp(now.max(step.now.0)));
+                let events = decide(before, &step.command, Timestamp(now.max(step.now.0)));
                 let events = events.map_or(0, |(events, _)| events.len());
                 match found {
                     Some(true) => self.found += events,
                     Some(false) => {
-                        prop_assert!(!is_known || rows(&self.ledger.snapshot()) == rows(&before));
+                        prop_assert!(!is_known || rows(&self.ledger.snapshot()) == rows(before));
                     }
                     None => self.perhaps += events.max(1),
                 }
@@ -248,7 +348,7 @@ impl Played {
                     _ => self.met.unavailable += 1,
                 }
                 if is_known {
-                    prop_assert_eq!(rows(&self.ledger.snapshot()), rows(&before));
+                    prop_assert_eq!(rows(&self.ledger.snapshot()), rows(before));
                 }
                 return Ok(());
             }
@@ -258,10 +358,10 @@ impl Played {
         self.acknowledged.extend(ids);
         if is_known && let Some(first) = receipt.events.first() {
             // What is shown is what the machine decides there and then, no more and no less.
-            let (events, _) = decide(&before, &step.command, Timestamp(first.at))
+            let (events, _) = decide(before, &step.command, Timestamp(first.at))
                 .map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(events.len(), receipt.events.len());
-            let mut after = (*before).clone();
+            let mut after = before.clone();
             for (event, told) in events.iter().zip(&receipt.events) {
                 after.apply(event, &audit_id(told.id), Timestamp(told.at));
             }
@@ -297,6 +397,17 @@ fn open(dir: &std::path::Path, disk: &Disk, clock: &Arc<AtomicU64>) -> Result<Le
     }
 }
 
+/// An event that changes no row.
+fn note() -> Command {
+    Command::Note(plexus_trust::Note {
+        kind: "source.settings",
+        agent: None,
+        capability: None,
+        outcome: None,
+        detail: serde_json::Value::Null,
+    })
+}
+
 /// The steps of a first launch, with both sources and both agents.
 fn begin(player: &mut Player) -> Vec<Step> {
     let launch = Step {
@@ -319,8 +430,13 @@ fn play(history: &[(Weather, Act)]) -> Result<Met, TestCaseError> {
     for (weather, act) in history {
         played.bear(weather)?;
         let steps = player.play(act);
-        for step in &steps {
-            played.step(step, &mut player.intents)?;
+        for (n, step) in steps.iter().enumerate() {
+            match weather {
+                Weather::Stall(more, cut) if n == 0 => {
+                    played.stalled(step, *more, *cut, &mut player.intents)?;
+                }
+                _ => played.step(step, &mut player.intents)?,
+            }
         }
         // What the history goes on from is what the ledger kept of it.
         player.world.state = (*played.ledger.snapshot()).clone();
@@ -366,6 +482,7 @@ impl Met {
             self.cuts,
             self.dispatched,
             self.open,
+            self.stalls,
         ];
         each.iter().all(|met| *met > 0)
     }
@@ -402,6 +519,7 @@ fn the_gateways_own_ledger_keeps_its_word_on_a_failing_disk() {
         all.dispatched += met.dispatched;
         all.open += met.open;
         all.ended_late += met.ended_late;
+        all.stalls += met.stalls;
         Ok(())
     });
     result.unwrap_or_else(|e| panic!("{e}"));
@@ -445,26 +563,18 @@ fn while_the_disk_stalls_under_a_flood_the_owner_is_next() {
             .is_final()
     );
 
-    let (entered, is_in) = std::sync::mpsc::sync_channel(1);
-    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let (entered, is_in) = mpsc::sync_channel(1);
+    let (go_on, held) = mpsc::channel::<()>();
     played.disk.before_flush(move || {
         let _ = entered.try_send(());
         let _ = held.recv();
     });
     let submit = |command, lane| played.ledger.submit(command, lane);
-    let note = || {
-        let note = plexus_trust::Note {
-            kind: "source.settings",
-            agent: None,
-            capability: None,
-            outcome: None,
-            detail: serde_json::Value::Null,
-        };
-        submit(Command::Note(note), Lane::Agent)
-    };
-    let _first = note();
+    let _first = submit(note(), Lane::Agent);
     is_in.recv().unwrap();
-    let flood: Vec<_> = (0..ROOM + 500).map(|_| note()).collect();
+    let flood: Vec<_> = (0..ROOM + 500)
+        .map(|_| submit(note(), Lane::Agent))
+        .collect();
     let agent = support::agent(
         AGENTS
             .into_iter()

@@ -1,18 +1,18 @@
-//! Random histories on a disk that fails at random and loses power: against the bank as a plain map.
+//! Random histories on a disk that fails and stalls at random and loses power: against the bank as a plain map.
 //!
 //! What was answered is so, on the disk as in memory: acknowledged, it survives; refused or not recorded, it is absent;
 //! "neither saved nor lost" with a finding is as found; without one, it is one of the two and no half. Old events are
 //! archived meanwhile, on a disk with troubles of its own: each event is in the file or in an archive, once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use plexus_ledger::{Condition, EventId, Ledger, Options, SubmitError};
+use plexus_ledger::{Condition, EventId, Lane, Ledger, Options, Receipt, SubmitError};
 use proptest::prelude::*;
 
-use crate::bank::{Accounts, Bank, Command, open_with, options, submit};
+use crate::bank::{Accounts, Bank, Command, Overdrawn, open_with, options, submit, wait};
 use crate::disk::{Cut, Disk, Fault};
 use crate::histories::{command, expected};
 
@@ -29,6 +29,8 @@ enum Trouble {
 #[derive(Clone, Debug)]
 enum Step {
     Do(Command),
+    /// The disk stalls: the first command's flush is held while the others come; with a cut, the power goes meanwhile.
+    Stall(Vec<Command>, Option<Cut>),
     /// So many acts of the disk from now.
     Trouble(Trouble, u64),
     /// The trouble is over.
@@ -53,9 +55,15 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Cut::Nothing),
         Just(Cut::Everything),
         any::<u64>().prop_map(Cut::Some)
-    ];
+    ]
+    .boxed();
+    let stalled = (
+        prop::collection::vec(command(), 2..12),
+        prop::option::weighted(0.2, cut.clone()),
+    );
     prop_oneof![
         16 => command().prop_map(Step::Do),
+        3 => stalled.prop_map(|(commands, cut)| Step::Stall(commands, cut)),
         4 => (trouble, 0_u64..24).prop_map(|(trouble, acts)| Step::Trouble(trouble, acts)),
         2 => Just(Step::Mended),
         2 => cut.prop_map(Step::Cut),
@@ -85,12 +93,14 @@ fn keeping(disk: &Disk, checkpoint_every: u64, keep: u64, fails: &Arc<AtomicI64>
 }
 
 /// What a run met: a property that never met its case proves nothing.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Met {
     lost: u32,
     unavailable: u32,
     cuts: u32,
     archives: u32,
+    /// Flushes that were held while commands came.
+    stalls: u32,
 }
 
 /// Cases of this property: as `plexus_tests::length` says it, which this crate cannot reach.
@@ -100,6 +110,95 @@ fn cases() -> u32 {
         Ok("full") => 40,
         _ => 25,
     }
+}
+
+type Answer = Result<Receipt<u64>, SubmitError<Overdrawn>>;
+
+/// Holds an answer against what the bank may be, and says what it may be from here on.
+fn heard(
+    ledger: &Ledger<Bank>,
+    command: &Command,
+    answer: Answer,
+    banks: &mut Vec<Accounts>,
+    acknowledged: &mut Vec<EventId>,
+    met: &mut Met,
+) -> Result<(), TestCaseError> {
+    // Where it is possible, and what the bank is then.
+    let mut after = banks.clone();
+    after.retain_mut(|bank| expected(bank, command).is_some());
+    match answer {
+        Ok(receipt) => {
+            prop_assert!(!after.is_empty(), "{command:?}");
+            acknowledged.extend(receipt.events.iter().map(|event| event.id));
+            *banks = after;
+        }
+        Err(SubmitError::Refused(_)) => {
+            prop_assert!(after.len() < banks.len(), "{command:?}");
+        }
+        Err(SubmitError::Unavailable(_)) => met.unavailable += 1,
+        Err(SubmitError::Lost { found, event, .. }) => {
+            met.lost += 1;
+            if let Some(found) = found {
+                let event = event.expect("the writer lives");
+                let there = ledger.event(&event);
+                let there = there.map_err(|e| TestCaseError::fail(e.to_string()))?;
+                prop_assert_eq!(there.is_some(), found, "{}", event);
+            }
+            match found {
+                Some(true) => *banks = after,
+                Some(false) => {}
+                None => banks.extend(after),
+            }
+        }
+        Err(SubmitError::Busy) => prop_assert!(false, "the lane has room"),
+    }
+    Ok(())
+}
+
+/// Gives the first command to the ledger; while its flush is held, gives it the others, and has `then` happen. The answers,
+/// and whether a flush was held: a command that is refused has none.
+fn stalled(
+    ledger: &Ledger<Bank>,
+    disk: &Disk,
+    commands: &[Command],
+    then: impl FnOnce(),
+) -> (Vec<Answer>, bool) {
+    let (say, heard) = mpsc::channel();
+    let (go_on, held) = mpsc::channel::<()>();
+    let entered = say.clone();
+    disk.before_flush(move || {
+        let _ = entered.send(true);
+        // Until the other end is gone; at once from then on.
+        let _ = held.recv();
+    });
+    let (first, others) = commands.split_first().expect("there are some");
+    // In the queue from here on, whatever else the writer flushes first.
+    let first = ledger.submit(first.clone(), Lane::Agent);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(move || {
+            let answer = wait(first);
+            let _ = say.send(false);
+            answer
+        });
+        let was_held = heard.recv().expect("it is held, or answered");
+        let queue = || -> Vec<_> {
+            let queued = |command: &Command| ledger.submit(command.clone(), Lane::Agent);
+            others.iter().map(queued).collect()
+        };
+        let others = if was_held {
+            let others = queue();
+            then();
+            others
+        } else {
+            // Nothing holds the writer: it would answer while the rest happens.
+            then();
+            queue()
+        };
+        drop(go_on);
+        let first = first.join().expect("an answer");
+        let others = others.into_iter().map(wait);
+        (std::iter::once(first).chain(others).collect(), was_held)
+    })
 }
 
 fn storm(
@@ -123,34 +222,34 @@ fn storm(
         let mut look = false;
         match step {
             Step::Do(command) => {
-                let before = banks.clone();
-                // Whether it is possible, and then what the bank is.
-                banks.retain_mut(|bank| expected(bank, &command).is_some());
-                let after = std::mem::replace(&mut banks, before);
-                match submit(&ledger, command.clone()) {
-                    Ok(receipt) => {
-                        prop_assert!(!after.is_empty(), "{command:?}");
-                        acknowledged.extend(receipt.events.iter().map(|event| event.id));
-                        banks = after;
+                let answer = submit(&ledger, command.clone());
+                heard(
+                    &ledger,
+                    &command,
+                    answer,
+                    &mut banks,
+                    &mut acknowledged,
+                    met,
+                )?;
+            }
+            Step::Stall(commands, cut) => {
+                let mut after = None;
+                let (answers, was_held) = stalled(&ledger, &disk, &commands, || {
+                    after = cut.map(|cut| disk.cut(cut));
+                    if after.is_some() {
+                        disk.set(Some(Fault::Dead(0)));
                     }
-                    Err(SubmitError::Refused(_)) => {
-                        prop_assert!(after.len() < banks.len(), "{command:?}");
-                    }
-                    Err(SubmitError::Unavailable(_)) => met.unavailable += 1,
-                    Err(SubmitError::Lost { found, event, .. }) => {
-                        met.lost += 1;
-                        if let Some(found) = found {
-                            let event = event.expect("the writer lives");
-                            let there = ledger.event(&event).map_err(|e| fail(&e))?;
-                            prop_assert_eq!(there.is_some(), found, "{}", event);
-                        }
-                        match found {
-                            Some(true) => banks = after,
-                            Some(false) => {}
-                            None => banks.extend(after),
-                        }
-                    }
-                    Err(SubmitError::Busy) => prop_assert!(false, "nobody else is there"),
+                });
+                met.stalls += u32::from(was_held);
+                for (command, answer) in commands.iter().zip(answers) {
+                    heard(&ledger, command, answer, &mut banks, &mut acknowledged, met)?;
+                }
+                if let Some(after) = after {
+                    met.cuts += 1;
+                    drop(ledger);
+                    disk = after;
+                    ledger = open(&disk).map_err(|e| fail(&e))?.0;
+                    look = true;
                 }
             }
             Step::Trouble(kind, after) => {
@@ -224,12 +323,16 @@ fn whatever_was_answered_is_so_after_any_trouble_and_any_power_cut() {
     });
     result.unwrap_or_else(|e| panic!("{e}"));
     assert!(
-        met.lost > 0 && met.unavailable > 0 && met.cuts > 0 && met.archives > 0,
-        "the troubles were met: {} lost, {} unavailable, {} cuts, {} looks with archives",
-        met.lost,
-        met.unavailable,
-        met.cuts,
-        met.archives
+        [
+            met.lost,
+            met.unavailable,
+            met.cuts,
+            met.archives,
+            met.stalls
+        ]
+        .iter()
+        .all(|n| *n > 0),
+        "the troubles were met: {met:?}",
     );
 }
 

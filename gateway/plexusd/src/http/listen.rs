@@ -41,13 +41,16 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
 /// Connections at once, over all listeners of a kind.
 const CONNECTIONS: usize = 1_024;
+/// Connections over TCP that the system lets wait until they are taken. Who finds no room tries again a second later; with
+/// the usual 128 that was so for most of a crowd that came at once.
+const WAITING: u32 = 1_024;
 /// Connections over TCP that are taken however few files may be open.
 const LEAST: usize = 16;
 /// Descriptors that are kept for all else: the connections of the two Unix sockets, workers, the ledger, files.
@@ -88,7 +91,7 @@ impl Drop for Names {
 ///
 /// # Errors
 /// Which address cannot be had, and what to do about it.
-pub(crate) async fn bind(
+pub(crate) fn bind(
     dir: &StateDir,
     port: u16,
     network: &Network,
@@ -102,14 +105,14 @@ pub(crate) async fn bind(
     let mut tries = 0;
     let (mut tcp, port) = loop {
         tries += 1;
-        match loopback(port, handed.as_deref_mut()).await {
+        match loopback(port, handed.as_deref_mut()) {
             // With port 0 the other family may have the number taken: take another.
             Err(_) if port == 0 && tries < 16 => {}
             other => break other?,
         }
     };
     for address in network.beyond_loopback() {
-        let listener = at((address, port).into(), handed.as_deref_mut()).await;
+        let listener = at((address, port).into(), handed.as_deref_mut());
         tcp.push(
             listener.with_context(|| {
                 format!("cannot listen on {address} port {port} (network.json)")
@@ -130,20 +133,26 @@ pub(crate) async fn bind(
 }
 
 /// The listener at an address: handed over, or bound.
-async fn at(address: SocketAddr, handed: Option<&mut Handed>) -> io::Result<TcpListener> {
+fn at(address: SocketAddr, handed: Option<&mut Handed>) -> io::Result<TcpListener> {
     match handed.and_then(|handed| handed.tcp(address)) {
         Some(listener) => {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         }
-        None => TcpListener::bind(address).await,
+        None => {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            }?;
+            // As any server: what an earlier one left behind in the system does not keep the port.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(WAITING)
+        }
     }
 }
 
-async fn loopback(
-    port: u16,
-    mut handed: Option<&mut Handed>,
-) -> anyhow::Result<(Vec<TcpListener>, u16)> {
+fn loopback(port: u16, mut handed: Option<&mut Handed>) -> anyhow::Result<(Vec<TcpListener>, u16)> {
     let taken = |address: IpAddr, error: io::Error| match error.kind() {
         ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {port} on {address} is taken: stop what listens there, or choose another with --port"
@@ -151,10 +160,9 @@ async fn loopback(
         _ => anyhow::anyhow!("cannot listen on {address} port {port}: {error}"),
     };
     let v4 = at((Ipv4Addr::LOCALHOST, port).into(), handed.as_deref_mut())
-        .await
         .map_err(|e| taken(Ipv4Addr::LOCALHOST.into(), e))?;
     let port = v4.local_addr()?.port();
-    match at((Ipv6Addr::LOCALHOST, port).into(), handed).await {
+    match at((Ipv6Addr::LOCALHOST, port).into(), handed) {
         Ok(v6) => Ok((vec![v4, v6], port)),
         // A machine without IPv6.
         Err(e)

@@ -93,3 +93,80 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::{Digest, Timestamp};
+    use plexus_trust::{Agent, UsedKey};
+    use serde_json::{json, value::to_raw_value};
+    use std::collections::BTreeMap;
+
+    fn intent(n: u8) -> AuditId {
+        AuditId::parse(&format!("evt_00000000-0000-8000-8000-0000000000{n:02}")).unwrap()
+    }
+
+    /// A state in which one agent used a key for `intent`.
+    fn with_key(intent: AuditId) -> Arc<State> {
+        let mut agent: Agent = serde_json::from_value(json!({
+            "id": "one", "status": "active", "epoch": 1, "issued_at": Timestamp(1), "reach": "exposed",
+        }))
+        .unwrap();
+        let used = UsedKey {
+            key: Digest::of(b"key"),
+            input: Digest::of(b"input"),
+            at: Timestamp(1),
+            result: None,
+        };
+        agent.keys = Arc::new(BTreeMap::from([(intent, used)]));
+        Arc::new(State {
+            agents: Arc::new(BTreeMap::from([(agent.id.clone(), Arc::new(agent))])),
+            ..State::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_up_to_the_bound_and_not_a_byte_beyond() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::in_folder(dir.path().to_owned());
+        for (n, bytes) in [(1, REPLY_BYTES), (2, REPLY_BYTES + 1)] {
+            let id = intent(n);
+            let output = to_raw_value(&"x".repeat(bytes - 2)).unwrap();
+            assert_eq!(output.get().len(), bytes);
+            let body = InvokeResponse {
+                output: Some(output.clone()),
+                ..InvokeResponse::ok("notes.write", Some(&id))
+            };
+            kept.keep(id.clone(), &Answer::dispatched(body)).await;
+            let again = kept.read(&id).and_then(|answer| answer.body.output);
+            let expected = (bytes <= REPLY_BYTES).then_some(output);
+            assert_eq!(
+                again.as_deref().map(|o| o.get()),
+                expected.as_deref().map(|o| o.get()),
+                "{bytes}"
+            );
+            assert_eq!(kept.file(&id).exists(), expected.is_some(), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_no_key_leads_to_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::in_folder(dir.path().to_owned());
+        let [known, over, meanwhile] = [1, 2, 3].map(intent);
+        let others = ["pend_1.0.input", ".plexus-abc", "reply"].map(|name| dir.path().join(name));
+        for file in others.iter().chain(&[kept.file(&known), kept.file(&over)]) {
+            fs::write(file, "{}").unwrap();
+        }
+        kept.tidy(|| {
+            // A call that ends while this looks: its key is in no state that was read before.
+            fs::write(kept.file(&meanwhile), "{}").unwrap();
+            with_key(known.clone())
+        });
+        assert!(kept.file(&known).exists() && kept.file(&meanwhile).exists());
+        assert!(!kept.file(&over).exists());
+        assert!(others.iter().all(|file| file.exists()));
+        kept.tidy(|| with_key(over.clone()));
+        assert!(!kept.file(&known).exists() && !kept.file(&meanwhile).exists());
+    }
+}
