@@ -61,7 +61,7 @@ fn a_schedule_has_one_history() {
 /// What twenty thousand schedules found, each time in one instant in which more than one thing happened.
 mod found {
     use super::{
-        script::{Act, Ask, End, Kind, Schedule},
+        script::{Act, Ask, Birth, Deed, End, Kind, Life, OnStop, Probes, Schedule},
         stage,
     };
     use plexus_ipc::message::Role;
@@ -76,9 +76,9 @@ mod found {
         }
     }
 
-    fn holds(acts: Vec<(u64, Act)>) {
+    fn holds(readers: Vec<Life>, acts: Vec<(u64, Act)>) {
         let schedule = Schedule {
-            readers: Vec::new(),
+            readers,
             writers: Vec::new(),
             acts,
             end: End::Shutdown,
@@ -90,18 +90,47 @@ mod found {
     /// The owner asks as a start fails, and is heard after it: then the next one is due at once.
     #[test]
     fn the_owner_asks_as_a_start_fails() {
-        holds(vec![
+        let acts = vec![
             (0, Act::Ask(ask(false))),
             (1, Act::Freeze(Role::Reader)),
             (0, Act::Kill(Role::Reader)),
             (0, Act::Ask(ask(false))),
             (0, Act::Probe),
-        ]);
+        ];
+        holds(Vec::new(), acts);
+    }
+
+    /// A source is changed before a removal that was asked for earlier, and comes back as it is: what failed is forgotten.
+    #[test]
+    fn a_source_is_removed_after_a_change_and_comes_back_the_same() {
+        let life = |birth| Life {
+            birth,
+            slow: 0,
+            deeds: vec![Deed::Dies(0)],
+            probes: Probes::In(0),
+            stop: OnStop::Ends,
+            heeds_cancel: false,
+            heeds_term: false,
+            lingers: 0,
+            exits_at: None,
+            grows_at: None,
+        };
+        let read = || Act::Ask(ask(false));
+        let acts = vec![
+            (0, Act::Remove(0)),
+            (0, Act::Replace),
+            (0, read()),
+            (0, read()),
+            (1, read()),
+            (0, read()),
+        ];
+        holds(vec![life(Birth::NoProcess), life(Birth::Well)], acts);
     }
 
     /// A call finds the queue full, and all that waited there is refused before its caller hears of it.
     #[test]
     fn a_full_queue_is_refused_as_a_whole() {
-        holds(vec![(0, Act::Burst(ask(true), 17)), (0, Act::Replace)]);
+        let acts = vec![(0, Act::Burst(ask(true), 17)), (0, Act::Replace)];
+        holds(Vec::new(), acts);
     }
 }

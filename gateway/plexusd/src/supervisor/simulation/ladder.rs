@@ -65,11 +65,12 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
     let mut broken = Vec::new();
     let mut ladders: BTreeMap<Role, Ladder> = BTreeMap::new();
     let mut answered = BTreeSet::new();
-    // What became of a worker of an older revision says nothing about those of the present one.
-    let mut present = 1;
-    let mut revisions: BTreeMap<u32, u64> = BTreeMap::new();
+    // What became of a worker of an older revision says nothing about those of the present one; nor what became of one from
+    // before a removal, so the times that the source was put in place count.
+    let mut present = (1, 0);
+    let mut revisions: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
     let mut last: BTreeMap<Role, u32> = BTreeMap::new();
-    let mut probed = None;
+    let (mut probed, mut removed) = (None, false);
     // Starts of which nothing was heard yet. A failure does not say whose it is.
     let mut starting: BTreeMap<u32, Role> = BTreeMap::new();
     for (at, fact) in log {
@@ -79,11 +80,11 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                 pid,
                 revision,
             } => {
-                revisions.insert(*pid, *revision);
+                revisions.insert(*pid, (*revision, present.1));
                 last.insert(*role, *pid);
                 starting.insert(*pid, *role);
                 let soonest = ladders.entry(*role).or_default().not_before;
-                if *revision == present && *at < soonest {
+                if *revision == present.0 && *at < soonest {
                     broken.push(format!(
                         "{at:?}: {role} {pid} is started before {soonest:?}"
                     ));
@@ -140,9 +141,10 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                 let ladder = ladders.entry(Role::Reader).or_default();
                 ladder.not_before = Duration::ZERO;
             }
-            // The same again changes nothing.
-            Fact::Replaced { revision } if *revision != present => {
-                present = *revision;
+            Fact::Removed => removed = true,
+            // The same again changes nothing, where it was not removed meanwhile.
+            Fact::Replaced { revision } if *revision != present.0 || removed => {
+                (present, removed) = ((*revision, present.1 + 1), false);
                 ladders.values_mut().for_each(Ladder::reset);
             }
             _ => {}

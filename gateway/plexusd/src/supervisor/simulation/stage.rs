@@ -217,10 +217,14 @@ impl Stage {
             Act::PutAgain => self.put(),
             Act::Remove(back_after) => {
                 self.revision.fetch_add(1, Ordering::Relaxed);
-                self.world.record(Fact::Removed);
                 let (supervisor, source) = (self.supervisor.clone(), self.source.clone());
                 let (world, after) = (self.world.clone(), *back_after);
-                let removing = tokio::spawn(async move { supervisor.remove(&source).await });
+                let removing = tokio::spawn(async move {
+                    // When it happens: something else may come before.
+                    world.record(Fact::Removed);
+                    supervisor.remove(&source).await;
+                });
+                let world = self.world.clone();
                 let (supervisor, source) = (self.supervisor.clone(), self.source.clone());
                 let (manifest, revision) = (Arc::clone(&self.manifest), Arc::clone(&self.revision));
                 self.beside(async move {
