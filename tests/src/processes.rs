@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A process that cannot be mistaken for a later one of the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,26 @@ pub fn zombies(pid: u32) -> usize {
 pub fn descriptors(pid: u32) -> usize {
     let folder = std::fs::read_dir(format!("/proc/{pid}/fd"));
     folder.map_or(0, Iterator::count)
+}
+
+/// The processor time that each thread of `pid` and of everything below it has had so far: by the process's number and
+/// the thread's number and name. Of threads that have ended nothing is known. Empty where the system does not say.
+#[must_use]
+pub fn threads_time(pid: u32) -> BTreeMap<(u32, String, String), Duration> {
+    let all = std::iter::once(pid).chain(below(pid).into_iter().map(|process| process.pid));
+    let threads = all.flat_map(|pid| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let tasks = tasks.into_iter().flatten().flatten();
+        tasks.filter_map(move |task| {
+            let read = |file| std::fs::read_to_string(task.path().join(file)).ok();
+            // The first field is the time on a processor, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+            let on = read("schedstat")?.split_whitespace().next()?.parse().ok()?;
+            let number = task.file_name().to_string_lossy().into_owned();
+            let name = read("comm")?.trim().to_owned();
+            Some(((pid, number, name), Duration::from_nanos(on)))
+        })
+    });
+    threads.collect()
 }
 
 /// The processor time that `pid` and everything below it have had so far, to a hundredth of a second; what has been

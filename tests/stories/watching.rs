@@ -288,8 +288,10 @@ fn a_small_terminal_has_all_of_it_by_scrolling_and_a_resize_keeps_it() {
     terminal.keys("\x1b[H");
     terminal.until_shows("agent: one");
     terminal.resize(40, 12);
+    // Drawn by the program, which has heard of it then: crossterm leaves a key that comes in one instant with a change of
+    // size where it is until the next one.
     terminal.until_fits("the small screen again", |picture| {
-        !picture.contains("q quit")
+        picture.contains("lines 1–7 of") && !picture.contains("q quit")
     });
     // Approving works here too: the panel has the room of the card.
     terminal.keys("a");

@@ -170,7 +170,9 @@ pub(crate) fn serve_path(arguments: &PathArguments) -> Result<()> {
 
     let (to_writer, jobs) = sync_channel(4_096);
     let database = Database::create(folder.join("bare.redb"))?;
-    std::thread::spawn(move || write(&database, &jobs));
+    std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || write(&database, &jobs))?;
     let stream = UnixStream::connect(&socket)?;
     let served = serve_with(|| {
         let worker = Worker::over(stream)?;

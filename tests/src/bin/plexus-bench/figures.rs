@@ -1,7 +1,7 @@
 //! What was measured: a number for each name, and the rounds that give the numbers of loads.
 //!
 //! A load's name is `<kind>/<server>/<connections>`; its figures end in `/perSecond`, `/p50` and `/p99` (µs), and
-//! `/processor` (µs of processor time for each answer).
+//! `/processor` (µs of processor time for each answer), and in `/part/` and who had it.
 
 use crate::load::{Load, Measured, Target};
 use anyhow::{Context as _, Result, ensure};
@@ -60,9 +60,9 @@ pub(crate) fn interleaved(
             );
             // On a machine that is busy with something else; the figure would be the neighbour's.
             ensure!(seen.per_second > 0.0, "{} gave no answer", cell.name);
-            let known = best.entry(&cell.name).or_insert(seen);
-            if seen.per_second > known.per_second {
-                *known = seen;
+            let better = |known: &Measured| seen.per_second > known.per_second;
+            if best.get(cell.name.as_str()).is_none_or(better) {
+                best.insert(&cell.name, seen);
             }
         }
     }
@@ -72,6 +72,9 @@ pub(crate) fn interleaved(
         into.set(&format!("{name}/p99"), seen.p99.as_secs_f64() * 1e6);
         if let Some(spent) = seen.processor {
             into.set(&format!("{name}/processor"), spent.as_secs_f64() * 1e6);
+        }
+        for (part, spent) in seen.parts {
+            into.set(&format!("{name}/part/{part}"), spent.as_secs_f64() * 1e6);
         }
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! Load: wrk where it is there, else threads of our own.
 
 use anyhow::{Context, Result, bail, ensure};
+use plexus_tests::processes;
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
@@ -90,7 +92,7 @@ impl Target {
 }
 
 /// What one cell came to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Measured {
     /// Answers a second.
     pub(crate) per_second: f64,
@@ -101,8 +103,31 @@ pub(crate) struct Measured {
     /// Processor time of the server and its workers for each answer, where the system tells. What shares the machine
     /// changes it least of all figures.
     pub(crate) processor: Option<Duration>,
+    /// The same for what does the most of it, where the system tells.
+    pub(crate) parts: BTreeMap<&'static str, Duration>,
     /// Answers with another status than the one that is wanted.
     pub(crate) wrong: u64,
+}
+
+/// What the threads of a server have had since `before`, by what they are for: a thread is named after its program, the
+/// writer after what it does, and a worker is a process of its own.
+fn parts(
+    server: u32,
+    before: &BTreeMap<(u32, String, String), Duration>,
+) -> BTreeMap<&'static str, Duration> {
+    let mut parts = BTreeMap::new();
+    for (thread, after) in processes::threads_time(server) {
+        let (process, number, name) = &thread;
+        let part = match name.as_str() {
+            _ if *process != server => "worker",
+            "ledger" | "writer" => "writer",
+            _ if *number == server.to_string() => "http",
+            _ => "others",
+        };
+        let spent = after.saturating_sub(before.get(&thread).copied().unwrap_or_default());
+        *parts.entry(part).or_default() += spent;
+    }
+    parts
 }
 
 /// A way to make load.
@@ -127,19 +152,26 @@ impl Load {
     }
     /// Loads a target for the time of one cell.
     pub(crate) fn run(&self, target: &Target, connections: usize) -> Result<Measured> {
-        let before = plexus_tests::processes::processor_time(target.server);
+        let before = processes::processor_time(target.server);
+        let threads = processes::threads_time(target.server);
         let mut measured = if self.wrk {
             self.with_wrk(target, connections)?
         } else {
             self.with_threads(target, connections)?
         };
-        let spent = plexus_tests::processes::processor_time(target.server)
-            .zip(before)
-            .and_then(|(after, before)| after.checked_sub(before));
+        let spent = processes::processor_time(target.server)
+            .map(|after| after.saturating_sub(before.unwrap_or_default()));
+        let threads = parts(target.server, &threads);
         let answers = measured.per_second * self.time.as_secs_f64();
         measured.processor = spent
             .filter(|_| answers > 0.0)
             .map(|spent| spent.div_f64(answers));
+        if answers > 0.0 {
+            let each = threads.into_iter();
+            measured.parts = each
+                .map(|(part, spent)| (part, spent.div_f64(answers)))
+                .collect();
+        }
         Ok(measured)
     }
 
@@ -187,6 +219,7 @@ impl Load {
             p50: span(&field("50%").context("wrk said no median")?)?,
             p99: span(&field("99%").context("wrk said no tail")?)?,
             processor: None,
+            parts: BTreeMap::new(),
             wrong: if target.refused {
                 all - refused
             } else {
@@ -226,6 +259,7 @@ impl Load {
             p50: at(0.50),
             p99: at(0.99),
             processor: None,
+            parts: BTreeMap::new(),
             wrong,
         })
     }

@@ -60,9 +60,15 @@ impl Report {
             text.push_str("\n| load | server | connections | calls/s | p50 µs | p99 µs | processor µs | of the bare path |\n|---|---|---|---|---|---|---|---|\n");
             text.push_str(&loads);
         }
+        let parts = self.parts();
+        if !parts.is_empty() {
+            text.push_str("\n| processor µs for each call | server | connections | HTTP | writer | worker | others |\n|---|---|---|---|---|---|---|\n");
+            text.push_str(&parts);
+        }
         let rest: Vec<_> = self
             .figures
             .all()
+            .filter(|(name, _)| !name.contains("/part/"))
             .filter(|(name, _)| !LOADED.iter().any(|end| name.ends_with(end)))
             .collect();
         if !rest.is_empty() {
@@ -100,6 +106,30 @@ impl Report {
                         "| {kind} | {server} | {c} | {} | {p50:.0} | {p99:.0} | {processor} | {share} |",
                         grouped(rate)
                     );
+                }
+            }
+        }
+        text
+    }
+
+    /// Which threads had the processor, of the loads that promises are about.
+    fn parts(&self) -> String {
+        let mut text = String::new();
+        for kind in ["read", "effect"] {
+            for server in ["path", "plexusd"] {
+                for c in CONNECTIONS {
+                    let part = |part: &str| {
+                        let name = format!("{kind}/{server}/{c}/part/{part}");
+                        self.figures.get(&name)
+                    };
+                    if part("http").is_none() {
+                        continue;
+                    }
+                    let _ = write!(text, "| {kind} | {server} | {c} |");
+                    for name in ["http", "writer", "worker", "others"] {
+                        let _ = write!(text, " {:.1} |", part(name).unwrap_or_default());
+                    }
+                    text.push('\n');
                 }
             }
         }
