@@ -75,9 +75,17 @@ pub struct Entry {
 struct Head {
     #[serde(flatten)]
     entry: Entry,
-    /// Length of the content before, which follows.
+    /// What follows it. An entry of an earlier build has none of it, and its contents in files of their own.
+    #[serde(flatten)]
+    lengths: Option<Lengths>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lengths {
+    /// Of the content before, which comes first.
     before_bytes: u64,
-    /// Length of the content after, which follows that.
+    /// Of the content after.
     after_bytes: u64,
 }
 
@@ -86,6 +94,19 @@ struct Head {
 enum Side {
     Before,
     After,
+}
+
+impl Side {
+    const BOTH: [Self; 2] = [Self::Before, Self::After];
+
+    /// How earlier builds named the file that it has to itself.
+    fn own_file(self, call: &str) -> String {
+        let word = match self {
+            Self::Before => "before",
+            Self::After => "after",
+        };
+        format!("{call}.{word}")
+    }
 }
 
 /// A file before a change.
@@ -189,12 +210,19 @@ impl Store {
                 };
                 self.rename(&call, State::Begun, state)?;
             }
-            let file = fs::metadata(self.dir.join(name(&call, state)));
-            sizes.insert(call, file.map_or(0, |meta| meta.len()));
+            let length = |file: String| fs::metadata(self.dir.join(file)).map_or(0, |m| m.len());
+            let sides = Side::BOTH.map(|side| length(side.own_file(&call)));
+            let bytes = length(name(&call, state)) + sides.iter().sum::<u64>();
+            sizes.insert(call, bytes);
         }
         for file in fs::read_dir(&self.dir)?.flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
-            if name.contains('.') && named(&name).is_none() {
+            let of_an_entry = match name.split_once('.') {
+                Some((call, "before" | "after")) => sizes.contains_key(call),
+                Some(_) => named(&name).is_some(),
+                None => true,
+            };
+            if !of_an_entry {
                 let _ = fs::remove_file(file.path());
             }
         }
@@ -219,8 +247,10 @@ impl Store {
         let [before, after] = [before, after].map(Option::unwrap_or_default);
         let head = Head {
             entry: entry.clone(),
-            before_bytes: before.len() as u64,
-            after_bytes: after.len() as u64,
+            lengths: Some(Lengths {
+                before_bytes: before.len() as u64,
+                after_bytes: after.len() as u64,
+            }),
         };
         let mut line = serde_json::to_vec(&head).map_err(io::Error::other)?;
         line.push(b'\n');
@@ -232,12 +262,14 @@ impl Store {
         self.make_room(call)
     }
 
-    /// The change is there. Not synced: the next [`Store::begin`] does that, and until then the folder tells.
+    /// The change is there. Synced: after a power cut the folder itself does not tell of a removal, nor surely of a file that
+    /// was replaced once more.
     ///
     /// # Errors
     /// The system's; the next writer finds out by itself.
     pub fn finish(&self, call: &AuditId) -> Result<(), StoreError> {
-        Ok(self.rename(call.as_str(), State::Begun, State::Done)?)
+        self.rename(call.as_str(), State::Begun, State::Done)?;
+        Ok(self.sync()?)
     }
 
     /// Nothing was done.
@@ -332,13 +364,21 @@ impl Store {
             .into_iter()
             .find_map(|state| self.open(call, state).ok());
         let (head, line, mut file) = found.ok_or(StoreError::Damaged)?;
-        let (skipped, length) = match side {
-            Side::Before => (0, head.before_bytes),
-            Side::After => (head.before_bytes, head.after_bytes),
-        };
-        file.seek(SeekFrom::Start(line.saturating_add(skipped)))?;
         let mut bytes = Vec::new();
-        file.take(length).read_to_end(&mut bytes)?;
+        if let Some(Lengths {
+            before_bytes,
+            after_bytes,
+        }) = head.lengths
+        {
+            let (skipped, length) = match side {
+                Side::Before => (0, before_bytes),
+                Side::After => (before_bytes, after_bytes),
+            };
+            file.seek(SeekFrom::Start(line.saturating_add(skipped)))?;
+            file.take(length).read_to_end(&mut bytes)?;
+        } else {
+            bytes = fs::read(self.dir.join(side.own_file(call)))?;
+        }
         if Digest::of(&bytes) == digest {
             Ok(Some(bytes))
         } else {
@@ -386,7 +426,8 @@ impl Store {
                 return Ok(());
             }
             let room = self.bounds.entries - self.bounds.entries / SLACK;
-            let gone = sizes.iter().filter(|(call, _)| *call != keep);
+            // None that is newer: what is forgotten is all up to a call.
+            let gone = sizes.iter().take_while(|(call, _)| call.as_str() < keep);
             gone.take_while(|(_, size)| {
                 let goes = bytes > self.bounds.bytes || entries > room;
                 bytes -= **size;
@@ -408,8 +449,13 @@ impl Store {
     }
 
     fn remove(&self, call: &str) {
-        for state in State::ALL {
-            let _ = fs::remove_file(self.dir.join(name(call, state)));
+        let entries = State::ALL.map(|state| name(call, state));
+        // The entry first: contents without one are let go of by the next writer.
+        for file in entries
+            .into_iter()
+            .chain(Side::BOTH.map(|side| side.own_file(call)))
+        {
+            let _ = fs::remove_file(self.dir.join(file));
         }
     }
 
@@ -427,17 +473,11 @@ impl Store {
     /// Puts a whole file in place, synced: a reader sees the old one or the new one.
     fn put_file(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         let part = self.dir.join(format!("part.{name}"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&part)?;
-        for part in parts {
-            file.write_all(part)?;
-        }
-        file.sync_all()?;
-        fs::rename(&part, self.dir.join(name))
+        let put = put_at(&part, &self.dir.join(name), parts);
+        put.inspect_err(|_| {
+            // What does not fit must not fill the disk.
+            let _ = fs::remove_file(&part);
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -447,6 +487,20 @@ impl Store {
     fn sizes(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn put_at(part: &Path, at: &Path, contents: &[&[u8]]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(part)?;
+    for content in contents {
+        file.write_all(content)?;
+    }
+    file.sync_all()?;
+    fs::rename(part, at)
 }
 
 /// The call and the state that an entry's file is named after.

@@ -8,7 +8,8 @@
 //! the next flush says that all is well. What rests on such pages is gone after a power cut, although later commits were
 //! acknowledged. So nothing is trusted that a failed flush was to bring to the disk until it was written once more.
 //! A process that ends in between leaves a mark beside the file; it need not survive a power cut, after which reads tell
-//! the truth. Whoever finds it does not know the places, and writes all of the file again.
+//! the truth. Whoever finds it does not know the places, and writes all of the file again. So does one whose first flush
+//! fails: what a process before it wrote and did not flush is on no list.
 //! Invariant: a place leaves the list only after a flush that succeeded, whoever opened the file meanwhile: redb may take a
 //! commit for whole whose last write failed half-way, and rests on all that was written before.
 //! Invariant: once a flush has failed, only [`Unsure::settle`] makes the list empty, and removes the mark. Until it has, redb
@@ -36,6 +37,9 @@ struct Since {
     /// Offset and length.
     written: Vec<(u64, usize)>,
     flush_failed: bool,
+    /// Whether a flush of this process has succeeded. Until one has, an earlier process may have left pages that no flush
+    /// brought to the disk, and redb may rest on them.
+    flushed: bool,
 }
 
 /// What is read and written again at once where all of the file is.
@@ -61,7 +65,7 @@ impl Unsure {
             return Ok(());
         }
         let end = storage.len()?;
-        if !since.flush_failed {
+        if !since.flush_failed || !since.flushed {
             since.written = (0..end).step_by(BLOCK).map(|at| (at, BLOCK)).collect();
         }
         // A flush brings the length as well.
@@ -79,7 +83,10 @@ impl Unsure {
         if marked {
             std::fs::remove_file(&self.mark)?;
         }
-        *since = Since::default();
+        *since = Since {
+            flushed: true,
+            ..Since::default()
+        };
         Ok(())
     }
 
@@ -145,6 +152,7 @@ impl StorageBackend for Watched {
         }
         if !since.flush_failed {
             since.written.clear();
+            since.flushed = true;
         }
         flushed
     }

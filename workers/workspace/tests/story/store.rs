@@ -242,6 +242,39 @@ fn the_oldest_go_first_and_stay_forgotten() {
     assert_eq!(state(&store, 1), State::Begun);
 }
 
+/// Before contents went into the entry's own file, each had one beside it.
+#[test]
+fn what_an_earlier_build_kept_is_still_there() {
+    let kept = Kept::new();
+    let entry = entry(1, Some(1), true, 2);
+    let file = |end: &str| kept.dir().join(format!("{}.{end}", call(1)));
+    fs::write(file("done"), serde_json::to_vec(&entry).unwrap()).unwrap();
+    fs::write(file("before"), "old").unwrap();
+    fs::write(file("after"), "new").unwrap();
+    let orphan = kept.dir().join(format!("{}.before", call(2)));
+    fs::write(&orphan, "orphan").unwrap();
+    let two = Bounds {
+        bytes: 1 << 20,
+        entries: 2,
+    };
+    let store = kept.store(two);
+    assert!(!orphan.exists());
+    assert_eq!(state(&store, 1), State::Done);
+    assert_eq!(store.before(&entry).unwrap().unwrap(), b"old");
+    assert_eq!(store.after(&entry).unwrap().unwrap(), b"new");
+    // It goes like the others, as a whole.
+    for number in [3, 4] {
+        let next = self::entry(number, Some(1), true, 2);
+        store.begin(&next, Some(b"old"), Some(b"new")).unwrap();
+    }
+    assert_eq!(store.known(&call(1)), Known::Forgotten);
+    assert!(
+        !["done", "before", "after"]
+            .iter()
+            .any(|end| file(end).exists())
+    );
+}
+
 #[test]
 fn what_is_damaged_is_not_believed() {
     let kept = Kept::new();

@@ -101,8 +101,14 @@ fn cases(log: &[(Duration, Fact)]) -> BTreeMap<u64, Case> {
             Fact::Told { tag, outcome } => {
                 let busy = matches!(outcome, Err(DispatchError::Busy { .. }));
                 let beside = cases.get(tag).filter(|_| busy).map_or(0, |told| {
-                    // Which of two that are told in one instant was answered first cannot be seen from outside.
-                    let waits = |other: &&Case| other.outcomes.iter().all(|(when, _)| when == at);
+                    // Which of two that are told in one instant was answered first cannot be seen from outside; but one
+                    // that found no room did not wait.
+                    let waits = |other: &&Case| {
+                        let no_room =
+                            |told: &Result<_, _>| matches!(told, Err(DispatchError::Busy { .. }));
+                        let mut outcomes = other.outcomes.iter();
+                        outcomes.all(|(when, told)| when == at && !no_room(told))
+                    };
                     let others = cases.values().filter(waits);
                     others
                         .filter(|other| told.shares_a_lane_with(other))
