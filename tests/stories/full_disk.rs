@@ -113,6 +113,8 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         // Everything that a standing write can take, to the last byte; then what reads can.
         let files = full.written_full(&greedy);
         read(&other).expect_error(503, "audit_unavailable");
+        // What the last refused write gave back is any program's.
+        let filler = disk.fill();
 
         let owner = full.owner();
         let act = |path: &str, body: Value| {
@@ -123,6 +125,15 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         act("/admin/api/agents/revoke", json!({"agentId": "greedy"}));
         owner.deny(&item, "not now");
         act("/admin/api/pause", json!({"on": true}));
+        // Acts as small as these may fit into pages that the ledger has; what needs new ones has the room set aside.
+        let mut newcomers = 0;
+        until("the owner's room to be used", || {
+            newcomers += 1;
+            let newcomer = json!({"agentId": format!("new-{newcomers}"), "capabilities": [READ]});
+            owner.connect_as(newcomer).expect_ok();
+            let left = Scrape::of(&owner.client).value("plexus_ledger_ballast_bytes");
+            (left < 0.5).then_some(())
+        });
 
         let figures = Scrape::of(&owner.client);
         let is = |series: &str, value: f64| (figures.value(series) - value).abs() < 0.5;
@@ -152,6 +163,7 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
 
         // Room again: agents go on, and the space is set aside again.
         full.clear(files);
+        filler.remove().expect("a file");
         std::fs::remove_file(taken).expect("a file");
         full.owner()
             .client

@@ -63,6 +63,9 @@ fn a_source_with_too_many_calls_says_busy_and_when_to_come_back() {
             agent
         })
         .collect();
+    // It is up: as long as it starts none is under way, and room comes once it serves.
+    let echo = json!({"text": "x"});
+    agents[3].invoke("fixture.echo", echo).expect_ok();
     // A worker has 64 calls under way, and 256 wait for it. Nobody reads the answers.
     let mut held = Vec::new();
     for n in 0..360 {
