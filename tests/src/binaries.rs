@@ -29,6 +29,29 @@ pub fn path(name: &str) -> PathBuf {
     path
 }
 
+/// The variables with which the system loads one of the tests' libraries into a program, and `variable` tells that library
+/// what to do.
+///
+/// # Panics
+/// When the library was not built; the message is the command to type.
+#[must_use]
+#[track_caller]
+pub fn preloaded(library: &str, variable: &str, value: &str) -> Vec<(String, String)> {
+    let library = folder().join("examples").join(library);
+    assert!(
+        library.is_file(),
+        "{} is missing; type: cargo build -p plexus-tests --examples",
+        library.display()
+    );
+    [
+        ("LD_PRELOAD", library.to_string_lossy()),
+        (variable, value.into()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.into_owned()))
+    .collect()
+}
+
 /// The folder that cargo puts binaries of this profile in.
 #[must_use]
 pub fn folder() -> PathBuf {

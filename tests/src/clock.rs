@@ -92,19 +92,11 @@ impl Machine {
     #[must_use]
     #[track_caller]
     pub fn variables(&self) -> Vec<(String, String)> {
-        let library = crate::binaries::folder().join("examples/libsleeping_clock.so");
-        assert!(
-            library.is_file(),
-            "{} is missing; type: cargo build -p plexus-tests --examples",
-            library.display()
-        );
-        [
-            ("LD_PRELOAD", library.to_string_lossy()),
-            ("PLEXUS_TEST_CLOCK", self.shifts.path().to_string_lossy()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into_owned()))
-        .collect()
+        crate::binaries::preloaded(
+            "libsleeping_clock.so",
+            "PLEXUS_TEST_CLOCK",
+            &self.shifts.path().to_string_lossy(),
+        )
     }
 }
 

@@ -45,19 +45,11 @@ impl FailingDisk {
     #[must_use]
     #[track_caller]
     pub fn variables(&self) -> Vec<(String, String)> {
-        let library = crate::binaries::folder().join("examples/libread_only_disk.so");
-        assert!(
-            library.is_file(),
-            "{} is missing; type: cargo build -p plexus-tests --examples",
-            library.display()
-        );
-        [
-            ("LD_PRELOAD", library.to_string_lossy()),
-            ("PLEXUS_TEST_READ_ONLY", self.switch().to_string_lossy()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into_owned()))
-        .collect()
+        crate::binaries::preloaded(
+            "libread_only_disk.so",
+            "PLEXUS_TEST_READ_ONLY",
+            &self.switch().to_string_lossy(),
+        )
     }
 }
 

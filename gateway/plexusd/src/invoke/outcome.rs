@@ -57,22 +57,28 @@ pub(super) fn never_sent(app: &Arc<App>, error: &SubmitError<Refusal>) {
         return;
     };
     let intent = audit_id(*intent);
-    let outcome = Outcome {
-        kind: OutcomeKind::Refused,
-        code: Some(ErrorCode::AuditUnavailable.as_str().to_owned()),
-        reason: Some("never sent".to_owned()),
+    let code = ErrorCode::AuditUnavailable.as_str().to_owned();
+    let outcome = unanswered(OutcomeKind::Refused, Some(code), "never sent");
+    let command = Command::Outcome {
+        intent: intent.clone(),
+        outcome,
+    };
+    tokio::spawn(keep_trying(app.clone(), intent, command));
+}
+
+/// The end of an effect of which no worker told anything.
+pub(super) fn unanswered(kind: OutcomeKind, code: Option<String>, reason: &str) -> Outcome {
+    Outcome {
+        kind,
+        code,
+        reason: Some(reason.to_owned()),
         input_bytes: 0,
         output_bytes: 0,
         touched: Vec::new(),
         summary: None,
         undo: None,
         micros: 0,
-    };
-    let command = Command::Outcome {
-        intent: intent.clone(),
-        outcome,
-    };
-    tokio::spawn(keep_trying(app.clone(), intent, command));
+    }
 }
 
 /// As many of these as effects were under way when the ledger stopped taking records; it takes no intent meanwhile.

@@ -1,9 +1,10 @@
 //! What became of effects whose answer nobody has: their worker's own store says.
 
+use super::outcome::unanswered;
 use crate::{app::App, launch::refused_start};
 use plexus_ipc::message::Verdict;
 use plexus_protocol::{AuditId, CapabilityId, SourceId};
-use plexus_trust::{Command, Outcome, OutcomeKind};
+use plexus_trust::{Command, OutcomeKind};
 use std::time::Duration;
 
 /// How long a worker may take to say what became of an effect.
@@ -16,17 +17,8 @@ impl App {
         for (intent, open) in state.open_intents.iter() {
             tracing::warn!(name: "effect.left_by_crash", auditId = %intent, capability = %open.capability, "an effect was under way when the daemon ended");
             let kind = self.settled(intent, &open.capability).await;
-            let outcome = Outcome {
-                kind,
-                code: (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".into()),
-                reason: Some("the daemon ended".into()),
-                input_bytes: 0,
-                output_bytes: 0,
-                touched: Vec::new(),
-                summary: None,
-                undo: None,
-                micros: 0,
-            };
+            let code = (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".to_owned());
+            let outcome = unanswered(kind, code, "the daemon ended");
             self.owner(Command::Outcome {
                 intent: intent.clone(),
                 outcome,
