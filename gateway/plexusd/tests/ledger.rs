@@ -11,7 +11,7 @@ mod disk;
 #[path = "../../trust/tests/support/mod.rs"]
 mod support;
 
-use disk::{Cut, Disk, Fault};
+use disk::{Cut, Disk, Fault, Stalled};
 use plexus_ledger::{Condition, Lane, Options, Receipt, SubmitError};
 use plexus_protocol::{AuditId, Timestamp};
 use plexus_trust::{Command, Refusal, Reply, State, all_rows, decide};
@@ -255,59 +255,29 @@ impl Played {
             now: step.now,
             events: 0..0,
         };
-        let (say, is_in) = mpsc::channel();
-        let (go_on, held) = mpsc::channel::<()>();
-        let entered = say.clone();
-        self.disk.before_flush(move || {
-            let _ = entered.send(true);
-            // Until the other end is gone; at once from then on.
-            let _ = held.recv();
-        });
-        let (ledger, mut left) = (self.ledger.clone(), None);
         self.clock.store(step.now.0, Ordering::Relaxed);
-        let first = ledger.submit(step.command.clone(), Lane::Agent);
-        let (answer, others) = std::thread::scope(|scope| {
-            let first = scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread();
-                let answer = { runtime }.build().unwrap().block_on(first);
-                let _ = say.send(false);
-                answer
-            });
-            let was_held = is_in.recv().expect("it is held, or answered");
-            self.met.stalls += u32::from(was_held);
-            let queue = || -> Vec<_> {
-                (0..more)
-                    .map(|_| ledger.submit(further.command.clone(), Lane::Agent))
-                    .collect()
-            };
-            let mut then = || {
-                if let Some(cut) = cut {
-                    left = Some(self.disk.cut(cut));
-                    self.disk.set(Some(Fault::Dead(0)));
-                }
-            };
-            let others = if was_held {
-                let others = queue();
-                then();
-                others
-            } else {
-                // Nothing holds the writer: it would answer while the power goes.
-                then();
-                queue()
-            };
-            drop(go_on);
-            (first.join().unwrap(), others)
-        });
+        let asked = |step: &Step| self.ledger.submit(step.command.clone(), Lane::Agent);
+        let Stalled {
+            first,
+            others,
+            after,
+            was_held,
+        } = self.disk.stalled(
+            || asked(step),
+            || -> Vec<_> { (0..more).map(|_| asked(&further)).collect() },
+            cut,
+        );
+        self.met.stalls += u32::from(was_held);
         let others: Vec<_> = others
             .into_iter()
             .map(|other| self.runtime.block_on(other))
             .collect();
-        self.heard(step, answer, &before, is_known, intents)?;
+        self.heard(step, first, &before, is_known, intents)?;
         for answer in others {
             // What the state was when it was decided, nobody but the ledger knows.
             self.heard(&further, answer, &before, false, intents)?;
         }
-        left.map_or(Ok(()), |left| self.after_the_cut(left))
+        after.map_or(Ok(()), |after| self.after_the_cut(after))
     }
 
     /// Holds the answer to a step against what was before; `is_known`: nothing was in doubt then.

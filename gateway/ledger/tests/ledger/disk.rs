@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 
 use plexus_ledger::Opener;
 use redb::StorageBackend;
@@ -82,6 +82,16 @@ pub(crate) enum Cut {
     Some(u64),
 }
 
+/// What came of [`Disk::stalled`].
+pub(crate) struct Stalled<A, B> {
+    pub(crate) first: A,
+    pub(crate) others: B,
+    /// What the power cut left, if there was one.
+    pub(crate) after: Option<Disk>,
+    /// What is refused is written nowhere, so no flush is held for it.
+    pub(crate) was_held: bool,
+}
+
 impl Disk {
     pub(crate) fn opener(&self) -> Opener {
         let disk = self.clone();
@@ -151,6 +161,55 @@ impl Disk {
             || survives.next().is_some_and(|roll| roll % 2 == 0),
             || tears.next().is_some_and(|roll| roll % 4 == 0),
         )
+    }
+
+    /// Has `first` asked for; while a flush is held before that is answered, has `others` asked for, and then the power
+    /// cut, if it is to be.
+    pub(crate) fn stalled<F: Future<Output: Send> + Send, B>(
+        &self,
+        first: impl FnOnce() -> F,
+        others: impl FnOnce() -> B,
+        cut: Option<Cut>,
+    ) -> Stalled<F::Output, B> {
+        let (say, heard) = mpsc::channel();
+        let (go_on, held) = mpsc::channel::<()>();
+        let entered = say.clone();
+        self.before_flush(move || {
+            let _ = entered.send(true);
+            // Until the other end is gone; at once from then on.
+            let _ = held.recv();
+        });
+        // In the queue from here on, whatever else the writer flushes first.
+        let first = first();
+        std::thread::scope(|scope| {
+            let first = scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                let answer = { runtime }.build().expect("a runtime").block_on(first);
+                let _ = say.send(false);
+                answer
+            });
+            let was_held = heard.recv().expect("it is held, or answered");
+            let cut = || {
+                let after = self.cut(cut?);
+                self.set(Some(Fault::Dead(0)));
+                Some(after)
+            };
+            let (others, after) = if was_held {
+                let others = others();
+                (others, cut())
+            } else {
+                // Nothing holds the writer: it would answer while the power goes.
+                let after = cut();
+                (others(), after)
+            };
+            drop(go_on);
+            Stalled {
+                first: first.join().expect("an answer"),
+                others,
+                after,
+                was_held,
+            }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -5,15 +5,15 @@
 //! archived meanwhile, on a disk with troubles of its own: each event is in the file or in an archive, once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use plexus_ledger::{Condition, EventId, Lane, Ledger, Options, Receipt, SubmitError};
 use proptest::prelude::*;
 
 use crate::bank::{Accounts, Bank, Command, Overdrawn, open_with, options, submit, wait};
-use crate::disk::{Cut, Disk, Fault};
+use crate::disk::{Cut, Disk, Fault, Stalled};
 use crate::histories::{command, expected};
 
 #[derive(Clone, Copy, Debug)]
@@ -155,52 +155,6 @@ fn heard(
     Ok(())
 }
 
-/// Gives the first command to the ledger; while its flush is held, gives it the others, and has `then` happen. The answers,
-/// and whether a flush was held: a command that is refused has none.
-fn stalled(
-    ledger: &Ledger<Bank>,
-    disk: &Disk,
-    commands: &[Command],
-    then: impl FnOnce(),
-) -> (Vec<Answer>, bool) {
-    let (say, heard) = mpsc::channel();
-    let (go_on, held) = mpsc::channel::<()>();
-    let entered = say.clone();
-    disk.before_flush(move || {
-        let _ = entered.send(true);
-        // Until the other end is gone; at once from then on.
-        let _ = held.recv();
-    });
-    let (first, others) = commands.split_first().expect("there are some");
-    // In the queue from here on, whatever else the writer flushes first.
-    let first = ledger.submit(first.clone(), Lane::Agent);
-    std::thread::scope(|scope| {
-        let first = scope.spawn(move || {
-            let answer = wait(first);
-            let _ = say.send(false);
-            answer
-        });
-        let was_held = heard.recv().expect("it is held, or answered");
-        let queue = || -> Vec<_> {
-            let queued = |command: &Command| ledger.submit(command.clone(), Lane::Agent);
-            others.iter().map(queued).collect()
-        };
-        let others = if was_held {
-            let others = queue();
-            then();
-            others
-        } else {
-            // Nothing holds the writer: it would answer while the rest happens.
-            then();
-            queue()
-        };
-        drop(go_on);
-        let first = first.join().expect("an answer");
-        let others = others.into_iter().map(wait);
-        (std::iter::once(first).chain(others).collect(), was_held)
-    })
-}
-
 fn storm(
     steps: Vec<Step>,
     checkpoint_every: u64,
@@ -233,14 +187,20 @@ fn storm(
                 )?;
             }
             Step::Stall(commands, cut) => {
-                let mut after = None;
-                let (answers, was_held) = stalled(&ledger, &disk, &commands, || {
-                    after = cut.map(|cut| disk.cut(cut));
-                    if after.is_some() {
-                        disk.set(Some(Fault::Dead(0)));
-                    }
-                });
+                let asked = |command: &Command| ledger.submit(command.clone(), Lane::Agent);
+                let (first, others) = commands.split_first().expect("there are some");
+                let Stalled {
+                    first,
+                    others,
+                    after,
+                    was_held,
+                } = disk.stalled(
+                    || asked(first),
+                    || -> Vec<_> { others.iter().map(asked).collect() },
+                    cut,
+                );
                 met.stalls += u32::from(was_held);
+                let answers = std::iter::once(first).chain(others.into_iter().map(wait));
                 for (command, answer) in commands.iter().zip(answers) {
                     heard(&ledger, command, answer, &mut banks, &mut acknowledged, met)?;
                 }
