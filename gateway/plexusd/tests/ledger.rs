@@ -147,7 +147,6 @@ impl Played {
             Weather::Mended | Weather::Restart => None,
             Weather::Cut(cut) => {
                 let after = self.disk.cut(*cut);
-                self.disk.set(Some(Fault::Dead(0)));
                 return self.after_the_cut(after);
             }
         };
@@ -570,8 +569,8 @@ fn while_the_disk_stalls_under_a_flood_the_owner_is_next() {
         let receipt = played.runtime.block_on(act).expect("the owner is heard");
         last = last.max(receipt.events.last().expect("an event").seq);
     }
-    // The power goes the moment that the owner has the answer.
-    let after = played.disk.cut(Cut::Everything);
+    // As if the power went the moment that the owner has the answer.
+    let after = played.disk.after_power_cut(|| false, || false);
     let answers: Vec<_> = flood
         .into_iter()
         .map(|answer| played.runtime.block_on(answer))

@@ -115,40 +115,28 @@ impl Disk {
         self.lock().before_flush = Some(Box::new(look));
     }
 
-    /// The disk after a power cut: of the loose writes those that `survives` says, in the order they were made, and
-    /// of those cut in two by `tears` the first half.
+    /// The disk as it would be if the power went now: of the loose writes those are left that `survives` says, in the order
+    /// they were made, and of those cut in two by `tears` the first half. This one goes on.
     pub(crate) fn after_power_cut(
         &self,
-        mut survives: impl FnMut() -> bool,
-        mut tears: impl FnMut() -> bool,
+        survives: impl FnMut() -> bool,
+        tears: impl FnMut() -> bool,
     ) -> Self {
-        let inner = self.lock();
-        let mut bytes = inner.flushed.clone();
-        for write in &inner.loose {
-            if !survives() {
-                continue;
-            }
-            write.to(&mut bytes, tears());
-        }
-        // A file does not end before what was flushed.
-        bytes.resize(bytes.len().max(inner.flushed.len()), 0);
-        let disk = Inner {
-            seen: bytes.clone(),
-            flushed: bytes,
-            ..Inner::default()
-        };
-        Self(Arc::new(Mutex::new(disk)))
+        self.lock().left(survives, tears)
     }
 
-    /// The disk after a power cut of one of the kinds.
+    /// The power goes, as one of the kinds. Nothing that is done to this disk from then on succeeds, not even what the
+    /// daemon does by itself between two lines of a test.
     pub(crate) fn cut(&self, cut: Cut) -> Self {
+        let mut inner = self.lock();
+        inner.fault = Some(Fault::Dead(0));
         let mut dice = match cut {
-            Cut::Nothing => return self.after_power_cut(|| true, || false),
-            Cut::Everything => return self.after_power_cut(|| false, || false),
+            Cut::Nothing => return inner.left(|| true, || false),
+            Cut::Everything => return inner.left(|| false, || false),
             Cut::Some(start) => start,
         };
         let mut rolls = Vec::new();
-        for _ in 0..2 * self.lock().loose.len() {
+        for _ in 0..2 * inner.loose.len() {
             // Numerical Recipes' congruential generator; the upper bits are good enough for a dice.
             dice = dice
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -157,7 +145,7 @@ impl Disk {
         }
         let mut tears = rolls.split_off(rolls.len() / 2).into_iter();
         let mut survives = rolls.into_iter();
-        self.after_power_cut(
+        inner.left(
             || survives.next().is_some_and(|roll| roll % 2 == 0),
             || tears.next().is_some_and(|roll| roll % 4 == 0),
         )
@@ -189,11 +177,7 @@ impl Disk {
                 answer
             });
             let was_held = heard.recv().expect("it is held, or answered");
-            let cut = || {
-                let after = self.cut(cut?);
-                self.set(Some(Fault::Dead(0)));
-                Some(after)
-            };
+            let cut = || cut.map(|cut| self.cut(cut));
             let (others, after) = if was_held {
                 let others = others();
                 (others, cut())
@@ -221,6 +205,24 @@ impl Disk {
 const EIO: i32 = 5;
 
 impl Inner {
+    fn left(&self, mut survives: impl FnMut() -> bool, mut tears: impl FnMut() -> bool) -> Disk {
+        let mut bytes = self.flushed.clone();
+        for write in &self.loose {
+            if !survives() {
+                continue;
+            }
+            write.to(&mut bytes, tears());
+        }
+        // A file does not end before what was flushed.
+        bytes.resize(bytes.len().max(self.flushed.len()), 0);
+        let disk = Self {
+            seen: bytes.clone(),
+            flushed: bytes,
+            ..Self::default()
+        };
+        Disk(Arc::new(Mutex::new(disk)))
+    }
+
     fn act(&mut self, is_write: bool) -> io::Result<()> {
         self.acts += 1;
         match &self.fault {

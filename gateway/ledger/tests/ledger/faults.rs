@@ -110,6 +110,7 @@ fn a_power_cut_keeps_what_was_acknowledged_and_no_half_of_a_command() {
         });
         let died = matches!(ledger.condition().0, Condition::Closed(_));
         cut_short += u32::from(died);
+        disk.set(Some(Fault::Dead(0)));
         let after = disk.after_power_cut(|| roll(2) == 0, || roll(4) == 0);
         drop(ledger);
 

@@ -229,8 +229,6 @@ fn storm(
             Step::Cut(cut) => {
                 met.cuts += 1;
                 let after = disk.cut(cut);
-                // Nothing of what the daemon does from here on reaches anything.
-                disk.set(Some(Fault::Dead(0)));
                 drop(ledger);
                 disk = after;
                 ledger = open(&disk).map_err(|e| fail(&e))?.0;
@@ -350,7 +348,6 @@ fn after_a_fault(at: u64, is_killed: bool) -> bool {
         submit(&ledger, Command::Look("a")).unwrap_or_else(|e| panic!("fault {at}: {e}"));
     }
     let after = disk.cut(Cut::Everything);
-    disk.set(Some(Fault::Dead(0)));
     drop(ledger);
     let (ledger, report) = Ledger::<Bank>::open(dir.path(), on(&after, 1_000))
         .unwrap_or_else(|e| panic!("fault {at}: {e}"));
@@ -383,7 +380,6 @@ fn a_file_that_could_not_be_written_again_is_left_alone() {
         let answered = submit(&ledger, Command::Look("a"));
         failed_twice += u32::from(answered.is_err());
         let after = disk.cut(Cut::Everything);
-        disk.set(Some(Fault::Dead(0)));
         drop(ledger);
         let ledger = open(&after).unwrap_or_else(|e| panic!("fault {at}: {e}"));
         ledger
@@ -431,7 +427,6 @@ fn what_a_failed_commit_wrote_is_written_again_after_a_later_flush_failed() {
             disk.set(None);
             let sum = ledger.snapshot()["a"];
             let after = disk.cut(Cut::Everything);
-            disk.set(Some(Fault::Dead(0)));
             drop(ledger);
             let ledger = open(&after).unwrap_or_else(|e| panic!("{case}: {e}"));
             let verified = ledger.verify(true);
