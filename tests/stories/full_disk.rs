@@ -7,6 +7,9 @@ use plexus_tests::small_disk::SmallDisk;
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, FailingDisk, Folder, Gateway, Owner};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
 
 /// Twice the ballast, and some room to fill.
 const SIZE: u64 = 40 << 20;
@@ -95,6 +98,12 @@ impl Full {
     }
 }
 
+/// The names in the folder of what waits.
+fn kept(pending: &Path) -> BTreeSet<OsString> {
+    let files = std::fs::read_dir(pending).expect("a folder").flatten();
+    files.map(|file| file.file_name()).collect()
+}
+
 fn read(agent: &Agent) -> plexus_tests::Response {
     agent.invoke(READ, json!({"path": "small.md"}))
 }
@@ -115,6 +124,17 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         read(&other).expect_error(503, "audit_unavailable");
         // What the last refused write gave back is any program's.
         let filler = disk.fill();
+        // Nor does an agent that has to ask leave anything there, before the owner's room is given back or after.
+        let pending = full.gateway.state().join("pending");
+        let waiting = kept(&pending);
+        let asks = |size: usize| {
+            let big = note("big.md", &"x".repeat(size));
+            asking
+                .invoke(WRITE, big)
+                .expect_error(503, "audit_unavailable");
+            assert_eq!(kept(&pending), waiting);
+        };
+        asks(900_000);
 
         let owner = full.owner();
         let act = |path: &str, body: Value| {
@@ -134,6 +154,8 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
             let left = Scrape::of(&owner.client).value("plexus_ledger_ballast_bytes");
             (left < 0.5).then_some(())
         });
+
+        asks(3_000);
 
         let figures = Scrape::of(&owner.client);
         let is = |series: &str, value: f64| (figures.value(series) - value).abs() < 0.5;

@@ -14,6 +14,7 @@ use crate::event::Head;
 use crate::heads;
 use crate::ledger::{Ledger, OpenError};
 use crate::machine::Machine;
+use crate::sole::Sole;
 use crate::store::{FORMAT, StoreError, View, archive_folder, open_existing, open_new};
 
 /// What a copy holds.
@@ -60,21 +61,32 @@ pub fn copy_at_rest(dir: &Path, to: &Path) -> Result<Copied, OpenError> {
     Ok(copied(&view, noted, to)?)
 }
 
-/// Holds the ledger of the state directory `dir` closed to every daemon until it is dropped.
+/// Holds a state directory closed to every daemon until it is dropped.
 pub struct Closed {
-    _db: redb::Database,
+    _sole: Sole,
+    /// Who only copies it has the file alone.
+    _db: Option<redb::Database>,
 }
 
-/// Takes the lock of the ledger in `dir`; none where there is no ledger.
+/// Takes the locks of the state directory `dir`; none where there is no folder.
 ///
 /// # Errors
-/// [`OpenError::InUse`] while a daemon runs. A ledger that cannot be read is locked by nobody: none.
+/// [`OpenError::InUse`] while a daemon runs, also one that has closed a ledger it cannot read, or while somebody copies it.
 pub fn hold_closed(dir: &Path) -> Result<Option<Closed>, OpenError> {
-    match open_existing(&dir.join(crate::ledger::LEDGER_FILE)) {
-        Ok(db) => Ok(Some(Closed { _db: db })),
-        Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse),
-        Err(_) => Ok(None),
+    if !dir.exists() {
+        return Ok(None);
     }
+    let sole = Sole::of(dir)?;
+    let db = match open_existing(&dir.join(crate::ledger::LEDGER_FILE)) {
+        Ok(db) => Some(db),
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse),
+        // No ledger, or none that can be read.
+        Err(_) => None,
+    };
+    Ok(Some(Closed {
+        _sole: sole,
+        _db: db,
+    }))
 }
 
 fn copied(view: &View, mut heads: String, to: &Path) -> Result<Copied, StoreError> {

@@ -23,6 +23,7 @@ use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
 use crate::recent::recent;
+use crate::sole::Sole;
 use crate::store::{FORMAT, FORMATS, Opener, Store, StoreError, View, is_full, open_file};
 use crate::writer::{Forget, ForgetError};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
@@ -280,6 +281,7 @@ impl<M: Machine> Ledger<M> {
     /// [`OpenError`]; a damaged ledger is refused, not repaired.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
         let began = Instant::now();
+        let sole = Sole::of(dir)?;
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
         let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
         let booted = match boot::<M>(&store, &options.build) {
@@ -373,7 +375,12 @@ impl<M: Machine> Ledger<M> {
         );
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || {
+                let clean = writer.run();
+                // Not when the file is closed: a writer may wait for its disk to be mended.
+                drop(sole);
+                clean
+            })
             .map_err(io("starting the ledger's writer"))?;
         Ok((
             Self(Arc::new(Inner {

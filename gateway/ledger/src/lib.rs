@@ -29,6 +29,7 @@ mod query;
 mod queue;
 mod reading;
 mod recent;
+mod sole;
 mod store;
 mod verify;
 mod writer;

@@ -55,6 +55,9 @@ const LINGER: (u32, u32) = (4, 5);
 const LONGEST_LINGER: Duration = Duration::from_millis(20);
 /// How long nothing must come before the index is brought up to date.
 const IDLE: Duration = Duration::from_millis(50);
+/// How many times [`Terms::retry`] pass before room on a full disk is looked for though no command comes: who is refused for
+/// want of room may never come as far as here, and each look takes what little room there is for a moment.
+const UNASKED: u32 = 10;
 
 pub(crate) type Answer<M> =
     Result<Receipt<<M as Machine>::Reply>, SubmitError<<M as Machine>::Refusal>>;
@@ -165,6 +168,7 @@ impl<M: Machine> Writer<M> {
             match self.shared.queue.take(MOST, self.patience()) {
                 Taken::Jobs(jobs) => self.serve(jobs),
                 Taken::Idle => {
+                    self.look_for_room(self.terms.retry * UNASKED);
                     self.heads.note(&self.head);
                     self.index();
                     self.archive(Instant::now());
@@ -183,7 +187,11 @@ impl<M: Machine> Writer<M> {
         if self.heads.is_behind(&self.head) || self.has_to_index() || self.has_to_archive() {
             return Some(IDLE);
         }
-        let since = self.unsettled.filter(|_| self.full.is_none())?;
+        if let Some(tried) = self.full {
+            let wait = (self.terms.retry * UNASKED).saturating_sub(tried.elapsed());
+            return Some(wait.max(IDLE));
+        }
+        let since = self.unsettled?;
         Some(
             self.terms
                 .settle_after

@@ -21,10 +21,11 @@ use crate::{
 };
 use bytes::Bytes;
 use plexus_ipc::message::{PlanMade, Touched};
+use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
-use plexus_trust::{Approval, Ask, Item, ItemState, OnApproval, Plan, State};
+use plexus_trust::{Approval, Ask, Item, ItemState, OnApproval, Plan, Refusal, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -33,7 +34,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// A plan as it is kept for the card.
 #[derive(Clone)]
@@ -59,8 +60,47 @@ pub(crate) struct Approvals {
     under_way: Mutex<HashSet<PendingId>>,
     /// Tokens made for an approved item: reading its status again gives the same one.
     tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
+    /// [`INPUTS_AT_ONCE`].
+    writing: Semaphore,
     /// Rises with every change that somebody may wait for.
     changed: watch::Sender<u64>,
+}
+
+/// Inputs that are written at one time. With the largest of them this is half of the space that the ledger gives back to a
+/// full disk for the owner: so much may be on its way there already when agents are refused.
+const INPUTS_AT_ONCE: usize = 8;
+
+impl App {
+    /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
+    ///
+    /// # Errors
+    /// [`SubmitError::Unavailable`] while the ledger takes nothing of agents: an input that no item can name would lie on the
+    /// last space that the owner has. So it is where the disk does not take it; nothing of it is left then.
+    pub(crate) async fn keep_input(
+        &self,
+        item: &PendingId,
+        agent: Option<&AgentId>,
+        id: &CapabilityId,
+        input: &Bytes,
+    ) -> Result<(), SubmitError<Refusal>> {
+        let unavailable = |why: String| SubmitError::Unavailable(why);
+        let places = &self.approvals.writing;
+        let _place = places
+            .acquire()
+            .await
+            .map_err(|e| unavailable(e.to_string()))?;
+        match self.ledger.condition().0 {
+            Condition::Open => {}
+            Condition::DiskFull => return Err(unavailable("the disk is full".to_owned())),
+            Condition::Closed(reason) => return Err(unavailable(reason)),
+        }
+        let kept = self.approvals.write_input(item, agent, id, input).await;
+        kept.map_err(|error| {
+            tracing::error!(name: "pending.unsaved", %error, "an input could not be kept");
+            self.approvals.drop_input(item);
+            unavailable(error.to_string())
+        })
+    }
 }
 
 impl Approvals {
@@ -71,6 +111,7 @@ impl Approvals {
             ran: Mutex::default(),
             under_way: Mutex::default(),
             tokens: Mutex::default(),
+            writing: Semaphore::new(INPUTS_AT_ONCE),
             changed: watch::Sender::new(0),
         }
     }
@@ -97,8 +138,7 @@ impl Approvals {
         self.dir.join(format!("{item}.{id}.differs"))
     }
 
-    /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
-    pub(crate) async fn keep_input(
+    async fn write_input(
         &self,
         item: &PendingId,
         agent: Option<&AgentId>,

@@ -1,7 +1,7 @@
 //! What the writer does when the storage does not do its part: a failed commit, a closed file, a full disk.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::check::{CheckError, Loaded};
 use crate::index::Run;
@@ -33,17 +33,8 @@ impl<M: Machine> Writer<M> {
             return Vec::new();
         }
         // Not while the owner waits: setting the space aside would take it from them.
-        if !owner_waits
-            && self
-                .full
-                .is_some_and(|tried| tried.elapsed() >= self.terms.retry)
-        {
-            self.full = self
-                .ballast
-                .ensure_with_room()
-                .err()
-                .map(|_| Instant::now());
-            self.report();
+        if !owner_waits {
+            self.look_for_room(self.terms.retry);
         }
         if self.full.is_none() {
             return jobs;
@@ -54,6 +45,22 @@ impl<M: Machine> Writer<M> {
             job.answer(Err(SubmitError::Unavailable("the disk is full".to_owned())));
         }
         owner
+    }
+
+    /// Sets the owner's space aside again once there is room for it, if the last look was so long ago.
+    pub(super) fn look_for_room(&mut self, ago: Duration) {
+        if self.full.is_some_and(|tried| tried.elapsed() >= ago) {
+            let room = self.ballast.ensure_with_room();
+            self.full = room.err().map(|_| Instant::now());
+            self.report();
+        }
+    }
+
+    /// Gives the owner's space back to the disk. That the disk is full is told first: what agents leave there otherwise
+    /// must not take it.
+    fn free_the_owners_space(&self) -> bool {
+        self.report();
+        self.ballast.free()
     }
 
     /// Closes, reopens, answers by what is read, and gives back the owner's commands if they can be tried again.
@@ -69,7 +76,7 @@ impl<M: Machine> Writer<M> {
         let mut freed = false;
         if full {
             self.full = Some(Instant::now());
-            freed = jobs.iter().any(|job| job.lane == Lane::Owner) && self.ballast.free();
+            freed = jobs.iter().any(|job| job.lane == Lane::Owner) && self.free_the_owners_space();
         }
         self.shared.store.close();
         self.reopen();
@@ -104,7 +111,7 @@ impl<M: Machine> Writer<M> {
         let mut opened = self.load();
         if opened.as_ref().is_err_and(OpenError::is_full) {
             self.full = Some(Instant::now());
-            if self.ballast.free() {
+            if self.free_the_owners_space() {
                 opened = self.load();
             }
         }

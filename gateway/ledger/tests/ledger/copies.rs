@@ -42,7 +42,9 @@ fn a_copy_holds_all_that_was_acknowledged_before_it_and_holds_together() {
 #[test]
 fn a_ledger_in_use_is_neither_copied_from_outside_nor_held_closed() {
     let dir = tempfile::tempdir().expect("a directory");
-    assert!(hold_closed(dir.path()).expect("nothing there").is_none());
+    let nowhere = dir.path().join("nowhere");
+    assert!(hold_closed(&nowhere).expect("nothing there").is_none());
+    drop(hold_closed(dir.path()).expect("empty"));
     let ledger = open_with(dir.path(), options());
     deposit_each(&ledger, 3);
     let to = dir.path().join("copy.redb");

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use plexus_ledger::{Finding, Ledger, OpenError, Options};
+use plexus_ledger::{Condition, Finding, Ledger, OpenError, Options, hold_closed};
 use redb::{Database, TableDefinition};
 
-use crate::bank::{Bank, deposit_each, open, open_with, options};
+use crate::bank::{Bank, Command, deposit_each, open, open_with, options, submit};
+use crate::disk::{Disk, Fault};
 
 fn refused(dir: &Path) -> OpenError {
     Ledger::<Bank>::open(dir, options()).err().expect("refused")
@@ -20,6 +21,27 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
     deposit_each(&ledger, 1);
     ledger.close();
     open(dir.path());
+}
+
+/// It waits for the disk to be mended, and goes on then. What was put in its place meanwhile it would take for its own.
+#[test]
+fn a_daemon_whose_disk_has_failed_keeps_its_directory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Disk::default();
+    let on_disk = || Options {
+        opener: disk.opener(),
+        ..options()
+    };
+    let ledger = open_with(dir.path(), on_disk());
+    disk.set(Some(Fault::Dead(0)));
+    submit(&ledger, Command::Deposit("a", 1)).expect_err("it cannot be recorded");
+    assert!(matches!(ledger.condition().0, Condition::Closed(_)));
+    assert!(matches!(refused(dir.path()), OpenError::InUse));
+    assert!(matches!(hold_closed(dir.path()), Err(OpenError::InUse)));
+
+    disk.set(None);
+    drop(ledger);
+    deposit_each(&open_with(dir.path(), on_disk()), 1);
 }
 
 #[test]

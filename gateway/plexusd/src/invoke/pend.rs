@@ -114,15 +114,9 @@ async fn put(
     });
     app.foresee(&request)?;
     // The input is on disk before the item that names it.
-    app.approvals
-        .keep_input(
-            &item,
-            Some(&asked.caller.agent),
-            asked.id(),
-            &asked.canonical,
-        )
-        .await
-        .map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+    let agent = Some(&asked.caller.agent);
+    app.keep_input(&item, agent, asked.id(), &asked.canonical)
+        .await?;
     let reply = app.submit_for(&asked.caller.agent, request).await;
     let decision = match reply {
         Ok(receipt) => match receipt.reply {

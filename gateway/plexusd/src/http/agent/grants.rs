@@ -319,16 +319,6 @@ fn refused(error: SubmitError<Refusal>) -> Refused {
 
 async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Response, Refused> {
     let item = PendingId::fresh();
-    let unkept = |e: std::io::Error| {
-        tracing::error!(name: "pending.unsaved", error = %e, "an input could not be kept");
-        Refused::new(
-            ErrorBody::new(
-                ErrorCode::AuditUnavailable,
-                "The request could not be saved, so nothing was asked.",
-            )
-            .next("stop; tell the owner: plexusctl status"),
-        )
-    };
     let token = TokenId::fresh();
     let command = Command::Request(RequestGrants {
         agent: session.agent.clone(),
@@ -341,10 +331,9 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
     });
     app.foresee(&command).map_err(refused)?;
     for (id, input) in &wanted.inputs {
-        app.approvals
-            .keep_input(&item, session.agent.as_ref(), id, input)
+        app.keep_input(&item, session.agent.as_ref(), id, input)
             .await
-            .map_err(unkept)?;
+            .map_err(refused)?;
     }
     let receipt = match &session.agent {
         Some(agent) => app.submit_for(agent, command).await,
