@@ -35,7 +35,8 @@ fn wrong(archive: &Archive, why: impl Into<String>) -> Finding {
     }
 }
 
-/// Checks the entries against each other and the files against their entries. How many files were read.
+/// Checks the entries against each other (those given up are the first ones) and the files against their entries. How many
+/// files were read.
 fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
     let (mut read, mut before): (u64, Option<&Archive>) = (0, None);
     for archive in list {
@@ -45,6 +46,9 @@ fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
         };
         if !follows || archive.before.as_ref() != before.map(|b| &b.sha256) {
             return Err(wrong(archive, "it does not follow from the archive before it").into());
+        }
+        if archive.forgotten && before.is_some_and(|b| !b.forgotten) {
+            return Err(wrong(archive, "it was given up, and the one before it was not").into());
         }
         before = Some(archive);
         if archive.forgotten {
@@ -119,9 +123,13 @@ pub(crate) fn held_against(list: &[Archive], said: &[Recorded]) -> Result<(), Fi
         said.iter()
             .any(|e| e.event_type() == FORGOTTEN && e.members() == members.as_bytes())
     };
-    match list.iter().find(|a| a.forgotten && !given_up(a)) {
-        Some(archive) => Err(wrong(archive, "no event says that it was given up")),
-        None => Ok(()),
+    // Whoever gives one up gives up all before it, and what was said of those may have gone with it. What was said of the
+    // last lies after it, and so is there.
+    match list.iter().rfind(|a| a.forgotten) {
+        Some(archive) if !given_up(archive) => {
+            Err(wrong(archive, "no event says that it was given up"))
+        }
+        _ => Ok(()),
     }
 }
 
