@@ -29,7 +29,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Head, Recorded, hex};
-use crate::store::StoreError;
+use crate::store::{StoreError, sync_folder};
 use file::Lines;
 
 pub(crate) use check::held_against;
@@ -285,7 +285,7 @@ pub(crate) fn write_list(folder: &Path, list: &[Archive]) -> io::Result<()> {
     io::Write::write_all(&mut file, text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&part, &path)?;
-    std::fs::File::open(folder)?.sync_all()
+    sync_folder(folder)
 }
 
 /// The head that the first event after `list` follows.

@@ -129,6 +129,11 @@ pub(crate) fn open_file(path: &Path) -> Result<Arc<dyn StorageBackend>, Database
     Ok(Arc::new(Ground::under(file)?))
 }
 
+/// Brings the names in `folder` to the disk: what was made or renamed there is found after a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
+}
+
 /// The folder of the archives of the ledger at `path`.
 pub(crate) fn archive_folder(path: &Path) -> PathBuf {
     path.with_file_name(crate::archive::FOLDER)
