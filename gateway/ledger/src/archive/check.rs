@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Archive, Archives, FORGOTTEN, LIST, Place, SEALED, digest_text};
+use super::{Archive, Archives, FORGOTTEN, LIST, Place, SEALED, digest_text, is_exhausted};
 use crate::check::{CheckError, Finding};
 use crate::event::{GENESIS, Head, Recorded};
 use crate::store::StoreError;
@@ -62,7 +62,7 @@ fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
             }
             Place::There | Place::Forgotten => {}
         }
-        let digest = digest(&path).map_err(|e| unread(archive, &e))?;
+        let digest = digest(&path).map_err(|e| unread(archive, e))?;
         if digest != archive.sha256 {
             return Err(wrong(archive, "its content is not what was sealed").into());
         }
@@ -71,7 +71,10 @@ fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
     Ok(read)
 }
 
-fn unread(archive: &Archive, error: &io::Error) -> CheckError {
+fn unread(archive: &Archive, error: io::Error) -> CheckError {
+    if is_exhausted(&error) {
+        return StoreError::from(redb::Error::Io(error)).into();
+    }
     wrong(archive, format!("it cannot be read: {error}")).into()
 }
 
@@ -153,7 +156,7 @@ pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckE
     let archives = sound(folder, &list)?;
     let mut found: Option<VerifiedArchives> = None;
     for archive in list.iter().filter(|a| !a.forgotten) {
-        let file = File::open(folder.join(&archive.file)).map_err(|e| unread(archive, &e))?;
+        let file = File::open(folder.join(&archive.file)).map_err(|e| unread(archive, e))?;
         let checked = verify_export(BufReader::with_capacity(1 << 16, file))?
             .ok_or_else(|| wrong(archive, "it is empty"))?;
         if checked.first != archive.first

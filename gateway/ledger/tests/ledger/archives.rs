@@ -700,6 +700,66 @@ fn a_file_of_another_log_is_left_alone() {
     ledger.verify(true).expect("sound");
 }
 
+/// Names the directory to a child that is this test again and may open few files.
+const FEW_FILES: &str = "PLEXUS_LEDGER_FEW_FILES_TEST";
+
+#[test]
+fn more_archives_than_files_that_may_be_open_are_read_and_too_few_are_no_damage() {
+    if let Some(dir) = std::env::var_os(FEW_FILES) {
+        return read_with_few_files(&PathBuf::from(dir));
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(5));
+    while ledger.archives().expect("readable").len() <= 40 {
+        deposit_each(&ledger, 10);
+        settle(&ledger, 20);
+    }
+    let ledger = at_rest(dir.path(), ledger);
+    ledger.verify(true).expect("the control");
+    ledger.close();
+    let child = Process::new("sh")
+        .args(["-c", "ulimit -n 36 && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().expect("this test's file"))
+        .args([
+            "--exact",
+            "archives::more_archives_than_files_that_may_be_open_are_read_and_too_few_are_no_damage",
+            "--nocapture",
+        ])
+        .env(FEW_FILES, dir.path())
+        .output()
+        .expect("the child runs");
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{said}");
+}
+
+fn read_with_few_files(dir: &Path) {
+    let ledger = open_with(dir, keeping(u64::MAX));
+    let archives = ledger.archives().expect("readable").len() as u64;
+    let verified = ledger.verify(true).expect("sound");
+    assert_eq!(verified.archives, archives);
+    let head = ledger.head().expect("readable").seq;
+    assert_eq!(all(&ledger).len() as u64, head);
+    let newest_first = ledger.tail(usize::MAX, None).expect("readable");
+    assert_eq!(newest_first.len() as u64, head);
+    for event in newest_first {
+        let first_at = ledger.first_at(event.at()).expect("readable");
+        assert!(first_at <= event.seq());
+    }
+    let copy = dir.join("copy");
+    fs::create_dir(&copy).expect("a folder");
+    ledger.copy(&copy.join("ledger.redb")).expect("copied");
+    verify_file::<Bank>(&copy.join("ledger.redb"), None).expect("sound");
+    // One file at once is too few: that is no word about an archive.
+    let mut taken: Vec<_> = std::iter::from_fn(|| fs::File::open(dir).ok()).collect();
+    taken.pop();
+    match ledger.verify(true) {
+        Err(CheckError::Store(error)) => assert!(error.to_string().contains("open files")),
+        other => panic!("{other:?}"),
+    }
+    taken.clear();
+    ledger.verify(true).expect("sound");
+}
+
 /// Names the directory to a child that is this test again, and the step that it dies before.
 const CHILD: &str = "PLEXUS_LEDGER_SEAL_KILL_TEST";
 const AT: &str = "PLEXUS_LEDGER_SEAL_KILL_AT";
