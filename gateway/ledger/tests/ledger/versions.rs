@@ -1,7 +1,11 @@
 //! One file, several versions of the machine: what an earlier one wrote stays readable, what a later one added is not lost.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command as Process;
 
 use plexus_ledger::{
     Decision, DecodeError, EventId, Finding, IndexTerm, Lane, Ledger, Machine, OpenError, Options,
@@ -286,33 +290,67 @@ fn taken_over(format: u64) {
     assert_eq!(launch::<0>(dir.path(), &[]).expect("it opens")["a"], [1]);
 }
 
+/// The format that the ledger says it has, after it was made to say `set`.
+fn format(dir: &Path, set: Option<u64>) -> u64 {
+    let mut found = 0;
+    change(dir, |tx| {
+        let mut meta = tx.open_table(META).expect("a table");
+        if let Some(set) = set {
+            meta.insert("format", set).expect("written");
+        }
+        let format = meta.get("format").expect("readable");
+        found = format.expect("there").value();
+    });
+    found
+}
+
 #[test]
 fn without_its_copy_an_earlier_format_is_left_as_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
     launch::<0>(dir.path(), &[("a", Some(1))]).expect("it opens");
-    let format = |set: Option<u64>| {
-        let mut found = 0;
-        change(dir.path(), |tx| {
-            let mut meta = tx.open_table(META).expect("a table");
-            if let Some(set) = set {
-                meta.insert("format", set).expect("written");
-            }
-            found = meta
-                .get("format")
-                .expect("readable")
-                .expect("there")
-                .value();
-        });
-        found
-    };
-    format(Some(1));
+    format(dir.path(), Some(1));
     // A folder stands where the copy would be made.
     let part = dir.path().join("ledger.redb.format-1.part");
     std::fs::create_dir(&part).expect("made");
     let error = launch::<0>(dir.path(), &[]).expect_err("refused");
     assert!(error.to_string().contains("keeping a copy"), "{error}");
-    assert_eq!(format(None), 1);
+    assert_eq!(format(dir.path(), None), 1);
     std::fs::remove_dir(&part).expect("removed");
     launch::<0>(dir.path(), &[]).expect("it opens");
-    assert_eq!(format(None), 3);
+    assert_eq!(format(dir.path(), None), 3);
+}
+
+#[test]
+fn a_copy_whose_name_is_not_on_disk_is_none() {
+    let dir = tempfile::tempdir().expect("a directory");
+    launch::<0>(dir.path(), &[("a", Some(1))]).expect("it opens");
+    format(dir.path(), Some(1));
+    // Files in it can be made and renamed, but nobody can open it, and so bring their names to the disk.
+    let mode = |mode| std::fs::set_permissions(dir.path(), Permissions::from_mode(mode));
+    mode(0o300).expect("set");
+    if std::fs::File::open(dir.path()).is_ok() {
+        return as_somebody_else("versions::a_copy_whose_name_is_not_on_disk_is_none");
+    }
+    let error = launch::<0>(dir.path(), &[]).expect_err("refused");
+    assert_eq!(format(dir.path(), None), 1, "{error}");
+    assert!(error.to_string().contains("keeping a copy"), "{error}");
+    mode(0o700).expect("set");
+    launch::<0>(dir.path(), &[]).expect("it opens");
+    assert_eq!(format(dir.path(), None), 3);
+}
+
+/// Runs a test of this file as a user to whom a folder can be closed: to root none is.
+fn as_somebody_else(test: &str) {
+    const NOBODY: u32 = 65534;
+    const AS_NOBODY: &str = "PLEXUS_LEDGER_AS_NOBODY_TEST";
+    assert!(std::env::var_os(AS_NOBODY).is_none(), "no folder is closed");
+    let child = Process::new(std::env::current_exe().expect("this test's file"))
+        .args(["--exact", test, "--nocapture"])
+        .env(AS_NOBODY, "1")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .expect("the tests' folder is open to everybody");
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{said}");
 }
