@@ -20,7 +20,7 @@ mod file;
 pub(crate) mod seal;
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Head, Recorded, hex};
-use crate::store::StoreError;
+use crate::store::{StoreError, sync_folder};
 use file::Lines;
 
 pub(crate) use check::held_against;
@@ -129,6 +129,10 @@ impl Place {
     }
 }
 
+/// Archives that a view keeps open. A walk is done with one before it takes the next; a search for single events goes to and
+/// fro between a few.
+const OPEN: usize = 8;
+
 /// Takes a number and a stored value; false ends the walk.
 type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, StoreError> + 'a;
 
@@ -136,7 +140,8 @@ type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, StoreError> + 'a;
 pub(crate) struct Archives {
     folder: PathBuf,
     list: OnceCell<Vec<Archive>>,
-    open: RefCell<BTreeMap<u64, Rc<Lines>>>,
+    /// By their first event, the one used last at the end.
+    open: RefCell<VecDeque<(u64, Rc<Lines>)>>,
 }
 
 impl Archives {
@@ -165,12 +170,18 @@ impl Archives {
 
     fn lines(&self, archive: &Archive) -> Result<Rc<Lines>, StoreError> {
         let mut open = self.open.borrow_mut();
-        if let Some(lines) = open.get(&archive.first) {
-            return Ok(Rc::clone(lines));
-        }
-        let opened = Lines::open(&self.folder.join(&archive.file));
-        let lines = Rc::new(opened.map_err(|e| unreadable(archive, &e))?);
-        open.insert(archive.first, Rc::clone(&lines));
+        let at = open.iter().position(|(first, _)| *first == archive.first);
+        let lines = match at.and_then(|at| open.remove(at)) {
+            Some((_, lines)) => lines,
+            None => {
+                if open.len() == OPEN {
+                    open.pop_front();
+                }
+                let opened = Lines::open(&self.folder.join(&archive.file));
+                Rc::new(opened.map_err(|e| unreadable(archive, e))?)
+            }
+        };
+        open.push_back((archive.first, Rc::clone(&lines)));
         Ok(lines)
     }
 
@@ -186,7 +197,7 @@ impl Archives {
             found = Some(line.recorded(seq)?);
             Ok(false)
         });
-        walked.map_err(|e| unreadable(archive, &e))?;
+        walked.map_err(|e| unreadable(archive, e))?;
         Ok(found)
     }
 
@@ -215,7 +226,7 @@ impl Archives {
                 }
                 Ok(on && failed.is_none())
             });
-            walked.map_err(|e| unreadable(archive, &e))?;
+            walked.map_err(|e| unreadable(archive, e))?;
             match failed {
                 Some(error) => return Err(error),
                 None if !on => return Ok(false),
@@ -249,7 +260,7 @@ impl Archives {
                 on = each(seq, wanted.then(|| line.recorded(seq)).transpose()?);
                 Ok(on)
             });
-            walked.map_err(|e| unreadable(archive, &e))?;
+            walked.map_err(|e| unreadable(archive, e))?;
             if !on {
                 return Ok(false);
             }
@@ -258,7 +269,17 @@ impl Archives {
     }
 }
 
-fn unreadable(archive: &Archive, error: &io::Error) -> StoreError {
+/// Whether it is this process or the system that has no more to give: that says nothing of the file.
+fn is_exhausted(error: &io::Error) -> bool {
+    // ENFILE and EMFILE, on Linux and macOS alike: there is no kind for them.
+    let no_more_files = matches!(error.raw_os_error(), Some(23 | 24));
+    no_more_files || error.kind() == io::ErrorKind::OutOfMemory
+}
+
+fn unreadable(archive: &Archive, error: io::Error) -> StoreError {
+    if is_exhausted(&error) {
+        return redb::Error::Io(error).into();
+    }
     let why = match error.kind() {
         io::ErrorKind::NotFound => "it is missing".to_owned(),
         _ => error.to_string(),
@@ -285,7 +306,7 @@ pub(crate) fn write_list(folder: &Path, list: &[Archive]) -> io::Result<()> {
     io::Write::write_all(&mut file, text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&part, &path)?;
-    std::fs::File::open(folder)?.sync_all()
+    sync_folder(folder)
 }
 
 /// The head that the first event after `list` follows.

@@ -245,29 +245,35 @@ fn left<M: Machine>(view: &View, gone: usize, archives: u64) -> Result<Verified,
 
 /// Compares the noted heads with the log. Read them before the view is opened: both may be growing.
 pub(crate) fn heads(view: &View, noted: &[Noted]) -> Result<u64, CheckError> {
-    let last = view.last_seq()?;
     let gone = view.archives()?.iter().rfind(|a| a.forgotten);
     let gone = gone.map_or(0, |archive| archive.last);
-    for line in noted.iter().filter(|line| line.seq > gone) {
-        if line.seq > last {
-            return Err(Finding::Head {
-                seq: line.seq,
-                why: "the log ends before it",
-            }
-            .into());
-        }
-        if view
+    match contradicted(view, noted.iter().filter(|line| line.seq > gone))? {
+        Some((_, finding)) => Err(finding.into()),
+        None => Ok(noted.len() as u64),
+    }
+}
+
+/// The first of these lines that the log contradicts, and how.
+pub(crate) fn contradicted<'n>(
+    view: &View,
+    noted: impl Iterator<Item = &'n Noted>,
+) -> Result<Option<(&'n Noted, Finding)>, StoreError> {
+    let last = view.last_seq()?;
+    for line in noted {
+        let why = if line.seq > last {
+            "the log ends before it"
+        } else if view
             .event(line.seq)?
             .is_none_or(|event| hex(&event.hash()) != line.hash)
         {
-            return Err(Finding::Head {
-                seq: line.seq,
-                why: "the log has another hash there",
-            }
-            .into());
-        }
+            "the log has another hash there"
+        } else {
+            continue;
+        };
+        let seq = line.seq;
+        return Ok(Some((line, Finding::Head { seq, why })));
     }
-    Ok(noted.len() as u64)
+    Ok(None)
 }
 
 struct Fold<M: Machine> {

@@ -22,7 +22,7 @@ use crate::store::{FORMAT, StoreError, View, archive_folder, open_existing, open
 pub struct Copied {
     /// The end of its log.
     pub head: Head,
-    /// The lines of `audit-heads.jsonl` up to there: what the copy is held against later.
+    /// The lines of `audit-heads.jsonl` up to there, some megabytes at most: what the copy is held against later.
     pub heads: String,
     /// The archives that belong to it: all that are named and not given up. They are in the folder `archive` beside the
     /// copy; one that was missing is missing there.
@@ -145,10 +145,7 @@ fn bring(view: &View, archives: &[Archive], folder: &Path) -> io::Result<()> {
 
 /// The whole lines of the file of heads.
 fn text(path: &Path) -> Result<String, StoreError> {
-    let mut text = match std::fs::read_to_string(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read.map_err(failed)?,
-    };
+    let mut text = heads::text(path).map_err(failed)?;
     text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
     Ok(text)
 }

@@ -24,7 +24,9 @@ use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
 use crate::recent::recent;
 use crate::sole::Sole;
-use crate::store::{FORMAT, FORMATS, Opener, Store, StoreError, View, is_full, open_file};
+use crate::store::{
+    FORMAT, FORMATS, Opener, Store, StoreError, View, is_full, open_file, sync_folder,
+};
 use crate::writer::{Forget, ForgetError};
 use crate::writer::{Job, Receipt, SubmitError, Terms, Writer};
 
@@ -139,7 +141,8 @@ pub struct BootReport {
     /// time, below which the caller's clock should not start.
     pub checked: Verified,
     /// `audit-heads.jsonl` knows of events that the ledger lacks: it was cut short or put back. The owner must hear, at
-    /// this start and at later ones: the last lines and those that something went back behind are compared each time.
+    /// this start and at later ones: the last lines and those that something went back behind are compared each time, until
+    /// the log has archived what was recorded in their place. A file of heads that is begun anew takes this one along.
     pub rolled_back: Option<Finding>,
     /// Archives that are not where they should be, or not as long. A start needs none; a full check does.
     pub archives_astray: Vec<Archive>,
@@ -314,15 +317,11 @@ impl<M: Machine> Ledger<M> {
             .collect();
         // A start needs no archive: what those have is compared by a check of everything.
         let first = view.first_seq()?;
-        let telling: Vec<_> = heads::telling(&mut noted)
-            .iter()
-            .filter(|line| line.seq >= first)
-            .cloned()
-            .collect();
-        let rolled_back = match check::heads(&view, &telling) {
-            Err(check::CheckError::Found(finding)) => Some(finding),
-            Err(error) => return Err(error.into()),
-            Ok(_) => None,
+        let telling = heads::telling(&mut noted).iter();
+        let contradicted = check::contradicted(&view, telling.filter(|line| line.seq >= first))?;
+        let (contradicts, rolled_back) = match contradicted {
+            Some((line, finding)) => (Some(line.clone()), Some(finding)),
+            None => (None, None),
         };
         drop(view);
         let no_ballast = ballast.ensure().err();
@@ -359,11 +358,9 @@ impl<M: Machine> Ledger<M> {
             observer: options.observer,
             audience: options.audience,
         };
-        let noter = Heads::open(&heads).map_err(io("opening audit-heads.jsonl"))?;
+        let noter = Heads::open(&heads, contradicts).map_err(io("opening audit-heads.jsonl"))?;
         // The files' names must outlive a power cut as surely as what is in them.
-        std::fs::File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(io("syncing the state directory"))?;
+        sync_folder(dir).map_err(io("syncing the state directory"))?;
         let writer = Writer::new(
             Arc::clone(&shared),
             terms,

@@ -129,6 +129,11 @@ pub(crate) fn open_file(path: &Path) -> Result<Arc<dyn StorageBackend>, Database
     Ok(Arc::new(Ground::under(file)?))
 }
 
+/// Brings the names in `folder` to the disk: what was made or renamed there is found after a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    std::fs::File::open(folder)?.sync_all()
+}
+
 /// The folder of the archives of the ledger at `path`.
 pub(crate) fn archive_folder(path: &Path) -> PathBuf {
     path.with_file_name(crate::archive::FOLDER)
@@ -235,8 +240,8 @@ impl Store {
         drop(db);
     }
 
-    /// Copies the file as it is, owner-only, to a name beside it that tells the format; whole or not at all. The caller
-    /// writes nothing meanwhile.
+    /// Copies the file as it is, owner-only, to a name beside it that tells the format; whole or not at all, and there after a
+    /// power cut. The caller writes nothing meanwhile.
     pub(crate) fn copy_before(&self, format: u64) -> io::Result<()> {
         let name = |end: &str| {
             self.path
@@ -246,7 +251,9 @@ impl Store {
         // `copy` takes the mode of the original with it, and shares the blocks where the file system can.
         std::fs::copy(&self.path, &part)?;
         std::fs::File::open(&part)?.sync_all()?;
-        std::fs::rename(&part, &copy)
+        std::fs::rename(&part, &copy)?;
+        // Before anything is written in the new format: without its name the copy is nowhere.
+        sync_folder(self.path.parent().ok_or(io::ErrorKind::InvalidInput)?)
     }
 
     pub(crate) fn read(&self) -> Result<View, StoreError> {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Archive, Archives, FORGOTTEN, LIST, Place, SEALED, digest_text};
+use super::{Archive, Archives, FORGOTTEN, LIST, Place, SEALED, digest_text, is_exhausted};
 use crate::check::{CheckError, Finding};
 use crate::event::{GENESIS, Head, Recorded};
 use crate::store::StoreError;
@@ -35,7 +35,8 @@ fn wrong(archive: &Archive, why: impl Into<String>) -> Finding {
     }
 }
 
-/// Checks the entries against each other and the files against their entries. How many files were read.
+/// Checks the entries against each other (those given up are the first ones) and the files against their entries. How many
+/// files were read.
 fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
     let (mut read, mut before): (u64, Option<&Archive>) = (0, None);
     for archive in list {
@@ -45,6 +46,9 @@ fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
         };
         if !follows || archive.before.as_ref() != before.map(|b| &b.sha256) {
             return Err(wrong(archive, "it does not follow from the archive before it").into());
+        }
+        if archive.forgotten && before.is_some_and(|b| !b.forgotten) {
+            return Err(wrong(archive, "it was given up, and the one before it was not").into());
         }
         before = Some(archive);
         if archive.forgotten {
@@ -58,7 +62,7 @@ fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
             }
             Place::There | Place::Forgotten => {}
         }
-        let digest = digest(&path).map_err(|e| unread(archive, &e))?;
+        let digest = digest(&path).map_err(|e| unread(archive, e))?;
         if digest != archive.sha256 {
             return Err(wrong(archive, "its content is not what was sealed").into());
         }
@@ -67,7 +71,10 @@ fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
     Ok(read)
 }
 
-fn unread(archive: &Archive, error: &io::Error) -> CheckError {
+fn unread(archive: &Archive, error: io::Error) -> CheckError {
+    if is_exhausted(&error) {
+        return StoreError::from(redb::Error::Io(error)).into();
+    }
     wrong(archive, format!("it cannot be read: {error}")).into()
 }
 
@@ -119,9 +126,13 @@ pub(crate) fn held_against(list: &[Archive], said: &[Recorded]) -> Result<(), Fi
         said.iter()
             .any(|e| e.event_type() == FORGOTTEN && e.members() == members.as_bytes())
     };
-    match list.iter().find(|a| a.forgotten && !given_up(a)) {
-        Some(archive) => Err(wrong(archive, "no event says that it was given up")),
-        None => Ok(()),
+    // Whoever gives one up gives up all before it, and what was said of those may have gone with it. What was said of the
+    // last lies after it, and so is there.
+    match list.iter().rfind(|a| a.forgotten) {
+        Some(archive) if !given_up(archive) => {
+            Err(wrong(archive, "no event says that it was given up"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -145,7 +156,7 @@ pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckE
     let archives = sound(folder, &list)?;
     let mut found: Option<VerifiedArchives> = None;
     for archive in list.iter().filter(|a| !a.forgotten) {
-        let file = File::open(folder.join(&archive.file)).map_err(|e| unread(archive, &e))?;
+        let file = File::open(folder.join(&archive.file)).map_err(|e| unread(archive, e))?;
         let checked = verify_export(BufReader::with_capacity(1 << 16, file))?
             .ok_or_else(|| wrong(archive, "it is empty"))?;
         if checked.first != archive.first

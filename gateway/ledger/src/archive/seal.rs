@@ -19,7 +19,7 @@ use super::{Archive, digest_text, end};
 use crate::check::{self, CheckError};
 use crate::event::{Head, Recorded, time_text};
 use crate::machine::CHECKPOINT;
-use crate::store::{Store, StoreError, View};
+use crate::store::{Store, StoreError, View, sync_folder};
 
 /// How names of unfinished files end.
 pub(super) const PART: &str = ".part";
@@ -111,7 +111,7 @@ pub(crate) fn write(store: &Store, task: &Task) -> Result<Option<Archive>, SealE
         (task.watch)(SealStep::Rename)?;
         std::fs::rename(&part, folder.join(&archive.file))?;
         (task.watch)(SealStep::FlushFolder)?;
-        File::open(&folder)?.sync_all()?;
+        sync_folder(&folder)?;
         Ok(Some(archive))
     });
     if !matches!(sealed, Ok(Some(_))) {

@@ -581,6 +581,103 @@ fn what_the_owner_gives_up_is_gone_is_said_and_leaves_the_rest_provable() {
     assert_eq!(ledger.snapshot()["alice"], 160);
 }
 
+/// Changes the entries of a ledger's archives behind its back.
+fn with_entries(dir: &Path, change: impl Fn(&mut plexus_ledger::Archive)) {
+    const ARCHIVES: TableDefinition<'_, u64, &str> = TableDefinition::new("archives");
+    let db = redb::Database::open(dir.join("ledger.redb")).expect("opens");
+    let tx = db.begin_write().expect("begun");
+    {
+        let mut table = tx.open_table(ARCHIVES).expect("a table");
+        let lines: Vec<_> = table
+            .iter()
+            .expect("readable")
+            .map(|row| row.expect("readable"))
+            .map(|(first, line)| (first.value(), line.value().to_owned()))
+            .collect();
+        for (first, line) in lines {
+            let mut entry = serde_json::from_str(&line).expect("an entry");
+            change(&mut entry);
+            let line = serde_json::to_string(&entry).expect("text");
+            table.insert(first, line.as_str()).expect("changed");
+        }
+    }
+    tx.commit().expect("committed");
+}
+
+#[test]
+fn archives_are_given_up_again_and_the_events_that_said_so_before_with_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(5));
+    deposit_each(&ledger, 60);
+    settle(&ledger, 20);
+    let forget = |ledger: &Ledger<Bank>, name: &str| {
+        wait(ledger.forget_archives(name.to_owned())).expect("given up")
+    };
+    let names = |ledger: &Ledger<Bank>| -> Vec<_> {
+        let list = ledger.archives().expect("readable").into_iter();
+        list.map(|(archive, _)| archive).collect()
+    };
+    let early = names(&ledger);
+    let first_file = dir.path().join("archive").join(&early[0].file);
+    let first_bytes = fs::read(&first_file).expect("readable");
+    assert_eq!(forget(&ledger, &early[1].file).len(), 2);
+    ledger.verify(true).expect("the first time");
+    let said = ledger.head().expect("readable").seq;
+    deposit_each(&ledger, 60);
+    settle(&ledger, 20);
+    let ledger = at_rest(dir.path(), ledger);
+    ledger
+        .verify(true)
+        .expect("what said so lies in an archive");
+    let list = names(&ledger);
+    let at = list.iter().position(|archive| archive.last >= said);
+    let at = at.expect("what said so is archived");
+    assert!(at > 3 && at + 2 < list.len());
+    assert_eq!(forget(&ledger, &list[at].file).len(), at - 1);
+
+    let verified = ledger.verify(true).expect("the second time");
+    assert_eq!(verified.first, list[at].last + 1);
+    let (copy, folder) = (dir.path().join("copy"), dir.path().join("archive"));
+    fs::create_dir(&copy).expect("a folder");
+    ledger.copy(&copy.join("ledger.redb")).expect("copied");
+    verify_file::<Bank>(&copy.join("ledger.redb"), None).expect("a backup as well");
+    let alone = verify_archives(&folder).expect("sound").expect("archives");
+    assert_eq!(alone.first, list[at].last + 1);
+    ledger.close();
+    drop(ledger);
+
+    // An entry that says so on its own is found, and so is one that no longer says it.
+    let gone = |archive: &str, gone: bool| {
+        with_entries(dir.path(), |entry| {
+            if entry.file == archive {
+                entry.forgotten = gone;
+            }
+        });
+    };
+    let found_at = |archive: &str| {
+        let ledger = open_with(dir.path(), keeping(u64::MAX));
+        let finding = found_in(&ledger);
+        assert!(
+            matches!(&finding, Finding::Archive { file, .. } if file == archive),
+            "{finding}"
+        );
+        finding.to_string()
+    };
+    let (next, kept) = (&list[at + 1].file, folder.join(&list[at + 1].file));
+    let bytes = fs::read(&kept).expect("readable");
+    fs::remove_file(&kept).expect("removed");
+    gone(next, true);
+    assert!(found_at(next).contains("no event says that it was given up"));
+    gone(next, false);
+    fs::write(&kept, bytes).expect("written");
+    gone(&early[0].file, false);
+    fs::write(&first_file, first_bytes).expect("put back");
+    assert!(found_at(&early[1].file).contains("the one before it was not"));
+    gone(&early[0].file, true);
+    let ledger = open_with(dir.path(), keeping(u64::MAX));
+    ledger.verify(true).expect("the control");
+}
+
 #[test]
 fn a_file_of_another_log_is_left_alone() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -600,6 +697,66 @@ fn a_file_of_another_log_is_left_alone() {
         fs::read(&here).expect("there"),
         fs::read(&theirs).expect("there")
     );
+    ledger.verify(true).expect("sound");
+}
+
+/// Names the directory to a child that is this test again and may open few files.
+const FEW_FILES: &str = "PLEXUS_LEDGER_FEW_FILES_TEST";
+
+#[test]
+fn more_archives_than_files_that_may_be_open_are_read_and_too_few_are_no_damage() {
+    if let Some(dir) = std::env::var_os(FEW_FILES) {
+        return read_with_few_files(&PathBuf::from(dir));
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(5));
+    while ledger.archives().expect("readable").len() <= 40 {
+        deposit_each(&ledger, 10);
+        settle(&ledger, 20);
+    }
+    let ledger = at_rest(dir.path(), ledger);
+    ledger.verify(true).expect("the control");
+    ledger.close();
+    let child = Process::new("sh")
+        .args(["-c", "ulimit -n 36 && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().expect("this test's file"))
+        .args([
+            "--exact",
+            "archives::more_archives_than_files_that_may_be_open_are_read_and_too_few_are_no_damage",
+            "--nocapture",
+        ])
+        .env(FEW_FILES, dir.path())
+        .output()
+        .expect("the child runs");
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{said}");
+}
+
+fn read_with_few_files(dir: &Path) {
+    let ledger = open_with(dir, keeping(u64::MAX));
+    let archives = ledger.archives().expect("readable").len() as u64;
+    let verified = ledger.verify(true).expect("sound");
+    assert_eq!(verified.archives, archives);
+    let head = ledger.head().expect("readable").seq;
+    assert_eq!(all(&ledger).len() as u64, head);
+    let newest_first = ledger.tail(usize::MAX, None).expect("readable");
+    assert_eq!(newest_first.len() as u64, head);
+    for event in newest_first {
+        let first_at = ledger.first_at(event.at()).expect("readable");
+        assert!(first_at <= event.seq());
+    }
+    let copy = dir.join("copy");
+    fs::create_dir(&copy).expect("a folder");
+    ledger.copy(&copy.join("ledger.redb")).expect("copied");
+    verify_file::<Bank>(&copy.join("ledger.redb"), None).expect("sound");
+    // One file at once is too few: that is no word about an archive.
+    let mut taken: Vec<_> = std::iter::from_fn(|| fs::File::open(dir).ok()).collect();
+    taken.pop();
+    match ledger.verify(true) {
+        Err(CheckError::Store(error)) => assert!(error.to_string().contains("open files")),
+        other => panic!("{other:?}"),
+    }
+    taken.clear();
     ledger.verify(true).expect("sound");
 }
 

@@ -150,6 +150,48 @@ fn a_ledger_put_back_to_an_earlier_day_is_reported() {
 }
 
 #[test]
+fn a_file_of_heads_that_is_put_aside_takes_nothing_from_what_later_starts_report() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, copy) = (dir.path().join("ledger.redb"), dir.path().join("copy"));
+    let heads = dir.path().join("audit-heads.jsonl");
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 3);
+    ledger.close();
+    fs::copy(&file, &copy).expect("copied");
+    let ledger = open(dir.path());
+    deposit_each(&ledger, 3);
+    ledger.close();
+    fs::copy(&copy, &file).expect("put back");
+    // So many true lines that the file is full.
+    let text = fs::read_to_string(&heads).expect("readable");
+    let first = format!("{}\n", text.lines().next().expect("a line"));
+    let full = first.repeat((8 << 20) / first.len());
+    fs::write(&heads, full + &text).expect("written");
+
+    for start in 0..3 {
+        let opened = Ledger::<Bank>::open(dir.path(), options());
+        let (ledger, report) = opened.expect("the ledger opens");
+        assert!(
+            matches!(report.rolled_back, Some(Finding::Head { seq: 8, .. })),
+            "start {start}: {report:?}"
+        );
+        assert!(ledger.verify(true).is_err(), "start {start}");
+        deposit_each(&ledger, 9);
+        ledger.close();
+        assert!(dir.path().join("audit-heads.1.jsonl").exists());
+        // More lines of its own than a start looks at.
+        let mut text = fs::read_to_string(&heads).expect("readable");
+        assert!(text.len() < 1 << 20, "start {start}");
+        let last = format!("{}\n", text.lines().last().expect("a line"));
+        text.push_str(&last.repeat(1_000));
+        fs::write(&heads, text).expect("written");
+    }
+    fs::remove_file(&heads).expect("moved away");
+    let (_ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
+    assert_eq!(report.rolled_back, None);
+}
+
+#[test]
 fn space_is_set_aside_and_the_files_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().expect("a directory");
