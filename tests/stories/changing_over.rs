@@ -9,11 +9,12 @@ use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Client, Gateway, Length, binaries, length};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const DAEMON: &str = "plexusd-fixture";
@@ -616,10 +617,8 @@ fn a_kill_in_the_middle_loses_nothing() {
             };
             let before = begun();
             until("the change to begin", || (begun() > before).then_some(()));
-            let moment = std::time::Instant::now() + std::time::Duration::from_millis(60 * round);
-            until("the moment", || {
-                (std::time::Instant::now() >= moment).then_some(())
-            });
+            let moment = Instant::now() + Duration::from_millis(60 * round);
+            until("the moment", || (Instant::now() >= moment).then_some(()));
             installed.workshop.gateway.kill9();
             upgrading.kill().expect("it is our child");
             upgrading.wait().expect("it is our child");
@@ -661,6 +660,48 @@ fn a_stop_meanwhile_is_a_stop() {
     installed.workshop.gateway.start_again();
     assert_eq!(installed.status()["build"], *editions::later());
     assert_eq!(installed.status()["upgrade"], Value::Null, "a start");
+}
+
+/// Begins an upgrade, and sends `signal` at the earliest moment of its last part: when nothing can be recorded any more.
+fn signalled_at_the_last_moment(installed: &Installed, signal: Signal) {
+    let pid = i32::try_from(installed.gateway().pid()).expect("a pid");
+    let mark = installed.gateway().state().join("clock.json");
+    let written = || std::fs::metadata(&mark).ok().map(|file| file.ino());
+    // What the daemon notes when it closes its books.
+    let before = written();
+    let mut upgrading = installed.upgrading();
+    let by = Instant::now() + Duration::from_secs(60);
+    while written() == before {
+        assert!(Instant::now() < by, "the change never came so far");
+        std::thread::yield_now();
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("our child");
+    if signal == Signal::SIGTERM {
+        upgrading.kill().expect("it is our child");
+    }
+    upgrading.wait().expect("it is our child");
+}
+
+/// The owner's pause and stop count at every moment of it, also when the ledger is closed already.
+#[test]
+fn a_signal_at_the_last_moment_is_heeded() {
+    let mut installed = Installed::open();
+    for _ in 0..2 {
+        installed.install(BUILD);
+        signalled_at_the_last_moment(&installed, Signal::SIGUSR1);
+        let paused = || (installed.status()["paused"] == true).then_some(());
+        until("the pause, by whichever program", paused);
+        installed.gateway().cli(["resume"]).expect_status(0);
+    }
+    installed.gateway().cli(["audit", "verify"]).expect_ok();
+    for _ in 0..2 {
+        installed.install(BUILD);
+        signalled_at_the_last_moment(&installed, Signal::SIGTERM);
+        assert!(installed.workshop.gateway.ended().success());
+        let left = installed.gateway().state().join("runtime.json");
+        assert!(!left.exists(), "a clean stop");
+        installed.workshop.gateway.start_again();
+    }
 }
 
 /// New workers beside an old daemon: refused, with what to type; typing that mends it, and so do the old files.

@@ -11,7 +11,7 @@ use super::edition::Build;
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
-        signal::{SigSet, Signal},
+        signal::{SigSet, Signal, raise},
         socket::{getsockopt, sockopt},
     },
     unistd::execve,
@@ -160,7 +160,7 @@ fn listening(socket: OwnedFd) -> Option<Socket> {
     Some(Socket::Local(local))
 }
 
-/// Becomes `program`. Returns only where that failed.
+/// Becomes `program`. Returns only where that failed. Signals are to be held back before.
 pub(super) fn exec(
     program: &Path,
     arguments: &[OsString],
@@ -177,10 +177,6 @@ pub(super) fn exec(
         Ok(letter) => letter,
         Err(error) => return error.into(),
     };
-    // An exec keeps which signals are held back, and what has come of them.
-    if let Err(error) = waiting_signals().thread_block() {
-        return error.into();
-    }
     let kept = sockets.iter().try_for_each(|socket| keep(socket, true));
     let failed = match kept.and_then(|()| replace(program, arguments, &letter)) {
         Ok(never) => match never {},
@@ -210,6 +206,21 @@ fn replace(program: &Path, arguments: &[OsString], letter: &str) -> io::Result<I
         .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(execve(&path, &arguments, &environment)?)
+}
+
+/// Holds back what this thread is sent from here on, until [`hear_signals`]: an exec keeps which signals are held back, and
+/// what has come of them.
+pub(crate) fn hold_signals() {
+    if let Err(error) = waiting_signals().thread_block() {
+        tracing::error!(name: "daemon.signals_lost", %error, "signals cannot be held back while the programs change");
+    }
+}
+
+/// Hands on a signal that this program has heard and not heeded. Only while they are held back.
+pub(crate) fn hand_on(heard: Signal) {
+    if let Err(error) = raise(heard) {
+        tracing::error!(name: "daemon.signals_lost", %error, "a signal could not be handed on");
+    }
 }
 
 /// Hears the signals that have waited since the exec.
@@ -280,6 +291,7 @@ mod tests {
     fn an_exec_that_fails_leaves_the_sockets_as_they_were() {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let sockets = vec![OwnedFd::from(tcp)];
+        hold_signals();
         let failed = exec(
             Path::new("/nowhere/plexusd"),
             &[],

@@ -139,7 +139,7 @@ impl Candidate {
     }
 
     /// Becomes the new program, which gets `sockets`. Returns only where that failed, with why, and with what this
-    /// program needs to go on.
+    /// program needs to go on. Signals are to be held back before.
     pub(crate) fn exec(self, sockets: Vec<OwnedFd>) -> Handed {
         let why = match self.unchanged() {
             Err(why) => why,
