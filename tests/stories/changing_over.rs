@@ -6,7 +6,7 @@ use plexus_tests::editions::{self, BUILD};
 use plexus_tests::kept::{Kept, NoAnswer};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Client, Gateway, Length, binaries, length};
+use plexus_tests::{Agent, Client, Folder, Gateway, Length, binaries, length};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -702,6 +702,63 @@ fn a_signal_at_the_last_moment_is_heeded() {
         assert!(!left.exists(), "a clean stop");
         installed.workshop.gateway.start_again();
     }
+}
+
+/// What any next start would meet is asked before anything is given up.
+#[test]
+fn what_the_next_start_needs_is_looked_at_first() {
+    let folder = Folder::empty();
+    let root = folder.path().canonicalize().expect("the folder");
+    let programs = TempDir::with_prefix("plx").expect("a folder");
+    for name in [DAEMON, WORKER, "plexus-sandbox-exec"] {
+        editions::ship(programs.path(), name, BUILD);
+    }
+    let gateway = Gateway::builder()
+        .fixture()
+        .programs(programs.path())
+        .workspace(&root)
+        .start();
+    editions::ship(programs.path(), DAEMON, &editions::later());
+    let launch = || {
+        let status = gateway.owner().client.get("/admin/api/status").expect_ok();
+        status["launch"].clone()
+    };
+    let before = launch();
+    let network = gateway.state().join("network.json");
+    let write = |text: &str| std::fs::write(&network, text).expect("a file");
+    let away = root.with_extension("away");
+    let listen = |address: &str| {
+        json!({"version": 1, "bindAddresses": [address], "publicHostnames": []}).to_string()
+    };
+    let cases: [(&dyn Fn(), &str); 3] = [
+        (
+            &|| std::fs::rename(&root, &away).expect("it goes"),
+            "--workspace",
+        ),
+        (
+            &|| {
+                std::fs::rename(&away, &root).expect("it comes back");
+                write("nonsense");
+            },
+            "network.json cannot be read",
+        ),
+        // An address of documentation: no machine has it.
+        (
+            &|| write(&listen("192.0.2.1")),
+            "cannot listen on 192.0.2.1 (network.json)",
+        ),
+    ];
+    for (spoil, words) in cases {
+        spoil();
+        let said = gateway.cli(["upgrade"]);
+        said.expect_status(1);
+        assert!(said.stderr.contains(words), "{words}: {said}");
+        assert!(said.stderr.contains("serves on"), "{words}: {said}");
+        assert_eq!(launch(), before, "{words}");
+    }
+    std::fs::remove_file(&network).expect("it goes");
+    gateway.cli(["upgrade"]).expect_status(0);
+    assert_ne!(launch(), before);
 }
 
 /// New workers beside an old daemon: refused, with what to type; typing that mends it, and so do the old files.

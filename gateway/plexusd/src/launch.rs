@@ -8,7 +8,7 @@
 //! taken port: each refuses the start with the reason and the remedy.
 
 mod ending;
-mod flags;
+pub(crate) mod flags;
 mod on_record;
 mod programs;
 mod service;

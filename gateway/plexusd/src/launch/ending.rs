@@ -122,10 +122,11 @@ impl Serving {
             }
             next => next,
         };
-        if !clean {
-            bail!("the ledger did not close cleanly; the next start checks it");
-        }
+        let unclean = "the ledger did not close cleanly; the next start checks it";
         let Some((asked, listening)) = next else {
+            if !clean {
+                bail!(unclean);
+            }
             return Ok(Ended::Stopped);
         };
         // Nothing could be recorded any more: the next launch, whosever it is, begins with it.
@@ -135,7 +136,12 @@ impl Serving {
             upgrade::handover::hand_on(Signal::SIGUSR1);
         }
         let (candidate, sockets) = (asked.candidate, listening.into_sockets());
-        Ok(Ended::GoOn(candidate.exec(sockets)))
+        Ok(Ended::GoOn(if clean {
+            candidate.exec(sockets)
+        } else {
+            // What is to be checked is checked by the program that wrote it.
+            candidate.give_up(sockets, unclean.to_owned())
+        }))
     }
 }
 
