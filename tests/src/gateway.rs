@@ -318,6 +318,12 @@ impl Gateway {
     pub fn stop(&mut self) -> ExitStatus {
         self.end(Signal::SIGTERM)
     }
+    /// Waits for the end of one that was asked to stop already; holds that nothing it started is left.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        // Says nothing to a process that runs.
+        self.end(Signal::SIGCONT)
+    }
     /// Ends it without a word; holds that nothing it started is left.
     #[track_caller]
     pub fn kill9(&mut self) {

@@ -6,14 +6,15 @@ use plexus_tests::editions::{self, BUILD};
 use plexus_tests::kept::{Kept, NoAnswer};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Client, Gateway, Length, binaries, length};
+use plexus_tests::{Agent, Client, Folder, Gateway, Length, binaries, length};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const DAEMON: &str = "plexusd-fixture";
@@ -616,10 +617,8 @@ fn a_kill_in_the_middle_loses_nothing() {
             };
             let before = begun();
             until("the change to begin", || (begun() > before).then_some(()));
-            let moment = std::time::Instant::now() + std::time::Duration::from_millis(60 * round);
-            until("the moment", || {
-                (std::time::Instant::now() >= moment).then_some(())
-            });
+            let moment = Instant::now() + Duration::from_millis(60 * round);
+            until("the moment", || (Instant::now() >= moment).then_some(()));
             installed.workshop.gateway.kill9();
             upgrading.kill().expect("it is our child");
             upgrading.wait().expect("it is our child");
@@ -661,6 +660,105 @@ fn a_stop_meanwhile_is_a_stop() {
     installed.workshop.gateway.start_again();
     assert_eq!(installed.status()["build"], *editions::later());
     assert_eq!(installed.status()["upgrade"], Value::Null, "a start");
+}
+
+/// Begins an upgrade, and sends `signal` at the earliest moment of its last part: when nothing can be recorded any more.
+fn signalled_at_the_last_moment(installed: &Installed, signal: Signal) {
+    let pid = i32::try_from(installed.gateway().pid()).expect("a pid");
+    let mark = installed.gateway().state().join("clock.json");
+    let written = || std::fs::metadata(&mark).ok().map(|file| file.ino());
+    // What the daemon notes when it closes its books.
+    let before = written();
+    let mut upgrading = installed.upgrading();
+    let by = Instant::now() + Duration::from_secs(60);
+    while written() == before {
+        assert!(Instant::now() < by, "the change never came so far");
+        std::thread::yield_now();
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("our child");
+    if signal == Signal::SIGTERM {
+        upgrading.kill().expect("it is our child");
+    }
+    upgrading.wait().expect("it is our child");
+}
+
+/// The owner's pause and stop count at every moment of it, also when the ledger is closed already.
+#[test]
+fn a_signal_at_the_last_moment_is_heeded() {
+    let mut installed = Installed::open();
+    for _ in 0..2 {
+        installed.install(BUILD);
+        signalled_at_the_last_moment(&installed, Signal::SIGUSR1);
+        let paused = || (installed.status()["paused"] == true).then_some(());
+        until("the pause, by whichever program", paused);
+        installed.gateway().cli(["resume"]).expect_status(0);
+    }
+    installed.gateway().cli(["audit", "verify"]).expect_ok();
+    for _ in 0..2 {
+        installed.install(BUILD);
+        signalled_at_the_last_moment(&installed, Signal::SIGTERM);
+        assert!(installed.workshop.gateway.ended().success());
+        let left = installed.gateway().state().join("runtime.json");
+        assert!(!left.exists(), "a clean stop");
+        installed.workshop.gateway.start_again();
+    }
+}
+
+/// What any next start would meet is asked before anything is given up.
+#[test]
+fn what_the_next_start_needs_is_looked_at_first() {
+    let folder = Folder::empty();
+    let root = folder.path().canonicalize().expect("the folder");
+    let programs = TempDir::with_prefix("plx").expect("a folder");
+    for name in [DAEMON, WORKER, "plexus-sandbox-exec"] {
+        editions::ship(programs.path(), name, BUILD);
+    }
+    let gateway = Gateway::builder()
+        .fixture()
+        .programs(programs.path())
+        .workspace(&root)
+        .start();
+    editions::ship(programs.path(), DAEMON, &editions::later());
+    let launch = || {
+        let status = gateway.owner().client.get("/admin/api/status").expect_ok();
+        status["launch"].clone()
+    };
+    let before = launch();
+    let network = gateway.state().join("network.json");
+    let write = |text: &str| std::fs::write(&network, text).expect("a file");
+    let away = root.with_extension("away");
+    let listen = |address: &str| {
+        json!({"version": 1, "bindAddresses": [address], "publicHostnames": []}).to_string()
+    };
+    let cases: [(&dyn Fn(), &str); 3] = [
+        (
+            &|| std::fs::rename(&root, &away).expect("it goes"),
+            "--workspace",
+        ),
+        (
+            &|| {
+                std::fs::rename(&away, &root).expect("it comes back");
+                write("nonsense");
+            },
+            "network.json cannot be read",
+        ),
+        // An address of documentation: no machine has it.
+        (
+            &|| write(&listen("192.0.2.1")),
+            "cannot listen on 192.0.2.1 (network.json)",
+        ),
+    ];
+    for (spoil, words) in cases {
+        spoil();
+        let said = gateway.cli(["upgrade"]);
+        said.expect_status(1);
+        assert!(said.stderr.contains(words), "{words}: {said}");
+        assert!(said.stderr.contains("serves on"), "{words}: {said}");
+        assert_eq!(launch(), before, "{words}");
+    }
+    std::fs::remove_file(&network).expect("it goes");
+    gateway.cli(["upgrade"]).expect_status(0);
+    assert_ne!(launch(), before);
 }
 
 /// New workers beside an old daemon: refused, with what to type; typing that mends it, and so do the old files.

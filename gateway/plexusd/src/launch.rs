@@ -8,7 +8,7 @@
 //! taken port: each refuses the start with the reason and the remedy.
 
 mod ending;
-mod flags;
+pub(crate) mod flags;
 mod on_record;
 mod programs;
 mod service;
@@ -47,7 +47,7 @@ use ending::Ended;
 use plexus_ledger::{Options, SubmitError};
 use plexus_protocol::Timestamp;
 use plexus_trust::{Command, Refusal};
-use signals::StopSignal;
+use signals::{PauseSignal, StopSignal};
 use std::{
     process::ExitCode,
     sync::{Arc, Mutex, atomic::AtomicU64},
@@ -275,8 +275,8 @@ async fn run(
         tokio::spawn(http::feed::follow(app.clone())),
         tokio::spawn(noticed::hear_workers(app.clone(), from_workers)),
         tokio::spawn(sweep::sweep(app.clone())),
-        tokio::spawn(signals::pause_on_signal(app.clone(), pause_signal)),
     ];
+    let pause = PauseSignal::heed(app.clone(), pause_signal);
     planner::resume(&app);
     approved_run::resume(&app);
     phases.end("the rest");
@@ -304,6 +304,7 @@ async fn run(
         app,
         listening,
         tasks,
+        pause,
         stop,
         upgrades,
     };

@@ -43,7 +43,7 @@ pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => launch::serve(arguments, connectors),
         arguments::Action::Verify { file } => machine::verify_offline(&file),
-        arguments::Action::Edition(serve) => one_off::edition(&serve),
+        arguments::Action::Edition(serve) => one_off::edition(&serve, connectors),
         arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
         arguments::Action::Examine(asked) => examine::run(&asked, connectors),
         arguments::Action::Backup(backup) => one_off::backup(backup),

@@ -6,7 +6,9 @@
 use crate::{
     arguments::{Arguments, Backup, Restore},
     backup::{BackupError, make, restore as restoring},
-    launch::Programs,
+    http::network::Network,
+    launch::{Programs, flags},
+    sources::{Connector, Registry},
     state_dir::StateDir,
     upgrade::Edition,
 };
@@ -40,7 +42,7 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf, BackupError> {
 /// Says what this build is, and what would keep it from serving with `arguments`, as far as that can be told beside a
 /// daemon that serves with them.
 #[expect(clippy::print_stdout, reason = "a one-off command: this is its output")]
-pub(crate) fn edition(arguments: &Arguments) -> ExitCode {
+pub(crate) fn edition(arguments: &Arguments, connectors: &'static [Connector]) -> ExitCode {
     let mut problems = Vec::new();
     if let Err(why) = plexus_sandbox::kernel_support()
         && arguments.unsandboxed.is_empty()
@@ -50,8 +52,28 @@ pub(crate) fn edition(arguments: &Arguments) -> ExitCode {
     if let Err(why) = Programs::find(arguments.workers.as_deref()) {
         problems.push(format!("{why:#}"));
     }
+    problems.extend(of_the_state(arguments, connectors));
     println!("{}", json!(Edition::own(problems)));
     ExitCode::SUCCESS
+}
+
+/// What the state directory and the folders that the flags name have in the way of a start. Nothing is made or repaired:
+/// a daemon serves there.
+fn of_the_state(arguments: &Arguments, connectors: &'static [Connector]) -> Vec<String> {
+    let registry = match Registry::read(connectors) {
+        Ok(registry) => registry,
+        Err(why) => return vec![format!("{why:#}")],
+    };
+    // Where there is none yet, a start makes it.
+    let Ok(state_dir) = StateDir::as_it_is(arguments.home.clone()) else {
+        return Vec::new();
+    };
+    let network = Network::load(&state_dir, arguments.public_hostname.as_deref());
+    flags::sources(arguments, &registry, &state_dir)
+        .filter_map(Result::err)
+        .chain(network.err())
+        .map(|why| format!("{why:#}"))
+        .collect()
 }
 
 #[expect(clippy::print_stdout, reason = "a one-off command: this is its output")]

@@ -60,6 +60,15 @@ impl StateDir {
         Ok(Self { path })
     }
 
+    /// The directory that a daemon serves from: found, and otherwise left as it is.
+    pub(crate) fn as_it_is(home: Option<PathBuf>) -> Result<Self, StateDirError> {
+        let path = Self::place(home)?;
+        match path.canonicalize() {
+            Ok(path) => Ok(Self { path }),
+            Err(error) => Err(StateDirError::Io { path, error }),
+        }
+    }
+
     /// Where the state directory is, if it is: the one that is named, else `~/.plexus`.
     pub(crate) fn place(named: Option<PathBuf>) -> Result<PathBuf, StateDirError> {
         match named {

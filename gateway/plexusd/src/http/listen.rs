@@ -229,19 +229,14 @@ impl Serving {
         while self.accepting.join_next().await.is_some() {}
     }
 
-    /// Takes no more connections and lets open answers end; the sockets are gone.
-    pub(crate) async fn stop(mut self) {
-        self.end().await;
-    }
-
-    /// As [`Self::stop`], but the sockets stay open and are the caller's.
-    pub(crate) async fn hand_over(mut self) -> Vec<OwnedFd> {
-        self.end().await;
+    /// The sockets, for whoever listens next. Where nobody asks for them they are gone with this.
+    pub(crate) fn into_sockets(mut self) -> Vec<OwnedFd> {
         self.names.0.clear();
         self.sockets
     }
 
-    async fn end(&mut self) {
+    /// Takes no more connections and lets open answers end.
+    pub(crate) async fn end(&mut self) {
         let _ = self.stop.send(Ending::Now);
         let ended = async { while self.accepting.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_ANSWERS, ended).await;

@@ -4,7 +4,7 @@ use crate::{refused::Lasting, state_dir::StateDir};
 use anyhow::Context;
 use plexus_protocol::json;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
 const FILE: &str = "network.json";
 
@@ -119,6 +119,16 @@ impl Network {
             .copied()
             .filter(|a| !a.is_loopback())
             .collect()
+    }
+
+    /// Why one of the addresses that are not served `now` could not be listened on at this moment.
+    pub(crate) fn cannot_be_had(&self, now: &Self) -> Option<String> {
+        let (wanted, now) = (self.beyond_loopback(), now.beyond_loopback());
+        let fresh = wanted.into_iter().filter(|address| !now.contains(address));
+        fresh
+            .filter_map(|address| Some((address, TcpListener::bind((address, 0)).err()?)))
+            .map(|(address, error)| format!("cannot listen on {address} ({FILE}): {error}"))
+            .next()
     }
 
     pub(crate) fn active_is_loopback(&self) -> bool {

@@ -6,13 +6,17 @@
 //!     └──── asked to give way ─▶ winding down (calls end) ──┘          └─▶ another program, where it is still wanted
 //! ```
 
-use super::{service, signals::StopSignal};
+use super::{
+    service,
+    signals::{self, PauseSignal, StopSignal},
+};
 use crate::{
     app::{App, Phase},
     http::{self, listen},
     upgrade::{self, Asked, Handed},
 };
 use anyhow::bail;
+use nix::sys::signal::Signal;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -31,7 +35,8 @@ pub(super) struct Serving {
     pub(super) app: Arc<App>,
     pub(super) listening: listen::Serving,
     /// What runs beside requests.
-    pub(super) tasks: [JoinHandle<()>; 4],
+    pub(super) tasks: [JoinHandle<()>; 3],
+    pub(super) pause: PauseSignal,
     pub(super) stop: StopSignal,
     pub(super) upgrades: mpsc::Receiver<Asked>,
 }
@@ -43,6 +48,7 @@ impl Serving {
             app,
             mut listening,
             tasks,
+            pause,
             mut stop,
             mut upgrades,
         } = self;
@@ -87,22 +93,21 @@ impl Serving {
         crate::invoke::note_unrecorded(&app, true).await;
         http::authenticate::note_unrecorded(&app).await;
         // A stop that was asked for meanwhile is a stop.
-        let upgrade = match tokio::time::timeout(Duration::ZERO, stop.asked()).await {
-            Ok(()) => None,
-            Err(_) => upgrade,
+        let upgrade = if stop.was_asked().await {
+            None
+        } else {
+            upgrade
         };
-        let sockets = match &upgrade {
-            Some(_) => listening.hand_over().await,
-            None => {
-                listening.stop().await;
-                Vec::new()
-            }
-        };
+        listening.end().await;
+        // Only another program has a use for the sockets.
+        let next = upgrade.map(|asked| (asked, listening));
         for task in tasks {
             task.abort();
         }
-        if upgrade.is_none() {
-            let _ = std::fs::remove_file(app.state_dir.join("runtime.json"));
+        let mut pause = pause.end().await;
+        let runtime = app.state_dir.join("runtime.json");
+        if next.is_none() {
+            let _ = std::fs::remove_file(&runtime);
         }
         app.leave_mark();
         crate::invoke::used::note(&app);
@@ -110,12 +115,39 @@ impl Serving {
         let clean = tokio::task::spawn_blocking(move || ledger.close())
             .await
             .unwrap_or(false);
-        if !clean {
-            bail!("the ledger did not close cleanly; the next start checks it");
-        }
-        let Some(asked) = upgrade else {
+        let next = match next {
+            Some(_) if stop_came(&mut stop).await => {
+                let _ = std::fs::remove_file(&runtime);
+                None
+            }
+            next => next,
+        };
+        let unclean = "the ledger did not close cleanly; the next start checks it";
+        let Some((asked, listening)) = next else {
+            if !clean {
+                bail!(unclean);
+            }
             return Ok(Ended::Stopped);
         };
-        Ok(Ended::GoOn(asked.candidate.exec(sockets)))
+        // Nothing could be recorded any more: the next launch, whosever it is, begins with it.
+        if let Some(pause) = &mut pause
+            && signals::has_come(pause).await
+        {
+            upgrade::handover::hand_on(Signal::SIGUSR1);
+        }
+        let (candidate, sockets) = (asked.candidate, listening.into_sockets());
+        Ok(Ended::GoOn(if clean {
+            candidate.exec(sockets)
+        } else {
+            // What is to be checked is checked by the program that wrote it.
+            candidate.give_up(sockets, unclean.to_owned())
+        }))
     }
+}
+
+/// Whether a stop has come until now, in the last moment that it can be heeded: what comes later is held back for the next
+/// program.
+async fn stop_came(stop: &mut StopSignal) -> bool {
+    upgrade::handover::hold_signals();
+    stop.was_asked().await
 }

@@ -3,8 +3,12 @@
 use crate::app::App;
 use plexus_trust::Command;
 use serde_json::json;
-use std::sync::Arc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    task::JoinHandle,
+};
 
 /// What asks the daemon to stop.
 pub(crate) struct StopSignal {
@@ -37,10 +41,60 @@ impl StopSignal {
             self.heard = true;
         }
     }
+
+    /// Whether it was asked for, without waiting. What was delivered before this call is seen.
+    pub(crate) async fn was_asked(&mut self) -> bool {
+        // Their handlers only leave a note; the runtime reads those when it is given a turn.
+        tokio::task::yield_now().await;
+        tokio::time::timeout(Duration::ZERO, self.asked())
+            .await
+            .is_ok()
+    }
 }
+
+/// What asks the daemon to pause all agents, while that is heeded.
+pub(crate) struct PauseSignal {
+    over: oneshot::Sender<()>,
+    heeding: JoinHandle<Signal>,
+}
+
+impl PauseSignal {
+    /// Heeds it beside all else.
+    pub(crate) fn heed(app: Arc<App>, asked: Signal) -> Self {
+        let (over, told) = oneshot::channel();
+        let heeding = tokio::spawn(pause_on_signal(app, asked, told));
+        Self { over, heeding }
+    }
+
+    /// Heeds it no longer: what was begun is ended, what comes later is in what is given back.
+    pub(crate) async fn end(self) -> Option<Signal> {
+        let _ = self.over.send(());
+        self.heeding.await.ok()
+    }
+}
+
+/// Whether `signal` has come, without waiting for it. What was delivered before this call is seen.
+pub(crate) async fn has_come(signal: &mut Signal) -> bool {
+    // Its handler only leaves a note; the runtime reads those when it is given a turn.
+    tokio::task::yield_now().await;
+    tokio::time::timeout(Duration::ZERO, signal.recv())
+        .await
+        .is_ok()
+}
+
 /// SIGUSR1 pauses all agents, for whoever has no `plexusctl` at hand. Nothing but the owner's command ends a pause.
-pub(crate) async fn pause_on_signal(app: Arc<App>, mut asked: Signal) {
-    while asked.recv().await.is_some() {
+async fn pause_on_signal(
+    app: Arc<App>,
+    mut asked: Signal,
+    mut over: oneshot::Receiver<()>,
+) -> Signal {
+    loop {
+        tokio::select! {
+            heard = asked.recv() => if heard.is_none() {
+                return asked;
+            },
+            _ = &mut over => return asked,
+        }
         match app.take_back(Command::Pause(true)).await {
             Ok(_) => {
                 tracing::warn!(name: "daemon.paused", "SIGUSR1: all agents are paused until: plexusctl resume");

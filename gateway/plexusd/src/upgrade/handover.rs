@@ -11,21 +11,22 @@ use super::edition::Build;
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
-        signal::{SigSet, Signal},
+        signal::{SigSet, Signal, raise},
         socket::{getsockopt, sockopt},
     },
+    unistd::execve,
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    ffi::OsString,
+    convert::Infallible,
+    ffi::{CString, OsString},
     io,
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
-        unix::{net::UnixListener, process::CommandExt},
+        unix::{ffi::OsStrExt, net::UnixListener},
     },
     path::Path,
-    process::Command,
 };
 
 /// The variable with the letter.
@@ -159,7 +160,7 @@ fn listening(socket: OwnedFd) -> Option<Socket> {
     Some(Socket::Local(local))
 }
 
-/// Becomes `program`. Returns only where that failed.
+/// Becomes `program`. Returns only where that failed. Signals are to be held back before.
 pub(super) fn exec(
     program: &Path,
     arguments: &[OsString],
@@ -176,22 +177,50 @@ pub(super) fn exec(
         Ok(letter) => letter,
         Err(error) => return error.into(),
     };
-    // An exec keeps which signals are held back, and what has come of them.
-    if let Err(error) = waiting_signals().thread_block() {
-        return error.into();
-    }
     let kept = sockets.iter().try_for_each(|socket| keep(socket, true));
-    let failed = match kept {
-        Ok(()) => Command::new(program)
-            .args(arguments)
-            .env(VARIABLE, letter)
-            .exec(),
+    let failed = match kept.and_then(|()| replace(program, arguments, &letter)) {
+        Ok(never) => match never {},
         Err(error) => error,
     };
     for socket in sockets {
         let _ = keep(socket, false);
     }
     failed
+}
+
+/// The exec itself. The standard library's sets SIGPIPE to end the process before it tries, and where it fails leaves it
+/// so: this program goes on, and must outlive a reader that went away.
+fn replace(program: &Path, arguments: &[OsString], letter: &str) -> io::Result<Infallible> {
+    let path = CString::new(program.as_os_str().as_bytes())?;
+    let arguments = arguments
+        .iter()
+        .map(|argument| CString::new(argument.as_bytes()));
+    let arguments = std::iter::once(Ok(path.clone()))
+        .chain(arguments)
+        .collect::<Result<Vec<_>, _>>()?;
+    let own = (OsString::from(VARIABLE), OsString::from(letter));
+    let environment = std::env::vars_os()
+        .filter(|(name, _)| name != VARIABLE)
+        .chain([own]);
+    let environment = environment
+        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(execve(&path, &arguments, &environment)?)
+}
+
+/// Holds back what this thread is sent from here on, until [`hear_signals`]: an exec keeps which signals are held back, and
+/// what has come of them.
+pub(crate) fn hold_signals() {
+    if let Err(error) = waiting_signals().thread_block() {
+        tracing::error!(name: "daemon.signals_lost", %error, "signals cannot be held back while the programs change");
+    }
+}
+
+/// Hands on a signal that this program has heard and not heeded. Only while they are held back.
+pub(crate) fn hand_on(heard: Signal) {
+    if let Err(error) = raise(heard) {
+        tracing::error!(name: "daemon.signals_lost", %error, "a signal could not be handed on");
+    }
 }
 
 /// Hears the signals that have waited since the exec.
@@ -219,7 +248,10 @@ fn keep(socket: &OwnedFd, kept: bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::{
+        io::Write,
+        net::{Ipv4Addr, TcpStream},
+    };
 
     fn build() -> Build {
         Build::own()
@@ -259,6 +291,7 @@ mod tests {
     fn an_exec_that_fails_leaves_the_sockets_as_they_were() {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let sockets = vec![OwnedFd::from(tcp)];
+        hold_signals();
         let failed = exec(
             Path::new("/nowhere/plexusd"),
             &[],
@@ -272,5 +305,10 @@ mod tests {
         assert!(held.contains(Signal::SIGTERM), "until somebody can hear it");
         hear_signals();
         assert!(!SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));
+        // A reader that went away is an error of the write, and not the end of the gateway.
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        let error = writer.write_all(b"PLEXUS_READY").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

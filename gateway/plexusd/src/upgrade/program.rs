@@ -139,7 +139,7 @@ impl Candidate {
     }
 
     /// Becomes the new program, which gets `sockets`. Returns only where that failed, with why, and with what this
-    /// program needs to go on.
+    /// program needs to go on. Signals are to be held back before.
     pub(crate) fn exec(self, sockets: Vec<OwnedFd>) -> Handed {
         let why = match self.unchanged() {
             Err(why) => why,
@@ -148,7 +148,12 @@ impl Candidate {
                 handover::exec(&self.path, &self.arguments, names, &sockets).to_string()
             }
         };
-        tracing::error!(name: "daemon.upgrade_failed", path = %self.path.display(), error = why, "the new program could not be started; this one goes on");
+        self.give_up(sockets, why)
+    }
+
+    /// Does not become it; `sockets` are for this program's next launch.
+    pub(crate) fn give_up(self, sockets: Vec<OwnedFd>, why: String) -> Handed {
+        tracing::error!(name: "daemon.upgrade_failed", path = %self.path.display(), error = why, "the new program was not started; this one goes on");
         Handed::back(sockets, self.to, why)
     }
 }

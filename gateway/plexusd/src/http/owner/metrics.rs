@@ -179,7 +179,7 @@ fn now(app: &App, seen: &Seen) -> Registry {
     );
     all.say(
         "ledger_file_bytes",
-        "Size of ledger.redb; it does not shrink",
+        "Size of ledger.redb; what is freed in it is used again",
         seen.ledger_bytes,
     );
     all.say(

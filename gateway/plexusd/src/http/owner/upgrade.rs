@@ -6,7 +6,10 @@
 use super::{blocking, body::Fields, record};
 use crate::{
     app::App,
-    http::reply::{Refused, ok},
+    http::{
+        network::Network,
+        reply::{Refused, ok},
+    },
     upgrade::{UpgradeError, edition::Build},
 };
 use axum::{
@@ -34,7 +37,16 @@ pub(super) async fn change_over(
         )
     })?;
     let own = app.clone();
-    let looked = blocking(move || own.upgrade.look()).await?;
+    let looked = blocking(move || {
+        let candidate = own.upgrade.look()?;
+        match in_its_way(&own) {
+            None => Ok(candidate),
+            Some(why) => Err(UpgradeError::Refused(format!(
+                "the next launch would not start here: {why}"
+            ))),
+        }
+    })
+    .await?;
     let told = |from: &Build, to: &Build, changed: bool| json!({"ok": true, "changed": changed, "launch": app.launch, "from": from, "to": to});
     let candidate = match looked {
         Ok(candidate) => candidate,
@@ -66,4 +78,11 @@ pub(super) async fn change_over(
     .await?;
     app.upgrade.go(candidate, one);
     Ok(ok(&told(&from, &to, true)))
+}
+
+/// What would keep any next launch from serving, and only this one can tell: it knows which addresses it hands over.
+fn in_its_way(app: &App) -> Option<String> {
+    // One that cannot be read was said by the new program.
+    let wanted = Network::load(&app.state_dir, None).ok()?;
+    wanted.cannot_be_had(app.address.network())
 }
