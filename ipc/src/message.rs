@@ -168,6 +168,9 @@ pub struct Start {
     /// The owner asked by name that it serve without a cage: it attacks and reports all the same, and goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncaged: bool,
+    /// Only its cage and its manifest are asked for: it ends after `Described` and opens nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proof_only: bool,
 }
 
 /// Things outside the cage, made or named by the gateway for one start, that the worker must fail to reach.

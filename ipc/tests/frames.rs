@@ -79,6 +79,7 @@ fn verb() -> impl Strategy<Value = Verb> {
 fn start() -> Start {
     Start {
         uncaged: false,
+        proof_only: false,
         source: SourceId::parse("vault").unwrap(),
         role: Role::Writer,
         launch: 7,

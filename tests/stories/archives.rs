@@ -236,6 +236,33 @@ fn a_missing_archive_is_named_and_hinders_no_call() {
     house.gateway.cli(["audit", "verify"]).expect_ok();
 }
 
+/// What the owner asks of these days is answered from these days: an archive that nobody can read is not in the way.
+#[test]
+fn who_was_here_lately_is_not_looked_for_in_archives() {
+    let (house, _, _) = old_house();
+    let agent = house.reader("quiet");
+    let client = house.owner().client;
+    let began = house.owner().audited(|event| event["agentId"] == "quiet");
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    for (path, _) in archives(&house) {
+        fs::rename(&path, path.with_extension("aside")).expect("moved");
+    }
+    client
+        .get("/admin/api/audit?agent=quiet&limit=1000")
+        .expect_error(503, "audit_unavailable");
+    let agents = client.get("/admin/api/agents").expect_ok();
+    let agents = agents["agents"].as_array().expect("a list").iter();
+    let mut quiet = agents.filter(|agent| agent["agentId"] == "quiet");
+    let quiet = quiet.next().expect("it is listed");
+    assert!(quiet["lastSeenAt"].is_string(), "{quiet}");
+    let since = began["at"].as_str().expect("a time");
+    let review = format!("/admin/api/review/quiet?since={since}");
+    let review = client.get(&review).expect_ok();
+    assert_eq!(review["sources"], json!([]), "{review}");
+}
+
 #[test]
 fn a_backup_holds_the_archives_and_a_restore_puts_them_back() {
     let (mut house, written, before) = old_house();

@@ -1,9 +1,15 @@
 //! `plexusctl doctor`: what is broken on purpose is named, with what to type; what is well is not.
 
-use crate::house::House;
-use plexus_tests::{binaries, programs};
-use serde_json::Value;
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+use crate::house::{House, WRITE, note};
+use nix::sys::signal::Signal;
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, binaries, programs};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 /// What it found under a name.
 fn found<'v>(said: &'v Value, name: &str) -> Vec<&'v Value> {
@@ -193,6 +199,77 @@ fn the_rule_that_breaks_a_cage_is_named() {
     names(&said, "cage of workspace", "fail", &last);
     // The other source's cage is none of it.
     names(&said, "cage of obsidian", "ok", "proved");
+}
+
+fn newest_intent(house: &House) -> String {
+    let intent = house
+        .owner()
+        .audited(|event| event["detail"]["phase"] == "intent");
+    intent["id"].as_str().expect("an id").to_owned()
+}
+
+/// A writer was killed between its record of a change and the change. What it left tells the next one that nothing
+/// happened, also after the owner has looked what is wrong.
+#[test]
+fn a_look_leaves_what_a_killed_write_settles_itself_by() {
+    let mut house = House::open();
+    let connected = house
+        .owner()
+        .connect_as(json!({"agentId": "one", "capabilities": [WRITE], "standing": [WRITE]}))
+        .expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    let agent = Agent::enroll(&house.gateway.client(), code);
+    agent.invoke(WRITE, note("a.md", "first")).expect_ok();
+    let client = house.owner().client;
+    let status = client.get("/admin/api/status").expect_ok();
+    let workers = status["workers"].as_array().expect("workers");
+    let writer = |w: &&Value| w["source"] == "workspace" && w["role"] == "writer";
+    let writer = workers.iter().find(writer).expect("a writer")["pid"].as_u64();
+    let mut workers = house.gateway.workers();
+    workers.retain(|worker| Some(u64::from(worker.pid)) == writer);
+    let first = newest_intent(&house);
+    // The next effect comes as far as its intent; what the writer would have left is put there for it.
+    workers[0].signal(Signal::SIGSTOP);
+    let intent = std::thread::scope(|scope| {
+        let request = agent.client();
+        let request = request
+            .request("POST", "/invoke")
+            .json(json!({"id": WRITE, "input": note("b.md", "second")}));
+        scope.spawn(move || request.try_send());
+        let intent = until("the intent", || {
+            let newest = newest_intent(&house);
+            (newest != first).then_some(newest)
+        });
+        house.gateway.kill9();
+        workers[0].signal(Signal::SIGKILL);
+        intent
+    });
+    let kept = house.gateway.state().join("workers/workspace");
+    let left = ".plexus-1-2-3.tmp";
+    house.workspace.write(left, "second");
+    let inode = fs::metadata(house.workspace.path().join(left))
+        .expect("it")
+        .ino();
+    let done = fs::read_to_string(kept.join(format!("{first}.done"))).expect("the first change");
+    let mut entry: Value =
+        serde_json::from_str(done.lines().next().expect("a line")).expect("JSON");
+    entry["call"] = json!(intent);
+    entry["path"] = json!("b.md");
+    entry["ready"]["temporary"] = json!(left);
+    entry["ready"]["inode"] = json!(inode);
+    fs::write(
+        kept.join(format!("{intent}.begun")),
+        format!("{entry}\nsecond"),
+    )
+    .expect("written");
+
+    assert_ne!(look(&house, &[])["worst"], "fail");
+    assert!(house.workspace.has(left), "a look changes nothing");
+    house.gateway.start_again();
+    let owner = house.owner();
+    let outcome = owner.audited(|event| event["detail"]["intent"] == intent.as_str());
+    assert_eq!(outcome["detail"]["result"], "failed", "{outcome}");
+    assert!(!house.workspace.has("b.md"));
 }
 
 /// A report can be shown to strangers.

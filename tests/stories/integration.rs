@@ -5,6 +5,8 @@ use plexus_tests::coding_agents::{ask_claude, claude};
 use plexus_tests::programs::{self, Said};
 use plexus_tests::{Agent, Folder, Model, Response, Step, binaries};
 use serde_json::{Value, json};
+#[cfg(target_os = "linux")]
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 fn material(house: &House, path: &str) -> Response {
@@ -254,6 +256,44 @@ fn scripts_and_command_are_the_same_for_every_name() {
     let (known, unknown) = (engine("one-q7"), engine("nobody-q7"));
     assert!(known.status == 200 && known.body.len() > 100_000);
     assert!(known.body == unknown.body && known.status == unknown.status);
+}
+
+/// Memory that a process holds, in bytes.
+#[cfg(target_os = "linux")]
+fn held(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("what it holds");
+    let kib = line.split_whitespace().next().expect("a number");
+    kib.parse::<usize>().expect("a number") << 10
+}
+
+/// Whoever reaches the gateway may fetch the command, and be slow about it.
+#[cfg(target_os = "linux")]
+#[test]
+fn those_who_fetch_the_command_at_once_share_one_copy() {
+    let house = House::open();
+    let client = house.gateway.client();
+    let own = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    let path = format!("/integration/one/engine/{own}");
+    let size = client.get(&path).body.len();
+    let before = held(house.gateway.pid());
+    let asked = client.request("GET", &path).bytes_on_wire();
+    let slow: Vec<_> = (0..24)
+        .map(|_| {
+            let mut stream = client.connect();
+            stream.write_all(&asked).expect("it is asked");
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).expect("it begins");
+            assert_eq!(&begin, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    let more = held(house.gateway.pid()).saturating_sub(before);
+    assert!(more < 8 * size, "{more} bytes more for 24 times {size}");
+    drop(slow);
 }
 
 /// A machine that knows nothing of Plexus but a line that its owner typed.

@@ -135,13 +135,20 @@ impl<M: Machine> Ledger<M> {
     }
 
     /// The number of the first event recorded at `at` or later, in milliseconds since the epoch; the number after the
-    /// last one, if there is none. Recorded time never goes back, so a few events are read however many there are.
+    /// last one, if there is none. Recorded time never goes back, so a few events are read however many there are; those
+    /// in archives only if the file's own begin too late to tell.
     ///
     /// # Errors
     /// When the storage cannot be read.
     pub fn first_at(&self, at: u64) -> Result<u64, StoreError> {
         let view = self.shared().store.read()?;
         let (mut low, mut high) = (1, view.last_seq()? + 1);
+        let first = view.first_seq()?;
+        match view.event(first)? {
+            Some(event) if event.at() >= at => high = first,
+            Some(_) => low = first + 1,
+            None => {}
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             match view.event(middle)? {

@@ -8,6 +8,7 @@ pub(crate) mod configure;
 pub(crate) mod detect;
 mod in_place;
 pub(crate) mod lending;
+pub(crate) mod let_go;
 pub(crate) mod narration;
 pub(crate) mod noticed;
 pub(crate) mod profile;

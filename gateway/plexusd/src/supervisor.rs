@@ -90,11 +90,7 @@ impl<P: Process> Ground for Context<P> {
     }
 
     fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>> {
-        Box::pin(async move {
-            let started = start::start(self, spec, role, Arc::default()).await?;
-            started.process.end(start::REAP_WITHIN).await;
-            Ok(())
-        })
+        Box::pin(start::prove(self, spec, role))
     }
 
     fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)> {
@@ -139,7 +135,8 @@ impl Supervisor {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a worker apart from all others, lets it prove its cage, and ends it.
+    /// Starts a worker apart from all others, lets it prove its cage, and ends it. A reader opens its source as well; a
+    /// writer does not, because a writer that opens settles and tidies up after the one before it.
     ///
     /// # Errors
     /// Why it did not come to serve, in words; of an unsound cage, what did not hold.

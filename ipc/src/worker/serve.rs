@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! Hello (unsound: end) ─▶ Described ─▶ open ─▶ Opened ─▶ calls ─▶ Stop: commits finish, the rest is cancelled
-//!                                     └─▶ OpenFailed: end          end of stream, broken frame: end at once
+//!                          │           └─▶ OpenFailed: end          end of stream, broken frame: end at once
+//!                          └─▶ only a proof was asked for: end
 //! ```
 //!
 //! What stands between a message and a handler, in this order: the table of roles and phases; an id that is not under
@@ -122,6 +123,9 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
         manifest: manifest.digest(),
     };
     out.send(&described).await?;
+    if start.proof_only {
+        return Ok(());
+    }
     let mut frames = FrameReader::new(read, MAX_FRAME);
     let (role, launch) = (start.role, start.launch);
     let source = Arc::new(open::<S, R>(start, manifest.kept, &mut frames, out).await?);

@@ -61,6 +61,20 @@ async fn a_cage_with_a_hole_is_reported_and_nothing_is_opened() {
 }
 
 #[tokio::test]
+async fn only_a_proof_opens_nothing() {
+    let (number, _) = World::make(&[]);
+    let mut start = start(number, "panics", Role::Writer);
+    start.proof_only = true;
+    let (fd, ended) = worker(start, report(true));
+    let (_say, mut hear) = gateway::connect(fd, Role::Writer).unwrap();
+    for due in ["Hello", "Described"] {
+        assert_eq!(soon(hear.next()).await.unwrap().unwrap().name(), due);
+    }
+    assert_eq!(soon(hear.next()).await.unwrap(), None, "it is over");
+    assert!(matches!(soon(ended).await.unwrap(), Ended::Stopped));
+}
+
+#[tokio::test]
 async fn a_source_that_does_not_open_says_why() {
     for (open, reason) in [
         ("fails", OpenFailure::Unavailable),

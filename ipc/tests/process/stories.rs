@@ -68,6 +68,7 @@ impl Scene {
     fn start(&self, role: Role) -> ToWorker {
         ToWorker::Start(Box::new(Start {
             uncaged: false,
+            proof_only: false,
             source: SourceId::parse("page").unwrap(),
             role,
             launch: 1,

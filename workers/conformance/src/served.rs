@@ -62,6 +62,7 @@ impl Worker {
         let nowhere = Path::new("/nowhere").to_path_buf();
         let start = Start {
             uncaged: false,
+            proof_only: false,
             source: "source".parse().expect("an id"),
             role,
             launch: LAUNCH,

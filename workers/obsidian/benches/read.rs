@@ -149,6 +149,7 @@ async fn start() -> (Sender, Receiver) {
     let (ours, theirs) = stream::pair().unwrap();
     let start = Start {
         uncaged: false,
+        proof_only: false,
         source: "vault".parse().unwrap(),
         role: Role::Reader,
         launch: 1,

@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+use zeroize::Zeroizing;
 
 /// Where copies of the ledger lie while a backup is made of them; emptied at each start of the daemon.
 pub(crate) const COPIES: &str = "run/backup";
@@ -124,25 +125,43 @@ pub(crate) fn write(
     if to.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(to.display().to_string()));
     }
+    let prepared = prepare(home, copy, secrets)?;
+    let bytes = prepared.seal(to)?;
+    Ok(Made {
+        file: to.to_owned(),
+        bytes,
+        header: prepared.header,
+    })
+}
+
+/// A backup that is ready to be written: what its header says of each file, and the same file.
+pub(super) struct Prepared {
+    header: Header,
+    /// In the header's order.
+    contents: Vec<Content>,
+}
+
+/// Where the bytes of a file are.
+enum Content {
+    /// In the copy, which is ours alone.
+    Copied(PathBuf),
+    /// Here. A small file of the state directory, where another may take its place at any moment (`key rotate`): read
+    /// once, so that what the header says of it is said of what follows.
+    Taken(Zeroizing<Vec<u8>>),
+}
+
+/// Checks the copy, and reads what belongs beside it.
+///
+/// # Errors
+/// A copy that does not verify; a file that cannot be read.
+pub(super) fn prepare(home: &Path, copy: &Copy, secrets: bool) -> Result<Prepared, BackupError> {
     let ledger = copy.folder.join(LEDGER);
     let verified = plexus_ledger::verify_file::<Trust>(&ledger, Some(&copy.folder.join(HEADS)))?;
-    let mut sources = vec![
-        (LEDGER.to_owned(), ledger),
-        (HEADS.to_owned(), copy.folder.join(HEADS)),
-    ];
-    for name in archived(&copy.folder)? {
+    let mut names = vec![LEDGER.to_owned(), HEADS.to_owned()];
+    names.extend(archived(&copy.folder)?);
+    let (mut files, mut contents) = (Vec::new(), Vec::new());
+    for name in names {
         let path = copy.folder.join(&name);
-        sources.push((name, path));
-    }
-    for name in beside(home)? {
-        if !secret(&name) || secrets {
-            let path = home.join(&name);
-            sources.push((name, path));
-        }
-    }
-    let mut files = Vec::new();
-    let mut open = Vec::new();
-    for (name, path) in sources {
         let io = |e| BackupError::io(&path, e);
         let mut file = read_private(&path).map_err(io)?;
         let mut digest = Sha256::new();
@@ -153,7 +172,23 @@ pub(crate) fn write(
             bytes,
             sha256,
         });
-        open.push(path);
+        contents.push(Content::Copied(path));
+    }
+    for name in beside(home)? {
+        if secret(&name) && !secrets {
+            continue;
+        }
+        let path = home.join(&name);
+        let io = |e| BackupError::io(&path, e);
+        let mut taken = Zeroizing::new(Vec::new());
+        let mut file = read_private(&path).map_err(io)?;
+        file.read_to_end(&mut taken).map_err(io)?;
+        files.push(Entry {
+            name,
+            bytes: taken.len() as u64,
+            sha256: hex(&Sha256::digest(&*taken)),
+        });
+        contents.push(Content::Taken(taken));
     }
     let header = Header {
         made_at: Timestamp(verified.head.at),
@@ -163,51 +198,57 @@ pub(crate) fn write(
         secrets,
         files,
     };
-    let bytes = seal(&header, &open, to)?;
-    Ok(Made {
-        file: to.to_owned(),
-        bytes,
-        header,
-    })
+    Ok(Prepared { header, contents })
 }
 
-fn seal(header: &Header, from: &[PathBuf], to: &Path) -> Result<u64, BackupError> {
-    let folder = match to.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let io = |e| BackupError::io(to, e);
-    // 0600, and without its name until it is whole.
-    let part = tempfile::Builder::new()
-        .prefix(".plexus-backup-")
-        .tempfile_in(folder)
-        .map_err(io)?;
-    let mut out = Sealing {
-        file: io::BufWriter::new(part.as_file()),
-        digest: Sha256::new(),
-        bytes: 0,
-    };
-    let text = serde_json::to_string(header).map_err(|e| BackupError::Other(e.to_string()))?;
-    out.write_all(format!("{MAGIC}{text}\n").as_bytes())
-        .map_err(io)?;
-    for (entry, path) in header.files.iter().zip(from) {
-        let file = read_private(path).map_err(|e| BackupError::io(path, e))?;
-        let copied = io::copy(&mut file.take(entry.bytes), &mut out)
-            .map_err(|e| BackupError::io(path, e))?;
-        if copied != entry.bytes {
-            let why = format!("{} changed while it was read", path.display());
-            return Err(BackupError::Other(why));
+impl Prepared {
+    /// Writes the new file `to`; gives its length.
+    pub(super) fn seal(&self, to: &Path) -> Result<u64, BackupError> {
+        let folder = match to.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let io = |e| BackupError::io(to, e);
+        // 0600, and without its name until it is whole.
+        let part = tempfile::Builder::new()
+            .prefix(".plexus-backup-")
+            .tempfile_in(folder)
+            .map_err(io)?;
+        let mut out = Sealing {
+            file: io::BufWriter::new(part.as_file()),
+            digest: Sha256::new(),
+            bytes: 0,
+        };
+        let text =
+            serde_json::to_string(&self.header).map_err(|e| BackupError::Other(e.to_string()))?;
+        out.write_all(format!("{MAGIC}{text}\n").as_bytes())
+            .map_err(io)?;
+        for (entry, content) in self.header.files.iter().zip(&self.contents) {
+            let path = match content {
+                Content::Copied(path) => path,
+                Content::Taken(bytes) => {
+                    out.write_all(bytes).map_err(io)?;
+                    continue;
+                }
+            };
+            let file = read_private(path).map_err(|e| BackupError::io(path, e))?;
+            let copied = io::copy(&mut file.take(entry.bytes), &mut out)
+                .map_err(|e| BackupError::io(path, e))?;
+            if copied != entry.bytes {
+                let why = format!("{} changed while it was read", path.display());
+                return Err(BackupError::Other(why));
+            }
         }
+        let seal = format!("{SEAL}{}\n", hex(&out.digest.clone().finalize()));
+        out.write_all(seal.as_bytes()).map_err(io)?;
+        out.flush().map_err(io)?;
+        let bytes = out.bytes;
+        drop(out);
+        part.as_file().sync_all().map_err(io)?;
+        part.persist_noclobber(to).map_err(|e| io(e.error))?;
+        File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
+        Ok(bytes)
     }
-    let seal = format!("{SEAL}{}\n", hex(&out.digest.clone().finalize()));
-    out.write_all(seal.as_bytes()).map_err(io)?;
-    out.flush().map_err(io)?;
-    let bytes = out.bytes;
-    drop(out);
-    part.as_file().sync_all().map_err(io)?;
-    part.persist_noclobber(to).map_err(|e| io(e.error))?;
-    File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
-    Ok(bytes)
 }
 
 /// Names of the archives that belong to the copy, and of their list.

@@ -80,6 +80,25 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
     assert!(matches!(again, Err(BackupError::Exists(_))));
 }
 
+/// What `key rotate` and the owner's other commands may do between the header and what it is about.
+#[test]
+fn a_file_that_is_replaced_while_a_backup_is_made_is_in_it_as_it_was() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let copy = Copy::at_rest(home.path()).unwrap();
+    let prepared = make::prepare(home.path(), &copy, true).unwrap();
+    let key = home.path().join("connection-key");
+    fs::write(home.path().join("fresh"), "new key").unwrap();
+    fs::rename(home.path().join("fresh"), &key).unwrap();
+    fs::remove_file(home.path().join("secrets/mail")).unwrap();
+    let file = out.path().join("backup");
+    prepared.seal(&file).unwrap();
+    let restored = out.path().join("restored");
+    Backup::open(&file).unwrap().unpack(&restored).unwrap();
+    let read = |name: &str| fs::read_to_string(restored.join(name)).unwrap();
+    assert_eq!(read("connection-key"), "the key");
+    assert_eq!(read("secrets/mail"), "a password");
+}
+
 #[test]
 fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
     let (home, out) = (home(), tempfile::tempdir().unwrap());

@@ -8,6 +8,7 @@
 //! a capability and nothing of the person's; what ends a credential is asked for in words (`reissue`); the public routes
 //! answer every name alike.
 
+mod downloaded;
 mod scripts;
 
 use super::{
@@ -24,6 +25,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use downloaded::Downloaded;
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, credential::EnrollmentCode};
 use plexus_trust::{CODE_MS, Command, Deliver, Reply};
 use scripts::Script;
@@ -32,6 +34,8 @@ use std::sync::Arc;
 
 /// The program that other machines fetch.
 const ENGINE: &str = "plexus";
+/// It, while somebody fetches it: whoever reaches the gateway may, on as many connections as there are.
+static DOWNLOADED: Downloaded = Downloaded::nothing();
 
 /// For the owner.
 pub(super) fn owner_routes() -> Router<Arc<App>> {
@@ -227,7 +231,7 @@ async fn engine(Path((id, platform)): Path<(String, String)>) -> Response {
     }
     let read = tokio::task::spawn_blocking(|| {
         let beside = std::env::current_exe()?;
-        std::fs::read(beside.with_file_name(ENGINE))
+        DOWNLOADED.read(&beside.with_file_name(ENGINE))
     });
     match read.await {
         Ok(Ok(bytes)) => {

@@ -1,6 +1,10 @@
 //! What goes on beside requests: every 30 s, what time has ended is swept up.
 
-use crate::{app::App, http, sources::lending};
+use crate::{
+    app::App,
+    http,
+    sources::{lending, let_go},
+};
 use plexus_trust::Command;
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +16,7 @@ const MARK_EVERY: u32 = 20;
 pub(crate) async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     let mut rounds: u32 = 0;
+    let told = Arc::new(let_go::Told::default());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -28,6 +33,11 @@ pub(crate) async fn sweep(app: Arc<App>) {
             tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
         lending::follow(&app, &before).await;
+        // Not waited for: it takes as long as there is much.
+        let (home, told) = (app.state_dir.path().to_owned(), told.clone());
+        drop(tokio::task::spawn_blocking(move || {
+            let_go::remove(&home, &told);
+        }));
         let app = app.clone();
         let tidied = tokio::task::spawn_blocking(move || {
             let state = app.ledger.snapshot();

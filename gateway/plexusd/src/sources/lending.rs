@@ -2,7 +2,7 @@
 //!
 //! That it ends, and when, is the machine's; here its workers are stopped and, a week later, what they kept is let go of.
 
-use super::{Registry, configure::Wanted};
+use super::{Registry, configure::Wanted, let_go};
 use crate::{app::App, http::feed::Changed};
 use plexus_ipc::manifest::{Audience, Capability, Manifest};
 use plexus_protocol::{AgentId, CapabilityId, SourceId};
@@ -158,11 +158,9 @@ pub(crate) async fn follow(app: &App, before: &State) {
     let was = was.filter(|s| s.config.lent.is_some() && !state.sources.contains_key(&s.id));
     for source in was {
         app.supervisor.remove(&source.id).await;
-        let store = app.state_dir.join("workers").join(source.id.as_str());
-        if let Err(error) = std::fs::remove_dir_all(&store)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(name: "lending.left_behind", source = %source.id, %error, "what was kept for a lending cannot be removed");
+        // One rename, whatever its writer has put there; the sweep removes it, away from whoever waits.
+        if let Err(error) = let_go::put_aside(app.state_dir.path(), source.id.as_str()) {
+            tracing::warn!(name: "lending.left_behind", source = %source.id, %error, "what was kept for a lending cannot be put aside; it is yours to remove");
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use plexus_ipc::{
     BUILD,
     gateway::{ConnectionError, Receiver, Sender},
-    message::{CageReport, FromWorker, Health, OpenError, Role, Start, ToWorker},
+    message::{CageReport, FromWorker, Health, OpenError, Probe, Role, Secrets, Start, ToWorker},
     text::Line,
 };
 use std::{io, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
@@ -139,22 +139,13 @@ pub(super) async fn start<P: Process>(
         probe,
         targets,
     } = P::start(&context, &spec, role).await?;
-    let scratch = super::process::scratch_of(&context, &spec);
-    let start = Start {
-        source: spec.source.clone(),
-        role,
-        launch: context.launch,
-        config: serde_json::to_vec(&spec.config).unwrap_or_default().into(),
-        secrets,
-        limits: spec.manifest.limits,
-        scratch: Some(scratch),
-        probe,
-        uncaged: spec.uncaged,
-    };
+    let start = told(&context, &spec, role, secrets, probe);
     let met = async {
         let greeted = async {
             out.send(ToWorker::Start(Box::new(start))).await?;
-            greet(&context, &spec, &mut inbox).await
+            let cage = introduced(&context, &spec, &mut inbox).await?;
+            let health = opened(&context, &mut inbox).await?;
+            Ok((cage, health))
         };
         tokio::select! {
             biased;
@@ -176,6 +167,67 @@ pub(super) async fn start<P: Process>(
             memory: u64::from(spec.manifest.limits.memory_mib) << 20,
         }),
         Err(error) => Err(explained(error, process, stderr).await),
+    }
+}
+
+/// Starts a worker, hears what its cage is worth, and ends it. A reader comes as far as it would to serve. A writer opens
+/// nothing: on the folder of a source whose own writer is at work, or was killed, it would take away what that one needs
+/// to tell whether its last change happened.
+pub(super) async fn prove<P: Process>(
+    context: Arc<Context<P>>,
+    spec: Arc<Spec>,
+    role: Role,
+) -> Result<(), StartError> {
+    if role == Role::Reader {
+        let started = start(context, spec, role, Arc::default()).await?;
+        started.process.end(REAP_WITHIN).await;
+        return Ok(());
+    }
+    let Spawned {
+        process,
+        out,
+        mut inbox,
+        stderr,
+        secrets,
+        probe,
+        targets,
+    } = P::start(&context, &spec, role).await?;
+    let mut start = told(&context, &spec, role, secrets, probe);
+    start.proof_only = true;
+    let met = async {
+        out.send(ToWorker::Start(Box::new(start))).await?;
+        introduced(&context, &spec, &mut inbox).await
+    };
+    let met = met.await;
+    drop(targets);
+    match met {
+        Ok(_) => {
+            process.end(REAP_WITHIN).await;
+            Ok(())
+        }
+        Err(error) => Err(explained(error, process, stderr).await),
+    }
+}
+
+/// What a worker is told first.
+fn told<P: Process>(
+    context: &Context<P>,
+    spec: &Spec,
+    role: Role,
+    secrets: Secrets,
+    probe: Probe,
+) -> Start {
+    Start {
+        source: spec.source.clone(),
+        role,
+        launch: context.launch,
+        config: serde_json::to_vec(&spec.config).unwrap_or_default().into(),
+        secrets,
+        limits: spec.manifest.limits,
+        scratch: Some(super::process::scratch_of(context, spec)),
+        probe,
+        uncaged: spec.uncaged,
+        proof_only: false,
     }
 }
 
@@ -204,11 +256,11 @@ async fn explained(error: StartError, process: impl Process, stderr: Stderr) -> 
 }
 
 /// Hears a worker's introduction and judges it.
-async fn greet<P: Process>(
+async fn introduced<P: Process>(
     context: &Context<P>,
     spec: &Spec,
     inbox: &mut Receiver<P::Stream>,
-) -> Result<(CageReport, Health), StartError> {
+) -> Result<CageReport, StartError> {
     let pace = &context.pace;
     let cage = match next(inbox, "Hello", pace.hello_within).await? {
         FromWorker::Hello { build, .. } if build != *BUILD => {
@@ -221,12 +273,19 @@ async fn greet<P: Process>(
         other => return Err(out_of_turn(&other)),
     };
     match next(inbox, "Described", pace.hello_within).await? {
-        FromWorker::Described { manifest } if manifest == spec.manifest.digest() => {}
-        FromWorker::Described { .. } => return Err(StartError::Manifest),
-        other => return Err(out_of_turn(&other)),
+        FromWorker::Described { manifest } if manifest == spec.manifest.digest() => Ok(cage),
+        FromWorker::Described { .. } => Err(StartError::Manifest),
+        other => Err(out_of_turn(&other)),
     }
-    match next(inbox, "Opened", pace.open_within).await? {
-        FromWorker::Opened { health } => Ok((cage, health)),
+}
+
+/// Hears that a worker has opened its source.
+async fn opened<P: Process>(
+    context: &Context<P>,
+    inbox: &mut Receiver<P::Stream>,
+) -> Result<Health, StartError> {
+    match next(inbox, "Opened", context.pace.open_within).await? {
+        FromWorker::Opened { health } => Ok(health),
         FromWorker::OpenFailed(error) => Err(StartError::Open(error)),
         other => Err(out_of_turn(&other)),
     }

@@ -373,14 +373,10 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
     Ok(ok(&json!({ "agents": agents })))
 }
 
-/// When the agent itself last did something that was recorded, as far as its newest events tell.
+/// When the agent itself last did something that was recorded, as far as its newest events in the ledger's file tell: for
+/// the sake of an agent that has done little, nobody reads years of archives.
 fn last_seen(app: &App, agent: &Agent) -> Option<Timestamp> {
     let term = IndexTerm::Agent(agent.id.to_string());
-    let events = app
-        .ledger
-        .find(&term, None, LOOKED_AT)
-        .inspect_err(|error| tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read"))
-        .ok()?;
     // What the owner did for it, with the key, is not its own.
     let own = |json: &str| {
         let Some(event) = super::audit::members(json) else {
@@ -398,10 +394,20 @@ fn last_seen(app: &App, agent: &Agent) -> Option<Timestamp> {
             _ => false,
         }
     };
-    events
-        .iter()
-        .find(|e| own(e.json()))
-        .map(|e| Timestamp(e.at()))
+    let (mut looked_at, mut seen) = (0, None);
+    let walked = app.ledger.first_in_file().and_then(|first| {
+        let range = first..u64::MAX;
+        app.ledger
+            .walk_back(Some(&term), range, usize::MAX, |event| {
+                looked_at += 1;
+                seen = own(event.json()).then(|| Timestamp(event.at()));
+                seen.is_none() && looked_at < LOOKED_AT
+            })
+    });
+    if let Err(error) = walked {
+        tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+    }
+    seen
 }
 
 /// No agent of that name: for routes that cannot answer without one.

@@ -25,8 +25,8 @@ use std::{
 const CHANGES: &str = "changes";
 /// Most effects that are put together; older ones are left out, and the answer says so.
 const MOST: usize = 2_000;
-/// Events that are read at once.
-const PAGE: usize = 500;
+/// Events that are read at once, of the agent's or not: a reader of more would hold old pages for long.
+const PAGE: usize = 20_000;
 
 /// One effect that happened, or may have.
 struct Effect {
@@ -100,18 +100,19 @@ fn effects(
     since: Timestamp,
 ) -> Result<(Vec<Effect>, bool), StoreError> {
     let term = IndexTerm::Agent(agent.to_owned());
-    let (mut before, mut found) = (None, Vec::new());
+    // Where it begins, so that an agent who did little since is not looked for in what is older.
+    let first = match since {
+        Timestamp(0) => 0,
+        since => ledger.first_at(since.0)?,
+    };
+    let (mut end, mut found) = (u64::MAX, Vec::new());
     let mut outcomes: BTreeMap<String, Value> = BTreeMap::new();
     loop {
-        let page = ledger.find(&term, before, PAGE)?;
-        for event in &page {
-            // An outcome is younger than its intent, so it is met first.
-            if event.at() < since.0 {
-                return Ok((in_order(found), false));
-            }
+        let rest = ledger.walk_back(Some(&term), first..end, PAGE, |event| {
             if event.event_type() != "invoke" {
-                continue;
+                return true;
             }
+            // An outcome is younger than its intent, so it is met first.
             let members = undo::members(event);
             match undo::phase(&members) {
                 Some("outcome") => {
@@ -121,16 +122,17 @@ fn effects(
                 Some("intent") => {
                     let id = members["id"].as_str().unwrap_or_default();
                     found.extend(effect(&members, outcomes.remove(id).as_ref()));
-                    if found.len() >= MOST {
-                        return Ok((in_order(found), true));
-                    }
                 }
                 _ => {}
             }
+            found.len() < MOST
+        })?;
+        if found.len() >= MOST {
+            return Ok((in_order(found), true));
         }
-        before = page.last().map(plexus_ledger::Recorded::seq);
-        if page.len() < PAGE {
-            return Ok((in_order(found), false));
+        match rest {
+            Some(rest) => end = rest,
+            None => return Ok((in_order(found), false)),
         }
     }
 }
