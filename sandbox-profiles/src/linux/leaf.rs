@@ -62,7 +62,6 @@ const PROCESS: &[c_long] = &[
     libc::SYS_times,
     libc::SYS_sysinfo,
     libc::SYS_uname,
-    libc::SYS_umask,
     libc::SYS_capget,
 ];
 
@@ -80,7 +79,6 @@ const DESCRIPTORS: &[c_long] = &[
     libc::SYS_pwritev2,
     libc::SYS_lseek,
     libc::SYS_close,
-    libc::SYS_close_range,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_pipe2,
@@ -132,13 +130,11 @@ const CHANGES: &[c_long] = &[
     libc::SYS_flock, // on a descriptor for reading too, where it could hold up the owner's own programs
 ];
 
-/// Talking over the inherited stream. The calls that take an address are in [`calls`].
+/// Talking over the inherited stream. The calls that take an address or flags are in [`calls`].
 const STREAM: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
     libc::SYS_shutdown,
 ];
 
@@ -197,6 +193,9 @@ const IOCTLS: [i64; 5] = [
     0x5451, /* FIOCLEX */
 ];
 
+/// What a thread is, and what it shares with the others.
+const THREAD: i32 = libc::CLONE_THREAD | libc::CLONE_FILES | libc::CLONE_FS;
+
 /// What bounds the signals of a leaf worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signals {
@@ -252,8 +251,15 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
         .any(machine::DESCRIPTORS)
         .any(machine::FILES)
         // Memory of its own, which is counted and limited, or a file's; not memory that is nobody's.
-        .when(libc::SYS_mmap, &[not_set(3, libc::MAP_SHARED)])?
-        .when(libc::SYS_mmap, &[not_set(3, libc::MAP_ANONYMOUS)])?
+        // Nor memory that grows like a stack: that is in no count of what a process can write.
+        .when(
+            libc::SYS_mmap,
+            &[not_set(3, libc::MAP_SHARED | libc::MAP_GROWSDOWN)],
+        )?
+        .when(
+            libc::SYS_mmap,
+            &[not_set(3, libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN)],
+        )?
         // Of other processes it may not even ask.
         .when(libc::SYS_getpgid, &[is(0, 0)])?
         .when(libc::SYS_getsid, &[is(0, 0)])?
@@ -306,18 +312,32 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
                 },
             ],
         )?
+        // Nor anything out of band, which is code of the kernel's that nothing here needs (CVE-2025-38236).
         .when(
             libc::SYS_sendto,
-            &[Test::Null { argument: 4 }, not_set(3, libc::MSG_FASTOPEN)],
+            &[
+                Test::Null { argument: 4 },
+                not_set(3, libc::MSG_FASTOPEN | libc::MSG_OOB),
+            ],
         )?
-        .when(libc::SYS_sendmsg, &[not_set(2, libc::MSG_FASTOPEN)])?
+        .when(
+            libc::SYS_sendmsg,
+            &[not_set(2, libc::MSG_FASTOPEN | libc::MSG_OOB)],
+        )?
+        .when(libc::SYS_recvfrom, &[not_set(3, libc::MSG_OOB)])?
+        .when(libc::SYS_recvmsg, &[not_set(2, libc::MSG_OOB)])?
+        // Threads as every C library makes them. One with descriptors of its own would have their limit once more.
         .when(
             libc::SYS_clone,
             &[Test::Int {
                 argument: 0,
-                mask: (libc::CLONE_THREAD | NEW_NAMESPACES) as u32,
-                value: libc::CLONE_THREAD as u32,
+                mask: (THREAD | NEW_NAMESPACES) as u32,
+                value: THREAD as u32,
             }],
+        )?
+        .when(
+            libc::SYS_close_range,
+            &[not_set(2, libc::CLOSE_RANGE_UNSHARE as i32)],
         )?;
     calls = signals.add_to(calls)?;
     if ruleset.forks {
@@ -360,7 +380,8 @@ fn with_tcp(calls: Calls) -> Result<Calls, BackendError> {
 }
 
 /// A writer. Modes and times only through a descriptor, which Landlock has let it open; no change of owner,
-/// attributes or flags; no mode that lets others act with the owner's rights or write the owner's files.
+/// attributes or flags; no mode that lets others act with the owner's rights or write the owner's files. (Not every
+/// call that makes a file shows its mode to a filter: there the mask holds that the launcher has set for good.)
 fn with_changes(calls: Calls) -> Result<Calls, BackendError> {
     let locks = [libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW]
         .into_iter()

@@ -54,6 +54,11 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["death-signal-is"] => Some(os::own_death_signal().map(|signal| signal.to_string())),
         // Becomes another program that a dying parent takes along.
         ["tied", rest @ ..] => Some(os::set_death_signal(libc::SIGKILL).and_then(|()| exec(rest))),
+        // Becomes another program that begins with no mask of modes.
+        ["unmasked", rest @ ..] => {
+            crate::os::mask_no_modes();
+            Some(exec(rest))
+        }
         // Becomes another program for which Landlock answers with an error.
         ["landlock-says", errno, rest @ ..] => Some(
             number(errno)
@@ -76,6 +81,15 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["remove-attribute", path] => {
             silent(c_string(path).and_then(|path| os::files::remove_attribute(&path)))
         }
+        ["set-attribute-at", path] => {
+            silent(c_string(path).and_then(|path| os::files::set_attribute_at(&path)))
+        }
+        ["remove-attribute-at", path] => {
+            silent(c_string(path).and_then(|path| os::files::remove_attribute_at(&path)))
+        }
+        ["set-flags-at", path] => {
+            silent(c_string(path).and_then(|path| os::files::set_flags_at(&path)))
+        }
         ["attributes", path] => {
             silent(c_string(path).and_then(|path| os::files::list_attributes(&path)))
         }
@@ -88,6 +102,9 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["watch-all"] => silent(os::files::watch_all()),
         ["map-code", path] => silent(File::open(path).and_then(|file| os::files::map_code(&file))),
         ["memory", bytes] => silent(number(bytes).and_then(os::files::memory)),
+        ["memory-hidden", bytes] => silent(number(bytes).and_then(os::files::memory_hidden)),
+        ["addresses", bytes] => silent(number(bytes).and_then(os::files::addresses)),
+        ["memory-as-stack"] => silent(os::files::memory_as_stack()),
         ["memory-shared"] => silent(os::files::memory_shared()),
         ["map-both"] => silent(os::files::map_both()),
         ["terminal-input"] => silent(os::files::terminal(libc::TIOCSTI)),
@@ -97,6 +114,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["terminal-paste"] => silent(os::files::terminal(libc::TIOCLINUX)),
         ["socket", family, kind] => silent(os::sockets::make(family, kind)),
         ["send-many", port] => silent(number(port).and_then(os::sockets::send_many)),
+        ["out-of-band", how] => silent(os::sockets::out_of_band(how)),
         ["reconnect"] => silent(os::sockets::reconnect()),
         ["exec-in-vain", path] => {
             silent(c_string(path).and_then(|path| os::processes::exec_in_vain(&path)))
@@ -114,6 +132,17 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["renice", pid] => silent(number(pid).and_then(os::processes::renice)),
         ["affinity-of", pid] => silent(number(pid).and_then(os::processes::affinity_of)),
         ["pin", pid] => silent(number(pid).and_then(os::processes::pin)),
+        ["schedule", pid] => silent(number(pid).and_then(os::processes::schedule)),
+        ["schedule-parameters", pid] => {
+            silent(number(pid).and_then(os::processes::schedule_parameters))
+        }
+        ["schedule-attributes", pid] => {
+            silent(number(pid).and_then(os::processes::schedule_attributes))
+        }
+        ["io-priority", pid] => silent(number(pid).and_then(os::processes::io_priority)),
+        ["io-priority-of-user"] => silent(os::processes::io_priority_of_user()),
+        ["thread-apart", what] => silent(os::processes::thread_apart(what)),
+        ["descriptors-apart"] => silent(os::processes::descriptors_apart()),
         ["clone-user"] => silent(os::processes::clone_into_user_namespace()),
         ["capabilities"] => silent(os::processes::set_capabilities()),
         ["unshare", what] => silent(os::kernel::unshare(what)),

@@ -20,6 +20,89 @@ pub(in super::super) fn remove_attribute(path: &CStr) -> io::Result<()> {
     }
 }
 
+/// The same numbers on every architecture; not every C library names them.
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const FILE_GETATTR: libc::c_long = 468;
+const FILE_SETATTR: libc::c_long = 469;
+
+/// `struct xattr_args`, from `linux/xattr.h`.
+#[repr(C, align(8))]
+struct Attribute {
+    value: *const u8,
+    size: u32,
+    flags: u32,
+}
+
+pub(in super::super) fn set_attribute_at(path: &CStr) -> io::Result<()> {
+    let value = b"1";
+    let attribute = Attribute {
+        value: value.as_ptr(),
+        size: 1,
+        flags: 0,
+    };
+    // SAFETY: both names are C strings, the structure has the size given and its value the size that it says; all
+    // outlive the call.
+    simple(unsafe {
+        libc::syscall(
+            SETXATTRAT,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            0,
+            c"user.hostile".as_ptr(),
+            &raw const attribute,
+            size_of::<Attribute>(),
+        )
+    })
+}
+
+pub(in super::super) fn remove_attribute_at(path: &CStr) -> io::Result<()> {
+    // SAFETY: both names are C strings that outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            REMOVEXATTRAT,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            0,
+            c"user.hostile".as_ptr(),
+        )
+    };
+    match Errno::result(answer) {
+        // Let through to the file, which has none.
+        Ok(_) | Err(Errno::ENODATA) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Sets the flags that the file has.
+pub(in super::super) fn set_flags_at(path: &CStr) -> io::Result<()> {
+    // `struct file_attr` of the first version, 24 bytes, from `linux/fs.h`.
+    let mut flags = [0_u64; 3];
+    // SAFETY: the path is a C string; the kernel writes the size given, which the flags have. What it answers is of no
+    // interest: where it is refused, 0 is as good.
+    unsafe {
+        libc::syscall(
+            FILE_GETATTR,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags.as_mut_ptr(),
+            size_of_val(&flags),
+            0,
+        )
+    };
+    // SAFETY: as above, read.
+    simple(unsafe {
+        libc::syscall(
+            FILE_SETATTR,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags.as_ptr(),
+            size_of_val(&flags),
+            0,
+        )
+    })
+}
+
 pub(in super::super) fn list_attributes(path: &CStr) -> io::Result<()> {
     // SAFETY: the path is a C string; with a size of 0 nothing is written.
     simple(unsafe { libc::listxattr(path.as_ptr(), null_mut(), 0) } as libc::c_long)
@@ -126,24 +209,66 @@ pub(in super::super) fn memory(bytes: usize) -> io::Result<()> {
     anonymous(bytes, libc::MAP_PRIVATE)
 }
 
+/// Memory that was writable, and stays whatever it holds when it is not any more: no count of what a process can write
+/// has it. Nothing is written, so it costs nothing; it is asked for piece by piece, and all of it is given back.
+pub(in super::super) fn memory_hidden(bytes: usize) -> io::Result<()> {
+    const PIECE: usize = 256 << 20;
+    let mut pieces = Vec::new();
+    let mut refused = Ok(());
+    while refused.is_ok() && pieces.len() * PIECE < bytes {
+        match map_anonymous(PIECE, libc::MAP_PRIVATE) {
+            Err(error) => refused = Err(error),
+            Ok(piece) => {
+                pieces.push(piece);
+                // SAFETY: exactly what was mapped a moment ago, and nothing refers to it.
+                refused = simple(unsafe { libc::mprotect(piece, PIECE, libc::PROT_READ) }.into());
+            }
+        }
+    }
+    pieces
+        .into_iter()
+        .map(|piece| unmap(piece, PIECE))
+        .fold(refused, Result::and)
+}
+
+/// Addresses at which nothing lies and nothing can be written. To read there fills no memory but the kernel's tables.
+pub(in super::super) fn addresses(bytes: usize) -> io::Result<()> {
+    let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to and which is removed below.
+    let mapped = unsafe { libc::mmap(null_mut(), bytes, libc::PROT_READ, how, -1, 0) };
+    unmap(mapped, bytes)
+}
+
+/// Memory that grows like a stack, and counts as one: not among what a process can write.
+pub(in super::super) fn memory_as_stack() -> io::Result<()> {
+    anonymous(PAGE, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN)
+}
+
 /// A page that is nobody's own, and so is in no count of a process's memory of its own.
 pub(in super::super) fn memory_shared() -> io::Result<()> {
     anonymous(PAGE, libc::MAP_SHARED)
 }
 
-fn anonymous(bytes: usize, whose: i32) -> io::Result<()> {
-    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to and which is removed below.
+fn anonymous(bytes: usize, how: i32) -> io::Result<()> {
+    unmap(map_anonymous(bytes, how)?, bytes)
+}
+
+fn map_anonymous(bytes: usize, how: i32) -> io::Result<*mut libc::c_void> {
+    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to.
     let mapped = unsafe {
         libc::mmap(
             null_mut(),
             bytes,
             libc::PROT_READ | libc::PROT_WRITE,
-            whose | libc::MAP_ANONYMOUS,
+            how | libc::MAP_ANONYMOUS,
             -1,
             0,
         )
     };
-    unmap(mapped, bytes)
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(mapped)
 }
 
 fn unmap(mapped: *mut libc::c_void, bytes: usize) -> io::Result<()> {
