@@ -9,8 +9,8 @@
 //! ```
 //! Invariants: an effect is never begun twice for one key, whatever dies in between; whoever repeats a call is authorized
 //! anew before anything is given again. What a read brought is held in memory, 1 000 keys an agent, and given again only
-//! on the terms on which it was read: another narrowing, or another credential of the agent, reads anew, and so does a
-//! restart.
+//! on the terms on which it was read: another narrowing, more that is hidden, another folder behind the source, or
+//! another credential of the agent, reads anew, and so does a restart.
 
 pub(crate) mod kept;
 
@@ -233,7 +233,10 @@ impl Claimed {
 
 /// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
 fn terms(permit: &Permit) -> Option<Digest> {
-    let terms = || serde_json::json!([permit.agent_epoch(), permit.constraint]);
+    let terms = || {
+        let of_owner = (permit.source_revision(), &permit.constraint);
+        serde_json::json!([permit.agent_epoch(), of_owner])
+    };
     permit.is_read().then(|| json::digest(&terms()))
 }
 
