@@ -14,7 +14,7 @@
 
 pub(crate) mod kept;
 
-use super::{Answer, effect, refusal};
+use super::{Answer, refusal};
 use kept::Kept;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, Timestamp, body::InvokeResponse, json,
@@ -142,13 +142,15 @@ impl Replays {
         }
     }
 
-    /// An effect that reserved its key has ended: what the key stands for is in the ledger, the words go into a file.
-    pub(super) async fn keep(&self, answer: &Answer) {
-        let ended = match answer.body.error.as_ref().map(effect::kind_of) {
-            None | Some(OutcomeKind::Ok | OutcomeKind::Failed) => answer.status < 300,
-            Some(OutcomeKind::Refused | OutcomeKind::Unknown) => false,
+    /// An effect of `agent` that reserved its key has ended: what the key stands for is in the ledger, `state`; where it
+    /// stands for an answer, the words go into a file.
+    pub(super) async fn keep(&self, agent: &AgentId, state: &State, answer: &Answer) {
+        let Ok(intent) = AuditId::parse(&answer.body.audit_id) else {
+            return;
         };
-        if ended && let Ok(intent) = AuditId::parse(&answer.body.audit_id) {
+        let used = state.agent(agent).and_then(|agent| agent.keys.get(&intent));
+        let result = used.and_then(|used| used.result);
+        if matches!(result, Some(OutcomeKind::Ok | OutcomeKind::Failed)) {
             self.kept.keep(intent, answer).await;
         }
     }
