@@ -262,9 +262,7 @@ async fn carry_out(
         None => None,
         Some(key) => match app
             .replays
-            .claim(&permitted.permit, &key, permitted.asked.digest, || {
-                (app.ledger.snapshot(), app.clock.now())
-            })
+            .claim(app, &permitted.permit, &key, permitted.asked.digest)
             .await
         {
             replay::Claim::First(claim) => Some(claim),
