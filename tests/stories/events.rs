@@ -1,6 +1,7 @@
 //! Streams: who hears what.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use plexus_tests::Clock;
 use plexus_tests::events::{Events, Frame};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -250,4 +251,35 @@ fn the_ends_of_tokens_have_reasons() {
         assert_eq!(revoked["jti"], token["jti"]);
         assert_eq!(revoked["reason"], reason);
     }
+}
+
+/// A stream ends with the token or the session that opened it, although its agent has others.
+#[test]
+fn a_stream_ends_with_what_opened_it() {
+    let clock = Clock::new();
+    let house = House::with(|builder| builder.clock(&clock));
+    let agent = house.reader("one");
+    let by_token = || {
+        let token = agent.token(&[READ]);
+        let bearing = agent.bearing(token["token"].as_str().expect("a token"));
+        let stream = Events::open(&bearing, "/events");
+        assert_eq!(stream.status, 200);
+        (token, bearing, stream)
+    };
+    let by_session = agent.events();
+    let (revoked, bearing, hears) = by_token();
+    let revoke = json!({"jti": revoked["jti"]});
+    bearing.post("/grants/revoke", revoke).expect_ok();
+    let end = hears.wait_for("token_revoked");
+    assert_eq!(end["jti"], revoked["jti"], "of its own end it hears");
+    assert!(hears.ends(), "the token was revoked");
+
+    let (.., hears) = by_token();
+    clock.show("+16m");
+    assert!(hears.ends(), "the token is over");
+    let item = agent.must_ask(WRITE, note("a.txt", "a"));
+    house.owner().deny(&item, "no");
+    by_session.wait_for("grant_resolved");
+    clock.show("+61m");
+    assert!(by_session.ends(), "the session is over");
 }

@@ -102,6 +102,33 @@ fn an_intent_without_outcome_is_unknown_under_its_key() {
     }
 }
 
+/// The source's own record says that nothing was done, at once or after the daemon died over it: the key is free.
+#[test]
+fn what_did_not_happen_leaves_its_key_free() {
+    let mut workshop = Workshop::open();
+    workshop.folder.write("honest", "");
+    let mut agent = workshop.writer("one");
+    for times in 1..=2 {
+        let not_done = call(&agent, json!({"line": "a", "die": "before"}));
+        assert_eq!(not_done.at("/error/effect"), "none", "{not_done}");
+        assert_ne!(not_done.at("/replayed"), true, "{not_done}");
+        assert_eq!(workshop.calls(COUNT, "intent").len(), times);
+    }
+    let body = json!({"id": COUNT, "input": {"line": "a", "wait": 60_000}, "idempotencyKey": "k"});
+    let request = agent.client().request("POST", "/invoke").json(body);
+    agent.client().leave_after(&request, || {
+        until("the effect to be under way", || {
+            workshop.folder.has("begun").then_some(())
+        });
+    });
+    workshop.gateway.kill9();
+    workshop.gateway.start_again();
+    agent = workshop.back(&agent);
+    assert_eq!(kept(&workshop.gateway), [] as [&str; 0]);
+    call(&agent, json!({"line": "b"})).expect_ok();
+    assert_eq!(workshop.effects(), ["b"]);
+}
+
 /// Who repeats a call is authorized anew.
 #[test]
 fn what_was_taken_back_is_not_given_again() {

@@ -98,6 +98,36 @@ fn guesses_are_slowed_by_kind_and_nobody_is_locked_out() {
     }
 }
 
+/// Any page can let a browser ask without a credential: that guesses nothing, and whoever comes with a session that is
+/// over is still told so.
+#[test]
+fn asking_without_a_session_is_no_guess() {
+    let house = House::open();
+    let client = house.gateway.client();
+    let path = format!("/grants/status?pendingId={}", nobody("pend_"));
+    std::thread::scope(|scope| {
+        let asks: Vec<_> = (0..90).map(|_| scope.spawn(|| client.get(&path))).collect();
+        for ask in asks {
+            let reply = ask.join().expect("an answer");
+            reply.expect_error(403, "session_expired");
+        }
+    });
+    let over = client.with("x-plexus-session", &nobody("sess_"));
+    over.get(&path).expect_error(403, "session_expired");
+    // A key is not guessed here either.
+    let wrong = client.with("x-plexus-connection-key", "plx_live_wrong");
+    wrong.get(&path).expect_error(403, "session_expired");
+    let mut counted: Vec<Value> = house
+        .owner()
+        .audit(200)
+        .into_iter()
+        .filter(|event| event["detail"]["event"] == "credential.refused")
+        .map(|event| event["detail"]["credential"].clone())
+        .collect();
+    counted.sort_by_key(Value::to_string);
+    assert_eq!(counted, ["connection-key", "session"]);
+}
+
 /// Tokens that were made, mended or put together from others.
 #[test]
 fn forged_tokens_open_nothing() {

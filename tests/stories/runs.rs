@@ -1,8 +1,8 @@
 //! Calls that go on without their caller.
 
-use crate::house::{House, READ, WRITE, Workshop, nobody, note};
+use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note};
 use plexus_tests::waiting::until;
-use plexus_tests::{Agent, Client};
+use plexus_tests::{Agent, Client, Clock, Gateway};
 use serde_json::{Value, json};
 
 const LONG: &str = "fixture.long";
@@ -181,4 +181,85 @@ fn idempotency_covers_runs() {
         let status = finished(&agent.client(), &first.at("/run"));
         assert_eq!(status["result"]["auditId"], again.at("/auditId"));
     }
+}
+
+/// While an effect runs, its key gives the run, as it is now; afterwards what became of it.
+#[test]
+fn the_key_of_a_run_knows_how_its_effect_ended() {
+    let workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    let input = json!({"line": "a", "wait": 3_000});
+    let body = json!({"id": COUNT, "input": input, "async": true, "idempotencyKey": "k"});
+    let first = agent.invoke_body(body.clone());
+    first.expect_status(202);
+    until("the effect to be under way", || {
+        workshop.folder.has("begun").then_some(())
+    });
+    let again = agent.invoke_body(body.clone());
+    again.expect_status(202);
+    assert_eq!(again.at("/replayed"), true, "{again}");
+    assert_eq!(again.at("/run/runId"), first.at("/run/runId"));
+    assert_eq!(again.at("/run/startedAt"), first.at("/run/startedAt"));
+    assert_ne!(again.at("/run/expiresAt"), first.at("/run/expiresAt"));
+    let status = finished(&agent.client(), &first.at("/run"));
+    assert_eq!(status["status"], "succeeded", "{status}");
+    let again = agent.invoke_body(body).expect_ok();
+    assert_eq!(again["replayed"], true, "{again}");
+    for member in ["auditId", "output"] {
+        assert_eq!(again[member], status["result"][member], "{member}");
+    }
+    assert_eq!(workshop.effects(), ["a"]);
+}
+
+/// Nothing was done in the run: the same call may be made again under its key, or another one.
+#[test]
+fn a_run_that_was_refused_leaves_its_key_free() {
+    let house = House::open();
+    let agent = house.reader("one");
+    house.owner().grant("one", WRITE, "1h").expect_ok();
+    let write = |text: &str| {
+        let input = note("report.txt", text);
+        let reply = agent.invoke_body(
+            json!({"id": WRITE, "input": input, "async": true, "idempotencyKey": "k"}),
+        );
+        reply.expect_status(202);
+        finished(&agent.client(), &reply.at("/run"))
+    };
+    for text in ["one", "one", "two"] {
+        let refused = write(text);
+        assert_eq!(
+            refused["result"]["error"]["detail"]["reason"], "unread",
+            "{refused}"
+        );
+    }
+    agent
+        .invoke(READ, json!({"path": "report.txt"}))
+        .expect_ok();
+    assert_eq!(write("two")["status"], "succeeded");
+    assert_eq!(house.workspace.read("report.txt"), "two");
+}
+
+/// A read that ran is made again once its run is forgotten: its handle leads nowhere.
+#[test]
+fn a_key_leads_to_no_run_that_is_forgotten() {
+    let clock = Clock::new();
+    let workshop = Workshop::with(Gateway::builder().fixture().clock(&clock));
+    let agent = workshop.reader("one");
+    let body = json!({"id": LONG, "input": {"ms": 1}, "async": true, "idempotencyKey": "k"});
+    let first = agent.invoke_body(body.clone());
+    first.expect_status(202);
+    finished(&agent.client(), &first.at("/run"));
+    let ended = agent.invoke_body(body.clone());
+    ended.expect_status(202);
+    assert_eq!(ended.at("/run/runId"), first.at("/run/runId"));
+    assert_eq!(ended.at("/run/status"), "succeeded", "{ended}");
+    clock.show("+61m");
+    let agent = agent.another_session();
+    let anew = agent.invoke_body(body);
+    anew.expect_status(202);
+    assert_ne!(anew.at("/run/runId"), first.at("/run/runId"), "{anew}");
+    assert_eq!(
+        finished(&agent.client(), &anew.at("/run"))["status"],
+        "succeeded"
+    );
 }

@@ -435,6 +435,38 @@ fn a_kept_answer_is_no_way_round_a_narrower_grant() {
     assert_ne!(fresh["replayed"], true, "{fresh}");
 }
 
+/// Nor past what the owner hid since, nor back to where the source pointed before.
+#[test]
+fn a_kept_answer_is_no_way_to_what_was_hidden_or_was_elsewhere() {
+    let house = House::open();
+    house.workspace.write("private/a.txt", "of before");
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let of_workspace = |act: &str, body: Value| {
+        let path = format!("/admin/api/sources/workspace/{act}");
+        owner.client.post(&path, body).expect_ok()
+    };
+    let call = |path: &str| {
+        agent.invoke_body(json!({"id": READ, "input": {"path": path}, "idempotencyKey": path}))
+    };
+    for path in ["private/a.txt", "report.txt"] {
+        call(path).expect_ok();
+        assert_eq!(call(path).expect_ok()["replayed"], true, "the control");
+    }
+    of_workspace("hide", json!({"folders": ["private"]}));
+    let hidden = call("private/a.txt");
+    let error = hidden.expect_error(200, "transport_error");
+    assert_eq!(error["detail"]["reason"], "not_found", "{hidden}");
+
+    let elsewhere = plexus_tests::Folder::empty();
+    elsewhere.write("report.txt", "of elsewhere");
+    of_workspace("reconfigure", json!({"route": {"path": elsewhere.path()}}));
+    owner.grant("one", READ, "1h").expect_ok();
+    let moved = call("report.txt").expect_ok();
+    assert_ne!(moved["replayed"], true, "{moved}");
+    assert!(moved.to_string().contains("of elsewhere"), "{moved}");
+}
+
 /// Connections that say nothing take no descriptor that the owner's socket and the ledger need.
 #[cfg(target_os = "linux")]
 #[test]

@@ -262,9 +262,7 @@ async fn carry_out(
         None => None,
         Some(key) => match app
             .replays
-            .claim(&permitted.permit, &key, permitted.asked.digest, || {
-                (app.ledger.snapshot(), app.clock.now())
-            })
+            .claim(app, &permitted.permit, &key, permitted.asked.digest)
             .await
         {
             replay::Claim::First(claim) => Some(claim),
@@ -319,10 +317,12 @@ async fn perform(
         let app = app.clone();
         async move {
             let told = told(&permitted);
+            let keyed = reserves.map(|_| permitted.asked.caller.agent.clone());
             let answer = effect::run(app.clone(), *permitted, reserves).await;
             ended(&app, false, &answer, begun, told);
-            if reserves.is_some() {
-                app.replays.keep(&answer).await;
+            if let Some(agent) = keyed {
+                let state = app.ledger.snapshot();
+                app.replays.keep(&agent, &state, &answer).await;
             }
             // Whoever repeated it meanwhile now finds what became of it.
             drop(claim);

@@ -84,7 +84,8 @@ pub enum OutcomeKind {
     Ok,
     /// It failed and the worker says that nothing was done.
     Failed,
-    /// It was stopped before any change: the world, the rating or a constraint said no.
+    /// It was stopped before any change: the world, the rating or a constraint said no, or its worker died before it
+    /// began. Its idempotency key is free.
     Refused,
     /// Nobody knows.
     Unknown,

@@ -16,7 +16,7 @@ pub(crate) use response::response;
 use crate::{app::App, console::sessions::Visitor};
 use axum::{http::HeaderMap, response::sse::Event as Frame};
 use plexus_ledger::Recorded;
-use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
+use plexus_protocol::{AgentId, CapabilityId, RunId, SessionId, SourceId, TokenId};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -97,13 +97,27 @@ pub(crate) struct Told {
 /// Who listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listener {
-    Agent(AgentId),
+    Agent(AgentId, OpenedBy),
     Owner,
     /// The owner, in a browser.
     Console(Visitor),
 }
 
+/// Which of an agent's credentials opened its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OpenedBy {
+    Session(SessionId),
+    Token(TokenId),
+}
+
 impl Listener {
+    /// The agent that listens.
+    fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent(agent, _) => Some(agent),
+            Self::Owner | Self::Console(_) => None,
+        }
+    }
     /// Whether it hears what only the owner may.
     fn is_owner(&self) -> bool {
         matches!(self, Self::Owner | Self::Console(_))
@@ -378,7 +392,7 @@ impl Listening {
         let allowed = match &told.audience {
             Audience::Everyone => true,
             Audience::Owner => owner,
-            Audience::Agent(agent) => owner || self.listener == Listener::Agent(agent.clone()),
+            Audience::Agent(agent) => owner || self.listener.agent() == Some(agent),
         };
         if !allowed {
             return None;

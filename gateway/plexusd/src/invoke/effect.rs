@@ -289,11 +289,14 @@ fn judge(
                 rating: None,
             })
         }
-        Committed::Undone => Err(Judged {
-            error: refusal::undispatched(&DispatchError::Died { dispatched: false }, id, true),
-            status: None,
-            rating: None,
-        }),
+        Committed::Undone => {
+            outcome.kind = OutcomeKind::Refused;
+            Err(Judged {
+                error: refusal::undispatched(&DispatchError::Died { dispatched: false }, id, true),
+                status: None,
+                rating: None,
+            })
+        }
         Committed::Settled => {
             outcome.kind = OutcomeKind::Ok;
             Ok(RawValue::NULL.to_owned())

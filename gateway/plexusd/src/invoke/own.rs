@@ -211,7 +211,7 @@ async fn recorded(
     let result = match (committed, settled) {
         (_, Some(OutcomeKind::Ok)) => Ok(()),
         (_, Some(OutcomeKind::Failed | OutcomeKind::Refused)) => {
-            outcome.kind = OutcomeKind::Failed;
+            outcome.kind = OutcomeKind::Refused;
             let died = DispatchError::Died { dispatched: false };
             Err(refusal::undispatched(&died, id, true))
         }

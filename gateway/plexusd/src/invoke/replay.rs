@@ -1,7 +1,7 @@
 //! Idempotency keys: the same key and input within 24 hours get the same answer (wire §5.13).
 //!
 //! ```text
-//! key ─▶ here: under way ─▶ its answer
+//! key ─▶ here: under way ─▶ its answer; a run: its handle, until it is forgotten or its effect is over
 //!          └─ nothing ─▶ effect: the ledger ─┬─ reserved, ended ─▶ kept answer, or the same without output
 //!                        │                   ├─ reserved, no end, or nobody knows ─▶ unknown
 //!                        │                   └─ free ─▶ reserved by the intent, in its transaction
@@ -9,15 +9,18 @@
 //! ```
 //! Invariants: an effect is never begun twice for one key, whatever dies in between; whoever repeats a call is authorized
 //! anew before anything is given again. What a read brought is held in memory, 1 000 keys an agent, and given again only
-//! on the terms on which it was read: another narrowing, or another credential of the agent, reads anew, and so does a
-//! restart.
+//! on the terms on which it was read: another narrowing, more that is hidden, another folder behind the source, or
+//! another credential of the agent, reads anew, and so does a restart.
 
 pub(crate) mod kept;
 
-use super::{Answer, effect, refusal};
+use super::{Answer, refusal};
+use crate::app::App;
 use kept::Kept;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, Timestamp, body::InvokeResponse, json,
+    AgentId, AuditId, CapabilityId, Digest, RunId,
+    body::{InvokeResponse, Run},
+    json,
 };
 use plexus_trust::{OutcomeKind, Permit, State, key_digest};
 use std::{
@@ -76,23 +79,23 @@ impl Replays {
         }
     }
 
-    /// What `key` is to a call that `permit` allows. Waits for the same call where that is under way. `look` gives the
-    /// newest state and the time.
+    /// What `key` is to a call that `permit` allows. Waits for the same call where that is under way, but for a run: who
+    /// asked for that waits by itself.
     pub(super) async fn claim(
         &self,
+        app: &App,
         permit: &Permit,
         key: &str,
         digest: Digest,
-        look: impl Fn() -> (Arc<State>, Timestamp),
     ) -> Claim {
-        let claimed = match self.take(permit, key, digest).await {
+        let claimed = match self.take(app, permit, key, digest).await {
             Claim::First(claimed) => claimed,
             other => return other,
         };
         let Some(reserves) = claimed.reserves else {
             return Claim::First(claimed);
         };
-        let (state, now) = look();
+        let (state, now) = (app.ledger.snapshot(), app.clock.now());
         let used = state
             .agent(&permit.agent)
             .and_then(|agent| agent.used_key(reserves, now));
@@ -142,19 +145,22 @@ impl Replays {
         }
     }
 
-    /// An effect that reserved its key has ended: what the key stands for is in the ledger, the words go into a file.
-    pub(super) async fn keep(&self, answer: &Answer) {
-        let ended = match answer.body.error.as_ref().map(effect::kind_of) {
-            None | Some(OutcomeKind::Ok | OutcomeKind::Failed) => answer.status < 300,
-            Some(OutcomeKind::Refused | OutcomeKind::Unknown) => false,
+    /// An effect of `agent` that reserved its key has ended: what the key stands for is in the ledger, `state`; where it
+    /// stands for an answer, the words go into a file.
+    pub(super) async fn keep(&self, agent: &AgentId, state: &State, answer: &Answer) {
+        let Ok(intent) = AuditId::parse(&answer.body.audit_id) else {
+            return;
         };
-        if ended && let Ok(intent) = AuditId::parse(&answer.body.audit_id) {
+        let used = state.agent(agent).and_then(|agent| agent.keys.get(&intent));
+        let result = used.and_then(|used| used.result);
+        if matches!(result, Some(OutcomeKind::Ok | OutcomeKind::Failed)) {
             self.kept.keep(intent, answer).await;
         }
     }
 
-    async fn take(&self, permit: &Permit, key: &str, digest: Digest) -> Claim {
-        let reserves = (!permit.is_read()).then(|| key_digest(&permit.capability, key));
+    async fn take(&self, app: &App, permit: &Permit, key: &str, digest: Digest) -> Claim {
+        let is_read = permit.is_read();
+        let reserves = (!is_read).then(|| key_digest(&permit.capability, key));
         let agent = &permit.agent;
         let key = (
             agent.clone(),
@@ -166,6 +172,12 @@ impl Replays {
             let mut earlier = {
                 let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
                 table.retain(|_, known| known.since.elapsed() < WINDOW);
+                if table
+                    .get(&key)
+                    .is_some_and(|known| known.is_past_run(app, is_read))
+                {
+                    table.remove(&key);
+                }
                 match table.get(&key) {
                     Some(known) if known.digest != digest => return Claim::OtherInput,
                     Some(known) => known.answer.clone(),
@@ -203,16 +215,38 @@ impl Replays {
                 && let Some(answer) = settled.as_ref()
             {
                 let (status, body) = &**answer;
-                return Claim::Known(Answer {
-                    status: *status,
-                    body: InvokeResponse {
-                        replayed: true,
-                        ..body.clone()
-                    },
-                });
+                let run = body.run.as_ref();
+                let run = run.map(|run| standing_run(app, &run.run_id, is_read));
+                if run.as_ref().is_none_or(Option::is_some) {
+                    return Claim::Known(Answer {
+                        status: *status,
+                        body: InvokeResponse {
+                            replayed: true,
+                            run: run.flatten(),
+                            ..body.clone()
+                        },
+                    });
+                }
             }
         }
     }
+}
+
+impl Known {
+    /// Whether it is a run that answers for its key no longer.
+    fn is_past_run(&self, app: &App, is_read: bool) -> bool {
+        let answer = self.answer.borrow();
+        let run = answer.as_ref().and_then(|answer| answer.1.run.as_ref());
+        run.is_some_and(|run| standing_run(app, &run.run_id, is_read).is_none())
+    }
+}
+
+/// The run that answers for a key, as it is now. None where it is forgotten, or where it was an effect and is over: the
+/// ledger knows what became of that.
+fn standing_run(app: &App, id: &RunId, is_read: bool) -> Option<Run> {
+    let now = app.clock.now();
+    let run = app.runs.get(id.as_str(), now)?;
+    (is_read || run.result().is_none()).then(|| run.handle(&app.address.base(), now))
 }
 
 impl Claimed {
@@ -233,7 +267,10 @@ impl Claimed {
 
 /// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
 fn terms(permit: &Permit) -> Option<Digest> {
-    let terms = || serde_json::json!([permit.agent_epoch(), permit.constraint]);
+    let terms = || {
+        let of_owner = (permit.source_revision(), &permit.constraint);
+        serde_json::json!([permit.agent_epoch(), of_owner])
+    };
     permit.is_read().then(|| json::digest(&terms()))
 }
 

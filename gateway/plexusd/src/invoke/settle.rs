@@ -42,7 +42,8 @@ impl App {
         let asked = self.supervisor.settle(source, intent.clone());
         match tokio::time::timeout(SETTLE_WITHIN, asked).await {
             Ok(Verdict::Happened) => OutcomeKind::Ok,
-            Ok(Verdict::DidNot) => OutcomeKind::Failed,
+            // As if it had never been sent: what it took, such as its idempotency key, is free.
+            Ok(Verdict::DidNot) => OutcomeKind::Refused,
             Ok(Verdict::CannotTell) | Err(_) => OutcomeKind::Unknown,
         }
     }

@@ -152,13 +152,22 @@ impl TakenBack {
 
     /// Whether the end of an agent is held.
     pub(crate) fn ended(&self, agent: &AgentId) -> bool {
+        self.holds(|what| matches!(what, What::Agent(whom) if whom == agent))
+    }
+
+    /// Whether the end of a token is held.
+    pub(crate) fn ended_token(&self, token: &TokenId) -> bool {
+        self.holds(|what| matches!(what, What::Token(which) if which == token))
+    }
+
+    fn holds(&self, is_it: impl Fn(&What) -> bool) -> bool {
         self.any_held.load(Ordering::Acquire)
             && self
                 .held
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .iter()
-                .any(|(what, _)| *what == What::Agent(agent.clone()))
+                .any(|(what, _)| is_it(what))
     }
 
     fn note(&self, what: What) {
@@ -317,6 +326,9 @@ mod tests {
         taken.hold(What::Grant(b.clone(), read.clone()), Command::Pause(true));
         assert!(taken.refuses(&b, &read, None).is_some());
         assert_eq!(taken.refuses(&b, &write, None), None);
+        let token = TokenId::fresh();
+        taken.hold(What::Token(token.clone()), Command::Pause(true));
+        assert!(taken.ended_token(&token) && !taken.ended_token(&TokenId::fresh()));
         taken.let_go(&what);
         assert_eq!(taken.refuses(&a, &read, None), None);
     }

@@ -537,13 +537,17 @@ impl<'a> Draft<'a> {
                 self.emit(allowed.set_all(forgiven));
             } else {
                 granted.push(ask.capability.clone());
-                let grant = self.new_grant(
+                let mut grant = self.new_grant(
                     &item.agent,
                     &ask.capability,
                     ask.verbs,
                     window,
                     ask.constraint.clone(),
                 );
+                // The call that the gateway makes stands on the item: where calls are numbered, it is the first.
+                if runs && grant.calls_left().is_some() {
+                    grant.calls = 1;
+                }
                 let allowed = allowed("user-confirm", &grant, Some(&item.id), Some(a.card));
                 self.emit(allowed.set_all(forgiven).set(Change::Grant(grant)));
             }

@@ -211,6 +211,9 @@ impl Model {
             let gateway = item.run && ask.input.is_some();
             if ms > 0 {
                 self.stand(&item.agent, &ask.cap, ask.read_only, limit, t + ms);
+                if let Some(standing) = self.yes.last_mut().filter(|_| gateway) {
+                    standing.used = 1;
+                }
             }
             if ms == 0 || gateway {
                 let mine = |n: &(AgentId, Cap, Digest, u64)| {

@@ -247,6 +247,31 @@ fn run_is_the_gateways_and_once() {
     );
 }
 
+/// Where the owner named a number of calls, the one that the gateway makes is the first of them.
+#[test]
+fn a_run_counts_among_the_calls_that_were_allowed() {
+    for (most, left) in [(1, 0), (2, 1)] {
+        let mut world = World::new();
+        let who = world.member("a", &[]);
+        let input = json!({"n": 0});
+        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
+        request.on_approval = OnApproval::Run;
+        let item = world.decided(request).item.unwrap();
+        world.plan(&item, WRITE, Verb::Write);
+        let mut approval = world.approval(&item, Some(TrustWindow::HOUR));
+        approval.constraint = Some(constraint(json!({ "maxCalls": most })));
+        world.ok(Command::Approve(approval));
+        let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+        let run = world.begin(granted(by_gateway)).unwrap();
+        world.end(&run, OutcomeKind::Ok);
+        for n in 1..=left {
+            let permit = world.permit(&who, WRITE, &json!({ "n": n }));
+            world.begin(permit).unwrap();
+        }
+        assert!(world.pends(&who, WRITE, &json!({"n": 9})), "{most}");
+    }
+}
+
 #[test]
 fn the_gateway_runs_only_what_was_asked_to_run() {
     let mut world = World::new();

@@ -4,7 +4,7 @@ use crate::{
     app::App,
     http::{
         authenticate::{self, bearer},
-        feed::{self, Listener, Since},
+        feed::{self, Listener, OpenedBy, Since},
         guard::single,
         reply::Refused,
     },
@@ -25,7 +25,7 @@ pub(super) async fn stream(
     } else if let Some(text) = bearer(request.headers()) {
         let state = app.ledger.snapshot();
         let live = app.tokens.verify(text).filter(|v| {
-            if app.taken_back.ended(&v.agent) {
+            if app.taken_back.ended(&v.agent) || app.taken_back.ended_token(&v.jti) {
                 return false;
             }
             let now = state.time(app.clock.now());
@@ -34,17 +34,16 @@ pub(super) async fn stream(
                 .and_then(|a| a.tokens.get(&v.jti))
                 .is_some_and(|t| now < t.expires_at)
         });
-        Listener::Agent(
-            live.ok_or_else(|| authenticate::no_session("this token opens no stream"))?
-                .agent,
-        )
+        let live = live.ok_or_else(|| authenticate::no_session("this token opens no stream"))?;
+        Listener::Agent(live.agent, OpenedBy::Token(live.jti))
     } else {
         let session = single(request.headers(), SESSION_HEADER)
             .and_then(|s| authenticate::live_session(&app, s));
-        let agent = session.and_then(|s| s.agent);
-        Listener::Agent(agent.ok_or_else(|| {
+        let live = session.and_then(|s| Some((s.agent?, s.id)));
+        let (agent, session) = live.ok_or_else(|| {
             authenticate::no_session("a session, a token or the owner's key is needed")
-        })?)
+        })?;
+        Listener::Agent(agent, OpenedBy::Session(session))
     };
     let since = Since::of(request.headers());
     Ok(feed::response(app, listener, since, "plexus event stream"))

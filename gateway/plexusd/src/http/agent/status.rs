@@ -12,9 +12,12 @@ use crate::{
 };
 use axum::{
     extract::{Request, State},
+    http::HeaderMap,
     response::Response,
 };
-use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SESSION_HEADER, SessionId, TokenId};
+use plexus_protocol::{
+    ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, TokenId,
+};
 use plexus_trust::{
     Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply, RequestGrants,
     standing_for,
@@ -81,7 +84,10 @@ pub(super) async fn show(
                 ),
             };
             let error = ErrorBody::new(ErrorCode::SessionExpired, why).next(next);
-            let refused = authenticate::failed(&app, Kind::Session, peer, error).await;
+            let refused = match wrong(request.headers()) {
+                Some(kind) => authenticate::failed(&app, kind, peer, error).await,
+                None => Refused::new(error),
+            };
             let slowed = refused.code() == ErrorCode::RateLimited;
             return Err(if slowed { refused } else { refused.status(403) });
         }
@@ -99,6 +105,16 @@ pub(super) async fn show(
             _ = tokio::time::timeout_at(until, changed.changed()) => {}
             () = app.ending() => {}
         }
+    }
+}
+
+/// Which credential was given and does not open what was asked for. None is no guess: any page can let a browser ask.
+fn wrong(headers: &HeaderMap) -> Option<Kind> {
+    let given = |name| headers.contains_key(name);
+    match (given(KEY_HEADER), given(SESSION_HEADER)) {
+        (true, _) => Some(Kind::Key),
+        (false, true) => Some(Kind::Session),
+        (false, false) => None,
     }
 }
 

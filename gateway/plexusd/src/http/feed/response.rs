@@ -2,7 +2,7 @@
 //!
 //! Invariant: no stream outlives the credential that opened it, but for the frames that tell of its end.
 
-use super::{Frame, Listener, Since};
+use super::{Frame, Listener, OpenedBy, Since};
 use crate::{app::App, console::door, http::stream::Given};
 use axum::{
     http::{HeaderValue, header},
@@ -47,7 +47,7 @@ pub(crate) fn response(
         let mut last_words: Option<Instant> = None;
         let in_view = |id: &CapabilityId| match &listener {
             Listener::Owner | Listener::Console(_) => true,
-            Listener::Agent(agent) => {
+            Listener::Agent(agent, _) => {
                 let state = app.ledger.snapshot();
                 state
                     .agent(agent)
@@ -65,7 +65,7 @@ pub(crate) fn response(
             let now = Instant::now();
             let over = opened_by.is_none()
                 || standing(&app, &listener) != opened_by
-                || (matches!(listener, Listener::Agent(_)) && now >= until);
+                || (matches!(listener, Listener::Agent(..)) && now >= until);
             if over {
                 let end = *last_words.get_or_insert(now + LAST_WORDS);
                 // A time-out alone would let frames that are ready go on for ever.
@@ -96,18 +96,25 @@ pub(crate) fn response(
     response
 }
 
-/// Changes when the credential that opened a stream has ended: the key was rotated; the console was left; the agent was revoked, connected
-/// anew or rotated away.
+/// Changes when the credential that opened a stream has ended: the key was rotated; the console was left; the agent was
+/// revoked, connected anew or rotated away; its session or token is over, or was taken back.
 fn standing(app: &App, listener: &Listener) -> Option<u64> {
     match listener {
         Listener::Owner => Some(app.key_epoch.load(Ordering::Relaxed)),
         Listener::Console(who) => app.console.stands(*who, door::present(app)).then_some(0),
-        Listener::Agent(agent) => {
+        Listener::Agent(agent, by) => {
             let state = app.ledger.snapshot();
             let agent = state
                 .agent(agent)
                 .filter(|agent| !app.taken_back.ended(&agent.id))?;
-            (agent.status != EnrollmentStatus::Revoked).then_some(agent.epoch)
+            let until = match by {
+                OpenedBy::Session(id) => agent.sessions.get(id)?.expires_at,
+                OpenedBy::Token(id) if app.taken_back.ended_token(id) => return None,
+                OpenedBy::Token(id) => agent.tokens.get(id)?.expires_at,
+            };
+            let stands =
+                agent.status != EnrollmentStatus::Revoked && state.time(app.clock.now()) < until;
+            stands.then_some(agent.epoch)
         }
     }
 }
