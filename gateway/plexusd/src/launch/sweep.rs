@@ -1,6 +1,6 @@
 //! What goes on beside requests: every 30 s, what time has ended is swept up.
 
-use crate::{app::App, http, sources::lending};
+use crate::{app::App, approvals::run, http, sources::lending};
 use plexus_trust::Command;
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +28,8 @@ pub(crate) async fn sweep(app: Arc<App>) {
             tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
         lending::follow(&app, &before).await;
+        // Approved runs that could not be begun when it was their time: for a pause, or for a ledger that took nothing.
+        run::resume(&app);
         let app = app.clone();
         let tidied = tokio::task::spawn_blocking(move || {
             let state = app.ledger.snapshot();
