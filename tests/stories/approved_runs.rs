@@ -145,3 +145,43 @@ fn a_yes_during_a_stop_is_run_by_the_next_launch() {
     effects.sort();
     assert_eq!(effects, ["long", "one", "two"]);
 }
+
+/// Of several calls in one item each has its own answer.
+#[test]
+fn each_call_of_an_item_gets_its_own_answer() {
+    const ECHO: &str = "fixture.echo";
+    let mut workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.gateway.agent("one");
+    let body = json!({
+        "grants": {COUNT: "allow", ECHO: "allow"},
+        "intents": {COUNT: {"input": line("one")}, ECHO: {"input": {"text": "said"}}},
+        "onApproval": "run",
+    });
+    let item = agent.client().put("/grants", body).text_at("/pendingId");
+    owner.approve(&item, "once");
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "{status}");
+    assert_eq!(status["results"][ECHO]["output"], "said", "{status}");
+    assert_eq!(status["results"][COUNT]["id"], COUNT, "{status}");
+    for again in [false, true] {
+        let call = |id: &str, input: Value| {
+            let body = json!({"id": id, "input": input, "onApproval": "run"});
+            agent.invoke_body(body).expect_ok()
+        };
+        let (count, echo) = (
+            call(COUNT, line("one")),
+            call(ECHO, json!({"text": "said"})),
+        );
+        assert_eq!(count["id"], COUNT, "{again}: {count}");
+        assert_eq!(
+            count["auditId"], status["results"][COUNT]["auditId"],
+            "{count}"
+        );
+        assert_eq!(echo["output"], status["results"][ECHO]["output"], "{echo}");
+    }
+    workshop.gateway.restart();
+    let later = workshop.back(&agent).status(&item).expect_ok();
+    assert_eq!(later["results"], status["results"], "{later}");
+    assert_eq!(workshop.effects(), ["one"]);
+}

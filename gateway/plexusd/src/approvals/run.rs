@@ -89,7 +89,8 @@ async fn run(app: &Arc<App>, id: &PendingId) {
             }
         };
         if is_final(app, &item, ask, &answer).await {
-            app.approvals.keep_result(&item.id, &answer);
+            app.approvals
+                .keep_result(&item.id, &ask.capability, &answer);
         }
     }
 }

@@ -129,10 +129,16 @@ async fn shown(
     }
     if item.on_approval == OnApproval::Run {
         // Content is for a live session only.
-        if let Some(result) = app.approvals.result(&item.id).filter(|_| session.is_some()) {
-            out["result"] = json!(result);
+        if let Some(results) = app.approvals.results(item).filter(|_| session.is_some()) {
+            // Of several, whoever reads only one is told of the first that was not done.
+            let told = results.iter().find(|result| !result.ok);
+            out["result"] = json!(told.or(results.last()));
+            if results.len() > 1 {
+                let by_id = results.iter().map(|r| (r.id.as_str().to_owned(), json!(r)));
+                out["results"] = Value::Object(by_id.collect());
+            }
             if collects {
-                app.approvals.collect(&item.id);
+                app.approvals.collect(item);
             }
         }
         // An approved run is the gateway's to do: there is nothing for a token to open.
