@@ -185,3 +185,40 @@ fn each_call_of_an_item_gets_its_own_answer() {
     assert_eq!(later["results"], status["results"], "{later}");
     assert_eq!(workshop.effects(), ["one"]);
 }
+
+/// The effect is on record and its answer is lost: the same call gets what is known, and asks for no second effect.
+#[test]
+fn a_lost_answer_is_no_second_effect() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let item = ask(&agent, &to_run("one"));
+    workshop.owner().approve(&item, "once");
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "the control: {status}");
+    workshop.gateway.kill9();
+    let mut lost = 0;
+    for file in std::fs::read_dir(workshop.gateway.state().join("pending")).expect("a folder") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|e| e == "result") {
+            std::fs::remove_file(path).expect("a file");
+            lost += 1;
+        }
+    }
+    assert_eq!(lost, 1, "the control");
+    workshop.gateway.start_again();
+    let agent = workshop.back(&agent);
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "{status}");
+    assert_eq!(status["result"]["outputOmitted"], true, "{status}");
+    let again = agent.invoke_body(to_run("one")).expect_ok();
+    assert_eq!(
+        (&again["replayed"], &again["outputOmitted"]),
+        (&json!(true), &json!(true)),
+        "{again}"
+    );
+    // It has been told: the next is a new wish.
+    agent
+        .invoke_body(to_run("one"))
+        .expect_error(401, "approval_required");
+    assert_eq!(workshop.effects(), ["one"]);
+}

@@ -16,7 +16,7 @@ pub(crate) mod run;
 
 use crate::{
     app::{App, Phase},
-    invoke::{Answer, Asked},
+    invoke::{self, Answer, Asked},
     state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use plexus_ipc::message::{PlanMade, Touched};
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
-use plexus_trust::{Approval, Ask, Item, ItemState, Plan, State};
+use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -299,7 +299,29 @@ impl Approvals {
 
     /// The answer of a call that the gateway makes, or has made, for an approved item; none while it is due or under way.
     fn answer(&self, item: &Item, ask: &Ask) -> Option<Ran> {
+        // Looked up first: a run that ends meanwhile has kept its answer by then.
+        let under_way = self.under_way().contains(&item.id);
         self.ran(&item.id, &ask.capability)
+            .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())
+    }
+
+    /// What is known of a call whose answer was lost: in a crash before it was kept, or because it could not be.
+    fn lost_answer(&self, item: &Item, ask: &Ask) -> Option<Ran> {
+        if !item.runs(ask) || !matches!(ask.approval, Approval::Used | Approval::Ended) {
+            return None;
+        }
+        let alone = item.asks.iter().filter(|ask| item.runs(ask)).count() == 1;
+        let outcome = match item.state {
+            // An item tells how its last call went, not which one that was.
+            ItemState::Over { outcome } if alone && ask.approval == Approval::Ended => outcome,
+            _ => OutcomeKind::Unknown,
+        };
+        let answer = invoke::of_outcome(&ask.capability, outcome);
+        Some(Ran {
+            response: answer.body,
+            status: answer.status,
+            collected: false,
+        })
     }
 
     /// The answers of an item's runs, in the order of its asks, once there is one for each.
