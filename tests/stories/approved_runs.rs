@@ -4,8 +4,10 @@ use crate::house::{COUNT, Workshop};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::Agent;
+use plexus_tests::events::{Events, Frame};
 use plexus_tests::waiting::until;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn line(text: &str) -> Value {
     json!({"line": text})
@@ -221,4 +223,75 @@ fn a_lost_answer_is_no_second_effect() {
         .invoke_body(to_run("one"))
         .expect_error(401, "approval_required");
     assert_eq!(workshop.effects(), ["one"]);
+}
+
+/// What one program was told stays its own when another one is connected under its name.
+#[test]
+fn what_was_told_ends_with_the_credential() {
+    const LONG: &str = "fixture.long";
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    for how in ["revoked", "connected anew", "a new code"] {
+        let agent = workshop.reader("one");
+        let listening = agent.events();
+        let item = ask(&agent, &to_run(how));
+        owner.approve(&item, "once");
+        let status = agent.status_after(&item, 20).expect_ok();
+        assert_eq!(status["result"]["ok"], true, "the control: {status}");
+        let body = json!({"id": LONG, "input": {"ms": 1}, "async": true});
+        let run = agent.invoke_body(body).text_at("/run/runId");
+        let path = format!("/invoke/status?runId={run}");
+        agent.client().get(&format!("{path}&wait=20")).expect_ok();
+        listening.wait_until("invoke_resolved", |data| data["runId"] == run.as_str());
+
+        let another = match how {
+            "a new code" => {
+                let reply = owner.client.post("/admin/api/agents/one/code", json!({}));
+                Agent::enroll(&workshop.gateway.client(), &reply.text_at("/code"))
+            }
+            _ => {
+                if how == "revoked" {
+                    owner.revoke_agent("one");
+                }
+                workshop.reader("one")
+            }
+        };
+        agent
+            .client()
+            .get(&path)
+            .expect_error(403, "session_expired");
+        for path in [path, format!("/grants/status?pendingId={item}")] {
+            another
+                .client()
+                .get(&path)
+                .expect_error(403, "session_expired");
+        }
+        // The same call is its own wish.
+        another
+            .invoke_body(to_run(how))
+            .expect_error(401, "approval_required");
+        let from_the_start = another.client().with("last-event-id", "0-0");
+        let stream = Events::open(&from_the_start, "/events");
+        let frames = stream.rest(Duration::from_millis(500));
+        let about = |word: &str| {
+            let told = |frame: &&Frame| format!("{frame:?}").contains(word);
+            frames.iter().filter(told).count()
+        };
+        assert_eq!(
+            (about(&run), about(&item), about("token_revoked")),
+            (0, 0, 0),
+            "{how}: {frames:?}"
+        );
+        // The control: its own are kept for it.
+        let body = json!({"id": LONG, "input": {"ms": 1}, "async": true});
+        if how != "a new code" {
+            let run = another.invoke_body(body).text_at("/run/runId");
+            stream.wait_until("invoke_resolved", |data| data["runId"] == run.as_str());
+            let again = Events::open(&from_the_start, "/events");
+            again.wait_until("invoke_resolved", |data| data["runId"] == run.as_str());
+        }
+        // The owner sees what it was.
+        let kept = owner.client.get(&format!("/invoke/status?runId={run}"));
+        kept.expect_ok();
+    }
 }

@@ -423,8 +423,9 @@ impl Approvals {
         asked: &Asked,
         session: &SessionId,
     ) -> Option<(Arc<Item>, Ask)> {
-        let items = &state.agent(&asked.caller.agent)?.items;
-        let twins = items.values().filter_map(|item| {
+        let agent = state.agent(&asked.caller.agent)?;
+        let own = agent.items.values().filter(|item| item.is_of(agent));
+        let twins = own.filter_map(|item| {
             let same = |ask: &&Ask| {
                 &ask.capability == asked.id() && ask.input == Some(asked.digest) && item.runs(ask)
             };

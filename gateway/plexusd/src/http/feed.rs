@@ -17,6 +17,7 @@ use crate::{app::App, console::sessions::Visitor};
 use axum::{http::HeaderMap, response::sse::Event as Frame};
 use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
+use plexus_trust::State;
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -44,13 +45,14 @@ pub(crate) enum Notice {
     },
     InvokeResolved {
         agent: AgentId,
+        epoch: u64,
         run: RunId,
         id: String,
         ok: bool,
     },
     SourceStatus {
-        /// The one agent that may hear of it, where it is lent.
-        borrower: Option<AgentId>,
+        /// The one agent that may hear of it, where it is lent, and its epoch.
+        borrower: Option<(AgentId, u64)>,
         source: SourceId,
         available: bool,
         reason: Option<String>,
@@ -69,8 +71,25 @@ pub(crate) struct Changed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Audience {
     Everyone,
-    Agent(AgentId),
+    Agent(AgentId, Epoch),
     Owner,
+}
+
+/// Which program of an agent's name: another credential is another epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epoch {
+    Is(u64),
+    /// The one that this epoch ended.
+    Before(u64),
+}
+
+impl Epoch {
+    fn has(self, epoch: u64) -> bool {
+        match self {
+            Self::Is(is) => epoch == is,
+            Self::Before(next) => epoch < next,
+        }
+    }
 }
 
 /// From where on a listener wants frames: what it sent as `Last-Event-ID`.
@@ -97,7 +116,8 @@ pub(crate) struct Told {
 /// Who listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listener {
-    Agent(AgentId),
+    /// With the agent's epoch in which it began to listen.
+    Agent(AgentId, u64),
     Owner,
     /// The owner, in a browser.
     Console(Visitor),
@@ -203,10 +223,17 @@ impl Feed {
                     changed,
                 );
             }
-            Notice::InvokeResolved { agent, run, id, ok } => {
+            Notice::InvokeResolved {
+                agent,
+                epoch,
+                run,
+                id,
+                ok,
+            } => {
                 let status = if ok { "succeeded" } else { "failed" };
                 let data = json!({"runId": run, "id": id, "status": status});
-                self.tell(Audience::Agent(agent), "invoke_resolved", data, None);
+                let audience = Audience::Agent(agent, Epoch::Is(epoch));
+                self.tell(audience, "invoke_resolved", data, None);
             }
             Notice::SourceStatus {
                 borrower,
@@ -218,7 +245,9 @@ impl Feed {
                 if let Some(reason) = reason {
                     data["reason"] = json!(reason);
                 }
-                let audience = borrower.map_or(Audience::Everyone, Audience::Agent);
+                let audience = borrower.map_or(Audience::Everyone, |(agent, epoch)| {
+                    Audience::Agent(agent, Epoch::Is(epoch))
+                });
                 self.tell(audience, "source_status", data, None);
             }
         }
@@ -378,7 +407,10 @@ impl Listening {
         let allowed = match &told.audience {
             Audience::Everyone => true,
             Audience::Owner => owner,
-            Audience::Agent(agent) => owner || self.listener == Listener::Agent(agent.clone()),
+            Audience::Agent(agent, told) => {
+                let hears = |listener: &Listener| matches!(listener, Listener::Agent(id, epoch) if id == agent && told.has(*epoch));
+                owner || hears(&self.listener)
+            }
         };
         if !allowed {
             return None;
@@ -477,7 +509,12 @@ fn from_record(app: &App, record: &Recorded) {
         };
         if let (Some(decision), Some(agent)) = (decision, agent) {
             let data = json!({"pendingId": item, "decision": decision});
-            feed.tell(Audience::Agent(agent), "grant_resolved", data, None);
+            // Whoever asked is told, also where the item ended with its credential.
+            let state = app.ledger.snapshot();
+            let known = plexus_protocol::PendingId::parse(&item).ok();
+            let asked = known.and_then(|id| state.item(&id)?.agent_epoch);
+            let epoch = Epoch::Is(asked.unwrap_or_else(|| epoch_now(&state, &agent)));
+            feed.tell(Audience::Agent(agent, epoch), "grant_resolved", data, None);
             let data = json!({"pendingId": item, "kind": "grant", "decision": decision});
             feed.tell(Audience::Owner, "pending_resolved", data, None);
         }
@@ -536,9 +573,31 @@ fn from_record(app: &App, record: &Recorded) {
             if let Some(reason) = reason {
                 data["reason"] = json!(reason);
             }
-            feed.tell(Audience::Agent(of), "token_revoked", data, None);
+            let epoch = of_token(&app.ledger.snapshot(), &event, &of);
+            feed.tell(Audience::Agent(of, epoch), "token_revoked", data, None);
         }
     }
+}
+
+/// Whose token has gone: where the credential ended with it, of the program that had it until then.
+fn of_token(state: &State, event: &Value, agent: &AgentId) -> Epoch {
+    let changes = event.get("changes").and_then(Value::as_array);
+    let ends = changes.into_iter().flatten().find_map(|change| {
+        let row = change
+            .get("agent")
+            .filter(|row| row["id"] == agent.as_str());
+        let gone = change
+            .get("agentGone")
+            .filter(|gone| *gone == agent.as_str());
+        let next = row.and_then(|row| row["epoch"].as_u64());
+        next.or(gone.map(|_| u64::MAX))
+    });
+    ends.map_or_else(|| Epoch::Is(epoch_now(state, agent)), Epoch::Before)
+}
+
+/// An agent's epoch; of none that there is, one that nobody has.
+pub(crate) fn epoch_now(state: &State, agent: &AgentId) -> u64 {
+    state.agent(agent).map_or(0, |agent| agent.epoch)
 }
 
 #[cfg(test)]

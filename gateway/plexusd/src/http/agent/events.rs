@@ -20,31 +20,28 @@ pub(super) async fn stream(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Refused> {
+    let state = app.ledger.snapshot();
     let listener = if authenticate::is_owner(&app, request.headers()) {
         Listener::Owner
     } else if let Some(text) = bearer(request.headers()) {
-        let state = app.ledger.snapshot();
-        let live = app.tokens.verify(text).filter(|v| {
-            if app.taken_back.ended(&v.agent) {
-                return false;
-            }
+        let live = app.tokens.verify(text).and_then(|v| {
+            let agent = state.agent(&v.agent)?;
             let now = state.time(app.clock.now());
-            state
-                .agent(&v.agent)
-                .and_then(|a| a.tokens.get(&v.jti))
-                .is_some_and(|t| now < t.expires_at)
+            let token = agent.tokens.get(&v.jti)?;
+            let live = now < token.expires_at && !app.taken_back.ended(&v.agent);
+            live.then_some(agent)
         });
-        Listener::Agent(
-            live.ok_or_else(|| authenticate::no_session("this token opens no stream"))?
-                .agent,
-        )
+        let agent = live.ok_or_else(|| authenticate::no_session("this token opens no stream"))?;
+        Listener::Agent(agent.id.clone(), agent.epoch)
     } else {
         let session = single(request.headers(), SESSION_HEADER)
             .and_then(|s| authenticate::live_session(&app, s));
-        let agent = session.and_then(|s| s.agent);
-        Listener::Agent(agent.ok_or_else(|| {
+        // The epoch of the snapshot that knows the session.
+        let agent = session.and_then(|s| Some(state.agent_by_session(&s.id)?.0));
+        let agent = agent.ok_or_else(|| {
             authenticate::no_session("a session, a token or the owner's key is needed")
-        })?)
+        })?;
+        Listener::Agent(agent.id.clone(), agent.epoch)
     };
     let since = Since::of(request.headers());
     Ok(feed::response(app, listener, since, "plexus event stream"))

@@ -16,8 +16,8 @@ use axum::{
 };
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SESSION_HEADER, SessionId, TokenId};
 use plexus_trust::{
-    Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply, RequestGrants,
-    standing_for,
+    Agent, Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply,
+    RequestGrants, standing_for,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -57,15 +57,17 @@ pub(super) async fn show(
             .as_deref()
             .and_then(|s| authenticate::live_session(&app, s));
         let mine = item.as_ref().is_some_and(|item| {
+            // Another program under the same name has not asked.
+            let agent = state
+                .agent(&item.agent)
+                .filter(|agent| item.is_of(agent) && agent.status != EnrollmentStatus::Revoked);
             // The session that asked need not be live (wire §4.6); its agent must be.
-            let asked_it = session.as_deref() == Some(item.session.as_str())
-                && state
-                    .agent(&item.agent)
-                    .is_some_and(|agent| agent.status != EnrollmentStatus::Revoked);
-            asked_it
-                || live
-                    .as_ref()
-                    .is_some_and(|s| s.agent.as_ref() == Some(&item.agent))
+            let asked_it = session.as_deref() == Some(item.session.as_str());
+            let speaks = |agent: &Agent| {
+                live.as_ref()
+                    .is_some_and(|s| agent.sessions.contains_key(&s.id))
+            };
+            agent.is_some_and(|agent| asked_it || speaks(agent))
         });
         if !owner && !mine {
             let (why, next) = match &live {

@@ -47,7 +47,7 @@ pub(crate) fn response(
         let mut last_words: Option<Instant> = None;
         let in_view = |id: &CapabilityId| match &listener {
             Listener::Owner | Listener::Console(_) => true,
-            Listener::Agent(agent) => {
+            Listener::Agent(agent, _) => {
                 let state = app.ledger.snapshot();
                 state
                     .agent(agent)
@@ -65,7 +65,7 @@ pub(crate) fn response(
             let now = Instant::now();
             let over = opened_by.is_none()
                 || standing(&app, &listener) != opened_by
-                || (matches!(listener, Listener::Agent(_)) && now >= until);
+                || (matches!(listener, Listener::Agent(..)) && now >= until);
             if over {
                 let end = *last_words.get_or_insert(now + LAST_WORDS);
                 // A time-out alone would let frames that are ready go on for ever.
@@ -102,12 +102,12 @@ fn standing(app: &App, listener: &Listener) -> Option<u64> {
     match listener {
         Listener::Owner => Some(app.key_epoch.load(Ordering::Relaxed)),
         Listener::Console(who) => app.console.stands(*who, door::present(app)).then_some(0),
-        Listener::Agent(agent) => {
+        Listener::Agent(agent, epoch) => {
             let state = app.ledger.snapshot();
             let agent = state
                 .agent(agent)
                 .filter(|agent| !app.taken_back.ended(&agent.id))?;
-            (agent.status != EnrollmentStatus::Revoked).then_some(agent.epoch)
+            (agent.status != EnrollmentStatus::Revoked && agent.epoch == *epoch).then_some(*epoch)
         }
     }
 }
