@@ -3,6 +3,7 @@
 mod house;
 
 mod agents;
+mod approved_runs;
 mod archives;
 mod audit;
 mod backup;

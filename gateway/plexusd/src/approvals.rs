@@ -15,8 +15,8 @@ pub(crate) mod planner;
 pub(crate) mod run;
 
 use crate::{
-    app::App,
-    invoke::{Answer, Asked},
+    app::{App, Phase},
+    invoke::{self, Answer, Asked},
     state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
-use plexus_trust::{Approval, Ask, Item, ItemState, OnApproval, Plan, Refusal, State};
+use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -56,7 +56,7 @@ struct Ran {
 pub(crate) struct Approvals {
     dir: PathBuf,
     plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
-    ran: Mutex<HashMap<PendingId, Ran>>,
+    ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
     under_way: Mutex<HashSet<PendingId>>,
     /// Tokens made for an approved item: reading its status again gives the same one.
     tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
@@ -291,71 +291,116 @@ impl Approvals {
 
     // --- answers of approved runs ---
 
-    fn result_file(&self, item: &PendingId) -> PathBuf {
-        self.dir.join(format!("{item}.result"))
+    fn result_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+        self.dir.join(format!("{item}.{id}.result"))
     }
 
-    fn keep_result(&self, item: &PendingId, answer: &Answer) {
+    fn keep_result(&self, item: &PendingId, id: &CapabilityId, answer: &Answer) {
         let ran = Ran {
             response: answer.body.clone(),
             status: answer.status,
             collected: false,
         };
-        self.save(item, &ran);
-        self.ran
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(item.clone(), ran);
+        self.keep_ran(item, id, ran);
         self.note_change();
     }
 
-    fn save(&self, item: &PendingId, ran: &Ran) {
-        let saved = serde_json::to_vec(ran)
+    fn keep_ran(&self, item: &PendingId, id: &CapabilityId, ran: Ran) {
+        let saved = serde_json::to_vec(&ran)
             .map_err(io::Error::other)
-            .and_then(|b| write_private(&self.result_file(item), &b));
+            .and_then(|b| write_private(&self.result_file(item, id), &b));
         if let Err(error) = saved {
             // The outcome is in the audit log; only the agent's copy of the output would not survive a restart.
             tracing::warn!(name: "pending.unsaved", %error, pendingId = %item, "the result of an approved run could not be kept on disk");
         }
+        self.ran
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((item.clone(), id.clone()), ran);
     }
 
-    fn ran(&self, item: &PendingId) -> Option<Ran> {
+    /// The answer of one call of an item, where it is kept.
+    fn ran(&self, item: &PendingId, id: &CapabilityId) -> Option<Ran> {
         let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ran) = known.get(item) {
+        let key = (item.clone(), id.clone());
+        if let Some(ran) = known.get(&key) {
             return Some(ran.clone());
         }
-        let ran: Ran = serde_json::from_slice(&fs::read(self.result_file(item)).ok()?).ok()?;
-        known.insert(item.clone(), ran.clone());
+        let read = |path: PathBuf| -> Option<Ran> {
+            let ran: Ran = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+            (ran.response.id == id.as_str()).then_some(ran)
+        };
+        // Earlier versions kept one answer for an item.
+        let ran = read(self.result_file(item, id))
+            .or_else(|| read(self.dir.join(format!("{item}.result"))))?;
+        known.insert(key, ran.clone());
         Some(ran)
     }
 
-    /// The answer of an approved run, for the agent that asked. Reading it is repeatable.
-    pub(crate) fn result(&self, item: &PendingId) -> Option<InvokeResponse> {
-        Some(self.ran(item)?.response)
+    /// The answer of a call that the gateway makes, or has made, for an approved item; none while it is due or under way.
+    fn answer(&self, item: &Item, ask: &Ask) -> Option<Ran> {
+        // Looked up first: a run that ends meanwhile has kept its answer by then.
+        let under_way = self.under_way().contains(&item.id);
+        self.ran(&item.id, &ask.capability)
+            .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())
     }
 
-    /// The agent has its answer: from now on the same call in another session is a new wish.
-    pub(crate) fn collect(&self, item: &PendingId) {
-        if let Some(ran) = self.ran(item).filter(|ran| !ran.collected) {
+    /// What is known of a call whose answer was lost: in a crash before it was kept, or because it could not be.
+    fn lost_answer(&self, item: &Item, ask: &Ask) -> Option<Ran> {
+        if !item.runs(ask) || !matches!(ask.approval, Approval::Used | Approval::Ended) {
+            return None;
+        }
+        let alone = item.asks.iter().filter(|ask| item.runs(ask)).count() == 1;
+        let outcome = match item.state {
+            // An item tells how its last call went, not which one that was.
+            ItemState::Over { outcome } if alone && ask.approval == Approval::Ended => outcome,
+            _ => OutcomeKind::Unknown,
+        };
+        let answer = invoke::of_outcome(&ask.capability, outcome);
+        Some(Ran {
+            response: answer.body,
+            status: answer.status,
+            collected: false,
+        })
+    }
+
+    /// The answers of an item's runs, in the order of its asks, once there is one for each.
+    pub(crate) fn results(&self, item: &Item) -> Option<Vec<InvokeResponse>> {
+        let runs = item.asks.iter().filter(|ask| item.runs(ask));
+        let results: Option<Vec<_>> = runs
+            .map(|ask| Some(self.answer(item, ask)?.response))
+            .collect();
+        results.filter(|results| !results.is_empty())
+    }
+
+    /// The agent has its answers: from now on the same calls in another session are new wishes.
+    pub(crate) fn collect(&self, item: &Item) {
+        for ask in item.asks.iter().filter(|ask| item.runs(ask)) {
+            self.collect_one(item, ask);
+        }
+    }
+
+    fn collect_one(&self, item: &Item, ask: &Ask) {
+        if let Some(ran) = self.answer(item, ask).filter(|ran| !ran.collected) {
             let ran = Ran {
                 collected: true,
                 ..ran
             };
-            self.save(item, &ran);
-            self.ran
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(item.clone(), ran);
+            self.keep_ran(&item.id, &ask.capability, ran);
         }
     }
 
-    /// Whether the gateway itself runs, or has run, what this item allows and its answer is still to come.
+    /// Whether the gateway itself runs, or has run, what this item allows and an answer is still to come.
     pub(crate) fn is_running(&self, item: &Item) -> bool {
-        item.on_approval == OnApproval::Run
-            && item.asks.iter().any(|ask| ask.input.is_some())
+        item.asks.iter().any(|ask| self.runs_now(item, ask))
+    }
+
+    /// The same of one call.
+    fn runs_now(&self, item: &Item, ask: &Ask) -> bool {
+        item.runs(ask)
             && (matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed)
                 || self.under_way().contains(&item.id))
-            && self.ran(&item.id).is_none()
+            && self.answer(item, ask).is_none()
     }
 
     /// Items whose run was begun in this launch and whose answer is not kept yet: the outcome is recorded a moment
@@ -383,10 +428,10 @@ impl Approvals {
         let mut changed = self.changed();
         loop {
             let state = app.ledger.snapshot();
-            let item = self.approved_twin(&state, asked, session)?;
-            if let Some(ran) = self.ran(&item.id) {
+            let (item, ask) = self.approved_twin(&state, asked, session)?;
+            if let Some(ran) = self.answer(&item, &ask) {
                 if &item.session != session {
-                    self.collect(&item.id);
+                    self.collect_one(&item, &ask);
                 }
                 return Some(Answer {
                     status: ran.status,
@@ -396,29 +441,46 @@ impl Approvals {
                     },
                 });
             }
-            if !self.is_running(&item) {
+            if !self.runs_now(&item, &ask) {
                 return None;
             }
-            changed.changed().await.ok()?;
+            // What is not begun yet is left to the next launch: nobody waits for that.
+            let begun = self.under_way().contains(&item.id);
+            if !begun && app.phase() != Phase::Serving {
+                return None;
+            }
+            tokio::select! {
+                moved = changed.changed() => moved.ok()?,
+                () = app.ending(), if !begun => {}
+            }
         }
     }
 
+    /// The newest approved item, and its ask, by which the gateway makes or has made this very call.
     fn approved_twin(
         &self,
         state: &State,
         asked: &Asked,
         session: &SessionId,
-    ) -> Option<Arc<Item>> {
-        let items = &state.agent(&asked.caller.agent)?.items;
-        let twins = items.values().filter(|item| {
-            item.asks.iter().any(|ask| {
+    ) -> Option<(Arc<Item>, Ask)> {
+        let agent = state.agent(&asked.caller.agent)?;
+        let own = agent.items.values().filter(|item| item.is_of(agent));
+        let twins = own.filter_map(|item| {
+            let same = |ask: &&Ask| {
                 &ask.capability == asked.id() && ask.input == Some(asked.digest) && item.runs(ask)
-            }) && matches!(
+            };
+            let ask = item.asks.iter().find(same)?;
+            let approved = matches!(
                 item.state,
                 ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
-            ) && (&item.session == session || self.ran(&item.id).is_none_or(|ran| !ran.collected))
+            );
+            let owed = || {
+                &item.session == session || self.answer(item, ask).is_none_or(|ran| !ran.collected)
+            };
+            (approved && owed()).then_some((item, ask))
         });
-        twins.max_by_key(|item| item.created_at).cloned()
+        let newest = twins.max_by_key(|(item, _)| item.created_at);
+        newest.map(|(item, ask)| (item.clone(), ask.clone()))
     }
 
     /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone.
@@ -462,7 +524,7 @@ impl Approvals {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|(item, _), _| state.item(item).is_some_and(|i| open(i)));
         let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
-        ran.retain(|item, _| state.item(item).is_some());
+        ran.retain(|(item, _), _| state.item(item).is_some());
     }
 }
 

@@ -30,10 +30,12 @@ use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
 use bytes::Bytes;
 use plexus_ipc::manifest::EntryKind;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, TokenId,
-    body::InvokeResponse, json,
+    AgentId, AuditId, CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, SessionId,
+    TokenId, body::InvokeResponse, json,
 };
-use plexus_trust::{Call, Command, Door, Note, OnApproval, Permit, Refusal, Verdict, authorize};
+use plexus_trust::{
+    Call, Command, Door, Note, OnApproval, OutcomeKind, Permit, Refusal, Verdict, authorize,
+};
 use refusal::refused;
 use serde_json::Value;
 use std::{sync::Arc, time::Instant};
@@ -399,6 +401,33 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
     .about(id)
     .next("ask again");
     Answer::refused(id.as_str(), error, None)
+}
+
+/// The answer of an approved call of which only the outcome is known.
+pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
+    let error = match outcome {
+        OutcomeKind::Ok => {
+            return Answer::dispatched(InvokeResponse {
+                output_omitted: true,
+                ..InvokeResponse::ok(id.as_str(), None)
+            });
+        }
+        OutcomeKind::Unknown => refusal::unknown_outcome(id),
+        OutcomeKind::Failed => ErrorBody::new(
+            ErrorCode::TransportError,
+            "The approved call was made and failed; its answer was lost.",
+        )
+        .effect(Effect::Unknown)
+        .about(id)
+        .next("look at what it was to change before you ask again"),
+        OutcomeKind::Refused => ErrorBody::new(
+            ErrorCode::TransportError,
+            "The approved call was refused and nothing was done; its answer was lost.",
+        )
+        .about(id)
+        .next("ask again"),
+    };
+    Answer::dispatched(InvokeResponse::refused(id.as_str(), error, None))
 }
 
 /// A refusal before dispatch, recorded.

@@ -234,6 +234,17 @@ pub enum Command {
         /// Which.
         item: PendingId,
     },
+    /// The one call that an item was approved for was refused before anything was begun: it is not made any more.
+    NotMade {
+        /// Whose item.
+        agent: AgentId,
+        /// Which.
+        item: PendingId,
+        /// The call.
+        capability: CapabilityId,
+        /// Why.
+        why: String,
+    },
     /// Records a read that a worker answered: its one event.
     Read {
         /// Why it was allowed.

@@ -107,6 +107,12 @@ pub fn decide(
             fresh,
         } => draft.refresh(agent, token, session, fresh),
         Command::Withdraw { agent, item } => draft.withdraw(agent, item),
+        Command::NotMade {
+            agent,
+            item,
+            capability,
+            why,
+        } => draft.not_made(agent, item, capability, why),
         Command::Read { permit, outcome } => draft.read(permit, outcome),
         Command::Intent {
             permit,

@@ -364,6 +364,9 @@ pub struct Item {
     pub agent: AgentId,
     /// The session that asked.
     pub session: SessionId,
+    /// The epoch of the agent in which it asked; none: it was asked by a version that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_epoch: Option<u64>,
     /// When.
     pub created_at: Timestamp,
     /// First moment at which it lapses: 24 h after creation, then 24 h after approval.
@@ -386,6 +389,11 @@ pub struct Item {
 }
 
 impl Item {
+    /// Whether the program that asked is the one that `agent` names now: with another credential it is another program.
+    #[must_use]
+    pub fn is_of(&self, agent: &Agent) -> bool {
+        self.agent == agent.id && self.agent_epoch.is_none_or(|epoch| epoch == agent.epoch)
+    }
     /// Whether the gateway itself makes the call of `ask` once it is approved; every other call is left to the agent.
     #[must_use]
     pub fn runs(&self, ask: &Ask) -> bool {

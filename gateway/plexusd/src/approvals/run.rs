@@ -1,76 +1,126 @@
 //! Approve can mean do it: the gateway itself commits what the owner approved, once, whether or not the agent waits.
+//!
+//! ```text
+//! approved ─▶ due ─┬ asked ─▶ intent ─▶ outcome ─▶ answer kept
+//!              ▲   ├ refused for good ─▶ not made, recorded ─▶ answer kept
+//!              └───┴ paused, not recorded, stopping: nothing is kept
+//! ```
+//! Invariant: an answer is kept only for a call that can not be made any more.
 
-use crate::{app::App, invoke};
+use crate::{
+    app::{App, Phase},
+    invoke,
+};
+use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{ErrorCode, PendingId, json};
-use plexus_trust::{Approval, Item, ItemState, OnApproval};
+use plexus_trust::{Approval, Ask, Command, Item, ItemState, OnApproval};
 use std::sync::Arc;
 
 /// Runs what an approved item allows. Returns at once.
 pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
+    // What a stop would cut off stays approved; the next launch takes it up.
+    if app.phase() != Phase::Serving {
+        return;
+    }
     let state = app.ledger.snapshot();
-    let Some(item) = state.item(item).cloned() else {
+    // While all agents are paused nothing is run for them; the end of the pause takes it up.
+    let due = state.item(item).filter(|item| is_due(item));
+    let Some(item) = due.filter(|_| !state.paused).cloned() else {
         return;
     };
-    let due =
-        item.on_approval == OnApproval::Run && matches!(item.state, ItemState::Approved { .. });
-    // While all agents are paused nothing is run for them; the end of the pause takes it up.
-    if due
-        && !state.paused
-        && item
-            .asks
-            .iter()
-            .any(|ask| ask.approval == Approval::OneCall)
-    {
-        if !app.approvals.begin_run(&item.id) {
-            return;
-        }
-        let app = app.clone();
-        tokio::spawn(async move {
-            run(&app, &item).await;
-            app.approvals.end_run(&item.id);
-        });
+    if !app.approvals.begin_run(&item.id) {
+        return;
     }
+    let app = app.clone();
+    tokio::spawn(async move {
+        run(&app, &item.id).await;
+        app.approvals.end_run(&item.id);
+    });
 }
 
 /// Runs what was approved before a restart, or during a pause, and not begun: its state token decides whether it still
 /// holds.
 pub(crate) fn resume(app: &Arc<App>) {
     let state = app.ledger.snapshot();
-    for item in state.agents.values().flat_map(|a| a.items.values()) {
+    let items = state.agents.values().flat_map(|agent| agent.items.values());
+    for item in items.filter(|item| is_due(item)) {
         start(app, &item.id);
     }
 }
 
-async fn run(app: &Arc<App>, item: &Item) {
-    for ask in item
-        .asks
-        .iter()
-        .filter(|ask| ask.approval == Approval::OneCall)
-    {
+fn is_due(item: &Item) -> bool {
+    item.on_approval == OnApproval::Run
+        && matches!(item.state, ItemState::Approved { .. })
+        && item
+            .asks
+            .iter()
+            .any(|ask| ask.approval == Approval::OneCall)
+}
+
+async fn run(app: &Arc<App>, id: &PendingId) {
+    // Read only now: whoever ran it before us may have ended since our caller looked.
+    let Some(item) = app
+        .ledger
+        .snapshot()
+        .item(id)
+        .filter(|i| is_due(i))
+        .cloned()
+    else {
+        return;
+    };
+    let due = |ask: &&Ask| ask.approval == Approval::OneCall;
+    for ask in item.asks.iter().filter(due) {
+        if app.phase() != Phase::Serving {
+            return;
+        }
         let entry = app.catalogue.load().get(&ask.capability).cloned();
         let input = app
             .approvals
             .input(&item.id, ask)
             .and_then(|bytes| json::parse(&bytes).ok());
-        let (Some(entry), Some(input)) = (entry, input) else {
-            tracing::error!(name: "pending.input_lost", pendingId = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
-            // Whoever waits for it is told, instead of waiting for what does not come.
+        let answer = match (entry, input) {
+            (Some(entry), Some(input)) => {
+                invoke::run_approved(app, &item.id, &item.agent, entry, input).await
+            }
+            _ => {
+                tracing::error!(name: "pending.input_lost", pendingId = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
+                // Whoever waits for it is told, instead of waiting for what does not come.
+                invoke::lost(&ask.capability)
+            }
+        };
+        if is_final(app, &item, ask, &answer).await {
             app.approvals
-                .keep_result(&item.id, &invoke::lost(&ask.capability));
-            continue;
-        };
-        let answer = invoke::run_approved(app, &item.id, &item.agent, entry, input).await;
-        let paused = |e: &plexus_protocol::ErrorBody| e.code == ErrorCode::Paused;
-        let unused = || {
-            app.ledger
-                .snapshot()
-                .item(&item.id)
-                .is_some_and(|i| i.runs_still(ask))
-        };
-        if answer.body.error.as_ref().is_some_and(paused) && unused() {
-            // Paused in the last moment, before anything was begun: the approval is left for the end of the pause.
-            continue;
+                .keep_result(&item.id, &ask.capability, &answer);
         }
-        app.approvals.keep_result(&item.id, &answer);
+    }
+}
+
+/// Whether an answer is the last word on its call: it was begun, or it can not be begun any more.
+async fn is_final(app: &Arc<App>, item: &Item, ask: &Ask, answer: &invoke::Answer) -> bool {
+    let state = app.ledger.snapshot();
+    if !state.item(&item.id).is_some_and(|i| i.runs_still(ask)) {
+        return true;
+    }
+    let code = answer.body.error.as_ref().map(|error| error.code);
+    let word = match code {
+        // Nothing was begun, and nothing is wrong with the call: it stays due.
+        Some(ErrorCode::Paused | ErrorCode::Busy | ErrorCode::AuditUnavailable) => return false,
+        Some(code) => code.as_str(),
+        None => "answered without an intent",
+    };
+    let command = Command::NotMade {
+        agent: item.agent.clone(),
+        item: item.id.clone(),
+        capability: ask.capability.clone(),
+        why: format!("the approved call was refused before it was made: {word}"),
+    };
+    // In the owner's lane: it ends what the owner allowed.
+    match app.ledger.submit(command, Lane::Owner).await {
+        // Refused where somebody else has taken it back meanwhile.
+        Ok(_) | Err(SubmitError::Refused(_)) => true,
+        Err(error) => {
+            tracing::warn!(name: "pending.unsaved", %error, pendingId = %item.id, "the end of an approved call could not be recorded; it stays due");
+            false
+        }
     }
 }

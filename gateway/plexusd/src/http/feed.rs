@@ -17,6 +17,7 @@ use crate::{app::App, console::sessions::Visitor};
 use axum::{http::HeaderMap, response::sse::Event as Frame};
 use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SessionId, SourceId, TokenId};
+use plexus_trust::State;
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -44,13 +45,14 @@ pub(crate) enum Notice {
     },
     InvokeResolved {
         agent: AgentId,
+        epoch: u64,
         run: RunId,
         id: String,
         ok: bool,
     },
     SourceStatus {
-        /// The one agent that may hear of it, where it is lent.
-        borrower: Option<AgentId>,
+        /// The one agent that may hear of it, where it is lent, and its epoch.
+        borrower: Option<(AgentId, u64)>,
         source: SourceId,
         available: bool,
         reason: Option<String>,
@@ -69,8 +71,25 @@ pub(crate) struct Changed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Audience {
     Everyone,
-    Agent(AgentId),
+    Agent(AgentId, Epoch),
     Owner,
+}
+
+/// Which program of an agent's name: another credential is another epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epoch {
+    Is(u64),
+    /// The one that this epoch ended.
+    Before(u64),
+}
+
+impl Epoch {
+    fn has(self, epoch: u64) -> bool {
+        match self {
+            Self::Is(is) => epoch == is,
+            Self::Before(next) => epoch < next,
+        }
+    }
 }
 
 /// From where on a listener wants frames: what it sent as `Last-Event-ID`.
@@ -97,7 +116,12 @@ pub(crate) struct Told {
 /// Who listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listener {
-    Agent(AgentId, OpenedBy),
+    Agent {
+        agent: AgentId,
+        /// The agent's epoch in which it began to listen.
+        epoch: u64,
+        by: OpenedBy,
+    },
     Owner,
     /// The owner, in a browser.
     Console(Visitor),
@@ -111,13 +135,6 @@ pub(crate) enum OpenedBy {
 }
 
 impl Listener {
-    /// The agent that listens.
-    fn agent(&self) -> Option<&AgentId> {
-        match self {
-            Self::Agent(agent, _) => Some(agent),
-            Self::Owner | Self::Console(_) => None,
-        }
-    }
     /// Whether it hears what only the owner may.
     fn is_owner(&self) -> bool {
         matches!(self, Self::Owner | Self::Console(_))
@@ -217,10 +234,17 @@ impl Feed {
                     changed,
                 );
             }
-            Notice::InvokeResolved { agent, run, id, ok } => {
+            Notice::InvokeResolved {
+                agent,
+                epoch,
+                run,
+                id,
+                ok,
+            } => {
                 let status = if ok { "succeeded" } else { "failed" };
                 let data = json!({"runId": run, "id": id, "status": status});
-                self.tell(Audience::Agent(agent), "invoke_resolved", data, None);
+                let audience = Audience::Agent(agent, Epoch::Is(epoch));
+                self.tell(audience, "invoke_resolved", data, None);
             }
             Notice::SourceStatus {
                 borrower,
@@ -232,7 +256,9 @@ impl Feed {
                 if let Some(reason) = reason {
                     data["reason"] = json!(reason);
                 }
-                let audience = borrower.map_or(Audience::Everyone, Audience::Agent);
+                let audience = borrower.map_or(Audience::Everyone, |(agent, epoch)| {
+                    Audience::Agent(agent, Epoch::Is(epoch))
+                });
                 self.tell(audience, "source_status", data, None);
             }
         }
@@ -392,7 +418,11 @@ impl Listening {
         let allowed = match &told.audience {
             Audience::Everyone => true,
             Audience::Owner => owner,
-            Audience::Agent(agent) => owner || self.listener.agent() == Some(agent),
+            Audience::Agent(agent, told) => {
+                owner
+                    || matches!(&self.listener, Listener::Agent { agent: id, epoch, .. }
+                        if id == agent && told.has(*epoch))
+            }
         };
         if !allowed {
             return None;
@@ -491,7 +521,12 @@ fn from_record(app: &App, record: &Recorded) {
         };
         if let (Some(decision), Some(agent)) = (decision, agent) {
             let data = json!({"pendingId": item, "decision": decision});
-            feed.tell(Audience::Agent(agent), "grant_resolved", data, None);
+            // Whoever asked is told, also where the item ended with its credential.
+            let state = app.ledger.snapshot();
+            let known = plexus_protocol::PendingId::parse(&item).ok();
+            let asked = known.and_then(|id| state.item(&id)?.agent_epoch);
+            let epoch = Epoch::Is(asked.unwrap_or_else(|| epoch_now(&state, &agent)));
+            feed.tell(Audience::Agent(agent, epoch), "grant_resolved", data, None);
             let data = json!({"pendingId": item, "kind": "grant", "decision": decision});
             feed.tell(Audience::Owner, "pending_resolved", data, None);
         }
@@ -550,9 +585,31 @@ fn from_record(app: &App, record: &Recorded) {
             if let Some(reason) = reason {
                 data["reason"] = json!(reason);
             }
-            feed.tell(Audience::Agent(of), "token_revoked", data, None);
+            let epoch = of_token(&app.ledger.snapshot(), &event, &of);
+            feed.tell(Audience::Agent(of, epoch), "token_revoked", data, None);
         }
     }
+}
+
+/// Whose token has gone: where the credential ended with it, of the program that had it until then.
+fn of_token(state: &State, event: &Value, agent: &AgentId) -> Epoch {
+    let changes = event.get("changes").and_then(Value::as_array);
+    let ends = changes.into_iter().flatten().find_map(|change| {
+        let row = change
+            .get("agent")
+            .filter(|row| row["id"] == agent.as_str());
+        let gone = change
+            .get("agentGone")
+            .filter(|gone| *gone == agent.as_str());
+        let next = row.and_then(|row| row["epoch"].as_u64());
+        next.or(gone.map(|_| u64::MAX))
+    });
+    ends.map_or_else(|| Epoch::Is(epoch_now(state, agent)), Epoch::Before)
+}
+
+/// An agent's epoch; of none that there is, one that nobody has.
+pub(crate) fn epoch_now(state: &State, agent: &AgentId) -> u64 {
+    state.agent(agent).map_or(0, |agent| agent.epoch)
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub(crate) struct Runs(Mutex<BTreeMap<RunId, Arc<OneRun>>>);
 /// One run.
 pub(crate) struct OneRun {
     pub(crate) agent: AgentId,
+    /// The agent's epoch: what it brings is told to no other program of that name.
+    pub(crate) epoch: u64,
     pub(crate) capability: String,
     pub(crate) id: RunId,
     pub(crate) started: Timestamp,
@@ -96,6 +98,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<
     let id = permitted.asked.id().clone();
     let run = Arc::new(OneRun {
         agent: agent.clone(),
+        epoch: permitted.permit.agent_epoch(),
         capability: id.to_string(),
         id: RunId::fresh(),
         started: app.clock.now(),
@@ -150,6 +153,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<
         let _ = run.over.send_replace(Some((app.clock.now(), answer.body)));
         app.feed.publish(Notice::InvokeResolved {
             agent: run.agent.clone(),
+            epoch: run.epoch,
             run: run.id.clone(),
             id: run.capability.clone(),
             ok,

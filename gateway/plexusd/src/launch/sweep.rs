@@ -2,6 +2,7 @@
 
 use crate::{
     app::App,
+    approvals::run,
     http,
     sources::{lending, let_go},
 };
@@ -38,6 +39,8 @@ pub(crate) async fn sweep(app: Arc<App>) {
         drop(tokio::task::spawn_blocking(move || {
             let_go::remove(&home, &told);
         }));
+        // Approved runs that could not be begun when it was their time: for a pause, or for a ledger that took nothing.
+        run::resume(&app);
         let app = app.clone();
         let tidied = tokio::task::spawn_blocking(move || {
             let state = app.ledger.snapshot();

@@ -1,6 +1,10 @@
 //! Turns what the supervisor notices about workers into records and frames.
 
-use crate::{app::App, http::feed::Notice, supervisor};
+use crate::{
+    app::App,
+    http::feed::{self, Notice},
+    supervisor,
+};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -53,10 +57,13 @@ pub(crate) async fn hear_workers(
                 })
             }
             supervisor::Notice::Health { source, health, .. } => {
-                let known = app.ledger.snapshot().sources.get(source).cloned();
-                let lent = known.as_ref().and_then(|s| s.config.lent.as_ref());
+                let state = app.ledger.snapshot();
+                let known = state.sources.get(source);
+                let lent = known.and_then(|s| s.config.lent.as_ref());
+                let borrower =
+                    lent.map(|lent| (lent.agent.clone(), feed::epoch_now(&state, &lent.agent)));
                 app.feed.publish(Notice::SourceStatus {
-                    borrower: lent.map(|lent| lent.agent.clone()),
+                    borrower,
                     source: source.clone(),
                     available: health.status != supervisor::Health::Unavailable,
                     reason: health.detail.clone(),

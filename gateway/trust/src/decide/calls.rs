@@ -6,7 +6,7 @@ use crate::{
     OutcomeKind, Permit, Refusal, Reply, Touch, Unknown, UsedKey,
     event::{CallFact, Change},
 };
-use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, PendingId};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 impl Draft<'_> {
@@ -258,6 +258,44 @@ impl Draft<'_> {
         let rows = unknown.into_iter();
         rows.map(|((agent, (id, input)), u)| Change::Unknown(agent.clone(), id, input, u))
             .collect()
+    }
+
+    /// Takes an approved call that was refused before its intent from its item: what was answered to it stays true.
+    pub(super) fn not_made(
+        &mut self,
+        id: &AgentId,
+        item: &PendingId,
+        capability: &CapabilityId,
+        why: &str,
+    ) -> Result<Reply, Refusal> {
+        let agent = self.known(id)?;
+        let item = agent.items.get(item).ok_or(Refusal::NoSuchItem)?;
+        let due = |ask: &&crate::Ask| &ask.capability == capability && item.runs_still(ask);
+        if !item.asks.iter().any(|ask| due(&ask)) {
+            return Err(Refusal::NoSuchItem);
+        }
+        let fact = Fact::Voided {
+            item: item.id.clone(),
+            why: why.to_owned(),
+        };
+        let changed = boxed(item, |item| {
+            let asked = |ask: &&mut crate::Ask| &ask.capability == capability;
+            if let Some(ask) = item.asks.iter_mut().find(asked) {
+                ask.approval = Approval::Ended;
+            }
+            if !item.has_call_left() {
+                item.state = if item.asks.iter().any(|a| a.approval == Approval::Used) {
+                    ItemState::Consumed
+                } else {
+                    ItemState::Over {
+                        outcome: OutcomeKind::Refused,
+                    }
+                };
+            }
+        });
+        let event = event("grant.deny", fact).agent(id).about(capability);
+        self.emit(event.set(changed));
+        Ok(Reply::Done)
     }
 
     /// Uses up what a permit stands on: a call of a counted grant, or the one call of an item.

@@ -325,6 +325,7 @@ impl<'a> Draft<'a> {
             id: r.item.clone(),
             agent: agent.id.clone(),
             session: r.session.clone(),
+            agent_epoch: Some(agent.epoch),
             created_at: self.now,
             expires_at: self.now.plus(ITEM_MS),
             asks,

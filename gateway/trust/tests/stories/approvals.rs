@@ -283,6 +283,35 @@ fn the_gateway_runs_only_what_was_asked_to_run() {
     assert!(world.allowed(&who, WRITE, &json!({})));
 }
 
+/// It was refused before its intent, and that was told: no later look makes it.
+#[test]
+fn a_run_that_was_refused_is_over() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({"n": 1});
+    let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
+    request.on_approval = OnApproval::Run;
+    let item = world.decided(request).item.unwrap();
+    world.plan(&item, WRITE, Verb::Write);
+    world.approve(&item, ONCE).unwrap();
+    let not_made = || Command::NotMade {
+        agent: who.agent.clone(),
+        item: item.clone(),
+        capability: cap(WRITE),
+        why: "refused".into(),
+    };
+    let permit = granted(world.through(&who.agent, Door::Approved(&item), WRITE, &input));
+    world.ok(not_made());
+    let outcome = OutcomeKind::Refused;
+    assert_eq!(
+        world.state.item(&item).unwrap().state,
+        ItemState::Over { outcome }
+    );
+    assert!(world.begin(permit).is_err());
+    assert!(world.pends(&who, WRITE, &input), "a new wish");
+    assert_eq!(world.run(not_made()).unwrap_err(), Refusal::NoSuchItem);
+}
+
 #[test]
 fn run_without_an_input_leaves_the_call_to_the_agent() {
     let mut world = World::new();

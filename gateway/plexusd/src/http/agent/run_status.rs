@@ -7,9 +7,11 @@ use crate::{
         guard::single,
         reply::{self, Refused, ok},
     },
+    invoke::runs::OneRun,
 };
 use axum::{
     extract::{Request, State},
+    http::HeaderMap,
     response::Response,
 };
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, SESSION_HEADER};
@@ -32,12 +34,13 @@ pub(super) async fn show(
         .status(403)
     };
     let owner = authenticate::is_owner(&app, request.headers());
-    let agent = asking(&app, &request);
+    let headers = request.headers().clone();
+    let asks = |run: &OneRun| asking(&app, &headers) == Some((run.agent.clone(), run.epoch));
     let id = reply::query(&request, "runId").unwrap_or_default();
     let run = app
         .runs
         .get(&id, app.clock.now())
-        .filter(|run| owner || agent.as_ref() == Some(&run.agent));
+        .filter(|run| owner || asks(run));
     let run = run.ok_or_else(no_such_run)?;
     if let Some(text) = reply::query(&request, "wait") {
         let wait = text
@@ -50,7 +53,7 @@ pub(super) async fn show(
             () = app.ending() => {}
         }
         // What opened the door before the wait must still open it.
-        if !owner && asking(&app, &request).as_ref() != Some(&run.agent) {
+        if !owner && !asks(&run) {
             return Err(no_such_run());
         }
     }
@@ -64,18 +67,24 @@ pub(super) async fn show(
     Ok(ok(&out))
 }
 
-/// The agent that asks: by a token (5 min grace, not revoked) or by any live session.
-fn asking(app: &App, request: &Request) -> Option<AgentId> {
-    if let Some(text) = bearer(request.headers()) {
+/// The agent that asks, and its epoch: by a token (5 min grace, not revoked) or by any live session.
+fn asking(app: &App, headers: &HeaderMap) -> Option<(AgentId, u64)> {
+    if let Some(text) = bearer(headers) {
         let verified = app
             .tokens
             .verify(text)
             .filter(|v| !app.taken_back.ended(&v.agent))?;
         let state = app.ledger.snapshot();
-        let held = state.agent(&verified.agent)?.tokens.get(&verified.jti)?;
+        let agent = state.agent(&verified.agent)?;
+        let held = agent.tokens.get(&verified.jti)?;
         let now = state.time(app.clock.now());
-        return (now < held.expires_at.plus(REFRESH_GRACE_MS)).then_some(verified.agent);
+        let known = now < held.expires_at.plus(REFRESH_GRACE_MS);
+        return known.then_some((verified.agent, agent.epoch));
     }
-    let session = single(request.headers(), SESSION_HEADER)?;
-    authenticate::live_session(app, session)?.agent
+    let session = single(headers, SESSION_HEADER)?;
+    let live = authenticate::live_session(app, session)?;
+    // In one snapshot: a session is of the epoch that its agent is in.
+    let state = app.ledger.snapshot();
+    let (agent, _) = state.agent_by_session(&live.id)?;
+    Some((agent.id.clone(), agent.epoch))
 }

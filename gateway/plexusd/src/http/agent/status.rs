@@ -19,8 +19,8 @@ use plexus_protocol::{
     ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, TokenId,
 };
 use plexus_trust::{
-    Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply, RequestGrants,
-    standing_for,
+    Agent, Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply,
+    RequestGrants, standing_for,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -60,15 +60,17 @@ pub(super) async fn show(
             .as_deref()
             .and_then(|s| authenticate::live_session(&app, s));
         let mine = item.as_ref().is_some_and(|item| {
+            // Another program under the same name has not asked.
+            let agent = state
+                .agent(&item.agent)
+                .filter(|agent| item.is_of(agent) && agent.status != EnrollmentStatus::Revoked);
             // The session that asked need not be live (wire §4.6); its agent must be.
-            let asked_it = session.as_deref() == Some(item.session.as_str())
-                && state
-                    .agent(&item.agent)
-                    .is_some_and(|agent| agent.status != EnrollmentStatus::Revoked);
-            asked_it
-                || live
-                    .as_ref()
-                    .is_some_and(|s| s.agent.as_ref() == Some(&item.agent))
+            let asked_it = session.as_deref() == Some(item.session.as_str());
+            let speaks = |agent: &Agent| {
+                live.as_ref()
+                    .is_some_and(|s| agent.sessions.contains_key(&s.id))
+            };
+            agent.is_some_and(|agent| asked_it || speaks(agent))
         });
         if !owner && !mine {
             let (why, next) = match &live {
@@ -145,10 +147,16 @@ async fn shown(
     }
     if item.on_approval == OnApproval::Run {
         // Content is for a live session only.
-        if let Some(result) = app.approvals.result(&item.id).filter(|_| session.is_some()) {
-            out["result"] = json!(result);
+        if let Some(results) = app.approvals.results(item).filter(|_| session.is_some()) {
+            // Of several, whoever reads only one is told of the first that was not done.
+            let told = results.iter().find(|result| !result.ok);
+            out["result"] = json!(told.or(results.last()));
+            if results.len() > 1 {
+                let by_id = results.iter().map(|r| (r.id.as_str().to_owned(), json!(r)));
+                out["results"] = Value::Object(by_id.collect());
+            }
             if collects {
-                app.approvals.collect(&item.id);
+                app.approvals.collect(item);
             }
         }
         // An approved run is the gateway's to do: there is nothing for a token to open.

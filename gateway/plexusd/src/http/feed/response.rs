@@ -47,7 +47,7 @@ pub(crate) fn response(
         let mut last_words: Option<Instant> = None;
         let in_view = |id: &CapabilityId| match &listener {
             Listener::Owner | Listener::Console(_) => true,
-            Listener::Agent(agent, _) => {
+            Listener::Agent { agent, .. } => {
                 let state = app.ledger.snapshot();
                 state
                     .agent(agent)
@@ -65,7 +65,7 @@ pub(crate) fn response(
             let now = Instant::now();
             let over = opened_by.is_none()
                 || standing(&app, &listener) != opened_by
-                || (matches!(listener, Listener::Agent(..)) && now >= until);
+                || (matches!(listener, Listener::Agent { .. }) && now >= until);
             if over {
                 let end = *last_words.get_or_insert(now + LAST_WORDS);
                 // A time-out alone would let frames that are ready go on for ever.
@@ -102,7 +102,7 @@ fn standing(app: &App, listener: &Listener) -> Option<u64> {
     match listener {
         Listener::Owner => Some(app.key_epoch.load(Ordering::Relaxed)),
         Listener::Console(who) => app.console.stands(*who, door::present(app)).then_some(0),
-        Listener::Agent(agent, by) => {
+        Listener::Agent { agent, epoch, by } => {
             let state = app.ledger.snapshot();
             let agent = state
                 .agent(agent)
@@ -112,9 +112,10 @@ fn standing(app: &App, listener: &Listener) -> Option<u64> {
                 OpenedBy::Token(id) if app.taken_back.ended_token(id) => return None,
                 OpenedBy::Token(id) => agent.tokens.get(id)?.expires_at,
             };
-            let stands =
-                agent.status != EnrollmentStatus::Revoked && state.time(app.clock.now()) < until;
-            stands.then_some(agent.epoch)
+            let stands = agent.status != EnrollmentStatus::Revoked
+                && agent.epoch == *epoch
+                && state.time(app.clock.now()) < until;
+            stands.then_some(*epoch)
         }
     }
 }

@@ -1,0 +1,297 @@
+//! What the gateway itself makes of an approval: what it says of a call stays true, whatever comes between.
+
+use crate::house::{COUNT, Workshop};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use plexus_tests::Agent;
+use plexus_tests::events::{Events, Frame};
+use plexus_tests::waiting::until;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn line(text: &str) -> Value {
+    json!({"line": text})
+}
+
+fn to_run(text: &str) -> Value {
+    json!({"id": COUNT, "input": line(text), "onApproval": "run"})
+}
+
+/// Asks for a call that the gateway is to make; gives its item.
+fn ask(agent: &Agent, call: &Value) -> String {
+    agent.invoke_body(call.clone()).text_at("/error/pendingId")
+}
+
+fn pause(owner: &plexus_tests::Owner, on: bool) {
+    let body = json!({"on": on});
+    owner.client.post("/admin/api/pause", body).expect_ok();
+}
+
+/// It was told that the call was not made: nothing that happens later makes it.
+#[test]
+fn a_run_that_was_refused_is_not_made_later() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let owner = workshop.owner();
+    let item = ask(&agent, &to_run("one"));
+    let _ = owner.card(&item);
+    pause(&owner, true);
+    owner.approve(&item, "once");
+    // What it is approved for is hidden before it can be run.
+    owner.expose(COUNT, false);
+    pause(&owner, false);
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], false, "{status}");
+    assert_eq!(status["result"]["error"]["effect"], "none", "{status}");
+    owner.expose(COUNT, true);
+    for on in [true, false] {
+        pause(&owner, on);
+    }
+    workshop.gateway.restart();
+    let owner = workshop.owner();
+    for on in [true, false] {
+        pause(&owner, on);
+    }
+    let agent = workshop.back(&agent);
+    // The control: what is approved now is made, so there was time enough to make the other.
+    let other = ask(&agent, &to_run("two"));
+    owner.approve(&other, "once");
+    let made = agent.status_after(&other, 20).expect_ok();
+    assert_eq!(made["result"]["ok"], true, "{made}");
+    assert_eq!(workshop.effects(), ["two"]);
+    let still = agent.status(&item).expect_ok();
+    assert_eq!(still["result"], status["result"], "{still}");
+}
+
+/// The owner's yes can be recorded, the intent of the call can not: nobody is told an end of it before it has one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_could_not_be_recorded_stays_due() {
+    use crate::house::{WRITE, note};
+    use plexus_tests::small_disk::SmallDisk;
+    use plexus_tests::{Folder, Gateway};
+    let test = "approved_runs::a_run_that_could_not_be_recorded_stays_due";
+    SmallDisk::with(test, 40 << 20, |disk| {
+        let workspace = Folder::empty_in(disk.path());
+        let gateway = Gateway::builder()
+            .workspace(&workspace.path())
+            .start_in(disk.home());
+        let owner = gateway.owner();
+        let asking = gateway.agent("asking");
+        let call = json!({"id": WRITE, "input": note("asked.md", "may I?"), "onApproval": "run"});
+        let item = ask(&asking, &call);
+        let card = owner.card(&item);
+        let filler = disk.fill();
+        until("the end of the ledger's own room", || {
+            let input = json!({"path": "asked.md"});
+            let reply = gateway
+                .agent_with("reader", &[])
+                .invoke("workspace.read", input);
+            (reply.at("/error/code") == "audit_unavailable").then_some(())
+        });
+        let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+        owner.decide(&item, approve).expect_ok();
+        let status = asking.status_after(&item, 2).expect_ok();
+        assert_eq!(status["state"], "approved", "{status}");
+        assert_eq!(status["result"], Value::Null, "{status}");
+        filler.remove().expect("a file");
+        // Without another act of anybody.
+        let status = until("the run", || {
+            let status = asking.status_after(&item, 20).expect_ok();
+            (status["result"] != Value::Null).then_some(status)
+        });
+        assert_eq!(status["result"]["ok"], true, "{status}");
+        assert_eq!(workspace.read("asked.md"), "may I?");
+    });
+}
+
+/// A yes that comes while the gateway stops is not used up by the stop.
+#[test]
+fn a_yes_during_a_stop_is_run_by_the_next_launch() {
+    let mut workshop = Workshop::open();
+    let (agent, writer) = (workshop.reader("one"), workshop.writer("two"));
+    let owner = workshop.owner();
+    let items: Vec<_> = ["one", "two"].map(|text| ask(&agent, &to_run(text))).into();
+    let cards: Vec<_> = items.iter().map(|item| owner.card(item)).collect();
+    std::thread::scope(|scope| {
+        // The stop waits for what is under way.
+        let call = scope.spawn(|| writer.invoke(COUNT, json!({"line": "long", "wait": 4_000})));
+        until("the effect to be under way", || {
+            workshop.folder.has("begun").then_some(())
+        });
+        let pid = i32::try_from(workshop.gateway.pid()).expect("a pid");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("our child");
+        until("the stop", || {
+            let reply = agent.invoke("fixture.echo", json!({"text": "x"}));
+            (reply.status != 200).then_some(())
+        });
+        for (item, card) in items.iter().zip(&cards) {
+            let approve = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"]});
+            owner.decide(item, approve).expect_ok();
+        }
+        call.join().expect("an answer");
+    });
+    workshop.gateway.stop();
+    assert_eq!(
+        workshop.effects(),
+        ["long"],
+        "the control: they came too late"
+    );
+    workshop.gateway.start_again();
+    let agent = workshop.back(&agent);
+    for item in &items {
+        let status = agent.status_after(item, 20).expect_ok();
+        assert_eq!(status["result"]["ok"], true, "{status}");
+    }
+    let mut effects = workshop.effects();
+    effects.sort();
+    assert_eq!(effects, ["long", "one", "two"]);
+}
+
+/// Of several calls in one item each has its own answer.
+#[test]
+fn each_call_of_an_item_gets_its_own_answer() {
+    const ECHO: &str = "fixture.echo";
+    let mut workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.gateway.agent("one");
+    let body = json!({
+        "grants": {COUNT: "allow", ECHO: "allow"},
+        "intents": {COUNT: {"input": line("one")}, ECHO: {"input": {"text": "said"}}},
+        "onApproval": "run",
+    });
+    let item = agent.client().put("/grants", body).text_at("/pendingId");
+    owner.approve(&item, "once");
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "{status}");
+    assert_eq!(status["results"][ECHO]["output"], "said", "{status}");
+    assert_eq!(status["results"][COUNT]["id"], COUNT, "{status}");
+    for again in [false, true] {
+        let call = |id: &str, input: Value| {
+            let body = json!({"id": id, "input": input, "onApproval": "run"});
+            agent.invoke_body(body).expect_ok()
+        };
+        let (count, echo) = (
+            call(COUNT, line("one")),
+            call(ECHO, json!({"text": "said"})),
+        );
+        assert_eq!(count["id"], COUNT, "{again}: {count}");
+        assert_eq!(
+            count["auditId"], status["results"][COUNT]["auditId"],
+            "{count}"
+        );
+        assert_eq!(echo["output"], status["results"][ECHO]["output"], "{echo}");
+    }
+    workshop.gateway.restart();
+    let later = workshop.back(&agent).status(&item).expect_ok();
+    assert_eq!(later["results"], status["results"], "{later}");
+    assert_eq!(workshop.effects(), ["one"]);
+}
+
+/// The effect is on record and its answer is lost: the same call gets what is known, and asks for no second effect.
+#[test]
+fn a_lost_answer_is_no_second_effect() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    let item = ask(&agent, &to_run("one"));
+    workshop.owner().approve(&item, "once");
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "the control: {status}");
+    workshop.gateway.kill9();
+    let mut lost = 0;
+    for file in std::fs::read_dir(workshop.gateway.state().join("pending")).expect("a folder") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|e| e == "result") {
+            std::fs::remove_file(path).expect("a file");
+            lost += 1;
+        }
+    }
+    assert_eq!(lost, 1, "the control");
+    workshop.gateway.start_again();
+    let agent = workshop.back(&agent);
+    let status = agent.status_after(&item, 20).expect_ok();
+    assert_eq!(status["result"]["ok"], true, "{status}");
+    assert_eq!(status["result"]["outputOmitted"], true, "{status}");
+    let again = agent.invoke_body(to_run("one")).expect_ok();
+    assert_eq!(
+        (&again["replayed"], &again["outputOmitted"]),
+        (&json!(true), &json!(true)),
+        "{again}"
+    );
+    // It has been told: the next is a new wish.
+    agent
+        .invoke_body(to_run("one"))
+        .expect_error(401, "approval_required");
+    assert_eq!(workshop.effects(), ["one"]);
+}
+
+/// What one program was told stays its own when another one is connected under its name.
+#[test]
+fn what_was_told_ends_with_the_credential() {
+    const LONG: &str = "fixture.long";
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    for how in ["revoked", "connected anew", "a new code"] {
+        let agent = workshop.reader("one");
+        let listening = agent.events();
+        let item = ask(&agent, &to_run(how));
+        owner.approve(&item, "once");
+        let status = agent.status_after(&item, 20).expect_ok();
+        assert_eq!(status["result"]["ok"], true, "the control: {status}");
+        let body = json!({"id": LONG, "input": {"ms": 1}, "async": true});
+        let run = agent.invoke_body(body).text_at("/run/runId");
+        let path = format!("/invoke/status?runId={run}");
+        agent.client().get(&format!("{path}&wait=20")).expect_ok();
+        listening.wait_until("invoke_resolved", |data| data["runId"] == run.as_str());
+
+        let another = match how {
+            "a new code" => {
+                let reply = owner.client.post("/admin/api/agents/one/code", json!({}));
+                Agent::enroll(&workshop.gateway.client(), &reply.text_at("/code"))
+            }
+            _ => {
+                if how == "revoked" {
+                    owner.revoke_agent("one");
+                }
+                workshop.reader("one")
+            }
+        };
+        agent
+            .client()
+            .get(&path)
+            .expect_error(403, "session_expired");
+        for path in [path, format!("/grants/status?pendingId={item}")] {
+            another
+                .client()
+                .get(&path)
+                .expect_error(403, "session_expired");
+        }
+        // The same call is its own wish.
+        another
+            .invoke_body(to_run(how))
+            .expect_error(401, "approval_required");
+        let from_the_start = another.client().with("last-event-id", "0-0");
+        let stream = Events::open(&from_the_start, "/events");
+        let frames = stream.rest(Duration::from_millis(500));
+        let about = |word: &str| {
+            let told = |frame: &&Frame| format!("{frame:?}").contains(word);
+            frames.iter().filter(told).count()
+        };
+        assert_eq!(
+            (about(&run), about(&item), about("token_revoked")),
+            (0, 0, 0),
+            "{how}: {frames:?}"
+        );
+        // The control: its own are kept for it.
+        let body = json!({"id": LONG, "input": {"ms": 1}, "async": true});
+        if how != "a new code" {
+            let run = another.invoke_body(body).text_at("/run/runId");
+            stream.wait_until("invoke_resolved", |data| data["runId"] == run.as_str());
+            let again = Events::open(&from_the_start, "/events");
+            again.wait_until("invoke_resolved", |data| data["runId"] == run.as_str());
+        }
+        // The owner sees what it was.
+        let kept = owner.client.get(&format!("/invoke/status?runId={run}"));
+        kept.expect_ok();
+    }
+}
