@@ -135,7 +135,13 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
             &[libc::F_SETLEASE, libc::F_NOTIFY].map(i64::from),
         )?
         .when(libc::SYS_sendto, &[set(3, libc::MSG_FASTOPEN)])?
-        .when(libc::SYS_sendmsg, &[set(2, libc::MSG_FASTOPEN)])?;
+        .when(libc::SYS_sendmsg, &[set(2, libc::MSG_FASTOPEN)])?
+        // Bytes out of band: code of the kernel's that few programs need (CVE-2025-38236).
+        .when(libc::SYS_sendto, &[set(3, libc::MSG_OOB)])?
+        .when(libc::SYS_sendmsg, &[set(2, libc::MSG_OOB)])?
+        .when(libc::SYS_recvfrom, &[set(3, libc::MSG_OOB)])?
+        .when(libc::SYS_recvmsg, &[set(2, libc::MSG_OOB)])?
+        .when(libc::SYS_recvmmsg, &[set(3, libc::MSG_OOB)])?;
     for bit in [libc::S_ISUID, libc::S_ISGID, libc::S_IWOTH] {
         calls = calls.when(libc::SYS_fchmod, &[set(1, bit as i32)])?;
     }

@@ -132,13 +132,11 @@ const CHANGES: &[c_long] = &[
     libc::SYS_flock, // on a descriptor for reading too, where it could hold up the owner's own programs
 ];
 
-/// Talking over the inherited stream. The calls that take an address are in [`calls`].
+/// Talking over the inherited stream. The calls that take an address or flags are in [`calls`].
 const STREAM: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
     libc::SYS_shutdown,
 ];
 
@@ -306,11 +304,20 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
                 },
             ],
         )?
+        // Nor anything out of band, which is code of the kernel's that nothing here needs (CVE-2025-38236).
         .when(
             libc::SYS_sendto,
-            &[Test::Null { argument: 4 }, not_set(3, libc::MSG_FASTOPEN)],
+            &[
+                Test::Null { argument: 4 },
+                not_set(3, libc::MSG_FASTOPEN | libc::MSG_OOB),
+            ],
         )?
-        .when(libc::SYS_sendmsg, &[not_set(2, libc::MSG_FASTOPEN)])?
+        .when(
+            libc::SYS_sendmsg,
+            &[not_set(2, libc::MSG_FASTOPEN | libc::MSG_OOB)],
+        )?
+        .when(libc::SYS_recvfrom, &[not_set(3, libc::MSG_OOB)])?
+        .when(libc::SYS_recvmsg, &[not_set(2, libc::MSG_OOB)])?
         .when(
             libc::SYS_clone,
             &[Test::Int {

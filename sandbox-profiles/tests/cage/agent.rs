@@ -103,6 +103,9 @@ fn an_agent_reaches_nothing_around_its_cage() {
     cage.denies_where_offered(&["request-key"], &[]);
     cage.denies_where_offered(&["pivot-root"], &[]);
     cage.denies_where_offered(&["advise-memory", pid], &[]);
+    for how in ["send", "send-message", "take", "take-message"] {
+        cage.denies_where_offered(&["out-of-band", how], offered::OUT_OF_BAND);
+    }
     #[cfg(target_arch = "x86_64")]
     cage.ends(&["int80"]);
     assert_eq!(cage.allows(&["setsid"]), "same session");

@@ -4,6 +4,9 @@
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
+#[cfg(target_os = "linux")]
+use plexus_hostile::offered;
+
 use crate::{Cage, OBSIDIAN};
 
 /// Peers for every way of talking, all of them there.
@@ -95,6 +98,21 @@ fn a_worker_with_a_port_reaches_that_port_by_plain_tcp_alone() {
         cage.denies(&["mptcp", port]);
         cage.denies(&["fast-open", port]);
         cage.denies(&["fast-open-connect", port]);
+    }
+}
+
+/// One published escape from a sandbox to the kernel needed nothing but this. A stream pair stays.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_byte_goes_out_of_band() {
+    for cage in [
+        Cage::reader(),
+        Cage::writer(),
+        Cage::new(OBSIDIAN, "reader"),
+    ] {
+        for how in ["send", "send-message", "take", "take-message"] {
+            cage.denies_where_offered(&["out-of-band", how], offered::OUT_OF_BAND);
+        }
     }
 }
 

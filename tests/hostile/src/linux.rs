@@ -97,6 +97,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["terminal-paste"] => silent(os::files::terminal(libc::TIOCLINUX)),
         ["socket", family, kind] => silent(os::sockets::make(family, kind)),
         ["send-many", port] => silent(number(port).and_then(os::sockets::send_many)),
+        ["out-of-band", how] => silent(os::sockets::out_of_band(how)),
         ["reconnect"] => silent(os::sockets::reconnect()),
         ["exec-in-vain", path] => {
             silent(c_string(path).and_then(|path| os::processes::exec_in_vain(&path)))

@@ -20,6 +20,8 @@ pub const FAST_OPEN: &[Errno] = &[Errno::EOPNOTSUPP];
 pub const NAMESPACES: &[Errno] = &[Errno::ENOSPC];
 /// Keys of which this user has as many as it may (`kernel.keys.maxkeys`). Kind and name have been read by then.
 pub const KEYS: &[Errno] = &[Errno::EDQUOT];
+/// Bytes out of band on a Unix stream, which were not built (`CONFIG_AF_UNIX_OOB`).
+pub const OUT_OF_BAND: &[Errno] = &[Errno::EOPNOTSUPP];
 /// Handles, on a file system that gives none.
 pub const HANDLES: &[Errno] = &[Errno::EOPNOTSUPP];
 

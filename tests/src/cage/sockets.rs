@@ -74,6 +74,18 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("point a connected stream elsewhere", |_| {
             act(&["reconnect"])
         }),
+        Probe::refused("send a byte out of band", |_| act(&["out-of-band", "send"]))
+            .where_offered(offered::OUT_OF_BAND),
+        Probe::refused("send one in a message", |_| {
+            act(&["out-of-band", "send-message"])
+        })
+        .where_offered(offered::OUT_OF_BAND),
+        Probe::refused("take a byte out of band", |_| act(&["out-of-band", "take"]))
+            .where_offered(offered::OUT_OF_BAND),
+        Probe::refused("take one in a message", |_| {
+            act(&["out-of-band", "take-message"])
+        })
+        .where_offered(offered::OUT_OF_BAND),
         Probe::refused("make a Unix socket of packets", |_| {
             act(&["socket", "unix", "packets"])
         }),

@@ -98,6 +98,42 @@ pub(in super::super) fn send_many(port: u16) -> io::Result<()> {
     Ok(Errno::result(sent).map(drop)?)
 }
 
+/// A byte out of band, to itself over a stream. Taking one that nobody sent is let through where it is answered EINVAL.
+pub(in super::super) fn out_of_band(how: &str) -> io::Result<()> {
+    let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+    let mut byte = 0_u8;
+    let mut part = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let mut message = libc::msghdr {
+        msg_name: null_mut(),
+        msg_namelen: 0,
+        msg_iov: &raw mut part,
+        msg_iovlen: 1,
+        msg_control: null_mut(),
+        msg_controllen: 0,
+        msg_flags: 0,
+    };
+    let (near, flags) = (near.as_raw_fd(), libc::MSG_OOB | libc::MSG_DONTWAIT);
+    // SAFETY: all four use one byte, alone or as the only part of a message without address and descriptors, and byte,
+    // part and message outlive the call.
+    let answer = unsafe {
+        match how {
+            "send" => libc::send(near, (&raw const byte).cast(), 1, flags),
+            "send-message" => libc::sendmsg(near, &raw const message, flags),
+            "take" => libc::recv(near, (&raw mut byte).cast(), 1, flags),
+            "take-message" => libc::recvmsg(near, &raw mut message, flags),
+            other => return Err(io::Error::other(format!("no such way: {other}"))),
+        }
+    };
+    match Errno::result(answer) {
+        Ok(_) => Ok(()),
+        Err(Errno::EINVAL) if how.starts_with("take") => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Points a stream that it has somewhere else.
 pub(in super::super) fn reconnect() -> io::Result<()> {
     let (stream, _other) = std::os::unix::net::UnixStream::pair()?;
