@@ -1,7 +1,7 @@
 //! Linux: a [`Ruleset`] becomes limits, an empty set of capabilities, a Landlock domain and seccomp filters.
 //!
 //! ```text
-//! launcher: close descriptors ▸ limits ▸ no capabilities ▸ Landlock ▸ seccomp ▸ exec worker
+//! launcher: close descriptors ▸ limits ▸ mask of modes ▸ no capabilities ▸ Landlock ▸ seccomp ▸ exec worker
 //! worker:   (single thread) give_up_exec_and_fork ▸ probe ▸ Hello ▸ threads
 //! ```
 //!

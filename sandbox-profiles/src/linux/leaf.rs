@@ -62,7 +62,6 @@ const PROCESS: &[c_long] = &[
     libc::SYS_times,
     libc::SYS_sysinfo,
     libc::SYS_uname,
-    libc::SYS_umask,
     libc::SYS_capget,
 ];
 
@@ -367,7 +366,8 @@ fn with_tcp(calls: Calls) -> Result<Calls, BackendError> {
 }
 
 /// A writer. Modes and times only through a descriptor, which Landlock has let it open; no change of owner,
-/// attributes or flags; no mode that lets others act with the owner's rights or write the owner's files.
+/// attributes or flags; no mode that lets others act with the owner's rights or write the owner's files. (Not every
+/// call that makes a file shows its mode to a filter: there the mask holds that the launcher has set for good.)
 fn with_changes(calls: Calls) -> Result<Calls, BackendError> {
     let locks = [libc::F_GETLK, libc::F_SETLK, libc::F_SETLKW]
         .into_iter()

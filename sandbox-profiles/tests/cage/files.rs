@@ -162,6 +162,28 @@ fn a_writer_makes_nothing_that_others_would_run_or_follow() {
     for mode in ["4755", "2755", "1777", "666"] {
         cage.denies(&["fchmod", mode, &cage.in_root("note.md")]);
     }
+    #[cfg(target_os = "linux")]
+    for folder in [Cage::in_root, Cage::in_scratch] {
+        cage.denies(&["create-for-all", &folder(&cage, "shared.md")]);
+        cage.denies(&["mkdir-for-all", &folder(&cage, "shared")]);
+    }
+}
+
+/// Whatever mask the gateway itself was started with.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_writer_makes_is_not_for_all_where_everything_else_is() {
+    let cage = Cage::writer();
+    let launched = cage.command(&["create-for-all", &cage.in_root("shared.md")]);
+    let mut unmasked = std::process::Command::new(crate::hostile());
+    unmasked
+        .arg("unmasked")
+        .arg(launched.get_program())
+        .args(launched.get_args())
+        .env_clear()
+        .stdin(std::process::Stdio::null());
+    let output = unmasked.output().expect("the launcher starts");
+    assert_eq!(crate::outcome(&output), Outcome::Refused(Errno::EPERM));
 }
 
 #[cfg(target_os = "linux")]

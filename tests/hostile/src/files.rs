@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
@@ -27,6 +28,8 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["truncate", path] => silent(OpenOptions::new().write(true).truncate(true).open(path)),
         ["create", path] => silent(File::create_new(path)),
         ["mkdir", path] => silent(fs::create_dir(path)),
+        ["create-for-all", path] => silent(create_for_all(path)),
+        ["mkdir-for-all", path] => silent(mkdir_for_all(path)),
         ["rmdir", path] => silent(fs::remove_dir(path)),
         ["unlink", path] => silent(fs::remove_file(path)),
         ["rename", from, to] => silent(fs::rename(from, to)),
@@ -95,6 +98,36 @@ fn replace(path: &str) -> io::Result<()> {
     file.set_permissions(mode)?;
     file.sync_all()?;
     fs::rename(beside, path)
+}
+
+/// Asks for a file that everybody may write. One that only some may write is removed again and counts as a refusal.
+fn create_for_all(path: &str) -> io::Result<()> {
+    crate::os::mask_no_modes();
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o666)
+        .open(path)?;
+    if is_for_all(&file.metadata()?) {
+        return Ok(());
+    }
+    fs::remove_file(path)?;
+    Err(Errno::EPERM.into())
+}
+
+/// As [`create_for_all`].
+fn mkdir_for_all(path: &str) -> io::Result<()> {
+    crate::os::mask_no_modes();
+    fs::DirBuilder::new().mode(0o777).create(path)?;
+    if is_for_all(&fs::metadata(path)?) {
+        return Ok(());
+    }
+    fs::remove_dir(path)?;
+    Err(Errno::EPERM.into())
+}
+
+fn is_for_all(made: &fs::Metadata) -> bool {
+    made.mode() & 0o002 != 0
 }
 
 fn fill(path: &str, bytes: &str) -> io::Result<()> {

@@ -54,6 +54,11 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["death-signal-is"] => Some(os::own_death_signal().map(|signal| signal.to_string())),
         // Becomes another program that a dying parent takes along.
         ["tied", rest @ ..] => Some(os::set_death_signal(libc::SIGKILL).and_then(|()| exec(rest))),
+        // Becomes another program that begins with no mask of modes.
+        ["unmasked", rest @ ..] => {
+            crate::os::mask_no_modes();
+            Some(exec(rest))
+        }
         // Becomes another program for which Landlock answers with an error.
         ["landlock-says", errno, rest @ ..] => Some(
             number(errno)

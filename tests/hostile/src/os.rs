@@ -20,6 +20,12 @@ pub(crate) fn duplicate(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// From here on, what this process makes has the modes that it asks for; or not, and nothing is said of it.
+pub(crate) fn mask_no_modes() {
+    // SAFETY: takes a number. Where it is refused, what comes back is no mask, and nobody looks at it.
+    unsafe { libc::umask(0) };
+}
+
 pub(crate) fn fork_and_wait() -> io::Result<()> {
     // SAFETY: this process has one thread, and the child calls only `_exit`.
     match unsafe { fork() }? {

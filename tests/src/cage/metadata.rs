@@ -1,7 +1,14 @@
 //! What is known of a file without opening it, and what is changed of it beside its content: seccomp's part.
 
-use super::{Family, Probe};
+use super::{Attempt, Family, Probe, Targets};
 use plexus_hostile::act;
+
+/// What was made is removed again; the act itself removes what is not for all, which is a refusal.
+fn for_all(at: &Targets, make: &str, remove: &str) -> Attempt {
+    let path = at.inside("for-all");
+    act(&[make, &path])?;
+    act(&[remove, &path])
+}
 
 pub(super) const FAMILY: Family = Family {
     title: "Metadata and watches",
@@ -41,6 +48,12 @@ pub(super) const FAMILY: Family = Family {
         }),
         Probe::refused("make a file writable for everybody", |at| {
             act(&["fchmod", "666", &at.inside("note.md")])
+        }),
+        Probe::refused("create a file that everybody may write", |at| {
+            for_all(at, "create-for-all", "unlink")
+        }),
+        Probe::refused("make a folder that everybody may write", |at| {
+            for_all(at, "mkdir-for-all", "rmdir")
         }),
         Probe::refused("take a lease on a file", |at| {
             act(&["lease", &at.inside("note.md")])
