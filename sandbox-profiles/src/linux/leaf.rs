@@ -79,7 +79,6 @@ const DESCRIPTORS: &[c_long] = &[
     libc::SYS_pwritev2,
     libc::SYS_lseek,
     libc::SYS_close,
-    libc::SYS_close_range,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_pipe2,
@@ -193,6 +192,9 @@ const IOCTLS: [i64; 5] = [
     0x5450, /* FIONCLEX */
     0x5451, /* FIOCLEX */
 ];
+
+/// What a thread is, and what it shares with the others.
+const THREAD: i32 = libc::CLONE_THREAD | libc::CLONE_FILES | libc::CLONE_FS;
 
 /// What bounds the signals of a leaf worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,13 +319,18 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
         )?
         .when(libc::SYS_recvfrom, &[not_set(3, libc::MSG_OOB)])?
         .when(libc::SYS_recvmsg, &[not_set(2, libc::MSG_OOB)])?
+        // Threads as every C library makes them. One with descriptors of its own would have their limit once more.
         .when(
             libc::SYS_clone,
             &[Test::Int {
                 argument: 0,
-                mask: (libc::CLONE_THREAD | NEW_NAMESPACES) as u32,
-                value: libc::CLONE_THREAD as u32,
+                mask: (THREAD | NEW_NAMESPACES) as u32,
+                value: THREAD as u32,
             }],
+        )?
+        .when(
+            libc::SYS_close_range,
+            &[not_set(2, libc::CLOSE_RANGE_UNSHARE as i32)],
         )?;
     calls = signals.add_to(calls)?;
     if ruleset.forks {

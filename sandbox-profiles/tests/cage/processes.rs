@@ -24,3 +24,15 @@ fn no_second_process_and_as_many_threads_as_wanted() {
     cage.allows(&["thread"]);
     cage.allows(&["give-up", "thread"]);
 }
+
+/// Descriptors are limited for each table of them, so a second table would be a second allowance.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_share_their_descriptors() {
+    for cage in [Cage::reader(), Cage::writer()] {
+        cage.allows(&["thread-apart", "nothing"]);
+        cage.denies(&["thread-apart", "descriptors"]);
+        cage.denies(&["thread-apart", "folder"]);
+        cage.denies(&["descriptors-apart"]);
+    }
+}

@@ -120,6 +120,17 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["renice", pid] => silent(number(pid).and_then(os::processes::renice)),
         ["affinity-of", pid] => silent(number(pid).and_then(os::processes::affinity_of)),
         ["pin", pid] => silent(number(pid).and_then(os::processes::pin)),
+        ["schedule", pid] => silent(number(pid).and_then(os::processes::schedule)),
+        ["schedule-parameters", pid] => {
+            silent(number(pid).and_then(os::processes::schedule_parameters))
+        }
+        ["schedule-attributes", pid] => {
+            silent(number(pid).and_then(os::processes::schedule_attributes))
+        }
+        ["io-priority", pid] => silent(number(pid).and_then(os::processes::io_priority)),
+        ["io-priority-of-user"] => silent(os::processes::io_priority_of_user()),
+        ["thread-apart", what] => silent(os::processes::thread_apart(what)),
+        ["descriptors-apart"] => silent(os::processes::descriptors_apart()),
         ["clone-user"] => silent(os::processes::clone_into_user_namespace()),
         ["capabilities"] => silent(os::processes::set_capabilities()),
         ["unshare", what] => silent(os::kernel::unshare(what)),

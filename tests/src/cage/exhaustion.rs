@@ -12,6 +12,12 @@ pub(super) const FAMILY: Family = Family {
             act(&["open-many", "/dev/null", &(at.open_files + 1).to_string()])
         })
         .or(&[Errno::EMFILE]),
+        Probe::refused("a thread with open files of its own", |_| {
+            act(&["thread-apart", "descriptors"])
+        }),
+        Probe::refused("open files of its own without a thread", |_| {
+            act(&["descriptors-apart"])
+        }),
         Probe::refused("a longer file than its manifest allows", |at| {
             let path = at.inside("long");
             let filled = act(&["fill", &path, &(at.file_bytes + 1).to_string()]);

@@ -211,6 +211,106 @@ pub(in super::super) fn pin(pid: i32) -> io::Result<()> {
     })
 }
 
+/// Schedules the other as it is scheduled: no better, no worse.
+pub(in super::super) fn schedule(pid: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the parameters, which outlive the call.
+    simple(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            pid,
+            libc::SCHED_OTHER,
+            &raw const parameters,
+        )
+    })
+}
+
+/// As [`schedule`], by the call that leaves the policy as it is.
+pub(in super::super) fn schedule_parameters(pid: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the parameters, which outlive the call.
+    simple(unsafe { libc::syscall(libc::SYS_sched_setparam, pid, &raw const parameters) })
+}
+
+/// As [`schedule`], by the newest call.
+pub(in super::super) fn schedule_attributes(pid: i32) -> io::Result<()> {
+    // `struct sched_attr` of the first version: 48 bytes, which it says first; zero is what every process begins with.
+    let attributes = [48_u64, 0, 0, 0, 0, 0];
+    // SAFETY: the kernel reads as many bytes as the structure says it has, which it does.
+    simple(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, attributes.as_ptr(), 0) })
+}
+
+/// From `linux/ioprio.h`.
+const IOPRIO_WHO_PROCESS: i32 = 1;
+const IOPRIO_WHO_USER: i32 = 3;
+const IOPRIO_NO_CLASS: i32 = 7 << 13;
+
+/// Gives the other's reading and writing the place that it has if nobody says otherwise.
+pub(in super::super) fn io_priority(pid: i32) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    simple(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, 0) })
+}
+
+/// The place of all of a user's processes, without naming one. It is a place that there is not, so nothing changes and
+/// whoever is let through hears EINVAL.
+pub(in super::super) fn io_priority_of_user() -> io::Result<()> {
+    // SAFETY: takes numbers.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_USER, 0, IOPRIO_NO_CLASS) };
+    match Errno::result(answer) {
+        Ok(_) | Err(Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+extern "C" fn ends(_: *mut libc::c_void) -> i32 {
+    0
+}
+
+/// A thread that does not share what the threads of a program share. Descriptors of its own are counted for themselves.
+pub(in super::super) fn thread_apart(what: &str) -> io::Result<()> {
+    const SHARED: i32 = libc::CLONE_VM
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM
+        | libc::CLONE_FILES
+        | libc::CLONE_FS;
+    let apart = match what {
+        "nothing" => 0,
+        "descriptors" => libc::CLONE_FILES,
+        "folder" => libc::CLONE_FS,
+        other => return Err(io::Error::other(format!("no such part: {other}"))),
+    };
+    // Nobody is told when the thread ends, so its stack is given away for good. `u128` has the alignment of a stack.
+    let stack: &'static mut [u128] = Box::leak(vec![0; 1024].into_boxed_slice());
+    // SAFETY: the stack is this thread's alone, for as long as the process lives, and begins at its end because it
+    // grows down. What runs on it answers at once and touches neither memory nor what the C library keeps for each
+    // thread, which it shares with its maker. It needs no argument.
+    let made = unsafe {
+        libc::clone(
+            ends,
+            stack.as_mut_ptr_range().end.cast(),
+            SHARED & !apart,
+            null_mut(),
+        )
+    };
+    simple(made.into())
+}
+
+/// The same without a thread: closes nothing, and has its own table of descriptors from then on.
+pub(in super::super) fn descriptors_apart() -> io::Result<()> {
+    let nothing = libc::c_uint::MAX;
+    // SAFETY: takes numbers; no descriptor has the highest one, so none is closed.
+    simple(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            nothing,
+            nothing,
+            libc::CLOSE_RANGE_UNSHARE,
+        )
+    })
+}
+
 pub(in super::super) fn clone_into_user_namespace() -> io::Result<()> {
     // SAFETY: without a stack of its own the child goes on with a copy of this one, as after a fork; it calls only
     // `_exit`. The caller has one thread where this succeeds.
