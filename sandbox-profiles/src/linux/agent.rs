@@ -6,7 +6,7 @@
 use libc::c_long;
 use seccompiler::BackendError;
 
-use super::syscalls::{Calls, FORKS, NEW_NAMESPACES, SOCKET_TYPE, Test, is_not, not_set, set};
+use super::syscalls::{Calls, FORKS, NEW_NAMESPACES, SOCKET_TYPE, Test, is, is_not, not_set, set};
 use crate::ruleset::Ruleset;
 
 const REFUSED: &[c_long] = &[
@@ -30,6 +30,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_chroot,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
@@ -52,6 +53,9 @@ const REFUSED: &[c_long] = &[
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
     // the kernel itself
     libc::SYS_bpf,
     libc::SYS_userfaultfd,
@@ -99,8 +103,25 @@ const REFUSED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[c_long] = &[];
 
-/// The same number on every architecture; not every C library names it.
+/// The same numbers on every architecture; not every C library names them.
 const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const OPEN_TREE_ATTR: c_long = 467;
+const FILE_SETATTR: c_long = 469;
+
+/// From `linux/ioprio.h`: all processes of a user.
+const IOPRIO_WHO_USER: i32 = 3;
+
+/// What changes how another process of the same user runs, beside Landlock: it may do so to itself, by the number 0.
+/// The process is the first argument.
+const OF_ITSELF: [c_long; 5] = [
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+];
 
 /// From `asm-generic/ioctls.h` and `linux/fs.h`: typing into a terminal, and flags and attributes of files.
 const IOCTLS: [i64; 6] = [
@@ -142,6 +163,18 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
         .when(libc::SYS_recvfrom, &[set(3, libc::MSG_OOB)])?
         .when(libc::SYS_recvmsg, &[set(2, libc::MSG_OOB)])?
         .when(libc::SYS_recvmmsg, &[set(3, libc::MSG_OOB)])?;
+    for call in OF_ITSELF {
+        calls = calls.when(call, &[is_not(0, 0)])?;
+    }
+    // These say first whether a process is meant, a group or a user; 0 is its own, and its user is the owner.
+    for (call, user) in [
+        (libc::SYS_setpriority, libc::PRIO_USER as i32),
+        (libc::SYS_ioprio_set, IOPRIO_WHO_USER),
+    ] {
+        calls = calls
+            .when(call, &[is_not(1, 0)])?
+            .when(call, &[is(0, user)])?;
+    }
     for bit in [libc::S_ISUID, libc::S_ISGID, libc::S_IWOTH] {
         calls = calls.when(libc::SYS_fchmod, &[set(1, bit as i32)])?;
     }

@@ -80,6 +80,14 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["signal", pid],
         &["trace", pid],
         &["read-memory", pid],
+        &["limits-of", pid],
+        &["renice", pid],
+        &["pin", pid],
+        &["schedule", pid],
+        &["schedule-parameters", pid],
+        &["schedule-attributes", pid],
+        &["io-priority", pid],
+        &["io-priority-of-user"],
         &["terminal-input"],
         &["terminal-input-high"],
         &["terminal-paste"],
@@ -103,9 +111,16 @@ fn an_agent_reaches_nothing_around_its_cage() {
     cage.denies_where_offered(&["request-key"], &[]);
     cage.denies_where_offered(&["pivot-root"], &[]);
     cage.denies_where_offered(&["advise-memory", pid], &[]);
+    for act in ["set-attribute-at", "remove-attribute-at", "set-flags-at"] {
+        cage.denies_where_offered(&[act, &cage.in_root("note.md")], &[]);
+    }
     for how in ["send", "send-message", "take", "take-message"] {
         cage.denies_where_offered(&["out-of-band", how], offered::OUT_OF_BAND);
     }
+    // Of itself it may.
+    cage.allows(&["limits-of", "0"]);
+    cage.allows(&["renice", "0"]);
+    cage.allows(&["pin", "0"]);
     #[cfg(target_arch = "x86_64")]
     cage.ends(&["int80"]);
     assert_eq!(cage.allows(&["setsid"]), "same session");

@@ -81,6 +81,15 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["remove-attribute", path] => {
             silent(c_string(path).and_then(|path| os::files::remove_attribute(&path)))
         }
+        ["set-attribute-at", path] => {
+            silent(c_string(path).and_then(|path| os::files::set_attribute_at(&path)))
+        }
+        ["remove-attribute-at", path] => {
+            silent(c_string(path).and_then(|path| os::files::remove_attribute_at(&path)))
+        }
+        ["set-flags-at", path] => {
+            silent(c_string(path).and_then(|path| os::files::set_flags_at(&path)))
+        }
         ["attributes", path] => {
             silent(c_string(path).and_then(|path| os::files::list_attributes(&path)))
         }

@@ -20,6 +20,89 @@ pub(in super::super) fn remove_attribute(path: &CStr) -> io::Result<()> {
     }
 }
 
+/// The same numbers on every architecture; not every C library names them.
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const FILE_GETATTR: libc::c_long = 468;
+const FILE_SETATTR: libc::c_long = 469;
+
+/// `struct xattr_args`, from `linux/xattr.h`.
+#[repr(C, align(8))]
+struct Attribute {
+    value: *const u8,
+    size: u32,
+    flags: u32,
+}
+
+pub(in super::super) fn set_attribute_at(path: &CStr) -> io::Result<()> {
+    let value = b"1";
+    let attribute = Attribute {
+        value: value.as_ptr(),
+        size: 1,
+        flags: 0,
+    };
+    // SAFETY: both names are C strings, the structure has the size given and its value the size that it says; all
+    // outlive the call.
+    simple(unsafe {
+        libc::syscall(
+            SETXATTRAT,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            0,
+            c"user.hostile".as_ptr(),
+            &raw const attribute,
+            size_of::<Attribute>(),
+        )
+    })
+}
+
+pub(in super::super) fn remove_attribute_at(path: &CStr) -> io::Result<()> {
+    // SAFETY: both names are C strings that outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            REMOVEXATTRAT,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            0,
+            c"user.hostile".as_ptr(),
+        )
+    };
+    match Errno::result(answer) {
+        // Let through to the file, which has none.
+        Ok(_) | Err(Errno::ENODATA) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Sets the flags that the file has.
+pub(in super::super) fn set_flags_at(path: &CStr) -> io::Result<()> {
+    // `struct file_attr` of the first version, 24 bytes, from `linux/fs.h`.
+    let mut flags = [0_u64; 3];
+    // SAFETY: the path is a C string; the kernel writes the size given, which the flags have. What it answers is of no
+    // interest: where it is refused, 0 is as good.
+    unsafe {
+        libc::syscall(
+            FILE_GETATTR,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags.as_mut_ptr(),
+            size_of_val(&flags),
+            0,
+        )
+    };
+    // SAFETY: as above, read.
+    simple(unsafe {
+        libc::syscall(
+            FILE_SETATTR,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags.as_ptr(),
+            size_of_val(&flags),
+            0,
+        )
+    })
+}
+
 pub(in super::super) fn list_attributes(path: &CStr) -> io::Result<()> {
     // SAFETY: the path is a C string; with a size of 0 nothing is written.
     simple(unsafe { libc::listxattr(path.as_ptr(), null_mut(), 0) } as libc::c_long)
