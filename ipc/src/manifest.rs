@@ -156,20 +156,38 @@ pub struct Limits {
     /// Memory at which it is ended, in MiB.
     #[serde(rename = "memoryMiB")]
     pub memory_mib: u32,
+    /// Files that it maps at one time, in MiB, beyond those that are as good as none; 0 for one that only reads them.
+    #[serde(rename = "mapsMiB", default, skip_serializing_if = "is_none")]
+    pub maps_mib: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_none(mib: &u32) -> bool {
+    *mib == 0
 }
 
 /// Memory that a process may ask for beyond what it may hold, in bytes: stacks that are hardly used, and what the
 /// allocator keeps for each thread. Beyond both it gets none; between the two it is ended when that is noticed.
 const ASKED_FOR: u64 = 256 << 20;
 
+/// Addresses that a process may have in use beyond its memory and the files that it maps, in bytes: its libraries,
+/// and what the allocator reserves for each thread. That is up to 128 MiB, so there is room for thrice the threads of
+/// this harness.
+const RESERVED: u64 = 4 << 30;
+
 impl Limits {
     /// What the kernel is to hold the process to.
     #[must_use]
     pub fn of_process(&self) -> plexus_sandbox::Limits {
+        let memory = (u64::from(self.memory_mib) << 20) + ASKED_FOR;
         plexus_sandbox::Limits {
             files: Some(self.open_files.into()),
             file_size: Some(self.file_bytes),
-            memory: Some((u64::from(self.memory_mib) << 20) + ASKED_FOR),
+            memory: Some(memory),
+            addresses: Some(memory + RESERVED + (u64::from(self.maps_mib) << 20)),
         }
     }
 }

@@ -92,6 +92,7 @@ fn start() -> Start {
             file_bytes: 0,
             call_ms: 1,
             memory_mib: 1,
+            maps_mib: 1,
         },
         scratch: None,
         probe: Probe {

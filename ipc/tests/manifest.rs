@@ -34,6 +34,18 @@ fn parse(value: &Value) -> Result<Manifest, plexus_ipc::manifest::ManifestError>
     Manifest::parse(&value.to_string())
 }
 
+/// Only one that says so gets more of them than what its memory comes to.
+#[test]
+fn a_process_gets_addresses_for_the_files_that_it_maps() {
+    let addresses = |manifest: &Value| {
+        let limits = parse(manifest).unwrap().limits.of_process();
+        limits.addresses.expect("a limit") - limits.memory.expect("a limit")
+    };
+    let mut maps = good();
+    maps["limits"]["mapsMiB"] = json!(1024);
+    assert_eq!(addresses(&maps), addresses(&good()) + (1 << 30));
+}
+
 #[test]
 fn a_manifest_is_read_as_it_is_written() {
     let text = good().to_string();

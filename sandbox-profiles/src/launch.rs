@@ -14,8 +14,13 @@ pub struct Limits {
     /// Length in bytes of the largest file it may write (`RLIMIT_FSIZE`).
     pub file_size: Option<u64>,
     /// Bytes of memory of its own that it may ask for (`RLIMIT_DATA`): heap, stacks, private mappings that it can
-    /// write. Files that it maps to read do not count. Has no effect on macOS, whose kernel does not count so.
+    /// write. Files that it maps to read do not count, nor does what it filled and cannot write any more. Has no
+    /// effect on macOS, whose kernel does not count so.
     pub memory: Option<u64>,
+    /// Bytes of addresses that it may have in use, whatever lies there (`RLIMIT_AS`): all of the above, files that it
+    /// maps, room that is only reserved. Bounds what no other limit counts, page tables included. Has no effect on
+    /// macOS.
+    pub addresses: Option<u64>,
 }
 
 impl Limits {
@@ -34,6 +39,10 @@ impl Limits {
         #[cfg(target_os = "linux")]
         if let Some(most) = self.memory {
             setrlimit(Resource::RLIMIT_DATA, most, most)?;
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(most) = self.addresses {
+            setrlimit(Resource::RLIMIT_AS, most, most)?;
         }
         Ok(())
     }
@@ -92,6 +101,9 @@ fn platform(limits: &Limits, launcher: &Path, args: &mut Vec<OsString>) -> PathB
     }
     if let Some(most) = limits.memory {
         args.extend(["--limit-memory".into(), most.to_string().into()]);
+    }
+    if let Some(most) = limits.addresses {
+        args.extend(["--limit-addresses".into(), most.to_string().into()]);
     }
     launcher.to_owned()
 }

@@ -421,9 +421,9 @@ impl Supervisor {
         self.0.ground.named(spec, role)
     }
 
-    /// Memory of this very process, in bytes.
+    /// Resident memory of this very process, in bytes.
     pub(crate) fn own_memory() -> Option<u64> {
-        os::held(std::process::id()).map(|held| held.memory)
+        os::held(std::process::id()).map(|held| held.resident)
     }
 
     /// Every worker, running or not, by source and role.

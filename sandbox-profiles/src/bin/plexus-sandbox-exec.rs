@@ -1,4 +1,5 @@
-//! `plexus-sandbox-exec [--limit-files N] [--limit-file-size BYTES] [--limit-memory BYTES] -p TEXT [-D KEY=VALUE]... [--] WORKER [ARG]...`
+//! `plexus-sandbox-exec [--limit-files N] [--limit-file-size BYTES] [--limit-memory BYTES] [--limit-addresses BYTES]
+//! -p TEXT [-D KEY=VALUE]... [--] WORKER [ARG]...`
 //!
 //! What `/usr/bin/sandbox-exec` is to macOS: puts itself under the profile, then becomes the worker.
 

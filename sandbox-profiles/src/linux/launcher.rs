@@ -1,4 +1,4 @@
-//! The launcher's command line: that of `sandbox-exec -p`, with three limits in front.
+//! The launcher's command line: that of `sandbox-exec -p`, with four limits in front.
 //!
 //! Exit statuses, beyond which the status is the worker's: 64 usage, 65 the profile is refused, 69 the kernel
 //! cannot enforce it, 71 a step failed, 126 the worker cannot be executed. One line on stderr says why.
@@ -48,7 +48,8 @@ fn launch(arguments: impl Iterator<Item = OsString>) -> Result<std::convert::Inf
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error(
-        "{0}; usage: [--limit-files N] [--limit-file-size BYTES] [--limit-memory BYTES] -p PROFILE [-D KEY=VALUE]... [--] WORKER [ARG]..."
+        "{0}; usage: [--limit-files N] [--limit-file-size BYTES] [--limit-memory BYTES] [--limit-addresses BYTES] \
+         -p PROFILE [-D KEY=VALUE]... [--] WORKER [ARG]..."
     )]
     Usage(String),
     #[error("profile refused: {0}")]
@@ -118,6 +119,11 @@ impl Call {
                     &mut limits.memory,
                     number(arguments.next().as_deref())?,
                     "--limit-memory",
+                )?,
+                Some("--limit-addresses") => set_once(
+                    &mut limits.addresses,
+                    number(arguments.next().as_deref())?,
+                    "--limit-addresses",
                 )?,
                 Some("--") => break next(&mut arguments, "no worker given")?,
                 Some(joined) if joined.starts_with("-D") => {

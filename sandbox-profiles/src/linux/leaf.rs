@@ -251,8 +251,15 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
         .any(machine::DESCRIPTORS)
         .any(machine::FILES)
         // Memory of its own, which is counted and limited, or a file's; not memory that is nobody's.
-        .when(libc::SYS_mmap, &[not_set(3, libc::MAP_SHARED)])?
-        .when(libc::SYS_mmap, &[not_set(3, libc::MAP_ANONYMOUS)])?
+        // Nor memory that grows like a stack: that is in no count of what a process can write.
+        .when(
+            libc::SYS_mmap,
+            &[not_set(3, libc::MAP_SHARED | libc::MAP_GROWSDOWN)],
+        )?
+        .when(
+            libc::SYS_mmap,
+            &[not_set(3, libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN)],
+        )?
         // Of other processes it may not even ask.
         .when(libc::SYS_getpgid, &[is(0, 0)])?
         .when(libc::SYS_getsid, &[is(0, 0)])?

@@ -115,6 +115,26 @@ fn a_worker_gets_as_much_memory_as_its_limit_says() {
     );
     assert_eq!(uncaged(&["memory", &more]), Outcome::Done(String::new()));
     cage.denies(&["memory-shared"]);
+    cage.denies(&["memory-as-stack"]);
+}
+
+/// What was filled and cannot be written any more counts as nobody's; what holds it is that it lies somewhere.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_gets_as_many_addresses_as_its_limit_says() {
+    let mut cage = Cage::reader();
+    cage.limits.memory = Some(512 << 20);
+    let much = (8_u64 << 30).to_string();
+    let acts = [["memory-hidden", &much], ["addresses", &much]];
+    for act in &acts {
+        cage.allows(act);
+    }
+    cage.limits.addresses = Some(4 << 30);
+    for act in &acts {
+        cage.denies_with(act, &[Errno::ENOMEM]);
+    }
+    cage.allows(&["memory", &(256 << 20).to_string()]);
+    cage.allows(&["thread-many", "8"]);
 }
 
 #[test]

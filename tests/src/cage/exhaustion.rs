@@ -4,6 +4,9 @@ use super::{Family, Probe};
 use nix::errno::Errno;
 use plexus_hostile::act;
 
+/// More than the files that any worker maps, in bytes.
+const BEYOND_ANY_MAP: u64 = 128 << 30;
+
 pub(super) const FAMILY: Family = Family {
     title: "Exhaustion",
     probes: &[
@@ -36,6 +39,19 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("memory that counts as nobody's", |_| {
             act(&["memory-shared"])
         }),
+        Probe::refused("memory that counts as a stack", |_| {
+            act(&["memory-as-stack"])
+        }),
+        Probe::refused(
+            "128 GiB of memory, piece by piece, each no longer writable when the next is asked for",
+            |_| act(&["memory-hidden", &BEYOND_ANY_MAP.to_string()]),
+        )
+        .or(&[Errno::ENOMEM]),
+        Probe::refused(
+            "128 GiB of addresses, for the kernel's tables about them",
+            |_| act(&["addresses", &BEYOND_ANY_MAP.to_string()]),
+        )
+        .or(&[Errno::ENOMEM]),
         Probe::writer_may("sixteen small files: there is no quota", |at| {
             act(&["litter", &at.inside(""), "16"])
         }),

@@ -7,8 +7,10 @@
 /// What a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
-    /// Memory, in bytes.
+    /// Memory that the machine keeps for it, in bytes: what is resident, swapped out, and in tables about both.
     pub(super) memory: u64,
+    /// The resident part of it, in bytes.
+    pub(super) resident: u64,
     pub(super) threads: u64,
 }
 

@@ -45,14 +45,16 @@ fn ticks(stat: &str) -> Option<u64> {
 pub(in crate::supervisor) fn held(pid: u32) -> Option<Held> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    let kib: u64 = field("VmRSS:")?
-        .trim()
-        .strip_suffix(" kB")?
-        .trim()
-        .parse()
-        .ok()?;
+    let kib = |name| -> Option<u64> {
+        let value = field(name)?.trim().strip_suffix(" kB")?;
+        value.trim().parse().ok()
+    };
+    let resident = kib("VmRSS:")? * 1024;
+    // Older kernels leave out what they do not count.
+    let beside = kib("VmSwap:").unwrap_or(0) + kib("VmPTE:").unwrap_or(0);
     Some(Held {
-        memory: kib * 1024,
+        memory: resident + beside * 1024,
+        resident,
         threads: field("Threads:")?.trim().parse().ok()?,
     })
 }
@@ -85,7 +87,9 @@ mod tests {
         let own = std::process::id();
         assert_eq!(started(own), started(own));
         assert!(started(own).is_some());
-        assert!(held(own).is_some_and(|held| held.memory > 64 * 1024 && held.threads > 0));
+        let own_held = held(own).expect("this process is there");
+        assert!(own_held.resident > 64 * 1024 && own_held.threads > 0);
+        assert!(own_held.memory > own_held.resident, "tables count");
         assert_eq!(started(u32::MAX), None);
         assert_eq!(held(u32::MAX), None);
     }

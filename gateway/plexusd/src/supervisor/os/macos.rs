@@ -48,6 +48,7 @@ pub(in crate::supervisor) fn held(pid: u32) -> Option<Held> {
     };
     (filled == size).then_some(Held {
         memory: usage.ri_phys_footprint,
+        resident: usage.ri_phys_footprint,
         threads: tasks.pti_threadnum.try_into().ok()?,
     })
 }

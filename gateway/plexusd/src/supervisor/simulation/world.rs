@@ -366,6 +366,7 @@ impl Process for Puppet {
         let large = fate.grows_at.is_some_and(|at| at <= Instant::now());
         (!fate.gone).then_some(Held {
             memory: if large { u64::MAX } else { 1 << 20 },
+            resident: 1 << 20,
             threads: 2,
         })
     }

@@ -209,24 +209,66 @@ pub(in super::super) fn memory(bytes: usize) -> io::Result<()> {
     anonymous(bytes, libc::MAP_PRIVATE)
 }
 
+/// Memory that was writable, and stays whatever it holds when it is not any more: no count of what a process can write
+/// has it. Nothing is written, so it costs nothing; it is asked for piece by piece, and all of it is given back.
+pub(in super::super) fn memory_hidden(bytes: usize) -> io::Result<()> {
+    const PIECE: usize = 256 << 20;
+    let mut pieces = Vec::new();
+    let mut refused = Ok(());
+    while refused.is_ok() && pieces.len() * PIECE < bytes {
+        match map_anonymous(PIECE, libc::MAP_PRIVATE) {
+            Err(error) => refused = Err(error),
+            Ok(piece) => {
+                pieces.push(piece);
+                // SAFETY: exactly what was mapped a moment ago, and nothing refers to it.
+                refused = simple(unsafe { libc::mprotect(piece, PIECE, libc::PROT_READ) }.into());
+            }
+        }
+    }
+    pieces
+        .into_iter()
+        .map(|piece| unmap(piece, PIECE))
+        .fold(refused, Result::and)
+}
+
+/// Addresses at which nothing lies and nothing can be written. To read there fills no memory but the kernel's tables.
+pub(in super::super) fn addresses(bytes: usize) -> io::Result<()> {
+    let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to and which is removed below.
+    let mapped = unsafe { libc::mmap(null_mut(), bytes, libc::PROT_READ, how, -1, 0) };
+    unmap(mapped, bytes)
+}
+
+/// Memory that grows like a stack, and counts as one: not among what a process can write.
+pub(in super::super) fn memory_as_stack() -> io::Result<()> {
+    anonymous(PAGE, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN)
+}
+
 /// A page that is nobody's own, and so is in no count of a process's memory of its own.
 pub(in super::super) fn memory_shared() -> io::Result<()> {
     anonymous(PAGE, libc::MAP_SHARED)
 }
 
-fn anonymous(bytes: usize, whose: i32) -> io::Result<()> {
-    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to and which is removed below.
+fn anonymous(bytes: usize, how: i32) -> io::Result<()> {
+    unmap(map_anonymous(bytes, how)?, bytes)
+}
+
+fn map_anonymous(bytes: usize, how: i32) -> io::Result<*mut libc::c_void> {
+    // SAFETY: a fresh mapping at a place of the kernel's choice, which nothing refers to.
     let mapped = unsafe {
         libc::mmap(
             null_mut(),
             bytes,
             libc::PROT_READ | libc::PROT_WRITE,
-            whose | libc::MAP_ANONYMOUS,
+            how | libc::MAP_ANONYMOUS,
             -1,
             0,
         )
     };
-    unmap(mapped, bytes)
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(mapped)
 }
 
 fn unmap(mapped: *mut libc::c_void, bytes: usize) -> io::Result<()> {
