@@ -127,7 +127,7 @@ fn mkdir_for_all(path: &str) -> io::Result<()> {
 }
 
 fn is_for_all(made: &fs::Metadata) -> bool {
-    Mode::from_bits_truncate(made.mode()).contains(Mode::S_IWOTH)
+    made.mode() & 0o002 != 0
 }
 
 fn fill(path: &str, bytes: &str) -> io::Result<()> {
