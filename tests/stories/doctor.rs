@@ -268,7 +268,7 @@ fn a_look_leaves_what_a_killed_write_settles_itself_by() {
     house.gateway.start_again();
     let owner = house.owner();
     let outcome = owner.audited(|event| event["detail"]["intent"] == intent.as_str());
-    assert_eq!(outcome["detail"]["result"], "failed", "{outcome}");
+    assert_eq!(outcome["detail"]["result"], "refused", "{outcome}");
     assert!(!house.workspace.has("b.md"));
 }
 
