@@ -43,6 +43,9 @@ fn a_run_that_was_refused_is_not_made_later() {
     let status = agent.status_after(&item, 20).expect_ok();
     assert_eq!(status["result"]["ok"], false, "{status}");
     assert_eq!(status["result"]["error"]["effect"], "none", "{status}");
+    // It is not a denial: the owner gave none.
+    let record = owner.audited(|event| event["detail"]["event"] == "item.not_made");
+    assert_eq!(record["detail"]["item"], item.as_str(), "{record}");
     owner.expose(COUNT, true);
     for on in [true, false] {
         pause(&owner, on);
@@ -94,6 +97,10 @@ fn a_run_that_could_not_be_recorded_stays_due() {
         let status = asking.status_after(&item, 2).expect_ok();
         assert_eq!(status["state"], "approved", "{status}");
         assert_eq!(status["result"], Value::Null, "{status}");
+        // Nor does the same call wait for room.
+        asking
+            .invoke_body(call.clone())
+            .expect_error(503, "audit_unavailable");
         filler.remove().expect("a file");
         // Without another act of anybody.
         let status = until("the run", || {

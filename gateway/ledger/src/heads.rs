@@ -135,14 +135,24 @@ impl Heads {
             .open(&part)?;
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
-        match std::fs::rename(&self.path, self.path.with_extension("1.jsonl")) {
-            // The owner may have moved it away.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => std::fs::rename(&part, &self.path)?,
-        }
+        put_aside(&self.path, &self.path.with_extension("1.jsonl"))?;
+        std::fs::rename(&part, &self.path)?;
         (self.file, self.bytes) = (file, text.len() as u64);
         sync_folder(self.path.parent().ok_or(io::ErrorKind::InvalidInput)?)
     }
+}
+
+/// Has `aside` hold what `path` holds. The name itself stays in its place: a start that found none would know of no head.
+fn put_aside(path: &Path, aside: &Path) -> io::Result<()> {
+    let gone = |done: io::Result<()>| match done {
+        // The owner may have moved it away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    };
+    gone(std::fs::remove_file(aside))?;
+    let linked = std::fs::hard_link(path, aside);
+    // Not every file system has a second name for a file.
+    gone(linked.or_else(|_| std::fs::copy(path, aside).map(drop)))
 }
 
 /// One line, with its end.

@@ -89,10 +89,8 @@ impl App {
             .acquire()
             .await
             .map_err(|e| unavailable(e.to_string()))?;
-        match self.ledger.condition().0 {
-            Condition::Open => {}
-            Condition::DiskFull => return Err(unavailable("the disk is full".to_owned())),
-            Condition::Closed(reason) => return Err(unavailable(reason)),
+        if let Some(why) = self.takes_nothing() {
+            return Err(why);
         }
         let kept = self.approvals.write_input(item, agent, id, input).await;
         kept.map_err(|error| {
@@ -100,6 +98,16 @@ impl App {
             self.approvals.drop_input(item);
             unavailable(error.to_string())
         })
+    }
+
+    /// Why the ledger takes nothing of agents now, if it does not.
+    fn takes_nothing(&self) -> Option<SubmitError<Refusal>> {
+        let why = match self.ledger.condition().0 {
+            Condition::Open => return None,
+            Condition::DiskFull => "the disk is full".to_owned(),
+            Condition::Closed(reason) => reason,
+        };
+        Some(SubmitError::Unavailable(why))
     }
 }
 
@@ -448,6 +456,10 @@ impl Approvals {
             let begun = self.under_way().contains(&item.id);
             if !begun && app.phase() != Phase::Serving {
                 return None;
+            }
+            // Nor for a run that cannot be begun before there is room for its record. It stays due.
+            if let Some(why) = app.takes_nothing().filter(|_| !begun) {
+                return Some(invoke::unrecorded(asked.id(), &why));
             }
             tokio::select! {
                 moved = changed.changed() => moved.ok()?,

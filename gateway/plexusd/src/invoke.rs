@@ -403,6 +403,11 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
     Answer::refused(id.as_str(), error, None)
 }
 
+/// The answer of a call that the ledger does not take: nothing was done.
+pub(crate) fn unrecorded(id: &CapabilityId, why: &plexus_ledger::SubmitError<Refusal>) -> Answer {
+    Answer::refused(id.as_str(), refusal::not_recorded(why, Some(id)), None)
+}
+
 /// The answer of an approved call of which only the outcome is known.
 pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
     let error = match outcome {

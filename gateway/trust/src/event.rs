@@ -179,6 +179,9 @@ pub enum Fact {
     Lapsed { item: PendingId },
     #[serde(rename = "item.void")]
     Voided { item: PendingId, why: String },
+    /// One call of an approved item was refused before it was begun. The item is what it was for its other calls.
+    #[serde(rename = "item.not_made")]
+    NotMade { item: PendingId, why: String },
     #[serde(rename = "plan.ready")]
     PlanReady {
         item: PendingId,

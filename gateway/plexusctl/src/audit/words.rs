@@ -55,6 +55,7 @@ fn happened(event: &Value, detail: &Value) -> String {
         "grant.revoke" => because("taken back", "reason"),
         "item.lapse" => "the request lapsed undecided".to_owned(),
         "item.void" => because("the request is void", "why"),
+        "item.not_made" => because("an approved call was not made", "why"),
         "agent.connect" => match (count("grantedCount"), count("skippedCount")) {
             (granted, 0) => format!("you connect it, {granted} granted at once"),
             (granted, skipped) => {

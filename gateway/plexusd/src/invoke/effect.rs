@@ -38,7 +38,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
         }
         Err(error) => {
             outcome::never_sent(&app, &error);
-            return Answer::refused(id.as_str(), refusal::not_recorded(&error, Some(&id)), None);
+            return super::unrecorded(&id, &error);
         }
     };
     let Some(durable) = receipt.durable else {

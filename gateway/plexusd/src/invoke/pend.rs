@@ -141,11 +141,7 @@ async fn refuse(app: &Arc<App>, asked: &Asked, error: SubmitError<Refusal>) -> A
         SubmitError::Refused(refusal) => {
             super::deny(app, &asked.caller, asked.id().as_str(), refusal).await
         }
-        other => Answer::refused(
-            asked.id().as_str(),
-            refusal::not_recorded(&other, Some(asked.id())),
-            None,
-        ),
+        other => super::unrecorded(asked.id(), &other),
     }
 }
 

@@ -274,7 +274,7 @@ impl Draft<'_> {
         if !item.asks.iter().any(|ask| due(&ask)) {
             return Err(Refusal::NoSuchItem);
         }
-        let fact = Fact::Voided {
+        let fact = Fact::NotMade {
             item: item.id.clone(),
             why: why.to_owned(),
         };
