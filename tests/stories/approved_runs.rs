@@ -99,7 +99,7 @@ fn a_run_that_could_not_be_recorded_stays_due() {
         assert_eq!(status["result"], Value::Null, "{status}");
         // Nor does the same call wait for room.
         asking
-            .invoke_body(call.clone())
+            .invoke_body(call)
             .expect_error(503, "audit_unavailable");
         filler.remove().expect("a file");
         // Without another act of anybody.

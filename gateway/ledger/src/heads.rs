@@ -144,15 +144,19 @@ impl Heads {
 
 /// Has `aside` hold what `path` holds. The name itself stays in its place: a start that found none would know of no head.
 fn put_aside(path: &Path, aside: &Path) -> io::Result<()> {
-    let gone = |done: io::Result<()>| match done {
+    let part = aside.with_extension("part");
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Not every file system has a second name for a file.
+    let linked = std::fs::hard_link(path, &part).or_else(|_| std::fs::copy(path, &part).map(drop));
+    match linked {
         // The owner may have moved it away.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    };
-    gone(std::fs::remove_file(aside))?;
-    let linked = std::fs::hard_link(path, aside);
-    // Not every file system has a second name for a file.
-    gone(linked.or_else(|_| std::fs::copy(path, aside).map(drop)))
+        Err(error) => Err(error),
+        Ok(()) => std::fs::rename(&part, aside),
+    }
 }
 
 /// One line, with its end.
