@@ -1,7 +1,7 @@
 //! What is refused at the door, and what is reported.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use plexus_ledger::{Condition, Finding, Ledger, OpenError, Options, hold_closed};
 use redb::{Database, TableDefinition};
@@ -99,17 +99,24 @@ fn a_file_that_is_no_ledger_is_refused_and_left_as_it_is() {
     ));
 }
 
+/// Two days of a ledger: its file, closed at the end of the second, and a copy from the end of the first.
+fn two_days(dir: &Path) -> (PathBuf, PathBuf) {
+    let (file, copy) = (dir.join("ledger.redb"), dir.join("copy"));
+    let day = || {
+        let ledger = open(dir);
+        deposit_each(&ledger, 3);
+        ledger.close();
+    };
+    day();
+    fs::copy(&file, &copy).expect("copied");
+    day();
+    (file, copy)
+}
+
 #[test]
 fn a_ledger_put_back_to_an_earlier_day_is_reported() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (file, copy) = (dir.path().join("ledger.redb"), dir.path().join("copy"));
-    let ledger = open(dir.path());
-    deposit_each(&ledger, 3);
-    ledger.close();
-    fs::copy(&file, &copy).expect("copied");
-    let ledger = open(dir.path());
-    deposit_each(&ledger, 3);
-    ledger.close();
+    let (file, copy) = two_days(dir.path());
 
     let (ledger, report) = Ledger::<Bank>::open(dir.path(), options()).expect("the ledger opens");
     assert_eq!(report.rolled_back, None);
@@ -152,15 +159,8 @@ fn a_ledger_put_back_to_an_earlier_day_is_reported() {
 #[test]
 fn a_file_of_heads_that_is_put_aside_takes_nothing_from_what_later_starts_report() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (file, copy) = (dir.path().join("ledger.redb"), dir.path().join("copy"));
+    let (file, copy) = two_days(dir.path());
     let heads = dir.path().join("audit-heads.jsonl");
-    let ledger = open(dir.path());
-    deposit_each(&ledger, 3);
-    ledger.close();
-    fs::copy(&file, &copy).expect("copied");
-    let ledger = open(dir.path());
-    deposit_each(&ledger, 3);
-    ledger.close();
     fs::copy(&copy, &file).expect("put back");
     // So many true lines that the file is full.
     let text = fs::read_to_string(&heads).expect("readable");
