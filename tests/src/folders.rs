@@ -65,7 +65,9 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<String>) {
 }
 
 /// A line that stands in one note only and must turn up nowhere but in answers that were asked for it.
-pub const CANARY: &str = "canary-7f3a91: the safe opens with 4711";
+pub const CANARY: &str = "canary-7f3a91: the safe opens with lapwing";
+/// What that line gives away. A word, because four digits turn up in a digest or a time by chance.
+pub const SAFE_WORD: &str = "lapwing";
 
 /// A vault of a few notes.
 #[must_use]

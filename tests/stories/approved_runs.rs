@@ -238,7 +238,7 @@ fn what_was_told_ends_with_the_credential() {
     const LONG: &str = "fixture.long";
     let workshop = Workshop::open();
     let owner = workshop.owner();
-    for how in ["revoked", "connected anew", "a new code"] {
+    for how in ["revoked", "deleted", "connected anew", "a new code"] {
         let agent = workshop.reader("one");
         let listening = agent.events();
         let item = ask(&agent, &to_run(how));
@@ -257,8 +257,14 @@ fn what_was_told_ends_with_the_credential() {
                 Agent::enroll(&workshop.gateway.client(), &reply.text_at("/code"))
             }
             _ => {
-                if how == "revoked" {
-                    owner.revoke_agent("one");
+                match how {
+                    "revoked" => drop(owner.revoke_agent("one")),
+                    "deleted" => {
+                        let body = json!({"agentId": "one", "delete": true});
+                        let client = &owner.client;
+                        client.post("/admin/api/agents/revoke", body).expect_ok();
+                    }
+                    _ => {}
                 }
                 workshop.reader("one")
             }

@@ -1,6 +1,7 @@
 //! The log: what is in it, what is not, and that it is whole.
 
 use crate::house::{COUNT, House, READ, Workshop};
+use plexus_tests::folders::SAFE_WORD;
 use plexus_tests::owner::sequence;
 use serde_json::json;
 
@@ -163,7 +164,7 @@ fn content_stays_where_it_is() {
     let read = agent
         .invoke(READ, json!({"path": "notes/private.md"}))
         .expect_ok();
-    assert!(read.to_string().contains("4711"));
+    assert!(read.to_string().contains(SAFE_WORD));
     agent
         .invoke("obsidian.vault.search", json!({"query": "the safe opens"}))
         .expect_ok();
@@ -174,7 +175,7 @@ fn content_stays_where_it_is() {
         .expect_ok();
     let stderr = house.gateway.stderr();
     assert!(house.gateway.stop().success());
-    assert!(!stderr.contains("4711"));
+    assert!(!stderr.contains(SAFE_WORD));
     let mut open = vec![house.gateway.state()];
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
@@ -183,7 +184,9 @@ fn content_stays_where_it_is() {
                 open.push(path);
             } else if path.is_file() {
                 let bytes = std::fs::read(&path).expect("a file");
-                let found = bytes.windows(4).any(|four| four == b"4711");
+                let found = bytes
+                    .windows(SAFE_WORD.len())
+                    .any(|word| word == SAFE_WORD.as_bytes());
                 assert!(!found, "content in {}", path.display());
             }
         }

@@ -196,6 +196,33 @@ fn after_a_restore_nobody_gets_in_and_nothing_stands_until_the_owner_has_looked(
     back.invoke(READ, json!({"path": "report.txt"})).expect_ok();
 }
 
+/// What the owner closed since the backup stays closed, and is named.
+#[test]
+fn a_restore_opens_no_address() {
+    let mut house = House::open();
+    let file = house.gateway.home().join("backup");
+    let network = |house: &House| house.owner().client.get("/admin/api/network").expect_ok();
+    let closed = network(&house);
+    let opened = json!({"bindAddresses": ["0.0.0.0"], "publicHostnames": ["plexus.example"]});
+    let client = house.owner().client;
+    client.post("/admin/api/network", opened).expect_ok();
+    backup(&house.gateway, &file, &["--with-secrets"]);
+    assert!(house.gateway.stop().success());
+    let said = restore(&house.gateway, &file, &["--replace"]);
+    said.expect_status(0);
+    let restored = said.json();
+    assert_eq!(
+        restored["network"]["bindAddresses"],
+        json!(["0.0.0.0"]),
+        "{restored}"
+    );
+    house.gateway.start_again();
+    let after = network(&house);
+    for member in ["bindAddresses", "publicHostnames"] {
+        assert_eq!(after[member], closed[member], "{after}");
+    }
+}
+
 #[test]
 fn what_was_lent_at_the_backup_is_lent_to_nobody_after_a_restore() {
     let mut house = House::open();

@@ -3,17 +3,21 @@
 
 use crate::house::{House, READ};
 use crate::measured::Scrape;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use plexus_tests::http::Stream;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sockopt};
 use plexus_tests::waiting::until;
 use plexus_tests::{Client, Length, Owner, Response, length};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// How long the gateway lets a head take (docs/security.md).
+const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a connection of this file may last at most: far longer than the gateway lets it, far shorter than for ever.
 const AT_LAST: Duration = Duration::from_secs(80);
 
@@ -83,8 +87,9 @@ fn what_trickles_in_is_not_waited_for() {
         .request("POST", "/admin/api/pause")
         .json(json!({"on": true}))
         .bytes_on_wire();
-    let endless = (0..).map(|n| format!("x-{n}: y\r\n").into_bytes());
-    let start = [b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n".to_vec()];
+    // A line that has no end: of whole lines the gateway takes only so many, however fast they come.
+    let start = [b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\nx-slow: ".to_vec()];
+    let endless = std::iter::repeat(b"y".to_vec());
     // A body that is announced and never whole: of an agent, of the owner, in chunks.
     let bodies = [&call, &act].map(|bytes| {
         let head = head_of(bytes);
@@ -133,6 +138,11 @@ fn what_trickles_in_is_not_waited_for() {
         for (what, slow) in slow {
             let (said, took) = slow.join().expect("its end");
             assert!(took < AT_LAST, "{what} was waited for {took:?}");
+            if what == "a head" {
+                // Its own time, and nothing that is wrong with it, nor what we wait at most.
+                assert!(took > HEAD_TIME / 2, "{what} had only {took:?}");
+                assert!(took < HEAD_TIME * 2, "{what} was waited for {took:?}");
+            }
             if let Some(answer) = Response::parse(what, &said) {
                 assert!((400..500).contains(&answer.status), "{what}: {answer}");
             }
@@ -641,30 +651,62 @@ fn answered(stream: &mut TcpStream) {
     );
 }
 
-/// A stream of events that nobody reads holds up neither what is recorded nor who tells it.
+/// Connects with room for next to nothing, here and in the segments that the other end may send.
+fn narrow(house: &House) -> TcpStream {
+    let socket = socket::socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::empty(),
+        None,
+    )
+    .expect("a socket");
+    // As what std opens: other tests start programs meanwhile.
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("closed in children");
+    // Before it connects, when both systems settle how much may be on the way: small segments narrow the other's room.
+    socket::setsockopt(&socket, sockopt::RcvBuf, &1_024).expect("a small buffer");
+    socket::setsockopt(&socket, sockopt::TcpMaxSeg, &536).expect("small segments");
+    let to = SockaddrIn::new(127, 0, 0, 1, house.gateway.port());
+    socket::connect(socket.as_raw_fd(), &to).expect("it listens");
+    socket.into()
+}
+
+/// A stream of events that nobody reads holds up neither what is recorded nor who tells it, and is left.
 #[test]
 fn a_stream_that_nobody_reads_holds_up_nothing() {
+    // Some 340 bytes each: several times what the two systems (45 KB) and the gateway hold of a stream.
+    const CHANGES: usize = 1_000;
     let house = House::open();
     let agent = house.reader("one");
-    let mut deaf: Vec<Box<dyn Stream>> = (0..20)
+    // Over its own socket, so that over TCP there are the deaf alone.
+    let owner = Owner::new(&house.gateway.owner_socket(), &house.gateway.key());
+    let ask = house.owner().client.request("GET", "/v1/events");
+    let open = || Scrape::of(&owner.client).value("plexus_connections{door=\"tcp\"}");
+    until("our own connections to be over", || {
+        (open() < 0.5).then_some(())
+    });
+    let deaf: Vec<TcpStream> = (0..20)
         .map(|_| {
-            let mut stream = house.owner().client.connect();
-            let ask = house
-                .owner()
-                .client
-                .request("GET", "/v1/events")
-                .bytes_kept_alive();
-            stream.write_all(&ask).expect("taken");
+            let mut stream = narrow(&house);
+            stream.write_all(&ask.bytes_kept_alive()).expect("taken");
             stream
         })
         .collect();
-    let heard = house.owner().events();
-    for n in 0..100 {
-        house.owner().expose(READ, n % 2 == 1);
+    until("all streams to be open", || (open() > 19.5).then_some(()));
+    let heard = owner.events();
+    // Each change is recorded and heard, while the deaf fill up and when they are full.
+    let change = |enabled: bool| {
+        let changed = owner.expose(READ, enabled);
+        let id = changed["auditId"].as_str().expect("an id");
+        heard.wait_until("audit_appended", |data| data["id"] == id);
+    };
+    for n in 0..CHANGES {
+        change(n % 2 == 1);
     }
     agent
         .invoke(READ, json!({"path": "report.txt"}))
         .expect_ok();
-    heard.wait_for("manifest_changed");
-    deaf.clear();
+    // However long we hold our ends.
+    until("the deaf to be left", || (open() < 0.5).then_some(()));
+    change(false);
+    drop(deaf);
 }

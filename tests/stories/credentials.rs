@@ -3,6 +3,8 @@
 use crate::house::{House, READ, WRITE, nobody, note};
 use plexus_tests::{Client, Response};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Whose route it is, and how it answers who is not let in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,10 +58,15 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ),
     ];
     for (method, path, body) in [
+        ("GET", "activity", json!(null)),
+        ("GET", "agents", json!(null)),
         ("GET", "agents/enrollments", json!(null)),
         ("GET", "agents/one/subset", json!(null)),
         ("GET", "audit", json!(null)),
+        ("GET", "audit/archives", json!(null)),
         ("GET", "audit/evt_x", json!(null)),
+        ("GET", "audit/export", json!(null)),
+        ("GET", "audit/verify", json!(null)),
         ("GET", "capabilities", json!(null)),
         ("GET", "connectors", json!(null)),
         ("GET", "exposure", json!(null)),
@@ -71,7 +78,10 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("GET", "pending", json!(null)),
         ("GET", "sources", json!(null)),
         ("GET", "sources/detect", json!(null)),
+        ("GET", "sources/workspace/profile", json!(null)),
+        ("GET", "status", json!(null)),
         ("GET", "tokens", json!(null)),
+        ("GET", "unsettled", json!(null)),
         ("GET", "no-such-route", json!(null)),
         (
             "POST",
@@ -86,14 +96,22 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             "agents/one/limits",
             json!({"callsPerSecond": 1_000_000}),
         ),
+        ("POST", "audit/archives/forget", json!({"through": "x"})),
         ("POST", "backup/copy", json!({})),
+        ("POST", "console/link", json!({})),
         (
             "POST",
             "default-grant/workspace.read",
             json!({"defaultGrant": true}),
         ),
+        (
+            "POST",
+            "explain",
+            json!({"agentId": "one", "capabilityId": READ}),
+        ),
         ("POST", "exposure/workspace.read", json!({"enabled": false})),
         ("POST", "network", json!({"bindAddresses": ["0.0.0.0"]})),
+        ("POST", "pause", json!({"on": true})),
         (
             "POST",
             "revoke",
@@ -117,6 +135,10 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
             "sources/workspace/hide",
             json!({"folders": ["notes"]}),
         ),
+        ("POST", "sources/workspace/resume", json!({})),
+        ("POST", "unsettled/evt_x", json!({"happened": false})),
+        // On the owner's socket alone: over TCP it is no route, and those want the key as well. It would only look.
+        ("POST", "upgrade", json!({"check": true})),
         ("GET", "lend", json!(null)),
         ("POST", "lend", json!({"agentId": "one", "path": "/tmp"})),
         ("DELETE", "lend/workspace", json!(null)),
@@ -133,13 +155,13 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         routes.push((Owner, method, format!("/admin/api/{path}"), body.clone()));
         routes.push((Owner, method, format!("/v1/admin/api/{path}"), body));
     }
-    for action in ["approve", "deny"] {
-        routes.push((
-            Owner,
-            "POST",
-            format!("/admin/api/pending/{item}"),
-            json!({"action": action}),
-        ));
+    for prefix in ["/admin/api", "/v1/admin/api"] {
+        let one = format!("{prefix}/pending/{item}");
+        for action in ["approve", "deny"] {
+            routes.push((Owner, "POST", one.clone(), json!({"action": action})));
+        }
+        routes.push((Owner, "POST", format!("{one}/plan"), json!({})));
+        routes.push((Owner, "GET", one, Value::Null));
     }
     routes.push((Owner, "POST", "/v1/connection-key/rotate".into(), json!({})));
     routes.push((
@@ -152,6 +174,121 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
     routes.push((Owner, "GET", "/metrics".into(), Value::Null));
     routes.push((Owner, "GET", "/integration/one".into(), Value::Null));
     routes
+}
+
+/// The owner's routes that say something to everybody.
+const OPEN: [(&str, &str); 3] = [
+    // That it serves.
+    ("GET", "/v1/health"),
+    // Versions, and without the key no more.
+    ("GET", "/v1/status"),
+    ("GET", "/v1/config"),
+];
+
+/// A method and a path in which names stand in braces.
+type Declared = (String, String);
+
+/// What stands between a call's parentheses; `text` begins behind the first of them.
+fn arguments(text: &str) -> &str {
+    let mut open = 1;
+    let end = text.find(|c: char| {
+        open += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        open == 0
+    });
+    &text[..end.expect("the end of a call")]
+}
+
+/// The owner's routes, as their source declares them.
+fn declared() -> BTreeSet<Declared> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/plexusd/src/http/owner.rs");
+    let text = std::fs::read_to_string(&file).expect("the source");
+    let (whole, nested) = text
+        .split_once("\nfn management()")
+        .expect("the routes below the prefixes");
+    let mut all = BTreeSet::new();
+    for (text, prefixes) in [
+        (whole, &[""][..]),
+        (nested, &["/admin/api", "/v1/admin/api"]),
+    ] {
+        for route in text.split(".route(").skip(1).map(arguments) {
+            let path = route.split('"').nth(1).expect("a path");
+            let mut methods: Vec<&str> = ["get", "post", "put", "delete", "patch"]
+                .into_iter()
+                .filter(|method| route.contains(&format!("{method}(")))
+                .collect();
+            // What makes its handler elsewhere is an upgrade.
+            if methods.is_empty() {
+                assert!(path.ends_with("/upgrade"), "how is {path} asked for?");
+                methods.push("post");
+            }
+            for prefix in prefixes {
+                for method in &methods {
+                    all.insert((method.to_uppercase(), format!("{prefix}{path}")));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Those of the declared routes that are in no row. A row is of the route that has the most of its words.
+fn left_out<'a>(
+    declared: &'a BTreeSet<Declared>,
+    rows: &[(&'static str, String)],
+) -> Vec<&'a Declared> {
+    let fits = |route: &str, path: &str| {
+        let (route, path): (Vec<&str>, Vec<&str>) =
+            (route.split('/').collect(), path.split('/').collect());
+        let mut pairs = route.iter().zip(&path);
+        route.len() == path.len() && pairs.all(|(is, asked)| is.starts_with('{') || is == asked)
+    };
+    let in_a_row: BTreeSet<&Declared> = rows
+        .iter()
+        .filter_map(|(method, path)| {
+            let of = declared
+                .iter()
+                .filter(|(of, route)| of == method && fits(route, path));
+            of.min_by_key(|(_, route)| route.matches('{').count())
+        })
+        .collect();
+    declared
+        .iter()
+        .filter(|route| !in_a_row.contains(route))
+        .filter(|(method, path)| !OPEN.contains(&(method.as_str(), path.as_str())))
+        .collect()
+}
+
+/// A route that nobody tries without the key may be one that does without it.
+#[test]
+fn no_route_of_the_owner_is_left_out() {
+    let declared = declared();
+    assert!(declared.len() > 100, "only {declared:#?}");
+    let mut rows: Vec<(&'static str, String)> = routes("run_x", "pend_x")
+        .into_iter()
+        .filter(|(whose, ..)| *whose == Whose::Owner)
+        .map(|(_, method, path, _)| (method, path))
+        .collect();
+    let left = left_out(&declared, &rows);
+    assert!(left.is_empty(), "in no row: {left:#?}");
+    // The control, also for a route whose path another one's would fit.
+    for gone in [
+        ("POST", "/admin/api/pause"),
+        ("GET", "/admin/api/audit/verify"),
+    ] {
+        let before = rows.len();
+        rows.retain(|(method, path)| (*method, path.as_str()) != gone);
+        assert_eq!(rows.len(), before - 1, "{gone:?}");
+        let left = left_out(&declared, &rows);
+        assert!(
+            left.iter()
+                .any(|(method, path)| (method.as_str(), path.as_str()) == gone),
+            "{gone:?} is missed: {left:#?}"
+        );
+    }
 }
 
 trait Unauthorized {
@@ -309,6 +446,8 @@ fn every_route_with_every_wrong_credential() {
     assert_eq!(house.gateway.key(), key);
     assert_eq!(owner.pending().len(), 1);
     assert_eq!(agent.status(&item).expect_ok()["state"], "pending");
+    let status = owner.client.get("/admin/api/status").expect_ok();
+    assert_eq!(status["paused"], false, "{status}");
     assert_eq!(agent.ledger().len(), crate::house::READS.len());
     agent
         .invoke(READ, json!({"path": "report.txt"}))
@@ -319,22 +458,42 @@ fn every_route_with_every_wrong_credential() {
         .get("/admin/api/agents/enrollments")
         .expect_ok();
     assert!(!rows.to_string().contains("intruder"));
-    // And each route opens with the right one.
+    // And each route opens with the right one: those that change nothing.
+    let one = format!("pending/{item}");
     for path in [
+        "activity",
+        "agents",
         "agents/enrollments",
         "audit",
+        "audit/archives",
         "capabilities",
         "grants",
         "health",
         "pending",
+        &one,
         "sources",
+        "sources/workspace/profile",
+        "status",
         "tokens",
+        "unsettled",
     ] {
         owner.client.get(&format!("/admin/api/{path}")).expect_ok();
         owner
             .client
             .get(&format!("/v1/admin/api/{path}"))
             .expect_ok();
+    }
+    for prefix in ["/admin/api", "/v1/admin/api"] {
+        let export = owner.client.get(&format!("{prefix}/audit/export"));
+        export.expect_status(200);
+        let asked = json!({"agentId": "one", "capabilityId": READ});
+        let explained = owner.client.post(&format!("{prefix}/explain"), asked);
+        explained.expect_ok();
+        // The key alone does not open what is on the owner's socket alone.
+        let upgrade = owner
+            .client
+            .post(&format!("{prefix}/upgrade"), json!({"check": true}));
+        upgrade.expect_error(404, "unknown_capability");
     }
 }
 
@@ -353,6 +512,12 @@ fn the_sockets_serve_one_side_each() {
         .with("x-plexus-connection-key", &key)
         .get("/admin/api/pending")
         .expect_ok();
+    // What only this socket has, wants the key as well. It would only look.
+    for prefix in ["/admin/api", "/v1/admin/api"] {
+        owners
+            .post(&format!("{prefix}/upgrade"), json!({"check": true}))
+            .expect_error(401, "unauthorized");
+    }
     agents.get("/manifest").expect_error(401, "session_expired");
     agents
         .with("x-plexus-session", &agent.session)

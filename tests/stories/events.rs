@@ -3,8 +3,9 @@
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
 use plexus_tests::Clock;
 use plexus_tests::events::{Events, Frame};
+use plexus_tests::waiting::PATIENCE;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for a frame that must not come to have come.
 const QUIET: Duration = Duration::from_millis(300);
@@ -17,6 +18,20 @@ fn kinds(frames: &[Frame]) -> Vec<&str> {
             Frame::Comment(_) => None,
         })
         .collect()
+}
+
+/// Every frame up to the first of a kind, and what still comes behind it.
+#[track_caller]
+fn all_with(stream: &Events, last: &str) -> Vec<Frame> {
+    let began = Instant::now();
+    let mut frames = Vec::new();
+    while !kinds(&frames).contains(&last) {
+        // A quiet stream has comments, so that the wait for a frame alone has no end.
+        assert!(began.elapsed() < PATIENCE, "no {last} among {frames:#?}");
+        frames.push(stream.next_frame());
+    }
+    frames.extend(stream.rest(QUIET));
+    frames
 }
 
 #[test]
@@ -223,11 +238,20 @@ fn sources_tell_their_state() {
 fn a_preview_is_in_no_frame() {
     let workshop = Workshop::open();
     let agent = workshop.reader("one");
-    let stream = workshop.owner().events();
+    let (owner, stream) = (workshop.owner(), agent.events());
+    let owners = owner.events();
     let item = agent.must_ask(COUNT, json!({"line": "a line that only the card shows"}));
-    workshop.owner().deny(&item, "no");
-    stream.wait_for("pending_resolved");
-    assert!(!format!("{:?}", stream.rest(QUIET)).contains("only the card"));
+    // The control: there is something to keep back.
+    let card = owner.card(&item).to_string();
+    assert!(card.contains("only the card"), "{card}");
+    owner.deny(&item, "no");
+    let heard = all_with(&owners, "pending_resolved");
+    assert!(kinds(&heard).contains(&"pending_added"), "{heard:#?}");
+    for frames in [heard, all_with(&stream, "grant_resolved")] {
+        let said = format!("{frames:?}");
+        assert!(said.contains(&item), "they tell of this item: {said}");
+        assert!(!said.contains("only the card"), "{said}");
+    }
 }
 
 /// Whatever ends a token, its agent hears of it and why, and then no more.
@@ -250,6 +274,31 @@ fn the_ends_of_tokens_have_reasons() {
         let revoked = stream.wait_for("token_revoked");
         assert_eq!(revoked["jti"], token["jti"]);
         assert_eq!(revoked["reason"], reason);
+    }
+}
+
+/// A token ends with a grant and with what a source points at, and its agent goes on: it hears of it.
+#[test]
+fn who_keeps_its_credential_hears_that_a_token_has_gone() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let stream = agent.events();
+    for how in ["the grant is revoked", "the source is removed"] {
+        let token = agent.token(&[READ]);
+        if how == "the grant is revoked" {
+            owner.revoke("one", READ);
+        } else {
+            owner
+                .client
+                .delete("/admin/api/sources/workspace")
+                .expect_ok();
+        }
+        let jti = token["jti"].as_str().expect("an id");
+        stream.wait_until("token_revoked", |data| data["jti"] == jti);
+        if how == "the grant is revoked" {
+            owner.grant("one", READ, "1d").expect_ok();
+        }
     }
 }
 

@@ -529,3 +529,22 @@ fn e30_a_session_alone_opens_a_run() {
     let token: Value = reply.at("/grant");
     assert_eq!(token["scopes"][0]["id"], READ);
 }
+
+/// A key that the JSON library of a reader takes for something else: what the owner would be shown is not what the call
+/// would be made with. Such an input is no input.
+#[test]
+fn an_input_that_reads_differently_elsewhere_is_refused() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let key = "$serde_json::private::RawValue";
+    for input in [
+        json!({"path": "report.txt", key: "1"}),
+        json!({key: "{\"path\":\"other.txt\"}"}),
+        json!({"path": "report.txt", "more": {key: "1"}}),
+    ] {
+        let reply = agent.invoke(READ, input);
+        assert_eq!(reply.status, 400, "{reply}");
+    }
+    assert_eq!(house.owner().pending(), Vec::<Value>::new());
+    agent.must_ask(READ, json!({"path": "report.txt", "RawValue": "1"}));
+}

@@ -1,7 +1,10 @@
 //! What the owner hides of a source does not exist for agents, and coming back is the owner's to confirm.
 
 use crate::house::{House, READ, READS, WRITE, note};
-use plexus_tests::{Agent, folders::CANARY};
+use plexus_tests::{
+    Agent,
+    folders::{CANARY, SAFE_WORD},
+};
 use serde_json::{Value, json};
 
 const VAULT_READ: &str = "obsidian.vault.read";
@@ -38,7 +41,7 @@ fn hidden_notes_do_not_exist() {
     // The control: it is there.
     one.invoke(VAULT_READ, json!({"path": "Projects/Secret.md"}))
         .expect_ok();
-    let found = one.invoke(SEARCH, json!({"query": "4711"})).expect_ok();
+    let found = one.invoke(SEARCH, json!({"query": SAFE_WORD})).expect_ok();
     assert_eq!(
         found["output"]["hits"].as_array().expect("hits").len(),
         1,
@@ -66,7 +69,7 @@ fn hidden_notes_do_not_exist() {
     ] {
         assert_eq!(read(hidden), read("Projects/Nothing.md"), "{hidden}");
     }
-    let found = one.invoke(SEARCH, json!({"query": "4711"})).expect_ok();
+    let found = one.invoke(SEARCH, json!({"query": SAFE_WORD})).expect_ok();
     assert_eq!(found["output"]["hits"], json!([]), "{found}");
     let listed = one.invoke(VAULT_READ, json!({})).expect_ok();
     let names: Vec<&str> = listed["output"]["entries"]

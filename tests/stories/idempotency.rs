@@ -144,6 +144,24 @@ fn what_was_taken_back_is_not_given_again() {
 }
 
 /// The longest answer that is kept, to the byte: as JSON, without the words around it. One byte more is given once.
+/// A key keeps what a read brought, and not that it brought nothing.
+#[test]
+fn a_read_that_failed_leaves_its_key_free() {
+    let house = House::open();
+    let agent = house.reader("one");
+    let read = || {
+        let body = json!({"id": READ, "input": {"path": "late.txt"}, "idempotencyKey": "k"});
+        agent.invoke_body(body)
+    };
+    let failed = read();
+    assert_eq!(failed.at("/ok"), false, "{failed}");
+    house.workspace.write("late.txt", "here now");
+    let first = read().expect_ok();
+    assert_eq!(first.get("replayed"), None, "{first}");
+    let again = read().expect_ok();
+    assert_eq!(again["replayed"], true, "the control: {again}");
+}
+
 #[test]
 fn a_large_answer_is_given_once() {
     const LONGEST: usize = 64 * 1024;

@@ -37,14 +37,17 @@ fn guesses_are_slowed_by_kind_and_nobody_is_locked_out() {
             "session" => client
                 .with("x-plexus-session", &nobody("sess_"))
                 .get(&format!("/grants/status?pendingId={item}")),
+            "pending-id" => agent
+                .client()
+                .get(&format!("/grants/status?pendingId={}", nobody("pend_"))),
             _ => unreachable!("a kind"),
         }
     };
-    let kinds = ["connection-key", "pat", "code", "session"];
+    let kinds = ["connection-key", "pat", "code", "session", "pending-id"];
     let right = |kind: &str| match kind {
         "connection-key" => house.owner().client.get("/admin/api/pending").expect_ok(),
         "pat" => handshake(&client, &agent.pat).expect_ok(),
-        "session" => agent.status(&item).expect_ok(),
+        "session" | "pending-id" => agent.status(&item).expect_ok(),
         // It works once: at the end.
         _ => Value::Null,
     };

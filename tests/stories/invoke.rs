@@ -1,7 +1,7 @@
 //! Calls: what is checked in which order, and what every refusal says.
 
 use crate::house::{House, READ, WRITE, nobody, note};
-use plexus_tests::folders::CANARY;
+use plexus_tests::folders::{CANARY, SAFE_WORD};
 use plexus_tests::{Agent, golden};
 use serde_json::{Value, json};
 
@@ -348,7 +348,7 @@ fn paths_that_leave_the_root() {
         let reply = agent.invoke(READ, json!({"path": path}));
         let error = reply.expect_error(200, "transport_error");
         assert_eq!(error["detail"]["reason"], reason, "{path:?}: {reply}");
-        assert!(!reply.text().contains("4711"), "{reply}");
+        assert!(!reply.text().contains(SAFE_WORD), "{reply}");
         assert!(
             !reply
                 .text()
@@ -419,14 +419,14 @@ fn a_preview_is_the_owners() {
     let item = reply.text_at("/error/pendingId");
     let card = house.owner().card(&item);
     assert!(
-        card["asks"][0]["plan"].to_string().contains("4711"),
+        card["asks"][0]["plan"].to_string().contains(SAFE_WORD),
         "the owner sees what would be lost: {card:#}"
     );
     let status = agent.status(&item);
-    assert!(!reply.text().contains("4711") && !status.text().contains("4711"));
+    assert!(!reply.text().contains(SAFE_WORD) && !status.text().contains(SAFE_WORD));
     house.owner().deny(&item, "no");
     let log = house.gateway.cli(["audit", "export"]);
-    assert!(!log.expect_ok().contains("4711") && !house.gateway.stderr().contains("4711"));
+    assert!(!log.expect_ok().contains(SAFE_WORD) && !house.gateway.stderr().contains(SAFE_WORD));
 }
 
 #[test]
@@ -472,7 +472,7 @@ fn every_answer_has_its_record() {
     assert!(
         reply["output"]["content"]
             .as_str()
-            .is_some_and(|text| text.contains("4711"))
+            .is_some_and(|text| text.contains(SAFE_WORD))
     );
     let id = reply["auditId"].as_str().expect("an id");
     let event = house
@@ -487,7 +487,7 @@ fn every_answer_has_its_record() {
     assert_eq!(event["outcome"], "ok");
     assert_eq!(event["detail"]["phase"], "read");
     assert!(
-        !event.to_string().contains("4711"),
+        !event.to_string().contains(SAFE_WORD),
         "no content in the log: {event}"
     );
     assert!(

@@ -5,7 +5,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use plexus_tests::{golden, waiting::until};
+use plexus_tests::{folders::SAFE_WORD, golden, waiting::until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -117,6 +117,41 @@ fn no_refusal_goes_uncounted() {
     assert_eq!(said["totals"]["refused"], 151, "{said}");
     let recorded = said["calls"].as_array().map(Vec::len).unwrap_or_default();
     assert!(recorded < 130, "a flood is a count: {recorded} lines");
+}
+
+/// Two equal calls were under way: each is listed and each is settled, in any order.
+#[test]
+fn equal_calls_of_which_nobody_knows_are_settled_one_by_one() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.writer("one");
+    std::thread::scope(|scope| {
+        let client = agent.client();
+        let body = json!({"id": COUNT, "input": {"line": "twice", "wait": 600_000}});
+        for _ in 0..2 {
+            let request = client.request("POST", "/invoke").json(body.clone());
+            scope.spawn(move || request.try_send());
+        }
+        until("both to be under way", || {
+            (workshop.calls(COUNT, "intent").len() == 2).then_some(())
+        });
+        workshop.gateway.kill9();
+    });
+    workshop.gateway.start_again();
+    let listed = || {
+        let said = workshop.gateway.cli(["unknown", "list", "--json"]).json();
+        let rows = said["unsettled"].as_array().expect("a list").iter();
+        rows.map(|row| row["auditId"].as_str().expect("an event").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut left = listed();
+    assert_eq!(left.len(), 2);
+    while let Some(last) = left.pop() {
+        let settled = workshop
+            .gateway
+            .cli(["unknown", "settle", &last, "--did-not"]);
+        settled.expect_ok();
+        assert_eq!(listed(), left);
+    }
 }
 
 /// What is known of a call without an end, where to look, and settling it by command.
@@ -435,7 +470,7 @@ fn the_log_is_kept_and_holds_no_credential() {
         &wrong,
         "canary-secret",
         &code,
-        "4711",
+        SAFE_WORD,
     ] {
         assert!(
             !text.contains(secret),

@@ -375,16 +375,34 @@ fn a_revoke_that_cannot_be_saved_holds() {
         let error = reply.expect_error(503, "audit_unavailable");
         assert_eq!(error["held"], true, "{reply}");
     };
+    // One token of somebody who keeps its credential.
+    let four = workshop.reader("four");
+    let one_of_four = four.token(&["fixture.echo"]);
+    let bearing = four.bearing(one_of_four["token"].as_str().expect("a token"));
+    let body = json!({"id": "fixture.long", "input": {"ms": 1}, "async": true});
+    let run = four.invoke_body(body).text_at("/run/runId");
+    let run = format!("/invoke/status?runId={run}");
+    bearing.get(&run).expect_ok();
     files_may_grow(&workshop.gateway, false);
     let id = json!({"agentId": "two", "capabilityId": "fixture.echo"});
     echo(&two).expect_error(503, "audit_unavailable");
     revoke("/admin/api/agents/revoke", json!({"agentId": "one"}));
     revoke("/admin/api/revoke", id);
+    revoke("/grants/revoke", json!({"jti": one_of_four["jti"]}));
+    let again = json!({"jti": one_of_four["jti"], "sessionId": four.session});
+    let refused = |when: &str| {
+        let reply = bearing.post("/grants/refresh", again.clone());
+        reply.expect_error(401, "token_revoked");
+        let reply = bearing.get(&run);
+        assert_eq!(reply.status, 403, "{when}: {reply}");
+    };
+    refused("held");
     files_may_grow(&workshop.gateway, true);
     // The ledger records again; what was taken back is taken back.
     until("the ledger to record", || {
         (echo(&bystander).status == 200).then_some(())
     });
+    refused("held or saved");
     echo(&one).expect_error(401, "session_expired");
     one.client()
         .get("/manifest")

@@ -3,6 +3,47 @@
 use crate::house::House;
 use plexus_tests::Gateway;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+
+/// The addresses that have a listener on `port`, where the gateway `pid` lives: the kernel's word, not the gateway's.
+#[cfg(target_os = "linux")]
+fn listened_on(pid: u32, port: u16) -> BTreeSet<IpAddr> {
+    const LISTEN: &str = "0A";
+    // The kernel writes each four bytes of an address as a number of this machine.
+    let number = |hex: &str| u32::from_str_radix(hex, 16).expect("a number");
+    let address = |hex: &str| -> IpAddr {
+        if hex.len() == 8 {
+            return Ipv4Addr::from(number(hex).to_ne_bytes()).into();
+        }
+        let mut bytes = [0; 16];
+        for (at, four) in bytes.chunks_mut(4).enumerate() {
+            four.copy_from_slice(&number(&hex[at * 8..][..8]).to_ne_bytes());
+        }
+        Ipv6Addr::from(bytes).into()
+    };
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}"));
+    // A machine without IPv6 has one table.
+    let tables = [
+        table("tcp").expect("a table"),
+        table("tcp6").unwrap_or_default(),
+    ];
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    rows.filter_map(|row| {
+        let mut columns = row.split_whitespace().skip(1);
+        let (host, of) = columns.next()?.split_once(':')?;
+        let state = columns.nth(1)?;
+        let ours = state == LISTEN && u16::from_str_radix(of, 16) == Ok(port);
+        ours.then(|| address(host))
+    })
+    .collect()
+}
+
+/// What only the kernel of a Linux tells so simply.
+#[cfg(not(target_os = "linux"))]
+fn listened_on(_: u32, _: u16) -> BTreeSet<IpAddr> {
+    BTreeSet::from([Ipv4Addr::LOCALHOST.into()])
+}
 
 #[test]
 fn secrets_go_in_and_never_out() {
@@ -40,7 +81,13 @@ fn secrets_go_in_and_never_out() {
 
 #[test]
 fn the_network_is_loopback_unless_the_owner_says_otherwise() {
-    let house = House::open();
+    let mut house = House::open();
+    let first = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let loopback = BTreeSet::from([first, Ipv6Addr::LOCALHOST.into()]);
+    let heard = |house: &House| listened_on(house.gateway.pid(), house.gateway.port());
+    let at_first = heard(&house);
+    assert!(at_first.contains(&first), "{at_first:?}");
+    assert!(at_first.is_subset(&loopback), "{at_first:?}");
     let owner = house.owner();
     let network = owner.client.get("/admin/api/network").expect_ok();
     assert_eq!(network["boundPort"], house.gateway.port());
@@ -89,6 +136,28 @@ fn the_network_is_loopback_unless_the_owner_says_otherwise() {
                 .is_some_and(|all| all.contains(&json!(what))),
             "{reply}"
         );
+    }
+    if cfg!(not(target_os = "linux")) {
+        return;
+    }
+    // The controls: the same look sees what is open to all, and where the owner did say otherwise.
+    let open = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    let port = open.local_addr().expect("an address").port();
+    let seen = listened_on(house.gateway.pid(), port);
+    assert_eq!(seen, BTreeSet::from([IpAddr::from(Ipv4Addr::UNSPECIFIED)]));
+    let rows = interfaces["interfaces"].as_array().expect("rows");
+    let beyond = rows
+        .iter()
+        .filter(|one| one["internal"] == false)
+        .find_map(|one| one["address"].as_str()?.parse::<Ipv4Addr>().ok());
+    // A machine without a network has loopback alone.
+    if let Some(address) = beyond {
+        set(json!({"bindAddresses": [address]})).expect_ok();
+        assert_eq!(heard(&house), at_first, "it counts from the next start");
+        house.gateway.restart();
+        let mut wanted = at_first;
+        wanted.insert(address.into());
+        assert_eq!(heard(&house), wanted);
     }
 }
 
@@ -159,7 +228,7 @@ fn a_second_daemon_is_refused() {
 
 #[test]
 fn a_taken_port_is_refused() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let home = tempfile::TempDir::new().expect("a folder");
     // The last of two flags would win; so the variable says which port.
@@ -263,4 +332,24 @@ fn the_owners_view_of_the_catalogue() {
     ] {
         assert!(ids.contains(&id), "{id} of {ids:?}");
     }
+}
+
+/// `0.0.0.0` takes loopback in: the kernel gives a port to one of the two only.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_address_is_listened_on_where_the_owner_says_so() {
+    let mut house = House::open();
+    let everywhere = json!({"bindAddresses": ["0.0.0.0"]});
+    let owner = house.owner();
+    owner
+        .client
+        .post("/admin/api/network", everywhere)
+        .expect_ok();
+    house.gateway.restart();
+    let seen = listened_on(house.gateway.pid(), house.gateway.port());
+    assert!(
+        seen.contains(&IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+        "{seen:?}"
+    );
+    house.gateway.client().get("/v1/health").expect_ok();
 }

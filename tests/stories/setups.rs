@@ -1,6 +1,7 @@
 //! Setting a coding agent up and taking that back: what is shown, what is written, what stays the person's.
 
 use crate::house::House;
+use plexus_tests::Terminal;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -88,6 +89,49 @@ fn everything_is_shown_and_nothing_is_written_without_a_yes() {
     eager.env("PLEXUS_HOME", person.house.gateway.state());
     eager.env("CLAUDECODE", "1").args(line).arg("--yes");
     plexus_tests::programs::run(eager).expect_status(77);
+}
+
+/// A person, or the agent itself, who writes into a file between the look and the yes loses nothing.
+#[test]
+fn what_changed_between_the_look_and_the_yes_is_not_written_over() {
+    let person = Person::new();
+    person.write(SETTINGS, MINE);
+    let other = MINE.replace("opus", "sonnet");
+    let yes_to = |line: &[&str]| {
+        let command = person.house.gateway.on_terminal(line.iter().copied());
+        let mut terminal = Terminal::start(&command, 120, 60);
+        terminal.until_shows("[y/N]");
+        person.write(SETTINGS, &other);
+        terminal.keys("y\n");
+        let status = terminal.end();
+        let picture = terminal.picture();
+        assert_eq!(status.code(), Some(1), "{picture}");
+        assert!(
+            picture.contains("changed_meanwhile") && picture.contains("nothing was done"),
+            "{picture}"
+        );
+        assert_eq!(person.read(SETTINGS), other);
+    };
+    let agents = || {
+        let reply = person
+            .house
+            .owner()
+            .client
+            .get("/admin/api/agents/enrollments");
+        reply.expect_ok()["agents"].clone()
+    };
+    yes_to(&["connect", "--type", "claude-code", "--here"]);
+    assert!(!person.has(".claude/skills"));
+    assert_eq!(agents(), json!([]), "and nobody was let in");
+
+    person.write(SETTINGS, MINE);
+    person.set_up("claude-code");
+    yes_to(&["disconnect", "claude-code"]);
+    assert!(person.has(".claude/skills"));
+    assert_eq!(agents()[0]["status"], "active");
+    let again = person.answer(&["disconnect", "claude-code", "--yes"]);
+    assert_eq!(again["written"], true);
+    assert_eq!(person.read(SETTINGS), other);
 }
 
 #[test]

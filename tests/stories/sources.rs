@@ -266,10 +266,11 @@ fn disable_enable_remove() {
         .invoke("obsidian.vault.read", json!({"path": "Ideas.md"}))
         .expect_ok();
 
-    owner
+    let nope = owner
         .client
         .post("/admin/api/sources/nope/disable", json!({}))
         .expect_ok();
+    assert_eq!(nope["known"], false);
     for verb in ["enable", "reconfigure"] {
         let reply = owner.client.post(
             &format!("/admin/api/sources/nope/{verb}"),
@@ -283,8 +284,10 @@ fn disable_enable_remove() {
         .post("/admin/api/sources", folder("notes", &other.path()))
         .expect_ok();
     let second = house.gateway.agent_with("two", &["notes.read"]);
-    owner.client.delete("/admin/api/sources/notes").expect_ok();
-    owner.client.delete("/admin/api/sources/notes").expect_ok();
+    for known in [true, false] {
+        let gone = owner.client.delete("/admin/api/sources/notes").expect_ok();
+        assert_eq!(gone["known"], known);
+    }
     assert!(second.ledger().is_empty());
     owner
         .client
@@ -294,6 +297,28 @@ fn disable_enable_remove() {
     assert!(source(&house, "notes")["live"] == true);
     house.gateway.restart();
     assert_eq!(source(&house, "notes")["enabled"], true, "sources persist");
+}
+
+/// A name that was mistyped is no success: the source that was meant serves on.
+#[test]
+fn the_command_says_that_there_is_no_such_source() {
+    let house = House::open();
+    for verb in ["disable", "remove"] {
+        let said = house.gateway.cli(["sources", verb, "obsidan"]);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(
+            said.stderr
+                .contains("there is no source obsidan; there are: obsidian, workspace"),
+            "{said:?}"
+        );
+    }
+    let said = house.gateway.cli(["sources", "disable", "obsidian"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let said = house.gateway.cli(["sources", "enable", "obsidian"]);
+    assert!(said.stdout.contains("nothing is granted on it"), "{said:?}");
+    let _reader = house.reader("one");
+    let said = house.gateway.cli(["sources", "enable", "obsidian"]);
+    assert!(said.stdout.contains("its grants go on"), "{said:?}");
 }
 
 #[test]

@@ -4,6 +4,16 @@ use crate::house::{House, WRITE, note};
 use nix::sys::signal::Signal;
 use plexus_tests::{Agent, Terminal, waiting::until};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::fs::Permissions;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 const UP: &str = "\x1b[A";
 const DOWN: &str = "\x1b[B";
@@ -382,6 +392,310 @@ fn a_gateway_that_restarts_is_found_again() {
     assert!(!picture.contains("NOT CONNECTED"), "{picture}");
     terminal.keys("q");
     ends_well(terminal);
+}
+
+/// Line by line as well: the card that waited is asked anew, and a yes decides it.
+#[test]
+fn a_card_that_outlives_the_connection_is_asked_again() {
+    let mut house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "a.txt", "x");
+    let mut terminal = Terminal::start(
+        &house.gateway.on_terminal(["approvals", "watch", "--lines"]),
+        120,
+        60,
+    );
+    terminal.until_shows(QUESTION);
+    house.gateway.stop();
+    terminal.until_shows("; trying again");
+    house.gateway.start_again();
+    let agent = house.back(&agent);
+    terminal.until_fits("the question again", |picture| {
+        picture.matches(QUESTION).count() == 2 && picture.matches("creates a.txt").count() == 2
+    });
+    yes(&mut terminal, "approved pend_");
+    assert_eq!(agent.status(&item).json()["state"], "approved");
+    terminal.keys("q\n");
+    assert!(terminal.end().success());
+}
+
+const QUESTION: &str = "let one do this?  y yes, once";
+
+/// A yes in a line, typed again as often as it was told to come too early.
+fn yes(terminal: &mut Terminal, shows: &str) {
+    let said = |terminal: &Terminal, what: &str| {
+        let all = terminal.bytes();
+        String::from_utf8_lossy(&all).matches(what).count()
+    };
+    let early = |terminal: &Terminal| said(terminal, "once more, please");
+    loop {
+        let before = early(terminal);
+        terminal.keys("y\n");
+        until(shows, || {
+            (said(terminal, shows) > 0 || early(terminal) > before).then_some(())
+        });
+        if said(terminal, shows) > 0 {
+            return;
+        }
+    }
+}
+
+/// What was decided is told by the item where the answer to the decision was lost, and asked again where it waits.
+#[test]
+fn a_decision_whose_answer_is_lost_is_told_by_its_item() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "a.txt", "x");
+    let relay = Relay::to(&house, [Fault::Request, Fault::Answer]);
+
+    let mut terminal = Terminal::start(&relay.watch(&house, &["--lines"]), 120, 70);
+    terminal.until_shows(QUESTION);
+    yes(&mut terminal, "is not known yet");
+    terminal.until_shows("still waits");
+    assert_eq!(agent.status(&item).json()["state"], "pending");
+    yes(&mut terminal, "is approved, as you decided");
+    assert_eq!(agent.status(&item).json()["state"], "approved");
+    terminal.keys("q\n");
+    assert!(terminal.end().success());
+    assert!(
+        !terminal.picture().contains("elsewhere"),
+        "{}",
+        terminal.picture()
+    );
+}
+
+/// One that was late, and was carried out after its item was seen to wait, is nobody else's either.
+#[test]
+fn a_decision_that_is_carried_out_late_is_told_by_its_item() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "a.txt", "x");
+    let (release, held) = channel();
+    let relay = Relay::to(&house, [Fault::Late(held)]);
+    let mut terminal = Terminal::start(&relay.watch(&house, &["--lines"]), 120, 400);
+    terminal.until_shows(QUESTION);
+    yes(&mut terminal, "is not known yet");
+    terminal.until_fits("the question again", |picture| {
+        picture.contains("still waits") && picture.matches("request: pend_").count() == 2
+    });
+    drop(release);
+    terminal.until_shows("is approved, as you decided");
+    assert_eq!(agent.status(&item).json()["state"], "approved");
+    assert!(!terminal.picture().contains("elsewhere"));
+    terminal.keys("q\n");
+    assert!(terminal.end().success());
+}
+
+/// The same on the screen.
+#[test]
+fn the_screen_does_not_call_its_own_decision_somebody_elses() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "a.txt", "x");
+    let relay = Relay::to(&house, [Fault::Request, Fault::Answer]);
+    let mut terminal = Terminal::start(&relay.watch(&house, &[]), 120, 40);
+    terminal.until_shows("creates a.txt");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    answer(&mut terminal, ENTER, "still waits: your decision");
+    assert_eq!(agent.status(&item).json()["state"], "pending");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    answer(&mut terminal, ENTER, "is approved, as you decided");
+    assert_eq!(agent.status(&item).json()["state"], "approved");
+    terminal.until_shows("nothing waits");
+    terminal.keys("q");
+    ends_well(terminal);
+}
+
+/// Who leaves right after Enter is told what became of it, on the screen that stays.
+#[test]
+fn leaving_waits_for_the_decision_under_way() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    for (name, leaves) in [("a.txt", "q"), ("b.txt", "\x03")] {
+        let item = asks(&agent, name, "x");
+        let mut terminal = watch(&house, 120, 40);
+        terminal.until_shows(&format!("creates {name}"));
+        terminal.keys("a");
+        terminal.until_shows("(•) once");
+        // A number that is none is complained of only where the card was there long enough to be decided.
+        terminal.keys(UP);
+        terminal.keys("x");
+        terminal.until_shows("calls: x▏");
+        answer(&mut terminal, ENTER, "is a whole number");
+        // In one write: the decision is not even sent when the end is wished.
+        terminal.keys(&format!("\x7f{ENTER}{leaves}"));
+        assert!(terminal.end().success(), "{}", terminal.picture());
+        assert!(is_given_back(&terminal));
+        let picture = terminal.picture();
+        assert!(picture.contains(&format!("approved {item}")), "{picture}");
+        assert_eq!(agent.status(&item).json()["state"], "approved");
+    }
+}
+
+/// A gateway that does not answer holds nobody: it is said that nothing is known.
+#[test]
+fn leaving_ends_although_no_answer_comes() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    asks(&agent, "a.txt", "x");
+    let (release, held) = channel();
+    let relay = Relay::to(&house, [Fault::Held(held)]);
+    let mut terminal = Terminal::start(&relay.watch(&house, &[]), 120, 40);
+    terminal.until_shows("creates a.txt");
+    terminal.keys("a");
+    terminal.until_shows("(•) once");
+    answer(&mut terminal, ENTER, "sending …");
+    terminal.keys("q");
+    let status = terminal.end();
+    assert_eq!(status.code(), Some(1), "{}", terminal.picture());
+    assert!(is_given_back(&terminal) && terminal.picture().contains("is not known"));
+    drop(release);
+}
+
+/// With `--json` nothing is shown before the end, so nobody is asked for a yes to it.
+#[test]
+fn with_json_nobody_is_asked_for_a_yes_to_what_was_not_shown() {
+    let house = House::open();
+    let agent = house.gateway.agent("one");
+    let item = asks(&agent, "a.txt", "x");
+    house.owner().approve(&item, "once");
+    let written = agent.invoke(WRITE, note("a.txt", "x")).expect_ok();
+    let event = written["auditId"].as_str().expect("an id");
+    let item = asks(&agent, "b.txt", "x");
+    let lines: [&[&str]; 3] = [
+        &["--json", "approvals", "approve", &item],
+        &["--json", "undo", event],
+        &["--json", "connect", "--type", "claude-code", "--here"],
+    ];
+    for line in lines {
+        let command = house.gateway.on_terminal(line.iter().copied());
+        let mut terminal = Terminal::start(&command, 120, 40);
+        let status = terminal.end();
+        let picture = terminal.picture();
+        assert_eq!(status.code(), Some(64), "{line:?} {picture}");
+        assert!(
+            !picture.contains("[y/N]") && picture.contains("--yes"),
+            "{line:?} {picture}"
+        );
+    }
+    assert_eq!(agent.status(&item).json()["state"], "pending");
+    assert_eq!(house.workspace.read("a.txt"), "x");
+    let card = house.owner().card(&item);
+    let digest = card["cardDigest"].as_str().expect("a digest");
+    let named = ["--json", "approvals", "approve", &item, "--card", digest];
+    let mut terminal = Terminal::start(&house.gateway.on_terminal(named), 120, 40);
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    assert_eq!(agent.status(&item).json()["state"], "approved");
+}
+
+/// The owner's socket of a gateway, with somebody in between who loses or holds what concerns a decision.
+struct Relay {
+    home: tempfile::TempDir,
+}
+
+/// What becomes of a decision.
+enum Fault {
+    /// It does not arrive.
+    Request,
+    /// Its sender is cut off; it arrives only after this is dropped.
+    Late(Receiver<()>),
+    /// It is carried out, and its answer does not arrive.
+    Answer,
+    /// It is carried out, and its answer arrives only after this is dropped.
+    Held(Receiver<()>),
+}
+
+impl Relay {
+    /// The first decision has the first fault; after the last one nothing goes wrong.
+    fn to(house: &House, faults: impl IntoIterator<Item = Fault>) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let key = home.path().join("connection-key");
+        std::fs::write(&key, house.gateway.key()).expect("the key");
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("its mode");
+        let folder = home.path().join("run/owner");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let listener = UnixListener::bind(folder.join("owner.sock")).expect("a socket");
+        let there = house.gateway.state().join("run/owner/owner.sock");
+        let faults = Arc::new(Mutex::new(faults.into_iter().collect::<VecDeque<_>>()));
+        thread::spawn(move || {
+            while let Ok((here, _)) = listener.accept() {
+                let Ok(there) = UnixStream::connect(&there) else {
+                    continue;
+                };
+                let faults = faults.clone();
+                let again = (here.try_clone(), there.try_clone());
+                let (Ok(mut back), Ok(mut answers)) = again else {
+                    continue;
+                };
+                let (fault, next) = channel();
+                thread::spawn(move || pass_on(here, there, &faults, &fault));
+                thread::spawn(move || {
+                    let mut bytes = [0; 65_536];
+                    while let Ok(count @ 1..) = answers.read(&mut bytes) {
+                        match next.try_recv() {
+                            Ok(Fault::Held(until)) => {
+                                let _ = until.recv();
+                            }
+                            Ok(_) => break,
+                            Err(_) => {}
+                        }
+                        if back.write_all(&bytes[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = (
+                        back.shutdown(Shutdown::Both),
+                        answers.shutdown(Shutdown::Both),
+                    );
+                });
+            }
+        });
+        Self { home }
+    }
+
+    /// The watch, through it.
+    fn watch(&self, house: &House, more: &[&'static str]) -> Command {
+        let line = [&["approvals", "watch"], more].concat();
+        let mut command = house.gateway.on_terminal(line);
+        command.env("PLEXUS_HOME", self.home.path());
+        command
+    }
+}
+
+/// Requests, until one of them has the fault that it is not passed on.
+fn pass_on(
+    mut here: UnixStream,
+    mut there: UnixStream,
+    faults: &Mutex<VecDeque<Fault>>,
+    of_answer: &Sender<Fault>,
+) {
+    let mut bytes = [0; 65_536];
+    while let Ok(count @ 1..) = here.read(&mut bytes) {
+        if bytes.starts_with(b"POST /admin/api/pending/") {
+            let fault = faults.lock().expect("no thread panicked").pop_front();
+            match fault {
+                Some(Fault::Request) => break,
+                Some(Fault::Late(until)) => {
+                    let _ = here.shutdown(Shutdown::Both);
+                    let _ = until.recv();
+                    // Whoever reads the answer ends the connection.
+                    let _ = there.write_all(&bytes[..count]);
+                    return;
+                }
+                Some(fault) => of_answer.send(fault).expect("the other thread is there"),
+                None => {}
+            }
+        }
+        if there.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = (
+        here.shutdown(Shutdown::Both),
+        there.shutdown(Shutdown::Both),
+    );
 }
 
 /// Texts that would move the cursor, hide, turn around, grow over other lines, or look like the card.

@@ -216,6 +216,7 @@ fn constraints_that_are_none() {
         json!({"pathPrefix": {"field": "path"}}),
         json!({"unknownPart": 1}),
         json!({"pathPrefix": {"field": "colour", "allow": ["red"]}}),
+        json!({"pathPrefix": {"field": "path", "allow": vec!["notes"; 65]}}),
         json!("notes/"),
     ] {
         let reply = agent.ask(json!({READ: {"decision": "allow", "constraint": bad}}));
@@ -384,6 +385,8 @@ fn reads_may_allow_themselves_only_by_setting() {
         &house.gateway.client(),
         connected["code"].as_str().expect("a code"),
     );
+    // Exposed, and not in its selection: it asks.
+    third.must_ask("workspace.list", json!({}));
     third
         .invoke(READ, json!({"path": "report.txt"}))
         .expect_ok();

@@ -4,8 +4,11 @@
 //! pending ─▶ approved with a result ─▶ print it
 //!    │    └▶ approved without one ──▶ the caller invokes again
 //!    ├─▶ denied ─▶ 77        ├─▶ expired ─▶ 75 "ask again"
-//!    └─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
+//!    ├─ our time is over ─▶ 75 "plexus wait …"; the item stays with the owner
+//!    └─ no word of it any more ─▶ 75 "plexus wait …"; whether anything was done is not known
 //! ```
+//! Invariant: that nothing was done is said only where the gateway has just said `pending`, `denied` or `expired`, or
+//! that it knows of no such request: it keeps silent while a call that the owner approved is under way.
 
 use crate::{
     cli::Cancel,
@@ -14,7 +17,7 @@ use crate::{
     session::{Session, refusal},
     settings::Settings,
 };
-use plexus_client::{Exit, Reply, Request, Stop, out};
+use plexus_client::{Done, Exit, Reply, Request, Stop, out};
 use plexus_protocol::PendingId;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -65,16 +68,10 @@ pub(crate) async fn wait(
             session.gateway.path(Route::GrantStatus)
         );
         let asked = Instant::now();
-        let reply = poll(session, path, seconds)
+        let status: Status = poll(session, path, seconds)
             .await
-            .map_err(|stop| match stop.exit {
-                Exit::Unreachable => still_waiting(
-                    id,
-                    &format!("the gateway does not answer now ({})", stop.why),
-                ),
-                _ => stop,
-            })?;
-        let status: Status = reply.json()?;
+            .and_then(|reply| Ok(reply.json()?))
+            .map_err(|stop| unanswered(id, stop))?;
         match (status.state.as_str(), status.result) {
             ("approved", Some(result)) => {
                 return Answer::of_raw(200, result).map(|ran| Decision::Ran(Box::new(ran)));
@@ -85,7 +82,9 @@ pub(crate) async fn wait(
             ("pending", _) => {}
             (other, _) => {
                 let why = format!("the gateway says {other:?} of {id}, which is no state");
-                return Err(Stop::new(Exit::Failed, "not_a_gateway", why).item(id.as_str()));
+                return Err(Stop::new(Exit::Failed, "not_a_gateway", why)
+                    .done(Done::Unknown)
+                    .item(id.as_str()));
             }
         }
         if Instant::now() >= until {
@@ -102,31 +101,26 @@ pub(crate) async fn poll(session: &mut Session, path: String, seconds: u64) -> R
     let request = Request::get(path).within(Duration::from_secs(seconds) + SLACK);
     let mut mended = false;
     loop {
-        let stop = match session.send(request.clone()).await {
+        match session.send(request.clone()).await {
             Ok(reply) if reply.is_success() => return Ok(reply),
             Ok(reply) => {
                 let stop = refusal(&reply);
                 if mended || stop.code != "session_expired" {
                     return Err(stop);
                 }
-                stop
             }
             Err(failure) if mended => return Err(failure.into()),
-            Err(failure) => failure.into(),
-        };
+            Err(_) => {}
+        }
         mended = true;
-        session.reopen().await.map_err(|again| {
-            if again.exit == Exit::Unreachable {
-                again
-            } else {
-                stop
-            }
-        })?;
+        // Who is not let in again has not been told what became of it.
+        let again = session.reopen().await;
+        again.map_err(|again| again.done(Done::Unknown))?;
     }
 }
 
 /// The request stays with the owner; the command does not.
-pub(crate) fn still_waiting(id: &PendingId, why: &str) -> Stop {
+fn still_waiting(id: &PendingId, why: &str) -> Stop {
     Stop::new(
         Exit::Waiting,
         "approval_required",
@@ -134,6 +128,30 @@ pub(crate) fn still_waiting(id: &PendingId, why: &str) -> Stop {
     )
     .next(format!("plexus wait {id}"))
     .item(id.as_str())
+}
+
+/// The request goes on without this command, which does not know how far it is: the owner may have decided since.
+pub(crate) fn out_of_sight(id: &PendingId, why: &str) -> Stop {
+    Stop::new(
+        Exit::Waiting,
+        "approval_required",
+        format!("{why}; the request goes on, and the owner may have decided"),
+    )
+    .done(Done::Unknown)
+    .next(format!("plexus wait {id}"))
+    .item(id.as_str())
+}
+
+/// What it means for the request that no word of it came.
+fn unanswered(id: &PendingId, stop: Stop) -> Stop {
+    match stop.code.as_str() {
+        // It knows of no such request of ours.
+        "session_expired" | "unknown_capability" if stop.done == Done::None => stop,
+        _ if stop.exit == Exit::Unreachable || stop.done == Done::Unknown => {
+            out_of_sight(id, &format!("nothing is heard of it now ({})", stop.why))
+        }
+        _ => stop.done(Done::Unknown).item(id.as_str()),
+    }
 }
 
 fn denied(reason: Option<String>) -> Stop {

@@ -50,7 +50,7 @@ impl Stage {
             Self::Calling { read: false } => stop("you interrupted it while the gateway was at it")
                 .done(Done::Unknown)
                 .next("stop; tell the owner: look in `plexusctl audit tail` whether it was done"),
-            Self::Waiting(id) => approval::still_waiting(id, "you interrupted the waiting"),
+            Self::Waiting(id) => approval::out_of_sight(id, "you interrupted the waiting"),
             Self::Running(id) => run::goes_on(id, "you interrupted the waiting"),
         }
     }
@@ -227,6 +227,8 @@ async fn take_up(settings: &Settings, wait: &Wait, stage: &RefCell<Stage>) -> Re
         "approved",
         format!("{id} is approved; it has no result yet"),
     )
+    // Its run may be under way, or have been made for whoever asked first.
+    .done(Done::Unknown)
     .next("run the same call again: it is answered from the approval, and nothing is done twice")
     .item(id.as_str()))
 }

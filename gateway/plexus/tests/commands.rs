@@ -661,6 +661,93 @@ fn an_interrupted_wait_says_that_nothing_is_lost() {
         rest.contains(&format!("next: plexus wait {ITEM}")),
         "{rest:?}"
     );
+    // The owner may have said yes while it was silent: what is run then is not told before its end.
+    assert!(
+        rest.iter().any(|line| line.starts_with("done: not known")),
+        "{rest:?}"
+    );
+}
+
+#[test]
+fn a_wait_that_is_no_longer_answered_keeps_its_request() {
+    let error = |code: &str| json!({"error": {"code": code, "message": "not now"}});
+    let busy = error("rate_limited");
+    let cases = [
+        (None, 75),
+        (Some((500, error("internal_error"))), 75),
+        (Some((200, json!([]))), 75),
+        (Some((429, busy)), 1),
+    ];
+    for (answer, code) in cases {
+        let reply = answer.clone();
+        let stub = gateway(move |asked| {
+            if asked.path.starts_with("/grants/status") {
+                return Some(match reply.clone() {
+                    Some((http, body)) => Answer::Json(http, body),
+                    None => Answer::Close,
+                });
+            }
+            invoke(asked).then(pending)
+        });
+        for line in [&WRITE[..], &["wait", ITEM]] {
+            let ended = Place::enrolled().at(&stub, line);
+            assert_eq!(ended.code, code, "{answer:?} {ended:?}");
+            assert!(
+                ended.err.contains("done: not known"),
+                "{answer:?} {ended:?}"
+            );
+            let json = Place::enrolled().at(&stub, &[line, &["--json"]].concat());
+            let printed: Value = serde_json::from_str(&json.out).unwrap();
+            let error = &printed["error"];
+            assert_eq!(
+                (&error["effect"], &error["pendingId"]),
+                (&json!("unknown"), &json!(ITEM)),
+                "{answer:?}"
+            );
+            if code == 75 {
+                assert_eq!(error["code"], "approval_required", "{answer:?}");
+                assert_eq!(error["next"], format!("plexus wait {ITEM}"), "{answer:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wait_that_ends_while_an_approved_call_is_under_way_does_not_say_that_nothing_was_done() {
+    let stub = gateway(|asked| {
+        let is_status = asked.path.starts_with("/grants/status");
+        is_status.then(|| status(json!({"state": "approved"})))
+    });
+    let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--wait", "0"]);
+    assert_eq!(ended.code, 75, "{ended:?}");
+    assert!(
+        ended.err.contains("stopped: approved\ndone: not known"),
+        "{ended:?}"
+    );
+}
+
+/// Its session ended and no other is given: nobody has said what became of the request.
+#[test]
+fn a_wait_that_is_not_let_in_again_does_not_say_that_nothing_was_done() {
+    for code in ["token_revoked", "session_expired", "paused"] {
+        let sessions = AtomicUsize::new(0);
+        let error =
+            move |code: &str| json!({"error": {"code": code, "message": "no", "effect": "none"}});
+        let stub = gateway(move |asked| {
+            if asked.path.starts_with("/grants/status") {
+                return Some(Answer::Json(403, error("session_expired")));
+            }
+            let again =
+                asked.path == "/link/handshake" && sessions.fetch_add(1, Ordering::SeqCst) > 0;
+            again.then(|| Answer::Json(401, error(code)))
+        });
+        let ended = Place::enrolled().at(&stub, &["wait", ITEM, "--json"]);
+        assert_eq!(ended.code, 75, "{code} {ended:?}");
+        let printed: Value = serde_json::from_str(&ended.out).unwrap();
+        let told = &printed["error"];
+        assert_eq!(told["effect"], "unknown", "{code} {printed}");
+        assert_eq!(told["pendingId"], ITEM, "{code} {printed}");
+    }
 }
 
 #[test]

@@ -121,13 +121,7 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
                 terms: approve.terms,
                 any_input: approve.any_input,
             };
-            decide::confirm(
-                &found,
-                approve.card,
-                approve.yes,
-                desk.hands.terminal,
-                &verdict,
-            )?;
+            decide::confirm(&found, approve.card, approve.yes, desk.can_ask(), &verdict)?;
             let reply = verdict.send(&mut owner, &found).await?;
             desk.show(&reply, || verdict.said(&found))
         }

@@ -176,10 +176,14 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
         .collect();
     while let Some(stream) = &mut events {
         let event = tokio::select! {
-            event = stream.next() => event?,
-            _ = tokio::signal::ctrl_c() => None,
+            event = stream.next() => event?.ok_or_else(ended)?,
+            // Whoever follows ends it so.
+            _ = tokio::signal::ctrl_c() => break,
         };
-        let Some(event) = event else { break };
+        if event.kind == "missed" {
+            out::say("events were missed here; they are in the record: plexusctl audit tail");
+            continue;
+        }
         let Ok(said) = serde_json::from_str::<Value>(&event.data) else {
             continue;
         };
@@ -193,6 +197,13 @@ async fn tail(desk: &Desk, owner: &mut Owner, lines: u16, follow: bool) -> Resul
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The stream is over, and nobody here wanted that.
+fn ended() -> Stop {
+    let why = "the gateway ended the stream: what happens from now on is not shown";
+    Stop::new(Exit::Failed, "connection_lost", why)
+        .next("when it runs again: plexusctl audit tail --follow")
 }
 
 /// One more event as a line; what the stream leaves out of it is asked for.

@@ -173,6 +173,20 @@ fn restored_text(restored: &Value) -> String {
                 .map(|source| format!("  plexusctl sources resume {source}")),
         );
     }
+    if let Some(network) = restored.get("network") {
+        let mut again = "plexusctl network set".to_owned();
+        for (member, flag) in [
+            ("bindAddresses", "--bind"),
+            ("publicHostnames", "--hostname"),
+        ] {
+            for value in list_of(network, member).iter().filter_map(Value::as_str) {
+                again.push_str(&format!(" {flag} {}", text::line(value)));
+            }
+        }
+        lines.push(format!(
+            "it listens on loopback only; as it was, if you still want it: {again}"
+        ));
+    }
     if !lendings.is_empty() {
         lines.push(format!(
             "what was lent is not any more ({}); lend it again: plexusctl lend AGENT FOLDER",

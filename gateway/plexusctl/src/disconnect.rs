@@ -40,7 +40,8 @@ pub(crate) async fn run(desk: &Desk, it: Disconnect) -> Result<Exit, Stop> {
         if !it.ask.go_ahead(desk, &question, &line)? {
             return Err(not_agreed());
         }
-        installation.undo(&desk.home)?;
+        plan.unchanged()?;
+        installation.take_back(&plan, &desk.home)?;
         reply["written"] = true.into();
         if !it.keep_agent {
             revoke(desk, agent).await?;

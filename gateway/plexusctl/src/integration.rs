@@ -4,9 +4,10 @@
 //! nothing ──plan, shown──▶ planned ──record, then write──▶ installed ──undo──▶ nothing, and what the person edited
 //!                                                            └──plan again──▶ installed, as it is now wanted
 //! ```
-//! Invariants: nothing is written that was not shown; the record is durable before the first file changes, so that a
-//! crash leaves nothing behind that [`Installation::undo`] does not know; a file is replaced whole, by rename, and keeps
-//! its mode; what a person wrote or chose stays to the byte, and a change of ours that a person edited is left and named.
+//! Invariants: nothing is written that was not shown, nor over what was changed since; the record is durable before the
+//! first file changes, so that a crash leaves nothing behind that [`Installation::undo`] does not know; a file is
+//! replaced whole, by rename, and keeps its mode; what a person wrote or chose stays to the byte, and a change of ours
+//! that a person edited is left and named.
 //!
 //! Must not know: an agent's credential, the gateway.
 
@@ -202,6 +203,15 @@ impl Installation {
     /// A stop where a file cannot be read or written; what was undone stays undone, and the record stays.
     pub(crate) fn undo(&self, home: &Home) -> Result<Vec<Finding>, Stop> {
         let (plan, left) = self.removal()?;
+        self.take_back(&plan, home)?;
+        Ok(left)
+    }
+
+    /// Carries out a plan of [`Installation::removal`], which was shown.
+    ///
+    /// # Errors
+    /// A stop where a file cannot be written, or has changed since; what was undone stays undone, and the record stays.
+    pub(crate) fn take_back(&self, plan: &Plan, home: &Home) -> Result<(), Stop> {
         plan.write()?;
         for folder in self.folders.iter().rev() {
             // Only where nothing else was put in it meanwhile.
@@ -214,8 +224,7 @@ impl Installation {
                 "cannot_save",
                 format!("{}: {e}", record.display()),
             )
-        })?;
-        Ok(left)
+        })
     }
 
     /// What is not as it was written: gone, or edited. Empty where all is in place.

@@ -35,6 +35,12 @@ impl Desk {
         act::judge(act, &self.hands)
     }
 
+    /// Whether a person can be asked for a yes: there is a terminal, and what the yes is to was shown on it. With
+    /// `--json` nothing is.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.hands.terminal && !self.json
+    }
+
     /// Prints `value` as it is, or as `text` says it to a person.
     pub(crate) fn show(&self, value: &Value, text: impl FnOnce() -> String) -> Result<Exit, Stop> {
         let shown = if self.json { value.to_string() } else { text() };

@@ -87,9 +87,12 @@ impl Ask {
         if self.yes {
             return Ok(true);
         }
-        if !desk.hands.terminal {
-            return Err(Stop::usage("nobody can be asked: stdin is no terminal")
-                .next(format!("{line} --yes")));
+        if !desk.can_ask() {
+            let why = match desk.json {
+                true => "nobody is asked with --json, which shows nobody what the yes would be to",
+                false => "nobody can be asked: stdin is no terminal",
+            };
+            return Err(Stop::usage(why).next(format!("{line} --yes")));
         }
         out::say(&format!("{question} [y/N]"));
         let mut answer = String::new();

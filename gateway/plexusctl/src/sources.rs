@@ -131,14 +131,17 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner
                 .post(&format!("/admin/api/sources/{source}/enable"), &json!({}))
                 .await?;
+            // What it now serves for is told as far as it can be read; enabling itself is done.
+            let grants = owner.get("/admin/api/grants").await.ok();
             desk.show(&reply, || {
-                format!("{source} serves again; its grants go on")
+                format!("{source} serves again{}", go_on(grants.as_ref(), &source))
             })
         }
         Act::Disable { source } => {
             let reply = owner
                 .post(&format!("/admin/api/sources/{source}/disable"), &json!({}))
                 .await?;
+            known(&mut owner, &reply, &source).await?;
             desk.show(&reply, || {
                 format!("{source} no longer serves; its grants rest")
             })
@@ -169,6 +172,7 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             let reply = owner
                 .delete(&format!("/admin/api/sources/{source}"))
                 .await?;
+            known(&mut owner, &reply, &source).await?;
             desk.show(&reply, || {
                 format!("{source} is removed, and every grant on it")
             })
@@ -185,6 +189,47 @@ impl What {
     }
     fn body(&self, remove: bool) -> Value {
         json!({"folders": self.folders, "globs": self.globs, "tags": self.tags, "remove": remove})
+    }
+}
+
+/// Refuses to call it a success where there is no such source: the gateway, which may be asked again and again, says
+/// that in its reply only.
+async fn known(owner: &mut Owner, reply: &Value, source: &SourceId) -> Result<(), Stop> {
+    if reply["known"] != false {
+        return Ok(());
+    }
+    let sources = owner.get("/admin/api/sources").await?;
+    let ids: Vec<_> = list_of(&sources, "sources")
+        .iter()
+        .map(|there| text_of(there, "id"))
+        .collect();
+    let there = match ids.as_slice() {
+        [] => "there are none".to_owned(),
+        ids => format!("there are: {}", ids.join(", ")),
+    };
+    let why = format!("there is no source {source}; {there}");
+    Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl sources list"))
+}
+
+/// What becomes of the grants on a source that serves again.
+fn go_on(grants: Option<&Value>, source: &SourceId) -> String {
+    let Some(grants) = grants else {
+        return String::new();
+    };
+    let on_it = list_of(grants, "grants").iter().filter(|grant| {
+        let capability = text_of(grant, "capabilityId").split_once('.');
+        capability.is_some_and(|(of, _)| of == source.as_str())
+    });
+    let (rest, serve): (Vec<_>, Vec<_>) = on_it.partition(|grant| grant["suspended"].is_string());
+    match (serve.is_empty(), rest.is_empty()) {
+        (true, true) => "; nothing is granted on it".to_owned(),
+        (false, true) => "; its grants go on".to_owned(),
+        (true, false) => format!("; its grants rest: plexusctl sources resume {source}"),
+        (false, false) => {
+            format!(
+                "; its grants go on, but for those that rest: plexusctl sources resume {source}"
+            )
+        }
     }
 }
 
@@ -368,6 +413,25 @@ mod tests {
         assert_eq!(id("/home/me/My Vault (2)"), Ok("my-vault-2".to_owned()));
         assert_eq!(id("/srv/notes"), Ok("notes".to_owned()));
         assert!(id("/srv/2024").is_err() && id("/").is_err() && id("/srv/ノート").is_err());
+    }
+
+    #[test]
+    fn what_goes_on_when_a_source_serves_again() {
+        let grant =
+            |id: &str, suspended: Option<&str>| json!({"capabilityId": id, "suspended": suspended});
+        let notes = SourceId::parse("notes").unwrap();
+        let said = |grants: &[Value]| go_on(Some(&json!({ "grants": grants })), &notes);
+        let (other, on_it) = (grant("notes-2.read", None), grant("notes.read", None));
+        let rests = grant("notes.write", Some("changed"));
+        assert_eq!(said(&[other]), "; nothing is granted on it");
+        assert_eq!(said(std::slice::from_ref(&on_it)), "; its grants go on");
+        let resume = "plexusctl sources resume notes";
+        assert_eq!(
+            said(std::slice::from_ref(&rests)),
+            format!("; its grants rest: {resume}")
+        );
+        assert!(said(&[on_it, rests]).contains("but for those that rest"));
+        assert_eq!(go_on(None, &notes), "");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::Args;
 use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::AuditId;
 use serde_json::{Value, json};
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::BufRead as _;
 
 /// Which effect.
 #[derive(Args)]
@@ -30,7 +30,7 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
         page(&plan).print()?;
     }
     if !undo.yes {
-        confirm()?;
+        confirm(desk)?;
     }
     let token = json!({"stateToken": plan["stateToken"]});
     let done = owner.post(&path, &token).await?;
@@ -43,9 +43,11 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
     })
 }
 
-fn confirm() -> Result<(), Stop> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Stop::usage("nobody can be asked here: say --yes"));
+fn confirm(desk: &Desk) -> Result<(), Stop> {
+    if !desk.can_ask() {
+        return Err(Stop::usage(
+            "nobody can be asked here, or was shown what to say yes to: say --yes",
+        ));
     }
     out::say("do this? [y/N]");
     let mut answer = String::new();

@@ -135,7 +135,7 @@ impl Uninstall {
         if let Some(state) = self.state {
             return Ok(state);
         }
-        if !desk.hands.terminal || self.ask.yes || !home.exists() {
+        if !desk.can_ask() || self.ask.yes || !home.exists() {
             return Ok(State::Keep);
         }
         out::say(&format!(

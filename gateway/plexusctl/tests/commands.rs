@@ -121,7 +121,7 @@ fn waiting(items: Vec<Value>) -> Place {
 fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    let widening: [&[&str]; 19] = [
+    let widening: [&[&str]; 22] = [
         &["connect", "a"],
         &["approvals", "approve", ITEM, "--yes"],
         &["grants", "allow", "a", "w.write", "--window", "1h"],
@@ -141,10 +141,20 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         &["restore", "/nonexistent/backup"],
         &["network", "set", "--bind", "127.0.0.1"],
         &["config", "set", "autoAllowReads=true"],
+        &["console"],
+        &["audit", "archives", "forget", "archive.redb"],
+        // A dry run, so that the owner's own, below, installs nothing.
+        &["service", "install", "--plexusd", "/bin/true", "--dry-run"],
     ];
     for line in widening {
         let place = Place::with(|_| Some(Answer::Json(200, json!({"ok": true}))));
-        let refused = place.run(line);
+        // Where a service is written to is asked for before who types.
+        let run = |line: &[&str]| {
+            let mut command = place.command(line);
+            command.env("HOME", place.dir.path());
+            Ended::of(command.output().unwrap())
+        };
+        let refused = run(line);
         assert_eq!(refused.code, 77, "{line:?} {refused:?}");
         assert!(
             refused
@@ -155,7 +165,7 @@ fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
         assert!(!refused.out.contains("plx_live_"), "{refused:?}");
         assert!(place.asked().is_empty(), "{line:?} was not even asked");
         // The same act by the owner gets past this guard: what stops it then is something else.
-        let allowed = place.owner(line);
+        let allowed = run(&[&["--i-am-the-owner"], line].concat());
         assert!(!allowed.err.contains("owner_only"), "{line:?} {allowed:?}");
     }
     let narrowing: [&[&str]; 9] = [
@@ -629,6 +639,7 @@ fn the_record_is_verified_exported_and_followed() {
         "/v1/events" => {
             let frames = "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\n\r\n\
                 event: audit_appended\ndata: {\"type\":\"audit_appended\",\"id\":\"evt_1\",\"auditType\":\"invoke\",\"at\":\"t1\"}\n\n\
+                event: missed\ndata: {\"type\":\"missed\"}\n\n\
                 event: audit_appended\ndata: {\"type\":\"audit_appended\",\"id\":\"evt_2\",\"auditType\":\"token.issue\",\"at\":\"t2\"}\n\n";
             Some(Answer::Raw(frames.as_bytes().to_vec()))
         }
@@ -657,6 +668,15 @@ fn the_record_is_verified_exported_and_followed() {
     let followed = place.run(&["audit", "tail", "-n", "5", "--follow"]);
     assert_eq!(followed.out.matches("evt_1").count(), 1, "{followed:?}");
     assert_eq!(followed.out.matches("evt_2").count(), 1, "{followed:?}");
+    // What is not shown is said, and a stream that ends by itself is no success.
+    assert!(
+        followed.err.starts_with("events were missed here"),
+        "{followed:?}"
+    );
+    assert!(
+        followed.code == 1 && followed.err.contains("the gateway ended the stream"),
+        "{followed:?}"
+    );
     assert!(
         place
             .asked()

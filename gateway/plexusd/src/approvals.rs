@@ -190,9 +190,19 @@ impl Approvals {
 
     /// The input of an item's ask, as it was asked with; none where the file is gone or holds something else.
     pub(crate) fn input(&self, item: &PendingId, ask: &Ask) -> Option<Vec<u8>> {
+        self.kept_input(item, ask).map(|(bytes, _)| bytes)
+    }
+
+    /// The same, as bytes and as what they say. One that an earlier build took and that cannot be shown as it will be
+    /// made is not there either.
+    fn kept_input(&self, item: &PendingId, ask: &Ask) -> Option<(Vec<u8>, Value)> {
         let wanted = ask.input?;
         let kept = fs::read(self.input_file(item, &ask.capability)).ok()?;
-        (Digest::of(&kept) == wanted).then_some(kept)
+        if Digest::of(&kept) != wanted {
+            return None;
+        }
+        let value = plexus_protocol::json::parse(&kept).ok()?;
+        Some((kept, value))
     }
 
     /// The plan that the machine has for an ask, if it is the one whose preview is kept: of two that were made at the

@@ -12,6 +12,7 @@ mod app;
 mod approvals;
 mod arguments;
 mod backup;
+mod bounded_look;
 mod clock;
 mod connection_key;
 mod console;

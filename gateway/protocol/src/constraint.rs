@@ -6,6 +6,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Prefixes, values of one list, and rules that one constraint may have.
+pub const MAX_PARTS: usize = 64;
+/// Bytes that one constraint may take as JSON: it is on cards and in tokens, and is compared while everybody waits.
+pub const MAX_TEXT: usize = 16 * 1024;
+
 /// The narrowing of one grant. An empty constraint does not exist: it is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -295,7 +300,8 @@ impl Constraint {
         })
     }
 
-    /// Refuses a constraint that can match nothing: it would be a grant that says yes and means no.
+    /// Refuses a constraint that can match nothing: it would be a grant that says yes and means no. And one that is too
+    /// large, which is asked when one is made, never of one that is stored.
     ///
     /// # Errors
     /// One sentence that names the part.
@@ -303,6 +309,7 @@ impl Constraint {
         if self.is_empty() {
             return Err("an empty constraint says nothing: leave it out".into());
         }
+        self.is_small()?;
         if let Some(rule) = &self.path_prefix {
             if rule.allow.is_empty() {
                 return Err(format!(
@@ -338,6 +345,36 @@ impl Constraint {
             }
         }
         Ok(())
+    }
+
+    /// Whoever reads a card reads all of it, and two constraints are compared part by part.
+    fn is_small(&self) -> Result<(), String> {
+        let listed = |list: Option<&Vec<Value>>| list.map_or(0, Vec::len);
+        let prefixes = self.path_prefix.as_ref().map_or(0, |rule| rule.allow.len());
+        let in_rules = self.rules.iter().map(|rule| listed(rule.values.as_ref()));
+        for (part, count) in [
+            ("prefixes in pathPrefix", prefixes),
+            (
+                "values in allow",
+                listed(self.allow.as_ref().map(|rule| &rule.values)),
+            ),
+            ("rules in match", self.rules.len()),
+            ("values in a rule of match", in_rules.max().unwrap_or(0)),
+        ] {
+            if count > MAX_PARTS {
+                return Err(format!(
+                    "{count} {part}: a constraint has at most {MAX_PARTS}"
+                ));
+            }
+        }
+        let fits = serde_json::to_vec(self).is_ok_and(|text| text.len() <= MAX_TEXT);
+        match fits {
+            true => Ok(()),
+            false => Err(format!(
+                "a constraint takes at most {} KiB as JSON",
+                MAX_TEXT / 1024
+            )),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Strict JSON: what a peer may send, and the one canonical form that digests are made of.
 //!
-//! Invariants: a parsed body has no duplicate keys, no number that two readers could take differently, and no more
-//! than [`MAX_DEPTH`] levels; [`canonical`] of it is RFC 8785, so its digest names exactly one input.
+//! Invariants: a parsed body has no duplicate keys, no key and no number that two readers could take differently, and
+//! no more than [`MAX_DEPTH`] levels; [`canonical`] of it is RFC 8785, so its digest names exactly one input.
 
 use crate::Digest;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -10,6 +10,9 @@ use std::fmt;
 
 /// Deepest nesting of arrays and objects that is accepted (DESIGN 4).
 pub const MAX_DEPTH: usize = 64;
+/// How the names begin by which `serde_json` hands raw text and long numbers to itself. An object with such a key is read
+/// by its [`Value`] as what the key's value says, by everybody else as it stands.
+const SERDE_JSONS_OWN: &str = "$serde_json::private::";
 /// Largest magnitude of an integral number: 2^53 − 1, where every reader still agrees (RFC 8785 §3.2.2.3).
 pub const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
 
@@ -21,8 +24,8 @@ pub struct NotStrict(String);
 /// Parses exactly one JSON value.
 ///
 /// # Errors
-/// Anything RFC 8259 refuses, a duplicate key, an integral number beyond ±(2^53−1), a number that overflows,
-/// a lone surrogate, nesting beyond [`MAX_DEPTH`], or bytes after the value.
+/// Anything RFC 8259 refuses, a duplicate key, a key of `serde_json`'s own, an integral number beyond ±(2^53−1), a
+/// number that overflows, a lone surrogate, nesting beyond [`MAX_DEPTH`], or bytes after the value.
 pub fn parse(bytes: &[u8]) -> Result<Value, NotStrict> {
     let mut from = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth: 0 }
@@ -165,6 +168,9 @@ impl<'de> Visitor<'de> for Strict {
             if out.contains_key(&key) {
                 return Err(de::Error::custom(format_args!("the key {key:?} twice")));
             }
+            if key.starts_with(SERDE_JSONS_OWN) {
+                return Err(de::Error::custom(format_args!("the key {key:?}")));
+            }
             let value = map.next_value_seed(self.deeper()?)?;
             out.insert(key, value);
         }
@@ -191,6 +197,9 @@ mod tests {
             "123456789012345678901234567890",
             "1e400",
             r#""\ud800""#,
+            r#"{"$serde_json::private::RawValue":"{\"path\":\"a.md\"}"}"#,
+            r#"{"a":[{"$serde_json::private::RawValue":"1","b":2}]}"#,
+            r#"{"$serde_json::private::Number":"1"}"#,
             "{} x",
             "",
             "\u{feff}{}",
@@ -227,6 +236,20 @@ mod tests {
             if let Ok(value) = parse(&bytes) {
                 let once = canonical(&value);
                 prop_assert_eq!(canonical(&parse(&once).unwrap()), once);
+            }
+        }
+
+        /// Whoever reads what was accepted reads the same.
+        #[test]
+        fn another_reader_takes_it_as_we_do(
+            key in prop_oneof![Just("$serde_json::private::RawValue".to_owned()), "[$a-z:_]{0,4}"],
+            text in prop_oneof![Just(r#"{\"a\":1}"#.to_owned()), "[a-z0-9]{0,4}"],
+            more in any::<bool>(),
+        ) {
+            let more = if more { r#","z":1"# } else { "" };
+            let bytes = format!(r#"{{"in":{{"{key}":"{text}"{more}}}}}"#);
+            if let Ok(value) = parse(bytes.as_bytes()) {
+                prop_assert_eq!(serde_json::from_str::<Value>(&bytes).unwrap(), value);
             }
         }
     }

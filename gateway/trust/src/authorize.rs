@@ -176,8 +176,16 @@ impl Permit {
         }
         not_unknown(agent, &self.capability, &self.input)?;
         not_denied(agent, &self.capability, &self.input, now)?;
-        // Only an agent's own doors come with a session.
-        if self.session.is_some() && !self.is_read() {
+        // What the gateway runs by itself stands on the item that says so; an agent's own call never does, and in the
+        // background it has no session either.
+        let by_gateway = match &self.basis {
+            Basis::Item(item) => agent.items.get(item).is_some_and(|item| {
+                let mut asks = item.asks.iter();
+                asks.any(|ask| ask.capability == self.capability && item.runs(ask))
+            }),
+            Basis::Grant(_) => false,
+        };
+        if !by_gateway && !self.is_read() {
             not_run(agent, &self.capability, &self.input, now)?;
         }
         let stands = match &self.basis {

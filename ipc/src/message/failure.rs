@@ -2,8 +2,12 @@
 
 use crate::text::{Line, Word};
 use plexus_protocol::{Effect, Verb};
-use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+use std::fmt;
 
 /// Largest `detail`, in bytes of JSON.
 pub const MAX_DETAIL: usize = 4_096;
@@ -74,11 +78,89 @@ pub struct WorkerError {
 }
 
 fn small<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
-    let detail = Option::<Value>::deserialize(d)?;
-    if detail.as_ref().is_some_and(|value| !fits(value)) {
-        return Err(de::Error::custom("a detail beyond 4 KiB"));
+    let mut left = MAX_DETAIL;
+    let detail = Within(&mut left).deserialize(d)?;
+    if !fits(&detail) {
+        return Err(too_large());
     }
-    Ok(detail)
+    Ok(Some(detail).filter(|detail| !detail.is_null()))
+}
+
+fn too_large<E: de::Error>() -> E {
+    E::custom("a detail beyond 4 KiB")
+}
+
+/// Reads a value while there are bytes left for it, counted as the least that it can be in JSON: a frame of one byte for
+/// each of millions of values would else be a hundred times its size before anybody asks for its length.
+struct Within<'l>(&'l mut usize);
+
+impl Within<'_> {
+    fn take<E: de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        *self.0 = self.0.checked_sub(bytes).ok_or_else(too_large)?;
+        Ok(())
+    }
+    fn scalar<E: de::Error>(mut self, value: Value) -> Result<Value, E> {
+        self.take(1)?;
+        Ok(value)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Within<'_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Within<'_> {
+    type Value = Value;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a small JSON value")
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
+    }
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        d.deserialize_any(self)
+    }
+    fn visit_bool<E: de::Error>(self, v: bool) -> Result<Value, E> {
+        self.scalar(Value::Bool(v))
+    }
+    fn visit_i64<E: de::Error>(self, v: i64) -> Result<Value, E> {
+        self.scalar(v.into())
+    }
+    fn visit_u64<E: de::Error>(self, v: u64) -> Result<Value, E> {
+        self.scalar(v.into())
+    }
+    fn visit_f64<E: de::Error>(self, v: f64) -> Result<Value, E> {
+        self.scalar(Number::from_f64(v).map_or(Value::Null, Value::Number))
+    }
+    fn visit_str<E: de::Error>(mut self, v: &str) -> Result<Value, E> {
+        self.take(v.len())?;
+        self.scalar(v.into())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
+        self.take(1)?;
+        let mut out = Vec::new();
+        while let Some(item) = seq.next_element_seed(Within(&mut *self.0))? {
+            out.push(item);
+        }
+        Ok(out.into())
+    }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        self.take(1)?;
+        let mut out = Map::new();
+        while let Some(key) = map.next_key_seed(Within(&mut *self.0))? {
+            let Value::String(key) = key else {
+                return Err(de::Error::custom("a key that is no text"));
+            };
+            out.insert(key, map.next_value_seed(Within(&mut *self.0))?);
+        }
+        Ok(out.into())
+    }
 }
 
 fn fits(value: &Value) -> bool {
@@ -147,5 +229,77 @@ impl WorkerError {
     pub fn effect(mut self, effect: Effect) -> Self {
         self.effect = effect;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Said {
+        #[serde(default, deserialize_with = "small")]
+        detail: Option<Value>,
+    }
+
+    fn heard(bytes: &[u8]) -> Result<Option<Value>, String> {
+        let said = rmp_serde::from_slice::<Said>(bytes);
+        said.map(|said| said.detail).map_err(|e| e.to_string())
+    }
+
+    /// What follows is not read: with it, these few bytes would be too short and the error another one.
+    #[test]
+    fn many_small_values_are_refused_before_they_are_read() {
+        let head = b"\x81\xa6detail";
+        for (what, open, each) in [
+            ("an array", &b"\xdd\x01\x00\x00\x00"[..], &b"\xc0"[..]),
+            ("a map", b"\xdf\x01\x00\x00\x00", b"\xa1k\xc0"),
+            ("texts", b"\xdd\x01\x00\x00\x00", b"\xa0"),
+        ] {
+            let mut bytes = [&head[..], open].concat();
+            bytes.extend(each.repeat(MAX_DETAIL + 1));
+            let error = heard(&bytes).expect_err(what);
+            assert!(error.contains("beyond 4 KiB"), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_detail_is_at_most_4_kib_and_none_is_none() {
+        let said = |detail: Option<Value>| rmp_serde::to_vec_named(&Said { detail }).unwrap();
+        let of = |bytes: usize| json!("x".repeat(bytes - 2));
+        assert_eq!(heard(&said(Some(of(MAX_DETAIL)))), Ok(Some(of(MAX_DETAIL))));
+        assert!(heard(&said(Some(of(MAX_DETAIL + 1)))).is_err());
+        assert_eq!(heard(&said(None)), Ok(None));
+        assert_eq!(heard(b"\x80"), Ok(None));
+    }
+
+    fn any_detail() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e9..1e9).prop_map(|f: f64| Value::from(f)),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map(".{0,4}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// The count is never stricter than the length in JSON.
+        #[test]
+        fn what_fits_is_read_as_it_was_said(detail in any_detail()) {
+            let bytes = rmp_serde::to_vec_named(&Said { detail: Some(detail.clone()) }).unwrap();
+            let wanted = Some(detail.clone()).filter(|detail| !detail.is_null());
+            prop_assert_eq!(heard(&bytes).ok(), fits(&detail).then_some(wanted));
+        }
     }
 }

@@ -23,6 +23,7 @@ use similar::DiffOp;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap},
+    rc::Rc,
 };
 
 /// Lines if the input does not say.
@@ -77,6 +78,9 @@ struct Block {
     text: String,
 }
 
+/// Who brought a line, and what the file was called there.
+type Brought = Rc<(Commit, String)>;
+
 /// Lines of the file asked about, each with its place in a version: both from 0.
 type Lines = Vec<(usize, usize)>;
 
@@ -89,11 +93,11 @@ pub(crate) fn run(
     let path = look.file(&input.path)?;
     let rev = input.rev.as_deref().unwrap_or("HEAD");
     let commit = refs::resolve(repository, &reader, look, rev)?;
-    let bytes = show::blob(&reader, &commit.tree, &path)?;
+    let bytes = show::blob(&reader, look, &commit.tree, &path)?;
     if !lines::is_text(&bytes) {
         return Err(GitError::NotText(format!("{path} is not text")));
     }
-    let text = lines::of(&bytes);
+    let text = lines::of(&bytes)?;
     if text.len() > MAX_LINES {
         return Err(GitError::TooLarge(format!(
             "{path} has {} lines, at most {MAX_LINES} are looked at",
@@ -120,14 +124,15 @@ pub(crate) fn run(
         is_cut: false,
     };
     blame.wait(
-        commit,
+        commit.brief(),
         path.clone(),
         (first..end).map(|line| (line, line)).collect(),
     );
     blame.work_off()?;
     let mut blocks: Vec<Block> = Vec::new();
     let mut last: Option<(ObjectId, &str)> = None;
-    for (line, (by, there)) in &blame.brought {
+    for (line, brought) in &blame.brought {
+        let (by, there) = &**brought;
         let shown = String::from_utf8_lossy(text[*line]);
         let shown = format!("{}\n", cut(shown.trim_end_matches(['\n', '\r']), MAX_LINE));
         match blocks.last_mut() {
@@ -177,7 +182,7 @@ struct Blame<'a> {
     /// Newest first, so that lines of two children meet before they are looked at.
     due: BinaryHeap<(i64, Reverse<ObjectId>, String)>,
     waiting: HashMap<(ObjectId, String), (Commit, Lines)>,
-    brought: BTreeMap<usize, (Commit, String)>,
+    brought: BTreeMap<usize, Brought>,
     is_cut: bool,
 }
 
@@ -204,42 +209,47 @@ impl Blame<'_> {
             let Some((commit, lines)) = self.waiting.remove(&(id, path.clone())) else {
                 continue;
             };
-            self.one(&commit, &path, lines)?;
+            self.one(commit, path, lines)?;
         }
         Ok(())
     }
 
-    fn one(&mut self, commit: &Commit, path: &str, mut lines: Lines) -> Result<(), GitError> {
-        let here = self.reader.at(&commit.tree, path)?;
+    fn one(&mut self, commit: Commit, path: String, mut lines: Lines) -> Result<(), GitError> {
+        let here = self.reader.at(self.look, &commit.tree, &path)?;
         let is_cut = self.repository.shallow.contains(&commit.id);
         self.is_cut |= is_cut;
         let mut parents = Vec::new();
         for parent in commit.parents.iter().filter(|_| !is_cut) {
-            let parent = self.reader.commit(parent)?;
-            let there = self.reader.at(&parent.tree, path)?;
+            self.look.go_on()?;
+            let parent = self.reader.commit(parent)?.brief();
+            let there = self.reader.at(self.look, &parent.tree, &path)?;
             if there.map(|entry| entry.id) == here.map(|entry| entry.id) {
-                self.wait(parent, path.to_owned(), lines);
+                self.wait(parent, path, lines);
                 return Ok(());
             }
             let before = match there.filter(|entry| entry.kind == EntryKind::Blob) {
-                Some(_) => Some(path.to_owned()),
-                None => self.renamed(&parent, commit, path)?,
+                Some(_) => Some(path.clone()),
+                None => self.renamed(&parent, &commit, &path)?,
             };
             parents.extend(before.map(|before| (parent, before)));
         }
-        let new = show::blob(self.reader, &commit.tree, path)?;
-        let new = lines::of(&new);
+        let new = show::blob(self.reader, self.look, &commit.tree, &path)?;
+        let new = lines::of(&new)?;
         for (parent, before) in parents {
+            self.look.go_on()?;
             if lines.is_empty() {
                 break;
             }
-            let old = match show::blob(self.reader, &parent.tree, &before) {
+            let old = match show::blob(self.reader, self.look, &parent.tree, &before) {
                 Ok(old) if lines::is_text(&old) => old,
                 Ok(_) | Err(GitError::TooLarge(_)) => continue,
                 Err(error) => return Err(error),
             };
+            let Ok(old) = lines::of(&old) else {
+                continue;
+            };
             let mut from: HashMap<usize, usize> = HashMap::new();
-            for op in lines::difference(&lines::of(&old), &new) {
+            for op in lines::difference(&old, &new) {
                 if let DiffOp::Equal {
                     old_index,
                     new_index,
@@ -260,9 +270,9 @@ impl Blame<'_> {
                 self.wait(parent, before, go_on);
             }
         }
-        for (line, _) in lines {
-            self.brought.insert(line, (commit.clone(), path.to_owned()));
-        }
+        let brought = Rc::new((commit, path));
+        let brought = lines.into_iter().map(|(line, _)| (line, brought.clone()));
+        self.brought.extend(brought);
         Ok(())
     }
 

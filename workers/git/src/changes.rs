@@ -4,7 +4,7 @@ use crate::{
     error::GitError,
     lines,
     look::Look,
-    objects::{Entry, EntryKind, Reader},
+    objects::{Entry, EntryKind, MAX_NAME, Reader},
 };
 use gix_hash::ObjectId;
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub(crate) const MAX_CHANGES: usize = 20_000;
 /// Deepest folder.
 const MAX_DEPTH: usize = 128;
+/// Most that is kept of names that differ, in all folders on the way down, in bytes.
+const MAX_HELD: usize = 32 << 20;
 /// Most pairs that are compared for a rename, and the largest file that is, in bytes.
 const MAX_PAIRS: (usize, usize) = (400, 256 << 10);
 /// The share of lines in common above which a file counts as renamed, as git has it.
@@ -54,6 +56,7 @@ pub(crate) fn between(
         look,
         under,
         stop,
+        held: 0,
         found: Vec::new(),
     };
     differ.trees(old, new, "", 0)?;
@@ -67,8 +70,13 @@ struct Differ<'a> {
     look: &'a Look<'a>,
     under: Option<&'a str>,
     stop: bool,
+    /// What `trees` keeps at every level that it is in, in bytes.
+    held: usize,
     found: Vec<Change>,
 }
+
+/// A name that differs, and what it stands for in each of the two trees.
+type Differs = (Vec<u8>, Option<Entry>, Option<Entry>);
 
 impl Differ<'_> {
     fn trees(
@@ -85,33 +93,24 @@ impl Differ<'_> {
         if depth > MAX_DEPTH {
             return Err(GitError::TooLarge("folders are too deep".to_owned()));
         }
-        let mut pairs: BTreeMap<Vec<u8>, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
-        for (tree, is_new) in [(old, false), (new, true)] {
-            for (name, entry) in tree
-                .map(|id| self.reader.tree(&id))
-                .transpose()?
-                .unwrap_or_default()
-            {
-                let pair = pairs.entry(name).or_default();
-                if is_new {
-                    pair.1 = Some(entry);
-                } else {
-                    pair.0 = Some(entry);
-                }
-            }
+        let differing = self.differing(old, new, at)?;
+        let weight = |(name, ..): &Differs| size_of::<Differs>() + name.capacity();
+        let weight: usize = differing.iter().map(weight).sum();
+        self.held += weight;
+        if self.held > MAX_HELD {
+            return Err(GitError::TooLarge(format!(
+                "the names that differ take more than {MAX_HELD} bytes; narrow it by path"
+            )));
         }
-        for (name, (old, new)) in pairs {
-            if old == new || self.is_done() {
-                continue;
+        for (name, old, new) in differing {
+            if self.is_done() {
+                break;
             }
-            let name = String::from_utf8_lossy(&name);
-            let path = if at.is_empty() {
-                name.into_owned()
-            } else {
-                format!("{at}/{name}")
-            };
-            if !self.is_on_the_way(&path) {
-                continue;
+            let path = joined_path(at, &name);
+            if path.len() > MAX_NAME {
+                return Err(GitError::TooLarge(format!(
+                    "a path of more than {MAX_NAME} bytes"
+                )));
             }
             let folder =
                 |entry: Option<Entry>| entry.filter(|e| e.kind == EntryKind::Folder).map(|e| e.id);
@@ -135,7 +134,32 @@ impl Differ<'_> {
                 });
             }
         }
+        self.held -= weight;
         Ok(())
+    }
+
+    /// The names in two folders that differ and are on the way, in order.
+    fn differing(
+        &self,
+        old: Option<ObjectId>,
+        new: Option<ObjectId>,
+        at: &str,
+    ) -> Result<Vec<Differs>, GitError> {
+        let read = |tree: Option<ObjectId>| tree.map_or(Ok(Vec::new()), |id| self.reader.tree(&id));
+        let mut pairs: BTreeMap<Vec<u8>, (Option<Entry>, Option<Entry>)> = BTreeMap::new();
+        for (name, entry) in read(old)? {
+            pairs.entry(name).or_default().0 = Some(entry);
+        }
+        for (name, entry) in read(new)? {
+            pairs.entry(name).or_default().1 = Some(entry);
+        }
+        let differs =
+            |name: &[u8], old, new| old != new && self.is_on_the_way(&joined_path(at, name));
+        Ok(pairs
+            .into_iter()
+            .filter(|(name, (old, new))| differs(name, *old, *new))
+            .map(|(name, (old, new))| (name, old, new))
+            .collect())
     }
 
     fn is_done(&self) -> bool {
@@ -149,6 +173,15 @@ impl Differ<'_> {
     fn is_on_the_way(&self, path: &str) -> bool {
         self.under
             .is_none_or(|under| below(under, path) || below(path, under))
+    }
+}
+
+fn joined_path(at: &str, name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    if at.is_empty() {
+        name.into_owned()
+    } else {
+        format!("{at}/{name}")
     }
 }
 

@@ -1,5 +1,6 @@
 //! Lines of files, and how they differ.
 
+use crate::error::GitError;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 use std::{
     collections::HashMap,
@@ -8,6 +9,8 @@ use std::{
 
 /// How long two files are compared for the smallest difference; after that any difference will do.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Longest file that is taken apart, in lines: each takes many times its own bytes while two files are compared.
+const MAX_LINES: usize = 200_000;
 /// How far into a file NUL is looked for, as git does.
 const LOOKED_AT: usize = 8_000;
 
@@ -16,9 +19,15 @@ pub(crate) fn is_text(bytes: &[u8]) -> bool {
     memchr::memchr(0, &bytes[..bytes.len().min(LOOKED_AT)]).is_none()
 }
 
-/// The lines, each with its end.
-pub(crate) fn of(bytes: &[u8]) -> Vec<&[u8]> {
-    bytes.split_inclusive(|byte| *byte == b'\n').collect()
+/// The lines, each with its end; [`GitError::TooLarge`] where there are too many.
+pub(crate) fn of(bytes: &[u8]) -> Result<Vec<&[u8]>, GitError> {
+    let ends = memchr::memchr_iter(b'\n', bytes).count();
+    if ends > MAX_LINES {
+        return Err(GitError::TooLarge(format!(
+            "a file of {ends} lines, at most {MAX_LINES} are looked at"
+        )));
+    }
+    Ok(bytes.split_inclusive(|byte| *byte == b'\n').collect())
 }
 
 /// How the lines of one become those of the other.
@@ -37,10 +46,12 @@ pub(crate) fn difference(old: &[&[u8]], new: &[&[u8]]) -> Vec<DiffOp> {
     capture_diff_slices_deadline(Algorithm::Myers, &old, &new, deadline)
 }
 
-/// The share of lines that two files have in common, counted as in a heap: 0 to 1.
+/// The share of lines that two files have in common, counted as in a heap: 0 to 1. None of too many lines.
 pub(crate) fn in_common(old: &[u8], new: &[u8]) -> f64 {
     let mut heap: HashMap<&[u8], usize> = HashMap::new();
-    let (old, new) = (of(old), of(new));
+    let (Ok(old), Ok(new)) = (of(old), of(new)) else {
+        return 0.0;
+    };
     for line in &old {
         *heap.entry(line).or_default() += 1;
     }
@@ -73,31 +84,32 @@ pub(crate) fn unified(old: &[&[u8]], new: &[&[u8]], ops: &[DiffOp], most: usize)
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             continue;
         };
-        let mut hunk = vec![format!(
-            "@@ -{},{} +{},{} @@\n",
+        let head = format!(
+            "@@ -{},{} +{},{} @@",
             first.old_range().start + 1,
             last.old_range().end - first.old_range().start,
             first.new_range().start + 1,
             last.new_range().end - first.new_range().start,
-        )];
-        for op in &group {
-            let mut put = |sign: char, line: &[u8]| {
-                let line = String::from_utf8_lossy(line);
-                let line = line.strip_suffix('\n').unwrap_or(&line);
-                hunk.push(format!("{sign}{line}\n"));
+        );
+        let lines = group.iter().flat_map(|op| {
+            let (gone, sign, here) = match op {
+                DiffOp::Equal { .. } => (0..0, " ", op.new_range()),
+                _ => (op.old_range(), "+", op.new_range()),
             };
-            if matches!(op, DiffOp::Equal { .. }) {
-                new[op.new_range()].iter().for_each(|line| put(' ', line));
-            } else {
-                old[op.old_range()].iter().for_each(|line| put('-', line));
-                new[op.new_range()].iter().for_each(|line| put('+', line));
-            }
-        }
-        for line in hunk {
-            if text.len() + line.len() > most {
+            let gone = old[gone].iter().map(|line| ("-", *line));
+            gone.chain(new[here].iter().map(move |line| (sign, *line)))
+        });
+        for (sign, line) in std::iter::once(("", head.as_bytes())).chain(lines) {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            // Before it is copied: a line may be as long as its file, and what cannot be read becomes longer.
+            if text.len() + sign.len() + line.len() + 1 > most {
                 return (text, true);
             }
-            text.push_str(&line);
+            let line = String::from_utf8_lossy(line);
+            if text.len() + sign.len() + line.len() + 1 > most {
+                return (text, true);
+            }
+            text.extend([sign, &line, "\n"]);
         }
     }
     (text, false)

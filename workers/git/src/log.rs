@@ -134,13 +134,13 @@ pub(crate) fn run(
     let rev = input.rev.as_deref().unwrap_or("HEAD");
     let mut walk = Walk::new(repository, &reader, look);
     if let Some(not) = &input.not {
-        walk.without(refs::resolve(repository, &reader, look, not)?)?;
+        walk.without(refs::resolve(repository, &reader, look, not)?.id)?;
     }
-    walk.add(refs::resolve(repository, &reader, look, rev)?);
+    walk.add(refs::resolve(repository, &reader, look, rev)?)?;
     let limit = input.limit.unwrap_or(USUAL);
     let mut waiting_for = input.after.as_deref().map(str::to_lowercase);
     let author = input.author.as_deref().map(str::to_lowercase);
-    let mut names = refs::names(repository, &reader);
+    let mut names = refs::names(repository, &reader, look)?;
     let (mut commits, mut paths, mut more) = (Vec::new(), Vec::new(), false);
     while let Some(commit) = walk.next()? {
         let parents = walk.parents(&commit);
@@ -208,10 +208,11 @@ pub(crate) fn touches(
     path: Option<&str>,
 ) -> Result<(bool, Vec<ObjectId>, Vec<String>), GitError> {
     if let Some(path) = path {
-        let here = reader.at(&commit.tree, path)?;
+        let here = reader.at(look, &commit.tree, path)?;
         for parent in parents {
+            look.go_on()?;
             let tree = reader.commit(parent)?.tree;
-            let there: Option<Entry> = reader.at(&tree, path)?;
+            let there: Option<Entry> = reader.at(look, &tree, path)?;
             if there == here {
                 // As it was there: that is where it came from, and other parents have nothing to say of it.
                 return Ok((false, vec![*parent], Vec::new()));

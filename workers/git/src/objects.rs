@@ -1,6 +1,6 @@
 //! Commits, trees and blobs, measured before they are unpacked.
 
-use crate::error::GitError;
+use crate::{error::GitError, look::Look};
 use gix_hash::ObjectId;
 use gix_object::{Find as _, Kind};
 use gix_odb::Header as _;
@@ -9,8 +9,13 @@ use std::cell::RefCell;
 
 /// Largest commit or tag, in bytes.
 const MAX_COMMIT: u64 = 1 << 20;
-/// Largest tree, in bytes: some 500,000 entries.
+/// Most parents of a commit; git's own largest merges have some sixty.
+const MAX_PARENTS: usize = 256;
+/// Largest tree, in bytes, and in names.
 const MAX_TREE: u64 = 16 << 20;
+const MAX_ENTRIES: usize = 200_000;
+/// Longest name in a tree, and longest path, in bytes: what a system takes for a path at most.
+pub(crate) const MAX_NAME: usize = 4 << 10;
 /// Largest blob, in bytes.
 pub(crate) const MAX_BLOB: u64 = 8 << 20;
 
@@ -128,10 +133,16 @@ impl Reader {
     }
 
     /// What lies at a path of this tree.
-    pub(crate) fn at(&self, tree: &ObjectId, path: &str) -> Result<Option<Entry>, GitError> {
+    pub(crate) fn at(
+        &self,
+        look: &Look<'_>,
+        tree: &ObjectId,
+        path: &str,
+    ) -> Result<Option<Entry>, GitError> {
         let mut folder = *tree;
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
+            look.go_on()?;
             let entries = self.tree(&folder)?;
             let Some((_, entry)) = entries
                 .into_iter()
@@ -166,6 +177,21 @@ impl Commit {
     /// The first line of the message.
     pub(crate) fn subject(&self) -> String {
         cut(self.message.lines().next().unwrap_or_default().trim(), 300)
+    }
+
+    /// Without what stands below the first line of its message: what is kept of a commit beside others.
+    pub(crate) fn brief(mut self) -> Self {
+        self.message = self.subject();
+        self
+    }
+
+    /// What it takes in memory, in bytes, or a little more.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = [&self.author, &self.committer].map(|by| by.name.len() + by.email.len());
+        size_of::<Self>()
+            + texts.iter().sum::<usize>()
+            + self.message.capacity()
+            + self.parents.capacity() * size_of::<ObjectId>()
     }
 
     /// The rest of the message.
@@ -213,6 +239,11 @@ fn commit(id: ObjectId, bytes: &[u8]) -> Result<Commit, GitError> {
         };
         match word {
             b"tree" => commit.tree = hex(rest)?,
+            b"parent" if commit.parents.len() == MAX_PARENTS => {
+                return Err(GitError::TooLarge(format!(
+                    "{id} has more than {MAX_PARENTS} parents"
+                )));
+            }
             b"parent" => commit.parents.push(hex(rest)?),
             b"author" => commit.author = person(rest),
             b"committer" => commit.committer = person(rest),
@@ -267,6 +298,17 @@ fn tree(mut bytes: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, GitError> {
         let rest = &bytes[space + 1..];
         let nul = memchr::memchr(0, rest).ok_or_else(broken)?;
         let name = &rest[..nul];
+        if name.len() > MAX_NAME {
+            return Err(GitError::TooLarge(format!(
+                "a name of {} bytes in a folder, at most {MAX_NAME} are read",
+                name.len()
+            )));
+        }
+        if entries.len() == MAX_ENTRIES {
+            return Err(GitError::TooLarge(format!(
+                "a folder of more than {MAX_ENTRIES} names"
+            )));
+        }
         let id = rest.get(nul + 1..nul + 21).ok_or_else(broken)?;
         bytes = &rest[nul + 21..];
         let kind = match mode & 0o170_000 {

@@ -19,6 +19,10 @@ use std::{
 
 /// Most refs that are begun from: what only others lead to is named by them, not by id.
 pub(crate) const MAX_TIPS: usize = 20_000;
+/// Most ids that are kept, so that a repository of ids without objects ends too.
+const MAX_KNOWN: usize = 2 * MAX_WALK + 5 * MAX_TIPS;
+/// Most parents that are kept until it is their child's turn; of a larger merge they are read again then.
+const FEW: usize = 4;
 
 /// The walk so far, kept from call to call.
 #[derive(Debug, Default)]
@@ -30,8 +34,8 @@ struct Known {
     tips: Vec<ObjectId>,
     /// Commits, and tags that name them.
     ids: BTreeSet<ObjectId>,
-    /// Found and not gone on from, by time, each with its parents.
-    due: BinaryHeap<(i64, ObjectId, Vec<ObjectId>)>,
+    /// Found and not gone on from, by time, each with its parents unless they are many.
+    due: BinaryHeap<(i64, ObjectId, Option<Vec<ObjectId>>)>,
     walked: usize,
 }
 
@@ -57,7 +61,7 @@ impl Reachable {
                 return Ok(true);
             }
             look.go_on()?;
-            if !known.step(repository, reader, MAX_WALK) {
+            if !known.step(repository, reader, look, MAX_WALK)? {
                 return Ok(false);
             }
         }
@@ -77,7 +81,7 @@ impl Reachable {
         };
         let mut known = self.now(repository, reader, look)?;
         // Another one may come last.
-        while known.step(repository, reader, MAX_WALK) {
+        while known.step(repository, reader, look, MAX_WALK)? {
             look.go_on()?;
         }
         let begins = |id: &&ObjectId| id.to_hex().to_string().starts_with(&digits);
@@ -95,7 +99,7 @@ impl Reachable {
         reader: &Reader,
         look: &Look<'_>,
     ) -> Result<MutexGuard<'_, Known>, GitError> {
-        let tips = refs::tips(repository, MAX_TIPS);
+        let tips = refs::tips(repository, look, MAX_TIPS)?;
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.tips != tips {
             let mut fresh = Known::default();
@@ -125,33 +129,45 @@ impl Known {
         if self.ids.insert(id)
             && let Ok(commit) = reader.commit(&id)
         {
-            let due = (commit.committer.seconds, id, commit.parents);
-            self.due.push(due);
+            let parents = (commit.parents.len() <= FEW).then_some(commit.parents);
+            self.due.push((commit.committer.seconds, id, parents));
         }
     }
 
-    /// Goes on from the newest. False: nothing is left, or the bound is reached.
-    fn step(&mut self, repository: &Repository, reader: &Reader, most: usize) -> bool {
-        if self.walked >= most {
-            return false;
+    /// Goes on from the newest. False: nothing is left, or a bound is reached.
+    fn step(
+        &mut self,
+        repository: &Repository,
+        reader: &Reader,
+        look: &Look<'_>,
+        most: usize,
+    ) -> Result<bool, GitError> {
+        if self.walked >= most || self.ids.len() >= MAX_KNOWN {
+            return Ok(false);
         }
-        let Some((_, id, parents)) = self.due.pop() else {
-            return false;
+        let Some((at, id, kept)) = self.due.pop() else {
+            return Ok(false);
         };
-        self.walked += 1;
         if !repository.shallow.contains(&id) {
-            for parent in parents {
+            let read = || reader.commit(&id).map_or(Vec::new(), |c| c.parents);
+            for parent in kept.clone().unwrap_or_else(read) {
+                if let Err(over) = look.go_on() {
+                    // Whoever asks next begins with it again.
+                    self.due.push((at, id, kept));
+                    return Err(over);
+                }
                 self.found(reader, parent);
             }
         }
-        true
+        self.walked += 1;
+        Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{path::Path, process::Command};
+    use std::{cell::Cell, path::Path, process::Command};
 
     fn git(folder: &Path, words: &[&str]) -> String {
         let output = Command::new("git")
@@ -192,7 +208,8 @@ mod tests {
 
         let mut known = reachable.now(&repository, &reader, &look(&waits)).unwrap();
         assert!(known.ids.contains(&commits[5]) && known.ids.len() == 1);
-        while known.step(&repository, &reader, 2) {}
+        let waiting = look(&waits);
+        while known.step(&repository, &reader, &waiting, 2).unwrap() {}
         assert_eq!((known.walked, known.ids.len()), (2, 3));
         assert!(!known.ids.contains(&commits[2]), "beyond the bound");
         drop(known);
@@ -212,5 +229,38 @@ mod tests {
         assert!(!gone.unwrap());
         let held = reachable.holds(&repository, &reader, &look(&waits), first);
         assert!(held.unwrap());
+    }
+    #[test]
+    fn the_parents_of_a_large_merge_are_walked_and_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        git(&path, &["init", "-q", "-b", "main", "."]);
+        let tree = git(&path, &["write-tree"]);
+        let alone = |n: usize| git(&path, &["commit-tree", &tree, "-m", &n.to_string()]);
+        let parents: Vec<String> = (0..=FEW).map(alone).collect();
+        let mut words = vec!["commit-tree", &tree, "-m", "merged"];
+        words.extend(parents.iter().flat_map(|parent| ["-p", parent]));
+        let merged = git(&path, &words);
+        git(&path, &["update-ref", "refs/heads/main", &merged]);
+        let repository = Repository::open(&path).unwrap();
+        let reader = repository.reader();
+        let waits = Cell::new(true);
+        let look = Look {
+            allows: &|_| true,
+            is_over: &|| !waits.get(),
+        };
+        let reachable = Reachable::default();
+        let mut known = reachable.now(&repository, &reader, &look).unwrap();
+        assert!(known.due.iter().all(|(_, _, kept)| kept.is_none()));
+        // Whoever waited gives up in between: nothing of the merge is lost.
+        waits.set(false);
+        let ended = known.step(&repository, &reader, &look, MAX_WALK);
+        assert!(matches!(ended, Err(GitError::Over)));
+        waits.set(true);
+        drop(known);
+        for parent in parents {
+            let id = ObjectId::from_hex(parent.as_bytes()).unwrap();
+            assert!(reachable.holds(&repository, &reader, &look, &id).unwrap());
+        }
     }
 }

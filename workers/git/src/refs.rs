@@ -10,7 +10,7 @@ use crate::{
 };
 use gix_hash::ObjectId;
 use gix_object::Kind;
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 /// How often a ref may lead to another, and a tag to another.
 const MAX_HOPS: usize = 5;
@@ -20,6 +20,8 @@ const MAX_BACK: usize = 10_000;
 const MAX_NAMES: usize = 2_000;
 /// Where the refs are whose history an agent may read.
 const TIPS: [&str; 3] = ["refs/heads/", "refs/remotes/", "refs/tags/"];
+/// Where the loose refs are that are named beside commits: what is another's is named once it is packed.
+const NAMED: [&str; 2] = ["refs/heads/", "refs/tags/"];
 /// Where a short name is looked for, in the order of git.
 const PLACES: [(&str, &str); 6] = [
     ("", ""),
@@ -49,7 +51,11 @@ pub(crate) fn resolve(
     let id = named(repository, reader, look, name)?;
     let mut commit = reader.commit(&peeled(reader, id)?)?;
     while let Some(step) = steps.chars().next() {
-        let rest = &steps[1..];
+        // Behind a number anything may stand, a character of several bytes too.
+        let rest = steps
+            .strip_prefix(['~', '^'])
+            .ok_or_else(|| GitError::Invalid(format!("{text:?} is no revision")))?;
+        look.go_on()?;
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let count: usize = match &rest[..digits] {
             "" => 1,
@@ -65,7 +71,7 @@ pub(crate) fn resolve(
                 let parent = commit.parents.get(count - 1).ok_or_else(back)?;
                 commit = reader.commit(parent)?;
             }
-        } else if step == '~' {
+        } else {
             if count > MAX_BACK {
                 return Err(back());
             }
@@ -77,8 +83,6 @@ pub(crate) fn resolve(
                 let parent = commit.parents.first().ok_or_else(back)?;
                 commit = reader.commit(parent)?;
             }
-        } else {
-            return Err(GitError::Invalid(format!("{text:?} is no revision")));
         }
     }
     Ok(commit)
@@ -110,6 +114,7 @@ fn named(
             false => Err(missing()),
         };
     }
+    let refs = Refs::new(repository, look);
     for (before, after) in PLACES {
         // Only refs lie directly in the repository's folder, and they are in capitals.
         let capitals = |c: char| c.is_ascii_uppercase() || c == '_';
@@ -117,7 +122,7 @@ fn named(
             continue;
         }
         let full = format!("{before}{name}{after}");
-        let Some(id) = followed(repository, &full)? else {
+        let Some(id) = refs.followed(&full)? else {
             continue;
         };
         // ORIG_HEAD, FETCH_HEAD, refs/stash and their like lead to what was left behind.
@@ -144,47 +149,6 @@ fn named(
     Err(missing())
 }
 
-/// Follows a ref to an id.
-fn followed(repository: &Repository, name: &str) -> Result<Option<ObjectId>, GitError> {
-    let mut name = name.to_owned();
-    for _ in 0..MAX_HOPS {
-        let text = match repository.file(&name) {
-            Ok(text) => text,
-            // No ref can have that name.
-            Err(GitError::Invalid(_)) => None,
-            Err(error) => return Err(error),
-        };
-        let Some(text) = text else {
-            return Ok(packed(repository)?.get(&name).copied());
-        };
-        let text = text.trim();
-        match text.strip_prefix("ref:") {
-            Some(target) if target.trim() == "refs/heads/.invalid" => {
-                return Err(GitError::Refused(
-                    "refs are kept in a reftable, which is not read".to_owned(),
-                ));
-            }
-            Some(target) => name = target.trim().to_owned(),
-            None if text.len() == 64 => {
-                return Err(GitError::Refused(
-                    "its ids are SHA-256, which is not read".to_owned(),
-                ));
-            }
-            None => return Ok(ObjectId::from_hex(text.as_bytes()).ok()),
-        }
-    }
-    Err(GitError::Broken(format!("{name:?} leads in a circle")))
-}
-
-fn packed(repository: &Repository) -> Result<BTreeMap<String, ObjectId>, GitError> {
-    let text = repository.file("packed-refs")?.unwrap_or_default();
-    let line = |line: &str| {
-        let (id, name) = line.split_once(' ')?;
-        Some((name.to_owned(), ObjectId::from_hex(id.as_bytes()).ok()?))
-    };
-    Ok(text.lines().filter_map(line).collect())
-}
-
 fn peeled(reader: &Reader, id: ObjectId) -> Result<ObjectId, GitError> {
     match way(reader, id).last() {
         Some(last) if reader.header(last)?.0 != Kind::Tag => Ok(*last),
@@ -207,64 +171,251 @@ pub(crate) fn way(reader: &Reader, id: ObjectId) -> Vec<ObjectId> {
 }
 
 /// What `HEAD` and at most `most` branches and tags name, in order.
-pub(crate) fn tips(repository: &Repository, most: usize) -> Vec<ObjectId> {
-    let mut all = packed(repository).unwrap_or_default();
-    all.retain(|name, _| TIPS.iter().any(|tips| name.starts_with(tips)));
-    for tips in TIPS {
-        loose(repository, tips.trim_end_matches('/'), &mut all, most, 0);
-    }
-    let mut ids: Vec<ObjectId> = all.into_values().take(most).collect();
-    ids.extend(followed(repository, "HEAD").ok().flatten());
+pub(crate) fn tips(
+    repository: &Repository,
+    look: &Look<'_>,
+    most: usize,
+) -> Result<Vec<ObjectId>, GitError> {
+    let refs = Refs::new(repository, look);
+    let all = refs.below(&TIPS, most)?;
+    let mut ids: Vec<ObjectId> = all.into_values().collect();
+    ids.extend(unless_over(refs.followed("HEAD"))?);
     ids.sort_unstable();
     ids.dedup();
-    ids
+    Ok(ids)
 }
 
 /// Branches and tags by the commit that they name: what `git log --decorate` shows.
-pub(crate) fn names(repository: &Repository, reader: &Reader) -> BTreeMap<ObjectId, Vec<String>> {
-    let mut all: BTreeMap<String, ObjectId> = packed(repository).unwrap_or_default();
-    for kind in ["heads", "tags"] {
-        loose(repository, &format!("refs/{kind}"), &mut all, MAX_NAMES, 0);
-    }
+pub(crate) fn names(
+    repository: &Repository,
+    reader: &Reader,
+    look: &Look<'_>,
+) -> Result<BTreeMap<ObjectId, Vec<String>>, GitError> {
     let mut names: BTreeMap<ObjectId, Vec<String>> = BTreeMap::new();
-    for (name, id) in all.into_iter().take(MAX_NAMES) {
-        let short = ["refs/heads/", "refs/tags/", "refs/remotes/"]
-            .iter()
-            .find_map(|start| name.strip_prefix(start));
+    for (name, id) in Refs::new(repository, look).below(&NAMED, MAX_NAMES)? {
+        look.go_on()?;
+        let short = TIPS.iter().find_map(|start| name.strip_prefix(start));
         if let (Some(short), Ok(id)) = (short, peeled(reader, id)) {
             names.entry(id).or_default().push(short.to_owned());
         }
     }
-    names
+    Ok(names)
 }
 
-/// Loose refs below a folder. Links are not followed; folders in folders only so deep as names may be.
-fn loose(
-    repository: &Repository,
-    folder: &str,
-    all: &mut BTreeMap<String, ObjectId>,
-    most: usize,
-    depth: usize,
-) {
-    use plexus_rooted_files::{Kind as FileKind, RelPath};
-    if depth > 8 || all.len() > most {
-        return;
+/// The refs, for one call.
+struct Refs<'a> {
+    repository: &'a Repository,
+    look: &'a Look<'a>,
+    /// Read only if a ref is not a file of its own.
+    packed: OnceCell<BTreeMap<String, ObjectId>>,
+    /// A later reading, for refs that were packed since the first.
+    packed_again: OnceCell<BTreeMap<String, ObjectId>>,
+}
+
+impl<'a> Refs<'a> {
+    fn new(repository: &'a Repository, look: &'a Look<'a>) -> Self {
+        Self {
+            repository,
+            look,
+            packed: OnceCell::new(),
+            packed_again: OnceCell::new(),
+        }
     }
-    let Ok(path) = RelPath::parse(folder) else {
-        return;
-    };
-    let Ok(listing) = repository.git.list(&path, most, None) else {
-        return;
-    };
-    for entry in listing.entries {
-        let name = entry.path.as_str().to_owned();
-        match entry.kind {
-            FileKind::Dir => loose(repository, &name, all, most, depth + 1),
-            FileKind::File => {
-                if let Ok(Some(id)) = followed(repository, &name) {
-                    all.insert(name, id);
+
+    /// Follows a ref to an id.
+    fn followed(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
+        let mut name = name.to_owned();
+        for _ in 0..MAX_HOPS {
+            self.look.go_on()?;
+            let text = match self.repository.file(&name) {
+                Ok(text) => text,
+                // No ref can have that name.
+                Err(GitError::Invalid(_)) => None,
+                Err(error) => return Err(error),
+            };
+            let Some(text) = text else {
+                return self.without_a_file(&name);
+            };
+            let text = text.trim();
+            match text.strip_prefix("ref:") {
+                Some(target) if target.trim() == "refs/heads/.invalid" => {
+                    return Err(GitError::Refused(
+                        "refs are kept in a reftable, which is not read".to_owned(),
+                    ));
+                }
+                Some(target) => name = target.trim().to_owned(),
+                None if text.len() == 64 => {
+                    return Err(GitError::Refused(
+                        "its ids are SHA-256, which is not read".to_owned(),
+                    ));
+                }
+                None => return Ok(ObjectId::from_hex(text.as_bytes()).ok()),
+            }
+        }
+        Err(GitError::Broken(format!("{name:?} leads in a circle")))
+    }
+
+    /// What a ref that has no file of its own names. Git packs a ref before it removes the file, so what was read before
+    /// that look at the file may lack it: it is read once more in a call.
+    fn without_a_file(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
+        let was_read = self.packed.get().is_some();
+        let found = self.packed()?.get(name).copied();
+        if found.is_some() || !was_read {
+            return Ok(found);
+        }
+        Ok(self.read_once(&self.packed_again)?.get(name).copied())
+    }
+
+    fn packed(&self) -> Result<&BTreeMap<String, ObjectId>, GitError> {
+        self.read_once(&self.packed)
+    }
+
+    fn read_once<'r>(
+        &self,
+        place: &'r OnceCell<BTreeMap<String, ObjectId>>,
+    ) -> Result<&'r BTreeMap<String, ObjectId>, GitError> {
+        if let Some(packed) = place.get() {
+            return Ok(packed);
+        }
+        let text = self.repository.file("packed-refs")?.unwrap_or_default();
+        let line = |line: &str| {
+            let (id, name) = line.split_once(' ')?;
+            Some((name.to_owned(), ObjectId::from_hex(id.as_bytes()).ok()?))
+        };
+        let packed = text.lines().filter_map(line).collect();
+        Ok(place.get_or_init(|| packed))
+    }
+
+    /// The first `most` branches and tags by name: packed ones, and loose ones below these places. Of what may be a
+    /// loose ref as many are looked at, whatever they hold; what cannot be read is left out.
+    fn below(&self, places: &[&str], most: usize) -> Result<BTreeMap<String, ObjectId>, GitError> {
+        let is_tip = |(name, _): &(&String, _)| TIPS.iter().any(|tips| name.starts_with(tips));
+        let mut all = BTreeMap::new();
+        if let Ok(packed) = self.packed() {
+            let tips = packed.iter().filter(is_tip).take(most);
+            all.extend(tips.map(|(name, id)| (name.clone(), *id)));
+        }
+        let mut left = most;
+        for place in places {
+            self.loose(place.trim_end_matches('/'), &mut all, &mut left, 0)?;
+        }
+        Ok(all.into_iter().take(most).collect())
+    }
+
+    /// Loose refs below a folder. Links are not followed; folders in folders only so deep as names may be.
+    fn loose(
+        &self,
+        folder: &str,
+        all: &mut BTreeMap<String, ObjectId>,
+        left: &mut usize,
+        depth: usize,
+    ) -> Result<(), GitError> {
+        use plexus_rooted_files::{Kind as FileKind, RelPath};
+        self.look.go_on()?;
+        if depth > 8 {
+            return Ok(());
+        }
+        let Ok(path) = RelPath::parse(folder) else {
+            return Ok(());
+        };
+        let Ok(listing) = self.repository.git.list(&path, *left, None) else {
+            return Ok(());
+        };
+        for entry in listing.entries {
+            if *left == 0 {
+                break;
+            }
+            *left -= 1;
+            let name = entry.path.as_str().to_owned();
+            match entry.kind {
+                FileKind::Dir => self.loose(&name, all, left, depth + 1)?,
+                FileKind::File => {
+                    if let Some(id) = unless_over(self.followed(&name))? {
+                        all.insert(name, id);
+                    }
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+/// A ref that cannot be read is none, but a call that is over is over.
+fn unless_over(followed: Result<Option<ObjectId>, GitError>) -> Result<Option<ObjectId>, GitError> {
+    match followed {
+        Err(GitError::Over) => Err(GitError::Over),
+        other => Ok(other.ok().flatten()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::Cell, fs};
+
+    /// As `git pack-refs` does it, in the middle of a call.
+    #[test]
+    fn a_ref_that_is_packed_during_a_call_is_still_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        for part in ["objects", "refs/heads"] {
+            fs::create_dir_all(path.join(part)).unwrap();
+        }
+        let id = "0123456789".repeat(4);
+        fs::write(path.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(path.join("refs/heads/main"), &id).unwrap();
+        let repository = Repository::open(&path).unwrap();
+        let look = Look {
+            allows: &|_| true,
+            is_over: &|| false,
+        };
+        let refs = Refs::new(&repository, &look);
+        assert_eq!(refs.followed("refs/tags/main"), Ok(None));
+        fs::write(path.join("packed-refs"), format!("{id} refs/heads/main\n")).unwrap();
+        fs::remove_file(path.join("refs/heads/main")).unwrap();
+        let known = ObjectId::from_hex(id.as_bytes()).ok();
+        assert_eq!(refs.followed("refs/heads/main"), Ok(known));
+        assert_eq!(refs.followed("HEAD"), Ok(known));
+    }
+
+    #[test]
+    fn what_leads_nowhere_counts_too_and_nobody_is_worked_for_who_no_longer_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        for part in ["objects", "refs/heads", "refs/tags"] {
+            fs::create_dir_all(path.join(part)).unwrap();
+        }
+        let id = "0123456789".repeat(4);
+        fs::write(path.join("HEAD"), "ref: refs/heads/none\n").unwrap();
+        for (name, text) in [
+            ("heads/a", "ref: refs/heads/none"),
+            ("heads/b", "nothing"),
+            ("heads/c", &id),
+            ("tags/t", &id),
+        ] {
+            fs::write(path.join("refs").join(name), text).unwrap();
+        }
+        let repository = Repository::open(&path).unwrap();
+        let asked = Cell::new(0);
+        let most_asked = Cell::new(usize::MAX);
+        let is_over = || {
+            asked.set(asked.get() + 1);
+            asked.get() > most_asked.get()
+        };
+        let look = Look {
+            allows: &|_| true,
+            is_over: &is_over,
+        };
+        let found = |most| tips(&repository, &look, most).map(|ids| ids.len());
+        assert_eq!((found(2), found(3)), (Ok(0), Ok(1)));
+        asked.set(0);
+        assert_eq!(found(20), Ok(1));
+        // Whenever it is that nobody waits any more, it ends there.
+        for most in 0..asked.get() {
+            asked.set(0);
+            most_asked.set(most);
+            assert_eq!(found(20), Err(GitError::Over));
+            assert_eq!(asked.get(), most + 1);
         }
     }
 }

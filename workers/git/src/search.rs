@@ -124,7 +124,7 @@ pub(crate) fn run(
     } else {
         let span = Span::new(input.since.as_deref(), input.until.as_deref())?;
         let mut walk = Walk::new(repository, &reader, look);
-        walk.add(start);
+        walk.add(start)?;
         search.history(&mut walk, &span, input, limit)?
     };
     let Search {
@@ -250,7 +250,9 @@ impl Search<'_> {
             if !self.holds(&old) && !self.holds(&new) {
                 continue;
             }
-            let (old, new) = (lines::of(&old), lines::of(&new));
+            let (Ok(old), Ok(new)) = (lines::of(&old), lines::of(&new)) else {
+                continue;
+            };
             for op in lines::difference(&old, &new) {
                 if matches!(op, DiffOp::Equal { .. }) {
                     continue;
@@ -311,8 +313,10 @@ impl Search<'_> {
             if !self.holds(&text) {
                 continue;
             }
+            let Ok(lines) = lines::of(&text) else {
+                continue;
+            };
             self.paths.push(change.path.clone());
-            let lines = lines::of(&text);
             let hits = lines
                 .iter()
                 .enumerate()

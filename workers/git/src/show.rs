@@ -187,7 +187,10 @@ fn file(reader: &Reader, change: &Change, left: &mut usize) -> Result<File, GitE
         file.omitted = Some("binary");
         return Ok(file);
     }
-    let (old, new) = (lines::of(&old), lines::of(&new));
+    let (Ok(old), Ok(new)) = (lines::of(&old), lines::of(&new)) else {
+        file.omitted = Some("too_large");
+        return Ok(file);
+    };
     let ops = lines::difference(&old, &new);
     (file.added, file.removed) = lines::counted(&ops);
     let (diff, is_cut) = lines::unified(&old, &new, &ops, MAX_DIFF.0.min(*left));
@@ -225,7 +228,7 @@ fn content(
 ) -> Result<Answer<Output>, GitError> {
     let path = look.file(input.path.as_deref().unwrap_or_default())?;
     let commit = refs::resolve(repository, reader, look, &input.rev)?;
-    let bytes = blob(reader, &commit.tree, &path)?;
+    let bytes = blob(reader, look, &commit.tree, &path)?;
     let text = text::decode(&bytes)
         .map_err(|why| GitError::NotText(format!("{path} is not text: {}", why.0)))?;
     let page = text::page(&text.content, input.offset, text::MAX_PAGE_BYTES)
@@ -249,10 +252,11 @@ fn content(
 /// The content of the file at a path of a tree.
 pub(crate) fn blob(
     reader: &Reader,
+    look: &Look<'_>,
     tree: &gix_hash::ObjectId,
     path: &str,
 ) -> Result<Vec<u8>, GitError> {
-    match reader.at(tree, path)? {
+    match reader.at(look, tree, path)? {
         Some(entry) if entry.kind == EntryKind::Blob => reader.blob(&entry.id),
         Some(_) => Err(GitError::Invalid(format!("{path} is no file there"))),
         None => Err(GitError::NotFound(format!("{path} is not there"))),

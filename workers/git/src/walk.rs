@@ -12,8 +12,10 @@ use std::{
     collections::{BinaryHeap, HashMap, HashSet},
 };
 
-/// Most commits that one call walks over.
+/// Most commits that one call walks over, or knows of.
 pub(crate) const MAX_WALK: usize = 200_000;
+/// Most that is kept of commits that are due, in bytes. What has no room is read again when it is its turn.
+const MAX_KEPT: usize = 16 << 20;
 
 /// A walk over the history. Whoever walks says after each commit by which parents to go on.
 pub(crate) struct Walk<'a> {
@@ -23,6 +25,8 @@ pub(crate) struct Walk<'a> {
     /// By time, then by the order in which they were found.
     due: BinaryHeap<(i64, Reverse<u64>, ObjectId)>,
     read: HashMap<ObjectId, Commit>,
+    /// What is in `read`, in bytes.
+    kept: usize,
     seen: HashSet<ObjectId>,
     found: u64,
     walked: usize,
@@ -38,6 +42,7 @@ impl<'a> Walk<'a> {
             look,
             due: BinaryHeap::new(),
             read: HashMap::new(),
+            kept: 0,
             seen: HashSet::new(),
             found: 0,
             walked: 0,
@@ -46,16 +51,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Leaves out this commit and all before it.
-    pub(crate) fn without(&mut self, commit: Commit) -> Result<(), GitError> {
+    pub(crate) fn without(&mut self, commit: ObjectId) -> Result<(), GitError> {
+        self.is_new(commit)?;
         let mut due = vec![commit];
-        while let Some(commit) = due.pop() {
-            if !self.seen.insert(commit.id) {
-                continue;
-            }
+        while let Some(id) = due.pop() {
             self.count()?;
+            let commit = self.reader.commit(&id)?;
             for parent in self.parents(&commit) {
-                if !self.seen.contains(&parent) {
-                    due.push(self.reader.commit(&parent)?);
+                if self.is_new(parent)? {
+                    due.push(parent);
                 }
             }
         }
@@ -63,13 +67,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Adds a commit to those that are due, unless it was seen before.
-    pub(crate) fn add(&mut self, commit: Commit) {
-        if self.seen.insert(commit.id) {
+    pub(crate) fn add(&mut self, commit: Commit) -> Result<(), GitError> {
+        if self.is_new(commit.id)? {
             self.found += 1;
             let key = (commit.committer.seconds, Reverse(self.found), commit.id);
             self.due.push(key);
-            self.read.insert(commit.id, commit);
+            let weight = commit.weight();
+            if self.kept + weight <= MAX_KEPT {
+                self.kept += weight;
+                self.read.insert(commit.id, commit);
+            }
         }
+        Ok(())
     }
 
     /// The newest commit that is due.
@@ -78,15 +87,23 @@ impl<'a> Walk<'a> {
             return Ok(None);
         };
         self.count()?;
-        Ok(self.read.remove(&id))
+        let commit = match self.read.remove(&id) {
+            Some(commit) => {
+                self.kept -= commit.weight();
+                commit
+            }
+            None => self.reader.commit(&id)?,
+        };
+        Ok(Some(commit))
     }
 
     /// Goes on by these parents.
     pub(crate) fn go_on(&mut self, parents: &[ObjectId]) -> Result<(), GitError> {
         for parent in parents {
+            self.look.go_on()?;
             if !self.seen.contains(parent) {
                 let commit = self.reader.commit(parent)?;
-                self.add(commit);
+                self.add(commit)?;
             }
         }
         Ok(())
@@ -105,11 +122,22 @@ impl<'a> Walk<'a> {
     fn count(&mut self) -> Result<(), GitError> {
         self.look.go_on()?;
         self.walked += 1;
-        if self.walked > MAX_WALK {
-            return Err(GitError::TooLarge(format!(
-                "more than {MAX_WALK} commits; narrow it by rev, not or since"
-            )));
-        }
-        Ok(())
+        bounded(self.walked)
     }
+
+    /// Whether it was not seen before; from now on it was.
+    fn is_new(&mut self, id: ObjectId) -> Result<bool, GitError> {
+        let is_new = self.seen.insert(id);
+        bounded(self.seen.len())?;
+        Ok(is_new)
+    }
+}
+
+fn bounded(commits: usize) -> Result<(), GitError> {
+    if commits > MAX_WALK {
+        return Err(GitError::TooLarge(format!(
+            "more than {MAX_WALK} commits; narrow it by rev, not or since"
+        )));
+    }
+    Ok(())
 }

@@ -5,9 +5,18 @@ mod repo;
 use plexus_conformance::served::{Worker, output, refusal};
 use plexus_ipc::message::Role;
 use plexus_worker_git::{GitSource, MANIFEST};
+use proptest::{
+    prop_assert,
+    test_runner::{Config, TestRunner},
+};
 use repo::{commit, fresh, git, story, write};
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    cell::RefCell,
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+};
 
 async fn open(folder: &Path) -> Worker {
     Worker::start::<GitSource>(MANIFEST, "path", folder, Role::Reader).await
@@ -291,6 +300,37 @@ async fn revisions_are_what_git_takes_them_for() {
     worker.stop().await;
 }
 
+#[test]
+fn whatever_stands_for_a_revision_is_answered_or_refused() {
+    let (_kept, folder) = fresh();
+    branched(&folder);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let worker = RefCell::new(runtime.block_on(open(&folder)));
+    // What a name may be, then steps with anything in between.
+    let revs =
+        "(HEAD|@|main|v1|[0-9a-f]{0,6}|\\PC{0,3})([~^]{0,2}[0-9]{0,6}[~^{}é\u{1F600}]?\\PC?){0,6}";
+    let answered = |rev: String| {
+        let input = json!({"rev": rev, "limit": 1});
+        let answer = runtime.block_on(worker.borrow_mut().read("log", input)).0;
+        if answer.is_err() {
+            let error = refusal(&answer);
+            let is_said = error == "invalid_input" || error["transport_error"].is_object();
+            prop_assert!(is_said, "{error}");
+        }
+        Ok(())
+    };
+    answered("HEAD^0é".to_owned()).unwrap();
+    let config = Config {
+        failure_persistence: None,
+        ..Config::with_cases(400)
+    };
+    TestRunner::new(config).run(&revs, answered).unwrap();
+    runtime.block_on(worker.into_inner().stop());
+}
+
 #[tokio::test]
 async fn bare_shallow_empty_and_separate_repositories() {
     let (kept, folder) = fresh();
@@ -457,15 +497,24 @@ async fn nothing_that_a_repository_configures_happens() {
     ] {
         git(&folder, &["config", key, &touch]);
     }
-    git(&folder, &["config", "include.path", "/etc/passwd"]);
     write(&folder, ".gitattributes", "* diff=x filter=x\n");
     for hook in ["post-index-change", "reference-transaction", "pre-auto-gc"] {
-        write(
-            &folder,
-            &format!(".git/hooks/{hook}"),
-            format!("#!/bin/sh\n{touch}\n"),
-        );
+        let hook = format!(".git/hooks/{hook}");
+        write(&folder, &hook, format!("#!/bin/sh\n{touch}\n"));
+        fs::set_permissions(folder.join(hook), fs::Permissions::from_mode(0o755)).unwrap();
     }
+    // The control: git itself runs what is configured, and a hook.
+    for words in [
+        &["diff", "--no-ext-diff", "HEAD~1", "HEAD"][..],
+        &["branch", "trap"],
+    ] {
+        git(&folder, words);
+        assert!(mark.exists(), "git {words:?} ran nothing: this is no trap");
+        fs::remove_file(&mark).unwrap();
+    }
+    // From here on git itself refuses the repository.
+    git(&folder, &["config", "include.path", "/etc/passwd"]);
+    assert!(!mark.exists(), "nothing is left of the control");
     let mut worker = open(&folder).await;
     for (capability, input) in [
         ("log", json!({})),

@@ -3,7 +3,10 @@
 //! The only module that knows the YAML parser. Bounds keep an answer within what a frame and a JSON reader take,
 //! whatever aliases and nesting a note plays with.
 
+use plexus_rooted_files::names::fold;
 use serde_json::{Map, Value};
+
+use crate::markdown::is_tag_char;
 
 /// Longest block that is parsed, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
@@ -99,9 +102,9 @@ impl Frontmatter {
         let Self::Present(map) = self else {
             return None;
         };
-        let wanted = plexus_rooted_files::names::fold(name);
+        let wanted = fold(name);
         map.iter()
-            .find(|(key, _)| plexus_rooted_files::names::fold(key) == wanted)
+            .find(|(key, _)| fold(key) == wanted)
             .map(|(_, value)| value)
     }
 
@@ -123,6 +126,22 @@ impl Frontmatter {
         tags.retain(|tag| !tag.is_empty());
         tags
     }
+}
+
+/// Whether a parse of the YAML could find the tag, or one nested below it; `wanted` is folded. Says yes too often, never
+/// no: also where YAML can spell the tag in other characters than its own.
+pub(crate) fn may_name_tag(yaml: &str, wanted: &str) -> bool {
+    // `"\x70rivate"`; and `!!binary cHJpdmF0ZQ==`, which begins no word.
+    let is_spelled_out = yaml.contains('\\')
+        || yaml
+            .match_indices('!')
+            .any(|(at, _)| !yaml[..at].ends_with(char::is_alphanumeric));
+    // One word in the characters of tags stands in the text as it is. `it's` may be `'it''s'`, the second word of `a b` in
+    // the next line, and 16 is `0x10`.
+    let is_word = wanted.chars().all(is_tag_char)
+        && wanted.parse::<f64>().is_err()
+        && !matches!(wanted, "true" | "false");
+    is_spelled_out || !is_word || fold(yaml).contains(wanted)
 }
 
 fn clean_tag(text: &str) -> String {

@@ -10,7 +10,8 @@ use std::{
 };
 
 use plexus_rooted_files::{
-    HiddenPaths, Hide, HideRules, RelPath, Root, Stamp, names::fold, text::decode,
+    HiddenPaths, Hide, HideRules, RelPath, Root, Stamp, names::fold, names::fold_for_lookup,
+    text::decode,
 };
 
 use crate::search::may_have_tag;
@@ -74,7 +75,7 @@ impl Hide for Hidden {
             return true;
         }
         !self.tags.is_empty()
-            && path.extension().as_deref() == Some("md")
+            && fold_for_lookup(path.name()).ends_with(".md")
             && self.is_tagged(root, path)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use plexus_rooted_files::RelPath;
+use plexus_rooted_files::{RelPath, names::fold};
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd, TextMergeWithOffset};
 
 /// One thing found in a body.
@@ -74,6 +74,24 @@ impl Reference {
 pub(crate) fn may_have_links(body: &str) -> bool {
     let body = body.as_bytes();
     memchr::memchr_iter(b']', body).any(|at| matches!(body.get(at + 1), Some(b']' | b'(' | b':')))
+}
+
+/// Whether a parse could find the tag, or one nested below it; `wanted` is folded. Says yes too often, never no: a parse
+/// takes for a tag what follows a `#`, or the beginning of that where `_` is a mark of its own.
+#[must_use]
+pub(crate) fn may_have_tag(body: &str, wanted: &str) -> bool {
+    memchr::memchr_iter(b'#', body.as_bytes()).any(|at| {
+        let named = tag_chars(&body[at + 1..]);
+        if named.is_ascii() {
+            named
+                .as_bytes()
+                .get(..wanted.len())
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(wanted.as_bytes()))
+        } else {
+            // Folded whatever `wanted` is: `ſ`, `ß` and the Kelvin sign fold to ASCII.
+            fold(named).starts_with(wanted)
+        }
+    })
 }
 
 /// Finds all links and tags of a body (front matter cut off), in the order they stand.
@@ -198,11 +216,7 @@ fn tags_in(body: &str, range: Range<usize>, word: &mut Word, marks: &mut Vec<Mar
     };
     for at in memchr::memchr_iter(b'#', text.as_bytes()) {
         let offset = range.start + at;
-        let name: &str = {
-            let rest = &text[at + 1..];
-            let end = rest.find(|c| !is_tag_char(c)).unwrap_or(rest.len());
-            rest[..end].trim_end_matches('/')
-        };
+        let name = tag_chars(&text[at + 1..]).trim_end_matches('/');
         let is_named = name.chars().any(|c| !c.is_ascii_digit() && c != '/');
         if is_named && starts_a_tag(&body[..offset]) && !word.is_url_at(body, offset) {
             marks.push(Mark::Tag {
@@ -211,6 +225,12 @@ fn tags_in(body: &str, range: Range<usize>, word: &mut Word, marks: &mut Vec<Mar
             });
         }
     }
+}
+
+/// What of `rest`, the text after a `#`, could belong to a tag.
+fn tag_chars(rest: &str) -> &str {
+    let end = rest.find(|c| !is_tag_char(c)).unwrap_or(rest.len());
+    &rest[..end]
 }
 
 /// A tag begins a word: not inside one, not after another `#`, not escaped.
@@ -225,7 +245,7 @@ fn starts_a_tag(before: &str) -> bool {
     !before.chars().next_back().is_some_and(glued)
 }
 
-fn is_tag_char(c: char) -> bool {
+pub(crate) fn is_tag_char(c: char) -> bool {
     c.is_alphanumeric()
         || matches!(c, '_' | '-' | '/')
         || (!c.is_ascii()

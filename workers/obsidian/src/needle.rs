@@ -2,7 +2,8 @@
 
 use plexus_rooted_files::names::fold;
 
-/// A text to look for without case. ASCII is looked for in the bytes as they are; for the rest, both sides are folded.
+/// A text to look for without case. ASCII is looked for in the bytes as they are, so not in `ſ` or the Kelvin sign; for
+/// the rest, both sides are folded.
 pub(crate) enum Needle {
     Ascii { text: Vec<u8>, first: [u8; 2] },
     Folded(String),
@@ -52,8 +53,9 @@ impl Needle {
             Self::Folded(wanted) => {
                 let mut start = 0;
                 for line in text.split_inclusive('\n') {
-                    // Only lines with something beyond ASCII can hold a needle that has some.
-                    if !line.is_ascii() && fold(line).contains(wanted.as_str()) {
+                    // A needle that still has something beyond ASCII when folded is in no line that has none.
+                    let could_be = wanted.is_ascii() || !line.is_ascii();
+                    if could_be && fold(line).contains(wanted.as_str()) {
                         offsets.push(start);
                         if offsets.len() == most {
                             break;

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     Answer, Frontmatter, Mark, Touched, Vault, VaultError,
-    frontmatter::{Cut, cut, scalar_text},
-    markdown::scan,
+    frontmatter::{Cut, cut, may_name_tag, scalar_text},
+    markdown::{self, scan},
     media::is_searched,
     needle::Needle,
 };
@@ -98,11 +98,12 @@ impl Vault {
         let start = match &input.path {
             None => RelPath::root(),
             Some(path) => {
-                let path = self.root.spelling(&RelPath::parse(path)?)?;
-                if !rule.allows(&path) {
-                    return Err(VaultError::ConstraintMiss);
+                let path = RelPath::parse(path)?;
+                match self.root.spelling(&path) {
+                    Ok(spelled) if rule.allows(&spelled) => spelled,
+                    Err(error) if rule.allows(&path) => return Err(error.into()),
+                    Ok(_) | Err(_) => return Err(VaultError::ConstraintMiss),
                 }
-                path
             }
         };
         let mut search = Search {
@@ -230,7 +231,8 @@ impl Search<'_> {
 /// What a note, and a line in it, must be.
 struct Filter {
     query: Option<Needle>,
-    tag: Option<(String, Needle)>,
+    /// Folded.
+    tag: Option<String>,
     property: Option<(String, Option<String>)>,
 }
 
@@ -241,9 +243,7 @@ impl Filter {
             .map(|tag| fold(tag.trim().trim_start_matches('#').trim_end_matches('/')));
         let filter = Self {
             query: given(&input.query).map(|query| Needle::new(&query)),
-            tag: tag
-                .filter(|tag| !tag.is_empty())
-                .map(|tag| (tag.clone(), Needle::new(&tag))),
+            tag: tag.filter(|tag| !tag.is_empty()),
             property: input.property.as_ref().map(|property| {
                 (
                     fold(&property.name),
@@ -274,21 +274,20 @@ impl Filter {
     /// The first `most` lines of a note that are hits: those with the text, else those with the tag, else the property's.
     fn lines_of(&self, path: &RelPath, text: &str, most: usize) -> Vec<Hit> {
         let is_note = path.extension().as_deref() == Some("md");
-        let needles = [
-            self.query.as_ref(),
-            self.tag.as_ref().map(|(_, needle)| needle),
-        ];
-        if needles
-            .into_iter()
-            .flatten()
-            .any(|needle| !needle.is_in(text))
-        {
+        if self.query.as_ref().is_some_and(|query| !query.is_in(text)) {
             return Vec::new();
         }
         if (self.tag.is_some() || self.property.is_some()) && !is_note {
             return Vec::new();
         }
         let cut = cut(text);
+        if self
+            .tag
+            .as_ref()
+            .is_some_and(|tag| !is_worth_parsing(text, &cut, tag))
+        {
+            return Vec::new();
+        }
         let front = match (&self.tag, &self.property) {
             (None, None) => Frontmatter::Absent,
             _ => cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse),
@@ -300,7 +299,7 @@ impl Filter {
         let tags = self
             .tag
             .as_ref()
-            .map(|(tag, needle)| tag_offsets(text, &cut, &front, tag, needle));
+            .map(|tag| tag_offsets(text, &cut, &front, tag));
         if property == Some(None) || tags.as_ref().is_some_and(Vec::is_empty) {
             return Vec::new();
         }
@@ -388,27 +387,27 @@ fn line_of_key(cut: &Cut<'_>, keys: &[&str]) -> usize {
     0
 }
 
-/// Whether a note has the tag, or one nested below it; also where its front matter cannot be read and names it, because
-/// then nobody knows. `wanted` is folded.
+/// Whether a note has the tag, or one nested below it; also where its front matter cannot be read and may name it,
+/// because then nobody knows. `wanted` is folded.
 pub(crate) fn may_have_tag(text: &str, wanted: &str) -> bool {
-    let needle = Needle::new(wanted);
-    if !needle.is_in(text) {
+    let cut = cut(text);
+    if !is_worth_parsing(text, &cut, wanted) {
         return false;
     }
-    let cut = cut(text);
     let front = cut.yaml.map_or(Frontmatter::Absent, Frontmatter::parse);
-    let unread = front == Frontmatter::Bad && cut.yaml.is_some_and(|yaml| needle.is_in(yaml));
-    unread || !tag_offsets(text, &cut, &front, wanted, &needle).is_empty()
+    let unread =
+        front == Frontmatter::Bad && cut.yaml.is_some_and(|yaml| may_name_tag(yaml, wanted));
+    unread || !tag_offsets(text, &cut, &front, wanted).is_empty()
+}
+
+/// Whether a parse could find the tag. Says yes too often, never no: what is hidden by a tag hangs on it.
+fn is_worth_parsing(text: &str, cut: &Cut<'_>, wanted: &str) -> bool {
+    cut.yaml.is_some_and(|yaml| may_name_tag(yaml, wanted))
+        || markdown::may_have_tag(&text[cut.body_offset..], wanted)
 }
 
 /// Where the tag, or one nested below it, stands: in the front matter, then in the body.
-fn tag_offsets(
-    text: &str,
-    cut: &Cut<'_>,
-    front: &Frontmatter,
-    wanted: &str,
-    needle: &Needle,
-) -> Vec<usize> {
+fn tag_offsets(text: &str, cut: &Cut<'_>, front: &Frontmatter, wanted: &str) -> Vec<usize> {
     let matches = |tag: &str| {
         let tag = fold(tag);
         tag.strip_prefix(wanted)
@@ -419,7 +418,7 @@ fn tag_offsets(
         // The parsed value says that it is there; the text, from the key on, says in which line.
         let key = line_of_key(cut, &["tags", "tag"]);
         let rest = &text[key..cut.body_offset.max(key)];
-        offsets.push(needle.lines_in(rest, 1).first().map_or(key, |at| key + at));
+        offsets.push(offset_of(wanted, rest).map_or(key, |at| key + at));
     }
     for mark in scan(&text[cut.body_offset..]) {
         if let Mark::Tag { name, offset } = mark
@@ -429,4 +428,102 @@ fn tag_offsets(
         }
     }
     offsets
+}
+
+/// Where the folded text stands in `text`, or the line that it stands in where folding moves what is in that.
+fn offset_of(wanted: &str, text: &str) -> Option<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some(at) = fold(line).find(wanted) {
+            return Some(start + if line.is_ascii() { at } else { 0 });
+        }
+        start += line.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    /// Letters, alone and in words, that fold to others, to more of them, or to ASCII; marks that meet the letter before
+    /// them; what may stand in a tag; and what ends one.
+    const PIECES: &[&str] = &[
+        "a", "K", "private", "\u{212a}", "\u{17f}", "\u{fb01}", "\u{131}", "\u{130}", "\u{df}",
+        "\u{1e9e}", "e", "\u{301}", "\u{e9}", "\u{302a}", "\u{338}", "\u{345}", "\u{200d}",
+        "\u{3c2}", "-", "_", "/", "1", "0x10", "x", "'", " ",
+    ];
+
+    /// A tag in one of the ways in which a list in YAML can hold it.
+    fn in_yaml(tag: &str, way: usize) -> String {
+        let escaped = |escape: &dyn Fn(char) -> String| tag.chars().map(escape).collect::<String>();
+        match way {
+            0 => tag.to_owned(),
+            1 => format!("'{}'", tag.replace('\'', "''")),
+            2 => format!("\"{tag}\""),
+            3 => format!("\"{}\"", escaped(&|c| format!("\\U{:08x}", u32::from(c)))),
+            4 => format!("\"{}\"", escaped(&|c| format!("{c}\\\n    "))),
+            5 => format!("|\n    {tag}"),
+            6 => format!(">-\n    {}", tag.replace(' ', "\n    ")),
+            7 => tag.replace(' ', "\n    "),
+            8 => format!("!!str {tag}"),
+            _ => "!!binary cHJpdmF0ZQ==".to_owned(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+        /// Whatever tags the parsers find: asked for them, and for those above them, nobody says no.
+        #[test]
+        fn no_tag_is_overlooked_unparsed(
+            listed in vec((vec(select(PIECES), 1..5), 0..10_usize), 0..3),
+            body in vec(prop_oneof![
+                select(PIECES),
+                select(&["#", " #", "\n", "_#", "`", "*", "[[", "]]", "\\", "<", "&", "~", "=", "\r\n> #"][..]),
+            ], 0..24),
+        ) {
+            let items: String = listed
+                .iter()
+                .map(|(pieces, way)| format!("  - {}\n", in_yaml(&pieces.concat(), *way)))
+                .collect();
+            let body = body.concat();
+            let text = if items.is_empty() { body } else { format!("---\ntags:\n{items}---\n{body}") };
+            let in_body = scan(&text[cut(&text).body_offset..]).into_iter().filter_map(|mark| match mark {
+                Mark::Tag { name, .. } => Some(name),
+                Mark::Link { .. } => None,
+            });
+            for tag in Frontmatter::of(&text).tags().into_iter().chain(in_body) {
+                let tag = fold(&tag);
+                for (end, _) in tag.match_indices('/').chain([(tag.len(), "")]) {
+                    if end > 0 {
+                        prop_assert!(may_have_tag(&text, &tag[..end]), "{:?} in {text:?}", &tag[..end]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_parse_is_spared_where_the_tag_cannot_be() {
+        let is_parsed = |text| is_worth_parsing(text, &cut(text), "private");
+        for spared in [
+            "",
+            "private # private",
+            "#open #privat #nonprivate",
+            "---\ntags: [open]\ntitle: Stra\u{df}e!\n---\nprivate",
+        ] {
+            assert!(!is_parsed(spared), "{spared}");
+        }
+        for parsed in [
+            "#private",
+            "#PRIVATE/deep",
+            "---\ntags: private\n---\n",
+            "---\ntags: [\"\\u0070rivate\"]\n---\n",
+            "---\ntags: [!!binary cHJpdmF0ZQ==]\n---\n",
+        ] {
+            assert!(is_parsed(parsed), "control: {parsed}");
+        }
+    }
 }

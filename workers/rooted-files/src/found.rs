@@ -52,10 +52,12 @@ impl Root {
             };
             spelled.extend(other.map(|other| (position, other)));
         }
+        let spelled = respelled(path, &spelled)?;
+        self.refuse_spelling(path, &spelled)?;
         Ok(Found {
             root: self,
             folder,
-            path: respelled(path, &spelled)?,
+            path: spelled,
             file,
         })
     }

@@ -1,13 +1,15 @@
 //! What the owner hides: paths that are treated as absent, whatever is there.
 //!
-//! Invariants: a hidden folder hides all that lies in it; case and normal forms do not count, so that no other spelling
-//! leads there; what is hidden is asked for no more than what does not exist.
+//! Invariants: a hidden folder hides all that lies in it; case, normal forms and characters that a folding file system
+//! does not look at do not count, so that no other spelling leads there; what is hidden is asked for no more than what does not exist.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-use crate::{FileBytes, FileError, Identity, MAX_FILE_BYTES, RelPath, Root, names::fold};
+use crate::{
+    FileBytes, FileError, Identity, MAX_FILE_BYTES, RelPath, Root, names::fold_for_lookup,
+};
 use crate::{
     read::read_in,
     root::{accept_file, kind_of, stat_in},
@@ -61,7 +63,7 @@ impl HiddenPaths {
     #[must_use]
     pub fn new(rules: &HideRules) -> Self {
         let glob = |text: &String| {
-            let text = fold(text.trim_matches('/'));
+            let text = fold_for_lookup(text.trim_matches('/'));
             if text.contains('/') {
                 let part = |part: &str| (part != "**").then(|| part.chars().collect());
                 Glob::Path(text.split('/').map(part).collect())
@@ -73,7 +75,7 @@ impl HiddenPaths {
             folders: rules
                 .folders
                 .iter()
-                .map(|f| fold(f.trim_matches('/')))
+                .map(|f| fold_for_lookup(f.trim_matches('/')))
                 .collect(),
             globs: rules.globs.iter().map(glob).collect(),
         }
@@ -85,7 +87,7 @@ impl HiddenPaths {
         if self.folders.is_empty() && self.globs.is_empty() || path.is_root() {
             return false;
         }
-        let folded = fold(path.as_str());
+        let folded = fold_for_lookup(path.as_str());
         let in_folder = |folder: &String| {
             folded
                 .strip_prefix(folder.as_str())
@@ -233,6 +235,29 @@ mod tests {
         }
         for seen in ["", "Privates", "x/Private", "a", "a/bc", "a/c/b"] {
             assert!(!hides(&rules, seen), "{seen}");
+        }
+    }
+
+    /// What ext4, APFS and HFS+ do not look at where a folder folds case.
+    #[test]
+    fn characters_that_a_disk_does_not_look_at_hide_nothing_from_the_rules() {
+        let rules = HideRules {
+            folders: vec!["Stra\u{df}e".into(), "Pri\u{ad}vate".into()],
+            globs: vec!["*.key".into(), "a/**/z.md".into()],
+            ..HideRules::default()
+        };
+        for hidden in [
+            "Pri\u{200b}vate/x.md",
+            "\u{feff}private",
+            "private\u{fe0f}/x",
+            "STRA\u{1e9e}E",
+            "x/a.k\u{34f}ey",
+            "a/b\u{2060}/z.m\u{e0001}d",
+        ] {
+            assert!(hides(&rules, hidden), "{hidden:?}");
+        }
+        for seen in ["Pri vate", "Privat\u{e9}", "\u{ad}", "a.\u{ad}k"] {
+            assert!(!hides(&rules, seen), "{seen:?}");
         }
     }
 

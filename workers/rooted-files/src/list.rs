@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     FileError, Identity, RelPath, Root, is_leftover_name,
-    names::code_unit_order,
+    names::{code_unit_order, fold_for_lookup},
     root::{kind_of, stat_in},
 };
 
@@ -156,29 +156,45 @@ pub(crate) fn contents_of(
     Ok(contents)
 }
 
-/// How the folder's listing spells the entry that `asked_as` finds.
+/// How the folder's listing spells the entry that `asked_as` finds: the same name, else one that folds to it, else
+/// whichever is that entry, for a folder may fold what we do not know of.
 pub(crate) fn name_of_inode(
     dir: BorrowedFd<'_>,
     found: Identity,
     asked_as: &str,
     path: &RelPath,
 ) -> Result<String, FileError> {
-    let wanted = crate::names::fold(asked_as);
+    let wanted = fold_for_lookup(asked_as);
+    let is_it = |name: &str| -> Result<bool, FileError> {
+        match stat_in(dir, name, path) {
+            Ok(stat) => Ok(Identity::from(&stat) == found),
+            Err(FileError::NotFound(_)) => Ok(false), // gone since
+            Err(error) => Err(error),
+        }
+    };
     let mut spelled = None;
     for_each_name(dir, path, |name, _| {
         let Ok(name) = std::str::from_utf8(name) else {
             return Ok(());
         };
-        if name == asked_as {
+        let is_wanted = name == asked_as
+            || (spelled.is_none() && fold_for_lookup(name) == wanted && is_it(name)?);
+        if is_wanted {
             spelled = Some(name.to_owned());
-        } else if spelled.is_none() && crate::names::fold(name) == wanted {
-            let stat = stat_in(dir, name, path)?;
-            if Identity::from(&stat) == found {
-                spelled = Some(name.to_owned());
-            }
         }
         Ok(())
     })?;
+    if spelled.is_none() {
+        for_each_name(dir, path, |name, _| {
+            if let Ok(name) = std::str::from_utf8(name)
+                && spelled.is_none()
+                && is_it(name)?
+            {
+                spelled = Some(name.to_owned());
+            }
+            Ok(())
+        })?;
+    }
     Ok(spelled.unwrap_or_else(|| asked_as.to_owned()))
 }
 
@@ -220,10 +236,17 @@ mod tests {
         let spelled =
             |asked| name_of_inode(dir.as_fd(), Identity::from(&found), asked, &path).unwrap();
         assert_eq!(spelled("\u{fc}BER.MD"), "U\u{308}ber.md");
+        assert_eq!(spelled("u\u{ad}\u{308}ber.md"), "U\u{308}ber.md");
         assert_eq!(
             spelled("OTHER.md"),
-            "OTHER.md",
+            "U\u{308}ber.md",
             "the same letters, another file"
+        );
+        assert_eq!(spelled("UBER~1.MD"), "U\u{308}ber.md", "a fold of its own");
+        assert_eq!(
+            spelled("other.md"),
+            "other.md",
+            "listed as it was asked for"
         );
         assert_eq!(spelled("U\u{308}ber.md"), "U\u{308}ber.md");
     }

@@ -23,32 +23,69 @@ pub fn nfd(text: &str) -> String {
 }
 
 /// The text in a form that is equal for names a person, or a case-insensitive file system, takes for the same: NFC and
-/// case-folded. Folding goes through upper case because `ſ` and the ligatures meet their plain letters only there.
+/// case-folded. Folding goes through upper case because `ſ` and the ligatures meet their plain letters only there, and
+/// to it through lower case because `ẞ` meets `ß` there.
 #[must_use]
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    let upper: String = nfc(text).chars().flat_map(char::to_uppercase).collect();
+    let upper: String = nfc(text)
+        .chars()
+        .flat_map(char::to_lowercase)
+        .flat_map(char::to_uppercase)
+        .collect();
     upper.chars().flat_map(char::to_lowercase).nfc().collect()
 }
 
-/// As [`fold`], for guarding: also drops the characters HFS+ ignores in names, and the final dots and spaces that FAT
-/// and SMB servers drop, so that `.g\u{200c}it` and `.git.` meet `.git`.
+/// As [`fold`], for names that a file system looks up: also drops what those that fold do not look at, so that
+/// `sec\u{ad}ret` meets `secret`. To be asked for every verdict on a name that hangs on what it leads to.
+#[must_use]
+pub fn fold_for_lookup(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    fold(&without_ignored(text))
+}
+
+/// The text without the characters that a file system may not look at in names.
+pub(crate) fn without_ignored(text: &str) -> String {
+    text.chars().filter(|c| !is_ignored_in_names(*c)).collect()
+}
+
+/// As [`fold_for_lookup`], for guarding: also drops the final dots and spaces that FAT and SMB servers drop, so that
+/// `.g\u{200c}it` and `.git.` meet `.git`.
 #[must_use]
 pub fn fold_for_guard(component: &str) -> String {
-    let kept: String = component
-        .chars()
-        .filter(|c| !is_ignored_by_hfs(*c))
-        .collect();
-    let mut folded = fold(&kept);
+    let mut folded = fold_for_lookup(component);
     folded.truncate(folded.trim_end_matches(['.', ' ']).len());
     folded
 }
 
-/// Source: Apple TN1150, "Unicode Subtleties"; the list git has used since CVE-2014-9390.
-const fn is_ignored_by_hfs(c: char) -> bool {
-    matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
+/// `Default_Ignorable_Code_Point`, which ext4 and f2fs leave out where a folder folds case. Source: Unicode 16,
+/// `DerivedCoreProperties.txt`. Holds what HFS+ ignores: Apple TN1150, "Unicode Subtleties", the list git has used since
+/// CVE-2014-9390.
+pub(crate) const fn is_ignored_in_names(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// Order by UTF-16 code unit: what JavaScript clients of the wire sort by.

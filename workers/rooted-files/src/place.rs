@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Digest, FileBytes, FileError, Identity, MAX_FILE_BYTES, PathError, RelPath, Root,
     is_leftover_name,
-    read::read_in,
+    names::fold_for_lookup,
+    read::read_with_stat,
     root::{identity_of, open_dir, stat_in},
 };
 
@@ -126,7 +127,10 @@ impl Root {
         let Some((parent, name)) = path.split_last() else {
             return Err(PathError::NotAFileName.into());
         };
-        if path.components().any(is_leftover_name) {
+        if path
+            .components()
+            .any(|name| is_leftover_name(&fold_for_lookup(name)))
+        {
             return Err(PathError::Reserved.into());
         }
         self.refuse_hidden(path)?;
@@ -167,19 +171,18 @@ impl Root {
         name: &str,
         path: &RelPath,
     ) -> Result<Option<Current>, FileError> {
-        if is_absent(dir, name, path)? {
-            return Ok(None);
-        }
-        match read_in(dir.as_fd(), name, path, self.policy(), MAX_FILE_BYTES) {
-            Ok(content) => {
-                let stat = stat_in(dir.as_fd(), name, path)?;
-                Ok(Some(Current {
-                    digest: content.digest(),
-                    content,
-                    stat,
-                }))
-            }
-            Err(FileError::NotFound(_)) => Ok(None), // gone since
+        let read = stat_in(dir.as_fd(), name, path).and_then(|seen| {
+            read_with_stat(dir.as_fd(), name, path, self.policy(), MAX_FILE_BYTES, seen)
+        });
+        match read {
+            // Both of one handle: a look of its own would be at what was saved since, and a write would take that for
+            // what it read.
+            Ok((content, stat)) => Ok(Some(Current {
+                digest: content.digest(),
+                content,
+                stat,
+            })),
+            Err(FileError::NotFound(_)) => Ok(None), // also gone since
             Err(error) => Err(error),
         }
     }
@@ -190,5 +193,43 @@ fn is_absent(dir: &OwnedFd, name: &str, path: &RelPath) -> Result<bool, FileErro
         Ok(_) => Ok(false),
         Err(FileError::NotFound(_)) => Ok(true),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+    use crate::Policy;
+
+    /// Another program saves all the time, each time another length: what is known of a file is of what was read.
+    #[test]
+    fn content_and_look_are_of_one_moment() {
+        let temp = tempfile::tempdir().unwrap();
+        let [file, spare] = ["file", "spare"].map(|name| temp.path().join(name));
+        fs::write(&file, "").unwrap();
+        let root = Root::open(temp.path(), Policy::default()).unwrap();
+        let path = RelPath::parse("file").unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for length in (1..100).cycle() {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    fs::write(&spare, "x".repeat(length)).unwrap();
+                    fs::rename(&spare, &file).unwrap();
+                }
+            });
+            let torn = (0..3000)
+                .filter_map(|_| root.look(&path).ok()?.current)
+                .find(|current| current.stat.st_size as usize != current.content.bytes.len());
+            is_over.store(true, Ordering::Relaxed);
+            assert!(torn.is_none(), "{torn:?}");
+        });
     }
 }

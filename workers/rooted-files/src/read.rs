@@ -100,6 +100,18 @@ pub(crate) fn read_seen(
     limit: u64,
     seen: FileStat,
 ) -> Result<FileBytes, FileError> {
+    read_with_stat(dir, name, asked, policy, limit, seen).map(|(bytes, _)| bytes)
+}
+
+/// As [`read_seen`], with what the handle that was read from said about the file: of the same moment as the content.
+pub(crate) fn read_with_stat(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    asked: &RelPath,
+    policy: Policy,
+    limit: u64,
+    seen: FileStat,
+) -> Result<(FileBytes, FileStat), FileError> {
     let mut seen = Some(seen);
     for _ in 0..ATTEMPTS {
         let (mut file, before) = match seen.take() {
@@ -109,10 +121,8 @@ pub(crate) fn read_seen(
         let bytes = read_at_most(&mut file, &before, asked, limit)?;
         let after = stat_of(file.as_fd(), asked)?;
         if is_unchanged(&before, &after) && after.st_size as u64 == bytes.len() as u64 {
-            return Ok(FileBytes {
-                bytes,
-                meta: Meta::from(&after),
-            });
+            let meta = Meta::from(&after);
+            return Ok((FileBytes { bytes, meta }, after));
         }
     }
     Err(FileError::Changing(asked.clone()))

@@ -8,6 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::names::is_ignored_in_names;
+
 /// Longest path accepted, in bytes. Source: `PATH_MAX` of macOS, and what a record names uncut.
 pub const MAX_PATH_BYTES: usize = 1024;
 /// Longest component accepted, in bytes. Source: `NAME_MAX` on Linux, APFS and HFS+ take no more.
@@ -165,11 +167,14 @@ impl RelPath {
         (!stem.is_empty() && !extension.is_empty()).then(|| extension.to_lowercase())
     }
 
-    /// Whether some component begins with a dot.
+    /// Whether some component begins with a dot, or would for a file system that does not look at what stands before it.
     #[must_use]
     pub fn has_dot_component(&self) -> bool {
-        self.components()
-            .any(|component| component.starts_with('.'))
+        self.components().any(|component| {
+            component
+                .trim_start_matches(is_ignored_in_names)
+                .starts_with('.')
+        })
     }
 }
 

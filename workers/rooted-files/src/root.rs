@@ -124,7 +124,8 @@ impl Root {
     /// system folds case or normal forms; a path that does not exist comes back as it is from there on.
     ///
     /// # Errors
-    /// As [`Root::kind`], except that what does not exist is no error.
+    /// As [`Root::kind`], except that what does not exist is no error. [`FileError::NotFound`] where only the folder's
+    /// spelling says that it is hidden.
     pub fn spelling(&self, path: &RelPath) -> Result<RelPath, FileError> {
         // How a hidden name is really written would tell that it is there.
         if self.is_hidden(path) {
@@ -148,12 +149,14 @@ impl Root {
                         .components()
                         .skip(spelled.components().count())
                         .collect();
-                    return rest
+                    spelled = rest
                         .into_iter()
-                        .try_fold(spelled, |base, name| Ok(base.join(name)?));
+                        .try_fold(spelled, |base, name| base.join(name))?;
+                    break;
                 }
             }
         }
+        self.refuse_spelling(path, &spelled)?;
         Ok(spelled)
     }
 
@@ -196,6 +199,18 @@ impl Root {
                 .hide
                 .as_ref()
                 .is_some_and(|hide| hide.hides(self, path))
+    }
+
+    /// As [`Root::refuse_hidden`], by how the folders spell what `asked` found: they may fold what we do not know of.
+    pub(crate) fn refuse_spelling(
+        &self,
+        asked: &RelPath,
+        spelled: &RelPath,
+    ) -> Result<(), FileError> {
+        if spelled != asked && self.is_hidden(spelled) {
+            return Err(FileError::NotFound(asked.clone()));
+        }
+        Ok(())
     }
 
     pub(crate) fn refuse_hidden(&self, path: &RelPath) -> Result<(), FileError> {
@@ -316,7 +331,10 @@ pub(crate) fn spelled_name(
     };
     let flipped: String = name.chars().map(flip_case).collect();
     let folds = is_same(&flipped)?
-        || (!name.is_ascii() && (is_same(&names::nfc(name))? || is_same(&names::nfd(name))?));
+        || (!name.is_ascii()
+            && (is_same(&names::nfc(name))?
+                || is_same(&names::nfd(name))?
+                || is_same(&names::without_ignored(name))?));
     if folds {
         list::name_of_inode(dir, found()?, name, asked).map(Some)
     } else {

@@ -129,12 +129,18 @@ impl Root {
         note(&ready).map_err(WriteError::Before)?;
         self.last_look(now, folders, name)?;
         match &now.current {
-            Some(_) => renameat(dir, temporary.name.as_str(), dir, name),
+            Some(_) => {
+                renameat(dir, temporary.name.as_str(), dir, name).map_err(NotRenamed::Nothing)
+            }
             None => rename_to_unused(dir, &temporary.name, name),
         }
-        .map_err(|errno| match errno {
-            Errno::EEXIST | Errno::ENOTEMPTY | Errno::EISDIR => moved(path),
-            errno => WriteError::Before(FileError::from_errno(path, errno)),
+        .map_err(|not| match not {
+            NotRenamed::Nothing(Errno::EEXIST | Errno::ENOTEMPTY | Errno::EISDIR) => moved(path),
+            NotRenamed::Nothing(errno) => WriteError::Before(FileError::from_errno(path, errno)),
+            // It is there. The temporary name is tried once more when it is dropped.
+            NotRenamed::Doubled(errno) => {
+                WriteError::Unconfirmed(FileError::from_errno(path, errno))
+            }
         })?;
         temporary.keep();
         folders.sync(path).map_err(WriteError::Unconfirmed)?;
@@ -162,7 +168,6 @@ impl Root {
         let Some(current) = &now.current else {
             return Err(moved(path));
         };
-        let failed = |errno| WriteError::Before(FileError::from_errno(path, errno));
         let (parent, name) = path.split_last().unwrap_or_default();
         let held = NewFolders {
             made: Vec::new(),
@@ -177,7 +182,13 @@ impl Root {
         note(&ready).map_err(WriteError::Before)?;
         self.last_look(&now, &held, name)?;
         let dir = held.innermost.as_fd();
-        rename_to_unused(dir, name, &aside).map_err(failed)?;
+        rename_to_unused(dir, name, &aside).map_err(|not| {
+            let (NotRenamed::Nothing(errno) | NotRenamed::Doubled(errno)) = not;
+            if matches!(not, NotRenamed::Doubled(_)) {
+                let _ = unlinkat(dir, aside.as_str(), UnlinkatFlags::NoRemoveDir);
+            }
+            WriteError::Before(FileError::from_errno(path, errno))
+        })?;
         let is_it = stat_in(dir, &aside, path)
             .is_ok_and(|stat| Identity::from(&stat) == Identity::from(&current.stat));
         if !is_it {
@@ -210,7 +221,8 @@ impl Root {
     }
 
     /// Whether what `ready` announced at `path` took place, from what is there. To be asked before
-    /// [`Root::remove_leftovers`]. `before` is the inode that was there, `removal` whether the file was to go.
+    /// [`Root::remove_leftovers`]. `before` is the inode that was there, `removal` whether the file was to go. A file that a
+    /// kill left under both names keeps its own alone: with two it would be refused as a hard link.
     #[must_use]
     pub fn happened(
         &self,
@@ -231,6 +243,10 @@ impl Root {
             }
         };
         let (aside, there) = (inode_at(&ready.temporary).ok()?, inode_at(path).ok()?);
+        if aside == Some(ready.inode) && there == aside {
+            self.remove_own_name(&ready.temporary);
+            return Some(!removal);
+        }
         if removal {
             return match (aside, there) {
                 // Its name is gone; that its content still has one of ours is for the sweep.
@@ -245,6 +261,16 @@ impl Root {
             // A rename would have put another file there.
             (None, Some(there)) if Some(there) == before => Some(false),
             _ => None,
+        }
+    }
+
+    /// Takes a temporary name of ours from a file that has another; where that fails, it is for the sweep.
+    fn remove_own_name(&self, temporary: &RelPath) {
+        let (parent, name) = temporary.split_last().unwrap_or_default();
+        if is_leftover_name(name)
+            && let Ok(dir) = self.walk_to(&parent, temporary)
+        {
+            let _ = unlinkat(&dir, name, UnlinkatFlags::NoRemoveDir);
         }
     }
 
@@ -440,9 +466,18 @@ fn unused_name() -> String {
     )
 }
 
+/// How a file did not get another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotRenamed {
+    /// It has the old one alone.
+    Nothing(Errno),
+    /// It has both: the old one could not be taken from it.
+    Doubled(Errno),
+}
+
 /// Gives `from` the name `to`, which must not exist. Where the file system cannot do that in one rename, a link and an
-/// unlink do it: a kill between the two leaves the complete file and a temporary name for [`Root::remove_leftovers`].
-fn rename_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Errno> {
+/// unlink do it: a kill between the two leaves the complete file under both names, which [`Root::happened`] ends.
+fn rename_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), NotRenamed> {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     match nix::fcntl::renameat2(
         dir,
@@ -452,14 +487,18 @@ fn rename_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Err
         nix::fcntl::RenameFlags::RENAME_NOREPLACE,
     ) {
         Err(Errno::EINVAL | Errno::ENOSYS) => {}
-        done => return done,
+        done => return done.map_err(NotRenamed::Nothing),
     }
     link_to_unused(dir, from, to)
 }
 
-fn link_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Errno> {
-    linkat(dir, from, dir, to, AtFlags::empty())?;
-    unlinkat(dir, from, UnlinkatFlags::NoRemoveDir)
+fn link_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), NotRenamed> {
+    linkat(dir, from, dir, to, AtFlags::empty()).map_err(NotRenamed::Nothing)?;
+    match unlinkat(dir, from, UnlinkatFlags::NoRemoveDir) {
+        // Somebody else took it.
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(NotRenamed::Doubled(errno)),
+    }
 }
 
 #[cfg(test)]
@@ -477,7 +516,10 @@ mod tests {
         let dir = File::open(temp.path()).unwrap();
         for way in [link_to_unused, rename_to_unused] {
             for taken in ["taken", "link"] {
-                assert_eq!(way(dir.as_fd(), "from", taken), Err(Errno::EEXIST));
+                assert_eq!(
+                    way(dir.as_fd(), "from", taken),
+                    Err(NotRenamed::Nothing(Errno::EEXIST))
+                );
             }
             assert_eq!(std::fs::read_to_string(at("taken")).unwrap(), "old");
             way(dir.as_fd(), "from", "to").unwrap();

@@ -2,10 +2,10 @@
 
 mod tree;
 
-use std::{fs, os::unix::net::UnixListener};
+use std::{fs, os::unix::net::UnixListener, sync::Arc};
 
 use nix::{sys::stat::Mode, unistd::mkfifo};
-use plexus_rooted_files::{FileError, Policy, RelPath, Root};
+use plexus_rooted_files::{FileError, HiddenPaths, HideRules, Policy, RelPath, Root};
 use tree::{INSIDE, SECRET, Tree, read, refusal};
 
 /// As [`read`], looked up first and then read.
@@ -395,6 +395,34 @@ fn case_and_normal_forms_open_what_the_disk_says_and_nothing_else() {
             Ok(content) => assert_eq!((content.as_str(), spelled.as_str()), (INSIDE, real)),
             Err(error) => assert_eq!((error.reason(), spelled.as_str()), ("not_found", other)),
         }
+    }
+    // Whether the disk folds or not, what is hidden has no other name.
+    tree.file("hidden/ok.md", INSIDE);
+    tree.file(".dot/ok.md", INSIDE);
+    let rules = HideRules {
+        folders: vec!["hidden".into()],
+        ..HideRules::default()
+    };
+    let policy = Policy {
+        hide_dot_files: true,
+        ..Policy::default()
+    };
+    let hiding = tree
+        .open_with(policy)
+        .hiding(Arc::new(HiddenPaths::new(&rules)));
+    assert_eq!(read(&hiding, "ok.md").unwrap(), INSIDE, "control");
+    for other in [
+        "hid\u{ad}den/ok.md",
+        "hid\u{200b}DEN/ok.md",
+        "\u{feff}.dot/ok.md",
+        ".\u{ad}dot/ok.md",
+    ] {
+        let path = RelPath::parse(other).unwrap();
+        assert!(hiding.is_hidden(&path), "{other:?}");
+        assert_eq!(hiding.look(&path).unwrap_err().reason(), "not_found");
+        assert_eq!(find_refusal(&hiding, other), "not_found");
+        assert_eq!(refusal(&hiding, other), "not_found");
+        assert_eq!(hiding.spelling(&path).unwrap().as_str(), other);
     }
     for same in [
         "ok.md",

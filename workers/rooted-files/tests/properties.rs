@@ -90,6 +90,7 @@ proptest! {
         let folded = fold(&text);
         prop_assert_eq!(&fold(&folded), &folded);
         prop_assert_eq!(&fold(&text.to_uppercase()), &folded);
+        prop_assert_eq!(&fold(&text.to_lowercase()), &folded);
         prop_assert_eq!(fold_for_guard(&fold_for_guard(&text)), fold_for_guard(&text));
     }
 
@@ -133,6 +134,9 @@ fn guard_folding_meets_the_plain_name() {
         ("AGENT\u{17f}.md", "agents.md"),
         ("\u{212a}it", "kit"),
         ("Make\u{fb01}le", "makefile"),
+        (".g\u{ad}it", ".git"),
+        ("\u{200b}.git\u{fe0f}", ".git"),
+        ("STRA\u{1e9e}E", "strasse"),
     ] {
         assert_eq!(fold_for_guard(disguised), plain, "{disguised:?}");
     }

@@ -9,12 +9,15 @@ use plexus_protocol::AuditId;
 use plexus_rooted_files::RelPath;
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, KeptEntry, Known, State, Store, Workspace, WorkspaceError};
+use crate::{
+    Change, KeptEntry, Known, State, Store, Workspace, WorkspaceError, preview::shortened,
+};
 
 /// Most calls in one question.
 const MAX_CALLS: usize = 2_000;
-/// Diffs in one answer, in bytes; files beyond are named without.
-const MAX_DIFFS: usize = 3 * 1024 * 1024;
+/// Most of an answer, in bytes as it is sent, where a line feed is two; a frame holds 4 MiB. Files whose diffs are beyond
+/// are named without.
+const MAX_ANSWER: usize = 3 * 1024 * 1024;
 
 /// Which changes.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,6 +75,31 @@ pub enum Present {
     Unknown,
 }
 
+impl ChangedFile {
+    fn diff_bytes(&self) -> Option<usize> {
+        self.diff.as_ref().map(sent_bytes)
+    }
+
+    /// Takes what the diff needs from the room that is left, or leaves the diff out.
+    fn keep_diff_within(&mut self, room: &mut usize) {
+        let Some(bytes) = self.diff_bytes() else {
+            return;
+        };
+        match room.checked_sub(bytes) {
+            Some(left) => *room = left,
+            None => {
+                self.diff = None;
+                self.cut = true;
+            }
+        }
+    }
+}
+
+/// Bytes that a part of the answer takes in it.
+fn sent_bytes(part: &impl Serialize) -> usize {
+    serde_json::to_vec(part).map_or(usize::MAX, |json| json.len())
+}
+
 impl Workspace {
     /// Puts changes together. Changes nothing.
     ///
@@ -103,8 +131,8 @@ impl Workspace {
                 Known::Forgotten => not_kept.push(text.clone()),
             }
         }
-        let mut room = MAX_DIFFS;
-        let files = by_path
+        let mut held = MAX_ANSWER;
+        let mut files: Vec<ChangedFile> = by_path
             .into_iter()
             .map(|(path, entries)| {
                 let (gone, counts): (Vec<_>, Vec<_>) = entries
@@ -112,17 +140,17 @@ impl Workspace {
                     .partition(|entry| undone.contains_key(&entry.call));
                 let mut file = self.file(store, path, &counts);
                 file.undone = gone.into_iter().map(|entry| entry.call).collect();
-                match &file.diff {
-                    Some(diff) if diff.len() > room => {
-                        file.diff = None;
-                        file.cut = true;
-                    }
-                    Some(diff) => room -= diff.len(),
-                    None => {}
-                }
+                file.keep_diff_within(&mut held);
                 file
             })
             .collect();
+        // Every file is named, so only what names leave is for diffs.
+        let diffs: usize = files.iter().filter_map(ChangedFile::diff_bytes).sum();
+        let all = sent_bytes(&files).saturating_add(sent_bytes(&not_kept));
+        let mut room = MAX_ANSWER.saturating_sub(all.saturating_sub(diffs));
+        for file in &mut files {
+            file.keep_diff_within(&mut room);
+        }
         Ok(ChangesOutput { files, not_kept })
     }
 
@@ -131,7 +159,7 @@ impl Workspace {
             relative_path: path.clone(),
             calls: entries.iter().map(|entry| entry.call.clone()).collect(),
             undone: Vec::new(),
-            summary: format!("took back its changes to {path}"),
+            summary: format!("took back its changes to {}", shortened(path.as_str())),
             present: Present::Same,
             interleaved: false,
             diff: None,
@@ -149,7 +177,8 @@ impl Workspace {
             .windows(2)
             .any(|two| two[0].after != two[1].before.map(|before| before.digest));
         let (Ok(before), Ok(after)) = (store.before(first), store.after(last)) else {
-            file.summary = format!("changed {path}; what was kept is damaged");
+            let name = shortened(path.as_str());
+            file.summary = format!("changed {name}; what was kept is damaged");
             file.cut = true;
             return file;
         };

@@ -73,9 +73,10 @@ impl Change {
         if old.content.len() + new.content.len() > MAX_COMPARED_BYTES {
             return uncompared();
         }
+        let (old_lines, new_lines) = (lines(&old.content), lines(&new.content));
         let diff = TextDiff::configure()
             .timeout(DIFF_TIME)
-            .diff_lines(old.content.as_ref(), new.content.as_ref());
+            .diff_slices(&old_lines, &new_lines);
         let count = |wanted| {
             diff.iter_all_changes()
                 .filter(|change| change.tag() == wanted)
@@ -87,11 +88,8 @@ impl Change {
         } else {
             "/dev/null"
         };
-        let text = diff
-            .unified_diff()
-            .context_radius(3)
-            .header(old_name, if after.is_some() { &name } else { "/dev/null" })
-            .to_string();
+        let new_name = if after.is_some() { &name } else { "/dev/null" };
+        let text = unified(&diff, old_name, new_name);
         // A file that only gained or lost its byte order mark or encoding shows no line: say so instead.
         let text = if text.is_empty() && before.is_some() && before != after {
             "(only the encoding changes)\n".to_owned()
@@ -109,8 +107,33 @@ impl Change {
     }
 }
 
+/// The lines of a text, each with its end. Only `\n` ends one: a carriage return alone would let two lines stand in one
+/// row of what the owner is shown.
+fn lines(text: &str) -> Vec<&str> {
+    text.split_inclusive('\n').collect()
+}
+
+/// The unified diff, in which every line of either text has a row of its own; empty where nothing differs.
+fn unified<'t>(diff: &TextDiff<'t, 't, 't, str>, old: &str, new: &str) -> String {
+    let mut out = String::new();
+    for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
+        if out.is_empty() {
+            out.push_str(&format!("--- {old}\n+++ {new}\n"));
+        }
+        out.push_str(&format!("{}\n", hunk.header()));
+        for change in hunk.iter_changes() {
+            let line = change.value();
+            out.push_str(&format!("{}{line}", change.tag()));
+            if !line.ends_with('\n') {
+                out.push_str("\n\\ No newline at end of file\n");
+            }
+        }
+    }
+    out
+}
+
 /// The end of a long path, which tells more than its beginning; a summary holds 256 bytes.
-fn shortened(name: &str) -> Cow<'_, str> {
+pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
     if name.len() <= MAX_SUMMARY_NAME {
         return Cow::Borrowed(name);
     }

@@ -6,7 +6,8 @@
 //! as the writes they are, and a file we create is never marked as executable; one that is so marked is rated by its
 //! mode. On it in case of doubt: asking once too often is cheap.
 //!
-//! Components are compared as a careless file system would: without case, in NFC, without what HFS+ and FAT ignore.
+//! Components are compared as a careless file system would: without case, in NFC, without what folding file systems, HFS+
+//! and FAT ignore.
 
 use plexus_rooted_files::{RelPath, names::fold_for_guard};
 
@@ -338,6 +339,9 @@ mod tests {
         for path in [
             ".GIT/hooks/pre-commit",
             ".g\u{200c}it/config",
+            ".g\u{ad}it/config",
+            "\u{200b}.git/config",
+            "node_modules\u{fe0f}/x",
             ".git. /config",
             "GIT~1/config",
             "claude~1",

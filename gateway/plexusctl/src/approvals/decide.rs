@@ -8,8 +8,8 @@ use crate::{
     owner::{Owner, list_of, text_of},
     terms::Terms,
 };
-use plexus_client::{Exit, Stop, out, text};
-use plexus_protocol::{Digest, TrustWindow, json::digest};
+use plexus_client::{Done, Exit, Stop, out, text};
+use plexus_protocol::{Digest, ErrorCode, TrustWindow, json::digest};
 use serde_json::{Map, Value, json};
 use std::{io::BufRead, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -41,18 +41,10 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// Carries it out.
+    /// Carries it out. A stop that does not know whether it was done leaves an [`Unanswered`] to look for.
     pub(super) async fn send(&self, owner: &mut Owner, item: &Value) -> Result<Value, Stop> {
-        let id: plexus_protocol::PendingId = text_of(item, "pendingId").parse().map_err(|e| {
-            Stop::new(
-                Exit::Failed,
-                "not_a_gateway",
-                format!("the item's id is {e}"),
-            )
-        })?;
-        owner
-            .post(&format!("{PENDING}/{id}"), &self.body(item)?)
-            .await
+        let path = path_of(text_of(item, "pendingId"))?;
+        owner.post(&path, &self.body(item)?).await
     }
 
     fn body(&self, item: &Value) -> Result<Value, Stop> {
@@ -105,6 +97,102 @@ impl Verdict {
     }
 }
 
+/// Where the gateway has this item.
+fn path_of(id: &str) -> Result<String, Stop> {
+    let id: plexus_protocol::PendingId = id.parse().map_err(|e| {
+        let why = format!("the item's id is {e}");
+        Stop::new(Exit::Failed, "not_a_gateway", why)
+    })?;
+    Ok(format!("{PENDING}/{id}"))
+}
+
+/// A decision that was sent and whose answer was lost: whether it was carried out is not known before the item says so.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Unanswered {
+    /// The item.
+    pub(super) item: String,
+    /// The state that the item has where the decision was carried out.
+    wanted: &'static str,
+}
+
+/// What the item says of a decision whose answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fate {
+    /// It is as it was decided here.
+    Done,
+    /// It still waits: the decision did not come through, or not yet.
+    Waits,
+    /// It was decided otherwise than here.
+    Otherwise,
+    /// It waits no longer, and nothing says why.
+    Over,
+}
+
+impl Unanswered {
+    /// The decision on this item.
+    pub(super) fn of(verdict: &Verdict, item: &Value) -> Self {
+        Self {
+            item: text_of(item, "pendingId").to_owned(),
+            wanted: match verdict {
+                Verdict::Approve { .. } => "approved",
+                Verdict::Deny { .. } => "denied",
+            },
+        }
+    }
+
+    /// Asks the gateway for the item.
+    ///
+    /// # Errors
+    /// Why it could not be asked; nothing is known then.
+    pub(super) async fn look(&self, owner: &mut Owner) -> Result<Fate, Stop> {
+        match owner.get(&path_of(&self.item)?).await {
+            Ok(item) => Ok(self.fate(text_of(&item, "state"))),
+            // The card of a source that changed is gone with the decision on it, whoever made it.
+            Err(stop) if stop.code == ErrorCode::UnknownCapability.as_str() => Ok(Fate::Over),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    fn fate(&self, state: &str) -> Fate {
+        match state {
+            "pending" => Fate::Waits,
+            state if state == self.wanted => Fate::Done,
+            "approved" | "denied" => Fate::Otherwise,
+            _ => Fate::Over,
+        }
+    }
+
+    /// What that means, in words.
+    pub(super) fn said(&self, fate: Fate) -> String {
+        let (id, wanted) = (text::line(&self.item), self.wanted);
+        match fate {
+            Fate::Done => format!("the answer was lost, and {id} is {wanted}, as you decided"),
+            Fate::Waits => {
+                format!(
+                    "{id} still waits: your decision has not come through so far, and may yet; decide again, or look later"
+                )
+            }
+            Fate::Otherwise => format!("{id} is not {wanted}: it was decided otherwise elsewhere"),
+            Fate::Over => format!(
+                "{id} waits no longer, and nothing tells whether by your decision: plexusctl audit tail"
+            ),
+        }
+    }
+
+    /// The end of a command that does not know it.
+    pub(super) fn in_doubt(&self) -> Stop {
+        Stop::new(Exit::Failed, "no_answer", self.unknown())
+            .done(Done::Unknown)
+            .next("plexusctl approvals list; plexusctl audit tail")
+    }
+
+    /// What is to be said before anything is known.
+    pub(super) fn unknown(&self) -> String {
+        let id = text::line(&self.item);
+        format!("whether {id} is {} is not known yet", self.wanted)
+    }
+}
+
 /// The digest of the card, recomputed from what we show; `None` where the item has none.
 pub(super) fn card_digest(item: &Value) -> Result<Option<Digest>, Stop> {
     let Some(said) = item["cardDigest"].as_str() else {
@@ -135,12 +223,12 @@ pub(super) async fn planned(owner: &mut Owner, mut item: Value) -> Result<Value,
     Ok(item)
 }
 
-/// Makes sure that the owner means this card: by its digest, by `--yes`, or by asking.
+/// Makes sure that the owner means this card: by its digest, by `--yes`, or, where somebody was shown it, by asking.
 pub(super) fn confirm(
     item: &Value,
     named: Option<Digest>,
     yes: bool,
-    terminal: bool,
+    can_ask: bool,
     verdict: &Verdict,
 ) -> Result<(), Stop> {
     if let Some(named) = named {
@@ -157,9 +245,9 @@ pub(super) fn confirm(
     if yes {
         return Ok(());
     }
-    if !terminal {
+    if !can_ask {
         return Err(Stop::usage(
-            "nobody can be asked here: name the card that you saw with --card, or say --yes",
+            "nobody can be asked here, or was shown the card: name the card that you saw with --card, or say --yes",
         ));
     }
     let window = match verdict {
@@ -222,6 +310,23 @@ mod tests {
             deny.body(&item),
             Ok(json!({"action": "deny", "reason": "no"}))
         );
+    }
+
+    #[test]
+    fn a_lost_answer_is_known_only_from_the_item() {
+        let no = Verdict::Deny { reason: None };
+        for (verdict, state, fate) in [
+            (&approve(Terms::default(), false), "approved", Fate::Done),
+            (&approve(Terms::default(), false), "denied", Fate::Otherwise),
+            (&approve(Terms::default(), false), "expired", Fate::Over),
+            (&approve(Terms::default(), false), "pending", Fate::Waits),
+            (&no, "denied", Fate::Done),
+            (&no, "approved", Fate::Otherwise),
+            (&no, "", Fate::Over),
+        ] {
+            let lost = Unanswered::of(verdict, &item());
+            assert_eq!(lost.fate(state), fate, "{verdict:?} {state}");
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! what waits ───────▶ └───────┘
 //! ```
 //! Invariants: the terminal is given back as it was, however this ends: quit, signal, error or panic; the feed only says
-//! that something changed, what is shown is always read anew; a gateway that hangs does not hold up the keys.
+//! that something changed, what is shown is always read anew; a gateway that hangs does not hold up the keys; nobody
+//! leaves before it is told what became of the last decision, or that it is not known.
 
 mod form;
 mod lines;
@@ -14,14 +15,17 @@ mod model;
 mod terminal;
 mod view;
 
-use super::{PENDING, decide::Verdict};
+use super::{
+    PENDING,
+    decide::{Fate, Unanswered, Verdict},
+};
 use crate::{
     feed::Feed,
-    owner::{Desk, list_of},
+    owner::{Desk, list_of, text_of},
 };
 use lines::Styles;
 use model::{Do, Model};
-use plexus_client::{Exit, Stop, span, text};
+use plexus_client::{Done, Exit, Stop, out, span, text};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use serde_json::{Value, json};
 use std::{pin::Pin, thread, time::Duration};
@@ -39,6 +43,9 @@ const PLANNING: Duration = Duration::from_millis(500);
 /// The longest that a decision is waited for.
 const DECISION: Duration = Duration::from_secs(30);
 
+/// The longest that a decision under way is waited for by who leaves.
+const LEAVING: Duration = Duration::from_secs(5);
+
 type Pending<'d, T> = Option<Pin<Box<dyn Future<Output = T> + 'd>>>;
 
 /// Something typed, with the moment in which it was read.
@@ -49,24 +56,96 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     // Connecting once before the screen is taken: a refusal is said where it can be read afterwards.
     drop(desk.open().await?);
     let mut screen = Screen::open().map_err(system)?;
-    let ended = show(desk, &mut screen).await;
+    let mut model = Model::new(std::time::Instant::now());
+    let mut acting = None;
+    let ended = show(desk, &mut screen, &mut model, &mut acting).await;
     drop(screen);
-    ended
+    let told = leave(desk, &mut model, acting).await;
+    match (ended, told) {
+        (Err(ended), Err(told)) => {
+            out::say(&told.to_string());
+            Err(ended)
+        }
+        (ended, told) => ended.and_then(|exit| told.map(|()| exit)),
+    }
+}
+
+/// Says, on the screen that stays, what became of a decision that was under way, or whose answer was lost.
+///
+/// # Errors
+/// That it was not carried out, or that this is not known.
+async fn leave(
+    desk: &Desk,
+    model: &mut Model,
+    mut acting: Pending<'_, Result<String, Stop>>,
+) -> Result<(), Stop> {
+    if !model.is_in_doubt() {
+        return Ok(());
+    }
+    let mut wrong = None;
+    let telling = async {
+        if acting.is_some() {
+            let end = polled(&mut acting).await;
+            match &end {
+                Ok(said) => out::say(said),
+                Err(stop) if stop.done != Done::Unknown => wrong = Some(stop.clone()),
+                // Told by its item, if at all.
+                Err(_) => {}
+            }
+            model.ended(end);
+        }
+        let lost = model.unanswered();
+        let read = match lost.is_empty() {
+            true => return Ok(()),
+            false => pending(desk, lost.clone()).await,
+        };
+        let fates = read.map_or_else(|_| Vec::new(), |read| read.fates);
+        let all = fates.len() == lost.len();
+        for (decision, fate) in fates {
+            let said = decision.said(fate);
+            let stop = Stop::new(Exit::Failed, "not_decided", said.clone());
+            match fate {
+                Fate::Done => out::say(&said),
+                Fate::Waits => {
+                    wrong = Some(stop.done(Done::Unknown).next("plexusctl approvals list"));
+                }
+                Fate::Otherwise => wrong = Some(stop),
+                Fate::Over => wrong = Some(stop.done(Done::Unknown)),
+            }
+        }
+        if all { Ok(()) } else { Err(unknown()) }
+    };
+    let told = tokio::time::timeout(LEAVING, telling).await;
+    let told = told.unwrap_or_else(|_| Err(unknown()));
+    match wrong {
+        Some(stop) => Err(stop),
+        None => told,
+    }
+}
+
+fn unknown() -> Stop {
+    let why = "whether your last decision was carried out is not known: no answer came";
+    Stop::new(Exit::Failed, "no_answer", why)
+        .done(Done::Unknown)
+        .next("plexusctl approvals list; plexusctl audit tail")
 }
 
 fn system(error: std::io::Error) -> Stop {
     Stop::new(Exit::Failed, "terminal", format!("the terminal: {error}"))
 }
 
-async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
+async fn show<'d>(
+    desk: &'d Desk,
+    screen: &mut Screen,
+    model: &mut Model,
+    acting: &mut Pending<'d, Result<String, Stop>>,
+) -> Result<Exit, Stop> {
     let styles = Styles {
         colour: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
     };
-    let mut model = Model::new(std::time::Instant::now());
     let mut typed = read_keys();
     let mut feed = Feed::new();
-    let mut reading: Pending<'_, Result<Vec<Value>, Stop>> = Some(Box::pin(pending(desk)));
-    let mut acting: Pending<'_, Result<String, Stop>> = None;
+    let mut reading: Pending<'_, Result<Read, Stop>> = Some(Box::pin(pending(desk, Vec::new())));
     let mut again = Instant::now() + IDLE;
     let mut stale = false;
     let mut ends = [
@@ -80,10 +159,10 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
     loop {
         let now = span::now();
         screen
-            .draw(|frame| view::draw(frame, &mut model, styles, now))
+            .draw(|frame| view::draw(frame, model, styles, now))
             .map_err(system)?;
         if reading.is_none() && stale {
-            reading = Some(Box::pin(pending(desk)));
+            reading = Some(Box::pin(pending(desk, model.unanswered())));
             stale = false;
         }
         let look = match model.is_planning() {
@@ -98,11 +177,11 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
                 // A key that is held down is many: they are all taken before the next picture.
                 let mut next = Some(first);
                 while let Some((at, event)) = next {
-                    match press(&mut model, event, at) {
+                    match press(model, event, at) {
                         Do::Nothing => {}
                         Do::Quit => return Ok(Exit::Ok),
-                        Do::Decide(decision) => acting = Some(Box::pin(decide(desk, decision))),
-                        Do::Plan(item) => acting = Some(Box::pin(plan_again(desk, item))),
+                        Do::Decide(decision) => *acting = Some(Box::pin(decide(desk, decision))),
+                        Do::Plan(item) => *acting = Some(Box::pin(plan_again(desk, item))),
                     }
                     next = typed.try_recv().ok();
                 }
@@ -115,17 +194,22 @@ async fn show(desk: &Desk, screen: &mut Screen) -> Result<Exit, Stop> {
                 }
                 stale = true;
             }
-            items = polled(&mut reading) => {
+            read = polled(&mut reading) => {
                 reading = None;
                 again = Instant::now() + IDLE;
-                match items {
-                    Ok(items) => model.load(items, std::time::Instant::now()),
+                match read {
+                    Ok(Read { items, fates }) => {
+                        for (decision, fate) in &fates {
+                            model.settle(decision, *fate);
+                        }
+                        model.load(items, std::time::Instant::now());
+                    }
                     Err(stop) if stop.exit == Exit::Refused => return Err(stop),
                     Err(stop) => model.lost = Some(stop.why),
                 }
             }
-            end = polled(&mut acting) => {
-                acting = None;
+            end = polled(acting) => {
+                *acting = None;
                 stale = true;
                 model.ended(end);
             }
@@ -158,12 +242,31 @@ async fn polled<T>(future: &mut Pending<'_, T>) -> T {
     }
 }
 
-/// What waits, the oldest first.
-async fn pending(desk: &Desk) -> Result<Vec<Value>, Stop> {
-    let reply = desk.open().await?.get(PENDING).await?;
+/// What was read of the gateway.
+struct Read {
+    /// What waits, the oldest first.
+    items: Vec<Value>,
+    /// What became of decisions whose answer was lost.
+    fates: Vec<(Unanswered, Fate)>,
+}
+
+/// Reads what waits, and asks for what became of `lost`.
+async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
+    let mut owner = desk.open().await?;
+    let reply = owner.get(PENDING).await?;
     let mut items = list_of(&reply, "pending").to_vec();
     items.reverse();
-    Ok(items)
+    let mut fates = Vec::new();
+    for decision in lost {
+        let waits = |item: &Value| text_of(item, "pendingId") == decision.item;
+        let fate = match items.iter().any(waits) {
+            true => Some(Fate::Waits),
+            // What cannot be asked for now is asked for the next time.
+            false => decision.look(&mut owner).await.ok(),
+        };
+        fates.extend(fate.map(|fate| (decision, fate)));
+    }
+    Ok(Read { items, fates })
 }
 
 async fn decide(desk: &Desk, decision: Box<(Verdict, Value)>) -> Result<String, Stop> {
@@ -178,7 +281,7 @@ async fn decide(desk: &Desk, decision: Box<(Verdict, Value)>) -> Result<String, 
             "no answer within {} s: it may be decided or not",
             DECISION.as_secs()
         );
-        Err(Stop::new(Exit::Failed, "deadline_exceeded", why))
+        Err(Stop::new(Exit::Failed, "deadline_exceeded", why).done(Done::Unknown))
     })?;
     Ok(verdict.said(&item))
 }

@@ -2,22 +2,25 @@
 //!
 //! ```text
 //! listening ─new item─▶ its plan is made? ─no─▶ listening (looks again soon)
-//!     ▲                     │ yes: card, question
+//!     ▲                     │ yes: card, question ─the stream ends─▶ connecting again, then the same card, asked anew
 //!     └── yes, no or later, or decided elsewhere ┘         q, Ctrl-C, end of input ─▶ over
 //! ```
+//! Invariants: an item that waits and was not put aside has its question; a decision whose answer was lost is told
+//! by what the item says afterwards.
+//!
 //! Without a person at a terminal it only shows. Nothing is replayed by the gateway's stream, so after each event, and
 //! after each connection, the whole list is read again.
 
 use super::{
     PENDING,
     card::{self, answers, plan},
-    decide::{READING, Verdict},
+    decide::{Fate, READING, Unanswered, Verdict},
 };
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
     terms::Terms,
 };
-use plexus_client::{Exit, Stop, events::Events, out, span, text};
+use plexus_client::{Done, Exit, Stop, events::Events, out, span, text};
 use plexus_protocol::TrustWindow;
 use serde_json::Value;
 use std::{collections::HashSet, io::BufRead, thread, time::Duration};
@@ -43,6 +46,53 @@ enum Woke {
     Over,
 }
 
+/// What outlives a connection.
+#[derive(Default)]
+struct Seen {
+    /// Items that are not shown again: decided, put aside, or shown where nobody is asked.
+    done: HashSet<String>,
+    /// A decision of which nobody knows whether it was carried out.
+    unanswered: Option<Unanswered>,
+    /// Whether it was said that its item still waits: a gateway that was slow may carry it out yet.
+    still_waits: bool,
+}
+
+impl Seen {
+    fn is_unanswered(&self, item: &Value) -> bool {
+        let lost = self.unanswered.as_ref();
+        lost.is_some_and(|lost| lost.item == text_of(item, "pendingId"))
+    }
+
+    /// The end of the watch.
+    fn over(&self) -> Result<Exit, Stop> {
+        match &self.unanswered {
+            None => Ok(Exit::Ok),
+            Some(lost) => Err(lost.in_doubt()),
+        }
+    }
+
+    /// A later answer takes the place of one that was lost.
+    fn forget(&mut self, item: &Value) {
+        if self.is_unanswered(item) {
+            self.unanswered = None;
+        }
+    }
+}
+
+/// How a question ended.
+enum Asked {
+    /// Decided here.
+    Decided,
+    /// Put aside.
+    Aside,
+    /// It waits no longer.
+    Gone,
+    /// Decided here, and the answer was lost.
+    Unanswered(Unanswered),
+    /// The owner ends the watch.
+    Over,
+}
+
 struct Watch {
     owner: Owner,
     events: Events,
@@ -55,16 +105,16 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
     let person = desk.hands.terminal && !desk.json && desk.widen("deciding").is_ok();
     let mut lines = person.then(read_lines);
     let mut watch = Watch::open(desk).await?;
-    let mut shown = HashSet::new();
+    let mut seen = Seen::default();
     out::say(if person {
         "waiting for requests; a key and Enter answers one, q ends this"
     } else {
         "waiting for requests"
     });
     loop {
-        let ended = watch.go(desk, &mut lines, &mut shown).await;
+        let ended = watch.go(desk, &mut lines, &mut seen).await;
         match ended {
-            Ok(()) => return Ok(Exit::Ok),
+            Ok(()) => return seen.over(),
             // Refusals are final; a gateway that has gone may come back.
             Err(stop) if stop.exit == Exit::Refused => return Err(stop),
             Err(stop) => out::say(&format!("{}; trying again", text::line(&stop.why))),
@@ -72,7 +122,7 @@ pub(super) async fn run(desk: &Desk) -> Result<Exit, Stop> {
         watch = loop {
             tokio::select! {
                 () = sleep(RECONNECT) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(Exit::Ok),
+                _ = tokio::signal::ctrl_c() => return seen.over(),
             }
             match Watch::open(desk).await {
                 Ok(watch) => break watch,
@@ -99,25 +149,49 @@ impl Watch {
         &mut self,
         desk: &Desk,
         lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
-        shown: &mut HashSet<String>,
+        seen: &mut Seen,
     ) -> Result<(), Stop> {
         loop {
+            if let Some(lost) = &seen.unanswered {
+                let fate = lost.look(&mut self.owner).await?;
+                let waits = fate == Fate::Waits;
+                if !(waits && seen.still_waits) {
+                    out::say(&lost.said(fate));
+                }
+                seen.still_waits = waits;
+                if !waits {
+                    seen.unanswered = None;
+                }
+            }
             let items = self.pending().await?;
             let planning = items.iter().any(plan::is_planning);
             let next = items.iter().find(|item| {
-                !plan::is_planning(item) && !shown.contains(text_of(item, "pendingId"))
+                !plan::is_planning(item) && !seen.done.contains(text_of(item, "pendingId"))
             });
             if let Some(item) = next {
-                shown.insert(text_of(item, "pendingId").to_owned());
                 if desk.json {
                     out::line(&item.to_string())?;
                 } else {
                     out::line("")?;
                     card::print(&card::render(item, span::now()))?;
                 }
-                if lines.is_some() && !self.decide(lines, item).await? {
-                    return Ok(());
+                if lines.is_some() {
+                    match self.decide(lines, item).await? {
+                        Asked::Decided => seen.forget(item),
+                        Asked::Aside => {}
+                        // Whoever sent a decision on it and heard nothing is told by the item, at the next round.
+                        Asked::Gone if seen.is_unanswered(item) => {}
+                        Asked::Gone => out::say("decided elsewhere, or no longer wanted"),
+                        Asked::Unanswered(lost) => {
+                            seen.unanswered = Some(lost);
+                            seen.still_waits = false;
+                            continue;
+                        }
+                        Asked::Over => return Ok(()),
+                    }
                 }
+                // Only now: a question that a lost connection has cut short is asked again.
+                seen.done.insert(text_of(item, "pendingId").to_owned());
                 continue;
             }
             match self
@@ -138,19 +212,19 @@ impl Watch {
         Ok(items)
     }
 
-    /// Asks until this item is decided or put aside; false when the owner ends the watch.
+    /// Asks until this item is decided or put aside, or the owner ends the watch.
     async fn decide(
         &mut self,
         lines: &mut Option<mpsc::UnboundedReceiver<Typed>>,
         item: &Value,
-    ) -> Result<bool, Stop> {
+    ) -> Result<Asked, Stop> {
         let windows = answers::windows(item);
         let question = question(item, &windows);
         out::say(&question);
         let asked = Instant::now();
         loop {
             let (typed, line) = match self.wait(lines, IDLE).await? {
-                Woke::Over => return Ok(false),
+                Woke::Over => return Ok(Asked::Over),
                 Woke::Line(typed) => typed,
                 Woke::Changed => {
                     let id = &item["pendingId"];
@@ -162,15 +236,14 @@ impl Watch {
                     {
                         continue;
                     }
-                    out::say("decided elsewhere, or no longer wanted");
-                    return Ok(true);
+                    return Ok(Asked::Gone);
                 }
             };
             match answer(&line, &windows, typed.saturating_duration_since(asked)) {
-                Ok(Answer::Quit) => return Ok(false),
+                Ok(Answer::Quit) => return Ok(Asked::Over),
                 Ok(Answer::Skip) => {
                     out::say("it still waits: plexusctl approvals");
-                    return Ok(true);
+                    return Ok(Asked::Aside);
                 }
                 Ok(Answer::All) => {
                     card::print(&card::everything::render(item, span::now()))?;
@@ -179,7 +252,12 @@ impl Watch {
                 Ok(Answer::Decide(verdict)) => match verdict.send(&mut self.owner, item).await {
                     Ok(_) => {
                         out::say(&verdict.said(item));
-                        return Ok(true);
+                        return Ok(Asked::Decided);
+                    }
+                    Err(stop) if stop.done == Done::Unknown => {
+                        let lost = Unanswered::of(&verdict, item);
+                        out::say(&format!("{}; {}", text::line(&stop.why), lost.unknown()));
+                        return Ok(Asked::Unanswered(lost));
                     }
                     // The gateway said no to this way of deciding; the owner may choose another.
                     Err(stop) if stop.exit != Exit::Unreachable => {

@@ -65,6 +65,8 @@ pub(super) async fn run(desk: &Desk, connect: &Connect) -> Result<Exit, Stop> {
             return Err(not_agreed());
         }
     }
+    // Before anything is done: an answer may have taken its time.
+    plan.unchanged()?;
 
     let mut outcome = json!({"written": true});
     if !known {

@@ -57,6 +57,32 @@ impl Edit {
     pub(crate) fn changes(&self) -> bool {
         self.before != self.after
     }
+    /// Checks that the file is as it was looked at, and so as it was shown.
+    ///
+    /// # Errors
+    /// A stop where it is not, or cannot be read.
+    fn unchanged(&self) -> Result<(), Stop> {
+        let now = match fs::read_to_string(&self.path) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            // What is no text any more is not what was looked at either.
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return Err(self.changed()),
+            Err(e) => return Err(self.cannot_write(&e)),
+        };
+        match now == self.before {
+            true => Ok(()),
+            false => Err(self.changed()),
+        }
+    }
+    fn changed(&self) -> Stop {
+        let why = format!("{} has changed since it was shown", self.path.display());
+        Stop::new(Exit::Failed, "changed_meanwhile", why).next("run the same command again")
+    }
+    fn cannot_write(&self, e: &std::io::Error) -> Stop {
+        let why = format!("{}: {e}", self.path.display());
+        Stop::new(Exit::Failed, "cannot_write", why)
+            .next("mend that, then run the same command again")
+    }
     /// One word for it.
     pub(crate) fn word(&self) -> &'static str {
         match (&self.before, &self.after) {
@@ -269,20 +295,21 @@ impl Plan {
         missing
     }
 
-    /// Writes every file, each by rename.
+    /// Checks that every file is as it was shown: whoever was asked may have taken their time.
     ///
     /// # Errors
-    /// A stop that names the first file that could not be written; those before it are written.
+    /// A stop that names the first one that is not.
+    pub(crate) fn unchanged(&self) -> Result<(), Stop> {
+        self.edits().try_for_each(Edit::unchanged)
+    }
+
+    /// Writes every file, each by rename, and only over what was looked at.
+    ///
+    /// # Errors
+    /// A stop that names the first file that could not be written, or has changed; those before it are written.
     pub(crate) fn write(&self) -> Result<(), Stop> {
-        for edit in self.edits() {
-            put(edit).map_err(|e| {
-                let why = format!("{}: {e}", edit.path.display());
-                Stop::new(Exit::Failed, "cannot_write", why)
-                    .done(plexus_client::Done::Unknown)
-                    .next("mend that, then run the same command again")
-            })?;
-        }
-        Ok(())
+        let mut edits = self.edits();
+        edits.try_for_each(|edit| put(edit).map_err(|stop| stop.done(plexus_client::Done::Unknown)))
     }
 }
 
@@ -336,25 +363,31 @@ enum Added {
     Refused(Finding),
 }
 
-fn put(edit: &Edit) -> std::io::Result<()> {
+fn put(edit: &Edit) -> Result<(), Stop> {
+    let fail = |e: std::io::Error| edit.cannot_write(&e);
     let Some(text) = &edit.after else {
-        return fs::remove_file(&edit.path);
+        edit.unchanged()?;
+        return fs::remove_file(&edit.path).map_err(fail);
     };
     let folder = edit.path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder).map_err(fail)?;
     let name = edit.path.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.{}.new", std::process::id()));
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(edit.mode)
-        .open(&beside)?;
+        .open(&beside)
+        .map_err(fail)?;
     let written = file
         .write_all(text.as_bytes())
         // The mask of this process may have narrowed the mode.
         .and_then(|()| file.set_permissions(fs::Permissions::from_mode(edit.mode)))
         .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&beside, &edit.path));
+        .map_err(fail)
+        // As late as can be: an agent writes into its own files too.
+        .and_then(|()| edit.unchanged())
+        .and_then(|()| fs::rename(&beside, &edit.path).map_err(fail));
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }

@@ -178,13 +178,10 @@ fn shown_ask(
         "label",
         object!(entry.map(|e| e.capability().label.clone())),
     );
-    let input = approvals.input(&item.id, ask);
     if let Some(digest) = ask.input {
         put("inputDigest", object!(digest));
-        let value = input
-            .as_deref()
-            .and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
-        put("input", value.unwrap_or(Value::Null));
+        let kept = approvals.kept_input(&item.id, ask);
+        put("input", kept.map_or(Value::Null, |(_, value)| value));
     }
     put(
         "plan",

@@ -9,11 +9,16 @@ use std::{
     io::{self, Read as _, Write},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use zeroize::Zeroizing;
 
-/// Where copies of the ledger lie while a backup is made of them; emptied at each start of the daemon.
+/// Where copies of the ledger lie while a backup is made of them; emptied at each start of the daemon, and of those that
+/// an interrupted backup has left when the next one begins.
 pub(crate) const COPIES: &str = "run/backup";
+
+/// The age at which a copy has nobody any more who makes a backup of it.
+const LEFT: Duration = Duration::from_hours(24);
 
 /// What was made.
 #[derive(Debug, serde::Serialize)]
@@ -70,6 +75,7 @@ impl Copy {
     }
 
     fn begin(home: &Path) -> Result<Self, BackupError> {
+        tidy_left(home);
         let folder = home.join(COPIES).join(uuid::Uuid::new_v4().to_string());
         DirBuilder::new()
             .recursive(true)
@@ -109,6 +115,18 @@ pub(crate) fn tidy(home: &Path) {
             tracing::warn!(name: "backup.left_behind", %error, "copies of the ledger were left behind");
         }
         _ => {}
+    }
+}
+
+/// The same for those that nobody comes for.
+fn tidy_left(home: &Path) {
+    let entries = fs::read_dir(home.join(COPIES)).into_iter().flatten();
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let made = path.symlink_metadata().and_then(|about| about.modified());
+        let age = made.ok().and_then(|made| made.elapsed().ok());
+        if age.is_some_and(|age| age >= LEFT) {
+            drop(Copy { folder: path });
+        }
     }
 }
 
@@ -163,7 +181,7 @@ pub(super) fn prepare(home: &Path, copy: &Copy, secrets: bool) -> Result<Prepare
     for name in names {
         let path = copy.folder.join(&name);
         let io = |e| BackupError::io(&path, e);
-        let mut file = read_private(&path).map_err(io)?;
+        let mut file = read_copied(&path).map_err(io)?;
         let mut digest = Sha256::new();
         let bytes = io::copy(&mut file, &mut Into(&mut digest)).map_err(io)?;
         let sha256 = hex(&digest.finalize());
@@ -231,7 +249,7 @@ impl Prepared {
                     continue;
                 }
             };
-            let file = read_private(path).map_err(|e| BackupError::io(path, e))?;
+            let file = read_copied(path).map_err(|e| BackupError::io(path, e))?;
             let copied = io::copy(&mut file.take(entry.bytes), &mut out)
                 .map_err(|e| BackupError::io(path, e))?;
             if copied != entry.bytes {
@@ -295,6 +313,14 @@ fn beside(home: &Path) -> Result<Vec<String>, BackupError> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Opens a file of a copy, whose folder is ours alone. An archive on another file system is a link in it.
+fn read_copied(path: &Path) -> io::Result<File> {
+    match fs::read_link(path) {
+        Ok(archive) => read_private(&archive),
+        Err(_) => read_private(path),
+    }
 }
 
 /// Opens a plain file of ours, not through a link.

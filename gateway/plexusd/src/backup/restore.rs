@@ -8,7 +8,7 @@
 //! exchanged its ledger is locked, so no daemon runs on it.
 
 use super::{BackupError, HEADS, LEDGER, read::Backup};
-use crate::{clock::Clock, machine::Trust, state_dir::StateDir};
+use crate::{clock::Clock, http::network::Network, machine::Trust, state_dir::StateDir};
 use nix::fcntl::{Flock, FlockArg};
 use plexus_ledger::{Lane, Options};
 use plexus_protocol::{AgentId, SourceId, Timestamp};
@@ -46,6 +46,9 @@ pub(crate) struct Restored {
     sources: Vec<SourceId>,
     /// Sources that were lent when the backup was made; each has ended.
     lendings: Vec<SourceId>,
+    /// Where the gateway was to listen beyond loopback, and under which names; it does no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Network>,
     /// Where the state is now that was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<PathBuf>,
@@ -71,9 +74,10 @@ pub(crate) fn run(file: &Path, home: &Path, replace: bool) -> Result<Restored, B
     }
     let stage = Stage::begin(home)?;
     let fresh = stage.fresh();
-    StateDir::open(Some(fresh.clone())).map_err(|e| BackupError::Other(e.to_string()))?;
+    let dir = StateDir::open(Some(fresh.clone())).map_err(|e| BackupError::Other(e.to_string()))?;
     // The folders are the daemon's to make; the backup brings its files.
     backup.unpack(&fresh)?;
+    let network = loopback_only(&dir)?;
     plexus_ledger::verify_file::<Trust>(&fresh.join(LEDGER), heads(&fresh).as_deref())?;
     let (now, reply, sources) = record(&fresh, backup.header.made_at)?;
     let Reply::Restored {
@@ -99,8 +103,20 @@ pub(crate) fn run(file: &Path, home: &Path, replace: bool) -> Result<Restored, B
         grants,
         sources,
         lendings,
+        network,
         kept,
     })
+}
+
+/// Takes out where the gateway was to listen beyond loopback: the owner may have closed it since. Gives what it was.
+fn loopback_only(dir: &StateDir) -> Result<Option<Network>, BackupError> {
+    let was = Network::load(dir, None).map_err(|e| BackupError::Other(format!("{e:#}")))?;
+    if was.active_is_loopback() && was.public_hostnames.is_empty() {
+        return Ok(None);
+    }
+    let io = |e| BackupError::io(dir.path(), e);
+    Network::default().save(dir).map_err(io)?;
+    Ok(Some(was))
 }
 
 fn heads(home: &Path) -> Option<PathBuf> {

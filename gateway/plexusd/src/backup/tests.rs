@@ -179,3 +179,38 @@ fn only_a_copy_of_the_daemons_is_taken_over_and_removed() {
     drop(Copy::made(home.path(), &copy).unwrap());
     assert!(!copy.exists());
 }
+
+/// What an interrupted backup leaves: nobody comes for it, and the next one may be a day later.
+#[test]
+fn a_copy_that_nobody_came_for_goes_with_the_next_backup() {
+    let home = home();
+    let copy = |age: u64| {
+        let folder = Copy::at_rest(home.path()).unwrap().keep();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_hours(age);
+        fs::File::open(&folder).unwrap().set_modified(then).unwrap();
+        folder
+    };
+    let (young, old) = (copy(23), copy(25));
+    drop(Copy::at_rest(home.path()).unwrap());
+    assert_eq!((young.exists(), old.exists()), (true, false));
+}
+
+/// Archives on another file system are links in a copy.
+#[test]
+fn what_a_copy_links_to_is_in_the_backup_if_it_is_a_file_of_ours() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let folder = Copy::at_rest(home.path()).unwrap().keep();
+    let (inside, outside) = (folder.join("audit-heads.jsonl"), out.path().join("heads"));
+    fs::rename(&inside, &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, &inside).unwrap();
+    let copy = Copy::made(home.path(), &folder).unwrap();
+    let file = out.path().join("backup");
+    make::write(home.path(), &copy, false, &file).unwrap();
+    let restored = out.path().join("restored");
+    Backup::open(&file).unwrap().unpack(&restored).unwrap();
+    let text = |path: &Path| fs::read_to_string(path).unwrap();
+    assert_eq!(text(&restored.join("audit-heads.jsonl")), text(&outside));
+    fs::remove_file(&outside).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &outside).unwrap();
+    assert!(make::write(home.path(), &copy, false, &out.path().join("none")).is_err());
+}

@@ -593,18 +593,22 @@ fn from_record(app: &App, record: &Recorded) {
 
 /// Whose token has gone: where the credential ended with it, of the program that had it until then.
 fn of_token(state: &State, event: &Value, agent: &AgentId) -> Epoch {
-    let changes = event.get("changes").and_then(Value::as_array);
-    let ends = changes.into_iter().flatten().find_map(|change| {
-        let row = change
-            .get("agent")
-            .filter(|row| row["id"] == agent.as_str());
-        let gone = change
-            .get("agentGone")
-            .filter(|gone| *gone == agent.as_str());
-        let next = row.and_then(|row| row["epoch"].as_u64());
-        next.or(gone.map(|_| u64::MAX))
-    });
-    ends.map_or_else(|| Epoch::Is(epoch_now(state, agent)), Epoch::Before)
+    // With these a token ends and the credential that it was made for does not.
+    let lives_on = matches!(
+        event["detail"]["event"].as_str(),
+        Some("grant.revoke" | "source.change")
+    );
+    let changes = || event["changes"].as_array().into_iter().flatten();
+    let row = changes().find(|change| change["agent"]["id"] == agent.as_str());
+    let gone = changes().any(|change| change["agentGone"] == agent.as_str());
+    let next = match row {
+        Some(row) if !lives_on => row["agent"]["epoch"].as_u64(),
+        // Who comes next under the name has a later epoch than the one that ended.
+        None if gone => changes().find_map(|change| change["serial"].as_u64()),
+        _ => return Epoch::Is(epoch_now(state, agent)),
+    };
+    // Where the record does not say it, nobody is told.
+    Epoch::Before(next.unwrap_or_default())
 }
 
 /// An agent's epoch; of none that there is, one that nobody has.

@@ -97,6 +97,7 @@ pub(crate) fn bind(
     network: &Network,
     mut handed: Option<&mut Handed>,
 ) -> anyhow::Result<Listeners> {
+    let v4 = network.of_loopback();
     let port = match handed.as_ref().and_then(|handed| handed.port()) {
         // Any port will do, so the one that clients know.
         Some(known) if port == 0 => known,
@@ -105,13 +106,16 @@ pub(crate) fn bind(
     let mut tries = 0;
     let (mut tcp, port) = loop {
         tries += 1;
-        match loopback(port, handed.as_deref_mut()) {
+        match loopback(v4, port, handed.as_deref_mut()) {
             // With port 0 the other family may have the number taken: take another.
             Err(_) if port == 0 && tries < 16 => {}
             other => break other?,
         }
     };
     for address in network.beyond_loopback() {
+        if address == v4 {
+            continue;
+        }
         let listener = at((address, port).into(), handed.as_deref_mut());
         tcp.push(
             listener.with_context(|| {
@@ -152,15 +156,30 @@ fn at(address: SocketAddr, handed: Option<&mut Handed>) -> io::Result<TcpListene
     }
 }
 
-fn loopback(port: u16, mut handed: Option<&mut Handed>) -> anyhow::Result<(Vec<TcpListener>, u16)> {
+/// The listeners that every gateway has; `wanted` takes in the loopback address of IPv4, or is it.
+fn loopback(
+    wanted: Ipv4Addr,
+    port: u16,
+    mut handed: Option<&mut Handed>,
+) -> anyhow::Result<(Vec<TcpListener>, u16)> {
     let taken = |address: IpAddr, error: io::Error| match error.kind() {
         ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {port} on {address} is taken: stop what listens there, or choose another with --port"
         ),
         _ => anyhow::anyhow!("cannot listen on {address} port {port}: {error}"),
     };
-    let v4 = at((Ipv4Addr::LOCALHOST, port).into(), handed.as_deref_mut())
-        .map_err(|e| taken(Ipv4Addr::LOCALHOST.into(), e))?;
+    let other = match wanted {
+        Ipv4Addr::LOCALHOST => Ipv4Addr::UNSPECIFIED,
+        _ => Ipv4Addr::LOCALHOST,
+    };
+    // The system gives a port to one of the two: what the settings no longer want makes room.
+    drop(
+        handed
+            .as_deref_mut()
+            .and_then(|handed| handed.tcp((other, port).into())),
+    );
+    let v4 =
+        at((wanted, port).into(), handed.as_deref_mut()).map_err(|e| taken(wanted.into(), e))?;
     let port = v4.local_addr()?.port();
     match at((Ipv6Addr::LOCALHOST, port).into(), handed) {
         Ok(v6) => Ok((vec![v4, v6], port)),
@@ -283,9 +302,8 @@ impl Listeners {
                         tracing::debug!(name: "http.place_taken", "an idle connection made room");
                         figures.evicted();
                     };
-                    let place = tokio::select! {
-                        place = places.take(evicted) => place,
-                        () = told_to_stop(&mut stopped) => break,
+                    let Some(place) = place(&places, evicted, &mut stopped).await else {
+                        break;
                     };
                     let _ = stream.set_nodelay(true);
                     let peer = Peer::from_address(from.ip());
@@ -395,6 +413,20 @@ async fn told_to_stop(stopped: &mut watch::Receiver<Ending>) {
     let _ = stopped.wait_for(|stop| *stop > Ending::No).await;
 }
 
+/// A place for a connection that was taken, which has its answer also where the end has begun meanwhile: those that are
+/// open go then, one by one. None once only answers that are begun are waited for.
+async fn place(
+    places: &Places,
+    evicted: impl Fn(),
+    stopped: &mut watch::Receiver<Ending>,
+) -> Option<Place> {
+    tokio::select! {
+        biased;
+        place = places.take(evicted) => Some(place),
+        _ = stopped.wait_for(|stop| *stop == Ending::Now) => None,
+    }
+}
+
 /// Waits until a connection that nobody uses may be closed.
 async fn unused(stopped: &mut watch::Receiver<Ending>) {
     let now = stopped.wait_for(|stop| *stop == Ending::Now);
@@ -470,4 +502,26 @@ pub(crate) fn announce(app: &App) -> anyhow::Result<()> {
         tracing::debug!(name: "daemon.unheard", %error, "nobody hears that the gateway is ready");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection and the end may come in the same instant: it was taken, so it is answered.
+    #[tokio::test]
+    async fn a_connection_that_was_taken_has_its_place_though_the_end_has_begun() {
+        let places = Places::new(1);
+        let (stop, mut stopped) = watch::channel(Ending::Last);
+        for _ in 0..64 {
+            assert!(place(&places, || {}, &mut stopped).await.is_some());
+        }
+        let held = place(&places, || {}, &mut stopped).await.expect("one");
+        held.prove();
+        let (next, ()) = tokio::join!(place(&places, || {}, &mut stopped), async { drop(held) });
+        let next = next.expect("the place of the one that went");
+        next.prove();
+        stop.send(Ending::Now).expect("somebody listens");
+        assert!(place(&places, || {}, &mut stopped).await.is_none());
+    }
 }

@@ -121,6 +121,15 @@ impl Network {
             .collect()
     }
 
+    /// What is listened on for the loopback of IPv4: every address takes it in, and the system gives a port to only one
+    /// of the two.
+    pub(crate) fn of_loopback(&self) -> Ipv4Addr {
+        match self.bind_addresses.contains(&Ipv4Addr::UNSPECIFIED.into()) {
+            true => Ipv4Addr::UNSPECIFIED,
+            false => Ipv4Addr::LOCALHOST,
+        }
+    }
+
     /// Why one of the addresses that are not served `now` could not be listened on at this moment.
     pub(crate) fn cannot_be_had(&self, now: &Self) -> Option<String> {
         let (wanted, now) = (self.beyond_loopback(), now.beyond_loopback());

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Pat,
     Code,
     Session,
+    /// The id of an item that a live session may not know of: one that is gone, or another's.
+    Item,
     /// A one-time link into the console.
     Link,
     /// A console's cookie or tab.
@@ -56,11 +58,12 @@ impl std::fmt::Display for Peer {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Key,
         Self::Pat,
         Self::Code,
         Self::Session,
+        Self::Item,
         Self::Link,
         Self::Console,
     ];
@@ -71,6 +74,7 @@ impl Kind {
             Self::Pat => "pat",
             Self::Code => "code",
             Self::Session => "session",
+            Self::Item => "pending-id",
             Self::Link => "console-link",
             Self::Console => "console-session",
         }

@@ -66,14 +66,22 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
                 && !app
                     .taken_back
                     .since(mark, &permit.agent, &permit.capability, token)
+                // Taken back between its authorization and `mark`, which could not be saved.
+                && app
+                    .taken_back
+                    .refuses(&permit.agent, &permit.capability, token)
+                    .is_none()
         }
     });
     let committed = match dispatch(&app, &asked, request, terms, &durable).await {
         Committed::Dispatch(DispatchError::TakenBack) => {
             let paused = app.ledger.snapshot().paused || app.taken_back.paused_since(mark);
+            let unsaved =
+                app.taken_back
+                    .refuses(&permit.agent, &permit.capability, permit.token.as_ref());
             Committed::TakenBack(match paused {
                 true => Refusal::Paused,
-                false => Refusal::GrantRequired { constraint: None },
+                false => unsaved.unwrap_or(Refusal::GrantRequired { constraint: None }),
             })
         }
         other => other,

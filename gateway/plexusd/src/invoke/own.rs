@@ -48,7 +48,11 @@ impl Door {
     ///
     /// # Errors
     /// The source is gone, switched off or cannot be used, or has no such capability.
-    pub(crate) fn open(app: &App, source: &SourceId, name: &str) -> Result<Self, Box<ErrorBody>> {
+    pub(crate) async fn open(
+        app: &App,
+        source: &SourceId,
+        name: &str,
+    ) -> Result<Self, Box<ErrorBody>> {
         let gone = |why: String| {
             Box::new(
                 ErrorBody::new(ErrorCode::SourceUnavailable, why).next("plexusctl sources list"),
@@ -68,7 +72,7 @@ impl Door {
             .as_ref()
             .is_some_and(|l| l.ended.is_some())
         {
-            app.put_workers(known).map_err(gone)?;
+            app.put_workers(known).await.map_err(gone)?;
         }
         let id = CapabilityId::of(source, name).map_err(|e| gone(e.to_string()))?;
         Ok(Self {

@@ -246,15 +246,14 @@ impl Known {
 fn standing_run(app: &App, id: &RunId, is_read: bool) -> Option<Run> {
     let now = app.clock.now();
     let run = app.runs.get(id.as_str(), now)?;
-    (is_read || run.result().is_none()).then(|| run.handle(&app.address.base(), now))
+    (is_read || !run.is_over()).then(|| run.handle(&app.address.base(), now))
 }
 
 impl Claimed {
-    /// Keeps the answer of a read, or the handle of a run.
+    /// Keeps what a read brought, or the handle of a run. A read that brought nothing may be tried again under its key.
     pub(super) fn settle(mut self, answer: &Answer) {
         let size = answer.body.output.as_ref().map_or(0, |o| o.get().len());
-        // What was refused before anything was done may be tried again under the same key.
-        let kept = answer.status < 300 && size <= KEPT_BYTES;
+        let kept = answer.body.ok && size <= KEPT_BYTES;
         if kept {
             self.settled = true;
             make_room(&self.table, &self.key, size);

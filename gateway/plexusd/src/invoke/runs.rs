@@ -38,7 +38,11 @@ pub(crate) struct OneRun {
 }
 
 impl OneRun {
-    /// The answer, once there is one.
+    /// Whether there is an answer.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.borrow().is_some()
+    }
+    /// A copy of the answer, once there is one: for whoever is to have it, not for a look.
     pub(crate) fn result(&self) -> Option<(Timestamp, InvokeResponse)> {
         self.over.borrow().clone()
     }
@@ -82,7 +86,10 @@ impl Runs {
     /// A run that has not been forgotten.
     pub(crate) fn get(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|_, run| run.result().is_none_or(|(at, _)| now.since(at) < KEPT_MS));
+        runs.retain(|_, run| {
+            let over = run.over.borrow();
+            over.as_ref().is_none_or(|(at, _)| now.since(*at) < KEPT_MS)
+        });
         runs.get(id).cloned()
     }
 }
@@ -107,7 +114,7 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<
     {
         let mut runs = app.runs.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = || runs.values().filter(|r| r.agent == agent);
-        if mine().filter(|r| r.result().is_none()).count() >= AT_ONCE {
+        if mine().filter(|r| !r.is_over()).count() >= AT_ONCE {
             let error = ErrorBody::new(
                 ErrorCode::RateLimited,
                 format!("{AT_ONCE} of your runs are under way already."),

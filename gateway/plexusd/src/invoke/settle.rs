@@ -5,18 +5,32 @@ use crate::{app::App, launch::refused_start};
 use plexus_ipc::message::Verdict;
 use plexus_protocol::{AuditId, CapabilityId, SourceId};
 use plexus_trust::{Command, OutcomeKind};
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
 
 /// How long a worker may take to say what became of an effect.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
 impl App {
     /// Effects that were begun before a crash: nobody knows what became of them until their worker says so.
-    pub(crate) async fn settle_what_a_crash_left(&self) -> anyhow::Result<()> {
+    pub(crate) async fn settle_what_a_crash_left(self: &Arc<Self>) -> anyhow::Result<()> {
         let state = self.ledger.snapshot();
+        // All at once: each worker may take as long as one of them alone.
+        let mut asked = JoinSet::new();
         for (intent, open) in state.open_intents.iter() {
             tracing::warn!(name: "effect.left_by_crash", auditId = %intent, capability = %open.capability, "an effect was under way when the daemon ended");
-            let kind = self.settled(intent, &open.capability).await;
+            let (app, intent, capability) = (self.clone(), intent.clone(), open.capability.clone());
+            asked.spawn(async move {
+                let kind = app.settled(&intent, &capability).await;
+                (intent, kind)
+            });
+        }
+        let mut kinds: BTreeMap<AuditId, OutcomeKind> = BTreeMap::new();
+        while let Some(told) = asked.join_next().await {
+            kinds.extend(told);
+        }
+        for intent in state.open_intents.keys() {
+            let kind = kinds.get(intent).copied().unwrap_or(OutcomeKind::Unknown);
             let code = (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".to_owned());
             let outcome = unanswered(kind, code, "the daemon ended");
             self.owner(Command::Outcome {

@@ -5,7 +5,7 @@
 
 use crate::{app::App, machine::Ledger, sources::catalogue::Entry};
 use plexus_ledger::EventId;
-use plexus_protocol::AgentId;
+use plexus_protocol::{AgentId, json};
 use serde_json::Value;
 
 /// The capability by which every source that keeps what it replaces takes it back.
@@ -44,9 +44,9 @@ pub(crate) async fn change(
     if entry.capability().name != UNDO {
         return None;
     }
-    let named = serde_json::from_slice(input)
+    let named = json::parse(input)
         .ok()
-        .and_then(|input: Value| input["id"].as_str()?.parse().ok());
+        .and_then(|input| input["id"].as_str()?.parse().ok());
     let Some(id) = named else {
         return Some(Whose::Nobody);
     };

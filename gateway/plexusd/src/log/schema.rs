@@ -111,6 +111,7 @@ pub(super) const EVENTS: &[&str] = &[
     "restore.unfinished",
     "revoke.held",
     "secret.unsaved",
+    "source.silent",
     "source.uncaged",
     "source.unusable",
     "worker.beyond_constraint",

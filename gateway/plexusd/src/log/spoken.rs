@@ -2,16 +2,26 @@
 //!
 //! At a terminal all of it. Under systemd's journal with the priority that it reads (`sd-daemon(3)`), and without the
 //! time, which it has. Anywhere else (launchd, a pipe) warnings and errors: whoever keeps those keeps them unbounded.
+//!
+//! Invariant: whoever stops reading (a full pipe, a terminal at Ctrl-S) loses lines, and holds up nothing.
 
 use super::{Line, level};
-use nix::sys::stat::fstat;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::stat::fstat,
+};
 use serde_json::Value;
 use std::{
+    borrow::Cow,
     fmt::Write as _,
-    io::{self, IsTerminal, Write as _},
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
 };
 use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, layer::Context};
+
+/// Longest line, in bytes: `PIPE_BUF` of Linux (`pipe(7)`).
+const LINE: usize = 4_096;
 
 /// Who reads standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +66,30 @@ fn is_journal(stream: Option<&str>) -> bool {
 impl<S: Subscriber> Layer<S> for Spoken {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let text = text(self.0, *event.metadata().level(), &Line::of(event));
-        // Whoever does not listen any more is told nothing; the files have it.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        say(&mut io::stderr().lock(), &text);
     }
+}
+
+/// Writes a line for whoever reads on; who does not, or no longer, is told nothing: the files have it.
+fn say(to: &mut (impl Write + AsFd), line: &str) {
+    let mut room = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+    // What cannot be asked (an old macOS, of a terminal) is written to.
+    if poll(&mut room, PollTimeout::ZERO) == Ok(0) {
+        return;
+    }
+    let _ = to.write_all(cut(line).as_bytes());
+}
+
+/// At most as much as a pipe with any room takes whole: `PIPE_BUF` bytes on Linux; macOS takes 512, and then waits for the
+/// reader of the rest.
+fn cut(line: &str) -> Cow<'_, str> {
+    if line.len() <= LINE {
+        return Cow::Borrowed(line);
+    }
+    Cow::Owned(format!(
+        "{}…\n",
+        &line[..line.floor_char_boundary(LINE - 4)]
+    ))
 }
 
 fn text(reader: Reader, at: Level, line: &Line) -> String {
@@ -130,6 +161,24 @@ mod tests {
             text(Reader::Journal, Level::WARN, &line),
             format!("<4>{rest}\n")
         );
+    }
+
+    /// Without the look before it the last write would wait for ever.
+    #[test]
+    fn a_reader_that_stopped_holds_up_nobody() {
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        let line = format!("{}\n", "x".repeat(9_000));
+        let said = cut(&line).len();
+        assert!(said <= LINE);
+        // More than any pipe holds.
+        for _ in 0..1_000 {
+            say(&mut writer, &line);
+        }
+        let mut heard = vec![0; said];
+        io::Read::read_exact(&mut reader, &mut heard).unwrap();
+        assert!(heard.ends_with("…\n".as_bytes()));
+        drop(reader);
+        say(&mut writer, "nobody");
     }
 
     #[test]

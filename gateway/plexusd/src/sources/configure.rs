@@ -1,7 +1,10 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (wire §4.20, DESIGN 8).
 
 use super::Registry;
-use crate::state_dir::{StateDir, identity};
+use crate::{
+    bounded_look,
+    state_dir::{StateDir, identity},
+};
 use plexus_protocol::{Provenance, SourceId};
 use plexus_trust::{Source, SourceConfig, SourceSeen};
 use serde_json::{Map, Value};
@@ -223,7 +226,7 @@ pub(crate) fn root_of(registry: &Registry, config: &SourceConfig) -> Option<Path
 ///
 /// # Errors
 /// Why it may not be started: its kind is gone, or its root has come to overlap the state directory.
-pub(crate) fn look(
+pub(crate) async fn look(
     registry: &Registry,
     source: &Source,
     state_dir: &StateDir,
@@ -234,8 +237,19 @@ pub(crate) fn look(
     let root = root_of(registry, &source.config);
     let target = match &root {
         Some(root) => {
-            check_root(root, state_dir)?;
-            identity(root).ok()
+            let (folder, state_dir) = (root.clone(), state_dir.clone());
+            let seen = bounded_look::at(root, move || {
+                check_root(&folder, &state_dir)?;
+                Ok::<_, String>(identity(&folder).ok())
+            });
+            match seen.await {
+                Ok(seen) => seen?,
+                // Like one that is missing for now: it is looked at again before each start of its worker.
+                Err(error) => {
+                    tracing::warn!(name: "source.silent", source = %source.id, path = %root.display(), %error, "a source's folder does not answer");
+                    None
+                }
+            }
         }
         None => None,
     };

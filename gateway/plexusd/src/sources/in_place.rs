@@ -5,6 +5,7 @@
 use super::{catalogue::Catalogue, configure};
 use crate::{
     app::App,
+    bounded_look,
     http::{self, feed::Notice},
     supervisor::{self, Spec},
 };
@@ -31,7 +32,7 @@ impl App {
     pub(crate) async fn look_at(&self, id: &SourceId) -> Result<(), String> {
         let state = self.ledger.snapshot();
         let source = state.sources.get(id).cloned().ok_or("no such source")?;
-        let seen = match configure::look(&self.registry, &source, &self.state_dir) {
+        let seen = match configure::look(&self.registry, &source, &self.state_dir).await {
             Ok(seen) => seen,
             Err(why) => {
                 self.supervisor.remove(id).await;
@@ -47,15 +48,15 @@ impl App {
             self.supervisor.remove(id).await;
             return Ok(());
         }
-        self.put_workers(source)
+        self.put_workers(source).await
     }
 
     /// Puts the workers of a source in place as it is configured.
     ///
     /// # Errors
     /// This build has no such connector.
-    pub(crate) fn put_workers(&self, source: &Source) -> Result<(), String> {
-        self.supervisor.put(Arc::new(self.spec_of(source)?));
+    pub(crate) async fn put_workers(&self, source: &Source) -> Result<(), String> {
+        self.supervisor.put(Arc::new(self.spec_of(source).await?));
         Ok(())
     }
 
@@ -63,18 +64,25 @@ impl App {
     ///
     /// # Errors
     /// This build has no such connector.
-    pub(crate) fn spec_of(&self, source: &Source) -> Result<Spec, String> {
+    pub(crate) async fn spec_of(&self, source: &Source) -> Result<Spec, String> {
         let connector = self
             .registry
             .of_kind(&source.config.kind)
             .ok_or("no such connector")?;
-        let root = configure::root_of(&self.registry, &source.config);
+        let root = match configure::root_of(&self.registry, &source.config) {
+            Some(root) => {
+                let folder = root.clone();
+                let found = bounded_look::at(&root, move || folder.canonicalize()).await;
+                Some(found.and_then(|found| found).unwrap_or(root))
+            }
+            None => None,
+        };
         Ok(Spec {
             source: source.id.clone(),
             connector: connector.name,
             manifest: connector.manifest.clone(),
             profile: connector.profile,
-            root: root.map(|r| r.canonicalize().unwrap_or(r)),
+            root,
             config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,

@@ -21,6 +21,7 @@ use super::{
     start::{REAP_WITHIN, StartError},
     stderr::{self, Stderr},
 };
+use crate::bounded_look;
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, killpg};
 use plexus_ipc::{
@@ -109,6 +110,8 @@ enum Order {
         context: Arc<Context<Group>>,
         spec: Arc<Spec>,
         role: Role,
+        /// The source's folder, resolved.
+        root: Option<String>,
         reply: oneshot::Sender<Result<Fresh, StartError>>,
     },
     /// It was reaped.
@@ -152,12 +155,17 @@ impl Spawner {
         spec: &Arc<Spec>,
         role: Role,
     ) -> Result<Fresh, StartError> {
+        let root = match &spec.root {
+            Some(root) => Some(found(root).await?),
+            None => None,
+        };
         let (reply, answer) = oneshot::channel();
         let (context, spec) = (Arc::clone(context), Arc::clone(spec));
         let order = Order::Start {
             context,
             spec,
             role,
+            root,
             reply,
         };
         let gone = || StartError::Spawn(io::Error::other("the spawner is gone"));
@@ -181,10 +189,11 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
                 context,
                 spec,
                 role,
+                root,
                 reply,
             }) => {
                 // A panic of whoever gives the secrets must not end this thread, and all workers with it.
-                let attempt = AssertUnwindSafe(|| spawn(&context, &spec, role, &mut records));
+                let attempt = AssertUnwindSafe(|| spawn(&context, &spec, role, root, &mut records));
                 let panicked = |_| Err(StartError::Spawn(io::Error::other("the start panicked")));
                 let spawned = catch_unwind(attempt).unwrap_or_else(panicked);
                 // Where nobody waits any more, dropping it ends it.
@@ -214,10 +223,11 @@ fn spawn(
     context: &Context<Group>,
     spec: &Spec,
     role: Role,
+    root: Option<String>,
     records: &mut Records,
 ) -> Result<Fresh, StartError> {
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
-    let parameters = parameters(context, spec, role)?;
+    let parameters = parameters(context, spec, role, root)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
     let limits = spec.manifest.limits.of_process();
     let worker = worker(context, spec);
@@ -292,6 +302,7 @@ fn parameters(
     context: &Context<Group>,
     spec: &Spec,
     role: Role,
+    root: Option<String>,
 ) -> Result<Vec<(String, String)>, StartError> {
     let worker =
         resolved(&worker(context, spec)).map_err(StartError::prepare("the worker's program"))?;
@@ -304,14 +315,22 @@ fn parameters(
         ("ROLE".to_owned(), role.to_string()),
         ("SCRATCH".to_owned(), scratch),
     ];
-    if let Some(root) = &spec.root {
-        let found = resolved(root).map_err(StartError::prepare("the source's folder"))?;
-        if Path::new(&found) != root {
-            return Err(StartError::Moved(root.clone()));
-        }
-        parameters.push(("ROOT".to_owned(), found));
-    }
+    parameters.extend(root.map(|root| ("ROOT".to_owned(), root)));
     Ok(parameters)
+}
+
+/// A source's folder, resolved. Found out before the thread is asked: on a disk that does not answer it would keep the
+/// thread from every other source.
+async fn found(root: &Path) -> Result<String, StartError> {
+    let folder = root.to_owned();
+    let found = bounded_look::at(root, move || resolved(&folder)).await;
+    let found = found
+        .and_then(|found| found)
+        .map_err(StartError::prepare("the source's folder"))?;
+    if Path::new(&found) != root {
+        return Err(StartError::Moved(root.to_owned()));
+    }
+    Ok(found)
 }
 
 /// The same for people, whatever is there: nothing is made and nothing is refused.

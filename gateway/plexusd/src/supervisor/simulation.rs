@@ -61,7 +61,7 @@ fn a_schedule_has_one_history() {
 /// What twenty thousand schedules found, each time in one instant in which more than one thing happened.
 mod found {
     use super::{
-        script::{Act, Ask, Birth, Deed, End, Kind, Life, OnStop, Probes, Schedule},
+        script::{Act, Ask, Birth, Deed, End, Kind, Life, OnStop, Probes, Schedule, Step, Trouble},
         stage,
     };
     use plexus_ipc::message::Role;
@@ -73,6 +73,22 @@ mod found {
             deadline: 0,
             stale: false,
             taken_back: false,
+        }
+    }
+
+    /// Comes to serve at once, and dies of its first call.
+    fn dying() -> Life {
+        Life {
+            birth: Birth::Well,
+            slow: 0,
+            deeds: vec![Deed::Dies(0)],
+            probes: Probes::In(0),
+            stop: OnStop::Ends,
+            heeds_cancel: false,
+            heeds_term: false,
+            lingers: 0,
+            exits_at: None,
+            grows_at: None,
         }
     }
 
@@ -103,18 +119,7 @@ mod found {
     /// A source is changed before a removal that was asked for earlier, and comes back as it is: what failed is forgotten.
     #[test]
     fn a_source_is_removed_after_a_change_and_comes_back_the_same() {
-        let life = |birth| Life {
-            birth,
-            slow: 0,
-            deeds: vec![Deed::Dies(0)],
-            probes: Probes::In(0),
-            stop: OnStop::Ends,
-            heeds_cancel: false,
-            heeds_term: false,
-            lingers: 0,
-            exits_at: None,
-            grows_at: None,
-        };
+        let life = |birth| Life { birth, ..dying() };
         let read = || Act::Ask(ask(false));
         let acts = vec![
             (0, Act::Remove(0)),
@@ -125,6 +130,30 @@ mod found {
             (0, read()),
         ];
         holds(vec![life(Birth::NoProcess), life(Birth::Well)], acts);
+    }
+
+    /// A worker of what the source was fails while the one of what it is now starts: whose failure is told is not said.
+    #[test]
+    fn a_start_fails_as_the_source_is_changed() {
+        let early = Life {
+            birth: Birth::Until(Step::Hello, Trouble::Exits),
+            slow: 9,
+            ..dying()
+        };
+        let read = |deadline| {
+            Act::Ask(Ask {
+                deadline,
+                ..ask(false)
+            })
+        };
+        let acts = vec![
+            (0, read(0)),
+            (1, Act::Kill(Role::Reader)),
+            (0, Act::Replace),
+            (0, read(0)),
+            (1, read(1)),
+        ];
+        holds(vec![early, dying()], acts);
     }
 
     /// A call finds the queue full, and all that waited there is refused before its caller hears of it.

@@ -13,7 +13,7 @@ use super::{
 use plexus_ipc::{
     BUILD,
     gateway::{ConnectionError, Receiver, Sender},
-    message::{CageReport, FromWorker, Health, OpenError, Probe, Role, Secrets, Start, ToWorker},
+    message::{CageReport, FromWorker, Health, OpenError, Role, Start, ToWorker},
     text::Line,
 };
 use std::{io, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
@@ -123,51 +123,30 @@ pub(super) struct Started<P: Process> {
     pub(super) memory: u64,
 }
 
-/// Starts a worker. `call_off` ends the attempt at any point.
+/// Starts a worker. `call_off` ends the attempt once it has a process; until then nothing that takes long is waited for,
+/// and a process that nobody waits for any more could still be there when the next one is started.
 pub(super) async fn start<P: Process>(
     context: Arc<Context<P>>,
     spec: Arc<Spec>,
     role: Role,
     call_off: Arc<Notify>,
 ) -> Result<Started<P>, StartError> {
-    let Spawned {
-        process,
-        out,
-        mut inbox,
-        stderr,
-        secrets,
-        probe,
-        targets,
-    } = P::start(&context, &spec, role).await?;
-    let start = told(&context, &spec, role, secrets, probe);
-    let met = async {
-        let greeted = async {
-            out.send(ToWorker::Start(Box::new(start))).await?;
-            let cage = introduced(&context, &spec, &mut inbox).await?;
-            let health = opened(&context, &mut inbox).await?;
-            Ok((cage, health))
-        };
-        tokio::select! {
-            biased;
-            () = call_off.notified() => Err(StartError::CalledOff),
-            greeted = greeted => greeted,
-        }
+    let heard = async |inbox: &mut _| {
+        let cage = introduced(&context, &spec, inbox).await?;
+        Ok((cage, opened(&context, inbox).await?))
     };
-    let met = met.await;
-    drop(targets);
-    match met {
-        Ok((cage, health)) => Ok(Started {
-            process,
-            out,
-            inbox,
-            stderr,
-            cage: Arc::new(cage),
-            health,
-            revision: spec.revision,
-            memory: u64::from(spec.manifest.limits.memory_mib) << 20,
-        }),
-        Err(error) => Err(explained(error, process, stderr).await),
-    }
+    let met = meet(&context, &spec, role, false, &call_off, heard);
+    let (worker, (cage, health)) = met.await?;
+    Ok(Started {
+        process: worker.process,
+        out: worker.out,
+        inbox: worker.inbox,
+        stderr: worker.stderr,
+        cage: Arc::new(cage),
+        health,
+        revision: spec.revision,
+        memory: u64::from(spec.manifest.limits.memory_mib) << 20,
+    })
 }
 
 /// Starts a worker, hears what its cage is worth, and ends it. A reader comes as far as it would to serve. A writer opens
@@ -178,11 +157,37 @@ pub(super) async fn prove<P: Process>(
     spec: Arc<Spec>,
     role: Role,
 ) -> Result<(), StartError> {
-    if role == Role::Reader {
-        let started = start(context, spec, role, Arc::default()).await?;
-        started.process.end(REAP_WITHIN).await;
-        return Ok(());
-    }
+    let process = match role {
+        Role::Reader => start(context, spec, role, Arc::default()).await?.process,
+        Role::Writer => {
+            let heard = async |inbox: &mut _| introduced(&context, &spec, inbox).await;
+            let never = Notify::new();
+            let met = meet(&context, &spec, role, true, &never, heard);
+            met.await?.0.process
+        }
+    };
+    process.end(REAP_WITHIN).await;
+    Ok(())
+}
+
+/// A worker that said what it was `heard` for.
+struct Met<P: Process> {
+    process: P,
+    out: Sender,
+    inbox: Receiver<P::Stream>,
+    stderr: Stderr,
+}
+
+/// Spawns a worker and tells it to start; it is handed on if what is `heard` is right, and ended if not or if it
+/// is called off.
+async fn meet<P: Process, T>(
+    context: &Arc<Context<P>>,
+    spec: &Arc<Spec>,
+    role: Role,
+    proof_only: bool,
+    call_off: &Notify,
+    heard: impl AsyncFnOnce(&mut Receiver<P::Stream>) -> Result<T, StartError>,
+) -> Result<(Met<P>, T), StartError> {
     let Spawned {
         process,
         out,
@@ -191,33 +196,8 @@ pub(super) async fn prove<P: Process>(
         secrets,
         probe,
         targets,
-    } = P::start(&context, &spec, role).await?;
-    let mut start = told(&context, &spec, role, secrets, probe);
-    start.proof_only = true;
-    let met = async {
-        out.send(ToWorker::Start(Box::new(start))).await?;
-        introduced(&context, &spec, &mut inbox).await
-    };
-    let met = met.await;
-    drop(targets);
-    match met {
-        Ok(_) => {
-            process.end(REAP_WITHIN).await;
-            Ok(())
-        }
-        Err(error) => Err(explained(error, process, stderr).await),
-    }
-}
-
-/// What a worker is told first.
-fn told<P: Process>(
-    context: &Context<P>,
-    spec: &Spec,
-    role: Role,
-    secrets: Secrets,
-    probe: Probe,
-) -> Start {
-    Start {
+    } = P::start(context, spec, role).await?;
+    let start = Start {
         source: spec.source.clone(),
         role,
         launch: context.launch,
@@ -227,7 +207,29 @@ fn told<P: Process>(
         scratch: Some(super::process::scratch_of(context, spec)),
         probe,
         uncaged: spec.uncaged,
-        proof_only: false,
+        proof_only,
+    };
+    let met = async {
+        out.send(ToWorker::Start(Box::new(start))).await?;
+        heard(&mut inbox).await
+    };
+    let met = tokio::select! {
+        biased;
+        () = call_off.notified() => Err(StartError::CalledOff),
+        met = met => met,
+    };
+    drop(targets);
+    match met {
+        Ok(met) => Ok((
+            Met {
+                process,
+                out,
+                inbox,
+                stderr,
+            },
+            met,
+        )),
+        Err(error) => Err(explained(error, process, stderr).await),
     }
 }
 

@@ -114,10 +114,14 @@ impl Handed {
         }
     }
 
-    /// The port on the loopback address of IPv4, if there is one among them.
+    /// The port on the loopback address of IPv4, or on all of them, if there is one among them.
     pub(crate) fn port(&self) -> Option<u16> {
         self.sockets.iter().find_map(|socket| match socket {
-            Socket::Tcp(SocketAddr::V4(at), _) if at.ip().is_loopback() => Some(at.port()),
+            Socket::Tcp(SocketAddr::V4(at), _)
+                if at.ip().is_loopback() || at.ip().is_unspecified() =>
+            {
+                Some(at.port())
+            }
             _ => None,
         })
     }

@@ -85,6 +85,28 @@ impl Draft<'_> {
         Ok(Reply::Changed(true))
     }
 
+    /// Takes a step in a world that the steps before have changed. An agent's own row is written whole: made twice from
+    /// the same state, the second would undo the first.
+    fn step(
+        &mut self,
+        world: &mut State,
+        step: impl FnOnce(&mut Draft<'_>) -> Result<Reply, Refusal>,
+    ) -> Result<(), Refusal> {
+        let mut draft = Draft {
+            state: world,
+            now: self.now,
+            serial: world.serial,
+            events: Vec::new(),
+        };
+        step(&mut draft)?;
+        let events = draft.events;
+        for event in events {
+            world.apply(&event, &no_event(), self.now);
+            self.events.push(event);
+        }
+        Ok(())
+    }
+
     /// A restore of a state in which these are lent: they end first, and the rest is decided on what is then.
     pub(super) fn restored_without(
         &mut self,
@@ -93,18 +115,9 @@ impl Draft<'_> {
     ) -> Result<Reply, Refusal> {
         let mut world = self.state.clone();
         for id in &lent {
-            let mut draft = Draft {
-                state: &world,
-                now: self.now,
-                serial: world.serial,
-                events: Vec::new(),
-            };
-            draft.end_lending(id, "the state was restored from a backup")?;
-            let events = draft.events;
-            for event in events {
-                world.apply(&event, &no_event(), self.now);
-                self.events.push(event);
-            }
+            self.step(&mut world, |draft| {
+                draft.end_lending(id, "the state was restored from a backup")
+            })?;
         }
         let (events, reply) = decide(&world, &Command::Restored { made_at }, self.now)?;
         self.events.extend(events);
@@ -121,6 +134,8 @@ impl Draft<'_> {
     /// Ends lendings whose time is over or that nothing is granted on any more, and forgets those that ended long ago.
     pub(super) fn end_lendings(&mut self) {
         let state: &State = self.state;
+        // Almost always there is none to end, and then no world is thought of.
+        let mut changed: Option<State> = None;
         for source in state.sources.values() {
             let Some(lent) = &source.config.lent else {
                 continue;
@@ -129,14 +144,21 @@ impl Draft<'_> {
                 let mut grants = agent.grants.keys();
                 grants.any(|capability| super::on_source(&source.id, capability))
             });
-            // Neither can be refused: it was looked up just now.
-            let _ = match lent.ended {
-                Some(at) if self.now.since(at) >= LENT_KEPT_MS => self.remove_source(&source.id),
+            // Why it ends; one that ended long ago is forgotten.
+            let why = match lent.ended {
+                Some(at) if self.now.since(at) >= LENT_KEPT_MS => None,
                 Some(_) => continue,
-                None if self.now >= lent.until => self.end_lending(&source.id, "its time is over"),
-                None if !granted => self.end_lending(&source.id, "nothing is granted on it"),
+                None if self.now >= lent.until => Some("its time is over"),
+                None if !granted => Some("nothing is granted on it"),
                 None => continue,
             };
+            let mut world = changed.take().unwrap_or_else(|| state.clone());
+            // Neither can be refused: it was looked up just now.
+            let _ = self.step(&mut world, |draft| match why {
+                Some(why) => draft.end_lending(&source.id, why),
+                None => draft.remove_source(&source.id),
+            });
+            changed = Some(world);
         }
     }
 }

@@ -242,6 +242,7 @@ impl<'a> Draft<'a> {
             && facts.verbs.is_read()
             && source.config.provenance != Provenance::Extension
             && !source.config.ask
+            && agent.selected.contains(id)
             && !agent.tombstones.contains(id)
             && !agent.grants.contains_key(id)
             && !agent.denials.keys().any(|(denied, _)| denied == id);

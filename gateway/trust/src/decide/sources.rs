@@ -58,6 +58,12 @@ impl Draft<'_> {
             Some(_) | None => Vec::new(),
         };
         self.replace(source, what, why, rest);
+        if keep.is_some_and(|old| !config.hide.covers(&old.config.hide)) {
+            // A card shows what a call was; it is not worth more than that.
+            self.void_source_items("this source shows more than when this was asked", |c| {
+                on_source(id, c)
+            });
+        }
         Ok(Reply::Changed(true))
     }
 

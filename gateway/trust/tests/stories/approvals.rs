@@ -525,12 +525,16 @@ fn what_the_gateway_runs_the_agent_does_not_do_again_under_a_grant() {
     let early = world.permit(&who, WRITE, &input);
     world.approve(&item, ONCE).unwrap();
     let answered = Refusal::Runs { item: item.clone() };
+    // Nor does it escape that in the background, where it has no session any more.
+    let behind = early.clone().for_a_run();
     assert_eq!(world.begin(early.clone()).unwrap_err(), answered);
+    assert_eq!(world.begin(behind.clone()).unwrap_err(), answered);
     let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
-    let intent = world.begin(granted(by_gateway)).unwrap();
+    let intent = world.begin(granted(by_gateway).for_a_run()).unwrap();
     assert_eq!(refused(world.call(&who, WRITE, &input)), answered);
     assert!(world.allowed(&who, WRITE, &json!({"path": "b.md"})));
     assert_eq!(world.begin(early).unwrap_err(), answered);
+    assert_eq!(world.begin(behind).unwrap_err(), answered);
     // Once it is over the same call is a new one.
     world.end(&intent, OutcomeKind::Ok);
     assert!(world.allowed(&who, WRITE, &input));

@@ -1,8 +1,10 @@
 //! Nothing grows with what an agent does; nothing secret and nothing of an input reaches the log.
 
 use crate::support::*;
-use plexus_protocol::{SessionId, TrustWindow};
-use plexus_trust::{Command, MAX_DECIDED, MAX_PENDING, MAX_SESSIONS};
+use plexus_protocol::{SessionId, TrustWindow, constraint::MAX_PARTS, constraint::MAX_TEXT};
+use plexus_trust::{
+    Command, Entry, Event, GrantEntry, MAX_DECIDED, MAX_PENDING, MAX_SESSIONS, Refusal,
+};
 use serde_json::json;
 
 #[test]
@@ -156,7 +158,91 @@ fn a_note_that_could_not_be_read_back_is_not_written() {
     };
     assert!(matches!(
         world.run(note("no.such.type")),
-        Err(plexus_trust::Refusal::Invalid(_))
+        Err(Refusal::Invalid(_))
     ));
     world.ok(note("handshake"));
+}
+
+#[test]
+fn a_constraint_is_bounded_whoever_makes_it() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let names = |n: usize| (0..n).map(|n| format!("d{n}")).collect::<Vec<_>>();
+    let prefixes = |n| json!({"pathPrefix": {"field": "path", "allow": names(n)}});
+    let values = |n| json!({"allow": {"field": "path", "values": names(n)}});
+    let among = |n| json!({"match": [{"field": "path", "op": "in", "values": names(n)}]});
+    let rule = |name| json!({"field": "path", "op": "eq", "value": name});
+    let rules = |n| json!({"match": names(n).into_iter().map(rule).collect::<Vec<_>>()});
+    let long = |n| json!({"allow": {"field": "path", "values": ["x".repeat(n)]}});
+    let parts: [&dyn Fn(usize) -> serde_json::Value; 4] = [&prefixes, &values, &among, &rules];
+    let parts = parts.map(|part| (part(MAX_PARTS), part(MAX_PARTS + 1), "64"));
+    let texts = (long(MAX_TEXT - 100), long(MAX_TEXT), "16 KiB");
+    for (fits, beyond, bound) in parts.into_iter().chain([texts]) {
+        let (fits, beyond) = (constraint(fits), constraint(beyond));
+        fits.check().unwrap();
+        let asks = |constraint| Entry {
+            constraint: Some(constraint),
+            ..entry_with(READ, &json!({}))
+        };
+        let request = world.request(&who, vec![asks(beyond.clone())]);
+        let item = world.ask_for(&who, vec![asks(fits.clone())]).item.unwrap();
+        let mut approval = world.approval(&item, Some(TrustWindow::WEEK));
+        approval.constraint = Some(beyond.clone());
+        let mut connect = world.connect_command("b", &[READ]);
+        connect.constraint = Some(beyond.clone());
+        let grant = Command::Grant {
+            agent: who.agent.clone(),
+            entries: vec![GrantEntry {
+                capability: cap(READ),
+                verbs: None,
+                window: Some(TrustWindow::WEEK),
+                constraint: Some(beyond),
+            }],
+        };
+        for command in [
+            Command::Request(request),
+            Command::Approve(approval),
+            Command::Connect(connect),
+            grant,
+        ] {
+            let refusal = world.run(command).unwrap_err();
+            let Refusal::Invalid(why) = &refusal else {
+                panic!("{refusal:?}");
+            };
+            assert!(why.contains(bound), "{why}");
+        }
+        let agent = who.agent.clone();
+        world.ok(Command::Withdraw { agent, item });
+    }
+}
+
+#[test]
+fn a_larger_constraint_of_an_earlier_build_is_read_and_holds() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let before = world.state.clone();
+    world.ok(Command::Grant {
+        agent: who.agent.clone(),
+        entries: vec![GrantEntry {
+            capability: cap(READ),
+            verbs: None,
+            window: Some(TrustWindow::WEEK),
+            constraint: Some(below("d0")),
+        }],
+    });
+    let names: Vec<_> = (0..1_000).map(|n| format!("\"d{n}\"")).collect();
+    let granted = world.log.last().unwrap();
+    let text = serde_json::to_string(&granted.event).unwrap();
+    let larger = text.replace("\"d0\"", &names.join(","));
+    let (id, at) = (granted.id.clone(), granted.at);
+    let event = Event::read(granted.event.kind, larger.as_bytes());
+    world.state = before;
+    world.state.apply(&event.unwrap().unwrap(), &id, at);
+    assert!(world.allowed(&who, READ, &json!({"path": "d999/a"})));
+    assert!(world.pends(&who, READ, &json!({"path": "elsewhere"})));
+    let narrower = Entry {
+        constraint: Some(below("d7/x")),
+        ..entry(READ)
+    };
+    assert!(!world.ask_for(&who, vec![narrower]).scopes.is_empty());
 }

@@ -2,7 +2,10 @@
 
 use crate::support::*;
 use plexus_protocol::{TrustWindow, Verb, Verbs};
-use plexus_trust::{Command, Door, Refusal, Settings, SourceSeen, Target};
+use plexus_trust::{
+    Command, Door, GrantEntry, Hide, ItemState, Lend, Lent, Refusal, Settings, SourceConfig,
+    SourceSeen, Target,
+};
 use serde_json::json;
 
 type Edit = fn(&mut SourceSeen);
@@ -152,7 +155,7 @@ fn an_item_does_not_outlive_the_shape_it_was_shown_in() {
 
 #[test]
 fn an_owners_new_route_or_secret_voids() {
-    type Set = fn(&mut plexus_trust::SourceConfig);
+    type Set = fn(&mut SourceConfig);
     let changes: [(&str, Set); 5] = [
         ("route", |c| c.route = json!({"path": "/srv/other"})),
         ("secret", |c| c.secret_ref = Some("key".into())),
@@ -246,6 +249,23 @@ fn reads_that_allow_themselves_do_not_do_so_after_the_owner_or_a_new_target_said
 }
 
 #[test]
+fn a_read_that_the_agent_was_not_selected_for_does_not_allow_itself() {
+    let mut world = World::new();
+    world.ok(Command::Configure(Settings {
+        auto_allow_reads: true,
+        ..Settings::default()
+    }));
+    let mut connect = world.connect_command("a", &[READ]);
+    connect.window = Some(TrustWindow::Once);
+    let who = world.join(connect);
+    // It is exposed, so the agent knows of it, and that is all.
+    let asked = world.ask_for(&who, vec![entry(SEARCH)]);
+    assert!(asked.scopes.is_empty() && asked.item.is_some(), "{asked:?}");
+    assert!(world.pends(&who, SEARCH, &json!({})));
+    assert!(!world.ask_for(&who, vec![entry(READ)]).scopes.is_empty());
+}
+
+#[test]
 fn what_is_not_exposed_is_not_there() {
     let mut world = World::new();
     let who = world.member("a", &[READ]);
@@ -276,7 +296,7 @@ fn a_new_route_does_not_hide_a_new_profile_and_a_new_kind_offers_nothing_yet() {
     let who = world.member("a", &[]);
     let mut config = config("notes");
     config.route = json!({"path": "/srv/other"});
-    let put = |config: &plexus_trust::SourceConfig| Command::PutSource {
+    let put = |config: &SourceConfig| Command::PutSource {
         id: source("notes"),
         config: config.clone(),
     };
@@ -427,4 +447,75 @@ fn what_hangs_on_another_part_of_a_schema_is_not_called_no_wider() {
     let was = json!({"enum": ["a"]});
     assert!(!no_wider(&was, &json!({"enum": [1], "const": 1.0})));
     assert!(no_wider(&was, &json!({"enum": ["a", 1], "const": "a"})));
+}
+
+#[test]
+fn a_source_that_shows_more_voids_the_calls_that_were_approved_on_less() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let hide = |folders: &[&str]| Command::PutSource {
+        id: source("notes"),
+        config: SourceConfig {
+            hide: Hide {
+                folders: folders.iter().map(|f| (*f).to_owned()).collect(),
+                ..Hide::default()
+            },
+            ..config("notes")
+        },
+    };
+    world.ok(hide(&["private"]));
+    let (read, write) = (json!({"n": 1}), json!({"n": 2}));
+    let items = [world.ask(&who, READ, &read), world.ask(&who, WRITE, &write)];
+    for item in &items {
+        world.approve(item, Some(TrustWindow::Once)).unwrap();
+    }
+    let waits = world.ask(&who, READ, &json!({"n": 3}));
+    let elsewhere = world.ask(&who, EXT_READ, &json!({}));
+    world.approve(&elsewhere, Some(TrustWindow::Once)).unwrap();
+    // On less than what was looked at, they go on.
+    world.ok(hide(&["private", "letters"]));
+    assert!(world.allowed(&who, READ, &read) && world.allowed(&who, WRITE, &write));
+    world.ok(hide(&["letters"]));
+    for item in items.iter().chain([&waits]) {
+        let state = &world.state.item(item).unwrap().state;
+        assert!(matches!(state, ItemState::Void { .. }), "{state:?}");
+    }
+    assert!(world.pends(&who, READ, &read) && world.pends(&who, WRITE, &write));
+    assert!(world.allowed(&who, EXT_READ, &json!({})), "another source");
+}
+
+#[test]
+fn two_lendings_of_one_agent_that_end_at_once_both_leave_their_tombstones() {
+    let mut world = World::empty();
+    let who = world.member("a", &[]);
+    let until = world.now.plus(HOUR);
+    let lent = [("ext", EXT_READ), ("notes", READ)];
+    for (id, read) in lent {
+        let mut config = config(id);
+        config.lent = Some(Lent {
+            agent: who.agent.clone(),
+            until,
+            capabilities: [cap(read)].into(),
+            ended: None,
+        });
+        world.ok(Command::Lend(Box::new(Lend {
+            config,
+            seen: seen(id),
+            grants: vec![GrantEntry {
+                capability: cap(read),
+                verbs: None,
+                window: Some(TrustWindow::WEEK),
+                constraint: None,
+            }],
+        })));
+        assert!(world.allowed(&who, read, &json!({})));
+    }
+    world.later(HOUR);
+    world.ok(Command::Sweep);
+    for (id, read) in lent {
+        let ended = world.state.sources[&source(id)].config.lent.as_ref();
+        assert!(ended.is_some_and(|lent| lent.ended.is_some()), "{id}");
+        let tombstones = &world.state.agents[&who.agent].tombstones;
+        assert!(tombstones.contains(&cap(read)), "{read}: {tombstones:?}");
+    }
 }

@@ -49,6 +49,34 @@ fn date(folder: &Path) -> String {
     format!("{} +0100", 1_700_000_000 + minutes * 60)
 }
 
+/// Writes an object, however odd, and gives its id.
+#[track_caller]
+pub(crate) fn object(folder: &Path, kind: &str, content: impl AsRef<[u8]>) -> String {
+    write(folder, ".git/object", content);
+    let words = [
+        "hash-object",
+        "-t",
+        kind,
+        "-w",
+        "--literally",
+        ".git/object",
+    ];
+    git(folder, &words).trim().to_owned()
+}
+
+/// Takes in what a file says to `git fast-import`, and leaves the ids of its marks in another.
+#[track_caller]
+pub(crate) fn import(folder: &Path, stream: &str, marks: &str) {
+    let status = Command::new("git")
+        .args(["fast-import", "--quiet"])
+        .arg(format!("--export-marks={marks}"))
+        .current_dir(folder)
+        .stdin(fs::File::open(folder.join(stream)).unwrap())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
 pub(crate) fn write(folder: &Path, path: &str, content: impl AsRef<[u8]>) {
     let path = folder.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

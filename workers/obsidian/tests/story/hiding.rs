@@ -191,3 +191,46 @@ fn a_note_whose_tags_cannot_be_found_out_is_hidden() {
         assert_eq!(read(&vault, "").contains("a.md"), seen, "{bytes:?}");
     }
 }
+
+/// However the tag is spelled, in the rule or in the note.
+#[test]
+fn a_tag_in_another_spelling_hides_as_well() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("a.md");
+    for (tag, text, seen) in [
+        ("spass", "#Spa\u{df}", false),
+        ("spa\u{df}", "#SPASS/deep", false),
+        ("spa\u{df}", "---\ntags: [Spa\u{df}]\n---\n", false),
+        ("find", "#\u{fb01}nd", false),
+        ("kin", "#\u{212a}in", false),
+        ("caf\u{e9}", "#cafe\u{301}", false),
+        ("caf\u{e9}", "---\ntags: [\"caf\\xE9\"]\n---\n", false),
+        ("private", "---\ntags: [\"\\u0070rivate\"]\n---\n", false),
+        ("private", "---\ntags: [\"pri\\\n  vate\"]\n---\n", false),
+        ("private", "---\ntags: [\"\\u0070rivate\"\n---\n", false),
+        (
+            "private",
+            "---\ntags: [!!binary cHJpdmF0ZQ==]\n---\n",
+            false,
+        ),
+        ("private", "---\ntags: [\"\\u0071rivate\"]\n---\n", true),
+        ("spa\u{df}", "#spas", true),
+    ] {
+        let rules = HideRules {
+            tags: vec![tag.into()],
+            ..HideRules::default()
+        };
+        fs::write(&path, text).unwrap();
+        let hiding = Vault::open_with(temp.path(), false, &rules).unwrap();
+        let shown = read(&hiding, "a.md").contains("relativePath");
+        assert_eq!(shown, seen, "{tag} in {text}");
+        let open = Vault::open(temp.path()).unwrap();
+        let found = search(&open, json!({ "tag": tag })).contains("a.md");
+        // Front matter that cannot be read hides a note, and is nothing to be found.
+        assert_eq!(
+            found,
+            !seen && !text.ends_with("\"\n---\n"),
+            "{tag} in {text}"
+        );
+    }
+}

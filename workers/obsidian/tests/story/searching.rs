@@ -85,6 +85,35 @@ fn case_and_normal_forms_of_every_script() {
         lines(&search(&vault, json!({"query": "STRAßE"}))),
         [at("a.md", 2)]
     );
+    let plain = TestVault::new(&[("a.md", "x\nSTRASSE")]);
+    assert_eq!(
+        lines(&search(&plain.open(), json!({"query": "straße"}))),
+        [at("a.md", 2)],
+        "what folds to ASCII is found in lines of it"
+    );
+}
+
+#[test]
+fn tags_in_every_spelling() {
+    let vault = TestVault::new(&[
+        ("body.md", "x\n#Spa\u{df} and #spassig"),
+        ("escaped.md", "---\ntags: [\"Spa\\xDF\"]\n---\n"),
+        ("front.md", "---\ntags:\n  - other\n  - SPASS/deep\n---\n"),
+        ("sharp.md", "---\ntags:\n  - other\n  - spa\u{df}\n---\n"),
+    ]);
+    let vault = vault.open();
+    for tag in ["spa\u{df}", "#SPASS", "\u{17f}pass"] {
+        assert_eq!(
+            lines(&search(&vault, json!({ "tag": tag }))),
+            [
+                at("body.md", 2),
+                at("escaped.md", 2),
+                at("front.md", 4),
+                at("sharp.md", 4)
+            ],
+            "{tag}"
+        );
+    }
 }
 
 #[test]

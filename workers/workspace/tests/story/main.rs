@@ -3,6 +3,7 @@
 mod browsing;
 mod edits;
 mod model;
+mod review;
 mod store;
 mod writing;
 

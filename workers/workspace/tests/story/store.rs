@@ -147,6 +147,20 @@ fn the_next_writer_finds_out_what_happened() {
     fs::rename(kept.folder().join("other"), kept.folder().join("a.md")).unwrap();
     assert_eq!(state(&kept.store(WIDE), 1), State::Lost);
 
+    // Where a link and an unlink are the rename, between the two: the file is there, and keeps that name alone. Of a
+    // removal, too, which then did not happen.
+    for (after, found) in [(true, State::Done), (false, State::Not)] {
+        let kept = Kept::new();
+        let file = kept.file("a.md", "new");
+        let beside = kept.folder().join(".plexus-1-2-3.tmp");
+        fs::hard_link(kept.folder().join("a.md"), &beside).unwrap();
+        begin(&kept, &entry(1, (!after).then_some(file), after, file));
+        assert_eq!(state(&kept.store(WIDE), 1), found, "{after}");
+        assert!(!beside.exists());
+        let text = kept.root().read(&path("a.md")).unwrap().bytes;
+        assert_eq!(text, b"new", "{after}");
+    }
+
     // A removal: before it, with the file set aside, and when nothing is left to see.
     for (there, aside, found) in [
         (true, false, State::Not),

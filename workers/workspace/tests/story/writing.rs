@@ -341,6 +341,33 @@ fn previews_are_bounded_and_cannot_act() {
     );
 }
 
+/// A line ends at a line feed and nowhere else: with a carriage return for one, an added line would stand in the row of
+/// an unchanged one.
+#[test]
+fn every_line_of_a_preview_has_a_row_of_its_own() {
+    let folder = Folder::new(&[("a.md", "hello\rworld\n"), ("end.md", "one\r")]);
+    let workspace = folder.open();
+    let diff = |path: &str, content: &str| {
+        let planned = plan(&workspace, json!({"path": path, "content": content})).unwrap();
+        let change = planned.change();
+        (change.summary.clone(), change.diff.clone().unwrap())
+    };
+    let (summary, shown) = diff("a.md", "hello\revil\nworld\n");
+    assert_eq!(summary, "replaced a.md, +2 −1");
+    assert_eq!(
+        shown,
+        "--- a.md\n+++ a.md\n@@ -1 +1,2 @@\n-hello\\u{d}world\n+hello\\u{d}evil\n+world\n"
+    );
+    let (_, shown) = diff("end.md", "one\rtwo\r");
+    let none = "\\ No newline at end of file\n";
+    assert_eq!(
+        shown,
+        format!(
+            "--- end.md\n+++ end.md\n@@ -1 +1 @@\n-one\\u{{d}}\n{none}+one\\u{{d}}two\\u{{d}}\n{none}"
+        )
+    );
+}
+
 #[test]
 fn diffs_that_take_long_are_given_up_in_time() {
     let line = |n: usize| format!("{}\n", n * 2_654_435_761 % 7919);

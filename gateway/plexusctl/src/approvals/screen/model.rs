@@ -7,17 +7,17 @@
 //! ```
 //! Invariants: what is sent is the item that is on the screen, with the digest of that card; a card that was shown for
 //! less than [`READING`] is not decided, whatever was typed; one key alone decides nothing; while a decision is under
-//! way there is no other.
+//! way there is no other; a decision whose answer was lost is told as such, and then by what its item says.
 
 use super::form::{Denial, Form};
 use crate::{
     approvals::{
         card::{answers, plan},
-        decide::{READING, Verdict},
+        decide::{Fate, READING, Unanswered, Verdict},
     },
     owner::text_of,
 };
-use plexus_client::{Stop, text};
+use plexus_client::{Done, Stop, text};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 use std::time::Instant;
@@ -56,6 +56,30 @@ pub(super) enum Do {
     Plan(String),
 }
 
+/// Something that was sent to the gateway.
+enum UnderWay {
+    /// A decision; told by its item where its answer is lost.
+    Decision(Unanswered),
+    /// A wish to have this item planned again.
+    Plan(String),
+}
+
+impl UnderWay {
+    fn item(&self) -> &str {
+        match self {
+            Self::Decision(decision) => &decision.item,
+            Self::Plan(item) => item,
+        }
+    }
+}
+
+/// A decision whose answer was lost.
+struct Lost {
+    decision: Unanswered,
+    /// Whether it was said that the item still waits.
+    told: bool,
+}
+
 /// The state of the screen.
 pub(super) struct Model {
     /// What waits, the oldest first.
@@ -76,8 +100,10 @@ pub(super) struct Model {
     pub(super) note: Option<(Tone, String)>,
     /// Why the gateway is not heard at present.
     pub(super) lost: Option<String>,
-    /// The item on which a decision is under way.
-    deciding: Option<String>,
+    /// What is under way.
+    deciding: Option<UnderWay>,
+    /// Decisions whose answer was lost.
+    unanswered: Vec<Lost>,
     /// The item that was decided here last.
     decided: Option<String>,
     /// Since when this card, as it is, is on the screen.
@@ -98,6 +124,7 @@ impl Model {
             note: None,
             lost: None,
             deciding: None,
+            unanswered: Vec::new(),
             decided: None,
             shown: now,
         }
@@ -144,7 +171,10 @@ impl Model {
                 }
             }
             None => {
-                if self.decided.as_deref() != Some(id) && self.deciding.as_deref() != Some(id) {
+                let here = self.decided.as_deref() == Some(id)
+                    || self.deciding.as_ref().is_some_and(|it| it.item() == id)
+                    || self.unanswered.iter().any(|lost| lost.decision.item == id);
+                if !here {
                     let said = format!(
                         "{} was decided elsewhere, or is no longer wanted",
                         text::line(id)
@@ -158,11 +188,28 @@ impl Model {
 
     /// A decision, or a wish to plan again, ended: with what to say, or with why it was not done.
     pub(super) fn ended(&mut self, end: Result<String, Stop>) {
-        let item = self.deciding.take();
+        let ended = self.deciding.take();
         match end {
             Ok(said) => {
-                self.decided = item;
+                self.decided = ended.map(|it| it.item().to_owned());
+                let decided = self.decided.as_deref();
+                self.unanswered
+                    .retain(|lost| decided != Some(&lost.decision.item));
                 self.say(Tone::Fine, &said);
+            }
+            Err(stop) if stop.done == Done::Unknown => {
+                let mut said = text::line(&stop.why);
+                if let Some(UnderWay::Decision(decision)) = ended {
+                    said.push_str(&format!("; {}", decision.unknown()));
+                    // The later one takes the place of the one before it; one that is refused does not.
+                    self.unanswered
+                        .retain(|lost| lost.decision.item != decision.item);
+                    self.unanswered.push(Lost {
+                        decision,
+                        told: false,
+                    });
+                }
+                self.say(Tone::Wrong, &said);
             }
             Err(stop) => {
                 let next = if stop.next.is_empty() {
@@ -177,6 +224,37 @@ impl Model {
                 );
             }
         }
+    }
+
+    /// The decisions of which nobody knows whether they were carried out.
+    pub(super) fn unanswered(&self) -> Vec<Unanswered> {
+        let lost = self.unanswered.iter();
+        lost.map(|lost| lost.decision.clone()).collect()
+    }
+
+    /// Whether a decision is under way, or was sent and is not known to have been carried out.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !self.unanswered.is_empty() || matches!(self.deciding, Some(UnderWay::Decision(_)))
+    }
+
+    /// What the item says of a decision whose answer was lost.
+    pub(super) fn settle(&mut self, decision: &Unanswered, fate: Fate) {
+        let here = |lost: &Lost| lost.decision == *decision;
+        let Some(place) = self.unanswered.iter().position(here) else {
+            return;
+        };
+        let tone = match fate {
+            Fate::Done => Tone::Fine,
+            Fate::Waits | Fate::Otherwise | Fate::Over => Tone::Wrong,
+        };
+        if fate != Fate::Waits {
+            self.unanswered.remove(place);
+            self.decided = Some(decision.item.clone());
+        } else if std::mem::replace(&mut self.unanswered[place].told, true) {
+            // It is still looked for: a gateway that was slow may carry it out yet.
+            return;
+        }
+        self.say(tone, &decision.said(fate));
     }
 
     /// What pressing a key does.
@@ -281,7 +359,7 @@ impl Model {
         match self.item() {
             Some(item) if !self.is_deciding() && plan::is_lost(item) => {
                 let id = text_of(item, "pendingId").to_owned();
-                self.deciding = Some(id.clone());
+                self.deciding = Some(UnderWay::Plan(id.clone()));
                 Do::Plan(id)
             }
             _ => Do::Nothing,
@@ -313,7 +391,8 @@ impl Model {
             Ok(verdict) => {
                 self.panel = Panel::None;
                 self.note = None;
-                self.deciding = Some(text_of(&item, "pendingId").to_owned());
+                let decision = Unanswered::of(&verdict, &item);
+                self.deciding = Some(UnderWay::Decision(decision));
                 Do::Decide(Box::new((verdict, item)))
             }
         }
@@ -467,5 +546,58 @@ mod tests {
             press(&mut model, KeyCode::Enter, read),
             Do::Decide(_)
         ));
+    }
+    #[test]
+    fn a_decision_whose_answer_was_lost_is_told_by_its_item() {
+        let (mut model, read) = with_two();
+        press(&mut model, KeyCode::Char('d'), read);
+        assert!(matches!(
+            press(&mut model, KeyCode::Enter, read),
+            Do::Decide(_)
+        ));
+        let lost = Stop::new(plexus_client::Exit::Failed, "connection_lost", "it is gone");
+        model.ended(Err(lost.done(Done::Unknown)));
+        let said = |model: &Model| model.note.clone().unwrap();
+        assert_eq!(
+            said(&model).1,
+            "it is gone; whether pend_1 is denied is not known yet"
+        );
+        let [decision] = model.unanswered().try_into().unwrap();
+
+        // Said once, and never that somebody else did it.
+        model.settle(&decision, Fate::Waits);
+        assert!(said(&model).1.contains("still waits"), "{:?}", model.note);
+        model.note = None;
+        model.settle(&decision, Fate::Waits);
+        model.load(Vec::new(), read);
+        assert_eq!(model.note, None);
+        model.settle(&decision, Fate::Done);
+        let fine = "the answer was lost, and pend_1 is denied, as you decided";
+        assert_eq!(said(&model), (Tone::Fine, fine.to_owned()));
+        assert!(model.unanswered().is_empty());
+    }
+
+    /// The owner decides again because the item still waits, and meanwhile the first decision is carried out.
+    #[test]
+    fn a_second_decision_that_is_refused_does_not_hide_the_first() {
+        let (mut model, read) = with_two();
+        let deny = |model: &mut Model| {
+            press(model, KeyCode::Char('d'), read);
+            let sent = press(model, KeyCode::Enter, read);
+            assert!(matches!(sent, Do::Decide(_)));
+        };
+        let stop = |code| Stop::new(plexus_client::Exit::Failed, code, "no");
+        deny(&mut model);
+        model.ended(Err(stop("deadline_exceeded").done(Done::Unknown)));
+        let [first] = model.unanswered().try_into().unwrap();
+        model.settle(&first, Fate::Waits);
+        deny(&mut model);
+        model.ended(Err(stop("no_such_item")));
+        assert_eq!(model.unanswered(), std::slice::from_ref(&first));
+        assert!(model.is_in_doubt());
+        model.load(Vec::new(), read);
+        model.settle(&first, Fate::Done);
+        assert!(model.note.clone().unwrap().1.contains("as you decided"));
+        assert!(!model.is_in_doubt());
     }
 }

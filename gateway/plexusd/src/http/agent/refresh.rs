@@ -47,6 +47,10 @@ pub(super) async fn exchange(
             "This is not one of our tokens.",
         ));
     };
+    // What the owner took back is gone, also where the disk has not taken it yet: a new one would outlive it.
+    if app.taken_back.ended(&verified.agent) || app.taken_back.ended_token(&verified.jti) {
+        return Err(refuse(ErrorCode::TokenRevoked, "token revoked"));
+    }
     let now = app.ledger.snapshot().time(app.clock.now());
     if verified
         .exp

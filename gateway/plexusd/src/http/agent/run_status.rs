@@ -35,12 +35,17 @@ pub(super) async fn show(
     };
     let owner = authenticate::is_owner(&app, request.headers());
     let headers = request.headers().clone();
-    let asks = |run: &OneRun| asking(&app, &headers) == Some((run.agent.clone(), run.epoch));
+    let whose = |run: &OneRun| Some((run.agent.clone(), run.epoch));
+    // Who asks comes first: for nobody nothing is looked for.
+    let who = asking(&app, &headers);
+    if !owner && who.is_none() {
+        return Err(no_such_run());
+    }
     let id = reply::query(&request, "runId").unwrap_or_default();
     let run = app
         .runs
         .get(&id, app.clock.now())
-        .filter(|run| owner || asks(run));
+        .filter(|run| owner || who == whose(run));
     let run = run.ok_or_else(no_such_run)?;
     if let Some(text) = reply::query(&request, "wait") {
         let wait = text
@@ -53,7 +58,7 @@ pub(super) async fn show(
             () = app.ending() => {}
         }
         // What opened the door before the wait must still open it.
-        if !owner && !asks(&run) {
+        if !owner && asking(&app, &headers) != whose(&run) {
             return Err(no_such_run());
         }
     }
@@ -73,7 +78,7 @@ fn asking(app: &App, headers: &HeaderMap) -> Option<(AgentId, u64)> {
         let verified = app
             .tokens
             .verify(text)
-            .filter(|v| !app.taken_back.ended(&v.agent))?;
+            .filter(|v| !app.taken_back.ended(&v.agent) && !app.taken_back.ended_token(&v.jti))?;
         let state = app.ledger.snapshot();
         let agent = state.agent(&verified.agent)?;
         let held = agent.tokens.get(&verified.jti)?;

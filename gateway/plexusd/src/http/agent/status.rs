@@ -86,7 +86,7 @@ pub(super) async fn show(
                 ),
             };
             let error = ErrorBody::new(ErrorCode::SessionExpired, why).next(next);
-            let refused = match wrong(request.headers()) {
+            let refused = match wrong(request.headers(), live.is_some()) {
                 Some(kind) => authenticate::failed(&app, kind, peer, error).await,
                 None => Refused::new(error),
             };
@@ -110,11 +110,13 @@ pub(super) async fn show(
     }
 }
 
-/// Which credential was given and does not open what was asked for. None is no guess: any page can let a browser ask.
-fn wrong(headers: &HeaderMap) -> Option<Kind> {
+/// What was given and does not open what was asked for. No credential is no guess: any page can let a browser ask. A live
+/// session with the wrong item is not a wrong session: who asks for an item that is gone slows nobody whose session ended.
+fn wrong(headers: &HeaderMap, live: bool) -> Option<Kind> {
     let given = |name| headers.contains_key(name);
     match (given(KEY_HEADER), given(SESSION_HEADER)) {
         (true, _) => Some(Kind::Key),
+        (false, true) if live => Some(Kind::Item),
         (false, true) => Some(Kind::Session),
         (false, false) => None,
     }

@@ -120,8 +120,8 @@ pub(super) async fn lend(
         base: Vec::new(),
         changed: Vec::new(),
     };
-    let seen =
-        configure::look(&app.registry, &source, &app.state_dir).map_err(Refused::malformed)?;
+    let seen = configure::look(&app.registry, &source, &app.state_dir).await;
+    let seen = seen.map_err(Refused::malformed)?;
     let was = before.and_then(|source| lending::shown(&state, &source));
     let lend = Command::Lend(Box::new(Lend {
         config,

@@ -41,7 +41,7 @@ pub(super) async fn show(
         let why = format!("The profile of {id:?} cannot be put in words: {why}.");
         Refused::new(ErrorBody::new(ErrorCode::InternalError, why).next("plexusctl doctor"))
     };
-    let spec = app.spec_of(&source).map_err(cannot)?;
+    let spec = app.spec_of(&source).await.map_err(cannot)?;
     let connector = app
         .registry
         .of_kind(&source.config.kind)

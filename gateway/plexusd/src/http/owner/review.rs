@@ -15,6 +15,7 @@ use axum::{
 };
 use plexus_ledger::{IndexTerm, StoreError};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -158,24 +159,39 @@ fn effect(intent: &Value, outcome: Option<&Value>) -> Option<Effect> {
     })
 }
 
+/// What a source answers to `changes`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Changes {
+    files: Vec<Value>,
+    /// Events of calls whose content it has not kept.
+    not_kept: BTreeSet<String>,
+}
+
 async fn of_source(app: &App, source: &SourceId, effects: &[Effect]) -> Value {
     let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
-    let asked = match Door::open(app, source, CHANGES) {
+    let asked = match Door::open(app, source, CHANGES).await {
         Ok(door) => own::ask(app, &door, &json!({ "calls": calls })).await,
         Err(error) => Err(*error),
     };
-    let (mut answer, why) = match asked {
-        Ok(answer) => (serde_json::from_str(answer.get()).unwrap_or_default(), None),
+    let read = asked.map_err(|error| error.message).and_then(|answer| {
+        let unreadable = |_| "the source answered what cannot be read".to_owned();
+        serde_json::from_str::<Changes>(answer.get()).map_err(unreadable)
+    });
+    let (answer, why) = match read {
+        Ok(answer) => (answer, None),
         // A source that keeps nothing, is gone, or cannot be asked now: its effects are named by the log.
-        Err(error) => (json!({"files": [], "notKept": calls}), Some(error.message)),
+        Err(why) => {
+            let lost = calls.iter().map(|id| (*id).to_owned()).collect();
+            (
+                Changes {
+                    files: Vec::new(),
+                    not_kept: lost,
+                },
+                Some(why),
+            )
+        }
     };
-    let lost: BTreeSet<String> = answer["notKept"]
-        .take()
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|id| id.as_str().map(str::to_owned))
-        .collect();
     let named = |wanted: &dyn Fn(&Effect) -> bool| -> Vec<Value> {
         let those = effects.iter().filter(|e| wanted(e));
         those
@@ -185,8 +201,8 @@ async fn of_source(app: &App, source: &SourceId, effects: &[Effect]) -> Value {
     let mut out = json!({
         "source": source,
         "effects": effects.len(),
-        "files": answer["files"].take(),
-        "notKept": named(&|e| lost.contains(&e.intent)),
+        "files": answer.files,
+        "notKept": named(&|e| answer.not_kept.contains(&e.intent)),
         "unknown": named(&|e| e.unknown),
     });
     if let Some(why) = why {

@@ -249,19 +249,21 @@ pub(super) async fn enable(
     carry_out(&app, source.id.clone(), config).await
 }
 
+/// `ok` whether there is such a source or not (wire §4.20); `known` says which.
 pub(super) async fn disable(
     State(app): State<Arc<App>>,
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let _one_at_a_time = CHANGING.lock().await;
-    if let Some(source) = known(&app, &id) {
+    let source = known(&app, &id);
+    if let Some(source) = &source {
         let config = SourceConfig {
             enabled: false,
             ..source.config.clone()
         };
         carry_out(&app, source.id.clone(), config).await?;
     }
-    Ok(ok(&json!({"ok": true})))
+    Ok(ok(&json!({"ok": true, "known": source.is_some()})))
 }
 
 /// Lets grants that rest since the source changed be used again.
@@ -288,12 +290,14 @@ pub(super) async fn resume(
     ))
 }
 
+/// `ok` whether there is such a source or not (wire §4.20); `known` says which.
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let _one_at_a_time = CHANGING.lock().await;
-    if let Some(source) = known(&app, &id) {
+    let source = known(&app, &id);
+    if let Some(source) = &source {
         act(
             &app,
             Command::RemoveSource {
@@ -308,7 +312,7 @@ pub(super) async fn remove(
             ..Changed::default()
         }));
     }
-    Ok(ok(&json!({"ok": true})))
+    Ok(ok(&json!({"ok": true, "known": source.is_some()})))
 }
 
 pub(super) fn known(app: &App, id: &str) -> Option<Arc<Source>> {

@@ -46,7 +46,7 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Response, Refused> {
     let past = past(&app, &id).await?;
-    let (door, input) = undo_of(&app, &past)?;
+    let (door, input) = undo_of(&app, &past).await?;
     let made = own::plan(&app, &door, &input)
         .await
         .map_err(|e| told(e, &past))?;
@@ -76,7 +76,7 @@ pub(super) async fn take_back(
     let token: Option<Digest> = body.typed("stateToken")?;
     let token = token.ok_or_else(|| Refused::malformed("`stateToken` is required"))?;
     let past = past(&app, &id).await?;
-    let (door, input) = undo_of(&app, &past)?;
+    let (door, input) = undo_of(&app, &past).await?;
     let done = own::commit(&app, &door, input, token)
         .await
         .map_err(|e| told(e, &past))?;
@@ -121,7 +121,7 @@ fn told(error: ErrorBody, past: &Past) -> Refused {
 }
 
 /// The capability that takes a past effect back, and its input.
-fn undo_of(app: &App, past: &Past) -> Result<(Door, Value), Refused> {
+async fn undo_of(app: &App, past: &Past) -> Result<(Door, Value), Refused> {
     let not = |reason: &'static str, why: String| {
         Refused::new(
             ErrorBody::new(ErrorCode::PreconditionChanged, why)
@@ -140,6 +140,7 @@ fn undo_of(app: &App, past: &Past) -> Result<(Door, Value), Refused> {
         None => return Err(not("under_way", "It has no outcome yet.".into())),
     }
     let door = Door::open(app, &past.source, UNDO)
+        .await
         .ok()
         .filter(Door::keeps)
         .ok_or_else(|| {

@@ -71,12 +71,10 @@ pub(super) async fn settle(
     let happened = Fields::read(request).await?.needed_flag("happened")?;
     let intent = AuditId::parse(&id).map_err(|_| Refusal::NoSuchIntent)?;
     let state = app.ledger.snapshot();
-    let of = state.agents.values().find(|agent| {
-        agent
-            .unknown
-            .values()
-            .any(|unknown| unknown.intent == intent)
-    });
+    let of = state
+        .agents
+        .values()
+        .find(|agent| agent.unknown.values().any(|unknown| unknown.names(&intent)));
     let agent = of.ok_or(Refusal::NoSuchIntent)?.id.clone();
     let receipt = act(
         &app,

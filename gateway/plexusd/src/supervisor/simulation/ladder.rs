@@ -100,8 +100,12 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                 let of_an_older = starting
                     .iter()
                     .find(|(pid, of)| *of == role && revisions.get(pid) != Some(&present));
-                if let (false, Some((&pid, _))) = (fits, of_an_older) {
+                if let Some((&pid, _)) = of_an_older {
                     starting.remove(&pid);
+                    // Either's: then both counts may be right, and a start may come as soon as it might before.
+                    if fits {
+                        ladder.failures.insert(*attempts);
+                    }
                     continue;
                 }
                 if !fits {
