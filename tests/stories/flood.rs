@@ -1,8 +1,9 @@
 //! One agent that does too much: it is slowed, told when to go on, counted, and a burden to nobody else.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, note};
+use crate::watching::watch;
 use plexus_tests::agent::handshake;
-use plexus_tests::{Agent, Clock, Length, Owner, Response, length};
+use plexus_tests::{Agent, Clock, Length, Owner, Response, length, waiting::until};
 use serde_json::{Value, json};
 
 /// Repeats `call` until it is refused for its number; gives the refusal and how many came before it.
@@ -440,6 +441,64 @@ fn a_thousand_asks_are_twenty_items_and_the_same_ask_is_one() {
     assert!(second.is_some(), "another agent's item waits as before");
     owner.deny(items.first().expect("an item").trim_matches('"'), "enough");
     agent.must_ask(COUNT, json!({"line": "one more"}));
+}
+
+/// However large what agents ask for is, the owner's list reaches the owner: past a bound it only names what waits, and the
+/// owner's command fetches those cards one by one.
+#[test]
+fn what_waits_reaches_the_owner_however_large_it_is() {
+    const EACH: usize = 20;
+    let house = House::open();
+    let owner = house.owner();
+    let agents = [house.gateway.agent("one"), house.gateway.agent("two")];
+    let large = "words\n".repeat(130_000);
+    let mut items = Vec::new();
+    for n in 0..EACH {
+        for agent in &agents {
+            let path = format!("notes/{}-{n}.md", agent.id);
+            items.push((agent.must_ask(WRITE, note(&path, &large)), path));
+        }
+    }
+    let listed = owner.pending();
+    assert_eq!(listed.len(), 2 * EACH, "all of them are listed");
+    let (brief, whole): (Vec<_>, Vec<_>) = listed.iter().partition(|item| item["brief"] == true);
+    assert!(whole.len() > 4 && brief.len() > EACH, "{}", whole.len());
+    assert!(
+        brief.iter().all(|item| item.get("cardDigest").is_none()),
+        "nothing can be decided on what was not shown"
+    );
+    let bytes = serde_json::to_vec(&listed).expect("JSON").len();
+    assert!(bytes < 12 << 20, "{bytes} bytes of list");
+
+    let said = house.gateway.cli(["approvals", "list"]);
+    let said = said.expect_ok();
+    assert!(items.iter().all(|(item, _)| said.contains(&**item)));
+    let (oldest, path) = &items[0];
+    assert!(
+        brief
+            .iter()
+            .any(|item| item["pendingId"] == oldest.as_str())
+    );
+    let shown = house.gateway.cli(["approvals", "show", oldest]);
+    assert!(shown.expect_ok().contains(&**path), "{shown}");
+    let whole = house.gateway.cli(["--json", "approvals", "show", oldest]);
+    let whole = whole.json();
+    assert_eq!(whole["asks"][0]["input"]["content"], large.as_str());
+    until("the plan of the oldest", || {
+        let card = house.gateway.cli(["--json", "approvals", "show", oldest]);
+        card.json()["cardDigest"].is_string().then_some(())
+    });
+    house
+        .gateway
+        .cli(["approvals", "approve", oldest, "--yes"])
+        .expect_ok();
+    agents[0].invoke(WRITE, note(path, &large)).expect_ok();
+    assert_eq!(house.workspace.read(path), large);
+    let gone = house.gateway.cli(["approvals", "show", oldest]);
+    assert!(gone.stderr.contains("waits"), "{gone}");
+    // The watch shows the cards themselves, beginning with what has waited longest.
+    let terminal = watch(&house, 100, 30);
+    terminal.until_shows(&format!("creates {}", items[1].1));
 }
 
 /// Bounds do not stop what is under way: an effect that was begun is finished and recorded although it fills the log.

@@ -163,18 +163,68 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
 /// Everything that waits.
 const PENDING: &str = "/admin/api/pending";
 
-/// The one waiting item whose id is, or begins with, `named`; without a name the only one that waits.
+/// The code of what waits no longer, or never did.
+const UNKNOWN_ITEM: &str = "unknown_item";
+
+/// The cards of everything that waits, the newest first. What the gateway's list only names is fetched one by one.
+async fn waiting(owner: &mut Owner) -> Result<Vec<Value>, Stop> {
+    let mut reply = owner.get(PENDING).await?;
+    let Value::Array(listed) = reply["pending"].take() else {
+        return Ok(Vec::new());
+    };
+    let mut items = Vec::with_capacity(listed.len());
+    for item in listed {
+        if item["brief"] != true {
+            items.push(item);
+            continue;
+        }
+        match whole(owner, item).await {
+            Ok(card) => items.push(card),
+            // Decided since.
+            Err(gone) if gone.code == UNKNOWN_ITEM => {}
+            Err(stop) => return Err(stop),
+        }
+    }
+    Ok(items)
+}
+
+/// The card of an item of the list.
+async fn whole(owner: &mut Owner, item: Value) -> Result<Value, Stop> {
+    if item["brief"] == true {
+        return card_of(owner, text_of(&item, "pendingId")).await;
+    }
+    Ok(item)
+}
+
+/// The card of what waits under this id, as it is now.
+async fn card_of(owner: &mut Owner, id: &str) -> Result<Value, Stop> {
+    let none = || {
+        let why = format!("no request {id:?} waits");
+        Stop::new(Exit::Failed, UNKNOWN_ITEM, why).next("plexusctl approvals list")
+    };
+    match owner.get(&decide::path_of(id)?).await {
+        Ok(card) if text_of(&card, "state") == "pending" => Ok(card),
+        Ok(_) => Err(none()),
+        Err(gone) if gone.code == "unknown_capability" => Err(none()),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// The card of the one waiting item whose id is, or begins with, `named`; without a name of the only one that waits.
 async fn find(owner: &mut Owner, named: Option<&str>) -> Result<Value, Stop> {
     let reply = owner.get(PENDING).await?;
     let items = list_of(&reply, "pending");
-    match (named, items) {
-        (Some(named), _) => choose(items, named).cloned(),
-        (None, [only]) => Ok(only.clone()),
-        (None, []) => Err(Stop::new(Exit::Failed, "unknown_item", "nothing waits")),
+    let found = match (named, items) {
+        (Some(named), _) => choose(items, named)?,
+        (None, [only]) => only,
+        (None, []) => return Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, "nothing waits")),
         (None, _) => {
-            Err(Stop::usage("several requests wait: say which").next("plexusctl approvals list"))
+            return Err(
+                Stop::usage("several requests wait: say which").next("plexusctl approvals list")
+            );
         }
-    }
+    };
+    whole(owner, found.clone()).await
 }
 
 fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
@@ -191,7 +241,7 @@ fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {
         ))),
         (None, _) => Err(Stop::new(
             Exit::Failed,
-            "unknown_item",
+            UNKNOWN_ITEM,
             format!("no request {named:?} waits"),
         )
         .next("plexusctl approvals list")),

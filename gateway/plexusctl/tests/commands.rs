@@ -402,12 +402,15 @@ fn an_approval_waits_for_the_plan() {
         let mut making = made.clone();
         making["asks"][0]["plan"] = "making".into();
         making.as_object_mut().unwrap().shift_remove("cardDigest");
-        let now = if looks.fetch_add(1, Ordering::SeqCst) == 0 {
-            making
-        } else {
-            made.clone()
-        };
-        Some(Answer::Json(200, json!({"pending": [now]})))
+        // What is named is found in the list; its card is looked at by itself until the plan is there.
+        Some(Answer::Json(
+            200,
+            match (asked.path.as_str(), looks.fetch_add(1, Ordering::SeqCst)) {
+                ("/admin/api/pending", _) => json!({"pending": [making]}),
+                (_, 1) => making,
+                _ => made.clone(),
+            },
+        ))
     });
     let ended = place.owner(&["approvals", "approve", ITEM, "--yes"]);
     assert_eq!(ended.code, 0, "{ended:?}");

@@ -3,7 +3,7 @@
 //! Invariant: what is approved is the card that was shown: the digest that is sent was computed here from the very
 //! item that was rendered, and the gateway compares it with the one that it would show now.
 
-use super::{PENDING, card::plan, choose};
+use super::{PENDING, card::plan, card_of};
 use crate::{
     owner::{Owner, list_of, text_of},
     terms::Terms,
@@ -98,7 +98,7 @@ impl Verdict {
 }
 
 /// Where the gateway has this item.
-fn path_of(id: &str) -> Result<String, Stop> {
+pub(super) fn path_of(id: &str) -> Result<String, Stop> {
     let id: plexus_protocol::PendingId = id.parse().map_err(|e| {
         let why = format!("the item's id is {e}");
         Stop::new(Exit::Failed, "not_a_gateway", why)
@@ -217,8 +217,7 @@ pub(super) async fn planned(owner: &mut Owner, mut item: Value) -> Result<Value,
     let until = Instant::now() + PLANNING;
     while plan::is_planning(&item) && Instant::now() < until {
         sleep(LOOK).await;
-        let reply = owner.get(PENDING).await?;
-        item = choose(list_of(&reply, "pending"), text_of(&item, "pendingId"))?.clone();
+        item = card_of(owner, text_of(&item, "pendingId")).await?;
     }
     Ok(item)
 }

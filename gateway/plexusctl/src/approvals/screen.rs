@@ -18,10 +18,11 @@ mod view;
 use super::{
     PENDING,
     decide::{Fate, Unanswered, Verdict},
+    waiting,
 };
 use crate::{
     feed::Feed,
-    owner::{Desk, list_of, text_of},
+    owner::{Desk, text_of},
 };
 use lines::Styles;
 use model::{Do, Model};
@@ -253,8 +254,7 @@ struct Read {
 /// Reads what waits, and asks for what became of `lost`.
 async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
     let mut owner = desk.open().await?;
-    let reply = owner.get(PENDING).await?;
-    let mut items = list_of(&reply, "pending").to_vec();
+    let mut items = waiting(&mut owner).await?;
     items.reverse();
     let mut fates = Vec::new();
     for decision in lost {

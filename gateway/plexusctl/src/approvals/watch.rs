@@ -12,12 +12,12 @@
 //! after each connection, the whole list is read again.
 
 use super::{
-    PENDING,
     card::{self, answers, plan},
     decide::{Fate, READING, Unanswered, Verdict},
+    waiting,
 };
 use crate::{
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner, text_of},
     terms::Terms,
 };
 use plexus_client::{Done, Exit, Stop, events::Events, out, span, text};
@@ -206,8 +206,7 @@ impl Watch {
     }
 
     async fn pending(&mut self) -> Result<Vec<Value>, Stop> {
-        let reply = self.owner.get(PENDING).await?;
-        let mut items = list_of(&reply, "pending").to_vec();
+        let mut items = waiting(&mut self.owner).await?;
         items.reverse();
         Ok(items)
     }

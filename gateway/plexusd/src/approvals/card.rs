@@ -2,30 +2,13 @@
 
 use super::{Approvals, Planned, choices};
 use crate::sources::{catalogue::Catalogue, narration};
-use plexus_protocol::{Digest, json};
+use plexus_protocol::{Digest, body::Narration, json};
 use plexus_trust::{Ask, Item, Plan, State};
 use serde_json::{Map, Value, json as object};
 
-/// An item as `GET /admin/api/pending` shows it.
-pub(crate) fn card(
-    approvals: &Approvals,
-    catalogue: &Catalogue,
-    state: &State,
-    item: &Item,
-) -> Value {
-    let purpose = item.purpose.as_deref();
-    let narrate = |ask: &Ask| {
-        let entry = catalogue.get(&ask.capability);
-        narration::narrate(
-            &item.agent,
-            ask,
-            entry.map(|e| &**e),
-            purpose,
-            &state.settings,
-            choices::amounts_to_execute(ask),
-        )
-    };
-    let narration: Vec<_> = item.asks.iter().map(narrate).collect();
+/// What a list says of an item whose card it has no room for: who asks for what, and since when; nothing that can be
+/// decided on.
+pub(crate) fn heading(state: &State, item: &Item) -> Map<String, Value> {
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put("pendingId", object!(item.id));
@@ -38,6 +21,37 @@ pub(crate) fn card(
         "capabilities",
         item.asks.iter().map(|a| object!(a.capability)).collect(),
     );
+    if let Some(purpose) = &item.purpose {
+        put("agentPurpose", object!(purpose));
+    }
+    out
+}
+
+/// How an ask is told in words.
+pub(crate) fn narrated(catalogue: &Catalogue, state: &State, item: &Item) -> Vec<Narration> {
+    let narrate = |ask: &Ask| {
+        let entry = catalogue.get(&ask.capability);
+        narration::narrate(
+            &item.agent,
+            ask,
+            entry.map(|e| &**e),
+            item.purpose.as_deref(),
+            &state.settings,
+            choices::amounts_to_execute(ask),
+        )
+    };
+    item.asks.iter().map(narrate).collect()
+}
+
+/// An item as `GET /admin/api/pending/:id` shows it.
+pub(crate) fn card(
+    approvals: &Approvals,
+    catalogue: &Catalogue,
+    state: &State,
+    item: &Item,
+) -> Value {
+    let mut out = heading(state, item);
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
     put(
         "scopes",
         item.asks
@@ -59,12 +73,12 @@ pub(crate) fn card(
             })
             .collect(),
     );
-    put("pendingNarration", object!(narration));
+    put(
+        "pendingNarration",
+        object!(narrated(catalogue, state, item)),
+    );
     if let Some(wish) = item.asks.iter().find_map(|a| a.wish) {
         put("requestedTrustWindow", object!(wish));
-    }
-    if let Some(purpose) = purpose {
-        put("agentPurpose", object!(purpose));
     }
     if item.client != (None, None) {
         put(

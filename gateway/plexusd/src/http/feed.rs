@@ -13,7 +13,7 @@ mod response;
 
 pub(crate) use response::response;
 
-use crate::{app::App, console::sessions::Visitor};
+use crate::{app::App, approvals::card, console::sessions::Visitor};
 use axum::{http::HeaderMap, response::sse::Event as Frame};
 use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SessionId, SourceId, TokenId};
@@ -32,6 +32,9 @@ use tokio::sync::broadcast;
 const LAG: usize = 1_024;
 /// Frames kept for a reader that comes back.
 const KEPT: usize = 1_024;
+
+/// What of an item's heading is told when it begins to wait.
+const ADDED: [&str; 5] = ["pendingId", "kind", "createdAt", "agentId", "capabilities"];
 
 /// The frame that stands where others were lost: whoever reads it reads anew what frames tell of.
 const MISSED: &str = "missed";
@@ -536,23 +539,10 @@ fn from_record(app: &App, record: &Recorded) {
                 .ok()
                 .and_then(|id| state.item(&id).cloned());
             if let Some(known) = known {
-                let card = crate::approvals::card::card(
-                    &app.approvals,
-                    &app.catalogue.load(),
-                    &state,
-                    &known,
-                );
-                let mut shown = json!({});
-                for key in [
-                    "pendingId",
-                    "kind",
-                    "createdAt",
-                    "agentId",
-                    "capabilities",
-                    "pendingNarration",
-                ] {
-                    shown[key] = card[key].clone();
-                }
+                let mut shown = card::heading(&state, &known);
+                shown.retain(|key, _| ADDED.contains(&key.as_str()));
+                let narration = card::narrated(&app.catalogue.load(), &state, &known);
+                shown.insert("pendingNarration".into(), json!(narration));
                 feed.tell(
                     Audience::Owner,
                     "pending_added",

@@ -21,6 +21,13 @@ use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Sour
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// How many bytes of cards the list carries before it only names what else waits. Inputs and previews make a card
+/// megabytes; agents decide how many of those there are, and the list has to reach the owner whatever they do: with one
+/// more card it stays below what `plexusctl` reads of one answer (32 MiB).
+const CARDS: usize = 8 << 20;
+
+/// Everything that waits, the newest first: whole cards up to [`CARDS`], the rest without (`brief`), to be looked at one
+/// by one.
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refused> {
     // Cards show the inputs, which lie in files.
     let cards = blocking(move || {
@@ -32,15 +39,41 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
             .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
             .collect();
         waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
-        let items = waiting
-            .iter()
-            .map(|item| card::card(&app.approvals, &catalogue, &state, item));
+        let mut carried = 0;
+        let items = waiting.iter().map(|item| {
+            if carried >= CARDS {
+                let mut brief = card::heading(&state, item);
+                brief.insert("brief".into(), json!(true));
+                return Value::Object(brief);
+            }
+            let card = card::card(&app.approvals, &catalogue, &state, item);
+            carried += length(&card);
+            card
+        });
         let changes = change::cards(&state, &catalogue).into_iter();
         // A source that changed comes first: whatever is asked for on it waits for that.
         changes.map(Value::Object).chain(items).collect::<Vec<_>>()
     })
     .await?;
     Ok(ok(&json!({ "pending": cards })))
+}
+
+/// How many bytes a value has as JSON, without a copy of them.
+fn length(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // It never fails: no write does, and every key is text.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// One item, decided or not.
