@@ -337,6 +337,20 @@ impl Approvals {
             .insert((item.clone(), id.clone()), ran);
     }
 
+    /// Lets go of the answer of a run of which nobody knew how it went: the owner has said so, and the item tells it.
+    pub(crate) fn forget_answer(&self, item: &PendingId, id: &CapabilityId) {
+        // With the map locked: nobody reads the file into it in between.
+        let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&(item.clone(), id.clone()));
+        if let Err(error) = fs::remove_file(self.result_file(item, id))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(name: "pending.unsaved", %error, pendingId = %item, "the answer of a run that the owner settled could not be removed");
+        }
+        drop(known);
+        self.note_change();
+    }
+
     /// The answer of one call of an item, where it is kept.
     fn ran(&self, item: &PendingId, id: &CapabilityId) -> Option<Ran> {
         let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);

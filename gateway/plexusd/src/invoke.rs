@@ -427,7 +427,7 @@ pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
         .next("look at what it was to change before you ask again"),
         OutcomeKind::Refused => ErrorBody::new(
             ErrorCode::TransportError,
-            "The approved call was refused and nothing was done; its answer was lost.",
+            "Nothing was done: the approved call was refused, or its owner found that it did not happen.",
         )
         .about(id)
         .next("ask again"),

@@ -591,6 +591,9 @@ pub struct Unknown {
     /// Intents of the same call that became unknown too; each is settled by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<AuditId>,
+    /// The items whose approved call an intent of these was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub items: BTreeMap<AuditId, PendingId>,
 }
 
 impl Unknown {
@@ -599,21 +602,25 @@ impl Unknown {
     pub fn names(&self, intent: &AuditId) -> bool {
         &self.intent == intent || self.also.contains(intent)
     }
-    pub(crate) fn with(held: Option<&Self>, intent: &AuditId, at: Timestamp) -> Self {
-        match held {
-            None => Self {
-                intent: intent.clone(),
-                at,
-                also: Vec::new(),
-            },
-            Some(held) => {
-                let mut all = held.clone();
-                if !held.names(intent) {
-                    all.also.push(intent.clone());
-                }
-                all
-            }
+    /// What was held, if anything, and `open` besides, begun by `intent`.
+    pub(crate) fn with(
+        held: Option<&Self>,
+        intent: &AuditId,
+        open: &OpenIntent,
+        at: Timestamp,
+    ) -> Self {
+        let mut all = held.cloned().unwrap_or_else(|| Self {
+            intent: intent.clone(),
+            at,
+            also: Vec::new(),
+            items: BTreeMap::new(),
+        });
+        if !all.names(intent) {
+            all.also.push(intent.clone());
         }
+        let item = open.item.iter().map(|item| (intent.clone(), item.clone()));
+        all.items.extend(item);
+        all
     }
     /// What remains without `intent`.
     pub(crate) fn without(&self, intent: &AuditId) -> Option<Self> {
@@ -626,6 +633,11 @@ impl Unknown {
             intent: rest.next()?,
             at: self.at,
             also: rest.collect(),
+            items: {
+                let mut items = self.items.clone();
+                items.remove(intent);
+                items
+            },
         })
     }
 }

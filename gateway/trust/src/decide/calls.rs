@@ -175,13 +175,13 @@ impl Draft<'_> {
             .zip(open.item.as_ref())
             .and_then(|(a, id)| a.items.get(id))
         {
-            over = over.set(ended(item, open, outcome.kind));
+            over = over.set(ended(item, &open.capability, outcome.kind));
         }
         if let Some(agent) = agent {
             over = over.set_all(key_over(agent, intent, outcome.kind));
             let (key, held) = of_digest(agent, open);
             if outcome.kind == OutcomeKind::Unknown {
-                let unknown = Unknown::with(held, intent, self.now);
+                let unknown = Unknown::with(held, intent, open, self.now);
                 over = over.set(Change::Unknown(agent.id.clone(), key.0, key.1, unknown));
             } else if let Some(held) = held.filter(|held| held.names(intent)) {
                 // It was open when the daemon stopped, and the worker remembers how it ended.
@@ -215,28 +215,16 @@ impl Draft<'_> {
         if self.state.open_intents.contains_key(intent) {
             settled = settled.set(Change::Closed(intent.clone()));
         }
+        // What did not happen is as if it had been refused: it may be called again, also under its key.
         let outcome = if happened {
             OutcomeKind::Ok
         } else {
-            OutcomeKind::Failed
+            OutcomeKind::Refused
         };
-        let call = |ask: &crate::Ask| {
-            ask.capability == key.0 && ask.input == Some(key.1) && ask.approval == Approval::Used
-        };
-        // What did not happen may be called again under its key.
-        let of_key = match outcome {
-            OutcomeKind::Ok => OutcomeKind::Ok,
-            _ => OutcomeKind::Refused,
-        };
-        settled = settled.set_all(key_over(agent, intent, of_key));
-        for item in agent.items.values().filter(|i| i.asks.iter().any(call)) {
-            let open = OpenIntent {
-                agent: Some(id.clone()),
-                capability: key.0.clone(),
-                input: key.1,
-                item: None,
-            };
-            settled = settled.set(ended(item, &open, outcome));
+        settled = settled.set_all(key_over(agent, intent, outcome));
+        let item = held.items.get(intent).and_then(|id| agent.items.get(id));
+        if let Some(item) = item {
+            settled = settled.set(ended(item, &key.0, outcome));
         }
         self.emit(settled);
         Ok(Reply::Done)
@@ -251,7 +239,7 @@ impl Draft<'_> {
                 let (key, held) = of_digest(agent, open);
                 let slot = (&agent.id, key);
                 let held = unknown.get(&slot).or(held);
-                let now = Unknown::with(held, intent, self.now);
+                let now = Unknown::with(held, intent, open, self.now);
                 unknown.insert(slot, now);
             }
         }
@@ -354,12 +342,11 @@ impl Draft<'_> {
     }
 }
 
-/// An item one of whose calls has ended.
-fn ended(item: &Arc<Item>, open: &OpenIntent, outcome: OutcomeKind) -> Change {
+/// An item one of whose calls has ended, or of which the owner says how it did.
+fn ended(item: &Arc<Item>, capability: &CapabilityId, outcome: OutcomeKind) -> Change {
     boxed(item, |item| {
-        let call = |ask: &&mut crate::Ask| {
-            ask.capability == open.capability && ask.approval == Approval::Used
-        };
+        let call =
+            |ask: &&mut crate::Ask| &ask.capability == capability && ask.approval == Approval::Used;
         if let Some(ask) = item.asks.iter_mut().find(call) {
             ask.approval = Approval::Ended;
         }

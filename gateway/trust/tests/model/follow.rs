@@ -227,17 +227,10 @@ impl Model {
             } => {
                 let mine = |u: &(AgentId, Cap, Digest, AuditId)| &u.0 == agent && &u.3 == intent;
                 let known = self.unknown.iter().position(mine);
-                let call = self.unknown.remove(known.expect("it was unknown"));
+                self.unknown.remove(known.expect("it was unknown"));
                 self.begun.retain(|b| &b.3 != intent);
-                for y in self
-                    .yes
-                    .iter_mut()
-                    .filter(|y| y.agent == call.0 && y.cap == call.1)
-                {
-                    let bound =
-                        matches!(&y.what, What::Call { input, .. } if *input == Some(call.2));
-                    y.ended |= bound && y.used > 0;
-                }
+                let by = self.begun_by.iter().find(|b| &b.0 == intent).unwrap().1;
+                self.yes[by].ended = true;
             }
             _ => {}
         }

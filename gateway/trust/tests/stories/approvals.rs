@@ -570,3 +570,42 @@ fn a_run_that_is_over_may_be_asked_for_again() {
         assert!(world.pends(&who, WRITE, &input), "{kind:?}");
     }
 }
+
+/// Two approved runs of one input became unknown together: what the owner says of one is said of its item only.
+#[test]
+fn what_the_owner_settles_reaches_the_item_that_it_was_of() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let input = json!({});
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
+        request.on_approval = OnApproval::Run;
+        let item = world.decided(request).item.unwrap();
+        world.plan(&item, WRITE, Verb::Write);
+        world.approve(&item, ONCE).unwrap();
+        let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
+        runs.push((item, world.begin(granted(by_gateway)).unwrap()));
+    }
+    let state = |world: &World, n: usize| world.state.item(&runs[n].0).unwrap().state.clone();
+    let over = |outcome| ItemState::Over { outcome };
+    for (n, (_, intent)) in runs.iter().enumerate() {
+        world.end(intent, OutcomeKind::Unknown);
+        assert_eq!(state(&world, n), over(OutcomeKind::Unknown));
+    }
+    for (n, happened, told) in [(1, true, OutcomeKind::Ok), (0, false, OutcomeKind::Refused)] {
+        let intent = runs[n].1.clone();
+        world.ok(Command::SettleUnknown {
+            agent: who.agent.clone(),
+            intent,
+            happened,
+        });
+        assert_eq!(state(&world, n), over(told));
+        let as_before = if n == 1 {
+            OutcomeKind::Unknown
+        } else {
+            OutcomeKind::Ok
+        };
+        assert_eq!(state(&world, 1 - n), over(as_before), "the other one");
+    }
+}
