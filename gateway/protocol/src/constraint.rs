@@ -117,6 +117,20 @@ fn field<'a>(input: &'a Value, dotted: &str) -> Option<&'a Value> {
     dotted.split('.').try_fold(input, |at, key| at.get(key))
 }
 
+impl PathPrefix {
+    fn holds(&self, value: &Value) -> bool {
+        value
+            .as_str()
+            .is_some_and(|path| self.allow.iter().any(|prefix| lies_below(path, prefix)))
+    }
+}
+
+impl AllowList {
+    fn holds(&self, value: &Value) -> bool {
+        self.values.contains(value)
+    }
+}
+
 impl Constraint {
     /// Whether there is nothing in it, which means the same as no constraint at all.
     #[must_use]
@@ -185,13 +199,10 @@ impl Constraint {
             }
         };
         if let Some(rule) = &self.path_prefix {
-            check(&rule.field, "pathPrefix", &|v| {
-                v.as_str()
-                    .is_some_and(|path| rule.allow.iter().any(|prefix| lies_below(path, prefix)))
-            })?;
+            check(&rule.field, "pathPrefix", &|v| rule.holds(v))?;
         }
         if let Some(rule) = &self.allow {
-            check(&rule.field, "allow", &|v| rule.values.contains(v))?;
+            check(&rule.field, "allow", &|v| rule.holds(v))?;
         }
         for rule in &self.rules {
             check(&rule.field, "match", &|v| rule.holds(v))?;
@@ -199,13 +210,22 @@ impl Constraint {
         Ok(())
     }
 
-    /// The prefixes that a resolved path of `field` must lie below, or `None` when the field is not narrowed so.
+    /// Whether it says anything of `field`.
     #[must_use]
-    pub fn prefixes(&self, field: &str) -> Option<&[String]> {
-        self.path_prefix
-            .as_ref()
-            .filter(|rule| rule.field == field)
-            .map(|rule| rule.allow.as_slice())
+    pub fn is_about(&self, field: &str) -> bool {
+        self.fields().any(|name| name == field)
+    }
+
+    /// Whether all that it says of `field` lets `value` pass: what the field of an input came to, or a thing that was
+    /// found for an input without it.
+    #[must_use]
+    pub fn lets_pass(&self, field: &str, value: &Value) -> bool {
+        let mut path = self.path_prefix.iter().filter(|rule| rule.field == field);
+        let mut allow = self.allow.iter().filter(|rule| rule.field == field);
+        let mut rules = self.rules.iter().filter(|rule| rule.field == field);
+        path.all(|rule| rule.holds(value))
+            && allow.all(|rule| rule.holds(value))
+            && rules.all(|rule| rule.holds(value))
     }
 
     /// The input fields that it looks at.
@@ -438,11 +458,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_field_is_held_against_what_it_came_to() {
+        let said: Constraint = serde_json::from_value(json!({
+            "pathPrefix": {"field": "path", "allow": ["a"]},
+            "allow": {"field": "list", "values": ["Home"]},
+            "match": [{"field": "list", "op": "prefix", "value": "H"}, {"field": "path", "op": "eq", "value": "a/x"}],
+        }))
+        .unwrap();
+        for (field, value, passes) in [
+            ("path", "a/x", true),
+            ("path", "a/y", false),
+            ("path", "b", false),
+            ("list", "Home", true),
+            ("list", "House", false),
+            ("other", "b", true),
+        ] {
+            assert_eq!(
+                said.lets_pass(field, &json!(value)),
+                passes,
+                "{field}: {value}"
+            );
+        }
+        assert!(!said.lets_pass("path", &json!(null)));
+        assert!(said.is_about("path") && said.is_about("list") && !said.is_about("other"));
+    }
+
+    #[test]
     fn both_at_once() {
         let meet = below(&["a", "b/c"])
             .and(&below(&["a/x", "b", "d"]))
             .unwrap();
-        assert_eq!(meet.prefixes("path").unwrap(), ["a/x", "b/c"]);
+        assert_eq!(meet.path_prefix.as_ref().unwrap().allow, ["a/x", "b/c"]);
         let nothing = below(&["a"]).and(&below(&["b"])).unwrap();
         assert!(
             nothing.permits(&json!({"path": "a"}), &[]).is_err(),
@@ -456,7 +502,7 @@ mod tests {
         };
         let meet = below(&[""]).and(&calls).unwrap();
         assert_eq!(
-            (meet.max_calls, meet.prefixes("path").unwrap().len()),
+            (meet.max_calls, meet.path_prefix.unwrap().allow.len()),
             (Some(3), 1)
         );
     }

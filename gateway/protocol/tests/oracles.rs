@@ -240,8 +240,8 @@ fn terms(bytes: &[u8]) -> Accepted {
             );
         }
     }
-    for field in constraint.fields() {
-        for prefix in constraint.prefixes(field).into_iter().flatten() {
+    if let Some(rule) = &constraint.path_prefix {
+        for prefix in &rule.allow {
             // Whole segments: a name that only begins the same lies elsewhere, and what climbs out lies nowhere.
             let below = |path: &str| lies_below(path, prefix);
             let plain = prefix.trim_end_matches('/');

@@ -112,8 +112,7 @@ impl CallContext {
         self.0
             .constraint
             .as_ref()
-            .and_then(|c| part_on(c, field))
-            .is_none_or(|part| part.permits(&json!({ ONLY: resolved }), &[]).is_ok())
+            .is_none_or(|constraint| constraint.lets_pass(field, &json!(resolved)))
     }
 
     /// As [`CallContext::allows`]; to be asked before a thing is opened.
@@ -161,42 +160,4 @@ impl CallContext {
     pub(super) fn end(&self) {
         self.0.over.set();
     }
-}
-
-/// Stands for the constrained field in [`part_on`].
-const ONLY: &str = "value";
-
-/// Those parts of `constraint` that are about `field`, rewritten to be about [`ONLY`]: a dotted name is a path into the
-/// input, and what it resolved to is a plain value.
-pub(super) fn part_on(constraint: &Constraint, field: &str) -> Option<Constraint> {
-    let part = Constraint {
-        path_prefix: constraint
-            .path_prefix
-            .clone()
-            .filter(|rule| rule.field == field)
-            .map(|mut rule| {
-                rule.field = ONLY.into();
-                rule
-            }),
-        allow: constraint
-            .allow
-            .clone()
-            .filter(|rule| rule.field == field)
-            .map(|mut rule| {
-                rule.field = ONLY.into();
-                rule
-            }),
-        rules: constraint
-            .rules
-            .iter()
-            .filter(|rule| rule.field == field)
-            .cloned()
-            .map(|mut rule| {
-                rule.field = ONLY.into();
-                rule
-            })
-            .collect(),
-        max_calls: None,
-    };
-    (!part.is_empty()).then_some(part)
 }

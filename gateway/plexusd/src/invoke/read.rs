@@ -10,7 +10,7 @@ use plexus_ipc::message::Touched;
 use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
 use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -150,14 +150,11 @@ fn beyond(
 ) -> Option<ErrorBody> {
     let constraint = permit.constraint.as_ref()?;
     for rule in &asked.entry.capability().constrainable {
-        let (Some(kind), Some(prefixes)) = (&rule.touched, constraint.prefixes(&rule.field)) else {
+        let Some(kind) = &rule.touched else {
             continue;
         };
-        let outside = touched.iter().filter(|t| t.kind.as_str() == kind).any(|t| {
-            !prefixes
-                .iter()
-                .any(|prefix| plexus_protocol::constraint::lies_below(t.id.as_str(), prefix))
-        });
+        let mut of_kind = touched.iter().filter(|t| t.kind.as_str() == kind);
+        let outside = of_kind.any(|t| !constraint.lets_pass(&rule.field, &json!(t.id.as_str())));
         if outside {
             tracing::error!(name: "worker.beyond_constraint", capability = %asked.id(), "a worker answered beyond its constraint; withheld");
             return Some(refusal::refused(

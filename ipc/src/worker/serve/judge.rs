@@ -3,7 +3,6 @@
 use crate::manifest::{Capability, Limits};
 use crate::message::{MAX_TOUCHED, Touched};
 use crate::text::Output;
-use crate::worker::call::part_on;
 use crate::worker::{Reply, SourceError};
 use plexus_protocol::Constraint;
 use serde_json::json;
@@ -27,18 +26,17 @@ pub(super) fn touched(
     };
     for constrainable in &entry.constrainable {
         let field = constrainable.field.as_str();
-        let Some((part, kind)) = part_on(constraint, field).zip(constrainable.touched.as_deref())
-        else {
+        let Some(kind) = constrainable.touched.as_deref() else {
             continue;
         };
+        if !constraint.is_about(field) {
+            continue;
+        }
         let mut of_kind = touched.iter().filter(|t| *t.kind == *kind).peekable();
         if effect && of_kind.peek().is_none() {
             return Err(SourceError::constraint_miss(field));
         }
-        if of_kind.any(|t| {
-            part.permits(&json!({ "value": t.id.as_str() }), &[])
-                .is_err()
-        }) {
+        if of_kind.any(|t| !constraint.lets_pass(field, &json!(t.id.as_str()))) {
             return Err(SourceError::constraint_miss(field));
         }
     }

@@ -114,6 +114,16 @@ fn what_lies_outside_of_the_grant_is_withheld_whatever_the_worker_says() {
     assert_eq!(error.code, ErrorCode::GrantRequired);
     assert_eq!(error.effect, plexus_protocol::Effect::None);
 
+    // Every part of a constraint, not paths alone.
+    for one in [
+        json!({"allow": {"field": "path", "values": ["notes/a.md"]}}),
+        json!({"match": [{"field": "path", "op": "eq", "value": "notes/a.md"}]}),
+    ] {
+        let (permit, asked) = permitted(Some(one));
+        assert!(beyond(&permit, &asked, &[read("notes/a.md")]).is_none());
+        assert!(beyond(&permit, &asked, &[read("notes/b.md")]).is_some());
+    }
+
     let (permit, asked) = permitted(None);
     assert!(beyond(&permit, &asked, &[read("report.txt")]).is_none());
 }
