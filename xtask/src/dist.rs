@@ -76,12 +76,6 @@ fn host() -> Result<String> {
 fn pack(name: &str, binaries: &Path) -> Result<Vec<u8>> {
     let mut parts = layout::parts(binaries)?;
     let folders = layout::folders(&parts);
-    // Whoever unpacks it somewhere can take it back by the same list.
-    parts.push(layout::Part {
-        path: layout::LIST.to_owned(),
-        bytes: layout::list(&parts, &folders),
-        mode: 0o644,
-    });
     for text in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         parts.push(layout::Part {
             path: text.to_owned(),
@@ -90,6 +84,12 @@ fn pack(name: &str, binaries: &Path) -> Result<Vec<u8>> {
             mode: 0o644,
         });
     }
+    // Last, for whoever unpacks it somewhere can take all of it back by this list.
+    parts.push(layout::Part {
+        path: layout::LIST.to_owned(),
+        bytes: layout::list(&parts, &folders),
+        mode: 0o644,
+    });
     parts.sort_by(|a, b| a.path.cmp(&b.path));
     archive(name, &parts)
 }

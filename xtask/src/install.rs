@@ -26,8 +26,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let binaries = cargo::build_product_as(&arguments.profile)?;
     let parts = layout::parts(&binaries)?;
 
-    let known = read_list(&prefix);
-    let made = made_folders(&prefix, &layout::folders(&parts), &known.folders);
+    let known = read_list(&prefix)?;
+    let mut made = made_folders(&prefix, &layout::folders(&parts), &known.folders);
     let replaced = prefix.join("bin/plexusd").is_file();
     println!("installing under {}", prefix.display());
     for part in &parts {
@@ -41,11 +41,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         prefix.join("share").display()
     );
     // What an earlier version had and this one has not.
-    for path in &known.files {
-        if !parts.iter().any(|part| part.path == *path) {
-            let _ = std::fs::remove_file(prefix.join(path));
+    let gone = known
+        .files
+        .iter()
+        .filter(|path| !parts.iter().any(|part| part.path == **path));
+    for path in gone {
+        match std::fs::remove_file(prefix.join(path)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                println!("  left from an earlier version: {path} ({error})");
+            }
+            _ => {}
         }
     }
+    // Folders of an earlier version only: removed where nothing is in them any more, ours to remove where something is.
+    let mut earlier: Vec<_> = known
+        .folders
+        .iter()
+        .filter(|f| !made.contains(f))
+        .cloned()
+        .collect();
+    earlier.sort_by_key(|folder| std::cmp::Reverse(folder.len()));
+    earlier.retain(|folder| {
+        let path = prefix.join(folder);
+        std::fs::remove_dir(&path).is_err() && path.exists()
+    });
+    made.extend(earlier);
     layout::put(&prefix, layout::LIST, &layout::list(&parts, &made), 0o644)?;
     println!(
         "{}",
@@ -61,11 +81,18 @@ struct Known {
     files: Vec<String>,
 }
 
-fn read_list(prefix: &Path) -> Known {
-    let Ok(bytes) = std::fs::read(prefix.join(layout::LIST)) else {
-        return Known::default();
+fn read_list(prefix: &Path) -> Result<Known> {
+    let path = prefix.join(layout::LIST);
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Known::default()),
+        read => read.with_context(|| format!("reading {}", path.display()))?,
     };
-    let list: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let list: serde_json::Value = serde_json::from_slice(&bytes).with_context(|| {
+        format!(
+            "{} is not the list of an install: remove it to install over what is there",
+            path.display()
+        )
+    })?;
     let texts = |values: &serde_json::Value, of: fn(&serde_json::Value) -> Option<&str>| {
         let values = values.as_array().into_iter().flatten();
         values
@@ -79,10 +106,10 @@ fn read_list(prefix: &Path) -> Known {
             .map(str::to_owned)
             .collect()
     };
-    Known {
+    Ok(Known {
         folders: texts(&list["folders"], |folder| folder.as_str()),
         files: texts(&list["files"], |file| file["path"].as_str()),
-    }
+    })
 }
 
 /// The folders that are made now, or were by an earlier install: those are ours to remove.
@@ -136,6 +163,22 @@ mod tests {
         assert!(!text.contains("restart"));
         let again = next_steps(Path::new("/p"), true, true);
         assert!(again.contains("/p/bin/plexusctl upgrade") && !again.contains("PATH"));
+    }
+
+    #[test]
+    fn a_list_that_is_none_is_not_taken_for_no_list() {
+        let prefix = tempfile::tempdir().unwrap();
+        assert!(read_list(prefix.path()).unwrap().files.is_empty());
+        let path = prefix.path().join(layout::LIST);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(
+            &path,
+            r#"{"folders": ["bin"], "files": [{"path": "bin/x"}, {"path": "../y"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(read_list(prefix.path()).unwrap().files, ["bin/x"]);
+        std::fs::write(&path, r#"{"folders": ["#).unwrap();
+        assert!(read_list(prefix.path()).is_err());
     }
 
     #[test]

@@ -130,11 +130,14 @@ fn noticed(scratch: &Scratch, breakage: &Breakage) -> Result<Option<String>> {
         let mut check = scratch.cargo();
         check.args(["check", "--quiet", "--locked", "-p", "plexusd"]);
         let said = check.output()?;
-        let refused = String::from_utf8_lossy(&said.stderr).contains(&format!("error[{error}]"));
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        let refused = refused_where_it_is_broken(&stderr, error, breakage);
         return Ok(match (said.status.success(), refused) {
             (false, true) => None,
             (true, _) => Some("IT COMPILES".to_owned()),
-            (false, false) => Some(format!("the compiler refuses it, but not with {error}")),
+            (false, false) => Some(format!(
+                "the compiler refuses it, but not with {error} in a file that was changed"
+            )),
         });
     }
     if let Some(errors) = tried::build(scratch, breakage.targets())? {
@@ -173,6 +176,27 @@ fn print(arguments: &Arguments, seen: &[Seen<'_>], good: &str) {
         println!("{:<28} broken: {}", "", s.breakage.broken);
         println!("{:<28} {word} {}", "", noticing(s.breakage, ""));
     }
+}
+
+/// Whether the compiler says this error of a file that the breakage changes.
+fn refused_where_it_is_broken(stderr: &str, error: &str, breakage: &Breakage) -> bool {
+    let named = format!("[{error}]");
+    let mut said = stderr
+        .split("\nerror")
+        .flat_map(|one| one.split("\nwarning"));
+    said.any(|one| {
+        let first = one.trim_start_matches("error");
+        let place = one
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix("--> "));
+        first.starts_with(&named)
+            && place.is_some_and(|place| {
+                breakage
+                    .changes
+                    .iter()
+                    .any(|c| place.starts_with(&format!("{}:", c.file)))
+            })
+    })
 }
 
 /// Who notices, each name between `quote`s.
@@ -267,7 +291,7 @@ mod tests {
                     let marked = |before: &&str| {
                         let lines = before.lines().rev().take(12);
                         lines
-                            .take_while(|l| !l.starts_with('}'))
+                            .take_while(|l| l.trim() != "}")
                             .any(|l| l.contains("#[test]") || l.contains("#[tokio::test"))
                     };
                     if defined.len() > 1 && defined[..defined.len() - 1].iter().any(marked) {
@@ -284,6 +308,25 @@ mod tests {
         let here = cargo::root().join("xtask/src/main.rs");
         assert!(is_there(&here, "tests::a_test_that_is_not_there_is_missed"));
         assert!(!is_there(&here, "tests::run") && !is_there(&here, "tests::nothing"));
+    }
+
+    #[test]
+    fn another_error_and_another_file_prove_nothing() {
+        let breakage = every().into_iter().find(|b| b.guard != Guard::Tests);
+        let breakage = breakage.expect("a promise that the compiler keeps");
+        let file = &breakage.changes[0].file;
+        let said = |error: &str, file: &str| {
+            format!(
+                "warning: unused\n --> {file}:1:1\n\nerror[{error}]: private\n   --> {file}:9:9\n    |\n\nerror: could not compile\n"
+            )
+        };
+        let noticed = |text: &str| refused_where_it_is_broken(text, "E0451", &breakage);
+        assert!(noticed(&said("E0451", file)));
+        assert!(noticed(
+            said("E0451", file).trim_start_matches("warning: unused\n")
+        ));
+        assert!(!noticed(&said("E0308", file)));
+        assert!(!noticed(&said("E0451", "xtask/src/main.rs")));
     }
 
     #[test]

@@ -92,7 +92,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .arg(&binaries)
         .args(["--reads", &reads.join(",")])
         .stdin(Stdio::piped());
-    if let Some(home) = &arguments.home {
+    // The gateway hears of it from the environment as well; other terminals have to be told.
+    let inherited = std::env::var_os("PLEXUS_HOME").filter(|home| !home.is_empty());
+    if let Some(home) = arguments.home.clone().or(inherited.map(PathBuf::from)) {
         greeter.arg("--home").arg(std::path::absolute(home)?);
     }
     let greeter = greeter.spawn().context("starting the greeting")?;

@@ -78,12 +78,20 @@ const REFUSED: &[c_long] = &[
     libc::SYS_syslog,
     libc::SYS_personality,
     libc::SYS_vmsplice,
-    // memory and queues shared by name
+    // memory and queues shared by name, and those of other programs, for which a number that can be guessed is enough
     libc::SYS_shmget,
     libc::SYS_shmat,
+    libc::SYS_shmctl,
     libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
     libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
     libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
     // a server's calls, and a batch of messages whose addresses nothing here can see
     libc::SYS_listen,
     libc::SYS_bind,
@@ -123,14 +131,23 @@ const OF_ITSELF: [c_long; 5] = [
     libc::SYS_sched_setscheduler,
 ];
 
-/// From `asm-generic/ioctls.h` and `linux/fs.h`: typing into a terminal, and flags and attributes of files.
-const IOCTLS: [i64; 6] = [
+/// From `asm-generic/ioctls.h`, `linux/fs.h`, `linux/fsverity.h` and `linux/btrfs.h`: typing into a terminal, and what changes a
+/// file or a folder through a descriptor that was opened to read. (Landlock's right to `ioctl` is about devices.)
+const IOCTLS: [i64; 14] = [
     0x5412,      // TIOCSTI
     0x541c,      // TIOCLINUX
     0x4008_6602, // FS_IOC_SETFLAGS
     0x4004_6602, // FS_IOC32_SETFLAGS
     0x401c_5820, // FS_IOC_FSSETXATTR
-    0x4004_7602, // FS_IOC_SETVERSION (32 bit)
+    0x4008_7602, // FS_IOC_SETVERSION
+    0x4004_7602, // FS_IOC32_SETVERSION
+    0x4080_6685, // FS_IOC_ENABLE_VERITY
+    0x5000_9401, // BTRFS_IOC_SNAP_CREATE
+    0x5000_9417, // BTRFS_IOC_SNAP_CREATE_V2
+    0x5000_940e, // BTRFS_IOC_SUBVOL_CREATE
+    0x5000_9418, // BTRFS_IOC_SUBVOL_CREATE_V2
+    0x5000_940f, // BTRFS_IOC_SNAP_DESTROY
+    0x5000_943f, // BTRFS_IOC_SNAP_DESTROY_V2
 ];
 
 /// The calls that an agent under `ruleset` is refused.

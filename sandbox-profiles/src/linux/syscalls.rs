@@ -62,8 +62,8 @@ pub(super) fn filters(
     Ok(vec![absent, pretended, without_x32(), flavour])
 }
 
-/// All that the filters of a flavour can come to, as the kernel reads them: of the narrowest ruleset and of the widest, and
-/// what a worker gives up by itself.
+/// All that the filters of a flavour can come to, as the kernel reads them: of the narrowest ruleset and of the widest, on
+/// each kernel, and what a worker gives up by itself.
 pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
     let origin = || Origin {
         line: 0,
@@ -87,8 +87,12 @@ pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
         forks: true,
         ..narrowest.clone()
     };
-    let mut programs = filters(&narrowest, Signals::Scoped)?;
-    programs.extend(filters(&widest, Signals::Scoped)?);
+    let mut programs = Vec::new();
+    let only = |leads| Signals::Only { process: 1, leads };
+    for signals in [Signals::Scoped, only(false), only(true)] {
+        programs.extend(filters(&narrowest, signals)?);
+        programs.extend(filters(&widest, signals)?);
+    }
     programs.push(without_exec_and_fork()?);
     let steps = programs.iter().flatten();
     Ok(steps
