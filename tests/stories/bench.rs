@@ -1,8 +1,12 @@
-//! The bench measures and judges: a short run of its parts that need no quiet machine. How fast it all is says the long one.
+//! The bench measures and judges: a short run of its parts that need no quiet machine; at full length one of all parts. How
+//! fast it all is says a run of its own.
 
-use plexus_tests::{binaries, programs};
+use plexus_tests::{Length, binaries, length, programs};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// How many promises there are: a new one raises it.
+const PROMISES: usize = 35;
 
 /// What the ledger grows by is the same on every machine and in every build; a start and a worker are measured at least.
 #[test]
@@ -10,12 +14,18 @@ fn a_short_run_measures_and_judges() {
     let home = TempDir::new().expect("a folder");
     let mut bench = programs::command(&binaries::path("plexus-bench"), home.path());
     bench.args(["--quick", "--json", "--own-loader"]);
-    bench.args(["--only", "boot", "--only", "worker", "--only", "ledger"]);
+    let (parts, count) = match length() {
+        Length::Long => (&[][..], PROMISES),
+        Length::Quick | Length::Full => (&["boot", "worker", "ledger", "memory"][..], 10),
+    };
+    for part in parts {
+        bench.args(["--only", part]);
+    }
     let said = programs::run(bench);
     let report: Value =
         serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
     let promises = report["promises"].as_array().expect("promises");
-    assert_eq!(promises.len(), 5, "{said}");
+    assert_eq!(promises.len(), count, "{said}");
     for promise in promises {
         assert_ne!(promise["value"], "not measured", "{promise}");
         let of_the_ledger = promise["what"]
@@ -30,6 +40,15 @@ fn a_short_run_measures_and_judges() {
         said.stderr.matches("missed: ").count(),
         missed.len(),
         "{said}"
+    );
+    // No gateway keeps what is a thousand times as hard.
+    let mut strict = programs::command(&binaries::path("plexus-bench"), home.path());
+    strict.args(["--quick", "--only", "boot", "--harder", "1000"]);
+    let strict = programs::run(strict);
+    strict.expect_status(1);
+    assert!(
+        strict.stderr.contains("missed: start, empty home"),
+        "{strict}"
     );
     for name in ["boot/empty/ms", "worker/start/ms", "ledger/read/bytes"] {
         let figure = report["figures"][name].as_f64();

@@ -143,7 +143,6 @@ fn what_was_taken_back_is_not_given_again() {
     assert_eq!(workshop.effects(), ["a"]);
 }
 
-/// The longest answer that is kept, to the byte: as JSON, without the words around it. One byte more is given once.
 /// A key keeps what a read brought, and not that it brought nothing.
 #[test]
 fn a_read_that_failed_leaves_its_key_free() {
@@ -162,6 +161,7 @@ fn a_read_that_failed_leaves_its_key_free() {
     assert_eq!(again["replayed"], true, "the control: {again}");
 }
 
+/// The longest answer that is kept, to the byte: as JSON, without the words around it. One byte more is given once.
 #[test]
 fn a_large_answer_is_given_once() {
     const LONGEST: usize = 64 * 1024;

@@ -117,6 +117,13 @@ fn a_source_without_a_cage_is_the_owners_own_doing_and_loud() {
         events.find(|event| event["detail"]["event"] == "worker.start")
     });
     assert_eq!(start["detail"]["unsandboxed"], true, "{start}");
+    let told = house.gateway.cli(["audit", "tail", "-n", "200"]);
+    for words in [
+        "you let RUN WITHOUT A CAGE: workspace",
+        "reader of workspace starts WITHOUT A CAGE",
+    ] {
+        assert!(told.expect_ok().contains(words), "{told}");
+    }
     // It attacked all the same, and what it found is on record.
     let checks = start["detail"]["cage"]["checks"]
         .as_array()

@@ -160,21 +160,26 @@ fn sources_that_cannot_be() {
 #[test]
 fn a_source_that_asks_for_everything() {
     let house = House::open();
-    let other = Folder::empty();
-    other.write("a.txt", "a");
-    let mut body = folder("careful", &other.path());
-    body["approval"] = json!("ask");
-    house
-        .owner()
-        .client
-        .post("/admin/api/sources", body)
-        .expect_ok();
-    house
-        .owner()
+    let owner = house.owner();
+    let (one, two) = (Folder::empty(), Folder::empty());
+    for (id, asks, target) in [("careful", json!("ask"), &one), ("easy", Value::Null, &two)] {
+        target.write("a.txt", "a");
+        let mut body = folder(id, &target.path());
+        body["approval"] = asks;
+        owner.client.post("/admin/api/sources", body).expect_ok();
+    }
+    owner
         .client
         .put("/v1/config", json!({"autoAllowReads": true}))
         .expect_ok();
-    let agent = house.gateway.agent("one");
+    let selected = json!({"agentId": "one", "capabilities": ["careful.read", "easy.read"], "trustWindow": {"kind": "once"}});
+    let connected = owner.connect_as(selected).expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    let agent = plexus_tests::Agent::enroll(&house.gateway.client(), code);
+    // The control: in the same selection, what another source reads is allowed by itself.
+    agent
+        .invoke("easy.read", json!({"path": "a.txt"}))
+        .expect_ok();
     agent.must_ask("careful.read", json!({"path": "a.txt"}));
 }
 

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 /// Starts of each kind; the middle one counts.
 const STARTS: usize = 5;
-/// How long an idle gateway is watched.
-const IDLE: Duration = Duration::from_secs(20);
-/// What it may still have to do after a start.
+/// The program of the workers that the load's reads are answered by.
+const READS: &str = "plexus-worker-obsidian";
+/// What it may still have to do after a start or a call.
 const SETTLE: Duration = Duration::from_secs(2);
+/// When a start has nothing left to do: a ledger at rest for 5 s writes down which pages it uses.
+const AT_REST: Duration = Duration::from_secs(8);
 
 /// Starts on empty, known and left-behind homes, in ms to the first answer.
 pub(crate) fn boots(into: &mut Figures) -> Result<()> {
@@ -64,8 +66,13 @@ fn middle(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// Memory, CPU and wake-ups of a gateway that nobody calls and whose workers sleep.
-pub(crate) fn idle(into: &mut Figures, world: &mut World, home: &str) -> Result<()> {
+/// Memory, CPU and wake-ups of a gateway that nobody calls and whose workers sleep, watched for so long.
+pub(crate) fn idle(
+    into: &mut Figures,
+    world: &mut World,
+    home: &str,
+    watched: Duration,
+) -> Result<()> {
     ensure!(world.gateway.stop().success(), "a clean stop");
     world.gateway.start_again();
     world
@@ -73,7 +80,7 @@ pub(crate) fn idle(into: &mut Figures, world: &mut World, home: &str) -> Result<
         .client()
         .get("/.well-known/plexus")
         .expect_ok();
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(AT_REST);
     let pid = world.gateway.pid();
     into.set(&format!("memory/{home}-idle/MB"), resident(pid)?);
     ensure!(
@@ -81,7 +88,7 @@ pub(crate) fn idle(into: &mut Figures, world: &mut World, home: &str) -> Result<
         "a worker runs that nobody called"
     );
     let before = activity(pid)?;
-    std::thread::sleep(IDLE);
+    std::thread::sleep(watched);
     let (mut cpu, mut woken) = (0, 0);
     // A thread that ended meanwhile is not counted: it was a pool's, and had nothing to do.
     for (task, after) in activity(pid)? {
@@ -89,7 +96,7 @@ pub(crate) fn idle(into: &mut Figures, world: &mut World, home: &str) -> Result<
         cpu += after.0.saturating_sub(known);
         woken += after.1.saturating_sub(times);
     }
-    let seconds = IDLE.as_secs_f64();
+    let seconds = watched.as_secs_f64();
     let percent = Duration::from_nanos(cpu).as_secs_f64() / seconds * 100.0;
     into.set(&format!("idle/{home}/cpuPercent"), percent);
     into.set(
@@ -109,14 +116,15 @@ pub(crate) fn after_load(into: &mut Figures, load: &Load, world: &World, home: &
         &format!("memory/{home}-after-load/MB"),
         resident(world.gateway.pid())?,
     );
+    // A process goes by the first 15 bytes of its program's name.
+    let mut held: Option<f64> = None;
     for worker in world.gateway.workers() {
-        if worker.name.contains("obsidian") {
-            into.set(
-                &format!("memory/{home}-worker-after-load/MB"),
-                resident(worker.pid)?,
-            );
+        if READS.starts_with(&worker.name) {
+            held = Some(held.unwrap_or_default().max(resident(worker.pid)?));
         }
     }
+    let held = held.context("no worker runs after a load")?;
+    into.set(&format!("memory/{home}-worker-after-load/MB"), held);
     Ok(())
 }
 
