@@ -1,7 +1,7 @@
 //! Sources: adding, changing and removing what can be reached, and what that does to grants.
 
 use crate::house::House;
-use plexus_tests::{Folder, golden};
+use plexus_tests::{Folder, golden, waiting::until};
 use serde_json::{Value, json};
 
 fn folder(id: &str, path: &std::path::Path) -> Value {
@@ -247,6 +247,86 @@ fn a_replaced_folder_voids_what_was_granted() {
     house.owner().client.get("/admin/api/health").expect_ok();
     let reply = agent.invoke("notes.read", json!({"path": "a.txt"}));
     assert!(!reply.text().contains("somebody else's"), "{reply}");
+}
+
+/// The same where no worker runs that would notice: the next one is not started in what lies there now. A reader and a
+/// writer; and a folder that was away when it was looked at.
+#[test]
+fn a_folder_replaced_while_no_worker_runs_is_not_served() {
+    let mut house = House::open();
+    let parent = Folder::empty();
+    let other = |name: &str| parent.path().join(name);
+    for name in ["read", "written", "away"] {
+        parent.write(&format!("{name}/a.txt"), "mine");
+        let body = folder(name, &other(name));
+        house
+            .owner()
+            .client
+            .post("/admin/api/sources", body)
+            .expect_ok();
+    }
+    let reads = ["read.read", "written.read", "away.read"];
+    let agent = house.gateway.agent_with("one", &reads);
+    house
+        .owner()
+        .grant("one", "written.write", "until-revoked")
+        .expect_ok();
+    // Restarted: they were looked at, and nobody has called since. The control: another source is served.
+    house.gateway.restart();
+    let agent = house.back(&agent);
+    agent
+        .invoke("away.read", json!({"path": "a.txt"}))
+        .expect_ok();
+    let away = other("away was here");
+    std::fs::rename(other("away"), &away).expect("it goes");
+    until("it is known to be away", || {
+        let reply = agent.invoke("away.read", json!({"path": "a.txt"}));
+        (reply.at("/error/code") == "source_unavailable").then_some(())
+    });
+    for name in ["read", "written"] {
+        std::fs::rename(other(name), other(&format!("{name} before"))).expect("a rename");
+    }
+    for name in ["read", "written", "away"] {
+        parent.write(&format!("{name}/a.txt"), "somebody else's");
+    }
+    let write = json!({"path": "b.txt", "content": "into the wrong folder"});
+    let reply = agent.invoke("written.write", write);
+    assert_eq!(reply.at("/ok"), false, "{reply}");
+    for name in ["read", "written", "away"] {
+        let id = format!("{name}.read");
+        until("nothing to stand on any more", || {
+            let reply = agent.invoke(&id, json!({"path": "a.txt"}));
+            assert!(!reply.text().contains("somebody else's"), "{reply}");
+            (reply.status == 401).then_some(())
+        });
+        assert!(!parent.has(&format!("{name}/b.txt")), "{name}");
+    }
+}
+
+/// What may write beside the gateway's programs could become one of them, and those run without a cage.
+#[test]
+fn a_folder_that_holds_the_gateways_programs_is_no_source_to_write_in() {
+    let house = House::open();
+    let programs = plexus_tests::binaries::path("plexusd");
+    let programs = programs.parent().expect("a folder");
+    let add = |id: &str, path: &std::path::Path| {
+        let client = house.owner().client;
+        client.post("/admin/api/sources", folder(id, path))
+    };
+    for holds in [programs, programs.parent().expect("a folder")] {
+        let refused = add("programs", holds);
+        assert!(
+            refused.text().contains("the gateway's own programs"),
+            "{refused}"
+        );
+    }
+    assert_eq!(source(&house, "programs"), Value::Null);
+    // The controls: a folder beside them, and reading what lies there.
+    let beside = Folder::empty();
+    add("beside", &beside.path()).expect_ok();
+    let read = json!({"id": "code", "kind": "git-repository", "label": "Code", "route": {"path": programs}});
+    let said = house.owner().client.post("/admin/api/sources", read);
+    assert!(!said.text().contains("own programs"), "{said}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Stands, Unavai
 pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
-pub use setup::{Pace, SecretsOf, Setup, Spec};
+pub use setup::{IsRoot, Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
 use actor::{Command, Ending, Handle, Running};

@@ -291,6 +291,7 @@ async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> 
         // One look in one process: what it holds is small, and goes with it.
         profile: String::leak(text.to_owned()),
         root: subject.root.clone(),
+        is_root: None,
         config: subject.config.clone(),
         secrets: Box::new(|| Ok(Default::default())),
         revision: 0,

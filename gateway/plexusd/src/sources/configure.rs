@@ -4,11 +4,16 @@ use super::Registry;
 use crate::{
     bounded_look,
     state_dir::{StateDir, identity},
+    supervisor::IsRoot,
 };
+use plexus_ipc::manifest::Manifest;
 use plexus_protocol::{Provenance, SourceId};
-use plexus_trust::{Source, SourceConfig, SourceSeen};
+use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// A ConfiguredSource as a body carries it. Reads leniently: what is wrong is said as a reason, in the owner's terms.
 pub(crate) struct Wanted<'a> {
@@ -112,7 +117,7 @@ impl Wanted<'_> {
             .and_then(Value::as_str)
             .map(PathBuf::from);
         if let Some(root) = &root {
-            check_root(root, state_dir)?;
+            check_root(root, state_dir, manifest)?;
         }
         let label = self
             .text("label")
@@ -181,8 +186,9 @@ pub(crate) fn secret_name(name: &str) -> bool {
         && name.chars().all(plain)
 }
 
-/// A source's root may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8).
-fn check_root(root: &Path, state_dir: &StateDir) -> Result<(), String> {
+/// A source's root may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8); and where
+/// something may be written in it, it may not hold the gateway's programs, which run without a cage.
+fn check_root(root: &Path, state_dir: &StateDir, manifest: &Manifest) -> Result<(), String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     // Its cage could not be written down, so its worker would never start.
@@ -200,6 +206,18 @@ fn check_root(root: &Path, state_dir: &StateDir) -> Result<(), String> {
             "{} overlaps the gateway's own state in {}",
             real.display(),
             state_dir.path().display()
+        ));
+    }
+    let mut offered = manifest.capabilities.iter();
+    let writes = offered.any(|one| one.callable() && !one.is_read());
+    let programs = std::env::current_exe().ok();
+    let programs = programs.as_deref().and_then(Path::parent);
+    if let Some(programs) = programs.filter(|folder| writes && folder.starts_with(&real)) {
+        return Err(format!(
+            "{} holds the gateway's own programs, in {}: whatever may write there could replace them; choose a folder in \
+             it, or install them elsewhere",
+            real.display(),
+            programs.display()
         ));
     }
     let home = std::env::var_os("HOME").and_then(|h| PathBuf::from(h).canonicalize().ok());
@@ -222,6 +240,11 @@ pub(crate) fn root_of(registry: &Registry, config: &SourceConfig) -> Option<Path
         .map(PathBuf::from)
 }
 
+/// Whether a folder is what the source pointed at when it was last looked at.
+pub(crate) fn is_target(seen: Target) -> IsRoot {
+    Arc::new(move |folder| Ok(identity(folder)?.same(&seen)))
+}
+
 /// Looks at a source: what it points at now, and what its connector offers.
 ///
 /// # Errors
@@ -238,8 +261,9 @@ pub(crate) async fn look(
     let target = match &root {
         Some(root) => {
             let (folder, state_dir) = (root.clone(), state_dir.clone());
+            let manifest = connector.manifest.clone();
             let seen = bounded_look::at(root, move || {
-                check_root(&folder, &state_dir)?;
+                check_root(&folder, &state_dir, &manifest)?;
                 Ok::<_, String>(identity(&folder).ok())
             });
             match seen.await {

@@ -83,6 +83,7 @@ impl App {
             manifest: connector.manifest.clone(),
             profile: connector.profile,
             root,
+            is_root: source.target.clone().map(configure::is_target),
             config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,

@@ -16,7 +16,7 @@
 //! Must not know: what is said on the stream.
 
 use super::{
-    Context, Spec, os,
+    Context, IsRoot, Spec, os,
     records::{self, Records},
     start::{REAP_WITHIN, StartError},
     stderr::{self, Stderr},
@@ -156,7 +156,7 @@ impl Spawner {
         role: Role,
     ) -> Result<Fresh, StartError> {
         let root = match &spec.root {
-            Some(root) => Some(found(root).await?),
+            Some(root) => Some(found(root, spec.is_root.clone()).await?),
             None => None,
         };
         let (reply, answer) = oneshot::channel();
@@ -321,14 +321,22 @@ fn parameters(
 
 /// A source's folder, resolved. Found out before the thread is asked: on a disk that does not answer it would keep the
 /// thread from every other source.
-async fn found(root: &Path) -> Result<String, StartError> {
+async fn found(root: &Path, is_root: Option<IsRoot>) -> Result<String, StartError> {
     let folder = root.to_owned();
-    let found = bounded_look::at(root, move || resolved(&folder)).await;
-    let found = found
+    let look = move || {
+        let found = resolved(&folder)?;
+        let same = is_root.map_or(Ok(true), |is_root| is_root(Path::new(&found)))?;
+        Ok((found, same))
+    };
+    let found = bounded_look::at(root, look).await;
+    let (found, same) = found
         .and_then(|found| found)
         .map_err(StartError::prepare("the source's folder"))?;
     if Path::new(&found) != root {
         return Err(StartError::Moved(root.to_owned()));
+    }
+    if !same {
+        return Err(StartError::Replaced(root.to_owned()));
     }
     Ok(found)
 }

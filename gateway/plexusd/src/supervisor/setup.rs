@@ -6,7 +6,12 @@ use super::{notice::Notice, process::Process};
 use plexus_ipc::{manifest::Manifest, message::Secrets};
 use plexus_protocol::SourceId;
 use serde_json::Value;
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// What a supervisor needs.
@@ -74,6 +79,9 @@ impl Default for Pace {
 /// Gives the secrets of a source when a worker of it starts.
 pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
 
+/// Whether a folder is the one that a source's grants are about.
+pub type IsRoot = Arc<dyn Fn(&Path) -> io::Result<bool> + Send + Sync>;
+
 /// What to run for a source: everything that a start needs, nothing of policy.
 pub struct Spec {
     /// The source.
@@ -86,6 +94,8 @@ pub struct Spec {
     pub profile: &'static str,
     /// Its folder, resolved.
     pub root: Option<PathBuf>,
+    /// Asked of that folder before each start: no worker serves another one under its name. None where it was not seen yet.
+    pub is_root: Option<IsRoot>,
     /// Its route, as the connector's configuration reads it.
     pub config: Value,
     /// Its secrets; asked on the spawner's thread.

@@ -36,6 +36,9 @@ pub enum StartError {
     /// The source's folder is no longer where it was.
     #[error("{} now leads elsewhere", .0.display())]
     Moved(PathBuf),
+    /// Another folder lies where the source's folder was.
+    #[error("{} is another folder than the one that was granted on", .0.display())]
+    Replaced(PathBuf),
     /// The secrets of the source cannot be had.
     #[error("the secrets of the source: {0}")]
     Secrets(io::Error),
@@ -88,7 +91,8 @@ impl StartError {
     /// Whether the next try will most likely fail in the same way: then nobody is kept waiting for it.
     pub(super) fn lasts(&self) -> bool {
         match self {
-            Self::Prepare { .. } | Self::Moved(_) | Self::Secrets(_) | Self::Build { .. } => true,
+            Self::Prepare { .. } | Self::Moved(_) | Self::Replaced(_) | Self::Secrets(_) => true,
+            Self::Build { .. } => true,
             Self::Unsound(_) | Self::Manifest | Self::Open(_) => true,
             Self::Spawn(_) | Self::Ended { .. } | Self::Late(_) => false,
             Self::Connection(_) | Self::CalledOff => false,

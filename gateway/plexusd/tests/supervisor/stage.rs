@@ -118,6 +118,7 @@ impl Stage {
             manifest: Arc::new(Manifest::parse(MANIFEST).expect("a manifest")),
             profile: PROFILE,
             root: Some(self.root.clone()),
+            is_root: None,
             config,
             secrets: Box::new(|| {
                 let secret = Secret::new("hush".to_owned());

@@ -105,6 +105,7 @@ fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
         manifest,
         profile: "",
         root: None,
+        is_root: None,
         config: json!({}),
         secrets: Box::new(|| Ok(Secrets::default())),
         revision,
