@@ -405,7 +405,7 @@ fn the_daemon_dies_during_effects() {
 }
 
 /// Three agents without a bound on calls keep the ledger as busy as two dozen callers can. What the owner was answered
-/// meanwhile is on the disk at that moment. (A lane that is full: `plexus_ledger`'s
+/// meanwhile is on the disk at that moment. (A lane that is full: in `plexusd`'s tests,
 /// `while_the_disk_stalls_under_a_flood_the_owner_is_next`.)
 #[test]
 fn what_the_owner_does_under_a_flood_is_there_when_it_is_answered() {

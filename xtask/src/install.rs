@@ -40,17 +40,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "  completions and manual pages in {}",
         prefix.join("share").display()
     );
-    // What an earlier version had and this one has not.
+    // What an earlier version had and this one has not. What somebody changed since is theirs.
     let gone = known
         .files
         .iter()
-        .filter(|path| !parts.iter().any(|part| part.path == **path));
-    for path in gone {
-        match std::fs::remove_file(prefix.join(path)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                println!("  left from an earlier version: {path} ({error})");
-            }
-            _ => {}
+        .filter(|(path, _)| !parts.iter().any(|part| part.path == *path));
+    for (path, sha256) in gone {
+        let file = prefix.join(path);
+        let left = match std::fs::read(&file) {
+            Ok(bytes) if layout::digest(&bytes) == *sha256 => std::fs::remove_file(&file),
+            Ok(_) => Err(std::io::Error::other("it was changed since")),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = left
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            println!("  left from an earlier version, yours to remove: {path} ({error})");
         }
     }
     // Folders of an earlier version only: removed where nothing is in them any more, ours to remove where something is.
@@ -66,6 +71,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         std::fs::remove_dir(&path).is_err() && path.exists()
     });
     made.extend(earlier);
+    // Outer ones first.
+    made.sort();
     layout::put(&prefix, layout::LIST, &layout::list(&parts, &made), 0o644)?;
     println!(
         "{}",
@@ -78,7 +85,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 #[derive(Default)]
 struct Known {
     folders: Vec<String>,
-    files: Vec<String>,
+    /// With their digests.
+    files: Vec<(String, String)>,
 }
 
 fn read_list(prefix: &Path) -> Result<Known> {
@@ -108,7 +116,15 @@ fn read_list(prefix: &Path) -> Result<Known> {
     };
     Ok(Known {
         folders: texts(&list["folders"], |folder| folder.as_str()),
-        files: texts(&list["files"], |file| file["path"].as_str()),
+        files: texts(&list["files"], |file| file["path"].as_str())
+            .into_iter()
+            .map(|path| {
+                let mut listed = list["files"].as_array().into_iter().flatten();
+                let file = listed.find(|file| file["path"] == path.as_str());
+                let sha256 = file.and_then(|file| file["sha256"].as_str());
+                (path, sha256.unwrap_or_default().to_owned())
+            })
+            .collect(),
     })
 }
 
@@ -176,7 +192,8 @@ mod tests {
             r#"{"folders": ["bin"], "files": [{"path": "bin/x"}, {"path": "../y"}]}"#,
         )
         .unwrap();
-        assert_eq!(read_list(prefix.path()).unwrap().files, ["bin/x"]);
+        let known = read_list(prefix.path()).unwrap();
+        assert_eq!(known.files, [("bin/x".to_owned(), String::new())]);
         std::fs::write(&path, r#"{"folders": ["#).unwrap();
         assert!(read_list(prefix.path()).is_err());
     }

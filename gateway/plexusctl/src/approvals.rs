@@ -127,14 +127,14 @@ pub(crate) async fn run(desk: &Desk, approvals: Approvals) -> Result<Exit, Stop>
         }
         Act::Deny { item, reason } => {
             let mut owner = desk.open().await?;
-            let found = find(&mut owner, Some(&item)).await?;
+            let found = named(&mut owner, Some(&item)).await?;
             let verdict = Verdict::Deny { reason };
             let reply = verdict.send(&mut owner, &found).await?;
             desk.show(&reply, || verdict.said(&found))
         }
         Act::Plan { item } => {
             let mut owner = desk.open().await?;
-            let found = find(&mut owner, Some(&item)).await?;
+            let found = named(&mut owner, Some(&item)).await?;
             let id = text_of(&found, "pendingId");
             let reply = owner
                 .post(&format!("{PENDING}/{id}/plan"), &json!({}))
@@ -166,18 +166,24 @@ const PENDING: &str = "/admin/api/pending";
 /// The code of what waits no longer, or never did.
 const UNKNOWN_ITEM: &str = "unknown_item";
 
-/// The cards of everything that waits, the newest first. What the gateway's list only names is fetched one by one.
+/// How many cards that the gateway's list only names are fetched in one look.
+const FETCHED: usize = 16;
+
+/// Everything that waits, the oldest first, which is decided first: of what the gateway's list only names the cards are
+/// fetched one by one, up to [`FETCHED`]; the rest stays as it is named.
 async fn waiting(owner: &mut Owner) -> Result<Vec<Value>, Stop> {
     let mut reply = owner.get(PENDING).await?;
     let Value::Array(listed) = reply["pending"].take() else {
         return Ok(Vec::new());
     };
     let mut items = Vec::with_capacity(listed.len());
-    for item in listed {
-        if item["brief"] != true {
+    let mut fetched = 0;
+    for item in listed.into_iter().rev() {
+        if item["brief"] != true || fetched == FETCHED {
             items.push(item);
             continue;
         }
+        fetched += 1;
         match whole(owner, item).await {
             Ok(card) => items.push(card),
             // Decided since.
@@ -210,21 +216,24 @@ async fn card_of(owner: &mut Owner, id: &str) -> Result<Value, Stop> {
     }
 }
 
-/// The card of the one waiting item whose id is, or begins with, `named`; without a name of the only one that waits.
-async fn find(owner: &mut Owner, named: Option<&str>) -> Result<Value, Stop> {
+/// The card of the one waiting item whose id is, or begins with, `name`; without a name of the only one that waits.
+async fn find(owner: &mut Owner, name: Option<&str>) -> Result<Value, Stop> {
+    let found = named(owner, name).await?;
+    whole(owner, found).await
+}
+
+/// The same as the list has it, which may be without its card.
+async fn named(owner: &mut Owner, name: Option<&str>) -> Result<Value, Stop> {
     let reply = owner.get(PENDING).await?;
     let items = list_of(&reply, "pending");
-    let found = match (named, items) {
-        (Some(named), _) => choose(items, named)?,
-        (None, [only]) => only,
-        (None, []) => return Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, "nothing waits")),
+    match (name, items) {
+        (Some(name), _) => choose(items, name).cloned(),
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => Err(Stop::new(Exit::Failed, UNKNOWN_ITEM, "nothing waits")),
         (None, _) => {
-            return Err(
-                Stop::usage("several requests wait: say which").next("plexusctl approvals list")
-            );
+            Err(Stop::usage("several requests wait: say which").next("plexusctl approvals list"))
         }
-    };
-    whole(owner, found.clone()).await
+    }
 }
 
 fn choose<'i>(items: &'i [Value], named: &str) -> Result<&'i Value, Stop> {

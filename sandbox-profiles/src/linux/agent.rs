@@ -133,7 +133,7 @@ const OF_ITSELF: [c_long; 5] = [
 
 /// From `asm-generic/ioctls.h`, `linux/fs.h`, `linux/fsverity.h` and `linux/btrfs.h`: typing into a terminal, and what changes a
 /// file or a folder through a descriptor that was opened to read. (Landlock's right to `ioctl` is about devices.)
-const IOCTLS: [i64; 14] = [
+const IOCTLS: [i64; 17] = [
     0x5412,      // TIOCSTI
     0x541c,      // TIOCLINUX
     0x4008_6602, // FS_IOC_SETFLAGS
@@ -148,6 +148,9 @@ const IOCTLS: [i64; 14] = [
     0x5000_9418, // BTRFS_IOC_SUBVOL_CREATE_V2
     0x5000_940f, // BTRFS_IOC_SNAP_DESTROY
     0x5000_943f, // BTRFS_IOC_SNAP_DESTROY_V2
+    0x4008_941a, // BTRFS_IOC_SUBVOL_SETFLAGS
+    0xc0c8_9425, // BTRFS_IOC_SET_RECEIVED_SUBVOL
+    0x800c_6613, // FS_IOC_SET_ENCRYPTION_POLICY
 ];
 
 /// The calls that an agent under `ruleset` is refused.

@@ -56,6 +56,15 @@ impl Verdict {
                     body.insert("reason".into(), reason.as_str().into());
                 }
             }
+            Self::Approve { .. } if item["brief"] == true => {
+                let why = "too much waits to show all of it: this card was not read";
+                let id = text::line(text_of(item, "pendingId"));
+                return Err(
+                    Stop::new(Exit::Refused, "card_not_shown", why).next(format!(
+                        "decide on what waits longer first, or: plexusctl approvals approve {id}"
+                    )),
+                );
+            }
             Self::Approve { terms, any_input } => {
                 body.insert("action".into(), "approve".into());
                 terms.add_to(&mut body)?;

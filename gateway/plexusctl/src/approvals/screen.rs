@@ -254,8 +254,7 @@ struct Read {
 /// Reads what waits, and asks for what became of `lost`.
 async fn pending(desk: &Desk, lost: Vec<Unanswered>) -> Result<Read, Stop> {
     let mut owner = desk.open().await?;
-    let mut items = waiting(&mut owner).await?;
-    items.reverse();
+    let items = waiting(&mut owner).await?;
     let mut fates = Vec::new();
     for decision in lost {
         let waits = |item: &Value| text_of(item, "pendingId") == decision.item;

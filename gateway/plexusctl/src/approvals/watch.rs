@@ -12,9 +12,10 @@
 //! after each connection, the whole list is read again.
 
 use super::{
+    UNKNOWN_ITEM,
     card::{self, answers, plan},
     decide::{Fate, READING, Unanswered, Verdict},
-    waiting,
+    waiting, whole,
 };
 use crate::{
     owner::{Desk, Owner, text_of},
@@ -169,6 +170,10 @@ impl Watch {
                 !plan::is_planning(item) && !seen.done.contains(text_of(item, "pendingId"))
             });
             if let Some(item) = next {
+                let item = match whole(&mut self.owner, item.clone()).await {
+                    Err(gone) if gone.code == UNKNOWN_ITEM => continue,
+                    card => &card?,
+                };
                 if desk.json {
                     out::line(&item.to_string())?;
                 } else {
@@ -206,9 +211,7 @@ impl Watch {
     }
 
     async fn pending(&mut self) -> Result<Vec<Value>, Stop> {
-        let mut items = waiting(&mut self.owner).await?;
-        items.reverse();
-        Ok(items)
+        waiting(&mut self.owner).await
     }
 
     /// Asks until this item is decided or put aside, or the owner ends the watch.

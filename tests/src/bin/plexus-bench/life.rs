@@ -87,14 +87,19 @@ pub(crate) fn idle(
         world.gateway.workers().is_empty(),
         "a worker runs that nobody called"
     );
-    let before = activity(pid)?;
-    std::thread::sleep(watched);
     let (mut cpu, mut woken) = (0, 0);
-    // A thread that ended meanwhile is not counted: it was a pool's, and had nothing to do.
-    for (task, after) in activity(pid)? {
-        let (known, times) = before.get(&task).copied().unwrap_or_default();
-        cpu += after.0.saturating_sub(known);
-        woken += after.1.saturating_sub(times);
+    let mut before = activity(pid)?;
+    let until = Instant::now() + watched;
+    while Instant::now() < until {
+        // Each second, because a pool's threads end ten seconds after their work, and what they did with them.
+        std::thread::sleep(Duration::from_secs(1));
+        let now = activity(pid)?;
+        for (task, after) in &now {
+            let (known, times) = before.get(task).copied().unwrap_or_default();
+            cpu += after.0.saturating_sub(known);
+            woken += after.1.saturating_sub(times);
+        }
+        before = now;
     }
     let seconds = watched.as_secs_f64();
     let percent = Duration::from_nanos(cpu).as_secs_f64() / seconds * 100.0;

@@ -21,9 +21,9 @@ use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Sour
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// How many bytes of cards the list carries before it only names what else waits. Inputs and previews make a card
-/// megabytes; agents decide how many of those there are, and the list has to reach the owner whatever they do: with one
-/// more card it stays below what `plexusctl` reads of one answer (32 MiB).
+/// How many bytes of cards the list carries; what else waits it only names. Inputs and previews make a card megabytes;
+/// agents decide how many of those there are, and the list has to reach the owner whatever they do: `plexusctl` reads
+/// 32 MiB of one answer.
 const CARDS: usize = 8 << 20;
 
 /// Everything that waits, the newest first: whole cards up to [`CARDS`], the rest without (`brief`), to be looked at one
@@ -41,14 +41,19 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response, Refuse
         waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
         let mut carried = 0;
         let items = waiting.iter().map(|item| {
-            if carried >= CARDS {
-                let mut brief = card::heading(&state, item);
-                brief.insert("brief".into(), json!(true));
-                return Value::Object(brief);
+            if carried < CARDS {
+                let card = card::card(&app.approvals, &catalogue, &state, item);
+                let long = length(&card);
+                if carried + long <= CARDS {
+                    carried += long;
+                    return card;
+                }
+                // The same for those after it: what is carried is the newest without a gap.
+                carried = CARDS;
             }
-            let card = card::card(&app.approvals, &catalogue, &state, item);
-            carried += length(&card);
-            card
+            let mut brief = card::heading(&state, item);
+            brief.insert("brief".into(), json!(true));
+            Value::Object(brief)
         });
         let changes = change::cards(&state, &catalogue).into_iter();
         // A source that changed comes first: whatever is asked for on it waits for that.
