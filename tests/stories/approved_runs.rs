@@ -155,10 +155,11 @@ fn a_yes_during_a_stop_is_run_by_the_next_launch() {
     assert_eq!(effects, ["long", "one", "two"]);
 }
 
+const ECHO: &str = "fixture.echo";
+
 /// Of several calls in one item each has its own answer.
 #[test]
 fn each_call_of_an_item_gets_its_own_answer() {
-    const ECHO: &str = "fixture.echo";
     let mut workshop = Workshop::open();
     let owner = workshop.owner();
     let agent = workshop.gateway.agent("one");
@@ -306,5 +307,72 @@ fn what_was_told_ends_with_the_credential() {
         // The owner sees what it was.
         let kept = owner.client.get(&format!("/invoke/status?runId={run}"));
         kept.expect_ok();
+    }
+}
+
+/// Nobody knew how the gateway's run ended, until the owner said: the agent is told so, and what did not happen it may ask
+/// for again.
+#[test]
+fn what_the_owner_settles_is_told_to_whoever_asked() {
+    for (how, moment, lines) in [("--happened", "after", 1), ("--did-not", "before", 0)] {
+        // Alone, or one of two calls in an item.
+        for restarted in [false, true] {
+            let mut workshop = Workshop::open();
+            let owner = workshop.owner();
+            let mut agent = workshop.gateway.agent("one");
+            let lost = json!({"line": "lost", "die": moment});
+            let call = json!({"id": COUNT, "input": lost, "onApproval": "run"});
+            let item = if restarted {
+                let body = json!({
+                    "grants": {COUNT: "allow", ECHO: "allow"},
+                    "intents": {COUNT: {"input": lost}, ECHO: {"input": {"text": "said"}}},
+                    "onApproval": "run",
+                });
+                agent.client().put("/grants", body).text_at("/pendingId")
+            } else {
+                ask(&agent, &call)
+            };
+            owner.approve(&item, "once");
+            let status = agent.status_after(&item, 20).expect_ok();
+            let told = &status["result"]["error"];
+            assert_eq!(told["code"], "outcome_unknown", "{status}");
+            assert_eq!(workshop.effects().len(), lines, "the control");
+            // Nor may it be asked for meanwhile.
+            let again = agent.invoke_body(call.clone());
+            assert_eq!(again.at("/error/code"), "outcome_unknown", "{again}");
+            if restarted {
+                workshop.gateway.restart();
+                agent = workshop.back(&agent);
+            }
+            let listed = workshop.gateway.cli(["unknown", "list", "--json"]).json();
+            let event = listed["unsettled"][0]["auditId"].as_str();
+            let settle = ["unknown", "settle", event.expect("an event"), how];
+            workshop.gateway.cli(settle).expect_ok();
+
+            let status = agent.status(&item).expect_ok();
+            let of_call = match restarted {
+                true => &status["results"][COUNT],
+                false => &status["result"],
+            };
+            let again = agent.invoke_body(call.clone());
+            let again = again.at("");
+            for said in [of_call, &again] {
+                assert_eq!(said["ok"], how == "--happened", "{said}");
+                match how {
+                    "--happened" => assert_eq!(said["outputOmitted"], true, "{said}"),
+                    _ => assert_eq!(said["error"]["effect"], "none", "{said}"),
+                }
+            }
+            assert_eq!(again["replayed"], true, "{again}");
+            assert_eq!(workshop.effects().len(), lines, "nothing was run");
+            // The session that asked keeps the answer of what was done; everything else is a new wish.
+            let next = agent.invoke_body(call.clone());
+            if how == "--happened" && !restarted {
+                assert_eq!(next.expect_ok()["replayed"], true, "{next}");
+            } else {
+                let asked = next.expect_error(401, "approval_required");
+                assert_ne!(asked["pendingId"], item.as_str());
+            }
+        }
     }
 }

@@ -21,7 +21,7 @@ enum Act {
         /// Only this one
         event: Option<AuditId>,
     },
-    /// Say what you found; the agent may then ask for it again
+    /// Say what you found; from then on the same call is no longer held back
     Settle {
         /// Event of the call, as the list shows it
         event: AuditId,
@@ -59,10 +59,10 @@ pub(crate) async fn run(desk: &Desk, unknown: Unknown) -> Result<Exit, Stop> {
             let reply = desk.open().await?.post(&path, &body).await?;
             desk.show(&reply, || {
                 let said = match which.happened {
-                    true => "it happened",
-                    false => "it did not happen",
+                    true => "it happened; the agent is told so where you had approved this call",
+                    false => "it did not happen; the agent may ask for it again",
                 };
-                format!("recorded: {said}; the agent may ask for it again")
+                format!("recorded: {said}")
             })
         }
     }

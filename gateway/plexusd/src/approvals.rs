@@ -23,7 +23,7 @@ use bytes::Bytes;
 use plexus_ipc::message::{PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, body::InvokeResponse,
+    AgentId, CapabilityId, Digest, ErrorCode, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
 use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
 use serde::{Deserialize, Serialize};
@@ -337,20 +337,6 @@ impl Approvals {
             .insert((item.clone(), id.clone()), ran);
     }
 
-    /// Lets go of the answer of a run of which nobody knew how it went: the owner has said so, and the item tells it.
-    pub(crate) fn forget_answer(&self, item: &PendingId, id: &CapabilityId) {
-        // With the map locked: nobody reads the file into it in between.
-        let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(&(item.clone(), id.clone()));
-        if let Err(error) = fs::remove_file(self.result_file(item, id))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(name: "pending.unsaved", %error, pendingId = %item, "the answer of a run that the owner settled could not be removed");
-        }
-        drop(known);
-        self.note_change();
-    }
-
     /// The answer of one call of an item, where it is kept.
     fn ran(&self, item: &PendingId, id: &CapabilityId) -> Option<Ran> {
         let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,6 +360,7 @@ impl Approvals {
         // Looked up first: a run that ends meanwhile has kept its answer by then.
         let under_way = self.under_way().contains(&item.id);
         self.ran(&item.id, &ask.capability)
+            .filter(|ran| !is_known_since(ran, ask))
             .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())
     }
 
@@ -383,10 +370,13 @@ impl Approvals {
             return None;
         }
         let alone = item.asks.iter().filter(|ask| item.runs(ask)).count() == 1;
-        let outcome = match item.state {
-            // An item tells how its last call went, not which one that was.
-            ItemState::Over { outcome } if alone && ask.approval == Approval::Ended => outcome,
-            _ => OutcomeKind::Unknown,
+        let outcome = match (ask.outcome, &item.state) {
+            (Some(outcome), _) => outcome,
+            // An earlier version noted how the last call of an item went, and not which one that was.
+            (None, ItemState::Over { outcome }) if alone && ask.approval == Approval::Ended => {
+                *outcome
+            }
+            (None, _) => OutcomeKind::Unknown,
         };
         let answer = invoke::of_outcome(&ask.capability, outcome);
         Some(Ran {
@@ -454,7 +444,8 @@ impl Approvals {
     }
 
     /// Joins a call to the approved run of the same call. The session that asked gets that outcome for as long as it is
-    /// kept; another session of the agent gets it until somebody has collected it (docs/decisions/0008).
+    /// kept; another session of the agent, and every session where nothing was done, gets it until somebody has
+    /// collected it (docs/decisions/0008).
     pub(crate) async fn join_run(&self, app: &App, asked: &Asked) -> Option<Answer> {
         let session = asked.caller.by.session()?;
         let mut changed = self.changed();
@@ -462,7 +453,7 @@ impl Approvals {
             let state = app.ledger.snapshot();
             let (item, ask) = self.approved_twin(&state, asked, session)?;
             if let Some(ran) = self.answer(&item, &ask) {
-                if &item.session != session {
+                if !is_kept_for(&item, &ask, session) {
                     self.collect_one(&item, &ask);
                 }
                 return Some(Answer {
@@ -511,7 +502,8 @@ impl Approvals {
                 ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
             );
             let owed = || {
-                &item.session == session || self.answer(item, ask).is_none_or(|ran| !ran.collected)
+                is_kept_for(item, ask, session)
+                    || self.answer(item, ask).is_none_or(|ran| !ran.collected)
             };
             (approved && owed()).then_some((item, ask))
         });
@@ -562,6 +554,21 @@ impl Approvals {
         let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
         ran.retain(|(item, _), _| state.item(item).is_some());
     }
+}
+
+/// Whether an answer says that nobody knows, and it is known since: the owner has settled it, or its outcome came late.
+fn is_known_since(ran: &Ran, ask: &Ask) -> bool {
+    let code = ran.response.error.as_ref().map(|error| error.code);
+    code == Some(ErrorCode::OutcomeUnknown)
+        && ask
+            .outcome
+            .is_some_and(|outcome| outcome != OutcomeKind::Unknown)
+}
+
+/// Whether a session is answered with this call's outcome for as long as that is kept. Where nothing was done, it was told
+/// to ask again.
+fn is_kept_for(item: &Item, ask: &Ask, session: &SessionId) -> bool {
+    &item.session == session && ask.outcome != Some(OutcomeKind::Refused)
 }
 
 /// Whether a file of this name is needed only while its item waits or is approved.

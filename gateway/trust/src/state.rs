@@ -442,6 +442,9 @@ pub struct Ask {
     /// How many other calls of this agent and capability the owner had denied in the 30 days before it was asked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub denied: u32,
+    /// How its one call ended, or what the owner said of it since; none: it has not, or an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeKind>,
 }
 
 #[expect(
@@ -520,11 +523,11 @@ pub enum ItemState {
         /// When.
         at: Timestamp,
     },
-    /// Its one call has begun.
+    /// No call of it is left, and one is under way.
     Consumed,
-    /// Its one call is over.
+    /// Its calls are over.
     Over {
-        /// How it went.
+        /// How they went: not known, if that is so of one of them; else failed, if one did; else done, if one was.
         outcome: OutcomeKind,
     },
     /// The owner said no.

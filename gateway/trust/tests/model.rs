@@ -168,7 +168,7 @@ impl Both {
         Ok(())
     }
 
-    /// Of an item only its state, its plans, its end and what is left of it may change.
+    /// Of an item only its state, plans, end, what is left of it and how its calls ended may change.
     fn items_are_immutable(&mut self) -> Result<(), TestCaseError> {
         for agent in self.player.world.state.agents.values() {
             for item in agent.items.values() {
@@ -181,8 +181,11 @@ impl Both {
                 as_first.revision = first.revision;
                 as_first.expires_at = first.expires_at;
                 for (now, then) in as_first.asks.iter_mut().zip(&first.asks) {
+                    let ended = now.approval == plexus_trust::Approval::Ended;
+                    prop_assert_eq!(now.outcome.is_some(), ended, "{:?}", now);
                     now.plan = then.plan.clone();
                     now.approval = then.approval;
+                    now.outcome = then.outcome;
                     // The owner may narrow it by approving.
                     now.constraint.clone_from(&then.constraint);
                 }

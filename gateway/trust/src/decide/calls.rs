@@ -175,7 +175,7 @@ impl Draft<'_> {
             .zip(open.item.as_ref())
             .and_then(|(a, id)| a.items.get(id))
         {
-            over = over.set(ended(item, &open.capability, outcome.kind));
+            over = over.set(self.ended(item, &open.capability, intent, outcome.kind));
         }
         if let Some(agent) = agent {
             over = over.set_all(key_over(agent, intent, outcome.kind));
@@ -224,7 +224,7 @@ impl Draft<'_> {
         settled = settled.set_all(key_over(agent, intent, outcome));
         let item = held.items.get(intent).and_then(|id| agent.items.get(id));
         if let Some(item) = item {
-            settled = settled.set(ended(item, &key.0, outcome));
+            settled = settled.set(self.ended(item, &key.0, intent, outcome));
         }
         self.emit(settled);
         Ok(Reply::Done)
@@ -270,15 +270,10 @@ impl Draft<'_> {
             let asked = |ask: &&mut crate::Ask| &ask.capability == capability;
             if let Some(ask) = item.asks.iter_mut().find(asked) {
                 ask.approval = Approval::Ended;
+                ask.outcome = Some(OutcomeKind::Refused);
             }
             if !item.has_call_left() {
-                item.state = if item.asks.iter().any(|a| a.approval == Approval::Used) {
-                    ItemState::Consumed
-                } else {
-                    ItemState::Over {
-                        outcome: OutcomeKind::Refused,
-                    }
-                };
+                item.state = self.spent(item, None);
             }
         });
         let event = event("grant.deny", fact).agent(id).about(capability);
@@ -319,20 +314,22 @@ impl Draft<'_> {
                 let Some(item) = agent.items.get(id) else {
                     return Vec::new();
                 };
+                let used = over.map_or(Approval::Used, |_| Approval::Ended);
                 vec![boxed(item, |item| {
                     if let Some(ask) = item
                         .asks
                         .iter_mut()
                         .find(|a| a.capability == permit.capability)
                     {
-                        ask.approval = Approval::Used;
+                        ask.approval = used;
+                        ask.outcome = over;
                     }
                     let left = |a: &crate::Ask| {
                         matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)
                     };
                     if !item.asks.iter().any(left) {
                         item.state = match over {
-                            Some(outcome) => ItemState::Over { outcome },
+                            Some(_) => self.spent(item, None),
                             None => ItemState::Consumed,
                         };
                     }
@@ -340,23 +337,47 @@ impl Draft<'_> {
             }
         }
     }
-}
 
-/// An item one of whose calls has ended, or of which the owner says how it did.
-fn ended(item: &Arc<Item>, capability: &CapabilityId, outcome: OutcomeKind) -> Change {
-    boxed(item, |item| {
-        let call =
-            |ask: &&mut crate::Ask| &ask.capability == capability && ask.approval == Approval::Used;
-        if let Some(ask) = item.asks.iter_mut().find(call) {
-            ask.approval = Approval::Ended;
+    /// An item one of whose calls, the one of `intent`, has ended, or of which the owner says how it did.
+    fn ended(
+        &self,
+        item: &Arc<Item>,
+        capability: &CapabilityId,
+        intent: &AuditId,
+        outcome: OutcomeKind,
+    ) -> Change {
+        boxed(item, |item| {
+            let asked = |ask: &&mut crate::Ask| &ask.capability == capability;
+            if let Some(ask) = item.asks.iter_mut().find(asked) {
+                ask.approval = Approval::Ended;
+                ask.outcome = Some(outcome);
+            }
+            if matches!(item.state, ItemState::Consumed | ItemState::Over { .. }) {
+                item.state = self.spent(item, Some(intent));
+            }
+        })
+    }
+
+    /// Where an item stands none of whose calls is left: over, once none is under way but the one of `ends`.
+    fn spent(&self, item: &Item, ends: Option<&AuditId>) -> ItemState {
+        let under_way = self
+            .state
+            .open_intents
+            .iter()
+            .any(|(intent, open)| open.item.as_ref() == Some(&item.id) && Some(intent) != ends);
+        let outcomes = item.asks.iter().filter_map(|ask| ask.outcome);
+        // Of several, that nothing was done is true only where it is so of each.
+        let told = outcomes.max_by_key(|outcome| match outcome {
+            OutcomeKind::Refused => 0,
+            OutcomeKind::Ok => 1,
+            OutcomeKind::Failed => 2,
+            OutcomeKind::Unknown => 3,
+        });
+        match told {
+            Some(outcome) if !under_way => ItemState::Over { outcome },
+            Some(_) | None => ItemState::Consumed,
         }
-        let unknown = ItemState::Over {
-            outcome: OutcomeKind::Unknown,
-        };
-        if item.state == ItemState::Consumed || item.state == unknown {
-            item.state = ItemState::Over { outcome };
-        }
-    })
+    }
 }
 
 /// What an outcome makes of the key that its intent reserved: where nothing was done, it is free again.

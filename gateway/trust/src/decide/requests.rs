@@ -268,6 +268,7 @@ impl<'a> Draft<'a> {
             plan: if planned { Plan::Making } else { Plan::None },
             approval: Approval::Open,
             denied: denied_lately(agent, id, self.now),
+            outcome: None,
         }))
     }
 

@@ -609,3 +609,70 @@ fn what_the_owner_settles_reaches_the_item_that_it_was_of() {
         assert_eq!(state(&world, 1 - n), over(as_before), "the other one");
     }
 }
+
+/// Of several calls each has its own end, and the item is over when the last of them is: what is said of one of them is
+/// not said of another that is under way or not known.
+#[test]
+fn each_call_of_an_item_has_its_own_outcome() {
+    use OutcomeKind::{Ok, Refused, Unknown};
+    let over = |outcome| ItemState::Over { outcome };
+    for (happened, told) in [(true, Ok), (false, Refused)] {
+        for settled_first in [true, false] {
+            let mut world = World::new();
+            let who = world.member("a", &[]);
+            let input = json!({});
+            let entries = [WRITE, EDIT, READ].map(|id| entry_with(id, &input));
+            let request = world.request(&who, entries.into());
+            let item = world.decided(request).item.unwrap();
+            for id in [WRITE, EDIT] {
+                world.plan(&item, id, Verb::Write);
+            }
+            world.approve(&item, ONCE).unwrap();
+            let state = |world: &World| world.state.item(&item).unwrap().state.clone();
+            let outcomes = |world: &World| -> Vec<_> {
+                let item = world.state.item(&item).unwrap();
+                let of = |id| item.asks.iter().find(|ask| ask.capability == cap(id));
+                [WRITE, EDIT, READ].map(|id| of(id).unwrap().outcome).into()
+            };
+            let [write, edit] = [WRITE, EDIT].map(|id| {
+                let permit = world.permit(&who, id, &input);
+                world.begin(permit).unwrap()
+            });
+            let read = world.permit(&who, READ, &input);
+            world.read(read).unwrap();
+            assert_eq!(state(&world), ItemState::Consumed, "two are under way");
+            world.end(&write, Unknown);
+            assert_eq!(state(&world), ItemState::Consumed, "one is under way");
+            let settle = Command::SettleUnknown {
+                agent: who.agent.clone(),
+                intent: write.clone(),
+                happened,
+            };
+            if settled_first {
+                world.ok(settle);
+                assert_eq!(state(&world), ItemState::Consumed, "one is under way");
+                world.end(&edit, Ok);
+            } else {
+                world.end(&edit, Ok);
+                assert_eq!(state(&world), over(Unknown), "one is not known");
+                assert_eq!(outcomes(&world), [Some(Unknown), Some(Ok), Some(Ok)]);
+                world.ok(settle);
+            }
+            assert_eq!(outcomes(&world), [Some(told), Some(Ok), Some(Ok)]);
+            assert_eq!(state(&world), over(Ok), "another was done");
+        }
+    }
+}
+
+/// A row of an earlier version says nothing of the outcome of a call.
+#[test]
+fn an_item_of_an_earlier_version_is_read() {
+    let mut world = World::new();
+    let who = world.member("a", &[]);
+    let item = world.ask(&who, WRITE, &json!({}));
+    let item = (**world.state.item(&item).unwrap()).clone();
+    let row = serde_json::to_value(&item).unwrap();
+    assert_eq!(row["asks"][0].get("outcome"), None, "{row}");
+    let read: plexus_trust::Item = serde_json::from_value(row).unwrap();
+    assert_eq!(read, item);
+}

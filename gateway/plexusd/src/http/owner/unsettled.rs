@@ -71,12 +71,11 @@ pub(super) async fn settle(
     let happened = Fields::read(request).await?.needed_flag("happened")?;
     let intent = AuditId::parse(&id).map_err(|_| Refusal::NoSuchIntent)?;
     let state = app.ledger.snapshot();
-    let found = state.agents.values().find_map(|agent| {
-        let mut held = agent.unknown.iter();
-        let ((capability, _), unknown) = held.find(|(_, unknown)| unknown.names(&intent))?;
-        Some((agent.id.clone(), capability, unknown))
-    });
-    let (agent, capability, unknown) = found.ok_or(Refusal::NoSuchIntent)?;
+    let of = state
+        .agents
+        .values()
+        .find(|agent| agent.unknown.values().any(|unknown| unknown.names(&intent)));
+    let agent = of.ok_or(Refusal::NoSuchIntent)?.id.clone();
     let receipt = act(
         &app,
         Command::SettleUnknown {
@@ -86,9 +85,6 @@ pub(super) async fn settle(
         },
     )
     .await?;
-    if let Some(item) = unknown.items.get(&intent) {
-        app.approvals.forget_answer(item, capability);
-    }
     Ok(ok(
         &json!({"ok": true, "intent": intent, "happened": happened, "auditId": event_of(&receipt)}),
     ))
