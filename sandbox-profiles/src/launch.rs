@@ -5,8 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, setrlimit};
+#[cfg(target_os = "linux")]
+use nix::sys::resource::{getrlimit, rlim_t};
 
-/// Limits of a worker. `None` leaves what the gateway has. No worker may leave a core file, whatever these say.
+/// Linux writes no file of less than a page, and pipes nothing where the limit is exactly this. Where it is 0, a
+/// `core_pattern` that is a pipe gets the whole memory all the same.
+#[cfg(target_os = "linux")]
+const NO_CORE: rlim_t = 1;
+/// Signals that may wait for a process. Those that queue are counted for the user: a worker could take them from the
+/// user's other programs. What `kill` sends below the real-time signals arrives whatever is counted.
+#[cfg(target_os = "linux")]
+const WAITING_SIGNALS: rlim_t = 64;
+
+/// Limits of a worker. `None` leaves what the gateway has. No worker leaves its memory behind in a crash, nor queues
+/// more than a few signals, whatever these say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Open descriptors (`RLIMIT_NOFILE`), counting the first four.
@@ -29,6 +41,16 @@ impl Limits {
     /// # Errors
     /// What `setrlimit` says: a limit above the inherited one, for example.
     pub fn apply(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        for (limit, most) in [
+            (Resource::RLIMIT_CORE, NO_CORE),
+            (Resource::RLIMIT_SIGPENDING, WAITING_SIGNALS),
+        ] {
+            // What was inherited may be less, and nothing goes above it.
+            let most = getrlimit(limit)?.1.min(most);
+            setrlimit(limit, most, most)?;
+        }
+        #[cfg(not(target_os = "linux"))]
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         if let Some(most) = self.files {
             setrlimit(Resource::RLIMIT_NOFILE, most, most)?;

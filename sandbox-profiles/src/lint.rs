@@ -291,10 +291,15 @@ fn look_at_text(text: &Text, found: &mut impl FnMut(Fault)) {
                 found(Fault::NotFilledIn(words.clone()));
             }
         }
-        Text::Append(parts) => {
+        Text::Append(_) => {
+            // However it is nested, it names the texts one after the other.
+            let mut parts = Vec::new();
+            pieces(text, &mut parts);
             for pair in parts.windows(2) {
-                if let [Text::Param(name), Text::Literal(after)] = pair
-                    && !after.starts_with('/')
+                let begins_below =
+                    matches!(pair[1], Text::Literal(after) if after.starts_with('/'));
+                if let Text::Param(name) = pair[0]
+                    && !begins_below
                 {
                     found(Fault::Beside(name.clone()));
                 }
@@ -303,6 +308,14 @@ fn look_at_text(text: &Text, found: &mut impl FnMut(Fault)) {
                 look_at_text(part, found);
             }
         }
+    }
+}
+
+/// The parameters and literals of a text, in order.
+fn pieces<'a>(text: &'a Text, into: &mut Vec<&'a Text>) {
+    match text {
+        Text::Append(parts) => parts.iter().for_each(|part| pieces(part, into)),
+        piece => into.push(piece),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launcher: close descriptors ▸ limits ▸ mask of modes ▸ no capabilities ▸ Landlock ▸ seccomp ▸ exec worker
-//! worker:   (single thread) give_up_exec_and_fork ▸ probe ▸ Hello ▸ threads
+//! worker:   (single thread) runtime ▸ give_up_exec_and_fork ▸ probe ▸ Hello ▸ threads
 //! ```
 //!
 //! Each step takes only rights away, and none can be undone: descriptors go first because open ones escape every
@@ -128,8 +128,8 @@ pub fn go_without(limits: &Limits) -> Result<(), CageError> {
     rights::give_up(limits)
 }
 
-/// Takes from this process, for good, exec and every way to a second process. A leaf worker's harness calls it
-/// before it makes a thread; should there be one, it is bound as well.
+/// Takes from this process, for good, exec, every way to a second process, and the making of an epoll. A leaf worker's
+/// harness calls it when it has made its one, and before it makes a thread; should there be one, it is bound as well.
 /// # Errors
 /// The kernel did not take the filter: the worker must not go on.
 pub fn give_up_exec_and_fork() -> Result<(), GiveUpError> {

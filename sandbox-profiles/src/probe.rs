@@ -143,7 +143,7 @@ pub fn attack(targets: &ProbeTargets) -> CageReport {
     if let Some(root) = &targets.root {
         match targets.role {
             Role::Reader => attack_root(&mut report, root),
-            Role::Writer => report.control("write in the root", create_and_remove(root)),
+            Role::Writer => control_root(&mut report, create_and_remove(root)),
         }
     }
     report
@@ -255,6 +255,16 @@ fn own_parent(expected: u32) -> io::Result<()> {
     }
 }
 
+/// A disk that is full or only for reading says so of itself and nothing of the cage: then there is no such control.
+/// The start goes on, and what cannot be written is told where something is written.
+fn control_root(report: &mut CageReport, written: io::Result<()>) {
+    let disk = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS];
+    let is_disk = |error: &io::Error| errno(error).is_some_and(|errno| disk.contains(&errno));
+    if !written.as_ref().is_err_and(is_disk) {
+        report.control("write in the root", written);
+    }
+}
+
 /// What a reader must not do to the folder that it reads.
 fn attack_root(report: &mut CageReport, root: &Path) {
     report.attack(
@@ -345,4 +355,30 @@ fn errno(error: &io::Error) -> Option<Errno> {
 
 fn copy(error: &io::Error) -> io::Error {
     errno(error).map_or_else(|| io::Error::other(error.to_string()), io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_root(written: io::Result<()>) -> CageReport {
+        let mut report = CageReport { checks: Vec::new() };
+        report.attack::<()>("another", Err(Errno::EPERM.into()));
+        report.control("another", Ok(()));
+        control_root(&mut report, written);
+        report
+    }
+
+    #[test]
+    fn a_full_disk_says_nothing_of_the_cage() {
+        for full in [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS] {
+            let report = with_root(Err(full.into()));
+            assert!(report.sound(), "{full}");
+            assert_eq!(report.checks.len(), 2, "{full}: no control is made up");
+        }
+        for refused in [Errno::EACCES, Errno::EPERM, Errno::ENOENT, Errno::EIO] {
+            assert!(!with_root(Err(refused.into())).sound(), "{refused}");
+        }
+        assert_eq!(with_root(Ok(())).checks.len(), 3);
+    }
 }

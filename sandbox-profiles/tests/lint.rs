@@ -215,6 +215,26 @@ fn parameters_are_those_that_are_passed_and_are_filled_in() {
         &read("(string-append (param \"ROOT\") \"-old\")"),
         &Fault::Beside("ROOT".to_owned()),
     );
+    // So is what another parameter makes of it, and whatever an inner text ends or begins with.
+    for text in [
+        "(param \"ROOT\") (param \"ROLE\")",
+        "(string-append \"\" (param \"ROOT\")) \"-old\"",
+        "(param \"ROOT\") (string-append \"-old\" \"/x\")",
+        "(string-append (string-append (param \"ROOT\"))) (string-append (param \"ROLE\"))",
+        "(param \"ROOT\") \"\" \"-old\"",
+    ] {
+        finds(
+            &read(&format!("(string-append {text})")),
+            &Fault::Beside("ROOT".to_owned()),
+        );
+    }
+    for text in [
+        "(param \"ROOT\") \"/\" (param \"ROLE\")",
+        "(string-append (param \"ROOT\") \"/a\") \"/b\"",
+        "(param \"ROOT\") (string-append \"/a\" (param \"ROLE\"))",
+    ] {
+        is_well(&read(&format!("(string-append {text})")));
+    }
 }
 
 #[test]

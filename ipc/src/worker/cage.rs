@@ -23,7 +23,7 @@ pub(super) fn limit(limits: &Limits) -> io::Result<()> {
     limits.of_process().apply()
 }
 
-/// Gives up exec and fork for good. Only before there is a second thread.
+/// Gives up exec and fork for good, and the making of a second runtime. Only before there is a second thread.
 pub(super) fn give_up_exec_and_fork() -> Result<(), plexus_sandbox::GiveUpError> {
     plexus_sandbox::give_up_exec_and_fork()
 }

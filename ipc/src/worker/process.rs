@@ -76,15 +76,16 @@ fn run<S: Source>(manifest: &'static str) -> Result<serve::Ended, Failed> {
         return Err(Failed::Role(start.role));
     }
     cage::limit(&start.limits).map_err(Failed::Limits)?;
-    cage::give_up_exec_and_fork()?;
-    let report = cage::attack(&start, &manifest);
-    // From here on there may be threads.
+    // It makes its epoll here, which is the last one that may be made, and no thread before it is used.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(FILE_THREADS)
         .build()
         .map_err(Failed::Runtime)?;
+    cage::give_up_exec_and_fork()?;
+    let report = cage::attack(&start, &manifest);
+    // From here on there may be threads.
     let ended = runtime.block_on(async {
         let (read, write) = stream::split(OwnedFd::from(stream)).map_err(Failed::Stream)?;
         Ok(serve::serve(*start, &manifest, handlers, report, read, write).await)

@@ -32,7 +32,11 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
             },
             parent_pid: parent_pid.parse().unwrap_or_default(),
         })),
-        ["serve", file] => Some(serve(file)),
+        ["serve", file] => Some(serve(file, || Ok(()))),
+        // As the harness does: when the runtime is made, and before it is used.
+        ["serve-giving-up", file] => Some(serve(file, || {
+            plexus_sandbox::give_up_exec_and_fork().map_err(io::Error::other)
+        })),
         _ => None,
     }
 }
@@ -53,11 +57,12 @@ fn probe(targets: &ProbeTargets) -> io::Result<String> {
 
 /// Echoes one message over descriptor 3 with the content of `file`, using the runtime, the blocking pool, a timer
 /// and a signal handler.
-fn serve(file: &str) -> io::Result<String> {
+fn serve(file: &str, once_made: impl FnOnce() -> io::Result<()>) -> io::Result<String> {
     let file = file.to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    once_made()?;
     runtime.block_on(async {
         let mut ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         let content = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await??;

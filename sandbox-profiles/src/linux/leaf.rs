@@ -15,7 +15,6 @@ use crate::ruleset::Ruleset;
 const PROCESS: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_munmap,
-    libc::SYS_mremap,
     libc::SYS_mprotect,
     libc::SYS_madvise,
     libc::SYS_mseal,
@@ -116,7 +115,6 @@ const FILES: &[c_long] = &[
 const CHANGES: &[c_long] = &[
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
-    libc::SYS_renameat2,
     libc::SYS_linkat,
     libc::SYS_symlinkat,
     libc::SYS_ftruncate,
@@ -134,7 +132,6 @@ const CHANGES: &[c_long] = &[
 const STREAM: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
-    libc::SYS_getsockopt,
     libc::SYS_shutdown,
 ];
 
@@ -192,6 +189,10 @@ const IOCTLS: [i64; 5] = [
     0x5450, /* FIONCLEX */
     0x5451, /* FIOCLEX */
 ];
+
+/// Memory that grows like a stack, which is in no count of what a process can write; and huge pages, which are in
+/// none of what it holds. There is no `mremap`, which makes more of a stack and counts it as one.
+const UNCOUNTED: i32 = libc::MAP_GROWSDOWN | libc::MAP_HUGETLB;
 
 /// What a thread is, and what it shares with the others.
 const THREAD: i32 = libc::CLONE_THREAD | libc::CLONE_FILES | libc::CLONE_FS;
@@ -251,14 +252,10 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
         .any(machine::DESCRIPTORS)
         .any(machine::FILES)
         // Memory of its own, which is counted and limited, or a file's; not memory that is nobody's.
-        // Nor memory that grows like a stack: that is in no count of what a process can write.
+        .when(libc::SYS_mmap, &[not_set(3, libc::MAP_SHARED | UNCOUNTED)])?
         .when(
             libc::SYS_mmap,
-            &[not_set(3, libc::MAP_SHARED | libc::MAP_GROWSDOWN)],
-        )?
-        .when(
-            libc::SYS_mmap,
-            &[not_set(3, libc::MAP_ANONYMOUS | libc::MAP_GROWSDOWN)],
+            &[not_set(3, libc::MAP_ANONYMOUS | UNCOUNTED)],
         )?
         // Of other processes it may not even ask.
         .when(libc::SYS_getpgid, &[is(0, 0)])?
@@ -300,6 +297,15 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
             .map(i64::from),
         )?
         .one_of(libc::SYS_ioctl, 1, &IOCTLS)?
+        // What a stream is and what became of it; not who is on the other side, by a hold on that process.
+        .when(
+            libc::SYS_getsockopt,
+            &[is(1, libc::SOL_SOCKET), is(2, libc::SO_ERROR)],
+        )?
+        .when(
+            libc::SYS_getsockopt,
+            &[is(1, libc::SOL_SOCKET), is(2, libc::SO_TYPE)],
+        )?
         // A datagram pair can send to any path: streams only, and nothing sent to an address.
         .when(
             libc::SYS_socketpair,
@@ -391,6 +397,11 @@ fn with_changes(calls: Calls) -> Result<Calls, BackendError> {
     calls
         .any(CHANGES)
         .any(machine::CHANGES)
+        // A whiteout is a device, made where no rule grants one.
+        .when(
+            libc::SYS_renameat2,
+            &[not_set(4, libc::RENAME_WHITEOUT as i32)],
+        )?
         .one_of(libc::SYS_fcntl, 1, &locks)?
         .when(
             libc::SYS_fchmod,

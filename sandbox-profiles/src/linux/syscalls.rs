@@ -108,11 +108,19 @@ pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
 pub(super) fn without_exec_and_fork() -> Result<BpfProgram, BackendError> {
     let calls = Calls::default()
         .any(&[libc::SYS_execve, libc::SYS_execveat])
-        .any(FORKS);
+        .any(FORKS)
+        .any(WATCHERS);
     calls
         .when(libc::SYS_clone, &[not_set(0, libc::CLONE_THREAD)])?
         .compile(SeccompAction::Allow, EPERM)
 }
+
+/// System calls that make one more set of watched descriptors. Watches are counted for the user over all processes, and
+/// one who has many sets can take all that the gateway needs to accept a connection.
+#[cfg(target_arch = "x86_64")]
+const WATCHERS: &[c_long] = &[libc::SYS_epoll_create1, libc::SYS_epoll_create];
+#[cfg(not(target_arch = "x86_64"))]
+const WATCHERS: &[c_long] = &[libc::SYS_epoll_create1];
 
 /// System calls that make a process and nothing else.
 #[cfg(target_arch = "x86_64")]

@@ -230,3 +230,17 @@ fn the_file_system_limit_is_an_error_and_not_a_signal() {
         Outcome::Done(String::new())
     );
 }
+
+/// The kernel leaves a device behind, for which it asks no right to make one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_rename_leaves_no_device_behind() {
+    for cage in [Cage::reader(), Cage::writer()] {
+        let (note, moved) = (cage.in_root("note.md"), cage.in_root("moved.md"));
+        cage.denies_where_offered(&["whiteout", &note, &moved], &[]);
+    }
+    let cage = Cage::writer();
+    let (note, there) = (cage.in_root("note.md"), cage.in_root("there.md"));
+    std::fs::write(&there, "text").expect("another file");
+    cage.allows(&["exchange", &note, &there]);
+}

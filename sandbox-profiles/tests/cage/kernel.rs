@@ -90,6 +90,24 @@ fn a_profile_may_grant_fork_and_the_worker_may_give_it_up() {
     assert_eq!(uncaged(&["fork"]), Outcome::Done(String::new()));
 }
 
+/// Watches are counted for the user: with one set of them after the other, all that there are can be taken.
+#[test]
+fn no_second_set_of_watches_once_exec_is_given_up() {
+    for cage in [Cage::reader(), Cage::writer()] {
+        for how in ["new", "old"] {
+            // For the runtime, which is made before.
+            if how == "new" {
+                cage.allows(&["epoll", how]);
+            }
+            assert_eq!(
+                cage.run(&["give-up", "epoll", how]),
+                Outcome::Refused(Errno::EPERM)
+            );
+            assert_eq!(uncaged(&["epoll", how]), Outcome::Done(String::new()));
+        }
+    }
+}
+
 #[test]
 fn the_group_cannot_be_left_and_says_nothing_of_it() {
     let cage = Cage::reader();

@@ -116,6 +116,8 @@ fn a_worker_gets_as_much_memory_as_its_limit_says() {
     assert_eq!(uncaged(&["memory", &more]), Outcome::Done(String::new()));
     cage.denies(&["memory-shared"]);
     cage.denies(&["memory-as-stack"]);
+    cage.denies_where_offered(&["memory-huge"], &[]);
+    cage.denies(&["memory-moved"]);
 }
 
 /// What was filled and cannot be written any more counts as nobody's; what holds it is that it lies somewhere.
@@ -169,18 +171,42 @@ fn no_capability_is_left_and_none_can_come_back() {
 
 #[test]
 fn no_core_file_is_left() {
-    let limits = |bystander: &Bystander| {
-        std::fs::read_to_string(format!("/proc/{}/limits", bystander.pid())).expect("its limits")
-    };
-    let caged = limits(&Bystander::wait_for(&mut Cage::reader().command(&["stay"])));
-    let core = caged
-        .lines()
-        .find(|line| line.starts_with("Max core file size"))
-        .expect("a line");
+    // 1, because with 0 the kernel still writes to a `core_pattern` that is a pipe.
     assert_eq!(
-        core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+        limit_in_a_cage("Max core file size", "exec \"$@\""),
+        ["1", "1"]
+    );
+    // Where a gateway was started with none, nothing can be raised, and the worker starts.
+    assert_eq!(
+        limit_in_a_cage("Max core file size", "ulimit -c 0; exec \"$@\""),
         ["0", "0"]
     );
+}
+
+#[test]
+fn few_signals_wait() {
+    assert_eq!(
+        limit_in_a_cage("Max pending signals", "exec \"$@\""),
+        ["64", "64"]
+    );
+    let cage = Cage::reader();
+    assert_eq!(cage.allows(&["signal-self-queued", "8"]), "");
+    cage.denies_with(&["signal-self-queued", "256"], &[Errno::EAGAIN]);
+}
+
+/// A limit, soft and hard, of a caged process whose launcher is started by `script`.
+fn limit_in_a_cage(name: &str, script: &str) -> [String; 2] {
+    let cage = Cage::reader();
+    let caged = cage.command(&["stay"]);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", script, "sh"]).arg(caged.get_program());
+    shell.args(caged.get_args()).env_clear();
+    let bystander = Bystander::wait_for(&mut shell);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", bystander.pid()));
+    let limits = limits.expect("its limits");
+    let line = limits.lines().find_map(|line| line.strip_prefix(name));
+    let mut values = line.expect("a line").split_whitespace().map(str::to_owned);
+    std::array::from_fn(|_| values.next().expect("a value"))
 }
 
 #[test]

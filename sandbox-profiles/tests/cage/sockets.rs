@@ -116,6 +116,21 @@ fn no_byte_goes_out_of_band() {
     }
 }
 
+/// Of its stream a worker asks what it is and how it is. Whoever asks who is there holds that process.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_other_side_of_a_stream_is_not_held() {
+    for cage in [
+        Cage::reader(),
+        Cage::writer(),
+        Cage::new(OBSIDIAN, "reader"),
+    ] {
+        cage.denies(&["peer-by-pidfd"]);
+        cage.denies(&["peer-by-number"]);
+        cage.allows(&["stream-state"]);
+    }
+}
+
 /// A residual: Landlock knows ports and no addresses. No shipped profile names a port.
 #[cfg(target_os = "linux")]
 #[test]

@@ -18,7 +18,7 @@ fn a_runtime_with_threads_timers_and_signals_serves_its_stream() {
     ] {
         let note = cage.in_root("note.md");
         let act = if give_up {
-            vec!["give-up", "serve", &note]
+            vec!["serve-giving-up", &note]
         } else {
             vec!["serve", note.as_str()]
         };

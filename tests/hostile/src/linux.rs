@@ -75,6 +75,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
             renameat2(AT_FDCWD, *from, AT_FDCWD, *to, RenameFlags::RENAME_EXCHANGE)
                 .map_err(Into::into),
         ),
+        ["whiteout", from, to] => silent(os::files::whiteout(from, to)),
         ["device", path] => {
             silent(mknod(*path, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3)).map_err(Into::into))
         }
@@ -105,6 +106,8 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["memory-hidden", bytes] => silent(number(bytes).and_then(os::files::memory_hidden)),
         ["addresses", bytes] => silent(number(bytes).and_then(os::files::addresses)),
         ["memory-as-stack"] => silent(os::files::memory_as_stack()),
+        ["memory-huge"] => silent(os::files::memory_huge()),
+        ["memory-moved"] => silent(os::files::memory_moved()),
         ["memory-shared"] => silent(os::files::memory_shared()),
         ["map-both"] => silent(os::files::map_both()),
         ["terminal-input"] => silent(os::files::terminal(libc::TIOCSTI)),
@@ -115,6 +118,11 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["socket", family, kind] => silent(os::sockets::make(family, kind)),
         ["send-many", port] => silent(number(port).and_then(os::sockets::send_many)),
         ["out-of-band", how] => silent(os::sockets::out_of_band(how)),
+        ["peer-by-pidfd"] => silent(os::sockets::option(os::sockets::SO_PEERPIDFD)),
+        ["peer-by-number"] => silent(os::sockets::option(libc::SO_PEERCRED)),
+        ["stream-state"] => silent(
+            os::sockets::option(libc::SO_ERROR).and_then(|()| os::sockets::option(libc::SO_TYPE)),
+        ),
         ["reconnect"] => silent(os::sockets::reconnect()),
         ["exec-in-vain", path] => {
             silent(c_string(path).and_then(|path| os::processes::exec_in_vain(&path)))
@@ -122,6 +130,10 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["be-traced"] => silent(os::processes::be_traced()),
         ["write-memory", pid] => silent(number(pid).and_then(os::processes::write_memory)),
         ["signal-queued", pid] => silent(number(pid).and_then(os::processes::signal_queued)),
+        ["signal-self-queued", count] => {
+            silent(number(count).and_then(os::processes::signal_self_queued))
+        }
+        ["epoll", how] => silent(os::processes::epoll(how)),
         ["signal-thread", pid] => silent(number(pid).and_then(os::processes::signal_thread)),
         ["signal-pidfd", pid] => silent(number(pid).and_then(os::processes::signal_pidfd)),
         ["take-descriptor", pid] => silent(number(pid).and_then(os::processes::take_descriptor)),

@@ -42,6 +42,20 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("memory that counts as a stack", |_| {
             act(&["memory-as-stack"])
         }),
+        Probe::refused("memory of huge pages, which nothing counts as held", |_| {
+            act(&["memory-huge"])
+        })
+        .where_offered(&[]),
+        Probe::refused("more of memory that is there (mremap)", |_| {
+            act(&["memory-moved"])
+        }),
+        Probe::refused("one more set of watches (epoll)", |_| {
+            act(&["epoll", "new"])
+        }),
+        Probe::refused("256 signals that wait for it", |_| {
+            act(&["signal-self-queued", "256"])
+        })
+        .or(&[Errno::EAGAIN]),
         Probe::refused(
             "128 GiB of memory, piece by piece, each no longer writable when the next is asked for",
             |_| act(&["memory-hidden", &BEYOND_ANY_MAP.to_string()]),

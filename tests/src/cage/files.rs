@@ -110,6 +110,11 @@ pub(super) const FAMILY: Family = Family {
             act(&["device", &at.inside("device")])
         })
         .where_offered(&[]),
+        Probe::refused(
+            "leave a device behind a file that is renamed inside",
+            |at| act(&["whiteout", &at.inside("note.md"), &at.inside("moved")]),
+        )
+        .where_offered(&[]),
         Probe::writer_may("change a file inside", |at| {
             act(&["append", &at.inside("note.md")])
         }),

@@ -74,6 +74,9 @@ pub(super) const FAMILY: Family = Family {
         Probe::refused("point a connected stream elsewhere", |_| {
             act(&["reconnect"])
         }),
+        Probe::refused("hold the other side of a stream by a pidfd", |_| {
+            act(&["peer-by-pidfd"])
+        }),
         Probe::refused("send a byte out of band", |_| act(&["out-of-band", "send"]))
             .where_offered(offered::OUT_OF_BAND),
         Probe::refused("send one in a message", |_| {

@@ -183,7 +183,7 @@ TimeoutStopSec={STOP_WITHIN}
 KillMode=mixed
 UMask=0077
 LimitNOFILE={FILES}
-LimitCORE=0
+LimitCORE=1
 NoNewPrivileges=yes
 RestrictSUIDSGID=yes
 RestrictRealtime=yes
@@ -211,7 +211,7 @@ RestartSec=10
 # A command that this version does not know, or a desktop without notifications.
 RestartPreventExitStatus=64 77
 UMask=0077
-LimitCORE=0
+LimitCORE=1
 NoNewPrivileges=yes
 
 [Install]

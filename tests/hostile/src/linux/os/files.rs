@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 
 use super::simple;
 
@@ -242,6 +244,41 @@ pub(in super::super) fn addresses(bytes: usize) -> io::Result<()> {
 /// Memory that grows like a stack, and counts as one: not among what a process can write.
 pub(in super::super) fn memory_as_stack() -> io::Result<()> {
     anonymous(PAGE, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN)
+}
+
+/// Huge pages: no figure of what a process holds has them. Without a reserve none is taken before its use, and none is.
+pub(in super::super) fn memory_huge() -> io::Result<()> {
+    /// A multiple of the size that any machine's have.
+    const LENGTH: usize = 1 << 30;
+    let how = libc::MAP_PRIVATE | libc::MAP_HUGETLB | libc::MAP_NORESERVE;
+    anonymous(LENGTH, how)
+}
+
+/// Makes more of memory that is there. It keeps its kind: more of a stack counts as one.
+pub(in super::super) fn memory_moved() -> io::Result<()> {
+    let page = map_anonymous(PAGE, libc::MAP_PRIVATE)?;
+    // SAFETY: exactly what was mapped a moment ago, and nothing refers to it.
+    let moved = unsafe { libc::mremap(page, PAGE, 2 * PAGE, libc::MREMAP_MAYMOVE) };
+    if moved == libc::MAP_FAILED {
+        let refused = io::Error::last_os_error();
+        unmap(page, PAGE)?;
+        return Err(refused);
+    }
+    unmap(moved, 2 * PAGE)
+}
+
+/// A rename for which the kernel leaves a device behind, and back. Overlays have none, and say EINVAL, as to a mistake.
+pub(in super::super) fn whiteout(from: &str, to: &str) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_WHITEOUT) {
+        Ok(()) => {
+            std::fs::remove_file(from)?;
+            std::fs::rename(to, from)
+        }
+        Err(Errno::EINVAL) if statfs(from)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC => {
+            Err(Errno::ENOSYS.into())
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// A page that is nobody's own, and so is in no count of a process's memory of its own.

@@ -346,3 +346,48 @@ pub(in super::super) fn set_capabilities() -> io::Result<()> {
     // SAFETY: as above, read.
     simple(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
 }
+
+/// One more set of watches. The older call is not everywhere.
+pub(in super::super) fn epoll(how: &str) -> io::Result<()> {
+    // SAFETY: both take numbers.
+    let made = Errno::result(unsafe {
+        match how {
+            "new" => libc::epoll_create1(libc::EPOLL_CLOEXEC),
+            #[cfg(target_arch = "x86_64")]
+            "old" => libc::syscall(libc::SYS_epoll_create, 1) as i32,
+            #[cfg(not(target_arch = "x86_64"))]
+            "old" => libc::epoll_create1(0),
+            other => return Err(io::Error::other(format!("no such way: {other}"))),
+        }
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    drop(unsafe { OwnedFd::from_raw_fd(made) });
+    Ok(())
+}
+
+/// Lets real-time signals to this thread wait, and takes them off again.
+pub(in super::super) fn signal_self_queued(count: usize) -> io::Result<()> {
+    let signal = libc::SIGRTMIN() + 1;
+    let at_once = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the sets are initialised before anything reads them, and outlive the calls; the signal is
+    // held back before the first is sent, and nobody sends it afterwards. The rest are numbers.
+    unsafe {
+        let mut held: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut held);
+        libc::sigaddset(&raw mut held, signal);
+        let masked = libc::pthread_sigmask(libc::SIG_BLOCK, &raw const held, &raw mut before);
+        if masked != 0 {
+            return Err(io::Error::from_raw_os_error(masked));
+        }
+        let (process, thread) = (libc::getpid(), libc::syscall(libc::SYS_gettid));
+        let sent = (0..count)
+            .try_for_each(|_| simple(libc::syscall(libc::SYS_tgkill, process, thread, signal)));
+        while libc::sigtimedwait(&raw const held, null_mut(), &raw const at_once) == signal {}
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, null_mut());
+        sent
+    }
+}

@@ -150,3 +150,25 @@ pub(in super::super) fn reconnect() -> io::Result<()> {
         Err(errno) => Err(errno.into()),
     }
 }
+
+/// From `asm-generic/socket.h`: the process on the other side, held.
+pub(in super::super) const SO_PEERPIDFD: i32 = 77;
+
+/// Asks a stream of its own.
+pub(in super::super) fn option(option: i32) -> io::Result<()> {
+    let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+    // More than any of these options has.
+    let mut answer = [0_u64; 8];
+    let mut length = size_of_val(&answer) as libc::socklen_t;
+    // SAFETY: the kernel writes at most the length given, which the answer has; both outlive the call.
+    let asked = unsafe {
+        libc::getsockopt(
+            near.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            answer.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Ok(Errno::result(asked).map(drop)?)
+}
