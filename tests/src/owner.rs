@@ -51,6 +51,14 @@ impl Owner {
             self.pending()
                 .into_iter()
                 .find(|card| card["pendingId"] == item)
+                .map(|card| match card["brief"] == true {
+                    // The list has no room for it.
+                    true => self
+                        .client
+                        .get(&format!("/admin/api/pending/{item}"))
+                        .expect_ok(),
+                    false => card,
+                })
                 .filter(|card| {
                     let asks = card["asks"].as_array().into_iter().flatten();
                     asks.map(|ask| &ask["plan"]).all(|plan| plan != "making")

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// Leave out the other platform and the documentation, and repeat the destructive tests fewer times
     #[arg(long)]
     quick: bool,
-    /// Repeat the destructive tests as often as their promises say; takes an hour
+    /// Repeat the destructive tests as often as their promises say; takes two hours
     #[arg(long, conflicts_with = "quick")]
     long: bool,
 }
