@@ -101,30 +101,23 @@ fn read_list(prefix: &Path) -> Result<Known> {
             path.display()
         )
     })?;
-    let texts = |values: &serde_json::Value, of: fn(&serde_json::Value) -> Option<&str>| {
-        let values = values.as_array().into_iter().flatten();
-        values
-            .filter_map(of)
-            // A list that was tampered with leads nowhere else.
-            .filter(|path| {
-                Path::new(path)
-                    .components()
-                    .all(|part| matches!(part, std::path::Component::Normal(_)))
-            })
-            .map(str::to_owned)
-            .collect()
+    let all = |key: &str| list[key].as_array().into_iter().flatten();
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    // A list that was tampered with leads nowhere else.
+    let is_inside = |path: &str| {
+        let mut parts = Path::new(path).components();
+        parts.all(|part| matches!(part, std::path::Component::Normal(_)))
     };
+    let folders = all("folders").filter_map(text);
+    let files = all("files").filter_map(|file| {
+        Some((
+            text(&file["path"])?,
+            text(&file["sha256"]).unwrap_or_default(),
+        ))
+    });
     Ok(Known {
-        folders: texts(&list["folders"], |folder| folder.as_str()),
-        files: texts(&list["files"], |file| file["path"].as_str())
-            .into_iter()
-            .map(|path| {
-                let mut listed = list["files"].as_array().into_iter().flatten();
-                let file = listed.find(|file| file["path"] == path.as_str());
-                let sha256 = file.and_then(|file| file["sha256"].as_str());
-                (path, sha256.unwrap_or_default().to_owned())
-            })
-            .collect(),
+        folders: folders.filter(|path| is_inside(path)).collect(),
+        files: files.filter(|(path, _)| is_inside(path)).collect(),
     })
 }
 

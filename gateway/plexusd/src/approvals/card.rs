@@ -27,20 +27,9 @@ pub(crate) fn heading(state: &State, item: &Item) -> Map<String, Value> {
     out
 }
 
-/// How an ask is told in words.
+/// How an item's asks are told to the owner.
 pub(crate) fn narrated(catalogue: &Catalogue, state: &State, item: &Item) -> Vec<Narration> {
-    let narrate = |ask: &Ask| {
-        let entry = catalogue.get(&ask.capability);
-        narration::narrate(
-            &item.agent,
-            ask,
-            entry.map(|e| &**e),
-            item.purpose.as_deref(),
-            &state.settings,
-            choices::amounts_to_execute(ask),
-        )
-    };
-    item.asks.iter().map(narrate).collect()
+    narration::of_item(catalogue, state, item, choices::amounts_to_execute)
 }
 
 /// An item as `GET /admin/api/pending/:id` shows it.

@@ -121,17 +121,5 @@ pub(crate) fn status_url(app: &App, item: &PendingId) -> String {
 }
 
 pub(crate) fn narrate(app: &App, state: &State, item: &Item) -> Vec<Narration> {
-    let catalogue = app.catalogue.load();
-    let one = |ask: &plexus_trust::Ask| {
-        let entry = catalogue.get(&ask.capability);
-        narration::narrate(
-            &item.agent,
-            ask,
-            entry.map(|e| &**e),
-            item.purpose.as_deref(),
-            &state.settings,
-            false,
-        )
-    };
-    item.asks.iter().map(one).collect()
+    narration::of_item(&app.catalogue.load(), state, item, |_| false)
 }

@@ -1,16 +1,37 @@
 //! What an approval would mean, in the words of wire §4.4. The gateway writes them; the agent cannot.
 
-use super::catalogue::Entry;
+use super::catalogue::{Catalogue, Entry};
 use plexus_protocol::{
     AgentId, Provenance, Sensitivity, TrustWindow, Verb, Verbs, body::Narration,
 };
-use plexus_trust::{Ask, Settings, class_default};
+use plexus_trust::{Ask, Item, Settings, State, class_default};
 
 /// Longest purpose that is kept, in characters.
 pub(crate) const PURPOSE_CHARS: usize = 280;
 
-/// `once_only`: what was planned may be done call by call only. The agent's copy never says so: it would tell of the plan.
-pub(crate) fn narrate(
+/// Each ask of an item. `once_only`: what was planned for it may be done call by call only. The agent's copy never says so: it
+/// would tell of the plan.
+pub(crate) fn of_item(
+    catalogue: &Catalogue,
+    state: &State,
+    item: &Item,
+    once_only: impl Fn(&Ask) -> bool,
+) -> Vec<Narration> {
+    let one = |ask: &Ask| {
+        let entry = catalogue.get(&ask.capability);
+        narrate(
+            &item.agent,
+            ask,
+            entry.map(|entry| &**entry),
+            item.purpose.as_deref(),
+            &state.settings,
+            once_only(ask),
+        )
+    };
+    item.asks.iter().map(one).collect()
+}
+
+fn narrate(
     agent: &AgentId,
     ask: &Ask,
     entry: Option<&Entry>,

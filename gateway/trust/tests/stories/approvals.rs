@@ -1,13 +1,22 @@
 //! Items: what is asked, shown, approved, denied, withdrawn; when they end.
 
 use crate::support::*;
-use plexus_protocol::{TrustWindow, Verb};
+use plexus_protocol::{PendingId, TrustWindow, Verb};
 use plexus_trust::{
     Command, DENIAL_MS, Door, ITEM_MS, ItemState, OnApproval, OutcomeKind, Refusal, Reply, Verdict,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ONCE: Option<TrustWindow> = Some(TrustWindow::Once);
+
+/// The item of a write that the gateway is to run once it is approved, with its plan.
+fn run_to_approve(world: &mut World, who: &Who, input: &Value) -> PendingId {
+    let mut request = world.request(who, vec![entry_with(WRITE, input)]);
+    request.on_approval = OnApproval::Run;
+    let item = world.decided(request).item.unwrap();
+    world.plan(&item, WRITE, Verb::Write);
+    item
+}
 
 #[test]
 fn once_is_one_call_with_one_input() {
@@ -215,10 +224,7 @@ fn run_is_the_gateways_and_once() {
     let mut world = World::new();
     let who = world.member("a", &[]);
     let input = json!({"path": "a.md"});
-    let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
-    request.on_approval = OnApproval::Run;
-    let item = world.decided(request).item.unwrap();
-    world.plan(&item, WRITE, Verb::Write);
+    let item = run_to_approve(&mut world, &who, &input);
     world.approve(&item, ONCE).unwrap();
     let answered = Refusal::Runs { item: item.clone() };
     assert_eq!(
@@ -226,7 +232,7 @@ fn run_is_the_gateways_and_once() {
         answered,
         "not the agent's door"
     );
-    let by_gateway = |world: &World, input: &serde_json::Value| {
+    let by_gateway = |world: &World, input: &Value| {
         world.through(&who.agent, Door::Approved(&item), WRITE, input)
     };
     assert!(matches!(
@@ -254,10 +260,7 @@ fn a_run_counts_among_the_calls_that_were_allowed() {
         let mut world = World::new();
         let who = world.member("a", &[]);
         let input = json!({"n": 0});
-        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
-        request.on_approval = OnApproval::Run;
-        let item = world.decided(request).item.unwrap();
-        world.plan(&item, WRITE, Verb::Write);
+        let item = run_to_approve(&mut world, &who, &input);
         let mut approval = world.approval(&item, Some(TrustWindow::HOUR));
         approval.constraint = Some(constraint(json!({ "maxCalls": most })));
         world.ok(Command::Approve(approval));
@@ -289,10 +292,7 @@ fn a_run_that_was_refused_is_over() {
     let mut world = World::new();
     let who = world.member("a", &[]);
     let input = json!({"n": 1});
-    let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
-    request.on_approval = OnApproval::Run;
-    let item = world.decided(request).item.unwrap();
-    world.plan(&item, WRITE, Verb::Write);
+    let item = run_to_approve(&mut world, &who, &input);
     world.approve(&item, ONCE).unwrap();
     let not_made = || Command::NotMade {
         agent: who.agent.clone(),
@@ -504,13 +504,7 @@ fn what_the_gateway_runs_the_agent_does_not_do_again_under_a_grant() {
     let mut world = World::new();
     let who = world.member("a", &[]);
     let input = json!({"path": "a.md"});
-    let run = |world: &mut World| {
-        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
-        request.on_approval = OnApproval::Run;
-        let item = world.decided(request).item.unwrap();
-        world.plan(&item, WRITE, Verb::Write);
-        item
-    };
+    let run = |world: &mut World| run_to_approve(world, &who, &input);
     let item = run(&mut world);
     world.ok(Command::Grant {
         agent: who.agent.clone(),
@@ -551,10 +545,7 @@ fn a_run_that_is_over_may_be_asked_for_again() {
         let mut world = World::new();
         let who = world.member("a", &[]);
         let input = json!({});
-        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
-        request.on_approval = OnApproval::Run;
-        let item = world.decided(request).item.unwrap();
-        world.plan(&item, WRITE, Verb::Write);
+        let item = run_to_approve(&mut world, &who, &input);
         world.approve(&item, ONCE).unwrap();
         let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
         let intent = world.begin(granted(by_gateway)).unwrap();
@@ -579,10 +570,7 @@ fn what_the_owner_settles_reaches_the_item_that_it_was_of() {
     let input = json!({});
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let mut request = world.request(&who, vec![entry_with(WRITE, &input)]);
-        request.on_approval = OnApproval::Run;
-        let item = world.decided(request).item.unwrap();
-        world.plan(&item, WRITE, Verb::Write);
+        let item = run_to_approve(&mut world, &who, &input);
         world.approve(&item, ONCE).unwrap();
         let by_gateway = world.through(&who.agent, Door::Approved(&item), WRITE, &input);
         runs.push((item, world.begin(granted(by_gateway)).unwrap()));
