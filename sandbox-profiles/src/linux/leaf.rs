@@ -318,7 +318,8 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
                 },
             ],
         )?
-        // Nor anything out of band, which is code of the kernel's that nothing here needs (CVE-2025-38236).
+        // Nor anything out of band, which is code of the kernel's that nothing here needs (CVE-2025-38236), and no message:
+        // descriptors come with those, and on their way they are in no process's limit.
         .when(
             libc::SYS_sendto,
             &[
@@ -326,12 +327,7 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
                 not_set(3, libc::MSG_FASTOPEN | libc::MSG_OOB),
             ],
         )?
-        .when(
-            libc::SYS_sendmsg,
-            &[not_set(2, libc::MSG_FASTOPEN | libc::MSG_OOB)],
-        )?
         .when(libc::SYS_recvfrom, &[not_set(3, libc::MSG_OOB)])?
-        .when(libc::SYS_recvmsg, &[not_set(2, libc::MSG_OOB)])?
         // Threads as every C library makes them. One with descriptors of its own would have their limit once more.
         .when(
             libc::SYS_clone,

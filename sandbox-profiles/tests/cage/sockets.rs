@@ -116,6 +116,20 @@ fn no_byte_goes_out_of_band() {
     }
 }
 
+/// Descriptors on their way count for nobody's limit. The agent's list has messages: what it runs talks to servers.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_descriptor_is_sent() {
+    for cage in [
+        Cage::reader(),
+        Cage::writer(),
+        Cage::new(OBSIDIAN, "reader"),
+    ] {
+        cage.denies(&["descriptor-along"]);
+        cage.allows(&["stream-pair"]);
+    }
+}
+
 /// Of its stream a worker asks what it is and how it is. Whoever asks who is there holds that process.
 #[cfg(target_os = "linux")]
 #[test]

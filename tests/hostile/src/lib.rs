@@ -18,7 +18,6 @@ mod processes;
 mod sockets;
 
 use std::io;
-use std::os::unix::net::UnixStream;
 
 /// The name of an act, and what it needs.
 pub type Arguments<'a> = &'a [&'a str];
@@ -41,14 +40,6 @@ pub fn act(arguments: Arguments<'_>) -> io::Result<String> {
 /// `EBADF` where nothing is open at that number.
 pub fn inherited(number: i32) -> io::Result<std::os::fd::OwnedFd> {
     os::duplicate(number)
-}
-
-/// Sends `bytes` with a descriptor along, which the other side did not ask for.
-///
-/// # Errors
-/// The system's.
-pub fn send_with_descriptor(stream: &UnixStream, bytes: &[u8]) -> io::Result<()> {
-    os::send_with_descriptor(stream, bytes)
 }
 
 #[cfg(target_os = "linux")]

@@ -1,8 +1,11 @@
 //! Acts on sockets, by the means every program has.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::{Arguments, silent};
 
@@ -33,6 +36,9 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         }
         ["datagram-pair"] => silent(UnixDatagram::pair()),
         ["stream-pair"] => silent(UnixStream::pair()),
+        ["descriptor-along"] => {
+            silent(UnixStream::pair().and_then(|(near, _far)| send_with_itself(&near)))
+        }
         _ => None,
     }
 }
@@ -43,4 +49,18 @@ fn port_number(text: &str) -> io::Result<u16> {
 
 fn udp(port: u16) -> io::Result<usize> {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.send_to(b"hostile", (Ipv4Addr::LOCALHOST, port))
+}
+
+/// A byte and, along with it, a copy of the stream itself.
+fn send_with_itself(stream: &UnixStream) -> io::Result<usize> {
+    let stream = stream.as_raw_fd();
+    let along = [ControlMessage::ScmRights(&[stream])];
+    let byte = [IoSlice::new(b"h")];
+    Ok(sendmsg::<()>(
+        stream,
+        &byte,
+        &along,
+        MsgFlags::empty(),
+        None,
+    )?)
 }

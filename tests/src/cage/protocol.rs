@@ -293,14 +293,6 @@ pub const WHILE_SERVING: &[Attack] = &[
             to.progress(to.call);
         }
     }),
-    attack("descriptors, sent along", Then::Ignored, |to| {
-        let frame = encode(&progress(to.call), MAX_FRAME).unwrap_or_default();
-        for _ in 0..100 {
-            if plexus_hostile::send_with_descriptor(to.stream, &frame).is_err() {
-                std::process::exit(1);
-            }
-        }
-    }),
 ];
 
 /// In place of a plan, which a reader makes for the owner's card.

@@ -105,6 +105,9 @@ pub(super) const FAMILY: Family = Family {
         .where_offered(offered::FAMILY),
         Probe::refused("bluetooth", |_| act(&["socket", "bluetooth", "raw"]))
             .where_offered(offered::FAMILY),
+        Probe::refused("send a descriptor along a stream", |_| {
+            act(&["descriptor-along"])
+        }),
         Probe::open("make a stream pair, which reaches nobody", |_| {
             act(&["stream-pair"])
         }),

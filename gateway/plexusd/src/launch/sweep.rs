@@ -8,6 +8,7 @@ use crate::{
 };
 use plexus_trust::Command;
 use std::{sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 
 /// How often what time has ended is swept up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -18,6 +19,7 @@ pub(crate) async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     let mut rounds: u32 = 0;
     let told = Arc::new(let_go::Told::default());
+    let mut tidying: Option<JoinHandle<()>> = None;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -34,23 +36,26 @@ pub(crate) async fn sweep(app: Arc<App>) {
             tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
         lending::follow(&app, &before).await;
-        // Not waited for: it takes as long as there is much.
-        let (home, told) = (app.state_dir.path().to_owned(), told.clone());
-        drop(tokio::task::spawn_blocking(move || {
-            let_go::remove(&home, &told);
-        }));
         // Approved runs that could not be begun when it was their time: for a pause, or for a ledger that took nothing.
         run::resume(&app);
-        let app = app.clone();
-        let tidied = tokio::task::spawn_blocking(move || {
+        if tidying.as_ref().is_some_and(|t| !t.is_finished()) {
+            continue;
+        }
+        if let Some(last) = tidying.take()
+            && let Err(error) = last.await
+        {
+            tracing::warn!(name: "daemon.sweep_failed", %error, "tidying failed");
+        }
+        // Not waited for, and by one thread of the pool: a removal takes as long as there is much, and an idle gateway
+        // wakes no more threads than it must.
+        let (app, told) = (app.clone(), told.clone());
+        tidying = Some(tokio::task::spawn_blocking(move || {
             let state = app.ledger.snapshot();
             app.approvals.tidy(&state);
             app.replays.kept.tidy(|| app.ledger.snapshot());
             crate::invoke::used::note(&app);
-        });
-        if let Err(error) = tidied.await {
-            tracing::warn!(name: "daemon.sweep_failed", %error, "tidying failed");
-        }
+            let_go::remove(app.state_dir.path(), &told);
+        }));
     }
 }
 impl App {
