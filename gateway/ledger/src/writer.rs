@@ -47,6 +47,10 @@ pub use receipt::{Durable, EventRef, Receipt, SubmitError};
 const MOST: usize = 256;
 /// A faster commit is not worth waiting for company: lingering then costs more than it brings. Measured as well.
 const SLOW_COMMIT: Duration = Duration::from_millis(1);
+/// Nor is one that took less than so much for each caller: they come back one after the other, 30 to 80 µs of processor
+/// each, and waiting for all of them costs more than the second flush that it saves. A commit may be slow because the
+/// processors are busy, too.
+const COMING_BACK: Duration = Duration::from_micros(50);
 /// The part of a slow commit that company is waited for after it, at most: as a numerator and a denominator. Seen with
 /// flushes of 4.5 ms: of 64 callers that were answered together the first is back after 1 ms and the last after 3, on two
 /// processors. With a fifth or two fifths every other flush was spent on one or two of them.
@@ -94,6 +98,18 @@ struct Crowd {
     callers: usize,
     /// How long the next commit waits for them.
     until: Instant,
+}
+
+impl Crowd {
+    /// After a commit that answered so many and ended `now`, while others `queued`.
+    fn after(answered: usize, queued: usize, took: Duration, now: Instant) -> Option<Self> {
+        let callers = answered + queued;
+        let all_back = COMING_BACK * u32::try_from(callers).unwrap_or(u32::MAX);
+        (answered > 1 && took > SLOW_COMMIT.max(all_back)).then(|| Self {
+            callers,
+            until: now + (took * LINGER.0 / LINGER.1).min(LONGEST_LINGER),
+        })
+    }
 }
 
 pub(crate) struct Writer<M: Machine> {
@@ -267,10 +283,7 @@ impl<M: Machine> Writer<M> {
             let now = Instant::now();
             let took = now.duration_since(started);
             self.unsettled = Some(now);
-            self.crowd = (took > SLOW_COMMIT && mine.len() > 1).then(|| Crowd {
-                callers: mine.len() + self.shared.queue.len(),
-                until: now + (took * LINGER.0 / LINGER.1).min(LONGEST_LINGER),
-            });
+            self.crowd = Crowd::after(mine.len(), self.shared.queue.len(), took, now);
             (self.terms.observer)(Committed {
                 records: batch.records.len(),
                 took,
@@ -391,5 +404,23 @@ impl<M: Machine> Drop for CloseOnExit<M> {
         self.0.condition.store(Arc::new(Condition::Closed(
             "the writer has stopped".to_owned(),
         )));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn company_is_waited_for_where_a_flush_is_longer_than_its_way_back() {
+        let now = Instant::now();
+        let waits = |answered, queued, micros| {
+            Crowd::after(answered, queued, Duration::from_micros(micros), now).is_some()
+        };
+        assert!(waits(2, 0, 1_001) && !waits(2, 0, 1_000), "a fast disk");
+        assert!(!waits(1, 63, 20_000), "one caller has no company");
+        assert!(waits(40, 24, 3_201) && !waits(40, 24, 3_200), "a crowd");
+        let stalled = Crowd::after(2, 0, Duration::from_secs(9), now).expect("a slow commit");
+        assert_eq!(stalled.until, now + LONGEST_LINGER);
     }
 }
