@@ -16,8 +16,9 @@ const STARTS: usize = 5;
 const READS: &str = "plexus-worker-obsidian";
 /// What it may still have to do after a start or a call.
 const SETTLE: Duration = Duration::from_secs(2);
-/// When a start has nothing left to do: a ledger at rest for 5 s writes down which pages it uses.
-const AT_REST: Duration = Duration::from_secs(8);
+/// When a start has nothing left to do: a ledger at rest for 5 s writes down which pages it uses, and threads of the pool
+/// end 10 s after their work.
+const AT_REST: Duration = Duration::from_secs(15);
 
 /// Starts on empty, known and left-behind homes, in ms to the first answer.
 pub(crate) fn boots(into: &mut Figures) -> Result<()> {

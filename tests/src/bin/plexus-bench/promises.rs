@@ -63,8 +63,8 @@ pub(crate) struct Kept {
     pub(crate) kept: bool,
 }
 
-/// How often the threads of an idle gateway may wake in a second.
-const WAKE_UPS: f64 = 0.2;
+/// How often the threads of an idle gateway may wake in a second: a sweep every 30 s wakes them six times.
+const WAKE_UPS: f64 = 0.25;
 
 /// All promises. Source: issue 4, "Targets"; the reasons for the rates are measured in its page on limits.
 pub(crate) static PROMISES: &[Promise] = &[
@@ -299,7 +299,7 @@ pub(crate) static PROMISES: &[Promise] = &[
         0.1,
         Unit::Cpu,
     ),
-    // The timers of an idle gateway are those of docs/performance.md; one more of 20 s or less would be seen.
+    // The timers of an idle gateway are those of docs/performance.md; one more of 15 s or less would be seen.
     most(
         Part::Memory,
         "idle, workers asleep: times that a thread woke",
