@@ -188,7 +188,7 @@ mod system {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    use std::os::unix::fs::FileExt as _;
 
     use super::*;
 
@@ -208,7 +208,9 @@ mod tests {
         (dir, ground)
     }
 
+    #[cfg(target_os = "linux")]
     fn blocks(ground: &Ground) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
         ground.file.metadata().expect("there").blocks() * 512
     }
 
