@@ -62,6 +62,15 @@ impl Cage {
         Self::new(WORKSPACE, "writer")
     }
 
+    /// One that reads, one that writes, and one of another profile.
+    fn leaves() -> [Self; 3] {
+        [
+            Self::reader(),
+            Self::writer(),
+            Self::new(OBSIDIAN, "reader"),
+        ]
+    }
+
     fn new(profile: &str, role: &'static str) -> Self {
         let home = tempfile::tempdir().expect("a folder for the test");
         let path = home.path().canonicalize().expect("its resolved path");

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 #[cfg(target_os = "linux")]
 use plexus_hostile::offered;
 
-use crate::{Cage, OBSIDIAN};
+use crate::Cage;
 
 /// Peers for every way of talking, all of them there.
 struct Peers {
@@ -66,11 +66,7 @@ impl Peers {
 
 #[test]
 fn a_worker_without_a_port_reaches_nobody() {
-    for cage in [
-        Cage::reader(),
-        Cage::writer(),
-        Cage::new(OBSIDIAN, "reader"),
-    ] {
+    for cage in Cage::leaves() {
         let peers = Peers::near(&cage);
         denies_all_but_tcp(&cage, &peers);
         cage.denies(&["tcp", &peers.tcp_port()]);
@@ -105,11 +101,7 @@ fn a_worker_with_a_port_reaches_that_port_by_plain_tcp_alone() {
 #[cfg(target_os = "linux")]
 #[test]
 fn no_byte_goes_out_of_band() {
-    for cage in [
-        Cage::reader(),
-        Cage::writer(),
-        Cage::new(OBSIDIAN, "reader"),
-    ] {
+    for cage in Cage::leaves() {
         for how in ["send", "send-message", "take", "take-message"] {
             cage.denies_where_offered(&["out-of-band", how], offered::OUT_OF_BAND);
         }
@@ -120,11 +112,7 @@ fn no_byte_goes_out_of_band() {
 #[cfg(target_os = "linux")]
 #[test]
 fn no_descriptor_is_sent() {
-    for cage in [
-        Cage::reader(),
-        Cage::writer(),
-        Cage::new(OBSIDIAN, "reader"),
-    ] {
+    for cage in Cage::leaves() {
         cage.denies(&["descriptor-along"]);
         cage.allows(&["stream-pair"]);
     }
@@ -134,11 +122,7 @@ fn no_descriptor_is_sent() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_other_side_of_a_stream_is_not_held() {
-    for cage in [
-        Cage::reader(),
-        Cage::writer(),
-        Cage::new(OBSIDIAN, "reader"),
-    ] {
+    for cage in Cage::leaves() {
         cage.denies(&["peer-by-pidfd"]);
         cage.denies(&["peer-by-number"]);
         cage.allows(&["stream-state"]);

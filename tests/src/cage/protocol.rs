@@ -449,14 +449,6 @@ fn as_bytes<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
     s.serialize_bytes(bytes)
 }
 
-fn progress(call: u64) -> FromWorker {
-    FromWorker::Progress(Progress {
-        id: call,
-        line: "going on".into(),
-        at: None,
-    })
-}
-
 /// What a type would have cleaned is put in place of clean bytes of the same length.
 fn replaced(mut frame: Vec<u8>, clean: &[u8], other: &[u8]) -> Vec<u8> {
     assert_eq!(clean.len(), other.len(), "the frame keeps its length");
@@ -520,7 +512,11 @@ impl Wire<'_> {
         }))
     }
     fn progress(&mut self, call: u64) {
-        self.say(&progress(call));
+        self.say(&FromWorker::Progress(Progress {
+            id: call,
+            line: "going on".into(),
+            at: None,
+        }));
     }
     fn forged(&self, durable: Stamp) -> Commit {
         let input = br#"{"content":"forged","path":"note.md"}"#;
