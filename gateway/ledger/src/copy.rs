@@ -15,7 +15,7 @@ use crate::heads;
 use crate::ledger::{Ledger, OpenError};
 use crate::machine::Machine;
 use crate::sole::Sole;
-use crate::store::{FORMAT, StoreError, View, archive_folder, open_existing, open_new};
+use crate::store::{FORMAT, StoreError, View, archive_folder, is_unsure, open_new, open_unchanged};
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +41,19 @@ impl<M: Machine> Ledger<M> {
     }
 }
 
-/// Copies the ledger in the state directory `dir`, which no daemon may have open, to `to`, which must not exist.
+/// Copies the ledger in the state directory `dir`, which no daemon may have, to `to`, which must not exist. Nothing is changed
+/// in `dir`.
 ///
 /// # Errors
-/// [`OpenError::InUse`] while a daemon runs; otherwise why a file could not be read or written.
+/// [`OpenError::InUse`] while a daemon runs, also one that has closed a ledger it cannot read; [`OpenError::Unsure`];
+/// otherwise why a file could not be read or written.
 pub fn copy_at_rest(dir: &Path, to: &Path) -> Result<Copied, OpenError> {
+    let _sole = Sole::of(dir)?;
     let path = dir.join(crate::ledger::LEDGER_FILE);
-    let db = open_existing(&path)?;
+    if is_unsure(&path) {
+        return Err(OpenError::Unsure);
+    }
+    let db = open_unchanged(&path)?;
     let view = View::of(&db, archive_folder(&path))?;
     match view.format()? {
         Some(FORMAT) => {}
@@ -64,11 +70,9 @@ pub fn copy_at_rest(dir: &Path, to: &Path) -> Result<Copied, OpenError> {
 /// Holds a state directory closed to every daemon until it is dropped.
 pub struct Closed {
     _sole: Sole,
-    /// Who only copies it has the file alone.
-    _db: Option<redb::Database>,
 }
 
-/// Takes the locks of the state directory `dir`; none where there is no folder.
+/// Takes the lock of the state directory `dir`; none where there is no folder. Opens no file in it.
 ///
 /// # Errors
 /// [`OpenError::InUse`] while a daemon runs, also one that has closed a ledger it cannot read, or while somebody copies it.
@@ -76,17 +80,8 @@ pub fn hold_closed(dir: &Path) -> Result<Option<Closed>, OpenError> {
     if !dir.exists() {
         return Ok(None);
     }
-    let sole = Sole::of(dir)?;
-    let db = match open_existing(&dir.join(crate::ledger::LEDGER_FILE)) {
-        Ok(db) => Some(db),
-        Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse),
-        // No ledger, or none that can be read.
-        Err(_) => None,
-    };
-    Ok(Some(Closed {
-        _sole: sole,
-        _db: db,
-    }))
+    let _sole = Sole::of(dir)?;
+    Ok(Some(Closed { _sole }))
 }
 
 fn copied(view: &View, mut heads: String, to: &Path) -> Result<Copied, StoreError> {

@@ -157,6 +157,13 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("the ledger is in use: another plexusd runs on this state directory; stop it first")]
     InUse,
+    /// A daemon has ended before it had made up for a failed flush. Only an opening settles that; whoever copies would
+    /// trust what may be on no disk.
+    #[error(
+        "a flush of the ledger has failed, and its daemon ended before it had made up for that (ledger.unsure lies there): what \
+         can be read now may not be on the disk; start plexusd once, which settles it"
+    )]
+    Unsure,
     /// Written by another version.
     #[error(
         "the ledger has format {found}, this build knows format {FORMAT}: start the version that wrote it, or put \
@@ -195,17 +202,19 @@ pub enum OpenError {
     },
 }
 
+/// What redb cannot make out it calls invalid or too short: that is the content, not the opening.
+fn is_content(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
 impl From<DatabaseError> for OpenError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::InUse,
-            // What redb cannot make out it calls invalid or too short: that is the content, not the opening.
-            DatabaseError::Storage(redb::StorageError::Io(error))
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-                ) =>
-            {
+            DatabaseError::Storage(redb::StorageError::Io(error)) if !is_content(&error) => {
                 Self::Io {
                     what: "opening the ledger's file to read and write",
                     error,
@@ -232,7 +241,23 @@ impl OpenError {
         match self {
             Self::Store(error) => error.is_full(),
             Self::Io { error, .. } => is_full(error),
-            Self::InUse | Self::Format { .. } | Self::Later { .. } | Self::Damaged(_) => false,
+            Self::InUse
+            | Self::Unsure
+            | Self::Format { .. }
+            | Self::Later { .. }
+            | Self::Damaged(_) => false,
+        }
+    }
+
+    /// Whether the system could not do what was asked, which says nothing of what the ledger holds: no room, no right.
+    #[must_use]
+    pub fn is_the_systems(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Store(StoreError::Redb(e)) => {
+                matches!(&**e, redb::Error::Io(error) if !is_content(error))
+            }
+            _ => false,
         }
     }
 }

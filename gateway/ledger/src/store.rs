@@ -3,6 +3,7 @@
 //! Invariant: rows, their values at the last checkpoint, and events change in the same transaction or not at all.
 //! Invariant: a read transaction never keeps the writer from closing the file; it only keeps its own old pages.
 
+mod aside;
 mod ground;
 mod unsure;
 mod view;
@@ -22,6 +23,7 @@ use crate::archive::Archive;
 use crate::event::Recorded;
 use crate::index::Row;
 
+use aside::Aside;
 use ground::Ground;
 use unsure::{Unsure, Watched};
 pub(crate) use view::{RowsInOrder, View, read};
@@ -139,9 +141,14 @@ pub(crate) fn archive_folder(path: &Path) -> PathBuf {
     path.with_file_name(crate::archive::FOLDER)
 }
 
-/// Opens a file that must exist.
-pub(crate) fn open_existing(path: &Path) -> Result<Database, DatabaseError> {
-    builder().open(path)
+/// Opens a file that must exist, and changes nothing of it: whatever is written to this database is nowhere.
+pub(crate) fn open_unchanged(path: &Path) -> Result<Database, DatabaseError> {
+    builder().create_with_backend(Aside::of(std::fs::File::open(path)?)?)
+}
+
+/// Whether a daemon has ended before it had made up for a failed flush of the file at `path`.
+pub(crate) fn is_unsure(path: &Path) -> bool {
+    unsure::mark_of(path).exists()
 }
 
 /// Makes a database in an empty file.
@@ -210,7 +217,7 @@ impl CommitFailure {
 impl Store {
     pub(crate) fn new(path: PathBuf, opener: Opener) -> Self {
         Self {
-            unsure: Arc::new(Unsure::new(path.with_extension("unsure"))),
+            unsure: Arc::new(Unsure::new(unsure::mark_of(&path))),
             path,
             opener,
             walked: Arc::default(),

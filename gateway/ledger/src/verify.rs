@@ -13,16 +13,17 @@ use crate::event::{Head, hex};
 use crate::heads;
 use crate::ledger::{OpenError, verify_view};
 use crate::machine::Machine;
-use crate::store::{FORMATS, StoreError, View, archive_folder, open_existing};
+use crate::store::{FORMATS, StoreError, View, archive_folder, open_unchanged};
 
 /// Checks a copy of a ledger file, offline: redb's own integrity first, then everything, then `heads` (a copy of
-/// `audit-heads.jsonl`) if given. Its archives are looked for in `archive` beside it. Opening a copy of a ledger that was not closed repairs it, so the copy may change.
+/// `audit-heads.jsonl`) if given. Its archives are looked for in `archive` beside it. Nothing is
+/// changed: the file may be evidence.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] with the first thing that is wrong; otherwise why the file could not be looked at.
 pub fn verify_file<M: Machine>(path: &Path, heads: Option<&Path>) -> Result<Verified, OpenError> {
     let pages = |why: String| OpenError::Damaged(Finding::Pages { why });
-    let mut db = match open_existing(path) {
+    let mut db = match open_unchanged(path) {
         Err(DatabaseError::Storage(redb::StorageError::Corrupted(why))) => return Err(pages(why)),
         opened => opened?,
     };

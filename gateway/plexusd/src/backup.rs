@@ -95,6 +95,7 @@ impl BackupError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Ledger(plexus_ledger::OpenError::InUse) => "gateway_runs",
+            Self::Ledger(plexus_ledger::OpenError::Unsure) => "ledger_unsure",
             Self::Ledger(plexus_ledger::OpenError::Damaged(_)) => "ledger_damaged",
             Self::Ledger(_) | Self::Copy(_) => "ledger_unreadable",
             Self::Io { .. } | Self::Other(_) => "system",
@@ -111,6 +112,9 @@ impl BackupError {
         match self {
             Self::Ledger(plexus_ledger::OpenError::InUse) => {
                 "stop the gateway first: plexusctl service stop (or end the plexusd that you started)"
+            }
+            Self::Ledger(plexus_ledger::OpenError::Unsure) => {
+                "start the gateway, which settles it: plexusctl service start (or plexusd)"
             }
             Self::Ledger(_) | Self::Copy(_) => {
                 "keep the file as it is, and look at it: plexusd verify FILE"

@@ -1,5 +1,6 @@
 //! `plexusd examine`: what `plexusctl doctor` needs a look at and only this program knows: the kernel, the ledger at
-//! rest, each source's cage in steps. Works beside a running daemon and without one; changes nothing of either.
+//! rest, each source's cage in steps. Works beside a running daemon and without one; changes nothing of either. While it
+//! copies a ledger at rest it holds the state directory: a daemon that starts then is refused, as by another one.
 //!
 //! The answer is one line of JSON on standard output. Exit status 0 says that the look was had, not that all is well.
 //!
@@ -63,7 +64,7 @@ fn look(home: &Path, asked: &Examine, connectors: &'static [Connector]) -> Resul
         }
         Err(why) => json!({"supported": false, "reason": why.to_string()}),
     };
-    let rest = at_rest(home);
+    let rest = at_rest(home, &tempfile::env::temp_dir());
     let (ledger, configured) = match (rest, &asked.sources) {
         (Rest { said, .. }, Some(given)) => (said, sources(given)?),
         (Rest { said, sources }, None) => (said, sources),
@@ -146,51 +147,88 @@ impl Rest {
     }
 }
 
-/// Checks the whole ledger on a copy, and reads the sources from that: what lies there is not touched.
-fn at_rest(home: &Path) -> Rest {
+/// Checks the whole ledger on a copy in a new folder in `place`, and reads the sources from that: what lies there is read
+/// and not touched.
+fn at_rest(home: &Path, place: &Path) -> Rest {
     if !home.join("ledger.redb").exists() {
         return Rest::only(json!({"state": "absent"}));
     }
-    let problem = |why: String| Rest::only(json!({"state": "unreadable", "why": why}));
-    let dir = match tempfile::tempdir() {
-        Ok(dir) => dir,
-        Err(error) => return problem(format!("no place for a copy: {error}")),
-    };
-    let copy = dir.path().join("ledger.redb");
-    let copied = match plexus_ledger::copy_at_rest(home, &copy) {
-        Ok(copied) => copied,
-        Err(OpenError::InUse) => return Rest::only(json!({"state": "inUse"})),
-        Err(error @ OpenError::Format { .. }) => {
-            return Rest::only(json!({"state": "format", "why": error.to_string()}));
-        }
-        Err(error) => return problem(error.to_string()),
-    };
-    let heads = dir.path().join("audit-heads.jsonl");
-    if let Err(error) = std::fs::write(&heads, &copied.heads) {
-        return problem(error.to_string());
-    }
-    let verified = match plexus_ledger::verify_file::<Trust>(&copy, Some(&heads)) {
-        Ok(verified) => verified,
+    match copied(home, place) {
+        Ok(rest) => rest,
         Err(error) => {
-            return Rest::only(json!({"state": "damaged", "why": error.to_string()}));
+            let state = match &error {
+                OpenError::InUse => "inUse",
+                OpenError::Unsure => "unsure",
+                OpenError::Format { .. } => "format",
+                // No room for a copy says nothing of the ledger.
+                error if error.is_the_systems() => "unseen",
+                _ => "damaged",
+            };
+            Rest::only(json!({"state": state, "why": error.to_string()}))
         }
+    }
+}
+
+fn copied(home: &Path, place: &Path) -> Result<Rest, OpenError> {
+    let no_room = |error| OpenError::Io {
+        what: "making a copy to look at",
+        error,
     };
+    let dir = tempfile::tempdir_in(place).map_err(no_room)?;
+    let copy = dir.path().join("ledger.redb");
+    let heads = dir.path().join("audit-heads.jsonl");
+    let copied = plexus_ledger::copy_at_rest(home, &copy)?;
+    std::fs::write(&heads, &copied.heads).map_err(no_room)?;
+    let verified = plexus_ledger::verify_file::<Trust>(&copy, Some(&heads))?;
     let mut options = Options::new(Arc::new(|| 0));
     options.ballast = 0;
-    let sources = match Ledger::open(dir.path(), options) {
-        Ok((ledger, _)) => {
-            let state = ledger.snapshot();
-            ledger.close();
-            let of =
-                |source: &Arc<plexus_trust::Source>| (source.id.clone(), source.config.clone());
-            state.sources.values().map(of).collect()
-        }
-        Err(error) => return problem(error.to_string()),
-    };
-    let said = json!({
-        "state": "sound",
-        "events": verified.events, "archives": verified.archives,
-        "latest": Timestamp(verified.head.at),
-    });
-    Rest { said, sources }
+    let (ledger, _) = Ledger::open(dir.path(), options)?;
+    let state = ledger.snapshot();
+    ledger.close();
+    let of = |source: &Arc<plexus_trust::Source>| (source.id.clone(), source.config.clone());
+    Ok(Rest {
+        sources: state.sources.values().map(of).collect(),
+        said: json!({
+            "state": "sound",
+            "events": verified.events, "archives": verified.archives,
+            "latest": Timestamp(verified.head.at),
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_ledger_at_rest_is_looked_at_and_left_as_it_lies() {
+        let (live, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let place = tempfile::tempdir().unwrap();
+        let state = |place: &Path| at_rest(home.path(), place).said["state"].take();
+        assert_eq!(state(place.path()), "absent");
+        // As a kill leaves it: it is to be repaired.
+        let (ledger, _) = Ledger::open(live.path(), Options::new(Arc::new(|| 1))).unwrap();
+        let file = home.path().join("ledger.redb");
+        fs::copy(live.path().join("ledger.redb"), &file).unwrap();
+        ledger.close();
+        let found = fs::read(&file).unwrap();
+        assert_eq!(state(place.path()), "sound");
+        let held = plexus_ledger::hold_closed(home.path()).unwrap();
+        assert_eq!(state(place.path()), "inUse");
+        drop(held);
+        fs::write(home.path().join("ledger.unsure"), "").unwrap();
+        assert_eq!(state(place.path()), "unsure");
+        fs::remove_file(home.path().join("ledger.unsure")).unwrap();
+        let no_place = place.path().join("none");
+        assert_eq!(state(&no_place), "unseen");
+        assert!(fs::read(&file).unwrap() == found, "it was changed");
+        assert_eq!(
+            fs::read_dir(place.path()).unwrap().count(),
+            0,
+            "left behind"
+        );
+        fs::write(&file, vec![b'x'; 20_000]).unwrap();
+        assert_eq!(state(place.path()), "damaged");
+    }
 }

@@ -19,7 +19,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +40,11 @@ struct Since {
     /// Whether a flush of this process has succeeded. Until one has, an earlier process may have left pages that no flush
     /// brought to the disk, and redb may rest on them.
     flushed: bool,
+}
+
+/// The mark beside the file at `path`.
+pub(super) fn mark_of(path: &Path) -> PathBuf {
+    path.with_extension("unsure")
 }
 
 /// What is read and written again at once where all of the file is.

@@ -1,6 +1,6 @@
 //! Copies made while the writer goes on, and of a ledger at rest.
 
-use plexus_ledger::{OpenError, Options, copy_at_rest, hold_closed, verify_file};
+use plexus_ledger::{Ledger, OpenError, Options, copy_at_rest, hold_closed, verify_file};
 
 use crate::bank::{Bank, deposit_each, open_with, options};
 
@@ -64,4 +64,63 @@ fn a_ledger_in_use_is_neither_copied_from_outside_nor_held_closed() {
         verify_file::<Bank>(&to, None).expect("sound").head,
         copied.head
     );
+}
+
+/// A state directory whose daemon was killed at work: its file says that it has to be repaired.
+fn killed() -> tempfile::TempDir {
+    let (live, dir) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    let ledger = open_with(live.path(), options());
+    deposit_each(&ledger, 5);
+    for name in ["ledger.redb", "audit-heads.jsonl"] {
+        std::fs::copy(live.path().join(name), dir.path().join(name)).expect("copied");
+    }
+    dir
+}
+
+/// Repairing a ledger is the daemon's: it knows what may be on no disk, and who only looks may have evidence before it.
+#[test]
+fn who_looks_at_a_ledger_or_copies_it_changes_no_byte_of_it() {
+    let dir = killed();
+    let (path, to) = (dir.path().join("ledger.redb"), dir.path().join("copy.redb"));
+    let found = std::fs::read(&path).expect("readable");
+    let unchanged = |who: &str| {
+        let now = std::fs::read(&path).expect("readable");
+        assert!(now == found, "{who} changed it");
+    };
+    let verified = verify_file::<Bank>(&path, None).expect("sound");
+    unchanged("who verifies");
+    let copied = copy_at_rest(dir.path(), &to).expect("copied");
+    unchanged("who copies");
+    drop(hold_closed(dir.path()).expect("at rest").expect("a ledger"));
+    unchanged("who holds it closed");
+    assert_eq!(copied.head, verified.head);
+    let head = verify_file::<Bank>(&to, None).expect("sound").head;
+    assert_eq!(head, copied.head, "the copy is whole");
+    // The control: a daemon repairs it.
+    let (ledger, boot) = Ledger::<Bank>::open(dir.path(), options()).expect("opens");
+    assert!(boot.walked, "it had to be repaired");
+    ledger.close();
+    assert!(std::fs::read(&path).expect("readable") != found);
+}
+
+/// What is read now may be on no disk: a copy that was called sound would be of what is not there after a power cut.
+#[test]
+fn a_ledger_that_awaits_a_failed_flush_is_not_copied_before_a_daemon_has_settled_it() {
+    let dir = killed();
+    let (mark, to) = (
+        dir.path().join("ledger.unsure"),
+        dir.path().join("copy.redb"),
+    );
+    std::fs::write(&mark, "").expect("left");
+    let refused = copy_at_rest(dir.path(), &to).expect_err("refused");
+    assert!(matches!(refused, OpenError::Unsure));
+    assert!(refused.to_string().contains("start plexusd once"));
+    assert!(!to.exists() && mark.exists());
+    // The control: as it says.
+    open_with(dir.path(), options()).close();
+    assert!(!mark.exists());
+    copy_at_rest(dir.path(), &to).expect("copied");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plexus_ledger::{Condition, Finding, Ledger, OpenError, Options, hold_closed};
+use plexus_ledger::{Condition, Finding, Ledger, OpenError, Options, copy_at_rest, hold_closed};
 use redb::{Database, TableDefinition};
 
 use crate::bank::{Bank, Command, deposit_each, open, open_with, options, submit};
@@ -38,6 +38,8 @@ fn a_daemon_whose_disk_has_failed_keeps_its_directory() {
     assert!(matches!(ledger.condition().0, Condition::Closed(_)));
     assert!(matches!(refused(dir.path()), OpenError::InUse));
     assert!(matches!(hold_closed(dir.path()), Err(OpenError::InUse)));
+    let copied = copy_at_rest(dir.path(), &dir.path().join("copy.redb"));
+    assert!(matches!(copied, Err(OpenError::InUse)));
 
     disk.set(None);
     drop(ledger);

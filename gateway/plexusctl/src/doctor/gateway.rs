@@ -6,8 +6,10 @@ use crate::{
     service,
 };
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+use plexus_client::shell;
 use plexus_protocol::Timestamp;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// What the running daemon says of itself; nothing where none answers.
 pub(super) struct Daemon {
@@ -115,7 +117,7 @@ pub(super) fn look(desk: &Desk, daemon: &Daemon, examined: Option<&Value>) -> Ve
             "plexusctl service install",
         ),
     });
-    findings.push(ledger(daemon, examined, desk));
+    findings.push(ledger(daemon, examined, desk, start));
     findings
 }
 
@@ -173,7 +175,7 @@ fn sound(verified: &Value) -> String {
     format!("sound: {} events{archives}", verified["events"])
 }
 
-fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk) -> Finding {
+fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk, start: &str) -> Finding {
     if let Some(verified) = &daemon.verified {
         return match verified["ok"] == true {
             true => Finding::ok("ledger", sound(verified)),
@@ -193,7 +195,19 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk) -> Finding {
     let Some(seen) = examined.map(|seen| &seen["ledger"]) else {
         return Finding::fail("ledger", "nobody could look at it", INSTALL);
     };
-    let file = plexus_client::shell::quote(&desk.home.path().join("ledger.redb").to_string_lossy());
+    match daemon.answers() {
+        true if text_of(seen, "state") == "inUse" => Finding::fail(
+            "ledger",
+            "the gateway cannot check it now",
+            "plexusctl status",
+        ),
+        _ => at_rest(seen, desk.home.path(), start),
+    }
+}
+
+/// What `plexusd examine` saw of a ledger that no daemon answered for.
+fn at_rest(seen: &Value, home: &Path, start: &str) -> Finding {
+    let quoted = |path: &Path| shell::quote(&path.to_string_lossy());
     match text_of(seen, "state") {
         "sound" => Finding::ok("ledger", sound(seen)),
         "absent" => Finding::ok("ledger", "there is none yet"),
@@ -203,12 +217,55 @@ fn ledger(daemon: &Daemon, examined: Option<&Value>, desk: &Desk) -> Finding {
             "plexusctl logs --level warn",
         ),
         "format" => Finding::fail("ledger", text_of(seen, "why"), INSTALL),
+        "unsure" => Finding::fail("ledger", text_of(seen, "why"), start),
+        "unseen" => Finding::fail(
+            "ledger",
+            format!("nobody could look at it: {}", text_of(seen, "why")),
+            format!("df -h {} \"${{TMPDIR:-/tmp}}\"", quoted(home)),
+        ),
         _ => Finding::fail(
             "ledger",
             format!("it does not hold together: {}", text_of(seen, "why")),
-            format!(
-                "cp {file} ./ledger-to-look-at.redb && plexusd verify ./ledger-to-look-at.redb"
-            ),
+            format!("plexusd verify {}", quoted(&home.join("ledger.redb"))),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    /// A ledger that could not be looked at is neither well nor damaged.
+    #[test]
+    fn each_way_that_a_ledger_lies_there_has_its_words_and_its_remedy() {
+        for (state, level, words, remedy) in [
+            ("sound", Level::Ok, "sound: 7 events", ""),
+            ("absent", Level::Ok, "none yet", ""),
+            ("inUse", Level::Warn, "does not answer", "plexusctl logs"),
+            ("unsure", Level::Fail, "the reason", "plexusd"),
+            (
+                "unseen",
+                Level::Fail,
+                "nobody could look at it: the reason",
+                "df -h '/a home'",
+            ),
+            (
+                "damaged",
+                Level::Fail,
+                "does not hold together: the reason",
+                "plexusd verify '/a home/ledger.redb'",
+            ),
+        ] {
+            let seen = json!({"state": state, "why": "the reason", "events": 7});
+            let finding = at_rest(&seen, Path::new("/a home"), "plexusd");
+            assert_eq!(finding.level, level, "{state}");
+            assert!(finding.what.contains(words), "{finding:?}");
+            let said = finding.remedy.unwrap_or_default();
+            assert!(
+                said.starts_with(remedy) && said.is_empty() == remedy.is_empty(),
+                "{said}"
+            );
+        }
     }
 }

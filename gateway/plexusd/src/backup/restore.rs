@@ -5,7 +5,7 @@
 //! ```
 //! Invariants: until the exchange HOME is as it was; after it HOME is the restored one, closed cleanly; on Linux there
 //! is nothing between. A state that was in HOME is never removed: it is kept under a name that says when. While it is
-//! exchanged its ledger is locked, so no daemon runs on it.
+//! exchanged it is locked, so no daemon runs on it; no file in it is opened.
 
 use super::{BackupError, HEADS, LEDGER, read::Backup};
 use crate::{clock::Clock, http::network::Network, machine::Trust, state_dir::StateDir};

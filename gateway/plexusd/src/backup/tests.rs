@@ -80,6 +80,21 @@ fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
     assert!(matches!(again, Err(BackupError::Exists(_))));
 }
 
+/// Called sound, it would be a backup of what a power cut takes away.
+#[test]
+fn a_ledger_that_may_be_on_no_disk_is_not_backed_up_at_rest() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let mark = home.path().join("ledger.unsure");
+    fs::write(&mark, "").unwrap();
+    let file = out.path().join("backup");
+    let error = backed_up(home.path(), true, &file).err().unwrap();
+    assert_eq!(error.code(), "ledger_unsure");
+    assert!(error.next().contains("plexusctl service start"));
+    assert!(!file.exists());
+    fs::remove_file(&mark).unwrap();
+    backed_up(home.path(), true, &file).expect("the control");
+}
+
 /// What `key rotate` and the owner's other commands may do between the header and what it is about.
 #[test]
 fn a_file_that_is_replaced_while_a_backup_is_made_is_in_it_as_it_was() {
