@@ -69,8 +69,8 @@ fn of_the_state(arguments: &Arguments, connectors: &'static [Connector]) -> Vec<
         return Vec::new();
     };
     let network = Network::load(&state_dir, arguments.public_hostname.as_deref());
-    flags::sources(arguments, &registry, &state_dir)
-        .filter_map(Result::err)
+    flags::named(arguments)
+        .filter_map(|flag| flag.source(&registry, &state_dir).err())
         .chain(network.err())
         .map(|why| format!("{why:#}"))
         .collect()

@@ -10,15 +10,21 @@ use crate::{
 use anyhow::Context;
 use plexus_protocol::SourceId;
 use plexus_trust::{Command, Reach, Settings, SourceConfig};
-use serde_json::json;
-use std::path::PathBuf;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
-/// The sources that flags name, or why one cannot be had.
-pub(crate) fn sources(
-    arguments: &Arguments,
-    registry: &Registry,
-    state_dir: &StateDir,
-) -> impl Iterator<Item = anyhow::Result<(SourceId, SourceConfig)>> {
+/// A folder that a flag names as a source.
+pub(crate) struct Flag {
+    name: &'static str,
+    dir: PathBuf,
+    kind: &'static str,
+    /// The member of the route that the folder is.
+    field: &'static str,
+    id: &'static str,
+}
+
+/// The flags that are there.
+pub(crate) fn named(arguments: &Arguments) -> impl Iterator<Item = Flag> {
     let flags = [
         (
             "--vault",
@@ -35,26 +41,74 @@ pub(crate) fn sources(
             "workspace",
         ),
     ];
-    let named = flags
+    flags
         .into_iter()
-        .filter_map(|(flag, dir, kind, field, id)| Some((flag, dir.as_ref()?, kind, field, id)));
-    named.map(|(flag, dir, kind, field, id): (_, &PathBuf, _, _, _)| {
-        let real = dir
+        .filter_map(|(name, dir, kind, field, id)| {
+            let dir = dir.clone()?;
+            Some(Flag {
+                name,
+                dir,
+                kind,
+                field,
+                id,
+            })
+        })
+}
+
+impl Flag {
+    /// The source as the flag alone says it.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(crate) fn source(
+        &self,
+        registry: &Registry,
+        state_dir: &StateDir,
+    ) -> anyhow::Result<(SourceId, SourceConfig)> {
+        let real = self
+            .dir
             .canonicalize()
-            .with_context(|| format!("{flag} {}", dir.display()))?;
-        let name = real
-            .file_name()
-            .map_or_else(|| real.to_string_lossy(), |n| n.to_string_lossy());
-        let label = registry
-            .of_kind(kind)
-            .map_or("", |c| c.manifest.label.as_str());
-        let body = json!({"id": id, "kind": kind, "label": format!("{label} ({name})"), "route": {field: real}});
+            .with_context(|| format!("{} {}", self.name, self.dir.display()))?;
+        let label = self.label(registry, &real);
+        let body =
+            json!({"id": self.id, "kind": self.kind, "label": label, "route": {self.field: real}});
         let wanted = configure::Wanted {
             body: body.as_object().context("an object")?,
         };
         let checked = wanted.check(registry, state_dir);
-        checked.map_err(|why| anyhow::anyhow!("{flag} {}: {why}", dir.display()))
-    })
+        checked.map_err(|why| anyhow::anyhow!("{} {}: {why}", self.name, self.dir.display()))
+    }
+
+    fn label(&self, registry: &Registry, folder: &Path) -> String {
+        let name = folder.file_name().unwrap_or(folder.as_os_str());
+        let label = registry
+            .of_kind(self.kind)
+            .map_or("", |c| c.manifest.label.as_str());
+        format!("{label} ({})", name.to_string_lossy())
+    }
+
+    /// The source that is known, at the place of the one that the flag says: a flag says where a source lies, and nothing
+    /// of whether it serves, whether it asks, what it hides.
+    fn placed(
+        &self,
+        registry: &Registry,
+        flagged: SourceConfig,
+        known: &SourceConfig,
+    ) -> SourceConfig {
+        if known.kind != flagged.kind {
+            return flagged;
+        }
+        let mut config = known.clone();
+        let before = known.route.get(self.field).and_then(Value::as_str);
+        // A label that a flag made names the folder.
+        if before.is_some_and(|before| known.label == self.label(registry, Path::new(before))) {
+            config.label = flagged.label;
+        }
+        if let (Some(route), Value::Object(place)) = (config.route.as_object_mut(), flagged.route) {
+            route.extend(place);
+        }
+        config
+    }
 }
 
 impl App {
@@ -77,17 +131,68 @@ impl App {
 
     /// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
     pub(crate) async fn flag_sources(&self, arguments: &Arguments) -> anyhow::Result<()> {
-        for source in sources(arguments, &self.registry, &self.state_dir) {
-            let (id, mut config) = source?;
-            // A flag says where a source lies, and nothing of what the owner hides in it.
+        for flag in named(arguments) {
+            let (id, mut config) = flag.source(&self.registry, &self.state_dir)?;
             let state = self.ledger.snapshot();
             if let Some(known) = state.sources.get(&id) {
-                config.hide = known.config.hide.clone();
+                config = flag.placed(&self.registry, config, &known.config);
             }
             self.owner(Command::PutSource { id, config })
                 .await
                 .map_err(refused_start)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::SHIPPED;
+
+    /// What the owner has closed, or set to ask, stays so, whatever the service's command line says.
+    #[test]
+    fn a_flag_moves_a_known_source_and_changes_nothing_else_of_it() {
+        let registry = Registry::read(SHIPPED).unwrap();
+        let (home, one, other) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
+        let state_dir = StateDir::as_it_is(Some(home.path().to_owned())).unwrap();
+        let flagged = |dir: &Path| {
+            let flag = Flag {
+                name: "--workspace",
+                dir: dir.to_owned(),
+                kind: "workspace-dir",
+                field: "path",
+                id: "workspace",
+            };
+            let (_, config) = flag.source(&registry, &state_dir).unwrap();
+            (flag, config)
+        };
+        let (flag, fresh) = flagged(one.path());
+        assert!(
+            fresh.enabled && !fresh.ask,
+            "the control: what a new one is"
+        );
+        let mut known = fresh.clone();
+        (known.enabled, known.ask) = (false, true);
+        known.secret_ref = Some("mail".into());
+        known.hide.folders.insert("Private".into());
+        known.route["allowHardLinks"] = json!(true);
+        assert_eq!(flag.placed(&registry, fresh, &known), known);
+
+        let (flag, moved) = flagged(other.path());
+        let placed = flag.placed(&registry, moved.clone(), &known);
+        let mut expected = known.clone();
+        expected.route["path"] = moved.route["path"].clone();
+        expected.label = moved.label.clone();
+        assert_eq!(
+            placed, expected,
+            "the label that a flag made names the folder"
+        );
+        known.label = "What I call it".into();
+        assert_eq!(flag.placed(&registry, moved, &known).label, known.label);
     }
 }
