@@ -201,6 +201,7 @@ async fn run(
     let port = listeners.port();
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
+    let registry = registry.served_from(&programs.workers);
     crate::backup::make::tidy(state_dir.path());
     let swept = supervisor::sweep_leftovers(state_dir.path())?;
     for pid in swept {

@@ -49,20 +49,26 @@ pub(crate) fn edition(arguments: &Arguments, connectors: &'static [Connector]) -
     {
         problems.push(format!("workers cannot be caged here: {why}"));
     }
-    if let Err(why) = Programs::find(arguments.workers.as_deref()) {
+    let programs = Programs::find(arguments.workers.as_deref());
+    if let Err(why) = &programs {
         problems.push(format!("{why:#}"));
     }
-    problems.extend(of_the_state(arguments, connectors));
+    problems.extend(of_the_state(arguments, connectors, programs.ok()));
     println!("{}", json!(Edition::own(problems)));
     ExitCode::SUCCESS
 }
 
 /// What the state directory and the folders that the flags name have in the way of a start. Nothing is made or repaired:
 /// a daemon serves there.
-fn of_the_state(arguments: &Arguments, connectors: &'static [Connector]) -> Vec<String> {
-    let registry = match Registry::read(connectors) {
-        Ok(registry) => registry,
-        Err(why) => return vec![format!("{why:#}")],
+fn of_the_state(
+    arguments: &Arguments,
+    connectors: &'static [Connector],
+    programs: Option<Programs>,
+) -> Vec<String> {
+    let registry = match (Registry::read(connectors), programs) {
+        (Ok(registry), Some(programs)) => registry.served_from(&programs.workers),
+        (Ok(registry), None) => registry,
+        (Err(why), _) => return vec![format!("{why:#}")],
     };
     // Where there is none yet, a start makes it.
     let Ok(state_dir) = StateDir::as_it_is(arguments.home.clone()) else {

@@ -18,7 +18,11 @@ use plexus_ipc::manifest::{Audience, Manifest};
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
 use plexus_trust::Facts;
 use serde_json::{Value, json as object};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// A kind of thing that can be reached: its manifest and its profile, as text.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +72,8 @@ pub(crate) struct Registered {
 /// All connectors of this build.
 pub(crate) struct Registry {
     connectors: Vec<Arc<Registered>>,
+    /// Folders with the gateway's own programs, resolved.
+    programs: Vec<PathBuf>,
 }
 
 impl Registry {
@@ -76,8 +82,11 @@ impl Registry {
     /// # Errors
     /// A manifest or schema that is not well formed: the build is wrong, so the start fails.
     pub(crate) fn read(connectors: &'static [Connector]) -> anyhow::Result<Self> {
+        let own = std::env::current_exe().ok();
+        let own = own.as_deref().and_then(Path::parent);
         let mut registry = Self {
             connectors: Vec::new(),
+            programs: own.map(Path::to_owned).into_iter().collect(),
         };
         for connector in connectors {
             let manifest = Manifest::parse(connector.manifest)?;
@@ -107,6 +116,12 @@ impl Registry {
             }));
         }
         Ok(registry)
+    }
+
+    /// With the folder of the launcher and the workers, which no source to write in may hold either.
+    pub(crate) fn served_from(mut self, programs: &Path) -> Self {
+        self.programs.push(programs.to_owned());
+        self
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Registered>> {

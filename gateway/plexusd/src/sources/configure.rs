@@ -117,7 +117,7 @@ impl Wanted<'_> {
             .and_then(Value::as_str)
             .map(PathBuf::from);
         if let Some(root) = &root {
-            check_root(root, state_dir, manifest)?;
+            check_root(root, state_dir, &registry.programs, manifest)?;
         }
         let label = self
             .text("label")
@@ -188,7 +188,12 @@ pub(crate) fn secret_name(name: &str) -> bool {
 
 /// A source's root may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8); and where
 /// something may be written in it, it may not hold the gateway's programs, which run without a cage.
-fn check_root(root: &Path, state_dir: &StateDir, manifest: &Manifest) -> Result<(), String> {
+fn check_root(
+    root: &Path,
+    state_dir: &StateDir,
+    programs: &[PathBuf],
+    manifest: &Manifest,
+) -> Result<(), String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     // Its cage could not be written down, so its worker would never start.
@@ -210,9 +215,8 @@ fn check_root(root: &Path, state_dir: &StateDir, manifest: &Manifest) -> Result<
     }
     let mut offered = manifest.capabilities.iter();
     let writes = offered.any(|one| one.callable() && !one.is_read());
-    let programs = std::env::current_exe().ok();
-    let programs = programs.as_deref().and_then(Path::parent);
-    if let Some(programs) = programs.filter(|folder| writes && folder.starts_with(&real)) {
+    let mut programs = programs.iter();
+    if writes && let Some(programs) = programs.find(|folder| folder.starts_with(&real)) {
         return Err(format!(
             "{} holds the gateway's own programs, in {}: whatever may write there could replace them; choose a folder in \
              it, or install them elsewhere",
@@ -261,9 +265,9 @@ pub(crate) async fn look(
     let target = match &root {
         Some(root) => {
             let (folder, state_dir) = (root.clone(), state_dir.clone());
-            let manifest = connector.manifest.clone();
+            let (manifest, programs) = (connector.manifest.clone(), registry.programs.clone());
             let seen = bounded_look::at(root, move || {
-                check_root(&folder, &state_dir, &manifest)?;
+                check_root(&folder, &state_dir, &programs, &manifest)?;
                 Ok::<_, String>(identity(&folder).ok())
             });
             match seen.await {
@@ -285,4 +289,38 @@ pub(crate) async fn look(
         rules: connector.rules.clone(),
         base: connector.base.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::SHIPPED;
+    use serde_json::json;
+
+    /// An install keeps the launcher and the workers elsewhere than the daemon, and so may `--workers`.
+    #[test]
+    fn a_folder_that_holds_the_launcher_and_the_workers_is_no_source_to_write_in() {
+        let (home, prefix) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let prefix = prefix.path().canonicalize().unwrap();
+        let workers = prefix.join("libexec/plexus");
+        std::fs::create_dir_all(&workers).unwrap();
+        std::fs::create_dir(prefix.join("notes")).unwrap();
+        std::os::unix::fs::symlink(prefix.join("libexec"), prefix.join("notes/link")).unwrap();
+        let state_dir = StateDir::as_it_is(Some(home.path().to_owned())).unwrap();
+        let registry = Registry::read(SHIPPED).unwrap().served_from(&workers);
+        let check = |kind: &str, path: &Path| {
+            let body = json!({"id": "notes", "kind": kind, "route": {"path": path}});
+            let wanted = Wanted {
+                body: body.as_object().unwrap(),
+            };
+            wanted.check(&registry, &state_dir)
+        };
+        for holds in ["", "libexec", "libexec/plexus", "notes/link"] {
+            let why = check("workspace-dir", &prefix.join(holds)).unwrap_err();
+            assert!(why.contains("the gateway's own programs"), "{holds}: {why}");
+        }
+        // The controls: a folder beside them, and reading what lies there.
+        check("workspace-dir", &prefix.join("notes")).unwrap();
+        check("git-repository", &prefix).unwrap();
+    }
 }
