@@ -1,6 +1,6 @@
 //! A look at a folder of the owner's, which may lie on a disk that does not answer: a network share that has gone.
 //!
-//! Invariants: whoever asks waits a bounded time; for one folder at most one look is under way, so what hangs in the
+//! Invariants: whoever asks waits a bounded time, also for many folders at once; for one folder at most one look is under way, so what hangs in the
 //! kernel holds one thread, however often it is asked for.
 //!
 //! Must not know: what is looked for.
@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 /// How long a disk may take. One that spins up goes on meanwhile, and answers whoever asks next.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -29,6 +29,18 @@ pub(crate) async fn at<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     within(PATIENCE, folder, look).await
+}
+
+/// What comes of each of `looks`, all of which are under way at once: together they take as long as the longest.
+pub(crate) async fn at_once<K, T, L>(looks: impl Iterator<Item = (K, L)>) -> BTreeMap<K, T>
+where
+    K: Ord + Send + 'static,
+    T: Send + 'static,
+    L: Future<Output = T> + Send + 'static,
+{
+    let named = looks.map(|(name, look)| async move { (name, look.await) });
+    let found = named.collect::<JoinSet<_>>().join_all().await;
+    found.into_iter().collect()
 }
 
 async fn within<T: Send + 'static>(
@@ -64,6 +76,7 @@ fn turn(folder: &Path) -> Arc<Semaphore> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use tokio::time::Instant;
 
     #[tokio::test]
     async fn a_disk_that_hangs_holds_one_thread_and_nobody() {
@@ -82,5 +95,23 @@ mod tests {
         let turn = turn(hung);
         drop(turn.acquire().await.unwrap());
         assert_eq!(at(hung, || 8).await.unwrap(), 8);
+    }
+
+    /// A start waits for its sources, and a service manager for the start: 90 seconds.
+    #[tokio::test(start_paused = true)]
+    async fn many_that_hang_are_waited_for_as_long_as_one() {
+        let folders: Vec<PathBuf> = (0..50).map(|n| format!("/share/{n}").into()).collect();
+        let hung: Vec<_> = folders.iter().map(|folder| turn(folder)).collect();
+        let hung = hung.iter().map(|turn| turn.try_acquire().unwrap());
+        let _hung: Vec<_> = hung.collect();
+        let looks = folders.iter().cloned().map(|folder| {
+            let of = folder.clone();
+            (folder, async move { at(&of, || ()).await })
+        });
+        let began = Instant::now();
+        let found = at_once(looks).await;
+        assert_eq!(found.len(), folders.len());
+        assert!(found.values().all(Result::is_err));
+        assert!(began.elapsed() < PATIENCE * 2, "{:?}", began.elapsed());
     }
 }

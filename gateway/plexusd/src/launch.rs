@@ -267,7 +267,7 @@ async fn run(
     app.flag_sources(&arguments).await?;
     app.say_what_is_unsandboxed().await?;
     phases.end("listeners and launch");
-    app.look_at_sources().await?;
+    app.look_at_sources().await;
     phases.end("sources");
     app.settle_what_a_crash_left().await?;
     crate::invoke::used::go_on(&app);

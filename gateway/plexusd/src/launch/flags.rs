@@ -4,6 +4,7 @@ use super::refused_start;
 use crate::{
     app::App,
     arguments::{Arguments, DefaultReach},
+    bounded_look,
     sources::{Registry, configure},
     state_dir::StateDir,
 };
@@ -11,7 +12,10 @@ use anyhow::Context;
 use plexus_protocol::SourceId;
 use plexus_trust::{Command, Reach, Settings, SourceConfig};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// A folder that a flag names as a source.
 pub(crate) struct Flag {
@@ -57,6 +61,8 @@ pub(crate) fn named(arguments: &Arguments) -> impl Iterator<Item = Flag> {
 
 impl Flag {
     /// The source as the flag alone says it.
+    ///
+    /// Blocks on the folder's disk.
     ///
     /// # Errors
     /// Why it cannot be had.
@@ -130,9 +136,16 @@ impl App {
     }
 
     /// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
-    pub(crate) async fn flag_sources(&self, arguments: &Arguments) -> anyhow::Result<()> {
-        for flag in named(arguments) {
-            let (id, mut config) = flag.source(&self.registry, &self.state_dir)?;
+    pub(crate) async fn flag_sources(
+        self: &Arc<Self>,
+        arguments: &Arguments,
+    ) -> anyhow::Result<()> {
+        for flag in named(arguments).map(Arc::new) {
+            let (app, asked) = (self.clone(), flag.clone());
+            let look = move || asked.source(&app.registry, &app.state_dir);
+            let found = bounded_look::at(&flag.dir, look).await;
+            let (id, mut config) =
+                found.with_context(|| format!("{} {}", flag.name, flag.dir.display()))??;
             let state = self.ledger.snapshot();
             if let Some(known) = state.sources.get(&id) {
                 config = flag.placed(&self.registry, config, &known.config);

@@ -10,19 +10,38 @@ use crate::{
     supervisor::{self, Spec},
 };
 use plexus_protocol::SourceId;
-use plexus_trust::{Command, Source, State};
+use plexus_trust::{Command, Source, SourceSeen, State};
 use std::sync::{Arc, PoisonError};
 
 impl App {
-    pub(crate) async fn look_at_sources(&self) -> anyhow::Result<()> {
+    /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them does.
+    pub(crate) async fn look_at_sources(self: &Arc<Self>) {
+        let unusable = |id: &SourceId, why: String| {
+            tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
+        };
         let ids: Vec<SourceId> = self.ledger.snapshot().sources.keys().cloned().collect();
-        for id in ids {
-            if let Err(why) = self.look_at(&id).await {
-                tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
+        let looks = ids.into_iter().map(|id| {
+            let (app, of) = (self.clone(), id.clone());
+            (id, async move { app.see(&of).await })
+        });
+        let mut usable = Vec::new();
+        for (id, seen) in bounded_look::at_once(looks).await {
+            match self.take_in(&id, seen).await {
+                Ok(source) => usable.extend(source),
+                Err(why) => unusable(&id, why),
+            }
+        }
+        let puts = usable.into_iter().map(|source| {
+            let app = self.clone();
+            let id = source.id.clone();
+            (id, async move { app.put_workers(&source).await })
+        });
+        for (id, put) in bounded_look::at_once(puts).await {
+            if let Err(why) = put {
+                unusable(&id, why);
             }
         }
         self.renew_catalogue(None);
-        Ok(())
     }
 
     /// Looks at one source, tells the machine what was found, and puts its workers in place.
@@ -30,9 +49,26 @@ impl App {
     /// # Errors
     /// Why the source cannot be used now; the machine's view of it stays as it was.
     pub(crate) async fn look_at(&self, id: &SourceId) -> Result<(), String> {
+        let seen = self.see(id).await;
+        match self.take_in(id, seen).await? {
+            Some(source) => self.put_workers(&source).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn see(&self, id: &SourceId) -> Result<SourceSeen, String> {
         let state = self.ledger.snapshot();
-        let source = state.sources.get(id).cloned().ok_or("no such source")?;
-        let seen = match configure::look(&self.registry, &source, &self.state_dir).await {
+        let source = state.sources.get(id).ok_or("no such source")?;
+        configure::look(&self.registry, source, &self.state_dir).await
+    }
+
+    /// Tells the machine what was seen; the source, if it serves.
+    async fn take_in(
+        &self,
+        id: &SourceId,
+        seen: Result<SourceSeen, String>,
+    ) -> Result<Option<Arc<Source>>, String> {
+        let seen = match seen {
             Ok(seen) => seen,
             Err(why) => {
                 self.supervisor.remove(id).await;
@@ -46,9 +82,9 @@ impl App {
         let source = state.sources.get(id).ok_or("no such source")?;
         if !source.config.enabled {
             self.supervisor.remove(id).await;
-            return Ok(());
+            return Ok(None);
         }
-        self.put_workers(source).await
+        Ok(Some(source.clone()))
     }
 
     /// Puts the workers of a source in place as it is configured.
