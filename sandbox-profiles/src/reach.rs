@@ -70,6 +70,10 @@ const NOT_HIDDEN_ON_MACOS: [&str; 3] = [
     "a new session or process group can be made",
 ];
 
+/// The base in words: of what it grants, these two alone are more than reading.
+const NEEDED_ON_LINUX: &str =
+    "what any program needs to start; of that, it may also run the loader and write to /dev/null";
+
 /// What `profile`, a text, lets a worker do under `parameters`.
 /// # Errors
 /// As [`Ruleset::evaluate`].
@@ -113,9 +117,11 @@ pub fn reach(
         ..Reach::default()
     };
     if let Some(Origin { line, .. }) = ruleset.base {
-        reach
-            .may_read
-            .push(may("what any program needs to start".to_owned(), line));
+        let what = match system {
+            System::Linux => NEEDED_ON_LINUX,
+            System::MacOs => "what any program needs to start",
+        };
+        reach.may_read.push(may(what.to_owned(), line));
     }
     for grant in &ruleset.connects {
         reach

@@ -285,3 +285,26 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
         );
     }
 }
+
+/// The base stands in the words as one line, so that line says all that is more than reading.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_base_grants_beyond_reading_is_in_the_words() {
+    let beyond: Vec<String> = plexus_sandbox::base_rules()
+        .into_iter()
+        .filter(|rule| !rule.starts_with("(allow file-read* (subpath"))
+        .collect();
+    for rule in &beyond {
+        let loader = rule.starts_with("(allow file-read* process-exec* ") && rule.contains("/ld-");
+        let null = rule == "(allow file-read* file-write-data (subpath \"/dev/null\"))";
+        assert!(loader || null, "the words do not say {rule}");
+    }
+    assert!(beyond.len() > 1, "{beyond:?}");
+    for case in cases() {
+        let words = reach(&case.text, &case.parameters, System::Linux).expect("in words");
+        let said = |may: &plexus_sandbox::reach::May| {
+            may.what.contains("run the loader") && may.what.contains("write to /dev/null")
+        };
+        assert!(words.may_read.iter().any(said), "{}", case.name);
+    }
+}

@@ -41,8 +41,8 @@ impl<M: Machine> Ledger<M> {
     }
 }
 
-/// Copies the ledger in the state directory `dir`, which no daemon may have, to `to`, which must not exist. Nothing is changed
-/// in `dir`.
+/// Copies the ledger in the state directory `dir`, which no daemon may have, to `to`, which must not exist.
+/// Nothing is changed in `dir`.
 ///
 /// # Errors
 /// [`OpenError::InUse`] while a daemon runs, also one that has closed a ledger it cannot read; [`OpenError::Unsure`];

@@ -160,8 +160,8 @@ pub enum OpenError {
     /// A daemon has ended before it had made up for a failed flush. Only an opening settles that; whoever copies would
     /// trust what may be on no disk.
     #[error(
-        "a flush of the ledger has failed, and its daemon ended before it had made up for that (ledger.unsure lies there): what \
-         can be read now may not be on the disk; start plexusd once, which settles it"
+        "a flush of the ledger has failed, and its daemon ended before it had made up for that (ledger.unsure lies \
+         there): what can be read now may not be on the disk; start plexusd once, which settles it"
     )]
     Unsure,
     /// Written by another version.

@@ -16,8 +16,8 @@ use crate::machine::Machine;
 use crate::store::{FORMATS, StoreError, View, archive_folder, open_unchanged};
 
 /// Checks a copy of a ledger file, offline: redb's own integrity first, then everything, then `heads` (a copy of
-/// `audit-heads.jsonl`) if given. Its archives are looked for in `archive` beside it. Nothing is
-/// changed: the file may be evidence.
+/// `audit-heads.jsonl`) if given. Its archives are looked for in `archive` beside it. Nothing is changed: the file
+/// may be evidence.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] with the first thing that is wrong; otherwise why the file could not be looked at.

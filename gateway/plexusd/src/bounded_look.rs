@@ -1,7 +1,7 @@
 //! A look at a folder of the owner's, which may lie on a disk that does not answer: a network share that has gone.
 //!
-//! Invariants: whoever asks waits a bounded time, also for many folders at once; for one folder at most one look is under way, so what hangs in the
-//! kernel holds one thread, however often it is asked for.
+//! Invariants: whoever asks waits a bounded time, also for many folders at once; for one folder at most one look is
+//! under way, so what hangs in the kernel holds one thread, however often it is asked for.
 //!
 //! Must not know: what is looked for.
 

@@ -1,6 +1,6 @@
 //! `plexusd examine`: what `plexusctl doctor` needs a look at and only this program knows: the kernel, the ledger at
-//! rest, each source's cage in steps. Works beside a running daemon and without one; changes nothing of either. While it
-//! copies a ledger at rest it holds the state directory: a daemon that starts then is refused, as by another one.
+//! rest, each source's cage in steps. Works beside a running daemon and without one; changes nothing of either. While
+//! it copies a ledger at rest it holds the state directory: a daemon that starts then is refused, as by another one.
 //!
 //! The answer is one line of JSON on standard output. Exit status 0 says that the look was had, not that all is well.
 //!
@@ -147,8 +147,8 @@ impl Rest {
     }
 }
 
-/// Checks the whole ledger on a copy in a new folder in `place`, and reads the sources from that: what lies there is read
-/// and not touched.
+/// Checks the whole ledger on a copy in a new folder in `place`, and reads the sources from that: what lies there is
+/// read and not touched.
 fn at_rest(home: &Path, place: &Path) -> Rest {
     if !home.join("ledger.redb").exists() {
         return Rest::only(json!({"state": "absent"}));

@@ -1,9 +1,9 @@
 //! A file of which nothing is changed, whatever redb does with it.
 //!
-//! redb writes to what it opens: a file that was not closed is repaired at once, one whose last commit is torn goes back to
-//! the one before, and each is closed as one in which nothing is amiss. That is the daemon's to do, which knows what a failed
-//! flush has left; whoever only looks must leave the evidence as it lies. What redb writes stays in memory here, over what the
-//! file says: a few pages for each opening, however long the file is.
+//! redb writes to what it opens: a file that was not closed is repaired at once, one whose last commit is torn goes
+//! back to the one before, and each is closed as one in which nothing is amiss. That is the daemon's to do, which knows
+//! what a failed flush has left; whoever only looks must leave the evidence as it lies. What redb writes stays in
+//! memory here, over what the file says: a few pages for each opening, however long the file is.
 //!
 //! Invariant: the file is open for reading only.
 

@@ -93,8 +93,8 @@ impl Flag {
         format!("{label} ({})", name.to_string_lossy())
     }
 
-    /// The source that is known, at the place of the one that the flag says: a flag says where a source lies, and nothing
-    /// of whether it serves, whether it asks, what it hides.
+    /// The source that is known, at the place of the one that the flag says: a flag says where a source lies, and
+    /// nothing of whether it serves, whether it asks, what it hides.
     fn placed(
         &self,
         registry: &Registry,

@@ -14,7 +14,7 @@ use plexus_trust::{Command, Source, SourceSeen, State};
 use std::sync::{Arc, PoisonError};
 
 impl App {
-    /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them does.
+    /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them.
     pub(crate) async fn look_at_sources(self: &Arc<Self>) {
         let unusable = |id: &SourceId, why: String| {
             tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
