@@ -1,7 +1,8 @@
 //! Constraints narrow a grant by argument (wire §5.6; `maxCalls` is ours).
 //!
 //! Invariants: every part that is present must hold; a field that is absent from the input denies; an empty list
-//! allows nothing; a part, operator or shape that is not known here does not parse, so it can never widen anything.
+//! allows nothing; a part, operator or shape that is not known here does not parse, so it can never widen anything; a
+//! prefix with a `.` or `..` in it, which reads narrower than what it comes to, is refused when made and matches nothing.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,7 +36,7 @@ pub struct Constraint {
 pub struct PathPrefix {
     /// Dotted path into the input.
     pub field: String,
-    /// Relative paths; the value equals one of them or lies below it, by segments.
+    /// Relative paths, each a [`is_prefix`]; the value equals one of them or lies below it, by segments.
     pub allow: Vec<String>,
 }
 
@@ -104,10 +105,24 @@ fn segments(path: &str) -> Option<Vec<&str>> {
     Some(out)
 }
 
-/// Whether `path` equals `prefix` or lies below it, by segments. Both are relative; one that is not is never below.
+/// A path prefix as segments, or `None` where it is not what it looks like: `a/b/../..` reads narrow and comes to
+/// everything, which is written `""`.
+fn names(prefix: &str) -> Option<Vec<&str>> {
+    let dots = prefix.split('/').any(|part| matches!(part, "." | ".."));
+    segments(prefix).filter(|_| !dots)
+}
+
+/// Whether a path prefix is relative and each of its segments a name.
+#[must_use]
+pub fn is_prefix(text: &str) -> bool {
+    names(text).is_some()
+}
+
+/// Whether `path` equals `prefix` or lies below it, by segments. Both are relative; one that is not is never below, and
+/// nothing lies below what is no [`is_prefix`].
 #[must_use]
 pub fn lies_below(path: &str, prefix: &str) -> bool {
-    match (segments(path), segments(prefix)) {
+    match (segments(path), names(prefix)) {
         (Some(path), Some(prefix)) => path.starts_with(&prefix),
         _ => false,
     }
@@ -337,9 +352,10 @@ impl Constraint {
                     rule.field
                 ));
             }
-            if let Some(bad) = rule.allow.iter().find(|p| segments(p).is_none()) {
+            if let Some(bad) = rule.allow.iter().find(|p| !is_prefix(p)) {
                 return Err(format!(
-                    "pathPrefix on {:?}: {bad:?} is not a relative path inside the root",
+                    "pathPrefix on {:?}: {bad:?} is not a relative path inside the root, without \".\" and \"..\" \
+                     (\"\" is everything in it)",
                     rule.field
                 ));
             }
@@ -455,6 +471,53 @@ mod tests {
         assert!(below(&[""]).permits(&json!({"path": "x/y"}), &[]).is_ok());
         assert!(below(&[]).permits(&json!({"path": "x"}), &[]).is_err());
         assert!(below(&[]).check().is_err());
+    }
+
+    #[test]
+    fn a_prefix_is_what_it_looks_like() {
+        for (prefix, names) in [
+            ("", true),
+            ("Projects", true),
+            ("Projects/Plexus/", true),
+            (".obsidian/..a", true),
+            (".", false),
+            ("..", false),
+            ("./Projects", false),
+            ("Projects/.", false),
+            ("Projects/Plexus/..", false),
+            ("Projects/Plexus/../..", false),
+            ("Projects/../..", false),
+            ("/", false),
+            ("/Projects", false),
+        ] {
+            let rule = below(&[prefix]);
+            assert_eq!(rule.check().is_ok(), names, "{prefix:?}");
+            // One that was stored before reads back, and lets nothing pass.
+            let within = format!("{prefix}/a.md");
+            let path = within.trim_start_matches('/');
+            for path in [path, "a.md", "Projects/a.md", ""] {
+                let passes = rule.permits(&json!({ "path": path }), &[]).is_ok();
+                let lies = names && path.starts_with(prefix);
+                assert_eq!(passes, lies, "{path:?} under {prefix:?}");
+                assert_eq!(
+                    rule.lets_pass("path", &json!(path)),
+                    lies,
+                    "{path:?} under {prefix:?}"
+                );
+            }
+            // With another it lets nothing pass, and none is narrower than it.
+            if !names {
+                let meet = below(&[""]).and(&rule).unwrap();
+                assert!(
+                    meet.permits(&json!({"path": "a.md"}), &[]).is_err(),
+                    "{prefix:?}"
+                );
+                assert!(
+                    !below(&["a"]).narrows(&rule) && !below(&[""]).narrows(&rule),
+                    "{prefix:?}"
+                );
+            }
+        }
     }
 
     #[test]
