@@ -306,7 +306,8 @@ fn links_are_made_with_the_key_alone() {
     );
 }
 
-/// A page of another port of the same host: the browser sends it the cookie, and it gets nothing by it.
+/// A page of another port of the same host: the browser sends it the cookie, and it gets nothing by it; nor do cookies
+/// that it sets under the console's name keep the owner out.
 #[test]
 fn another_port_of_the_same_host() {
     let scene = Scene::signed_in();
@@ -339,11 +340,20 @@ fn another_port_of_the_same_host() {
          let inside = 'out of reach';
          try {{ inside = frame.contentDocument ? frame.contentDocument.body.innerText : 'out of reach'; }} catch {{ }}
          told.push(inside);
+         for (const path of ['/', '/admin/console']) document.cookie = 'plexus_console_{port}=x; path=' + path;
+         told.push(document.cookie.includes('plexus_console_{port}=x'));
          return told;"
     ));
     assert_eq!(
         tries,
-        json!(["opaque0", "refused", "refused", "refused", "out of reach"])
+        json!([
+            "opaque0",
+            "refused",
+            "refused",
+            "refused",
+            "out of reach",
+            true
+        ])
     );
     assert_eq!(scene.state_of(&agent, &item), "pending");
     // Positive control: the same request from the console's own page is heeded.

@@ -4,7 +4,7 @@
 //! exactly this origin; it carries the cookie of a session *and* the secret of one of its tabs; what it does is carried
 //! to its end, and only while the session still stands. The connection key opens nothing here but the sign-in.
 
-use super::sessions::{Present, Visitor};
+use super::sessions::{Present, Sessions, Visitor};
 use crate::{
     app::App,
     finish::to_its_end,
@@ -29,6 +29,9 @@ use std::sync::{Arc, atomic::Ordering};
 /// Sent by the page where the owner has touched it since its last request.
 const ACTIVE_HEADER: &str = "x-plexus-active";
 
+/// Cookies of our name that are looked at in one request: more than a browser can hold for the paths of one.
+const COOKIES: usize = 32;
+
 /// The present, as sessions count it.
 pub(crate) fn present(app: &App) -> Present {
     Present {
@@ -47,23 +50,33 @@ fn cookie_name(app: &App) -> String {
     format!("plexus_console_{}", app.address.port())
 }
 
-fn cookie<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h str> {
-    let name = cookie_name(app);
-    let mut found = headers
+/// The cookies that a request brings under `name`. There may be several: a page of another port of this host can set its
+/// own beside ours, below a path of ours. None opens anything without a tab's secret, so the one that is known is taken.
+fn cookies<'h>(name: &str, headers: &'h HeaderMap) -> impl Iterator<Item = &'h str> {
+    headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(key, _)| *key == name)
-        .map(|(_, value)| value);
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
+        .filter(move |(key, _)| *key == name)
+        .map(|(_, value)| value)
+        .take(COOKIES)
 }
 
-/// Whether the cookie is one of a session that goes on. It opens nothing by itself.
+/// The first cookie of `name` that is one of a session that goes on.
+fn known<'h>(
+    sessions: &Sessions,
+    name: &str,
+    headers: &'h HeaderMap,
+    at: Present,
+) -> Option<&'h str> {
+    cookies(name, headers).find(|cookie| sessions.knows(cookie, at))
+}
+
+/// Whether a cookie is one of a session that goes on. It opens nothing by itself.
 pub(crate) fn has_session(app: &App, headers: &HeaderMap) -> bool {
-    cookie(app, headers).is_some_and(|cookie| app.console.knows(cookie, present(app)))
+    known(&app.console, &cookie_name(app), headers, present(app)).is_some()
 }
 
 fn set_cookie(app: &App, value: &str, age: &str) -> Option<HeaderValue> {
@@ -110,6 +123,18 @@ fn signed_out() -> Refused {
     )
 }
 
+/// The session that one of the cookies opens together with the tab's secret.
+fn entered(
+    sessions: &Sessions,
+    name: &str,
+    headers: &HeaderMap,
+    tab: &str,
+    active: bool,
+    at: Present,
+) -> Option<Visitor> {
+    cookies(name, headers).find_map(|cookie| sessions.visitor(cookie, tab, active, at))
+}
+
 /// Whose session a request is of.
 async fn visitor(
     app: &Arc<App>,
@@ -118,16 +143,16 @@ async fn visitor(
     peer: Peer,
 ) -> Result<Visitor, Refused> {
     at_home(app, method, headers)?;
-    let at = present(app);
-    let (Some(cookie), Some(tab)) = (cookie(app, headers), single(headers, TAB_HEADER)) else {
+    let (at, name) = (present(app), cookie_name(app));
+    let Some(tab) = single(headers, TAB_HEADER) else {
         return Err(signed_out());
     };
     let active = headers.contains_key(ACTIVE_HEADER);
-    match app.console.visitor(cookie, tab, active, at) {
+    match entered(&app.console, &name, headers, tab, active, at) {
         Some(visitor) => Ok(visitor),
         // Half a credential that is good is a guess, or a theft: counted and recorded. None of it good is a session
         // that has ended.
-        None if app.console.knows(cookie, at) => {
+        None if known(&app.console, &name, headers, at).is_some() => {
             let error = signed_out().into_error();
             Err(failed(app, Kind::Console, peer, error).await)
         }
@@ -184,9 +209,10 @@ pub(super) async fn sign_in(
     }
     to_its_end(async move {
         note(&app, json!({"event": "console.sign-in", "by": by})).await?;
+        let at = present(&app);
         let entered = app
             .console
-            .enter(cookie(&app, &headers), present(&app))
+            .enter(known(&app.console, &cookie_name(&app), &headers, at), at)
             .map_err(|error| Refused::malformed(error.to_string()).status(500))?;
         drop(acting);
         let mut response = reply::ok(&json!({"ok": true, "tab": entered.tab.expose()}));
@@ -246,4 +272,64 @@ async fn note(app: &App, detail: Value) -> Result<(), Refused> {
         .await
         .map(|_| ())
         .map_err(Refused::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::{Timestamp, credential::ConsoleCookie};
+
+    const NAME: &str = "plexus_console_7077";
+
+    #[test]
+    fn a_cookie_that_another_port_sets_keeps_nobody_out() {
+        let at = Present {
+            now: Timestamp(1),
+            epoch: 0,
+        };
+        let sessions = Sessions::default();
+        let signed_in = sessions.enter(None, at).unwrap();
+        let tab = signed_in.tab.expose();
+        let own = format!("{NAME}={}", signed_in.cookie.as_ref().unwrap().expose());
+        let foreign = format!("{NAME}={}", ConsoleCookie::fresh().unwrap().expose());
+        let sent = |cookies: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for cookies in cookies {
+                headers.append(header::COOKIE, HeaderValue::from_str(cookies).unwrap());
+            }
+            headers
+        };
+        let enters = |headers: &HeaderMap, tab: &str| {
+            let entered = entered(&sessions, NAME, headers, tab, true, at).is_some();
+            assert!(!entered || known(&sessions, NAME, headers, at).is_some());
+            entered
+        };
+        for cookies in [
+            &[own.as_str()][..],
+            &[&format!("{NAME}=x; {own}")],
+            &[&format!("{own}; {NAME}=")],
+            &[&format!("a=b; {foreign}; {NAME}=x; {own}; {foreign}")],
+            &[&foreign, &own],
+        ] {
+            assert!(enters(&sent(cookies), tab), "{cookies:?}");
+            assert!(!enters(&sent(cookies), "plx_tab_x"), "{cookies:?}");
+            // Signing in again joins the session that is there.
+            let again = sessions
+                .enter(known(&sessions, NAME, &sent(cookies), at), at)
+                .unwrap();
+            assert!(again.cookie.is_none() && enters(&sent(cookies), again.tab.expose()));
+        }
+        for cookies in [
+            &[][..],
+            &[foreign.as_str()],
+            &[&own.replace("7077", "7078")],
+            &[&format!("{NAME}=x; ").repeat(COOKIES), &own],
+        ] {
+            assert!(!enters(&sent(cookies), tab), "{cookies:?}");
+            assert!(
+                known(&sessions, NAME, &sent(cookies), at).is_none(),
+                "{cookies:?}"
+            );
+        }
+    }
 }
