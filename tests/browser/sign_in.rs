@@ -102,6 +102,40 @@ fn by_a_link_that_works_once() {
     assert_eq!(said["expiresInMs"], 120_000);
 }
 
+/// A browser opens six connections to one host: tabs that nobody sees keep none.
+#[test]
+fn many_tabs_and_each_answers() {
+    let scene = Scene::signed_in();
+    let browser = &scene.browser;
+    let agent = scene.agent("my-cc");
+    // The driver moves between tabs without hiding any.
+    let seen = |seen: bool| {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{ configurable: true, get: () => {} }});
+             document.dispatchEvent(new Event('visibilitychange'));",
+            !seen
+        ));
+    };
+    browser.reads("#live", "live");
+    seen(false);
+    let first = browser.new_tab();
+    for _ in 0..7 {
+        browser.go(&scene.link());
+        browser.reads("#quiet", "All quiet");
+        browser.reads("#live", "live");
+        seen(false);
+        browser.new_tab();
+    }
+    // One that is seen again shows what came meanwhile, and listens.
+    browser.look_at(&first);
+    agent.must_ask(WRITE, note("a.md", "a\n"));
+    seen(true);
+    browser.reads(".headline", "creates a.md");
+    browser.reads("#live", "live");
+    browser.see("form:not([data-fresh]) [value=deny]").click();
+    browser.reads("#notes", "Denied");
+}
+
 #[test]
 fn rotating_the_key_ends_it() {
     let scene = Scene::signed_in();

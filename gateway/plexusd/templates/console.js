@@ -7,6 +7,7 @@
     : { createHTML: (text) => text };
   const TAB = 'plexus-tab';
   const READING = 500; // ms in which a card that has just appeared takes no answer
+  const WAIT = 15000;  // ms for an answer, which is there in less than one unless the browser has no connection free
   const CHANGED = 'This request changed while you were looking at it. Read it again: this is what it is now.';
   const $ = (id) => document.getElementById(id);
   const fill = (place, text) => { place.innerHTML = HTML.createHTML(text); };
@@ -39,8 +40,11 @@
       headers['content-type'] = 'application/json';
       how.body = JSON.stringify(body);
     }
-    if (path === '/admin/console/events') how.signal = stream.signal;
-    const answer = await fetch(path, how);
+    how.signal = path === '/admin/console/events' ? stream.signal : AbortSignal.timeout(WAIT);
+    const answer = await fetch(path, how).catch((error) => {
+      if (error.name === 'TimeoutError') note('The gateway did not answer. If other windows show this page, close some of them.');
+      throw error;
+    });
     if (answer.status === 401 && path !== '/admin/console/sign-in') {
       signedOut('You are signed out: the session ended, or the gateway was started anew.');
       throw new Error('signed out');
@@ -52,8 +56,7 @@
 
   function signedOut(why) {
     sessionStorage.removeItem(TAB);
-    if (stream) stream.abort();
-    stream = null;
+    hide();
     open = null;
     known = new Map();
     shown = { queue: '', glance: '' };
@@ -87,7 +90,16 @@
     listen();
   }
 
+  // A browser opens few connections to one host, and each stream keeps one: a page that nobody sees has none.
+  function hide() {
+    if (stream) stream.abort();
+    stream = null;
+  }
+
   async function listen() {
+    hide();
+    live('connecting…');
+    if (document.hidden) return soon();
     const own = stream = new AbortController();
     while (stream === own) {
       try {
@@ -424,6 +436,12 @@
     }
   }
   window.addEventListener('hashchange', () => { if (location.hash.startsWith('#plx_link_')) begin(); });
-  setInterval(() => { if (stream) soon(); }, 30000);
+  document.addEventListener('visibilitychange', () => {
+    if ($('desk').hidden) return;
+    if (document.hidden) return hide();
+    soon();
+    listen();
+  });
+  setInterval(() => { if (!$('desk').hidden) soon(); }, 30000);
   begin();
 })();
