@@ -1,7 +1,8 @@
 //! One request as the owner reads it: the same item that the digest covers, in words, in order, bounded.
 //!
 //! Invariants: everything shown is of one card (`approvals::card`), and its digest goes with it; text that is not the
-//! gateway's own is [`Said`] and stands in a marked place; what does not fit is said to be missing, and can be had.
+//! gateway's own is [`Said`] and stands in a marked place; what does not fit is said to be missing, and can be had. Of an
+//! input what its capability declares comes first: what an agent adds pushes nothing out of sight.
 
 use super::{
     diff::{self, Room},
@@ -13,7 +14,7 @@ use askama::Template;
 use plexus_ipc::message::Touched;
 use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp};
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Bytes of all diffs of a card, as HTML.
@@ -25,7 +26,7 @@ const DIFFS: Room = Room {
 const VALUE: usize = 1_500;
 /// Bytes of all values of a card.
 const VALUES: usize = 6_000;
-/// Things touched, facts, warnings: how many of each are listed.
+/// Things touched, facts, warnings, members of an input: how many of each are listed.
 const LISTED: usize = 24;
 /// Asks of one card that are shown whole.
 const ASKS: usize = 8;
@@ -34,6 +35,7 @@ const EVERYTHING: usize = 40 * 1024;
 
 #[derive(Template)]
 #[template(path = "card.html")]
+#[cfg_attr(test, derive(Default))]
 pub(super) struct Card {
     id: String,
     digest: String,
@@ -65,11 +67,13 @@ pub(super) struct Card {
 }
 
 /// A moment for machines and for people.
+#[cfg_attr(test, derive(Default))]
 pub(super) struct Moment {
     pub(super) iso: String,
     pub(super) words: String,
 }
 
+#[cfg_attr(test, derive(Default))]
 struct AskView {
     id: Said,
     label: Said,
@@ -81,10 +85,13 @@ struct AskView {
     error: Option<Said>,
     headline: Said,
     facts: Vec<(Said, Said)>,
+    facts_more: usize,
     warnings: Vec<Said>,
+    warnings_more: usize,
     runs_code: bool,
     diff: Option<Diff>,
     input: Vec<Member>,
+    input_more: usize,
     has_input: bool,
     touches: Vec<(String, Said)>,
     touches_more: usize,
@@ -92,6 +99,8 @@ struct AskView {
 
 struct Member {
     name: Said,
+    /// The capability's schema does not name it.
+    undeclared: bool,
     value: Said,
     block: bool,
     rest: String,
@@ -257,13 +266,31 @@ impl AskView {
         });
         let touched: Vec<Touched> =
             serde_json::from_value(plan["touched"].clone()).unwrap_or_default();
-        let one = |touched: &Touched| {
+        let (touches, touches_more) = first(touched.iter(), |touched| {
             let kind = Said::line(&touched.kind.to_string());
             (
                 format!("{} {kind}", words::access(touched.access)),
                 Said::line(&touched.id.to_string()),
             )
-        };
+        });
+        let facts = list(preview, "facts")
+            .iter()
+            // A digest tells a person nothing, and the headline names the path already.
+            .filter(|fact| Digest::parse(text(fact, "value")).is_none())
+            .filter(|fact| {
+                text(fact, "name") != "path"
+                    || !text(preview, "headline").contains(text(fact, "value"))
+            });
+        let (facts, facts_more) = first(facts, |fact| {
+            (
+                Said::short(text(fact, "name"), 80),
+                Said::short(text(fact, "value"), 400),
+            )
+        });
+        let warnings = list(plan, "warnings").iter().filter_map(Value::as_str);
+        let (warnings, warnings_more) = first(warnings, Said::line);
+        let schema = entry.and_then(|e| e.capability().input.as_ref());
+        let (input, input_more) = members(&seen["input"], schema, has_diff, left);
         let rating = entry.map_or("unknown to this gateway: treat it as sensitive", |e| {
             words::rating(e)
         });
@@ -281,52 +308,51 @@ impl AskView {
                 .get("error")
                 .map(|why| Said::line(why.as_str().unwrap_or_default())),
             headline: Said::line(text(preview, "headline")),
-            facts: list(preview, "facts")
-                .iter()
-                // A digest tells a person nothing, and the headline names the path already.
-                .filter(|fact| Digest::parse(text(fact, "value")).is_none())
-                .filter(|fact| {
-                    text(fact, "name") != "path"
-                        || !text(preview, "headline").contains(text(fact, "value"))
-                })
-                .take(LISTED)
-                .map(|fact| {
-                    (
-                        Said::short(text(fact, "name"), 80),
-                        Said::short(text(fact, "value"), 400),
-                    )
-                })
-                .collect(),
-            warnings: list(plan, "warnings")
-                .iter()
-                .take(LISTED)
-                .filter_map(Value::as_str)
-                .map(Said::line)
-                .collect(),
+            facts,
+            facts_more,
+            warnings,
+            warnings_more,
             runs_code: plan["rating"] == "execute",
-            input: members(&seen["input"], has_diff, left),
+            input,
+            input_more,
             has_input: ask.input.is_some(),
             diff,
-            touches_more: touched.len().saturating_sub(LISTED),
-            touches: touched.iter().take(LISTED).map(one).collect(),
+            touches,
+            touches_more,
         }
     }
 }
 
-/// The members of an input. Where a change is shown, long texts of it are only measured.
-fn members(input: &Value, has_diff: bool, left: &mut usize) -> Vec<Member> {
+/// The first of `all`, and how many more there are.
+fn first<I: Iterator, T>(mut all: I, show: impl FnMut(I::Item) -> T) -> (Vec<T>, usize) {
+    let shown = all.by_ref().take(LISTED).map(show).collect();
+    (shown, all.count())
+}
+
+/// The members of an input, those first that its schema names, in its order; and how many are left out. Where a change is
+/// shown, long texts of it are only measured.
+fn members(
+    input: &Value,
+    schema: Option<&Value>,
+    has_diff: bool,
+    left: &mut usize,
+) -> (Vec<Member>, usize) {
     let Some(object) = input.as_object() else {
-        return Vec::new();
+        return (Vec::new(), 0);
     };
+    let declared = schema.and_then(|schema| schema["properties"].as_object());
+    let names = |name: &String| declared.is_some_and(|declared| declared.contains_key(name));
     let member = |(name, value): (&String, &Value)| {
+        let undeclared = declared.is_some() && !names(name);
         let whole = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
         let (lines, characters) = (whole.lines().count(), whole.chars().count());
         let name = Said::short(name, 80);
-        if has_diff && lines > 1 {
+        if has_diff && lines > 1 && !undeclared {
             return Member {
                 name,
+                undeclared,
                 value: Said::default(),
                 block: false,
                 rest: format!("{lines} lines, shown as the change above"),
@@ -337,6 +363,7 @@ fn members(input: &Value, has_diff: bool, left: &mut usize) -> Vec<Member> {
         let rest = whole[taken..].chars().count();
         Member {
             name,
+            undeclared,
             block: lines > 1 || characters > 160,
             value,
             rest: if rest > 0 {
@@ -346,7 +373,10 @@ fn members(input: &Value, has_diff: bool, left: &mut usize) -> Vec<Member> {
             },
         }
     };
-    object.iter().take(LISTED).map(member).collect()
+    let in_order = declared.into_iter().flat_map(Map::keys);
+    let known = in_order.filter_map(|name| object.get_key_value(name));
+    let others = object.iter().filter(|(name, _)| !names(name));
+    first(known.chain(others), member)
 }
 
 fn client(item: &Item) -> Said {
@@ -525,4 +555,94 @@ fn text<'v>(value: &'v Value, member: &str) -> &'v str {
 
 fn list<'v>(value: &'v Value, member: &str) -> &'v [Value] {
     value[member].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn names(members: &[Member]) -> Vec<String> {
+        members.iter().map(|m| m.name.to_string()).collect()
+    }
+
+    fn page(ask: AskView) -> String {
+        let card = Card {
+            asks: vec![ask],
+            ..Card::default()
+        };
+        card.render().unwrap()
+    }
+
+    #[test]
+    fn nothing_that_an_agent_adds_pushes_the_path_out_of_sight() {
+        let schema = json!({"type": "object", "properties": {"path": {}, "offset": {}}});
+        let mut input = json!({"Path": "README.md", "offset": 3});
+        for n in 0..LISTED {
+            input[format!("filler{n:02}")] = json!("x".repeat(VALUE));
+        }
+        input["path"] = json!(".env");
+        let mut left = VALUES;
+        let (shown, more) = members(&input, Some(&schema), false, &mut left);
+        assert_eq!(names(&shown)[..3], ["path", "offset", "Path"]);
+        let marks: Vec<bool> = shown.iter().map(|m| m.undeclared).collect();
+        assert_eq!(marks[..3], [false, false, true]);
+        assert_eq!((shown.len(), more), (LISTED, 3));
+        let told = page(AskView {
+            input: shown,
+            input_more: more,
+            ..AskView::default()
+        });
+        assert!(
+            told.contains(">path</dt><dd><span class=\"said\">.env<"),
+            "{told}"
+        );
+        assert_eq!(
+            told.matches("not declared by this capability").count(),
+            LISTED - 2
+        );
+        assert!(told.contains("And 3 more fields of the input, listed under “Everything”."));
+
+        // A capability that is gone declares nothing, and what fits says nothing of more.
+        let (shown, more) = members(&json!({"path": "a"}), None, false, &mut left);
+        assert!(!shown[0].undeclared && more == 0);
+        let told = page(AskView {
+            input: shown,
+            ..AskView::default()
+        });
+        assert!(told.contains(">path<") && !told.contains("more") && !told.contains("declared"));
+    }
+
+    #[test]
+    fn only_a_text_that_the_change_shows_is_measured() {
+        let schema = json!({"properties": {"content": {}}});
+        let input = json!({"content": "one\ntwo", "else": "three\nfour"});
+        let (shown, _) = members(&input, Some(&schema), true, &mut VALUES.clone());
+        assert_eq!(shown[0].rest, "2 lines, shown as the change above");
+        assert_eq!(shown[1].value.to_string(), "three\nfour");
+    }
+
+    #[test]
+    fn facts_and_warnings_that_are_left_out_are_counted() {
+        let many: Vec<usize> = (0..LISTED + 2).collect();
+        let (shown, more) = first(many.iter(), |n| Said::line(&n.to_string()));
+        assert_eq!((shown.len(), more), (LISTED, 2));
+        assert_eq!(first(many[..LISTED].iter(), |n| *n).1, 0);
+        let told = page(AskView {
+            warnings: shown,
+            warnings_more: more,
+            facts_more: 5,
+            ..AskView::default()
+        });
+        assert!(
+            told.contains("and 2 more warnings, listed under “Everything”"),
+            "{told}"
+        );
+        assert!(
+            told.contains("And 5 more facts, listed under “Everything”."),
+            "{told}"
+        );
+        let told = page(AskView::default());
+        assert!(!told.contains("more"), "{told}");
+    }
 }
