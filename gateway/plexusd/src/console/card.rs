@@ -12,7 +12,7 @@ use super::{
 use crate::{app::App, approvals::card, sources::catalogue::Entry};
 use askama::Template;
 use plexus_ipc::message::Touched;
-use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp};
+use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -441,12 +441,21 @@ fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<Arc<Entry>>
     let (Some(entry), Some(seen)) = (entry(first), list(shown, "asks").first()) else {
         return Vec::new();
     };
-    let one = |field: &str| {
-        let resolved = entry.capability().resolves_to(field);
-        let path = matches!(resolved, Some("file" | "note" | "folder"));
+    let fields = list(shown, "narrow").iter().filter_map(Value::as_str);
+    let resolved = |field| entry.capability().resolves_to(field);
+    fields
+        .take(4)
+        .map(|field| Narrow::of(field, resolved(field), &seen["input"]))
+        .collect()
+}
+
+impl Narrow {
+    /// `resolved`: the kind of thing that the worker resolves the field to.
+    fn of(field: &str, resolved: Option<&str>, input: &Value) -> Self {
+        let path = matches!(resolved, Some("file" | "note" | "folder" | "path"));
         let asked = field
             .split('.')
-            .try_fold(&seen["input"], |at, key| at.get(key))
+            .try_fold(input, |at, key| at.get(key))
             .and_then(Value::as_str)
             .unwrap_or_default();
         let value = match asked.rsplit_once('/') {
@@ -454,9 +463,11 @@ fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<Arc<Entry>>
             Some((folder, _)) => folder,
             None => "",
         };
-        // What a field of a form would show otherwise than it is, is not suggested.
-        let plain = value.len() <= 400 && !Said::line(value).to_string().contains("<b class=u>");
-        Narrow {
+        // What a field of a form would show otherwise than it is, or the gateway would refuse, is not suggested.
+        let plain = value.len() <= 400
+            && !Said::line(value).to_string().contains("<b class=u>")
+            && (!path || is_prefix(value));
+        Self {
             field: field.to_owned(),
             label: Said::short(field, 60),
             value: if plain {
@@ -466,9 +477,7 @@ fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<Arc<Entry>>
             },
             path,
         }
-    };
-    let fields = list(shown, "narrow").iter().filter_map(Value::as_str);
-    fields.take(4).map(one).collect()
+    }
 }
 
 impl Moment {
@@ -644,5 +653,27 @@ mod tests {
         );
         let told = page(AskView::default());
         assert!(!told.contains("more"), "{told}");
+    }
+
+    #[test]
+    fn a_folder_is_suggested_for_what_resolves_to_a_path() {
+        for (kind, asked, path, value) in [
+            ("file", "Projects/a.md", true, "Projects"),
+            ("note", "a.md", true, ""),
+            // git's.
+            ("path", "src/console/card.rs", true, "src/console"),
+            ("commit", "src/card.rs", false, "src/card.rs"),
+            // What the gateway refuses, or comes to more than it looks like.
+            ("file", "Projects/../x", true, ""),
+            ("file", "./x", true, ""),
+            ("file", "/etc/passwd", true, ""),
+        ] {
+            let one = Narrow::of("path", Some(kind), &json!({ "path": asked }));
+            assert_eq!(
+                (one.path, one.value.as_str()),
+                (path, value),
+                "{kind}: {asked}"
+            );
+        }
     }
 }
