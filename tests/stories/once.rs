@@ -414,3 +414,37 @@ fn reads_too() {
         .expect_ok();
     agent.must_ask(READ, json!({"path": "report.txt"}));
 }
+
+/// One call with any input is held against what the agent has read, like a standing write: the owner saw no plan of it.
+#[test]
+fn one_call_with_any_input_replaces_what_was_read() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let write = |text: &str| agent.invoke(WRITE, json!({"path": "mine.txt", "content": text}));
+    let allow = || {
+        let asked = agent.ask(json!({WRITE: "allow"})).expect_ok();
+        let item = asked["pendingId"].as_str().expect("an id").to_owned();
+        let card = owner.card(&item);
+        let once = json!({"action": "approve", "trustWindow": {"kind": "once"}, "cardDigest": card["cardDigest"], "anyInput": true});
+        owner.decide(&item, once).expect_ok();
+    };
+    house.workspace.write("mine.txt", "of before");
+    allow();
+    let error = write("unread").expect_error(200, "precondition_changed");
+    assert_eq!(error["detail"]["reason"], "unread", "{error}");
+    allow();
+    agent.invoke(READ, json!({"path": "mine.txt"})).expect_ok();
+    write("of now").expect_ok();
+    assert_eq!(house.workspace.read("mine.txt"), "of now");
+    allow();
+    house.workspace.write("mine.txt", "somebody else's");
+    let error = write("lost").expect_error(200, "precondition_changed");
+    assert_eq!(error["detail"]["reason"], "changed", "{error}");
+    assert_eq!(house.workspace.read("mine.txt"), "somebody else's");
+    // What is not there yet it may make.
+    allow();
+    let made = json!({"path": "made.txt", "content": "new"});
+    agent.invoke(WRITE, made).expect_ok();
+    assert_eq!(house.workspace.read("made.txt"), "new");
+}

@@ -24,7 +24,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
         return beyond(&app, asked, None).await;
     }
     let input_bytes = asked.canonical.len() as u64;
-    let held = held_against(&app, &asked, &permit.basis);
+    let held = held_against(&app, &asked, permit.state_token.is_some());
     let intent = Command::Intent {
         permit: permit.clone(),
         input_bytes,
@@ -193,8 +193,9 @@ async fn dispatch(
     }
 }
 
-/// What a standing write is held against: the agent's own knowledge of what is there. With it, whether it had any.
-fn held_against(app: &App, asked: &super::Asked, basis: &Basis) -> Option<(Content, bool)> {
+/// What a write is held against whose plan the owner did not see, a standing one or one with any input: the agent's own
+/// knowledge of what is there. With it, whether it had any.
+fn held_against(app: &App, asked: &super::Asked, planned: bool) -> Option<(Content, bool)> {
     if let Some(given) = asked
         .input
         .get("ifDigest")
@@ -203,7 +204,7 @@ fn held_against(app: &App, asked: &super::Asked, basis: &Basis) -> Option<(Conte
     {
         return Some((given, true));
     }
-    if matches!(basis, Basis::Item(_)) {
+    if planned {
         return None; // an approved plan is held against its state token
     }
     let field = asked
