@@ -376,3 +376,40 @@ fn what_the_owner_settles_is_told_to_whoever_asked() {
         }
     }
 }
+
+/// A yes that reached no worker is not used up: the read is refused, and may be repeated as it says.
+#[test]
+fn a_read_that_reached_no_worker_uses_up_no_yes() {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.gateway.agent("one");
+    let say = || json!({"text": "said"});
+    let item = agent.must_ask(ECHO, say());
+    owner.approve(&item, "once");
+    workshop.folder.write("unopenable", "");
+    let refused = agent.invoke(ECHO, say());
+    let error = refused.expect_error(503, "source_unavailable");
+    assert_eq!(error["effect"], "none", "{refused}");
+    let record = owner.audited(|event| event["id"] == refused.at("/auditId"));
+    assert_eq!(record["outcome"], "denied", "{record}");
+    // One that the gateway cannot make is over, and is told so once.
+    let to_run = json!({"id": ECHO, "input": {"text": "run"}, "onApproval": "run"});
+    let run = ask(&agent, &to_run);
+    owner.approve(&run, "once");
+    let status = agent.status_after(&run, 20).expect_ok();
+    let told = &status["result"]["error"]["code"];
+    assert_eq!(told, "source_unavailable", "{status}");
+    let told = agent.invoke_body(to_run.clone());
+    assert_eq!(told.at("/replayed"), true, "{told}");
+    agent
+        .invoke_body(to_run)
+        .expect_error(401, "approval_required");
+    std::fs::remove_file(workshop.folder.path().join("unopenable")).expect("the file goes");
+    let reply = until("the source to open again", || {
+        let reply = agent.invoke(ECHO, say());
+        (reply.at("/error/code") != "source_unavailable").then_some(reply)
+    });
+    assert_eq!(reply.expect_ok()["output"], "said");
+    // It was one call.
+    agent.must_ask(ECHO, say());
+}

@@ -3,7 +3,7 @@
 //! ```text
 //! approved ─▶ due ─┬ asked ─▶ intent ─▶ outcome ─▶ answer kept
 //!              ▲   ├ refused for good ─▶ not made, recorded ─▶ answer kept
-//!              └───┴ paused, not recorded, stopping: nothing is kept
+//!              └───┴ paused, busy, not recorded, stopping: nothing is kept
 //! ```
 //! Invariant: an answer is kept only for a call that can not be made any more.
 

@@ -1,4 +1,5 @@
-//! Reads: dispatched first, recorded once, and shown only when the record is durable.
+//! Reads: dispatched first, recorded once, and shown only when the record is durable. One that reached no worker is a
+//! refusal, and leaves what allowed it as it was.
 
 use super::{Answer, Permitted, refusal};
 use crate::{
@@ -49,6 +50,15 @@ pub(super) async fn run(app: &Arc<App>, permitted: Permitted) -> Answer {
             return Box::pin(denied).await;
         }
     };
+    let answered = match answered {
+        // It reached no worker: refused like any call before its dispatch, and no yes is used up.
+        Err(error) if !was_sent(&error) => {
+            let error = refusal::undispatched(&error, asked.id(), false);
+            let refused = super::refuse(app, &asked.caller, asked.id().as_str(), error);
+            return Box::pin(refused).await;
+        }
+        answered => answered,
+    };
     let Judged {
         status,
         output,
@@ -78,6 +88,14 @@ struct Judged {
     outcome: Outcome,
 }
 
+/// Whether a worker was sent the call that has no answer: then it is recorded as a read.
+fn was_sent(error: &DispatchError) -> bool {
+    matches!(
+        error,
+        DispatchError::Deadline { dispatched: true } | DispatchError::Died { dispatched: true }
+    )
+}
+
 fn judged(
     answered: Result<Finished, DispatchError>,
     asked: &super::Asked,
@@ -90,16 +108,9 @@ fn judged(
     let Finished { result, touched } = match answered {
         Ok(finished) => finished,
         Err(error) => {
-            let body = refusal::undispatched(&error, id, false);
-            // A call that reached no worker is refused as such; one that was dispatched and failed is recorded as a read.
-            let reached = matches!(
-                error,
-                DispatchError::Deadline { dispatched: true }
-                    | DispatchError::Died { dispatched: true }
-            );
             return Judged {
-                status: if reached { 200 } else { body.code.status() },
-                output: Err(body),
+                status: 200,
+                output: Err(refusal::undispatched(&error, id, false)),
                 touched: Vec::new(),
                 outcome,
             };
