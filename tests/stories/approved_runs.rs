@@ -1,6 +1,6 @@
 //! What the gateway itself makes of an approval: what it says of a call stays true, whatever comes between.
 
-use crate::house::{COUNT, Workshop};
+use crate::house::{COUNT, House, READ, Workshop};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_tests::Agent;
@@ -174,21 +174,22 @@ fn each_call_of_an_item_gets_its_own_answer() {
     assert_eq!(status["result"]["ok"], true, "{status}");
     assert_eq!(status["results"][ECHO]["output"], "said", "{status}");
     assert_eq!(status["results"][COUNT]["id"], COUNT, "{status}");
+    let call = |id: &str, input: Value| {
+        agent.invoke_body(json!({"id": id, "input": input, "onApproval": "run"}))
+    };
     for again in [false, true] {
-        let call = |id: &str, input: Value| {
-            let body = json!({"id": id, "input": input, "onApproval": "run"});
-            agent.invoke_body(body).expect_ok()
-        };
-        let (count, echo) = (
-            call(COUNT, line("one")),
-            call(ECHO, json!({"text": "said"})),
-        );
+        let count = call(COUNT, line("one")).expect_ok();
+        let echo = call(ECHO, json!({"text": "said"}));
         assert_eq!(count["id"], COUNT, "{again}: {count}");
         assert_eq!(
             count["auditId"], status["results"][COUNT]["auditId"],
             "{count}"
         );
-        assert_eq!(echo["output"], status["results"][ECHO]["output"], "{echo}");
+        match again {
+            false => assert_eq!(echo.at("/output"), status["results"][ECHO]["output"]),
+            // The outcome of an effect stays its answer; what was read was given.
+            true => drop(echo.expect_error(401, "approval_required")),
+        }
     }
     workshop.gateway.restart();
     let later = workshop.back(&agent).status(&item).expect_ok();
@@ -374,6 +375,119 @@ fn what_the_owner_settles_is_told_to_whoever_asked() {
                 assert_ne!(asked["pendingId"], item.as_str());
             }
         }
+    }
+}
+
+fn to_read(path: &str) -> Value {
+    json!({"id": READ, "input": {"path": path}, "onApproval": "run"})
+}
+
+/// What the gateway read for an approval is given to its agent once. It is no answer to what the agent reads later.
+#[test]
+fn what_was_read_is_no_standing_answer() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let approved = |path: &str| {
+        house.workspace.write(path, "of before");
+        let item = ask(&agent, &to_read(path));
+        owner.approve(&item, "once");
+        let status = agent.status_after(&item, 20).expect_ok();
+        assert_eq!(status["result"]["output"]["content"], "of before");
+        house.workspace.write(path, "of now");
+        item
+    };
+    let item = approved("a.txt");
+    // Whoever asked may have lost it on the way: the control.
+    let lost = agent.another_session().invoke_body(to_read("a.txt"));
+    let collected = lost.expect_ok();
+    assert_eq!(collected["replayed"], true, "{collected}");
+    assert_eq!(collected["output"]["content"], "of before", "{collected}");
+    for session in [&agent, &agent.another_session()] {
+        let asked = session.invoke_body(to_read("a.txt"));
+        let asked = asked.expect_error(401, "approval_required");
+        assert_ne!(asked["pendingId"], item.as_str());
+    }
+    assert_eq!(agent.status(&item).expect_ok()["result"]["ok"], true);
+
+    // What it may read anyway is read.
+    let _ = approved("b.txt");
+    owner.grant("one", READ, "1h").expect_ok();
+    let fresh = agent.invoke_body(to_read("b.txt")).expect_ok();
+    assert_ne!(fresh["replayed"], true, "{fresh}");
+    assert_eq!(fresh["output"]["content"], "of now", "{fresh}");
+}
+
+/// Nor is a read that came to nothing.
+#[test]
+fn a_read_that_failed_is_no_standing_answer() {
+    let workshop = Workshop::open();
+    let owner = workshop.owner();
+    let agent = workshop.gateway.agent("one");
+    for reason in ["unavailable", "not_found"] {
+        let input = json!({"reason": reason});
+        let call = json!({"id": "fixture.fail", "input": input, "onApproval": "run"});
+        let item = ask(&agent, &call);
+        owner.approve(&item, "once");
+        let status = agent.status_after(&item, 20).expect_ok();
+        assert_eq!(status["result"]["ok"], false, "{status}");
+        let told = agent.invoke_body(call.clone());
+        assert_eq!(told.at("/replayed"), true, "the control: {told}");
+        assert_eq!(told.at("/error"), status["result"]["error"], "{told}");
+        let asked = agent.invoke_body(call);
+        let asked = asked.expect_error(401, "approval_required");
+        assert_ne!(asked["pendingId"], item.as_str());
+    }
+}
+
+/// What was read is given only while the owner would have it read as it was.
+#[test]
+fn what_was_read_is_not_given_past_what_was_taken_back() {
+    const PATH: &str = "private/a.txt";
+    for how in ["hidden", "revoked", "unexposed", "removed", "paused"] {
+        let mut house = House::open();
+        house.workspace.write(PATH, "of before");
+        let owner = house.owner();
+        let agent = house.gateway.agent("one");
+        let item = ask(&agent, &to_read(PATH));
+        owner.approve(&item, if how == "revoked" { "1h" } else { "once" });
+        let _ = agent.status_after(&item, 20);
+        let status = agent.status(&item).expect_ok();
+        assert_eq!(status["result"]["output"]["content"], "of before", "{how}");
+        let of_source = |act: &str, body: Value| {
+            let path = format!("/admin/api/sources/workspace/{act}");
+            owner.client.post(&path, body).expect_ok()
+        };
+        match how {
+            "hidden" => drop(of_source("hide", json!({"folders": ["private"]}))),
+            "revoked" => drop(owner.revoke("one", READ)),
+            "unexposed" => drop(owner.expose(READ, false)),
+            "removed" => {
+                let reply = owner.client.delete("/admin/api/sources/workspace");
+                drop(reply.expect_ok());
+            }
+            _ => pause(&owner, true),
+        }
+        let is_not_given = |agent: &Agent| {
+            let later = agent.status(&item).expect_ok();
+            assert!(!later.to_string().contains("of before"), "{how}: {later}");
+            let error = &later["result"]["error"];
+            assert_eq!(error["effect"], "none", "{how}: {later}");
+            assert!(error["next"].is_string(), "{how}: {later}");
+            let again = agent.invoke_body(to_read(PATH));
+            assert_eq!(again.at("/ok"), false, "{how}: {again}");
+            assert!(!again.text().contains("of before"), "{how}: {again}");
+        };
+        is_not_given(&agent);
+        if how == "paused" {
+            // Only held back.
+            pause(&owner, false);
+            let after = agent.status(&item).expect_ok();
+            assert_eq!(after["result"], status["result"], "{after}");
+            continue;
+        }
+        house.gateway.restart();
+        is_not_given(&house.back(&agent));
     }
 }
 

@@ -5,7 +5,8 @@
 //! ```
 //! Invariants: an input lies in `pending/` (0600) before the item that names it exists, and until the item has left
 //! `pending` and `approved`; a preview is never written, logged or shown to an agent; the card's digest covers all of
-//! what the owner sees.
+//! what the owner sees. What an approved run read is given only on the terms on which it was read, while its agent may
+//! know of the capability, and not past what the owner took back since.
 
 pub(crate) mod card;
 pub(crate) mod change;
@@ -16,16 +17,17 @@ pub(crate) mod run;
 
 use crate::{
     app::{App, Phase},
-    invoke::{self, Answer, Asked},
+    invoke::{self, Answer, Asked, refusal, replay::read_terms, taken_back::Mark},
     state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
 use plexus_ipc::message::{PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorCode, PendingId, SessionId, Timestamp, body::InvokeResponse,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, Timestamp,
+    body::InvokeResponse,
 };
-use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
+use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State, visible};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -51,6 +53,38 @@ struct Ran {
     status: u16,
     /// Whether the agent has had it.
     collected: bool,
+    /// Of a read: on which terms it was read. None where it is not given any more, or an earlier version kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<Digest>,
+}
+
+impl Ran {
+    /// In place of an answer that is not given.
+    fn withheld(id: &CapabilityId, error: ErrorBody) -> Self {
+        Self {
+            status: error.code.status(),
+            response: InvokeResponse::refused(id.as_str(), error, None),
+            // The same call is a new wish.
+            collected: true,
+            terms: None,
+        }
+    }
+}
+
+/// The moment before a run is made: what changes or is taken back later ends what it reads.
+pub(super) struct Begun {
+    terms: Option<Digest>,
+    mark: Mark,
+}
+
+impl Begun {
+    fn now(app: &App, item: &Item, ask: &Ask) -> Self {
+        let mark = app.taken_back.mark();
+        Self {
+            terms: terms(&app.ledger.snapshot(), item, ask),
+            mark,
+        }
+    }
 }
 
 pub(crate) struct Approvals {
@@ -313,14 +347,38 @@ impl Approvals {
         self.dir.join(format!("{item}.{id}.result"))
     }
 
-    fn keep_result(&self, item: &PendingId, id: &CapabilityId, answer: &Answer) {
+    fn keep_result(&self, app: &App, item: &Item, ask: &Ask, answer: &Answer, begun: Begun) {
+        let id = &ask.capability;
         let ran = Ran {
             response: answer.body.clone(),
             status: answer.status,
             collected: false,
+            terms: begun.terms,
         };
-        self.keep_ran(item, id, ran);
+        self.keep_ran(&item.id, id, ran);
+        // Looked at afterwards: whoever takes it back from now on finds it.
+        if app.taken_back.since(begun.mark, &item.agent, id, None) {
+            self.take_back_read(item, ask);
+        }
         self.note_change();
+    }
+
+    /// Takes back what was read for an agent's items, on disk too: called before the end of the permission is recorded.
+    pub(crate) fn take_back(&self, state: &State, agent: &AgentId, id: &CapabilityId) {
+        let agent = state.agent(agent).into_iter();
+        for item in agent.flat_map(|agent| agent.items.values()) {
+            let asks = item.asks.iter().filter(|ask| &ask.capability == id);
+            asks.for_each(|ask| self.take_back_read(item, ask));
+        }
+    }
+
+    fn take_back_read(&self, item: &Item, ask: &Ask) {
+        let id = &ask.capability;
+        let kept = || self.ran(&item.id, id).is_some_and(|r| r.terms.is_some());
+        if item.runs(ask) && ask.verbs.is_read() && kept() {
+            let over = Ran::withheld(id, invoke::read_is_over(id));
+            self.keep_ran(&item.id, id, over);
+        }
     }
 
     fn keep_ran(&self, item: &PendingId, id: &CapabilityId, ran: Ran) {
@@ -356,12 +414,17 @@ impl Approvals {
     }
 
     /// The answer of a call that the gateway makes, or has made, for an approved item; none while it is due or under way.
-    fn answer(&self, item: &Item, ask: &Ask) -> Option<Ran> {
+    fn answer(&self, app: &App, item: &Item, ask: &Ask) -> Option<Ran> {
         // Looked up first: a run that ends meanwhile has kept its answer by then.
         let under_way = self.under_way().contains(&item.id);
-        self.ran(&item.id, &ask.capability)
+        let ran = self
+            .ran(&item.id, &ask.capability)
             .filter(|ran| !is_known_since(ran, ask))
-            .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())
+            .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())?;
+        Some(match withheld(app, item, ask, &ran) {
+            Some(error) => Ran::withheld(&ask.capability, error),
+            None => ran,
+        })
     }
 
     /// What is known of a call whose answer was lost: in a crash before it was kept, or because it could not be.
@@ -383,27 +446,29 @@ impl Approvals {
             response: answer.body,
             status: answer.status,
             collected: false,
+            terms: None,
         })
     }
 
     /// The answers of an item's runs, in the order of its asks, once there is one for each.
-    pub(crate) fn results(&self, item: &Item) -> Option<Vec<InvokeResponse>> {
+    pub(crate) fn results(&self, app: &App, item: &Item) -> Option<Vec<InvokeResponse>> {
         let runs = item.asks.iter().filter(|ask| item.runs(ask));
         let results: Option<Vec<_>> = runs
-            .map(|ask| Some(self.answer(item, ask)?.response))
+            .map(|ask| Some(self.answer(app, item, ask)?.response))
             .collect();
         results.filter(|results| !results.is_empty())
     }
 
     /// The agent has its answers: from now on the same calls in another session are new wishes.
-    pub(crate) fn collect(&self, item: &Item) {
+    pub(crate) fn collect(&self, app: &App, item: &Item) {
         for ask in item.asks.iter().filter(|ask| item.runs(ask)) {
-            self.collect_one(item, ask);
+            self.collect_one(app, item, ask);
         }
     }
 
-    fn collect_one(&self, item: &Item, ask: &Ask) {
-        if let Some(ran) = self.answer(item, ask).filter(|ran| !ran.collected) {
+    fn collect_one(&self, app: &App, item: &Item, ask: &Ask) {
+        let uncollected = |ran: &Ran| !ran.collected;
+        if let Some(ran) = self.answer(app, item, ask).filter(uncollected) {
             let ran = Ran {
                 collected: true,
                 ..ran
@@ -413,16 +478,17 @@ impl Approvals {
     }
 
     /// Whether the gateway itself runs, or has run, what this item allows and an answer is still to come.
-    pub(crate) fn is_running(&self, item: &Item) -> bool {
-        item.asks.iter().any(|ask| self.runs_now(item, ask))
+    pub(crate) fn is_running(&self, app: &App, item: &Item) -> bool {
+        let mut asks = item.asks.iter();
+        asks.any(|ask| self.runs_now(app, item, ask))
     }
 
     /// The same of one call.
-    fn runs_now(&self, item: &Item, ask: &Ask) -> bool {
+    fn runs_now(&self, app: &App, item: &Item, ask: &Ask) -> bool {
         item.runs(ask)
             && (matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed)
                 || self.under_way().contains(&item.id))
-            && self.answer(item, ask).is_none()
+            && self.answer(app, item, ask).is_none()
     }
 
     /// Items whose run was begun in this launch and whose answer is not kept yet: the outcome is recorded a moment
@@ -443,18 +509,18 @@ impl Approvals {
         self.note_change();
     }
 
-    /// Joins a call to the approved run of the same call. The session that asked gets that outcome for as long as it is
-    /// kept; another session of the agent, and every session where nothing was done, gets it until somebody has
-    /// collected it (docs/decisions/0008).
+    /// Joins a call to the approved run of the same call. The session that asked gets the outcome of an effect for as long
+    /// as it is kept; another session of the agent, and every session where nothing was done or where it was a read, gets
+    /// it until somebody has collected it (docs/decisions/0008).
     pub(crate) async fn join_run(&self, app: &App, asked: &Asked) -> Option<Answer> {
         let session = asked.caller.by.session()?;
         let mut changed = self.changed();
         loop {
             let state = app.ledger.snapshot();
-            let (item, ask) = self.approved_twin(&state, asked, session)?;
-            if let Some(ran) = self.answer(&item, &ask) {
+            let (item, ask) = self.approved_twin(app, &state, asked, session)?;
+            if let Some(ran) = self.answer(app, &item, &ask) {
                 if !is_kept_for(&item, &ask, session) {
-                    self.collect_one(&item, &ask);
+                    self.collect_one(app, &item, &ask);
                 }
                 return Some(Answer {
                     status: ran.status,
@@ -464,7 +530,7 @@ impl Approvals {
                     },
                 });
             }
-            if !self.runs_now(&item, &ask) {
+            if !self.runs_now(app, &item, &ask) {
                 return None;
             }
             // What is not begun yet is left to the next launch: nobody waits for that.
@@ -486,6 +552,7 @@ impl Approvals {
     /// The newest approved item, and its ask, by which the gateway makes or has made this very call.
     fn approved_twin(
         &self,
+        app: &App,
         state: &State,
         asked: &Asked,
         session: &SessionId,
@@ -503,7 +570,7 @@ impl Approvals {
             );
             let owed = || {
                 is_kept_for(item, ask, session)
-                    || self.answer(item, ask).is_none_or(|ran| !ran.collected)
+                    || self.answer(app, item, ask).is_none_or(|ran| !ran.collected)
             };
             (approved && owed()).then_some((item, ask))
         });
@@ -566,9 +633,38 @@ fn is_known_since(ran: &Ran, ask: &Ask) -> bool {
 }
 
 /// Whether a session is answered with this call's outcome for as long as that is kept. Where nothing was done, it was told
-/// to ask again.
+/// to ask again; and reading twice does no harm, while what was read grows old.
 fn is_kept_for(item: &Item, ask: &Ask, session: &SessionId) -> bool {
-    &item.session == session && ask.outcome != Some(OutcomeKind::Refused)
+    let lasts = ask.outcome != Some(OutcomeKind::Refused) && !ask.verbs.is_read();
+    &item.session == session && lasts
+}
+
+/// The terms on which a read of this item is made now; none of an effect.
+fn terms(state: &State, item: &Item, ask: &Ask) -> Option<Digest> {
+    let agent = state.agent(&item.agent)?;
+    let (source, _) = state.capability(&ask.capability)?;
+    let terms = || read_terms(agent.epoch, source.revision, ask.constraint.as_ref());
+    ask.verbs.is_read().then(terms)
+}
+
+/// Why what was read is not given now, if it is not. The outcome of an effect, or that nothing was read, always is.
+fn withheld(app: &App, item: &Item, ask: &Ask, ran: &Ran) -> Option<ErrorBody> {
+    if !ask.verbs.is_read() || ask.outcome == Some(OutcomeKind::Refused) {
+        return None;
+    }
+    let (id, state) = (&ask.capability, app.ledger.snapshot());
+    let paused = state.paused.then_some(Refusal::Paused);
+    let held = || app.taken_back.refuses(&item.agent, id, None);
+    if let Some(refusal) = paused.or_else(held) {
+        return Some(refusal::refused(&refusal, Some(id)));
+    }
+    let now = state.time(app.clock.now());
+    let agent = state.agent(&item.agent);
+    let current = agent.is_some_and(|agent| visible(&state, agent, id, now))
+        && ran.terms.is_some()
+        && ran.terms == terms(&state, item, ask)
+        && now < item.expires_at;
+    (!current).then(|| invoke::read_is_over(id))
 }
 
 /// Whether a file of this name is needed only while its item waits or is approved.

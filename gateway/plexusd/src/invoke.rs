@@ -213,8 +213,15 @@ pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer
     if let Some(Err(why)) = schema.map(|schema| schema.check(&asked.input)) {
         return invalid(app, &asked, &why).await;
     }
-    if let Some(outcome) = app.approvals.join_run(app, &asked).await {
-        return outcome;
+    // What may be read anyway is read: what was read before is for whoever has nothing else.
+    let is_read = asked.entry.capability().verbs.is_read();
+    let reads = is_read && matches!(authorized, Some(Authorized::Yes(_)));
+    if !reads && let Some(outcome) = app.approvals.join_run(app, &asked).await {
+        // It may have been waited for. Whoever may not ask any more is told nothing that was read.
+        return match asked.clone().authorize(app) {
+            Err(refusal) if is_read => deny(app, &asked.caller, asked.id().as_str(), refusal).await,
+            _ => outcome,
+        };
     }
     let authorized = match authorized {
         Some(authorized) => authorized,
@@ -401,6 +408,16 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
     .about(id)
     .next("ask again");
     Answer::refused(id.as_str(), error, None)
+}
+
+/// What is said of an approved read whose answer is not given, or not any more.
+pub(crate) fn read_is_over(id: &CapabilityId) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::GrantRequired,
+        "What was read for this approval is given no more: that is too long ago, or the owner changed something since.",
+    )
+    .about(id)
+    .next("ask again with the same call")
 }
 
 /// The answer of a call that the ledger does not take: nothing was done.

@@ -7,6 +7,7 @@
 //! ```
 //! Invariant: an answer is kept only for a call that can not be made any more.
 
+use super::Begun;
 use crate::{
     app::{App, Phase},
     invoke,
@@ -78,6 +79,7 @@ async fn run(app: &Arc<App>, id: &PendingId) {
             .approvals
             .input(&item.id, ask)
             .and_then(|bytes| json::parse(&bytes).ok());
+        let begun = Begun::now(app, &item, ask);
         let answer = match (entry, input) {
             (Some(entry), Some(input)) => {
                 invoke::run_approved(app, &item.id, &item.agent, entry, input).await
@@ -89,8 +91,7 @@ async fn run(app: &Arc<App>, id: &PendingId) {
             }
         };
         if is_final(app, &item, ask, &answer).await {
-            app.approvals
-                .keep_result(&item.id, &ask.capability, &answer);
+            app.approvals.keep_result(app, &item, ask, &answer, begun);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{Answer, refusal};
 use crate::app::App;
 use kept::Kept;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, RunId,
+    AgentId, AuditId, CapabilityId, Constraint, Digest, RunId,
     body::{InvokeResponse, Run},
     json,
 };
@@ -266,11 +266,14 @@ impl Claimed {
 
 /// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
 fn terms(permit: &Permit) -> Option<Digest> {
-    let terms = || {
-        let of_owner = (permit.source_revision(), &permit.constraint);
-        serde_json::json!([permit.agent_epoch(), of_owner])
-    };
-    permit.is_read().then(|| json::digest(&terms()))
+    let (epoch, revision) = (permit.agent_epoch(), permit.source_revision());
+    let terms = || read_terms(epoch, revision, permit.constraint.as_ref());
+    permit.is_read().then(terms)
+}
+
+/// What was read may be given again to the same program, of the source as it was, within the same narrowing.
+pub(crate) fn read_terms(epoch: u64, revision: u64, constraint: Option<&Constraint>) -> Digest {
+    json::digest(&serde_json::json!([epoch, (revision, constraint)]))
 }
 
 /// Notes the size of an answer, and frees the oldest keys of its agent until all of them keep little enough.

@@ -208,7 +208,10 @@ impl App {
     ) -> Result<Receipt<Reply>, SubmitError<Refusal>> {
         let what = What::of(&command);
         if let Some(what) = what.clone() {
-            self.taken_back.note(what);
+            self.taken_back.note(what.clone());
+            if let What::Grant(agent, id) = &what {
+                self.approvals.take_back(&self.ledger.snapshot(), agent, id);
+            }
         }
         let submitted = self.ledger.submit(command.clone(), Lane::Owner).await;
         if matches!(what, Some(What::Everything)) {

@@ -97,7 +97,8 @@ pub(super) async fn show(
             let error = ErrorBody::new(ErrorCode::UnknownCapability, "No such pending item.");
             return Err(Refused::new(error.next("plexusctl approvals list")));
         };
-        let undecided = matches!(item.state, ItemState::Pending) || app.approvals.is_running(&item);
+        let undecided =
+            matches!(item.state, ItemState::Pending) || app.approvals.is_running(&app, &item);
         if !undecided || Instant::now() >= until || app.phase() != Phase::Serving {
             return Ok(ok(
                 &shown(&app, &item, live.map(|s| s.id), mine, collects).await
@@ -149,7 +150,11 @@ async fn shown(
     }
     if item.on_approval == OnApproval::Run {
         // Content is for a live session only.
-        if let Some(results) = app.approvals.results(item).filter(|_| session.is_some()) {
+        if let Some(results) = app
+            .approvals
+            .results(app, item)
+            .filter(|_| session.is_some())
+        {
             // Of several, whoever reads only one is told of the first that was not done.
             let told = results.iter().find(|result| !result.ok);
             out["result"] = json!(told.or(results.last()));
@@ -158,7 +163,7 @@ async fn shown(
                 out["results"] = Value::Object(by_id.collect());
             }
             if collects {
-                app.approvals.collect(item);
+                app.approvals.collect(app, item);
             }
         }
         // An approved run is the gateway's to do: there is nothing for a token to open.
