@@ -118,6 +118,7 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
         let asked = note("asked.md", "may I?");
         let item = asking.must_ask(WRITE, asked.clone());
         let _ = full.owner().card(&item);
+        let token = other.token(&[READ]);
 
         // Everything that a standing write can take, to the last byte; then what reads can.
         let files = full.written_full(&greedy);
@@ -136,6 +137,16 @@ fn an_agent_that_fills_the_disk_does_not_keep_the_owner_from_acting() {
             assert!(there.is_subset(&waiting), "{there:?}");
         };
         asks(900_000);
+        // A token that is given back stands with the agents as well: it holds, and is saved when there is room.
+        let text = token["token"].as_str().expect("a token");
+        let back = other
+            .bearing(text)
+            .post("/grants/revoke", json!({"jti": token["jti"]}));
+        let error = back.expect_error(503, "audit_unavailable");
+        assert_eq!(error["held"], true, "{back}");
+        let input = json!({"path": "small.md"});
+        let late = other.invoke_with(text, READ, input);
+        late.expect_error(401, "token_revoked");
 
         let owner = full.owner();
         let act = |path: &str, body: Value| {

@@ -1,9 +1,13 @@
 //! One revocation, for the agent's route and the owner's (wire §4.8).
 
 use super::reply::{Refused, ok};
-use crate::{app::App, invoke::refusal, machine::audit_id};
+use crate::{
+    app::App,
+    invoke::{refusal, taken_back::GaveBack},
+    machine::audit_id,
+};
 use axum::response::Response;
-use plexus_ledger::SubmitError;
+use plexus_ledger::{Receipt, SubmitError};
 use plexus_protocol::{AgentId, CapabilityId, TokenId};
 use plexus_trust::{Command, Refusal, Reply};
 use serde_json::{Map, Value, json};
@@ -57,23 +61,10 @@ impl Wish {
         wish.nothing = wish.token.is_none() && wish.grant.is_none();
         Ok(wish)
     }
-
-    /// Only the token that is named.
-    pub(crate) fn token_only(self) -> Self {
-        Self {
-            grant: None,
-            ..self
-        }
-    }
 }
 
 /// Revokes, and answers with what ended and which effects were under way already.
 pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Refused> {
-    let nothing = || {
-        ok(
-            &json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}),
-        )
-    };
     let command = match (wish.token, wish.grant) {
         _ if wish.nothing => return Ok(nothing()),
         (Some(token), _) => Command::RevokeToken {
@@ -87,13 +78,43 @@ pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Re
         },
         (None, None) => return Ok(nothing()),
     };
-    let receipt = match app.take_back(command).await {
-        Ok(receipt) => receipt,
-        Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => {
-            return Ok(nothing());
-        }
-        Err(error) => return Err(Refused::new(refusal::held(&error))),
-    };
+    match app.take_back(command).await {
+        Ok(receipt) => revoked(receipt),
+        Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => Ok(nothing()),
+        Err(error) => Err(Refused::new(refusal::held(&error))),
+    }
+}
+
+/// The same of a token that its own agent ends. One that is gone costs neither the ledger nor the owner anything.
+pub(crate) async fn give_back(
+    app: &Arc<App>,
+    agent: &AgentId,
+    token: TokenId,
+    wish: Wish,
+) -> Result<Response, Refused> {
+    let state = app.ledger.snapshot();
+    if !state
+        .agent(agent)
+        .is_some_and(|agent| agent.tokens.contains_key(&token))
+    {
+        return Ok(nothing());
+    }
+    match app.give_back(agent, token, wish.reason).await {
+        Ok(receipt) => revoked(receipt),
+        Err(GaveBack::Refused(Refusal::TokenRevoked)) => Ok(nothing()),
+        Err(GaveBack::Refused(refusal)) => Err(refusal.into()),
+        Err(GaveBack::Unsaved(error)) => Err(Refused::new(error)),
+    }
+}
+
+fn nothing() -> Response {
+    ok(
+        &json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}),
+    )
+}
+
+fn revoked(receipt: Receipt<Reply>) -> Result<Response, Refused> {
+    let audit = receipt.events.first().map(|e| audit_id(e.id));
     let Reply::Revoked {
         tokens,
         grants,
@@ -105,7 +126,6 @@ pub(crate) async fn carry_out(app: &Arc<App>, wish: Wish) -> Result<Response, Re
             Refused::malformed("a revocation was answered with something else").status(500),
         );
     };
-    let audit = receipt.events.first().map(|e| audit_id(e.id));
     Ok(ok(&json!({
         "ok": !tokens.is_empty() || grants > 0,
         "revokedJtis": tokens,

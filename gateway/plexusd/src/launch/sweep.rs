@@ -24,6 +24,7 @@ pub(crate) async fn sweep(app: Arc<App>) {
     loop {
         tick.tick().await;
         app.save_held().await;
+        app.save_given_back().await;
         rounds += 1;
         if rounds.is_multiple_of(MARK_EVERY) {
             app.leave_mark();

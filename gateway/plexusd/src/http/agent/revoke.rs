@@ -35,30 +35,29 @@ pub(super) async fn revoke(
                 .saturating_add(plexus_trust::REFRESH_GRACE_MS);
         let caller = authenticate::token(&app, text)?;
         match caller.by {
-            By::Token { jti, .. } if in_grace => Some(jti),
+            By::Token { jti, .. } if in_grace => Some((caller.agent, jti)),
             _ => None,
         }
     });
     let body = reply::object_body(request).await?;
     let wish = revocation::Wish::read(&body)?;
-    let self_revoke = own.is_some()
-        && own.as_ref().map(|j| j.as_str()) == body.get("jti").and_then(Value::as_str);
-    let wish = match (owner, self_revoke) {
-        (true, _) => wish,
+    let named = body.get("jti").and_then(Value::as_str);
+    let own = own.filter(|(_, jti)| Some(jti.as_str()) == named);
+    match (owner, own) {
+        (true, _) => revocation::carry_out(&app, wish).await,
         // A token may end itself, whatever else the body names (DESIGN 13).
-        (false, true) => wish.token_only(),
-        (false, false) => {
+        (false, Some((agent, jti))) => revocation::give_back(&app, &agent, jti, wish).await,
+        (false, None) => {
             let error = ErrorBody::new(
                 ErrorCode::SessionExpired,
                 "Only the owner, or the token itself, may revoke this.",
             )
             .next("stop; tell the owner: this is the owner's to revoke");
-            return Err(if wrong_key {
+            Err(if wrong_key {
                 failed(&app, Kind::Key, peer, error).await
             } else {
                 Refused::new(error)
-            });
+            })
         }
-    };
-    revocation::carry_out(&app, wish).await
+    }
 }
