@@ -220,3 +220,30 @@ fn a_card_says_what_differs_from_the_last_approved_call() {
             .then_some(())
     });
 }
+
+/// As many as may wait, all at once at a start.
+#[test]
+fn a_start_makes_every_plan_again() {
+    let mut workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    for n in 0..5 {
+        let item = agent.must_ask(COUNT, json!({"line": format!("withdrawn {n}")}));
+        agent
+            .client()
+            .post("/grants/cancel", json!({"pendingId": item}))
+            .expect_ok();
+    }
+    let asked: Vec<_> = (0..20)
+        .map(|n| agent.must_ask(COUNT, json!({"line": n.to_string()})))
+        .collect();
+    let whole = |owner: &Owner| {
+        for item in &asked {
+            let card = owner.card(item);
+            let plan = &card["asks"][0]["plan"];
+            assert!(plan["preview"].is_object(), "{plan} of {card}");
+        }
+    };
+    whole(&workshop.owner());
+    workshop.gateway.restart();
+    whole(&workshop.owner());
+}

@@ -90,6 +90,7 @@ impl Begun {
 pub(crate) struct Approvals {
     dir: PathBuf,
     plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
+    planning: planner::Places,
     ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
     under_way: Mutex<HashSet<PendingId>>,
     /// Tokens made for an approved item: reading its status again gives the same one.
@@ -150,6 +151,7 @@ impl Approvals {
         Self {
             dir: state_dir.join("pending"),
             plans: Mutex::default(),
+            planning: planner::Places::default(),
             ran: Mutex::default(),
             under_way: Mutex::default(),
             tokens: Mutex::default(),
@@ -284,10 +286,7 @@ impl Approvals {
 
     /// Forgets everything that is kept for an item.
     pub(crate) fn drop_input(&self, item: &PendingId) {
-        self.plans
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(of, _), _| of != item);
+        self.drop_plans(item);
         let Ok(files) = fs::read_dir(&self.dir) else {
             return;
         };
@@ -308,6 +307,13 @@ impl Approvals {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&(item.clone(), id.clone()))
             .cloned()
+    }
+
+    fn drop_plans(&self, item: &PendingId) {
+        self.plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(of, _), _| of != item);
     }
 
     fn keep_plan(&self, item: &PendingId, id: &CapabilityId, plan: Planned) {

@@ -1,50 +1,154 @@
 //! Has the reader compute what an effect would do, after the agent was answered.
+//!
+//! ```text
+//! to be made ─▶ a place ─▶ made, or failed ─▶ recorded ─▶ the card is whole
+//!      ▲                     │                  │
+//!      └─ no room, stopping ─┴──────────────────┘
+//! ```
+//! Invariants: a plan is a call of the agent whose item it is, wherever calls stand in line, and an agent has few at a
+//! time; what there was no room for is made later, and has not failed; none is begun for an item that does not wait.
 
 use super::Planned;
 use crate::{
-    app::App,
+    app::{App, Phase},
     invoke::whose::{self, Whose},
-    supervisor::{CallRequest, Stands},
+    supervisor::{CallRequest, DispatchError, Stands},
 };
-use plexus_ipc::{message::PlanMade, text::Line};
-use plexus_ledger::Lane;
-use plexus_protocol::{AgentId, Digest, PendingId, json};
-use plexus_trust::{Ask, Command, Item, ItemState, Plan};
-use std::{sync::Arc, time::Duration};
+use plexus_ipc::{
+    message::{Failure, PlanMade},
+    text::Line,
+};
+use plexus_ledger::SubmitError;
+use plexus_protocol::{AgentId, CapabilityId, Digest, PendingId, json};
+use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// How long a plan may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Plans that one source makes for one agent at a time.
+const AT_ONCE: usize = 4;
+/// From one try to the next, where there was no room.
+const AGAIN: Duration = Duration::from_secs(1);
 
-/// Plans every ask of an item that has to be planned. Returns at once.
+/// The plans that are being made.
+#[derive(Clone, Default)]
+pub(super) struct Places(Arc<Mutex<UnderWay>>);
+
+/// Whose each is, and the source that makes it.
+type UnderWay = HashMap<Key, (AgentId, String)>;
+type Key = (PendingId, CapabilityId);
+
+/// Given back when it goes.
+struct Place {
+    of: Places,
+    key: Key,
+}
+
+impl Places {
+    /// A place for the plan of an ask that has none, if its agent has one left.
+    fn take(&self, item: &PendingId, agent: &AgentId, id: &CapabilityId) -> Option<Place> {
+        let source = id.as_str().split_once('.').map_or("", |(source, _)| source);
+        let taker = (agent.clone(), source.to_owned());
+        let key = (item.clone(), id.clone());
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = taken.values().filter(|other| **other == taker).count() >= AT_ONCE;
+        if full || taken.contains_key(&key) {
+            return None;
+        }
+        taken.insert(key.clone(), taker);
+        drop(taken);
+        let of = self.clone();
+        Some(Place { of, key })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.remove(&self.key);
+    }
+}
+
+/// Why there is no plan.
+enum NotMade {
+    Failed(String),
+    /// Nothing is wrong with it.
+    Later,
+}
+
+/// Plans what has to be planned of an item, and of others of its agent that wait for that longer. Returns at once.
 pub(crate) fn start(app: &Arc<App>, item: &PendingId) {
     let state = app.ledger.snapshot();
-    let Some(item) = state
-        .item(item)
-        .filter(|i| i.state == ItemState::Pending)
-        .cloned()
-    else {
-        return;
-    };
-    for ask in item.asks.iter().filter(|a| a.plan == Plan::Making) {
-        tokio::spawn(plan(app.clone(), item.clone(), ask.clone()));
+    if let Some(agent) = state.item(item).and_then(|item| state.agent(&item.agent)) {
+        go_on(app, agent);
     }
 }
 
-/// Plans again what waits: after a restart.
+/// Plans again what waits: after a restart, and what a change over cut off.
 pub(crate) fn resume(app: &Arc<App>) {
     let state = app.ledger.snapshot();
-    let waiting = state
-        .agents
-        .values()
-        .flat_map(|a| a.items.values())
-        .filter(|i| i.state == ItemState::Pending);
-    for item in waiting {
-        start(app, &item.id);
+    for agent in state.agents.values() {
+        go_on(app, agent);
     }
 }
 
-async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
-    let (command, view) = match make(&app, &item, &ask).await {
+fn go_on(app: &Arc<App>, agent: &Agent) {
+    let waits = |item: &&Arc<Item>| item.state == ItemState::Pending;
+    let mut items: Vec<_> = agent.items.values().filter(waits).collect();
+    items.sort_by_key(|item| item.created_at);
+    for item in items {
+        for ask in item.asks.iter().filter(|ask| is_wanted(app, item, ask)) {
+            let places = &app.approvals.planning;
+            let Some(place) = places.take(&item.id, &item.agent, &ask.capability) else {
+                continue;
+            };
+            let (app, item, ask) = (app.clone(), item.clone(), ask.clone());
+            tokio::spawn(async move {
+                plan(&app, &item, &ask).await;
+                drop(place);
+                // Its place is another's.
+                if let Some(agent) = app.ledger.snapshot().agent(&item.agent) {
+                    go_on(&app, agent);
+                }
+            });
+        }
+    }
+}
+
+/// Whether an ask still has to be planned, and by this launch.
+fn is_wanted(app: &App, item: &Item, ask: &Ask) -> bool {
+    let state = app.ledger.snapshot();
+    let now = state.time(app.clock.now());
+    let waits = |item: &&Arc<Item>| item.state == ItemState::Pending && now < item.expires_at;
+    let making = |a: &Ask| a.capability == ask.capability && a.plan == Plan::Making;
+    app.phase() == Phase::Serving
+        && state
+            .item(&item.id)
+            .filter(waits)
+            .is_some_and(|item| item.asks.iter().any(making))
+}
+
+async fn plan(app: &Arc<App>, item: &Item, ask: &Ask) {
+    let made = loop {
+        if !is_wanted(app, item, ask) {
+            return;
+        }
+        // Not while it could not be recorded.
+        let made = match app.takes_nothing() {
+            None => make(app, item, ask).await,
+            Some(_) => Err(NotMade::Later),
+        };
+        match made {
+            Ok(made) => break Ok(made),
+            Err(NotMade::Failed(why)) => break Err(why),
+            Err(NotMade::Later) => tokio::time::sleep(AGAIN).await,
+        }
+    };
+    let (command, view) = match made {
         Ok((made, once)) => {
             let preview = json::digest(&serde_json::to_value(&made.preview).unwrap_or_default());
             let command = Command::PlanReady {
@@ -67,24 +171,48 @@ async fn plan(app: Arc<App>, item: Arc<Item>, ask: Ask) {
     };
     // The view first: a card that is complete by the machine has its preview.
     app.approvals.keep_plan(&item.id, &ask.capability, view);
-    let submitted = app.ledger.submit(command, Lane::Owner);
-    if let Err(error) = app.charged(&item.agent, submitted).await {
-        tracing::debug!(name: "pending.plan_late", %error, pendingId = %item.id, "a plan came too late");
-    }
+    record(app, item, ask, command).await;
     app.approvals.note_change();
 }
 
-async fn make(app: &App, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, bool), String> {
+/// Records a plan as soon as the ledger takes it. Its view is kept for no item that does not wait any more.
+async fn record(app: &Arc<App>, item: &Item, ask: &Ask, command: Command) {
+    loop {
+        let error = match app.submit_for(&item.agent, command.clone()).await {
+            Ok(_) => return,
+            Err(error) => error,
+        };
+        let refused = matches!(error, SubmitError::Refused(_));
+        if !refused {
+            tokio::time::sleep(AGAIN).await;
+            while is_wanted(app, item, ask) && app.takes_nothing().is_some() {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+        if refused || !is_wanted(app, item, ask) {
+            tracing::debug!(name: "pending.plan_late", %error, pendingId = %item.id, "a plan came too late");
+            let state = app.ledger.snapshot();
+            let waits = |item: &Arc<Item>| item.state == ItemState::Pending;
+            if !state.item(&item.id).is_some_and(waits) {
+                app.approvals.drop_plans(&item.id);
+            }
+            return;
+        }
+    }
+}
+
+async fn make(app: &Arc<App>, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, bool), NotMade> {
+    let failed = |why: &str| NotMade::Failed(why.to_owned());
     let entry = app
         .catalogue
         .load()
         .get(&ask.capability)
         .cloned()
-        .ok_or("this capability is gone")?;
+        .ok_or_else(|| failed("this capability is gone"))?;
     let input = app
         .approvals
         .input(&item.id, ask)
-        .ok_or("the input was not kept, or is not the one that was asked with")?;
+        .ok_or_else(|| failed("the input was not kept, or is not the one that was asked with"))?;
     let digest = Digest::of(&input);
     let undoes = whose::change(app, &item.agent, &entry, &input).await;
     let request = CallRequest {
@@ -99,8 +227,12 @@ async fn make(app: &App, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, bool)
             .sources
             .get(&entry.source)
             .map_or(0, |s| s.revision),
-        owner: true,
-        stands: Stands::default(),
+        owner: false,
+        // Withdrawn while it stood in line: not sent.
+        stands: Stands::while_so({
+            let (app, item, ask) = (app.clone(), item.clone(), ask.clone());
+            move || is_wanted(&app, &item, &ask)
+        }),
         audit: None,
         progress: None,
     };
@@ -110,8 +242,19 @@ async fn make(app: &App, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, bool)
             made.rating = made.rating.max(entry.capability().rating());
             Ok(marked(*made, undoes, &item.agent))
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
+        Ok(Err(error)) if error.code == Failure::Busy => Err(NotMade::Later),
+        Ok(Err(error)) => Err(NotMade::Failed(error.to_string())),
+        Err(error) if is_for_want_of_room(&error) => Err(NotMade::Later),
+        Err(error) => Err(NotMade::Failed(error.to_string())),
+    }
+}
+
+/// Whether a call was never sent, for a reason that is not its own.
+fn is_for_want_of_room(error: &DispatchError) -> bool {
+    match error {
+        DispatchError::Busy { .. } | DispatchError::ShuttingDown | DispatchError::TakenBack => true,
+        DispatchError::Deadline { dispatched } | DispatchError::Died { dispatched } => !dispatched,
+        DispatchError::NoSource | DispatchError::Unavailable { .. } => false,
     }
 }
 
@@ -132,4 +275,38 @@ fn marked(mut made: PlanMade, undoes: Option<Whose>, agent: &AgentId) -> (Arc<Pl
         made.warnings.insert(0, Line::new(warning));
     }
     (Arc::new(made), whose != Whose::Own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_plans_take_few_places_and_none_twice() {
+        let (places, write) = (Places::default(), CapabilityId::parse("w.write").unwrap());
+        let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
+        let first = PendingId::fresh();
+        let mut taken = vec![places.take(&first, &a, &write).unwrap()];
+        assert!(places.take(&first, &a, &write).is_none(), "under way");
+        taken.extend((0..20).filter_map(|_| places.take(&PendingId::fresh(), &a, &write)));
+        assert_eq!(taken.len(), AT_ONCE);
+        let elsewhere = CapabilityId::parse("v.write").unwrap();
+        let other = places.take(&PendingId::fresh(), &a, &elsewhere);
+        assert!(other.is_some(), "each source has its own");
+        assert!(places.take(&PendingId::fresh(), &b, &write).is_some());
+        taken.swap_remove(0);
+        assert!(places.take(&first, &a, &write).is_some(), "given back");
+    }
+
+    #[test]
+    fn what_was_not_sent_for_want_of_room_has_not_failed() {
+        let busy = DispatchError::Busy { retry_after: AGAIN };
+        let unsent = |dispatched| DispatchError::Deadline { dispatched };
+        for later in [busy, DispatchError::ShuttingDown, unsent(false)] {
+            assert!(is_for_want_of_room(&later), "{later:?}");
+        }
+        for failed in [DispatchError::NoSource, unsent(true)] {
+            assert!(!is_for_want_of_room(&failed), "{failed:?}");
+        }
+    }
 }

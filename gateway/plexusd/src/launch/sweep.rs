@@ -2,7 +2,7 @@
 
 use crate::{
     app::App,
-    approvals::run,
+    approvals::{planner, run},
     http,
     sources::{lending, let_go},
 };
@@ -39,6 +39,7 @@ pub(crate) async fn sweep(app: Arc<App>) {
         lending::follow(&app, &before).await;
         // Approved runs that could not be begun when it was their time: for a pause, or for a ledger that took nothing.
         run::resume(&app);
+        planner::resume(&app);
         if tidying.as_ref().is_some_and(|t| !t.is_finished()) {
             continue;
         }
