@@ -3,6 +3,8 @@
 
 use crate::house::{COUNT, READ, WRITE, Workshop, note};
 use crate::measured::Scrape;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use plexus_tests::small_disk::SmallDisk;
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, FailingDisk, Folder, Gateway, Owner};
@@ -274,6 +276,32 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
             done,
             "each once, and nothing without its intent"
         );
+
+        // A worker that dies meanwhile is no act of the owner's: its end waits for room as well.
+        let workers = status()["workers"].clone();
+        let mut workers = workers.as_array().expect("workers").iter();
+        let worker = workers.find(|worker| worker["role"] == "reader");
+        let pid = worker.expect("a reader")["pid"].clone();
+        let filler = disk.fill();
+        until("the ledger to have no room", || {
+            let reply = reader.invoke("fixture.echo", json!({"text": "x"}));
+            (reply.at("/error/code") == "audit_unavailable").then_some(())
+        });
+        let owner = workshop.owner();
+        let ends = || Scrape::of(&owner.client).value("plexus_worker_ends_total{wanted=\"no\"}");
+        let before = ends();
+        let raw = i32::try_from(pid.as_u64().expect("a pid")).expect("a pid");
+        kill(Pid::from_raw(raw), Signal::SIGKILL).expect("a worker");
+        until("its end to be noticed", || (ends() > before).then_some(()));
+        let its_end = |event: &Value| {
+            let detail = &event["detail"];
+            detail["event"] == "worker.end" && detail["pid"] == pid
+        };
+        assert!(!owner.audit(200).iter().any(its_end));
+        filler.remove().expect("room");
+        until("its end to be on record", || {
+            owner.audit(200).iter().any(its_end).then_some(())
+        });
         workshop.gateway.cli(["audit", "verify"]).expect_ok();
     });
 }

@@ -132,9 +132,18 @@ impl App {
         self.phase.send_replace(phase);
     }
 
-    /// Submits an act of the owner, or of the daemon itself.
+    /// Submits an act of the owner, or one of the daemon's that belongs to it.
     pub(crate) async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
-        let submitted = self.ledger.submit(command, Lane::Owner).await;
+        self.in_lane(command, Lane::Owner).await
+    }
+
+    /// Submits what the daemon does of itself, now and again: it takes no place and no space that is the owner's.
+    pub(crate) async fn unasked(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
+        self.in_lane(command, Lane::Agent).await
+    }
+
+    async fn in_lane(&self, command: Command, lane: Lane) -> Result<Reply, SubmitError<Refusal>> {
+        let submitted = self.ledger.submit(command, lane).await;
         count_unrecorded(&self.figures, &submitted);
         submitted.map(|receipt| receipt.reply)
     }
@@ -206,7 +215,8 @@ impl App {
         }
     }
 
-    /// Records something of the daemon's own, of no agent and no call: for the owner, so also on a full disk.
+    /// Records something about the launch or an act of the owner, of no agent and no call: for the owner, so also on a
+    /// full disk.
     pub(crate) async fn remark(&self, detail: Value) {
         let note = Command::Note(Note {
             kind: "source.settings",

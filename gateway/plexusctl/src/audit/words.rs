@@ -107,6 +107,21 @@ fn happened(event: &Value, detail: &Value) -> String {
                 text("source")
             )
         }
+        // The same report as before, or one that came too soon after another.
+        "worker.start" if detail["cage"].is_null() => {
+            format!(
+                "{} of {} starts; its cage held",
+                text("role"),
+                text("source")
+            )
+        }
+        "worker.restarts" => format!(
+            "{} of {} started {} more times and ended {}",
+            text("role"),
+            text("source"),
+            count("starts"),
+            count("ends")
+        ),
         "worker.start" => {
             let checks = list_of(&detail["cage"], "checks");
             let held = checks.iter().filter(|c| c["held"] == true).count();
@@ -285,6 +300,12 @@ mod tests {
             said(&worker),
             "reader of w starts; its cage held in 1 of 2 checks"
         );
+        let again = json!({"detail": {"event": "worker.start", "source": "w", "role": "reader",
+            "cageDigest": "00"}});
+        assert_eq!(said(&again), "reader of w starts; its cage held");
+        let more = json!({"detail": {"event": "worker.restarts", "source": "w", "role": "reader",
+            "starts": 9, "ends": 10}});
+        assert_eq!(said(&more), "reader of w started 9 more times and ended 10");
         let sealed = json!({"type": "audit.sealed", "file": "a.log", "first": 1, "last": 9});
         assert_eq!(said(&sealed), "events 1 to 9 are put into a.log");
         let frame = json!({"type": "audit_appended", "auditType": "grant.allow"});

@@ -33,7 +33,7 @@ pub(crate) async fn sweep(app: Arc<App>) {
         http::authenticate::note_unrecorded(&app).await;
         app.limits.tidy(app.clock.now());
         let before = app.ledger.snapshot();
-        if let Err(error) = app.owner(Command::Sweep).await {
+        if let Err(error) = app.unasked(Command::Sweep).await {
             tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
         lending::follow(&app, &before).await;

@@ -1,86 +1,160 @@
 //! Turns what the supervisor notices about workers into records and frames.
+//!
+//! Invariant: these records are the daemon's own, and no act of the owner's asks for them: they take neither the
+//! owner's places nor the last space on a full disk. What the ledger does not take is kept and tried again.
+
+mod sparing;
 
 use crate::{
     app::App,
     http::feed::{self, Notice},
     supervisor,
 };
-use serde_json::json;
-use std::sync::Arc;
+use plexus_ledger::SubmitError;
+use plexus_protocol::SourceId;
+use plexus_trust::{Command, Note};
+use serde_json::{Value, json};
+use sparing::{Came, Sparing};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Events that wait until the ledger takes them. Beyond, the oldest are given up.
+const KEPT: usize = 256;
+/// From one try to the next.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Until the supervisor is gone.
 pub(crate) async fn hear_workers(
     app: Arc<App>,
     mut notices: tokio::sync::mpsc::UnboundedReceiver<supervisor::Notice>,
 ) {
-    while let Some(notice) = notices.recv().await {
-        let about = match &notice {
-            supervisor::Notice::Started {
-                source,
-                role,
-                pid,
-                cage,
-                build,
-            } => {
-                let mut about = json!({
-                    "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build, "cage": cage,
-                });
-                app.figures.worker_started(true);
-                tracing::info!(name: "worker.started", %source, %role, pid, "a worker started");
-                if app.unsandboxed.contains(source) {
-                    about["unsandboxed"] = json!(true);
-                }
-                about
+    let (mut sparing, mut due) = (Sparing::default(), VecDeque::new());
+    loop {
+        let waits = !due.is_empty() || sparing.owes();
+        let notice = tokio::select! {
+            notice = notices.recv() => match notice {
+                Some(notice) => Some(notice),
+                None => return,
+            },
+            () = tokio::time::sleep(AGAIN), if waits => None,
+        };
+        due.extend(sparing.counted(Instant::now()));
+        match notice {
+            Some(supervisor::Notice::Health { source, health }) => hear(&app, source, health).await,
+            Some(notice) => due.extend(about(&app, &mut sparing, notice)),
+            None => {}
+        }
+        record(&app, &mut due).await;
+    }
+}
+
+/// Records what is due, as far as the ledger takes it.
+async fn record(app: &App, due: &mut VecDeque<Value>) {
+    while due.len() > KEPT {
+        due.pop_front();
+        tracing::warn!(name: "audit.note_failed", "an event of a worker is given up: too many wait to be recorded");
+    }
+    while let Some(detail) = due.front() {
+        let note = Note {
+            kind: "source.settings",
+            agent: None,
+            capability: None,
+            outcome: None,
+            detail: detail.clone(),
+        };
+        match app.unasked(Command::Note(note)).await {
+            Ok(_) | Err(SubmitError::Refused(_)) => due.pop_front(),
+            Err(error) => {
+                tracing::warn!(name: "audit.note_failed", %error, "events of workers could not be recorded yet");
+                return;
             }
-            supervisor::Notice::StartFailed {
-                source,
-                role,
-                why,
-                attempts,
-            } => {
-                app.figures.worker_started(false);
-                json!({
-                    "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
-                })
+        };
+    }
+}
+
+/// The event that a notice becomes; none where it is only counted.
+fn about(app: &App, sparing: &mut Sparing, notice: supervisor::Notice) -> Option<Value> {
+    let now = Instant::now();
+    match notice {
+        supervisor::Notice::Started {
+            source,
+            role,
+            pid,
+            cage,
+            build,
+        } => {
+            app.figures.worker_started(true);
+            tracing::info!(name: "worker.started", %source, %role, pid, "a worker started");
+            if !sparing.by_itself(&source, role, Came::Up, now) {
+                return None;
             }
-            supervisor::Notice::Ended {
-                source,
-                role,
-                pid,
-                cause,
-                exit,
-            } => {
-                app.figures.worker_ended(cause.asked_for());
+            let (digest, whole) = sparing.report(&source, role, &cage, now);
+            let mut about = json!({
+                "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build,
+                "cageDigest": digest,
+            });
+            if let Some(whole) = whole {
+                about["cage"] = whole;
+            }
+            if app.unsandboxed.contains(&source) {
+                about["unsandboxed"] = json!(true);
+            }
+            Some(about)
+        }
+        supervisor::Notice::StartFailed {
+            source,
+            role,
+            why,
+            attempts,
+        } => {
+            app.figures.worker_started(false);
+            Some(json!({
+                "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
+            }))
+        }
+        supervisor::Notice::Ended {
+            source,
+            role,
+            pid,
+            cause,
+            exit,
+        } => {
+            app.figures.worker_ended(cause.asked_for());
+            let by_itself = sparing.by_itself(&source, role, Came::Down, now);
+            by_itself.then(|| {
                 json!({
                     "event": "worker.end", "source": source, "role": role, "pid": pid,
                     "cause": cause.to_string(), "exit": exit.to_string(),
                 })
-            }
-            supervisor::Notice::Health { source, health, .. } => {
-                let state = app.ledger.snapshot();
-                let known = state.sources.get(source);
-                let lent = known.and_then(|s| s.config.lent.as_ref());
-                let borrower =
-                    lent.map(|lent| (lent.agent.clone(), feed::epoch_now(&state, &lent.agent)));
-                app.feed.publish(Notice::SourceStatus {
-                    borrower,
-                    source: source.clone(),
-                    available: health.status != supervisor::Health::Unavailable,
-                    reason: health.detail.clone(),
-                });
-                // What it points at may have been replaced: then nothing that was granted on it stands.
-                if health.status == supervisor::Health::Unavailable {
-                    let before = app.ledger.snapshot();
-                    if let Err(why) = app.look_at(source).await {
-                        tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");
-                    }
-                    if !Arc::ptr_eq(&before.sources, &app.ledger.snapshot().sources) {
-                        app.renew_catalogue(None);
-                    }
-                }
-                continue;
-            }
-        };
-        app.remark(about).await;
+            })
+        }
+        supervisor::Notice::Health { .. } => None,
+    }
+}
+
+/// Tells the streams how a source does.
+async fn hear(app: &Arc<App>, source: SourceId, health: supervisor::SourceHealth) {
+    let state = app.ledger.snapshot();
+    let known = state.sources.get(&source);
+    let lent = known.and_then(|s| s.config.lent.as_ref());
+    let borrower = lent.map(|lent| (lent.agent.clone(), feed::epoch_now(&state, &lent.agent)));
+    app.feed.publish(Notice::SourceStatus {
+        borrower,
+        source: source.clone(),
+        available: health.status != supervisor::Health::Unavailable,
+        reason: health.detail.clone(),
+    });
+    // What it points at may have been replaced: then nothing that was granted on it stands.
+    if health.status == supervisor::Health::Unavailable {
+        let before = app.ledger.snapshot();
+        if let Err(why) = app.look_at(&source).await {
+            tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");
+        }
+        if !Arc::ptr_eq(&before.sources, &app.ledger.snapshot().sources) {
+            app.renew_catalogue(None);
+        }
     }
 }
