@@ -11,7 +11,10 @@ use crate::{
         reply::{self, Refused, ok},
     },
     invoke::Asked,
-    sources::{catalogue::Catalogue, narration::clean},
+    sources::{
+        catalogue::{self, Catalogue},
+        narration::clean,
+    },
 };
 use axum::{
     extract::{Request, State},
@@ -20,10 +23,12 @@ use axum::{
 use bytes::Bytes;
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
-    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER, TokenId,
-    TrustWindow, Verb, Verbs, json as strict,
+    AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER,
+    Timestamp, TokenId, TrustWindow, Verb, Verbs, json as strict,
 };
-use plexus_trust::{Command, Entry, OnApproval, Refusal, Reply, RequestGrants};
+use plexus_trust::{
+    Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, visible,
+};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -141,15 +146,40 @@ pub(super) async fn request(
             "this gateway has no bundles: ask for the capabilities themselves",
         ));
     }
-    let wanted = read(&app.catalogue.load(), body, grants)?;
+    let in_view = InView {
+        catalogue: &app.catalogue.load(),
+        state: &app.ledger.snapshot(),
+        agent: session.agent.as_ref(),
+        now: app.clock.now(),
+    };
+    let wanted = read(&in_view, body, grants)?;
     if session.agent.is_none() {
         all_known(&app, &wanted)?;
     }
     to_its_end(async move { decide(&app, session, wanted).await }).await
 }
 
+/// What whoever asks may know of: an agent what it sees, the owner's nameless session all that there is.
+struct InView<'a> {
+    catalogue: &'a Catalogue,
+    state: &'a TrustState,
+    agent: Option<&'a AgentId>,
+    now: Timestamp,
+}
+
+impl InView<'_> {
+    fn get(&self, id: &CapabilityId) -> Option<&Arc<catalogue::Entry>> {
+        let sees = |agent: &AgentId| {
+            let agent = self.state.agent(agent);
+            agent.is_some_and(|agent| visible(self.state, agent, id, self.now))
+        };
+        let found = self.catalogue.get(id)?;
+        self.agent.is_none_or(sees).then_some(found)
+    }
+}
+
 fn read(
-    catalogue: &Catalogue,
+    in_view: &InView<'_>,
     body: &Map<String, Value>,
     grants: &Map<String, Value>,
 ) -> Result<Wanted, Refused> {
@@ -224,9 +254,9 @@ fn read(
                 )));
             }
             let known = CapabilityId::parse(id).ok();
-            let catalogued = known.as_ref().and_then(|id| catalogue.get(id).cloned());
-            // What the agent may not know of is declined below; its input is then looked at by nobody.
-            if let (Some(known), Some(found)) = (known, catalogued) {
+            let found = known.as_ref().and_then(|id| in_view.get(id));
+            // What the agent may not know of is declined below, alike whether or not it is there: nobody looks at its input.
+            if let (Some(found), Some(known)) = (found, known.clone()) {
                 let schema = found.connector.schemas.get(&found.capability().name);
                 if let Some(Err(why)) = schema.map(|s| s.check(&input)) {
                     return Err(bad(format!("{id}: {why}")));

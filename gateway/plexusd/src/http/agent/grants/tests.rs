@@ -3,9 +3,10 @@
 use super::*;
 use crate::sources::{Registry, SHIPPED};
 use plexus_mutation::{Accepted, hold};
-use plexus_protocol::{AgentId, Provenance, SessionId, SourceId, Timestamp};
+use plexus_protocol::{Provenance, SessionId, SourceId};
 use plexus_trust::{
-    Connect, ItemState, MAX_PENDING, Reach, SourceConfig, SourceSeen, State, decide,
+    Connect, GrantEntry, ItemState, Lend, Lent, MAX_PENDING, Reach, SourceConfig, SourceSeen,
+    State, decide,
 };
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -103,7 +104,13 @@ fn asked(bytes: &[u8]) -> Accepted {
         return false;
     }
     let world = &*WORLD;
-    let wanted = match read(&world.catalogue, &body, grants) {
+    let in_view = InView {
+        catalogue: &world.catalogue,
+        state: &world.state,
+        agent: Some(&world.agent),
+        now: NOW,
+    };
+    let wanted = match read(&in_view, &body, grants) {
         Ok(wanted) => wanted,
         Err(refused) => {
             let error = refused.into_error();
@@ -202,4 +209,128 @@ fn any_request_for_grants_is_refused_or_says_what_it_says() {
     ];
     let corpus = format!("{}/tests/corpus/grant-requests", env!("CARGO_MANIFEST_DIR"));
     hold(corpus, words, asked);
+}
+
+/// What a request with an input that no schema takes comes to: the schema's word, or the decision without its ids.
+fn with_misfit(
+    state: &State,
+    agent: &AgentId,
+    session: &SessionId,
+    id: &str,
+) -> Result<String, String> {
+    let registry = Registry::read(SHIPPED).expect("what ships");
+    let in_view = InView {
+        catalogue: &Catalogue::build(state, &registry, 1),
+        state,
+        agent: Some(agent),
+        now: NOW,
+    };
+    let body = json!({"grants": {id: "allow"}, "intents": {id: {"input": {"path": 5}}}});
+    let body = body.as_object().expect("an object");
+    let grants = body["grants"].as_object().expect("an object");
+    let wanted = read(&in_view, body, grants).map_err(|refused| refused.into_error().message)?;
+    assert!(wanted.inputs.is_empty(), "{id}: its input is kept");
+    let command = Command::Request(RequestGrants {
+        agent: Some(agent.clone()),
+        session: session.clone(),
+        entries: wanted.entries,
+        purpose: None,
+        on_approval: OnApproval::Wait,
+        token: TokenId::fresh(),
+        item: PendingId::fresh(),
+    });
+    match act(&mut state.clone(), &command) {
+        Ok(Reply::Decided(decision)) => Ok(format!("{decision:?}").replace(id, "")),
+        other => panic!("{id}: {other:?}"),
+    }
+}
+
+#[test]
+fn an_input_tells_nothing_of_what_is_out_of_view() {
+    let mut state = WORLD.state.clone();
+    let id = |id: &str| CapabilityId::parse(id).expect("an id");
+    let (one, mine) = (&WORLD.agent, &WORLD.session);
+    let two = AgentId::parse("two").expect("an id");
+    let theirs = SessionId::fresh();
+    let (code, pat) = (Digest::of(b"code of two"), Digest::of(b"pat of two"));
+    let source = SourceId::parse("lent").expect("an id");
+    let workspace = &state.sources[&SourceId::parse("workspace").expect("an id")];
+    let config = SourceConfig {
+        lent: Some(Lent {
+            agent: two.clone(),
+            until: NOW.plus(60_000),
+            capabilities: [id("lent.read")].into(),
+            ended: None,
+        }),
+        ..workspace.config.clone()
+    };
+    let registry = Registry::read(SHIPPED).expect("what ships");
+    let connector = registry.of_kind("workspace-dir").expect("a connector");
+    let lend = Lend {
+        config,
+        seen: SourceSeen {
+            capabilities: connector.facts(&source),
+            id: source,
+            target: None,
+            profile: Digest::of(b""),
+            rules: Vec::new(),
+            base: Vec::new(),
+        },
+        grants: vec![GrantEntry {
+            capability: id("lent.read"),
+            verbs: None,
+            window: None,
+            constraint: None,
+        }],
+    };
+    let commands = [
+        Command::Connect(Connect {
+            agent: two.clone(),
+            agent_type: None,
+            reach: Some(Reach::Selected),
+            capabilities: [id(GRANTED)].into(),
+            standing: BTreeSet::new(),
+            window: None,
+            constraint: None,
+            code,
+            code_ms: 60_000,
+        }),
+        Command::Enroll { code, pat },
+        Command::OpenSession {
+            agent: Some(two.clone()),
+            pat: Some(pat),
+            session: theirs.clone(),
+            client: (None, None),
+        },
+        Command::Lend(Box::new(lend)),
+        Command::Expose {
+            capability: id("workspace.list"),
+            enabled: false,
+        },
+    ];
+    for command in commands {
+        act(&mut state, &command).expect("it is carried out");
+    }
+    let (one, two) = ((one, mine), (&two, &theirs));
+    let said = |(agent, session): (&AgentId, &SessionId), id: &str| {
+        with_misfit(&state, agent, session, id)
+    };
+    // The control: what is in view is held against its schema.
+    for (who, id) in [(one, "workspace.write"), (two, GRANTED), (two, "lent.read")] {
+        let why = said(who, id).expect_err("it does not fit");
+        assert!(why.starts_with(id), "{why}");
+    }
+    // Switched off, lent to somebody else, out of its selection: as if it were not there.
+    for (who, id) in [
+        (one, "workspace.list"),
+        (one, "lent.read"),
+        (one, "lent.write"),
+        (two, "workspace.write"),
+        (two, "lent.write"),
+    ] {
+        let catalogue = Catalogue::build(&state, &registry, 1);
+        let entry = CapabilityId::parse(id).expect("an id");
+        assert!(catalogue.get(&entry).is_some(), "{id} is there");
+        assert_eq!(said(who, id), said(who, "nothing.such"), "{id}");
+    }
 }
