@@ -402,6 +402,8 @@ pub struct RequestGrants {
     pub purpose: Option<String>,
     /// What an approval does.
     pub on_approval: OnApproval,
+    /// Whether only a token for what stands already is wanted: the owner is asked for nothing and nothing is granted.
+    pub asks_nobody: bool,
     /// Id of the token, if one is made.
     pub token: TokenId,
     /// Id of the item, if one is made.

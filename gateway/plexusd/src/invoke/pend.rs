@@ -109,6 +109,7 @@ async fn put(
         }],
         purpose,
         on_approval,
+        asks_nobody: false,
         token: TokenId::fresh(),
         item: item.clone(),
     });

@@ -76,6 +76,7 @@ impl<'a> Draft<'a> {
             let (source, facts) = with_capability(self.state, &capability)?;
             let (scope, mut until, mut window) =
                 match self.settle(agent, entry, &capability, source, facts, r.on_approval)? {
+                    Settled::Pends(_) | Settled::AutoAllowed { .. } if r.asks_nobody => continue,
                     Settled::Pends(ask) => {
                         asks.push(ask);
                         continue;

@@ -367,6 +367,40 @@ fn the_oldest_token_gives_way() {
     assert_eq!(refused(by_first), Refusal::TokenRevoked);
 }
 
+/// A call that used the last of its number, or a look at a status, wants a token of what stands and no more.
+#[test]
+fn who_wants_only_a_token_asks_the_owner_for_nothing() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    world.ok(Command::Grant {
+        agent: who.agent.clone(),
+        entries: vec![GrantEntry {
+            capability: cap(READ),
+            verbs: None,
+            window: Some(TrustWindow::DAY),
+            constraint: Some(constraint(json!({"maxCalls": 1}))),
+        }],
+    });
+    let request = |world: &mut World| {
+        let mut request = world.request(&who, vec![entry(READ)]);
+        request.asks_nobody = true;
+        request
+    };
+    // The control: what stands is in the token.
+    let stands = request(&mut world);
+    assert_eq!(world.decided(stands).scopes.len(), 1);
+    let permit = world.permit(&who, READ, &json!({}));
+    world.read(permit).unwrap();
+    let over = request(&mut world);
+    let decision = world.decided(over.clone());
+    assert!(decision.scopes.is_empty() && decision.item.is_none());
+    assert!(world.state.agent(&who.agent).unwrap().items.is_empty());
+    // And the other: the same asked for in earnest is an item.
+    let mut asks = over;
+    asks.asks_nobody = false;
+    assert!(world.decided(asks).item.is_some());
+}
+
 #[test]
 fn a_skill_needs_no_grant_and_is_no_call() {
     let mut world = World::new();

@@ -287,6 +287,7 @@ impl World {
             entries,
             purpose: None,
             on_approval: OnApproval::Wait,
+            asks_nobody: false,
             token: TokenId::parse(&uuid("tok", self.fresh())).unwrap(),
             item: PendingId::parse(&uuid("pend", self.fresh())).unwrap(),
         }

@@ -356,6 +356,7 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
         entries: wanted.entries,
         purpose: wanted.purpose,
         on_approval: wanted.on_approval,
+        asks_nobody: false,
         token: token.clone(),
         item: item.clone(),
     });
@@ -397,7 +398,8 @@ async fn decide(app: &Arc<App>, session: InSession, wanted: Wanted) -> Result<Re
     )?))
 }
 
-/// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant.
+/// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant. Where that
+/// grant has ended with this call there is none to give, and the owner is asked for nothing.
 pub(in crate::http) async fn token_for(
     app: &Arc<App>,
     asked: &Asked,
@@ -418,6 +420,7 @@ pub(in crate::http) async fn token_for(
         }],
         purpose: None,
         on_approval: OnApproval::Wait,
+        asks_nobody: true,
         token: token.clone(),
         item: PendingId::fresh(),
     });
@@ -425,6 +428,9 @@ pub(in crate::http) async fn token_for(
     let Reply::Decided(decision) = receipt.reply else {
         return None;
     };
+    if decision.scopes.is_empty() {
+        return None;
+    }
     grant_reply::scoped_token(app, &asked.caller.agent, &session, &token, &decision)
 }
 

@@ -216,6 +216,7 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
         entries,
         purpose: item.purpose.clone(),
         on_approval: OnApproval::Wait,
+        asks_nobody: true,
         token: jti.clone(),
         item: PendingId::fresh(),
     });

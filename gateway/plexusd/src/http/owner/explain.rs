@@ -261,6 +261,7 @@ fn in_session(
                 entries: vec![asked],
                 purpose: None,
                 on_approval: OnApproval::Wait,
+                asks_nobody: false,
                 token: TokenId::fresh(),
                 item: PendingId::fresh(),
             });

@@ -298,6 +298,7 @@ async fn token_for(
         entries: given.into_iter().map(entry).collect(),
         purpose: None,
         on_approval: OnApproval::Wait,
+        asks_nobody: true,
         token: jti.clone(),
         item: PendingId::fresh(),
     };
