@@ -93,7 +93,8 @@ pub(crate) struct Approvals {
     planning: planner::Places,
     ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
     under_way: Mutex<HashSet<PendingId>>,
-    /// Tokens made for an approved item: reading its status again gives the same one.
+    /// Tokens made for an approved item: reading its status again gives the same one. Of open sessions only, and of each
+    /// item no more than [`TOKENS_OF_AN_ITEM`].
     tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
     /// [`INPUTS_AT_ONCE`].
     writing: Semaphore,
@@ -104,6 +105,10 @@ pub(crate) struct Approvals {
 /// Inputs that are written at one time. With the largest of them this is half of the space that the ledger gives back to a
 /// full disk for the owner: so much may be on its way there already when agents are refused.
 const INPUTS_AT_ONCE: usize = 8;
+
+/// Tokens of one item that are kept, each for another session: in one more its oldest goes, and that session's next look
+/// makes another.
+const TOKENS_OF_AN_ITEM: usize = 8;
 
 impl App {
     /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
@@ -148,8 +153,12 @@ impl App {
 
 impl Approvals {
     pub(crate) fn open(state_dir: &StateDir) -> Self {
+        Self::in_folder(state_dir.join("pending"))
+    }
+
+    fn in_folder(dir: PathBuf) -> Self {
         Self {
-            dir: state_dir.join("pending"),
+            dir,
             plans: Mutex::default(),
             planning: planner::Places::default(),
             ran: Mutex::default(),
@@ -338,12 +347,21 @@ impl Approvals {
 
     pub(crate) fn keep_token(
         &self,
+        state: &State,
         item: &PendingId,
         session: &SessionId,
         until: Timestamp,
         token: &Value,
     ) {
         let mut made = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|(item, session), _| is_open(state, item, session));
+        let of_item = || made.iter().filter(|((of, _), _)| of == item);
+        if of_item().count() >= TOKENS_OF_AN_ITEM {
+            let first = of_item().min_by_key(|(_, (until, _))| *until);
+            if let Some(key) = first.map(|(key, _)| key.clone()) {
+                made.remove(&key);
+            }
+        }
         made.insert((item.clone(), session.clone()), (until, token.clone()));
     }
 
@@ -629,6 +647,12 @@ impl Approvals {
     }
 }
 
+/// Whether a session that looked at an item is still there: with it its token has ended.
+fn is_open(state: &State, item: &PendingId, session: &SessionId) -> bool {
+    let agent = state.item(item).and_then(|item| state.agent(&item.agent));
+    agent.is_some_and(|agent| agent.sessions.contains_key(session))
+}
+
 /// Whether an answer says that nobody knows, and it is known since: the owner has settled it, or its outcome came late.
 fn is_known_since(ran: &Ran, ask: &Ask) -> bool {
     let code = ran.response.error.as_ref().map(|error| error.code);
@@ -682,3 +706,6 @@ fn is_of_call(name: &str) -> bool {
 pub(crate) fn is_of_an_item(record: &plexus_ledger::Recorded) -> bool {
     memchr::memmem::find(record.json().as_bytes(), b"\"pend_").is_some()
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,6 +230,8 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
     let token = grant_reply::scoped_token(app, &item.agent, &session, &jti, &decision)?;
     let until = token.expires_at;
     let token = serde_json::to_value(token).ok()?;
-    app.approvals.keep_token(&item.id, &session, until, &token);
+    let state = app.ledger.snapshot();
+    app.approvals
+        .keep_token(&state, &item.id, &session, until, &token);
     Some(token)
 }
