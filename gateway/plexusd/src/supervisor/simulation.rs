@@ -63,7 +63,9 @@ mod found {
     use super::{
         script::{Act, Ask, Birth, Deed, End, Kind, Life, OnStop, Probes, Schedule, Step, Trouble},
         stage,
+        world::{Fact, Good},
     };
+    use crate::supervisor::{DispatchError, OWNER_WAITING};
     use plexus_ipc::message::Role;
 
     fn ask(owner: bool) -> Ask {
@@ -92,7 +94,7 @@ mod found {
         }
     }
 
-    fn holds(readers: Vec<Life>, acts: Vec<(u64, Act)>) {
+    fn holds(readers: Vec<Life>, acts: Vec<(u64, Act)>) -> stage::History {
         let schedule = Schedule {
             readers,
             writers: Vec::new(),
@@ -101,6 +103,7 @@ mod found {
         };
         let history = stage::play(&schedule);
         assert!(history.broken.is_empty(), "{}", history.told());
+        history
     }
 
     /// The owner asks as a start fails, and is heard after it: then the next one is due at once.
@@ -154,6 +157,45 @@ mod found {
             (1, read(1)),
         ];
         holds(vec![early, dying()], acts);
+    }
+
+    /// Many effects have lost their worker, or were left by a crash: the source is asked about each of them at once.
+    #[test]
+    fn a_source_is_asked_about_any_number_of_effects_at_once() {
+        let settle = Ask {
+            kind: Kind::Settle,
+            ..ask(true)
+        };
+        let write = Ask {
+            kind: Kind::Commit,
+            deadline: 10_000,
+            ..ask(true)
+        };
+        let of_owner = u16::try_from(OWNER_WAITING).expect("few");
+        let acts = vec![
+            (0, Act::Burst(settle, 100)),
+            // The control: they take no room from what has a bound.
+            (0, Act::Burst(write, of_owner + 1)),
+            (1_000, Act::Ask(settle)),
+        ];
+        let history = holds(Vec::new(), acts);
+        let told = |good: fn(&Result<Good, DispatchError>) -> bool| {
+            let told = history.log.iter().filter(|(_, fact)| match fact {
+                Fact::Told { tag, outcome } => *tag <= 118 && good(outcome),
+                _ => false,
+            });
+            told.count()
+        };
+        assert_eq!(
+            told(|outcome| *outcome == Ok(Good::Done)),
+            100 + OWNER_WAITING + 1,
+            "{}",
+            history.told()
+        );
+        assert_eq!(
+            told(|outcome| matches!(outcome, Err(DispatchError::Busy { .. }))),
+            1
+        );
     }
 
     /// A call finds the queue full, and all that waited there is refused before its caller hears of it.

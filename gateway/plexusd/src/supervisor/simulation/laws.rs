@@ -38,12 +38,10 @@ struct Case {
 }
 
 impl Case {
-    fn owners(&self) -> bool {
-        self.ask.owner || self.ask.kind == Kind::Settle
-    }
-
+    /// What settles has a lane of its own, which is never full.
     fn shares_a_lane_with(&self, other: &Self) -> bool {
-        (self.ask.kind.role(), self.owners()) == (other.ask.kind.role(), other.owners())
+        let lane = |Ask { kind, owner, .. }: Ask| (kind.role(), owner, kind == Kind::Settle);
+        lane(self.ask) == lane(other.ask)
     }
 
     fn patience(&self) -> Duration {
@@ -158,7 +156,7 @@ fn wrong_with(case: &Case, got: u32, done: u32, liars: bool) -> Option<&'static 
     }
     match error {
         DispatchError::Busy { .. } => {
-            let room = if case.owners() {
+            let room = if case.ask.owner {
                 OWNER_WAITING
             } else {
                 AGENTS_WAITING

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use nix::sys::signal::Signal;
 use plexus_ipc::{
     manifest::Manifest,
-    message::{Role, Secrets, Stamp},
+    message::{Role, Secrets, Stamp, Verdict},
 };
 use plexus_protocol::{AuditId, Digest, SourceId, Verb};
 use serde_json::json;
@@ -308,10 +308,10 @@ impl Stage {
                     Reply::Finished(_) | Reply::Planned(Ok(_)) | Reply::Settled(_) => Good::Done,
                 }),
                 Some(Err(error)) => Err(error),
-                None => {
-                    supervisor.settle(&source, intent_of(tag)).await;
-                    Ok(Good::Done)
-                }
+                None => match supervisor.settle(&source, intent_of(tag)).await {
+                    Verdict::Happened => Ok(Good::Done),
+                    Verdict::DidNot | Verdict::CannotTell => Ok(Good::Failed),
+                },
             };
             world.record(Fact::Told { tag, outcome });
         });

@@ -80,7 +80,7 @@ pub(super) fn only_of(role: Role, id: u64) -> FromWorker {
         })),
         Role::Writer => FromWorker::Settled {
             id,
-            verdict: Verdict::CannotTell,
+            verdict: Verdict::Happened,
         },
     }
 }
