@@ -114,19 +114,34 @@ fn what_did_not_happen_leaves_its_key_free() {
         assert_ne!(not_done.at("/replayed"), true, "{not_done}");
         assert_eq!(workshop.calls(COUNT, "intent").len(), times);
     }
-    let body = json!({"id": COUNT, "input": {"line": "a", "wait": 60_000}, "idempotencyKey": "k"});
-    let request = agent.client().request("POST", "/invoke").json(body);
-    agent.client().leave_after(&request, || {
-        until("the effect to be under way", || {
-            workshop.folder.has("begun").then_some(())
+    // A kill, and a stop that the effect outlasts: the next start asks.
+    for (line, killed) in [("b", true), ("c", false)] {
+        let body =
+            json!({"id": COUNT, "input": {"line": "a", "wait": 60_000}, "idempotencyKey": line});
+        let request = agent.client().request("POST", "/invoke").json(body);
+        agent.client().leave_after(&request, || {
+            until("the effect to be under way", || {
+                workshop.folder.has("begun").then_some(())
+            });
         });
-    });
-    workshop.gateway.kill9();
-    workshop.gateway.start_again();
-    agent = workshop.back(&agent);
-    assert_eq!(kept(&workshop.gateway), [] as [&str; 0]);
-    call(&agent, json!({"line": "b"})).expect_ok();
-    assert_eq!(workshop.effects(), ["b"]);
+        std::fs::remove_file(workshop.folder.path().join("begun")).expect("a file");
+        if killed {
+            workshop.gateway.kill9();
+            workshop.gateway.start_again();
+        } else {
+            workshop.gateway.restart();
+        }
+        agent = workshop.back(&agent);
+        assert_eq!(kept(&workshop.gateway).len(), workshop.effects().len());
+        let outcomes = workshop.calls(COUNT, "outcome");
+        assert_eq!(outcomes.len(), workshop.calls(COUNT, "intent").len());
+        for outcome in outcomes.iter().filter(|o| o["outcome"] != "ok") {
+            assert_eq!(outcome["detail"]["result"], "refused", "{outcome}");
+        }
+        let free = json!({"id": COUNT, "input": {"line": line}, "idempotencyKey": line});
+        agent.invoke_body(free).expect_ok();
+    }
+    assert_eq!(workshop.effects(), ["b", "c"]);
 }
 
 /// Who repeats a call is authorized anew.

@@ -1,7 +1,7 @@
 //! A source that misbehaves: the gateway's answers are true, and only the worker is ended.
 
 use crate::house::{COUNT, Workshop};
-use plexus_tests::waiting::until;
+use plexus_tests::{Agent, waiting::until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,51 @@ fn deadlines_hold() {
     let error = reply.expect_error(200, "deadline_exceeded");
     assert_eq!(error["effect"], "none", "a read changes nothing");
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+/// An effect that takes longer than it may: its caller is told that nobody knows, and what is recorded is how it ended.
+#[test]
+fn an_effect_past_its_deadline_is_recorded_as_it_ended() {
+    const BOTH: &str = "fixture.both";
+    let workshop = Workshop::open();
+    let connected = workshop
+        .owner()
+        .connect_as(json!({"agentId": "one", "capabilities": [BOTH], "standing": [BOTH]}))
+        .expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    let agent = Agent::enroll(&workshop.gateway.client(), code);
+    agent.invoke(BOTH, json!({"line": "quick"})).expect_ok();
+    let slow = json!({"line": "slow", "wait": 8_000});
+    let call = json!({"id": BOTH, "input": slow, "idempotencyKey": "k"});
+    let told = agent.invoke_body(call.clone());
+    let error = told.expect_error(200, "outcome_unknown");
+    assert_eq!(error["effect"], "unknown");
+    // It is not made again while it goes on, whoever asks in whatever way.
+    for again in [call.clone(), json!({"id": BOTH, "input": slow})] {
+        let again = agent.invoke_body(again);
+        assert_eq!(again.at("/error/code"), "outcome_unknown", "{again}");
+    }
+    assert_eq!(workshop.calls(BOTH, "outcome").len(), 1);
+    assert_eq!(workshop.effects(), ["quick"]);
+    until("the outcome", || {
+        (workshop.calls(BOTH, "outcome").len() == 2).then_some(())
+    });
+    for outcome in workshop.calls(BOTH, "outcome") {
+        assert_eq!(outcome["outcome"], "ok", "{outcome}");
+    }
+    assert_eq!(workshop.calls(BOTH, "intent").len(), 2);
+    let client = workshop.owner().client;
+    let unsettled = client.get("/admin/api/unsettled").expect_ok();
+    assert_eq!(unsettled["unsettled"], json!([]));
+    // Its key has its answer, and the input is free.
+    let known = until("its answer", || {
+        let again = agent.invoke_body(call.clone());
+        (again.at("/ok") == true).then(|| again.expect_ok())
+    });
+    assert_eq!(known["output"]["lines"], 2, "{known}");
+    assert_eq!(known["auditId"], told.at("/auditId"));
+    agent.invoke(BOTH, json!({"line": "slow"})).expect_ok();
+    assert_eq!(workshop.effects(), ["quick", "slow", "slow"]);
 }
 
 /// A caller that goes away: its read is cancelled, its effect is finished and recorded.

@@ -10,7 +10,8 @@ use crate::{
     figures::Figures,
     http::{self, address::Address, feed::Feed, reply::Refused, throttle::Throttle},
     invoke::{
-        contents::Contents, limits::Limits, replay::Replays, runs::Runs, taken_back::TakenBack,
+        contents::Contents, limits::Limits, replay::Replays, runs::Runs, settle::Late,
+        taken_back::TakenBack,
     },
     machine::{Ledger, audit_id},
     sources::{Registry, catalogue::Catalogue},
@@ -47,6 +48,7 @@ pub(crate) struct App {
     pub(crate) contents: Contents,
     pub(crate) replays: Replays,
     pub(crate) taken_back: TakenBack,
+    pub(crate) late: Late,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
     pub(crate) figures: Arc<Figures>,

@@ -20,7 +20,7 @@ pub(crate) mod read;
 pub(crate) mod refusal;
 pub(crate) mod replay;
 pub(crate) mod runs;
-mod settle;
+pub(crate) mod settle;
 pub(crate) mod taken_back;
 pub(crate) mod used;
 pub(crate) mod validate;
@@ -39,6 +39,7 @@ use plexus_trust::{
 use refusal::refused;
 use serde_json::Value;
 use std::{sync::Arc, time::Instant};
+use tokio::sync::oneshot;
 
 /// Who calls, proven.
 #[derive(Clone, Debug)]
@@ -155,13 +156,15 @@ impl Asked {
             input: &self.input,
             digest: self.digest,
         };
-        match authorize(&state, call, self.caller.by.door(), app.clock.now()) {
-            Verdict::Permit(permit) => Ok(Authorized::Yes(Box::new(Permitted {
+        let verdict = authorize(&state, call, self.caller.by.door(), app.clock.now());
+        let late = app.late.refuses(&self.caller.agent, self.id(), self.digest);
+        match (verdict, late) {
+            (Verdict::Refuse(refusal), _) | (_, Some(refusal)) => Err(refusal),
+            (Verdict::Permit(permit), None) => Ok(Authorized::Yes(Box::new(Permitted {
                 permit: *permit,
                 asked: self,
             }))),
-            Verdict::Pend => Ok(Authorized::Pend(Box::new(self))),
-            Verdict::Refuse(refusal) => Err(refusal),
+            (Verdict::Pend, None) => Ok(Authorized::Pend(Box::new(self))),
         }
     }
 
@@ -322,12 +325,19 @@ async fn perform(
     }
     let id = permitted.asked.id().clone();
     let running = app.limits.effect();
+    let (late, is_late) = oneshot::channel();
     let effect = tokio::spawn({
         let app = app.clone();
         async move {
             let told = told(&permitted);
             let keyed = reserves.map(|_| permitted.asked.caller.agent.clone());
-            let answer = effect::run(app.clone(), *permitted, reserves).await;
+            let mut claim = claim;
+            let give_up = |answer| {
+                // Whoever repeats it is told the same, as the ledger has it.
+                claim = None;
+                drop(late.send(answer));
+            };
+            let answer = effect::run(app.clone(), *permitted, reserves, give_up).await;
             ended(&app, false, &answer, begun, told);
             if let Some(agent) = keyed {
                 let state = app.ledger.snapshot();
@@ -339,7 +349,12 @@ async fn perform(
             answer
         }
     });
-    match effect.await {
+    let ended = tokio::select! {
+        biased;
+        ended = effect => ended,
+        Ok(answer) = is_late => return answer,
+    };
+    match ended {
         Ok(answer) => answer,
         Err(error) => {
             tracing::error!(name: "call.task_failed", %error, capability = %id, "an effect's task ended badly");

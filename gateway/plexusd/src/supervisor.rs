@@ -321,6 +321,7 @@ impl Supervisor {
             most: 0,
             deaths: 0,
             progress: call.progress,
+            late: call.late,
             reply: None,
         };
         self.submit(source, job)
@@ -377,6 +378,7 @@ impl Supervisor {
             most: 0,
             deaths: 0,
             progress: None,
+            late: None,
             reply: None,
         };
         let Ok(ticket) = self.submit(source, job) else {

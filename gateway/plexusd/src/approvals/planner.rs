@@ -235,6 +235,7 @@ async fn make(app: &Arc<App>, item: &Item, ask: &Ask) -> Result<(Arc<PlanMade>, 
         }),
         audit: None,
         progress: None,
+        late: None,
     };
     match app.supervisor.plan(&entry.source, request).await {
         Ok(Ok(mut made)) => {

@@ -1,22 +1,28 @@
 //! Effects: recorded as an intent, committed once by the writer, recorded as an outcome.
 //!
 //! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
-//! or `unknown`.
+//! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
 
-use super::{Answer, By, Permitted, outcome, pend, read, refusal, whose};
+use super::{Answer, By, Permitted, outcome, pend, read, refusal, settle::Committed, whose};
 use crate::{
     app::App,
     machine::audit_id,
     supervisor::{CommitTerms, DispatchError, Finished, Stands},
 };
 use plexus_ipc::message::{Content, Failure, TouchedId};
-use plexus_ledger::Durable;
 use plexus_protocol::{Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};
 
-pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>) -> Answer {
+/// `late` is told the answer when the deadline has passed and the outcome is not known yet; nobody waits then for what
+/// is returned.
+pub(super) async fn run(
+    app: Arc<App>,
+    permitted: Permitted,
+    key: Option<Digest>,
+    late: impl FnOnce(Answer) + Send,
+) -> Answer {
     let Permitted { asked, permit } = permitted;
     let mark = app.taken_back.mark();
     let id = asked.id().clone();
@@ -73,33 +79,35 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
                     .is_none()
         }
     });
-    let committed = match dispatch(&app, &asked, request, terms, &durable).await {
-        Committed::Dispatch(DispatchError::TakenBack) => {
+    let unknown = || {
+        let error = refusal::unknown_outcome(&id);
+        Answer::dispatched(InvokeResponse::refused(id.as_str(), error, Some(&audit)))
+    };
+    // Until the outcome is recorded.
+    let mut _not_again = None;
+    let is_late = || {
+        let call = (asked.caller.agent.clone(), id.clone(), asked.digest);
+        _not_again = Some(app.late.holds(&audit, call));
+        late(unknown());
+    };
+    let (source, proof) = (&asked.entry.source, (&durable, &audit));
+    let committed = match app.commit(source, request, terms, proof, is_late).await {
+        // The next start asks what became of it.
+        None => return unknown(),
+        // Between intent and dispatch: nothing was sent.
+        Some(Committed::Dispatch(DispatchError::TakenBack)) => {
             let paused = app.ledger.snapshot().paused || app.taken_back.paused_since(mark);
             let unsaved =
                 app.taken_back
                     .refuses(&permit.agent, &permit.capability, permit.token.as_ref());
-            Committed::TakenBack(match paused {
+            Err(match paused {
                 true => Refusal::Paused,
                 false => unsaved.unwrap_or(Refusal::GrantRequired { constraint: None }),
             })
         }
-        other => other,
+        Some(committed) => Ok(committed),
     };
     let unread = held.is_some_and(|(_, known)| !known);
-    let committed = match committed {
-        // The worker went while it had the commit: its own store may know.
-        Committed::Dispatch(DispatchError::Died { dispatched: true }) => {
-            match app.settled(&audit, &id).await {
-                OutcomeKind::Failed | OutcomeKind::Refused => Committed::Undone,
-                OutcomeKind::Ok => Committed::Settled,
-                OutcomeKind::Unknown => {
-                    Committed::Dispatch(DispatchError::Died { dispatched: true })
-                }
-            }
-        }
-        other => other,
-    };
     let planned = permit.state_token.is_some();
     let (result, mut outcome) = judge(&asked, committed, unread, planned, started);
     outcome.input_bytes = input_bytes;
@@ -120,11 +128,7 @@ pub(super) async fn run(app: Arc<App>, permitted: Permitted, key: Option<Digest>
         .await
         .is_err()
     {
-        return Answer::dispatched(InvokeResponse::refused(
-            id.as_str(),
-            refusal::unknown_outcome(&id),
-            Some(&audit),
-        ));
+        return unknown();
     }
     match result {
         Ok(output) => {
@@ -159,17 +163,6 @@ pub(super) fn kind_of(error: &ErrorBody) -> OutcomeKind {
     }
 }
 
-enum Committed {
-    /// The owner took it back between intent and dispatch: nothing was sent.
-    TakenBack(Refusal),
-    Finished(Finished),
-    Dispatch(DispatchError),
-    /// No answer, but the worker's store says that it happened.
-    Settled,
-    /// No answer, and the worker's store says that it did not happen.
-    Undone,
-}
-
 /// How a commit that did not succeed is answered.
 struct Judged {
     error: ErrorBody,
@@ -177,20 +170,6 @@ struct Judged {
     status: Option<u16>,
     /// The plan's rating, where it exceeds the permit.
     rating: Option<Verb>,
-}
-
-async fn dispatch(
-    app: &App,
-    asked: &super::Asked,
-    request: crate::supervisor::CallRequest,
-    terms: CommitTerms,
-    durable: &Durable,
-) -> Committed {
-    let source = &asked.entry.source;
-    match app.supervisor.commit(source, request, terms, durable).await {
-        Ok(finished) => Committed::Finished(finished),
-        Err(error) => Committed::Dispatch(error),
-    }
 }
 
 /// What a write is held against whose plan the owner did not see, a standing one or one with any input: the agent's own
@@ -256,7 +235,7 @@ fn about(
 
 fn judge(
     asked: &super::Asked,
-    committed: Committed,
+    committed: Result<Committed, Refusal>,
     unread: bool,
     planned: bool,
     started: Instant,
@@ -274,7 +253,7 @@ fn judge(
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     let result = match committed {
-        Committed::TakenBack(refusal) => {
+        Err(refusal) => {
             outcome.kind = OutcomeKind::Refused;
             let error = refusal::refused(&refusal, Some(id));
             Err(Judged {
@@ -283,7 +262,7 @@ fn judge(
                 rating: None,
             })
         }
-        Committed::Dispatch(error) => {
+        Ok(Committed::Dispatch(error)) => {
             let body = refusal::undispatched(&error, id, true);
             let unknown = body.effect == Effect::Unknown;
             outcome.kind = if unknown {
@@ -298,7 +277,7 @@ fn judge(
                 rating: None,
             })
         }
-        Committed::Undone => {
+        Ok(Committed::Undone) => {
             outcome.kind = OutcomeKind::Refused;
             Err(Judged {
                 error: refusal::undispatched(&DispatchError::Died { dispatched: false }, id, true),
@@ -306,14 +285,14 @@ fn judge(
                 rating: None,
             })
         }
-        Committed::Settled => {
+        Ok(Committed::Settled) => {
             outcome.kind = OutcomeKind::Ok;
             Ok(RawValue::NULL.to_owned())
         }
-        Committed::Finished(Finished {
+        Ok(Committed::Finished(Finished {
             result: Err(mut error),
             touched,
-        }) => {
+        })) => {
             outcome.touched = read::touches(&touched);
             // What could be planned and now cannot be: the world moved between the card and the commit.
             if let Failure::TransportError { reason } = &error.code
@@ -348,10 +327,10 @@ fn judge(
                 rating,
             })
         }
-        Committed::Finished(Finished {
+        Ok(Committed::Finished(Finished {
             result: Ok(answer),
             touched,
-        }) => {
+        })) => {
             outcome.touched = read::touches(&touched);
             outcome.output_bytes = answer.output.len() as u64;
             outcome.summary = Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());

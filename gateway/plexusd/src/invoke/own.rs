@@ -4,9 +4,9 @@
 //! names its state token. Also the owner's questions to a source that no agent can ask.
 //!
 //! Invariant: nothing here is retried; once the commit frame may have been written, the answer is the worker's outcome
-//! or `unknown`.
+//! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
 
-use super::{effect, outcome, read, refusal};
+use super::{effect, outcome, read, refusal, settle::Committed};
 use crate::{
     app::App,
     finish::to_its_end,
@@ -22,6 +22,7 @@ use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, Sourc
 use plexus_trust::{Command, Outcome, OutcomeKind};
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration, time::Instant};
+use tokio::sync::oneshot;
 
 /// What an effect of the owner's came to.
 #[derive(Debug)]
@@ -112,6 +113,7 @@ impl Door {
             stands: Stands::default(),
             audit: None,
             progress: None,
+            late: None,
         }
     }
 }
@@ -148,11 +150,17 @@ pub(crate) async fn commit(
     state_token: Digest,
 ) -> Result<Done, ErrorBody> {
     let (app, door) = (app.clone(), door.clone());
-    to_its_end(async move {
+    let (late, is_late) = oneshot::channel();
+    let done = to_its_end(async move {
         let _running = app.limits.effect();
-        recorded(&app, &door, &input, state_token).await
-    })
-    .await
+        let late = || drop(late.send(refusal::unknown_outcome(&door.id)));
+        recorded(&app, &door, &input, state_token, late).await
+    });
+    tokio::select! {
+        biased;
+        done = done => done,
+        Ok(error) = is_late => Err(error),
+    }
 }
 
 async fn recorded(
@@ -160,6 +168,7 @@ async fn recorded(
     door: &Door,
     input: &Value,
     state_token: Digest,
+    late: impl FnOnce() + Send,
 ) -> Result<Done, ErrorBody> {
     let id = &door.id;
     let request = door.request(input);
@@ -191,16 +200,10 @@ async fn recorded(
         // The owner saw what it amounts to.
         permit_rating: Verb::Execute,
     };
-    let committed = app
-        .supervisor
-        .commit(&door.source, request, terms, &durable)
-        .await;
-    let settled = match &committed {
-        Err(DispatchError::Died { dispatched: true }) => {
-            Some(app.settled_by(&door.source, &audit).await)
-        }
-        _ => None,
-    };
+    let proof = (&durable, &audit);
+    let committed = app.commit(&door.source, request, terms, proof, late).await;
+    // The next start asks what became of it.
+    let committed = committed.ok_or_else(|| refusal::unknown_outcome(id))?;
     let mut outcome = Outcome {
         kind: OutcomeKind::Ok,
         code: None,
@@ -212,19 +215,19 @@ async fn recorded(
         undo: None,
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
-    let result = match (committed, settled) {
-        (_, Some(OutcomeKind::Ok)) => Ok(()),
-        (_, Some(OutcomeKind::Failed | OutcomeKind::Refused)) => {
+    let result = match committed {
+        Committed::Settled => Ok(()),
+        Committed::Undone => {
             outcome.kind = OutcomeKind::Refused;
             let died = DispatchError::Died { dispatched: false };
             Err(refusal::undispatched(&died, id, true))
         }
-        (Err(error), _) => {
+        Committed::Dispatch(error) => {
             let body = refusal::undispatched(&error, id, true);
             outcome.kind = effect::kind_of(&body);
             Err(body)
         }
-        (Ok(Finished { result, touched }), _) => {
+        Committed::Finished(Finished { result, touched }) => {
             outcome.touched = read::touches(&touched);
             match result {
                 Ok(answer) => {

@@ -259,6 +259,7 @@ pub(super) fn call_request(asked: &super::Asked, permit: &plexus_trust::Permit) 
         stands: Stands::default(),
         audit: None,
         progress: None,
+        late: None,
     }
 }
 

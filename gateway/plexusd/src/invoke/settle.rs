@@ -1,18 +1,130 @@
 //! What became of effects whose answer nobody has: their worker's own store says.
+//!
+//! ```text
+//! commit ─▶ answer ─────────────────────────────────▶ known
+//!    ├─ deadline ─▶ caller told `unknown` ─▶ answer ─▶ known
+//!    │                           └─ worker ended ─┐
+//!    └─ worker ended ─────────────────────────────┴▶ its store is asked ─▶ known, or nobody knows
+//!                                                                  └─ while the daemon stops: open
+//! ```
+//! Invariant: that nobody knows is on record only where the source is gone, or was asked and could not tell, or not in
+//! time. What is left open at a stop is asked about at the next start.
 
 use super::outcome::unanswered;
-use crate::{app::App, launch::refused_start};
+use crate::{
+    app::App,
+    launch::refused_start,
+    supervisor::{CallRequest, CommitTerms, DispatchError, Finished},
+};
 use plexus_ipc::message::Verdict;
-use plexus_protocol::{AuditId, CapabilityId, SourceId};
-use plexus_trust::{Command, OutcomeKind};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::task::JoinSet;
+use plexus_ledger::Durable;
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, SourceId};
+use plexus_trust::{Command, OutcomeKind, Refusal};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinSet};
 
 /// How long a worker may take to say what became of an effect.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
+/// What a commit came to.
+pub(super) enum Committed {
+    Finished(Finished),
+    /// Never sent; or the worker has ended without an answer, and nobody can tell.
+    Dispatch(DispatchError),
+    /// No answer, but the worker's store says that it happened.
+    Settled,
+    /// No answer, and the worker's store says that it did not happen.
+    Undone,
+}
+
+/// Calls of agents that are past their deadline while their worker has not said what became of them.
+#[derive(Default)]
+pub(crate) struct Late(Mutex<BTreeMap<AuditId, (AgentId, CapabilityId, Digest)>>);
+
+impl Late {
+    /// From here on the same call is not made again, until what is returned is dropped.
+    pub(super) fn holds(
+        &self,
+        intent: &AuditId,
+        call: (AgentId, CapabilityId, Digest),
+    ) -> impl Drop + Send + use<'_> {
+        struct Held<'a>(&'a Late, AuditId);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                let mut late = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+                late.remove(&self.1);
+            }
+        }
+        let mut late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        late.insert(intent.clone(), call);
+        Held(self, intent.clone())
+    }
+
+    /// The refusal of a call that was made before and may still happen.
+    pub(super) fn refuses(
+        &self,
+        agent: &AgentId,
+        id: &CapabilityId,
+        input: Digest,
+    ) -> Option<Refusal> {
+        let late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut late = late.iter();
+        let same = |call: &(AgentId, CapabilityId, Digest)| {
+            call.2 == input && call.1 == *id && call.0 == *agent
+        };
+        let (intent, _) = late.find(|(_, call)| same(call))?;
+        let intent = intent.clone();
+        Some(Refusal::OutcomeUnknown { intent })
+    }
+}
+
 impl App {
-    /// Effects that were begun before a crash: nobody knows what became of them until their worker says so.
+    /// Commits, and waits until it is known what became of it, or that nobody can tell. `late` is called when its
+    /// deadline has passed and that is not known yet. None where the daemon stops before the source could say: then
+    /// nothing is recorded.
+    pub(super) async fn commit(
+        &self,
+        source: &SourceId,
+        mut request: CallRequest,
+        terms: CommitTerms,
+        (durable, audit): (&Durable, &AuditId),
+        late: impl FnOnce() + Send,
+    ) -> Option<Committed> {
+        let (says, word) = oneshot::channel();
+        request.late = Some(says);
+        match self
+            .supervisor
+            .commit(source, request, terms, durable)
+            .await
+        {
+            Ok(finished) => return Some(Committed::Finished(finished)),
+            Err(DispatchError::Deadline { dispatched: true }) => {
+                late();
+                if let Ok(finished) = word.await {
+                    return Some(Committed::Finished(finished));
+                }
+            }
+            Err(DispatchError::Died { dispatched: true }) => {}
+            Err(error) => return Some(Committed::Dispatch(error)),
+        }
+        // The worker went while it had the commit: its own store may know.
+        match self.settled_by(source, audit).await {
+            OutcomeKind::Ok => Some(Committed::Settled),
+            OutcomeKind::Failed | OutcomeKind::Refused => Some(Committed::Undone),
+            OutcomeKind::Unknown if self.is_stopping() => None,
+            OutcomeKind::Unknown => {
+                let died = DispatchError::Died { dispatched: true };
+                Some(Committed::Dispatch(died))
+            }
+        }
+    }
+
+    /// Effects that were under way when an earlier launch ended: nobody knows what became of them until their worker
+    /// says so.
     pub(crate) async fn settle_what_a_crash_left(self: &Arc<Self>) -> anyhow::Result<()> {
         let state = self.ledger.snapshot();
         // All at once: each worker may take as long as one of them alone.
@@ -44,7 +156,7 @@ impl App {
     }
 
     /// Asks the worker's own store what became of an effect.
-    pub(crate) async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
+    async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
         let Some(entry) = self.catalogue.load().get(capability).cloned() else {
             return OutcomeKind::Unknown;
         };
@@ -52,7 +164,7 @@ impl App {
     }
 
     /// The same, where the source is known.
-    pub(crate) async fn settled_by(&self, source: &SourceId, intent: &AuditId) -> OutcomeKind {
+    async fn settled_by(&self, source: &SourceId, intent: &AuditId) -> OutcomeKind {
         let asked = self.supervisor.settle(source, intent.clone());
         match tokio::time::timeout(SETTLE_WITHIN, asked).await {
             Ok(Verdict::Happened) => OutcomeKind::Ok,

@@ -1,7 +1,7 @@
 //! What callers hand in and get back, and the ticket that a waiting caller holds.
 //!
 //! Invariants: every accepted call gets exactly one answer; dropping the ticket of a read cancels it, dropping that of
-//! a commit changes nothing.
+//! a commit changes nothing. What a worker says of a commit after its deadline goes to whoever asked to hear it.
 //!
 //! Must not know: processes, states of a worker.
 
@@ -68,6 +68,9 @@ pub struct CallRequest {
     pub audit: Option<AuditId>,
     /// Who is told how far it is. Never waited for: what does not fit is lost.
     pub progress: Option<mpsc::Sender<Progress>>,
+    /// Who hears the worker's word on a commit whose caller was told that its deadline has passed; dropped when the
+    /// worker has ended without one.
+    pub late: Option<oneshot::Sender<Finished>>,
 }
 
 /// What a commit is held against.
@@ -177,6 +180,7 @@ pub(super) struct Job {
     /// How often a worker ended under it.
     pub(super) deaths: u8,
     pub(super) progress: Option<mpsc::Sender<Progress>>,
+    pub(super) late: Option<oneshot::Sender<Finished>>,
     /// `None` once it is answered.
     pub(super) reply: Option<oneshot::Sender<Outcome>>,
 }
@@ -195,9 +199,13 @@ impl Job {
     }
 
     pub(super) fn answer(&mut self, outcome: Outcome) {
+        // Gone: nobody waits.
         if let Some(reply) = self.reply.take() {
-            // Gone: nobody waits.
             drop(reply.send(outcome));
+        } else if let Ok(Reply::Finished(finished)) = outcome
+            && let Some(late) = self.late.take()
+        {
+            drop(late.send(finished));
         }
     }
 

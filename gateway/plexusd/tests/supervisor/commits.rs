@@ -9,11 +9,14 @@ use plexus_ipc::message::{Failure, Role, Verdict};
 use plexus_protocol::AuditId;
 use plexusd::supervisor::{DispatchError, Stands, WorkerState};
 use serde_json::json;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 #[tokio::test]
 async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
@@ -145,6 +148,42 @@ async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
         output(stage.commit(json!({"line": "z"})).await),
         json!("appended")
     );
+    stage.supervisor.shutdown().await;
+}
+
+/// The caller is told at the deadline. What became of it is heard by whoever records it: the worker's word, or its end.
+#[tokio::test]
+async fn what_a_worker_says_after_the_deadline_is_heard() {
+    let mut stage = Stage::new();
+    let done = stage.commit(json!({"line": "in time"})).await;
+    assert_eq!(output(done), json!("appended"));
+    let pid = stage.started(Role::Writer).await;
+    for ends in [false, true] {
+        let durable = proof::durable(&stage.ledger).await;
+        let (late, word) = oneshot::channel();
+        let mut request = call("append", json!({"line": "late", "after": "go"}));
+        request.deadline = Duration::from_secs(2);
+        request.late = Some(late);
+        let told = stage
+            .supervisor
+            .commit(&stage.source, request, terms(), &durable)
+            .await;
+        assert_eq!(
+            told.err(),
+            Some(DispatchError::Deadline { dispatched: true })
+        );
+        assert_eq!(stage.log().lines().count(), if ends { 2 } else { 1 });
+        if ends {
+            signal(pid, Signal::SIGKILL);
+            assert!(word.await.is_err(), "there is none any more");
+        } else {
+            stage.touch("go");
+            let finished = word.await.expect("the worker's word");
+            assert!(finished.result.is_ok());
+            stage.untouch("go");
+        }
+    }
+    assert_eq!(stage.log().lines().count(), 2);
     stage.supervisor.shutdown().await;
 }
 

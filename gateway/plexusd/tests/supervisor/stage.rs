@@ -218,6 +218,7 @@ pub(crate) fn call(capability: &str, input: Value) -> CallRequest {
         stands: Stands::default(),
         audit: None,
         progress: None,
+        late: None,
     }
 }
 

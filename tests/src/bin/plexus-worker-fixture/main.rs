@@ -141,6 +141,7 @@ struct Prompt {
 #[derive(Deserialize)]
 struct OneLine {
     line: String,
+    wait: Option<u64>,
 }
 
 /// What a commit does.
@@ -313,7 +314,7 @@ impl Fixture {
         Ok(self.planned(Append {
             line: input.line,
             die: None,
-            wait: None,
+            wait: input.wait,
             answer: 0,
             read_back: true,
         }))

@@ -279,6 +279,7 @@ impl Stage {
             stands: Stands::while_so(move || !taken_back),
             audit: None,
             progress: None,
+            late: None,
         };
         let terms = CommitTerms {
             state_token: None,
