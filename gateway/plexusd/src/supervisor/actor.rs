@@ -15,7 +15,8 @@
 //! Invariants: at most one process that was not killed, of this actor and of those that had its source before it was
 //! removed and put back; a commit is sent at most once; every call is answered exactly once; a call permitted for one
 //! revision is never sent to a worker of another; whatever the worker does, the actor stays able to hear commands: it
-//! waits for nothing but the queue to the worker, which has room for more than may be under way.
+//! waits for nothing but the queue to the worker, which has room for more than may be under way; however much the
+//! worker says, other tasks have their turn.
 //!
 //! Must not know: grants, HTTP, what a capability does.
 
@@ -46,6 +47,7 @@ use std::{
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
+    task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 
@@ -200,6 +202,8 @@ impl<P: Process> Actor<P> {
                 First::Other(event) => self.event(event).await,
             }
             self.go_on().await;
+            // The whole daemon runs on one thread, and what a worker has written may be thousands of events at once.
+            consume_budget().await;
             if self.ending.is_some() && matches!(self.stage, Stage::Stopped) {
                 break;
             }

@@ -11,6 +11,7 @@
 //!
 //! Must not know: how an actor decides.
 
+mod floods;
 mod ladder;
 mod laws;
 mod puppet;

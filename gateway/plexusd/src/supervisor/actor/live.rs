@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariants: an answer that belongs to no call under way, or is not of its kind or size, ends the worker; a slot
-//! is the owner's alone; one probe is out at a time. While it stops, answers are still taken.
+//! is the owner's alone; one probe is out at a time. While it stops, answers are still taken. What it may say unasked
+//! has a bound.
 //!
 //! Must not know: what follows its end.
 
@@ -43,6 +44,9 @@ const NAP: Duration = Duration::from_millis(500);
 const THREADS: u64 = 64;
 /// How long after its deadline a call may stay without a word before its worker counts as broken.
 const OVERDUE: Duration = Duration::from_secs(30);
+/// Lines of progress from one probe to the next at which a worker is ended: all of its calls together, and hundreds of
+/// times what is worth showing to anybody.
+const LINES: u32 = 10_000;
 
 pub(super) struct Live<P: Process> {
     context: Arc<Context<P>>,
@@ -56,6 +60,8 @@ pub(super) struct Live<P: Process> {
     /// How many of them are agents'.
     agents: usize,
     answered: bool,
+    /// Of progress, since the last probe.
+    lines: u32,
     pub(super) revision: u64,
     /// Bytes at which it is ended.
     memory: u64,
@@ -125,6 +131,7 @@ impl<P: Process> Live<P> {
             under_way: BTreeMap::new(),
             agents: 0,
             answered: false,
+            lines: 0,
             last_call: now,
             probe: Probing {
                 nonce: 0,
@@ -259,10 +266,10 @@ impl<P: Process> Live<P> {
             FromWorker::Done(done) => self.done(*done),
             FromWorker::Planned(planned) => self.planned(*planned),
             FromWorker::Settled { id, verdict } => self.settled(id, verdict),
-            FromWorker::Progress(progress) => {
-                self.progress(progress);
-                return Then::GoOn;
-            }
+            FromWorker::Progress(progress) => match self.progress(progress) {
+                Ok(()) => return Then::GoOn,
+                Err(why) => Err(why),
+            },
             FromWorker::Probed { nonce, health } => return self.probed(nonce, health),
             FromWorker::Hello { .. }
             | FromWorker::Described { .. }
@@ -321,12 +328,17 @@ impl<P: Process> Live<P> {
     }
 
     /// For a call that is over it is dropped: a thread that a cancelled read left behind may still report.
-    fn progress(&mut self, progress: Progress) {
+    fn progress(&mut self, progress: Progress) -> Result<(), &'static str> {
+        self.lines += 1;
+        if self.lines > LINES {
+            return Err("a flood of progress");
+        }
         if let Some(job) = self.under_way.get(&progress.id)
             && let Some(listener) = &job.progress
         {
             drop(listener.try_send(progress));
         }
+        Ok(())
     }
 
     fn probed(&mut self, nonce: u64, health: Health) -> Then {
@@ -376,6 +388,7 @@ impl<P: Process> Live<P> {
             self.stop(Cause::Idle, &DispatchError::ShuttingDown).await;
             return Then::Stopping;
         }
+        self.lines = 0;
         self.probe.nonce += 1;
         self.probe.out = Some(self.process.slept());
         self.probe.due = now + self.context.pace.probe_within;

@@ -330,7 +330,7 @@ impl Acting {
             | Deed::Garbage(ms)
             | Deed::HalfAFrame(ms)
             | Deed::HelloAgain(ms) => ms,
-            Deed::GoesDeaf | Deed::Guesses => 0,
+            Deed::GoesDeaf | Deed::Guesses | Deed::Floods(_) => 0,
             Deed::Keeps => return,
         };
         let at = Instant::now() + Duration::from_millis(after);
@@ -346,6 +346,13 @@ impl Acting {
                 let line = Line::new("on its way");
                 let progress = Progress { id, line, at: None };
                 self.say(&FromWorker::Progress(progress)).await?;
+                self.answer(id).await?;
+            }
+            Deed::Floods(lines) => {
+                let line = Line::new("and on");
+                let progress = FromWorker::Progress(Progress { id, line, at: None });
+                let frame = encode(&progress, MAX_FRAME).unwrap_or_default();
+                self.bytes(&frame.repeat(lines as usize)).await?;
                 self.answer(id).await?;
             }
             Deed::Dies(_) => return Err(Exit),

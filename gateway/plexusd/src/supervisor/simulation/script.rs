@@ -94,6 +94,8 @@ pub(super) enum Deed {
     Answers(u64),
     Fails(u64),
     Tells(u64),
+    /// Tells this many lines at once, and answers.
+    Floods(u32),
     /// Never says anything about it.
     Keeps,
     /// Dies, the effect not done.
@@ -276,6 +278,7 @@ fn deeds() -> impl Strategy<Value = Deed> {
         10 => delays().prop_map(Deed::Answers),
         2 => delays().prop_map(Deed::Fails),
         1 => delays().prop_map(Deed::Tells),
+        1 => (1_u32..12_000).prop_map(Deed::Floods),
         2 => Just(Deed::Keeps),
         2 => delays().prop_map(Deed::Dies),
         2 => delays().prop_map(Deed::DoesAndDies),

@@ -90,7 +90,7 @@ pub(super) fn run<F: Future<Output = World>>(play: impl FnOnce() -> F) -> Histor
 pub(super) struct Stage {
     pub(super) supervisor: Supervisor,
     pub(super) world: World,
-    source: SourceId,
+    pub(super) source: SourceId,
     manifest: Arc<Manifest>,
     revision: Arc<AtomicU64>,
     tags: AtomicU64,
