@@ -180,7 +180,8 @@ impl Supervisor {
     }
 
     /// Puts a source in place, or replaces it: a new revision answers what waits with [`Unavailable::Replaced`] and
-    /// stops the old workers before it starts its own; the same revision changes nothing that runs.
+    /// stops the old workers before it starts its own; the same revision changes nothing that runs; an older one, made
+    /// from what was configured before a look that took its time, changes nothing at all.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -202,6 +203,9 @@ impl Supervisor {
             sources.insert(id, source);
             return;
         };
+        if spec.revision < source.spec.revision {
+            return;
+        }
         source.spec = Arc::clone(&spec);
         for (_, actor) in source.actors() {
             drop(actor.commands.send(Command::Replace(Arc::clone(&spec))));

@@ -135,8 +135,9 @@ fn management() -> Router<Arc<App>> {
         .route("/console/link", post(console::door::link))
 }
 
-/// One change of sources, settings or the key at a time: each is several steps that belong together.
-static CHANGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// One change of sources, settings or the key at a time, and one look at a source: each is several steps that belong
+/// together.
+pub(crate) static CHANGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The last part of a path, percent-decoded.
 struct Named(String);

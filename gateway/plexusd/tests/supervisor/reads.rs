@@ -304,6 +304,36 @@ async fn health_is_the_apps_and_restarts_nothing() {
     stage.supervisor.shutdown().await;
 }
 
+/// Whoever looks at a source on a folder that hangs may come after the owner has changed it.
+#[tokio::test]
+async fn what_a_source_was_is_not_put_in_the_place_of_what_it_is() {
+    let stage = Stage::empty(pace());
+    for revision in [2, 1] {
+        let spec = stage.spec("tame", json!({}), revision);
+        stage.supervisor.put(spec);
+    }
+    let mut request = call("echo", json!({"a": 1}));
+    request.revision = 2;
+    let read = stage.supervisor.read(&stage.source, request).await;
+    assert_eq!(output(read), json!({"a": 1}));
+    // The control: a newer one is.
+    stage.supervisor.put(stage.spec("tame", json!({}), 3));
+    let mut request = call("echo", json!({}));
+    request.revision = 2;
+    let refused = stage.supervisor.read(&stage.source, request).await;
+    assert!(
+        matches!(
+            refused,
+            Err(DispatchError::Unavailable {
+                reason: Unavailable::Replaced,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    stage.supervisor.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_new_revision_answers_what_waits_and_serves_with_its_own_worker() {
     let mut stage = Stage::new();
