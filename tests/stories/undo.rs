@@ -346,6 +346,40 @@ fn what_another_did_is_asked_about_one_by_one_and_the_card_says_whose_it_was() {
     assert_eq!(house.workspace.read("a.md"), "again of one\n");
 }
 
+/// A name is given again: what another program did under it is asked about like anybody else's.
+#[test]
+fn what_a_program_of_its_name_did_before_is_not_its_own() {
+    let house = House::open();
+    let connect = || {
+        let connected = house
+            .owner()
+            .connect_as(json!({"agentId": "one", "capabilities": [READ, WRITE, UNDO], "standing": [WRITE, UNDO]}))
+            .expect_ok();
+        let code = connected["code"].as_str().expect("a code").to_owned();
+        Agent::enroll(&house.gateway.client(), &code)
+    };
+    for name in ["a.md", "b.md"] {
+        house.workspace.write(name, "old\n");
+    }
+    let (_, before) = write(&connect(), "a.md", "of the first\n");
+    let next = connect();
+    let (_, own) = write(&next, "b.md", "of the second\n");
+    // The control.
+    let done = next.invoke(UNDO, json!({ "id": own })).expect_ok();
+    assert_eq!(done["ok"], true, "{done}");
+    assert_eq!(house.workspace.read("b.md"), "old\n");
+
+    let item = next.must_ask(UNDO, json!({ "id": before }));
+    assert_eq!(house.workspace.read("a.md"), "of the first\n");
+    let card = house.owner().card(&item);
+    let fact = &card["asks"][0]["plan"]["preview"]["facts"][0];
+    assert_eq!(fact["value"], "a program that had its name before");
+    house.owner().approve(&item, "once");
+    let done = next.invoke(UNDO, json!({ "id": before })).expect_ok();
+    assert_eq!(done["ok"], true, "{done}");
+    assert_eq!(house.workspace.read("a.md"), "old\n");
+}
+
 #[test]
 fn an_agent_is_not_told_by_which_act_the_owner_took_its_change_back() {
     let house = House::open();

@@ -257,6 +257,61 @@ fn a_number_of_calls() {
     assert_eq!(workshop.effects(), ["1", "2", "3"]);
 }
 
+/// What was read under a credential that has ended, or before a code that is yet to be redeemed, was another program's.
+#[test]
+fn what_was_read_ends_with_the_credential() {
+    let house = House::open();
+    house
+        .owner()
+        .connect_as(json!({"agentId": "w", "capabilities": [READ, WRITE], "standing": [WRITE]}))
+        .expect_ok();
+    let key = house.gateway.key();
+    let client = house.gateway.client();
+    let by_key = |key: &str| {
+        let body = json!({"connectionKey": key, "client": {"name": "old", "version": "1", "agentId": "w"}});
+        let reply = client.post("/link/handshake", body);
+        reply.expect_ok();
+        client.with("x-plexus-session", &reply.text_at("/sessionId"))
+    };
+    let call = |client: &plexus_tests::http::Client, id: &str, input: Value| {
+        client.post("/invoke", json!({"id": id, "input": input}))
+    };
+    let read = |client: &plexus_tests::http::Client| {
+        call(client, READ, json!({"path": "report.txt"})).expect_ok();
+    };
+    let write = |client: &plexus_tests::http::Client, text: &str| {
+        call(client, WRITE, note("report.txt", text))
+    };
+    let unread = |reply: &plexus_tests::Response| {
+        let error = reply.expect_error(200, "precondition_changed");
+        assert_eq!(error["detail"]["reason"], "unread");
+    };
+    // A code is made for an agent that has none redeemed: whoever comes with it has read nothing.
+    let session = by_key(&key);
+    read(&session);
+    let made = house
+        .owner()
+        .client
+        .get("/integration/w?as=generic")
+        .expect_ok();
+    let code = made["enrollCode"].as_str().expect("a code");
+    let agent = plexus_tests::Agent::enroll(&client, code).client();
+    unread(&write(&agent, "unseen\n"));
+    read(&agent);
+    write(&agent, "seen\n").expect_ok();
+    // The key is another: so is whoever comes with it.
+    let rotated = house
+        .owner()
+        .client
+        .post("/v1/connection-key/rotate", json!({}))
+        .expect_ok();
+    let session = by_key(rotated["connectionKey"].as_str().expect("a key"));
+    unread(&write(&session, "unseen\n"));
+    assert_eq!(house.workspace.read("report.txt"), "seen\n");
+    read(&session);
+    write(&session, "seen again\n").expect_ok();
+}
+
 /// Two writers never overwrite each other silently: a standing write is held against what this agent last saw there.
 #[test]
 fn a_standing_write_is_held_against_what_was_read() {

@@ -125,7 +125,7 @@ async fn deliver(
     else {
         return Err(Refused::malformed("a delivery was answered with something else").status(500));
     };
-    if enrolled && reissue {
+    if code_expires_at.is_some() {
         // Whoever redeems the code may be another program under the old name.
         app.contents.forget(&agent);
     }

@@ -60,6 +60,14 @@ impl Contents {
             .remove(agent);
     }
 
+    /// Every credential has ended.
+    pub(crate) fn forget_all(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     fn take<'a>(
         &self,
         agent: &AgentId,

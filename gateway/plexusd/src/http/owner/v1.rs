@@ -148,6 +148,8 @@ async fn rotated(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Result<Resp
     let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
     let shown = key.expose().to_owned();
     act(app, Command::RotateKey).await?;
+    // Whoever comes next under an agent's name may be another program.
+    app.contents.forget_all();
     let replacing = app.clone();
     let replaced = super::blocking(move || replacing.key.replace(key)).await?;
     if let Err(error) = replaced {
