@@ -785,10 +785,11 @@ fn programs_of_two_builds_are_told_apart_and_the_pair_recovers() {
     });
     let error = refused.expect_error(503, "source_unavailable");
     let message = error["message"].as_str().unwrap_or_default();
-    assert!(
-        message.contains(&editions::later()) && message.contains("plexusctl upgrade"),
-        "{error}"
-    );
+    assert!(message.contains("plexusctl upgrade"), "{error}");
+    assert!(!message.contains(&editions::later()), "{error}");
+    let owner = installed.workshop.owner().client;
+    let health = owner.get("/admin/api/health").expect_ok().to_string();
+    assert!(health.contains(&editions::later()), "{health}");
     // The other half comes.
     editions::ship(installed.folder(), DAEMON, &editions::later());
     assert_eq!(installed.upgrade().expect_status(0).json()["changed"], true);

@@ -315,6 +315,50 @@ fn e17_agents_see_no_path() {
     assert!(!manifest.contains("\"route\""));
 }
 
+/// The same where a source does not do well: why is said to the owner, and who may not know of it hears nothing.
+#[test]
+fn e17_agents_see_no_path_of_a_source_that_fails() {
+    let mut house = House::open();
+    let agent = house.reader("one");
+    let far = house.narrow("far", &["obsidian.vault.read"]);
+    house.gateway.restart();
+    let (agent, far) = (house.back(&agent), house.back(&far));
+    let streams = (house.owner().events(), agent.events(), far.events());
+    let original = house.workspace.path();
+    let away = original.with_extension("away");
+    std::fs::rename(&original, &away).expect("a rename");
+    std::os::unix::fs::symlink(&away, &original).expect("a link");
+    let path = original.to_string_lossy();
+    let refused = agent.invoke(READ, json!({"path": "report.txt"}));
+    refused.expect_error(503, "source_unavailable");
+    assert!(!refused.text().contains(&*path), "{refused}");
+    let of_workspace = |data: &Value| data["source"] == "workspace";
+    let reason = |stream: &plexus_tests::events::Events| {
+        stream.wait_until("source_status", of_workspace)["reason"].to_string()
+    };
+    // The control: the owner is told which folder it is.
+    let words = reason(&streams.0);
+    assert!(words.contains(&*path), "{words}");
+    let words = reason(&streams.1);
+    assert!(!words.contains(&*path), "{words}");
+    let quiet = std::time::Duration::from_millis(300);
+    let heard = format!("{:?}", streams.2.rest(quiet));
+    assert!(!heard.contains("workspace"), "{heard}");
+
+    let workshop = Workshop::open();
+    let agent = workshop.reader("one");
+    workshop.folder.write("unopenable", "");
+    let refused = agent.invoke("fixture.echo", json!({"text": "x"}));
+    refused.expect_error(503, "source_unavailable");
+    let said = "told not to open";
+    assert!(!refused.text().contains(said), "{refused}");
+    let manifest = agent.manifest().to_string();
+    assert!(manifest.contains("unavailable"), "{manifest}");
+    assert!(!manifest.contains(said), "{manifest}");
+    let health = workshop.owner().client.get("/admin/api/health").expect_ok();
+    assert!(health.to_string().contains(said), "{health}");
+}
+
 #[test]
 fn e18_an_approval_waits_for_its_agent() {
     let mut house = House::open();

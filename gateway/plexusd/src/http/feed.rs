@@ -56,9 +56,14 @@ pub(crate) enum Notice {
     SourceStatus {
         /// The one agent that may hear of it, where it is lent, and its epoch.
         borrower: Option<(AgentId, u64)>,
+        /// What the source offers and the owner exposes: whoever may know of none of it hears nothing.
+        capabilities: Vec<CapabilityId>,
         source: SourceId,
         available: bool,
+        /// For the owner.
         reason: Option<String>,
+        /// For agents.
+        told: Option<&'static str>,
     },
 }
 
@@ -68,6 +73,18 @@ pub(crate) struct Changed {
     pub(crate) added: Vec<CapabilityId>,
     pub(crate) removed: Vec<CapabilityId>,
     pub(crate) updated: Vec<CapabilityId>,
+}
+
+/// What an agent is told less of than the owner.
+#[derive(Clone, Debug)]
+enum Narrowed {
+    /// The ids that it may know of.
+    Changed(Changed),
+    /// All, if it may know of one of these; the reason in these words.
+    Source {
+        capabilities: Vec<CapabilityId>,
+        told: Option<&'static str>,
+    },
 }
 
 /// Who may see a frame.
@@ -113,7 +130,7 @@ pub(crate) struct Told {
     audience: Audience,
     kind: &'static str,
     data: Value,
-    changed: Option<Changed>,
+    narrowed: Option<Narrowed>,
 }
 
 /// Who listens.
@@ -234,7 +251,7 @@ impl Feed {
                     Audience::Everyone,
                     "manifest_changed",
                     json!({"revision": revision}),
-                    changed,
+                    changed.map(Narrowed::Changed),
                 );
             }
             Notice::InvokeResolved {
@@ -251,9 +268,11 @@ impl Feed {
             }
             Notice::SourceStatus {
                 borrower,
+                capabilities,
                 source,
                 available,
                 reason,
+                told,
             } => {
                 let mut data = json!({"source": source, "available": available});
                 if let Some(reason) = reason {
@@ -262,7 +281,8 @@ impl Feed {
                 let audience = borrower.map_or(Audience::Everyone, |(agent, epoch)| {
                     Audience::Agent(agent, Epoch::Is(epoch))
                 });
-                self.tell(audience, "source_status", data, None);
+                let narrowed = Narrowed::Source { capabilities, told };
+                self.tell(audience, "source_status", data, Some(narrowed));
             }
         }
     }
@@ -292,7 +312,7 @@ impl Feed {
         audience: Audience,
         kind: &'static str,
         mut data: Value,
-        changed: Option<Changed>,
+        narrowed: Option<Narrowed>,
     ) {
         data["type"] = json!(kind);
         // Numbered, kept and sent in one step: whoever begins to listen has each frame from one side or the other.
@@ -303,7 +323,7 @@ impl Feed {
             audience,
             kind,
             data,
-            changed,
+            narrowed,
         });
         if kind != "audit_appended" {
             if kept.told.len() == KEPT
@@ -431,7 +451,17 @@ impl Listening {
             return None;
         }
         let mut data = told.data.clone();
-        if let Some(changed) = &told.changed {
+        if let Some(Narrowed::Source { capabilities, told }) = &told.narrowed
+            && !owner
+        {
+            if !capabilities.iter().any(in_view) {
+                return None;
+            }
+            if data["reason"].is_string() {
+                data["reason"] = json!(told);
+            }
+        }
+        if let Some(Narrowed::Changed(changed)) = &told.narrowed {
             let narrowed = |ids: &[CapabilityId]| -> Vec<CapabilityId> {
                 ids.iter()
                     .filter(|id| owner || in_view(id))

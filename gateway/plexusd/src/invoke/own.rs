@@ -135,7 +135,7 @@ pub(crate) async fn plan(
             Ok(made)
         }
         Ok(Err(error)) => Err(refusal::failed(&error, &door.id)),
-        Err(error) => Err(refusal::undispatched(&error, &door.id, false)),
+        Err(error) => Err(refusal::undispatched_of_owner(&error, &door.id, false)),
     }
 }
 
@@ -220,10 +220,10 @@ async fn recorded(
         Committed::Undone => {
             outcome.kind = OutcomeKind::Refused;
             let died = DispatchError::Died { dispatched: false };
-            Err(refusal::undispatched(&died, id, true))
+            Err(refusal::undispatched_of_owner(&died, id, true))
         }
         Committed::Dispatch(error) => {
-            let body = refusal::undispatched(&error, id, true);
+            let body = refusal::undispatched_of_owner(&error, id, true);
             outcome.kind = effect::kind_of(&body);
             Err(body)
         }
@@ -269,7 +269,7 @@ pub(crate) async fn ask(app: &App, door: &Door, input: &Value) -> Result<Box<Raw
         .supervisor
         .read(&door.source, door.request(input))
         .await
-        .map_err(|error| refusal::undispatched(&error, &door.id, false))?;
+        .map_err(|error| refusal::undispatched_of_owner(&error, &door.id, false))?;
     let answer = result.map_err(|error| refusal::failed(&error, &door.id))?;
     Ok(answer.output.into_json())
 }

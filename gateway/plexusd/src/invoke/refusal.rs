@@ -188,8 +188,8 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
             ErrorBody::new(ErrorCode::SourceUnavailable, "This source is not running.")
                 .next("stop; tell the owner: plexusctl sources list")
         }
-        DispatchError::Unavailable { reason, message } => {
-            ErrorBody::new(ErrorCode::SourceUnavailable, message.clone())
+        DispatchError::Unavailable { reason, told, .. } => {
+            ErrorBody::new(ErrorCode::SourceUnavailable, *told)
                 .detail(json!({"reason": format!("{reason:?}")}))
                 .next("stop; tell the owner: plexusctl sources list")
         }
@@ -210,6 +210,19 @@ pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: boo
             .next("repeat the call when the gateway is back"),
     };
     error.about(id)
+}
+
+/// The same for the owner, who is told why no worker could be had.
+pub(crate) fn undispatched_of_owner(
+    error: &DispatchError,
+    id: &CapabilityId,
+    effect: bool,
+) -> ErrorBody {
+    let mut body = undispatched(error, id, effect);
+    if let DispatchError::Unavailable { message, .. } = error {
+        body.message.clone_from(message);
+    }
+    body
 }
 
 /// What a worker's own error is on the wire.

@@ -144,11 +144,15 @@ async fn hear(app: &Arc<App>, source: SourceId, health: supervisor::SourceHealth
     let known = state.sources.get(&source);
     let lent = known.and_then(|s| s.config.lent.as_ref());
     let borrower = lent.map(|lent| (lent.agent.clone(), feed::epoch_now(&state, &lent.agent)));
+    let capabilities = known.into_iter().flat_map(|s| s.capabilities.keys());
+    let exposed = capabilities.filter(|id| state.exposed(id)).cloned();
     app.feed.publish(Notice::SourceStatus {
         borrower,
+        capabilities: exposed.collect(),
         source: source.clone(),
         available: health.status != supervisor::Health::Unavailable,
         reason: health.detail.clone(),
+        told: health.told,
     });
     // What it points at may have been replaced: then nothing that was granted on it stands.
     if health.status == supervisor::Health::Unavailable {

@@ -407,6 +407,7 @@ fn replaced() -> DispatchError {
     DispatchError::Unavailable {
         reason: Unavailable::Replaced,
         message: "the source was changed or removed while the call waited".into(),
+        told: "The source was changed or removed while the call waited.",
     }
 }
 
@@ -421,9 +422,13 @@ impl From<message::Health> for SourceHealth {
     fn from(health: message::Health) -> Self {
         match health {
             message::Health::Well => Self::of(Health::Ok, None),
-            message::Health::Degraded(why) => Self::of(Health::Degraded, Some(why.to_string())),
+            message::Health::Degraded(why) => {
+                let told = "The source works only in part, or slowly.";
+                Self::of(Health::Degraded, Some((why.to_string(), told)))
+            }
             message::Health::Unavailable(why) => {
-                Self::of(Health::Unavailable, Some(why.to_string()))
+                let told = "What the source serves cannot be reached.";
+                Self::of(Health::Unavailable, Some((why.to_string(), told)))
             }
         }
     }

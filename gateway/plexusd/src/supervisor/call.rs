@@ -112,6 +112,8 @@ pub enum DispatchError {
         reason: Unavailable,
         /// One sentence for the owner.
         message: String,
+        /// The same for an agent: a sentence of ours.
+        told: &'static str,
     },
     /// It took longer than it may.
     #[error("the deadline has passed")]

@@ -135,6 +135,8 @@ pub struct SourceHealth {
     pub status: Health,
     /// One sentence for the owner.
     pub detail: Option<String>,
+    /// The same for an agent: a sentence of ours.
+    pub told: Option<&'static str>,
     /// When this was found; `None` while unknown.
     pub checked_at: Option<Timestamp>,
 }
@@ -144,16 +146,25 @@ impl SourceHealth {
         Self {
             status: Health::Unknown,
             detail: None,
+            told: None,
             checked_at: None,
         }
     }
 
-    pub(super) fn of(status: Health, detail: Option<String>) -> Self {
+    pub(super) fn of(status: Health, why: Option<(String, &'static str)>) -> Self {
+        let (detail, told) = why.unzip();
         Self {
             status,
             detail,
+            told,
             checked_at: Some(super::actor::now()),
         }
+    }
+
+    /// As an agent sees it. The owner's words may name paths, and may be the worker's own.
+    pub(crate) fn for_agents(self) -> Self {
+        let detail = self.told.map(str::to_owned);
+        Self { detail, ..self }
     }
 
     pub(super) fn differs(&self, other: &Self) -> bool {

@@ -45,6 +45,7 @@ impl Source {
             health.detail = writer
                 .detail
                 .map(|why| format!("nothing can be written: {why}"));
+            health.told = Some("Nothing can be written.");
         }
         health
     }

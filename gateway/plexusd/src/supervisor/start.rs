@@ -13,7 +13,7 @@ use super::{
 use plexus_ipc::{
     BUILD,
     gateway::{ConnectionError, Receiver, Sender},
-    message::{CageReport, FromWorker, Health, OpenError, Role, Start, ToWorker},
+    message::{CageReport, FromWorker, Health, OpenError, OpenFailure, Role, Start, ToWorker},
     text::Line,
 };
 use std::{io, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
@@ -86,6 +86,32 @@ pub enum StartError {
 impl StartError {
     pub(super) fn prepare(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Prepare { what, source }
+    }
+
+    /// What an agent is told of it: by its kind alone, without a path and without a word of the worker's.
+    pub(super) fn told(&self) -> &'static str {
+        match self {
+            Self::Prepare { .. } | Self::Secrets(_) | Self::Spawn(_) => {
+                "The source cannot be made ready."
+            }
+            Self::Moved(_) | Self::Replaced(_) => "The source is not where it was.",
+            Self::Ended { .. } => "The source's worker ended before it served.",
+            Self::Late(_) | Self::Connection(_) | Self::CalledOff => {
+                "The source's worker did not come to serve."
+            }
+            Self::Build { .. } | Self::Manifest => {
+                "The source's program is not of the gateway's build; the owner changes over: plexusctl upgrade"
+            }
+            Self::Unsound(_) => "The cage of the source's worker is not sound.",
+            Self::Open(error) => match error.reason {
+                OpenFailure::Config => "The source is not configured as it has to be.",
+                OpenFailure::Unavailable => {
+                    "What the source opens is not there, or cannot be served."
+                }
+                OpenFailure::Denied => "The system does not let Plexus open the source.",
+                OpenFailure::Internal => "The source could not be opened.",
+            },
+        }
     }
 
     /// Whether the next try will most likely fail in the same way: then nobody is kept waiting for it.

@@ -9,9 +9,19 @@ use plexusd::supervisor::{
 use serde_json::json;
 use std::time::Duration;
 
+/// What an agent is told of it.
+fn told(error: &DispatchError) -> Option<&str> {
+    match error {
+        DispatchError::Unavailable { told, .. } => Some(told),
+        _ => None,
+    }
+}
+
 fn cannot(error: &DispatchError) -> Option<(Unavailable, &str)> {
     match error {
-        DispatchError::Unavailable { reason, message } => Some((*reason, message)),
+        DispatchError::Unavailable {
+            reason, message, ..
+        } => Some((*reason, message)),
         _ => None,
     }
 }
@@ -27,6 +37,9 @@ async fn five_failed_starts_make_it_failed_and_time_mends_it() {
     let (reason, message) = cannot(&error).expect("a reason");
     assert_eq!(reason, Unavailable::CannotStart);
     assert!(message.contains("exit status: 3"), "{message}");
+    let ended = Some("The source's worker ended before it served.");
+    assert_eq!(told(&error), ended);
+    assert_eq!(stage.supervisor.health(&stage.source).told, ended);
     for n in 1..=START_ATTEMPTS {
         let attempts = stage
             .notice(|notice| {
@@ -70,11 +83,14 @@ async fn a_source_that_cannot_be_opened_says_why_at_once_and_a_probe_tries_again
         cannot(&error),
         Some((Unavailable::CannotOpen, "the folder is closed"))
     );
+    let of_agents = told(&error);
+    assert!(of_agents.is_some_and(|told| !told.contains("closed")));
     let health = stage.supervisor.probe(&stage.source).await;
     assert_eq!(
         (health.status, health.detail.as_deref()),
         (Health::Unavailable, Some("the folder is closed"))
     );
+    assert_eq!(health.told, of_agents);
     stage.untouch("closed");
     assert_eq!(
         stage.supervisor.probe(&stage.source).await.status,
@@ -102,6 +118,7 @@ async fn a_folder_that_is_gone_is_said_by_name() {
             .contains("leads elsewhere"),
         "{error}"
     );
+    assert_eq!(told(&error), Some("The source is not where it was."));
     stage.supervisor.shutdown().await;
 }
 

@@ -53,7 +53,7 @@ pub(super) fn manifest(
                         e,
                         &state,
                         Some((agent, now)),
-                        Some(&app.supervisor.health(&e.source)),
+                        Some(&app.supervisor.health(&e.source).for_agents()),
                     )
                 })
                 .collect(),
@@ -62,7 +62,10 @@ pub(super) fn manifest(
         None => catalogue
             .iter()
             .filter(|e| state.exposed(&e.id) && state.lent(&e.id).is_none())
-            .map(|e| wire_entry(e, &state, None, Some(&app.supervisor.health(&e.source))))
+            .map(|e| {
+                let health = app.supervisor.health(&e.source).for_agents();
+                wire_entry(e, &state, None, Some(&health))
+            })
             .collect(),
     };
     json!({

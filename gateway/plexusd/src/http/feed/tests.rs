@@ -13,10 +13,14 @@ fn tell(feed: &Feed, what: &str) {
 
 /// What a listener is shown until nothing more is there: the kind and what it is about.
 fn heard(listening: &mut Listening) -> Vec<String> {
+    heard_by(listening, |_| true)
+}
+
+fn heard_by(listening: &mut Listening, in_view: fn(&CapabilityId) -> bool) -> Vec<String> {
     let mut all = Vec::new();
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     loop {
-        let next = std::pin::pin!(listening.next(|_| true));
+        let next = std::pin::pin!(listening.next(in_view));
         match next.poll(&mut context) {
             // A frame tells nothing of itself but by its text.
             std::task::Poll::Ready(Some(frame)) => all.push(format!("{frame:?}")),
@@ -107,6 +111,43 @@ fn who_is_slow_catches_up_and_is_told_if_it_cannot() {
     let seen = numbers(&mut slower);
     assert_eq!((seen[0], seen.len()), (0, KEPT + 1));
     assert_eq!(seen.last(), Some(&((KEPT + LAG) as u64)));
+}
+
+/// How a source does is heard by who may know of something of it, in words of ours.
+#[test]
+fn the_state_of_a_source_is_told_to_who_may_know_of_it() {
+    let feed = Feed::new(7, Arc::default());
+    let agent = || Listener::Agent {
+        agent: AgentId::parse("one").unwrap(),
+        epoch: 1,
+        by: OpenedBy::Session(SessionId::fresh()),
+    };
+    let mut owner = feed.listen(Listener::Owner, Since::Now);
+    let (mut near, mut far) = (
+        feed.listen(agent(), Since::Now),
+        feed.listen(agent(), Since::Now),
+    );
+    let status = |exposed: &[&str]| Notice::SourceStatus {
+        borrower: None,
+        capabilities: exposed
+            .iter()
+            .map(|id| CapabilityId::parse(id).unwrap())
+            .collect(),
+        source: SourceId::parse("notes").unwrap(),
+        available: false,
+        reason: Some("/home/me/notes now leads elsewhere".into()),
+        told: Some("The source is not where it was."),
+    };
+    feed.publish(status(&["notes.read"]));
+    let [all, some] = [heard(&mut owner), heard(&mut near)].map(|frames| frames.concat());
+    assert!(all.contains("/home/me/notes"), "{all}");
+    assert!(some.contains("not where it was"), "{some}");
+    assert!(!some.contains("/home"), "{some}");
+    assert!(heard_by(&mut far, |_| false).is_empty());
+    // Nothing of it is exposed: nobody but the owner has it.
+    feed.publish(status(&[]));
+    assert_eq!(heard(&mut owner).len(), 1);
+    assert!(heard(&mut near).is_empty());
 }
 
 #[test]

@@ -212,6 +212,7 @@ impl<P: Process> Live<P> {
                     job.answer(Err(DispatchError::Unavailable {
                         reason: Unavailable::Unsendable,
                         message: "the call is too large to be sent to a worker".into(),
+                        told: "The call is too large to be sent to the source.",
                     }));
                 }
                 // It was not queued, so it was not sent; the end of the stream is about to be heard.

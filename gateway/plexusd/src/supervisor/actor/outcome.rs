@@ -65,7 +65,7 @@ impl<P: Process> Actor<P> {
             StartError::Open(_) => Unavailable::CannotOpen,
             _ => Unavailable::CannotStart,
         };
-        let message = error.to_string();
+        let (message, told) = (error.to_string(), error.told());
         let lasts = error.lasts();
         tracing::warn!(name: "worker.not_started", source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
         self.context.notify(Notice::StartFailed {
@@ -74,8 +74,13 @@ impl<P: Process> Actor<P> {
             why: error,
             attempts: self.failures,
         });
-        self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
-        let refusal = DispatchError::Unavailable { reason, message };
+        let why = Some((message.clone(), told));
+        self.health(SourceHealth::of(Health::Unavailable, why));
+        let refusal = DispatchError::Unavailable {
+            reason,
+            message,
+            told,
+        };
         if lasts {
             self.queue.refuse(&refusal);
         }
@@ -208,10 +213,13 @@ impl<P: Process> Actor<P> {
             self.begin();
         } else {
             self.failures += 1;
-            self.health(SourceHealth::of(Health::Unavailable, Some(message.clone())));
+            let told = "The source's worker ended before it had answered.";
+            let why = Some((message.clone(), told));
+            self.health(SourceHealth::of(Health::Unavailable, why));
             self.back_off(DispatchError::Unavailable {
                 reason: Unavailable::CannotStart,
                 message,
+                told,
             });
         }
     }
