@@ -14,9 +14,12 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use plexus_protocol::{AgentId, ErrorBody, ErrorCode, SESSION_HEADER};
+use plexus_protocol::{
+    AgentId, ErrorBody, ErrorCode, SESSION_HEADER, Timestamp,
+    body::{InvokeResponse, Run},
+};
 use plexus_trust::REFRESH_GRACE_MS;
-use serde_json::json;
+use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
 /// Longest wait that is granted, in seconds.
@@ -62,14 +65,26 @@ pub(super) async fn show(
             return Err(no_such_run());
         }
     }
-    let handle = run.handle(&app.address.base(), app.clock.now());
-    let mut out = json!(handle);
-    out["id"] = json!(run.capability);
-    if let Some((at, result)) = run.result() {
-        out["finishedAt"] = json!(at);
-        out["result"] = json!(result);
-    }
-    Ok(ok(&out))
+    let (finished_at, result) = run.result().unzip();
+    Ok(ok(&Shown {
+        handle: run.handle(&app.address.base(), app.clock.now()),
+        id: &run.capability,
+        finished_at,
+        result,
+    }))
+}
+
+/// The body: an output in it leaves as the worker's own bytes.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    #[serde(flatten)]
+    handle: Run,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<InvokeResponse>,
 }
 
 /// The agent that asks, and its epoch: by a token (5 min grace, not revoked) or by any live session.
@@ -92,4 +107,36 @@ fn asking(app: &App, headers: &HeaderMap) -> Option<(AgentId, u64)> {
     let state = app.ledger.snapshot();
     let (agent, _) = state.agent_by_session(&live.id)?;
     Some((agent.id.clone(), agent.epoch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_protocol::RunId;
+    use serde_json::value::RawValue;
+
+    /// Whatever a worker says, by our library's own names too, is passed on and not read.
+    #[test]
+    fn an_output_leaves_as_it_came() {
+        let output = r#"{"$serde_json::private::RawValue":1, "n" : 1.0}"#;
+        let mut result = InvokeResponse::ok("notes.read", None);
+        result.output = Some(RawValue::from_string(output.into()).expect("JSON"));
+        // The control: what reads it on the way cannot.
+        assert!(serde_json::to_value(&result).is_err());
+        let shown = Shown {
+            handle: Run {
+                run_id: RunId::fresh(),
+                status: "succeeded".into(),
+                status_url: String::new(),
+                started_at: Timestamp(1),
+                expires_at: Timestamp(2),
+            },
+            id: "notes.read",
+            finished_at: Some(Timestamp(2)),
+            result: Some(result),
+        };
+        let body = serde_json::to_string(&shown).expect("it serialises");
+        assert!(body.contains(output), "{body}");
+        assert!(body.contains(r#""runId":"run_"#), "{body}");
+    }
 }

@@ -17,13 +17,15 @@ use axum::{
 };
 use plexus_protocol::{
     ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, TokenId,
+    body::InvokeResponse,
 };
 use plexus_trust::{
     Agent, Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply,
     RequestGrants, standing_for,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Longest wait that is granted, in seconds.
@@ -123,15 +125,28 @@ fn wrong(headers: &HeaderMap, live: bool) -> Option<Kind> {
     }
 }
 
+/// The body: outputs in it leave as the workers' own bytes.
+#[derive(Default, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    said: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<InvokeResponse>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    results: BTreeMap<String, InvokeResponse>,
+}
+
 async fn shown(
     app: &Arc<App>,
     item: &Item,
     session: Option<SessionId>,
     mine: bool,
     collects: bool,
-) -> Value {
+) -> Shown {
     let state = app.ledger.snapshot();
-    let mut out = json!({
+    let mut shown = Shown::default();
+    let out = &mut shown.said;
+    *out = json!({
         "pendingId": item.id,
         "state": item.wire_state(app.clock.now()),
         "capabilities": item.asks.iter().map(|a| &a.capability).collect::<Vec<_>>(),
@@ -146,7 +161,7 @@ async fn shown(
         _ => {}
     }
     if !mine || out["state"] != "approved" {
-        return out;
+        return shown;
     }
     if item.on_approval == OnApproval::Run {
         // Content is for a live session only.
@@ -157,10 +172,10 @@ async fn shown(
         {
             // Of several, whoever reads only one is told of the first that was not done.
             let told = results.iter().find(|result| !result.ok);
-            out["result"] = json!(told.or(results.last()));
+            shown.result = told.or(results.last()).cloned();
             if results.len() > 1 {
-                let by_id = results.iter().map(|r| (r.id.as_str().to_owned(), json!(r)));
-                out["results"] = Value::Object(by_id.collect());
+                let by_id = results.into_iter().map(|r| (r.id.clone(), r));
+                shown.results = by_id.collect();
             }
             if collects {
                 app.approvals.collect(app, item);
@@ -168,13 +183,13 @@ async fn shown(
         }
         // An approved run is the gateway's to do: there is nothing for a token to open.
         if item.asks.iter().all(|ask| ask.input.is_some()) {
-            return out;
+            return shown;
         }
     }
     if let Some(token) = token(app, item, session.unwrap_or_else(|| item.session.clone())).await {
-        out["token"] = token;
+        shown.said["token"] = token;
     }
-    out
+    shown
 }
 
 async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value> {
@@ -234,4 +249,29 @@ async fn token(app: &Arc<App>, item: &Item, session: SessionId) -> Option<Value>
     app.approvals
         .keep_token(&state, &item.id, &session, until, &token);
     Some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::value::RawValue;
+
+    /// Whatever a worker says, by our library's own names too, is passed on and not read.
+    #[test]
+    fn outputs_leave_as_they_came() {
+        let output = r#"{"$serde_json::private::RawValue":1, "n" : 1.0}"#;
+        let mut result = InvokeResponse::ok("notes.write", None);
+        result.output = Some(RawValue::from_string(output.into()).expect("JSON"));
+        let shown = Shown {
+            said: json!({"state": "approved"}),
+            result: Some(result.clone()),
+            results: [("notes.write".to_owned(), result)].into(),
+        };
+        let body = serde_json::to_string(&shown).expect("it serialises");
+        assert_eq!(body.matches(output).count(), 2, "{body}");
+        assert!(
+            body.starts_with(r#"{"state":"approved","result":{"#),
+            "{body}"
+        );
+    }
 }
