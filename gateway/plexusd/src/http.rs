@@ -81,27 +81,23 @@ impl Doors {
     }
 
     /// Answers one request of `peer`; there is always an answer. Where places are scarce, `place` learns whether the
-    /// peer has shown who it is.
+    /// peer shows who it is.
     async fn answer(
         self,
         peer: throttle::Peer,
         place: Option<&places::Place>,
         request: Request,
     ) -> Result<Response, Infallible> {
-        let unproven = place.filter(|place| !place.is_proven());
-        if let Some(place) = unproven {
-            place.answering(true);
-            if authenticate::proves(&self.app, request.headers()) {
-                place.prove();
-            }
+        if let Some(place) = place {
+            place.asked(authenticate::proves(&self.app, request.headers()));
         }
         let figures = self.app.figures.clone();
         let response = self.answered(peer, request).await;
         if let Some(reply::Said(code)) = response.extensions().get() {
             figures.refused(*code);
         }
-        if let Some(place) = unproven {
-            place.answering(false);
+        if let Some(place) = place {
+            place.answered();
         }
         Ok(response)
     }

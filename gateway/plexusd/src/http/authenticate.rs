@@ -21,7 +21,7 @@ use axum::{
 use plexus_protocol::{
     AgentId, ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER, SessionId, credential::Pat,
 };
-use plexus_trust::{Note, Session};
+use plexus_trust::{Note, REFRESH_GRACE_MS, Session};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -35,15 +35,17 @@ pub(crate) fn is_owner(app: &App, headers: &HeaderMap) -> bool {
 }
 
 /// Whether a request carries a credential that is live, of whatever kind. It opens nothing, and a wrong one is judged
-/// where it is used: this says only who may keep a place that others want.
+/// where it is used: this says only who may keep a place that others want, or have a large body kept.
 pub(super) fn proves(app: &App, headers: &HeaderMap) -> bool {
     let by_bearer = || {
         let text = bearer(headers)?;
         let by_pat = || {
             let digest = Pat::parse(text)?.digest();
-            app.ledger.snapshot().agent_by_pat(&digest).map(|_| ())
+            let state = app.ledger.snapshot();
+            let agent = state.agent_by_pat(&digest)?;
+            (!app.taken_back.ended(&agent.id)).then_some(())
         };
-        app.tokens.verify(text).map(|_| ()).or_else(by_pat)
+        held_token(app, text).map(|_| ()).or_else(by_pat)
     };
     let by_session = || live_session(app, single(headers, SESSION_HEADER)?).map(|_| ());
     by_bearer().or_else(by_session).is_some()
@@ -248,6 +250,20 @@ pub(crate) fn no_session(why: &str) -> Refused {
     Refused::new(
         ErrorBody::new(ErrorCode::SessionExpired, why).next("open a session: POST /link/handshake"),
     )
+}
+
+/// The agent of a token that was not taken back and may still be exchanged for a new one, and its epoch.
+pub(super) fn held_token(app: &App, text: &str) -> Option<(AgentId, u64)> {
+    let verified = app
+        .tokens
+        .verify(text)
+        .filter(|v| !app.taken_back.ended(&v.agent) && !app.taken_back.ended_token(&v.jti))?;
+    let state = app.ledger.snapshot();
+    let agent = state.agent(&verified.agent)?;
+    let held = agent.tokens.get(&verified.jti)?;
+    let now = state.time(app.clock.now());
+    let known = now < held.expires_at.plus(REFRESH_GRACE_MS);
+    known.then_some((verified.agent, agent.epoch))
 }
 
 /// A scoped token whose signature holds; whether it is still good is the machine's to say.

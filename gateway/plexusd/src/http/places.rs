@@ -1,11 +1,13 @@
 //! The places for connections over TCP, and who has to leave when there are no more.
 //!
 //! ```text
-//! taken ─▶ unproven ─a request that carried a live credential─▶ proven ─end─▶ gone
+//! taken ─▶ unproven ─a request that carries a live credential─▶ proven ─end─▶ gone
+//!             │  ▲─────────────one that does not───────────────────┘
 //!             └─ no place left, and nobody unproven is older: told to leave ─▶ gone
 //! ```
-//! Invariant: a connection that has shown a live credential is never told to leave. Among the others those that are
-//! between requests go before those that are being answered, and the one that said something longest ago goes first.
+//! Invariant: a connection whose latest request carried a live credential is never told to leave. Among the others those
+//! that are between requests go before those that are being answered, and the one that said something longest ago goes
+//! first.
 //!
 //! Must not know: HTTP; what a credential is.
 
@@ -159,24 +161,43 @@ impl Inner {
 }
 
 impl Place {
-    /// Its holder has shown a live credential.
-    pub(super) fn prove(&self) {
-        self.inner.held().unproven.remove(&self.id);
-    }
-
-    /// Whether it is of no use to ask once more who its holder is.
-    pub(super) fn is_proven(&self) -> bool {
-        !self.inner.held().unproven.contains_key(&self.id)
-    }
-
-    /// A request is being answered, or is not any more.
-    pub(super) fn answering(&self, now: bool) {
+    /// A request begins, with a credential that is live or without one. What an earlier one carried counts no more: its
+    /// agent may be revoked.
+    pub(super) fn asked(&self, live: bool) {
         let mut held = self.inner.held();
         let last = held.tick();
-        let Some(who) = held.unproven.get_mut(&self.id) else {
+        if live {
+            held.unproven.remove(&self.id);
             return;
+        }
+        // Who is told already goes, whatever it asks.
+        if self.leave.told.load(Ordering::Relaxed) {
+            return;
+        }
+        let who = Unproven {
+            last,
+            answered: true,
+            leave: self.leave.clone(),
         };
-        (who.answered, who.last) = (now, last);
+        let was_proven = held.unproven.insert(self.id, who).is_none();
+        drop(held);
+        if was_proven {
+            self.inner.changed.notify_waiters();
+        }
+    }
+
+    /// The request is answered.
+    pub(super) fn answered(&self) {
+        let mut held = self.inner.held();
+        let last = held.tick();
+        if let Some(who) = held.unproven.get_mut(&self.id) {
+            (who.answered, who.last) = (false, last);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_proven(&self) -> bool {
+        !self.inner.held().unproven.contains_key(&self.id)
     }
 
     /// Waits until its holder has to leave.
@@ -228,10 +249,11 @@ mod tests {
         let mut all: Vec<_> = (0..4).filter_map(|_| taken(&places)).collect();
         assert_eq!(all.len(), 4);
         let (known, asking, spoke) = (0, 1, 2);
-        all[known].prove();
-        all[asking].answering(true);
-        all[spoke].answering(true);
-        all[spoke].answering(false);
+        all[known].asked(true);
+        all[known].answered();
+        all[asking].asked(false);
+        all[spoke].asked(false);
+        all[spoke].answered();
         // What leaves: the last one never spoke, the third did, the second is being answered.
         let told = Cell::new(0);
         for n in 1..=3 {
@@ -247,7 +269,7 @@ mod tests {
             drop(leaves);
             let fresh = now(next.as_mut()).expect("its place");
             assert!(!fresh.is_proven());
-            fresh.prove();
+            fresh.asked(true);
             all.insert(0, fresh);
         }
         let mut next = pin!(places.take(|| told.set(told.get() + 1)));
@@ -261,11 +283,39 @@ mod tests {
         );
     }
 
+    /// It was known once: its latest request says who it is now.
+    #[test]
+    fn who_shows_nothing_any_more_makes_room_again() {
+        let places = Places::new(2);
+        let (revoked, known) = (taken(&places).unwrap(), taken(&places).unwrap());
+        for place in [&revoked, &known] {
+            place.asked(true);
+            place.answered();
+        }
+        let told = Cell::new(0);
+        let mut next = pin!(places.take(|| told.set(told.get() + 1)));
+        assert!(now(next.as_mut()).is_none());
+        known.asked(true);
+        assert!(now(next.as_mut()).is_none());
+        assert_eq!(told.get(), 0, "the control: both are known");
+        revoked.asked(false);
+        assert!(now(next.as_mut()).is_none());
+        assert_eq!(told.get(), 1);
+        assert!(is_told(&revoked) && !is_told(&known));
+        // It goes, whatever it asks meanwhile.
+        revoked.asked(false);
+        revoked.answered();
+        assert!(revoked.is_proven(), "it is on no list");
+        drop(revoked);
+        assert!(now(next.as_mut()).is_some());
+        assert_eq!(places.0.held().leaving, 0);
+    }
+
     #[test]
     fn nobody_leaves_for_one_who_does_not_wait_any_more() {
         let places = Places::new(1);
         let first = taken(&places).unwrap();
-        first.prove();
+        first.asked(true);
         let mut waits = Box::pin(places.take(|| {}));
         assert!(now(waits.as_mut()).is_none());
         drop(waits);

@@ -18,7 +18,6 @@ use plexus_protocol::{
     AgentId, ErrorBody, ErrorCode, SESSION_HEADER, Timestamp,
     body::{InvokeResponse, Run},
 };
-use plexus_trust::REFRESH_GRACE_MS;
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -90,16 +89,7 @@ struct Shown<'a> {
 /// The agent that asks, and its epoch: by a token (5 min grace, not revoked) or by any live session.
 fn asking(app: &App, headers: &HeaderMap) -> Option<(AgentId, u64)> {
     if let Some(text) = bearer(headers) {
-        let verified = app
-            .tokens
-            .verify(text)
-            .filter(|v| !app.taken_back.ended(&v.agent) && !app.taken_back.ended_token(&v.jti))?;
-        let state = app.ledger.snapshot();
-        let agent = state.agent(&verified.agent)?;
-        let held = agent.tokens.get(&verified.jti)?;
-        let now = state.time(app.clock.now());
-        let known = now < held.expires_at.plus(REFRESH_GRACE_MS);
-        return known.then_some((verified.agent, agent.epoch));
+        return authenticate::held_token(app, text);
     }
     let session = single(headers, SESSION_HEADER)?;
     let live = authenticate::live_session(app, session)?;
