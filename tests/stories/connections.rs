@@ -1,13 +1,13 @@
 //! Connections that are meant to hurt: slow, silent, deaf, endless, not text. Each has its control beside it, and nobody
 //! else notices.
 
-use crate::house::{House, READ};
+use crate::house::{House, READ, nobody};
 use crate::measured::Scrape;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sockopt};
 use plexus_tests::waiting::until;
-use plexus_tests::{Client, Length, Owner, Response, length, not_run};
+use plexus_tests::{Agent, Client, Length, Owner, Response, length, not_run};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -325,6 +325,56 @@ fn bodies_are_bounded_however_they_come() {
     stream.shutdown(Shutdown::Write).expect("half closed");
     if let Some(refused) = Response::parse("a short body", &rest(&mut stream)) {
         assert!((400..500).contains(&refused.status), "{refused}");
+    }
+}
+
+/// Anybody's body is read to its end; a large one is kept, and so judged, only of who shows a live credential.
+#[test]
+fn a_large_body_is_kept_only_of_who_is_known() {
+    const LARGE: usize = 256 * 1024;
+    let house = House::open();
+    let (agent, gone) = (house.reader("one"), house.reader("two"));
+    let token = |agent: &Agent| {
+        agent.token(&[READ])["token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
+    };
+    let known = [agent.client(), agent.bearing(&token(&agent))];
+    let taken_back = gone.bearing(&token(&gone));
+    house.owner().revoke_agent("two");
+    let bare = house.gateway.client();
+    let nobody = bare.with("x-plexus-session", &nobody("sess_"));
+    let no_json = |client: &Client, method: &str, path: &str, bytes: usize| {
+        let request = client.request(method, path);
+        request.bytes("x".repeat(bytes)).send()
+    };
+    for client in known.iter().chain([&bare, &nobody]) {
+        no_json(client, "POST", "/invoke", 99).expect_error(400, "internal_error");
+    }
+    for client in &known {
+        no_json(client, "POST", "/invoke", LARGE).expect_error(400, "internal_error");
+    }
+    for (client, code) in [
+        (&bare, "grant_required"),
+        (&nobody, "session_expired"),
+        (&bare.with("authorization", "Bearer x"), "token_revoked"),
+        (&taken_back, "token_revoked"),
+    ] {
+        no_json(client, "POST", "/invoke", LARGE).expect_error(401, code);
+    }
+    for (client, bytes, status) in [
+        (&bare, 99, 400),
+        (&known[0], LARGE, 400),
+        (&bare, LARGE, 401),
+        (&nobody, LARGE, 401),
+    ] {
+        let reply = no_json(client, "PUT", "/grants", bytes);
+        reply.expect_status(status);
+    }
+    for path in ["/grants/refresh", "/grants/revoke"] {
+        no_json(&known[1], "POST", path, 99).expect_error(400, "internal_error");
+        no_json(&known[1], "POST", path, LARGE).expect_error(413, "payload_too_large");
     }
 }
 

@@ -270,6 +270,11 @@ fn bodies_are_parsed_strictly() {
         "[".repeat(65),
         "]".repeat(65)
     );
+    let many = |n: usize| {
+        let zeros = "0,".repeat(n);
+        format!(r#"{{"id":"workspace.read","input":{{"path":"report.txt","x":[{zeros}0]}}}}"#)
+    };
+    send(&many(16_000)).expect_ok();
     for bad in [
         r#"{"id":"workspace.read","id":"workspace.list","input":{"path":"report.txt"}}"#,
         r#"{"id":"workspace.read","input":{"path":"report.txt","path":"notes/private.md"}}"#,
@@ -283,6 +288,7 @@ fn bodies_are_parsed_strictly() {
         "[]",
         "5",
         &deep,
+        &many(17_000),
     ] {
         let refused = send(bad);
         assert_eq!(refused.status, 400, "{bad}: {refused}");

@@ -1,15 +1,19 @@
 //! Strict JSON: what a peer may send, and the one canonical form that digests are made of.
 //!
 //! Invariants: a parsed body has no duplicate keys, no key and no number that two readers could take differently, and
-//! no more than [`MAX_DEPTH`] levels; [`canonical`] of it is RFC 8785, so its digest names exactly one input.
+//! no more than [`MAX_DEPTH`] levels and [`MAX_VALUES`] values; [`canonical`] of it is RFC 8785, so its digest names
+//! exactly one input.
 
 use crate::Digest;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, value::RawValue};
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 /// Deepest nesting of arrays and objects that is accepted (DESIGN 4).
 pub const MAX_DEPTH: usize = 64;
+/// Most values in one text, each member and element counted. A value takes some two hundred bytes where the text has three:
+/// without this bound a body of 1 MiB would be 65 MB.
+pub const MAX_VALUES: usize = 16_384;
 /// How the names begin by which `serde_json` hands raw text and long numbers to itself. An object with such a key is read
 /// by its [`Value`] as what the key's value says, by everybody else as it stands.
 const SERDE_JSONS_OWN: &str = "$serde_json::private::";
@@ -25,12 +29,17 @@ pub struct NotStrict(String);
 ///
 /// # Errors
 /// Anything RFC 8259 refuses, a duplicate key, a key of `serde_json`'s own, an integral number beyond ±(2^53−1), a
-/// number that overflows, a lone surrogate, nesting beyond [`MAX_DEPTH`], or bytes after the value.
+/// number that overflows, a lone surrogate, nesting beyond [`MAX_DEPTH`], more than [`MAX_VALUES`] values, or bytes after
+/// the value.
 pub fn parse(bytes: &[u8]) -> Result<Value, NotStrict> {
     let mut from = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }
-        .deserialize(&mut from)
-        .map_err(|e| NotStrict(e.to_string()))?;
+    let left = Cell::new(MAX_VALUES);
+    let value = Strict {
+        depth: 0,
+        left: &left,
+    }
+    .deserialize(&mut from)
+    .map_err(|e| NotStrict(e.to_string()))?;
     from.end().map_err(|e| NotStrict(e.to_string()))?;
     Ok(value)
 }
@@ -91,30 +100,39 @@ fn too_deep() -> String {
     format!("nested deeper than {MAX_DEPTH} levels")
 }
 
-struct Strict {
+#[derive(Clone, Copy)]
+struct Strict<'a> {
     depth: usize,
+    /// Values that the whole text may still have.
+    left: &'a Cell<usize>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn deeper<E: de::Error>(&self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
             Err(E::custom(too_deep()))
         } else {
             Ok(Self {
                 depth: self.depth + 1,
+                ..*self
             })
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
     fn deserialize<D: de::Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            let why = format_args!("more than {MAX_VALUES} values");
+            return Err(de::Error::custom(why));
+        };
+        self.left.set(left);
         d.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
@@ -219,6 +237,29 @@ mod tests {
         ] {
             assert!(parse(good.as_bytes()).is_ok(), "{good}");
         }
+    }
+
+    /// However small each is, and wherever it stands; an output, of which no tree is made, may have more.
+    #[test]
+    fn a_text_has_so_many_values_and_no_more() {
+        let array = |n: usize| format!("[{}0]", "0,".repeat(n - 1));
+        let object = |n: usize| {
+            let members: Vec<String> = (0..n).map(|n| format!("\"{n}\":0")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let nests = |n: usize| format!("[{}{{}}]", r#"{"":0},"#.repeat(n / 2 - 1));
+        // The outermost is one of them.
+        let most = MAX_VALUES - 1;
+        for text in [array(most), object(most), nests(most)] {
+            assert!(parse(text.as_bytes()).is_ok());
+        }
+        for text in [array(most + 1), object(most + 1), nests(most + 3)] {
+            let refused = parse(text.as_bytes()).expect_err("one too many");
+            assert!(refused.to_string().contains("values"), "{refused}");
+            assert!(scan(text.as_bytes()).is_ok());
+        }
+        let long = format!("\"{}\"", "[".repeat(4 * MAX_VALUES));
+        assert!(parse(long.as_bytes()).is_ok(), "a text is one");
     }
 
     #[test]

@@ -196,7 +196,7 @@ pub(super) async fn sign_in(
         _ => return Err(Refused::malformed("either `key` or `link` is needed")),
     };
     if !good {
-        drop(acting);
+        drop((acting, body));
         let (why, next) = match kind {
             Kind::Link => (
                 "This link was used already, or is too old.",

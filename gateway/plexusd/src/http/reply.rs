@@ -1,6 +1,10 @@
 //! How answers look, and how bodies are read.
 
-use crate::invoke::{Answer, refusal};
+use super::authenticate;
+use crate::{
+    app::App,
+    invoke::{Answer, refusal},
+};
 use axum::{
     body::Body,
     extract::Request,
@@ -13,7 +17,7 @@ use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, json};
 use plexus_trust::Refusal;
 use serde::Serialize;
-use serde_json::{Value, json as object};
+use serde_json::{Map, Value, json as object};
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,6 +30,9 @@ use std::{
 pub(crate) const BODY: usize = 1024 * 1024;
 /// Largest body of enroll and handshake.
 pub(crate) const SMALL_BODY: usize = 4 * 1024;
+/// What is kept of the body of somebody whose head shows no live credential: whoever can connect may send one, on each of
+/// a thousand connections.
+pub(crate) const STRANGERS_BODY: usize = 32 * 1024;
 /// What most answers fit in, and what stands around an output, in bytes.
 const ROOM: usize = 512;
 /// How long a body may take to arrive.
@@ -183,6 +190,33 @@ pub(crate) fn made(json: Bytes) -> Response {
 /// # Errors
 /// 413 `payload_too_large`; 400 where it does not arrive whole or in time.
 pub(crate) async fn body(request: Request, most: usize) -> Result<Bytes, Refused> {
+    let read = read(request, most, most).await?;
+    // What is not too large is kept whole.
+    Ok(read.unwrap_or_default())
+}
+
+/// Reads a body of at most [`BODY`] bytes, if the head shows a credential that is live. Of a stranger it is kept only up
+/// to [`STRANGERS_BODY`]: `None` beyond, where what comes is read and let go, so that who sends it hears the answer.
+///
+/// # Errors
+/// As [`body`].
+pub(crate) async fn body_of(app: &App, request: Request) -> Result<Option<Bytes>, Refused> {
+    let short = declared(&request).is_some_and(|length| length <= STRANGERS_BODY as u64);
+    let kept = if short || authenticate::proves(app, request.headers()) {
+        BODY
+    } else {
+        STRANGERS_BODY
+    };
+    read(request, BODY, kept).await
+}
+
+/// How long a body says that it is.
+fn declared(request: &Request) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+async fn read(request: Request, most: usize, kept: usize) -> Result<Option<Bytes>, Refused> {
     let too_large = || {
         Refused::new(
             ErrorBody::new(
@@ -192,29 +226,30 @@ pub(crate) async fn body(request: Request, most: usize) -> Result<Bytes, Refused
             .next("send less"),
         )
     };
-    let declared = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > most as u64) {
+    if declared(&request).is_some_and(|length| length > most as u64) {
         return Err(too_large());
     }
     let mut body = request.into_body();
-    let mut bytes = BytesMut::new();
+    let (mut bytes, mut came) = (BytesMut::new(), 0);
     let reading = async {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Refused::malformed("the body did not arrive whole"))?;
             if let Some(data) = frame.data_ref() {
-                if bytes.len() + data.len() > most {
+                came += data.len();
+                if came > most {
                     return Err(too_large());
                 }
-                bytes.extend_from_slice(data);
+                if came > kept {
+                    bytes = BytesMut::new();
+                } else {
+                    bytes.extend_from_slice(data);
+                }
             }
         }
         Ok(())
     };
     match tokio::time::timeout(BODY_TIME, reading).await {
-        Ok(read) => read.map(|()| bytes.freeze()),
+        Ok(read) => read.map(|()| (came <= kept).then(|| bytes.freeze())),
         Err(_) => Err(Refused::malformed("the body did not arrive in time").status(408)),
     }
 }
@@ -228,18 +263,31 @@ pub(crate) async fn json_body(
     most: usize,
     code: ErrorCode,
 ) -> Result<Value, Refused> {
-    let bytes = body(request, most).await?;
-    json::parse(&bytes).map_err(|why| Refused::bad(code, format!("invalid JSON body: {why}")))
+    parsed(&body(request, most).await?, code)
+}
+
+/// A body's bytes, parsed strictly.
+///
+/// # Errors
+/// 400 `code`.
+pub(crate) fn parsed(bytes: &[u8], code: ErrorCode) -> Result<Value, Refused> {
+    json::parse(bytes).map_err(|why| Refused::bad(code, format!("invalid JSON body: {why}")))
 }
 
 /// Reads a body that must be a JSON object, as most owner routes do.
 ///
 /// # Errors
 /// 400 `internal_error`.
-pub(crate) async fn object_body(
-    request: Request,
-) -> Result<serde_json::Map<String, Value>, Refused> {
-    match json_body(request, BODY, ErrorCode::InternalError).await? {
+pub(crate) async fn object_body(request: Request) -> Result<Map<String, Value>, Refused> {
+    members(json_body(request, BODY, ErrorCode::InternalError).await?)
+}
+
+/// The members of a body that must be an object.
+///
+/// # Errors
+/// 400 `internal_error`.
+pub(crate) fn members(body: Value) -> Result<Map<String, Value>, Refused> {
+    match body {
         Value::Object(members) => Ok(members),
         _ => Err(Refused::malformed("invalid JSON body: an object is wanted")),
     }
@@ -274,4 +322,49 @@ pub(crate) async fn or_panicked<E>(
         .next("stop; tell the owner: look at what plexusd printed");
         Ok(Refused::new(error).status(500).into_response())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::HttpBody;
+    use hyper::body::Frame;
+    use std::{pin::Pin, task::Context};
+
+    /// So many pieces of a body that are still to come.
+    struct Pieces(usize);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or_default();
+            Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from(vec![b' '; 16 * 1024])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_to_keep_is_read_to_its_end_and_let_go() {
+        let kept = async |pieces| {
+            read(
+                Request::new(Body::new(Pieces(pieces))),
+                BODY,
+                STRANGERS_BODY,
+            )
+            .await
+        };
+        assert_eq!(
+            kept(2).await.unwrap().map(|b| b.len()),
+            Some(STRANGERS_BODY)
+        );
+        for pieces in [3, 64] {
+            assert_eq!(kept(pieces).await.unwrap(), None);
+        }
+        let refused = kept(65).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::PayloadTooLarge);
+    }
 }

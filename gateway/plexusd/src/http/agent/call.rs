@@ -16,7 +16,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, body::InvokeResponse, json};
+use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, body::InvokeResponse};
 use plexus_trust::OnApproval;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -46,9 +46,13 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
     let authorization = request.headers().contains_key(header::AUTHORIZATION);
     let token = bearer(request.headers()).map(str::to_owned);
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
-    let bytes = reply::body(request, reply::BODY).await.map_err(nobody)?;
-    let body = json::parse(&bytes)
-        .map_err(|why| nobody(Refused::malformed(format!("invalid JSON body: {why}"))))?;
+    let read = reply::body_of(app, request).await.map_err(nobody)?;
+    // A stranger's that was too long to keep: whatever it says is refused below.
+    let unread = read.is_none();
+    let body = match read {
+        Some(bytes) => reply::parsed(&bytes, ErrorCode::InternalError).map_err(nobody)?,
+        None => Value::Object(Map::new()),
+    };
     let Value::Object(body) = body else {
         return Err(nobody(Refused::malformed("the body must be an object")));
     };
@@ -68,6 +72,8 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
                     let error = error.next("open a session: POST /link/handshake");
                     return Err(named(Refused::new(error)));
                 }
+                // Who guesses waits, and what came with the guess does not.
+                drop(body);
                 let error = rejected(ErrorCode::TokenRevoked, "This is not one of our tokens.");
                 let failed = Box::pin(failed(app, Kind::Pat, peer, error));
                 return Err(named(failed.await));
@@ -112,6 +118,10 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
     }
     if over {
         let error = rejected(ErrorCode::TokenExpired, "This token is past its end.");
+        return Ok(refused(app, &caller, &id, error).await);
+    }
+    if unread {
+        let error = rejected(ErrorCode::TokenRevoked, "This token was revoked.");
         return Ok(refused(app, &caller, &id, error).await);
     }
     if app.is_stopping() {

@@ -26,14 +26,17 @@ pub(super) async fn redeem(
     let peer = peer(&request);
     let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::Malformed).await?;
     let malformed = |why: &str| Refused::bad(ErrorCode::Malformed, why);
-    let body = body
+    let members = body
         .as_object()
         .ok_or_else(|| malformed("the body must be an object"))?;
-    let code = body
+    let code = members
         .get("code")
         .and_then(Value::as_str)
         .filter(|c| !c.is_empty());
     let code = code.ok_or_else(|| malformed("`code` must be a non-empty string"))?;
+    // Nothing is trimmed: the digest of what came is what is looked for.
+    let code = Digest::of(code.as_bytes());
+    drop(body);
     let persist_failed = |why: String| {
         tracing::error!(name: "credential.failed", error = why, "a credential could not be made");
         Refused::new(
@@ -45,9 +48,8 @@ pub(super) async fn redeem(
         )
     };
     let pat = Pat::fresh().map_err(|e| persist_failed(e.to_string()))?;
-    // Nothing is trimmed: the digest of what came is what is looked for.
     let command = Command::Enroll {
-        code: Digest::of(code.as_bytes()),
+        code,
         pat: pat.digest(),
     };
     match app.ledger.submit(command, Lane::Agent).await {

@@ -115,8 +115,16 @@ pub(super) async fn request(
     let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let has_header = request.headers().contains_key(SESSION_HEADER);
     // Shape before session (wire §4.4).
-    let body = reply::json_body(request, reply::BODY, ErrorCode::SchemaValidationFailed).await?;
-    let body = body
+    let Some(bytes) = reply::body_of(&app, request).await? else {
+        return Err(authenticate::no_session(if has_header {
+            "unknown session, or it is over"
+        } else {
+            "so large a body needs its session in the header"
+        }));
+    };
+    let parsed = reply::parsed(&bytes, ErrorCode::SchemaValidationFailed)?;
+    drop(bytes);
+    let body = parsed
         .as_object()
         .ok_or_else(|| bad("the body must be an object"))?;
     let grants = body
@@ -156,6 +164,7 @@ pub(super) async fn request(
     if session.agent.is_none() {
         all_known(&app, &wanted)?;
     }
+    drop(parsed);
     to_its_end(async move { decide(&app, session, wanted).await }).await
 }
 

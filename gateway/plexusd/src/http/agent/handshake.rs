@@ -47,6 +47,8 @@ pub(super) async fn open(
         let body = reply::body(request, reply::SMALL_BODY).await?;
         let body = plexus_protocol::json::parse(&body).unwrap_or(Value::Null);
         let Some(agent) = agent else {
+            // Who guesses waits, and what came with the guess does not.
+            drop(body);
             let error = rejected("This is not a live agent credential.")
                 .next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)");
             return Err(failed(&app, Kind::Pat, peer, error).await);
@@ -62,7 +64,7 @@ pub(super) async fn open(
         // Until the session is recorded: a rotation comes before both or after both.
         acting = Some(app.acting.clone().read_owned().await);
         if !app.key.accepts(key) {
-            drop(acting);
+            drop((acting, body));
             let error = rejected("A session needs an agent credential as Bearer, or the owner's key as connectionKey.")
                 .next("plexus enroll <code>");
             return Err(failed(&app, Kind::Key, peer, error).await);

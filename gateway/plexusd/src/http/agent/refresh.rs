@@ -26,7 +26,8 @@ pub(super) async fn exchange(
 ) -> Result<Response, Refused> {
     let text = bearer(request.headers()).map(str::to_owned);
     let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
-    let body = reply::json_body(request, reply::BODY, ErrorCode::InternalError).await?;
+    // Two ids fill no more.
+    let body = reply::json_body(request, reply::STRANGERS_BODY, ErrorCode::InternalError).await?;
     let refuse = |code, why: &str| {
         Refused::new(ErrorBody::new(code, why).next("ask again with your session: PUT /grants"))
     };

@@ -39,10 +39,13 @@ pub(super) async fn revoke(
             _ => None,
         }
     });
-    let body = reply::object_body(request).await?;
+    // A few ids and a reason fill no more.
+    let body = reply::json_body(request, reply::STRANGERS_BODY, ErrorCode::InternalError).await?;
+    let body = reply::members(body)?;
     let wish = revocation::Wish::read(&body)?;
     let named = body.get("jti").and_then(Value::as_str);
     let own = own.filter(|(_, jti)| Some(jti.as_str()) == named);
+    drop(body);
     match (owner, own) {
         (true, _) => revocation::carry_out(&app, wish).await,
         // A token may end itself, whatever else the body names (DESIGN 13).
