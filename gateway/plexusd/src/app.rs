@@ -10,7 +10,11 @@ use crate::{
     figures::Figures,
     http::{self, address::Address, feed::Feed, reply::Refused, throttle::Throttle},
     invoke::{
-        contents::Contents, limits::Limits, replay::Replays, runs::Runs, settle::Late,
+        contents::Contents,
+        limits::{Limits, Place},
+        replay::Replays,
+        runs::Runs,
+        settle::Late,
         taken_back::TakenBack,
     },
     machine::{Ledger, audit_id},
@@ -22,7 +26,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AgentId, AuditId, SourceId, Timestamp};
+use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_trust::{Command, Note, Refusal, Reply};
 use serde_json::Value;
 use std::{
@@ -161,6 +165,19 @@ impl App {
         admitted.map_err(|exceeded| {
             self.figures.limited(exceeded);
             Refused::new(exceeded.refusal(agent))
+        })
+    }
+
+    /// A place for a call of `agent`, or for the answer of one.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`.
+    pub(crate) fn place(&self, agent: &AgentId) -> Result<Place, Box<ErrorBody>> {
+        self.limits.enter(agent).ok_or_else(|| {
+            self.figures.too_many_under_way();
+            let why = "Too many of your calls are under way at once.";
+            let error = ErrorBody::new(ErrorCode::RateLimited, why).with("retryAfterMs", 250);
+            Box::new(error.next("wait for some of your calls to end"))
         })
     }
 

@@ -28,6 +28,7 @@ pub(crate) mod whose;
 
 use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
 use bytes::Bytes;
+use limits::Place;
 use plexus_ipc::manifest::EntryKind;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, SessionId,
@@ -180,23 +181,26 @@ impl Asked {
 }
 
 /// Carries a call through, or says why not. Effects go on when the returned future is dropped; reads do not.
-pub(crate) async fn invoke(app: &Arc<App>, caller: Caller, wish: Wish) -> Answer {
+/// `place` becomes the call's own, and lasts as long as the caller of this keeps it.
+pub(crate) async fn invoke(
+    app: &Arc<App>,
+    caller: Caller,
+    wish: Wish,
+    place: &mut Option<Place>,
+) -> Answer {
     let known = CapabilityId::parse(&wish.id)
         .ok()
         .and_then(|id| app.catalogue.load().get(&id).cloned());
     let Some(entry) = known else {
         return deny(app, &caller, &wish.id, Refusal::UnknownCapability).await;
     };
-    let Some(_place) = app.limits.enter(&caller.agent) else {
-        app.figures.too_many_under_way();
-        let error = ErrorBody::new(
-            ErrorCode::RateLimited,
-            "Too many of your calls are under way at once.",
-        )
-        .with("retryAfterMs", 250)
-        .next("wait for some of your calls to end");
-        return refuse(app, &caller, &wish.id, error.about(&entry.id)).await;
-    };
+    match app.place(&caller.agent) {
+        Ok(taken) => *place = Some(taken),
+        Err(error) => {
+            let error = error.about(&entry.id);
+            return refuse(app, &caller, &wish.id, error).await;
+        }
+    }
     let asked = Asked::new(caller, entry, wish.input);
 
     let authorized = match asked.clone().authorize(app) {

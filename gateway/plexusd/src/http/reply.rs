@@ -3,7 +3,7 @@
 use super::authenticate;
 use crate::{
     app::App,
-    invoke::{Answer, refusal},
+    invoke::{Answer, limits::Place, refusal},
 };
 use axum::{
     body::Body,
@@ -35,6 +35,8 @@ pub(crate) const SMALL_BODY: usize = 4 * 1024;
 pub(crate) const STRANGERS_BODY: usize = 32 * 1024;
 /// What most answers fit in, and what stands around an output, in bytes.
 const ROOM: usize = 512;
+/// An answer that may wait to be taken without holding its call's place, in bytes.
+const LIGHT: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
@@ -114,11 +116,13 @@ impl IntoResponse for Refused {
     }
 }
 
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
+impl Answer {
+    /// The answer on its way out, with the place of its call.
+    pub(crate) fn leaving(self, place: Option<Place>) -> Response {
         let output = self.body.output.as_ref().map_or(0, |o| o.get().len());
         let retry = self.body.error.as_ref().and_then(retry_after);
-        let mut response = hinted(sized(self.status, &self.body, output + ROOM), retry);
+        let body = sized(self.status, &self.body, output + ROOM, place);
+        let mut response = hinted(body, retry);
         if let Some(error) = &self.body.error {
             response.extensions_mut().insert(Said(error.code));
         }
@@ -146,13 +150,31 @@ pub(crate) fn ok(body: &impl Serialize) -> Response {
     with_status(200, body)
 }
 
-/// Any status with a JSON body. `content-type` has no charset parameter (wire §3).
-pub(crate) fn with_status(status: u16, body: &impl Serialize) -> Response {
-    sized(status, body, ROOM)
+/// 200 with a JSON body that may hold an output, and the place of whoever asks for it.
+pub(crate) fn leaving(body: &impl Serialize, place: Option<Place>) -> Response {
+    sized(200, body, ROOM, place)
 }
 
-/// The same for a body of about `room` bytes: one that is larger costs a copy or two.
-fn sized(status: u16, body: &impl Serialize, room: usize) -> Response {
+/// Any status with a JSON body. `content-type` has no charset parameter (wire §3).
+pub(crate) fn with_status(status: u16, body: &impl Serialize) -> Response {
+    sized(status, body, ROOM, None)
+}
+
+/// Bytes that wait to be taken, and the place that they hold meanwhile.
+struct Leaving {
+    bytes: Vec<u8>,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The same for a body of about `room` bytes: one that is larger costs a copy or two. Where it is no [`LIGHT`] one, `place`
+/// is given back when the last of it was taken: an agent has so many places, and with them so much memory.
+fn sized(status: u16, body: &impl Serialize, room: usize, place: Option<Place>) -> Response {
     let mut bytes = Vec::with_capacity(room);
     let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
         Ok(()) => (
@@ -168,7 +190,11 @@ fn sized(status: u16, body: &impl Serialize, room: usize) -> Response {
             )
         }
     };
-    let mut response = made(Bytes::from(bytes));
+    let bytes = match place.filter(|_| bytes.len() > LIGHT) {
+        Some(_place) => Bytes::from_owner(Leaving { bytes, _place }),
+        None => Bytes::from(bytes),
+    };
+    let mut response = made(bytes);
     *response.status_mut() = status;
     response
 }
@@ -327,8 +353,11 @@ pub(crate) async fn or_panicked<E>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invoke::limits::Limits;
     use axum::body::HttpBody;
     use hyper::body::Frame;
+    use plexus_protocol::{AgentId, body::InvokeResponse};
+    use serde_json::value::RawValue;
     use std::{pin::Pin, task::Context};
 
     /// So many pieces of a body that are still to come.
@@ -366,5 +395,28 @@ mod tests {
         }
         let refused = kept(65).await.unwrap_err();
         assert_eq!(refused.code(), ErrorCode::PayloadTooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_holds_its_place_until_it_is_taken() {
+        let limits = Limits::default();
+        let agent = AgentId::parse("one").unwrap();
+        let response = |bytes: usize| {
+            let output = RawValue::from_string(format!("\"{}\"", "x".repeat(bytes)));
+            let mut body = InvokeResponse::ok("notes.read", None);
+            body.output = Some(output.unwrap());
+            Answer { status: 200, body }.leaving(limits.enter(&agent))
+        };
+        let large = response(LIGHT);
+        let small = response(LIGHT / 2);
+        assert_eq!(limits.under_way(), 1, "a small one holds none");
+        let mut body = large.into_body();
+        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(body);
+        assert!(bytes.len() > LIGHT);
+        assert_eq!(limits.under_way(), 1, "it waits to be taken");
+        drop(bytes);
+        assert_eq!(limits.under_way(), 0);
+        drop(small);
     }
 }

@@ -8,13 +8,13 @@ use crate::{
         reply::{self, Refused},
         throttle::Kind,
     },
-    invoke::{self, Answer, By, Caller, Wish},
+    invoke::{self, Answer, By, Caller, Wish, limits::Place},
     sources::narration::clean,
 };
 use axum::{
     extract::{Request, State},
     http::header,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, body::InvokeResponse};
 use plexus_trust::OnApproval;
@@ -25,22 +25,25 @@ use std::sync::Arc;
 const KEY_BYTES: usize = 200;
 
 pub(super) async fn invoke(State(app): State<Arc<App>>, request: Request) -> Response {
-    match answer(&app, request).await {
-        Ok(answer) => answer.into_response(),
-        Err((id, refused)) => as_invoke(&id, refused),
-    }
+    let mut place = None;
+    let answer = answer(&app, request, &mut place).await;
+    let answer = answer.unwrap_or_else(|(id, refused)| as_invoke(&id, refused));
+    answer.leaving(place)
 }
 
 /// A refusal in this route's envelope.
-fn as_invoke(id: &str, refused: Refused) -> Response {
-    let answer = Answer {
+fn as_invoke(id: &str, refused: Refused) -> Answer {
+    Answer {
         status: refused.status_code(),
         body: InvokeResponse::refused(id, refused.into_error(), None),
-    };
-    answer.into_response()
+    }
 }
 
-async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Refused)> {
+async fn answer(
+    app: &Arc<App>,
+    request: Request,
+    place: &mut Option<Place>,
+) -> Result<Answer, (String, Refused)> {
     let nobody = |refused: Refused| (String::new(), refused);
     let peer = peer(&request);
     let authorization = request.headers().contains_key(header::AUTHORIZATION);
@@ -139,7 +142,7 @@ async fn answer(app: &Arc<App>, request: Request) -> Result<Answer, (String, Ref
     };
     let by_session = matches!(caller.by, By::Session(_)) && wants_token;
     let asked = by_session.then(|| asked(app, &caller, &wish)).flatten();
-    let mut answer = invoke::invoke(app, caller, wish).await;
+    let mut answer = invoke::invoke(app, caller, wish, place).await;
     // A call with a session alone that was allowed comes with a token for the next ones (wire §4.9).
     let allowed = answer.status == 200 || answer.status == 202 || answer.status == 422;
     if let Some(asked) = asked.filter(|_| allowed && !answer.body.replayed) {

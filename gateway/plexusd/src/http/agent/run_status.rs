@@ -5,7 +5,7 @@ use crate::{
     http::{
         authenticate::{self, bearer},
         guard::single,
-        reply::{self, Refused, ok},
+        reply::{self, Refused},
     },
     invoke::runs::OneRun,
 };
@@ -64,13 +64,18 @@ pub(super) async fn show(
             return Err(no_such_run());
         }
     }
+    let place = match !owner && run.is_over() {
+        true => Some(app.place(&run.agent).map_err(|e| Refused::new(*e))?),
+        false => None,
+    };
     let (finished_at, result) = run.result().unzip();
-    Ok(ok(&Shown {
+    let shown = Shown {
         handle: run.handle(&app.address.base(), app.clock.now()),
         id: &run.capability,
         finished_at,
         result,
-    }))
+    };
+    Ok(reply::leaving(&shown, place))
 }
 
 /// The body: an output in it leaves as the worker's own bytes.

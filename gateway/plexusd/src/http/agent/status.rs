@@ -6,7 +6,7 @@ use crate::{
     http::{
         authenticate,
         guard::single,
-        reply::{self, Refused, ok},
+        reply::{self, Refused},
         throttle::Kind,
     },
 };
@@ -102,9 +102,12 @@ pub(super) async fn show(
         let undecided =
             matches!(item.state, ItemState::Pending) || app.approvals.is_running(&app, &item);
         if !undecided || Instant::now() >= until || app.phase() != Phase::Serving {
-            return Ok(ok(
-                &shown(&app, &item, live.map(|s| s.id), mine, collects).await
-            ));
+            let place = match mine && item.on_approval == OnApproval::Run {
+                true => Some(app.place(&item.agent).map_err(|e| Refused::new(*e))?),
+                false => None,
+            };
+            let shown = shown(&app, &item, live.map(|s| s.id), mine, collects).await;
+            return Ok(reply::leaving(&shown, place));
         }
         tokio::select! {
             _ = tokio::time::timeout_at(until, changed.changed()) => {}
