@@ -89,7 +89,7 @@ impl Doors {
         request: Request,
     ) -> Result<Response, Infallible> {
         if let Some(place) = place {
-            place.asked(authenticate::proves(&self.app, request.headers()));
+            place.asked(|| authenticate::proves(&self.app, request.headers()));
         }
         let figures = self.app.figures.clone();
         let response = self.answered(peer, request).await;

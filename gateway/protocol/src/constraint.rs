@@ -2,7 +2,8 @@
 //!
 //! Invariants: every part that is present must hold; a field that is absent from the input denies; an empty list
 //! allows nothing; a part, operator or shape that is not known here does not parse, so it can never widen anything; a
-//! prefix with a `.` or `..` in it, which reads narrower than what it comes to, is refused when made and matches nothing.
+//! prefix with a `.` or `..` among its names, which reads narrower than what it comes to, is refused when made and
+//! matches nothing.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -106,13 +107,21 @@ fn segments(path: &str) -> Option<Vec<&str>> {
 }
 
 /// A path prefix as segments, or `None` where it is not what it looks like: `a/b/../..` reads narrow and comes to
-/// everything, which is written `""`.
+/// everything, which is written `""`, or `.` as records name the root.
 fn names(prefix: &str) -> Option<Vec<&str>> {
+    if is_root(prefix) {
+        return Some(Vec::new());
+    }
     let dots = prefix.split('/').any(|part| matches!(part, "." | ".."));
     segments(prefix).filter(|_| !dots)
 }
 
-/// Whether a path prefix is relative and each of its segments a name.
+/// Whether a path prefix is everything, and looks like it.
+fn is_root(prefix: &str) -> bool {
+    matches!(prefix, "" | ".")
+}
+
+/// Whether a path prefix is relative and each of its segments a name, or is the root.
 #[must_use]
 pub fn is_prefix(text: &str) -> bool {
     names(text).is_some()
@@ -170,7 +179,7 @@ impl Constraint {
         if let Some(PathPrefix { field, allow }) = &self.path_prefix {
             words.push(match &allow[..] {
                 [] => format!("no {field}"),
-                allow if allow.iter().any(String::is_empty) => format!("{field} anywhere"),
+                allow if allow.iter().any(|prefix| is_root(prefix)) => format!("{field} anywhere"),
                 allow => format!("{field} at or below {}", allow.join(" or ")),
             });
         }
@@ -480,7 +489,7 @@ mod tests {
             ("Projects", true),
             ("Projects/Plexus/", true),
             (".obsidian/..a", true),
-            (".", false),
+            (".", true),
             ("..", false),
             ("./Projects", false),
             ("Projects/.", false),
@@ -497,7 +506,7 @@ mod tests {
             let path = within.trim_start_matches('/');
             for path in [path, "a.md", "Projects/a.md", ""] {
                 let passes = rule.permits(&json!({ "path": path }), &[]).is_ok();
-                let lies = names && path.starts_with(prefix);
+                let lies = names && (prefix == "." || path.starts_with(prefix));
                 assert_eq!(passes, lies, "{path:?} under {prefix:?}");
                 assert_eq!(
                     rule.lets_pass("path", &json!(path)),

@@ -5,8 +5,8 @@ use super::scene::{Free, Scene, Subject};
 use plexus_tests::cage::protocol::{Attack, Then, WHILE_PLANNING, WHILE_SERVING, WHILE_STARTING};
 use plexus_tests::cage::{BE_STUBBORN, Orders, Outcome};
 use plexus_tests::waiting::until;
-use plexus_tests::{Response, golden};
-use serde_json::{Value, json};
+use plexus_tests::{Response, golden, log_lines};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt;
@@ -85,8 +85,8 @@ fn sit_through(subject: Subject, attacks: &[&'static Attack]) -> Notes {
             assert_eq!(next, pid, "{at}: it goes on");
         } else {
             assert_ne!(next, pid, "{at}: another process serves");
-            let end = until("the record of its end", || ended(&scene, pid));
-            let cause = end["detail"]["cause"].as_str().expect("a cause").to_owned();
+            let end = until("the log's line of its end", || ended(&scene, pid));
+            let cause = end["cause"].as_str().expect("a cause").to_owned();
             if let Then::Noticed(expected) = attack.then {
                 assert_eq!(cause, expected, "{at}");
             }
@@ -129,10 +129,10 @@ fn serves(scene: &Scene, subject: Subject) -> u64 {
     pid
 }
 
-/// Whether the log says how this process ended.
-fn ended(scene: &Scene, pid: u64) -> Option<Value> {
-    let mut events = scene.gateway.owner().audit(200).into_iter();
-    events.find(|event| event["detail"]["event"] == "worker.end" && event["detail"]["pid"] == pid)
+/// What the daemon's log says of how this process ended: in the audit log so many ends are a count.
+fn ended(scene: &Scene, pid: u64) -> Option<Map<String, Value>> {
+    let mut lines = log_lines::check(&scene.gateway.state()).into_iter();
+    lines.find(|line| line["event"] == "worker.ended" && line["pid"] == pid)
 }
 
 /// The reader makes the plan that the owner's card shows.

@@ -517,10 +517,10 @@ mod tests {
             assert!(place(&places, || {}, &mut stopped).await.is_some());
         }
         let held = place(&places, || {}, &mut stopped).await.expect("one");
-        held.asked(true);
+        held.asked(|| true);
         let (next, ()) = tokio::join!(place(&places, || {}, &mut stopped), async { drop(held) });
         let next = next.expect("the place of the one that went");
-        next.asked(true);
+        next.asked(|| true);
         stop.send(Ending::Now).expect("somebody listens");
         assert!(place(&places, || {}, &mut stopped).await.is_none());
     }

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! taken ─▶ unproven ─a request that carries a live credential─▶ proven ─end─▶ gone
-//!             │  ▲─────────────one that does not───────────────────┘
+//!             │  ▲─────one that does not, while places are scarce──┘
 //!             └─ no place left, and nobody unproven is older: told to leave ─▶ gone
 //! ```
-//! Invariant: a connection whose latest request carried a live credential is never told to leave. Among the others those
-//! that are between requests go before those that are being answered, and the one that said something longest ago goes
-//! first.
+//! Invariant: a connection whose latest request carried a live credential is never told to leave, nor one whose earlier
+//! request did before it has asked again while less than a quarter of the places is free. Among the others those that
+//! are between requests go before those that are being answered, and the one that said something longest ago goes first.
 //!
 //! Must not know: HTTP; what a credential is.
 
@@ -26,6 +26,8 @@ pub(super) struct Places(Arc<Inner>);
 
 struct Inner {
     free: Arc<Semaphore>,
+    /// Free places at which they are scarce.
+    scarce: usize,
     held: Mutex<Held>,
     /// Somebody is between requests again, or gone.
     changed: Notify,
@@ -71,6 +73,7 @@ impl Places {
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Inner {
             free: Arc::new(Semaphore::new(most)),
+            scarce: most / 4,
             held: Mutex::default(),
             changed: Notify::new(),
         }))
@@ -161,9 +164,13 @@ impl Inner {
 }
 
 impl Place {
-    /// A request begins, with a credential that is live or without one. What an earlier one carried counts no more: its
-    /// agent may be revoked.
-    pub(super) fn asked(&self, live: bool) {
+    /// A request begins; `live` looks whether it carries a credential that is. What an earlier one carried counts no
+    /// more, for its agent may be revoked; but as long as places are not scarce nobody asks for a look at each call.
+    pub(super) fn asked(&self, live: impl FnOnce() -> bool) {
+        if self.inner.free.available_permits() > self.inner.scarce && self.is_proven() {
+            return;
+        }
+        let live = live();
         let mut held = self.inner.held();
         let last = held.tick();
         if live {
@@ -195,8 +202,7 @@ impl Place {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn is_proven(&self) -> bool {
+    fn is_proven(&self) -> bool {
         !self.inner.held().unproven.contains_key(&self.id)
     }
 
@@ -249,10 +255,10 @@ mod tests {
         let mut all: Vec<_> = (0..4).filter_map(|_| taken(&places)).collect();
         assert_eq!(all.len(), 4);
         let (known, asking, spoke) = (0, 1, 2);
-        all[known].asked(true);
+        all[known].asked(|| true);
         all[known].answered();
-        all[asking].asked(false);
-        all[spoke].asked(false);
+        all[asking].asked(|| false);
+        all[spoke].asked(|| false);
         all[spoke].answered();
         // What leaves: the last one never spoke, the third did, the second is being answered.
         let told = Cell::new(0);
@@ -269,7 +275,7 @@ mod tests {
             drop(leaves);
             let fresh = now(next.as_mut()).expect("its place");
             assert!(!fresh.is_proven());
-            fresh.asked(true);
+            fresh.asked(|| true);
             all.insert(0, fresh);
         }
         let mut next = pin!(places.take(|| told.set(told.get() + 1)));
@@ -289,21 +295,21 @@ mod tests {
         let places = Places::new(2);
         let (revoked, known) = (taken(&places).unwrap(), taken(&places).unwrap());
         for place in [&revoked, &known] {
-            place.asked(true);
+            place.asked(|| true);
             place.answered();
         }
         let told = Cell::new(0);
         let mut next = pin!(places.take(|| told.set(told.get() + 1)));
         assert!(now(next.as_mut()).is_none());
-        known.asked(true);
+        known.asked(|| true);
         assert!(now(next.as_mut()).is_none());
         assert_eq!(told.get(), 0, "the control: both are known");
-        revoked.asked(false);
+        revoked.asked(|| false);
         assert!(now(next.as_mut()).is_none());
         assert_eq!(told.get(), 1);
         assert!(is_told(&revoked) && !is_told(&known));
         // It goes, whatever it asks meanwhile.
-        revoked.asked(false);
+        revoked.asked(|| false);
         revoked.answered();
         assert!(revoked.is_proven(), "it is on no list");
         drop(revoked);
@@ -312,10 +318,30 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_room_nobody_is_looked_at_twice() {
+        let places = Places::new(4);
+        let known = taken(&places).unwrap();
+        known.asked(|| true);
+        let looked = Cell::new(0);
+        let revoked = || {
+            looked.set(looked.get() + 1);
+            false
+        };
+        known.asked(revoked);
+        assert!(looked.get() == 0 && known.is_proven());
+        let stranger = taken(&places).unwrap();
+        stranger.asked(revoked);
+        assert_eq!(looked.get(), 1, "the control: who showed nothing yet");
+        let _third = taken(&places).unwrap();
+        known.asked(revoked);
+        assert!(looked.get() == 2 && !known.is_proven(), "one place is left");
+    }
+
+    #[test]
     fn nobody_leaves_for_one_who_does_not_wait_any_more() {
         let places = Places::new(1);
         let first = taken(&places).unwrap();
-        first.asked(true);
+        first.asked(|| true);
         let mut waits = Box::pin(places.take(|| {}));
         assert!(now(waits.as_mut()).is_none());
         drop(waits);
