@@ -460,8 +460,8 @@ impl Narrow {
             .unwrap_or_default();
         let value = match asked.rsplit_once('/') {
             _ if !path => asked,
+            Some((".", _)) | None => "",
             Some((folder, _)) => folder,
-            None => "",
         };
         // What a field of a form would show otherwise than it is, or the gateway would refuse, is not suggested.
         let plain = value.len() <= 400
