@@ -104,6 +104,17 @@ pub(crate) struct Checked {
     pub(crate) holds: bool,
 }
 
+/// A record of the daemon's own, of no agent and no call.
+pub(crate) fn of_ours(detail: Value) -> Command {
+    Command::Note(Note {
+        kind: "source.settings",
+        agent: None,
+        capability: None,
+        outcome: None,
+        detail,
+    })
+}
+
 /// What the ledger refused by its rules is no trouble of its own.
 fn count_unrecorded(figures: &Figures, submitted: &Submitted) {
     if submitted
@@ -237,13 +248,7 @@ impl App {
     /// Records something about the launch or an act of the owner, of no agent and no call: for the owner, so also on a
     /// full disk.
     pub(crate) async fn remark(&self, detail: Value) {
-        let note = Command::Note(Note {
-            kind: "source.settings",
-            agent: None,
-            capability: None,
-            outcome: None,
-            detail,
-        });
+        let note = of_ours(detail);
         if let Err(error) = self.owner(note).await {
             tracing::warn!(name: "audit.note_failed", %error, "a remark could not be recorded");
         }

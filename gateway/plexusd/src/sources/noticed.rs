@@ -6,7 +6,7 @@
 mod sparing;
 
 use crate::{
-    app::App,
+    app::{App, of_ours},
     http::{
         feed::{self, Notice},
         owner::CHANGING,
@@ -15,7 +15,6 @@ use crate::{
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
-use plexus_trust::{Command, Note};
 use serde_json::{Value, json};
 use sparing::{Came, Sparing};
 use std::{
@@ -61,14 +60,7 @@ async fn record(app: &App, due: &mut VecDeque<Value>) {
         tracing::warn!(name: "audit.note_failed", "an event of a worker is given up: too many wait to be recorded");
     }
     while let Some(detail) = due.front() {
-        let note = Note {
-            kind: "source.settings",
-            agent: None,
-            capability: None,
-            outcome: None,
-            detail: detail.clone(),
-        };
-        match app.unasked(Command::Note(note)).await {
+        match app.unasked(of_ours(detail.clone())).await {
             Ok(_) | Err(SubmitError::Refused(_)) => due.pop_front(),
             Err(error) => {
                 tracing::warn!(name: "audit.note_failed", %error, "events of workers could not be recorded yet");

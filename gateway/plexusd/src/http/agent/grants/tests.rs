@@ -30,6 +30,32 @@ fn act(state: &mut State, command: &Command) -> Result<Reply, Refusal> {
     Ok(reply)
 }
 
+/// What connects an agent to one capability, enrolls it and opens its session.
+fn joins(agent: &AgentId, reach: Reach, id: &str, session: &SessionId) -> [Command; 3] {
+    let secret = |what| Digest::of(format!("{what} of {agent}").as_bytes());
+    let (code, pat) = (secret("code"), secret("pat"));
+    [
+        Command::Connect(Connect {
+            agent: agent.clone(),
+            agent_type: None,
+            reach: Some(reach),
+            capabilities: [CapabilityId::parse(id).expect("an id")].into(),
+            standing: BTreeSet::new(),
+            window: None,
+            constraint: None,
+            code,
+            code_ms: 60_000,
+        }),
+        Command::Enroll { code, pat },
+        Command::OpenSession {
+            agent: Some(agent.clone()),
+            pat: Some(pat),
+            session: session.clone(),
+            client: (None, None),
+        },
+    ]
+}
+
 /// A workspace, and an agent that sees all of it and was granted one read.
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let registry = Registry::read(SHIPPED).expect("what ships");
@@ -38,7 +64,6 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let source = SourceId::parse("workspace").expect("an id");
     let agent = AgentId::parse("one").expect("an id");
     let session = SessionId::fresh();
-    let (code, pat) = (Digest::of(b"code"), Digest::of(b"pat"));
     let commands = [
         Command::PutSource {
             id: source.clone(),
@@ -62,26 +87,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             rules: Vec::new(),
             base: Vec::new(),
         }),
-        Command::Connect(Connect {
-            agent: agent.clone(),
-            agent_type: None,
-            reach: Some(Reach::Exposed),
-            capabilities: [CapabilityId::parse(GRANTED).expect("an id")].into(),
-            standing: BTreeSet::new(),
-            window: None,
-            constraint: None,
-            code,
-            code_ms: 60_000,
-        }),
-        Command::Enroll { code, pat },
-        Command::OpenSession {
-            agent: Some(agent.clone()),
-            pat: Some(pat),
-            session: session.clone(),
-            client: (None, None),
-        },
     ];
-    for command in commands {
+    let joins = joins(&agent, Reach::Exposed, GRANTED, &session);
+    for command in commands.into_iter().chain(joins) {
         act(&mut state, &command).expect("it is carried out");
     }
     let catalogue = Catalogue::build(&state, &registry, 1);
@@ -254,7 +262,6 @@ fn an_input_tells_nothing_of_what_is_out_of_view() {
     let (one, mine) = (&WORLD.agent, &WORLD.session);
     let two = AgentId::parse("two").expect("an id");
     let theirs = SessionId::fresh();
-    let (code, pat) = (Digest::of(b"code of two"), Digest::of(b"pat of two"));
     let source = SourceId::parse("lent").expect("an id");
     let workspace = &state.sources[&SourceId::parse("workspace").expect("an id")];
     let config = SourceConfig {
@@ -286,31 +293,14 @@ fn an_input_tells_nothing_of_what_is_out_of_view() {
         }],
     };
     let commands = [
-        Command::Connect(Connect {
-            agent: two.clone(),
-            agent_type: None,
-            reach: Some(Reach::Selected),
-            capabilities: [id(GRANTED)].into(),
-            standing: BTreeSet::new(),
-            window: None,
-            constraint: None,
-            code,
-            code_ms: 60_000,
-        }),
-        Command::Enroll { code, pat },
-        Command::OpenSession {
-            agent: Some(two.clone()),
-            pat: Some(pat),
-            session: theirs.clone(),
-            client: (None, None),
-        },
         Command::Lend(Box::new(lend)),
         Command::Expose {
             capability: id("workspace.list"),
             enabled: false,
         },
     ];
-    for command in commands {
+    let joins = joins(&two, Reach::Selected, GRANTED, &theirs);
+    for command in joins.into_iter().chain(commands) {
         act(&mut state, &command).expect("it is carried out");
     }
     let (one, two) = ((one, mine), (&two, &theirs));
