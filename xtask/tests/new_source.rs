@@ -1,8 +1,8 @@
 //! A connector as `cargo xtask new-source` makes it, in a copy of this workspace: everything that is asked of a connector
 //! holds before a person has changed a line.
 //!
-//! The copy and its build stay in the target folder, and only what differs is copied again: the first run builds the
-//! dependencies once more, later ones take seconds.
+//! The copy and its build stay in the target folder, and only what differs is copied again. The first run takes what was
+//! built of the dependencies from the build that it belongs to; what it needs with other features it builds once.
 
 use std::{
     collections::BTreeSet,
@@ -60,11 +60,69 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Whether a file or folder of a build is of a package of this workspace, which the copy builds itself. Cargo's names
+/// end in `-` and 16 hexadecimal digits, and a library's begin with `lib`.
+fn is_own(name: &str) -> bool {
+    let package = name.strip_prefix("lib").unwrap_or(name);
+    ["plexus", "xtask"]
+        .iter()
+        .any(|own| package.starts_with(own))
+}
+
+/// Gives the build in `to` what the one in `from` made of the dependencies. Cargo goes by times, so they are kept; and
+/// it may write its own records again, so only what the compiler made is the same file in both.
+fn take_dependencies(from: &Path, to: &Path) {
+    for folder in ["deps", "build", ".fingerprint"] {
+        let (from, to) = (from.join(folder), to.join(folder));
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(&from).unwrap().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if is_own(&name) {
+                continue;
+            }
+            let (path, taken) = (entry.path(), to.join(&*name));
+            if path.is_dir() {
+                take_folder(&path, &taken);
+            } else if name.starts_with("lib") {
+                fs::hard_link(&path, &taken).unwrap();
+            } else if name.ends_with(".d") {
+                take_file(&path, &taken);
+            }
+        }
+    }
+}
+
+/// Copies a folder with the times of its files.
+fn take_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (path, taken) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            take_folder(&path, &taken);
+        } else {
+            take_file(&path, &taken);
+        }
+    }
+}
+
+fn take_file(from: &Path, to: &Path) {
+    fs::copy(from, to).unwrap();
+    let modified = fs::metadata(from).unwrap().modified().unwrap();
+    let copied = fs::OpenOptions::new().write(true).open(to).unwrap();
+    copied.set_modified(modified).unwrap();
+}
+
 #[test]
 fn a_new_connector_is_green_as_made() {
     let scratch = scratch();
     let (root, target) = (scratch.join("workspace"), scratch.join("target"));
     copy(&workspace(), &root);
+    if !target.exists() {
+        // target/debug/deps/new_source-…
+        let test = std::env::current_exe().unwrap();
+        take_dependencies(test.ancestors().nth(2).unwrap(), &target.join("debug"));
+    }
     let cargo = |words: &[&str]| {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(words)
