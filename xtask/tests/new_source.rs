@@ -60,8 +60,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Whether a file or folder of a build is of a package of this workspace, which the copy builds itself. Cargo's names
-/// end in `-` and 16 hexadecimal digits, and a library's begin with `lib`.
+/// Whether a file or folder of a build is of a package of this workspace, which the copy builds itself: cargo tells two
+/// checkouts of one package apart by nothing that stands in a name. A library's name begins with `lib`.
 fn is_own(name: &str) -> bool {
     let package = name.strip_prefix("lib").unwrap_or(name);
     ["plexus", "xtask"]
@@ -85,7 +85,10 @@ fn take_dependencies(from: &Path, to: &Path) {
             if path.is_dir() {
                 take_folder(&path, &taken);
             } else if name.starts_with("lib") {
-                fs::hard_link(&path, &taken).unwrap();
+                // As cargo does where a file system has no links.
+                if fs::hard_link(&path, &taken).is_err() {
+                    take_file(&path, &taken);
+                }
             } else if name.ends_with(".d") {
                 take_file(&path, &taken);
             }
