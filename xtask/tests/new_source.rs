@@ -20,11 +20,11 @@ fn workspace() -> PathBuf {
         .to_path_buf()
 }
 
-/// Where this test's own build lies.
-fn scratch() -> PathBuf {
+/// The folder of the build that this test belongs to: `target/debug`.
+fn outer() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // target/debug/deps/new_source-…
-    test.ancestors().nth(3).unwrap().join("new-source")
+    test.ancestors().nth(2).unwrap().to_path_buf()
 }
 
 /// Makes `to` what `from` is; files that are the same keep their time, so that cargo does not build them again.
@@ -118,13 +118,12 @@ fn take_file(from: &Path, to: &Path) {
 
 #[test]
 fn a_new_connector_is_green_as_made() {
-    let scratch = scratch();
+    let outer = outer();
+    let scratch = outer.parent().unwrap().join("new-source");
     let (root, target) = (scratch.join("workspace"), scratch.join("target"));
     copy(&workspace(), &root);
     if !target.exists() {
-        // target/debug/deps/new_source-…
-        let test = std::env::current_exe().unwrap();
-        take_dependencies(test.ancestors().nth(2).unwrap(), &target.join("debug"));
+        take_dependencies(&outer, &target.join("debug"));
     }
     let cargo = |words: &[&str]| {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
