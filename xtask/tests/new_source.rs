@@ -1,8 +1,8 @@
 //! A connector as `cargo xtask new-source` makes it, in a copy of this workspace: everything that is asked of a connector
 //! holds before a person has changed a line.
 //!
-//! The copy and its build stay in the target folder, and only what differs is copied again. The first run takes what was
-//! built of the dependencies from the build that it belongs to; what it needs with other features it builds once.
+//! The copy stays in the target folder, and only what differs is copied again. It is built in the folder of the build that
+//! this test belongs to, where everything that comes from elsewhere lies built already.
 
 use std::{
     collections::BTreeSet,
@@ -20,11 +20,11 @@ fn workspace() -> PathBuf {
         .to_path_buf()
 }
 
-/// The folder of the build that this test belongs to: `target/debug`.
-fn outer() -> PathBuf {
+/// Cargo's folder of this workspace.
+fn target() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // target/debug/deps/new_source-…
-    test.ancestors().nth(2).unwrap().to_path_buf()
+    test.ancestors().nth(3).unwrap().to_path_buf()
 }
 
 /// Makes `to` what `from` is; files that are the same keep their time, so that cargo does not build them again.
@@ -60,76 +60,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Whether a file or folder of a build is of a package of this workspace, which the copy builds itself: cargo tells two
-/// checkouts of one package apart by nothing that stands in a name. A library's name begins with `lib`.
-fn is_own(name: &str) -> bool {
-    let package = name.strip_prefix("lib").unwrap_or(name);
-    ["plexus", "xtask"]
-        .iter()
-        .any(|own| package.starts_with(own))
-}
-
-/// Gives the build in `to` what the one in `from` made of the dependencies. Cargo goes by times, so they are kept; and
-/// it may write its own records again, so only what the compiler made is the same file in both.
-fn take_dependencies(from: &Path, to: &Path) {
-    for folder in ["deps", "build", ".fingerprint"] {
-        let (from, to) = (from.join(folder), to.join(folder));
-        fs::create_dir_all(&to).unwrap();
-        for entry in fs::read_dir(&from).unwrap().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if is_own(&name) {
-                continue;
-            }
-            let (path, taken) = (entry.path(), to.join(&*name));
-            if path.is_dir() {
-                take_folder(&path, &taken);
-            } else if name.starts_with("lib") {
-                // As cargo does where a file system has no links.
-                if fs::hard_link(&path, &taken).is_err() {
-                    take_file(&path, &taken);
-                }
-            } else if name.ends_with(".d") {
-                take_file(&path, &taken);
-            }
-        }
-    }
-}
-
-/// Copies a folder with the times of its files.
-fn take_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let (path, taken) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            take_folder(&path, &taken);
-        } else {
-            take_file(&path, &taken);
-        }
-    }
-}
-
-fn take_file(from: &Path, to: &Path) {
-    fs::copy(from, to).unwrap();
-    let modified = fs::metadata(from).unwrap().modified().unwrap();
-    let copied = fs::OpenOptions::new().write(true).open(to).unwrap();
-    copied.set_modified(modified).unwrap();
-}
-
 #[test]
 fn a_new_connector_is_green_as_made() {
-    let outer = outer();
-    let scratch = outer.parent().unwrap().join("new-source");
-    let (root, target) = (scratch.join("workspace"), scratch.join("target"));
+    let scratch = target().join("new-source");
+    let root = scratch.join("workspace");
     copy(&workspace(), &root);
-    if !target.exists() {
-        take_dependencies(&outer, &target.join("debug"));
-    }
     let cargo = |words: &[&str]| {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(words)
             .current_dir(&root)
-            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_BUILD_BUILD_DIR", target())
+            .env("CARGO_TARGET_DIR", scratch.join("target"))
+            .env("CARGO_INCREMENTAL", "0")
+            // In one build folder cargo tells two checkouts of one package apart by their profile alone: this is nobody
+            // else's here.
+            .env("CARGO_PROFILE_DEV_DEBUG", "line-directives-only")
             .env("CARGO_NET_OFFLINE", "true")
             .output()
             .unwrap();
