@@ -77,7 +77,7 @@ fn callers_that_were_just_answered_and_those_who_had_come_share_a_flush() {
         commits < CALLS * 3 / 2,
         "{commits} commits for {CALLS} calls of each"
     );
-    // Each wait ends with the last of those who were there, or with a fifth of a flush.
+    // Each wait ends with the last of those who were there, and callers are back sooner than a flush takes.
     let longest: Duration = *lingered.lock().expect("nobody panics with it");
     assert!(longest > Duration::ZERO && longest < FLUSH, "{longest:?}");
 }
