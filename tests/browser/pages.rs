@@ -2,9 +2,9 @@
 
 use crate::scene::{READS, Scene, WRITE, note};
 use plexus_ledger::{Lane, Ledger, Options};
+use plexus_record::Trust;
 use plexus_tests::{Agent, Client};
 use plexus_trust::{Command, Note};
-use plexusd::Trust;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;

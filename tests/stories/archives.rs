@@ -2,10 +2,10 @@
 
 use crate::house::{House, READ, WRITE, note};
 use plexus_ledger::{Lane, Ledger, Options};
+use plexus_record::Trust;
 use plexus_tests::waiting::until;
 use plexus_tests::{binaries, programs};
 use plexus_trust::Command;
-use plexusd::Trust;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,10 +14,14 @@ fn sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the workspace");
-    let mut open = vec![
-        root.join("gateway/plexusd/src"),
-        root.join("gateway/ledger/src"),
-    ];
+    // The commands and their client print; they do not log.
+    let commands = ["plexus", "plexusctl", "client"];
+    let crates = fs::read_dir(root.join("gateway")).expect("the crates");
+    let mut open: Vec<PathBuf> = crates
+        .flatten()
+        .filter(|of| !commands.contains(&of.file_name().to_string_lossy().as_ref()))
+        .map(|of| of.path().join("src"))
+        .collect();
     let mut found = Vec::new();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).expect("a folder").flatten() {

@@ -1,7 +1,7 @@
 //! Workers that are killed, stopped, that leak and that do not start, under calls that go on: no read fails, no write
 //! happens twice, every `unknown` is known to be one, and nothing is left in the daemon.
 //!
-//! What the state machine does in any order of events is held by the simulation (`gateway/plexusd/src/supervisor/
+//! What the state machine does in any order of events is held by the simulation (`gateway/supervisor/src/
 //! simulation.rs`); here are the real daemon, real processes and their cages.
 
 use crate::house::{COUNT, Workshop, fixtures_below};

@@ -4,7 +4,6 @@
 
 use crate::{
     approvals::Approvals,
-    clock::Clock,
     connection_key::KeyFile,
     console::sessions::Sessions,
     figures::Figures,
@@ -17,16 +16,16 @@ use crate::{
         settle::Late,
         taken_back::TakenBack,
     },
-    machine::{Ledger, audit_id},
     sources::{Registry, catalogue::Catalogue},
-    state_dir::StateDir,
-    supervisor::Supervisor,
     token::TokenKey,
     upgrade::{self, Came},
 };
 use arc_swap::ArcSwap;
+use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Lane, Receipt, SubmitError};
 use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_record::{Ledger, audit_id};
+use plexus_supervisor::Supervisor;
 use plexus_trust::{Command, Note, Refusal, Reply};
 use serde_json::Value;
 use std::{

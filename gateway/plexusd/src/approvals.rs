@@ -18,9 +18,9 @@ pub(crate) mod run;
 use crate::{
     app::{App, Phase},
     invoke::{self, Answer, Asked, refusal, replay::read_terms, taken_back::Mark},
-    state_dir::{StateDir, create_private, write_private},
 };
 use bytes::Bytes;
+use plexus_home::state_dir::{StateDir, create_private, write_private};
 use plexus_ipc::message::{PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{

@@ -12,6 +12,8 @@ pub(crate) enum Action {
     Verify {
         /// The copy.
         file: PathBuf,
+        /// Print the result as one line of JSON.
+        json: bool,
     },
     /// Say what this build is, and whether it would serve with these arguments.
     Edition(Arguments),
@@ -99,6 +101,9 @@ enum OneOff {
     Verify {
         /// A copy of ledger.redb, or a file made by `plexusctl audit export`
         file: PathBuf,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Write the manual page into a folder
     #[command(hide = true)]
@@ -172,7 +177,7 @@ pub(crate) enum DefaultReach {
 pub(crate) fn parse() -> Action {
     let cli = Cli::parse();
     match cli.command {
-        Some(OneOff::Verify { file }) => Action::Verify { file },
+        Some(OneOff::Verify { file, json }) => Action::Verify { file, json },
         Some(OneOff::Manual { folder }) => Action::Manual(
             clap_mangen::generate_to(<Cli as clap::CommandFactory>::command(), folder).is_ok(),
         ),

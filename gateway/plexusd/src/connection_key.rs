@@ -2,8 +2,8 @@
 //!
 //! Invariants: compared in constant time; replaced in memory only after the machine has recorded the rotation.
 
-use crate::{refused::Lasting, state_dir::StateDir};
 use arc_swap::ArcSwap;
+use plexus_home::state_dir::{Lasting, StateDir};
 use plexus_protocol::credential::ConnectionKey;
 use std::{fs, sync::Arc};
 

@@ -11,13 +11,13 @@ mod cage;
 use crate::{
     arguments::Examine,
     launch::Programs,
-    machine::{Ledger, Trust},
     sources::{Connector, Registered, Registry, configure},
-    state_dir::StateDir,
 };
+use plexus_home::state_dir::StateDir;
 use plexus_ipc::BUILD;
 use plexus_ledger::{OpenError, Options};
 use plexus_protocol::{SourceId, Timestamp};
+use plexus_record::{Ledger, Trust};
 use plexus_trust::SourceConfig;
 use serde_json::{Value, json};
 use std::{

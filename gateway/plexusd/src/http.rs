@@ -12,7 +12,6 @@ pub(crate) mod feed;
 pub(crate) mod grant_reply;
 pub(crate) mod guard;
 pub(crate) mod listen;
-pub(crate) mod network;
 pub(crate) mod reply;
 pub(crate) mod revocation;
 mod stall;

@@ -26,7 +26,7 @@ pub(crate) mod used;
 pub(crate) mod validate;
 pub(crate) mod whose;
 
-use crate::{app::App, machine::audit_id, sources::catalogue::Entry};
+use crate::{app::App, sources::catalogue::Entry};
 use bytes::Bytes;
 use limits::Place;
 use plexus_ipc::manifest::EntryKind;
@@ -34,6 +34,7 @@ use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, SessionId,
     TokenId, body::InvokeResponse, json,
 };
+use plexus_record::audit_id;
 use plexus_trust::{
     Call, Command, Door, Note, OnApproval, OutcomeKind, Permit, Refusal, Verdict, authorize,
 };

@@ -21,7 +21,6 @@ use crate::{
     app::{App, Checked, Phase},
     approvals::{Approvals, planner, run as approved_run},
     arguments::Arguments,
-    clock::Clock,
     connection_key::KeyFile,
     console::sessions::Sessions,
     figures::Figures,
@@ -35,18 +34,18 @@ use crate::{
         taken_back::TakenBack,
     },
     log::{self, Log},
-    machine::{Trust, keep_events},
     sources::{Connector, Registry, noticed},
-    state_dir::StateDir,
-    supervisor::{self, Pace, Setup, Supervisor},
     token::TokenKey,
     upgrade::{self, Handed, Program},
 };
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use ending::Ended;
+use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Options, SubmitError};
 use plexus_protocol::Timestamp;
+use plexus_record::{Trust, keep_events};
+use plexus_supervisor::{self, Pace, Setup, Supervisor};
 use plexus_trust::{Command, Refusal};
 use signals::{PauseSignal, StopSignal};
 use std::{
@@ -195,7 +194,8 @@ async fn run(
         tracing::error!(name: "ledger.rolled_back", error = %finding, "the ledger knows less than audit-heads.jsonl: it was cut short or put back");
     }
     let key = KeyFile::open(&state_dir)?;
-    let network = http::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
+    let network =
+        plexus_home::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
     let listeners = http::listen::bind(&state_dir, arguments.port, &network, handed.as_mut())?;
     // What is not wanted any more is closed here.
     let came = handed.map(|handed| handed.came);
@@ -203,8 +203,8 @@ async fn run(
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
     let registry = registry.served_from(&programs.workers);
-    crate::backup::make::tidy(state_dir.path());
-    let swept = supervisor::sweep_leftovers(state_dir.path())?;
+    plexus_keep::make::tidy(state_dir.path());
+    let swept = plexus_supervisor::sweep_leftovers(state_dir.path())?;
     for pid in swept {
         tracing::warn!(name: "worker.swept", pid, "ended a worker that an earlier daemon left behind");
     }

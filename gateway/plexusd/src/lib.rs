@@ -11,9 +11,6 @@
 mod app;
 mod approvals;
 mod arguments;
-mod backup;
-mod bounded_look;
-mod clock;
 mod connection_key;
 mod console;
 mod examine;
@@ -23,17 +20,12 @@ mod http;
 mod invoke;
 mod launch;
 mod log;
-mod machine;
 mod one_off;
 mod os;
 mod refused;
 pub mod sources;
-mod state_dir;
-pub mod supervisor;
 mod token;
 mod upgrade;
-
-pub use machine::Trust;
 
 use sources::Connector;
 use std::process::ExitCode;
@@ -43,7 +35,7 @@ use std::process::ExitCode;
 pub fn run(connectors: &'static [Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => launch::serve(arguments, connectors),
-        arguments::Action::Verify { file } => machine::verify_offline(&file),
+        arguments::Action::Verify { file, json } => one_off::verify(&file, json),
         arguments::Action::Edition(serve) => one_off::edition(&serve, connectors),
         arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
         arguments::Action::Examine(asked) => examine::run(&asked, connectors),

@@ -36,7 +36,7 @@ use tracing_subscriber::{
 };
 
 /// The target of what workers say on their standard error: it goes to their source's file.
-pub(crate) const WORKER: &str = "plexusd::worker";
+pub(crate) use plexus_supervisor::LOG_TARGET as WORKER;
 /// Lines kept until the files can be written.
 const EARLY: usize = 256;
 /// Longest text of one field, in bytes; the rest is cut.

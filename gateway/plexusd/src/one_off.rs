@@ -5,16 +5,18 @@
 
 use crate::{
     arguments::{Arguments, Backup, Restore},
-    backup::{BackupError, make, restore as restoring},
-    http::network::Network,
     launch::{Programs, flags},
     sources::{Connector, Registry},
-    state_dir::StateDir,
     upgrade::Edition,
 };
+use plexus_home::{network::Network, state_dir::StateDir};
+use plexus_keep::{BackupError, make, restore as restoring};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Makes a backup.
 pub(crate) fn backup(asked: Backup) -> ExitCode {
@@ -37,6 +39,28 @@ pub(crate) fn restore(asked: &Restore) -> ExitCode {
 
 fn home(given: Option<PathBuf>) -> Result<PathBuf, BackupError> {
     StateDir::place(given).map_err(|e| BackupError::Other(e.to_string()))
+}
+
+/// Verifies a copy of the ledger, an export or archives; 0 only where all of it holds.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a one-off command: its findings are its output"
+)]
+pub(crate) fn verify(path: &Path, json: bool) -> ExitCode {
+    match (plexus_keep::verify::verify(path), json) {
+        (Ok(verified), true) => println!("{}", verified.to_json()),
+        (Ok(verified), false) => println!("sound: {verified}"),
+        (Err(why), true) => {
+            println!("{}", json!({"ok": false, "why": why}));
+            return ExitCode::FAILURE;
+        }
+        (Err(why), false) => {
+            eprintln!("not sound: {why}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// Says what this build is, and what would keep it from serving with `arguments`, as far as that can be told beside a

@@ -3,16 +3,11 @@
 //! A service manager must not try those again and again. Everything that is not known to last may pass: a port that is
 //! taken, a full disk, a daemon before us that is still about to end.
 
-use crate::state_dir::StateDirError;
+use plexus_home::state_dir::{Lasting, StateDirError};
 use plexus_ledger::OpenError;
 
 /// Exit status of a start that cannot succeed (`EX_CONFIG` of BSD's `sysexits.h`).
 pub(crate) const CONFIGURATION: u8 = 78;
-
-/// Says that only a change by the owner will help.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Lasting(pub(crate) String);
 
 /// Whether the reason for a refused start lasts.
 pub(crate) fn lasts(error: &anyhow::Error) -> bool {

@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use plexus_ledger::{Lane, Ledger, Options};
 use plexus_protocol::{AgentId, CapabilityId, Digest, SessionId, Verb, Verbs};
+use plexus_record::Trust;
 use plexus_trust::{
     Call, Command, Connect, Door, Outcome, OutcomeKind, Permit, Reach, Reply, State, Touch,
     Verdict, authorize,
 };
-use plexusd::Trust;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -25,6 +25,30 @@ const EDGES: &[(&str, Uses)] = &[
         "plexus-conformance",
         Uses::Only(&["plexus-ipc", "plexus-protocol", "plexus-sandbox"]),
     ),
+    ("plexus-home", Uses::Only(&["plexus-protocol"])),
+    (
+        "plexus-record",
+        Uses::Only(&["plexus-trust", "plexus-ledger", "plexus-protocol"]),
+    ),
+    (
+        "plexus-supervisor",
+        Uses::Only(&[
+            "plexus-ipc",
+            "plexus-sandbox",
+            "plexus-ledger",
+            "plexus-home",
+            "plexus-protocol",
+        ]),
+    ),
+    (
+        "plexus-keep",
+        Uses::Only(&[
+            "plexus-record",
+            "plexus-ledger",
+            "plexus-home",
+            "plexus-protocol",
+        ]),
+    ),
     ("plexus-client", Uses::Only(&["plexus-protocol"])),
     (
         "plexusd",
@@ -34,6 +58,10 @@ const EDGES: &[(&str, Uses)] = &[
             "plexus-ledger",
             "plexus-ipc",
             "plexus-sandbox",
+            "plexus-home",
+            "plexus-record",
+            "plexus-supervisor",
+            "plexus-keep",
         ]),
     ),
     (

@@ -7,7 +7,7 @@
 //! it is bounded, one for each agent and capability, and goes with the agent; a comparison is made once, when its item
 //! is, because a card does not change under its reader.
 
-use crate::state_dir::write_private;
+use plexus_home::state_dir::write_private;
 use plexus_protocol::{AgentId, CapabilityId, Digest, Timestamp};
 use plexus_trust::{EnrollmentStatus, State};
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,6 @@ use super::Planned;
 use crate::{
     app::{App, Phase},
     invoke::whose::{self, Whose},
-    supervisor::{CallRequest, DispatchError, Stands},
 };
 use plexus_ipc::{
     message::{Failure, PlanMade},
@@ -20,6 +19,7 @@ use plexus_ipc::{
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::{AgentId, CapabilityId, Digest, PendingId, json};
+use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan};
 use std::{
     collections::HashMap,

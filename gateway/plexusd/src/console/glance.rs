@@ -1,10 +1,11 @@
 //! The gateway in one line, and what waits as a list: what the page shows beside the open card.
 
 use super::{card::Moment, change, foreign::Said};
-use crate::{app::App, supervisor::Health};
+use crate::app::App;
 use askama::Template;
 use plexus_ipc::message::Role;
 use plexus_ledger::Condition;
+use plexus_supervisor::Health;
 use plexus_trust::{Item, ItemState, Plan, State};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -145,7 +146,7 @@ impl Glance {
             .iter()
             .filter(|w| w.pid.is_some() && w.cage.is_some())
             .collect();
-        let holds = |worker: &&&crate::supervisor::WorkerStatus| {
+        let holds = |worker: &&&plexus_supervisor::WorkerStatus| {
             worker
                 .cage
                 .as_ref()

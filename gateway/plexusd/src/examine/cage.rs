@@ -11,16 +11,14 @@
 //! Must not know: what a rule is for; the profile says that itself.
 
 use super::Subject;
-use crate::{
-    launch::Programs,
-    supervisor::{Pace, Setup, Spec, Supervisor},
-};
+use crate::launch::Programs;
 use plexus_ipc::message::Role;
 use plexus_sandbox::{
     Limits, launcher_command,
     profile::{Form, Profile, What},
     ruleset::Ruleset,
 };
+use plexus_supervisor::{Pace, Setup, Spec, Supervisor};
 use serde_json::{Value, json};
 use std::{
     io::Read,

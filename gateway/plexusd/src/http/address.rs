@@ -1,9 +1,7 @@
 //! Under which names this gateway is reached: its base URL, the hosts and origins it accepts.
 
-use super::{
-    guard::{hostname, is_loopback_name},
-    network::Network,
-};
+use super::guard::{hostname, is_loopback_name};
+use plexus_home::network::Network;
 
 pub(crate) struct Address {
     port: u16,

@@ -8,12 +8,11 @@
 
 use super::{
     Doors, Serves,
-    network::Network,
     places::{Place, Places},
     stall::Moving,
     throttle::Peer,
 };
-use crate::{app::App, figures::Door, state_dir::StateDir, upgrade::Handed};
+use crate::{app::App, figures::Door, upgrade::Handed};
 use anyhow::{Context, bail};
 use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -27,6 +26,8 @@ use interprocess::{
     os::unix::uds_local_socket::tokio::Listener as UnixListener,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use plexus_home::network::Network;
+use plexus_home::state_dir::StateDir;
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},

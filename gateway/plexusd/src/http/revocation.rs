@@ -4,11 +4,11 @@ use super::reply::{Refused, ok};
 use crate::{
     app::App,
     invoke::{refusal, taken_back::GaveBack},
-    machine::audit_id,
 };
 use axum::response::Response;
 use plexus_ledger::{Receipt, SubmitError};
 use plexus_protocol::{AgentId, CapabilityId, TokenId};
+use plexus_record::audit_id;
 use plexus_trust::{Command, Refusal, Reply};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;

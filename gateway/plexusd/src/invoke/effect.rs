@@ -4,13 +4,11 @@
 //! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
 
 use super::{Answer, By, Permitted, outcome, pend, read, refusal, settle::Committed, whose};
-use crate::{
-    app::App,
-    machine::audit_id,
-    supervisor::{CommitTerms, DispatchError, Finished, Stands},
-};
+use crate::app::App;
 use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_protocol::{Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
+use plexus_record::audit_id;
+use plexus_supervisor::{CommitTerms, DispatchError, Finished, Stands};
 use plexus_trust::{Basis, Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Instant};

@@ -9,9 +9,10 @@
 //! is tried again; after its end the source is asked what became of the effect, as after any crash. The caller was told
 //! `unknown` meanwhile, because nothing else can be held.
 
-use crate::{app::App, machine::audit_id};
+use crate::app::App;
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{AgentId, AuditId, ErrorCode};
+use plexus_record::audit_id;
 use plexus_trust::{Command, Outcome, OutcomeKind, Refusal};
 use std::{sync::Arc, time::Duration};
 

@@ -7,18 +7,15 @@
 //! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
 
 use super::{effect, outcome, read, refusal, settle::Committed};
-use crate::{
-    app::App,
-    finish::to_its_end,
-    machine::audit_id,
-    supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Stands},
-};
+use crate::{app::App, finish::to_its_end};
 use plexus_ipc::{
     manifest::{Capability, Manifest},
     message::PlanMade,
 };
 use plexus_ledger::Lane;
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
+use plexus_record::audit_id;
+use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Stands};
 use plexus_trust::{Command, Outcome, OutcomeKind};
 use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration, time::Instant};

@@ -2,14 +2,12 @@
 //! refusal, and leaves what allowed it as it was.
 
 use super::{Answer, Permitted, refusal};
-use crate::{
-    app::App,
-    machine::audit_id,
-    supervisor::{CallRequest, DispatchError, Finished, Health, Stands},
-};
+use crate::app::App;
 use plexus_ipc::message::Touched;
 use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
+use plexus_record::audit_id;
+use plexus_supervisor::{CallRequest, DispatchError, Finished, Health, Stands};
 use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
 use serde_json::{json, value::RawValue};
 use std::{

@@ -1,9 +1,9 @@
 //! The one table from our errors to what the wire says: code, and the three answers (was anything done, why, what next).
 
-use crate::supervisor::DispatchError;
 use plexus_ipc::message::{Failure, WorkerError};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode};
+use plexus_supervisor::DispatchError;
 use plexus_trust::Refusal;
 use serde_json::json;
 

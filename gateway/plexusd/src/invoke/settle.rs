@@ -11,14 +11,11 @@
 //! time. What is left open at a stop is asked about at the next start.
 
 use super::outcome::unanswered;
-use crate::{
-    app::App,
-    launch::refused_start,
-    supervisor::{CallRequest, CommitTerms, DispatchError, Finished},
-};
+use crate::{app::App, launch::refused_start};
 use plexus_ipc::message::Verdict;
 use plexus_ledger::Durable;
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, SourceId};
+use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished};
 use plexus_trust::{Command, OutcomeKind, Refusal};
 use std::{
     collections::BTreeMap,

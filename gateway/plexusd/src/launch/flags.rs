@@ -4,11 +4,10 @@ use super::refused_start;
 use crate::{
     app::App,
     arguments::{Arguments, DefaultReach},
-    bounded_look,
     sources::{Registry, configure},
-    state_dir::StateDir,
 };
 use anyhow::Context;
+use plexus_home::{inspection, state_dir::StateDir};
 use plexus_protocol::SourceId;
 use plexus_trust::{Command, Reach, Settings, SourceConfig};
 use serde_json::{Value, json};
@@ -143,7 +142,7 @@ impl App {
         for flag in named(arguments).map(Arc::new) {
             let (app, asked) = (self.clone(), flag.clone());
             let look = move || asked.source(&app.registry, &app.state_dir);
-            let found = bounded_look::at(&flag.dir, look).await;
+            let found = inspection::at(&flag.dir, look).await;
             let (id, mut config) =
                 found.with_context(|| format!("{} {}", flag.name, flag.dir.display()))??;
             let state = self.ledger.snapshot();

@@ -64,7 +64,7 @@ impl App {
         for source in &self.unsandboxed {
             if !known.sources.contains_key(source) {
                 let why = format!("--unsandboxed-i-understand {source}: there is no such source");
-                bail!(crate::refused::Lasting(why));
+                bail!(plexus_home::state_dir::Lasting(why));
             }
             tracing::error!(name: "source.uncaged", %source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
         }

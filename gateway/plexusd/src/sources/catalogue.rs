@@ -4,9 +4,9 @@
 //! an entry is the machine's to say; health is the supervisor's.
 
 use super::{Registered, Registry};
-use crate::supervisor::{Health, SourceHealth};
 use plexus_ipc::manifest::{Capability, EntryKind};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
+use plexus_supervisor::{Health, SourceHealth};
 use plexus_trust::{Agent, Facts, State, class_default, standing_for, visible};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};

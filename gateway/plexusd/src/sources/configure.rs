@@ -1,16 +1,17 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (wire §4.20, DESIGN 8).
 
 use super::Registry;
-use crate::{
-    bounded_look,
-    state_dir::{StateDir, identity},
-    supervisor::IsRoot,
+use plexus_home::{
+    inspection,
+    state_dir::{StateDir, boot_id, secret_name},
 };
 use plexus_ipc::manifest::Manifest;
 use plexus_protocol::{Provenance, SourceId};
+use plexus_supervisor::IsRoot;
 use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
 use std::{
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -175,15 +176,16 @@ pub(crate) fn for_worker(config: &SourceConfig) -> Value {
     route
 }
 
-/// A name below `secrets/` (wire §4.22).
-pub(crate) fn secret_name(name: &str) -> bool {
-    let plain = |c: char| !matches!(c, '/' | '\\' | '\0') && !c.is_control();
-    !name.is_empty()
-        && name.len() <= 128
-        && !name.starts_with('.')
-        && !name.contains("..")
-        && !name.contains(':')
-        && name.chars().all(plain)
+/// Real path, inode, device and boot of a folder: by which a change of target is noticed.
+fn identity(path: &Path) -> std::io::Result<Target> {
+    let real = path.canonicalize()?;
+    let meta = std::fs::metadata(&real)?;
+    Ok(Target {
+        path: real.to_string_lossy().into_owned(),
+        inode: meta.ino(),
+        device: meta.dev(),
+        boot: boot_id(),
+    })
 }
 
 /// A source's root may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8); and where
@@ -266,7 +268,7 @@ pub(crate) async fn look(
         Some(root) => {
             let (folder, state_dir) = (root.clone(), state_dir.clone());
             let (manifest, programs) = (connector.manifest.clone(), registry.programs.clone());
-            let seen = bounded_look::at(root, move || {
+            let seen = inspection::at(root, move || {
                 check_root(&folder, &state_dir, &programs, &manifest)?;
                 Ok::<_, String>(identity(&folder).ok())
             });

@@ -5,11 +5,11 @@
 use super::{catalogue::Catalogue, configure};
 use crate::{
     app::App,
-    bounded_look,
     http::{self, feed::Notice},
-    supervisor::{self, Spec},
 };
+use plexus_home::inspection;
 use plexus_protocol::SourceId;
+use plexus_supervisor::{self, Spec};
 use plexus_trust::{Command, Source, SourceSeen, State};
 use std::sync::{Arc, PoisonError};
 
@@ -25,7 +25,7 @@ impl App {
             (id, async move { app.see(&of).await })
         });
         let mut usable = Vec::new();
-        for (id, seen) in bounded_look::at_once(looks).await {
+        for (id, seen) in inspection::at_once(looks).await {
             match self.take_in(&id, seen).await {
                 Ok(source) => usable.extend(source),
                 Err(why) => unusable(&id, why),
@@ -36,7 +36,7 @@ impl App {
             let id = source.id.clone();
             (id, async move { app.put_workers(&source).await })
         });
-        for (id, put) in bounded_look::at_once(puts).await {
+        for (id, put) in inspection::at_once(puts).await {
             if let Err(why) = put {
                 unusable(&id, why);
             }
@@ -108,7 +108,7 @@ impl App {
         let root = match configure::root_of(&self.registry, &source.config) {
             Some(root) => {
                 let folder = root.clone();
-                let found = bounded_look::at(&root, move || folder.canonicalize()).await;
+                let found = inspection::at(&root, move || folder.canonicalize()).await;
                 Some(found.and_then(|found| found).unwrap_or(root))
             }
             None => None,
@@ -128,9 +128,9 @@ impl App {
     }
 
     /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
-    fn secrets_of(&self, name: Option<&str>) -> supervisor::SecretsOf {
+    fn secrets_of(&self, name: Option<&str>) -> plexus_supervisor::SecretsOf {
         let file = name
-            .filter(|n| configure::secret_name(n))
+            .filter(|n| plexus_home::state_dir::secret_name(n))
             .map(|n| self.state_dir.join("secrets").join(n));
         Box::new(move || {
             let text = file.as_ref().map(std::fs::read_to_string).transpose()?;

@@ -11,7 +11,6 @@ use crate::{
         feed::{self, Notice},
         owner::CHANGING,
     },
-    supervisor,
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
@@ -31,7 +30,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Until the supervisor is gone.
 pub(crate) async fn hear_workers(
     app: Arc<App>,
-    mut notices: tokio::sync::mpsc::UnboundedReceiver<supervisor::Notice>,
+    mut notices: tokio::sync::mpsc::UnboundedReceiver<plexus_supervisor::Notice>,
 ) {
     let (mut sparing, mut due) = (Sparing::default(), VecDeque::new());
     loop {
@@ -45,7 +44,9 @@ pub(crate) async fn hear_workers(
         };
         due.extend(sparing.counted(Instant::now()));
         match notice {
-            Some(supervisor::Notice::Health { source, health }) => hear(&app, source, health).await,
+            Some(plexus_supervisor::Notice::Health { source, health }) => {
+                hear(&app, source, health).await
+            }
             Some(notice) => due.extend(about(&app, &mut sparing, notice)),
             None => {}
         }
@@ -71,10 +72,10 @@ async fn record(app: &App, due: &mut VecDeque<Value>) {
 }
 
 /// The event that a notice becomes; none where it is only counted.
-fn about(app: &App, sparing: &mut Sparing, notice: supervisor::Notice) -> Option<Value> {
+fn about(app: &App, sparing: &mut Sparing, notice: plexus_supervisor::Notice) -> Option<Value> {
     let now = Instant::now();
     match notice {
-        supervisor::Notice::Started {
+        plexus_supervisor::Notice::Started {
             source,
             role,
             pid,
@@ -99,7 +100,7 @@ fn about(app: &App, sparing: &mut Sparing, notice: supervisor::Notice) -> Option
             }
             Some(about)
         }
-        supervisor::Notice::StartFailed {
+        plexus_supervisor::Notice::StartFailed {
             source,
             role,
             why,
@@ -110,7 +111,7 @@ fn about(app: &App, sparing: &mut Sparing, notice: supervisor::Notice) -> Option
                 "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
             }))
         }
-        supervisor::Notice::Ended {
+        plexus_supervisor::Notice::Ended {
             source,
             role,
             pid,
@@ -126,12 +127,12 @@ fn about(app: &App, sparing: &mut Sparing, notice: supervisor::Notice) -> Option
                 })
             })
         }
-        supervisor::Notice::Health { .. } => None,
+        plexus_supervisor::Notice::Health { .. } => None,
     }
 }
 
 /// Tells the streams how a source does.
-async fn hear(app: &Arc<App>, source: SourceId, health: supervisor::SourceHealth) {
+async fn hear(app: &Arc<App>, source: SourceId, health: plexus_supervisor::SourceHealth) {
     let state = app.ledger.snapshot();
     let known = state.sources.get(&source);
     let lent = known.and_then(|s| s.config.lent.as_ref());
@@ -142,12 +143,12 @@ async fn hear(app: &Arc<App>, source: SourceId, health: supervisor::SourceHealth
         borrower,
         capabilities: exposed.collect(),
         source: source.clone(),
-        available: health.status != supervisor::Health::Unavailable,
+        available: health.status != plexus_supervisor::Health::Unavailable,
         reason: health.detail.clone(),
         told: health.told,
     });
     // What it points at may have been replaced: then nothing that was granted on it stands.
-    if health.status == supervisor::Health::Unavailable {
+    if health.status == plexus_supervisor::Health::Unavailable {
         // Else the owner's change could come between the look and what is made of it.
         let _one_at_a_time = CHANGING.lock().await;
         let before = app.ledger.snapshot();

@@ -12,7 +12,6 @@ use super::{audit::unreadable, blocking};
 use crate::{
     app::App,
     http::reply::{self, Refused, ok},
-    machine::Ledger,
 };
 use axum::{
     extract::{Request, State},
@@ -21,6 +20,7 @@ use axum::{
 use plexus_ipc::message::TouchedId;
 use plexus_ledger::{EventId, IndexTerm, Recorded, StoreError};
 use plexus_protocol::{AuditId, Timestamp};
+use plexus_record::Ledger;
 use plexus_trust::{OutcomeKind, State as TrustState};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -313,7 +313,7 @@ fn did(
         ("read" | "outcome", OutcomeKind::Unknown) => Did::Unknown,
         ("read" | "outcome", OutcomeKind::Failed) => Did::Failed,
         ("intent", _) => {
-            let id = crate::machine::audit_id(event.id());
+            let id = plexus_record::audit_id(event.id());
             if ended.contains(&id) || !state.open_intents.contains_key(&id) {
                 return None;
             }

@@ -7,7 +7,6 @@ use crate::{
         reply::{self, Refused, ok},
         stream::Given,
     },
-    machine::{Ledger, keep_events},
 };
 use axum::{
     body::Body,
@@ -20,6 +19,7 @@ use plexus_ledger::{
     Archive, CheckError, EventId, Finding, ForgetError, IndexTerm, Place, Recorded, StoreError,
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
+use plexus_record::{Ledger, keep_events};
 use serde_json::{Map, Value, json};
 use std::{
     io,

@@ -5,10 +5,10 @@
 use super::{blocking, failed};
 use crate::{
     app::App,
-    backup::make::Copy,
     http::reply::{Refused, ok},
 };
 use axum::{extract::State, response::Response};
+use plexus_keep::make::Copy;
 use serde_json::json;
 use std::sync::Arc;
 

@@ -3,12 +3,7 @@
 //! `measured` holds it against this route.
 
 use super::{blocking, status::state_word, v1::Counts};
-use crate::{
-    app::App,
-    figures::PREFIX,
-    http::reply::Refused,
-    supervisor::{Supervisor, WorkerState},
-};
+use crate::{app::App, figures::PREFIX, http::reply::Refused};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -16,6 +11,7 @@ use axum::{
     response::Response,
 };
 use plexus_ledger::Condition;
+use plexus_supervisor::{Supervisor, WorkerState};
 use plexus_trust::{ItemState, State as TrustState};
 use prometheus_client::{
     encoding::text::{encode_eof, encode_registry},

@@ -3,15 +3,13 @@
 use super::{CHANGING, blocking, body::Fields, failed, record};
 use crate::{
     app::App,
-    http::{
-        network::{Network, local_addresses},
-        reply::{Refused, ok},
-    },
+    http::reply::{Refused, ok},
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
+use plexus_home::network::{Network, local_addresses};
 use serde_json::json;
 use std::{net::IpAddr, sync::Arc};
 

@@ -6,7 +6,6 @@ use super::{Named, blocking, sources::known};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
-    supervisor::Spec,
 };
 use axum::{
     extract::{Request, State},
@@ -14,6 +13,7 @@ use axum::{
 };
 use plexus_protocol::{ErrorBody, ErrorCode};
 use plexus_sandbox::reach::{Reach, System, reach};
+use plexus_supervisor::Spec;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -75,7 +75,7 @@ pub(super) async fn show(
 }
 
 fn in_role(
-    supervisor: &crate::supervisor::Supervisor,
+    supervisor: &plexus_supervisor::Supervisor,
     spec: &Spec,
     role: plexus_ipc::message::Role,
 ) -> Result<InRole, String> {

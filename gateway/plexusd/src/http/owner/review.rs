@@ -7,7 +7,6 @@ use crate::{
     app::App,
     http::reply::{self, Refused, ok},
     invoke::own::{self, Door},
-    machine::Ledger,
 };
 use axum::{
     extract::{Request, State},
@@ -15,6 +14,7 @@ use axum::{
 };
 use plexus_ledger::{IndexTerm, StoreError};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_record::Ledger;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{

@@ -7,12 +7,12 @@ use super::{CHANGING, Named, act, blocking, body::Fields, failed, record, source
 use crate::{
     app::App,
     http::reply::{Refused, ok},
-    sources::configure::secret_name,
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
+use plexus_home::state_dir::secret_name;
 use plexus_protocol::SourceId;
 use plexus_trust::{Command, SourceConfig};
 use serde_json::json;

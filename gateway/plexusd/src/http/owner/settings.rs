@@ -5,13 +5,13 @@ use crate::{
     app::App,
     approvals::run,
     http::reply::{self, Refused, ok},
-    machine::keep_events,
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
 use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
+use plexus_record::keep_events;
 use plexus_trust::{Command, Reach, Reply, Settings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;

@@ -9,12 +9,12 @@ use crate::{
     approvals::change,
     http::reply::{Refused, ok},
     sources::catalogue::wire_health,
-    supervisor::WorkerState,
     upgrade::{Came, edition::Build},
 };
 use axum::{extract::State, response::Response};
 use plexus_ledger::Condition;
 use plexus_protocol::Digest;
+use plexus_supervisor::WorkerState;
 use plexus_trust::standing_for;
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};

@@ -11,7 +11,6 @@ use crate::{
         own::{self, Door},
         whose::UNDO,
     },
-    machine::Ledger,
 };
 use axum::{
     extract::{Request, State},
@@ -19,6 +18,7 @@ use axum::{
 };
 use plexus_ledger::{EventId, Recorded, StoreError};
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId};
+use plexus_record::Ledger;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -6,16 +6,14 @@
 use super::{blocking, body::Fields, record};
 use crate::{
     app::App,
-    http::{
-        network::Network,
-        reply::{Refused, ok},
-    },
+    http::reply::{Refused, ok},
     upgrade::{UpgradeError, edition::Build},
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
+use plexus_home::network::Network;
 use plexus_protocol::{ErrorBody, ErrorCode};
 use serde_json::json;
 use std::sync::Arc;

@@ -5,7 +5,8 @@
 //!
 //! Must not know: who may have an answer.
 
-use crate::{invoke::Answer, state_dir::write_private};
+use crate::invoke::Answer;
+use plexus_home::state_dir::write_private;
 use plexus_protocol::{AuditId, body::InvokeResponse};
 use plexus_trust::State;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,117 @@
+//! A look at a folder of the owner's, which may lie on a disk that does not answer: a network share that has gone.
+//!
+//! Invariants: whoever asks waits a bounded time, also for many folders at once; for one folder at most one look is
+//! under way, so what hangs in the kernel holds one thread, however often it is asked for.
+//!
+//! Must not know: what is looked for.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+
+/// How long a disk may take. One that spins up goes on meanwhile, and answers whoever asks next.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Who looks at which folder: of the whole process, because it is its threads that are kept.
+static UNDER_WAY: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
+
+/// What `look` finds at `folder`.
+///
+/// # Errors
+/// The folder's disk does not answer now.
+pub async fn at<T: Send + 'static>(
+    folder: &Path,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    within(PATIENCE, folder, look).await
+}
+
+/// What comes of each of `looks`, all of which are under way at once: together they take as long as the longest.
+pub async fn at_once<K, T, L>(looks: impl Iterator<Item = (K, L)>) -> BTreeMap<K, T>
+where
+    K: Ord + Send + 'static,
+    T: Send + 'static,
+    L: Future<Output = T> + Send + 'static,
+{
+    let named = looks.map(|(name, look)| async move { (name, look.await) });
+    let found = named.collect::<JoinSet<_>>().join_all().await;
+    found.into_iter().collect()
+}
+
+async fn within<T: Send + 'static>(
+    patience: Duration,
+    folder: &Path,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let turn = turn(folder);
+    let looked = async {
+        let turn = turn.acquire_owned().await.map_err(io::Error::other)?;
+        let look = move || {
+            let found = look();
+            drop(turn);
+            found
+        };
+        tokio::task::spawn_blocking(look)
+            .await
+            .map_err(io::Error::other)
+    };
+    let silent = |_| io::Error::new(ErrorKind::TimedOut, "its disk does not answer");
+    timeout(patience, looked).await.map_err(silent)?
+}
+
+fn turn(folder: &Path) -> Arc<Semaphore> {
+    let mut all = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+    // Those that nobody looks at now.
+    all.retain(|_, turn| Arc::strong_count(turn) > 1);
+    let turn = all.entry(folder.to_owned());
+    turn.or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_one_thread_and_nobody() {
+        let (hung, well) = (Path::new("/hung"), Path::new("/well"));
+        let (answers, disk) = mpsc::channel::<()>();
+        let soon = Duration::from_millis(50);
+        let first = within(soon, hung, move || disk.recv().is_ok()).await;
+        assert_eq!(first.unwrap_err().kind(), ErrorKind::TimedOut);
+        for _ in 0..3 {
+            let again = within(soon, hung, || unreachable!("nobody looks beside the first")).await;
+            let again: io::Result<()> = again;
+            assert_eq!(again.unwrap_err().kind(), ErrorKind::TimedOut);
+            assert_eq!(at(well, || 7).await.unwrap(), 7, "the control");
+        }
+        answers.send(()).unwrap();
+        let turn = turn(hung);
+        drop(turn.acquire().await.unwrap());
+        assert_eq!(at(hung, || 8).await.unwrap(), 8);
+    }
+
+    /// A start waits for its sources, and a service manager for the start: 90 seconds.
+    #[tokio::test(start_paused = true)]
+    async fn many_that_hang_are_waited_for_as_long_as_one() {
+        let folders: Vec<PathBuf> = (0..50).map(|n| format!("/share/{n}").into()).collect();
+        let hung: Vec<_> = folders.iter().map(|folder| turn(folder)).collect();
+        let hung = hung.iter().map(|turn| turn.try_acquire().unwrap());
+        let _hung: Vec<_> = hung.collect();
+        let looks = folders.iter().cloned().map(|folder| {
+            let of = folder.clone();
+            (folder, async move { at(&of, || ()).await })
+        });
+        let began = Instant::now();
+        let found = at_once(looks).await;
+        assert_eq!(found.len(), folders.len());
+        assert!(found.values().all(Result::is_err));
+        assert!(began.elapsed() < PATIENCE * 2, "{:?}", began.elapsed());
+    }
+}

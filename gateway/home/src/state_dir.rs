@@ -1,0 +1,239 @@
+//! The state directory: `~/.plexus`, the owner's alone.
+//!
+//! Invariants: the directory and its named entries belong to us and are 0700 or 0600; wrong modes are repaired without
+//! following links; foreign ownership and links are refused. Nobody else's files are touched.
+
+use nix::{
+    fcntl::{OFlag, open},
+    sys::stat::{Mode, SFlag, fchmod, fstat},
+    unistd::geteuid,
+};
+use plexus_protocol::state_dir::{FILES, FOLDERS};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// The directory, checked.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// Says that only a change by the owner will help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Lasting(pub String);
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message describes its variant")]
+pub enum StateDirError {
+    #[error("no home directory: set PLEXUS_HOME or pass --home DIR")]
+    NoHome,
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+    #[error(
+        "{path} belongs to another user (uid {uid}): refusing to trust it; choose another --home"
+    )]
+    Foreign { path: PathBuf, uid: u32 },
+    #[error("{path} is not a {wanted}: refusing to follow it; move it away")]
+    Shape { path: PathBuf, wanted: &'static str },
+}
+
+impl StateDir {
+    /// Opens the directory, making it and its parts where they are missing.
+    pub fn open(home: Option<PathBuf>) -> Result<Self, StateDirError> {
+        let path = Self::place(home)?;
+        // The state directory itself may be reached through a link of the owner's; what is in it may not be one.
+        let path = path.canonicalize().unwrap_or(path);
+        make_private(&path)?;
+        let path = path.canonicalize().map_err(|error| StateDirError::Io {
+            path: path.clone(),
+            error,
+        })?;
+        for name in FOLDERS {
+            make_private(&path.join(name))?;
+        }
+        for name in FILES {
+            let file = path.join(name);
+            if file.symlink_metadata().is_ok() {
+                repair(&file, SFlag::S_IFREG, "plain file", 0o600)?;
+            }
+        }
+        Ok(Self { path })
+    }
+
+    /// The directory that a daemon serves from: found, and otherwise left as it is.
+    pub fn as_it_is(home: Option<PathBuf>) -> Result<Self, StateDirError> {
+        let path = Self::place(home)?;
+        match path.canonicalize() {
+            Ok(path) => Ok(Self { path }),
+            Err(error) => Err(StateDirError::Io { path, error }),
+        }
+    }
+
+    /// Where the state directory is, if it is: the one that is named, else `~/.plexus`.
+    pub fn place(named: Option<PathBuf>) -> Result<PathBuf, StateDirError> {
+        match named {
+            Some(path) => Ok(path),
+            None => Ok(
+                PathBuf::from(std::env::var_os("HOME").ok_or(StateDirError::NoHome)?)
+                    .join(".plexus"),
+            ),
+        }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of an entry in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file whole or not at all, 0600, durable with its directory.
+    pub fn write_private(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        write_private(&self.join(name), content)
+    }
+}
+
+/// Writes a file whole or not at all, 0600, durable with its directory.
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".plexus-")
+        .tempfile_in(dir)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Creates a 0600 file that must not exist yet, durable with its directory.
+pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+}
+
+fn make_private(path: &Path) -> Result<(), StateDirError> {
+    match fs::DirBuilder::new()
+        .recursive(false)
+        .mode(0o700)
+        .create(path)
+    {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            fs::create_dir_all(parent).map_err(|error| StateDirError::Io {
+                path: parent.to_owned(),
+                error,
+            })?;
+            make_private(path)
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StateDirError::Io {
+            path: path.to_owned(),
+            error,
+        }),
+        _ => repair(path, SFlag::S_IFDIR, "directory", 0o700),
+    }
+}
+
+/// Checks owner and shape through a handle that follows no link, and sets the mode there.
+fn repair(path: &Path, kind: SFlag, wanted: &'static str, mode: u32) -> Result<(), StateDirError> {
+    let io = |errno: nix::Error| StateDirError::Io {
+        path: path.to_owned(),
+        error: errno.into(),
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let handle = match open(path, flags, Mode::empty()) {
+        Err(nix::Error::ELOOP) => {
+            return Err(StateDirError::Shape {
+                path: path.to_owned(),
+                wanted,
+            });
+        }
+        other => other.map_err(io)?,
+    };
+    let stat = fstat(&handle).map_err(io)?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != kind.bits() {
+        return Err(StateDirError::Shape {
+            path: path.to_owned(),
+            wanted,
+        });
+    }
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(StateDirError::Foreign {
+            path: path.to_owned(),
+            uid: stat.st_uid,
+        });
+    }
+    let bits = Mode::from_bits_truncate(mode as nix::libc::mode_t);
+    if stat.st_mode & 0o7777 != bits.bits() {
+        tracing::warn!(name: "home.mode_repaired", path = %path.display(), "repaired the mode");
+        fchmod(&handle, bits).map_err(io)?;
+    }
+    Ok(())
+}
+
+/// Names the running boot of this machine; empty where the system has no such name, which then compares as equal.
+pub fn boot_id() -> String {
+    #[cfg(target_os = "linux")]
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // macOS has no boot id that a plain read gives: the device number then counts always, which errs on asking again.
+    #[cfg(not(target_os = "linux"))]
+    let id = String::new();
+    id.trim().to_owned()
+}
+
+/// A name below `secrets/` (wire §4.22).
+pub fn secret_name(name: &str) -> bool {
+    let plain = |c: char| !matches!(c, '/' | '\\' | '\0') && !c.is_control();
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with('.')
+        && !name.contains("..")
+        && !name.contains(':')
+        && name.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_link_inside_is_not_followed_and_the_home_may_be_one() {
+        let outer = tempfile::tempdir().unwrap();
+        let (home, link, elsewhere) = (
+            outer.path().join("home"),
+            outer.path().join("link"),
+            outer.path().join("elsewhere"),
+        );
+        fs::create_dir(&home).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(&home, &link).unwrap();
+        assert!(
+            StateDir::open(Some(link.clone())).is_ok(),
+            "the home itself"
+        );
+        fs::remove_dir(home.join("secrets")).unwrap();
+        symlink(&elsewhere, home.join("secrets")).unwrap();
+        let refused = StateDir::open(Some(link)).unwrap_err();
+        assert!(matches!(refused, StateDirError::Shape { .. }), "{refused}");
+        assert_eq!(
+            fs::metadata(&elsewhere).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! A backup: one file with the ledger as it was after one commit, the archives of its older events, and the few files beside it that are worth keeping.
+//!
+//! ```text
+//! plexus-backup 1 ⏎  header (one line of JSON) ⏎  the files' bytes, in the header's order  "sha256 " hex ⏎
+//! ```
+//! The header names each file with its size and digest; the last line is the digest of everything before it. Nothing
+//! stands between or after. The digests have no key: they find what was torn or damaged, not who forged it, which is
+//! why a restore lets nothing in a backup count until the owner has looked.
+//!
+//! Invariants: the file is 0600, and whole or not there; without `secrets` no credential is in it; agents' PATs never
+//! are, because a restore ends them. What a worker keeps (before-images for undo) and inputs that wait are not in it.
+
+pub mod make;
+pub mod read;
+pub mod restore;
+pub mod verify;
+
+use plexus_home::state_dir::secret_name;
+use plexus_protocol::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// First line of every backup of this form.
+const MAGIC: &str = "plexus-backup 1\n";
+/// What the last line begins with; 64 hex digits and a line break follow.
+const SEAL: &str = "sha256 ";
+/// Length of the last line, in bytes.
+const SEAL_BYTES: u64 = SEAL.len() as u64 + 64 + 1;
+/// A longer header is none of ours: a hundred bytes for each of ten thousand files.
+const HEADER_MOST: u64 = 1 << 20;
+/// The ledger's name in the backup and in the state directory.
+const LEDGER: &str = "ledger.redb";
+const HEADS: &str = "audit-heads.jsonl";
+/// The folder of archives, in both.
+const ARCHIVE: &str = "archive";
+
+/// The second line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Header {
+    /// When the ledger was copied.
+    pub(crate) made_at: Timestamp,
+    /// Version of the programs that made it.
+    pub(crate) version: String,
+    /// Sequence of the last event in it.
+    pub(crate) sequence: u64,
+    /// Hash of that event, lower-case hex.
+    pub(crate) head: String,
+    /// Whether it holds credentials.
+    pub(crate) secrets: bool,
+    /// What follows, in this order.
+    pub(crate) files: Vec<Entry>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Its path in the state directory.
+    pub(crate) name: String,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// SHA-256 of its content, lower-case hex.
+    pub(crate) sha256: String,
+}
+
+/// Why there is no backup, or no restored state.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message describes its variant")]
+pub enum BackupError {
+    #[error("{0}")]
+    Ledger(#[from] plexus_ledger::OpenError),
+    #[error("{0}")]
+    Copy(#[from] plexus_ledger::StoreError),
+    #[error("{path}: {error}")]
+    Io { path: String, error: std::io::Error },
+    #[error("{0} is there already: a backup replaces nothing")]
+    Exists(String),
+    #[error("{file} is no whole backup: {why}")]
+    Torn { file: String, why: String },
+    #[error("{home} is not empty")]
+    Occupied { home: String },
+    #[error("another restore to {home} is under way")]
+    UnderWay { home: String },
+    #[error("there is no state in {home}")]
+    NoState { home: String },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl BackupError {
+    fn io(path: &Path, error: std::io::Error) -> Self {
+        let path = path.display().to_string();
+        Self::Io { path, error }
+    }
+
+    /// A word to branch on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Ledger(plexus_ledger::OpenError::InUse) => "gateway_runs",
+            Self::Ledger(plexus_ledger::OpenError::Unsure) => "ledger_unsure",
+            Self::Ledger(plexus_ledger::OpenError::Damaged(_)) => "ledger_damaged",
+            Self::Ledger(_) | Self::Copy(_) => "ledger_unreadable",
+            Self::Io { .. } | Self::Other(_) => "system",
+            Self::Exists(_) => "file_exists",
+            Self::Torn { .. } => "backup_damaged",
+            Self::Occupied { .. } => "home_not_empty",
+            Self::UnderWay { .. } => "busy",
+            Self::NoState { .. } => "no_state",
+        }
+    }
+
+    /// What to do next.
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::Ledger(plexus_ledger::OpenError::InUse) => {
+                "stop the gateway first: plexusctl service stop (or end the plexusd that you started)"
+            }
+            Self::Ledger(plexus_ledger::OpenError::Unsure) => {
+                "start the gateway, which settles it: plexusctl service start (or plexusd)"
+            }
+            Self::Ledger(_) | Self::Copy(_) => {
+                "keep the file as it is, and look at it: plexusd verify FILE"
+            }
+            Self::Io { .. } | Self::Other(_) => "mend what the system says, then run it again",
+            Self::Exists(_) => "name another file",
+            Self::Torn { .. } => {
+                "use another copy of the backup; nothing of this one was taken over"
+            }
+            Self::Occupied { .. } => {
+                "name an empty place with --home, or say --replace: the old state is then kept beside the new one"
+            }
+            Self::UnderWay { .. } => "wait for it to end",
+            Self::NoState { .. } => "say where the state is: --home DIR",
+        }
+    }
+}
+
+/// Whether a backup may hold a file of this name: the ones that [`make`] writes, and nothing that leads elsewhere.
+fn known(name: &str) -> bool {
+    let plain = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with('.')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    match name.split_once('/') {
+        None => [
+            LEDGER,
+            HEADS,
+            "instance-id",
+            "network.json",
+            "connection-key",
+        ]
+        .contains(&name),
+        Some((ARCHIVE, file)) => plexus_ledger::Archive::is_name(file),
+        Some(("secrets", secret)) => secret_name(secret),
+        Some(("agents", record)) => plain(record) && record.ends_with(".installed.json"),
+        Some(_) => false,
+    }
+}
+
+/// Whether a file of this name is a credential.
+fn secret(name: &str) -> bool {
+    name == "connection-key" || name.starts_with("secrets/")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

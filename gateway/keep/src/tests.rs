@@ -1,0 +1,231 @@
+//! The form of a backup: every byte counts.
+
+use super::{BackupError, known, make, make::Copy, read::Backup};
+use plexus_ledger::{Lane, Options};
+use plexus_record::Trust;
+use plexus_trust::Command;
+use std::{fs, path::Path, sync::Arc};
+
+/// A state directory with a ledger, a key and a secret.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let options = Options::new(Arc::new(|| 1_700_000_000_000));
+    let (ledger, _) = plexus_ledger::Ledger::<Trust>::open(home.path(), options).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(ledger.submit(Command::Launch, Lane::Owner))
+        .unwrap();
+    assert!(ledger.close());
+    for folder in ["secrets", "agents"] {
+        fs::create_dir(home.path().join(folder)).unwrap();
+    }
+    fs::write(home.path().join("connection-key"), "the key").unwrap();
+    fs::write(home.path().join("secrets/mail"), "a password").unwrap();
+    // Every name that the owner can give one.
+    fs::write(home.path().join("secrets/my mail (älter)"), "another").unwrap();
+    fs::write(home.path().join("agents/a.pat"), "a credential").unwrap();
+    home
+}
+
+fn backed_up(home: &Path, secrets: bool, to: &Path) -> Result<make::Made, BackupError> {
+    make::write(home, &Copy::at_rest(home)?, secrets, to)
+}
+
+#[test]
+fn a_backup_holds_no_credential_unless_asked_and_never_a_pat() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    for (secrets, expected) in [
+        (false, vec!["ledger.redb", "audit-heads.jsonl"]),
+        (
+            true,
+            vec![
+                "ledger.redb",
+                "audit-heads.jsonl",
+                "connection-key",
+                "secrets/mail",
+                "secrets/my mail (älter)",
+            ],
+        ),
+    ] {
+        let file = out.path().join(format!("{secrets}"));
+        backed_up(home.path(), secrets, &file).unwrap();
+        let backup = Backup::open(&file).unwrap();
+        let names: Vec<_> = backup
+            .header
+            .files
+            .iter()
+            .map(|f| f.name.as_str())
+            .collect();
+        assert_eq!(names, expected);
+        let bytes = fs::read(&file).unwrap();
+        let holds = |text: &str| bytes.windows(text.len()).any(|w| w == text.as_bytes());
+        assert_eq!((holds("the key"), holds("a password")), (secrets, secrets));
+        assert!(!holds("a credential"));
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+    }
+    assert!(
+        !home
+            .path()
+            .join(make::COPIES)
+            .read_dir()
+            .is_ok_and(|mut d| d.next().is_some())
+    );
+    let again = backed_up(home.path(), false, &out.path().join("false"));
+    assert!(matches!(again, Err(BackupError::Exists(_))));
+}
+
+/// Called sound, it would be a backup of what a power cut takes away.
+#[test]
+fn a_ledger_that_may_be_on_no_disk_is_not_backed_up_at_rest() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let mark = home.path().join("ledger.unsure");
+    fs::write(&mark, "").unwrap();
+    let file = out.path().join("backup");
+    let error = backed_up(home.path(), true, &file).err().unwrap();
+    assert_eq!(error.code(), "ledger_unsure");
+    assert!(error.next().contains("plexusctl service start"));
+    assert!(!file.exists());
+    fs::remove_file(&mark).unwrap();
+    backed_up(home.path(), true, &file).expect("the control");
+}
+
+/// What `key rotate` and the owner's other commands may do between the header and what it is about.
+#[test]
+fn a_file_that_is_replaced_while_a_backup_is_made_is_in_it_as_it_was() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let copy = Copy::at_rest(home.path()).unwrap();
+    let prepared = make::prepare(home.path(), &copy, true).unwrap();
+    let key = home.path().join("connection-key");
+    fs::write(home.path().join("fresh"), "new key").unwrap();
+    fs::rename(home.path().join("fresh"), &key).unwrap();
+    fs::remove_file(home.path().join("secrets/mail")).unwrap();
+    let file = out.path().join("backup");
+    prepared.seal(&file).unwrap();
+    let restored = out.path().join("restored");
+    Backup::open(&file).unwrap().unpack(&restored).unwrap();
+    let read = |name: &str| fs::read_to_string(restored.join(name)).unwrap();
+    assert_eq!(read("connection-key"), "the key");
+    assert_eq!(read("secrets/mail"), "a password");
+}
+
+#[test]
+fn a_backup_that_was_cut_lengthened_or_changed_anywhere_is_refused() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let file = out.path().join("backup");
+    backed_up(home.path(), true, &file).unwrap();
+    let whole = fs::read(&file).unwrap();
+    let bad = out.path().join("bad");
+    let refused = |bytes: &[u8], what: &str| {
+        fs::write(&bad, bytes).unwrap();
+        let opened = Backup::open(&bad);
+        assert!(matches!(opened, Err(BackupError::Torn { .. })), "{what}");
+    };
+    for cut in [0, 5, 20, 200, whole.len() / 2, whole.len() - 1] {
+        refused(&whole[..cut], &format!("cut at {cut}"));
+    }
+    refused(&[&whole[..], b"x"].concat(), "lengthened");
+    for at in [
+        3,
+        40,
+        300,
+        whole.len() / 2,
+        whole.len() - 80,
+        whole.len() - 2,
+    ] {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        refused(&changed, &format!("changed at {at}"));
+    }
+    fs::write(&bad, &whole).unwrap();
+    assert!(Backup::open(&bad).is_ok(), "the control");
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_none() {
+    for good in [
+        "ledger.redb",
+        "secrets/mail",
+        "secrets/my mail",
+        "agents/my-cc.installed.json",
+    ] {
+        assert!(known(good), "{good}");
+    }
+    for bad in [
+        "",
+        "/etc/passwd",
+        "../ledger.redb",
+        "secrets/../x",
+        "secrets/",
+        "secrets/.x",
+        "secrets/a/b",
+        "secrets/a\\b",
+        "secrets/a\nb",
+        "agents/a.pat",
+        "runtime.json",
+        "run/owner/owner.sock",
+    ] {
+        assert!(!known(bad), "{bad}");
+    }
+}
+
+#[test]
+fn only_a_copy_of_the_daemons_is_taken_over_and_removed() {
+    let (home, documents) = (home(), tempfile::tempdir().unwrap());
+    let copy = Copy::at_rest(home.path()).unwrap().keep();
+    for folder in [
+        documents.path(),
+        home.path(),
+        &home.path().join(make::COPIES),
+        &home.path().join("secrets"),
+    ] {
+        assert!(
+            Copy::made(home.path(), folder).is_err(),
+            "{}",
+            folder.display()
+        );
+        assert!(folder.is_dir());
+    }
+    drop(Copy::made(home.path(), &copy).unwrap());
+    assert!(!copy.exists());
+}
+
+/// What an interrupted backup leaves: nobody comes for it, and the next one may be a day later.
+#[test]
+fn a_copy_that_nobody_came_for_goes_with_the_next_backup() {
+    let home = home();
+    let copy = |age: u64| {
+        let folder = Copy::at_rest(home.path()).unwrap().keep();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_hours(age);
+        fs::File::open(&folder).unwrap().set_modified(then).unwrap();
+        folder
+    };
+    let (young, old) = (copy(23), copy(25));
+    drop(Copy::at_rest(home.path()).unwrap());
+    assert_eq!((young.exists(), old.exists()), (true, false));
+}
+
+/// Archives on another file system are links in a copy.
+#[test]
+fn what_a_copy_links_to_is_in_the_backup_if_it_is_a_file_of_ours() {
+    let (home, out) = (home(), tempfile::tempdir().unwrap());
+    let folder = Copy::at_rest(home.path()).unwrap().keep();
+    let (inside, outside) = (folder.join("audit-heads.jsonl"), out.path().join("heads"));
+    fs::rename(&inside, &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, &inside).unwrap();
+    let copy = Copy::made(home.path(), &folder).unwrap();
+    let file = out.path().join("backup");
+    make::write(home.path(), &copy, false, &file).unwrap();
+    let restored = out.path().join("restored");
+    Backup::open(&file).unwrap().unpack(&restored).unwrap();
+    let text = |path: &Path| fs::read_to_string(path).unwrap();
+    assert_eq!(text(&restored.join("audit-heads.jsonl")), text(&outside));
+    fs::remove_file(&outside).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &outside).unwrap();
+    assert!(make::write(home.path(), &copy, false, &out.path().join("none")).is_err());
+}

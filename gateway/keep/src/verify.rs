@@ -1,0 +1,133 @@
+//! Verifies a copy of a ledger, an export or archives without a running daemon.
+//!
+//! Must not know: how a result is printed beyond its one sentence and its JSON.
+
+use crate::hex;
+use plexus_ledger::{Head, Verified, VerifiedArchives, VerifiedExport};
+use plexus_protocol::Timestamp;
+use plexus_record::Trust;
+use serde_json::{Value, json};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufReader, Read as _},
+    path::Path,
+};
+
+/// What a file or folder that holds together contains.
+#[derive(Clone, Copy, Debug)]
+pub enum Verification {
+    /// A copy of a ledger, with its archives where they lie beside it.
+    Ledger(Verified),
+    /// An export or one archive; `None` where it has no line.
+    Export(Option<VerifiedExport>),
+    /// A folder of archives without their ledger.
+    Archives(VerifiedArchives),
+}
+
+/// Verifies `path`: a copy of the ledger (with its archives in `archive` beside it), an export or an archive, or a folder:
+/// a copy of a state directory, or of archives alone.
+///
+/// # Errors
+/// One sentence: the first thing that does not hold, or why it cannot be read.
+pub fn verify(path: &Path) -> Result<Verification, String> {
+    let within = path.join("ledger.redb");
+    if path.is_dir() && !within.is_file() {
+        return match plexus_ledger::verify_archives(path) {
+            Ok(Some(archives)) => Ok(Verification::Archives(archives)),
+            Ok(None) => Err("there is neither a ledger.redb nor an archives.jsonl in it".into()),
+            Err(error) => Err(error.to_string()),
+        };
+    }
+    let file = if path.is_dir() { &within } else { path };
+    if is_export(file).map_err(|error| error.to_string())? {
+        let lines = BufReader::new(File::open(file).map_err(|error| error.to_string())?);
+        return plexus_ledger::verify_export(lines)
+            .map(Verification::Export)
+            .map_err(|error| error.to_string());
+    }
+    // A copy may come with the heads that were noted beside it.
+    let heads = Some(file.with_file_name("audit-heads.jsonl")).filter(|heads| heads.is_file());
+    plexus_ledger::verify_file::<Trust>(file, heads.as_deref())
+        .map(Verification::Ledger)
+        .map_err(|error| error.to_string())
+}
+
+/// Whether a file begins as an export line does: a hash in hex and a space.
+fn is_export(file: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(file)?.take(65).read_to_end(&mut start)?;
+    Ok(matches!(start.split_last(), Some((b' ', hash))
+        if hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit)))
+}
+
+/// Which events, and what the last one's hash is.
+fn range(first: u64, head: &Head) -> String {
+    let (last, hash, at) = (head.seq, hex(&head.hash), Timestamp(head.at));
+    format!("events {first} to {last}, the last of {at} with hash {hash}")
+}
+
+/// What the first event of an incomplete chain proves.
+fn anchor(first: u64) -> String {
+    match first {
+        1 => String::new(),
+        _ => format!("; it begins at event {first}: nothing before that is proven"),
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ledger(v) => write!(
+                f,
+                "a ledger with {}; {} checkpoints, {} rows, {} noted heads and {} archives agree{}",
+                range(v.first, &v.head),
+                v.checkpoints,
+                v.rows,
+                v.heads,
+                v.archives,
+                anchor(v.first)
+            ),
+            Self::Export(None) => f.write_str("an export without events"),
+            Self::Export(Some(v)) => {
+                let (range, anchor) = (range(v.first, &v.head), anchor(v.first));
+                write!(f, "an export with {range}{anchor}")
+            }
+            Self::Archives(v) => {
+                let (range, anchor) = (range(v.first, &v.head), anchor(v.first));
+                write!(f, "{} archives with {range}{anchor}", v.archives)
+            }
+        }
+    }
+}
+
+impl Verification {
+    /// The same for programs: `kind`, `first`, `last`, `hash` (lower-case hex), `at`, and what else was compared.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let of = |kind: &str, first: u64, head: &Head| {
+            json!({
+                "ok": true, "kind": kind, "first": first, "last": head.seq, "hash": hex(&head.hash),
+                "at": Timestamp(head.at),
+            })
+        };
+        match self {
+            Self::Ledger(v) => {
+                let mut json = of("ledger", v.first, &v.head);
+                json["events"] = v.events.into();
+                json["checkpoints"] = v.checkpoints.into();
+                json["rows"] = v.rows.into();
+                json["heads"] = v.heads.into();
+                json["archives"] = v.archives.into();
+                json
+            }
+            Self::Export(None) => json!({"ok": true, "kind": "export", "first": null, "last": 0}),
+            Self::Export(Some(v)) => of("export", v.first, &v.head),
+            Self::Archives(v) => {
+                let mut json = of("archives", v.first, &v.head);
+                json["archives"] = v.archives.into();
+                json
+            }
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! The daemon's only door to workers: starts them in their cages, keeps them, passes calls on, ends them.
+//!
+//! ```text
+//!  read, plan ─▶ reader's actor ─▶ queue ─▶ worker process (reader)
+//!  commit, settle ─▶ writer's actor ─▶ queue ─▶ worker process (writer)
+//! ```
+//!
+//! One actor for each source and role; its life is drawn in `supervisor/actor.rs`. Nothing of a caller's goes on
+//! a task of its own: a call is one message to the actor and one back.
+//!
+//! Invariants: a commit goes out at most once and only with the proof that its intent is durable; a worker gets no
+//! environment, descriptor or path beyond its profile's; none serves whose cage is not proven; after
+//! [`Supervisor::shutdown`] no worker is left.
+//!
+//! Must not know: agents, grants, HTTP, what a capability means.
+
+mod actor;
+mod call;
+mod notice;
+mod os;
+mod process;
+mod queue;
+mod records;
+mod setup;
+#[cfg(test)]
+mod simulation;
+mod source;
+mod start;
+mod stderr;
+mod turns;
+
+pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
+pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Stands, Unavailable};
+pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
+pub use queue::{AGENTS_WAITING, OWNER_WAITING};
+pub use records::sweep_leftovers;
+pub use setup::{IsRoot, Pace, SecretsOf, Setup, Spec};
+pub use start::{Exit, StartError};
+
+use actor::{Handle, Running};
+use call::{Command, Ending, Job, Question, Reply, Ticket};
+use plexus_ipc::message::{PlanMade, Role, Stamp, Verdict, WorkerError};
+use plexus_ledger::Durable;
+use plexus_protocol::{AuditId, SourceId};
+use process::{Group, Process, Spawner};
+use setup::Context;
+use source::Source;
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+/// Target of the log lines that a worker's stderr becomes.
+pub const LOG_TARGET: &str = "plexusd::worker";
+
+/// How long a source may take to say whether an earlier effect happened, in awake time, its worker's start included.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// See the module. Clones are the same supervisor.
+#[derive(Clone, Debug)]
+pub struct Supervisor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ground: Arc<dyn Ground>,
+    sources: Mutex<HashMap<SourceId, Source>>,
+    /// Actors of removed sources, until their workers are gone. Locked after `sources`.
+    leaving: Mutex<Vec<(SourceId, Role, Handle)>>,
+    next_id: AtomicU64,
+    closing: AtomicBool,
+}
+
+/// What the supervisor stands on: hides what kind of process its workers are. Asked when an actor is made, never for a
+/// call.
+trait Ground: std::fmt::Debug + Send + Sync {
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle;
+    fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>>;
+    fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)>;
+}
+
+impl<P: Process> Ground for Context<P> {
+    fn actor(self: Arc<Self>, spec: Arc<Spec>, role: Role, before: Vec<Handle>) -> Handle {
+        Handle::spawn(self, spec, role, before)
+    }
+
+    fn try_start(self: Arc<Self>, spec: Arc<Spec>, role: Role) -> Running<Result<(), StartError>> {
+        Box::pin(start::prove(self, spec, role))
+    }
+
+    fn named(&self, spec: &Spec, role: Role) -> Vec<(String, String)> {
+        process::named(self, spec, role)
+    }
+}
+
+impl Supervisor {
+    /// Starts nothing but the spawner's thread.
+    ///
+    /// # Errors
+    /// The system's, when it has no room for a thread or for `run/` in the state directory.
+    pub fn new(setup: Setup) -> io::Result<Self> {
+        records::make_dir(&records::probe_dir(&setup.state_dir))?;
+        let context: Context<Group> = Context {
+            spawner: Spawner::new(&setup.state_dir)?,
+            launcher: setup.launcher,
+            workers: setup.workers,
+            state_dir: setup.state_dir,
+            launch: setup.launch,
+            tcp_port: setup.tcp_port,
+            notices: setup.notices,
+            pace: setup.pace,
+        };
+        Ok(Self::on(Arc::new(context)))
+    }
+
+    fn on(ground: Arc<dyn Ground>) -> Self {
+        Self(Arc::new(Inner {
+            ground,
+            sources: Mutex::default(),
+            leaving: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
+        }))
+    }
+
+    fn sources(&self) -> MutexGuard<'_, HashMap<SourceId, Source>> {
+        self.0
+            .sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a worker apart from all others, lets it prove its cage, and ends it. A reader opens its source as well; a
+    /// writer does not, because a writer that opens settles and tidies up after the one before it.
+    ///
+    /// # Errors
+    /// Why it did not come to serve, in words; of an unsound cage, what did not hold.
+    pub async fn try_start(&self, spec: Arc<Spec>, role: Role) -> Result<(), String> {
+        match Arc::clone(&self.0.ground).try_start(spec, role).await {
+            Ok(()) => Ok(()),
+            Err(StartError::Unsound(report)) => {
+                let open = report.checks.iter().filter(|check| !check.held);
+                let open: Vec<_> = open.map(|check| check.name.as_str()).collect();
+                Err(format!("its cage is not sound: {}", open.join(", ")))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The actors that are on their way out: those of one source and role, or all.
+    fn leaving(&self, of: Option<(&SourceId, Role)>) -> Vec<Handle> {
+        let leaving = &self.0.leaving;
+        let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|(_, _, actor)| !actor.commands.is_closed());
+        let asked = |id: &SourceId, role| of.is_none_or(|of| of == (id, role));
+        leaving
+            .iter()
+            .filter(|(id, role, _)| asked(id, *role))
+            .map(|(_, _, actor)| actor.clone())
+            .collect()
+    }
+
+    /// Takes sources out: from here on no call reaches them, and what comes in their place waits until they are gone.
+    fn take_out(&self, removed: impl IntoIterator<Item = Source>) -> Vec<Source> {
+        let removed: Vec<Source> = removed.into_iter().collect();
+        let leaving = &self.0.leaving;
+        let mut leaving = leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.extend(removed.iter().flat_map(|source| {
+            let id = &source.spec.source;
+            source
+                .actors()
+                .map(|(role, actor)| (id.clone(), role, actor.clone()))
+        }));
+        removed
+    }
+
+    /// Puts a source in place, or replaces it: a new revision answers what waits with [`Unavailable::Replaced`] and
+    /// stops the old workers before it starts its own; the same revision changes nothing that runs; an older one, made
+    /// from what was configured before a look that took its time, changes nothing at all.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn put(&self, spec: Arc<Spec>) {
+        let mut sources = self.sources();
+        // Asked while no shutdown can empty the map.
+        if self.0.closing.load(Ordering::SeqCst) {
+            return;
+        }
+        let Some(source) = sources.get_mut(&spec.source) else {
+            let (reader, writer) = (None, None);
+            let id = spec.source.clone();
+            let mut source = Source {
+                spec,
+                reader,
+                writer,
+            };
+            self.set_up(&mut source);
+            sources.insert(id, source);
+            return;
+        };
+        if spec.revision < source.spec.revision {
+            return;
+        }
+        source.spec = Arc::clone(&spec);
+        for (_, actor) in source.actors() {
+            drop(actor.commands.send(Command::Replace(Arc::clone(&spec))));
+        }
+        self.set_up(source);
+    }
+
+    /// Makes the actors that a source should have and has not.
+    fn set_up(&self, source: &mut Source) {
+        let spec = Arc::clone(&source.spec);
+        for role in spec.manifest.roles.iter().copied() {
+            let actor = source.actor(role);
+            // One whose task has failed is made anew; its worker died with it.
+            if actor
+                .as_ref()
+                .is_none_or(|handle| handle.commands.is_closed())
+            {
+                let ground = Arc::clone(&self.0.ground);
+                let before = self.leaving(Some((&spec.source, role)));
+                *actor = Some(ground.actor(Arc::clone(&spec), role, before));
+            }
+        }
+    }
+
+    /// Stops the workers of a source and forgets it. What waits is answered with [`Unavailable::Replaced`].
+    pub async fn remove(&self, source: &SourceId) {
+        let removed = {
+            let mut sources = self.sources();
+            let removed = sources.remove(source);
+            self.take_out(removed)
+        };
+        end(&removed, Ending::Removed).await;
+        // Also those that somebody else removed and that are not gone yet.
+        for role in [Role::Reader, Role::Writer] {
+            gone(&self.leaving(Some((source, role)))).await;
+        }
+    }
+
+    /// Reads. Tried again on a fresh worker when one ends under it, at most [`READ_RETRIES`] times and until its
+    /// deadline. Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// [`DispatchError`]; nothing was changed in any case.
+    pub fn read(
+        &self,
+        source: &SourceId,
+        call: CallRequest,
+    ) -> impl Future<Output = Result<Finished, DispatchError>> + Send + use<> {
+        let ticket = self.dispatch(source, call, Question::Read);
+        async {
+            match ticket?.wait().await? {
+                Reply::Finished(finished) => Ok(finished),
+                Reply::Planned(_) | Reply::Settled(_) => {
+                    Err(DispatchError::Died { dispatched: true })
+                }
+            }
+        }
+    }
+
+    /// Plans an effect, in the reader. As [`Supervisor::read`]; the inner error is the worker's own.
+    ///
+    /// # Errors
+    /// [`DispatchError`]; nothing was changed in any case.
+    pub async fn plan(
+        &self,
+        source: &SourceId,
+        call: CallRequest,
+    ) -> Result<Result<Box<PlanMade>, WorkerError>, DispatchError> {
+        match self.dispatch(source, call, Question::Plan)?.wait().await? {
+            Reply::Planned(planned) => Ok(planned),
+            Reply::Finished(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
+        }
+    }
+
+    /// Commits an effect, in the writer, once. Dropping the future changes nothing: the effect goes on and its answer
+    /// is lost.
+    ///
+    /// # Errors
+    /// [`DispatchError`]; with `dispatched: true` it is not known whether the effect happened.
+    pub async fn commit(
+        &self,
+        source: &SourceId,
+        mut call: CallRequest,
+        terms: CommitTerms,
+        durable: &Durable,
+    ) -> Result<Finished, DispatchError> {
+        let stamp = Stamp {
+            launch: durable.launch(),
+            sequence: durable.sequence(),
+        };
+        // The proof's own event: the one that the source files its record of the effect under.
+        call.audit = AuditId::parse(&durable.audit_id().to_string())
+            .ok()
+            .or(call.audit);
+        let ticket = self.dispatch(source, call, |call| terms.commit(call, stamp))?;
+        match ticket.wait().await? {
+            Reply::Finished(finished) => Ok(finished),
+            Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
+        }
+    }
+
+    /// Queues a call at once; what is awaited is small.
+    fn dispatch(
+        &self,
+        source: &SourceId,
+        call: CallRequest,
+        question: impl FnOnce(plexus_ipc::message::Call) -> Question,
+    ) -> Result<Ticket, DispatchError> {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        let job = Job {
+            id,
+            question: question(call.call(id)),
+            until: Instant::now() + call.deadline,
+            revision: call.revision,
+            owner: call.owner,
+            stands: call.stands,
+            most: 0,
+            deaths: 0,
+            progress: call.progress,
+            late: call.late,
+            reply: None,
+        };
+        self.submit(source, job)
+    }
+
+    /// Hands a call in. No await: what was checked before still holds when it is in the queue.
+    fn submit(&self, source: &SourceId, mut job: Job) -> Result<Ticket, DispatchError> {
+        let mut sources = self.sources();
+        if self.0.closing.load(Ordering::SeqCst) {
+            return Err(DispatchError::ShuttingDown);
+        }
+        let source = sources.get_mut(source).ok_or(DispatchError::NoSource)?;
+        job.most = source.largest_output(&job);
+        let (reply, answer) = oneshot::channel();
+        job.reply = Some(reply);
+        let (id, until, cancels, role) = (job.id, job.until, !job.is_effect(), job.role());
+        let mut command = Command::Call(Box::new(job));
+        for _ in 0..2 {
+            let actor = source.actor(role).as_ref().ok_or(DispatchError::NoSource)?;
+            let commands = actor.commands.clone();
+            match commands.send(command) {
+                Ok(()) => {
+                    return Ok(Ticket {
+                        id,
+                        until,
+                        cancels,
+                        commands,
+                        answer,
+                    });
+                }
+                Err(mpsc::error::SendError(unsent)) => command = unsent,
+            }
+            self.set_up(source);
+        }
+        Err(DispatchError::ShuttingDown)
+    }
+
+    /// Asks the source whether the effect with this intent happened.
+    pub async fn settle(&self, source: &SourceId, audit: AuditId) -> Verdict {
+        let Some(revision) = self
+            .sources()
+            .get(source)
+            .map(|source| source.spec.revision)
+        else {
+            return Verdict::CannotTell;
+        };
+        let job = Job {
+            id: self.0.next_id.fetch_add(1, Ordering::Relaxed),
+            question: Question::Settle(audit),
+            until: Instant::now() + SETTLE_WITHIN,
+            revision,
+            owner: true,
+            stands: Stands::default(),
+            most: 0,
+            deaths: 0,
+            progress: None,
+            late: None,
+            reply: None,
+        };
+        let Ok(ticket) = self.submit(source, job) else {
+            return Verdict::CannotTell;
+        };
+        match ticket.wait().await {
+            Ok(Reply::Settled(verdict)) => verdict,
+            Ok(Reply::Finished(_) | Reply::Planned(_)) | Err(_) => Verdict::CannotTell,
+        }
+    }
+
+    /// How the source did when its reader was last heard; a writer that cannot run makes it degraded. Asks nobody.
+    #[must_use]
+    pub fn health(&self, source: &SourceId) -> SourceHealth {
+        self.sources()
+            .get(source)
+            .map_or_else(SourceHealth::unknown, Source::health)
+    }
+
+    /// Asks the reader how the app behind the source does, and starts it if need be.
+    pub async fn probe(&self, source: &SourceId) -> SourceHealth {
+        let reader = self
+            .sources()
+            .get(source)
+            .and_then(|source| source.reader.clone());
+        if let Some(reader) = reader {
+            let (waiting, answered) = oneshot::channel();
+            drop(reader.commands.send(Command::Probe(waiting)));
+            // A source that was removed meanwhile drops the question.
+            let _ = answered.await;
+        }
+        self.health(source)
+    }
+
+    /// The parameters of the profile that a worker would be started with. Looks at nothing but links on the way to
+    /// its program.
+    #[must_use]
+    pub fn parameters(&self, spec: &Spec, role: Role) -> Vec<(String, String)> {
+        self.0.ground.named(spec, role)
+    }
+
+    /// Resident memory of this very process, in bytes.
+    pub fn own_memory() -> Option<u64> {
+        os::held(std::process::id()).map(|held| held.resident)
+    }
+
+    /// Every worker, running or not, by source and role.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let sources = self.sources();
+        let mut all: Vec<_> = sources
+            .values()
+            .flat_map(|source| {
+                source
+                    .actors()
+                    .map(|(role, actor)| actor.status(&source.spec, role))
+            })
+            .collect();
+        all.sort_by(|a, b| (a.source.as_str(), a.role).cmp(&(b.source.as_str(), b.role)));
+        all
+    }
+
+    /// Ends everything: no new calls, reads are cancelled, effects get their time, then the stop protocol. Afterwards
+    /// no worker is left.
+    pub async fn shutdown(&self) {
+        self.0.closing.store(true, Ordering::SeqCst);
+        let sources = {
+            let mut sources = self.sources();
+            let all: Vec<_> = sources.drain().map(|(_, source)| source).collect();
+            self.take_out(all)
+        };
+        end(&sources, Ending::Shutdown).await;
+        gone(&self.leaving(None)).await;
+    }
+}
+
+/// Ends the actors of all `sources` at once and waits for the last.
+async fn end(sources: &[Source], ending: Ending) {
+    let ended: Vec<_> = sources
+        .iter()
+        .flat_map(Source::actors)
+        .map(|(_, actor)| {
+            let (done, ended) = oneshot::channel();
+            drop(actor.commands.send(Command::End(ending, done)));
+            ended
+        })
+        .collect();
+    for ended in ended {
+        // An actor that is gone has dropped the other end.
+        let _ = ended.await;
+    }
+}
+
+/// Waits until these actors have no worker any more.
+async fn gone(actors: &[Handle]) {
+    for actor in actors {
+        actor.commands.closed().await;
+    }
+}

@@ -1,0 +1,96 @@
+//! Linux: `/proc`, the death signal, two clocks.
+#![expect(
+    unsafe_code,
+    reason = "what runs between fork and exec has no safe spelling"
+)]
+
+use super::Held;
+use nix::{
+    sys::{prctl, signal::Signal},
+    time::{ClockId, clock_gettime},
+    unistd::{getpid, getppid},
+};
+use std::{io, os::unix::process::CommandExt, process::Command, time::Duration};
+
+pub(crate) fn die_with_this_thread(command: &mut Command) {
+    let parent = getpid();
+    let hook = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // A parent that ended before the line above sends nothing any more.
+        if getppid() == parent {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    };
+    // SAFETY: `pre_exec` requires that the hook does only what is allowed in a forked child of a process with many
+    // threads: no allocation, no lock. The hook captures one integer by value and makes two system calls (prctl,
+    // getppid); turning an errno or an `ErrorKind` into an `io::Error` stores an integer and allocates nothing.
+    unsafe { command.pre_exec(hook) };
+}
+
+pub(crate) fn started(pid: u32) -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(format!("{}/{}", boot.trim(), ticks(&stat)?))
+}
+
+/// Field 22 of `/proc/<pid>/stat`. The name, field 2, is in parentheses and may hold anything, so counting starts
+/// behind its last one. Source: proc_pid_stat(5).
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+pub(crate) fn held(pid: u32) -> Option<Held> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = |name| -> Option<u64> {
+        let value = field(name)?.trim().strip_suffix(" kB")?;
+        value.trim().parse().ok()
+    };
+    let resident = kib("VmRSS:")? * 1024;
+    // Older kernels leave out what they do not count.
+    let beside = kib("VmSwap:").unwrap_or(0) + kib("VmPTE:").unwrap_or(0);
+    Some(Held {
+        memory: resident + beside * 1024,
+        resident,
+        threads: field("Threads:")?.trim().parse().ok()?,
+    })
+}
+
+pub(crate) fn slept() -> Duration {
+    let read = |clock| clock_gettime(clock).map(Duration::from);
+    match (
+        read(ClockId::CLOCK_BOOTTIME),
+        read(ClockId::CLOCK_MONOTONIC),
+    ) {
+        (Ok(boot), Ok(awake)) => boot.saturating_sub(awake),
+        _ => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_moves_no_field() {
+        let fields: Vec<String> = (4..=30).map(|n| n.to_string()).collect();
+        let stat = format!("17 (a) (b c) S {}", fields.join(" "));
+        assert_eq!(ticks(&stat), Some(22));
+        assert_eq!(ticks("17 (short) S 1 2"), None);
+    }
+
+    #[test]
+    fn this_process_has_a_start_and_memory_and_a_process_that_cannot_be_has_none() {
+        let own = std::process::id();
+        assert_eq!(started(own), started(own));
+        assert!(started(own).is_some());
+        let own_held = held(own).expect("this process is there");
+        assert!(own_held.resident > 64 * 1024 && own_held.threads > 0);
+        assert!(own_held.memory > own_held.resident, "tables count");
+        assert_eq!(started(u32::MAX), None);
+        assert_eq!(held(u32::MAX), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! macOS: libproc and two clocks.
+#![expect(unsafe_code, reason = "libproc has no safe wrapper")]
+
+use super::Held;
+use nix::{
+    libc,
+    time::{ClockId, clock_gettime},
+};
+use std::{ffi::c_int, process::Command, time::Duration};
+
+pub(crate) fn die_with_this_thread(_command: &mut Command) {}
+
+pub(crate) fn started(pid: u32) -> Option<String> {
+    let pid = c_int::try_from(pid).ok()?;
+    let size = c_int::try_from(size_of::<libc::proc_bsdinfo>()).ok()?;
+    // SAFETY: the structure holds integers and arrays of integers only, for which all bytes zero is a value.
+    let mut info: libc::proc_bsdinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: `proc_pidinfo` writes at most `size` bytes at the pointer. It points to `info`, which is exactly that
+    // large, is exclusively borrowed here and lives until the call has returned.
+    let filled =
+        unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDTBSDINFO, 0, (&raw mut info).cast(), size) };
+    (filled == size).then(|| format!("{}.{:06}", info.pbi_start_tvsec, info.pbi_start_tvusec))
+}
+
+pub(crate) fn held(pid: u32) -> Option<Held> {
+    let pid = c_int::try_from(pid).ok()?;
+    // SAFETY: the structure holds integers and an array of integers only, for which all bytes zero is a value.
+    let mut usage: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
+    // SAFETY: for the flavor `RUSAGE_INFO_V0` `proc_pid_rusage` writes one `rusage_info_v0` at the pointer, whatever
+    // its declared type. It points to `usage`, which is exclusively borrowed and outlives the call.
+    let rc = unsafe { libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V0, (&raw mut usage).cast()) };
+    if rc != 0 {
+        return None;
+    }
+    // SAFETY: the structure holds integers only, for which all bytes zero is a value.
+    let mut tasks: libc::proc_taskinfo = unsafe { std::mem::zeroed() };
+    let size = c_int::try_from(size_of::<libc::proc_taskinfo>()).ok()?;
+    // SAFETY: `proc_pidinfo` writes at most `size` bytes at the pointer. It points to `tasks`, which is exactly that
+    // large, is exclusively borrowed here and lives until the call has returned.
+    let filled = unsafe {
+        libc::proc_pidinfo(
+            pid,
+            libc::PROC_PIDTASKINFO,
+            0,
+            (&raw mut tasks).cast(),
+            size,
+        )
+    };
+    (filled == size).then_some(Held {
+        memory: usage.ri_phys_footprint,
+        resident: usage.ri_phys_footprint,
+        threads: tasks.pti_threadnum.try_into().ok()?,
+    })
+}
+
+pub(crate) fn slept() -> Duration {
+    // `CLOCK_MONOTONIC` counts sleep on this system, `CLOCK_UPTIME_RAW` does not. Source: clock_gettime(3).
+    let awake = ClockId::from_raw(libc::CLOCK_UPTIME_RAW);
+    let read = |clock| clock_gettime(clock).map(Duration::from);
+    match (read(ClockId::CLOCK_MONOTONIC), read(awake)) {
+        (Ok(boot), Ok(awake)) => boot.saturating_sub(awake),
+        _ => Duration::ZERO,
+    }
+}

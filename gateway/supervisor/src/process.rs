@@ -1,0 +1,516 @@
+//! One worker process and the thread that starts all of them.
+//!
+//! ```text
+//! order ─▶ [spawner thread] secrets ▸ canary, socket ▸ launcher, own group ▸ record ─▶ Spawned
+//!          kill group ▸ reap ▸ record out                                          ◀─ Group
+//! ```
+//!
+//! The thread lives as long as anyone can start or own a worker: on Linux its end is the death of all it started.
+//!
+//! [`Process`] is what an actor needs of a worker's process; [`Group`] is the one that there is outside of tests.
+//!
+//! Invariants: a worker's environment is built from nothing; it inherits its stream as descriptor 3, a pipe as stderr,
+//! and nothing else; its group is killed before it is reaped, so the number still means that group; whoever drops a
+//! [`Group`] kills it and leaves the reaping to the thread.
+//!
+//! Must not know: what is said on the stream.
+
+use super::{
+    Context, IsRoot, Spec, os,
+    records::{self, Records},
+    start::{REAP_WITHIN, StartError},
+    stderr::{self, Stderr},
+};
+use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::signal::{Signal, killpg};
+use plexus_home::inspection;
+use plexus_ipc::{
+    gateway::{self, Receiver, Sender},
+    message::{Probe, Role, Secrets},
+    stream::{self, ReadHalf, WORKER_FD},
+};
+use plexus_sandbox::{launcher_command, uncaged_command};
+use std::{
+    fmt,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::OpenOptionsExt, net::UnixListener, process::CommandExt},
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+use tokio::{
+    io::AsyncRead,
+    net::unix::pipe,
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+/// How often the thread looks after processes that nobody waits for any more.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
+/// The environment's only names: the owner's time zone, for a source that says "today".
+const ENVIRONMENT: [&str; 1] = ["TZ"];
+
+/// What the life of a worker needs of its process. An actor is made for one kind of it, so a call pays nothing for the
+/// choice.
+pub(super) trait Process: fmt::Debug + Send + Sync + Sized + 'static {
+    /// What starts them.
+    type Spawner: fmt::Debug + Send + Sync + 'static;
+    /// What is heard of one.
+    type Stream: AsyncRead + Unpin + Send + Sync;
+    /// What one attacks at its start; gone when dropped.
+    type Targets: Send;
+
+    /// Starts one.
+    ///
+    /// # Errors
+    /// Then none runs.
+    fn start(
+        context: &Arc<Context<Self>>,
+        spec: &Arc<Spec>,
+        role: Role,
+    ) -> impl Future<Output = Result<Spawned<Self>, StartError>> + Send;
+
+    /// Its number.
+    fn pid(&self) -> u32;
+
+    /// What it holds now; `None` when it is gone.
+    fn held(&self) -> Option<os::Held>;
+
+    /// How long its machine has slept since that was started.
+    fn slept(&self) -> Duration;
+
+    /// Signals it and all that it started.
+    fn signal(&self, signal: Signal);
+
+    /// Kills it with all that it started, and reaps it. `None` where it does not end within `patience`.
+    fn end(self, patience: Duration) -> impl Future<Output = Option<ExitStatus>> + Send;
+}
+
+/// A worker that was just started.
+pub(super) struct Spawned<P: Process> {
+    pub(super) process: P,
+    pub(super) out: Sender,
+    pub(super) inbox: Receiver<P::Stream>,
+    pub(super) stderr: Stderr,
+    pub(super) secrets: Secrets,
+    /// What it is told to attack.
+    pub(super) probe: Probe,
+    pub(super) targets: P::Targets,
+}
+
+/// What the spawner is asked to do.
+enum Order {
+    Start {
+        context: Arc<Context<Group>>,
+        spec: Arc<Spec>,
+        role: Role,
+        /// The source's folder, resolved.
+        root: Option<String>,
+        reply: oneshot::Sender<Result<Fresh, StartError>>,
+    },
+    /// It was reaped.
+    Forget(u32),
+    /// It was killed; reap it.
+    Reap(Child),
+}
+
+/// The door to the spawner thread. The thread ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub(super) struct Spawner(mpsc::Sender<Order>);
+
+/// What the thread has made.
+struct Fresh {
+    group: Group,
+    /// Our end of its stream.
+    stream: OwnedFd,
+    stderr: OwnedFd,
+    secrets: Secrets,
+    targets: Targets,
+}
+
+impl Spawner {
+    /// Starts the thread, which keeps the record of workers in `state_dir`.
+    ///
+    /// # Errors
+    /// The system's, when it has no room for a thread.
+    pub(super) fn new(state_dir: &Path) -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel();
+        let records = Records::new(state_dir);
+        std::thread::Builder::new()
+            .name("plexus-spawner".into())
+            .spawn(move || run(&inbox, records))?;
+        Ok(Self(orders))
+    }
+
+    /// Starts a worker; the calling task waits, the runtime does not.
+    async fn start(
+        &self,
+        context: &Arc<Context<Group>>,
+        spec: &Arc<Spec>,
+        role: Role,
+    ) -> Result<Fresh, StartError> {
+        let root = match &spec.root {
+            Some(root) => Some(found(root, spec.is_root.clone()).await?),
+            None => None,
+        };
+        let (reply, answer) = oneshot::channel();
+        let (context, spec) = (Arc::clone(context), Arc::clone(spec));
+        let order = Order::Start {
+            context,
+            spec,
+            role,
+            root,
+            reply,
+        };
+        let gone = || StartError::Spawn(io::Error::other("the spawner is gone"));
+        self.0.send(order).map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
+    let mut dying: Vec<Child> = Vec::new();
+    loop {
+        let order = if dying.is_empty() {
+            inbox
+                .recv()
+                .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+        } else {
+            inbox.recv_timeout(LOOK_AFTER)
+        };
+        match order {
+            Ok(Order::Start {
+                context,
+                spec,
+                role,
+                root,
+                reply,
+            }) => {
+                // A panic of whoever gives the secrets must not end this thread, and all workers with it.
+                let attempt = AssertUnwindSafe(|| spawn(&context, &spec, role, root, &mut records));
+                let panicked = |_| Err(StartError::Spawn(io::Error::other("the start panicked")));
+                let spawned = catch_unwind(attempt).unwrap_or_else(panicked);
+                // Where nobody waits any more, dropping it ends it.
+                drop(reply.send(spawned));
+            }
+            Ok(Order::Forget(pid)) => records.remove(pid),
+            Ok(Order::Reap(child)) => dying.push(child),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+        dying.retain_mut(|child| match child.try_wait() {
+            Ok(None) => true,
+            Ok(Some(_)) | Err(_) => {
+                records.remove(child.id());
+                false
+            }
+        });
+    }
+    // All of them are killed; what hangs in the kernel holds up nobody but this thread.
+    for mut child in dying {
+        drop(child.wait());
+        records.remove(child.id());
+    }
+}
+
+fn spawn(
+    context: &Context<Group>,
+    spec: &Spec,
+    role: Role,
+    root: Option<String>,
+    records: &mut Records,
+) -> Result<Fresh, StartError> {
+    let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
+    let parameters = parameters(context, spec, role, root)?;
+    let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
+    let limits = spec.manifest.limits.of_process();
+    let worker = worker(context, spec);
+    let (program, arguments) = if spec.uncaged {
+        uncaged_command(&limits, &context.launcher, &worker)
+    } else {
+        launcher_command(
+            spec.profile,
+            &parameters,
+            &limits,
+            &context.launcher,
+            &worker,
+        )
+    };
+    let (stream, theirs) = stream::pair().map_err(StartError::Spawn)?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(
+            ENVIRONMENT
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    command
+        .fd_mappings(vec![FdMapping {
+            parent_fd: theirs,
+            child_fd: WORKER_FD,
+        }])
+        .map_err(|error| StartError::Spawn(io::Error::other(error)))?;
+    os::die_with_this_thread(&mut command);
+    let mut child = command.spawn().map_err(StartError::Spawn)?;
+    let stderr = child.stderr.take();
+    let group = Group {
+        pid: child.id(),
+        child: Some(child),
+        spawner: context.spawner.clone(),
+    };
+    // A worker that is on no record would outlive a daemon that is killed: it is not let live at all.
+    records
+        .add(group.pid)
+        .map_err(StartError::prepare("the record of workers"))?;
+    let stderr = stderr.ok_or_else(|| StartError::Spawn(io::Error::other("no stderr")))?;
+    Ok(Fresh {
+        group,
+        stream,
+        stderr: stderr.into(),
+        secrets,
+        targets,
+    })
+}
+
+fn worker<P: Process>(context: &Context<P>, spec: &Spec) -> PathBuf {
+    context
+        .workers
+        .join(format!("plexus-worker-{}", spec.connector))
+}
+
+/// The worker's own folder: what it keeps for undo.
+pub(super) fn scratch_of<P: Process>(context: &Context<P>, spec: &Spec) -> PathBuf {
+    context.state_dir.join("workers").join(spec.source.as_str())
+}
+
+/// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, and `ROOT` where the source has one. All paths are
+/// resolved.
+fn parameters(
+    context: &Context<Group>,
+    spec: &Spec,
+    role: Role,
+    root: Option<String>,
+) -> Result<Vec<(String, String)>, StartError> {
+    let worker =
+        resolved(&worker(context, spec)).map_err(StartError::prepare("the worker's program"))?;
+    let scratch = scratch_of(context, spec);
+    let scratch = records::make_dir(&scratch)
+        .and_then(|()| resolved(&scratch))
+        .map_err(StartError::prepare("the worker's own folder"))?;
+    let mut parameters = vec![
+        ("WORKER".to_owned(), worker),
+        ("ROLE".to_owned(), role.to_string()),
+        ("SCRATCH".to_owned(), scratch),
+    ];
+    parameters.extend(root.map(|root| ("ROOT".to_owned(), root)));
+    Ok(parameters)
+}
+
+/// A source's folder, resolved. Found out before the thread is asked: on a disk that does not answer it would keep the
+/// thread from every other source.
+async fn found(root: &Path, is_root: Option<IsRoot>) -> Result<String, StartError> {
+    let folder = root.to_owned();
+    let look = move || {
+        let found = resolved(&folder)?;
+        let same = is_root.map_or(Ok(true), |is_root| is_root(Path::new(&found)))?;
+        Ok((found, same))
+    };
+    let found = inspection::at(root, look).await;
+    let (found, same) = found
+        .and_then(|found| found)
+        .map_err(StartError::prepare("the source's folder"))?;
+    if Path::new(&found) != root {
+        return Err(StartError::Moved(root.to_owned()));
+    }
+    if !same {
+        return Err(StartError::Replaced(root.to_owned()));
+    }
+    Ok(found)
+}
+
+/// The same for people, whatever is there: nothing is made and nothing is refused.
+pub(super) fn named<P: Process>(
+    context: &Context<P>,
+    spec: &Spec,
+    role: Role,
+) -> Vec<(String, String)> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let worker = worker(context, spec);
+    let worker = fs::canonicalize(&worker).unwrap_or(worker);
+    let mut named = vec![
+        ("WORKER".to_owned(), text(&worker)),
+        ("ROLE".to_owned(), role.to_string()),
+        ("SCRATCH".to_owned(), text(&scratch_of(context, spec))),
+    ];
+    named.extend(spec.root.iter().map(|root| ("ROOT".to_owned(), text(root))));
+    named
+}
+
+fn resolved(path: &Path) -> io::Result<String> {
+    let path = fs::canonicalize(path)?;
+    let text = path.into_os_string().into_string();
+    text.map_err(|path| io::Error::other(format!("{} is not UTF-8", path.display())))
+}
+
+/// What one worker attacks at its start. Gone when dropped.
+#[derive(Debug)]
+pub(super) struct Targets {
+    probe: Probe,
+    /// Open so that a connection that the cage lets through would succeed.
+    _listener: UnixListener,
+}
+
+impl Targets {
+    fn make(context: &Context<Group>) -> io::Result<Self> {
+        let dir = records::probe_dir(&context.state_dir);
+        records::make_dir(&dir)?;
+        let mut name = [0; 8];
+        getrandom::fill(&mut name).map_err(io::Error::other)?;
+        let name = format!("{:016x}", u64::from_le_bytes(name));
+        let canary = dir.join(format!("{name}.canary"));
+        let unix_socket = dir.join(&name);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&canary)?;
+        file.write_all(b"A worker that can read this is not caged.\n")?;
+        let listener =
+            UnixListener::bind(&unix_socket).inspect_err(|_| drop(fs::remove_file(&canary)))?;
+        Ok(Self {
+            probe: Probe {
+                canary,
+                state_dir: context.state_dir.clone(),
+                tcp_port: context.tcp_port,
+                unix_socket,
+                parent_pid: std::process::id(),
+            },
+            _listener: listener,
+        })
+    }
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        for path in [&self.probe.canary, &self.probe.unix_socket] {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::debug!(name: "worker.canary_left", %error, "cannot remove what a worker attacked at its start");
+            }
+        }
+    }
+}
+
+/// A worker's process group, from start to reaping.
+#[derive(Debug)]
+pub(super) struct Group {
+    pid: u32,
+    /// `None` once it was reaped or handed over.
+    child: Option<Child>,
+    spawner: Spawner,
+}
+
+impl Process for Group {
+    type Spawner = Spawner;
+    type Stream = ReadHalf;
+    type Targets = Targets;
+
+    async fn start(
+        context: &Arc<Context<Self>>,
+        spec: &Arc<Spec>,
+        role: Role,
+    ) -> Result<Spawned<Self>, StartError> {
+        let Fresh {
+            group,
+            stream,
+            stderr,
+            secrets,
+            targets,
+        } = context.spawner.start(context, spec, role).await?;
+        let ends = pipe::Receiver::from_owned_fd(stderr)
+            .and_then(|stderr| Ok((stderr, gateway::connect(stream, role)?)));
+        let (stderr, (out, inbox)) = match ends {
+            Ok(ends) => ends,
+            Err(error) => {
+                group.end(REAP_WITHIN).await;
+                return Err(StartError::Spawn(error));
+            }
+        };
+        Ok(Spawned {
+            stderr: stderr::follow(stderr, &spec.source, role, group.pid),
+            process: group,
+            out,
+            inbox,
+            secrets,
+            probe: targets.probe.clone(),
+            targets,
+        })
+    }
+
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn held(&self) -> Option<os::Held> {
+        os::held(self.pid)
+    }
+
+    fn slept(&self) -> Duration {
+        os::slept()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let group = self
+            .child
+            .as_ref()
+            .and_then(|_| records::worker_pid(self.pid));
+        if let Some(group) = group {
+            // The leader is not reaped yet, so the number is still this group's. A group of zombies answers EPERM on
+            // macOS and nothing on Linux.
+            let _ = killpg(group, signal);
+        }
+    }
+
+    /// A leader that does not end in time hangs in the kernel: the spawner reaps it when it can.
+    async fn end(mut self, patience: Duration) -> Option<ExitStatus> {
+        self.signal(Signal::SIGKILL);
+        let child = self.child.as_mut()?;
+        let status = tokio::time::timeout(patience, exit(child)).await.ok()?;
+        self.child = None;
+        drop(self.spawner.0.send(Order::Forget(self.pid)));
+        status.ok()
+    }
+}
+
+/// Waits for a child without a thread of its own.
+async fn exit(child: &mut Child) -> io::Result<ExitStatus> {
+    let mut ended = signal(SignalKind::child())?;
+    loop {
+        // Asked after the listener was made: an end between the two is not missed.
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        ended.recv().await;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        if let Some(child) = self.child.take() {
+            drop(self.spawner.0.send(Order::Reap(child)));
+        }
+    }
+}

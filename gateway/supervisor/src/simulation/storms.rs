@@ -1,0 +1,188 @@
+//! Workers that never come to anything, under calls that never cease: how often they are started.
+//!
+//! The bounds are those of the design: five starts in a row, then one a minute; and one for each answer, of a worker
+//! that answers and dies.
+
+use super::{
+    ladder::pause,
+    script::{Act, Ask, Birth, Deed, Kind, Life, Probes, Step, Trouble},
+    stage::{Stage, run},
+    world::{Fact, World},
+};
+use crate::{Pace, START_ATTEMPTS};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const HOUR: u64 = 3_600;
+
+fn read() -> Ask {
+    Ask {
+        kind: Kind::Read,
+        owner: false,
+        deadline: 10_000,
+        stale: false,
+        taken_back: false,
+    }
+}
+
+/// When a worker was started, in so many seconds with a call in each.
+fn starts_of(life: &Life, seconds: u64) -> Vec<Duration> {
+    let history = run(|| async {
+        let world = World::new(&vec![life.clone(); 10_000], &[]);
+        let stage = Stage::new(world.clone());
+        for _ in 0..seconds {
+            stage.ask(&read());
+            sleep(Duration::from_secs(1)).await;
+        }
+        stage.supervisor.shutdown().await;
+        world
+    });
+    assert_eq!(history.broken, [""; 0]);
+    let begun = |(at, fact): &(Duration, Fact)| matches!(fact, Fact::Begun { .. }).then_some(*at);
+    history.log.iter().filter_map(begun).collect()
+}
+
+#[test]
+fn a_worker_that_never_serves_is_started_five_times_and_then_once_a_minute() {
+    let births = [
+        Birth::NoProcess,
+        Birth::NotPrepared,
+        Birth::Until(Step::Hello, Trouble::Exits),
+        Birth::Until(Step::Hello, Trouble::Unsound),
+        Birth::Until(Step::Described, Trouble::Otherwise),
+        Birth::Until(Step::Opened, Trouble::Otherwise),
+        Birth::Until(Step::Opened, Trouble::Garbage),
+    ];
+    for birth in births {
+        let starts = starts_of(
+            &Life {
+                birth: birth.clone(),
+                ..Life::sound()
+            },
+            HOUR,
+        );
+        let most = START_ATTEMPTS as usize + 60;
+        assert!(
+            (most - 2..=most).contains(&starts.len()),
+            "{birth:?}: {} starts in an hour",
+            starts.len()
+        );
+        let gaps: Vec<Duration> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        for (n, gap) in (1..).zip(&gaps) {
+            let due = pause(n.min(START_ATTEMPTS));
+            // Between two starts lie the failing one and its pause, and the time until somebody asks again.
+            assert!(
+                *gap >= due && *gap <= due + Duration::from_secs(2),
+                "{birth:?}: the pause before start {} is {gap:?}, not {due:?}",
+                n + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_dies_under_its_first_call_counts_as_one_that_never_served() {
+    let starts = starts_of(
+        &Life {
+            deeds: vec![Deed::Dies(0)],
+            ..Life::sound()
+        },
+        HOUR,
+    );
+    assert!(
+        starts.len() <= START_ATTEMPTS as usize + 60,
+        "{} starts",
+        starts.len()
+    );
+    assert!(starts.len() >= 50, "{} starts", starts.len());
+}
+
+#[test]
+fn a_worker_that_answers_and_dies_is_started_once_for_each_answer() {
+    let calls = 600;
+    let starts = starts_of(
+        &Life {
+            deeds: vec![Deed::AnswersAndDies(0)],
+            ..Life::sound()
+        },
+        600,
+    );
+    assert!(
+        starts.len() <= calls + 1,
+        "{} starts for {calls} answers",
+        starts.len()
+    );
+}
+
+#[test]
+fn a_worker_that_dies_after_each_probe_is_started_as_often_as_it_is_probed() {
+    let history = run(|| async {
+        let life = Life {
+            probes: Probes::In(0),
+            exits_at: Some(5_500),
+            ..Life::sound()
+        };
+        let world = World::new(&vec![life; 10_000], &[]);
+        let stage = Stage::new(world.clone());
+        stage.ask(&read());
+        sleep(Duration::from_secs(HOUR)).await;
+        stage.supervisor.shutdown().await;
+        world
+    });
+    assert_eq!(history.broken, [""; 0]);
+    let begun = |(_, fact): &&(Duration, Fact)| matches!(fact, Fact::Begun { .. });
+    let starts = history.log.iter().filter(begun).count();
+    let probes = HOUR / Pace::default().probe_every.as_secs();
+    assert!(
+        starts <= usize::try_from(probes).expect("a number"),
+        "{starts} starts"
+    );
+}
+
+/// A worker that guesses the ids of its calls and answers them unread fills the queue to it. What is then hung up costs
+/// the actor its patience once, not once for each caller: it stays able to hear.
+#[test]
+fn a_worker_that_answers_without_reading_stalls_the_actor_once_at_most() {
+    // The queue holds 256 frames and the stream some more: one of these counts fills both, but for what is hung up.
+    for count in (300..900).step_by(45) {
+        let history = run(|| async move {
+            let life = Life {
+                deeds: vec![Deed::Guesses],
+                heeds_cancel: false,
+                ..Life::sound()
+            };
+            let world = World::new(&[life], &[]);
+            let stage = Stage::new(world.clone());
+            let long = Ask {
+                deadline: 3_000_000,
+                ..read()
+            };
+            for _ in 0..60 {
+                stage.ask(&long);
+            }
+            for _ in 0..count {
+                sleep(Duration::from_millis(1)).await;
+                stage.ask(&long);
+            }
+            for back in 0..60 {
+                stage.act(&Act::HangUp(back));
+            }
+            sleep(Duration::from_millis(1)).await;
+            let (asked, tag) = (
+                world.now(),
+                stage.ask(&Ask {
+                    deadline: 0,
+                    ..read()
+                }),
+            );
+            drop(stage.outcome(tag).await);
+            let waited = world.now() - asked;
+            if waited > Duration::from_secs(4) {
+                world.wrong(format!("after {count} calls one is answered in {waited:?}"));
+            }
+            stage.supervisor.shutdown().await;
+            world
+        });
+        assert_eq!(history.broken, [""; 0]);
+    }
+}

@@ -1,0 +1,241 @@
+//! Commits: once, finished or unknown; plans; verdicts.
+
+use super::{
+    proof,
+    stage::{Stage, call, output, signal, terms},
+};
+use nix::sys::signal::Signal;
+use plexus_ipc::message::{Failure, Role, Verdict};
+use plexus_protocol::AuditId;
+use plexus_supervisor::{DispatchError, Stands, WorkerState};
+use serde_json::json;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+
+#[tokio::test]
+async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
+    let mut stage = Stage::new();
+    let plan = stage
+        .supervisor
+        .plan(&stage.source, call("append", json!({"line": "one"})))
+        .await;
+    let plan = plan.expect("an answer").expect("a plan");
+    assert_eq!(&*plan.preview.headline, "append a line");
+    assert_eq!(
+        stage.supervisor.workers()[1].state,
+        WorkerState::Stopped,
+        "a plan needs no writer"
+    );
+    assert_eq!(stage.log(), "");
+
+    let durable = proof::durable(&stage.ledger).await;
+    let mut bound = terms();
+    bound.state_token = Some(plan.state_token);
+    let request = call("append", json!({"line": "one"}));
+    let done = stage
+        .supervisor
+        .commit(&stage.source, request, bound, &durable)
+        .await
+        .expect("an answer");
+    assert_eq!(done.touched.len(), 1);
+    assert_eq!(
+        stage.log(),
+        format!("{} one\n", durable.audit_id()),
+        "filed under the intent's event"
+    );
+    stage.started(Role::Writer).await;
+
+    // The same proof does not do it again.
+    let request = call("append", json!({"line": "one"}));
+    let again = stage
+        .supervisor
+        .commit(&stage.source, request, terms(), &durable)
+        .await
+        .expect("an answer");
+    let refused = again.result.expect_err("a replay");
+    assert!(
+        matches!(refused.code, Failure::Refused { .. }),
+        "{refused:?}"
+    );
+    assert_eq!(stage.log().lines().count(), 1);
+    stage.supervisor.shutdown().await;
+}
+
+/// What is taken back while a commit waits for its worker is not sent.
+#[tokio::test]
+async fn a_commit_that_no_longer_stands_is_not_sent() {
+    let stage = Stage::new();
+    let durable = proof::durable(&stage.ledger).await;
+    let mut request = call("append", json!({"line": "one"}));
+    // Nothing runs yet, so it waits for a start; what allows it goes meanwhile.
+    let looks = Arc::new(AtomicUsize::new(0));
+    request.stands = Stands::while_so({
+        let looks = looks.clone();
+        move || looks.fetch_add(1, Ordering::SeqCst) > 0
+    });
+    let refused = stage
+        .supervisor
+        .commit(&stage.source, request, terms(), &durable)
+        .await;
+    assert_eq!(refused.err(), Some(DispatchError::TakenBack));
+    assert_eq!(
+        looks.load(Ordering::SeqCst),
+        1,
+        "looked at when its turn came"
+    );
+    assert_eq!(stage.log(), "");
+    // The control: the same proof does it once for a call that stands.
+    let request = call("append", json!({"line": "one"}));
+    let done = stage
+        .supervisor
+        .commit(&stage.source, request, terms(), &durable)
+        .await;
+    assert!(done.expect("an answer").result.is_ok());
+    stage.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
+    let mut stage = Stage::new();
+    let durable = proof::durable(&stage.ledger).await;
+    let lost = stage
+        .supervisor
+        .commit(
+            &stage.source,
+            call("append", json!({"line": "x", "die": true})),
+            terms(),
+            &durable,
+        )
+        .await
+        .expect_err("no answer");
+    assert_eq!(lost, DispatchError::Died { dispatched: true });
+    let first = stage.started(Role::Writer).await;
+    // What it did it did once, and the source can tell.
+    let audit = AuditId::parse(&durable.audit_id().to_string()).expect("an id");
+    assert_eq!(
+        stage.supervisor.settle(&stage.source, audit).await,
+        Verdict::Happened
+    );
+    assert_ne!(stage.started(Role::Writer).await, first);
+    assert_eq!(stage.log().lines().count(), 1);
+
+    // One that was killed before it did anything is no more known, and no more repeated.
+    let durable = proof::durable(&stage.ledger).await;
+    let (told, mut progress) = mpsc::channel(1);
+    let mut request = call("append", json!({"line": "y", "after": "never"}));
+    request.progress = Some(told);
+    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+    let audit = AuditId::parse(&durable.audit_id().to_string()).expect("an id");
+    let commit =
+        tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });
+    progress.recv().await.expect("it is under way");
+    signal(stage.pid(Role::Writer), Signal::SIGKILL);
+    let lost = commit.await.expect("a task").expect_err("no answer");
+    assert_eq!(lost, DispatchError::Died { dispatched: true });
+    assert_eq!(
+        stage.supervisor.settle(&stage.source, audit).await,
+        Verdict::DidNot
+    );
+    assert_eq!(stage.log().lines().count(), 1);
+    // The control: the next commit goes through.
+    assert_eq!(
+        output(stage.commit(json!({"line": "z"})).await),
+        json!("appended")
+    );
+    stage.supervisor.shutdown().await;
+}
+
+/// The caller is told at the deadline. What became of it is heard by whoever records it: the worker's word, or its end.
+#[tokio::test]
+async fn what_a_worker_says_after_the_deadline_is_heard() {
+    let mut stage = Stage::new();
+    let done = stage.commit(json!({"line": "in time"})).await;
+    assert_eq!(output(done), json!("appended"));
+    let pid = stage.started(Role::Writer).await;
+    for ends in [false, true] {
+        let durable = proof::durable(&stage.ledger).await;
+        let (late, word) = oneshot::channel();
+        let mut request = call("append", json!({"line": "late", "after": "go"}));
+        request.deadline = Duration::from_secs(2);
+        request.late = Some(late);
+        let told = stage
+            .supervisor
+            .commit(&stage.source, request, terms(), &durable)
+            .await;
+        assert_eq!(
+            told.err(),
+            Some(DispatchError::Deadline { dispatched: true })
+        );
+        assert_eq!(stage.log().lines().count(), if ends { 2 } else { 1 });
+        if ends {
+            signal(pid, Signal::SIGKILL);
+            assert!(word.await.is_err(), "there is none any more");
+        } else {
+            stage.touch("go");
+            let finished = word.await.expect("the worker's word");
+            assert!(finished.result.is_ok());
+            stage.untouch("go");
+        }
+    }
+    assert_eq!(stage.log().lines().count(), 2);
+    stage.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn dropping_a_commit_does_not_cancel_it() {
+    let stage = Stage::new();
+    let durable = proof::durable(&stage.ledger).await;
+    let (told, mut progress) = mpsc::channel(1);
+    let mut request = call("append", json!({"line": "kept", "after": "go"}));
+    request.progress = Some(told);
+    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+    let commit =
+        tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });
+    progress.recv().await.expect("it is under way");
+    commit.abort();
+    assert!(commit.await.expect_err("dropped").is_cancelled());
+    stage.touch("go");
+    // The listener goes when the worker has answered.
+    while progress.recv().await.is_some() {}
+    assert!(stage.log().ends_with(" kept\n"), "{}", stage.log());
+    stage.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_an_effect_finish_and_cancels_reads() {
+    let mut stage = Stage::new();
+    let durable = proof::durable(&stage.ledger).await;
+    let (told, mut progress) = mpsc::channel(1);
+    let mut request = call("append", json!({"line": "last", "after": "go"}));
+    request.progress = Some(told);
+    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+    let commit =
+        tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });
+    progress.recv().await.expect("it is under way");
+    let read = stage.reading(call("wait", json!({"after": "never"})));
+    let pids = [stage.started(Role::Reader).await, stage.pid(Role::Writer)];
+    let closing = {
+        let supervisor = stage.supervisor.clone();
+        tokio::spawn(async move { supervisor.shutdown().await })
+    };
+    assert_eq!(
+        read.await.expect("a task").expect_err("cancelled"),
+        DispatchError::ShuttingDown
+    );
+    stage.touch("go");
+    assert_eq!(output(commit.await.expect("a task")), json!("appended"));
+    closing.await.expect("a task");
+    for pid in pids {
+        assert!(!super::stage::exists(pid), "{pid} is left");
+    }
+    assert_eq!(
+        stage.read("echo", json!({})).await.expect_err("closed"),
+        DispatchError::ShuttingDown
+    );
+}

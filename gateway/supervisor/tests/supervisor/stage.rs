@@ -1,0 +1,275 @@
+//! One supervisor on a temporary state directory, with a folder for its sources.
+
+use super::proof::{self, Intents};
+use bytes::Bytes;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use plexus_ipc::{
+    manifest::Manifest,
+    message::{Role, Secret, Secrets},
+};
+use plexus_ledger::Ledger;
+use plexus_protocol::{Digest, SourceId, Verb, json};
+use plexus_supervisor::{
+    CallRequest, CommitTerms, DispatchError, Finished, Notice, Pace, Setup, Spec, Stands,
+    Supervisor,
+};
+use serde_json::{Value, json};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+const MANIFEST: &str = include_str!("../../examples/plexus-worker-tame/manifest.json");
+const PROFILE: &str = include_str!("../../../../sandbox-profiles/fixture.sb");
+/// How long anything may take before a test counts as failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Stage {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) notices: mpsc::UnboundedReceiver<Notice>,
+    pub(crate) source: SourceId,
+    /// The daemon's state.
+    pub(crate) state: PathBuf,
+    /// The source's folder.
+    pub(crate) root: PathBuf,
+    pub(crate) ledger: Ledger<Intents>,
+    _listener: TcpListener,
+    _home: TempDir,
+}
+
+/// Patience as it is, but for what no test can wait for.
+pub(crate) fn pace() -> Pace {
+    Pace {
+        backoff: Duration::from_millis(5),
+        ..Pace::default()
+    }
+}
+
+impl Stage {
+    /// With the source `tame` in place, at revision 1.
+    pub(crate) fn new() -> Self {
+        Self::with(pace())
+    }
+
+    pub(crate) fn with(pace: Pace) -> Self {
+        let stage = Self::empty(pace);
+        stage.supervisor.put(stage.spec("tame", json!({}), 1));
+        stage
+    }
+
+    /// With a source whose worker breaks `rule`.
+    pub(crate) fn rude(rule: &str, pace: Pace) -> Self {
+        let stage = Self::empty(pace);
+        let spec = stage.spec("rude", json!({"rule": rule}), 1);
+        stage.supervisor.put(spec);
+        stage
+    }
+
+    pub(crate) fn empty(pace: Pace) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let resolved = home.path().canonicalize().expect("a folder");
+        let (state, root) = (resolved.join("state"), resolved.join("root"));
+        std::fs::create_dir(&state).expect("a folder");
+        std::fs::create_dir(&root).expect("a folder");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (ledger, launch) = proof::ledger(&state);
+        let (sender, notices) = mpsc::unbounded_channel();
+        let launcher = example("launcher");
+        let workers = launcher.parent().expect("a folder").to_owned();
+        let supervisor = Supervisor::new(Setup {
+            launcher,
+            workers,
+            state_dir: state.clone(),
+            launch,
+            tcp_port: listener.local_addr().expect("an address").port(),
+            notices: sender,
+            pace,
+        });
+        Self {
+            supervisor: supervisor.expect("a supervisor"),
+            notices,
+            source: SourceId::parse("the-source").expect("an id"),
+            state,
+            root,
+            ledger,
+            _listener: listener,
+            _home: home,
+        }
+    }
+
+    pub(crate) fn spec(
+        &self,
+        connector: &'static str,
+        mut config: Value,
+        revision: u64,
+    ) -> Arc<Spec> {
+        config["path"] = json!(self.root);
+        Arc::new(Spec {
+            source: self.source.clone(),
+            connector,
+            manifest: Arc::new(Manifest::parse(MANIFEST).expect("a manifest")),
+            profile: PROFILE,
+            root: Some(self.root.clone()),
+            is_root: None,
+            config,
+            secrets: Box::new(|| {
+                let secret = Secret::new("hush".to_owned());
+                Ok(Secrets::from_iter([("password".to_owned(), secret)]))
+            }),
+            revision,
+            uncaged: false,
+        })
+    }
+
+    pub(crate) async fn read(
+        &self,
+        capability: &str,
+        input: Value,
+    ) -> Result<Finished, DispatchError> {
+        self.supervisor
+            .read(&self.source, call(capability, input))
+            .await
+    }
+
+    pub(crate) async fn commit(&self, input: Value) -> Result<Finished, DispatchError> {
+        let durable = proof::durable(&self.ledger).await;
+        let call = call("append", input);
+        self.supervisor
+            .commit(&self.source, call, terms(), &durable)
+            .await
+    }
+
+    /// A task that reads beside the test.
+    pub(crate) fn reading(
+        &self,
+        call: CallRequest,
+    ) -> tokio::task::JoinHandle<Result<Finished, DispatchError>> {
+        let (supervisor, source) = (self.supervisor.clone(), self.source.clone());
+        tokio::spawn(async move { supervisor.read(&source, call).await })
+    }
+
+    /// The next notice that `wanted` takes something from.
+    pub(crate) async fn notice<T>(&mut self, wanted: impl Fn(&Notice) -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                let notice = self.notices.recv().await.expect("a supervisor that speaks");
+                if let Some(found) = wanted(&notice) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking)
+            .await
+            .expect("the notice in time")
+    }
+
+    /// The process of the next worker of `role` that comes up.
+    pub(crate) async fn started(&mut self, role: Role) -> u32 {
+        self.notice(|notice| match notice {
+            Notice::Started {
+                role: found, pid, ..
+            } if *found == role => Some(*pid),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The process of the worker of `role` that is up now.
+    pub(crate) fn pid(&self, role: Role) -> u32 {
+        let workers = self.supervisor.workers();
+        let worker = workers
+            .iter()
+            .find(|worker| worker.role == role)
+            .expect("a worker");
+        worker.pid.expect("a process")
+    }
+
+    pub(crate) fn touch(&self, name: &str) {
+        std::fs::write(self.root.join(name), b"").expect("a file");
+    }
+
+    pub(crate) fn untouch(&self, name: &str) {
+        std::fs::remove_file(self.root.join(name)).expect("a file");
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.root.join("log")).unwrap_or_default()
+    }
+}
+
+pub(crate) fn call(capability: &str, input: Value) -> CallRequest {
+    let input = Bytes::from(json::canonical(&input));
+    CallRequest {
+        capability: capability.to_owned(),
+        digest: Digest::of(&input),
+        input,
+        constraint: None,
+        deadline: PATIENCE,
+        revision: 1,
+        owner: false,
+        stands: Stands::default(),
+        audit: None,
+        progress: None,
+        late: None,
+    }
+}
+
+pub(crate) fn terms() -> CommitTerms {
+    CommitTerms {
+        state_token: None,
+        expect: None,
+        permit_rating: Verb::Write,
+    }
+}
+
+/// The worker's output, of a call that succeeded.
+pub(crate) fn output(finished: Result<Finished, DispatchError>) -> Value {
+    let answer = finished.expect("an answer").result.expect("a success");
+    serde_json::from_slice(&answer.output).expect("JSON")
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    assert!(pid > 1);
+    kill(Pid::from_raw(pid.try_into().expect("a pid")), signal).expect("a process");
+}
+
+/// Whether a process with this number exists, a zombie included.
+pub(crate) fn exists(pid: u32) -> bool {
+    assert!(pid > 1);
+    kill(Pid::from_raw(pid.try_into().expect("a pid")), None) != Err(Errno::ESRCH)
+}
+
+/// Waits for what makes no notice.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A program of this package that only its tests use.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("this program");
+    let folder = own.parent().expect("a folder");
+    let examples = if folder.ends_with("deps") {
+        folder.parent().expect("a folder").join("examples")
+    } else {
+        folder.to_owned()
+    };
+    let path = examples.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing; type: cargo test -p plexusd",
+        path.display()
+    );
+    path
+}

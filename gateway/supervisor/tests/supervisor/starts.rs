@@ -1,0 +1,254 @@
+//! Starts that fail, and what follows.
+
+use super::stage::{Stage, call, output, pace};
+use plexus_ipc::message::Role;
+use plexus_supervisor::{
+    Cause, DispatchError, Health, Notice, Pace, START_ATTEMPTS, StartError, Unavailable,
+    WorkerState,
+};
+use serde_json::json;
+use std::time::Duration;
+
+/// What an agent is told of it.
+fn told(error: &DispatchError) -> Option<&str> {
+    match error {
+        DispatchError::Unavailable { told, .. } => Some(told),
+        _ => None,
+    }
+}
+
+fn cannot(error: &DispatchError) -> Option<(Unavailable, &str)> {
+    match error {
+        DispatchError::Unavailable {
+            reason, message, ..
+        } => Some((*reason, message)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn five_failed_starts_make_it_failed_and_time_mends_it() {
+    let mut stage = Stage::with(Pace {
+        failed_pause: Duration::from_millis(200),
+        ..pace()
+    });
+    stage.touch("die");
+    let error = stage.read("echo", json!({})).await.expect_err("no worker");
+    let (reason, message) = cannot(&error).expect("a reason");
+    assert_eq!(reason, Unavailable::CannotStart);
+    assert!(message.contains("exit status: 3"), "{message}");
+    let ended = Some("The source's worker ended before it served.");
+    assert_eq!(told(&error), ended);
+    assert_eq!(stage.supervisor.health(&stage.source).told, ended);
+    for n in 1..=START_ATTEMPTS {
+        let attempts = stage
+            .notice(|notice| {
+                if let Notice::StartFailed { attempts, .. } = notice {
+                    Some(*attempts)
+                } else {
+                    None
+                }
+            })
+            .await;
+        assert_eq!(attempts, n);
+    }
+    let worker = &stage.supervisor.workers()[0];
+    assert_eq!(worker.state, WorkerState::Failed);
+    assert_eq!(
+        stage.supervisor.health(&stage.source).status,
+        Health::Unavailable
+    );
+    // While it is failed nobody waits for a start.
+    assert_eq!(
+        cannot(&stage.read("echo", json!({})).await.expect_err("failed")).map(|e| e.0),
+        Some(reason)
+    );
+    stage.untouch("die");
+    // Nobody calls: the timer tries by itself.
+    stage.started(Role::Reader).await;
+    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    assert_eq!(stage.supervisor.health(&stage.source).status, Health::Ok);
+    stage.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_be_opened_says_why_at_once_and_a_probe_tries_again() {
+    let stage = Stage::with(Pace {
+        backoff: Duration::from_secs(3600),
+        ..pace()
+    });
+    stage.touch("closed");
+    let error = stage.read("echo", json!({})).await.expect_err("no source");
+    assert_eq!(
+        cannot(&error),
+        Some((Unavailable::CannotOpen, "the folder is closed"))
+    );
+    let of_agents = told(&error);
+    assert!(of_agents.is_some_and(|told| !told.contains("closed")));
+    let health = stage.supervisor.probe(&stage.source).await;
+    assert_eq!(
+        (health.status, health.detail.as_deref()),
+        (Health::Unavailable, Some("the folder is closed"))
+    );
+    assert_eq!(health.told, of_agents);
+    stage.untouch("closed");
+    assert_eq!(
+        stage.supervisor.probe(&stage.source).await.status,
+        Health::Ok
+    );
+    assert_eq!(output(stage.read("echo", json!({})).await), json!({}));
+    stage.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_said_by_name() {
+    let stage = Stage::new();
+    std::fs::remove_dir(&stage.root).expect("an empty folder");
+    let error = stage.read("echo", json!({})).await.expect_err("no folder");
+    let (reason, message) = cannot(&error).expect("a reason");
+    assert_eq!(reason, Unavailable::CannotStart);
+    assert!(message.starts_with("the source's folder: "), "{message}");
+    // A link in its place leads elsewhere, and is no more followed.
+    std::os::unix::fs::symlink(&stage.state, &stage.root).expect("a link");
+    let error = stage.read("echo", json!({})).await.expect_err("no folder");
+    assert!(
+        cannot(&error)
+            .expect("a reason")
+            .1
+            .contains("leads elsewhere"),
+        "{error}"
+    );
+    assert_eq!(told(&error), Some("The source is not where it was."));
+    stage.supervisor.shutdown().await;
+}
+
+/// Why the first start of a worker that breaks `rule` fails.
+async fn refused(rule: &str, pace: Pace) -> (StartError, DispatchError) {
+    let mut stage = Stage::rude(rule, pace);
+    let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+    let read = tokio::spawn(async move { supervisor.read(&source, call("echo", json!({}))).await });
+    let failed = async {
+        loop {
+            if let Some(Notice::StartFailed { why, .. }) = stage.notices.recv().await {
+                return why;
+            }
+        }
+    };
+    let why = tokio::time::timeout(super::stage::PATIENCE, failed)
+        .await
+        .expect("a notice");
+    let error = read.await.expect("a task").expect_err("no worker");
+    stage.supervisor.shutdown().await;
+    (why, error)
+}
+
+#[tokio::test]
+async fn a_worker_that_keeps_the_rules_is_the_control() {
+    let stage = Stage::rude("none", pace());
+    assert_eq!(output(stage.read("echo", json!({})).await), json!("fine"));
+    stage.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_unsound_cage_is_refused_and_its_report_told() {
+    let (why, error) = refused("cage", pace()).await;
+    let StartError::Unsound(report) = why else {
+        panic!("{why}")
+    };
+    assert_eq!(report.failures().count(), 2);
+    assert_eq!(cannot(&error).map(|e| e.0), Some(Unavailable::CannotStart));
+}
+
+#[tokio::test]
+async fn another_build_another_manifest_silence_and_an_early_end_are_refused() {
+    assert!(matches!(
+        refused("build", pace()).await.0,
+        StartError::Build { .. }
+    ));
+    assert!(matches!(
+        refused("manifest", pace()).await.0,
+        StartError::Manifest
+    ));
+    assert!(matches!(
+        refused("hello", pace()).await.0,
+        StartError::Ended { .. }
+    ));
+    let hasty = Pace {
+        hello_within: Duration::from_millis(300),
+        ..pace()
+    };
+    assert!(matches!(
+        refused("silence", hasty).await.0,
+        StartError::Late("Hello")
+    ));
+}
+
+#[tokio::test]
+async fn a_launcher_that_refuses_is_quoted() {
+    let mut stage = Stage::new();
+    let mut spec = stage.spec("tame", json!({}), 2);
+    std::sync::Arc::get_mut(&mut spec)
+        .expect("the only one")
+        .profile = "(version 1)(deny default)(allow nonsense)";
+    stage.supervisor.put(spec);
+    let mut request = call("echo", json!({}));
+    request.revision = 2;
+    let error = stage
+        .supervisor
+        .read(&stage.source, request)
+        .await
+        .expect_err("no cage");
+    let (_, message) = cannot(&error).expect("a reason");
+    assert!(
+        message.contains("profile refused") && message.contains("65"),
+        "{message}"
+    );
+    stage
+        .notice(|n| matches!(n, Notice::StartFailed { .. }).then_some(()))
+        .await;
+    stage.supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_no_call_of_another_kind_of_no_form_or_beyond_the_limit_ends_the_worker() {
+    for rule in ["id", "kind", "json", "size"] {
+        let mut stage = Stage::rude(rule, pace());
+        // The read is tried again, and each try ends a worker.
+        let error = stage.read("echo", json!({})).await.expect_err(rule);
+        assert_eq!(error, DispatchError::Died { dispatched: true }, "{rule}");
+        let cause = stage
+            .notice(|n| {
+                if let Notice::Ended { cause, .. } = n {
+                    Some(cause.clone())
+                } else {
+                    None
+                }
+            })
+            .await;
+        assert!(matches!(cause, Cause::Broke(_)), "{rule}: {cause}");
+        stage.supervisor.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_nonce_ends_the_worker() {
+    let mut stage = Stage::rude(
+        "nonce",
+        Pace {
+            probe_every: Duration::from_millis(20),
+            ..pace()
+        },
+    );
+    assert_eq!(output(stage.read("echo", json!({})).await), json!("fine"));
+    let cause = stage
+        .notice(|n| {
+            if let Notice::Ended { cause, .. } = n {
+                Some(cause.clone())
+            } else {
+                None
+            }
+        })
+        .await;
+    assert!(matches!(cause, Cause::Broke(_)), "{cause}");
+    stage.supervisor.shutdown().await;
+}
