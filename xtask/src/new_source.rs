@@ -37,7 +37,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 /// Where connectors are registered, and the line that ends the list.
 const REGISTRY: (&str, &str) = (
-    "gateway/plexusd/src/sources.rs",
+    "gateway/plexusd/src/shipped.rs",
     "pub const SHIPPED: &[Connector] = &[\n",
 );
 /// The workspace's members, and the products that a plain build makes.

@@ -16,7 +16,6 @@ use crate::{
         settle::Late,
         taken_back::TakenBack,
     },
-    sources::{Registry, catalogue::Catalogue},
     token::TokenKey,
     upgrade::{self, Came},
 };
@@ -25,6 +24,7 @@ use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Lane, Receipt, SubmitError};
 use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, SourceId, Timestamp};
 use plexus_record::{Ledger, audit_id};
+use plexus_sources::{Registry, catalogue::Catalogue};
 use plexus_supervisor::Supervisor;
 use plexus_trust::{Command, Note, Refusal, Reply};
 use serde_json::Value;

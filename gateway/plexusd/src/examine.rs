@@ -8,16 +8,13 @@
 
 mod cage;
 
-use crate::{
-    arguments::Examine,
-    launch::Programs,
-    sources::{Connector, Registered, Registry, configure},
-};
+use crate::{arguments::Examine, launch::Programs};
 use plexus_home::state_dir::StateDir;
 use plexus_ipc::BUILD;
 use plexus_ledger::{OpenError, Options};
 use plexus_protocol::{SourceId, Timestamp};
 use plexus_record::{Ledger, Trust};
+use plexus_sources::{Connector, Registered, Registry, configure};
 use plexus_trust::SourceConfig;
 use serde_json::{Value, json};
 use std::{

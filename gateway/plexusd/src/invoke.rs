@@ -23,10 +23,9 @@ pub(crate) mod runs;
 pub(crate) mod settle;
 pub(crate) mod taken_back;
 pub(crate) mod used;
-pub(crate) mod validate;
 pub(crate) mod whose;
 
-use crate::{app::App, sources::catalogue::Entry};
+use crate::app::App;
 use bytes::Bytes;
 use limits::Place;
 use plexus_ipc::manifest::EntryKind;
@@ -35,6 +34,7 @@ use plexus_protocol::{
     TokenId, body::InvokeResponse, json,
 };
 use plexus_record::audit_id;
+use plexus_sources::catalogue::Entry;
 use plexus_trust::{
     Call, Command, Door, Note, OnApproval, OutcomeKind, Permit, Refusal, Verdict, authorize,
 };
@@ -532,7 +532,7 @@ async fn note_denial(
     }
     let capability = CapabilityId::parse(id).ok();
     if capability.is_none() {
-        about["asked"] = crate::sources::narration::cut(id, 80).into();
+        about["asked"] = plexus_sources::narration::cut(id, 80).into();
     }
     let note = Note {
         kind: "invoke",

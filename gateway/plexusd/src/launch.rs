@@ -34,9 +34,9 @@ use crate::{
         taken_back::TakenBack,
     },
     log::{self, Log},
-    sources::{Connector, Registry, noticed},
     token::TokenKey,
     upgrade::{self, Handed, Program},
+    worker_events,
 };
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -45,6 +45,7 @@ use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Options, SubmitError};
 use plexus_protocol::Timestamp;
 use plexus_record::{Trust, keep_events};
+use plexus_sources::{Connector, Registry};
 use plexus_supervisor::{self, Pace, Setup, Supervisor};
 use plexus_trust::{Command, Refusal};
 use signals::{PauseSignal, StopSignal};
@@ -276,7 +277,7 @@ async fn run(
 
     let tasks = [
         tokio::spawn(http::feed::follow(app.clone())),
-        tokio::spawn(noticed::hear_workers(app.clone(), from_workers)),
+        tokio::spawn(worker_events::hear_workers(app.clone(), from_workers)),
         tokio::spawn(sweep::sweep(app.clone())),
     ];
     let pause = PauseSignal::heed(app.clone(), pause_signal);

@@ -8,6 +8,7 @@
 //! `launch` is the composition root: it builds every part in order and nothing else does; `app` is what it built. The daemon opens no vault, runs
 //! no script and parses no app's data; a worker sees no credential and no grant.
 
+mod activation;
 mod app;
 mod approvals;
 mod arguments;
@@ -23,11 +24,14 @@ mod log;
 mod one_off;
 mod os;
 mod refused;
-pub mod sources;
+mod shipped;
+mod worker_events;
+
+pub use shipped::SHIPPED;
 mod token;
 mod upgrade;
 
-use sources::Connector;
+use plexus_sources::Connector;
 use std::process::ExitCode;
 
 /// Runs the daemon, or the one-off that its arguments name, with these connectors. Returns when it is over.

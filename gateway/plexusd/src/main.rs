@@ -1,5 +1,5 @@
 //! The gateway daemon with the connectors that ship with it.
 
 fn main() -> std::process::ExitCode {
-    plexusd::run(plexusd::sources::SHIPPED)
+    plexusd::run(plexusd::SHIPPED)
 }

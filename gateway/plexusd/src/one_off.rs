@@ -6,11 +6,11 @@
 use crate::{
     arguments::{Arguments, Backup, Restore},
     launch::{Programs, flags},
-    sources::{Connector, Registry},
     upgrade::Edition,
 };
 use plexus_home::{network::Network, state_dir::StateDir};
 use plexus_keep::{BackupError, make, restore as restoring};
+use plexus_sources::{Connector, Registry};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{

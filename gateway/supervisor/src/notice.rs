@@ -5,6 +5,7 @@
 use super::start::{Exit, StartError};
 use plexus_ipc::message::{CageReport, Role};
 use plexus_protocol::{SourceId, Timestamp};
+use serde::Serialize;
 use std::{
     fmt,
     sync::Arc,
@@ -120,7 +121,8 @@ impl fmt::Display for Cause {
 }
 
 /// How a source does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Usable.
     Ok,
@@ -132,16 +134,20 @@ pub enum Health {
     Unknown,
 }
 
-/// How a source does, and since when that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a source does, and since when that is known. Its JSON is the wire's, for the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SourceHealth {
     /// In a word.
     pub status: Health,
     /// One sentence for the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The same for an agent: a sentence of ours.
+    #[serde(skip)]
     pub told: Option<&'static str>,
     /// When this was found; `None` while unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<Timestamp>,
 }
 

@@ -1,8 +1,9 @@
 //! The daemon with one more connector: the same code as `plexusd`, without a switch for tests in it. The connector is as
 //! the edition named by `PLEXUS_FIXTURE` ships it.
 
+use plexus_sources::Connector;
 use plexus_tests::editions;
-use plexusd::sources::{Connector, SHIPPED};
+use plexusd::SHIPPED;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -31,6 +31,16 @@ const EDGES: &[(&str, Uses)] = &[
         Uses::Only(&["plexus-trust", "plexus-ledger", "plexus-protocol"]),
     ),
     (
+        "plexus-sources",
+        Uses::Only(&[
+            "plexus-ipc",
+            "plexus-sandbox",
+            "plexus-trust",
+            "plexus-home",
+            "plexus-protocol",
+        ]),
+    ),
+    (
         "plexus-supervisor",
         Uses::Only(&[
             "plexus-ipc",
@@ -61,6 +71,7 @@ const EDGES: &[(&str, Uses)] = &[
             "plexus-home",
             "plexus-record",
             "plexus-supervisor",
+            "plexus-sources",
             "plexus-keep",
         ]),
     ),

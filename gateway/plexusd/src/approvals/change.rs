@@ -5,8 +5,8 @@
 //! Invariant: its id and its digest change with what the source can do, so that an answer is to what was seen.
 //! Must not know: what is wider; the machine has decided that.
 
-use crate::sources::{catalogue::Catalogue, profile};
 use plexus_protocol::{Digest, PendingId, Provenance, Sensitivity, TrustWindow, body::Narration};
+use plexus_sources::{catalogue::Catalogue, profile};
 use plexus_trust::{Difference, Source, State};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -64,7 +64,7 @@ pub(crate) fn card(
             summary: format!(
                 "Approving lets the grants of {label} go on, with what it can do now."
             ),
-            notification_line: crate::sources::narration::cut(
+            notification_line: plexus_sources::narration::cut(
                 &format!("Grants of {label} rest until you decide"),
                 120,
             ),

@@ -4,11 +4,9 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
-use crate::{
-    invoke::whose::UNDO,
-    sources::catalogue::{Catalogue, Entry},
-};
+use crate::invoke::whose::UNDO;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
+use plexus_sources::catalogue::{Catalogue, Entry};
 use plexus_trust::{Ask, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
 use serde_json::{Value, json};
 

@@ -9,10 +9,11 @@ use super::{
     foreign::Said,
     words,
 };
-use crate::{app::App, approvals::card, sources::catalogue::Entry};
+use crate::{app::App, approvals::card};
 use askama::Template;
 use plexus_ipc::message::Touched;
 use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
+use plexus_sources::catalogue::Entry;
 use plexus_trust::{Ask, Item, ItemState, Plan, State};
 use serde_json::{Map, Value};
 use std::sync::Arc;

@@ -47,7 +47,7 @@ impl Said {
 
     /// One line of at most `most` characters; the last is `…` where something was cut.
     pub(super) fn short(text: &str, most: usize) -> Self {
-        Self::line(&crate::sources::narration::cut(text, most))
+        Self::line(&plexus_sources::narration::cut(text, most))
     }
 
     /// Size in bytes.

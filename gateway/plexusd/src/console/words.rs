@@ -1,7 +1,7 @@
 //! The gateway's own words for what the console shows.
 
-use crate::sources::catalogue::Entry;
 use plexus_protocol::{Provenance, Sensitivity, Timestamp, Verb, Verbs};
+use plexus_sources::catalogue::Entry;
 use plexus_trust::{Item, ItemState, OutcomeKind};
 
 /// A length of time, in the largest unit that says it.

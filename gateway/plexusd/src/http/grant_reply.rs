@@ -1,11 +1,12 @@
 //! Grants, tokens and items as the wire writes them: shared by agent and owner routes.
 
 use super::reply::Refused;
-use crate::{app::App, invoke::refusal::NOT_IN_VIEW, sources::narration};
+use crate::{app::App, invoke::refusal::NOT_IN_VIEW};
 use plexus_protocol::{
     AgentId, PendingId, SessionId, TokenId,
     body::{Declined, Narration, PendingReply, ScopedToken, StandingGrant},
 };
+use plexus_sources::narration;
 use plexus_trust::{Agent, Decision, Item, State, standing_for};
 use serde_json::{Value, to_value};
 

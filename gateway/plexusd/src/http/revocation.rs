@@ -37,7 +37,7 @@ impl Wish {
             text("capabilityId")?,
             text("bundleId")?,
         );
-        let reason = text("reason")?.and_then(crate::sources::narration::clean);
+        let reason = text("reason")?.and_then(plexus_sources::narration::clean);
         let mut wish = Self {
             token: None,
             grant: None,

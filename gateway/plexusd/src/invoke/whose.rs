@@ -4,10 +4,11 @@
 //! (docs/decisions/0027). Only the log knows, so the id has to be that of the change's own event. Whatever is not found
 //! there, or cannot be looked for, is taken for somebody else's: it asks, and the agent is not told which of these it was.
 
-use crate::{app::App, sources::catalogue::Entry};
+use crate::app::App;
 use plexus_ledger::EventId;
 use plexus_protocol::{AgentId, Timestamp, json};
 use plexus_record::Ledger;
+use plexus_sources::catalogue::Entry;
 use plexus_trust::Agent;
 use serde_json::Value;
 

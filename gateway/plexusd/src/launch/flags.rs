@@ -4,11 +4,11 @@ use super::refused_start;
 use crate::{
     app::App,
     arguments::{Arguments, DefaultReach},
-    sources::{Registry, configure},
 };
 use anyhow::Context;
 use plexus_home::{inspection, state_dir::StateDir};
 use plexus_protocol::SourceId;
+use plexus_sources::{Registry, configure};
 use plexus_trust::{Command, Reach, Settings, SourceConfig};
 use serde_json::{Value, json};
 use std::{
@@ -160,7 +160,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::SHIPPED;
+    use crate::SHIPPED;
 
     /// What the owner has closed, or set to ask, stays so, whatever the service's command line says.
     #[test]

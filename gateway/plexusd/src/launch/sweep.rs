@@ -4,8 +4,8 @@ use crate::{
     app::App,
     approvals::{planner, run},
     http,
-    sources::{lending, let_go},
 };
+use plexus_sources::let_go;
 use plexus_trust::Command;
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
@@ -36,7 +36,7 @@ pub(crate) async fn sweep(app: Arc<App>) {
         if let Err(error) = app.unasked(Command::Sweep).await {
             tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
-        lending::follow(&app, &before).await;
+        crate::activation::follow_lendings(&app, &before).await;
         // Approved runs that could not be begun when it was their time: for a pause, or for a ledger that took nothing.
         run::resume(&app);
         planner::resume(&app);

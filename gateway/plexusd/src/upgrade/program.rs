@@ -197,7 +197,7 @@ fn ask(path: &Path, arguments: &[OsString]) -> Result<Edition, String> {
         _ => {
             let words = String::from_utf8_lossy(&heard(complained)).into_owned();
             let words = words.lines().find(|line| !line.trim().is_empty());
-            let words = words.and_then(crate::sources::narration::clean);
+            let words = words.and_then(plexus_sources::narration::clean);
             let words = words.map_or(String::new(), |words| format!(": {words}"));
             Err(format!("it does not say what it is ({status}){words}"))
         }

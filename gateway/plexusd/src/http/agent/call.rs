@@ -9,7 +9,6 @@ use crate::{
         throttle::Kind,
     },
     invoke::{self, Answer, By, Caller, Wish, limits::Place},
-    sources::narration::clean,
 };
 use axum::{
     extract::{Request, State},
@@ -17,6 +16,7 @@ use axum::{
     response::Response,
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, body::InvokeResponse};
+use plexus_sources::narration::clean;
 use plexus_trust::OnApproval;
 use serde_json::{Map, Value};
 use std::sync::Arc;

@@ -3,12 +3,12 @@
 use crate::{
     app::App,
     http::reply::{made, ok},
-    sources::catalogue::{Catalogue, wire_summary},
 };
 use arc_swap::ArcSwapOption;
 use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use plexus_protocol::{PROTOCOL_EXACT, PROTOCOL_FAMILY, SESSION_HEADER};
+use plexus_sources::catalogue::{Catalogue, wire_summary};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -11,10 +11,6 @@ use crate::{
         reply::{self, Refused, ok},
     },
     invoke::Asked,
-    sources::{
-        catalogue::{self, Catalogue},
-        narration::clean,
-    },
 };
 use axum::{
     extract::{Request, State},
@@ -25,6 +21,10 @@ use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER,
     Timestamp, TokenId, TrustWindow, Verb, Verbs, json as strict,
+};
+use plexus_sources::{
+    catalogue::{self, Catalogue},
+    narration::clean,
 };
 use plexus_trust::{
     Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, visible,

@@ -108,8 +108,8 @@ pub(super) async fn open(
 fn client_of(body: &Value) -> (Option<String>, Option<String>) {
     let text = |key: &str| {
         let text = body.pointer(&format!("/client/{key}"))?.as_str()?;
-        crate::sources::narration::clean(text)
-            .map(|t| crate::sources::narration::cut(&t, CLIENT_CHARS))
+        plexus_sources::narration::clean(text)
+            .map(|t| plexus_sources::narration::cut(&t, CLIENT_CHARS))
     };
     (text("name"), text("version"))
 }

@@ -6,13 +6,13 @@ use crate::{
         authenticate,
         reply::{Refused, ok},
     },
-    sources::catalogue::wire_entry,
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
 use plexus_protocol::{AgentId, SessionId, Timestamp};
+use plexus_sources::catalogue::wire_entry;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) async fn show(
 }
 
 /// The manifest of a session: an agent's own view, or for the owner's nameless session everything that is exposed.
-pub(super) fn manifest(
+pub(crate) fn manifest(
     app: &App,
     agent: Option<&AgentId>,
     session: &SessionId,
@@ -53,7 +53,7 @@ pub(super) fn manifest(
                         e,
                         &state,
                         Some((agent, now)),
-                        Some(&app.supervisor.health(&e.source).for_agents()),
+                        Some(json!(app.supervisor.health(&e.source).for_agents())),
                     )
                 })
                 .collect(),
@@ -64,7 +64,7 @@ pub(super) fn manifest(
             .filter(|e| state.exposed(&e.id) && state.lent(&e.id).is_none())
             .map(|e| {
                 let health = app.supervisor.health(&e.source).for_agents();
-                wire_entry(e, &state, None, Some(&health))
+                wire_entry(e, &state, None, Some(json!(health)))
             })
             .collect(),
     };

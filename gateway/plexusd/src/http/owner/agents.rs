@@ -274,7 +274,7 @@ async fn nobody(app: &App, named: &str) -> Result<Response, Refused> {
         agent: None,
         capability: None,
         outcome: Some("error"),
-        detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": crate::sources::narration::cut(named, 80)}),
+        detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": plexus_sources::narration::cut(named, 80)}),
     };
     let receipt = act(app, Command::Note(note)).await?;
     Ok(ok(&json!({

@@ -360,7 +360,7 @@ fn same_card(effect: bool, current: Option<&str>, named: Option<&str>) -> Result
 fn none_waits(id: &str) -> Refused {
     let why = format!(
         "no pending item '{}' (or it is decided)",
-        crate::sources::narration::cut(id, 80)
+        plexus_sources::narration::cut(id, 80)
     );
     Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
 }

@@ -34,8 +34,8 @@ impl Fields {
     }
 
     /// Words of the owner as they are kept: cleaned and cut.
-    pub(super) fn words(&self, key: &str) -> Result<Option<String>, Refused> {
-        Ok(self.text(key)?.and_then(crate::sources::narration::clean))
+    pub(crate) fn words(&self, key: &str) -> Result<Option<String>, Refused> {
+        Ok(self.text(key)?.and_then(plexus_sources::narration::clean))
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, Refused> {

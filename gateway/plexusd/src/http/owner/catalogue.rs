@@ -8,13 +8,13 @@ use crate::{
         feed::Changed,
         reply::{Refused, ok},
     },
-    sources::catalogue::{wire_entry, wire_health},
 };
 use axum::{
     extract::{Request, State},
     response::Response,
 };
 use plexus_protocol::CapabilityId;
+use plexus_sources::catalogue::wire_entry;
 use plexus_trust::{Command, Reply};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -29,7 +29,14 @@ pub(super) async fn capabilities(State(app): State<Arc<App>>) -> Response {
     let catalogue = app.catalogue.load();
     let entries: Vec<Value> = catalogue
         .iter()
-        .map(|e| wire_entry(e, &state, None, Some(&app.supervisor.health(&e.source))))
+        .map(|e| {
+            wire_entry(
+                e,
+                &state,
+                None,
+                Some(json!(app.supervisor.health(&e.source))),
+            )
+        })
         .collect();
     ok(
         &json!({"gateway": discovery::gateway(&app), "revision": catalogue.revision, "entries": entries}),
@@ -64,7 +71,7 @@ fn capability(id: &str) -> Result<CapabilityId, Refused> {
     CapabilityId::parse(id).map_err(|e| {
         Refused::malformed(format!(
             "{:?} is {e}",
-            crate::sources::narration::cut(id, 80)
+            plexus_sources::narration::cut(id, 80)
         ))
     })
 }
@@ -124,7 +131,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
             let probed = tokio::time::timeout(PROBE, app.supervisor.probe(&source.id)).await;
             let health = probed.unwrap_or_else(|_| app.supervisor.health(&source.id));
             let mut out = json!({"id": source.id, "label": source.config.label});
-            if let (Value::Object(out), Value::Object(health)) = (&mut out, wire_health(&health)) {
+            if let (Value::Object(out), Value::Object(health)) = (&mut out, json!(health)) {
                 out.extend(health);
             }
             let catalogue = app.catalogue.load();

@@ -11,7 +11,6 @@ use crate::{
         refusal,
         whose::{self, Whose},
     },
-    sources::catalogue::Entry as CatalogueEntry,
 };
 use axum::{
     extract::{Request, State},
@@ -21,6 +20,7 @@ use plexus_protocol::{
     AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
     json as strict,
 };
+use plexus_sources::catalogue::Entry as CatalogueEntry;
 use plexus_trust::{
     Agent, Basis, Call, Ceiling, Command, Door, EnrollmentStatus, Entry, Facts, Grant, OnApproval,
     Permit, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source, State as TrustState,

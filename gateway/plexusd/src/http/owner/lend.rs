@@ -6,7 +6,6 @@ use super::{CHANGING, Named, act, body::Fields, event_of};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
-    sources::{configure, lending},
 };
 use axum::{
     extract::{Request, State},
@@ -16,6 +15,7 @@ use plexus_protocol::{
     AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, SourceId, TrustWindow,
     capability::WindowKind,
 };
+use plexus_sources::{configure, lending};
 use plexus_trust::{Command, EnrollmentStatus, GrantEntry, Lend, Lent, Source};
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc};
@@ -70,9 +70,12 @@ pub(super) async fn lend(
     }
     let folder = {
         let (app, agent) = (app.clone(), agent.clone());
-        super::blocking(move || lending::folder(&app, &agent, &path))
-            .await?
-            .map_err(Refused::malformed)?
+        super::blocking(move || {
+            let state = app.ledger.snapshot();
+            lending::folder(&app.registry, &app.state_dir, &state, &agent, &path)
+        })
+        .await?
+        .map_err(Refused::malformed)?
     };
     let lending::Folder {
         id,
@@ -165,7 +168,7 @@ pub(super) async fn end(
     let lent = known.and_then(|s| s.config.lent.as_ref());
     let lent = lent.filter(|lent| lent.ended.is_none()).ok_or_else(none)?;
     let receipt = act(&app, Command::EndLending { id: source.clone() }).await?;
-    lending::follow(&app, &state).await;
+    crate::activation::follow_lendings(&app, &state).await;
     Ok(ok(&json!({
         "ok": true,
         "source": source,

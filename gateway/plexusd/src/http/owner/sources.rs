@@ -10,11 +10,6 @@ use crate::{
         feed::Changed,
         reply::{Refused, ok, with_status},
     },
-    sources::{
-        catalogue::{Catalogue, wire_health},
-        configure::{Wanted, root_of},
-        detect,
-    },
 };
 use axum::{
     extract::{Request, State},
@@ -22,6 +17,11 @@ use axum::{
 };
 use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_protocol::{CapabilityId, SourceId};
+use plexus_sources::{
+    catalogue::Catalogue,
+    configure::{Wanted, root_of},
+    detect,
+};
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -52,10 +52,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
         let resting = state.resting(source);
         out.insert("live".into(), json!(live > 0));
         out.insert("liveCapabilityCount".into(), json!(live));
-        out.insert(
-            "health".into(),
-            wire_health(&app.supervisor.health(&source.id)),
-        );
+        out.insert("health".into(), json!(app.supervisor.health(&source.id)));
         out.insert("provenance".into(), json!(source.config.provenance));
         out.insert("suspendedGrants".into(), json!(resting.count()));
         Value::Object(out)

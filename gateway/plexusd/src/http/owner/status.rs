@@ -8,7 +8,6 @@ use crate::{
     app::{App, Phase},
     approvals::change,
     http::reply::{Refused, ok},
-    sources::catalogue::wire_health,
     upgrade::{Came, edition::Build},
 };
 use axum::{extract::State, response::Response};
@@ -79,7 +78,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Response, Refuse
                 "label": source.config.label,
                 "kind": source.config.kind,
                 "enabled": source.config.enabled,
-                "health": wire_health(&app.supervisor.health(&source.id)),
+                "health": app.supervisor.health(&source.id),
             })
         })
         .collect();

@@ -1,13 +1,12 @@
 //! What the gateway holds against a worker that let something through.
 
 use super::*;
-use crate::{
-    invoke::{Asked, By, Caller},
-    sources::{Registry, SHIPPED, catalogue::Catalogue},
-};
+use crate::SHIPPED;
+use crate::invoke::{Asked, By, Caller};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, Provenance, SessionId, SourceId, Timestamp,
 };
+use plexus_sources::{Registry, catalogue::Catalogue};
 use plexus_trust::{
     Call, Connect, Door, Permit, SESSION_MS, Session, SourceConfig, SourceSeen, State, Verdict,
     authorize, decide,

@@ -1,9 +1,10 @@
 //! Any bytes as a request for grants: refused, or exactly what it says, and nothing that the owner did not give.
 
 use super::*;
-use crate::sources::{Registry, SHIPPED};
+use crate::SHIPPED;
 use plexus_mutation::{Accepted, hold};
 use plexus_protocol::{Provenance, SessionId, SourceId};
+use plexus_sources::Registry;
 use plexus_trust::{
     Connect, GrantEntry, ItemState, Lend, Lent, MAX_PENDING, Reach, SourceConfig, SourceSeen,
     State, decide,

@@ -11,7 +11,7 @@ pub(crate) const PURPOSE_CHARS: usize = 280;
 
 /// Each ask of an item. `once_only`: what was planned for it may be done call by call only. The agent's copy never says so: it
 /// would tell of the plan.
-pub(crate) fn of_item(
+pub fn of_item(
     catalogue: &Catalogue,
     state: &State,
     item: &Item,
@@ -89,7 +89,7 @@ fn words(verbs: Verbs, between: &str) -> String {
 }
 
 /// At most `max` characters; the last is `…` where something was cut.
-pub(crate) fn cut(text: &str, max: usize) -> String {
+pub fn cut(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
@@ -101,7 +101,7 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 
 /// An agent's words as they are kept: control characters are spaces, white space collapsed, cut (wire §4.4).
 /// Characters that turn the direction of text around go too: they could make a card say something else.
-pub(crate) fn clean(text: &str) -> Option<String> {
+pub fn clean(text: &str) -> Option<String> {
     let spaced: String = text
         .chars()
         .map(|c| {

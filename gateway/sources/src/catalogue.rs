@@ -6,26 +6,31 @@
 use super::{Registered, Registry};
 use plexus_ipc::manifest::{Capability, EntryKind};
 use plexus_protocol::{CapabilityId, SourceId, Timestamp};
-use plexus_supervisor::{Health, SourceHealth};
 use plexus_trust::{Agent, Facts, State, class_default, standing_for, visible};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One entry.
-pub(crate) struct Entry {
-    pub(crate) id: CapabilityId,
-    pub(crate) source: SourceId,
-    pub(crate) connector: Arc<Registered>,
+pub struct Entry {
+    /// Its id, with the source's.
+    pub id: CapabilityId,
+    /// The source that it belongs to.
+    pub source: SourceId,
+    /// The connector of that source.
+    pub connector: Arc<Registered>,
     /// Position in the manifest.
     index: usize,
-    pub(crate) provenance: plexus_protocol::Provenance,
-    pub(crate) facts: Facts,
+    /// Who vouches for it.
+    pub provenance: plexus_protocol::Provenance,
+    /// What the machine knows of it.
+    pub facts: Facts,
     /// Ids of the skills that go with it.
     pub(crate) skills: Vec<CapabilityId>,
 }
 
 impl Entry {
-    pub(crate) fn capability(&self) -> &Capability {
+    /// What the manifest says of it.
+    pub fn capability(&self) -> &Capability {
         &self.connector.manifest.capabilities[self.index]
     }
     /// The first line of its description: what discovery shows.
@@ -41,14 +46,15 @@ impl Entry {
 
 /// A snapshot of all entries.
 #[derive(Default)]
-pub(crate) struct Catalogue {
+pub struct Catalogue {
     /// Rises with every change of the entries or of their exposure; restarts at boot.
-    pub(crate) revision: u64,
+    pub revision: u64,
     entries: BTreeMap<CapabilityId, Arc<Entry>>,
 }
 
 impl Catalogue {
-    pub(crate) fn build(state: &State, registry: &Registry, revision: u64) -> Self {
+    /// The catalogue of the enabled sources that the machine has seen.
+    pub fn build(state: &State, registry: &Registry, revision: u64) -> Self {
         let mut entries = BTreeMap::new();
         for source in state.sources.values().filter(|s| s.config.enabled) {
             let Some(connector) = registry.of_kind(&source.config.kind) else {
@@ -82,21 +88,18 @@ impl Catalogue {
         Self { revision, entries }
     }
 
-    pub(crate) fn get(&self, id: &CapabilityId) -> Option<&Arc<Entry>> {
+    /// One entry by its id.
+    pub fn get(&self, id: &CapabilityId) -> Option<&Arc<Entry>> {
         self.entries.get(id)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    /// All entries, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
     }
 
     /// What an agent may know of, in wire order: what it can see, and the skills that go with that.
-    pub(crate) fn view<'a>(
-        &'a self,
-        state: &State,
-        agent: &Agent,
-        now: Timestamp,
-    ) -> Vec<&'a Arc<Entry>> {
+    pub fn view<'a>(&'a self, state: &State, agent: &Agent, now: Timestamp) -> Vec<&'a Arc<Entry>> {
         let seen = |entry: &Entry| visible(state, agent, &entry.id, now);
         let attached: Vec<&CapabilityId> = self
             .iter()
@@ -110,12 +113,12 @@ impl Catalogue {
     }
 }
 
-/// One entry as manifests carry it. `agent` adds what is true for that agent alone.
-pub(crate) fn wire_entry(
+/// One entry as manifests carry it. `agent` adds what is true for that agent alone; `health` is its source's.
+pub fn wire_entry(
     entry: &Entry,
     state: &State,
     agent: Option<(&Agent, Timestamp)>,
-    health: Option<&SourceHealth>,
+    health: Option<Value>,
 ) -> Value {
     let capability = entry.capability();
     let mut out = Map::new();
@@ -178,13 +181,13 @@ pub(crate) fn wire_entry(
         put("standing", json!(true));
     }
     if let Some(health) = health {
-        put("health", wire_health(health));
+        put("health", health);
     }
     Value::Object(out)
 }
 
 /// One entry as discovery carries it (§5.2).
-pub(crate) fn wire_summary(entry: &Entry, state: &State) -> Value {
+pub fn wire_summary(entry: &Entry, state: &State) -> Value {
     json!({
         "id": entry.id,
         "source": entry.source,
@@ -197,23 +200,6 @@ pub(crate) fn wire_summary(entry: &Entry, state: &State) -> Value {
         "sensitivity": entry.facts.sensitivity,
         "recommendedTrustWindow": class_default(&state.settings, &entry.facts, entry.provenance),
     })
-}
-
-pub(crate) fn wire_health(health: &SourceHealth) -> Value {
-    let status = match health.status {
-        Health::Ok => "ok",
-        Health::Degraded => "degraded",
-        Health::Unavailable => "unavailable",
-        Health::Unknown => "unknown",
-    };
-    let mut out = json!({"status": status});
-    if let Some(detail) = &health.detail {
-        out["detail"] = json!(detail);
-    }
-    if let Some(at) = health.checked_at {
-        out["checkedAt"] = json!(at);
-    }
-    out
 }
 
 fn kind(capability: &Capability) -> &'static str {

@@ -23,13 +23,13 @@ use std::{
 const GONE: &str = "run/gone";
 
 /// What could not be removed and was told of: the log says it once in each launch.
-pub(crate) type Told = Mutex<BTreeSet<OsString>>;
+pub type Told = Mutex<BTreeSet<OsString>>;
 
 /// Puts the folder `workers/NAME` of the state directory `home` aside, if it is there. Its name is free then.
 ///
 /// # Errors
 /// The system's: it is where it was.
-pub(crate) fn put_aside(home: &Path, name: &str) -> io::Result<()> {
+pub fn put_aside(home: &Path, name: &str) -> io::Result<()> {
     let folder = home.join("workers").join(name);
     match open_up(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -48,7 +48,7 @@ pub(crate) fn put_aside(home: &Path, name: &str) -> io::Result<()> {
 
 /// Removes what was put aside in `home`, as far as the system lets it. Blocks for as long as that takes; where one call
 /// is at it, another returns at once.
-pub(crate) fn remove(home: &Path, told: &Told) {
+pub fn remove(home: &Path, told: &Told) {
     let Ok(mut told) = told.try_lock() else {
         return;
     };

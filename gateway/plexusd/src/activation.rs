@@ -2,14 +2,14 @@
 //!
 //! Invariant: the machine hears what was seen before a worker starts, and the catalogue changes last.
 
-use super::{catalogue::Catalogue, configure};
 use crate::{
     app::App,
-    http::{self, feed::Notice},
+    http::feed::{Changed, Notice},
 };
 use plexus_home::inspection;
-use plexus_protocol::SourceId;
-use plexus_supervisor::{self, Spec};
+use plexus_protocol::{CapabilityId, SourceId};
+use plexus_sources::{catalogue::Catalogue, configure, let_go};
+use plexus_supervisor::{IsRoot, Spec};
 use plexus_trust::{Command, Source, SourceSeen, State};
 use std::sync::{Arc, PoisonError};
 
@@ -119,7 +119,10 @@ impl App {
             manifest: connector.manifest.clone(),
             profile: connector.profile,
             root,
-            is_root: source.target.clone().map(configure::is_target),
+            is_root: source
+                .target
+                .clone()
+                .map(|seen| Arc::new(configure::is_target(seen)) as IsRoot),
             config: configure::for_worker(&source.config),
             secrets: self.secrets_of(source.config.secret_ref.as_deref()),
             revision: source.revision,
@@ -142,7 +145,7 @@ impl App {
     }
 
     /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
-    pub(crate) fn renew_catalogue(&self, changed: Option<http::feed::Changed>) {
+    pub(crate) fn renew_catalogue(&self, changed: Option<Changed>) {
         let _one_at_a_time = self
             .reconfiguring
             .lock()
@@ -153,5 +156,37 @@ impl App {
             .store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
         self.feed
             .publish(Notice::ManifestChanged { revision, changed });
+    }
+}
+
+/// After what may have ended lendings: stops their workers, tells who listens, and lets go of what was kept for those
+/// that were there `before` and are forgotten now.
+pub(crate) async fn follow_lendings(app: &App, before: &State) {
+    let state = app.ledger.snapshot();
+    let mut removed: Vec<CapabilityId> = Vec::new();
+    for source in state.sources.values() {
+        let lent = source.config.lent.as_ref();
+        if lent.is_some_and(|lent| lent.ended.is_some()) {
+            // Also what the owner's look at it has woken since.
+            app.supervisor.remove(&source.id).await;
+            let catalogue = app.catalogue.load();
+            let still = source.capabilities.keys();
+            removed.extend(still.filter(|id| catalogue.get(id).is_some()).cloned());
+        }
+    }
+    if !removed.is_empty() {
+        app.renew_catalogue(Some(Changed {
+            removed,
+            ..Changed::default()
+        }));
+    }
+    let was = before.sources.values();
+    let was = was.filter(|s| s.config.lent.is_some() && !state.sources.contains_key(&s.id));
+    for source in was {
+        app.supervisor.remove(&source.id).await;
+        // One rename, whatever its writer has put there; the sweep removes it, away from whoever waits.
+        if let Err(error) = let_go::put_aside(app.state_dir.path(), source.id.as_str()) {
+            tracing::warn!(name: "lending.left_behind", source = %source.id, %error, "what was kept for a lending cannot be put aside; it is yours to remove");
+        }
     }
 }

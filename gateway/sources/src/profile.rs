@@ -64,7 +64,7 @@ pub(crate) fn system_calls(digest: &Digest) -> String {
 }
 
 /// What one rule says, for a person: the operation in words where there are some, and what it is about as it stands.
-pub(crate) fn words(rule: &str) -> String {
+pub fn words(rule: &str) -> String {
     if let Some(digest) = rule.strip_prefix(SYSTEM_CALLS) {
         let start = digest.get(..8).unwrap_or(digest);
         return format!("ask the kernel for: (what the list {start}… of system calls says)");
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_shipped_profile_comes_apart_and_is_put_together_again() {
-        for connector in crate::sources::SHIPPED {
+        for connector in crate::shipped::SHIPPED {
             let rules = rules(connector.profile);
             assert!(rules.len() > 3, "{}", connector.name);
             let together: String = rules.concat();

@@ -7,18 +7,17 @@ use plexus_home::{
 };
 use plexus_ipc::manifest::Manifest;
 use plexus_protocol::{Provenance, SourceId};
-use plexus_supervisor::IsRoot;
 use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
 use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 /// A ConfiguredSource as a body carries it. Reads leniently: what is wrong is said as a reason, in the owner's terms.
-pub(crate) struct Wanted<'a> {
-    pub(crate) body: &'a Map<String, Value>,
+pub struct Wanted<'a> {
+    /// The body, as it came.
+    pub body: &'a Map<String, Value>,
 }
 
 impl Wanted<'_> {
@@ -34,7 +33,7 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// One sentence for the owner.
-    pub(crate) fn check(
+    pub fn check(
         &self,
         registry: &Registry,
         state_dir: &StateDir,
@@ -166,7 +165,7 @@ pub(crate) fn reserved(id: &SourceId) -> bool {
 }
 
 /// What a worker is told of its source: the route, and what is hidden.
-pub(crate) fn for_worker(config: &SourceConfig) -> Value {
+pub fn for_worker(config: &SourceConfig) -> Value {
     let mut route = config.route.clone();
     if let Some(members) = route.as_object_mut()
         && !config.hide.is_empty()
@@ -237,7 +236,7 @@ fn check_root(
 }
 
 /// The root folder that a source names, as it was typed.
-pub(crate) fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
+pub fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
     let field = registry.of_kind(&config.kind)?.manifest.root.clone()?;
     config
         .route
@@ -247,15 +246,15 @@ pub(crate) fn root_of(registry: &Registry, config: &SourceConfig) -> Option<Path
 }
 
 /// Whether a folder is what the source pointed at when it was last looked at.
-pub(crate) fn is_target(seen: Target) -> IsRoot {
-    Arc::new(move |folder| Ok(identity(folder)?.same(&seen)))
+pub fn is_target(seen: Target) -> impl Fn(&Path) -> std::io::Result<bool> + Send + Sync + 'static {
+    move |folder| Ok(identity(folder)?.same(&seen))
 }
 
 /// Looks at a source: what it points at now, and what its connector offers.
 ///
 /// # Errors
 /// Why it may not be started: its kind is gone, or its root has come to overlap the state directory.
-pub(crate) async fn look(
+pub async fn look(
     registry: &Registry,
     source: &Source,
     state_dir: &StateDir,
@@ -296,7 +295,7 @@ pub(crate) async fn look(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::SHIPPED;
+    use crate::shipped::SHIPPED;
     use serde_json::json;
 
     /// An install keeps the launcher and the workers elsewhere than the daemon, and so may `--workers`.

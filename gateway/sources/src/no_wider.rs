@@ -1,7 +1,7 @@
 //! `no_wider` against the validator that inputs are really held to: where it says yes, whatever the new schema accepts
 //! the old one accepted too.
 
-use crate::invoke::validate::Schema;
+use crate::schema::Schema;
 use plexus_trust::no_wider;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

@@ -1,22 +1,22 @@
 //! What there is: connectors as data, the sources that the owner configured of them, and the catalogue of both.
 //!
-//! A connector is registered here with one line; everything else about it is its crate, its profile and its docs page.
+//! Which connectors ship is said in `plexusd`, a line each; everything else about one is its crate, its profile and its
+//! docs page.
 //! Rights come from the manifest embedded here, never from a worker.
 
-pub(crate) mod catalogue;
-pub(crate) mod configure;
-pub(crate) mod detect;
-mod in_place;
-pub(crate) mod lending;
-pub(crate) mod let_go;
-pub(crate) mod narration;
-pub(crate) mod noticed;
-pub(crate) mod profile;
+pub mod catalogue;
+pub mod configure;
+pub mod detect;
+pub mod lending;
+pub mod let_go;
+pub mod narration;
+pub mod profile;
+pub mod schema;
 
-use crate::invoke::validate::Schema;
 use plexus_ipc::manifest::{Audience, Manifest};
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
 use plexus_trust::Facts;
+use schema::Schema;
 use serde_json::{Value, json as object};
 use std::{
     collections::BTreeMap,
@@ -35,42 +35,27 @@ pub struct Connector {
     pub profile: &'static str,
 }
 
-macro_rules! connector {
-    ($name:literal) => {
-        Connector {
-            name: $name,
-            manifest: include_str!(concat!("../../../workers/", $name, "/manifest.json")),
-            profile: include_str!(concat!("../../../sandbox-profiles/", $name, ".sb")),
-        }
-    };
-}
-
-/// The connectors that ship with the gateway.
-#[rustfmt::skip]
-pub const SHIPPED: &[Connector] = &[
-    connector!("obsidian"),
-    connector!("workspace"),
-    connector!("git"),
-];
-
 /// A connector, read and compiled once.
-pub(crate) struct Registered {
-    pub(crate) name: &'static str,
-    pub(crate) manifest: Arc<Manifest>,
-    pub(crate) profile: &'static str,
+pub struct Registered {
+    /// The connector's name.
+    pub name: &'static str,
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// Its profile, as text.
+    pub profile: &'static str,
     /// Digest of the profile without comments and white space: a changed reason is no changed right.
-    pub(crate) profile_digest: Digest,
+    pub profile_digest: Digest,
     /// Its rules in the same spelling.
-    pub(crate) rules: Vec<String>,
+    pub rules: Vec<String>,
     /// What its cage grants beside them, as rules: what it imports, and its system calls. A part of what is granted upon,
     /// as the profile's own.
-    pub(crate) base: Vec<String>,
+    pub base: Vec<String>,
     /// By the manifest's name of the capability.
-    pub(crate) schemas: BTreeMap<String, Schema>,
+    pub schemas: BTreeMap<String, Schema>,
 }
 
 /// All connectors of this build.
-pub(crate) struct Registry {
+pub struct Registry {
     connectors: Vec<Arc<Registered>>,
     /// Folders with the gateway's own programs, resolved.
     programs: Vec<PathBuf>,
@@ -81,7 +66,7 @@ impl Registry {
     ///
     /// # Errors
     /// A manifest or schema that is not well formed: the build is wrong, so the start fails.
-    pub(crate) fn read(connectors: &'static [Connector]) -> anyhow::Result<Self> {
+    pub fn read(connectors: &'static [Connector]) -> anyhow::Result<Self> {
         let own = std::env::current_exe().ok();
         let own = own.as_deref().and_then(Path::parent);
         let mut registry = Self {
@@ -119,17 +104,18 @@ impl Registry {
     }
 
     /// With the folder of the launcher and the workers, which no source to write in may hold either.
-    pub(crate) fn served_from(mut self, programs: &Path) -> Self {
+    pub fn served_from(mut self, programs: &Path) -> Self {
         self.programs.push(programs.to_owned());
         self
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Registered>> {
+    /// Every connector, in the order of registration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Registered>> {
         self.connectors.iter()
     }
 
     /// The connector of a wire kind.
-    pub(crate) fn of_kind(&self, kind: &str) -> Option<&Arc<Registered>> {
+    pub fn of_kind(&self, kind: &str) -> Option<&Arc<Registered>> {
         self.connectors.iter().find(|c| c.manifest.kind == kind)
     }
 
@@ -143,7 +129,7 @@ impl Registry {
 
 impl Registered {
     /// What the machine has to know of each capability, for a source of this id.
-    pub(crate) fn facts(&self, source: &SourceId) -> BTreeMap<CapabilityId, Facts> {
+    pub fn facts(&self, source: &SourceId) -> BTreeMap<CapabilityId, Facts> {
         let shown = self.manifest.capabilities.iter();
         // What is the owner's alone is nothing that could be granted, or seen.
         let shown = shown.filter(|capability| capability.audience == Audience::Agents);
@@ -220,11 +206,21 @@ fn profile_digest(profile: &str) -> Digest {
 }
 
 #[cfg(test)]
+extern crate self as plexus_sources;
+#[cfg(test)]
 mod no_wider;
+#[cfg(test)]
+#[expect(
+    unreachable_pub,
+    reason = "the daemon's own list, which the tests read"
+)]
+#[path = "../../plexusd/src/shipped.rs"]
+mod shipped;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shipped::SHIPPED;
 
     #[test]
     fn wording_is_no_right() {

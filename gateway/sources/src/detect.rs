@@ -18,7 +18,7 @@ const LIST: &str = "Library/Application Support/obsidian/obsidian.json";
 const LIST: &str = ".config/obsidian/obsidian.json";
 
 /// What was found: each with the source that adding it would make. Never an error.
-pub(crate) fn detect(configured: &[PathBuf]) -> Vec<Value> {
+pub fn detect(configured: &[PathBuf]) -> Vec<Value> {
     let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
         return Vec::new();
     };

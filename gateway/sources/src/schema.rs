@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// A compiled input schema.
-pub(crate) struct Schema {
+pub struct Schema {
     required: Vec<String>,
     properties: Map<String, Value>,
     closed: bool,
@@ -37,7 +37,7 @@ impl Schema {
 
     /// # Errors
     /// One sentence that names the field.
-    pub(crate) fn check(&self, input: &Value) -> Result<(), String> {
+    pub fn check(&self, input: &Value) -> Result<(), String> {
         let Some(fields) = input.as_object() else {
             return Err(format!(
                 "The input must be an object (got {}).",
