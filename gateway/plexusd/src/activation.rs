@@ -4,7 +4,7 @@
 
 use crate::{
     app::App,
-    http::feed::{Changed, Notice},
+    events::{Changed, Notice},
 };
 use plexus_home::inspection;
 use plexus_protocol::{CapabilityId, SourceId};

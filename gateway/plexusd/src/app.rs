@@ -6,8 +6,9 @@ use crate::{
     approvals::Approvals,
     connection_key::KeyFile,
     console::sessions::Sessions,
+    events::Feed,
     figures::Figures,
-    http::{self, address::Address, feed::Feed, reply::Refused, throttle::Throttle},
+    http::{self, address::Address, reply::Refused, throttle::Throttle},
     invoke::{
         contents::Contents,
         limits::{Limits, Place},

@@ -23,9 +23,9 @@ mod words;
 use crate::{
     app::App,
     http::{
-        feed::{self, Listener, Since},
         owner::approvals,
         reply::{self, Refused, query},
+        sse::{self, Opened},
     },
 };
 use askama::Template;
@@ -74,10 +74,10 @@ async fn events(
     Extension(who): Extension<Visitor>,
     request: Request,
 ) -> Response {
-    let since = Since::of(request.headers());
-    feed::response(
+    let since = sse::since(request.headers());
+    sse::response(
         app,
-        Listener::Console(who),
+        Opened::Console(who),
         since,
         "plexus console event stream",
     )

@@ -6,10 +6,7 @@
 //! Must not know: HTTP, the state. What is only looked at, and not counted, is read when it is asked for
 //! (`http/owner/metrics.rs`).
 
-use crate::{
-    http::throttle::Kind,
-    invoke::{Answer, limits::Exceeded},
-};
+use crate::invoke::{Answer, limits::Exceeded};
 use plexus_ledger::Committed;
 use plexus_protocol::ErrorCode;
 use prometheus_client::{
@@ -143,7 +140,11 @@ impl Figures {
             took: took.get_or_create_owned(&[("kind", kind)]),
         };
         let (reads, effects) = (kind("read"), kind("effect"));
-        let kinds = || Kind::ALL.into_iter().map(Kind::word);
+        let kinds = || {
+            FailedCredential::ALL
+                .into_iter()
+                .map(FailedCredential::word)
+        };
         let made = Self {
             reads,
             effects,
@@ -268,7 +269,7 @@ impl Figures {
         self.limited.get_or_create(&[("bound", "under_way")]).inc();
     }
 
-    pub(crate) fn credential_failed(&self, kind: Kind, throttled: bool) {
+    pub(crate) fn credential_failed(&self, kind: FailedCredential, throttled: bool) {
         let label = [("credential", kind.word())];
         self.credentials.get_or_create(&label).inc();
         if throttled {
@@ -310,6 +311,45 @@ impl Figures {
 
     pub(crate) fn unrecorded(&self) {
         self.commits_failed.inc();
+    }
+}
+
+/// Which credential failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FailedCredential {
+    Key,
+    Pat,
+    Code,
+    Session,
+    /// The id of an item that a live session may not know of: one that is gone, or another's.
+    Item,
+    /// A one-time link into the console.
+    Link,
+    /// A console's cookie or tab.
+    Console,
+}
+
+impl FailedCredential {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Key,
+        Self::Pat,
+        Self::Code,
+        Self::Session,
+        Self::Item,
+        Self::Link,
+        Self::Console,
+    ];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Key => "connection-key",
+            Self::Pat => "pat",
+            Self::Code => "code",
+            Self::Session => "session",
+            Self::Item => "pending-id",
+            Self::Link => "console-link",
+            Self::Console => "console-session",
+        }
     }
 }
 

@@ -8,12 +8,12 @@
 
 pub(crate) mod address;
 pub(crate) mod authenticate;
-pub(crate) mod feed;
 pub(crate) mod grant_reply;
 pub(crate) mod guard;
 pub(crate) mod listen;
 pub(crate) mod reply;
 pub(crate) mod revocation;
+pub(crate) mod sse;
 mod stall;
 pub(crate) mod stream;
 pub(crate) mod throttle;

@@ -23,8 +23,9 @@ use crate::{
     arguments::Arguments,
     connection_key::KeyFile,
     console::sessions::Sessions,
+    events::Feed,
     figures::Figures,
-    http::{self, address::Address, feed::Feed, throttle::Throttle},
+    http::{self, address::Address, throttle::Throttle},
     invoke::{
         contents::Contents,
         limits::Limits,
@@ -181,7 +182,7 @@ async fn run(
         let measured = figures.clone();
         options.observer = Arc::new(move |committed| measured.committed(committed));
         let watching = owners_watching.clone();
-        options.audience = Arc::new(move |record| http::feed::concerns(&watching, record));
+        options.audience = Arc::new(move |record| crate::events::concerns(&watching, record));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
     phases.took("ledger file", boot.times.file);
@@ -197,7 +198,12 @@ async fn run(
     let key = KeyFile::open(&state_dir)?;
     let network =
         plexus_home::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
-    let listeners = http::listen::bind(&state_dir, arguments.port, &network, handed.as_mut())?;
+    let listeners = http::listen::bind(
+        &state_dir,
+        arguments.port,
+        &network,
+        handed.as_mut().map(|handed| &mut handed.sockets),
+    )?;
     // What is not wanted any more is closed here.
     let came = handed.map(|handed| handed.came);
     let port = listeners.port();
@@ -262,21 +268,23 @@ async fn run(
         state_dir,
     });
     app.owner(Command::Launch).await.map_err(refused_start)?;
-    app.note_boot(&boot).await;
+    on_record::note_boot(&app, &boot).await;
     app.ledger
         .keep(keep_events(&app.ledger.snapshot().settings));
-    app.say_how_it_came().await;
-    app.first_settings(arguments.default_reach).await?;
-    app.flag_sources(&arguments).await?;
-    app.say_what_is_unsandboxed().await?;
+    on_record::say_how_it_came(&app).await;
+    flags::first_settings(&app, arguments.default_reach).await?;
+    flags::flag_sources(&app, &arguments).await?;
+    on_record::say_what_is_unsandboxed(&app).await?;
     phases.end("listeners and launch");
     app.look_at_sources().await;
     phases.end("sources");
-    app.settle_what_a_crash_left().await?;
+    app.settle_what_a_crash_left()
+        .await
+        .map_err(refused_start)?;
     crate::invoke::used::go_on(&app);
 
     let tasks = [
-        tokio::spawn(http::feed::follow(app.clone())),
+        tokio::spawn(crate::events::follow(app.clone())),
         tokio::spawn(worker_events::hear_workers(app.clone(), from_workers)),
         tokio::spawn(sweep::sweep(app.clone())),
     ];

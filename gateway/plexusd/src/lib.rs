@@ -14,6 +14,7 @@ mod approvals;
 mod arguments;
 mod connection_key;
 mod console;
+mod events;
 mod examine;
 mod figures;
 mod finish;

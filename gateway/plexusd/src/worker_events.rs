@@ -7,10 +7,8 @@ mod sparing;
 
 use crate::{
     app::{App, of_ours},
-    http::{
-        feed::{self, Notice},
-        owner::CHANGING,
-    },
+    events::{self, Notice},
+    http::owner::CHANGING,
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
@@ -136,7 +134,7 @@ async fn hear(app: &Arc<App>, source: SourceId, health: plexus_supervisor::Sourc
     let state = app.ledger.snapshot();
     let known = state.sources.get(&source);
     let lent = known.and_then(|s| s.config.lent.as_ref());
-    let borrower = lent.map(|lent| (lent.agent.clone(), feed::epoch_now(&state, &lent.agent)));
+    let borrower = lent.map(|lent| (lent.agent.clone(), events::epoch_now(&state, &lent.agent)));
     let capabilities = known.into_iter().flat_map(|s| s.capabilities.keys());
     let exposed = capabilities.filter(|id| state.exposed(id)).cloned();
     app.feed.publish(Notice::SourceStatus {

@@ -6,17 +6,20 @@
 //! that an earlier program of this process left is used where it is the one that is wanted; its connections have waited
 //! in it.
 
+mod inherited;
+
 use super::{
     Doors, Serves,
     places::{Place, Places},
     stall::Moving,
     throttle::Peer,
 };
-use crate::{app::App, figures::Door, upgrade::Handed};
+use crate::{app::App, figures::Door};
 use anyhow::{Context, bail};
 use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+pub(crate) use inherited::Inherited;
 use interprocess::{
     local_socket::{
         GenericFilePath, ListenerOptions, ToFsName,
@@ -96,7 +99,7 @@ pub(crate) fn bind(
     dir: &StateDir,
     port: u16,
     network: &Network,
-    mut handed: Option<&mut Handed>,
+    mut handed: Option<&mut Inherited>,
 ) -> anyhow::Result<Listeners> {
     let v4 = network.of_loopback();
     let port = match handed.as_ref().and_then(|handed| handed.port()) {
@@ -138,7 +141,7 @@ pub(crate) fn bind(
 }
 
 /// The listener at an address: handed over, or bound.
-fn at(address: SocketAddr, handed: Option<&mut Handed>) -> io::Result<TcpListener> {
+fn at(address: SocketAddr, handed: Option<&mut Inherited>) -> io::Result<TcpListener> {
     match handed.and_then(|handed| handed.tcp(address)) {
         Some(listener) => {
             listener.set_nonblocking(true)?;
@@ -161,7 +164,7 @@ fn at(address: SocketAddr, handed: Option<&mut Handed>) -> io::Result<TcpListene
 fn loopback(
     wanted: Ipv4Addr,
     port: u16,
-    mut handed: Option<&mut Handed>,
+    mut handed: Option<&mut Inherited>,
 ) -> anyhow::Result<(Vec<TcpListener>, u16)> {
     let taken = |address: IpAddr, error: io::Error| match error.kind() {
         ErrorKind::AddrInUse => anyhow::anyhow!(
@@ -195,7 +198,7 @@ fn loopback(
     }
 }
 
-fn local(path: &Path, handed: Option<&mut Handed>) -> anyhow::Result<LocalListener> {
+fn local(path: &Path, handed: Option<&mut Inherited>) -> anyhow::Result<LocalListener> {
     if let Some(listener) = handed.and_then(|handed| handed.local(path)) {
         return Ok(UnixListener::try_from(OwnedFd::from(listener))?.into());
     }

@@ -1,6 +1,8 @@
 //! Failed credentials: each failure of a kind from a peer makes the next failure slower, then 429; a right credential
 //! is never delayed (DESIGN 13).
 
+use crate::figures::FailedCredential;
+pub(crate) use crate::figures::FailedCredential as Kind;
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -14,21 +16,6 @@ pub(crate) enum Peer {
     Address(std::net::IpAddr),
     /// Over a Unix socket.
     User(u32),
-}
-
-/// Which credential failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Key,
-    Pat,
-    Code,
-    Session,
-    /// The id of an item that a live session may not know of: one that is gone, or another's.
-    Item,
-    /// A one-time link into the console.
-    Link,
-    /// A console's cookie or tab.
-    Console,
 }
 
 impl Peer {
@@ -57,30 +44,6 @@ impl std::fmt::Display for Peer {
     }
 }
 
-impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Key,
-        Self::Pat,
-        Self::Code,
-        Self::Session,
-        Self::Item,
-        Self::Link,
-        Self::Console,
-    ];
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Key => "connection-key",
-            Self::Pat => "pat",
-            Self::Code => "code",
-            Self::Session => "session",
-            Self::Item => "pending-id",
-            Self::Link => "console-link",
-            Self::Console => "console-session",
-        }
-    }
-}
-
 /// Failures without a delay.
 const FREE: u32 = 5;
 /// Failures after which the answer is 429. The recorded clients try 51 wrong keys in a row and read 401 each time.
@@ -93,7 +56,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 const PEERS: usize = 1_024;
 
 #[derive(Default)]
-pub(crate) struct Throttle(Mutex<HashMap<(Kind, Peer), Failures>>);
+pub(crate) struct Throttle(Mutex<HashMap<(FailedCredential, Peer), Failures>>);
 
 struct Failures {
     count: u32,
@@ -110,7 +73,7 @@ pub(crate) enum Cost {
 
 impl Throttle {
     /// Counts a failure.
-    pub(crate) fn failed(&self, kind: Kind, peer: Peer) -> Cost {
+    pub(crate) fn failed(&self, kind: FailedCredential, peer: Peer) -> Cost {
         let now = Instant::now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, held| {
@@ -150,7 +113,7 @@ impl Throttle {
 
 impl Throttle {
     /// Takes what was refused and not recorded.
-    pub(crate) fn unrecorded(&self) -> Vec<(Kind, Peer, u64)> {
+    pub(crate) fn unrecorded(&self) -> Vec<(FailedCredential, Peer, u64)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter_mut()
             .filter(|(_, held)| held.unrecorded > 0)
@@ -183,20 +146,23 @@ mod tests {
             Cost::TooMany { .. } => None,
         };
         for _ in 0..FREE {
-            assert_eq!(delay(Kind::Key), Some(Duration::ZERO));
+            assert_eq!(delay(FailedCredential::Key), Some(Duration::ZERO));
         }
-        let first = delay(Kind::Key).unwrap();
-        assert!(delay(Kind::Key).unwrap() > first);
+        let first = delay(FailedCredential::Key).unwrap();
+        assert!(delay(FailedCredential::Key).unwrap() > first);
         for _ in 0..MOST {
-            let _ = delay(Kind::Key);
+            let _ = delay(FailedCredential::Key);
         }
-        assert_eq!(delay(Kind::Key), None);
+        assert_eq!(delay(FailedCredential::Key), None);
         let beyond = u64::from(FREE + 3);
-        assert_eq!(throttle.unrecorded(), [(Kind::Key, peer, beyond)]);
-        assert_eq!(throttle.unrecorded(), [], "told once");
-        assert_eq!(delay(Kind::Key), None, "and goes on counting");
         assert_eq!(
-            delay(Kind::Pat),
+            throttle.unrecorded(),
+            [(FailedCredential::Key, peer, beyond)]
+        );
+        assert_eq!(throttle.unrecorded(), [], "told once");
+        assert_eq!(delay(FailedCredential::Key), None, "and goes on counting");
+        assert_eq!(
+            delay(FailedCredential::Pat),
             Some(Duration::ZERO),
             "another kind has its own count"
         );

@@ -3,7 +3,7 @@
 //! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only.
 
 use super::{Answer, Permitted, perform, refusal};
-use crate::{app::App, http::feed::Notice};
+use crate::{app::App, events::Notice};
 use plexus_protocol::{
     AgentId, Digest, ErrorBody, ErrorCode, RunId, Timestamp,
     body::{InvokeResponse, Run},

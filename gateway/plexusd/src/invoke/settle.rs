@@ -11,9 +11,9 @@
 //! time. What is left open at a stop is asked about at the next start.
 
 use super::outcome::unanswered;
-use crate::{app::App, launch::refused_start};
+use crate::app::App;
 use plexus_ipc::message::Verdict;
-use plexus_ledger::Durable;
+use plexus_ledger::{Durable, SubmitError};
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, SourceId};
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished};
 use plexus_trust::{Command, OutcomeKind, Refusal};
@@ -122,7 +122,9 @@ impl App {
 
     /// Effects that were under way when an earlier launch ended: nobody knows what became of them until their worker
     /// says so.
-    pub(crate) async fn settle_what_a_crash_left(self: &Arc<Self>) -> anyhow::Result<()> {
+    pub(crate) async fn settle_what_a_crash_left(
+        self: &Arc<Self>,
+    ) -> Result<(), SubmitError<Refusal>> {
         let state = self.ledger.snapshot();
         // All at once: each worker may take as long as one of them alone.
         let mut asked = JoinSet::new();
@@ -146,8 +148,7 @@ impl App {
                 intent: intent.clone(),
                 outcome,
             })
-            .await
-            .map_err(refused_start)?;
+            .await?;
         }
         Ok(())
     }

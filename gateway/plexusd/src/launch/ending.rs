@@ -109,7 +109,7 @@ impl Serving {
         if next.is_none() {
             let _ = std::fs::remove_file(&runtime);
         }
-        app.leave_mark();
+        super::sweep::leave_mark(&app);
         crate::invoke::used::note(&app);
         let ledger = app.ledger.clone();
         let clean = tokio::task::spawn_blocking(move || ledger.close())

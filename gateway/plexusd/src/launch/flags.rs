@@ -116,45 +116,40 @@ impl Flag {
     }
 }
 
-impl App {
-    pub(crate) async fn first_settings(&self, reach: Option<DefaultReach>) -> anyhow::Result<()> {
-        let state = self.ledger.snapshot();
-        let Some(reach) = reach else { return Ok(()) };
-        let default_reach = match reach {
-            DefaultReach::Exposed => Reach::Exposed,
-            DefaultReach::Selected => Reach::Selected,
-        };
-        let settings = Settings {
-            default_reach,
-            ..(*state.settings).clone()
-        };
-        self.owner(Command::Configure(settings))
+pub(super) async fn first_settings(app: &App, reach: Option<DefaultReach>) -> anyhow::Result<()> {
+    let state = app.ledger.snapshot();
+    let Some(reach) = reach else { return Ok(()) };
+    let default_reach = match reach {
+        DefaultReach::Exposed => Reach::Exposed,
+        DefaultReach::Selected => Reach::Selected,
+    };
+    let settings = Settings {
+        default_reach,
+        ..(*state.settings).clone()
+    };
+    app.owner(Command::Configure(settings))
+        .await
+        .map_err(refused_start)?;
+    Ok(())
+}
+
+/// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
+pub(super) async fn flag_sources(app: &Arc<App>, arguments: &Arguments) -> anyhow::Result<()> {
+    for flag in named(arguments).map(Arc::new) {
+        let (own, asked) = (app.clone(), flag.clone());
+        let look = move || asked.source(&own.registry, &own.state_dir);
+        let found = inspection::at(&flag.dir, look).await;
+        let (id, mut config) =
+            found.with_context(|| format!("{} {}", flag.name, flag.dir.display()))??;
+        let state = app.ledger.snapshot();
+        if let Some(known) = state.sources.get(&id) {
+            config = flag.placed(&app.registry, config, &known.config);
+        }
+        app.owner(Command::PutSource { id, config })
             .await
             .map_err(refused_start)?;
-        Ok(())
     }
-
-    /// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
-    pub(crate) async fn flag_sources(
-        self: &Arc<Self>,
-        arguments: &Arguments,
-    ) -> anyhow::Result<()> {
-        for flag in named(arguments).map(Arc::new) {
-            let (app, asked) = (self.clone(), flag.clone());
-            let look = move || asked.source(&app.registry, &app.state_dir);
-            let found = inspection::at(&flag.dir, look).await;
-            let (id, mut config) =
-                found.with_context(|| format!("{} {}", flag.name, flag.dir.display()))??;
-            let state = self.ledger.snapshot();
-            if let Some(known) = state.sources.get(&id) {
-                config = flag.placed(&self.registry, config, &known.config);
-            }
-            self.owner(Command::PutSource { id, config })
-                .await
-                .map_err(refused_start)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 #[cfg(test)]

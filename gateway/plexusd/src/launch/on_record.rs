@@ -8,68 +8,66 @@ use crate::{
 use anyhow::bail;
 use serde_json::json;
 
-impl App {
-    /// Keeps what the opening of the ledger found: the owner must be able to hear of it later.
-    pub(crate) async fn note_boot(&self, boot: &plexus_ledger::BootReport) {
-        if let Some(why) = &boot.no_ballast {
-            tracing::warn!(name: "ledger.no_ballast", error = why,
-                "no space could be set aside for the owner's acts on a full disk"
-            );
-        }
-        let astray: Vec<_> = boot.archives_astray.iter().map(|a| &a.file).collect();
-        if !astray.is_empty() {
-            tracing::error!(name: "archive.astray", detail = ?astray, "archives of the audit log are missing or were changed");
-        }
-        let rolled_back = boot.rolled_back.as_ref().map(ToString::to_string);
-        let well = boot.clean && rolled_back.is_none() && boot.no_ballast.is_none();
-        if well && astray.is_empty() {
-            return;
-        }
-        let mut about = json!({
-            "event": "ledger.open", "launch": boot.launch, "clean": boot.clean,
-            "rolledBack": rolled_back, "noBallast": boot.no_ballast,
-        });
-        if !astray.is_empty() {
-            about["archivesAstray"] = json!(astray);
-        }
-        self.remark(about).await;
+/// Keeps what the opening of the ledger found: the owner must be able to hear of it later.
+pub(super) async fn note_boot(app: &App, boot: &plexus_ledger::BootReport) {
+    if let Some(why) = &boot.no_ballast {
+        tracing::warn!(name: "ledger.no_ballast", error = why,
+            "no space could be set aside for the owner's acts on a full disk"
+        );
     }
+    let astray: Vec<_> = boot.archives_astray.iter().map(|a| &a.file).collect();
+    if !astray.is_empty() {
+        tracing::error!(name: "archive.astray", detail = ?astray, "archives of the audit log are missing or were changed");
+    }
+    let rolled_back = boot.rolled_back.as_ref().map(ToString::to_string);
+    let well = boot.clean && rolled_back.is_none() && boot.no_ballast.is_none();
+    if well && astray.is_empty() {
+        return;
+    }
+    let mut about = json!({
+        "event": "ledger.open", "launch": boot.launch, "clean": boot.clean,
+        "rolledBack": rolled_back, "noBallast": boot.no_ballast,
+    });
+    if !astray.is_empty() {
+        about["archivesAstray"] = json!(astray);
+    }
+    app.remark(about).await;
+}
 
-    /// Puts on record that this launch is another program's, or this one's again, in the same process.
-    pub(crate) async fn say_how_it_came(&self) {
-        let own = upgrade::edition::Build::own();
-        let about = match &self.came {
-            None => return,
-            Some(Came::From { from, to }) => {
-                tracing::info!(name: "daemon.upgraded", detail = format!("{} to {}", from.build, own.build), "changed over");
-                // What it was taken for, if that is what it is.
-                let to = if to.build == own.build { to } else { &own };
-                json!({"event": "upgraded", "from": from, "to": to, "launch": self.launch})
-            }
-            Some(Came::Back { to, why }) => {
-                json!({"event": "upgrade.failed", "from": own, "to": to, "why": why, "launch": self.launch})
-            }
-        };
-        self.remark(about).await;
-    }
-    /// Puts on record, at each launch, which sources the owner let out of their cages.
-    ///
-    /// # Errors
-    /// There is no such source: a name that means nothing must not look as if it did.
-    pub(crate) async fn say_what_is_unsandboxed(&self) -> anyhow::Result<()> {
-        if self.unsandboxed.is_empty() {
-            return Ok(());
+/// Puts on record that this launch is another program's, or this one's again, in the same process.
+pub(super) async fn say_how_it_came(app: &App) {
+    let own = upgrade::edition::Build::own();
+    let about = match &app.came {
+        None => return,
+        Some(Came::From { from, to }) => {
+            tracing::info!(name: "daemon.upgraded", detail = format!("{} to {}", from.build, own.build), "changed over");
+            // What it was taken for, if that is what it is.
+            let to = if to.build == own.build { to } else { &own };
+            json!({"event": "upgraded", "from": from, "to": to, "launch": app.launch})
         }
-        let known = self.ledger.snapshot();
-        for source in &self.unsandboxed {
-            if !known.sources.contains_key(source) {
-                let why = format!("--unsandboxed-i-understand {source}: there is no such source");
-                bail!(plexus_home::state_dir::Lasting(why));
-            }
-            tracing::error!(name: "source.uncaged", %source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
+        Some(Came::Back { to, why }) => {
+            json!({"event": "upgrade.failed", "from": own, "to": to, "why": why, "launch": app.launch})
         }
-        self.remark(json!({"event": "sources.unsandboxed", "sources": self.unsandboxed}))
-            .await;
-        Ok(())
+    };
+    app.remark(about).await;
+}
+/// Puts on record, at each launch, which sources the owner let out of their cages.
+///
+/// # Errors
+/// There is no such source: a name that means nothing must not look as if it did.
+pub(super) async fn say_what_is_unsandboxed(app: &App) -> anyhow::Result<()> {
+    if app.unsandboxed.is_empty() {
+        return Ok(());
     }
+    let known = app.ledger.snapshot();
+    for source in &app.unsandboxed {
+        if !known.sources.contains_key(source) {
+            let why = format!("--unsandboxed-i-understand {source}: there is no such source");
+            bail!(plexus_home::state_dir::Lasting(why));
+        }
+        tracing::error!(name: "source.uncaged", %source, "ITS WORKERS RUN WITHOUT A CAGE, as --unsandboxed-i-understand says");
+    }
+    app.remark(json!({"event": "sources.unsandboxed", "sources": app.unsandboxed}))
+        .await;
+    Ok(())
 }

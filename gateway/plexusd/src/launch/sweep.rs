@@ -27,7 +27,7 @@ pub(crate) async fn sweep(app: Arc<App>) {
         app.save_given_back().await;
         rounds += 1;
         if rounds.is_multiple_of(MARK_EVERY) {
-            app.leave_mark();
+            leave_mark(&app);
         }
         crate::invoke::note_unrecorded(&app, false).await;
         http::authenticate::note_unrecorded(&app).await;
@@ -60,11 +60,9 @@ pub(crate) async fn sweep(app: Arc<App>) {
         }));
     }
 }
-impl App {
-    /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
-    pub(crate) fn leave_mark(&self) {
-        if let Err(error) = self.clock.leave_mark(self.state_dir.path()) {
-            tracing::warn!(name: "clock.unmarked", %error, "the time could not be noted");
-        }
+/// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
+pub(super) fn leave_mark(app: &App) {
+    if let Err(error) = app.clock.leave_mark(app.state_dir.path()) {
+        tracing::warn!(name: "clock.unmarked", %error, "the time could not be noted");
     }
 }

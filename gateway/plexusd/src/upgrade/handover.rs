@@ -2,18 +2,15 @@
 //! build that it was.
 //!
 //! Invariants: the letter counts for this process alone (its pid is in it); a descriptor is taken over only if this
-//! process was started with it, and used only if it is a listening socket at an address that is to be served; all are
-//! closed at the next exec unless handed over again.
+//! process was started with it; all are closed at the next exec unless handed over again.
 //!
 //! Must not know: what is served.
 
 use super::edition::Build;
+use crate::http::listen::Inherited;
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
-    sys::{
-        signal::{SigSet, Signal, raise},
-        socket::{getsockopt, sockopt},
-    },
+    sys::signal::{SigSet, Signal, raise},
     unistd::execve,
 };
 use serde::{Deserialize, Serialize};
@@ -21,10 +18,9 @@ use std::{
     convert::Infallible,
     ffi::{CString, OsString},
     io,
-    net::{SocketAddr, TcpListener},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
-        unix::{ffi::OsStrExt, net::UnixListener},
+        unix::ffi::OsStrExt,
     },
     path::Path,
 };
@@ -59,12 +55,7 @@ pub(crate) enum Came {
 /// What a launch was handed.
 pub(crate) struct Handed {
     pub(crate) came: Came,
-    sockets: Vec<Socket>,
-}
-
-enum Socket {
-    Tcp(SocketAddr, TcpListener),
-    Local(UnixListener),
+    pub(crate) sockets: Inherited,
 }
 
 impl Handed {
@@ -82,86 +73,22 @@ impl Handed {
             }
             taken
         });
-        Some(Self::with(
-            Came::From {
+        Some(Self {
+            came: Came::From {
                 from: letter.from,
                 to: letter.to,
             },
-            sockets.collect(),
-        ))
+            sockets: Inherited::of(sockets.collect()),
+        })
     }
 
     /// The same sockets, for the program that had them.
     pub(super) fn back(sockets: Vec<OwnedFd>, to: Build, why: String) -> Self {
-        Self::with(Came::Back { to, why }, sockets)
-    }
-
-    fn with(came: Came, sockets: Vec<OwnedFd>) -> Self {
-        let sockets = sockets.into_iter().filter_map(|socket| {
-            let number = socket.as_raw_fd();
-            let known = listening(socket);
-            if known.is_none() {
-                tracing::warn!(
-                    name: "daemon.socket_refused", count = number,
-                    "what was handed over is no listening socket; closed"
-                );
-            }
-            known
-        });
         Self {
-            came,
-            sockets: sockets.collect(),
+            came: Came::Back { to, why },
+            sockets: Inherited::of(sockets),
         }
     }
-
-    /// The port on the loopback address of IPv4, or on all of them, if there is one among them.
-    pub(crate) fn port(&self) -> Option<u16> {
-        self.sockets.iter().find_map(|socket| match socket {
-            Socket::Tcp(SocketAddr::V4(at), _)
-                if at.ip().is_loopback() || at.ip().is_unspecified() =>
-            {
-                Some(at.port())
-            }
-            _ => None,
-        })
-    }
-
-    /// The listener at `address`.
-    pub(crate) fn tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let at = |socket: &Socket| matches!(socket, Socket::Tcp(at, _) if *at == address);
-        let found = self.sockets.iter().position(at)?;
-        match self.sockets.swap_remove(found) {
-            Socket::Tcp(_, listener) => Some(listener),
-            Socket::Local(_) => None,
-        }
-    }
-
-    /// The listener at `path`, if that is still there for others to find.
-    pub(crate) fn local(&mut self, path: &Path) -> Option<UnixListener> {
-        let is = |listener: &UnixListener| {
-            let at = listener.local_addr().ok();
-            at.and_then(|at| at.as_pathname().map(|at| at == path)) == Some(true)
-        };
-        let at = |socket: &Socket| matches!(socket, Socket::Local(listener) if is(listener));
-        let found = self.sockets.iter().position(at)?;
-        match self.sockets.swap_remove(found) {
-            Socket::Local(listener) if path.symlink_metadata().is_ok() => Some(listener),
-            Socket::Local(_) | Socket::Tcp(..) => None,
-        }
-    }
-}
-
-fn listening(socket: OwnedFd) -> Option<Socket> {
-    if !getsockopt(&socket, sockopt::AcceptConn).ok()? {
-        return None;
-    }
-    let tcp = TcpListener::from(socket);
-    if let Ok(at) = tcp.local_addr() {
-        return Some(Socket::Tcp(at, tcp));
-    }
-    let local = UnixListener::from(OwnedFd::from(tcp));
-    local.local_addr().ok()?.as_pathname()?;
-    Some(Socket::Local(local))
 }
 
 /// Becomes `program`. Returns only where that failed. Signals are to be held back before.
@@ -254,41 +181,11 @@ mod tests {
     use super::*;
     use std::{
         io::Write,
-        net::{Ipv4Addr, TcpStream},
+        net::{Ipv4Addr, TcpListener},
     };
 
     fn build() -> Build {
         Build::own()
-    }
-
-    #[test]
-    fn only_listening_sockets_at_the_asked_address_are_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let at = tcp.local_addr().unwrap();
-        let connected = TcpStream::connect(at).unwrap();
-        let local = UnixListener::bind(&path).unwrap();
-        let file = std::fs::File::open("/dev/null").unwrap();
-        let sockets: Vec<OwnedFd> = vec![file.into(), connected.into(), tcp.into(), local.into()];
-        let mut handed = Handed::back(sockets, build(), "tried".into());
-        assert_eq!(handed.sockets.len(), 2, "neither a file nor a connection");
-        assert_eq!(handed.port(), Some(at.port()));
-        assert!(handed.local(&dir.path().join("other")).is_none());
-        assert!(handed.local(&path).is_some() && handed.local(&path).is_none());
-        let other = SocketAddr::from((Ipv4Addr::LOCALHOST, at.port().wrapping_add(1)));
-        assert!(handed.tcp(other).is_none());
-        assert!(handed.tcp(at).is_some() && handed.tcp(at).is_none());
-    }
-
-    #[test]
-    fn a_socket_whose_path_is_gone_is_not_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let local = UnixListener::bind(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let mut handed = Handed::back(vec![local.into()], build(), String::new());
-        assert!(handed.local(&path).is_none());
     }
 
     #[test]

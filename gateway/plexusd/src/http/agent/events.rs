@@ -4,9 +4,9 @@ use crate::{
     app::App,
     http::{
         authenticate::{self, bearer},
-        feed::{self, Listener, OpenedBy, Since},
         guard::single,
         reply::Refused,
+        sse::{self, Opened, OpenedBy},
     },
 };
 use axum::{
@@ -22,7 +22,7 @@ pub(super) async fn stream(
 ) -> Result<Response, Refused> {
     let state = app.ledger.snapshot();
     let listener = if authenticate::is_owner(&app, request.headers()) {
-        Listener::Owner
+        Opened::Key
     } else {
         let (agent, by) = if let Some(text) = bearer(request.headers()) {
             let live = app.tokens.verify(text).and_then(|v| {
@@ -43,12 +43,12 @@ pub(super) async fn stream(
                 authenticate::no_session("a session, a token or the owner's key is needed")
             })?
         };
-        Listener::Agent {
+        Opened::Agent {
             agent: agent.id.clone(),
             epoch: agent.epoch,
             by,
         }
     };
-    let since = Since::of(request.headers());
-    Ok(feed::response(app, listener, since, "plexus event stream"))
+    let since = sse::since(request.headers());
+    Ok(sse::response(app, listener, since, "plexus event stream"))
 }

@@ -3,9 +3,9 @@
 use super::{Named, act, body::Fields, event_of};
 use crate::{
     app::App,
+    events::Changed,
     http::{
         agent::discovery,
-        feed::Changed,
         reply::{Refused, ok},
     },
 };

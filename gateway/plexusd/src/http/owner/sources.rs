@@ -6,10 +6,8 @@
 use super::{CHANGING, Named, act, body::Fields, event_of};
 use crate::{
     app::App,
-    http::{
-        feed::Changed,
-        reply::{Refused, ok, with_status},
-    },
+    events::Changed,
+    http::reply::{Refused, ok, with_status},
 };
 use axum::{
     extract::{Request, State},

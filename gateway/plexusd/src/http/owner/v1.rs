@@ -6,8 +6,8 @@ use crate::{
     finish::to_its_end,
     http::{
         authenticate,
-        feed::{self, Listener, Since},
         reply::{Refused, ok},
+        sse::{self, Opened},
         throttle::Peer,
     },
 };
@@ -171,10 +171,10 @@ pub(super) async fn events(
     request: Request,
 ) -> Result<Response, Refused> {
     super::keyed(&app, &request).await?;
-    let since = Since::of(request.headers());
-    Ok(feed::response(
+    let since = sse::since(request.headers());
+    Ok(sse::response(
         app,
-        Listener::Owner,
+        Opened::Key,
         since,
         "plexus management event stream",
     ))

@@ -1,4 +1,4 @@
-//! Server-sent events (wire §4.11), made from what the ledger records.
+//! The stream of events for agents and the owner (wire §4.11), made from what the ledger records.
 //!
 //! ```text
 //! told ─▶ numbered and kept, and sent to who listens, in one step
@@ -8,15 +8,12 @@
 //! Invariants: a frame never holds a token; an agent gets only its own; no frame comes twice, and where one that was kept
 //! is lost to a listener (it is too old, of another launch, or the log was faster than we) `missed` says so in its place.
 //! The last frames that change something are kept for `Last-Event-ID`; `audit_appended` is not: the log is there to read.
+//!
+//! Must not know: HTTP.
 
-mod response;
-
-pub(crate) use response::response;
-
-use crate::{app::App, approvals::card, console::sessions::Visitor};
-use axum::{http::HeaderMap, response::sse::Event as Frame};
+use crate::{app::App, approvals::card};
 use plexus_ledger::Recorded;
-use plexus_protocol::{AgentId, CapabilityId, RunId, SessionId, SourceId, TokenId};
+use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
 use plexus_trust::State;
 use serde_json::{Value, json};
 use std::{
@@ -133,6 +130,17 @@ pub(crate) struct Told {
     narrowed: Option<Narrowed>,
 }
 
+/// A frame as one listener may see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// The event's name.
+    pub(crate) kind: &'static str,
+    /// Its data.
+    pub(crate) data: Value,
+    /// What the listener sends as `Last-Event-ID` to go on after it.
+    pub(crate) id: String,
+}
+
 /// Who listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listener {
@@ -140,24 +148,15 @@ pub(crate) enum Listener {
         agent: AgentId,
         /// The agent's epoch in which it began to listen.
         epoch: u64,
-        by: OpenedBy,
     },
+    /// Who may see everything.
     Owner,
-    /// The owner, in a browser.
-    Console(Visitor),
-}
-
-/// Which of an agent's credentials opened its stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum OpenedBy {
-    Session(SessionId),
-    Token(TokenId),
 }
 
 impl Listener {
     /// Whether it hears what only the owner may.
     fn is_owner(&self) -> bool {
-        matches!(self, Self::Owner | Self::Console(_))
+        matches!(self, Self::Owner)
     }
 }
 
@@ -177,23 +176,6 @@ struct Kept {
     /// The number of the last one that is not kept any more.
     gone: u64,
     told: VecDeque<Arc<Told>>,
-}
-
-impl Since {
-    /// As a request's header says.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let Some(value) = headers.get("last-event-id") else {
-            return Self::Now;
-        };
-        let parsed = || {
-            let (launch, number) = value.to_str().ok()?.split_once('-')?;
-            Some(Self::Frame {
-                launch: launch.parse().ok()?,
-                number: number.parse().ok()?,
-            })
-        };
-        parsed().unwrap_or(Self::Unknown)
-    }
 }
 
 impl Kept {
@@ -393,12 +375,12 @@ impl Drop for Listening {
 impl Listening {
     /// The next frame that this listener may see; `None` when the gateway stops. `in_view` narrows what changed. May be
     /// dropped while it waits.
-    pub(crate) async fn next(&mut self, in_view: impl Fn(&CapabilityId) -> bool) -> Option<Frame> {
+    pub(crate) async fn next(&mut self, in_view: impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
         loop {
             if std::mem::take(&mut self.lost) {
                 let id = locked(&self.kept).id(self.heard);
-                let data = json!({"type": MISSED});
-                return Some(frame(MISSED, &data, id));
+                let (kind, data) = (MISSED, json!({"type": MISSED}));
+                return Some(Shown { kind, data, id });
             }
             let told = match self.behind.pop_front() {
                 Some(told) => told,
@@ -421,8 +403,8 @@ impl Listening {
                 continue;
             }
             self.heard = told.number;
-            if let Some(frame) = self.shown(&told, &in_view) {
-                return Some(frame);
+            if let Some(shown) = self.shown(&told, &in_view) {
+                return Some(shown);
             }
         }
     }
@@ -436,7 +418,7 @@ impl Listening {
         self.heard = self.heard.max(kept.gone);
     }
 
-    fn shown(&self, told: &Told, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Frame> {
+    fn shown(&self, told: &Told, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
         let owner = self.listener.is_owner();
         let allowed = match &told.audience {
             Audience::Everyone => true,
@@ -484,12 +466,12 @@ impl Listening {
             }
         }
         let id = locked(&self.kept).id(told.number);
-        Some(frame(told.kind, &data, id))
+        Some(Shown {
+            kind: told.kind,
+            data,
+            id,
+        })
     }
-}
-
-fn frame(kind: &str, data: &Value, id: String) -> Frame {
-    Frame::default().event(kind).id(id).data(data.to_string())
 }
 
 /// Turns records into frames until the ledger is gone.

@@ -120,7 +120,6 @@ fn the_state_of_a_source_is_told_to_who_may_know_of_it() {
     let agent = || Listener::Agent {
         agent: AgentId::parse("one").unwrap(),
         epoch: 1,
-        by: OpenedBy::Session(SessionId::fresh()),
     };
     let mut owner = feed.listen(Listener::Owner, Since::Now);
     let (mut near, mut far) = (
@@ -148,27 +147,4 @@ fn the_state_of_a_source_is_told_to_who_may_know_of_it() {
     feed.publish(status(&[]));
     assert_eq!(heard(&mut owner).len(), 1);
     assert!(heard(&mut near).is_empty());
-}
-
-#[test]
-fn a_position_is_one_that_we_gave() {
-    let of = |text: &str| {
-        let mut headers = HeaderMap::new();
-        headers.insert("last-event-id", text.parse().unwrap());
-        Since::of(&headers)
-    };
-    assert_eq!(Since::of(&HeaderMap::new()), Since::Now);
-    let (launch, number) = (12, 345);
-    assert_eq!(of("12-345"), Since::Frame { launch, number });
-    for odd in [
-        "",
-        "345",
-        "12-",
-        "-345",
-        "12-345-6",
-        "a-b",
-        "99999999999999999999-1",
-    ] {
-        assert_eq!(of(odd), Since::Unknown, "{odd}");
-    }
 }

@@ -1,14 +1,21 @@
-//! The connection of one listener: who hears, for how long, and that a quiet line stays open.
+//! Server-sent events over one connection: who hears, for how long, and that a quiet line stays open.
 //!
 //! Invariant: no stream outlives the credential that opened it, but for the frames that tell of its end.
 
-use super::{Frame, Listener, OpenedBy, Since};
-use crate::{app::App, console::door, http::stream::Given};
-use axum::{
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response, Sse, sse::KeepAlive},
+use super::stream::Given;
+use crate::{
+    app::App,
+    console::{door, sessions::Visitor},
+    events::{Listener, Shown, Since},
 };
-use plexus_protocol::CapabilityId;
+use axum::{
+    http::{HeaderMap, HeaderValue, header},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event as Frame, KeepAlive},
+    },
+};
+use plexus_protocol::{AgentId, CapabilityId, SessionId, TokenId};
 use plexus_trust::{EnrollmentStatus, SESSION_MS, in_reach};
 use std::{
     convert::Infallible,
@@ -29,25 +36,80 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Frames that are on their way to one reader.
 const ON_THE_WAY: usize = 16;
 
+/// With which credential a stream was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// One of an agent's.
+    Agent {
+        agent: AgentId,
+        /// The agent's epoch in which it began to listen.
+        epoch: u64,
+        by: OpenedBy,
+    },
+    /// The owner's key.
+    Key,
+    /// The owner's session in a browser.
+    Console(Visitor),
+}
+
+/// Which of an agent's credentials opened its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OpenedBy {
+    Session(SessionId),
+    Token(TokenId),
+}
+
+impl Opened {
+    fn listener(&self) -> Listener {
+        match self {
+            Self::Agent { agent, epoch, .. } => Listener::Agent {
+                agent: agent.clone(),
+                epoch: *epoch,
+            },
+            Self::Key | Self::Console(_) => Listener::Owner,
+        }
+    }
+}
+
+/// Where a request wants to go on: its `Last-Event-ID`.
+pub(crate) fn since(headers: &HeaderMap) -> Since {
+    let Some(value) = headers.get("last-event-id") else {
+        return Since::Now;
+    };
+    let parsed = || {
+        let (launch, number) = value.to_str().ok()?.split_once('-')?;
+        Some(Since::Frame {
+            launch: launch.parse().ok()?,
+            number: number.parse().ok()?,
+        })
+    };
+    parsed().unwrap_or(Since::Unknown)
+}
+
+fn frame(shown: Shown) -> Frame {
+    let frame = Frame::default().event(shown.kind).id(shown.id);
+    frame.data(shown.data.to_string())
+}
+
 /// The stream of one listener: `: first_comment`, then its frames until it goes, its credential ends or the gateway
 /// stops. An agent's stream lasts no longer than a session does.
 pub(crate) fn response(
     app: Arc<App>,
-    listener: Listener,
+    opened: Opened,
     since: Since,
     first_comment: &'static str,
 ) -> Response {
     // Taken here, while what the route has just checked is still so.
-    let opened_by = standing(&app, &listener);
+    let opened_by = standing(&app, &opened);
     // And nothing that comes after the answer's head is missed.
-    let mut listening = app.feed.listen(listener.clone(), since);
+    let mut listening = app.feed.listen(opened.listener(), since);
     let (give, take) = mpsc::channel::<Result<Frame, Infallible>>(ON_THE_WAY);
     tokio::spawn(async move {
         let until = Instant::now() + Duration::from_millis(SESSION_MS);
         let mut last_words: Option<Instant> = None;
-        let in_view = |id: &CapabilityId| match &listener {
-            Listener::Owner | Listener::Console(_) => true,
-            Listener::Agent { agent, .. } => {
+        let in_view = |id: &CapabilityId| match &opened {
+            Opened::Key | Opened::Console(_) => true,
+            Opened::Agent { agent, .. } => {
                 let state = app.ledger.snapshot();
                 state
                     .agent(agent)
@@ -64,8 +126,8 @@ pub(crate) fn response(
         loop {
             let now = Instant::now();
             let over = opened_by.is_none()
-                || standing(&app, &listener) != opened_by
-                || (matches!(listener, Listener::Agent { .. }) && now >= until);
+                || standing(&app, &opened) != opened_by
+                || (matches!(opened, Opened::Agent { .. }) && now >= until);
             if over {
                 let end = *last_words.get_or_insert(now + LAST_WORDS);
                 // A time-out alone would let frames that are ready go on for ever.
@@ -78,8 +140,8 @@ pub(crate) fn response(
                 () = give.closed() => return,
             };
             match next {
-                Ok(Some(frame)) => {
-                    if give.send(Ok(frame)).await.is_err() {
+                Ok(Some(shown)) => {
+                    if give.send(Ok(frame(shown))).await.is_err() {
                         return;
                     }
                 }
@@ -98,11 +160,11 @@ pub(crate) fn response(
 
 /// Changes when the credential that opened a stream has ended: the key was rotated; the console was left; the agent was
 /// revoked, connected anew or rotated away; its session or token is over, or was taken back.
-fn standing(app: &App, listener: &Listener) -> Option<u64> {
-    match listener {
-        Listener::Owner => Some(app.key_epoch.load(Ordering::Relaxed)),
-        Listener::Console(who) => app.console.stands(*who, door::present(app)).then_some(0),
-        Listener::Agent { agent, epoch, by } => {
+fn standing(app: &App, opened: &Opened) -> Option<u64> {
+    match opened {
+        Opened::Key => Some(app.key_epoch.load(Ordering::Relaxed)),
+        Opened::Console(who) => app.console.stands(*who, door::present(app)).then_some(0),
+        Opened::Agent { agent, epoch, by } => {
             let state = app.ledger.snapshot();
             let agent = state
                 .agent(agent)
@@ -116,6 +178,34 @@ fn standing(app: &App, listener: &Listener) -> Option<u64> {
                 && agent.epoch == *epoch
                 && state.time(app.clock.now()) < until;
             stands.then_some(*epoch)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_one_that_we_gave() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("last-event-id", text.parse().unwrap());
+            since(&headers)
+        };
+        assert_eq!(since(&HeaderMap::new()), Since::Now);
+        let (launch, number) = (12, 345);
+        assert_eq!(of("12-345"), Since::Frame { launch, number });
+        for odd in [
+            "",
+            "345",
+            "12-",
+            "-345",
+            "12-345-6",
+            "a-b",
+            "99999999999999999999-1",
+        ] {
+            assert_eq!(of(odd), Since::Unknown, "{odd}");
         }
     }
 }
