@@ -236,7 +236,7 @@ impl Acting {
                 self.asked(Asked::Commit, commit.call.id, &commit.call.input.0);
             }
             ToWorker::Settle { id, audit } => {
-                let tag = super::stage::tag_of(&audit);
+                let tag = words::tag_of(&audit);
                 let revision = self.own.revision;
                 let input = serde_json::json!({"tag": tag, "revision": revision, "owner": true});
                 self.asked(Asked::Settle, id, input.to_string().as_bytes());
@@ -381,7 +381,7 @@ impl Acting {
             Deed::Stranger(_) => self.done(id + 1_000_000, b"null").await?,
             Deed::TooLarge(_) => {
                 self.effect(id);
-                let large = format!("\"{}\"", "x".repeat(super::stage::FRAME));
+                let large = format!("\"{}\"", "x".repeat(words::FRAME));
                 self.done(id, large.as_bytes()).await?;
             }
             Deed::NotJson(_) => {

@@ -5,6 +5,7 @@
 use super::{
     laws,
     script::{Act, Ask, End, Kind, Schedule},
+    words::FRAME,
     world::{Fact, Good, Puppet, World},
 };
 use crate::{
@@ -34,8 +35,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Largest output of the simulated source, in bytes: small, so that one beyond it costs little.
-pub(super) const FRAME: usize = 512;
 /// Longer than any pause of the supervisor's after which it must have tried again.
 const LONG: Duration = Duration::from_secs(100);
 
@@ -116,12 +115,6 @@ fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
 /// The intent of a settle names its tag, as nothing else of it does.
 fn intent_of(tag: u64) -> AuditId {
     AuditId::parse(&format!("evt_00000000-0000-8000-8000-{tag:012x}")).expect("an id")
-}
-
-/// The tag in the intent of a settle.
-pub(super) fn tag_of(audit: &AuditId) -> u64 {
-    let last = audit.as_str().rsplit('-').next().unwrap_or_default();
-    u64::from_str_radix(last, 16).unwrap_or(0)
 }
 
 impl Stage {

@@ -12,7 +12,7 @@ use plexus_ipc::{
     },
     text::{Line, Output},
 };
-use plexus_protocol::{Digest, Verb};
+use plexus_protocol::{AuditId, Digest, Verb};
 use plexus_sandbox::probe::{Check, CheckKind};
 use serde_json::Value;
 
@@ -98,4 +98,13 @@ fn cage(sound: bool) -> CageReport {
             check(CheckKind::Control, true),
         ],
     }
+}
+
+/// Largest output of the simulated source, in bytes: small, so that one beyond it costs little.
+pub(super) const FRAME: usize = 512;
+
+/// The tag in the intent of a settle.
+pub(super) fn tag_of(audit: &AuditId) -> u64 {
+    let last = audit.as_str().rsplit('-').next().unwrap_or_default();
+    u64::from_str_radix(last, 16).unwrap_or(0)
 }
