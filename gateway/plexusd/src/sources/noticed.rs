@@ -7,10 +7,7 @@ mod sparing;
 
 use crate::{
     app::{App, of_ours},
-    http::{
-        feed::{self, Notice},
-        owner::CHANGING,
-    },
+    http::feed::{self, Notice},
     supervisor,
 };
 use plexus_ledger::SubmitError;
@@ -148,8 +145,6 @@ async fn hear(app: &Arc<App>, source: SourceId, health: supervisor::SourceHealth
     });
     // What it points at may have been replaced: then nothing that was granted on it stands.
     if health.status == supervisor::Health::Unavailable {
-        // Else the owner's change could come between the look and what is made of it.
-        let _one_at_a_time = CHANGING.lock().await;
         let before = app.ledger.snapshot();
         if let Err(why) = app.look_at(&source).await {
             tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");

@@ -3,7 +3,7 @@
 //! Invariant: the request names no program. The answer is given by the old one, before it gives anything up; the next
 //! request is answered by the new one.
 
-use super::{blocking, body::Fields, record};
+use super::{Acting, blocking, body::Fields, record};
 use crate::{
     app::App,
     http::{
@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 pub(super) async fn change_over(
     State(app): State<Arc<App>>,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
     let only_look = Fields::read(request).await?.flag("check")?.unwrap_or(false);
@@ -56,6 +57,7 @@ pub(super) async fn change_over(
             if !only_look {
                 record(
                     &app,
+                    &acting,
                     json!({"event": "upgrade.refused", "from": Build::own(), "why": why}),
                 )
                 .await?;
@@ -73,6 +75,7 @@ pub(super) async fn change_over(
     }
     record(
         &app,
+        &acting,
         json!({"event": "upgrade.begin", "from": from, "to": to}),
     )
     .await?;
