@@ -8,6 +8,7 @@
 use crate::agent::Agent;
 use crate::binaries;
 use crate::clock::{Clock, Machine};
+use crate::dead_share::DeadShare;
 use crate::failing_disk::FailingDisk;
 use crate::http::Client;
 use crate::log_lines;
@@ -84,6 +85,13 @@ impl Builder {
     #[track_caller]
     pub fn disk(mut self, disk: &FailingDisk) -> Self {
         self.environment.extend(disk.variables());
+        self
+    }
+    /// Lets the daemon live with a network share that a test makes go away.
+    #[must_use]
+    #[track_caller]
+    pub fn share(mut self, share: &DeadShare) -> Self {
+        self.environment.extend(share.variables());
         self
     }
     /// Adds an argument.

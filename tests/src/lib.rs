@@ -21,6 +21,7 @@ pub mod cage;
 pub mod clock;
 pub mod coding_agents;
 pub mod crowd;
+pub mod dead_share;
 pub mod earlier;
 pub mod editions;
 pub mod events;
@@ -43,6 +44,7 @@ pub mod waiting;
 
 pub use agent::Agent;
 pub use clock::{Clock, Machine};
+pub use dead_share::DeadShare;
 pub use failing_disk::FailingDisk;
 pub use folders::{Folder, vault, workspace};
 pub use gateway::{Builder, Gateway};

@@ -3,11 +3,13 @@
 use crate::house::{House, READ};
 use plexus_tests::coding_agents::{ask_claude, claude};
 use plexus_tests::programs::{self, Said};
+use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Folder, Model, Response, Step, binaries};
 use serde_json::{Value, json};
 #[cfg(target_os = "linux")]
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn material(house: &House, path: &str) -> Response {
     house.owner().client.get(&format!("/integration/{path}"))
@@ -473,4 +475,52 @@ fn the_script_writes_through_no_link_that_a_project_holds() {
         text.contains("<!-- BEGIN PLEXUS -->"),
         "the control: {text}"
     );
+}
+
+/// Whoever holds a leaked key and hammers gets no code that outlives its rotation.
+#[test]
+fn code_delivered_during_rotation_is_dead_after_it() {
+    let house = House::open();
+    let client = house.gateway.client();
+    for _ in 0..2 {
+        let owner = house.owner();
+        let agents: Vec<String> = (0..4).map(|n| format!("agent-{n}")).collect();
+        for agent in &agents {
+            connect(&house, agent, None);
+        }
+        let delivered = AtomicUsize::new(0);
+        // Each code ends the agent's one before: its last is the one that could live.
+        let steal = |agent: &str| {
+            let mut last = Value::Null;
+            loop {
+                let reply = owner.client.get(&format!("/integration/{agent}"));
+                if reply.status != 200 {
+                    return last;
+                }
+                last = reply.at("/enrollCode");
+                delivered.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let codes: Vec<Value> = std::thread::scope(|scope| {
+            let steal = &steal;
+            let thieves: Vec<_> = agents
+                .iter()
+                .map(|agent| scope.spawn(move || steal(agent)))
+                .collect();
+            until("codes of the thief", || {
+                (delivered.load(Ordering::Relaxed) > 8).then_some(())
+            });
+            let rotate = owner.client.post("/v1/connection-key/rotate", json!({}));
+            rotate.expect_ok();
+            thieves
+                .into_iter()
+                .map(|thief| thief.join().expect("a code"))
+                .collect()
+        });
+        for code in codes {
+            assert!(code.is_string(), "the control: {code}");
+            let redeemed = client.post("/agents/enroll", json!({ "code": code }));
+            redeemed.expect_error(401, "unknown_code");
+        }
+    }
 }

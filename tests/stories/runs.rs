@@ -1,6 +1,8 @@
 //! Calls that go on without their caller.
 
 use crate::house::{COUNT, House, READ, WRITE, Workshop, nobody, note};
+#[cfg(target_os = "linux")]
+use plexus_tests::FailingDisk;
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Client, Clock, Gateway};
 use serde_json::{Value, json};
@@ -262,4 +264,100 @@ fn a_key_leads_to_no_run_that_is_forgotten() {
         finished(&agent.client(), &anew.at("/run"))["status"],
         "succeeded"
     );
+}
+
+/// What a run read is given for as long as its agent may still have it: what the owner takes back ends that, a pause for as
+/// long as it lasts.
+#[test]
+fn narrowed_run_result_is_withheld() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.reader("one");
+    let read = || {
+        let input = json!({"path": "report.txt"});
+        let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
+        reply.expect_status(202);
+        reply.at("/run")
+    };
+    let result = |run: &Value| finished(&agent.client(), run)["result"].clone();
+    let is_given = |run: &Value| {
+        let result = result(run);
+        assert_eq!(result["output"]["content"], "first line\n", "{result}");
+    };
+    let is_withheld = |run: &Value, code: &str| {
+        let result = result(run);
+        assert_eq!(result["error"]["code"], code, "{result}");
+        assert!(result.get("output").is_none(), "{result}");
+        // The owner's own look shows it all the same.
+        let seen = finished(&owner.client, run);
+        assert!(seen["result"]["output"].is_object(), "{seen}");
+    };
+    let post = |path: &str, body: Value| owner.client.post(path, body).expect_ok();
+
+    let run = read();
+    is_given(&run);
+    post("/admin/api/pause", json!({"on": true}));
+    is_withheld(&run, "paused");
+    post("/admin/api/pause", json!({"on": false}));
+    is_given(&run);
+
+    owner.expose(READ, false);
+    is_withheld(&run, "grant_required");
+    owner.expose(READ, true);
+    is_given(&run);
+
+    owner.revoke("one", READ);
+    is_withheld(&run, "grant_required");
+    // Nor does another permission give what was read under the one before.
+    owner.grant("one", READ, "1h").expect_ok();
+    is_withheld(&run, "grant_required");
+
+    let run = read();
+    is_given(&run);
+    post(
+        "/admin/api/sources/workspace/hide",
+        json!({"globs": ["report*"]}),
+    );
+    is_withheld(&run, "grant_required");
+}
+
+/// One approved call has no grant of its own that could be missed: its revoke counts all the same.
+#[test]
+fn revoked_once_run_result_is_withheld() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let input = json!({"path": "report.txt"});
+    let item = agent.must_ask(READ, input.clone());
+    owner.approve(&item, "once");
+    let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
+    reply.expect_status(202);
+    let result = || finished(&agent.client(), &reply.at("/run"))["result"].clone();
+    assert_eq!(result()["ok"], true, "the control");
+    let revoke = json!({"agentId": "one", "capabilityId": READ});
+    let revoked = owner.client.post("/admin/api/revoke", revoke);
+    // No grant is left to remove: the call was its last.
+    assert_eq!(revoked.expect_status(200).at("/grantRemoved"), false);
+    assert_eq!(result()["error"]["code"], "grant_required");
+}
+
+/// A revoke that could not be saved counts like one that was.
+#[cfg(target_os = "linux")]
+#[test]
+fn unsaved_revoke_withholds_run_result() {
+    let disk = FailingDisk::new();
+    let house = House::with(|builder| builder.disk(&disk));
+    let agent = house.reader("one");
+    let input = json!({"path": "report.txt"});
+    let reply = agent.invoke_body(json!({"id": READ, "input": input, "async": true}));
+    reply.expect_status(202);
+    let result = || finished(&agent.client(), &reply.at("/run"))["result"].clone();
+    assert_eq!(result()["ok"], true, "the control");
+    disk.turn_read_only();
+    let revoked = house.owner().client.post(
+        "/admin/api/revoke",
+        json!({"agentId": "one", "capabilityId": READ}),
+    );
+    revoked.expect_error(503, "audit_unavailable");
+    assert_eq!(result()["error"]["code"], "grant_required");
 }

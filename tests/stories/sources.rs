@@ -1,6 +1,8 @@
 //! Sources: adding, changing and removing what can be reached, and what that does to grants.
 
 use crate::house::House;
+#[cfg(target_os = "linux")]
+use plexus_tests::DeadShare;
 use plexus_tests::{Folder, golden, waiting::until};
 use serde_json::{Value, json};
 
@@ -563,4 +565,56 @@ fn a_profile_is_told_in_words() {
     );
     let none = ["sources", "profile", "obsidian", "--role", "writer"];
     house.gateway.cli(none).expect_status(64);
+}
+
+/// A network share that has gone holds up whoever names it, for a moment, and nobody else.
+#[cfg(target_os = "linux")]
+#[test]
+fn dead_share_holds_no_other_act() {
+    let share = DeadShare::new();
+    let house = House::with(|builder| builder.share(&share));
+    let owner = house.owner();
+    let _agent = house.reader("one");
+    let far = share.path();
+    let post = |path: &str, body: Value| owner.client.post(path, body);
+    post("/admin/api/sources", folder("far", &far)).expect_ok();
+    for (path, body) in [
+        ("/admin/api/sources", folder("farther", &far)),
+        (
+            "/admin/api/sources/far/reconfigure",
+            json!({"label": "Far"}),
+        ),
+        ("/admin/api/sources/far/enable", json!({})),
+        ("/admin/api/lend", json!({"agentId": "one", "path": far})),
+    ] {
+        // Again where this machine was so slow that the share was given up before the other acts were made.
+        let answer = until("other acts while one waits for the share", || {
+            share.die();
+            let answer = std::thread::scope(|scope| {
+                let slow = scope.spawn(|| post(path, body.clone()));
+                share.wait_until_asked();
+                let limit = json!({"callsPerSecond": 50});
+                owner.limit("one", limit).expect_ok();
+                let hidden = json!({"globs": ["*.secret"]});
+                post("/admin/api/sources/workspace/hide", hidden).expect_ok();
+                post("/admin/api/sources/workspace/disable", json!({})).expect_ok();
+                post("/admin/api/sources/workspace/enable", json!({})).expect_ok();
+                let meanwhile = !slow.is_finished();
+                let answer = slow.join().expect("an answer");
+                meanwhile.then_some(answer)
+            });
+            share.come_back();
+            answer
+        });
+        if path.ends_with("enable") {
+            // As with a folder that is missing for now: its worker starts when it is there again.
+            answer.expect_ok();
+        } else {
+            assert!([400, 422].contains(&answer.status), "{answer}");
+            let said = answer.json().to_string();
+            assert!(said.contains("does not answer"), "{said}");
+        }
+        // The control: the share was all that was wrong.
+        post(path, body).expect_ok();
+    }
 }

@@ -10,81 +10,76 @@ use plexus_home::inspection;
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{catalogue::Catalogue, configure, let_go};
 use plexus_supervisor::{IsRoot, Spec};
-use plexus_trust::{Command, Source, SourceSeen, State};
-use std::sync::{Arc, PoisonError};
+use plexus_trust::{Command, Source, State};
+use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll};
 
 impl App {
     /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them.
     pub(crate) async fn look_at_sources(self: &Arc<Self>) {
-        let unusable = |id: &SourceId, why: String| {
-            tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
-        };
         let ids: Vec<SourceId> = self.ledger.snapshot().sources.keys().cloned().collect();
         let looks = ids.into_iter().map(|id| {
             let (app, of) = (self.clone(), id.clone());
-            (id, async move { app.see(&of).await })
+            (id, async move { app.look_at(&of).await })
         });
-        let mut usable = Vec::new();
-        for (id, seen) in inspection::at_once(looks).await {
-            match self.take_in(&id, seen).await {
-                Ok(source) => usable.extend(source),
-                Err(why) => unusable(&id, why),
-            }
-        }
-        let puts = usable.into_iter().map(|source| {
-            let app = self.clone();
-            let id = source.id.clone();
-            (id, async move { app.put_workers(&source).await })
-        });
-        for (id, put) in inspection::at_once(puts).await {
-            if let Err(why) = put {
-                unusable(&id, why);
+        for (id, looked) in inspection::at_once(looks).await {
+            if let Err(why) = looked {
+                tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
             }
         }
         self.renew_catalogue(None);
     }
 
-    /// Looks at one source, tells the machine what was found, and puts its workers in place.
+    /// Looks at one source, tells the machine what was found, and puts its workers in place. Nobody waits for the look:
+    /// a source that changed meanwhile is looked at again.
     ///
     /// # Errors
     /// Why the source cannot be used now; the machine's view of it stays as it was.
     pub(crate) async fn look_at(&self, id: &SourceId) -> Result<(), String> {
-        let seen = self.see(id).await;
-        match self.take_in(id, seen).await? {
-            Some(source) => self.put_workers(&source).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn see(&self, id: &SourceId) -> Result<SourceSeen, String> {
-        let state = self.ledger.snapshot();
-        let source = state.sources.get(id).ok_or("no such source")?;
-        configure::look(&self.registry, source, &self.state_dir).await
-    }
-
-    /// Tells the machine what was seen; the source, if it serves.
-    async fn take_in(
-        &self,
-        id: &SourceId,
-        seen: Result<SourceSeen, String>,
-    ) -> Result<Option<Arc<Source>>, String> {
-        let seen = match seen {
-            Ok(seen) => seen,
-            Err(why) => {
-                self.supervisor.remove(id).await;
-                return Err(why);
+        loop {
+            let source = self.configured(id).ok_or("no such source")?;
+            let seen = configure::look(&self.registry, &source, &self.state_dir).await;
+            let root = self.real_root(&source).await;
+            let turn = self.acts.turn().await;
+            if self
+                .configured(id)
+                .is_none_or(|now| !Arc::ptr_eq(&now, &source))
+            {
+                continue;
             }
-        };
-        self.owner(Command::SourceSeen(seen))
-            .await
-            .map_err(|e| e.to_string())?;
-        let state = self.ledger.snapshot();
-        let source = state.sources.get(id).ok_or("no such source")?;
-        if !source.config.enabled {
-            self.supervisor.remove(id).await;
-            return Ok(None);
+            let looked = match seen {
+                Ok(seen) => {
+                    let told = self.owner(Command::SourceSeen(seen)).await;
+                    told.map_err(|e| e.to_string())?;
+                    let source = self.configured(id).ok_or("no such source")?;
+                    if source.config.enabled {
+                        self.supervisor.put(Arc::new(self.spec(&source, root)?));
+                        return Ok(());
+                    }
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            };
+            let gone = self.take_out(id).await;
+            drop(turn);
+            gone.await;
+            return looked;
         }
-        Ok(Some(source.clone()))
+    }
+
+    fn configured(&self, id: &SourceId) -> Option<Arc<Source>> {
+        self.ledger.snapshot().sources.get(id).cloned()
+    }
+
+    /// Takes the workers of a source out; what comes back is over when they are gone.
+    pub(crate) async fn take_out(&self, id: &SourceId) -> impl Future<Output = ()> + Send {
+        let mut gone = Box::pin(self.supervisor.remove(id));
+        // Out with the first step; the others are waiting.
+        let is_gone = poll_fn(|cx| Poll::Ready(gone.as_mut().poll(cx).is_ready())).await;
+        async move {
+            if !is_gone {
+                gone.await;
+            }
+        }
     }
 
     /// Puts the workers of a source in place as it is configured.
@@ -101,18 +96,22 @@ impl App {
     /// # Errors
     /// This build has no such connector.
     pub(crate) async fn spec_of(&self, source: &Source) -> Result<Spec, String> {
+        self.spec(source, self.real_root(source).await)
+    }
+
+    /// The root folder of a source; as it was typed where it is missing, or its disk does not answer.
+    async fn real_root(&self, source: &Source) -> Option<PathBuf> {
+        let root = configure::root_of(&self.registry, &source.config)?;
+        let folder = root.clone();
+        let found = inspection::at(&root, move || folder.canonicalize()).await;
+        Some(found.flatten().unwrap_or(root))
+    }
+
+    fn spec(&self, source: &Source, root: Option<PathBuf>) -> Result<Spec, String> {
         let connector = self
             .registry
             .of_kind(&source.config.kind)
             .ok_or("no such connector")?;
-        let root = match configure::root_of(&self.registry, &source.config) {
-            Some(root) => {
-                let folder = root.clone();
-                let found = inspection::at(&root, move || folder.canonicalize()).await;
-                Some(found.and_then(|found| found).unwrap_or(root))
-            }
-            None => None,
-        };
         Ok(Spec {
             source: source.id.clone(),
             connector: connector.name,
@@ -146,14 +145,12 @@ impl App {
 
     /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
     pub(crate) fn renew_catalogue(&self, changed: Option<Changed>) {
-        let _one_at_a_time = self
-            .reconfiguring
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let revision = self.catalogue.load().revision + 1;
-        let state: Arc<State> = self.ledger.snapshot();
-        self.catalogue
-            .store(Arc::new(Catalogue::build(&state, &self.registry, revision)));
+        // Whoever is overtaken builds again, from what is recorded then.
+        let before = self.catalogue.rcu(|now| {
+            let state = self.ledger.snapshot();
+            Catalogue::build(&state, &self.registry, now.revision + 1)
+        });
+        let revision = before.revision + 1;
         self.feed
             .publish(Notice::ManifestChanged { revision, changed });
     }

@@ -8,7 +8,7 @@ use crate::{
     console::sessions::Sessions,
     events::Feed,
     figures::Figures,
-    http::{self, address::Address, reply::Refused, throttle::Throttle},
+    http::{self, acting::Acts, address::Address, reply::Refused, throttle::Throttle},
     invoke::{
         contents::Contents,
         limits::{Limits, Place},
@@ -69,17 +69,13 @@ pub(crate) struct App {
     pub(crate) checked: Mutex<Checked>,
     /// Rises with each rotation of the connection key in this launch.
     pub(crate) key_epoch: AtomicU64,
-    /// Held for reading by every act that the key allows, from the last look at the key to the act's end; for writing
-    /// by the key's rotation. Taken before any other lock.
-    pub(crate) acting: Arc<tokio::sync::RwLock<()>>,
+    pub(crate) acts: Acts,
     /// Number of this launch, from 1.
     pub(crate) launch: u64,
     /// How it came about, where it was not a start.
     pub(crate) came: Option<Came>,
     pub(crate) upgrade: upgrade::Desk,
     pub(crate) phase: watch::Sender<Phase>,
-    /// One change of sources at a time: a look, a command, a restart of workers belong together.
-    pub(crate) reconfiguring: Mutex<()>,
 }
 
 /// How far the daemon is from its end.

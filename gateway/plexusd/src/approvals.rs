@@ -17,7 +17,11 @@ pub(crate) mod run;
 
 use crate::{
     app::{App, Phase},
-    invoke::{self, Answer, Asked, refusal, replay::read_terms, taken_back::Mark},
+    invoke::{
+        self, Answer, Asked,
+        given::{self, Terms, may_still_be_given},
+        taken_back::Mark,
+    },
 };
 use bytes::Bytes;
 use plexus_home::state_dir::{StateDir, create_private, write_private};
@@ -27,7 +31,7 @@ use plexus_protocol::{
     AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, Timestamp,
     body::InvokeResponse,
 };
-use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State, visible};
+use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -400,7 +404,7 @@ impl Approvals {
         let id = &ask.capability;
         let kept = || self.ran(&item.id, id).is_some_and(|r| r.terms.is_some());
         if item.runs(ask) && ask.verbs.is_read() && kept() {
-            let over = Ran::withheld(id, invoke::read_is_over(id));
+            let over = Ran::withheld(id, given::read_is_over(id));
             self.keep_ran(&item.id, id, over);
         }
     }
@@ -673,7 +677,7 @@ fn is_kept_for(item: &Item, ask: &Ask, session: &SessionId) -> bool {
 fn terms(state: &State, item: &Item, ask: &Ask) -> Option<Digest> {
     let agent = state.agent(&item.agent)?;
     let (source, _) = state.capability(&ask.capability)?;
-    let terms = || read_terms(agent.epoch, source.revision, ask.constraint.as_ref());
+    let terms = || given::digest(agent.epoch, source.revision, ask.constraint.as_ref());
     ask.verbs.is_read().then(terms)
 }
 
@@ -682,19 +686,20 @@ fn withheld(app: &App, item: &Item, ask: &Ask, ran: &Ran) -> Option<ErrorBody> {
     if !ask.verbs.is_read() || ask.outcome == Some(OutcomeKind::Refused) {
         return None;
     }
-    let (id, state) = (&ask.capability, app.ledger.snapshot());
-    let paused = state.paused.then_some(Refusal::Paused);
-    let held = || app.taken_back.refuses(&item.agent, id, None);
-    if let Some(refusal) = paused.or_else(held) {
-        return Some(refusal::refused(&refusal, Some(id)));
-    }
-    let now = state.time(app.clock.now());
-    let agent = state.agent(&item.agent);
-    let current = agent.is_some_and(|agent| visible(&state, agent, id, now))
-        && ran.terms.is_some()
-        && ran.terms == terms(&state, item, ask)
-        && now < item.expires_at;
-    (!current).then(|| invoke::read_is_over(id))
+    let now = app.ledger.snapshot().time(app.clock.now());
+    let Some(read) = ran.terms.filter(|_| now < item.expires_at) else {
+        return Some(given::read_is_over(&ask.capability));
+    };
+    let terms = Terms {
+        agent: &item.agent,
+        capability: &ask.capability,
+        constraint: ask.constraint.as_ref(),
+        read,
+        grant: None,
+        // A revoke has taken it back already: `take_back`.
+        mark: None,
+    };
+    may_still_be_given(app, &terms).err().map(|error| *error)
 }
 
 /// Whether a file of this name is needed only while its item waits or is approved.

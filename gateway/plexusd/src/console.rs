@@ -23,6 +23,7 @@ mod words;
 use crate::{
     app::App,
     http::{
+        acting::{Acting, Narrowing},
         owner::approvals,
         reply::{self, Refused, query},
         sse::{self, Opened},
@@ -114,13 +115,14 @@ async fn show(
 async fn decide(
     State(app): State<Arc<App>>,
     Extension(who): Extension<Visitor>,
+    narrowing: Narrowing,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| gone())?;
     // Before, so that whoever hears of the decision can be told whose it was.
     app.console.decided(&item, who, door::present(&app));
-    let answer = approvals::decide_item(app.clone(), id, request).await;
+    let answer = approvals::decide_item(app.clone(), narrowing, id, request).await;
     if answer.is_err() {
         app.console.undecided(&item, who, door::present(&app));
     }
@@ -129,9 +131,10 @@ async fn decide(
 
 async fn plan_again(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Path(id): Path<String>,
 ) -> Result<Response, Refused> {
-    approvals::plan_item_again(app, id).await
+    approvals::plan_item_again(app, &acting, id).await
 }
 
 /// More of a diff.

@@ -6,6 +6,7 @@
 //! Invariants: the guard comes before everything, unknown routes included; agent routes and owner routes are two
 //! routers, and each Unix socket serves one of them; a refusal is always the wire's error shape.
 
+pub(crate) mod acting;
 pub(crate) mod address;
 pub(crate) mod authenticate;
 pub(crate) mod grant_reply;

@@ -12,6 +12,7 @@
 
 pub(crate) mod contents;
 pub(crate) mod effect;
+pub(crate) mod given;
 pub(crate) mod limits;
 mod outcome;
 pub(crate) mod own;
@@ -284,6 +285,11 @@ async fn carry_out(
         {
             replay::Claim::First(claim) => Some(claim),
             replay::Claim::Known(answer) => return answer,
+            // It may have been waited for.
+            replay::Claim::Withheld(error) => {
+                let caller = &permitted.asked.caller;
+                return refuse(app, caller, id.as_str(), *error).await;
+            }
             replay::Claim::OtherInput => {
                 let error = ErrorBody::new(
                     ErrorCode::SchemaValidationFailed,
@@ -428,16 +434,6 @@ pub(crate) fn lost(id: &CapabilityId) -> Answer {
     .about(id)
     .next("ask again");
     Answer::refused(id.as_str(), error, None)
-}
-
-/// What is said of an approved read whose answer is not given, or not any more.
-pub(crate) fn read_is_over(id: &CapabilityId) -> ErrorBody {
-    ErrorBody::new(
-        ErrorCode::GrantRequired,
-        "What was read for this approval is given no more: that is too long ago, or the owner changed something since.",
-    )
-    .about(id)
-    .next("ask again with the same call")
 }
 
 /// The answer of a call that the ledger does not take: nothing was done.

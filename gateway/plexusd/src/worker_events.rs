@@ -8,7 +8,6 @@ mod sparing;
 use crate::{
     app::{App, of_ours},
     events::{self, Notice},
-    http::owner::CHANGING,
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
@@ -147,8 +146,6 @@ async fn hear(app: &Arc<App>, source: SourceId, health: plexus_supervisor::Sourc
     });
     // What it points at may have been replaced: then nothing that was granted on it stands.
     if health.status == plexus_supervisor::Health::Unavailable {
-        // Else the owner's change could come between the look and what is made of it.
-        let _one_at_a_time = CHANGING.lock().await;
         let before = app.ledger.snapshot();
         if let Err(why) = app.look_at(&source).await {
             tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");

@@ -237,12 +237,21 @@ fn check_root(
 
 /// The root folder that a source names, as it was typed.
 pub fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
-    let field = registry.of_kind(&config.kind)?.manifest.root.clone()?;
-    config
-        .route
-        .get(&field)
-        .and_then(Value::as_str)
-        .map(PathBuf::from)
+    root(registry, &config.kind, &config.route)
+}
+
+/// The same of a ConfiguredSource as a body carries it.
+pub fn root_in(registry: &Registry, body: &Map<String, Value>) -> Option<PathBuf> {
+    root(
+        registry,
+        body.get("kind")?.as_str()?.trim(),
+        body.get("route")?,
+    )
+}
+
+fn root(registry: &Registry, kind: &str, route: &Value) -> Option<PathBuf> {
+    let field = registry.of_kind(kind)?.manifest.root.as_ref()?;
+    route.get(field)?.as_str().map(PathBuf::from)
 }
 
 /// Whether a folder is what the source pointed at when it was last looked at.

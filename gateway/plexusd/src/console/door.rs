@@ -9,6 +9,7 @@ use crate::{
     app::App,
     finish::to_its_end,
     http::{
+        acting::{Acting, Narrowing},
         authenticate::{carry, failed, peer},
         guard::single,
         reply::{self, Refused},
@@ -113,7 +114,7 @@ fn at_home(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Refuse
     }
 }
 
-fn signed_out() -> Refused {
+pub(crate) fn signed_out() -> Refused {
     Refused::new(
         ErrorBody::new(
             ErrorCode::Unauthorized,
@@ -175,9 +176,7 @@ pub(super) async fn signed_in(
 async fn admitted(app: &Arc<App>, request: Request, next: Next) -> Result<Response, Refused> {
     let from = peer(&request);
     let who = visitor(app, request.method(), request.headers(), from).await?;
-    let stands = || app.console.stands(who, present(app));
-    let carried = carry(app, request, next, who, stands).await?;
-    carried.ok_or_else(signed_out)
+    carry(request, next, who).await
 }
 
 /// Signs in with the key or with a link.
@@ -189,7 +188,7 @@ pub(super) async fn sign_in(
     let (peer, headers) = (peer(&request), request.headers().clone());
     let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::InternalError).await?;
     let given = |member: &str| body.get(member).and_then(Value::as_str);
-    let acting = app.acting.clone().read_owned().await;
+    let acting = app.acts.begin().await;
     let (kind, by, good) = match (given("key"), given("link")) {
         (Some(key), None) => (Kind::Key, "key", app.key.accepts(key)),
         (None, Some(link)) => (Kind::Link, "link", app.console.redeem(link, present(&app))),
@@ -232,6 +231,7 @@ pub(super) async fn sign_in(
 pub(super) async fn sign_out(
     State(app): State<Arc<App>>,
     axum::Extension(who): axum::Extension<Visitor>,
+    _: Narrowing,
 ) -> Result<Response, Refused> {
     app.console.leave(who, present(&app));
     // It has ended whether or not that can be recorded.
@@ -247,7 +247,7 @@ pub(super) async fn sign_out(
 }
 
 /// Makes a link that leads in once. For whoever holds the key.
-pub(crate) async fn link(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+pub(crate) async fn link(State(app): State<Arc<App>>, _: Acting) -> Result<Response, Refused> {
     note(&app, json!({"event": "console.link"})).await?;
     let link = app
         .console

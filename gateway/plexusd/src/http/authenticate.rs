@@ -14,9 +14,9 @@ use crate::{
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, Method, header},
+    http::{Extensions, HeaderMap, Method, header},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use plexus_protocol::{
     AgentId, ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER, SessionId, credential::Pat,
@@ -77,64 +77,35 @@ pub(crate) async fn owner(
     Err(Refused::new(error))
 }
 
-/// The same as a layer, for routers that are the owner's as a whole. What changes something is carried to its end, and
-/// only while the key is still the key: a body may arrive long after the head that named it.
+/// The same as a layer, for routers that are the owner's as a whole.
 pub(crate) async fn owner_only(
     State(app): State<Arc<App>>,
     request: Request,
     next: Next,
-) -> Response {
-    match admitted(&app, request, next).await {
-        Ok(response) => response,
-        Err(refused) => refused.into_response(),
-    }
-}
-
-async fn admitted(app: &Arc<App>, request: Request, next: Next) -> Result<Response, Refused> {
-    let peer = peer(&request);
-    let proven = owner(app, request.headers(), peer).await?;
-    let headers = request.headers().clone();
-    let carried = carry(app, request, next, proven, || is_owner(app, &headers)).await?;
-    if let Some(response) = carried {
-        return Ok(response);
-    }
-    // Rotated meanwhile: refused like any other wrong key.
-    Err(match owner(app, &headers, peer).await {
-        Err(refused) => refused,
-        Ok(_) => Refused::malformed("the key changed while the request arrived; repeat it"),
-    })
+) -> Result<Response, Refused> {
+    let proven = owner(&app, request.headers(), peer(&request)).await?;
+    carry(request, next, proven).await
 }
 
 /// Runs a request of the owner's, with who it is for the routes behind. What only reads runs at once; what changes
-/// something is read whole first, runs only if `stands` says then that its credential still does, and is carried to its
-/// end. `None`: it does not stand any more, and nothing was done.
+/// something is read whole first, and is carried to its end. Its guard ([`super::acting`]) looks at the credential again:
+/// a body may arrive long after the head that named it.
 ///
 /// # Errors
 /// The body cannot be read.
 pub(crate) async fn carry<T: Clone + Send + Sync + 'static>(
-    app: &App,
     mut request: Request,
     next: Next,
     who: T,
-    stands: impl FnOnce() -> bool,
-) -> Result<Option<Response>, Refused> {
+) -> Result<Response, Refused> {
     request.extensions_mut().insert(who);
     if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(Some(next.run(request).await));
+        return Ok(next.run(request).await);
     }
     let (parts, body) = request.into_parts();
     let body = reply::body(Request::from_parts(parts.clone(), body), reply::BODY).await?;
-    let acting = app.acting.clone().read_owned().await;
-    if !stands() {
-        return Ok(None);
-    }
     let request = Request::from_parts(parts, Body::from(body));
-    let carried = to_its_end(async move {
-        let response = next.run(request).await;
-        drop(acting);
-        response
-    });
-    Ok(Some(carried.await))
+    Ok(to_its_end(async move { next.run(request).await }).await)
 }
 
 /// Counts, slows and records a credential that is wrong, and gives the refusal.
@@ -192,8 +163,11 @@ async fn note(app: &App, kind: Kind, peer: Peer, reason: ErrorCode, count: Optio
 
 /// Who is at the other end of a request's connection.
 pub(crate) fn peer(request: &Request) -> Peer {
-    request
-        .extensions()
+    peer_of(request.extensions())
+}
+
+pub(super) fn peer_of(extensions: &Extensions) -> Peer {
+    extensions
         .get::<Peer>()
         .copied()
         .unwrap_or(Peer::User(u32::MAX))

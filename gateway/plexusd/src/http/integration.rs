@@ -12,7 +12,8 @@ mod downloaded;
 mod scripts;
 
 use super::{
-    authenticate, grant_reply,
+    acting::Narrowing,
+    grant_reply,
     owner::act,
     reply::{self, Refused, ok},
 };
@@ -88,11 +89,10 @@ fn named(id: &str) -> Result<AgentId, Refused> {
 
 async fn deliver(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let peer = authenticate::peer(&request);
-    authenticate::owner(&app, request.headers(), peer).await?;
     if request.method() == Method::HEAD {
         // Asking whether there is something must not end the code that another answer gave.
         return Ok(plain(StatusCode::OK, String::new()));
@@ -103,8 +103,11 @@ async fn deliver(
     let reissue = form.is_none() && matches!(reissue.as_deref(), Some("1" | "true" | "yes"));
     let code =
         EnrollmentCode::fresh().map_err(|e| Refused::malformed(e.to_string()).status(500))?;
+    // A rotation of the key comes before the code, or ends it.
+    let acting = narrowing.wider(&app).await?;
     let receipt = act(
         &app,
+        &acting,
         Command::Deliver(Deliver {
             agent: agent.clone(),
             form: form.map(|form| form.word().to_owned()),

@@ -32,6 +32,7 @@ mod upgrade;
 mod v1;
 
 use super::{
+    acting::{Acting, Narrowing},
     authenticate::{self, Owner},
     reply::Refused,
 };
@@ -135,10 +136,6 @@ fn management() -> Router<Arc<App>> {
         .route("/console/link", post(console::door::link))
 }
 
-/// One change of sources, settings or the key at a time, and one look at a source: each is several steps that belong
-/// together.
-pub(crate) static CHANGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// The last part of a path, percent-decoded.
 struct Named(String);
 
@@ -162,7 +159,11 @@ fn keyed(app: &Arc<App>, request: &Request) -> impl Future<Output = Result<Owner
 ///
 /// # Errors
 /// The machine's refusal in the owner's terms, or that it could not be recorded.
-pub(super) async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
+pub(super) async fn act(
+    app: &App,
+    _: &Acting,
+    command: Command,
+) -> Result<Receipt<Reply>, Refused> {
     // What is held comes first: a later act may be meant to undo it.
     app.save_held().await;
     app.ledger
@@ -198,7 +199,7 @@ pub(super) async fn act(app: &App, command: Command) -> Result<Receipt<Reply>, R
 }
 
 /// Has the machine take something back; what cannot be saved is held, and the refusal says so.
-async fn take_back(app: &App, command: Command) -> Result<Receipt<Reply>, Refused> {
+async fn take_back(app: &App, _: &Narrowing, command: Command) -> Result<Receipt<Reply>, Refused> {
     app.save_held().await;
     let taken = app.take_back(command).await;
     taken.map_err(|error| Refused::new(refusal::held(&error)))
@@ -217,7 +218,7 @@ fn event_of(receipt: &Receipt<Reply>) -> String {
 ///
 /// # Errors
 /// Where it cannot be recorded it is not made.
-async fn record(app: &App, detail: Value) -> Result<(), Refused> {
+async fn record(app: &App, acting: &Acting, detail: Value) -> Result<(), Refused> {
     let note = Note {
         kind: "source.settings",
         agent: None,
@@ -225,7 +226,7 @@ async fn record(app: &App, detail: Value) -> Result<(), Refused> {
         outcome: None,
         detail,
     };
-    act(app, Command::Note(note)).await.map(|_| ())
+    act(app, acting, Command::Note(note)).await.map(|_| ())
 }
 
 /// Our own failure: 500.

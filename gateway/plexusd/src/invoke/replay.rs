@@ -14,13 +14,16 @@
 
 pub(crate) mod kept;
 
-use super::{Answer, refusal};
+use super::{
+    Answer,
+    given::{self, Terms},
+    refusal,
+};
 use crate::app::App;
 use kept::Kept;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Constraint, Digest, RunId,
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, RunId,
     body::{InvokeResponse, Run},
-    json,
 };
 use plexus_trust::{OutcomeKind, Permit, State, key_digest};
 use std::{
@@ -58,6 +61,8 @@ struct Known {
 pub(super) enum Claim {
     First(Claimed),
     Known(Answer),
+    /// Something was read for it that is not given now.
+    Withheld(Box<ErrorBody>),
     OtherInput,
 }
 
@@ -88,8 +93,13 @@ impl Replays {
         key: &str,
         digest: Digest,
     ) -> Claim {
+        let terms = Terms::of(permit, app.taken_back.mark());
         let claimed = match self.take(app, permit, key, digest).await {
             Claim::First(claimed) => claimed,
+            Claim::Known(answer) if permit.is_read() => {
+                let may = given::may_still_be_given(app, &terms);
+                return may.map_or_else(Claim::Withheld, |()| Claim::Known(answer));
+            }
             other => return other,
         };
         let Some(reserves) = claimed.reserves else {
@@ -266,14 +276,7 @@ impl Claimed {
 
 /// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
 fn terms(permit: &Permit) -> Option<Digest> {
-    let (epoch, revision) = (permit.agent_epoch(), permit.source_revision());
-    let terms = || read_terms(epoch, revision, permit.constraint.as_ref());
-    permit.is_read().then(terms)
-}
-
-/// What was read may be given again to the same program, of the source as it was, within the same narrowing.
-pub(crate) fn read_terms(epoch: u64, revision: u64, constraint: Option<&Constraint>) -> Digest {
-    json::digest(&serde_json::json!([epoch, (revision, constraint)]))
+    permit.is_read().then(|| given::of_permit(permit))
 }
 
 /// Notes the size of an answer, and frees the oldest keys of its agent until all of them keep little enough.

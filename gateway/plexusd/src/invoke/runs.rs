@@ -1,13 +1,20 @@
 //! Asynchronous calls: accepted, run without the caller, asked for by their id (wire §4.10).
 //!
-//! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only.
+//! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only. What was read is
+//! given to its agent while that may still have it (`given`).
 
-use super::{Answer, Permitted, perform, refusal};
+use super::{
+    Answer, Permitted,
+    given::{Terms, may_still_be_given},
+    perform, refusal,
+    taken_back::Mark,
+};
 use crate::{app::App, events::Notice};
 use plexus_protocol::{
-    AgentId, Digest, ErrorBody, ErrorCode, RunId, Timestamp,
+    AgentId, AuditId, Digest, ErrorBody, ErrorCode, RunId, Timestamp,
     body::{InvokeResponse, Run},
 };
+use plexus_trust::Permit;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -34,6 +41,9 @@ pub(crate) struct OneRun {
     pub(crate) capability: String,
     pub(crate) id: RunId,
     pub(crate) started: Timestamp,
+    permit: Permit,
+    /// From before anything was read.
+    mark: Mark,
     over: watch::Sender<Option<(Timestamp, InvokeResponse)>>,
 }
 
@@ -45,6 +55,21 @@ impl OneRun {
     /// A copy of the answer, once there is one: for whoever is to have it, not for a look.
     pub(crate) fn result(&self) -> Option<(Timestamp, InvokeResponse)> {
         self.over.borrow().clone()
+    }
+    /// The same for its agent: what was read only as long as it may still be given. The outcome of an effect always is.
+    pub(crate) fn given(&self, app: &App) -> Option<(Timestamp, InvokeResponse)> {
+        let (at, answer) = self.result()?;
+        if !self.permit.is_read() || !answer.ok {
+            return Some((at, answer));
+        }
+        let given = match may_still_be_given(app, &Terms::of(&self.permit, self.mark)) {
+            Ok(()) => answer,
+            Err(error) => {
+                let audit = AuditId::parse(&answer.audit_id).ok();
+                InvokeResponse::refused(&self.capability, *error, audit.as_ref())
+            }
+        };
+        Some((at, given))
     }
     /// When it ended, and the size of its output.
     fn ended(&self) -> Option<(Timestamp, RunId, usize)> {
@@ -109,6 +134,8 @@ pub(super) fn start(app: &Arc<App>, permitted: Box<Permitted>, reserves: Option<
         capability: id.to_string(),
         id: RunId::fresh(),
         started: app.clock.now(),
+        permit: permitted.permit.clone(),
+        mark: app.taken_back.mark(),
         over: watch::Sender::new(None),
     });
     {

@@ -155,6 +155,14 @@ impl TakenBack {
         noted.paused > mark || noted.owners.since(mark, concerns) || given_back()
     }
 
+    /// Whether the owner has revoked what concerns these calls after `mark`; a pause is over once it ends.
+    pub(crate) fn revoked_since(&self, mark: Mark, agent: &AgentId, id: &CapabilityId) -> bool {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted
+            .owners
+            .since(mark.0, |what| what.concerns(agent, id, None))
+    }
+
     /// Whether all agents were paused after `mark`.
     pub(crate) fn paused_since(&self, Mark(mark): Mark) -> bool {
         let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -62,7 +62,7 @@ pub(super) async fn open(
             .and_then(Value::as_str)
             .unwrap_or_default();
         // Until the session is recorded: a rotation comes before both or after both.
-        acting = Some(app.acting.clone().read_owned().await);
+        acting = Some(app.acts.begin().await);
         if !app.key.accepts(key) {
             drop((acting, body));
             let error = rejected("A session needs an agent credential as Bearer, or the owner's key as connectionKey.")

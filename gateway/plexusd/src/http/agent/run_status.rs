@@ -68,7 +68,8 @@ pub(super) async fn show(
         true => Some(app.place(&run.agent).map_err(|e| Refused::new(*e))?),
         false => None,
     };
-    let (finished_at, result) = run.result().unzip();
+    let answer = if owner { run.result() } else { run.given(&app) };
+    let (finished_at, result) = answer.unzip();
     let shown = Shown {
         handle: run.handle(&app.address.base(), app.clock.now()),
         id: &run.capability,

@@ -1,6 +1,6 @@
 //! Agents: connecting them, ending them, what is known of them (wire §4.16).
 
-use super::{Named, act, blocking, body::Fields, event_of, failed, take_back};
+use super::{Acting, Named, Narrowing, act, blocking, body::Fields, event_of, failed, take_back};
 use crate::{
     app::App,
     http::{
@@ -28,6 +28,7 @@ const LOOKED_AT: usize = 32;
 
 pub(super) async fn connect(
     State(app): State<Arc<App>>,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
@@ -69,6 +70,7 @@ pub(super) async fn connect(
     let code = EnrollmentCode::fresh().map_err(|e| failed(e.to_string()))?;
     let receipt = act(
         &app,
+        &acting,
         Command::Connect(Connect {
             agent: agent.clone(),
             agent_type: agent_type.map(str::to_owned),
@@ -138,6 +140,7 @@ pub(super) async fn connect(
 /// granted stays.
 pub(super) async fn new_code(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
@@ -152,7 +155,7 @@ pub(super) async fn new_code(
     if app.ledger.snapshot().agent(&agent).is_none() {
         return Err(unknown(&id));
     }
-    let receipt = act(&app, command).await?;
+    let receipt = act(&app, &acting, command).await?;
     let Reply::Coded { code_expires_at } = receipt.reply else {
         return Err(failed("a new code was answered with something else"));
     };
@@ -210,6 +213,7 @@ fn lifetime(asked: Option<&Value>) -> Result<u64, Refused> {
 
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
@@ -225,17 +229,17 @@ pub(super) async fn revoke(
         .ok()
         .filter(|id| app.ledger.snapshot().agent(id).is_some());
     let Some(agent) = known else {
-        return nobody(&app, named).await;
+        return nobody(&app, &narrowing, named).await;
     };
     let command = Command::RevokeAgent {
         agent: agent.clone(),
         reason,
         delete,
     };
-    let receipt = match take_back(&app, command).await {
+    let receipt = match take_back(&app, &narrowing, command).await {
         // Deleted by somebody else since we looked.
         Err(refused) if refused.code() == ErrorCode::UnknownAgent => {
-            return nobody(&app, named).await;
+            return nobody(&app, &narrowing, named).await;
         }
         other => other?,
     };
@@ -268,7 +272,7 @@ pub(super) async fn revoke(
     Ok(ok(&answer))
 }
 
-async fn nobody(app: &App, named: &str) -> Result<Response, Refused> {
+async fn nobody(app: &App, acting: &Acting, named: &str) -> Result<Response, Refused> {
     let note = Note {
         kind: "grant.revoke",
         agent: None,
@@ -276,7 +280,7 @@ async fn nobody(app: &App, named: &str) -> Result<Response, Refused> {
         outcome: Some("error"),
         detail: json!({"event": "agent.revoke", "reason": "no such agent", "asked": plexus_sources::narration::cut(named, 80)}),
     };
-    let receipt = act(app, Command::Note(note)).await?;
+    let receipt = act(app, acting, Command::Note(note)).await?;
     Ok(ok(&json!({
         "ok": false,
         "agentId": named,

@@ -4,7 +4,7 @@
 //! the one of a snapshot, and the item's revision of that snapshot goes with the approval, so the machine refuses one
 //! that changed since.
 
-use super::{Named, act, blocking, body::Fields, event_of};
+use super::{Acting, Named, Narrowing, act, blocking, body::Fields, event_of};
 use crate::{
     app::App,
     approvals::{card, change, planner, run},
@@ -98,15 +98,17 @@ pub(super) async fn show(
 
 pub(super) async fn decide(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
-    decide_item(app, id, request).await
+    decide_item(app, narrowing, id, request).await
 }
 
 /// Carries out the decision that a request's body names, whoever has let it in.
 pub(crate) async fn decide_item(
     app: Arc<App>,
+    narrowing: Narrowing,
     id: String,
     request: Request,
 ) -> Result<Response, Refused> {
@@ -124,12 +126,18 @@ pub(crate) async fn decide_item(
     let wish = Wish::read(&body)?;
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     if let Some(source) = change::source_of(&app.ledger.snapshot(), &item) {
-        return changed(&app, source, &item, action == "approve", &wish).await;
+        return match action {
+            "deny" => changed(&app, &narrowing, source, &item, false, &wish).await,
+            _ => {
+                let acting = narrowing.wider(&app).await?;
+                changed(&app, &acting, source, &item, true, &wish).await
+            }
+        };
     }
     if action == "deny" {
-        return deny(&app, item, reason).await;
+        return deny(&app, &narrowing, item, reason).await;
     }
-    approve(&app, item, wish).await
+    approve(&app, &narrowing.wider(&app).await?, item, wish).await
 }
 
 /// The terms of an approve.
@@ -158,6 +166,7 @@ impl Wish {
 /// Decides on a source that has changed. A yes names the card that was seen.
 async fn changed(
     app: &Arc<App>,
+    acting: &Acting,
     source: &Source,
     item: &PendingId,
     go_on: bool,
@@ -173,7 +182,7 @@ async fn changed(
         revision: Some(source.revision),
         go_on,
     };
-    let receipt = act(app, command).await?;
+    let receipt = act(app, acting, command).await?;
     let decision = if go_on { "approve" } else { "deny" };
     app.feed.change_decided(item, decision);
     Ok(ok(&json!({
@@ -188,6 +197,7 @@ async fn changed(
 
 async fn deny(
     app: &Arc<App>,
+    narrowing: &Narrowing,
     item: PendingId,
     reason: Option<String>,
 ) -> Result<Response, Refused> {
@@ -195,7 +205,7 @@ async fn deny(
         item: item.clone(),
         reason: reason.clone(),
     };
-    let receipt = act(app, command)
+    let receipt = act(app, narrowing, command)
         .await
         .map_err(|refused| named_item(refused, &item))?;
     app.approvals.drop_input(&item);
@@ -207,7 +217,12 @@ async fn deny(
     Ok(ok(&answer))
 }
 
-async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, Refused> {
+async fn approve(
+    app: &Arc<App>,
+    acting: &Acting,
+    id: PendingId,
+    wish: Wish,
+) -> Result<Response, Refused> {
     let shown = seen(app, id.clone())
         .await?
         .filter(|s| s.item.state == ItemState::Pending);
@@ -242,7 +257,7 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
         constraint: wish.constraint,
         any_input: wish.any_input,
     });
-    let receipt = act(app, command)
+    let receipt = act(app, acting, command)
         .await
         .map_err(|refused| named_item(refused, &id))?;
     run::start(app, &id);
@@ -271,15 +286,20 @@ async fn approve(app: &Arc<App>, id: PendingId, wish: Wish) -> Result<Response, 
 /// Has the reader compute anew what an item would do.
 pub(super) async fn plan_again(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    plan_item_again(app, id).await
+    plan_item_again(app, &acting, id).await
 }
 
 /// The same, whoever has let the request in.
-pub(crate) async fn plan_item_again(app: Arc<App>, id: String) -> Result<Response, Refused> {
+pub(crate) async fn plan_item_again(
+    app: Arc<App>,
+    acting: &Acting,
+    id: String,
+) -> Result<Response, Refused> {
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
-    act(&app, Command::PlanAgain { item: item.clone() })
+    act(&app, acting, Command::PlanAgain { item: item.clone() })
         .await
         .map_err(|refused| named_item(refused, &item))?;
     planner::start(&app, &item);

@@ -1,6 +1,6 @@
 //! Reading the audit log (wire §4.22, §5.15). Everything here reads the file, off the runtime's thread.
 
-use super::{Named, blocking, body::Fields};
+use super::{Acting, Named, blocking, body::Fields};
 use crate::{
     app::{App, Checked},
     http::{
@@ -178,6 +178,7 @@ pub(super) async fn archives(State(app): State<Arc<App>>) -> Result<Response, Re
 /// Gives up an archive and those before it: the owner's own act, recorded, and for ever.
 pub(super) async fn forget(
     State(app): State<Arc<App>>,
+    _: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields(reply::object_body(request).await?);

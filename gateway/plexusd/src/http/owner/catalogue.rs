@@ -1,6 +1,6 @@
 //! What there is, what of it agents may see, and how its sources do (wire §4.19).
 
-use super::{Named, act, body::Fields, event_of};
+use super::{Acting, Named, Narrowing, act, body::Fields, event_of};
 use crate::{
     app::App,
     events::Changed,
@@ -78,19 +78,21 @@ fn capability(id: &str) -> Result<CapabilityId, Refused> {
 
 pub(super) async fn expose(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
     let enabled = Fields::read(request).await?.needed_flag("enabled")?;
     let id = capability(&id)?;
-    let receipt = act(
-        &app,
-        Command::Expose {
-            capability: id.clone(),
-            enabled,
-        },
-    )
-    .await?;
+    let command = Command::Expose {
+        capability: id.clone(),
+        enabled,
+    };
+    let receipt = if enabled {
+        act(&app, &narrowing.wider(&app).await?, command).await?
+    } else {
+        act(&app, &narrowing, command).await?
+    };
     if matches!(receipt.reply, Reply::Changed(true)) {
         app.renew_catalogue(Some(Changed {
             updated: vec![id.clone()],
@@ -105,6 +107,7 @@ pub(super) async fn expose(
 
 pub(super) async fn tick(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
@@ -112,6 +115,7 @@ pub(super) async fn tick(
     let id = capability(&id)?;
     act(
         &app,
+        &acting,
         Command::DefaultGrant {
             capability: id.clone(),
             ticked,

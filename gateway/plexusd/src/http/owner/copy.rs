@@ -2,7 +2,7 @@
 //!
 //! The copy lies in the state directory; the answer names it. No content goes over HTTP.
 
-use super::{blocking, failed};
+use super::{Narrowing, blocking, failed};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -12,7 +12,7 @@ use plexus_keep::make::Copy;
 use serde_json::json;
 use std::sync::Arc;
 
-pub(super) async fn make(State(app): State<Arc<App>>) -> Result<Response, Refused> {
+pub(super) async fn make(State(app): State<Arc<App>>, _: Narrowing) -> Result<Response, Refused> {
     let made =
         blocking(move || Copy::running(app.state_dir.path(), &app.ledger).map(Copy::keep)).await?;
     match made {

@@ -3,7 +3,7 @@
 //! The machine itself is asked, on a copy of its state in which the agent has a session: there is no second set of
 //! rules here that could say something else. Nothing is recorded and nothing changes.
 
-use super::body::Fields;
+use super::{Narrowing, body::Fields};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 pub(super) async fn explain(
     State(app): State<Arc<App>>,
+    _: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;

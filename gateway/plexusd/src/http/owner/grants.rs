@@ -3,7 +3,7 @@
 //! Invariant: nothing that has a ceiling of one call is allowed here: a call is approved on its card, with its input.
 
 use super::{
-    act,
+    Acting, Narrowing, act,
     agents::{is_gone, unknown},
     body::Fields,
     failed, failed_halfway,
@@ -91,6 +91,7 @@ pub(super) async fn tokens(State(app): State<Arc<App>>) -> Response {
 
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
+    _: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = reply::object_body(request).await?;
@@ -107,6 +108,7 @@ struct Asked {
 
 pub(super) async fn give(
     State(app): State<Arc<App>>,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
@@ -143,6 +145,7 @@ pub(super) async fn give(
     } else {
         let receipt = act(
             &app,
+            &acting,
             Command::Grant {
                 agent: agent.clone(),
                 entries,
@@ -160,7 +163,7 @@ pub(super) async fn give(
             _ => return Err(failed("a grant was answered with something else")),
         }
     };
-    let token = token_for(&app, &agent, given).await?;
+    let token = token_for(&app, &acting, &agent, given).await?;
     Ok(ok(&ScopedToken { declined, ..token }))
 }
 
@@ -265,6 +268,7 @@ fn only_by_card(id: &CapabilityId) -> String {
 /// A token for what was granted, in a fresh session as that agent.
 async fn token_for(
     app: &App,
+    acting: &Acting,
     agent: &AgentId,
     given: Vec<CapabilityId>,
 ) -> Result<ScopedToken, Refused> {
@@ -302,7 +306,7 @@ async fn token_for(
         token: jti.clone(),
         item: PendingId::fresh(),
     };
-    match act(app, Command::Request(request)).await?.reply {
+    match act(app, acting, Command::Request(request)).await?.reply {
         Reply::Decided(decision) => {
             grant_reply::scoped_token(app, agent, &session, &jti, &decision).ok_or_else(|| {
                 failed_halfway(

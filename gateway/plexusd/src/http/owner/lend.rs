@@ -2,7 +2,7 @@
 //!
 //! Invariant: source and grants are one record; the workers and the catalogue follow it.
 
-use super::{CHANGING, Named, act, body::Fields, event_of};
+use super::{Named, Narrowing, act, body::Fields, event_of};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -11,12 +11,15 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use plexus_home::inspection;
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, ErrorBody, ErrorCode, SourceId, TrustWindow,
     capability::WindowKind,
 };
 use plexus_sources::{configure, lending};
-use plexus_trust::{Command, EnrollmentStatus, GrantEntry, Lend, Lent, Source};
+use plexus_trust::{
+    Command, EnrollmentStatus, GrantEntry, Lend, Lent, Source, State as TrustState,
+};
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc};
 
@@ -35,6 +38,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
 /// `{agentId, path, write?, forMs?, maxWrites?}`.
 pub(super) async fn lend(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
@@ -50,15 +54,75 @@ pub(super) async fn lend(
             "`maxWrites` is at least 1, and goes with `write`",
         ));
     }
-    let _one_at_a_time = CHANGING.lock().await;
+    let wish = Wish {
+        agent,
+        path,
+        write,
+        ms,
+        max,
+    };
+    let (guards, id, lend, was) = loop {
+        let state = app.ledger.snapshot();
+        let (id, lend, was) = looked_at(&app, &state, &wish).await?;
+        let acting = narrowing.wider(&app).await?;
+        let guards = (app.acts.turn().await, acting);
+        // Else a source changed while the folder was looked at: its id may be taken, or something in it hidden.
+        if Arc::ptr_eq(&state.sources, &app.ledger.snapshot().sources) {
+            break (guards, id, lend, was);
+        }
+    };
+    let receipt = act(&app, &guards.1, Command::Lend(Box::new(lend))).await?;
+    drop(guards);
+    let usable = app.look_at(&id).await;
+    app.renew_catalogue(Some(Default::default()));
     let state = app.ledger.snapshot();
+    let shown = state.sources.get(&id);
+    let mut answer = shown
+        .and_then(|source| lending::shown(&state, source))
+        .ok_or_else(|| super::failed("the lending is gone"))?;
+    answer["ok"] = json!(true);
+    answer["auditId"] = json!(event_of(&receipt));
+    if let Some(most) = max {
+        answer["maxWrites"] = json!(most);
+    }
+    if let Some(was) = was {
+        answer["was"] = was;
+    }
+    if let Err(why) = usable {
+        answer["warning"] = json!(why);
+    }
+    Ok(ok(&answer))
+}
+
+/// What the owner asked for.
+struct Wish {
+    agent: AgentId,
+    path: PathBuf,
+    write: bool,
+    ms: u64,
+    max: Option<u32>,
+}
+
+/// The lending that is wished for, with what its folder is now; and the same one as it was before, if there was one.
+async fn looked_at(
+    app: &Arc<App>,
+    state: &TrustState,
+    wish: &Wish,
+) -> Result<(SourceId, Lend, Option<Value>), Refused> {
+    let Wish {
+        ref agent,
+        ref path,
+        write,
+        ms,
+        max,
+    } = *wish;
     let longest = state.settings.max_trust_window_ms;
     if !(LEAST_MS..=longest).contains(&ms) {
         return Err(Refused::malformed(format!(
             "`forMs` is {LEAST_MS} to {longest} (maxTrustWindowMs)"
         )));
     }
-    let known = state.agent(&agent);
+    let known = state.agent(agent);
     if known.is_none_or(|agent| agent.status == EnrollmentStatus::Revoked) {
         return Err(Refused::new(
             ErrorBody::new(
@@ -69,13 +133,14 @@ pub(super) async fn lend(
         ));
     }
     let folder = {
-        let (app, agent) = (app.clone(), agent.clone());
-        super::blocking(move || {
+        let (app, agent, folder) = (app.clone(), agent.clone(), path.clone());
+        let check = move || {
             let state = app.ledger.snapshot();
-            lending::folder(&app.registry, &app.state_dir, &state, &agent, &path)
-        })
-        .await?
-        .map_err(Refused::malformed)?
+            lending::folder(&app.registry, &app.state_dir, &state, &agent, &folder)
+        };
+        let looked = inspection::at(path, check).await;
+        let silent = |e| Err(format!("{}: {e}; repeat it when it does", path.display()));
+        looked.unwrap_or_else(silent).map_err(Refused::malformed)?
     };
     let lending::Folder {
         id,
@@ -125,39 +190,20 @@ pub(super) async fn lend(
     };
     let seen = configure::look(&app.registry, &source, &app.state_dir).await;
     let seen = seen.map_err(Refused::malformed)?;
-    let was = before.and_then(|source| lending::shown(&state, &source));
-    let lend = Command::Lend(Box::new(Lend {
+    let was = before.and_then(|source| lending::shown(state, &source));
+    let lend = Lend {
         config,
         seen,
         grants,
-    }));
-    let receipt = act(&app, lend).await?;
-    let usable = app.look_at(&id).await;
-    app.renew_catalogue(Some(Default::default()));
-    let state = app.ledger.snapshot();
-    let shown = state.sources.get(&id);
-    let mut answer = shown
-        .and_then(|source| lending::shown(&state, source))
-        .ok_or_else(|| super::failed("the lending is gone"))?;
-    answer["ok"] = json!(true);
-    answer["auditId"] = json!(event_of(&receipt));
-    if let Some(most) = max {
-        answer["maxWrites"] = json!(most);
-    }
-    if let Some(was) = was {
-        answer["was"] = was;
-    }
-    if let Err(why) = usable {
-        answer["warning"] = json!(why);
-    }
-    Ok(ok(&answer))
+    };
+    Ok((id, lend, was))
 }
 
 pub(super) async fn end(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let _one_at_a_time = CHANGING.lock().await;
     let none = || {
         let error = ErrorBody::new(ErrorCode::NotFound, format!("No folder is lent as {id:?}."));
         Refused::new(error.next("plexusctl lend list"))
@@ -167,7 +213,7 @@ pub(super) async fn end(
     let known = state.sources.get(&source);
     let lent = known.and_then(|s| s.config.lent.as_ref());
     let lent = lent.filter(|lent| lent.ended.is_none()).ok_or_else(none)?;
-    let receipt = act(&app, Command::EndLending { id: source.clone() }).await?;
+    let receipt = act(&app, &narrowing, Command::EndLending { id: source.clone() }).await?;
     crate::activation::follow_lendings(&app, &state).await;
     Ok(ok(&json!({
         "ok": true,

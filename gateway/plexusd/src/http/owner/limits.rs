@@ -1,6 +1,6 @@
 //! How much one agent may do: calls a second, bytes of the log a day.
 
-use super::{CHANGING, Named, act, agents::unknown, body::Fields, event_of};
+use super::{Acting, Named, act, agents::unknown, body::Fields, event_of};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -28,18 +28,19 @@ pub(super) async fn show(
 /// `{"callsPerSecond": N | "default", "ledgerBytesPerDay": N | "default"}`; what is absent stays as it is.
 pub(super) async fn change(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let _one_at_a_time = CHANGING.lock().await;
+    let _turn = app.acts.turn().await;
     let (agent, now) = known(&app, &id)?;
     let bounds = wanted(now, &body)?;
     let command = Command::Bound {
         agent: agent.clone(),
         bounds,
     };
-    let receipt = act(&app, command).await?;
+    let receipt = act(&app, &acting, command).await?;
     let mut answer = shown(&app, &agent, &bounds);
     answer["ok"] = json!(true);
     answer["auditId"] = json!(event_of(&receipt));

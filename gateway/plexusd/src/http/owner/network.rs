@@ -1,6 +1,6 @@
 //! Where the gateway listens beyond loopback (wire §4.22). A change counts from the next start.
 
-use super::{CHANGING, blocking, body::Fields, failed, record};
+use super::{Acting, blocking, body::Fields, failed, record};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -49,6 +49,7 @@ async fn saved(app: &App) -> Result<Network, Refused> {
 
 pub(super) async fn change(
     State(app): State<Arc<App>>,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
@@ -56,7 +57,7 @@ pub(super) async fn change(
     let addresses =
         addresses.ok_or_else(|| Refused::malformed("`bindAddresses` (strings) is required"))?;
     let names = strings(&body, "publicHostnames")?;
-    let _one_at_a_time = CHANGING.lock().await;
+    let _turn = app.acts.turn().await;
     let wanted = saved(&app).await?.wanted(&addresses, names.as_deref()).map_err(|rejected| {
         Refused::malformed(
             "bind addresses are loopback, 0.0.0.0 alone or an address of this machine; host names are DNS names of \
@@ -67,12 +68,13 @@ pub(super) async fn change(
     let (addresses, names) = (json!(wanted.bind_addresses), json!(wanted.public_hostnames));
     record(
         &app,
+        &acting,
         json!({"event": "network.set", "bindAddresses": addresses, "publicHostnames": names}),
     )
     .await?;
     let dir = app.state_dir.clone();
     if let Err(error) = blocking(move || wanted.save(&dir)).await? {
-        record(&app, json!({"event": "network.failed"})).await?;
+        record(&app, &acting, json!({"event": "network.failed"})).await?;
         return Err(failed(format!(
             "network.json could not be written, so nothing changed: {error}"
         )));

@@ -3,7 +3,7 @@
 //! Invariant: a changed secret is a changed target: what was granted on the sources that use it is void before a
 //! worker can start with it (DESIGN 5). The value is in no event, log or answer.
 
-use super::{CHANGING, Named, act, blocking, body::Fields, failed, record, sources};
+use super::{Acting, Named, act, blocking, body::Fields, failed, record, sources};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -24,6 +24,7 @@ const MOST: usize = 64 * 1024;
 
 pub(super) async fn write(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(name): Named,
     request: Request,
 ) -> Result<Response, Refused> {
@@ -42,7 +43,7 @@ pub(super) async fn write(
             "the name must be plain: no path, no leading dot",
         ));
     }
-    let _one_at_a_time = CHANGING.lock().await;
+    let turn = app.acts.turn().await;
     let file = format!("secrets/{name}");
     let path = app.state_dir.join(&file);
     let was = blocking(move || std::fs::read(path).ok().map(Zeroizing::new)).await?;
@@ -56,7 +57,7 @@ pub(super) async fn write(
         .map(|source| (source.id.clone(), source.config.clone()))
         .collect();
     let ids: Vec<&SourceId> = users.iter().map(|(id, _)| id).collect();
-    record(&app, json!({"event": "secret.set", "name": name, "new": was.is_none(), "changed": changed, "sources": ids}))
+    record(&app, &acting, json!({"event": "secret.set", "name": name, "new": was.is_none(), "changed": changed, "sources": ids}))
         .await?;
     if changed {
         for (id, config) in &users {
@@ -67,6 +68,7 @@ pub(super) async fn write(
             };
             act(
                 &app,
+                &acting,
                 Command::PutSource {
                     id: id.clone(),
                     config: without,
@@ -75,6 +77,7 @@ pub(super) async fn write(
             .await?;
             act(
                 &app,
+                &acting,
                 Command::PutSource {
                     id: id.clone(),
                     config: config.clone(),
@@ -86,11 +89,17 @@ pub(super) async fn write(
     let dir = app.state_dir.clone();
     if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
         tracing::error!(name: "secret.unsaved", %error, "a secret could not be written");
-        record(&app, json!({"event": "secret.failed", "name": name})).await?;
+        record(
+            &app,
+            &acting,
+            json!({"event": "secret.failed", "name": name}),
+        )
+        .await?;
         return Err(failed(
             "The secret could not be written; the old one, if there was one, is still there.",
         ));
     }
+    drop((turn, acting));
     for (id, _) in &users {
         if let Err(why) = sources::restart(&app, id).await {
             tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used with its new secret");

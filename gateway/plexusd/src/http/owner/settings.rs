@@ -1,6 +1,6 @@
 //! The owner's settings (`/v1/config`, wire §4.14) and the pause. Both apply at once.
 
-use super::{CHANGING, act, body::Fields, event_of, take_back};
+use super::{Acting, Narrowing, act, body::Fields, event_of, take_back};
 use crate::{
     app::App,
     approvals::run,
@@ -58,12 +58,13 @@ fn config(settings: &Settings) -> Value {
 
 pub(super) async fn change(
     State(app): State<Arc<App>>,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let _one_at_a_time = CHANGING.lock().await;
+    let _turn = app.acts.turn().await;
     let settings = wanted(&app.ledger.snapshot().settings, &body)?;
-    act(&app, Command::Configure(settings.clone())).await?;
+    act(&app, &acting, Command::Configure(settings.clone())).await?;
     app.ledger.keep(keep_events(&settings));
     Ok(ok(&json!({"ok": true, "config": config(&settings)})))
 }
@@ -132,13 +133,15 @@ fn number(body: &Fields, key: &str) -> Result<Option<u64>, Refused> {
 /// `{"on": true}` stops every agent's calls; `false` lets them go on.
 pub(super) async fn pause(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
     let on = Fields(reply::object_body(request).await?).needed_flag("on")?;
     let receipt = if on {
-        take_back(&app, Command::Pause(on)).await?
+        take_back(&app, &narrowing, Command::Pause(on)).await?
     } else {
-        let receipt = act(&app, Command::Pause(on)).await?;
+        let acting = narrowing.wider(&app).await?;
+        let receipt = act(&app, &acting, Command::Pause(on)).await?;
         // What was approved meanwhile.
         run::resume(&app);
         receipt

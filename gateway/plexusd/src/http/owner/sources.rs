@@ -1,9 +1,10 @@
 //! Sources: what the owner configured, and changing it (wire §4.20, §5.12).
 //!
-//! Invariant: one change at a time, each in this order: the machine records it (and voids what must not survive it),
-//! the source is looked at, its workers are put in place, the catalogue is built anew and whoever listens is told.
+//! Invariant: each change in this order: the machine records it (and voids what must not survive it), the source is
+//! looked at, its workers are put in place, the catalogue is built anew and whoever listens is told. Changes are recorded
+//! one at a time; nobody waits for another's look.
 
-use super::{CHANGING, Named, act, body::Fields, event_of};
+use super::{Acting, Named, Narrowing, act, body::Fields, event_of};
 use crate::{
     app::App,
     events::Changed,
@@ -13,16 +14,18 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use plexus_home::inspection;
 use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
-    configure::{Wanted, root_of},
+    configure::{Wanted, root_in, root_of},
     detect,
 };
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use tokio::sync::MutexGuard;
 
 /// Members of a ConfiguredSource (wire §4.20), in the wire's order.
 const MEMBERS: &[&str] = &[
@@ -124,44 +127,59 @@ pub(super) async fn connectors(State(app): State<Arc<App>>) -> Response {
 
 pub(super) async fn add(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     if body.text("kind")?.is_none_or(|kind| kind.trim().is_empty()) {
         return Err(Refused::malformed("`kind` is required"));
     }
-    let _one_at_a_time = CHANGING.lock().await;
-    put(&app, body.0).await
+    let checked = Checked::of(&app, body.0).await;
+    let acting = narrowing.wider(&app).await?;
+    let turn = app.acts.turn().await;
+    put(&app, acting, turn, checked).await
 }
 
 pub(super) async fn reconfigure(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
-    let _one_at_a_time = CHANGING.lock().await;
-    let Some(source) = known(&app, &id) else {
-        return Ok(no_such(&app, &id));
-    };
-    let mut whole = configured(&app, &source.id, &source.config);
-    // What the body does not name stays; null takes away.
-    for (key, value) in body.0.into_iter().filter(|(key, _)| key != "id") {
-        whole.insert(key, value);
+    loop {
+        let Some(source) = known(&app, &id) else {
+            return Ok(no_such(&app, &id));
+        };
+        let mut whole = configured(&app, &source.id, &source.config);
+        // What the body does not name stays; null takes away.
+        let named = body.0.iter().filter(|(key, _)| *key != "id");
+        whole.extend(named.map(|(key, value)| (key.clone(), value.clone())));
+        let checked = Checked::of(&app, whole).await;
+        let acting = narrowing.wider(&app).await?;
+        let turn = app.acts.turn().await;
+        // Changed while it was checked: what stays is read anew.
+        if known(&app, &id).is_some_and(|now| Arc::ptr_eq(&now, &source)) {
+            return put(&app, acting, turn, checked).await;
+        }
     }
-    put(&app, whole).await
 }
 
 /// `{folders?, globs?, tags?, remove?}`: hides more of a source from agents, or with `remove` shows it again; without any
 /// it says what is hidden.
 pub(super) async fn hide(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
     let body = Fields::read(request).await?;
     let remove = body.flag("remove")?.unwrap_or(false);
-    let _one_at_a_time = CHANGING.lock().await;
+    let acting = match remove {
+        true => narrowing.wider(&app).await?,
+        false => narrowing.into(),
+    };
+    let turn = app.acts.turn().await;
     let Some(source) = known(&app, &id) else {
         return Ok(no_such(&app, &id));
     };
@@ -200,7 +218,7 @@ pub(super) async fn hide(
         of.filter(|g| g.suspended.is_some()).count()
     };
     if config != source.config {
-        carry_out(&app, source.id.clone(), config.clone()).await?;
+        carry_out(&app, acting, turn, source.id.clone(), config.clone()).await?;
     }
     Ok(ok(&json!({
         "ok": true,
@@ -231,9 +249,10 @@ fn hidden(kind: HideKind, text: &str) -> Result<String, String> {
 
 pub(super) async fn enable(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let _one_at_a_time = CHANGING.lock().await;
+    let turn = app.acts.turn().await;
     let Some(source) = known(&app, &id) else {
         return Ok(no_such(&app, &id));
     };
@@ -241,22 +260,23 @@ pub(super) async fn enable(
         enabled: true,
         ..source.config.clone()
     };
-    carry_out(&app, source.id.clone(), config).await
+    carry_out(&app, acting, turn, source.id.clone(), config).await
 }
 
 /// `ok` whether there is such a source or not (wire §4.20); `known` says which.
 pub(super) async fn disable(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let _one_at_a_time = CHANGING.lock().await;
+    let turn = app.acts.turn().await;
     let source = known(&app, &id);
     if let Some(source) = &source {
         let config = SourceConfig {
             enabled: false,
             ..source.config.clone()
         };
-        carry_out(&app, source.id.clone(), config).await?;
+        carry_out(&app, narrowing.into(), turn, source.id.clone(), config).await?;
     }
     Ok(ok(&json!({"ok": true, "known": source.is_some()})))
 }
@@ -264,14 +284,15 @@ pub(super) async fn disable(
 /// Lets grants that rest since the source changed be used again.
 pub(super) async fn resume(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let _one_at_a_time = CHANGING.lock().await;
     let Some(source) = known(&app, &id) else {
         return Ok(no_such(&app, &id));
     };
     let receipt = act(
         &app,
+        &acting,
         Command::ResumeSource {
             id: source.id.clone(),
             revision: None,
@@ -288,19 +309,23 @@ pub(super) async fn resume(
 /// `ok` whether there is such a source or not (wire §4.20); `known` says which.
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
+    narrowing: Narrowing,
     Named(id): Named,
 ) -> Result<Response, Refused> {
-    let _one_at_a_time = CHANGING.lock().await;
+    let turn = app.acts.turn().await;
     let source = known(&app, &id);
     if let Some(source) = &source {
         act(
             &app,
+            &narrowing,
             Command::RemoveSource {
                 id: source.id.clone(),
             },
         )
         .await?;
-        app.supervisor.remove(&source.id).await;
+        let gone = app.take_out(&source.id).await;
+        drop(turn);
+        gone.await;
         let removed = of_source(&app.catalogue.load(), &source.id);
         app.renew_catalogue(Some(Changed {
             removed,
@@ -329,34 +354,50 @@ fn refused(app: &App, source: Value, reason: String) -> Response {
     )
 }
 
-/// Checks a whole ConfiguredSource and puts it in place.
-async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, Refused> {
-    let enabled = match whole.get("enabled") {
-        None | Some(Value::Null) => Ok(true),
-        Some(Value::Bool(enabled)) => Ok(*enabled),
-        Some(_) => Err("enabled is true or false".to_owned()),
-    };
-    whole.insert("enabled".into(), json!(enabled.as_ref().unwrap_or(&true)));
-    let echo = || -> Value {
+/// A whole ConfiguredSource, looked at.
+struct Checked {
+    shown: Value,
+    wanted: Result<(SourceId, SourceConfig), String>,
+}
+
+impl Checked {
+    async fn of(app: &Arc<App>, mut whole: Map<String, Value>) -> Self {
+        let enabled = match whole.get("enabled") {
+            None | Some(Value::Null) => Ok(true),
+            Some(Value::Bool(enabled)) => Ok(*enabled),
+            Some(_) => Err("enabled is true or false".to_owned()),
+        };
+        whole.insert("enabled".into(), json!(enabled.as_ref().unwrap_or(&true)));
         let member = |key: &&str| {
-            whole
-                .get(*key)
-                .filter(|v| !v.is_null())
-                .map(|v| ((*key).to_owned(), v.clone()))
+            let value = whole.get(*key).filter(|v| !v.is_null());
+            value.map(|v| ((*key).to_owned(), v.clone()))
         };
         let mut shown: Map<String, Value> = MEMBERS.iter().filter_map(member).collect();
-        if !shown.contains_key("transport") {
-            shown.insert("transport".into(), json!("ipc"));
+        shown.entry("transport").or_insert_with(|| json!("ipc"));
+        let folder = root_in(&app.registry, &whole).unwrap_or_default();
+        let here = app.clone();
+        let check = move || Wanted { body: &whole }.check(&here.registry, &here.state_dir);
+        let checked = inspection::at(&folder, check).await;
+        let checked = checked.unwrap_or_else(|error| {
+            let folder = folder.display();
+            Err(format!("{folder}: {error}; repeat it when it does"))
+        });
+        Self {
+            shown: Value::Object(shown),
+            wanted: enabled.and(checked),
         }
-        Value::Object(shown)
-    };
-    let checked = {
-        let (app, whole) = (app.clone(), whole.clone());
-        super::blocking(move || Wanted { body: &whole }.check(&app.registry, &app.state_dir))
-            .await?
-    };
-    match enabled.and(checked) {
-        Err(reason) => Ok(refused(app, echo(), reason)),
+    }
+}
+
+/// Puts a whole ConfiguredSource in place.
+async fn put(
+    app: &Arc<App>,
+    acting: Acting,
+    turn: MutexGuard<'_, ()>,
+    Checked { shown, wanted }: Checked,
+) -> Result<Response, Refused> {
+    match wanted {
+        Err(reason) => Ok(refused(app, shown, reason)),
         Ok((id, mut config)) => {
             // Whom it is lent to is no member of a body: it stays, or there is a new source.
             let there = app.ledger.snapshot().sources.get(&id).cloned();
@@ -366,27 +407,28 @@ async fn put(app: &Arc<App>, mut whole: Map<String, Value>) -> Result<Response, 
             config.hide = same_kind.map(|s| s.config.hide.clone()).unwrap_or_default();
             if config.is_over() {
                 let why = "this id is kept for what was changed in a lent folder; choose another";
-                return Ok(refused(app, echo(), why.into()));
+                return Ok(refused(app, shown, why.into()));
             }
-            carry_out(app, id, config).await
+            carry_out(app, acting, turn, id, config).await
         }
     }
 }
 
 async fn carry_out(
     app: &Arc<App>,
+    acting: Acting,
+    turn: MutexGuard<'_, ()>,
     id: SourceId,
     config: SourceConfig,
 ) -> Result<Response, Refused> {
     let before = known(app, id.as_str());
-    act(
-        app,
-        Command::PutSource {
-            id: id.clone(),
-            config: config.clone(),
-        },
-    )
-    .await?;
+    let command = Command::PutSource {
+        id: id.clone(),
+        config: config.clone(),
+    };
+    act(app, &acting, command).await?;
+    // Its folder may be on a disk that does not answer.
+    drop((turn, acting));
     let looked = app.look_at(&id).await;
     let after = known(app, id.as_str());
     if before != after {

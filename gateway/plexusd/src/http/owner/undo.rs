@@ -3,7 +3,7 @@
 //! `GET` plans it and shows what would change; `POST` commits exactly that plan, named by its state token. The
 //! gateway knows of the past only what the log says; what was replaced is the worker's to know.
 
-use super::{Named, blocking, body::Fields};
+use super::{Acting, Named, blocking, body::Fields};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -69,6 +69,7 @@ pub(super) async fn show(
 /// `{"stateToken": …}` of the plan that the owner saw.
 pub(super) async fn take_back(
     State(app): State<Arc<App>>,
+    _: Acting,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {

@@ -1,7 +1,7 @@
 //! Effects of which nobody knows whether they happened: the owner looks and says so; until then the same call is not
 //! run again (DESIGN 4).
 
-use super::{Named, act, audit::unreadable, blocking, body::Fields, event_of};
+use super::{Acting, Named, act, audit::unreadable, blocking, body::Fields, event_of};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -65,6 +65,7 @@ pub(super) fn all(state: &TrustState) -> Vec<Value> {
 /// `{"happened": true | false}`, for the event of the intent.
 pub(super) async fn settle(
     State(app): State<Arc<App>>,
+    acting: Acting,
     Named(id): Named,
     request: Request,
 ) -> Result<Response, Refused> {
@@ -78,6 +79,7 @@ pub(super) async fn settle(
     let agent = of.ok_or(Refusal::NoSuchIntent)?.id.clone();
     let receipt = act(
         &app,
+        &acting,
         Command::SettleUnknown {
             agent,
             intent: intent.clone(),

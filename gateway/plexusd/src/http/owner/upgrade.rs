@@ -3,7 +3,7 @@
 //! Invariant: the request names no program. The answer is given by the old one, before it gives anything up; the next
 //! request is answered by the new one.
 
-use super::{blocking, body::Fields, record};
+use super::{Acting, blocking, body::Fields, record};
 use crate::{
     app::App,
     http::reply::{Refused, ok},
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub(super) async fn change_over(
     State(app): State<Arc<App>>,
+    acting: Acting,
     request: Request,
 ) -> Result<Response, Refused> {
     let only_look = Fields::read(request).await?.flag("check")?.unwrap_or(false);
@@ -54,6 +55,7 @@ pub(super) async fn change_over(
             if !only_look {
                 record(
                     &app,
+                    &acting,
                     json!({"event": "upgrade.refused", "from": Build::own(), "why": why}),
                 )
                 .await?;
@@ -71,6 +73,7 @@ pub(super) async fn change_over(
     }
     record(
         &app,
+        &acting,
         json!({"event": "upgrade.begin", "from": from, "to": to}),
     )
     .await?;

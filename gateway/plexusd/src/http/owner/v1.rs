@@ -1,19 +1,16 @@
 //! The thin surface for shells and tray apps (wire §4.14).
 
-use super::{CHANGING, act, failed, failed_halfway, record};
+use super::{Narrowing, act, failed, failed_halfway, record};
 use crate::{
     app::App,
     finish::to_its_end,
     http::{
-        authenticate,
         reply::{Refused, ok},
         sse::{self, Opened},
-        throttle::Peer,
     },
 };
 use axum::{
     extract::{Request, State},
-    http::HeaderMap,
     response::Response,
 };
 use plexus_protocol::{KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey};
@@ -127,34 +124,29 @@ impl Counts {
 /// its file and the old one is refused.
 pub(super) async fn rotate(
     State(app): State<Arc<App>>,
-    request: Request,
+    narrowing: Narrowing,
 ) -> Result<Response, Refused> {
-    let peer = authenticate::peer(&request);
-    let (parts, _) = request.into_parts();
-    authenticate::owner(&app, &parts.headers, peer).await?;
-    to_its_end(async move { rotated(&app, &parts.headers, peer).await }).await
+    to_its_end(async move { rotated(&app, narrowing).await }).await
 }
 
-async fn rotated(app: &Arc<App>, headers: &HeaderMap, peer: Peer) -> Result<Response, Refused> {
+async fn rotated(app: &Arc<App>, narrowing: Narrowing) -> Result<Response, Refused> {
     // What was begun with the old key ends first, and nothing begins with it until the new one counts.
-    let alone = app.acting.write().await;
-    if !authenticate::is_owner(app, headers) {
+    let alone = app.acts.rotation().await;
+    if !narrowing.stands(app) {
         // Rotated while this request waited for its turn.
         drop(alone);
-        authenticate::owner(app, headers, peer).await?;
-        return Err(failed("The key changed meanwhile; repeat the request."));
+        return Err(narrowing.refused(app).await);
     }
-    let _one_at_a_time = CHANGING.lock().await;
     let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
     let shown = key.expose().to_owned();
-    act(app, Command::RotateKey).await?;
+    act(app, &narrowing, Command::RotateKey).await?;
     // Whoever comes next under an agent's name may be another program.
     app.contents.forget_all();
     let replacing = app.clone();
     let replaced = super::blocking(move || replacing.key.replace(key)).await?;
     if let Err(error) = replaced {
         tracing::error!(name: "key.unsaved", %error, "the connection key could not be replaced");
-        record(app, json!({"event": "key.rotate.failed"})).await?;
+        record(app, &narrowing, json!({"event": "key.rotate.failed"})).await?;
         return Err(failed_halfway(
             "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
              key is still the key. Make room or mend the state directory, then rotate again.",
