@@ -17,6 +17,7 @@ mod receipt;
 mod recovery;
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,7 +37,6 @@ use crate::queue::{Lane, Taken};
 use crate::store::{Change, CommitFailure, StoreError};
 use crate::writer::archiving::Archiving;
 use crate::writer::batch::{Batch, Decided};
-use crate::writer::indexing::Unindexed;
 
 pub(crate) use archiving::Forget;
 pub use archiving::ForgetError;
@@ -111,6 +111,16 @@ impl Crowd {
             until: now + (took * LINGER.0 / LINGER.1).min(LONGEST_LINGER),
         })
     }
+}
+
+/// Stretches of the log that no row is about: after a kill, in a copy, in a file of an earlier version.
+#[derive(Default)]
+enum Unindexed {
+    /// Nobody has looked since the file was opened.
+    #[default]
+    Unknown,
+    /// The newest last.
+    Known(Vec<Range<u64>>),
 }
 
 pub(crate) struct Writer<M: Machine> {

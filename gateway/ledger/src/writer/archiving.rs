@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::archive::seal::{self, SealError, Task};
-use crate::archive::{self, Archive, FORGOTTEN, SEALED, SealStep};
+use crate::archive::{self, Archive, SealStep};
 use crate::event::hex;
-use crate::machine::Machine;
+use crate::machine::{FORGOTTEN, Machine, SEALED};
 use crate::store::{Change, StoreError};
 use crate::writer::Writer;
 use crate::writer::batch::Batch;
