@@ -402,11 +402,16 @@ impl<M: Machine> Writer<M> {
     }
 }
 
-/// Whatever ends the writer, nobody may go on waiting for it.
+/// Whatever ends the writer, nobody may go on waiting for it. A panic, but for one of the machine's in a decision, leaves
+/// nobody who records: the process ends, and the next one believes what it reads.
 struct CloseOnExit<M: Machine>(Arc<Shared<M>>);
 
 impl<M: Machine> Drop for CloseOnExit<M> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(name: "ledger.writer_panicked", "the ledger's writer panicked; the process ends");
+            std::process::abort();
+        }
         self.0.queue.close();
         drop(self.0.queue.take_now(usize::MAX));
         let forgets = self.0.forgets.lock();
