@@ -192,6 +192,11 @@ fn bodies_that_are_no_request() {
         r#"{"grants":{"workspace.read":"allow","workspace.read":"deny"}}"#,
         r#"{"grants":{"workspace.read":"allow"},"onApproval":"explode"}"#,
         r#"{"grants":{"workspace.write":"allow"},"intents":{"workspace.write":"x"}}"#,
+        r#"{"grants":{"workspace.list":"allow"},"intents":{"workspace.list":[]}}"#,
+        r#"{"grants":{"workspace.list":["allow"]}}"#,
+        r#"{"grants":{"workspace.list":{"decision":"allow","trustWindow":["custom",5]}}}"#,
+        r#"{"grants":{"workspace.list":{"decision":"allow","constraint":{"pathPrefix":["path",["a"]]}}}}"#,
+        r#"{"grants":{"workspace.list":{"decision":"allow","constraint":[["path",["a"]],null,[],null]}}}"#,
     ] {
         let reply = send(bad);
         assert_eq!(reply.status, 400, "{bad}: {reply}");
@@ -199,6 +204,35 @@ fn bodies_that_are_no_request() {
     }
     send(r#"{"grants":{"workspace.read":"allow"}}"#).expect_ok();
     assert!(house.owner().pending().is_empty());
+}
+
+/// Read as an object, an empty array would be a constraint without parts: none.
+#[test]
+fn an_array_is_no_constraint_of_the_owners() {
+    let house = House::open();
+    let owner = house.owner();
+    let agent = house.gateway.agent("one");
+    let item = agent.must_ask(READ, json!({"path": "report.txt"}));
+    for array in [
+        json!([]),
+        json!([null, null, [], 3]),
+        json!({"pathPrefix": ["path", ["a"]]}),
+    ] {
+        let terms = json!({"decision": "allow", "constraint": array});
+        let put = json!({"agentId": "one", "grants": {READ: terms}, "trustWindow": {"kind": "1h"}});
+        for reply in [
+            owner.client.put("/admin/api/grants", put),
+            owner
+                .connect_as(json!({"agentId": "two", "capabilities": [READ], "constraint": array})),
+            owner.decide(
+                &item,
+                json!({"action": "approve", "trustWindow": {"kind": "1h"}, "constraint": array}),
+            ),
+        ] {
+            assert_eq!(reply.status, 400, "{array}: {reply}");
+        }
+    }
+    assert!(owner.grants().is_empty());
 }
 
 #[test]

@@ -57,6 +57,11 @@ impl Home {
     pub fn agent_socket(&self) -> PathBuf {
         self.0.join("run/agent/agent.sock")
     }
+    /// Whether a gateway keeps its state here, running or not. Where that cannot be seen, one does.
+    #[must_use]
+    pub fn is_a_gateways(&self) -> bool {
+        self.0.join("run/agent").try_exists().unwrap_or(true)
+    }
     /// Where agents' credentials lie.
     #[must_use]
     pub fn agents(&self) -> PathBuf {

@@ -21,30 +21,28 @@ pub(crate) mod seal;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Head, Recorded, hex};
+use crate::event::{Head, Recorded, hex, unhex};
 use crate::store::{StoreError, sync_folder};
 use file::Lines;
 
-pub(crate) use check::held_against;
-pub use check::{VerifiedArchives, verify_archives};
+pub(crate) use check::{held_against, sound, unread, wrong};
 pub use seal::{SealStep, SealWatch};
 
 /// The folder of archives, in the state directory.
 pub(crate) const FOLDER: &str = "archive";
 /// The list of archives beside them.
 pub(crate) const LIST: &str = "archives.jsonl";
-/// The `type` of the event that the ledger itself writes when events have been put into an archive.
-pub const SEALED: &str = "audit.sealed";
-/// The `type` of the event that the ledger itself writes when the owner gives an archive up.
-pub const FORGOTTEN: &str = "audit.forgotten";
-
+/// How names of unfinished files end.
+const PART: &str = ".part";
 /// One archive: what the ledger, its event and the list beside it say of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
@@ -292,17 +290,24 @@ fn unreadable(archive: &Archive, error: io::Error) -> StoreError {
     }
 }
 
+/// An owner-only file, emptied.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
 /// Writes the list beside the archives anew, whole or not at all.
 pub(crate) fn write_list(folder: &Path, list: &[Archive]) -> io::Result<()> {
     let text: String = list.iter().map(|archive| archive.line() + "\n").collect();
-    let (path, part) = (
-        folder.join(LIST),
-        folder.join(format!("{LIST}{}", seal::PART)),
-    );
+    let (path, part) = (folder.join(LIST), folder.join(format!("{LIST}{}", PART)));
     if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    let mut file = seal::create(&part)?;
+    let mut file = create(&part)?;
     io::Write::write_all(&mut file, text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&part, &path)?;
@@ -314,7 +319,7 @@ pub(crate) fn end(list: &[Archive]) -> Result<Head, StoreError> {
     let Some(last) = list.last() else {
         return Ok(Head::START);
     };
-    let hash = crate::verify::unhex(&last.head).ok_or_else(|| StoreError::Archive {
+    let hash = unhex(&last.head).ok_or_else(|| StoreError::Archive {
         file: last.file.clone(),
         first: last.first,
         last: last.last,

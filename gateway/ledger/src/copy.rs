@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::archive::{self, Archive};
 use crate::event::Head;
 use crate::heads;
-use crate::ledger::{Ledger, OpenError};
+use crate::ledger::{Ledger, OpenError, locked};
 use crate::machine::Machine;
 use crate::sole::Sole;
 use crate::store::{FORMAT, StoreError, View, archive_folder, is_unsure, open_new, open_unchanged};
@@ -48,7 +48,7 @@ impl<M: Machine> Ledger<M> {
 /// [`OpenError::InUse`] while a daemon runs, also one that has closed a ledger it cannot read; [`OpenError::Unsure`];
 /// otherwise why a file could not be read or written.
 pub fn copy_at_rest(dir: &Path, to: &Path) -> Result<Copied, OpenError> {
-    let _sole = Sole::of(dir)?;
+    let _sole = locked(dir)?;
     let path = dir.join(crate::ledger::LEDGER_FILE);
     if is_unsure(&path) {
         return Err(OpenError::Unsure);
@@ -80,7 +80,7 @@ pub fn hold_closed(dir: &Path) -> Result<Option<Closed>, OpenError> {
     if !dir.exists() {
         return Ok(None);
     }
-    let _sole = Sole::of(dir)?;
+    let _sole = locked(dir)?;
     Ok(Some(Closed { _sole }))
 }
 

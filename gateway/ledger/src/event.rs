@@ -340,3 +340,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
             text
         })
 }
+
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digit = |b: u8| {
+        char::from(b)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|[a, b]| Some(digit(*a)? << 4 | digit(*b)?))
+        .collect();
+    let bytes: [u8; 32] = bytes?.try_into().ok()?;
+    (rest.is_empty() && hex(&bytes) == text).then_some(bytes)
+}

@@ -17,8 +17,9 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::archive::{Archive, Place, SealWatch};
 use crate::ballast::Ballast;
-use crate::check::{self, Finding, Loaded, Unknown, Verified};
+use crate::check::{self, Loaded, Verified};
 use crate::event::Recorded;
+use crate::finding::{CheckError, Finding, Unknown};
 use crate::heads::{self, Heads};
 use crate::machine::Machine;
 use crate::queue::{Lane, PushError, Queue};
@@ -227,7 +228,7 @@ impl From<DatabaseError> for OpenError {
 
 impl OpenError {
     /// A check's end, with what the file says of who wrote it.
-    pub(crate) fn found(error: check::CheckError, view: &View) -> Self {
+    pub(crate) fn found(error: CheckError, view: &View) -> Self {
         match Self::from(error) {
             Self::Later { unknown, .. } => Self::Later {
                 unknown,
@@ -309,7 +310,7 @@ impl<M: Machine> Ledger<M> {
     /// [`OpenError`]; a damaged ledger is refused, not repaired.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, BootReport), OpenError> {
         let began = Instant::now();
-        let sole = Sole::of(dir)?;
+        let sole = locked(dir)?;
         let store = Store::new(dir.join(LEDGER_FILE), options.opener);
         let ballast = Ballast::new(dir.join(BALLAST_FILE), options.ballast);
         let booted = match boot::<M>(&store, &options.build) {
@@ -472,8 +473,8 @@ impl<M: Machine> Ledger<M> {
     /// what came after the last checkpoint. Blocks on the file.
     ///
     /// # Errors
-    /// [`check::CheckError::Found`] with the first thing that is wrong.
-    pub fn verify(&self, full: bool) -> Result<Verified, check::CheckError> {
+    /// [`CheckError::Found`] with the first thing that is wrong.
+    pub fn verify(&self, full: bool) -> Result<Verified, CheckError> {
         // Before the view: a head noted later would look like a log cut short.
         let noted = heads::read(&self.0.heads).map_err(|e| StoreError::from(redb::Error::Io(e)))?;
         let view = self.shared().store.read()?;
@@ -539,6 +540,18 @@ impl<M: Machine> Ledger<M> {
     pub(crate) fn shared(&self) -> &Shared<M> {
         &self.0.shared
     }
+}
+
+/// Takes the lock of the state directory `dir`.
+///
+/// # Errors
+/// [`OpenError::InUse`] while somebody has it, [`OpenError::Io`] where there are no locks.
+pub(crate) fn locked(dir: &Path) -> Result<Sole, OpenError> {
+    let sole = Sole::of(dir).map_err(|error| OpenError::Io {
+        what: "locking the state directory",
+        error,
+    })?;
+    sole.ok_or(OpenError::InUse)
 }
 
 struct Booted<M: Machine> {
@@ -615,7 +628,7 @@ pub(crate) fn verify_view<M: Machine>(
     view: &View,
     noted: &[heads::Noted],
     full: bool,
-) -> Result<Verified, check::CheckError> {
+) -> Result<Verified, CheckError> {
     let whole = if full {
         Some(check::full::<M>(view)?)
     } else {

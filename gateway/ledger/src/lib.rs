@@ -21,6 +21,7 @@ mod check;
 mod copy;
 mod digest;
 mod event;
+mod finding;
 mod heads;
 mod index;
 mod ledger;
@@ -34,17 +35,18 @@ mod store;
 mod verify;
 mod writer;
 
-pub use archive::{
-    Archive, FORGOTTEN, Place, SEALED, SealStep, SealWatch, VerifiedArchives, verify_archives,
-};
-pub use check::{CheckError, Finding, Unknown, Verified};
+pub use archive::{Archive, Place, SealStep, SealWatch};
+pub use check::Verified;
 pub use copy::{Closed, Copied, copy_at_rest, hold_closed};
 pub use event::{EventId, Head, NotAnEventId, Recorded};
+pub use finding::{CheckError, Finding, Unknown};
 pub use ledger::{
     Audience, BootReport, Clock, Committed, Condition, Ledger, Observer, OpenError, Options, Times,
 };
-pub use machine::{CHECKPOINT, Decision, DecodeError, IndexTerm, Machine, Restored, Rows};
+pub use machine::{
+    CHECKPOINT, Decision, DecodeError, FORGOTTEN, IndexTerm, Machine, Restored, Rows, SEALED,
+};
 pub use queue::Lane;
 pub use store::{FORMATS, Opener, StoreError};
-pub use verify::{VerifiedExport, verify_export, verify_file};
+pub use verify::{VerifiedArchives, VerifiedExport, verify_archives, verify_export, verify_file};
 pub use writer::{Durable, EventRef, ForgetError, Receipt, SubmitError};

@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::archive::{FORGOTTEN, SEALED};
 use crate::event::EventId;
 
 /// Rows as they are stored: key → bytes.
@@ -116,6 +115,10 @@ pub type Decision<M> =
 
 /// The `type` of the event that the ledger itself writes: a digest of the rows at that point of the log.
 pub const CHECKPOINT: &str = "checkpoint";
+/// The `type` of the event that the ledger itself writes when events have been put into an archive.
+pub const SEALED: &str = "audit.sealed";
+/// The `type` of the event that the ledger itself writes when the owner gives an archive up.
+pub const FORGOTTEN: &str = "audit.forgotten";
 
 /// Whether events of this type are the ledger's, and none of the machine's.
 pub(crate) fn is_own(event_type: &str) -> bool {

@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::check::{
-    self, CheckError, Finding, Loaded, Older, Verified, checkpoint_at, in_turn, later_event,
-    later_rows, vouches,
+    self, Loaded, Older, Verified, checkpoint_at, in_turn, later_event, later_rows, vouches,
 };
 use crate::digest::RowDigest;
 use crate::event::Head;
+use crate::finding::{CheckError, Finding};
 use crate::machine::{CHECKPOINT, Machine, Restored, Rows, is_own};
 use crate::reading::{self, Base};
 use crate::store::{StoreError, View};

@@ -5,9 +5,8 @@
 //! waits for a failing disk keeps its directory.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
-
-use crate::ledger::OpenError;
 
 /// A state directory that is this one's until it is dropped.
 pub(crate) struct Sole {
@@ -15,20 +14,16 @@ pub(crate) struct Sole {
 }
 
 impl Sole {
-    /// Takes the lock of `dir`, which exists.
+    /// Takes the lock of `dir`, which exists; `None` while somebody has it.
     ///
     /// # Errors
-    /// [`OpenError::InUse`] while somebody has it, [`OpenError::Io`] where there are no locks.
-    pub(crate) fn of(dir: &Path) -> Result<Self, OpenError> {
-        let io = |error| OpenError::Io {
-            what: "locking the state directory",
-            error,
-        };
-        let folder = File::open(dir).map_err(io)?;
+    /// Where there is no such folder, or there are no locks.
+    pub(crate) fn of(dir: &Path) -> io::Result<Option<Self>> {
+        let folder = File::open(dir)?;
         match folder.try_lock() {
-            Ok(()) => Ok(Self { _folder: folder }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
-            Err(TryLockError::Error(error)) => Err(io(error)),
+            Ok(()) => Ok(Some(Self { _folder: folder })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }

@@ -1,15 +1,18 @@
-//! Verifying what is not the running ledger: a copy of its file, or an export.
+//! Verifying what is not the running ledger: a copy of its file, an export, or archives that stand alone.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io::{self, BufRead};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use redb::DatabaseError;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::check::{self, CheckError, Finding, Verified};
-use crate::event::{Head, hex};
+use crate::archive::{self, Archive, LIST, digest_text};
+use crate::check::{self, Verified};
+use crate::event::{Head, unhex};
+use crate::finding::{CheckError, Finding};
 use crate::heads;
 use crate::ledger::{OpenError, verify_view};
 use crate::machine::Machine;
@@ -110,6 +113,59 @@ pub fn verify_export(export: impl BufRead) -> Result<Option<VerifiedExport>, Che
     Ok(so_far)
 }
 
+/// What archives that hold together contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedArchives {
+    /// How many files.
+    pub archives: u64,
+    /// Number of the first event in them. If it is not 1, what was before it is not proven.
+    pub first: u64,
+    /// The last event in them.
+    pub head: Head,
+}
+
+/// Checks the archives in `folder` without their ledger, by the list beside them.
+///
+/// # Errors
+/// [`CheckError::Found`] with the first thing that is wrong.
+pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckError> {
+    let io = |e: io::Error| StoreError::from(redb::Error::Io(e));
+    let text = match std::fs::read_to_string(folder.join(LIST)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(io)?,
+    };
+    let mut list = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let archive: Archive = serde_json::from_str(line).map_err(|e| Finding::Pages {
+            why: format!("line {} of {LIST}: {e}", at + 1),
+        })?;
+        list.push(archive);
+    }
+    let archives = archive::sound(folder, &list)?;
+    let mut found: Option<VerifiedArchives> = None;
+    for archive in list.iter().filter(|a| !a.forgotten) {
+        let file =
+            File::open(folder.join(&archive.file)).map_err(|e| archive::unread(archive, e))?;
+        let checked = verify_export(BufReader::with_capacity(1 << 16, file))?
+            .ok_or_else(|| archive::wrong(archive, "it is empty"))?;
+        if checked.first != archive.first
+            || checked.head.seq != archive.last
+            || digest_text(&checked.head.hash) != archive.head
+        {
+            return Err(
+                archive::wrong(archive, "its events are not those that its entry names").into(),
+            );
+        }
+        let first = found.map_or(checked.first, |found| found.first);
+        found = Some(VerifiedArchives {
+            archives,
+            first,
+            head: checked.head,
+        });
+    }
+    Ok(found)
+}
+
 /// Whether `text` is one JSON object that two readers take alike: a member that is there twice is another one to each.
 fn is_one_object(text: &str) -> bool {
     struct Members;
@@ -139,19 +195,4 @@ fn read_failed(error: io::Error) -> CheckError {
         return Finding::Pages { why }.into();
     }
     StoreError::from(redb::Error::Io(error)).into()
-}
-
-pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digit = |b: u8| {
-        char::from(b)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes: Option<Vec<u8>> = pairs
-        .iter()
-        .map(|[a, b]| Some(digit(*a)? << 4 | digit(*b)?))
-        .collect();
-    let bytes: [u8; 32] = bytes?.try_into().ok()?;
-    (rest.is_empty() && hex(&bytes) == text).then_some(bytes)
 }

@@ -17,6 +17,7 @@ mod receipt;
 mod recovery;
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,7 +37,6 @@ use crate::queue::{Lane, Taken};
 use crate::store::{Change, CommitFailure, StoreError};
 use crate::writer::archiving::Archiving;
 use crate::writer::batch::{Batch, Decided};
-use crate::writer::indexing::Unindexed;
 
 pub(crate) use archiving::Forget;
 pub use archiving::ForgetError;
@@ -111,6 +111,16 @@ impl Crowd {
             until: now + (took * LINGER.0 / LINGER.1).min(LONGEST_LINGER),
         })
     }
+}
+
+/// Stretches of the log that no row is about: after a kill, in a copy, in a file of an earlier version.
+#[derive(Default)]
+enum Unindexed {
+    /// Nobody has looked since the file was opened.
+    #[default]
+    Unknown,
+    /// The newest last.
+    Known(Vec<Range<u64>>),
 }
 
 pub(crate) struct Writer<M: Machine> {
@@ -392,11 +402,16 @@ impl<M: Machine> Writer<M> {
     }
 }
 
-/// Whatever ends the writer, nobody may go on waiting for it.
+/// Whatever ends the writer, nobody may go on waiting for it. A panic, but for one of the machine's in a decision, leaves
+/// nobody who records: the process ends, and the next one believes what it reads.
 struct CloseOnExit<M: Machine>(Arc<Shared<M>>);
 
 impl<M: Machine> Drop for CloseOnExit<M> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(name: "ledger.writer_panicked", "the ledger's writer panicked; the process ends");
+            std::process::abort();
+        }
         self.0.queue.close();
         drop(self.0.queue.take_now(usize::MAX));
         let forgets = self.0.forgets.lock();

@@ -1,9 +1,14 @@
 //! The command line. The doc comments here are the help.
 
-use crate::{call, describe, enroll, list, settings::MAX_WAIT_S, settings::Settings, whoami};
+use crate::{
+    describe, enroll, list,
+    output::Printing,
+    settings::{MAX_WAIT_S, Settings, Target},
+    whoami,
+};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
-use plexus_protocol::{AgentId, CapabilityId};
+use plexus_protocol::CapabilityId;
 use std::{ffi::OsString, path::PathBuf};
 
 /// Use the apps that this machine's owner shares with you
@@ -21,30 +26,6 @@ A capability is called by its name: plexus obsidian.vault.read path=Projects/Ple
 `plexus call --help` says how to give input.
 
 Exit status: 0 done, 1 failed, 2 not enrolled, 64 usage, 69 no gateway, 75 waiting for the owner, 77 refused";
-
-/// Where the gateway is and who calls.
-#[derive(Args, Clone, Default, Debug, PartialEq)]
-pub(crate) struct Target {
-    /// Gateway to use, http://host:port or unix:/path [env: PLEXUS_GATEWAY]
-    #[arg(long, value_name = "URL", global = true)]
-    pub(crate) url: Option<String>,
-    /// State directory [env: PLEXUS_HOME] [default: ~/.plexus]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub(crate) home: Option<PathBuf>,
-    /// Agent to act as, where several are enrolled here [env: PLEXUS_AGENT_ID]
-    #[arg(long, value_name = "ID", global = true)]
-    pub(crate) agent: Option<AgentId>,
-}
-
-impl Target {
-    fn or(self, other: Self) -> Self {
-        Self {
-            url: self.url.or(other.url),
-            home: self.home.or(other.home),
-            agent: self.agent.or(other.agent),
-        }
-    }
-}
 
 #[derive(Subcommand)]
 enum Word {
@@ -109,43 +90,6 @@ pub(crate) struct Call {
     pub(crate) purpose: Option<String>,
     #[command(flatten)]
     pub(crate) patience: Patience,
-}
-
-/// How an answer is printed.
-#[derive(Args, Clone, Default, Debug, PartialEq)]
-pub(crate) struct Printing {
-    /// Print the whole answer as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print all of a long output; else 16 KiB of it, with the command for the rest
-    #[arg(long)]
-    pub(crate) full: bool,
-    /// Write the output to this new file
-    #[arg(long, value_name = "FILE", conflicts_with = "full")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-impl Printing {
-    /// Whether it may be printed so.
-    ///
-    /// # Errors
-    /// A file that exists; and any file where an agent's own command runs: the agent's rules let that one run outside of
-    /// its sandbox, and so it writes nowhere that the agent chooses.
-    pub(crate) fn check(&self) -> Result<(), Stop> {
-        let pinned = std::env::var_os("PLEXUS_PINNED").is_some_and(|value| !value.is_empty());
-        if pinned && self.output.is_some() {
-            return Err(
-                Stop::usage("--output is not for this command: it writes no files")
-                    .next("use --full"),
-            );
-        }
-        if let Some(path) = self.output.as_ref().filter(|path| path.exists()) {
-            let path = text::line(&path.display().to_string());
-            let why = format!("{path} exists; --output writes a new file");
-            return Err(Stop::usage(why).next("name another file"));
-        }
-        Ok(())
-    }
 }
 
 /// How long to wait for the owner.
@@ -245,38 +189,7 @@ fn words(line: impl IntoIterator<Item = OsString>) -> Result<(Command, Target), 
     }
 }
 
-/// Runs a command to its end.
-pub(crate) fn dispatch(command: Command, settings: &Settings) -> Result<Exit, Stop> {
-    match command {
-        Command::Enroll(it) => crate::block_on(enroll::run(settings, it)),
-        Command::List(it) => crate::block_on(list::run(settings, it)),
-        Command::Describe(it) => crate::block_on(describe::run(settings, it)),
-        Command::Call(it) => crate::block_on(call::run(settings, it)),
-        Command::Wait(it) => crate::block_on(call::resume(settings, it)),
-        Command::Cancel(it) => crate::block_on(crate::approval::cancel(settings, it)),
-        Command::Whoami(it) => crate::block_on(whoami::run(settings, it)),
-        // Its files have names of ours and replace what has them, links followed: not for what an agent runs unasked.
-        Command::Manual { .. } if settings.pinned => Err(Stop::usage(
-            "manual is not for this command: it writes no files",
-        )
-        .next("plexus --help")),
-        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
-            .map(|()| Exit::Ok)
-            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
-        Command::Skill => {
-            let command = settings.agent.as_ref().map_or_else(
-                || "plexus".to_owned(),
-                |agent| match settings.pinned {
-                    true => format!("plexus-{agent}"),
-                    false => "plexus".to_owned(),
-                },
-            );
-            out::data(plexus_protocol::skill::text(&command).as_bytes()).map(|()| Exit::Ok)
-        }
-        Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "plexus", &mut script);
-            out::data(&script).map(|()| Exit::Ok)
-        }
-    }
+/// The command line as clap knows it.
+pub(crate) fn grammar() -> clap::Command {
+    Cli::command()
 }

@@ -43,8 +43,9 @@ impl Route {
 }
 
 impl Gateway {
-    /// Finds the gateway: the one that was named, else the agents' socket, else the one that an installer pinned,
-    /// else the port of the running one, else the default port.
+    /// Finds the gateway: the one that was named, else the agents' socket. Where this home is no gateway's own, or a
+    /// proxy is the only way out, else the one that an installer pinned, else the port of the running one, else the
+    /// default port.
     pub(crate) async fn find(settings: &Settings) -> Result<Self, Stop> {
         let connection = connect(settings).await?;
         if !connection.address().is_local() {
@@ -112,12 +113,15 @@ async fn connect(settings: &Settings) -> Result<Connection, Stop> {
     if let Some(address) = &settings.gateway {
         return open(settings, address.clone()).await;
     }
-    let socket = settings.home.agent_socket();
-    if socket.exists() {
-        // A socket file without anybody behind it is left by a gateway that was killed.
-        if let Ok(connection) = Connection::open(Address::Unix(socket)).await {
-            return Ok(connection);
-        }
+    let socket = Address::Unix(settings.home.agent_socket());
+    let failure = match Connection::open(socket).await {
+        Ok(connection) => return Ok(connection),
+        Err(failure) => failure,
+    };
+    // Anybody can take the port of a gateway that is down, and would be handed the credential. A sandbox whose only way
+    // out is a proxy hides the socket.
+    if settings.home.is_a_gateways() && settings.proxy.is_none() {
+        return Err(not_reached(failure));
     }
     let address = match pinned(settings)? {
         Some(address) => address,

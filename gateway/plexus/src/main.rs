@@ -23,7 +23,9 @@ mod session;
 mod settings;
 mod whoami;
 
-use plexus_client::{Exit, out};
+use cli::Command;
+use plexus_client::{Exit, Stop, out};
+use settings::Settings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(exit) => return exit.into(),
     };
-    let ended = settings.and_then(|settings| cli::dispatch(command, &settings));
+    let ended = settings.and_then(|settings| dispatch(command, &settings));
     ended
         .unwrap_or_else(|stop| {
             out::say(&stop.to_string());
@@ -40,14 +42,47 @@ fn main() -> ExitCode {
         .into()
 }
 
+/// Runs a command to its end.
+fn dispatch(command: Command, settings: &Settings) -> Result<Exit, Stop> {
+    match command {
+        Command::Enroll(it) => block_on(enroll::run(settings, it)),
+        Command::List(it) => block_on(list::run(settings, it)),
+        Command::Describe(it) => block_on(describe::run(settings, it)),
+        Command::Call(it) => block_on(call::run(settings, it)),
+        Command::Wait(it) => block_on(call::resume(settings, it)),
+        Command::Cancel(it) => block_on(approval::cancel(settings, it)),
+        Command::Whoami(it) => block_on(whoami::run(settings, it)),
+        // Its files have names of ours and replace what has them, links followed: not for what an agent runs unasked.
+        Command::Manual { .. } if settings.pinned => Err(Stop::usage(
+            "manual is not for this command: it writes no files",
+        )
+        .next("plexus --help")),
+        Command::Manual { folder } => clap_mangen::generate_to(cli::grammar(), folder)
+            .map(|()| Exit::Ok)
+            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
+        Command::Skill => {
+            let command = settings.agent.as_ref().map_or_else(
+                || "plexus".to_owned(),
+                |agent| match settings.pinned {
+                    true => format!("plexus-{agent}"),
+                    false => "plexus".to_owned(),
+                },
+            );
+            out::data(plexus_protocol::skill::text(&command).as_bytes()).map(|()| Exit::Ok)
+        }
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut cli::grammar(), "plexus", &mut script);
+            out::data(&script).map(|()| Exit::Ok)
+        }
+    }
+}
+
 /// Runs a command on a runtime of its own: one thread is enough for one request at a time.
-fn block_on<T>(
-    work: impl Future<Output = Result<T, plexus_client::Stop>>,
-) -> Result<T, plexus_client::Stop> {
+fn block_on<T>(work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime =
-        runtime.map_err(|e| plexus_client::Stop::new(Exit::Failed, "system", e.to_string()))?;
+    let runtime = runtime.map_err(|e| Stop::new(Exit::Failed, "system", e.to_string()))?;
     runtime.block_on(work)
 }

@@ -1,15 +1,52 @@
 //! What a call prints: the whole answer, or what a reader wants of it.
 
 use crate::{
-    cli::Printing,
     cut::{self, Cut, MOST, Takes},
     input::{self, Input},
 };
+use clap::Args;
 use plexus_client::{Done, Exit, Stop, out, shell, text};
 use plexus_protocol::CapabilityId;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-use std::io::Write as _;
+use std::{io::Write as _, path::PathBuf};
+
+/// How an answer is printed.
+#[derive(Args, Clone, Default, Debug, PartialEq)]
+pub(crate) struct Printing {
+    /// Print the whole answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print all of a long output; else 16 KiB of it, with the command for the rest
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Write the output to this new file
+    #[arg(long, value_name = "FILE", conflicts_with = "full")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+impl Printing {
+    /// Whether it may be printed so.
+    ///
+    /// # Errors
+    /// A file that exists; and any file where an agent's own command runs: the agent's rules let that one run outside of
+    /// its sandbox, and so it writes nowhere that the agent chooses.
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        let pinned = std::env::var_os("PLEXUS_PINNED").is_some_and(|value| !value.is_empty());
+        if pinned && self.output.is_some() {
+            return Err(
+                Stop::usage("--output is not for this command: it writes no files")
+                    .next("use --full"),
+            );
+        }
+        if let Some(path) = self.output.as_ref().filter(|path| path.exists()) {
+            let path = text::line(&path.display().to_string());
+            let why = format!("{path} exists; --output writes a new file");
+            return Err(Stop::usage(why).next("name another file"));
+        }
+        Ok(())
+    }
+}
 
 /// An InvokeResponse (wire §4.9): the bytes as they came, and the members that we read.
 pub(crate) struct Answer {

@@ -1,9 +1,34 @@
 //! What the command line and the environment say, read once.
 
-use crate::cli::Target;
+use clap::Args;
 use plexus_client::{Address, Home, Stop};
 use plexus_protocol::{AgentId, credential::Pat};
-use std::{env, fs, time::Duration};
+use std::{env, fs, path::PathBuf, time::Duration};
+
+/// Where the gateway is and who calls.
+#[derive(Args, Clone, Default, Debug, PartialEq)]
+pub(crate) struct Target {
+    /// Gateway to use, http://host:port or unix:/path [env: PLEXUS_GATEWAY]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) url: Option<String>,
+    /// State directory [env: PLEXUS_HOME] [default: ~/.plexus]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// Agent to act as, where several are enrolled here [env: PLEXUS_AGENT_ID]
+    #[arg(long, value_name = "ID", global = true)]
+    pub(crate) agent: Option<AgentId>,
+}
+
+impl Target {
+    /// What this says, else what `other` says.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            url: self.url.or(other.url),
+            home: self.home.or(other.home),
+            agent: self.agent.or(other.agent),
+        }
+    }
+}
 
 /// Where the gateway is and who we are, as far as we were told.
 pub(crate) struct Settings {

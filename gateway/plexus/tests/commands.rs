@@ -326,20 +326,11 @@ fn the_gateway_is_found_in_the_documented_order() {
 
     fs::create_dir_all(place.home().join("run/agent")).unwrap();
     let socket = place.home().join("run/agent/agent.sock");
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    assert_eq!(place.run(&["list"]).code, 0);
-    assert_eq!(
-        pinned.asked().len(),
-        6,
-        "a socket that nobody listens on is passed over"
-    );
-
-    fs::remove_file(&socket).unwrap();
     let on_socket = Stub::unix(&socket, usual);
     assert_eq!(place.run(&["list"]).code, 0);
     assert_eq!(
         (on_socket.asked().len(), pinned.asked().len()),
-        (2, 6),
+        (2, 3),
         "the socket comes before the pin, and needs no discovery"
     );
     assert!(
@@ -358,6 +349,40 @@ fn the_gateway_is_found_in_the_documented_order() {
         (3, 2),
         "what was named comes first"
     );
+}
+
+/// While a gateway is down, anybody on its machine can take its port.
+#[test]
+fn a_stopped_gateways_port_gets_no_credential() {
+    let place = Place::enrolled();
+    let taken = Stub::tcp(usual);
+    let plexus_client::Address::Tcp { port, .. } = taken.address else {
+        panic!("a port")
+    };
+    let home = place.home();
+    fs::write(home.join("runtime.json"), format!("{{\"port\":{port}}}")).unwrap();
+    fs::write(home.join("gateway"), format!("{}\n", taken.address)).unwrap();
+    fs::create_dir_all(home.join("run/agent")).unwrap();
+    let socket = home.join("run/agent/agent.sock");
+    for left_by_a_kill in [false, true] {
+        if left_by_a_kill {
+            drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        }
+        for line in [&["list"][..], &["whoami"], &WRITE, &["enroll", CODE]] {
+            let ended = place.run(line);
+            assert_eq!(ended.code, 69, "{line:?}: {ended:?}");
+            assert!(
+                ended
+                    .err
+                    .contains("next: stop; tell the owner: start plexusd"),
+                "{ended:?}"
+            );
+        }
+    }
+    assert!(taken.asked().is_empty(), "{:?}", taken.asked());
+    // Whoever names it means it.
+    assert_eq!(place.at(&taken, &["list"]).code, 0);
+    assert_eq!(taken.asked().len(), 3);
 }
 
 #[test]

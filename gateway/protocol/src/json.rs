@@ -4,7 +4,10 @@
 //! no more than [`MAX_DEPTH`] levels and [`MAX_VALUES`] values; [`canonical`] of it is RFC 8785, so its digest names
 //! exactly one input.
 
+mod exact;
+
 use crate::Digest;
+use exact::Exact;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, value::RawValue};
 use std::{cell::Cell, fmt};
@@ -49,7 +52,16 @@ pub fn parse(bytes: &[u8]) -> Result<Value, NotStrict> {
 /// # Errors
 /// As [`parse`], or the first mismatch with `T`.
 pub fn parse_as<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, NotStrict> {
-    serde_json::from_value(parse(bytes)?).map_err(|e| NotStrict(e.to_string()))
+    from_value(parse(bytes)?).map_err(|e| NotStrict(e.to_string()))
+}
+
+/// Reads a value into a type. An array is never taken for an object, as `serde_json::from_value` would: `[]` is not a
+/// constraint without parts.
+///
+/// # Errors
+/// The first mismatch with `T`.
+pub fn from_value<T: de::DeserializeOwned>(value: Value) -> Result<T, serde_json::Error> {
+    T::deserialize(Exact(value))
 }
 
 /// The canonical bytes (RFC 8785) of a value that [`parse`] accepted or that we made.

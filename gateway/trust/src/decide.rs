@@ -274,29 +274,20 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// What of a constraint that is meant for several capabilities narrows this one: all of it where its fields are
-    /// known, nothing but the number of calls where none of them is.
-    fn narrowing(
-        id: &CapabilityId,
-        facts: &Facts,
-        constraint: &Constraint,
-    ) -> Result<Option<Constraint>, Refusal> {
+    /// Whether a constraint that is meant for several capabilities narrows this one: true where its fields are known, or
+    /// it names none; false where this one has none of them.
+    fn narrows(id: &CapabilityId, facts: &Facts, constraint: &Constraint) -> Result<bool, Refusal> {
         constraint.check().map_err(Refusal::Invalid)?;
         let known = |field: &str| {
             let top = field.split('.').next().unwrap_or(field);
             facts.fields.iter().any(|f| f == top)
         };
-        if constraint.fields().next().is_none() || constraint.fields().any(known) {
+        let narrows = constraint.fields().next().is_none() || constraint.fields().any(known);
+        if narrows {
             // Half of a narrowing would be a wider grant than was asked for.
             Self::check_constraint(id, facts, constraint)?;
-            return Ok(Some(constraint.clone()));
         }
-        Ok(constraint.max_calls.map(|most| Constraint {
-            path_prefix: None,
-            allow: None,
-            rules: Vec::new(),
-            max_calls: Some(most),
-        }))
+        Ok(narrows)
     }
 
     fn note(&mut self, note: &Note) -> Result<Reply, Refusal> {

@@ -9,24 +9,13 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Archive, Archives, FORGOTTEN, LIST, Place, SEALED, digest_text, is_exhausted};
-use crate::check::{CheckError, Finding};
-use crate::event::{GENESIS, Head, Recorded};
+use super::{Archive, Place, digest_text, is_exhausted};
+use crate::event::{GENESIS, Recorded};
+use crate::finding::{CheckError, Finding};
+use crate::machine::{FORGOTTEN, SEALED};
 use crate::store::StoreError;
-use crate::verify::verify_export;
 
-/// What archives that hold together contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerifiedArchives {
-    /// How many files.
-    pub archives: u64,
-    /// Number of the first event in them. If it is not 1, what was before it is not proven.
-    pub first: u64,
-    /// The last event in them.
-    pub head: Head,
-}
-
-fn wrong(archive: &Archive, why: impl Into<String>) -> Finding {
+pub(crate) fn wrong(archive: &Archive, why: impl Into<String>) -> Finding {
     Finding::Archive {
         file: archive.file.clone(),
         first: archive.first,
@@ -37,7 +26,7 @@ fn wrong(archive: &Archive, why: impl Into<String>) -> Finding {
 
 /// Checks the entries against each other (those given up are the first ones) and the files against their entries. How many
 /// files were read.
-fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
+pub(crate) fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
     let (mut read, mut before): (u64, Option<&Archive>) = (0, None);
     for archive in list {
         let follows = match before {
@@ -71,7 +60,7 @@ fn sound(folder: &Path, list: &[Archive]) -> Result<u64, CheckError> {
     Ok(read)
 }
 
-fn unread(archive: &Archive, error: io::Error) -> CheckError {
+pub(crate) fn unread(archive: &Archive, error: io::Error) -> CheckError {
     if is_exhausted(&error) {
         return StoreError::from(redb::Error::Io(error)).into();
     }
@@ -133,51 +122,5 @@ pub(crate) fn held_against(list: &[Archive], said: &[Recorded]) -> Result<(), Fi
             Err(wrong(archive, "no event says that it was given up"))
         }
         _ => Ok(()),
-    }
-}
-
-/// Checks the archives in `folder` without their ledger, by the list beside them.
-///
-/// # Errors
-/// [`CheckError::Found`] with the first thing that is wrong.
-pub fn verify_archives(folder: &Path) -> Result<Option<VerifiedArchives>, CheckError> {
-    let io = |e: io::Error| StoreError::from(redb::Error::Io(e));
-    let text = match std::fs::read_to_string(folder.join(LIST)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(io)?,
-    };
-    let mut list = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let archive: Archive = serde_json::from_str(line).map_err(|e| Finding::Pages {
-            why: format!("line {} of {LIST}: {e}", at + 1),
-        })?;
-        list.push(archive);
-    }
-    let archives = sound(folder, &list)?;
-    let mut found: Option<VerifiedArchives> = None;
-    for archive in list.iter().filter(|a| !a.forgotten) {
-        let file = File::open(folder.join(&archive.file)).map_err(|e| unread(archive, e))?;
-        let checked = verify_export(BufReader::with_capacity(1 << 16, file))?
-            .ok_or_else(|| wrong(archive, "it is empty"))?;
-        if checked.first != archive.first
-            || checked.head.seq != archive.last
-            || digest_text(&checked.head.hash) != archive.head
-        {
-            return Err(wrong(archive, "its events are not those that its entry names").into());
-        }
-        let first = found.map_or(checked.first, |found| found.first);
-        found = Some(VerifiedArchives {
-            archives,
-            first,
-            head: checked.head,
-        });
-    }
-    Ok(found)
-}
-
-impl Archives {
-    /// Checks all that `list` names.
-    pub(crate) fn check(&self, list: &[Archive]) -> Result<u64, CheckError> {
-        sound(self.folder(), list)
     }
 }

@@ -8,8 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use crate::event::{HASH, Recorded};
-use crate::verify::unhex;
+use crate::event::{HASH, Recorded, unhex};
 
 /// What is read at once when walking.
 const BLOCK: usize = 1 << 16;

@@ -6,23 +6,22 @@
 //! Invariants: nothing is archived that does not follow from what was archived before. A failure leaves the ledger as it
 //! was, and at most a file of which no event speaks; [`tidy`] removes such a file where the ledger still has all of it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Archive, digest_text, end};
-use crate::check::{self, CheckError};
+use super::{Archive, PART, create, digest_text, end};
+use crate::check;
 use crate::event::{Head, Recorded, time_text};
+use crate::finding::CheckError;
 use crate::machine::CHECKPOINT;
 use crate::store::{Store, StoreError, View, sync_folder};
 
-/// How names of unfinished files end.
-pub(super) const PART: &str = ".part";
 /// Events that one snapshot is read for: a longer one would keep the pages that the writer frees meanwhile.
 const AT_ONCE: u64 = 1_000;
 /// An archive takes no further events after this many, or this many bytes: a file that can be handled, and read in a
@@ -118,16 +117,6 @@ pub(crate) fn write(store: &Store, task: &Task) -> Result<Option<Archive>, SealE
         let _ = std::fs::remove_file(&part);
     }
     sealed
-}
-
-/// An owner-only file, emptied.
-pub(super) fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
 }
 
 /// What is written so far.

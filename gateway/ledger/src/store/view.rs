@@ -56,11 +56,6 @@ impl View {
         }
     }
 
-    /// Checks the archives against the table. How many were read.
-    pub(crate) fn check_archives(&self) -> Result<u64, crate::check::CheckError> {
-        self.1.check(self.archives()?)
-    }
-
     /// The archived events of `range` that are no longer in the file, newest first, until `each` returns false; where
     /// `needle` is given, those whose text lacks it come without their content. True if it went to the end.
     pub(crate) fn archived_back(

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::archive::seal::{self, SealError, Task};
-use crate::archive::{self, Archive, FORGOTTEN, SEALED, SealStep};
+use crate::archive::{self, Archive, SealStep};
 use crate::event::hex;
-use crate::machine::Machine;
+use crate::machine::{FORGOTTEN, Machine, SEALED};
 use crate::store::{Change, StoreError};
 use crate::writer::Writer;
 use crate::writer::batch::Batch;
@@ -101,7 +101,7 @@ impl<M: Machine> Writer<M> {
     /// Whether there is something to do that waits for a quiet moment.
     pub(super) fn has_to_archive(&self) -> bool {
         self.may_archive()
-            && (self.archiving.under_way.is_some() || self.has_to_remove() || self.is_due())
+            && (self.archiving.under_way.is_some() || self.has_to_remove() || self.due().is_some())
     }
 
     fn may_archive(&self) -> bool {
@@ -116,13 +116,16 @@ impl<M: Machine> Writer<M> {
         self.archiving.first <= self.archiving.sealed
     }
 
-    /// Whether enough events may go for an archive.
-    fn is_due(&self) -> bool {
+    /// The last event that may go, where enough may for an archive. The owner may change at any moment what is kept: it is
+    /// read once.
+    fn due(&self) -> Option<u64> {
         let keep = self.shared.keep.load(Ordering::Relaxed);
         let every = self.terms.checkpoint_every;
         let step = (keep / 10).clamp(every, every.max(STEP));
         let here = self.head.seq - self.archiving.sealed.min(self.head.seq);
-        here > keep.saturating_add(step) && self.head.seq >= self.archiving.not_before
+        let enough = here > keep.saturating_add(step) && self.head.seq >= self.archiving.not_before;
+        // One event at least stays before the last checkpoint: a start holds that against it.
+        enough.then(|| (self.head.seq - keep).min(self.checkpoint.saturating_sub(2)))
     }
 
     /// Gives up what the owner wishes to.
@@ -188,8 +191,8 @@ impl<M: Machine> Writer<M> {
             self.take_over();
         } else if self.has_to_remove() {
             self.remove(REMOVE_IDLE, now);
-        } else if self.is_due() {
-            self.begin_sealing();
+        } else if let Some(upto) = self.due() {
+            self.begin_sealing(upto);
         }
     }
 
@@ -203,18 +206,15 @@ impl<M: Machine> Writer<M> {
         if self.archiving.under_way.is_some() {
             self.take_over();
         } else if !self.has_to_remove() {
-            if self.is_due() {
-                self.begin_sealing();
+            if let Some(upto) = self.due() {
+                self.begin_sealing(upto);
             }
         } else if self.archiving.last_removal.is_none_or(breathes) {
             self.remove(REMOVE_BUSY, now);
         }
     }
 
-    fn begin_sealing(&mut self) {
-        // One event at least stays before the last checkpoint: a start holds that against it.
-        let keep = self.shared.keep.load(Ordering::Relaxed);
-        let upto = (self.head.seq - keep).min(self.checkpoint.saturating_sub(2));
+    fn begin_sealing(&mut self, upto: u64) {
         if upto <= self.archiving.sealed {
             self.archiving.not_before = self.checkpoint + self.terms.checkpoint_every;
             return;

@@ -7,17 +7,7 @@ use std::time::{Duration, Instant};
 use crate::index::{Mark, RUN, Row, Run};
 use crate::machine::Machine;
 use crate::store::{Change, StoreError};
-use crate::writer::Writer;
-
-/// Stretches of the log that no row is about: after a kill, in a copy, in a file of an earlier version.
-#[derive(Default)]
-pub(super) enum Unindexed {
-    /// Nobody has looked since the file was opened.
-    #[default]
-    Unknown,
-    /// The newest last.
-    Known(Vec<Range<u64>>),
-}
+use crate::writer::{Unindexed, Writer};
 
 /// Rows that are made up for at once: a thousand events take some 4 ms.
 const BUSY: usize = 4;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::check::{CheckError, Loaded};
+use crate::check::Loaded;
+use crate::finding::CheckError;
 use crate::index::Run;
 use crate::ledger::{Condition, OpenError};
 use crate::machine::Machine;
@@ -11,8 +12,7 @@ use crate::queue::Lane;
 use crate::recent::recent;
 use crate::store::CommitFailure;
 use crate::writer::batch::{Batch, Decided};
-use crate::writer::indexing::Unindexed;
-use crate::writer::{Job, SubmitError, Writer};
+use crate::writer::{Job, SubmitError, Unindexed, Writer};
 
 impl<M: Machine> Writer<M> {
     /// Answers what cannot be served now; gives back the rest.

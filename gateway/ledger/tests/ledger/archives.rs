@@ -6,7 +6,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,31 @@ fn at_rest(dir: &Path, ledger: Ledger<Bank>) -> Ledger<Bank> {
     assert!(ledger.close());
     drop(ledger);
     open_with(dir, keeping(u64::MAX))
+}
+
+/// The owner changes what is kept while the writer works out what may go.
+#[test]
+fn keep_changed_while_an_archive_begins_stops_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open_with(dir.path(), keeping(10));
+    let over = AtomicBool::new(false);
+    let served = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                ledger.keep(u64::MAX);
+                ledger.keep(10);
+            }
+        });
+        let served = (0..300).all(|_| submit(&ledger, Command::Deposit("a", 1)).is_ok());
+        over.store(true, Ordering::Relaxed);
+        served
+    });
+    assert!(served, "the writer has gone");
+    settle(&ledger, 20);
+    assert_eq!(
+        all(&ledger).len() as u64,
+        ledger.head().expect("readable").seq
+    );
 }
 
 fn found_in(ledger: &Ledger<Bank>) -> Finding {

@@ -101,6 +101,7 @@ pub(super) const EVENTS: &[&str] = &[
     "ledger.rolled_back",
     "ledger.stop_unclean",
     "ledger.unsure",
+    "ledger.writer_panicked",
     "lending.left_behind",
     LIBRARY,
     "limits.unsaved",

@@ -45,11 +45,9 @@ impl Draft<'_> {
                 skipped.push(id.clone());
                 continue;
             }
-            let narrowing = match &c.constraint {
-                Some(constraint) => Self::narrowing(id, facts, constraint)?,
-                None => None,
-            };
-            if c.constraint.is_some() && narrowing.is_none() {
+            if let Some(constraint) = &c.constraint
+                && !Self::narrows(id, facts, constraint)?
+            {
                 // It cannot be narrowed as the owner wished: it asks instead of standing wide open.
                 skipped.push(id.clone());
                 continue;
@@ -58,10 +56,10 @@ impl Draft<'_> {
                 row.standing.insert(id.clone());
             }
             row.tombstones.remove(id);
-            grants.push(self.new_grant(&c.agent, id, facts.verbs, window, narrowing));
+            grants.push(self.new_grant(&c.agent, id, facts.verbs, window, c.constraint.clone()));
             granted.push(id.clone());
         }
-        if c.constraint.is_some() && grants.iter().all(|grant| grant.constraint.is_none()) {
+        if c.constraint.is_some() && grants.is_empty() {
             return Err(Refusal::Invalid(
                 "the constraint names no input field of anything that is granted here".into(),
             ));

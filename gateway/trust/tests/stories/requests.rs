@@ -165,6 +165,28 @@ fn a_constraint_that_can_match_nothing_is_refused_when_made() {
 }
 
 #[test]
+fn connect_never_grants_what_its_constraint_cannot_narrow() {
+    let mut world = World::new();
+    let connect = |world: &mut World, field: &str| {
+        let mut connect = world.connect_command("a", &[READ, SEARCH]);
+        connect.constraint = Some(constraint(json!({
+            "match": [{"field": field, "op": "eq", "value": "plexus"}], "maxCalls": 2,
+        })));
+        world.run(Command::Connect(connect))
+    };
+    let unknown = connect(&mut world, "word");
+    assert!(matches!(unknown, Err(Refusal::Invalid(_))), "{unknown:?}");
+    // A read takes no query: two calls of it would see everything.
+    let Ok(Reply::Connected {
+        granted, skipped, ..
+    }) = connect(&mut world, "query")
+    else {
+        panic!("the search can be narrowed")
+    };
+    assert_eq!((granted, skipped), (vec![cap(SEARCH)], vec![cap(READ)]));
+}
+
+#[test]
 fn asking_again_never_moves_a_grant() {
     let mut world = World::new();
     let mut connect = world.connect_command("a", &[READ]);

@@ -83,7 +83,10 @@ pub(crate) fn manifest(id: &str, edition: u8) -> BTreeMap<CapabilityId, Facts> {
             verbs,
             sensitivity,
             resolved: vec![],
-            fields: vec!["path".into(), "text".into()],
+            fields: match *c {
+                SEARCH => vec!["path".into(), "text".into(), "query".into()],
+                _ => vec!["path".into(), "text".into()],
+            },
             shape: secret(&format!("{c} {edition}")),
             input: None,
             narrow: Value::Null,

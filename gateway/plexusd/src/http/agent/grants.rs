@@ -256,6 +256,9 @@ fn read(
             }
         }
         if let Some(intent) = intents.get(id) {
+            let Value::Object(intent) = intent else {
+                return Err(bad(format!("{id}: its intent must be an object")));
+            };
             let input = intent.get("input").cloned().unwrap_or_else(|| json!({}));
             if !input.is_object() {
                 return Err(bad(format!(
@@ -313,7 +316,7 @@ fn optional<T: serde::de::DeserializeOwned>(
 ) -> Result<Option<T>, Refused> {
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => serde_json::from_value(value.clone())
+        Some(value) => strict::from_value(value.clone())
             .map(Some)
             .map_err(|e| bad(format!("{id}: `{key}`: {e}"))),
     }

@@ -53,7 +53,7 @@ impl Fields {
 
     pub(super) fn typed<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Refused> {
         let read = |value: &Value| {
-            serde_json::from_value(value.clone())
+            plexus_protocol::json::from_value(value.clone())
                 .map_err(|e| Refused::malformed(format!("`{key}`: {e}")))
         };
         self.given(key).map(read).transpose()

@@ -211,7 +211,7 @@ fn typed<T: DeserializeOwned>(
     value: Option<&Value>,
 ) -> Result<Option<T>, Refused> {
     let read = |value: &Value| {
-        serde_json::from_value(value.clone())
+        plexus_protocol::json::from_value(value.clone())
             .map_err(|e| Refused::malformed(format!("{id}: `{key}`: {e}")))
     };
     value.map(read).transpose()
