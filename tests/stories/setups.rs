@@ -440,6 +440,8 @@ fn a_proxy_is_taken_only_where_the_gateway_is_out_of_reach() {
     // With the gateway there, and with nobody there to answer.
     plexus_tests::programs::run(typed(&person)).expect_status(0);
     person.house.gateway.stop();
+    // Without it the command asks the default port, and another gateway may hold that.
+    person.write("state/gateway", "http://127.0.0.1:1");
     plexus_tests::programs::run(typed(&person)).expect_status(69);
     let none = proxy.accept().expect_err("a connection to the proxy");
     assert_eq!(none.kind(), std::io::ErrorKind::WouldBlock);
