@@ -18,36 +18,37 @@ mod sweep;
 pub(crate) use programs::Programs;
 
 use crate::{
-    app::{App, Checked, Phase},
-    approvals::{Approvals, planner, run as approved_run},
     arguments::Arguments,
-    connection_key::KeyFile,
-    console::sessions::Sessions,
-    events::Feed,
-    figures::Figures,
-    http::{self, address::Address, throttle::Throttle},
-    invoke::{
-        contents::Contents,
-        limits::Limits,
-        replay::{Replays, kept::Kept},
-        runs::Runs,
-        settle::Late,
-        taken_back::TakenBack,
-    },
     log::{self, Log},
-    token::TokenKey,
     upgrade::{self, Handed, Program},
-    worker_events,
 };
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use ending::Ended;
+use plexus_calls::{
+    approvals::{Approvals, planner, run as approved_run},
+    contents::Contents,
+    events::Feed,
+    kernel::{Kernel, Phase},
+    limits::Limits,
+    metrics::Figures,
+    replay::{Replays, kept::Kept},
+    runs::Runs,
+    settle::Late,
+    taken_back::TakenBack,
+    worker_events,
+};
+use plexus_desk::desk::{Checked, Desk};
+use plexus_edge::{
+    address::Address, agent::discovery, connection_key::KeyFile, edge::Edge, key_lock::KeyLock,
+    listen, sessions::Sessions, throttle::Throttle, token::TokenKey,
+};
 use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Options, SubmitError};
 use plexus_protocol::Timestamp;
 use plexus_record::{Trust, keep_events};
 use plexus_sources::{Connector, Registry};
-use plexus_supervisor::{self, Pace, Setup, Supervisor};
+use plexus_supervisor::{Pace, Setup, Supervisor};
 use plexus_trust::{Command, Refusal};
 use signals::{PauseSignal, StopSignal};
 use std::{
@@ -182,7 +183,8 @@ async fn run(
         let measured = figures.clone();
         options.observer = Arc::new(move |committed| measured.committed(committed));
         let watching = owners_watching.clone();
-        options.audience = Arc::new(move |record| crate::events::concerns(&watching, record));
+        options.audience =
+            Arc::new(move |record| plexus_calls::events::concerns(&watching, record));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
     phases.took("ledger file", boot.times.file);
@@ -198,7 +200,7 @@ async fn run(
     let key = KeyFile::open(&state_dir)?;
     let network =
         plexus_home::network::Network::load(&state_dir, arguments.public_hostname.as_deref())?;
-    let listeners = http::listen::bind(
+    let listeners = listen::bind(
         &state_dir,
         arguments.port,
         &network,
@@ -226,70 +228,83 @@ async fn run(
         pace: Pace::default(),
     })
     .context("starting the spawner of workers")?;
-    let (desk, upgrades) = upgrade::Desk::new(program);
-    let app = Arc::new(App {
-        tokens: TokenKey::fresh(issuer, clock.now())?,
+    let (upgrades, asked) = upgrade::upgrades(program);
+    let address = Address::new(port, network);
+    let now = clock.now();
+    let kernel = Arc::new(Kernel {
         approvals: Approvals::open(&state_dir),
-        address: Address::new(port, network),
         feed: Feed::new(boot.launch, owners_watching),
-        console: Sessions::default(),
         catalogue: ArcSwap::default(),
-        discovery: http::discovery::Made::default(),
         runs: Runs::default(),
         contents: Contents::default(),
         replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
         taken_back: TakenBack::default(),
         late: Late::default(),
         limits: Limits::default(),
-        throttle: Throttle::default(),
         figures,
-        instance: arguments.instance.clone(),
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
-        started: Instant::now(),
-        started_by: service::started_by(),
-        checked: Mutex::new(Checked {
-            at: clock.now(),
-            by: "start",
-            // What does not hold refuses the start; only a log that was cut short does not.
-            holds: boot.rolled_back.is_none(),
-        }),
-        key_epoch: AtomicU64::new(0),
-        acts: Default::default(),
-        launch: boot.launch,
-        came,
-        upgrade: desk,
         phase: watch::Sender::new(Phase::Serving),
+        base: address.base(),
+        turn: tokio::sync::Mutex::default(),
         clock,
         ledger,
         supervisor,
         registry,
-        key,
         state_dir,
     });
-    app.owner(Command::Launch).await.map_err(refused_start)?;
-    on_record::note_boot(&app, &boot).await;
-    app.ledger
-        .keep(keep_events(&app.ledger.snapshot().settings));
-    on_record::say_how_it_came(&app).await;
-    flags::first_settings(&app, arguments.default_reach).await?;
-    flags::flag_sources(&app, &arguments).await?;
-    on_record::say_what_is_unsandboxed(&app).await?;
+    let edge = Arc::new(Edge {
+        tokens: TokenKey::fresh(issuer, now)?,
+        address,
+        console: Sessions::default(),
+        discovery: discovery::Made::default(),
+        throttle: Throttle::default(),
+        instance: arguments.instance.clone(),
+        key_epoch: AtomicU64::new(0),
+        key_lock: KeyLock::default(),
+        key,
+        kernel: kernel.clone(),
+    });
+    let desk = Arc::new(Desk {
+        started: Instant::now(),
+        started_by: service::started_by(),
+        checked: Mutex::new(Checked {
+            at: now,
+            by: "start",
+            // What does not hold refuses the start; only a log that was cut short does not.
+            holds: boot.rolled_back.is_none(),
+        }),
+        launch: boot.launch,
+        came,
+        upgrades,
+        copy: Box::new(copy_ledger),
+        edge: edge.clone(),
+    });
+    kernel.owner(Command::Launch).await.map_err(refused_start)?;
+    on_record::note_boot(&kernel, &boot).await;
+    kernel
+        .ledger
+        .keep(keep_events(&kernel.ledger.snapshot().settings));
+    on_record::say_how_it_came(&desk).await;
+    flags::first_settings(&kernel, arguments.default_reach).await?;
+    flags::flag_sources(&kernel, &arguments).await?;
+    on_record::say_what_is_unsandboxed(&kernel).await?;
     phases.end("listeners and launch");
-    app.look_at_sources().await;
+    kernel.look_at_sources().await;
     phases.end("sources");
-    app.settle_what_a_crash_left()
+    kernel
+        .settle_what_a_crash_left()
         .await
         .map_err(refused_start)?;
-    crate::invoke::used::go_on(&app);
+    plexus_calls::used::go_on(&kernel);
 
     let tasks = [
-        tokio::spawn(crate::events::follow(app.clone())),
-        tokio::spawn(worker_events::hear_workers(app.clone(), from_workers)),
-        tokio::spawn(sweep::sweep(app.clone())),
+        tokio::spawn(plexus_calls::events::follow(kernel.clone())),
+        tokio::spawn(worker_events::hear_workers(kernel.clone(), from_workers)),
+        tokio::spawn(sweep::sweep(edge.clone())),
     ];
-    let pause = PauseSignal::heed(app.clone(), pause_signal);
-    planner::resume(&app);
-    approved_run::resume(&app);
+    let pause = PauseSignal::heed(kernel.clone(), pause_signal);
+    planner::resume(&kernel);
+    approved_run::resume(&kernel);
     phases.end("the rest");
     let after = match (boot.clean, boot.walked) {
         (true, _) => "a clean stop",
@@ -300,26 +315,33 @@ async fn run(
         detail = format!("{phases}; {} rows, {} events checked, after {after}", boot.checked.rows, boot.checked.events),
         "started"
     );
-    tracing::info!(name: "daemon.serving", port, path = %app.state_dir.path().display(), cage = mechanism, "serving");
+    tracing::info!(name: "daemon.serving", port, path = %kernel.state_dir.path().display(), cage = mechanism, "serving");
     let stop = match early_stop {
         Some(stop) => stop,
         None => StopSignal::listen()?,
     };
-    let listening = listeners.serve(app.clone())?;
-    http::listen::announce(&app)?;
+    let listening = listeners.serve(edge.clone(), plexus_desk::routes(&desk))?;
+    listen::announce(&edge)?;
     tracing::info!(name: "daemon.console", "the console is at http://localhost:{port}/admin; `plexusctl console` signs a browser in"
     );
     service::tell(&[sd_notify::NotifyState::Ready]);
     crate::os::let_go_of_start();
     let serving = ending::Serving {
-        app,
+        app: desk,
         listening,
         tasks,
         pause,
         stop,
-        upgrades,
+        upgrades: asked,
     };
     serving.until_the_end().await
+}
+
+/// For `plexusctl backup`: nobody else may open the file while the daemon runs.
+fn copy_ledger(kernel: &Kernel) -> Result<std::path::PathBuf, String> {
+    plexus_keep::make::Copy::running(kernel.state_dir.path(), &kernel.ledger)
+        .map(plexus_keep::make::Copy::keep)
+        .map_err(|error| error.to_string())
 }
 
 /// Why a launch ends before it serves, where it could not be put on record.

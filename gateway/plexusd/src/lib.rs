@@ -8,28 +8,16 @@
 //! `launch` is the composition root: it builds every part in order and nothing else does; `app` is what it built. The daemon opens no vault, runs
 //! no script and parses no app's data; a worker sees no credential and no grant.
 
-mod activation;
-mod app;
-mod approvals;
 mod arguments;
-mod connection_key;
-mod console;
-mod events;
 mod examine;
-mod figures;
-mod finish;
-mod http;
-mod invoke;
 mod launch;
 mod log;
 mod one_off;
 mod os;
 mod refused;
 mod shipped;
-mod worker_events;
 
 pub use shipped::SHIPPED;
-mod token;
 mod upgrade;
 
 use plexus_sources::Connector;

@@ -21,36 +21,16 @@ pub(crate) mod handover;
 mod program;
 
 pub(crate) use edition::Edition;
-pub(crate) use handover::{Came, Handed};
+pub(crate) use handover::Handed;
 pub(crate) use program::{Candidate, Program};
 
+use plexus_desk::upgrade::Upgrades;
 use std::{ffi::OsString, sync::Arc, time::Duration};
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::sync::{OwnedMutexGuard, mpsc};
 
 /// How long calls that run may take to end. Longer than an ordinary one takes, shorter than a person waits; what needs
 /// longer is ended as at a stop.
 pub(crate) const RUNNING: Duration = Duration::from_secs(10);
-
-/// Why the change was not begun.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UpgradeError {
-    /// It is this very program.
-    #[error("the gateway runs this very program already")]
-    Same,
-    /// What lies there is not to run next.
-    #[error("{0}")]
-    Refused(String),
-}
-
-/// What a daemon needs to be asked for the change.
-pub(crate) struct Desk {
-    /// This program as it was started.
-    program: Arc<Program>,
-    arguments: Vec<OsString>,
-    /// One at a time, from the look until the process is another.
-    one: Arc<Mutex<()>>,
-    asked: mpsc::Sender<Asked>,
-}
 
 /// A change that was agreed on.
 pub(crate) struct Asked {
@@ -58,39 +38,22 @@ pub(crate) struct Asked {
     _one: OwnedMutexGuard<()>,
 }
 
-impl Desk {
-    /// The desk, and where the daemon hears of it.
-    pub(crate) fn new(program: Arc<Program>) -> (Self, mpsc::Receiver<Asked>) {
-        let (asked, hears) = mpsc::channel(1);
-        let desk = Self {
-            program,
-            arguments: std::env::args_os().skip(1).collect(),
-            one: Arc::default(),
-            asked,
-        };
-        (desk, hears)
-    }
-
-    /// The right to change over, if nobody else is at it.
-    pub(crate) fn begin(&self) -> Option<OwnedMutexGuard<()>> {
-        self.one.clone().try_lock_owned().ok()
-    }
-
-    /// Looks at what lies where this program was started from. Blocks for as long as it takes to say what it is.
-    ///
-    /// # Errors
-    /// Why it is not to run next; nothing was done.
-    pub(crate) fn look(&self) -> Result<Candidate, UpgradeError> {
-        self.program.next(&self.arguments)
-    }
-
-    /// Tells the daemon to change over.
-    pub(crate) fn go(&self, candidate: Candidate, one: OwnedMutexGuard<()>) {
-        // There is room for one, and `one` is held by whoever put it there.
-        let asked = Asked {
-            candidate,
-            _one: one,
-        };
-        let _ = self.asked.try_send(asked);
-    }
+/// What the owner's route asks, and where the daemon hears what was agreed on.
+pub(crate) fn upgrades(program: Arc<Program>) -> (Upgrades, mpsc::Receiver<Asked>) {
+    let (asked, hears) = mpsc::channel(1);
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let inspect = move || {
+        let candidate = program.next(&arguments)?;
+        let (from, to) = (candidate.from.clone(), candidate.to.clone());
+        let asked = asked.clone();
+        let begin = Box::new(move |one: OwnedMutexGuard<()>| {
+            // There is room for one, and `one` is held by whoever put it there.
+            let _ = asked.try_send(Asked {
+                candidate,
+                _one: one,
+            });
+        });
+        Ok(plexus_desk::upgrade::Candidate { from, to, begin })
+    };
+    (Upgrades::new(Box::new(inspect)), hears)
 }

@@ -61,7 +61,7 @@ impl Stderr {
 }
 
 /// Follows `stderr` on a task of its own.
-pub(super) fn follow(
+pub fn follow(
     stderr: impl AsyncRead + Unpin + Send + 'static,
     source: &SourceId,
     role: Role,

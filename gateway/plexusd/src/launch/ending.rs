@@ -10,13 +10,12 @@ use super::{
     service,
     signals::{self, PauseSignal, StopSignal},
 };
-use crate::{
-    app::{App, Phase},
-    http::{self, listen},
-    upgrade::{self, Asked, Handed},
-};
+use crate::upgrade::{self, Asked, Handed};
 use anyhow::bail;
 use nix::sys::signal::Signal;
+use plexus_calls::kernel::Phase;
+use plexus_desk::desk::Desk;
+use plexus_edge::{self, listen};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -32,7 +31,7 @@ pub(super) enum Ended {
 
 /// A daemon that serves.
 pub(super) struct Serving {
-    pub(super) app: Arc<App>,
+    pub(super) app: Arc<Desk>,
     pub(super) listening: listen::Serving,
     /// What runs beside requests.
     pub(super) tasks: [JoinHandle<()>; 3],
@@ -90,8 +89,8 @@ impl Serving {
             tracing::error!(name: "daemon.effects_left", "effects were still under way at the stop; the next start asks their workers"
             );
         }
-        crate::invoke::note_unrecorded(&app, true).await;
-        http::authenticate::note_unrecorded(&app).await;
+        plexus_calls::life::note_unrecorded(&app, true).await;
+        plexus_edge::authenticate::note_unrecorded(&app).await;
         // A stop that was asked for meanwhile is a stop.
         let upgrade = if stop.was_asked().await {
             None
@@ -110,7 +109,7 @@ impl Serving {
             let _ = std::fs::remove_file(&runtime);
         }
         super::sweep::leave_mark(&app);
-        crate::invoke::used::note(&app);
+        plexus_calls::used::note(&app);
         let ledger = app.ledger.clone();
         let clean = tokio::task::spawn_blocking(move || ledger.close())
             .await

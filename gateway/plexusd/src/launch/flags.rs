@@ -1,11 +1,9 @@
 //! What the command line says of rows: settings of a first start, and sources that stay configured when the flag is gone.
 
 use super::refused_start;
-use crate::{
-    app::App,
-    arguments::{Arguments, DefaultReach},
-};
+use crate::arguments::{Arguments, DefaultReach};
 use anyhow::Context;
+use plexus_calls::kernel::Kernel;
 use plexus_home::{inspection, state_dir::StateDir};
 use plexus_protocol::SourceId;
 use plexus_sources::{Registry, configure};
@@ -116,7 +114,10 @@ impl Flag {
     }
 }
 
-pub(super) async fn first_settings(app: &App, reach: Option<DefaultReach>) -> anyhow::Result<()> {
+pub(super) async fn first_settings(
+    app: &Kernel,
+    reach: Option<DefaultReach>,
+) -> anyhow::Result<()> {
     let state = app.ledger.snapshot();
     let Some(reach) = reach else { return Ok(()) };
     let default_reach = match reach {
@@ -134,7 +135,7 @@ pub(super) async fn first_settings(app: &App, reach: Option<DefaultReach>) -> an
 }
 
 /// `--vault` and `--workspace` are sources like others; they stay configured when the flag is gone.
-pub(super) async fn flag_sources(app: &Arc<App>, arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) async fn flag_sources(app: &Arc<Kernel>, arguments: &Arguments) -> anyhow::Result<()> {
     for flag in named(arguments).map(Arc::new) {
         let (own, asked) = (app.clone(), flag.clone());
         let look = move || asked.source(&own.registry, &own.state_dir);

@@ -1,15 +1,14 @@
 //! What a launch puts on record about itself before it serves: what the opening of the ledger found, how the launch came
 //! about, which sources run without a cage. The owner must be able to hear of it later.
 
-use crate::{
-    app::App,
-    upgrade::{self, Came},
-};
 use anyhow::bail;
+use plexus_calls::kernel::Kernel;
+use plexus_desk::desk::Desk;
+use plexus_desk::upgrade::{Build, Came};
 use serde_json::json;
 
 /// Keeps what the opening of the ledger found: the owner must be able to hear of it later.
-pub(super) async fn note_boot(app: &App, boot: &plexus_ledger::BootReport) {
+pub(super) async fn note_boot(app: &Kernel, boot: &plexus_ledger::BootReport) {
     if let Some(why) = &boot.no_ballast {
         tracing::warn!(name: "ledger.no_ballast", error = why,
             "no space could be set aside for the owner's acts on a full disk"
@@ -35,8 +34,8 @@ pub(super) async fn note_boot(app: &App, boot: &plexus_ledger::BootReport) {
 }
 
 /// Puts on record that this launch is another program's, or this one's again, in the same process.
-pub(super) async fn say_how_it_came(app: &App) {
-    let own = upgrade::edition::Build::own();
+pub(super) async fn say_how_it_came(app: &Desk) {
+    let own = Build::own();
     let about = match &app.came {
         None => return,
         Some(Came::From { from, to }) => {
@@ -55,7 +54,7 @@ pub(super) async fn say_how_it_came(app: &App) {
 ///
 /// # Errors
 /// There is no such source: a name that means nothing must not look as if it did.
-pub(super) async fn say_what_is_unsandboxed(app: &App) -> anyhow::Result<()> {
+pub(super) async fn say_what_is_unsandboxed(app: &Kernel) -> anyhow::Result<()> {
     if app.unsandboxed.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Signals from outside: stop, and pause all agents.
 
-use crate::app::App;
+use plexus_calls::kernel::Kernel;
 use plexus_trust::Command;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -60,7 +60,7 @@ pub(crate) struct PauseSignal {
 
 impl PauseSignal {
     /// Heeds it beside all else.
-    pub(crate) fn heed(app: Arc<App>, asked: Signal) -> Self {
+    pub(crate) fn heed(app: Arc<Kernel>, asked: Signal) -> Self {
         let (over, told) = oneshot::channel();
         let heeding = tokio::spawn(pause_on_signal(app, asked, told));
         Self { over, heeding }
@@ -84,7 +84,7 @@ pub(crate) async fn has_come(signal: &mut Signal) -> bool {
 
 /// SIGUSR1 pauses all agents, for whoever has no `plexusctl` at hand. Nothing but the owner's command ends a pause.
 async fn pause_on_signal(
-    app: Arc<App>,
+    app: Arc<Kernel>,
     mut asked: Signal,
     mut over: oneshot::Receiver<()>,
 ) -> Signal {

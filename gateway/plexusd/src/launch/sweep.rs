@@ -1,10 +1,6 @@
 //! What goes on beside requests: every 30 s, what time has ended is swept up.
-
-use crate::{
-    app::App,
-    approvals::{planner, run},
-    http,
-};
+use plexus_calls::approvals::{planner, run};
+use plexus_edge::edge::Edge;
 use plexus_sources::let_go;
 use plexus_trust::Command;
 use std::{sync::Arc, time::Duration};
@@ -15,7 +11,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Sweeps from one note of the time to the next: ten minutes, because each is a flush to the disk.
 const MARK_EVERY: u32 = 20;
 
-pub(crate) async fn sweep(app: Arc<App>) {
+pub(crate) async fn sweep(app: Arc<Edge>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     let mut rounds: u32 = 0;
     let told = Arc::new(let_go::Told::default());
@@ -29,17 +25,17 @@ pub(crate) async fn sweep(app: Arc<App>) {
         if rounds.is_multiple_of(MARK_EVERY) {
             leave_mark(&app);
         }
-        crate::invoke::note_unrecorded(&app, false).await;
-        http::authenticate::note_unrecorded(&app).await;
+        plexus_calls::life::note_unrecorded(&app, false).await;
+        plexus_edge::authenticate::note_unrecorded(&app).await;
         app.limits.tidy(app.clock.now());
         let before = app.ledger.snapshot();
         if let Err(error) = app.unasked(Command::Sweep).await {
             tracing::warn!(name: "daemon.sweep_failed", %error, "sweeping failed");
         }
-        crate::activation::follow_lendings(&app, &before).await;
+        plexus_calls::activation::follow_lendings(&app, &before).await;
         // Approved runs that could not be begun when it was their time: for a pause, or for a ledger that took nothing.
-        run::resume(&app);
-        planner::resume(&app);
+        run::resume(&app.kernel);
+        planner::resume(&app.kernel);
         if tidying.as_ref().is_some_and(|t| !t.is_finished()) {
             continue;
         }
@@ -55,13 +51,13 @@ pub(crate) async fn sweep(app: Arc<App>) {
             let state = app.ledger.snapshot();
             app.approvals.tidy(&state);
             app.replays.kept.tidy(|| app.ledger.snapshot());
-            crate::invoke::used::note(&app);
+            plexus_calls::used::note(&app);
             let_go::remove(app.state_dir.path(), &told);
         }));
     }
 }
 /// Leaves the time for the next launch, so that a clock set back meanwhile lengthens nothing.
-pub(super) fn leave_mark(app: &App) {
+pub(super) fn leave_mark(app: &Edge) {
     if let Err(error) = app.clock.leave_mark(app.state_dir.path()) {
         tracing::warn!(name: "clock.unmarked", %error, "the time could not be noted");
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: members are only added; a build reads what it knows of another's.
 
-use plexus_protocol::Digest;
+pub(crate) use plexus_desk::upgrade::Build;
 use serde::{Deserialize, Serialize};
 
 /// The version of what is handed over: the variable, and which sockets there are.
@@ -23,31 +23,6 @@ pub(crate) struct Edition {
     /// Why it would not start here, with these arguments; empty if it would, as far as can be told beforehand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
-}
-
-/// The name of a build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Build {
-    /// Of the software.
-    pub(crate) version: String,
-    /// With the protocol of its workers: theirs is the same.
-    pub(crate) build: String,
-    /// SHA-256 of the program's file, where it was looked at.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) program: Option<Digest>,
-}
-
-impl Build {
-    /// This one.
-    pub(crate) fn own() -> Self {
-        let build = plexus_ipc::BUILD;
-        let version = build.split_once('+').map_or(build, |(version, _)| version);
-        Self {
-            version: version.to_owned(),
-            build: build.to_owned(),
-            program: None,
-        }
-    }
 }
 
 impl Edition {

@@ -6,13 +6,13 @@
 //!
 //! Must not know: what is served.
 
-use super::edition::Build;
-use crate::http::listen::Inherited;
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::signal::{SigSet, Signal, raise},
     unistd::execve,
 };
+use plexus_desk::upgrade::{Build, Came};
+use plexus_edge::listen::Inherited;
 use serde::{Deserialize, Serialize};
 use std::{
     convert::Infallible,
@@ -41,15 +41,6 @@ struct Letter {
     from: Build,
     to: Build,
     sockets: Vec<RawFd>,
-}
-
-/// How this launch came about, where it was not a start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Came {
-    /// From this build, which had looked at ours.
-    From { from: Build, to: Build },
-    /// Back, because this build could not be started.
-    Back { to: Build, why: String },
 }
 
 /// What a launch was handed.

@@ -4,7 +4,6 @@
 //! with its group.
 
 use super::{
-    UpgradeError,
     edition::{Build, Edition},
     handover::{self, Handed},
 };
@@ -12,6 +11,7 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
+use plexus_desk::upgrade::UpgradeError;
 use plexus_protocol::Digest;
 use sha2::{Digest as _, Sha256};
 use std::{

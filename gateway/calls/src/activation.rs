@@ -1,0 +1,189 @@
+//! Puts sources in place as they are configured: a look at each, its workers, the catalogue.
+//!
+//! Invariant: the machine hears what was seen before a worker starts, and the catalogue changes last.
+
+use crate::{
+    events::{Changed, Notice},
+    kernel::Kernel,
+};
+use plexus_home::inspection;
+use plexus_protocol::{CapabilityId, SourceId};
+use plexus_sources::{catalogue::Catalogue, configure, let_go};
+use plexus_supervisor::{IsRoot, Spec};
+use plexus_trust::{Command, Source, State};
+use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll};
+
+impl Kernel {
+    /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them.
+    pub async fn look_at_sources(self: &Arc<Self>) {
+        let ids: Vec<SourceId> = self.ledger.snapshot().sources.keys().cloned().collect();
+        let looks = ids.into_iter().map(|id| {
+            let (kernel, of) = (self.clone(), id.clone());
+            (id, async move { kernel.look_at(&of).await })
+        });
+        for (id, looked) in inspection::at_once(looks).await {
+            if let Err(why) = looked {
+                tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used");
+            }
+        }
+        self.renew_catalogue(None);
+    }
+
+    /// Looks at one source, tells the machine what was found, and puts its workers in place. Nobody waits for the look:
+    /// a source that changed meanwhile is looked at again.
+    ///
+    /// # Errors
+    /// Why the source cannot be used now; the machine's view of it stays as it was.
+    pub async fn look_at(&self, id: &SourceId) -> Result<(), String> {
+        loop {
+            let source = self.configured(id).ok_or("no such source")?;
+            let seen = configure::look(&self.registry, &source, &self.state_dir).await;
+            let root = self.real_root(&source).await;
+            let turn = self.turn().await;
+            if self
+                .configured(id)
+                .is_none_or(|now| !Arc::ptr_eq(&now, &source))
+            {
+                continue;
+            }
+            let looked = match seen {
+                Ok(seen) => {
+                    let told = self.owner(Command::SourceSeen(seen)).await;
+                    told.map_err(|e| e.to_string())?;
+                    let source = self.configured(id).ok_or("no such source")?;
+                    if source.config.enabled {
+                        self.supervisor.put(Arc::new(self.spec(&source, root)?));
+                        return Ok(());
+                    }
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            };
+            let gone = self.take_out(id).await;
+            drop(turn);
+            gone.await;
+            return looked;
+        }
+    }
+
+    fn configured(&self, id: &SourceId) -> Option<Arc<Source>> {
+        self.ledger.snapshot().sources.get(id).cloned()
+    }
+
+    /// Takes the workers of a source out; what comes back is over when they are gone.
+    pub async fn take_out(&self, id: &SourceId) -> impl Future<Output = ()> + Send {
+        let mut gone = Box::pin(self.supervisor.remove(id));
+        // Out with the first step; the others are waiting.
+        let is_gone = poll_fn(|cx| Poll::Ready(gone.as_mut().poll(cx).is_ready())).await;
+        async move {
+            if !is_gone {
+                gone.await;
+            }
+        }
+    }
+
+    /// Puts the workers of a source in place as it is configured.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub(crate) async fn put_workers(&self, source: &Source) -> Result<(), String> {
+        self.supervisor.put(Arc::new(self.spec_of(source).await?));
+        Ok(())
+    }
+
+    /// What workers of a source are started with.
+    ///
+    /// # Errors
+    /// This build has no such connector.
+    pub async fn spec_of(&self, source: &Source) -> Result<Spec, String> {
+        self.spec(source, self.real_root(source).await)
+    }
+
+    /// The root folder of a source; as it was typed where it is missing, or its disk does not answer.
+    async fn real_root(&self, source: &Source) -> Option<PathBuf> {
+        let root = configure::root_of(&self.registry, &source.config)?;
+        let folder = root.clone();
+        let found = inspection::at(&root, move || folder.canonicalize()).await;
+        Some(found.flatten().unwrap_or(root))
+    }
+
+    fn spec(&self, source: &Source, root: Option<PathBuf>) -> Result<Spec, String> {
+        let connector = self
+            .registry
+            .of_kind(&source.config.kind)
+            .ok_or("no such connector")?;
+        Ok(Spec {
+            source: source.id.clone(),
+            connector: connector.name,
+            manifest: connector.manifest.clone(),
+            profile: connector.profile,
+            root,
+            is_root: source
+                .target
+                .clone()
+                .map(|seen| Arc::new(configure::is_target(seen)) as IsRoot),
+            config: configure::for_worker(&source.config),
+            secrets: self.secrets_of(source.config.secret_ref.as_deref()),
+            revision: source.revision,
+            uncaged: self.unsandboxed.contains(&source.id),
+        })
+    }
+
+    /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
+    fn secrets_of(&self, name: Option<&str>) -> plexus_supervisor::SecretsOf {
+        let file = name
+            .filter(|n| plexus_home::state_dir::secret_name(n))
+            .map(|n| self.state_dir.join("secrets").join(n));
+        Box::new(move || {
+            let text = file.as_ref().map(std::fs::read_to_string).transpose()?;
+            Ok(text
+                .map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t)))
+                .into_iter()
+                .collect())
+        })
+    }
+
+    /// Builds the catalogue anew after a change of sources or exposure, and tells who listens.
+    pub fn renew_catalogue(&self, changed: Option<Changed>) {
+        // Whoever is overtaken builds again, from what is recorded then.
+        let before = self.catalogue.rcu(|now| {
+            let state = self.ledger.snapshot();
+            Catalogue::build(&state, &self.registry, now.revision + 1)
+        });
+        let revision = before.revision + 1;
+        self.feed
+            .publish(Notice::ManifestChanged { revision, changed });
+    }
+}
+
+/// After what may have ended lendings: stops their workers, tells who listens, and lets go of what was kept for those
+/// that were there `before` and are forgotten now.
+pub async fn follow_lendings(kernel: &Kernel, before: &State) {
+    let state = kernel.ledger.snapshot();
+    let mut removed: Vec<CapabilityId> = Vec::new();
+    for source in state.sources.values() {
+        let lent = source.config.lent.as_ref();
+        if lent.is_some_and(|lent| lent.ended.is_some()) {
+            // Also what the owner's look at it has woken since.
+            kernel.supervisor.remove(&source.id).await;
+            let catalogue = kernel.catalogue.load();
+            let still = source.capabilities.keys();
+            removed.extend(still.filter(|id| catalogue.get(id).is_some()).cloned());
+        }
+    }
+    if !removed.is_empty() {
+        kernel.renew_catalogue(Some(Changed {
+            removed,
+            ..Changed::default()
+        }));
+    }
+    let was = before.sources.values();
+    let was = was.filter(|s| s.config.lent.is_some() && !state.sources.contains_key(&s.id));
+    for source in was {
+        kernel.supervisor.remove(&source.id).await;
+        // One rename, whatever its writer has put there; the sweep removes it, away from whoever waits.
+        if let Err(error) = let_go::put_aside(kernel.state_dir.path(), source.id.as_str()) {
+            tracing::warn!(name: "lending.left_behind", source = %source.id, %error, "what was kept for a lending cannot be put aside; it is yours to remove");
+        }
+    }
+}

@@ -1,0 +1,716 @@
+//! What waits for the owner, beside the machine's own rows: inputs on disk, previews in memory, answers of approved runs.
+//!
+//! ```text
+//! item made ─▶ input kept ─▶ plan made (reader) ─▶ card complete ─▶ approved ─▶ run by the gateway, or by the agent
+//! ```
+//! Invariants: an input lies in `pending/` (0600) before the item that names it exists, and until the item has left
+//! `pending` and `approved`; a preview is never written, logged or shown to an agent; the card's digest covers all of
+//! what the owner sees. What an approved run read is given only on the terms on which it was read, while its agent may
+//! know of the capability, and not past what the owner took back since.
+
+pub mod card;
+pub mod change;
+mod choices;
+mod differs;
+pub mod planner;
+pub mod run;
+
+use crate::{
+    given::{self, Terms, may_still_be_given},
+    kernel::{Kernel, Phase},
+    life::{self, Answer, Asked},
+    taken_back::Mark,
+};
+use bytes::Bytes;
+use plexus_home::state_dir::{StateDir, create_private, write_private};
+use plexus_ipc::message::{PlanMade, Touched};
+use plexus_ledger::{Condition, SubmitError};
+use plexus_protocol::{
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, SessionId, Timestamp,
+    body::InvokeResponse,
+};
+use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Semaphore, watch};
+
+/// A plan as it is kept for the card.
+#[derive(Clone)]
+pub(crate) enum Planned {
+    /// With the digest of its preview.
+    Made(Arc<PlanMade>, Digest),
+    Failed(String),
+}
+
+/// The answer of a run that the owner approved.
+#[derive(Clone, Serialize, Deserialize)]
+struct Ran {
+    response: InvokeResponse,
+    status: u16,
+    /// Whether the agent has had it.
+    collected: bool,
+    /// Of a read: on which terms it was read. None where it is not given any more, or an earlier version kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<Digest>,
+}
+
+impl Ran {
+    /// In place of an answer that is not given.
+    fn withheld(id: &CapabilityId, error: ErrorBody) -> Self {
+        Self {
+            status: error.code.status(),
+            response: InvokeResponse::refused(id.as_str(), error, None),
+            // The same call is a new wish.
+            collected: true,
+            terms: None,
+        }
+    }
+}
+
+/// The moment before a run is made: what changes or is taken back later ends what it reads.
+pub(super) struct Begun {
+    terms: Option<Digest>,
+    mark: Mark,
+}
+
+impl Begun {
+    fn now(kernel: &Kernel, item: &Item, ask: &Ask) -> Self {
+        let mark = kernel.taken_back.mark();
+        Self {
+            terms: terms(&kernel.ledger.snapshot(), item, ask),
+            mark,
+        }
+    }
+}
+
+pub struct Approvals {
+    dir: PathBuf,
+    plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
+    planning: planner::Places,
+    ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
+    under_way: Mutex<HashSet<PendingId>>,
+    /// Tokens made for an approved item: reading its status again gives the same one. Of open sessions only, and of each
+    /// item no more than [`TOKENS_OF_AN_ITEM`].
+    tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
+    /// [`INPUTS_AT_ONCE`].
+    writing: Semaphore,
+    /// Rises with every change that somebody may wait for.
+    changed: watch::Sender<u64>,
+}
+
+/// Inputs that are written at one time. With the largest of them this is half of the space that the ledger gives back to a
+/// full disk for the owner: so much may be on its way there already when agents are refused.
+const INPUTS_AT_ONCE: usize = 8;
+
+/// Tokens of one item that are kept, each for another session: in one more its oldest goes, and that session's next look
+/// makes another.
+const TOKENS_OF_AN_ITEM: usize = 8;
+
+impl Kernel {
+    /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
+    ///
+    /// # Errors
+    /// [`SubmitError::Unavailable`] while the ledger takes nothing of agents: an input that no item can name would lie on the
+    /// last space that the owner has. So it is where the disk does not take it; nothing of it is left then.
+    pub async fn keep_input(
+        &self,
+        item: &PendingId,
+        agent: Option<&AgentId>,
+        id: &CapabilityId,
+        input: &Bytes,
+    ) -> Result<(), SubmitError<Refusal>> {
+        let unavailable = |why: String| SubmitError::Unavailable(why);
+        let places = &self.approvals.writing;
+        let _place = places
+            .acquire()
+            .await
+            .map_err(|e| unavailable(e.to_string()))?;
+        if let Some(why) = self.takes_nothing() {
+            return Err(why);
+        }
+        let kept = self.approvals.write_input(item, agent, id, input).await;
+        kept.map_err(|error| {
+            tracing::error!(name: "pending.unsaved", %error, "an input could not be kept");
+            self.approvals.drop_input(item);
+            unavailable(error.to_string())
+        })
+    }
+
+    /// Why the ledger takes nothing of agents now, if it does not.
+    fn takes_nothing(&self) -> Option<SubmitError<Refusal>> {
+        let why = match self.ledger.condition().0 {
+            Condition::Open => return None,
+            Condition::DiskFull => "the disk is full".to_owned(),
+            Condition::Closed(reason) => reason,
+        };
+        Some(SubmitError::Unavailable(why))
+    }
+}
+
+impl Approvals {
+    pub fn open(state_dir: &StateDir) -> Self {
+        Self::in_folder(state_dir.join("pending"))
+    }
+
+    fn in_folder(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            plans: Mutex::default(),
+            planning: planner::Places::default(),
+            ran: Mutex::default(),
+            under_way: Mutex::default(),
+            tokens: Mutex::default(),
+            writing: Semaphore::new(INPUTS_AT_ONCE),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+    pub(crate) fn note_change(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// A call was recorded: whoever waits for the run of an approved item looks again.
+    pub(crate) fn note_change_of_calls(&self, record: &plexus_ledger::Recorded) {
+        if is_of_an_item(record) {
+            self.note_change();
+        }
+    }
+
+    fn input_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+        self.dir.join(format!("{item}.{id}.input"))
+    }
+
+    fn differs_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+        self.dir.join(format!("{item}.{id}.differs"))
+    }
+
+    async fn write_input(
+        &self,
+        item: &PendingId,
+        agent: Option<&AgentId>,
+        id: &CapabilityId,
+        input: &Bytes,
+    ) -> io::Result<()> {
+        let (path, beside) = (self.input_file(item, id), self.differs_file(item, id));
+        let (dir, agent, id, input) = (self.dir.clone(), agent.cloned(), id.clone(), input.clone());
+        let keep = move || {
+            let differs = agent.and_then(|agent| differs::compared(&dir, &agent, &id, &input));
+            if let Some(differs) = differs {
+                create_private(&beside, &serde_json::to_vec(&differs)?)?;
+            }
+            create_private(&path, &input)
+        };
+        tokio::task::spawn_blocking(keep)
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    /// What a call differs in from the last approved one, as it was when its item was made.
+    fn differs(&self, item: &PendingId, ask: &Ask) -> Option<Value> {
+        ask.input?;
+        serde_json::from_slice(&fs::read(self.differs_file(item, &ask.capability)).ok()?).ok()
+    }
+
+    /// The owner has approved these calls: the next of their kind are compared with them.
+    pub fn remember_approved(
+        &self,
+        agent: &AgentId,
+        calls: &[(CapabilityId, Vec<u8>)],
+        at: Timestamp,
+    ) {
+        for (capability, input) in calls {
+            if let Err(error) = differs::keep(&self.dir, agent, capability, input, at) {
+                // The next card compares with nothing, or with an older call, and says which.
+                tracing::warn!(name: "pending.unsaved", %error, %capability, "an approved input could not be kept for comparing");
+            }
+        }
+    }
+
+    /// The input of an item's ask, as it was asked with; none where the file is gone or holds something else.
+    pub fn input(&self, item: &PendingId, ask: &Ask) -> Option<Vec<u8>> {
+        self.kept_input(item, ask).map(|(bytes, _)| bytes)
+    }
+
+    /// The same, as bytes and as what they say. One that an earlier build took and that cannot be shown as it will be
+    /// made is not there either.
+    fn kept_input(&self, item: &PendingId, ask: &Ask) -> Option<(Vec<u8>, Value)> {
+        let wanted = ask.input?;
+        let kept = fs::read(self.input_file(item, &ask.capability)).ok()?;
+        if Digest::of(&kept) != wanted {
+            return None;
+        }
+        let value = plexus_protocol::json::parse(&kept).ok()?;
+        Some((kept, value))
+    }
+
+    /// The plan that the machine has for an ask, if it is the one whose preview is kept: of two that were made at the
+    /// same time, the preview of one must not be shown for the other.
+    fn preview(&self, item: &PendingId, ask: &Ask) -> Option<Arc<PlanMade>> {
+        let Plan::Ready {
+            preview,
+            state_token,
+            ..
+        } = &ask.plan
+        else {
+            return None;
+        };
+        match self.plan(item, &ask.capability)? {
+            Planned::Made(made, shown) if shown == *preview && made.state_token == *state_token => {
+                Some(made)
+            }
+            Planned::Made(..) | Planned::Failed(_) => None,
+        }
+    }
+
+    /// In one line, what an ask's call would do, where that is known.
+    pub fn headline(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        self.preview(item, ask)
+            .map(|made| made.preview.headline.to_string())
+    }
+
+    /// What the approved plan of an ask says that it would change, with what was there.
+    pub(crate) fn would_touch(
+        &self,
+        state: &State,
+        item: &PendingId,
+        id: &CapabilityId,
+    ) -> Option<Vec<Touched>> {
+        let item = state.item(item)?;
+        let ask = item.asks.iter().find(|ask| ask.capability == *id)?;
+        Some(self.preview(&item.id, ask)?.touched.clone())
+    }
+
+    /// The change that an ask's call would make, line by line, where that is known.
+    pub fn change(&self, item: &PendingId, ask: &Ask) -> Option<String> {
+        let made = self.preview(item, ask)?;
+        made.preview.diff.as_ref().map(ToString::to_string)
+    }
+
+    /// Forgets everything that is kept for an item.
+    pub fn drop_input(&self, item: &PendingId) {
+        self.drop_plans(item);
+        let Ok(files) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        for file in files.flatten() {
+            let name = file.file_name();
+            if name
+                .to_str()
+                .is_some_and(|n| n.starts_with(&format!("{item}.")) && is_of_call(n))
+            {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+    }
+
+    fn plan(&self, item: &PendingId, id: &CapabilityId) -> Option<Planned> {
+        self.plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(item.clone(), id.clone()))
+            .cloned()
+    }
+
+    fn drop_plans(&self, item: &PendingId) {
+        self.plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(of, _), _| of != item);
+    }
+
+    fn keep_plan(&self, item: &PendingId, id: &CapabilityId, plan: Planned) {
+        self.plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((item.clone(), id.clone()), plan);
+    }
+
+    /// The token that was made for this item and session, while it lasts.
+    pub fn made_token(
+        &self,
+        item: &PendingId,
+        session: &SessionId,
+        now: Timestamp,
+    ) -> Option<Value> {
+        let mut made = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|_, (until, _)| now < *until);
+        made.get(&(item.clone(), session.clone()))
+            .map(|(_, token)| token.clone())
+    }
+
+    pub fn keep_token(
+        &self,
+        state: &State,
+        item: &PendingId,
+        session: &SessionId,
+        until: Timestamp,
+        token: &Value,
+    ) {
+        let mut made = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|(item, session), _| is_open(state, item, session));
+        let of_item = || made.iter().filter(|((of, _), _)| of == item);
+        if of_item().count() >= TOKENS_OF_AN_ITEM {
+            let first = of_item().min_by_key(|(_, (until, _))| *until);
+            if let Some(key) = first.map(|(key, _)| key.clone()) {
+                made.remove(&key);
+            }
+        }
+        made.insert((item.clone(), session.clone()), (until, token.clone()));
+    }
+
+    // --- answers of approved runs ---
+
+    fn result_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
+        self.dir.join(format!("{item}.{id}.result"))
+    }
+
+    fn keep_result(&self, kernel: &Kernel, item: &Item, ask: &Ask, answer: &Answer, begun: Begun) {
+        let id = &ask.capability;
+        let ran = Ran {
+            response: answer.body.clone(),
+            status: answer.status,
+            collected: false,
+            terms: begun.terms,
+        };
+        self.keep_ran(&item.id, id, ran);
+        // Looked at afterwards: whoever takes it back from now on finds it.
+        if kernel.taken_back.since(begun.mark, &item.agent, id, None) {
+            self.take_back_read(item, ask);
+        }
+        self.note_change();
+    }
+
+    /// Takes back what was read for an agent's items, on disk too: called before the end of the permission is recorded.
+    pub(crate) fn take_back(&self, state: &State, agent: &AgentId, id: &CapabilityId) {
+        let agent = state.agent(agent).into_iter();
+        for item in agent.flat_map(|agent| agent.items.values()) {
+            let asks = item.asks.iter().filter(|ask| &ask.capability == id);
+            asks.for_each(|ask| self.take_back_read(item, ask));
+        }
+    }
+
+    fn take_back_read(&self, item: &Item, ask: &Ask) {
+        let id = &ask.capability;
+        let kept = || self.ran(&item.id, id).is_some_and(|r| r.terms.is_some());
+        if item.runs(ask) && ask.verbs.is_read() && kept() {
+            let over = Ran::withheld(id, given::read_is_over(id));
+            self.keep_ran(&item.id, id, over);
+        }
+    }
+
+    fn keep_ran(&self, item: &PendingId, id: &CapabilityId, ran: Ran) {
+        let saved = serde_json::to_vec(&ran)
+            .map_err(io::Error::other)
+            .and_then(|b| write_private(&self.result_file(item, id), &b));
+        if let Err(error) = saved {
+            // The outcome is in the audit log; only the agent's copy of the output would not survive a restart.
+            tracing::warn!(name: "pending.unsaved", %error, pendingId = %item, "the result of an approved run could not be kept on disk");
+        }
+        self.ran
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((item.clone(), id.clone()), ran);
+    }
+
+    /// The answer of one call of an item, where it is kept.
+    fn ran(&self, item: &PendingId, id: &CapabilityId) -> Option<Ran> {
+        let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (item.clone(), id.clone());
+        if let Some(ran) = known.get(&key) {
+            return Some(ran.clone());
+        }
+        let read = |path: PathBuf| -> Option<Ran> {
+            let ran: Ran = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+            (ran.response.id == id.as_str()).then_some(ran)
+        };
+        // Earlier versions kept one answer for an item.
+        let ran = read(self.result_file(item, id))
+            .or_else(|| read(self.dir.join(format!("{item}.result"))))?;
+        known.insert(key, ran.clone());
+        Some(ran)
+    }
+
+    /// The answer of a call that the gateway makes, or has made, for an approved item; none while it is due or under way.
+    fn answer(&self, kernel: &Kernel, item: &Item, ask: &Ask) -> Option<Ran> {
+        // Looked up first: a run that ends meanwhile has kept its answer by then.
+        let under_way = self.under_way().contains(&item.id);
+        let ran = self
+            .ran(&item.id, &ask.capability)
+            .filter(|ran| !is_known_since(ran, ask))
+            .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())?;
+        Some(match withheld(kernel, item, ask, &ran) {
+            Some(error) => Ran::withheld(&ask.capability, error),
+            None => ran,
+        })
+    }
+
+    /// What is known of a call whose answer was lost: in a crash before it was kept, or because it could not be.
+    fn lost_answer(&self, item: &Item, ask: &Ask) -> Option<Ran> {
+        if !item.runs(ask) || !matches!(ask.approval, Approval::Used | Approval::Ended) {
+            return None;
+        }
+        let alone = item.asks.iter().filter(|ask| item.runs(ask)).count() == 1;
+        let outcome = match (ask.outcome, &item.state) {
+            (Some(outcome), _) => outcome,
+            // An earlier version noted how the last call of an item went, and not which one that was.
+            (None, ItemState::Over { outcome }) if alone && ask.approval == Approval::Ended => {
+                *outcome
+            }
+            (None, _) => OutcomeKind::Unknown,
+        };
+        let answer = life::of_outcome(&ask.capability, outcome);
+        Some(Ran {
+            response: answer.body,
+            status: answer.status,
+            collected: false,
+            terms: None,
+        })
+    }
+
+    /// The answers of an item's runs, in the order of its asks, once there is one for each.
+    pub fn results(&self, kernel: &Kernel, item: &Item) -> Option<Vec<InvokeResponse>> {
+        let runs = item.asks.iter().filter(|ask| item.runs(ask));
+        let results: Option<Vec<_>> = runs
+            .map(|ask| Some(self.answer(kernel, item, ask)?.response))
+            .collect();
+        results.filter(|results| !results.is_empty())
+    }
+
+    /// The agent has its answers: from now on the same calls in another session are new wishes.
+    pub fn collect(&self, kernel: &Kernel, item: &Item) {
+        for ask in item.asks.iter().filter(|ask| item.runs(ask)) {
+            self.collect_one(kernel, item, ask);
+        }
+    }
+
+    fn collect_one(&self, kernel: &Kernel, item: &Item, ask: &Ask) {
+        let uncollected = |ran: &Ran| !ran.collected;
+        if let Some(ran) = self.answer(kernel, item, ask).filter(uncollected) {
+            let ran = Ran {
+                collected: true,
+                ..ran
+            };
+            self.keep_ran(&item.id, &ask.capability, ran);
+        }
+    }
+
+    /// Whether the gateway itself runs, or has run, what this item allows and an answer is still to come.
+    pub fn is_running(&self, kernel: &Kernel, item: &Item) -> bool {
+        let mut asks = item.asks.iter();
+        asks.any(|ask| self.runs_now(kernel, item, ask))
+    }
+
+    /// The same of one call.
+    fn runs_now(&self, kernel: &Kernel, item: &Item, ask: &Ask) -> bool {
+        item.runs(ask)
+            && (matches!(item.state, ItemState::Approved { .. } | ItemState::Consumed)
+                || self.under_way().contains(&item.id))
+            && self.answer(kernel, item, ask).is_none()
+    }
+
+    /// Items whose run was begun in this launch and whose answer is not kept yet: the outcome is recorded a moment
+    /// before the answer is.
+    fn under_way(&self) -> MutexGuard<'_, HashSet<PendingId>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody had begun it before.
+    pub(crate) fn begin_run(&self, item: &PendingId) -> bool {
+        self.under_way().insert(item.clone())
+    }
+
+    pub(crate) fn end_run(&self, item: &PendingId) {
+        self.under_way().remove(item);
+        self.note_change();
+    }
+
+    /// Joins a call to the approved run of the same call. The session that asked gets the outcome of an effect for as long
+    /// as it is kept; another session of the agent, and every session where nothing was done or where it was a read, gets
+    /// it until somebody has collected it (docs/decisions/0008).
+    pub(crate) async fn join_run(&self, kernel: &Kernel, asked: &Asked) -> Option<Answer> {
+        let session = asked.caller.by.session()?;
+        let mut changed = self.changed();
+        loop {
+            let state = kernel.ledger.snapshot();
+            let (item, ask) = self.approved_twin(kernel, &state, asked, session)?;
+            if let Some(ran) = self.answer(kernel, &item, &ask) {
+                if !is_kept_for(&item, &ask, session) {
+                    self.collect_one(kernel, &item, &ask);
+                }
+                return Some(Answer {
+                    status: ran.status,
+                    body: InvokeResponse {
+                        replayed: true,
+                        ..ran.response
+                    },
+                });
+            }
+            if !self.runs_now(kernel, &item, &ask) {
+                return None;
+            }
+            // What is not begun yet is left to the next launch: nobody waits for that.
+            let begun = self.under_way().contains(&item.id);
+            if !begun && kernel.phase() != Phase::Serving {
+                return None;
+            }
+            // Nor for a run that cannot be begun before there is room for its record. It stays due.
+            if let Some(why) = kernel.takes_nothing().filter(|_| !begun) {
+                return Some(life::unrecorded(asked.id(), &why));
+            }
+            tokio::select! {
+                moved = changed.changed() => moved.ok()?,
+                () = kernel.ending(), if !begun => {}
+            }
+        }
+    }
+
+    /// The newest approved item, and its ask, by which the gateway makes or has made this very call.
+    fn approved_twin(
+        &self,
+        kernel: &Kernel,
+        state: &State,
+        asked: &Asked,
+        session: &SessionId,
+    ) -> Option<(Arc<Item>, Ask)> {
+        let agent = state.agent(&asked.caller.agent)?;
+        let own = agent.items.values().filter(|item| item.is_of(agent));
+        let twins = own.filter_map(|item| {
+            let same = |ask: &&Ask| {
+                &ask.capability == asked.id() && ask.input == Some(asked.digest) && item.runs(ask)
+            };
+            let ask = item.asks.iter().find(same)?;
+            let approved = matches!(
+                item.state,
+                ItemState::Approved { .. } | ItemState::Consumed | ItemState::Over { .. }
+            );
+            let owed = || {
+                is_kept_for(item, ask, session)
+                    || self
+                        .answer(kernel, item, ask)
+                        .is_none_or(|ran| !ran.collected)
+            };
+            (approved && owed()).then_some((item, ask))
+        });
+        let newest = twins.max_by_key(|(item, _)| item.created_at);
+        newest.map(|(item, ask)| (item.clone(), ask.clone()))
+    }
+
+    /// Forgets what no item needs any more: inputs of items that are decided, results of items that are gone.
+    pub fn tidy(&self, state: &State) {
+        let open = |item: &Item| match item.state {
+            ItemState::Pending => true,
+            ItemState::Approved { .. } => item
+                .asks
+                .iter()
+                .any(|a| matches!(a.approval, Approval::OneCall | Approval::OneCallAnyInput)),
+            _ => false,
+        };
+        let Ok(files) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        for file in files.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let Some(item) = name
+                .split('.')
+                .next()
+                .and_then(|p| PendingId::parse(p).ok())
+            else {
+                continue;
+            };
+            let known = state.item(&item);
+            let needed = if is_of_call(&name) {
+                known.is_some_and(|i| open(i))
+            } else {
+                known.is_some()
+            };
+            // A file younger than its item's commit belongs to a request that is under way.
+            let fresh = file
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|t| t.elapsed().is_ok_and(|e| e.as_secs() < 60));
+            if !needed && !fresh {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+        differs::tidy(&self.dir, state);
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.retain(|(item, _), _| state.item(item).is_some_and(|i| open(i)));
+        let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        ran.retain(|(item, _), _| state.item(item).is_some());
+    }
+}
+
+/// Whether a session that looked at an item is still there: with it its token has ended.
+fn is_open(state: &State, item: &PendingId, session: &SessionId) -> bool {
+    let agent = state.item(item).and_then(|item| state.agent(&item.agent));
+    agent.is_some_and(|agent| agent.sessions.contains_key(session))
+}
+
+/// Whether an answer says that nobody knows, and it is known since: the owner has settled it, or its outcome came late.
+fn is_known_since(ran: &Ran, ask: &Ask) -> bool {
+    let code = ran.response.error.as_ref().map(|error| error.code);
+    code == Some(ErrorCode::OutcomeUnknown)
+        && ask
+            .outcome
+            .is_some_and(|outcome| outcome != OutcomeKind::Unknown)
+}
+
+/// Whether a session is answered with this call's outcome for as long as that is kept. Where nothing was done, it was told
+/// to ask again; and reading twice does no harm, while what was read grows old.
+fn is_kept_for(item: &Item, ask: &Ask, session: &SessionId) -> bool {
+    let lasts = ask.outcome != Some(OutcomeKind::Refused) && !ask.verbs.is_read();
+    &item.session == session && lasts
+}
+
+/// The terms on which a read of this item is made now; none of an effect.
+fn terms(state: &State, item: &Item, ask: &Ask) -> Option<Digest> {
+    let agent = state.agent(&item.agent)?;
+    let (source, _) = state.capability(&ask.capability)?;
+    let terms = || given::digest(agent.epoch, source.revision, ask.constraint.as_ref());
+    ask.verbs.is_read().then(terms)
+}
+
+/// Why what was read is not given now, if it is not. The outcome of an effect, or that nothing was read, always is.
+fn withheld(kernel: &Kernel, item: &Item, ask: &Ask, ran: &Ran) -> Option<ErrorBody> {
+    if !ask.verbs.is_read() || ask.outcome == Some(OutcomeKind::Refused) {
+        return None;
+    }
+    let now = kernel.ledger.snapshot().time(kernel.clock.now());
+    let Some(read) = ran.terms.filter(|_| now < item.expires_at) else {
+        return Some(given::read_is_over(&ask.capability));
+    };
+    let terms = Terms {
+        agent: &item.agent,
+        capability: &ask.capability,
+        constraint: ask.constraint.as_ref(),
+        read,
+        grant: None,
+        // A revoke has taken it back already: `take_back`.
+        mark: None,
+    };
+    may_still_be_given(kernel, &terms).err().map(|error| *error)
+}
+
+/// Whether a file of this name is needed only while its item waits or is approved.
+fn is_of_call(name: &str) -> bool {
+    name.ends_with(".input") || name.ends_with(".differs")
+}
+
+/// Whether somebody may wait for this call: only those that an item allowed name one.
+pub(crate) fn is_of_an_item(record: &plexus_ledger::Recorded) -> bool {
+    memchr::memmem::find(record.json().as_bytes(), b"\"pend_").is_some()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The card: all that the owner sees of an item, and the digest that an approval is bound to (wire §4.17, DESIGN 13).
+
+use super::{Approvals, Planned, choices};
+use plexus_protocol::{Digest, body::Narration, json};
+use plexus_sources::{catalogue::Catalogue, narration};
+use plexus_trust::{Ask, Item, Plan, State};
+use serde_json::{Map, Value, json as object};
+
+/// What a list says of an item whose card it has no room for: who asks for what, and since when; nothing that can be
+/// decided on.
+pub fn heading(state: &State, item: &Item) -> Map<String, Value> {
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put("pendingId", object!(item.id));
+    put("kind", object!("grant"));
+    put("state", object!(item.wire_state(state.latest)));
+    put("createdAt", object!(item.created_at));
+    put("expiresAt", object!(item.expires_at));
+    put("agentId", object!(item.agent));
+    put(
+        "capabilities",
+        item.asks.iter().map(|a| object!(a.capability)).collect(),
+    );
+    if let Some(purpose) = &item.purpose {
+        put("agentPurpose", object!(purpose));
+    }
+    out
+}
+
+/// How an item's asks are told to the owner.
+pub(crate) fn narrated(catalogue: &Catalogue, state: &State, item: &Item) -> Vec<Narration> {
+    narration::of_item(catalogue, state, item, choices::amounts_to_execute)
+}
+
+/// An item as `GET /admin/api/pending/:id` shows it.
+pub fn card(approvals: &Approvals, catalogue: &Catalogue, state: &State, item: &Item) -> Value {
+    let mut out = heading(state, item);
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put(
+        "scopes",
+        item.asks
+            .iter()
+            .map(|a| object!({"id": a.capability, "verbs": a.verbs, "constraint": a.constraint}))
+            .map(without_nulls)
+            .collect(),
+    );
+    put(
+        "reasons",
+        item.asks
+            .iter()
+            .map(|a| {
+                object!(if a.verbs.is_read() {
+                    "read"
+                } else {
+                    "changes something"
+                })
+            })
+            .collect(),
+    );
+    put(
+        "pendingNarration",
+        object!(narrated(catalogue, state, item)),
+    );
+    if let Some(wish) = item.asks.iter().find_map(|a| a.wish) {
+        put("requestedTrustWindow", object!(wish));
+    }
+    if item.client != (None, None) {
+        put(
+            "client",
+            without_nulls(object!({"name": item.client.0, "version": item.client.1})),
+        );
+    }
+    put("onApproval", object!(item.on_approval));
+    put(
+        "asks",
+        item.asks
+            .iter()
+            .map(|ask| shown_ask(approvals, catalogue, state, item, ask))
+            .collect(),
+    );
+    put(
+        "choices",
+        choices::choices(catalogue, &state.settings, item),
+    );
+    put("narrow", choices::narrow(catalogue, item));
+    put("differs", differs(approvals, item));
+    let denied = denied_before(item);
+    if !denied.is_empty() {
+        put("deniedBefore", Value::Array(denied));
+    }
+    if complete(approvals, item) {
+        let digest = digest(&out);
+        out.insert("cardDigest".into(), object!(digest));
+    }
+    Value::Object(out)
+}
+
+/// The digest of a card: of its canonical JSON without the digest itself.
+pub fn digest(card: &Map<String, Value>) -> Digest {
+    let mut card = card.clone();
+    card.remove("cardDigest");
+    json::digest(&Value::Object(card))
+}
+
+/// What the calls of an item differ in from those that were approved last. Where it asks for several capabilities each
+/// change says which it is about, and `since` is the earliest of the calls that were compared.
+fn differs(approvals: &Approvals, item: &Item) -> Value {
+    let mut all = Value::Null;
+    for ask in &item.asks {
+        let Some(mut one) = approvals.differs(&item.id, ask) else {
+            continue;
+        };
+        if item.asks.len() > 1 {
+            for change in one["changes"].as_array_mut().into_iter().flatten() {
+                change["capability"] = object!(ask.capability);
+            }
+        }
+        if all.is_null() {
+            all = one;
+            continue;
+        }
+        if let (Value::Array(changes), Value::Array(more)) =
+            (&mut all["changes"], one["changes"].take())
+        {
+            changes.extend(more);
+        }
+        // Moments of one form sort as text.
+        if one["since"].as_str() < all["since"].as_str() {
+            all["since"] = one["since"].take();
+        }
+    }
+    all
+}
+
+/// What the owner has said no to before, so that a call that is tried again and again with a small change does not look
+/// like a new one. As it was when the item was made: a card changes by what it is about, not by its neighbours.
+fn denied_before(item: &Item) -> Vec<Value> {
+    let denied = item.asks.iter().filter(|ask| ask.denied > 0);
+    denied
+        .map(|ask| {
+            let calls = match ask.denied {
+                1 => "another call".to_owned(),
+                n => format!("{n} other calls"),
+            };
+            let words = format!(
+                "In the 30 days before this you said no to {calls} of {} by {}.",
+                ask.capability, item.agent
+            );
+            object!({"id": ask.capability, "count": ask.denied, "words": words})
+        })
+        .collect()
+}
+
+/// Whether nothing of the card is still being computed, and all of what was computed is shown.
+fn complete(approvals: &Approvals, item: &Item) -> bool {
+    item.asks.iter().all(|ask| match &ask.plan {
+        Plan::None | Plan::Failed => true,
+        Plan::Making => false,
+        Plan::Ready { .. } => approvals.preview(&item.id, ask).is_some(),
+    })
+}
+
+fn shown_ask(
+    approvals: &Approvals,
+    catalogue: &Catalogue,
+    state: &State,
+    item: &Item,
+    ask: &Ask,
+) -> Value {
+    let entry = catalogue.get(&ask.capability);
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| out.insert(key.to_owned(), value);
+    put("id", object!(ask.capability));
+    put("verbs", object!(ask.verbs));
+    put(
+        "label",
+        object!(entry.map(|e| e.capability().label.clone())),
+    );
+    if let Some(digest) = ask.input {
+        put("inputDigest", object!(digest));
+        let kept = approvals.kept_input(&item.id, ask);
+        put("input", kept.map_or(Value::Null, |(_, value)| value));
+    }
+    put(
+        "plan",
+        match &ask.plan {
+            Plan::None => Value::Null,
+            Plan::Making => object!("making"),
+            Plan::Ready {
+                preview,
+                state_token,
+                rating,
+                once: _,
+            } => match approvals.preview(&item.id, ask) {
+                Some(made) => object!({
+                    "preview": made.preview,
+                    "previewDigest": preview,
+                    "stateToken": state_token,
+                    "rating": rating,
+                    "summary": made.summary,
+                    "touched": made.touched,
+                    "warnings": made.warnings,
+                }),
+                None => object!({"error": "its preview was not kept; have it planned again"}),
+            },
+            Plan::Failed => match approvals.plan(&item.id, &ask.capability) {
+                Some(Planned::Failed(why)) => object!({"error": why}),
+                _ => object!({"error": "it could not be computed"}),
+            },
+        },
+    );
+    put(
+        "windows",
+        choices::offers(&state.settings, item, ask, entry.map(|e| &**e)),
+    );
+    Value::Object(out)
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members.into_iter().filter(|(_, v)| !v.is_null()).collect(),
+        other => other,
+    }
+}

@@ -1,0 +1,116 @@
+//! The card of a source whose grants rest, because it can do more than when they were given or because they came out of
+//! a backup: why, what differs, whose they are, and what a yes or a no does. One for each such source, decided as a whole
+//! (DESIGN 5, Re-gating).
+//!
+//! Invariant: its id and its digest change with what the source can do, so that an answer is to what was seen.
+//! Must not know: what is wider; the machine has decided that.
+
+use plexus_protocol::{Digest, PendingId, Provenance, Sensitivity, TrustWindow, body::Narration};
+use plexus_sources::{catalogue::Catalogue, profile};
+use plexus_trust::{Difference, Source, State};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// The cards of all sources on which grants rest.
+pub fn cards(state: &State, catalogue: &Catalogue) -> Vec<Map<String, Value>> {
+    let sources = state.sources.values();
+    sources
+        .filter_map(|source| card(state, catalogue, source))
+        .collect()
+}
+
+/// The source whose card has this id, as it is now.
+pub fn source_of<'s>(state: &'s State, card: &PendingId) -> Option<&'s Source> {
+    let mut sources = state.sources.values();
+    sources
+        .find(|source| id(source).as_ref() == Some(card) && state.resting(source).next().is_some())
+        .map(|source| &**source)
+}
+
+/// A card's id: made of the source and its revision, so that it stays over a restart and goes with the next change.
+pub fn id(source: &Source) -> Option<PendingId> {
+    let named = Digest::of(format!("change {} {}", source.id, source.revision).as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(named.0.get(..16)?);
+    let uuid = uuid::Uuid::from_bytes(bytes);
+    PendingId::parse(&format!("pend_{}", uuid.hyphenated())).ok()
+}
+
+/// The card of one source; `None` where no grant on it rests.
+pub fn card(state: &State, catalogue: &Catalogue, source: &Source) -> Option<Map<String, Value>> {
+    let resting: Vec<_> = state.resting(source).collect();
+    let agents: BTreeSet<_> = resting.iter().map(|grant| &grant.agent).collect();
+    let capabilities: BTreeSet<_> = resting.iter().map(|grant| &grant.capability).collect();
+    let since = source.changed.first().map(|difference| difference.at);
+    let since = since.or_else(|| resting.iter().map(|grant| grant.granted_at).max())?;
+    let them = match resting.len() {
+        1 => "its grant".to_owned(),
+        n => format!("its {n} grants"),
+    };
+    let narration = capabilities.iter().map(|capability| {
+        let entry = catalogue.get(capability);
+        let label = entry.map_or(capability.as_str(), |e| e.capability().label.as_str());
+        let facts = source.capabilities.get(*capability);
+        Narration {
+            id: (*capability).clone(),
+            verbs: facts.map(|f| f.verbs).unwrap_or_default(),
+            provenance: entry.map_or(Provenance::Extension, |e| e.provenance),
+            sensitivity: facts.map_or(Sensitivity::High, |f| f.sensitivity),
+            default_trust_window: TrustWindow::Once,
+            summary: format!(
+                "Approving lets the grants of {label} go on, with what it can do now."
+            ),
+            notification_line: plexus_sources::narration::cut(
+                &format!("Grants of {label} rest until you decide"),
+                120,
+            ),
+        }
+    });
+    let changes: Vec<Value> = source.changed.iter().map(told).collect();
+    let why: BTreeSet<_> = resting
+        .iter()
+        .filter_map(|g| g.suspended.as_deref())
+        .collect();
+    let go_on = format!("{them} on {} go on; nothing new is granted", source.id);
+    let card = json!({
+        "pendingId": id(source)?,
+        "kind": "change",
+        "state": "pending",
+        "createdAt": since,
+        "capabilities": capabilities,
+        "reasons": why,
+        "pendingNarration": narration.collect::<Vec<_>>(),
+        "asks": [],
+        "source": {"id": source.id, "label": source.config.label},
+        "agents": agents,
+        "changes": changes,
+        // So that a view of cards that knows no such item still offers the one answer there is.
+        "choices": [{"window": "once", "words": go_on, "default": true}],
+        "narrow": [],
+        "differs": null,
+        "ifApproved": go_on,
+        "ifDenied": format!("{them} on {} end", source.id),
+    });
+    let Value::Object(mut card) = card else {
+        return None;
+    };
+    let digest = super::card::digest(&card);
+    card.insert("cardDigest".into(), json!(digest));
+    Some(card)
+}
+
+/// One difference in words.
+fn told(difference: &Difference) -> Value {
+    let mut words = difference.words.clone();
+    let rules = |rules: &[String], said: &str| -> Vec<String> {
+        let word = |rule: &String| format!("{said} {}", profile::words(rule));
+        rules.iter().map(word).collect()
+    };
+    words.extend(rules(&difference.rules, "its worker may now"));
+    words.extend(rules(&difference.rules_gone, "its worker may no longer"));
+    let about = match &difference.capability {
+        Some(capability) => json!(capability),
+        None => json!("what its worker may reach"),
+    };
+    json!({"about": about, "words": words, "at": difference.at})
+}

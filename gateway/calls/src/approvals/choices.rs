@@ -1,0 +1,195 @@
+//! For how long the owner may say yes to a card, and what each answer would allow: the one place of these words.
+//!
+//! Invariants: every window of the wire is listed, in the order from least to most, so that two views of a card offer
+//! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
+//! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
+
+use crate::whose::UNDO;
+use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
+use plexus_sources::catalogue::{Catalogue, Entry};
+use plexus_trust::{Ask, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
+use serde_json::{Value, json};
+
+/// Every window that a card names, from least to most.
+const WINDOWS: [TrustWindow; 5] = [
+    TrustWindow::Once,
+    TrustWindow::HOUR,
+    TrustWindow::DAY,
+    TrustWindow::WEEK,
+    TrustWindow::UntilRevoked,
+];
+
+/// `choices` of a card: for each window its words, whether it is the default, and why it cannot be chosen.
+pub(super) fn choices(catalogue: &Catalogue, settings: &Settings, item: &Item) -> Value {
+    let of = |window: TrustWindow| {
+        let about = |ask: &Ask| {
+            let entry = catalogue.get(&ask.capability).map(|entry| &**entry);
+            (
+                words(item, ask, entry, window),
+                refused(settings, ask, entry, window),
+            )
+        };
+        let (words, refused): (Vec<String>, Vec<Option<String>>) =
+            item.asks.iter().map(about).unzip();
+        let refused = refused.into_iter().flatten().next();
+        let mut choice = json!({
+            "window": window.kind(),
+            "words": words.join("; and "),
+            "default": window == TrustWindow::Once && refused.is_none(),
+        });
+        if window == TrustWindow::Once && item.asks.iter().any(|ask| ask.input.is_none()) {
+            choice["anyInput"] = json!(true);
+        }
+        if let Some(why) = refused {
+            choice["refused"] = json!(why);
+        }
+        choice
+    };
+    WINDOWS.into_iter().map(of).collect()
+}
+
+/// The fields of the input by which a yes can be narrowed: those that each of its capabilities has, what the worker
+/// resolves before anything else.
+pub(super) fn narrow(catalogue: &Catalogue, item: &Item) -> Value {
+    let fields = |ask: &Ask| {
+        let facts = catalogue
+            .get(&ask.capability)
+            .map(|entry| entry.facts.clone());
+        facts.map_or_else(Vec::new, |facts| match facts.resolved.is_empty() {
+            true => facts.fields,
+            false => facts.resolved,
+        })
+    };
+    let mut asks = item.asks.iter().map(fields);
+    let first = asks.next().unwrap_or_default();
+    let rest: Vec<Vec<String>> = asks.collect();
+    let in_all = |field: &String| rest.iter().all(|fields| fields.contains(field));
+    first.into_iter().filter(in_all).map(Value::from).collect()
+}
+
+/// `windows` of one ask, the form that came before `choices`: those that can be chosen, and their words.
+pub(super) fn offers(settings: &Settings, item: &Item, ask: &Ask, entry: Option<&Entry>) -> Value {
+    // A plan that is being made, or failed, stands beside these.
+    let offered = |window: &TrustWindow| beyond(settings, ask, entry, *window).is_none();
+    let offer = |window| json!({"window": window, "allows": words(item, ask, entry, window)});
+    WINDOWS.into_iter().filter(offered).map(offer).collect()
+}
+
+/// What a yes for `window` would allow.
+fn words(item: &Item, ask: &Ask, entry: Option<&Entry>, window: TrustWindow) -> String {
+    let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
+    let within = ask
+        .constraint
+        .as_ref()
+        .map_or_else(String::new, |constraint| {
+            format!(", only where {}", constraint.in_words())
+        });
+    match (window, ask.input) {
+        (TrustWindow::Once, Some(_)) => "this one call, exactly as shown".to_owned(),
+        (TrustWindow::Once, None) => {
+            let what = if is_undo(entry) {
+                "on any change of its own"
+            } else {
+                "with any input"
+            };
+            format!("one call of “{label}”, {what}{within}: you do not see it before it is made")
+        }
+        (_, input) => {
+            let now = match (input, item.on_approval) {
+                (Some(_), OnApproval::Run) => "this call now, and ",
+                _ => "",
+            };
+            let effect = !ask.verbs.is_read();
+            let undo = is_undo(entry);
+            let what = if undo {
+                "as far as it takes back its own changes"
+            } else if effect {
+                "whatever it changes"
+            } else {
+                "whatever it reads"
+            };
+            let held = if effect && !undo {
+                "; what it replaces or edits it must have read as it is then"
+            } else {
+                ""
+            };
+            format!(
+                "{now}every call of “{label}” {}, {what}{within}, without asking you{held}",
+                window.phrase()
+            )
+        }
+    }
+}
+
+/// Why `window` cannot be chosen now.
+fn refused(
+    settings: &Settings,
+    ask: &Ask,
+    entry: Option<&Entry>,
+    window: TrustWindow,
+) -> Option<String> {
+    let why = match (&ask.plan, entry) {
+        (_, None) => "this capability is gone: deny it",
+        (Plan::Making, _) => "what it would do is still being computed",
+        (Plan::Failed, _) => {
+            "what it would do could not be computed: deny it, or have it planned again"
+        }
+        (Plan::None | Plan::Ready { .. }, Some(_)) => return beyond(settings, ask, entry, window),
+    };
+    Some(why.to_owned())
+}
+
+/// Why `window` is more than this may ever be allowed for.
+fn beyond(
+    settings: &Settings,
+    ask: &Ask,
+    entry: Option<&Entry>,
+    window: TrustWindow,
+) -> Option<String> {
+    if window == TrustWindow::Once {
+        return None;
+    }
+    let why = if amounts_to_execute(ask) {
+        "what this would write is run or obeyed by programs of yours, so each such call is approved by itself"
+    } else if ask.plan.is_once_only() {
+        "it takes back a change that this agent did not make, so each such call is approved by itself"
+    } else {
+        match entry {
+            None => "this capability is gone",
+            Some(e) if ceiling(&e.facts, e.provenance) == Ceiling::Once => once_only(e),
+            Some(_) if window == TrustWindow::UntilRevoked && !settings.allow_until_revoked => {
+                "your settings have no window without an end (plexusctl config show)"
+            }
+            Some(_) => return None,
+        }
+    };
+    Some(why.to_owned())
+}
+
+fn is_undo(entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|entry| entry.capability().name == UNDO)
+}
+
+/// Why each call of this is approved by itself, whoever asks (DESIGN 5, ceilings).
+fn once_only(entry: &Entry) -> &'static str {
+    if entry.facts.verbs.contains(Verb::Execute) {
+        "it runs code, so each call is approved by itself"
+    } else if entry.facts.sensitivity == Sensitivity::High {
+        "it leaves this machine or cannot be taken back, so each call is approved by itself"
+    } else if entry.provenance == Provenance::Extension {
+        "an extension changes something with it, so each call is approved by itself"
+    } else {
+        "each call of it is approved by itself"
+    }
+}
+
+/// Whether the plan amounts to running code, though the capability alone does not.
+pub(super) fn amounts_to_execute(ask: &Ask) -> bool {
+    matches!(
+        ask.plan,
+        Plan::Ready {
+            rating: Verb::Execute,
+            ..
+        }
+    )
+}

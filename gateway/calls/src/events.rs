@@ -1,0 +1,622 @@
+//! The stream of events for agents and the owner (wire §4.11), made from what the ledger records.
+//!
+//! ```text
+//! told ─▶ numbered and kept, and sent to who listens, in one step
+//! listens since N ─ N of this launch, and all after it kept ─▶ what is kept after N ─▶ what is told from now on
+//!                 └ anything else ─▶ `missed` ─▶ all that is kept ─────────────────▶ what is told from now on
+//! ```
+//! Invariants: a frame never holds a token; an agent gets only its own; no frame comes twice, and where one that was kept
+//! is lost to a listener (it is too old, of another launch, or the log was faster than we) `missed` says so in its place.
+//! The last frames that change something are kept for `Last-Event-ID`; `audit_appended` is not: the log is there to read.
+//!
+//! Must not know: HTTP.
+
+use crate::{approvals::card, kernel::Kernel};
+use plexus_ledger::Recorded;
+use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
+use plexus_trust::State;
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::broadcast;
+
+/// Frames that a slow reader may be behind.
+const LAG: usize = 1_024;
+/// Frames kept for a reader that comes back.
+const KEPT: usize = 1_024;
+
+/// What of an item's heading is told when it begins to wait.
+const ADDED: [&str; 5] = ["pendingId", "kind", "createdAt", "agentId", "capabilities"];
+
+/// The frame that stands where others were lost: whoever reads it reads anew what frames tell of.
+const MISSED: &str = "missed";
+
+/// What is told that is not in the ledger.
+#[derive(Clone, Debug)]
+pub(crate) enum Notice {
+    ManifestChanged {
+        revision: u64,
+        changed: Option<Changed>,
+    },
+    InvokeResolved {
+        agent: AgentId,
+        epoch: u64,
+        run: RunId,
+        id: String,
+        ok: bool,
+    },
+    SourceStatus {
+        /// The one agent that may hear of it, where it is lent, and its epoch.
+        borrower: Option<(AgentId, u64)>,
+        /// What the source offers and the owner exposes: whoever may know of none of it hears nothing.
+        capabilities: Vec<CapabilityId>,
+        source: SourceId,
+        available: bool,
+        /// For the owner.
+        reason: Option<String>,
+        /// For agents.
+        told: Option<&'static str>,
+    },
+}
+
+/// Which entries changed.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    pub added: Vec<CapabilityId>,
+    pub removed: Vec<CapabilityId>,
+    pub updated: Vec<CapabilityId>,
+}
+
+/// What an agent is told less of than the owner.
+#[derive(Clone, Debug)]
+enum Narrowed {
+    /// The ids that it may know of.
+    Changed(Changed),
+    /// All, if it may know of one of these; the reason in these words.
+    Source {
+        capabilities: Vec<CapabilityId>,
+        told: Option<&'static str>,
+    },
+}
+
+/// Who may see a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Audience {
+    Everyone,
+    Agent(AgentId, Epoch),
+    Owner,
+}
+
+/// Which program of an agent's name: another credential is another epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epoch {
+    Is(u64),
+    /// The one that this epoch ended.
+    Before(u64),
+}
+
+impl Epoch {
+    fn has(self, epoch: u64) -> bool {
+        match self {
+            Self::Is(is) => epoch == is,
+            Self::Before(next) => epoch < next,
+        }
+    }
+}
+
+/// From where on a listener wants frames: what it sent as `Last-Event-ID`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It has none.
+    Now,
+    /// A frame of ours.
+    Frame { launch: u64, number: u64 },
+    /// Nothing that we ever gave.
+    Unknown,
+}
+
+/// One frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    number: u64,
+    audience: Audience,
+    kind: &'static str,
+    data: Value,
+    narrowed: Option<Narrowed>,
+}
+
+/// A frame as one listener may see it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The event's name.
+    pub kind: &'static str,
+    /// Its data.
+    pub data: Value,
+    /// What the listener sends as `Last-Event-ID` to go on after it.
+    pub id: String,
+}
+
+/// Who listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listener {
+    Agent {
+        agent: AgentId,
+        /// The agent's epoch in which it began to listen.
+        epoch: u64,
+    },
+    /// Who may see everything.
+    Owner,
+}
+
+impl Listener {
+    /// Whether it hears what only the owner may.
+    fn is_owner(&self) -> bool {
+        matches!(self, Self::Owner)
+    }
+}
+
+pub struct Feed {
+    frames: broadcast::Sender<Arc<Told>>,
+    kept: Arc<Mutex<Kept>>,
+    owners: Arc<AtomicUsize>,
+    closed: tokio::sync::watch::Sender<bool>,
+}
+
+/// What can be told again.
+struct Kept {
+    /// Numbers begin anew with each.
+    launch: u64,
+    /// The number of the last frame.
+    last: u64,
+    /// The number of the last one that is not kept any more.
+    gone: u64,
+    told: VecDeque<Arc<Told>>,
+}
+
+impl Kept {
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.launch)
+    }
+
+    /// What a listener lacks, and whether more than that is lost to it.
+    fn since(&self, since: Since) -> (VecDeque<Arc<Told>>, bool) {
+        let after = |number: u64| {
+            let later = self.told.iter().filter(|told| told.number > number);
+            later.cloned().collect()
+        };
+        match since {
+            Since::Now => (VecDeque::new(), false),
+            Since::Frame { launch, number }
+                if launch == self.launch && (self.gone..=self.last).contains(&number) =>
+            {
+                (after(number), false)
+            }
+            Since::Frame { .. } | Since::Unknown => (after(0), true),
+        }
+    }
+}
+
+impl Feed {
+    /// `owners` counts those who watch for the owner.
+    pub fn new(launch: u64, owners: Arc<AtomicUsize>) -> Self {
+        Self {
+            frames: broadcast::Sender::new(LAG),
+            kept: Arc::new(Mutex::new(Kept {
+                launch,
+                last: 0,
+                gone: 0,
+                told: VecDeque::new(),
+            })),
+            owners,
+            closed: tokio::sync::watch::Sender::new(false),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        locked(&self.kept)
+    }
+
+    /// Tells everybody that frames were lost: what they have seen is to be read anew.
+    fn missed(&self) {
+        self.tell(Audience::Everyone, MISSED, json!({}), None);
+    }
+
+    pub(crate) fn publish(&self, notice: Notice) {
+        match notice {
+            Notice::ManifestChanged { revision, changed } => {
+                self.tell(
+                    Audience::Everyone,
+                    "manifest_changed",
+                    json!({"revision": revision}),
+                    changed.map(Narrowed::Changed),
+                );
+            }
+            Notice::InvokeResolved {
+                agent,
+                epoch,
+                run,
+                id,
+                ok,
+            } => {
+                let status = if ok { "succeeded" } else { "failed" };
+                let data = json!({"runId": run, "id": id, "status": status});
+                let audience = Audience::Agent(agent, Epoch::Is(epoch));
+                self.tell(audience, "invoke_resolved", data, None);
+            }
+            Notice::SourceStatus {
+                borrower,
+                capabilities,
+                source,
+                available,
+                reason,
+                told,
+            } => {
+                let mut data = json!({"source": source, "available": available});
+                if let Some(reason) = reason {
+                    data["reason"] = json!(reason);
+                }
+                let audience = borrower.map_or(Audience::Everyone, |(agent, epoch)| {
+                    Audience::Agent(agent, Epoch::Is(epoch))
+                });
+                let narrowed = Narrowed::Source { capabilities, told };
+                self.tell(audience, "source_status", data, Some(narrowed));
+            }
+        }
+    }
+
+    /// Ends every stream.
+    pub fn close(&self) {
+        let _ = self.closed.send(true);
+    }
+
+    /// Tells the owner's clients that the card of a changed source is decided. Calls' own items are told from the log.
+    pub fn change_decided(&self, card: &plexus_protocol::PendingId, decision: &str) {
+        let data = json!({"pendingId": card, "kind": "change", "decision": decision});
+        self.tell(Audience::Owner, "pending_resolved", data, None);
+    }
+
+    /// How a changed source's card was decided in this launch, where the frame that told of it is still kept.
+    pub fn decision_on(&self, card: &plexus_protocol::PendingId) -> Option<String> {
+        let kept = self.kept();
+        let told = kept.told.iter().rev().find(|told| {
+            told.kind == "pending_resolved" && told.data["pendingId"] == card.as_str()
+        })?;
+        told.data["decision"].as_str().map(str::to_owned)
+    }
+
+    fn tell(
+        &self,
+        audience: Audience,
+        kind: &'static str,
+        mut data: Value,
+        narrowed: Option<Narrowed>,
+    ) {
+        data["type"] = json!(kind);
+        // Numbered, kept and sent in one step: whoever begins to listen has each frame from one side or the other.
+        let mut kept = self.kept();
+        kept.last += 1;
+        let told = Arc::new(Told {
+            number: kept.last,
+            audience,
+            kind,
+            data,
+            narrowed,
+        });
+        if kind != "audit_appended" {
+            if kept.told.len() == KEPT
+                && let Some(oldest) = kept.told.pop_front()
+            {
+                kept.gone = oldest.number;
+            }
+            kept.told.push_back(told.clone());
+        }
+        // Nobody listening is fine.
+        let _ = self.frames.send(told);
+    }
+
+    /// What a listener gets from now on, after what it lacks.
+    pub fn listen(&self, listener: Listener, since: Since) -> Listening {
+        let kept = self.kept();
+        let (behind, lost) = kept.since(since);
+        // A listener that is new to this launch goes on from here, as from a frame of its own.
+        let heard = match since {
+            Since::Now => kept.last,
+            Since::Frame { number, .. } if !lost => number,
+            Since::Frame { .. } | Since::Unknown => kept.gone,
+        };
+        let frames = self.frames.subscribe();
+        if listener.is_owner() {
+            self.owners.fetch_add(1, Ordering::Relaxed);
+        }
+        Listening {
+            kept: self.kept.clone(),
+            owners: self.owners.clone(),
+            listener,
+            behind,
+            lost,
+            heard,
+            frames,
+            closed: self.closed.subscribe(),
+        }
+    }
+}
+
+fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One open stream.
+pub struct Listening {
+    kept: Arc<Mutex<Kept>>,
+    owners: Arc<AtomicUsize>,
+    listener: Listener,
+    behind: VecDeque<Arc<Told>>,
+    /// It is to be told first that more is lost.
+    lost: bool,
+    /// The number of the last frame that was taken for it, shown or not.
+    heard: u64,
+    frames: broadcast::Receiver<Arc<Told>>,
+    closed: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if self.listener.is_owner() {
+            self.owners.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Listening {
+    /// The next frame that this listener may see; `None` when the gateway stops. `in_view` narrows what changed. May be
+    /// dropped while it waits.
+    pub async fn next(&mut self, in_view: impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
+        loop {
+            if std::mem::take(&mut self.lost) {
+                let id = locked(&self.kept).id(self.heard);
+                let (kind, data) = (MISSED, json!({"type": MISSED}));
+                return Some(Shown { kind, data, id });
+            }
+            let told = match self.behind.pop_front() {
+                Some(told) => told,
+                None => {
+                    let told = tokio::select! {
+                        told = self.frames.recv() => told,
+                        _ = self.closed.wait_for(|c| *c) => return None,
+                    };
+                    match told {
+                        Ok(told) => told,
+                        Err(broadcast::error::RecvError::Lagged(_)) => {
+                            self.catch_up();
+                            continue;
+                        }
+                        Err(broadcast::error::RecvError::Closed) => return None,
+                    }
+                }
+            };
+            if told.number <= self.heard {
+                continue;
+            }
+            self.heard = told.number;
+            if let Some(shown) = self.shown(&told, &in_view) {
+                return Some(shown);
+            }
+        }
+    }
+
+    /// It was slower than the frames came: it goes on from what is kept.
+    fn catch_up(&mut self) {
+        let kept = locked(&self.kept);
+        let number = self.heard;
+        let launch = kept.launch;
+        (self.behind, self.lost) = kept.since(Since::Frame { launch, number });
+        self.heard = self.heard.max(kept.gone);
+    }
+
+    fn shown(&self, told: &Told, in_view: &impl Fn(&CapabilityId) -> bool) -> Option<Shown> {
+        let owner = self.listener.is_owner();
+        let allowed = match &told.audience {
+            Audience::Everyone => true,
+            Audience::Owner => owner,
+            Audience::Agent(agent, told) => {
+                owner
+                    || matches!(&self.listener, Listener::Agent { agent: id, epoch, .. }
+                        if id == agent && told.has(*epoch))
+            }
+        };
+        if !allowed {
+            return None;
+        }
+        let mut data = told.data.clone();
+        if let Some(Narrowed::Source { capabilities, told }) = &told.narrowed
+            && !owner
+        {
+            if !capabilities.iter().any(in_view) {
+                return None;
+            }
+            if data["reason"].is_string() {
+                data["reason"] = json!(told);
+            }
+        }
+        if let Some(Narrowed::Changed(changed)) = &told.narrowed {
+            let narrowed = |ids: &[CapabilityId]| -> Vec<CapabilityId> {
+                ids.iter()
+                    .filter(|id| owner || in_view(id))
+                    .cloned()
+                    .collect()
+            };
+            let mut members = serde_json::Map::new();
+            for (key, ids) in [
+                ("added", &changed.added),
+                ("removed", &changed.removed),
+                ("updated", &changed.updated),
+            ] {
+                let ids = narrowed(ids);
+                if !ids.is_empty() {
+                    members.insert(key.into(), json!(ids));
+                }
+            }
+            if !members.is_empty() {
+                data["changed"] = Value::Object(members);
+            }
+        }
+        let id = locked(&self.kept).id(told.number);
+        Some(Shown {
+            kind: told.kind,
+            data,
+            id,
+        })
+    }
+}
+
+/// Turns records into frames until the ledger is gone.
+pub async fn follow(kernel: Arc<Kernel>) {
+    let mut records = kernel.ledger.subscribe();
+    loop {
+        match records.recv().await {
+            Ok(record) => from_record(&kernel, &record),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                kernel.approvals.note_change();
+                kernel.feed.missed();
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Whether [`follow`] has anything to do with a record. Calls are most of the log and change no grant: they are looked at
+/// while an owner watches, and where an item waits for their run.
+pub fn concerns(owners: &AtomicUsize, record: &Recorded) -> bool {
+    record.event_type() != "invoke"
+        || owners.load(Ordering::Relaxed) > 0
+        || crate::approvals::is_of_an_item(record)
+}
+
+fn from_record(kernel: &Kernel, record: &Recorded) {
+    let feed = &kernel.feed;
+    let watched = feed.owners.load(Ordering::Relaxed) > 0;
+    let kind = record.event_type();
+    if kind == "invoke" && !watched {
+        kernel.approvals.note_change_of_calls(record);
+        return;
+    }
+    let Ok(event) = serde_json::from_str::<Value>(record.json()) else {
+        return;
+    };
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let agent = text(&event, "agentId").and_then(|a| AgentId::parse(&a).ok());
+    if watched {
+        let mut data =
+            json!({"id": record.id().to_string(), "auditType": kind, "at": event.get("time")});
+        for key in ["agentId", "capabilityId", "outcome"] {
+            if let Some(value) = text(&event, key) {
+                data[key] = json!(value);
+            }
+        }
+        feed.tell(Audience::Owner, "audit_appended", data, None);
+    }
+    if kind == "invoke" {
+        kernel.approvals.note_change_of_calls(record);
+        return;
+    }
+    kernel.approvals.note_change();
+    let detail = event.get("detail").cloned().unwrap_or_default();
+    let what = text(&detail, "event").unwrap_or_default();
+    let item = text(&detail, "item").or_else(|| text(&detail, "viaApproval"));
+    if let Some(item) = item {
+        let decision = match what.as_str() {
+            "grant.allow" => Some("approved"),
+            "grant.deny" | "item.void" | "item.lapse" => Some("denied"),
+            _ => None,
+        };
+        if let (Some(decision), Some(agent)) = (decision, agent) {
+            let data = json!({"pendingId": item, "decision": decision});
+            // Whoever asked is told, also where the item ended with its credential.
+            let state = kernel.ledger.snapshot();
+            let known = plexus_protocol::PendingId::parse(&item).ok();
+            let asked = known.and_then(|id| state.item(&id)?.agent_epoch);
+            let epoch = Epoch::Is(asked.unwrap_or_else(|| epoch_now(&state, &agent)));
+            feed.tell(Audience::Agent(agent, epoch), "grant_resolved", data, None);
+            let data = json!({"pendingId": item, "kind": "grant", "decision": decision});
+            feed.tell(Audience::Owner, "pending_resolved", data, None);
+        }
+        if what == "grant.pending" {
+            let state = kernel.ledger.snapshot();
+            let known = plexus_protocol::PendingId::parse(&item)
+                .ok()
+                .and_then(|id| state.item(&id).cloned());
+            if let Some(known) = known {
+                let mut shown = card::heading(&state, &known);
+                shown.retain(|key, _| ADDED.contains(&key.as_str()));
+                let narration = card::narrated(&kernel.catalogue.load(), &state, &known);
+                shown.insert("pendingNarration".into(), json!(narration));
+                feed.tell(
+                    Audience::Owner,
+                    "pending_added",
+                    json!({"item": shown}),
+                    None,
+                );
+            }
+        }
+    }
+    for change in event
+        .get("changes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let Some(gone) = change.get("tokenGone") else {
+            continue;
+        };
+        if let (Some(of), Some(jti)) = (
+            text(gone, "agent").and_then(|a| AgentId::parse(&a).ok()),
+            text(gone, "id"),
+        ) {
+            let mut data = json!({"jti": jti});
+            // Clients show these words: two are the wire's own, the others are the owner's or the agent's.
+            let reason = match text(&detail, "event").as_deref() {
+                Some("agent.revoke") => Some("agent revoked".to_owned()),
+                Some("key.rotate") => Some("connection-key rotated".to_owned()),
+                _ => text(&detail, "reason"),
+            };
+            if let Some(reason) = reason {
+                data["reason"] = json!(reason);
+            }
+            let epoch = of_token(&kernel.ledger.snapshot(), &event, &of);
+            feed.tell(Audience::Agent(of, epoch), "token_revoked", data, None);
+        }
+    }
+}
+
+/// Whose token has gone: where the credential ended with it, of the program that had it until then.
+fn of_token(state: &State, event: &Value, agent: &AgentId) -> Epoch {
+    // With these a token ends and the credential that it was made for does not.
+    let lives_on = matches!(
+        event["detail"]["event"].as_str(),
+        Some("grant.revoke" | "source.change")
+    );
+    let changes = || event["changes"].as_array().into_iter().flatten();
+    let row = changes().find(|change| change["agent"]["id"] == agent.as_str());
+    let gone = changes().any(|change| change["agentGone"] == agent.as_str());
+    let next = match row {
+        Some(row) if !lives_on => row["agent"]["epoch"].as_u64(),
+        // Who comes next under the name has a later epoch than the one that ended.
+        None if gone => changes().find_map(|change| change["serial"].as_u64()),
+        _ => return Epoch::Is(epoch_now(state, agent)),
+    };
+    // Where the record does not say it, nobody is told.
+    Epoch::Before(next.unwrap_or_default())
+}
+
+/// An agent's epoch; of none that there is, one that nobody has.
+pub(crate) fn epoch_now(state: &State, agent: &AgentId) -> u64 {
+    state.agent(agent).map_or(0, |agent| agent.epoch)
+}
+
+#[cfg(test)]
+mod tests;

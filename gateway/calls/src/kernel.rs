@@ -1,0 +1,225 @@
+//! What the routes reach, and the few ways in which they and the daemon submit commands.
+//!
+//! `launch` builds it. Whoever submits for an agent charges it what the log grows by.
+
+use crate::{
+    approvals::Approvals,
+    contents::Contents,
+    events::Feed,
+    limits::{Limits, Place},
+    metrics::Figures,
+    replay::Replays,
+    runs::Runs,
+    settle::Late,
+    taken_back::TakenBack,
+};
+use arc_swap::ArcSwap;
+use plexus_home::{clock::Clock, state_dir::StateDir};
+use plexus_ledger::{Lane, Receipt, SubmitError};
+use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_record::{Ledger, audit_id};
+use plexus_sources::{Registry, catalogue::Catalogue};
+use plexus_supervisor::Supervisor;
+use plexus_trust::{Command, Note, Refusal, Reply};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Instant,
+};
+use tokio::sync::{MutexGuard, watch};
+
+/// Everything that the routes reach.
+pub struct Kernel {
+    pub clock: Clock,
+    pub ledger: Ledger,
+    pub supervisor: Supervisor,
+    pub registry: Registry,
+    pub catalogue: ArcSwap<Catalogue>,
+    pub state_dir: StateDir,
+    pub approvals: Approvals,
+    pub runs: Runs,
+    pub contents: Contents,
+    pub replays: Replays,
+    pub taken_back: TakenBack,
+    pub late: Late,
+    pub limits: Limits,
+    pub figures: Arc<Figures>,
+    pub feed: Feed,
+    /// Sources whose workers run without a cage, for as long as this launch lasts.
+    pub unsandboxed: BTreeSet<SourceId>,
+    pub phase: watch::Sender<Phase>,
+    /// Where agents and the owner reach this gateway: fixed for a launch.
+    pub base: String,
+    /// See [`Self::turn`].
+    pub turn: tokio::sync::Mutex<()>,
+}
+
+/// How far the daemon is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Serving,
+    /// Before another program goes on in this process: calls of connections that are open are served, and nobody waits.
+    WindingDown,
+    /// New calls are refused.
+    Stopping,
+}
+
+/// What came of a command.
+type Submitted = Result<Receipt<Reply>, SubmitError<Refusal>>;
+
+/// A record of the daemon's own, of no agent and no call.
+pub(crate) fn of_ours(detail: Value) -> Command {
+    Command::Note(Note {
+        kind: "source.settings",
+        agent: None,
+        capability: None,
+        outcome: None,
+        detail,
+    })
+}
+
+/// What the ledger refused by its rules is no trouble of its own.
+fn count_unrecorded(figures: &Figures, submitted: &Submitted) {
+    if submitted
+        .as_ref()
+        .is_err_and(|e| !matches!(e, SubmitError::Refused(_)))
+    {
+        figures.unrecorded();
+    }
+}
+
+impl Kernel {
+    /// How far the daemon is from its end.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Waits until the daemon is no longer simply serving.
+    pub async fn ending(&self) {
+        let _ = self
+            .phase
+            .subscribe()
+            .wait_for(|p| *p != Phase::Serving)
+            .await;
+    }
+
+    /// Whether new calls are refused because the daemon stops.
+    pub fn is_stopping(&self) -> bool {
+        self.phase() == Phase::Stopping
+    }
+
+    /// What is read of a source or a setting stays so until it is dropped. Held over commits and nothing slower.
+    pub async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Submits an act of the owner, or one of the daemon's that belongs to it.
+    pub async fn owner(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
+        self.in_lane(command, Lane::Owner).await
+    }
+
+    /// Submits what the daemon does of itself, now and again: it takes no place and no space that is the owner's.
+    pub async fn unasked(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
+        self.in_lane(command, Lane::Agent).await
+    }
+
+    async fn in_lane(&self, command: Command, lane: Lane) -> Result<Reply, SubmitError<Refusal>> {
+        let submitted = self.ledger.submit(command, lane).await;
+        count_unrecorded(&self.figures, &submitted);
+        submitted.map(|receipt| receipt.reply)
+    }
+
+    /// Whether `agent` may have one more call; asked before anything is written for it.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`. It is counted, and recorded with others of its kind.
+    pub fn admit(&self, agent: &AgentId) -> Result<(), Box<ErrorBody>> {
+        let state = self.ledger.snapshot();
+        let bounds = state.agent(agent).map(|a| a.bounds).unwrap_or_default();
+        let admitted = self.limits.admit(agent, &bounds, self.clock.now());
+        admitted.map_err(|exceeded| {
+            self.figures.limited(exceeded);
+            Box::new(exceeded.refusal(agent))
+        })
+    }
+
+    /// A place for a call of `agent`, or for the answer of one.
+    ///
+    /// # Errors
+    /// 429 `rate_limited`.
+    pub fn place(&self, agent: &AgentId) -> Result<Place, Box<ErrorBody>> {
+        self.limits.enter(agent).ok_or_else(|| {
+            self.figures.too_many_under_way();
+            let why = "Too many of your calls are under way at once.";
+            let error = ErrorBody::new(ErrorCode::RateLimited, why).with("retryAfterMs", 250);
+            Box::new(error.next("wait for some of your calls to end"))
+        })
+    }
+
+    /// Whether the ledger's writer would refuse `command` as things stand. It decides by itself and last; this spares the
+    /// disk what is to lie there before the command does.
+    ///
+    /// # Errors
+    /// What it would say.
+    pub fn foresee(&self, command: &Command) -> Result<(), SubmitError<Refusal>> {
+        let decided = plexus_trust::decide(&self.ledger.snapshot(), command, self.clock.now());
+        decided.map(|_| ()).map_err(SubmitError::Refused)
+    }
+
+    /// Submits what was done for `agent`, and charges it what the log grows by.
+    pub fn submit_for(
+        &self,
+        agent: &AgentId,
+        command: Command,
+    ) -> impl Future<Output = Submitted> + Send + use<> {
+        self.charged(agent, self.ledger.submit(command, Lane::Agent))
+    }
+
+    /// Charges `agent` what the log grows by.
+    pub(crate) fn charged<F: Future<Output = Submitted> + Send>(
+        &self,
+        agent: &AgentId,
+        submitted: F,
+    ) -> impl Future<Output = Submitted> + Send + use<F> {
+        let charge = self.limits.charge(agent, self.clock.now());
+        let figures = self.figures.clone();
+        async move {
+            let receipt = submitted.await;
+            count_unrecorded(&figures, &receipt);
+            let events = receipt.as_ref().map_or(&[][..], |r| &r.events);
+            charge.settle(events.iter().map(|event| event.bytes).sum());
+            receipt
+        }
+    }
+
+    /// Records something that changes no state. A record that cannot be written is logged.
+    pub async fn note(&self, note: Note) -> Option<AuditId> {
+        let agent = note.agent.clone();
+        let command = Command::Note(note);
+        let submitted = match agent {
+            Some(agent) => self.submit_for(&agent, command).await,
+            None => self.ledger.submit(command, Lane::Agent).await,
+        };
+        match submitted {
+            Ok(receipt) => receipt.events.first().map(|e| audit_id(e.id)),
+            Err(error) => {
+                tracing::warn!(name: "audit.note_failed", %error, "a note could not be recorded");
+                None
+            }
+        }
+    }
+
+    /// Records something about the launch or an act of the owner, of no agent and no call: for the owner, so also on a
+    /// full disk.
+    pub async fn remark(&self, detail: Value) {
+        let note = of_ours(detail);
+        if let Err(error) = self.owner(note).await {
+            tracing::warn!(name: "audit.note_failed", %error, "a remark could not be recorded");
+        }
+    }
+}

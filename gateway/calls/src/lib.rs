@@ -1,0 +1,38 @@
+//! The life of a call, whoever asks: parsed, authorized, waiting for the owner or not, recorded, dispatched, answered.
+//!
+//! [`kernel::Kernel`] holds what every call needs. `life` carries a call from a body to an answer; `read`, `effect` and
+//! `own` are its three kinds; `pend` and `approvals` hold what waits for the owner; `runs` and `replay` keep answers.
+//!
+//! Must not know: HTTP.
+
+pub mod activation;
+pub mod approvals;
+pub mod contents;
+pub mod effect;
+pub mod events;
+pub mod finish;
+pub mod given;
+pub mod kernel;
+pub mod life;
+pub mod limits;
+pub mod metrics;
+pub mod outcome;
+pub mod own;
+pub mod pend;
+pub mod read;
+pub mod refusal;
+pub mod replay;
+pub mod runs;
+pub mod settle;
+pub mod taken_back;
+pub mod used;
+pub mod whose;
+pub mod worker_events;
+
+#[cfg(test)]
+#[expect(
+    unreachable_pub,
+    reason = "the daemon's own list, which the tests read"
+)]
+#[path = "../../plexusd/src/shipped.rs"]
+mod shipped;

@@ -1,0 +1,176 @@
+//! Asking the owner: a call that nothing allows yet becomes an item, and the caller is told at once.
+//!
+//! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent.
+
+use super::refusal;
+use crate::life::{Answer, Asked, By};
+use crate::{approvals::planner, finish::to_its_end, kernel::Kernel};
+use plexus_ledger::SubmitError;
+use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
+use plexus_trust::{Command, Decision, Entry, OnApproval, Refusal, Reply, RequestGrants};
+use std::sync::Arc;
+
+/// What asking came to.
+pub(super) enum Asking {
+    /// The caller is told; an item may wait.
+    Waits(Box<Answer>),
+    /// It was granted meanwhile.
+    Allowed(Box<Asked>),
+}
+
+fn waiting(answer: Answer) -> Asking {
+    Asking::Waits(Box::new(answer))
+}
+
+pub async fn ask(
+    kernel: &Arc<Kernel>,
+    asked: Asked,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+) -> Asking {
+    let By::Session(session) = asked.caller.by.clone() else {
+        let refusal = Refusal::GrantRequired { constraint: None };
+        return waiting(
+            crate::life::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
+        );
+    };
+    match request(kernel, &asked, session, purpose, on_approval, false).await {
+        Err(error) => waiting(refuse(kernel, &asked, error).await),
+        Ok(decision) => match decision.item {
+            Some(item) => waiting(waits(kernel, &asked, &item)),
+            None if !decision.scopes.is_empty() => Asking::Allowed(Box::new(asked)),
+            None => {
+                let denied = decision.denied.into_iter().next();
+                let refusal = denied.map_or(Refusal::UnknownCapability, |(_, reason)| {
+                    Refusal::Denied { reason }
+                });
+                waiting(
+                    crate::life::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
+                )
+            }
+        },
+    }
+}
+
+/// Asks again for a call whose plan turned out to be more than what was allowed.
+pub(super) async fn ask_anew(
+    kernel: &Arc<Kernel>,
+    asked: Asked,
+    purpose: Option<String>,
+) -> Answer {
+    let By::Session(session) = asked.caller.by.clone() else {
+        let error = refusal::refused(
+            &Refusal::GrantRequired { constraint: None },
+            Some(asked.id()),
+        );
+        return Answer::refused(asked.id().as_str(), error, None);
+    };
+    match request(kernel, &asked, session, purpose, OnApproval::Wait, true).await {
+        Err(error) => refuse(kernel, &asked, error).await,
+        Ok(Decision {
+            item: Some(item), ..
+        }) => waits(kernel, &asked, &item),
+        Ok(_) => {
+            let error = refusal::refused(
+                &Refusal::GrantRequired { constraint: None },
+                Some(asked.id()),
+            );
+            Answer::refused(asked.id().as_str(), error, None)
+        }
+    }
+}
+
+/// Input, item and plan belong together: the three are done whether or not the caller waits.
+async fn request(
+    kernel: &Arc<Kernel>,
+    asked: &Asked,
+    session: SessionId,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+    beyond_grant: bool,
+) -> Result<Decision, SubmitError<Refusal>> {
+    let (kernel, asked) = (kernel.clone(), asked.clone());
+    to_its_end(
+        async move { put(&kernel, &asked, session, purpose, on_approval, beyond_grant).await },
+    )
+    .await
+}
+
+async fn put(
+    kernel: &Arc<Kernel>,
+    asked: &Asked,
+    session: SessionId,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+    beyond_grant: bool,
+) -> Result<Decision, SubmitError<Refusal>> {
+    let item = PendingId::fresh();
+    let input = (asked.digest, asked.canonical.len() as u64);
+    let request = Command::Request(RequestGrants {
+        agent: Some(asked.caller.agent.clone()),
+        session,
+        entries: vec![Entry {
+            id: asked.id().to_string(),
+            wanted: true,
+            verbs: None,
+            wish: None,
+            constraint: None,
+            input: Some(input),
+            beyond_grant,
+        }],
+        purpose,
+        on_approval,
+        asks_nobody: false,
+        token: TokenId::fresh(),
+        item: item.clone(),
+    });
+    kernel.foresee(&request)?;
+    // The input is on disk before the item that names it.
+    let agent = Some(&asked.caller.agent);
+    kernel
+        .keep_input(&item, agent, asked.id(), &asked.canonical)
+        .await?;
+    let reply = kernel.submit_for(&asked.caller.agent, request).await;
+    let decision = match reply {
+        Ok(receipt) => match receipt.reply {
+            Reply::Decided(decision) => Ok(decision),
+            _ => Err(SubmitError::Unavailable(
+                "a request was answered with something else".into(),
+            )),
+        },
+        Err(error) => Err(error),
+    };
+    match &decision {
+        Ok(Decision {
+            item: Some(kept), ..
+        }) if *kept == item => planner::start(kernel, &item),
+        _ => kernel.approvals.drop_input(&item),
+    }
+    decision
+}
+
+async fn refuse(kernel: &Arc<Kernel>, asked: &Asked, error: SubmitError<Refusal>) -> Answer {
+    match error {
+        SubmitError::Refused(refusal) => {
+            crate::life::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await
+        }
+        other => crate::life::unrecorded(asked.id(), &other),
+    }
+}
+
+fn waits(kernel: &Kernel, asked: &Asked, item: &PendingId) -> Answer {
+    let base = &kernel.base;
+    let error = ErrorBody::new(
+        ErrorCode::ApprovalRequired,
+        format!("The owner has to approve this call of {}.", asked.id()),
+    )
+    .about(asked.id())
+    .with("pendingId", item.as_str())
+    .with("approvalUrl", format!("{base}/admin"))
+    .with(
+        "grantStatusUrl",
+        format!("{base}/grants/status?pendingId={item}"),
+    )
+    .next(format!("plexus wait {item}"));
+    Answer::refused(asked.id().as_str(), error, None)
+}

@@ -1,0 +1,280 @@
+//! Reads: dispatched first, recorded once, and shown only when the record is durable. One that reached no worker is a
+//! refusal, and leaves what allowed it as it was.
+
+use super::refusal;
+use crate::kernel::Kernel;
+use crate::life::{Answer, Permitted};
+use plexus_ipc::message::Touched;
+use plexus_ledger::Durable;
+use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
+use plexus_record::audit_id;
+use plexus_supervisor::{CallRequest, DispatchError, Finished, Health, Stands};
+use plexus_trust::{Command, Outcome, OutcomeKind, Refusal, Touch};
+use serde_json::{json, value::RawValue};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What a worker answered, not yet anybody's to see.
+struct InFlight {
+    id: String,
+    output: Result<Box<RawValue>, ErrorBody>,
+}
+
+impl InFlight {
+    /// The only way out: against the record that it happened.
+    fn disclose(self, durable: &Durable) -> InvokeResponse {
+        let audit = audit_id(durable.audit_id());
+        match self.output {
+            Err(error) => InvokeResponse::refused(&self.id, error, Some(&audit)),
+            Ok(output) => InvokeResponse {
+                output: Some(output),
+                ..InvokeResponse::ok(&self.id, Some(&audit))
+            },
+        }
+    }
+}
+
+pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
+    let Permitted { asked, permit } = permitted;
+    let started = Instant::now();
+    let request = call_request(&asked, &permit);
+    // A pause does not wait for what runs: a dropped read is cancelled at its worker.
+    let mark = kernel.taken_back.mark();
+    let answered = tokio::select! {
+        answered = kernel.supervisor.read(&asked.entry.source, request) => answered,
+        () = kernel.until_paused(mark) => {
+            let denied = crate::life::deny(kernel, &asked.caller, asked.id().as_str(), Refusal::Paused);
+            return Box::pin(denied).await;
+        }
+    };
+    let answered = match answered {
+        // It reached no worker: refused like any call before its dispatch, and no yes is used up.
+        Err(error) if !was_sent(&error) => {
+            let error = refusal::undispatched(&error, asked.id(), false);
+            let refused = crate::life::refuse(kernel, &asked.caller, asked.id().as_str(), error);
+            return Box::pin(refused).await;
+        }
+        answered => answered,
+    };
+    let Judged {
+        status,
+        output,
+        touched,
+        outcome,
+    } = judged(answered, &asked, &permit, started, || {
+        kernel.supervisor.health(&asked.entry.source).status == Health::Unavailable
+    });
+    let seen = output.is_ok();
+    match record(kernel, &asked, permit, output, outcome).await {
+        Ok(body) => {
+            if seen {
+                kernel
+                    .contents
+                    .learn(&asked.caller.agent, &asked.entry.source, &touched);
+            }
+            Answer { status, body }
+        }
+        Err(answer) => answer,
+    }
+}
+
+/// What came back from the worker, and how it is told.
+struct Judged {
+    status: u16,
+    output: Result<Box<RawValue>, ErrorBody>,
+    touched: Vec<Touched>,
+    outcome: Outcome,
+}
+
+/// Whether a worker was sent the call that has no answer: then it is recorded as a read.
+fn was_sent(error: &DispatchError) -> bool {
+    matches!(
+        error,
+        DispatchError::Deadline { dispatched: true } | DispatchError::Died { dispatched: true }
+    )
+}
+
+fn judged(
+    answered: Result<Finished, DispatchError>,
+    asked: &crate::life::Asked,
+    permit: &plexus_trust::Permit,
+    started: Instant,
+    known_away: impl FnOnce() -> bool,
+) -> Judged {
+    let id = asked.id();
+    let mut outcome = failed_outcome(asked, started);
+    let Finished { result, touched } = match answered {
+        Ok(finished) => finished,
+        Err(error) => {
+            return Judged {
+                status: 200,
+                output: Err(refusal::undispatched(&error, id, false)),
+                touched: Vec::new(),
+                outcome,
+            };
+        }
+    };
+    let output = match result {
+        Err(error) => Err(refusal::failed(&error, id)),
+        Ok(answer) => {
+            outcome.kind = OutcomeKind::Ok;
+            outcome.output_bytes = answer.output.len() as u64;
+            outcome.summary = Some(answer.summary.as_str().to_owned()).filter(|s| !s.is_empty());
+            Ok(answer.output.into_json())
+        }
+    };
+    let output = match beyond(permit, asked, &touched) {
+        Some(error) if output.is_ok() => Err(error),
+        _ => output,
+    };
+    let missed = output
+        .as_ref()
+        .is_err_and(|e| e.code == ErrorCode::GrantRequired);
+    if output.is_err() {
+        outcome.kind = if missed {
+            OutcomeKind::Refused
+        } else {
+            OutcomeKind::Failed
+        };
+    }
+    outcome.touched = touches(&touched);
+    Judged {
+        status: match &output {
+            Err(_) if missed => 401,
+            // Known to be away: refused as such (wire §4.9, row 11), though the source was asked once more.
+            Err(error) if error.code == ErrorCode::SourceUnavailable && known_away() => 503,
+            _ => 200,
+        },
+        output,
+        touched,
+        outcome,
+    }
+}
+
+/// Withholds what lies outside the permit although the worker let it through: the gateway trusts no worker with that.
+fn beyond(
+    permit: &plexus_trust::Permit,
+    asked: &crate::life::Asked,
+    touched: &[Touched],
+) -> Option<ErrorBody> {
+    let constraint = permit.constraint.as_ref()?;
+    for rule in &asked.entry.capability().constrainable {
+        let Some(kind) = &rule.touched else {
+            continue;
+        };
+        let mut of_kind = touched.iter().filter(|t| t.kind.as_str() == kind);
+        let outside = of_kind.any(|t| !constraint.lets_pass(&rule.field, &json!(t.id.as_str())));
+        if outside {
+            tracing::error!(name: "worker.beyond_constraint", capability = %asked.id(), "a worker answered beyond its constraint; withheld");
+            return Some(refusal::refused(
+                &Refusal::GrantRequired {
+                    constraint: Some(rule.field.clone()),
+                },
+                Some(asked.id()),
+            ));
+        }
+    }
+    None
+}
+
+/// Against its record the output leaves; without one only the refusal does.
+async fn record(
+    kernel: &Arc<Kernel>,
+    asked: &crate::life::Asked,
+    permit: plexus_trust::Permit,
+    output: Result<Box<RawValue>, ErrorBody>,
+    mut outcome: Outcome,
+) -> Result<InvokeResponse, Answer> {
+    if let Err(error) = &output {
+        outcome.code = Some(error.code.as_str().to_owned());
+        outcome.reason = error
+            .detail
+            .as_ref()
+            .and_then(|d| d.get("reason"))
+            .and_then(|r| r.as_str())
+            .map(str::to_owned);
+    }
+    let id = asked.id();
+    let token = permit.token.clone();
+    let in_flight = InFlight {
+        id: id.as_str().to_owned(),
+        output,
+    };
+    let refuse = |body: ErrorBody| Answer::refused(id.as_str(), body, None);
+    let command = Command::Read { permit, outcome };
+    match kernel.submit_for(&asked.caller.agent, command).await {
+        Ok(receipt) => match receipt.durable {
+            Some(durable) => {
+                let agent = &asked.caller.agent;
+                match kernel.taken_back.refuses(agent, id, token.as_ref()) {
+                    // Taken back while it was read, which could not be saved: withheld all the same.
+                    Some(refusal) => {
+                        Err(crate::life::deny(kernel, &asked.caller, id.as_str(), refusal).await)
+                    }
+                    None => Ok(in_flight.disclose(&durable)),
+                }
+            }
+            None => Err(refuse(refusal::not_recorded(
+                &plexus_ledger::SubmitError::Unavailable("a read without a record".into()),
+                Some(id),
+            ))),
+        },
+        // What allowed it was taken back while it was read: it is withheld, and that is recorded.
+        Err(plexus_ledger::SubmitError::Refused(refusal)) => {
+            let denied = crate::life::deny(kernel, &asked.caller, id.as_str(), refusal);
+            Err(Box::pin(denied).await)
+        }
+        Err(error) => Err(refuse(refusal::not_recorded(&error, Some(id)))),
+    }
+}
+
+fn failed_outcome(asked: &crate::life::Asked, started: Instant) -> Outcome {
+    Outcome {
+        kind: OutcomeKind::Failed,
+        code: None,
+        reason: None,
+        input_bytes: asked.canonical.len() as u64,
+        output_bytes: 0,
+        touched: Vec::new(),
+        summary: None,
+        undo: None,
+        micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+/// A call as the supervisor takes it.
+pub(super) fn call_request(
+    asked: &crate::life::Asked,
+    permit: &plexus_trust::Permit,
+) -> CallRequest {
+    let capability = asked.entry.capability();
+    let limits = asked.entry.connector.manifest.limits_of(capability);
+    CallRequest {
+        capability: capability.name.clone(),
+        input: asked.canonical.clone(),
+        digest: asked.digest,
+        constraint: permit.constraint.clone(),
+        revision: permit.source_revision(),
+        deadline: Duration::from_millis(u64::from(limits.call_ms)),
+        owner: false,
+        stands: Stands::default(),
+        audit: None,
+        progress: None,
+        late: None,
+    }
+}
+
+pub(super) fn touches(touched: &[Touched]) -> Vec<Touch> {
+    let touch = |t: &Touched| Touch {
+        kind: t.kind.as_str().to_owned(),
+        id: t.id.as_str().to_owned(),
+        access: t.access,
+        digest: t.digest,
+    };
+    touched.iter().map(touch).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,323 @@
+//! The one table from our errors to what the wire says: code, and the three answers (was anything done, why, what next).
+
+use plexus_ipc::message::{Failure, WorkerError};
+use plexus_ledger::SubmitError;
+use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode};
+use plexus_supervisor::DispatchError;
+use plexus_trust::Refusal;
+use serde_json::json;
+
+/// The one reason for every id that an agent may not know of (wire §4.4): it tells nothing.
+pub const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you can use (GET /manifest); ask the owner if you need more.";
+
+fn about(mut error: ErrorBody, id: Option<&CapabilityId>) -> ErrorBody {
+    error.capability_id = id.cloned();
+    error
+}
+
+/// What a refusal of the machine is on the wire.
+pub fn refused(refusal: &Refusal, id: Option<&CapabilityId>) -> ErrorBody {
+    use ErrorCode as C;
+    let named = || id.map_or("this capability".to_owned(), ToString::to_string);
+    let error = match refusal {
+        Refusal::SessionExpired => ErrorBody::new(C::SessionExpired, "No such session, or it is over.")
+            .next("plexus whoami"),
+        Refusal::TokenRevoked => ErrorBody::new(C::TokenRevoked, "This token was revoked, or is not one of ours.")
+            .next("ask for a new grant with your session: PUT /grants"),
+        Refusal::TokenExpired => ErrorBody::new(C::TokenExpired, "This token is past its end.")
+            .next("exchange it at POST /grants/refresh, or ask again: PUT /grants"),
+        Refusal::GrantRequired { constraint: None } => {
+            ErrorBody::new(C::GrantRequired, format!("No live grant of yours covers this call of {}.", named()))
+                .next("ask for it with your session: PUT /grants")
+        }
+        Refusal::GrantRequired { constraint: Some(field) } => {
+            ErrorBody::new(C::GrantRequired, format!("Your grant does not reach this value of '{field}'."))
+                .detail(json!({"constraintMiss": true, "field": field}))
+                .next("stop; tell the owner: this call needs a wider grant")
+        }
+        Refusal::UnknownCapability => ErrorBody::new(C::UnknownCapability, NOT_IN_VIEW).next("plexus list"),
+        Refusal::Unexposed => {
+            ErrorBody::new(C::CapabilityUnexposed, format!("The owner no longer exposes {}.", named()))
+                .next(format!("stop; tell the owner: {} is switched off", named()))
+        }
+        Refusal::NotCallable => ErrorBody::new(C::TransportError, format!("{} is a text to read, not a call.", named()))
+            .next(format!("plexus describe {}", named())),
+        Refusal::Paused => ErrorBody::new(C::Paused, "The owner has paused all agents.")
+            .next("stop; tell the owner: Plexus is paused"),
+        Refusal::Denied { reason } => {
+            let why = reason.as_ref().map(|r| format!(": “{r}”")).unwrap_or_default();
+            ErrorBody::new(C::DeniedByOwner, format!("The owner denied this call{why}."))
+                .detail(json!({"reason": reason}))
+                .next("stop; tell the owner: you denied this call; nothing was done")
+        }
+        Refusal::Runs { item } => ErrorBody::new(
+            C::Busy,
+            "The owner approved this call and the gateway is making it; its answer is the item's.",
+        )
+        .with("pendingId", item.as_str())
+        .with("retryAfterMs", 500)
+        .next(format!("plexus wait {item}")),
+        Refusal::OutcomeUnknown { intent } => ErrorBody::new(
+            C::OutcomeUnknown,
+            "The same call was begun before and nobody knows whether it happened; it is not run again.",
+        )
+        .effect(Effect::Unknown)
+        .detail(json!({"intent": intent}))
+        .next(format!("stop; tell the owner: settle {intent}")),
+        // Reached only past the look that comes before it.
+        Refusal::KeyUsed { intent } => ErrorBody::new(
+            C::OutcomeUnknown,
+            "This idempotencyKey stands for a call that was begun before; it is not run again.",
+        )
+        .effect(Effect::Unknown)
+        .detail(json!({"intent": intent}))
+        .next("call again: the answer to the first call is given, if it has ended"),
+        Refusal::Invalid(why) => ErrorBody::new(C::SchemaValidationFailed, why.clone()).next("mend the request"),
+        Refusal::TooManyPending => ErrorBody::new(
+            C::RateLimited,
+            format!("{} of your requests wait for the owner; no more are taken until some are decided.", plexus_trust::MAX_PENDING),
+        )
+        .with("retryAfterMs", 60_000)
+        .next("stop; tell the owner: decide what waits (plexusctl approvals)"),
+        Refusal::UnknownCode => code_rejected(C::UnknownCode),
+        Refusal::CodeExpired => code_rejected(C::CodeExpired),
+        Refusal::CodeConsumed => code_rejected(C::CodeConsumed),
+        Refusal::NoSuchItem => {
+            ErrorBody::new(C::UnknownCapability, "No such item waits for a decision.").next("plexusctl approvals list")
+        }
+        Refusal::CardChanged => ErrorBody::new(
+            C::CardChanged,
+            "The card is not the one you saw: what would happen has changed, or you named none.",
+        )
+        .next("plexusctl approvals show"),
+        Refusal::InputRequired => ErrorBody::new(
+            C::InputRequired,
+            "This item names no input: grant a window, or one call with any input (anyInput).",
+        )
+        .next("plexusctl approvals approve --any-input"),
+        Refusal::PlanFailed => ErrorBody::new(C::PlanFailed, "What it would do could not be computed; it cannot be approved.")
+            .next("plexusctl approvals show"),
+        Refusal::PlanMaking => {
+            ErrorBody::new(C::CardChanged, "What it would do is still being computed.").next("plexusctl approvals show")
+        }
+        Refusal::NoSuchAgent => ErrorBody::new(C::UnknownAgent, "No such agent is connected.").next("plexusctl agents list"),
+        Refusal::NotLent => ErrorBody::new(C::NotFound, "This source is not lent.").next("plexusctl lend list"),
+        Refusal::NoSuchSource => ErrorBody::new(C::UnknownCapability, "No such source.").next("plexusctl sources list"),
+        Refusal::NoSuchIntent => ErrorBody::new(C::NotFound, "No such open effect.").next("plexusctl audit tail"),
+    };
+    about(error, id)
+}
+
+fn code_rejected(code: ErrorCode) -> ErrorBody {
+    ErrorBody::new(code, format!("enrollment code rejected: {code}"))
+        .next("stop; tell the owner: a new code is needed (plexusctl connect)")
+}
+
+/// What a failure to record is on the wire, said before anything was dispatched or disclosed.
+pub fn not_recorded(error: &SubmitError<Refusal>, id: Option<&CapabilityId>) -> ErrorBody {
+    let error = match error {
+        SubmitError::Refused(refusal) => return refused(refusal, id),
+        SubmitError::Busy => ErrorBody::new(
+            ErrorCode::Busy,
+            "Too much is waiting to be recorded; nothing was done.",
+        )
+        .with("retryAfterMs", 250)
+        .next("repeat the call after a moment"),
+        SubmitError::Unavailable(_) | SubmitError::Lost { .. } => ErrorBody::new(
+            ErrorCode::AuditUnavailable,
+            "The call could not be recorded, so nothing was done or shown.",
+        )
+        .next("stop; tell the owner: plexusctl status"),
+    };
+    about(error, id)
+}
+
+/// Something that the owner took back and that could not be saved: it holds until the gateway ends.
+pub fn held(error: &SubmitError<Refusal>) -> ErrorBody {
+    if let SubmitError::Refused(refusal) = error {
+        return refused(refusal, None);
+    }
+    ErrorBody::new(
+        ErrorCode::AuditUnavailable,
+        "It could not be saved. It is taken back all the same, until the gateway ends or saves it.",
+    )
+    .effect(Effect::Done)
+    .with("held", true)
+    .next("plexusctl status")
+}
+
+/// The outcome of an effect that nobody knows.
+pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::OutcomeUnknown,
+        "It is not known whether this happened. Do not repeat it.",
+    )
+    .effect(Effect::Unknown)
+    .about(id)
+    .next("stop; tell the owner: look whether it happened, then settle it")
+}
+
+/// A call that failed when it was made first under its idempotency key; how is no longer kept.
+pub(super) fn failed_before(id: &CapabilityId) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::TransportError,
+        "This call was made before under this idempotencyKey and failed; its answer is no longer kept.",
+    )
+    .effect(Effect::Unknown)
+    .about(id)
+    .next("look at what it was to change before you call anew, with a new idempotencyKey")
+}
+
+/// A call that got no answer from a worker. `effect` says whether it was to change something.
+pub(crate) fn undispatched(error: &DispatchError, id: &CapabilityId, effect: bool) -> ErrorBody {
+    let error = match error {
+        DispatchError::Died { dispatched: true } | DispatchError::Deadline { dispatched: true }
+            if effect =>
+        {
+            return unknown_outcome(id);
+        }
+        DispatchError::Busy { retry_after } => {
+            ErrorBody::new(ErrorCode::Busy, "Too many calls wait for this source.")
+                .with(
+                    "retryAfterMs",
+                    u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
+                )
+                .next("repeat the call after a moment")
+        }
+        DispatchError::NoSource => {
+            ErrorBody::new(ErrorCode::SourceUnavailable, "This source is not running.")
+                .next("stop; tell the owner: plexusctl sources list")
+        }
+        DispatchError::Unavailable { reason, told, .. } => {
+            ErrorBody::new(ErrorCode::SourceUnavailable, *told)
+                .detail(json!({"reason": format!("{reason:?}")}))
+                .next("stop; tell the owner: plexusctl sources list")
+        }
+        DispatchError::Deadline { .. } => ErrorBody::new(
+            ErrorCode::DeadlineExceeded,
+            "The source took longer than a call may take.",
+        )
+        .next("ask for less at once, or repeat the call"),
+        DispatchError::Died { .. } => {
+            ErrorBody::new(ErrorCode::SourceUnavailable, "The source's worker stopped.")
+                .next("repeat the call; if it happens again, stop and tell the owner")
+        }
+        DispatchError::TakenBack => {
+            return refused(&Refusal::GrantRequired { constraint: None }, Some(id));
+        }
+        DispatchError::ShuttingDown => ErrorBody::new(ErrorCode::Busy, "The gateway is stopping.")
+            .with("retryAfterMs", 2_000)
+            .next("repeat the call when the gateway is back"),
+    };
+    error.about(id)
+}
+
+/// The same for the owner, who is told why no worker could be had.
+pub(crate) fn undispatched_of_owner(
+    error: &DispatchError,
+    id: &CapabilityId,
+    effect: bool,
+) -> ErrorBody {
+    let mut body = undispatched(error, id, effect);
+    if let DispatchError::Unavailable { message, .. } = error {
+        body.message.clone_from(message);
+    }
+    body
+}
+
+/// What a worker's own error is on the wire.
+pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
+    use ErrorCode as C;
+    let (code, reason, next) = match &error.code {
+        Failure::TransportError { reason } => {
+            let next = match reason.as_str() {
+                "not_found" => "list what is there, then repeat with a path that exists",
+                "path_confinement" | "symlink" | "hard_link" => {
+                    "stop; tell the owner: this path is outside what the source serves"
+                }
+                "too_large" => "ask for less: a smaller file, or a part of it",
+                _ => "mend the input, then repeat the call",
+            };
+            (C::TransportError, Some(reason.as_str().to_owned()), next)
+        }
+        Failure::PermissionDenied => (
+            C::PermissionDenied,
+            None,
+            "stop; tell the owner: the system refused access",
+        ),
+        Failure::PreconditionChanged { reason } => {
+            let next = match reason.as_str() {
+                "unread" => "read it first, then repeat the call",
+                _ => "read it again, then repeat the call",
+            };
+            (
+                C::PreconditionChanged,
+                Some(reason.as_str().to_owned()),
+                next,
+            )
+        }
+        Failure::ConstraintMiss { field } => {
+            return ErrorBody::new(
+                C::GrantRequired,
+                format!(
+                    "Your grant does not reach this value of '{}'.",
+                    field.as_str()
+                ),
+            )
+            .detail(json!({"constraintMiss": true, "field": field.as_str()}))
+            .about(id)
+            .next("stop; tell the owner: this call needs a wider grant");
+        }
+        Failure::InvalidInput => (
+            C::SchemaValidationFailed,
+            None,
+            "mend the input, then repeat the call",
+        ),
+        Failure::DeadlineExceeded => (
+            C::DeadlineExceeded,
+            None,
+            "ask for less at once, or repeat the call",
+        ),
+        Failure::Cancelled => (
+            C::TransportError,
+            Some("cancelled".into()),
+            "repeat the call if it is still wanted",
+        ),
+        Failure::SourceUnavailable => (
+            C::SourceUnavailable,
+            None,
+            "stop; tell the owner: the app behind this source is not available",
+        ),
+        Failure::RatingExceeded { rating } => (
+            C::ApprovalRequired,
+            Some(rating.as_str().to_owned()),
+            "plexus wait",
+        ),
+        Failure::Busy => (C::Busy, None, "repeat the call after a moment"),
+        Failure::Refused { reason } => (
+            C::InternalError,
+            Some(reason.as_str().to_owned()),
+            "stop; tell the owner: look at what plexusd printed",
+        ),
+        Failure::Internal => (
+            C::InternalError,
+            None,
+            "stop; tell the owner: look at what plexusd printed",
+        ),
+    };
+    let mut detail = error.detail.clone().unwrap_or_else(|| json!({}));
+    if let (Some(reason), Some(members)) = (reason, detail.as_object_mut()) {
+        members.insert("reason".into(), reason.into());
+    }
+    let mut body = ErrorBody::new(code, error.message.as_str())
+        .about(id)
+        .effect(error.effect)
+        .next(next);
+    if detail.as_object().is_some_and(|d| !d.is_empty()) {
+        body = body.detail(detail);
+    }
+    if error.effect == Effect::Unknown {
+        body.next = "stop; tell the owner: look whether it happened".into();
+    }
+    body
+}

@@ -1,0 +1,317 @@
+//! Idempotency keys: the same key and input within 24 hours get the same answer (wire §5.13).
+//!
+//! ```text
+//! key ─▶ here: under way ─▶ its answer; a run: its handle, until it is forgotten or its effect is over
+//!          └─ nothing ─▶ effect: the ledger ─┬─ reserved, ended ─▶ kept answer, or the same without output
+//!                        │                   ├─ reserved, no end, or nobody knows ─▶ unknown
+//!                        │                   └─ free ─▶ reserved by the intent, in its transaction
+//!                        └─ read: reads
+//! ```
+//! Invariants: an effect is never begun twice for one key, whatever dies in between; whoever repeats a call is authorized
+//! anew before anything is given again. What a read brought is held in memory, 1 000 keys an agent, and given again only
+//! on the terms on which it was read: another narrowing, more that is hidden, another folder behind the source, or
+//! another credential of the agent, reads anew, and so does a restart.
+
+pub mod kept;
+
+use super::{
+    given::{self, Terms},
+    refusal,
+};
+use crate::kernel::Kernel;
+use crate::life::Answer;
+use kept::Kept;
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Digest, ErrorBody, RunId,
+    body::{InvokeResponse, Run},
+};
+use plexus_trust::{OutcomeKind, Permit, State, key_digest};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// How long a key is known.
+const WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// Keys kept for one agent.
+const MOST: usize = 1_000;
+/// Largest answer of a read that is kept for a key, in bytes of output; a larger one leaves the key free.
+const KEPT_BYTES: usize = 256 * 1024;
+/// Bytes of output that are kept for all keys of one agent; the oldest go first.
+const AGENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// With the terms of a read.
+type Key = (AgentId, CapabilityId, String, Option<Digest>);
+
+pub struct Replays {
+    table: Arc<Mutex<HashMap<Key, Known>>>,
+    pub kept: Kept,
+}
+
+struct Known {
+    digest: Digest,
+    since: Instant,
+    bytes: usize,
+    answer: watch::Receiver<Option<Arc<(u16, InvokeResponse)>>>,
+}
+
+/// What a key is to this call.
+pub(super) enum Claim {
+    First(Claimed),
+    Known(Answer),
+    /// Something was read for it that is not given now.
+    Withheld(Box<ErrorBody>),
+    OtherInput,
+}
+
+/// The right to settle a key. Dropped unsettled, the key is free again.
+pub(super) struct Claimed {
+    table: Arc<Mutex<HashMap<Key, Known>>>,
+    key: Key,
+    answer: watch::Sender<Option<Arc<(u16, InvokeResponse)>>>,
+    settled: bool,
+    /// What the intent of an effect is to reserve.
+    pub(super) reserves: Option<Digest>,
+}
+
+impl Replays {
+    pub fn new(kept: Kept) -> Self {
+        Self {
+            table: Arc::default(),
+            kept,
+        }
+    }
+
+    /// What `key` is to a call that `permit` allows. Waits for the same call where that is under way, but for a run: who
+    /// asked for that waits by itself.
+    pub(super) async fn claim(
+        &self,
+        kernel: &Kernel,
+        permit: &Permit,
+        key: &str,
+        digest: Digest,
+    ) -> Claim {
+        let terms = Terms::of(permit, kernel.taken_back.mark());
+        let claimed = match self.take(kernel, permit, key, digest).await {
+            Claim::First(claimed) => claimed,
+            Claim::Known(answer) if permit.is_read() => {
+                let may = given::may_still_be_given(kernel, &terms);
+                return may.map_or_else(Claim::Withheld, |()| Claim::Known(answer));
+            }
+            other => return other,
+        };
+        let Some(reserves) = claimed.reserves else {
+            return Claim::First(claimed);
+        };
+        let (state, now) = (kernel.ledger.snapshot(), kernel.clock.now());
+        let used = state
+            .agent(&permit.agent)
+            .and_then(|agent| agent.used_key(reserves, now));
+        match used {
+            None => Claim::First(claimed),
+            Some((_, used)) if used.input != digest => Claim::OtherInput,
+            Some((intent, used)) => {
+                let (intent, result) = (intent.clone(), used.result);
+                Claim::Known(self.again(&permit.capability, &intent, result).await)
+            }
+        }
+    }
+
+    /// The answer to a call that was made before.
+    async fn again(
+        &self,
+        id: &CapabilityId,
+        intent: &AuditId,
+        result: Option<OutcomeKind>,
+    ) -> Answer {
+        let refused = |error| {
+            let body = InvokeResponse::refused(id.as_str(), error, Some(intent));
+            Answer::dispatched(InvokeResponse {
+                replayed: true,
+                ..body
+            })
+        };
+        if matches!(result, None | Some(OutcomeKind::Unknown)) {
+            return refused(refusal::unknown_outcome(id));
+        }
+        let (kept, of) = (self.kept.clone(), intent.clone());
+        let read = tokio::task::spawn_blocking(move || kept.read(&of)).await;
+        match read.ok().flatten() {
+            Some(kept) => Answer {
+                body: InvokeResponse {
+                    replayed: true,
+                    ..kept.body
+                },
+                ..kept
+            },
+            None if result == Some(OutcomeKind::Ok) => Answer::dispatched(InvokeResponse {
+                replayed: true,
+                output_omitted: true,
+                ..InvokeResponse::ok(id.as_str(), Some(intent))
+            }),
+            None => refused(refusal::failed_before(id)),
+        }
+    }
+
+    /// An effect of `agent` that reserved its key has ended: what the key stands for is in the ledger, `state`; where it
+    /// stands for an answer, the words go into a file.
+    pub(super) async fn keep(&self, agent: &AgentId, state: &State, answer: &Answer) {
+        let Ok(intent) = AuditId::parse(&answer.body.audit_id) else {
+            return;
+        };
+        let used = state.agent(agent).and_then(|agent| agent.keys.get(&intent));
+        let result = used.and_then(|used| used.result);
+        if matches!(result, Some(OutcomeKind::Ok | OutcomeKind::Failed)) {
+            self.kept.keep(intent, answer).await;
+        }
+    }
+
+    async fn take(&self, kernel: &Kernel, permit: &Permit, key: &str, digest: Digest) -> Claim {
+        let is_read = permit.is_read();
+        let reserves = (!is_read).then(|| key_digest(&permit.capability, key));
+        let agent = &permit.agent;
+        let key = (
+            agent.clone(),
+            permit.capability.clone(),
+            key.to_owned(),
+            terms(permit),
+        );
+        loop {
+            let mut earlier = {
+                let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+                table.retain(|_, known| known.since.elapsed() < WINDOW);
+                if table
+                    .get(&key)
+                    .is_some_and(|known| known.is_past_run(kernel, is_read))
+                {
+                    table.remove(&key);
+                }
+                match table.get(&key) {
+                    Some(known) if known.digest != digest => return Claim::OtherInput,
+                    Some(known) => known.answer.clone(),
+                    None => {
+                        let of_agent = table.iter().filter(|((a, ..), _)| a == agent);
+                        if of_agent.clone().count() >= MOST
+                            && let Some(oldest) = of_agent
+                                .min_by_key(|(_, k)| k.since)
+                                .map(|(k, _)| k.clone())
+                        {
+                            table.remove(&oldest);
+                        }
+                        let (answer, seen) = watch::channel(None);
+                        table.insert(
+                            key.clone(),
+                            Known {
+                                digest,
+                                since: Instant::now(),
+                                bytes: 0,
+                                answer: seen,
+                            },
+                        );
+                        return Claim::First(Claimed {
+                            table: self.table.clone(),
+                            key,
+                            answer,
+                            settled: false,
+                            reserves,
+                        });
+                    }
+                }
+            };
+            // Still under way: wait for it. If it ends without an answer to keep, the key is ours to try.
+            if let Ok(settled) = earlier.wait_for(Option::is_some).await
+                && let Some(answer) = settled.as_ref()
+            {
+                let (status, body) = &**answer;
+                let run = body.run.as_ref();
+                let run = run.map(|run| standing_run(kernel, &run.run_id, is_read));
+                if run.as_ref().is_none_or(Option::is_some) {
+                    return Claim::Known(Answer {
+                        status: *status,
+                        body: InvokeResponse {
+                            replayed: true,
+                            run: run.flatten(),
+                            ..body.clone()
+                        },
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Whether it is a run that answers for its key no longer.
+    fn is_past_run(&self, kernel: &Kernel, is_read: bool) -> bool {
+        let answer = self.answer.borrow();
+        let run = answer.as_ref().and_then(|answer| answer.1.run.as_ref());
+        run.is_some_and(|run| standing_run(kernel, &run.run_id, is_read).is_none())
+    }
+}
+
+/// The run that answers for a key, as it is now. None where it is forgotten, or where it was an effect and is over: the
+/// ledger knows what became of that.
+fn standing_run(kernel: &Kernel, id: &RunId, is_read: bool) -> Option<Run> {
+    let now = kernel.clock.now();
+    let run = kernel.runs.get(id.as_str(), now)?;
+    (is_read || !run.is_over()).then(|| run.handle(&kernel.base, now))
+}
+
+impl Claimed {
+    /// Keeps what a read brought, or the handle of a run. A read that brought nothing may be tried again under its key.
+    pub(super) fn settle(mut self, answer: &Answer) {
+        let size = answer.body.output.as_ref().map_or(0, |o| o.get().len());
+        let kept = answer.body.ok && size <= KEPT_BYTES;
+        if kept {
+            self.settled = true;
+            make_room(&self.table, &self.key, size);
+            let _ = self
+                .answer
+                .send(Some(Arc::new((answer.status, answer.body.clone()))));
+        }
+    }
+}
+
+/// What the answer of a read hangs on beside its input. An effect is not done again on any terms.
+fn terms(permit: &Permit) -> Option<Digest> {
+    permit.is_read().then(|| given::of_permit(permit))
+}
+
+/// Notes the size of an answer, and frees the oldest keys of its agent until all of them keep little enough.
+fn make_room(table: &Mutex<HashMap<Key, Known>>, key: &Key, size: usize) {
+    let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = table.get_mut(key) {
+        known.bytes = size;
+    }
+    let mine = |k: &Key| k.0 == key.0;
+    let mut total: usize = table
+        .iter()
+        .filter(|(k, _)| mine(k))
+        .map(|(_, known)| known.bytes)
+        .sum();
+    while total > AGENT_BYTES {
+        let oldest = table
+            .iter()
+            .filter(|(k, known)| mine(k) && *k != key && known.bytes > 0)
+            .min_by_key(|(_, known)| known.since)
+            .map(|(k, known)| (k.clone(), known.bytes));
+        let Some((oldest, bytes)) = oldest else {
+            return;
+        };
+        table.remove(&oldest);
+        total -= bytes;
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.table
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&self.key);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What became of effects whose answer nobody has: their worker's own store says.
+//!
+//! ```text
+//! commit ─▶ answer ─────────────────────────────────▶ known
+//!    ├─ deadline ─▶ caller told `unknown` ─▶ answer ─▶ known
+//!    │                           └─ worker ended ─┐
+//!    └─ worker ended ─────────────────────────────┴▶ its store is asked ─▶ known, or nobody knows
+//!                                                                  └─ while the daemon stops: open
+//! ```
+//! Invariant: that nobody knows is on record only where the source is gone, or was asked and could not tell, or not in
+//! time. What is left open at a stop is asked about at the next start.
+
+use super::outcome::unanswered;
+use crate::kernel::Kernel;
+use plexus_ipc::message::Verdict;
+use plexus_ledger::{Durable, SubmitError};
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, SourceId};
+use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished};
+use plexus_trust::{Command, OutcomeKind, Refusal};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinSet};
+
+/// How long a worker may take to say what became of an effect.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a commit came to.
+pub(super) enum Committed {
+    Finished(Finished),
+    /// Never sent; or the worker has ended without an answer, and nobody can tell.
+    Dispatch(DispatchError),
+    /// No answer, but the worker's store says that it happened.
+    Settled,
+    /// No answer, and the worker's store says that it did not happen.
+    Undone,
+}
+
+/// Calls of agents that are past their deadline while their worker has not said what became of them.
+#[derive(Default)]
+pub struct Late(Mutex<BTreeMap<AuditId, (AgentId, CapabilityId, Digest)>>);
+
+impl Late {
+    /// From here on the same call is not made again, until what is returned is dropped.
+    pub(super) fn holds(
+        &self,
+        intent: &AuditId,
+        call: (AgentId, CapabilityId, Digest),
+    ) -> impl Drop + Send + use<'_> {
+        struct Held<'a>(&'a Late, AuditId);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                let mut late = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+                late.remove(&self.1);
+            }
+        }
+        let mut late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        late.insert(intent.clone(), call);
+        Held(self, intent.clone())
+    }
+
+    /// The refusal of a call that was made before and may still happen.
+    pub(super) fn refuses(
+        &self,
+        agent: &AgentId,
+        id: &CapabilityId,
+        input: Digest,
+    ) -> Option<Refusal> {
+        let late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut late = late.iter();
+        let same = |call: &(AgentId, CapabilityId, Digest)| {
+            call.2 == input && call.1 == *id && call.0 == *agent
+        };
+        let (intent, _) = late.find(|(_, call)| same(call))?;
+        let intent = intent.clone();
+        Some(Refusal::OutcomeUnknown { intent })
+    }
+}
+
+impl Kernel {
+    /// Commits, and waits until it is known what became of it, or that nobody can tell. `late` is called when its
+    /// deadline has passed and that is not known yet. None where the daemon stops before the source could say: then
+    /// nothing is recorded.
+    pub async fn commit(
+        &self,
+        source: &SourceId,
+        mut request: CallRequest,
+        terms: CommitTerms,
+        (durable, audit): (&Durable, &AuditId),
+        late: impl FnOnce() + Send,
+    ) -> Option<Committed> {
+        let (says, word) = oneshot::channel();
+        request.late = Some(says);
+        match self
+            .supervisor
+            .commit(source, request, terms, durable)
+            .await
+        {
+            Ok(finished) => return Some(Committed::Finished(finished)),
+            Err(DispatchError::Deadline { dispatched: true }) => {
+                late();
+                if let Ok(finished) = word.await {
+                    return Some(Committed::Finished(finished));
+                }
+            }
+            Err(DispatchError::Died { dispatched: true }) => {}
+            Err(error) => return Some(Committed::Dispatch(error)),
+        }
+        // The worker went while it had the commit: its own store may know.
+        match self.settled_by(source, audit).await {
+            OutcomeKind::Ok => Some(Committed::Settled),
+            OutcomeKind::Failed | OutcomeKind::Refused => Some(Committed::Undone),
+            OutcomeKind::Unknown if self.is_stopping() => None,
+            OutcomeKind::Unknown => {
+                let died = DispatchError::Died { dispatched: true };
+                Some(Committed::Dispatch(died))
+            }
+        }
+    }
+
+    /// Effects that were under way when an earlier launch ended: nobody knows what became of them until their worker
+    /// says so.
+    pub async fn settle_what_a_crash_left(self: &Arc<Self>) -> Result<(), SubmitError<Refusal>> {
+        let state = self.ledger.snapshot();
+        // All at once: each worker may take as long as one of them alone.
+        let mut asked = JoinSet::new();
+        for (intent, open) in state.open_intents.iter() {
+            tracing::warn!(name: "effect.left_by_crash", auditId = %intent, capability = %open.capability, "an effect was under way when the daemon ended");
+            let (kernel, intent, capability) =
+                (self.clone(), intent.clone(), open.capability.clone());
+            asked.spawn(async move {
+                let kind = kernel.settled(&intent, &capability).await;
+                (intent, kind)
+            });
+        }
+        let mut kinds: BTreeMap<AuditId, OutcomeKind> = BTreeMap::new();
+        while let Some(told) = asked.join_next().await {
+            kinds.extend(told);
+        }
+        for intent in state.open_intents.keys() {
+            let kind = kinds.get(intent).copied().unwrap_or(OutcomeKind::Unknown);
+            let code = (kind == OutcomeKind::Unknown).then(|| "outcome_unknown".to_owned());
+            let outcome = unanswered(kind, code, "the daemon ended");
+            self.owner(Command::Outcome {
+                intent: intent.clone(),
+                outcome,
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the worker's own store what became of an effect.
+    async fn settled(&self, intent: &AuditId, capability: &CapabilityId) -> OutcomeKind {
+        let Some(entry) = self.catalogue.load().get(capability).cloned() else {
+            return OutcomeKind::Unknown;
+        };
+        self.settled_by(&entry.source, intent).await
+    }
+
+    /// The same, where the source is known.
+    async fn settled_by(&self, source: &SourceId, intent: &AuditId) -> OutcomeKind {
+        let asked = self.supervisor.settle(source, intent.clone());
+        match tokio::time::timeout(SETTLE_WITHIN, asked).await {
+            Ok(Verdict::Happened) => OutcomeKind::Ok,
+            // As if it had never been sent: what it took, such as its idempotency key, is free.
+            Ok(Verdict::DidNot) => OutcomeKind::Refused,
+            Ok(Verdict::CannotTell) | Err(_) => OutcomeKind::Unknown,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Turns what the supervisor notices about workers into records and frames.
+//!
+//! Invariant: these records are the daemon's own, and no act of the owner's asks for them: they take neither the
+//! owner's places nor the last space on a full disk. What the ledger does not take is kept and tried again.
+
+mod sparing;
+
+use crate::{
+    events::{self, Notice},
+    kernel::{Kernel, of_ours},
+};
+use plexus_ledger::SubmitError;
+use plexus_protocol::SourceId;
+use serde_json::{Value, json};
+use sparing::{Came, Sparing};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Events that wait until the ledger takes them. Beyond, the oldest are given up.
+const KEPT: usize = 256;
+/// From one try to the next.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Until the supervisor is gone.
+pub async fn hear_workers(
+    kernel: Arc<Kernel>,
+    mut notices: tokio::sync::mpsc::UnboundedReceiver<plexus_supervisor::Notice>,
+) {
+    let (mut sparing, mut due) = (Sparing::default(), VecDeque::new());
+    loop {
+        let waits = !due.is_empty() || sparing.owes();
+        let notice = tokio::select! {
+            notice = notices.recv() => match notice {
+                Some(notice) => Some(notice),
+                None => return,
+            },
+            () = tokio::time::sleep(AGAIN), if waits => None,
+        };
+        due.extend(sparing.counted(Instant::now()));
+        match notice {
+            Some(plexus_supervisor::Notice::Health { source, health }) => {
+                hear(&kernel, source, health).await
+            }
+            Some(notice) => due.extend(about(&kernel, &mut sparing, notice)),
+            None => {}
+        }
+        record(&kernel, &mut due).await;
+    }
+}
+
+/// Records what is due, as far as the ledger takes it.
+async fn record(kernel: &Kernel, due: &mut VecDeque<Value>) {
+    while due.len() > KEPT {
+        due.pop_front();
+        tracing::warn!(name: "audit.note_failed", "an event of a worker is given up: too many wait to be recorded");
+    }
+    while let Some(detail) = due.front() {
+        match kernel.unasked(of_ours(detail.clone())).await {
+            Ok(_) | Err(SubmitError::Refused(_)) => due.pop_front(),
+            Err(error) => {
+                tracing::warn!(name: "audit.note_failed", %error, "events of workers could not be recorded yet");
+                return;
+            }
+        };
+    }
+}
+
+/// The event that a notice becomes; none where it is only counted.
+fn about(
+    kernel: &Kernel,
+    sparing: &mut Sparing,
+    notice: plexus_supervisor::Notice,
+) -> Option<Value> {
+    let now = Instant::now();
+    match notice {
+        plexus_supervisor::Notice::Started {
+            source,
+            role,
+            pid,
+            cage,
+            build,
+        } => {
+            kernel.figures.worker_started(true);
+            tracing::info!(name: "worker.started", %source, %role, pid, "a worker started");
+            if !sparing.by_itself(&source, role, Came::Up, now) {
+                return None;
+            }
+            let (digest, whole) = sparing.report(&source, role, &cage, now);
+            let mut about = json!({
+                "event": "worker.start", "source": source, "role": role, "pid": pid, "build": build,
+                "cageDigest": digest,
+            });
+            if let Some(whole) = whole {
+                about["cage"] = whole;
+            }
+            if kernel.unsandboxed.contains(&source) {
+                about["unsandboxed"] = json!(true);
+            }
+            Some(about)
+        }
+        plexus_supervisor::Notice::StartFailed {
+            source,
+            role,
+            why,
+            attempts,
+        } => {
+            kernel.figures.worker_started(false);
+            Some(json!({
+                "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
+            }))
+        }
+        plexus_supervisor::Notice::Ended {
+            source,
+            role,
+            pid,
+            cause,
+            exit,
+        } => {
+            kernel.figures.worker_ended(cause.asked_for());
+            let by_itself = sparing.by_itself(&source, role, Came::Down, now);
+            by_itself.then(|| {
+                json!({
+                    "event": "worker.end", "source": source, "role": role, "pid": pid,
+                    "cause": cause.to_string(), "exit": exit.to_string(),
+                })
+            })
+        }
+        plexus_supervisor::Notice::Health { .. } => None,
+    }
+}
+
+/// Tells the streams how a source does.
+async fn hear(kernel: &Arc<Kernel>, source: SourceId, health: plexus_supervisor::SourceHealth) {
+    let state = kernel.ledger.snapshot();
+    let known = state.sources.get(&source);
+    let lent = known.and_then(|s| s.config.lent.as_ref());
+    let borrower = lent.map(|lent| (lent.agent.clone(), events::epoch_now(&state, &lent.agent)));
+    let capabilities = known.into_iter().flat_map(|s| s.capabilities.keys());
+    let exposed = capabilities.filter(|id| state.exposed(id)).cloned();
+    kernel.feed.publish(Notice::SourceStatus {
+        borrower,
+        capabilities: exposed.collect(),
+        source: source.clone(),
+        available: health.status != plexus_supervisor::Health::Unavailable,
+        reason: health.detail.clone(),
+        told: health.told,
+    });
+    // What it points at may have been replaced: then nothing that was granted on it stands.
+    if health.status == plexus_supervisor::Health::Unavailable {
+        let before = kernel.ledger.snapshot();
+        if let Err(why) = kernel.look_at(&source).await {
+            tracing::warn!(name: "source.unusable", %source, error = why, "a source cannot be used");
+        }
+        if !Arc::ptr_eq(&before.sources, &kernel.ledger.snapshot().sources) {
+            kernel.renew_catalogue(None);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The guards of the owner's acts. A route that changes something cannot be written without one: [`crate::acts::act`] asks
+//! for it, and only a request's credential makes it.
+//!
+//! ```text
+//! credential ─▶ Narrowing: takes away, waits for nobody
+//!                  └─wider─▶ Acting: before a rotation of the key, or refused
+//! ```
+//! Invariants: a credential is looked at again once the body has arrived, and for an [`Acting`] under the lock that the
+//! key's rotation takes alone. Nobody looks at a folder with an [`Acting`] in hand, which a rotation would wait for; the
+//! turn is held over commits and nothing else.
+
+use crate::desk::Desk;
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
+use plexus_edge::{
+    authenticate::{self, is_owner},
+    reply::Refused,
+    throttle::Peer,
+};
+use plexus_edge::{browser, sessions::Visitor};
+use std::{ops::Deref, sync::Arc};
+use tokio::sync::OwnedRwLockReadGuard;
+
+/// Proof that an act is the owner's.
+pub(crate) struct Acting {
+    _begun: Option<OwnedRwLockReadGuard<()>>,
+}
+
+/// Proof for an act that only takes away: it does no harm after a rotation either, and does not wait for one.
+pub(crate) struct Narrowing {
+    by: Credential,
+    acting: Acting,
+}
+
+enum Credential {
+    Key(Box<HeaderMap>, Peer),
+    Console(Visitor),
+}
+
+impl Credential {
+    fn stands(&self, desk: &Desk) -> bool {
+        match self {
+            Self::Key(headers, _) => is_owner(desk, headers),
+            Self::Console(who) => desk.console.stands(*who, browser::present(desk)),
+        }
+    }
+
+    async fn refused(&self, desk: &Arc<Desk>) -> Refused {
+        match self {
+            Self::Console(_) => browser::signed_out(),
+            // Rotated meanwhile: refused like any other wrong key.
+            Self::Key(headers, peer) => match authenticate::owner(&desk.edge, headers, *peer).await
+            {
+                Err(refused) => refused,
+                Ok(_) => Refused::malformed("the key changed while the request arrived; repeat it"),
+            },
+        }
+    }
+}
+
+impl Narrowing {
+    /// Whether the credential still does.
+    pub(crate) fn stands(&self, desk: &Desk) -> bool {
+        self.by.stands(desk)
+    }
+
+    /// The refusal of a credential that does not.
+    pub(crate) async fn refused(&self, desk: &Arc<Desk>) -> Refused {
+        self.by.refused(desk).await
+    }
+
+    /// For an act that widens.
+    ///
+    /// # Errors
+    /// 401: the credential does not stand any more.
+    pub(crate) async fn wider(&self, desk: &Arc<Desk>) -> Result<Acting, Refused> {
+        let begun = desk.key_lock.begin().await;
+        if self.stands(desk) {
+            let _begun = Some(begun);
+            return Ok(Acting { _begun });
+        }
+        drop(begun);
+        Err(self.refused(desk).await)
+    }
+}
+
+impl Deref for Narrowing {
+    type Target = Acting;
+    fn deref(&self) -> &Acting {
+        &self.acting
+    }
+}
+
+impl From<Narrowing> for Acting {
+    fn from(narrowing: Narrowing) -> Self {
+        narrowing.acting
+    }
+}
+
+impl FromRequestParts<Arc<Desk>> for Narrowing {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refused> {
+        let by = match parts.extensions.get::<Visitor>() {
+            Some(who) => Credential::Console(*who),
+            None => Credential::Key(
+                Box::new(parts.headers.clone()),
+                authenticate::peer_of(&parts.extensions),
+            ),
+        };
+        if !by.stands(desk) {
+            return Err(by.refused(desk).await);
+        }
+        let acting = Acting { _begun: None };
+        Ok(Self { by, acting })
+    }
+}
+
+impl FromRequestParts<Arc<Desk>> for Acting {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refused> {
+        let narrowing = Narrowing::from_request_parts(parts, desk).await?;
+        narrowing.wider(desk).await
+    }
+}

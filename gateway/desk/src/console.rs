@@ -1,0 +1,205 @@
+//! The owner's console at `/admin`: sign-in, and one page that shows what waits and takes the owner's decisions.
+//!
+//! ```text
+//! browser ─GET─▶ shell: page, style, script; nothing of the owner's
+//!         ─key or one-time link─▶ door: cookie + the tab's secret
+//!         ─cookie + secret─▶ glance (state, list) · card (one request) · feed (what changed) · decision
+//! ```
+//! Invariants: see `door` for who comes in, `foreign` for text that is not ours. A decision goes through the same
+//! handler as `plexusctl`'s and names the digest of the card that was rendered. Every answer is bounded.
+//!
+//! Must not know: how a decision is made or carried out.
+
+mod card;
+mod change;
+mod diff;
+pub(crate) mod door;
+mod foreign;
+mod glance;
+pub(crate) mod shell;
+mod words;
+
+use crate::desk::Desk;
+use crate::{
+    acting::{Acting, Narrowing},
+    owner::approvals,
+};
+use askama::Template;
+use axum::{
+    Extension, Router,
+    extract::{Path, Request, State},
+    middleware::from_fn_with_state,
+    response::Response,
+    routing::{get, post},
+};
+use plexus_edge::{
+    browser,
+    reply::{self, Refused, query},
+    sessions::Visitor,
+    sse::{self, Opened},
+};
+use plexus_protocol::{CapabilityId, ErrorBody, ErrorCode, PendingId};
+use std::sync::Arc;
+
+/// Everything below `/admin` that is the console's.
+pub(crate) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
+    let inside = Router::new()
+        .route("/admin/console/sign-out", post(door::sign_out))
+        .route("/admin/console/view", get(view))
+        .route("/admin/console/events", get(events))
+        .route("/admin/console/pending/{id}", get(show).post(decide))
+        .route("/admin/console/pending/{id}/plan", post(plan_again))
+        .route("/admin/console/pending/{id}/everything", get(everything))
+        .route("/admin/console/pending/{id}/diff/{capability}", get(more))
+        .route_layer(from_fn_with_state(desk.clone(), door::signed_in));
+    Router::new()
+        .route("/admin", get(shell::page))
+        .route("/admin/", get(shell::page))
+        .route("/admin/{*rest}", get(shell::page))
+        .route("/admin/console.css", get(shell::style))
+        .route("/admin/console.js", get(shell::script))
+        .route("/admin/console/sign-in", post(door::sign_in))
+        .merge(inside)
+}
+
+/// The list and the state of the gateway.
+async fn view(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let made = blocking(move || glance::view(&desk, &desk.ledger.snapshot())).await?;
+    let view = made.map_err(|error| Refused::malformed(error.to_string()).status(500))?;
+    Ok(reply::ok(&view))
+}
+
+/// What changes, as it does.
+async fn events(
+    State(desk): State<Arc<Desk>>,
+    Extension(who): Extension<Visitor>,
+    request: Request,
+) -> Response {
+    let since = sse::since(request.headers());
+    sse::response(
+        desk.edge.clone(),
+        Opened::Console(who),
+        since,
+        "plexus console event stream",
+    )
+}
+
+/// One request as a card.
+async fn show(
+    State(desk): State<Arc<Desk>>,
+    Extension(who): Extension<Visitor>,
+    Path(id): Path<String>,
+) -> Result<Response, Refused> {
+    let id = PendingId::parse(&id).map_err(|_| gone())?;
+    let by = desk
+        .console
+        .decided_in(&id, browser::present(&desk))
+        .map(|by| {
+            if by == who {
+                "in this browser"
+            } else {
+                "in another browser"
+            }
+        });
+    let shown = desk.clone();
+    let card = blocking(move || {
+        let state = shown.ledger.snapshot();
+        match state.item(&id).cloned() {
+            Some(item) => card::Card::of(&shown, &state, &item, by).render().ok(),
+            None => change::Card::of(&shown, &state, &id, by)?.render().ok(),
+        }
+    })
+    .await?
+    .ok_or_else(gone)?;
+    Ok(shell::typed(&desk, card.into(), "text/html; charset=utf-8"))
+}
+
+/// The owner's decision: the one handler of all decisions, remembered as made here.
+async fn decide(
+    State(desk): State<Arc<Desk>>,
+    Extension(who): Extension<Visitor>,
+    narrowing: Narrowing,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| gone())?;
+    // Before, so that whoever hears of the decision can be told whose it was.
+    desk.console.decided(&item, who, browser::present(&desk));
+    let answer = approvals::decide_item(desk.clone(), narrowing, id, request).await;
+    if answer.is_err() {
+        desk.console.undecided(&item, who, browser::present(&desk));
+    }
+    answer
+}
+
+async fn plan_again(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Path(id): Path<String>,
+) -> Result<Response, Refused> {
+    approvals::plan_item_again(desk, &acting, id).await
+}
+
+/// More of a diff.
+async fn more(
+    State(desk): State<Arc<Desk>>,
+    Path((id, capability)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (Ok(id), Ok(of)) = (PendingId::parse(&id), CapabilityId::parse(&capability)) else {
+        return Err(gone());
+    };
+    let from = from(&request);
+    fragment(desk, move |desk| {
+        card::diff_page(desk, &desk.ledger.snapshot(), &id, &of, from)
+    })
+    .await
+}
+
+/// All that a card's digest covers.
+async fn everything(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let id = PendingId::parse(&id).map_err(|_| gone())?;
+    let from = from(&request);
+    fragment(desk, move |desk| {
+        card::everything(desk, &desk.ledger.snapshot(), &id, from)
+    })
+    .await
+}
+
+fn from(request: &Request) -> usize {
+    query(request, "from")
+        .and_then(|from| from.parse().ok())
+        .unwrap_or(0)
+}
+
+async fn fragment(
+    desk: Arc<Desk>,
+    make: impl FnOnce(&Desk) -> Option<String> + Send + 'static,
+) -> Result<Response, Refused> {
+    let of = desk.clone();
+    let made = blocking(move || make(&of)).await?.ok_or_else(gone)?;
+    Ok(shell::typed(&desk, made.into(), "text/html; charset=utf-8"))
+}
+
+fn gone() -> Refused {
+    Refused::new(
+        ErrorBody::new(
+            ErrorCode::UnknownCapability,
+            "There is no such request, or no longer.",
+        )
+        .next("plexusctl approvals list"),
+    )
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(name: "console.page_failed", %error, "a page could not be made");
+        Refused::malformed("The page could not be made.").status(500)
+    })
+}

@@ -1,0 +1,686 @@
+//! One request as the owner reads it: the same item that the digest covers, in words, in order, bounded.
+//!
+//! Invariants: everything shown is of one card (`approvals::card`), and its digest goes with it; text that is not the
+//! gateway's own is [`Said`] and stands in a marked place; what does not fit is said to be missing, and can be had. Of an
+//! input what its capability declares comes first: what an agent adds pushes nothing out of sight.
+
+use super::{
+    diff::{self, Room},
+    foreign::Said,
+    words,
+};
+use crate::desk::Desk;
+use askama::Template;
+use plexus_calls::approvals::card;
+use plexus_ipc::message::Touched;
+use plexus_protocol::{CapabilityId, Digest, PendingId, Timestamp, constraint::is_prefix};
+use plexus_sources::catalogue::Entry;
+use plexus_trust::{Ask, Item, ItemState, Plan, State};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Bytes of all diffs of a card, as HTML.
+const DIFFS: Room = Room {
+    rows: 180,
+    bytes: 14 * 1024,
+};
+/// Bytes of one value of an input, as HTML.
+const VALUE: usize = 1_500;
+/// Bytes of all values of a card.
+const VALUES: usize = 6_000;
+/// Things touched, facts, warnings, members of an input: how many of each are listed.
+const LISTED: usize = 24;
+/// Asks of one card that are shown whole.
+const ASKS: usize = 8;
+/// Bytes of a page of everything, as HTML.
+const EVERYTHING: usize = 40 * 1024;
+
+#[derive(Template)]
+#[template(path = "card.html")]
+#[cfg_attr(test, derive(Default))]
+pub(super) struct Card {
+    id: String,
+    digest: String,
+    revision: u32,
+    /// `pending`, or how it ended.
+    state: &'static str,
+    agent: Said,
+    client: Said,
+    title: Said,
+    more_asks: usize,
+    asked: Moment,
+    ends: Moment,
+    purpose: Option<Said>,
+    wish: &'static str,
+    asks: Vec<AskView>,
+    differs: Option<Differs>,
+    /// What the owner said no to before.
+    denied: Vec<Said>,
+    choices: Vec<Choice>,
+    narrow: Vec<Narrow>,
+    /// Still being computed.
+    making: bool,
+    /// Cannot be approved as it is.
+    lost: bool,
+    any_input: bool,
+    runs: bool,
+    verdict: String,
+    reason: Option<Said>,
+}
+
+/// A moment for machines and for people.
+#[cfg_attr(test, derive(Default))]
+pub(super) struct Moment {
+    pub(super) iso: String,
+    pub(super) words: String,
+}
+
+#[cfg_attr(test, derive(Default))]
+struct AskView {
+    id: Said,
+    label: Said,
+    source: Said,
+    verbs: String,
+    rating: &'static str,
+    only: Option<Said>,
+    making: bool,
+    error: Option<Said>,
+    headline: Said,
+    facts: Vec<(Said, Said)>,
+    facts_more: usize,
+    warnings: Vec<Said>,
+    warnings_more: usize,
+    runs_code: bool,
+    diff: Option<Diff>,
+    input: Vec<Member>,
+    input_more: usize,
+    has_input: bool,
+    touches: Vec<(String, Said)>,
+    touches_more: usize,
+}
+
+struct Member {
+    name: Said,
+    /// The capability's schema does not name it.
+    undeclared: bool,
+    value: Said,
+    block: bool,
+    rest: String,
+}
+
+pub(super) struct Diff {
+    pub(super) page: diff::Page,
+    /// Where the next page is.
+    pub(super) more: String,
+    pub(super) cut: bool,
+}
+
+struct Differs {
+    since: Moment,
+    changes: Vec<(Said, Said, Said)>,
+    more: usize,
+}
+
+struct Choice {
+    window: String,
+    /// How long that is.
+    span: &'static str,
+    words: Said,
+    refused: Option<Said>,
+    once: bool,
+}
+
+/// A field by which a longer permission can be narrowed.
+struct Narrow {
+    field: String,
+    label: Said,
+    value: String,
+    /// Names a folder: what lies below it is allowed too.
+    path: bool,
+}
+
+impl Card {
+    /// The card of an item, decided or not. Reads its inputs from their files.
+    pub fn of(desk: &Desk, state: &State, item: &Item, by: Option<&'static str>) -> Self {
+        let catalogue = desk.catalogue.load();
+        let shown = card::card(&desk.approvals, &catalogue, state, item);
+        let now = state.time(desk.clock.now());
+        let mut left = VALUES;
+        let entry = |ask: &Ask| catalogue.get(&ask.capability).cloned();
+        let few = item.asks.len().clamp(1, ASKS);
+        let room = Room {
+            rows: DIFFS.rows / few,
+            bytes: DIFFS.bytes / few,
+        };
+        let asks: Vec<AskView> = item
+            .asks
+            .iter()
+            .zip(list(&shown, "asks"))
+            .take(ASKS)
+            .map(|(ask, seen)| {
+                AskView::of(
+                    state,
+                    item,
+                    ask,
+                    seen,
+                    entry(ask).as_deref(),
+                    room,
+                    &mut left,
+                )
+            })
+            .collect();
+        let making = item.asks.iter().any(|ask| ask.plan == Plan::Making);
+        let lost = !making && shown.get("cardDigest").is_none()
+            || item.asks.iter().any(|ask| ask.plan == Plan::Failed)
+            || item
+                .asks
+                .iter()
+                .zip(list(&shown, "asks"))
+                .any(|(ask, seen)| {
+                    ask.input.is_some()
+                        && seen["input"].is_null()
+                        && desk.approvals.input(&item.id, ask).is_none()
+                });
+        let first = asks.first();
+        Self {
+            id: item.id.to_string(),
+            digest: text(&shown, "cardDigest").to_owned(),
+            revision: item.revision,
+            state: words::state(item, now),
+            agent: Said::line(item.agent.as_str()),
+            client: client(item),
+            title: first.map(|ask| ask.label.clone()).unwrap_or_default(),
+            more_asks: item.asks.len() - 1.min(item.asks.len()),
+            asked: Moment::ago(item.created_at, now),
+            ends: Moment::left(item.expires_at, now),
+            purpose: item.purpose.as_deref().map(Said::line),
+            wish: item
+                .asks
+                .iter()
+                .find_map(|ask| ask.wish)
+                .map_or("", |w| w.phrase()),
+            differs: Differs::of(&shown["differs"], now),
+            denied: shown["deniedBefore"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|denied| Some(Said::line(denied["words"].as_str()?)))
+                .collect(),
+            choices: choices(&shown),
+            narrow: narrow(item, &shown, entry),
+            asks,
+            making,
+            lost,
+            any_input: item.asks.iter().any(|ask| ask.input.is_none()),
+            runs: item.on_approval == plexus_trust::OnApproval::Run,
+            verdict: words::verdict(item, now, by),
+            reason: match &item.state {
+                ItemState::Denied { reason } => reason.as_deref().map(Said::line),
+                _ => None,
+            },
+        }
+    }
+
+    fn pending(&self) -> bool {
+        self.state == "pending"
+    }
+    fn can_approve(&self) -> bool {
+        self.pending() && !self.lost && !self.making
+    }
+    fn once(&self) -> Option<&Choice> {
+        self.choices.iter().find(|choice| choice.once)
+    }
+    fn longer(&self) -> Vec<&Choice> {
+        self.choices.iter().filter(|choice| !choice.once).collect()
+    }
+    fn can_stand(&self) -> bool {
+        self.longer().iter().any(|choice| choice.refused.is_none())
+    }
+}
+
+impl AskView {
+    fn of(
+        state: &State,
+        item: &Item,
+        ask: &Ask,
+        seen: &Value,
+        entry: Option<&Entry>,
+        room: Room,
+        left: &mut usize,
+    ) -> Self {
+        let plan = &seen["plan"];
+        let preview = &plan["preview"];
+        let source = entry.and_then(|e| state.sources.get(&e.source));
+        let label = entry.map_or(ask.capability.as_str(), |e| e.capability().label.as_str());
+        let has_diff = preview["diff"].is_string();
+        let diff = preview["diff"].as_str().map(|text| {
+            let page = diff::page(text, 0, room);
+            Diff {
+                more: page.next.map_or(String::new(), |next| {
+                    format!(
+                        "/admin/console/pending/{}/diff/{}?from={next}",
+                        item.id, ask.capability
+                    )
+                }),
+                page,
+                cut: preview["cut"] == true,
+            }
+        });
+        let touched: Vec<Touched> =
+            serde_json::from_value(plan["touched"].clone()).unwrap_or_default();
+        let (touches, touches_more) = first(touched.iter(), |touched| {
+            let kind = Said::line(&touched.kind.to_string());
+            (
+                format!("{} {kind}", words::access(touched.access)),
+                Said::line(&touched.id.to_string()),
+            )
+        });
+        let facts = list(preview, "facts")
+            .iter()
+            // A digest tells a person nothing, and the headline names the path already.
+            .filter(|fact| Digest::parse(text(fact, "value")).is_none())
+            .filter(|fact| {
+                text(fact, "name") != "path"
+                    || !text(preview, "headline").contains(text(fact, "value"))
+            });
+        let (facts, facts_more) = first(facts, |fact| {
+            (
+                Said::short(text(fact, "name"), 80),
+                Said::short(text(fact, "value"), 400),
+            )
+        });
+        let warnings = list(plan, "warnings").iter().filter_map(Value::as_str);
+        let (warnings, warnings_more) = first(warnings, Said::line);
+        let schema = entry.and_then(|e| e.capability().input.as_ref());
+        let (input, input_more) = members(&seen["input"], schema, has_diff, left);
+        let rating = entry.map_or("unknown to this gateway: treat it as sensitive", |e| {
+            words::rating(e)
+        });
+        Self {
+            id: Said::line(ask.capability.as_str()),
+            label: Said::line(label),
+            source: source
+                .map(|s| Said::short(&s.config.label, 120))
+                .unwrap_or_default(),
+            verbs: words::verbs(ask.verbs),
+            rating,
+            only: ask.constraint.as_ref().map(|c| Said::line(&c.in_words())),
+            making: ask.plan == Plan::Making,
+            error: plan
+                .get("error")
+                .map(|why| Said::line(why.as_str().unwrap_or_default())),
+            headline: Said::line(text(preview, "headline")),
+            facts,
+            facts_more,
+            warnings,
+            warnings_more,
+            runs_code: plan["rating"] == "execute",
+            input,
+            input_more,
+            has_input: ask.input.is_some(),
+            diff,
+            touches,
+            touches_more,
+        }
+    }
+}
+
+/// The first of `all`, and how many more there are.
+fn first<I: Iterator, T>(mut all: I, show: impl FnMut(I::Item) -> T) -> (Vec<T>, usize) {
+    let shown = all.by_ref().take(LISTED).map(show).collect();
+    (shown, all.count())
+}
+
+/// The members of an input, those first that its schema names, in its order; and how many are left out. Where a change is
+/// shown, long texts of it are only measured.
+fn members(
+    input: &Value,
+    schema: Option<&Value>,
+    has_diff: bool,
+    left: &mut usize,
+) -> (Vec<Member>, usize) {
+    let Some(object) = input.as_object() else {
+        return (Vec::new(), 0);
+    };
+    let declared = schema.and_then(|schema| schema["properties"].as_object());
+    let names = |name: &String| declared.is_some_and(|declared| declared.contains_key(name));
+    let member = |(name, value): (&String, &Value)| {
+        let undeclared = declared.is_some() && !names(name);
+        let whole = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let (lines, characters) = (whole.lines().count(), whole.chars().count());
+        let name = Said::short(name, 80);
+        if has_diff && lines > 1 && !undeclared {
+            return Member {
+                name,
+                undeclared,
+                value: Said::default(),
+                block: false,
+                rest: format!("{lines} lines, shown as the change above"),
+            };
+        }
+        let (value, taken) = Said::beginning(&whole, VALUE.min(*left));
+        *left = left.saturating_sub(value.len());
+        let rest = whole[taken..].chars().count();
+        Member {
+            name,
+            undeclared,
+            block: lines > 1 || characters > 160,
+            value,
+            rest: if rest > 0 {
+                format!("and {rest} more characters")
+            } else {
+                String::new()
+            },
+        }
+    };
+    let in_order = declared.into_iter().flat_map(Map::keys);
+    let known = in_order.filter_map(|name| object.get_key_value(name));
+    let others = object.iter().filter(|(name, _)| !names(name));
+    first(known.chain(others), member)
+}
+
+fn client(item: &Item) -> Said {
+    let (name, version) = &item.client;
+    let both = [name, version].map(|part| part.as_deref().unwrap_or_default());
+    Said::short(both.join(" ").trim(), 80)
+}
+
+impl Differs {
+    fn of(differs: &Value, now: Timestamp) -> Option<Self> {
+        let changes = differs["changes"].as_array()?;
+        let since: Timestamp = serde_json::from_value(differs["since"].clone()).ok()?;
+        let one = |change: &Value| {
+            let side = |name: &str| {
+                let value = &change[name];
+                match value {
+                    Value::Null => Said::default(),
+                    Value::String(text) => Said::short(text, 300),
+                    other => Said::short(&other.to_string(), 300),
+                }
+            };
+            let path = text(change, "path");
+            let path = path.strip_prefix('/').unwrap_or(path);
+            let place = match change["capability"].as_str() {
+                Some(of) => format!("{of}: {path}"),
+                None => path.to_owned(),
+            };
+            (Said::short(&place, 160), side("was"), side("now"))
+        };
+        Some(Self {
+            since: Moment::ago(since, now),
+            changes: changes.iter().take(8).map(one).collect(),
+            more: changes.len().saturating_sub(8)
+                + usize::try_from(differs["more"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+/// The answers that there are, in the gateway's words.
+fn choices(shown: &Value) -> Vec<Choice> {
+    let choice = |choice: &Value| Choice {
+        window: text(choice, "window").to_owned(),
+        span: match text(choice, "window") {
+            "1h" => "1 hour",
+            "1d" => "1 day",
+            "7d" => "7 days",
+            "until-revoked" => "Until you revoke it",
+            _ => "Once",
+        },
+        once: text(choice, "window") == "once",
+        words: Said::line(text(choice, "words")),
+        refused: choice["refused"].as_str().map(Said::line),
+    };
+    list(shown, "choices").iter().map(choice).collect()
+}
+
+/// The fields that a longer permission can be narrowed by, with this call's own place as the first suggestion.
+fn narrow(item: &Item, shown: &Value, entry: impl Fn(&Ask) -> Option<Arc<Entry>>) -> Vec<Narrow> {
+    let Some(first) = item.asks.first() else {
+        return Vec::new();
+    };
+    let (Some(entry), Some(seen)) = (entry(first), list(shown, "asks").first()) else {
+        return Vec::new();
+    };
+    let fields = list(shown, "narrow").iter().filter_map(Value::as_str);
+    let resolved = |field| entry.capability().resolves_to(field);
+    fields
+        .take(4)
+        .map(|field| Narrow::of(field, resolved(field), &seen["input"]))
+        .collect()
+}
+
+impl Narrow {
+    /// `resolved`: the kind of thing that the worker resolves the field to.
+    fn of(field: &str, resolved: Option<&str>, input: &Value) -> Self {
+        let path = matches!(resolved, Some("file" | "note" | "folder" | "path"));
+        let asked = field
+            .split('.')
+            .try_fold(input, |at, key| at.get(key))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let value = match asked.rsplit_once('/') {
+            _ if !path => asked,
+            Some((".", _)) | None => "",
+            Some((folder, _)) => folder,
+        };
+        // What a field of a form would show otherwise than it is, or the gateway would refuse, is not suggested.
+        let plain = value.len() <= 400
+            && !Said::line(value).to_string().contains("<b class=u>")
+            && (!path || is_prefix(value));
+        Self {
+            field: field.to_owned(),
+            label: Said::short(field, 60),
+            value: if plain {
+                value.to_owned()
+            } else {
+                String::new()
+            },
+            path,
+        }
+    }
+}
+
+impl Moment {
+    pub(super) fn ago(at: Timestamp, now: Timestamp) -> Self {
+        let span = words::span(now.since(at));
+        Self {
+            iso: at.to_string(),
+            words: if now.since(at) < 5_000 {
+                "just now".into()
+            } else {
+                format!("{span} ago")
+            },
+        }
+    }
+    fn left(at: Timestamp, now: Timestamp) -> Self {
+        Self {
+            iso: at.to_string(),
+            words: format!("in {}", words::span(at.since(now))),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "diff.html")]
+struct Rows<'a> {
+    diff: &'a Diff,
+}
+
+/// One more page of a diff: rows alone.
+pub(super) fn diff_page(
+    desk: &Desk,
+    state: &State,
+    id: &PendingId,
+    of: &CapabilityId,
+    from: usize,
+) -> Option<String> {
+    let item = state.item(id)?;
+    let ask = item.asks.iter().find(|ask| ask.capability == *of)?;
+    let page = diff::page(&desk.approvals.change(id, ask)?, from, diff::PAGE);
+    let more = page.next.map_or(String::new(), |next| {
+        format!("/admin/console/pending/{id}/diff/{of}?from={next}")
+    });
+    Rows {
+        diff: &Diff {
+            page,
+            more,
+            cut: false,
+        },
+    }
+    .render()
+    .ok()
+}
+
+#[derive(Template)]
+#[template(path = "everything.html")]
+struct Everything {
+    text: Said,
+    more: String,
+}
+
+/// All that the card's digest covers, as the gateway has it, from byte `from` on.
+pub(super) fn everything(
+    desk: &Desk,
+    state: &State,
+    id: &PendingId,
+    from: usize,
+) -> Option<String> {
+    let shown = match state.item(id) {
+        Some(item) => card::card(&desk.approvals, &desk.catalogue.load(), state, item),
+        None => Value::Object(super::change::whole(desk, state, id)?),
+    };
+    let whole = serde_json::to_string_pretty(&shown).ok()?;
+    let rest = whole.get(from..)?;
+    let (text, taken) = Said::beginning(rest, EVERYTHING);
+    let more = if taken < rest.len() {
+        format!(
+            "/admin/console/pending/{id}/everything?from={}",
+            from + taken
+        )
+    } else {
+        String::new()
+    };
+    Everything { text, more }.render().ok()
+}
+
+fn text<'v>(value: &'v Value, member: &str) -> &'v str {
+    value[member].as_str().unwrap_or_default()
+}
+
+fn list<'v>(value: &'v Value, member: &str) -> &'v [Value] {
+    value[member].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn names(members: &[Member]) -> Vec<String> {
+        members.iter().map(|m| m.name.to_string()).collect()
+    }
+
+    fn page(ask: AskView) -> String {
+        let card = Card {
+            asks: vec![ask],
+            ..Card::default()
+        };
+        card.render().unwrap()
+    }
+
+    #[test]
+    fn nothing_that_an_agent_adds_pushes_the_path_out_of_sight() {
+        let schema = json!({"type": "object", "properties": {"path": {}, "offset": {}}});
+        let mut input = json!({"Path": "README.md", "offset": 3});
+        for n in 0..LISTED {
+            input[format!("filler{n:02}")] = json!("x".repeat(VALUE));
+        }
+        input["path"] = json!(".env");
+        let mut left = VALUES;
+        let (shown, more) = members(&input, Some(&schema), false, &mut left);
+        assert_eq!(names(&shown)[..3], ["path", "offset", "Path"]);
+        let marks: Vec<bool> = shown.iter().map(|m| m.undeclared).collect();
+        assert_eq!(marks[..3], [false, false, true]);
+        assert_eq!((shown.len(), more), (LISTED, 3));
+        let told = page(AskView {
+            input: shown,
+            input_more: more,
+            ..AskView::default()
+        });
+        assert!(
+            told.contains(">path</dt><dd><span class=\"said\">.env<"),
+            "{told}"
+        );
+        assert_eq!(
+            told.matches("not declared by this capability").count(),
+            LISTED - 2
+        );
+        assert!(told.contains("And 3 more fields of the input, listed under “Everything”."));
+
+        // A capability that is gone declares nothing, and what fits says nothing of more.
+        let (shown, more) = members(&json!({"path": "a"}), None, false, &mut left);
+        assert!(!shown[0].undeclared && more == 0);
+        let told = page(AskView {
+            input: shown,
+            ..AskView::default()
+        });
+        assert!(told.contains(">path<") && !told.contains("more") && !told.contains("declared"));
+    }
+
+    #[test]
+    fn only_a_text_that_the_change_shows_is_measured() {
+        let schema = json!({"properties": {"content": {}}});
+        let input = json!({"content": "one\ntwo", "else": "three\nfour"});
+        let (shown, _) = members(&input, Some(&schema), true, &mut VALUES.clone());
+        assert_eq!(shown[0].rest, "2 lines, shown as the change above");
+        assert_eq!(shown[1].value.to_string(), "three\nfour");
+    }
+
+    #[test]
+    fn facts_and_warnings_that_are_left_out_are_counted() {
+        let many: Vec<usize> = (0..LISTED + 2).collect();
+        let (shown, more) = first(many.iter(), |n| Said::line(&n.to_string()));
+        assert_eq!((shown.len(), more), (LISTED, 2));
+        assert_eq!(first(many[..LISTED].iter(), |n| *n).1, 0);
+        let told = page(AskView {
+            warnings: shown,
+            warnings_more: more,
+            facts_more: 5,
+            ..AskView::default()
+        });
+        assert!(
+            told.contains("and 2 more warnings, listed under “Everything”"),
+            "{told}"
+        );
+        assert!(
+            told.contains("And 5 more facts, listed under “Everything”."),
+            "{told}"
+        );
+        let told = page(AskView::default());
+        assert!(!told.contains("more"), "{told}");
+    }
+
+    #[test]
+    fn a_folder_is_suggested_for_what_resolves_to_a_path() {
+        for (kind, asked, path, value) in [
+            ("file", "Projects/a.md", true, "Projects"),
+            ("note", "a.md", true, ""),
+            // git's.
+            ("path", "src/console/card.rs", true, "src/console"),
+            ("commit", "src/card.rs", false, "src/card.rs"),
+            // What the gateway refuses, or comes to more than it looks like.
+            ("file", "Projects/../x", true, ""),
+            ("file", "./x", true, ""),
+            ("file", "/etc/passwd", true, ""),
+        ] {
+            let one = Narrow::of("path", Some(kind), &json!({ "path": asked }));
+            assert_eq!(
+                (one.path, one.value.as_str()),
+                (path, value),
+                "{kind}: {asked}"
+            );
+        }
+    }
+}

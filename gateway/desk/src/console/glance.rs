@@ -1,0 +1,229 @@
+//! The gateway in one line, and what waits as a list: what the page shows beside the open card.
+
+use super::{card::Moment, change, foreign::Said};
+use crate::desk::Desk;
+use askama::Template;
+use plexus_ipc::message::Role;
+use plexus_ledger::Condition;
+use plexus_supervisor::Health;
+use plexus_trust::{Item, ItemState, Plan, State};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Requests that the list names; more are counted.
+const LISTED: usize = 40;
+/// Sources that are named.
+const SOURCES: usize = 12;
+
+#[derive(Template)]
+#[template(path = "glance.html")]
+struct Glance {
+    machine: Said,
+    port: u16,
+    paused: bool,
+    stopping: bool,
+    waiting: usize,
+    /// What is wrong with the ledger.
+    ledger: Option<String>,
+    /// Effects whose end nobody knows.
+    unsettled: usize,
+    cages: Cages,
+    sources: Vec<SourceView>,
+    more_sources: usize,
+    /// Whether something of it needs the owner.
+    sound: bool,
+}
+
+struct Cages {
+    mechanism: String,
+    /// Workers that run.
+    up: usize,
+    /// Of those: whose attacks on their own cage were all held.
+    proven: usize,
+}
+
+struct SourceView {
+    id: Said,
+    label: Said,
+    /// `ok`, `idle`, `bad` or `off`, for the style.
+    class: &'static str,
+    words: Said,
+    cage: String,
+}
+
+#[derive(Template)]
+#[template(path = "queue.html")]
+struct Queue {
+    /// Sources whose grants rest: what is asked for on them waits for that.
+    changes: Vec<change::Line>,
+    rows: Vec<Row>,
+    more: usize,
+}
+
+struct Row {
+    id: String,
+    agent: Said,
+    title: Said,
+    what: Said,
+    asked: Moment,
+    making: bool,
+    lost: bool,
+}
+
+/// What the page needs to follow the gateway: both parts as HTML, and which revision of which item they show.
+pub(super) fn view(desk: &Desk, state: &State) -> Result<Value, askama::Error> {
+    let now = state.time(desk.clock.now());
+    let mut waiting: Vec<&Arc<Item>> = state
+        .agents
+        .values()
+        .flat_map(|agent| agent.items.values())
+        .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
+        .collect();
+    // The oldest first: nothing that is there already moves when another comes.
+    waiting.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    let changes = change::lines(desk, state);
+    let all = changes.len() + waiting.len();
+    let items: Vec<Value> = changes
+        .iter()
+        .map(|line| json!([line.id, line.revision]))
+        .chain(waiting.iter().map(|item| json!([item.id, item.revision])))
+        .take(LISTED)
+        .collect();
+    let room = LISTED.saturating_sub(changes.len());
+    let catalogue = desk.catalogue.load();
+    let row = |item: &&Arc<Item>| {
+        let first = item.asks.first();
+        let label = first.and_then(|ask| catalogue.get(&ask.capability));
+        let title = match (label, first) {
+            (Some(entry), _) => entry.capability().label.clone(),
+            (None, Some(ask)) => ask.capability.to_string(),
+            (None, None) => String::new(),
+        };
+        let headline = first.and_then(|ask| desk.approvals.headline(&item.id, ask));
+        let more = item.asks.len().saturating_sub(1);
+        let what = match (headline, more) {
+            (Some(headline), 0) => headline,
+            (Some(headline), more) => format!("{headline}, and {more} more"),
+            (None, 0) => first.map_or(String::new(), |ask| ask.capability.to_string()),
+            (None, more) => format!("and {more} more"),
+        };
+        Row {
+            id: item.id.to_string(),
+            agent: Said::short(item.agent.as_str(), 60),
+            title: Said::short(&title, 60),
+            what: Said::short(&what, 90),
+            asked: Moment::ago(item.created_at, now),
+            making: item.asks.iter().any(|ask| ask.plan == Plan::Making),
+            lost: item.asks.iter().any(|ask| ask.plan == Plan::Failed),
+        }
+    };
+    let queue = Queue {
+        rows: waiting.iter().take(room).map(row).collect(),
+        more: all.saturating_sub(LISTED),
+        changes: changes.into_iter().take(LISTED).collect(),
+    };
+    let glance = Glance::of(desk, state, all);
+    Ok(json!({
+        "waiting": all,
+        "paused": state.paused,
+        "items": items,
+        "glance": glance.render()?,
+        "queue": queue.render()?,
+    }))
+}
+
+impl Glance {
+    fn of(desk: &Desk, state: &State, waiting: usize) -> Self {
+        let ledger = match desk.ledger.condition().0 {
+            Condition::Open => None,
+            Condition::DiskFull => {
+                Some("The disk is full: only your own acts are recorded.".to_owned())
+            }
+            Condition::Closed(why) => Some(format!("The ledger is closed: {why}")),
+        };
+        let workers = desk.supervisor.workers();
+        let up: Vec<_> = workers
+            .iter()
+            .filter(|w| w.pid.is_some() && w.cage.is_some())
+            .collect();
+        let holds = |worker: &&&plexus_supervisor::WorkerStatus| {
+            worker
+                .cage
+                .as_ref()
+                .is_some_and(|report| report.checks.iter().all(|check| check.held))
+        };
+        let source = |source: &plexus_trust::Source| {
+            let health = desk.supervisor.health(&source.id);
+            let out = desk.unsandboxed.contains(&source.id);
+            let (class, said) = match (source.config.enabled, health.status) {
+                (true, _) if out => ("bad", "ITS WORKERS RUN WITHOUT A CAGE"),
+                (false, _) => ("off", "switched off"),
+                (true, Health::Ok) => ("ok", "well"),
+                (true, Health::Degraded) => ("bad", "limping"),
+                (true, Health::Unavailable) => ("bad", "away"),
+                (true, Health::Unknown) => ("idle", "not used yet"),
+            };
+            let mine = up.iter().filter(|w| w.source == source.id);
+            let roles: Vec<&str> = mine
+                .map(|w| match w.role {
+                    Role::Reader if out => "reader NOT CAGED",
+                    Role::Writer if out => "writer NOT CAGED",
+                    Role::Reader => "reader caged",
+                    Role::Writer => "writer caged",
+                })
+                .collect();
+            SourceView {
+                id: Said::short(source.id.as_str(), 40),
+                label: Said::short(&source.config.label, 60),
+                class,
+                words: match &health.detail {
+                    Some(detail) if class == "bad" => {
+                        Said::short(&format!("{said}: {detail}"), 160)
+                    }
+                    _ => Said::line(said),
+                },
+                cage: roles.join(", "),
+            }
+        };
+        let cages = Cages {
+            mechanism: match plexus_sandbox::kernel_support() {
+                Ok(support) => support.mechanism.to_string(),
+                Err(_) => String::new(),
+            },
+            up: up.len(),
+            proven: up.iter().filter(holds).count(),
+        };
+        let sources: Vec<_> = state
+            .sources
+            .values()
+            .take(SOURCES)
+            .map(|s| source(s))
+            .collect();
+        let unsettled = state.open_intents.len();
+        Self {
+            machine: Said::short(&machine(desk), 60),
+            port: desk.address.port(),
+            paused: state.paused,
+            stopping: desk.phase() != plexus_calls::kernel::Phase::Serving,
+            waiting,
+            sound: ledger.is_none()
+                && !state.paused
+                && cages.proven == cages.up
+                && sources.iter().all(|s| s.class != "bad"),
+            ledger,
+            unsettled,
+            cages,
+            more_sources: state.sources.len().saturating_sub(SOURCES),
+            sources,
+        }
+    }
+}
+
+/// What the owner calls this machine.
+fn machine(desk: &Desk) -> String {
+    let host = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+    desk.instance
+        .clone()
+        .or_else(|| host().ok())
+        .unwrap_or_else(|| "this machine".to_owned())
+}

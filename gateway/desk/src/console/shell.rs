@@ -1,0 +1,176 @@
+//! What a browser gets before anybody is signed in: the empty page, its style and its script. Nothing of the owner's.
+//!
+//! It lives at one name, `localhost`: asked for by a loopback address it sends there, so that what a browser keeps for
+//! the console is not shared with whatever else listens on that address.
+
+use super::door;
+use crate::desk::Desk;
+use askama::Template;
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use plexus_edge::{
+    doors::unknown,
+    guard::{Serves, hostname},
+    reply::Refused,
+};
+use plexus_protocol::{ErrorBody, ErrorCode};
+use std::sync::Arc;
+
+const STYLE: &str = include_str!("../../templates/console.css");
+const SCRIPT: &str = include_str!("../../templates/console.js");
+
+#[derive(Template)]
+#[template(path = "shell.html")]
+struct Shell {}
+
+/// The page.
+pub(crate) async fn page(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let path = request.uri().path();
+    if path.starts_with("/admin/api/") || path.starts_with("/admin/console/") {
+        return unknown(desk.edge.clone(), request).await;
+    }
+    let over_tcp = request.extensions().get::<Serves>() == Some(&Serves::All);
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .map(hostname);
+    match host {
+        Some("127.0.0.1" | "[::1]") if over_tcp => {
+            let there = format!("http://{}{path}", door::authority(&desk));
+            let mut away = dressed(&desk, Response::new(Body::empty()));
+            *away.status_mut() = StatusCode::FOUND;
+            // A path of a request is text that a header may hold.
+            if let Ok(there) = HeaderValue::from_str(&there) {
+                away.headers_mut().insert(header::LOCATION, there);
+            }
+            Ok(away)
+        }
+        Some("localhost") => {
+            let page = Shell {}.render().map_err(|error| {
+                Refused::malformed(format!("the page cannot be made: {error}")).status(500)
+            })?;
+            Ok(typed(&desk, page.into(), "text/html; charset=utf-8"))
+        }
+        _ => Err(Refused::new(
+            ErrorBody::new(
+                ErrorCode::HostForbidden,
+                "The console opens on the gateway's own machine only.",
+            )
+            .next(format!(
+                "open http://{}/admin in a browser of that machine",
+                door::authority(&desk)
+            )),
+        )),
+    }
+}
+
+pub(super) async fn style(State(desk): State<Arc<Desk>>) -> Response {
+    typed(&desk, STYLE.into(), "text/css; charset=utf-8")
+}
+
+pub(super) async fn script(State(desk): State<Arc<Desk>>) -> Response {
+    typed(&desk, SCRIPT.into(), "text/javascript; charset=utf-8")
+}
+
+/// Nothing is framed, sent elsewhere or run but this page's own script, which makes HTML through one named policy.
+fn policy(desk: &Desk) -> String {
+    let own = format!("http://{}", door::authority(desk));
+    format!(
+        "default-src 'none'; script-src {own}/admin/console.js; style-src {own}/admin/console.css; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+         trusted-types plexus-console"
+    )
+}
+
+pub(super) fn typed(desk: &Desk, body: Body, kind: &'static str) -> Response {
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    dressed(desk, response)
+}
+
+fn dressed(desk: &Desk, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&policy(desk)) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        (
+            "permissions-policy",
+            "camera=(), microphone=(), geolocation=()",
+        ),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every template, as it is written.
+    const TEMPLATES: [&str; 7] = [
+        include_str!("../../templates/shell.html"),
+        include_str!("../../templates/glance.html"),
+        include_str!("../../templates/queue.html"),
+        include_str!("../../templates/card.html"),
+        include_str!("../../templates/change.html"),
+        include_str!("../../templates/diff.html"),
+        include_str!("../../templates/everything.html"),
+    ];
+
+    #[test]
+    fn the_pages_need_no_more_than_their_policy_allows() {
+        for template in TEMPLATES {
+            assert!(!template.contains("|safe"), "text goes through `Said`");
+            for needs_more in [
+                "<style",
+                " style=",
+                " onclick",
+                " onload",
+                "<iframe",
+                "<img",
+                "javascript:",
+                "<object",
+            ] {
+                assert!(!template.contains(needs_more), "{needs_more}");
+            }
+            // One script, from its own file.
+            for script in template.split("<script").skip(1) {
+                assert!(script.starts_with(" src=\"/admin/console.js\" defer></script>"));
+            }
+        }
+        for sink in [
+            "eval(",
+            "new Function",
+            "document.write",
+            "insertAdjacentHTML",
+            "outerHTML",
+            "localStorage",
+        ] {
+            assert!(!SCRIPT.contains(sink), "{sink}");
+        }
+        assert_eq!(
+            SCRIPT.matches("createHTML").count(),
+            3,
+            "made, stood in for, used: one place each"
+        );
+        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+    }
+}

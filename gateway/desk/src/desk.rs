@@ -1,0 +1,53 @@
+//! What the owner's routes need beside the doors.
+
+use crate::upgrade::{Came, Upgrades};
+use plexus_calls::kernel::Kernel;
+use plexus_edge::edge::Edge;
+use plexus_protocol::Timestamp;
+use std::{
+    ops::Deref,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+/// Copies the ledger into a folder of its own; gives the folder, or why not. Blocks on the disk.
+pub type CopyLedger = Box<dyn Fn(&Kernel) -> Result<PathBuf, String> + Send + Sync>;
+
+/// An edge, and the owner's place at it.
+pub struct Desk {
+    /// The doors.
+    pub edge: Arc<Edge>,
+    /// When this launch began.
+    pub started: Instant,
+    /// What started it: a service manager, or a person.
+    pub started_by: &'static str,
+    /// The last time that the log and the rows were compared: at this start, or by the owner's `audit verify`.
+    pub checked: Mutex<Checked>,
+    /// Number of this launch, from 1.
+    pub launch: u64,
+    /// How it came about, where it was not a start.
+    pub came: Option<Came>,
+    /// The change to another build.
+    pub upgrades: Upgrades,
+    /// For `plexusctl backup`.
+    pub copy: CopyLedger,
+}
+
+impl Deref for Desk {
+    type Target = Edge;
+    fn deref(&self) -> &Edge {
+        &self.edge
+    }
+}
+
+/// What a comparison of the log with the rows came to.
+#[derive(Clone)]
+pub struct Checked {
+    /// When it ended.
+    pub at: Timestamp,
+    /// `start` (from the last checkpoint on) or `verify` (all of it).
+    pub by: &'static str,
+    /// Whether it found nothing wrong.
+    pub holds: bool,
+}

@@ -1,0 +1,261 @@
+//! What an agent on any machine is set up from (wire §4.13): the owner fetches a command line, the other machine a script.
+//!
+//! ```text
+//! owner ──GET /integration/ID, with the key──▶ one command line, with a fresh code where one is needed
+//! other machine ──GET …/install.sh | …/setup.sh──▶ script ──GET …/engine/PLATFORM──▶ the `plexus` command
+//! ```
+//! Invariants: a code is in the owner's answer and nowhere else; scripts and the command hold no credential, no name of
+//! a capability and nothing of the person's; what ends a credential is asked for in words (`reissue`); the public routes
+//! answer every name alike.
+
+mod downloaded;
+mod scripts;
+
+use super::acting::Narrowing;
+use crate::acts::act;
+use crate::desk::Desk;
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    response::Response,
+    routing::get,
+};
+use downloaded::Downloaded;
+use plexus_edge::{
+    grant_reply,
+    reply::{self, Refused, ok},
+};
+use plexus_protocol::{AgentId, ErrorBody, ErrorCode, credential::EnrollmentCode};
+use plexus_trust::{CODE_MS, Command, Deliver, Reply};
+use scripts::Script;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The program that other machines fetch.
+const ENGINE: &str = "plexus";
+/// It, while somebody fetches it: whoever reaches the gateway may, on as many connections as there are.
+static DOWNLOADED: Downloaded = Downloaded::nothing();
+
+/// For the owner.
+pub(super) fn owner_routes() -> Router<Arc<Desk>> {
+    Router::new().route("/integration/{id}", get(deliver))
+}
+
+/// For the machine that is set up.
+pub(super) fn public_routes() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/integration/{id}/install.sh", get(install))
+        .route("/integration/{id}/setup.sh", get(setup))
+        .route("/integration/{id}/engine/{platform}", get(engine))
+}
+
+/// The forms of material (wire §4.16); an agent without a type is Claude Code's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    ClaudeCode,
+    Generic,
+    InContext,
+}
+
+impl Form {
+    fn named(word: &str) -> Option<Self> {
+        match word {
+            "claude-code" => Some(Self::ClaudeCode),
+            "generic" => Some(Self::Generic),
+            "in-context" => Some(Self::InContext),
+            _ => None,
+        }
+    }
+    fn of(stored: Option<&str>) -> Self {
+        stored.and_then(Self::named).unwrap_or(Self::ClaudeCode)
+    }
+    fn word(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude-code",
+            Self::Generic => "generic",
+            Self::InContext => "in-context",
+        }
+    }
+}
+
+/// What an agent is called in a path.
+fn named(id: &str) -> Result<AgentId, Refused> {
+    AgentId::parse(id).map_err(|_| {
+        Refused::malformed("`agentId` (a non-empty string, not the admin id) is required")
+    })
+}
+
+async fn deliver(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    if request.method() == Method::HEAD {
+        // Asking whether there is something must not end the code that another answer gave.
+        return Ok(plain(StatusCode::OK, String::new()));
+    }
+    let agent = named(&id)?;
+    let form = reply::query(&request, "as").and_then(|word| Form::named(&word));
+    let reissue = reply::query(&request, "reissue");
+    let reissue = form.is_none() && matches!(reissue.as_deref(), Some("1" | "true" | "yes"));
+    let code =
+        EnrollmentCode::fresh().map_err(|e| Refused::malformed(e.to_string()).status(500))?;
+    // A rotation of the key comes before the code, or ends it.
+    let acting = narrowing.wider(&desk).await?;
+    let receipt = act(
+        &desk,
+        &acting,
+        Command::Deliver(Deliver {
+            agent: agent.clone(),
+            form: form.map(|form| form.word().to_owned()),
+            reissue,
+            code: code.digest(),
+            code_ms: CODE_MS,
+        }),
+    )
+    .await
+    .map_err(|refused| match refused.code() {
+        ErrorCode::UnknownAgent | ErrorCode::SessionExpired => unknown(&agent),
+        _ => refused,
+    })?;
+    let Reply::Delivered {
+        code_expires_at,
+        enrolled,
+    } = receipt.reply
+    else {
+        return Err(Refused::malformed("a delivery was answered with something else").status(500));
+    };
+    if code_expires_at.is_some() {
+        // Whoever redeems the code may be another program under the old name.
+        desk.contents.forget(&agent);
+    }
+    let state = desk.ledger.snapshot();
+    let row = state.agent(&agent).ok_or_else(|| unknown(&agent))?;
+    let form = Form::of(row.agent_type.as_deref());
+    let mut capabilities: Vec<String> = grant_reply::standing(&desk, &state, row)
+        .into_iter()
+        .filter(|grant| state.exposed(&grant.capability_id))
+        .map(|grant| grant.capability_id.to_string())
+        .collect();
+    capabilities.sort();
+    let code = code_expires_at.map(|_| code.expose().to_owned());
+    let script = script(&desk, &agent);
+    let mut answer = json!({"ok": true, "agentId": agent, "agentType": form.word()});
+    material(&mut answer, form, &script, code.as_deref());
+    answer["capabilities"] = json!(capabilities);
+    answer["alreadyEnrolled"] = enrolled.into();
+    answer["reissued"] = (enrolled && reissue).into();
+    if let (Some(code), Some(until)) = (code, code_expires_at) {
+        answer["enrollCode"] = code.into();
+        answer["codeExpiresAt"] = json!(until);
+    }
+    Ok(ok(&answer))
+}
+
+/// The members that belong to one form.
+fn material(answer: &mut Value, form: Form, script: &Script, code: Option<&str>) {
+    match form {
+        Form::ClaudeCode => {
+            answer["dirName"] = script.folder().into();
+            answer["version"] = script.version().into();
+            answer["installCommand"] = script.install_command(code).into();
+            answer["manual"] = script.manual(&script.install_command(None)).into();
+            answer["files"] = script
+                .files()
+                .into_iter()
+                .map(|file| json!({"path": file.path, "mode": file.mode, "content": file.text}))
+                .collect();
+        }
+        Form::Generic => {
+            answer["setupCommand"] = script.setup_command().into();
+            answer["manual"] = script.manual(&script.setup_command()).into();
+            answer["installCommand"] = script.setup_command().into();
+            answer["instruction"] = script.instruction().into();
+            if let Some(code) = code {
+                answer["enrollCommand"] = format!("{} enroll {code}", script.launcher()).into();
+            }
+        }
+        Form::InContext => {
+            answer["installCommand"] = "".into();
+            answer["instruction"] = script.instruction().into();
+            answer["manual"] = script.manual("").into();
+            answer["enrollHint"] =
+                "Give the agent the instruction, and the code for its first command: plexus enroll CODE"
+                    .into();
+        }
+    }
+}
+
+fn unknown(agent: &AgentId) -> Refused {
+    let why =
+        format!("agent '{agent}' is not connected; connect it first: plexusctl connect {agent}");
+    Refused::new(ErrorBody::new(ErrorCode::UnknownAgent, why).next("plexusctl agents list"))
+}
+
+async fn install(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Response {
+    scripted(&desk, &id, Script::install_sh)
+}
+
+async fn setup(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Response {
+    scripted(&desk, &id, Script::setup_sh)
+}
+
+/// A script for this name, as plain text; so are the refusals, because a shell reads them. Whether an agent is called so
+/// is not looked up: without the owner's code a script lets nobody in, and whoever may fetch it may not learn of names.
+fn scripted(desk: &Desk, id: &str, text: fn(&Script) -> String) -> Response {
+    match AgentId::parse(id) {
+        Ok(agent) => plain(StatusCode::OK, text(&script(desk, &agent))),
+        Err(_) => not_a_name(),
+    }
+}
+
+fn not_a_name() -> Response {
+    let why = "plexus: `agentId` (a non-empty string, not the admin id) is required\n";
+    plain(StatusCode::BAD_REQUEST, why.to_owned())
+}
+
+fn script(desk: &Desk, agent: &AgentId) -> Script {
+    let (base, home) = (desk.address.base(), desk.state_dir.path());
+    Script::new(agent, &base, home, desk.clock.now())
+}
+
+/// The `plexus` command itself, for a machine of the same kind as this one.
+async fn engine(Path((id, platform)): Path<(String, String)>) -> Response {
+    if AgentId::parse(&id).is_err() {
+        return not_a_name();
+    }
+    let own = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    if platform != own {
+        let why = format!("plexus: this gateway has the command for {own} only\n");
+        return plain(StatusCode::NOT_FOUND, why);
+    }
+    let read = tokio::task::spawn_blocking(|| {
+        let beside = std::env::current_exe()?;
+        DOWNLOADED.read(&beside.with_file_name(ENGINE))
+    });
+    match read.await {
+        Ok(Ok(bytes)) => {
+            let mut response = Response::new(Body::from(bytes));
+            let kind = HeaderValue::from_static("application/octet-stream");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "plexus: the command is not beside the gateway\n".to_owned(),
+        ),
+    }
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    let store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, store);
+    response
+}

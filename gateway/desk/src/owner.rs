@@ -1,0 +1,139 @@
+//! What only the owner may reach: `/admin/api/*` (also under `/v1`), `/v1/*`, `/metrics` and the console's page.
+//!
+//! Invariants: everything but `/v1/health`, the versions and the page asks for the key first, wrong methods and
+//! unknown paths below the prefixes included; every change is an event of the machine or a note, recorded before it
+//! takes effect; no answer holds the key, a secret or an agent's credential, but the fresh code of a connect and the
+//! fresh key of a rotation.
+//!
+//! Must not know: how a decision is made (the machine) or carried out (invoke, supervisor).
+
+mod activity;
+mod agents;
+pub(crate) mod approvals;
+mod audit;
+mod body;
+mod catalogue;
+mod copy;
+mod explain;
+mod grants;
+mod lend;
+mod limits;
+mod metrics;
+mod network;
+mod profile;
+mod review;
+mod secrets;
+mod settings;
+mod sources;
+mod status;
+mod undo;
+mod unsettled;
+mod upgrade;
+mod v1;
+
+use super::acting::{Acting, Narrowing};
+use crate::console;
+use crate::desk::Desk;
+use axum::{
+    Router,
+    extract::{FromRequestParts, Path, Request},
+    http::request::Parts,
+    middleware::from_fn_with_state,
+    routing::{delete, get, post, put},
+};
+use plexus_calls::refusal;
+use plexus_edge::{
+    authenticate::{self, Owner},
+    reply::Refused,
+};
+use plexus_ledger::{Lane, Receipt, SubmitError};
+use plexus_protocol::{Effect, ErrorBody, ErrorCode};
+use plexus_trust::{Command, Note, Refusal, Reply};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
+    let keyed_layer = || from_fn_with_state(desk.edge.clone(), authenticate::owner_only);
+    let management = management().route_layer(keyed_layer());
+    Router::new()
+        .nest("/admin/api", management.clone())
+        .nest("/v1/admin/api", management)
+        .route("/v1/health", get(v1::health))
+        .route("/v1/status", get(v1::status))
+        .route(
+            "/v1/config",
+            get(settings::show).merge(put(settings::change).route_layer(keyed_layer())),
+        )
+        .route("/v1/connection-key/rotate", post(v1::rotate))
+        .route("/v1/events", get(v1::events))
+        .route("/metrics", get(metrics::show))
+        .merge(console::routes(desk))
+}
+
+/// What is not asked for over TCP, key or no key: it takes who may open the owner's socket.
+pub(super) fn socket_routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {
+    let keyed = from_fn_with_state(desk.edge.clone(), authenticate::owner_only);
+    let upgrade = || post(upgrade::change_over).route_layer(keyed.clone());
+    Router::new()
+        .route("/admin/api/upgrade", upgrade())
+        .route("/v1/admin/api/upgrade", upgrade())
+}
+
+fn management() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/agents", get(agents::list))
+        .route("/agents/connect", post(agents::connect))
+        .route("/agents/revoke", post(agents::revoke))
+        .route("/agents/enrollments", get(agents::enrollments))
+        .route("/agents/{id}/subset", get(agents::subset))
+        .route("/agents/{id}/code", post(agents::new_code))
+        .route(
+            "/agents/{id}/limits",
+            get(limits::show).post(limits::change),
+        )
+        .route("/pending", get(approvals::list))
+        .route(
+            "/pending/{id}",
+            get(approvals::show).post(approvals::decide),
+        )
+        .route("/pending/{id}/plan", post(approvals::plan_again))
+        .route("/lend", get(lend::list).post(lend::lend))
+        .route("/lend/{id}", delete(lend::end))
+        .route("/review/{agent}", get(review::show))
+        .route("/undo/{id}", get(undo::show).post(undo::take_back))
+        .route("/unsettled", get(unsettled::list))
+        .route("/unsettled/{id}", post(unsettled::settle))
+        .route("/grants", get(grants::list).put(grants::give))
+        .route("/tokens", get(grants::tokens))
+        .route("/revoke", post(grants::revoke))
+        .route("/capabilities", get(catalogue::capabilities))
+        .route("/exposure", get(catalogue::exposure))
+        .route("/exposure/{id}", post(catalogue::expose))
+        .route("/default-grant/{id}", post(catalogue::tick))
+        .route("/health", get(catalogue::health))
+        .route("/sources", get(sources::list).post(sources::add))
+        .route("/sources/detect", get(sources::detected))
+        .route("/connectors", get(sources::connectors))
+        .route("/sources/{id}", delete(sources::remove))
+        .route("/sources/{id}/profile", get(profile::show))
+        .route("/sources/{id}/hide", post(sources::hide))
+        .route("/sources/{id}/enable", post(sources::enable))
+        .route("/sources/{id}/disable", post(sources::disable))
+        .route("/sources/{id}/reconfigure", post(sources::reconfigure))
+        .route("/sources/{id}/resume", post(sources::resume))
+        .route("/activity", get(activity::list))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", get(audit::verify))
+        .route("/audit/archives", get(audit::archives))
+        .route("/audit/archives/forget", post(audit::forget))
+        .route("/audit/export", get(audit::export))
+        .route("/audit/{id}", get(audit::show))
+        .route("/backup/copy", post(copy::make))
+        .route("/secrets/{name}", post(secrets::write))
+        .route("/interfaces", get(network::interfaces))
+        .route("/network", get(network::show).post(network::change))
+        .route("/explain", post(explain::explain))
+        .route("/status", get(status::show))
+        .route("/pause", post(settings::pause))
+        .route("/console/link", post(console::door::link))
+}

@@ -1,0 +1,430 @@
+//! What waits for the owner, and the owner's answer (wire §4.17, DESIGN 5 and 13).
+//!
+//! Invariant: an effect is approved only against the card that the owner saw. The card is compared by its digest with
+//! the one of a snapshot, and the item's revision of that snapshot goes with the approval, so the machine refuses one
+//! that changed since.
+
+use super::{Acting, Narrowing, body::Fields};
+use crate::acts::{Named, act, blocking, event_of};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_calls::approvals::{card, change, planner, run};
+use plexus_edge::reply::{Refused, ok};
+use plexus_protocol::{
+    CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, TrustWindow,
+};
+use plexus_trust::{Approve, Command, Item, ItemState, Plan, Refusal, Reply, Source};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// How many bytes of cards the list carries; what else waits it only names. Inputs and previews make a card megabytes;
+/// agents decide how many of those there are, and the list has to reach the owner whatever they do: `plexusctl` reads
+/// 32 MiB of one answer.
+const CARDS: usize = 8 << 20;
+
+/// Everything that waits, the newest first: whole cards up to [`CARDS`], the rest without (`brief`), to be looked at one
+/// by one.
+pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    // Cards show the inputs, which lie in files.
+    let cards = blocking(move || {
+        let state = desk.ledger.snapshot();
+        let catalogue = desk.catalogue.load();
+        let now = state.time(desk.clock.now());
+        let all = state.agents.values().flat_map(|agent| agent.items.values());
+        let mut waiting: Vec<&Arc<Item>> = all
+            .filter(|item| item.state == ItemState::Pending && now < item.expires_at)
+            .collect();
+        waiting.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+        let mut carried = 0;
+        let items = waiting.iter().map(|item| {
+            if carried < CARDS {
+                let card = card::card(&desk.approvals, &catalogue, &state, item);
+                let long = length(&card);
+                if carried + long <= CARDS {
+                    carried += long;
+                    return card;
+                }
+                // The same for those after it: what is carried is the newest without a gap.
+                carried = CARDS;
+            }
+            let mut brief = card::heading(&state, item);
+            brief.insert("brief".into(), json!(true));
+            Value::Object(brief)
+        });
+        let changes = change::cards(&state, &catalogue).into_iter();
+        // A source that changed comes first: whatever is asked for on it waits for that.
+        changes.map(Value::Object).chain(items).collect::<Vec<_>>()
+    })
+    .await?;
+    Ok(ok(&json!({ "pending": cards })))
+}
+
+/// How many bytes a value has as JSON, without a copy of them.
+fn length(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // It never fails: no write does, and every key is text.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+/// One item, decided or not.
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    let state = desk.ledger.snapshot();
+    if let Some(source) = change::source_of(&state, &item) {
+        let card = change::card(&state, &desk.catalogue.load(), source);
+        return Ok(ok(&card.ok_or_else(|| none_waits(&id))?));
+    }
+    let shown = seen(&desk, item).await?.ok_or_else(|| none_waits(&id))?;
+    Ok(ok(&shown.card))
+}
+
+pub(super) async fn decide(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    decide_item(desk, narrowing, id, request).await
+}
+
+/// Carries out the decision that a request's body names, whoever has let it in.
+pub(crate) async fn decide_item(
+    desk: Arc<Desk>,
+    narrowing: Narrowing,
+    id: String,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let action = body
+        .given("action")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !matches!(action, "approve" | "deny") {
+        return Err(Refused::malformed(
+            "`action` must be \"approve\" or \"deny\"",
+        ));
+    }
+    let reason = body.words("reason")?;
+    let wish = Wish::read(&body)?;
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    if let Some(source) = change::source_of(&desk.ledger.snapshot(), &item) {
+        return match action {
+            "deny" => changed(&desk, &narrowing, source, &item, false, &wish).await,
+            _ => {
+                let acting = narrowing.wider(&desk).await?;
+                changed(&desk, &acting, source, &item, true, &wish).await
+            }
+        };
+    }
+    if action == "deny" {
+        return deny(&desk, &narrowing, item, reason).await;
+    }
+    approve(&desk, &narrowing.wider(&desk).await?, item, wish).await
+}
+
+/// The terms of an approve.
+struct Wish {
+    window: Option<TrustWindow>,
+    constraint: Option<Constraint>,
+    any_input: bool,
+    card: Option<String>,
+    agent: Option<String>,
+}
+
+impl Wish {
+    fn read(body: &Fields) -> Result<Self, Refused> {
+        Ok(Self {
+            window: body.typed("trustWindow")?,
+            constraint: body
+                .typed::<Constraint>("constraint")?
+                .filter(|c| !c.is_empty()),
+            any_input: body.flag("anyInput")?.unwrap_or(false),
+            card: body.text("cardDigest")?.map(str::to_owned),
+            agent: body.text("agentId")?.map(str::to_owned),
+        })
+    }
+}
+
+/// Decides on a source that has changed. A yes names the card that was seen.
+async fn changed(
+    desk: &Arc<Desk>,
+    acting: &Acting,
+    source: &Source,
+    item: &PendingId,
+    go_on: bool,
+    wish: &Wish,
+) -> Result<Response, Refused> {
+    if go_on {
+        let card = change::card(&desk.ledger.snapshot(), &desk.catalogue.load(), source);
+        let current = card.as_ref().and_then(|c| c.get("cardDigest")?.as_str());
+        same_card(true, current, wish.card.as_deref())?;
+    }
+    let command = Command::ResumeSource {
+        id: source.id.clone(),
+        revision: Some(source.revision),
+        go_on,
+    };
+    let receipt = act(desk, acting, command).await?;
+    let decision = if go_on { "approve" } else { "deny" };
+    desk.feed.change_decided(item, decision);
+    Ok(ok(&json!({
+        "ok": true,
+        "action": decision,
+        "kind": "change",
+        "source": source.id,
+        "resumed": go_on && matches!(receipt.reply, Reply::Changed(true)),
+        "auditId": event_of(&receipt),
+    })))
+}
+
+async fn deny(
+    desk: &Arc<Desk>,
+    narrowing: &Narrowing,
+    item: PendingId,
+    reason: Option<String>,
+) -> Result<Response, Refused> {
+    let command = Command::Deny {
+        item: item.clone(),
+        reason: reason.clone(),
+    };
+    let receipt = act(desk, narrowing, command)
+        .await
+        .map_err(|refused| named_item(refused, &item))?;
+    desk.approvals.drop_input(&item);
+    let mut answer =
+        json!({"ok": true, "action": "deny", "kind": "grant", "auditId": event_of(&receipt)});
+    if let Some(reason) = reason {
+        answer["reason"] = json!(reason);
+    }
+    Ok(ok(&answer))
+}
+
+async fn approve(
+    desk: &Arc<Desk>,
+    acting: &Acting,
+    id: PendingId,
+    wish: Wish,
+) -> Result<Response, Refused> {
+    let shown = seen(desk, id.clone())
+        .await?
+        .filter(|s| s.item.state == ItemState::Pending);
+    let shown = shown.ok_or_else(|| none_waits(id.as_str()))?;
+    if wish
+        .agent
+        .is_some_and(|agent| agent != shown.item.agent.as_str())
+    {
+        // Items are immutable: a grant for another agent is made for that agent.
+        return Err(Refusal::CardChanged.into());
+    }
+    if shown.item.asks.iter().any(|ask| ask.plan == Plan::Failed) {
+        return Err(Refusal::PlanFailed.into());
+    }
+    if shown.item.asks.iter().any(|ask| ask.plan == Plan::Making) {
+        return Err(Refusal::PlanMaking.into());
+    }
+    // What the card cannot show cannot be approved.
+    if shown.current.is_none() || shown.lost {
+        return Err(Refusal::PlanFailed.into());
+    }
+    same_card(
+        shown.changes_something(),
+        shown.current.as_deref(),
+        wish.card.as_deref(),
+    )?;
+    let command = Command::Approve(Approve {
+        item: id.clone(),
+        revision: shown.item.revision,
+        card: card::digest(&shown.card),
+        window: wish.window,
+        constraint: wish.constraint,
+        any_input: wish.any_input,
+    });
+    let receipt = act(desk, acting, command)
+        .await
+        .map_err(|refused| named_item(refused, &id))?;
+    run::start(&desk.edge.kernel, &id);
+    let (here, agent) = (desk.clone(), shown.item.agent.clone());
+    let at = desk.ledger.snapshot().time(desk.clock.now());
+    blocking(move || {
+        here.approvals.remember_approved(&agent, &shown.inputs, at);
+    })
+    .await?;
+    let audit = event_of(&receipt);
+    let (granted, once) = match receipt.reply {
+        Reply::Approved { granted, once } => (granted, once),
+        _ => (Vec::new(), Vec::new()),
+    };
+    Ok(ok(&json!({
+        "ok": true,
+        "action": "approve",
+        "kind": "grant",
+        "granted": granted,
+        "once": once,
+        "onApproval": shown.item.on_approval,
+        "auditId": audit,
+    })))
+}
+
+/// Has the reader compute anew what an item would do.
+pub(super) async fn plan_again(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    plan_item_again(desk, &acting, id).await
+}
+
+/// The same, whoever has let the request in.
+pub(crate) async fn plan_item_again(
+    desk: Arc<Desk>,
+    acting: &Acting,
+    id: String,
+) -> Result<Response, Refused> {
+    let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
+    act(&desk, acting, Command::PlanAgain { item: item.clone() })
+        .await
+        .map_err(|refused| named_item(refused, &item))?;
+    planner::start(&desk.edge.kernel, &item);
+    Ok(ok(&json!({"ok": true, "pendingId": item})))
+}
+
+/// An item and its card, of one snapshot.
+struct Shown {
+    item: Arc<Item>,
+    card: Map<String, Value>,
+    /// The card's digest; none while something of it is still being computed.
+    current: Option<String>,
+    /// Whether a capability of it is an effect by its manifest, whatever verbs the item asks for.
+    effect: bool,
+    /// Whether an input that it names is not there to be shown.
+    lost: bool,
+    /// The inputs that it names.
+    inputs: Vec<(CapabilityId, Vec<u8>)>,
+}
+
+impl Shown {
+    fn changes_something(&self) -> bool {
+        self.effect || self.item.asks.iter().any(|ask| !ask.verbs.is_read())
+    }
+}
+
+async fn seen(desk: &Arc<Desk>, id: PendingId) -> Result<Option<Shown>, Refused> {
+    let desk = desk.clone();
+    blocking(move || {
+        let state = desk.ledger.snapshot();
+        let item = state.item(&id)?.clone();
+        let now = state.time(desk.clock.now());
+        if item.state == ItemState::Pending && now >= item.expires_at {
+            return None;
+        }
+        let Value::Object(card) =
+            card::card(&desk.approvals, &desk.catalogue.load(), &state, &item)
+        else {
+            return None;
+        };
+        let current = card
+            .get("cardDigest")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let is_effect = |ask: &plexus_trust::Ask| {
+            state
+                .capability(&ask.capability)
+                .is_none_or(|(_, facts)| !facts.verbs.is_read())
+        };
+        let effect = item.asks.iter().any(is_effect);
+        let named: Vec<_> = item.asks.iter().filter(|ask| ask.input.is_some()).collect();
+        let kept = |ask: &&plexus_trust::Ask| {
+            Some((ask.capability.clone(), desk.approvals.input(&item.id, ask)?))
+        };
+        let inputs: Vec<_> = named.iter().filter_map(kept).collect();
+        Some(Shown {
+            lost: inputs.len() < named.len(),
+            inputs,
+            item,
+            card,
+            current,
+            effect,
+        })
+    })
+    .await
+}
+
+/// Holds the card that an approval names against the one that is shown now. An effect has to name it; a read may.
+fn same_card(effect: bool, current: Option<&str>, named: Option<&str>) -> Result<(), Refusal> {
+    match (current, named) {
+        (Some(current), Some(named)) if Digest::parse(named).is_some() && current == named => {
+            Ok(())
+        }
+        (Some(_), None) if !effect => Ok(()),
+        _ => Err(Refusal::CardChanged),
+    }
+}
+
+fn none_waits(id: &str) -> Refused {
+    let why = format!(
+        "no pending item '{}' (or it is decided)",
+        plexus_sources::narration::cut(id, 80)
+    );
+    Refused::new(ErrorBody::new(ErrorCode::UnknownCapability, why).next("plexusctl approvals list"))
+}
+
+fn named_item(refused: Refused, item: &PendingId) -> Refused {
+    if refused.code() == ErrorCode::UnknownCapability {
+        none_waits(item.as_str())
+    } else {
+        refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_names_the_card_that_is_shown() {
+        let (now, before) = (
+            Digest::of(b"now").to_string(),
+            Digest::of(b"before").to_string(),
+        );
+        assert!(same_card(true, Some(&now), Some(&now)).is_ok());
+        for (effect, current, named) in [
+            (true, Some(&now), None),
+            (true, Some(&now), Some(&before)),
+            (true, None, Some(&now)),
+            (true, None, None),
+            (false, Some(&now), Some(&before)),
+            (false, None, Some(&now)),
+        ] {
+            let judged = same_card(
+                effect,
+                current.map(String::as_str),
+                named.map(String::as_str),
+            );
+            assert_eq!(
+                judged,
+                Err(Refusal::CardChanged),
+                "{effect} {current:?} {named:?}"
+            );
+        }
+        assert!(same_card(false, Some(&now), None).is_ok());
+        assert!(same_card(false, Some(&now), Some(&now)).is_ok());
+        assert!(same_card(true, Some(&now), Some(&now.to_uppercase())).is_err());
+    }
+}

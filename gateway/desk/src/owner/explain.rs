@@ -1,0 +1,478 @@
+//! What would become of a call, and which rule says so: for the owner who wonders, before anybody calls.
+//!
+//! The machine itself is asked, on a copy of its state in which the agent has a session: there is no second set of
+//! rules here that could say something else. Nothing is recorded and nothing changes.
+
+use super::{Narrowing, body::Fields};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_calls::{
+    refusal,
+    whose::{self, Whose},
+};
+use plexus_edge::reply::{Refused, ok};
+use plexus_protocol::{
+    AgentId, CapabilityId, Digest, PendingId, SessionId, Timestamp, TokenId, TrustWindow,
+    json as strict,
+};
+use plexus_sources::catalogue::Entry as CatalogueEntry;
+use plexus_trust::{
+    Agent, Basis, Call, Ceiling, Command, Door, EnrollmentStatus, Entry, Facts, Grant, OnApproval,
+    Permit, Refusal, Reply, RequestGrants, SESSION_MS, Session, Source, State as TrustState,
+    Verdict, authorize, ceiling, decide, standing_for, visible,
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) async fn explain(
+    State(desk): State<Arc<Desk>>,
+    _: Narrowing,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let needed = |key: &str| -> Result<String, Refused> {
+        let text = body.text(key)?.map(str::trim).filter(|t| !t.is_empty());
+        text.map(str::to_owned)
+            .ok_or_else(|| Refused::malformed(format!("`{key}` (a string) is required")))
+    };
+    let agent = AgentId::parse(&needed("agentId")?)
+        .map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
+    let id = CapabilityId::parse(&needed("capabilityId")?);
+    let id = id.map_err(|e| Refused::malformed(format!("`capabilityId` is {e}")))?;
+    let input = body.given("input");
+    if input.is_some_and(|input| !input.is_object()) {
+        return Err(Refused::malformed("`input` must be an object"));
+    }
+    let mut judged = judge(
+        &desk.ledger.snapshot(),
+        &agent,
+        &id,
+        input,
+        desk.clock.now(),
+    );
+    // Where the call would go on, its input is looked at next.
+    let catalogue = desk.catalogue.load();
+    if let Some(entry) = catalogue.get(&id)
+        && entry.capability().name == whose::UNDO
+        && judged.rule.starts_with("grant.")
+        && judged.decision == "permit"
+    {
+        judged = undo(&desk, &agent, entry, input, judged).await;
+    }
+    let schema = catalogue
+        .get(&id)
+        .and_then(|e| e.connector.schemas.get(&e.capability().name));
+    let misfit = schema
+        .zip(input)
+        .and_then(|(schema, input)| schema.check(input).err());
+    Ok(ok(&match misfit {
+        Some(why) if judged.decision != "refuse" => refuse("input.schema", why, "mend the input"),
+        _ => judged,
+    }))
+}
+
+/// A grant of undo covers what the agent itself did.
+async fn undo(
+    desk: &Desk,
+    agent: &AgentId,
+    entry: &CatalogueEntry,
+    input: Option<&Value>,
+    judged: Explained,
+) -> Explained {
+    let Some(input) = input else {
+        let why = format!("{} Only changes of its own.", judged.why);
+        return Explained { why, ..judged };
+    };
+    match whose::change(desk, agent, entry, &strict::canonical(input)).await {
+        None | Some(Whose::Own) => judged,
+        Some(other) => {
+            let why = format!(
+                "Your grant covers changes of its own; whose this is: {}.",
+                other.in_words()
+            );
+            explained("pend", "undo.others", why, "")
+        }
+    }
+}
+
+/// `permit`, `pend` or `refuse`; the rule that decides, why, and what the owner could do.
+#[derive(Debug, Serialize)]
+struct Explained {
+    decision: &'static str,
+    rule: &'static str,
+    why: String,
+    next: String,
+}
+
+fn explained(
+    decision: &'static str,
+    rule: &'static str,
+    why: impl Into<String>,
+    next: impl Into<String>,
+) -> Explained {
+    Explained {
+        decision,
+        rule,
+        why: why.into(),
+        next: next.into(),
+    }
+}
+
+fn refuse(rule: &'static str, why: impl Into<String>, next: impl Into<String>) -> Explained {
+    explained("refuse", rule, why, next)
+}
+
+fn judge(
+    state: &TrustState,
+    agent: &AgentId,
+    id: &CapabilityId,
+    input: Option<&Value>,
+    now: Timestamp,
+) -> Explained {
+    let now = state.time(now);
+    let Some(known) = state.agent(agent) else {
+        return refuse(
+            "agent.unknown",
+            format!("No agent {agent} is connected."),
+            format!("plexusctl connect {agent}"),
+        );
+    };
+    if known.status == EnrollmentStatus::Revoked {
+        return refuse(
+            "agent.revoked",
+            format!("You revoked {agent}."),
+            format!("plexusctl connect {agent}"),
+        );
+    }
+    let Some((source, facts)) = state.capability(id) else {
+        return not_there(state, id);
+    };
+    if facts.verbs.is_empty() {
+        return refuse(
+            "capability.text",
+            format!("{id} is a text: it is read in the manifest, not called."),
+            "",
+        );
+    }
+    if !state.exposed(id) {
+        return refuse(
+            "capability.hidden",
+            format!("You do not expose {id}."),
+            format!("plexusctl expose {id}"),
+        );
+    }
+    if !visible(state, known, id, now) {
+        let why =
+            format!("{agent} sees only what you selected for it, and {id} is not among that.");
+        return refuse("reach.selected", why, allow(agent, id));
+    }
+    let mut judged = in_session(state, known, (source, facts), id, input, now);
+    if known.status == EnrollmentStatus::Pending {
+        judged.why.push_str(match known.code {
+            Some(_) => " The agent has yet to redeem its code: until then it cannot call at all.",
+            None => {
+                " The agent has no credential: until you connect it anew it cannot call at all."
+            }
+        });
+    }
+    judged
+}
+
+fn allow(agent: &AgentId, id: &CapabilityId) -> String {
+    format!("plexusctl grants allow {agent} {id} --window 1d")
+}
+
+fn not_there(state: &TrustState, id: &CapabilityId) -> Explained {
+    let source = id
+        .as_str()
+        .split_once('.')
+        .and_then(|(source, _)| state.sources.get(source));
+    match source {
+        Some(source) if !source.config.enabled => {
+            let next = format!("plexusctl sources enable {}", source.id);
+            refuse(
+                "source.off",
+                format!("The source {} is switched off.", source.id),
+                next,
+            )
+        }
+        Some(source) => refuse(
+            "capability.unknown",
+            format!("{} offers no {id}.", source.id),
+            "plexusctl sources list",
+        ),
+        None => refuse(
+            "capability.unknown",
+            format!("No source offers {id}."),
+            "plexusctl sources list",
+        ),
+    }
+}
+
+/// Asks the machine as if the agent called with a session.
+fn in_session(
+    state: &TrustState,
+    agent: &Agent,
+    (source, facts): (&Source, &Facts),
+    id: &CapabilityId,
+    input: Option<&Value>,
+    now: Timestamp,
+) -> Explained {
+    let session = SessionId::fresh();
+    let world = with_session(state, &agent.id, &session, now);
+    let nothing = Value::Object(serde_json::Map::new());
+    let canonical = strict::canonical(input.unwrap_or(&nothing));
+    let digest = Digest::of(&canonical);
+    let call = Call {
+        agent: &agent.id,
+        capability: id,
+        input: input.unwrap_or(&nothing),
+        digest,
+    };
+    match authorize(&world, call, Door::Session(&session), now) {
+        Verdict::Permit(permit) => allowed(state, agent, facts, &permit, input, now),
+        Verdict::Refuse(refusal) => refused(&refusal, id),
+        Verdict::Pend => {
+            // Without an input it cannot be said whether a narrowed grant reaches it.
+            if let (None, Some(grant)) = (input, standing_for(state, agent, id, now)) {
+                let why = format!(
+                    "{}; only inputs within its constraint: {}.",
+                    stands(grant),
+                    narrowing(grant)
+                );
+                return explained(
+                    "permit",
+                    "grant.constrained",
+                    why,
+                    "name an input to be sure",
+                );
+            }
+            let asked = Entry {
+                id: id.to_string(),
+                wanted: true,
+                verbs: None,
+                wish: None,
+                constraint: None,
+                input: input.map(|_| (digest, canonical.len() as u64)),
+                beyond_grant: false,
+            };
+            let request = Command::Request(RequestGrants {
+                agent: Some(agent.id.clone()),
+                session,
+                entries: vec![asked],
+                purpose: None,
+                on_approval: OnApproval::Wait,
+                asks_nobody: false,
+                token: TokenId::fresh(),
+                item: PendingId::fresh(),
+            });
+            match decide(&world, &request, now) {
+                Ok((_, Reply::Decided(decision))) if !decision.scopes.is_empty() => {
+                    match standing_for(state, agent, id, now) {
+                        // A grant that does not reach a call is no reason to ask for that call (wire §5.6).
+                        Some(grant) => beyond(agent, grant, facts, id, input.unwrap_or(&nothing)),
+                        None => explained(
+                            "permit",
+                            "setting.auto-allow-reads",
+                            "Your setting autoAllowReads lets reads that an agent was selected for allow themselves.",
+                            "plexusctl config set autoAllowReads=false",
+                        ),
+                    }
+                }
+                Err(refusal) => refused(&refusal, id),
+                Ok(_) => waits(agent, (source, facts), id, now),
+            }
+        }
+    }
+}
+
+/// The state with one session more. A copy costs the maps' roots and this one agent.
+fn with_session(
+    state: &TrustState,
+    agent: &AgentId,
+    session: &SessionId,
+    now: Timestamp,
+) -> TrustState {
+    let mut world = state.clone();
+    if let Some(agent) = Arc::make_mut(&mut world.agents).get_mut(agent) {
+        let open = Session {
+            expires_at: now.plus(SESSION_MS),
+            client: (None, None),
+        };
+        Arc::make_mut(agent).sessions.insert(session.clone(), open);
+    }
+    world
+}
+
+fn allowed(
+    state: &TrustState,
+    agent: &Agent,
+    facts: &Facts,
+    permit: &Permit,
+    input: Option<&Value>,
+    now: Timestamp,
+) -> Explained {
+    let item = match &permit.basis {
+        Basis::Item(item) => Some(item),
+        Basis::Grant(_) => None,
+    };
+    if let Some(item) = item {
+        let why = format!("You approved this very call ({item}); it has not been made yet.");
+        return explained("permit", "approval.once", why, "");
+    }
+    let next = format!("plexusctl grants revoke {} {}", agent.id, permit.capability);
+    let grant = standing_for(state, agent, &permit.capability, now);
+    let mut why = grant.map_or_else(
+        || "A grant stands.".to_owned(),
+        |g| format!("{}.", stands(g)),
+    );
+    if !facts.verbs.is_read() {
+        why.push_str(" It may replace only what it has read as it is now.");
+    }
+    let rule = match (&permit.constraint, input) {
+        (None, _) => "grant.standing",
+        (Some(_), None) => {
+            let narrow = grant.map(narrowing).unwrap_or_default();
+            why.push_str(&format!(
+                " Only for inputs within its constraint: {narrow}."
+            ));
+            "grant.constrained"
+        }
+        // As it is written, that is, with no field left to the source.
+        (Some(constraint), Some(input)) => match constraint.permits(input, &[]) {
+            Ok(()) => {
+                why.push_str(" Its constraint reaches this input.");
+                "grant.standing"
+            }
+            Err(miss) => {
+                why.push_str(&format!(
+                    " As it is written, {:?} lies outside its constraint; the source judges what it resolves to, and \
+                     refuses what is outside.",
+                    miss.field
+                ));
+                "grant.constraint-resolved"
+            }
+        },
+    };
+    explained("permit", rule, why, next)
+}
+
+fn stands(grant: &Grant) -> String {
+    let until = match grant.window {
+        TrustWindow::UntilRevoked => "until you revoke it".to_owned(),
+        _ => format!("until {}", grant.expires_at),
+    };
+    let left = grant
+        .calls_left()
+        .map(|n| format!(", {n} calls left"))
+        .unwrap_or_default();
+    format!("You granted it on {} {until}{left}", grant.granted_at)
+}
+
+fn narrowing(grant: &Grant) -> String {
+    grant
+        .constraint
+        .as_ref()
+        .and_then(|c| serde_json::to_string(c).ok())
+        .unwrap_or_default()
+}
+
+fn refused(refusal: &Refusal, id: &CapabilityId) -> Explained {
+    let (rule, next) = match refusal {
+        Refusal::Paused => ("paused", String::new()),
+        Refusal::Denied { .. } => ("denied", "grant it, or let 30 days pass".to_owned()),
+        Refusal::OutcomeUnknown { intent } => (
+            "outcome.unknown",
+            format!("look whether it happened, then settle {intent}"),
+        ),
+        Refusal::TooManyPending => ("pending.limit", "plexusctl approvals list".to_owned()),
+        _ => ("refused", String::new()),
+    };
+    refuse(rule, refusal::refused(refusal, Some(id)).message, next)
+}
+
+/// A call that a live grant does not reach.
+fn beyond(
+    agent: &Agent,
+    grant: &Grant,
+    facts: &Facts,
+    id: &CapabilityId,
+    input: &Value,
+) -> Explained {
+    let resolved: Vec<&str> = facts.resolved.iter().map(String::as_str).collect();
+    let miss = grant
+        .constraint
+        .as_ref()
+        .and_then(|c| c.permits(input, &resolved).err());
+    let field = miss
+        .map(|m| format!(" in {:?}", m.field))
+        .unwrap_or_default();
+    let why = format!(
+        "Your grant does not reach this input{field}: {}.",
+        narrowing(grant)
+    );
+    refuse("grant.constraint", why, allow(&agent.id, id))
+}
+
+/// Why the call would wait for the owner.
+fn waits(
+    agent: &Agent,
+    (source, facts): (&Source, &Facts),
+    id: &CapabilityId,
+    now: Timestamp,
+) -> Explained {
+    let pend = |rule, why: String, next: String| explained("pend", rule, why, next);
+    if ceiling(facts, source.config.provenance) == Ceiling::Once {
+        let why = format!("{id} is approved call by call only; no grant of it can stand.");
+        return pend("ceiling.once", why, "plexusctl approvals watch".into());
+    }
+    let Some(grant) = agent.grants.get(id) else {
+        let sort = if facts.verbs.is_read() {
+            "a read"
+        } else {
+            "an effect"
+        };
+        return pend(
+            "no-grant",
+            format!("You have not granted {id} to {}; it is {sort}.", agent.id),
+            allow(&agent.id, id),
+        );
+    };
+    if let Some(why) = &grant.suspended {
+        let next = format!("plexusctl sources resume {}", source.id);
+        return pend("grant.suspended", format!("Your grant rests: {why}."), next);
+    }
+    if now >= grant.expires_at {
+        return pend(
+            "grant.lapsed",
+            format!("Your grant ended on {}.", grant.expires_at),
+            allow(&agent.id, id),
+        );
+    }
+    if grant.calls_left() == Some(0) {
+        return pend(
+            "grant.used-up",
+            "Every call that your grant allowed was made.".into(),
+            allow(&agent.id, id),
+        );
+    }
+    if !grant.verbs.covers(facts.verbs) {
+        let why = format!(
+            "Your grant is for {:?}, and a call needs {:?}.",
+            grant.verbs, facts.verbs
+        );
+        return pend("grant.verbs", why, allow(&agent.id, id));
+    }
+    pend(
+        "grant.source",
+        "Your grant cannot be used while its source is as it is now.".into(),
+        "plexusctl sources list".into(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

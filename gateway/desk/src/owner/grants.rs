@@ -1,0 +1,317 @@
+//! Grants that the owner makes unasked, what stands, and what is taken back (wire §4.18).
+//!
+//! Invariant: nothing that has a ceiling of one call is allowed here: a call is approved on its card, with its input.
+
+use super::{
+    Acting, Narrowing,
+    agents::{is_gone, unknown},
+    body::Fields,
+};
+use crate::acts::{act, failed, failed_halfway};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_edge::{
+    grant_reply,
+    reply::{self, Refused, ok},
+    revocation,
+};
+use plexus_ledger::Lane;
+use plexus_protocol::{
+    AgentId, CapabilityId, Constraint, PendingId, Provenance, SessionId, TokenId, TrustWindow,
+    Verbs,
+    body::{Declined, ScopedToken},
+};
+use plexus_trust::{
+    Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, OnApproval, Reply, RequestGrants,
+    State as TrustState, ceiling,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+    let state = desk.ledger.snapshot();
+    let all: Vec<_> = state
+        .agents
+        .values()
+        .flat_map(|agent| grant_reply::standing(&desk, &state, agent))
+        .collect();
+    ok(&json!({ "grants": all }))
+}
+
+/// Live tokens with their own scopes and end (E15).
+pub(super) async fn tokens(State(desk): State<Arc<Desk>>) -> Response {
+    let state = desk.ledger.snapshot();
+    let now = state.time(desk.clock.now());
+    let mut all = Vec::new();
+    for agent in state.agents.values() {
+        for (jti, token) in &agent.tokens {
+            let open = agent
+                .sessions
+                .get(&token.session)
+                .is_some_and(|s| now < s.expires_at);
+            if !open || now >= token.expires_at {
+                continue;
+            }
+            let scopes = token.scopes.iter().map(|scope| {
+                let grant = agent.grants.get(&scope.id);
+                let mut out = json!({
+                    "id": scope.id,
+                    "verbs": scope.verbs,
+                    // A scope without a grant stands on an approved call, and ends with the token.
+                    "grantExpiresAt": grant.map_or(token.expires_at, |g| g.expires_at),
+                    "provenance": state
+                        .capability(&scope.id)
+                        .map_or(Provenance::Extension, |(source, _)| source.config.provenance),
+                });
+                if let Some(window) = grant.map(|g| g.window) {
+                    out["trustWindow"] = json!(window);
+                }
+                if let Some(constraint) = &scope.constraint {
+                    out["constraint"] = json!(constraint);
+                }
+                out
+            });
+            all.push(json!({
+                "jti": jti,
+                "sessionId": token.session,
+                "agentId": agent.id,
+                "scopes": scopes.collect::<Vec<_>>(),
+                "expiresAt": token.expires_at,
+            }));
+        }
+    }
+    ok(&json!({ "tokens": all }))
+}
+
+pub(super) async fn revoke(
+    State(desk): State<Arc<Desk>>,
+    _: Narrowing,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = reply::object_body(request).await?;
+    revocation::carry_out(&desk.edge, revocation::Wish::read(&body)?).await
+}
+
+/// One id of the body.
+struct Asked {
+    id: String,
+    verbs: Option<Verbs>,
+    window: Option<TrustWindow>,
+    constraint: Option<Constraint>,
+}
+
+pub(super) async fn give(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let window = body.typed::<TrustWindow>("trustWindow")?;
+    let asked = read(&body, window)?;
+    let named = body
+        .text("agentId")?
+        .map(str::trim)
+        .filter(|id| !id.is_empty());
+    let Some(named) = named else {
+        // The owner's key is no agent: it calls nothing, so there is nobody to hold the grant.
+        let reason = "Name the agent: the owner's key itself is granted nothing.";
+        let declined: Vec<_> = asked
+            .into_iter()
+            .map(|a| Declined {
+                id: a.id,
+                reason: reason.into(),
+            })
+            .collect();
+        return Ok(ok(&json!({"scopes": [], "declined": declined})));
+    };
+    let agent =
+        AgentId::parse(named).map_err(|e| Refused::malformed(format!("`agentId` is {e}")))?;
+    let state = desk.ledger.snapshot();
+    if state
+        .agent(&agent)
+        .is_none_or(|a| a.status == EnrollmentStatus::Revoked)
+    {
+        return Err(unknown(named));
+    }
+    let (entries, mut declined) = sort(&state, asked);
+    let given = if entries.is_empty() {
+        Vec::new()
+    } else {
+        let receipt = act(
+            &desk,
+            &acting,
+            Command::Grant {
+                agent: agent.clone(),
+                entries,
+            },
+        )
+        .await?;
+        match receipt.reply {
+            Reply::Approved { granted, once } => {
+                declined.extend(once.into_iter().map(|id| Declined {
+                    reason: only_by_card(&id),
+                    id: id.to_string(),
+                }));
+                granted
+            }
+            _ => return Err(failed("a grant was answered with something else")),
+        }
+    };
+    let token = token_for(&desk, &acting, &agent, given).await?;
+    Ok(ok(&ScopedToken { declined, ..token }))
+}
+
+fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<Asked>, Refused> {
+    let grants = body.given("grants").and_then(Value::as_object);
+    let grants = grants
+        .ok_or_else(|| Refused::malformed("`grants` (an object: id to decision) is required"))?;
+    let mut asked = Vec::new();
+    for (id, decision) in grants {
+        let (word, members) = match decision {
+            Value::String(word) => (word.as_str(), None),
+            Value::Object(members) => (
+                members
+                    .get("decision")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
+                Some(members),
+            ),
+            _ => ("", None),
+        };
+        match word {
+            "allow" => {}
+            "deny" => continue,
+            _ => {
+                return Err(Refused::malformed(format!(
+                    "{id}: a decision is \"allow\", \"deny\" or an object"
+                )));
+            }
+        }
+        let member = |key: &str| members.and_then(|m| m.get(key)).filter(|v| !v.is_null());
+        asked.push(Asked {
+            id: id.clone(),
+            verbs: typed::<Verbs>(id, "verbs", member("verbs"))?.filter(|v| !v.is_empty()),
+            window: window.or(typed(id, "trustWindow", member("trustWindow"))?),
+            constraint: typed::<Constraint>(id, "constraint", member("constraint"))?
+                .filter(|c| !c.is_empty()),
+        });
+    }
+    Ok(asked)
+}
+
+fn typed<T: DeserializeOwned>(
+    id: &str,
+    key: &str,
+    value: Option<&Value>,
+) -> Result<Option<T>, Refused> {
+    let read = |value: &Value| {
+        plexus_protocol::json::from_value(value.clone())
+            .map_err(|e| Refused::malformed(format!("{id}: `{key}`: {e}")))
+    };
+    value.map(read).transpose()
+}
+
+/// What can be granted, and why the rest cannot.
+fn sort(state: &TrustState, asked: Vec<Asked>) -> (Vec<GrantEntry>, Vec<Declined>) {
+    let (mut entries, mut declined) = (Vec::new(), Vec::new());
+    for Asked {
+        id,
+        verbs,
+        window,
+        constraint,
+    } in asked
+    {
+        let known = CapabilityId::parse(&id).ok().filter(|c| state.exposed(c));
+        let found = known.and_then(|capability| {
+            state
+                .capability(&capability)
+                .map(|found| (capability, found))
+        });
+        let reason = match found {
+            None => "No source offers it, or you do not expose it.".to_owned(),
+            Some((capability, (_, facts))) if facts.verbs.is_empty() => {
+                format!("{capability} is a text to read: it needs no grant.")
+            }
+            Some((capability, (source, facts)))
+                if ceiling(facts, source.config.provenance) == Ceiling::Once
+                    || window == Some(TrustWindow::Once) =>
+            {
+                only_by_card(&capability)
+            }
+            Some((capability, _)) => {
+                entries.push(GrantEntry {
+                    capability,
+                    verbs,
+                    window,
+                    constraint,
+                });
+                continue;
+            }
+        };
+        declined.push(Declined { id, reason });
+    }
+    (entries, declined)
+}
+
+fn only_by_card(id: &CapabilityId) -> String {
+    format!(
+        "standing_not_allowed: one call of {id} is approved on its card, when the agent asks for it."
+    )
+}
+
+/// A token for what was granted, in a fresh session as that agent.
+async fn token_for(
+    desk: &Desk,
+    acting: &Acting,
+    agent: &AgentId,
+    given: Vec<CapabilityId>,
+) -> Result<ScopedToken, Refused> {
+    let (session, jti) = (SessionId::fresh(), TokenId::fresh());
+    let open = Command::OpenSession {
+        agent: Some(agent.clone()),
+        pat: None,
+        session: session.clone(),
+        client: (Some("owner".into()), None),
+    };
+    let opened = desk.ledger.submit(open, Lane::Owner).await;
+    opened.map_err(|error| {
+        if is_gone(&error) {
+            unknown(agent.as_str())
+        } else {
+            error.into()
+        }
+    })?;
+    let entry = |id: CapabilityId| Entry {
+        id: id.to_string(),
+        wanted: true,
+        verbs: None,
+        wish: None,
+        constraint: None,
+        input: None,
+        beyond_grant: false,
+    };
+    let request = RequestGrants {
+        agent: Some(agent.clone()),
+        session: session.clone(),
+        entries: given.into_iter().map(entry).collect(),
+        purpose: None,
+        on_approval: OnApproval::Wait,
+        asks_nobody: true,
+        token: jti.clone(),
+        item: PendingId::fresh(),
+    };
+    match act(desk, acting, Command::Request(request)).await?.reply {
+        Reply::Decided(decision) => {
+            grant_reply::scoped_token(desk, agent, &session, &jti, &decision).ok_or_else(|| {
+                failed_halfway(
+                    "granted, but no token could be made; the agent gets one with PUT /grants",
+                )
+            })
+        }
+        _ => Err(failed("a request was answered with something else")),
+    }
+}

@@ -1,0 +1,211 @@
+//! What an agent changed, put together: one difference for each file (ours).
+//!
+//! Which effects there were is the log's to say, what they came to the sources': the gateway opens no file.
+
+use super::undo;
+use crate::acts::{Named, blocking};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_calls::own::{self, Door};
+use plexus_edge::reply::{self, Refused, ok};
+use plexus_ledger::{IndexTerm, StoreError};
+use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_record::Ledger;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The owner's question to a source: what these calls came to.
+const CHANGES: &str = "changes";
+/// Most effects that are put together; older ones are left out, and the answer says so.
+const MOST: usize = 2_000;
+/// Events that are read at once, of the agent's or not: a reader of more would hold old pages for long.
+const PAGE: usize = 20_000;
+
+/// One effect that happened, or may have.
+struct Effect {
+    intent: String,
+    at: Value,
+    source: SourceId,
+    summary: Option<String>,
+    unknown: bool,
+}
+
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Named(agent): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let since = reply::query(&request, "since").filter(|s| !s.is_empty());
+    let since = since.map_or(Ok(Timestamp(0)), |s| moment(&s))?;
+    let only = reply::query(&request, "source").filter(|s| !s.is_empty());
+    let only = only.map(|s| SourceId::parse(&s)).transpose();
+    let only = only.map_err(|_| Refused::malformed("`source` is no source id"))?;
+    let (ledger, of) = (desk.ledger.clone(), agent.clone());
+    let found = blocking(move || effects(&ledger, &of, since)).await?;
+    let (effects, cut) = found.map_err(|error| {
+        tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+        let why = "The audit log cannot be read now.";
+        Refused::new(ErrorBody::new(ErrorCode::AuditUnavailable, why).next("plexusctl status"))
+    })?;
+    let known = desk.ledger.snapshot().agents.contains_key(agent.as_str());
+    if effects.is_empty() && !known {
+        let why =
+            format!("No agent {agent:?} is connected, and none of that name changed anything.");
+        return Err(Refused::new(
+            ErrorBody::new(ErrorCode::UnknownAgent, why).next("plexusctl agents"),
+        ));
+    }
+    let mut by_source: BTreeMap<SourceId, Vec<Effect>> = BTreeMap::new();
+    for effect in effects {
+        if only.as_ref().is_none_or(|only| *only == effect.source) {
+            by_source
+                .entry(effect.source.clone())
+                .or_default()
+                .push(effect);
+        }
+    }
+    let mut sources = Vec::new();
+    for (source, effects) in by_source {
+        sources.push(of_source(&desk, &source, &effects).await);
+    }
+    Ok(ok(&json!({
+        "agentId": agent,
+        "since": since,
+        "sources": sources,
+        "cut": cut,
+    })))
+}
+
+/// A moment: milliseconds since 1970, or RFC 3339.
+fn moment(text: &str) -> Result<Timestamp, Refused> {
+    if let Ok(ms) = text.parse::<u64>() {
+        return Ok(Timestamp(ms));
+    }
+    serde_json::from_value(json!(text)).map_err(|_| {
+        Refused::malformed("`since` is milliseconds, or a time as in 2026-01-31T00:00:00Z")
+    })
+}
+
+/// The effects of an agent since then, oldest first, and whether older ones are left out.
+fn effects(
+    ledger: &Ledger,
+    agent: &str,
+    since: Timestamp,
+) -> Result<(Vec<Effect>, bool), StoreError> {
+    let term = IndexTerm::Agent(agent.to_owned());
+    // Where it begins, so that an agent who did little since is not looked for in what is older.
+    let first = match since {
+        Timestamp(0) => 0,
+        since => ledger.first_at(since.0)?,
+    };
+    let (mut end, mut found) = (u64::MAX, Vec::new());
+    let mut outcomes: BTreeMap<String, Value> = BTreeMap::new();
+    loop {
+        let rest = ledger.walk_back(Some(&term), first..end, PAGE, |event| {
+            if event.event_type() != "invoke" {
+                return true;
+            }
+            // An outcome is younger than its intent, so it is met first.
+            let members = undo::members(event);
+            match undo::phase(&members) {
+                Some("outcome") => {
+                    let intent = members["detail"]["intent"].as_str().unwrap_or_default();
+                    outcomes.insert(intent.to_owned(), members);
+                }
+                Some("intent") => {
+                    let id = members["id"].as_str().unwrap_or_default();
+                    found.extend(effect(&members, outcomes.remove(id).as_ref()));
+                }
+                _ => {}
+            }
+            found.len() < MOST
+        })?;
+        if found.len() >= MOST {
+            return Ok((in_order(found), true));
+        }
+        match rest {
+            Some(rest) => end = rest,
+            None => return Ok((in_order(found), false)),
+        }
+    }
+}
+
+fn in_order(mut effects: Vec<Effect>) -> Vec<Effect> {
+    effects.reverse();
+    effects
+}
+
+fn effect(intent: &Value, outcome: Option<&Value>) -> Option<Effect> {
+    let past = undo::of(intent, outcome)?;
+    let unknown = match outcome?["detail"]["result"].as_str()? {
+        "ok" => false,
+        "unknown" => true,
+        _ => return None,
+    };
+    Some(Effect {
+        intent: past.intent.to_string(),
+        at: past.at,
+        source: past.source,
+        summary: past.summary,
+        unknown,
+    })
+}
+
+/// What a source answers to `changes`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Changes {
+    files: Vec<Value>,
+    /// Events of calls whose content it has not kept.
+    not_kept: BTreeSet<String>,
+}
+
+async fn of_source(desk: &Desk, source: &SourceId, effects: &[Effect]) -> Value {
+    let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
+    let asked = match Door::open(desk, source, CHANGES).await {
+        Ok(door) => own::ask(desk, &door, &json!({ "calls": calls })).await,
+        Err(error) => Err(*error),
+    };
+    let read = asked.map_err(|error| error.message).and_then(|answer| {
+        let unreadable = |_| "the source answered what cannot be read".to_owned();
+        serde_json::from_str::<Changes>(answer.get()).map_err(unreadable)
+    });
+    let (answer, why) = match read {
+        Ok(answer) => (answer, None),
+        // A source that keeps nothing, is gone, or cannot be asked now: its effects are named by the log.
+        Err(why) => {
+            let lost = calls.iter().map(|id| (*id).to_owned()).collect();
+            (
+                Changes {
+                    files: Vec::new(),
+                    not_kept: lost,
+                },
+                Some(why),
+            )
+        }
+    };
+    let named = |wanted: &dyn Fn(&Effect) -> bool| -> Vec<Value> {
+        let those = effects.iter().filter(|e| wanted(e));
+        those
+            .map(|e| json!({"auditId": e.intent, "at": e.at, "summary": e.summary}))
+            .collect()
+    };
+    let mut out = json!({
+        "source": source,
+        "effects": effects.len(),
+        "files": answer.files,
+        "notKept": named(&|e| answer.not_kept.contains(&e.intent)),
+        "unknown": named(&|e| e.unknown),
+    });
+    if let Some(why) = why {
+        out["why"] = json!(why);
+    }
+    out
+}

@@ -1,0 +1,226 @@
+//! The owner's settings (`/v1/config`, wire §4.14) and the pause. Both apply at once.
+
+use super::{Acting, Narrowing, body::Fields};
+use crate::acts::{act, event_of, take_back};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_calls::approvals::run;
+use plexus_edge::reply::{self, Refused, ok};
+use plexus_protocol::{KEY_HEADER, TrustWindow, capability::DAY_MS};
+use plexus_record::keep_events;
+use plexus_trust::{Command, Reach, Reply, Settings};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Life of a token, in milliseconds: the least and the most (wire §4.14).
+const TOKEN_MS: (u64, u64) = (60_000, 3_600_000);
+/// The least that the longest window may be, in milliseconds.
+const LEAST_WINDOW_MS: u64 = DAY_MS;
+/// The least number of audit events that stay in the ledger's file: a screen or two of what happened just now.
+const LEAST_KEPT: u64 = 1_000;
+
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    if !request.headers().contains_key(KEY_HEADER) {
+        return Ok(ok(&Value::Object(super::v1::versions())));
+    }
+    crate::acts::keyed(&desk, &request).await?;
+    let mut config = config(&desk.ledger.snapshot().settings);
+    config["tokenLifetimeBounds"] = json!({"minMs": TOKEN_MS.0, "maxMs": TOKEN_MS.1});
+    Ok(ok(&config))
+}
+
+fn config(settings: &Settings) -> Value {
+    json!({
+        "tokenLifetimeMs": settings.token_lifetime_ms,
+        "maxTrustWindowMs": settings.max_trust_window_ms,
+        "allowUntilRevoked": settings.allow_until_revoked,
+        "defaultTrustWindows": {
+            "first-party:read": settings.read_window.kind(),
+            "first-party:write": settings.write_window.kind(),
+            "managed:read": settings.managed_read_window.kind(),
+            "managed:write": settings.managed_write_window.kind(),
+            "extension:read": settings.extension_read_window.kind(),
+            // Each of an extension's effects asks, whatever a window would say.
+            "extension:write": TrustWindow::Once.kind(),
+        },
+        "defaultReach": settings.default_reach,
+        "autoAllowReads": settings.auto_allow_reads,
+        "auditKeepEvents": keep_events(settings),
+    })
+}
+
+pub(super) async fn change(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let _turn = desk.turn().await;
+    let settings = wanted(&desk.ledger.snapshot().settings, &body)?;
+    act(&desk, &acting, Command::Configure(settings.clone())).await?;
+    desk.ledger.keep(keep_events(&settings));
+    Ok(ok(&json!({"ok": true, "config": config(&settings)})))
+}
+
+fn wanted(now: &Settings, body: &Fields) -> Result<Settings, Refused> {
+    let mut next = now.clone();
+    if let Some(ms) = number(body, "tokenLifetimeMs")? {
+        next.token_lifetime_ms = ms.clamp(TOKEN_MS.0, TOKEN_MS.1);
+    }
+    if let Some(ms) = number(body, "maxTrustWindowMs")? {
+        next.max_trust_window_ms = ms.max(LEAST_WINDOW_MS);
+    }
+    if let Some(events) = number(body, "auditKeepEvents")? {
+        next.audit_keep_events = Some(events.max(LEAST_KEPT));
+    }
+    if let Some(allow) = body.flag("allowUntilRevoked")? {
+        next.allow_until_revoked = allow;
+    }
+    if let Some(allow) = body.flag("autoAllowReads")? {
+        next.auto_allow_reads = allow;
+    }
+    if let Some(reach) = body.typed::<Reach>("defaultReach")? {
+        next.default_reach = reach;
+    }
+    if let Some(windows) = body.given("defaultTrustWindows") {
+        let windows = windows.as_object();
+        let windows =
+            windows.ok_or_else(|| Refused::malformed("`defaultTrustWindows` must be an object"))?;
+        for (class, held) in [
+            ("first-party:read", &mut next.read_window),
+            ("first-party:write", &mut next.write_window),
+            ("managed:read", &mut next.managed_read_window),
+            ("managed:write", &mut next.managed_write_window),
+            ("extension:read", &mut next.extension_read_window),
+        ] {
+            *held = window(windows, class).unwrap_or(*held);
+        }
+    }
+    Ok(next)
+}
+
+/// A window by its name; unknown ones are ignored (wire §4.14).
+fn window(windows: &Map<String, Value>, key: &str) -> Option<TrustWindow> {
+    let kind = windows.get(key)?;
+    let named = TrustWindow::parse(kind.as_str()?)?;
+    (kind == named.kind()).then_some(named)
+}
+
+/// A whole number, cut to what can be counted.
+fn number(body: &Fields, key: &str) -> Result<Option<u64>, Refused> {
+    let Some(value) = body.given(key) else {
+        return Ok(None);
+    };
+    let number = value
+        .as_f64()
+        .ok_or_else(|| Refused::malformed(format!("`{key}` must be a number")))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to what f64 counts exactly"
+    )]
+    let whole = number.clamp(0.0, 9_007_199_254_740_991.0) as u64;
+    Ok(Some(whole))
+}
+
+/// `{"on": true}` stops every agent's calls; `false` lets them go on.
+pub(super) async fn pause(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    request: Request,
+) -> Result<Response, Refused> {
+    let on = Fields(reply::object_body(request).await?).needed_flag("on")?;
+    let receipt = if on {
+        take_back(&desk, &narrowing, Command::Pause(on)).await?
+    } else {
+        let acting = narrowing.wider(&desk).await?;
+        let receipt = act(&desk, &acting, Command::Pause(on)).await?;
+        // What was approved meanwhile.
+        run::resume(&desk.edge.kernel);
+        receipt
+    };
+    let changed = matches!(receipt.reply, Reply::Changed(true));
+    let state = desk.ledger.snapshot();
+    let in_flight: Vec<_> = state.open_intents.keys().filter(|_| on).collect();
+    Ok(ok(
+        &json!({"ok": true, "paused": on, "changed": changed, "auditId": event_of(&receipt), "inFlight": in_flight}),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(body: Value) -> Result<Settings, Refused> {
+        wanted(
+            &Settings::default(),
+            &Fields(body.as_object().cloned().unwrap()),
+        )
+    }
+
+    #[test]
+    fn values_are_clamped_and_unknown_words_ignored() {
+        let settings = change(json!({
+            "tokenLifetimeMs": 5, "maxTrustWindowMs": 1, "allowUntilRevoked": false,
+            "defaultTrustWindows": {"first-party:read": "1h", "bogus": "1d", "managed:read": "zzz", "extension:read": "90m"},
+            "defaultReach": "selected", "nobody": [], "auditKeepEvents": 3,
+        }))
+        .unwrap();
+        assert_eq!(
+            (settings.token_lifetime_ms, settings.max_trust_window_ms),
+            (60_000, DAY_MS)
+        );
+        assert!(!settings.allow_until_revoked && !settings.auto_allow_reads);
+        assert_eq!(
+            (settings.read_window, settings.extension_read_window),
+            (TrustWindow::HOUR, TrustWindow::DAY)
+        );
+        assert_eq!(settings.default_reach, Reach::Selected);
+        assert_eq!(settings.audit_keep_events, Some(LEAST_KEPT));
+        assert_eq!(config(&Settings::default())["auditKeepEvents"], 250_000);
+        assert_eq!(
+            change(json!({"tokenLifetimeMs": 1e300}))
+                .unwrap()
+                .token_lifetime_ms,
+            3_600_000
+        );
+        assert_eq!(
+            change(json!({"tokenLifetimeMs": null})).unwrap(),
+            Settings::default()
+        );
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for bad in [
+            json!({"tokenLifetimeMs": "60000"}),
+            json!({"allowUntilRevoked": 1}),
+            json!({"auditKeepEvents": "all"}),
+            json!({"defaultReach": "all"}),
+            json!({"defaultTrustWindows": ["1h"]}),
+            json!({"autoAllowReads": "yes"}),
+        ] {
+            assert!(change(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_class_has_its_own_default() {
+        let one = change(json!({"defaultTrustWindows": {"managed:write": "1h"}})).unwrap();
+        assert_eq!(
+            (one.write_window, one.managed_write_window),
+            (TrustWindow::DAY, TrustWindow::HOUR)
+        );
+        let shown = &config(&one)["defaultTrustWindows"];
+        assert_eq!(
+            (&shown["first-party:write"], &shown["managed:write"]),
+            (&json!("1d"), &json!("1h"))
+        );
+    }
+}

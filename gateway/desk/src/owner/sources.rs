@@ -1,0 +1,497 @@
+//! Sources: what the owner configured, and changing it (wire §4.20, §5.12).
+//!
+//! Invariant: each change in this order: the machine records it (and voids what must not survive it), the source is
+//! looked at, its workers are put in place, the catalogue is built anew and whoever listens is told. Changes are recorded
+//! one at a time; nobody waits for another's look.
+
+use super::{Acting, Narrowing, body::Fields};
+use crate::acts::{Named, act, event_of};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_calls::events::Changed;
+use plexus_edge::reply::{Refused, ok, with_status};
+use plexus_home::inspection;
+use plexus_ipc::manifest::{Audience, HideKind};
+use plexus_protocol::{CapabilityId, SourceId};
+use plexus_sources::{
+    catalogue::Catalogue,
+    configure::{Wanted, root_in, root_of},
+    detect,
+};
+use plexus_trust::{Command, Reply, Source, SourceConfig};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use tokio::sync::MutexGuard;
+
+/// Members of a ConfiguredSource (wire §4.20), in the wire's order.
+const MEMBERS: &[&str] = &[
+    "id",
+    "kind",
+    "label",
+    "enabled",
+    "transport",
+    "route",
+    "secretRef",
+    "approval",
+];
+
+pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
+    let state = desk.ledger.snapshot();
+    let catalogue = desk.catalogue.load();
+    // What a lending that ended leaves behind is no source any more: see `lend`.
+    let there = state
+        .sources
+        .values()
+        .filter(|source| !source.config.is_over());
+    let rows = there.map(|source| {
+        let mut out = configured(&desk, &source.id, &source.config);
+        let live = catalogue.iter().filter(|e| e.source == source.id).count();
+        let resting = state.resting(source);
+        out.insert("live".into(), json!(live > 0));
+        out.insert("liveCapabilityCount".into(), json!(live));
+        out.insert("health".into(), json!(desk.supervisor.health(&source.id)));
+        out.insert("provenance".into(), json!(source.config.provenance));
+        out.insert("suspendedGrants".into(), json!(resting.count()));
+        Value::Object(out)
+    });
+    ok(&json!({"sources": rows.collect::<Vec<_>>(), "revision": catalogue.revision}))
+}
+
+fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
+    let transport = desk
+        .registry
+        .of_kind(&config.kind)
+        .map_or("ipc", |c| c.manifest.transport.as_str());
+    let whole = json!({
+        "id": id,
+        "kind": config.kind,
+        "label": config.label,
+        "enabled": config.enabled,
+        "transport": transport,
+        "route": config.route,
+        "secretRef": config.secret_ref,
+        "approval": config.ask.then_some("ask"),
+        "lent": config.lent,
+        "hide": Some(&config.hide).filter(|hide| !hide.is_empty()),
+    });
+    match whole {
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
+        _ => Map::new(),
+    }
+}
+
+pub(super) async fn detected(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+    let found = crate::acts::blocking(move || {
+        let state = desk.ledger.snapshot();
+        let roots: Vec<_> = state
+            .sources
+            .values()
+            .filter_map(|s| root_of(&desk.registry, &s.config))
+            .collect();
+        detect::detect(&roots)
+    })
+    .await?;
+    Ok(ok(&json!({ "detected": found })))
+}
+
+pub(super) async fn connectors(State(desk): State<Arc<Desk>>) -> Response {
+    let rows = desk.registry.iter().map(|connector| {
+        let manifest = &connector.manifest;
+        let offers: Vec<&str> = manifest
+            .capabilities
+            .iter()
+            .filter(|c| c.callable() && c.audience == Audience::Agents)
+            .map(|c| c.label.as_str())
+            .collect();
+        json!({
+            "kind": manifest.kind,
+            "label": manifest.label,
+            "blurb": manifest.blurb,
+            "provenanceClass": manifest.provenance,
+            "transport": manifest.transport,
+            "detectable": manifest.detectable,
+            "wireable": true,
+            "exposesSummary": offers.join(" · "),
+            "fields": manifest.fields,
+        })
+    });
+    ok(&json!({"connectors": rows.collect::<Vec<_>>(), "revision": desk.catalogue.load().revision}))
+}
+
+pub(super) async fn add(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    if body.text("kind")?.is_none_or(|kind| kind.trim().is_empty()) {
+        return Err(Refused::malformed("`kind` is required"));
+    }
+    let checked = Checked::of(&desk, body.0).await;
+    let acting = narrowing.wider(&desk).await?;
+    let turn = desk.turn().await;
+    put(&desk, acting, turn, checked).await
+}
+
+pub(super) async fn reconfigure(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    loop {
+        let Some(source) = known(&desk, &id) else {
+            return Ok(no_such(&desk, &id));
+        };
+        let mut whole = configured(&desk, &source.id, &source.config);
+        // What the body does not name stays; null takes away.
+        let named = body.0.iter().filter(|(key, _)| *key != "id");
+        whole.extend(named.map(|(key, value)| (key.clone(), value.clone())));
+        let checked = Checked::of(&desk, whole).await;
+        let acting = narrowing.wider(&desk).await?;
+        let turn = desk.turn().await;
+        // Changed while it was checked: what stays is read anew.
+        if known(&desk, &id).is_some_and(|now| Arc::ptr_eq(&now, &source)) {
+            return put(&desk, acting, turn, checked).await;
+        }
+    }
+}
+
+/// `{folders?, globs?, tags?, remove?}`: hides more of a source from agents, or with `remove` shows it again; without any
+/// it says what is hidden.
+pub(super) async fn hide(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let remove = body.flag("remove")?.unwrap_or(false);
+    let acting = match remove {
+        true => narrowing.wider(&desk).await?,
+        false => narrowing.into(),
+    };
+    let turn = desk.turn().await;
+    let Some(source) = known(&desk, &id) else {
+        return Ok(no_such(&desk, &id));
+    };
+    let connector = desk.registry.of_kind(&source.config.kind);
+    let hides = connector
+        .map(|c| c.manifest.hides.clone())
+        .unwrap_or_default();
+    let mut config = source.config.clone();
+    for (key, kind, rules) in [
+        ("folders", HideKind::Folder, &mut config.hide.folders),
+        ("globs", HideKind::Glob, &mut config.hide.globs),
+        ("tags", HideKind::Tag, &mut config.hide.tags),
+    ] {
+        for text in body.strings(key) {
+            if !hides.contains(&kind) {
+                return Err(Refused::malformed(format!("{id} cannot hide {key}")));
+            }
+            let rule = hidden(kind, text).map_err(Refused::malformed)?;
+            let new = if remove {
+                rules.remove(&rule)
+            } else {
+                rules.insert(rule)
+            };
+            if remove && !new {
+                return Err(Refused::malformed(format!("{id} does not hide {text:?}")));
+            }
+        }
+        if rules.len() > MOST_HIDDEN {
+            return Err(Refused::malformed(format!("more than {MOST_HIDDEN} {key}")));
+        }
+    }
+    let resting = |desk: &Desk| {
+        let state = desk.ledger.snapshot();
+        let grants = state.agents.values().flat_map(|a| a.grants.values());
+        let of = grants.filter(|g| source.capabilities.contains_key(&g.capability));
+        of.filter(|g| g.suspended.is_some()).count()
+    };
+    if config != source.config {
+        carry_out(&desk, acting, turn, source.id.clone(), config.clone()).await?;
+    }
+    Ok(ok(&json!({
+        "ok": true,
+        "id": source.id,
+        "hide": config.hide,
+        "suspendedGrants": resting(&desk),
+    })))
+}
+
+/// Rules of one sort that a source may have.
+const MOST_HIDDEN: usize = 256;
+
+/// One rule, in the form in which it is kept.
+fn hidden(kind: HideKind, text: &str) -> Result<String, String> {
+    let text = match kind {
+        HideKind::Folder | HideKind::Glob => text.trim_end_matches('/'),
+        HideKind::Tag => text.trim().trim_start_matches('#').trim_end_matches('/'),
+    };
+    let odd = text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control);
+    let up = text.starts_with('/') || text.split('/').any(|part| matches!(part, "" | "." | ".."));
+    if odd || up {
+        return Err(format!(
+            "{text:?} is no folder, pattern or tag within the source"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) async fn enable(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let turn = desk.turn().await;
+    let Some(source) = known(&desk, &id) else {
+        return Ok(no_such(&desk, &id));
+    };
+    let config = SourceConfig {
+        enabled: true,
+        ..source.config.clone()
+    };
+    carry_out(&desk, acting, turn, source.id.clone(), config).await
+}
+
+/// `ok` whether there is such a source or not (wire §4.20); `known` says which.
+pub(super) async fn disable(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let turn = desk.turn().await;
+    let source = known(&desk, &id);
+    if let Some(source) = &source {
+        let config = SourceConfig {
+            enabled: false,
+            ..source.config.clone()
+        };
+        carry_out(&desk, narrowing.into(), turn, source.id.clone(), config).await?;
+    }
+    Ok(ok(&json!({"ok": true, "known": source.is_some()})))
+}
+
+/// Lets grants that rest since the source changed be used again.
+pub(crate) async fn resume(
+    State(desk): State<Arc<Desk>>,
+    acting: Acting,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let Some(source) = known(&desk, &id) else {
+        return Ok(no_such(&desk, &id));
+    };
+    let receipt = act(
+        &desk,
+        &acting,
+        Command::ResumeSource {
+            id: source.id.clone(),
+            revision: None,
+            go_on: true,
+        },
+    )
+    .await?;
+    let resumed = matches!(receipt.reply, Reply::Changed(true));
+    Ok(ok(
+        &json!({"ok": true, "id": source.id, "resumed": resumed, "auditId": event_of(&receipt)}),
+    ))
+}
+
+/// `ok` whether there is such a source or not (wire §4.20); `known` says which.
+pub(super) async fn remove(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let turn = desk.turn().await;
+    let source = known(&desk, &id);
+    if let Some(source) = &source {
+        act(
+            &desk,
+            &narrowing,
+            Command::RemoveSource {
+                id: source.id.clone(),
+            },
+        )
+        .await?;
+        let gone = desk.take_out(&source.id).await;
+        drop(turn);
+        gone.await;
+        let removed = of_source(&desk.catalogue.load(), &source.id);
+        desk.renew_catalogue(Some(Changed {
+            removed,
+            ..Changed::default()
+        }));
+    }
+    Ok(ok(&json!({"ok": true, "known": source.is_some()})))
+}
+
+pub(super) fn known(desk: &Desk, id: &str) -> Option<Arc<Source>> {
+    let source = desk.ledger.snapshot().sources.get(id).cloned();
+    source.filter(|source| !source.config.is_over())
+}
+
+/// The AddResult of an id that is not configured.
+fn no_such(desk: &Desk, id: &str) -> Response {
+    let source = json!({"id": id, "kind": "", "label": id, "enabled": true, "transport": "ipc"});
+    refused(desk, source, format!("no configured source {id:?}"))
+}
+
+fn refused(desk: &Desk, source: Value, reason: String) -> Response {
+    let revision = desk.catalogue.load().revision;
+    with_status(
+        422,
+        &json!({"ok": false, "source": source, "registered": [], "revision": revision, "reason": reason}),
+    )
+}
+
+/// A whole ConfiguredSource, looked at.
+struct Checked {
+    shown: Value,
+    wanted: Result<(SourceId, SourceConfig), String>,
+}
+
+impl Checked {
+    async fn of(desk: &Arc<Desk>, mut whole: Map<String, Value>) -> Self {
+        let enabled = match whole.get("enabled") {
+            None | Some(Value::Null) => Ok(true),
+            Some(Value::Bool(enabled)) => Ok(*enabled),
+            Some(_) => Err("enabled is true or false".to_owned()),
+        };
+        whole.insert("enabled".into(), json!(enabled.as_ref().unwrap_or(&true)));
+        let member = |key: &&str| {
+            let value = whole.get(*key).filter(|v| !v.is_null());
+            value.map(|v| ((*key).to_owned(), v.clone()))
+        };
+        let mut shown: Map<String, Value> = MEMBERS.iter().filter_map(member).collect();
+        shown.entry("transport").or_insert_with(|| json!("ipc"));
+        let folder = root_in(&desk.registry, &whole).unwrap_or_default();
+        let here = desk.clone();
+        let check = move || Wanted { body: &whole }.check(&here.registry, &here.state_dir);
+        let checked = inspection::at(&folder, check).await;
+        let checked = checked.unwrap_or_else(|error| {
+            let folder = folder.display();
+            Err(format!("{folder}: {error}; repeat it when it does"))
+        });
+        Self {
+            shown: Value::Object(shown),
+            wanted: enabled.and(checked),
+        }
+    }
+}
+
+/// Puts a whole ConfiguredSource in place.
+async fn put(
+    desk: &Arc<Desk>,
+    acting: Acting,
+    turn: MutexGuard<'_, ()>,
+    Checked { shown, wanted }: Checked,
+) -> Result<Response, Refused> {
+    match wanted {
+        Err(reason) => Ok(refused(desk, shown, reason)),
+        Ok((id, mut config)) => {
+            // Whom it is lent to is no member of a body: it stays, or there is a new source.
+            let there = desk.ledger.snapshot().sources.get(&id).cloned();
+            config.lent = there.as_ref().and_then(|s| s.config.lent.clone());
+            // Nor is what it hides: see `hide`.
+            let same_kind = there.filter(|s| s.config.kind == config.kind);
+            config.hide = same_kind.map(|s| s.config.hide.clone()).unwrap_or_default();
+            if config.is_over() {
+                let why = "this id is kept for what was changed in a lent folder; choose another";
+                return Ok(refused(desk, shown, why.into()));
+            }
+            carry_out(desk, acting, turn, id, config).await
+        }
+    }
+}
+
+async fn carry_out(
+    desk: &Arc<Desk>,
+    acting: Acting,
+    turn: MutexGuard<'_, ()>,
+    id: SourceId,
+    config: SourceConfig,
+) -> Result<Response, Refused> {
+    let before = known(desk, id.as_str());
+    let command = Command::PutSource {
+        id: id.clone(),
+        config: config.clone(),
+    };
+    act(desk, &acting, command).await?;
+    // Its folder may be on a disk that does not answer.
+    drop((turn, acting));
+    let looked = desk.look_at(&id).await;
+    let after = known(desk, id.as_str());
+    if before != after {
+        renew(desk, &id, before.as_deref(), after.as_deref());
+    }
+    let source = Value::Object(configured(desk, &id, &config));
+    if let Err(why) = looked {
+        return Ok(refused(
+            desk,
+            source,
+            format!("saved, but it cannot be used now: {why}"),
+        ));
+    }
+    // In the manifest's order; the same for a source that is switched off for now.
+    let names = desk
+        .registry
+        .of_kind(&config.kind)
+        .map(|c| c.manifest.clone());
+    let registered: Vec<CapabilityId> = names
+        .iter()
+        .flat_map(|manifest| &manifest.capabilities)
+        .filter(|capability| capability.audience == Audience::Agents)
+        .filter_map(|capability| CapabilityId::of(&id, &capability.name).ok())
+        .collect();
+    let revision = desk.catalogue.load().revision;
+    Ok(ok(
+        &json!({"ok": true, "source": source, "registered": registered, "revision": revision}),
+    ))
+}
+
+/// Builds the catalogue anew and tells what came, what went and what is not as it was.
+fn renew(desk: &Desk, id: &SourceId, before: Option<&Source>, after: Option<&Source>) {
+    let old = of_source(&desk.catalogue.load(), id);
+    let state = desk.ledger.snapshot();
+    let new: Vec<CapabilityId> = after.map_or_else(Vec::new, |source| {
+        source
+            .capabilities
+            .keys()
+            .filter(|id| state.capability(id).is_some())
+            .cloned()
+            .collect()
+    });
+    let moved = before.map(|s| s.revision) != after.map(|s| s.revision);
+    desk.renew_catalogue(Some(Changed {
+        added: new.iter().filter(|id| !old.contains(id)).cloned().collect(),
+        removed: old.iter().filter(|id| !new.contains(id)).cloned().collect(),
+        updated: new
+            .iter()
+            .filter(|id| moved && old.contains(id))
+            .cloned()
+            .collect(),
+    }));
+}
+
+fn of_source(catalogue: &Catalogue, id: &SourceId) -> Vec<CapabilityId> {
+    catalogue
+        .iter()
+        .filter(|e| &e.source == id)
+        .map(|e| e.id.clone())
+        .collect()
+}
+
+/// Starts the workers of a source afresh, with what they read at their start.
+pub(super) async fn restart(desk: &Desk, id: &SourceId) -> Result<(), String> {
+    desk.supervisor.remove(id).await;
+    desk.look_at(id).await
+}

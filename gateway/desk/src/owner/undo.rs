@@ -1,0 +1,271 @@
+//! Taking an effect back, as the owner: by the audit id of the effect (DESIGN 6).
+//!
+//! `GET` plans it and shows what would change; `POST` commits exactly that plan, named by its state token. The
+//! gateway knows of the past only what the log says; what was replaced is the worker's to know.
+
+use super::{Acting, body::Fields};
+use crate::acts::{Named, blocking};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_calls::{
+    own::{self, Door},
+    whose::UNDO,
+};
+use plexus_edge::reply::{Refused, ok};
+use plexus_ledger::{EventId, Recorded, StoreError};
+use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId};
+use plexus_record::Ledger;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How far behind its intent an outcome is looked for, in events.
+const FAR: u64 = 100_000;
+/// Events that are read at once.
+const BATCH: usize = 500;
+
+/// An effect of the past, as the log has it.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) intent: AuditId,
+    pub(super) at: Value,
+    pub(super) agent: Option<String>,
+    pub(super) capability: CapabilityId,
+    pub(super) source: SourceId,
+    pub(super) summary: Option<String>,
+    /// `ok`, `failed`, `refused`, `unknown`; none: it has no outcome.
+    result: Option<String>,
+    undo: Option<String>,
+}
+
+pub(super) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Named(id): Named,
+) -> Result<Response, Refused> {
+    let past = past(&desk, &id).await?;
+    let (door, input) = undo_of(&desk, &past).await?;
+    let made = own::plan(&desk, &door, &input)
+        .await
+        .map_err(|e| told(e, &past))?;
+    let preview = serde_json::to_value(&made.preview).unwrap_or_default();
+    Ok(ok(&json!({
+        "intent": past.intent,
+        "at": past.at,
+        "agentId": past.agent,
+        "capabilityId": past.capability,
+        "did": past.summary,
+        "undo": door.id,
+        "stateToken": made.state_token,
+        "rating": made.rating,
+        "summary": made.summary,
+        "preview": preview,
+        "warnings": made.warnings,
+    })))
+}
+
+/// `{"stateToken": …}` of the plan that the owner saw.
+pub(super) async fn take_back(
+    State(desk): State<Arc<Desk>>,
+    _: Acting,
+    Named(id): Named,
+    request: Request,
+) -> Result<Response, Refused> {
+    let body = Fields::read(request).await?;
+    let token: Option<Digest> = body.typed("stateToken")?;
+    let token = token.ok_or_else(|| Refused::malformed("`stateToken` is required"))?;
+    let past = past(&desk, &id).await?;
+    let (door, input) = undo_of(&desk, &past).await?;
+    let done = own::commit(&desk.edge.kernel, &door, input, token)
+        .await
+        .map_err(|e| told(e, &past))?;
+    Ok(ok(&json!({
+        "ok": true,
+        "intent": past.intent,
+        "auditId": done.audit,
+        "summary": done.summary,
+        "undo": done.undo,
+    })))
+}
+
+/// What a worker says, with the next step of an owner who wants an effect undone.
+fn told(error: ErrorBody, past: &Past) -> Refused {
+    let reason = error
+        .detail
+        .as_ref()
+        .and_then(|d| d.get("reason"))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let next = match (error.code, reason.as_str()) {
+        (ErrorCode::PreconditionChanged, "already_undone") => {
+            "nothing is left to do; an undo can itself be taken back by its own audit id".to_owned()
+        }
+        (ErrorCode::PreconditionChanged, _) => match &past.agent {
+            Some(agent) => {
+                format!("plexusctl review {agent}   shows what it changed; mend the file by hand")
+            }
+            None => "mend the file by hand".to_owned(),
+        },
+        (ErrorCode::SourceUnavailable | ErrorCode::Busy, _) => "plexusctl status".to_owned(),
+        (ErrorCode::OutcomeUnknown, _) => "look at the file; do not repeat it unseen".to_owned(),
+        _ => "mend the file by hand".to_owned(),
+    };
+    // What a worker found out is no bad request of the owner's.
+    let status = match error.code {
+        ErrorCode::TransportError => ErrorCode::PreconditionChanged.status(),
+        code => code.status(),
+    };
+    Refused::new(error.next(next)).status(status)
+}
+
+/// The capability that takes a past effect back, and its input.
+async fn undo_of(desk: &Desk, past: &Past) -> Result<(Door, Value), Refused> {
+    let not = |reason: &'static str, why: String| {
+        Refused::new(
+            ErrorBody::new(ErrorCode::PreconditionChanged, why)
+                .detail(json!({"reason": reason}))
+                .next("plexusctl audit tail"),
+        )
+    };
+    match past.result.as_deref() {
+        Some("ok" | "unknown") => {}
+        Some(_) => {
+            return Err(not(
+                "not_done",
+                "It did not happen: there is nothing to take back.".into(),
+            ));
+        }
+        None => return Err(not("under_way", "It has no outcome yet.".into())),
+    }
+    let door = Door::open(desk, &past.source, UNDO)
+        .await
+        .ok()
+        .filter(Door::keeps)
+        .ok_or_else(|| {
+            let why = format!(
+                "{} keeps nothing that could be put back, or is gone.",
+                past.source
+            );
+            not("not_undoable", why)
+        })?;
+    // Of one that was settled the answer is lost, and with it the worker's word for it: that is its event.
+    let name = past.undo.clone().unwrap_or_else(|| past.intent.to_string());
+    Ok((door, json!({ "id": name })))
+}
+
+/// Finds the effect that an audit id names: its intent or its outcome.
+async fn past(desk: &Desk, id: &str) -> Result<Past, Refused> {
+    let none = || {
+        Refused::new(
+            ErrorBody::new(ErrorCode::NotFound, "No such audit event.")
+                .next("plexusctl audit tail"),
+        )
+    };
+    let id: EventId = id.parse().map_err(|_| none())?;
+    let ledger = desk.ledger.clone();
+    let found = blocking(move || look_up(&ledger, &id)).await?;
+    match found {
+        Err(error) => {
+            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
+            let why = "The audit log cannot be read now.";
+            Err(Refused::new(
+                ErrorBody::new(ErrorCode::AuditUnavailable, why).next("plexusctl status"),
+            ))
+        }
+        Ok(Looked::Nothing) => Err(none()),
+        Ok(Looked::NoEffect(why)) => Err(Refused::new(
+            ErrorBody::new(ErrorCode::NotFound, why)
+                .detail(json!({"reason": "no_effect"}))
+                .next("plexusctl audit tail"),
+        )),
+        Ok(Looked::Effect(past)) => Ok(*past),
+    }
+}
+
+enum Looked {
+    Nothing,
+    NoEffect(&'static str),
+    Effect(Box<Past>),
+}
+
+fn look_up(ledger: &Ledger, id: &EventId) -> Result<Looked, StoreError> {
+    let Some(event) = ledger.event(id)? else {
+        return Ok(Looked::Nothing);
+    };
+    let first = members(&event);
+    let (intent, outcome) = match phase(&first) {
+        Some("intent") => {
+            let outcome = outcome_of(ledger, event.seq(), &id.to_string())?;
+            (first, outcome)
+        }
+        Some("outcome") => {
+            let named = first["detail"]["intent"].as_str().unwrap_or_default();
+            let intent = named.parse::<EventId>().ok();
+            let intent = intent.map(|id| ledger.event(&id)).transpose()?.flatten();
+            match intent {
+                Some(intent) => (members(&intent), Some(first)),
+                None => return Ok(Looked::Nothing),
+            }
+        }
+        Some("read") => {
+            return Ok(Looked::NoEffect(
+                "That call was a read: it changed nothing.",
+            ));
+        }
+        _ => return Ok(Looked::NoEffect("That event is no call.")),
+    };
+    Ok(
+        of(&intent, outcome.as_ref())
+            .map_or(Looked::Nothing, |past| Looked::Effect(Box::new(past))),
+    )
+}
+
+/// The outcome of an intent, which usually comes right behind it.
+fn outcome_of(ledger: &Ledger, seq: u64, intent: &str) -> Result<Option<Value>, StoreError> {
+    let mut after = seq;
+    while after < seq + FAR {
+        let batch = ledger.after(after, BATCH)?;
+        let Some(last) = batch.last() else {
+            return Ok(None);
+        };
+        after = last.seq();
+        let found = batch
+            .iter()
+            .filter(|event| event.event_type() == "invoke")
+            .map(members)
+            .find(|event| phase(event) == Some("outcome") && event["detail"]["intent"] == intent);
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn members(event: &Recorded) -> Value {
+    super::audit::members(event.json())
+        .map(Value::Object)
+        .unwrap_or_default()
+}
+
+pub(super) fn phase(event: &Value) -> Option<&str> {
+    event["detail"]["phase"].as_str()
+}
+
+/// Reads both events of an effect.
+pub(super) fn of(intent: &Value, outcome: Option<&Value>) -> Option<Past> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let capability = CapabilityId::parse(intent["capabilityId"].as_str()?).ok()?;
+    let source = SourceId::parse(capability.as_str().split_once('.')?.0).ok()?;
+    Some(Past {
+        intent: AuditId::parse(intent["id"].as_str()?).ok()?,
+        at: intent["time"].clone(),
+        agent: text(&intent["agentId"]),
+        capability,
+        source,
+        summary: outcome.and_then(|o| text(&o["detail"]["summary"])),
+        result: outcome.and_then(|o| text(&o["detail"]["result"])),
+        undo: outcome.and_then(|o| text(&o["detail"]["undo"])),
+    })
+}

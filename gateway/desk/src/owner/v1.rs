@@ -1,0 +1,172 @@
+//! The thin surface for shells and tray apps (wire §4.14).
+
+use super::Narrowing;
+use crate::acts::{act, failed, failed_halfway, record};
+use crate::desk::Desk;
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use plexus_calls::finish::to_its_end;
+use plexus_edge::{
+    reply::{Refused, ok},
+    sse::{self, Opened},
+};
+use plexus_protocol::{KEY_HEADER, PROTOCOL_EXACT, PROTOCOL_FAMILY, credential::ConnectionKey};
+use plexus_trust::{Command, ItemState, State as TrustState, standing_for};
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, atomic::Ordering};
+
+/// The version of this surface.
+const LRA: &str = "1.0";
+
+pub(super) async fn health() -> Response {
+    ok(&json!({"ok": true}))
+}
+
+/// What is told without the key (E12).
+pub(super) fn versions() -> Map<String, Value> {
+    [
+        ("lraVersion", LRA),
+        ("protocolVersion", PROTOCOL_FAMILY),
+        ("protocolExact", PROTOCOL_EXACT),
+        ("runtimeVersion", env!("CARGO_PKG_VERSION")),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.into()))
+    .collect()
+}
+
+pub(super) async fn status(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let mut out = Value::Object(versions());
+    if request.headers().contains_key(KEY_HEADER) {
+        crate::acts::keyed(&desk, &request).await?;
+        out["pid"] = json!(std::process::id());
+        out["port"] = json!(desk.address.port());
+        if let Some(instance) = &desk.instance {
+            out["instance"] = json!(instance);
+        }
+        out["uptime"] = json!(uptime_ms(&desk));
+        out["counts"] = Counts::of(&desk, &desk.ledger.snapshot()).wire();
+    }
+    Ok(ok(&out))
+}
+
+pub(super) fn uptime_ms(desk: &Desk) -> u64 {
+    u64::try_from(desk.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How much there is of what.
+pub(super) struct Counts {
+    pub(super) sources: usize,
+    pub(super) capabilities: usize,
+    pub(super) grants: usize,
+    pub(super) pending: usize,
+    pub(super) sessions: usize,
+}
+
+impl Counts {
+    pub(super) fn of(desk: &Desk, state: &TrustState) -> Self {
+        let now = state.time(desk.clock.now());
+        let mut counts = Self {
+            sources: state.sources.values().filter(|s| s.config.enabled).count(),
+            capabilities: desk.catalogue.load().iter().count(),
+            grants: 0,
+            pending: state
+                .sources
+                .values()
+                .filter(|source| state.resting(source).next().is_some())
+                .count(),
+            sessions: state
+                .console_sessions
+                .values()
+                .filter(|s| now < s.expires_at)
+                .count(),
+        };
+        for agent in state.agents.values() {
+            counts.grants += agent
+                .grants
+                .keys()
+                .filter(|id| standing_for(state, agent, id, now).is_some())
+                .count();
+            let waits =
+                |i: &plexus_trust::Item| i.state == ItemState::Pending && now < i.expires_at;
+            counts.pending += agent.items.values().filter(|i| waits(i)).count();
+            counts.sessions += agent
+                .sessions
+                .values()
+                .filter(|s| now < s.expires_at)
+                .count();
+        }
+        counts
+    }
+
+    pub(super) fn wire(&self) -> Value {
+        json!({
+            "sources": self.sources,
+            "capabilities": self.capabilities,
+            "grants": self.grants,
+            "pending": self.pending,
+            "sessions": self.sessions,
+        })
+    }
+}
+
+/// Ends every credential, then replaces the key.
+///
+/// The machine comes first, because what it ends is not in our hands once the key is gone: an agent's PAT must not
+/// outlive the key it was made under. A stop between the two leaves the old key valid and everything else ended; the
+/// caller then has no answer, or one that says so, and rotates again. "Rotated" is said only when the new key is in
+/// its file and the old one is refused.
+pub(super) async fn rotate(
+    State(desk): State<Arc<Desk>>,
+    narrowing: Narrowing,
+) -> Result<Response, Refused> {
+    to_its_end(async move { rotated(&desk, narrowing).await }).await
+}
+
+async fn rotated(desk: &Arc<Desk>, narrowing: Narrowing) -> Result<Response, Refused> {
+    // What was begun with the old key ends first, and nothing begins with it until the new one counts.
+    let alone = desk.key_lock.rotation().await;
+    if !narrowing.stands(desk) {
+        // Rotated while this request waited for its turn.
+        drop(alone);
+        return Err(narrowing.refused(desk).await);
+    }
+    let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
+    let shown = key.expose().to_owned();
+    act(desk, &narrowing, Command::RotateKey).await?;
+    // Whoever comes next under an agent's name may be another program.
+    desk.contents.forget_all();
+    let replacing = desk.clone();
+    let replaced = crate::acts::blocking(move || replacing.key.replace(key)).await?;
+    if let Err(error) = replaced {
+        tracing::error!(name: "key.unsaved", %error, "the connection key could not be replaced");
+        record(desk, &narrowing, json!({"event": "key.rotate.failed"})).await?;
+        return Err(failed_halfway(
+            "Every session, token, code and agent credential has ended, but the new key could not be written: the old \
+             key is still the key. Make room or mend the state directory, then rotate again.",
+        ));
+    }
+    let epoch = desk.key_epoch.fetch_add(1, Ordering::Relaxed) + 1;
+    Ok(ok(
+        &json!({"ok": true, "connectionKey": shown, "epoch": epoch}),
+    ))
+}
+
+pub(super) async fn events(
+    State(desk): State<Arc<Desk>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    crate::acts::keyed(&desk, &request).await?;
+    let since = sse::since(request.headers());
+    Ok(sse::response(
+        desk.edge.clone(),
+        Opened::Key,
+        since,
+        "plexus management event stream",
+    ))
+}

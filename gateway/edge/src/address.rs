@@ -1,0 +1,72 @@
+//! Under which names this gateway is reached: its base URL, the hosts and origins it accepts.
+
+use super::guard::{hostname, is_loopback_name};
+use plexus_home::network::Network;
+
+pub struct Address {
+    port: u16,
+    network: Network,
+}
+
+impl Address {
+    pub fn new(port: u16, network: Network) -> Self {
+        Self { port, network }
+    }
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+    /// `https://<first public hostname>` where one is configured, else the loopback address (wire §4.1).
+    pub fn base(&self) -> String {
+        match self.network.public_hostnames.first() {
+            Some(name) => format!("https://{name}"),
+            None => format!("http://127.0.0.1:{}", self.port),
+        }
+    }
+    /// Whether nobody but this machine can reach the gateway.
+    pub fn is_loopback_only(&self) -> bool {
+        self.network.public_hostnames.is_empty() && self.network.active_is_loopback()
+    }
+
+    pub(crate) fn accepts_host(&self, host: &str) -> bool {
+        let name = hostname(host);
+        let public = name.to_ascii_lowercase();
+        let public = public.strip_suffix('.').unwrap_or(&public);
+        is_loopback_name(name)
+            || self.network.accepts(name)
+            || self
+                .network
+                .public_hostnames
+                .iter()
+                .any(|known| known == public)
+    }
+
+    /// Origins that may read.
+    pub(crate) fn accepts_origin(&self, origin: &str) -> bool {
+        let on_this_machine = origin.strip_prefix("http://").is_some_and(|authority| {
+            let name = hostname(authority);
+            let port = authority.strip_prefix(name).unwrap_or_default();
+            (is_loopback_name(name) || self.network.accepts(name)) && is_port(port)
+        });
+        on_this_machine || self.is_own_origin(origin)
+    }
+
+    /// Origins that may change state: the gateway's own pages (E3).
+    pub(crate) fn is_own_origin(&self, origin: &str) -> bool {
+        let own = format!("http://localhost:{}", self.port);
+        let public = |name: &String| origin.strip_prefix("https://") == Some(name);
+        origin == own
+            || origin == self.base()
+            || self.network.public_hostnames.iter().any(public)
+            || origin == format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty()
+        || text
+            .strip_prefix(':')
+            .is_some_and(|p| p.parse::<u16>().is_ok())
+}

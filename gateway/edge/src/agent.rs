@@ -1,0 +1,38 @@
+//! What agents may reach.
+
+mod call;
+pub mod discovery;
+mod enroll;
+mod events;
+mod grants;
+mod handshake;
+mod manifest;
+mod refresh;
+mod revoke;
+mod run_status;
+mod status;
+
+use crate::edge::Edge;
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use std::sync::Arc;
+
+pub(super) fn routes() -> Router<Arc<Edge>> {
+    Router::new()
+        .route("/", get(discovery::signpost))
+        .route("/.well-known/plexus", get(discovery::document))
+        .route("/agents/enroll", post(enroll::redeem))
+        .route("/link/handshake", post(handshake::open))
+        .route("/manifest", get(manifest::show))
+        .route("/grants", get(grants::list).put(grants::request))
+        .route("/grants/context", get(grants::context))
+        .route("/grants/cancel", post(grants::cancel))
+        .route("/grants/status", get(status::show))
+        .route("/grants/refresh", post(refresh::exchange))
+        .route("/grants/revoke", post(revoke::revoke))
+        .route("/invoke", post(call::invoke))
+        .route("/invoke/status", get(run_status::show))
+        .route("/events", get(events::stream))
+}

@@ -1,0 +1,446 @@
+//! Asking for grants, and the list of what stands (wire §4.4, §4.5).
+
+use super::super::grant_reply;
+use crate::edge::Edge;
+use crate::{
+    authenticate::{self, InSession},
+    guard::single,
+    reply::{self, Refused, ok},
+};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use plexus_calls::{approvals::planner, finish::to_its_end, life::Asked};
+use plexus_ledger::{Lane, SubmitError};
+use plexus_protocol::{
+    AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER,
+    Timestamp, TokenId, TrustWindow, Verb, Verbs, json as strict,
+};
+use plexus_sources::{
+    catalogue::{self, Catalogue},
+    narration::clean,
+};
+use plexus_trust::{
+    Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, visible,
+};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+fn bad(why: impl Into<String>) -> Refused {
+    Refused::bad(ErrorCode::SchemaValidationFailed, why)
+}
+
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let session = authenticate::session(&edge, request.headers())?;
+    let state = edge.ledger.snapshot();
+    let agent = session.agent.as_ref().and_then(|a| state.agent(a));
+    let grants = agent
+        .map(|a| grant_reply::standing(&edge, &state, a))
+        .unwrap_or_default();
+    Ok(ok(&json!({ "grants": grants })))
+}
+
+/// Bundles do not exist in this version: their contexts are as unknown as any other.
+pub(super) async fn context(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    authenticate::session(&edge, request.headers())?;
+    if reply::query(&request, "bundle").is_none_or(|b| b.is_empty()) {
+        return Err(Refused::malformed(
+            "the query parameter `bundle` is missing",
+        ));
+    }
+    Err(Refused::new(
+        ErrorBody::new(ErrorCode::UnknownCapability, "No such bundle.").next("plexus list"),
+    ))
+}
+
+/// An agent withdraws its own item.
+pub(super) async fn cancel(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let session = authenticate::session(&edge, request.headers())?;
+    let body = reply::object_body(request).await?;
+    let item = body
+        .get("pendingId")
+        .and_then(Value::as_str)
+        .and_then(|p| PendingId::parse(p).ok());
+    let item = item.ok_or_else(|| Refused::malformed("`pendingId` must be a pending id"))?;
+    let agent = session.agent.ok_or(Refusal::NoSuchItem)?;
+    // Not held to any bound: there is no more to withdraw than was asked for within them.
+    let withdraw = Command::Withdraw {
+        agent: agent.clone(),
+        item: item.clone(),
+    };
+    edge.submit_for(&agent, withdraw)
+        .await
+        .map_err(|error| match error {
+            // The owner's words for it name the owner's command.
+            SubmitError::Refused(Refusal::NoSuchItem) => {
+                let why = "No request of yours with this id waits for a decision.";
+                let error = ErrorBody::new(ErrorCode::UnknownCapability, why);
+                Refused::new(error.next("go on: there is nothing left to withdraw"))
+            }
+            other => other.into(),
+        })?;
+    edge.approvals.drop_input(&item);
+    Ok(ok(
+        &json!({"ok": true, "pendingId": item, "state": "expired"}),
+    ))
+}
+
+/// One parsed request.
+struct Wanted {
+    entries: Vec<Entry>,
+    inputs: BTreeMap<CapabilityId, Bytes>,
+    purpose: Option<String>,
+    on_approval: OnApproval,
+}
+
+pub(super) async fn request(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
+    let has_header = request.headers().contains_key(SESSION_HEADER);
+    // Shape before session (wire §4.4).
+    let Some(bytes) = reply::body_of(&edge, request).await? else {
+        return Err(authenticate::no_session(if has_header {
+            "unknown session, or it is over"
+        } else {
+            "so large a body needs its session in the header"
+        }));
+    };
+    let parsed = reply::parsed(&bytes, ErrorCode::SchemaValidationFailed)?;
+    drop(bytes);
+    let body = parsed
+        .as_object()
+        .ok_or_else(|| bad("the body must be an object"))?;
+    let grants = body
+        .get("grants")
+        .and_then(Value::as_object)
+        .ok_or_else(|| bad("`grants` must be an object"))?;
+    if grants.is_empty() {
+        return Err(bad("`grants` is empty: name at least one capability"));
+    }
+    let named = if has_header {
+        header
+    } else {
+        body.get("sessionId")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let session = named
+        .as_deref()
+        .and_then(|s| authenticate::live_session(&edge, s));
+    let session =
+        session.ok_or_else(|| authenticate::no_session("unknown session, or it is over"))?;
+    if let Some(agent) = &session.agent {
+        edge.admit(agent)?;
+    }
+    if body.get("bundle").is_some_and(|b| !b.is_null()) {
+        return Err(bad(
+            "this gateway has no bundles: ask for the capabilities themselves",
+        ));
+    }
+    let in_view = InView {
+        catalogue: &edge.catalogue.load(),
+        state: &edge.ledger.snapshot(),
+        agent: session.agent.as_ref(),
+        now: edge.clock.now(),
+    };
+    let wanted = read(&in_view, body, grants)?;
+    if session.agent.is_none() {
+        all_known(&edge, &wanted)?;
+    }
+    drop(parsed);
+    to_its_end(async move { decide(&edge, session, wanted).await }).await
+}
+
+/// What whoever asks may know of: an agent what it sees, the owner's nameless session all that there is.
+struct InView<'a> {
+    catalogue: &'a Catalogue,
+    state: &'a TrustState,
+    agent: Option<&'a AgentId>,
+    now: Timestamp,
+}
+
+impl InView<'_> {
+    fn get(&self, id: &CapabilityId) -> Option<&Arc<catalogue::Entry>> {
+        let sees = |agent: &AgentId| {
+            let agent = self.state.agent(agent);
+            agent.is_some_and(|agent| visible(self.state, agent, id, self.now))
+        };
+        let found = self.catalogue.get(id)?;
+        self.agent.is_none_or(sees).then_some(found)
+    }
+}
+
+fn read(
+    in_view: &InView<'_>,
+    body: &Map<String, Value>,
+    grants: &Map<String, Value>,
+) -> Result<Wanted, Refused> {
+    let on_approval = match body.get("onApproval") {
+        None | Some(Value::Null) => OnApproval::Wait,
+        Some(Value::String(word)) if word == "run" => OnApproval::Run,
+        Some(Value::String(word)) if word == "wait" => OnApproval::Wait,
+        Some(other) => {
+            return Err(bad(format!(
+                "`onApproval` is \"run\" or \"wait\", not {other}"
+            )));
+        }
+    };
+    let intents = match body.get("intents") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(intents)) => intents.clone(),
+        Some(_) => return Err(bad("`intents` must be an object")),
+    };
+    if let Some(stray) = intents.keys().find(|id| !grants.contains_key(*id)) {
+        return Err(bad(format!(
+            "`intents` names {stray}, which `grants` does not"
+        )));
+    }
+    let mut wanted = Wanted {
+        entries: Vec::new(),
+        inputs: BTreeMap::new(),
+        purpose: None,
+        on_approval,
+    };
+    for (id, decision) in grants {
+        let mut entry = Entry {
+            id: id.clone(),
+            wanted: true,
+            verbs: None,
+            wish: None,
+            constraint: None,
+            input: None,
+            beyond_grant: false,
+        };
+        match decision {
+            Value::String(word) => entry.wanted = allows(id, word)?,
+            Value::Object(members) => {
+                let word = members
+                    .get("decision")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                entry.wanted = allows(id, word)?;
+                entry.verbs = verbs(id, members.get("verbs"))?;
+                entry.wish =
+                    optional::<TrustWindow>(id, "trustWindow", members.get("trustWindow"))?;
+                entry.constraint =
+                    optional::<Constraint>(id, "constraint", members.get("constraint"))?;
+                match members.get("purpose") {
+                    None | Some(Value::Null) => {}
+                    Some(Value::String(text)) => {
+                        wanted.purpose = wanted.purpose.or_else(|| clean(text));
+                    }
+                    Some(_) => return Err(bad(format!("{id}: `purpose` must be a string"))),
+                }
+            }
+            _ => {
+                return Err(bad(format!(
+                    "{id}: a decision is \"allow\", \"deny\" or an object"
+                )));
+            }
+        }
+        if let Some(intent) = intents.get(id) {
+            let Value::Object(intent) = intent else {
+                return Err(bad(format!("{id}: its intent must be an object")));
+            };
+            let input = intent.get("input").cloned().unwrap_or_else(|| json!({}));
+            if !input.is_object() {
+                return Err(bad(format!(
+                    "{id}: the input of its intent must be an object"
+                )));
+            }
+            let known = CapabilityId::parse(id).ok();
+            let found = known.as_ref().and_then(|id| in_view.get(id));
+            // What the agent may not know of is declined below, alike whether or not it is there: nobody looks at its input.
+            if let (Some(found), Some(known)) = (found, known.clone()) {
+                let schema = found.connector.schemas.get(&found.capability().name);
+                if let Some(Err(why)) = schema.map(|s| s.check(&input)) {
+                    return Err(bad(format!("{id}: {why}")));
+                }
+                let canonical = Bytes::from(strict::canonical(&input));
+                entry.input = Some((Digest::of(&canonical), canonical.len() as u64));
+                wanted.inputs.insert(known, canonical);
+            }
+        }
+        wanted.entries.push(entry);
+    }
+    Ok(wanted)
+}
+
+fn allows(id: &str, word: &str) -> Result<bool, Refused> {
+    match word {
+        "allow" => Ok(true),
+        "deny" => Ok(false),
+        other => Err(bad(format!(
+            "{id}: a decision is \"allow\" or \"deny\", not {other:?}"
+        ))),
+    }
+}
+
+fn verbs(id: &str, value: Option<&Value>) -> Result<Option<Verbs>, Refused> {
+    let words = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(words)) => words,
+        Some(_) => return Err(bad(format!("{id}: `verbs` must be an array"))),
+    };
+    let verb = |word: &Value| word.as_str().and_then(Verb::parse);
+    let verbs: Option<Vec<Verb>> = words.iter().map(verb).collect();
+    let verbs = verbs.ok_or_else(|| {
+        bad(format!(
+            "{id}: verbs are \"read\", \"write\" and \"execute\""
+        ))
+    })?;
+    Ok(Some(Verbs::of(verbs)))
+}
+
+fn optional<T: serde::de::DeserializeOwned>(
+    id: &str,
+    key: &str,
+    value: Option<&Value>,
+) -> Result<Option<T>, Refused> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => strict::from_value(value.clone())
+            .map(Some)
+            .map_err(|e| bad(format!("{id}: `{key}`: {e}"))),
+    }
+}
+
+/// The owner's nameless session is told which ids do not exist; an agent never is.
+fn all_known(edge: &Edge, wanted: &Wanted) -> Result<(), Refused> {
+    let catalogue = edge.catalogue.load();
+    let known = |id: &str| CapabilityId::parse(id).is_ok_and(|id| catalogue.get(&id).is_some());
+    let unknown: Vec<&str> = wanted
+        .entries
+        .iter()
+        .map(|e| e.id.as_str())
+        .filter(|id| !known(id))
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let error = ErrorBody::new(
+        ErrorCode::SchemaValidationFailed,
+        format!(
+            "unknown capability id(s): {} — list what there is with GET /manifest",
+            unknown.join(", ")
+        ),
+    );
+    Err(Refused::new(
+        error
+            .detail(json!({ "unknownCapabilities": unknown }))
+            .next("GET /manifest"),
+    )
+    .status(400))
+}
+
+/// A request that is not of its form has another status here than on `/invoke` (wire §6).
+fn refused(error: SubmitError<Refusal>) -> Refused {
+    let refused = Refused::from(error);
+    match refused.code() {
+        ErrorCode::SchemaValidationFailed => refused.status(400),
+        _ => refused,
+    }
+}
+
+async fn decide(edge: &Arc<Edge>, session: InSession, wanted: Wanted) -> Result<Response, Refused> {
+    let item = PendingId::fresh();
+    let token = TokenId::fresh();
+    let command = Command::Request(RequestGrants {
+        agent: session.agent.clone(),
+        session: session.id.clone(),
+        entries: wanted.entries,
+        purpose: wanted.purpose,
+        on_approval: wanted.on_approval,
+        asks_nobody: false,
+        token: token.clone(),
+        item: item.clone(),
+    });
+    edge.foresee(&command).map_err(refused)?;
+    for (id, input) in &wanted.inputs {
+        edge.keep_input(&item, session.agent.as_ref(), id, input)
+            .await
+            .map_err(refused)?;
+    }
+    let receipt = match &session.agent {
+        Some(agent) => edge.submit_for(agent, command).await,
+        None => edge.ledger.submit(command, Lane::Agent).await,
+    };
+    let decision = match receipt {
+        Ok(receipt) => match receipt.reply {
+            Reply::Decided(decision) => decision,
+            _ => {
+                return Err(
+                    Refused::malformed("a request was answered with something else").status(500),
+                );
+            }
+        },
+        Err(error) => {
+            edge.approvals.drop_input(&item);
+            return Err(refused(error));
+        }
+    };
+    if decision.item.as_ref() == Some(&item) {
+        planner::start(&edge.kernel, &item);
+    } else {
+        edge.approvals.drop_input(&item);
+    }
+    Ok(ok(&grant_reply::decided(
+        edge,
+        session.agent.as_ref(),
+        &session.id,
+        &token,
+        &decision,
+    )?))
+}
+
+/// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant. Where that
+/// grant has ended with this call there is none to give, and the owner is asked for nothing.
+pub(crate) async fn token_for(
+    edge: &Arc<Edge>,
+    asked: &Asked,
+) -> Option<plexus_protocol::body::ScopedToken> {
+    let session = asked.caller.by.session()?.clone();
+    let token = TokenId::fresh();
+    let command = Command::Request(RequestGrants {
+        agent: Some(asked.caller.agent.clone()),
+        session: session.clone(),
+        entries: vec![Entry {
+            id: asked.id().to_string(),
+            wanted: true,
+            verbs: None,
+            wish: None,
+            constraint: None,
+            input: None,
+            beyond_grant: false,
+        }],
+        purpose: None,
+        on_approval: OnApproval::Wait,
+        asks_nobody: true,
+        token: token.clone(),
+        item: PendingId::fresh(),
+    });
+    let receipt = edge.submit_for(&asked.caller.agent, command).await.ok()?;
+    let Reply::Decided(decision) = receipt.reply else {
+        return None;
+    };
+    if decision.scopes.is_empty() {
+        return None;
+    }
+    grant_reply::scoped_token(edge, &asked.caller.agent, &session, &token, &decision)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! A credential opens a session (wire §4.2). A Bearer that fails never falls through to the key in the body.
+
+use crate::edge::Edge;
+use crate::{
+    authenticate::{bearer, failed, peer},
+    reply::{self, Refused, ok},
+    throttle::Kind,
+};
+use axum::{
+    extract::{Request, State},
+    http::header,
+    response::Response,
+};
+use plexus_ledger::Lane;
+use plexus_protocol::{AgentId, ErrorBody, ErrorCode, SessionId, credential::Pat};
+use plexus_trust::{Command, Reply};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Longest name and version that a client may give itself, in characters.
+const CLIENT_CHARS: usize = 80;
+
+pub async fn open(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refused> {
+    let peer = peer(&request);
+    let bearer = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|_| bearer(request.headers()))
+        .map(str::to_owned);
+    let rejected = |why: &str| ErrorBody::new(ErrorCode::SessionExpired, why);
+    let mut acting = None;
+    let (agent, pat, client) = if let Some(token) = bearer {
+        let parsed = Pat::parse(&token);
+        let state = edge.ledger.snapshot();
+        let known = parsed.as_ref().map(Pat::digest);
+        let agent = known
+            .as_ref()
+            .and_then(|digest| state.agent_by_pat(digest))
+            .map(|a| a.id.clone())
+            .filter(|agent| !edge.taken_back.ended(agent));
+        // The body is tolerated whatever it is.
+        let body = reply::body(request, reply::SMALL_BODY).await?;
+        let body = plexus_protocol::json::parse(&body).unwrap_or(Value::Null);
+        let Some(agent) = agent else {
+            // Who guesses waits, and what came with the guess does not.
+            drop(body);
+            let error = rejected("This is not a live agent credential.")
+                .next("stop; tell the owner: a new enrollment code is needed (plexusctl connect)");
+            return Err(failed(&edge, Kind::Pat, peer, error).await);
+        };
+        edge.admit(&agent)?;
+        (Some(agent), known, client_of(&body))
+    } else {
+        let body = reply::json_body(request, reply::SMALL_BODY, ErrorCode::InternalError).await?;
+        let key = body
+            .get("connectionKey")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        // Until the session is recorded: a rotation comes before both or after both.
+        acting = Some(edge.key_lock.begin().await);
+        if !edge.key.accepts(key) {
+            drop((acting, body));
+            let error = rejected("A session needs an agent credential as Bearer, or the owner's key as connectionKey.")
+                .next("plexus enroll <code>");
+            return Err(failed(&edge, Kind::Key, peer, error).await);
+        }
+        let name = body
+            .pointer("/client/agentId")
+            .and_then(Value::as_str)
+            .map(str::trim)
+            .filter(|n| !n.is_empty());
+        let agent = name
+            .map(AgentId::parse)
+            .transpose()
+            .map_err(|e| Refused::malformed(format!("client.agentId is {e}")))?;
+        (agent, None, client_of(&body))
+    };
+    let (session, by_pat) = (SessionId::fresh(), pat.is_some());
+    let command = Command::OpenSession {
+        agent: agent.clone(),
+        pat,
+        session: session.clone(),
+        client,
+    };
+    // What the owner's key opens is charged to nobody.
+    let receipt = match agent.as_ref().filter(|_| by_pat) {
+        Some(agent) => edge.submit_for(agent, command).await?,
+        None => edge.ledger.submit(command, Lane::Agent).await?,
+    };
+    drop(acting);
+    let Reply::Session { expires_at } = receipt.reply else {
+        return Err(Refused::malformed("a session was answered with something else").status(500));
+    };
+    let manifest = super::manifest::manifest(&edge, agent.as_ref(), &session, expires_at);
+    Ok(ok(&json!({
+        "sessionId": session,
+        "manifest": manifest,
+        "grantsUrl": format!("{}/grants", edge.address.base()),
+        "expiresAt": expires_at,
+    })))
+}
+
+fn client_of(body: &Value) -> (Option<String>, Option<String>) {
+    let text = |key: &str| {
+        let text = body.pointer(&format!("/client/{key}"))?.as_str()?;
+        plexus_sources::narration::clean(text)
+            .map(|t| plexus_sources::narration::cut(&t, CLIENT_CHARS))
+    };
+    (text("name"), text("version"))
+}

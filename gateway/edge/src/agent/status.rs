@@ -1,0 +1,279 @@
+//! What became of an item (wire §4.6), with `wait=` to be told as soon as there is something to tell.
+
+use super::super::grant_reply;
+use crate::edge::Edge;
+use crate::{
+    authenticate,
+    guard::single,
+    reply::{self, Refused},
+    throttle::Kind,
+};
+use axum::{
+    extract::{Request, State},
+    http::HeaderMap,
+    response::Response,
+};
+use plexus_calls::kernel::Phase;
+use plexus_protocol::{
+    ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, TokenId,
+    body::InvokeResponse,
+};
+use plexus_trust::{
+    Agent, Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply,
+    RequestGrants, standing_for,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// Longest wait that is granted, in seconds.
+const LONGEST: u64 = 60;
+
+pub(super) async fn show(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let Some(id) = reply::query(&request, "pendingId").filter(|id| !id.is_empty()) else {
+        return Err(Refused::malformed(
+            "the query parameter `pendingId` is missing",
+        ));
+    };
+    let wait = match reply::query(&request, "wait") {
+        None => 0,
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| Refused::malformed("`wait` is a number of seconds"))?
+            .min(LONGEST),
+    };
+    let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
+    let peer = authenticate::peer(&request);
+    let collects = reply::query(&request, "collect").is_some_and(|word| word == "1");
+    let known = PendingId::parse(&id).ok();
+    let until = Instant::now() + Duration::from_secs(wait);
+    let mut changed = edge.approvals.changed();
+    loop {
+        let owner = authenticate::is_owner(&edge, request.headers());
+        let state = edge.ledger.snapshot();
+        let item = known.as_ref().and_then(|id| state.item(id)).cloned();
+        // Authorization first: who may not know of an item is not told whether it exists (E7).
+        let live = session
+            .as_deref()
+            .and_then(|s| authenticate::live_session(&edge, s));
+        let mine = item.as_ref().is_some_and(|item| {
+            // Another program under the same name has not asked.
+            let agent = state
+                .agent(&item.agent)
+                .filter(|agent| item.is_of(agent) && agent.status != EnrollmentStatus::Revoked);
+            // The session that asked need not be live (wire §4.6); its agent must be.
+            let asked_it = session.as_deref() == Some(item.session.as_str());
+            let speaks = |agent: &Agent| {
+                live.as_ref()
+                    .is_some_and(|s| agent.sessions.contains_key(&s.id))
+            };
+            agent.is_some_and(|agent| asked_it || speaks(agent))
+        });
+        if !owner && !mine {
+            let (why, next) = match &live {
+                Some(_) => (
+                    "No request of yours has this id.".to_owned(),
+                    "ask again with the command that you wanted to wait for",
+                ),
+                None => (
+                    format!(
+                        "Only the agent that asked may read this: send its session in {SESSION_HEADER}."
+                    ),
+                    "open a session: POST /link/handshake",
+                ),
+            };
+            let error = ErrorBody::new(ErrorCode::SessionExpired, why).next(next);
+            let refused = match wrong(request.headers(), live.is_some()) {
+                Some(kind) => authenticate::failed(&edge, kind, peer, error).await,
+                None => Refused::new(error),
+            };
+            let slowed = refused.code() == ErrorCode::RateLimited;
+            return Err(if slowed { refused } else { refused.status(403) });
+        }
+        let Some(item) = item else {
+            let error = ErrorBody::new(ErrorCode::UnknownCapability, "No such pending item.");
+            return Err(Refused::new(error.next("plexusctl approvals list")));
+        };
+        let undecided =
+            matches!(item.state, ItemState::Pending) || edge.approvals.is_running(&edge, &item);
+        if !undecided || Instant::now() >= until || edge.phase() != Phase::Serving {
+            let place = match mine && item.on_approval == OnApproval::Run {
+                true => Some(edge.place(&item.agent).map_err(|e| Refused::new(*e))?),
+                false => None,
+            };
+            let shown = shown(&edge, &item, live.map(|s| s.id), mine, collects).await;
+            return Ok(reply::leaving(&shown, place));
+        }
+        tokio::select! {
+            _ = tokio::time::timeout_at(until, changed.changed()) => {}
+            () = edge.ending() => {}
+        }
+    }
+}
+
+/// What was given and does not open what was asked for. No credential is no guess: any page can let a browser ask. A live
+/// session with the wrong item is not a wrong session: who asks for an item that is gone slows nobody whose session ended.
+fn wrong(headers: &HeaderMap, live: bool) -> Option<Kind> {
+    let given = |name| headers.contains_key(name);
+    match (given(KEY_HEADER), given(SESSION_HEADER)) {
+        (true, _) => Some(Kind::Key),
+        (false, true) if live => Some(Kind::Item),
+        (false, true) => Some(Kind::Session),
+        (false, false) => None,
+    }
+}
+
+/// The body: outputs in it leave as the workers' own bytes.
+#[derive(Default, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    said: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<InvokeResponse>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    results: BTreeMap<String, InvokeResponse>,
+}
+
+async fn shown(
+    edge: &Arc<Edge>,
+    item: &Item,
+    session: Option<SessionId>,
+    mine: bool,
+    collects: bool,
+) -> Shown {
+    let state = edge.ledger.snapshot();
+    let mut shown = Shown::default();
+    let out = &mut shown.said;
+    *out = json!({
+        "pendingId": item.id,
+        "state": item.wire_state(edge.clock.now()),
+        "capabilities": item.asks.iter().map(|a| &a.capability).collect::<Vec<_>>(),
+        "pendingNarration": grant_reply::narrate(edge, &state, item),
+        "expiresAt": item.expires_at,
+    });
+    match &item.state {
+        ItemState::Denied {
+            reason: Some(reason),
+        } => out["reason"] = json!(reason),
+        ItemState::Void { why } => out["reason"] = json!(why),
+        _ => {}
+    }
+    if !mine || out["state"] != "approved" {
+        return shown;
+    }
+    if item.on_approval == OnApproval::Run {
+        // Content is for a live session only.
+        if let Some(results) = edge
+            .approvals
+            .results(edge, item)
+            .filter(|_| session.is_some())
+        {
+            // Of several, whoever reads only one is told of the first that was not done.
+            let told = results.iter().find(|result| !result.ok);
+            shown.result = told.or(results.last()).cloned();
+            if results.len() > 1 {
+                let by_id = results.into_iter().map(|r| (r.id.clone(), r));
+                shown.results = by_id.collect();
+            }
+            if collects {
+                edge.approvals.collect(edge, item);
+            }
+        }
+        // An approved run is the gateway's to do: there is nothing for a token to open.
+        if item.asks.iter().all(|ask| ask.input.is_some()) {
+            return shown;
+        }
+    }
+    if let Some(token) = token(edge, item, session.unwrap_or_else(|| item.session.clone())).await {
+        shown.said["token"] = token;
+    }
+    shown
+}
+
+async fn token(edge: &Arc<Edge>, item: &Item, session: SessionId) -> Option<Value> {
+    let now = edge.clock.now();
+    if let Some(token) = edge.approvals.made_token(&item.id, &session, now) {
+        return Some(token);
+    }
+    let state = edge.ledger.snapshot();
+    let agent = state.agent(&item.agent)?;
+    // Looking at a status asks the owner for nothing: a grant that has ended gives no token.
+    let usable = |ask: &&plexus_trust::Ask| match ask.approval {
+        Approval::OneCall | Approval::OneCallAnyInput => true,
+        Approval::Granted => standing_for(&state, agent, &ask.capability, now)
+            .is_some_and(|grant| grant.verbs.covers(ask.verbs)),
+        Approval::Open | Approval::Used | Approval::Ended => false,
+    };
+    let entries: Vec<Entry> = item
+        .asks
+        .iter()
+        .filter(usable)
+        .map(|ask| Entry {
+            id: ask.capability.to_string(),
+            wanted: true,
+            verbs: Some(ask.verbs),
+            wish: None,
+            constraint: None,
+            input: None,
+            beyond_grant: false,
+        })
+        .collect();
+    if entries.is_empty() {
+        return None;
+    }
+    edge.admit(&item.agent).ok()?;
+    let jti = TokenId::fresh();
+    let command = Command::Request(RequestGrants {
+        agent: Some(item.agent.clone()),
+        session: session.clone(),
+        entries,
+        purpose: item.purpose.clone(),
+        on_approval: OnApproval::Wait,
+        asks_nobody: true,
+        token: jti.clone(),
+        item: PendingId::fresh(),
+    });
+    // The session may have ended, or a grant been revoked since: then there is no token to give.
+    let Reply::Decided(decision) = edge.submit_for(&item.agent, command).await.ok()?.reply else {
+        return None;
+    };
+    if decision.scopes.is_empty() {
+        return None;
+    }
+    let token = grant_reply::scoped_token(edge, &item.agent, &session, &jti, &decision)?;
+    let until = token.expires_at;
+    let token = serde_json::to_value(token).ok()?;
+    let state = edge.ledger.snapshot();
+    edge.approvals
+        .keep_token(&state, &item.id, &session, until, &token);
+    Some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::value::RawValue;
+
+    /// Whatever a worker says, by our library's own names too, is passed on and not read.
+    #[test]
+    fn outputs_leave_as_they_came() {
+        let output = r#"{"$serde_json::private::RawValue":1, "n" : 1.0}"#;
+        let mut result = InvokeResponse::ok("notes.write", None);
+        result.output = Some(RawValue::from_string(output.into()).expect("JSON"));
+        let shown = Shown {
+            said: json!({"state": "approved"}),
+            result: Some(result.clone()),
+            results: [("notes.write".to_owned(), result)].into(),
+        };
+        let body = serde_json::to_string(&shown).expect("it serialises");
+        assert_eq!(body.matches(output).count(), 2, "{body}");
+        assert!(
+            body.starts_with(r#"{"state":"approved","result":{"#),
+            "{body}"
+        );
+    }
+}

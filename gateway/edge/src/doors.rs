@@ -1,0 +1,129 @@
+//! One listener's way from a request to an answer: guard, route, refusal where there is none.
+
+use crate::edge::Edge;
+use crate::{
+    agent, authenticate,
+    guard::{self, Serves},
+    places,
+    reply::{self, Refused},
+    throttle,
+};
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use plexus_calls::kernel::Phase;
+use plexus_protocol::{ErrorBody, ErrorCode};
+use std::{convert::Infallible, sync::Arc};
+use tower::ServiceExt;
+
+/// What one listener's requests go through. Clones are the same.
+///
+/// Guard and panics are met here and not by layers of the router: a layer costs every request a handful of boxes.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    edge: Arc<Edge>,
+    serves: Serves,
+    routes: Router,
+}
+
+/// The owner's routes, made elsewhere, by which listener serves them.
+pub struct OwnerRoutes {
+    /// Over TCP.
+    pub tcp: Router,
+    /// On the agents' socket: what is public.
+    pub agents: Router,
+    /// On the owner's socket.
+    pub owner: Router,
+}
+
+impl Doors {
+    /// What `serves` says, of the agents' routes and `owner`'s.
+    pub(crate) fn new(edge: &Arc<Edge>, serves: Serves, owner: Router) -> Self {
+        let agents = agent::routes().with_state(edge.clone());
+        let routes = match serves {
+            Serves::All | Serves::Agents => agents.merge(owner),
+            Serves::Owner => owner,
+        };
+        let (nowhere, method) = (edge.clone(), edge.clone());
+        Self {
+            edge: edge.clone(),
+            serves,
+            routes: routes
+                .fallback(move |request| unknown(nowhere, request))
+                .method_not_allowed_fallback(move |request| unknown(method, request)),
+        }
+    }
+
+    /// Answers one request of `peer`; there is always an answer. Where places are scarce, `place` learns whether the
+    /// peer shows who it is.
+    pub(crate) async fn answer(
+        self,
+        peer: throttle::Peer,
+        place: Option<&places::Place>,
+        request: Request,
+    ) -> Result<Response, Infallible> {
+        if let Some(place) = place {
+            place.asked(|| authenticate::proves(&self.edge, request.headers()));
+        }
+        let figures = self.edge.figures.clone();
+        let response = self.answered(peer, request).await;
+        if let Some(reply::Said(code)) = response.extensions().get() {
+            figures.refused(*code);
+        }
+        if let Some(place) = place {
+            place.answered();
+        }
+        Ok(response)
+    }
+
+    async fn answered(self, peer: throttle::Peer, mut request: Request) -> Response {
+        if let Err(refused) = guard::judge(&self.edge, self.serves, &request) {
+            return refused.into_response();
+        }
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(self.serves);
+        let uri = request.uri().clone();
+        let routed = self.routes.oneshot(request);
+        let mut answer = match reply::or_panicked(uri.path(), routed).await {
+            Ok(answer) => answer,
+            Err(never) => match never {},
+        };
+        // Also one that was asked for before: who sends the next request opens a connection for it.
+        if self.edge.phase() != Phase::Serving {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        answer
+    }
+}
+
+/// Any route that does not exist. Below the owner's prefixes the key comes first (wire §3, row 4).
+pub async fn unknown(edge: Arc<Edge>, request: Request) -> Result<Response, Refused> {
+    let path = request.uri().path().to_owned();
+    let (method, peer) = (request.method().clone(), authenticate::peer(&request));
+    let owners = ["/admin/api/", "/v1/admin/api/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix));
+    if owners {
+        authenticate::owner(&edge, request.headers(), peer).await?;
+    }
+    let mut error = ErrorBody::new(
+        ErrorCode::UnknownCapability,
+        if owners && method == axum::http::Method::GET {
+            format!("No admin API route for GET {path}")
+        } else {
+            format!(
+                "No route for {} {path}. Start at /.well-known/plexus.",
+                method
+            )
+        },
+    )
+    .next("GET /.well-known/plexus");
+    if !(owners && method == axum::http::Method::GET) {
+        error = error.with("discovery", "/.well-known/plexus");
+    }
+    Err(Refused::new(error))
+}

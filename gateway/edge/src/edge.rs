@@ -1,0 +1,42 @@
+//! What the agents' routes and every credential need.
+
+use crate::{
+    address::Address, agent::discovery::Made, connection_key::KeyFile, key_lock::KeyLock,
+    sessions::Sessions, throttle::Throttle, token::TokenKey,
+};
+use plexus_calls::kernel::Kernel;
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+/// A kernel, and the doors to it.
+pub struct Edge {
+    /// The calls.
+    pub kernel: Arc<Kernel>,
+    /// The answer to discovery, made once.
+    pub discovery: Made,
+    /// Signs scoped tokens.
+    pub tokens: TokenKey,
+    /// The connection key.
+    pub key: KeyFile,
+    /// Failed credentials.
+    pub throttle: Throttle,
+    /// Where this gateway listens, and under which names.
+    pub address: Address,
+    /// Who is signed in to the console.
+    pub console: Sessions,
+    /// What the owner calls this installation.
+    pub instance: Option<String>,
+    /// Rises with each rotation of the connection key in this launch.
+    pub key_epoch: AtomicU64,
+    /// Between acts that the key allows and its rotation.
+    pub key_lock: KeyLock,
+}
+
+impl Deref for Edge {
+    type Target = Kernel;
+    fn deref(&self) -> &Kernel {
+        &self.kernel
+    }
+}

@@ -1,0 +1,127 @@
+//! Grants, tokens and items as the wire writes them: shared by agent and owner routes.
+
+use super::reply::Refused;
+use crate::edge::Edge;
+use plexus_calls::refusal::NOT_IN_VIEW;
+use plexus_protocol::{
+    AgentId, PendingId, SessionId, TokenId,
+    body::{Declined, Narration, PendingReply, ScopedToken, StandingGrant},
+};
+use plexus_sources::narration;
+use plexus_trust::{Agent, Decision, Item, State, standing_for};
+use serde_json::{Value, to_value};
+
+/// The agent's standing grants that have not ended.
+pub fn standing(edge: &Edge, state: &State, agent: &Agent) -> Vec<StandingGrant> {
+    let now = state.time(edge.clock.now());
+    let shown = agent
+        .grants
+        .values()
+        .filter(|g| now < g.expires_at && g.calls_left() != Some(0));
+    shown
+        .map(|grant| StandingGrant {
+            agent_id: agent.id.clone(),
+            capability_id: grant.capability.clone(),
+            verbs: grant.verbs,
+            provenance: state
+                .capability(&grant.capability)
+                .map_or(plexus_protocol::Provenance::Extension, |(source, _)| {
+                    source.config.provenance
+                }),
+            granted_at: grant.granted_at,
+            expires_at: grant.expires_at,
+            trust_window: grant.window,
+            standing: true,
+            constraint: grant.constraint.clone(),
+            calls_left: grant.calls_left(),
+            suspended: grant.suspended.clone().or_else(|| {
+                let usable = standing_for(state, agent, &grant.capability, now).is_some();
+                (!usable && state.exposed(&grant.capability))
+                    .then(|| "its source is not available".to_owned())
+            }),
+            top_level_disabled: !state.exposed(&grant.capability),
+        })
+        .collect()
+}
+
+/// The token of a decision; `None` where none was made.
+pub fn scoped_token(
+    edge: &Edge,
+    agent: &AgentId,
+    session: &SessionId,
+    jti: &TokenId,
+    decision: &Decision,
+) -> Option<ScopedToken> {
+    let expires_at = decision.token_expires_at?;
+    let times = (edge.clock.now(), expires_at, decision.grant_expires_at);
+    let signed = edge
+        .tokens
+        .sign(agent, session, jti, &decision.scopes, times);
+    let token = signed
+        .inspect_err(|error| tracing::error!(name: "credential.failed", %error, "a token could not be signed"))
+        .ok()?;
+    Some(ScopedToken {
+        token,
+        scopes: decision.scopes.clone(),
+        jti: jti.clone(),
+        expires_at,
+        grant_expires_at: decision.grant_expires_at,
+        trust_window: decision.window,
+        declined: Vec::new(),
+    })
+}
+
+/// What a request came to, as `PUT /grants` answers.
+pub(crate) fn decided(
+    edge: &Edge,
+    agent: Option<&AgentId>,
+    session: &SessionId,
+    jti: &TokenId,
+    decision: &Decision,
+) -> Result<Value, Refused> {
+    let declined = declined(decision);
+    let token = agent.and_then(|agent| scoped_token(edge, agent, session, jti, decision));
+    let shown = match &decision.item {
+        None => match token {
+            Some(token) => to_value(ScopedToken { declined, ..token }),
+            None => Ok(serde_json::json!({"scopes": [], "declined": declined})),
+        },
+        Some(item) => {
+            let state = edge.ledger.snapshot();
+            let known = state.item(item).ok_or(plexus_trust::Refusal::NoSuchItem)?;
+            to_value(PendingReply {
+                status: "grant_pending_user".into(),
+                pending_id: item.clone(),
+                pending: known.asks.iter().map(|a| a.capability.clone()).collect(),
+                status_url: status_url(edge, item),
+                approval_url: format!("{}/admin", edge.address.base()),
+                pending_narration: narrate(edge, &state, known),
+                partial_token: token.filter(|t| !t.scopes.is_empty()),
+                declined,
+            })
+        }
+    };
+    shown.map_err(|e| Refused::malformed(e.to_string()).status(500))
+}
+
+pub(crate) fn declined(decision: &Decision) -> Vec<Declined> {
+    let unknown = decision.unknown.iter().map(|id| Declined {
+        id: id.clone(),
+        reason: NOT_IN_VIEW.into(),
+    });
+    let denied = decision.denied.iter().map(|(id, reason)| Declined {
+        id: id.to_string(),
+        reason: reason
+            .clone()
+            .unwrap_or_else(|| "The owner denied this call.".into()),
+    });
+    unknown.chain(denied).collect()
+}
+
+pub(crate) fn status_url(edge: &Edge, item: &PendingId) -> String {
+    format!("{}/grants/status?pendingId={item}", edge.address.base())
+}
+
+pub(crate) fn narrate(edge: &Edge, state: &State, item: &Item) -> Vec<Narration> {
+    narration::of_item(&edge.catalogue.load(), state, item, |_| false)
+}

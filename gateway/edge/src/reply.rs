@@ -1,0 +1,420 @@
+//! How answers look, and how bodies are read.
+
+use super::authenticate;
+use crate::edge::Edge;
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use plexus_calls::{life::Answer, limits::Place, refusal};
+use plexus_ledger::SubmitError;
+use plexus_protocol::{ErrorBody, ErrorCode, json};
+use plexus_trust::Refusal;
+use serde::Serialize;
+use serde_json::{Map, Value, json as object};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+/// Largest body of most routes (wire §3).
+pub(crate) const BODY: usize = 1024 * 1024;
+/// Largest body of enroll and handshake.
+pub const SMALL_BODY: usize = 4 * 1024;
+/// What is kept of the body of somebody whose head shows no live credential: whoever can connect may send one, on each of
+/// a thousand connections.
+pub(crate) const STRANGERS_BODY: usize = 32 * 1024;
+/// What most answers fit in, and what stands around an output, in bytes.
+const ROOM: usize = 512;
+/// An answer that may wait to be taken without holding its call's place, in bytes.
+const LIGHT: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(15);
+
+/// The code of the error that a response is about, for whoever counts: an extension of the response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said(pub(crate) ErrorCode);
+
+/// A refusal on its way out: envelope 1 of wire §6.
+#[derive(Debug)]
+pub struct Refused {
+    status: u16,
+    error: Box<ErrorBody>,
+    /// Members beside `error` (wire §6: `unknownCapabilities`, `rejected`).
+    beside: Vec<(&'static str, Value)>,
+}
+
+impl Refused {
+    pub fn new(error: ErrorBody) -> Self {
+        Self {
+            status: error.code.status(),
+            error: Box::new(error),
+            beside: Vec::new(),
+        }
+    }
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+    pub fn beside(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.beside.push((key, value.into()));
+        self
+    }
+    /// A malformed request on most routes: 400 `internal_error`.
+    pub fn malformed(why: impl Into<String>) -> Self {
+        Self::new(ErrorBody::new(ErrorCode::InternalError, why).next("mend the request"))
+    }
+    /// 400 with another code.
+    pub fn bad(code: ErrorCode, why: impl Into<String>) -> Self {
+        Self::new(ErrorBody::new(code, why).next("mend the request")).status(400)
+    }
+    pub fn into_error(self) -> ErrorBody {
+        *self.error
+    }
+    pub(crate) fn status_code(&self) -> u16 {
+        self.status
+    }
+    pub fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+}
+
+impl From<SubmitError<Refusal>> for Refused {
+    fn from(error: SubmitError<Refusal>) -> Self {
+        match error {
+            SubmitError::Refused(refusal) => refusal.into(),
+            other => Self::new(refusal::not_recorded(&other, None)),
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal::refused(&refusal, None))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (retry, said) = (retry_after(&self.error), Said(self.error.code));
+        let mut body = object!({ "error": self.error });
+        for (key, value) in self.beside {
+            body[key] = value;
+        }
+        let mut response = hinted(with_status(self.status, &body), retry);
+        response.extensions_mut().insert(said);
+        response
+    }
+}
+
+/// The answer of a call on its way out, with the call's slot.
+pub(crate) fn answered(answer: &Answer, place: Option<Place>) -> Response {
+    let output = answer.body.output.as_ref().map_or(0, |o| o.get().len());
+    let retry = answer.body.error.as_ref().and_then(retry_after);
+    let body = sized(answer.status, &answer.body, output + ROOM, place);
+    let mut response = hinted(body, retry);
+    if let Some(error) = &answer.body.error {
+        response.extensions_mut().insert(Said(error.code));
+    }
+    response
+}
+
+impl From<Box<ErrorBody>> for Refused {
+    fn from(error: Box<ErrorBody>) -> Self {
+        Self::new(*error)
+    }
+}
+
+/// `retryAfterMs` of a refusal in whole seconds, as HTTP counts them.
+fn retry_after(error: &ErrorBody) -> Option<u64> {
+    let ms = error.more.get("retryAfterMs")?.as_u64()?;
+    Some(ms.div_ceil(1_000))
+}
+
+/// The same hint where programs look that know HTTP and not us.
+fn hinted(mut response: Response, seconds: Option<u64>) -> Response {
+    if let Some(seconds) = seconds {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// 200 with a JSON body.
+pub fn ok(body: &impl Serialize) -> Response {
+    with_status(200, body)
+}
+
+/// 200 with a JSON body that may hold an output, and the place of whoever asks for it.
+pub(crate) fn leaving(body: &impl Serialize, place: Option<Place>) -> Response {
+    sized(200, body, ROOM, place)
+}
+
+/// Any status with a JSON body. `content-type` has no charset parameter (wire §3).
+pub fn with_status(status: u16, body: &impl Serialize) -> Response {
+    sized(status, body, ROOM, None)
+}
+
+/// Bytes that wait to be taken, and the place that they hold meanwhile.
+struct Leaving {
+    bytes: Vec<u8>,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The same for a body of about `room` bytes: one that is larger costs a copy or two. Where it is no [`LIGHT`] one, `place`
+/// is given back when the last of it was taken: an agent has so many places, and with them so much memory.
+fn sized(status: u16, body: &impl Serialize, room: usize, place: Option<Place>) -> Response {
+    let mut bytes = Vec::with_capacity(room);
+    let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => (
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            bytes,
+        ),
+        Err(error) => {
+            tracing::error!(name: "http.unserialisable", %error, "a body does not serialise");
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                br#"{"error":{"code":"internal_error","message":"a body does not serialise"}}"#
+                    .to_vec(),
+            )
+        }
+    };
+    let bytes = match place.filter(|_| bytes.len() > LIGHT) {
+        Some(_place) => Bytes::from_owner(Leaving { bytes, _place }),
+        None => Bytes::from(bytes),
+    };
+    let mut response = made(bytes);
+    *response.status_mut() = status;
+    response
+}
+
+/// 200 with JSON that is written already.
+pub(crate) fn made(json: Bytes) -> Response {
+    let mut response = Response::new(Body::from(json));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reads a body of at most `most` bytes.
+///
+/// # Errors
+/// 413 `payload_too_large`; 400 where it does not arrive whole or in time.
+pub(crate) async fn body(request: Request, most: usize) -> Result<Bytes, Refused> {
+    let read = read(request, most, most).await?;
+    // What is not too large is kept whole.
+    Ok(read.unwrap_or_default())
+}
+
+/// Reads a body of at most [`BODY`] bytes, if the head shows a credential that is live. Of a stranger it is kept only up
+/// to [`STRANGERS_BODY`]: `None` beyond, where what comes is read and let go, so that who sends it hears the answer.
+///
+/// # Errors
+/// As [`body`].
+pub(crate) async fn body_of(edge: &Edge, request: Request) -> Result<Option<Bytes>, Refused> {
+    let short = declared(&request).is_some_and(|length| length <= STRANGERS_BODY as u64);
+    let kept = if short || authenticate::proves(edge, request.headers()) {
+        BODY
+    } else {
+        STRANGERS_BODY
+    };
+    read(request, BODY, kept).await
+}
+
+/// How long a body says that it is.
+fn declared(request: &Request) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+async fn read(request: Request, most: usize, kept: usize) -> Result<Option<Bytes>, Refused> {
+    let too_large = || {
+        Refused::new(
+            ErrorBody::new(
+                ErrorCode::PayloadTooLarge,
+                format!("The body is larger than {most} bytes."),
+            )
+            .next("send less"),
+        )
+    };
+    if declared(&request).is_some_and(|length| length > most as u64) {
+        return Err(too_large());
+    }
+    let mut body = request.into_body();
+    let (mut bytes, mut came) = (BytesMut::new(), 0);
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Refused::malformed("the body did not arrive whole"))?;
+            if let Some(data) = frame.data_ref() {
+                came += data.len();
+                if came > most {
+                    return Err(too_large());
+                }
+                if came > kept {
+                    bytes = BytesMut::new();
+                } else {
+                    bytes.extend_from_slice(data);
+                }
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(BODY_TIME, reading).await {
+        Ok(read) => read.map(|()| (came <= kept).then(|| bytes.freeze())),
+        Err(_) => Err(Refused::malformed("the body did not arrive in time").status(408)),
+    }
+}
+
+/// Reads a body and parses it strictly (DESIGN 4).
+///
+/// # Errors
+/// As [`body`]; 400 `code` where it is not strict JSON.
+pub async fn json_body(request: Request, most: usize, code: ErrorCode) -> Result<Value, Refused> {
+    parsed(&body(request, most).await?, code)
+}
+
+/// A body's bytes, parsed strictly.
+///
+/// # Errors
+/// 400 `code`.
+pub(crate) fn parsed(bytes: &[u8], code: ErrorCode) -> Result<Value, Refused> {
+    json::parse(bytes).map_err(|why| Refused::bad(code, format!("invalid JSON body: {why}")))
+}
+
+/// Reads a body that must be a JSON object, as most owner routes do.
+///
+/// # Errors
+/// 400 `internal_error`.
+pub async fn object_body(request: Request) -> Result<Map<String, Value>, Refused> {
+    members(json_body(request, BODY, ErrorCode::InternalError).await?)
+}
+
+/// The members of a body that must be an object.
+///
+/// # Errors
+/// 400 `internal_error`.
+pub(crate) fn members(body: Value) -> Result<Map<String, Value>, Refused> {
+    match body {
+        Value::Object(members) => Ok(members),
+        _ => Err(Refused::malformed("invalid JSON body: an object is wanted")),
+    }
+}
+
+/// One query parameter, percent-decoded.
+pub fn query(request: &Request, key: &str) -> Option<String> {
+    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri()).ok()?;
+    pairs.0.into_iter().find(|(k, _)| k == key).map(|(_, v)| v)
+}
+
+/// One handler's panic is a 500 in the wire's shape, not the end of every agent's session.
+pub(crate) async fn or_panicked<E>(
+    path: &str,
+    answering: impl Future<Output = Result<Response, E>>,
+) -> Result<Response, E> {
+    let mut answering = pin!(answering);
+    let caught = poll_fn(|cx| {
+        match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Some),
+            // Never polled again: the answer below is the last of it.
+            Err(_) => Poll::Ready(None),
+        }
+    });
+    caught.await.unwrap_or_else(|| {
+        tracing::error!(name: "http.panicked", path, "a handler panicked");
+        let error = ErrorBody::new(
+            ErrorCode::InternalError,
+            "The gateway failed on this request.",
+        )
+        .effect(plexus_protocol::Effect::Unknown)
+        .next("stop; tell the owner: look at what plexusd printed");
+        Ok(Refused::new(error).status(500).into_response())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::HttpBody;
+    use hyper::body::Frame;
+    use plexus_calls::limits::Limits;
+    use plexus_protocol::{AgentId, body::InvokeResponse};
+    use serde_json::value::RawValue;
+    use std::{pin::Pin, task::Context};
+
+    /// So many pieces of a body that are still to come.
+    struct Pieces(usize);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or_default();
+            Poll::Ready(left.map(|_| Ok(Frame::data(Bytes::from(vec![b' '; 16 * 1024])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_to_keep_is_read_to_its_end_and_let_go() {
+        let kept = async |pieces| {
+            read(
+                Request::new(Body::new(Pieces(pieces))),
+                BODY,
+                STRANGERS_BODY,
+            )
+            .await
+        };
+        assert_eq!(
+            kept(2).await.unwrap().map(|b| b.len()),
+            Some(STRANGERS_BODY)
+        );
+        for pieces in [3, 64] {
+            assert_eq!(kept(pieces).await.unwrap(), None);
+        }
+        let refused = kept(65).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::PayloadTooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_holds_its_place_until_it_is_taken() {
+        let limits = Limits::default();
+        let agent = AgentId::parse("one").unwrap();
+        let response = |bytes: usize| {
+            let output = RawValue::from_string(format!("\"{}\"", "x".repeat(bytes)));
+            let mut body = InvokeResponse::ok("notes.read", None);
+            body.output = Some(output.unwrap());
+            answered(&Answer { status: 200, body }, limits.enter(&agent))
+        };
+        let large = response(LIGHT);
+        let small = response(LIGHT / 2);
+        assert_eq!(limits.under_way(), 1, "a small one holds none");
+        let mut body = large.into_body();
+        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(body);
+        assert!(bytes.len() > LIGHT);
+        assert_eq!(limits.under_way(), 1, "it waits to be taken");
+        drop(bytes);
+        assert_eq!(limits.under_way(), 0);
+        drop(small);
+    }
+}

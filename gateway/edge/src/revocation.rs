@@ -1,0 +1,134 @@
+//! One revocation, for the agent's route and the owner's (wire §4.8).
+
+use super::reply::{Refused, ok};
+use crate::edge::Edge;
+use axum::response::Response;
+use plexus_calls::{refusal, taken_back::GaveBack};
+use plexus_ledger::{Receipt, SubmitError};
+use plexus_protocol::{AgentId, CapabilityId, TokenId};
+use plexus_record::audit_id;
+use plexus_trust::{Command, Refusal, Reply};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// What is to be revoked.
+pub struct Wish {
+    token: Option<TokenId>,
+    grant: Option<(AgentId, CapabilityId)>,
+    reason: Option<String>,
+    /// Something was named that cannot exist: nothing is found, nothing is wrong with the request.
+    nothing: bool,
+}
+
+impl Wish {
+    /// # Errors
+    /// 400 where nothing is named.
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Refused> {
+        let text = |key: &str| match body.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            Some(_) => Err(Refused::malformed(format!("`{key}` must be a string"))),
+        };
+        let (jti, agent, capability, bundle) = (
+            text("jti")?,
+            text("agentId")?,
+            text("capabilityId")?,
+            text("bundleId")?,
+        );
+        let reason = text("reason")?.and_then(plexus_sources::narration::clean);
+        let mut wish = Self {
+            token: None,
+            grant: None,
+            reason,
+            nothing: false,
+        };
+        match (jti, agent, capability, bundle) {
+            (Some(jti), ..) => wish.token = TokenId::parse(jti).ok(),
+            (None, Some(agent), Some(capability), _) => {
+                wish.grant = AgentId::parse(agent)
+                    .ok()
+                    .zip(CapabilityId::parse(capability).ok());
+            }
+            (None, None, None, Some(_)) => {}
+            _ => {
+                return Err(Refused::malformed(
+                    "name what to revoke: `jti`, or `agentId` and `capabilityId`",
+                ));
+            }
+        }
+        wish.nothing = wish.token.is_none() && wish.grant.is_none();
+        Ok(wish)
+    }
+}
+
+/// Revokes, and answers with what ended and which effects were under way already.
+pub async fn carry_out(edge: &Arc<Edge>, wish: Wish) -> Result<Response, Refused> {
+    let command = match (wish.token, wish.grant) {
+        _ if wish.nothing => return Ok(nothing()),
+        (Some(token), _) => Command::RevokeToken {
+            token,
+            reason: wish.reason,
+        },
+        (None, Some((agent, capability))) => Command::RevokeGrant {
+            agent,
+            capability,
+            reason: wish.reason,
+        },
+        (None, None) => return Ok(nothing()),
+    };
+    match edge.take_back(command).await {
+        Ok(receipt) => revoked(receipt),
+        Err(SubmitError::Refused(Refusal::TokenRevoked | Refusal::NoSuchAgent)) => Ok(nothing()),
+        Err(error) => Err(Refused::new(refusal::held(&error))),
+    }
+}
+
+/// The same of a token that its own agent ends. One that is gone costs neither the ledger nor the owner anything.
+pub(crate) async fn give_back(
+    edge: &Arc<Edge>,
+    agent: &AgentId,
+    token: TokenId,
+    wish: Wish,
+) -> Result<Response, Refused> {
+    let state = edge.ledger.snapshot();
+    if !state
+        .agent(agent)
+        .is_some_and(|agent| agent.tokens.contains_key(&token))
+    {
+        return Ok(nothing());
+    }
+    match edge.give_back(agent, token, wish.reason).await {
+        Ok(receipt) => revoked(receipt),
+        Err(GaveBack::Refused(Refusal::TokenRevoked)) => Ok(nothing()),
+        Err(GaveBack::Refused(refusal)) => Err(refusal.into()),
+        Err(GaveBack::Unsaved(error)) => Err(Refused::new(error)),
+    }
+}
+
+fn nothing() -> Response {
+    ok(
+        &json!({"ok": false, "revokedJtis": [], "grantRemoved": false, "auditId": "", "inFlight": []}),
+    )
+}
+
+fn revoked(receipt: Receipt<Reply>) -> Result<Response, Refused> {
+    let audit = receipt.events.first().map(|e| audit_id(e.id));
+    let Reply::Revoked {
+        tokens,
+        grants,
+        in_flight,
+        ..
+    } = receipt.reply
+    else {
+        return Err(
+            Refused::malformed("a revocation was answered with something else").status(500),
+        );
+    };
+    Ok(ok(&json!({
+        "ok": !tokens.is_empty() || grants > 0,
+        "revokedJtis": tokens,
+        "grantRemoved": grants > 0,
+        "auditId": audit,
+        "inFlight": in_flight,
+    })))
+}
