@@ -51,6 +51,12 @@ pub(crate) const GIT: Package = Package {
     program: "git",
     purpose: "tests of the git connector make their repositories with it",
 };
+/// Runs `docs/verify-export.py`.
+pub(crate) const PYTHON: Package = Package {
+    name: "python3",
+    program: "python3",
+    purpose: "tests of exports check them with the script in docs",
+};
 /// The load generator of the bench.
 pub(crate) const WRK: Package = Package {
     name: "wrk",

@@ -14,6 +14,7 @@ mod debian;
 mod demo;
 mod dist;
 mod install;
+mod isolate;
 mod layout;
 mod new_source;
 mod promises;
@@ -58,6 +59,9 @@ enum Task {
     Promises(promises::Arguments),
     /// Hold the rules of the repository only: edges, bans, licences, names
     Rules,
+    /// Run each test of one binary in a process of its own (used by `test`)
+    #[command(hide = true)]
+    Isolate(isolate::Arguments),
     /// Read the gateway's ready line and say what to do next (used by `start`)
     #[command(hide = true)]
     Greet(start::Greeting),
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Task::Agents => agents::ensure(),
         Task::Promises(arguments) => promises::run(&arguments),
         Task::Rules => rules::run(),
+        Task::Isolate(arguments) => isolate::run(&arguments),
         Task::Greet(greeting) => start::greet(&greeting),
     };
     match verdict {

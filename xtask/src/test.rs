@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything that has to hold, in one command. `.ci/run` types the same.
 
 use crate::step::{Steps, present};
-use crate::{agents, cargo, debian, promises, rules};
+use crate::{agents, cargo, debian, isolate, promises, rules};
 use anyhow::Result;
+use std::path::Path;
 use std::process::Command;
 
 /// The platform that cannot be run here but must compile.
@@ -28,11 +29,13 @@ pub(crate) struct Arguments {
 
 /// Runs all steps, then says which failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let xtask = cargo::binaries("debug")?.join("xtask");
     let mut steps = Steps::default();
     steps.run("packages of the system", || {
         debian::ensure(&debian::FAKETIME)?;
         debian::ensure(&debian::CURL)?;
         debian::ensure(&debian::GIT)?;
+        debian::ensure(&debian::PYTHON)?;
         debian::BROWSER.iter().try_for_each(debian::ensure)
     });
     steps.run("coding agents of the stories", agents::ensure);
@@ -49,42 +52,48 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     );
     steps.child(
         "build",
-        cargo::command().args(["build", "--locked", "--workspace", "--bins"]),
+        // Tests start examples too, and `cargo test` builds none where targets are named.
+        cargo::command()
+            .args(["build", "--locked", "--workspace"])
+            .args(["--bins", "--examples"]),
     );
     let repetitions = match (arguments.quick, arguments.long) {
         (true, _) => "quick",
         (_, true) => "long",
         _ => "full",
     };
-    let mut tests = cargo::command();
+    let not_run = cargo::root().join("target/tests-not-run.txt");
+    // The last run's, or none.
+    let _ = std::fs::remove_file(&not_run);
+    let seed = (!arguments.long && std::env::var_os(SEED).is_none()).then_some((SEED, "1"));
+    let mut tests = |name: &str, mut command: Command| {
+        command
+            .env("PLEXUS_TEST_LENGTH", repetitions)
+            .env(NOT_RUN, &not_run)
+            .envs(seed);
+        steps.child(name, &mut command);
+    };
     if present("cargo-nextest", &["nextest", "--version"]) {
-        tests.args([
+        // One suite as on a machine without nextest, and before nextest builds examples itself.
+        tests(
+            "cage tests without nextest",
+            without_nextest(&xtask, &["--test", "cage"]),
+        );
+        let mut nextest = cargo::command();
+        nextest.args([
             "nextest",
             "run",
             "--locked",
             "--workspace",
             "--no-fail-fast",
         ]);
+        tests("tests", nextest);
     } else {
-        tests.args([
-            "test",
-            "--locked",
-            "--workspace",
-            "--no-fail-fast",
-            "--bins",
-        ]);
-        tests.args(["--lib", "--tests"]);
+        tests(
+            "tests",
+            without_nextest(&xtask, &["--bins", "--lib", "--tests"]),
+        );
     }
-    let not_run = cargo::root().join("target/tests-not-run.txt");
-    // The last run's, or none.
-    let _ = std::fs::remove_file(&not_run);
-    tests
-        .env("PLEXUS_TEST_LENGTH", repetitions)
-        .env(NOT_RUN, &not_run);
-    if !arguments.long && std::env::var_os(SEED).is_none() {
-        tests.env(SEED, "1");
-    }
-    steps.child("tests", &mut tests);
     if !arguments.quick {
         steps.child(
             "examples in the documentation",
@@ -119,4 +128,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("  NOT RUN here: {line}");
     }
     verdict
+}
+
+/// `cargo test` of these targets, each test in a process of its own.
+fn without_nextest(xtask: &Path, targets: &[&str]) -> Command {
+    let mut command = cargo::command();
+    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    isolate::as_runner(&mut command, xtask);
+    command.args(targets);
+    command
 }

@@ -1,0 +1,132 @@
+//! Runs each test of one test binary in a process of its own, as cargo-nextest does: tests change limits, filters, umask,
+//! environment and working directory of their process. `cargo xtask test` names this task as cargo's runner where nextest
+//! is not installed.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// Run each test of one binary in a process of its own (used by `test`)
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The binary, as cargo built it
+    binary: PathBuf,
+}
+
+/// Makes `cargo test` run its binaries with this task; `xtask` is this program.
+pub(crate) fn as_runner(cargo: &mut Command, xtask: &Path) {
+    // Not a variable: a test that starts cargo itself would inherit it.
+    let runner = serde_json::json!([xtask, "isolate"]);
+    cargo.arg("--config");
+    cargo.arg(format!("target.'cfg(all())'.runner = {runner}"));
+}
+
+/// Runs the tests, as many at once as there are processors; prints a line for each, and the output of each that fails.
+///
+/// # Errors
+/// When a test failed, or the binary does not list its tests.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let binary = &arguments.binary;
+    let tests = list(binary)?;
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    let work = |worker: usize| {
+        // A file, not a pipe: a process that a test leaves behind would keep a pipe open.
+        let output = binary.with_extension(format!("output-{worker}"));
+        while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let began = Instant::now();
+            let verdict = run_alone(binary, test, &output);
+            let seconds = began.elapsed().as_secs_f64();
+            match verdict {
+                Ok(()) => println!("ok     {seconds:>7.1} s  {test}"),
+                Err(error) => {
+                    println!("FAILED {seconds:>7.1} s  {test}: {error:#}");
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.push(test.as_str());
+                }
+            }
+        }
+        // No file exists if other workers ran all tests.
+        let _ = std::fs::remove_file(output);
+    };
+    thread::scope(|scope| {
+        for worker in 0..thread::available_parallelism().map_or(1, usize::from) {
+            let work = &work;
+            scope.spawn(move || work(worker));
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let name = binary.display();
+    ensure!(
+        failed.is_empty(),
+        "{} of {} tests failed in {name}: {}",
+        failed.len(),
+        tests.len(),
+        failed.join(", ")
+    );
+    println!("{} tests passed in {name}", tests.len());
+    Ok(())
+}
+
+/// The names of the tests.
+fn list(binary: &Path) -> Result<Vec<String>> {
+    let answer = Command::new(binary)
+        .args(["--list", "--format", "terse"])
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("starting {}", binary.display()))?;
+    ensure!(
+        answer.status.success(),
+        "{} does not list its tests",
+        binary.display()
+    );
+    let text = String::from_utf8(answer.stdout).context("reading the list of tests")?;
+    let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(names.map(str::to_owned).collect())
+}
+
+/// Runs one test with its output in a file; the error holds that output.
+fn run_alone(binary: &Path, test: &str, output: &Path) -> Result<()> {
+    let file = File::create(output).with_context(|| format!("making {}", output.display()))?;
+    let status = Command::new(binary)
+        .args([test, "--exact", "--nocapture"])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .status()?;
+    if !status.success() {
+        let output = std::fs::read(output)?;
+        bail!("{status}\n{}", String::from_utf8_lossy(&output));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+    #[test]
+    fn failed_test_is_named_and_others_still_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = folder.path().join("binary");
+        let script = "#!/bin/sh\ncd \"${0%/*}\"\ncase \"$*\" in\n\
+            '--list --format terse') printf 'one: test\\nbad: test\\nfast: benchmark\\ntwo: test\\n' ;;\n\
+            'bad --exact --nocapture') kill -9 $$ ;;\n\
+            *' --exact --nocapture') echo $$ >\"$1.ran\" ;;\n\
+            *) exit 9 ;;\nesac\n";
+        std::fs::write(&binary, script).unwrap();
+        std::fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
+        let arguments = Arguments { binary };
+        let error = run(&arguments).unwrap_err().to_string();
+        assert!(error.starts_with("1 of 3 tests failed"), "{error}");
+        assert!(error.ends_with(": bad"), "{error}");
+        let ran = |test: &str| std::fs::read(folder.path().join(format!("{test}.ran"))).unwrap();
+        assert_ne!(ran("one"), ran("two"), "each has a process of its own");
+    }
+}
