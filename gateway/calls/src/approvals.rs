@@ -89,6 +89,7 @@ impl Begun {
     }
 }
 
+/// Pending items: their inputs and plans, and who waits for them.
 pub struct Approvals {
     dir: PathBuf,
     plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
@@ -154,6 +155,7 @@ impl Kernel {
 }
 
 impl Approvals {
+    /// With the inputs and answers that an earlier launch left in `pending/`.
     pub fn open(state_dir: &StateDir) -> Self {
         Self::in_folder(state_dir.join("pending"))
     }
@@ -171,6 +173,7 @@ impl Approvals {
         }
     }
 
+    /// Changes with every item that does.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -347,6 +350,7 @@ impl Approvals {
             .map(|(_, token)| token.clone())
     }
 
+    /// Keeps a token for the one request that may collect it.
     pub fn keep_token(
         &self,
         state: &State,

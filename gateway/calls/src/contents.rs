@@ -12,6 +12,7 @@ use std::{
 
 const MOST: usize = 1_000;
 
+/// Digests of what each agent last read or wrote, 1,000 an agent, in memory.
 #[derive(Default)]
 pub struct Contents(Mutex<HashMap<AgentId, Known>>);
 
@@ -23,6 +24,7 @@ struct Known {
 }
 
 impl Contents {
+    /// The digest that `agent` knows of this thing.
     pub fn known(&self, agent: &AgentId, source: &SourceId, id: &str) -> Option<Digest> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known

@@ -67,8 +67,11 @@ pub(crate) enum Notice {
 /// Which entries changed.
 #[derive(Clone, Debug, Default)]
 pub struct Changed {
+    /// New in the catalogue.
     pub added: Vec<CapabilityId>,
+    /// Not in it any more.
     pub removed: Vec<CapabilityId>,
+    /// Still in it, with other terms.
     pub updated: Vec<CapabilityId>,
 }
 
@@ -115,6 +118,7 @@ pub enum Since {
     /// It has none.
     Now,
     /// A frame of ours.
+    #[allow(missing_docs, reason = "the numbers of its id")]
     Frame { launch: u64, number: u64 },
     /// Nothing that we ever gave.
     Unknown,
@@ -144,7 +148,9 @@ pub struct Shown {
 /// Who listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listener {
+    /// One agent.
     Agent {
+        /// Which.
         agent: AgentId,
         /// The agent's epoch in which it began to listen.
         epoch: u64,
@@ -160,6 +166,7 @@ impl Listener {
     }
 }
 
+/// The stream, and the frames that can be sent again.
 pub struct Feed {
     frames: broadcast::Sender<Arc<Told>>,
     kept: Arc<Mutex<Kept>>,

@@ -22,7 +22,7 @@ pub(crate) struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    pub fn of(permit: &'a Permit, mark: Mark) -> Self {
+    pub(crate) fn of(permit: &'a Permit, mark: Mark) -> Self {
         let grant = match permit.basis {
             Basis::Grant(serial) => Some(serial),
             Basis::Item(_) => None,
@@ -40,7 +40,7 @@ impl<'a> Terms<'a> {
 
 /// Of the agent's epoch, the source's revision and the narrowing: another credential of the agent, another folder behind
 /// the source, more that is hidden or another narrowing is another digest.
-pub fn digest(epoch: u64, revision: u64, constraint: Option<&Constraint>) -> Digest {
+pub(crate) fn digest(epoch: u64, revision: u64, constraint: Option<&Constraint>) -> Digest {
     json::digest(&serde_json::json!([epoch, (revision, constraint)]))
 }
 

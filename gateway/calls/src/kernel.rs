@@ -16,38 +16,50 @@ use crate::{
 use arc_swap::ArcSwap;
 use plexus_home::{clock::Clock, state_dir::StateDir};
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, SourceId, Timestamp};
+use plexus_protocol::{AgentId, AuditId, ErrorBody, ErrorCode, SourceId};
 use plexus_record::{Ledger, audit_id};
 use plexus_sources::{Registry, catalogue::Catalogue};
 use plexus_supervisor::Supervisor;
 use plexus_trust::{Command, Note, Refusal, Reply};
 use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::{MutexGuard, watch};
 
 /// Everything that the routes reach.
 pub struct Kernel {
+    /// The time.
     pub clock: Clock,
+    /// What is allowed, and what happened.
     pub ledger: Ledger,
+    /// The workers.
     pub supervisor: Supervisor,
+    /// The connectors.
     pub registry: Registry,
+    /// What there is to call.
     pub catalogue: ArcSwap<Catalogue>,
+    /// The state directory.
     pub state_dir: StateDir,
+    /// Pending items, with inputs and plans.
     pub approvals: Approvals,
+    /// Asynchronous calls.
     pub runs: Runs,
+    /// What agents have read.
     pub contents: Contents,
+    /// Answers by idempotency key.
     pub replays: Replays,
+    /// Revocations, those that could not be saved among them.
     pub taken_back: TakenBack,
+    /// Effects past their deadline.
     pub late: Late,
+    /// Rates and slots of agents.
     pub limits: Limits,
+    /// Counters.
     pub figures: Arc<Figures>,
+    /// The stream of events.
     pub feed: Feed,
     /// Sources whose workers run without a cage, for as long as this launch lasts.
     pub unsandboxed: BTreeSet<SourceId>,
+    /// How far the daemon is from its end.
     pub phase: watch::Sender<Phase>,
     /// Where agents and the owner reach this gateway: fixed for a launch.
     pub base: String,
@@ -58,6 +70,7 @@ pub struct Kernel {
 /// How far the daemon is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// Calls are taken.
     Serving,
     /// Before another program goes on in this process: calls of connections that are open are served, and nobody waits.
     WindingDown,
@@ -114,6 +127,7 @@ impl Kernel {
         self.turn.lock().await
     }
 
+    /// Goes on to `phase`.
     pub fn enter(&self, phase: Phase) {
         self.phase.send_replace(phase);
     }

@@ -36,17 +36,23 @@ use tokio::sync::oneshot;
 /// Who calls, proven.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// The agent.
     pub agent: AgentId,
+    /// The proof.
     pub by: By,
 }
 
 /// With what it was proven.
 #[derive(Clone, Debug)]
 pub enum By {
+    /// A scoped token.
     Token {
+        /// Its id.
         jti: TokenId,
+        /// The session that it was made in.
         session: SessionId,
     },
+    /// A session alone.
     Session(SessionId),
     /// The gateway itself, for what the owner approved.
     Approval(PendingId),
@@ -60,6 +66,7 @@ impl By {
             Self::Approval(item) => Door::Approved(item),
         }
     }
+    /// The session, where an agent asks itself.
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             Self::Token { session, .. } | Self::Session(session) => Some(session),
@@ -70,17 +77,24 @@ impl By {
 
 /// What is wished for, as the body says it.
 pub struct Wish {
+    /// The capability, as it was typed.
     pub id: String,
+    /// Its input.
     pub input: Value,
+    /// Why, in the agent's words.
     pub purpose: Option<String>,
+    /// What an approval is to do.
     pub on_approval: OnApproval,
+    /// Whether the answer is a run's handle.
     pub in_background: bool,
+    /// The idempotency key.
     pub key: Option<String>,
 }
 
 /// A call of a known capability with a parsed input.
 #[derive(Clone)]
 pub struct Asked {
+    /// Who asks.
     pub caller: Caller,
     pub(crate) entry: Arc<Entry>,
     pub(crate) input: Arc<Value>,
@@ -103,11 +117,14 @@ enum Authorized {
 
 /// An answer and the status it travels with.
 pub struct Answer {
+    /// HTTP's.
     pub status: u16,
+    /// What the wire says.
     pub body: InvokeResponse,
 }
 
 impl Answer {
+    /// A call that was not made.
     pub fn refused(id: &str, error: ErrorBody, audit: Option<&AuditId>) -> Self {
         Self {
             status: error.code.status(),
@@ -121,6 +138,7 @@ impl Answer {
 }
 
 impl Asked {
+    /// With the canonical form and digest of `input`.
     pub fn new(caller: Caller, entry: Arc<Entry>, input: Value) -> Self {
         let canonical = Bytes::from(json::canonical(&input));
         let digest = Digest::of(&canonical);
@@ -133,6 +151,7 @@ impl Asked {
         }
     }
 
+    /// The capability.
     pub fn id(&self) -> &CapabilityId {
         &self.entry.id
     }

@@ -32,6 +32,7 @@ const HOUR: u64 = 3_600_000;
 /// What is charged for a record that nobody waited for, in bytes: more than most are long.
 const UNSEEN: u64 = 1_024;
 
+/// The rates and slots of every agent.
 #[derive(Default)]
 pub struct Limits {
     agents: Agents,

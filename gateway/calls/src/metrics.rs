@@ -66,8 +66,11 @@ struct Calls {
 /// Which of the listeners a connection came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
+    /// Loopback, and what the owner added.
     Tcp,
+    /// `run/agent/agent.sock`.
     Agents,
+    /// `run/owner/owner.sock`.
     Owner,
 }
 
@@ -125,7 +128,14 @@ fn zeroed<M: Clone + Default>(
     family
 }
 
+impl Default for Figures {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Figures {
+    /// All at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         // From 100 µs (a read from the cache) to 1.6 s; deadlines are beyond the last.
@@ -238,6 +248,7 @@ impl Figures {
         Self { registry, ..made }
     }
 
+    /// For `/metrics`.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -253,6 +264,7 @@ impl Figures {
         calls.took.observe(took.as_secs_f64());
     }
 
+    /// Counts a refusal by its code.
     pub fn refused(&self, code: ErrorCode) {
         self.refused.get_or_create(&[("code", code.as_str())]).inc();
     }
@@ -269,6 +281,7 @@ impl Figures {
         self.limited.get_or_create(&[("bound", "under_way")]).inc();
     }
 
+    /// Counts a failed credential.
     pub fn credential_failed(&self, kind: FailedCredential, throttled: bool) {
         let label = [("credential", kind.word())];
         self.credentials.get_or_create(&label).inc();
@@ -277,6 +290,7 @@ impl Figures {
         }
     }
 
+    /// Counts a connection for as long as the result lives.
     pub fn connected(&self, door: Door) -> Open {
         let label = [("door", door.word())];
         self.connected.get_or_create(&label).inc();
@@ -285,6 +299,7 @@ impl Figures {
         Open(open)
     }
 
+    /// Counts a connection that was closed for another.
     pub fn evicted(&self) {
         self.evicted.inc();
     }
@@ -301,6 +316,7 @@ impl Figures {
         self.worker_ends.get_or_create(&[("wanted", wanted)]).inc();
     }
 
+    /// Counts a commit of the ledger.
     pub fn committed(&self, committed: Committed) {
         self.commit.observe(committed.took.as_secs_f64());
         // No batch has more than a few hundred.
@@ -317,9 +333,13 @@ impl Figures {
 /// Which credential failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailedCredential {
+    /// The connection key.
     Key,
+    /// An agent's PAT.
     Pat,
+    /// An enrollment code.
     Code,
+    /// A session.
     Session,
     /// The id of an item that a live session may not know of: one that is gone, or another's.
     Item,
@@ -340,6 +360,7 @@ impl FailedCredential {
         Self::Console,
     ];
 
+    /// Its label.
     pub fn word(self) -> &'static str {
         match self {
             Self::Key => "connection-key",

@@ -35,6 +35,7 @@ pub struct Done {
 /// A capability of a source, as the owner reaches it: also where a lending has ended and agents have nothing.
 #[derive(Clone, Debug)]
 pub struct Door {
+    /// The capability.
     pub id: CapabilityId,
     source: SourceId,
     manifest: Arc<Manifest>,

@@ -22,7 +22,7 @@ fn waiting(answer: Answer) -> Asking {
     Asking::Waits(Box::new(answer))
 }
 
-pub async fn ask(
+pub(crate) async fn ask(
     kernel: &Arc<Kernel>,
     asked: Asked,
     purpose: Option<String>,

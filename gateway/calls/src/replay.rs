@@ -45,8 +45,10 @@ const AGENT_BYTES: usize = 16 * 1024 * 1024;
 /// With the terms of a read.
 type Key = (AgentId, CapabilityId, String, Option<Digest>);
 
+/// Answers by idempotency key: those of reads in memory, those of effects in files.
 pub struct Replays {
     table: Arc<Mutex<HashMap<Key, Known>>>,
+    /// The files.
     pub kept: Kept,
 }
 
@@ -77,6 +79,7 @@ pub(super) struct Claimed {
 }
 
 impl Replays {
+    /// With the files of an earlier launch.
     pub fn new(kept: Kept) -> Self {
         Self {
             table: Arc::default(),

@@ -30,14 +30,17 @@ const KEPT: usize = 256;
 /// Bytes of output of them that are kept for one agent; beside them the newest is always kept.
 const KEPT_BYTES: usize = 32 * 1024 * 1024;
 
+/// The asynchronous calls of every agent.
 #[derive(Default)]
 pub struct Runs(Mutex<BTreeMap<RunId, Arc<OneRun>>>);
 
 /// One run.
 pub struct OneRun {
+    /// Who asked.
     pub agent: AgentId,
     /// The agent's epoch: what it brings is told to no other program of that name.
     pub epoch: u64,
+    /// What was asked for.
     pub capability: String,
     pub(crate) id: RunId,
     pub(crate) started: Timestamp,
@@ -78,9 +81,11 @@ impl OneRun {
         let size = answer.output.as_ref().map_or(0, |o| o.get().len());
         Some((*at, self.id.clone(), size))
     }
+    /// Waits for its end.
     pub async fn finished(&self) {
         let _ = self.over.subscribe().wait_for(Option::is_some).await;
     }
+    /// As the wire shows it.
     pub fn handle(&self, base: &str, now: Timestamp) -> Run {
         let (status, ended) = match &*self.over.borrow() {
             None => ("running", now),
@@ -120,7 +125,11 @@ impl Runs {
 }
 
 /// Begins a call in the background; an effect `reserves` its idempotency key.
-pub fn start(kernel: &Arc<Kernel>, permitted: Box<Permitted>, reserves: Option<Digest>) -> Answer {
+pub(crate) fn start(
+    kernel: &Arc<Kernel>,
+    permitted: Box<Permitted>,
+    reserves: Option<Digest>,
+) -> Answer {
     let Permitted { asked, permit } = *permitted;
     let permitted = Box::new(Permitted {
         asked,

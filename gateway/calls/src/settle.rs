@@ -83,7 +83,7 @@ impl Kernel {
     /// Commits, and waits until it is known what became of it, or that nobody can tell. `late` is called when its
     /// deadline has passed and that is not known yet. None where the daemon stops before the source could say: then
     /// nothing is recorded.
-    pub async fn commit(
+    pub(crate) async fn commit(
         &self,
         source: &SourceId,
         mut request: CallRequest,

@@ -37,6 +37,7 @@ enum What {
     Token(TokenId),
 }
 
+/// What was revoked since calls under way began, and what of it is not saved.
 #[derive(Default)]
 pub struct TakenBack {
     /// Rises with each that is noted.
@@ -136,7 +137,7 @@ impl TakenBack {
     }
 
     /// Whether anything that concerns the call was taken back after `mark`.
-    pub fn since(
+    pub(crate) fn since(
         &self,
         Mark(mark): Mark,
         agent: &AgentId,
@@ -273,6 +274,7 @@ impl TakenBack {
 
 /// Why a token that was given back is not ended on record.
 pub enum GaveBack {
+    /// The trust machine refused it.
     Refused(Refusal),
     /// What the agent is told.
     Unsaved(ErrorBody),

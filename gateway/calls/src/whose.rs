@@ -20,9 +20,11 @@ pub const UNDO: &str = "undo";
 pub enum Whose {
     /// The agent that wants it undone.
     Own,
+    /// An agent's.
     Agent(AgentId),
     /// A program that had the agent's name before it.
     Predecessor,
+    /// The owner's own.
     Owner,
     /// The log does not say.
     Nobody,

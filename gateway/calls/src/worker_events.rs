@@ -42,7 +42,7 @@ pub async fn hear_workers(
         due.extend(sparing.counted(Instant::now()));
         match notice {
             Some(plexus_supervisor::Notice::Health { source, health }) => {
-                hear(&kernel, source, health).await
+                hear(&kernel, source, health).await;
             }
             Some(notice) => due.extend(about(&kernel, &mut sparing, notice)),
             None => {}

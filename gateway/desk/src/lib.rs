@@ -5,11 +5,11 @@
 //! Must not know: how a decision is made (the trust machine) or carried out (the calls).
 
 pub mod acting;
-pub mod acts;
-pub mod console;
+mod acts;
+mod console;
 pub mod desk;
-pub mod integration;
-pub mod owner;
+mod integration;
+mod owner;
 pub mod upgrade;
 
 use axum::Router;

@@ -31,25 +31,17 @@ mod unsettled;
 mod upgrade;
 mod v1;
 
-use super::acting::{Acting, Narrowing};
-use crate::console;
-use crate::desk::Desk;
+use crate::{
+    acting::{Acting, Narrowing},
+    console,
+    desk::Desk,
+};
 use axum::{
     Router,
-    extract::{FromRequestParts, Path, Request},
-    http::request::Parts,
     middleware::from_fn_with_state,
     routing::{delete, get, post, put},
 };
-use plexus_calls::refusal;
-use plexus_edge::{
-    authenticate::{self, Owner},
-    reply::Refused,
-};
-use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{Effect, ErrorBody, ErrorCode};
-use plexus_trust::{Command, Note, Refusal, Reply};
-use serde_json::Value;
+use plexus_edge::authenticate;
 use std::sync::Arc;
 
 pub(super) fn routes(desk: &Arc<Desk>) -> Router<Arc<Desk>> {

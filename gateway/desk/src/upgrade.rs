@@ -36,8 +36,10 @@ impl Build {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Came {
     /// From this build, which had looked at ours.
+    #[allow(missing_docs, reason = "see the variants")]
     From { from: Build, to: Build },
     /// Back, because this build could not be started.
+    #[allow(missing_docs, reason = "see the variants")]
     Back { to: Build, why: String },
 }
 

@@ -3,18 +3,22 @@
 use super::guard::{hostname, is_loopback_name};
 use plexus_home::network::Network;
 
+/// Where this gateway can be reached.
 pub struct Address {
     port: u16,
     network: Network,
 }
 
 impl Address {
+    /// Of a port and what the owner set.
     pub fn new(port: u16, network: Network) -> Self {
         Self { port, network }
     }
+    /// The port.
     pub fn port(&self) -> u16 {
         self.port
     }
+    /// What the owner set.
     pub fn network(&self) -> &Network {
         &self.network
     }

@@ -162,6 +162,7 @@ pub fn peer(request: &Request) -> Peer {
     peer_of(request.extensions())
 }
 
+/// The peer of a connection, from a request's extensions.
 pub fn peer_of(extensions: &Extensions) -> Peer {
     extensions
         .get::<Peer>()

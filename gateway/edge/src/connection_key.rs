@@ -9,6 +9,7 @@ use std::{fs, sync::Arc};
 
 const FILE: &str = "connection-key";
 
+/// The file, and the key in it.
 pub struct KeyFile {
     dir: StateDir,
     key: ArcSwap<ConnectionKey>,

@@ -269,6 +269,7 @@ impl Serving {
 }
 
 impl Listeners {
+    /// The port of every TCP listener.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -52,6 +52,7 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// With the code's own status.
     pub fn new(error: ErrorBody) -> Self {
         Self {
             status: error.code.status(),
@@ -59,10 +60,12 @@ impl Refused {
             beside: Vec::new(),
         }
     }
+    /// With another status.
     pub fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
+    /// With a member beside `error`.
     pub fn beside(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.beside.push((key, value.into()));
         self
@@ -75,12 +78,14 @@ impl Refused {
     pub fn bad(code: ErrorCode, why: impl Into<String>) -> Self {
         Self::new(ErrorBody::new(code, why).next("mend the request")).status(400)
     }
+    /// The error alone.
     pub fn into_error(self) -> ErrorBody {
         *self.error
     }
     pub(crate) fn status_code(&self) -> u16 {
         self.status
     }
+    /// Its code.
     pub fn code(&self) -> ErrorCode {
         self.error.code
     }

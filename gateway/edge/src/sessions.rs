@@ -47,9 +47,11 @@ pub struct Present {
 pub struct Entered {
     /// None: the browser's cookie is good already, and another tab was added to its session.
     pub cookie: Option<ConsoleCookie>,
+    /// The tab's secret.
     pub tab: TabSecret,
 }
 
+/// The console's sessions.
 #[derive(Default)]
 pub struct Sessions(Mutex<Inner>);
 

@@ -40,9 +40,11 @@ const ON_THE_WAY: usize = 16;
 pub enum Opened {
     /// One of an agent's.
     Agent {
+        /// Which agent.
         agent: AgentId,
         /// The agent's epoch in which it began to listen.
         epoch: u64,
+        /// Which credential.
         by: OpenedBy,
     },
     /// The owner's key.
@@ -53,8 +55,10 @@ pub enum Opened {
 
 /// Which of an agent's credentials opened its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum OpenedBy {
+pub enum OpenedBy {
+    /// A session.
     Session(SessionId),
+    /// A scoped token.
     Token(TokenId),
 }
 

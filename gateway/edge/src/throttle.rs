@@ -55,6 +55,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Peers that are remembered; the oldest go first.
 const PEERS: usize = 1_024;
 
+/// Failures, by credential and peer.
 #[derive(Default)]
 pub struct Throttle(Mutex<HashMap<(FailedCredential, Peer), Failures>>);
 

@@ -11,7 +11,7 @@
 //! are, because a restore ends them. What a worker keeps (before-images for undo) and inputs that wait are not in it.
 
 pub mod make;
-pub mod read;
+mod read;
 pub mod restore;
 pub mod verify;
 

@@ -26,7 +26,7 @@ impl Backup {
     ///
     /// # Errors
     /// [`BackupError::Torn`] for a byte too many, too few or changed.
-    pub fn open(path: &Path) -> Result<Self, BackupError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, BackupError> {
         let name = path.display().to_string();
         let io = |e| BackupError::io(path, e);
         let torn = |why: &str| BackupError::Torn {

@@ -11,7 +11,7 @@ pub mod lending;
 pub mod let_go;
 pub mod narration;
 pub mod profile;
-pub mod schema;
+mod schema;
 
 use plexus_ipc::manifest::{Audience, Manifest};
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};

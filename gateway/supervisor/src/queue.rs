@@ -81,7 +81,7 @@ impl Queue {
     }
 
     /// Answers everything that waits.
-    pub fn refuse(&mut self, error: &DispatchError) {
+    pub(crate) fn refuse(&mut self, error: &DispatchError) {
         while let Some(mut job) = self.pop(true) {
             job.answer(Err(error.clone()));
         }

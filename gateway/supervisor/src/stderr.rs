@@ -61,7 +61,7 @@ impl Stderr {
 }
 
 /// Follows `stderr` on a task of its own.
-pub fn follow(
+pub(crate) fn follow(
     stderr: impl AsyncRead + Unpin + Send + 'static,
     source: &SourceId,
     role: Role,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::life::{Asked, By, Caller};
+use crate::shipped::SHIPPED;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, Provenance, SessionId, SourceId, Timestamp,
 };
@@ -10,7 +11,6 @@ use plexus_trust::{
     Call, Connect, Door, Permit, SESSION_MS, Session, SourceConfig, SourceSeen, State, Verdict,
     authorize, decide,
 };
-use crate::shipped::SHIPPED;
 use serde_json::{Value, json};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);

@@ -21,6 +21,7 @@ use std::{
 pub(super) const REPLY_BYTES: usize = 64 * 1024;
 const ENDING: &str = ".reply";
 
+/// The folder of kept answers.
 #[derive(Clone)]
 pub struct Kept(Arc<Path>);
 

@@ -141,7 +141,7 @@ struct Narrow {
 
 impl Card {
     /// The card of an item, decided or not. Reads its inputs from their files.
-    pub fn of(desk: &Desk, state: &State, item: &Item, by: Option<&'static str>) -> Self {
+    pub(crate) fn of(desk: &Desk, state: &State, item: &Item, by: Option<&'static str>) -> Self {
         let catalogue = desk.catalogue.load();
         let shown = card::card(&desk.approvals, &catalogue, state, item);
         let now = state.time(desk.clock.now());

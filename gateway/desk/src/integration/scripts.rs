@@ -32,7 +32,7 @@ pub(super) struct Script {
 
 impl Script {
     /// For `agent` of the gateway at `base`, whose state lies in `home`.
-    pub fn new(agent: &AgentId, base: &str, home: &Path, made: Timestamp) -> Self {
+    pub(crate) fn new(agent: &AgentId, base: &str, home: &Path, made: Timestamp) -> Self {
         Self {
             agent: agent.clone(),
             base: base.to_owned(),

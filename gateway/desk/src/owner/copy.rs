@@ -10,7 +10,7 @@ use plexus_edge::reply::{Refused, ok};
 use serde_json::json;
 use std::sync::Arc;
 
-pub(super) async fn make(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
+pub(super) async fn make(State(desk): State<Arc<Desk>>, _: Narrowing) -> Result<Response, Refused> {
     match blocking(move || (desk.copy)(&desk)).await? {
         Ok(folder) => Ok(ok(&json!({"ok": true, "folder": folder}))),
         Err(error) => {

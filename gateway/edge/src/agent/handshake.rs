@@ -20,7 +20,10 @@ use std::sync::Arc;
 /// Longest name and version that a client may give itself, in characters.
 const CLIENT_CHARS: usize = 80;
 
-pub async fn open(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Refused> {
+pub(crate) async fn open(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
     let peer = peer(&request);
     let bearer = request
         .headers()

@@ -42,7 +42,7 @@ fn ticks(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
-pub fn held(pid: u32) -> Option<Held> {
+pub(crate) fn held(pid: u32) -> Option<Held> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let kib = |name| -> Option<u64> {

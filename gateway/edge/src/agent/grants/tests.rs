@@ -1,6 +1,7 @@
 //! Any bytes as a request for grants: refused, or exactly what it says, and nothing that the owner did not give.
 
 use super::*;
+use crate::shipped::SHIPPED;
 use plexus_mutation::{Accepted, hold};
 use plexus_protocol::{Provenance, SessionId, SourceId};
 use plexus_sources::Registry;
@@ -8,7 +9,6 @@ use plexus_trust::{
     Connect, GrantEntry, ItemState, Lend, Lent, MAX_PENDING, Reach, SourceConfig, SourceSeen,
     State, decide,
 };
-use crate::shipped::SHIPPED;
 use std::{collections::BTreeSet, sync::LazyLock};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
