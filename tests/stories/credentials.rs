@@ -204,7 +204,7 @@ fn arguments(text: &str) -> &str {
 
 /// The owner's routes, as their source declares them.
 fn declared() -> BTreeSet<Declared> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/plexusd/src/http/owner.rs");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/desk/src/owner.rs");
     let text = std::fs::read_to_string(&file).expect("the source");
     let (whole, nested) = text
         .split_once("\nfn management()")
