@@ -13,13 +13,22 @@ pub mod change;
 mod choices;
 mod differs;
 pub mod planner;
+mod planning;
 pub mod run;
+pub mod store;
 
+use crate::approvals::store::Approvals;
+use crate::approvals::store::INPUTS_AT_ONCE;
+use crate::approvals::store::Planned;
+use crate::approvals::store::Ran;
+use crate::approvals::store::TOKENS_OF_AN_ITEM;
 use crate::{
-    given::{self, Terms, may_still_be_given},
+    answer::Answer,
+    call::Asked,
+    given::{self, may_still_be_given},
     kernel::{Kernel, Phase},
-    life::{self, Answer, Asked},
     taken_back::Mark,
+    terms::Terms,
 };
 use bytes::Bytes;
 use plexus_home::state_dir::{StateDir, create_private, write_private};
@@ -30,48 +39,14 @@ use plexus_protocol::{
     body::InvokeResponse,
 };
 use plexus_trust::{Approval, Ask, Item, ItemState, OutcomeKind, Plan, Refusal, State};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Semaphore, watch};
-
-/// A plan as it is kept for the card.
-#[derive(Clone)]
-pub(crate) enum Planned {
-    /// With the digest of its preview.
-    Made(Arc<PlanMade>, Digest),
-    Failed(String),
-}
-
-/// The answer of a run that the owner approved.
-#[derive(Clone, Serialize, Deserialize)]
-struct Ran {
-    response: InvokeResponse,
-    status: u16,
-    /// Whether the agent has had it.
-    collected: bool,
-    /// Of a read: on which terms it was read. None where it is not given any more, or an earlier version kept it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    terms: Option<Digest>,
-}
-
-impl Ran {
-    /// In place of an answer that is not given.
-    fn withheld(id: &CapabilityId, error: ErrorBody) -> Self {
-        Self {
-            status: error.code.status(),
-            response: InvokeResponse::refused(id.as_str(), error, None),
-            // The same call is a new wish.
-            collected: true,
-            terms: None,
-        }
-    }
-}
 
 /// The moment before a run is made: what changes or is taken back later ends what it reads.
 pub(super) struct Begun {
@@ -88,30 +63,6 @@ impl Begun {
         }
     }
 }
-
-/// Pending items: their inputs and plans, and who waits for them.
-pub struct Approvals {
-    dir: PathBuf,
-    plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
-    planning: planner::Places,
-    ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
-    under_way: Mutex<HashSet<PendingId>>,
-    /// Tokens made for an approved item: reading its status again gives the same one. Of open sessions only, and of each
-    /// item no more than [`TOKENS_OF_AN_ITEM`].
-    tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
-    /// [`INPUTS_AT_ONCE`].
-    writing: Semaphore,
-    /// Rises with every change that somebody may wait for.
-    changed: watch::Sender<u64>,
-}
-
-/// Inputs that are written at one time. With the largest of them this is half of the space that the ledger gives back to a
-/// full disk for the owner: so much may be on its way there already when agents are refused.
-const INPUTS_AT_ONCE: usize = 8;
-
-/// Tokens of one item that are kept, each for another session: in one more its oldest goes, and that session's next look
-/// makes another.
-const TOKENS_OF_AN_ITEM: usize = 8;
 
 impl Kernel {
     /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
@@ -164,7 +115,7 @@ impl Approvals {
         Self {
             dir,
             plans: Mutex::default(),
-            planning: planner::Places::default(),
+            planning: planning::Places::default(),
             ran: Mutex::default(),
             under_way: Mutex::default(),
             tokens: Mutex::default(),
@@ -471,7 +422,7 @@ impl Approvals {
             }
             (None, _) => OutcomeKind::Unknown,
         };
-        let answer = life::of_outcome(&ask.capability, outcome);
+        let answer = crate::denial::of_outcome(&ask.capability, outcome);
         Some(Ran {
             response: answer.body,
             status: answer.status,
@@ -570,7 +521,7 @@ impl Approvals {
             }
             // Nor for a run that cannot be begun before there is room for its record. It stays due.
             if let Some(why) = kernel.takes_nothing().filter(|_| !begun) {
-                return Some(life::unrecorded(asked.id(), &why));
+                return Some(crate::denial::unrecorded(asked.id(), &why));
             }
             tokio::select! {
                 moved = changed.changed() => moved.ok()?,
@@ -681,7 +632,7 @@ fn is_kept_for(item: &Item, ask: &Ask, session: &SessionId) -> bool {
 fn terms(state: &State, item: &Item, ask: &Ask) -> Option<Digest> {
     let agent = state.agent(&item.agent)?;
     let (source, _) = state.capability(&ask.capability)?;
-    let terms = || given::digest(agent.epoch, source.revision, ask.constraint.as_ref());
+    let terms = || crate::terms::digest(agent.epoch, source.revision, ask.constraint.as_ref());
     ask.verbs.is_read().then(terms)
 }
 

@@ -5,7 +5,7 @@
 
 use super::{outcome, pend, read, refusal, settle::Committed, whose};
 use crate::kernel::Kernel;
-use crate::life::{Answer, By, Permitted};
+use crate::{answer::Answer, call::By, permit::Permitted};
 use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_protocol::{Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_record::audit_id;
@@ -39,11 +39,11 @@ pub(super) async fn run(
     let receipt = match kernel.submit_for(&asked.caller.agent, intent).await {
         Ok(receipt) => receipt,
         Err(plexus_ledger::SubmitError::Refused(refusal)) => {
-            return crate::life::deny(&kernel, &asked.caller, id.as_str(), refusal).await;
+            return crate::denial::deny(&kernel, &asked.caller, id.as_str(), refusal).await;
         }
         Err(error) => {
             outcome::never_sent(&kernel, &error);
-            return crate::life::unrecorded(&id, &error);
+            return crate::denial::unrecorded(&id, &error);
         }
     };
     let Some(durable) = receipt.durable else {
@@ -177,7 +177,7 @@ struct Judged {
 /// knowledge of what is there. With it, whether it had any.
 fn held_against(
     kernel: &Kernel,
-    asked: &crate::life::Asked,
+    asked: &crate::call::Asked,
     planned: bool,
 ) -> Option<(Content, bool)> {
     if let Some(given) = asked
@@ -211,7 +211,7 @@ fn held_against(
 /// What an effect is about to change: by its approved plan, else by the field of its input that names it.
 fn about(
     kernel: &Kernel,
-    asked: &crate::life::Asked,
+    asked: &crate::call::Asked,
     basis: &Basis,
     held: Option<(Content, bool)>,
 ) -> Vec<Touch> {
@@ -240,7 +240,7 @@ fn about(
 }
 
 fn judge(
-    asked: &crate::life::Asked,
+    asked: &crate::call::Asked,
     committed: Result<Committed, Refusal>,
     unread: bool,
     planned: bool,
@@ -359,7 +359,7 @@ fn judge(
 }
 
 /// Whether it takes back what this agent did not do: only the owner who saw the plan allows that.
-async fn is_anothers(kernel: &Kernel, asked: &crate::life::Asked) -> bool {
+async fn is_anothers(kernel: &Kernel, asked: &crate::call::Asked) -> bool {
     let undoes = whose::change(kernel, &asked.caller.agent, &asked.entry, &asked.canonical).await;
     undoes.is_some_and(|whose| whose != whose::Whose::Own)
 }
@@ -367,7 +367,7 @@ async fn is_anothers(kernel: &Kernel, asked: &crate::life::Asked) -> bool {
 /// More than the permit covers: nothing was done, and a new item with a ceiling of `once` waits.
 async fn beyond(
     kernel: &Arc<Kernel>,
-    asked: crate::life::Asked,
+    asked: crate::call::Asked,
     purpose: Option<String>,
 ) -> Answer {
     let session = match &asked.caller.by {
@@ -387,9 +387,9 @@ async fn beyond(
             }
         }
     };
-    let caller = crate::life::Caller {
+    let caller = crate::call::Caller {
         agent: asked.caller.agent.clone(),
         by: By::Session(session),
     };
-    pend::ask_anew(kernel, crate::life::Asked { caller, ..asked }, purpose).await
+    pend::ask_anew(kernel, crate::call::Asked { caller, ..asked }, purpose).await
 }

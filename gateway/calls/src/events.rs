@@ -11,8 +11,6 @@
 //!
 //! Must not know: HTTP.
 
-use crate::{approvals::card, kernel::Kernel};
-use plexus_ledger::Recorded;
 use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
 use plexus_trust::State;
 use serde_json::{Value, json};
@@ -30,11 +28,8 @@ const LAG: usize = 1_024;
 /// Frames kept for a reader that comes back.
 const KEPT: usize = 1_024;
 
-/// What of an item's heading is told when it begins to wait.
-const ADDED: [&str; 5] = ["pendingId", "kind", "createdAt", "agentId", "capabilities"];
-
 /// The frame that stands where others were lost: whoever reads it reads anew what frames tell of.
-const MISSED: &str = "missed";
+pub(crate) const MISSED: &str = "missed";
 
 /// What is told that is not in the ledger.
 #[derive(Clone, Debug)]
@@ -77,7 +72,7 @@ pub struct Changed {
 
 /// What an agent is told less of than the owner.
 #[derive(Clone, Debug)]
-enum Narrowed {
+pub(crate) enum Narrowed {
     /// The ids that it may know of.
     Changed(Changed),
     /// All, if it may know of one of these; the reason in these words.
@@ -89,7 +84,7 @@ enum Narrowed {
 
 /// Who may see a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Audience {
+pub(crate) enum Audience {
     Everyone,
     Agent(AgentId, Epoch),
     Owner,
@@ -97,7 +92,7 @@ enum Audience {
 
 /// Which program of an agent's name: another credential is another epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Epoch {
+pub(crate) enum Epoch {
     Is(u64),
     /// The one that this epoch ended.
     Before(u64),
@@ -170,7 +165,7 @@ impl Listener {
 pub struct Feed {
     frames: broadcast::Sender<Arc<Told>>,
     kept: Arc<Mutex<Kept>>,
-    owners: Arc<AtomicUsize>,
+    pub(crate) owners: Arc<AtomicUsize>,
     closed: tokio::sync::watch::Sender<bool>,
 }
 
@@ -229,7 +224,7 @@ impl Feed {
     }
 
     /// Tells everybody that frames were lost: what they have seen is to be read anew.
-    fn missed(&self) {
+    pub(crate) fn missed(&self) {
         self.tell(Audience::Everyone, MISSED, json!({}), None);
     }
 
@@ -296,7 +291,7 @@ impl Feed {
         told.data["decision"].as_str().map(str::to_owned)
     }
 
-    fn tell(
+    pub(crate) fn tell(
         &self,
         audience: Audience,
         kind: &'static str,
@@ -479,145 +474,6 @@ impl Listening {
             id,
         })
     }
-}
-
-/// Turns records into frames until the ledger is gone.
-pub async fn follow(kernel: Arc<Kernel>) {
-    let mut records = kernel.ledger.subscribe();
-    loop {
-        match records.recv().await {
-            Ok(record) => from_record(&kernel, &record),
-            Err(broadcast::error::RecvError::Lagged(_)) => {
-                kernel.approvals.note_change();
-                kernel.feed.missed();
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
-/// Whether [`follow`] has anything to do with a record. Calls are most of the log and change no grant: they are looked at
-/// while an owner watches, and where an item waits for their run.
-pub fn concerns(owners: &AtomicUsize, record: &Recorded) -> bool {
-    record.event_type() != "invoke"
-        || owners.load(Ordering::Relaxed) > 0
-        || crate::approvals::is_of_an_item(record)
-}
-
-fn from_record(kernel: &Kernel, record: &Recorded) {
-    let feed = &kernel.feed;
-    let watched = feed.owners.load(Ordering::Relaxed) > 0;
-    let kind = record.event_type();
-    if kind == "invoke" && !watched {
-        kernel.approvals.note_change_of_calls(record);
-        return;
-    }
-    let Ok(event) = serde_json::from_str::<Value>(record.json()) else {
-        return;
-    };
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let agent = text(&event, "agentId").and_then(|a| AgentId::parse(&a).ok());
-    if watched {
-        let mut data =
-            json!({"id": record.id().to_string(), "auditType": kind, "at": event.get("time")});
-        for key in ["agentId", "capabilityId", "outcome"] {
-            if let Some(value) = text(&event, key) {
-                data[key] = json!(value);
-            }
-        }
-        feed.tell(Audience::Owner, "audit_appended", data, None);
-    }
-    if kind == "invoke" {
-        kernel.approvals.note_change_of_calls(record);
-        return;
-    }
-    kernel.approvals.note_change();
-    let detail = event.get("detail").cloned().unwrap_or_default();
-    let what = text(&detail, "event").unwrap_or_default();
-    let item = text(&detail, "item").or_else(|| text(&detail, "viaApproval"));
-    if let Some(item) = item {
-        let decision = match what.as_str() {
-            "grant.allow" => Some("approved"),
-            "grant.deny" | "item.void" | "item.lapse" => Some("denied"),
-            _ => None,
-        };
-        if let (Some(decision), Some(agent)) = (decision, agent) {
-            let data = json!({"pendingId": item, "decision": decision});
-            // Whoever asked is told, also where the item ended with its credential.
-            let state = kernel.ledger.snapshot();
-            let known = plexus_protocol::PendingId::parse(&item).ok();
-            let asked = known.and_then(|id| state.item(&id)?.agent_epoch);
-            let epoch = Epoch::Is(asked.unwrap_or_else(|| epoch_now(&state, &agent)));
-            feed.tell(Audience::Agent(agent, epoch), "grant_resolved", data, None);
-            let data = json!({"pendingId": item, "kind": "grant", "decision": decision});
-            feed.tell(Audience::Owner, "pending_resolved", data, None);
-        }
-        if what == "grant.pending" {
-            let state = kernel.ledger.snapshot();
-            let known = plexus_protocol::PendingId::parse(&item)
-                .ok()
-                .and_then(|id| state.item(&id).cloned());
-            if let Some(known) = known {
-                let mut shown = card::heading(&state, &known);
-                shown.retain(|key, _| ADDED.contains(&key.as_str()));
-                let narration = card::narrated(&kernel.catalogue.load(), &state, &known);
-                shown.insert("pendingNarration".into(), json!(narration));
-                feed.tell(
-                    Audience::Owner,
-                    "pending_added",
-                    json!({"item": shown}),
-                    None,
-                );
-            }
-        }
-    }
-    for change in event
-        .get("changes")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let Some(gone) = change.get("tokenGone") else {
-            continue;
-        };
-        if let (Some(of), Some(jti)) = (
-            text(gone, "agent").and_then(|a| AgentId::parse(&a).ok()),
-            text(gone, "id"),
-        ) {
-            let mut data = json!({"jti": jti});
-            // Clients show these words: two are the wire's own, the others are the owner's or the agent's.
-            let reason = match text(&detail, "event").as_deref() {
-                Some("agent.revoke") => Some("agent revoked".to_owned()),
-                Some("key.rotate") => Some("connection-key rotated".to_owned()),
-                _ => text(&detail, "reason"),
-            };
-            if let Some(reason) = reason {
-                data["reason"] = json!(reason);
-            }
-            let epoch = of_token(&kernel.ledger.snapshot(), &event, &of);
-            feed.tell(Audience::Agent(of, epoch), "token_revoked", data, None);
-        }
-    }
-}
-
-/// Whose token has gone: where the credential ended with it, of the program that had it until then.
-fn of_token(state: &State, event: &Value, agent: &AgentId) -> Epoch {
-    // With these a token ends and the credential that it was made for does not.
-    let lives_on = matches!(
-        event["detail"]["event"].as_str(),
-        Some("grant.revoke" | "source.change")
-    );
-    let changes = || event["changes"].as_array().into_iter().flatten();
-    let row = changes().find(|change| change["agent"]["id"] == agent.as_str());
-    let gone = changes().any(|change| change["agentGone"] == agent.as_str());
-    let next = match row {
-        Some(row) if !lives_on => row["agent"]["epoch"].as_u64(),
-        // Who comes next under the name has a later epoch than the one that ended.
-        None if gone => changes().find_map(|change| change["serial"].as_u64()),
-        _ => return Epoch::Is(epoch_now(state, agent)),
-    };
-    // Where the record does not say it, nobody is told.
-    Epoch::Before(next.unwrap_or_default())
 }
 
 /// An agent's epoch; of none that there is, one that nobody has.

@@ -3,14 +3,14 @@
 //! `launch` builds it. Whoever submits for an agent charges it what the log grows by.
 
 use crate::{
-    approvals::Approvals,
+    approvals::store::Approvals,
     contents::Contents,
     events::Feed,
+    late::Late,
     limits::{Limits, Place},
     metrics::Figures,
     replay::Replays,
     runs::Runs,
-    settle::Late,
     taken_back::TakenBack,
 };
 use arc_swap::ArcSwap;

@@ -6,25 +6,34 @@
 //! Must not know: HTTP.
 
 pub mod activation;
+pub mod answer;
 pub mod approvals;
+mod background;
+pub mod call;
 pub mod contents;
+pub mod denial;
 mod effect;
 pub mod events;
 pub mod finish;
+pub mod follow;
 mod given;
 pub mod kernel;
+pub mod late;
 pub mod life;
 pub mod limits;
 pub mod metrics;
 mod outcome;
 pub mod own;
 mod pend;
+mod permit;
 mod read;
 pub mod refusal;
 pub mod replay;
+pub mod revoke;
 pub mod runs;
 pub mod settle;
 pub mod taken_back;
+mod terms;
 pub mod used;
 pub mod whose;
 pub mod worker_events;

@@ -10,188 +10,33 @@
 //!
 //! Must not know: HTTP.
 
+use crate::answer::Answer;
+pub use crate::call::Asked;
+use crate::call::By;
+use crate::call::Caller;
+use crate::call::Wish;
+use crate::denial::deny;
+use crate::denial::invalid;
+use crate::denial::of_skill;
+pub use crate::denial::refuse;
 use crate::kernel::Kernel;
+use crate::permit::Authorized;
+use crate::permit::Permitted;
 use crate::{
-    effect,
+    background, effect,
     limits::Place,
     pend, read,
-    refusal::{self, refused},
-    replay, runs,
+    refusal::{self},
+    replay,
 };
-use bytes::Bytes;
-use plexus_ipc::manifest::EntryKind;
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, Effect, ErrorBody, ErrorCode, PendingId, SessionId,
-    TokenId, body::InvokeResponse, json,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, body::InvokeResponse,
 };
-use plexus_record::audit_id;
 use plexus_sources::catalogue::Entry;
-use plexus_trust::{
-    Call, Command, Door, Note, OnApproval, OutcomeKind, Permit, Refusal, Verdict, authorize,
-};
+use plexus_trust::Refusal;
 use serde_json::Value;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::oneshot;
-
-/// Who calls, proven.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The agent.
-    pub agent: AgentId,
-    /// The proof.
-    pub by: By,
-}
-
-/// With what it was proven.
-#[derive(Clone, Debug)]
-pub enum By {
-    /// A scoped token.
-    Token {
-        /// Its id.
-        jti: TokenId,
-        /// The session that it was made in.
-        session: SessionId,
-    },
-    /// A session alone.
-    Session(SessionId),
-    /// The gateway itself, for what the owner approved.
-    Approval(PendingId),
-}
-
-impl By {
-    fn door(&self) -> Door<'_> {
-        match self {
-            Self::Token { jti, .. } => Door::Token(jti),
-            Self::Session(session) => Door::Session(session),
-            Self::Approval(item) => Door::Approved(item),
-        }
-    }
-    /// The session, where an agent asks itself.
-    pub fn session(&self) -> Option<&SessionId> {
-        match self {
-            Self::Token { session, .. } | Self::Session(session) => Some(session),
-            Self::Approval(_) => None,
-        }
-    }
-}
-
-/// What is wished for, as the body says it.
-pub struct Wish {
-    /// The capability, as it was typed.
-    pub id: String,
-    /// Its input.
-    pub input: Value,
-    /// Why, in the agent's words.
-    pub purpose: Option<String>,
-    /// What an approval is to do.
-    pub on_approval: OnApproval,
-    /// Whether the answer is a run's handle.
-    pub in_background: bool,
-    /// The idempotency key.
-    pub key: Option<String>,
-}
-
-/// A call of a known capability with a parsed input.
-#[derive(Clone)]
-pub struct Asked {
-    /// Who asks.
-    pub caller: Caller,
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) input: Arc<Value>,
-    /// RFC 8785: exactly what the worker gets.
-    pub(crate) canonical: Bytes,
-    pub(crate) digest: Digest,
-}
-
-/// A call that may go on. Made only by [`Asked::authorize`].
-pub(crate) struct Permitted {
-    pub(crate) asked: Asked,
-    pub(crate) permit: Permit,
-}
-
-/// What [`Asked::authorize`] came to.
-enum Authorized {
-    Yes(Box<Permitted>),
-    Pend(Box<Asked>),
-}
-
-/// An answer and the status it travels with.
-pub struct Answer {
-    /// HTTP's.
-    pub status: u16,
-    /// What the wire says.
-    pub body: InvokeResponse,
-}
-
-impl Answer {
-    /// A call that was not made.
-    pub fn refused(id: &str, error: ErrorBody, audit: Option<&AuditId>) -> Self {
-        Self {
-            status: error.code.status(),
-            body: InvokeResponse::refused(id, error, audit),
-        }
-    }
-    /// Something that was dispatched is answered with 200, whatever came of it (wire §4.9).
-    pub(crate) fn dispatched(body: InvokeResponse) -> Self {
-        Self { status: 200, body }
-    }
-}
-
-impl Asked {
-    /// With the canonical form and digest of `input`.
-    pub fn new(caller: Caller, entry: Arc<Entry>, input: Value) -> Self {
-        let canonical = Bytes::from(json::canonical(&input));
-        let digest = Digest::of(&canonical);
-        Self {
-            caller,
-            entry,
-            input: Arc::new(input),
-            canonical,
-            digest,
-        }
-    }
-
-    /// The capability.
-    pub fn id(&self) -> &CapabilityId {
-        &self.entry.id
-    }
-
-    fn authorize(self, kernel: &Kernel) -> Result<Authorized, Refusal> {
-        if let Some(refusal) = self.held_back(kernel) {
-            return Err(refusal);
-        }
-        let state = kernel.ledger.snapshot();
-        let call = Call {
-            agent: &self.caller.agent,
-            capability: &self.entry.id,
-            input: &self.input,
-            digest: self.digest,
-        };
-        let verdict = authorize(&state, call, self.caller.by.door(), kernel.clock.now());
-        let late = kernel
-            .late
-            .refuses(&self.caller.agent, self.id(), self.digest);
-        match (verdict, late) {
-            (Verdict::Refuse(refusal), _) | (_, Some(refusal)) => Err(refusal),
-            (Verdict::Permit(permit), None) => Ok(Authorized::Yes(Box::new(Permitted {
-                permit: *permit,
-                asked: self,
-            }))),
-            (Verdict::Pend, None) => Ok(Authorized::Pend(Box::new(self))),
-        }
-    }
-
-    /// The refusal where the owner took back what this stands on and it could not be saved.
-    fn held_back(&self, kernel: &Kernel) -> Option<Refusal> {
-        let token = match &self.caller.by {
-            By::Token { jti, .. } => Some(jti),
-            By::Session(_) | By::Approval(_) => None,
-        };
-        kernel
-            .taken_back
-            .refuses(&self.caller.agent, &self.entry.id, token)
-    }
-}
 
 /// Carries a call through, or says why not. Effects go on when the returned future is dropped; reads do not.
 /// `place` becomes the call's own, and lasts as long as the caller of this keeps it.
@@ -317,7 +162,7 @@ async fn carry_out(
     };
     if in_background {
         let reserves = claim.as_ref().and_then(|claim| claim.reserves);
-        let answer = runs::start(kernel, permitted, reserves);
+        let answer = background::start(kernel, permitted, reserves);
         // The same key gets the same run.
         if let Some(claim) = claim {
             claim.settle(&answer);
@@ -435,162 +280,5 @@ pub(crate) async fn run_approved(
             .await
         }
         Err(refusal) => deny(kernel, &caller, id.as_str(), refusal).await,
-    }
-}
-
-/// The answer of an approved call whose input or source is gone: it was not made.
-pub(crate) fn lost(id: &CapabilityId) -> Answer {
-    let error = ErrorBody::new(
-        ErrorCode::SourceUnavailable,
-        "The approved call was not made: its input, or its source, is no longer there.",
-    )
-    .about(id)
-    .next("ask again");
-    Answer::refused(id.as_str(), error, None)
-}
-
-/// The answer of a call that the ledger does not take: nothing was done.
-pub(crate) fn unrecorded(id: &CapabilityId, why: &plexus_ledger::SubmitError<Refusal>) -> Answer {
-    Answer::refused(id.as_str(), refusal::not_recorded(why, Some(id)), None)
-}
-
-/// The answer of an approved call of which only the outcome is known.
-pub(crate) fn of_outcome(id: &CapabilityId, outcome: OutcomeKind) -> Answer {
-    let error = match outcome {
-        OutcomeKind::Ok => {
-            return Answer::dispatched(InvokeResponse {
-                output_omitted: true,
-                ..InvokeResponse::ok(id.as_str(), None)
-            });
-        }
-        OutcomeKind::Unknown => refusal::unknown_outcome(id),
-        OutcomeKind::Failed => ErrorBody::new(
-            ErrorCode::TransportError,
-            "The approved call was made and failed; its answer was lost.",
-        )
-        .effect(Effect::Unknown)
-        .about(id)
-        .next("look at what it was to change before you ask again"),
-        OutcomeKind::Refused => ErrorBody::new(
-            ErrorCode::TransportError,
-            "Nothing was done: the approved call was refused, or its owner found that it did not happen.",
-        )
-        .about(id)
-        .next("ask again"),
-    };
-    Answer::dispatched(InvokeResponse::refused(id.as_str(), error, None))
-}
-
-/// A refusal before dispatch, recorded.
-pub(crate) async fn deny(
-    kernel: &Arc<Kernel>,
-    caller: &Caller,
-    id: &str,
-    refusal: Refusal,
-) -> Answer {
-    let error = refused(&refusal, CapabilityId::parse(id).ok().as_ref());
-    let mut answer = refuse(kernel, caller, id, error).await;
-    if refusal == Refusal::NotCallable {
-        // Clients take this for the failure of a call, as the recordings have it.
-        answer.status = 200;
-    }
-    answer
-}
-
-/// A skill that goes with something the agent sees is in its manifest too: it learns what it called, not that there is
-/// nothing.
-fn of_skill(kernel: &Kernel, asked: &Asked, refusal: Refusal) -> Refusal {
-    if refusal != Refusal::UnknownCapability || asked.entry.capability().kind != EntryKind::Skill {
-        return refusal;
-    }
-    let state = kernel.ledger.snapshot();
-    let seen = state.agent(&asked.caller.agent).is_some_and(|agent| {
-        let catalogue = kernel.catalogue.load();
-        let view = catalogue.view(&state, agent, kernel.clock.now());
-        view.iter().any(|entry| entry.id == asked.entry.id)
-    });
-    if seen { Refusal::NotCallable } else { refusal }
-}
-
-async fn invalid(kernel: &Arc<Kernel>, asked: &Asked, why: &str) -> Answer {
-    let error = ErrorBody::new(ErrorCode::SchemaValidationFailed, why)
-        .about(asked.id())
-        .next(format!("plexus describe {}", asked.id()));
-    refuse(kernel, &asked.caller, asked.id().as_str(), error).await
-}
-
-/// Refuses a call before dispatch in these words, and records it.
-pub async fn refuse(kernel: &Arc<Kernel>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
-    // Boxed, as is all that few calls come to: else every call would carry, and copy, a future with room for it.
-    let audit = Box::pin(note_denial(kernel, caller, id, &error)).await;
-    Answer::refused(id, error, audit.as_ref())
-}
-
-/// Records a refused call. Not being able to does not turn a refusal into anything else.
-async fn note_denial(
-    kernel: &Arc<Kernel>,
-    caller: &Caller,
-    id: &str,
-    error: &ErrorBody,
-) -> Option<AuditId> {
-    let mut about = serde_json::json!({"code": error.code});
-    if let Some(session) = caller.by.session() {
-        about["sessionId"] = session.as_str().into();
-    }
-    if let Some(detail) = &error.detail {
-        about["detail"] = detail.clone();
-    }
-    let unrecorded = kernel.limits.records_denial(&caller.agent, error.code)?;
-    if unrecorded > 0 {
-        about["unrecorded"] = unrecorded.into();
-    }
-    let capability = CapabilityId::parse(id).ok();
-    if capability.is_none() {
-        about["asked"] = plexus_sources::narration::cut(id, 80).into();
-    }
-    let note = Note {
-        kind: "invoke",
-        agent: Some(caller.agent.clone()),
-        capability,
-        outcome: Some("denied"),
-        detail: about,
-    };
-    let receipt = kernel.submit_for(&caller.agent, Command::Note(note)).await;
-    receipt.ok()?.events.first().map(|e| audit_id(e.id))
-}
-
-/// Records how many refused calls were too many to be recorded one by one, once that is over.
-pub async fn note_unrecorded(kernel: &Kernel, all: bool) {
-    // Each note stands for one of them itself.
-    let not_admitted = kernel
-        .limits
-        .not_admitted()
-        .into_iter()
-        .map(|(agent, refused)| {
-            let about = serde_json::json!({
-                "code": ErrorCode::RateLimited, "unrecorded": refused.calls + refused.ledger - 1,
-                "detail": {"calls": refused.calls, "ledger": refused.ledger},
-            });
-            (agent, about)
-        });
-    let unrecorded = kernel
-        .limits
-        .unrecorded(all)
-        .into_iter()
-        .map(|(agent, unrecorded)| {
-            let about =
-                serde_json::json!({"code": unrecorded.code, "unrecorded": unrecorded.count - 1});
-            (agent, about)
-        });
-    for (agent, detail) in not_admitted.chain(unrecorded) {
-        kernel
-            .note(Note {
-                kind: "invoke",
-                agent: Some(agent),
-                capability: None,
-                outcome: Some("denied"),
-                detail,
-            })
-            .await;
     }
 }

@@ -6,7 +6,7 @@
 //! Must not know: HTTP, the state. What is only looked at, and not counted, is read when it is asked for
 //! (`http/owner/metrics.rs`).
 
-use crate::{life::Answer, limits::Exceeded};
+use crate::{answer::Answer, limits::Exceeded};
 use plexus_ledger::Committed;
 use plexus_protocol::ErrorCode;
 use prometheus_client::{

@@ -3,7 +3,10 @@
 //! Invariant: the reply leaves before the plan is made; nothing of a plan, nor its errors or timing, reaches the agent.
 
 use super::refusal;
-use crate::life::{Answer, Asked, By};
+use crate::{
+    answer::Answer,
+    call::{Asked, By},
+};
 use crate::{approvals::planner, finish::to_its_end, kernel::Kernel};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
@@ -31,7 +34,7 @@ pub(crate) async fn ask(
     let By::Session(session) = asked.caller.by.clone() else {
         let refusal = Refusal::GrantRequired { constraint: None };
         return waiting(
-            crate::life::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
+            crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
         );
     };
     match request(kernel, &asked, session, purpose, on_approval, false).await {
@@ -45,7 +48,7 @@ pub(crate) async fn ask(
                     Refusal::Denied { reason }
                 });
                 waiting(
-                    crate::life::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
+                    crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
                 )
             }
         },
@@ -152,9 +155,9 @@ async fn put(
 async fn refuse(kernel: &Arc<Kernel>, asked: &Asked, error: SubmitError<Refusal>) -> Answer {
     match error {
         SubmitError::Refused(refusal) => {
-            crate::life::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await
+            crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await
         }
-        other => crate::life::unrecorded(asked.id(), &other),
+        other => crate::denial::unrecorded(asked.id(), &other),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::refusal;
 use crate::kernel::Kernel;
-use crate::life::{Answer, Permitted};
+use crate::{answer::Answer, permit::Permitted};
 use plexus_ipc::message::Touched;
 use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
@@ -45,7 +45,7 @@ pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
     let answered = tokio::select! {
         answered = kernel.supervisor.read(&asked.entry.source, request) => answered,
         () = kernel.until_paused(mark) => {
-            let denied = crate::life::deny(kernel, &asked.caller, asked.id().as_str(), Refusal::Paused);
+            let denied = crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), Refusal::Paused);
             return Box::pin(denied).await;
         }
     };
@@ -53,7 +53,7 @@ pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
         // It reached no worker: refused like any call before its dispatch, and no yes is used up.
         Err(error) if !was_sent(&error) => {
             let error = refusal::undispatched(&error, asked.id(), false);
-            let refused = crate::life::refuse(kernel, &asked.caller, asked.id().as_str(), error);
+            let refused = crate::denial::refuse(kernel, &asked.caller, asked.id().as_str(), error);
             return Box::pin(refused).await;
         }
         answered => answered,
@@ -98,7 +98,7 @@ fn was_sent(error: &DispatchError) -> bool {
 
 fn judged(
     answered: Result<Finished, DispatchError>,
-    asked: &crate::life::Asked,
+    asked: &crate::call::Asked,
     permit: &plexus_trust::Permit,
     started: Instant,
     known_away: impl FnOnce() -> bool,
@@ -156,7 +156,7 @@ fn judged(
 /// Withholds what lies outside the permit although the worker let it through: the gateway trusts no worker with that.
 fn beyond(
     permit: &plexus_trust::Permit,
-    asked: &crate::life::Asked,
+    asked: &crate::call::Asked,
     touched: &[Touched],
 ) -> Option<ErrorBody> {
     let constraint = permit.constraint.as_ref()?;
@@ -182,7 +182,7 @@ fn beyond(
 /// Against its record the output leaves; without one only the refusal does.
 async fn record(
     kernel: &Arc<Kernel>,
-    asked: &crate::life::Asked,
+    asked: &crate::call::Asked,
     permit: plexus_trust::Permit,
     output: Result<Box<RawValue>, ErrorBody>,
     mut outcome: Outcome,
@@ -211,7 +211,7 @@ async fn record(
                 match kernel.taken_back.refuses(agent, id, token.as_ref()) {
                     // Taken back while it was read, which could not be saved: withheld all the same.
                     Some(refusal) => {
-                        Err(crate::life::deny(kernel, &asked.caller, id.as_str(), refusal).await)
+                        Err(crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal).await)
                     }
                     None => Ok(in_flight.disclose(&durable)),
                 }
@@ -223,14 +223,14 @@ async fn record(
         },
         // What allowed it was taken back while it was read: it is withheld, and that is recorded.
         Err(plexus_ledger::SubmitError::Refused(refusal)) => {
-            let denied = crate::life::deny(kernel, &asked.caller, id.as_str(), refusal);
+            let denied = crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal);
             Err(Box::pin(denied).await)
         }
         Err(error) => Err(refuse(refusal::not_recorded(&error, Some(id)))),
     }
 }
 
-fn failed_outcome(asked: &crate::life::Asked, started: Instant) -> Outcome {
+fn failed_outcome(asked: &crate::call::Asked, started: Instant) -> Outcome {
     Outcome {
         kind: OutcomeKind::Failed,
         code: None,
@@ -246,7 +246,7 @@ fn failed_outcome(asked: &crate::life::Asked, started: Instant) -> Outcome {
 
 /// A call as the supervisor takes it.
 pub(super) fn call_request(
-    asked: &crate::life::Asked,
+    asked: &crate::call::Asked,
     permit: &plexus_trust::Permit,
 ) -> CallRequest {
     let capability = asked.entry.capability();

@@ -14,14 +14,10 @@ use super::outcome::unanswered;
 use crate::kernel::Kernel;
 use plexus_ipc::message::Verdict;
 use plexus_ledger::{Durable, SubmitError};
-use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, SourceId};
+use plexus_protocol::{AuditId, CapabilityId, SourceId};
 use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished};
 use plexus_trust::{Command, OutcomeKind, Refusal};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinSet};
 
 /// How long a worker may take to say what became of an effect.
@@ -36,47 +32,6 @@ pub(super) enum Committed {
     Settled,
     /// No answer, and the worker's store says that it did not happen.
     Undone,
-}
-
-/// Calls of agents that are past their deadline while their worker has not said what became of them.
-#[derive(Default)]
-pub struct Late(Mutex<BTreeMap<AuditId, (AgentId, CapabilityId, Digest)>>);
-
-impl Late {
-    /// From here on the same call is not made again, until what is returned is dropped.
-    pub(super) fn holds(
-        &self,
-        intent: &AuditId,
-        call: (AgentId, CapabilityId, Digest),
-    ) -> impl Drop + Send + use<'_> {
-        struct Held<'a>(&'a Late, AuditId);
-        impl Drop for Held<'_> {
-            fn drop(&mut self) {
-                let mut late = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-                late.remove(&self.1);
-            }
-        }
-        let mut late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        late.insert(intent.clone(), call);
-        Held(self, intent.clone())
-    }
-
-    /// The refusal of a call that was made before and may still happen.
-    pub(super) fn refuses(
-        &self,
-        agent: &AgentId,
-        id: &CapabilityId,
-        input: Digest,
-    ) -> Option<Refusal> {
-        let late = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut late = late.iter();
-        let same = |call: &(AgentId, CapabilityId, Digest)| {
-            call.2 == input && call.1 == *id && call.0 == *agent
-        };
-        let (intent, _) = late.find(|(_, call)| same(call))?;
-        let intent = intent.clone();
-        Some(Refusal::OutcomeUnknown { intent })
-    }
 }
 
 impl Kernel {

@@ -9,11 +9,8 @@
 //! were saved, and ends with the process, which its answer says; what the owner took back is saved before any later act
 //! of the owner. A token that an agent gives back takes no place of the owner's and concerns no other agent's calls.
 
-use super::refusal;
-use crate::kernel::Kernel;
-use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AgentId, CapabilityId, ErrorBody, TokenId};
-use plexus_trust::{Command, Refusal, Reply};
+use plexus_protocol::{AgentId, CapabilityId, TokenId};
+use plexus_trust::{Command, Refusal};
 use std::{
     collections::HashMap,
     sync::{
@@ -30,7 +27,7 @@ const NOTED: usize = 4_096;
 const HELD: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum What {
+pub(crate) enum What {
     Everything,
     Agent(AgentId),
     Grant(AgentId, CapabilityId),
@@ -46,7 +43,7 @@ pub struct TakenBack {
     held: Mutex<Vec<Held>>,
     any_held: AtomicBool,
     /// Wakes what a pause ends at once.
-    paused: Notify,
+    pub(crate) paused: Notify,
 }
 
 #[derive(Default)]
@@ -87,11 +84,11 @@ impl Noted {
 }
 
 #[derive(Clone)]
-struct Held {
-    what: What,
-    command: Command,
+pub(crate) struct Held {
+    pub(crate) what: What,
+    pub(crate) command: Command,
     /// Whose own it was to give back; none: the owner took it.
-    agent: Option<AgentId>,
+    pub(crate) agent: Option<AgentId>,
 }
 
 /// A moment in the order of what is taken back.
@@ -99,7 +96,7 @@ struct Held {
 pub(crate) struct Mark(u64);
 
 impl What {
-    fn of(command: &Command) -> Option<Self> {
+    pub(crate) fn of(command: &Command) -> Option<Self> {
         match command {
             Command::Pause(true) => Some(Self::Everything),
             Command::RevokeAgent { agent, .. } => Some(Self::Agent(agent.clone())),
@@ -171,7 +168,7 @@ impl TakenBack {
     }
 
     /// Waits until all agents are paused after `mark`, or by the state that `is_paused` looks at.
-    async fn until_paused(&self, mark: Mark, is_paused: impl Fn() -> bool) {
+    pub(crate) async fn until_paused(&self, mark: Mark, is_paused: impl Fn() -> bool) {
         loop {
             let woken = self.paused.notified();
             if self.count.load(Ordering::Acquire) != mark.0 && self.paused_since(mark) {
@@ -221,7 +218,7 @@ impl TakenBack {
     }
 
     /// Notes what the owner takes back, or what an agent gives back itself.
-    fn note(&self, what: What, by: Option<&AgentId>) {
+    pub(crate) fn note(&self, what: What, by: Option<&AgentId>) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.count.fetch_add(1, Ordering::AcqRel) + 1;
         let pauses = what == What::Everything;
@@ -241,7 +238,7 @@ impl TakenBack {
     }
 
     /// Whether it is held now: of an agent's own only so much is.
-    fn hold(&self, new: Held) -> bool {
+    pub(crate) fn hold(&self, new: Held) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.iter().any(|known| known.what == new.what) {
             return true;
@@ -255,13 +252,13 @@ impl TakenBack {
         true
     }
 
-    fn let_go(&self, saved: &What) {
+    pub(crate) fn let_go(&self, saved: &What) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|known| known.what != *saved);
         self.any_held.store(!held.is_empty(), Ordering::Release);
     }
 
-    fn all_held(&self) -> Vec<Held> {
+    pub(crate) fn all_held(&self) -> Vec<Held> {
         if !self.any_held.load(Ordering::Acquire) {
             return Vec::new();
         }
@@ -269,117 +266,6 @@ impl TakenBack {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-}
-
-/// Why a token that was given back is not ended on record.
-pub enum GaveBack {
-    /// The trust machine refused it.
-    Refused(Refusal),
-    /// What the agent is told.
-    Unsaved(ErrorBody),
-}
-
-impl Kernel {
-    /// Has the machine take back what the owner says. What it cannot record is held: the call's error then says so.
-    pub async fn take_back(
-        &self,
-        command: Command,
-    ) -> Result<Receipt<Reply>, SubmitError<Refusal>> {
-        let what = What::of(&command);
-        if let Some(what) = what.clone() {
-            self.taken_back.note(what.clone(), None);
-            if let What::Grant(agent, id) = &what {
-                self.approvals.take_back(&self.ledger.snapshot(), agent, id);
-            }
-        }
-        let submitted = self.ledger.submit(command.clone(), Lane::Owner).await;
-        if matches!(what, Some(What::Everything)) {
-            // Once more: a call that was authorized just before it was noted looks at the state.
-            self.taken_back.paused.notify_waiters();
-        }
-        if let (Some(what), Err(error)) = (what, &submitted)
-            && !matches!(error, SubmitError::Refused(_))
-        {
-            tracing::error!(name: "revoke.held", %error, "what the owner took back could not be saved; it is held in memory");
-            let agent = None;
-            self.taken_back.hold(Held {
-                what,
-                command,
-                agent,
-            });
-        }
-        submitted
-    }
-
-    /// Has the machine end a token that its own agent gives back: as any act of an agent, and charged to it. Where the
-    /// ledger takes nothing it is held; where there is only too much waiting, the agent asks again.
-    ///
-    /// # Errors
-    /// The machine's refusal, and whether it is held.
-    pub async fn give_back(
-        &self,
-        agent: &AgentId,
-        token: TokenId,
-        reason: Option<String>,
-    ) -> Result<Receipt<Reply>, GaveBack> {
-        let what = What::Token(token.clone());
-        self.taken_back.note(what.clone(), Some(agent));
-        let command = Command::RevokeToken { token, reason };
-        let error = match self.submit_for(agent, command.clone()).await {
-            Ok(receipt) => return Ok(receipt),
-            Err(SubmitError::Refused(refusal)) => return Err(GaveBack::Refused(refusal)),
-            Err(error) => error,
-        };
-        let held = Held {
-            what,
-            command,
-            agent: Some(agent.clone()),
-        };
-        let is_held = !matches!(error, SubmitError::Busy) && self.taken_back.hold(held);
-        Err(GaveBack::Unsaved(if is_held {
-            refusal::held(&error)
-        } else {
-            refusal::not_recorded(&error, None)
-        }))
-    }
-
-    /// Waits until all agents are paused; `mark` is from the beginning of what waits.
-    pub(crate) async fn until_paused(&self, mark: Mark) {
-        self.taken_back
-            .until_paused(mark, || self.ledger.snapshot().paused)
-            .await;
-    }
-
-    /// Saves what the owner took back and is held, if the ledger records again.
-    pub async fn save_held(&self) {
-        let held = self.taken_back.all_held();
-        for held in held.into_iter().filter(|held| held.agent.is_none()) {
-            let saved = self.ledger.submit(held.command, Lane::Owner).await;
-            if !self.is_over(&held.what, &saved) {
-                return;
-            }
-        }
-    }
-
-    /// The same of what agents gave back.
-    pub async fn save_given_back(&self) {
-        for held in self.taken_back.all_held() {
-            let Some(agent) = held.agent else { continue };
-            let saved = self.submit_for(&agent, held.command).await;
-            if !self.is_over(&held.what, &saved) {
-                return;
-            }
-        }
-    }
-
-    fn is_over(&self, held: &What, saved: &Result<Receipt<Reply>, SubmitError<Refusal>>) -> bool {
-        // Refused: there is nothing left of it to take back.
-        let over = matches!(saved, Ok(_) | Err(SubmitError::Refused(_)));
-        if over {
-            self.taken_back.let_go(held);
-        }
-        over
     }
 }
 

@@ -1,6 +1,5 @@
 //! Under which names this gateway is reached: its base URL, the hosts and origins it accepts.
 
-use super::guard::{hostname, is_loopback_name};
 use plexus_home::network::Network;
 
 /// Where this gateway can be reached.
@@ -73,4 +72,24 @@ fn is_port(text: &str) -> bool {
         || text
             .strip_prefix(':')
             .is_some_and(|p| p.parse::<u16>().is_ok())
+}
+
+/// The part before the last `:`, unless that colon is inside brackets.
+/// What follows must be a port: `127.0.0.1:80@evil.example` is no name of ours.
+pub fn hostname(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => {
+            let port = &host[colon + 1..];
+            if port.bytes().all(|b| b.is_ascii_digit()) {
+                &host[..colon]
+            } else {
+                host
+            }
+        }
+        _ => host,
+    }
+}
+
+pub(crate) fn is_loopback_name(hostname: &str) -> bool {
+    matches!(hostname, "127.0.0.1" | "localhost" | "[::1]")
 }

@@ -15,8 +15,8 @@ use axum::{
     response::Response,
 };
 use plexus_calls::{
+    call::{By, Caller},
     finish::to_its_end,
-    life::{By, Caller},
 };
 use plexus_protocol::{
     AgentId, ErrorBody, ErrorCode, KEY_HEADER, SESSION_HEADER, SessionId, credential::Pat,

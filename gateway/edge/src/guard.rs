@@ -2,7 +2,10 @@
 //!
 //! Ours is tighter in one thing (E3): a request that changes state takes an Origin only of the gateway's own pages.
 
-use super::reply::Refused;
+use super::{
+    address::{hostname, is_loopback_name},
+    reply::Refused,
+};
 use crate::edge::Edge;
 use axum::{
     extract::Request,
@@ -84,26 +87,6 @@ fn host(request: &Request) -> Result<&str, Refused> {
         )));
     }
     Ok(text)
-}
-
-/// The part before the last `:`, unless that colon is inside brackets.
-/// What follows must be a port: `127.0.0.1:80@evil.example` is no name of ours.
-pub fn hostname(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => {
-            let port = &host[colon + 1..];
-            if port.bytes().all(|b| b.is_ascii_digit()) {
-                &host[..colon]
-            } else {
-                host
-            }
-        }
-        _ => host,
-    }
-}
-
-pub(crate) fn is_loopback_name(hostname: &str) -> bool {
-    matches!(hostname, "127.0.0.1" | "localhost" | "[::1]")
 }
 
 fn forbidden(message: String) -> Refused {

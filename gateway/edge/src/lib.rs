@@ -11,6 +11,7 @@
 pub mod address;
 pub mod agent;
 pub mod authenticate;
+mod body;
 pub mod browser;
 pub mod connection_key;
 pub mod doors;

@@ -1,7 +1,5 @@
 //! How answers look, and how bodies are read.
 
-use super::authenticate;
-use crate::edge::Edge;
 use axum::{
     body::Body,
     extract::Request,
@@ -10,7 +8,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use plexus_calls::{life::Answer, limits::Place, refusal};
+use plexus_calls::{answer::Answer, limits::Place, refusal};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, json};
 use plexus_trust::Refusal;
@@ -228,28 +226,11 @@ pub(crate) async fn body(request: Request, most: usize) -> Result<Bytes, Refused
     Ok(read.unwrap_or_default())
 }
 
-/// Reads a body of at most [`BODY`] bytes, if the head shows a credential that is live. Of a stranger it is kept only up
-/// to [`STRANGERS_BODY`]: `None` beyond, where what comes is read and let go, so that who sends it hears the answer.
-///
-/// # Errors
-/// As [`body`].
-pub(crate) async fn body_of(edge: &Edge, request: Request) -> Result<Option<Bytes>, Refused> {
-    let short = declared(&request).is_some_and(|length| length <= STRANGERS_BODY as u64);
-    let kept = if short || authenticate::proves(edge, request.headers()) {
-        BODY
-    } else {
-        STRANGERS_BODY
-    };
-    read(request, BODY, kept).await
-}
-
-/// How long a body says that it is.
-fn declared(request: &Request) -> Option<u64> {
-    let length = request.headers().get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
-}
-
-async fn read(request: Request, most: usize, kept: usize) -> Result<Option<Bytes>, Refused> {
+pub(crate) async fn read(
+    request: Request,
+    most: usize,
+    kept: usize,
+) -> Result<Option<Bytes>, Refused> {
     let too_large = || {
         Refused::new(
             ErrorBody::new(
@@ -351,6 +332,12 @@ pub(crate) async fn or_panicked<E>(
         .next("stop; tell the owner: look at what plexusd printed");
         Ok(Refused::new(error).status(500).into_response())
     })
+}
+
+/// How long a body says that it is.
+pub(crate) fn declared(request: &Request) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

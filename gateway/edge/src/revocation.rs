@@ -3,7 +3,7 @@
 use super::reply::{Refused, ok};
 use crate::edge::Edge;
 use axum::response::Response;
-use plexus_calls::{refusal, taken_back::GaveBack};
+use plexus_calls::{refusal, revoke::GaveBack};
 use plexus_ledger::{Receipt, SubmitError};
 use plexus_protocol::{AgentId, CapabilityId, TokenId};
 use plexus_record::audit_id;

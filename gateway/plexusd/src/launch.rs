@@ -26,15 +26,15 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use ending::Ended;
 use plexus_calls::{
-    approvals::{Approvals, planner, run as approved_run},
+    approvals::{planner, run as approved_run, store::Approvals},
     contents::Contents,
     events::Feed,
     kernel::{Kernel, Phase},
+    late::Late,
     limits::Limits,
     metrics::Figures,
     replay::{Replays, kept::Kept},
     runs::Runs,
-    settle::Late,
     taken_back::TakenBack,
     worker_events,
 };
@@ -184,7 +184,7 @@ async fn run(
         options.observer = Arc::new(move |committed| measured.committed(committed));
         let watching = owners_watching.clone();
         options.audience =
-            Arc::new(move |record| plexus_calls::events::concerns(&watching, record));
+            Arc::new(move |record| plexus_calls::follow::concerns(&watching, record));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
     phases.took("ledger file", boot.times.file);
@@ -298,7 +298,7 @@ async fn run(
     plexus_calls::used::go_on(&kernel);
 
     let tasks = [
-        tokio::spawn(plexus_calls::events::follow(kernel.clone())),
+        tokio::spawn(plexus_calls::follow::follow(kernel.clone())),
         tokio::spawn(worker_events::hear_workers(kernel.clone(), from_workers)),
         tokio::spawn(sweep::sweep(edge.clone())),
     ];

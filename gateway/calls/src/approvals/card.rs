@@ -1,6 +1,7 @@
 //! The card: all that the owner sees of an item, and the digest that an approval is bound to (wire §4.17, DESIGN 13).
 
-use super::{Approvals, Planned, choices};
+use super::choices;
+use crate::approvals::store::{Approvals, Planned};
 use plexus_protocol::{Digest, body::Narration, json};
 use plexus_sources::{catalogue::Catalogue, narration};
 use plexus_trust::{Ask, Item, Plan, State};

@@ -8,7 +8,7 @@
 //! Invariants: a plan is a call of the agent whose item it is, wherever calls stand in line, and an agent has few at a
 //! time; what there was no room for is made later, and has not failed; none is begun for an item that does not wait.
 
-use super::Planned;
+use crate::approvals::store::Planned;
 use crate::{
     kernel::{Kernel, Phase},
     whose::{self, Whose},
@@ -18,60 +18,15 @@ use plexus_ipc::{
     text::Line,
 };
 use plexus_ledger::SubmitError;
-use plexus_protocol::{AgentId, CapabilityId, Digest, PendingId, json};
+use plexus_protocol::{AgentId, Digest, PendingId, json};
 use plexus_supervisor::{CallRequest, DispatchError, Stands};
 use plexus_trust::{Agent, Ask, Command, Item, ItemState, Plan};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// How long a plan may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Plans that one source makes for one agent at a time.
-const AT_ONCE: usize = 4;
 /// From one try to the next, where there was no room.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// The plans that are being made.
-#[derive(Clone, Default)]
-pub(super) struct Places(Arc<Mutex<UnderWay>>);
-
-/// Whose each is, and the source that makes it.
-type UnderWay = HashMap<Key, (AgentId, String)>;
-type Key = (PendingId, CapabilityId);
-
-/// Given back when it goes.
-struct Place {
-    of: Places,
-    key: Key,
-}
-
-impl Places {
-    /// A place for the plan of an ask that has none, if its agent has one left.
-    fn take(&self, item: &PendingId, agent: &AgentId, id: &CapabilityId) -> Option<Place> {
-        let source = id.as_str().split_once('.').map_or("", |(source, _)| source);
-        let taker = (agent.clone(), source.to_owned());
-        let key = (item.clone(), id.clone());
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = taken.values().filter(|other| **other == taker).count() >= AT_ONCE;
-        if full || taken.contains_key(&key) {
-            return None;
-        }
-        taken.insert(key.clone(), taker);
-        drop(taken);
-        let of = self.clone();
-        Some(Place { of, key })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.remove(&self.key);
-    }
-}
 
 /// Why there is no plan.
 enum NotMade {
@@ -285,23 +240,6 @@ fn marked(mut made: PlanMade, undoes: Option<Whose>, agent: &AgentId) -> (Arc<Pl
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_agents_plans_take_few_places_and_none_twice() {
-        let (places, write) = (Places::default(), CapabilityId::parse("w.write").unwrap());
-        let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
-        let first = PendingId::fresh();
-        let mut taken = vec![places.take(&first, &a, &write).unwrap()];
-        assert!(places.take(&first, &a, &write).is_none(), "under way");
-        taken.extend((0..20).filter_map(|_| places.take(&PendingId::fresh(), &a, &write)));
-        assert_eq!(taken.len(), AT_ONCE);
-        let elsewhere = CapabilityId::parse("v.write").unwrap();
-        let other = places.take(&PendingId::fresh(), &a, &elsewhere);
-        assert!(other.is_some(), "each source has its own");
-        assert!(places.take(&PendingId::fresh(), &b, &write).is_some());
-        taken.swap_remove(0);
-        assert!(places.take(&first, &a, &write).is_some(), "given back");
-    }
 
     #[test]
     fn what_was_not_sent_for_want_of_room_has_not_failed() {

@@ -87,7 +87,7 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
             _ => {
                 tracing::error!(name: "pending.input_lost", pendingId = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
                 // Whoever waits for it is told, instead of waiting for what does not come.
-                life::lost(&ask.capability)
+                crate::denial::lost(&ask.capability)
             }
         };
         if is_final(kernel, &item, ask, &answer).await {
@@ -99,7 +99,12 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
 }
 
 /// Whether an answer is the last word on its call: it was begun, or it can not be begun any more.
-async fn is_final(kernel: &Arc<Kernel>, item: &Item, ask: &Ask, answer: &life::Answer) -> bool {
+async fn is_final(
+    kernel: &Arc<Kernel>,
+    item: &Item,
+    ask: &Ask,
+    answer: &crate::answer::Answer,
+) -> bool {
     let state = kernel.ledger.snapshot();
     if !state.item(&item.id).is_some_and(|i| i.runs_still(ask)) {
         return true;

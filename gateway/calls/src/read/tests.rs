@@ -1,7 +1,7 @@
 //! What the gateway holds against a worker that let something through.
 
 use super::*;
-use crate::life::{Asked, By, Caller};
+use crate::call::{Asked, By, Caller};
 use crate::shipped::SHIPPED;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, Provenance, SessionId, SourceId, Timestamp,

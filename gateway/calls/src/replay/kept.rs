@@ -5,7 +5,7 @@
 //!
 //! Must not know: who may have an answer.
 
-use crate::life::Answer;
+use crate::answer::Answer;
 use plexus_home::state_dir::write_private;
 use plexus_protocol::{AuditId, body::InvokeResponse};
 use plexus_trust::State;

@@ -12,11 +12,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use plexus_edge::{
-    doors::unknown,
-    guard::{Serves, hostname},
-    reply::Refused,
-};
+use plexus_edge::{address::hostname, doors::unknown, guard::Serves, reply::Refused};
 use plexus_protocol::{ErrorBody, ErrorCode};
 use std::sync::Arc;
 

@@ -13,7 +13,9 @@ use axum::{
     response::Response,
 };
 use plexus_calls::{
-    life::{self, Answer, By, Caller, Wish},
+    answer::Answer,
+    call::{By, Caller, Wish},
+    life,
     limits::Place,
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, body::InvokeResponse};
@@ -50,7 +52,7 @@ async fn answer(
     let authorization = request.headers().contains_key(header::AUTHORIZATION);
     let token = bearer(request.headers()).map(str::to_owned);
     let session = single(request.headers(), SESSION_HEADER).map(str::to_owned);
-    let read = reply::body_of(edge, request).await.map_err(nobody)?;
+    let read = crate::body::body_of(edge, request).await.map_err(nobody)?;
     // A stranger's that was too long to keep: whatever it says is refused below.
     let unread = read.is_none();
     let body = match read {

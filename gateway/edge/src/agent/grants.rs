@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use plexus_calls::{approvals::planner, finish::to_its_end, life::Asked};
+use plexus_calls::{approvals::planner, call::Asked, finish::to_its_end};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER,
@@ -111,7 +111,7 @@ pub(super) async fn request(
     let header = single(request.headers(), SESSION_HEADER).map(str::to_owned);
     let has_header = request.headers().contains_key(SESSION_HEADER);
     // Shape before session (wire §4.4).
-    let Some(bytes) = reply::body_of(&edge, request).await? else {
+    let Some(bytes) = crate::body::body_of(&edge, request).await? else {
         return Err(authenticate::no_session(if has_header {
             "unknown session, or it is over"
         } else {

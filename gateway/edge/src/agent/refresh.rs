@@ -10,7 +10,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::life::By;
+use plexus_calls::call::By;
 use plexus_protocol::{
     ErrorBody, ErrorCode, SESSION_HEADER, SessionId, TokenId, body::ScopedToken,
 };

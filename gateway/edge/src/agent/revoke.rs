@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::life::By;
+use plexus_calls::call::By;
 use plexus_protocol::{ErrorBody, ErrorCode, KEY_HEADER};
 use serde_json::Value;
 use std::sync::Arc;

@@ -89,7 +89,7 @@ impl Serving {
             tracing::error!(name: "daemon.effects_left", "effects were still under way at the stop; the next start asks their workers"
             );
         }
-        plexus_calls::life::note_unrecorded(&app, true).await;
+        plexus_calls::denial::note_unrecorded(&app, true).await;
         plexus_edge::authenticate::note_unrecorded(&app).await;
         // A stop that was asked for meanwhile is a stop.
         let upgrade = if stop.was_asked().await {

@@ -25,7 +25,7 @@ pub(crate) async fn sweep(app: Arc<Edge>) {
         if rounds.is_multiple_of(MARK_EVERY) {
             leave_mark(&app);
         }
-        plexus_calls::life::note_unrecorded(&app, false).await;
+        plexus_calls::denial::note_unrecorded(&app, false).await;
         plexus_edge::authenticate::note_unrecorded(&app).await;
         app.limits.tidy(app.clock.now());
         let before = app.ledger.snapshot();

@@ -1,0 +1,71 @@
+//! What is kept of pending items beside the ledger: inputs as files, plans and answers in memory.
+
+use plexus_ipc::message::PlanMade;
+use plexus_protocol::{
+    CapabilityId, Digest, ErrorBody, PendingId, SessionId, Timestamp, body::InvokeResponse,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::{Semaphore, watch};
+
+/// A plan as it is kept for the card.
+#[derive(Clone)]
+pub(crate) enum Planned {
+    /// With the digest of its preview.
+    Made(Arc<PlanMade>, Digest),
+    Failed(String),
+}
+
+/// The answer of a run that the owner approved.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Ran {
+    pub(super) response: InvokeResponse,
+    pub(super) status: u16,
+    /// Whether the agent has had it.
+    pub(super) collected: bool,
+    /// Of a read: on which terms it was read. None where it is not given any more, or an earlier version kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) terms: Option<Digest>,
+}
+
+impl Ran {
+    /// In place of an answer that is not given.
+    pub(crate) fn withheld(id: &CapabilityId, error: ErrorBody) -> Self {
+        Self {
+            status: error.code.status(),
+            response: InvokeResponse::refused(id.as_str(), error, None),
+            // The same call is a new wish.
+            collected: true,
+            terms: None,
+        }
+    }
+}
+
+/// Pending items: their inputs and plans, and who waits for them.
+pub struct Approvals {
+    pub(super) dir: PathBuf,
+    pub(super) plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
+    pub(super) planning: crate::approvals::planning::Places,
+    pub(super) ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
+    pub(super) under_way: Mutex<HashSet<PendingId>>,
+    /// Tokens made for an approved item: reading its status again gives the same one. Of open sessions only, and of each
+    /// item no more than [`TOKENS_OF_AN_ITEM`].
+    pub(super) tokens: Mutex<HashMap<(PendingId, SessionId), (Timestamp, Value)>>,
+    /// [`INPUTS_AT_ONCE`].
+    pub(super) writing: Semaphore,
+    /// Rises with every change that somebody may wait for.
+    pub(super) changed: watch::Sender<u64>,
+}
+
+/// Inputs that are written at one time. With the largest of them this is half of the space that the ledger gives back to a
+/// full disk for the owner: so much may be on its way there already when agents are refused.
+pub(crate) const INPUTS_AT_ONCE: usize = 8;
+
+/// Tokens of one item that are kept, each for another session: in one more its oldest goes, and that session's next look
+/// makes another.
+pub(crate) const TOKENS_OF_AN_ITEM: usize = 8;

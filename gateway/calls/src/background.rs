@@ -1,0 +1,119 @@
+//! Starts an asynchronous call, and gives what it came to.
+
+use super::{given::may_still_be_given, refusal};
+use crate::runs::{AT_ONCE, KEPT, KEPT_BYTES, OneRun};
+use crate::terms::Terms;
+use crate::{answer::Answer, life::perform, permit::Permitted};
+use crate::{events::Notice, kernel::Kernel};
+use plexus_protocol::{
+    AuditId, Digest, ErrorBody, ErrorCode, RunId, Timestamp, body::InvokeResponse,
+};
+use std::sync::{Arc, PoisonError};
+use tokio::sync::watch;
+
+impl OneRun {
+    /// The same for its agent: what was read only as long as it may still be given. The outcome of an effect always is.
+    pub fn given(&self, kernel: &Kernel) -> Option<(Timestamp, InvokeResponse)> {
+        let (at, answer) = self.result()?;
+        if !self.permit.is_read() || !answer.ok {
+            return Some((at, answer));
+        }
+        let given = match may_still_be_given(kernel, &Terms::of(&self.permit, self.mark)) {
+            Ok(()) => answer,
+            Err(error) => {
+                let audit = AuditId::parse(&answer.audit_id).ok();
+                InvokeResponse::refused(&self.capability, *error, audit.as_ref())
+            }
+        };
+        Some((at, given))
+    }
+}
+
+/// Begins a call in the background; an effect `reserves` its idempotency key.
+pub(crate) fn start(
+    kernel: &Arc<Kernel>,
+    permitted: Box<Permitted>,
+    reserves: Option<Digest>,
+) -> Answer {
+    let Permitted { asked, permit } = *permitted;
+    let permitted = Box::new(Permitted {
+        asked,
+        permit: permit.for_a_run(),
+    });
+    let agent = permitted.asked.caller.agent.clone();
+    let id = permitted.asked.id().clone();
+    let run = Arc::new(OneRun {
+        agent: agent.clone(),
+        epoch: permitted.permit.agent_epoch(),
+        capability: id.to_string(),
+        id: RunId::fresh(),
+        started: kernel.clock.now(),
+        permit: permitted.permit.clone(),
+        mark: kernel.taken_back.mark(),
+        over: watch::Sender::new(None),
+    });
+    {
+        let mut runs = kernel.runs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = || runs.values().filter(|r| r.agent == agent);
+        if mine().filter(|r| !r.is_over()).count() >= AT_ONCE {
+            let error = ErrorBody::new(
+                ErrorCode::RateLimited,
+                format!("{AT_ONCE} of your runs are under way already."),
+            )
+            .about(&id)
+            .with("retryAfterMs", 1_000)
+            .next("wait for one of your runs to end");
+            return Answer::refused(id.as_str(), error, None);
+        }
+        let mut ended: Vec<_> = mine().filter_map(|r| r.ended()).collect();
+        ended.sort();
+        let mut number = ended.len() + 1;
+        let mut bytes: usize = ended.iter().map(|(.., size)| size).sum();
+        for (_, old, size) in ended {
+            if number <= KEPT && bytes <= KEPT_BYTES {
+                break;
+            }
+            runs.remove(&old);
+            number -= 1;
+            bytes -= size;
+        }
+        runs.insert(run.id.clone(), run.clone());
+    }
+    let handle = run.handle(&kernel.base, kernel.clock.now());
+    let kernel = kernel.clone();
+    tokio::spawn(async move {
+        let capability = permitted.asked.id().clone();
+        // A run has no caller that could go away, so even a read is carried through in a task of its own.
+        let answer = match tokio::spawn({
+            let kernel = kernel.clone();
+            async move { perform(&kernel, permitted, None, reserves).await }
+        })
+        .await
+        {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(name: "call.task_failed", %error, runId = %run.id, "a run ended badly");
+                let body = refusal::unknown_outcome(&capability);
+                Answer::dispatched(InvokeResponse::refused(capability.as_str(), body, None))
+            }
+        };
+        let ok = answer.body.ok;
+        let _ = run
+            .over
+            .send_replace(Some((kernel.clock.now(), answer.body)));
+        kernel.feed.publish(Notice::InvokeResolved {
+            agent: run.agent.clone(),
+            epoch: run.epoch,
+            run: run.id.clone(),
+            id: run.capability.clone(),
+            ok,
+        });
+    });
+    Answer {
+        status: 202,
+        body: InvokeResponse {
+            run: Some(handle),
+            ..InvokeResponse::ok(id.as_str(), None)
+        },
+    }
+}

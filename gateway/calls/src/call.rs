@@ -1,0 +1,98 @@
+//! A call as it is asked for: who, what, with which input. Plain data; nothing here decides.
+
+use bytes::Bytes;
+use plexus_protocol::{AgentId, CapabilityId, Digest, PendingId, SessionId, TokenId, json};
+use plexus_sources::catalogue::Entry;
+use plexus_trust::{Door, OnApproval};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Who calls, proven.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The agent.
+    pub agent: AgentId,
+    /// The proof.
+    pub by: By,
+}
+
+/// With what it was proven.
+#[derive(Clone, Debug)]
+pub enum By {
+    /// A scoped token.
+    Token {
+        /// Its id.
+        jti: TokenId,
+        /// The session that it was made in.
+        session: SessionId,
+    },
+    /// A session alone.
+    Session(SessionId),
+    /// The gateway itself, for what the owner approved.
+    Approval(PendingId),
+}
+
+impl By {
+    pub(crate) fn door(&self) -> Door<'_> {
+        match self {
+            Self::Token { jti, .. } => Door::Token(jti),
+            Self::Session(session) => Door::Session(session),
+            Self::Approval(item) => Door::Approved(item),
+        }
+    }
+    /// The session, where an agent asks itself.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Token { session, .. } | Self::Session(session) => Some(session),
+            Self::Approval(_) => None,
+        }
+    }
+}
+
+/// What is wished for, as the body says it.
+pub struct Wish {
+    /// The capability, as it was typed.
+    pub id: String,
+    /// Its input.
+    pub input: Value,
+    /// Why, in the agent's words.
+    pub purpose: Option<String>,
+    /// What an approval is to do.
+    pub on_approval: OnApproval,
+    /// Whether the answer is a run's handle.
+    pub in_background: bool,
+    /// The idempotency key.
+    pub key: Option<String>,
+}
+
+/// A call of a known capability with a parsed input.
+#[derive(Clone)]
+pub struct Asked {
+    /// Who asks.
+    pub caller: Caller,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) input: Arc<Value>,
+    /// RFC 8785: exactly what the worker gets.
+    pub(crate) canonical: Bytes,
+    pub(crate) digest: Digest,
+}
+
+impl Asked {
+    /// With the canonical form and digest of `input`.
+    pub fn new(caller: Caller, entry: Arc<Entry>, input: Value) -> Self {
+        let canonical = Bytes::from(json::canonical(&input));
+        let digest = Digest::of(&canonical);
+        Self {
+            caller,
+            entry,
+            input: Arc::new(input),
+            canonical,
+            digest,
+        }
+    }
+
+    /// The capability.
+    pub fn id(&self) -> &CapabilityId {
+        &self.entry.id
+    }
+}

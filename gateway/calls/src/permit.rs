@@ -1,0 +1,62 @@
+//! From a call to the right to carry it out. [`Permitted`] is made here and nowhere else.
+//!
+//! Invariant: what is not [`Permitted`] is not dispatched; the ledger's writer decides once more and last.
+
+use crate::call::Asked;
+use crate::call::By;
+use crate::kernel::Kernel;
+use plexus_trust::{Call, Permit, Refusal, Verdict, authorize};
+
+/// A call that may go on. Made only by [`Asked::authorize`].
+pub(crate) struct Permitted {
+    pub(crate) asked: Asked,
+    pub(crate) permit: Permit,
+}
+
+/// What [`Asked::authorize`] came to.
+pub(crate) enum Authorized {
+    Yes(Box<Permitted>),
+    Pend(Box<Asked>),
+}
+
+impl Asked {
+    /// Whether it may go on, by the newest snapshot.
+    ///
+    /// # Errors
+    /// Why not, where asking the owner would not help.
+    pub(crate) fn authorize(self, kernel: &Kernel) -> Result<Authorized, Refusal> {
+        if let Some(refusal) = self.held_back(kernel) {
+            return Err(refusal);
+        }
+        let state = kernel.ledger.snapshot();
+        let call = Call {
+            agent: &self.caller.agent,
+            capability: &self.entry.id,
+            input: &self.input,
+            digest: self.digest,
+        };
+        let verdict = authorize(&state, call, self.caller.by.door(), kernel.clock.now());
+        let late = kernel
+            .late
+            .refuses(&self.caller.agent, self.id(), self.digest);
+        match (verdict, late) {
+            (Verdict::Refuse(refusal), _) | (_, Some(refusal)) => Err(refusal),
+            (Verdict::Permit(permit), None) => Ok(Authorized::Yes(Box::new(Permitted {
+                permit: *permit,
+                asked: self,
+            }))),
+            (Verdict::Pend, None) => Ok(Authorized::Pend(Box::new(self))),
+        }
+    }
+
+    /// The refusal where the owner took back what this stands on and it could not be saved.
+    fn held_back(&self, kernel: &Kernel) -> Option<Refusal> {
+        let token = match &self.caller.by {
+            By::Token { jti, .. } => Some(jti),
+            By::Session(_) | By::Approval(_) => None,
+        };
+        kernel
+            .taken_back
+            .refuses(&self.caller.agent, &self.entry.id, token)
+    }
+}

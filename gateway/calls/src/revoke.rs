@@ -1,0 +1,119 @@
+//! Carries out what the owner, or an agent, takes back: saved, or held in memory until it can be.
+
+use super::refusal;
+use crate::kernel::Kernel;
+use crate::taken_back::*;
+use plexus_ledger::{Lane, Receipt, SubmitError};
+use plexus_protocol::{AgentId, ErrorBody, TokenId};
+use plexus_trust::{Command, Refusal, Reply};
+
+/// Why a token that was given back is not ended on record.
+pub enum GaveBack {
+    /// The trust machine refused it.
+    Refused(Refusal),
+    /// What the agent is told.
+    Unsaved(ErrorBody),
+}
+
+impl Kernel {
+    /// Has the machine take back what the owner says. What it cannot record is held: the call's error then says so.
+    pub async fn take_back(
+        &self,
+        command: Command,
+    ) -> Result<Receipt<Reply>, SubmitError<Refusal>> {
+        let what = What::of(&command);
+        if let Some(what) = what.clone() {
+            self.taken_back.note(what.clone(), None);
+            if let What::Grant(agent, id) = &what {
+                self.approvals.take_back(&self.ledger.snapshot(), agent, id);
+            }
+        }
+        let submitted = self.ledger.submit(command.clone(), Lane::Owner).await;
+        if matches!(what, Some(What::Everything)) {
+            // Once more: a call that was authorized just before it was noted looks at the state.
+            self.taken_back.paused.notify_waiters();
+        }
+        if let (Some(what), Err(error)) = (what, &submitted)
+            && !matches!(error, SubmitError::Refused(_))
+        {
+            tracing::error!(name: "revoke.held", %error, "what the owner took back could not be saved; it is held in memory");
+            let agent = None;
+            self.taken_back.hold(Held {
+                what,
+                command,
+                agent,
+            });
+        }
+        submitted
+    }
+
+    /// Has the machine end a token that its own agent gives back: as any act of an agent, and charged to it. Where the
+    /// ledger takes nothing it is held; where there is only too much waiting, the agent asks again.
+    ///
+    /// # Errors
+    /// The machine's refusal, and whether it is held.
+    pub async fn give_back(
+        &self,
+        agent: &AgentId,
+        token: TokenId,
+        reason: Option<String>,
+    ) -> Result<Receipt<Reply>, GaveBack> {
+        let what = What::Token(token.clone());
+        self.taken_back.note(what.clone(), Some(agent));
+        let command = Command::RevokeToken { token, reason };
+        let error = match self.submit_for(agent, command.clone()).await {
+            Ok(receipt) => return Ok(receipt),
+            Err(SubmitError::Refused(refusal)) => return Err(GaveBack::Refused(refusal)),
+            Err(error) => error,
+        };
+        let held = Held {
+            what,
+            command,
+            agent: Some(agent.clone()),
+        };
+        let is_held = !matches!(error, SubmitError::Busy) && self.taken_back.hold(held);
+        Err(GaveBack::Unsaved(if is_held {
+            refusal::held(&error)
+        } else {
+            refusal::not_recorded(&error, None)
+        }))
+    }
+
+    /// Waits until all agents are paused; `mark` is from the beginning of what waits.
+    pub(crate) async fn until_paused(&self, mark: Mark) {
+        self.taken_back
+            .until_paused(mark, || self.ledger.snapshot().paused)
+            .await;
+    }
+
+    /// Saves what the owner took back and is held, if the ledger records again.
+    pub async fn save_held(&self) {
+        let held = self.taken_back.all_held();
+        for held in held.into_iter().filter(|held| held.agent.is_none()) {
+            let saved = self.ledger.submit(held.command, Lane::Owner).await;
+            if !self.is_over(&held.what, &saved) {
+                return;
+            }
+        }
+    }
+
+    /// The same of what agents gave back.
+    pub async fn save_given_back(&self) {
+        for held in self.taken_back.all_held() {
+            let Some(agent) = held.agent else { continue };
+            let saved = self.submit_for(&agent, held.command).await;
+            if !self.is_over(&held.what, &saved) {
+                return;
+            }
+        }
+    }
+
+    fn is_over(&self, held: &What, saved: &Result<Receipt<Reply>, SubmitError<Refusal>>) -> bool {
+        // Refused: there is nothing left of it to take back.
+        let over = matches!(saved, Ok(_) | Err(SubmitError::Refused(_)));
+        if over {
+            self.taken_back.let_go(held);
+        }
+        over
+    }
+}
