@@ -1,6 +1,9 @@
 //! What each agent has last read or written where, through Plexus: what its standing writes are held against (DESIGN 5).
 //!
-//! In memory only: after a restart an agent reads again. Bounded: 1 000 things an agent, the oldest go first.
+//! In memory only: after a restart an agent reads again. Bounded: 1,000 things an agent, the oldest go first.
+//!
+//! Invariant: what one program under an agent's name has read counts for no other: another credential is another epoch,
+//! and a call of an earlier one that still ends teaches nothing.
 
 use plexus_ipc::message::Touched;
 use plexus_protocol::{AgentId, Digest, SourceId};
@@ -16,27 +19,36 @@ const MOST: usize = 1_000;
 #[derive(Default)]
 pub struct Contents(Mutex<HashMap<AgentId, Known>>);
 
+/// A program: an agent, and the epoch of its credential.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    pub(crate) agent: &'a AgentId,
+    pub(crate) epoch: u64,
+}
+
 #[derive(Default)]
 struct Known {
+    epoch: u64,
     digests: HashMap<(SourceId, String), Digest>,
     /// In the order of first learning.
     order: VecDeque<(SourceId, String)>,
 }
 
 impl Contents {
-    /// The digest that `agent` knows of this thing.
-    pub fn known(&self, agent: &AgentId, source: &SourceId, id: &str) -> Option<Digest> {
+    /// The digest that `reader` knows of this thing.
+    pub(crate) fn known(&self, reader: Reader<'_>, source: &SourceId, id: &str) -> Option<Digest> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
-            .get(agent)?
+            .get(reader.agent)
+            .filter(|known| known.epoch == reader.epoch)?
             .digests
             .get(&(source.clone(), id.to_owned()))
             .copied()
     }
 
-    pub(crate) fn learn(&self, agent: &AgentId, source: &SourceId, touched: &[Touched]) {
+    pub(crate) fn learn(&self, reader: Reader<'_>, source: &SourceId, touched: &[Touched]) {
         self.take(
-            agent,
+            reader,
             source,
             touched
                 .iter()
@@ -44,41 +56,34 @@ impl Contents {
         );
     }
 
-    pub(crate) fn learn_touches(&self, agent: &AgentId, source: &SourceId, touched: &[Touch]) {
+    pub(crate) fn learn_touches(&self, reader: Reader<'_>, source: &SourceId, touched: &[Touch]) {
         self.take(
-            agent,
+            reader,
             source,
             touched
                 .iter()
                 .filter_map(|t| Some((t.id.as_str(), t.digest?))),
         );
-    }
-
-    /// An agent that ended knows nothing.
-    pub fn forget(&self, agent: &AgentId) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(agent);
-    }
-
-    /// Every credential has ended.
-    pub fn forget_all(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
     }
 
     fn take<'a>(
         &self,
-        agent: &AgentId,
+        reader: Reader<'_>,
         source: &SourceId,
         things: impl Iterator<Item = (&'a str, Digest)>,
     ) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(reader.agent.clone()).or_default();
+        if known.epoch > reader.epoch {
+            return;
+        }
+        if known.epoch < reader.epoch {
+            *known = Known {
+                epoch: reader.epoch,
+                ..Known::default()
+            };
+        }
         for (id, digest) in things {
-            let known = all.entry(agent.clone()).or_default();
             let key = (source.clone(), id.to_owned());
             if let Some(seen) = known.digests.get_mut(&key) {
                 *seen = digest;
@@ -100,20 +105,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounded_and_per_agent() {
+    fn bounded_and_per_credential() {
         let (contents, source) = (Contents::default(), SourceId::parse("w").unwrap());
         let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
+        let reader = |agent, epoch| Reader { agent, epoch };
         let ids: Vec<String> = (0..=MOST).map(|n| n.to_string()).collect();
-        contents.take(
-            &a,
-            &source,
-            ids.iter()
-                .map(|id| (id.as_str(), Digest::of(id.as_bytes()))),
-        );
-        assert_eq!(contents.known(&a, &source, "0"), None);
-        assert_eq!(contents.known(&a, &source, "1"), Some(Digest::of(b"1")));
-        assert_eq!(contents.known(&b, &source, "1"), None);
-        contents.forget(&a);
-        assert_eq!(contents.known(&a, &source, "1"), None);
+        let digests = || {
+            let all = ids.iter();
+            all.map(|id| (id.as_str(), Digest::of(id.as_bytes())))
+        };
+        contents.take(reader(&a, 7), &source, digests());
+        let one = Some(Digest::of(b"1"));
+        assert_eq!(contents.known(reader(&a, 7), &source, "0"), None);
+        assert_eq!(contents.known(reader(&a, 7), &source, "1"), one);
+        assert_eq!(contents.known(reader(&b, 7), &source, "1"), None);
+        assert_eq!(contents.known(reader(&a, 8), &source, "1"), None);
+        contents.take(reader(&a, 8), &source, digests().take(1));
+        // A call of the earlier credential that ends now.
+        contents.take(reader(&a, 7), &source, digests());
+        assert_eq!(contents.known(reader(&a, 8), &source, "1"), None);
+        assert!(contents.known(reader(&a, 8), &source, "0").is_some());
     }
 }

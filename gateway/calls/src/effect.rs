@@ -4,6 +4,7 @@
 //! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
 
 use super::{outcome, pend, read, refusal, settle::Committed, whose};
+use crate::contents::Reader;
 use crate::kernel::Kernel;
 use crate::{answer::Answer, call::By, permit::Permitted};
 use plexus_ipc::message::{Content, Failure, TouchedId};
@@ -29,7 +30,11 @@ pub(super) async fn run(
         return beyond(&kernel, asked, None).await;
     }
     let input_bytes = asked.canonical.len() as u64;
-    let held = held_against(&kernel, &asked, permit.state_token.is_some());
+    let reader = Reader {
+        agent: &asked.caller.agent,
+        epoch: permit.agent_epoch(),
+    };
+    let held = held_against(&kernel, &asked, reader, permit.state_token.is_some());
     let intent = Command::Intent {
         permit: permit.clone(),
         input_bytes,
@@ -134,7 +139,7 @@ pub(super) async fn run(
         Ok(output) => {
             kernel
                 .contents
-                .learn_touches(&asked.caller.agent, &asked.entry.source, &touched);
+                .learn_touches(reader, &asked.entry.source, &touched);
             Answer::dispatched(InvokeResponse {
                 output: Some(output),
                 undo,
@@ -178,6 +183,7 @@ struct Judged {
 fn held_against(
     kernel: &Kernel,
     asked: &crate::call::Asked,
+    reader: Reader<'_>,
     planned: bool,
 ) -> Option<(Content, bool)> {
     if let Some(given) = asked
@@ -198,10 +204,7 @@ fn held_against(
         .iter()
         .find(|c| c.touched.is_some())?;
     let id = asked.input.get(&field.field)?.as_str()?;
-    match kernel
-        .contents
-        .known(&asked.caller.agent, &asked.entry.source, id)
-    {
+    match kernel.contents.known(reader, &asked.entry.source, id) {
         Some(digest) => Some((Content::Is(digest), true)),
         // Never read here: it may create, and nothing else.
         None => Some((Content::Absent, false)),

@@ -2,6 +2,7 @@
 //! refusal, and leaves what allowed it as it was.
 
 use super::refusal;
+use crate::contents::Reader;
 use crate::kernel::Kernel;
 use crate::{answer::Answer, permit::Permitted};
 use plexus_ipc::message::Touched;
@@ -66,13 +67,13 @@ pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
     } = judged(answered, &asked, &permit, started, || {
         kernel.supervisor.health(&asked.entry.source).status == Health::Unavailable
     });
-    let seen = output.is_ok();
+    let (seen, epoch) = (output.is_ok(), permit.agent_epoch());
     match record(kernel, &asked, permit, output, outcome).await {
         Ok(body) => {
             if seen {
-                kernel
-                    .contents
-                    .learn(&asked.caller.agent, &asked.entry.source, &touched);
+                let agent = &asked.caller.agent;
+                let reader = Reader { agent, epoch };
+                kernel.contents.learn(reader, &asked.entry.source, &touched);
             }
             Answer { status, body }
         }

@@ -95,8 +95,6 @@ pub(super) async fn connect(
     else {
         return Err(failed("a connect was answered with something else"));
     };
-    // Whoever redeems the code may be another program under the old name.
-    desk.contents.forget(&agent);
     let state = desk.ledger.snapshot();
     let row = state.agent(&agent);
     let stands = row
@@ -158,7 +156,6 @@ pub(super) async fn new_code(
     let Reply::Coded { code_expires_at } = receipt.reply else {
         return Err(failed("a new code was answered with something else"));
     };
-    desk.contents.forget(&agent);
     Ok(ok(&json!({
         "ok": true,
         "agentId": agent,
@@ -242,7 +239,6 @@ pub(super) async fn revoke(
         }
         other => other?,
     };
-    desk.contents.forget(&agent);
     let audit = event_of(&receipt);
     let Reply::Revoked {
         tokens,

@@ -139,8 +139,6 @@ async fn rotated(desk: &Arc<Desk>, narrowing: Narrowing) -> Result<Response, Ref
     let key = ConnectionKey::fresh().map_err(|e| failed(e.to_string()))?;
     let shown = key.expose().to_owned();
     act(desk, &narrowing, Command::RotateKey).await?;
-    // Whoever comes next under an agent's name may be another program.
-    desk.contents.forget_all();
     let replacing = desk.clone();
     let replaced = crate::acts::blocking(move || replacing.key.replace(key)).await?;
     if let Err(error) = replaced {
