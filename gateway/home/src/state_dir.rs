@@ -12,9 +12,15 @@ use plexus_protocol::state_dir::{FILES, FOLDERS};
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
+
+/// What the names of files begin with while they are written.
+const TEMPORARY: &str = ".plexus-";
 
 /// The directory, checked.
 #[derive(Clone, Debug)]
@@ -96,6 +102,26 @@ impl StateDir {
         self.path.join(name)
     }
 
+    /// Removes the temporary files that writes of an earlier process left behind when it was killed: they hold content.
+    /// For the one process that holds the ledger.
+    pub fn remove_leftovers(&self) {
+        for folder in ["", "pending", "secrets"] {
+            let entries = fs::read_dir(self.join(folder)).into_iter().flatten();
+            for entry in entries.flatten() {
+                if !entry
+                    .file_name()
+                    .as_bytes()
+                    .starts_with(TEMPORARY.as_bytes())
+                {
+                    continue;
+                }
+                if let Err(error) = fs::remove_file(entry.path()) {
+                    tracing::warn!(name: "home.leftover", path = %entry.path().display(), %error, "a temporary file of an earlier process cannot be removed");
+                }
+            }
+        }
+    }
+
     /// Writes a file whole or not at all, 0600, durable with its directory.
     pub fn write_private(&self, name: &str, content: &[u8]) -> io::Result<()> {
         write_private(&self.join(name), content)
@@ -106,7 +132,7 @@ impl StateDir {
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut file = tempfile::Builder::new()
-        .prefix(".plexus-")
+        .prefix(TEMPORARY)
         .tempfile_in(dir)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
@@ -195,6 +221,28 @@ pub fn boot_id() -> String {
     id.trim().to_owned()
 }
 
+/// The id of the file system that `path` lies on, where it is derived from the UUID that was written when the file system
+/// was made (ext, btrfs); 0 elsewhere: other ids are device numbers, which another boot changes.
+pub fn file_system_id(path: &Path) -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::{statfs, statvfs};
+        let is_uuid = statfs::statfs(path).is_ok_and(|found| {
+            let kind = found.filesystem_type();
+            kind == statfs::EXT4_SUPER_MAGIC || kind == statfs::BTRFS_SUPER_MAGIC
+        });
+        // The id has the width of a C long.
+        #[allow(clippy::useless_conversion, reason = "not on every machine")]
+        let id = || statvfs::statvfs(path).map_or(0, |found| found.filesystem_id().into());
+        if is_uuid { id() } else { 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        0
+    }
+}
+
 /// A name below `secrets/` (wire §4.22).
 pub fn secret_name(name: &str) -> bool {
     let plain = |c: char| !matches!(c, '/' | '\\' | '\0') && !c.is_control();
@@ -209,6 +257,22 @@ pub fn secret_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leftovers_of_a_killed_write_are_removed() {
+        let outer = tempfile::tempdir().unwrap();
+        let home = StateDir::open(Some(outer.path().join("home"))).unwrap();
+        home.write_private("secrets/mail", b"kept").unwrap();
+        let left = [".plexus-a1b2", "pending/.plexus-c3", "secrets/.plexus-d4"];
+        for name in left {
+            fs::write(home.join(name), "content").unwrap();
+        }
+        home.remove_leftovers();
+        for name in left {
+            assert!(!home.join(name).exists(), "{name}");
+        }
+        assert!(home.join("secrets/mail").exists(), "the control");
+    }
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]

@@ -190,7 +190,8 @@ async fn run(
     phases.took("ledger file", boot.times.file);
     phases.took("rows and events", boot.times.check);
     phases.took("launch", boot.times.rest);
-    // The ledger is ours, so the log is.
+    // The ledger is ours, so the log and the files are.
+    state_dir.remove_leftovers();
     log.attach(&state_dir.join("logs"));
     clock.not_before(Timestamp(boot.checked.head.at));
     clock.go_on_from(state_dir.path())?;
