@@ -31,9 +31,11 @@ struct Enrolled {
 
 /// Redeems the code and keeps the credential.
 pub(crate) async fn run(settings: &Settings, enroll: Enroll) -> Result<Exit, Stop> {
-    let given = enroll
-        .code
-        .or_else(|| std::env::var("PLEXUS_ENROLL_CODE").ok());
+    let given = enroll.code.or_else(|| {
+        std::env::var("PLEXUS_ENROLL_CODE")
+            .ok()
+            .filter(|code| !code.is_empty())
+    });
     let code = given
         .as_deref()
         .and_then(EnrollmentCode::parse)

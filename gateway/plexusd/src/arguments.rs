@@ -1,6 +1,6 @@
 //! What the daemon is started with. The doc comments are the help.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use plexus_protocol::SourceId;
 use std::path::PathBuf;
 
@@ -175,11 +175,19 @@ pub(crate) enum DefaultReach {
 }
 
 pub(crate) fn parse() -> Action {
-    let cli = Cli::parse();
+    // A variable that is set and empty counts as unset.
+    let command = <Cli as CommandFactory>::command().mut_args(|argument| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        match argument.get_env() {
+            Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+            _ => argument,
+        }
+    });
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     match cli.command {
         Some(OneOff::Verify { file, json }) => Action::Verify { file, json },
         Some(OneOff::Manual { folder }) => Action::Manual(
-            clap_mangen::generate_to(<Cli as clap::CommandFactory>::command(), folder).is_ok(),
+            clap_mangen::generate_to(<Cli as CommandFactory>::command(), folder).is_ok(),
         ),
         Some(OneOff::Edition(serve)) => Action::Edition(serve),
         Some(OneOff::Examine(asked)) => Action::Examine(asked),

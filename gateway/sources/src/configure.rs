@@ -3,7 +3,7 @@
 use super::Registry;
 use plexus_home::{
     inspection,
-    state_dir::{StateDir, boot_id, secret_name},
+    state_dir::{StateDir, boot_id, file_system_id, secret_name},
 };
 use plexus_ipc::manifest::Manifest;
 use plexus_protocol::{Provenance, SourceId};
@@ -184,6 +184,7 @@ fn identity(path: &Path) -> std::io::Result<Target> {
         inode: meta.ino(),
         device: meta.dev(),
         boot: boot_id(),
+        file_system: file_system_id(&real),
     })
 }
 
@@ -197,6 +198,9 @@ fn check_root(
 ) -> Result<(), String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
     let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    if real.metadata().is_ok_and(|found| !found.is_dir()) {
+        return Err(format!("{} is not a folder", real.display()));
+    }
     // Its cage could not be written down, so its worker would never start.
     if real
         .to_str()
@@ -329,6 +333,9 @@ mod tests {
             let why = check("workspace-dir", &prefix.join(holds)).unwrap_err();
             assert!(why.contains("the gateway's own programs"), "{holds}: {why}");
         }
+        std::fs::write(prefix.join("notes/file"), "no folder").unwrap();
+        let why = check("workspace-dir", &prefix.join("notes/file")).unwrap_err();
+        assert!(why.contains("is not a folder"), "{why}");
         // The controls: a folder beside them, and reading what lies there.
         check("workspace-dir", &prefix.join("notes")).unwrap();
         check("git-repository", &prefix).unwrap();

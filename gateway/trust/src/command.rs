@@ -115,6 +115,11 @@ pub enum Command {
         /// When the copy was made.
         made_at: Timestamp,
     },
+    /// Another secret lies under a name: what stood on the old one is void, on every source that uses it.
+    SecretChanged {
+        /// Its name, as `secret_ref` has it.
+        name: String,
+    },
     /// Gives a known agent another code: its credential and sessions end, its grants stay as they are.
     NewCode {
         /// Whom.

@@ -65,6 +65,7 @@ pub fn decide(
         } => draft.resume_source(id, *revision, *go_on),
         Command::Configure(settings) => draft.configure(settings),
         Command::RotateKey => draft.rotate_key(),
+        Command::SecretChanged { name } => draft.secret_changed(name),
         Command::Restored { made_at } => draft.restored(*made_at),
         Command::NewCode {
             agent,

@@ -743,6 +743,13 @@ pub struct Target {
     pub device: u64,
     /// The boot in which the device number was read.
     pub boot: String,
+    /// The file system's own id, which outlives a boot; 0 where it has none.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub file_system: u64,
+}
+
+fn is_unknown(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Target {
@@ -752,6 +759,10 @@ impl Target {
         self.path == other.path
             && self.inode == other.inode
             && (self.boot != other.boot || self.device == other.device)
+            // One of them may be of before this was known.
+            && (self.file_system == other.file_system
+                || self.file_system == 0
+                || other.file_system == 0)
     }
 }
 

@@ -13,7 +13,7 @@ use axum::{
 use plexus_edge::reply::{Refused, ok};
 use plexus_home::state_dir::secret_name;
 use plexus_protocol::SourceId;
-use plexus_trust::{Command, SourceConfig};
+use plexus_trust::Command;
 use serde_json::json;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -47,43 +47,19 @@ pub(super) async fn write(
     let path = desk.state_dir.join(&file);
     let was = blocking(move || std::fs::read(path).ok().map(Zeroizing::new)).await?;
     let changed = was.as_ref().is_some_and(|was| was[..] != *value.as_bytes());
-    let users: Vec<(SourceId, SourceConfig)> = desk
+    let users: Vec<SourceId> = desk
         .ledger
         .snapshot()
         .sources
         .values()
         .filter(|source| source.config.secret_ref.as_deref() == Some(name.as_str()))
-        .map(|source| (source.id.clone(), source.config.clone()))
+        .map(|source| source.id.clone())
         .collect();
-    let ids: Vec<&SourceId> = users.iter().map(|(id, _)| id).collect();
-    record(&desk, &acting, json!({"event": "secret.set", "name": name, "new": was.is_none(), "changed": changed, "sources": ids}))
+    record(&desk, &acting, json!({"event": "secret.set", "name": name, "new": was.is_none(), "changed": changed, "sources": users}))
         .await?;
     if changed {
-        for (id, config) in &users {
-            // To the machine another secret is another target: without it and with it again ends what stood on it.
-            let without = SourceConfig {
-                secret_ref: None,
-                ..config.clone()
-            };
-            act(
-                &desk,
-                &acting,
-                Command::PutSource {
-                    id: id.clone(),
-                    config: without,
-                },
-            )
-            .await?;
-            act(
-                &desk,
-                &acting,
-                Command::PutSource {
-                    id: id.clone(),
-                    config: config.clone(),
-                },
-            )
-            .await?;
-        }
+        let command = Command::SecretChanged { name: name.clone() };
+        act(&desk, &acting, command).await?;
     }
     let dir = desk.state_dir.clone();
     if let Err(error) = blocking(move || dir.write_private(&file, value.as_bytes())).await? {
@@ -99,7 +75,7 @@ pub(super) async fn write(
         ));
     }
     drop((turn, acting));
-    for (id, _) in &users {
+    for id in &users {
         if let Err(why) = sources::restart(&desk, id).await {
             tracing::warn!(name: "source.unusable", source = %id, error = why, "a source cannot be used with its new secret");
         }

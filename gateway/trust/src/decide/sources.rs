@@ -67,6 +67,24 @@ impl Draft<'_> {
         Ok(Reply::Changed(true))
     }
 
+    /// Another secret is another target: the source is there, and nothing stands on it.
+    pub(super) fn secret_changed(&mut self, name: &str) -> Result<Reply, Refusal> {
+        let state = self.state;
+        let uses = |source: &&Arc<Source>| source.config.secret_ref.as_deref() == Some(name);
+        let users: Vec<_> = state.sources.values().filter(uses).collect();
+        let why = Some("the source's secret was changed");
+        for old in &users {
+            let source = Source {
+                revision: self.next(),
+                target: None,
+                changed: Vec::new(),
+                ..(***old).clone()
+            };
+            self.replace(source, "has another secret", why, Vec::new());
+        }
+        Ok(Reply::Changed(!users.is_empty()))
+    }
+
     /// The grants that rest because the owner hides less: what was granted was granted on less. The words for it go into
     /// `source`.
     fn shows_more(&self, old: &Source, config: &SourceConfig, source: &mut Source) -> Vec<Grant> {

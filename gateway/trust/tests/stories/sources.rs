@@ -35,6 +35,10 @@ fn a_changed_target_voids() {
         ("path", target(|t| t.path.push('x'))),
         ("inode", target(|t| t.inode += 1)),
         ("device within one boot", target(|t| t.device += 1)),
+        (
+            "another disk at the same place after a boot",
+            target(|t| (t.device, t.boot, t.file_system) = (9, "second".into(), 6)),
+        ),
     ] {
         let mut world = World::new();
         let who = world.member("a", &[READ, EXT_READ]);
@@ -60,6 +64,8 @@ fn a_changed_target_voids() {
 fn the_same_target_after_a_reboot_or_an_absence_changes_nothing() {
     for command in [
         target(|t| (t.device, t.boot) = (9, "second".into())),
+        // An earlier version did not know it.
+        target(|t| (t.device, t.boot, t.file_system) = (9, "second".into(), 0)),
         changed(|s| s.target = None),
     ] {
         let mut world = World::new();
@@ -179,6 +185,31 @@ fn an_owners_new_route_or_secret_voids() {
         world.ok(Command::SourceSeen(seen("notes")));
         assert!(world.pends(&who, READ, &json!({})), "{what}");
     }
+}
+
+#[test]
+fn a_changed_secret_voids_in_one_step() {
+    let mut world = World::new();
+    let config = SourceConfig {
+        secret_ref: Some("mail".into()),
+        ..config("notes")
+    };
+    let id = source("notes");
+    world.ok(Command::PutSource { id, config });
+    world.ok(Command::SourceSeen(seen("notes")));
+    let who = world.member("a", &[READ, EXT_READ]);
+    world.ok(Command::SecretChanged {
+        name: "other".into(),
+    });
+    assert!(world.allowed(&who, READ, &json!({})), "the control");
+    world.ok(Command::SecretChanged {
+        name: "mail".into(),
+    });
+    let known = &world.state.sources[&source("notes")];
+    assert_eq!(known.config.secret_ref.as_deref(), Some("mail"), "it stays");
+    world.ok(Command::SourceSeen(seen("notes")));
+    assert!(world.pends(&who, READ, &json!({})));
+    assert!(world.allowed(&who, EXT_READ, &json!({})));
 }
 
 #[test]

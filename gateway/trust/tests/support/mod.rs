@@ -122,6 +122,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
             inode: 7,
             device: 1,
             boot: "first".into(),
+            file_system: 5,
         }),
         profile: secret("profile"),
         capabilities: manifest(id, 0),
