@@ -110,11 +110,15 @@ pub async fn failed(edge: &Arc<Edge>, kind: Kind, peer: Peer, error: ErrorBody) 
     edge.figures
         .credential_failed(kind, matches!(cost, Cost::TooMany { .. }));
     let refused = match cost {
-        Cost::Delay(delay) => {
+        Cost::Delay(delay, recorded) => {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            Refused::new(error)
+            let refused = Refused::new(error);
+            if !recorded {
+                return refused;
+            }
+            refused
         }
         Cost::TooMany { retry_after } => {
             // What is counted already is not recorded again and again: a flood must not fill the ledger.

@@ -55,28 +55,59 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Peers that are remembered; the oldest go first.
 const PEERS: usize = 1_024;
 
-/// Failures, by credential and peer.
+/// Records of failed credentials in a day, from everybody: 300 bytes each. Beyond, they are only counted, and the counts
+/// recorded once an hour.
+const RECORDS_A_DAY: u32 = 1_000;
+const DAY: Duration = Duration::from_hours(24);
+/// From one record of counts to the next, once the day's records are used up.
+const COUNTED_EVERY: Duration = Duration::from_hours(1);
+
+/// Failures, by credential and peer, and what of them may be recorded.
 #[derive(Default)]
-pub struct Throttle(Mutex<HashMap<(FailedCredential, Peer), Failures>>);
+pub struct Throttle(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    failures: HashMap<(FailedCredential, Peer), Failures>,
+    /// When the day began, and how many records it has seen.
+    day: Option<(Instant, u32)>,
+    counted: Option<Instant>,
+}
+
+impl Inner {
+    /// Whether the day has another record.
+    fn may_record(&mut self, now: Instant) -> bool {
+        let (began, records) = self.day.get_or_insert((now, 0));
+        if now.saturating_duration_since(*began) >= DAY {
+            (*began, *records) = (now, 0);
+        }
+        *records = records.saturating_add(1);
+        *records <= RECORDS_A_DAY
+    }
+}
 
 struct Failures {
     count: u32,
     last: Instant,
-    /// Those beyond [`MOST`] that no record tells of yet.
+    /// Those that no record tells of yet.
     unrecorded: u64,
 }
 
 /// What a failure costs.
 pub(crate) enum Cost {
-    Delay(Duration),
-    TooMany { retry_after: Duration },
+    /// And whether it is recorded by itself.
+    Delay(Duration, bool),
+    TooMany {
+        retry_after: Duration,
+    },
 }
 
 impl Throttle {
     /// Counts a failure.
     pub(crate) fn failed(&self, kind: FailedCredential, peer: Peer) -> Cost {
         let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = &mut inner.failures;
         all.retain(|_, held| {
             held.unrecorded > 0 || now.saturating_duration_since(held.last) < FORGET
         });
@@ -99,25 +130,37 @@ impl Throttle {
         }
         held.count = held.count.saturating_add(1);
         held.last = now;
-        held.unrecorded += u64::from(held.count > MOST);
-        match held.count {
+        let count = held.count;
+        let recorded = count <= MOST && inner.may_record(now);
+        if !recorded && let Some(held) = inner.failures.get_mut(&(kind, peer)) {
+            held.unrecorded += 1;
+        }
+        match count {
             n if n > MOST => Cost::TooMany {
                 retry_after: FORGET,
             },
             n if n > FREE => {
-                Cost::Delay(LONGEST.min(Duration::from_millis(25 << (n - FREE).min(8))))
+                let delay = LONGEST.min(Duration::from_millis(25 << (n - FREE).min(8)));
+                Cost::Delay(delay, recorded)
             }
-            _ => Cost::Delay(Duration::ZERO),
+            _ => Cost::Delay(Duration::ZERO, recorded),
         }
     }
-}
 
-impl Throttle {
-    /// Takes what was refused and not recorded.
+    /// Takes what was refused and not recorded, where it may be recorded now.
     pub(crate) fn unrecorded(&self) -> Vec<(FailedCredential, Peer, u64)> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter_mut()
-            .filter(|(_, held)| held.unrecorded > 0)
+        let now = Instant::now();
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let used_up = inner.day.is_some_and(|(began, records)| {
+            records >= RECORDS_A_DAY && now.saturating_duration_since(began) < DAY
+        });
+        let lately = |at| now.saturating_duration_since(at) < COUNTED_EVERY;
+        if used_up && inner.counted.is_some_and(lately) {
+            return Vec::new();
+        }
+        inner.counted = Some(now);
+        let all = inner.failures.iter_mut();
+        all.filter(|(_, held)| held.unrecorded > 0)
             .map(|((kind, peer), held)| (*kind, *peer, std::mem::take(&mut held.unrecorded)))
             .collect()
     }
@@ -143,7 +186,7 @@ mod tests {
         let throttle = Throttle::default();
         let peer = Peer::User(1);
         let delay = |kind| match throttle.failed(kind, peer) {
-            Cost::Delay(delay) => Some(delay),
+            Cost::Delay(delay, _) => Some(delay),
             Cost::TooMany { .. } => None,
         };
         for _ in 0..FREE {
@@ -167,5 +210,27 @@ mod tests {
             Some(Duration::ZERO),
             "another kind has its own count"
         );
+    }
+
+    #[test]
+    fn records_of_a_day_are_bounded() {
+        let throttle = Throttle::default();
+        let failed = |n: u32| {
+            let peer = Peer::User(n / 10);
+            matches!(
+                throttle.failed(FailedCredential::Pat, peer),
+                Cost::Delay(_, true)
+            )
+        };
+        let beyond = 50;
+        let recorded = (0..RECORDS_A_DAY + beyond).filter(|n| failed(*n)).count();
+        assert_eq!(recorded, RECORDS_A_DAY as usize);
+        let counted = || {
+            let counts = throttle.unrecorded().into_iter();
+            counts.map(|(.., count)| count).sum::<u64>()
+        };
+        assert_eq!(counted(), u64::from(beyond), "all are counted");
+        assert!(!failed(5_000));
+        assert_eq!(counted(), 0, "not before an hour has passed");
     }
 }
