@@ -58,9 +58,15 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// The wire's name of how it is reached.
     pub transport: String,
-    /// Whether the gateway can find one by itself.
-    #[serde(default)]
-    pub detectable: bool,
+    /// Where an app lists what could be a source of this kind; absent: the gateway finds none by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detect: Option<Detect>,
+    /// The daemon's option that names the root folder of one, without dashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flag: Option<String>,
+    /// Whether the owner can lend a folder as a source of this kind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lendable: bool,
     /// What the owner fills in.
     #[serde(default)]
     pub fields: Vec<Field>,
@@ -87,6 +93,24 @@ pub struct Manifest {
 /// Replaced by [`Manifest::parse`], which is the only way to a manifest.
 fn no_digest() -> Digest {
     Digest([0; 32])
+}
+
+/// A JSON file in which an app lists folders: `{<members>: {<any>: {<path>: "/folder"}}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Detect {
+    /// The file on Linux, relative to the home directory.
+    pub linux: String,
+    /// The same on macOS.
+    pub macos: String,
+    /// The member of the file whose members are the entries.
+    pub members: String,
+    /// The member of an entry that is the folder.
+    pub path: String,
+    /// What an entry is called in a sentence, such as `Obsidian lists a vault`.
+    pub evidence: String,
+    /// What an id of a suggested source begins with where the folder's name gives none, such as `vault`.
+    pub noun: String,
 }
 
 /// One thing that the owner fills in to make a source.

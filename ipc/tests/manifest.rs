@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 fn good() -> Value {
     json!({
         "connector": "shelf", "kind": "shelf-fs", "label": "Shelf", "blurb": "Things on a shelf",
-        "provenance": "first-party", "transport": "ipc", "detectable": true,
+        "provenance": "first-party", "transport": "ipc", "flag": "shelf",
         "fields": [
             {"name": "path", "label": "Folder", "type": "path", "required": true, "target": "route"},
             {"name": "key", "label": "Key", "type": "password", "required": false, "target": "secret", "help": "h"},

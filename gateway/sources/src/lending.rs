@@ -10,9 +10,6 @@ use plexus_trust::{Source, SourceConfig, State};
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 
-/// The kind of source that a folder is lent as.
-pub(crate) const KIND: &str = "workspace-dir";
-
 /// What a folder is lent as.
 pub struct Folder {
     /// The source's id.
@@ -64,7 +61,7 @@ pub fn folder(
         Some(source) => source.id.clone(),
         None => fresh(registry, state_dir, state, &name)?,
     };
-    let body = json!({"id": id, "kind": KIND, "label": name, "route": {field: real}});
+    let body = json!({"id": id, "kind": manifest.kind, "label": name, "route": {field: real}});
     let wanted = Wanted {
         body: body.as_object().ok_or("an object")?,
     };
@@ -101,11 +98,15 @@ fn hiding_over(state: &State, folder: &Path) -> Option<SourceId> {
 }
 
 /// The manifest of what a folder is lent as.
+///
+/// # Errors
+/// No connector of this build says that it is lendable.
 pub fn manifest(registry: &Registry) -> Result<Arc<Manifest>, String> {
-    let connector = registry.of_kind(KIND);
-    connector
+    let mut connectors = registry.iter();
+    let lendable = connectors.find(|connector| connector.manifest.lendable);
+    lendable
         .map(|connector| connector.manifest.clone())
-        .ok_or_else(|| format!("this build cannot lend folders: it has no {KIND}"))
+        .ok_or_else(|| "this build has no connector to lend a folder with".to_owned())
 }
 
 /// What of a manifest an agent may use: reads, and with `write` effects.

@@ -94,7 +94,7 @@ pub(super) async fn detected(State(desk): State<Arc<Desk>>) -> Result<Response, 
             .values()
             .filter_map(|s| root_of(&desk.registry, &s.config))
             .collect();
-        detect::detect(&roots)
+        detect::detect(&desk.registry, &roots)
     })
     .await?;
     Ok(ok(&json!({ "detected": found })))
@@ -115,7 +115,7 @@ pub(super) async fn connectors(State(desk): State<Arc<Desk>>) -> Response {
             "blurb": manifest.blurb,
             "provenanceClass": manifest.provenance,
             "transport": manifest.transport,
-            "detectable": manifest.detectable,
+            "detectable": manifest.detect.is_some(),
             "wireable": true,
             "exposesSummary": offers.join(" · "),
             "fields": manifest.fields,

@@ -5,6 +5,7 @@ use crate::arguments::{Arguments, DefaultReach};
 use anyhow::Context;
 use plexus_calls::kernel::Kernel;
 use plexus_home::{inspection, state_dir::StateDir};
+use plexus_ipc::manifest::Manifest;
 use plexus_protocol::SourceId;
 use plexus_sources::{Registry, configure};
 use plexus_trust::{Command, Reach, Settings, SourceConfig};
@@ -16,47 +17,33 @@ use std::{
 
 /// A folder that a flag names as a source.
 pub(crate) struct Flag {
-    name: &'static str,
+    /// The option without dashes, as a manifest names it.
+    option: &'static str,
     dir: PathBuf,
-    kind: &'static str,
-    /// The member of the route that the folder is.
-    field: &'static str,
-    id: &'static str,
 }
 
 /// The flags that are there.
 pub(crate) fn named(arguments: &Arguments) -> impl Iterator<Item = Flag> {
     let flags = [
-        (
-            "--vault",
-            &arguments.vault,
-            "obsidian-fs",
-            "vaultPath",
-            "obsidian",
-        ),
-        (
-            "--workspace",
-            &arguments.workspace,
-            "workspace-dir",
-            "path",
-            "workspace",
-        ),
+        ("vault", &arguments.vault),
+        ("workspace", &arguments.workspace),
     ];
-    flags
-        .into_iter()
-        .filter_map(|(name, dir, kind, field, id)| {
-            let dir = dir.clone()?;
-            Some(Flag {
-                name,
-                dir,
-                kind,
-                field,
-                id,
-            })
-        })
+    flags.into_iter().filter_map(|(option, dir)| {
+        let dir = dir.clone()?;
+        Some(Flag { option, dir })
+    })
 }
 
 impl Flag {
+    /// The connector that says it is named so, and the field of its root.
+    fn of<'a>(&self, registry: &'a Registry) -> anyhow::Result<(&'a Manifest, &'a str)> {
+        let mut manifests = registry.iter().map(|connector| &*connector.manifest);
+        let manifest = manifests.find(|manifest| manifest.flag.as_deref() == Some(self.option));
+        manifest
+            .and_then(|manifest| Some((manifest, manifest.root.as_deref()?)))
+            .with_context(|| format!("this build has no connector for --{}", self.option))
+    }
+
     /// The source as the flag alone says it.
     ///
     /// Blocks on the folder's disk.
@@ -68,26 +55,20 @@ impl Flag {
         registry: &Registry,
         state_dir: &StateDir,
     ) -> anyhow::Result<(SourceId, SourceConfig)> {
+        let (manifest, field) = self.of(registry)?;
         let real = self
             .dir
             .canonicalize()
-            .with_context(|| format!("{} {}", self.name, self.dir.display()))?;
-        let label = self.label(registry, &real);
-        let body =
-            json!({"id": self.id, "kind": self.kind, "label": label, "route": {self.field: real}});
+            .with_context(|| format!("--{} {}", self.option, self.dir.display()))?;
+        let label = label(manifest, &real);
+        let body = json!({
+            "id": manifest.connector, "kind": manifest.kind, "label": label, "route": {field: real},
+        });
         let wanted = configure::Wanted {
             body: body.as_object().context("an object")?,
         };
         let checked = wanted.check(registry, state_dir);
-        checked.map_err(|why| anyhow::anyhow!("{} {}: {why}", self.name, self.dir.display()))
-    }
-
-    fn label(&self, registry: &Registry, folder: &Path) -> String {
-        let name = folder.file_name().unwrap_or(folder.as_os_str());
-        let label = registry
-            .of_kind(self.kind)
-            .map_or("", |c| c.manifest.label.as_str());
-        format!("{label} ({})", name.to_string_lossy())
+        checked.map_err(|why| anyhow::anyhow!("--{} {}: {why}", self.option, self.dir.display()))
     }
 
     /// The source that is known, at the place of the one that the flag says: a flag says where a source lies, and
@@ -98,13 +79,16 @@ impl Flag {
         flagged: SourceConfig,
         known: &SourceConfig,
     ) -> SourceConfig {
+        let Ok((manifest, field)) = self.of(registry) else {
+            return flagged;
+        };
         if known.kind != flagged.kind {
             return flagged;
         }
         let mut config = known.clone();
-        let before = known.route.get(self.field).and_then(Value::as_str);
+        let before = known.route.get(field).and_then(Value::as_str);
         // A label that a flag made names the folder.
-        if before.is_some_and(|before| known.label == self.label(registry, Path::new(before))) {
+        if before.is_some_and(|before| known.label == label(manifest, Path::new(before))) {
             config.label = flagged.label;
         }
         if let (Some(route), Value::Object(place)) = (config.route.as_object_mut(), flagged.route) {
@@ -112,6 +96,12 @@ impl Flag {
         }
         config
     }
+}
+
+/// What a flag calls a source.
+fn label(manifest: &Manifest, folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    format!("{} ({})", manifest.label, name.to_string_lossy())
 }
 
 pub(super) async fn first_settings(
@@ -141,7 +131,7 @@ pub(super) async fn flag_sources(app: &Arc<Kernel>, arguments: &Arguments) -> an
         let look = move || asked.source(&own.registry, &own.state_dir);
         let found = inspection::at(&flag.dir, look).await;
         let (id, mut config) =
-            found.with_context(|| format!("{} {}", flag.name, flag.dir.display()))??;
+            found.with_context(|| format!("--{} {}", flag.option, flag.dir.display()))??;
         let state = app.ledger.snapshot();
         if let Some(known) = state.sources.get(&id) {
             config = flag.placed(&app.registry, config, &known.config);
@@ -170,11 +160,8 @@ mod tests {
         let state_dir = StateDir::as_it_is(Some(home.path().to_owned())).unwrap();
         let flagged = |dir: &Path| {
             let flag = Flag {
-                name: "--workspace",
+                option: "workspace",
                 dir: dir.to_owned(),
-                kind: "workspace-dir",
-                field: "path",
-                id: "workspace",
             };
             let (_, config) = flag.source(&registry, &state_dir).unwrap();
             (flag, config)
