@@ -31,7 +31,9 @@ pub use plan::{Expected, Plan, WriteInput, WriteOutput};
 pub use preview::{Change, MAX_DIFF_BYTES};
 pub use runs_unasked::runs_unasked;
 pub use source::{Config, WorkspaceSource};
-pub use store::{Before, Bounds, Entry as KeptEntry, Known, State, Store, StoreError};
+pub use store::{
+    Before, Bounds, Entry as KeptEntry, Known, MAX_CHANGE_BYTES, State, Store, StoreError,
+};
 pub use undo::{Keeping, Undo, UndoInput, UndoOutput};
 
 /// What this connector can do, as the gateway embeds it too.

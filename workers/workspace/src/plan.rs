@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use plexus_rooted_files::{
-    Digest, FileError, MAX_FILE_BYTES, PathRule, Place, RelPath, StateToken, text::decode,
-};
+use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath, StateToken, text::decode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, Edit, Keeping, Workspace, WorkspaceError, edit, runs_unasked};
+use crate::{
+    Change, Edit, EditError, Keeping, MAX_CHANGE_BYTES, Workspace, WorkspaceError, edit,
+    runs_unasked,
+};
 
 /// Most edits in one call.
 const MAX_EDITS: usize = 200;
@@ -77,7 +78,7 @@ impl Workspace {
     ///
     /// # Errors
     /// [`WorkspaceError::ConstraintMiss`] before anything is looked at; [`WorkspaceError::PreconditionChanged`] where
-    /// `ifDigest` does not hold; [`WorkspaceError::Edit`] for an edit that does not fit; [`WorkspaceError::InvalidInput`]
+    /// `ifDigest` does not hold; [`WorkspaceError::Edit`] for an edit that does not fit; [`WorkspaceError::TooLarge`]; [`WorkspaceError::InvalidInput`]
     /// unless exactly one of `content` and `edits` is given; [`WorkspaceError::File`] with the reason.
     pub fn plan(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Plan, WorkspaceError> {
         let place = self.place(input, rule)?;
@@ -200,31 +201,38 @@ impl Plan {
 
 /// The content a write leads to.
 fn new_content(input: &WriteInput, place: &Place) -> Result<Vec<u8>, WorkspaceError> {
+    let room = room_beside(place)?;
     match (&input.content, &input.edits) {
-        (Some(content), None) => within_limit(place, content.clone().into_bytes()),
-        (None, Some(edits)) => edited(edits, place),
+        (Some(content), None) if content.len() > room => Err(too_large(place)),
+        (Some(content), None) => Ok(content.clone().into_bytes()),
+        (None, Some(edits)) => edited(edits, place, room),
         _ => Err(WorkspaceError::InvalidInput(
             "give either content or edits".to_owned(),
         )),
     }
 }
 
-fn within_limit(place: &Place, content: Vec<u8>) -> Result<Vec<u8>, WorkspaceError> {
-    let size = content.len() as u64;
-    if size > MAX_FILE_BYTES {
-        let path = place.path().clone();
-        return Err(FileError::TooLarge {
-            path,
-            size,
-            limit: MAX_FILE_BYTES,
-            unit: "bytes",
-        }
-        .into());
-    }
-    Ok(content)
+/// Most bytes of new content that can be kept beside what is at the place.
+pub(crate) fn room_beside(place: &Place) -> Result<usize, WorkspaceError> {
+    let room = MAX_CHANGE_BYTES.checked_sub(size(place) as u64);
+    room.map(|room| room as usize)
+        .ok_or_else(|| too_large(place))
 }
 
-fn edited(edits: &[Edit], place: &Place) -> Result<Vec<u8>, WorkspaceError> {
+/// The refusal of a change at this place.
+pub(crate) fn too_large(place: &Place) -> WorkspaceError {
+    WorkspaceError::TooLarge {
+        path: place.path().clone(),
+        before: size(place),
+    }
+}
+
+fn size(place: &Place) -> usize {
+    let current = place.current();
+    current.map_or(0, |current| current.content.bytes.len())
+}
+
+fn edited(edits: &[Edit], place: &Place, room: usize) -> Result<Vec<u8>, WorkspaceError> {
     if edits.is_empty() || edits.len() > MAX_EDITS {
         return Err(WorkspaceError::InvalidInput(format!(
             "give 1 to {MAX_EDITS} edits"
@@ -248,7 +256,11 @@ fn edited(edits: &[Edit], place: &Place) -> Result<Vec<u8>, WorkspaceError> {
             );
         }
     };
-    let edited = edit::apply(&text.content, edits, MAX_FILE_BYTES as usize - mark.len())
-        .map_err(|(number, error)| WorkspaceError::Edit { number, error })?;
+    let edited = edit::apply(&text.content, edits, room.saturating_sub(mark.len())).map_err(
+        |(number, error)| match error {
+            EditError::TooLarge(_) => too_large(place),
+            error => WorkspaceError::Edit { number, error },
+        },
+    )?;
     Ok([mark.as_bytes(), edited.as_bytes()].concat())
 }

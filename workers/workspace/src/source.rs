@@ -433,6 +433,7 @@ fn failure(error: &WorkspaceError) -> SourceError {
         WorkspaceError::File(FileError::Permission(_)) => SourceError::denied(text),
         WorkspaceError::File(file) => SourceError::transport(file.reason(), text),
         WorkspaceError::InvalidInput(_) | WorkspaceError::Edit { .. } => SourceError::invalid(text),
+        WorkspaceError::TooLarge { .. } => SourceError::transport("too_large", text),
         WorkspaceError::ConstraintMiss => SourceError::constraint_miss(FIELD),
         WorkspaceError::PreconditionChanged { reason, .. } => SourceError::changed(reason, text),
         WorkspaceError::NotUndoable { reason, .. } => SourceError::transport(reason, text),

@@ -12,7 +12,7 @@ use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Before, Change, KeptEntry, Known, State, Store, StoreError, Workspace, WorkspaceError,
+    Before, Change, KeptEntry, Known, State, Store, StoreError, Workspace, WorkspaceError, plan,
     runs_unasked,
 };
 
@@ -126,6 +126,10 @@ impl Workspace {
             });
         }
         let content = store.before(&entry)?;
+        // Entries of an earlier build held more.
+        if content.as_ref().map_or(0, Vec::len) > plan::room_beside(&place)? {
+            return Err(plan::too_large(&place));
+        }
         let current = place.current();
         let change = Change::between(
             &path,

@@ -6,7 +6,9 @@ use std::{
 };
 
 use plexus_rooted_files::{Digest, PathRule};
-use plexus_worker_workspace::{MAX_DIFF_BYTES, WriteInput};
+use plexus_worker_workspace::{
+    Bounds, Keeping, MANIFEST, MAX_CHANGE_BYTES, MAX_DIFF_BYTES, Store, WriteInput,
+};
 use serde_json::json;
 
 use crate::{Folder, below, input, plan, reason, write};
@@ -376,4 +378,46 @@ fn diffs_that_take_long_are_given_up_in_time() {
     let started = std::time::Instant::now();
     plan(&folder.open(), json!({"path": "a", "content": reversed})).unwrap();
     assert!(started.elapsed().as_secs() < 10);
+}
+
+/// Both contents go into one file of the store, which the worker's limit bounds: what does not fit is not planned.
+#[test]
+fn change_the_store_cannot_keep_is_not_planned() {
+    let folder = Folder::new(&[]);
+    let half = usize::try_from(MAX_CHANGE_BYTES / 2).unwrap();
+    let text = |length: usize| format!("{}z", "a".repeat(length - 1));
+    folder.file("fits.txt", text(half));
+    folder.file("long.txt", text(half + 1));
+    folder.file("longest.txt", text(15 << 20));
+    let workspace = folder.open();
+    let edit =
+        |path: &str, to: &str| json!({"path": path, "edits": [{"find": "z", "replace": to}]});
+    for beyond in [
+        edit("long.txt", "y"),
+        edit("fits.txt", "yy"),
+        json!({"path": "longest.txt", "content": "x".repeat(1 << 20)}),
+    ] {
+        let error = plan(&workspace, beyond).err().expect("a refusal");
+        assert!(error.to_string().contains("16711680 bytes"), "{error}");
+        assert_eq!(reason::<()>(Err(error)), "too_large");
+    }
+
+    let kept = folder.outside().join("store");
+    fs::create_dir(&kept).unwrap();
+    let wide = Bounds {
+        bytes: 1 << 30,
+        entries: 10,
+    };
+    let keeping = Keeping {
+        store: &Store::new(&kept, wide),
+        call: "evt_00000000-0001-8000-8000-000000000000".parse().unwrap(),
+        undoes: None,
+    };
+    let fits = plan(&workspace, edit("fits.txt", "y")).unwrap();
+    workspace.commit(&fits, Some(keeping)).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(MANIFEST).unwrap();
+    let limit = manifest["limits"]["fileBytes"].as_u64().unwrap();
+    for file in fs::read_dir(&kept).unwrap() {
+        assert!(file.unwrap().metadata().unwrap().len() <= limit);
+    }
 }
