@@ -9,7 +9,10 @@ use plexus_rooted_files::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::WorkspaceError;
+use crate::{
+    WorkspaceError,
+    runs_unasked::{root_runs_unasked, runs_unasked},
+};
 
 /// Entries shown at once unless asked otherwise, and the most that can be asked for.
 const MAX_ENTRIES: usize = 1000;
@@ -18,6 +21,8 @@ const MAX_ENTRIES: usize = 1000;
 #[derive(Debug)]
 pub struct Workspace {
     pub(crate) root: Root,
+    /// Why everything in it runs, if the folder itself lies where things run.
+    runs_unasked: Option<&'static str>,
 }
 
 /// Which folder to list; without a path, the workspace itself.
@@ -120,6 +125,7 @@ impl Workspace {
         };
         Ok(Self {
             root: Root::open(path, policy)?,
+            runs_unasked: root_runs_unasked(path),
         })
     }
 
@@ -131,6 +137,7 @@ impl Workspace {
         }
         Self {
             root: self.root.hiding(Arc::new(HiddenPaths::new(rules))),
+            ..self
         }
     }
 
@@ -140,6 +147,12 @@ impl Workspace {
     /// As [`Root::identity`].
     pub fn identity(&self) -> Result<Identity, FileError> {
         self.root.identity()
+    }
+
+    /// Why writing to `path` is running code, or `None`. The root's own path counts.
+    #[must_use]
+    pub fn runs_unasked(&self, path: &RelPath) -> Option<&'static str> {
+        self.runs_unasked.or_else(|| runs_unasked(path))
     }
 
     /// Removes what a killed writer left; to be called once by a writer that starts. Returns how many files it was.

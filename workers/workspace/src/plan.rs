@@ -5,10 +5,7 @@ use std::borrow::Cow;
 use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath, StateToken, text::decode};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Change, Edit, EditError, Keeping, MAX_CHANGE_BYTES, Workspace, WorkspaceError, edit,
-    runs_unasked,
-};
+use crate::{Change, Edit, EditError, Keeping, MAX_CHANGE_BYTES, Workspace, WorkspaceError, edit};
 
 /// Most edits in one call.
 const MAX_EDITS: usize = 200;
@@ -82,7 +79,36 @@ impl Workspace {
     /// unless exactly one of `content` and `edits` is given; [`WorkspaceError::File`] with the reason.
     pub fn plan(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Plan, WorkspaceError> {
         let place = self.place(input, rule)?;
-        Plan::on(place, input).map_err(|misfit| misfit.1)
+        self.plan_at(place, input).map_err(|misfit| misfit.1)
+    }
+
+    /// Computes the write at a place already looked at.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::plan`] about the new content, with the place: what it says of the present content is only
+    /// for those who may see that.
+    pub fn plan_at(
+        &self,
+        place: Place,
+        input: &WriteInput,
+    ) -> Result<Plan, Box<(Place, WorkspaceError)>> {
+        let content = match new_content(input, &place) {
+            Ok(content) => content,
+            Err(error) => return Err(Box::new((place, error))),
+        };
+        let current = place.current();
+        let before = current.map(|current| current.content.bytes.as_slice());
+        let change = Change::of(place.path(), before, &content);
+        let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
+        let runs_because = self
+            .runs_unasked(place.path())
+            .or(is_executable.then_some("the file is marked as executable"));
+        Ok(Plan {
+            place,
+            content,
+            change,
+            runs_because,
+        })
     }
 
     /// The place a write is for, with `ifDigest` held against it.
@@ -132,30 +158,6 @@ impl Workspace {
 }
 
 impl Plan {
-    /// Computes the write at a place already looked at.
-    ///
-    /// # Errors
-    /// Those of [`Workspace::plan`] about the new content, with the place: what it says of the present content is only
-    /// for those who may see that.
-    pub fn on(place: Place, input: &WriteInput) -> Result<Self, Box<(Place, WorkspaceError)>> {
-        let content = match new_content(input, &place) {
-            Ok(content) => content,
-            Err(error) => return Err(Box::new((place, error))),
-        };
-        let current = place.current();
-        let before = current.map(|current| current.content.bytes.as_slice());
-        let change = Change::of(place.path(), before, &content);
-        let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
-        let runs_because = runs_unasked(place.path())
-            .or(is_executable.then_some("the file is marked as executable"));
-        Ok(Self {
-            place,
-            content,
-            change,
-            runs_because,
-        })
-    }
-
     /// The file.
     #[must_use]
     pub const fn path(&self) -> &RelPath {

@@ -197,9 +197,13 @@ impl WorkspaceSource {
                 .workspace
                 .place(&input, PathRule::new(&allows))
                 .map_err(|error| failure(&error))?;
-            match Plan::on(place, &input) {
+            match self.workspace.plan_at(place, &input) {
                 Ok(plan) => Ok(planned(plan)),
-                Err(misfit) if call.role() == Role::Writer => Ok(not_planned(&misfit.0, misfit.1)),
+                Err(misfit) if call.role() == Role::Writer => {
+                    let (place, error) = *misfit;
+                    let runs = self.workspace.runs_unasked(place.path());
+                    Ok(not_planned(&place, error, runs.is_some()))
+                }
                 Err(misfit) => Err(failure(&misfit.1)),
             }
         })
@@ -387,7 +391,7 @@ fn planned(plan: Plan) -> Planned<WriteOrNot> {
         .before(before)
 }
 
-fn not_planned(place: &Place, error: WorkspaceError) -> Planned<WriteOrNot> {
+fn not_planned(place: &Place, error: WorkspaceError, runs: bool) -> Planned<WriteOrNot> {
     let summary = format!(
         "could not write {}",
         escape_controls(place.path().as_str(), false)
@@ -398,11 +402,7 @@ fn not_planned(place: &Place, error: WorkspaceError) -> Planned<WriteOrNot> {
         place.digest().map(|digest| wire(&digest)),
     );
     let token = Digest(*place.token().as_bytes());
-    let rating = if crate::runs_unasked(place.path()).is_some() {
-        Verb::Execute
-    } else {
-        Verb::Write
-    };
+    let rating = if runs { Verb::Execute } else { Verb::Write };
     Planned::new(Err(error), token, Preview::new(&summary), &summary)
         .touched([touched])
         .before(content(place.digest()))

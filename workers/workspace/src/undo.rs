@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Before, Change, KeptEntry, Known, State, Store, StoreError, Workspace, WorkspaceError, plan,
-    runs_unasked,
 };
 
 /// Which change to take back.
@@ -142,8 +141,9 @@ impl Workspace {
             },
         );
         let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
-        let runs_because =
-            runs_unasked(&path).or(is_executable.then_some("the file is marked as executable"));
+        let runs_because = self
+            .runs_unasked(&path)
+            .or(is_executable.then_some("the file is marked as executable"));
         Ok(Undo {
             place,
             entry,

@@ -7,7 +7,7 @@ use std::{
 
 use plexus_rooted_files::{Digest, PathRule};
 use plexus_worker_workspace::{
-    Bounds, Keeping, MANIFEST, MAX_CHANGE_BYTES, MAX_DIFF_BYTES, Store, WriteInput,
+    Bounds, Keeping, MANIFEST, MAX_CHANGE_BYTES, MAX_DIFF_BYTES, Store, Workspace, WriteInput,
 };
 use serde_json::json;
 
@@ -285,6 +285,34 @@ fn what_runs_unasked_is_rated_so() {
     );
 }
 
+/// The list counts for the root's own path too, as it is typed and as it resolves, in whatever spelling.
+#[test]
+fn everything_below_a_root_in_such_a_folder_is_rated_so() {
+    let folder = Folder::new(&[]);
+    let why = |root: &str, path: &str| {
+        let workspace = Workspace::open(&folder.outside().join(root)).unwrap();
+        let planned = plan(&workspace, json!({"path": path, "content": "x"})).unwrap();
+        planned.runs_because()
+    };
+    for root in [
+        ".git/hooks",
+        ".SSH",
+        ".g\u{200c}it",
+        "home/.claude/commands",
+        ".config/fish",
+        "GIT~1",
+    ] {
+        fs::create_dir_all(folder.outside().join(root)).unwrap();
+        assert!(why(root, "notes.md").is_some(), "{root}");
+    }
+    symlink(".config/fish", folder.outside().join("shell")).unwrap();
+    assert_eq!(
+        why("shell", "notes.md"),
+        Some("programs are configured there")
+    );
+    assert_eq!(why("folder", "notes.md"), None, "control");
+}
+
 #[test]
 fn previews_are_bounded_and_cannot_act() {
     let folder = Folder::new(&[("a.md", "x\n"), ("same.md", "\u{feff}x\n")]);
@@ -397,7 +425,9 @@ fn change_the_store_cannot_keep_is_not_planned() {
         edit("fits.txt", "yy"),
         json!({"path": "longest.txt", "content": "x".repeat(1 << 20)}),
     ] {
-        let error = plan(&workspace, beyond).err().expect("a refusal");
+        let Err(error) = plan(&workspace, beyond) else {
+            panic!("it was planned");
+        };
         assert!(error.to_string().contains("16711680 bytes"), "{error}");
         assert_eq!(reason::<()>(Err(error)), "too_large");
     }
