@@ -160,7 +160,7 @@ impl Workspace {
         self.root.remove_leftovers()
     }
 
-    /// Lists a folder.
+    /// Lists a folder. Once `is_over` says that nobody waits any more, it ends.
     ///
     /// # Errors
     /// [`WorkspaceError::ConstraintMiss`] for a folder the rule does not allow, whether or not it exists;
@@ -169,13 +169,16 @@ impl Workspace {
         &self,
         input: &ListInput,
         rule: PathRule<'_>,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<FolderOutput, WorkspaceError> {
         let path = self.allowed(
             RelPath::parse(input.path.as_deref().unwrap_or_default())?,
             rule,
         )?;
         let limit = input.limit.unwrap_or(MAX_ENTRIES).clamp(1, MAX_ENTRIES);
-        let listing = self.root.list(&path, limit, input.after.as_deref())?;
+        let listing = self
+            .root
+            .list(&path, limit, input.after.as_deref(), is_over)?;
         let entry = |entry: plexus_rooted_files::Entry| Entry {
             name: entry.path.name().to_owned(),
             relative_path: entry.path,

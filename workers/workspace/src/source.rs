@@ -153,7 +153,7 @@ impl WorkspaceSource {
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let output = self
                 .workspace
-                .list(&input, PathRule::new(&allows))
+                .list(&input, PathRule::new(&allows), &|| call.is_over())
                 .map_err(|error| failure(&error))?;
             let touched = Touched::read(KIND, output.relative_path.display_id(), None);
             let summary = format!("listed {}", output.relative_path);
