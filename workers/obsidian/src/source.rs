@@ -182,9 +182,7 @@ fn open_error(error: &FileError) -> OpenError {
     match error {
         FileError::NotFound(_) => OpenError::unavailable("the vault's folder is not there"),
         FileError::NotADirectory(_) => OpenError::config("the vault's path is not a folder"),
-        FileError::Permission(_) => {
-            OpenError::denied("the system does not let Plexus read the vault's folder")
-        }
+        FileError::Permission(_) => OpenError::denied("the vault's folder"),
         other => OpenError::internal(format!("the vault cannot be opened: {other}")),
     }
 }

@@ -445,9 +445,7 @@ fn open_error(error: &FileError) -> OpenError {
     match error {
         FileError::NotFound(_) => OpenError::unavailable("the folder is not there"),
         FileError::NotADirectory(_) => OpenError::config("the path is not a folder"),
-        FileError::Permission(_) => {
-            OpenError::denied("the system does not let Plexus read the folder")
-        }
+        FileError::Permission(_) => OpenError::denied("the folder"),
         other => OpenError::internal(format!("the folder cannot be opened: {other}")),
     }
 }
