@@ -235,8 +235,15 @@ impl OpenError {
     pub fn unavailable(message: impl AsRef<str>) -> Self {
         Self::of(OpenFailure::Unavailable, message)
     }
-    /// The operating system refused.
-    pub fn denied(message: impl AsRef<str>) -> Self {
+    /// The operating system refused `what` the source opens. On macOS the owner's consent is missing, as a rule.
+    #[must_use]
+    pub fn denied(what: &str) -> Self {
+        let consent = if cfg!(target_os = "macos") {
+            "; allow it in System Settings > Privacy & Security > Files and Folders, or Full Disk Access"
+        } else {
+            ""
+        };
+        let message = format!("the system does not let Plexus read {what}{consent}");
         Self::of(OpenFailure::Denied, message)
     }
     /// Our own failure.

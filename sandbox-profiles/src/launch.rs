@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, setrlimit};
 #[cfg(target_os = "linux")]
 use nix::sys::resource::{getrlimit, rlim_t};
+use nix::sys::stat::{Mode, umask};
+
+use crate::os;
 
 /// Linux writes no file of less than a page, and pipes nothing where the limit is exactly this. Where it is 0, a
 /// `core_pattern` that is a pipe gets the whole memory all the same.
@@ -36,8 +39,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Applies the limits to this process, for good. The Linux launcher does this; macOS has no launcher of ours,
-    /// so there the worker's harness must, before it opens anything.
+    /// Applies the limits to this process, for good. The Linux launcher does this; macOS has no launcher of ours:
+    /// `give_up_inherited` does it there.
     /// # Errors
     /// What `setrlimit` says: a limit above the inherited one, for example.
     pub fn apply(&self) -> io::Result<()> {
@@ -52,6 +55,8 @@ impl Limits {
         }
         #[cfg(not(target_os = "linux"))]
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+        // A write beyond the limit is an error the worker can report, not a signal that ends it.
+        os::ignore_file_size_signal()?;
         if let Some(most) = self.files {
             setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
         }
@@ -70,10 +75,20 @@ impl Limits {
     }
 }
 
+/// The gateway's stream: the only descriptor beside the standard three that a worker keeps. Whatever is open at
+/// this number came over an exec, so it will survive the next one.
+pub(crate) const STREAM: i32 = 3;
+
+/// Keeps others from writing what this process, which has one thread, will make. What the mask is now can only be
+/// learned by setting it.
+pub(crate) fn narrow_umask() {
+    umask(umask(Mode::empty()) | Mode::S_IWOTH);
+}
+
 /// Program and arguments that run `worker` under `profile`; the worker's own arguments may be appended.
 ///
 /// `launcher` is `plexus-sandbox-exec` and is used on Linux. On macOS the program is `/usr/bin/sandbox-exec`,
-/// which knows no limits: see [`Limits::apply`]. Paths among `params` must be resolved (`realpath`).
+/// which knows no limits: see `give_up_inherited`. Paths among `params` must be resolved (`realpath`).
 #[must_use]
 pub fn launcher_command(
     profile: &str,

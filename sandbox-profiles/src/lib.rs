@@ -22,6 +22,7 @@ pub mod lint;
 pub mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
+mod os;
 pub mod probe;
 pub mod profile;
 pub mod reach;
@@ -31,7 +32,9 @@ pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
 pub use linux::{base_rules, give_up_exec_and_fork, kernel_support, system_calls};
 #[cfg(target_os = "macos")]
-pub use macos::{base_rules, give_up_exec_and_fork, kernel_support, system_calls};
+pub use macos::{
+    base_rules, give_up_exec_and_fork, give_up_inherited, kernel_support, system_calls,
+};
 
 /// What this kernel offers; returned by [`kernel_support`] for `status` and `doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

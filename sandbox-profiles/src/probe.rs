@@ -139,8 +139,9 @@ pub fn attack(targets: &ProbeTargets) -> CageReport {
     attack_files(&mut report, targets);
     attack_sockets(&mut report, targets);
     attack_processes(&mut report, targets);
-    try_controls(&mut report, targets);
-    if let Some(root) = &targets.root {
+    let root = targets.root.as_deref().filter(|root| !lacks_consent(root));
+    try_controls(&mut report, targets, root);
+    if let Some(root) = root {
         match targets.role {
             Role::Reader => attack_root(&mut report, root),
             Role::Writer => control_root(&mut report, create_and_remove(root)),
@@ -219,8 +220,14 @@ fn start() -> io::Result<()> {
     child.wait().map(drop)
 }
 
-fn try_controls(report: &mut CageReport, targets: &ProbeTargets) {
-    match &targets.root {
+/// Whether the owner has yet to let Plexus read the root: macOS asks about some folders, and refuses them as a cage would.
+/// That says nothing of the cage. The source cannot be opened either, and says so.
+fn lacks_consent(root: &Path) -> bool {
+    cfg!(target_os = "macos") && std::fs::read_dir(root).is_err_and(|error| is_refusal(&error))
+}
+
+fn try_controls(report: &mut CageReport, targets: &ProbeTargets, root: Option<&Path>) {
+    match root {
         Some(root) => report.control(
             "list the root",
             std::fs::read_dir(root).map(|mut entries| entries.next().is_some()),

@@ -7,7 +7,7 @@
 //!  │         ▲                    ▲  ▲ │                │ exit, bad frame                       │ ▲
 //!  │         │ nobody waits       │  │ └─failed─┐       └───────────────────────────────────────┼─┘
 //!  │         └────────── Backoff ─┘  │          ▼                                               │
-//!  │                       ▲         └─60 s─ Failed ◀─5th in a row─ a start that failed,        │
+//!  │                       ▲         └─later─ Failed ◀─5th in a row─ a start that failed,       │
 //!  │                       └─────────────────────────── or a worker that answered nothing ◀─────┤
 //!  └─▶ end of the actor, when the source is removed or the daemon stops      had answered ─▶ Starting
 //! ```
@@ -66,6 +66,8 @@ struct Actor<P: Process> {
     turns: Turns,
     /// Starts in a row that came to nothing.
     failures: u32,
+    /// Why the last start that was reported failed came to nothing.
+    reported: String,
     /// What a call is answered while the source counts as failed.
     refusal: Option<DispatchError>,
     ending: Option<Ending>,
@@ -93,6 +95,8 @@ enum Stage<P: Process> {
     /// Backoff, or failed.
     Waiting {
         until: Instant,
+        /// From when on a call ends it, where the source has failed.
+        calls_from: Instant,
     },
 }
 
@@ -119,7 +123,7 @@ impl<P: Process> Stage<P> {
             Self::Starting { attempt, .. } => Event::Started(attempt.await),
             Self::Up(live) => Event::Live(live.next().await),
             Self::Reaping { reaping, .. } => Event::Reaped(reaping.await),
-            Self::Waiting { until } => {
+            Self::Waiting { until, .. } => {
                 sleep_until(*until).await;
                 Event::Due
             }
@@ -144,6 +148,7 @@ impl<P: Process> Actor<P> {
             stage: Stage::Stopped,
             turns: Turns::default(),
             failures: 0,
+            reported: String::new(),
             refusal: None,
             ending: None,
             enders: Vec::new(),
@@ -217,6 +222,13 @@ impl<P: Process> Actor<P> {
     }
 
     fn call(&mut self, mut job: Box<Job>) {
+        if let Stage::Waiting { calls_from, .. } = self.stage
+            && self.refusal.is_some()
+            && job.revision == self.spec.revision
+            && Instant::now() >= calls_from
+        {
+            self.begin();
+        }
         // What the present revision suffers from is not held against a call that was permitted for another.
         if self.ending.is_none() && job.revision != self.spec.revision {
             job.answer(Err(replaced()));

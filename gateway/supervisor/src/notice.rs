@@ -28,7 +28,7 @@ pub enum Notice {
         /// Its build, which is ours.
         build: &'static str,
     },
-    /// It did not come to serve.
+    /// It did not come to serve. Of a failed source only where the reason is another than before.
     StartFailed {
         /// The source.
         source: SourceId,

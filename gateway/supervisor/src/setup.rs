@@ -46,8 +46,10 @@ pub struct Pace {
     pub probe_within: Duration,
     /// Before the second start in a row; doubled for each one after.
     pub backoff: Duration,
-    /// Before a failed source is tried again.
+    /// Before a call has a failed source tried again; before it is tried again by itself, doubled for each try that fails.
     pub failed_pause: Duration,
+    /// What that grows to.
+    pub longest_pause: Duration,
     /// Without a call before a worker is stopped.
     pub idle: Duration,
     /// For a worker that was asked to stop and has no effect under way.
@@ -68,6 +70,7 @@ impl Default for Pace {
             probe_within: Duration::from_secs(2),
             backoff: Duration::from_millis(200),
             failed_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_secs(3600),
             idle: Duration::from_secs(600),
             stop_within: Duration::from_secs(1),
             effects_within: Duration::from_secs(5),

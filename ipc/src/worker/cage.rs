@@ -17,10 +17,10 @@ pub(super) fn limit(_limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-/// Applies the limits: Apple's launcher knows none.
+/// Applies the limits, and lets go of what was inherited: Apple's launcher does neither.
 #[cfg(target_os = "macos")]
 pub(super) fn limit(limits: &Limits) -> io::Result<()> {
-    limits.of_process().apply()
+    plexus_sandbox::give_up_inherited(&limits.of_process())
 }
 
 /// Gives up exec and fork for good, and the making of a second runtime. Only before there is a second thread.

@@ -10,7 +10,6 @@ use std::io;
 use std::ptr;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// From `linux/landlock.h`.
 const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
@@ -54,14 +53,6 @@ pub(super) fn close_from(first: i32) -> io::Result<()> {
     // it later: the caller is the launcher before it has opened anything.
     let answer = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
     Ok(Errno::result(answer).map(drop)?)
-}
-
-/// Makes a write beyond `RLIMIT_FSIZE` fail with `EFBIG`; the disposition survives exec.
-pub(super) fn ignore_file_size_signal() -> io::Result<()> {
-    // SAFETY: SIG_IGN installs no handler, so no code runs in signal context; nothing here relies on the old one.
-    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }
-        .map(drop)
-        .map_err(Into::into)
 }
 
 #[repr(C)]

@@ -29,6 +29,9 @@ pub(crate) enum GitError {
     /// The repository is damaged, or cannot be read.
     #[error("{0}")]
     Broken(String),
+    /// The system does not let Plexus read the folder.
+    #[error("the system does not let Plexus read the repository")]
+    Denied,
     /// Nobody waits any more.
     #[error("nobody waits for it any more")]
     Over,
@@ -45,6 +48,7 @@ impl From<GitError> for SourceError {
             GitError::NotText(_) => Self::transport("not_text", text),
             GitError::Refused(_) => Self::transport("path_confinement", text),
             GitError::Broken(_) => Self::transport("damaged", text),
+            GitError::Denied => Self::denied(text),
             GitError::Over => Self::transport("over", text),
         }
     }

@@ -310,7 +310,7 @@ impl<'a> Refs<'a> {
         left: &mut usize,
         depth: usize,
     ) -> Result<(), GitError> {
-        use plexus_rooted_files::{Kind as FileKind, RelPath};
+        use plexus_rooted_files::{FileError, Kind as FileKind, RelPath};
         self.look.go_on()?;
         if depth > 8 {
             return Ok(());
@@ -318,8 +318,14 @@ impl<'a> Refs<'a> {
         let Ok(path) = RelPath::parse(folder) else {
             return Ok(());
         };
-        let Ok(listing) = self.repository.git.list(&path, *left, None) else {
-            return Ok(());
+        let listing = match self
+            .repository
+            .git
+            .list(&path, *left, None, self.look.is_over)
+        {
+            Ok(listing) => listing,
+            Err(FileError::Over) => return Err(GitError::Over),
+            Err(_) => return Ok(()),
         };
         for entry in listing.entries {
             if *left == 0 {

@@ -49,7 +49,10 @@ impl Repository {
             allow_hard_links: true,
             hide_dot_files: false,
         };
-        let root = Root::open(&folder, policy).map_err(broken)?;
+        let root = Root::open(&folder, policy).map_err(|error| match error {
+            FileError::Permission(_) => GitError::Denied,
+            other => broken(other),
+        })?;
         let identity = root.identity().map_err(broken)?;
         let dir = git_dir(&folder, &root)?;
         let git = Root::open(&dir, policy).map_err(broken)?;

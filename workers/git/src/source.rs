@@ -8,6 +8,7 @@ use crate::{
     repository::Repository,
     search, show,
 };
+use plexus_ipc::message::Failure;
 use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Reply, Role, Secrets, Source, SourceError, Touched,
     on_file_thread,
@@ -45,9 +46,10 @@ impl Source for GitSource {
             Ok(Self { repository, anchor })
         });
         // A refusal in words: the folder is there, and what is in it is not served.
-        opened
-            .await
-            .map_err(|error| OpenError::unavailable(&*error.message))
+        opened.await.map_err(|error| match error.code {
+            Failure::PermissionDenied => OpenError::denied("the repository"),
+            _ => OpenError::unavailable(&*error.message),
+        })
     }
 
     async fn health(&self) -> Health {

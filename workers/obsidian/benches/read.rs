@@ -71,8 +71,12 @@ fn vault(bencher: Bencher<'_, '_>, path: &str) {
         path: Some(path.to_owned()),
         ..ReadInput::default()
     };
-    vault.read(&input, PathRule::all()).unwrap();
-    bencher.bench(|| vault.read(black_box(&input), PathRule::all()).unwrap());
+    vault.read(&input, PathRule::all(), &|| false).unwrap();
+    bencher.bench(|| {
+        vault
+            .read(black_box(&input), PathRule::all(), &|| false)
+            .unwrap()
+    });
 }
 
 /// The floor: the system calls and the digest, nothing of Obsidian.
@@ -96,7 +100,7 @@ fn first_read(bencher: Bencher<'_, '_>) {
     };
     bencher
         .with_inputs(|| Vault::open(FOLDER.path()).unwrap())
-        .bench_values(|vault| vault.read(&input, PathRule::all()).unwrap());
+        .bench_values(|vault| vault.read(&input, PathRule::all(), &|| false).unwrap());
 }
 
 /// A thousand reads through frames, table and harness, one or 64 under way.

@@ -16,9 +16,6 @@ pub enum VaultError {
     /// What the input resolved to lies outside the grant's constraint. Said without saying whether it exists.
     #[error("outside what the grant allows")]
     ConstraintMiss,
-    /// The call's deadline passed, or nobody waits for it any more.
-    #[error("the time was over before the answer was complete")]
-    Over,
     /// The walk that gathers the vault's names broke off: a fault of this program.
     #[error("the walk over the vault's names broke off")]
     WalkBroken,

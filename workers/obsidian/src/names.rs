@@ -43,6 +43,9 @@ const OLD_WALKS: u32 = 8;
 const REST_WALKS: u32 = 3;
 const MAX_REST: Duration = Duration::from_secs(1);
 
+/// How soon one who waits for a walk notices that nobody waits for the answer any more.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// The index and who renews it. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Names(Arc<Shared>);
@@ -112,11 +115,12 @@ impl Names {
     /// when there is an old index to take instead.
     ///
     /// # Errors
-    /// Those of the walk, if one was waited for.
+    /// Those of the walk, if one was waited for; [`FileError::Over`] soon after `is_over` says that nobody waits.
     pub(crate) fn recent(
         &self,
         now: Instant,
         patience: Option<Duration>,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<Recent, VaultError> {
         let mut state = self.lock();
         // One that is under way will do; so the count is taken before one is begun here.
@@ -135,7 +139,7 @@ impl Names {
             old = Some(index);
         }
         match (
-            self.wait(state, wanted, patience.filter(|_| old.is_some())),
+            self.wait(state, wanted, patience.filter(|_| old.is_some()), is_over),
             old,
         ) {
             (Some(index), _) => Ok(Recent {
@@ -165,24 +169,28 @@ impl Names {
     /// An index of the vault as it is now or later.
     ///
     /// # Errors
-    /// Those of the walk.
-    pub(crate) fn renewed(&self) -> Result<Arc<NoteIndex>, VaultError> {
+    /// As [`Names::recent`].
+    pub(crate) fn renewed(&self, is_over: &dyn Fn() -> bool) -> Result<Arc<NoteIndex>, VaultError> {
         let state = self.lock();
         // One that is under way may have passed the place already.
         let wanted = state.begun + 1;
-        self.wait(state, wanted, None)
+        self.wait(state, wanted, None, is_over)
             .unwrap_or(Err(VaultError::WalkBroken))
     }
 
-    /// Waits until as many walks have ended, beginning them as rest allows. `None`: the patience ended first.
+    /// Waits until as many walks have ended, or `is_over`, beginning them as rest allows. `None`: the patience ended first.
     fn wait<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         wanted: u64,
         patience: Option<Duration>,
+        is_over: &dyn Fn() -> bool,
     ) -> Option<Result<Arc<NoteIndex>, VaultError>> {
         let until = patience.map(|patience| Instant::now() + patience);
         while state.ended < wanted {
+            if is_over() {
+                return Some(Err(FileError::Over.into()));
+            }
             let now = Instant::now();
             if until.is_some_and(|until| until <= now) {
                 return None;
@@ -193,18 +201,11 @@ impl Names {
             }
             let rest = state.rests_until.filter(|_| !state.is_walking());
             let next = [until, rest].into_iter().flatten().min();
-            state = match next {
-                Some(next) => {
-                    let time = next.saturating_duration_since(now);
-                    let waited = self.0.ended.wait_timeout(state, time);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self
-                    .0
-                    .ended
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-            };
+            let time = next.map_or(ASK_AGAIN, |next| {
+                next.saturating_duration_since(now).min(ASK_AGAIN)
+            });
+            let waited = self.0.ended.wait_timeout(state, time);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         Some(match (&state.failure, &state.kept) {
             (None, Some(kept)) => Ok(Arc::clone(&kept.index)),
@@ -299,7 +300,7 @@ impl fmt::Debug for Names {
 #[cfg(test)]
 mod tests {
     use std::sync::{
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     };
 
@@ -360,7 +361,7 @@ mod tests {
 
     fn recent(names: &Names, now: Instant) -> String {
         names
-            .recent(now, None)
+            .recent(now, None, &|| false)
             .map_or_else(|error| error.to_string(), |recent| what(&recent.index))
     }
 
@@ -406,20 +407,47 @@ mod tests {
         let old = Instant::now() + Duration::from_secs(60);
         let served = stage
             .names
-            .recent(old, Some(Duration::from_millis(1)))
+            .recent(old, Some(Duration::from_millis(1)), &|| false)
             .unwrap();
         assert_eq!((what(&served.index).as_str(), served.is_old), ("one", true));
         stage.finds.send(Ok("two")).unwrap();
         stage.settle(2);
         let served = stage
             .names
-            .recent(Instant::now(), Some(Duration::ZERO))
+            .recent(Instant::now(), Some(Duration::ZERO), &|| false)
             .unwrap();
         assert_eq!(
             (what(&served.index).as_str(), served.is_old),
             ("two", false),
             "control"
         );
+    }
+
+    #[test]
+    fn waiting_ends_when_over_while_the_walk_goes_on() {
+        let stage = stage();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let waits = [true, false].map(|is_renewed| {
+            let is_over = Arc::clone(&is_over);
+            stage.ask(move |names| {
+                let is_over = || is_over.load(Ordering::Relaxed);
+                let index = if is_renewed {
+                    names.renewed(&is_over)
+                } else {
+                    let recent = names.recent(Instant::now(), None, &is_over);
+                    recent.map(|recent| recent.index)
+                };
+                index.map_or_else(|error| error.to_string(), |index| what(&index))
+            })
+        });
+        stage.begins.recv().unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        for wait in waits {
+            assert_eq!(wait.join().unwrap(), FileError::Over.to_string());
+        }
+        assert!(stage.names.lock().is_walking());
+        stage.finds.send(Ok("one")).unwrap();
+        assert_eq!(recent(&stage.names, Instant::now()), "one", "control");
     }
 
     #[test]
@@ -432,7 +460,7 @@ mod tests {
         let miss = stage.ask(move |names| {
             asked.send(()).unwrap();
             names
-                .renewed()
+                .renewed(&|| false)
                 .map_or_else(|error| error.to_string(), |index| what(&index))
         });
         ask.recv().unwrap();
@@ -475,7 +503,7 @@ mod tests {
         });
         let begun = Instant::now();
         for _ in 0..3 {
-            names.renewed().unwrap();
+            names.renewed(&|| false).unwrap();
         }
         assert_eq!(
             walks.load(Ordering::Relaxed),

@@ -145,7 +145,7 @@ struct Resolved<'v> {
 }
 
 impl Vault {
-    /// Reads a note or lists a folder.
+    /// Reads a note or lists a folder. Once `is_over` says that nobody waits any more, it ends soon.
     ///
     /// # Errors
     /// [`VaultError::ConstraintMiss`] for what the rule does not allow, whether or not it exists;
@@ -154,11 +154,12 @@ impl Vault {
         &self,
         input: &ReadInput,
         rule: PathRule<'_>,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<Answer<ReadOutput>, VaultError> {
         let text = input.path.as_deref().unwrap_or_default();
-        let resolved = self.resolve(text, rule)?;
+        let resolved = self.resolve(text, rule, is_over)?;
         match resolved.found.kind() {
-            Kind::Dir => self.list(resolved.found.path().clone(), input),
+            Kind::Dir => self.list(resolved.found.path().clone(), input, is_over),
             Kind::File if text.ends_with('/') => Err(PathError::NotAFileName.into()),
             Kind::File => {
                 let note = Note {
@@ -171,7 +172,7 @@ impl Vault {
                         index,
                         is_old: false,
                     }),
-                    None => self.names.recent(Instant::now(), Some(PATIENCE)),
+                    None => self.names.recent(Instant::now(), Some(PATIENCE), is_over),
                 };
                 note.answer(input.offset.unwrap_or(0), rule, index)
             }
@@ -208,7 +209,12 @@ impl Vault {
     }
 
     /// From what was asked to what is there and allowed.
-    fn resolve(&self, text: &str, rule: PathRule<'_>) -> Result<Resolved<'_>, VaultError> {
+    fn resolve(
+        &self,
+        text: &str,
+        rule: PathRule<'_>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Resolved<'_>, VaultError> {
         let name = match Reference::parse_wikilink(text) {
             Some(link) => link.path,
             None => {
@@ -229,10 +235,10 @@ impl Vault {
             }
         };
         let asked = RelPath::parse(name.trim_start_matches('/'))?;
-        let index = self.names.recent(Instant::now(), None)?.index;
+        let index = self.names.recent(Instant::now(), None, is_over)?.index;
         let resolved = match self.named(&name, index, rule) {
             Err(VaultError::File(FileError::NotFound(_))) => {
-                self.named(&name, self.names.renewed()?, rule)
+                self.named(&name, self.names.renewed(is_over)?, rule)
             }
             resolved => resolved,
         };
@@ -274,9 +280,16 @@ impl Vault {
         })
     }
 
-    fn list(&self, path: RelPath, input: &ReadInput) -> Result<Answer<ReadOutput>, VaultError> {
+    fn list(
+        &self,
+        path: RelPath,
+        input: &ReadInput,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Answer<ReadOutput>, VaultError> {
         let limit = input.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, DEFAULT_LIMIT);
-        let listing = self.root.list(&path, limit, input.after.as_deref())?;
+        let listing = self
+            .root
+            .list(&path, limit, input.after.as_deref(), is_over)?;
         let entry = |entry: plexus_rooted_files::Entry| FolderEntry {
             name: entry.path.name().to_owned(),
             relative_path: entry.path,

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use plexus_rooted_files::{
-    FileBytes, Kind, PathRule, RelPath, WalkBounds, WalkEntry, names::fold, text::decode,
+    FileBytes, FileError, Kind, PathRule, RelPath, WalkBounds, WalkEntry, names::fold, text::decode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,7 +86,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::InvalidInput`] when nothing is searched for; [`VaultError::ConstraintMiss`] for a `path` outside
-    /// the rule; [`VaultError::Over`] once `is_over` says that nobody waits any more, never a shortened answer; [`VaultError::File`] when `path`
+    /// the rule; [`FileError::Over`] once `is_over` says that nobody waits any more, never a shortened answer; [`VaultError::File`] when `path`
     /// cannot be listed.
     pub fn search(
         &self,
@@ -110,10 +110,8 @@ impl Vault {
             filter,
             rule,
             limit: input.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
-            is_over,
             only: None,
             bytes: 0,
-            is_late: false,
             output: SearchOutput {
                 query: input.query.clone().unwrap_or_default(),
                 hits: Vec::new(),
@@ -130,15 +128,11 @@ impl Vault {
             }
             _ => start,
         };
-        let report = self.root.walk(
-            &folder,
-            WalkBounds::default(),
-            |_| true,
-            |entry| search.visit(entry),
-        )?;
-        if search.is_late {
-            return Err(VaultError::Over);
-        }
+        let report = self
+            .root
+            .walk(&folder, WalkBounds::default(), is_over, |entry| {
+                search.visit(entry)
+            })?;
         if report.bounded {
             search.output.truncated = true;
             search.warn("search_bounded");
@@ -157,20 +151,14 @@ struct Search<'a> {
     filter: Filter,
     rule: PathRule<'a>,
     limit: usize,
-    is_over: &'a dyn Fn() -> bool,
     only: Option<RelPath>,
     bytes: u64,
-    is_late: bool,
     output: SearchOutput,
     touched: Vec<Touched>,
 }
 
 impl Search<'_> {
     fn visit(&mut self, entry: &WalkEntry<'_>) -> ControlFlow<()> {
-        if (self.is_over)() {
-            self.is_late = true;
-            return ControlFlow::Break(());
-        }
         let is_wanted = entry.kind == Kind::File
             && self.only.as_ref().is_none_or(|only| only == entry.path)
             && self.rule.allows(entry.path)
@@ -180,7 +168,7 @@ impl Search<'_> {
         }
         let file = match entry.read(MAX_NOTE_BYTES) {
             Ok(file) => file,
-            Err(plexus_rooted_files::FileError::TooLarge { .. }) => {
+            Err(FileError::TooLarge { .. }) => {
                 self.warn("large_files_skipped");
                 return ControlFlow::Continue(());
             }

@@ -108,7 +108,8 @@ impl ObsidianSource {
         let reads = self.reads.clone();
         let work = move || {
             self.in_place()?;
-            let answer = self.vault.read(&input, PathRule::new(&allows));
+            let is_over = || call.is_over();
+            let answer = self.vault.read(&input, PathRule::new(&allows), &is_over);
             Ok(told(answer.map_err(|error| failure(&error))?))
         };
         reads.run(work).await.map_err(|_| panicked())?
@@ -174,10 +175,6 @@ fn failure(error: &VaultError) -> SourceError {
         VaultError::InvalidInput(_) => SourceError::invalid(error.to_string()),
         VaultError::ConstraintMiss => SourceError::constraint_miss(FIELD),
         VaultError::WalkBroken => SourceError::internal(error.to_string()),
-        VaultError::Over => SourceError::new(
-            plexus_ipc::message::Failure::DeadlineExceeded,
-            error.to_string(),
-        ),
     }
 }
 
@@ -185,9 +182,7 @@ fn open_error(error: &FileError) -> OpenError {
     match error {
         FileError::NotFound(_) => OpenError::unavailable("the vault's folder is not there"),
         FileError::NotADirectory(_) => OpenError::config("the vault's path is not a folder"),
-        FileError::Permission(_) => {
-            OpenError::denied("the system does not let Plexus read the vault's folder")
-        }
+        FileError::Permission(_) => OpenError::denied("the vault's folder"),
         other => OpenError::internal(format!("the vault cannot be opened: {other}")),
     }
 }

@@ -89,7 +89,8 @@ fn index(root: &Root, bounds: WalkBounds, max_text: usize) -> Result<NoteIndex, 
     root.walk(
         &RelPath::root(),
         bounds,
-        |_| true,
+        // For all who wait for it, now or later.
+        &|| false,
         |entry| {
             text += entry.path.as_str().len();
             if text > max_text {

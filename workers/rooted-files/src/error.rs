@@ -64,6 +64,9 @@ pub enum FileError {
     /// What the change would replace cannot be kept.
     #[error("what it would replace cannot be kept ({0}), so nothing was changed")]
     NotKept(String),
+    /// Nobody waits for the answer any more.
+    #[error("the time was over before the answer was complete")]
+    Over,
     /// Any other failure of the operating system.
     #[error("{path}: {source}")]
     Io {
@@ -91,6 +94,7 @@ impl FileError {
             Self::Changing(_) => "changing",
             Self::Permission(_) => "permission",
             Self::NotKept(_) => "not_kept",
+            Self::Over => "over",
             Self::Io { .. } => "io",
         }
     }

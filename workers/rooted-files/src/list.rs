@@ -51,22 +51,23 @@ pub struct Listing {
 }
 
 impl Root {
-    /// Lists at most `limit` entries of a folder, those after the name `after`.
+    /// Lists at most `limit` entries of a folder, those after the name `after`. `is_over` is asked at each entry.
     ///
     /// # Errors
-    /// As [`Root::kind`], [`FileError::NotADirectory`], and [`FileError::TooLarge`] above [`MAX_DIRECTORY_ENTRIES`].
+    /// As [`Root::kind`], [`FileError::NotADirectory`], [`FileError::Over`], and [`FileError::TooLarge`] above [`MAX_DIRECTORY_ENTRIES`].
     pub fn list(
         &self,
         path: &RelPath,
         limit: usize,
         after: Option<&str>,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<Listing, FileError> {
         let dir = self.walk_to(path, path)?;
         let Contents {
             mut entries,
             omitted,
             ..
-        } = contents_of(dir.as_fd(), path, self)?;
+        } = contents_of(dir.as_fd(), path, self, is_over)?;
         entries.sort_by(|a, b| code_unit_order(a.path.name(), b.path.name()));
         let start = after.map_or(0, |after| {
             entries.partition_point(|entry| code_unit_order(entry.path.name(), after).is_le())
@@ -99,10 +100,14 @@ pub(crate) fn contents_of(
     dir: BorrowedFd<'_>,
     path: &RelPath,
     root: &Root,
+    is_over: &dyn Fn() -> bool,
 ) -> Result<Contents, FileError> {
     let mut contents = Contents::default();
     let mut seen = 0;
     for_each_name(dir, path, |name, kind| {
+        if is_over() {
+            return Err(FileError::Over);
+        }
         seen += 1;
         if seen > MAX_DIRECTORY_ENTRIES {
             let limit = MAX_DIRECTORY_ENTRIES as u64;

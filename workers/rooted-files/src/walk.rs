@@ -66,19 +66,19 @@ impl WalkEntry<'_> {
 
 impl Root {
     /// Shows every entry below `start` to `visit`, ordered by full path in code units, until it breaks. A folder is
-    /// shown before what it holds, and entered only if `enter` says so. What vanishes or denies itself meanwhile is
-    /// counted, not an error.
+    /// shown before what it holds. `is_over` is asked at each entry. What vanishes or denies itself meanwhile is counted,
+    /// not an error.
     ///
     /// # Errors
-    /// As [`Root::list`], for `start` itself.
+    /// As [`Root::list`], for `start` itself; [`FileError::Over`] anywhere.
     pub fn walk(
         &self,
         start: &RelPath,
         bounds: WalkBounds,
-        mut enter: impl FnMut(&RelPath) -> bool,
+        is_over: &dyn Fn() -> bool,
         mut visit: impl FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
     ) -> Result<WalkReport, FileError> {
-        self.walk_with(start, bounds, &mut enter, &mut visit, &mut |_, _| {})
+        self.walk_with(start, bounds, is_over, &mut visit, &mut |_, _| {})
     }
 
     /// Shows the name of every temporary file of ours below the root, with the handle of its folder.
@@ -90,7 +90,7 @@ impl Root {
         self.walk_with(
             &RelPath::root(),
             bounds,
-            &mut |_| true,
+            &|| false,
             &mut |_| ControlFlow::Continue(()),
             found,
         )
@@ -100,7 +100,7 @@ impl Root {
         &self,
         start: &RelPath,
         bounds: WalkBounds,
-        enter: &mut dyn FnMut(&RelPath) -> bool,
+        is_over: &dyn Fn() -> bool,
         visit: &mut dyn FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
         leftover: &mut dyn FnMut(BorrowedFd<'_>, &str),
     ) -> Result<WalkReport, FileError> {
@@ -111,13 +111,15 @@ impl Root {
             bounds,
             seen: 0,
             report,
-            enter,
+            is_over,
             visit,
             leftover,
         };
-        let contents = contents_of(dir.as_fd(), start, self)?;
-        let _ = walk.folder(dir.as_fd(), contents, 0);
-        Ok(walk.report)
+        let contents = contents_of(dir.as_fd(), start, self, is_over)?;
+        match walk.folder(dir.as_fd(), contents, 0) {
+            ControlFlow::Break(Some(error)) => Err(error),
+            ControlFlow::Break(None) | ControlFlow::Continue(()) => Ok(walk.report),
+        }
     }
 }
 
@@ -126,7 +128,7 @@ struct Walk<'a> {
     bounds: WalkBounds,
     seen: usize,
     report: WalkReport,
-    enter: &'a mut dyn FnMut(&RelPath) -> bool,
+    is_over: &'a dyn Fn() -> bool,
     visit: &'a mut dyn FnMut(&WalkEntry<'_>) -> ControlFlow<()>,
     leftover: &'a mut dyn FnMut(BorrowedFd<'_>, &str),
 }
@@ -137,33 +139,44 @@ impl Walk<'_> {
         dir: BorrowedFd<'_>,
         mut contents: Contents,
         depth: usize,
-    ) -> ControlFlow<()> {
+    ) -> ControlFlow<Option<FileError>> {
         self.report.omitted += contents.omitted;
         for name in &contents.leftovers {
             (self.leftover)(dir, name);
         }
         contents.entries.sort_by(by_full_path);
         for Entry { path, kind } in contents.entries {
+            if (self.is_over)() {
+                return ControlFlow::Break(Some(FileError::Over));
+            }
             self.seen += 1;
             if self.seen > self.bounds.max_entries {
                 self.report.bounded = true;
-                return ControlFlow::Break(());
+                return ControlFlow::Break(None);
             }
-            (self.visit)(&WalkEntry {
+            let entry = WalkEntry {
                 dir,
                 policy: self.root.policy(),
                 path: &path,
                 kind,
-            })?;
-            if kind == Kind::Dir && (self.enter)(&path) {
+            };
+            if (self.visit)(&entry).is_break() {
+                return ControlFlow::Break(None);
+            }
+            if kind == Kind::Dir {
                 if depth >= self.bounds.max_depth {
                     self.report.bounded = true;
                     continue;
                 }
-                let inner = open_dir(dir, path.name(), &path)
-                    .and_then(|inner| Ok((contents_of(inner.as_fd(), &path, self.root)?, inner)));
+                let inner = open_dir(dir, path.name(), &path).and_then(|inner| {
+                    Ok((
+                        contents_of(inner.as_fd(), &path, self.root, self.is_over)?,
+                        inner,
+                    ))
+                });
                 match inner {
                     Ok((contents, inner)) => self.folder(inner.as_fd(), contents, depth + 1)?,
+                    Err(FileError::Over) => return ControlFlow::Break(Some(FileError::Over)),
                     Err(_) => self.report.unreadable += 1,
                 }
             }

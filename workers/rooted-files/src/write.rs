@@ -29,6 +29,11 @@ use nix::{
     unistd::{UnlinkatFlags, fsync, linkat, unlinkat},
 };
 
+use rustix::{
+    fs::{RenameFlags, renameat_with},
+    io::Errno as Refused,
+};
+
 use crate::{
     FileError, Meta, Place, RelPath, Root, WalkBounds, WriteError,
     read::is_unchanged,
@@ -476,20 +481,12 @@ enum NotRenamed {
 }
 
 /// Gives `from` the name `to`, which must not exist. Where the file system cannot do that in one rename, a link and an
-/// unlink do it: a kill between the two leaves the complete file under both names, which [`Root::happened`] ends.
+/// unlink do it, which no profile of macOS allows: a kill between the two leaves the complete file under both names, which [`Root::happened`] ends.
 fn rename_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), NotRenamed> {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    match nix::fcntl::renameat2(
-        dir,
-        from,
-        dir,
-        to,
-        nix::fcntl::RenameFlags::RENAME_NOREPLACE,
-    ) {
-        Err(Errno::EINVAL | Errno::ENOSYS) => {}
-        done => return done.map_err(NotRenamed::Nothing),
+    match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Err(Refused::INVAL | Refused::NOSYS | Refused::NOTSUP) => link_to_unused(dir, from, to),
+        done => done.map_err(|errno| NotRenamed::Nothing(Errno::from_raw(errno.raw_os_error()))),
     }
-    link_to_unused(dir, from, to)
 }
 
 fn link_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), NotRenamed> {
@@ -505,7 +502,7 @@ fn link_to_unused(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), NotRe
 mod tests {
     use super::*;
 
-    /// The way of systems without an exclusive rename, which on Linux only some file systems take.
+    /// The way of file systems without an exclusive rename.
     #[test]
     fn linking_creates_exclusively_too() {
         let temp = tempfile::tempdir().unwrap();

@@ -2,10 +2,12 @@
 
 mod tree;
 
-use std::{fs, os::unix::net::UnixListener, sync::Arc};
+use std::{cell::Cell, fs, ops::ControlFlow, os::unix::net::UnixListener, sync::Arc};
 
 use nix::{sys::stat::Mode, unistd::mkfifo};
-use plexus_rooted_files::{FileError, HiddenPaths, HideRules, Policy, RelPath, Root};
+use plexus_rooted_files::{
+    FileError, HiddenPaths, HideRules, Policy, RelPath, Root, WalkBounds, WalkEntry,
+};
 use tree::{INSIDE, SECRET, Tree, read, refusal};
 
 /// As [`read`], looked up first and then read.
@@ -193,7 +195,7 @@ fn symbolic_links_of_every_shape() {
     let root = tree.open();
     for folder in ["abs-dir", "rel-dir", "here", "up", "slash", "dir/nested"] {
         let error = root
-            .list(&RelPath::parse(folder).unwrap(), 10, None)
+            .list(&RelPath::parse(folder).unwrap(), 10, None, &|| false)
             .unwrap_err();
         assert_eq!(error.reason(), "symlink", "listing {folder}");
         assert_eq!(
@@ -204,7 +206,7 @@ fn symbolic_links_of_every_shape() {
         );
     }
     assert_eq!(
-        root.list(&RelPath::parse("dir").unwrap(), 10, None)
+        root.list(&RelPath::parse("dir").unwrap(), 10, None, &|| false)
             .unwrap()
             .entries
             .len(),
@@ -233,7 +235,10 @@ fn things_that_are_no_regular_file() {
     let devices = Root::open(std::path::Path::new("/dev"), Policy::default()).unwrap();
     assert_eq!(refusal(&devices, "null"), "not_a_file");
     assert_eq!(refusal(&devices, "tty"), "not_a_file");
-    let listed = tree.open().list(&RelPath::root(), 10, None).unwrap();
+    let listed = tree
+        .open()
+        .list(&RelPath::root(), 10, None, &|| false)
+        .unwrap();
     assert_eq!(
         listed.omitted, 2,
         "FIFO and socket are left out, and it is said"
@@ -269,7 +274,10 @@ fn names_that_cannot_be_asked_for() {
     for name in [&b"\xff.md"[..], b"a\nb.md", b"\x1b[2J.md"] {
         fs::write(tree.root().join(OsStr::from_bytes(name)), SECRET).unwrap();
     }
-    let listed = tree.open().list(&RelPath::root(), 10, None).unwrap();
+    let listed = tree
+        .open()
+        .list(&RelPath::root(), 10, None, &|| false)
+        .unwrap();
     assert_eq!((listed.entries.len(), listed.omitted), (2, 3));
 }
 
@@ -343,12 +351,17 @@ fn dot_files_do_not_exist_where_hidden() {
     );
     assert_eq!(
         hidden
-            .list(&RelPath::parse(".trash").unwrap(), 9, None)
+            .list(&RelPath::parse(".trash").unwrap(), 9, None, &|| false)
             .unwrap_err()
             .reason(),
         "not_found"
     );
-    let names = |root: &Root| root.list(&RelPath::root(), 9, None).unwrap().entries.len();
+    let names = |root: &Root| {
+        root.list(&RelPath::root(), 9, None, &|| false)
+            .unwrap()
+            .entries
+            .len()
+    };
     assert_eq!(
         (names(&hidden), names(&tree.open())),
         (2, 5),
@@ -495,4 +508,39 @@ fn a_file_swapped_after_it_was_found_is_refused() {
     fs::rename(tree.at("other"), tree.at("moved")).unwrap();
     tree.link(tree.outside(), "other");
     assert_eq!(a.read().unwrap().bytes, INSIDE.as_bytes());
+}
+
+/// Whoever asked has gone: the rest of a folder is not looked at, however large, and nothing is made of the part.
+#[test]
+fn list_and_walk_end_at_the_next_entry_when_over() {
+    let tree = Tree::new();
+    for number in 0..50 {
+        tree.file(&format!("top{number}.md"), "");
+        tree.file(&format!("deep/er/note{number}.md"), "");
+    }
+    let root = tree.open();
+    let looks = Cell::new(0);
+    let after = |most| {
+        looks.set(0);
+        let looks = &looks;
+        move || {
+            looks.set(looks.get() + 1);
+            looks.get() > most
+        }
+    };
+    let list = |most| {
+        root.list(&RelPath::root(), 9, None, &after(most))
+            .map(|_| ())
+    };
+    let walk = |most| {
+        let shown = |_: &WalkEntry<'_>| ControlFlow::Continue(());
+        root.walk(&RelPath::root(), WalkBounds::default(), &after(most), shown)
+            .map(|report| report.unreadable)
+    };
+    for most in [0, 7, 30] {
+        assert_eq!((list(most), looks.get()), (Err(FileError::Over), most + 1));
+        assert_eq!((walk(most), looks.get()), (Err(FileError::Over), most + 1));
+    }
+    assert_eq!(walk(76), Err(FileError::Over), "in a folder further down");
+    assert_eq!((list(1000), walk(1000)), (Ok(()), Ok(0)), "control");
 }

@@ -9,7 +9,10 @@ use plexus_rooted_files::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::WorkspaceError;
+use crate::{
+    WorkspaceError,
+    runs_unasked::{root_runs_unasked, runs_unasked},
+};
 
 /// Entries shown at once unless asked otherwise, and the most that can be asked for.
 const MAX_ENTRIES: usize = 1000;
@@ -18,6 +21,8 @@ const MAX_ENTRIES: usize = 1000;
 #[derive(Debug)]
 pub struct Workspace {
     pub(crate) root: Root,
+    /// Why everything in it runs, if the folder itself lies where things run.
+    runs_unasked: Option<&'static str>,
 }
 
 /// Which folder to list; without a path, the workspace itself.
@@ -120,6 +125,7 @@ impl Workspace {
         };
         Ok(Self {
             root: Root::open(path, policy)?,
+            runs_unasked: root_runs_unasked(path),
         })
     }
 
@@ -131,6 +137,7 @@ impl Workspace {
         }
         Self {
             root: self.root.hiding(Arc::new(HiddenPaths::new(rules))),
+            ..self
         }
     }
 
@@ -142,12 +149,18 @@ impl Workspace {
         self.root.identity()
     }
 
+    /// Why writing to `path` is running code, or `None`. The root's own path counts.
+    #[must_use]
+    pub fn runs_unasked(&self, path: &RelPath) -> Option<&'static str> {
+        self.runs_unasked.or_else(|| runs_unasked(path))
+    }
+
     /// Removes what a killed writer left; to be called once by a writer that starts. Returns how many files it was.
     pub fn remove_leftovers(&self) -> usize {
         self.root.remove_leftovers()
     }
 
-    /// Lists a folder.
+    /// Lists a folder. Once `is_over` says that nobody waits any more, it ends.
     ///
     /// # Errors
     /// [`WorkspaceError::ConstraintMiss`] for a folder the rule does not allow, whether or not it exists;
@@ -156,13 +169,16 @@ impl Workspace {
         &self,
         input: &ListInput,
         rule: PathRule<'_>,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<FolderOutput, WorkspaceError> {
         let path = self.allowed(
             RelPath::parse(input.path.as_deref().unwrap_or_default())?,
             rule,
         )?;
         let limit = input.limit.unwrap_or(MAX_ENTRIES).clamp(1, MAX_ENTRIES);
-        let listing = self.root.list(&path, limit, input.after.as_deref())?;
+        let listing = self
+            .root
+            .list(&path, limit, input.after.as_deref(), is_over)?;
         let entry = |entry: plexus_rooted_files::Entry| Entry {
             name: entry.path.name().to_owned(),
             relative_path: entry.path,

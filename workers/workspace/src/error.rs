@@ -1,9 +1,9 @@
 //! Why a call to the workspace was not answered or carried out.
 
-use plexus_rooted_files::{FileError, PathError, WriteError};
+use plexus_rooted_files::{FileError, PathError, RelPath, WriteError};
 use thiserror::Error;
 
-use crate::EditError;
+use crate::{EditError, MAX_CHANGE_BYTES};
 
 /// A call that did not succeed. Nothing was changed, except for [`WorkspaceError::Unconfirmed`].
 #[derive(Debug, Error)]
@@ -22,6 +22,17 @@ pub enum WorkspaceError {
         number: usize,
         /// What is wrong.
         error: EditError,
+    },
+    /// More than the store could keep of it.
+    #[error(
+        "this change of {path} is too large: its content before ({before} bytes) and after it come to at most \
+         {MAX_CHANGE_BYTES} bytes together"
+    )]
+    TooLarge {
+        /// The file.
+        path: RelPath,
+        /// Size of what is there, in bytes.
+        before: usize,
     },
     /// The path lies outside the grant's constraint. Said without saying whether it exists.
     #[error("outside what the grant allows")]

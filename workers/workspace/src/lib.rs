@@ -8,7 +8,7 @@
 //! from there.
 //!
 //! Invariants: planning changes nothing; a commit writes exactly the content that was planned, where it was planned,
-//! or nothing; a path that tools execute without being asked is rated `execute`, whatever spelling it has.
+//! or nothing; a path that tools execute without being asked is rated `execute`, whatever spelling it or the root's own path has.
 //!
 //! Must not know: agents, grants, the gateway; and only `source` knows that there are frames and a runtime.
 
@@ -29,9 +29,10 @@ pub use edit::{Edit, EditError, apply};
 pub use error::WorkspaceError;
 pub use plan::{Expected, Plan, WriteInput, WriteOutput};
 pub use preview::{Change, MAX_DIFF_BYTES};
-pub use runs_unasked::runs_unasked;
 pub use source::{Config, WorkspaceSource};
-pub use store::{Before, Bounds, Entry as KeptEntry, Known, State, Store, StoreError};
+pub use store::{
+    Before, Bounds, Entry as KeptEntry, Known, MAX_CHANGE_BYTES, State, Store, StoreError,
+};
 pub use undo::{Keeping, Undo, UndoInput, UndoOutput};
 
 /// What this connector can do, as the gateway embeds it too.

@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
-use plexus_rooted_files::{
-    Digest, FileError, MAX_FILE_BYTES, PathRule, Place, RelPath, StateToken, text::decode,
-};
+use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath, StateToken, text::decode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Change, Edit, Keeping, Workspace, WorkspaceError, edit, runs_unasked};
+use crate::{Change, Edit, EditError, Keeping, MAX_CHANGE_BYTES, Workspace, WorkspaceError, edit};
 
 /// Most edits in one call.
 const MAX_EDITS: usize = 200;
@@ -77,11 +75,40 @@ impl Workspace {
     ///
     /// # Errors
     /// [`WorkspaceError::ConstraintMiss`] before anything is looked at; [`WorkspaceError::PreconditionChanged`] where
-    /// `ifDigest` does not hold; [`WorkspaceError::Edit`] for an edit that does not fit; [`WorkspaceError::InvalidInput`]
+    /// `ifDigest` does not hold; [`WorkspaceError::Edit`] for an edit that does not fit; [`WorkspaceError::TooLarge`]; [`WorkspaceError::InvalidInput`]
     /// unless exactly one of `content` and `edits` is given; [`WorkspaceError::File`] with the reason.
     pub fn plan(&self, input: &WriteInput, rule: PathRule<'_>) -> Result<Plan, WorkspaceError> {
         let place = self.place(input, rule)?;
-        Plan::on(place, input).map_err(|misfit| misfit.1)
+        self.plan_at(place, input).map_err(|misfit| misfit.1)
+    }
+
+    /// Computes the write at a place already looked at.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::plan`] about the new content, with the place: what it says of the present content is only
+    /// for those who may see that.
+    pub fn plan_at(
+        &self,
+        place: Place,
+        input: &WriteInput,
+    ) -> Result<Plan, Box<(Place, WorkspaceError)>> {
+        let content = match new_content(input, &place) {
+            Ok(content) => content,
+            Err(error) => return Err(Box::new((place, error))),
+        };
+        let current = place.current();
+        let before = current.map(|current| current.content.bytes.as_slice());
+        let change = Change::of(place.path(), before, &content);
+        let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
+        let runs_because = self
+            .runs_unasked(place.path())
+            .or(is_executable.then_some("the file is marked as executable"));
+        Ok(Plan {
+            place,
+            content,
+            change,
+            runs_because,
+        })
     }
 
     /// The place a write is for, with `ifDigest` held against it.
@@ -131,30 +158,6 @@ impl Workspace {
 }
 
 impl Plan {
-    /// Computes the write at a place already looked at.
-    ///
-    /// # Errors
-    /// Those of [`Workspace::plan`] about the new content, with the place: what it says of the present content is only
-    /// for those who may see that.
-    pub fn on(place: Place, input: &WriteInput) -> Result<Self, Box<(Place, WorkspaceError)>> {
-        let content = match new_content(input, &place) {
-            Ok(content) => content,
-            Err(error) => return Err(Box::new((place, error))),
-        };
-        let current = place.current();
-        let before = current.map(|current| current.content.bytes.as_slice());
-        let change = Change::of(place.path(), before, &content);
-        let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
-        let runs_because = runs_unasked(place.path())
-            .or(is_executable.then_some("the file is marked as executable"));
-        Ok(Self {
-            place,
-            content,
-            change,
-            runs_because,
-        })
-    }
-
     /// The file.
     #[must_use]
     pub const fn path(&self) -> &RelPath {
@@ -200,31 +203,38 @@ impl Plan {
 
 /// The content a write leads to.
 fn new_content(input: &WriteInput, place: &Place) -> Result<Vec<u8>, WorkspaceError> {
+    let room = room_beside(place)?;
     match (&input.content, &input.edits) {
-        (Some(content), None) => within_limit(place, content.clone().into_bytes()),
-        (None, Some(edits)) => edited(edits, place),
+        (Some(content), None) if content.len() > room => Err(too_large(place)),
+        (Some(content), None) => Ok(content.clone().into_bytes()),
+        (None, Some(edits)) => edited(edits, place, room),
         _ => Err(WorkspaceError::InvalidInput(
             "give either content or edits".to_owned(),
         )),
     }
 }
 
-fn within_limit(place: &Place, content: Vec<u8>) -> Result<Vec<u8>, WorkspaceError> {
-    let size = content.len() as u64;
-    if size > MAX_FILE_BYTES {
-        let path = place.path().clone();
-        return Err(FileError::TooLarge {
-            path,
-            size,
-            limit: MAX_FILE_BYTES,
-            unit: "bytes",
-        }
-        .into());
-    }
-    Ok(content)
+/// Most bytes of new content that can be kept beside what is at the place.
+pub(crate) fn room_beside(place: &Place) -> Result<usize, WorkspaceError> {
+    let room = MAX_CHANGE_BYTES.checked_sub(size(place) as u64);
+    room.map(|room| room as usize)
+        .ok_or_else(|| too_large(place))
 }
 
-fn edited(edits: &[Edit], place: &Place) -> Result<Vec<u8>, WorkspaceError> {
+/// The refusal of a change at this place.
+pub(crate) fn too_large(place: &Place) -> WorkspaceError {
+    WorkspaceError::TooLarge {
+        path: place.path().clone(),
+        before: size(place),
+    }
+}
+
+fn size(place: &Place) -> usize {
+    let current = place.current();
+    current.map_or(0, |current| current.content.bytes.len())
+}
+
+fn edited(edits: &[Edit], place: &Place, room: usize) -> Result<Vec<u8>, WorkspaceError> {
     if edits.is_empty() || edits.len() > MAX_EDITS {
         return Err(WorkspaceError::InvalidInput(format!(
             "give 1 to {MAX_EDITS} edits"
@@ -248,7 +258,11 @@ fn edited(edits: &[Edit], place: &Place) -> Result<Vec<u8>, WorkspaceError> {
             );
         }
     };
-    let edited = edit::apply(&text.content, edits, MAX_FILE_BYTES as usize - mark.len())
-        .map_err(|(number, error)| WorkspaceError::Edit { number, error })?;
+    let edited = edit::apply(&text.content, edits, room.saturating_sub(mark.len())).map_err(
+        |(number, error)| match error {
+            EditError::TooLarge(_) => too_large(place),
+            error => WorkspaceError::Edit { number, error },
+        },
+    )?;
     Ok([mark.as_bytes(), edited.as_bytes()].concat())
 }

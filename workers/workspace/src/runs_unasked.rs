@@ -9,9 +9,11 @@
 //! Components are compared as a careless file system would: without case, in NFC, without what folding file systems, HFS+
 //! and FAT ignore.
 
+use std::path::Path;
+
 use plexus_rooted_files::{RelPath, names::fold_for_guard};
 
-/// Folders: everything at or below one of this name.
+/// Folders: everything at or below one of this name, also where the source's root itself lies in it.
 const FOLDERS: &[(&str, &str)] = &[
     // Hooks, and configuration that names programs (fsmonitor, filters, pagers), run by `git status`.
     (".git", "git runs hooks and programs named there"),
@@ -78,6 +80,9 @@ const FOLDERS: &[(&str, &str)] = &[
     ("venv", "editors run the interpreter that lies there"),
     // The owner's account.
     (".ssh", "logins are configured there"),
+    (".aws", "programs are configured there"),
+    (".kube", "programs are configured there"),
+    (".docker", "programs are configured there"),
     (".gnupg", "programs are configured there"),
     (".config", "programs are configured there"),
     (".local", "programs are found there"),
@@ -270,28 +275,41 @@ const SUFFIXES: &[(&str, &str)] = &[
 
 const SHORT_NAME: &str = "its name may be the short form of another";
 
-/// Why writing to `path` is running code, or `None`.
+/// Why writing to `path`, below a root that is nothing of the kind itself, is running code, or `None`.
 #[must_use]
-pub fn runs_unasked(path: &RelPath) -> Option<&'static str> {
+pub(crate) fn runs_unasked(path: &RelPath) -> Option<&'static str> {
     let components: Vec<String> = path.components().map(fold_for_guard).collect();
     let name = components.last()?;
-    let named = |list: &[(&str, &'static str)], matches: &dyn Fn(&str) -> bool| {
-        list.iter()
-            .find(|(entry, _)| matches(entry))
-            .map(|(_, why)| *why)
+    in_folder(&components)
+        .or_else(|| reason(NAMES, &|entry| name == entry))
+        .or_else(|| reason(PREFIXES, &|prefix| name.starts_with(prefix)))
+        .or_else(|| reason(SUFFIXES, &|suffix| name.ends_with(suffix)))
+}
+
+/// Why writing anything below `root` is running code, or `None`: the path counts as it is typed and as it resolves.
+pub(crate) fn root_runs_unasked(root: &Path) -> Option<&'static str> {
+    let lies_in = |path: &Path| {
+        let names = path
+            .iter()
+            .map(|name| fold_for_guard(&name.to_string_lossy()));
+        in_folder(&names.collect::<Vec<_>>())
     };
-    named(FOLDERS, &|folder| {
+    lies_in(root).or_else(|| lies_in(&root.canonicalize().ok()?))
+}
+
+/// Why everything at or below a path of these components runs, each folded.
+fn in_folder(components: &[String]) -> Option<&'static str> {
+    let is_short = components.iter().any(|component| is_short_name(component));
+    reason(FOLDERS, &|folder| {
         components.iter().any(|component| component == folder)
     })
-    .or_else(|| named(NAMES, &|entry| name == entry))
-    .or_else(|| named(PREFIXES, &|prefix| name.starts_with(prefix)))
-    .or_else(|| named(SUFFIXES, &|suffix| name.ends_with(suffix)))
-    .or_else(|| {
-        components
-            .iter()
-            .any(|component| is_short_name(component))
-            .then_some(SHORT_NAME)
-    })
+    .or(is_short.then_some(SHORT_NAME))
+}
+
+fn reason(list: &[(&str, &'static str)], matches: &dyn Fn(&str) -> bool) -> Option<&'static str> {
+    list.iter()
+        .find(|(entry, _)| matches(entry))
+        .map(|(_, why)| *why)
 }
 
 /// `GIT~1` is `.git` on FAT and on many network shares; which name such a form stands for cannot be told.

@@ -153,7 +153,7 @@ impl WorkspaceSource {
             let allows = |path: &RelPath| call.allows(FIELD, path.display_id());
             let output = self
                 .workspace
-                .list(&input, PathRule::new(&allows))
+                .list(&input, PathRule::new(&allows), &|| call.is_over())
                 .map_err(|error| failure(&error))?;
             let touched = Touched::read(KIND, output.relative_path.display_id(), None);
             let summary = format!("listed {}", output.relative_path);
@@ -197,9 +197,13 @@ impl WorkspaceSource {
                 .workspace
                 .place(&input, PathRule::new(&allows))
                 .map_err(|error| failure(&error))?;
-            match Plan::on(place, &input) {
+            match self.workspace.plan_at(place, &input) {
                 Ok(plan) => Ok(planned(plan)),
-                Err(misfit) if call.role() == Role::Writer => Ok(not_planned(&misfit.0, misfit.1)),
+                Err(misfit) if call.role() == Role::Writer => {
+                    let (place, error) = *misfit;
+                    let runs = self.workspace.runs_unasked(place.path());
+                    Ok(not_planned(&place, error, runs.is_some()))
+                }
                 Err(misfit) => Err(failure(&misfit.1)),
             }
         })
@@ -387,7 +391,7 @@ fn planned(plan: Plan) -> Planned<WriteOrNot> {
         .before(before)
 }
 
-fn not_planned(place: &Place, error: WorkspaceError) -> Planned<WriteOrNot> {
+fn not_planned(place: &Place, error: WorkspaceError, runs: bool) -> Planned<WriteOrNot> {
     let summary = format!(
         "could not write {}",
         escape_controls(place.path().as_str(), false)
@@ -398,11 +402,7 @@ fn not_planned(place: &Place, error: WorkspaceError) -> Planned<WriteOrNot> {
         place.digest().map(|digest| wire(&digest)),
     );
     let token = Digest(*place.token().as_bytes());
-    let rating = if crate::runs_unasked(place.path()).is_some() {
-        Verb::Execute
-    } else {
-        Verb::Write
-    };
+    let rating = if runs { Verb::Execute } else { Verb::Write };
     Planned::new(Err(error), token, Preview::new(&summary), &summary)
         .touched([touched])
         .before(content(place.digest()))
@@ -433,6 +433,7 @@ fn failure(error: &WorkspaceError) -> SourceError {
         WorkspaceError::File(FileError::Permission(_)) => SourceError::denied(text),
         WorkspaceError::File(file) => SourceError::transport(file.reason(), text),
         WorkspaceError::InvalidInput(_) | WorkspaceError::Edit { .. } => SourceError::invalid(text),
+        WorkspaceError::TooLarge { .. } => SourceError::transport("too_large", text),
         WorkspaceError::ConstraintMiss => SourceError::constraint_miss(FIELD),
         WorkspaceError::PreconditionChanged { reason, .. } => SourceError::changed(reason, text),
         WorkspaceError::NotUndoable { reason, .. } => SourceError::transport(reason, text),
@@ -444,9 +445,7 @@ fn open_error(error: &FileError) -> OpenError {
     match error {
         FileError::NotFound(_) => OpenError::unavailable("the folder is not there"),
         FileError::NotADirectory(_) => OpenError::config("the path is not a folder"),
-        FileError::Permission(_) => {
-            OpenError::denied("the system does not let Plexus read the folder")
-        }
+        FileError::Permission(_) => OpenError::denied("the folder"),
         other => OpenError::internal(format!("the folder cannot be opened: {other}")),
     }
 }

@@ -38,6 +38,8 @@ const FORGOTTEN: &str = "forgotten";
 
 /// Longest first line of an entry, in bytes: its longest member is a path.
 const LONGEST_HEAD: u64 = 64 * 1024;
+/// Most bytes of a change, before and after together: an entry is one file, of at most the manifest's `fileBytes`.
+pub const MAX_CHANGE_BYTES: u64 = 16 * 1024 * 1024 - LONGEST_HEAD;
 /// The part of the entries that is let go of at once when there are too many.
 const SLACK: usize = 32;
 

@@ -12,8 +12,7 @@ use plexus_rooted_files::{Digest, FileError, PathRule, Place, RelPath};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Before, Change, KeptEntry, Known, State, Store, StoreError, Workspace, WorkspaceError,
-    runs_unasked,
+    Before, Change, KeptEntry, Known, State, Store, StoreError, Workspace, WorkspaceError, plan,
 };
 
 /// Which change to take back.
@@ -126,6 +125,10 @@ impl Workspace {
             });
         }
         let content = store.before(&entry)?;
+        // Entries of an earlier build held more.
+        if content.as_ref().map_or(0, Vec::len) > plan::room_beside(&place)? {
+            return Err(plan::too_large(&place));
+        }
         let current = place.current();
         let change = Change::between(
             &path,
@@ -138,8 +141,9 @@ impl Workspace {
             },
         );
         let is_executable = current.is_some_and(|current| current.content.meta.mode & 0o111 != 0);
-        let runs_because =
-            runs_unasked(&path).or(is_executable.then_some("the file is marked as executable"));
+        let runs_because = self
+            .runs_unasked(&path)
+            .or(is_executable.then_some("the file is marked as executable"));
         Ok(Undo {
             place,
             entry,

@@ -68,12 +68,16 @@ impl<P: Process> Actor<P> {
         let (message, told) = (error.to_string(), error.told());
         let lasts = error.lasts();
         tracing::warn!(name: "worker.not_started", source = %self.spec.source, role = %self.role, %error, attempts = self.failures, "a worker did not start");
-        self.context.notify(Notice::StartFailed {
-            source: self.spec.source.clone(),
-            role: self.role,
-            why: error,
-            attempts: self.failures,
-        });
+        // A failed source is reported once, until it recovers or fails for another reason.
+        if self.failures <= START_ATTEMPTS || message != self.reported {
+            self.reported.clone_from(&message);
+            self.context.notify(Notice::StartFailed {
+                source: self.spec.source.clone(),
+                role: self.role,
+                why: error,
+                attempts: self.failures,
+            });
+        }
         let why = Some((message.clone(), told));
         self.health(SourceHealth::of(Health::Unavailable, why));
         let refusal = DispatchError::Unavailable {
@@ -87,22 +91,28 @@ impl<P: Process> Actor<P> {
         self.back_off(refusal);
     }
 
-    /// Waits before the next start; after too many failures in a row answers everything with `refusal` meanwhile.
+    /// Waits before the next start; after too many failures in a row answers everything with `refusal` meanwhile, and
+    /// waits longer each time, unless a call comes after the first pause.
     fn back_off(&mut self, refusal: DispatchError) {
         self.answer_probes();
         if self.ending.is_some() {
             return;
         }
         let pace = &self.context.pace;
-        let pause = if self.failures >= START_ATTEMPTS {
-            self.queue.refuse(&refusal);
-            self.refusal = Some(refusal);
-            pace.failed_pause
-        } else {
-            pace.backoff * 2_u32.saturating_pow(self.failures.saturating_sub(1))
+        let doubled = |times| 2_u32.saturating_pow(times);
+        let pause = match self.failures.checked_sub(START_ATTEMPTS) {
+            Some(further) => {
+                self.queue.refuse(&refusal);
+                self.refusal = Some(refusal);
+                let pause = pace.failed_pause.saturating_mul(doubled(further));
+                pause.min(pace.longest_pause)
+            }
+            None => pace.backoff * doubled(self.failures.saturating_sub(1)),
         };
+        let now = Instant::now();
         self.stage = Stage::Waiting {
-            until: Instant::now() + pause,
+            until: now + pause,
+            calls_from: now + pace.failed_pause,
         };
         let failed = self.refusal.is_some();
         self.state(

@@ -2,7 +2,7 @@
 //! says when the next start may come at the soonest.
 //!
 //! ```text
-//! failed n times in a row ─▶ 200 ms, 400 ms, 800 ms, 1.6 s, then 60 s each time        (DESIGN 7 and 13)
+//! failed n times in a row ─▶ 200 ms, 400 ms, 800 ms, 1.6 s, then 60 s each time for a call, more for none
 //! had answered, was asked to end, was replaced ─▶ n = 0, at once          the owner probes ─▶ n as it is, at once
 //! ```
 
@@ -31,7 +31,7 @@ impl Default for Ladder {
     }
 }
 
-/// The pause after so many failures in a row.
+/// The pause after so many failures in a row, if a call comes then.
 pub(super) fn pause(failures: u32) -> Duration {
     let pace = Pace::default();
     match failures {
@@ -83,7 +83,12 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                 revisions.insert(*pid, (*revision, present.1));
                 last.insert(*role, *pid);
                 starting.insert(*pid, *role);
-                let soonest = ladders.entry(*role).or_default().not_before;
+                let ladder = ladders.entry(*role).or_default();
+                let soonest = ladder.not_before;
+                // That it fails again may not be reported.
+                if ladder.failures.iter().all(|n| *n >= START_ATTEMPTS) {
+                    ladder.not_before = *at + pause(START_ATTEMPTS);
+                }
                 if *revision == present.0 && *at < soonest {
                     broken.push(format!(
                         "{at:?}: {role} {pid} is started before {soonest:?}"
@@ -96,7 +101,11 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
                     continue;
                 }
                 let ladder = ladders.entry(*role).or_default();
-                let fits = ladder.failures.iter().any(|n| n + 1 == *attempts);
+                // Those that are not reported are between.
+                let fits = ladder
+                    .failures
+                    .iter()
+                    .any(|n| n + 1 == *attempts || (*n >= START_ATTEMPTS && attempts > n));
                 let of_an_older = starting
                     .iter()
                     .find(|(pid, of)| *of == role && revisions.get(pid) != Some(&present));

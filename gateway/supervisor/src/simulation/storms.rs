@@ -1,7 +1,7 @@
 //! Workers that never come to anything, under calls that never cease: how often they are started.
 //!
-//! The bounds are those of the design: five starts in a row, then one a minute; and one for each answer, of a worker
-//! that answers and dies.
+//! The bounds are those of the design: five starts in a row, then one a minute while somebody asks, and ever fewer while
+//! nobody does; and one for each answer, of a worker that answers and dies.
 
 use super::{
     ladder::pause,
@@ -78,6 +78,42 @@ fn a_worker_that_never_serves_is_started_five_times_and_then_once_a_minute() {
             );
         }
     }
+}
+
+/// Nobody asks for it any more: the pauses grow, and so does not the audit log.
+#[test]
+fn failed_source_is_tried_ever_more_rarely_and_told_once() {
+    let life = Life {
+        birth: Birth::NoProcess,
+        ..Life::sound()
+    };
+    let history = run(|| async {
+        let lives = [vec![life; 15], vec![Life::sound()]].concat();
+        let world = World::new(&lives, &[]);
+        let stage = Stage::new(world.clone());
+        stage.ask(&read());
+        sleep(Duration::from_secs(12 * HOUR)).await;
+        stage.supervisor.shutdown().await;
+        world
+    });
+    assert_eq!(history.broken, [""; 0]);
+    let of = |wanted: fn(&Fact) -> bool| -> Vec<Duration> {
+        let log = history.log.iter();
+        log.filter(|(_, fact)| wanted(fact))
+            .map(|(at, _)| *at)
+            .collect()
+    };
+    let begun = of(|fact| matches!(fact, Fact::Begun { .. }));
+    let pauses: Vec<u64> = begun
+        .windows(2)
+        .skip(START_ATTEMPTS as usize - 1)
+        .map(|pair| (pair[1] - pair[0]).as_secs())
+        .collect();
+    let expected = [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600, 3600, 3600];
+    assert_eq!(pauses, expected);
+    let failed = of(|fact| matches!(fact, Fact::StartFailed { .. }));
+    assert_eq!(failed.len(), START_ATTEMPTS as usize, "{failed:?}");
+    assert_eq!(of(|fact| matches!(fact, Fact::Serves { .. })).len(), 1);
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn folders_list_what_can_be_read() {
             path: root.map(str::to_owned),
             ..ReadInput::default()
         };
-        let answer = vault.read(&input, PathRule::all()).unwrap();
+        let answer = vault.read(&input, PathRule::all(), &|| false).unwrap();
         assert_eq!(
             serde_json::to_value(&answer.output).unwrap(),
             json!({"type": "dir", "relativePath": "", "omitted": 1, "entries": [
@@ -123,14 +123,14 @@ fn folders_list_what_can_be_read() {
         limit: Some(2),
         ..ReadInput::default()
     };
-    let first = folder(vault.read(&first, PathRule::all()).unwrap());
+    let first = folder(vault.read(&first, PathRule::all(), &|| false).unwrap());
     assert_eq!(first.next, Some(Next::After("a".to_owned())));
     let rest = ReadInput {
         after: Some("a".to_owned()),
         ..ReadInput::default()
     };
     assert_eq!(
-        folder(vault.read(&rest, PathRule::all()).unwrap())
+        folder(vault.read(&rest, PathRule::all(), &|| false).unwrap())
             .entries
             .len(),
         2
@@ -325,7 +325,7 @@ fn a_long_note_comes_in_stretches() {
             offset,
             ..ask("long.md")
         };
-        let part = note(vault.read(&input, PathRule::all()).unwrap());
+        let part = note(vault.read(&input, PathRule::all(), &|| false).unwrap());
         assert!(part.content.len() <= 1 << 20 && part.content.ends_with('\n'));
         assert_eq!(
             part.frontmatter.is_some(),
@@ -344,7 +344,7 @@ fn a_long_note_comes_in_stretches() {
         offset: Some(seen.find('ä').unwrap() + 1),
         ..ask("long.md")
     };
-    assert!(reason(vault.read(&inside, PathRule::all())).contains("offset"));
+    assert!(reason(vault.read(&inside, PathRule::all(), &|| false)).contains("offset"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Instant};
 
 use crate::vaults::{TestVault, below, note, read, reason, search, search_below};
-use plexus_rooted_files::PathRule;
+use plexus_rooted_files::{FileError, PathRule};
 use plexus_worker_obsidian::{SearchInput, SearchOutput, VaultError};
 use serde_json::json;
 
@@ -273,7 +273,7 @@ fn time_that_is_over_is_an_error_and_never_a_short_answer() {
     let late = over_after(10);
     assert!(matches!(
         vault.search(&input, PathRule::all(), &|| late(&looks)),
-        Err(VaultError::Over)
+        Err(VaultError::File(FileError::Over))
     ));
     looks.set(0);
     let early = over_after(1000);

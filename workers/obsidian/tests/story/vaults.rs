@@ -93,7 +93,7 @@ pub(crate) fn ask(path: &str) -> ReadInput {
 }
 
 pub(crate) fn read(vault: &Vault, path: &str) -> Result<Answer<ReadOutput>, VaultError> {
-    vault.read(&ask(path), PathRule::all())
+    vault.read(&ask(path), PathRule::all(), &|| false)
 }
 
 pub(crate) fn read_below(
@@ -101,7 +101,7 @@ pub(crate) fn read_below(
     folder: &str,
     path: &str,
 ) -> Result<Answer<ReadOutput>, VaultError> {
-    vault.read(&ask(path), PathRule::new(&below(folder)))
+    vault.read(&ask(path), PathRule::new(&below(folder)), &|| false)
 }
 
 /// A rule like the wire's `pathPrefix`, for tests.

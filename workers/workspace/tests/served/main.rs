@@ -122,6 +122,18 @@ async fn what_runs_unasked_needs_a_higher_permit() {
     let done = writer.commit(hook, None, None, Verb::Execute).await;
     assert_eq!(output(&done)["ok"], true);
     writer.stop().await;
+
+    // Everything, where the root itself lies in such a folder: also what could not be planned.
+    let mut writer = start(&folder.path().join(".git/hooks"), Role::Writer).await;
+    for input in [
+        json!({"path": "pre-push", "content": "#!/bin/sh\n"}),
+        json!({"path": "pre-commit", "edits": [{"find": "guess", "replace": ""}]}),
+    ] {
+        let known = Some(Content::Is(Digest::of(b"#!/bin/sh\n")));
+        let refused = writer.commit(input, None, known, Verb::Write).await;
+        assert_eq!(refusal(&refused.0)["rating_exceeded"]["rating"], "execute");
+    }
+    writer.stop().await;
 }
 
 #[tokio::test]

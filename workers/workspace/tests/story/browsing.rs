@@ -27,7 +27,7 @@ fn folders_and_files_come_back() {
     assert_eq!(
         serde_json::to_value(
             workspace
-                .list(&ListInput::default(), PathRule::all())
+                .list(&ListInput::default(), PathRule::all(), &|| false)
                 .unwrap()
         )
         .unwrap(),
@@ -46,12 +46,13 @@ fn folders_and_files_come_back() {
                "digest": Digest::of(b"c").to_string()})
     );
     let first: ListInput = serde_json::from_value(json!({"limit": 1})).unwrap();
-    let first = serde_json::to_value(workspace.list(&first, PathRule::all()).unwrap()).unwrap();
+    let first =
+        serde_json::to_value(workspace.list(&first, PathRule::all(), &|| false).unwrap()).unwrap();
     assert_eq!(first["next"], json!({"after": ".env"}));
     let rest: ListInput = serde_json::from_value(json!({"after": ".env"})).unwrap();
     assert_eq!(
         workspace
-            .list(&rest, PathRule::all())
+            .list(&rest, PathRule::all(), &|| false)
             .unwrap()
             .entries
             .len(),
@@ -96,14 +97,14 @@ fn what_is_refused_says_why() {
         ("..", "path_confinement"),
     ] {
         assert_eq!(
-            reason(workspace.list(&list(path), PathRule::all())),
+            reason(workspace.list(&list(path), PathRule::all(), &|| false)),
             why,
             "{path}"
         );
     }
     assert_eq!(
         workspace
-            .list(&list("dir/"), PathRule::all())
+            .list(&list("dir/"), PathRule::all(), &|| false)
             .unwrap()
             .entries
             .len(),
@@ -131,13 +132,13 @@ fn a_rule_hides_what_lies_outside_and_whether_it_exists() {
             "{path}"
         );
         assert_eq!(
-            reason(workspace.list(&list(path), rule)),
+            reason(workspace.list(&list(path), rule, &|| false)),
             "constraint_miss",
             "{path}"
         );
     }
     assert_eq!(
-        reason(workspace.list(&list(""), rule)),
+        reason(workspace.list(&list(""), rule, &|| false)),
         "constraint_miss",
         "above the prefix"
     );
@@ -150,7 +151,11 @@ fn a_rule_hides_what_lies_outside_and_whether_it_exists() {
         "not_found"
     );
     assert_eq!(
-        workspace.list(&list("docs"), rule).unwrap().entries.len(),
+        workspace
+            .list(&list("docs"), rule, &|| false)
+            .unwrap()
+            .entries
+            .len(),
         1
     );
 }

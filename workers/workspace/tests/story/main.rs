@@ -69,6 +69,7 @@ fn reason<T: std::fmt::Debug>(result: Result<T, WorkspaceError>) -> String {
         Err(WorkspaceError::File(error)) => error.reason().to_owned(),
         Err(WorkspaceError::ConstraintMiss) => "constraint_miss".to_owned(),
         Err(WorkspaceError::PreconditionChanged { reason, .. }) => format!("changed:{reason}"),
+        Err(WorkspaceError::TooLarge { .. }) => "too_large".to_owned(),
         Err(WorkspaceError::InvalidInput(_)) => "invalid".to_owned(),
         Err(other) => other.to_string(),
         Ok(value) => format!("gave {value:?}"),

@@ -6,7 +6,9 @@ use std::{
 };
 
 use plexus_rooted_files::{Digest, PathRule};
-use plexus_worker_workspace::{MAX_DIFF_BYTES, WriteInput};
+use plexus_worker_workspace::{
+    Bounds, Keeping, MANIFEST, MAX_CHANGE_BYTES, MAX_DIFF_BYTES, Store, Workspace, WriteInput,
+};
 use serde_json::json;
 
 use crate::{Folder, below, input, plan, reason, write};
@@ -283,6 +285,34 @@ fn what_runs_unasked_is_rated_so() {
     );
 }
 
+/// The list counts for the root's own path too, as it is typed and as it resolves, in whatever spelling.
+#[test]
+fn everything_below_a_root_in_such_a_folder_is_rated_so() {
+    let folder = Folder::new(&[]);
+    let why = |root: &str, path: &str| {
+        let workspace = Workspace::open(&folder.outside().join(root)).unwrap();
+        let planned = plan(&workspace, json!({"path": path, "content": "x"})).unwrap();
+        planned.runs_because()
+    };
+    for root in [
+        ".git/hooks",
+        ".SSH",
+        ".g\u{200c}it",
+        "home/.claude/commands",
+        ".config/fish",
+        "GIT~1",
+    ] {
+        fs::create_dir_all(folder.outside().join(root)).unwrap();
+        assert!(why(root, "notes.md").is_some(), "{root}");
+    }
+    symlink(".config/fish", folder.outside().join("shell")).unwrap();
+    assert_eq!(
+        why("shell", "notes.md"),
+        Some("programs are configured there")
+    );
+    assert_eq!(why("folder", "notes.md"), None, "control");
+}
+
 #[test]
 fn previews_are_bounded_and_cannot_act() {
     let folder = Folder::new(&[("a.md", "x\n"), ("same.md", "\u{feff}x\n")]);
@@ -376,4 +406,48 @@ fn diffs_that_take_long_are_given_up_in_time() {
     let started = std::time::Instant::now();
     plan(&folder.open(), json!({"path": "a", "content": reversed})).unwrap();
     assert!(started.elapsed().as_secs() < 10);
+}
+
+/// Both contents go into one file of the store, which the worker's limit bounds: what does not fit is not planned.
+#[test]
+fn change_the_store_cannot_keep_is_not_planned() {
+    let folder = Folder::new(&[]);
+    let half = usize::try_from(MAX_CHANGE_BYTES / 2).unwrap();
+    let text = |length: usize| format!("{}z", "a".repeat(length - 1));
+    folder.file("fits.txt", text(half));
+    folder.file("long.txt", text(half + 1));
+    folder.file("longest.txt", text(15 << 20));
+    let workspace = folder.open();
+    let edit =
+        |path: &str, to: &str| json!({"path": path, "edits": [{"find": "z", "replace": to}]});
+    for beyond in [
+        edit("long.txt", "y"),
+        edit("fits.txt", "yy"),
+        json!({"path": "longest.txt", "content": "x".repeat(1 << 20)}),
+    ] {
+        let Err(error) = plan(&workspace, beyond) else {
+            panic!("it was planned");
+        };
+        assert!(error.to_string().contains("16711680 bytes"), "{error}");
+        assert_eq!(reason::<()>(Err(error)), "too_large");
+    }
+
+    let kept = folder.outside().join("store");
+    fs::create_dir(&kept).unwrap();
+    let wide = Bounds {
+        bytes: 1 << 30,
+        entries: 10,
+    };
+    let keeping = Keeping {
+        store: &Store::new(&kept, wide),
+        call: "evt_00000000-0001-8000-8000-000000000000".parse().unwrap(),
+        undoes: None,
+    };
+    let fits = plan(&workspace, edit("fits.txt", "y")).unwrap();
+    workspace.commit(&fits, Some(keeping)).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(MANIFEST).unwrap();
+    let limit = manifest["limits"]["fileBytes"].as_u64().unwrap();
+    for file in fs::read_dir(&kept).unwrap() {
+        assert!(file.unwrap().metadata().unwrap().len() <= limit);
+    }
 }
