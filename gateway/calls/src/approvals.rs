@@ -27,7 +27,7 @@ use crate::{
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},
-    taken_back::Mark,
+    revocations::Mark,
     terms::Terms,
 };
 use bytes::Bytes;
@@ -56,7 +56,7 @@ pub(super) struct Begun {
 
 impl Begun {
     fn now(kernel: &Kernel, item: &Item, ask: &Ask) -> Self {
-        let mark = kernel.taken_back.mark();
+        let mark = kernel.revocations.mark();
         Self {
             terms: terms(&kernel.ledger.snapshot(), item, ask),
             mark,
@@ -115,7 +115,7 @@ impl Approvals {
         Self {
             dir,
             plans: Mutex::default(),
-            planning: planning::Places::default(),
+            planning: planning::PlanSlots::default(),
             ran: Mutex::default(),
             under_way: Mutex::default(),
             tokens: Mutex::default(),
@@ -338,7 +338,7 @@ impl Approvals {
         };
         self.keep_ran(&item.id, id, ran);
         // Looked at afterwards: whoever takes it back from now on finds it.
-        if kernel.taken_back.since(begun.mark, &item.agent, id, None) {
+        if kernel.revocations.since(begun.mark, &item.agent, id, None) {
             self.take_back_read(item, ask);
         }
         self.note_change();

@@ -49,7 +49,7 @@ pub(crate) fn start(
         id: RunId::fresh(),
         started: kernel.clock.now(),
         permit: permitted.permit.clone(),
-        mark: kernel.taken_back.mark(),
+        mark: kernel.revocations.mark(),
         over: watch::Sender::new(None),
     });
     {

@@ -13,12 +13,12 @@ pub struct Caller {
     /// The agent.
     pub agent: AgentId,
     /// The proof.
-    pub by: By,
+    pub by: CallerProof,
 }
 
 /// With what it was proven.
 #[derive(Clone, Debug)]
-pub enum By {
+pub enum CallerProof {
     /// A scoped token.
     Token {
         /// Its id.
@@ -32,7 +32,7 @@ pub enum By {
     Approval(PendingId),
 }
 
-impl By {
+impl CallerProof {
     pub(crate) fn door(&self) -> Door<'_> {
         match self {
             Self::Token { jti, .. } => Door::Token(jti),
@@ -50,7 +50,7 @@ impl By {
 }
 
 /// What is wished for, as the body says it.
-pub struct Wish {
+pub struct InvokeRequest {
     /// The capability, as it was typed.
     pub id: String,
     /// Its input.

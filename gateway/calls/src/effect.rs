@@ -3,10 +3,10 @@
 //! Invariant: nothing here is retried. Once the commit frame may have been written, the answer is the worker's outcome
 //! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
 
-use super::{outcome, pend, read, refusal, settle::Committed, whose};
+use super::{change_author, outcome, pend, read, refusal, settle::Committed};
 use crate::contents::Reader;
 use crate::kernel::Kernel;
-use crate::{answer::Answer, call::By, permit::Permitted};
+use crate::{answer::Answer, call::CallerProof, permit::Permitted};
 use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_protocol::{Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_record::audit_id;
@@ -24,7 +24,7 @@ pub(super) async fn run(
     late: impl FnOnce(Answer) + Send,
 ) -> Answer {
     let Permitted { asked, permit } = permitted;
-    let mark = kernel.taken_back.mark();
+    let mark = kernel.revocations.mark();
     let id = asked.id().clone();
     if permit.state_token.is_none() && is_anothers(&kernel, &asked).await {
         return beyond(&kernel, asked, None).await;
@@ -74,11 +74,11 @@ pub(super) async fn run(
             let token = permit.token.as_ref();
             permit.not_taken_back(&kernel.ledger.snapshot())
                 && !kernel
-                    .taken_back
+                    .revocations
                     .since(mark, &permit.agent, &permit.capability, token)
                 // Taken back between its authorization and `mark`, which could not be saved.
                 && kernel
-                    .taken_back
+                    .revocations
                     .refuses(&permit.agent, &permit.capability, token)
                     .is_none()
         }
@@ -100,11 +100,12 @@ pub(super) async fn run(
         None => return unknown(),
         // Between intent and dispatch: nothing was sent.
         Some(Committed::Dispatch(DispatchError::TakenBack)) => {
-            let paused = kernel.ledger.snapshot().paused || kernel.taken_back.paused_since(mark);
-            let unsaved =
-                kernel
-                    .taken_back
-                    .refuses(&permit.agent, &permit.capability, permit.token.as_ref());
+            let paused = kernel.ledger.snapshot().paused || kernel.revocations.paused_since(mark);
+            let unsaved = kernel.revocations.refuses(
+                &permit.agent,
+                &permit.capability,
+                permit.token.as_ref(),
+            );
             Err(match paused {
                 true => Refusal::Paused,
                 false => unsaved.unwrap_or(Refusal::GrantRequired { constraint: None }),
@@ -363,8 +364,9 @@ fn judge(
 
 /// Whether it takes back what this agent did not do: only the owner who saw the plan allows that.
 async fn is_anothers(kernel: &Kernel, asked: &crate::call::Asked) -> bool {
-    let undoes = whose::change(kernel, &asked.caller.agent, &asked.entry, &asked.canonical).await;
-    undoes.is_some_and(|whose| whose != whose::Whose::Own)
+    let undoes =
+        change_author::change(kernel, &asked.caller.agent, &asked.entry, &asked.canonical).await;
+    undoes.is_some_and(|whose| whose != change_author::ChangeAuthor::Own)
 }
 
 /// More than the permit covers: nothing was done, and a new item with a ceiling of `once` waits.
@@ -374,8 +376,8 @@ async fn beyond(
     purpose: Option<String>,
 ) -> Answer {
     let session = match &asked.caller.by {
-        By::Token { session, .. } | By::Session(session) => session.clone(),
-        By::Approval(item) => {
+        CallerProof::Token { session, .. } | CallerProof::Session(session) => session.clone(),
+        CallerProof::Approval(item) => {
             let state = kernel.ledger.snapshot();
             let known = state.item(item).map(|i| i.session.clone());
             match known {
@@ -392,7 +394,7 @@ async fn beyond(
     };
     let caller = crate::call::Caller {
         agent: asked.caller.agent.clone(),
-        by: By::Session(session),
+        by: CallerProof::Session(session),
     };
     pend::ask_anew(kernel, crate::call::Asked { caller, ..asked }, purpose).await
 }

@@ -17,11 +17,11 @@ use plexus_trust::{Refusal, visible};
 pub(crate) fn may_still_be_given(kernel: &Kernel, terms: &Terms<'_>) -> Result<(), Box<ErrorBody>> {
     let (agent, id, state) = (terms.agent, terms.capability, kernel.ledger.snapshot());
     let paused = state.paused.then_some(Refusal::Paused);
-    let unsaved = || kernel.taken_back.refuses(agent, id, None);
+    let unsaved = || kernel.revocations.refuses(agent, id, None);
     if let Some(refusal) = paused.or_else(unsaved) {
         return Err(Box::new(refusal::refused(&refusal, Some(id))));
     }
-    let revoked = |mark| kernel.taken_back.revoked_since(mark, agent, id);
+    let revoked = |mark| kernel.revocations.revoked_since(mark, agent, id);
     let stands = || {
         let now = state.time(kernel.clock.now());
         let agent = state.agent(agent)?;

@@ -6,12 +6,12 @@ use crate::{
     approvals::store::Approvals,
     contents::Contents,
     events::Feed,
-    late::Late,
-    limits::{Limits, Place},
-    metrics::Figures,
+    late::LateEffects,
+    limits::{CallSlot, Limits},
+    metrics::Metrics,
     replay::Replays,
+    revocations::Revocations,
     runs::Runs,
-    taken_back::TakenBack,
 };
 use arc_swap::ArcSwap;
 use plexus_home::{clock::Clock, state_dir::StateDir};
@@ -48,13 +48,13 @@ pub struct Kernel {
     /// Answers by idempotency key.
     pub replays: Replays,
     /// Revocations, those that could not be saved among them.
-    pub taken_back: TakenBack,
+    pub revocations: Revocations,
     /// Effects past their deadline.
-    pub late: Late,
+    pub late: LateEffects,
     /// Rates and slots of agents.
     pub limits: Limits,
     /// Counters.
-    pub figures: Arc<Figures>,
+    pub metrics: Arc<Metrics>,
     /// The stream of events.
     pub feed: Feed,
     /// Sources whose workers run without a cage, for as long as this launch lasts.
@@ -93,12 +93,12 @@ pub(crate) fn of_ours(detail: Value) -> Command {
 }
 
 /// What the ledger refused by its rules is no trouble of its own.
-fn count_unrecorded(figures: &Figures, submitted: &Submitted) {
+fn count_unrecorded(metrics: &Metrics, submitted: &Submitted) {
     if submitted
         .as_ref()
         .is_err_and(|e| !matches!(e, SubmitError::Refused(_)))
     {
-        figures.unrecorded();
+        metrics.unrecorded();
     }
 }
 
@@ -144,7 +144,7 @@ impl Kernel {
 
     async fn in_lane(&self, command: Command, lane: Lane) -> Result<Reply, SubmitError<Refusal>> {
         let submitted = self.ledger.submit(command, lane).await;
-        count_unrecorded(&self.figures, &submitted);
+        count_unrecorded(&self.metrics, &submitted);
         submitted.map(|receipt| receipt.reply)
     }
 
@@ -157,7 +157,7 @@ impl Kernel {
         let bounds = state.agent(agent).map(|a| a.bounds).unwrap_or_default();
         let admitted = self.limits.admit(agent, &bounds, self.clock.now());
         admitted.map_err(|exceeded| {
-            self.figures.limited(exceeded);
+            self.metrics.limited(exceeded);
             Box::new(exceeded.refusal(agent))
         })
     }
@@ -166,9 +166,9 @@ impl Kernel {
     ///
     /// # Errors
     /// 429 `rate_limited`.
-    pub fn place(&self, agent: &AgentId) -> Result<Place, Box<ErrorBody>> {
+    pub fn place(&self, agent: &AgentId) -> Result<CallSlot, Box<ErrorBody>> {
         self.limits.enter(agent).ok_or_else(|| {
-            self.figures.too_many_under_way();
+            self.metrics.too_many_under_way();
             let why = "Too many of your calls are under way at once.";
             let error = ErrorBody::new(ErrorCode::RateLimited, why).with("retryAfterMs", 250);
             Box::new(error.next("wait for some of your calls to end"))
@@ -201,10 +201,10 @@ impl Kernel {
         submitted: F,
     ) -> impl Future<Output = Submitted> + Send + use<F> {
         let charge = self.limits.charge(agent, self.clock.now());
-        let figures = self.figures.clone();
+        let metrics = self.metrics.clone();
         async move {
             let receipt = submitted.await;
-            count_unrecorded(&figures, &receipt);
+            count_unrecorded(&metrics, &receipt);
             let events = receipt.as_ref().map_or(&[][..], |r| &r.events);
             charge.settle(events.iter().map(|event| event.bytes).sum());
             receipt

@@ -9,16 +9,16 @@ use std::{
 
 /// Calls of agents that are past their deadline while their worker has not said what became of them.
 #[derive(Default)]
-pub struct Late(Mutex<BTreeMap<AuditId, (AgentId, CapabilityId, Digest)>>);
+pub struct LateEffects(Mutex<BTreeMap<AuditId, (AgentId, CapabilityId, Digest)>>);
 
-impl Late {
+impl LateEffects {
     /// From here on the same call is not made again, until what is returned is dropped.
     pub(super) fn holds(
         &self,
         intent: &AuditId,
         call: (AgentId, CapabilityId, Digest),
     ) -> impl Drop + Send + use<'_> {
-        struct Held<'a>(&'a Late, AuditId);
+        struct Held<'a>(&'a LateEffects, AuditId);
         impl Drop for Held<'_> {
             fn drop(&mut self) {
                 let mut late = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);

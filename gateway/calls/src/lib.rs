@@ -10,6 +10,7 @@ pub mod answer;
 pub mod approvals;
 mod background;
 pub mod call;
+pub mod change_author;
 pub mod contents;
 pub mod denial;
 mod effect;
@@ -29,13 +30,12 @@ mod permit;
 mod read;
 pub mod refusal;
 pub mod replay;
+pub mod revocations;
 pub mod revoke;
 pub mod runs;
 pub mod settle;
-pub mod taken_back;
 mod terms;
 pub mod used;
-pub mod whose;
 pub mod worker_events;
 
 #[cfg(test)]

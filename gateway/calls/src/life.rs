@@ -12,9 +12,9 @@
 
 use crate::answer::Answer;
 pub use crate::call::Asked;
-use crate::call::By;
 use crate::call::Caller;
-use crate::call::Wish;
+use crate::call::CallerProof;
+use crate::call::InvokeRequest;
 use crate::denial::deny;
 use crate::denial::invalid;
 use crate::denial::of_skill;
@@ -24,7 +24,7 @@ use crate::permit::Authorized;
 use crate::permit::Permitted;
 use crate::{
     background, effect,
-    limits::Place,
+    limits::CallSlot,
     pend, read,
     refusal::{self},
     replay,
@@ -43,8 +43,8 @@ use tokio::sync::oneshot;
 pub async fn invoke(
     kernel: &Arc<Kernel>,
     caller: Caller,
-    wish: Wish,
-    place: &mut Option<Place>,
+    wish: InvokeRequest,
+    place: &mut Option<CallSlot>,
 ) -> Answer {
     let known = CapabilityId::parse(&wish.id)
         .ok()
@@ -244,7 +244,7 @@ fn told(permitted: &Permitted) -> Option<AgentId> {
 /// Counts a call that was carried out, and logs it where somebody wants to know it that closely.
 fn ended(kernel: &Kernel, is_read: bool, answer: &Answer, begun: Instant, told: Option<AgentId>) {
     let took = begun.elapsed();
-    kernel.figures.called(is_read, answer, took);
+    kernel.metrics.called(is_read, answer, took);
     let Some(agent) = told else { return };
     let code = answer.body.error.as_ref().map_or("ok", |e| e.code.as_str());
     tracing::debug!(
@@ -264,7 +264,7 @@ pub(crate) async fn run_approved(
 ) -> Answer {
     let caller = Caller {
         agent: agent.clone(),
-        by: By::Approval(item.clone()),
+        by: CallerProof::Approval(item.clone()),
     };
     let asked = Asked::new(caller, entry, input);
     let (id, caller) = (asked.id().clone(), asked.caller.clone());

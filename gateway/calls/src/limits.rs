@@ -137,7 +137,7 @@ struct Effects {
 }
 
 /// One call's place.
-pub struct Place {
+pub struct CallSlot {
     agents: Agents,
     agent: AgentId,
 }
@@ -299,14 +299,14 @@ impl Limits {
     }
 
     /// A place for a call of `agent`, if it has one left.
-    pub fn enter(&self, agent: &AgentId) -> Option<Place> {
+    pub fn enter(&self, agent: &AgentId) -> Option<CallSlot> {
         let mut agents = locked(&self.agents);
         let used = of(&mut agents, agent);
         if used.under_way >= UNDER_WAY {
             return None;
         }
         used.under_way += 1;
-        Some(Place {
+        Some(CallSlot {
             agents: self.agents.clone(),
             agent: agent.clone(),
         })
@@ -378,7 +378,7 @@ impl Limits {
     }
 }
 
-impl Drop for Place {
+impl Drop for CallSlot {
     fn drop(&mut self) {
         let mut agents = locked(&self.agents);
         if let Some(used) = agents.get_mut(&self.agent) {

@@ -87,7 +87,7 @@ impl Door {
 }
 
 /// The counted figures. Clones of the parts are the same.
-pub struct Figures {
+pub struct Metrics {
     registry: Registry,
     began: SystemTime,
     reads: Calls,
@@ -128,13 +128,13 @@ fn zeroed<M: Clone + Default>(
     family
 }
 
-impl Default for Figures {
+impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Figures {
+impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix(PREFIX);

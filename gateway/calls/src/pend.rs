@@ -5,7 +5,7 @@
 use super::refusal;
 use crate::{
     answer::Answer,
-    call::{Asked, By},
+    call::{Asked, CallerProof},
 };
 use crate::{approvals::planner, finish::to_its_end, kernel::Kernel};
 use plexus_ledger::SubmitError;
@@ -31,7 +31,7 @@ pub(crate) async fn ask(
     purpose: Option<String>,
     on_approval: OnApproval,
 ) -> Asking {
-    let By::Session(session) = asked.caller.by.clone() else {
+    let CallerProof::Session(session) = asked.caller.by.clone() else {
         let refusal = Refusal::GrantRequired { constraint: None };
         return waiting(
             crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await,
@@ -61,7 +61,7 @@ pub(super) async fn ask_anew(
     asked: Asked,
     purpose: Option<String>,
 ) -> Answer {
-    let By::Session(session) = asked.caller.by.clone() else {
+    let CallerProof::Session(session) = asked.caller.by.clone() else {
         let error = refusal::refused(
             &Refusal::GrantRequired { constraint: None },
             Some(asked.id()),

@@ -3,7 +3,7 @@
 //! Invariant: what is not [`Permitted`] is not dispatched; the ledger's writer decides once more and last.
 
 use crate::call::Asked;
-use crate::call::By;
+use crate::call::CallerProof;
 use crate::kernel::Kernel;
 use plexus_trust::{Call, Permit, Refusal, Verdict, authorize};
 
@@ -52,11 +52,11 @@ impl Asked {
     /// The refusal where the owner took back what this stands on and it could not be saved.
     fn held_back(&self, kernel: &Kernel) -> Option<Refusal> {
         let token = match &self.caller.by {
-            By::Token { jti, .. } => Some(jti),
-            By::Session(_) | By::Approval(_) => None,
+            CallerProof::Token { jti, .. } => Some(jti),
+            CallerProof::Session(_) | CallerProof::Approval(_) => None,
         };
         kernel
-            .taken_back
+            .revocations
             .refuses(&self.caller.agent, &self.entry.id, token)
     }
 }

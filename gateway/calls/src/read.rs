@@ -42,7 +42,7 @@ pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
     let started = Instant::now();
     let request = call_request(&asked, &permit);
     // A pause does not wait for what runs: a dropped read is cancelled at its worker.
-    let mark = kernel.taken_back.mark();
+    let mark = kernel.revocations.mark();
     let answered = tokio::select! {
         answered = kernel.supervisor.read(&asked.entry.source, request) => answered,
         () = kernel.until_paused(mark) => {
@@ -209,7 +209,7 @@ async fn record(
         Ok(receipt) => match receipt.durable {
             Some(durable) => {
                 let agent = &asked.caller.agent;
-                match kernel.taken_back.refuses(agent, id, token.as_ref()) {
+                match kernel.revocations.refuses(agent, id, token.as_ref()) {
                     // Taken back while it was read, which could not be saved: withheld all the same.
                     Some(refusal) => {
                         Err(crate::denial::deny(kernel, &asked.caller, id.as_str(), refusal).await)

@@ -2,7 +2,7 @@
 
 use super::refusal;
 use crate::kernel::Kernel;
-use crate::taken_back::*;
+use crate::revocations::*;
 use plexus_ledger::{Lane, Receipt, SubmitError};
 use plexus_protocol::{AgentId, ErrorBody, TokenId};
 use plexus_trust::{Command, Refusal, Reply};
@@ -21,24 +21,24 @@ impl Kernel {
         &self,
         command: Command,
     ) -> Result<Receipt<Reply>, SubmitError<Refusal>> {
-        let what = What::of(&command);
+        let what = RevocationScope::of(&command);
         if let Some(what) = what.clone() {
-            self.taken_back.note(what.clone(), None);
-            if let What::Grant(agent, id) = &what {
+            self.revocations.note(what.clone(), None);
+            if let RevocationScope::Grant(agent, id) = &what {
                 self.approvals.take_back(&self.ledger.snapshot(), agent, id);
             }
         }
         let submitted = self.ledger.submit(command.clone(), Lane::Owner).await;
-        if matches!(what, Some(What::Everything)) {
+        if matches!(what, Some(RevocationScope::Everything)) {
             // Once more: a call that was authorized just before it was noted looks at the state.
-            self.taken_back.paused.notify_waiters();
+            self.revocations.paused.notify_waiters();
         }
         if let (Some(what), Err(error)) = (what, &submitted)
             && !matches!(error, SubmitError::Refused(_))
         {
             tracing::error!(name: "revoke.held", %error, "what the owner took back could not be saved; it is held in memory");
             let agent = None;
-            self.taken_back.hold(Held {
+            self.revocations.hold(Held {
                 what,
                 command,
                 agent,
@@ -58,8 +58,8 @@ impl Kernel {
         token: TokenId,
         reason: Option<String>,
     ) -> Result<Receipt<Reply>, GaveBack> {
-        let what = What::Token(token.clone());
-        self.taken_back.note(what.clone(), Some(agent));
+        let what = RevocationScope::Token(token.clone());
+        self.revocations.note(what.clone(), Some(agent));
         let command = Command::RevokeToken { token, reason };
         let error = match self.submit_for(agent, command.clone()).await {
             Ok(receipt) => return Ok(receipt),
@@ -71,7 +71,7 @@ impl Kernel {
             command,
             agent: Some(agent.clone()),
         };
-        let is_held = !matches!(error, SubmitError::Busy) && self.taken_back.hold(held);
+        let is_held = !matches!(error, SubmitError::Busy) && self.revocations.hold(held);
         Err(GaveBack::Unsaved(if is_held {
             refusal::held(&error)
         } else {
@@ -81,14 +81,14 @@ impl Kernel {
 
     /// Waits until all agents are paused; `mark` is from the beginning of what waits.
     pub(crate) async fn until_paused(&self, mark: Mark) {
-        self.taken_back
+        self.revocations
             .until_paused(mark, || self.ledger.snapshot().paused)
             .await;
     }
 
     /// Saves what the owner took back and is held, if the ledger records again.
     pub async fn save_held(&self) {
-        let held = self.taken_back.all_held();
+        let held = self.revocations.all_held();
         for held in held.into_iter().filter(|held| held.agent.is_none()) {
             let saved = self.ledger.submit(held.command, Lane::Owner).await;
             if !self.is_over(&held.what, &saved) {
@@ -99,7 +99,7 @@ impl Kernel {
 
     /// The same of what agents gave back.
     pub async fn save_given_back(&self) {
-        for held in self.taken_back.all_held() {
+        for held in self.revocations.all_held() {
             let Some(agent) = held.agent else { continue };
             let saved = self.submit_for(&agent, held.command).await;
             if !self.is_over(&held.what, &saved) {
@@ -108,11 +108,15 @@ impl Kernel {
         }
     }
 
-    fn is_over(&self, held: &What, saved: &Result<Receipt<Reply>, SubmitError<Refusal>>) -> bool {
+    fn is_over(
+        &self,
+        held: &RevocationScope,
+        saved: &Result<Receipt<Reply>, SubmitError<Refusal>>,
+    ) -> bool {
         // Refused: there is nothing left of it to take back.
         let over = matches!(saved, Ok(_) | Err(SubmitError::Refused(_)));
         if over {
-            self.taken_back.let_go(held);
+            self.revocations.let_go(held);
         }
         over
     }

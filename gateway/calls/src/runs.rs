@@ -3,7 +3,7 @@
 //! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only. What was read is
 //! given to its agent while that may still have it (`given`).
 
-use super::taken_back::Mark;
+use super::revocations::Mark;
 use plexus_protocol::{
     AgentId, RunId, Timestamp,
     body::{InvokeResponse, Run},

@@ -1,6 +1,6 @@
 //! The terms on which something was read. Plain data.
 
-use super::taken_back::Mark;
+use super::revocations::Mark;
 use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, json};
 use plexus_trust::{Basis, Permit};
 

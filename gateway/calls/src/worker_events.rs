@@ -12,7 +12,7 @@ use crate::{
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
 use serde_json::{Value, json};
-use sparing::{Came, Sparing};
+use sparing::{Sparing, Transition};
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -83,9 +83,9 @@ fn about(
             cage,
             build,
         } => {
-            kernel.figures.worker_started(true);
+            kernel.metrics.worker_started(true);
             tracing::info!(name: "worker.started", %source, %role, pid, "a worker started");
-            if !sparing.by_itself(&source, role, Came::Up, now) {
+            if !sparing.by_itself(&source, role, Transition::Up, now) {
                 return None;
             }
             let (digest, whole) = sparing.report(&source, role, &cage, now);
@@ -107,7 +107,7 @@ fn about(
             why,
             attempts,
         } => {
-            kernel.figures.worker_started(false);
+            kernel.metrics.worker_started(false);
             Some(json!({
                 "event": "worker.refused", "source": source, "role": role, "why": why.to_string(), "attempts": attempts,
             }))
@@ -119,8 +119,8 @@ fn about(
             cause,
             exit,
         } => {
-            kernel.figures.worker_ended(cause.asked_for());
-            let by_itself = sparing.by_itself(&source, role, Came::Down, now);
+            kernel.metrics.worker_ended(cause.asked_for());
+            let by_itself = sparing.by_itself(&source, role, Transition::Down, now);
             by_itself.then(|| {
                 json!({
                     "event": "worker.end", "source": source, "role": role, "pid": pid,

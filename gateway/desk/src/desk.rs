@@ -1,6 +1,6 @@
 //! What the owner's routes need beside the doors.
 
-use crate::upgrade::{Came, Upgrades};
+use crate::upgrade::{LaunchOrigin, Upgrades};
 use plexus_calls::kernel::Kernel;
 use plexus_edge::edge::Edge;
 use plexus_protocol::Timestamp;
@@ -27,7 +27,7 @@ pub struct Desk {
     /// Number of this launch, from 1.
     pub launch: u64,
     /// How it came about, where it was not a start.
-    pub came: Option<Came>,
+    pub came: Option<LaunchOrigin>,
     /// The change to another build.
     pub upgrades: Upgrades,
     /// For `plexusctl backup`.

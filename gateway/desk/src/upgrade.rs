@@ -34,7 +34,7 @@ impl Build {
 
 /// How this launch came about, where it was not a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Came {
+pub enum LaunchOrigin {
     /// From this build, which had looked at ours.
     #[allow(missing_docs, reason = "see the variants")]
     From { from: Build, to: Build },

@@ -15,7 +15,7 @@ use axum::{
     response::Response,
 };
 use plexus_calls::{
-    call::{By, Caller},
+    call::{Caller, CallerProof},
     finish::to_its_end,
 };
 use plexus_protocol::{
@@ -43,7 +43,7 @@ pub(super) fn proves(edge: &Edge, headers: &HeaderMap) -> bool {
             let digest = Pat::parse(text)?.digest();
             let state = edge.ledger.snapshot();
             let agent = state.agent_by_pat(&digest)?;
-            (!edge.taken_back.ended(&agent.id)).then_some(())
+            (!edge.revocations.ended(&agent.id)).then_some(())
         };
         held_token(edge, text).map(|_| ()).or_else(by_pat)
     };
@@ -107,7 +107,7 @@ pub async fn carry<T: Clone + Send + Sync + 'static>(
 /// Counts, slows and records a credential that is wrong, and gives the refusal.
 pub async fn failed(edge: &Arc<Edge>, kind: Kind, peer: Peer, error: ErrorBody) -> Refused {
     let cost = edge.throttle.failed(kind, peer);
-    edge.figures
+    edge.metrics
         .credential_failed(kind, matches!(cost, Cost::TooMany { .. }));
     let refused = match cost {
         Cost::Delay(delay, recorded) => {
@@ -201,7 +201,7 @@ pub(crate) fn live_session(edge: &Edge, text: &str) -> Option<InSession> {
     };
     let ended = agent
         .as_ref()
-        .is_some_and(|agent| edge.taken_back.ended(agent));
+        .is_some_and(|agent| edge.revocations.ended(agent));
     (now < session.expires_at && !ended).then_some(InSession { id, agent, session })
 }
 
@@ -232,7 +232,7 @@ pub(super) fn held_token(edge: &Edge, text: &str) -> Option<(AgentId, u64)> {
     let verified = edge
         .tokens
         .verify(text)
-        .filter(|v| !edge.taken_back.ended(&v.agent) && !edge.taken_back.ended_token(&v.jti))?;
+        .filter(|v| !edge.revocations.ended(&v.agent) && !edge.revocations.ended_token(&v.jti))?;
     let state = edge.ledger.snapshot();
     let agent = state.agent(&verified.agent)?;
     let held = agent.tokens.get(&verified.jti)?;
@@ -246,7 +246,7 @@ pub(crate) fn token(edge: &Edge, text: &str) -> Option<Caller> {
     let verified = edge.tokens.verify(text)?;
     Some(Caller {
         agent: verified.agent,
-        by: By::Token {
+        by: CallerProof::Token {
             jti: verified.jti,
             session: verified.session,
         },

@@ -2,9 +2,8 @@
 
 use crate::edge::Edge;
 use crate::{
-    agent, authenticate,
+    agent, authenticate, connections,
     guard::{self, Serves},
-    places,
     reply::{self, Refused},
     throttle,
 };
@@ -62,16 +61,16 @@ impl Doors {
     pub(crate) async fn answer(
         self,
         peer: throttle::Peer,
-        place: Option<&places::Place>,
+        place: Option<&connections::ConnectionSlot>,
         request: Request,
     ) -> Result<Response, Infallible> {
         if let Some(place) = place {
             place.asked(|| authenticate::proves(&self.edge, request.headers()));
         }
-        let figures = self.edge.figures.clone();
+        let metrics = self.edge.metrics.clone();
         let response = self.answered(peer, request).await;
         if let Some(reply::Said(code)) = response.extensions().get() {
-            figures.refused(*code);
+            metrics.refused(*code);
         }
         if let Some(place) = place {
             place.answered();

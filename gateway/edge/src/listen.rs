@@ -9,9 +9,9 @@
 mod inherited;
 
 use super::{
+    connections::{ConnectionLimiter, ConnectionSlot},
     doors::{Doors, OwnerRoutes},
     guard::Serves,
-    places::{Place, Places},
     stall::Moving,
     throttle::Peer,
 };
@@ -279,7 +279,7 @@ impl Listeners {
     pub fn serve(self, edge: Arc<Edge>, routes: OwnerRoutes) -> io::Result<Serving> {
         let (stop, stopped) = watch::channel(Ending::No);
         let mut accepting = JoinSet::new();
-        let places = Places::new(connections());
+        let places = ConnectionLimiter::new(connections());
         let LocalListener::UdSocket(agents) = &self.agents;
         let LocalListener::UdSocket(owner) = &self.owner;
         let local = [agents.as_fd(), owner.as_fd()];
@@ -290,7 +290,7 @@ impl Listeners {
         let all = Doors::new(&edge, Serves::All, routes.tcp);
         for listener in self.tcp {
             let (all, places, mut stopped) = (all.clone(), places.clone(), stopped.clone());
-            let figures = edge.figures.clone();
+            let metrics = edge.metrics.clone();
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
@@ -307,14 +307,14 @@ impl Listeners {
                     };
                     let evicted = || {
                         tracing::debug!(name: "http.place_taken", "an idle connection made room");
-                        figures.evicted();
+                        metrics.evicted();
                     };
                     let Some(place) = place(&places, evicted, &mut stopped).await else {
                         break;
                     };
                     let _ = stream.set_nodelay(true);
                     let peer = Peer::from_address(from.ip());
-                    let counted = figures.connected(Door::Tcp);
+                    let counted = metrics.connected(Door::Tcp);
                     let place = Some(Arc::new(place));
                     let serving = connection(stream, all.clone(), peer, place, stopped.clone());
                     open.spawn(async move {
@@ -335,7 +335,7 @@ impl Listeners {
                 Arc::new(Semaphore::new(CONNECTIONS / 4)),
                 stopped.clone(),
             );
-            let figures = edge.figures.clone();
+            let metrics = edge.metrics.clone();
             accepting.spawn(async move {
                 let mut open = JoinSet::new();
                 loop {
@@ -351,7 +351,7 @@ impl Listeners {
                             let Some(peer) = own_user(&stream) else {
                                 continue;
                             };
-                            let counted = figures.connected(door);
+                            let counted = metrics.connected(door);
                             let serving =
                                 connection(stream, doors.clone(), peer, None, stopped.clone());
                             open.spawn(async move {
@@ -423,10 +423,10 @@ async fn told_to_stop(stopped: &mut watch::Receiver<Ending>) {
 /// A place for a connection that was taken, which has its answer also where the end has begun meanwhile: those that are
 /// open go then, one by one. None once only answers that are begun are waited for.
 async fn place(
-    places: &Places,
+    places: &ConnectionLimiter,
     evicted: impl Fn(),
     stopped: &mut watch::Receiver<Ending>,
-) -> Option<Place> {
+) -> Option<ConnectionSlot> {
     tokio::select! {
         biased;
         place = places.take(evicted) => Some(place),
@@ -444,7 +444,7 @@ async fn connection<S>(
     stream: S,
     doors: Doors,
     peer: Peer,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<ConnectionSlot>>,
     mut stopped: watch::Receiver<Ending>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -490,7 +490,7 @@ async fn connection<S>(
     }
 }
 
-async fn told_to_leave(place: Option<&Place>) {
+async fn told_to_leave(place: Option<&ConnectionSlot>) {
     match place {
         Some(place) => place.told_to_leave().await,
         None => std::future::pending().await,
@@ -519,7 +519,7 @@ mod tests {
     /// A connection and the end may come in the same instant: it was taken, so it is answered.
     #[tokio::test]
     async fn a_connection_that_was_taken_has_its_place_though_the_end_has_begun() {
-        let places = Places::new(1);
+        let places = ConnectionLimiter::new(1);
         let (stop, mut stopped) = watch::channel(Ending::Last);
         for _ in 0..64 {
             assert!(place(&places, || {}, &mut stopped).await.is_some());

@@ -8,7 +8,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use plexus_calls::{answer::Answer, limits::Place, refusal};
+use plexus_calls::{answer::Answer, limits::CallSlot, refusal};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, json};
 use plexus_trust::Refusal;
@@ -118,7 +118,7 @@ impl IntoResponse for Refused {
 }
 
 /// The answer of a call on its way out, with the call's slot.
-pub(crate) fn answered(answer: &Answer, place: Option<Place>) -> Response {
+pub(crate) fn answered(answer: &Answer, place: Option<CallSlot>) -> Response {
     let output = answer.body.output.as_ref().map_or(0, |o| o.get().len());
     let retry = answer.body.error.as_ref().and_then(retry_after);
     let body = sized(answer.status, &answer.body, output + ROOM, place);
@@ -156,7 +156,7 @@ pub fn ok(body: &impl Serialize) -> Response {
 }
 
 /// 200 with a JSON body that may hold an output, and the place of whoever asks for it.
-pub(crate) fn leaving(body: &impl Serialize, place: Option<Place>) -> Response {
+pub(crate) fn leaving(body: &impl Serialize, place: Option<CallSlot>) -> Response {
     sized(200, body, ROOM, place)
 }
 
@@ -168,7 +168,7 @@ pub fn with_status(status: u16, body: &impl Serialize) -> Response {
 /// Bytes that wait to be taken, and the place that they hold meanwhile.
 struct Leaving {
     bytes: Vec<u8>,
-    _place: Place,
+    _place: CallSlot,
 }
 
 impl AsRef<[u8]> for Leaving {
@@ -179,7 +179,7 @@ impl AsRef<[u8]> for Leaving {
 
 /// The same for a body of about `room` bytes: one that is larger costs a copy or two. Where it is no [`LIGHT`] one, `place`
 /// is given back when the last of it was taken: an agent has so many places, and with them so much memory.
-fn sized(status: u16, body: &impl Serialize, room: usize, place: Option<Place>) -> Response {
+fn sized(status: u16, body: &impl Serialize, room: usize, place: Option<CallSlot>) -> Response {
     let mut bytes = Vec::with_capacity(room);
     let (status, bytes) = match serde_json::to_writer(&mut bytes, body) {
         Ok(()) => (

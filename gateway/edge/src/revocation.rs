@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// What is to be revoked.
-pub struct Wish {
+pub struct RevokeRequest {
     token: Option<TokenId>,
     grant: Option<(AgentId, CapabilityId)>,
     reason: Option<String>,
@@ -20,7 +20,7 @@ pub struct Wish {
     nothing: bool,
 }
 
-impl Wish {
+impl RevokeRequest {
     /// # Errors
     /// 400 where nothing is named.
     pub fn read(body: &Map<String, Value>) -> Result<Self, Refused> {
@@ -62,7 +62,7 @@ impl Wish {
 }
 
 /// Revokes, and answers with what ended and which effects were under way already.
-pub async fn carry_out(edge: &Arc<Edge>, wish: Wish) -> Result<Response, Refused> {
+pub async fn carry_out(edge: &Arc<Edge>, wish: RevokeRequest) -> Result<Response, Refused> {
     let command = match (wish.token, wish.grant) {
         _ if wish.nothing => return Ok(nothing()),
         (Some(token), _) => Command::RevokeToken {
@@ -88,7 +88,7 @@ pub(crate) async fn give_back(
     edge: &Arc<Edge>,
     agent: &AgentId,
     token: TokenId,
-    wish: Wish,
+    wish: RevokeRequest,
 ) -> Result<Response, Refused> {
     let state = edge.ledger.snapshot();
     if !state

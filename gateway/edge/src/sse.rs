@@ -174,10 +174,10 @@ fn standing(edge: &Edge, opened: &Opened) -> Option<u64> {
             let state = edge.ledger.snapshot();
             let agent = state
                 .agent(agent)
-                .filter(|agent| !edge.taken_back.ended(&agent.id))?;
+                .filter(|agent| !edge.revocations.ended(&agent.id))?;
             let until = match by {
                 OpenedBy::Session(id) => agent.sessions.get(id)?.expires_at,
-                OpenedBy::Token(id) if edge.taken_back.ended_token(id) => return None,
+                OpenedBy::Token(id) if edge.revocations.ended_token(id) => return None,
                 OpenedBy::Token(id) => agent.tokens.get(id)?.expires_at,
             };
             let stands = agent.status != EnrollmentStatus::Revoked

@@ -30,12 +30,12 @@ use plexus_calls::{
     contents::Contents,
     events::Feed,
     kernel::{Kernel, Phase},
-    late::Late,
+    late::LateEffects,
     limits::Limits,
-    metrics::Figures,
+    metrics::Metrics,
     replay::{Replays, kept::Kept},
+    revocations::Revocations,
     runs::Runs,
-    taken_back::TakenBack,
     worker_events,
 };
 use plexus_desk::desk::{Checked, Desk};
@@ -175,12 +175,12 @@ async fn run(
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
     phases.end("preparations");
-    let figures = Arc::new(Figures::new());
+    let metrics = Arc::new(Metrics::new());
     let owners_watching = Arc::<std::sync::atomic::AtomicUsize>::default();
     let (ledger, boot) = {
         let ticking = clock.clone();
         let mut options = Options::new(Arc::new(move || ticking.now().0));
-        let measured = figures.clone();
+        let measured = metrics.clone();
         options.observer = Arc::new(move |committed| measured.committed(committed));
         let watching = owners_watching.clone();
         options.audience =
@@ -239,10 +239,10 @@ async fn run(
         runs: Runs::default(),
         contents: Contents::default(),
         replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
-        taken_back: TakenBack::default(),
-        late: Late::default(),
+        revocations: Revocations::default(),
+        late: LateEffects::default(),
         limits: Limits::default(),
-        figures,
+        metrics,
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),
         phase: watch::Sender::new(Phase::Serving),
         base: address.base(),

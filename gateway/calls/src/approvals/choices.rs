@@ -4,7 +4,7 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
-use crate::whose::UNDO;
+use crate::change_author::UNDO;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
 use plexus_sources::catalogue::{Catalogue, Entry};
 use plexus_trust::{Ask, Ceiling, Item, OnApproval, Plan, Settings, ceiling};

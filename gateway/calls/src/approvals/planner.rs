@@ -10,8 +10,8 @@
 
 use crate::approvals::store::Planned;
 use crate::{
+    change_author::{self, ChangeAuthor},
     kernel::{Kernel, Phase},
-    whose::{self, Whose},
 };
 use plexus_ipc::{
     message::{Failure, PlanMade},
@@ -173,7 +173,7 @@ async fn make(
         .input(&item.id, ask)
         .ok_or_else(|| failed("the input was not kept, or is not the one that was asked with"))?;
     let digest = Digest::of(&input);
-    let undoes = whose::change(kernel, &item.agent, &entry, &input).await;
+    let undoes = change_author::change(kernel, &item.agent, &entry, &input).await;
     let request = CallRequest {
         capability: entry.capability().name.clone(),
         input: input.into(),
@@ -219,7 +219,11 @@ fn is_for_want_of_room(error: &DispatchError) -> bool {
 }
 
 /// The plan of an undo says whose change it takes back; with it, whether it has to be approved by itself.
-fn marked(mut made: PlanMade, undoes: Option<Whose>, agent: &AgentId) -> (Arc<PlanMade>, bool) {
+fn marked(
+    mut made: PlanMade,
+    undoes: Option<ChangeAuthor>,
+    agent: &AgentId,
+) -> (Arc<PlanMade>, bool) {
     let Some(whose) = undoes else {
         return (Arc::new(made), false);
     };
@@ -230,11 +234,11 @@ fn marked(mut made: PlanMade, undoes: Option<Whose>, agent: &AgentId) -> (Arc<Pl
     for fact in rest {
         made.preview = made.preview.fact(fact.name.as_str(), fact.value.as_str());
     }
-    if whose != Whose::Own {
+    if whose != ChangeAuthor::Own {
         let warning = format!("This takes back a change that {agent} did not make: {words}.");
         made.warnings.insert(0, Line::new(warning));
     }
-    (Arc::new(made), whose != Whose::Own)
+    (Arc::new(made), whose != ChangeAuthor::Own)
 }
 
 #[cfg(test)]

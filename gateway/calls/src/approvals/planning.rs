@@ -13,22 +13,22 @@ pub(super) type Key = (PendingId, CapabilityId);
 
 /// The plans that are being made.
 #[derive(Clone, Default)]
-pub(crate) struct Places(Arc<Mutex<UnderWay>>);
+pub(crate) struct PlanSlots(Arc<Mutex<UnderWay>>);
 
 /// Given back when it goes.
-pub(crate) struct Place {
-    of: Places,
+pub(crate) struct PlanSlot {
+    of: PlanSlots,
     key: Key,
 }
 
-impl Places {
+impl PlanSlots {
     /// A place for the plan of an ask that has none, if its agent has one left.
     pub(super) fn take(
         &self,
         item: &PendingId,
         agent: &AgentId,
         id: &CapabilityId,
-    ) -> Option<Place> {
+    ) -> Option<PlanSlot> {
         let source = id.as_str().split_once('.').map_or("", |(source, _)| source);
         let taker = (agent.clone(), source.to_owned());
         let key = (item.clone(), id.clone());
@@ -40,11 +40,11 @@ impl Places {
         taken.insert(key.clone(), taker);
         drop(taken);
         let of = self.clone();
-        Some(Place { of, key })
+        Some(PlanSlot { of, key })
     }
 }
 
-impl Drop for Place {
+impl Drop for PlanSlot {
     fn drop(&mut self) {
         let mut taken = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
         taken.remove(&self.key);
@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn an_agents_plans_take_few_places_and_none_twice() {
-        let (places, write) = (Places::default(), CapabilityId::parse("w.write").unwrap());
+        let (places, write) = (
+            PlanSlots::default(),
+            CapabilityId::parse("w.write").unwrap(),
+        );
         let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
         let first = PendingId::fresh();
         let mut taken = vec![places.take(&first, &a, &write).unwrap()];

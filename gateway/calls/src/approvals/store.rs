@@ -50,7 +50,7 @@ impl Ran {
 pub struct Approvals {
     pub(super) dir: PathBuf,
     pub(super) plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
-    pub(super) planning: crate::approvals::planning::Places,
+    pub(super) planning: crate::approvals::planning::PlanSlots,
     pub(super) ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
     pub(super) under_way: Mutex<HashSet<PendingId>>,
     /// Tokens made for an approved item: reading its status again gives the same one. Of open sessions only, and of each

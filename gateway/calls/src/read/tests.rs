@@ -1,7 +1,7 @@
 //! What the gateway holds against a worker that let something through.
 
 use super::*;
-use crate::call::{Asked, By, Caller};
+use crate::call::{Asked, Caller, CallerProof};
 use crate::shipped::SHIPPED;
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, Provenance, SessionId, SourceId, Timestamp,
@@ -81,7 +81,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
     let entry = Catalogue::build(&state, &registry, 1).get(&id).cloned();
     let caller = Caller {
         agent,
-        by: By::Session(session.clone()),
+        by: CallerProof::Session(session.clone()),
     };
     let asked = Asked::new(caller, entry.unwrap(), json!({"path": "notes/a.md"}));
     let call = Call {

@@ -31,7 +31,7 @@ struct Recent {
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum Transition {
     Up,
     Down,
 }
@@ -53,7 +53,7 @@ impl Sparing {
         &mut self,
         source: &SourceId,
         role: Role,
-        came: Came,
+        came: Transition,
         now: Instant,
     ) -> bool {
         let recent = self.of(source, role, now);
@@ -65,8 +65,8 @@ impl Sparing {
             return true;
         }
         match came {
-            Came::Up => recent.starts += 1,
-            Came::Down => recent.ends += 1,
+            Transition::Up => recent.starts += 1,
+            Transition::Down => recent.ends += 1,
         }
         false
     }
@@ -131,15 +131,15 @@ mod tests {
         // One start with each probe, for a quarter of an hour.
         for n in 0..180 {
             let now = start + Duration::from_secs(5 * n);
-            for came in [Came::Up, Came::Down] {
+            for came in [Transition::Up, Transition::Down] {
                 recorded += u32::from(sparing.by_itself(&w, Role::Reader, came, now));
             }
         }
         assert_eq!(recorded, 2 * BY_ITSELF, "so many in each window");
         let at = start + Duration::from_secs(900);
-        assert!(sparing.by_itself(&of("v"), Role::Reader, Came::Up, at));
+        assert!(sparing.by_itself(&of("v"), Role::Reader, Transition::Up, at));
         assert!(
-            sparing.by_itself(&w, Role::Writer, Came::Up, at),
+            sparing.by_itself(&w, Role::Writer, Transition::Up, at),
             "the control"
         );
         assert!(sparing.owes());

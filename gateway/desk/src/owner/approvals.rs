@@ -122,7 +122,7 @@ pub(crate) async fn decide_item(
         ));
     }
     let reason = body.words("reason")?;
-    let wish = Wish::read(&body)?;
+    let wish = DecideRequest::read(&body)?;
     let item = PendingId::parse(&id).map_err(|_| none_waits(&id))?;
     if let Some(source) = change::source_of(&desk.ledger.snapshot(), &item) {
         return match action {
@@ -140,7 +140,7 @@ pub(crate) async fn decide_item(
 }
 
 /// The terms of an approve.
-struct Wish {
+struct DecideRequest {
     window: Option<TrustWindow>,
     constraint: Option<Constraint>,
     any_input: bool,
@@ -148,7 +148,7 @@ struct Wish {
     agent: Option<String>,
 }
 
-impl Wish {
+impl DecideRequest {
     fn read(body: &Fields) -> Result<Self, Refused> {
         Ok(Self {
             window: body.typed("trustWindow")?,
@@ -169,7 +169,7 @@ async fn changed(
     source: &Source,
     item: &PendingId,
     go_on: bool,
-    wish: &Wish,
+    wish: &DecideRequest,
 ) -> Result<Response, Refused> {
     if go_on {
         let card = change::card(&desk.ledger.snapshot(), &desk.catalogue.load(), source);
@@ -220,7 +220,7 @@ async fn approve(
     desk: &Arc<Desk>,
     acting: &Acting,
     id: PendingId,
-    wish: Wish,
+    wish: DecideRequest,
 ) -> Result<Response, Refused> {
     let shown = seen(desk, id.clone())
         .await?

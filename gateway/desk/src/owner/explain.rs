@@ -10,8 +10,8 @@ use axum::{
     response::Response,
 };
 use plexus_calls::{
+    change_author::{self, ChangeAuthor},
     refusal,
-    whose::{self, Whose},
 };
 use plexus_edge::reply::{Refused, ok};
 use plexus_protocol::{
@@ -57,7 +57,7 @@ pub(super) async fn explain(
     // Where the call would go on, its input is looked at next.
     let catalogue = desk.catalogue.load();
     if let Some(entry) = catalogue.get(&id)
-        && entry.capability().name == whose::UNDO
+        && entry.capability().name == change_author::UNDO
         && judged.rule.starts_with("grant.")
         && judged.decision == "permit"
     {
@@ -87,8 +87,8 @@ async fn undo(
         let why = format!("{} Only changes of its own.", judged.why);
         return Explained { why, ..judged };
     };
-    match whose::change(desk, agent, entry, &strict::canonical(input)).await {
-        None | Some(Whose::Own) => judged,
+    match change_author::change(desk, agent, entry, &strict::canonical(input)).await {
+        None | Some(ChangeAuthor::Own) => judged,
         Some(other) => {
             let why = format!(
                 "Your grant covers changes of its own; whose this is: {}.",

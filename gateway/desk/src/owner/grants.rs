@@ -93,7 +93,7 @@ pub(super) async fn revoke(
     request: Request,
 ) -> Result<Response, Refused> {
     let body = reply::object_body(request).await?;
-    revocation::carry_out(&desk.edge, revocation::Wish::read(&body)?).await
+    revocation::carry_out(&desk.edge, revocation::RevokeRequest::read(&body)?).await
 }
 
 /// One id of the body.

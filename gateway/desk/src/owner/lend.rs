@@ -53,7 +53,7 @@ pub(super) async fn lend(
             "`maxWrites` is at least 1, and goes with `write`",
         ));
     }
-    let wish = Wish {
+    let wish = LendRequest {
         agent,
         path,
         write,
@@ -94,7 +94,7 @@ pub(super) async fn lend(
 }
 
 /// What the owner asked for.
-struct Wish {
+struct LendRequest {
     agent: AgentId,
     path: PathBuf,
     write: bool,
@@ -106,9 +106,9 @@ struct Wish {
 async fn looked_at(
     desk: &Arc<Desk>,
     state: &TrustState,
-    wish: &Wish,
+    wish: &LendRequest,
 ) -> Result<(SourceId, Lend, Option<Value>), Refused> {
-    let Wish {
+    let LendRequest {
         ref agent,
         ref path,
         write,

@@ -37,7 +37,7 @@ pub(super) async fn show(
     })
     .await?;
     let mut text = String::new();
-    let written = encode_registry(&mut text, desk.figures.registry())
+    let written = encode_registry(&mut text, desk.metrics.registry())
         .and_then(|()| encode_registry(&mut text, &now(&desk, &seen)))
         .and_then(|()| encode_registry(&mut text, &process(&seen, &desk)))
         .and_then(|()| encode_eof(&mut text));
@@ -283,7 +283,7 @@ fn process(seen: &Seen, desk: &Desk) -> Registry {
         "Descriptors that may be open",
         seen.most_descriptors,
     );
-    let began = desk.figures.began().duration_since(UNIX_EPOCH);
+    let began = desk.metrics.began().duration_since(UNIX_EPOCH);
     all.say(
         "process_start_time_seconds",
         "When it was started, in seconds since 1970",

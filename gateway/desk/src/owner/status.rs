@@ -6,7 +6,7 @@ use super::{
 };
 use crate::acts::blocking;
 use crate::desk::Desk;
-use crate::upgrade::{Build, Came};
+use crate::upgrade::{Build, LaunchOrigin};
 use axum::{extract::State, response::Response};
 use plexus_calls::{approvals::change, kernel::Phase};
 use plexus_edge::reply::{Refused, ok};
@@ -112,8 +112,8 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let mut members = members;
     match &desk.came {
         None => {}
-        Some(Came::From { from, .. }) => members["upgrade"] = json!({"from": from}),
-        Some(Came::Back { to, why }) => {
+        Some(LaunchOrigin::From { from, .. }) => members["upgrade"] = json!({"from": from}),
+        Some(LaunchOrigin::Back { to, why }) => {
             members["upgrade"] = json!({"failed": {"to": to, "why": why}});
         }
     }

@@ -11,8 +11,8 @@ use axum::{
     response::Response,
 };
 use plexus_calls::{
+    change_author::UNDO,
     own::{self, Door},
-    whose::UNDO,
 };
 use plexus_edge::reply::{Refused, ok};
 use plexus_ledger::{EventId, Recorded, StoreError};

@@ -14,9 +14,9 @@ use axum::{
 };
 use plexus_calls::{
     answer::Answer,
-    call::{By, Caller, Wish},
+    call::{Caller, CallerProof, InvokeRequest},
     life,
-    limits::Place,
+    limits::CallSlot,
 };
 use plexus_protocol::{ErrorBody, ErrorCode, SESSION_HEADER, body::InvokeResponse};
 use plexus_sources::narration::clean;
@@ -45,7 +45,7 @@ fn as_invoke(id: &str, refused: Refused) -> Answer {
 async fn answer(
     edge: &Arc<Edge>,
     request: Request,
-    place: &mut Option<Place>,
+    place: &mut Option<CallSlot>,
 ) -> Result<Answer, (String, Refused)> {
     let nobody = |refused: Refused| (String::new(), refused);
     let peer = peer(&request);
@@ -87,7 +87,7 @@ async fn answer(
             over = verified.exp <= edge.ledger.snapshot().time(edge.clock.now()).seconds();
             Caller {
                 agent: verified.agent,
-                by: By::Token {
+                by: CallerProof::Token {
                     jti: verified.jti,
                     session: verified.session,
                 },
@@ -101,7 +101,7 @@ async fn answer(
             };
             Caller {
                 agent,
-                by: By::Session(live.id),
+                by: CallerProof::Session(live.id),
             }
         }
         (None, None) => {
@@ -143,7 +143,7 @@ async fn answer(
         Ok(wish) => wish,
         Err(why) => return Ok(refused(edge, &caller, &id, why.into_error()).await),
     };
-    let by_session = matches!(caller.by, By::Session(_)) && wants_token;
+    let by_session = matches!(caller.by, CallerProof::Session(_)) && wants_token;
     let asked = by_session.then(|| asked(edge, &caller, &wish)).flatten();
     let mut answer = life::invoke(&edge.kernel, caller, wish, place).await;
     // A call with a session alone that was allowed comes with a token for the next ones (wire §4.9).
@@ -192,7 +192,7 @@ fn no_agent(edge: &Edge, id: &str) -> ErrorBody {
 }
 
 /// The call, if a standing grant would let the agent repeat it: only then is a token worth making.
-fn asked(edge: &Edge, caller: &Caller, wish: &Wish) -> Option<life::Asked> {
+fn asked(edge: &Edge, caller: &Caller, wish: &InvokeRequest) -> Option<life::Asked> {
     let id = plexus_protocol::CapabilityId::parse(&wish.id).ok()?;
     let entry = edge.catalogue.load().get(&id)?.clone();
     let state = edge.ledger.snapshot();
@@ -200,7 +200,7 @@ fn asked(edge: &Edge, caller: &Caller, wish: &Wish) -> Option<life::Asked> {
     Some(life::Asked::new(caller.clone(), entry, wish.input.clone()))
 }
 
-fn wish(id: &str, mut body: Map<String, Value>) -> Result<Wish, Refused> {
+fn wish(id: &str, mut body: Map<String, Value>) -> Result<InvokeRequest, Refused> {
     let input = match body.remove("input") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(input) => input,
@@ -230,7 +230,7 @@ fn wish(id: &str, mut body: Map<String, Value>) -> Result<Wish, Refused> {
         }
     };
     let in_background = body.get("async") == Some(&Value::Bool(true));
-    Ok(Wish {
+    Ok(InvokeRequest {
         id: id.to_owned(),
         input,
         purpose,

@@ -26,7 +26,8 @@ pub(super) async fn stream(
             let live = edge.tokens.verify(text).and_then(|v| {
                 let agent = state.agent(&v.agent)?;
                 let now = state.time(edge.clock.now());
-                let ended = edge.taken_back.ended(&v.agent) || edge.taken_back.ended_token(&v.jti);
+                let ended =
+                    edge.revocations.ended(&v.agent) || edge.revocations.ended_token(&v.jti);
                 let live = !ended && now < agent.tokens.get(&v.jti)?.expires_at;
                 live.then_some((agent, OpenedBy::Token(v.jti)))
             });

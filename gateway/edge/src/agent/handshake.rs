@@ -40,7 +40,7 @@ pub(crate) async fn open(
             .as_ref()
             .and_then(|digest| state.agent_by_pat(digest))
             .map(|a| a.id.clone())
-            .filter(|agent| !edge.taken_back.ended(agent));
+            .filter(|agent| !edge.revocations.ended(agent));
         // The body is tolerated whatever it is.
         let body = reply::body(request, reply::SMALL_BODY).await?;
         let body = plexus_protocol::json::parse(&body).unwrap_or(Value::Null);

@@ -10,7 +10,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::call::By;
+use plexus_calls::call::CallerProof;
 use plexus_protocol::{
     ErrorBody, ErrorCode, SESSION_HEADER, SessionId, TokenId, body::ScopedToken,
 };
@@ -47,7 +47,7 @@ pub(super) async fn exchange(
         ));
     };
     // What the owner took back is gone, also where the disk has not taken it yet: a new one would outlive it.
-    if edge.taken_back.ended(&verified.agent) || edge.taken_back.ended_token(&verified.jti) {
+    if edge.revocations.ended(&verified.agent) || edge.revocations.ended_token(&verified.jti) {
         return Err(refuse(ErrorCode::TokenRevoked, "token revoked"));
     }
     let now = edge.ledger.snapshot().time(edge.clock.now());
@@ -59,7 +59,7 @@ pub(super) async fn exchange(
     {
         return Err(refuse(ErrorCode::TokenExpired, "token past refresh grace"));
     }
-    let By::Token { jti, .. } = &caller.by else {
+    let CallerProof::Token { jti, .. } = &caller.by else {
         return Err(refuse(ErrorCode::TokenRevoked, "not a token"));
     };
     if body.get("jti").and_then(Value::as_str) != Some(jti.as_str()) {

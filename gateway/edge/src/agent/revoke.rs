@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::call::By;
+use plexus_calls::call::CallerProof;
 use plexus_protocol::{ErrorBody, ErrorCode, KEY_HEADER};
 use serde_json::Value;
 use std::sync::Arc;
@@ -33,14 +33,14 @@ pub(super) async fn revoke(
                 .saturating_add(plexus_trust::REFRESH_GRACE_MS);
         let caller = authenticate::token(&edge, text)?;
         match caller.by {
-            By::Token { jti, .. } if in_grace => Some((caller.agent, jti)),
+            CallerProof::Token { jti, .. } if in_grace => Some((caller.agent, jti)),
             _ => None,
         }
     });
     // A few ids and a reason fill no more.
     let body = reply::json_body(request, reply::STRANGERS_BODY, ErrorCode::InternalError).await?;
     let body = reply::members(body)?;
-    let wish = revocation::Wish::read(&body)?;
+    let wish = revocation::RevokeRequest::read(&body)?;
     let named = body.get("jti").and_then(Value::as_str);
     let own = own.filter(|(_, jti)| Some(jti.as_str()) == named);
     drop(body);

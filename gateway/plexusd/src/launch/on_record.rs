@@ -4,7 +4,7 @@
 use anyhow::bail;
 use plexus_calls::kernel::Kernel;
 use plexus_desk::desk::Desk;
-use plexus_desk::upgrade::{Build, Came};
+use plexus_desk::upgrade::{Build, LaunchOrigin};
 use serde_json::json;
 
 /// Keeps what the opening of the ledger found: the owner must be able to hear of it later.
@@ -38,13 +38,13 @@ pub(super) async fn say_how_it_came(app: &Desk) {
     let own = Build::own();
     let about = match &app.came {
         None => return,
-        Some(Came::From { from, to }) => {
+        Some(LaunchOrigin::From { from, to }) => {
             tracing::info!(name: "daemon.upgraded", detail = format!("{} to {}", from.build, own.build), "changed over");
             // What it was taken for, if that is what it is.
             let to = if to.build == own.build { to } else { &own };
             json!({"event": "upgraded", "from": from, "to": to, "launch": app.launch})
         }
-        Some(Came::Back { to, why }) => {
+        Some(LaunchOrigin::Back { to, why }) => {
             json!({"event": "upgrade.failed", "from": own, "to": to, "why": why, "launch": app.launch})
         }
     };

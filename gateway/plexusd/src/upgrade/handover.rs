@@ -11,7 +11,7 @@ use nix::{
     sys::signal::{SigSet, Signal, raise},
     unistd::execve,
 };
-use plexus_desk::upgrade::{Build, Came};
+use plexus_desk::upgrade::{Build, LaunchOrigin};
 use plexus_edge::listen::Inherited;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -45,7 +45,7 @@ struct Letter {
 
 /// What a launch was handed.
 pub(crate) struct Handed {
-    pub(crate) came: Came,
+    pub(crate) came: LaunchOrigin,
     pub(crate) sockets: Inherited,
 }
 
@@ -65,7 +65,7 @@ impl Handed {
             taken
         });
         Some(Self {
-            came: Came::From {
+            came: LaunchOrigin::From {
                 from: letter.from,
                 to: letter.to,
             },
@@ -76,7 +76,7 @@ impl Handed {
     /// The same sockets, for the program that had them.
     pub(super) fn back(sockets: Vec<OwnedFd>, to: Build, why: String) -> Self {
         Self {
-            came: Came::Back { to, why },
+            came: LaunchOrigin::Back { to, why },
             sockets: Inherited::of(sockets),
         }
     }

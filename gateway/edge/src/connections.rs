@@ -22,7 +22,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The places of one kind of listener. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Inner>);
+pub(super) struct ConnectionLimiter(Arc<Inner>);
 
 struct Inner {
     free: Arc<Semaphore>,
@@ -58,7 +58,7 @@ struct Leave {
 }
 
 /// One connection's place, until it goes.
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     inner: Arc<Inner>,
     id: u64,
     leave: Arc<Leave>,
@@ -69,7 +69,7 @@ pub(super) struct Place {
 /// One who waits for a place, until it has one or does not want one any more.
 struct Waiting<'a>(&'a Inner);
 
-impl Places {
+impl ConnectionLimiter {
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Inner {
             free: Arc::new(Semaphore::new(most)),
@@ -80,7 +80,7 @@ impl Places {
     }
 
     /// A place, once there is one. `evicted` is called for each connection that is told to leave for it.
-    pub(super) async fn take(&self, evicted: impl Fn()) -> Place {
+    pub(super) async fn take(&self, evicted: impl Fn()) -> ConnectionSlot {
         let waiting = Waiting::new(&self.0);
         loop {
             let changed = self.0.changed.notified();
@@ -117,7 +117,7 @@ impl Held {
 }
 
 impl Inner {
-    fn place(self: Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+    fn place(self: Arc<Self>, permit: OwnedSemaphorePermit) -> ConnectionSlot {
         let leave = Arc::<Leave>::default();
         let mut held = self.held();
         let id = held.tick();
@@ -130,7 +130,7 @@ impl Inner {
         drop(held);
         // Who waits finds somebody to send away.
         self.changed.notify_waiters();
-        Place {
+        ConnectionSlot {
             inner: self,
             id,
             leave,
@@ -163,7 +163,7 @@ impl Inner {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// A request begins; `live` looks whether it carries a credential that is. What an earlier one carried counts no
     /// more, for its agent may be revoked; but as long as places are not scarce nobody asks for a look at each call.
     pub(super) fn asked(&self, live: impl FnOnce() -> bool) {
@@ -212,7 +212,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut held = self.inner.held();
         held.unproven.remove(&self.id);
@@ -241,17 +241,17 @@ mod tests {
         }
     }
 
-    fn taken(places: &Places) -> Option<Place> {
+    fn taken(places: &ConnectionLimiter) -> Option<ConnectionSlot> {
         now(pin!(places.take(|| {})))
     }
 
-    fn is_told(place: &Place) -> bool {
+    fn is_told(place: &ConnectionSlot) -> bool {
         now(pin!(place.told_to_leave())).is_some()
     }
 
     #[test]
     fn the_oldest_that_showed_nothing_leaves_and_who_is_known_stays() {
-        let places = Places::new(4);
+        let places = ConnectionLimiter::new(4);
         let mut all: Vec<_> = (0..4).filter_map(|_| taken(&places)).collect();
         assert_eq!(all.len(), 4);
         let (known, asking, spoke) = (0, 1, 2);
@@ -292,7 +292,7 @@ mod tests {
     /// It was known once: its latest request says who it is now.
     #[test]
     fn who_shows_nothing_any_more_makes_room_again() {
-        let places = Places::new(2);
+        let places = ConnectionLimiter::new(2);
         let (revoked, known) = (taken(&places).unwrap(), taken(&places).unwrap());
         for place in [&revoked, &known] {
             place.asked(|| true);
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn where_there_is_room_nobody_is_looked_at_twice() {
-        let places = Places::new(4);
+        let places = ConnectionLimiter::new(4);
         let known = taken(&places).unwrap();
         known.asked(|| true);
         let looked = Cell::new(0);
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn nobody_leaves_for_one_who_does_not_wait_any_more() {
-        let places = Places::new(1);
+        let places = ConnectionLimiter::new(1);
         let first = taken(&places).unwrap();
         first.asked(|| true);
         let mut waits = Box::pin(places.take(|| {}));

@@ -27,7 +27,7 @@ const NOTED: usize = 4_096;
 const HELD: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum What {
+pub(crate) enum RevocationScope {
     Everything,
     Agent(AgentId),
     Grant(AgentId, CapabilityId),
@@ -36,7 +36,7 @@ pub(crate) enum What {
 
 /// What was revoked since calls under way began, and what of it is not saved.
 #[derive(Default)]
-pub struct TakenBack {
+pub struct Revocations {
     /// Rises with each that is noted.
     count: AtomicU64,
     noted: Mutex<AllNoted>,
@@ -58,13 +58,13 @@ struct AllNoted {
 
 #[derive(Default)]
 struct Noted {
-    last: HashMap<What, u64>,
+    last: HashMap<RevocationScope, u64>,
     /// The newest that is forgotten.
     floor: u64,
 }
 
 impl Noted {
-    fn note(&mut self, what: What, at: u64) {
+    fn note(&mut self, what: RevocationScope, at: u64) {
         if self.last.len() >= NOTED {
             let mut ages: Vec<u64> = self.last.values().copied().collect();
             let (_, middle, _) = ages.select_nth_unstable(NOTED / 2);
@@ -74,7 +74,7 @@ impl Noted {
         self.last.insert(what, at);
     }
 
-    fn since(&self, mark: u64, concerns: impl Fn(&What) -> bool) -> bool {
+    fn since(&self, mark: u64, concerns: impl Fn(&RevocationScope) -> bool) -> bool {
         self.floor > mark
             || self
                 .last
@@ -85,7 +85,7 @@ impl Noted {
 
 #[derive(Clone)]
 pub(crate) struct Held {
-    pub(crate) what: What,
+    pub(crate) what: RevocationScope,
     pub(crate) command: Command,
     /// Whose own it was to give back; none: the owner took it.
     pub(crate) agent: Option<AgentId>,
@@ -95,7 +95,7 @@ pub(crate) struct Held {
 #[derive(Clone, Copy)]
 pub(crate) struct Mark(u64);
 
-impl What {
+impl RevocationScope {
     pub(crate) fn of(command: &Command) -> Option<Self> {
         match command {
             Command::Pause(true) => Some(Self::Everything),
@@ -128,7 +128,7 @@ impl What {
     }
 }
 
-impl TakenBack {
+impl Revocations {
     pub(crate) fn mark(&self) -> Mark {
         Mark(self.count.load(Ordering::Acquire))
     }
@@ -145,7 +145,7 @@ impl TakenBack {
             return false;
         }
         let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let concerns = |what: &What| what.concerns(agent, id, token);
+        let concerns = |what: &RevocationScope| what.concerns(agent, id, token);
         let given_back = || {
             let own = noted.agents.get(agent).filter(|_| token.is_some());
             own.is_some_and(|own| own.since(mark, concerns))
@@ -199,15 +199,15 @@ impl TakenBack {
 
     /// Whether the end of an agent is held.
     pub fn ended(&self, agent: &AgentId) -> bool {
-        self.holds(|what| matches!(what, What::Agent(whom) if whom == agent))
+        self.holds(|what| matches!(what, RevocationScope::Agent(whom) if whom == agent))
     }
 
     /// Whether the end of a token is held.
     pub fn ended_token(&self, token: &TokenId) -> bool {
-        self.holds(|what| matches!(what, What::Token(which) if which == token))
+        self.holds(|what| matches!(what, RevocationScope::Token(which) if which == token))
     }
 
-    fn holds(&self, is_it: impl Fn(&What) -> bool) -> bool {
+    fn holds(&self, is_it: impl Fn(&RevocationScope) -> bool) -> bool {
         self.any_held.load(Ordering::Acquire)
             && self
                 .held
@@ -218,10 +218,10 @@ impl TakenBack {
     }
 
     /// Notes what the owner takes back, or what an agent gives back itself.
-    pub(crate) fn note(&self, what: What, by: Option<&AgentId>) {
+    pub(crate) fn note(&self, what: RevocationScope, by: Option<&AgentId>) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.count.fetch_add(1, Ordering::AcqRel) + 1;
-        let pauses = what == What::Everything;
+        let pauses = what == RevocationScope::Everything;
         match by {
             _ if pauses => noted.paused = at,
             None => noted.owners.note(what, at),
@@ -252,7 +252,7 @@ impl TakenBack {
         true
     }
 
-    pub(crate) fn let_go(&self, saved: &What) {
+    pub(crate) fn let_go(&self, saved: &RevocationScope) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|known| known.what != *saved);
         self.any_held.store(!held.is_empty(), Ordering::Release);
@@ -282,15 +282,18 @@ mod tests {
     #[test]
     fn calls_under_way_heed_what_concerns_them_and_came_later() {
         let (a, b, read, write) = names();
-        let taken = TakenBack::default();
+        let taken = Revocations::default();
         let before = taken.mark();
         assert!(!taken.since(before, &a, &read, None));
-        taken.note(What::Grant(a.clone(), read.clone()), None);
+        taken.note(RevocationScope::Grant(a.clone(), read.clone()), None);
         assert!(taken.since(before, &a, &read, None));
         assert!(!taken.since(before, &a, &write, None) && !taken.since(before, &b, &read, None));
         assert!(!taken.since(taken.mark(), &a, &read, None));
         for n in 0..=NOTED {
-            taken.note(What::Agent(AgentId::parse(&format!("x{n}")).unwrap()), None);
+            taken.note(
+                RevocationScope::Agent(AgentId::parse(&format!("x{n}")).unwrap()),
+                None,
+            );
         }
         assert!(
             taken.since(before, &b, &write, None),
@@ -307,15 +310,15 @@ mod tests {
     #[tokio::test]
     async fn tokens_that_an_agent_gives_back_are_its_own_affair() {
         let (a, b, read, write) = names();
-        let taken = TakenBack::default();
+        let taken = Revocations::default();
         let before = taken.mark();
         let mut waiting = std::pin::pin!(taken.until_paused(before, || false));
         let (first, other) = (TokenId::fresh(), TokenId::fresh());
-        taken.note(What::Token(first.clone()), Some(&a));
+        taken.note(RevocationScope::Token(first.clone()), Some(&a));
         assert!(taken.since(before, &a, &read, Some(&first)));
         assert!(!taken.since(before, &a, &read, Some(&other)));
         for _ in 0..3 * NOTED {
-            taken.note(What::Token(TokenId::fresh()), Some(&a));
+            taken.note(RevocationScope::Token(TokenId::fresh()), Some(&a));
         }
         assert!(
             taken.since(before, &a, &read, Some(&first)),
@@ -325,18 +328,18 @@ mod tests {
         assert!(!taken.since(before, &b, &write, Some(&other)));
         let paused = tokio::select! { biased; () = &mut waiting => true, () = std::future::ready(()) => false };
         assert!(!paused && !taken.paused_since(before));
-        taken.note(What::Token(other.clone()), None);
+        taken.note(RevocationScope::Token(other.clone()), None);
         assert!(taken.since(before, &b, &write, Some(&other)), "the control");
     }
 
     #[test]
     fn only_so_much_of_an_agents_own_is_held() {
         let (a, b, ..) = names();
-        let taken = TakenBack::default();
+        let taken = Revocations::default();
         let hold = |agent: Option<&AgentId>| {
             let token = TokenId::fresh();
             taken.hold(Held {
-                what: What::Token(token.clone()),
+                what: RevocationScope::Token(token.clone()),
                 command: Command::RevokeToken {
                     token,
                     reason: None,
@@ -352,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn a_pause_wakes_what_was_begun_before_it_and_nothing_else_does() {
         let (a, ..) = names();
-        let taken = TakenBack::default();
+        let taken = Revocations::default();
         let before = taken.mark();
         {
             let mut waiting = std::pin::pin!(taken.until_paused(before, || false));
@@ -360,12 +363,12 @@ mod tests {
                 tokio::select! { biased; () = &mut waiting => true, () = std::future::ready(()) => false }
             };
             assert!(!is_over().await);
-            taken.note(What::Agent(a), None);
+            taken.note(RevocationScope::Agent(a), None);
             assert!(
                 !is_over().await,
                 "another agent's end is none of its business"
             );
-            taken.note(What::Everything, None);
+            taken.note(RevocationScope::Everything, None);
             assert!(is_over().await);
         }
         assert!(
@@ -377,7 +380,7 @@ mod tests {
     #[test]
     fn what_is_held_refuses_until_it_is_saved() {
         let (a, b, read, write) = names();
-        let taken = TakenBack::default();
+        let taken = Revocations::default();
         let hold = |what, command| {
             let agent = None;
             taken.hold(Held {
@@ -391,7 +394,7 @@ mod tests {
             reason: None,
             delete: false,
         };
-        let what = What::of(&command).unwrap();
+        let what = RevocationScope::of(&command).unwrap();
         hold(what.clone(), command);
         assert_eq!(
             taken.refuses(&a, &read, None),
@@ -399,11 +402,14 @@ mod tests {
         );
         assert!(taken.ended(&a) && !taken.ended(&b));
         assert_eq!(taken.refuses(&b, &read, None), None);
-        hold(What::Grant(b.clone(), read.clone()), Command::Pause(true));
+        hold(
+            RevocationScope::Grant(b.clone(), read.clone()),
+            Command::Pause(true),
+        );
         assert!(taken.refuses(&b, &read, None).is_some());
         assert_eq!(taken.refuses(&b, &write, None), None);
         let token = TokenId::fresh();
-        hold(What::Token(token.clone()), Command::Pause(true));
+        hold(RevocationScope::Token(token.clone()), Command::Pause(true));
         assert!(taken.ended_token(&token) && !taken.ended_token(&TokenId::fresh()));
         taken.let_go(&what);
         assert_eq!(taken.refuses(&a, &read, None), None);

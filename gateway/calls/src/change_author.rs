@@ -17,7 +17,7 @@ pub const UNDO: &str = "undo";
 
 /// Who made a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum ChangeAuthor {
     /// The agent that wants it undone.
     Own,
     /// An agent's.
@@ -30,7 +30,7 @@ pub enum Whose {
     Nobody,
 }
 
-impl Whose {
+impl ChangeAuthor {
     /// Whose change it is, for a card.
     pub fn in_words(&self) -> String {
         match self {
@@ -49,7 +49,7 @@ pub async fn change(
     agent: &AgentId,
     entry: &Entry,
     input: &[u8],
-) -> Option<Whose> {
+) -> Option<ChangeAuthor> {
     if entry.capability().name != UNDO {
         return None;
     }
@@ -57,7 +57,7 @@ pub async fn change(
         .ok()
         .and_then(|input| input["id"].as_str()?.parse().ok());
     let Some(id) = named else {
-        return Some(Whose::Nobody);
+        return Some(ChangeAuthor::Nobody);
     };
     let since = kernel
         .ledger
@@ -67,7 +67,7 @@ pub async fn change(
     let (ledger, agent, source) = (kernel.ledger.clone(), agent.clone(), entry.source.clone());
     let look = move || maker(&ledger, &id, (&agent, since), source.as_str());
     let found = tokio::task::spawn_blocking(look).await;
-    Some(found.unwrap_or(Whose::Nobody))
+    Some(found.unwrap_or(ChangeAuthor::Nobody))
 }
 
 /// From when on the agent is the program that it is now: each credential is redeemed anew, and each ends with its epoch.
@@ -81,13 +81,13 @@ fn maker(
     id: &EventId,
     (agent, since): (&AgentId, Option<Timestamp>),
     source: &str,
-) -> Whose {
+) -> ChangeAuthor {
     let event = match ledger.event(id) {
         Ok(Some(event)) => event,
-        Ok(None) => return Whose::Nobody,
+        Ok(None) => return ChangeAuthor::Nobody,
         Err(error) => {
             tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read: a change counts as somebody else's");
-            return Whose::Nobody;
+            return ChangeAuthor::Nobody;
         }
     };
     let at = Timestamp(event.at());
@@ -100,23 +100,23 @@ fn maker_of(
     at: Timestamp,
     (agent, since): (&AgentId, Option<Timestamp>),
     source: &str,
-) -> Whose {
+) -> ChangeAuthor {
     let of_source = event["capabilityId"]
         .as_str()
         .and_then(|id| id.split_once('.'))
         .is_some_and(|(of, _)| of == source);
     if event["detail"]["phase"] != "intent" || !of_source {
-        return Whose::Nobody;
+        return ChangeAuthor::Nobody;
     }
     match event["agentId"].as_str().map(AgentId::parse) {
         Some(Ok(maker)) if maker == *agent => match since {
-            Some(since) if since < at => Whose::Own,
-            _ => Whose::Predecessor,
+            Some(since) if since < at => ChangeAuthor::Own,
+            _ => ChangeAuthor::Predecessor,
         },
-        Some(Ok(maker)) => Whose::Agent(maker),
-        Some(Err(_)) => Whose::Nobody,
-        None if event["detail"]["owner"] == true => Whose::Owner,
-        None => Whose::Nobody,
+        Some(Ok(maker)) => ChangeAuthor::Agent(maker),
+        Some(Err(_)) => ChangeAuthor::Nobody,
+        None if event["detail"]["owner"] == true => ChangeAuthor::Owner,
+        None => ChangeAuthor::Nobody,
     }
 }
 
@@ -134,14 +134,14 @@ mod tests {
         });
         let since = Some(Timestamp(5));
         let made = |at, since| maker_of(&event, Timestamp(at), (&agent, since), "notes");
-        assert_eq!(made(6, since), Whose::Own);
-        assert_eq!(made(4, since), Whose::Predecessor);
+        assert_eq!(made(6, since), ChangeAuthor::Own);
+        assert_eq!(made(4, since), ChangeAuthor::Predecessor);
         // Of two in one moment nobody knows which came first.
-        assert_eq!(made(5, since), Whose::Predecessor);
-        assert_eq!(made(6, None), Whose::Predecessor);
+        assert_eq!(made(5, since), ChangeAuthor::Predecessor);
+        assert_eq!(made(6, None), ChangeAuthor::Predecessor);
         let other = AgentId::parse("two").expect("an id");
         let others = maker_of(&event, Timestamp(6), (&other, since), "notes");
-        assert_eq!(others, Whose::Agent(agent));
+        assert_eq!(others, ChangeAuthor::Agent(agent));
 
         let row = json!({
             "id": "one", "status": "active", "epoch": 1, "issued_at": Timestamp(1), "reach": "exposed",
