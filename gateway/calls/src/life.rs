@@ -4,21 +4,21 @@
 //! body ─parse─▶ Asked ─authorize─▶ Permitted ─┬ read:   dispatch ─▶ InFlight ─record─▶ disclose(Durable)
 //!                  └─pend─▶ item               └ effect: record ─▶ Durable ─▶ dispatch ─▶ record ─▶ answer
 //! ```
-//! Invariants, by types: nothing is dispatched that is not [`Permitted`]; a commit needs the `Durable` of its intent;
-//! the output of a read leaves [`InFlight`] only against the `Durable` of its event. After dispatch of an effect the
+//! Invariants, by types: nothing is dispatched that is not `Permitted`; a commit needs the `Durable` of its intent;
+//! the output of a read leaves `InFlight` only against the `Durable` of its event. After dispatch of an effect the
 //! answer is what happened or `unknown`, never an invitation to try again.
 //!
 //! Must not know: HTTP.
 
 use crate::answer::Answer;
-pub use crate::call::Asked;
+use crate::call::Asked;
 use crate::call::Caller;
 use crate::call::CallerProof;
 use crate::call::InvokeRequest;
 use crate::denial::deny;
 use crate::denial::invalid;
 use crate::denial::of_skill;
-pub use crate::denial::refuse;
+use crate::denial::refuse;
 use crate::kernel::Kernel;
 use crate::permit::Authorized;
 use crate::permit::Permitted;

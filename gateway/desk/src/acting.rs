@@ -1,12 +1,12 @@
-//! The guards of the owner's acts. A route that changes something cannot be written without one: [`crate::acts::act`] asks
+//! The guards of the owner's acts. A route that changes something cannot be written without one: `acts::act` asks
 //! for it, and only a request's credential makes it.
 //!
 //! ```text
 //! credential ─▶ Narrowing: takes away, waits for nobody
 //!                  └─wider─▶ Acting: before a rotation of the key, or refused
 //! ```
-//! Invariants: a credential is looked at again once the body has arrived, and for an [`Acting`] under the lock that the
-//! key's rotation takes alone. Nobody looks at a folder with an [`Acting`] in hand, which a rotation would wait for; the
+//! Invariants: a credential is looked at again once the body has arrived, and for an `Acting` under the lock that the
+//! key's rotation takes alone. Nobody looks at a folder with an `Acting` in hand, which a rotation would wait for; the
 //! turn is held over commits and nothing else.
 
 use crate::desk::Desk;

@@ -1,10 +1,10 @@
 //! The owner's side: routes below `/admin/api` and `/v1`, cards, the console, and what other machines are set up from.
 //!
-//! Invariant: every route that changes something asks for a guard of [`acting`].
+//! Invariant: every route that changes something asks for a guard of `acting`.
 //!
 //! Must not know: how a decision is made (the trust machine) or carried out (the calls).
 
-pub mod acting;
+mod acting;
 mod acts;
 mod console;
 pub mod desk;

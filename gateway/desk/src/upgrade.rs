@@ -60,7 +60,7 @@ pub struct Candidate {
     pub from: Build,
     /// The one that lies in its place.
     pub to: Build,
-    /// Tells the daemon to change over; with the right of [`Upgrades::begin`], which lasts until it has.
+    /// Tells the daemon to change over; with the right to be the only one, which lasts until it has.
     pub begin: Box<dyn FnOnce(OwnedMutexGuard<()>) + Send>,
 }
 

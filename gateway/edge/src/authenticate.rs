@@ -84,7 +84,7 @@ pub async fn owner_only(
 }
 
 /// Runs a request of the owner's, with who it is for the routes behind. What only reads runs at once; what changes
-/// something is read whole first, and is carried to its end. Its guard ([`plexus_desk::acting`]) looks at the credential again:
+/// something is read whole first, and is carried to its end. Its guard, the desk's, checks the credential again:
 /// a body may arrive long after the head that named it.
 ///
 /// # Errors

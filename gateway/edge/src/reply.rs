@@ -271,7 +271,7 @@ pub(crate) async fn read(
 /// Reads a body and parses it strictly (DESIGN 4).
 ///
 /// # Errors
-/// As [`body`]; 400 `code` where it is not strict JSON.
+/// The body did not arrive whole, or in time; 400 `code` where it is not strict JSON.
 pub async fn json_body(request: Request, most: usize, code: ErrorCode) -> Result<Value, Refused> {
     parsed(&body(request, most).await?, code)
 }

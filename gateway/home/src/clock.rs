@@ -3,11 +3,11 @@
 //! Windows, codes, sessions and tokens count wall time including sleep. "Now" is the later of the wall clock and the
 //! latest recorded time plus what the boot clock has counted since: setting the clock back lengthens nothing (DESIGN 5).
 //!
-//! Over a stop of the daemon a [`Mark`] carries that on. What the boot clock shows above the mark has certainly passed
+//! Over a stop of the daemon a mark carries that on. What the boot clock shows above the mark has certainly passed
 //! since: all of it, or, where the machine was started anew, only a part.
 //!
-//! Nothing proves a mark: a file that was damaged, or edited, could end every window for good. So one that is further
-//! ahead than [`BELIEVED`] of both the wall clock and the newest record refuses the start, and ends nothing.
+//! Nothing proves a mark: a file that was damaged, or edited, could end every window for good. So one that is more
+//! than a day ahead of both the wall clock and the newest record refuses the start, and ends nothing.
 
 use nix::time::{ClockId, clock_gettime};
 use plexus_protocol::Timestamp;
@@ -30,7 +30,7 @@ const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 pub struct Clock(Arc<Mutex<Anchor>>);
 
 /// A moment that was, and what the boot clock showed then. It holds no secret; one that is wrong can only end things
-/// sooner, and by no more than [`BELIEVED`].
+/// sooner, and by no more than a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     at: u64,
@@ -98,7 +98,7 @@ impl Clock {
     /// Goes on from the mark in `dir`, if there is one. The newest record has been learned before.
     ///
     /// # Errors
-    /// One that is further ahead than [`BELIEVED`]; the clock is as it was.
+    /// One that is more than a day ahead; the clock is as it was.
     pub fn go_on_from(&self, dir: &Path) -> Result<(), Ahead> {
         let file = dir.join(MARK_FILE);
         let text = std::fs::read_to_string(&file).unwrap_or_default();

@@ -160,7 +160,13 @@ fn rejected(code: ErrorCode, why: &str) -> ErrorBody {
 
 /// A refusal of a caller that is known: recorded like every other.
 async fn refused(edge: &Arc<Edge>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
-    Box::pin(life::refuse(&edge.kernel, caller, id, about(error, id))).await
+    Box::pin(plexus_calls::denial::refuse(
+        &edge.kernel,
+        caller,
+        id,
+        about(error, id),
+    ))
+    .await
 }
 
 /// Names the capability, where the id could be one.
@@ -192,12 +198,16 @@ fn no_agent(edge: &Edge, id: &str) -> ErrorBody {
 }
 
 /// The call, if a standing grant would let the agent repeat it: only then is a token worth making.
-fn asked(edge: &Edge, caller: &Caller, wish: &InvokeRequest) -> Option<life::Asked> {
+fn asked(edge: &Edge, caller: &Caller, wish: &InvokeRequest) -> Option<plexus_calls::call::Asked> {
     let id = plexus_protocol::CapabilityId::parse(&wish.id).ok()?;
     let entry = edge.catalogue.load().get(&id)?.clone();
     let state = edge.ledger.snapshot();
     plexus_trust::standing_for(&state, state.agent(&caller.agent)?, &id, edge.clock.now())?;
-    Some(life::Asked::new(caller.clone(), entry, wish.input.clone()))
+    Some(plexus_calls::call::Asked::new(
+        caller.clone(),
+        entry,
+        wish.input.clone(),
+    ))
 }
 
 fn wish(id: &str, mut body: Map<String, Value>) -> Result<InvokeRequest, Refused> {
