@@ -22,7 +22,7 @@ pub(crate) fn started(pid: u32) -> Option<String> {
     (filled == size).then(|| format!("{}.{:06}", info.pbi_start_tvsec, info.pbi_start_tvusec))
 }
 
-pub fn held(pid: u32) -> Option<Held> {
+pub(crate) fn held(pid: u32) -> Option<Held> {
     let pid = c_int::try_from(pid).ok()?;
     // SAFETY: the structure holds integers and an array of integers only, for which all bytes zero is a value.
     let mut usage: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
