@@ -1,10 +1,16 @@
 //! Starts an asynchronous call, and gives what it came to.
 
-use super::{given::may_still_be_given, refusal};
-use crate::runs::{AT_ONCE, KEPT, KEPT_BYTES, OneRun};
-use crate::terms::Terms;
-use crate::{answer::Answer, life::perform, permit::Permitted};
-use crate::{events::Notice, kernel::Kernel};
+use crate::{
+    answer::Answer,
+    events::Notice,
+    given::may_still_be_given,
+    kernel::Kernel,
+    life::perform,
+    permit::Permitted,
+    refusal,
+    runs::{AT_ONCE, KEPT, KEPT_BYTES, OneRun},
+    terms::Terms,
+};
 use plexus_protocol::{
     AuditId, Digest, ErrorBody, ErrorCode, RunId, Timestamp, body::InvokeResponse,
 };
@@ -35,20 +41,16 @@ pub(crate) fn start(
     permitted: Box<Permitted>,
     reserves: Option<Digest>,
 ) -> Answer {
-    let Permitted { asked, permit } = *permitted;
-    let permitted = Box::new(Permitted {
-        asked,
-        permit: permit.for_a_run(),
-    });
-    let agent = permitted.asked.caller.agent.clone();
-    let id = permitted.asked.id().clone();
+    let permitted = Box::new(permitted.for_a_run());
+    let agent = permitted.asked().caller.agent.clone();
+    let id = permitted.asked().id().clone();
     let run = Arc::new(OneRun {
         agent: agent.clone(),
-        epoch: permitted.permit.agent_epoch(),
+        epoch: permitted.permit().agent_epoch(),
         capability: id.to_string(),
         id: RunId::fresh(),
         started: kernel.clock.now(),
-        permit: permitted.permit.clone(),
+        permit: permitted.permit().clone(),
         mark: kernel.revocations.mark(),
         over: watch::Sender::new(None),
     });
@@ -82,7 +84,7 @@ pub(crate) fn start(
     let handle = run.handle(&kernel.base, kernel.clock.now());
     let kernel = kernel.clone();
     tokio::spawn(async move {
-        let capability = permitted.asked.id().clone();
+        let capability = permitted.asked().id().clone();
         // A run has no caller that could go away, so even a read is carried through in a task of its own.
         let answer = match tokio::spawn({
             let kernel = kernel.clone();

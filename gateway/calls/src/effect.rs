@@ -23,7 +23,7 @@ pub(super) async fn run(
     key: Option<Digest>,
     late: impl FnOnce(Answer) + Send,
 ) -> Answer {
-    let Permitted { asked, permit } = permitted;
+    let (asked, permit) = permitted.into_parts();
     let mark = kernel.revocations.mark();
     let id = asked.id().clone();
     if permit.state_token.is_none() && is_anothers(&kernel, &asked).await {

@@ -1,7 +1,10 @@
 //! Turns what the ledger records into events.
 
-use crate::events::*;
-use crate::{approvals::card, kernel::Kernel};
+use crate::{
+    approvals::card,
+    events::{Audience, Epoch, epoch_now},
+    kernel::Kernel,
+};
 use plexus_ledger::Recorded;
 use plexus_protocol::AgentId;
 use plexus_trust::State;

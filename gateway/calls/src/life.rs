@@ -133,19 +133,19 @@ async fn carry_out(
     in_background: bool,
     key: Option<String>,
 ) -> Answer {
-    let id = permitted.asked.id().clone();
+    let id = permitted.asked().id().clone();
     let claim = match key {
         None => None,
         Some(key) => match kernel
             .replays
-            .claim(kernel, &permitted.permit, &key, permitted.asked.digest)
+            .claim(kernel, permitted.permit(), &key, permitted.asked().digest)
             .await
         {
             replay::Claim::First(claim) => Some(claim),
             replay::Claim::Known(answer) => return answer,
             // It may have been waited for.
             replay::Claim::Withheld(error) => {
-                let caller = &permitted.asked.caller;
+                let caller = &permitted.asked().caller;
                 return refuse(kernel, caller, id.as_str(), *error).await;
             }
             replay::Claim::OtherInput => {
@@ -155,7 +155,7 @@ async fn carry_out(
                 )
                 .detail(serde_json::json!({"reason": "idempotency_key_reuse"}))
                 .next("use a new idempotencyKey for a new call");
-                let caller = &permitted.asked.caller;
+                let caller = &permitted.asked().caller;
                 return refuse(kernel, caller, id.as_str(), error.about(&id)).await;
             }
         },
@@ -182,7 +182,7 @@ pub(crate) async fn perform(
     reserves: Option<Digest>,
 ) -> Answer {
     let begun = Instant::now();
-    if permitted.permit.is_read() {
+    if permitted.permit().is_read() {
         // Asked for before the call: afterwards it is gone.
         let told = told(&permitted);
         let answer = read::run(kernel, *permitted).await;
@@ -192,14 +192,14 @@ pub(crate) async fn perform(
         }
         return answer;
     }
-    let id = permitted.asked.id().clone();
+    let id = permitted.asked().id().clone();
     let running = kernel.limits.effect();
     let (late, is_late) = oneshot::channel();
     let effect = tokio::spawn({
         let kernel = kernel.clone();
         async move {
             let told = told(&permitted);
-            let keyed = reserves.map(|_| permitted.asked.caller.agent.clone());
+            let keyed = reserves.map(|_| permitted.asked().caller.agent.clone());
             let mut claim = claim;
             let give_up = |answer| {
                 // Whoever repeats it is told the same, as the ledger has it.
@@ -238,7 +238,7 @@ pub(crate) async fn perform(
 
 /// Who called what, where each call is logged.
 fn told(permitted: &Permitted) -> Option<AgentId> {
-    tracing::enabled!(tracing::Level::DEBUG).then(|| permitted.asked.caller.agent.clone())
+    tracing::enabled!(tracing::Level::DEBUG).then(|| permitted.asked().caller.agent.clone())
 }
 
 /// Counts a call that was carried out, and logs it where somebody wants to know it that closely.

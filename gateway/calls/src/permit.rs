@@ -2,15 +2,37 @@
 //!
 //! Invariant: what is not [`Permitted`] is not dispatched; the ledger's writer decides once more and last.
 
-use crate::call::Asked;
-use crate::call::CallerProof;
-use crate::kernel::Kernel;
+use crate::{
+    call::{Asked, CallerProof},
+    kernel::Kernel,
+};
 use plexus_trust::{Call, Permit, Refusal, Verdict, authorize};
 
 /// A call that may go on. Made only by [`Asked::authorize`].
 pub(crate) struct Permitted {
-    pub(crate) asked: Asked,
-    pub(crate) permit: Permit,
+    asked: Asked,
+    permit: Permit,
+}
+
+impl Permitted {
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The same for a call that its caller does not wait for.
+    pub(crate) fn for_a_run(self) -> Self {
+        let permit = self.permit.for_a_run();
+        Self { permit, ..self }
+    }
+
+    /// To carry it out.
+    pub(crate) fn into_parts(self) -> (Asked, Permit) {
+        (self.asked, self.permit)
+    }
 }
 
 /// What [`Asked::authorize`] came to.

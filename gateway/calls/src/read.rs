@@ -38,7 +38,7 @@ impl InFlight {
 }
 
 pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
-    let Permitted { asked, permit } = permitted;
+    let (asked, permit) = permitted.into_parts();
     let started = Instant::now();
     let request = call_request(&asked, &permit);
     // A pause does not wait for what runs: a dropped read is cancelled at its worker.

@@ -1,8 +1,10 @@
 //! Carries out what the owner, or an agent, takes back: saved, or held in memory until it can be.
 
-use super::refusal;
-use crate::kernel::Kernel;
-use crate::revocations::*;
+use crate::{
+    kernel::Kernel,
+    refusal,
+    revocations::{Held, Mark, RevocationScope},
+};
 use plexus_ledger::{Lane, Receipt, SubmitError};
 use plexus_protocol::{AgentId, ErrorBody, TokenId};
 use plexus_trust::{Command, Refusal, Reply};

@@ -1,9 +1,7 @@
 //! What an idempotency key is to a call.
 
 use super::*;
-use crate::answer::Answer;
-use crate::kernel::Kernel;
-use crate::{given, terms::Terms};
+use crate::{answer::Answer, given, kernel::Kernel, terms::Terms};
 use plexus_protocol::{
     Digest, RunId,
     body::{InvokeResponse, Run},
