@@ -301,6 +301,10 @@ fn what_could_not_be_recorded_on_a_full_disk_is_recorded_later() {
         owner.expose(COUNT, true);
         assert!(!owner.audit(200).iter().any(its_end));
         filler.remove().expect("room");
+        // The ledger opens its file again first, and the log cannot be read meanwhile.
+        until("room to be found", || {
+            (status()["ledger"]["condition"] == "open").then_some(())
+        });
         until("its end to be on record", || {
             owner.audit(200).iter().any(its_end).then_some(())
         });

@@ -66,6 +66,12 @@ impl Contents {
         );
     }
 
+    /// A code was made: whoever redeems it may be another program, also where no credential ended with it.
+    pub fn forget(&self, agent: &AgentId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(agent);
+    }
+
     fn take<'a>(
         &self,
         reader: Reader<'_>,

@@ -128,6 +128,9 @@ async fn deliver(
     else {
         return Err(Refused::malformed("a delivery was answered with something else").status(500));
     };
+    if code_expires_at.is_some() {
+        desk.contents.forget(&agent);
+    }
     let state = desk.ledger.snapshot();
     let row = state.agent(&agent).ok_or_else(|| unknown(&agent))?;
     let form = Form::of(row.agent_type.as_deref());

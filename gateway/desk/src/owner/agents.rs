@@ -95,6 +95,7 @@ pub(super) async fn connect(
     else {
         return Err(failed("a connect was answered with something else"));
     };
+    desk.contents.forget(&agent);
     let state = desk.ledger.snapshot();
     let row = state.agent(&agent);
     let stands = row
@@ -156,6 +157,7 @@ pub(super) async fn new_code(
     let Reply::Coded { code_expires_at } = receipt.reply else {
         return Err(failed("a new code was answered with something else"));
     };
+    desk.contents.forget(&agent);
     Ok(ok(&json!({
         "ok": true,
         "agentId": agent,
