@@ -11,7 +11,7 @@ use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{catalogue::Catalogue, configure, let_go};
 use plexus_supervisor::{IsRoot, Spec};
 use plexus_trust::{Command, Source, State};
-use std::{future::poll_fn, path::PathBuf, sync::Arc, task::Poll};
+use std::{path::PathBuf, sync::Arc};
 
 impl Kernel {
     /// Looks at every source, at all of them at once: shares that have gone hold up the start as long as one of them.
@@ -59,7 +59,7 @@ impl Kernel {
                 }
                 Err(why) => Err(why),
             };
-            let gone = self.take_out(id).await;
+            let gone = self.supervisor.remove(id);
             drop(turn);
             gone.await;
             return looked;
@@ -68,18 +68,6 @@ impl Kernel {
 
     fn configured(&self, id: &SourceId) -> Option<Arc<Source>> {
         self.ledger.snapshot().sources.get(id).cloned()
-    }
-
-    /// Takes the workers of a source out; what comes back is over when they are gone.
-    pub async fn take_out(&self, id: &SourceId) -> impl Future<Output = ()> + Send {
-        let mut gone = Box::pin(self.supervisor.remove(id));
-        // Out with the first step; the others are waiting.
-        let is_gone = poll_fn(|cx| Poll::Ready(gone.as_mut().poll(cx).is_ready())).await;
-        async move {
-            if !is_gone {
-                gone.await;
-            }
-        }
     }
 
     /// Puts the workers of a source in place as it is configured.

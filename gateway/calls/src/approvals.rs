@@ -17,13 +17,9 @@ mod planning;
 pub mod run;
 pub mod store;
 
-use crate::approvals::store::Approvals;
-use crate::approvals::store::INPUTS_AT_ONCE;
-use crate::approvals::store::Planned;
-use crate::approvals::store::Ran;
-use crate::approvals::store::TOKENS_OF_AN_ITEM;
 use crate::{
     answer::Answer,
+    approvals::store::{Approvals, INPUTS_AT_ONCE, Planned, Ran, TOKENS_OF_AN_ITEM},
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},

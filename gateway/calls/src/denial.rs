@@ -1,10 +1,11 @@
 //! Calls that are not made: the answer, and the record of it.
 
-use crate::answer::Answer;
-use crate::call::Asked;
-use crate::call::Caller;
-use crate::kernel::Kernel;
-use crate::refusal::{self, refused};
+use crate::{
+    answer::Answer,
+    call::{Asked, Caller},
+    kernel::Kernel,
+    refusal::{self, refused},
+};
 use plexus_ipc::manifest::EntryKind;
 use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, body::InvokeResponse};
 use plexus_record::audit_id;

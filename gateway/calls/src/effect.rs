@@ -4,9 +4,9 @@
 //! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
 
 use super::{change_author, outcome, pend, read, refusal, settle::Committed};
-use crate::contents::Reader;
-use crate::kernel::Kernel;
-use crate::{answer::Answer, call::CallerProof, permit::Permitted};
+use crate::{
+    answer::Answer, call::CallerProof, contents::Reader, kernel::Kernel, permit::Permitted,
+};
 use plexus_ipc::message::{Content, Failure, TouchedId};
 use plexus_protocol::{Digest, Effect, ErrorBody, ErrorCode, Verb, body::InvokeResponse};
 use plexus_record::audit_id;

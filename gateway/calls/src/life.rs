@@ -10,22 +10,17 @@
 //!
 //! Must not know: HTTP.
 
-use crate::answer::Answer;
-use crate::call::Asked;
-use crate::call::Caller;
-use crate::call::CallerProof;
-use crate::call::InvokeRequest;
-use crate::denial::deny;
-use crate::denial::invalid;
-use crate::denial::of_skill;
-use crate::denial::refuse;
-use crate::kernel::Kernel;
-use crate::permit::Authorized;
-use crate::permit::Permitted;
 use crate::{
-    background, effect,
+    answer::Answer,
+    background,
+    call::{Asked, Caller, CallerProof, InvokeRequest},
+    denial::{deny, invalid, of_skill, refuse},
+    effect,
+    kernel::Kernel,
     limits::CallSlot,
-    pend, read,
+    pend,
+    permit::{Authorized, Permitted},
+    read,
     refusal::{self},
     replay,
 };

@@ -129,14 +129,8 @@ fn zeroed<M: Clone + Default>(
 }
 
 impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Metrics {
     /// All at zero.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         // From 100 µs (a read from the cache) to 1.6 s; deadlines are beyond the last.
         let times = || Histogram::new(exponential_buckets(0.000_1, 2.0, 15));
@@ -247,7 +241,9 @@ impl Metrics {
         );
         Self { registry, ..made }
     }
+}
 
+impl Metrics {
     /// For `/metrics`.
     pub fn registry(&self) -> &Registry {
         &self.registry

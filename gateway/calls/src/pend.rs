@@ -5,9 +5,11 @@
 use super::refusal;
 use crate::{
     answer::Answer,
+    approvals::planner,
     call::{Asked, CallerProof},
+    finish::to_its_end,
+    kernel::Kernel,
 };
-use crate::{approvals::planner, finish::to_its_end, kernel::Kernel};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{ErrorBody, ErrorCode, PendingId, SessionId, TokenId};
 use plexus_trust::{Command, Decision, Entry, OnApproval, Refusal, Reply, RequestGrants};

@@ -2,9 +2,7 @@
 //! refusal, and leaves what allowed it as it was.
 
 use super::refusal;
-use crate::contents::Reader;
-use crate::kernel::Kernel;
-use crate::{answer::Answer, permit::Permitted};
+use crate::{answer::Answer, contents::Reader, kernel::Kernel, permit::Permitted};
 use plexus_ipc::message::Touched;
 use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};

@@ -16,10 +16,11 @@ use axum::{
 };
 use plexus_edge::{
     authenticate::{self, is_owner},
+    browser,
     reply::Refused,
+    sessions::Visitor,
     throttle::Peer,
 };
-use plexus_edge::{browser, sessions::Visitor};
 use std::{ops::Deref, sync::Arc};
 use tokio::sync::OwnedRwLockReadGuard;
 

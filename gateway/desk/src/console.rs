@@ -19,9 +19,9 @@ mod glance;
 pub(crate) mod shell;
 mod words;
 
-use crate::desk::Desk;
 use crate::{
     acting::{Acting, Narrowing},
+    desk::Desk,
     owner::approvals,
 };
 use askama::Template;

@@ -12,8 +12,7 @@ mod downloaded;
 mod scripts;
 
 use super::acting::Narrowing;
-use crate::acts::act;
-use crate::desk::Desk;
+use crate::{acts::act, desk::Desk};
 use axum::{
     Router,
     body::Body,

@@ -1,8 +1,8 @@
 //! One listener's way from a request to an answer: guard, route, refusal where there is none.
 
-use crate::edge::Edge;
 use crate::{
     agent, authenticate, connections,
+    edge::Edge,
     guard::{self, Serves},
     reply::{self, Refused},
     throttle,

@@ -31,8 +31,7 @@ use interprocess::{
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_calls::metrics::Door;
-use plexus_home::network::Network;
-use plexus_home::state_dir::StateDir;
+use plexus_home::{network::Network, state_dir::StateDir};
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},

@@ -2,10 +2,8 @@
 //!
 //! Invariant: no stream outlives the credential that opened it, but for the frames that tell of its end.
 
-use super::browser;
-use super::stream::Given;
-use crate::edge::Edge;
-use crate::sessions::Visitor;
+use super::{browser, stream::Given};
+use crate::{edge::Edge, sessions::Visitor};
 use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{

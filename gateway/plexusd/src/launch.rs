@@ -175,7 +175,7 @@ async fn run(
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
     phases.end("preparations");
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     let owners_watching = Arc::<std::sync::atomic::AtomicUsize>::default();
     let (ledger, boot) = {
         let ticking = clock.clone();

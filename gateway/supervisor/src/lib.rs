@@ -234,16 +234,22 @@ impl Supervisor {
     }
 
     /// Stops the workers of a source and forgets it. What waits is answered with [`Unavailable::Replaced`].
-    pub async fn remove(&self, source: &SourceId) {
+    /// That is done when this returns; the future is over when they are gone.
+    pub fn remove(&self, source: &SourceId) -> impl Future<Output = ()> + Send + use<> {
         let removed = {
             let mut sources = self.sources();
             let removed = sources.remove(source);
             self.take_out(removed)
         };
-        end(&removed, Ending::Removed).await;
-        // Also those that somebody else removed and that are not gone yet.
-        for role in [Role::Reader, Role::Writer] {
-            gone(&self.leaving(Some((source, role)))).await;
+        let ended = end(&removed, Ending::Removed);
+        let (supervisor, source) = (self.clone(), source.clone());
+        async move {
+            ended.await;
+            // Also those that somebody else removed and that are not gone yet.
+            for role in [Role::Reader, Role::Writer] {
+                let leaving = supervisor.leaving(Some((&source, role)));
+                gone(&leaving).await;
+            }
         }
     }
 
@@ -462,8 +468,8 @@ impl Supervisor {
     }
 }
 
-/// Ends the actors of all `sources` at once and waits for the last.
-async fn end(sources: &[Source], ending: Ending) {
+/// Ends the actors of all `sources` at once; the future is over with the last.
+fn end(sources: &[Source], ending: Ending) -> impl Future<Output = ()> + Send + use<> {
     let ended: Vec<_> = sources
         .iter()
         .flat_map(Source::actors)
@@ -473,9 +479,11 @@ async fn end(sources: &[Source], ending: Ending) {
             ended
         })
         .collect();
-    for ended in ended {
-        // An actor that is gone has dropped the other end.
-        let _ = ended.await;
+    async move {
+        for ended in ended {
+            // An actor that is gone has dropped the other end.
+            let _ = ended.await;
+        }
     }
 }
 

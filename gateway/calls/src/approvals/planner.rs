@@ -8,8 +8,8 @@
 //! Invariants: a plan is a call of the agent whose item it is, wherever calls stand in line, and an agent has few at a
 //! time; what there was no room for is made later, and has not failed; none is begun for an item that does not wait.
 
-use crate::approvals::store::Planned;
 use crate::{
+    approvals::store::Planned,
     change_author::{self, ChangeAuthor},
     kernel::{Kernel, Phase},
 };

@@ -1,8 +1,10 @@
 //! What the gateway holds against a worker that let something through.
 
 use super::*;
-use crate::call::{Asked, Caller, CallerProof};
-use crate::shipped::SHIPPED;
+use crate::{
+    call::{Asked, Caller, CallerProof},
+    shipped::SHIPPED,
+};
 use plexus_protocol::{
     AgentId, AuditId, CapabilityId, Constraint, Digest, Provenance, SessionId, SourceId, Timestamp,
 };

@@ -4,8 +4,10 @@
 //! exactly this origin; it carries the cookie of a session *and* the secret of one of its tabs; what it does is carried
 //! to its end, and only while the session still stands. The connection key opens nothing here but the sign-in.
 
-use crate::acting::{Acting, Narrowing};
-use crate::desk::Desk;
+use crate::{
+    acting::{Acting, Narrowing},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, header},

@@ -9,8 +9,7 @@
 //! Must not know: how a call is told in words (`plexusctl`).
 
 use super::audit::unreadable;
-use crate::acts::blocking;
-use crate::desk::Desk;
+use crate::{acts::blocking, desk::Desk};
 use axum::{
     extract::{Request, State},
     response::Response,

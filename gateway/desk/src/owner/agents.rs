@@ -1,8 +1,10 @@
 //! Agents: connecting them, ending them, what is known of them (wire §4.16).
 
 use super::{Acting, Narrowing, body::Fields};
-use crate::acts::{Named, act, blocking, event_of, failed, take_back};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, blocking, event_of, failed, take_back},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

@@ -5,8 +5,10 @@
 //! that changed since.
 
 use super::{Acting, Narrowing, body::Fields};
-use crate::acts::{Named, act, blocking, event_of};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, blocking, event_of},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

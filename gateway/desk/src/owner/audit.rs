@@ -1,9 +1,10 @@
 //! Reading the audit log (wire §4.22, §5.15). Everything here reads the file, off the runtime's thread.
 
 use super::{Acting, body::Fields};
-use crate::acts::{Named, blocking};
-use crate::desk::Checked;
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, blocking},
+    desk::{Checked, Desk},
+};
 use axum::{
     body::Body,
     extract::{Request, State},

@@ -1,8 +1,10 @@
 //! What there is, what of it agents may see, and how its sources do (wire §4.19).
 
 use super::{Acting, Narrowing, body::Fields};
-use crate::acts::{Named, act, event_of};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, event_of},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

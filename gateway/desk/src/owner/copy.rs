@@ -3,8 +3,10 @@
 //! The copy lies in the state directory; the answer names it. No content goes over HTTP.
 
 use super::Narrowing;
-use crate::acts::{blocking, failed};
-use crate::desk::Desk;
+use crate::{
+    acts::{blocking, failed},
+    desk::Desk,
+};
 use axum::{extract::State, response::Response};
 use plexus_edge::reply::{Refused, ok};
 use serde_json::json;

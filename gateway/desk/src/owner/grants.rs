@@ -7,8 +7,10 @@ use super::{
     agents::{is_gone, unknown},
     body::Fields,
 };
-use crate::acts::{act, failed, failed_halfway};
-use crate::desk::Desk;
+use crate::{
+    acts::{act, failed, failed_halfway},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

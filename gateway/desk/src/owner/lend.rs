@@ -3,8 +3,10 @@
 //! Invariant: source and grants are one record; the workers and the catalogue follow it.
 
 use super::{Narrowing, body::Fields};
-use crate::acts::{Named, act, event_of};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, event_of},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

@@ -1,8 +1,10 @@
 //! How much one agent may do: calls a second, bytes of the log a day.
 
 use super::{Acting, agents::unknown, body::Fields};
-use crate::acts::{Named, act, event_of};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, event_of},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

@@ -3,8 +3,7 @@
 //! `measured` holds it against this route.
 
 use super::{status::state_word, v1::Counts};
-use crate::acts::blocking;
-use crate::desk::Desk;
+use crate::{acts::blocking, desk::Desk};
 use axum::{
     body::Body,
     extract::{Request, State},

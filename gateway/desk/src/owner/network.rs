@@ -1,8 +1,10 @@
 //! Where the gateway listens beyond loopback (wire §4.22). A change counts from the next start.
 
 use super::{Acting, body::Fields};
-use crate::acts::{blocking, failed, record};
-use crate::desk::Desk;
+use crate::{
+    acts::{blocking, failed, record},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

@@ -3,8 +3,10 @@
 //! Must not know: how a kernel enforces it. The words are plexus-sandbox's, of the rules that it enforces.
 
 use super::sources::known;
-use crate::acts::{Named, blocking};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, blocking},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

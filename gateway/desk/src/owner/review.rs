@@ -3,8 +3,10 @@
 //! Which effects there were is the log's to say, what they came to the sources': the gateway opens no file.
 
 use super::undo;
-use crate::acts::{Named, blocking};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, blocking},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

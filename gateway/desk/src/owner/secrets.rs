@@ -4,8 +4,10 @@
 //! worker can start with it (DESIGN 5). The value is in no event, log or answer.
 
 use super::{Acting, body::Fields, sources};
-use crate::acts::{Named, act, blocking, failed, record};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, blocking, failed, record},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

@@ -1,8 +1,10 @@
 //! The owner's settings (`/v1/config`, wire §4.14) and the pause. Both apply at once.
 
 use super::{Acting, Narrowing, body::Fields};
-use crate::acts::{act, event_of, take_back};
-use crate::desk::Desk;
+use crate::{
+    acts::{act, event_of, take_back},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

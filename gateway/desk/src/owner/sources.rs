@@ -5,8 +5,10 @@
 //! one at a time; nobody waits for another's look.
 
 use super::{Acting, Narrowing, body::Fields};
-use crate::acts::{Named, act, event_of};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, event_of},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,
@@ -322,7 +324,7 @@ pub(super) async fn remove(
             },
         )
         .await?;
-        let gone = desk.take_out(&source.id).await;
+        let gone = desk.supervisor.remove(&source.id);
         drop(turn);
         gone.await;
         let removed = of_source(&desk.catalogue.load(), &source.id);

@@ -4,9 +4,11 @@ use super::{
     unsettled,
     v1::{Counts, uptime_ms, versions},
 };
-use crate::acts::blocking;
-use crate::desk::Desk;
-use crate::upgrade::{Build, LaunchOrigin};
+use crate::{
+    acts::blocking,
+    desk::Desk,
+    upgrade::{Build, LaunchOrigin},
+};
 use axum::{extract::State, response::Response};
 use plexus_calls::{approvals::change, kernel::Phase};
 use plexus_edge::reply::{Refused, ok};

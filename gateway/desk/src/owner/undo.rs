@@ -4,8 +4,10 @@
 //! gateway knows of the past only what the log says; what was replaced is the worker's to know.
 
 use super::{Acting, body::Fields};
-use crate::acts::{Named, blocking};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, blocking},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

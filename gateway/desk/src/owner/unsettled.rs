@@ -2,8 +2,10 @@
 //! run again (DESIGN 4).
 
 use super::{Acting, audit::unreadable, body::Fields};
-use crate::acts::{Named, act, blocking, event_of};
-use crate::desk::Desk;
+use crate::{
+    acts::{Named, act, blocking, event_of},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

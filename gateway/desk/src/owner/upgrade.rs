@@ -4,9 +4,11 @@
 //! request is answered by the new one.
 
 use super::{Acting, body::Fields};
-use crate::acts::{blocking, record};
-use crate::desk::Desk;
-use crate::upgrade::{Build, UpgradeError};
+use crate::{
+    acts::{blocking, record},
+    desk::Desk,
+    upgrade::{Build, UpgradeError},
+};
 use axum::{
     extract::{Request, State},
     response::Response,

@@ -1,8 +1,10 @@
 //! The thin surface for shells and tray apps (wire §4.14).
 
 use super::Narrowing;
-use crate::acts::{act, failed, failed_halfway, record};
-use crate::desk::Desk;
+use crate::{
+    acts::{act, failed, failed_halfway, record},
+    desk::Desk,
+};
 use axum::{
     extract::{Request, State},
     response::Response,

@@ -1,8 +1,8 @@
 //! `POST /invoke` (wire §4.9): every reply, success or refusal, is an InvokeResponse.
 
-use crate::edge::Edge;
 use crate::{
     authenticate::{self, bearer, failed, peer},
+    edge::Edge,
     guard::single,
     reply::{self, Refused},
     throttle::Kind,

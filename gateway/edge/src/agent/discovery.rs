@@ -1,7 +1,9 @@
 //! Discovery: where everything is, in the shape that the seeds' and the later clients read (wire §1.4, §4.1).
 
-use crate::edge::Edge;
-use crate::reply::{made, ok};
+use crate::{
+    edge::Edge,
+    reply::{made, ok},
+};
 use arc_swap::ArcSwapOption;
 use axum::{extract::State, response::Response};
 use bytes::Bytes;

@@ -1,8 +1,8 @@
 //! A one-time code becomes an agent's own credential (wire §4.2). The code is spent only once the PAT is durable.
 
-use crate::edge::Edge;
 use crate::{
     authenticate::{failed, peer},
+    edge::Edge,
     reply::{self, Refused, ok},
     throttle::Kind,
 };

@@ -1,8 +1,8 @@
 //! `GET /events`: an agent's own frames (wire §4.11). Without a credential there is nothing to hear (D2).
 
-use crate::edge::Edge;
 use crate::{
     authenticate::{self, bearer},
+    edge::Edge,
     guard::single,
     reply::Refused,
     sse::{self, Opened, OpenedBy},

@@ -1,9 +1,9 @@
 //! Asking for grants, and the list of what stands (wire §4.4, §4.5).
 
 use super::super::grant_reply;
-use crate::edge::Edge;
 use crate::{
     authenticate::{self, InSession},
+    edge::Edge,
     guard::single,
     reply::{self, Refused, ok},
 };

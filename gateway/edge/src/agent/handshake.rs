@@ -1,8 +1,8 @@
 //! A credential opens a session (wire §4.2). A Bearer that fails never falls through to the key in the body.
 
-use crate::edge::Edge;
 use crate::{
     authenticate::{bearer, failed, peer},
+    edge::Edge,
     reply::{self, Refused, ok},
     throttle::Kind,
 };

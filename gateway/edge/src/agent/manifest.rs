@@ -1,8 +1,8 @@
 //! What an agent sees (wire §4.3, §5.3).
 
-use crate::edge::Edge;
 use crate::{
     authenticate,
+    edge::Edge,
     reply::{Refused, ok},
 };
 use axum::{

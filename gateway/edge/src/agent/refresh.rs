@@ -1,8 +1,8 @@
 //! A token is exchanged for a new one (wire §4.7). The session in the body must be the token's own agent's (D5).
 
-use crate::edge::Edge;
 use crate::{
     authenticate::{self, bearer},
+    edge::Edge,
     guard::single,
     reply::{self, Refused, ok},
 };

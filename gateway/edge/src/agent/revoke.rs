@@ -1,8 +1,8 @@
 //! Taking permission back (wire §4.8): the owner anything, a token itself.
 
-use crate::edge::Edge;
 use crate::{
     authenticate::{self, bearer, failed, peer},
+    edge::Edge,
     reply::{self, Refused},
     revocation,
     throttle::Kind,

@@ -1,8 +1,8 @@
 //! What became of an asynchronous call (wire §4.10). Missing, unknown and foreign runs are one answer.
 
-use crate::edge::Edge;
 use crate::{
     authenticate::{self, bearer},
+    edge::Edge,
     guard::single,
     reply::{self, Refused},
 };

@@ -1,9 +1,9 @@
 //! What became of an item (wire §4.6), with `wait=` to be told as soon as there is something to tell.
 
 use super::super::grant_reply;
-use crate::edge::Edge;
 use crate::{
     authenticate,
+    edge::Edge,
     guard::single,
     reply::{self, Refused},
     throttle::Kind,

@@ -3,8 +3,10 @@
 
 use anyhow::bail;
 use plexus_calls::kernel::Kernel;
-use plexus_desk::desk::Desk;
-use plexus_desk::upgrade::{Build, LaunchOrigin};
+use plexus_desk::{
+    desk::Desk,
+    upgrade::{Build, LaunchOrigin},
+};
 use serde_json::json;
 
 /// Keeps what the opening of the ledger found: the owner must be able to hear of it later.

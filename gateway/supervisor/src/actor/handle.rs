@@ -2,13 +2,15 @@
 //!
 //! Must not know: how an actor decides.
 
-use super::super::{
-    Context, Spec,
-    notice::{SourceHealth, WorkerState, WorkerStatus},
-    process::Process,
+use super::{
+    super::{
+        Context, Spec,
+        call::Command,
+        notice::{SourceHealth, WorkerState, WorkerStatus, now},
+        process::Process,
+    },
+    Actor,
 };
-use super::super::{call::Command, notice::now};
-use super::Actor;
 use plexus_ipc::message::{CageReport, Role};
 use plexus_protocol::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,15 +2,15 @@
 //!
 //! Must not know: what callers ask for.
 
-use super::super::{
-    call::{DispatchError, Job, Unavailable},
-    notice::{Cause, Health, Notice, SourceHealth, WorkerState},
-    process::Process,
-    start::{self, Exit, StartError, Started},
-};
 use super::{
-    Actor, After, READ_RETRIES, START_ATTEMPTS, Stage, live,
-    live::{Live, Said},
+    super::{
+        call::{DispatchError, Job, Unavailable},
+        notice::{Cause, Health, Notice, SourceHealth, WorkerState},
+        process::Process,
+        start::{self, Exit, StartError, Started},
+    },
+    Actor, After, READ_RETRIES, START_ATTEMPTS, Stage,
+    live::{self, Live, Said},
     replaced,
 };
 use std::{collections::BTreeMap, sync::Arc};

@@ -3,16 +3,16 @@
 //! Invariant: every fact is recorded at the moment it becomes true, by whoever makes it true; what breaks a law on the
 //! spot is noted on the spot.
 
-use super::super::{
-    call::DispatchError,
-    notice::Cause,
-    os::Held,
-    process::{Process, Spawned},
-    setup::{Context, Spec},
-    start::StartError,
-    stderr,
-};
 use super::{
+    super::{
+        call::DispatchError,
+        notice::Cause,
+        os::Held,
+        process::{Process, Spawned},
+        setup::{Context, Spec},
+        start::StartError,
+        stderr,
+    },
     puppet,
     script::{Ask, Birth, Life},
 };
