@@ -277,6 +277,20 @@ impl<M> std::fmt::Debug for WeakFrameSender<M> {
 }
 
 impl<M: Serialize> WeakFrameSender<M> {
+    /// As [`FrameSender::send`].
+    ///
+    /// # Errors
+    /// [`FrameError::Closed`] also when every sender is gone.
+    pub async fn send(&self, message: &M) -> Result<(), FrameError> {
+        let queue = self.queue.upgrade().ok_or(FrameError::Closed)?;
+        let sender = FrameSender {
+            queue,
+            bound: self.bound,
+            message: PhantomData,
+        };
+        sender.send(message).await
+    }
+
     /// As [`FrameSender::offer`]; false when every sender is gone.
     pub fn offer(&self, message: &M) -> bool {
         self.queue.upgrade().is_some_and(|queue| {

@@ -10,7 +10,8 @@
 //!   ◀──────────────────────────────── Hello  what it is, what the attack found
 //!   ◀──────────────────────────── Described  the digest of the manifest it was built with
 //!   ◀───────────────── Opened │ OpenFailed   the source
-//!   Read, Plan │ Commit, Settle ──────────▶
+//!   Read, Plan │ Commit, Settle, Credit ──▶
+//!   Cancel ───────────────────────────────▶
 //!   ◀─────── Progress, Planned, Done, Settled
 //!   Probe ─────────▶ ◀────────────── Probed  at any time after Described
 //!   Stop ─────────────────────────────────▶  finishes its commits, ends
@@ -30,10 +31,10 @@ pub mod text;
 pub mod worker;
 
 /// Version of the messages; raised with every change to them, because two builds never talk to each other.
-pub const IPC_VERSION: u32 = 2;
+pub const IPC_VERSION: u32 = 3;
 
 /// What both ends must agree on: the workspace's version and [`IPC_VERSION`]. Travels in `Hello`.
-pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+ipc.", 2);
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+ipc.", 3);
 
 #[cfg(test)]
 mod tests {

@@ -14,8 +14,9 @@ mod failure;
 mod secret;
 
 pub use call::{
-    Answer, Call, Commit, Content, Done, Fact, MAX_DIFF, MAX_LINES, MAX_TOUCHED, PlanMade, Planned,
-    Preview, Progress, Stamp, Summary, Touched, TouchedId, UndoId, Verdict,
+    Answer, CHUNK_COST, Call, Chunk, Commit, Content, Done, Fact, MAX_CHUNK, MAX_DIFF, MAX_LINES,
+    MAX_TOUCHED, PROGRESS_WINDOW, PlanMade, Planned, Preview, Progress, Stamp, Summary, Touched,
+    TouchedId, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
 pub use secret::{Secret, Secrets};
@@ -82,10 +83,17 @@ pub enum ToWorker {
         /// The intent of that effect.
         audit: AuditId,
     },
-    /// Nobody waits for this read or plan any more.
+    /// Nobody wants this call any more. A read or a plan ends; a commit that has begun says what was done.
     Cancel {
         /// The call.
         id: u64,
+    },
+    /// So much more progress may be sent.
+    Credit {
+        /// The call.
+        id: u64,
+        /// In bytes.
+        bytes: u32,
     },
     /// Are you alive?
     Probe {
@@ -264,9 +272,8 @@ impl ToWorker {
     pub fn permitted(&self, phase: Phase, role: Role) -> bool {
         match self {
             Self::Start(_) => phase == Phase::Starting,
-            Self::Read(_) | Self::Plan(_) | Self::Cancel { .. } => {
-                phase == Phase::Ready && role == Role::Reader
-            }
+            Self::Read(_) | Self::Plan(_) => phase == Phase::Ready && role == Role::Reader,
+            Self::Cancel { .. } | Self::Credit { .. } => phase == Phase::Ready,
             Self::Commit(_) | Self::Settle { .. } => phase == Phase::Ready && role == Role::Writer,
             Self::Probe { .. } => matches!(phase, Phase::Opening | Phase::Ready),
             Self::Stop => phase != Phase::Stopping,
@@ -283,6 +290,7 @@ impl ToWorker {
             Self::Commit(_) => "Commit",
             Self::Settle { .. } => "Settle",
             Self::Cancel { .. } => "Cancel",
+            Self::Credit { .. } => "Credit",
             Self::Probe { .. } => "Probe",
             Self::Stop => "Stop",
         }

@@ -5,8 +5,9 @@ use plexus_ipc::frame::{
 };
 use plexus_ipc::manifest::Limits;
 use plexus_ipc::message::{
-    Answer, Call, Commit, Content, Done, Failure, FromWorker, Health, OpenError, PlanMade, Planned,
-    Preview, Probe, Progress, Role, Secret, Stamp, Start, ToWorker, Touched, Verdict, WorkerError,
+    Answer, Call, Chunk, Commit, Content, Done, Failure, FromWorker, Health, OpenError, PlanMade,
+    Planned, Preview, Probe, Progress, Role, Secret, Stamp, Start, ToWorker, Touched, Verdict,
+    WorkerError,
 };
 use plexus_ipc::text::{Line, Output, Payload};
 use plexus_protocol::{AuditId, Constraint, Digest, Effect, SourceId, Verb};
@@ -134,6 +135,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
             audit: AuditId::parse(AUDIT).unwrap()
         }),
         any::<u64>().prop_map(|id| ToWorker::Cancel { id }),
+        any::<(u64, u32)>().prop_map(|(id, bytes)| ToWorker::Credit { id, bytes }),
         any::<u64>().prop_map(|nonce| ToWorker::Probe { nonce }),
         Just(()).prop_map(|()| ToWorker::Stop),
     ]
@@ -199,16 +201,10 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
             prop_oneof![plan.prop_map(Ok), failure().prop_map(Err)]
         )
             .prop_map(|(id, result)| FromWorker::Planned(Box::new(Planned { id, result }))),
-        (
-            any::<u64>(),
-            ".{0,80}",
-            prop::option::of(any::<(u64, u64)>())
-        )
-            .prop_map(|(id, line, at)| FromWorker::Progress(Progress {
-                id,
-                line: line.into(),
-                at
-            })),
+        (any::<u64>(), ".{0,80}").prop_map(|(id, text)| FromWorker::Progress(Progress {
+            id,
+            chunk: Chunk::Text(text.into())
+        })),
         (
             any::<u64>(),
             prop_oneof![answer.prop_map(Ok), failure().prop_map(Err)],
@@ -370,8 +366,7 @@ fn what_is_too_long_to_say_is_not_said() {
     let progress = |line: &str| {
         FromWorker::Progress(Progress {
             id: 1,
-            line: line.into(),
-            at: None,
+            chunk: Chunk::Text(line.into()),
         })
     };
     assert!(encode(&progress("short"), 100).is_ok());
@@ -416,8 +411,7 @@ fn nesting_is_bounded() {
     let mut bomb = encode(
         &FromWorker::Progress(Progress {
             id: 1,
-            line: "".into(),
-            at: None,
+            chunk: Chunk::Text("".into()),
         }),
         MAX_FRAME,
     )

@@ -42,10 +42,11 @@ fn commit() -> Commit {
 #[test]
 fn to_the_worker() {
     let audit = AuditId::parse("evt_00000000-0000-8000-8000-000000000001").unwrap();
-    let table: [(ToWorker, &[Phase], &[Role]); 7] = [
+    let table: [(ToWorker, &[Phase], &[Role]); 8] = [
         (ToWorker::Read(call()), &[Ready], &[Reader]),
         (ToWorker::Plan(call()), &[Ready], &[Reader]),
-        (ToWorker::Cancel { id: 1 }, &[Ready], &[Reader]),
+        (ToWorker::Cancel { id: 1 }, &[Ready], &BOTH),
+        (ToWorker::Credit { id: 1, bytes: 1 }, &[Ready], &BOTH),
         (ToWorker::Commit(Box::new(commit())), &[Ready], &[Writer]),
         (ToWorker::Settle { id: 1, audit }, &[Ready], &[Writer]),
         (ToWorker::Probe { nonce: 1 }, &[Opening, Ready], &BOTH),
@@ -115,7 +116,7 @@ fn from_the_worker() {
             None,
         ),
         (
-            heard(&json!({"Progress": {"id": 1, "line": ""}})),
+            heard(&json!({"Progress": {"id": 1, "chunk": {"text": ""}}})),
             &[Ready, Stopping],
             &BOTH,
             None,

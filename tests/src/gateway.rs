@@ -297,12 +297,22 @@ impl Gateway {
     #[must_use]
     #[track_caller]
     pub fn plexus<'a>(&self, agent: &str, arguments: impl IntoIterator<Item = &'a str>) -> Said {
+        programs::run(self.plexus_command(agent, arguments))
+    }
+    /// An agent's command, to be started.
+    #[must_use]
+    #[track_caller]
+    pub fn plexus_command<'a>(
+        &self,
+        agent: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> std::process::Command {
         let mut command = programs::command(&binaries::path("plexus"), self.home());
         command
             .env("PLEXUS_HOME", self.state())
             .env("PLEXUS_AGENT_ID", agent)
             .args(arguments);
-        programs::run(command)
+        command
     }
     /// What the daemon said on standard error so far.
     #[must_use]

@@ -67,6 +67,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ("GET", "audit/evt_x", json!(null)),
         ("GET", "audit/export", json!(null)),
         ("GET", "audit/verify", json!(null)),
+        ("GET", "calls", json!(null)),
         ("GET", "capabilities", json!(null)),
         ("GET", "connectors", json!(null)),
         ("GET", "exposure", json!(null)),
@@ -98,6 +99,7 @@ fn routes(run: &str, item: &str) -> Vec<(Whose, &'static str, String, Value)> {
         ),
         ("POST", "audit/archives/forget", json!({"through": "x"})),
         ("POST", "backup/copy", json!({})),
+        ("POST", "calls/evt_x/stop", json!({})),
         ("POST", "console/link", json!({})),
         (
             "POST",

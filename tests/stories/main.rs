@@ -64,6 +64,7 @@ mod setups;
 mod sleep;
 mod sources;
 mod starts;
+mod streaming;
 mod tutorials;
 mod undo;
 mod upgrades;

@@ -23,7 +23,6 @@ use crate::{
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},
-    revocations::Mark,
     terms::Terms,
 };
 use bytes::Bytes;
@@ -43,22 +42,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Semaphore, watch};
-
-/// The moment before a run is made: what changes or is taken back later ends what it reads.
-pub(super) struct Begun {
-    terms: Option<Digest>,
-    mark: Mark,
-}
-
-impl Begun {
-    fn now(kernel: &Kernel, item: &Item, ask: &Ask) -> Self {
-        let mark = kernel.revocations.mark();
-        Self {
-            terms: terms(&kernel.ledger.snapshot(), item, ask),
-            mark,
-        }
-    }
-}
 
 impl Kernel {
     /// Keeps an input for an item that is about to exist, and what it differs in from the agent's last approved call.
@@ -324,17 +307,23 @@ impl Approvals {
         self.dir.join(format!("{item}.{id}.result"))
     }
 
-    fn keep_result(&self, kernel: &Kernel, item: &Item, ask: &Ask, answer: &Answer, begun: Begun) {
-        let id = &ask.capability;
+    /// Keeps the answer of a run, made on `terms`; what was read is kept only if what allowed it `stands`.
+    fn keep_result(
+        &self,
+        item: &Item,
+        ask: &Ask,
+        answer: &Answer,
+        terms: Option<Digest>,
+        stands: bool,
+    ) {
         let ran = Ran {
             response: answer.body.clone(),
             status: answer.status,
             collected: false,
-            terms: begun.terms,
+            terms,
         };
-        self.keep_ran(&item.id, id, ran);
-        // Looked at afterwards: whoever takes it back from now on finds it.
-        if kernel.revocations.since(begun.mark, &item.agent, id, None) {
+        self.keep_ran(&item.id, &ask.capability, ran);
+        if !stands {
             self.take_back_read(item, ask);
         }
         self.note_change();
@@ -647,8 +636,6 @@ fn withheld(kernel: &Kernel, item: &Item, ask: &Ask, ran: &Ran) -> Option<ErrorB
         constraint: ask.constraint.as_ref(),
         read,
         grant: None,
-        // A revoke has taken it back already: `take_back`.
-        mark: None,
     };
     may_still_be_given(kernel, &terms).err().map(|error| *error)
 }

@@ -3,13 +3,15 @@
 use crate::{
     answer::Answer,
     events::Notice,
-    given::may_still_be_given,
+    given::{may_still_be_given, read_is_over},
     kernel::Kernel,
     life::perform,
     permit::Permitted,
+    progress::Progress,
     refusal,
     runs::{AT_ONCE, KEPT, KEPT_BYTES, OneRun},
     terms::Terms,
+    under_way::Entered,
 };
 use plexus_protocol::{
     AuditId, Digest, ErrorBody, ErrorCode, RunId, Timestamp, body::InvokeResponse,
@@ -24,7 +26,7 @@ impl OneRun {
         if !self.permit.is_read() || !answer.ok {
             return Some((at, answer));
         }
-        let given = match may_still_be_given(kernel, &Terms::of(&self.permit, self.mark)) {
+        let given = match self.may_be_followed(kernel) {
             Ok(()) => answer,
             Err(error) => {
                 let audit = AuditId::parse(&answer.audit_id).ok();
@@ -33,27 +35,46 @@ impl OneRun {
         };
         Some((at, given))
     }
+
+    /// Whether its agent may have what it reads or streams.
+    ///
+    /// # Errors
+    /// What the agent is told instead.
+    fn may_be_followed(&self, kernel: &Kernel) -> Result<(), Box<ErrorBody>> {
+        if self.call.is_revoked() {
+            return Err(Box::new(read_is_over(&self.permit.capability)));
+        }
+        may_still_be_given(kernel, &Terms::of(&self.permit))
+    }
+
+    /// What it streams, from an offset on, as long as its agent may have it.
+    pub fn progress(&self, kernel: &Kernel, after: u64) -> Option<Progress> {
+        let may = self.may_be_followed(kernel).is_ok();
+        may.then(|| self.call.progress.after(after))
+    }
 }
 
 /// Begins a call in the background; an effect `reserves` its idempotency key.
 pub(crate) fn start(
     kernel: &Arc<Kernel>,
     permitted: Box<Permitted>,
+    entered: Entered,
+    id: RunId,
     reserves: Option<Digest>,
 ) -> Answer {
     let permitted = Box::new(permitted.for_a_run());
     let agent = permitted.asked().caller.agent.clone();
-    let id = permitted.asked().id().clone();
     let run = Arc::new(OneRun {
         agent: agent.clone(),
         epoch: permitted.permit().agent_epoch(),
-        capability: id.to_string(),
-        id: RunId::fresh(),
-        started: kernel.clock.now(),
+        capability: permitted.asked().id().to_string(),
+        id,
+        started: entered.call.started,
         permit: permitted.permit().clone(),
-        mark: kernel.revocations.mark(),
+        call: entered.call.clone(),
         over: watch::Sender::new(None),
     });
+    let id = permitted.asked().id().clone();
     {
         let mut runs = kernel.runs.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = || runs.values().filter(|r| r.agent == agent);
@@ -88,7 +109,7 @@ pub(crate) fn start(
         // A run has no caller that could go away, so even a read is carried through in a task of its own.
         let answer = match tokio::spawn({
             let kernel = kernel.clone();
-            async move { perform(&kernel, permitted, None, reserves).await }
+            async move { perform(&kernel, permitted, entered, None, reserves).await }
         })
         .await
         {

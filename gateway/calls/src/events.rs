@@ -31,6 +31,9 @@ const KEPT: usize = 1_024;
 /// The frame that stands where others were lost: whoever reads it reads anew what frames tell of.
 pub(crate) const MISSED: &str = "missed";
 
+/// That a run streams. Not kept: the run's own log is there to read.
+const PROGRESS: &str = "invoke_progress";
+
 /// What is told that is not in the ledger.
 #[derive(Clone, Debug)]
 pub(crate) enum Notice {
@@ -44,6 +47,14 @@ pub(crate) enum Notice {
         run: RunId,
         id: String,
         ok: bool,
+    },
+    InvokeProgress {
+        agent: AgentId,
+        epoch: u64,
+        run: RunId,
+        id: String,
+        /// The offset after the newest piece.
+        next: u64,
     },
     SourceStatus {
         /// The one agent that may hear of it, where it is lent, and its epoch.
@@ -250,6 +261,17 @@ impl Feed {
                 let audience = Audience::Agent(agent, Epoch::Is(epoch));
                 self.tell(audience, "invoke_resolved", data, None);
             }
+            Notice::InvokeProgress {
+                agent,
+                epoch,
+                run,
+                id,
+                next,
+            } => {
+                let data = json!({"runId": run, "id": id, "next": next});
+                let audience = Audience::Agent(agent, Epoch::Is(epoch));
+                self.tell(audience, PROGRESS, data, None);
+            }
             Notice::SourceStatus {
                 borrower,
                 capabilities,
@@ -309,7 +331,7 @@ impl Feed {
             data,
             narrowed,
         });
-        if kind != "audit_appended" {
+        if kind != "audit_appended" && kind != PROGRESS {
             if kept.told.len() == KEPT
                 && let Some(oldest) = kept.told.pop_front()
             {

@@ -21,7 +21,6 @@ pub(crate) fn may_still_be_given(kernel: &Kernel, terms: &Terms<'_>) -> Result<(
     if let Some(refusal) = paused.or_else(unsaved) {
         return Err(Box::new(refusal::refused(&refusal, Some(id))));
     }
-    let revoked = |mark| kernel.revocations.revoked_since(mark, agent, id);
     let stands = || {
         let now = state.time(kernel.clock.now());
         let agent = state.agent(agent)?;
@@ -34,7 +33,7 @@ pub(crate) fn may_still_be_given(kernel: &Kernel, terms: &Terms<'_>) -> Result<(
         Some(granted && same && visible(&state, agent, id, now))
     };
     match stands() {
-        Some(true) if !terms.mark.is_some_and(revoked) => Ok(()),
+        Some(true) => Ok(()),
         _ => Err(Box::new(read_is_over(id))),
     }
 }

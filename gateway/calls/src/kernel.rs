@@ -6,12 +6,12 @@ use crate::{
     approvals::store::Approvals,
     contents::Contents,
     events::Feed,
-    late::LateEffects,
     limits::{CallSlot, Limits},
     metrics::Metrics,
     replay::Replays,
     revocations::Revocations,
     runs::Runs,
+    under_way::UnderWay,
 };
 use arc_swap::ArcSwap;
 use plexus_home::{clock::Clock, state_dir::StateDir};
@@ -49,8 +49,8 @@ pub struct Kernel {
     pub replays: Replays,
     /// Revocations, those that could not be saved among them.
     pub revocations: Revocations,
-    /// Effects past their deadline.
-    pub late: LateEffects,
+    /// Calls under way.
+    pub under_way: UnderWay,
     /// Rates and slots of agents.
     pub limits: Limits,
     /// Counters.

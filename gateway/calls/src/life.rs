@@ -20,16 +20,13 @@ use crate::{
     limits::CallSlot,
     pend,
     permit::{Authorized, Permitted},
-    read,
-    refusal::{self},
-    replay,
+    read, refusal, replay,
+    under_way::{Begins, Entered, Principal},
 };
 use plexus_protocol::{
-    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, PendingId, body::InvokeResponse,
+    AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, RunId, body::InvokeResponse,
 };
-use plexus_sources::catalogue::Entry;
 use plexus_trust::Refusal;
-use serde_json::Value;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::oneshot;
 
@@ -55,6 +52,9 @@ pub async fn invoke(
         }
     }
     let asked = Asked::new(caller, entry, wish.input);
+    let run = wish.in_background.then(RunId::fresh);
+    // From here on a revoke cancels it.
+    let entered = enter(kernel, &asked, run);
 
     let authorized = match asked.clone().authorize(kernel) {
         Ok(authorized) => Some(authorized),
@@ -102,7 +102,7 @@ pub async fn invoke(
                 // The owner granted it while we asked: look once more.
                 pend::Asking::Allowed(asked) => match asked.clone().authorize(kernel) {
                     Ok(Authorized::Yes(permitted)) => {
-                        let carried = carry_out(kernel, permitted, wish.in_background, wish.key);
+                        let carried = carry_out(kernel, permitted, entered, wish.key);
                         Box::pin(carried).await
                     }
                     Ok(Authorized::Pend(_)) => {
@@ -119,13 +119,36 @@ pub async fn invoke(
             };
         }
     };
-    carry_out(kernel, granted, wish.in_background, wish.key).await
+    carry_out(kernel, granted, entered, wish.key).await
+}
+
+/// A call's place among those that are under way. One that goes on as a run stands on its grant, whatever becomes of the
+/// token that it came with.
+pub(crate) fn enter(kernel: &Kernel, asked: &Asked, run: Option<RunId>) -> Entered {
+    let agent = &asked.caller.agent;
+    let state = kernel.ledger.snapshot();
+    let token = match &asked.caller.by {
+        CallerProof::Token { jti, .. } if run.is_none() => Some(jti.clone()),
+        _ => None,
+    };
+    kernel.under_way.enter(Begins {
+        principal: Principal::Agent {
+            id: agent.clone(),
+            epoch: state.agent(agent).map_or(0, |agent| agent.epoch),
+            token,
+        },
+        capability: asked.id().clone(),
+        is_read: asked.entry.capability().verbs.is_read(),
+        input: asked.digest,
+        started: kernel.clock.now(),
+        run,
+    })
 }
 
 async fn carry_out(
     kernel: &Arc<Kernel>,
     permitted: Box<Permitted>,
-    in_background: bool,
+    entered: Entered,
     key: Option<String>,
 ) -> Answer {
     let id = permitted.asked().id().clone();
@@ -155,9 +178,9 @@ async fn carry_out(
             }
         },
     };
-    if in_background {
+    if let Some(run) = entered.call.run.clone() {
         let reserves = claim.as_ref().and_then(|claim| claim.reserves);
-        let answer = background::start(kernel, permitted, reserves);
+        let answer = background::start(kernel, permitted, entered, run, reserves);
         // The same key gets the same run.
         if let Some(claim) = claim {
             claim.settle(&answer);
@@ -165,7 +188,7 @@ async fn carry_out(
         return answer;
     }
     let reserves = claim.as_ref().and_then(|claim| claim.reserves);
-    perform(kernel, permitted, claim, reserves).await
+    perform(kernel, permitted, entered, claim, reserves).await
 }
 
 /// Runs a permitted call to its end. An effect is finished, recorded and kept for the key that it `reserves` whether or
@@ -173,6 +196,7 @@ async fn carry_out(
 pub(crate) async fn perform(
     kernel: &Arc<Kernel>,
     permitted: Box<Permitted>,
+    entered: Entered,
     claim: Option<replay::Claimed>,
     reserves: Option<Digest>,
 ) -> Answer {
@@ -180,7 +204,7 @@ pub(crate) async fn perform(
     if permitted.permit().is_read() {
         // Asked for before the call: afterwards it is gone.
         let told = told(&permitted);
-        let answer = read::run(kernel, *permitted).await;
+        let answer = read::run(kernel, &entered.call, *permitted).await;
         ended(kernel, true, &answer, begun, told);
         if let Some(claim) = claim {
             claim.settle(&answer);
@@ -188,7 +212,6 @@ pub(crate) async fn perform(
         return answer;
     }
     let id = permitted.asked().id().clone();
-    let running = kernel.limits.effect();
     let (late, is_late) = oneshot::channel();
     let effect = tokio::spawn({
         let kernel = kernel.clone();
@@ -201,7 +224,7 @@ pub(crate) async fn perform(
                 claim = None;
                 drop(late.send(answer));
             };
-            let answer = effect::run(kernel.clone(), *permitted, reserves, give_up).await;
+            let answer = effect::run(&kernel, &entered.call, *permitted, reserves, give_up).await;
             ended(&kernel, false, &answer, begun, told);
             if let Some(agent) = keyed {
                 let state = kernel.ledger.snapshot();
@@ -209,7 +232,7 @@ pub(crate) async fn perform(
             }
             // Whoever repeated it meanwhile now finds what became of it.
             drop(claim);
-            drop(running);
+            drop(entered);
             answer
         }
     });
@@ -250,21 +273,10 @@ fn ended(kernel: &Kernel, is_read: bool, answer: &Answer, begun: Instant, told: 
 }
 
 /// Runs one call of an item that the owner approved with `onApproval: "run"`.
-pub(crate) async fn run_approved(
-    kernel: &Arc<Kernel>,
-    item: &PendingId,
-    agent: &AgentId,
-    entry: Arc<Entry>,
-    input: Value,
-) -> Answer {
-    let caller = Caller {
-        agent: agent.clone(),
-        by: CallerProof::Approval(item.clone()),
-    };
-    let asked = Asked::new(caller, entry, input);
+pub(crate) async fn run_approved(kernel: &Arc<Kernel>, asked: Asked, entered: Entered) -> Answer {
     let (id, caller) = (asked.id().clone(), asked.caller.clone());
     match asked.authorize(kernel) {
-        Ok(Authorized::Yes(permitted)) => perform(kernel, permitted, None, None).await,
+        Ok(Authorized::Yes(permitted)) => perform(kernel, permitted, entered, None, None).await,
         Ok(Authorized::Pend(_)) => {
             deny(
                 kernel,

@@ -36,7 +36,6 @@ const UNSEEN: u64 = 1_024;
 #[derive(Default)]
 pub struct Limits {
     agents: Agents,
-    effects: Arc<Effects>,
     last_noted: Mutex<Noted>,
 }
 
@@ -129,13 +128,6 @@ pub(crate) struct Unrecorded {
     pub(crate) code: ErrorCode,
 }
 
-/// Effects that are being carried out, so that a stop can wait for their records.
-#[derive(Default)]
-struct Effects {
-    running: Mutex<usize>,
-    ended: tokio::sync::Notify,
-}
-
 /// One call's place.
 pub struct CallSlot {
     agents: Agents,
@@ -149,9 +141,6 @@ pub(crate) struct Charge {
     bytes: u64,
     now: Timestamp,
 }
-
-/// One effect that a stop waits for.
-pub(crate) struct Running(Arc<Effects>);
 
 impl Exceeded {
     /// The refusal, for the agent.
@@ -350,32 +339,6 @@ impl Limits {
             .filter_map(|(agent, used)| Some((agent.clone(), used.unrecorded.take()?)))
             .collect()
     }
-
-    pub(crate) fn effect(&self) -> Running {
-        *self
-            .effects
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) += 1;
-        Running(self.effects.clone())
-    }
-
-    /// Waits until no effect is being carried out.
-    pub async fn no_effects(&self) {
-        loop {
-            let ended = self.effects.ended.notified();
-            if *self
-                .effects
-                .running
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                == 0
-            {
-                return;
-            }
-            ended.await;
-        }
-    }
 }
 
 impl Drop for CallSlot {
@@ -411,17 +374,6 @@ impl Drop for Charge {
             let mut agents = locked(&self.agents);
             of(&mut agents, &self.agent).day.add(self.bytes, self.now);
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        *self
-            .0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.ended.notify_waiters();
     }
 }
 

@@ -78,6 +78,8 @@ pub(super) fn unanswered(kind: OutcomeKind, code: Option<String>, reason: &str) 
         touched: Vec::new(),
         summary: None,
         undo: None,
+        effect: None,
+        progress: None,
         micros: 0,
     }
 }

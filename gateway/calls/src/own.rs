@@ -1,24 +1,22 @@
-//! What the owner does through a source: planned, recorded as an intent, committed once, recorded as an outcome.
-//!
-//! The same path as an agent's effect, without a grant: what allows it is that the owner saw this very plan, so a commit
-//! names its state token. Also the owner's questions to a source that no agent can ask.
-//!
-//! Invariant: nothing here is retried; once the commit frame may have been written, the answer is the worker's outcome
-//! or `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome.
+//! What the owner does through a source: the same life as an agent's effect, without a grant. The owner saw this very
+//! plan, so a commit names its state token. Also the owner's questions to a source that no agent can ask.
 
-use super::{effect, outcome, read, refusal, settle::Committed};
-use crate::{finish::to_its_end, kernel::Kernel};
+use super::refusal;
+use crate::{
+    commit::{self, Commit, NoOutcome},
+    finish::to_its_end,
+    kernel::Kernel,
+    under_way::{Begins, Principal},
+};
 use plexus_ipc::{
     manifest::{Capability, Manifest},
     message::PlanMade,
 };
-use plexus_ledger::Lane;
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId, Verb, json};
-use plexus_record::audit_id;
-use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Stands};
-use plexus_trust::{Command, Outcome, OutcomeKind};
+use plexus_supervisor::{CallRequest, CommitTerms, Finished, Stands};
+use plexus_trust::Command;
 use serde_json::{Value, value::RawValue};
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// What an effect of the owner's came to.
@@ -111,6 +109,7 @@ impl Door {
             stands: Stands::default(),
             audit: None,
             progress: None,
+            cancel: None,
             late: None,
         }
     }
@@ -150,9 +149,8 @@ pub async fn commit(
     let (kernel, door) = (kernel.clone(), door.clone());
     let (late, is_late) = oneshot::channel();
     let done = to_its_end(async move {
-        let _running = kernel.limits.effect();
-        let late = || drop(late.send(refusal::unknown_outcome(&door.id)));
-        recorded(&kernel, &door, &input, state_token, late).await
+        let late = |_: &AuditId| drop(late.send(refusal::unknown_outcome(&door.id)));
+        carried(&kernel, &door, &input, state_token, late).await
     });
     tokio::select! {
         biased;
@@ -161,105 +159,56 @@ pub async fn commit(
     }
 }
 
-async fn recorded(
+async fn carried(
     kernel: &Arc<Kernel>,
     door: &Door,
     input: &Value,
     state_token: Digest,
-    late: impl FnOnce() + Send,
+    late: impl FnOnce(&AuditId) + Send,
 ) -> Result<Done, ErrorBody> {
     let id = &door.id;
     let request = door.request(input);
-    let input_bytes = request.input.len() as u64;
-    let intent = Command::OwnerIntent {
+    let entered = kernel.under_way.enter(Begins {
+        principal: Principal::Owner,
         capability: id.clone(),
-        source_revision: request.revision,
+        is_read: false,
         input: request.digest,
-        input_bytes,
-        state_token,
+        started: kernel.clock.now(),
+        run: None,
+    });
+    let commit = Commit {
+        call: &entered.call,
+        source: &door.source,
+        intent: Command::OwnerIntent {
+            capability: id.clone(),
+            source_revision: request.revision,
+            input: request.digest,
+            input_bytes: request.input.len() as u64,
+            state_token,
+        },
+        request,
+        terms: CommitTerms {
+            state_token: Some(state_token),
+            expect: None,
+            // The owner saw what it amounts to.
+            permit_rating: Verb::Execute,
+        },
+        permit: None,
+        unread: false,
     };
-    let receipt = kernel
-        .ledger
-        .submit(intent, Lane::Owner)
-        .await
-        .map_err(|error| {
-            outcome::never_sent(kernel, &error);
-            refusal::not_recorded(&error, Some(id))
-        })?;
-    let durable = receipt.durable.ok_or_else(|| {
-        let why = "The intent left no record, so nothing was done.";
-        ErrorBody::new(ErrorCode::AuditUnavailable, why).about(id)
-    })?;
-    let audit = audit_id(durable.audit_id());
-    let started = Instant::now();
-    let terms = CommitTerms {
-        state_token: Some(state_token),
-        expect: None,
-        // The owner saw what it amounts to.
-        permit_rating: Verb::Execute,
+    let over = match commit::commit(kernel, commit, late).await {
+        Ok(over) => over,
+        Err(NoOutcome::NotIntended(error)) => return Err(refusal::not_recorded(&error, Some(id))),
+        Err(NoOutcome::Open(_)) => return Err(refusal::unknown_outcome(id)),
     };
-    let proof = (&durable, &audit);
-    let committed = kernel
-        .commit(&door.source, request, terms, proof, late)
-        .await;
-    // The next start asks what became of it.
-    let committed = committed.ok_or_else(|| refusal::unknown_outcome(id))?;
-    let mut outcome = Outcome {
-        kind: OutcomeKind::Ok,
-        code: None,
-        reason: None,
-        input_bytes,
-        output_bytes: 0,
-        touched: Vec::new(),
-        summary: None,
-        undo: None,
-        micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-    };
-    let result = match committed {
-        Committed::Settled => Ok(()),
-        Committed::Undone => {
-            outcome.kind = OutcomeKind::Refused;
-            let died = DispatchError::Died { dispatched: false };
-            Err(refusal::undispatched_of_owner(&died, id, true))
-        }
-        Committed::Dispatch(error) => {
-            let body = refusal::undispatched_of_owner(&error, id, true);
-            outcome.kind = effect::kind_of(&body);
-            Err(body)
-        }
-        Committed::Finished(Finished { result, touched }) => {
-            outcome.touched = read::touches(&touched);
-            match result {
-                Ok(answer) => {
-                    outcome.output_bytes = answer.output.len() as u64;
-                    outcome.summary = Some(answer.summary.as_str().to_owned());
-                    outcome.undo = answer.undo.as_ref().map(|undo| undo.as_str().to_owned());
-                    Ok(())
-                }
-                Err(error) => {
-                    let body = refusal::failed(&error, id);
-                    outcome.kind = effect::kind_of(&body);
-                    Err(body)
-                }
-            }
-        }
-    };
-    if let Err(body) = &result {
-        outcome.code = Some(body.code.as_str().to_owned());
-        let reason = body.detail.as_ref().and_then(|d| d.get("reason"));
-        outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
-    }
-    let (summary, undo) = (outcome.summary.clone(), outcome.undo.clone());
-    if outcome::record(kernel, None, &audit, outcome)
-        .await
-        .is_err()
-    {
+    if !over.recorded {
         return Err(refusal::unknown_outcome(id));
     }
-    result.map(|()| Done {
-        audit,
-        summary,
-        undo,
+    over.result.map_err(|failed| failed.error)?;
+    Ok(Done {
+        audit: over.intent,
+        summary: over.outcome.summary,
+        undo: over.outcome.undo,
     })
 }
 

@@ -59,7 +59,7 @@ impl Asked {
         };
         let verdict = authorize(&state, call, self.caller.by.door(), kernel.clock.now());
         let late = kernel
-            .late
+            .under_way
             .refuses(&self.caller.agent, self.id(), self.digest);
         match (verdict, late) {
             (Verdict::Refuse(refusal), _) | (_, Some(refusal)) => Err(refusal),

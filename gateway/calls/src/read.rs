@@ -2,7 +2,13 @@
 //! refusal, and leaves what allowed it as it was.
 
 use super::refusal;
-use crate::{answer::Answer, contents::Reader, kernel::Kernel, permit::Permitted};
+use crate::{
+    answer::Answer,
+    contents::Reader,
+    kernel::Kernel,
+    permit::Permitted,
+    under_way::{CallUnderWay, CancelledBy},
+};
 use plexus_ipc::message::Touched;
 use plexus_ledger::Durable;
 use plexus_protocol::{ErrorBody, ErrorCode, body::InvokeResponse};
@@ -35,18 +41,14 @@ impl InFlight {
     }
 }
 
-pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
+pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Permitted) -> Answer {
     let (asked, permit) = permitted.into_parts();
     let started = Instant::now();
     let request = call_request(&asked, &permit);
-    // A pause does not wait for what runs: a dropped read is cancelled at its worker.
-    let mark = kernel.revocations.mark();
     let answered = tokio::select! {
         answered = kernel.supervisor.read(&asked.entry.source, request) => answered,
-        () = kernel.until_paused(mark) => {
-            let denied = crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), Refusal::Paused);
-            return Box::pin(denied).await;
-        }
+        // A dropped read is cancelled at its worker.
+        by = call.cancelled() => return Box::pin(cancelled(kernel, &asked, by)).await,
     };
     let answered = match answered {
         // It reached no worker: refused like any call before its dispatch, and no yes is used up.
@@ -77,6 +79,27 @@ pub(super) async fn run(kernel: &Arc<Kernel>, permitted: Permitted) -> Answer {
         }
         Err(answer) => answer,
     }
+}
+
+/// A read that nobody wants any more, or that is not allowed any more: nothing of it is shown.
+async fn cancelled(kernel: &Arc<Kernel>, asked: &crate::call::Asked, by: CancelledBy) -> Answer {
+    let refusal = match by {
+        CancelledBy::Pause => Refusal::Paused,
+        CancelledBy::Revoke => {
+            let unsaved = |agent, id| kernel.revocations.refuses(agent, id, None);
+            let unsaved = unsaved(&asked.caller.agent, asked.id());
+            unsaved.unwrap_or(Refusal::GrantRequired { constraint: None })
+        }
+        CancelledBy::Agent | CancelledBy::Owner => {
+            let error = refusal::cancelled(by, asked.id());
+            let refused = crate::denial::refuse(kernel, &asked.caller, asked.id().as_str(), error);
+            return Answer {
+                status: 200,
+                ..refused.await
+            };
+        }
+    };
+    crate::denial::deny(kernel, &asked.caller, asked.id().as_str(), refusal).await
 }
 
 /// What came back from the worker, and how it is told.
@@ -239,6 +262,8 @@ fn failed_outcome(asked: &crate::call::Asked, started: Instant) -> Outcome {
         touched: Vec::new(),
         summary: None,
         undo: None,
+        effect: None,
+        progress: None,
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     }
 }
@@ -261,6 +286,7 @@ pub(super) fn call_request(
         stands: Stands::default(),
         audit: None,
         progress: None,
+        cancel: None,
         late: None,
     }
 }

@@ -1,5 +1,6 @@
 //! The one table from our errors to what the wire says: code, and the three answers (was anything done, why, what next).
 
+use crate::under_way::CancelledBy;
 use plexus_ipc::message::{Failure, WorkerError};
 use plexus_ledger::SubmitError;
 use plexus_protocol::{CapabilityId, Effect, ErrorBody, ErrorCode};
@@ -9,6 +10,9 @@ use serde_json::json;
 
 /// The one reason for every id that an agent may not know of (wire §4.4): it tells nothing.
 pub const NOT_IN_VIEW: &str = "Not in your view of this gateway. List what you can use (GET /manifest); ask the owner if you need more.";
+
+/// What an agent does after a cancelled call.
+const CANCELLED_NEXT: &str = "repeat the call if it is still wanted";
 
 fn about(mut error: ErrorBody, id: Option<&CapabilityId>) -> ErrorBody {
     error.capability_id = id.cloned();
@@ -157,6 +161,13 @@ pub(crate) fn unknown_outcome(id: &CapabilityId) -> ErrorBody {
     .next("stop; tell the owner: look whether it happened, then settle it")
 }
 
+/// A call that was cancelled before anything was done.
+pub(crate) fn cancelled(by: CancelledBy, id: &CapabilityId) -> ErrorBody {
+    ErrorBody::new(ErrorCode::Cancelled, by.sentence())
+        .about(id)
+        .next(CANCELLED_NEXT)
+}
+
 /// A call that failed when it was made first under its idempotency key; how is no longer kept.
 pub(super) fn failed_before(id: &CapabilityId) -> ErrorBody {
     ErrorBody::new(
@@ -278,11 +289,7 @@ pub fn failed(error: &WorkerError, id: &CapabilityId) -> ErrorBody {
             None,
             "ask for less at once, or repeat the call",
         ),
-        Failure::Cancelled => (
-            C::TransportError,
-            Some("cancelled".into()),
-            "repeat the call if it is still wanted",
-        ),
+        Failure::Cancelled => (C::Cancelled, None, CANCELLED_NEXT),
         Failure::SourceUnavailable => (
             C::SourceUnavailable,
             None,

@@ -3,10 +3,11 @@
 use crate::{
     kernel::Kernel,
     refusal,
-    revocations::{Held, Mark, RevocationScope},
+    revocations::{Held, RevocationScope},
+    under_way::{CancelledBy, Principal},
 };
 use plexus_ledger::{Lane, Receipt, SubmitError};
-use plexus_protocol::{AgentId, ErrorBody, TokenId};
+use plexus_protocol::{AgentId, CapabilityId, ErrorBody, TokenId};
 use plexus_trust::{Command, Refusal, Reply};
 
 /// Why a token that was given back is not ended on record.
@@ -25,16 +26,12 @@ impl Kernel {
     ) -> Result<Receipt<Reply>, SubmitError<Refusal>> {
         let what = RevocationScope::of(&command);
         if let Some(what) = what.clone() {
-            self.revocations.note(what.clone(), None);
+            self.cancel_calls(&what);
             if let RevocationScope::Grant(agent, id) = &what {
                 self.approvals.take_back(&self.ledger.snapshot(), agent, id);
             }
         }
         let submitted = self.ledger.submit(command.clone(), Lane::Owner).await;
-        if matches!(what, Some(RevocationScope::Everything)) {
-            // Once more: a call that was authorized just before it was noted looks at the state.
-            self.revocations.paused.notify_waiters();
-        }
         if let (Some(what), Err(error)) = (what, &submitted)
             && !matches!(error, SubmitError::Refused(_))
         {
@@ -61,7 +58,7 @@ impl Kernel {
         reason: Option<String>,
     ) -> Result<Receipt<Reply>, GaveBack> {
         let what = RevocationScope::Token(token.clone());
-        self.revocations.note(what.clone(), Some(agent));
+        self.cancel_calls(&what);
         let command = Command::RevokeToken { token, reason };
         let error = match self.submit_for(agent, command.clone()).await {
             Ok(receipt) => return Ok(receipt),
@@ -81,11 +78,28 @@ impl Kernel {
         }))
     }
 
-    /// Waits until all agents are paused; `mark` is from the beginning of what waits.
-    pub(crate) async fn until_paused(&self, mark: Mark) {
-        self.revocations
-            .until_paused(mark, || self.ledger.snapshot().paused)
-            .await;
+    /// Cancels the calls that stand on what is taken back, and withholds the answers of runs that did. The command is
+    /// submitted before anything else is awaited: a call that begins from now on is recorded after it, or refused.
+    fn cancel_calls(&self, what: &RevocationScope) {
+        let by = match what {
+            RevocationScope::Everything => CancelledBy::Pause,
+            _ => CancelledBy::Revoke,
+        };
+        let concerns = |principal: &Principal, id: &CapabilityId| match principal {
+            Principal::Agent {
+                id: agent, token, ..
+            } => what.concerns(agent, id, token.as_ref()),
+            Principal::Owner => false,
+        };
+        for call in self.under_way.all() {
+            if concerns(&call.principal, &call.capability) {
+                call.cancel(by);
+            }
+        }
+        if by == CancelledBy::Revoke {
+            self.runs
+                .revoke(|call| concerns(&call.principal, &call.capability));
+        }
     }
 
     /// Saves what the owner took back and is held, if the ledger records again.

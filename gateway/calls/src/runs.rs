@@ -3,7 +3,7 @@
 //! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only. What was read is
 //! given to its agent while that may still have it (`given`).
 
-use super::revocations::Mark;
+use crate::under_way::{CallUnderWay, CancelledBy};
 use plexus_protocol::{
     AgentId, RunId, Timestamp,
     body::{InvokeResponse, Run},
@@ -39,8 +39,7 @@ pub struct OneRun {
     pub(crate) id: RunId,
     pub(crate) started: Timestamp,
     pub(crate) permit: Permit,
-    /// From before anything was read.
-    pub(crate) mark: Mark,
+    pub(crate) call: Arc<CallUnderWay>,
     pub(crate) over: watch::Sender<Option<(Timestamp, InvokeResponse)>>,
 }
 
@@ -58,7 +57,22 @@ impl OneRun {
         let over = self.over.borrow();
         let (at, answer) = over.as_ref()?;
         let size = answer.output.as_ref().map_or(0, |o| o.get().len());
+        let size = size + self.call.progress.kept();
         Some((*at, self.id.clone(), size))
+    }
+    /// Waits until it streams beyond an offset.
+    pub async fn beyond(&self, after: u64) {
+        self.call.progress.beyond(after).await;
+    }
+    /// Whether it has streamed beyond an offset.
+    pub fn streams_beyond(&self, after: u64) -> bool {
+        self.call.progress.end() > after
+    }
+    /// Cancels it for its agent; one that is over stays as it is.
+    pub fn cancel(&self) {
+        if !self.is_over() {
+            self.call.cancel(CancelledBy::Agent);
+        }
     }
     /// Waits for its end.
     pub async fn finished(&self) {
@@ -89,6 +103,14 @@ impl Runs {
         };
         for run in runs {
             run.finished().await;
+        }
+    }
+
+    /// Withholds what the runs read that `concerns` says yes to, also those that are over.
+    pub(crate) fn revoke(&self, concerns: impl Fn(&CallUnderWay) -> bool) {
+        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for run in runs.values().filter(|run| concerns(&run.call)) {
+            run.call.cancel(CancelledBy::Revoke);
         }
     }
 

@@ -1,6 +1,5 @@
 //! The terms on which something was read. Plain data.
 
-use super::revocations::Mark;
 use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, json};
 use plexus_trust::{Basis, Permit};
 
@@ -14,12 +13,10 @@ pub(crate) struct Terms<'a> {
     pub(crate) read: Digest,
     /// The serial of the grant that allowed it.
     pub(crate) grant: Option<u64>,
-    /// From when on a revoke counts.
-    pub(crate) mark: Option<Mark>,
 }
 
 impl<'a> Terms<'a> {
-    pub(crate) fn of(permit: &'a Permit, mark: Mark) -> Self {
+    pub(crate) fn of(permit: &'a Permit) -> Self {
         let grant = match permit.basis {
             Basis::Grant(serial) => Some(serial),
             Basis::Item(_) => None,
@@ -30,7 +27,6 @@ impl<'a> Terms<'a> {
             constraint: permit.constraint.as_ref(),
             read: of_permit(permit),
             grant,
-            mark: Some(mark),
         }
     }
 }

@@ -46,6 +46,16 @@ pub fn settle(written: io::Result<()>) -> Result<(), Stop> {
     }
 }
 
+/// Shows what somebody else streams, as it comes and without a line break, escaped.
+pub fn murmur(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let shown = stderr
+        .write_all(text::block(text).as_bytes())
+        .and_then(|()| stderr.flush());
+    // Where stderr is closed nobody listens.
+    drop(shown);
+}
+
 /// Says something to whoever runs the command. The text is ours; foreign parts of it went through [`crate::text`].
 pub fn say(text: &str) {
     // Where stderr is closed nobody listens.

@@ -147,6 +147,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let done = match self.done {
             Done::None => "nothing was done",
+            Done::Partial => "a part of it was done; look before you repeat it",
             Done::Done => "it was done",
             Done::Unknown => "not known; look before you repeat it",
         };

@@ -12,6 +12,7 @@ mod agents;
 pub(crate) mod approvals;
 mod audit;
 mod body;
+mod calls;
 mod catalogue;
 mod copy;
 mod explain;
@@ -92,6 +93,8 @@ fn management() -> Router<Arc<Desk>> {
         .route("/lend", get(lend::list).post(lend::lend))
         .route("/lend/{id}", delete(lend::end))
         .route("/review/{agent}", get(review::show))
+        .route("/calls", get(calls::list))
+        .route("/calls/{id}/stop", post(calls::stop))
         .route("/undo/{id}", get(undo::show).post(undo::take_back))
         .route("/unsettled", get(unsettled::list))
         .route("/unsettled/{id}", post(unsettled::settle))

@@ -34,5 +34,6 @@ pub(super) fn routes() -> Router<Arc<Edge>> {
         .route("/grants/revoke", post(revoke::revoke))
         .route("/invoke", post(call::invoke))
         .route("/invoke/status", get(run_status::show))
+        .route("/invoke/cancel", post(run_status::cancel))
         .route("/events", get(events::stream))
 }

@@ -155,6 +155,11 @@ pub fn ok(body: &impl Serialize) -> Response {
     with_status(200, body)
 }
 
+/// 202 with a JSON body: it is asked for, and not done yet.
+pub fn accepted(body: &impl Serialize) -> Response {
+    with_status(202, body)
+}
+
 /// 200 with a JSON body that may hold an output, and the place of whoever asks for it.
 pub(crate) fn leaving(body: &impl Serialize, place: Option<CallSlot>) -> Response {
     sized(200, body, ROOM, place)

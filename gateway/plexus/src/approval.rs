@@ -11,11 +11,9 @@
 //! that it knows of no such request: it keeps silent while a call that the owner approved is under way.
 
 use crate::{
-    cli::Cancel,
     gateway::Route,
     output::Answer,
     session::{Session, refusal},
-    settings::Settings,
 };
 use plexus_client::{Done, Exit, Reply, Request, Stop, out};
 use plexus_protocol::PendingId;
@@ -173,15 +171,13 @@ fn expired(id: &PendingId) -> Stop {
 }
 
 /// Withdraws a request of this agent.
-pub(crate) async fn cancel(settings: &Settings, cancel: Cancel) -> Result<Exit, Stop> {
-    let mut session = Session::open(settings).await?;
+pub(crate) async fn withdraw(session: &mut Session, item: &PendingId) -> Result<(), Stop> {
     let path = session.gateway.path(Route::GrantCancel);
     let reply = session
-        .send(Request::post(path, &json!({"pendingId": cancel.item})))
+        .send(Request::post(path, &json!({"pendingId": item})))
         .await?;
-    if !reply.is_success() {
-        return Err(refusal(&reply));
+    match reply.is_success() {
+        true => Ok(()),
+        false => Err(refusal(&reply)),
     }
-    out::line(&format!("withdrawn: {}", cancel.item))?;
-    Ok(Exit::Ok)
 }

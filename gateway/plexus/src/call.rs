@@ -12,7 +12,7 @@
 
 use crate::{
     approval::{self, Decision},
-    cli::{Call, Wait},
+    cli::{Call, Cancel, Wait},
     cut::Takes,
     gateway::Route,
     input::{self, Input},
@@ -24,7 +24,12 @@ use crate::{
 use plexus_client::{Done, Exit, Request, Stop, out};
 use plexus_protocol::{PendingId, RunId};
 use serde_json::{Map, Value, json};
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    io::{self, IsTerminal},
+    pin::pin,
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 
 /// How long a call may take that is not long-running: four times the gateway's own deadline (DESIGN 13), because the
@@ -32,6 +37,11 @@ use tokio::time::{Instant, sleep};
 const CALL: Duration = Duration::from_secs(120);
 /// How often a result is looked for that the owner's approval has set off.
 const RESULT_LOOKS: u32 = 10;
+
+/// How long a second Ctrl-C is waited for.
+const SECOND_PRESS: Duration = Duration::from_secs(3);
+/// How long a cancelled run may take to end while its command waits.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(15);
 
 /// How far a call is.
 enum Stage {
@@ -66,10 +76,7 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
     let stage = RefCell::new(Stage::Opening);
     let input = RefCell::new((Input::new(), Takes::default()));
     call.printing.check()?;
-    let ended = tokio::select! {
-        ended = perform(settings, &call, &input, &stage) => ended,
-        _ = tokio::signal::ctrl_c() => Err(stage.borrow().interrupted()),
-    };
+    let ended = interruptible(settings, perform(settings, &call, &input, &stage), &stage).await;
     let (input, takes) = input.into_inner();
     finish(
         ended,
@@ -85,10 +92,7 @@ pub(crate) async fn run(settings: &Settings, call: Call) -> Result<Exit, Stop> {
 pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop> {
     let stage = RefCell::new(Stage::Opening);
     wait.printing.check()?;
-    let ended = tokio::select! {
-        ended = take_up(settings, &wait, &stage) => ended,
-        _ = tokio::signal::ctrl_c() => Err(stage.borrow().interrupted()),
-    };
+    let ended = interruptible(settings, take_up(settings, &wait, &stage), &stage).await;
     finish(
         ended,
         &Form {
@@ -97,6 +101,55 @@ pub(crate) async fn resume(settings: &Settings, wait: Wait) -> Result<Exit, Stop
             item: Some(&wait.item),
         },
     )
+}
+
+/// Cancels a run, or withdraws a request, that an earlier call left behind.
+pub(crate) async fn cancel(settings: &Settings, cancel: &Cancel) -> Result<Exit, Stop> {
+    let said = match item_of(&cancel.item)? {
+        Item::Run(run) => {
+            let mut session = Session::open(settings).await?;
+            run::cancel(&mut session, &run).await?;
+            format!("cancelling; see what was done: plexus wait {run}")
+        }
+        Item::Request(item) => {
+            let mut session = Session::open(settings).await?;
+            approval::withdraw(&mut session, &item).await?;
+            format!("withdrawn: {item}")
+        }
+    };
+    out::line(&said)?;
+    Ok(Exit::Ok)
+}
+
+/// Carries `work` to its end or to an interruption. A person at a terminal who interrupts a run is asked: a second
+/// Ctrl-C cancels it, and its result says what was done.
+async fn interruptible(
+    settings: &Settings,
+    work: impl Future<Output = Result<Ended, Stop>>,
+    stage: &RefCell<Stage>,
+) -> Result<Ended, Stop> {
+    let mut work = pin!(work);
+    tokio::select! {
+        ended = &mut work => return ended,
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    let run = match &*stage.borrow() {
+        Stage::Running(run) if io::stderr().is_terminal() => run.clone(),
+        other => return Err(other.interrupted()),
+    };
+    out::say("press Ctrl-C again to cancel it; else it goes on at the gateway");
+    tokio::select! {
+        ended = &mut work => return ended,
+        _ = tokio::signal::ctrl_c() => {}
+        () = sleep(SECOND_PRESS) => return Err(run::goes_on(&run, "you interrupted the waiting")),
+    }
+    run::cancel(&mut Session::open(settings).await?, &run).await?;
+    out::say("cancelling");
+    tokio::select! {
+        ended = work => ended,
+        _ = tokio::signal::ctrl_c() => Err(run::goes_on(&run, "it is being cancelled")),
+        () = sleep(CANCELLED_WITHIN) => Err(run::goes_on(&run, "it does not end at once")),
+    }
 }
 
 fn finish(ended: Result<Ended, Stop>, form: &Form<'_>) -> Result<Exit, Stop> {
@@ -197,20 +250,35 @@ async fn invoke(session: &mut Session, body: &Value, read: bool) -> Result<Answe
     Answer::of_reply(&reply)
 }
 
-async fn take_up(settings: &Settings, wait: &Wait, stage: &RefCell<Stage>) -> Result<Ended, Stop> {
-    if let Ok(run) = wait.item.parse::<RunId>() {
-        let mut session = Session::open(settings).await?;
-        stage.replace(Stage::Running(run.clone()));
-        return run::follow(&mut session, &run, None)
-            .await
-            .map(Ended::Answer);
+/// What an earlier call left behind.
+enum Item {
+    Run(RunId),
+    Request(PendingId),
+}
+
+fn item_of(text: &str) -> Result<Item, Stop> {
+    if let Ok(run) = text.parse() {
+        return Ok(Item::Run(run));
     }
-    let id: PendingId = wait.item.parse().map_err(|_| {
+    let request = text.parse().map(Item::Request);
+    request.map_err(|_| {
         Stop::usage(format!(
-            "{:?} is neither a request (pend_…) nor a run (run_…)",
-            wait.item
+            "{text:?} is neither a request (pend_…) nor a run (run_…)"
         ))
-    })?;
+    })
+}
+
+async fn take_up(settings: &Settings, wait: &Wait, stage: &RefCell<Stage>) -> Result<Ended, Stop> {
+    let id = match item_of(&wait.item)? {
+        Item::Run(run) => {
+            let mut session = Session::open(settings).await?;
+            stage.replace(Stage::Running(run.clone()));
+            return run::follow(&mut session, &run, None)
+                .await
+                .map(Ended::Answer);
+        }
+        Item::Request(id) => id,
+    };
     let mut session = Session::open(settings).await?;
     stage.replace(Stage::Waiting(id.clone()));
     let until = Instant::now() + wait.patience.length();

@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Call(Call),
     /// Wait for the owner's decision, or for a long call, and print the result
     Wait(Wait),
-    /// Withdraw a request that waits for the owner
+    /// Cancel a run, or withdraw a request that waits for the owner
     Cancel(Cancel),
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
@@ -122,11 +122,11 @@ pub(crate) struct Wait {
     pub(crate) patience: Patience,
 }
 
-/// Withdrawing a request.
+/// Cancelling what an earlier call left behind.
 #[derive(Args, Debug, PartialEq)]
 pub(crate) struct Cancel {
-    /// Request, as the call printed it
-    pub(crate) item: plexus_protocol::PendingId,
+    /// Run (run_…) or request (pend_…), as the call printed it
+    pub(crate) item: String,
 }
 
 /// `plexus <capability> …`, read by itself because clap hands it over unparsed.

@@ -26,6 +26,7 @@ pub(crate) enum Route {
     GrantCancel,
     Invoke,
     InvokeStatus,
+    InvokeCancel,
 }
 
 impl Route {
@@ -38,6 +39,7 @@ impl Route {
             Self::GrantCancel => ("grantCancelUrl", "/grants/cancel"),
             Self::Invoke => ("invokeUrl", "/invoke"),
             Self::InvokeStatus => ("invokeStatusUrl", "/invoke/status"),
+            Self::InvokeCancel => ("invokeCancelUrl", "/invoke/cancel"),
         }
     }
 }

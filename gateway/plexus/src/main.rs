@@ -50,7 +50,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, Stop> {
         Command::Describe(it) => block_on(describe::run(settings, it)),
         Command::Call(it) => block_on(call::run(settings, it)),
         Command::Wait(it) => block_on(call::resume(settings, it)),
-        Command::Cancel(it) => block_on(approval::cancel(settings, it)),
+        Command::Cancel(it) => block_on(call::cancel(settings, &it)),
         Command::Whoami(it) => block_on(whoami::run(settings, it)),
         // Its files have names of ours and replace what has them, links followed: not for what an agent runs unasked.
         Command::Manual { .. } if settings.pinned => Err(Stop::usage(

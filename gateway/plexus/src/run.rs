@@ -4,12 +4,12 @@ use crate::{
     approval::poll,
     gateway::{Route, path_of},
     output::Answer,
-    session::Session,
+    session::{Session, refusal},
 };
-use plexus_client::{Done, Exit, Stop, out, span, text};
+use plexus_client::{Done, Exit, Request, Stop, out, span, text};
 use plexus_protocol::RunId;
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -24,10 +24,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 struct Status {
     status: String,
     result: Option<Box<RawValue>>,
-    progress: Option<Value>,
+    progress: Option<Progress>,
 }
 
-/// Follows `run` to its end and says on stderr how far it is.
+/// What a run streamed since the last question.
+#[derive(Deserialize)]
+struct Progress {
+    from: u64,
+    next: u64,
+    chunks: Vec<Chunk>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Chunk {
+    Text(String),
+    Json(Value),
+}
+
+/// Follows `run` to its end; what it streams goes to stderr as it comes.
 pub(crate) async fn follow(
     session: &mut Session,
     run: &RunId,
@@ -41,17 +56,18 @@ pub(crate) async fn follow(
         if path.contains('?') { '&' } else { '?' }
     );
     let begun = Instant::now();
-    let mut said = None;
+    let mut streamed = Streamed::default();
     while begun.elapsed() < PATIENCE {
         let asked = Instant::now();
-        let reply = poll(session, path.clone(), POLL_S)
-            .await
-            .map_err(|mut stop| {
-                stop.done = Done::Unknown;
-                stop.item(run.as_str())
-            })?;
+        let after = format!("{path}&after={}", streamed.upto);
+        let reply = poll(session, after, POLL_S).await.map_err(|mut stop| {
+            stop.done = Done::Unknown;
+            stop.item(run.as_str())
+        })?;
         let status: Status = reply.json()?;
+        let news = status.progress.is_some_and(|part| streamed.show(part));
         if status.status != "running" {
+            streamed.end();
             let result = status.result.ok_or_else(|| {
                 Stop::new(
                     Exit::Failed,
@@ -62,23 +78,77 @@ pub(crate) async fn follow(
             })?;
             return Answer::of_raw(200, result);
         }
-        let progress = status
-            .progress
-            .map(|p| p.as_str().map_or_else(|| p.to_string(), str::to_owned));
-        if said != Some(progress.clone()) || asked.elapsed() > PAUSE {
+        if news {
+            continue;
+        }
+        if !streamed.any || asked.elapsed() > PAUSE {
+            streamed.end();
             let elapsed =
                 span::length(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
-            let progress_text = progress
-                .as_deref()
-                .map_or(String::new(), |p| format!(": {}", text::short(p, 200)));
-            out::say(&format!("running for {elapsed} ({run}){progress_text}"));
-            said = Some(progress);
+            out::say(&format!("running for {elapsed} ({run})"));
+            streamed.any = true;
         }
         if asked.elapsed() < PAUSE {
             sleep(PAUSE).await;
         }
     }
     Err(goes_on(run, "it still runs"))
+}
+
+/// What was shown of a run's stream.
+#[derive(Default)]
+struct Streamed {
+    upto: u64,
+    /// Whether anything was said.
+    any: bool,
+    /// Whether the last line is not ended.
+    open: bool,
+}
+
+impl Streamed {
+    /// Shows a part; says whether there was any.
+    fn show(&mut self, part: Progress) -> bool {
+        if part.from > self.upto {
+            self.end();
+            out::say(&format!(
+                "({} bytes are no longer kept)",
+                part.from - self.upto
+            ));
+        }
+        let news = part.next > self.upto;
+        self.upto = part.next;
+        for chunk in part.chunks {
+            match chunk {
+                Chunk::Text(text) => {
+                    out::murmur(&text);
+                    self.open = !text.ends_with('\n');
+                }
+                Chunk::Json(event) => {
+                    self.end();
+                    out::say(&text::line(&event.to_string()));
+                }
+            }
+            self.any = true;
+        }
+        news
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.open) {
+            out::say("");
+        }
+    }
+}
+
+/// Asks the gateway to cancel a run of this agent.
+pub(crate) async fn cancel(session: &mut Session, run: &RunId) -> Result<(), Stop> {
+    let path = session.gateway.path(Route::InvokeCancel);
+    let request = Request::post(path, &json!({"runId": run}));
+    let reply = session.send(request).await?;
+    match reply.is_success() {
+        true => Ok(()),
+        false => Err(refusal(&reply).item(run.as_str())),
+    }
 }
 
 /// The run goes on; the command does not.

@@ -814,7 +814,9 @@ fn a_long_call_is_followed_to_its_end() {
             let result =
                 json!({"id": "notes.index", "ok": true, "output": "indexed", "auditId": "evt_1"});
             return match polls.fetch_add(1, Ordering::SeqCst) {
-                0 => run(json!({"status": "running", "progress": "half\u{1b}"})),
+                0 => run(
+                    json!({"status": "running", "progress": {"from": 0, "next": 5, "chunks": [{"text": "half\u{1b}"}]}}),
+                ),
                 _ => run(json!({"status": "succeeded", "result": result})),
             };
         }

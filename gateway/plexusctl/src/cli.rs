@@ -1,9 +1,9 @@
 //! The command line. The doc comments here and in the sub-commands are the help.
 
 use crate::{
-    act::Hands, activity, agents, approvals, audit, backup, config, connect, console, disconnect,
-    doctor, explain, exposure, grants, key, lend, logs, network, notify, owner::Desk, pause,
-    review, service, sources, status, tokens, undo, uninstall, unknown, upgrade,
+    act::Hands, activity, agents, approvals, audit, backup, calls, config, connect, console,
+    disconnect, doctor, explain, exposure, grants, key, lend, logs, network, notify, owner::Desk,
+    pause, review, service, sources, status, tokens, undo, uninstall, unknown, upgrade,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Home, Stop, out};
@@ -71,6 +71,8 @@ enum Command {
     Undo(undo::Undo),
     /// Say what would happen to a call, and which rule decides
     Explain(explain::Explain),
+    /// Show the calls that are under way, or cancel one
+    Calls(calls::Calls),
     /// Show what agents did, one line a call
     Activity(activity::Activity),
     /// Show calls of which nobody knows whether they happened, and say what you found
@@ -150,6 +152,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Review(it) => review::run(&desk, it).await,
         Command::Undo(it) => undo::run(&desk, it).await,
         Command::Explain(it) => explain::run(&desk, it).await,
+        Command::Calls(it) => calls::run(&desk, it).await,
         Command::Activity(it) => activity::run(&desk, it).await,
         Command::Unknown(it) => unknown::run(&desk, it).await,
         Command::Doctor(it) => doctor::run(&desk, it).await,

@@ -13,6 +13,7 @@ mod agents;
 mod approvals;
 mod audit;
 mod backup;
+mod calls;
 mod cli;
 mod config;
 mod connect;

@@ -30,12 +30,12 @@ use plexus_calls::{
     contents::Contents,
     events::Feed,
     kernel::{Kernel, Phase},
-    late::LateEffects,
     limits::Limits,
     metrics::Metrics,
     replay::{Replays, kept::Kept},
     revocations::Revocations,
     runs::Runs,
+    under_way::UnderWay,
     worker_events,
 };
 use plexus_desk::desk::{Checked, Desk};
@@ -240,7 +240,7 @@ async fn run(
         contents: Contents::default(),
         replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
         revocations: Revocations::default(),
-        late: LateEffects::default(),
+        under_way: UnderWay::default(),
         limits: Limits::default(),
         metrics,
         unsandboxed: arguments.unsandboxed.iter().cloned().collect(),

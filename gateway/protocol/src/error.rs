@@ -102,6 +102,8 @@ codes! {
     PermissionDenied = "permission_denied", 403;
     /// The call took longer than it may.
     DeadlineExceeded = "deadline_exceeded", 504;
+    /// It was cancelled; `effect` says what was done by then.
+    Cancelled = "cancelled", 409;
     /// It is not known whether the effect happened.
     OutcomeUnknown = "outcome_unknown", 409;
     /// The program that was to take over is not fit for it; the old one serves on.
@@ -123,6 +125,8 @@ pub enum Effect {
     /// Nothing was done.
     #[default]
     None,
+    /// A part of it was done.
+    Partial,
     /// It was done.
     Done,
     /// Nobody knows: do not repeat.

@@ -37,7 +37,7 @@ pub(super) use handle::Handle;
 use handle::View;
 pub use live::UNDER_WAY;
 use live::{Live, Said};
-use plexus_ipc::message::{self, Role};
+use plexus_ipc::message::{self, Role, ToWorker};
 
 use std::{
     future::pending,
@@ -190,8 +190,12 @@ impl<P: Process> Actor<P> {
                 Command::Call(mut job) => job.answer(Err(refusal.clone())),
                 Command::End(_, done) => self.enders.push(done),
                 // Dropping what waits for an answer is the answer.
-                Command::Cancel(_) | Command::Late(_) | Command::Probe(_) | Command::Replace(_) => {
-                }
+                Command::Cancel(_)
+                | Command::CancelEffect(_)
+                | Command::Credit(..)
+                | Command::Late(_)
+                | Command::Probe(_)
+                | Command::Replace(_) => {}
             }
         }
         for done in self.enders.drain(..) {
@@ -203,6 +207,12 @@ impl<P: Process> Actor<P> {
         match command {
             Command::Call(job) => self.call(job),
             Command::Cancel(id) => self.cancel(id).await,
+            Command::CancelEffect(id) => self.cancel_effect(id).await,
+            Command::Credit(id, bytes) => {
+                if let Stage::Up(live) = &mut self.stage {
+                    live.credit(id, bytes).await;
+                }
+            }
             Command::Late(id) => self.late(id).await,
             Command::Probe(waiting) => {
                 self.probes.push(waiting);
@@ -244,6 +254,14 @@ impl<P: Process> Actor<P> {
             && let Stage::Up(live) = &mut self.stage
         {
             live.cancel(id).await;
+        }
+    }
+
+    async fn cancel_effect(&mut self, id: u64) {
+        if let Some(mut job) = self.queue.remove(id) {
+            job.answer(Err(DispatchError::TakenBack));
+        } else if let Stage::Up(live) = &mut self.stage {
+            live.say_of(id, ToWorker::Cancel { id }).await;
         }
     }
 

@@ -9,15 +9,15 @@ use super::{notice::Cause, setup::Spec};
 use bytes::Bytes;
 use plexus_ipc::{
     message::{
-        Answer, Call, Commit, Content, PlanMade, Progress, Role, Stamp, ToWorker, Touched, Verdict,
-        WorkerError,
+        Answer, Call, Chunk, Commit, Content, MAX_CHUNK, PROGRESS_WINDOW, PlanMade, Role, Stamp,
+        ToWorker, Touched, Verdict, WorkerError,
     },
     text::{Line, Payload},
 };
 use plexus_protocol::{AuditId, Constraint, Digest, Verb};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, timeout_at},
 };
 
@@ -66,11 +66,96 @@ pub struct CallRequest {
     pub stands: Stands,
     /// Its event, where it has one. For a commit that of the proof is used.
     pub audit: Option<AuditId>,
-    /// Who is told how far it is. Never waited for: what does not fit is lost.
-    pub progress: Option<mpsc::Sender<Progress>>,
+    /// Who gets what it streams. Without one that is dropped.
+    pub progress: Option<Listener>,
+    /// Turns true when the effect is not wanted any more; reads and plans are cancelled by dropping them.
+    pub cancel: Option<watch::Receiver<bool>>,
     /// Who hears the worker's word on a commit whose caller was told that its deadline has passed; dropped when the
     /// worker has ended without one.
     pub late: Option<oneshot::Sender<Finished>>,
+}
+
+/// Gets what a call streams, piece by piece, in order. Called on the gateway's thread: it returns at once.
+#[derive(Clone)]
+pub struct Listener(Arc<dyn Fn(Chunk, Credit) + Send + Sync>);
+
+impl Listener {
+    /// Hands each piece to `listen`, which drops the credit when it has room for more.
+    pub fn new(listen: impl Fn(Chunk, Credit) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listen))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+/// What a piece of progress used of its call's credit: dropped, the worker may send as much again.
+#[derive(Debug)]
+pub struct Credit {
+    call: u64,
+    bytes: u32,
+    commands: mpsc::WeakUnboundedSender<Command>,
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        if let Some(commands) = self.commands.upgrade() {
+            drop(commands.send(Command::Credit(self.call, self.bytes)));
+        }
+    }
+}
+
+/// What a call has streamed, held against its credit.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Bytes that the worker may still send.
+    left: u32,
+    listener: Option<Listener>,
+    /// Where credit is given back.
+    commands: Option<mpsc::WeakUnboundedSender<Command>>,
+}
+
+impl Progress {
+    pub(super) fn of(listener: Option<Listener>) -> Self {
+        Self {
+            left: PROGRESS_WINDOW,
+            listener,
+            commands: None,
+        }
+    }
+
+    pub(super) fn returns_to(&mut self, commands: &mpsc::UnboundedSender<Command>) {
+        self.commands = Some(commands.downgrade());
+    }
+
+    /// Passes a piece on. False: the worker had no credit for it.
+    pub(super) fn pass(&mut self, call: u64, chunk: Chunk) -> bool {
+        let bytes = chunk.cost();
+        let Some(left) = self.left.checked_sub(bytes) else {
+            return false;
+        };
+        if chunk.len() > MAX_CHUNK {
+            return false;
+        }
+        self.left = left;
+        if let (Some(listener), Some(commands)) = (&self.listener, &self.commands) {
+            let commands = commands.clone();
+            let credit = Credit {
+                call,
+                bytes,
+                commands,
+            };
+            (listener.0)(chunk, credit);
+        }
+        true
+    }
+
+    pub(super) fn give(&mut self, bytes: u32) {
+        self.left = self.left.saturating_add(bytes).min(PROGRESS_WINDOW);
+    }
 }
 
 /// What a commit is held against.
@@ -127,7 +212,7 @@ pub enum DispatchError {
         /// Whether it was sent to a worker: then an effect may have happened.
         dispatched: bool,
     },
-    /// What allowed it was taken back while it waited. Nothing was done.
+    /// It was cancelled, or what allowed it was revoked, before it was sent. Nothing was done.
     #[error("it was taken back")]
     TakenBack,
     /// The daemon stops. Nothing was done.
@@ -181,7 +266,7 @@ pub(super) struct Job {
     pub(super) most: usize,
     /// How often a worker ended under it.
     pub(super) deaths: u8,
-    pub(super) progress: Option<mpsc::Sender<Progress>>,
+    pub(super) progress: Progress,
     pub(super) late: Option<oneshot::Sender<Finished>>,
     /// `None` once it is answered.
     pub(super) reply: Option<oneshot::Sender<Outcome>>,
@@ -270,13 +355,31 @@ pub(super) struct Ticket {
     pub(super) until: Instant,
     /// Whether dropping it cancels.
     pub(super) cancels: bool,
+    pub(super) cancel: Option<watch::Receiver<bool>>,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) answer: oneshot::Receiver<Outcome>,
 }
 
 impl Ticket {
     pub(super) async fn wait(mut self) -> Outcome {
-        let answer = match timeout_at(self.until + GRACE, &mut self.answer).await {
+        let until = self.until + GRACE;
+        let mut cancel = self.cancel.take();
+        let cancelled = async {
+            match &mut cancel {
+                Some(cancel) => cancel.wait_for(|cancel| *cancel).await.is_ok(),
+                None => false,
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = timeout_at(until, &mut self.answer) => answer,
+            true = cancelled => {
+                // It may be done all the same, and its worker says so: there is as much time for that as before.
+                drop(self.commands.send(Command::CancelEffect(self.id)));
+                timeout_at(until, &mut self.answer).await
+            }
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             Err(_) => {
                 // The actor knows whether it was sent, and answers at once.
@@ -303,6 +406,10 @@ pub(super) enum Command {
     Call(Box<Job>),
     /// Nobody waits for it any more.
     Cancel(u64),
+    /// The effect is not wanted any more; its caller waits for what was done.
+    CancelEffect(u64),
+    /// The call may stream so many bytes more.
+    Credit(u64, u32),
     /// Its caller has waited long enough and wants to know where it is.
     Late(u64),
     /// How is the app? Starts the worker if need be.

@@ -30,7 +30,9 @@ mod stderr;
 mod turns;
 
 pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
-pub use call::{CallRequest, CommitTerms, DispatchError, Finished, Stands, Unavailable};
+pub use call::{
+    CallRequest, CommitTerms, Credit, DispatchError, Finished, Listener, Stands, Unavailable,
+};
 pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
@@ -38,7 +40,7 @@ pub use setup::{IsRoot, Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
 use actor::{Handle, Running};
-use call::{Command, Ending, Job, Question, Reply, Ticket};
+use call::{Command, Ending, Job, Progress, Question, Reply, Ticket};
 use plexus_ipc::message::{PlanMade, Role, Stamp, Verdict, WorkerError};
 use plexus_ledger::Durable;
 use plexus_protocol::{AuditId, SourceId};
@@ -309,7 +311,9 @@ impl Supervisor {
         call.audit = AuditId::parse(&durable.audit_id().to_string())
             .ok()
             .or(call.audit);
-        let ticket = self.dispatch(source, call, |call| terms.commit(call, stamp))?;
+        let cancel = call.cancel.take();
+        let mut ticket = self.dispatch(source, call, |call| terms.commit(call, stamp))?;
+        ticket.cancel = cancel;
         match ticket.wait().await? {
             Reply::Finished(finished) => Ok(finished),
             Reply::Planned(_) | Reply::Settled(_) => Err(DispatchError::Died { dispatched: true }),
@@ -333,7 +337,7 @@ impl Supervisor {
             stands: call.stands,
             most: 0,
             deaths: 0,
-            progress: call.progress,
+            progress: Progress::of(call.progress),
             late: call.late,
             reply: None,
         };
@@ -355,12 +359,16 @@ impl Supervisor {
         for _ in 0..2 {
             let actor = source.actor(role).as_ref().ok_or(DispatchError::NoSource)?;
             let commands = actor.commands.clone();
+            if let Command::Call(job) = &mut command {
+                job.progress.returns_to(&commands);
+            }
             match commands.send(command) {
                 Ok(()) => {
                     return Ok(Ticket {
                         id,
                         until,
                         cancels,
+                        cancel: None,
                         commands,
                         answer,
                     });
@@ -390,7 +398,7 @@ impl Supervisor {
             stands: Stands::default(),
             most: 0,
             deaths: 0,
-            progress: None,
+            progress: Progress::of(None),
             late: None,
             reply: None,
         };

@@ -6,9 +6,10 @@ use crate::{
     Bounds, Facts, OnApproval, OutcomeKind, Permit, Reach, Settings, SourceConfig, Target, Touch,
 };
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Constraint, Digest, PendingId, SessionId, SourceId, Timestamp,
-    TokenId, TrustWindow, Verb, Verbs, body::Scope,
+    AgentId, AuditId, CapabilityId, Constraint, Digest, Effect, PendingId, SessionId, SourceId,
+    Timestamp, TokenId, TrustWindow, Verb, Verbs, body::Scope,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -434,8 +435,21 @@ pub struct Outcome {
     pub summary: Option<String>,
     /// Opaque id by which the effect can be taken back.
     pub undo: Option<String>,
+    /// What was done by then, where it was cancelled.
+    pub effect: Option<Effect>,
+    /// What it streamed, if anything.
+    pub progress: Option<Streamed>,
     /// Awake time it took, in microseconds.
     pub micros: u64,
+}
+
+/// What a call streamed: all of it, although only the end is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streamed {
+    /// Its length, in bytes.
+    pub bytes: u64,
+    /// SHA-256 of all pieces in order.
+    pub digest: Digest,
 }
 
 /// An audit event that changes no state.

@@ -11,8 +11,8 @@ use crate::{
     Unknown, UsedKey,
 };
 use plexus_protocol::{
-    AgentId, AuditId, CapabilityId, Digest, PendingId, SessionId, SourceId, Timestamp, TokenId,
-    TrustWindow, Verb, Verbs, body::Scope,
+    AgentId, AuditId, CapabilityId, Digest, Effect, PendingId, SessionId, SourceId, Timestamp,
+    TokenId, TrustWindow, Verb, Verbs, body::Scope,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -355,6 +355,12 @@ pub struct CallFact {
     /// By which id the effect can be taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<String>,
+    /// What was done by then, where it was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// What it streamed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<crate::Streamed>,
     /// Awake time it took, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micros: Option<u64>,

@@ -10,6 +10,12 @@ use std::fmt;
 pub const MAX_TOUCHED: usize = 4_096;
 /// Largest diff of a preview, in bytes.
 pub const MAX_DIFF: usize = 256 * 1024;
+/// Largest piece of progress, in bytes.
+pub const MAX_CHUNK: usize = 16 * 1024;
+/// Credit for progress that each call begins with, in bytes.
+pub const PROGRESS_WINDOW: u32 = 128 * 1024;
+/// Credit that a piece of progress uses beside its length, in bytes: it bounds the number of pieces.
+pub const CHUNK_COST: u32 = 256;
 /// Most facts of a preview, and most warnings of a plan.
 pub const MAX_LINES: usize = 64;
 
@@ -246,17 +252,45 @@ impl Preview {
     }
 }
 
-/// A call goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A call goes on. A worker sends no more than its credit: [`PROGRESS_WINDOW`] at the start of a call, and what
+/// `Credit` adds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// The call.
     pub id: u64,
-    /// What it does now.
-    pub line: Line<512>,
-    /// How far it is, and of how much, in units of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<(u64, u64)>,
+    /// The next piece.
+    pub chunk: Chunk,
+}
+
+/// One piece of what a call streams, of at most [`MAX_CHUNK`] bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Chunk {
+    /// Text that continues the text before it.
+    Text(Text<MAX_CHUNK>),
+    /// One event.
+    Json(Output),
+}
+
+impl Chunk {
+    /// Its length, in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an empty piece is a piece")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Json(json) => json.len(),
+        }
+    }
+
+    /// The credit that it uses: its length, and [`CHUNK_COST`] for each piece.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        u32::try_from(self.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(CHUNK_COST)
+    }
 }
 
 /// The end of a read or a commit.

@@ -37,7 +37,7 @@ pub enum Failure {
     InvalidInput,
     /// It took longer than it may.
     DeadlineExceeded,
-    /// The gateway cancelled it.
+    /// The gateway cancelled it; `effect` says what was done by then.
     Cancelled,
     /// The app behind the source cannot be used now.
     SourceUnavailable,
@@ -212,6 +212,11 @@ impl WorkerError {
     /// Our own failure.
     pub fn internal(message: impl AsRef<str>) -> Self {
         Self::new(Failure::Internal, message)
+    }
+    /// It was cancelled, with `effect` done by then.
+    #[must_use]
+    pub fn cancelled(effect: Effect) -> Self {
+        Self::new(Failure::Cancelled, "cancelled").effect(effect)
     }
     /// The harness did not hand the call on.
     pub(crate) fn refused(reason: &str, message: impl AsRef<str>) -> Self {

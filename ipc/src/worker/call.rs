@@ -2,9 +2,10 @@
 
 use super::SourceError;
 use crate::frame::{FrameSender, WeakFrameSender};
-use crate::message::{FromWorker, Progress, Role};
-use crate::text::Line;
+use crate::message::{Chunk, FromWorker, MAX_CHUNK, PROGRESS_WINDOW, Progress, Role};
+use crate::text::{Output, Text};
 use plexus_protocol::{AuditId, Constraint};
+use serde::Serialize;
 use serde_json::json;
 use std::{
     sync::{
@@ -13,7 +14,13 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+/// Largest piece of text: characters that are replaced grow, one byte to three.
+const PIECE: usize = MAX_CHUNK / 3;
 
 /// One call, as its handler sees it. Clones are the same call.
 #[derive(Clone, Debug)]
@@ -27,6 +34,11 @@ struct Inner {
     constraint: Option<Constraint>,
     deadline: Instant,
     over: Arc<Over>,
+    /// An effect has begun: what cancels it is for its handler to heed.
+    begun: AtomicBool,
+    cancelled: Over,
+    /// Progress that may be sent, in bytes; closed when no more is wanted.
+    credit: Semaphore,
     /// Weak: a blocking thread that outlives its call must not keep the writer waiting.
     out: Option<WeakFrameSender<FromWorker>>,
 }
@@ -69,6 +81,9 @@ impl CallContext {
             constraint: call.constraint.clone(),
             deadline,
             over,
+            begun: AtomicBool::new(false),
+            cancelled: Over::default(),
+            credit: Semaphore::new(PROGRESS_WINDOW as usize),
             out: Some(out.downgrade()),
         }))
     }
@@ -83,6 +98,9 @@ impl CallContext {
             constraint,
             deadline: Instant::now() + time,
             over: Arc::default(),
+            begun: AtomicBool::new(false),
+            cancelled: Over::default(),
+            credit: Semaphore::new(0),
             out: None,
         }))
     }
@@ -140,15 +158,57 @@ impl CallContext {
         self.0.over.is_set()
     }
 
-    /// Tells whoever waits how far the call is. May be lost when much is under way.
-    pub fn progress(&self, line: impl AsRef<str>, at: Option<(u64, u64)>) {
-        if let Some(out) = &self.0.out {
-            out.offer(&FromWorker::Progress(Progress {
-                id: self.0.id,
-                line: Line::new(line),
-                at,
-            }));
+    /// Whether an effect that has begun is not wanted any more. Whoever heeds it answers [`SourceError::cancelled`] with
+    /// what was done by then; whoever does not carries the effect to its end.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.is_set()
+    }
+
+    /// Waits until [`CallContext::is_cancelled`].
+    pub async fn cancelled(&self) {
+        self.0.cancelled.wait().await;
+    }
+
+    /// Streams `text` to whoever follows the call, in pieces if it is long. Waits while the gateway takes no more: who
+    /// reads slowly slows the worker. What a read or a plan streams is shown to nobody, and lost where it is much.
+    pub async fn progress(&self, text: impl AsRef<str>) {
+        let mut rest = text.as_ref();
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE));
+            self.stream(Chunk::Text(Text::new(piece))).await;
+            rest = more;
         }
+    }
+
+    /// The same with one event.
+    ///
+    /// # Errors
+    /// It is no JSON, or of more than 16 KiB.
+    pub async fn progress_event(&self, event: &impl Serialize) -> Result<(), SourceError> {
+        let json = Output::of(event)
+            .ok()
+            .filter(|json| json.len() <= MAX_CHUNK);
+        let json =
+            json.ok_or_else(|| SourceError::internal("an event of progress is too large"))?;
+        self.stream(Chunk::Json(json)).await;
+        Ok(())
+    }
+
+    async fn stream(&self, chunk: Chunk) {
+        let Some(out) = &self.0.out else { return };
+        let (id, cost) = (self.0.id, chunk.cost());
+        let credit = match self.0.role {
+            Role::Reader => self.0.credit.try_acquire_many(cost).ok(),
+            Role::Writer => self.0.credit.acquire_many(cost).await.ok(),
+        };
+        let Some(credit) = credit else { return };
+        credit.forget();
+        // The gateway is gone, and this process with it.
+        drop(
+            out.send(&FromWorker::Progress(Progress { id, chunk }))
+                .await,
+        );
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -159,5 +219,22 @@ impl CallContext {
     }
     pub(super) fn end(&self) {
         self.0.over.set();
+    }
+    /// Nobody wants it any more: what has not begun ends.
+    pub(super) fn cancel(&self) {
+        self.0.cancelled.set();
+        if !self.0.begun.load(Ordering::Acquire) {
+            self.0.over.set();
+        }
+    }
+    pub(super) fn begin(&self) {
+        self.0.begun.store(true, Ordering::Release);
+    }
+    pub(super) fn credit(&self, bytes: u32) {
+        let room = Semaphore::MAX_PERMITS - self.0.credit.available_permits();
+        self.0.credit.add_permits(room.min(bytes as usize));
+    }
+    pub(super) fn stop_streaming(&self) {
+        self.0.credit.close();
     }
 }

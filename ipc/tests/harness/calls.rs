@@ -2,7 +2,7 @@
 
 use super::shelf::one_of;
 use super::talk::{Talk, below, call, soon, write};
-use plexus_ipc::message::{Done, Failure, FromWorker, ToWorker, Touched, WorkerError};
+use plexus_ipc::message::{Chunk, Done, Failure, FromWorker, ToWorker, Touched, WorkerError};
 use plexus_ipc::worker::serve::UNDER_WAY;
 use plexus_protocol::{Digest, Effect, Verb};
 use serde_json::{Value, json};
@@ -61,10 +61,7 @@ async fn progress_comes_before_the_end() {
     let FromWorker::Progress(progress) = soon(talk.hear.next()).await.unwrap().unwrap() else {
         panic!("no progress");
     };
-    assert_eq!(
-        (progress.line.as_str(), progress.at),
-        ("looking", Some((1, 2)))
-    );
+    assert_eq!(progress.chunk, Chunk::Text("looking".into()));
     talk.done().await.result.unwrap();
 }
 

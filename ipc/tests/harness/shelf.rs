@@ -155,7 +155,7 @@ impl Shelf {
         call: CallContext,
         input: Item,
     ) -> Result<Reply<Value>, SourceError> {
-        call.progress("looking", Some((1, 2)));
+        call.progress("looking").await;
         let text = self.0.get(&input.path).ok_or_else(|| {
             SourceError::transport("not_found", "no such item").detail(json!({"at": 1}))
         })?;

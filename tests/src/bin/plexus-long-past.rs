@@ -144,6 +144,8 @@ impl Past {
                         access: Verb::Read,
                     }],
                     undo: None,
+                    effect: None,
+                    progress: None,
                     micros: 150,
                 },
             }

@@ -8,7 +8,7 @@
 
 use plexus_ipc::frame::{MAX_FRAME, encode};
 use plexus_ipc::message::{
-    Answer, CageReport, Commit, Content, Done, Fact, FromWorker, Health, PlanMade, Planned,
+    Answer, CageReport, Chunk, Commit, Content, Done, Fact, FromWorker, Health, PlanMade, Planned,
     Preview, Progress, Role, Stamp, ToWorker, Touched, Verdict, WorkerError,
 };
 use plexus_ipc::text::Output;
@@ -288,8 +288,13 @@ pub const WHILE_SERVING: &[Attack] = &[
     attack("progress of a call that nobody made", Then::Ignored, |to| {
         to.progress(to.call + 1_000_000);
     }),
-    attack("five hundred lines of progress", Then::Ignored, |to| {
-        for _ in 0..500 {
+    attack("progress beyond its credit", Then::Ended, |to| {
+        for _ in 0..2_000 {
+            to.progress(to.call);
+        }
+    }),
+    attack("four hundred pieces of progress", Then::Ignored, |to| {
+        for _ in 0..400 {
             to.progress(to.call);
         }
     }),
@@ -514,8 +519,7 @@ impl Wire<'_> {
     fn progress(&mut self, call: u64) {
         self.say(&FromWorker::Progress(Progress {
             id: call,
-            line: "going on".into(),
-            at: None,
+            chunk: Chunk::Text("going on".into()),
         }));
     }
     fn forged(&self, durable: Stamp) -> Commit {

@@ -194,6 +194,7 @@ async fn make(
         }),
         audit: None,
         progress: None,
+        cancel: None,
         late: None,
     };
     match kernel.supervisor.plan(&entry.source, request).await {

@@ -7,8 +7,8 @@
 //! ```
 //! Invariant: an answer is kept only for a call that can not be made any more.
 
-use super::Begun;
 use crate::{
+    call::{Asked, Caller, CallerProof},
     kernel::{Kernel, Phase},
     life,
 };
@@ -79,10 +79,18 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
             .approvals
             .input(&item.id, ask)
             .and_then(|bytes| json::parse(&bytes).ok());
-        let begun = Begun::now(kernel, &item, ask);
+        let terms = super::terms(&kernel.ledger.snapshot(), &item, ask);
+        // Until its answer is kept: a revoke meanwhile ends what it reads.
+        let mut entered = None;
         let answer = match (entry, input) {
             (Some(entry), Some(input)) => {
-                life::run_approved(kernel, &item.id, &item.agent, entry, input).await
+                let caller = Caller {
+                    agent: item.agent.clone(),
+                    by: CallerProof::Approval(item.id.clone()),
+                };
+                let asked = Asked::new(caller, entry, input);
+                let entered = entered.insert(life::enter(kernel, &asked, None));
+                life::run_approved(kernel, asked, entered.clone()).await
             }
             _ => {
                 tracing::error!(name: "pending.input_lost", pendingId = %item.id, capability = %ask.capability, "an approved call has lost its input or its source");
@@ -91,9 +99,12 @@ async fn run(kernel: &Arc<Kernel>, id: &PendingId) {
             }
         };
         if is_final(kernel, &item, ask, &answer).await {
+            let stands = entered
+                .as_ref()
+                .is_none_or(|entered| !entered.call.is_revoked());
             kernel
                 .approvals
-                .keep_result(kernel, &item, ask, &answer, begun);
+                .keep_result(&item, ask, &answer, terms, stands);
         }
     }
 }

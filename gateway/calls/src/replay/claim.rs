@@ -20,7 +20,7 @@ impl Replays {
         key: &str,
         digest: Digest,
     ) -> Claim {
-        let terms = Terms::of(permit, kernel.revocations.mark());
+        let terms = Terms::of(permit);
         let claimed = match self.take(kernel, permit, key, digest).await {
             Claim::First(claimed) => claimed,
             Claim::Known(answer) if permit.is_read() => {

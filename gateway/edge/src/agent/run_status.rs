@@ -1,4 +1,4 @@
-//! What became of an asynchronous call (wire §4.10). Missing, unknown and foreign runs are one answer.
+//! What an asynchronous call streams, what became of it, and its cancelling (wire §4.10, docs/protocol.md). Missing, unknown and foreign runs are one answer.
 
 use crate::{
     authenticate::{self, bearer},
@@ -11,12 +11,13 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use plexus_calls::runs::OneRun;
+use plexus_calls::{progress::Progress, runs::OneRun};
 use plexus_protocol::{
     AgentId, ErrorBody, ErrorCode, SESSION_HEADER, Timestamp,
     body::{InvokeResponse, Run},
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// Longest wait that is granted, in seconds.
@@ -26,59 +27,98 @@ pub(super) async fn show(
     State(edge): State<Arc<Edge>>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let no_such_run = || {
-        Refused::new(
-            ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.")
-                .next("open a session: POST /link/handshake"),
-        )
-        .status(403)
-    };
-    let owner = authenticate::is_owner(&edge, request.headers());
     let headers = request.headers().clone();
-    let whose = |run: &OneRun| Some((run.agent.clone(), run.epoch));
-    // Who asks comes first: for nobody nothing is looked for.
-    let who = asking(&edge, &headers);
-    if !owner && who.is_none() {
-        return Err(no_such_run());
-    }
     let id = reply::query(&request, "runId").unwrap_or_default();
-    let run = edge
-        .runs
-        .get(&id, edge.clock.now())
-        .filter(|run| owner || who == whose(run));
-    let run = run.ok_or_else(no_such_run)?;
-    if let Some(text) = reply::query(&request, "wait") {
-        let wait = text
-            .parse::<u64>()
-            .map_err(|_| Refused::malformed("`wait` is a number of seconds"))?
-            .min(LONGEST);
-        let finished = tokio::time::timeout(Duration::from_secs(wait), run.finished());
+    let run = run_of(&edge, &headers, &id)?;
+    let after = number(&request, "after", "`after` is an offset in bytes")?;
+    let wait = number(&request, "wait", "`wait` is a number of seconds")?;
+    drop(request);
+    if let Some(wait) = wait {
+        let news = async {
+            match after {
+                Some(after) => tokio::select! {
+                    () = run.finished() => {}
+                    () = run.beyond(after) => {}
+                },
+                None => run.finished().await,
+            }
+        };
+        let news = tokio::time::timeout(Duration::from_secs(wait.min(LONGEST)), news);
         tokio::select! {
-            _ = finished => {}
+            _ = news => {}
             () = edge.ending() => {}
         }
         // What opened the door before the wait must still open it.
-        if !owner && asking(&edge, &headers) != whose(&run) {
-            return Err(no_such_run());
-        }
+        run_of(&edge, &headers, &id)?;
     }
+    let owner = authenticate::is_owner(&edge, &headers);
     let place = match !owner && run.is_over() {
         true => Some(edge.place(&run.agent).map_err(|e| Refused::new(*e))?),
         false => None,
     };
+    // Before the result, which it comes before.
+    let progress = after.and_then(|after| run.progress(&edge, after));
     let answer = if owner {
         run.result()
     } else {
         run.given(&edge)
     };
-    let (finished_at, result) = answer.unzip();
+    // Whoever has not had all of it asks again before the result is given.
+    let behind = progress
+        .as_ref()
+        .is_some_and(|p| run.streams_beyond(p.next));
+    let (finished_at, result) = answer.filter(|_| !behind).unzip();
+    let mut handle = run.handle(&edge.address.base(), edge.clock.now());
+    if behind {
+        handle.status = "running".to_owned();
+    }
     let shown = Shown {
-        handle: run.handle(&edge.address.base(), edge.clock.now()),
+        handle,
         id: &run.capability,
         finished_at,
+        progress,
         result,
     };
     Ok(reply::leaving(&shown, place))
+}
+
+fn number(request: &Request, name: &str, what: &str) -> Result<Option<u64>, Refused> {
+    let text = reply::query(request, name);
+    let number = text.map(|text| text.parse::<u64>()).transpose();
+    number.map_err(|_| Refused::malformed(what))
+}
+
+/// `POST /invoke/cancel {runId}`: asks that the run end. What was done by then its result says; of one that is over,
+/// nothing changes.
+pub(super) async fn cancel(
+    State(edge): State<Arc<Edge>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let headers = request.headers().clone();
+    let body = reply::object_body(request).await?;
+    let id = body.get("runId").and_then(Value::as_str);
+    let id = id.ok_or_else(|| Refused::malformed("`runId` must be the id of a run"))?;
+    let run = run_of(&edge, &headers, id)?;
+    run.cancel();
+    let handle = run.handle(&edge.address.base(), edge.clock.now());
+    Ok(reply::accepted(&json!({"ok": true, "run": handle})))
+}
+
+/// The run, for its agent or the owner. Missing, unknown and foreign ones are one answer.
+fn run_of(edge: &Edge, headers: &HeaderMap, id: &str) -> Result<Arc<OneRun>, Refused> {
+    let no_such_run = || {
+        let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
+        Refused::new(error.next("open a session: POST /link/handshake")).status(403)
+    };
+    let owner = authenticate::is_owner(edge, headers);
+    // Who asks comes first: for nobody nothing is looked for.
+    let who = asking(edge, headers);
+    if !owner && who.is_none() {
+        return Err(no_such_run());
+    }
+    let run = edge.runs.get(id, edge.clock.now());
+    let run = run.filter(|run| owner || who == Some((run.agent.clone(), run.epoch)));
+    run.ok_or_else(no_such_run)
 }
 
 /// The body: an output in it leaves as the worker's own bytes.
@@ -90,6 +130,8 @@ struct Shown<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<InvokeResponse>,
 }
@@ -131,6 +173,7 @@ mod tests {
             },
             id: "notes.read",
             finished_at: Some(Timestamp(2)),
+            progress: None,
             result: Some(result),
         };
         let body = serde_json::to_string(&shown).expect("it serialises");

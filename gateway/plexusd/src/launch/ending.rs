@@ -65,7 +65,7 @@ impl Serving {
             let calls = async {
                 listening.wind_down().await;
                 app.runs.over().await;
-                app.limits.no_effects().await;
+                app.under_way.no_effects().await;
             };
             tokio::select! {
                 done = tokio::time::timeout(upgrade::RUNNING, calls) => if done.is_err() {
@@ -82,7 +82,7 @@ impl Serving {
         // New calls are refused now; running ones get their outcome (DESIGN 13).
         app.supervisor.shutdown().await;
         // What was sent to a worker gets its record, also where the caller has gone.
-        if tokio::time::timeout(LAST_RECORDS, app.limits.no_effects())
+        if tokio::time::timeout(LAST_RECORDS, app.under_way.no_effects())
             .await
             .is_err()
         {

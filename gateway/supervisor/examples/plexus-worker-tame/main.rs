@@ -7,7 +7,7 @@ use plexus_ipc::worker::{
     CallContext, Handlers, Health, OpenError, Plan, Preview, Reply, Role, Secrets, Source,
     SourceError, Touched, Verdict,
 };
-use plexus_protocol::{AuditId, Digest};
+use plexus_protocol::{AuditId, Digest, Effect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc, sync::Mutex, time::Duration};
@@ -36,6 +36,8 @@ struct Input {
     line: Option<String>,
     bytes: Option<usize>,
     die: Option<bool>,
+    /// Whether a commit stops when it is cancelled.
+    heeds: Option<bool>,
 }
 
 impl Source for Tame {
@@ -113,7 +115,7 @@ impl Tame {
     }
 
     async fn wait(self: Arc<Self>, call: CallContext, input: Input) -> Answer {
-        call.progress("waiting", None);
+        call.progress("waiting").await;
         self.until(&input.after).await;
         Ok(Reply::new(json!("waited"), "waited"))
     }
@@ -154,8 +156,13 @@ impl Tame {
     }
 
     async fn commit(self: Arc<Self>, call: CallContext, input: Input) -> Answer {
-        call.progress("committing", None);
-        self.until(&input.after).await;
+        call.progress("committing").await;
+        tokio::select! {
+            () = self.until(&input.after) => {}
+            () = call.cancelled(), if input.heeds == Some(true) => {
+                return Err(SourceError::cancelled(Effect::Partial));
+            }
+        }
         let intent = call.audit().map(AuditId::as_str).unwrap_or("-");
         let line = input.line.as_deref().unwrap_or_default();
         std::fs::File::options()

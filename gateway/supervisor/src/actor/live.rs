@@ -25,7 +25,7 @@ use nix::sys::signal::Signal;
 use plexus_ipc::{
     frame::FrameError,
     gateway::{ConnectionError, Receiver, Sender},
-    message::{Done, FromWorker, Health, Planned, Progress, ToWorker, Verdict},
+    message::{Chunk, Done, FromWorker, Health, Planned, ToWorker, Verdict},
 };
 use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -44,9 +44,9 @@ const NAP: Duration = Duration::from_millis(500);
 const THREADS: u64 = 64;
 /// How long after its deadline a call may stay without a word before its worker counts as broken.
 const OVERDUE: Duration = Duration::from_secs(30);
-/// Lines of progress from one probe to the next at which a worker is ended: all of its calls together, and hundreds of
-/// times what is worth showing to anybody.
-const LINES: u32 = 10_000;
+
+/// Pieces of progress of calls that are over, from one probe to the next, at which a worker is ended.
+const STRAYS: u32 = 1_000;
 
 pub(super) struct Live<P: Process> {
     context: Arc<Context<P>>,
@@ -60,8 +60,8 @@ pub(super) struct Live<P: Process> {
     /// How many of them are agents'.
     agents: usize,
     answered: bool,
-    /// Of progress, since the last probe.
-    lines: u32,
+    /// Pieces of progress of no call, since the last probe.
+    strays: u32,
     pub(super) revision: u64,
     /// Bytes at which it is ended.
     memory: u64,
@@ -131,7 +131,7 @@ impl<P: Process> Live<P> {
             under_way: BTreeMap::new(),
             agents: 0,
             answered: false,
-            lines: 0,
+            strays: 0,
             last_call: now,
             probe: Probing {
                 nonce: 0,
@@ -238,10 +238,8 @@ impl<P: Process> Live<P> {
             return;
         };
         job.reply = None;
-        let cancellable = matches!(job.question, Question::Read(_) | Question::Plan(_));
-        // One that does not read any more is not waited for again with the next.
-        if cancellable && self.stop.is_none() && self.send(ToWorker::Cancel { id }).await.is_err() {
-            self.terminate(Cause::Exited);
+        if matches!(job.question, Question::Read(_) | Question::Plan(_)) {
+            self.say_of(id, ToWorker::Cancel { id }).await;
         }
     }
 
@@ -267,7 +265,7 @@ impl<P: Process> Live<P> {
             FromWorker::Done(done) => self.done(*done),
             FromWorker::Planned(planned) => self.planned(*planned),
             FromWorker::Settled { id, verdict } => self.settled(id, verdict),
-            FromWorker::Progress(progress) => match self.progress(progress) {
+            FromWorker::Progress(progress) => match self.progress(progress.id, progress.chunk) {
                 Ok(()) => return Then::GoOn,
                 Err(why) => Err(why),
             },
@@ -328,18 +326,36 @@ impl<P: Process> Live<P> {
         Ok(())
     }
 
-    /// For a call that is over it is dropped: a thread that a cancelled read left behind may still report.
-    fn progress(&mut self, progress: Progress) -> Result<(), &'static str> {
-        self.lines += 1;
-        if self.lines > LINES {
-            return Err("a flood of progress");
+    /// That of a call that is over is dropped: a task that a cancelled read left behind may still report.
+    fn progress(&mut self, id: u64, chunk: Chunk) -> Result<(), &'static str> {
+        let Some(job) = self.under_way.get_mut(&id) else {
+            self.strays += 1;
+            return match self.strays > STRAYS {
+                true => Err("a flood of progress of no call"),
+                false => Ok(()),
+            };
+        };
+        match job.progress.pass(id, chunk) {
+            true => Ok(()),
+            false => Err("progress beyond its credit"),
         }
-        if let Some(job) = self.under_way.get(&progress.id)
-            && let Some(listener) = &job.progress
-        {
-            drop(listener.try_send(progress));
+    }
+
+    /// The call may stream so many bytes more.
+    pub(super) async fn credit(&mut self, id: u64, bytes: u32) {
+        if let Some(job) = self.under_way.get_mut(&id) {
+            job.progress.give(bytes);
+            self.say_of(id, ToWorker::Credit { id, bytes }).await;
         }
-        Ok(())
+    }
+
+    /// Says `message` about a call that is under way, unless the worker is being stopped.
+    pub(super) async fn say_of(&mut self, id: u64, message: ToWorker) {
+        let wanted = self.stop.is_none() && self.under_way.contains_key(&id);
+        // One that does not read any more is not waited for again with the next.
+        if wanted && self.send(message).await.is_err() {
+            self.terminate(Cause::Exited);
+        }
     }
 
     fn probed(&mut self, nonce: u64, health: Health) -> Then {
@@ -389,7 +405,7 @@ impl<P: Process> Live<P> {
             self.stop(Cause::Idle, &DispatchError::ShuttingDown).await;
             return Then::Stopping;
         }
-        self.lines = 0;
+        self.strays = 0;
         self.probe.nonce += 1;
         self.probe.out = Some(self.process.slept());
         self.probe.due = now + self.context.pace.probe_within;

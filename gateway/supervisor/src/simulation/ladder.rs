@@ -129,8 +129,10 @@ pub(super) fn broken_by(log: &[(Duration, Fact)]) -> Vec<String> {
             Fact::Answered { pid } => {
                 answered.insert(*pid);
             }
-            Fact::Serves { pid, .. } => {
+            Fact::Serves { role, pid } => {
                 starting.remove(pid);
+                // Its end sets the pause anew; the start that follows may be noted before that end.
+                ladders.entry(*role).or_default().not_before = Duration::ZERO;
             }
             Fact::Ended { role, pid, cause } => {
                 starting.remove(pid);

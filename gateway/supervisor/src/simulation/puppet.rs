@@ -14,9 +14,9 @@ use plexus_ipc::{
     BUILD,
     frame::{FrameReader, MAX_FRAME, encode},
     message::{
-        Failure, FromWorker, Health, OpenError, Planned, Progress, Role, ToWorker, WorkerError,
+        Chunk, Failure, FromWorker, Health, OpenError, Planned, Progress, Role, ToWorker,
+        WorkerError,
     },
-    text::Line,
 };
 use plexus_protocol::Digest;
 use serde_json::Value;
@@ -241,6 +241,7 @@ impl Acting {
                 let input = serde_json::json!({"tag": tag, "revision": revision, "owner": true});
                 self.asked(Asked::Settle, id, input.to_string().as_bytes());
             }
+            ToWorker::Credit { .. } => {}
             ToWorker::Cancel { id } => {
                 if self.own.life.heeds_cancel && self.calls.contains_key(&id) {
                     self.due.retain(|(_, other), _| *other != id);
@@ -271,7 +272,7 @@ impl Acting {
 
     async fn probed(&mut self, nonce: u64) -> Result<(), Exit> {
         let health = match self.own.life.probes {
-            Probes::Unwell(_) => Health::Degraded(Line::new("as told")),
+            Probes::Unwell(_) => Health::Degraded("as told".into()),
             Probes::In(_)
             | Probes::Never
             | Probes::Only(_)
@@ -343,14 +344,14 @@ impl Acting {
             Deed::Answers(_) => self.answer(id).await?,
             Deed::Fails(_) => self.fail(id, Failure::Internal).await?,
             Deed::Tells(_) => {
-                let line = Line::new("on its way");
-                let progress = Progress { id, line, at: None };
+                let chunk = Chunk::Text("on its way".into());
+                let progress = Progress { id, chunk };
                 self.say(&FromWorker::Progress(progress)).await?;
                 self.answer(id).await?;
             }
             Deed::Floods(lines) => {
-                let line = Line::new("and on");
-                let progress = FromWorker::Progress(Progress { id, line, at: None });
+                let chunk = Chunk::Text("and on".into());
+                let progress = FromWorker::Progress(Progress { id, chunk });
                 let frame = encode(&progress, MAX_FRAME).unwrap_or_default();
                 self.bytes(&frame.repeat(lines as usize)).await?;
                 self.answer(id).await?;

@@ -272,6 +272,7 @@ impl Stage {
             stands: Stands::while_so(move || !taken_back),
             audit: None,
             progress: None,
+            cancel: None,
             late: None,
         };
         let terms = CommitTerms {

@@ -2,11 +2,11 @@
 
 use super::{
     proof,
-    stage::{Stage, call, output, signal, terms},
+    stage::{Stage, call, listening, output, signal, terms},
 };
 use nix::sys::signal::Signal;
 use plexus_ipc::message::{Failure, Role, Verdict};
-use plexus_protocol::AuditId;
+use plexus_protocol::{AuditId, Effect};
 use plexus_supervisor::{DispatchError, Stands, WorkerState};
 use serde_json::json;
 use std::{
@@ -16,7 +16,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{oneshot, watch};
 
 #[tokio::test]
 async fn an_effect_is_planned_by_the_reader_and_committed_by_the_writer() {
@@ -127,9 +127,9 @@ async fn a_kill_during_a_commit_is_unknown_and_never_tried_again() {
 
     // One that was killed before it did anything is no more known, and no more repeated.
     let durable = proof::durable(&stage.ledger).await;
-    let (told, mut progress) = mpsc::channel(1);
+    let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "y", "after": "never"}));
-    request.progress = Some(told);
+    request.progress = Some(listener);
     let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
     let audit = AuditId::parse(&durable.audit_id().to_string()).expect("an id");
     let commit =
@@ -187,13 +187,57 @@ async fn what_a_worker_says_after_the_deadline_is_heard() {
     stage.supervisor.shutdown().await;
 }
 
+/// Its worker says what was done by then; one that was not sent yet was not done.
+#[tokio::test]
+async fn cancelled_effect_says_what_was_done() {
+    let stage = Stage::new();
+    let commit = async |input| {
+        let durable = proof::durable(&stage.ledger).await;
+        let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
+        let (cancel, cancelled) = watch::channel(false);
+        let (listener, progress) = listening();
+        let mut request = call("append", input);
+        request.progress = Some(listener);
+        request.cancel = Some(cancelled);
+        let commit = async move { supervisor.commit(&source, request, terms(), &durable).await };
+        (tokio::spawn(commit), cancel, progress)
+    };
+    let (half, cancel, mut progress) =
+        commit(json!({"line": "half", "after": "never", "heeds": true})).await;
+    progress.recv().await.expect("it is under way");
+    // Commits happen one after the other: this one waits in the worker, and is not begun.
+    let (next, cancel_next, _) = commit(json!({"line": "next", "after": "never"})).await;
+    cancel_next.send_replace(true);
+    let error = next.await.expect("a task").expect("an answer").result;
+    let error = error.expect_err("cancelled");
+    assert_eq!(
+        (error.code, error.effect),
+        (Failure::Cancelled, Effect::None)
+    );
+    cancel.send_replace(true);
+    let error = half.await.expect("a task").expect("an answer").result;
+    let error = error.expect_err("cancelled");
+    assert_eq!(
+        (error.code, error.effect),
+        (Failure::Cancelled, Effect::Partial)
+    );
+    // The control: one whose handler does not look is carried to its end.
+    let (whole, cancel, mut progress) = commit(json!({"line": "whole", "after": "go"})).await;
+    progress.recv().await.expect("it is under way");
+    cancel.send_replace(true);
+    stage.touch("go");
+    assert_eq!(output(whole.await.expect("a task")), json!("appended"));
+    assert_eq!(stage.log().lines().count(), 1);
+    stage.supervisor.shutdown().await;
+}
+
 #[tokio::test]
 async fn dropping_a_commit_does_not_cancel_it() {
     let stage = Stage::new();
     let durable = proof::durable(&stage.ledger).await;
-    let (told, mut progress) = mpsc::channel(1);
+    let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "kept", "after": "go"}));
-    request.progress = Some(told);
+    request.progress = Some(listener);
     let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
     let commit =
         tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });
@@ -211,9 +255,9 @@ async fn dropping_a_commit_does_not_cancel_it() {
 async fn a_shutdown_lets_an_effect_finish_and_cancels_reads() {
     let mut stage = Stage::new();
     let durable = proof::durable(&stage.ledger).await;
-    let (told, mut progress) = mpsc::channel(1);
+    let (listener, mut progress) = listening();
     let mut request = call("append", json!({"line": "last", "after": "go"}));
-    request.progress = Some(told);
+    request.progress = Some(listener);
     let (supervisor, source) = (stage.supervisor.clone(), stage.source.clone());
     let commit =
         tokio::spawn(async move { supervisor.commit(&source, request, terms(), &durable).await });

@@ -1,15 +1,14 @@
 //! Reads: started for, queued, retried, cancelled.
 
-use super::stage::{PATIENCE, Stage, call, eventually, output, pace, signal};
+use super::stage::{PATIENCE, Stage, call, eventually, listening, output, pace, signal};
 use nix::sys::signal::Signal;
-use plexus_ipc::message::Role;
+use plexus_ipc::message::{Chunk, Role};
 use plexus_supervisor::{
     AGENTS_WAITING, Cause, DispatchError, Health, Notice, Pace, READ_RETRIES, UNDER_WAY,
     Unavailable, WorkerState,
 };
 use serde_json::json;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 #[tokio::test]
 async fn the_first_call_starts_a_worker_and_the_second_finds_it() {
@@ -110,14 +109,14 @@ async fn a_read_that_kills_every_worker_is_given_up_and_the_source_goes_on() {
 #[tokio::test]
 async fn dropping_a_read_cancels_it_and_the_others_go_on() {
     let mut stage = Stage::new();
-    let (told, mut progress) = mpsc::channel(4);
+    let (listener, mut progress) = listening();
     let mut slow = call("wait", json!({"after": "never"}));
     // So long that only a cancellation ends it.
     slow.deadline = Duration::from_secs(3600);
-    slow.progress = Some(told);
+    slow.progress = Some(listener);
     let slow = stage.reading(slow);
     let other = stage.reading(call("wait", json!({"after": "go"})));
-    assert_eq!(&*progress.recv().await.expect("progress").line, "waiting");
+    assert_eq!(progress.recv().await, Some(Chunk::Text("waiting".into())));
     slow.abort();
     // The listener is let go of with the call, which is when the worker has let go of it.
     let gone = tokio::time::timeout(PATIENCE, progress.recv()).await;

@@ -9,12 +9,12 @@ use nix::{
 };
 use plexus_ipc::{
     manifest::Manifest,
-    message::{Role, Secret, Secrets},
+    message::{Chunk, Role, Secret, Secrets},
 };
 use plexus_ledger::Ledger;
 use plexus_protocol::{Digest, SourceId, Verb, json};
 use plexus_supervisor::{
-    CallRequest, CommitTerms, DispatchError, Finished, Notice, Pace, Setup, Spec, Stands,
+    CallRequest, CommitTerms, DispatchError, Finished, Listener, Notice, Pace, Setup, Spec, Stands,
     Supervisor,
 };
 use serde_json::{Value, json};
@@ -218,8 +218,16 @@ pub(crate) fn call(capability: &str, input: Value) -> CallRequest {
         stands: Stands::default(),
         audit: None,
         progress: None,
+        cancel: None,
         late: None,
     }
+}
+
+/// Hears what a call streams, and gives its credit back at once.
+pub(crate) fn listening() -> (Listener, mpsc::UnboundedReceiver<Chunk>) {
+    let (tell, heard) = mpsc::unbounded_channel();
+    let listener = Listener::new(move |chunk, _credit| drop(tell.send(chunk)));
+    (listener, heard)
 }
 
 pub(crate) fn terms() -> CommitTerms {

@@ -437,6 +437,8 @@ fn reported(outcome: &Outcome) -> CallFact {
         touched: outcome.touched.clone(),
         summary: outcome.summary.clone(),
         undo: outcome.undo.clone(),
+        effect: outcome.effect,
+        progress: outcome.progress,
         micros: Some(outcome.micros),
         ..CallFact::default()
     }

@@ -159,6 +159,8 @@ pub(crate) fn outcome(kind: OutcomeKind) -> Outcome {
         touched: vec![],
         summary: None,
         undo: None,
+        effect: None,
+        progress: None,
         micros: 10,
     }
 }

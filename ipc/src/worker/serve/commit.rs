@@ -89,7 +89,8 @@ impl<S: Source> Shared<S> {
             )
             .into());
         }
-        // From here on nothing drops it: neither a deadline nor a cancel.
+        // From here on nothing drops it: neither a deadline nor a cancel, which its handler may heed.
+        ctx.begin();
         let planned = plan.touched;
         let reply = match guarded((plan.plan)(Arc::clone(&self.source), ctx.clone())).await {
             Some(Ok(reply)) => reply,
@@ -113,7 +114,7 @@ impl<S: Source> Shared<S> {
 fn unfinished(error: SourceError, planned: Vec<crate::message::Touched>) -> Unfinished {
     let touched = match error.effect {
         Effect::None => Vec::new(),
-        Effect::Done | Effect::Unknown => planned,
+        Effect::Partial | Effect::Done | Effect::Unknown => planned,
     };
     Unfinished { error, touched }
 }

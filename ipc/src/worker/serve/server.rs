@@ -87,8 +87,11 @@ impl<S: Source> Server<S> {
             while self.reads.try_join_next().is_some() || self.commits.try_join_next().is_some() {}
         }
         // Reads and plans end now, with an answer; commits end when they are done.
-        if self.shared.role == Role::Reader {
-            self.shared.running().values().for_each(CallContext::end);
+        for call in self.shared.running().values() {
+            call.stop_streaming();
+            if self.shared.role == Role::Reader {
+                call.end();
+            }
         }
         while !self.reads.is_empty() || !self.commits.is_empty() {
             tokio::select! {
@@ -149,7 +152,12 @@ impl<S: Source> Server<S> {
             }
             ToWorker::Cancel { id } => {
                 if let Some(call) = self.shared.running().get(&id) {
-                    call.end();
+                    call.cancel();
+                }
+            }
+            ToWorker::Credit { id, bytes } => {
+                if let Some(call) = self.shared.running().get(&id) {
+                    call.credit(bytes);
                 }
             }
             ToWorker::Probe { nonce } => {
@@ -357,7 +365,7 @@ pub(super) async fn until_over<T>(
             .unwrap_or_else(|| Err(panicked(Effect::None)))
             // Whatever a connector says of it: a read or a plan has done nothing.
             .map_err(|error| error.effect(Effect::None)),
-        () = ctx.over() => Err(SourceError::new(Failure::Cancelled, "cancelled")),
+        () = ctx.over() => Err(SourceError::cancelled(Effect::None)),
         () = tokio::time::sleep_until(ctx.deadline()) => {
             ctx.end();
             Err(late())

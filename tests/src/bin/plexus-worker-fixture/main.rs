@@ -12,7 +12,7 @@ use plexus_ipc::worker::{
     CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source, SourceError,
     Touched, Verdict,
 };
-use plexus_protocol::{AuditId, Digest, Verb};
+use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -82,6 +82,7 @@ impl Source for Fixture {
             .effect("count", Self::plan_count, Self::commit)
             .effect("run", Self::plan_run, Self::commit)
             .effect("both", Self::plan_both, Self::commit)
+            .effect("stream", Self::plan_stream, Self::stream)
     }
 }
 
@@ -144,6 +145,21 @@ struct OneLine {
     wait: Option<u64>,
 }
 
+#[derive(Deserialize)]
+struct Stream {
+    /// What each piece says, after its number.
+    text: String,
+    pieces: u64,
+    /// The file that ends it; without one it ends after the last piece.
+    until: Option<String>,
+    /// Whether it goes on although it was cancelled.
+    #[serde(default)]
+    stubborn: bool,
+    /// Whether each piece is an event that says when it was made, in nanoseconds since 1970.
+    #[serde(default)]
+    timed: bool,
+}
+
 /// What a commit does.
 struct Append {
     line: String,
@@ -184,9 +200,9 @@ impl Fixture {
         call: CallContext,
         input: Wait,
     ) -> Result<Reply<Value>, SourceError> {
-        call.progress("waiting", Some((0, input.ms)));
+        call.progress("waiting").await;
         tokio::time::sleep(Duration::from_millis(input.ms)).await;
-        call.progress("waited", Some((input.ms, input.ms)));
+        call.progress("waited").await;
         Ok(Reply::new(json!({"waited": input.ms}), "waited"))
     }
 
@@ -318,6 +334,58 @@ impl Fixture {
             answer: 0,
             read_back: true,
         }))
+    }
+
+    async fn plan_stream(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Stream,
+    ) -> Result<Plan<Stream>, SourceError> {
+        let preview = Preview::new(format!("stream {} pieces", input.pieces));
+        Ok(Plan::new(input, Digest::of(b"any"), preview, "stream"))
+    }
+
+    /// The file `streamed` says how many pieces the gateway has taken.
+    async fn stream(
+        self: Arc<Self>,
+        call: CallContext,
+        stream: Stream,
+    ) -> Result<Reply<Value>, SourceError> {
+        let cancelled = |done: u64| match done {
+            0 => SourceError::cancelled(Effect::None),
+            _ => SourceError::cancelled(Effect::Partial),
+        };
+        let note = |done: u64| {
+            let _ = std::fs::write(self.root.join("streamed"), done.to_string());
+        };
+        note(0);
+        for piece in 0..stream.pieces {
+            if stream.timed {
+                let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
+                let at = now.unwrap_or_default().as_nanos().to_string();
+                call.progress_event(&json!({"piece": piece, "at": at}))
+                    .await?;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            } else {
+                let text = format!("{piece} {}\n", stream.text);
+                call.progress(text).await;
+            }
+            note(piece + 1);
+            if call.is_cancelled() && !stream.stubborn {
+                return Err(cancelled(piece + 1));
+            }
+        }
+        if let Some(until) = &stream.until {
+            while !self.root.join(until).exists() {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
+                    () = call.cancelled(), if !stream.stubborn => {
+                        return Err(cancelled(stream.pieces));
+                    }
+                }
+            }
+        }
+        Ok(Reply::new(json!({"pieces": stream.pieces}), "streamed"))
     }
 
     /// The state that an append assumes is the file `state`, which a test changes; not the log, so that two appends do

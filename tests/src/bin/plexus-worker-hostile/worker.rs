@@ -132,7 +132,7 @@ impl Worker {
                 ToWorker::Stop if self.orders.stays => {}
                 ToWorker::Stop => return ExitCode::SUCCESS,
                 ToWorker::Plan(call) => self.plan(call.id, &call.input),
-                ToWorker::Start(_) | ToWorker::Cancel { .. } => {}
+                ToWorker::Start(_) | ToWorker::Cancel { .. } | ToWorker::Credit { .. } => {}
             }
         }
         if self.orders.stays {

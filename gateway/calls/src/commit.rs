@@ -1,0 +1,292 @@
+//! An effect, from its intent to the record of its outcome: an agent's, an approved run's, the owner's own.
+//!
+//! ```text
+//! intent durable ─▶ sent, once ─▶ worker's word ─▶ outcome durable
+//!       └ not taken: nothing is done   └ none: its store is asked, else `unknown`
+//! ```
+//! Invariants: nothing here is retried. Once the commit frame may have been written the answer is the worker's outcome or
+//! `unknown`; past the deadline it is `unknown`, and what is recorded is still the outcome. What streams leaves only
+//! after the intent is durable.
+//!
+//! Must not know: how a principal is answered.
+
+use crate::{
+    events::Notice,
+    kernel::Kernel,
+    outcome, read, refusal,
+    settle::Committed,
+    under_way::{CallUnderWay, CancelledBy, Principal},
+};
+use plexus_ipc::message::Failure;
+use plexus_ledger::{Lane, SubmitError};
+use plexus_protocol::{AuditId, Effect, ErrorBody, ErrorCode, SourceId, Verb};
+use plexus_record::audit_id;
+use plexus_supervisor::{CallRequest, CommitTerms, DispatchError, Finished, Listener};
+use plexus_trust::{Command, Outcome, OutcomeKind, Permit, Refusal};
+use serde_json::{Value, value::RawValue};
+use std::{sync::Arc, time::Instant};
+
+/// An effect that may be recorded and then happen.
+pub(crate) struct Commit<'a> {
+    pub(crate) call: &'a Arc<CallUnderWay>,
+    pub(crate) source: &'a SourceId,
+    pub(crate) intent: Command,
+    pub(crate) request: CallRequest,
+    pub(crate) terms: CommitTerms,
+    /// What allows it; none for the owner's own.
+    pub(crate) permit: Option<&'a Permit>,
+    /// It is held against nothing being there, because its agent has not read what is.
+    pub(crate) unread: bool,
+}
+
+/// An effect that is over.
+pub(crate) struct Over {
+    /// The event of its intent.
+    pub(crate) intent: AuditId,
+    pub(crate) result: Result<Box<RawValue>, Box<Failed>>,
+    pub(crate) outcome: Outcome,
+    /// Whether the outcome is recorded.
+    pub(crate) recorded: bool,
+}
+
+/// How an effect that did not succeed is answered.
+pub(crate) struct Failed {
+    pub(crate) error: ErrorBody,
+    /// The status, where it was never sent.
+    pub(crate) status: Option<u16>,
+    /// The plan's rating, where it exceeds the permit.
+    pub(crate) rating: Option<Verb>,
+}
+
+/// Why there is no outcome.
+pub(crate) enum NoOutcome {
+    /// There is no intent, so nothing was done.
+    NotIntended(SubmitError<Refusal>),
+    /// The daemon stops before the source could say; the next start asks.
+    Open(AuditId),
+}
+
+/// Records and commits. `late` is called when its deadline has passed and its outcome is not known yet.
+pub(crate) async fn commit(
+    kernel: &Arc<Kernel>,
+    commit: Commit<'_>,
+    late: impl FnOnce(&AuditId) + Send,
+) -> Result<Over, NoOutcome> {
+    let Commit {
+        call,
+        source,
+        intent,
+        mut request,
+        terms,
+        permit,
+        unread,
+    } = commit;
+    let submitted = match call.principal.agent() {
+        Some(agent) => kernel.submit_for(agent, intent).await,
+        None => kernel.ledger.submit(intent, Lane::Owner).await,
+    };
+    let receipt = submitted.map_err(|error| {
+        outcome::never_sent(kernel, &error);
+        NoOutcome::NotIntended(error)
+    })?;
+    let durable = receipt.durable.ok_or_else(|| {
+        let why = "the intent left no record".to_owned();
+        NoOutcome::NotIntended(SubmitError::Unavailable(why))
+    })?;
+    let intent = audit_id(durable.audit_id());
+    call.intended(&intent);
+    let started = Instant::now();
+    let input_bytes = request.input.len() as u64;
+    request.audit = Some(intent.clone());
+    request.cancel = Some(call.cancel_signal());
+    request.progress = Some(listener(kernel, call));
+    if let Some(permit) = permit {
+        let (kernel, call, permit) = (kernel.clone(), call.clone(), permit.clone());
+        // The owner may revoke after the intent was recorded: that is heeded until the frame is written.
+        request.stands = plexus_supervisor::Stands::while_so(move || {
+            call.cancelled_by().is_none()
+                && permit.not_taken_back(&kernel.ledger.snapshot())
+                && unsaved(&kernel, &permit).is_none()
+        });
+    }
+    let proof = (&durable, &intent);
+    let is_late = || {
+        call.is_late();
+        late(&intent);
+    };
+    let committed = kernel.commit(source, request, terms, proof, is_late).await;
+    let Some(committed) = committed else {
+        return Err(NoOutcome::Open(intent));
+    };
+    let planned = terms.state_token.is_some();
+    let mut outcome = Outcome {
+        kind: OutcomeKind::Failed,
+        code: None,
+        reason: None,
+        input_bytes,
+        output_bytes: 0,
+        touched: Vec::new(),
+        summary: None,
+        undo: None,
+        effect: None,
+        progress: call.progress.streamed(),
+        micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+    };
+    let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
+    let result = judged(call, committed, not_sent, unread, planned, &mut outcome);
+    if let Err(failed) = &result {
+        outcome.code = Some(failed.error.code.as_str().to_owned());
+        let reason = failed.error.detail.as_ref().and_then(|d| d.get("reason"));
+        outcome.reason = reason.and_then(Value::as_str).map(str::to_owned);
+        if failed.error.code == ErrorCode::Cancelled {
+            outcome.reason = call.cancelled_by().map(|by| by.word().to_owned());
+        }
+    }
+    let agent = call.principal.agent();
+    let recorded = outcome::record(kernel, agent, &intent, outcome.clone()).await;
+    Ok(Over {
+        intent,
+        result,
+        outcome,
+        recorded: recorded.is_ok(),
+    })
+}
+
+/// The refusal where the owner took back what a call stands on and it could not be saved.
+fn unsaved(kernel: &Kernel, permit: &Permit) -> Option<Refusal> {
+    let token = permit.token.as_ref();
+    kernel
+        .revocations
+        .refuses(&permit.agent, &permit.capability, token)
+}
+
+/// Why an effect was not sent although its intent is recorded.
+fn not_sent(kernel: &Kernel, call: &CallUnderWay, permit: &Permit) -> ErrorBody {
+    let revoked = || unsaved(kernel, permit).unwrap_or(Refusal::GrantRequired { constraint: None });
+    let refusal = match call.cancelled_by() {
+        Some(by @ (CancelledBy::Agent | CancelledBy::Owner)) => {
+            return refusal::cancelled(by, &call.capability);
+        }
+        Some(CancelledBy::Pause) => Refusal::Paused,
+        None if kernel.ledger.snapshot().paused => Refusal::Paused,
+        Some(CancelledBy::Revoke) | None => revoked(),
+    };
+    refusal::refused(&refusal, Some(&call.capability))
+}
+
+/// Keeps what the call streams, and tells its agent that there is something.
+fn listener(kernel: &Arc<Kernel>, call: &Arc<CallUnderWay>) -> Listener {
+    let (kernel, call) = (kernel.clone(), call.clone());
+    Listener::new(move |chunk, credit| {
+        let news = call.progress.push(chunk, credit);
+        if let (Some(next), Some(run), Principal::Agent { id, epoch, .. }) =
+            (news, &call.run, &call.principal)
+        {
+            kernel.feed.publish(Notice::InvokeProgress {
+                agent: id.clone(),
+                epoch: *epoch,
+                run: run.clone(),
+                id: call.capability.to_string(),
+                next,
+            });
+        }
+    })
+}
+
+/// What came of it, for the log and for whoever asked.
+fn judged(
+    call: &CallUnderWay,
+    committed: Committed,
+    not_sent: Option<impl FnOnce() -> ErrorBody>,
+    unread: bool,
+    planned: bool,
+    outcome: &mut Outcome,
+) -> Result<Box<RawValue>, Box<Failed>> {
+    let id = &call.capability;
+    let failed = |error, status| {
+        Box::new(Failed {
+            error,
+            status,
+            rating: None,
+        })
+    };
+    match committed {
+        Committed::Dispatch(error) => {
+            let error = match (error, not_sent) {
+                (DispatchError::TakenBack, Some(why)) => why(),
+                (error, None) => refusal::undispatched_of_owner(&error, id, true),
+                (error, Some(_)) => refusal::undispatched(&error, id, true),
+            };
+            outcome.kind = match (error.effect, error.code) {
+                (Effect::Unknown, _) => OutcomeKind::Unknown,
+                (_, ErrorCode::Cancelled) => OutcomeKind::Failed,
+                _ => OutcomeKind::Refused,
+            };
+            let sent = matches!(outcome.kind, OutcomeKind::Unknown | OutcomeKind::Failed);
+            let status = (!sent).then(|| error.code.status());
+            Err(failed(error, status))
+        }
+        Committed::Undone => {
+            outcome.kind = OutcomeKind::Refused;
+            let died = DispatchError::Died { dispatched: false };
+            Err(failed(refusal::undispatched(&died, id, true), None))
+        }
+        Committed::Settled => {
+            outcome.kind = OutcomeKind::Ok;
+            Ok(RawValue::NULL.to_owned())
+        }
+        Committed::Finished(Finished { result, touched }) => {
+            outcome.touched = read::touches(&touched);
+            let mut error = match result {
+                Ok(answer) => {
+                    outcome.kind = OutcomeKind::Ok;
+                    outcome.output_bytes = answer.output.len() as u64;
+                    let summary = answer.summary.as_str();
+                    outcome.summary = (!summary.is_empty()).then(|| summary.to_owned());
+                    outcome.undo = answer.undo.as_ref().map(|u| u.as_str().to_owned());
+                    return Ok(answer.output.into_json());
+                }
+                Err(error) => error,
+            };
+            // What could be planned and now cannot be: the world moved between the card and the commit.
+            if let Failure::TransportError { reason } = &error.code
+                && planned
+                && error.effect == Effect::None
+            {
+                let reason = reason.clone();
+                error.code = Failure::PreconditionChanged { reason };
+            }
+            if unread && let Failure::PreconditionChanged { reason } = &mut error.code {
+                *reason = "unread".into();
+            }
+            outcome.kind = match (error.effect, &error.code) {
+                (Effect::Unknown, _) => OutcomeKind::Unknown,
+                (
+                    Effect::None,
+                    Failure::PreconditionChanged { .. }
+                    | Failure::RatingExceeded { .. }
+                    | Failure::ConstraintMiss { .. }
+                    | Failure::Busy,
+                ) => OutcomeKind::Refused,
+                (Effect::None | Effect::Partial | Effect::Done, _) => OutcomeKind::Failed,
+            };
+            let rating = match &error.code {
+                Failure::RatingExceeded { rating } => Some(*rating),
+                _ => None,
+            };
+            let missed = matches!(error.code, Failure::ConstraintMiss { .. });
+            let mut body = refusal::failed(&error, id);
+            if error.code == Failure::Cancelled {
+                outcome.effect = Some(error.effect);
+                if let Some(by) = call.cancelled_by() {
+                    body.message = refusal::cancelled(by, id).message;
+                }
+            }
+            Err(Box::new(Failed {
+                error: body,
+                status: missed.then_some(401),
+                rating,
+            }))
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! What a call streams: its last mebibyte, with offsets, for whoever follows it.
+//!
+//! ```text
+//! worker ─piece, credit─▶ log ─▶ followers, from any offset that is still kept
+//!    ▲                     └ credit is given back at once, or later: more than RATE pieces a second, a slow follower
+//!    └─────────────────────────┘
+//! ```
+//! Invariants: pieces keep their order; a log holds at most [`KEPT`] bytes; credit that is held back is given back as soon
+//! as its reason is gone, at most [`FOLLOWED`] after the last look of a follower. Offsets count bytes since the beginning.
+//!
+//! Must not know: who may look.
+
+use plexus_ipc::message::Chunk;
+use plexus_protocol::Digest;
+use plexus_supervisor::Credit;
+use plexus_trust::Streamed;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// Bytes of one call that are kept; the oldest go first.
+const KEPT: u64 = 1024 * 1024;
+/// Bytes that one look gives.
+const LOOK: u64 = 256 * 1024;
+/// Bytes by which a follower may be behind before the worker is slowed.
+const BEHIND: u64 = 512 * 1024;
+/// A follower that has not looked for so long is gone.
+const FOLLOWED: Duration = Duration::from_secs(5);
+/// Pieces of one call that are taken in a second.
+const RATE: u32 = 1_000;
+/// Text is joined to the piece before it up to this length, in bytes.
+const JOINED: usize = 4_096;
+/// From one look at held credit to the next.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// What one call has streamed.
+pub struct ProgressLog {
+    log: Mutex<Log>,
+    /// The offset after the last piece.
+    end: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Log {
+    pieces: VecDeque<Piece>,
+    /// Of the first piece that is kept.
+    from: u64,
+    next: u64,
+    digest: Sha256,
+    follower: Option<Follower>,
+    announced: bool,
+    taken: u32,
+    second: Option<Instant>,
+    held: Vec<Credit>,
+}
+
+struct Follower {
+    looked: Instant,
+    /// What it has.
+    upto: u64,
+}
+
+enum Piece {
+    Text(String),
+    Json(Box<RawValue>),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        let bytes = match self {
+            Self::Text(text) => text.len(),
+            Self::Json(json) => json.get().len(),
+        };
+        bytes as u64
+    }
+}
+
+/// A part of what a call streamed, as the wire shows it.
+#[derive(Debug, Serialize)]
+pub struct Progress {
+    /// Where it begins; beyond the offset that was asked for, what lies between is gone.
+    pub from: u64,
+    /// Where to go on.
+    pub next: u64,
+    /// The pieces.
+    pub chunks: Vec<Shown>,
+}
+
+/// One piece.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shown {
+    /// Continues the text before it.
+    Text(String),
+    /// One event.
+    Json(Box<RawValue>),
+}
+
+impl Log {
+    fn append(&mut self, chunk: Chunk) {
+        match chunk {
+            Chunk::Text(text) => {
+                self.digest.update(text.as_bytes());
+                self.next += text.len() as u64;
+                match self.pieces.back_mut() {
+                    Some(Piece::Text(last)) if last.len() + text.len() <= JOINED => {
+                        last.push_str(&text);
+                    }
+                    _ => self.pieces.push_back(Piece::Text(text.as_str().to_owned())),
+                }
+            }
+            Chunk::Json(json) => {
+                self.digest.update(&*json);
+                self.next += json.len() as u64;
+                self.pieces.push_back(Piece::Json(json.into_json()));
+            }
+        }
+        // An event takes some room beside its length, so their number is bounded too.
+        while self.next - self.from > KEPT || self.pieces.len() as u64 > KEPT / 64 {
+            let Some(oldest) = self.pieces.pop_front() else {
+                return;
+            };
+            self.from += oldest.len();
+        }
+    }
+
+    /// Whether the worker may go on.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self
+            .second
+            .is_none_or(|since| now - since >= Duration::from_secs(1))
+        {
+            self.second = Some(now);
+            self.taken = 0;
+        }
+        let follower = self.follower.as_ref();
+        let follower = follower.filter(|follower| now - follower.looked < FOLLOWED);
+        self.taken < RATE && follower.is_none_or(|f| self.next.saturating_sub(f.upto) < BEHIND)
+    }
+
+    fn part(&self, after: u64) -> Progress {
+        let from = after.clamp(self.from, self.next);
+        let (mut at, mut next, mut chunks) = (self.from, from, Vec::new());
+        for piece in &self.pieces {
+            let end = at + piece.len();
+            if end > from && next - from < LOOK {
+                chunks.push(match piece {
+                    Piece::Text(text) => {
+                        let skip = usize::try_from(from.saturating_sub(at)).unwrap_or(0);
+                        Shown::Text(text[text.floor_char_boundary(skip)..].to_owned())
+                    }
+                    Piece::Json(json) => Shown::Json(json.clone()),
+                });
+                next = end;
+            }
+            at = end;
+        }
+        Progress { from, next, chunks }
+    }
+}
+
+impl Default for ProgressLog {
+    fn default() -> Self {
+        Self {
+            log: Mutex::default(),
+            end: watch::Sender::new(0),
+        }
+    }
+}
+
+impl ProgressLog {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next piece. The offset after it, where nobody was told of a piece since the last look.
+    pub(crate) fn push(self: &Arc<Self>, chunk: Chunk, credit: Credit) -> Option<u64> {
+        let mut log = self.log();
+        log.append(chunk);
+        log.taken += 1;
+        let end = log.next;
+        let news = !std::mem::replace(&mut log.announced, true);
+        if log.has_room(Instant::now()) {
+            drop(log);
+            drop(credit);
+        } else {
+            let first = log.held.is_empty();
+            log.held.push(credit);
+            drop(log);
+            if first {
+                tokio::spawn(give_back(self.clone()));
+            }
+        }
+        self.end.send_replace(end);
+        news.then_some(end)
+    }
+
+    /// What there is after an offset, for a follower who goes on from what this gives.
+    pub fn after(&self, after: u64) -> Progress {
+        let mut log = self.log();
+        let part = log.part(after);
+        log.announced = part.next < log.next;
+        log.follower = Some(Follower {
+            looked: Instant::now(),
+            upto: part.next,
+        });
+        part
+    }
+
+    /// Waits until there is something after an offset.
+    pub async fn beyond(&self, after: u64) {
+        let _ = self.end.subscribe().wait_for(|end| *end > after).await;
+    }
+
+    /// The offset after the last piece.
+    pub fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    /// Bytes that are kept.
+    pub(crate) fn kept(&self) -> usize {
+        let log = self.log();
+        usize::try_from(log.next - log.from).unwrap_or(usize::MAX)
+    }
+
+    /// Length and digest of everything that was streamed; none where nothing was.
+    pub(crate) fn streamed(&self) -> Option<Streamed> {
+        let log = self.log();
+        (log.next > 0).then(|| Streamed {
+            bytes: log.next,
+            digest: Digest(log.digest.clone().finalize().into()),
+        })
+    }
+}
+
+/// Gives held credit back when there is room again.
+async fn give_back(progress: Arc<ProgressLog>) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        let mut log = progress.log();
+        if log.has_room(Instant::now()) {
+            let held = std::mem::take(&mut log.held);
+            drop(log);
+            drop(held);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(texts: &[&str]) -> Log {
+        let mut log = Log::default();
+        for text in texts {
+            log.append(Chunk::Text((*text).into()));
+        }
+        log
+    }
+
+    fn text(part: &Progress) -> String {
+        let text = |shown: &Shown| match shown {
+            Shown::Text(text) => text.clone(),
+            Shown::Json(json) => json.get().to_owned(),
+        };
+        part.chunks.iter().map(text).collect()
+    }
+
+    #[test]
+    fn any_offset_continues_the_stream() {
+        let log = log(&["ab", "cdé", "f"]);
+        for (after, expected) in [(0, "abcdéf"), (1, "bcdéf"), (4, "éf"), (6, "f"), (7, "")] {
+            let part = log.part(after);
+            assert_eq!((part.from, part.next), (after, 7), "after {after}");
+            assert_eq!(text(&part), expected, "after {after}");
+        }
+        assert_eq!(log.part(99).next, 7, "beyond the end");
+    }
+
+    #[test]
+    fn dropped_bytes_show_in_the_offset() {
+        let piece = "x".repeat(16 * 1024);
+        let pieces = vec![piece.as_str(); 65];
+        let log = log(&pieces);
+        let part = log.part(0);
+        assert_eq!(part.from, 16 * 1024, "one piece more than is kept");
+        assert_eq!(part.next - part.from, LOOK);
+        let mut at = part.next;
+        while at < log.next {
+            at = log.part(at).next;
+        }
+        assert_eq!(at, 65 * 16 * 1024);
+    }
+
+    #[test]
+    fn slow_follower_holds_credit_until_it_looks_or_goes() {
+        let mut log = Log::default();
+        let now = Instant::now();
+        let piece = "x".repeat(16 * 1024);
+        log.follower = Some(Follower {
+            looked: now,
+            upto: 0,
+        });
+        while log.next < BEHIND {
+            assert!(log.has_room(now), "at {}", log.next);
+            log.append(Chunk::Text(piece.as_str().into()));
+        }
+        assert!(!log.has_room(now));
+        assert!(log.has_room(now + FOLLOWED), "it is gone");
+        log.follower = Some(Follower {
+            looked: now,
+            upto: log.next,
+        });
+        assert!(log.has_room(now), "it has looked");
+    }
+
+    #[test]
+    fn pieces_of_a_second_are_bounded() {
+        let mut log = Log::default();
+        let now = Instant::now();
+        assert!(log.has_room(now));
+        log.taken = RATE;
+        assert!(!log.has_room(now));
+        assert!(log.has_room(now + Duration::from_secs(1)));
+    }
+}

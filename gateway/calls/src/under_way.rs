@@ -1,0 +1,310 @@
+//! The calls that are under way: who made them, how to cancel them, what they stream.
+//!
+//! ```text
+//! enter ─▶ intended (an effect's event) ─▶ over (the guard goes)
+//!   └──────────── cancelled, by whom ────────┘
+//! ```
+//! Invariants: a call is here from before its intent until its outcome is recorded, also where its caller has gone or was
+//! told that its outcome is not known; a stop waits for the effects among them. Cancelling asks: what was done by then
+//! its worker says.
+//!
+//! Must not know: what a call does.
+
+use crate::progress::ProgressLog;
+use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, RunId, Timestamp, TokenId};
+use plexus_trust::Refusal;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::sync::{Notify, watch};
+
+/// Whose call it is.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// An agent's, by its id and epoch.
+    Agent {
+        /// Which.
+        id: AgentId,
+        /// The agent's epoch when it called.
+        epoch: u64,
+        /// The scoped token that it came with.
+        token: Option<TokenId>,
+    },
+    /// The owner's own.
+    Owner,
+}
+
+impl Principal {
+    /// The agent, where it is one's.
+    pub fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent { id, .. } => Some(id),
+            Self::Owner => None,
+        }
+    }
+}
+
+/// Who cancelled a call, or what did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelledBy {
+    /// The agent that made it.
+    Agent,
+    /// The owner.
+    Owner,
+    /// A pause of all agents.
+    Pause,
+    /// A revoke of what allowed it.
+    Revoke,
+}
+
+impl CancelledBy {
+    /// For the log.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Owner => "owner",
+            Self::Pause => "pause",
+            Self::Revoke => "revoke",
+        }
+    }
+
+    /// For the agent.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::Agent => "You cancelled it.",
+            Self::Owner => "The owner stopped it.",
+            Self::Pause => "The owner paused all agents.",
+            Self::Revoke => "The owner revoked what allowed it.",
+        }
+    }
+}
+
+/// One call that is under way.
+pub struct CallUnderWay {
+    number: u64,
+    /// Whose it is.
+    pub principal: Principal,
+    /// What is called.
+    pub capability: CapabilityId,
+    /// Whether it only reads.
+    pub is_read: bool,
+    /// The digest of its input.
+    pub(crate) input: Digest,
+    /// When it began.
+    pub started: Timestamp,
+    /// The run that it is, where its caller does not wait for it.
+    pub run: Option<RunId>,
+    intent: OnceLock<AuditId>,
+    /// Its caller was told that its outcome is not known.
+    late: AtomicBool,
+    by: OnceLock<CancelledBy>,
+    /// What allowed it was revoked, whatever cancelled it before.
+    revoked: AtomicBool,
+    cancel: watch::Sender<bool>,
+    /// What it streams.
+    pub progress: Arc<ProgressLog>,
+}
+
+impl CallUnderWay {
+    /// The event of its intent.
+    pub fn intent(&self) -> Option<&AuditId> {
+        self.intent.get()
+    }
+
+    pub(crate) fn intended(&self, intent: &AuditId) {
+        // Once: a call has one intent.
+        let _ = self.intent.set(intent.clone());
+    }
+
+    /// From here on the same call is refused until this one is over.
+    pub(crate) fn is_late(&self) {
+        self.late.store(true, Ordering::Release);
+    }
+
+    /// Asks that it end. The first who asks is named.
+    pub fn cancel(&self, by: CancelledBy) {
+        let _ = self.by.set(by);
+        if by == CancelledBy::Revoke {
+            self.revoked.store(true, Ordering::Release);
+        }
+        self.cancel.send_replace(true);
+    }
+
+    /// Who cancelled it.
+    pub fn cancelled_by(&self) -> Option<CancelledBy> {
+        self.by.get().copied()
+    }
+
+    /// Whether what allowed it was revoked since it began.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Turns true when it is cancelled.
+    pub(crate) fn cancel_signal(&self) -> watch::Receiver<bool> {
+        self.cancel.subscribe()
+    }
+
+    /// Waits until it is cancelled.
+    pub(crate) async fn cancelled(&self) -> CancelledBy {
+        let mut signal = self.cancel.subscribe();
+        // The sender is ours, so it does not go first.
+        let _ = signal.wait_for(|cancelled| *cancelled).await;
+        self.by.get().copied().unwrap_or(CancelledBy::Owner)
+    }
+
+    /// Whether `name` names it: its run, or the event of its intent.
+    fn is_named(&self, name: &str) -> bool {
+        let run = self.run.as_ref().map(RunId::as_str);
+        run == Some(name)
+            || self.intent().is_some_and(|intent| intent.as_str() == name)
+            || self.handle() == name
+    }
+
+    /// Names it for as long as it is under way.
+    pub fn handle(&self) -> String {
+        match (self.intent(), &self.run) {
+            (Some(intent), _) => intent.to_string(),
+            (None, Some(run)) => run.to_string(),
+            (None, None) => format!("call_{}", self.number),
+        }
+    }
+}
+
+/// Every call that is under way.
+#[derive(Default)]
+pub struct UnderWay(Arc<Table>);
+
+#[derive(Default)]
+struct Table {
+    calls: Mutex<Calls>,
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Calls {
+    last: u64,
+    by_number: BTreeMap<u64, Arc<CallUnderWay>>,
+}
+
+/// A call's place among them, until the last clone of this goes.
+#[derive(Clone)]
+pub(crate) struct Entered {
+    pub(crate) call: Arc<CallUnderWay>,
+    _place: Arc<Place>,
+}
+
+struct Place {
+    table: Arc<Table>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let gone = self.table.calls().by_number.remove(&self.number);
+        drop(gone);
+        self.table.ended.notify_waiters();
+    }
+}
+
+impl Table {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a call is, when it begins.
+pub(crate) struct Begins {
+    pub(crate) principal: Principal,
+    pub(crate) capability: CapabilityId,
+    pub(crate) is_read: bool,
+    pub(crate) input: Digest,
+    pub(crate) started: Timestamp,
+    pub(crate) run: Option<RunId>,
+}
+
+impl UnderWay {
+    pub(crate) fn enter(&self, begins: Begins) -> Entered {
+        let Begins {
+            principal,
+            capability,
+            is_read,
+            input,
+            started,
+            run,
+        } = begins;
+        let mut calls = self.0.calls();
+        calls.last += 1;
+        let call = Arc::new(CallUnderWay {
+            number: calls.last,
+            principal,
+            capability,
+            is_read,
+            input,
+            started,
+            run,
+            intent: OnceLock::new(),
+            late: AtomicBool::new(false),
+            by: OnceLock::new(),
+            revoked: AtomicBool::new(false),
+            cancel: watch::Sender::new(false),
+            progress: Arc::default(),
+        });
+        calls.by_number.insert(call.number, call.clone());
+        let place = Place {
+            table: self.0.clone(),
+            number: call.number,
+        };
+        Entered {
+            call,
+            _place: Arc::new(place),
+        }
+    }
+
+    /// All of them, the oldest first.
+    pub fn all(&self) -> Vec<Arc<CallUnderWay>> {
+        self.0.calls().by_number.values().cloned().collect()
+    }
+
+    /// The one that a run id, the event of an intent or a handle names.
+    pub fn named(&self, name: &str) -> Option<Arc<CallUnderWay>> {
+        let calls = self.0.calls();
+        let named = calls.by_number.values().find(|call| call.is_named(name));
+        named.cloned()
+    }
+
+    /// The refusal of a call that was made before and may still happen.
+    pub(crate) fn refuses(
+        &self,
+        agent: &AgentId,
+        id: &CapabilityId,
+        input: Digest,
+    ) -> Option<Refusal> {
+        let calls = self.0.calls();
+        let same = |call: &&Arc<CallUnderWay>| {
+            call.late.load(Ordering::Acquire)
+                && call.input == input
+                && call.capability == *id
+                && call.principal.agent() == Some(agent)
+        };
+        let late = calls.by_number.values().find(same)?;
+        let intent = late.intent()?.clone();
+        Some(Refusal::OutcomeUnknown { intent })
+    }
+
+    /// Waits until no effect is under way.
+    pub async fn no_effects(&self) {
+        loop {
+            let ended = self.0.ended.notified();
+            let effects = self.0.calls().by_number.values().any(|call| !call.is_read);
+            if !effects {
+                return;
+            }
+            ended.await;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `plexusctl calls`: what is under way now, and the owner's stop of one.
+
+use crate::{
+    owner::{Desk, list_of, text_of},
+    table::table,
+};
+use clap::{Args, Subcommand};
+use plexus_client::{Exit, Stop, span, text};
+
+/// Calls that are under way.
+#[derive(Args)]
+pub(crate) struct Calls {
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+#[derive(Subcommand)]
+enum Act {
+    /// Show the calls that are under way
+    List,
+    /// Cancel a call; its record says what was done by then
+    Stop {
+        /// Call, as the list shows it
+        call: String,
+    },
+}
+
+/// Runs the sub-command.
+pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
+    match calls.act.unwrap_or(Act::List) {
+        Act::List => {
+            let reply = desk.open().await?.get("/admin/api/calls").await?;
+            desk.show(&reply, || {
+                let rows = list_of(&reply, "calls").iter().map(|call| {
+                    let agent = text_of(call, "agentId");
+                    let state = match (&call["cancelled"], call["streamedBytes"].as_u64()) {
+                        (cancelled, _) if cancelled == true => "being cancelled".to_owned(),
+                        (_, Some(bytes)) if bytes > 0 => format!("streamed {bytes} bytes"),
+                        _ => String::new(),
+                    };
+                    [
+                        if agent.is_empty() { "you" } else { agent }.to_owned(),
+                        text_of(call, "capabilityId").to_owned(),
+                        text_of(call, "kind").to_owned(),
+                        span::length(call["runningMs"].as_u64().unwrap_or(0)),
+                        text_of(call, "id").to_owned(),
+                        state,
+                    ]
+                });
+                let head = ["agent", "capability", "kind", "for", "call", ""];
+                table(head, rows.collect(), "no call is under way")
+            })
+        }
+        Act::Stop { call } => {
+            // Ids are of these characters; another one could only name another path.
+            if !call
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+            {
+                return Err(
+                    Stop::usage(format!("{:?} is no id of a call", text::line(&call)))
+                        .next("plexusctl calls list"),
+                );
+            }
+            let path = format!("/admin/api/calls/{call}/stop");
+            let reply = desk
+                .open()
+                .await?
+                .post(&path, &serde_json::json!({}))
+                .await?;
+            desk.show(&reply, || {
+                let capability = text::line(text_of(&reply["call"], "capabilityId"));
+                format!("cancelling {capability}; see what was done: plexusctl activity")
+            })
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What a long effect streams while it is under way, and how it is cancelled.
+
+use crate::house::Workshop;
+use plexus_protocol::Digest;
+use plexus_tests::waiting::until;
+use plexus_tests::{Agent, Terminal};
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime};
+
+const STREAM: &str = "fixture.stream";
+
+/// The code of an agent whose streaming effect stands.
+fn code(workshop: &Workshop, id: &str) -> String {
+    let connected = workshop
+        .owner()
+        .connect_as(json!({"agentId": id, "capabilities": [STREAM], "standing": [STREAM]}))
+        .expect_ok();
+    connected["code"].as_str().expect("a code").to_owned()
+}
+
+fn streamer(workshop: &Workshop, id: &str) -> Agent {
+    Agent::enroll(&workshop.gateway.client(), &code(workshop, id))
+}
+
+fn start(agent: &Agent, input: Value) -> String {
+    let reply = agent.invoke_body(json!({"id": STREAM, "input": input, "async": true}));
+    reply.expect_status(202);
+    reply.at("/run/runId").as_str().expect("a run").to_owned()
+}
+
+/// One look at what a run streams.
+fn look(agent: &Agent, run: &str, after: u64) -> Value {
+    let path = format!("/invoke/status?runId={run}&after={after}&wait=20");
+    agent.client().get(&path).expect_ok()
+}
+
+fn text_of(status: &Value) -> String {
+    let chunks = status["progress"]["chunks"].as_array();
+    let text = |chunk: &Value| chunk["text"].as_str().unwrap_or_default().to_owned();
+    chunks.into_iter().flatten().map(text).collect()
+}
+
+/// Follows a run to its end: all that it streamed, and its last status.
+fn follow(agent: &Agent, run: &str) -> (String, Value) {
+    let (mut after, mut text) = (0, String::new());
+    let status = until("the end of a run", || {
+        let status = look(agent, run, after);
+        text.push_str(&text_of(&status));
+        after = status["progress"]["next"].as_u64().unwrap_or(after);
+        (status["status"] != "running").then_some(status)
+    });
+    (text, status)
+}
+
+/// Waits until a run has streamed something.
+fn under_way(agent: &Agent, run: &str) {
+    let status = look(agent, run, 0);
+    assert!(status["progress"]["next"].as_u64() > Some(0), "{status}");
+}
+
+fn outcome(workshop: &Workshop) -> Value {
+    until("an outcome", || {
+        workshop.calls(STREAM, "outcome").first().cloned()
+    })
+}
+
+#[test]
+fn stream_reaches_its_follower_in_order() {
+    let workshop = Workshop::open();
+    let agent = streamer(&workshop, "one");
+    let events = agent.events();
+    let run = start(&agent, json!({"text": "hé", "pieces": 4, "until": "go"}));
+    let told = events.wait_for("invoke_progress");
+    assert_eq!(
+        (told["runId"].as_str(), told["id"].as_str()),
+        (Some(&*run), Some(STREAM))
+    );
+    let expected = "0 hé\n1 hé\n2 hé\n3 hé\n";
+    let all = until("all of it", || {
+        let status = look(&agent, &run, 0);
+        (text_of(&status) == expected).then_some(status)
+    });
+    assert_eq!(all["status"], "running");
+    let next = all["progress"]["next"].as_u64().expect("an offset");
+    assert_eq!(next, expected.len() as u64);
+    assert_eq!(text_of(&look(&agent, &run, 6)), "1 hé\n2 hé\n3 hé\n");
+
+    workshop.folder.write("go", "");
+    let (text, ended) = follow(&agent, &run);
+    assert_eq!(text, expected);
+    assert_eq!(ended["result"]["output"], json!({"pieces": 4}));
+    let outcome = outcome(&workshop);
+    let digest = Digest::of(expected.as_bytes()).to_string();
+    assert_eq!(
+        outcome["detail"]["progress"],
+        json!({"bytes": expected.len(), "digest": digest})
+    );
+    // The control: a call that streams nothing says nothing of it.
+    let silent = start(&agent, json!({"text": "", "pieces": 0}));
+    follow(&agent, &silent);
+    let outcomes = until("both", || {
+        let outcomes = workshop.calls(STREAM, "outcome");
+        (outcomes.len() == 2).then_some(outcomes)
+    });
+    assert!(
+        outcomes[0]["detail"].get("progress").is_none(),
+        "{}",
+        outcomes[0]
+    );
+}
+
+/// Who has seen the beginning and looks no more holds the worker up, for a while; and no more than a mebibyte is kept.
+#[test]
+fn slow_follower_slows_the_worker() {
+    let workshop = Workshop::open();
+    let agent = streamer(&workshop, "one");
+    let text = "x".repeat(15_000);
+    let run = start(&agent, json!({"text": text, "pieces": 160}));
+    let first = look(&agent, &run, 0);
+    let next = first["progress"]["next"].as_u64().expect("an offset");
+    let taken = || workshop.folder.read("streamed").parse::<u64>().unwrap_or(0);
+    // As far as it gets unread: half a mebibyte, and what may be on its way beyond.
+    let most = (next + 640 * 1024) / 15_000 + 2;
+    until("it is held up", || {
+        (taken() * 15_000 > next + 512 * 1024).then_some(())
+    });
+    assert!(taken() <= most, "{} pieces, {most} at most", taken());
+    // It goes on as soon as it is read.
+    let (_, ended) = follow(&agent, &run);
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    let late = look(&agent, &run, 0);
+    let from = late["progress"]["from"].as_u64().expect("an offset");
+    assert!(
+        from > 1024 * 1024,
+        "the beginning is no longer kept: {from}"
+    );
+}
+
+#[test]
+fn cancelled_run_says_what_was_done() {
+    let workshop = Workshop::open();
+    let agent = streamer(&workshop, "one");
+    let cancel = |run: &str| {
+        let reply = agent.client().post("/invoke/cancel", json!({"runId": run}));
+        reply.expect_status(202);
+    };
+    let run = start(
+        &agent,
+        json!({"text": "half", "pieces": 2, "until": "never"}),
+    );
+    under_way(&agent, &run);
+    cancel(&run);
+    cancel(&run);
+    let (_, ended) = follow(&agent, &run);
+    assert_eq!(ended["status"], "failed");
+    let error = &ended["result"]["error"];
+    assert_eq!(
+        (&error["code"], &error["effect"]),
+        (&json!("cancelled"), &json!("partial"))
+    );
+    assert_eq!(error["message"], "You cancelled it.");
+    let outcome = outcome(&workshop);
+    assert_eq!(outcome["outcome"], "error");
+    for (member, value) in [
+        ("code", "cancelled"),
+        ("effect", "partial"),
+        ("reason", "agent"),
+    ] {
+        assert_eq!(outcome["detail"][member], value, "{outcome}");
+    }
+    // The control: an effect whose source does not heed it is carried to its end, and says so.
+    let whole = json!({"text": "whole", "pieces": 2, "until": "go", "stubborn": true});
+    let run = start(&agent, whole);
+    under_way(&agent, &run);
+    cancel(&run);
+    workshop.folder.write("go", "");
+    let (_, ended) = follow(&agent, &run);
+    assert_eq!(ended["result"]["output"], json!({"pieces": 2}));
+    cancel(&run);
+    assert_eq!(follow(&agent, &run).1["status"], "succeeded", "it is over");
+}
+
+#[test]
+fn only_its_agent_cancels_a_run() {
+    let workshop = Workshop::open();
+    let (agent, other) = (streamer(&workshop, "one"), streamer(&workshop, "two"));
+    let run = start(
+        &agent,
+        json!({"text": "mine", "pieces": 1, "until": "never"}),
+    );
+    under_way(&agent, &run);
+    let body = json!({"runId": run});
+    for client in [
+        workshop.gateway.client(),
+        other.client(),
+        agent.bearing(&agent.pat),
+    ] {
+        client
+            .post("/invoke/cancel", body.clone())
+            .expect_error(403, "session_expired");
+    }
+    assert_eq!(look(&agent, &run, 0)["status"], "running");
+    agent
+        .another_session()
+        .client()
+        .post("/invoke/cancel", body)
+        .expect_status(202);
+    assert_eq!(
+        follow(&agent, &run).1["result"]["error"]["code"],
+        "cancelled"
+    );
+}
+
+#[test]
+fn pause_and_revoke_cancel_effects() {
+    let workshop = Workshop::open();
+    let (one, two) = (streamer(&workshop, "one"), streamer(&workshop, "two"));
+    let input = json!({"text": "a", "pieces": 1, "until": "never"});
+    let [run, other] = [&one, &two].map(|agent| start(agent, input.clone()));
+    under_way(&one, &run);
+    under_way(&two, &other);
+    workshop.owner().revoke("one", STREAM);
+    let path = format!("/invoke/status?runId={run}&wait=20");
+    let ended = one.client().get(&path).expect_ok();
+    assert_eq!(ended["result"]["error"]["code"], "cancelled", "{ended}");
+    assert_eq!(ended["result"]["error"]["effect"], "partial");
+    // What it streamed is not given any more.
+    let after = one.client().get(&format!("{path}&after=0")).expect_ok();
+    assert!(after.get("progress").is_none(), "{after}");
+    // The control: another agent's goes on, until all are paused.
+    assert_eq!(look(&two, &other, 0)["status"], "running");
+    let pause = |on: bool| {
+        let body = json!({ "on": on });
+        workshop
+            .owner()
+            .client
+            .post("/admin/api/pause", body)
+            .expect_ok();
+    };
+    pause(true);
+    let outcome = until("its outcome", || {
+        let outcomes = workshop.calls(STREAM, "outcome");
+        outcomes.into_iter().find(|event| event["agentId"] == "two")
+    });
+    assert_eq!(outcome["detail"]["reason"], "pause", "{outcome}");
+    pause(false);
+}
+
+#[test]
+fn owner_lists_and_stops_calls() {
+    let workshop = Workshop::open();
+    let agent = streamer(&workshop, "one");
+    let none = workshop.gateway.cli(["calls"]);
+    assert!(none.expect_ok().contains("no call is under way"), "{none}");
+    let run = start(&agent, json!({"text": "a", "pieces": 1, "until": "never"}));
+    under_way(&agent, &run);
+    let listed = workshop.gateway.cli(["calls", "list"]);
+    let shown = listed.expect_ok();
+    assert!(
+        shown.contains(STREAM) && shown.contains("one") && shown.contains("effect"),
+        "{shown}"
+    );
+    let calls = workshop.gateway.cli(["calls", "list", "--json"]).json();
+    let call = &calls["calls"][0];
+    assert_eq!(call["runId"], run.as_str());
+    let id = call["auditId"].as_str().expect("the event of its intent");
+    workshop.gateway.cli(["calls", "stop", id]).expect_ok();
+    let (_, ended) = follow(&agent, &run);
+    assert_eq!(ended["result"]["error"]["message"], "The owner stopped it.");
+    let gone = workshop.gateway.cli(["calls", "stop", id]);
+    gone.expect_status(1);
+    assert!(gone.stderr.contains("plexusctl calls list"), "{gone}");
+}
+
+#[test]
+fn command_prints_the_stream_and_cancels_on_a_second_ctrl_c() {
+    let workshop = Workshop::open();
+    let code = code(&workshop, "one");
+    workshop
+        .gateway
+        .plexus("one", ["enroll", &code])
+        .expect_ok();
+    let words = ["fixture.stream", "text=hello", "pieces=3"];
+    let done = workshop.gateway.plexus("one", words);
+    assert!(done.expect_ok().contains(r#""pieces": 3"#), "{done}");
+    assert!(
+        done.stderr.contains("0 hello\n1 hello\n2 hello\n"),
+        "{done}"
+    );
+
+    let words = words.into_iter().chain(["until=never"]);
+    let command = workshop.gateway.plexus_command("one", words);
+    let mut terminal = Terminal::start(&command, 80, 24);
+    terminal.until_shows("2 hello");
+    terminal.keys("\u{3}");
+    terminal.until_shows("press Ctrl-C again");
+    terminal.keys("\u{3}");
+    terminal.until_shows("You cancelled it.");
+    assert_eq!(terminal.end().code(), Some(1), "{}", terminal.picture());
+    let outcomes = workshop.calls(STREAM, "outcome");
+    assert_eq!(
+        outcomes[0]["detail"]["effect"], "partial",
+        "{}",
+        outcomes[0]
+    );
+}
+
+/// The time from a worker's write to its client's eyes. The bound is far from what is measured, for a loaded machine.
+#[test]
+fn pieces_arrive_as_they_are_made() {
+    let workshop = Workshop::open();
+    let agent = streamer(&workshop, "one");
+    let run = start(&agent, json!({"text": "", "pieces": 40, "timed": true}));
+    let (mut after, mut late) = (0, Vec::new());
+    loop {
+        let status = look(&agent, &run, after);
+        let now = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("a clock")
+            .as_nanos();
+        let chunks = status["progress"]["chunks"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        if let Some(last) = chunks.last() {
+            let at = last["json"]["at"]
+                .as_str()
+                .and_then(|at| at.parse::<u128>().ok());
+            let took = now.saturating_sub(at.expect("a time"));
+            late.push(Duration::from_nanos(u64::try_from(took).expect("a while")));
+        }
+        after = status["progress"]["next"].as_u64().unwrap_or(after);
+        if status["status"] != "running" {
+            break;
+        }
+    }
+    late.sort();
+    let median = late[late.len() / 2];
+    assert!(
+        late.len() >= 10 && median < Duration::from_millis(100),
+        "{late:?}"
+    );
+}
