@@ -567,6 +567,42 @@ fn what_runs_ends_first() {
     assert!(!reads.is_empty(), "the run ended, and is on record");
 }
 
+/// A call that takes long is named and waited for; then it is cancelled, or there is no change.
+#[test]
+fn long_calls_hold_an_upgrade_up_or_are_cancelled() {
+    let installed = Installed::open();
+    let stream = "fixture.stream";
+    let connected = installed
+        .workshop
+        .owner()
+        .connect_as(json!({"agentId": "long", "capabilities": [stream], "standing": [stream]}))
+        .expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    let agent = Agent::enroll(&installed.gateway().client(), code);
+    let input = json!({"text": "half", "pieces": 1, "until": "never"});
+    let reply = agent.invoke_body(json!({"id": stream, "input": input, "async": true}));
+    reply.expect_status(202);
+    let run = reply.at("/run/runId").as_str().expect("an id").to_owned();
+    let path = format!("/invoke/status?runId={run}&after=0&wait=20");
+    assert_eq!(agent.client().get(&path).expect_ok()["status"], "running");
+    installed.install(&editions::later());
+    let refused = installed.gateway().cli(["upgrade", "--wait", "1"]);
+    refused.expect_status(1);
+    for words in ["waiting for the calls", stream, "--now"] {
+        assert!(refused.stderr.contains(words), "{refused}");
+    }
+    assert_eq!(agent.client().get(&path).expect_ok()["status"], "running");
+    let said = installed.gateway().cli(["upgrade", "--now", "--json"]);
+    assert_eq!(said.expect_status(0).json()["changed"], true, "{said}");
+    let outcomes = installed.workshop.calls(stream, "outcome");
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!(
+        outcomes[0]["detail"]["code"], "cancelled",
+        "{}",
+        outcomes[0]
+    );
+}
+
 #[test]
 fn two_at_a_time_are_one() {
     let installed = Installed::open();

@@ -6,6 +6,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, span, text};
+use serde_json::{Value, json};
 
 /// Calls that are under way.
 #[derive(Args)]
@@ -30,26 +31,7 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
     match calls.act.unwrap_or(Act::List) {
         Act::List => {
             let reply = desk.open().await?.get("/admin/api/calls").await?;
-            desk.show(&reply, || {
-                let rows = list_of(&reply, "calls").iter().map(|call| {
-                    let agent = text_of(call, "agentId");
-                    let state = match (&call["cancelled"], call["streamedBytes"].as_u64()) {
-                        (cancelled, _) if cancelled == true => "being cancelled".to_owned(),
-                        (_, Some(bytes)) if bytes > 0 => format!("streamed {bytes} bytes"),
-                        _ => String::new(),
-                    };
-                    [
-                        if agent.is_empty() { "you" } else { agent }.to_owned(),
-                        text_of(call, "capabilityId").to_owned(),
-                        text_of(call, "kind").to_owned(),
-                        span::length(call["runningMs"].as_u64().unwrap_or(0)),
-                        text_of(call, "id").to_owned(),
-                        state,
-                    ]
-                });
-                let head = ["agent", "capability", "kind", "for", "call", ""];
-                table(head, rows.collect(), "no call is under way")
-            })
+            desk.show(&reply, || as_text(&reply))
         }
         Act::Stop { call } => {
             // Ids are of these characters; another one could only name another path.
@@ -63,15 +45,33 @@ pub(crate) async fn run(desk: &Desk, calls: Calls) -> Result<Exit, Stop> {
                 );
             }
             let path = format!("/admin/api/calls/{call}/stop");
-            let reply = desk
-                .open()
-                .await?
-                .post(&path, &serde_json::json!({}))
-                .await?;
+            let reply = desk.open().await?.post(&path, &json!({})).await?;
             desk.show(&reply, || {
                 let capability = text::line(text_of(&reply["call"], "capabilityId"));
                 format!("cancelling {capability}; see what was done: plexusctl activity")
             })
         }
     }
+}
+
+/// Them as a table.
+pub(crate) fn as_text(reply: &Value) -> String {
+    let rows = list_of(reply, "calls").iter().map(|call| {
+        let agent = text_of(call, "agentId");
+        let state = match (&call["cancelled"], call["streamedBytes"].as_u64()) {
+            (cancelled, _) if cancelled == true => "being cancelled".to_owned(),
+            (_, Some(bytes)) if bytes > 0 => format!("streamed {bytes} bytes"),
+            _ => String::new(),
+        };
+        [
+            if agent.is_empty() { "you" } else { agent }.to_owned(),
+            text_of(call, "capabilityId").to_owned(),
+            text_of(call, "kind").to_owned(),
+            span::length(call["runningMs"].as_u64().unwrap_or(0)),
+            text_of(call, "id").to_owned(),
+            state,
+        ]
+    });
+    let head = ["agent", "capability", "kind", "for", "call", ""];
+    table(head, rows.collect(), "no call is under way")
 }

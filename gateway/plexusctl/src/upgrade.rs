@@ -1,14 +1,18 @@
 //! `plexusctl upgrade`: the running gateway gives way to the program that lies in its place now.
 //!
 //! ```text
-//! ask ──refused, or nothing to do──▶ say so
-//!  └──agreed──▶ wait for the next launch to answer ──▶ it is the new build, or the old one again, or nobody
+//! look ──refused, or nothing to do──▶ say so
+//!  └──calls under way──▶ wait, or cancel them ──still some──▶ refuse
+//!       └──none──▶ ask ──agreed──▶ wait for the next launch to answer ──▶ it is the new build, or the old one again, or nobody
 //! ```
 //! Must not know: how the gateway does it.
 
-use crate::owner::{Desk, Owner, text_of};
+use crate::{
+    calls,
+    owner::{Desk, Owner, list_of, text_of},
+};
 use clap::Args;
-use plexus_client::{Exit, Request, Stop, text};
+use plexus_client::{Exit, Request, Stop, out, text};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -29,18 +33,33 @@ pub(crate) struct Upgrade {
     /// Only say whether it would be done
     #[arg(long)]
     check: bool,
+    /// Seconds to wait for the calls that are under way
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+    /// Cancel the calls that are under way instead of waiting for them
+    #[arg(long, conflicts_with = "check")]
+    now: bool,
 }
 
 /// Runs the command.
 pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     let mut owner = desk.open().await?;
-    let body = json!({"check": upgrade.check});
-    let ask = Request::post("/admin/api/upgrade", &body).within(LOOK);
-    let agreed = owner.ask(ask).await.map_err(older)?;
+    let ask =
+        |check: bool| Request::post("/admin/api/upgrade", &json!({"check": check})).within(LOOK);
+    let looked = owner.ask(ask(true)).await.map_err(older);
+    let is_same = |looked: &Value| looked["from"]["program"] == looked["to"]["program"];
+    if !upgrade.check && looked.as_ref().is_ok_and(|looked| !is_same(looked)) {
+        let wait = Duration::from_secs(upgrade.wait);
+        calls_end(&mut owner, wait, upgrade.now).await?;
+    }
+    // What is refused is refused again, on record.
+    let agreed = match upgrade.check {
+        true => looked?,
+        false => owner.ask(ask(false)).await.map_err(older)?,
+    };
     let names = names(&agreed);
     if upgrade.check {
-        let same = agreed["from"]["program"] == agreed["to"]["program"];
-        return desk.show(&agreed, || match same {
+        return desk.show(&agreed, || match is_same(&agreed) {
             true => "the gateway runs this very program already".to_owned(),
             false => format!("it would be changed over {names}; type: plexusctl upgrade"),
         });
@@ -68,6 +87,60 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
         .unwrap_or(u64::MAX)
         .into();
     desk.show(&done, || format!("changed over {names}"))
+}
+
+/// Waits for the end of the calls that are under way now, or cancels them; later ones are the change's own to wait for.
+async fn calls_end(owner: &mut Owner, wait: Duration, now: bool) -> Result<(), Stop> {
+    let reply = match owner.get("/admin/api/calls").await {
+        // It is of before there was a list.
+        Err(stop) if stop.code == "unknown_capability" => return Ok(()),
+        reply => reply?,
+    };
+    let mut left = list_of(&reply, "calls").to_vec();
+    if left.is_empty() {
+        return Ok(());
+    }
+    out::say(match now {
+        true => "cancelling the calls that are under way:",
+        false => "waiting for the calls that are under way:",
+    });
+    out::say(&calls::as_text(&reply));
+    if now {
+        for call in &left {
+            let path = format!("/admin/api/calls/{}/stop", text_of(call, "id"));
+            match owner.post(&path, &json!({})).await {
+                Err(stop) if stop.code != "not_found" => return Err(stop),
+                // It has ended by itself.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    let until = Instant::now() + wait;
+    loop {
+        let reply = owner.get("/admin/api/calls").await?;
+        let running = list_of(&reply, "calls");
+        // An effect's id changes when its intent is recorded; when it began does not.
+        let runs = |call: &Value| {
+            let same = |other: &&Value| {
+                ["agentId", "capabilityId", "startedAt"]
+                    .iter()
+                    .all(|member| other[*member] == call[*member])
+            };
+            running.iter().any(|other| same(&other))
+        };
+        left.retain(runs);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let why = format!("{} of the calls that were under way still run", left.len());
+            return Err(Stop::new(Exit::Failed, "busy", why).next(match now {
+                true => "wait for them: plexusctl calls list",
+                false => "plexusctl upgrade --now cancels them; --wait SECONDS waits longer",
+            }));
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 /// Both builds, as an answer or an event has them.
