@@ -66,6 +66,44 @@ fn a_run_is_accepted_followed_and_collected() {
 }
 
 #[test]
+fn run_result_outlives_a_restart() {
+    let mut workshop = Workshop::open();
+    let writer = workshop.writer("two");
+    let reader = workshop.reader("one");
+    let effect = writer.invoke_body(json!({"id": COUNT, "input": {"line": "kept"}, "async": true}));
+    effect.expect_status(202);
+    let runs = [start(&reader, 1), effect.at("/run")];
+    let before = [
+        finished(&reader.client(), &runs[0]),
+        finished(&writer.client(), &runs[1]),
+    ];
+    workshop.gateway.restart();
+    let back = [workshop.back(&reader), workshop.back(&writer)];
+    for ((agent, run), before) in back.iter().zip(&runs).zip(&before) {
+        let after = finished(&agent.client(), run);
+        for member in ["status", "result", "finishedAt", "startedAt"] {
+            assert_eq!(after[member], before[member], "{member}");
+        }
+    }
+    assert_eq!(workshop.effects(), ["kept"], "it was not done again");
+    // Another agent does not get it, nor the same after a revoke of what it was read by.
+    let path = format!(
+        "/invoke/status?runId={}",
+        runs[0]["runId"].as_str().expect("an id")
+    );
+    back[1]
+        .client()
+        .get(&path)
+        .expect_error(403, "session_expired");
+    workshop.owner().revoke("one", LONG);
+    let withheld = back[0].client().get(&path).expect_ok();
+    assert_eq!(
+        withheld["result"]["error"]["code"], "grant_required",
+        "{withheld}"
+    );
+}
+
+#[test]
 fn who_may_read_a_run() {
     let workshop = Workshop::open();
     let (one, two) = (workshop.reader("one"), workshop.reader("two"));
@@ -255,7 +293,7 @@ fn a_key_leads_to_no_run_that_is_forgotten() {
     ended.expect_status(202);
     assert_eq!(ended.at("/run/runId"), first.at("/run/runId"));
     assert_eq!(ended.at("/run/status"), "succeeded", "{ended}");
-    clock.show("+61m");
+    clock.show("+25h");
     let agent = agent.another_session();
     let anew = agent.invoke_body(body);
     anew.expect_status(202);

@@ -19,14 +19,17 @@ pub mod store;
 
 use crate::{
     answer::Answer,
-    approvals::store::{Approvals, INPUTS_AT_ONCE, Planned, Ran, TOKENS_OF_AN_ITEM},
+    answers::{Answers, KeptAnswer, Key},
+    approvals::store::{
+        Approvals, INPUTS_AT_ONCE, Planned, TOKENS_OF_AN_ITEM, withheld as withheld_answer,
+    },
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},
     terms::Terms,
 };
 use bytes::Bytes;
-use plexus_home::state_dir::{StateDir, create_private, write_private};
+use plexus_home::state_dir::{StateDir, create_private};
 use plexus_ipc::message::{PlanMade, Touched};
 use plexus_ledger::{Condition, SubmitError};
 use plexus_protocol::{
@@ -92,6 +95,7 @@ impl Approvals {
 
     fn in_folder(dir: PathBuf) -> Self {
         Self {
+            answers: Answers::in_folder(dir.clone()),
             dir,
             plans: Mutex::default(),
             planning: planning::PlanSlots::default(),
@@ -303,10 +307,6 @@ impl Approvals {
 
     // --- answers of approved runs ---
 
-    fn result_file(&self, item: &PendingId, id: &CapabilityId) -> PathBuf {
-        self.dir.join(format!("{item}.{id}.result"))
-    }
-
     /// Keeps the answer of a run, made on `terms`; what was read is kept only if what allowed it `stands`.
     fn keep_result(
         &self,
@@ -316,11 +316,9 @@ impl Approvals {
         terms: Option<Digest>,
         stands: bool,
     ) {
-        let ran = Ran {
-            response: answer.body.clone(),
-            status: answer.status,
-            collected: false,
+        let ran = KeptAnswer {
             terms,
+            ..KeptAnswer::of(answer)
         };
         self.keep_ran(&item.id, &ask.capability, ran);
         if !stands {
@@ -342,19 +340,13 @@ impl Approvals {
         let id = &ask.capability;
         let kept = || self.ran(&item.id, id).is_some_and(|r| r.terms.is_some());
         if item.runs(ask) && ask.verbs.is_read() && kept() {
-            let over = Ran::withheld(id, given::read_is_over(id));
+            let over = withheld_answer(id, given::read_is_over(id));
             self.keep_ran(&item.id, id, over);
         }
     }
 
-    fn keep_ran(&self, item: &PendingId, id: &CapabilityId, ran: Ran) {
-        let saved = serde_json::to_vec(&ran)
-            .map_err(io::Error::other)
-            .and_then(|b| write_private(&self.result_file(item, id), &b));
-        if let Err(error) = saved {
-            // The outcome is in the audit log; only the agent's copy of the output would not survive a restart.
-            tracing::warn!(name: "pending.unsaved", %error, pendingId = %item, "the result of an approved run could not be kept on disk");
-        }
+    fn keep_ran(&self, item: &PendingId, id: &CapabilityId, ran: KeptAnswer) {
+        self.answers.keep(Key::Item(item, id), &ran);
         self.ran
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -362,25 +354,19 @@ impl Approvals {
     }
 
     /// The answer of one call of an item, where it is kept.
-    fn ran(&self, item: &PendingId, id: &CapabilityId) -> Option<Ran> {
+    fn ran(&self, item: &PendingId, id: &CapabilityId) -> Option<KeptAnswer> {
         let mut known = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (item.clone(), id.clone());
         if let Some(ran) = known.get(&key) {
             return Some(ran.clone());
         }
-        let read = |path: PathBuf| -> Option<Ran> {
-            let ran: Ran = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-            (ran.response.id == id.as_str()).then_some(ran)
-        };
-        // Earlier versions kept one answer for an item.
-        let ran = read(self.result_file(item, id))
-            .or_else(|| read(self.dir.join(format!("{item}.result"))))?;
+        let ran = self.answers.get(Key::Item(item, id))?;
         known.insert(key, ran.clone());
         Some(ran)
     }
 
     /// The answer of a call that the gateway makes, or has made, for an approved item; none while it is due or under way.
-    fn answer(&self, kernel: &Kernel, item: &Item, ask: &Ask) -> Option<Ran> {
+    fn answer(&self, kernel: &Kernel, item: &Item, ask: &Ask) -> Option<KeptAnswer> {
         // Looked up first: a run that ends meanwhile has kept its answer by then.
         let under_way = self.under_way().contains(&item.id);
         let ran = self
@@ -388,13 +374,13 @@ impl Approvals {
             .filter(|ran| !is_known_since(ran, ask))
             .or_else(|| (!under_way).then(|| self.lost_answer(item, ask)).flatten())?;
         Some(match withheld(kernel, item, ask, &ran) {
-            Some(error) => Ran::withheld(&ask.capability, error),
+            Some(error) => withheld_answer(&ask.capability, error),
             None => ran,
         })
     }
 
     /// What is known of a call whose answer was lost: in a crash before it was kept, or because it could not be.
-    fn lost_answer(&self, item: &Item, ask: &Ask) -> Option<Ran> {
+    fn lost_answer(&self, item: &Item, ask: &Ask) -> Option<KeptAnswer> {
         if !item.runs(ask) || !matches!(ask.approval, Approval::Used | Approval::Ended) {
             return None;
         }
@@ -408,12 +394,7 @@ impl Approvals {
             (None, _) => OutcomeKind::Unknown,
         };
         let answer = crate::denial::of_outcome(&ask.capability, outcome);
-        Some(Ran {
-            response: answer.body,
-            status: answer.status,
-            collected: false,
-            terms: None,
-        })
+        Some(KeptAnswer::of(&answer))
     }
 
     /// The answers of an item's runs, in the order of its asks, once there is one for each.
@@ -433,9 +414,9 @@ impl Approvals {
     }
 
     fn collect_one(&self, kernel: &Kernel, item: &Item, ask: &Ask) {
-        let uncollected = |ran: &Ran| !ran.collected;
+        let uncollected = |ran: &KeptAnswer| !ran.collected;
         if let Some(ran) = self.answer(kernel, item, ask).filter(uncollected) {
-            let ran = Ran {
+            let ran = KeptAnswer {
                 collected: true,
                 ..ran
             };
@@ -598,7 +579,7 @@ fn is_open(state: &State, item: &PendingId, session: &SessionId) -> bool {
 }
 
 /// Whether an answer says that nobody knows, and it is known since: the owner has settled it, or its outcome came late.
-fn is_known_since(ran: &Ran, ask: &Ask) -> bool {
+fn is_known_since(ran: &KeptAnswer, ask: &Ask) -> bool {
     let code = ran.response.error.as_ref().map(|error| error.code);
     code == Some(ErrorCode::OutcomeUnknown)
         && ask
@@ -622,7 +603,7 @@ fn terms(state: &State, item: &Item, ask: &Ask) -> Option<Digest> {
 }
 
 /// Why what was read is not given now, if it is not. The outcome of an effect, or that nothing was read, always is.
-fn withheld(kernel: &Kernel, item: &Item, ask: &Ask, ran: &Ran) -> Option<ErrorBody> {
+fn withheld(kernel: &Kernel, item: &Item, ask: &Ask, ran: &KeptAnswer) -> Option<ErrorBody> {
     if !ask.verbs.is_read() || ask.outcome == Some(OutcomeKind::Refused) {
         return None;
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     answer::Answer,
+    answers::{KeptAnswer, Key, RunFacts},
     events::Notice,
     given::{may_still_be_given, read_is_over},
     kernel::Kernel,
@@ -16,21 +17,21 @@ use crate::{
 use plexus_protocol::{
     AuditId, Digest, ErrorBody, ErrorCode, RunId, Timestamp, body::InvokeResponse,
 };
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 impl OneRun {
     /// The same for its agent: what was read only as long as it may still be given. The outcome of an effect always is.
     pub fn given(&self, kernel: &Kernel) -> Option<(Timestamp, InvokeResponse)> {
         let (at, answer) = self.result()?;
-        if !self.permit.is_read() || !answer.ok {
+        if !self.facts.is_read || !answer.ok {
             return Some((at, answer));
         }
         let given = match self.may_be_followed(kernel) {
             Ok(()) => answer,
             Err(error) => {
                 let audit = AuditId::parse(&answer.audit_id).ok();
-                InvokeResponse::refused(&self.capability, *error, audit.as_ref())
+                InvokeResponse::refused(self.facts.capability.as_str(), *error, audit.as_ref())
             }
         };
         Some((at, given))
@@ -41,16 +42,16 @@ impl OneRun {
     /// # Errors
     /// What the agent is told instead.
     fn may_be_followed(&self, kernel: &Kernel) -> Result<(), Box<ErrorBody>> {
-        if self.call.is_revoked() {
-            return Err(Box::new(read_is_over(&self.permit.capability)));
+        if self.call.as_ref().is_some_and(|call| call.is_revoked()) {
+            return Err(Box::new(read_is_over(&self.facts.capability)));
         }
-        may_still_be_given(kernel, &Terms::of(&self.permit))
+        may_still_be_given(kernel, &Terms::of_run(&self.facts))
     }
 
     /// What it streams, from an offset on, as long as its agent may have it.
     pub fn progress(&self, kernel: &Kernel, after: u64) -> Option<Progress> {
         let may = self.may_be_followed(kernel).is_ok();
-        may.then(|| self.call.progress.after(after))
+        may.then(|| self.progress.after(after))
     }
 }
 
@@ -64,20 +65,29 @@ pub(crate) fn start(
 ) -> Answer {
     let permitted = Box::new(permitted.for_a_run());
     let agent = permitted.asked().caller.agent.clone();
-    let run = Arc::new(OneRun {
+    let terms = Terms::of(permitted.permit());
+    let facts = RunFacts {
         agent: agent.clone(),
         epoch: permitted.permit().agent_epoch(),
-        capability: permitted.asked().id().to_string(),
-        id,
+        capability: permitted.asked().id().clone(),
+        is_read: permitted.permit().is_read(),
         started: entered.call.started,
-        permit: permitted.permit().clone(),
-        call: entered.call.clone(),
+        ended: entered.call.started,
+        constraint: terms.constraint.cloned(),
+        read: terms.read,
+        grant: terms.grant,
+    };
+    let run = Arc::new(OneRun {
+        id,
+        facts,
+        call: Some(entered.call.clone()),
+        progress: entered.call.progress.clone(),
         over: watch::Sender::new(None),
     });
     let id = permitted.asked().id().clone();
     {
-        let mut runs = kernel.runs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = || runs.values().filter(|r| r.agent == agent);
+        let mut runs = kernel.runs.table();
+        let mine = || runs.values().filter(|r| r.facts.agent == agent);
         if mine().filter(|r| !r.is_over()).count() >= AT_ONCE {
             let error = ErrorBody::new(
                 ErrorCode::RateLimited,
@@ -120,15 +130,25 @@ pub(crate) fn start(
                 Answer::dispatched(InvokeResponse::refused(capability.as_str(), body, None))
             }
         };
-        let ok = answer.body.ok;
-        let _ = run
-            .over
-            .send_replace(Some((kernel.clock.now(), answer.body)));
+        let (ok, ended) = (answer.body.ok, kernel.clock.now());
+        let facts = RunFacts {
+            ended,
+            ..run.facts.clone()
+        };
+        // What a single approval let it read has no grant whose end would be seen after a restart.
+        if !facts.is_read || facts.grant.is_some() {
+            let kept = KeptAnswer {
+                run: Some(facts),
+                ..KeptAnswer::of(&answer)
+            };
+            kernel.answers.keep_aside(Key::Run(&run.id), kept).await;
+        }
+        run.over.send_replace(Some((ended, answer.body)));
         kernel.feed.publish(Notice::InvokeResolved {
-            agent: run.agent.clone(),
-            epoch: run.epoch,
+            agent: run.facts.agent.clone(),
+            epoch: run.facts.epoch,
             run: run.id.clone(),
-            id: run.capability.clone(),
+            id: run.facts.capability.to_string(),
             ok,
         });
     });

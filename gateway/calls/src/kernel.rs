@@ -3,6 +3,7 @@
 //! `launch` builds it. Whoever submits for an agent charges it what the log grows by.
 
 use crate::{
+    answers::Answers,
     approvals::store::Approvals,
     contents::Contents,
     events::Feed,
@@ -41,6 +42,8 @@ pub struct Kernel {
     pub state_dir: StateDir,
     /// Pending items, with inputs and plans.
     pub approvals: Approvals,
+    /// Answers that outlive their caller.
+    pub answers: Answers,
     /// Asynchronous calls.
     pub runs: Runs,
     /// What agents have read.

@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod answer;
+pub mod answers;
 pub mod approvals;
 mod background;
 pub mod call;

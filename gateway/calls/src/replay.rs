@@ -13,11 +13,12 @@
 //! another credential of the agent, reads anew, and so does a restart.
 
 mod claim;
-pub mod kept;
 
 use super::refusal;
-use crate::answer::Answer;
-use kept::Kept;
+use crate::{
+    answer::Answer,
+    answers::{Answers, KeptAnswer, Key as Kept},
+};
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, ErrorBody, body::InvokeResponse};
 use plexus_trust::{OutcomeKind, Permit, State};
 use std::{
@@ -33,6 +34,8 @@ const WINDOW: Duration = Duration::from_secs(24 * 3600);
 const MOST: usize = 1_000;
 /// Largest answer of a read that is kept for a key, in bytes of output; a larger one leaves the key free.
 const KEPT_BYTES: usize = 256 * 1024;
+/// Largest answer of an effect that is kept for a key, in bytes of output.
+const REPLY_BYTES: usize = 64 * 1024;
 /// Bytes of output that are kept for all keys of one agent; the oldest go first.
 const AGENT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -42,8 +45,7 @@ type Key = (AgentId, CapabilityId, String, Option<Digest>);
 /// Answers by idempotency key: those of reads in memory, those of effects in files.
 pub struct Replays {
     table: Arc<Mutex<HashMap<Key, Known>>>,
-    /// The files.
-    pub kept: Kept,
+    answers: Answers,
 }
 
 struct Known {
@@ -73,11 +75,11 @@ pub(super) struct Claimed {
 }
 
 impl Replays {
-    /// With the files of an earlier launch.
-    pub fn new(kept: Kept) -> Self {
+    /// With the answers of an earlier launch.
+    pub fn new(answers: Answers) -> Self {
         Self {
             table: Arc::default(),
-            kept,
+            answers,
         }
     }
 
@@ -98,15 +100,15 @@ impl Replays {
         if matches!(result, None | Some(OutcomeKind::Unknown)) {
             return refused(refusal::unknown_outcome(id));
         }
-        let (kept, of) = (self.kept.clone(), intent.clone());
-        let read = tokio::task::spawn_blocking(move || kept.read(&of)).await;
+        let (answers, of) = (self.answers.clone(), intent.clone());
+        let read = tokio::task::spawn_blocking(move || answers.get(Kept::Intent(&of))).await;
         match read.ok().flatten() {
             Some(kept) => Answer {
+                status: kept.status,
                 body: InvokeResponse {
                     replayed: true,
-                    ..kept.body
+                    ..kept.response
                 },
-                ..kept
             },
             None if result == Some(OutcomeKind::Ok) => Answer::dispatched(InvokeResponse {
                 replayed: true,
@@ -125,8 +127,11 @@ impl Replays {
         };
         let used = state.agent(agent).and_then(|agent| agent.keys.get(&intent));
         let result = used.and_then(|used| used.result);
-        if matches!(result, Some(OutcomeKind::Ok | OutcomeKind::Failed)) {
-            self.kept.keep(intent, answer).await;
+        let size = answer.body.output.as_ref().map_or(0, |o| o.get().len());
+        let ended = matches!(result, Some(OutcomeKind::Ok | OutcomeKind::Failed));
+        if ended && size <= REPLY_BYTES {
+            let kept = KeptAnswer::of(answer);
+            self.answers.keep_aside(Kept::Intent(&intent), kept).await;
         }
     }
 }

@@ -1,49 +1,58 @@
 //! Asynchronous calls: accepted, run without the caller, asked for by their id (wire §4.10).
 //!
-//! Invariant: at most 8 run for one agent; an answer is kept 60 minutes after its end; in memory only. What was read is
-//! given to its agent while that may still have it (`given`).
+//! Invariant: at most 8 run for one agent; an answer is kept 24 hours after its end, over a restart too, but for what was
+//! read by a single approval. What was read is given to its agent while that may still have it (`given`).
 
-use crate::under_way::{CallUnderWay, CancelledBy};
+use crate::{
+    answers::{self, Answers, Key, RunFacts},
+    progress::ProgressLog,
+    under_way::{CallUnderWay, CancelledBy},
+};
 use plexus_protocol::{
     AgentId, RunId, Timestamp,
     body::{InvokeResponse, Run},
 };
-use plexus_trust::Permit;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
 
 /// Runs that one agent may have under way.
 pub(crate) const AT_ONCE: usize = 8;
 /// How long an answer is kept, in milliseconds.
-const KEPT_MS: u64 = 3_600_000;
-/// Finished runs kept for one agent; the oldest go first.
+const KEPT_MS: u64 = answers::KEPT.as_secs() * 1_000;
+/// Finished runs of one agent that are held in memory; the oldest go first.
 pub(crate) const KEPT: usize = 256;
-/// Bytes of output of them that are kept for one agent; beside them the newest is always kept.
+/// Bytes of output of them that are held in memory for one agent; beside them the newest always is.
 pub(crate) const KEPT_BYTES: usize = 32 * 1024 * 1024;
 
 /// The asynchronous calls of every agent.
-#[derive(Default)]
-pub struct Runs(pub(crate) Mutex<BTreeMap<RunId, Arc<OneRun>>>);
+pub struct Runs {
+    table: Mutex<BTreeMap<RunId, Arc<OneRun>>>,
+    answers: Answers,
+}
 
 /// One run.
 pub struct OneRun {
-    /// Who asked.
-    pub agent: AgentId,
-    /// The agent's epoch: what it brings is told to no other program of that name.
-    pub epoch: u64,
-    /// What was asked for.
-    pub capability: String,
     pub(crate) id: RunId,
-    pub(crate) started: Timestamp,
-    pub(crate) permit: Permit,
-    pub(crate) call: Arc<CallUnderWay>,
+    /// Whose it is, and on which terms. Ended when it began, until it has.
+    pub(crate) facts: RunFacts,
+    /// Where it was made in this launch.
+    pub(crate) call: Option<Arc<CallUnderWay>>,
+    pub(crate) progress: Arc<ProgressLog>,
     pub(crate) over: watch::Sender<Option<(Timestamp, InvokeResponse)>>,
 }
 
 impl OneRun {
+    /// Its agent, in the epoch that asked: what it brings is told to no other program of that name.
+    pub fn whose(&self) -> (AgentId, u64) {
+        (self.facts.agent.clone(), self.facts.epoch)
+    }
+    /// What was asked for.
+    pub fn capability(&self) -> &str {
+        self.facts.capability.as_str()
+    }
     /// Whether there is an answer.
     pub fn is_over(&self) -> bool {
         self.over.borrow().is_some()
@@ -57,21 +66,21 @@ impl OneRun {
         let over = self.over.borrow();
         let (at, answer) = over.as_ref()?;
         let size = answer.output.as_ref().map_or(0, |o| o.get().len());
-        let size = size + self.call.progress.kept();
+        let size = size + self.progress.kept();
         Some((*at, self.id.clone(), size))
     }
     /// Waits until it streams beyond an offset.
     pub async fn beyond(&self, after: u64) {
-        self.call.progress.beyond(after).await;
+        self.progress.beyond(after).await;
     }
     /// Whether it has streamed beyond an offset.
     pub fn streams_beyond(&self, after: u64) -> bool {
-        self.call.progress.end() > after
+        self.progress.end() > after
     }
     /// Cancels it for its agent; one that is over stays as it is.
     pub fn cancel(&self) {
-        if !self.is_over() {
-            self.call.cancel(CancelledBy::Agent);
+        if let Some(call) = self.call.as_ref().filter(|_| !self.is_over()) {
+            call.cancel(CancelledBy::Agent);
         }
     }
     /// Waits for its end.
@@ -88,39 +97,73 @@ impl OneRun {
             run_id: self.id.clone(),
             status: status.to_owned(),
             status_url: format!("{base}/invoke/status?runId={}", self.id),
-            started_at: self.started,
+            started_at: self.facts.started,
             expires_at: ended.plus(KEPT_MS),
         }
     }
 }
 
 impl Runs {
+    /// With the answers of an earlier launch.
+    pub fn new(answers: Answers) -> Self {
+        Self {
+            table: Mutex::default(),
+            answers,
+        }
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, BTreeMap<RunId, Arc<OneRun>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until none of those that there are now is under way.
     pub async fn over(&self) {
-        let runs: Vec<_> = {
-            let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            runs.values().cloned().collect()
-        };
+        let runs: Vec<_> = self.table().values().cloned().collect();
         for run in runs {
             run.finished().await;
         }
     }
 
-    /// Withholds what the runs read that `concerns` says yes to, also those that are over.
+    /// Withholds what the runs of this launch read that `concerns` says yes to, also those that are over.
     pub(crate) fn revoke(&self, concerns: impl Fn(&CallUnderWay) -> bool) {
-        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for run in runs.values().filter(|run| concerns(&run.call)) {
-            run.call.cancel(CancelledBy::Revoke);
+        let table = self.table();
+        for (id, run) in table.iter() {
+            if let Some(call) = run.call.as_ref().filter(|call| concerns(call)) {
+                call.cancel(CancelledBy::Revoke);
+                if call.is_read && run.is_over() {
+                    self.answers.forget(Key::Run(id));
+                }
+            }
         }
     }
 
-    /// A run that has not been forgotten.
-    pub fn get(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
-        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|_, run| {
+    /// A run of this launch that is still in memory.
+    pub(crate) fn in_memory(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
+        let mut table = self.table();
+        table.retain(|_, run| {
             let over = run.over.borrow();
             over.as_ref().is_none_or(|(at, _)| now.since(*at) < KEPT_MS)
         });
-        runs.get(id).cloned()
+        table.get(id).cloned()
+    }
+
+    /// A run that has not been forgotten.
+    pub async fn get(&self, id: &str, now: Timestamp) -> Option<Arc<OneRun>> {
+        if let Some(run) = self.in_memory(id, now) {
+            return Some(run);
+        }
+        let id: RunId = id.parse().ok()?;
+        let (answers, of) = (self.answers.clone(), id.clone());
+        let read = tokio::task::spawn_blocking(move || answers.get(Key::Run(&of)));
+        let kept = read.await.ok().flatten()?;
+        let facts = kept.run.filter(|facts| now.since(facts.ended) < KEPT_MS)?;
+        let over = watch::Sender::new(Some((facts.ended, kept.response)));
+        Some(Arc::new(OneRun {
+            id,
+            facts,
+            call: None,
+            progress: Arc::default(),
+            over,
+        }))
     }
 }

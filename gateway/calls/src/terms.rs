@@ -1,5 +1,6 @@
 //! The terms on which something was read. Plain data.
 
+use crate::answers::RunFacts;
 use plexus_protocol::{AgentId, CapabilityId, Constraint, Digest, json};
 use plexus_trust::{Basis, Permit};
 
@@ -16,6 +17,17 @@ pub(crate) struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
+    /// Of a run whose permit is gone.
+    pub(crate) fn of_run(run: &'a RunFacts) -> Self {
+        Self {
+            agent: &run.agent,
+            capability: &run.capability,
+            constraint: run.constraint.as_ref(),
+            read: run.read,
+            grant: run.grant,
+        }
+    }
+
     pub(crate) fn of(permit: &'a Permit) -> Self {
         let grant = match permit.basis {
             Basis::Grant(serial) => Some(serial),

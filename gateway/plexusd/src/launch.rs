@@ -26,13 +26,14 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use ending::Ended;
 use plexus_calls::{
+    answers::Answers,
     approvals::{planner, run as approved_run, store::Approvals},
     contents::Contents,
     events::Feed,
     kernel::{Kernel, Phase},
     limits::Limits,
     metrics::Metrics,
-    replay::{Replays, kept::Kept},
+    replay::Replays,
     revocations::Revocations,
     runs::Runs,
     under_way::UnderWay,
@@ -232,13 +233,15 @@ async fn run(
     let (upgrades, asked) = upgrade::upgrades(program);
     let address = Address::new(port, network);
     let now = clock.now();
+    let answers = Answers::in_folder(state_dir.join("pending"));
     let kernel = Arc::new(Kernel {
         approvals: Approvals::open(&state_dir),
         feed: Feed::new(boot.launch, owners_watching),
         catalogue: ArcSwap::default(),
-        runs: Runs::default(),
+        runs: Runs::new(answers.clone()),
         contents: Contents::default(),
-        replays: Replays::new(Kept::in_folder(state_dir.join("pending"))),
+        replays: Replays::new(answers.clone()),
+        answers,
         revocations: Revocations::default(),
         under_way: UnderWay::default(),
         limits: Limits::default(),

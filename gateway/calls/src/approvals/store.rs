@@ -1,10 +1,10 @@
 //! What is kept of pending items beside the ledger: inputs as files, plans and answers in memory.
 
+use crate::answers::{Answers, KeptAnswer};
 use plexus_ipc::message::PlanMade;
 use plexus_protocol::{
     CapabilityId, Digest, ErrorBody, PendingId, SessionId, Timestamp, body::InvokeResponse,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
@@ -21,37 +21,25 @@ pub(crate) enum Planned {
     Failed(String),
 }
 
-/// The answer of a run that the owner approved.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Ran {
-    pub(super) response: InvokeResponse,
-    pub(super) status: u16,
-    /// Whether the agent has had it.
-    pub(super) collected: bool,
-    /// Of a read: on which terms it was read. None where it is not given any more, or an earlier version kept it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) terms: Option<Digest>,
-}
-
-impl Ran {
-    /// In place of an answer that is not given.
-    pub(crate) fn withheld(id: &CapabilityId, error: ErrorBody) -> Self {
-        Self {
-            status: error.code.status(),
-            response: InvokeResponse::refused(id.as_str(), error, None),
-            // The same call is a new wish.
-            collected: true,
-            terms: None,
-        }
+/// In place of an answer that is not given.
+pub(crate) fn withheld(id: &CapabilityId, error: ErrorBody) -> KeptAnswer {
+    KeptAnswer {
+        status: error.code.status(),
+        response: InvokeResponse::refused(id.as_str(), error, None),
+        // The same call is a new wish.
+        collected: true,
+        terms: None,
+        run: None,
     }
 }
 
 /// Pending items: their inputs and plans, and who waits for them.
 pub struct Approvals {
     pub(super) dir: PathBuf,
+    pub(super) answers: Answers,
     pub(super) plans: Mutex<HashMap<(PendingId, CapabilityId), Planned>>,
     pub(super) planning: crate::approvals::planning::PlanSlots,
-    pub(super) ran: Mutex<HashMap<(PendingId, CapabilityId), Ran>>,
+    pub(super) ran: Mutex<HashMap<(PendingId, CapabilityId), KeptAnswer>>,
     pub(super) under_way: Mutex<HashSet<PendingId>>,
     /// Tokens made for an approved item: reading its status again gives the same one. Of open sessions only, and of each
     /// item no more than [`TOKENS_OF_AN_ITEM`].

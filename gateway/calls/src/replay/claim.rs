@@ -133,6 +133,6 @@ impl Known {
 /// ledger knows what became of that.
 fn standing_run(kernel: &Kernel, id: &RunId, is_read: bool) -> Option<Run> {
     let now = kernel.clock.now();
-    let run = kernel.runs.get(id.as_str(), now)?;
+    let run = kernel.runs.in_memory(id.as_str(), now)?;
     (is_read || !run.is_over()).then(|| run.handle(&kernel.base, now))
 }

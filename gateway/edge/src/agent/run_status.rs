@@ -29,7 +29,7 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let headers = request.headers().clone();
     let id = reply::query(&request, "runId").unwrap_or_default();
-    let run = run_of(&edge, &headers, &id)?;
+    let run = run_of(&edge, &headers, &id).await?;
     let after = number(&request, "after", "`after` is an offset in bytes")?;
     let wait = number(&request, "wait", "`wait` is a number of seconds")?;
     drop(request);
@@ -49,11 +49,11 @@ pub(super) async fn show(
             () = edge.ending() => {}
         }
         // What opened the door before the wait must still open it.
-        run_of(&edge, &headers, &id)?;
+        run_of(&edge, &headers, &id).await?;
     }
     let owner = authenticate::is_owner(&edge, &headers);
     let place = match !owner && run.is_over() {
-        true => Some(edge.place(&run.agent).map_err(|e| Refused::new(*e))?),
+        true => Some(edge.place(&run.whose().0).map_err(|e| Refused::new(*e))?),
         false => None,
     };
     // Before the result, which it comes before.
@@ -74,7 +74,7 @@ pub(super) async fn show(
     }
     let shown = Shown {
         handle,
-        id: &run.capability,
+        id: run.capability(),
         finished_at,
         progress,
         result,
@@ -98,14 +98,14 @@ pub(super) async fn cancel(
     let body = reply::object_body(request).await?;
     let id = body.get("runId").and_then(Value::as_str);
     let id = id.ok_or_else(|| Refused::malformed("`runId` must be the id of a run"))?;
-    let run = run_of(&edge, &headers, id)?;
+    let run = run_of(&edge, &headers, id).await?;
     run.cancel();
     let handle = run.handle(&edge.address.base(), edge.clock.now());
     Ok(reply::accepted(&json!({"ok": true, "run": handle})))
 }
 
 /// The run, for its agent or the owner. Missing, unknown and foreign ones are one answer.
-fn run_of(edge: &Edge, headers: &HeaderMap, id: &str) -> Result<Arc<OneRun>, Refused> {
+async fn run_of(edge: &Edge, headers: &HeaderMap, id: &str) -> Result<Arc<OneRun>, Refused> {
     let no_such_run = || {
         let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
         Refused::new(error.next("open a session: POST /link/handshake")).status(403)
@@ -116,8 +116,8 @@ fn run_of(edge: &Edge, headers: &HeaderMap, id: &str) -> Result<Arc<OneRun>, Ref
     if !owner && who.is_none() {
         return Err(no_such_run());
     }
-    let run = edge.runs.get(id, edge.clock.now());
-    let run = run.filter(|run| owner || who == Some((run.agent.clone(), run.epoch)));
+    let run = edge.runs.get(id, edge.clock.now()).await;
+    let run = run.filter(|run| owner || who == Some(run.whose()));
     run.ok_or_else(no_such_run)
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn sweep(app: Arc<Edge>) {
         tidying = Some(tokio::task::spawn_blocking(move || {
             let state = app.ledger.snapshot();
             app.approvals.tidy(&state);
-            app.replays.kept.tidy(|| app.ledger.snapshot());
+            app.answers.tidy(|| app.ledger.snapshot());
             plexus_calls::used::note(&app);
             let_go::remove(app.state_dir.path(), &told);
         }));
