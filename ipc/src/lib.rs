@@ -26,6 +26,7 @@ pub mod frame;
 pub mod gateway;
 pub mod manifest;
 pub mod message;
+pub mod offer;
 pub mod stream;
 pub mod text;
 pub mod worker;

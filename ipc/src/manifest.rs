@@ -10,6 +10,9 @@
 //! Must not know: sources, grants, how a worker is started.
 
 mod check;
+mod place;
+
+pub use place::Place;
 
 use crate::frame::MAX_FRAME;
 use crate::message::Role;
@@ -73,6 +76,9 @@ pub struct Manifest {
     /// The field that holds the source's root folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
+    /// The systems that it serves on; empty: every one that the gateway runs on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
     /// The roles its worker is started in.
     pub roles: Vec<Role>,
     /// What its worker may use.
@@ -128,6 +134,9 @@ pub struct Field {
     pub required: bool,
     /// Where its value goes.
     pub target: FieldTarget,
+    /// Of a path: whether the writer may change what lies in that folder. Otherwise no worker may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writable: bool,
     /// What it holds when the owner leaves it empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
@@ -137,6 +146,37 @@ pub struct Field {
     /// One sentence about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+/// A system that the gateway runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Linux.
+    Linux,
+    /// macOS.
+    MacOs,
+}
+
+impl Platform {
+    /// The one that this program was built for.
+    #[must_use]
+    pub const fn here() -> Self {
+        if cfg!(target_os = "macos") {
+            Self::MacOs
+        } else {
+            Self::Linux
+        }
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Linux => "Linux",
+            Self::MacOs => "macOS",
+        })
+    }
 }
 
 /// What may stand in a [`Field`] (wire §4.21).
@@ -397,6 +437,24 @@ impl Manifest {
     #[must_use]
     pub fn capability(&self, name: &str) -> Option<&Capability> {
         self.capabilities.iter().find(|c| c.name == name)
+    }
+
+    /// Its field of that name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The fields whose values lie in the secret store, as `secrets/<source>.<field>`.
+    pub fn secrets(&self) -> impl Iterator<Item = &Field> {
+        let secret = |field: &&Field| field.target == FieldTarget::Secret;
+        self.fields.iter().filter(secret)
+    }
+
+    /// Whether its sources can serve on `platform`.
+    #[must_use]
+    pub fn serves_on(&self, platform: Platform) -> bool {
+        self.platforms.is_empty() || self.platforms.contains(&platform)
     }
 
     /// The limits of one call: the connector's, as far as the capability does not set its own.

@@ -19,7 +19,8 @@ pub use call::{
     TouchedId, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
-pub use secret::{Secret, Secrets};
+pub(crate) use secret::MAX_SECRETS;
+pub use secret::{MAX_SECRET, Secret, Secrets};
 
 use crate::manifest::Limits;
 use crate::text::{Line, Payload, digest};

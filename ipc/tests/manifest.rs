@@ -2,6 +2,7 @@
 
 use plexus_ipc::manifest::{MAX_OUTPUT, Manifest};
 use plexus_ipc::message::Role;
+use plexus_ipc::offer::Offer;
 use plexus_protocol::{Digest, Verb};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -123,6 +124,9 @@ fn every_rule_refuses() {
         ("/fields/0/target", json!("secret")),
         ("/fields/0/required", json!(false)),
         ("/fields/1/target", json!("route")),
+        ("/fields/1/writable", json!(true)),
+        ("/fields/0/target", json!("label")),
+        ("/platforms", json!(["windows"])),
         ("/fields/1/default", json!("x")),
         ("/root", json!("key")),
         ("/root", json!("nowhere")),
@@ -180,8 +184,118 @@ fn every_rule_refuses() {
         );
     }
     // The same tool makes a change that is fine.
+    assert!(parse(&with("/fields/0/writable", json!(true))).is_ok());
+    assert!(parse(&with("/platforms", json!(["macos"]))).is_ok());
     assert!(parse(&with("/label", json!("Other"))).is_ok());
     assert!(parse(&with("/root", Value::Null)).is_ok());
+}
+
+/// The good manifest with further fields.
+fn with_fields(more: &[Value]) -> Result<Manifest, plexus_ipc::manifest::ManifestError> {
+    let mut manifest = good();
+    let fields = manifest["fields"].as_array_mut().unwrap();
+    fields.extend_from_slice(more);
+    parse(&manifest)
+}
+
+fn path(name: &str, required: bool, writable: bool) -> Value {
+    json!({"name": name, "label": "L", "type": "path", "target": "route", "required": required, "writable": writable})
+}
+
+#[test]
+fn paths_are_parameters_of_their_names() {
+    let manifest =
+        with_fields(&[path("photoLibrary", false, false), path("out2", true, true)]).unwrap();
+    let config = json!({"path": "/a", "out2": "/c", "photoLibrary": "", "key": "/never"});
+    let places: Vec<_> = manifest
+        .places(&config)
+        .into_iter()
+        .map(|place| (place.parameter, place.path, place.writable))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ("ROOT".to_owned(), "/a".into(), false),
+            ("OUT2".to_owned(), "/c".into(), true)
+        ]
+    );
+    let named = json!({"photoLibrary": "/b"});
+    assert_eq!(manifest.places(&named)[0].parameter, "PHOTOLIBRARY");
+}
+
+#[test]
+fn paths_and_secrets_that_cannot_be_are_refused() {
+    for (what, fields) in [
+        ("a parameter that every profile has", vec![path("scratch", true, false)]),
+        ("the parameter of a worker's way out", vec![path("Port", true, false)]),
+        ("one parameter twice", vec![path("library", true, false), path("Library", true, false)]),
+        ("written, and may be left out", vec![path("library", false, true)]),
+        ("too many paths", (0..16).map(|n| path(&format!("p{n}"), false, false)).collect()),
+        (
+            "too many secrets",
+            (0..16)
+                .map(|n| json!({"name": format!("s{n}"), "label": "L", "type": "password", "target": "secret", "required": false}))
+                .collect(),
+        ),
+    ] {
+        assert!(with_fields(&fields).is_err(), "{what}");
+        assert!(with_fields(&fields[1..]).is_ok(), "the control of {what}");
+    }
+}
+
+const PROFILE: &str = "(version 1)(deny default)(allow file-read* (subpath (param \"ROOT\")))";
+
+#[test]
+fn profile_that_does_not_fit_is_no_offer() {
+    let manifest = with_fields(&[path("library", false, false)]);
+    let with = |name: &str, value: bool| {
+        let mut text = serde_json::to_value(manifest.as_ref().unwrap()).unwrap();
+        text["fields"][0][name] = json!(value);
+        text.to_string()
+    };
+    let (read, written) = (with("writable", false), with("writable", true));
+    let fits = |manifest: &str, rules: &str| {
+        Offer::of_connector(manifest, &format!("{PROFILE}{rules}")).map_err(|e| e.to_string())
+    };
+    let write = "(if (string=? (param \"ROLE\") \"writer\") (allow file-write* (subpath (param \"ROOT\"))))";
+    let library = "(if (param \"LIBRARY\") (allow file-read* (subpath (param \"LIBRARY\"))))";
+    for well in [library, ""] {
+        assert!(fits(&read, well).is_ok());
+    }
+    assert!(fits(&written, write).is_ok());
+    let offer = fits(&read, "").unwrap();
+    assert_eq!(offer.program, std::path::Path::new("plexus-worker-shelf"));
+    for (manifest, rules, why) in [
+        (&read, write, "lets the writer write in path"),
+        (
+            &read,
+            "(allow file-write* (subpath (string-append (param \"ROOT\") \"/a\")))",
+            "write in path",
+        ),
+        (
+            &read,
+            "(if (param \"LIBRARY\") (allow file-write* (subpath (param \"LIBRARY\"))))",
+            "write in library",
+        ),
+        (
+            &written,
+            "(allow file-write* (subpath (param \"ROOT\")))",
+            "lets the reader write in path",
+        ),
+        (
+            &read,
+            "(allow file-read* (subpath (param \"LIBRARY\")))",
+            "LIBRARY was not given",
+        ),
+        (
+            &read,
+            "(allow file-read* (subpath (param \"OTHER\")))",
+            "OTHER was not given",
+        ),
+    ] {
+        let said = fits(manifest, rules).unwrap_err();
+        assert!(said.contains(why), "{rules}: {said}");
+    }
 }
 
 #[test]

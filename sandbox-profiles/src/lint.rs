@@ -17,7 +17,8 @@ use crate::profile::{
 };
 use crate::ruleset::{Parameters, Ruleset, is_normal, meanings, value};
 
-/// What the gateway passes to every worker; `ROOT` where its source has a folder.
+/// What the gateway passes to every worker; `ROOT` where its source has a folder. Beside them it passes the further
+/// path fields of the manifest.
 pub const PARAMETERS: [&str; 4] = ["WORKER", "ROOT", "SCRATCH", "ROLE"];
 /// What `ROLE` may be.
 pub const ROLES: [&str; 2] = ["reader", "writer"];
@@ -63,7 +64,9 @@ pub enum Fault {
     #[error("Apple's bsd.sb allows {0}: deny it after the import, or allow what is needed of it")]
     NotTakenBack(&'static str),
     /// A parameter that nobody passes.
-    #[error("nobody passes the parameter {0}; there are WORKER, ROOT, SCRATCH, ROLE")]
+    #[error(
+        "nobody passes the parameter {0}; there are WORKER, ROOT, SCRATCH, ROLE and the manifest's path fields in upper case"
+    )]
     UnknownParameter(String),
     /// A name of a parameter inside a text, where it is only letters.
     #[error("{0:?} names a parameter in a text, where nothing fills it in: (param …)")]
@@ -107,9 +110,10 @@ pub enum Fault {
 }
 
 /// Everything that is wrong with `profile`, in the order of its lines. What does not parse, or what a kernel would
-/// refuse for both roles, is one finding and the last.
+/// refuse for both roles, is one finding and the last. `paths` are the parameters of further path fields.
 #[must_use]
-pub fn lint(profile: &str) -> Vec<Finding> {
+pub fn lint(profile: &str, paths: &[&str]) -> Vec<Finding> {
+    let known: Vec<&str> = PARAMETERS.iter().chain(paths).copied().collect();
     let read = match Profile::parse(profile) {
         Ok(read) => read,
         Err(error) => return vec![refused(error)],
@@ -142,14 +146,14 @@ pub fn lint(profile: &str) -> Vec<Finding> {
             found(Fault::NoReason);
         }
         lines_with_reason.push(form.line);
-        look_at_form(form, &read.forms[at + 1..], &mut found);
+        look_at_form(form, &read.forms[at + 1..], &known, &mut found);
     }
     if read.import.is_some() {
         findings.extend(not_taken_back(&read));
     }
     findings.sort_by_key(|finding| finding.line);
     // Not even a profile that is on in one role only may be one that the other cannot start with.
-    let evaluated = ROLES.map(|role| Ruleset::evaluate(&read, &placeholders(role)));
+    let evaluated = ROLES.map(|role| Ruleset::evaluate(&read, &placeholders(role, &known)));
     let first = evaluated.into_iter().find_map(Result::err);
     // A parameter that nobody passes has its own finding.
     let is_new = |error: &ProfileError| !matches!(error.reason, Reason::MissingParameter(_));
@@ -196,25 +200,25 @@ fn refused(error: ProfileError) -> Finding {
 }
 
 /// Values that no rule can tell from real ones. Nothing below them is a place that a finding is about.
-fn placeholders(role: &str) -> Parameters {
+fn placeholders(role: &str, known: &[&str]) -> Parameters {
     let place = |name: &str| match name {
         "ROLE" => role.to_owned(),
         other => format!("/plexus/{}", other.to_lowercase()),
     };
-    PARAMETERS
+    known
         .iter()
         .map(|name| ((*name).to_owned(), place(name)))
         .collect()
 }
 
-fn look_at_form(form: &Form, later: &[Form], found: &mut impl FnMut(Fault)) {
+fn look_at_form(form: &Form, later: &[Form], known: &[&str], found: &mut impl FnMut(Fault)) {
     match &form.what {
         What::SystemCalls(_) => {}
         What::Rule(rule) => {
             if writes(rule) {
                 found(Fault::AlwaysWrites);
             }
-            look_at_rule(rule, found);
+            look_at_rule(rule, known, found);
             if let Some(line) = overruled(rule, later) {
                 found(Fault::Overruled(line));
             }
@@ -224,13 +228,13 @@ fn look_at_form(form: &Form, later: &[Form], found: &mut impl FnMut(Fault)) {
             then,
             otherwise,
         } => {
-            look_at_condition(when, found);
+            look_at_condition(when, known, found);
             let for_writers = for_writers(when);
             if writes(then) && !for_writers || otherwise.as_ref().is_some_and(writes) {
                 found(Fault::AlwaysWrites);
             }
             for rule in std::iter::once(then).chain(otherwise) {
-                look_at_rule(rule, found);
+                look_at_rule(rule, known, found);
                 if let Some(line) = overruled(rule, later) {
                     found(Fault::Overruled(line));
                 }
@@ -257,9 +261,9 @@ fn for_writers(when: &Condition) -> bool {
     }
 }
 
-fn look_at_condition(when: &Condition, found: &mut impl FnMut(Fault)) {
+fn look_at_condition(when: &Condition, known: &[&str], found: &mut impl FnMut(Fault)) {
     match when {
-        Condition::Given(name) => look_at_parameter(name, found),
+        Condition::Given(name) => look_at_parameter(name, known, found),
         Condition::Equal(left, right) => {
             let of_role = |text: &Text| matches!(text, Text::Param(name) if name == "ROLE");
             for (text, other) in [(left, right), (right, left)] {
@@ -269,25 +273,25 @@ fn look_at_condition(when: &Condition, found: &mut impl FnMut(Fault)) {
                     }
                     // A role is a word, not a path: it may be spelled out.
                     Text::Literal(_) if of_role(other) => {}
-                    other => look_at_text(other, found),
+                    other => look_at_text(other, known, found),
                 }
             }
         }
     }
 }
 
-fn look_at_parameter(name: &str, found: &mut impl FnMut(Fault)) {
-    if !PARAMETERS.contains(&name) {
+fn look_at_parameter(name: &str, known: &[&str], found: &mut impl FnMut(Fault)) {
+    if !known.contains(&name) {
         found(Fault::UnknownParameter(name.to_owned()));
     }
 }
 
-fn look_at_text(text: &Text, found: &mut impl FnMut(Fault)) {
+fn look_at_text(text: &Text, known: &[&str], found: &mut impl FnMut(Fault)) {
     match text {
-        Text::Param(name) => look_at_parameter(name, found),
+        Text::Param(name) => look_at_parameter(name, known, found),
         Text::Literal(words) => {
             let mut words_of = words.split(|c: char| !c.is_ascii_alphanumeric());
-            if words_of.any(|word| PARAMETERS.contains(&word)) {
+            if words_of.any(|word| known.contains(&word)) {
                 found(Fault::NotFilledIn(words.clone()));
             }
         }
@@ -305,7 +309,7 @@ fn look_at_text(text: &Text, found: &mut impl FnMut(Fault)) {
                 }
             }
             for part in parts {
-                look_at_text(part, found);
+                look_at_text(part, known, found);
             }
         }
     }
@@ -319,7 +323,7 @@ fn pieces<'a>(text: &'a Text, into: &mut Vec<&'a Text>) {
     }
 }
 
-fn look_at_rule(rule: &Rule, found: &mut impl FnMut(Fault)) {
+fn look_at_rule(rule: &Rule, known: &[&str], found: &mut impl FnMut(Fault)) {
     // What is unknown is the evaluation's to say.
     for (_, operation) in meanings(rule).into_iter().flatten() {
         let known = filters_of(operation);
@@ -337,9 +341,9 @@ fn look_at_rule(rule: &Rule, found: &mut impl FnMut(Fault)) {
             let Argument::Text(text) = argument else {
                 continue;
             };
-            look_at_text(text, found);
+            look_at_text(text, known, found);
             let is_path = ["literal", "subpath", "path-ancestors"].contains(&filter.name.as_str());
-            if let (true, Ok(path)) = (is_path, value(text, &placeholders("reader"))) {
+            if let (true, Ok(path)) = (is_path, value(text, &placeholders("reader", known))) {
                 look_at_path(&path, filter.name == "subpath", found);
             }
         }

@@ -34,15 +34,26 @@ pub struct ProbeTargets {
     pub tcp_port: u16,
     /// A listening Unix stream socket.
     pub unix_socket: PathBuf,
-    /// The folder that the worker serves, if it serves one.
-    pub root: Option<PathBuf>,
-    /// What the worker may do there.
+    /// The folders of its source.
+    pub places: Vec<Place>,
+    /// What the worker may do in those that are writable.
     pub role: Role,
     /// The gateway.
     pub parent_pid: u32,
 }
 
-/// What a worker may do to its root.
+/// A folder that the worker's source names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// What the report calls it, such as `root`.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether the writer may change what lies there.
+    pub writable: bool,
+}
+
+/// What a worker may do to the writable folders of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -139,12 +150,15 @@ pub fn attack(targets: &ProbeTargets) -> CageReport {
     attack_files(&mut report, targets);
     attack_sockets(&mut report, targets);
     attack_processes(&mut report, targets);
-    let root = targets.root.as_deref().filter(|root| !lacks_consent(root));
-    try_controls(&mut report, targets, root);
-    if let Some(root) = root {
+    let places = targets.places.iter();
+    let places: Vec<&Place> = places.filter(|place| !lacks_consent(&place.path)).collect();
+    try_controls(&mut report, targets, &places);
+    for place in places {
         match targets.role {
-            Role::Reader => attack_root(&mut report, root),
-            Role::Writer => control_root(&mut report, create_and_remove(root)),
+            Role::Writer if place.writable => {
+                control_place(&mut report, &place.name, create_and_remove(&place.path));
+            }
+            role => attack_place(&mut report, place, role),
         }
     }
     report
@@ -220,22 +234,24 @@ fn start() -> io::Result<()> {
     child.wait().map(drop)
 }
 
-/// Whether the owner has yet to let Plexus read the root: macOS asks about some folders, and refuses them as a cage would.
+/// Whether the owner has yet to let Plexus read a folder: macOS asks about some folders, and refuses them as a cage would.
 /// That says nothing of the cage. The source cannot be opened either, and says so.
-fn lacks_consent(root: &Path) -> bool {
-    cfg!(target_os = "macos") && std::fs::read_dir(root).is_err_and(|error| is_refusal(&error))
+fn lacks_consent(folder: &Path) -> bool {
+    cfg!(target_os = "macos") && std::fs::read_dir(folder).is_err_and(|error| is_refusal(&error))
 }
 
-fn try_controls(report: &mut CageReport, targets: &ProbeTargets, root: Option<&Path>) {
-    match root {
-        Some(root) => report.control(
-            "list the root",
-            std::fs::read_dir(root).map(|mut entries| entries.next().is_some()),
-        ),
-        None => report.control(
+fn try_controls(report: &mut CageReport, targets: &ProbeTargets, places: &[&Place]) {
+    for place in places {
+        report.control(
+            &format!("list the {}", place.name),
+            std::fs::read_dir(&place.path).map(|mut entries| entries.next().is_some()),
+        );
+    }
+    if places.is_empty() {
+        report.control(
             "read the worker's executable",
             own_executable().and_then(File::open),
-        ),
+        );
     }
     report.control(
         "read /dev/null",
@@ -264,23 +280,42 @@ fn own_parent(expected: u32) -> io::Result<()> {
 
 /// A disk that is full or only for reading says so of itself and nothing of the cage: then there is no such control.
 /// The start goes on, and what cannot be written is told where something is written.
-fn control_root(report: &mut CageReport, written: io::Result<()>) {
+fn control_place(report: &mut CageReport, name: &str, written: io::Result<()>) {
     let disk = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS];
     let is_disk = |error: &io::Error| errno(error).is_some_and(|errno| disk.contains(&errno));
     if !written.as_ref().is_err_and(is_disk) {
-        report.control("write in the root", written);
+        report.control(&format!("write in the {name}"), written);
     }
 }
 
-/// What a reader must not do to the folder that it reads.
-fn attack_root(report: &mut CageReport, root: &Path) {
+/// What a worker must not do to a folder that it only reads.
+fn attack_place(report: &mut CageReport, Place { name, path, .. }: &Place, role: Role) {
     report.attack(
-        "create a file in the root",
-        on_writable_system(create_and_remove(root)),
+        &format!("create a file in the {name}"),
+        on_writable_system(create_and_remove(path)),
     );
-    let folder = File::open(root).and_then(|folder| Ok((folder.metadata()?, folder)));
+    // The residual that the ruleset names: Linux holds no writer back here.
+    if !(cfg!(target_os = "linux") && role == Role::Writer) {
+        attack_metadata(report, name, path);
+    }
+    if let Some(file) = a_file_in(path) {
+        report.attack(
+            &format!("open a file of the {name} for writing"),
+            on_writable_system(OpenOptions::new().append(true).open(&file)),
+        );
+        // A rename onto itself changes nothing. (macOS may say so before it asks any rule.)
+        #[cfg(target_os = "linux")]
+        report.attack(
+            &format!("rename a file of the {name}"),
+            on_writable_system(std::fs::rename(&file, &file)),
+        );
+    }
+}
+
+fn attack_metadata(report: &mut CageReport, name: &str, path: &Path) {
+    let folder = File::open(path).and_then(|folder| Ok((folder.metadata()?, folder)));
     report.attack(
-        "change the mode of the root",
+        &format!("change the mode of the {name}"),
         on_writable_system(
             folder
                 .as_ref()
@@ -289,7 +324,7 @@ fn attack_root(report: &mut CageReport, root: &Path) {
         ),
     );
     report.attack(
-        "change the times of the root",
+        &format!("change the times of the {name}"),
         on_writable_system(folder.as_ref().map_err(copy).and_then(|(now, folder)| {
             folder.set_times(
                 FileTimes::new()
@@ -298,25 +333,13 @@ fn attack_root(report: &mut CageReport, root: &Path) {
             )
         })),
     );
-    if let Some(file) = a_file_in(root) {
-        report.attack(
-            "open a file of the root for writing",
-            on_writable_system(OpenOptions::new().append(true).open(&file)),
-        );
-        // A rename onto itself changes nothing. (macOS may say so before it asks any rule.)
-        #[cfg(target_os = "linux")]
-        report.attack(
-            "rename a file of the root",
-            on_writable_system(std::fs::rename(&file, &file)),
-        );
-    }
 }
 
 /// Entries looked at for one file to attack: a folder may be large and the start must not wait for it.
 const ENTRIES: usize = 256;
 
-fn a_file_in(root: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(root)
+fn a_file_in(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder)
         .ok()?
         .take(ENTRIES)
         .filter_map(Result::ok);
@@ -372,7 +395,7 @@ mod tests {
         let mut report = CageReport { checks: Vec::new() };
         report.attack::<()>("another", Err(Errno::EPERM.into()));
         report.control("another", Ok(()));
-        control_root(&mut report, written);
+        control_place(&mut report, "root", written);
         report
     }
 

@@ -1,6 +1,6 @@
 //! Each lint with what it is for: a profile that is well, and the one line that is not.
 
-use plexus_sandbox::lint::{Fault, Finding, lint, reason};
+use plexus_sandbox::lint::{Fault, Finding, reason};
 use plexus_sandbox::profile::Reason;
 
 /// A profile without findings; the rules to be judged come after it.
@@ -12,6 +12,10 @@ const WELL: &str = "(version 1)
 ";
 /// Where the rules under test begin.
 const FIRST: u32 = 6;
+
+fn lint(profile: &str) -> Vec<Finding> {
+    plexus_sandbox::lint::lint(profile, &["LIBRARY"])
+}
 
 fn findings(rules: &str) -> Vec<Finding> {
     lint(&format!("{WELL}{rules}\n"))
@@ -203,7 +207,14 @@ fn parameters_are_those_that_are_passed_and_are_filled_in() {
         "(if (param \"VAULT\") (deny signal (target others))) ; it is read",
         &Fault::UnknownParameter("VAULT".to_owned()),
     );
-    for text in ["/srv/${ROOT}", "/srv/ROOT/x", "/srv/%WORKER%"] {
+    // A path field of the manifest is passed.
+    is_well(&read("(param \"LIBRARY\")"));
+    for text in [
+        "/srv/${ROOT}",
+        "/srv/ROOT/x",
+        "/srv/%WORKER%",
+        "/srv/LIBRARY",
+    ] {
         finds(
             &read(&format!("\"{text}\"")),
             &Fault::NotFilledIn(text.to_owned()),

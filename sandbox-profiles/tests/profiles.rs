@@ -55,12 +55,12 @@ fn evaluated(name: &str, role: &str) -> Ruleset {
 #[test]
 fn every_shipped_profile_is_without_findings() {
     for (name, text) in shipped() {
-        let findings: Vec<String> = lint(&text).iter().map(ToString::to_string).collect();
+        let findings: Vec<String> = lint(&text, &[]).iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "{name}.sb: {findings:#?}");
         // What one file says wrong is found in it: the next rule has no reason and writes.
         let worse = format!("{text}(allow file-write* (subpath \"/home\"))\n");
         assert_eq!(
-            lint(&worse).len(),
+            lint(&worse, &[]).len(),
             3 + usize::from(text.contains("(deny file-write-create")),
             "{name}.sb"
         );

@@ -11,7 +11,7 @@ use std::process::Command;
 pub(crate) struct Arguments {
     /// The connector: a folder of workers/
     name: String,
-    /// CAPABILITY INPUT [--root DIR] [--config FIELD=VALUE] [--commit] [--within SECONDS] [--json]
+    /// CAPABILITY INPUT [--root DIR] [--config FIELD=VALUE] [--secret FIELD=FILE] [--commit] [--within SECONDS] [--json]
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,

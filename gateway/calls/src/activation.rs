@@ -7,9 +7,10 @@ use crate::{
     kernel::Kernel,
 };
 use plexus_home::inspection;
+use plexus_ipc::manifest::Place;
 use plexus_protocol::{CapabilityId, SourceId};
-use plexus_sources::{catalogue::Catalogue, configure, let_go};
-use plexus_supervisor::{IsRoot, Spec};
+use plexus_sources::{catalogue::Catalogue, configure, let_go, secrets};
+use plexus_supervisor::{Folder, IsTarget, Spec};
 use plexus_trust::{Command, Source, State};
 use std::{path::PathBuf, sync::Arc};
 
@@ -38,7 +39,7 @@ impl Kernel {
         loop {
             let source = self.configured(id).ok_or("no such source")?;
             let seen = configure::look(&self.registry, &source, &self.state_dir).await;
-            let root = self.real_root(&source).await;
+            let folders = self.real_folders(&source).await;
             let turn = self.turn().await;
             if self
                 .configured(id)
@@ -52,7 +53,7 @@ impl Kernel {
                     told.map_err(|e| e.to_string())?;
                     let source = self.configured(id).ok_or("no such source")?;
                     if source.config.enabled {
-                        self.supervisor.put(Arc::new(self.spec(&source, root)?));
+                        self.supervisor.put(Arc::new(self.spec(&source, folders)?));
                         return Ok(());
                     }
                     Ok(())
@@ -84,50 +85,58 @@ impl Kernel {
     /// # Errors
     /// This build has no such connector.
     pub async fn spec_of(&self, source: &Source) -> Result<Spec, String> {
-        self.spec(source, self.real_root(source).await)
+        self.spec(source, self.real_folders(source).await)
     }
 
-    /// The root folder of a source; as it was typed where it is missing, or its disk does not answer.
-    async fn real_root(&self, source: &Source) -> Option<PathBuf> {
-        let root = configure::root_of(&self.registry, &source.config)?;
-        let folder = root.clone();
-        let found = inspection::at(&root, move || folder.canonicalize()).await;
-        Some(found.flatten().unwrap_or(root))
+    /// The folders of a source, each with its path as it was typed where it is missing, or its disk does not answer.
+    async fn real_folders(&self, source: &Source) -> Vec<(Place, PathBuf)> {
+        let places = configure::places(&self.registry, &source.config);
+        let looks = places.iter().map(|place| {
+            let path = place.path.clone();
+            let look = async move {
+                let folder = path.clone();
+                let found = inspection::at(&path, move || folder.canonicalize()).await;
+                found.flatten().unwrap_or(path)
+            };
+            (place.field.clone(), look)
+        });
+        let mut real = inspection::at_once(looks).await;
+        let folder = |place: Place| {
+            let real = real.remove(&place.field);
+            let real = real.unwrap_or_else(|| place.path.clone());
+            (place, real)
+        };
+        places.into_iter().map(folder).collect()
     }
 
-    fn spec(&self, source: &Source, root: Option<PathBuf>) -> Result<Spec, String> {
+    fn spec(&self, source: &Source, folders: Vec<(Place, PathBuf)>) -> Result<Spec, String> {
         let connector = self
             .registry
-            .of_kind(&source.config.kind)
+            .of_source(&source.config)
             .ok_or("no such connector")?;
+        let manifest = &connector.offer.manifest;
+        let folder = |(place, path): (Place, PathBuf)| {
+            let seen = match manifest.root.as_ref() == Some(&place.field) {
+                true => source.target.clone(),
+                false => source.paths.get(&place.field).cloned(),
+            };
+            Folder {
+                parameter: place.parameter,
+                path,
+                is_target: seen.map(|seen| Arc::new(configure::is_target(seen)) as IsTarget),
+            }
+        };
+        let (state_dir, id) = (self.state_dir.clone(), source.id.clone());
+        let files = secrets::of_source(manifest, &source.id, &source.config);
         Ok(Spec {
             source: source.id.clone(),
-            connector: connector.name,
-            manifest: connector.manifest.clone(),
-            profile: connector.profile,
-            root,
-            is_root: source
-                .target
-                .clone()
-                .map(|seen| Arc::new(configure::is_target(seen)) as IsRoot),
+            offer: connector.offer.clone(),
+            folders: folders.into_iter().map(folder).collect(),
             config: configure::for_worker(&source.config),
-            secrets: self.secrets_of(source.config.secret_ref.as_deref()),
+            // Read each time a worker starts, so that a changed one counts at the next start.
+            secrets: Box::new(move || secrets::read(&state_dir, &id, &files)),
             revision: source.revision,
             uncaged: self.unsandboxed.contains(&source.id),
-        })
-    }
-
-    /// Reads a secret each time a worker starts, so that a changed one counts at the next start.
-    fn secrets_of(&self, name: Option<&str>) -> plexus_supervisor::SecretsOf {
-        let file = name
-            .filter(|n| plexus_home::state_dir::secret_name(n))
-            .map(|n| self.state_dir.join("secrets").join(n));
-        Box::new(move || {
-            let text = file.as_ref().map(std::fs::read_to_string).transpose()?;
-            Ok(text
-                .map(|t| ("secret".to_owned(), plexus_ipc::message::Secret::new(t)))
-                .into_iter()
-                .collect())
         })
     }
 

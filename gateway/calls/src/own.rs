@@ -58,8 +58,8 @@ impl Door {
         let state = kernel.ledger.snapshot();
         let known = state.sources.get(source);
         let known = known.ok_or_else(|| gone(format!("The source {source} is not there.")))?;
-        let connector = kernel.registry.of_kind(&known.config.kind);
-        let manifest = connector.map(|connector| connector.manifest.clone());
+        let connector = kernel.registry.of_source(&known.config);
+        let manifest = connector.map(|connector| connector.offer.manifest.clone());
         let manifest = manifest
             .filter(|manifest| manifest.capability(name).is_some())
             .ok_or_else(|| gone(format!("The source {source} has no {name}.")))?;

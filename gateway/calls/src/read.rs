@@ -274,7 +274,7 @@ pub(super) fn call_request(
     permit: &plexus_trust::Permit,
 ) -> CallRequest {
     let capability = asked.entry.capability();
-    let limits = asked.entry.connector.manifest.limits_of(capability);
+    let limits = asked.entry.connector.offer.manifest.limits_of(capability);
     CallRequest {
         capability: capability.name.clone(),
         input: asked.canonical.clone(),

@@ -152,6 +152,14 @@ pub(crate) struct Arguments {
     /// A host name under which a proxy of yours publishes this gateway
     #[arg(long, env = "PLEXUS_PUBLIC_HOSTNAME", value_name = "NAME")]
     pub(crate) public_hostname: Option<String>,
+    /// Serve sources of macOS on any system, for tests: their workers have a fake of what is not there
+    #[arg(
+        long,
+        env = "PLEXUS_FAKE_APPLE",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        hide = true
+    )]
+    pub(crate) fake_apple: bool,
     /// Let this source's workers run WITHOUT A CAGE while this gateway runs: they can then read, change and send what
     /// you can; may be given again
     #[arg(

@@ -10,18 +10,17 @@ mod cage;
 
 use crate::{arguments::Examine, launch::Programs};
 use plexus_home::state_dir::StateDir;
-use plexus_ipc::BUILD;
+use plexus_ipc::{BUILD, manifest::Place};
 use plexus_ledger::{OpenError, Options};
 use plexus_protocol::{SourceId, Timestamp};
 use plexus_record::{Ledger, Trust};
-use plexus_sources::{Connector, Registered, Registry, configure};
+use plexus_sources::{
+    Connector, Registered, Registry, configure,
+    secrets::{self, SecretFile},
+};
 use plexus_trust::SourceConfig;
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 /// Looks, and prints what was seen.
 #[expect(
@@ -29,7 +28,7 @@ use std::{
     clippy::print_stderr,
     reason = "a one-off command: its findings are its output"
 )]
-pub(crate) fn run(asked: &Examine, connectors: &'static [Connector]) -> ExitCode {
+pub(crate) fn run(asked: &Examine, connectors: &[Connector]) -> ExitCode {
     let looked = StateDir::place(asked.home.clone())
         .map_err(|e| e.to_string())
         .and_then(|home| look(&home, asked, connectors));
@@ -49,11 +48,13 @@ pub(crate) fn run(asked: &Examine, connectors: &'static [Connector]) -> ExitCode
 struct Subject {
     id: SourceId,
     connector: Arc<Registered>,
-    root: Option<PathBuf>,
+    places: Vec<Place>,
     config: Value,
+    home: StateDir,
+    secrets: Vec<SecretFile>,
 }
 
-fn look(home: &Path, asked: &Examine, connectors: &'static [Connector]) -> Result<Value, String> {
+fn look(home: &Path, asked: &Examine, connectors: &[Connector]) -> Result<Value, String> {
     let registry = Registry::read(connectors).map_err(|e| e.to_string())?;
     let kernel = match plexus_sandbox::kernel_support() {
         Ok(support) => {
@@ -78,18 +79,33 @@ fn look(home: &Path, asked: &Examine, connectors: &'static [Connector]) -> Resul
                 .map_err(|e| e.to_string())?;
             let all = configured.into_iter().filter(|(_, config)| config.enabled);
             all.map(|(id, config)| {
-                let Some(connector) = registry.of_kind(&config.kind).cloned() else {
+                let Some(connector) = registry.of_source(&config).cloned() else {
                     let why = format!("this build has no connector for {:?}", config.kind);
                     return json!({"source": id, "steps": [cage::failed("connector", None, &why)]});
                 };
-                let root = configure::root_of(&registry, &config);
+                let mut places = configure::places(&registry, &config);
+                for place in &mut places {
+                    if let Ok(real) = place.path.canonicalize() {
+                        place.path = real;
+                    }
+                }
+                let home = match StateDir::as_it_is(Some(home.to_owned())) {
+                    Ok(home) => home,
+                    Err(why) => {
+                        let failed = cage::failed("programs", None, &why.to_string());
+                        return json!({"source": id, "steps": [failed]});
+                    }
+                };
+                let manifest = &connector.offer.manifest;
                 let subject = Subject {
-                    root: root.map(|root| root.canonicalize().unwrap_or(root)),
+                    secrets: secrets::of_source(manifest, &id, &config),
+                    home,
+                    places,
                     config: config.route,
                     id,
                     connector,
                 };
-                let profile = asked.profile_of(subject.connector.name);
+                let profile = asked.profile_of(&subject.connector.offer.manifest.connector);
                 runtime.block_on(cage::examine(&subject, programs, profile.as_deref()))
             })
             .collect()
@@ -120,7 +136,7 @@ fn sources(given: &str) -> Result<Vec<(SourceId, SourceConfig)>, String> {
             label: String::new(),
             enabled: source["enabled"].as_bool().unwrap_or(true),
             route: source["route"].clone(),
-            secret_ref: None,
+            secret_ref: source["secretRef"].as_str().map(str::to_owned),
             ask: false,
             provenance: plexus_protocol::Provenance::Managed,
             hide: serde_json::from_value(source["hide"].clone()).unwrap_or_default(),

@@ -102,7 +102,7 @@ impl std::fmt::Display for Phases {
     clippy::print_stderr,
     reason = "a start that fails says so to whoever started it"
 )]
-pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> ExitCode {
+pub(crate) fn serve(arguments: Arguments, connectors: &[Connector]) -> ExitCode {
     let log = log::start();
     let mut handed = Handed::take();
     let under_launchd = arguments.under_launchd;
@@ -146,7 +146,7 @@ pub(crate) fn serve(arguments: Arguments, connectors: &'static [Connector]) -> E
 
 async fn run(
     arguments: Arguments,
-    connectors: &'static [Connector],
+    connectors: &[Connector],
     log: &Log,
     program: Arc<Program>,
     mut handed: Option<Handed>,
@@ -214,6 +214,10 @@ async fn run(
     let issuer = install_id(&state_dir)?;
     let programs = Programs::find(arguments.workers.as_deref())?;
     let registry = registry.served_from(&programs.workers);
+    let registry = match arguments.fake_apple {
+        true => registry.faking_apple(),
+        false => registry,
+    };
     plexus_keep::make::tidy(state_dir.path());
     let swept = plexus_supervisor::sweep_leftovers(state_dir.path())?;
     for pid in swept {

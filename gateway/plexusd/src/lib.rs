@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 /// Runs the daemon, or the one-off that its arguments name, with these connectors. Returns when it is over.
 #[must_use]
-pub fn run(connectors: &'static [Connector]) -> ExitCode {
+pub fn run(connectors: &[Connector]) -> ExitCode {
     match arguments::parse() {
         arguments::Action::Serve(arguments) => launch::serve(arguments, connectors),
         arguments::Action::Verify { file, json } => one_off::verify(&file, json),

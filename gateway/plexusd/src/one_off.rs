@@ -66,7 +66,7 @@ pub(crate) fn verify(path: &Path, json: bool) -> ExitCode {
 /// Says what this build is, and what would keep it from serving with `arguments`, as far as that can be told beside a
 /// daemon that serves with them.
 #[expect(clippy::print_stdout, reason = "a one-off command: this is its output")]
-pub(crate) fn edition(arguments: &Arguments, connectors: &'static [Connector]) -> ExitCode {
+pub(crate) fn edition(arguments: &Arguments, connectors: &[Connector]) -> ExitCode {
     let mut problems = Vec::new();
     if let Err(why) = plexus_sandbox::kernel_support()
         && arguments.unsandboxed.is_empty()
@@ -86,7 +86,7 @@ pub(crate) fn edition(arguments: &Arguments, connectors: &'static [Connector]) -
 /// a daemon serves there.
 fn of_the_state(
     arguments: &Arguments,
-    connectors: &'static [Connector],
+    connectors: &[Connector],
     programs: Option<Programs>,
 ) -> Vec<String> {
     let registry = match (Registry::read(connectors), programs) {

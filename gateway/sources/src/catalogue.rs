@@ -31,7 +31,7 @@ pub struct Entry {
 impl Entry {
     /// What the manifest says of it.
     pub fn capability(&self) -> &Capability {
-        &self.connector.manifest.capabilities[self.index]
+        &self.connector.offer.manifest.capabilities[self.index]
     }
     /// The first line of its description: what discovery shows.
     pub(crate) fn summary(&self) -> &str {
@@ -57,11 +57,11 @@ impl Catalogue {
     pub fn build(state: &State, registry: &Registry, revision: u64) -> Self {
         let mut entries = BTreeMap::new();
         for source in state.sources.values().filter(|s| s.config.enabled) {
-            let Some(connector) = registry.of_kind(&source.config.kind) else {
+            let Some(connector) = registry.of_source(&source.config) else {
                 continue;
             };
             let id_of = |name: &str| CapabilityId::of(&source.id, name).ok();
-            for (index, capability) in connector.manifest.capabilities.iter().enumerate() {
+            for (index, capability) in connector.offer.manifest.capabilities.iter().enumerate() {
                 let Some(id) = id_of(&capability.name) else {
                     continue;
                 };
@@ -145,6 +145,7 @@ pub fn wire_entry(
             let name = id.as_str().split_once('.').map_or("", |(_, name)| name);
             entry
                 .connector
+                .offer
                 .manifest
                 .capability(name)
                 .map_or_else(|| id.to_string(), |c| c.label.clone())
@@ -211,7 +212,7 @@ fn kind(capability: &Capability) -> &'static str {
 
 fn transport(entry: &Entry) -> &str {
     match entry.capability().kind {
-        EntryKind::Capability => &entry.connector.manifest.transport,
+        EntryKind::Capability => &entry.connector.offer.manifest.transport,
         EntryKind::Skill => "skill",
     }
 }

@@ -5,11 +5,12 @@ use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
 };
-use plexus_ipc::manifest::Manifest;
+use plexus_ipc::manifest::{FieldKind, FieldTarget, Manifest, Place};
 use plexus_protocol::{Provenance, SourceId};
 use plexus_trust::{Source, SourceConfig, SourceSeen, Target};
 use serde_json::{Map, Value};
 use std::{
+    collections::BTreeMap,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -29,7 +30,7 @@ impl Wanted<'_> {
             .filter(|t| !t.is_empty())
     }
 
-    /// Checks everything that can be checked without starting a worker.
+    /// Checks everything that can be checked without starting a worker. Blocks on the disks of its folders.
     ///
     /// # Errors
     /// One sentence for the owner.
@@ -38,26 +39,68 @@ impl Wanted<'_> {
         registry: &Registry,
         state_dir: &StateDir,
     ) -> Result<(SourceId, SourceConfig), String> {
+        let (id, config) = self.read(registry)?;
+        let look = |place: Place| {
+            let looked = look_in(&place, state_dir, &registry.programs)?;
+            Ok((place, looked))
+        };
+        let places = places(registry, &config).into_iter().map(look);
+        let looked: Vec<_> = places.collect::<Result<_, String>>()?;
+        apart(looked.iter().map(|(place, looked)| (place, looked)))?;
+        Ok((id, config))
+    }
+
+    /// As [`Self::check`], with a bounded wait for each folder's disk.
+    ///
+    /// # Errors
+    /// One sentence for the owner.
+    pub async fn inspect(
+        &self,
+        registry: &Registry,
+        state_dir: &StateDir,
+    ) -> Result<(SourceId, SourceConfig), String> {
+        let (id, config) = self.read(registry)?;
+        let looked = look_at_all(registry, state_dir, places(registry, &config)).await?;
+        match looked
+            .into_iter()
+            .find_map(|(place, looked)| Some((place, looked.err()?)))
+        {
+            Some((place, error)) => Err(format!(
+                "{}: {error}; repeat it when it does",
+                place.path.display()
+            )),
+            None => Ok((id, config)),
+        }
+    }
+
+    /// What the body says, as far as no folder has to be looked at for it.
+    fn read(&self, registry: &Registry) -> Result<(SourceId, SourceConfig), String> {
         let kind = self.text("kind").unwrap_or_default();
         let connector = registry.of_kind(kind).ok_or_else(|| {
-            let known: Vec<_> = registry.iter().map(|c| c.manifest.kind.as_str()).collect();
+            let known: Vec<_> = registry
+                .iter()
+                .map(|c| c.offer.manifest.kind.as_str())
+                .collect();
             format!("unknown source kind {kind:?}; known: {}", known.join(", "))
         })?;
         let id = self.text("id").ok_or("a source needs an id")?;
         let id = SourceId::parse(id).map_err(|e| format!("{id:?} is {e}"))?;
         if let Some(owner) = registry
             .reserved_for(&id)
-            .filter(|o| o.manifest.kind != kind)
+            .filter(|o| o.offer.manifest.kind != kind)
         {
             return Err(format!(
                 "the id {id} is reserved for {}; choose another",
-                owner.manifest.label
+                owner.offer.manifest.label
             ));
         }
         if reserved(&id) {
             return Err(format!("the id {id} is reserved; choose another"));
         }
-        let manifest = &connector.manifest;
+        let manifest = &connector.offer.manifest;
+        if let Some(why) = registry.out_of_place(manifest) {
+            return Err(why);
+        }
         let ask = match self.body.get("approval") {
             None | Some(Value::Null) => false,
             Some(Value::String(word)) if word == "auto" => false,
@@ -66,59 +109,22 @@ impl Wanted<'_> {
         };
         let secret_ref = match self.body.get("secretRef") {
             None | Some(Value::Null) => None,
-            Some(Value::String(name)) if secret_name(name) => Some(name.clone()),
-            Some(other) => {
+            Some(Value::String(name)) if secret_name(name) && !name.contains('.') => {
+                Some(name.clone())
+            }
+            Some(_) => {
                 return Err(format!(
-                    "secretRef {other} is not a plain name of a file in secrets/"
+                    "secretRef is a plain name without a dot; a secret of this source's own is set with plexusctl sources secret {id} FIELD"
                 ));
             }
         };
-        let route = match self.body.get("route") {
-            None | Some(Value::Null) => Value::Object(Map::new()),
-            Some(route @ Value::Object(_)) => route.clone(),
-            Some(_) => return Err("route must be an object".into()),
-        };
-        if let Some(unknown) = route.as_object().and_then(|r| {
-            r.keys()
-                .find(|k| !manifest.fields.iter().any(|f| &f.name == *k) && *k != "allowHardLinks")
-        }) {
-            return Err(format!("route.{unknown} is not a field of {kind}"));
+        if secret_ref.is_some() && manifest.secrets().count() != 1 {
+            return Err(format!(
+                "secretRef stands for the one secret of a kind, and {kind} has {}",
+                manifest.secrets().count()
+            ));
         }
-        if route.get("allowHardLinks").is_some_and(|v| !v.is_boolean()) {
-            return Err("route.allowHardLinks is true or false".into());
-        }
-        for field in manifest
-            .fields
-            .iter()
-            .filter(|f| f.target == plexus_ipc::manifest::FieldTarget::Route)
-        {
-            let value = route
-                .get(&field.name)
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if field.required && value.is_empty() {
-                return Err(format!(
-                    "route.{} ({}) is required",
-                    field.name, field.label
-                ));
-            }
-            let is_path = field.kind == plexus_ipc::manifest::FieldKind::Path;
-            if is_path && !value.is_empty() && !Path::new(value).is_absolute() {
-                return Err(format!(
-                    "route.{} must be an absolute path, not {value:?}: a relative one would depend on where the daemon runs",
-                    field.name
-                ));
-            }
-        }
-        let root = manifest
-            .root
-            .as_ref()
-            .and_then(|f| route.get(f))
-            .and_then(Value::as_str)
-            .map(PathBuf::from);
-        if let Some(root) = &root {
-            check_root(root, state_dir, &registry.programs, manifest)?;
-        }
+        let route = route(self.body.get("route"), &id, manifest)?;
         let label = self
             .text("label")
             .map_or_else(|| manifest.label.clone(), str::to_owned);
@@ -138,7 +144,7 @@ impl Wanted<'_> {
                 kind: kind.to_owned(),
                 label,
                 enabled,
-                route,
+                route: Value::Object(route),
                 secret_ref,
                 ask,
                 provenance,
@@ -147,6 +153,80 @@ impl Wanted<'_> {
             },
         ))
     }
+}
+
+/// The route of a body: the fields that belong there, each a text, with the manifest's defaults for those that are left
+/// out.
+fn route(
+    given: Option<&Value>,
+    source: &SourceId,
+    manifest: &Manifest,
+) -> Result<Map<String, Value>, String> {
+    let kind = &manifest.kind;
+    let mut route = match given {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(route)) => route.clone(),
+        Some(_) => return Err("route must be an object".into()),
+    };
+    route.retain(|_, value| !value.is_null());
+    for (key, value) in &route {
+        match manifest.field(key).map(|field| field.target) {
+            Some(FieldTarget::Route) if value.is_string() => {}
+            Some(FieldTarget::Route) => return Err(format!("route.{key} is a text")),
+            // The value is not repeated: whoever typed it here meant it to be kept.
+            Some(FieldTarget::Secret) => {
+                return Err(format!(
+                    "{key} is a secret, and a route is none: plexusctl sources secret {source} {key}"
+                ));
+            }
+            None if key == HARD_LINKS && value.is_boolean() => {}
+            None if key == HARD_LINKS => return Err(format!("route.{key} is true or false")),
+            Some(FieldTarget::Label) | None => {
+                return Err(format!("route.{key} is not a field of {kind}"));
+            }
+        }
+    }
+    let fields = manifest.fields.iter();
+    for field in fields.filter(|field| field.target == FieldTarget::Route) {
+        let (name, empty) = (&field.name, Value::from(""));
+        if let Some(default) = &field.default
+            && route.get(name).is_none_or(|value| *value == empty)
+        {
+            route.insert(name.clone(), default.as_str().into());
+        }
+        let value = route.get(name).and_then(Value::as_str).unwrap_or_default();
+        if field.required && value.is_empty() {
+            return Err(format!("route.{name} ({}) is required", field.label));
+        }
+        let is_path = field.kind == FieldKind::Path;
+        if is_path && !value.is_empty() && !Path::new(value).is_absolute() {
+            return Err(format!(
+                "route.{name} must be an absolute path, not {value:?}: a relative one would depend on where the daemon runs"
+            ));
+        }
+    }
+    Ok(route)
+}
+
+/// The member of a route that no manifest names: whether files with several names are served.
+const HARD_LINKS: &str = "allowHardLinks";
+
+/// Of the route that a body carries, the members that may be repeated in an answer: no secret that was put there by
+/// mistake.
+pub fn shown_route(registry: &Registry, body: &Map<String, Value>) -> Value {
+    let kind = body.get("kind").and_then(Value::as_str).map(str::trim);
+    let connector = kind.and_then(|kind| registry.of_kind(kind));
+    let is_shown = |key: &String| {
+        let field = connector.and_then(|c| c.offer.manifest.field(key));
+        key == HARD_LINKS || field.is_some_and(|field| field.target == FieldTarget::Route)
+    };
+    let route = body.get("route").and_then(Value::as_object);
+    let shown = route.into_iter().flatten().filter(|(key, _)| is_shown(key));
+    Value::Object(
+        shown
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    )
 }
 
 /// Ids that the wire gives to built-in modules (§5.1), whether this build has them or not.
@@ -188,16 +268,19 @@ fn identity(path: &Path) -> std::io::Result<Target> {
     })
 }
 
-/// A source's root may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8); and where
+/// A folder of a source, looked at.
+struct Looked {
+    /// What its path leads to; the path itself where nothing is there for now.
+    real: PathBuf,
+    target: Option<Target>,
+}
+
+/// A source's folder may not hold the state directory, lie in it, or be the home directory itself (DESIGN 8); and where
 /// something may be written in it, it may not hold the gateway's programs, which run without a cage.
-fn check_root(
-    root: &Path,
-    state_dir: &StateDir,
-    programs: &[PathBuf],
-    manifest: &Manifest,
-) -> Result<(), String> {
+fn look_in(place: &Place, state_dir: &StateDir, programs: &[PathBuf]) -> Result<Looked, String> {
     // A folder that is missing for now registers; it is looked at again before its worker starts.
-    let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let real = place.path.canonicalize();
+    let real = real.unwrap_or_else(|_| place.path.clone());
     if real.metadata().is_ok_and(|found| !found.is_dir()) {
         return Err(format!("{} is not a folder", real.display()));
     }
@@ -211,17 +294,17 @@ fn check_root(
             real.display().to_string()
         ));
     }
-    if state_dir.path().starts_with(&real) || real.starts_with(state_dir.path()) {
+    if overlap(state_dir.path(), &real) {
         return Err(format!(
             "{} overlaps the gateway's own state in {}",
             real.display(),
             state_dir.path().display()
         ));
     }
-    let mut offered = manifest.capabilities.iter();
-    let writes = offered.any(|one| one.callable() && !one.is_read());
     let mut programs = programs.iter();
-    if writes && let Some(programs) = programs.find(|folder| folder.starts_with(&real)) {
+    if place.writable
+        && let Some(programs) = programs.find(|folder| folder.starts_with(&real))
+    {
         return Err(format!(
             "{} holds the gateway's own programs, in {}: whatever may write there could replace them; choose a folder in \
              it, or install them elsewhere",
@@ -236,26 +319,72 @@ fn check_root(
                 .into(),
         );
     }
+    let target = identity(&real).ok();
+    Ok(Looked { real, target })
+}
+
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+/// What a source only reads may not overlap what it writes: the cage allows what any rule of its allows.
+fn apart<'a>(looked: impl Iterator<Item = (&'a Place, &'a Looked)> + Clone) -> Result<(), String> {
+    for (written, there) in looked.clone().filter(|(place, _)| place.writable) {
+        for (read, here) in looked.clone().filter(|(place, _)| !place.writable) {
+            if overlap(&there.real, &here.real) {
+                return Err(format!(
+                    "{} is only read and may not overlap {}, which is written: {} and {}",
+                    read.field,
+                    written.field,
+                    here.real.display(),
+                    there.real.display()
+                ));
+            }
+        }
+    }
     Ok(())
+}
+
+/// Looks at the folders of a source, at all of them at once; an error of the inner kind says that a disk does not answer.
+async fn look_at_all(
+    registry: &Registry,
+    state_dir: &StateDir,
+    places: Vec<Place>,
+) -> Result<Vec<(Place, std::io::Result<Looked>)>, String> {
+    let looks = places.iter().cloned().map(|place| {
+        let (field, state_dir) = (place.field.clone(), state_dir.clone());
+        let programs = registry.programs.clone();
+        let look = async move {
+            let folder = place.path.clone();
+            inspection::at(&folder, move || look_in(&place, &state_dir, &programs)).await
+        };
+        (field, look)
+    });
+    let mut found = inspection::at_once(looks).await;
+    let mut looked = Vec::new();
+    for place in places {
+        let one = match found.remove(&place.field) {
+            Some(Ok(looked)) => Ok(looked?),
+            Some(Err(error)) => Err(error),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        looked.push((place, one));
+    }
+    let seen = looked.iter();
+    apart(seen.filter_map(|(place, looked)| Some((place, looked.as_ref().ok()?))))?;
+    Ok(looked)
+}
+
+/// The folders that a source names, as they were typed.
+pub fn places(registry: &Registry, config: &SourceConfig) -> Vec<Place> {
+    let connector = registry.of_source(config);
+    connector.map_or_else(Vec::new, |c| c.offer.manifest.places(&config.route))
 }
 
 /// The root folder that a source names, as it was typed.
 pub fn root_of(registry: &Registry, config: &SourceConfig) -> Option<PathBuf> {
-    root(registry, &config.kind, &config.route)
-}
-
-/// The same of a ConfiguredSource as a body carries it.
-pub fn root_in(registry: &Registry, body: &Map<String, Value>) -> Option<PathBuf> {
-    root(
-        registry,
-        body.get("kind")?.as_str()?.trim(),
-        body.get("route")?,
-    )
-}
-
-fn root(registry: &Registry, kind: &str, route: &Value) -> Option<PathBuf> {
-    let field = registry.of_kind(kind)?.manifest.root.as_ref()?;
-    route.get(field)?.as_str().map(PathBuf::from)
+    let field = registry.of_source(config)?.offer.manifest.root.as_ref()?;
+    config.route.get(field)?.as_str().map(PathBuf::from)
 }
 
 /// Whether a folder is what the source pointed at when it was last looked at.
@@ -266,38 +395,40 @@ pub fn is_target(seen: Target) -> impl Fn(&Path) -> std::io::Result<bool> + Send
 /// Looks at a source: what it points at now, and what its connector offers.
 ///
 /// # Errors
-/// Why it may not be started: its kind is gone, or its root has come to overlap the state directory.
+/// Why it may not be started: its kind is gone or serves elsewhere, or a folder of it has come to overlap the state
+/// directory.
 pub async fn look(
     registry: &Registry,
     source: &Source,
     state_dir: &StateDir,
 ) -> Result<SourceSeen, String> {
     let connector = registry
-        .of_kind(&source.config.kind)
+        .of_source(&source.config)
         .ok_or_else(|| format!("this build has no connector for {:?}", source.config.kind))?;
-    let root = root_of(registry, &source.config);
-    let target = match &root {
-        Some(root) => {
-            let (folder, state_dir) = (root.clone(), state_dir.clone());
-            let (manifest, programs) = (connector.manifest.clone(), registry.programs.clone());
-            let seen = inspection::at(root, move || {
-                check_root(&folder, &state_dir, &programs, &manifest)?;
-                Ok::<_, String>(identity(&folder).ok())
-            });
-            match seen.await {
-                Ok(seen) => seen?,
-                // Like one that is missing for now: it is looked at again before each start of its worker.
-                Err(error) => {
-                    tracing::warn!(name: "source.silent", source = %source.id, path = %root.display(), %error, "a source's folder does not answer");
-                    None
-                }
+    let manifest = &connector.offer.manifest;
+    if let Some(why) = registry.out_of_place(manifest) {
+        return Err(why);
+    }
+    let (mut target, mut paths) = (None, BTreeMap::new());
+    let places = places(registry, &source.config);
+    for (place, looked) in look_at_all(registry, state_dir, places).await? {
+        let seen = match looked {
+            Ok(looked) => looked.target,
+            // Like one that is missing for now: it is looked at again before each start of its worker.
+            Err(error) => {
+                tracing::warn!(name: "source.silent", source = %source.id, path = %place.path.display(), %error, "a source's folder does not answer");
+                None
             }
+        };
+        match manifest.root.as_ref() == Some(&place.field) {
+            true => target = seen,
+            false => paths.extend(seen.map(|seen| (place.field, seen))),
         }
-        None => None,
-    };
+    }
     Ok(SourceSeen {
         id: source.id.clone(),
         target,
+        paths,
         profile: connector.profile_digest,
         capabilities: connector.facts(&source.id),
         rules: connector.rules.clone(),

@@ -20,9 +20,9 @@ pub fn detect(registry: &Registry, configured: &[PathBuf]) -> Vec<Value> {
         return Vec::new();
     };
     let listed = registry.iter().filter_map(|connector| {
-        let detect = connector.manifest.detect.as_ref()?;
+        let detect = connector.offer.manifest.detect.as_ref()?;
         let folders = folders(&home, detect).into_iter().take(MOST);
-        Some(folders.filter_map(|path| found(&connector.manifest, detect, &path, configured)))
+        Some(folders.filter_map(|path| found(&connector.offer.manifest, detect, &path, configured)))
     });
     listed.flatten().collect()
 }

@@ -103,9 +103,9 @@ fn hiding_over(state: &State, folder: &Path) -> Option<SourceId> {
 /// No connector of this build says that it is lendable.
 pub fn manifest(registry: &Registry) -> Result<Arc<Manifest>, String> {
     let mut connectors = registry.iter();
-    let lendable = connectors.find(|connector| connector.manifest.lendable);
+    let lendable = connectors.find(|connector| connector.offer.manifest.lendable);
     lendable
-        .map(|connector| connector.manifest.clone())
+        .map(|connector| connector.offer.manifest.clone())
         .ok_or_else(|| "this build has no connector to lend a folder with".to_owned())
 }
 

@@ -12,10 +12,15 @@ pub mod let_go;
 pub mod narration;
 pub mod profile;
 mod schema;
+pub mod secrets;
 
-use plexus_ipc::manifest::{Audience, Manifest};
+use anyhow::Context as _;
+use plexus_ipc::{
+    manifest::{Audience, Manifest, Platform},
+    offer::Offer,
+};
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
-use plexus_trust::Facts;
+use plexus_trust::{Facts, SourceConfig};
 use schema::Schema;
 use serde_json::{Value, json as object};
 use std::{
@@ -24,7 +29,7 @@ use std::{
     sync::Arc,
 };
 
-/// A kind of thing that can be reached: its manifest and its profile, as text.
+/// A kind of thing that can be reached, embedded in the gateway: its manifest and its profile, as text.
 #[derive(Clone, Copy, Debug)]
 pub struct Connector {
     /// Its name, which its worker's program carries: `plexus-worker-<name>`.
@@ -35,14 +40,10 @@ pub struct Connector {
     pub profile: &'static str,
 }
 
-/// A connector, read and compiled once.
+/// An offer, read and compiled once.
 pub struct Registered {
-    /// The connector's name.
-    pub name: &'static str,
-    /// Its manifest.
-    pub manifest: Arc<Manifest>,
-    /// Its profile, as text.
-    pub profile: &'static str,
+    /// Its manifest, profile and program.
+    pub offer: Arc<Offer>,
     /// Digest of the profile without comments and white space: a changed reason is no changed right.
     pub profile_digest: Digest,
     /// Its rules in the same spelling.
@@ -59,6 +60,8 @@ pub struct Registry {
     connectors: Vec<Arc<Registered>>,
     /// Folders with the gateway's own programs, resolved.
     programs: Vec<PathBuf>,
+    /// The systems whose sources serve here.
+    platforms: Vec<Platform>,
 }
 
 impl Registry {
@@ -66,23 +69,18 @@ impl Registry {
     ///
     /// # Errors
     /// A manifest or schema that is not well formed: the build is wrong, so the start fails.
-    pub fn read(connectors: &'static [Connector]) -> anyhow::Result<Self> {
+    pub fn read(connectors: &[Connector]) -> anyhow::Result<Self> {
         let own = std::env::current_exe().ok();
         let own = own.as_deref().and_then(Path::parent);
         let mut registry = Self {
             connectors: Vec::new(),
             programs: own.map(Path::to_owned).into_iter().collect(),
+            platforms: vec![Platform::here()],
         };
         for connector in connectors {
-            let manifest = Manifest::parse(connector.manifest)?;
-            let mut schemas = BTreeMap::new();
-            for capability in manifest.capabilities.iter().filter(|c| c.callable()) {
-                let empty = object!({"type": "object"});
-                let schema = Schema::compile(capability.input.as_ref().unwrap_or(&empty)).map_err(
-                    |why| anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name),
-                )?;
-                schemas.insert(capability.name.clone(), schema);
-            }
+            let offer = Offer::of_connector(connector.manifest, connector.profile)
+                .with_context(|| format!("the connector {}", connector.name))?;
+            let manifest = &offer.manifest;
             if manifest.connector != connector.name {
                 anyhow::bail!(
                     "the manifest of {} says {}",
@@ -90,15 +88,9 @@ impl Registry {
                     manifest.connector
                 );
             }
-            registry.connectors.push(Arc::new(Registered {
-                name: connector.name,
-                manifest: Arc::new(manifest),
-                profile: connector.profile,
-                profile_digest: profile_digest(connector.profile),
-                rules: profile::rules(connector.profile),
-                base: base_of(connector.profile)?,
-                schemas,
-            }));
+            registry
+                .connectors
+                .push(Arc::new(Registered::of(Arc::new(offer))?));
         }
         Ok(registry)
     }
@@ -109,28 +101,77 @@ impl Registry {
         self
     }
 
+    /// Serves sources of macOS wherever this runs: their workers have a fake of what is not there.
+    pub fn faking_apple(mut self) -> Self {
+        self.platforms.push(Platform::MacOs);
+        self
+    }
+
+    /// Why no source of a connector can serve here; none where it can.
+    pub fn out_of_place(&self, manifest: &Manifest) -> Option<String> {
+        let mut platforms = self.platforms.iter();
+        if platforms.any(|platform| manifest.serves_on(*platform)) {
+            return None;
+        }
+        let there: Vec<String> = manifest.platforms.iter().map(Platform::to_string).collect();
+        Some(format!(
+            "{} serves on {} only, and this is {}",
+            manifest.label,
+            there.join(" and "),
+            Platform::here()
+        ))
+    }
+
     /// Every connector, in the order of registration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Registered>> {
         self.connectors.iter()
     }
 
+    /// What a source is served with: today the connector of its kind.
+    pub fn of_source(&self, config: &SourceConfig) -> Option<&Arc<Registered>> {
+        self.of_kind(&config.kind)
+    }
+
     /// The connector of a wire kind.
     pub fn of_kind(&self, kind: &str) -> Option<&Arc<Registered>> {
-        self.connectors.iter().find(|c| c.manifest.kind == kind)
+        self.connectors
+            .iter()
+            .find(|c| c.offer.manifest.kind == kind)
     }
 
     /// Whether a source id is one that only its own connector may use.
     pub(crate) fn reserved_for(&self, id: &SourceId) -> Option<&Arc<Registered>> {
         self.connectors
             .iter()
-            .find(|c| c.manifest.connector == id.as_str())
+            .find(|c| c.offer.manifest.connector == id.as_str())
     }
 }
 
 impl Registered {
+    /// Compiles an offer.
+    fn of(offer: Arc<Offer>) -> anyhow::Result<Self> {
+        let (manifest, profile) = (&offer.manifest, &*offer.profile);
+        let mut schemas = BTreeMap::new();
+        for capability in manifest.capabilities.iter().filter(|c| c.callable()) {
+            let empty = object!({"type": "object"});
+            let schema =
+                Schema::compile(capability.input.as_ref().unwrap_or(&empty)).map_err(|why| {
+                    anyhow::anyhow!("{}: {}: {why}", manifest.connector, capability.name)
+                })?;
+            schemas.insert(capability.name.clone(), schema);
+        }
+        Ok(Self {
+            profile_digest: profile_digest(profile),
+            rules: profile::rules(profile),
+            base: base_of(profile)?,
+            schemas,
+            offer,
+        })
+    }
+
     /// What the machine has to know of each capability, for a source of this id.
     pub fn facts(&self, source: &SourceId) -> BTreeMap<CapabilityId, Facts> {
-        let shown = self.manifest.capabilities.iter();
+        let shown = self.offer.manifest.capabilities.iter();
         // What is the owner's alone is nothing that could be granted, or seen.
         let shown = shown.filter(|capability| capability.audience == Audience::Agents);
         let facts = shown.filter_map(|capability| {
@@ -286,8 +327,8 @@ mod tests {
         let registry = Registry::read(SHIPPED).unwrap();
         assert_eq!(registry.iter().count(), SHIPPED.len());
         for connector in registry.iter() {
-            let source = SourceId::parse(&connector.manifest.connector).unwrap();
-            let all = connector.manifest.capabilities.iter();
+            let source = SourceId::parse(&connector.offer.manifest.connector).unwrap();
+            let all = connector.offer.manifest.capabilities.iter();
             let shown = all.filter(|capability| capability.audience == Audience::Agents);
             assert_eq!(connector.facts(&source).len(), shown.count());
         }

@@ -36,7 +36,7 @@ pub use call::{
 pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
-pub use setup::{IsRoot, Pace, SecretsOf, Setup, Spec};
+pub use setup::{Folder, IsTarget, Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
 use actor::{Handle, Running};
@@ -221,7 +221,7 @@ impl Supervisor {
     /// Makes the actors that a source should have and has not.
     fn set_up(&self, source: &mut Source) {
         let spec = Arc::clone(&source.spec);
-        for role in spec.manifest.roles.iter().copied() {
+        for role in spec.offer.manifest.roles.iter().copied() {
             let actor = source.actor(role);
             // One whose task has failed is made anew; its worker died with it.
             if actor

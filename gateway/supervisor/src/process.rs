@@ -16,7 +16,7 @@
 //! Must not know: what is said on the stream.
 
 use super::{
-    Context, IsRoot, Spec, os,
+    Context, Folder, Spec, os,
     records::{self, Records},
     start::{REAP_WITHIN, StartError},
     stderr::{self, Stderr},
@@ -110,8 +110,8 @@ enum Order {
         context: Arc<Context<Group>>,
         spec: Arc<Spec>,
         role: Role,
-        /// The source's folder, resolved.
-        root: Option<String>,
+        /// The source's folders, resolved, each with its parameter.
+        folders: Vec<(String, String)>,
         reply: oneshot::Sender<Result<Fresh, StartError>>,
     },
     /// It was reaped.
@@ -155,17 +155,17 @@ impl Spawner {
         spec: &Arc<Spec>,
         role: Role,
     ) -> Result<Fresh, StartError> {
-        let root = match &spec.root {
-            Some(root) => Some(found(root, spec.is_root.clone()).await?),
-            None => None,
-        };
+        let mut folders = Vec::new();
+        for folder in &spec.folders {
+            folders.push((folder.parameter.clone(), found(folder).await?));
+        }
         let (reply, answer) = oneshot::channel();
         let (context, spec) = (Arc::clone(context), Arc::clone(spec));
         let order = Order::Start {
             context,
             spec,
             role,
-            root,
+            folders,
             reply,
         };
         let gone = || StartError::Spawn(io::Error::other("the spawner is gone"));
@@ -189,11 +189,12 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
                 context,
                 spec,
                 role,
-                root,
+                folders,
                 reply,
             }) => {
                 // A panic of whoever gives the secrets must not end this thread, and all workers with it.
-                let attempt = AssertUnwindSafe(|| spawn(&context, &spec, role, root, &mut records));
+                let attempt =
+                    AssertUnwindSafe(|| spawn(&context, &spec, role, folders, &mut records));
                 let panicked = |_| Err(StartError::Spawn(io::Error::other("the start panicked")));
                 let spawned = catch_unwind(attempt).unwrap_or_else(panicked);
                 // Where nobody waits any more, dropping it ends it.
@@ -223,19 +224,19 @@ fn spawn(
     context: &Context<Group>,
     spec: &Spec,
     role: Role,
-    root: Option<String>,
+    folders: Vec<(String, String)>,
     records: &mut Records,
 ) -> Result<Fresh, StartError> {
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
-    let parameters = parameters(context, spec, role, root)?;
+    let parameters = parameters(context, spec, role, folders)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
-    let limits = spec.manifest.limits.of_process();
+    let limits = spec.offer.manifest.limits.of_process();
     let worker = worker(context, spec);
     let (program, arguments) = if spec.uncaged {
         uncaged_command(&limits, &context.launcher, &worker)
     } else {
         launcher_command(
-            spec.profile,
+            &spec.offer.profile,
             &parameters,
             &limits,
             &context.launcher,
@@ -286,9 +287,7 @@ fn spawn(
 }
 
 fn worker<P: Process>(context: &Context<P>, spec: &Spec) -> PathBuf {
-    context
-        .workers
-        .join(format!("plexus-worker-{}", spec.connector))
+    context.workers.join(&spec.offer.program)
 }
 
 /// The worker's own folder: what it keeps for undo.
@@ -296,13 +295,13 @@ pub(super) fn scratch_of<P: Process>(context: &Context<P>, spec: &Spec) -> PathB
     context.state_dir.join("workers").join(spec.source.as_str())
 }
 
-/// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, and `ROOT` where the source has one. All paths are
+/// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, and one for each folder of the source. All paths are
 /// resolved.
 fn parameters(
     context: &Context<Group>,
     spec: &Spec,
     role: Role,
-    root: Option<String>,
+    folders: Vec<(String, String)>,
 ) -> Result<Vec<(String, String)>, StartError> {
     let worker =
         resolved(&worker(context, spec)).map_err(StartError::prepare("the worker's program"))?;
@@ -315,28 +314,28 @@ fn parameters(
         ("ROLE".to_owned(), role.to_string()),
         ("SCRATCH".to_owned(), scratch),
     ];
-    parameters.extend(root.map(|root| ("ROOT".to_owned(), root)));
+    parameters.extend(folders);
     Ok(parameters)
 }
 
 /// A source's folder, resolved. Found out before the thread is asked: on a disk that does not answer it would keep the
 /// thread from every other source.
-async fn found(root: &Path, is_root: Option<IsRoot>) -> Result<String, StartError> {
-    let folder = root.to_owned();
+async fn found(folder: &Folder) -> Result<String, StartError> {
+    let (path, is_target) = (folder.path.clone(), folder.is_target.clone());
     let look = move || {
-        let found = resolved(&folder)?;
-        let same = is_root.map_or(Ok(true), |is_root| is_root(Path::new(&found)))?;
+        let found = resolved(&path)?;
+        let same = is_target.map_or(Ok(true), |is_target| is_target(Path::new(&found)))?;
         Ok((found, same))
     };
-    let found = inspection::at(root, look).await;
+    let found = inspection::at(&folder.path, look).await;
     let (found, same) = found
         .and_then(|found| found)
         .map_err(StartError::prepare("the source's folder"))?;
-    if Path::new(&found) != root {
-        return Err(StartError::Moved(root.to_owned()));
+    if Path::new(&found) != folder.path {
+        return Err(StartError::Moved(folder.path.clone()));
     }
     if !same {
-        return Err(StartError::Replaced(root.to_owned()));
+        return Err(StartError::Replaced(folder.path.clone()));
     }
     Ok(found)
 }
@@ -355,7 +354,8 @@ pub(super) fn named<P: Process>(
         ("ROLE".to_owned(), role.to_string()),
         ("SCRATCH".to_owned(), text(&scratch_of(context, spec))),
     ];
-    named.extend(spec.root.iter().map(|root| ("ROOT".to_owned(), text(root))));
+    let folders = spec.folders.iter();
+    named.extend(folders.map(|folder| (folder.parameter.clone(), text(&folder.path))));
     named
 }
 

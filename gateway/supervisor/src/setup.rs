@@ -3,7 +3,7 @@
 //! Must not know: what becomes of it.
 
 use super::{notice::Notice, process::Process};
-use plexus_ipc::{manifest::Manifest, message::Secrets};
+use plexus_ipc::{message::Secrets, offer::Offer};
 use plexus_protocol::SourceId;
 use serde_json::Value;
 use std::{
@@ -83,22 +83,26 @@ impl Default for Pace {
 pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
 
 /// Whether a folder is the one that a source's grants are about.
-pub type IsRoot = Arc<dyn Fn(&Path) -> io::Result<bool> + Send + Sync>;
+pub type IsTarget = Arc<dyn Fn(&Path) -> io::Result<bool> + Send + Sync>;
+
+/// A folder of a source.
+pub struct Folder {
+    /// Its parameter in the profile.
+    pub parameter: String,
+    /// Where it is, resolved.
+    pub path: PathBuf,
+    /// Asked of it before each start: no worker serves another one under its name. None where it was not seen yet.
+    pub is_target: Option<IsTarget>,
+}
 
 /// What to run for a source: everything that a start needs, nothing of policy.
 pub struct Spec {
     /// The source.
     pub source: SourceId,
-    /// Its connector; names the worker's program.
-    pub connector: &'static str,
-    /// The embedded manifest.
-    pub manifest: Arc<Manifest>,
-    /// The text of its profile.
-    pub profile: &'static str,
-    /// Its folder, resolved.
-    pub root: Option<PathBuf>,
-    /// Asked of that folder before each start: no worker serves another one under its name. None where it was not seen yet.
-    pub is_root: Option<IsRoot>,
+    /// Its manifest, profile and program.
+    pub offer: Arc<Offer>,
+    /// Its folders.
+    pub folders: Vec<Folder>,
     /// Its route, as the connector's configuration reads it.
     pub config: Value,
     /// Its secrets; asked on the spawner's thread.
@@ -113,7 +117,7 @@ impl fmt::Debug for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spec")
             .field("source", &self.source)
-            .field("connector", &self.connector)
+            .field("program", &self.offer.program)
             .field("revision", &self.revision)
             .finish_non_exhaustive()
     }

@@ -57,7 +57,7 @@ impl Source {
             Question::Commit(commit) => &commit.call.capability,
             Question::Settle(_) => return 0,
         };
-        let manifest = &self.spec.manifest;
+        let manifest = &self.spec.offer.manifest;
         let limits = manifest
             .capability(name)
             .map_or(manifest.limits, |entry| manifest.limits_of(entry));

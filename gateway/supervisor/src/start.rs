@@ -175,7 +175,7 @@ pub(super) async fn start<P: Process>(
         cage: Arc::new(cage),
         health,
         revision: spec.revision,
-        memory: u64::from(spec.manifest.limits.memory_mib) << 20,
+        memory: u64::from(spec.offer.manifest.limits.memory_mib) << 20,
     })
 }
 
@@ -233,7 +233,7 @@ async fn meet<P: Process, T>(
         launch: context.launch,
         config: serde_json::to_vec(&spec.config).unwrap_or_default().into(),
         secrets,
-        limits: spec.manifest.limits,
+        limits: spec.offer.manifest.limits,
         scratch: Some(super::process::scratch_of(context, spec)),
         probe,
         uncaged: spec.uncaged,
@@ -305,7 +305,7 @@ async fn introduced<P: Process>(
         other => return Err(out_of_turn(&other)),
     };
     match next(inbox, "Described", pace.hello_within).await? {
-        FromWorker::Described { manifest } if manifest == spec.manifest.digest() => Ok(cage),
+        FromWorker::Described { manifest } if manifest == spec.offer.manifest.digest() => Ok(cage),
         FromWorker::Described { .. } => Err(StartError::Manifest),
         other => Err(out_of_turn(&other)),
     }

@@ -118,7 +118,7 @@ pub enum Command {
     },
     /// Another secret lies under a name: what stood on the old one is void, on every source that uses it.
     SecretChanged {
-        /// Its name, as `secret_ref` has it.
+        /// Its name, as `secret_ref` has it, or `<source>.<field>`.
         name: String,
     },
     /// Gives a known agent another code: its credential and sessions end, its grants stay as they are.
@@ -365,6 +365,8 @@ pub struct SourceSeen {
     pub id: SourceId,
     /// What it points at; none while it points at nothing.
     pub target: Option<Target>,
+    /// What its further path fields point at, by field; without those that point at nothing.
+    pub paths: BTreeMap<String, Target>,
     /// Digest of its profile without comments.
     pub profile: Digest,
     /// What its manifest offers.

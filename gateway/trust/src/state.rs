@@ -865,6 +865,9 @@ pub struct Source {
     /// What it pointed at when it was last looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// What its further path fields pointed at, by field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paths: BTreeMap<String, Target>,
     /// Digest of its profile without comments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Digest>,

@@ -2,12 +2,15 @@
 
 use super::{
     Audience, Capability, EntryKind, Field, FieldKind, FieldTarget, Limits, MAX_ENTRIES,
-    MAX_MARKDOWN, MAX_OUTPUT, Manifest, ManifestError, invalid,
+    MAX_MARKDOWN, MAX_OUTPUT, Manifest, ManifestError, invalid, place::RESERVED,
 };
-use crate::message::Role;
+use crate::message::{MAX_SECRETS, Role};
 use plexus_protocol::{CapabilityId, Sensitivity, Verb};
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// Most path fields: every one is attacked at each start, and the report has room for so many.
+const MAX_PATHS: usize = 16;
 
 impl Manifest {
     pub(super) fn check(&self) -> Result<(), ManifestError> {
@@ -65,7 +68,18 @@ impl Manifest {
             if field.kind == FieldKind::Password && field.default.is_some() {
                 return Err(invalid(at(), "a secret has no default"));
             }
+            if field.kind == FieldKind::Path && field.target != FieldTarget::Route {
+                return Err(invalid(at(), "a path goes to the route"));
+            }
+            if field.writable {
+                self.check_writable(field)
+                    .map_err(|why| invalid(at(), why))?;
+            }
         }
+        if self.secrets().count() > MAX_SECRETS {
+            return Err(invalid("fields", "more than 16 secrets"));
+        }
+        self.check_parameters()?;
         if let Some(root) = &self.root {
             let fits = |f: &&Field| {
                 f.name == *root
@@ -79,6 +93,42 @@ impl Manifest {
                     "names no required field of type path and target route",
                 ));
             }
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self, field: &Field) -> Result<(), &'static str> {
+        if field.kind != FieldKind::Path {
+            return Err("only a path is writable");
+        }
+        // A profile has no rule for a writer that holds only where a parameter was given.
+        if !field.required {
+            return Err("a writable path is required");
+        }
+        if !self.roles.contains(&Role::Writer) {
+            return Err("a writable path needs the role writer");
+        }
+        Ok(())
+    }
+
+    /// Each path is a parameter of the profile under a name that means nothing else.
+    fn check_parameters(&self) -> Result<(), ManifestError> {
+        let mut parameters = BTreeSet::new();
+        for (field, parameter) in self.paths() {
+            let at = || format!("field {:?}", field.name);
+            let is_root = self.root.as_ref() == Some(&field.name);
+            if !is_root && RESERVED.contains(&parameter.as_str()) {
+                return Err(invalid(
+                    at(),
+                    "its parameter is one that every profile has, or is kept for one",
+                ));
+            }
+            if !parameters.insert(parameter) {
+                return Err(invalid(at(), "its parameter is that of another path"));
+            }
+        }
+        if parameters.len() > MAX_PATHS {
+            return Err(invalid("fields", "more than 16 paths"));
         }
         Ok(())
     }

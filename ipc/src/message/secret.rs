@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, fmt};
 use zeroize::Zeroizing;
 
 /// Most secrets of a source.
-const MAX_SECRETS: usize = 16;
+pub(crate) const MAX_SECRETS: usize = 16;
 /// Longest secret, in bytes.
-const MAX_SECRET: usize = 16 * 1024;
+pub const MAX_SECRET: usize = 16 * 1024;
 
 /// One secret.
 pub struct Secret(Zeroizing<String>);

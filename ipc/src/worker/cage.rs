@@ -1,13 +1,13 @@
 //! The proof of the cage: the one place that knows how the attack is called and what its report may hold.
 
-use crate::manifest::{Limits, Manifest};
+use crate::manifest::{Limits, Manifest, Place};
 use crate::message::{Role, Start};
 use plexus_sandbox::probe::{self, CageReport, Check, CheckKind, ProbeTargets};
 use serde::{Deserialize, Deserializer, de};
-use std::{io, path::PathBuf};
+use std::io;
 
 /// Most checks of a report.
-const MAX_CHECKS: usize = 64;
+const MAX_CHECKS: usize = 192;
 /// Longest name or answer in a report, in bytes.
 const MAX_WORDS: usize = 512;
 
@@ -28,26 +28,29 @@ pub(super) fn give_up_exec_and_fork() -> Result<(), plexus_sandbox::GiveUpError>
     plexus_sandbox::give_up_exec_and_fork()
 }
 
-/// Attacks the cage from inside. Where the manifest names a root that the configuration lacks, the report says so and
-/// is not sound: a cage around the wrong folder proves nothing.
+/// Attacks the cage from inside. Where the configuration lacks a path that the manifest requires, the report says so
+/// and is not sound: a cage around the wrong folder proves nothing.
 pub(super) fn attack(start: &Start, manifest: &Manifest) -> CageReport {
-    let root = root(start, manifest);
-    let missing = manifest.root.is_some() && root.is_none();
+    let config: serde_json::Value = serde_json::from_slice(&start.config).unwrap_or_default();
+    let places = manifest.places(&config);
+    let missing = manifest
+        .paths()
+        .find(|(field, _)| field.required && !places.iter().any(|p| p.field == field.name));
     let mut report = probe::attack(&ProbeTargets {
         canary: start.probe.canary.clone(),
         state_dir: start.probe.state_dir.clone(),
         tcp_port: start.probe.tcp_port,
         unix_socket: start.probe.unix_socket.clone(),
-        root,
+        places: places.into_iter().map(probed).collect(),
         role: match start.role {
             Role::Reader => probe::Role::Reader,
             Role::Writer => probe::Role::Writer,
         },
         parent_pid: start.probe.parent_pid,
     });
-    if missing {
+    if let Some((_, parameter)) = missing {
         report.checks.push(Check {
-            name: "know the root".into(),
+            name: format!("know the {}", spoken(&parameter)),
             kind: CheckKind::Control,
             held: false,
             detail: "the configuration does not name it".into(),
@@ -56,11 +59,20 @@ pub(super) fn attack(start: &Start, manifest: &Manifest) -> CageReport {
     report
 }
 
-/// The folder that the source serves.
-fn root(start: &Start, manifest: &Manifest) -> Option<PathBuf> {
-    let config: serde_json::Value = serde_json::from_slice(&start.config).ok()?;
-    let root = config.get(manifest.root.as_ref()?)?.as_str()?;
-    Some(PathBuf::from(root))
+fn probed(place: Place) -> probe::Place {
+    probe::Place {
+        name: spoken(&place.parameter),
+        path: place.path,
+        writable: place.writable,
+    }
+}
+
+/// A folder as the report calls it.
+fn spoken(parameter: &str) -> String {
+    match parameter {
+        "ROOT" => "root".to_owned(),
+        other => format!("path {other}"),
+    }
 }
 
 /// Decodes a report that is short enough to be recorded as it is.

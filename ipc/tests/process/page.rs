@@ -12,7 +12,7 @@ use std::{io, path::PathBuf, sync::Arc};
 pub(crate) const MANIFEST: &str = r#"{
     "connector": "page", "kind": "page", "label": "Page", "blurb": "A folder of pages",
     "provenance": "first-party", "transport": "ipc", "roles": ["reader", "writer"],
-    "fields": [{"name": "folder", "label": "Folder", "type": "path", "required": true, "target": "route"}],
+    "fields": [{"name": "folder", "label": "Folder", "type": "path", "required": true, "target": "route", "writable": true}],
     "root": "folder",
     "limits": {"frameBytes": 65536, "openFiles": 64, "fileBytes": 65536, "callMs": 1000, "memoryMiB": 64},
     "capabilities": [

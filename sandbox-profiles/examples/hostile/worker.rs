@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use plexus_sandbox::probe::{ProbeTargets, Role, attack};
+use plexus_sandbox::probe::{Place, ProbeTargets, Role, attack};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use plexus_hostile::Arguments;
@@ -24,7 +24,14 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
             state_dir: PathBuf::from(state_dir),
             tcp_port: tcp_port.parse().unwrap_or_default(),
             unix_socket: PathBuf::from(unix_socket),
-            root: (!root.is_empty()).then(|| PathBuf::from(root)),
+            places: (!root.is_empty())
+                .then(|| Place {
+                    name: "root".to_owned(),
+                    path: PathBuf::from(root),
+                    writable: true,
+                })
+                .into_iter()
+                .collect(),
             role: if *role == "writer" {
                 Role::Writer
             } else {

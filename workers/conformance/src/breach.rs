@@ -24,13 +24,16 @@ pub enum Rule {
     Constraints,
     /// A plan's state token stays while the world stays and moves when it moves; a stale one commits nothing.
     StateToken,
-    /// The program proves its cage in each role, answers in it, and as a reader may write nowhere.
+    /// No answer, plan or error holds a secret of the source.
+    Secrets,
+    /// The program proves its cage in each role, answers in it, and as a reader may write nowhere; nobody writes in a
+    /// path that is only read.
     Cage,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Examples,
         Self::Answers,
         Self::ChangesNothing,
@@ -40,6 +43,7 @@ impl Rule {
         Self::Touched,
         Self::Constraints,
         Self::StateToken,
+        Self::Secrets,
         Self::Cage,
     ];
 
@@ -56,6 +60,7 @@ impl Rule {
             Self::Touched => "touched names what was read and changed",
             Self::Constraints => "constraints are judged on what an input came to",
             Self::StateToken => "the state token follows the world",
+            Self::Secrets => "secrets stay inside",
             Self::Cage => "the cage holds",
         }
     }

@@ -14,6 +14,7 @@ use plexus_ipc::{
 use plexus_sandbox::launcher_command;
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     io::{self, Read as _},
@@ -44,6 +45,8 @@ pub struct Cage<'a> {
     pub manifest: &'a str,
     /// The source's configuration.
     pub config: &'a Value,
+    /// The source's secrets, by field.
+    pub secrets: &'a BTreeMap<String, String>,
     /// What it is for.
     pub role: Role,
     /// Put before the launcher's command line: an observer that becomes the launcher.
@@ -163,13 +166,9 @@ impl Cage<'_> {
                 resolved(&scratch).map_err(prepare("the worker's own folder"))?,
             ),
         ];
-        let root = manifest
-            .root
-            .as_ref()
-            .and_then(|field| self.config[field].as_str());
-        if let Some(root) = root {
-            let root = resolved(Path::new(root)).map_err(prepare("the source's folder"))?;
-            parameters.push(("ROOT".to_owned(), root));
+        for place in manifest.places(self.config) {
+            let path = resolved(&place.path).map_err(prepare("the source's folder"))?;
+            parameters.push((place.parameter, path));
         }
         let (program, arguments) = launcher_command(
             self.profile,
@@ -209,7 +208,7 @@ impl Cage<'_> {
             role: self.role,
             launch: LAUNCH,
             config: self.config.to_string().into_bytes().into(),
-            secrets: Default::default(),
+            secrets: crate::served::sealed(self.secrets),
             limits: manifest.limits,
             scratch: Some(scratch.clone()),
             probe: Probe {

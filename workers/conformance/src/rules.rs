@@ -6,6 +6,7 @@ mod calls;
 mod constraints;
 mod effects;
 mod malformed;
+mod secrets;
 
 use crate::{
     breach::{Breach, Rule},
@@ -41,7 +42,7 @@ pub(crate) fn examine<S: Source>(
         rule,
         subject,
         manifest,
-        world: subject.fresh_world(),
+        world: subject.fresh_world(manifest),
     };
     let breaches = runtime.block_on(async {
         match rule {
@@ -54,6 +55,7 @@ pub(crate) fn examine<S: Source>(
             Rule::Touched => calls::touched::<S>(&on).await,
             Rule::Constraints => constraints::hold::<S>(&on).await,
             Rule::StateToken => effects::state_token::<S>(&on).await,
+            Rule::Secrets => secrets::stay_inside::<S>(&on).await,
             Rule::Cage => cage::holds(&on).await,
         }
     });
@@ -80,7 +82,8 @@ impl Bench<'_> {
 
     pub(crate) async fn serve<S: Source>(&self, role: Role) -> Worker {
         let config = self.subject.configuration(self.manifest, &self.world);
-        Worker::configured::<S>(self.subject.manifest, &config, role).await
+        let secrets = self.subject.secrets(self.manifest);
+        Worker::configured::<S>(self.subject.manifest, &config, &secrets, role).await
     }
 }
 

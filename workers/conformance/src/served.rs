@@ -2,6 +2,7 @@
 //! serve without its cage, which [`crate::caged`] makes.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -10,8 +11,8 @@ use plexus_ipc::{
     gateway::{Receiver, Sender, connect},
     manifest::Manifest,
     message::{
-        Answer, Call, Commit, Content, Done, FromWorker, Health, PlanMade, Probe, Role, Stamp,
-        Start, ToWorker, Touched, WorkerError,
+        Answer, Call, Commit, Content, Done, FromWorker, Health, PlanMade, Probe, Role, Secret,
+        Secrets, Stamp, Start, ToWorker, Touched, WorkerError,
     },
     stream::{pair, split},
     worker::{
@@ -44,14 +45,19 @@ impl Worker {
     /// # Panics
     /// Where it does not come to serve.
     pub async fn start<S: Source>(manifest: &str, field: &str, root: &Path, role: Role) -> Self {
-        Self::configured::<S>(manifest, &json!({ field: root }), role).await
+        Self::configured::<S>(manifest, &json!({ field: root }), &BTreeMap::new(), role).await
     }
 
-    /// As [`Worker::start`], with the whole configuration.
+    /// As [`Worker::start`], with the whole configuration and the secrets by field.
     ///
     /// # Panics
     /// Where it does not come to serve.
-    pub async fn configured<S: Source>(manifest: &str, config: &Value, role: Role) -> Self {
+    pub async fn configured<S: Source>(
+        manifest: &str,
+        config: &Value,
+        secrets: &BTreeMap<String, String>,
+        role: Role,
+    ) -> Self {
         let manifest = Manifest::parse(manifest).expect("a manifest");
         let digest = manifest.digest();
         let handlers = S::handlers();
@@ -67,7 +73,7 @@ impl Worker {
             role,
             launch: LAUNCH,
             config: config.to_string().into_bytes().into(),
-            secrets: Default::default(),
+            secrets: sealed(secrets),
             limits: manifest.limits,
             scratch: None,
             probe: Probe {
@@ -302,6 +308,12 @@ impl Worker {
             Ended::Stopped
         ));
     }
+}
+
+/// Secrets as a worker is given them.
+pub(crate) fn sealed(secrets: &BTreeMap<String, String>) -> Secrets {
+    let one = |(field, value): (&String, &String)| (field.clone(), Secret::new(value.clone()));
+    secrets.iter().map(one).collect()
 }
 
 /// The output of a call that must succeed.

@@ -10,7 +10,10 @@ use plexus_ipc::{
     worker::Source,
 };
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// What is done to a folder.
 type Change = Box<dyn Fn(&Path)>;
@@ -22,7 +25,9 @@ pub struct Subject {
     pub(crate) worker: PathBuf,
     world: Change,
     pub(crate) moves: Option<Change>,
+    folders: Vec<(String, Change)>,
     config: Map<String, Value>,
+    secrets: BTreeMap<String, String>,
     pub(crate) examples: Vec<Example>,
     pub(crate) outside: Vec<Outside>,
     /// Capabilities whose calls need what no world has.
@@ -65,7 +70,9 @@ impl Subject {
             worker: worker.into(),
             world: Box::new(|_| {}),
             moves: None,
+            folders: Vec::new(),
             config: Map::new(),
+            secrets: BTreeMap::new(),
             examples: Vec::new(),
             outside: Vec::new(),
             elsewhere: Vec::new(),
@@ -77,6 +84,20 @@ impl Subject {
     #[must_use]
     pub fn world(mut self, make: impl Fn(&Path) + 'static) -> Self {
         self.world = Box::new(make);
+        self
+    }
+
+    /// How the folder of a further path field is filled. Each such field has one, empty unless this says otherwise.
+    #[must_use]
+    pub fn folder(mut self, field: &str, make: impl Fn(&Path) + 'static) -> Self {
+        self.folders.push((field.to_owned(), Box::new(make)));
+        self
+    }
+
+    /// The value of a secret. Each secret field has one, made up unless this says otherwise.
+    #[must_use]
+    pub fn secret(mut self, field: &str, value: &str) -> Self {
+        self.secrets.insert(field.to_owned(), value.to_owned());
         self
     }
 
@@ -173,8 +194,15 @@ impl Subject {
         Manifest::parse(self.manifest).expect("a manifest")
     }
 
-    pub(crate) fn fresh_world(&self) -> World {
-        World::new(&*self.world)
+    pub(crate) fn fresh_world(&self, manifest: &Manifest) -> World {
+        let further = manifest.paths().map(|(field, _)| field.name.as_str());
+        let further = further.filter(|name| manifest.root.as_deref() != Some(name));
+        let world = World::new(&*self.world, further);
+        for (field, make) in &self.folders {
+            let folder = world.folders.get(field);
+            make(folder.unwrap_or_else(|| panic!("the manifest has no path field {field}")));
+        }
+        world
     }
 
     /// The source's configuration for this world.
@@ -183,7 +211,22 @@ impl Subject {
         if let Some(field) = &manifest.root {
             config.insert(field.clone(), serde_json::json!(world.root));
         }
+        for (field, folder) in &world.folders {
+            config.insert(field.clone(), serde_json::json!(folder));
+        }
         Value::Object(config)
+    }
+
+    /// The source's secrets, by field.
+    pub(crate) fn secrets(&self, manifest: &Manifest) -> BTreeMap<String, String> {
+        let value = |name: &String| {
+            let given = self.secrets.get(name).cloned();
+            given.unwrap_or_else(|| format!("secret-5d0c-{name}"))
+        };
+        let fields = manifest.secrets();
+        fields
+            .map(|field| (field.name.clone(), value(&field.name)))
+            .collect()
     }
 
     /// The examples with their entries, reads or effects only.

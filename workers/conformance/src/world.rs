@@ -14,6 +14,8 @@ use tempfile::TempDir;
 pub(crate) struct World {
     _folder: TempDir,
     pub(crate) root: PathBuf,
+    /// Those of further path fields, by field.
+    pub(crate) folders: BTreeMap<String, PathBuf>,
     pub(crate) outside: PathBuf,
 }
 
@@ -23,8 +25,8 @@ pub(crate) const CANARY: &str = "canary-5d0c: outside of the root";
 pub(crate) const CANARY_FILE: &str = "canary.md";
 
 impl World {
-    /// An empty root that `make` fills.
-    pub(crate) fn new(make: &dyn Fn(&Path)) -> Self {
+    /// An empty root that `make` fills, and an empty folder for each of `fields`.
+    pub(crate) fn new<'f>(make: &dyn Fn(&Path), fields: impl Iterator<Item = &'f str>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // A rule of a profile speaks of what a path leads to.
         let path = folder.path().canonicalize().expect("the folder is there");
@@ -33,9 +35,15 @@ impl World {
         fs::create_dir(&outside).expect("a folder beside it");
         fs::write(outside.join(CANARY_FILE), CANARY).expect("the canary");
         make(&root);
+        let folder_of = |field: &str| {
+            let place = path.join(format!("field-{field}"));
+            fs::create_dir(&place).expect("a folder of a field");
+            (field.to_owned(), place)
+        };
         Self {
             _folder: folder,
             root,
+            folders: fields.map(folder_of).collect(),
             outside,
         }
     }
@@ -44,11 +52,17 @@ impl World {
     pub(crate) fn look(&self) -> Snapshot {
         let mut found = BTreeMap::new();
         collect(&self.root, &self.root, &mut found);
+        for (field, folder) in &self.folders {
+            let mut below = BTreeMap::new();
+            collect(folder, folder, &mut below);
+            let named = below.into_iter();
+            found.extend(named.map(|(path, entry)| (format!("{field}: {path}"), entry)));
+        }
         Snapshot(found)
     }
 }
 
-/// Every path below the root, with kind, mode, time of change and content. A read may move the time of access.
+/// Every path below the root and the folders of path fields, with kind, mode, time of change and content. A read may move the time of access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot(BTreeMap<String, String>);
 

@@ -9,8 +9,11 @@ use plexus_conformance::{Breach, Rule, Subject};
 use serde_json::json;
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The fixture's profile is that of a folder with both roles.
-const PROFILE: &str = include_str!("../../../sandbox-profiles/fixture.sb");
+/// The fixture's profile is that of a folder with both roles; a library that is only read goes with it here.
+const PROFILE: &str = concat!(
+    include_str!("../../../sandbox-profiles/fixture.sb"),
+    "(if (param \"LIBRARY\") (allow file-read* (subpath (param \"LIBRARY\")))) ; it is looked up in\n"
+);
 
 fn fill(root: &Path) {
     fs::create_dir(root.join("docs")).unwrap();
@@ -26,6 +29,9 @@ fn subject(fault: Fault, profile: &'static str) -> Subject {
     )
     .config("fault", json!(fault))
     .world(fill)
+    .folder("library", |library| {
+        fs::write(library.join("book.md"), "a book\n").unwrap();
+    })
     .moves(|root| {
         fs::write(root.join("b.md"), "moved\n").unwrap();
         fs::write(root.join("c.md"), "made by somebody\n").unwrap();
@@ -68,6 +74,7 @@ fn each_fault_breaks_its_rule_and_no_other() {
         (Fault::SameToken, Rule::StateToken),
         (Fault::OtherToken, Rule::StateToken),
         (Fault::LooksOutside, Rule::Cage),
+        (Fault::TellsItsSecret, Rule::Secrets),
     ] {
         let subject = subject(fault, PROFILE);
         let breaches = match fault {
@@ -144,6 +151,19 @@ fn a_cage_with_a_hole_and_one_without_a_door_are_both_refused() {
         hole.iter().any(|b| b.what.contains("not sound")),
         "{hole:#?}"
     );
+    // A path that is only read, written by the writer alone: neither role's proof may miss it.
+    const SHELF: &str = concat!(
+        include_str!("../../../sandbox-profiles/fixture.sb"),
+        "(allow file-read* (subpath (param \"LIBRARY\"))) ; it is looked up in\n",
+        "(if (string=? (param \"ROLE\") \"writer\") (allow file-write* (subpath (param \"LIBRARY\")))) ; a mistake\n"
+    );
+    let shelf = found(SHELF);
+    for what in ["not given", "create a file in the path LIBRARY"] {
+        assert!(
+            shelf.iter().any(|b| b.what.contains(what)),
+            "{what}: {shelf:#?}"
+        );
+    }
     let door = found("(version 1)\n(deny default)\n(import \"bsd.sb\")\n");
     assert!(door.iter().any(|b| b.at == "reader"), "{door:#?}");
 }

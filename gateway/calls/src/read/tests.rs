@@ -54,6 +54,7 @@ fn permitted(constraint: Option<Value>) -> (Permit, Asked) {
     let seen = SourceSeen {
         id: source.clone(),
         target: None,
+        paths: Default::default(),
         profile: connector.profile_digest,
         capabilities: connector.facts(&source),
         rules: connector.rules.clone(),

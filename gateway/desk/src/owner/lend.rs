@@ -183,6 +183,7 @@ async fn looked_at(
         config: config.clone(),
         revision: 0,
         target: None,
+        paths: Default::default(),
         profile: None,
         capabilities: Default::default(),
         rules: Vec::new(),

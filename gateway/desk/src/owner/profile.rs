@@ -45,22 +45,23 @@ pub(super) async fn show(
     let spec = desk.spec_of(&source).await.map_err(cannot)?;
     let connector = desk
         .registry
-        .of_kind(&source.config.kind)
+        .of_source(&source.config)
         .ok_or_else(|| cannot("this build has no such connector".to_owned()))?;
     let mut said = json!({
         "source": source.id,
-        "connector": connector.name,
-        "profile": format!("sandbox-profiles/{}.sb", connector.name),
+        "connector": connector.offer.manifest.connector,
+        "profile": format!("sandbox-profiles/{}.sb", connector.offer.manifest.connector),
         "digest": connector.profile_digest,
         "pinned": source.profile,
-        "text": connector.profile,
+        "text": *connector.offer.profile,
         "unsandboxed": desk.unsandboxed.contains(&source.id).then_some(true),
     });
     let supervisor = desk.supervisor.clone();
     // The way to a program is on a disk that may be slow.
     let roles = blocking(move || {
         let one = |role: &plexus_ipc::message::Role| in_role(&supervisor, &spec, *role);
-        spec.manifest
+        spec.offer
+            .manifest
             .roles
             .iter()
             .map(one)
@@ -81,7 +82,8 @@ fn in_role(
     role: plexus_ipc::message::Role,
 ) -> Result<InRole, String> {
     let parameters: BTreeMap<_, _> = supervisor.parameters(spec, role).into_iter().collect();
-    let reach = reach(spec.profile, &parameters, System::here()).map_err(|e| e.to_string())?;
+    let reach =
+        reach(&spec.offer.profile, &parameters, System::here()).map_err(|e| e.to_string())?;
     Ok(InRole {
         role,
         parameters,

@@ -14,14 +14,13 @@ use axum::{
 };
 use plexus_edge::reply::{Refused, ok};
 use plexus_home::state_dir::secret_name;
+use plexus_ipc::message::MAX_SECRET;
 use plexus_protocol::SourceId;
-use plexus_trust::Command;
+use plexus_sources::secrets;
+use plexus_trust::{Command, Source};
 use serde_json::json;
 use std::sync::Arc;
 use zeroize::Zeroizing;
-
-/// Largest secret, in bytes.
-const MOST: usize = 64 * 1024;
 
 pub(super) async fn write(
     State(desk): State<Arc<Desk>>,
@@ -33,9 +32,9 @@ pub(super) async fn write(
     let value = body.text("value")?.filter(|v| !v.is_empty());
     let value = value
         .ok_or_else(|| Refused::malformed("`value` (a string that is not empty) is required"))?;
-    if value.len() > MOST {
+    if value.len() > MAX_SECRET {
         return Err(Refused::malformed(format!(
-            "`value` is longer than {MOST} bytes"
+            "`value` is longer than {MAX_SECRET} bytes"
         )));
     }
     let value = Zeroizing::new(value.to_owned());
@@ -45,18 +44,24 @@ pub(super) async fn write(
         ));
     }
     let turn = desk.turn().await;
+    let state = desk.ledger.snapshot();
+    let users = secrets::users(&desk.registry, &state, &name);
+    let of = name
+        .split_once('.')
+        .and_then(|(id, _)| sources::known(&desk, id));
+    if let Some(source) = of.filter(|_| users.is_empty()) {
+        return Err(no_such_field(&desk, &source, &name));
+    }
     let file = format!("secrets/{name}");
     let path = desk.state_dir.join(&file);
     let was = blocking(move || std::fs::read(path).ok().map(Zeroizing::new)).await?;
-    let changed = was.as_ref().is_some_and(|was| was[..] != *value.as_bytes());
-    let users: Vec<SourceId> = desk
-        .ledger
-        .snapshot()
-        .sources
-        .values()
-        .filter(|source| source.config.secret_ref.as_deref() == Some(name.as_str()))
-        .map(|source| source.id.clone())
-        .collect();
+    // A source that cannot do without has not served yet; another has, without it.
+    let served = users.iter().any(|(_, file)| !file.required);
+    let changed = match &was {
+        Some(was) => was[..] != *value.as_bytes(),
+        None => served,
+    };
+    let users: Vec<SourceId> = users.into_iter().map(|(id, _)| id).collect();
     record(&desk, &acting, json!({"event": "secret.set", "name": name, "new": was.is_none(), "changed": changed, "sources": users}))
         .await?;
     if changed {
@@ -86,4 +91,20 @@ pub(super) async fn write(
         desk.renew_catalogue(None);
     }
     Ok(ok(&json!({"ok": true, "name": name})))
+}
+
+/// Refuses a secret that no worker would be given.
+fn no_such_field(desk: &Desk, source: &Source, name: &str) -> Refused {
+    let connector = desk.registry.of_source(&source.config);
+    let files = connector.map_or_else(Vec::new, |c| {
+        secrets::of_source(&c.offer.manifest, &source.id, &source.config)
+    });
+    let has = match files.iter().map(|file| &*file.name).collect::<Vec<_>>() {
+        none if none.is_empty() => "none".to_owned(),
+        names => names.join(", "),
+    };
+    Refused::malformed(format!(
+        "{} has no secret {name:?}; it has {has}",
+        source.id
+    ))
 }

@@ -6,7 +6,7 @@
 
 use super::{Acting, Narrowing, body::Fields};
 use crate::{
-    acts::{Named, act, event_of},
+    acts::{Named, act, blocking, event_of, failed_halfway},
     desk::Desk,
 };
 use axum::{
@@ -15,13 +15,12 @@ use axum::{
 };
 use plexus_calls::events::Changed;
 use plexus_edge::reply::{Refused, ok, with_status};
-use plexus_home::inspection;
 use plexus_ipc::manifest::{Audience, HideKind};
 use plexus_protocol::{CapabilityId, SourceId};
 use plexus_sources::{
     catalogue::Catalogue,
-    configure::{Wanted, root_in, root_of},
-    detect,
+    configure::{Wanted, root_of, shown_route},
+    detect, secrets,
 };
 use plexus_trust::{Command, Reply, Source, SourceConfig};
 use serde_json::{Map, Value, json};
@@ -65,8 +64,8 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>) -> Response {
 fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, Value> {
     let transport = desk
         .registry
-        .of_kind(&config.kind)
-        .map_or("ipc", |c| c.manifest.transport.as_str());
+        .of_source(config)
+        .map_or("ipc", |c| c.offer.manifest.transport.as_str());
     let whole = json!({
         "id": id,
         "kind": config.kind,
@@ -89,7 +88,7 @@ fn configured(desk: &Desk, id: &SourceId, config: &SourceConfig) -> Map<String, 
 }
 
 pub(super) async fn detected(State(desk): State<Arc<Desk>>) -> Result<Response, Refused> {
-    let found = crate::acts::blocking(move || {
+    let found = blocking(move || {
         let state = desk.ledger.snapshot();
         let roots: Vec<_> = state
             .sources
@@ -104,15 +103,16 @@ pub(super) async fn detected(State(desk): State<Arc<Desk>>) -> Result<Response, 
 
 pub(super) async fn connectors(State(desk): State<Arc<Desk>>) -> Response {
     let rows = desk.registry.iter().map(|connector| {
-        let manifest = &connector.manifest;
+        let manifest = &connector.offer.manifest;
         let offers: Vec<&str> = manifest
             .capabilities
             .iter()
             .filter(|c| c.callable() && c.audience == Audience::Agents)
             .map(|c| c.label.as_str())
             .collect();
-        json!({
+        let mut row = json!({
             "kind": manifest.kind,
+            "connector": manifest.connector,
             "label": manifest.label,
             "blurb": manifest.blurb,
             "provenanceClass": manifest.provenance,
@@ -121,7 +121,18 @@ pub(super) async fn connectors(State(desk): State<Arc<Desk>>) -> Response {
             "wireable": true,
             "exposesSummary": offers.join(" · "),
             "fields": manifest.fields,
-        })
+        });
+        if let Some(root) = &manifest.root {
+            row["root"] = json!(root);
+        }
+        if !manifest.platforms.is_empty() {
+            row["platforms"] = json!(manifest.platforms);
+        }
+        if let Some(why) = desk.registry.out_of_place(manifest) {
+            row["wireable"] = json!(false);
+            row["reason"] = json!(why);
+        }
+        row
     });
     ok(&json!({"connectors": rows.collect::<Vec<_>>(), "revision": desk.catalogue.load().revision}))
 }
@@ -184,9 +195,9 @@ pub(super) async fn hide(
     let Some(source) = known(&desk, &id) else {
         return Ok(no_such(&desk, &id));
     };
-    let connector = desk.registry.of_kind(&source.config.kind);
+    let connector = desk.registry.of_source(&source.config);
     let hides = connector
-        .map(|c| c.manifest.hides.clone())
+        .map(|c| c.offer.manifest.hides.clone())
         .unwrap_or_default();
     let mut config = source.config.clone();
     for (key, kind, rules) in [
@@ -325,6 +336,7 @@ pub(super) async fn remove(
         )
         .await?;
         let gone = desk.supervisor.remove(&source.id);
+        let forgotten = forget(&desk, &source.id).await;
         drop(turn);
         gone.await;
         let removed = of_source(&desk.catalogue.load(), &source.id);
@@ -332,6 +344,7 @@ pub(super) async fn remove(
             removed,
             ..Changed::default()
         }));
+        forgotten?;
     }
     Ok(ok(&json!({"ok": true, "known": source.is_some()})))
 }
@@ -375,14 +388,11 @@ impl Checked {
         };
         let mut shown: Map<String, Value> = MEMBERS.iter().filter_map(member).collect();
         shown.entry("transport").or_insert_with(|| json!("ipc"));
-        let folder = root_in(&desk.registry, &whole).unwrap_or_default();
-        let here = desk.clone();
-        let check = move || Wanted { body: &whole }.check(&here.registry, &here.state_dir);
-        let checked = inspection::at(&folder, check).await;
-        let checked = checked.unwrap_or_else(|error| {
-            let folder = folder.display();
-            Err(format!("{folder}: {error}; repeat it when it does"))
-        });
+        if let Some(route) = shown.get_mut("route") {
+            *route = shown_route(&desk.registry, &whole);
+        }
+        let wanted = Wanted { body: &whole };
+        let checked = wanted.inspect(&desk.registry, &desk.state_dir).await;
         Self {
             shown: Value::Object(shown),
             wanted: enabled.and(checked),
@@ -428,6 +438,13 @@ async fn carry_out(
         config: config.clone(),
     };
     act(desk, &acting, command).await?;
+    // What was given to one app is not for another.
+    if before
+        .as_ref()
+        .is_some_and(|before| before.config.kind != config.kind)
+    {
+        forget(desk, &id).await?;
+    }
     // Its folder may be on a disk that does not answer.
     drop((turn, acting));
     let looked = desk.look_at(&id).await;
@@ -446,8 +463,8 @@ async fn carry_out(
     // In the manifest's order; the same for a source that is switched off for now.
     let names = desk
         .registry
-        .of_kind(&config.kind)
-        .map(|c| c.manifest.clone());
+        .of_source(&config)
+        .map(|c| c.offer.manifest.clone());
     let registered: Vec<CapabilityId> = names
         .iter()
         .flat_map(|manifest| &manifest.capabilities)
@@ -490,6 +507,18 @@ fn of_source(catalogue: &Catalogue, id: &SourceId) -> Vec<CapabilityId> {
         .filter(|e| &e.source == id)
         .map(|e| e.id.clone())
         .collect()
+}
+
+/// Deletes the secrets of a source that is gone, so that no later one of its name is given them.
+async fn forget(desk: &Arc<Desk>, id: &SourceId) -> Result<(), Refused> {
+    let (here, source) = (desk.clone(), id.clone());
+    let forgotten = blocking(move || secrets::forget(&here.state_dir, &source)).await?;
+    forgotten.map_err(|error| {
+        tracing::error!(name: "secret.left_behind", source = %id, %error, "secrets of a source that is gone cannot be deleted");
+        failed_halfway(format!(
+            "The source is gone; its secrets cannot be deleted: {error}. Delete secrets/{id}.* in the state directory before another source has this id."
+        ))
+    })
 }
 
 /// Starts the workers of a source afresh, with what they read at their start.

@@ -12,13 +12,14 @@
 
 use super::Subject;
 use crate::launch::Programs;
-use plexus_ipc::message::Role;
+use plexus_ipc::{manifest::Place, message::Role, offer::Offer};
 use plexus_sandbox::{
     Limits, launcher_command,
     profile::{Form, Profile, What},
     ruleset::Ruleset,
 };
-use plexus_supervisor::{Pace, Setup, Spec, Supervisor};
+use plexus_sources::secrets;
+use plexus_supervisor::{Folder, Pace, Setup, Spec, Supervisor};
 use serde_json::{Value, json};
 use std::{
     io::Read,
@@ -70,14 +71,15 @@ pub(super) async fn examine(
     profile: Option<&str>,
 ) -> Value {
     let mut steps = Vec::new();
-    let text = profile.unwrap_or(subject.connector.profile);
+    let text = profile.unwrap_or(&subject.connector.offer.profile);
+    let connector = &subject.connector.offer.manifest.connector;
     if let Err(broken) = take(subject, programs, text, &mut steps).await {
         steps.push(broken);
     }
     json!({
         "source": subject.id,
-        "connector": subject.connector.name,
-        "profile": format!("sandbox-profiles/{}.sb", subject.connector.name),
+        "connector": connector,
+        "profile": format!("sandbox-profiles/{connector}.sb"),
         "steps": steps,
     })
 }
@@ -88,16 +90,15 @@ async fn take(
     text: &str,
     steps: &mut Vec<Value>,
 ) -> Result<(), Value> {
-    let named = format!("plexus-worker-{}", subject.connector.name);
-    let worker = programs.workers.join(&named);
+    let worker = programs.workers.join(&subject.connector.offer.program);
     let found = worker.canonicalize();
     let worker =
         found.map_err(|e| failed("programs", None, &format!("{}: {e}", worker.display())))?;
-    if let Some(root) = subject.root.as_ref().filter(|root| !root.is_dir()) {
+    if let Some(place) = subject.places.iter().find(|place| !place.path.is_dir()) {
         return Err(failed(
             "programs",
             None,
-            &format!("{} is not there", root.display()),
+            &format!("{} is not there", place.path.display()),
         ));
     }
     steps.push(passed("programs", None));
@@ -109,7 +110,7 @@ async fn take(
         programs,
         worker: &worker,
         place: &place,
-        root: subject.root.as_deref(),
+        places: &subject.places,
     };
     let base = Profile::parse(BASE).map_err(|e| failed("base", None, &e.to_string()))?;
     stage
@@ -134,7 +135,7 @@ async fn take(
         Ok::<_, Value>(profile)
     };
     let profile = parsed(None)?;
-    for role in &subject.connector.manifest.roles {
+    for role in &subject.connector.offer.manifest.roles {
         let role = *role;
         parsed(Some(role))?;
         steps.push(passed("parameters", Some(role)));
@@ -146,7 +147,15 @@ async fn take(
         steps.push(passed("proof", Some(role)));
     }
     // Last: what breaks a cage comes before what makes one hard to judge.
-    if let Some(finding) = plexus_sandbox::lint::lint(text).into_iter().next() {
+    let paths: Vec<String> = subject
+        .connector
+        .offer
+        .manifest
+        .paths()
+        .map(|(_, p)| p)
+        .collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    if let Some(finding) = plexus_sandbox::lint::lint(text, &paths).into_iter().next() {
         let mut out = failed("lint", None, &finding.fault.to_string());
         out["line"] = json!(finding.line);
         if !finding.rule.is_empty() {
@@ -163,7 +172,7 @@ struct Stage<'s> {
     programs: &'s Programs,
     worker: &'s Path,
     place: &'s Path,
-    root: Option<&'s Path>,
+    places: &'s [Place],
 }
 
 impl Stage<'_> {
@@ -174,9 +183,8 @@ impl Stage<'_> {
             ("ROLE".to_owned(), role.to_string()),
             ("SCRATCH".to_owned(), text(self.place)),
         ];
-        if let Some(root) = self.root {
-            parameters.push(("ROOT".to_owned(), text(root)));
-        }
+        let places = self.places.iter();
+        parameters.extend(places.map(|place| (place.parameter.clone(), text(&place.path))));
         parameters
     }
 
@@ -282,16 +290,20 @@ async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> 
         pace: Pace::default(),
     })
     .map_err(|e| fault(e.to_string()))?;
+    let (home, id, files) = (
+        subject.home.clone(),
+        subject.id.clone(),
+        subject.secrets.clone(),
+    );
     let spec = Spec {
         source: subject.id.clone(),
-        connector: subject.connector.name,
-        manifest: subject.connector.manifest.clone(),
-        // One look in one process: what it holds is small, and goes with it.
-        profile: String::leak(text.to_owned()),
-        root: subject.root.clone(),
-        is_root: None,
+        offer: Arc::new(Offer {
+            profile: text.into(),
+            ..(*subject.connector.offer).clone()
+        }),
+        folders: subject.places.iter().map(folder).collect(),
         config: subject.config.clone(),
-        secrets: Box::new(|| Ok(Default::default())),
+        secrets: Box::new(move || secrets::read(&home, &id, &files)),
         revision: 0,
         uncaged: false,
     };
@@ -299,4 +311,12 @@ async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> 
         .try_start(Arc::new(spec), role)
         .await
         .map_err(fault)
+}
+
+fn folder(place: &Place) -> Folder {
+    Folder {
+        parameter: place.parameter.clone(),
+        path: place.path.clone(),
+        is_target: None,
+    }
 }

@@ -37,7 +37,7 @@ pub(crate) fn named(arguments: &Arguments) -> impl Iterator<Item = Flag> {
 impl Flag {
     /// The connector that says it is named so, and the field of its root.
     fn of<'a>(&self, registry: &'a Registry) -> anyhow::Result<(&'a Manifest, &'a str)> {
-        let mut manifests = registry.iter().map(|connector| &*connector.manifest);
+        let mut manifests = registry.iter().map(|connector| &*connector.offer.manifest);
         let manifest = manifests.find(|manifest| manifest.flag.as_deref() == Some(self.option));
         manifest
             .and_then(|manifest| Some((manifest, manifest.root.as_deref()?)))

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use plexus_ipc::{
     manifest::Manifest,
     message::{Role, Secrets, Stamp, Verdict},
+    offer::Offer,
 };
 use plexus_protocol::{AuditId, Digest, SourceId, Verb};
 use serde_json::json;
@@ -100,11 +101,12 @@ pub(super) struct Stage {
 fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
     Arc::new(Spec {
         source,
-        connector: "puppet",
-        manifest,
-        profile: "",
-        root: None,
-        is_root: None,
+        offer: Arc::new(Offer {
+            manifest,
+            profile: "".into(),
+            program: "plexus-worker-puppet".into(),
+        }),
+        folders: Vec::new(),
         config: json!({}),
         secrets: Box::new(|| Ok(Secrets::default())),
         revision,

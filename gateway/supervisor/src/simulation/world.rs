@@ -333,7 +333,7 @@ impl Process for Puppet {
                 pid,
                 role,
                 revision: spec.revision,
-                manifest: spec.manifest.digest(),
+                manifest: spec.offer.manifest.digest(),
                 life,
             },
             theirs,

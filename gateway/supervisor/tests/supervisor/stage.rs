@@ -8,14 +8,14 @@ use nix::{
     unistd::Pid,
 };
 use plexus_ipc::{
-    manifest::Manifest,
     message::{Chunk, Role, Secret, Secrets},
+    offer::Offer,
 };
 use plexus_ledger::Ledger;
 use plexus_protocol::{Digest, SourceId, Verb, json};
 use plexus_supervisor::{
-    CallRequest, CommitTerms, DispatchError, Finished, Listener, Notice, Pace, Setup, Spec, Stands,
-    Supervisor,
+    CallRequest, CommitTerms, DispatchError, Finished, Folder, Listener, Notice, Pace, Setup, Spec,
+    Stands, Supervisor,
 };
 use serde_json::{Value, json};
 use std::{
@@ -114,11 +114,15 @@ impl Stage {
         config["path"] = json!(self.root);
         Arc::new(Spec {
             source: self.source.clone(),
-            connector,
-            manifest: Arc::new(Manifest::parse(MANIFEST).expect("a manifest")),
-            profile: PROFILE,
-            root: Some(self.root.clone()),
-            is_root: None,
+            offer: Arc::new(Offer {
+                program: format!("plexus-worker-{connector}").into(),
+                ..Offer::of_connector(MANIFEST, PROFILE).expect("an offer")
+            }),
+            folders: vec![Folder {
+                parameter: "ROOT".to_owned(),
+                path: self.root.clone(),
+                is_target: None,
+            }],
             config,
             secrets: Box::new(|| {
                 let secret = Secret::new("hush".to_owned());

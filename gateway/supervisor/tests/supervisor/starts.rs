@@ -187,9 +187,13 @@ async fn another_build_another_manifest_silence_and_an_early_end_are_refused() {
 async fn a_launcher_that_refuses_is_quoted() {
     let mut stage = Stage::new();
     let mut spec = stage.spec("tame", json!({}), 2);
+    let offer = plexus_ipc::offer::Offer {
+        profile: "(version 1)(deny default)(allow nonsense)".into(),
+        ..(*spec.offer).clone()
+    };
     std::sync::Arc::get_mut(&mut spec)
         .expect("the only one")
-        .profile = "(version 1)(deny default)(allow nonsense)";
+        .offer = offer.into();
     stage.supervisor.put(spec);
     let mut request = call("echo", json!({}));
     request.revision = 2;

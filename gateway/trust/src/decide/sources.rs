@@ -2,7 +2,8 @@
 
 use super::{Draft, agents::own_row, event, on_source};
 use crate::{
-    Difference, Fact, Facts, Grant, Refusal, Reply, Source, SourceConfig, SourceSeen, event::Change,
+    Difference, Fact, Facts, Grant, Refusal, Reply, Source, SourceConfig, SourceSeen, Target,
+    event::Change,
 };
 use plexus_protocol::{CapabilityId, Provenance, SourceId};
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
@@ -37,6 +38,7 @@ impl Draft<'_> {
                 Some(_) | None => self.next(),
             },
             target: keep.and_then(|s| s.target.clone()),
+            paths: keep.map(|s| s.paths.clone()).unwrap_or_default(),
             profile: like.and_then(|s| s.profile),
             capabilities: like.map(|s| s.capabilities.clone()).unwrap_or_default(),
             rules: like.map(|s| s.rules.clone()).unwrap_or_default(),
@@ -70,7 +72,11 @@ impl Draft<'_> {
     /// Another secret is another target: the source is there, and nothing stands on it.
     pub(super) fn secret_changed(&mut self, name: &str) -> Result<Reply, Refusal> {
         let state = self.state;
-        let uses = |source: &&Arc<Source>| source.config.secret_ref.as_deref() == Some(name);
+        // A source's own are named `<source>.<field>`, and no source id holds a dot.
+        let of = name.split_once('.').map(|(source, _)| source);
+        let uses = |source: &&Arc<Source>| {
+            source.config.secret_ref.as_deref() == Some(name) || of == Some(source.id.as_str())
+        };
         let users: Vec<_> = state.sources.values().filter(uses).collect();
         let why = Some("the source's secret was changed");
         for old in &users {
@@ -139,9 +145,13 @@ impl Draft<'_> {
             (Some(was), Some(is)) => !was.same(is),
             _ => false,
         };
+        let elsewhere =
+            |(field, is): (&String, &Target)| old.paths.get(field).is_some_and(|was| !was.same(is));
+        let moved = moved || seen.paths.iter().any(elsewhere);
         if seen.target.is_some() {
             source.target.clone_from(&seen.target);
         }
+        source.paths.extend(seen.paths.clone());
         let profile_changed = old.profile.is_some_and(|was| was != seen.profile);
         source.profile = Some(seen.profile);
         source.rules.clone_from(&seen.rules);

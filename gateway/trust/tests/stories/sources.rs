@@ -61,6 +61,31 @@ fn a_changed_target_voids() {
 }
 
 #[test]
+fn moved_path_field_voids_and_absent_one_does_not() {
+    let paths = |inode: Option<u64>| {
+        let mut now = seen("notes");
+        let mut target = now.target.clone().unwrap();
+        let point = |inode| {
+            target.inode = inode;
+            ("library".to_owned(), target)
+        };
+        now.paths.extend(inode.map(point));
+        Command::SourceSeen(now)
+    };
+    let mut world = World::new();
+    world.ok(paths(Some(7)));
+    let who = world.member("a", &[READ, EXT_READ]);
+    for same in [None, Some(7)] {
+        world.ok(paths(same));
+        assert!(world.allowed(&who, READ, &json!({})), "the control");
+    }
+    world.ok(paths(None));
+    world.ok(paths(Some(8)));
+    assert!(world.pends(&who, READ, &json!({})));
+    assert!(world.allowed(&who, EXT_READ, &json!({})));
+}
+
+#[test]
 fn the_same_target_after_a_reboot_or_an_absence_changes_nothing() {
     for command in [
         target(|t| (t.device, t.boot) = (9, "second".into())),
@@ -208,6 +233,22 @@ fn a_changed_secret_voids_in_one_step() {
     let known = &world.state.sources[&source("notes")];
     assert_eq!(known.config.secret_ref.as_deref(), Some("mail"), "it stays");
     world.ok(Command::SourceSeen(seen("notes")));
+    assert!(world.pends(&who, READ, &json!({})));
+    assert!(world.allowed(&who, EXT_READ, &json!({})));
+}
+
+#[test]
+fn changed_field_secret_voids_its_source_alone() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ, EXT_READ]);
+    for others in ["notes-2.token", "notes", "xnotes.token"] {
+        let name = others.into();
+        world.ok(Command::SecretChanged { name });
+        assert!(world.allowed(&who, READ, &json!({})), "{others}");
+    }
+    world.ok(Command::SecretChanged {
+        name: "notes.token".into(),
+    });
     assert!(world.pends(&who, READ, &json!({})));
     assert!(world.allowed(&who, EXT_READ, &json!({})));
 }

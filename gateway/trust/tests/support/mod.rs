@@ -124,6 +124,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
             boot: "first".into(),
             file_system: 5,
         }),
+        paths: Default::default(),
         profile: secret("profile"),
         capabilities: manifest(id, 0),
         rules: vec!["(allow file-read*)".into()],

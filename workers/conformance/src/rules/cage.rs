@@ -6,7 +6,10 @@ use crate::{
     caged::{Cage, find_launcher},
     world::{CANARY, CANARY_FILE},
 };
-use plexus_ipc::message::{Call, FromWorker, Role, ToWorker};
+use plexus_ipc::{
+    message::{Call, FromWorker, Role, ToWorker},
+    offer::Offer,
+};
 use plexus_protocol::Digest;
 use plexus_sandbox::{
     profile::Profile,
@@ -20,10 +23,20 @@ pub(super) async fn holds(on: &Bench<'_>) -> Vec<Breach> {
         breaches.push(on.breach("reader", what));
     }
     let launcher = find_launcher(&on.subject.worker);
-    for finding in plexus_sandbox::lint::lint(on.subject.profile) {
+    if let Err(error) = Offer::of_connector(on.subject.manifest, on.subject.profile) {
+        breaches.push(on.breach("profile", error.to_string()));
+    }
+    let paths: Vec<String> = on
+        .manifest
+        .paths()
+        .map(|(_, parameter)| parameter)
+        .collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    for finding in plexus_sandbox::lint::lint(on.subject.profile, &paths) {
         breaches.push(on.breach("profile", finding.to_string()));
     }
     let config = on.subject.configuration(on.manifest, &on.world);
+    let secrets = on.subject.secrets(on.manifest);
     for role in on.manifest.roles.iter().copied() {
         let cage = Cage {
             launcher: &launcher,
@@ -31,6 +44,7 @@ pub(super) async fn holds(on: &Bench<'_>) -> Vec<Breach> {
             profile: on.subject.profile,
             manifest: on.subject.manifest,
             config: &config,
+            secrets: &secrets,
             role,
             before: Vec::new(),
         };
@@ -90,15 +104,13 @@ fn reader_writes(on: &Bench<'_>) -> Option<String> {
         Ok(profile) => profile,
         Err(error) => return Some(format!("the profile: {error}")),
     };
-    let parameters: Parameters = [
-        ("WORKER", "/w"),
-        ("ROLE", "reader"),
-        ("ROOT", "/r"),
-        ("SCRATCH", "/s"),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect();
+    let always = [("WORKER", "/w"), ("ROLE", "reader"), ("SCRATCH", "/s")];
+    let mut parameters: Parameters = always
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let paths = on.manifest.paths();
+    parameters.extend(paths.map(|(field, parameter)| (parameter, format!("/p/{}", field.name))));
     match Ruleset::evaluate(&profile, &parameters) {
         Ok(ruleset) if ruleset.writes.is_empty() => None,
         Ok(ruleset) => Some(format!(

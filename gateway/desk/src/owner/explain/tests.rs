@@ -46,6 +46,7 @@ impl World {
         world.act(Command::SourceSeen(SourceSeen {
             id: source,
             target: None,
+            paths: Default::default(),
             profile: Digest::of(b""),
             rules: Vec::new(),
             base: Vec::new(),

@@ -83,6 +83,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         Command::SourceSeen(SourceSeen {
             id: source.clone(),
             target: None,
+            paths: Default::default(),
             profile: Digest::of(b""),
             capabilities: connector.facts(&source),
             rules: Vec::new(),
@@ -282,6 +283,7 @@ fn an_input_tells_nothing_of_what_is_out_of_view() {
             capabilities: connector.facts(&source),
             id: source,
             target: None,
+            paths: Default::default(),
             profile: Digest::of(b""),
             rules: Vec::new(),
             base: Vec::new(),

@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Further field of the source's configuration; may be given again
     #[arg(long, value_name = "FIELD=VALUE")]
     pub(crate) config: Vec<String>,
+    /// Secret of the source; may be given again
+    #[arg(long, value_name = "FIELD=FILE")]
+    pub(crate) secret: Vec<String>,
     /// Commit an effect, on a copy of the folder that is thrown away afterwards
     #[arg(long)]
     pub(crate) commit: bool,

@@ -17,6 +17,7 @@ use plexus_ipc::{
 use plexus_protocol::{Digest, Verb, json as strict};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -56,6 +57,7 @@ struct Setting<'a> {
     worker: PathBuf,
     launcher: PathBuf,
     config: Value,
+    secrets: BTreeMap<String, String>,
     root: Option<PathBuf>,
     input: Vec<u8>,
 }
@@ -114,6 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Tried> {
         manifest,
         profile,
         config,
+        secrets: secrets(arguments, &parsed)?,
         root,
         input: strict::canonical(&input),
     };
@@ -181,6 +184,22 @@ fn configuration(arguments: &Arguments, manifest: &Manifest) -> Result<Value> {
     Ok(config)
 }
 
+fn secrets(arguments: &Arguments, manifest: &Manifest) -> Result<BTreeMap<String, String>> {
+    let mut secrets = BTreeMap::new();
+    for given in &arguments.secret {
+        let (field, file) = given
+            .split_once('=')
+            .with_context(|| format!("--secret {given}: not FIELD=FILE"))?;
+        ensure!(
+            manifest.secrets().any(|secret| secret.name == field),
+            "--secret {field}: it has no such secret"
+        );
+        let text = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+        secrets.insert(field.to_owned(), text.trim_end_matches('\n').to_owned());
+    }
+    Ok(secrets)
+}
+
 impl Setting<'_> {
     /// One process, one call.
     async fn once(&self, role: Role, permit: Option<Verb>, effect: bool) -> Tried {
@@ -190,6 +209,7 @@ impl Setting<'_> {
             profile: &self.profile,
             manifest: &self.manifest,
             config: &self.config,
+            secrets: &self.secrets,
             role,
             before: observe::before(),
         };

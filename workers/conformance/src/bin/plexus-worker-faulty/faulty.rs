@@ -1,8 +1,11 @@
 //! A connector over a folder that holds every rule, unless its configuration names a fault: then it breaks one.
 
-use plexus_ipc::worker::{
-    CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source, SourceError,
-    Touched, on_file_thread,
+use plexus_ipc::{
+    message::Secret,
+    worker::{
+        CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source, SourceError,
+        Touched, on_file_thread,
+    },
 };
 use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
@@ -62,12 +65,15 @@ pub(crate) enum Fault {
     OtherToken,
     /// A read looks at a file that no grant names: `/etc/hostname`.
     LooksOutside,
+    /// A read answers with the source's secret.
+    TellsItsSecret,
 }
 
 #[derive(Debug)]
 pub(crate) struct Faulty {
     root: PathBuf,
     fault: Fault,
+    token: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,10 +100,11 @@ struct Put {
 impl Source for Faulty {
     type Config = Config;
 
-    async fn open(config: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
+    async fn open(config: Config, mut secrets: Secrets, _: Role) -> Result<Self, OpenError> {
         Ok(Self {
             root: config.path,
             fault: config.fault,
+            token: secrets.take("token"),
         })
     }
 
@@ -153,7 +160,10 @@ impl Faulty {
             let _ = fs::write(self.root.join("last-read"), &path);
         }
         let most = input.limit.map_or(usize::MAX, usize::from);
-        let lines: Vec<&str> = text.lines().take(most).collect();
+        let mut lines: Vec<&str> = text.lines().take(most).collect();
+        if let (Fault::TellsItsSecret, Some(token)) = (self.fault, &self.token) {
+            lines.push(token.expose());
+        }
         let mut output = json!({"path": path, "lines": lines});
         match self.fault {
             Fault::OneMemberMore => output["more"] = json!(1),

@@ -1,0 +1,161 @@
+//! Secrets of sources: which there are, where each lies, and reading those of one source for its worker.
+//!
+//! A secret lies in `secrets/<source>.<field>`. No source id holds a dot, so no source reads what is another's; where the
+//! wire's `secretRef` names a file, it has none either.
+//!
+//! Invariants: what a worker is given are the secrets of its own source and of the fields that its manifest names; a
+//! source that is removed or becomes another kind leaves none behind.
+//!
+//! Must not know: what a secret is for, and who sets it.
+
+use crate::Registry;
+use plexus_home::state_dir::StateDir;
+use plexus_ipc::{
+    manifest::Manifest,
+    message::{MAX_SECRET, Secret, Secrets},
+};
+use plexus_protocol::SourceId;
+use plexus_trust::{SourceConfig, State};
+use std::{
+    fs,
+    io::{self, Read as _},
+};
+use zeroize::Zeroizing;
+
+/// Where a secret of a source lies.
+#[derive(Clone, Debug)]
+pub struct SecretFile {
+    /// Its field.
+    pub field: String,
+    /// Its name below `secrets/`.
+    pub name: String,
+    /// Whether the source cannot do without.
+    pub required: bool,
+}
+
+/// The secrets that a source has by its manifest.
+pub fn of_source(manifest: &Manifest, id: &SourceId, config: &SourceConfig) -> Vec<SecretFile> {
+    let fields = manifest.secrets().map(|field| SecretFile {
+        name: match &config.secret_ref {
+            Some(name) => name.clone(),
+            None => format!("{id}.{}", field.name),
+        },
+        field: field.name.clone(),
+        required: field.required,
+    });
+    fields.collect()
+}
+
+/// The sources that are given the secret of this name, each with its file.
+pub fn users(registry: &Registry, state: &State, name: &str) -> Vec<(SourceId, SecretFile)> {
+    let mut users = Vec::new();
+    for source in state.sources.values() {
+        let Some(connector) = registry.of_source(&source.config) else {
+            continue;
+        };
+        let files = of_source(&connector.offer.manifest, &source.id, &source.config);
+        let used = files.into_iter().filter(|file| file.name == name);
+        users.extend(used.map(|file| (source.id.clone(), file)));
+    }
+    users
+}
+
+/// Reads the secrets of a source for a worker that starts.
+///
+/// # Errors
+/// One that the source needs is not set; one that is set cannot be read.
+pub fn read(state_dir: &StateDir, source: &SourceId, files: &[SecretFile]) -> io::Result<Secrets> {
+    let mut secrets = Vec::new();
+    for file in files {
+        let field = &file.field;
+        match read_one(state_dir, &file.name) {
+            Ok(secret) => secrets.push((field.clone(), secret)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if file.required {
+                    let why =
+                        format!("{field} is not set: plexusctl sources secret {source} {field}");
+                    return Err(io::Error::new(io::ErrorKind::NotFound, why));
+                }
+            }
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{field}: {error}"))),
+        }
+    }
+    Ok(secrets.into_iter().collect())
+}
+
+fn read_one(state_dir: &StateDir, name: &str) -> io::Result<Secret> {
+    let file = fs::File::open(state_dir.join("secrets").join(name))?;
+    // As large as it can get, so that nothing of it is left behind where it grew.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET + 1));
+    file.take(MAX_SECRET as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > MAX_SECRET {
+        let why = format!("longer than {MAX_SECRET} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(Secret::new(std::mem::take(&mut *text)))
+}
+
+/// Deletes all secrets of a source.
+///
+/// # Errors
+/// The system's: some may still be there.
+pub fn forget(state_dir: &StateDir, source: &SourceId) -> io::Result<()> {
+    let own = format!("{source}.");
+    for entry in fs::read_dir(state_dir.join("secrets"))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&own) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, required: bool) -> SecretFile {
+        let (_, field) = name.split_once('.').unwrap();
+        SecretFile {
+            field: field.to_owned(),
+            name: name.to_owned(),
+            required,
+        }
+    }
+
+    #[test]
+    fn secrets_are_read_by_field_and_forgotten_by_source() {
+        let outer = tempfile::tempdir().unwrap();
+        let home = StateDir::open(Some(outer.path().join("home"))).unwrap();
+        let (mail, mails) = (
+            SourceId::parse("mail").unwrap(),
+            SourceId::parse("mail-2").unwrap(),
+        );
+        let wanted = [file("mail.token", true), file("mail.spare", false)];
+        let why = read(&home, &mail, &wanted).unwrap_err().to_string();
+        assert!(why.contains("plexusctl sources secret mail token"), "{why}");
+        for name in ["mail.token", "mail-2.token", "plain"] {
+            home.write_private(&format!("secrets/{name}"), name.as_bytes())
+                .unwrap();
+        }
+        let secrets = read(&home, &mail, &wanted).unwrap();
+        assert_eq!(secrets.get("token").unwrap().expose(), "mail.token");
+        assert!(secrets.get("spare").is_none());
+        let long = vec![b'x'; MAX_SECRET + 1];
+        home.write_private("secrets/mail.spare", &long).unwrap();
+        assert!(read(&home, &mail, &wanted).is_err());
+        home.write_private("secrets/mail.spare", &long[1..])
+            .unwrap();
+        let longest = read(&home, &mail, &wanted).unwrap();
+        assert_eq!(longest.get("spare").unwrap().expose().len(), MAX_SECRET);
+        forget(&home, &mail).unwrap();
+        assert!(read(&home, &mail, &wanted).is_err());
+        let others = read(&home, &mails, &[file("mail-2.token", true)]).unwrap();
+        assert_eq!(
+            others.get("token").unwrap().expose(),
+            "mail-2.token",
+            "the control"
+        );
+        assert!(home.join("secrets/plain").exists(), "the control");
+    }
+}
