@@ -1,6 +1,8 @@
 //! `plexusctl sources`: what agents can reach (wire §4.20).
 
+mod add;
 mod profile;
+mod secret;
 
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
@@ -9,8 +11,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use plexus_client::{Exit, Stop, text};
 use plexus_protocol::SourceId;
-use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use serde_json::{Value, json};
 
 /// Sources.
 #[derive(Args)]
@@ -25,8 +26,12 @@ enum Act {
     List,
     /// Show what could be added, as far as this machine tells
     Detect,
+    /// Show the kinds of sources, and what each asks for
+    Kinds,
     /// Add a source
-    Add(Add),
+    Add(add::Add),
+    /// Set a secret of a source, from standing input or a file
+    Secret(secret::Secret),
     /// Let a source serve again
     Enable {
         /// Source
@@ -79,26 +84,6 @@ struct What {
     tags: Vec<String>,
 }
 
-#[derive(Args)]
-struct Add {
-    /// Kind of source, such as obsidian-fs or workspace-dir
-    kind: String,
-    /// Folder that it opens
-    path: PathBuf,
-    /// Its id, the first part of its capabilities' names [default: from the folder's name]
-    #[arg(long)]
-    id: Option<SourceId>,
-    /// What you call it
-    #[arg(long)]
-    label: Option<String>,
-    /// Ask before every call, reads included
-    #[arg(long)]
-    ask: bool,
-    /// Further field of this kind; may be given again
-    #[arg(long = "set", value_name = "FIELD=VALUE")]
-    fields: Vec<String>,
-}
-
 /// Runs the sub-command.
 pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     let act = sources.act.unwrap_or(Act::List);
@@ -107,9 +92,10 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
         Act::Enable { .. } => desk.widen("enabling a source")?,
         Act::Resume { .. } => desk.widen("resuming grants")?,
         Act::Unhide { .. } => desk.widen("showing agents more")?,
+        Act::Secret(asked) => asked.judge(desk)?,
         Act::Hide { .. } => {}
         Act::Profile(_) => {}
-        Act::List | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
+        Act::List | Act::Kinds | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
     }
     let mut owner = desk.open().await?;
     match act {
@@ -122,11 +108,12 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             desk.show(&reply, || detected(list_of(&reply, "detected")))
         }
         Act::Profile(asked) => profile::show(desk, &asked).await,
-        Act::Add(add) => {
-            let body = add.body(&mut owner).await?;
-            let reply = owner.post("/admin/api/sources", &body).await?;
-            desk.show(&reply, || registered(&reply, text_of(&body, "id")))
+        Act::Kinds => {
+            let reply = owner.get("/admin/api/connectors").await?;
+            desk.show(&reply, || add::kinds(list_of(&reply, "connectors")))
         }
+        Act::Add(asked) => asked.run(desk, &mut owner).await,
+        Act::Secret(asked) => asked.run(desk, &mut owner).await,
         Act::Enable { source } => {
             let reply = owner
                 .post(&format!("/admin/api/sources/{source}/enable"), &json!({}))
@@ -266,92 +253,6 @@ fn hidden(reply: &Value) -> String {
     said
 }
 
-impl Add {
-    /// The request, with the folder in the field that this kind of source has for it.
-    async fn body(&self, owner: &mut Owner) -> Result<Value, Stop> {
-        let path = self
-            .path
-            .canonicalize()
-            .map_err(|e| Stop::usage(format!("{}: {e}", self.path.display())))?;
-        let id = match &self.id {
-            Some(id) => id.clone(),
-            None => id_of(&path)?,
-        };
-        let connectors = owner.get("/admin/api/connectors").await?;
-        let known = list_of(&connectors, "connectors");
-        let connector = known
-            .iter()
-            .find(|c| c["kind"] == self.kind.as_str())
-            .ok_or_else(|| {
-                let kinds: Vec<_> = known.iter().map(|c| text_of(c, "kind")).collect();
-                Stop::usage(format!(
-                    "there is no kind {:?}; there are: {}",
-                    self.kind,
-                    text::line(&kinds.join(", "))
-                ))
-            })?;
-        let fields = list_of(connector, "fields");
-        let folder = fields
-            .iter()
-            .find(|f| f["type"] == "path" && f["target"] == "route")
-            .ok_or_else(|| {
-                Stop::usage(format!(
-                    "a source of kind {:?} opens no folder; add it in the console",
-                    self.kind
-                ))
-            })?;
-        let mut route = Map::from_iter([(text_of(folder, "name").to_owned(), json!(path))]);
-        for given in &self.fields {
-            let (name, value) = given
-                .split_once('=')
-                .ok_or_else(|| Stop::usage("write --set FIELD=VALUE"))?;
-            if !fields
-                .iter()
-                .any(|f| f["name"] == name && f["target"] == "route")
-            {
-                return Err(Stop::usage(format!(
-                    "a source of kind {:?} has no field {name:?}",
-                    self.kind
-                )));
-            }
-            route.insert(name.to_owned(), value.into());
-        }
-        let mut body = json!({"id": id, "kind": self.kind, "enabled": true, "route": route});
-        body["label"] = self.label.as_deref().unwrap_or(id.as_str()).into();
-        if self.ask {
-            body["approval"] = "ask".into();
-        }
-        Ok(body)
-    }
-}
-
-/// A source id from a folder's name: lower-case letters, digits and dashes.
-fn id_of(path: &Path) -> Result<SourceId, Stop> {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    let words = name
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    let slug = words.collect::<Vec<_>>().join("-");
-    SourceId::parse(&slug)
-        .map_err(|_| Stop::usage(format!("{name:?} gives no source id: name one with --id")))
-}
-
-fn registered(reply: &Value, id: &str) -> String {
-    let ids: Vec<_> = list_of(reply, "registered")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    format!(
-        "{} serves: {}\nno agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl hide takes one away",
-        text::line(id),
-        text::line(&ids.join(" "))
-    )
-}
-
 fn as_text(sources: &[Value]) -> String {
     let rows = sources.iter().map(|source| {
         let state = match (
@@ -406,14 +307,6 @@ fn detected(found: &[Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_from_folders() {
-        let id = |path: &str| id_of(Path::new(path)).map(|id| id.to_string());
-        assert_eq!(id("/home/me/My Vault (2)"), Ok("my-vault-2".to_owned()));
-        assert_eq!(id("/srv/notes"), Ok("notes".to_owned()));
-        assert!(id("/srv/2024").is_err() && id("/").is_err() && id("/srv/ノート").is_err());
-    }
 
     #[test]
     fn what_goes_on_when_a_source_serves_again() {

@@ -121,12 +121,13 @@ fn waiting(items: Vec<Value>) -> Place {
 fn every_widening_act_needs_a_person_and_no_narrowing_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    let widening: [&[&str]; 22] = [
+    let widening: [&[&str]; 23] = [
         &["connect", "a"],
         &["approvals", "approve", ITEM, "--yes"],
         &["grants", "allow", "a", "w.write", "--window", "1h"],
         &["expose", "w.write"],
         &["sources", "add", "workspace-dir", path],
+        &["sources", "secret", "w", "token", "--file", path],
         &["sources", "enable", "w"],
         &["sources", "resume", "w"],
         &["sources", "unhide", "w", "--folder", "x"],
@@ -547,7 +548,7 @@ fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
     let place = Place::with(|asked| match (asked.method.as_str(), asked.path.as_str()) {
         ("GET", "/admin/api/connectors") => Some(Answer::Json(
             200,
-            json!({"connectors": [{"kind": "obsidian-fs",
+            json!({"connectors": [{"kind": "obsidian-fs", "connector": "obsidian", "root": "vaultPath",
             "fields": [{"name": "vaultPath", "type": "path", "target": "route", "required": true}]}]}),
         )),
         ("POST", "/admin/api/sources") if asked.body["id"] == "my-vault" => Some(Answer::Json(
@@ -587,6 +588,55 @@ fn adding_a_source_puts_the_folder_where_its_kind_wants_it() {
             .code,
         64
     );
+}
+
+#[test]
+fn secret_comes_from_stdin_or_file_and_is_not_printed() {
+    let place = Place::with(|asked| match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/admin/api/sources") => {
+            Some(Answer::Json(200, json!({"sources": [{"id": "mail"}]})))
+        }
+        ("POST", "/admin/api/secrets/mail.token") => {
+            Some(Answer::Json(200, json!({"ok": true, "name": "mail.token"})))
+        }
+        _ => None,
+    });
+    let file = place.dir.path().join("token");
+    fs::write(&file, "hunter2\n").unwrap();
+    let piped = |line: &[&str]| {
+        let mut command = place.command(&[&["--i-am-the-owner"], line].concat());
+        Ended::of(
+            command
+                .stdin(fs::File::open(&file).unwrap())
+                .output()
+                .unwrap(),
+        )
+    };
+    let line = ["sources", "secret", "mail", "token"];
+    let from_file = [&line[..], &["--file", file.to_str().unwrap()]].concat();
+    for ended in [piped(&line), place.owner(&from_file)] {
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(
+            !ended.out.contains("hunter2") && !ended.err.contains("hunter2"),
+            "{ended:?}"
+        );
+        let last = place.asked().last().unwrap().body.clone();
+        assert_eq!(last, json!({"value": "hunter2"}));
+    }
+    // As an argument it is not taken, empty it is none, and another source has to be there.
+    assert_eq!(
+        piped(&["sources", "secret", "mail", "token", "hunter2"]).code,
+        64
+    );
+    assert_eq!(place.owner(&line).code, 64, "nothing on standing input");
+    let other = piped(&["sources", "secret", "post", "token"]);
+    assert!(
+        other.code == 1 && other.err.contains("no source post"),
+        "{other:?}"
+    );
+    let posts = place.asked();
+    let posts = posts.iter().filter(|asked| asked.method == "POST");
+    assert_eq!(posts.count(), 2);
 }
 
 #[test]
