@@ -24,6 +24,7 @@ mod enroll;
 mod events;
 mod expiry;
 mod exposure;
+mod fields;
 mod first_write;
 mod flood;
 #[cfg(target_os = "linux")]

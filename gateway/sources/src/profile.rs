@@ -84,10 +84,7 @@ pub fn words(rule: &str) -> String {
     let verbs: Vec<&str> = operations.split_whitespace().map(verb).collect();
     let what = match about {
         "" => "anything".to_owned(),
-        about => about
-            .replace("(param \"ROOT\")", "the source's folder")
-            .replace("(param \"SCRATCH\")", "its scratch folder")
-            .replace("(param \"WORKER\")", "its own program")
+        about => places(about)
             .replace("(subpath ", "(all below ")
             .replace("(literal ", "(just "),
     };
@@ -96,6 +93,20 @@ pub fn words(rule: &str) -> String {
         "deny" if !verbs.is_empty() => format!("not {}: {what}", verbs.join(", not ")),
         _ => rule.to_owned(),
     }
+}
+
+/// The parameters in words; what is not one of every worker's is a path field.
+fn places(about: &str) -> String {
+    let mut said = about
+        .replace("(param \"ROOT\")", "the source's folder")
+        .replace("(param \"SCRATCH\")", "its scratch folder")
+        .replace("(param \"WORKER\")", "its own program");
+    while let Some((before, rest)) = said.split_once("(param \"")
+        && let Some((name, after)) = rest.split_once("\")")
+    {
+        said = format!("{before}its path {name}{after}");
+    }
+    said
 }
 
 fn verb(operation: &str) -> &str {
@@ -157,6 +168,10 @@ mod tests {
             (
                 "(if (string=? (param \"ROLE\") \"writer\") (allow process-fork))",
                 "start processes: anything (only the writer)",
+            ),
+            (
+                "(allow file-read* (subpath (param \"LIBRARY\")) (literal (param \"X\")))",
+                "read: (all below its path LIBRARY) (just its path X)",
             ),
             ("(version 1)", "(version 1)"),
         ] {

@@ -1,5 +1,5 @@
-//! The daemon with one more connector: the same code as `plexusd`, without a switch for tests in it. The connector is as
-//! the edition named by `PLEXUS_FIXTURE` ships it.
+//! The daemon with two more connectors: the same code as `plexusd`, without a switch for tests in it. The fixture is as
+//! the edition named by `PLEXUS_FIXTURE` ships it; the cabinet has no root and serves on macOS only, or on its fake.
 
 use plexus_sources::Connector;
 use plexus_tests::editions;
@@ -13,6 +13,11 @@ fn main() -> ExitCode {
         name: "fixture",
         manifest: editions::manifest(&edition).leak(),
         profile: editions::profile(&edition).leak(),
+    });
+    connectors.push(Connector {
+        name: "cabinet",
+        manifest: include_str!("../../fixture/cabinet.json"),
+        profile: include_str!("../../fixture/cabinet.sb"),
     });
     plexusd::run(connectors.leak())
 }

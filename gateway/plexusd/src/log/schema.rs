@@ -112,6 +112,7 @@ pub(super) const EVENTS: &[&str] = &[
     "reply.unsaved",
     "restore.unfinished",
     "revoke.held",
+    "secret.left_behind",
     "secret.unsaved",
     "source.silent",
     "source.uncaged",
