@@ -352,7 +352,7 @@ fn secret_in_a_route_is_refused_and_kept_nowhere() {
     let agent = office.reader("one", "cab");
     assert_eq!(about(&agent, "cab")["secrets"]["token"], digest(TOKEN));
     let own = office.gateway.state().join("secrets/cab.token");
-    assert_eq!(office.holding(TOKEN), [own.clone()]);
+    assert_eq!(office.holding(TOKEN), std::slice::from_ref(&own));
     let mode = own.metadata().expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let sources = office.owner().client.get("/admin/api/sources");

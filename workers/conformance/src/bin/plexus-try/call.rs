@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use plexus_conformance::caged::{Cage, Caged, LAUNCH, StartError};
 use plexus_ipc::{
-    manifest::Manifest,
+    manifest::{Manifest, Place},
     message::{
         Call, Commit, FromWorker, PlanMade, Preview, Role, Stamp, ToWorker, Touched, WorkerError,
     },
@@ -59,6 +59,7 @@ struct Setting<'a> {
     config: Value,
     secrets: BTreeMap<String, String>,
     root: Option<PathBuf>,
+    folders: Vec<Place>,
     input: Vec<u8>,
 }
 
@@ -94,16 +95,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Tried> {
         }
     }
     let mut config = configuration(arguments, &parsed)?;
+    let mut folders = parsed.places(&config);
+    for place in &mut folders {
+        let path = fs::canonicalize(&place.path);
+        let path = path.with_context(|| format!("the folder {}", place.path.display()))?;
+        config[&place.field] = json!(path);
+        place.path = path;
+    }
     let root = parsed
         .root
         .as_ref()
         .map(|field| {
-            let root = config[field]
-                .as_str()
-                .with_context(|| format!("{name} serves a folder: name it with --root DIR"))?;
-            let path = fs::canonicalize(root).with_context(|| format!("the folder {root}"))?;
-            config[field] = json!(path);
-            Ok::<_, anyhow::Error>(path)
+            let mut folders = folders.iter();
+            let root = folders.find(|place| place.field == *field);
+            let root = root.map(|place| place.path.clone());
+            root.with_context(|| format!("{name} serves a folder: name it with --root DIR"))
         })
         .transpose()?;
     let programs = fs::canonicalize(&arguments.programs)
@@ -118,6 +124,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Tried> {
         config,
         secrets: secrets(arguments, &parsed)?,
         root,
+        folders,
         input: strict::canonical(&input),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -135,6 +142,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Tried> {
         .root
         .as_ref()
         .context("only what serves a folder can be committed on a copy")?;
+    let mut others = setting.folders.iter().filter(|place| place.field != *field);
+    if let Some(other) = others.find(|place| place.writable) {
+        bail!("{} is no copy and would be written", other.path.display());
+    }
     let copy = tempfile::tempdir().context("a folder for the copy")?;
     let before = setting.copy_into(&copy, field)?;
     let mut planned = runtime.block_on(setting.once(Role::Reader, None, true));
@@ -225,7 +236,7 @@ impl Setting<'_> {
             }
         };
         let places = Places {
-            root: self.root.clone(),
+            folders: self.folders.clone(),
             scratch,
             is_writer: role == Role::Writer,
         };
@@ -305,6 +316,13 @@ impl Setting<'_> {
         copy_folder(&from, &to, &mut left)?;
         self.config[field] = json!(to);
         self.root = Some(to.clone());
+        for place in self
+            .folders
+            .iter_mut()
+            .filter(|place| place.field == *field)
+        {
+            place.path.clone_from(&to);
+        }
         contents(&to)
     }
 }

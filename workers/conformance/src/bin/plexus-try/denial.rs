@@ -2,6 +2,7 @@
 //!
 //! Must not know: how it was observed.
 
+use plexus_ipc::manifest::Place;
 use plexus_sandbox::profile::Profile;
 use std::path::{Path, PathBuf};
 
@@ -55,9 +56,19 @@ pub(crate) enum Advice {
 /// The values that the profile's parameters have in this run.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    pub(crate) root: Option<PathBuf>,
+    /// The source's folders, resolved.
+    pub(crate) folders: Vec<Place>,
     pub(crate) scratch: Option<PathBuf>,
     pub(crate) is_writer: bool,
+}
+
+impl Places {
+    /// The field of a folder that `path` lies in and that the source only reads.
+    fn reads(&self, path: &Path) -> Option<&str> {
+        let mut folders = self.folders.iter();
+        let found = folders.find(|place| path.starts_with(&place.path))?;
+        (!found.writable).then_some(&*found.field)
+    }
 }
 
 /// Stands where a person has to say why.
@@ -96,6 +107,12 @@ impl Denial {
                 return Advice::Without(
                     "a reader writes nothing: do this in the commit of an effect".to_owned(),
                 );
+            }
+            Act::Write(path) if places.reads(path).is_some() => {
+                return Advice::Without(format!(
+                    "the manifest says that {} is only read: \"writable\": true in that field, or write elsewhere",
+                    places.reads(path).unwrap_or_default()
+                ));
             }
             Act::Write(path) => allow("file-write*", "literal", path, places),
             Act::Execute(path) => {
@@ -143,10 +160,13 @@ impl Denial {
 
 /// The narrowest rule: by parameter where the path is the parameter's or below it.
 fn allow(operation: &str, filter: &str, path: &Path, places: &Places) -> String {
-    for (name, place) in [("ROOT", &places.root), ("SCRATCH", &places.scratch)] {
-        if place.as_ref().is_some_and(|place| path.starts_with(place)) {
-            return format!("(allow {operation} (subpath (param \"{name}\")))");
-        }
+    let scratch = places.scratch.iter().map(|path| ("SCRATCH", path));
+    let folders = places.folders.iter();
+    let mut known = folders
+        .map(|place| (&*place.parameter, &place.path))
+        .chain(scratch);
+    if let Some((name, _)) = known.find(|(_, place)| path.starts_with(place)) {
+        return format!("(allow {operation} (subpath (param \"{name}\")))");
     }
     let text = path
         .to_string_lossy()
@@ -172,7 +192,14 @@ mod tests {
 
     fn advice(act: Act, is_writer: bool) -> Advice {
         let places = Places {
-            root: Some("/home/me/notes".into()),
+            folders: [("path", "ROOT", true), ("library", "LIBRARY", false)]
+                .map(|(field, parameter, writable)| Place {
+                    field: field.to_owned(),
+                    parameter: parameter.to_owned(),
+                    path: Path::new("/home/me").join(if writable { "notes" } else { field }),
+                    writable,
+                })
+                .into(),
             scratch: Some("/scratch".into()),
             is_writer,
         };
@@ -199,6 +226,10 @@ mod tests {
                 "(allow file-read* (subpath (param \"ROOT\"))) ; why: ...",
             ),
             (
+                Act::Read("/home/me/library/a.md".into()),
+                "(allow file-read* (subpath (param \"LIBRARY\"))) ; why: ...",
+            ),
+            (
                 Act::Write("/scratch/undo".into()),
                 "(allow file-write* (subpath (param \"SCRATCH\"))) ; why: ...",
             ),
@@ -218,6 +249,8 @@ mod tests {
             Act::Fork,
             Act::Socket("AF_UNIX".to_owned()),
             Act::Call("ptrace".to_owned()),
+            // What the manifest only reads.
+            Act::Write("/home/me/library/a".into()),
             // A control character has no place in a profile.
             Act::Read("/a\nb".into()),
         ] {
