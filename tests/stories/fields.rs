@@ -1,6 +1,6 @@
 //! Sources by their fields: folders beside or without a root, secrets by name, systems that a kind serves on.
 
-use plexus_tests::{Agent, Builder, Folder, Gateway, Owner, Response};
+use plexus_tests::{Agent, Builder, Folder, Gateway, Owner, Response, binaries, programs};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -254,6 +254,39 @@ fn path_fields_bound_what_a_worker_reads_and_writes() {
     assert_eq!(read.expect_ok()["output"]["text"], "archive");
 }
 
+/// What `plexusctl doctor` asks of the daemon's program, for a source without a root.
+#[test]
+fn doctor_proves_a_source_by_its_folders_and_secrets() {
+    let office = Office::open();
+    office.cabinet("cab", TOKEN);
+    office.post(office.body("bare")).expect_ok();
+    let sources = office.owner().client.get("/admin/api/sources").expect_ok();
+    let mut command = programs::command(&binaries::path("plexusd-fixture"), office.gateway.home());
+    command
+        .arg("examine")
+        .arg("--home")
+        .arg(office.gateway.state());
+    command.arg("--sources").arg(sources["sources"].to_string());
+    let seen = programs::run(command).json();
+    let cages = seen["cages"].as_array().expect("cages");
+    let failed = |source: &str| {
+        let cage = cages.iter().find(|cage| cage["source"] == source);
+        let steps = cage.expect("the source")["steps"]
+            .as_array()
+            .expect("steps");
+        let failed = steps.iter().find(|step| step["ok"] != true);
+        failed.map_or(Value::Null, |step| step["why"].clone())
+    };
+    assert_eq!(failed("cab"), Value::Null, "{seen}");
+    let why = failed("bare");
+    assert!(
+        why.as_str()
+            .is_some_and(|why| why.contains("token is not set")),
+        "{seen}"
+    );
+    assert!(!seen.to_string().contains(TOKEN), "{seen}");
+}
+
 #[test]
 fn path_fields_are_judged_as_a_root_is() {
     let office = Office::open();
@@ -291,7 +324,7 @@ fn path_fields_are_judged_as_a_root_is() {
             "{route}: {refused}"
         );
     }
-    let programs = plexus_tests::binaries::folder();
+    let programs = binaries::folder();
     let refused = office.post_with("cab", json!({"outTray": programs}));
     assert!(
         refused.text().contains("the gateway's own programs"),

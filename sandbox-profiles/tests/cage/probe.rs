@@ -77,6 +77,20 @@ fn every_real_cage_is_sound_and_the_root_is_left_as_it_was() {
 }
 
 #[test]
+fn source_without_folders_is_proven_by_its_executable() {
+    let cage = Cage::reader();
+    let mut targets = Targets::of(&cage, "reader");
+    targets.act[6].clear();
+    let report = cage.allows(&targets.act());
+    assert!(report.starts_with("sound true\n"), "{report}");
+    let control = "Control true read the worker's executable";
+    assert!(
+        report.contains(control) && !report.contains("the root"),
+        "{report}"
+    );
+}
+
+#[test]
 fn without_a_cage_every_attack_goes_through_and_changes_nothing() {
     let cage = Cage::reader();
     let targets = Targets::of(&cage, "reader");
