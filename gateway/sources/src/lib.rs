@@ -101,7 +101,8 @@ impl Registry {
         self
     }
 
-    /// Serves sources of macOS wherever this runs: their workers have a fake of what is not there.
+    /// Serves sources of macOS wherever this runs: a worker that is built for another system has a fake of what is not
+    /// there.
     pub fn faking_apple(mut self) -> Self {
         self.platforms.push(Platform::MacOs);
         self
@@ -127,7 +128,7 @@ impl Registry {
         self.connectors.iter()
     }
 
-    /// What a source is served with: today the connector of its kind.
+    /// What a source is served with: the connector of its kind.
     pub fn of_source(&self, config: &SourceConfig) -> Option<&Arc<Registered>> {
         self.of_kind(&config.kind)
     }
