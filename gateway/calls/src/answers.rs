@@ -4,7 +4,7 @@
 //! The ledger knows what was called and what became of it; a file only adds the words of the answer. One that is lost, too
 //! old or not readable costs the output of a repeated question, never a second effect.
 //!
-//! Invariant: all of them together have at most [`MOST`] bytes; the oldest go first.
+//! Invariant: all of them together have at most 256 MiB; the oldest go first.
 //!
 //! Must not know: who may have an answer.
 

@@ -5,8 +5,8 @@
 //!    ▲                     └ credit is given back at once, or later: more than RATE pieces a second, a slow follower
 //!    └─────────────────────────┘
 //! ```
-//! Invariants: pieces keep their order; a log holds at most [`KEPT`] bytes; credit that is held back is given back as soon
-//! as its reason is gone, at most [`FOLLOWED`] after the last look of a follower. Offsets count bytes since the beginning.
+//! Invariants: pieces keep their order; a log holds at most 1 MiB; credit that is held back is given back as soon
+//! as its reason is gone, at most 5 s after the last look of a follower. Offsets count bytes since the beginning.
 //!
 //! Must not know: who may look.
 
