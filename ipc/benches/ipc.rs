@@ -111,6 +111,7 @@ async fn connect() -> (Sender, Receiver) {
             tcp_port: 1,
             unix_socket: "/u".into(),
             parent_pid: 2,
+            launcher_pid: 3,
         },
     };
     tokio::spawn(async move {

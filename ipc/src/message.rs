@@ -194,8 +194,10 @@ pub struct Probe {
     pub tcp_port: u16,
     /// A Unix socket that the gateway listens on.
     pub unix_socket: PathBuf,
-    /// The gateway's process: the worker's parent, which it must fail to signal.
+    /// The gateway's process, which the worker must fail to signal.
     pub parent_pid: u32,
+    /// The process that the gateway started: the worker, or its launcher, where that stays outside of the cage.
+    pub launcher_pid: u32,
 }
 
 /// The state of the app behind a source; being unwell never restarts a worker.

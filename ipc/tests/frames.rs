@@ -103,6 +103,7 @@ fn start() -> Start {
             tcp_port: 1,
             unix_socket: "/u".into(),
             parent_pid: 2,
+            launcher_pid: 3,
         },
     }
 }

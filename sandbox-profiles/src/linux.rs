@@ -1,7 +1,8 @@
 //! Linux: a [`Ruleset`] becomes limits, an empty set of capabilities, a Landlock domain and seccomp filters.
 //!
 //! ```text
-//! launcher: close descriptors ▸ limits ▸ mask of modes ▸ no capabilities ▸ Landlock ▸ seccomp ▸ exec worker
+//! launcher: close descriptors ▸ limits ▸ mask of modes ▸ no capabilities ▸ [split] ▸ Landlock ▸ seccomp ▸ exec worker
+//!                                                                    └▶ monitor, where a rule names an address
 //! worker:   (single thread) runtime ▸ give_up_exec_and_fork ▸ probe ▸ Hello ▸ threads
 //! ```
 //!
@@ -16,6 +17,7 @@ mod base;
 mod files;
 mod launcher;
 mod leaf;
+mod monitor;
 mod os;
 mod rights;
 mod syscalls;
@@ -106,18 +108,30 @@ pub fn kernel_support() -> Result<Support, Unsupported> {
 }
 
 /// Takes from this process, for good, all that `ruleset` does not grant. Exec stays: the caller is about to.
+///
+/// Where a rule names a port of this machine, this returns in a child of the calling process, which itself stays
+/// outside of the cage to decide on each connect, passes the child's end on and never returns.
 /// # Errors
 /// Any. The process may then be half caged and must end.
 pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
     let hold = floor::decide(kernel(), Needs::of(ruleset))?;
+    rights::give_up(limits)?;
+    let monitored = if ruleset.names_an_address() {
+        Some(monitor::stay_outside(ruleset)?)
+    } else {
+        None
+    };
     let signals = if hold.stands_in() {
         Signals::own_process()
     } else {
         Signals::Scoped
     };
     let filters = syscalls::filters(ruleset, signals)?;
-    rights::give_up(limits)?;
     files::restrict(ruleset, hold)?;
+    if let Some(handover) = monitored {
+        // Before the filters that would refuse to make one that notifies, and to send a descriptor.
+        handover.watch_connects()?;
+    }
     install(&filters)
 }
 

@@ -7,7 +7,7 @@
 //! the refusals are not those of a process that can do nothing at all.
 //!
 //! Invariants: an attack that gets through changes nothing that it does not undo; no attack names a process
-//! other than the parent. This module does not know who asks or what becomes of the report.
+//! other than the gateway and the parent. This module does not know who asks or what becomes of the report.
 
 use std::fs::{File, FileTimes, OpenOptions};
 use std::io::{self, Read, Write};
@@ -40,6 +40,8 @@ pub struct ProbeTargets {
     pub role: Role,
     /// The gateway.
     pub parent_pid: u32,
+    /// The process that the gateway started: this one, or its launcher, where that stayed outside of the cage.
+    pub launcher_pid: u32,
 }
 
 /// A folder that the worker's source names.
@@ -201,6 +203,9 @@ fn attack_sockets(report: &mut CageReport, targets: &ProbeTargets) {
 
 fn attack_processes(report: &mut CageReport, targets: &ProbeTargets) {
     report.attack("signal the parent", signal(targets.parent_pid));
+    if targets.launcher_pid != std::process::id() {
+        report.attack("signal the launcher", signal(targets.launcher_pid));
+    }
     #[cfg(target_os = "linux")]
     report.attack("execute a program", execute());
     report.attack("start a program", start());
@@ -257,7 +262,7 @@ fn try_controls(report: &mut CageReport, targets: &ProbeTargets, places: &[&Plac
         "read /dev/null",
         File::open("/dev/null").and_then(|mut file| file.read(&mut [0])),
     );
-    report.control("have the gateway as parent", own_parent(targets.parent_pid));
+    report.control("have the gateway as parent", own_parent(targets));
     report.control("make a stream pair", UnixStream::pair());
 }
 
@@ -269,7 +274,13 @@ fn own_executable() -> io::Result<PathBuf> {
         .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-fn own_parent(expected: u32) -> io::Result<()> {
+/// The gateway, or the launcher that it started and that started this.
+fn own_parent(targets: &ProbeTargets) -> io::Result<()> {
+    let expected = if targets.launcher_pid == std::process::id() {
+        targets.parent_pid
+    } else {
+        targets.launcher_pid
+    };
     match parent_id() {
         parent if parent == expected => Ok(()),
         parent => Err(io::Error::other(format!(

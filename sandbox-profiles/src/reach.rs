@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::lint::reason;
 use crate::profile::{Action, Argument, Profile, ProfileError, Rule, SystemCalls};
 use crate::ruleset::{
-    Extent, Meaning, Origin, Parameters, PathGrant, Ruleset, in_effect, meanings,
+    Extent, Host, Meaning, Origin, Parameters, PathGrant, Ruleset, in_effect, meanings,
 };
 
 /// One thing that a worker may do, and why.
@@ -124,9 +124,12 @@ pub fn reach(
         reach.may_read.push(may(what.to_owned(), line));
     }
     for grant in &ruleset.connects {
-        reach
-            .may_talk_to
-            .push(may(format!("TCP port {}", grant.port), grant.origin.line));
+        let whose = match grant.host {
+            Host::Localhost => "this machine",
+            Host::Any => "any machine",
+        };
+        let what = format!("TCP port {} of {whose}", grant.port);
+        reach.may_talk_to.push(may(what, grant.origin.line));
     }
     let filled = read.expanded(parameters)?;
     for (form, rule) in in_effect(&filled, parameters)? {

@@ -67,13 +67,24 @@ pub enum Extent {
     Subtree,
 }
 
-/// A TCP port on any address.
+/// A TCP port of one machine or of any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortGrant {
+    /// Whose.
+    pub host: Host,
     /// 1 to 65535.
     pub port: u16,
     /// Its rule.
     pub origin: Origin,
+}
+
+/// Whose port a [`PortGrant`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// `localhost`: this machine's, at 127.0.0.1 and at no other address. (On macOS at ::1 as well.)
+    Localhost,
+    /// `*`: at any address.
+    Any,
 }
 
 /// What an operation means on Linux.
@@ -166,6 +177,14 @@ impl Ruleset {
         Ok(ruleset)
     }
 
+    /// Whether a rule names a port of this machine alone. On Linux such a rule needs somebody who reads addresses.
+    #[must_use]
+    pub fn names_an_address(&self) -> bool {
+        self.connects
+            .iter()
+            .any(|grant| grant.host == Host::Localhost)
+    }
+
     /// What Linux lets through beyond the profile: one sentence each, for `doctor` and the docs.
     #[must_use]
     pub fn residuals(&self) -> Vec<String> {
@@ -176,13 +195,6 @@ impl Ruleset {
         if !self.writes.is_empty() {
             all.push("permission bits and times of an owned file that may be read can be set through a descriptor".to_owned());
         }
-        let of_ports = self.connects.iter().map(|grant| {
-            format!(
-                "line {}: TCP port {} can be reached at any address",
-                grant.origin.line, grant.port
-            )
-        });
-        all.extend(of_ports);
         all
     }
 
@@ -212,8 +224,10 @@ impl Ruleset {
             Meaning::Execute => self.executes.extend(paths()?),
             Meaning::Connect => {
                 for filter in &rule.filters {
+                    let (host, port) = endpoint(filter, parameters)?;
                     self.connects.push(PortGrant {
-                        port: port(filter, parameters)?,
+                        host,
+                        port,
                         origin: origin.clone(),
                     });
                 }
@@ -367,7 +381,7 @@ pub(crate) fn is_normal(path: &str) -> bool {
         && Path::new(path).is_absolute()
 }
 
-fn port(filter: &Filter, parameters: &Parameters) -> Result<u16, Reason> {
+fn endpoint(filter: &Filter, parameters: &Parameters) -> Result<(Host, u16), Reason> {
     let ("remote", [Argument::Symbol(protocol), Argument::Text(endpoint)]) =
         (filter.name.as_str(), filter.arguments.as_slice())
     else {
@@ -377,11 +391,15 @@ fn port(filter: &Filter, parameters: &Parameters) -> Result<u16, Reason> {
         return Err(Reason::Wider(filter.to_string()));
     }
     let endpoint = value(endpoint, parameters)?;
-    let number = match endpoint.split_once(':') {
-        Some(("localhost" | "*", number)) => number.parse().ok().filter(|port| *port != 0),
+    let parsed = match endpoint.split_once(':') {
+        Some(("localhost", number)) => Some((Host::Localhost, number)),
+        Some(("*", number)) => Some((Host::Any, number)),
         _ => None,
     };
-    number.ok_or(Reason::Endpoint(endpoint))
+    let parsed = parsed.and_then(|(host, number)| Some((host, number.parse().ok()?)));
+    parsed
+        .filter(|(_, port)| *port != 0)
+        .ok_or(Reason::Endpoint(endpoint))
 }
 
 fn expect_target(rule: &Rule) -> Result<(), Reason> {

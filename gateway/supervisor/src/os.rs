@@ -4,7 +4,7 @@
 //!
 //! Must not know: workers, sources.
 
-/// What a process holds.
+/// What processes hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     /// Memory that the machine keeps for it, in bytes: what is resident, swapped out, and in tables about both.
@@ -29,6 +29,9 @@ use macos as platform;
 pub(super) use platform::die_with_this_thread;
 /// What the process holds now.
 pub(super) use platform::held;
+/// What the process and, on Linux, all that descends from it hold now: a worker's launcher may have stayed outside of
+/// its cage.
+pub(super) use platform::held_by_tree;
 /// How long this machine has slept since it was started: what the boot clock has counted and the awake clock has not.
 pub(super) use platform::slept;
 /// When the process was started, as a text that no other process with this id ever had.

@@ -79,7 +79,7 @@ pub(super) trait Process: fmt::Debug + Send + Sync + Sized + 'static {
     /// Its number.
     fn pid(&self) -> u32;
 
-    /// What it holds now; `None` when it is gone.
+    /// What it and all that it started hold now; `None` when it is gone.
     fn held(&self) -> Option<os::Held>;
 
     /// How long its machine has slept since that was started.
@@ -397,6 +397,8 @@ impl Targets {
                 tcp_port: context.tcp_port,
                 unix_socket,
                 parent_pid: std::process::id(),
+                // Of nobody yet: see where it is handed over.
+                launcher_pid: 0,
             },
             _listener: listener,
         })
@@ -448,13 +450,17 @@ impl Process for Group {
                 return Err(StartError::Spawn(error));
             }
         };
+        let probe = Probe {
+            launcher_pid: group.pid,
+            ..targets.probe.clone()
+        };
         Ok(Spawned {
             stderr: stderr::follow(stderr, &spec.source, role, group.pid),
             process: group,
             out,
             inbox,
             secrets,
-            probe: targets.probe.clone(),
+            probe,
             targets,
         })
     }
@@ -464,7 +470,7 @@ impl Process for Group {
     }
 
     fn held(&self) -> Option<os::Held> {
-        os::held(self.pid)
+        os::held_by_tree(self.pid)
     }
 
     fn slept(&self) -> Duration {

@@ -47,6 +47,7 @@ pub(super) fn attack(start: &Start, manifest: &Manifest) -> CageReport {
             Role::Writer => probe::Role::Writer,
         },
         parent_pid: start.probe.parent_pid,
+        launcher_pid: start.probe.launcher_pid,
     });
     if let Some((_, parameter)) = missing {
         report.checks.push(Check {

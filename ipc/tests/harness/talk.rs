@@ -52,6 +52,7 @@ pub(crate) fn start(world: u64, open: &str, role: Role) -> Start {
             tcp_port: 1,
             unix_socket: "/nowhere".into(),
             parent_pid: 2,
+            launcher_pid: 3,
         },
     }
 }

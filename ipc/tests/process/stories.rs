@@ -65,7 +65,7 @@ impl Scene {
         resolved.to_str().unwrap().to_owned()
     }
 
-    fn start(&self, role: Role) -> ToWorker {
+    fn start(&self, role: Role, launcher_pid: u32) -> ToWorker {
         ToWorker::Start(Box::new(Start {
             uncaged: false,
             proof_only: false,
@@ -85,6 +85,7 @@ impl Scene {
                 tcp_port: self.tcp.local_addr().unwrap().port(),
                 unix_socket: self.state.path().join("socket"),
                 parent_pid: std::process::id(),
+                launcher_pid,
             },
         }))
     }
@@ -175,7 +176,7 @@ pub(super) fn talk<T>(
         .unwrap();
     let said = runtime.block_on(async {
         let (say, hear) = gateway::connect(ours, role).unwrap();
-        say.send(scene.start(role)).await.unwrap();
+        say.send(scene.start(role, child.id())).await.unwrap();
         let story = talk(say, hear);
         tokio::time::timeout(Duration::from_secs(20), story)
             .await

@@ -30,6 +30,31 @@ fn act(arguments: Arguments<'_>) -> io::Result<String> {
             plexus_sandbox::give_up_exec_and_fork().map_err(io::Error::other)?;
             act(rest)
         }
+        // With the number of the parent in the place of its name.
+        ["at-parent", rest @ ..] => {
+            let parent = std::os::unix::process::parent_id().to_string();
+            let named: Vec<String> = rest
+                .iter()
+                .map(|word| word.replace("PARENT", &parent))
+                .collect();
+            act(&named.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        // In a thread that is not the process's first.
+        ["in-thread", rest @ ..] => std::thread::scope(|scope| {
+            let acting = scope.spawn(|| act(rest));
+            acting
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+        }),
+        // In a child that the act's own process waits for.
+        #[cfg(target_os = "linux")]
+        ["in-child", rest @ ..] => {
+            let own = std::env::args_os().next().unwrap_or_default();
+            let output = std::process::Command::new(own).args(rest).output()?;
+            Ok(String::from_utf8_lossy(&output.stdout)
+                .trim_end()
+                .to_owned())
+        }
         all => worker::act(all).unwrap_or_else(|| plexus_hostile::act(all)),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
             root,
             role,
             parent_pid,
+            launcher,
         ] => Some(probe(&ProbeTargets {
             canary: PathBuf::from(canary),
             state_dir: PathBuf::from(state_dir),
@@ -38,6 +39,10 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
                 Role::Reader
             },
             parent_pid: parent_pid.parse().unwrap_or_default(),
+            launcher_pid: match *launcher {
+                "stayed" => std::os::unix::process::parent_id(),
+                _ => std::process::id(),
+            },
         })),
         ["serve", file] => Some(serve(file, || Ok(()))),
         // As the harness does: when the runtime is made, and before it is used.

@@ -175,6 +175,8 @@ pub(super) fn refused(ruleset: &Ruleset) -> Result<Calls, BackendError> {
             1,
             &[libc::F_SETLEASE, libc::F_NOTIFY].map(i64::from),
         )?
+        // No address beside `connect`. One in a `sendmsg` nothing here can see, and a stream does not heed it.
+        .when(libc::SYS_sendto, &[Test::NotNull { argument: 4 }])?
         .when(libc::SYS_sendto, &[set(3, libc::MSG_FASTOPEN)])?
         .when(libc::SYS_sendmsg, &[set(2, libc::MSG_FASTOPEN)])?
         // Bytes out of band: code of the kernel's that few programs need (CVE-2025-38236).

@@ -5,6 +5,8 @@
     reason = "raw system calls; every block is argued where it stands"
 )]
 
+pub(super) mod notify;
+
 use std::ffi::CStr;
 use std::io;
 use std::ptr;

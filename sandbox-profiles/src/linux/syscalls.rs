@@ -26,7 +26,7 @@ use seccompiler::{
 use super::leaf::Signals;
 use super::{agent, leaf};
 use crate::profile::SystemCalls;
-use crate::ruleset::{Extent, Origin, PathGrant, PortGrant, Ruleset};
+use crate::ruleset::{Extent, Host, Origin, PathGrant, PortGrant, Ruleset};
 
 const EPERM: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
 const ENOSYS: SeccompAction = SeccompAction::Errno(libc::ENOSYS as u32);
@@ -81,6 +81,7 @@ pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
         }],
         creates_links: true,
         connects: vec![PortGrant {
+            host: Host::Any,
             port: 1,
             origin: origin(),
         }],

@@ -23,7 +23,7 @@ impl Targets {
         let (canary, state) = (cage.outside("note.md"), cage.outside(""));
         let root = cage.root.display().to_string();
         let act = [
-            "give-up", "probe", &canary, &state, &port, &socket, &root, role, &parent,
+            "give-up", "probe", &canary, &state, &port, &socket, &root, role, &parent, "became",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -162,8 +162,35 @@ fn each_hole_is_found() {
         },
     );
     hole(
-        "(allow network-outbound (remote tcp \"localhost:PORT\"))",
+        "(allow network-outbound (remote tcp \"*:PORT\"))",
         &["connect to a TCP port"],
+    );
+}
+
+/// With a launcher that stayed outside: it is the parent, and not signalled either.
+#[cfg(target_os = "linux")]
+#[test]
+fn monitored_worker_proves_its_cage() {
+    let cage = Cage::reader();
+    let mut targets = Targets::of(&cage, "reader");
+    let another = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = another.local_addr().expect("an address").port();
+    let cage = cage.with(&format!(
+        "(allow network-outbound (remote tcp \"localhost:{port}\"))"
+    ));
+    // Whoever takes the launcher for itself sees that its parent is somebody else.
+    let report = cage.allows(&targets.act());
+    assert_eq!(
+        failures(&report),
+        ["have the gateway as parent"],
+        "{report}"
+    );
+    targets.act[9] = "stayed".to_owned();
+    let report = cage.allows(&targets.act());
+    assert!(report.starts_with("sound true\n"), "{report}");
+    assert!(
+        report.contains("Attack true signal the launcher"),
+        "{report}"
     );
 }
 

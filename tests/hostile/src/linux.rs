@@ -29,6 +29,15 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["fast-open-connect", port] => {
             silent(number(port).and_then(os::sockets::connect_fast_open))
         }
+        ["udp-connect", port] => silent(number(port).and_then(os::sockets::connect_datagrams)),
+        ["send-to-another", port] => silent(number(port).and_then(os::sockets::send_to_another)),
+        ["connect-later", port] => silent(number(port).and_then(os::sockets::connect_later)),
+        ["connect-rewritten", port, rounds] => silent(
+            number(port).and_then(|port| os::sockets::connect_rewritten(port, number(rounds)?)),
+        ),
+        ["connect-time", port, count] => {
+            Some(number(port).and_then(|port| os::sockets::time_connects(port, number(count)?)))
+        }
         ["listen-unbound"] => silent(os::listen_unbound()),
         ["tcp-socket"] => silent(os::tcp_socket()),
         ["netlink"] => silent(os::netlink()),

@@ -217,6 +217,7 @@ impl Cage<'_> {
                 tcp_port: port,
                 unix_socket,
                 parent_pid: std::process::id(),
+                launcher_pid: child.id(),
             },
         };
         Ok(Spawned {

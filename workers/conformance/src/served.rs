@@ -82,6 +82,7 @@ impl Worker {
                 tcp_port: 9,
                 unix_socket: nowhere,
                 parent_pid: std::process::id(),
+                launcher_pid: std::process::id(),
             },
         };
         let check = |kind| json!({"name": "not tried", "kind": kind, "held": true, "detail": ""});

@@ -170,6 +170,7 @@ async fn start() -> (Sender, Receiver) {
             tcp_port: 1,
             unix_socket: "/u".into(),
             parent_pid: 2,
+            launcher_pid: 3,
         },
     };
     let check = |kind| json!({"name": "not tried", "kind": kind, "held": true, "detail": ""});

@@ -42,6 +42,36 @@ fn ticks(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
+pub(crate) fn held_by_tree(pid: u32) -> Option<Held> {
+    let mut all = held(pid)?;
+    let mut left: Vec<u32> = children(pid).collect();
+    while let Some(pid) = left.pop() {
+        // Whoever ended meanwhile holds nothing.
+        let Some(held) = held(pid) else {
+            continue;
+        };
+        all.memory += held.memory;
+        all.resident += held.resident;
+        all.threads += held.threads;
+        left.extend(children(pid));
+    }
+    Some(all)
+}
+
+/// The children of each of a process's threads. A kernel that does not list them says that there are none.
+fn children(pid: u32) -> impl Iterator<Item = u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter();
+    let lists = threads
+        .flatten()
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = |list: String| -> Vec<u32> {
+        let words = list.split_ascii_whitespace();
+        words.filter_map(|word| word.parse().ok()).collect()
+    };
+    lists.flat_map(numbers)
+}
+
 pub(crate) fn held(pid: u32) -> Option<Held> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
@@ -92,5 +122,29 @@ mod tests {
         assert!(own_held.memory > own_held.resident, "tables count");
         assert_eq!(started(u32::MAX), None);
         assert_eq!(held(u32::MAX), None);
+        assert_eq!(held_by_tree(u32::MAX), None);
+    }
+
+    #[test]
+    fn held_memory_counts_descendants() {
+        let own = std::process::id();
+        let before = held(own).expect("this process is there");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "cat; true"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let (mut input, mut output) = (child.stdin.take(), child.stdout.take());
+        // Its own child has started when it echoes.
+        io::Write::write_all(input.as_mut().expect("piped"), b"x").expect("it reads");
+        io::Read::read_exact(output.as_mut().expect("piped"), &mut [0]).expect("it echoes");
+        let pid = child.id();
+        let [whole, alone] = [held_by_tree(pid), held(pid)].map(|held| held.expect("it runs"));
+        assert_eq!((whole.threads, alone.threads), (2, 1));
+        assert!(whole.memory > alone.memory);
+        assert!(held_by_tree(own).expect("this process is there").threads >= before.threads + 2);
+        drop(input.take());
+        child.wait().expect("our child");
     }
 }

@@ -53,6 +53,11 @@ pub(crate) fn held(pid: u32) -> Option<Held> {
     })
 }
 
+/// The process alone: no launcher of ours stays beside a worker here, and no profile grants a child.
+pub(crate) fn held_by_tree(pid: u32) -> Option<Held> {
+    held(pid)
+}
+
 pub(crate) fn slept() -> Duration {
     // `CLOCK_MONOTONIC` counts sleep on this system, `CLOCK_UPTIME_RAW` does not. Source: clock_gettime(3).
     let awake = ClockId::from_raw(libc::CLOCK_UPTIME_RAW);

@@ -351,6 +351,7 @@ impl Process for Puppet {
                 tcp_port: 1,
                 unix_socket: "/socket".into(),
                 parent_pid: 1,
+                launcher_pid: 1,
             },
             targets: (),
         })

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
@@ -69,6 +70,140 @@ pub(in super::super) fn connect_fast_open(port: u16) -> io::Result<()> {
     // SAFETY: the data is initialised, of the size given, and outlives the call.
     let sent = unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), 0) };
     Ok(Errno::result(sent).map(drop)?)
+}
+
+/// A datagram socket with a peer.
+pub(in super::super) fn connect_datagrams(port: u16) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    connect(&socket, &loopback(port))
+}
+
+/// Over a stream to `port`, a byte that names another destination, which the stream does not heed.
+pub(in super::super) fn send_to_another(port: u16) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    connect(&socket, &loopback(port))?;
+    let (byte, elsewhere) = (b"h", loopback(port.wrapping_add(1)));
+    // SAFETY: byte and address are initialised, of the sizes given, and outlive the call.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            byte.as_ptr().cast(),
+            1,
+            0,
+            (&raw const elsewhere).cast(),
+            ADDRESS_SIZE,
+        )
+    };
+    Ok(Errno::result(sent).map(drop)?)
+}
+
+/// A socket that does not wait, connected to `port`; then it waits, and asks what came of it.
+pub(in super::super) fn connect_later(port: u16) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
+    match connect(&socket, &loopback(port)) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        other => return other,
+    }
+    let mut poll = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one structure, which outlives the call.
+    Errno::result(unsafe { libc::poll(&raw mut poll, 1, 10_000) })?;
+    match std::net::TcpStream::from(socket).take_error()? {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+fn connect(socket: &std::os::fd::OwnedFd, address: &libc::sockaddr_in) -> io::Result<()> {
+    // SAFETY: the address is initialised, of the size given, and outlives the call.
+    let connected = unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            std::ptr::from_ref(address).cast(),
+            ADDRESS_SIZE,
+        )
+    };
+    Ok(Errno::result(connected).map(drop)?)
+}
+
+/// An address in the kernel's layout whose middle another thread may write.
+#[repr(C)]
+struct Rewritten {
+    family: libc::sa_family_t,
+    port: u16,
+    address: AtomicU32,
+    zero: [u8; 8],
+}
+
+/// Connects to 127.0.0.1 while another thread goes on rewriting the address to 127.0.0.2 and back. Done when a
+/// connection came to 127.0.0.2; the kernel's last refusal when all `rounds` came to 127.0.0.1 or were refused, and there
+/// were both: with either alone nothing was raced.
+pub(in super::super) fn connect_rewritten(port: u16, rounds: u32) -> io::Result<()> {
+    let [granted, other] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(u32::from_ne_bytes);
+    let shared = Rewritten {
+        family: libc::AF_INET as libc::sa_family_t,
+        port: port.to_be(),
+        address: AtomicU32::new(granted),
+        zero: [0; 8],
+    };
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                shared.address.store(other, Ordering::Relaxed);
+                shared.address.store(granted, Ordering::Relaxed);
+            }
+        });
+        let outcome = race(&shared, rounds, other);
+        over.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+fn race(shared: &Rewritten, rounds: u32, other: u32) -> io::Result<()> {
+    let (mut connected, mut refused) = (0, None);
+    for _ in 0..rounds {
+        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        // SAFETY: the structure has the layout and size of an IPv4 address and outlives the call. The kernel copies it
+        // while another thread may write its middle, which is an atomic: a copy of either value is what is being tried.
+        let answer = unsafe {
+            libc::connect(
+                socket.as_raw_fd(),
+                std::ptr::from_ref(shared).cast(),
+                ADDRESS_SIZE,
+            )
+        };
+        match Errno::result(answer) {
+            Err(errno @ (Errno::EACCES | Errno::EPERM)) => refused = Some(errno),
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => {
+                let peer = std::net::TcpStream::from(socket).peer_addr()?;
+                if peer.ip() == std::net::Ipv4Addr::from(other.to_ne_bytes()) {
+                    return Ok(());
+                }
+                connected += 1;
+            }
+        }
+    }
+    match refused {
+        Some(errno) if connected > 0 => Err(errno.into()),
+        _ => Err(io::Error::other("nothing was raced")),
+    }
+}
+
+/// Nanoseconds for each of so many connects to `port`, one after the other.
+pub(in super::super) fn time_connects(port: u16, count: u32) -> io::Result<String> {
+    let mut spent = std::time::Duration::ZERO;
+    for _ in 0..count {
+        let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+        let began = std::time::Instant::now();
+        connect(&socket, &loopback(port))?;
+        spent += began.elapsed();
+    }
+    Ok((spent / count.max(1)).as_nanos().to_string())
 }
 
 /// Two datagrams in one call.

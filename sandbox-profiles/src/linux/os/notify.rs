@@ -1,0 +1,244 @@
+//! What decides on a system call of another process: the notifying filter, that process's memory and descriptors, and
+//! the fork that puts the one who decides outside. Numbers of processes and descriptors come from the kernel's notice;
+//! nothing here trusts what they lead to before [`Listener::is_waiting`] has confirmed the notice.
+
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
+use nix::sys::socket::{SockaddrStorage, connect};
+use nix::unistd::{ForkResult, Pid, fork};
+
+/// The longest address that is read: that of IPv6.
+pub(in super::super) const LONGEST_ADDRESS: usize = size_of::<libc::sockaddr_in6>();
+/// Offset of the number in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+
+/// Makes a second process, in which this returns `None`.
+pub(in super::super) fn split() -> nix::Result<Option<Pid>> {
+    // SAFETY: the launcher has one thread, so no lock is held by a thread that the child lacks, and the child may do
+    // whatever its parent may.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// Ends this process as `signal` ended another.
+pub(in super::super) fn end_by(by: Signal) -> nix::Result<()> {
+    // SIGKILL has no other disposition, and the kernel refuses to set it.
+    if by != Signal::SIGKILL {
+        // SAFETY: SIG_DFL installs no handler, so no code runs in signal context; nothing here relies on the old one.
+        unsafe { signal(by, SigHandler::SigDfl) }?;
+    }
+    let mut only = SigSet::empty();
+    only.add(by);
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None)?;
+    raise(by)
+}
+
+/// Makes this process one that the end of a child is told to, whatever it inherited.
+pub(in super::super) fn hear_of_children() -> nix::Result<()> {
+    // SAFETY: SIG_DFL installs no handler, so no code runs in signal context; nothing here relies on the old one.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
+}
+
+/// From now on each `connect` of this process, and of what descends from it, waits for the answer of whoever holds
+/// what this returns. A signal that does not end the caller does not interrupt it, so that no call is made twice.
+pub(in super::super) fn notify_of_connects() -> io::Result<OwnedFd> {
+    let step = |code: u32, jf: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, NUMBER),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            1,
+            libc::SYS_connect as u32,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_USER_NOTIF),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program, which lives until the call returns, and writes nothing.
+    let listener = Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+            &raw const program,
+        )
+    })?;
+    // SAFETY: with this flag the call returns a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
+}
+
+/// Where the notices of a filter arrive.
+#[derive(Debug)]
+pub(in super::super) struct Listener(OwnedFd);
+
+/// A call that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Notice {
+    id: u64,
+    /// The thread that called.
+    pub(in super::super) thread: i32,
+    /// The arguments, as the kernel read them.
+    pub(in super::super) arguments: [u64; 6],
+}
+
+impl Listener {
+    pub(in super::super) fn new(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
+    /// The next call that waits. Whole again after an answer that nobody waited for.
+    pub(in super::super) fn next(&self) -> nix::Result<Notice> {
+        loop {
+            // SAFETY: all zero is a value of this struct of numbers, and what the kernel wants to be given.
+            let mut notice: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+            // SAFETY: the request writes one such struct, which `notice` is.
+            let got = unsafe {
+                libc::ioctl(
+                    self.0.as_raw_fd(),
+                    libc::SECCOMP_IOCTL_NOTIF_RECV,
+                    &raw mut notice,
+                )
+            };
+            match Errno::result(got) {
+                Ok(_) => {
+                    return Ok(Notice {
+                        id: notice.id,
+                        thread: notice.pid as i32,
+                        arguments: notice.data.args,
+                    });
+                }
+                // The caller was ended meanwhile.
+                Err(Errno::ENOENT | Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Whether the call still waits. Then its thread has lived all the time, and its number meant no other.
+    pub(in super::super) fn is_waiting(&self, notice: &Notice) -> bool {
+        // SAFETY: the request reads one such number, which outlives the call.
+        let valid = unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
+                &raw const notice.id,
+            )
+        };
+        valid == 0
+    }
+
+    /// Lets the call return. A caller that is gone needs no answer.
+    pub(in super::super) fn answer(
+        &self,
+        notice: &Notice,
+        answer: nix::Result<()>,
+    ) -> nix::Result<()> {
+        let reply = libc::seccomp_notif_resp {
+            id: notice.id,
+            val: 0,
+            error: answer.err().map_or(0, |errno| -(errno as i32)),
+            flags: 0,
+        };
+        // SAFETY: the request reads one such struct, which `reply` is.
+        let sent = unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SEND,
+                &raw const reply,
+            )
+        };
+        match Errno::result(sent) {
+            Ok(_) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// Reads `into` from what a thread has at `address`; all of it or nothing.
+pub(in super::super) fn read_memory(thread: i32, address: u64, into: &mut [u8]) -> nix::Result<()> {
+    let here = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let there = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address as usize),
+        iov_len: into.len(),
+    };
+    // SAFETY: the kernel writes at most `into.len()` bytes to `into`; the other address is one of the other process,
+    // which the kernel reads with fault handling.
+    let read = Errno::result(unsafe {
+        libc::process_vm_readv(thread, &raw const here, 1, &raw const there, 1, 0)
+    })?;
+    if read as usize == into.len() {
+        Ok(())
+    } else {
+        Err(Errno::EFAULT)
+    }
+}
+
+/// A copy of descriptor `number` of `process`, which must be the number of a whole process.
+pub(in super::super) fn take_descriptor(process: i32, number: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let handle = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let handle = unsafe { OwnedFd::from_raw_fd(handle as i32) };
+    // SAFETY: takes numbers only.
+    let taken = Errno::result(unsafe {
+        libc::syscall(libc::SYS_pidfd_getfd, handle.as_raw_fd(), number, 0)
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
+}
+
+/// What is open at `number`, as this process's own from now on.
+pub(in super::super) fn adopt(number: i32) -> Option<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let open = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    // SAFETY: it is open, and the two callers are its only owners: one has just been sent it, the other inherited it
+    // over an exec and has no other use for it.
+    (open != -1).then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Family, type and protocol of a socket.
+pub(in super::super) fn kind_of(socket: &OwnedFd) -> nix::Result<(i32, i32, i32)> {
+    let ask = |option| {
+        let mut value: libc::c_int = -1;
+        let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the option is one int, of the size given; both outlive the call.
+        Errno::result(unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        })
+        .map(|_| value)
+    };
+    Ok((
+        ask(libc::SO_DOMAIN)?,
+        ask(libc::SO_TYPE)?,
+        ask(libc::SO_PROTOCOL)?,
+    ))
+}
+
+/// Connects a socket, as its own flags say: it waits, or answers `EINPROGRESS`.
+pub(in super::super) fn connect_to(socket: &OwnedFd, to: SocketAddr) -> nix::Result<()> {
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(to))
+}
