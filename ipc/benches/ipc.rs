@@ -105,6 +105,7 @@ async fn connect() -> (Sender, Receiver) {
         secrets: Secrets::default(),
         limits: manifest.limits,
         scratch: None,
+        egress: None,
         probe: Probe {
             canary: "/c".into(),
             state_dir: "/s".into(),

@@ -2,7 +2,7 @@
 //!
 //! Purpose: one place for the frames, the messages, the table of who may say what when, and the checks that stand
 //! between a message and a connector. [`gateway`] is the end that `plexusd` holds, [`worker`] the end that a connector
-//! is built on; both read the same [`manifest`].
+//! is built on; both read the same [`manifest`]. [`egress`] is what the gateway and `plexus-egress` say to each other.
 //!
 //! ```text
 //! gateway                                   worker (role: reader or writer)
@@ -22,6 +22,7 @@
 //!
 //! Must not know: HTTP, grants, the ledger, any connector.
 
+pub mod egress;
 pub mod frame;
 pub mod gateway;
 pub mod manifest;

@@ -10,8 +10,10 @@
 //! Must not know: sources, grants, how a worker is started.
 
 mod check;
+mod egress;
 mod place;
 
+pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, is_host, is_path};
 pub use place::Place;
 
 use crate::frame::MAX_FRAME;
@@ -89,6 +91,9 @@ pub struct Manifest {
     /// How much of what it replaces its worker keeps; absent: nothing, and no effect of it can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
+    /// The hosts that its workers reach; absent: none, and no way to the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Egress>,
     /// What it can do.
     pub capabilities: Vec<Capability>,
     /// Digest of the file.

@@ -11,7 +11,7 @@
 
 mod call;
 mod failure;
-mod secret;
+pub(crate) mod secret;
 
 pub use call::{
     Answer, CHUNK_COST, Call, Chunk, Commit, Content, Done, Fact, MAX_CHUNK, MAX_DIFF, MAX_LINES,
@@ -172,6 +172,9 @@ pub struct Start {
     /// A folder of its own, outside of what it serves: a writer may write in it, a reader look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<PathBuf>,
+    /// Its way to the hosts of its manifest, where the source has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressAccess>,
     /// What it attacks to prove its cage.
     pub probe: Probe,
     /// The owner asked by name that it serve without a cage: it attacks and reports all the same, and goes on.
@@ -180,6 +183,18 @@ pub struct Start {
     /// Only its cage and its manifest are asked for: it ends after `Described` and opens nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proof_only: bool,
+}
+
+/// Where a worker finds the `plexus-egress` of its source. A CONNECT names the credential in `Proxy-Authorization`, a
+/// forwarded request in `Authorization`: as `Bearer`, or as the password of `Basic`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressAccess {
+    /// The port on 127.0.0.1.
+    pub port: u16,
+    /// Opens that port until the worker ends. Worth nothing elsewhere.
+    #[serde(with = "secret::single")]
+    pub credential: Secret,
 }
 
 /// Things outside the cage, made or named by the gateway for one start, that the worker must fail to reach.

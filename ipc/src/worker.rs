@@ -28,10 +28,12 @@ pub mod serve;
 /// Why a handler failed.
 pub use crate::message::WorkerError as SourceError;
 pub use crate::message::{
-    Content, Fact, Health, OpenError, OpenFailure, Preview, Role, Secret, Secrets, Touched, Verdict,
+    Content, EgressAccess, Fact, Health, OpenError, OpenFailure, Preview, Role, Secret, Secrets,
+    Touched, Verdict,
 };
 pub use call::CallContext;
 pub use handlers::{Handlers, Mismatch, Plan, Reply};
+pub use os::take_stream;
 pub use process::main;
 
 use plexus_protocol::{AuditId, Effect};
@@ -48,6 +50,8 @@ pub struct Given {
     pub scratch: Option<std::path::PathBuf>,
     /// How much it may keep there, by its manifest.
     pub kept: Option<crate::manifest::Kept>,
+    /// Its way to the hosts of its manifest, where the owner's fields name any.
+    pub egress: Option<EgressAccess>,
 }
 
 /// Does `work`, which may block, on a file thread: where a handler's work on files belongs.

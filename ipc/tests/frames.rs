@@ -97,6 +97,7 @@ fn start() -> Start {
             maps_mib: 1,
         },
         scratch: None,
+        egress: None,
         probe: Probe {
             canary: "/c".into(),
             state_dir: "/s".into(),

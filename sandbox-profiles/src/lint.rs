@@ -17,9 +17,25 @@ use crate::profile::{
 };
 use crate::ruleset::{Parameters, Ruleset, is_normal, meanings, value};
 
-/// What the gateway passes to every worker; `ROOT` where its source has a folder. Beside them it passes the further
-/// path fields of the manifest.
-pub const PARAMETERS: [&str; 4] = ["WORKER", "ROOT", "SCRATCH", "ROLE"];
+/// What the gateway passes to every worker; `ROOT` where its source has a folder, `EGRESS_PORT` where it reaches hosts.
+/// Beside them it passes the further path fields of the manifest. What follows is for `plexus-egress`: its own port, and
+/// those of the hosts that it admits.
+pub const PARAMETERS: [&str; 14] = [
+    "WORKER",
+    "ROOT",
+    "SCRATCH",
+    "ROLE",
+    "EGRESS_PORT",
+    "PORT",
+    "PORT_0",
+    "PORT_1",
+    "PORT_2",
+    "PORT_3",
+    "PORT_4",
+    "PORT_5",
+    "PORT_6",
+    "PORT_7",
+];
 /// What `ROLE` may be.
 pub const ROLES: [&str; 2] = ["reader", "writer"];
 /// A reason in fewer letters than this is none.
@@ -203,6 +219,7 @@ fn refused(error: ProfileError) -> Finding {
 fn placeholders(role: &str, known: &[&str]) -> Parameters {
     let place = |name: &str| match name {
         "ROLE" => role.to_owned(),
+        port if port.contains("PORT") => "7077".to_owned(),
         other => format!("/plexus/{}", other.to_lowercase()),
     };
     known

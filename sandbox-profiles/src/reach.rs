@@ -131,6 +131,10 @@ pub fn reach(
         let what = format!("TCP port {} of {whose}", grant.port);
         reach.may_talk_to.push(may(what, grant.origin.line));
     }
+    if let Some(grant) = &ruleset.accepts {
+        let what = format!("whoever connects to its own TCP port {}", grant.port);
+        reach.may_talk_to.push(may(what, grant.origin.line));
+    }
     let filled = read.expanded(parameters)?;
     for (form, rule) in in_effect(&filled, parameters)? {
         if rule.action == Action::Deny {

@@ -32,6 +32,8 @@ pub struct Ruleset {
     pub executes: Vec<PathGrant>,
     /// TCP ports that it may connect to.
     pub connects: Vec<PortGrant>,
+    /// Whether it may accept connections on a listening socket that it was given. It may make none.
+    pub accepts: Option<PortGrant>,
     /// Whether it may have children.
     pub forks: bool,
     /// The flavour of its system call filter on Linux.
@@ -232,6 +234,17 @@ impl Ruleset {
                     });
                 }
             }
+            // Narrower than written: on the socket that it was given, and on no other.
+            Meaning::Listen if name == "network-inbound" => match rule.filters.as_slice() {
+                [filter] if self.accepts.is_none() => {
+                    self.accepts = Some(PortGrant {
+                        host: Host::Localhost,
+                        port: own_port(filter, parameters)?,
+                        origin: origin.clone(),
+                    });
+                }
+                _ => return Err(Reason::Wider(rule.to_string())),
+            },
             Meaning::Fork if rule.filters.is_empty() => self.forks = true,
             // Linux bounds signals to the worker's own domain, which no target of this rule is narrower than
             // in any way that matters: the residual is printed.
@@ -254,10 +267,14 @@ impl Ruleset {
     ) -> Result<(), Reason> {
         match meaning {
             Meaning::Fork if rule.filters.is_empty() => self.forks = false,
-            Meaning::AllNetwork | Meaning::Connect if rule.filters.is_empty() => {
+            Meaning::AllNetwork if rule.filters.is_empty() => {
                 self.connects.clear();
+                self.accepts = None;
             }
-            Meaning::Listen | Meaning::Absent => {}
+            Meaning::Connect if rule.filters.is_empty() => self.connects.clear(),
+            Meaning::Listen if self.accepts.is_none() => {}
+            Meaning::Listen if rule.filters.is_empty() => self.accepts = None,
+            Meaning::Absent => {}
             Meaning::CreateOnly if is_link_filter(&rule.filters) => self.creates_links = false,
             Meaning::Write if !rule.filters.is_empty() => {
                 for filter in &rule.filters {
@@ -400,6 +417,24 @@ fn endpoint(filter: &Filter, parameters: &Parameters) -> Result<(Host, u16), Rea
     parsed
         .filter(|(_, port)| *port != 0)
         .ok_or(Reason::Endpoint(endpoint))
+}
+
+/// The loopback port of an inherited listening socket.
+fn own_port(filter: &Filter, parameters: &Parameters) -> Result<u16, Reason> {
+    let ("local", [Argument::Symbol(protocol), Argument::Text(endpoint)]) =
+        (filter.name.as_str(), filter.arguments.as_slice())
+    else {
+        return Err(Reason::Wider(filter.to_string()));
+    };
+    let endpoint = value(endpoint, parameters)?;
+    match endpoint.split_once(':') {
+        Some(("localhost", number)) if protocol == "tcp" => number
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or(Reason::Endpoint(endpoint.clone())),
+        _ => Err(Reason::Wider(filter.to_string())),
+    }
 }
 
 fn expect_target(rule: &Rule) -> Result<(), Reason> {

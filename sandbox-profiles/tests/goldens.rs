@@ -48,7 +48,11 @@ fn cases() -> Vec<Case> {
                 "ROOT" => "/Users/me/Library/Mobile Documents/iCloud~md~obsidian/Documents/Notes"
                     .to_owned(),
                 "SCRATCH" => format!("/Users/me/.plexus/workers/{name}"),
-                _ => (*role).to_owned(),
+                "ROLE" => (*role).to_owned(),
+                port => format!(
+                    "70{:02}",
+                    PARAMETERS.iter().position(|key| *key == port).unwrap_or(0)
+                ),
             };
             cases.push(Case {
                 name: name.clone(),
@@ -56,6 +60,7 @@ fn cases() -> Vec<Case> {
                 text: text.clone(),
                 parameters: PARAMETERS
                     .iter()
+                    .filter(|key| !key.contains("PORT") || asks.parameters().contains(**key))
                     .map(|key| ((*key).to_owned(), value(key)))
                     .collect(),
             });
@@ -227,13 +232,15 @@ fn a_dyld_binary_can_start_and_nothing_is_allowed_without_a_filter() {
         );
         for rule in rules.iter().filter(|rule| rule.action == Action::Allow) {
             assert!(!rule.filters.is_empty(), "{}: {rule}", case.name);
-            // None of the connectors that ship needs anything of macOS but files.
+            // None of the connectors that ship needs anything of macOS but files and the way to its hosts.
             let known = [
                 "process-exec*",
                 "file-read*",
                 "file-read-data",
                 "file-write*",
                 "signal",
+                "network-outbound",
+                "network-inbound",
             ];
             for operation in &rule.operations {
                 assert!(known.contains(&operation.as_str()), "{}: {rule}", case.name);
@@ -252,9 +259,10 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
                 let Argument::Text(Text::Literal(path)) = argument else {
                     continue;
                 };
-                let given = case.parameters.values().any(|value| value == path);
+                let port = path.rsplit_once(':').map(|(_, port)| port);
+                let given = |value: &String| value == path || port == Some(value.as_str());
                 assert!(
-                    given || path == "/",
+                    case.parameters.values().any(given) || path == "/" || path == "*:53",
                     "{}: {path} is written out in {rule}",
                     case.name
                 );
@@ -277,10 +285,14 @@ fn paths_come_through_parameters_and_are_what_they_lead_to() {
             asked.iter().all(|name| PARAMETERS.contains(&name.as_str())),
             "{asked:?}"
         );
-        assert!(
+        // The way to the network serves no folder.
+        let needs = if case.name == "egress" {
+            ["WORKER", "PORT"]
+        } else {
             ["WORKER", "ROOT"]
-                .iter()
-                .all(|name| asked.contains(&(*name).to_owned())),
+        };
+        assert!(
+            needs.iter().all(|name| asked.contains(&(*name).to_owned())),
             "{asked:?}"
         );
     }

@@ -31,10 +31,12 @@ fn needs(profile: &str) -> Needs {
     let parameters: Parameters = PARAMETERS
         .iter()
         .map(|name| {
-            (
-                (*name).to_owned(),
-                format!("/plexus/{}", name.to_lowercase()),
-            )
+            let value = if name.contains("PORT") {
+                "7077".to_owned()
+            } else {
+                format!("/plexus/{}", name.to_lowercase())
+            };
+            ((*name).to_owned(), value)
         })
         .collect();
     let profile = Profile::parse(profile).expect("it parses");

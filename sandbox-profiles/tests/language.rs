@@ -145,11 +145,28 @@ fn ports_are_numbers_on_loopback_or_anywhere() {
             &wider(filter),
         );
     }
-    refused(
-        "(allow network-inbound (local tcp \"*:80\"))",
-        1,
-        &wider("(allow network-inbound (local tcp \"*:80\"))"),
-    );
+    for filter in [
+        "(local tcp \"*:80\")",
+        "(local udp \"localhost:80\")",
+        "(remote tcp \"localhost:80\")",
+    ] {
+        refused(
+            &format!("(allow network-inbound {filter})"),
+            1,
+            &wider(filter),
+        );
+    }
+    let bind = "(allow network-bind (local tcp \"localhost:80\"))";
+    refused(bind, 1, &wider(bind));
+    let accepts = |rules: &str| {
+        let ruleset = evaluate(rules).expect("it evaluates");
+        ruleset.accepts.map(|grant| grant.port)
+    };
+    let rule = "(allow network-inbound (local tcp \"localhost:80\"))";
+    assert_eq!(accepts(rule), Some(80));
+    assert_eq!(accepts(&format!("{rule}(deny network*)")), None);
+    assert_eq!(accepts(&format!("{rule}(deny network-inbound)")), None);
+    assert_eq!(accepts(&format!("(deny network*){rule}")), Some(80));
 }
 
 #[test]

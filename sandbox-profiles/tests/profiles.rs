@@ -36,6 +36,7 @@ fn parameters(role: &str) -> Parameters {
     PARAMETERS
         .iter()
         .zip(values)
+        .chain([(&"PORT", "7079")])
         .map(|(key, value)| ((*key).to_owned(), value.to_owned()))
         .collect()
 }
@@ -80,10 +81,17 @@ fn no_profile_grants_fork_network_or_links() {
     for (name, _) in shipped() {
         for role in ["reader", "writer"] {
             let ruleset = evaluated(&name, role);
+            let connects: Vec<_> = ruleset.connects.iter().map(|grant| grant.port).collect();
+            // The way to the network itself resolves names, and reaches no host until one is named.
+            let (resolver, accepts): (&[u16], bool) = match name.as_str() {
+                "egress" => (&[53], true),
+                _ => (&[], false),
+            };
             assert!(
-                !ruleset.forks && ruleset.connects.is_empty() && !ruleset.creates_links,
+                !ruleset.forks && connects == resolver && !ruleset.creates_links,
                 "{name} as {role}"
             );
+            assert_eq!(ruleset.accepts.is_some(), accepts, "{name} as {role}");
             let executes: Vec<_> = ruleset
                 .executes
                 .iter()

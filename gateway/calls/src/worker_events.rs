@@ -128,6 +128,10 @@ fn about(
                 })
             })
         }
+        plexus_supervisor::Notice::Egress {
+            source,
+            connections,
+        } => Some(json!({"event": "worker.egress", "source": source, "connections": connections})),
         plexus_supervisor::Notice::Health { .. } => None,
     }
 }

@@ -16,6 +16,7 @@
 
 mod actor;
 mod call;
+mod egress;
 mod notice;
 mod os;
 mod process;

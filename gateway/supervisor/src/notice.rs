@@ -3,7 +3,10 @@
 //! Must not know: the audit log, HTTP.
 
 use super::start::{Exit, StartError};
-use plexus_ipc::message::{CageReport, Role};
+use plexus_ipc::{
+    egress::Connections,
+    message::{CageReport, Role},
+};
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
 use std::{
@@ -53,6 +56,13 @@ pub enum Notice {
         /// itself: nothing of its group is to be left.
         exit: Exit,
     },
+    /// Connections to the hosts of a source have ended.
+    Egress {
+        /// The source.
+        source: SourceId,
+        /// By host and outcome.
+        connections: Vec<Connections>,
+    },
     /// The app behind a source, or its reader, does better or worse than before.
     Health {
         /// The source.
@@ -85,6 +95,8 @@ pub enum Cause {
     Threads,
     /// It kept a call long after its deadline.
     Overdue,
+    /// Its way to the network ended.
+    Egress,
 }
 
 impl Cause {
@@ -98,7 +110,8 @@ impl Cause {
             | Self::Mute
             | Self::Memory
             | Self::Threads
-            | Self::Overdue => false,
+            | Self::Overdue
+            | Self::Egress => false,
         }
     }
 }
@@ -116,6 +129,7 @@ impl fmt::Display for Cause {
             Self::Memory => f.write_str("it used more memory than it may"),
             Self::Threads => f.write_str("it made more threads than it may"),
             Self::Overdue => f.write_str("it kept a call long after its deadline"),
+            Self::Egress => f.write_str("its way to the network ended"),
         }
     }
 }

@@ -27,6 +27,15 @@ use macos as platform;
 /// Makes the kernel kill what `command` starts when the thread that starts it ends. macOS has no such thing: there the
 /// harness ends its own group at the end of its stream.
 pub(super) use platform::die_with_this_thread;
+/// Opens a file to read. A pipe that nobody writes to does not keep it waiting.
+pub(super) fn open_without_waiting(path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+}
+
 /// What the process holds now.
 pub(super) use platform::held;
 /// What the process and, on Linux, all that descends from it hold now: a worker's launcher may have stayed outside of

@@ -16,7 +16,9 @@
 //! Must not know: what is said on the stream.
 
 use super::{
-    Context, Folder, Spec, os,
+    Context, Folder, Spec,
+    egress::{self, Egress},
+    os,
     records::{self, Records},
     start::{REAP_WITHIN, StartError},
     stderr::{self, Stderr},
@@ -34,6 +36,7 @@ use std::{
     fmt,
     fs::{self, OpenOptions},
     io::{self, Write},
+    net::TcpListener,
     os::{
         fd::OwnedFd,
         unix::{fs::OpenOptionsExt, net::UnixListener, process::CommandExt},
@@ -99,6 +102,8 @@ pub(super) struct Spawned<P: Process> {
     pub(super) inbox: Receiver<P::Stream>,
     pub(super) stderr: Stderr,
     pub(super) secrets: Secrets,
+    /// Its way to the network.
+    pub(super) egress: Option<Arc<Egress>>,
     /// What it is told to attack.
     pub(super) probe: Probe,
     pub(super) targets: P::Targets,
@@ -109,9 +114,7 @@ enum Order {
     Start {
         context: Arc<Context<Group>>,
         spec: Arc<Spec>,
-        role: Role,
-        /// The source's folders, resolved, each with its parameter.
-        folders: Vec<(String, String)>,
+        what: What,
         reply: oneshot::Sender<Result<Fresh, StartError>>,
     },
     /// It was reaped.
@@ -120,18 +123,39 @@ enum Order {
     Reap(Child),
 }
 
+/// Which of a source's processes.
+enum What {
+    Worker {
+        role: Role,
+        /// The source's folders, resolved, each with its parameter.
+        folders: Vec<(String, String)>,
+        /// The port of the source's egress.
+        egress: Option<u16>,
+    },
+    Egress {
+        /// What it accepts connections on: its descriptor 0.
+        listener: TcpListener,
+        /// The ports that it may connect to.
+        ports: Vec<u16>,
+    },
+}
+
 /// The door to the spawner thread. The thread ends when the last clone is gone.
 #[derive(Clone, Debug)]
-pub(super) struct Spawner(mpsc::Sender<Order>);
+pub(super) struct Spawner {
+    orders: mpsc::Sender<Order>,
+    egress: egress::Seats,
+}
 
 /// What the thread has made.
-struct Fresh {
-    group: Group,
+pub(super) struct Fresh {
+    pub(super) group: Group,
     /// Our end of its stream.
-    stream: OwnedFd,
-    stderr: OwnedFd,
-    secrets: Secrets,
-    targets: Targets,
+    pub(super) stream: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// All of the source's.
+    pub(super) secrets: Secrets,
+    pub(super) targets: Targets,
 }
 
 impl Spawner {
@@ -145,7 +169,10 @@ impl Spawner {
         std::thread::Builder::new()
             .name("plexus-spawner".into())
             .spawn(move || run(&inbox, records))?;
-        Ok(Self(orders))
+        Ok(Self {
+            orders,
+            egress: egress::Seats::default(),
+        })
     }
 
     /// Starts a worker; the calling task waits, the runtime does not.
@@ -154,22 +181,48 @@ impl Spawner {
         context: &Arc<Context<Group>>,
         spec: &Arc<Spec>,
         role: Role,
+        egress: Option<u16>,
     ) -> Result<Fresh, StartError> {
         let mut folders = Vec::new();
         for folder in &spec.folders {
             folders.push((folder.parameter.clone(), found(folder).await?));
         }
+        let what = What::Worker {
+            role,
+            folders,
+            egress,
+        };
+        self.order(context, spec, what).await
+    }
+
+    /// Starts the egress of a source.
+    pub(super) async fn start_egress(
+        &self,
+        context: &Arc<Context<Group>>,
+        spec: &Arc<Spec>,
+        listener: TcpListener,
+        ports: Vec<u16>,
+    ) -> Result<Fresh, StartError> {
+        self.order(context, spec, What::Egress { listener, ports })
+            .await
+    }
+
+    async fn order(
+        &self,
+        context: &Arc<Context<Group>>,
+        spec: &Arc<Spec>,
+        what: What,
+    ) -> Result<Fresh, StartError> {
         let (reply, answer) = oneshot::channel();
         let (context, spec) = (Arc::clone(context), Arc::clone(spec));
         let order = Order::Start {
             context,
             spec,
-            role,
-            folders,
+            what,
             reply,
         };
         let gone = || StartError::Spawn(io::Error::other("the spawner is gone"));
-        self.0.send(order).map_err(|_| gone())?;
+        self.orders.send(order).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 }
@@ -188,13 +241,11 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
             Ok(Order::Start {
                 context,
                 spec,
-                role,
-                folders,
+                what,
                 reply,
             }) => {
                 // A panic of whoever gives the secrets must not end this thread, and all workers with it.
-                let attempt =
-                    AssertUnwindSafe(|| spawn(&context, &spec, role, folders, &mut records));
+                let attempt = AssertUnwindSafe(|| spawn(&context, &spec, what, &mut records));
                 let panicked = |_| Err(StartError::Spawn(io::Error::other("the start panicked")));
                 let spawned = catch_unwind(attempt).unwrap_or_else(panicked);
                 // Where nobody waits any more, dropping it ends it.
@@ -223,25 +274,37 @@ fn run(inbox: &mpsc::Receiver<Order>, mut records: Records) {
 fn spawn(
     context: &Context<Group>,
     spec: &Spec,
-    role: Role,
-    folders: Vec<(String, String)>,
+    what: What,
     records: &mut Records,
 ) -> Result<Fresh, StartError> {
     let secrets = (spec.secrets)().map_err(StartError::Secrets)?;
-    let parameters = parameters(context, spec, role, folders)?;
     let targets = Targets::make(context).map_err(StartError::prepare("the cage's test"))?;
-    let limits = spec.offer.manifest.limits.of_process();
-    let worker = worker(context, spec);
-    let (program, arguments) = if spec.uncaged {
-        uncaged_command(&limits, &context.launcher, &worker)
-    } else {
-        launcher_command(
-            &spec.offer.profile,
-            &parameters,
-            &limits,
-            &context.launcher,
-            &worker,
-        )
+    let ((program, arguments), stdin) = match what {
+        What::Worker {
+            role,
+            folders,
+            egress,
+        } => {
+            let parameters = parameters(context, spec, role, folders, egress)?;
+            let limits = spec.offer.manifest.limits.of_process();
+            let (launcher, worker) = (&context.launcher, worker(context, spec));
+            let command = if spec.uncaged {
+                uncaged_command(&limits, launcher, &worker)
+            } else {
+                launcher_command(&spec.offer.profile, &parameters, &limits, launcher, &worker)
+            };
+            (command, Stdio::null())
+        }
+        What::Egress { listener, ports } => {
+            let program = context.workers.join(egress::PROGRAM);
+            let parameters = egress_parameters(&program, &listener, &ports)
+                .map_err(StartError::prepare("the egress's program"))?;
+            let limits = plexus_ipc::egress::limits();
+            let launcher = &context.launcher;
+            let command =
+                launcher_command(egress::PROFILE, &parameters, &limits, launcher, &program);
+            (command, OwnedFd::from(listener).into())
+        }
     };
     let (stream, theirs) = stream::pair().map_err(StartError::Spawn)?;
     let mut command = Command::new(program);
@@ -254,7 +317,7 @@ fn spawn(
                 .filter_map(|name| Some((name, std::env::var_os(name)?))),
         )
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0);
@@ -295,13 +358,31 @@ pub(super) fn scratch_of<P: Process>(context: &Context<P>, spec: &Spec) -> PathB
     context.state_dir.join("workers").join(spec.source.as_str())
 }
 
-/// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, and one for each folder of the source. All paths are
-/// resolved.
+/// The parameters of an egress's profile: `WORKER`, its own `PORT`, and the ports that it connects to.
+fn egress_parameters(
+    program: &Path,
+    listener: &TcpListener,
+    ports: &[u16],
+) -> io::Result<Vec<(String, String)>> {
+    let own = listener.local_addr()?.port();
+    let ports = ports.iter().enumerate();
+    let ports = ports.map(|(at, port)| (format!("PORT_{at}"), port.to_string()));
+    let mut parameters = vec![
+        ("WORKER".to_owned(), resolved(program)?),
+        ("PORT".to_owned(), own.to_string()),
+    ];
+    parameters.extend(ports);
+    Ok(parameters)
+}
+
+/// The parameters of the profile: `WORKER`, `ROLE`, `SCRATCH`, one for each folder of the source, and `EGRESS_PORT` where
+/// it reaches hosts. All paths are resolved.
 fn parameters(
     context: &Context<Group>,
     spec: &Spec,
     role: Role,
     folders: Vec<(String, String)>,
+    egress: Option<u16>,
 ) -> Result<Vec<(String, String)>, StartError> {
     let worker =
         resolved(&worker(context, spec)).map_err(StartError::prepare("the worker's program"))?;
@@ -315,6 +396,7 @@ fn parameters(
         ("SCRATCH".to_owned(), scratch),
     ];
     parameters.extend(folders);
+    parameters.extend(egress.map(|port| ("EGRESS_PORT".to_owned(), port.to_string())));
     Ok(parameters)
 }
 
@@ -374,6 +456,10 @@ pub(super) struct Targets {
 }
 
 impl Targets {
+    pub(super) fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
     fn make(context: &Context<Group>) -> io::Result<Self> {
         let dir = records::probe_dir(&context.state_dir);
         records::make_dir(&dir)?;
@@ -434,13 +520,19 @@ impl Process for Group {
         spec: &Arc<Spec>,
         role: Role,
     ) -> Result<Spawned<Self>, StartError> {
+        let egress = context.spawner.egress.of(context, spec).await?;
+        let port = egress.as_ref().map(|egress| egress.port());
         let Fresh {
             group,
             stream,
             stderr,
-            secrets,
+            mut secrets,
             targets,
-        } = context.spawner.start(context, spec, role).await?;
+        } = context.spawner.start(context, spec, role, port).await?;
+        // What the egress adds is none of the worker's.
+        for entry in &spec.manifest.egress {
+            drop(entry.secret.as_ref().and_then(|field| secrets.take(field)));
+        }
         let ends = pipe::Receiver::from_owned_fd(stderr)
             .and_then(|stderr| Ok((stderr, gateway::connect(stream, role)?)));
         let (stderr, (out, inbox)) = match ends {
@@ -460,6 +552,7 @@ impl Process for Group {
             out,
             inbox,
             secrets,
+            egress,
             probe,
             targets,
         })
@@ -495,7 +588,7 @@ impl Process for Group {
         let child = self.child.as_mut()?;
         let status = tokio::time::timeout(patience, exit(child)).await.ok()?;
         self.child = None;
-        drop(self.spawner.0.send(Order::Forget(self.pid)));
+        drop(self.spawner.orders.send(Order::Forget(self.pid)));
         status.ok()
     }
 }
@@ -516,7 +609,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::SIGKILL);
         if let Some(child) = self.child.take() {
-            drop(self.spawner.0.send(Order::Reap(child)));
+            drop(self.spawner.orders.send(Order::Reap(child)));
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use super::{
     Context, Spec,
+    egress::Egress,
     process::{Process, Spawned},
     stderr::Stderr,
 };
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The launcher cannot be started.
     #[error("the launcher: {0}")]
     Spawn(io::Error),
+    /// Its way to the network cannot be made.
+    #[error("the source's egress: {0}")]
+    Egress(String),
     /// It ended before it served; with the last line it wrote.
     #[error("it ended ({exit}){}", last.as_ref().map(|line| format!(": {line}")).unwrap_or_default())]
     Ended {
@@ -91,7 +95,7 @@ impl StartError {
     /// What an agent is told of it: by its kind alone, without a path and without a word of the worker's.
     pub(super) fn told(&self) -> &'static str {
         match self {
-            Self::Prepare { .. } | Self::Secrets(_) | Self::Spawn(_) => {
+            Self::Prepare { .. } | Self::Secrets(_) | Self::Spawn(_) | Self::Egress(_) => {
                 "The source cannot be made ready."
             }
             Self::Moved(_) | Self::Replaced(_) => "The source is not where it was.",
@@ -120,7 +124,7 @@ impl StartError {
             Self::Prepare { .. } | Self::Moved(_) | Self::Replaced(_) | Self::Secrets(_) => true,
             Self::Build { .. } => true,
             Self::Unsound(_) | Self::Manifest | Self::Open(_) => true,
-            Self::Spawn(_) | Self::Ended { .. } | Self::Late(_) => false,
+            Self::Spawn(_) | Self::Ended { .. } | Self::Late(_) | Self::Egress(_) => false,
             Self::Connection(_) | Self::CalledOff => false,
         }
     }
@@ -146,6 +150,8 @@ pub(super) struct Started<P: Process> {
     pub(super) out: Sender,
     pub(super) inbox: Receiver<P::Stream>,
     pub(super) stderr: Stderr,
+    /// Its way to the network.
+    pub(super) egress: Option<Arc<Egress>>,
     pub(super) cage: Arc<CageReport>,
     pub(super) health: Health,
     pub(super) revision: u64,
@@ -172,6 +178,7 @@ pub(super) async fn start<P: Process>(
         out: worker.out,
         inbox: worker.inbox,
         stderr: worker.stderr,
+        egress: worker.egress,
         cage: Arc::new(cage),
         health,
         revision: spec.revision,
@@ -187,16 +194,22 @@ pub(super) async fn prove<P: Process>(
     spec: Arc<Spec>,
     role: Role,
 ) -> Result<(), StartError> {
-    let process = match role {
-        Role::Reader => start(context, spec, role, Arc::default()).await?.process,
+    let (process, egress) = match role {
+        Role::Reader => {
+            let started = start(context, spec, role, Arc::default()).await?;
+            (started.process, started.egress)
+        }
         Role::Writer => {
             let heard = async |inbox: &mut _| introduced(&context, &spec, inbox).await;
             let never = Notify::new();
-            let met = meet(&context, &spec, role, true, &never, heard);
-            met.await?.0.process
+            let (met, _) = meet(&context, &spec, role, true, &never, heard).await?;
+            (met.process, met.egress)
         }
     };
     process.end(REAP_WITHIN).await;
+    if let Some(egress) = egress {
+        egress.release().await;
+    }
     Ok(())
 }
 
@@ -206,6 +219,7 @@ struct Met<P: Process> {
     out: Sender,
     inbox: Receiver<P::Stream>,
     stderr: Stderr,
+    egress: Option<Arc<Egress>>,
 }
 
 /// Spawns a worker and tells it to start; it is handed on if what is `heard` is right, and ended if not or if it
@@ -224,6 +238,7 @@ async fn meet<P: Process, T>(
         mut inbox,
         stderr,
         secrets,
+        egress,
         probe,
         targets,
     } = P::start(context, spec, role).await?;
@@ -235,6 +250,7 @@ async fn meet<P: Process, T>(
         secrets,
         limits: spec.offer.manifest.limits,
         scratch: Some(super::process::scratch_of(context, spec)),
+        egress: egress.as_ref().map(|egress| egress.access()),
         probe,
         uncaged: spec.uncaged,
         proof_only,
@@ -256,6 +272,7 @@ async fn meet<P: Process, T>(
                 out,
                 inbox,
                 stderr,
+                egress,
             },
             met,
         )),

@@ -8,10 +8,11 @@
 //! Must not know: what the lines mean.
 
 use super::LOG_TARGET;
-use plexus_ipc::{message::Role, text::Line};
+use plexus_ipc::text::Line;
 use plexus_protocol::SourceId;
 use std::{
     convert::Infallible,
+    fmt::Display,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -64,7 +65,7 @@ impl Stderr {
 pub(crate) fn follow(
     stderr: impl AsyncRead + Unpin + Send + 'static,
     source: &SourceId,
-    role: Role,
+    role: impl Display + Send + 'static,
     pid: u32,
 ) -> Stderr {
     let last = Last::default();

@@ -29,6 +29,7 @@ impl Manifest {
             }
         }
         self.check_fields()?;
+        self.check_egress()?;
         if self.roles.is_empty() {
             return Err(invalid("roles", "a connector needs at least one"));
         }

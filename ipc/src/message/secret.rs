@@ -1,6 +1,6 @@
 //! Secrets on their way to the one worker that needs them.
 //!
-//! Invariants: a secret cannot be printed, compared, cloned or serialized, except as the `secrets` of a `Start`; its memory is
+//! Invariants: a secret cannot be printed, compared, cloned or serialized, except in a field of a start message; its memory is
 //! wiped when it goes.
 
 use std::{collections::BTreeMap, fmt};
@@ -57,6 +57,24 @@ impl Secrets {
 impl FromIterator<(String, Secret)> for Secrets {
     fn from_iter<I: IntoIterator<Item = (String, Secret)>>(secrets: I) -> Self {
         Self(secrets.into_iter().collect())
+    }
+}
+
+/// How a single [`Secret`] travels.
+pub(crate) mod single {
+    use super::{MAX_SECRET, Secret};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(secret: &Secret, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(secret.expose())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Secret, D::Error> {
+        let secret = Secret::new(String::deserialize(d)?);
+        if secret.expose().len() > MAX_SECRET {
+            return Err(de::Error::custom("a longer secret than there is"));
+        }
+        Ok(secret)
     }
 }
 

@@ -27,7 +27,7 @@ use std::{
 ///
 /// # Errors
 /// When it is not a connected AF_UNIX stream socket, or was taken before.
-pub(super) fn take_stream() -> io::Result<UnixStream> {
+pub fn take_stream() -> io::Result<UnixStream> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Err(io::Error::other("descriptor 3 was taken before"));

@@ -160,6 +160,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
             role,
             scratch: start.scratch,
             kept,
+            egress: start.egress,
         };
         S::open_with(config, given).await
     };

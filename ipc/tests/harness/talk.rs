@@ -46,6 +46,7 @@ pub(crate) fn start(world: u64, open: &str, role: Role) -> Start {
             .collect(),
         limits: Manifest::parse(&manifest()).unwrap().limits,
         scratch: None,
+        egress: None,
         probe: Probe {
             canary: "/nowhere".into(),
             state_dir: "/nowhere".into(),

@@ -79,6 +79,7 @@ impl Scene {
             secrets: Secrets::default(),
             limits: Manifest::parse(MANIFEST).unwrap().limits,
             scratch: None,
+            egress: None,
             probe: Probe {
                 canary: self.state.path().join("canary"),
                 state_dir: self.state.path().into(),

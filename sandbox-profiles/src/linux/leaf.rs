@@ -351,6 +351,10 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
     if !ruleset.connects.is_empty() {
         calls = with_tcp(calls)?;
     }
+    if ruleset.accepts.is_some() {
+        // On what it was given: it can neither bind nor listen.
+        calls = calls.any(&[libc::SYS_accept4]);
+    }
     if !ruleset.writes.is_empty() {
         calls = with_changes(calls)?;
     }

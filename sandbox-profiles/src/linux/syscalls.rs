@@ -85,6 +85,11 @@ pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
             port: 1,
             origin: origin(),
         }],
+        accepts: Some(PortGrant {
+            host: Host::Localhost,
+            port: 1,
+            origin: origin(),
+        }),
         forks: true,
         ..narrowest.clone()
     };

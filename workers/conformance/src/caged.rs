@@ -211,6 +211,7 @@ impl Cage<'_> {
             secrets: crate::served::sealed(self.secrets),
             limits: manifest.limits,
             scratch: Some(scratch.clone()),
+            egress: None,
             probe: Probe {
                 canary,
                 state_dir: PathBuf::from(state),

@@ -76,6 +76,7 @@ impl Worker {
             secrets: sealed(secrets),
             limits: manifest.limits,
             scratch: None,
+            egress: None,
             probe: Probe {
                 canary: nowhere.clone(),
                 state_dir: nowhere.clone(),

@@ -164,6 +164,7 @@ async fn start() -> (Sender, Receiver) {
         secrets: Default::default(),
         limits: manifest.limits,
         scratch: None,
+        egress: None,
         probe: Probe {
             canary: "/c".into(),
             state_dir: "/s".into(),

@@ -63,6 +63,7 @@ impl Source for WorkspaceSource {
             secrets,
             role,
             scratch: None,
+            egress: None,
             kept: None,
         };
         Self::open_with(config, given).await

@@ -19,6 +19,11 @@ const EDGES: &[(&str, Uses)] = &[
         "plexus-ipc",
         Uses::Only(&["plexus-protocol", "plexus-sandbox"]),
     ),
+    // What workers reach of the network; started by the supervisor, linked by nobody.
+    (
+        "plexus-egress",
+        Uses::Only(&["plexus-ipc", "plexus-sandbox"]),
+    ),
     ("plexus-rooted-files", Uses::Only(&[])),
     // Holds connectors to the rules from their own tests; nothing of it ships.
     (

@@ -14,6 +14,7 @@
 use super::super::{
     Context,
     call::{DispatchError, Finished, Job, Question, Reply, Unavailable},
+    egress::Egress,
     notice::Cause,
     process::Process,
     queue::Queue,
@@ -55,6 +56,8 @@ pub(super) struct Live<P: Process> {
     inbox: Receiver<P::Stream>,
     /// Ends with it.
     _stderr: Stderr,
+    /// Its way to the network, which is worth nothing without it.
+    egress: Option<Arc<Egress>>,
     /// By id, which is the order in which they were handed in.
     under_way: BTreeMap<u64, Box<Job>>,
     /// How many of them are agents'.
@@ -102,6 +105,18 @@ fn excused(nap: Duration, late: Duration) -> bool {
 pub(super) enum Said {
     Message(Result<Option<FromWorker>, ConnectionError>),
     Time,
+    /// Its egress is gone.
+    EgressGone,
+}
+
+/// A worker that is over.
+pub(super) struct Parts<P> {
+    pub(super) process: P,
+    pub(super) egress: Option<Arc<Egress>>,
+    /// Its calls without answer.
+    pub(super) jobs: BTreeMap<u64, Box<Job>>,
+    /// Whether it ever answered.
+    pub(super) answered: bool,
 }
 
 /// What the actor has to do about it.
@@ -128,6 +143,7 @@ impl<P: Process> Live<P> {
             out: started.out,
             inbox: started.inbox,
             _stderr: started.stderr,
+            egress: started.egress,
             under_way: BTreeMap::new(),
             agents: 0,
             answered: false,
@@ -148,9 +164,14 @@ impl<P: Process> Live<P> {
         self.process.pid()
     }
 
-    /// Its process, its calls without answer, and whether it ever answered.
-    pub(super) fn into_parts(self) -> (P, BTreeMap<u64, Box<Job>>, bool) {
-        (self.process, self.under_way, self.answered)
+    /// What is left of it.
+    pub(super) fn into_parts(self) -> Parts<P> {
+        Parts {
+            process: self.process,
+            egress: self.egress,
+            jobs: self.under_way,
+            answered: self.answered,
+        }
     }
 
     /// Waits for the worker or for time. Cancelling it loses nothing.
@@ -160,7 +181,16 @@ impl<P: Process> Live<P> {
             self.timer.as_mut().reset(due);
         }
         // A worker that never stops talking does not keep time from passing.
-        match self.turns.first(self.inbox.next(), &mut self.timer).await {
+        let first = self.turns.first(self.inbox.next(), &mut self.timer);
+        let first = match &self.egress {
+            Some(egress) if self.stop.is_none() => tokio::select! {
+                biased;
+                () = egress.gone() => return Said::EgressGone,
+                first = first => first,
+            },
+            Some(_) | None => first.await,
+        };
+        match first {
             First::One(message) => Said::Message(message),
             First::Other(()) => Said::Time,
         }
@@ -177,6 +207,8 @@ impl<P: Process> Live<P> {
             Said::Message(Err(error)) => Then::Over(self.cause(Cause::Broke(error.to_string()))),
             Said::Time if self.stop.is_some() => self.escalate(),
             Said::Time => self.tick().await,
+            // The next one comes with a port and a credential of its own.
+            Said::EgressGone => self.terminate(Cause::Egress),
         }
     }
 

@@ -155,11 +155,22 @@ impl<P: Process> Actor<P> {
             return;
         };
         let revision = live.revision;
-        let (process, jobs, answered) = live.into_parts();
+        let live::Parts {
+            process,
+            egress,
+            jobs,
+            answered,
+        } = live.into_parts();
         let pid = process.pid();
         self.settle_flights(jobs);
         self.stage = Stage::Reaping {
-            reaping: Box::pin(async move { Exit(process.end(start::REAP_WITHIN).await) }),
+            reaping: Box::pin(async move {
+                let exit = Exit(process.end(start::REAP_WITHIN).await);
+                if let Some(egress) = egress {
+                    egress.release().await;
+                }
+                exit
+            }),
             after: After {
                 pid,
                 cause,

@@ -143,7 +143,7 @@ impl Stage {
                     Notice::Ended {
                         role, pid, cause, ..
                     } => Fact::Ended { role, pid, cause },
-                    Notice::Health { .. } => continue,
+                    Notice::Health { .. } | Notice::Egress { .. } => continue,
                 });
             }
         });

@@ -340,6 +340,7 @@ impl Process for Puppet {
             condition,
         ));
         Ok(Spawned {
+            egress: None,
             process: Self { pid, world },
             out,
             inbox,

@@ -1,0 +1,386 @@
+//! The `plexus-egress` of a source: started before the first worker that needs it, shared by its workers, ended with
+//! the last of them.
+//!
+//! ```text
+//! none ─a worker starts─▶ Starting ─Ready─▶ Up ─last worker gone─▶ Stop ─▶ killed, reaped
+//!                            └─failed: so does the worker's start   └─it ends by itself: so do its workers
+//! ```
+//!
+//! Invariants: a worker never holds a secret that its egress adds; a credential opens one process, and dies with it;
+//! what a process reports is heard at a bounded rate.
+//!
+//! Must not know: what becomes of a report.
+
+use super::{
+    Context, Notice, Spec, os,
+    process::{Fresh, Group, Process as _},
+    start::{REAP_WITHIN, StartError},
+    stderr::{self, Stderr},
+};
+use plexus_home::inspection;
+use plexus_ipc::{
+    BUILD,
+    egress::{EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, ToEgress},
+    frame::{self, FrameReader, FrameSender},
+    manifest::{Admitted, Auth, Egress as Entry},
+    message::{EgressAccess, Probe, Secret},
+    stream::{self, ReadHalf},
+};
+use plexus_protocol::SourceId;
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    io::{self, Read as _},
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::{
+    net::unix::pipe,
+    sync::{oneshot, watch},
+    time::{Instant, sleep_until, timeout},
+};
+
+/// Its program, beside the workers.
+pub(super) const PROGRAM: &str = "plexus-egress";
+/// Its profile.
+pub(super) const PROFILE: &str = include_str!("../../../sandbox-profiles/egress.sb");
+/// Largest of the machine's files about names that is read, in bytes.
+const NAMES: u64 = 64 * 1024;
+/// Largest file of certificate authorities, in bytes.
+const AUTHORITIES: u64 = 128 * 1024;
+/// From one message of a process to the next that is read. It sends one a second.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long a process may take to end its connections and report them.
+const LAST_REPORT: Duration = Duration::from_secs(1);
+
+/// One that serves. It ends with the last [`Arc`].
+pub(super) struct Egress {
+    port: u16,
+    credential: Secret,
+    gone: watch::Receiver<bool>,
+    /// Dropped with it: then its task ends the process.
+    _wanted: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    /// The port, for the profile of a worker.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What a worker is told.
+    pub(super) fn access(&self) -> EgressAccess {
+        EgressAccess {
+            port: self.port,
+            credential: Secret::new(self.credential.expose().to_owned()),
+        }
+    }
+
+    /// Until the process has ended.
+    pub(super) async fn gone(&self) {
+        // An end without a word is an end too.
+        let _ = self.gone.clone().wait_for(|gone| *gone).await;
+    }
+
+    /// Lets go of it. Where that was the last hold, waits until the process has ended and reported, or does not.
+    pub(super) async fn release(self: Arc<Self>) {
+        let mut gone = self.gone.clone();
+        if Arc::into_inner(self).is_some() {
+            let ended = gone.wait_for(|gone| *gone);
+            let _ = timeout(LAST_REPORT + REAP_WITHIN, ended).await;
+        }
+    }
+}
+
+/// The processes of all sources, each for one revision of its source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seats(Arc<Mutex<HashMap<SourceId, Seat>>>);
+
+type Seat = Arc<tokio::sync::Mutex<(u64, Weak<Egress>)>>;
+
+impl Seats {
+    /// The process of a source, started where there is none; `None` for a source that needs no network.
+    pub(super) async fn of(
+        &self,
+        context: &Arc<Context<Group>>,
+        spec: &Arc<Spec>,
+    ) -> Result<Option<Arc<Egress>>, StartError> {
+        let hosts = spec.manifest.admitted(&spec.config);
+        let hosts = hosts.map_err(|(field, why)| StartError::Egress(format!("{field}: {why}")))?;
+        if hosts.is_empty() {
+            return Ok(None);
+        }
+        let seat = {
+            let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seats.retain(|_, seat| {
+                // One that is locked is being filled.
+                Arc::strong_count(seat) > 1
+                    || seat.try_lock().is_ok_and(|seat| seat.1.strong_count() > 0)
+            });
+            Arc::clone(seats.entry(spec.source.clone()).or_default())
+        };
+        let mut seat = seat.lock().await;
+        if let Some(up) = seat.1.upgrade()
+            && seat.0 == spec.revision
+            && !*up.gone.borrow()
+        {
+            return Ok(Some(up));
+        }
+        let up = Arc::new(start(context, spec, &hosts).await?);
+        *seat = (spec.revision, Arc::downgrade(&up));
+        Ok(Some(up))
+    }
+}
+
+async fn start(
+    context: &Arc<Context<Group>>,
+    spec: &Arc<Spec>,
+    hosts: &[(&Entry, Admitted)],
+) -> Result<Egress, StartError> {
+    let authorities = match hosts.iter().find_map(|(entry, _)| entry.ca.as_ref()) {
+        Some(field) => read_authorities(spec, field).await?,
+        None => Vec::new(),
+    };
+    let names = read_names().await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(StartError::prepare("a port for the source's egress"))?;
+    let port = listener
+        .local_addr()
+        .map_err(StartError::prepare("a port for the source's egress"))?
+        .port();
+    let mut ports: Vec<u16> = hosts.iter().map(|(_, host)| host.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let Fresh {
+        group,
+        stream,
+        stderr,
+        mut secrets,
+        targets,
+    } = context
+        .spawner
+        .start_egress(context, spec, listener, ports)
+        .await?;
+    let (open, forwarded) = hosts
+        .iter()
+        .partition::<Vec<_>, _>(|(entry, _)| entry.secret.is_none());
+    let forward = match forwarded.first() {
+        None => None,
+        Some((entry, to)) => {
+            let field = entry.secret.as_deref().unwrap_or_default();
+            let secret = secrets.take(field).ok_or_else(|| {
+                StartError::Secrets(io::Error::other(format!("{field} is not set")))
+            })?;
+            Some(Forward {
+                to: to.clone(),
+                secret,
+                auth: auth(spec, &entry.auth),
+                paths: entry.paths.clone(),
+                ca: authorities.into(),
+            })
+        }
+    };
+    let credential = credential().map_err(StartError::Spawn)?;
+    let start = EgressStart {
+        credential: Secret::new(credential.expose().to_owned()),
+        hosts: open.into_iter().map(|(_, host)| host.clone()).collect(),
+        forward,
+        names,
+        probe: Probe {
+            launcher_pid: group.pid(),
+            ..targets.probe().clone()
+        },
+    };
+    let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(StartError::Spawn)?;
+    let stderr = stderr::follow(stderr, &spec.source, "egress", group.pid());
+    let (read, write) = stream::split(stream).map_err(StartError::Spawn)?;
+    let mut inbox = FrameReader::new(read, MAX_EGRESS_FRAME);
+    let (out, writing) = frame::writer(write, MAX_EGRESS_FRAME);
+    tokio::spawn(writing);
+    let met = timeout(context.pace.hello_within, meet(&out, start, &mut inbox));
+    let failed = match met.await {
+        Ok(Ok(())) => None,
+        Ok(Err(why)) => Some(why),
+        Err(_) => Some("it did not come to serve in time".to_owned()),
+    };
+    drop(targets);
+    if let Some(mut why) = failed {
+        group.end(REAP_WITHIN).await;
+        if let Some(last) = stderr.last_word().await {
+            why = format!("{why}: {last}");
+        }
+        return Err(StartError::Egress(why));
+    }
+    let (gone, is_gone) = watch::channel(false);
+    let (wanted, unwanted) = oneshot::channel();
+    let running = Running {
+        group,
+        _stderr: stderr,
+        inbox,
+        out,
+    };
+    let (context, source) = (Arc::clone(context), spec.source.clone());
+    tokio::spawn(async move {
+        running.attend(&context, &source, unwanted).await;
+        let _ = gone.send(true);
+    });
+    Ok(Egress {
+        port,
+        credential,
+        gone: is_gone,
+        _wanted: wanted,
+    })
+}
+
+/// Tells a process what it admits, and hears that it serves.
+async fn meet(
+    out: &FrameSender<ToEgress>,
+    start: EgressStart,
+    inbox: &mut FrameReader<ReadHalf, FromEgress>,
+) -> Result<(), String> {
+    let start = ToEgress::Start(Box::new(start));
+    out.send_secret(&start)
+        .await
+        .map_err(|error| error.to_string())?;
+    match inbox.next().await {
+        Ok(Some(FromEgress::Ready { build, .. })) if build != *BUILD => {
+            Err(format!("it is of build {build}, the gateway of {BUILD}"))
+        }
+        Ok(Some(FromEgress::Ready { cage, .. })) if !cage.sound() => {
+            let open: Vec<_> = cage.failures().map(|check| check.name.as_str()).collect();
+            Err(format!("its cage is not sound: {}", open.join(", ")))
+        }
+        Ok(Some(FromEgress::Ready { .. })) => Ok(()),
+        Ok(Some(FromEgress::Connections(_) | FromEgress::NamesWanted)) => {
+            Err("it spoke out of turn".into())
+        }
+        Ok(None) => Err("it ended".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+struct Running {
+    group: Group,
+    /// Ends with it.
+    _stderr: Stderr,
+    inbox: FrameReader<ReadHalf, FromEgress>,
+    out: FrameSender<ToEgress>,
+}
+
+impl Running {
+    /// Hears the process until it ends or nobody wants it any more; then it is gone.
+    async fn attend(
+        mut self,
+        context: &Context<Group>,
+        source: &SourceId,
+        unwanted: oneshot::Receiver<()>,
+    ) {
+        let hearing = self.hear(context, source);
+        let asked = tokio::select! {
+            () = hearing => false,
+            _ = unwanted => true,
+        };
+        if asked {
+            let last = async {
+                // The last report, and the end of the stream.
+                if self.out.send(&ToEgress::Stop).await.is_ok() {
+                    self.hear(context, source).await;
+                }
+            };
+            let _ = timeout(LAST_REPORT, last).await;
+        } else {
+            tracing::warn!(name: "egress.ended", %source, pid = self.group.pid(), "the egress of a source ended by itself");
+        }
+        self.group.end(REAP_WITHIN).await;
+    }
+
+    async fn hear(&mut self, context: &Context<Group>, source: &SourceId) {
+        let mut next = Instant::now();
+        loop {
+            sleep_until(next).await;
+            match self.inbox.next().await {
+                Ok(Some(FromEgress::Connections(connections))) => {
+                    let source = source.clone();
+                    context.notify(Notice::Egress {
+                        source,
+                        connections,
+                    });
+                }
+                Ok(Some(FromEgress::NamesWanted)) => {
+                    let names = ToEgress::Names(read_names().await);
+                    let _ = self.out.send(&names).await;
+                }
+                Ok(Some(FromEgress::Ready { .. }) | None) | Err(_) => return,
+            }
+            next = Instant::now() + PAUSE;
+        }
+    }
+}
+
+/// How the secret is added, with the owner's own name where it takes one.
+fn auth(spec: &Spec, auth: &Auth<String>) -> Auth<String> {
+    match auth {
+        Auth::Basic(field) => {
+            let user = spec.config.get(field).and_then(|user| user.as_str());
+            Auth::Basic(user.unwrap_or_default().to_owned())
+        }
+        other => other.clone(),
+    }
+}
+
+/// 256 random bits, in hex.
+fn credential() -> io::Result<Secret> {
+    let mut bits = [0_u8; 32];
+    getrandom::fill(&mut bits).map_err(io::Error::other)?;
+    let text = bits.iter().map(|byte| format!("{byte:02x}"));
+    Ok(Secret::new(text.collect()))
+}
+
+/// What the machine says of names now; nothing where it says nothing.
+async fn read_names() -> Names {
+    let read = async |path: &'static str| {
+        let path = Path::new(path);
+        let text = inspection::at(path, move || read_bounded(path, NAMES)).await;
+        let text = text.and_then(|read| read).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    Names {
+        resolv_conf: read("/etc/resolv.conf").await,
+        hosts: read("/etc/hosts").await,
+    }
+}
+
+async fn read_authorities(spec: &Spec, field: &str) -> Result<Vec<u8>, StartError> {
+    let typed = spec.config.get(field).and_then(|path| path.as_str());
+    let Some(path) = typed.filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return Ok(Vec::new());
+    };
+    let file = path.clone();
+    let read = inspection::at(&path, move || read_bounded(&file, AUTHORITIES)).await;
+    read.and_then(|read| read)
+        .map_err(StartError::prepare("the file of certificate authorities"))
+}
+
+/// A regular file of at most `most` bytes.
+fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = os::open_without_waiting(path)?;
+    let about: fs::Metadata = file.metadata()?;
+    if !about.is_file() || about.len() > most {
+        return Err(io::Error::other(format!(
+            "not a file of at most {most} bytes"
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

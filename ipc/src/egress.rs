@@ -1,0 +1,163 @@
+//! What the gateway and one `plexus-egress` say to each other, over descriptor 3, in the frames of [`crate::frame`].
+//!
+//! ```text
+//! gateway                        plexus-egress
+//!   Start ─────────────────────▶  attacks its own cage
+//!   ◀───────────────────── Ready  from here on it accepts connections on its descriptor 0
+//!   ◀─────────────── Connections  at most one a second
+//!   ◀─────────────── NamesWanted  no resolver answered
+//!   Names ─────────────────────▶  the resolver configuration as it is now
+//!   Stop ──────────────────────▶  ends its connections, reports them, ends
+//! ```
+//!
+//! Invariants: secrets travel here and never in arguments or an environment; every text and list has a bound.
+//!
+//! Must not know: how a connection is made, what becomes of a report.
+
+use crate::manifest::{Admitted, Auth};
+use crate::message::{CageReport, Probe, Secret, secret::single};
+use crate::text::{Line, Payload};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// Largest frame in either direction, in bytes.
+pub const MAX_EGRESS_FRAME: usize = 1024 * 1024;
+/// Most lines of one [`FromEgress::Connections`].
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// What the kernel holds a `plexus-egress` to: it serves 64 connections, each with two descriptors and two buffers, and
+/// writes no file.
+#[must_use]
+pub fn limits() -> plexus_sandbox::Limits {
+    plexus_sandbox::Limits {
+        files: Some(256),
+        file_size: Some(0),
+        memory: Some(256 << 20),
+        addresses: Some(1 << 30),
+    }
+}
+
+/// From the gateway.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ToEgress {
+    /// First of all: what it admits.
+    Start(Box<EgressStart>),
+    /// The resolver configuration as it is now.
+    Names(Names),
+    /// End your connections, report them, end.
+    Stop,
+}
+
+/// What a `plexus-egress` is told before anything else.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressStart {
+    /// What opens it to the workers of its source.
+    #[serde(with = "single")]
+    pub credential: Secret,
+    /// The hosts that a CONNECT may name.
+    pub hosts: Vec<Admitted>,
+    /// The host that requests are forwarded to. No CONNECT reaches it.
+    pub forward: Option<Forward>,
+    /// How names become addresses.
+    pub names: Names,
+    /// What it attacks to prove its cage.
+    pub probe: Probe,
+}
+
+/// The host of a secret.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// The host.
+    pub to: Admitted,
+    /// What is added to each request.
+    #[serde(with = "single")]
+    pub secret: Secret,
+    /// How it is added.
+    pub auth: Auth<String>,
+    /// What the paths of requests begin with.
+    pub paths: Vec<String>,
+    /// Further certificate authorities, in PEM.
+    pub ca: Payload,
+}
+
+/// The machine's files about names, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Names {
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: String,
+    /// `/etc/hosts`.
+    pub hosts: String,
+}
+
+/// From `plexus-egress`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum FromEgress {
+    /// It accepts connections now.
+    Ready {
+        /// Its [`crate::BUILD`].
+        build: Line<64>,
+        /// What the attack on its cage found.
+        #[serde(deserialize_with = "crate::worker::cage::bounded")]
+        cage: Box<CageReport>,
+    },
+    /// Connections that have ended since the last such message.
+    Connections(#[serde(deserialize_with = "few")] Vec<Connections>),
+    /// No resolver answered: perhaps the machine has others now.
+    NamesWanted,
+}
+
+/// Connections to one host that came to the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Connections {
+    /// The host that was asked for; `*` for all beyond the first hosts of a report.
+    pub host: Line<256>,
+    /// The port that was asked for.
+    pub port: u16,
+    /// What came of them.
+    pub verdict: EgressVerdict,
+    /// How many they are: tunnels, or forwarded requests.
+    pub count: u64,
+    /// Bytes from the host, TLS included.
+    pub bytes_in: u64,
+    /// Bytes to the host, TLS included.
+    pub bytes_out: u64,
+    /// How long they lasted, together, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What came of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EgressVerdict {
+    /// It was made.
+    Admitted,
+    /// Refused: without the credential of this start.
+    Credential,
+    /// Refused: the host and port are not listed, or are those of a secret.
+    Unlisted,
+    /// Refused: the path is not one of the manifest's.
+    Path,
+    /// Refused: every address of the host is one that it may not lead to.
+    Address,
+    /// Failed: the name has no address, or no resolver answered.
+    Unresolved,
+    /// Failed: no address answered.
+    Unreachable,
+    /// Failed: the host did not prove its name.
+    Tls,
+    /// Failed: the host broke off, or spoke no HTTP.
+    Broken,
+}
+
+fn few<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Connections>, D::Error> {
+    let all = Vec::<Connections>::deserialize(d)?;
+    if all.len() > MAX_CONNECTIONS {
+        return Err(de::Error::custom("more lines than a report has"));
+    }
+    Ok(all)
+}

@@ -1,0 +1,330 @@
+//! What of the network the workers of a connector reach: as the manifest says it, and as one source's route fills it in.
+//!
+//! ```text
+//! [{"host": "api.example.com", "port": 443}]                                  by CONNECT, from the worker to the host
+//! [{"host": {"field": "server"}, "port": 443, "secret": "password",           by the forwarder, which adds the secret
+//!   "auth": {"basic": "user"}, "paths": ["/dav"], "ca": "caFile"}]
+//! ```
+//!
+//! Invariants of a checked list: at most [`MAX_EGRESS`] entries; one of them at most has a secret, and that one has
+//! paths; every field that is named exists and is of the right kind.
+//!
+//! Must not know: addresses, how a connection is made.
+
+use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::net::IpAddr;
+
+/// Most entries of a manifest's `egress`, and so most ports of its cage.
+pub const MAX_EGRESS: usize = 8;
+
+/// A host and a port that workers of this connector reach, through `plexus-egress` alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Egress {
+    /// The host.
+    pub host: EgressHost,
+    /// Its TCP port, where the owner's field names no other.
+    pub port: u16,
+    /// The secret field whose value is added to each request. Such a host is reached through the forwarder alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// How the secret is added.
+    #[serde(default, skip_serializing_if = "Auth::is_bearer")]
+    pub auth: Auth<String>,
+    /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// The route field that names a PEM file with further certificate authorities, for a host of the owner's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// Where the name of a host comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EgressHost {
+    /// The manifest: a name or an address. It may lead to public addresses only.
+    Fixed(String),
+    /// A route field: `host`, `host:port` or an `https` URL. Left empty, there is no such host.
+    Owner {
+        /// The field's name.
+        field: String,
+    },
+}
+
+/// How a secret is added to a request. `U` is the name of a user: in a manifest, the field that holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth<U> {
+    /// `Authorization: Bearer …`
+    #[default]
+    Bearer,
+    /// `Authorization: Basic …`, with this user's name.
+    Basic(U),
+    /// This header, with the secret as its value.
+    Header(String),
+}
+
+impl<U> Auth<U> {
+    fn is_bearer(&self) -> bool {
+        matches!(self, Self::Bearer)
+    }
+}
+
+/// A host of one source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admitted {
+    /// A name in lower case, or an address.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+    /// The owner named it: it may lead to private addresses.
+    pub owners: bool,
+}
+
+impl Manifest {
+    /// The hosts of a source with this `route`, each with its entry. Empty where the source needs no network.
+    ///
+    /// # Errors
+    /// The name of a field, and why no host can be read from it.
+    pub fn admitted(
+        &self,
+        route: &Value,
+    ) -> Result<Vec<(&Egress, Admitted)>, (&str, &'static str)> {
+        let mut all = Vec::new();
+        for entry in &self.egress {
+            let admitted = match &entry.host {
+                EgressHost::Fixed(host) => Admitted {
+                    host: host.clone(),
+                    port: entry.port,
+                    owners: false,
+                },
+                EgressHost::Owner { field } => {
+                    let text = route.get(field).and_then(Value::as_str).unwrap_or_default();
+                    if text.trim().is_empty() {
+                        continue;
+                    }
+                    owners_host(text.trim(), entry.port).map_err(|why| (field.as_str(), why))?
+                }
+            };
+            all.push((entry, admitted));
+        }
+        Ok(all)
+    }
+
+    pub(super) fn check_egress(&self) -> Result<(), ManifestError> {
+        if self.egress.len() > MAX_EGRESS {
+            return Err(invalid("egress", "more than 8 hosts"));
+        }
+        if self.egress.iter().filter(|e| e.secret.is_some()).count() > 1 {
+            return Err(invalid("egress", "more than one host with a secret"));
+        }
+        for (at, entry) in self.egress.iter().enumerate() {
+            self.check_entry(entry)
+                .map_err(|why| invalid(format!("egress {at}"), why))?;
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self, entry: &Egress) -> Result<(), &'static str> {
+        let route = |name: &str, kinds: &[FieldKind]| {
+            let fits = |f: &Field| {
+                f.name == name && f.target == FieldTarget::Route && kinds.contains(&f.kind)
+            };
+            self.fields.iter().any(fits)
+        };
+        let typed = [FieldKind::Text, FieldKind::Url];
+        match &entry.host {
+            EgressHost::Fixed(host) if !is_host(host) => {
+                return Err("the host is no name in lower case and no address");
+            }
+            EgressHost::Owner { field } if !route(field, &typed) => {
+                return Err("host names no field of type text or url and target route");
+            }
+            EgressHost::Fixed(_) | EgressHost::Owner { .. } => {}
+        }
+        if entry.port == 0 {
+            return Err("the port is 0");
+        }
+        let Some(secret) = &entry.secret else {
+            let bare = entry.auth.is_bearer() && entry.paths.is_empty() && entry.ca.is_none();
+            return if bare {
+                Ok(())
+            } else {
+                Err("auth, paths and ca belong to a host with a secret")
+            };
+        };
+        let mut secrets = self
+            .fields
+            .iter()
+            .filter(|f| f.target == FieldTarget::Secret);
+        if !secrets.any(|f| f.name == *secret) {
+            return Err("secret names no field of type password");
+        }
+        match &entry.auth {
+            Auth::Basic(user) if !route(user, &typed) => {
+                return Err("basic names no field of type text and target route");
+            }
+            Auth::Header(name) if !is_header(name) => {
+                return Err("header is no header's name in lower case");
+            }
+            Auth::Bearer | Auth::Basic(_) | Auth::Header(_) => {}
+        }
+        if entry.paths.is_empty() || !entry.paths.iter().all(|path| is_path(path)) {
+            return Err("a host with a secret has paths, each plain and beginning with '/'");
+        }
+        if entry
+            .ca
+            .as_ref()
+            .is_some_and(|ca| !route(ca, &[FieldKind::Path]))
+        {
+            return Err("ca names no field of type path and target route");
+        }
+        Ok(())
+    }
+}
+
+/// A host as an owner types it.
+fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
+    let rest = match text.split_once("://") {
+        Some(("https", rest)) => rest,
+        Some(_) => return Err("not an https URL: nothing else is encrypted"),
+        None => text,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("a URL with a user's name in it");
+    }
+    let number = |text: &str| text.parse().ok().filter(|port| *port != 0);
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, "")) => (host, Some(port)),
+            Some((host, port)) => (host, port.strip_prefix(':').and_then(number)),
+            None => return Err("no host, host:port or https URL"),
+        },
+        // An address of version 6 has more than one colon.
+        None if authority.matches(':').count() > 1 => (authority, Some(port)),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, number(port)),
+            None => (authority, Some(port)),
+        },
+    };
+    let host = host.to_ascii_lowercase();
+    match port {
+        Some(port) if is_host(&host) => Ok(Admitted {
+            host,
+            port,
+            owners: true,
+        }),
+        _ => Err("no host, host:port or https URL"),
+    }
+}
+
+/// Whether `host` is an address, or a name in lower case as DNS has them.
+#[must_use]
+pub fn is_host(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+    };
+    // What ends in a number is an address or nothing: other programs read `127.1` and `0x7f.1` as one.
+    let numeric = |host: &str| {
+        let last = host.rsplit('.').next().unwrap_or_default();
+        last.starts_with(|c: char| c.is_ascii_digit())
+    };
+    host.parse::<IpAddr>().is_ok()
+        || host.len() <= 253 && host.split('.').all(label) && !numeric(host)
+}
+
+fn is_header(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Whether a path is spelled in the one way that every server reads alike: no empty, `.` or `..` segment, nothing
+/// encoded that separates segments, no backslash or parameter.
+#[must_use]
+pub fn is_path(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let lower = rest.to_ascii_lowercase();
+    let plain = !lower.contains(['\\', ';'])
+        && !["%2e", "%2f", "%5c", "%00"]
+            .iter()
+            .any(|e| lower.contains(e));
+    let segment = |segment: &str| !matches!(segment, "" | "." | "..");
+    plain
+        && path.bytes().all(|b| b.is_ascii_graphic())
+        && (rest.is_empty() || rest.split('/').all(segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owners_host_is_read_as_a_browser_would() {
+        let read = |text| owners_host(text, 443).map(|a| (a.host, a.port)).ok();
+        let is = |text, host: &str, port| {
+            assert_eq!(read(text), Some((host.to_owned(), port)), "{text}");
+        };
+        is("Cal.Example.org", "cal.example.org", 443);
+        is("cal.example.org:8443", "cal.example.org", 8443);
+        is("https://cal.example.org/dav/?x#y", "cal.example.org", 443);
+        is("https://[::1]:8443/dav", "::1", 8443);
+        is("[fd00::1]", "fd00::1", 443);
+        is("fd00::1", "fd00::1", 443);
+        is("192.168.1.5", "192.168.1.5", 443);
+        for text in [
+            "http://cal.example.org",
+            "https://user@cal.example.org",
+            "https://user:word@cal.example.org",
+            "cal.example.org:0",
+            "cal.example.org:99999",
+            "cal example",
+            "https://",
+            "[::1",
+            "127.1",
+            "0x7f.0.0.1",
+            "2130706433",
+            "a..b",
+            "-a.org",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_servers_read_differently_is_no_path() {
+        for path in ["/", "/dav", "/dav/", "/dav/a%20b", "/v1/a.b"] {
+            assert!(is_path(path), "{path}");
+        }
+        for path in [
+            "",
+            "dav",
+            "/dav/../x",
+            "/./x",
+            "//x",
+            "/a//b",
+            "/%2e%2e/x",
+            "/a%2Fb",
+            "/a\\b",
+            "/a;b",
+            "/a b",
+            "/a\n",
+        ] {
+            assert!(!is_path(path), "{path:?}");
+        }
+    }
+}

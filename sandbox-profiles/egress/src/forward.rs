@@ -1,0 +1,232 @@
+//! Requests to the host of a secret: what goes on, what does not, and the secret that is added.
+//!
+//! Invariants: the host is the manifest's, whatever the request says; the secret is added after TLS has proven the
+//! host's name; no credential or cookie of the client's leaves, and no cookie comes back; a redirect is an answer like
+//! any other, so the secret follows none.
+//!
+//! Must not know: how a connection is admitted.
+
+use crate::{
+    proxy::{Body, Proxy, Refused},
+    tls::{self, TlsError},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http_body_util::BodyExt as _;
+use hyper::{
+    Request, Response, Uri, Version,
+    body::Incoming,
+    client::conn::http1,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use plexus_ipc::{
+    egress::{EgressVerdict as Verdict, Forward},
+    manifest::{Admitted, Auth, is_path},
+    message::Secret,
+};
+use rustls::pki_types::ServerName;
+use std::{net::IpAddr, time::Duration};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+/// How long a handshake may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the head of an answer may take: models think long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10 * 60);
+
+/// Of one connection and not of the message (RFC 9110, 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+];
+/// What a client may bring and must not be sent on. `Expect` is answered here.
+const OF_CLIENTS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    header::COOKIE,
+    header::HOST,
+    header::EXPECT,
+];
+/// What a host may set and a worker has no use for.
+const OF_HOSTS: [HeaderName; 2] = [header::SET_COOKIE, HeaderName::from_static("set-cookie2")];
+
+/// See the module.
+pub(crate) struct Forwarder {
+    pub(crate) to: Admitted,
+    paths: Vec<String>,
+    /// The header with the secret; its value is marked so that it is never printed.
+    secret: (HeaderName, HeaderValue),
+    /// Where a client's credential may stand.
+    credential: [HeaderName; 3],
+    host: HeaderValue,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+}
+
+impl std::fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forwarder")
+            .field("to", &self.to)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Forwarder {
+    pub(crate) fn new(forward: Forward) -> Result<Self, TlsError> {
+        let secret = secret(&forward.auth, &forward.secret)?;
+        let credential = [
+            header::AUTHORIZATION,
+            HeaderName::from_static("x-api-key"),
+            secret.0.clone(),
+        ];
+        Ok(Self {
+            host: host_header(&forward.to)?,
+            name: tls::name(&forward.to.host)?,
+            tls: tls::connector(&forward.ca)?,
+            to: forward.to,
+            paths: forward.paths,
+            secret,
+            credential,
+        })
+    }
+
+    /// The headers that may open the forwarder.
+    pub(crate) fn credential_headers(&self) -> &[HeaderName] {
+        &self.credential
+    }
+
+    /// Sends an opened request on. The connection to the host is this request's alone; once it is made, its report says
+    /// what came of it.
+    pub(crate) async fn forward(
+        &self,
+        proxy: &Proxy,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refused> {
+        // One that names a host is meant for another proxy.
+        if request.uri().authority().is_some() || !self.admits(request.uri().path()) {
+            let why = "the manifest of the source lists no such path";
+            return Err(Refused(Verdict::Path, why));
+        }
+        let stream = proxy.dial(&self.to).await?;
+        let open = stream.open().clone();
+        let came_to = |verdict, why| {
+            open.came_to(verdict);
+            Ok(Refused(verdict, why).answer())
+        };
+        let handshake = self.tls.connect(self.name.clone(), stream);
+        let Ok(Ok(stream)) = timeout(HANDSHAKE_WITHIN, handshake).await else {
+            return came_to(Verdict::Tls, "the host has not proven its name");
+        };
+        let broken = || came_to(Verdict::Broken, "the host broke off");
+        let Ok((mut sender, connection)) = http1::handshake(TokioIo::new(stream)).await else {
+            return broken();
+        };
+        proxy.spawn(async move {
+            // Its end is heard as the end of the answer.
+            let _ = connection.await;
+        });
+        let sent = sender.send_request(self.with_secret(request));
+        let Ok(Ok(answer)) = timeout(ANSWER_WITHIN, sent).await else {
+            return broken();
+        };
+        let (mut head, body) = answer.into_parts();
+        drop_hop_by_hop(&mut head.headers);
+        for name in &OF_HOSTS {
+            head.headers.remove(name);
+        }
+        // Between us and the worker, whatever the host speaks.
+        head.version = Version::HTTP_11;
+        Ok(Response::from_parts(head, body.boxed_unsync()))
+    }
+
+    /// Whether a path begins with one of the manifest's, segment by segment, and every server reads it alike.
+    fn admits(&self, path: &str) -> bool {
+        let begins = |with: &String| {
+            let with = with.strip_suffix('/').unwrap_or(with);
+            path.strip_prefix(with)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        is_path(path) && self.paths.iter().any(begins)
+    }
+
+    fn with_secret(&self, request: Request<Incoming>) -> Request<Incoming> {
+        let (mut head, body) = request.into_parts();
+        let path = head.uri.path_and_query().cloned();
+        head.uri = path.map(Uri::from).unwrap_or_default();
+        head.version = Version::HTTP_11;
+        drop_hop_by_hop(&mut head.headers);
+        for name in &OF_CLIENTS {
+            head.headers.remove(name);
+        }
+        let (name, value) = &self.secret;
+        head.headers.insert(header::HOST, self.host.clone());
+        head.headers.insert(name, value.clone());
+        Request::from_parts(head, body)
+    }
+}
+
+fn secret(auth: &Auth<String>, secret: &Secret) -> Result<(HeaderName, HeaderValue), TlsError> {
+    // A file of the owner's may end with a line feed.
+    let word = secret.expose().trim_end_matches(['\r', '\n']);
+    let (name, value) = match auth {
+        Auth::Bearer => (
+            header::AUTHORIZATION,
+            Zeroizing::new(format!("Bearer {word}")),
+        ),
+        Auth::Basic(user) => {
+            let both = Zeroizing::new(format!("{user}:{word}"));
+            let encoded = Zeroizing::new(BASE64_STANDARD.encode(&*both));
+            (
+                header::AUTHORIZATION,
+                Zeroizing::new(format!("Basic {}", *encoded)),
+            )
+        }
+        Auth::Header(name) => (
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| TlsError::Secret)?,
+            Zeroizing::new(word.to_owned()),
+        ),
+    };
+    let mut value = HeaderValue::from_str(&value).map_err(|_| TlsError::Secret)?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+fn host_header(to: &Admitted) -> Result<HeaderValue, TlsError> {
+    let host = match to.host.parse() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        Ok(IpAddr::V4(_)) | Err(_) => to.host.clone(),
+    };
+    let text = match to.port {
+        443 => host,
+        port => format!("{host}:{port}"),
+    };
+    HeaderValue::from_str(&text).map_err(|_| TlsError::Secret)
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    // How a body is framed is hyper's to say.
+    let framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    for name in HOP_BY_HOP
+        .iter()
+        .chain(named.iter().filter(|name| !framing.contains(name)))
+    {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What of a request and an answer goes on.
+
+use super::*;
+
+fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
+    Forwarder::new(Forward {
+        to: Admitted {
+            host: "api.example.com".into(),
+            port: 443,
+            owners: false,
+        },
+        secret: Secret::new("hunter2\n".into()),
+        auth,
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        ca: Vec::new().into(),
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_path_is_admitted_segment_by_segment() {
+    let some = forwarder(Auth::Bearer, &["/v1/messages", "/dav/"]);
+    for path in [
+        "/v1/messages",
+        "/v1/messages/",
+        "/v1/messages/x",
+        "/dav",
+        "/dav/a%20b",
+    ] {
+        assert!(some.admits(path), "{path}");
+    }
+    for path in [
+        "/",
+        "/v1",
+        "/v1/messagesx",
+        "/v1/messages/../keys",
+        "/v1/messages//x",
+        "/dav/%2e%2e/x",
+        "/davx",
+    ] {
+        assert!(!some.admits(path), "{path}");
+    }
+    let all = forwarder(Auth::Bearer, &["/"]);
+    assert!(all.admits("/") && all.admits("/anything"));
+    assert!(!all.admits("/a/../b"));
+}
+
+#[test]
+fn the_secret_is_added_as_the_manifest_says_and_is_never_printed() {
+    for (auth, name, value) in [
+        (Auth::Bearer, "authorization", "Bearer hunter2"),
+        (
+            Auth::Basic("me".into()),
+            "authorization",
+            "Basic bWU6aHVudGVyMg==",
+        ),
+        (Auth::Header("x-api-key".into()), "x-api-key", "hunter2"),
+    ] {
+        let forwarder = forwarder(auth, &["/"]);
+        assert_eq!(forwarder.secret.0, name);
+        assert_eq!(forwarder.secret.1, value);
+        assert!(!format!("{forwarder:?} {:?}", forwarder.secret.1).contains("hunter2"));
+    }
+    let two_lines = Secret::new("hunter2\r\nX-Evil: 1".into());
+    assert!(secret(&Auth::Bearer, &two_lines).is_err());
+}
+
+#[test]
+fn headers_of_one_connection_stay_there() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("connection", "x-mine, close, content-length"),
+        ("x-mine", "1"),
+        ("keep-alive", "1"),
+        ("te", "trailers"),
+        ("content-length", "3"),
+        ("x-kept", "1"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    drop_hop_by_hop(&mut headers);
+    let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["content-length", "x-kept"]);
+}

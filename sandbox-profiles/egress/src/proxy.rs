@@ -1,0 +1,356 @@
+//! The listening side: who may connect, how many, for how long; CONNECT and its tunnel.
+//!
+//! Invariants: at most [`CONNECTIONS`] are served, each with a bounded head; a tunnel goes only to a listed host, which
+//! has no secret, at an address that it may lead to; the connection to a host is made before a worker is told that it is.
+//!
+//! Must not know: TLS, secrets.
+
+use crate::{
+    admit,
+    forward::Forwarder,
+    names::{NotFound, Resolver},
+    report::{Metered, Report},
+    tls::TlsError,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::uri::Authority,
+    server::conn::http1,
+    service::service_fn,
+    upgrade::Upgraded,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use plexus_ipc::{
+    egress::{EgressStart, EgressVerdict as Verdict, FromEgress},
+    frame::FrameSender,
+    manifest::Admitted,
+    message::Secret,
+};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncWriteExt as _, copy_bidirectional_with_sizes},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// Connections of workers at one time; more wait to be accepted. `plexus_ipc::egress::limits` has descriptors for them.
+const CONNECTIONS: usize = 64;
+/// Largest head of a request, in bytes, and the most headers in it.
+const HEAD: usize = 32 * 1024;
+const HEADERS: usize = 96;
+/// How long a head may take, and a connection be idle before one.
+const HEAD_WITHIN: Duration = Duration::from_secs(15);
+/// How long one address may take to answer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A tunnel without a byte for this long is closed.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+/// Bytes on their way, in each direction of a tunnel: what loopback moves at one go.
+const BUFFER: usize = 128 * 1024;
+/// After a failed accept, which says that descriptors have run out.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What is answered.
+pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    credential: Secret,
+    hosts: Vec<Admitted>,
+    forwarder: Option<Forwarder>,
+    pub(crate) names: Resolver,
+    names_wanted: Notify,
+    pub(crate) report: Report,
+    /// Everything under way; aborted at the end, so that all of it is in the last report.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Proxy {
+    pub(crate) fn new(start: EgressStart) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self {
+            credential: start.credential,
+            hosts: start.hosts,
+            forwarder: start.forward.map(Forwarder::new).transpose()?,
+            names: Resolver::new(&start.names),
+            names_wanted: Notify::new(),
+            report: Report::default(),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    /// Serves whoever connects.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => self.spawn(Arc::clone(&self).serve(stream, slot)),
+                Err(_) => sleep(ACCEPT_AGAIN).await,
+            }
+        }
+    }
+
+    /// Asks the gateway for the machine's resolvers when none has answered.
+    pub(crate) async fn ask_for_names(&self, out: &FrameSender<FromEgress>) {
+        loop {
+            self.names_wanted.notified().await;
+            let _ = out.send(&FromEgress::NamesWanted).await;
+            sleep(CONNECT_WITHIN).await;
+        }
+    }
+
+    /// Ends everything under way.
+    pub(crate) async fn end(&self) {
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        let _ = stream.set_nodelay(true);
+        let slot = Arc::new(slot);
+        let answer = service_fn(|request| {
+            let (proxy, slot) = (Arc::clone(&self), Arc::clone(&slot));
+            async move {
+                Ok::<_, Infallible>(match *request.method() {
+                    Method::CONNECT => proxy.connect(request, slot).await,
+                    _ => proxy.forward(request).await,
+                })
+            }
+        });
+        // How it ended says nothing that a report would not.
+        let _ = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS)
+            .serve_connection(TokioIo::new(stream), answer)
+            .with_upgrades()
+            .await;
+    }
+
+    async fn forward(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let Some(forwarder) = &self.forwarder else {
+            return refusal(
+                StatusCode::FORBIDDEN,
+                "this source forwards no requests; its hosts are reached by CONNECT",
+            );
+        };
+        if !self.opened(request.headers(), forwarder.credential_headers()) {
+            let mut response = self.refused(&forwarder.to, NO_CREDENTIAL);
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            return response;
+        }
+        match forwarder.forward(&self, request).await {
+            Ok(response) => response,
+            Err(why) => self.refused(&forwarder.to, why),
+        }
+    }
+
+    /// Reports what came to nothing, and says so.
+    fn refused(&self, to: &Admitted, why: Refused) -> Response<Body> {
+        self.report.refused(&to.host, to.port, why.0);
+        why.answer()
+    }
+
+    fn opened<'a>(
+        &self,
+        headers: &HeaderMap,
+        named: impl IntoIterator<Item = &'a HeaderName>,
+    ) -> bool {
+        let opens = |value: &HeaderValue| admit::opens(value, &self.credential);
+        named
+            .into_iter()
+            .any(|name| headers.get(name).is_some_and(opens))
+    }
+
+    async fn connect(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        slot: Arc<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
+        let Some((host, port)) = request.uri().authority().and_then(asked) else {
+            return refusal(StatusCode::BAD_REQUEST, "CONNECT names a host and a port");
+        };
+        if !self.opened(request.headers(), [&header::PROXY_AUTHORIZATION]) {
+            self.report.refused(&host, port, NO_CREDENTIAL.0);
+            let mut response = NO_CREDENTIAL.answer();
+            let challenge = HeaderValue::from_static("Basic realm=\"plexus-egress\"");
+            let headers = response.headers_mut();
+            headers.insert(header::PROXY_AUTHENTICATE, challenge);
+            return response;
+        }
+        let Some(entry) = admit::listed(&self.hosts, &host, port) else {
+            self.report.refused(&host, port, UNLISTED.0);
+            return UNLISTED.answer();
+        };
+        let upstream = match self.dial(entry).await {
+            Ok(upstream) => upstream,
+            Err(why) => return self.refused(entry, why),
+        };
+        let upgrade = hyper::upgrade::on(&mut request);
+        self.spawn(async move {
+            // The connection keeps its place as long as its tunnel is open.
+            let _slot = slot;
+            if let Ok(upgraded) = upgrade.await {
+                tunnel(upgraded, upstream).await;
+            }
+        });
+        Response::new(empty())
+    }
+
+    /// Connects to a listed host.
+    pub(crate) async fn dial(&self, to: &Admitted) -> Result<Metered<TcpStream>, Refused> {
+        let addresses = self.names.addresses(&to.host).await.map_err(|why| {
+            if why == NotFound::NoAnswer {
+                self.names_wanted.notify_one();
+            }
+            Refused(
+                Verdict::Unresolved,
+                "the name of the host cannot be resolved",
+            )
+        })?;
+        let mut allowed = addresses
+            .into_iter()
+            .filter(|address| admit::may_lead_to(to, *address))
+            .peekable();
+        if allowed.peek().is_none() {
+            return Err(Refused(
+                Verdict::Address,
+                "the host leads into this machine or network, where the owner has not listed it",
+            ));
+        }
+        for address in allowed {
+            let connecting = TcpStream::connect(SocketAddr::new(address, to.port));
+            if let Ok(Ok(stream)) = timeout(CONNECT_WITHIN, connecting).await {
+                let _ = stream.set_nodelay(true);
+                return Ok(Metered::new(stream, self.report.open(&to.host, to.port)));
+            }
+        }
+        Err(Refused(Verdict::Unreachable, "the host does not answer"))
+    }
+}
+
+/// Why nothing goes on, for the report and for the worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused(pub(crate) Verdict, pub(crate) &'static str);
+
+const NO_CREDENTIAL: Refused = Refused(Verdict::Credential, "not the credential of this start");
+const UNLISTED: Refused = Refused(
+    Verdict::Unlisted,
+    "the manifest of the source does not list this host and port for CONNECT",
+);
+
+impl Refused {
+    pub(crate) fn answer(self) -> Response<Body> {
+        let status = match self.0 {
+            Verdict::Credential => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Verdict::Unlisted | Verdict::Path | Verdict::Address => StatusCode::FORBIDDEN,
+            Verdict::Unresolved
+            | Verdict::Unreachable
+            | Verdict::Tls
+            | Verdict::Broken
+            | Verdict::Admitted => StatusCode::BAD_GATEWAY,
+        };
+        refusal(status, self.1)
+    }
+}
+
+/// The host and port of a CONNECT: a name in lower case, or an address without brackets.
+fn asked(authority: &Authority) -> Option<(String, u16)> {
+    let host = authority.host();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    // What is no host is in no list, and its text in no report.
+    let known = plexus_ipc::manifest::is_host(&host);
+    known.then(|| Some((host, authority.port_u16()?)))?
+}
+
+/// Copies until both ends are done, one fails, or nothing has moved for long.
+async fn tunnel(upgraded: Upgraded, mut upstream: Metered<TcpStream>) {
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        return;
+    };
+    let mut client = parts.io.into_inner();
+    // What came with the head.
+    if upstream.write_all(&parts.read_buf).await.is_err() {
+        return;
+    }
+    let open = upstream.open().clone();
+    let idle = async {
+        let mut before = None;
+        while before != Some(open.bytes()) {
+            before = Some(open.bytes());
+            sleep(IDLE).await;
+        }
+    };
+    tokio::select! {
+        _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {}
+        () = idle => {}
+    }
+}
+
+fn empty() -> Body {
+    Full::new(Bytes::new())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// An answer of ours. The header tells it from one of the host's.
+fn refusal(status: StatusCode, why: &'static str) -> Response<Body> {
+    let body = Full::new(Bytes::from_static(why.as_bytes()));
+    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    let ours = HeaderValue::from_static("refused");
+    response.headers_mut().insert("x-plexus-egress", ours);
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_connect_is_read_in_one_spelling() {
+        let read = |text: &str| asked(&text.parse().unwrap());
+        let is =
+            |text, host: &str, port| assert_eq!(read(text), Some((host.into(), port)), "{text}");
+        is("Example.COM:443", "example.com", 443);
+        is("example.com.:443", "example.com", 443);
+        is("[::1]:443", "::1", 443);
+        is("127.0.0.1:8080", "127.0.0.1", 8080);
+        for text in [
+            "example.com",
+            "user@example.com",
+            "127.1:80",
+            "0x7f000001:80",
+            "2130706433:80",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the gateway hears of connections: sums by host and outcome, at most one message a second.
+//!
+//! Invariant: a connection is counted once, when its last part is dropped, however it ends.
+//!
+//! Must not know: what a connection carries.
+
+use plexus_ipc::egress::{Connections, EgressVerdict, FromEgress, MAX_CONNECTIONS};
+use plexus_ipc::{frame::FrameSender, text::Line};
+use std::{
+    collections::BTreeMap,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+};
+
+/// From one message to the next.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Stands for all hosts beyond the first of a message.
+const OTHERS: &str = "*";
+
+type Sums = BTreeMap<(String, u16, EgressVerdict), Sum>;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    count: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    duration: Duration,
+}
+
+/// Collects what happens until it is sent. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report(Arc<(Mutex<Sums>, Notify)>);
+
+impl Report {
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what came to nothing.
+    pub(crate) fn refused(&self, host: &str, port: u16, verdict: EgressVerdict) {
+        let sum = Sum {
+            count: 1,
+            ..Sum::default()
+        };
+        self.add(host, port, verdict, sum);
+    }
+
+    fn add(&self, host: &str, port: u16, verdict: EgressVerdict, one: Sum) {
+        let mut sums = self.sums();
+        let mut key = (host.to_owned(), port, verdict);
+        // The last line is kept for what no other has room for.
+        if sums.len() >= MAX_CONNECTIONS - 1 && !sums.contains_key(&key) {
+            key = (OTHERS.to_owned(), 0, EgressVerdict::Unlisted);
+        }
+        let sum = sums.entry(key).or_default();
+        sum.count += one.count;
+        sum.bytes_in += one.bytes_in;
+        sum.bytes_out += one.bytes_out;
+        sum.duration += one.duration;
+        drop(sums);
+        self.0.1.notify_one();
+    }
+
+    /// Sends what there is.
+    pub(crate) async fn send(&self, out: &FrameSender<FromEgress>) {
+        let sums = std::mem::take(&mut *self.sums());
+        let lines: Vec<_> = sums
+            .into_iter()
+            .map(|((host, port, verdict), sum)| Connections {
+                host: Line::new(host),
+                port,
+                verdict,
+                count: sum.count,
+                bytes_in: sum.bytes_in,
+                bytes_out: sum.bytes_out,
+                duration_ms: u64::try_from(sum.duration.as_millis()).unwrap_or(u64::MAX),
+            })
+            .collect();
+        if !lines.is_empty() {
+            // Where the gateway is gone, so is whoever would read it.
+            let _ = out.send(&FromEgress::Connections(lines)).await;
+        }
+    }
+
+    /// Sends what there is, again and again.
+    pub(crate) async fn keep_sending(&self, out: &FrameSender<FromEgress>) {
+        loop {
+            self.0.1.notified().await;
+            self.send(out).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// A connection that was made.
+    pub(crate) fn open(&self, host: &str, port: u16) -> Open {
+        Open(Arc::new(Running {
+            report: self.clone(),
+            host: host.to_owned(),
+            port,
+            verdict: Mutex::new(EgressVerdict::Admitted),
+            since: Instant::now(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        }))
+    }
+}
+
+/// A connection under way. Clones are the same one, which is over with the last.
+#[derive(Clone, Debug)]
+pub(crate) struct Open(Arc<Running>);
+
+#[derive(Debug)]
+struct Running {
+    report: Report,
+    host: String,
+    port: u16,
+    verdict: Mutex<EgressVerdict>,
+    since: Instant,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+impl Open {
+    /// It came to something else than it seemed to.
+    pub(crate) fn came_to(&self, verdict: EgressVerdict) {
+        *self
+            .0
+            .verdict
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = verdict;
+    }
+
+    /// Bytes in both directions so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        bytes(&self.0.bytes_in) + bytes(&self.0.bytes_out)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let verdict = *self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = Sum {
+            count: 1,
+            bytes_in: *self.bytes_in.get_mut(),
+            bytes_out: *self.bytes_out.get_mut(),
+            duration: self.since.elapsed(),
+        };
+        self.report.add(&self.host, self.port, verdict, sum);
+    }
+}
+
+/// A stream to a host, counted.
+#[derive(Debug)]
+pub(crate) struct Metered<S> {
+    stream: S,
+    open: Open,
+}
+
+impl<S> Metered<S> {
+    pub(crate) fn new(stream: S, open: Open) -> Self {
+        Self { stream, open }
+    }
+
+    pub(crate) fn open(&self) -> &Open {
+        &self.open
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = buf.filled().len() - before;
+        self.open
+            .0
+            .bytes_in
+            .fetch_add(read as u64, Ordering::Relaxed);
+        poll
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = &poll {
+            self.open
+                .0
+                .bytes_out
+                .fetch_add(*written as u64, Ordering::Relaxed);
+        }
+        poll
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
