@@ -14,7 +14,7 @@ pub const VARIABLE: &str = "PLEXUS_FIXTURE";
 const MANIFEST: &str = include_str!("../fixture/manifest.json");
 const PROFILE: &str = include_str!("../../sandbox-profiles/fixture.sb");
 
-/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`; any other name is the first edition.
+/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`, `inward` (it names this machine as a host); any other name is the first edition.
 #[must_use]
 pub fn manifest(edition: &str) -> String {
     let mut manifest: Value = serde_json::from_str(MANIFEST).expect("a manifest");
@@ -32,6 +32,11 @@ pub fn manifest(edition: &str) -> String {
         "wider" => {
             first["input"]["properties"]["times"] = json!({"type": "integer", "minimum": 1});
             first["input"]["properties"]["n"] = json!({"type": "number"});
+        }
+        "inward" => {
+            let host = json!({"host": "127.0.0.1", "port": 9});
+            let egress = manifest["egress"].as_array_mut().expect("a list");
+            egress.push(host);
         }
         "riskier" => first["sensitivity"] = json!("elevated"),
         _ => return MANIFEST.to_owned(),
@@ -58,7 +63,11 @@ pub fn profile(edition: &str) -> String {
 pub fn workers(folder: &Path, edition: &str) -> std::path::PathBuf {
     let folder = folder.join(edition);
     std::fs::create_dir(&folder).expect("a folder");
-    for name in ["plexus-sandbox-exec", "plexus-worker-fixture"] {
+    for name in [
+        "plexus-sandbox-exec",
+        "plexus-egress",
+        "plexus-worker-fixture",
+    ] {
         std::fs::copy(binaries::path(name), folder.join(name)).expect("a copy");
     }
     folder

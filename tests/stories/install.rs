@@ -270,6 +270,7 @@ fn installed(prefix: &Path) {
     let mut files = Vec::new();
     let workers = [
         "plexus-sandbox-exec",
+        "plexus-egress",
         "plexus-worker-obsidian",
         "plexus-worker-workspace",
     ];

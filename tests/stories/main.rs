@@ -20,6 +20,7 @@ mod demo;
 mod discovery;
 mod doctor;
 mod documents;
+mod egress;
 mod enroll;
 mod events;
 mod expiry;

@@ -5,16 +5,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The packages whose binaries a person needs to run the gateway, beside the workers'.
-const PRODUCT: &[&str] = &["plexusd", "plexusctl", "plexus", "plexus-sandbox"];
+const PRODUCT: &[&str] = &[
+    "plexusd",
+    "plexusctl",
+    "plexus",
+    "plexus-sandbox",
+    "plexus-egress",
+];
+/// The binaries beside the workers'.
+const BESIDE_WORKERS: [&str; 2] = ["plexus-sandbox-exec", "plexus-egress"];
 /// The binaries those packages give.
 pub(crate) const PROGRAMS: &[&str] = &["plexusd", "plexusctl", "plexus"];
 
 /// The binaries that only `plexusd` starts.
 pub(crate) fn libexec() -> Result<Vec<String>> {
     let workers = connectors()?.into_iter().map(|name| worker(&name));
-    Ok(std::iter::once("plexus-sandbox-exec".to_owned())
-        .chain(workers)
-        .collect())
+    let beside = BESIDE_WORKERS.map(str::to_owned).into_iter();
+    Ok(beside.chain(workers).collect())
 }
 
 /// The package of a connector's worker, and its binary.

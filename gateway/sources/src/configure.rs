@@ -205,7 +205,14 @@ fn route(
             ));
         }
     }
-    Ok(route)
+    let admitted = Value::Object(route);
+    if let Err((field, why)) = manifest.admitted(&admitted) {
+        return Err(format!("route.{field} is {why}"));
+    }
+    match admitted {
+        Value::Object(route) => Ok(route),
+        _ => Err("route must be an object".into()),
+    }
 }
 
 /// The member of a route that no manifest names: whether files with several names are served.

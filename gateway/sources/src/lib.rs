@@ -16,7 +16,7 @@ pub mod secrets;
 
 use anyhow::Context as _;
 use plexus_ipc::{
-    manifest::{Audience, Manifest, Platform},
+    manifest::{Audience, Egress, EgressHost, Manifest, Platform},
     offer::Offer,
 };
 use plexus_protocol::{CapabilityId, Digest, SourceId, json};
@@ -164,7 +164,11 @@ impl Registered {
         Ok(Self {
             profile_digest: profile_digest(profile),
             rules: profile::rules(profile),
-            base: base_of(profile)?,
+            base: {
+                let mut base = base_of(profile)?;
+                base.extend(egress_of(manifest));
+                base
+            },
             schemas,
             offer,
         })
@@ -242,6 +246,26 @@ fn base_of(profile: &str) -> anyhow::Result<Vec<String>> {
     Ok(base)
 }
 
+/// What the workers of a connector reach beside their cage, by way of the source's egress, as rules: a release that names
+/// another host is reviewed as one whose profile has another rule.
+fn egress_of(manifest: &Manifest) -> Vec<String> {
+    let rule = |entry: &Egress| {
+        let host = match &entry.host {
+            EgressHost::Fixed(host) => format!("\"{host}:{}\"", entry.port),
+            EgressHost::Owner { field } => format!("(param \"{field}\") {}", entry.port),
+        };
+        let secret = entry.secret.as_ref().map_or_else(String::new, |secret| {
+            let paths = entry.paths.iter().map(|path| format!(" \"{path}\""));
+            format!(
+                " (secret \"{secret}\") (paths{})",
+                paths.collect::<String>()
+            )
+        });
+        format!("(allow plexus-egress (remote tcp {host}){secret})")
+    };
+    manifest.egress.iter().map(rule).collect()
+}
+
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.
 fn profile_digest(profile: &str) -> Digest {
     Digest::of(profile::spelled(profile).as_bytes())
@@ -300,6 +324,26 @@ mod tests {
                     .all(|rule| profile::rules(rule) == [rule.clone()])
             );
         }
+    }
+
+    /// Another host, another port, another path of a secret: each is another rule.
+    #[test]
+    fn hosts_are_kept_with_the_rules() {
+        let manifest = include_str!("../../../tests/fixture/manifest.json");
+        let rules = egress_of(&Manifest::parse(manifest).unwrap());
+        assert_eq!(
+            rules,
+            [
+                "(allow plexus-egress (remote tcp (param \"server\") 443) (secret \"token\") (paths \"/dav\"))",
+                "(allow plexus-egress (remote tcp (param \"peer\") 443))",
+            ]
+        );
+        for rule in &rules {
+            assert_eq!(profile::rules(rule), std::slice::from_ref(rule));
+            assert!(profile::words(rule).starts_with("reach over the network: "));
+        }
+        let moved = manifest.replace("[\"/dav\"]", "[\"/\"]");
+        assert_ne!(egress_of(&Manifest::parse(&moved).unwrap()), rules);
     }
 
     /// What may be asked of the kernel is no rule of the profile, and is granted upon all the same.

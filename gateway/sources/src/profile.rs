@@ -122,6 +122,7 @@ fn verb(operation: &str) -> &str {
         "process-fork" => "start processes",
         "network*" => "use the network",
         "network-outbound" => "connect to",
+        "plexus-egress" => "reach over the network",
         "network-bind" | "network-inbound" => "listen on",
         "mach-lookup" => "talk to the system service",
         "appleevent-send" => "control the app",

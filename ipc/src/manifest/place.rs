@@ -29,9 +29,13 @@ pub struct Place {
 }
 
 impl Manifest {
-    /// Its path fields, each with its parameter in the profile.
+    /// Its path fields, each with its parameter in the profile. A file that only the source's egress reads is none.
     pub fn paths(&self) -> impl Iterator<Item = (&Field, String)> {
-        let is_path = |field: &&Field| field.kind == FieldKind::Path;
+        let of_egress = |field: &Field| {
+            let mut hosts = self.egress.iter();
+            hosts.any(|host| host.ca.as_ref() == Some(&field.name))
+        };
+        let is_path = move |field: &&Field| field.kind == FieldKind::Path && !of_egress(field);
         self.fields.iter().filter(is_path).map(|field| {
             let is_root = self.root.as_ref() == Some(&field.name);
             let parameter = match is_root {

@@ -325,6 +325,9 @@ fn refusal(status: StatusCode, why: &'static str) -> Response<Body> {
     *response.status_mut() = status;
     let ours = HeaderValue::from_static("refused");
     response.headers_mut().insert("x-plexus-egress", ours);
+    // What a client would send after a refusal is not waited for.
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

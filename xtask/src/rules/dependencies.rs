@@ -8,8 +8,8 @@ const BANNED: &[(&str, &str)] = &[
     ("aws-lc-sys", "a C library; hashes and HMAC here are Rust"),
     ("aws-lc-rs", "a C library; hashes and HMAC here are Rust"),
     ("ring", "C and assembly; does not cross-compile"),
-    ("openssl-sys", "a C library; Plexus speaks no TLS"),
-    ("native-tls", "Plexus speaks no TLS"),
+    ("openssl-sys", "a C library; TLS is rustls on graviola"),
+    ("native-tls", "a C library; TLS is rustls on graviola"),
     ("cmake", "builds C"),
     (
         "rsa",
@@ -27,13 +27,6 @@ const TWICE: &[(&str, &str)] = &[
         "getrandom",
         "0.4 is ours; jsonschema's ahash has 0.3 and jsonwebtoken's `signature` 0.2",
     ),
-    (
-        "rand_core",
-        "0.6 is jsonwebtoken's `signature`, which we give no random numbers",
-    ),
-    // Named by the metadata for a feature of heapless that nobody asks for; neither is built.
-    ("defmt", "faster-hex (gix) names 0.3 and 1.2; not built"),
-    ("bitflags", "2 is ours; defmt names 1.3, and is not built"),
 ];
 
 /// One line for each ban or duplicate.
@@ -76,19 +69,58 @@ pub(crate) fn breaches(everywhere: &[Value]) -> Vec<String> {
     breaches
 }
 
-/// The packages that a build on this platform really uses.
+/// The packages that a build on this platform really uses. The metadata names more: what a feature of a package would
+/// turn on if its own dependency were there (`ring?/alloc`), which is not built.
 pub(crate) fn resolved(metadata: &Value) -> impl Iterator<Item = &Value> {
-    let used: BTreeSet<&str> = metadata["resolve"]["nodes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|node| node["id"].as_str())
+    let packages: BTreeMap<&str, &Value> = list(&metadata["packages"])
+        .filter_map(|package| Some((package["id"].as_str()?, package)))
         .collect();
-    metadata["packages"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let edges: BTreeMap<&str, Vec<(&str, bool)>> = list(&metadata["resolve"]["nodes"])
+        .filter_map(|node| {
+            let id = node["id"].as_str()?;
+            let package = packages.get(id)?;
+            let deps = list(&node["deps"]).filter_map(|dep| {
+                let to = dep["pkg"].as_str()?;
+                let name = packages.get(to)?["name"].as_str()?;
+                Some((to, turned_on(package, node, name)))
+            });
+            Some((id, deps.collect()))
+        })
+        .collect();
+    // From whoever nobody depends on, along what is turned on.
+    let dependencies: BTreeSet<&str> = edges.values().flatten().map(|(to, _)| *to).collect();
+    let roots = edges.keys().filter(|id| !dependencies.contains(**id));
+    let mut open: Vec<&str> = roots.copied().collect();
+    let mut used = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if used.insert(id) {
+            let along = edges.get(id).into_iter().flatten();
+            open.extend(along.filter(|(_, on)| *on).map(|(to, _)| *to));
+        }
+    }
+    list(&metadata["packages"])
         .filter(move |package| package["id"].as_str().is_some_and(|id| used.contains(id)))
+}
+
+/// Whether a package's dependency of that name is there: always, or by one of the features that are on.
+fn turned_on(package: &Value, node: &Value, name: &str) -> bool {
+    let mut declared = list(&package["dependencies"]).filter(|d| d["name"] == name);
+    declared.any(|dependency| {
+        let key = dependency["rename"].as_str().unwrap_or(name);
+        let asks = |item: &Value| {
+            let item = item.as_str().unwrap_or_default();
+            item.strip_prefix("dep:") == Some(key)
+                || item.split_once('/').is_some_and(|(of, _)| of == key)
+        };
+        dependency["optional"] != true
+            || list(&node["features"])
+                .filter_map(Value::as_str)
+                .any(|feature| feature == key || list(&package["features"][feature]).any(asks))
+    })
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -119,5 +151,27 @@ mod tests {
         bad.extend([("ring", "0.17.0"), ("serde", "1.0.0"), ("serde", "2.0.0")]);
         bad.retain(|package| *package != ("syn", "1.0.0"));
         assert_eq!(breaches(&[metadata(&bad)]).len(), 3);
+    }
+
+    #[test]
+    fn what_no_feature_turns_on_is_not_there() {
+        let with = |features: Value| {
+            json!({
+                "packages": [
+                    {"id": "tls", "name": "tls",
+                     "dependencies": [{"name": "ring", "optional": true, "rename": null}],
+                     "features": {"ring": ["dep:ring"], "alloc": ["ring?/alloc"], "fast": ["ring/fast"]}},
+                    {"id": "ring", "name": "ring", "dependencies": [], "features": {}},
+                ],
+                "resolve": {"nodes": [
+                    {"id": "tls", "features": features, "deps": [{"pkg": "ring"}]},
+                    {"id": "ring", "features": [], "deps": []},
+                ]},
+            })
+        };
+        let names = |features| resolved(&with(features)).count();
+        assert_eq!(names(json!(["alloc"])), 1);
+        assert_eq!(names(json!(["alloc", "ring"])), 2);
+        assert_eq!(names(json!(["fast"])), 2);
     }
 }

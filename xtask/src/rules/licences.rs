@@ -18,6 +18,8 @@ const ALLOWED: &[&str] = &[
     "Unlicense",
     "CC0-1.0",
     "Unicode-3.0",
+    // Mozilla's list of certificate authorities.
+    "CDLA-Permissive-2.0",
 ];
 
 /// One line for each dependency without an allowed licence.

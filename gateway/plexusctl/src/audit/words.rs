@@ -140,6 +140,7 @@ fn happened(event: &Value, detail: &Value) -> String {
             &format!("{} of {} ends", text("role"), text("source")),
             "cause",
         ),
+        "worker.egress" => format!("{} reaches {}", text("source"), reached(detail)),
         "settings.change" => "you change the settings".to_owned(),
         "network.set" => {
             let addresses: Vec<_> = list_of(detail, "bindAddresses")
@@ -190,6 +191,22 @@ fn happened(event: &Value, detail: &Value) -> String {
             }
         }
     }
+}
+
+/// The hosts of a source's connections, each with what came of it.
+fn reached(detail: &Value) -> String {
+    let hosts = list_of(detail, "connections").iter().map(|to| {
+        let (host, count) = (text_of(to, "host"), &to["count"]);
+        let host = format!("{host}:{}", to["port"]);
+        match text_of(to, "verdict") {
+            "admitted" => format!(
+                "{host} ({count} times, {} bytes in, {} out)",
+                to["bytesIn"], to["bytesOut"]
+            ),
+            verdict => format!("{host} in vain ({count} times: {verdict})"),
+        }
+    });
+    hosts.collect::<Vec<_>>().join(", ")
 }
 
 /// How a call went: what the worker says it did, or why not.
@@ -306,6 +323,14 @@ mod tests {
         let more = json!({"detail": {"event": "worker.restarts", "source": "w", "role": "reader",
             "starts": 9, "ends": 10}});
         assert_eq!(said(&more), "reader of w started 9 more times and ended 10");
+        let hosts = json!({"detail": {"event": "worker.egress", "source": "w", "connections": [
+            {"host": "a.example", "port": 443, "verdict": "admitted", "count": 2, "bytesIn": 10, "bytesOut": 3, "durationMs": 5},
+            {"host": "b.example", "port": 25, "verdict": "unlisted", "count": 1, "bytesIn": 0, "bytesOut": 0, "durationMs": 0},
+        ]}});
+        assert_eq!(
+            said(&hosts),
+            "w reaches a.example:443 (2 times, 10 bytes in, 3 out), b.example:25 in vain (1 times: unlisted)"
+        );
         let sealed = json!({"type": "audit.sealed", "file": "a.log", "first": 1, "last": 9});
         assert_eq!(said(&sealed), "events 1 to 9 are put into a.log");
         let frame = json!({"type": "audit_appended", "auditType": "grant.allow"});

@@ -76,6 +76,7 @@ pub(super) const EVENTS: &[&str] = &[
     "effect.left_by_crash",
     "effect.recorded_late",
     "effect.unrecorded",
+    "egress.ended",
     "home.leftover",
     "home.mode_repaired",
     "http.accept_failed",

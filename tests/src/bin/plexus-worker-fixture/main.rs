@@ -9,13 +9,14 @@
 mod os;
 
 use plexus_ipc::worker::{
-    CallContext, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets, Source, SourceError,
-    Touched, Verdict,
+    CallContext, EgressAccess, Given, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets,
+    Source, SourceError, Touched, Verdict, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
 
 struct Fixture {
     root: PathBuf,
+    egress: Option<EgressAccess>,
 }
 
 #[derive(Deserialize)]
@@ -48,14 +50,24 @@ struct Config {
 impl Source for Fixture {
     type Config = Config;
 
-    async fn open(config: Config, _secrets: Secrets, _role: Role) -> Result<Self, OpenError> {
+    async fn open(_: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
+        Err(OpenError::internal("opened with all that it is given"))
+    }
+
+    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+        if given.secrets.get("token").is_some() {
+            return Err(OpenError::internal("given a secret that is not its own"));
+        }
         if config.path.join("exits").exists() {
             std::process::exit(3);
         }
         if config.path.join("unopenable").exists() {
             return Err(OpenError::unavailable("told not to open"));
         }
-        Ok(Self { root: config.path })
+        Ok(Self {
+            root: config.path,
+            egress: given.egress,
+        })
     }
 
     async fn settle(&self, intent: AuditId) -> Verdict {
@@ -79,6 +91,8 @@ impl Source for Fixture {
             .read("garbage", Self::garbage)
             .read("crash", Self::crash)
             .read("fail", Self::fail)
+            .read("send", Self::send)
+            .read("attack", Self::attack)
             .effect("count", Self::plan_count, Self::commit)
             .effect("run", Self::plan_run, Self::commit)
             .effect("both", Self::plan_both, Self::commit)
@@ -104,6 +118,17 @@ struct How {
 #[derive(Deserialize)]
 struct Reason {
     reason: String,
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    head: String,
+    tunnelled: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Act {
+    act: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -180,6 +205,24 @@ impl Serialize for Unchecked {
         raw.serialize_field(TOKEN, &self.0)?;
         raw.end()
     }
+}
+
+/// What comes back for `head`, and for what is sent through the tunnel that it opens.
+fn talk(port: u16, head: &str, tunnelled: Option<&str>) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_nodelay(true)?;
+    stream.write_all(head.as_bytes())?;
+    let mut answer = Vec::new();
+    let mut stream = BufReader::new(stream);
+    if let Some(tunnelled) = tunnelled {
+        while !answer.ends_with(b"\r\n\r\n") && stream.read_until(b'\n', &mut answer)? > 0 {}
+        if answer.starts_with(b"HTTP/1.1 200") {
+            stream.get_mut().write_all(tunnelled.as_bytes())?;
+            stream.get_mut().shutdown(std::net::Shutdown::Write)?;
+        }
+    }
+    stream.take(1 << 20).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 impl Fixture {
@@ -272,6 +315,50 @@ impl Fixture {
             "internal" => SourceError::internal("a mistake of ours"),
             other => SourceError::transport(other, "told to fail"),
         })
+    }
+
+    fn egress(&self) -> Result<&EgressAccess, SourceError> {
+        let none = || SourceError::unavailable("it has no way to the network");
+        self.egress.as_ref().ok_or_else(none)
+    }
+
+    async fn send(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Sent,
+    ) -> Result<Reply<Value>, SourceError> {
+        let egress = self.egress()?;
+        let head = input
+            .head
+            .replace("{credential}", egress.credential.expose());
+        let port = egress.port;
+        let answer = on_file_thread(move || {
+            talk(port, &head, input.tunnelled.as_deref())
+                .map_err(|error| SourceError::transport("network", error.to_string()))
+        });
+        let answer = answer.await?;
+        Ok(Reply::new(json!({"port": port, "answer": answer}), "sent"))
+    }
+
+    async fn attack(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Act,
+    ) -> Result<Reply<Value>, SourceError> {
+        let port = self.egress()?.port.to_string();
+        let act = input.act.iter().map(|word| word.replace("{port}", &port));
+        let act: Vec<String> = act.collect();
+        let outcome = on_file_thread(move || {
+            let act: Vec<&str> = act.iter().map(String::as_str).collect();
+            Ok(match plexus_hostile::act(&act) {
+                Ok(_) => "done".to_owned(),
+                Err(error) => match error.raw_os_error() {
+                    Some(errno) => format!("refused {errno}"),
+                    None => error.to_string(),
+                },
+            })
+        });
+        Ok(Reply::new(json!(outcome.await?), "attacked"))
     }
 
     async fn plan_count(
