@@ -5,9 +5,9 @@ use plexus_ipc::frame::{
 };
 use plexus_ipc::manifest::Limits;
 use plexus_ipc::message::{
-    Answer, Call, Chunk, Commit, Content, Done, Failure, FromWorker, Health, OpenError, PlanMade,
-    Planned, Preview, Probe, Progress, Role, Secret, Stamp, Start, ToWorker, Touched, Verdict,
-    WorkerError,
+    Answer, Call, Chunk, Commit, Content, Done, EgressAccess, Failure, FromWorker, Health, OpenError,
+    PlanMade, Planned, Preview, Probe, Progress, Role, Secret, Stamp, Start, ToWorker, Touched,
+    Verdict, WorkerError,
 };
 use plexus_ipc::text::{Line, Output, Payload};
 use plexus_protocol::{AuditId, Constraint, Digest, Effect, SourceId, Verb};
@@ -97,7 +97,10 @@ fn start() -> Start {
             maps_mib: 1,
         },
         scratch: None,
-        egress: None,
+        egress: Some(EgressAccess {
+            port: 7078,
+            credential: Secret::new("hunter3".into()),
+        }),
         probe: Probe {
             canary: "/c".into(),
             state_dir: "/s".into(),
@@ -453,6 +456,8 @@ fn secrets_travel_and_are_not_printed() {
         panic!("another message");
     };
     assert_eq!(heard.secrets.get("apiKey").unwrap().expose(), "hunter2");
+    let egress = heard.egress.as_ref().unwrap();
+    assert_eq!((egress.port, egress.credential.expose()), (7078, "hunter3"));
 }
 
 #[tokio::test]

@@ -329,3 +329,95 @@ proptest! {
         }
     }
 }
+
+/// [`good`], with hosts.
+fn reaching() -> Value {
+    let mut manifest = good();
+    let fields = manifest["fields"].as_array_mut().unwrap();
+    for (name, kind) in [("server", "url"), ("user", "text"), ("ca", "text")] {
+        fields.push(json!({"name": name, "label": name, "type": kind, "required": false, "target": "route"}));
+    }
+    manifest["egress"] = json!([
+        {"host": "api.example.com", "port": 443},
+        {"host": {"field": "server"}, "port": 443, "secret": "key", "auth": {"basic": "user"},
+         "paths": ["/dav"], "ca": "ca"},
+    ]);
+    manifest
+}
+
+#[test]
+fn hosts_come_from_the_manifest_and_from_the_owners_fields() {
+    let manifest = parse(&reaching()).unwrap();
+    let hosts = |route: Value| -> Vec<(String, u16, bool)> {
+        let all = manifest.admitted(&route).unwrap();
+        let host =
+            |(_, host): (_, plexus_ipc::manifest::Admitted)| (host.host, host.port, host.owners);
+        all.into_iter().map(host).collect()
+    };
+    let fixed = ("api.example.com".to_owned(), 443, false);
+    assert_eq!(hosts(json!({})), [fixed.clone()]);
+    assert_eq!(hosts(json!({"server": " "})), [fixed.clone()]);
+    let both = hosts(json!({"server": "https://Cal.example:8443/dav"}));
+    assert_eq!(both, [fixed, ("cal.example".to_owned(), 8443, true)]);
+    let wrong = json!({"server": "http://cal.example"});
+    assert_eq!(manifest.admitted(&wrong).unwrap_err().0, "server");
+    // What is written out again means the same.
+    let again = parse(&serde_json::to_value(&manifest).unwrap()).unwrap();
+    assert_eq!(again.egress, manifest.egress);
+    assert!(
+        parse(&good())
+            .unwrap()
+            .admitted(&json!({}))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_host_that_is_not_well_formed_is_no_host() {
+    let broken: [(&str, fn(&mut Value)); 17] = [
+        ("a pattern", |e| e[0]["host"] = json!("*.example.com")),
+        ("capitals", |e| e[0]["host"] = json!("API.example.com")),
+        ("a URL", |e| e[0]["host"] = json!("https://api.example.com")),
+        ("a number that is an address", |e| {
+            e[0]["host"] = json!("127.1")
+        }),
+        ("no port", |e| e[0]["port"] = json!(0)),
+        ("a field that is not there", |e| {
+            e[1]["host"] = json!({"field": "other"})
+        }),
+        ("a path field", |e| e[1]["host"] = json!({"field": "path"})),
+        ("a secret in a host", |e| {
+            e[1]["host"] = json!({"field": "key"})
+        }),
+        ("a secret that is none", |e| e[1]["secret"] = json!("user")),
+        ("a secret without paths", |e| e[1]["paths"] = json!([])),
+        ("a path that climbs", |e| {
+            e[1]["paths"] = json!(["/dav/../x"])
+        }),
+        ("a path from nowhere", |e| e[1]["paths"] = json!(["dav"])),
+        ("a user that is no field", |e| {
+            e[1]["auth"] = json!({"basic": "me"})
+        }),
+        ("a header that is none", |e| {
+            e[1]["auth"] = json!({"header": "X Key"})
+        }),
+        ("authorities in a folder", |e| e[1]["ca"] = json!("path")),
+        ("paths without a secret", |e| e[0]["paths"] = json!(["/"])),
+        ("two secrets", |e| {
+            let second = e[1].clone();
+            e.as_array_mut().unwrap().push(second);
+        }),
+    ];
+    parse(&reaching()).expect("the control");
+    for (what, break_it) in broken {
+        let mut manifest = reaching();
+        break_it(&mut manifest["egress"]);
+        let error = parse(&manifest).expect_err(what).to_string();
+        assert!(error.starts_with("egress"), "{what}: {error}");
+    }
+    let mut many = reaching();
+    let one = many["egress"][0].clone();
+    many["egress"].as_array_mut().unwrap().extend(vec![one; 7]);
+    assert!(parse(&many).is_err());
+}

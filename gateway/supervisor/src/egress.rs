@@ -366,7 +366,11 @@ async fn read_authorities(spec: &Spec, field: &str) -> Result<Vec<u8>, StartErro
         return Ok(Vec::new());
     };
     let file = path.clone();
-    let read = inspection::at(&path, move || read_bounded(&file, AUTHORITIES)).await;
+    let read = if path.is_absolute() {
+        inspection::at(&path, move || read_bounded(&file, AUTHORITIES)).await
+    } else {
+        Err(io::Error::other("not an absolute path"))
+    };
     read.and_then(|read| read)
         .map_err(StartError::prepare("the file of certificate authorities"))
 }

@@ -36,7 +36,8 @@ pub struct Egress {
     /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// The route field that names a PEM file with further certificate authorities, for a host of the owner's own.
+    /// The text field that names a PEM file with further certificate authorities, for a host of the owner's own. The
+    /// gateway reads it: it is no folder of the source, and the worker has no way to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
 }
@@ -179,9 +180,9 @@ impl Manifest {
         if entry
             .ca
             .as_ref()
-            .is_some_and(|ca| !route(ca, &[FieldKind::Path]))
+            .is_some_and(|ca| !route(ca, &[FieldKind::Text]))
         {
-            return Err("ca names no field of type path and target route");
+            return Err("ca names no field of type text and target route");
         }
         Ok(())
     }

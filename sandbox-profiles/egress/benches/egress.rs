@@ -1,6 +1,6 @@
 //! What the way to the network costs, in its real cage: time for a connection, bytes a second on loopback.
 //!
-//! `cargo build --release -p plexus-sandbox -p plexus-egress && cargo bench -p plexus-egress`
+//! `cargo build --release -p plexus-sandbox -p plexus-egress && cargo bench -p plexus-egress --bench egress`
 //!
 //! Targets: a connection through it takes at most 0.3 ms longer than a direct one; a tunnel moves at least 500 MB/s.
 #![expect(clippy::print_stdout, reason = "a measurement is read on a terminal")]
