@@ -85,6 +85,16 @@ impl Net {
         })
     }
 
+    /// The detail of an event of the audit log, once it is there.
+    fn recorded(&self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        until(event, || {
+            let mut events = self.gateway.owner().audit(1000).into_iter();
+            events
+                .find(|found| found["detail"]["event"] == event && fits(&found["detail"]))
+                .map(|mut found| found["detail"].take())
+        })
+    }
+
     /// The line of the audit log about connections to `port` that came to `verdict`.
     fn audited(&self, port: u16, verdict: &str) -> Value {
         until("connections in the audit log", || {
@@ -238,7 +248,7 @@ fn forwarder_goes_nowhere_but_to_the_listed_paths() {
         "401",
         "credential",
     );
-    let wrong = open.replace("host", "authorization: Bearer nonsense\r\nhost");
+    let wrong = open.replace("\r\nhost:", "\r\nauthorization: Bearer nonsense\r\nhost:");
     says(
         &answer(&net.send(json!({"head": wrong}))),
         "401",
@@ -339,11 +349,10 @@ fn worker_starts_again_with_a_new_egress() {
     });
     says(&net.connect(&peer), "200", "over and out");
     assert_ne!(net.process("plexus-egress"), egress);
-    let ended = net.gateway.owner().audited(|event| {
-        event["detail"]["event"] == "worker.end"
-            && event["detail"]["cause"] == "its way to the network ended"
+    let ended = net.recorded("worker.end", |detail| {
+        detail["cause"] == "its way to the network ended"
     });
-    assert_eq!(ended["detail"]["source"], "fixture");
+    assert_eq!(ended["source"], "fixture");
 }
 
 #[test]
@@ -388,9 +397,7 @@ fn missing_secret_or_authority_refuses_the_start() {
         let agent = net.gateway.agent_with(id, &[&format!("{id}.echo")]);
         let reply = agent.invoke(&format!("{id}.echo"), json!({"text": "x"}));
         assert_eq!(reply.at("/ok"), false, "{reply}");
-        let event = owner.audited(|event| {
-            event["detail"]["event"] == "worker.refused" && event["detail"]["source"] == id
-        });
+        let event = net.recorded("worker.refused", |detail| detail["source"] == id);
         assert!(event.to_string().contains(why), "{event}");
     }
     let body = json!({

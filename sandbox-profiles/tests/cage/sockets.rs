@@ -175,3 +175,21 @@ fn denies_all_but_tcp(cage: &Cage, peers: &Peers) {
         cage.denies(&["listen-unbound"]);
     }
 }
+
+/// Whoever may accept on the socket that it was given may make none: not even on the port that the rule names.
+#[test]
+fn accepting_is_no_right_to_listen() {
+    let rule = "(allow network-inbound (local tcp \"localhost:7077\"))";
+    let peer = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = peer.local_addr().expect("an address").port().to_string();
+    let cage = Cage::reader().with(rule).with(&format!(
+        "(allow network-outbound (remote tcp \"*:{port}\"))"
+    ));
+    // The control: it has a socket call, and a host to use it on.
+    cage.allows(&["tcp", &port]);
+    cage.denies(&["tcp-listen"]);
+    #[cfg(target_os = "linux")]
+    cage.denies(&["listen-unbound"]);
+    // Without a rule for a host there is no socket at all.
+    Cage::reader().with(rule).denies(&["tcp", &port]);
+}

@@ -12,8 +12,9 @@ use axum::{
     response::Response,
 };
 use plexus_edge::reply::{Refused, ok};
+use plexus_ipc::manifest::{Admitted, Egress};
 use plexus_protocol::{ErrorBody, ErrorCode};
-use plexus_sandbox::reach::{Reach, System, reach};
+use plexus_sandbox::reach::{May, Reach, System, reach};
 use plexus_supervisor::Spec;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -76,14 +77,32 @@ pub(super) async fn show(
     Ok(ok(&said))
 }
 
+/// The hosts that the source's egress admits. The port on which a worker reaches it is one of each start.
+fn hosts(spec: &Spec) -> Vec<May> {
+    let hosts = spec.offer.manifest.admitted(&spec.config).unwrap_or_default();
+    let host = |(entry, host): (&Egress, Admitted)| {
+        let secret = match entry.secret {
+            Some(_) => ", which adds the secret",
+            None => "",
+        };
+        May {
+            what: format!("{} port {}, by plexus-egress{secret}", host.host, host.port),
+            why: Some("the manifest lists it".to_owned()),
+            line: 0,
+        }
+    };
+    hosts.into_iter().map(host).collect()
+}
+
 fn in_role(
     supervisor: &plexus_supervisor::Supervisor,
     spec: &Spec,
     role: plexus_ipc::message::Role,
 ) -> Result<InRole, String> {
     let parameters: BTreeMap<_, _> = supervisor.parameters(spec, role).into_iter().collect();
-    let reach =
+    let mut reach =
         reach(&spec.offer.profile, &parameters, System::here()).map_err(|e| e.to_string())?;
+    reach.may_talk_to.extend(hosts(spec));
     Ok(InRole {
         role,
         parameters,
