@@ -356,9 +356,19 @@ fn worker_starts_again_with_a_new_egress() {
 }
 
 #[test]
-fn egress_ends_with_its_source() {
+fn one_egress_serves_both_workers_and_ends_with_their_source() {
     let net = Net::open();
     says(&net.get("/dav/notes", ""), "200", "this is");
+    let write = "fixture.count";
+    let wanted = json!({"agentId": "two", "capabilities": [write], "standing": [write]});
+    let connected = net.gateway.owner().connect_as(wanted).expect_ok();
+    let code = connected["code"].as_str().expect("a code");
+    let writer = Agent::enroll(&net.gateway.client(), code);
+    writer.invoke(write, json!({"line": "x"})).expect_ok();
+    let all = processes::below(net.gateway.pid());
+    let named = |name: &str| all.iter().filter(|one| name.starts_with(&one.name)).count();
+    assert_eq!(named("plexus-worker-fixture"), 2, "{all:?}");
+    assert_eq!(named("plexus-egress"), 1, "{all:?}");
     let egress = net.process("plexus-egress");
     let client = net.gateway.owner().client;
     client.delete("/admin/api/sources/fixture").expect_ok();

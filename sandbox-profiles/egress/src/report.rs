@@ -216,3 +216,64 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_ipc::{
+        egress::MAX_EGRESS_FRAME,
+        frame::{FrameReader, writer},
+    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// What one message says.
+    async fn sent(report: &Report) -> Vec<Connections> {
+        let (near, far) = tokio::io::duplex(MAX_EGRESS_FRAME);
+        let (out, writing) = writer(near, MAX_EGRESS_FRAME);
+        report.send(&out).await;
+        drop(out);
+        writing.await.unwrap();
+        match FrameReader::new(far, MAX_EGRESS_FRAME).next().await {
+            Ok(Some(FromEgress::Connections(lines))) => lines,
+            Ok(None) => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_counted_once_and_when_it_is_over() {
+        let report = Report::default();
+        let (host, mut far) = tokio::io::duplex(64);
+        let mut near = Metered::new(host, report.open("a.example", 443));
+        far.write_all(b"twelve bytes").await.unwrap();
+        near.read_exact(&mut [0; 12]).await.unwrap();
+        near.write_all(b"four").await.unwrap();
+        let open = near.open().clone();
+        drop(near);
+        assert!(sent(&report).await.is_empty(), "a part of it is left");
+        open.came_to(EgressVerdict::Broken);
+        drop(open);
+        let lines = sent(&report).await;
+        let [line] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        assert_eq!((line.count, line.bytes_in, line.bytes_out), (1, 12, 4));
+        assert_eq!(line.verdict, EgressVerdict::Broken);
+        assert!(sent(&report).await.is_empty(), "it was said");
+    }
+
+    #[tokio::test]
+    async fn however_many_hosts_are_asked_for_a_message_has_a_bound() {
+        let report = Report::default();
+        for n in 0..1_000 {
+            let host = format!("h{n}.example");
+            report.refused(&host, 443, EgressVerdict::Unlisted);
+            report.refused(&host, 443, EgressVerdict::Unlisted);
+        }
+        let lines = sent(&report).await;
+        assert_eq!(lines.len(), MAX_CONNECTIONS);
+        assert_eq!(lines.iter().map(|line| line.count).sum::<u64>(), 2_000);
+        let others = lines.iter().find(|line| line.host.as_str() == OTHERS);
+        assert!(others.is_some_and(|others| others.count > 1_800));
+    }
+}
