@@ -5,9 +5,9 @@ use plexus_ipc::frame::{
 };
 use plexus_ipc::manifest::Limits;
 use plexus_ipc::message::{
-    Answer, Call, Chunk, Commit, Content, Done, EgressAccess, Failure, FromWorker, Health, OpenError,
-    PlanMade, Planned, Preview, Probe, Progress, Role, Secret, Stamp, Start, ToWorker, Touched,
-    Verdict, WorkerError,
+    Answer, Call, Chunk, Commit, Content, Done, EgressAccess, Failure, FromWorker, Health,
+    OpenError, PlanMade, Planned, Preview, Probe, Progress, Role, Secret, Stamp, Start, ToWorker,
+    Touched, Verdict, WorkerError,
 };
 use plexus_ipc::text::{Line, Output, Payload};
 use plexus_protocol::{AuditId, Constraint, Digest, Effect, SourceId, Verb};
