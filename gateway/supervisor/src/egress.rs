@@ -115,7 +115,7 @@ impl Seats {
         context: &Arc<Context<Group>>,
         spec: &Arc<Spec>,
     ) -> Result<Option<Arc<Egress>>, StartError> {
-        let hosts = spec.manifest.admitted(&spec.config);
+        let hosts = spec.offer.manifest.admitted(&spec.config);
         let hosts = hosts.map_err(|(field, why)| StartError::Egress(format!("{field}: {why}")))?;
         if hosts.is_empty() {
             return Ok(None);

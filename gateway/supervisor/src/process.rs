@@ -530,7 +530,7 @@ impl Process for Group {
             targets,
         } = context.spawner.start(context, spec, role, port).await?;
         // What the egress adds is none of the worker's.
-        for entry in &spec.manifest.egress {
+        for entry in &spec.offer.manifest.egress {
             drop(entry.secret.as_ref().and_then(|field| secrets.take(field)));
         }
         let ends = pipe::Receiver::from_owned_fd(stderr)

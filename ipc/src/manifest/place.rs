@@ -12,8 +12,7 @@ use std::path::PathBuf;
 /// The parameter of the root.
 const ROOT: &str = "ROOT";
 /// Parameters that no path field but the root may have; `PORT` is that of a worker's way out.
-pub(super) const RESERVED: [&str; 6] =
-    ["WORKER", "ROOT", "SCRATCH", "ROLE", "PORT", "EGRESS_PORT"];
+pub(super) const RESERVED: [&str; 6] = ["WORKER", "ROOT", "SCRATCH", "ROLE", "PORT", "EGRESS_PORT"];
 
 /// A folder of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

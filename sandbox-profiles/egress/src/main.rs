@@ -151,7 +151,7 @@ fn attack(start: &EgressStart) -> CageReport {
         state_dir: targets.state_dir.clone(),
         tcp_port: targets.tcp_port,
         unix_socket: targets.unix_socket.clone(),
-        root: None,
+        places: Vec::new(),
         role: probe::Role::Reader,
         parent_pid: targets.parent_pid,
         launcher_pid: targets.launcher_pid,

@@ -79,7 +79,11 @@ pub(super) async fn show(
 
 /// The hosts that the source's egress admits. The port on which a worker reaches it is one of each start.
 fn hosts(spec: &Spec) -> Vec<May> {
-    let hosts = spec.offer.manifest.admitted(&spec.config).unwrap_or_default();
+    let hosts = spec
+        .offer
+        .manifest
+        .admitted(&spec.config)
+        .unwrap_or_default();
     let host = |(entry, host): (&Egress, Admitted)| {
         let secret = match entry.secret {
             Some(_) => ", which adds the secret",
