@@ -405,7 +405,9 @@ const LINKS: [(&str, &str); 5] = [
     ("/proc/self", "Linux"),
 ];
 /// Trees two folders deep that are as wide as one folder deep is elsewhere.
-const WIDE: [&str; 5] = [
+const WIDE: [&str; 6] = [
+    // The person's own terminals are there too.
+    "/dev/pts",
     "/private/etc",
     "/private/tmp",
     "/private/var",
@@ -422,7 +424,9 @@ fn look_at_path(path: &str, is_tree: bool, found: &mut impl FnMut(Fault)) {
         path.strip_prefix(folder)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let link = LINKS.iter().find(|(folder, _)| below(folder));
+    // Two files of the program's own are granted by these names: see `linux/files.rs`.
+    let own = ["/proc/self/maps", "/proc/self/stat"].contains(&path);
+    let link = LINKS.iter().find(|(folder, _)| below(folder) && !own);
     if let Some((_, system)) = link {
         found(Fault::Link {
             path: path.to_owned(),

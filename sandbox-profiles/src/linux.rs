@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launcher: close descriptors ▸ limits ▸ mask of modes ▸ no capabilities ▸ [split] ▸ Landlock ▸ seccomp ▸ exec worker
-//!                                                                    └▶ monitor, where a rule names an address
+//!                                                                    └▶ monitor, where a profile needs one
 //! worker:   (single thread) runtime ▸ give_up_exec_and_fork ▸ probe ▸ Hello ▸ threads
 //! ```
 //!
@@ -21,6 +21,7 @@ mod monitor;
 mod os;
 mod rights;
 mod syscalls;
+mod tree;
 
 use std::io;
 use std::path::PathBuf;
@@ -109,14 +110,14 @@ pub fn kernel_support() -> Result<Support, Unsupported> {
 
 /// Takes from this process, for good, all that `ruleset` does not grant. Exec stays: the caller is about to.
 ///
-/// Where a rule names a port of this machine, this returns in a child of the calling process, which itself stays
-/// outside of the cage to decide on each connect, passes the child's end on and never returns.
+/// Where a rule names a port of this machine, and for a coding agent, this returns in a child of the calling process. That
+/// process itself stays outside of the cage as its monitor, passes the child's end on and never returns.
 /// # Errors
 /// Any. The process may then be half caged and must end.
 pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
     let hold = floor::decide(kernel(), Needs::of(ruleset))?;
     rights::give_up(limits)?;
-    let monitored = if ruleset.names_an_address() {
+    let monitored = if monitor::is_needed(ruleset) {
         Some(monitor::stay_outside(ruleset)?)
     } else {
         None
@@ -127,10 +128,10 @@ pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
         Signals::Scoped
     };
     let filters = syscalls::filters(ruleset, signals)?;
-    files::restrict(ruleset, hold)?;
+    let held = files::restrict(ruleset, hold)?;
     if let Some(handover) = monitored {
         // Before the filters that would refuse to make one that notifies, and to send a descriptor.
-        handover.watch_connects()?;
+        handover.watch_calls(ruleset, &held)?;
     }
     install(&filters)
 }

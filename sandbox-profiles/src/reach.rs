@@ -143,7 +143,7 @@ pub fn reach(
         for (meaning, operation) in meanings(rule).into_iter().flatten() {
             let list = match meaning {
                 Meaning::Fork if ruleset.forks => &mut reach.may_also,
-                Meaning::Signal | Meaning::Metadata => &mut reach.may_also,
+                Meaning::Signal | Meaning::Metadata | Meaning::Control => &mut reach.may_also,
                 Meaning::Absent if talks(operation) => &mut reach.may_talk_to,
                 Meaning::Absent => &mut reach.may_also,
                 _ => continue,
@@ -181,6 +181,7 @@ fn in_words(operation: &str, rule: &Rule, system: System) -> String {
         "process-fork" => return "start processes".to_owned(),
         "signal" if about == "self" => return "signal itself".to_owned(),
         "signal" => return format!("signal: {about}"),
+        "file-ioctl" => return format!("control the device {about}"),
         "appleevent-send" => format!("the app {about}"),
         "mach-lookup" => format!("the system's service {about}"),
         other => format!("{other} {about}"),

@@ -28,6 +28,8 @@ pub struct Ruleset {
     pub writes: Vec<PathGrant>,
     /// Whether it may also create symbolic links there.
     pub creates_links: bool,
+    /// Devices that it may control.
+    pub ioctls: Vec<PathGrant>,
     /// What it may execute.
     pub executes: Vec<PathGrant>,
     /// TCP ports that it may connect to.
@@ -56,6 +58,8 @@ pub struct PathGrant {
     pub path: PathBuf,
     /// How far it reaches.
     pub extent: Extent,
+    /// Whether the profile spells the path out, rather than being given it. A machine may lack such a place.
+    pub is_spelled_out: bool,
     /// Its rule.
     pub origin: Origin,
 }
@@ -94,6 +98,7 @@ pub enum Host {
 pub(crate) enum Meaning {
     Read,
     Write,
+    Control,
     CreateOnly,
     Execute,
     Fork,
@@ -113,6 +118,7 @@ const OPERATIONS: &[(&str, Meaning)] = &[
     ("authorization-right-obtain", Meaning::Absent),
     ("distributed-notification-post", Meaning::Absent),
     ("darwin-notification-post", Meaning::Absent),
+    ("file-ioctl", Meaning::Control),
     ("file-map-executable", Meaning::Absent),
     ("file-read*", Meaning::Read),
     ("file-read-data", Meaning::Read),
@@ -223,6 +229,7 @@ impl Ruleset {
                 self.writes.extend(paths()?);
                 self.creates_links = true;
             }
+            Meaning::Control => self.ioctls.extend(paths()?),
             Meaning::Execute => self.executes.extend(paths()?),
             Meaning::Connect => {
                 for filter in &rule.filters {
@@ -366,6 +373,10 @@ fn path_grant(
     Ok(PathGrant {
         path,
         extent,
+        is_spelled_out: matches!(
+            filter.arguments.as_slice(),
+            [Argument::Text(Text::Literal(_))]
+        ),
         origin: origin.clone(),
     })
 }

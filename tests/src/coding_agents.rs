@@ -185,6 +185,82 @@ pub fn codex_arguments(model: &Model) -> Vec<String> {
     arguments
 }
 
+/// Runs Claude Code for one prompt in the cage of its runs.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub fn ask_caged_claude(model: &Model, root: &Path, scratch: &Path, prompt: &str) -> Conversation {
+    let profile = include_str!("../../sandbox-profiles/children/claude.sb");
+    let mut command = caged(profile, &claude(), model, root, scratch);
+    command
+        .env("CLAUDE_CONFIG_DIR", scratch.join("claude"))
+        // Not the first shell: it then reads no file of the machine's.
+        .env("SHLVL", "1")
+        .envs(claude_environment(model))
+        .args(["-p", "--output-format", "stream-json", "--verbose"])
+        .args(["--permission-mode", "acceptEdits"])
+        .args(["--allowedTools", "Bash", "Write", "Edit", "Read"])
+        .args(["--", prompt]);
+    converse(command)
+}
+
+/// Runs `codex exec` for one prompt in the cage of its runs, its own sandbox off.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub fn ask_caged_codex(model: &Model, root: &Path, scratch: &Path, prompt: &str) -> Conversation {
+    let profile = include_str!("../../sandbox-profiles/children/codex.sb");
+    let mut command = caged(profile, &codex(), model, root, scratch);
+    command
+        .env("CODEX_HOME", scratch.join("codex"))
+        .env("STORY_API_KEY", "no-key")
+        .args(["exec", "--json"])
+        .arg("--dangerously-bypass-approvals-and-sandbox")
+        .args(codex_arguments(model))
+        .arg(prompt);
+    converse(command)
+}
+
+/// A coding agent behind the launcher, with what it needs in `scratch` and nothing of this process's environment.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn caged(profile: &str, agent: &Path, model: &Model, root: &Path, scratch: &Path) -> Command {
+    let text = |path: &Path| {
+        let path = path.canonicalize().expect("it is there");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    };
+    let port = model
+        .base()
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let parameters = [
+        ("PROGRAM".to_owned(), text(agent)),
+        ("ROOT".to_owned(), text(root)),
+        ("SCRATCH".to_owned(), text(scratch)),
+        ("EGRESS_PORT".to_owned(), port),
+    ];
+    let (program, line) = plexus_sandbox::launcher_command(
+        profile,
+        &parameters,
+        &plexus_sandbox::Limits::default(),
+        &crate::binaries::path("plexus-sandbox-exec"),
+        Path::new(&text(agent)),
+    );
+    for folder in ["home", "tmp", "codex", "claude"] {
+        std::fs::create_dir_all(scratch.join(folder)).expect("a folder");
+    }
+    let mut command = Command::new(program);
+    command
+        .args(line)
+        .current_dir(root)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", scratch.join("home"))
+        .env("TMPDIR", scratch.join("tmp"))
+        .env("LANG", "C.UTF-8");
+    command
+}
+
 fn as_person(program: &Path, home: &Path, folder: &Path) -> Command {
     let mut command = crate::programs::command(program, home);
     command.current_dir(folder);

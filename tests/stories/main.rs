@@ -10,6 +10,8 @@ mod backup;
 mod bench;
 #[cfg(target_os = "linux")]
 mod cage;
+#[cfg(target_os = "linux")]
+mod caged_agents;
 mod cards;
 mod changing_over;
 mod clients;

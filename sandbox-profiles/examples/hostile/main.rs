@@ -39,6 +39,10 @@ fn act(arguments: Arguments<'_>) -> io::Result<String> {
                 .collect();
             act(&named.iter().map(String::as_str).collect::<Vec<_>>())
         }
+        ["in-folder", folder, rest @ ..] => {
+            std::env::set_current_dir(folder)?;
+            act(rest)
+        }
         // In a thread that is not the process's first.
         ["in-thread", rest @ ..] => std::thread::scope(|scope| {
             let acting = scope.spawn(|| act(rest));

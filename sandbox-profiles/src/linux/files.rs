@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
@@ -29,8 +29,10 @@ fn rights(hold: Hold) -> ABI {
 }
 const _: () = assert!(ABI::V4 as u32 == LOWEST && ABI::V6 as u32 == WHOLE);
 
-/// Puts this thread, and what will descend from it, under `ruleset`'s grants.
-pub(super) fn restrict(ruleset: &Ruleset, hold: Hold) -> Result<(), CageError> {
+/// Puts this thread, and what will descend from it, under `ruleset`'s grants. Rules on what this process has in `/proc`
+/// hold for as long as somebody holds what this returns: the kernel forgets such a file, and with it the rule.
+pub(super) fn restrict(ruleset: &Ruleset, hold: Hold) -> Result<Vec<OwnedFd>, CageError> {
+    let mut held = Vec::new();
     let rights = rights(hold);
     let domain = Domain::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -53,6 +55,14 @@ pub(super) fn restrict(ruleset: &Ruleset, hold: Hold) -> Result<(), CageError> {
             AccessFs::ReadFile.into(),
             AccessFs::ReadDir.into(),
         )?;
+        if own_proc(&grant.path).is_some() {
+            held.extend(open_grant(grant)?);
+        }
+    }
+    // Before there was a right for it, seccomp left a leaf no such call, and there is no other worker.
+    let ioctls = ruleset.ioctls.iter().filter(|_| !hold.stands_in());
+    for grant in ioctls {
+        domain = add(domain, grant, AccessFs::IoctlDev.into(), BitFlags::EMPTY)?;
     }
     for grant in &ruleset.executes {
         domain = add(domain, grant, AccessFs::Execute.into(), BitFlags::EMPTY)?;
@@ -73,7 +83,7 @@ pub(super) fn restrict(ruleset: &Ruleset, hold: Hold) -> Result<(), CageError> {
     }
     let status = domain.restrict_self().map_err(landlock)?;
     if status.ruleset == RulesetStatus::FullyEnforced && status.no_new_privs {
-        Ok(())
+        Ok(held)
     } else {
         Err(CageError::Landlock(format!(
             "enforced only in part: {status:?}"
@@ -102,13 +112,10 @@ fn add(
     on_files: BitFlags<AccessFs>,
     on_folders: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, CageError> {
-    let refuse = |source| CageError::Path {
-        origin: grant.origin.clone(),
-        path: grant.path.clone(),
-        source,
+    let Some(target) = open_grant(grant)? else {
+        return Ok(domain);
     };
-    // A rule speaks of what a path leads to; one that leads through a link names something else than it says.
-    let target = open(&grant.path, ResolveFlag::RESOLVE_NO_SYMLINKS).map_err(refuse)?;
+    let refuse = |source| refused(grant, source);
     match (is_folder(&target).map_err(refuse)?, grant.extent) {
         // A Landlock rule on a folder reaches all below it: for the folder alone there is none.
         (true, Extent::Literal) => Ok(domain),
@@ -119,6 +126,45 @@ fn add(
             .add_rule(PathBeneath::new(target, on_files))
             .map_err(landlock),
     }
+}
+
+/// What a grant is about. `None` where the profile itself names a place that this machine does not have: what appears
+/// there later is not granted. A place that the profile was given must be there.
+pub(super) fn open_grant(grant: &PathGrant) -> Result<Option<OwnedFd>, CageError> {
+    let own = own_proc(&grant.path);
+    // A rule speaks of what a path leads to; one that leads through a link names something else than it says.
+    match open(
+        own.as_deref().unwrap_or(&grant.path),
+        ResolveFlag::RESOLVE_NO_SYMLINKS,
+    ) {
+        Ok(target) => Ok(Some(target)),
+        Err(error) if grant.is_spelled_out && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refused(grant, error)),
+    }
+}
+
+fn refused(grant: &PathGrant, source: io::Error) -> CageError {
+    CageError::Path {
+        origin: grant.origin.clone(),
+        path: grant.path.clone(),
+        source,
+    }
+}
+
+/// What a program may be granted of its own process: no more than these files say, and they say it of this process alone,
+/// by the number that it keeps when it becomes the program. (Others of them hold its environment and its memory.)
+const OWN: [&str; 2] = ["/proc/self/maps", "/proc/self/stat"];
+
+fn own_proc(path: &Path) -> Option<PathBuf> {
+    let name = OWN
+        .iter()
+        .any(|own| path == Path::new(own))
+        .then(|| path.file_name())??;
+    Some(
+        Path::new("/proc")
+            .join(std::process::id().to_string())
+            .join(name),
+    )
 }
 
 fn add_base(mut domain: RulesetCreated) -> Result<RulesetCreated, CageError> {

@@ -1,25 +1,35 @@
-//! Decides on each `connect` of a cage whose profile names a port of this machine, from outside of the cage.
+//! What of a launcher stays outside of the cage: it decides on calls that a cage cannot judge from inside, and ends what
+//! descends from the program.
 //!
-//! Landlock knows ports and no addresses, and a seccomp filter cannot read an address. So the launcher splits before
-//! it enters the cage: the child becomes the worker, the parent stays as its monitor.
+//! The launcher splits before it enters the cage: the child becomes the program, the parent stays as its monitor.
 //!
 //! ```text
-//! worker  ─connect─▶ kernel ─notice─▶ monitor: read the address once ▸ grant? ▸ take the socket ▸ plain TCP?
-//!         ◀─result── kernel ◀─answer─          ▸ does the call still wait? ▸ connect it to the address that was read
+//! program ─call─▶ kernel ─notice─▶ monitor: read what is named, once ▸ granted? ▸ does the call still wait? ▸ do it
+//!         ◀─result─ kernel ◀─answer─
 //! ```
 //!
-//! Invariants: the kernel never goes on with the caller's own address, so rewriting it while the call waits changes
-//! nothing; the monitor keeps standard error and no other descriptor of the launcher; the worker ends with the monitor
-//! (death signal) and the monitor with the worker, in the same way; the worker's cage bounds signals and tracing, so
-//! it cannot reach the monitor. Signals to the group reach the worker; the monitor itself heeds SIGKILL alone.
+//! | stays for | decides on | ends with |
+//! |---|---|---|
+//! | a rule that names a port of this machine | `connect` | the program |
+//! | a coding agent | that, and modes and times by path | the program, and then with all that descends from it |
 //!
-//! Must not know: what is said over a connection.
+//! A coding agent's tools may leave its group and session, so its monitor is what orphans come back to (a subreaper), and
+//! kills until none is left: when the program has ended, at SIGTERM, and at the end of whoever started the monitor.
+//!
+//! Invariants: the kernel never goes on with the caller's own arguments, so rewriting them while a call waits changes
+//! nothing; the monitor keeps standard error and no other descriptor of the launcher; the program ends with the monitor
+//! (death signal) and the monitor with the program, in the same way; the cage bounds signals and tracing, so the program
+//! cannot reach the monitor. Signals to the group reach the program; a leaf's monitor itself heeds SIGKILL alone.
+//!
+//! Must not know: who started the launcher, and what for.
+
+mod connect;
+mod metadata;
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::exit;
 use std::sync::Arc;
@@ -29,63 +39,107 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpid, getppid};
 
-use super::CageError;
-use super::os::notify::{self, LONGEST_ADDRESS, Listener, Notice};
+use super::os::notify::{self, Listener, Notice};
+use super::{CageError, tree};
 use crate::launch::STREAM;
-use crate::ruleset::{Host, Ruleset};
+use crate::profile::SystemCalls;
+use crate::ruleset::Ruleset;
 
-/// How many connects one cage may have under way. A full listener makes one wait; a further call waits for its turn.
+/// How many calls of one cage may be under way. A full listener makes a connect wait; a further call waits for its turn.
 const AT_ONCE: usize = 4;
-/// Room for the few calls that a connecting thread nests.
+/// Room for the few calls that a deciding thread nests.
 const STACK: usize = 128 * 1024;
 /// The launcher's status for a step that failed.
 const FAILED: i32 = 71;
+/// Descriptors that come with the listener at most.
+const ALONG: usize = 8;
 
-/// The worker's end of the way to its monitor.
+/// Whether a launcher must stay outside for `ruleset`.
+pub(super) fn is_needed(ruleset: &Ruleset) -> bool {
+    ruleset.names_an_address() || ruleset.system_calls == SystemCalls::Agent
+}
+
+/// The program's end of the way to its monitor.
 #[derive(Debug)]
 pub(super) struct Handover(UnixStream);
 
 /// Splits this process, which must have one thread. Returns in the child, which will be caged; the parent stays
 /// outside as its monitor and ends when it ends.
 pub(super) fn stay_outside(ruleset: &Ruleset) -> Result<Handover, CageError> {
+    // Before this process has a descriptor of its own. The stream is the program's, and no end of it stays here.
+    let stream = notify::adopt(STREAM);
+    let monitor = Monitor::of(ruleset)?;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a way to the monitor"))?;
-    notify::hear_of_children().map_err(failed("hear of the worker's end"))?;
-    let monitor = getpid();
-    match notify::split().map_err(failed("start the worker beside its monitor"))? {
+    notify::hear_of_children().map_err(failed("hear of the program's end"))?;
+    let mut inherited = SigSet::empty();
+    sigprocmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        Some(&mut inherited),
+    )
+    .map_err(failed("hold back signals"))?;
+    if monitor.ends_tree {
+        tree::adopt_orphans().map_err(failed("adopt orphans"))?;
+        // Whoever started this ends it by this signal, where it ends itself. Until here it was SIGKILL or none.
+        prctl::set_pdeathsig(Signal::SIGTERM).map_err(failed("hear of the starter's end"))?;
+    }
+    let outside = getpid();
+    match notify::split().map_err(failed("start the program beside its monitor"))? {
         None => {
             prctl::set_pdeathsig(Signal::SIGKILL)
-                .map_err(failed("tie the worker to its monitor"))?;
+                .map_err(failed("tie the program to its monitor"))?;
             // A monitor that ended before the line above sends nothing any more.
-            if getppid() != monitor {
+            if getppid() != outside {
                 exit(FAILED);
             }
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&inherited), None)
+                .map_err(failed("let signals in again"))?;
+            // It keeps its number, and stays open over the exec.
+            _ = stream.map(IntoRawFd::into_raw_fd);
             Ok(Handover(theirs))
         }
-        Some(worker) => {
-            drop(theirs);
-            let grants = Grants::of(ruleset);
-            let Err(error) = watch(worker, ours, grants);
+        Some(program) => {
+            drop((theirs, stream));
+            let Err(error) = monitor.watch(program, ours);
             say(&error);
             // Whoever cannot be watched must not go on; it dies with this process as well.
-            _ = kill(worker, Signal::SIGKILL);
+            _ = kill(program, Signal::SIGKILL);
             exit(FAILED)
         }
     }
 }
 
 impl Handover {
-    /// Puts every further `connect` of this process before the monitor.
-    pub(super) fn watch_connects(self) -> Result<(), CageError> {
-        let listener = notify::notify_of_connects().map_err(failed("have its connects watched"))?;
-        let along = [ControlMessage::ScmRights(&[listener.as_raw_fd()])];
+    /// Puts every further call that the monitor decides on before it. It also gets `held`, to keep them open.
+    pub(super) fn watch_calls(self, ruleset: &Ruleset, held: &[OwnedFd]) -> Result<(), CageError> {
+        let listener =
+            notify::notify_of(&calls(ruleset)).map_err(failed("have its calls watched"))?;
+        let along: Vec<RawFd> = std::iter::once(&listener)
+            .chain(held)
+            .take(ALONG)
+            .map(AsRawFd::as_raw_fd)
+            .collect();
+        let along = [ControlMessage::ScmRights(&along)];
         let byte = [IoSlice::new(b"l")];
         sendmsg::<()>(self.0.as_raw_fd(), &byte, &along, MsgFlags::empty(), None)
-            .map_err(failed("hand its connects to the monitor"))?;
+            .map_err(failed("hand its calls to the monitor"))?;
         Ok(())
     }
+}
+
+/// The calls that wait for the monitor.
+fn calls(ruleset: &Ruleset) -> Vec<libc::c_long> {
+    let mut calls = Vec::new();
+    if ruleset.names_an_address() {
+        calls.push(libc::SYS_connect);
+    }
+    if ruleset.system_calls == SystemCalls::Agent {
+        calls.extend(metadata::CALLS);
+    }
+    calls
 }
 
 fn failed<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> CageError {
@@ -103,47 +157,120 @@ fn say(error: &io::Error) {
     eprintln!("plexus-sandbox-exec: the monitor: {error}");
 }
 
-/// The monitor's life.
-fn watch(worker: Pid, handover: UnixStream, grants: Grants) -> io::Result<Infallible> {
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
-    // The gateway's stream is the worker's. Where none was given, this process's own first descriptor is there.
-    if handover.as_raw_fd() != STREAM {
-        drop(notify::adopt(STREAM));
+/// What a monitor decides by.
+struct Monitor {
+    connects: connect::Grants,
+    trees: metadata::Trees,
+    ends_tree: bool,
+}
+
+impl Monitor {
+    fn of(ruleset: &Ruleset) -> Result<Self, CageError> {
+        let is_agent = ruleset.system_calls == SystemCalls::Agent;
+        Ok(Self {
+            connects: connect::Grants::of(ruleset),
+            trees: if is_agent {
+                metadata::Trees::of(ruleset)?
+            } else {
+                metadata::Trees::default()
+            },
+            ends_tree: is_agent,
+        })
     }
-    let nothing = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    dup2_stdin(&nothing)?;
-    dup2_stdout(&nothing)?;
-    // A worker that failed before has said why; its status is passed on below.
-    if let Some(listener) = receive(&handover)? {
-        let served = Arc::new((Listener::new(listener), grants));
-        for _ in 0..AT_ONCE {
-            let served = Arc::clone(&served);
-            thread::Builder::new().stack_size(STACK).spawn(move || {
-                let (listener, grants) = &*served;
-                let Err(errno) = serve(listener, grants);
-                say(&errno.into());
-                exit(FAILED);
-            })?;
+
+    /// The monitor's life.
+    fn watch(self, program: Pid, handover: UnixStream) -> io::Result<Infallible> {
+        let nothing = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        dup2_stdin(&nothing)?;
+        dup2_stdout(&nothing)?;
+        // A program that failed before has said why; its status is passed on below.
+        let mut received = receive(&handover)?;
+        let ends_tree = self.ends_tree;
+        let held = if received.is_empty() {
+            Vec::new()
+        } else {
+            let held = received.split_off(1);
+            let served = Arc::new((received.remove(0), self));
+            for _ in 0..AT_ONCE {
+                let served = Arc::clone(&served);
+                thread::Builder::new().stack_size(STACK).spawn(move || {
+                    let (listener, monitor) = &*served;
+                    let Err(errno) = monitor.serve(&Listener::new(listener));
+                    say(&errno.into());
+                    exit(FAILED);
+                })?;
+            }
+            held
+        };
+        let ended = if ends_tree {
+            let ended = end_of_tree(program);
+            tree::end()?;
+            ended?
+        } else {
+            waitpid(program, None)?
+        };
+        drop(held);
+        match ended {
+            WaitStatus::Signaled(_, signal, _) => {
+                notify::end_by(signal)?;
+                Err(io::Error::other(format!("outlived {signal}")))
+            }
+            WaitStatus::Exited(_, status) => exit(status),
+            other => Err(io::Error::other(format!("{other:?} is no end"))),
         }
     }
-    match waitpid(worker, None)? {
-        WaitStatus::Signaled(_, signal, _) => {
-            notify::end_by(signal)?;
-            Err(io::Error::other(format!("outlived {signal}")))
+
+    fn serve(&self, listener: &Listener<'_>) -> nix::Result<Infallible> {
+        loop {
+            let notice = listener.next()?;
+            let answer = self.decide(listener, &notice);
+            listener.answer(&notice, answer)?;
         }
-        WaitStatus::Exited(_, status) => exit(status),
-        other => Err(io::Error::other(format!("{other:?} is no end"))),
+    }
+
+    fn decide(&self, listener: &Listener<'_>, notice: &Notice) -> nix::Result<()> {
+        if notice.call == libc::SYS_connect {
+            connect::connect(listener, &self.connects, notice)
+        } else {
+            metadata::change(listener, &self.trees, notice)
+        }
     }
 }
 
-/// The listener; `None` where the worker ended without sending it.
-fn receive(handover: &UnixStream) -> io::Result<Option<OwnedFd>> {
+/// Waits until the program has ended, or it is asked that all of it end.
+fn end_of_tree(program: Pid) -> io::Result<WaitStatus> {
+    let mut told = SigSet::empty();
+    told.add(Signal::SIGCHLD);
+    told.add(Signal::SIGTERM);
+    told.add(Signal::SIGINT);
+    loop {
+        match told.wait()? {
+            Signal::SIGCHLD => {
+                // One signal may stand for many ends, of orphans among them.
+                loop {
+                    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                        Ok(WaitStatus::StillAlive) => break,
+                        Ok(ended) if ended.pid() == Some(program) => return Ok(ended),
+                        Ok(_) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                }
+            }
+            // What a person sends who wants it to stop what it does.
+            Signal::SIGINT => kill(program, Signal::SIGINT)?,
+            ended => return Ok(WaitStatus::Signaled(program, ended, false)),
+        }
+    }
+}
+
+/// The listener and what else is to be held; nothing where the program ended without sending them.
+fn receive(handover: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([i32; 1]);
+    let mut space = nix::cmsg_space!([RawFd; ALONG]);
     let message = recvmsg::<()>(
         handover.as_raw_fd(),
         &mut parts,
@@ -154,73 +281,8 @@ fn receive(handover: &UnixStream) -> io::Result<Option<OwnedFd>> {
         ControlMessageOwned::ScmRights(numbers) => Some(numbers),
         _ => None,
     });
-    Ok(numbers
-        .and_then(|numbers| numbers.first().copied())
-        .and_then(notify::adopt))
-}
-
-fn serve(listener: &Listener, grants: &Grants) -> nix::Result<Infallible> {
-    loop {
-        let notice = listener.next()?;
-        let answer = connect(listener, grants, &notice);
-        listener.answer(&notice, answer)?;
-    }
-}
-
-/// Does what was asked for, where it is granted.
-fn connect(listener: &Listener, grants: &Grants, notice: &Notice) -> nix::Result<()> {
-    // The kernel reads 32 bits of a number that is an int.
-    let [number, address, length, ..] = notice.arguments;
-    let to = read_address(notice.thread, address, length as i32)?;
-    if !grants.allow(to) {
-        return Err(Errno::EACCES);
-    }
-    let socket = notify::take_descriptor(process_of(notice.thread)?, number as i32)?;
-    if !listener.is_waiting(notice) {
-        return Err(Errno::ESRCH);
-    }
-    let family = match to {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
-    };
-    if notify::kind_of(&socket)? != (family, libc::SOCK_STREAM, libc::IPPROTO_TCP) {
-        return Err(Errno::EACCES);
-    }
-    notify::connect_to(&socket, to)
-}
-
-/// The address that a thread names, of the two families that a rule can mean.
-fn read_address(thread: i32, at: u64, length: i32) -> nix::Result<SocketAddr> {
-    let length = usize::try_from(length).map_err(|_| Errno::EINVAL)?;
-    let mut bytes = [0; LONGEST_ADDRESS];
-    let read = bytes
-        .get_mut(..length.min(LONGEST_ADDRESS))
-        .ok_or(Errno::EINVAL)?;
-    notify::read_memory(thread, at, read)?;
-    parse(read)
-}
-
-/// Reads `struct sockaddr_in` and `struct sockaddr_in6` (the scope of a link-local address is not carried over).
-fn parse(address: &[u8]) -> nix::Result<SocketAddr> {
-    fn part<const N: usize>(address: &[u8], at: usize) -> nix::Result<[u8; N]> {
-        address
-            .get(at..at + N)
-            .and_then(|part| part.try_into().ok())
-            .ok_or(Errno::EINVAL)
-    }
-    let family = i32::from(u16::from_ne_bytes(part(address, 0)?));
-    let port = u16::from_be_bytes(part(address, 2)?);
-    match family {
-        libc::AF_INET if address.len() >= size_of::<libc::sockaddr_in>() => {
-            Ok((Ipv4Addr::from(part::<4>(address, 4)?), port).into())
-        }
-        libc::AF_INET6 if address.len() >= LONGEST_ADDRESS => {
-            Ok((Ipv6Addr::from(part::<16>(address, 8)?), port).into())
-        }
-        libc::AF_INET | libc::AF_INET6 => Err(Errno::EINVAL),
-        // AF_UNSPEC, which lets a connection go, among them.
-        _ => Err(Errno::EACCES),
-    }
+    let numbers = numbers.unwrap_or_default().into_iter();
+    Ok(numbers.filter_map(notify::adopt).collect())
 }
 
 /// The process that a thread belongs to.
@@ -231,89 +293,4 @@ fn process_of(thread: i32) -> nix::Result<i32> {
     process
         .and_then(|number| number.trim().parse().ok())
         .ok_or(Errno::ESRCH)
-}
-
-/// What a profile says of TCP.
-#[derive(Debug)]
-struct Grants(Vec<(Host, u16)>);
-
-impl Grants {
-    fn of(ruleset: &Ruleset) -> Self {
-        let grants = ruleset.connects.iter();
-        Self(grants.map(|grant| (grant.host, grant.port)).collect())
-    }
-
-    fn allow(&self, to: SocketAddr) -> bool {
-        self.0.iter().any(|(host, port)| match host {
-            Host::Localhost => to == SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
-            Host::Any => to.port() == *port,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn v4(family: u16, port: u16, address: [u8; 4]) -> Vec<u8> {
-        let mut bytes = family.to_ne_bytes().to_vec();
-        bytes.extend(port.to_be_bytes());
-        bytes.extend(address);
-        bytes.extend([0; 8]);
-        bytes
-    }
-
-    fn v6(port: u16, address: Ipv6Addr) -> Vec<u8> {
-        let mut bytes = (libc::AF_INET6 as u16).to_ne_bytes().to_vec();
-        bytes.extend(port.to_be_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(address.octets());
-        bytes.extend([0; 4]);
-        bytes
-    }
-
-    #[test]
-    fn addresses_of_two_families_are_read() {
-        let inet = libc::AF_INET as u16;
-        let whole = v4(inet, 80, [127, 0, 0, 1]);
-        assert_eq!(
-            parse(&whole),
-            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 80)))
-        );
-        for length in 0..whole.len() {
-            assert_eq!(parse(&whole[..length]), Err(Errno::EINVAL), "{length}");
-        }
-        let whole = v6(80, Ipv6Addr::LOCALHOST);
-        assert_eq!(
-            parse(&whole),
-            Ok(SocketAddr::from((Ipv6Addr::LOCALHOST, 80)))
-        );
-        for length in 0..whole.len() {
-            assert_eq!(parse(&whole[..length]), Err(Errno::EINVAL), "{length}");
-        }
-        for other in [libc::AF_UNSPEC, libc::AF_UNIX, libc::AF_NETLINK] {
-            assert_eq!(
-                parse(&v4(other as u16, 80, [127, 0, 0, 1])),
-                Err(Errno::EACCES)
-            );
-        }
-    }
-
-    #[test]
-    fn localhost_is_one_address() {
-        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-        let grants = Grants(vec![(Host::Localhost, 80), (Host::Any, 443)]);
-        assert!(grants.allow(SocketAddr::from(([127, 0, 0, 1], 80))));
-        for refused in [
-            SocketAddr::from(([127, 0, 0, 1], 81)),
-            SocketAddr::from(([127, 0, 0, 2], 80)),
-            SocketAddr::from(([0, 0, 0, 0], 80)),
-            SocketAddr::from((Ipv6Addr::LOCALHOST, 80)),
-            SocketAddr::from((mapped, 80)),
-        ] {
-            assert!(!grants.allow(refused), "{refused}");
-        }
-        assert!(grants.allow(SocketAddr::from(([192, 0, 2, 1], 443))));
-        assert!(grants.allow(SocketAddr::from((Ipv6Addr::LOCALHOST, 443))));
-    }
 }

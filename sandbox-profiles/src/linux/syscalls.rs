@@ -1,12 +1,13 @@
 //! seccomp: which system calls a worker has, and with which arguments.
 //!
-//! Three filters, because one filter has one answer for what it refuses. The kernel asks all of them and the
+//! Several filters, because one filter has one answer for what it refuses. The kernel asks all of them and the
 //! strictest answer holds:
 //!
 //! | filter | answers |
 //! |---|---|
 //! | absent | `clone3`: ENOSYS. Its flags lie behind a pointer; the C library falls back to `clone` |
-//! | pretended | `setsid`, `setpgid`: success without effect, so that whatever descends stays in the group |
+//! | pretended | leaf: `setsid`, `setpgid` succeed without effect, so that whatever descends stays in the group. Agent: the setting of a death signal and of owners does |
+//! | unsupported | agent: extended attributes cannot be changed (EOPNOTSUPP), as on some disks; tools go on without |
 //! | flavour | [`leaf`](super::leaf): EPERM for all but a list; [`agent`](super::agent): EPERM for a list |
 //!
 //! A call of another architecture (`int 0x80`) ends the process; the x32 numbers of x86_64 are refused.
@@ -30,6 +31,7 @@ use crate::ruleset::{Extent, Host, Origin, PathGrant, PortGrant, Ruleset};
 
 const EPERM: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
 const ENOSYS: SeccompAction = SeccompAction::Errno(libc::ENOSYS as u32);
+const EOPNOTSUPP: SeccompAction = SeccompAction::Errno(libc::EOPNOTSUPP as u32);
 
 /// All `CLONE_NEW*` that `clone` knows. (`CLONE_NEWTIME` shares a bit with the exit signal: only `clone3` and
 /// `unshare` have it.)
@@ -56,10 +58,18 @@ pub(super) fn filters(
     let absent = Calls::default()
         .any(&[libc::SYS_clone3])
         .compile(SeccompAction::Allow, ENOSYS)?;
-    let pretended = Calls::default()
-        .any(&[libc::SYS_setsid, libc::SYS_setpgid])
-        .compile(SeccompAction::Allow, SeccompAction::Errno(0))?;
-    Ok(vec![absent, pretended, without_x32(), flavour])
+    let pretended = match ruleset.system_calls {
+        SystemCalls::Leaf => Calls::default().any(&[libc::SYS_setsid, libc::SYS_setpgid]),
+        SystemCalls::Agent => agent::pretended()?,
+    }
+    .compile(SeccompAction::Allow, SeccompAction::Errno(0))?;
+    let mut filters = vec![absent, pretended, without_x32()];
+    if ruleset.system_calls == SystemCalls::Agent {
+        let unsupported = Calls::default().any(agent::UNSUPPORTED);
+        filters.push(unsupported.compile(SeccompAction::Allow, EOPNOTSUPP)?);
+    }
+    filters.push(flavour);
+    Ok(filters)
 }
 
 /// All that the filters of a flavour can come to, as the kernel reads them: of the narrowest ruleset and of the widest, on
@@ -77,6 +87,7 @@ pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
         writes: vec![PathGrant {
             path: "/".into(),
             extent: Extent::Subtree,
+            is_spelled_out: true,
             origin: origin(),
         }],
         creates_links: true,

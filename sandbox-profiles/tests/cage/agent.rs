@@ -3,16 +3,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexus_hostile::offered;
 
-use crate::{Bystander, Cage, Outcome, hostile, uncaged};
+use crate::{Bystander, Cage, Outcome, hostile, outcome, uncaged};
 
 /// No connector has such a profile yet.
 const AGENT: &str = r#"(version 1)
@@ -61,7 +62,6 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["append", note],
         &["chmod", note],
         &["utimes-path", note],
-        &["set-attribute", note],
         &["watch", note],
         &["handle", note],
         &["set-flags", &cage.in_root("note.md")],
@@ -98,7 +98,6 @@ fn an_agent_reaches_nothing_around_its_cage() {
         &["chroot"],
         #[cfg(target_arch = "x86_64")]
         &["x32"],
-        &["death-signal"],
         &["dumpable"],
         &["subreaper"],
     ] {
@@ -111,9 +110,18 @@ fn an_agent_reaches_nothing_around_its_cage() {
     cage.denies_where_offered(&["request-key"], &[]);
     cage.denies_where_offered(&["pivot-root"], &[]);
     cage.denies_where_offered(&["advise-memory", pid], &[]);
-    for act in ["set-attribute-at", "remove-attribute-at", "set-flags-at"] {
-        cage.denies_where_offered(&[act, &cage.in_root("note.md")], &[]);
+    cage.denies_where_offered(&["set-flags-at", &cage.in_root("note.md")], &[]);
+    // As on a disk that has none: tools go on without.
+    for act in [
+        "set-attribute",
+        "set-attribute-at",
+        "remove-attribute",
+        "remove-attribute-at",
+    ] {
+        let unsupported = Outcome::Refused(Errno::EOPNOTSUPP);
+        assert_eq!(cage.run(&[act, &cage.in_root("note.md")]), unsupported);
     }
+    cage.denies_with(&["set-attribute", note], &[Errno::EOPNOTSUPP]);
     for how in ["send", "send-message", "take", "take-message"] {
         cage.denies_where_offered(&["out-of-band", how], offered::OUT_OF_BAND);
     }
@@ -123,7 +131,11 @@ fn an_agent_reaches_nothing_around_its_cage() {
     cage.allows(&["pin", "0"]);
     #[cfg(target_arch = "x86_64")]
     cage.ends(&["int80"]);
-    assert_eq!(cage.allows(&["setsid"]), "same session");
+    assert_eq!(cage.allows(&["setsid"]), "new session");
+    cage.allows(&["packet-pair"]);
+    cage.allows(&["chown-to-nobody", note]);
+    let owner = std::fs::metadata(note).expect("it is there").uid();
+    assert_eq!(owner, nix::unistd::getuid().as_raw(), "it changed nothing");
     assert_eq!(cage.run(&["clone3"]), Outcome::Refused(Errno::ENOSYS));
     cage.allows(&["stream-pair"]);
 }
@@ -156,41 +168,181 @@ fn an_agent_without_fork_has_threads_only() {
     assert_eq!(uncaged(&["thread"]), Outcome::Done(String::new()));
 }
 
-/// It may fork; what it forks, however often, stays in the group that the gateway ends.
+/// It may leave its group and session; what it leaves behind ends with it all the same.
 #[test]
-fn an_agents_processes_end_with_its_group() {
+fn descendants_end_with_their_agent() {
     let cage = Cage::new(AGENT, "writer");
+    // The agent ends by itself; its input stays open, so nobody else has a reason to end.
+    let mut left = Started::new(&mut cage.command(&["fork-twice"]));
+    assert_eq!(left.said, "done away\n");
     assert_eq!(
-        forks_twice(&mut cage.command(&["fork-twice"])),
-        ("done same group\n".to_owned(), String::new())
+        (left.rest(), left.status().code()),
+        (String::new(), Some(0))
     );
+    // It is asked to.
+    let mut left = Started::new(&mut cage.command(&["fork-twice-and-stay"]));
+    kill(left.process(), Signal::SIGTERM).expect("a process of the test's own");
+    assert_eq!(left.rest(), "");
+    assert_eq!(left.status().signal(), Some(Signal::SIGTERM as i32));
+    // Whoever started it is killed.
+    let line = cage.command(&["fork-twice-and-stay"]);
+    let mut starter = Command::new("/bin/sh");
+    starter.args(["-c", "exec 3<&0; \"$@\" <&3 3<&- & wait", "sh"]);
+    starter.arg(line.get_program()).args(line.get_args());
+    let mut left = Started::new(&mut starter);
+    assert_eq!(left.said, "done away\n");
+    kill(left.process(), Signal::SIGKILL).expect("a process of the test's own");
+    assert_eq!(left.rest(), "");
+    left.status();
+    // Without a cage what is left behind lives on, or the above proves nothing.
+    let mut left = Started::new(Command::new(hostile()).arg("fork-twice"));
+    assert_eq!(left.said, "done away\n");
+    left.status();
+    left.input.write_all(b"heard\n").expect("somebody reads");
+    let mut heard = [0; 6];
+    left.output
+        .read_exact(&mut heard)
+        .expect("somebody answers");
+    assert_eq!(&heard, b"heard\n");
+}
+
+/// A process that has said one line; its input stays open.
+struct Started {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Started {
+    fn new(command: &mut Command) -> Self {
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let input = child.stdin.take().expect("piped");
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut said = String::new();
+        output.read_line(&mut said).expect("what it says");
+        Self {
+            child,
+            input,
+            output,
+            said,
+        }
+    }
+
+    fn process(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().expect("a pid"))
+    }
+
+    /// What is said until nobody is left who could say something.
+    fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.output
+            .read_to_string(&mut rest)
+            .expect("the end of it");
+        rest
+    }
+
+    fn status(&mut self) -> ExitStatus {
+        self.child.wait().expect("our child")
+    }
+}
+
+/// The kernel still ends it with its monitor; that it asks for another signal has no effect.
+#[test]
+fn death_signal_of_an_agent_stays() {
+    let cage = Cage::new(AGENT, "writer");
+    assert_eq!(cage.allows(&["death-signal-let-go"]), "9");
+    let mut free = Command::new(hostile());
+    free.args(["tied"])
+        .arg(hostile())
+        .arg("death-signal-let-go");
     assert_eq!(
-        forks_twice(Command::new(hostile()).arg("fork-twice")),
-        ("done away\n".to_owned(), "heard\n".to_owned()),
-        "without a cage it lives on, or the above proves nothing"
+        outcome(&free.output().expect("it starts")),
+        Outcome::Done("0".to_owned())
     );
 }
 
-/// What is said by a process that forks twice, and what by the one that it leaves behind, once its group is ended.
-fn forks_twice(command: &mut Command) -> (String, String) {
-    let mut leader = command
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut input = leader.stdin.take().expect("piped");
-    let mut output = BufReader::new(leader.stdout.take().expect("piped"));
-    let mut said = String::new();
-    output.read_line(&mut said).expect("what it says");
-    // It is not waited for yet, so its number is still the group's and nobody else's.
-    let group = Pid::from_raw(leader.id().try_into().expect("a pid"));
-    killpg(group, Signal::SIGKILL).expect("a group of the test's own");
-    leader.wait().expect("our child");
-    // Where nobody is left to hear it, nobody says it again. Whoever is left ends with its input.
-    let _ = input.write_all(b"heard\n");
-    drop(input);
-    let mut left = String::new();
-    output.read_to_string(&mut left).expect("the end of it");
-    (said, left)
+#[test]
+fn modes_and_times_change_in_granted_trees_only() {
+    let cage = Cage::new(AGENT, "writer");
+    let (inside, outside) = (cage.in_root("note.md"), cage.outside("note.md"));
+    let mode = |path: &str| std::fs::metadata(path).expect("it is there").mode() & 0o7777;
+    let was = mode(&outside);
+    cage.allows(&["chmod", &inside]);
+    assert_eq!(mode(&inside), 0o700);
+    cage.allows(&["chmod", &cage.in_root("")]);
+    cage.allows(&["chmod-in", &cage.in_root(""), "note.md"]);
+    cage.allows(&["in-folder", &cage.in_root(""), "chmod-to", "640", "note.md"]);
+    assert_eq!(mode(&inside), 0o640);
+    cage.allows(&["utimes-path", &inside]);
+    let changed = std::fs::metadata(&inside).expect("it is there").modified();
+    assert_eq!(changed.expect("a time"), std::time::UNIX_EPOCH);
+    // Above and beside, by any name for it.
+    let link = cage.in_root("link");
+    std::os::unix::fs::symlink(&outside, &link).expect("a link");
+    for act in [
+        &["chmod", &link][..],
+        &["chmod", &outside],
+        &["chmod", &cage.in_root("../outside/note.md")],
+        &["chmod-in", &cage.in_root(""), "../outside/note.md"],
+        &["chmod-in", &cage.in_root(""), "link"],
+        &["chmod-in", &cage.outside(""), "note.md"],
+        &["in-folder", &cage.outside(""), "chmod", "note.md"],
+        &["chmod", &cage.outside("")],
+        &["utimes-path", &outside],
+        &["chmod-to", "4755", &inside],
+        &["chmod-to", "2755", &inside],
+        &["chmod-to", "666", &inside],
+    ] {
+        let before = mode(&outside);
+        assert!(
+            matches!(cage.run(act), Outcome::Refused(errno) if crate::REFUSALS.contains(&errno)),
+            "{act:?}"
+        );
+        assert_eq!(mode(&outside), before, "{act:?}");
+        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+    }
+    assert_ne!(mode(&outside), was, "the controls changed it");
+    // What is not there is said to be so.
+    assert_eq!(
+        cage.run(&["chmod", &cage.in_root("missing")]),
+        Outcome::Refused(Errno::ENOENT)
+    );
+}
+
+/// Whoever exchanges the file for a link while a change waits gets nothing outside changed.
+#[test]
+fn exchanged_file_changes_nothing_outside() {
+    let cage = Cage::new(AGENT, "writer");
+    let (granted, other) = (cage.in_root("note.md"), cage.outside("note.md"));
+    // A link that appears between the two looks is no file beneath the tree.
+    cage.denies_with(
+        &["chmod-rewritten", &granted, &other, "2000"],
+        &[Errno::EPERM, Errno::ELOOP],
+    );
+}
+
+#[test]
+fn own_maps_are_read_and_nobody_elses() {
+    let rules = r#"(allow file-read* (literal "/proc/self/maps"))
+(allow file-read* (literal "/proc/self/stat"))
+(allow file-read* (subpath "/nowhere/at/all"))"#;
+    let cage = Cage::new(AGENT, "writer").with(rules);
+    for file in ["maps", "stat"] {
+        let own = format!("/proc/self/{file}");
+        cage.allows(&["open", &own]);
+        Cage::new(AGENT, "writer").denies(&["open", &own]);
+        // Not of its parent, nor for its child.
+        cage.denies(&["at-parent", "open", &format!("/proc/PARENT/{file}")]);
+        assert_eq!(
+            cage.allows(&["in-child", "open", &own]),
+            format!("refused {}", Errno::EACCES as i32)
+        );
+    }
+    cage.denies(&["open", "/proc/self/environ"]);
 }

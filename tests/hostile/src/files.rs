@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 
 use crate::{Arguments, silent};
 
@@ -36,6 +36,23 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["link", from, to] => silent(fs::hard_link(from, to)),
         ["symlink", to, path] => silent(std::os::unix::fs::symlink(to, path)),
         ["chmod", path] => silent(fs::set_permissions(path, Permissions::from_mode(0o700))),
+        ["chmod-to", mode, path] => silent(
+            u32::from_str_radix(mode, 8)
+                .map_err(io::Error::other)
+                .and_then(|mode| fs::set_permissions(path, Permissions::from_mode(mode))),
+        ),
+        // By a name in a folder that is open.
+        ["chmod-in", folder, name] => silent(File::open(folder).and_then(|folder| {
+            Ok(fchmodat(
+                &folder,
+                *name,
+                Mode::S_IRWXU,
+                FchmodatFlags::FollowSymlink,
+            )?)
+        })),
+        ["chmod-rewritten", granted, other, rounds] => {
+            silent(chmod_rewritten(granted, other, rounds))
+        }
         // Both through a descriptor that was opened for reading only.
         ["fchmod", mode, path] => silent(fchmod(mode, path)),
         ["futimes", path] => silent(File::open(path).and_then(|file| {
@@ -50,6 +67,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
             Some(nix::unistd::getuid().as_raw()),
             None,
         )),
+        ["chown-to-nobody", path] => silent(std::os::unix::fs::lchown(path, Some(65534), None)),
         ["truncate-path", path] => silent(nix::unistd::truncate(*path, 0).map_err(Into::into)),
         ["fifo", path] => silent(nix::unistd::mkfifo(*path, Mode::S_IRWXU).map_err(Into::into)),
         // What can be learned of a path without opening it.
@@ -73,6 +91,62 @@ fn list(path: &str) -> io::Result<String> {
     let names =
         fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     Ok(names.collect::<io::Result<Vec<_>>>()?.join(" "))
+}
+
+/// Changes the mode of one file while another thread goes on exchanging it for a link to the other, and says how often
+/// that was refused. Done when the other file's mode was changed, once.
+fn chmod_rewritten(granted: &str, other: &str, rounds: &str) -> io::Result<()> {
+    let rounds: u32 = rounds.parse().map_err(io::Error::other)?;
+    let was = fs::metadata(other)?.mode();
+    let (link, file) = (format!("{granted}.link"), format!("{granted}.file"));
+    // They may be left by an earlier try.
+    let _ = std::os::unix::fs::symlink(other, &link);
+    File::create(&file)?;
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = &over;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            use std::sync::atomic::Ordering;
+            let both = [&link, &file];
+            while !over.load(Ordering::Relaxed) {
+                for from in both {
+                    // A copy takes the name, so that there is always something.
+                    let copy = format!("{granted}.copy");
+                    let made = if from == both[0] {
+                        std::os::unix::fs::symlink(other, &copy)
+                    } else {
+                        fs::hard_link(from, &copy)
+                    };
+                    let _ = made.and_then(|()| fs::rename(&copy, granted));
+                    let _ = fs::remove_file(&copy);
+                }
+            }
+        });
+        let (mut changed, mut refused) = (0, None);
+        // On a busy machine it takes more rounds to see both.
+        let outcome = (0..rounds * 50).try_for_each(|round| {
+            if round >= rounds && changed > 0 && refused.is_some() {
+                return Ok(());
+            }
+            let mode = Permissions::from_mode(0o700 + (round % 8) * 8);
+            match fs::set_permissions(granted, mode) {
+                Ok(()) => changed += 1,
+                Err(error) => refused = Some(error),
+            }
+            if fs::metadata(other)?.mode() == was {
+                Ok(())
+            } else {
+                Err(io::Error::other("reached"))
+            }
+        });
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        match (outcome, refused) {
+            (Err(error), _) if error.to_string() == "reached" => Ok(()),
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(refused)) if changed > 0 => Err(refused),
+            (Ok(()), _) => Err(io::Error::other("nothing was raced")),
+        }
+    })
 }
 
 /// By a folder that is open and not by its path.

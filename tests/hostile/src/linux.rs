@@ -61,6 +61,13 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
         ["setpgid"] => silent(setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(Into::into)),
         ["death-signal"] => silent(os::set_death_signal(0)),
         ["death-signal-is"] => Some(os::own_death_signal().map(|signal| signal.to_string())),
+        // Lets go of it, as far as it is let, and says what is left.
+        ["death-signal-let-go"] => Some(
+            os::set_death_signal(0)
+                .and_then(|()| os::own_death_signal())
+                .map(|signal| signal.to_string()),
+        ),
+        ["packet-pair"] => silent(os::sockets::packet_pair()),
         // Becomes another program that a dying parent takes along.
         ["tied", rest @ ..] => Some(os::set_death_signal(libc::SIGKILL).and_then(|()| exec(rest))),
         // Becomes another program that begins with no mask of modes.

@@ -56,6 +56,7 @@ pub(crate) fn act(arguments: Arguments<'_>) -> Option<io::Result<String>> {
                 }),
         ),
         ["fork"] => silent(crate::os::fork_and_wait()),
+        ["fork-twice-and-stay"] => Some(crate::os::fork_twice().and_then(stay_after)),
         ["fork-twice"] => Some(crate::os::fork_twice()),
         ["descriptor", number] => silent(
             number
@@ -87,6 +88,15 @@ fn stay() -> io::Result<()> {
     println!("here {}", std::process::id());
     io::stdout().flush()?;
     io::stdin().read_to_end(&mut Vec::new()).map(drop)
+}
+
+/// Says it at once, then stays until its stdin ends.
+#[expect(clippy::print_stdout, reason = "its answer is its output")]
+fn stay_after(said: String) -> io::Result<String> {
+    println!("done {said}");
+    io::stdout().flush()?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(said)
 }
 
 /// So many threads at once, which end together.

@@ -14,8 +14,13 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 /// The longest address that is read: that of IPv6.
 pub(in super::super) const LONGEST_ADDRESS: usize = size_of::<libc::sockaddr_in6>();
-/// Offset of the number in `struct seccomp_data`.
+/// The longest path that is read, with its end: `PATH_MAX` of `linux/limits.h`.
+const LONGEST_PATH: usize = 4096;
+/// Nothing that is mapped ends within a piece of this size that begins at a multiple of it.
+const PIECE: u64 = 4096;
+/// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
+const SECOND_ARGUMENT: u32 = 24;
 
 /// Makes a second process, in which this returns `None`.
 pub(in super::super) fn split() -> nix::Result<Option<Pid>> {
@@ -46,25 +51,42 @@ pub(in super::super) fn hear_of_children() -> nix::Result<()> {
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }
 
-/// From now on each `connect` of this process, and of what descends from it, waits for the answer of whoever holds
-/// what this returns. A signal that does not end the caller does not interrupt it, so that no call is made twice.
-pub(in super::super) fn notify_of_connects() -> io::Result<OwnedFd> {
-    let step = |code: u32, jf: u8, k: u32| libc::sock_filter {
+/// From now on each of `calls` by this process, and by what descends from it, waits for the answer of whoever holds what
+/// this returns; but not a `utimensat` without a path, which is about a descriptor. A signal that does not end the caller
+/// does not interrupt it, so that no call is made twice.
+pub(in super::super) fn notify_of(calls: &[libc::c_long]) -> io::Result<OwnedFd> {
+    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
         code: code as u16,
-        jt: 0,
+        jt,
         jf,
         k,
     };
-    let steps = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, NUMBER),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            1,
-            libc::SYS_connect as u32,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_USER_NOTIF),
-        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let skip = |if_equal, unless, value| {
+        let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        step(code, if_equal, unless, value)
+    };
+    let answer = |action| step(libc::BPF_RET | libc::BPF_K, 0, 0, action);
+    let mut steps = vec![load(NUMBER)];
+    for call in calls {
+        if *call == libc::SYS_utimensat {
+            steps.extend([
+                skip(0, 6, *call as u32),
+                load(SECOND_ARGUMENT),
+                skip(0, 2, 0),
+                load(SECOND_ARGUMENT + 4),
+                skip(1, 0, 0),
+                answer(libc::SECCOMP_RET_USER_NOTIF),
+                answer(libc::SECCOMP_RET_ALLOW),
+            ]);
+        } else {
+            steps.extend([
+                skip(0, 1, *call as u32),
+                answer(libc::SECCOMP_RET_USER_NOTIF),
+            ]);
+        }
+    }
+    steps.push(answer(libc::SECCOMP_RET_ALLOW));
     let program = libc::sock_fprog {
         len: steps.len() as u16,
         filter: steps.as_ptr().cast_mut(),
@@ -84,20 +106,22 @@ pub(in super::super) fn notify_of_connects() -> io::Result<OwnedFd> {
 
 /// Where the notices of a filter arrive.
 #[derive(Debug)]
-pub(in super::super) struct Listener(OwnedFd);
+pub(in super::super) struct Listener<'a>(&'a OwnedFd);
 
 /// A call that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Notice {
     id: u64,
+    /// Which call.
+    pub(in super::super) call: libc::c_long,
     /// The thread that called.
     pub(in super::super) thread: i32,
     /// The arguments, as the kernel read them.
     pub(in super::super) arguments: [u64; 6],
 }
 
-impl Listener {
-    pub(in super::super) fn new(descriptor: OwnedFd) -> Self {
+impl<'a> Listener<'a> {
+    pub(in super::super) fn new(descriptor: &'a OwnedFd) -> Self {
         Self(descriptor)
     }
 
@@ -118,6 +142,7 @@ impl Listener {
                 Ok(_) => {
                     return Ok(Notice {
                         id: notice.id,
+                        call: notice.data.nr.into(),
                         thread: notice.pid as i32,
                         arguments: notice.data.args,
                     });
@@ -189,6 +214,74 @@ pub(in super::super) fn read_memory(thread: i32, address: u64, into: &mut [u8]) 
     } else {
         Err(Errno::EFAULT)
     }
+}
+
+/// The path that a thread has at `address`.
+pub(in super::super) fn read_path(thread: i32, address: u64) -> nix::Result<Vec<u8>> {
+    let mut path = Vec::new();
+    while path.len() < LONGEST_PATH {
+        let at = address.wrapping_add(path.len() as u64);
+        let mut piece = [0; PIECE as usize];
+        let piece = &mut piece[..(PIECE - at % PIECE) as usize];
+        read_memory(thread, at, piece)?;
+        if let Some(end) = piece.iter().position(|byte| *byte == 0) {
+            path.extend_from_slice(&piece[..end]);
+            return Ok(path);
+        }
+        path.extend_from_slice(piece);
+    }
+    Err(Errno::ENAMETOOLONG)
+}
+
+/// Times of a file, as the kernel takes them: of access and of change, or none for now.
+pub(in super::super) struct Times(Option<[libc::timespec; 2]>);
+
+/// The times that a thread has at `address`, which may be null.
+pub(in super::super) fn read_times(thread: i32, address: u64) -> nix::Result<Times> {
+    if address == 0 {
+        return Ok(Times(None));
+    }
+    let mut bytes = [0; size_of::<[libc::timespec; 2]>()];
+    read_memory(thread, address, &mut bytes)?;
+    // SAFETY: the array is two structures of two integers each, for which all bytes are a value, and of this very size.
+    Ok(Times(Some(unsafe {
+        std::mem::transmute::<[u8; size_of::<[libc::timespec; 2]>()], [libc::timespec; 2]>(bytes)
+    })))
+}
+
+/// Sets the mode of what a handle is open on.
+pub(in super::super) fn set_mode(handle: &OwnedFd, mode: u32) -> nix::Result<()> {
+    // SAFETY: the empty path is a C string, which the kernel only reads.
+    Errno::result(unsafe {
+        libc::syscall(
+            super::super::agent::FCHMODAT2,
+            handle.as_raw_fd(),
+            c"".as_ptr(),
+            mode,
+            libc::AT_EMPTY_PATH,
+        )
+    })
+    .map(drop)
+}
+
+/// Sets the times of what a handle is open on.
+pub(in super::super) fn set_times(handle: &OwnedFd, times: &Times) -> nix::Result<()> {
+    let times = times
+        .0
+        .as_ref()
+        .map_or(std::ptr::null(), |times| times.as_ptr());
+    // SAFETY: the empty path is a C string; the times are null or two structures that outlive the call. The kernel only
+    // reads both.
+    Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_utimensat,
+            handle.as_raw_fd(),
+            c"".as_ptr(),
+            times,
+            libc::AT_EMPTY_PATH,
+        )
+    })
+    .map(drop)
 }
 
 /// A copy of descriptor `number` of `process`, which must be the number of a whole process.
