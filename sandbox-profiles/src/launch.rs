@@ -128,6 +128,13 @@ pub fn uncaged_command(
 /// The launcher's option for [`uncaged_command`].
 pub(crate) const UNCAGED: &str = "--without-a-cage";
 
+/// The launcher's option to stay outside whatever the profile, and to end what descends from the program.
+#[cfg(target_os = "linux")]
+pub(crate) const STAY: &str = "--stay";
+/// The launcher's option to attack targets from the cage before the program is there.
+#[cfg(target_os = "linux")]
+pub(crate) const PROVE: &str = "--prove";
+
 #[cfg(target_os = "linux")]
 fn platform(limits: &Limits, launcher: &Path, args: &mut Vec<OsString>) -> PathBuf {
     if let Some(most) = limits.files {

@@ -12,8 +12,11 @@
 //! floor is refused, never served with less; a started worker proves its cage with [`probe::attack`] before it
 //! says anything.
 //!
+//! A worker that starts programs never shares a cage with them: see [`children`].
+//!
 //! This crate knows no connector, no gateway and no IPC: it is given texts, paths and numbers.
 
+pub mod children;
 mod expand;
 pub mod floor;
 mod launch;

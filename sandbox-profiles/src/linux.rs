@@ -15,6 +15,7 @@
 mod agent;
 mod base;
 mod files;
+mod keeper;
 mod launcher;
 mod leaf;
 mod monitor;
@@ -35,6 +36,7 @@ use crate::ruleset::{Origin, Ruleset};
 use crate::{FilterError, GiveUpError, Support, Unsupported};
 
 use leaf::Signals;
+use monitor::Duty;
 
 pub use launcher::launcher;
 pub(crate) use os::exec_error;
@@ -115,19 +117,26 @@ pub fn kernel_support() -> Result<Support, Unsupported> {
 /// # Errors
 /// Any. The process may then be half caged and must end.
 pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
+    enter_with(ruleset, limits, Duty::of(ruleset))
+}
+
+/// As [`enter`], where the launcher's duty is more than the profile's.
+fn enter_with(ruleset: &Ruleset, limits: &Limits, duty: Duty) -> Result<(), CageError> {
     let hold = floor::decide(kernel(), Needs::of(ruleset))?;
-    rights::give_up(limits)?;
-    let monitored = if monitor::is_needed(ruleset) {
-        Some(monitor::stay_outside(ruleset)?)
-    } else {
-        None
+    let keeps = matches!(duty, Duty::Keep(_));
+    rights::give_up()?;
+    let monitored = match duty {
+        Duty::None => None,
+        duty => Some(monitor::stay_outside(ruleset, duty)?),
     };
+    // Not of whoever stayed outside: it hands its own on to what it starts.
+    rights::limit(limits)?;
     let signals = if hold.stands_in() {
         Signals::own_process()
     } else {
         Signals::Scoped
     };
-    let filters = syscalls::filters(ruleset, signals)?;
+    let filters = syscalls::filters(ruleset, signals, keeps)?;
     let held = files::restrict(ruleset, hold)?;
     if let Some(handover) = monitored {
         // Before the filters that would refuse to make one that notifies, and to send a descriptor.
@@ -140,7 +149,8 @@ pub fn enter(ruleset: &Ruleset, limits: &Limits) -> Result<(), CageError> {
 /// # Errors
 /// A right that could not be given up.
 pub fn go_without(limits: &Limits) -> Result<(), CageError> {
-    rights::give_up(limits)
+    rights::give_up()?;
+    rights::limit(limits)
 }
 
 /// Takes from this process, for good, exec, every way to a second process, and the making of an epoll. A leaf worker's

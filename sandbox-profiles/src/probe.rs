@@ -166,6 +166,55 @@ pub fn attack(targets: &ProbeTargets) -> CageReport {
     report
 }
 
+/// What a program that a worker starts must not reach. All targets exist and are reachable for the keeper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildTargets {
+    /// A readable file outside every grant.
+    pub canary: PathBuf,
+    /// The gateway's state directory.
+    pub state_dir: PathBuf,
+    /// The folder of another run.
+    pub neighbour: PathBuf,
+    /// A TCP port on 127.0.0.1 that the keeper listens on.
+    pub tcp_port: u16,
+    /// A Unix socket that the keeper listens on.
+    pub unix_socket: PathBuf,
+    /// The keeper.
+    pub keeper_pid: u32,
+}
+
+/// As [`attack`], from the cage of a child and before the program is there. Whether it may start programs is its
+/// profile's to say, so that is not tried.
+#[must_use]
+pub fn attack_as_child(targets: &ChildTargets) -> CageReport {
+    let mut report = CageReport { checks: Vec::new() };
+    report.attack("open the canary", File::open(&targets.canary));
+    report.attack(
+        "open the canary for writing",
+        OpenOptions::new().append(true).open(&targets.canary),
+    );
+    report.attack(
+        "list the state directory",
+        std::fs::read_dir(&targets.state_dir),
+    );
+    report.attack(
+        "list another run's folder",
+        std::fs::read_dir(&targets.neighbour),
+    );
+    report.attack(
+        "create a file in another run's folder",
+        create_and_remove(&targets.neighbour),
+    );
+    attack_addresses(&mut report, targets.tcp_port, &targets.unix_socket);
+    report.attack("signal the keeper", signal(targets.keeper_pid));
+    report.control(
+        "read /dev/null",
+        File::open("/dev/null").and_then(|mut file| file.read(&mut [0])),
+    );
+    report.control("make a stream pair", UnixStream::pair());
+    report
+}
+
 fn attack_files(report: &mut CageReport, targets: &ProbeTargets) {
     report.attack("open the canary", File::open(&targets.canary));
     report.attack(
@@ -180,24 +229,25 @@ fn attack_files(report: &mut CageReport, targets: &ProbeTargets) {
 }
 
 fn attack_sockets(report: &mut CageReport, targets: &ProbeTargets) {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, targets.tcp_port));
+    attack_addresses(report, targets.tcp_port, &targets.unix_socket);
+}
+
+fn attack_addresses(report: &mut CageReport, tcp_port: u16, unix_socket: &Path) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, tcp_port));
     report.attack(
         "connect to a TCP port",
         TcpStream::connect_timeout(&address, CONNECT_PATIENCE),
     );
-    report.attack(
-        "connect to a Unix socket",
-        UnixStream::connect(&targets.unix_socket),
-    );
+    report.attack("connect to a Unix socket", UnixStream::connect(unix_socket));
     report.attack(
         "send a datagram to a Unix socket",
-        UnixDatagram::unbound().and_then(|socket| socket.send_to(b"probe", &targets.unix_socket)),
+        UnixDatagram::unbound().and_then(|socket| socket.send_to(b"probe", unix_socket)),
     );
     // On Linux a pair can be pointed elsewhere; on macOS it answers EISCONN before any rule is asked.
     #[cfg(target_os = "linux")]
     report.attack(
         "send from a datagram pair to a Unix socket",
-        UnixDatagram::pair().and_then(|(socket, _)| socket.send_to(b"probe", &targets.unix_socket)),
+        UnixDatagram::pair().and_then(|(socket, _)| socket.send_to(b"probe", unix_socket)),
     );
 }
 

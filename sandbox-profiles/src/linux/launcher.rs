@@ -1,5 +1,8 @@
 //! The launcher's command line: that of `sandbox-exec -p`, with four limits in front.
 //!
+//! Where the worker may have programs started, `--runs` and `--state` follow, and for each program `--child NAME` with its
+//! own limits, profile, parameters and what else is said of it. A keeper starts such a program by this command line too.
+//!
 //! Exit statuses, beyond which the status is the worker's: 64 usage, 65 the profile is refused, 69 the kernel
 //! cannot enforce it, 71 a step failed, 126 the worker cannot be executed. One line on stderr says why.
 
@@ -8,8 +11,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use super::{CageError, enter, go_without};
-use crate::launch::{Limits, UNCAGED};
+use super::monitor::Duty;
+use super::{CageError, enter_with, go_without};
+use crate::children::{ChildArgument, ChildProgram, Kept};
+use crate::launch::{Limits, PROVE, STAY, UNCAGED};
+use crate::probe::{ChildTargets, attack_as_child};
 use crate::profile::{Profile, ProfileError};
 use crate::ruleset::{Parameters, Ruleset};
 
@@ -30,11 +36,26 @@ fn say(refusal: &Refusal) {
 
 fn launch(arguments: impl Iterator<Item = OsString>) -> Result<std::convert::Infallible, Refusal> {
     let call = Call::parse(arguments)?;
-    match &call.profile {
+    match &call.cage {
         None => go_without(&call.limits)?,
-        Some(profile) => {
-            let ruleset = Ruleset::evaluate(&Profile::parse(profile)?, &call.parameters)?;
-            enter(&ruleset, &call.limits)?;
+        Some(cage) => {
+            let ruleset = Ruleset::evaluate(&Profile::parse(&cage.profile)?, &cage.parameters)?;
+            let duty = match call.kept {
+                Some(kept) => Duty::Keep(kept),
+                None if call.stays => Duty::EndTree,
+                None => Duty::of(&ruleset),
+            };
+            enter_with(&ruleset, &call.limits, duty)?;
+        }
+    }
+    if let Some(targets) = &call.prove {
+        let report = attack_as_child(targets);
+        if !report.sound() {
+            let failures: Vec<String> = report
+                .failures()
+                .map(|check| format!("{} ({})", check.name, check.detail))
+                .collect();
+            return Err(Refusal::Unsound(failures.join("; ")));
         }
     }
     let error = Command::new(&call.worker).args(&call.arguments).exec();
@@ -56,6 +77,8 @@ enum Refusal {
     Profile(#[from] ProfileError),
     #[error("{0}")]
     Cage(#[from] CageError),
+    #[error("the cage has a hole: {0}")]
+    Unsound(String),
     #[error("cannot execute {}: {error}", .worker.display())]
     Exec {
         worker: PathBuf,
@@ -70,7 +93,7 @@ impl Refusal {
             Self::Usage(_) => 64,
             Self::Profile(_) | Self::Cage(CageError::Path { .. }) => 65,
             Self::Cage(CageError::Unsupported(_)) => 69,
-            Self::Cage(_) => 71,
+            Self::Cage(_) | Self::Unsound(_) => 71,
             Self::Exec { .. } => 126,
         }
     }
@@ -79,82 +102,215 @@ impl Refusal {
 #[derive(Debug)]
 struct Call {
     /// Nothing where it was asked for by name that there be no cage.
-    profile: Option<String>,
-    parameters: Parameters,
+    cage: Option<Cage>,
     limits: Limits,
+    /// Stays outside of the cage, and ends all that descends from the program with it.
+    stays: bool,
+    /// What the program's cage must keep out, tried before the program is there.
+    prove: Option<ChildTargets>,
+    /// What the worker may have started.
+    kept: Option<Kept>,
     worker: PathBuf,
     arguments: Vec<OsString>,
 }
 
+#[derive(Debug)]
+struct Cage {
+    profile: String,
+    parameters: Parameters,
+}
+
+/// The options that are said of the worker and, after `--child`, of a program that it may have started.
+#[derive(Debug, Default)]
+struct Group {
+    profile: Option<String>,
+    parameters: Parameters,
+    limits: Limits,
+    child: ChildProgram,
+}
+
+impl Group {
+    /// Takes an option of either, and says whether it is one.
+    fn option(
+        &mut self,
+        option: &str,
+        more: &mut impl Iterator<Item = OsString>,
+    ) -> Result<bool, Refusal> {
+        let limits = &mut self.limits;
+        let limit = match option {
+            "-p" => {
+                let profile = text(next(more, "-p needs a profile")?)?;
+                return set_once(&mut self.profile, profile, "-p").map(|()| true);
+            }
+            "-D" => {
+                let assignment = text(next(more, "-D needs KEY=VALUE")?)?;
+                return parameter(&assignment, &mut self.parameters).map(|()| true);
+            }
+            "--limit-files" => &mut limits.files,
+            "--limit-file-size" => &mut limits.file_size,
+            "--limit-memory" => &mut limits.memory,
+            "--limit-addresses" => &mut limits.addresses,
+            joined if joined.starts_with("-D") => {
+                return parameter(&joined["-D".len()..], &mut self.parameters).map(|()| true);
+            }
+            _ => return Ok(false),
+        };
+        set_once(limit, number(more.next().as_deref())?, option).map(|()| true)
+    }
+
+    /// Takes an option that is said of a child alone, and says whether it is one.
+    fn option_of_child(
+        &mut self,
+        option: &str,
+        more: &mut impl Iterator<Item = OsString>,
+    ) -> Result<bool, Refusal> {
+        let child = &mut self.child;
+        let mut value = || next(more, "an option of a child needs a value");
+        match option {
+            "--program" => child.program = absolute(value()?)?,
+            "--tree-memory" => child.tree_memory = Some(number(Some(&value()?))?),
+            "--tree-processes" => {
+                let count = number(Some(&value()?))?;
+                let count = u32::try_from(count)
+                    .map_err(|_| Refusal::Usage("too many processes".to_owned()))?;
+                child.tree_processes = Some(count);
+            }
+            "--argument" => child.arguments.push(ChildArgument::Fixed(text(value()?)?)),
+            "--named-argument" => child.arguments.push(ChildArgument::Named(text(value()?)?)),
+            "--environment" => {
+                let variable = text(value()?)?;
+                child.environment.push(match variable.split_once('=') {
+                    Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                    None => (variable, None),
+                });
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn into_child(self) -> Result<ChildProgram, Refusal> {
+        let incomplete = || Refusal::Usage("a child needs a profile and a program".to_owned());
+        if self.child.program.as_os_str().is_empty() {
+            return Err(incomplete());
+        }
+        Ok(ChildProgram {
+            profile: self.profile.ok_or_else(incomplete)?,
+            parameters: self.parameters.into_iter().collect(),
+            limits: self.limits,
+            ..self.child
+        })
+    }
+}
+
 impl Call {
     fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, Refusal> {
-        let mut profile = None;
-        let mut parameters = Parameters::new();
-        let mut limits = Limits::default();
-        let mut uncaged = None;
+        let mut own = Group::default();
+        let mut children: Vec<Group> = Vec::new();
+        let (mut uncaged, mut stays, mut prove) = (None, None, None);
+        let (mut runs, mut state_dir) = (None, None);
         let worker = loop {
             let argument = next(&mut arguments, "no worker given")?;
-            match argument.to_str() {
-                Some("-p") => set_once(
-                    &mut profile,
-                    text(next(&mut arguments, "-p needs a profile")?)?,
-                    "-p",
-                )?,
-                Some("-D") => parameter(
-                    &text(next(&mut arguments, "-D needs KEY=VALUE")?)?,
-                    &mut parameters,
-                )?,
-                Some(UNCAGED) => set_once(&mut uncaged, (), UNCAGED)?,
-                Some("--limit-files") => set_once(
-                    &mut limits.files,
-                    number(arguments.next().as_deref())?,
-                    "--limit-files",
-                )?,
-                Some("--limit-file-size") => set_once(
-                    &mut limits.file_size,
-                    number(arguments.next().as_deref())?,
-                    "--limit-file-size",
-                )?,
-                Some("--limit-memory") => set_once(
-                    &mut limits.memory,
-                    number(arguments.next().as_deref())?,
-                    "--limit-memory",
-                )?,
-                Some("--limit-addresses") => set_once(
-                    &mut limits.addresses,
-                    number(arguments.next().as_deref())?,
-                    "--limit-addresses",
-                )?,
-                Some("--") => break next(&mut arguments, "no worker given")?,
-                Some(joined) if joined.starts_with("-D") => {
-                    parameter(&joined["-D".len()..], &mut parameters)?;
+            let Some(option) = argument.to_str() else {
+                break argument;
+            };
+            let is_option = match children.last_mut() {
+                None => own.option(option, &mut arguments)?,
+                Some(child) => {
+                    child.option(option, &mut arguments)?
+                        || child.option_of_child(option, &mut arguments)?
                 }
-                Some(option) if option.starts_with('-') => {
+            };
+            if is_option {
+                continue;
+            }
+            match option {
+                UNCAGED => set_once(&mut uncaged, (), UNCAGED)?,
+                STAY => set_once(&mut stays, (), STAY)?,
+                PROVE => set_once(&mut prove, targets(&mut arguments)?, PROVE)?,
+                "--runs" => {
+                    let folder = absolute(next(&mut arguments, "--runs needs a folder")?)?;
+                    set_once(&mut runs, folder, "--runs")?;
+                }
+                "--state" => {
+                    let folder = absolute(next(&mut arguments, "--state needs a folder")?)?;
+                    set_once(&mut state_dir, folder, "--state")?;
+                }
+                "--child" => {
+                    let mut child = Group::default();
+                    child.child.name = text(next(&mut arguments, "--child needs a name")?)?;
+                    children.push(child);
+                }
+                "--" => break next(&mut arguments, "no worker given")?,
+                option if option.starts_with('-') => {
                     return Err(Refusal::Usage(format!("unknown option {option}")));
                 }
                 _ => break argument,
             }
         };
-        // A bare name would be looked up in PATH, which is whoever set it.
-        if !Path::new(&worker).is_absolute() {
-            return Err(Refusal::Usage(
-                "the worker must be an absolute path".to_owned(),
-            ));
-        }
-        match (&profile, uncaged) {
-            (Some(_), None) | (None, Some(())) => {}
+        let worker = absolute(worker)?;
+        let cage = match (own.profile, uncaged) {
+            (Some(profile), None) => Some(Cage {
+                profile,
+                parameters: own.parameters,
+            }),
+            (None, Some(())) => None,
             (None, None) => return Err(Refusal::Usage("no profile given".to_owned())),
             (Some(_), Some(())) => {
                 return Err(Refusal::Usage(format!("a profile and {UNCAGED}")));
             }
-        }
+        };
+        let children = children.into_iter().map(Group::into_child);
+        let children = children.collect::<Result<Vec<_>, _>>()?;
+        let kept = match (runs, state_dir) {
+            (Some(runs), Some(state_dir)) => Some(Kept {
+                runs,
+                state_dir,
+                programs: children,
+            }),
+            (None, None) if children.is_empty() => None,
+            _ => {
+                return Err(Refusal::Usage(
+                    "children need --runs and --state".to_owned(),
+                ));
+            }
+        };
         Ok(Self {
-            profile,
-            parameters,
-            limits,
-            worker: worker.into(),
+            cage,
+            limits: own.limits,
+            stays: stays.is_some(),
+            prove,
+            kept,
+            worker,
             arguments: arguments.collect(),
         })
+    }
+}
+
+/// The values of [`PROVE`], in the order in which a keeper gives them.
+fn targets(arguments: &mut impl Iterator<Item = OsString>) -> Result<ChildTargets, Refusal> {
+    let mut value = || next(arguments, "--prove needs six values");
+    let [canary, state_dir, neighbour, unix_socket] = [value()?, value()?, value()?, value()?];
+    let (tcp_port, keeper_pid) = (number(Some(&value()?))?, number(Some(&value()?))?);
+    let narrow = || Refusal::Usage("--prove needs a port and a process".to_owned());
+    Ok(ChildTargets {
+        canary: absolute(canary)?,
+        state_dir: absolute(state_dir)?,
+        neighbour: absolute(neighbour)?,
+        unix_socket: absolute(unix_socket)?,
+        tcp_port: tcp_port.try_into().map_err(|_| narrow())?,
+        keeper_pid: keeper_pid.try_into().map_err(|_| narrow())?,
+    })
+}
+
+/// A bare name would be looked up in PATH, which is whoever set it.
+fn absolute(path: OsString) -> Result<PathBuf, Refusal> {
+    if Path::new(&path).is_absolute() {
+        Ok(path.into())
+    } else {
+        Err(Refusal::Usage(
+            "the worker must be an absolute path".to_owned(),
+        ))
     }
 }
 

@@ -9,6 +9,7 @@ use nix::unistd::{getpgrp, getpid};
 use seccompiler::BackendError;
 
 use super::syscalls::{Calls, FORKS, NEW_NAMESPACES, SOCKET_TYPE, Test, is, not_set};
+use crate::children::KEEPER_FD;
 use crate::ruleset::Ruleset;
 
 /// Memory, threads, time, signals, and the process's view of itself.
@@ -241,8 +242,12 @@ impl Signals {
     }
 }
 
-/// The calls of a leaf worker under `ruleset`.
-pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, BackendError> {
+/// The calls of a leaf worker under `ruleset`; `keeps` where it has a keeper, which sends it pipes.
+pub(super) fn calls(
+    ruleset: &Ruleset,
+    signals: Signals,
+    keeps: bool,
+) -> Result<Calls, BackendError> {
     let mut calls = Calls::default()
         .any(PROCESS)
         .any(DESCRIPTORS)
@@ -342,6 +347,13 @@ pub(super) fn calls(ruleset: &Ruleset, signals: Signals) -> Result<Calls, Backen
             &[not_set(2, libc::CLOSE_RANGE_UNSHARE as i32)],
         )?;
     calls = signals.add_to(calls)?;
+    if keeps {
+        // From the keeper alone, and as many as it sends: the worker has no call that sends one.
+        calls = calls.when(
+            libc::SYS_recvmsg,
+            &[is(0, KEEPER_FD), not_set(2, libc::MSG_OOB)],
+        )?;
+    }
     if ruleset.forks {
         calls = calls.any(FORKS).when(
             libc::SYS_clone,

@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | a rule that names a port of this machine | `connect` | the program |
 //! | a coding agent | that, and modes and times by path | the program, and then with all that descends from it |
+//! | a worker that has programs started | as its profile needs | the worker, and then with all of those: see `keeper` |
 //!
 //! A coding agent's tools may leave its group and session, so its monitor is what orphans come back to (a subreaper), and
 //! kills until none is left: when the program has ended, at SIGTERM, and at the end of whoever started the monitor.
@@ -38,12 +39,18 @@ use std::thread;
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpid, getppid};
 
+use super::keeper::Keeper;
+use super::os::children;
 use super::os::notify::{self, Listener, Notice};
 use super::{CageError, tree};
+use crate::children::{KEEPER_FD, Kept};
 use crate::launch::STREAM;
 use crate::profile::SystemCalls;
 use crate::ruleset::Ruleset;
@@ -57,9 +64,29 @@ const FAILED: i32 = 71;
 /// Descriptors that come with the listener at most.
 const ALONG: usize = 8;
 
-/// Whether a launcher must stay outside for `ruleset`.
-pub(super) fn is_needed(ruleset: &Ruleset) -> bool {
-    ruleset.names_an_address() || ruleset.system_calls == SystemCalls::Agent
+/// Why a launcher stays outside.
+pub(super) enum Duty {
+    /// It does not.
+    None,
+    /// To decide on calls.
+    Decide,
+    /// That, and to end what descends from the program.
+    EndTree,
+    /// To decide on calls, and to start and end the programs that a worker may have.
+    Keep(Kept),
+}
+
+impl Duty {
+    /// What `ruleset` needs.
+    pub(super) fn of(ruleset: &Ruleset) -> Self {
+        if ruleset.system_calls == SystemCalls::Agent {
+            Self::EndTree
+        } else if ruleset.names_an_address() {
+            Self::Decide
+        } else {
+            Self::None
+        }
+    }
 }
 
 /// The program's end of the way to its monitor.
@@ -68,11 +95,19 @@ pub(super) struct Handover(UnixStream);
 
 /// Splits this process, which must have one thread. Returns in the child, which will be caged; the parent stays
 /// outside as its monitor and ends when it ends.
-pub(super) fn stay_outside(ruleset: &Ruleset) -> Result<Handover, CageError> {
-    // Before this process has a descriptor of its own. The stream is the program's, and no end of it stays here.
+pub(super) fn stay_outside(ruleset: &Ruleset, duty: Duty) -> Result<Handover, CageError> {
+    // Two numbers mean something to the program; nothing of this process's own gets one of them.
     let stream = notify::adopt(STREAM);
+    let reserved = children::reserve(KEEPER_FD).map_err(failed("reserve descriptors"))?;
     let monitor = Monitor::of(ruleset)?;
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a way to the monitor"))?;
+    let (control, asks) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .map_err(failed("make a way to the keeper"))?;
     notify::hear_of_children().map_err(failed("hear of the program's end"))?;
     let mut inherited = SigSet::empty();
     sigprocmask(
@@ -81,8 +116,10 @@ pub(super) fn stay_outside(ruleset: &Ruleset) -> Result<Handover, CageError> {
         Some(&mut inherited),
     )
     .map_err(failed("hold back signals"))?;
-    if monitor.ends_tree {
+    if matches!(duty, Duty::EndTree | Duty::Keep(_)) {
         tree::adopt_orphans().map_err(failed("adopt orphans"))?;
+    }
+    if matches!(duty, Duty::EndTree) {
         // Whoever started this ends it by this signal, where it ends itself. Until here it was SIGKILL or none.
         prctl::set_pdeathsig(Signal::SIGTERM).map_err(failed("hear of the starter's end"))?;
     }
@@ -99,11 +136,15 @@ pub(super) fn stay_outside(ruleset: &Ruleset) -> Result<Handover, CageError> {
                 .map_err(failed("let signals in again"))?;
             // It keeps its number, and stays open over the exec.
             _ = stream.map(IntoRawFd::into_raw_fd);
+            drop(reserved);
+            if matches!(duty, Duty::Keep(_)) {
+                children::place(&asks, KEEPER_FD).map_err(failed("hand over the keeper"))?;
+            }
             Ok(Handover(theirs))
         }
         Some(program) => {
-            drop((theirs, stream));
-            let Err(error) = monitor.watch(program, ours);
+            drop((theirs, stream, reserved, asks));
+            let Err(error) = monitor.watch(program, ours, duty, control);
             say(&error);
             // Whoever cannot be watched must not go on; it dies with this process as well.
             _ = kill(program, Signal::SIGKILL);
@@ -115,8 +156,11 @@ pub(super) fn stay_outside(ruleset: &Ruleset) -> Result<Handover, CageError> {
 impl Handover {
     /// Puts every further call that the monitor decides on before it. It also gets `held`, to keep them open.
     pub(super) fn watch_calls(self, ruleset: &Ruleset, held: &[OwnedFd]) -> Result<(), CageError> {
-        let listener =
-            notify::notify_of(&calls(ruleset)).map_err(failed("have its calls watched"))?;
+        let calls = calls(ruleset);
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let listener = notify::notify_of(&calls).map_err(failed("have its calls watched"))?;
         let along: Vec<RawFd> = std::iter::once(&listener)
             .chain(held)
             .take(ALONG)
@@ -161,7 +205,6 @@ fn say(error: &io::Error) {
 struct Monitor {
     connects: connect::Grants,
     trees: metadata::Trees,
-    ends_tree: bool,
 }
 
 impl Monitor {
@@ -174,12 +217,17 @@ impl Monitor {
             } else {
                 metadata::Trees::default()
             },
-            ends_tree: is_agent,
         })
     }
 
     /// The monitor's life.
-    fn watch(self, program: Pid, handover: UnixStream) -> io::Result<Infallible> {
+    fn watch(
+        self,
+        program: Pid,
+        handover: UnixStream,
+        duty: Duty,
+        control: OwnedFd,
+    ) -> io::Result<Infallible> {
         let nothing = OpenOptions::new()
             .read(true)
             .write(true)
@@ -188,7 +236,6 @@ impl Monitor {
         dup2_stdout(&nothing)?;
         // A program that failed before has said why; its status is passed on below.
         let mut received = receive(&handover)?;
-        let ends_tree = self.ends_tree;
         let held = if received.is_empty() {
             Vec::new()
         } else {
@@ -205,12 +252,14 @@ impl Monitor {
             }
             held
         };
-        let ended = if ends_tree {
-            let ended = end_of_tree(program);
-            tree::end()?;
-            ended?
-        } else {
-            waitpid(program, None)?
+        let ended = match duty {
+            Duty::None | Duty::Decide => waitpid(program, None)?,
+            Duty::EndTree => {
+                let ended = end_of_tree(program);
+                tree::end()?;
+                ended?
+            }
+            Duty::Keep(kept) => Keeper::new(program, control, kept)?.keep()?,
         };
         drop(held);
         match ended {

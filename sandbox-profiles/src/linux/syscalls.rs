@@ -46,13 +46,16 @@ pub(super) const NEW_NAMESPACES: i32 = libc::CLONE_NEWNS
 /// The bits of a socket's type that are not flags. From `linux/net.h`.
 pub(super) const SOCKET_TYPE: u32 = 0xf;
 
-/// The filters for `ruleset`, in the order in which they must be installed.
+/// The filters for `ruleset`, in the order in which they must be installed; `keeps` of a worker that has a keeper.
 pub(super) fn filters(
     ruleset: &Ruleset,
     signals: Signals,
+    keeps: bool,
 ) -> Result<Vec<BpfProgram>, BackendError> {
     let flavour = match ruleset.system_calls {
-        SystemCalls::Leaf => leaf::calls(ruleset, signals)?.compile(EPERM, SeccompAction::Allow)?,
+        SystemCalls::Leaf => {
+            leaf::calls(ruleset, signals, keeps)?.compile(EPERM, SeccompAction::Allow)?
+        }
         SystemCalls::Agent => agent::refused(ruleset)?.compile(SeccompAction::Allow, EPERM)?,
     };
     let absent = Calls::default()
@@ -107,8 +110,8 @@ pub(super) fn at_most(flavour: SystemCalls) -> Result<Vec<u8>, BackendError> {
     let mut programs = Vec::new();
     let only = |leads| Signals::Only { process: 1, leads };
     for signals in [Signals::Scoped, only(false), only(true)] {
-        programs.extend(filters(&narrowest, signals)?);
-        programs.extend(filters(&widest, signals)?);
+        programs.extend(filters(&narrowest, signals, false)?);
+        programs.extend(filters(&widest, signals, false)?);
     }
     programs.push(without_exec_and_fork()?);
     let steps = programs.iter().flatten();

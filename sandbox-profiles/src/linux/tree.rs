@@ -42,7 +42,7 @@ pub(super) fn end() -> io::Result<()> {
 }
 
 /// The children of each of a process's threads. A process that is gone has none.
-fn children(process: Pid) -> Vec<Pid> {
+pub(super) fn children(process: Pid) -> Vec<Pid> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter();
     let lists = threads
         .flatten()
@@ -55,4 +55,28 @@ fn children(process: Pid) -> Vec<Pid> {
             .collect()
     };
     lists.flat_map(numbers).collect()
+}
+
+/// Memory in bytes that `root` and all that descends from it hold, and how many they are. What several of them share
+/// counts for each.
+pub(super) fn measure(root: Pid) -> (u64, u32) {
+    let mut left = vec![root];
+    let (mut memory, mut processes) = (0, 0);
+    while let Some(process) = left.pop() {
+        // Whoever ended meanwhile holds nothing.
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
+            continue;
+        };
+        let kib = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
+            value
+                .and_then(|value| value.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        memory += (kib("VmRSS:") + kib("VmSwap:") + kib("VmPTE:")) * 1024;
+        processes += 1;
+        left.extend(children(process));
+    }
+    (memory, processes)
 }

@@ -42,6 +42,24 @@ pub fn inherited(number: i32) -> io::Result<std::os::fd::OwnedFd> {
     os::duplicate(number)
 }
 
+/// A hold on a process by which its end is heard of, whoever its parent is. `None` where it is gone.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn hold(process: i32) -> Option<std::os::fd::OwnedFd> {
+    linux::hold(process)
+}
+
+/// Waits for the end of what is held, and says whether it came.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn has_ended(held: &std::os::fd::OwnedFd, patience: std::time::Duration) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let most = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    let mut ends = [PollFd::new(held.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut ends, most), Ok(1))
+}
+
 #[cfg(target_os = "linux")]
 fn platform(arguments: Arguments<'_>) -> Option<io::Result<String>> {
     linux::act(arguments)

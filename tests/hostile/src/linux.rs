@@ -2,6 +2,8 @@
 
 mod os;
 
+pub(crate) use os::processes::hold;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io;

@@ -391,3 +391,11 @@ pub(in super::super) fn signal_self_queued(count: usize) -> io::Result<()> {
         sent
     }
 }
+
+/// What `crate::hold` is.
+pub(crate) fn hold(process: i32) -> Option<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let held = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) }).ok()?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Some(unsafe { OwnedFd::from_raw_fd(held as i32) })
+}

@@ -1,0 +1,245 @@
+//! Programs that a worker has its keeper start: what of them the gateway declares, and what worker and keeper say.
+//!
+//! ```text
+//! gateway ─command line─▶ keeper (outside of every cage) ─starts─▶ worker (leaf cage), descriptor 4 to the keeper
+//!                            │  ◀── Ask: a declared name, a run, values for declared names ───┘
+//!                            └─starts─▶ launcher ─▶ program (a cage of its own), pipes passed to the worker
+//! ```
+//!
+//! Invariants: an [`Ask`] names what the gateway has declared and gives values for declared names, and nothing else; both
+//! sides are bounded by [`MAX_MESSAGE`].
+//!
+//! Must not know: connectors, what the programs are for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Limits;
+use crate::launch::launcher_command;
+
+/// Where a worker that may have children finds its keeper: a packet socket.
+pub const KEEPER_FD: i32 = 4;
+/// The longest message between the two, in bytes: a prompt may be among the values.
+pub const MAX_MESSAGE: usize = 96 * 1024;
+/// Runs of one worker at a time.
+pub const MAX_RUNS: usize = 16;
+/// The longest name of a run.
+const MAX_RUN_NAME: usize = 64;
+
+/// One argument of a declared program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChildArgument {
+    /// As it stands.
+    Fixed(String),
+    /// The worker's value for this name.
+    Named(String),
+}
+
+/// A program that a worker may have started, as the gateway declares it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChildProgram {
+    /// What the worker calls it.
+    pub name: String,
+    /// The program, resolved.
+    pub program: PathBuf,
+    /// The text of its profile. `PROGRAM`, and for each run `ROOT` and `SCRATCH`, are given by the keeper.
+    pub profile: String,
+    /// Further parameters of the profile.
+    pub parameters: Vec<(String, String)>,
+    /// Of each of its processes.
+    pub limits: Limits,
+    /// Memory that all processes of a run may hold together, in bytes; checked twice a second.
+    pub tree_memory: Option<u64>,
+    /// Processes that a run may have; checked twice a second.
+    pub tree_processes: Option<u32>,
+    /// Its arguments.
+    pub arguments: Vec<ChildArgument>,
+    /// Its environment by name; without a value where the worker gives one. `HOME`, `TMPDIR` and `PWD` are the keeper's.
+    pub environment: Vec<(String, Option<String>)>,
+}
+
+/// All that a keeper is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The folder that has a folder for each run, resolved.
+    pub runs: PathBuf,
+    /// The gateway's state directory, which every run's cage must keep out.
+    pub state_dir: PathBuf,
+    /// What may be started.
+    pub programs: Vec<ChildProgram>,
+}
+
+/// As [`launcher_command`], for a worker that may have children. `None` on macOS, where there is no keeper yet.
+#[must_use]
+pub fn keeper_command(
+    profile: &str,
+    params: &[(String, String)],
+    limits: &Limits,
+    kept: &Kept,
+    launcher: &Path,
+    worker: &Path,
+) -> Option<(PathBuf, Vec<OsString>)> {
+    if cfg!(target_os = "macos") {
+        return None;
+    }
+    let (program, mut line) = launcher_command(profile, params, limits, launcher, worker);
+    // Before `--` and the worker.
+    let rest = line.split_off(line.len() - 2);
+    line.extend(["--runs".into(), kept.runs.clone().into()]);
+    line.extend(["--state".into(), kept.state_dir.clone().into()]);
+    for child in &kept.programs {
+        line.extend(["--child".into(), child.name.clone().into()]);
+        line.extend(["--program".into(), child.program.clone().into()]);
+        let (_, cage) = launcher_command(
+            &child.profile,
+            &child.parameters,
+            &child.limits,
+            launcher,
+            &child.program,
+        );
+        let end = cage.len() - 2;
+        line.extend(cage.into_iter().take(end));
+        if let Some(bytes) = child.tree_memory {
+            line.extend(["--tree-memory".into(), bytes.to_string().into()]);
+        }
+        if let Some(count) = child.tree_processes {
+            line.extend(["--tree-processes".into(), count.to_string().into()]);
+        }
+        for argument in &child.arguments {
+            let (option, text) = match argument {
+                ChildArgument::Fixed(text) => ("--argument", text),
+                ChildArgument::Named(name) => ("--named-argument", name),
+            };
+            line.extend([option.into(), text.into()]);
+        }
+        for (name, value) in &child.environment {
+            let text = match value {
+                Some(value) => format!("{name}={value}"),
+                None => name.clone(),
+            };
+            line.extend(["--environment".into(), text.into()]);
+        }
+    }
+    line.extend(rest);
+    Some((program, line))
+}
+
+/// What a worker asks of its keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Ask {
+    /// Start a declared program. Answered by [`Tell::Started`] or [`Tell::Refused`].
+    Start {
+        /// Correlates the answer, and names the run from then on.
+        id: u64,
+        /// Its declared name.
+        child: String,
+        /// The run's folder: small letters, digits and hyphens. It and what is missing of `root` and `scratch` in it
+        /// are made; nothing of it is removed.
+        run: String,
+        /// For all of the named arguments.
+        arguments: BTreeMap<String, String>,
+        /// For any of the names without a value.
+        environment: BTreeMap<String, String>,
+    },
+    /// Interrupt the program (SIGINT), as a person would.
+    Interrupt {
+        /// The run.
+        id: u64,
+    },
+    /// End the program and all that descends from it.
+    End {
+        /// The run.
+        id: u64,
+    },
+}
+
+/// What a keeper tells its worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Tell {
+    /// It runs. With this message come its standard input, output and error.
+    Started {
+        /// The run.
+        id: u64,
+    },
+    /// It does not run.
+    Refused {
+        /// The run.
+        id: u64,
+        /// Why.
+        why: String,
+    },
+    /// It and all that descended from it have ended.
+    Ended {
+        /// The run.
+        id: u64,
+        /// How.
+        ending: Ending,
+        /// What it used.
+        usage: Usage,
+    },
+}
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// The program exited with this status. From 64 on it may be the launcher's: then standard error says so.
+    Exited(i32),
+    /// The program was ended by this signal.
+    Signaled(i32),
+    /// All of it was ended for holding more memory than declared.
+    TooMuchMemory,
+    /// All of it was ended for having more processes than declared.
+    TooManyProcesses,
+}
+
+/// What a run used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Time of the processor, in milliseconds, over all its processes.
+    pub cpu_ms: u64,
+    /// The most memory that it was seen to hold at once, in bytes, over all its processes.
+    pub memory: u64,
+    /// The most processes that it was seen to have at once.
+    pub processes: u32,
+}
+
+/// Whether this may name a run's folder.
+#[must_use]
+pub fn is_run_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && name.len() <= MAX_RUN_NAME && name.bytes().all(allowed)
+}
+
+/// A message as it is sent.
+///
+/// # Errors
+/// It is longer than [`MAX_MESSAGE`].
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, NotAMessage> {
+    let bytes = rmp_serde::to_vec_named(message).map_err(|error| NotAMessage(error.to_string()))?;
+    if bytes.len() <= MAX_MESSAGE {
+        Ok(bytes)
+    } else {
+        Err(NotAMessage(format!(
+            "{} bytes, the limit is {MAX_MESSAGE}",
+            bytes.len()
+        )))
+    }
+}
+
+/// A message as it was received.
+///
+/// # Errors
+/// It is none.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, NotAMessage> {
+    rmp_serde::from_slice(bytes).map_err(|error| NotAMessage(error.to_string()))
+}
+
+/// What was received, or is to be sent, is no message.
+#[derive(Debug, thiserror::Error)]
+#[error("not a message between worker and keeper: {0}")]
+pub struct NotAMessage(String);

@@ -1,0 +1,483 @@
+//! The keeper: what of a worker's launcher stays outside to start the programs that the worker may have, and to end them.
+//!
+//! ```text
+//! keeper ─┬─ worker (leaf cage)            Ask ▸ declared? ▸ the run's folders ▸ launcher with the program's own profile
+//!         ├─ launcher ─ program ─ …        Tell::Started with its pipes ▸ twice a second: memory and processes of its tree
+//!         └─ launcher ─ program ─ …        it has ended with all of its tree ▸ Tell::Ended
+//! ```
+//!
+//! Each run's launcher stays outside of the run's cage as its monitor: it leads a session of its own, so the end of the
+//! worker's group does not take it along before it has ended its tree, and the end of the keeper tells it to.
+//!
+//! Invariants: a program, its arguments, environment and profile are what the gateway declared, with the worker's values
+//! in the places for them; no run's folder is reached through a link; a worker that breaks the protocol is ended; when
+//! the keeper returns, nothing that it started is left.
+//!
+//! Must not know: connectors, what the programs are for, what goes through the pipes.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::{self, IoSlice, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use super::os::children::{self, Ended};
+use super::tree;
+use crate::children::{
+    Ask, ChildArgument, ChildProgram, Ending, Kept, MAX_MESSAGE, MAX_RUNS, Tell, Usage, decode,
+    encode, is_run_name,
+};
+use crate::launch::{PROVE, STAY, launcher_command};
+
+/// How often trees are measured.
+const MEASURE: Duration = Duration::from_millis(500);
+/// How long launchers may take to end their trees; then all that is left is killed from here.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// A worker's programs.
+pub(super) struct Keeper {
+    worker: Pid,
+    /// `None` once the worker has closed its end.
+    control: Option<OwnedFd>,
+    signals: SignalFd,
+    launcher: PathBuf,
+    kept: Kept,
+    targets: Targets,
+    runs: BTreeMap<u64, Run>,
+}
+
+/// One program with its tree.
+struct Run {
+    launcher: Pid,
+    folder: String,
+    memory: Option<u64>,
+    processes: Option<u32>,
+    usage: Usage,
+    /// Why it was ended from here.
+    over: Option<Ending>,
+}
+
+/// What each run's cage must keep out.
+struct Targets {
+    canary: PathBuf,
+    neighbour: PathBuf,
+    socket: PathBuf,
+    port: u16,
+    // Open, so that a connection that a cage lets through would succeed.
+    _listeners: (UnixListener, TcpListener),
+}
+
+/// The worker asked for what it may not, or does not listen: it is ended.
+struct Breach;
+
+impl Keeper {
+    pub(super) fn new(worker: Pid, control: OwnedFd, kept: Kept) -> io::Result<Self> {
+        let mut told = SigSet::empty();
+        told.add(Signal::SIGCHLD);
+        let targets = Targets::make(&kept.runs)?;
+        Ok(Self {
+            worker,
+            control: Some(control),
+            signals: SignalFd::with_flags(&told, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
+            launcher: std::env::current_exe()?,
+            kept,
+            targets,
+            runs: BTreeMap::new(),
+        })
+    }
+
+    /// Serves the worker until it has ended; then ends all that it had started.
+    pub(super) fn keep(mut self) -> io::Result<WaitStatus> {
+        let mut measured = Instant::now();
+        let ended = loop {
+            self.wait(!self.runs.is_empty())?;
+            if let Some(ended) = self.reap()? {
+                break ended;
+            }
+            if self.listen().is_err() {
+                self.control = None;
+                _ = kill(self.worker, Signal::SIGKILL);
+            }
+            if measured.elapsed() >= MEASURE {
+                self.measure();
+                measured = Instant::now();
+            }
+        };
+        self.control = None;
+        self.end_all()?;
+        Ok(ended)
+    }
+
+    /// Waits for a message, an end, or the time to measure.
+    fn wait(&self, measures: bool) -> io::Result<()> {
+        let mut waited_for = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(control) = &self.control {
+            waited_for.push(PollFd::new(control.as_fd(), PollFlags::POLLIN));
+        }
+        let most = if measures {
+            PollTimeout::try_from(MEASURE).unwrap_or(PollTimeout::MAX)
+        } else {
+            PollTimeout::NONE
+        };
+        match poll(&mut waited_for, most) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Reaps all that have ended. The worker's own end is the answer.
+    fn reap(&mut self) -> io::Result<Option<WaitStatus>> {
+        while self.signals.read_signal()?.is_some() {}
+        let mut worker = None;
+        while let Some(ended) = children::reap()? {
+            if ended.process == self.worker {
+                worker = Some(ended.status);
+            } else {
+                self.over(&ended);
+            }
+        }
+        // What a launcher left that was itself killed comes back here.
+        let own: Vec<Pid> = self.runs.values().map(|run| run.launcher).collect();
+        for child in tree::children(Pid::this()) {
+            if child != self.worker && !own.contains(&child) {
+                _ = kill(child, Signal::SIGKILL);
+            }
+        }
+        Ok(worker)
+    }
+
+    fn over(&mut self, ended: &Ended) {
+        let found = self
+            .runs
+            .iter()
+            .find(|(_, run)| run.launcher == ended.process);
+        let Some(id) = found.map(|(id, _)| *id) else {
+            return;
+        };
+        let Some(run) = self.runs.remove(&id) else {
+            return;
+        };
+        let ending = run.over.unwrap_or(match ended.status {
+            WaitStatus::Exited(_, status) => Ending::Exited(status),
+            WaitStatus::Signaled(_, signal, _) => Ending::Signaled(signal as i32),
+            _ => Ending::Signaled(0),
+        });
+        let usage = Usage {
+            cpu_ms: ended.cpu_ms,
+            ..run.usage
+        };
+        if self.tell(&Tell::Ended { id, ending, usage }, &[]).is_err() {
+            _ = kill(self.worker, Signal::SIGKILL);
+        }
+    }
+
+    /// Answers all that the worker asks now.
+    fn listen(&mut self) -> Result<(), Breach> {
+        // One more, to see what is too long.
+        let mut bytes = vec![0; MAX_MESSAGE + 1];
+        loop {
+            let Some(control) = &self.control else {
+                return Ok(());
+            };
+            let length = match recv(control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EINTR) => continue,
+                // It has closed its end: it hears of nothing more, so nothing goes on.
+                Ok(0) | Err(_) => {
+                    self.control = None;
+                    self.runs.values().for_each(Run::end);
+                    return Ok(());
+                }
+                Ok(length) => length,
+            };
+            let asked = bytes
+                .get(..length)
+                .filter(|asked| asked.len() <= MAX_MESSAGE);
+            let ask: Ask = decode(asked.ok_or(Breach)?).map_err(|_| Breach)?;
+            self.answer(ask)?;
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<(), Breach> {
+        match ask {
+            Ask::Start { id, .. } if self.runs.contains_key(&id) => Err(Breach),
+            Ask::Start {
+                id,
+                child,
+                run,
+                arguments,
+                environment,
+            } => match self.start(&child, run, &arguments, &environment) {
+                Ok((started, pipes)) => {
+                    self.runs.insert(id, started);
+                    self.tell(&Tell::Started { id }, &pipes)
+                }
+                Err(why) => self.tell(&Tell::Refused { id, why }, &[]),
+            },
+            // Of one that has just ended, the worker will hear.
+            Ask::Interrupt { id } => {
+                if let Some(run) = self.runs.get(&id) {
+                    _ = kill(run.launcher, Signal::SIGINT);
+                }
+                Ok(())
+            }
+            Ask::End { id } => {
+                if let Some(run) = self.runs.get(&id) {
+                    run.end();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts a declared program; answers with its standard input, output and error.
+    fn start(
+        &self,
+        child: &str,
+        run: String,
+        arguments: &BTreeMap<String, String>,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(Run, Vec<OwnedFd>), String> {
+        let mut declared = self.kept.programs.iter();
+        let Some(program) = declared.find(|program| program.name == child) else {
+            return Err("no such program is declared".to_owned());
+        };
+        if self.runs.len() >= MAX_RUNS {
+            return Err(format!("{MAX_RUNS} runs are under way, which is the limit"));
+        }
+        if !is_run_name(&run) || self.runs.values().any(|other| other.folder == run) {
+            return Err("the run's name is no name, or in use".to_owned());
+        }
+        let arguments = filled(&program.arguments, arguments)?;
+        let environment = chosen(&program.environment, environment)?;
+        let folder = self.kept.runs.join(&run);
+        prepare(&self.kept.runs, &run).map_err(|error| format!("the run's folder: {error}"))?;
+        let mut started = self
+            .command(program, &folder, arguments, environment)
+            .spawn()
+            .map_err(|error| format!("the launcher: {error}"))?;
+        let pipes = pipes_of(&mut started);
+        let run = Run {
+            launcher: Pid::from_raw(started.id() as i32),
+            folder: run,
+            memory: program.tree_memory,
+            processes: program.tree_processes,
+            usage: Usage::default(),
+            over: None,
+        };
+        Ok((run, pipes))
+    }
+
+    fn command(
+        &self,
+        program: &ChildProgram,
+        folder: &Path,
+        arguments: Vec<String>,
+        environment: Vec<(String, String)>,
+    ) -> Command {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let (root, scratch) = (folder.join("root"), folder.join("scratch"));
+        let mut parameters = vec![
+            ("PROGRAM".to_owned(), text(&program.program)),
+            ("ROOT".to_owned(), text(&root)),
+            ("SCRATCH".to_owned(), text(&scratch)),
+        ];
+        parameters.extend(program.parameters.iter().cloned());
+        let (launcher, line) = launcher_command(
+            &program.profile,
+            &parameters,
+            &program.limits,
+            &self.launcher,
+            &program.program,
+        );
+        let mut command = Command::new(launcher);
+        command
+            .args([STAY, PROVE])
+            .args([&self.targets.canary, &self.kept.state_dir])
+            .args([&self.targets.neighbour, &self.targets.socket])
+            .args([self.targets.port.to_string(), Pid::this().to_string()])
+            .args(line)
+            .args(arguments)
+            .env_clear()
+            .env("HOME", &scratch)
+            .env("TMPDIR", scratch.join("tmp"))
+            .env("PWD", &root)
+            .envs(environment)
+            .current_dir(&root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        children::apart_and_tied(&mut command);
+        command
+    }
+
+    fn tell(&self, tell: &Tell, pipes: &[OwnedFd]) -> Result<(), Breach> {
+        let Some(control) = &self.control else {
+            return Ok(());
+        };
+        let bytes = encode(tell).map_err(|_| Breach)?;
+        let numbers: Vec<RawFd> = pipes.iter().map(AsRawFd::as_raw_fd).collect();
+        let along = [ControlMessage::ScmRights(&numbers)];
+        let along = if numbers.is_empty() { &[][..] } else { &along };
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let parts = [IoSlice::new(&bytes)];
+        match sendmsg::<()>(control.as_raw_fd(), &parts, along, flags, None) {
+            // It has closed its end, which is found when it is listened to.
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(_) => Err(Breach),
+        }
+    }
+
+    fn measure(&mut self) {
+        for run in self.runs.values_mut() {
+            let (memory, processes) = tree::measure(run.launcher);
+            run.usage.memory = run.usage.memory.max(memory);
+            run.usage.processes = run.usage.processes.max(processes);
+            let over = if run.memory.is_some_and(|most| memory > most) {
+                Ending::TooMuchMemory
+            } else if run.processes.is_some_and(|most| processes > most) {
+                Ending::TooManyProcesses
+            } else {
+                continue;
+            };
+            run.over.get_or_insert(over);
+            run.end();
+        }
+    }
+
+    /// Ends all runs; returns when nothing that was started from here is left.
+    fn end_all(&mut self) -> io::Result<()> {
+        self.runs.values().for_each(Run::end);
+        let deadline = Instant::now() + END_WITHIN;
+        while !self.runs.is_empty() && Instant::now() < deadline {
+            self.wait(true)?;
+            self.reap()?;
+        }
+        tree::end()
+    }
+}
+
+impl Run {
+    /// Tells the launcher to end its tree. It is not reaped yet, so the number is still its own.
+    fn end(&self) {
+        _ = kill(self.launcher, Signal::SIGTERM);
+    }
+}
+
+impl Targets {
+    fn make(runs: &Path) -> io::Result<Self> {
+        let [canary, socket] = ["canary", "socket"].map(|name| runs.join(name));
+        // A neighbour's name is no run's.
+        let neighbour = runs.join("_neighbour");
+        for left in [&canary, &socket] {
+            match std::fs::remove_file(left) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        File::create_new(&canary)?.write_all(b"Whoever reads this is not caged.\n")?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&neighbour)?;
+        let unix = UnixListener::bind(&socket)?;
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Ok(Self {
+            port: tcp.local_addr()?.port(),
+            canary,
+            neighbour,
+            socket,
+            _listeners: (unix, tcp),
+        })
+    }
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.canary);
+        _ = std::fs::remove_file(&self.socket);
+        _ = std::fs::remove_dir(&self.neighbour);
+    }
+}
+
+/// The declared arguments, with a value for each name and no value too many.
+fn filled(
+    declared: &[ChildArgument],
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<String>, String> {
+    let is_declared = |name: &String| {
+        let mut names = declared.iter();
+        names.any(|argument| matches!(argument, ChildArgument::Named(known) if known == name))
+    };
+    if let Some(name) = values.keys().find(|name| !is_declared(name)) {
+        return Err(format!("no argument {name:?} is declared"));
+    }
+    let filled = declared.iter().map(|argument| match argument {
+        ChildArgument::Fixed(text) => Ok(text.clone()),
+        ChildArgument::Named(name) => {
+            let value = values.get(name).cloned();
+            value.ok_or_else(|| format!("the argument {name:?} has no value"))
+        }
+    });
+    filled.collect()
+}
+
+/// The declared environment, with the worker's values where it gives any.
+fn chosen(
+    declared: &[(String, Option<String>)],
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<(String, String)>, String> {
+    let open = |name: &String| {
+        let mut names = declared.iter();
+        names.any(|(known, fixed)| known == name && fixed.is_none())
+    };
+    if let Some(name) = values.keys().find(|name| !open(name)) {
+        return Err(format!("no variable {name:?} is declared without a value"));
+    }
+    let chosen = declared.iter().filter_map(|(name, fixed)| {
+        let value = fixed.as_ref().or_else(|| values.get(name))?;
+        Some((name.clone(), value.clone()))
+    });
+    Ok(chosen.collect())
+}
+
+/// Makes what is missing of a run's folders; what is there must be folders, and no links.
+fn prepare(runs: &Path, run: &str) -> io::Result<()> {
+    let folder = |from: &File, name: &str| -> io::Result<File> {
+        match mkdirat(from, name, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let how = OpenHow::new()
+            .flags(OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        Ok(openat2(from, name, how)?.into())
+    };
+    let run = folder(&File::open(runs)?, run)?;
+    folder(&run, "root")?;
+    let scratch = folder(&run, "scratch")?;
+    folder(&scratch, "tmp")?;
+    Ok(())
+}
+
+fn pipes_of(child: &mut Child) -> Vec<OwnedFd> {
+    let input = child.stdin.take().map(OwnedFd::from);
+    let output = child.stdout.take().map(OwnedFd::from);
+    let error = child.stderr.take().map(OwnedFd::from);
+    [input, output, error].into_iter().flatten().collect()
+}

@@ -1,0 +1,405 @@
+//! A worker in a leaf's cage that has programs started: by its keeper, in cages of their own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use plexus_hostile::{has_ended, hold};
+use plexus_sandbox::Limits;
+use plexus_sandbox::children::{ChildArgument, ChildProgram, Kept, keeper_command};
+
+use crate::{Bystander, Cage, Outcome, WORKSPACE, hostile, outcome, uncaged};
+
+/// How long an end may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// One that does acts, and is a leaf.
+const LEAF: &str = r#"(version 1)
+(deny default)
+(import "bsd.sb")
+(allow process-exec* (literal (param "PROGRAM")))
+(allow file-read* (literal (param "PROGRAM")))
+(allow file-read* (subpath (param "ROOT")))
+(allow file-write* (subpath (param "ROOT")))
+(allow file-read* (subpath (param "SCRATCH")))
+(allow file-write* (subpath (param "SCRATCH")))
+"#;
+/// What a shell needs beside that.
+const SHELL: &str = r#"(define plexus-system-calls "agent")
+(allow process-fork)
+(allow file-read* process-exec* (subpath "/usr/bin"))
+(allow file-read* (subpath "/usr/lib"))
+"#;
+
+/// A worker's cage with the folders of its runs.
+struct Keeping {
+    cage: Cage,
+    runs: PathBuf,
+    kept: Kept,
+}
+
+impl Keeping {
+    fn new() -> Self {
+        let cage = Cage::new(WORKSPACE, "writer");
+        let runs = cage.scratch.join("runs");
+        std::fs::create_dir(&runs).expect("a folder");
+        let named = |count: usize| {
+            let names = ["a", "b", "c"].iter().take(count);
+            names
+                .map(|name| ChildArgument::Named((*name).to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let act = |count: usize| ChildProgram {
+            name: format!("act{count}"),
+            program: hostile(),
+            profile: LEAF.to_owned(),
+            arguments: named(count),
+            environment: vec![
+                ("FIXED".to_owned(), Some("fixed".to_owned())),
+                ("OPEN".to_owned(), None),
+            ],
+            ..ChildProgram::default()
+        };
+        let mut programs: Vec<_> = (1..=3).map(act).collect();
+        programs.push(ChildProgram {
+            name: "shell".to_owned(),
+            program: std::fs::canonicalize("/bin/bash").expect("a shell"),
+            profile: format!("{LEAF}{SHELL}"),
+            arguments: vec![
+                ChildArgument::Fixed("-c".to_owned()),
+                ChildArgument::Named("a".to_owned()),
+            ],
+            environment: vec![("PATH".to_owned(), Some("/usr/bin".to_owned()))],
+            tree_memory: Some(64 << 20),
+            tree_processes: Some(8),
+            ..ChildProgram::default()
+        });
+        Self {
+            kept: Kept {
+                runs: runs.clone(),
+                state_dir: cage.outside.clone(),
+                programs,
+            },
+            cage,
+            runs,
+        }
+    }
+
+    fn command(&self, act: &[&str]) -> Command {
+        let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+        let worker = hostile();
+        let parameters = [
+            ("WORKER".to_owned(), text(&worker)),
+            ("ROOT".to_owned(), text(&self.cage.root)),
+            ("SCRATCH".to_owned(), text(&self.cage.scratch)),
+            ("ROLE".to_owned(), "writer".to_owned()),
+        ];
+        let limits = Limits {
+            addresses: Some(4 << 30),
+            ..Limits::default()
+        };
+        let launcher = std::path::Path::new(env!("CARGO_BIN_EXE_plexus-sandbox-exec"));
+        let (program, line) = keeper_command(
+            &self.cage.profile,
+            &parameters,
+            &limits,
+            &self.kept,
+            launcher,
+            &worker,
+        )
+        .expect("there is a keeper here");
+        let mut command = Command::new(program);
+        command
+            .args(line)
+            .arg("have")
+            .args(act)
+            .env_clear()
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// What became of a worker that has something started.
+    #[track_caller]
+    fn have(&self, act: &[&str]) -> String {
+        let output = self.command(act).output().expect("it starts");
+        match outcome(&output) {
+            Outcome::Done(said) => said,
+            Outcome::Refused(errno) => panic!("{act:?}: {errno}"),
+        }
+    }
+
+    /// Starts a worker that stays beside its child, which has said a line.
+    fn stay(&self, act: &[&str]) -> Staying {
+        let mut command = self.command(&[&["and-stay"], act].concat());
+        let mut keeper = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("it starts");
+        let mut output = BufReader::new(keeper.stdout.take().expect("piped"));
+        let mut said = String::new();
+        output.read_line(&mut said).expect("what it says");
+        assert!(said.starts_with("here "), "{said}");
+        Staying {
+            keeper,
+            output,
+            said,
+        }
+    }
+}
+
+struct Staying {
+    keeper: Child,
+    output: BufReader<ChildStdout>,
+    said: String,
+}
+
+/// A shell that leaves a process behind in a session of its own, says both numbers, and waits.
+const LEAVES: &str = "a=setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $$ $!; wait";
+
+impl Staying {
+    fn keeper(&self) -> Pid {
+        Pid::from_raw(self.keeper.id() as i32)
+    }
+
+    /// The child and what it left.
+    fn processes(&self) -> Vec<Pid> {
+        let numbers = self.said.trim_start_matches("here ").split_whitespace();
+        let numbers: Vec<Pid> = numbers
+            .map(|number| Pid::from_raw(number.parse().expect("a number")))
+            .collect();
+        assert_eq!(numbers.len(), 2, "{}", self.said);
+        numbers
+    }
+
+    /// Ends it as `end` says; then the worker, its child and what that left are gone.
+    fn ends(mut self, end: impl FnOnce(&mut Self)) {
+        let held: Vec<OwnedFd> = self
+            .processes()
+            .into_iter()
+            .map(|process| hold(process.as_raw()).expect("it is there"))
+            .collect();
+        assert!(!has_ended(&held[1], Duration::ZERO));
+        end(&mut self);
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("its end");
+        self.keeper.wait().expect("our child");
+        for process in &held {
+            assert!(has_ended(process, PATIENCE));
+        }
+    }
+}
+
+#[test]
+fn declared_program_runs_in_its_own_cage() {
+    let keeping = Keeping::new();
+    let said = keeping.have(&["act2", "one", "a=list", "b=."]);
+    assert_eq!(said, "done \nExited(0)");
+    assert!(keeping.runs.join("one/scratch/tmp").is_dir());
+    // What a run is given it may use; what is another's it may not.
+    let file = keeping.runs.join("one/root/made").display().to_string();
+    assert_eq!(
+        keeping.have(&["act2", "one", "a=create", &format!("b={file}")]),
+        "done \nExited(0)"
+    );
+    assert!(keeping.runs.join("one/root/made").is_file());
+    let read = |run: &str| keeping.have(&["act2", run, "a=open", &format!("b={file}")]);
+    assert_eq!(read("one"), "done \nExited(0)");
+    assert_eq!(read("two"), "refused 13\nExited(0)");
+    // The same attacks as on a leaf, each with its control without a cage.
+    let note = keeping.cage.outside("note.md");
+    let inside = keeping.cage.in_root("note.md");
+    let bystander = Bystander::start();
+    let pid = bystander.pid();
+    for act in [
+        &["open", &note][..],
+        &["open", &inside],
+        &["append", &inside],
+        &["signal", &pid],
+        &["spawn", "/usr/bin/true"],
+        &["fork"],
+        &["tcp-listen"],
+        &["memfd"],
+    ] {
+        let values: Vec<String> = ["a", "b", "c"]
+            .iter()
+            .zip(act)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let child = format!("act{}", act.len());
+        let mut line = vec![child.as_str(), "three"];
+        line.extend(values.iter().map(String::as_str));
+        let said = keeping.have(&line);
+        assert!(
+            said == "refused 1\nExited(0)" || said == "refused 13\nExited(0)",
+            "{act:?}: {said}"
+        );
+        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+    }
+}
+
+/// The worker's own cage stays that of a leaf: it starts nothing itself, and only its keeper sends it anything.
+#[test]
+fn worker_with_a_keeper_stays_a_leaf() {
+    let keeping = Keeping::new();
+    for act in [
+        &["fork"][..],
+        &["spawn", "/usr/bin/true"],
+        &["descriptor-along"],
+    ] {
+        let mut command = keeping.command(&[]);
+        let line: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let program = command.get_program().to_owned();
+        command = Command::new(program);
+        command.args(&line[..line.len() - 1]).args(act).env_clear();
+        let said = outcome(&command.output().expect("it starts"));
+        assert!(matches!(said, Outcome::Refused(_)), "{act:?}: {said:?}");
+        assert!(matches!(uncaged(act), Outcome::Done(_)), "{act:?}");
+    }
+}
+
+#[test]
+fn undeclared_is_refused() {
+    let keeping = Keeping::new();
+    let refusal = |act: &[&str]| {
+        let output = keeping.command(act).output().expect("it starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for (act, words) in [
+        (&["other", "one"][..], "no such program"),
+        (&["act1", "../one", "a=fork"], "no name"),
+        (&["act1", "_neighbour", "a=fork"], "no name"),
+        (&["act1", "one"], "has no value"),
+        (&["act1", "one", "a=fork", "b=more"], "no argument"),
+        (&["act1", "one", "a=fork", "+OTHER=x"], "no variable"),
+        (&["act1", "one", "a=fork", "+FIXED=x"], "no variable"),
+        (&["act1", "one", "a=fork", "+LD_PRELOAD=x"], "no variable"),
+    ] {
+        let said = refusal(act);
+        assert!(
+            said.contains("Refused") && said.contains(words),
+            "{act:?}: {said}"
+        );
+    }
+    // A folder that is a link leads nowhere.
+    std::os::unix::fs::symlink(&keeping.cage.outside, keeping.runs.join("linked")).expect("a link");
+    let said = refusal(&["act1", "linked", "a=here"]);
+    assert!(said.contains("the run's folder"), "{said}");
+    // What is no message ends the worker.
+    let said = refusal(&["raw", "nonsense"]);
+    assert_eq!(said, "");
+    // The control: declared, it runs.
+    let said = keeping.have(&["act1", "one", "a=here", "+OPEN=x"]);
+    assert!(said.contains("/runs/one/root"), "{said}");
+}
+
+#[test]
+fn environment_is_what_was_declared() {
+    let keeping = Keeping::new();
+    let said = keeping.have(&["shell", "one", "a=env | sort"]);
+    let names: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.split('=').next())
+        .collect();
+    assert_eq!(
+        names,
+        ["HOME", "PATH", "PWD", "SHLVL", "TMPDIR", "_", "Exited(0)"],
+        "{said}"
+    );
+}
+
+/// Two runs at once: neither signals the other.
+#[test]
+fn run_does_not_signal_another() {
+    let keeping = Keeping::new();
+    let staying = keeping.stay(&["shell", "one", LEAVES]);
+    for process in staying.processes() {
+        let act = format!("a=kill -0 {process} 2>/dev/null || echo refused");
+        assert!(keeping.have(&["shell", "two", &act]).starts_with("refused"));
+        kill(process, None).expect("it is there, and the control may");
+    }
+    staying.ends(|staying| drop(staying.keeper.stdin.take()));
+}
+
+#[test]
+fn run_ends_whole() {
+    let keeping = Keeping::new();
+    // Asked for by the worker.
+    let said = keeping.have(&[
+        "end-after",
+        "shell",
+        "one",
+        "a=(setsid sleep 1000 &) ; echo; sleep 1000",
+    ]);
+    assert!(said.contains("Signaled(15)"), "{said}");
+    // By itself, with what it left.
+    let said = keeping.have(&[
+        "shell",
+        "two",
+        "a=setsid sleep 1000 >/dev/null 2>&1 & echo $!",
+    ]);
+    let left = said
+        .lines()
+        .next()
+        .expect("a number")
+        .parse()
+        .expect("a number");
+    assert!(hold(left).is_none_or(|left| has_ended(&left, PATIENCE)));
+    // The worker ends; the keeper is killed, as by the death of a daemon; the group is.
+    let ends: [fn(&mut Staying); 3] = [
+        |staying| drop(staying.keeper.stdin.take()),
+        |staying| kill(staying.keeper(), Signal::SIGKILL).expect("a process of the test's own"),
+        |staying| killpg(staying.keeper(), Signal::SIGKILL).expect("a group of the test's own"),
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let staying = keeping.stay(&["shell", &format!("run-{number}"), LEAVES]);
+        staying.ends(end);
+    }
+}
+
+#[test]
+fn run_beyond_its_limits_is_ended() {
+    let keeping = Keeping::new();
+    let said = keeping.have(&[
+        "shell",
+        "one",
+        "a=for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done; wait",
+    ]);
+    assert!(said.ends_with("TooManyProcesses"), "{said}");
+    let said = keeping.have(&[
+        "shell",
+        "two",
+        "a=printf -v x %090000000d 0; sleep 1000; echo ${#x}",
+    ]);
+    assert!(said.ends_with("TooMuchMemory"), "{said}");
+    let said = keeping.have(&[
+        "shell",
+        "three",
+        "a=for i in 1 2 3; do sleep 0.1 & done; wait",
+    ]);
+    assert_eq!(said, "Exited(0)");
+}
+
+/// A cage with a hole starts no program.
+#[test]
+fn hole_in_a_childs_cage_is_found() {
+    let mut keeping = Keeping::new();
+    let said = keeping.have(&["act1", "one", "a=here"]);
+    assert!(said.ends_with("Exited(0)"), "{said}");
+    let runs = keeping.runs.display().to_string();
+    keeping.kept.programs[0]
+        .profile
+        .push_str(&format!("(allow file-read* (subpath \"{runs}\"))"));
+    let said = keeping.have(&["act1", "one", "a=here"]);
+    assert!(
+        said.contains("the cage has a hole: open the canary (went through)")
+            && said.contains("list another run's folder")
+            && said.ends_with("Exited(71)"),
+        "{said}"
+    );
+}
