@@ -97,6 +97,7 @@ async fn connect() -> (Sender, Receiver) {
     let manifest = manifest();
     let start = Start {
         uncaged: false,
+        keeper: false,
         proof_only: false,
         source: SourceId::parse("page").unwrap(),
         role: Role::Reader,

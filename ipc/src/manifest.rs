@@ -10,9 +10,11 @@
 //! Must not know: sources, grants, how a worker is started.
 
 mod check;
+mod children;
 mod egress;
 mod place;
 
+pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, is_host, is_path};
 pub use place::Place;
 
@@ -94,6 +96,9 @@ pub struct Manifest {
     /// The hosts that its workers reach; absent: none, and no way to the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Egress>,
+    /// The programs that its worker may have started, each in a cage of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<ChildProgram>,
     /// What it can do.
     pub capabilities: Vec<Capability>,
     /// Digest of the file.

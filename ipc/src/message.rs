@@ -177,6 +177,9 @@ pub struct Start {
     pub egress: Option<EgressAccess>,
     /// What it attacks to prove its cage.
     pub probe: Probe,
+    /// It has a keeper, which starts the programs of its manifest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeper: bool,
     /// The owner asked by name that it serve without a cage: it attacks and reports all the same, and goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncaged: bool,

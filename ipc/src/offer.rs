@@ -11,7 +11,7 @@ use crate::{
     message::Role,
 };
 use plexus_sandbox::{
-    profile::{Profile, ProfileError},
+    profile::{Profile, ProfileError, SystemCalls},
     ruleset::{Parameters, Ruleset},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -23,6 +23,8 @@ pub struct Offer {
     pub manifest: Arc<Manifest>,
     /// What its workers may reach, as text.
     pub profile: Arc<str>,
+    /// The profile of each program that the manifest lets its workers have started, as text, by its name.
+    pub children: Vec<(String, Arc<str>)>,
     /// The workers' program; a relative path begins in the gateway's folder of workers.
     pub program: PathBuf,
 }
@@ -36,6 +38,14 @@ pub enum OfferError {
     /// Its profile, or a parameter of it that no field fills in.
     #[error("the profile: {0}")]
     Profile(#[from] ProfileError),
+    /// A program of its manifest.
+    #[error("the child {name}: {why}")]
+    Child {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The profile lets a worker write what the manifest says it only reads.
     #[error("line {line} of the profile lets the {role} write in {field}, which is not writable")]
     Writes {
@@ -59,9 +69,37 @@ impl Offer {
             program: format!("plexus-worker-{}", manifest.connector).into(),
             manifest: Arc::new(manifest),
             profile: profile.into(),
+            children: Vec::new(),
         };
         offer.check()?;
         Ok(offer)
+    }
+
+    /// With the profiles of the manifest's programs.
+    ///
+    /// # Errors
+    /// One is missing or left over, does not parse, or is of another flavour than the manifest says.
+    pub fn with_children(mut self, profiles: &[(&str, &str)]) -> Result<Self, OfferError> {
+        for child in &self.manifest.children {
+            let of = |why| OfferError::Child {
+                name: child.name.clone(),
+                why,
+            };
+            let mut named = profiles.iter().filter(|(name, _)| *name == child.name);
+            let (_, text) = named.next().ok_or_else(|| of("it has no profile"))?;
+            let flavour = Profile::parse(text)?.system_calls();
+            if (flavour == SystemCalls::Agent) != child.tools {
+                return Err(of("its profile and `tools` differ"));
+            }
+            self.children.push((child.name.clone(), (*text).into()));
+        }
+        if profiles.len() == self.children.len() {
+            return Ok(self);
+        }
+        Err(OfferError::Child {
+            name: self.manifest.connector.clone(),
+            why: "there is a profile of no child",
+        })
     }
 
     /// Whether the profile fits the manifest.

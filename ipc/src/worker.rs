@@ -20,6 +20,7 @@
 
 pub(crate) mod cage;
 mod call;
+pub mod children;
 mod handlers;
 mod os;
 mod process;
@@ -52,6 +53,8 @@ pub struct Given {
     pub kept: Option<crate::manifest::Kept>,
     /// Its way to the hosts of its manifest, where the owner's fields name any.
     pub egress: Option<EgressAccess>,
+    /// The programs of its manifest; `None` where there are none, or nobody who would start them.
+    pub children: Option<children::Children>,
 }
 
 /// Does `work`, which may block, on a file thread: where a handler's work on files belongs.

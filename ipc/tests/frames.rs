@@ -80,6 +80,7 @@ fn verb() -> impl Strategy<Value = Verb> {
 fn start() -> Start {
     Start {
         uncaged: false,
+        keeper: false,
         proof_only: false,
         source: SourceId::parse("vault").unwrap(),
         role: Role::Writer,

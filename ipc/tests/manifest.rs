@@ -1,6 +1,6 @@
 //! Manifests: the written form is accepted, every rule refuses, and no text makes the parser panic.
 
-use plexus_ipc::manifest::{MAX_EGRESS, MAX_OUTPUT, Manifest};
+use plexus_ipc::manifest::{ChildArgument, MAX_EGRESS, MAX_OUTPUT, Manifest, Named, Program};
 use plexus_ipc::message::Role;
 use plexus_ipc::offer::Offer;
 use plexus_protocol::{Digest, Verb};
@@ -409,4 +409,89 @@ fn a_host_that_is_not_well_formed_is_no_host() {
         egress.extend(vec![egress[entry].clone(); times]);
         assert!(parse(&manifest).is_err(), "too many of {entry}");
     }
+}
+
+fn with_child(change: impl FnOnce(&mut Value)) -> Value {
+    let mut manifest = good();
+    let mut child = json!({
+        "name": "shell", "program": {"path": "/usr/bin/bash"}, "tools": true,
+        "arguments": ["-c", {"name": "line"}], "environment": {"PATH": "/usr/bin", "KEY": null},
+        "limits": {"openFiles": 64, "fileBytes": 0, "memoryMiB": 512, "processes": 32},
+    });
+    change(&mut child);
+    manifest["children"] = json!([child]);
+    manifest
+}
+
+#[test]
+fn children_are_read_as_written() {
+    let manifest = parse(&with_child(|_| ())).unwrap();
+    let [child] = manifest.children.as_slice() else {
+        panic!("{:?}", manifest.children)
+    };
+    assert_eq!(child.program, Program::Path("/usr/bin/bash".into()));
+    let named = ChildArgument::Named(Named {
+        name: "line".into(),
+    });
+    assert_eq!(child.arguments, [ChildArgument::Fixed("-c".into()), named]);
+    assert_eq!(child.environment["KEY"], None);
+    let limits = child.limits.of_process();
+    assert_eq!((limits.files, limits.addresses), (Some(64), None));
+    // What is written is read again.
+    let again: Value = serde_json::to_value(&manifest).unwrap();
+    assert_eq!(again["children"], with_child(|_| ())["children"]);
+    // A field of the owner's.
+    let mut by_field = with_child(|child| child["program"] = json!({"field": "binary"}));
+    let field = json!({"name": "binary", "label": "Binary", "type": "text", "required": true, "target": "route"});
+    by_field["fields"].as_array_mut().unwrap().push(field);
+    let manifest = parse(&by_field).unwrap();
+    assert_eq!(
+        manifest.children[0].program,
+        Program::Field("binary".into())
+    );
+}
+
+#[test]
+fn child_that_breaks_a_rule_is_refused() {
+    let refused = |at: &str, value: Value, words: &str| {
+        let manifest = with_child(|child| *child.pointer_mut(at).unwrap() = value.clone());
+        let error = parse(&manifest).expect_err(at).to_string();
+        assert!(error.contains(words), "{at} {value}: {error}");
+    };
+    refused("/name", json!("Shell"), "a-z");
+    for path in ["bash", "/usr/../bin/bash", "/usr//bin/bash", "/usr/bin/"] {
+        refused("/program", json!({"path": path}), "one spelling");
+    }
+    for field in ["key", "path", "other"] {
+        refused("/program", json!({"field": field}), "no required field");
+    }
+    refused(
+        "/program",
+        json!({"path": "/a", "field": "path"}),
+        "manifest",
+    );
+    refused("/arguments/1", json!({"name": "LINE"}), "is no name");
+    refused("/arguments/0", json!({"name": "line"}), "there twice");
+    refused("/arguments/0", json!("x".repeat(1025)), "1024 bytes");
+    for name in [
+        "LD_PRELOAD",
+        "DYLD_INSERT_LIBRARIES",
+        "NODE_OPTIONS",
+        "GIT_DIR",
+        "PYTHONPATH",
+        "BASH_ENV",
+    ] {
+        refused("/environment", json!({name: null}), "other code");
+    }
+    for name in ["HOME", "TMPDIR", "PWD"] {
+        refused("/environment", json!({name: "/"}), "own folders");
+    }
+    refused("/environment", json!({"lower": "x"}), "A-Z");
+    refused("/limits/processes", json!(0), "its limits");
+    refused("/limits/memoryMiB", json!(0), "its limits");
+    refused("/limits/openFiles", json!(4), "its limits");
+    let twice = with_child(|_| ());
+    let mut manifest = twice.clone();
+    manifest["children"] = json!([twice["children"][0], twice["children"][0]]);
+    assert!(parse(&manifest).unwrap_err().to_string().contains("twice"));
 }

@@ -14,7 +14,8 @@ pub const VARIABLE: &str = "PLEXUS_FIXTURE";
 const MANIFEST: &str = include_str!("../fixture/manifest.json");
 const PROFILE: &str = include_str!("../../sandbox-profiles/fixture.sb");
 
-/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`, `inward` (it names this machine as a host); any other name is the first edition.
+/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`, `children`, `inward` (it names this machine as a host);
+/// any other name is the first edition.
 #[must_use]
 pub fn manifest(edition: &str) -> String {
     let mut manifest: Value = serde_json::from_str(MANIFEST).expect("a manifest");
@@ -38,10 +39,66 @@ pub fn manifest(edition: &str) -> String {
             let egress = manifest["egress"].as_array_mut().expect("a list");
             egress.push(host);
         }
+        "children" => with_children(&mut manifest),
         "riskier" => first["sensitivity"] = json!("elevated"),
         _ => return MANIFEST.to_owned(),
     }
     manifest.to_string()
+}
+
+/// One capability that has programs started, and two of those: a leaf, and a shell.
+fn with_children(manifest: &mut Value) {
+    let limits = json!({"openFiles": 64, "fileBytes": 1_048_576, "memoryMiB": 64, "processes": 16});
+    manifest["children"] = json!([
+        {"name": "cat", "program": {"path": "/usr/bin/cat"}, "arguments": [{"name": "a"}], "limits": limits},
+        {"name": "shell", "program": {"path": "/bin/bash"}, "tools": true,
+         "arguments": ["-c", {"name": "a"}], "environment": {"PATH": "/usr/bin", "GIVEN": null}, "limits": limits},
+    ]);
+    let capabilities = manifest["capabilities"].as_array_mut().expect("a list");
+    capabilities.push(json!({
+        "name": "child",
+        "kind": "capability",
+        "label": "Have a program run",
+        "describe": "Starts a program of the manifest and answers with what it said.",
+        "verbs": ["read"],
+        "input": {
+            "type": "object",
+            "properties": {
+                "child": {"type": "string"},
+                "run": {"type": "string"},
+                "arguments": {"type": "object"},
+                "environment": {"type": "object"},
+            },
+            "required": ["child", "run", "arguments"],
+        },
+    }));
+}
+
+const LEAF_CHILD: &str = "(version 1)
+(deny default)
+(import \"bsd.sb\") ; loader and C library
+(allow process-exec* (literal (param \"PROGRAM\"))) ; itself
+(allow file-read* (literal (param \"PROGRAM\"))) ; the loader maps it
+(allow file-read* (subpath (param \"ROOT\"))) ; its work
+(allow file-write* (subpath (param \"ROOT\"))) ; its work
+(allow file-read* (subpath (param \"SCRATCH\"))) ; its own
+(allow file-write* (subpath (param \"SCRATCH\"))) ; its own
+";
+
+/// The profiles of the programs of an edition.
+#[must_use]
+pub fn children(edition: &str) -> &'static [(&'static str, &'static str)] {
+    if edition != "children" {
+        return &[];
+    }
+    let shell = format!(
+        "{LEAF_CHILD}(define plexus-system-calls \"agent\") ; it runs the machine's programs
+(allow process-fork) ; those
+(allow file-read* process-exec* (subpath \"/usr/bin\")) ; those
+(allow file-read* (subpath \"/usr/lib\")) ; their libraries
+"
+    );
+    vec![("cat", LEAF_CHILD), ("shell", shell.leak() as &str)].leak()
 }
 
 /// The profile of an edition: `reaching` has one more rule.

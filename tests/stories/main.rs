@@ -14,6 +14,8 @@ mod cage;
 mod caged_agents;
 mod cards;
 mod changing_over;
+#[cfg(target_os = "linux")]
+mod children;
 mod clients;
 mod connections;
 mod credentials;

@@ -8,6 +8,7 @@ macro_rules! connector {
             name: $name,
             manifest: include_str!(concat!("../../../workers/", $name, "/manifest.json")),
             profile: include_str!(concat!("../../../sandbox-profiles/", $name, ".sb")),
+            children: &[],
         }
     };
 }

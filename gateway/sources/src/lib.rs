@@ -38,6 +38,8 @@ pub struct Connector {
     pub manifest: &'static str,
     /// `<connector>.sb`.
     pub profile: &'static str,
+    /// The profile of each program that the manifest lets its worker have started, by its name.
+    pub children: &'static [(&'static str, &'static str)],
 }
 
 /// An offer, read and compiled once.
@@ -79,6 +81,7 @@ impl Registry {
         };
         for connector in connectors {
             let offer = Offer::of_connector(connector.manifest, connector.profile)
+                .and_then(|offer| offer.with_children(connector.children))
                 .with_context(|| format!("the connector {}", connector.name))?;
             let manifest = &offer.manifest;
             if manifest.connector != connector.name {
@@ -161,14 +164,13 @@ impl Registered {
                 })?;
             schemas.insert(capability.name.clone(), schema);
         }
+        let mut base = base_of(profile)?;
+        base.extend(egress_of(manifest));
+        base.extend(programs_of(&offer));
         Ok(Self {
             profile_digest: profile_digest(profile),
             rules: profile::rules(profile),
-            base: {
-                let mut base = base_of(profile)?;
-                base.extend(egress_of(manifest));
-                base
-            },
+            base,
             schemas,
             offer,
         })
@@ -264,6 +266,17 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
         format!("(allow plexus-egress (remote tcp {host}){secret})")
     };
     manifest.egress.iter().map(rule).collect()
+}
+
+/// What each program may be and reach, as one rule: another program, argument or right is another rule.
+fn programs_of(offer: &Offer) -> impl Iterator<Item = String> {
+    offer.manifest.children.iter().map(|child| {
+        let mut profiles = offer.children.iter();
+        let profile = profiles.find(|(name, _)| *name == child.name);
+        let profile = profile.map_or("", |(_, text)| text);
+        let whole = format!("{}{}", object!(child), profile::spelled(profile));
+        format!("child {} {}", child.name, Digest::of(whole.as_bytes()))
+    })
 }
 
 /// Digest of a profile's rules: comments and runs of white space outside strings do not count.

@@ -16,6 +16,7 @@
 
 mod actor;
 mod call;
+mod children;
 mod egress;
 mod notice;
 mod os;

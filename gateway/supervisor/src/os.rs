@@ -38,9 +38,9 @@ pub(super) fn open_without_waiting(path: &std::path::Path) -> std::io::Result<st
 
 /// What the process holds now.
 pub(super) use platform::held;
-/// What the process and, on Linux, all that descends from it hold now: a worker's launcher may have stayed outside of
-/// its cage.
-pub(super) use platform::held_by_tree;
+/// What the group that the process leads holds now, on Linux as far as it descends from it: a worker's launcher may have
+/// stayed outside of its cage.
+pub(super) use platform::held_by_group;
 /// How long this machine has slept since it was started: what the boot clock has counted and the awake clock has not.
 pub(super) use platform::slept;
 /// When the process was started, as a text that no other process with this id ever had.

@@ -16,7 +16,7 @@
 //! Must not know: what is said on the stream.
 
 use super::{
-    Context, Folder, Spec,
+    Context, Folder, Spec, children,
     egress::{self, Egress},
     os,
     records::{self, Records},
@@ -31,7 +31,7 @@ use plexus_ipc::{
     message::{Probe, Role, Secrets},
     stream::{self, ReadHalf, WORKER_FD},
 };
-use plexus_sandbox::{launcher_command, uncaged_command};
+use plexus_sandbox::{children::keeper_command, launcher_command, uncaged_command};
 use std::{
     fmt,
     fs::{self, OpenOptions},
@@ -290,6 +290,11 @@ fn spawn(
             let (launcher, worker) = (&context.launcher, worker(context, spec));
             let command = if spec.uncaged {
                 uncaged_command(&limits, launcher, &worker)
+            } else if spec.has_keeper() {
+                let kept = children::kept(context, spec, role, egress)?;
+                let profile = &spec.offer.profile;
+                keeper_command(profile, &parameters, &limits, &kept, launcher, &worker)
+                    .ok_or_else(children::nobody_keeps)?
             } else {
                 launcher_command(&spec.offer.profile, &parameters, &limits, launcher, &worker)
             };
@@ -441,7 +446,7 @@ pub(super) fn named<P: Process>(
     named
 }
 
-fn resolved(path: &Path) -> io::Result<String> {
+pub(super) fn resolved(path: &Path) -> io::Result<String> {
     let path = fs::canonicalize(path)?;
     let text = path.into_os_string().into_string();
     text.map_err(|path| io::Error::other(format!("{} is not UTF-8", path.display())))
@@ -563,7 +568,7 @@ impl Process for Group {
     }
 
     fn held(&self) -> Option<os::Held> {
-        os::held_by_tree(self.pid)
+        os::held_by_group(self.pid)
     }
 
     fn slept(&self) -> Duration {

@@ -113,6 +113,13 @@ pub struct Spec {
     pub uncaged: bool,
 }
 
+impl Spec {
+    /// Whether its worker's launcher stays outside to start programs.
+    pub(super) fn has_keeper(&self) -> bool {
+        !self.offer.manifest.children.is_empty() && !self.uncaged
+    }
+}
+
 impl fmt::Debug for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spec")

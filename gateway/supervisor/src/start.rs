@@ -252,6 +252,7 @@ async fn meet<P: Process, T>(
         scratch: Some(super::process::scratch_of(context, spec)),
         egress: egress.as_ref().map(|egress| egress.access()),
         probe,
+        keeper: spec.has_keeper(),
         uncaged: spec.uncaged,
         proof_only,
     };

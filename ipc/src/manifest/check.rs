@@ -46,6 +46,7 @@ impl Manifest {
                 "MiB or changes is 0: leave it out to keep nothing",
             ));
         }
+        self.check_children()?;
         self.check_capabilities()
     }
 
@@ -187,7 +188,7 @@ impl Manifest {
     }
 }
 
-fn plain_name(text: &str) -> bool {
+pub(super) fn plain_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()

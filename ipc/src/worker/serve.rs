@@ -161,6 +161,12 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
             scratch: start.scratch,
             kept,
             egress: start.egress,
+            children: if start.keeper {
+                let children = super::children::Children::inherited();
+                Some(children.map_err(|error| OpenError::internal(error.to_string()))?)
+            } else {
+                None
+            },
         };
         S::open_with(config, given).await
     };

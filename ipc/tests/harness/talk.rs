@@ -33,6 +33,7 @@ pub(crate) fn report(held: bool) -> CageReport {
 pub(crate) fn start(world: u64, open: &str, role: Role) -> Start {
     Start {
         uncaged: false,
+        keeper: false,
         proof_only: false,
         source: SourceId::parse("shelf").unwrap(),
         role,

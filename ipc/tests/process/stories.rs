@@ -68,6 +68,7 @@ impl Scene {
     fn start(&self, role: Role, launcher_pid: u32) -> ToWorker {
         ToWorker::Start(Box::new(Start {
             uncaged: false,
+            keeper: false,
             proof_only: false,
             source: SourceId::parse("page").unwrap(),
             role,

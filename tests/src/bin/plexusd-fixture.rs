@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         name: "fixture",
         manifest: editions::manifest(&edition).leak(),
         profile: editions::profile(&edition).leak(),
+        children: editions::children(&edition),
     });
     connectors.push(Connector {
         name: "cabinet",

@@ -203,6 +203,7 @@ impl Cage<'_> {
         let stderr = child.stderr.take().expect("it was asked for");
         let start = Start {
             uncaged: false,
+            keeper: false,
             proof_only: false,
             source: "source".parse().expect("an id"),
             role: self.role,

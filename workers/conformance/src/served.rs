@@ -68,6 +68,7 @@ impl Worker {
         let nowhere = Path::new("/nowhere").to_path_buf();
         let start = Start {
             uncaged: false,
+            keeper: false,
             proof_only: false,
             source: "source".parse().expect("an id"),
             role,

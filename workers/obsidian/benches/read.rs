@@ -153,6 +153,7 @@ async fn start() -> (Sender, Receiver) {
     let (ours, theirs) = stream::pair().unwrap();
     let start = Start {
         uncaged: false,
+        keeper: false,
         proof_only: false,
         source: "vault".parse().unwrap(),
         role: Role::Reader,

@@ -65,6 +65,7 @@ impl Source for WorkspaceSource {
             scratch: None,
             egress: None,
             kept: None,
+            children: None,
         };
         Self::open_with(config, given).await
     }

@@ -54,7 +54,7 @@ pub(crate) fn held(pid: u32) -> Option<Held> {
 }
 
 /// The process alone: no launcher of ours stays beside a worker here, and no profile grants a child.
-pub(crate) fn held_by_tree(pid: u32) -> Option<Held> {
+pub(crate) fn held_by_group(pid: u32) -> Option<Held> {
     held(pid)
 }
 

@@ -104,6 +104,7 @@ fn spec(source: SourceId, manifest: Arc<Manifest>, revision: u64) -> Arc<Spec> {
         offer: Arc::new(Offer {
             manifest,
             profile: "".into(),
+            children: Vec::new(),
             program: "plexus-worker-puppet".into(),
         }),
         folders: Vec::new(),

@@ -10,17 +10,19 @@ mod os;
 
 use plexus_ipc::worker::{
     CallContext, EgressAccess, Given, Handlers, OpenError, Plan, Preview, Reply, Role, Secrets,
-    Source, SourceError, Touched, Verdict, on_file_thread,
+    Source, SourceError, Touched, Verdict, children::Children, on_file_thread,
 };
 use plexus_protocol::{AuditId, Digest, Effect, Verb};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 
 /// The file that effects go to.
 const LOG: &str = "effects.log";
@@ -30,16 +32,21 @@ const KIND: &str = "file";
 const MUCH: usize = 288 << 20;
 
 fn main() -> ExitCode {
-    // Which edition it is says the folder it lies in; any folder that names none is the first edition.
+    plexus_ipc::worker::main::<Fixture>(plexus_tests::editions::manifest(&edition()).leak())
+}
+
+/// Which edition it is says the folder it lies in; any folder that names none is the first edition.
+fn edition() -> String {
     let program = std::env::args_os().next().map(PathBuf::from);
     let folder = program.as_deref().and_then(std::path::Path::parent);
     let edition = folder.and_then(|f| f.file_name()?.to_str()).unwrap_or("");
-    plexus_ipc::worker::main::<Fixture>(plexus_tests::editions::manifest(edition).leak())
+    edition.to_owned()
 }
 
 struct Fixture {
     root: PathBuf,
     egress: Option<EgressAccess>,
+    children: Option<Children>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +74,7 @@ impl Source for Fixture {
         Ok(Self {
             root: config.path,
             egress: given.egress,
+            children: given.children,
         })
     }
 
@@ -82,7 +90,12 @@ impl Source for Fixture {
     }
 
     fn handlers() -> Handlers<Self> {
-        Handlers::new()
+        let handlers = if edition() == "children" {
+            Handlers::new().read("child", Self::child)
+        } else {
+            Handlers::new()
+        };
+        handlers
             .read("echo", Self::echo)
             .read("slow", Self::slow)
             .read("brief", Self::slow)
@@ -98,6 +111,15 @@ impl Source for Fixture {
             .effect("both", Self::plan_both, Self::commit)
             .effect("stream", Self::plan_stream, Self::stream)
     }
+}
+
+#[derive(Deserialize)]
+struct Started {
+    child: String,
+    run: String,
+    arguments: BTreeMap<String, String>,
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -247,6 +269,37 @@ impl Fixture {
         tokio::time::sleep(Duration::from_millis(input.ms)).await;
         call.progress("waited").await;
         Ok(Reply::new(json!({"waited": input.ms}), "waited"))
+    }
+
+    async fn child(
+        self: Arc<Self>,
+        _call: CallContext,
+        input: Started,
+    ) -> Result<Reply<Value>, SourceError> {
+        fn pairs(map: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+            let pairs = map.iter();
+            pairs
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect()
+        }
+        let failed = |error: &dyn std::fmt::Display| SourceError::internal(error.to_string());
+        let children = self.children.as_ref().ok_or_else(|| failed(&"no keeper"))?;
+        let (arguments, environment) = (pairs(&input.arguments), pairs(&input.environment));
+        let started = children.start(&input.child, &input.run, &arguments, &environment);
+        let mut child = started.await.map_err(|error| failed(&error))?;
+        drop(child.stdin.take());
+        let (mut output, mut error) = (String::new(), String::new());
+        if let (Some(out), Some(err)) = (&mut child.stdout, &mut child.stderr) {
+            let read = tokio::try_join!(
+                out.read_to_string(&mut output),
+                err.read_to_string(&mut error)
+            );
+            read.map_err(|error| failed(&error))?;
+        }
+        let (ending, usage) = child.wait().await.map_err(|error| failed(&error))?;
+        let said = json!({"output": output, "error": error, "ending": format!("{ending:?}"),
+            "cpuMs": usage.cpu_ms, "memory": usage.memory, "processes": usage.processes});
+        Ok(Reply::new(said, "ran a program"))
     }
 
     async fn big(

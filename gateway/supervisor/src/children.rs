@@ -1,0 +1,102 @@
+//! What a worker's keeper is told: the manifest's programs, resolved, with their profiles.
+//!
+//! Invariant: a program that is not there, is no file, or lies where the worker may write is never handed on.
+//!
+//! Must not know: who asks for a run, what a program is for.
+
+use super::{
+    Context, Spec,
+    process::{Group, resolved, scratch_of},
+    records,
+    start::StartError,
+};
+use plexus_ipc::{
+    manifest::{ChildArgument, ChildProgram, Program},
+    message::Role,
+};
+use plexus_sandbox::children::{self, Kept};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// For a worker of this source in this role. Each role has runs of its own; `egress` is the source's port to the network.
+pub(super) fn kept(
+    context: &Context<Group>,
+    spec: &Spec,
+    role: Role,
+    egress: Option<u16>,
+) -> Result<Kept, StartError> {
+    let runs = scratch_of(context, spec)
+        .join("runs")
+        .join(role.to_string());
+    let prepared = records::make_dir(&scratch_of(context, spec).join("runs"))
+        .and_then(|()| records::make_dir(&runs))
+        .and_then(|()| resolved(&runs));
+    let runs = prepared.map_err(StartError::prepare("the folder of its runs"))?;
+    let state_dir =
+        resolved(&context.state_dir).map_err(StartError::prepare("the state directory"))?;
+    let refuse = StartError::prepare("a program that the worker may have started");
+    let declared = spec.offer.manifest.children.iter();
+    let programs = declared
+        .map(|child| program(spec, child, Path::new(&state_dir), egress))
+        .collect::<io::Result<_>>()
+        .map_err(refuse)?;
+    Ok(Kept {
+        runs: runs.into(),
+        state_dir: state_dir.into(),
+        programs,
+    })
+}
+
+fn program(
+    spec: &Spec,
+    child: &ChildProgram,
+    state_dir: &Path,
+    egress: Option<u16>,
+) -> io::Result<children::ChildProgram> {
+    let named = match &child.program {
+        Program::Path(path) => PathBuf::from(path),
+        Program::Field(field) => spec.config[field].as_str().unwrap_or_default().into(),
+    };
+    let program = PathBuf::from(resolved(&named)?);
+    let own = spec
+        .folders
+        .iter()
+        .map(|folder| folder.path.as_path())
+        .chain([state_dir]);
+    if !program.is_file() || own.into_iter().any(|folder| program.starts_with(folder)) {
+        return Err(io::Error::other(format!(
+            "{} is no file, or lies in a folder of the source's or of Plexus",
+            program.display()
+        )));
+    }
+    let mut profiles = spec.offer.children.iter();
+    let profile = profiles.find(|(name, _)| *name == child.name);
+    let (_, profile) = profile.ok_or_else(|| io::Error::other("no profile of it"))?;
+    let argument = |argument: &ChildArgument| match argument {
+        ChildArgument::Fixed(text) => children::ChildArgument::Fixed(text.clone()),
+        ChildArgument::Named(named) => children::ChildArgument::Named(named.name.clone()),
+    };
+    Ok(children::ChildProgram {
+        name: child.name.clone(),
+        program,
+        profile: profile.to_string(),
+        parameters: egress
+            .map(|port| ("EGRESS_PORT".to_owned(), port.to_string()))
+            .into_iter()
+            .collect(),
+        limits: child.limits.of_process(),
+        tree_memory: Some(u64::from(child.limits.memory_mib) << 20),
+        tree_processes: Some(child.limits.processes),
+        arguments: child.arguments.iter().map(argument).collect(),
+        environment: child.environment.clone().into_iter().collect(),
+    })
+}
+
+/// What is said where there is no keeper.
+pub(super) fn nobody_keeps() -> StartError {
+    StartError::Spawn(io::Error::other(
+        "programs of a worker are started on Linux only",
+    ))
+}

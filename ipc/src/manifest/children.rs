@@ -1,0 +1,197 @@
+//! The programs that a worker may have started by its keeper, as its manifest declares them.
+
+use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most programs of a manifest.
+const MAX_CHILDREN: usize = 16;
+/// Most arguments or variables of one.
+const MAX_WORDS: usize = 64;
+/// Longest argument or value that stands in the manifest, in bytes.
+const MAX_WORD: usize = 1024;
+/// What would have a program run other code than its own.
+const REFUSED: [&str; 7] = [
+    "LD_",
+    "DYLD_",
+    "GIT_",
+    "NODE_OPTIONS",
+    "PYTHONPATH",
+    "BASH_ENV",
+    "ENV",
+];
+/// What the keeper sets.
+const OF_THE_KEEPER: [&str; 3] = ["HOME", "TMPDIR", "PWD"];
+
+/// A program that a worker may have started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChildProgram {
+    /// What the worker calls it; its profile is registered under the same name.
+    pub name: String,
+    /// Which program it is.
+    pub program: Program,
+    /// Whether it runs programs of the machine itself, as a coding agent does. Its profile says the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tools: bool,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<ChildArgument>,
+    /// Its environment by name: the value, or null where the worker gives one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Option<String>>,
+    /// What a run of it may use.
+    pub limits: ChildLimits,
+}
+
+/// Which program a child is. Links are resolved when its worker starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Program {
+    /// One at this path.
+    Path(String),
+    /// The one that the owner names in this field.
+    Field(String),
+}
+
+/// One argument of a child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ChildArgument {
+    /// As it stands.
+    Fixed(String),
+    /// The worker's value.
+    Named(Named),
+}
+
+/// An argument that the worker gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// By this name.
+    pub name: String,
+}
+
+/// What a run of a child may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChildLimits {
+    /// Open descriptors of each of its processes.
+    pub open_files: u32,
+    /// Largest file that one of them can write, in bytes.
+    pub file_bytes: u64,
+    /// Memory of all of them together, in MiB.
+    #[serde(rename = "memoryMiB")]
+    pub memory_mib: u32,
+    /// How many they may be.
+    pub processes: u32,
+}
+
+impl Manifest {
+    pub(super) fn check_children(&self) -> Result<(), ManifestError> {
+        if self.children.len() > MAX_CHILDREN {
+            return Err(invalid("children", "more than 16"));
+        }
+        let mut names = BTreeSet::new();
+        for child in &self.children {
+            let at = || format!("child {:?}", child.name);
+            if !super::check::plain_name(&child.name) {
+                return Err(invalid(at(), "not 1 to 64 of a-z, 0-9 and '-'"));
+            }
+            if !names.insert(&child.name) {
+                return Err(invalid(at(), "twice"));
+            }
+            self.check_child(child).map_err(|why| invalid(at(), why))?;
+        }
+        Ok(())
+    }
+
+    fn check_child(&self, child: &ChildProgram) -> Result<(), &'static str> {
+        match &child.program {
+            Program::Path(path) => {
+                let mut parts = path.split('/').skip(1);
+                let named = |part: &str| !matches!(part, "" | "." | "..");
+                if !path.starts_with('/') || !parts.all(named) || path.contains(char::is_control) {
+                    return Err("its path is not absolute, or not in its one spelling");
+                }
+            }
+            Program::Field(name) => {
+                let fits = |field: &&Field| {
+                    field.name == *name
+                        // A field of type path is a folder that the worker reaches.
+                        && field.kind == FieldKind::Text
+                        && field.target == FieldTarget::Route
+                        && field.required
+                };
+                if !self.fields.iter().any(|field| fits(&field)) {
+                    return Err("names no required field of type text and target route");
+                }
+            }
+        }
+        if child.arguments.len() > MAX_WORDS || child.environment.len() > MAX_WORDS {
+            return Err("more than 64 arguments or variables");
+        }
+        let mut named = BTreeSet::new();
+        for argument in &child.arguments {
+            match argument {
+                ChildArgument::Fixed(text) if text.len() > MAX_WORD || text.contains('\0') => {
+                    return Err("an argument beyond 1024 bytes, or with a zero byte");
+                }
+                ChildArgument::Named(Named { name })
+                    if !super::check::plain_name(name) || !named.insert(name) =>
+                {
+                    return Err("a named argument's name is no name, or there twice");
+                }
+                ChildArgument::Fixed(_) | ChildArgument::Named(_) => {}
+            }
+        }
+        for (name, value) in &child.environment {
+            let word = name
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+            if !word || name.is_empty() || name.len() > 64 {
+                return Err("a variable's name is not 1 to 64 of A-Z, 0-9 and '_'");
+            }
+            let refused = |known: &&str| match known.strip_suffix('_') {
+                Some(_) => name.starts_with(*known),
+                None => name == known,
+            };
+            if REFUSED.iter().any(refused) {
+                return Err("a variable that would have it run other code than its own");
+            }
+            if OF_THE_KEEPER.contains(&name.as_str()) {
+                return Err("HOME, TMPDIR and PWD are the run's own folders");
+            }
+            if value
+                .as_ref()
+                .is_some_and(|v| v.len() > MAX_WORD || v.contains('\0'))
+            {
+                return Err("a value beyond 1024 bytes, or with a zero byte");
+            }
+        }
+        let limits = child.limits;
+        if !(16..=65_536).contains(&limits.open_files)
+            || !(1..=65_536).contains(&limits.memory_mib)
+            || !(1..=4096).contains(&limits.processes)
+        {
+            return Err(
+                "its limits: open files 16 to 65,536, memory 1 to 65,536 MiB, processes 1 to 4,096",
+            );
+        }
+        Ok(())
+    }
+}
+
+impl ChildLimits {
+    /// What the kernel is to hold each of its processes to. Memory has no such limit: what reserves addresses without using
+    /// them, as JavaScript's engines do, would not start.
+    #[must_use]
+    pub fn of_process(&self) -> plexus_sandbox::Limits {
+        plexus_sandbox::Limits {
+            files: Some(self.open_files.into()),
+            file_size: Some(self.file_bytes),
+            memory: None,
+            addresses: None,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Programs that a worker has started: each in a cage of its own, and none left when the gateway is.
+
+use crate::house::Workshop;
+use plexus_hostile::{has_ended, hold};
+use plexus_tests::waiting::{PATIENCE, until};
+use plexus_tests::{Agent, Gateway, editions};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+const CHILD: &str = "fixture.child";
+/// A shell that leaves a process behind in a session of its own, writes both numbers down, and waits.
+const LEAVES: &str = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $$ $! > $HOME/new; mv $HOME/new $HOME/numbers; wait";
+
+/// A gateway with the edition of the fixture that has programs started, and an agent that may have them.
+struct Site {
+    workshop: Workshop,
+    _programs: TempDir,
+}
+
+impl Site {
+    fn open() -> Self {
+        let programs = TempDir::with_prefix("plx").expect("a temporary folder");
+        let edition = "children";
+        let workers = editions::workers(programs.path(), edition);
+        let builder = Gateway::builder()
+            .fixture()
+            .env(editions::VARIABLE, edition)
+            .arg("--workers")
+            .arg(&workers.to_string_lossy());
+        Self {
+            workshop: Workshop::with(builder),
+            _programs: programs,
+        }
+    }
+
+    fn agent(&self, id: &str) -> Agent {
+        self.workshop.gateway.agent_with(id, &[CHILD])
+    }
+
+    /// The folder of a run.
+    fn run(&self, name: &str) -> PathBuf {
+        let state = self
+            .workshop
+            .gateway
+            .state()
+            .canonicalize()
+            .expect("it is there");
+        state.join("workers/fixture/runs/reader").join(name)
+    }
+
+    /// The processes of a run of [`LEAVES`], once there are any.
+    fn numbers(&self, run: &str) -> Vec<i32> {
+        let file = self.run(run).join("scratch/numbers");
+        let numbers = until("the run", || std::fs::read_to_string(&file).ok());
+        let numbers: Vec<i32> = numbers
+            .split_whitespace()
+            .map(|number| number.parse().expect("a number"))
+            .collect();
+        assert_eq!(numbers.len(), 2, "{numbers:?}");
+        numbers
+    }
+}
+
+fn shell(agent: &Agent, run: &str, line: &str) -> Value {
+    let input = json!({"child": "shell", "run": run, "arguments": {"a": line}});
+    let reply = agent.invoke(CHILD, input);
+    reply.expect_ok();
+    reply.at("/output")
+}
+
+#[test]
+fn child_runs_in_a_cage_of_its_own() {
+    let site = Site::open();
+    let agent = site.agent("a");
+    let said = shell(
+        &agent,
+        "one",
+        "pwd; cat; echo made > made; cat made; env | sort",
+    );
+    assert_eq!(said["ending"], "Exited(0)", "{said}");
+    let lines: Vec<&str> = said["output"].as_str().expect("text").lines().collect();
+    assert_eq!(lines[0], site.run("one").join("root").to_string_lossy());
+    assert_eq!(lines[1], "made", "its input was closed");
+    let names: Vec<&str> = lines[2..]
+        .iter()
+        .filter_map(|line| line.split('=').next())
+        .collect();
+    assert_eq!(names, ["HOME", "PATH", "PWD", "SHLVL", "TMPDIR", "_"]);
+    assert!(site.run("one").join("root/made").is_file());
+
+    // Another run, the gateway's state, the source's own folder, the network, other processes.
+    let key = site.workshop.gateway.state().join("connection-key");
+    let made = site.run("one").join("root/made");
+    let folder = site.workshop.folder.path().join("state");
+    let port = site.workshop.gateway.port();
+    let daemon = site.workshop.gateway.pid();
+    for attempt in [
+        format!("cat {}", key.display()),
+        format!("cat {}", made.display()),
+        format!("echo more >> {}", made.display()),
+        format!("cat {}", folder.display()),
+        format!("echo > /dev/tcp/127.0.0.1/{port}"),
+        format!("kill -0 {daemon}"),
+        "cat /proc/1/status".to_owned(),
+    ] {
+        let said = shell(&agent, "two", &format!("{attempt} || exit 9"));
+        assert_eq!(said["ending"], "Exited(9)", "{attempt}: {said}");
+        assert!(
+            said["error"].as_str().is_some_and(|why| {
+                why.contains("ermission denied") || why.contains("not permitted")
+            }),
+            "{attempt}: {said}"
+        );
+        let control = std::process::Command::new("bash")
+            .args(["-c", &attempt])
+            .output()
+            .expect("a shell");
+        assert!(control.status.success(), "{attempt}: {control:?}");
+    }
+    // A leaf has no second program.
+    let input = json!({"child": "cat", "run": "three", "arguments": {"a": made}});
+    let reply = agent.invoke(CHILD, input);
+    reply.expect_ok();
+    assert_eq!(reply.at("/output/ending"), "Exited(1)");
+    let own = site.run("three").join("root/own");
+    std::fs::write(&own, "its own").expect("a file");
+    let input = json!({"child": "cat", "run": "three", "arguments": {"a": own}});
+    let reply = agent.invoke(CHILD, input);
+    reply.expect_ok();
+    assert_eq!(reply.at("/output/output"), "its own");
+}
+
+#[test]
+fn undeclared_child_is_refused() {
+    let site = Site::open();
+    let agent = site.agent("a");
+    for (input, words) in [
+        (
+            json!({"child": "other", "run": "one", "arguments": {}}),
+            "no such program",
+        ),
+        (
+            json!({"child": "shell", "run": "../one", "arguments": {"a": "true"}}),
+            "no name",
+        ),
+        (
+            json!({"child": "shell", "run": "one", "arguments": {}}),
+            "has no value",
+        ),
+        (
+            json!({"child": "shell", "run": "one", "arguments": {"a": "true"}, "environment": {"PATH": "/"}}),
+            "without a value",
+        ),
+    ] {
+        let reply = agent.invoke(CHILD, input.clone());
+        assert!(reply.text().contains(words), "{input}: {}", reply.text());
+    }
+    let input = json!({"child": "shell", "run": "one", "arguments": {"a": "echo $GIVEN"}, "environment": {"GIVEN": "given"}});
+    let reply = agent.invoke(CHILD, input);
+    reply.expect_ok();
+    assert_eq!(reply.at("/output/output"), "given\n");
+}
+
+#[test]
+fn killed_gateway_leaves_no_child() {
+    let mut site = Site::open();
+    let agent = site.agent("a");
+    let held = std::thread::scope(|scope| {
+        // Nobody hears the answer: its gateway is gone by then.
+        scope.spawn(|| {
+            let input = json!({"child": "shell", "run": "one", "arguments": {"a": LEAVES}});
+            let asked = agent.client().request("POST", "/invoke");
+            let _ = asked.json(json!({"id": CHILD, "input": input})).try_send();
+        });
+        let numbers = site.numbers("one");
+        let held: Vec<_> = numbers
+            .iter()
+            .map(|number| hold(*number).expect("it is there"))
+            .collect();
+        assert!(
+            held.iter()
+                .all(|held| !has_ended(held, std::time::Duration::ZERO))
+        );
+        site.workshop.gateway.kill9();
+        held
+    });
+    for held in held {
+        assert!(has_ended(&held, PATIENCE), "a process of the run is left");
+    }
+}
+
+/// A worker that is stopped takes its programs along as well; the next one starts the next run.
+#[test]
+fn killed_worker_leaves_no_child() {
+    let site = Site::open();
+    let agent = site.agent("a");
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| {
+            let input = json!({"child": "shell", "run": "one", "arguments": {"a": LEAVES}});
+            agent.invoke(CHILD, input).text()
+        });
+        let numbers = site.numbers("one");
+        let held: Vec<_> = numbers
+            .iter()
+            .map(|number| hold(*number).expect("it is there"))
+            .collect();
+        // The owner switches the source off, which ends its workers.
+        let stop = "/admin/api/sources/fixture/disable";
+        site.workshop
+            .owner()
+            .client
+            .post(stop, json!({}))
+            .expect_ok();
+        for held in held {
+            assert!(has_ended(&held, PATIENCE), "a process of the run is left");
+        }
+        call.join().expect("an answer");
+    });
+}
