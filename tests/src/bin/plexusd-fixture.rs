@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         name: "cabinet",
         manifest: include_str!("../../fixture/cabinet.json"),
         profile: include_str!("../../fixture/cabinet.sb"),
+        children: &[],
     });
     plexusd::run(connectors.leak())
 }
