@@ -4,6 +4,7 @@
 //!
 //! Must not know: what is sent.
 
+use graviola::util::is_cpu_supported;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject as _},
@@ -15,7 +16,7 @@ use tokio_rustls::TlsConnector;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error(
-        "this processor lacks instructions that the cryptography needs (AVX2, ADX, BMI2, AES and PCLMULQDQ, or NEON with AES, PMULL and SHA2)"
+        "this processor lacks instructions that the cryptography needs (x86-64: AVX2, ADX, BMI2, AES, PCLMULQDQ; aarch64: AES, PMULL, SHA2)"
     )]
     Processor,
     #[error("the file of certificate authorities: {0}")]
@@ -30,7 +31,8 @@ pub(crate) enum TlsError {
 
 /// A connector that trusts Mozilla's roots and those in `authorities`, which is PEM and may be empty.
 pub(crate) fn connector(authorities: &[u8]) -> Result<TlsConnector, TlsError> {
-    if !processor() {
+    // Asked first: graviola would panic in the middle of a handshake.
+    if !is_cpu_supported() {
         return Err(TlsError::Processor);
     }
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -56,22 +58,4 @@ pub(crate) fn connector(authorities: &[u8]) -> Result<TlsConnector, TlsError> {
 /// What the host has to prove: its name, or its address.
 pub(crate) fn name(host: &str) -> Result<ServerName<'static>, TlsError> {
     Ok(ServerName::try_from(host.to_owned())?)
-}
-
-/// graviola asserts nothing on its own: without these instructions it would die in the middle of a handshake. The list
-/// is that of its documentation.
-#[cfg(target_arch = "x86_64")]
-fn processor() -> bool {
-    is_x86_feature_detected!("aes")
-        && is_x86_feature_detected!("ssse3")
-        && is_x86_feature_detected!("pclmulqdq")
-        && is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("adx")
-}
-#[cfg(target_arch = "aarch64")]
-fn processor() -> bool {
-    use std::arch::is_aarch64_feature_detected as has;
-    has!("aes") && has!("neon") && has!("pmull") && has!("sha2")
 }
