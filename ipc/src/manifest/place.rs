@@ -28,13 +28,9 @@ pub struct Place {
 }
 
 impl Manifest {
-    /// Its path fields, each with its parameter in the profile. A file that only the source's egress reads is none.
+    /// Its path fields, each with its parameter in the profile.
     pub fn paths(&self) -> impl Iterator<Item = (&Field, String)> {
-        let of_egress = |field: &Field| {
-            let mut hosts = self.egress.iter();
-            hosts.any(|host| host.ca.as_ref() == Some(&field.name))
-        };
-        let is_path = move |field: &&Field| field.kind == FieldKind::Path && !of_egress(field);
+        let is_path = |field: &&Field| field.kind == FieldKind::Path;
         self.fields.iter().filter(is_path).map(|field| {
             let is_root = self.root.as_ref() == Some(&field.name);
             let parameter = match is_root {
