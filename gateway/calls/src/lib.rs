@@ -1,7 +1,8 @@
 //! The life of a call, whoever asks: parsed, authorized, waiting for the owner or not, recorded, dispatched, answered.
 //!
 //! [`kernel::Kernel`] holds what every call needs. `life` carries a call from a body to an answer; `read`, `effect` and
-//! `own` are its three kinds; `pend` and `approvals` hold what waits for the owner; `runs` and `replay` keep answers.
+//! `own` are its three kinds, and `commit` is what the last two share; `under_way` lists the calls that run, with their
+//! `progress`; `pend` and `approvals` hold what waits for the owner; `runs` and `replay` find `answers` that are kept.
 //!
 //! Must not know: HTTP.
 
