@@ -36,6 +36,9 @@ pub(super) const CALLS: [c_long; 3] = [libc::SYS_fchmodat, FCHMODAT2, libc::SYS_
 /// Bits that no caged program may set: to act as the owner, and for others to write.
 const NEVER: u64 = (libc::S_ISUID | libc::S_ISGID | libc::S_IWOTH) as u64;
 
+/// How often a file that is being replaced is looked for once more.
+const TRIES: u32 = 8;
+
 /// What a profile lets be written, held open.
 #[derive(Debug, Default)]
 pub(super) struct Trees(Vec<(PathBuf, Extent, OwnedFd)>);
@@ -97,8 +100,15 @@ pub(super) fn change(listener: &Listener<'_>, trees: &Trees, notice: &Notice) ->
         return Err(Errno::EINVAL);
     }
     let path = notify::read_path(notice.thread, path)?;
-    let named = resolve(notice.thread, descriptor, OsStr::from_bytes(&path), flags)?;
-    let meant = trees.open(&named, follow(flags))?;
+    let mut tries = 0..TRIES;
+    let meant = loop {
+        let named = resolve(notice.thread, descriptor, OsStr::from_bytes(&path), flags)?;
+        match trees.open(&named, follow(flags)) {
+            // What had the name has lost it between the two looks: somebody replaces the file.
+            Err(Errno::ENOENT | Errno::ELOOP) if tries.next().is_some() => {}
+            opened => break opened?,
+        }
+    };
     if !listener.is_waiting(notice) {
         return Err(Errno::ESRCH);
     }
