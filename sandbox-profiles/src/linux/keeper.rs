@@ -110,8 +110,9 @@ impl Keeper {
                 break ended;
             }
             if self.listen().is_err() {
-                self.control = None;
+                // First, or it would hear that the keeper has hung up.
                 _ = kill(self.worker, Signal::SIGKILL);
+                self.control = None;
             }
             if measured.elapsed() >= MEASURE {
                 self.measure();
