@@ -6,7 +6,7 @@
 //!    └─────────────────────────┘
 //! ```
 //! Invariants: pieces keep their order; a log holds at most 1 MiB; credit that is held back is given back as soon
-//! as its reason is gone, at most 5 s after the last look of a follower. Offsets count bytes since the beginning.
+//! as its reason is gone, after 5 s at most. Offsets count bytes since the beginning.
 //!
 //! Must not know: who may look.
 
@@ -239,12 +239,15 @@ impl ProgressLog {
     }
 }
 
-/// Gives held credit back when there is room again.
+/// Gives held credit back when there is room again. A follower that keeps looking and takes nothing slows the worker, and
+/// does not stop it.
 async fn give_back(progress: Arc<ProgressLog>) {
+    let at_last = Instant::now() + FOLLOWED;
     loop {
         tokio::time::sleep(AGAIN).await;
         let mut log = progress.log();
-        if log.has_room(Instant::now()) {
+        let now = Instant::now();
+        if log.has_room(now) || now >= at_last {
             let held = std::mem::take(&mut log.held);
             drop(log);
             drop(held);
