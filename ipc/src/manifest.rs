@@ -17,6 +17,7 @@ mod place;
 pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, is_host, is_path};
 pub use place::Place;
+pub use plexus_sandbox::reach::Platform;
 
 use crate::frame::MAX_FRAME;
 use crate::message::Role;
@@ -156,37 +157,6 @@ pub struct Field {
     /// One sentence about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-}
-
-/// A system that the gateway runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Platform {
-    /// Linux.
-    Linux,
-    /// macOS.
-    MacOs,
-}
-
-impl Platform {
-    /// The one that this program was built for.
-    #[must_use]
-    pub const fn here() -> Self {
-        if cfg!(target_os = "macos") {
-            Self::MacOs
-        } else {
-            Self::Linux
-        }
-    }
-}
-
-impl std::fmt::Display for Platform {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Linux => "Linux",
-            Self::MacOs => "macOS",
-        })
-    }
 }
 
 /// What may stand in a [`Field`] (wire §4.21).

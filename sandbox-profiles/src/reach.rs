@@ -4,7 +4,8 @@
 //! Invariant: the words are of the [`Ruleset`] that is enforced, not of a second reading of the rules; where they say
 //! nothing, nothing is allowed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use crate::lint::reason;
 use crate::profile::{Action, Argument, Profile, ProfileError, Rule, SystemCalls};
@@ -42,17 +43,18 @@ pub struct Reach {
     pub not_hidden: Vec<String>,
 }
 
-/// Which system's residuals are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum System {
-    /// Landlock and seccomp.
+/// A system that the gateway runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Linux: Landlock and seccomp.
     Linux,
-    /// Seatbelt.
+    /// macOS: Seatbelt.
     MacOs,
 }
 
-impl System {
-    /// The one this program was built for.
+impl Platform {
+    /// The one that this program was built for.
     #[must_use]
     pub const fn here() -> Self {
         if cfg!(target_os = "macos") {
@@ -60,6 +62,15 @@ impl System {
         } else {
             Self::Linux
         }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Linux => "Linux",
+            Self::MacOs => "macOS",
+        })
     }
 }
 
@@ -80,7 +91,7 @@ const NEEDED_ON_LINUX: &str =
 pub fn reach(
     profile: &str,
     parameters: &Parameters,
-    system: System,
+    system: Platform,
 ) -> Result<Reach, ProfileError> {
     let read = Profile::parse(profile)?;
     let ruleset = Ruleset::evaluate(&read, parameters)?;
@@ -102,7 +113,7 @@ pub fn reach(
         may_read: {
             // A folder alone grants nothing on Linux.
             let here = |grant: &&PathGrant| {
-                system == System::MacOs
+                system == Platform::MacOs
                     || grant.extent == Extent::Subtree
                     || grant.path.as_os_str() != "/"
             };
@@ -111,15 +122,15 @@ pub fn reach(
         may_write: ruleset.writes.iter().map(place).collect(),
         may_run: ruleset.executes.iter().map(place).collect(),
         not_hidden: match system {
-            System::Linux => ruleset.residuals(),
-            System::MacOs => NOT_HIDDEN_ON_MACOS.map(str::to_owned).into(),
+            Platform::Linux => ruleset.residuals(),
+            Platform::MacOs => NOT_HIDDEN_ON_MACOS.map(str::to_owned).into(),
         },
         ..Reach::default()
     };
     if let Some(Origin { line, .. }) = ruleset.base {
         let what = match system {
-            System::Linux => NEEDED_ON_LINUX,
-            System::MacOs => "what any program needs to start",
+            Platform::Linux => NEEDED_ON_LINUX,
+            Platform::MacOs => "what any program needs to start",
         };
         reach.may_read.push(may(what.to_owned(), line));
     }
@@ -166,7 +177,7 @@ fn talks(operation: &str) -> bool {
 }
 
 /// An operation that is about no path and no port.
-fn in_words(operation: &str, rule: &Rule, system: System) -> String {
+fn in_words(operation: &str, rule: &Rule, system: Platform) -> String {
     let about: Vec<String> = rule
         .filters
         .iter()
@@ -187,7 +198,7 @@ fn in_words(operation: &str, rule: &Rule, system: System) -> String {
         other => format!("{other} {about}"),
     };
     match system {
-        System::Linux => format!("{words} (macOS alone has that)"),
-        System::MacOs => words,
+        Platform::Linux => format!("{words} (macOS alone has that)"),
+        Platform::MacOs => words,
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use plexus_sandbox::lint::{PARAMETERS, ROLES};
 use plexus_sandbox::profile::{Action, Argument, Filter, Profile, Rule, Text, What};
-use plexus_sandbox::reach::{System, reach};
+use plexus_sandbox::reach::{Platform, reach};
 use plexus_sandbox::ruleset::{Parameters, Ruleset};
 
 struct Case {
@@ -102,7 +102,8 @@ fn each_expansion_is_the_one_that_was_reviewed() {
         }
         write!(golden, "\n{}", case.expanded()).expect("a text");
         golden.push_str("\n; In words:\n");
-        let words = reach(&case.text, &case.parameters, System::MacOs).expect("it is put in words");
+        let words =
+            reach(&case.text, &case.parameters, Platform::MacOs).expect("it is put in words");
         for (list, words) in [
             ("may read", &words.may_read),
             ("may write", &words.may_write),
@@ -313,7 +314,7 @@ fn what_the_base_grants_beyond_reading_is_in_the_words() {
     }
     assert!(beyond.len() > 1, "{beyond:?}");
     for case in cases() {
-        let words = reach(&case.text, &case.parameters, System::Linux).expect("in words");
+        let words = reach(&case.text, &case.parameters, Platform::Linux).expect("in words");
         let said = |may: &plexus_sandbox::reach::May| {
             may.what.contains("run the loader") && may.what.contains("write to /dev/null")
         };

@@ -29,7 +29,7 @@ const MOST: u64 = 256 * 1024 * 1024;
 /// How long the answer of a run is kept.
 pub(crate) const KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// What an answer is found by.
+/// The key of a kept answer.
 #[derive(Clone, Copy)]
 pub(crate) enum Key<'a> {
     /// The intent of an effect that reserved an idempotency key.
@@ -69,7 +69,7 @@ pub(crate) struct KeptAnswer {
     pub(crate) run: Option<RunFacts>,
 }
 
-/// What is known of an asynchronous run beside its answer.
+/// Facts of an asynchronous run beside its answer.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct RunFacts {
     pub(crate) agent: AgentId,
@@ -111,33 +111,23 @@ impl Answers {
 
     /// Keeps an answer. Blocks.
     pub(crate) fn keep(&self, key: Key<'_>, answer: &KeptAnswer) {
-        let file = key.file();
+        self.write(&key.file(), answer);
+    }
+
+    fn write(&self, file: &str, answer: &KeptAnswer) {
         let saved = serde_json::to_vec(answer).map_err(io::Error::other);
-        let written = saved.and_then(|bytes| write_private(&self.0.join(&file), &bytes));
+        let written = saved.and_then(|bytes| write_private(&self.0.join(file), &bytes));
         if let Err(error) = written {
-            // Whoever asks again is told how it ended, without the output.
+            // The next question is answered without the output.
             tracing::warn!(name: "reply.unsaved", %error, path = file, "the answer of a call could not be kept on disk");
         }
     }
 
     /// The same on a thread of its own.
     pub(crate) async fn keep_aside(&self, key: Key<'_>, answer: KeptAnswer) {
-        let own = self.clone();
-        let keep: Box<dyn FnOnce() + Send> = match key {
-            Key::Intent(intent) => {
-                let intent = intent.clone();
-                Box::new(move || own.keep(Key::Intent(&intent), &answer))
-            }
-            Key::Item(item, id) => {
-                let (item, id) = (item.clone(), id.clone());
-                Box::new(move || own.keep(Key::Item(&item, &id), &answer))
-            }
-            Key::Run(run) => {
-                let run = run.clone();
-                Box::new(move || own.keep(Key::Run(&run), &answer))
-            }
-        };
-        if let Err(error) = tokio::task::spawn_blocking(keep).await {
+        let (own, file) = (self.clone(), key.file());
+        let write = tokio::task::spawn_blocking(move || own.write(&file, &answer));
+        if let Err(error) = write.await {
             tracing::warn!(name: "reply.unsaved", %error, "the answer of a call could not be kept on disk");
         }
     }

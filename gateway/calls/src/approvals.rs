@@ -20,9 +20,7 @@ pub mod store;
 use crate::{
     answer::Answer,
     answers::{Answers, KeptAnswer, Key},
-    approvals::store::{
-        Approvals, INPUTS_AT_ONCE, Planned, TOKENS_OF_AN_ITEM, withheld as withheld_answer,
-    },
+    approvals::store::{Approvals, INPUTS_AT_ONCE, Planned, TOKENS_OF_AN_ITEM, withheld_answer},
     call::Asked,
     given::{self, may_still_be_given},
     kernel::{Kernel, Phase},

@@ -111,7 +111,7 @@ pub(crate) async fn commit(
     }
     let proof = (&durable, &intent);
     let is_late = || {
-        call.is_late();
+        call.mark_late();
         late(&intent);
     };
     let committed = kernel.commit(source, request, terms, proof, is_late).await;
@@ -193,7 +193,7 @@ fn listener(kernel: &Arc<Kernel>, call: &Arc<CallUnderWay>) -> Listener {
     })
 }
 
-/// What came of it, for the log and for whoever asked.
+/// The outcome for the log, and the answer.
 fn judged(
     call: &CallUnderWay,
     committed: Committed,

@@ -21,7 +21,7 @@ use crate::{
     pend,
     permit::{Authorized, Permitted},
     read, refusal, replay,
-    under_way::{Begins, Entered, Principal},
+    under_way::{CallFacts, Entered, Principal},
 };
 use plexus_protocol::{
     AgentId, CapabilityId, Digest, ErrorBody, ErrorCode, RunId, body::InvokeResponse,
@@ -131,7 +131,7 @@ pub(crate) fn enter(kernel: &Kernel, asked: &Asked, run: Option<RunId>) -> Enter
         CallerProof::Token { jti, .. } if run.is_none() => Some(jti.clone()),
         _ => None,
     };
-    kernel.under_way.enter(Begins {
+    kernel.under_way.enter(CallFacts {
         principal: Principal::Agent {
             id: agent.clone(),
             epoch: state.agent(agent).map_or(0, |agent| agent.epoch),

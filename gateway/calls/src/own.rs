@@ -6,7 +6,7 @@ use crate::{
     commit::{self, Commit, NoOutcome},
     finish::to_its_end,
     kernel::Kernel,
-    under_way::{Begins, Principal},
+    under_way::{CallFacts, Principal},
 };
 use plexus_ipc::{
     manifest::{Capability, Manifest},
@@ -168,7 +168,7 @@ async fn carried(
 ) -> Result<Done, ErrorBody> {
     let id = &door.id;
     let request = door.request(input);
-    let entered = kernel.under_way.enter(Begins {
+    let entered = kernel.under_way.enter(CallFacts {
         principal: Principal::Owner,
         capability: id.clone(),
         is_read: false,

@@ -1,4 +1,4 @@
-//! What a call streams: its last mebibyte, with offsets, for whoever follows it.
+//! What a call streams: its last mebibyte, with offsets, for its followers.
 //!
 //! ```text
 //! worker ─piece, credit─▶ log ─▶ followers, from any offset that is still kept
@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Bytes of one call that are kept; the oldest go first.
 const KEPT: u64 = 1024 * 1024;
@@ -40,10 +40,11 @@ const JOINED: usize = 4_096;
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// What one call has streamed.
+#[derive(Default)]
 pub struct ProgressLog {
     log: Mutex<Log>,
-    /// The offset after the last piece.
-    end: watch::Sender<u64>,
+    /// Wakes those who wait for a piece.
+    grown: Notify,
 }
 
 #[derive(Default)]
@@ -165,15 +166,6 @@ impl Log {
     }
 }
 
-impl Default for ProgressLog {
-    fn default() -> Self {
-        Self {
-            log: Mutex::default(),
-            end: watch::Sender::new(0),
-        }
-    }
-}
-
 impl ProgressLog {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
@@ -197,7 +189,7 @@ impl ProgressLog {
                 tokio::spawn(give_back(self.clone()));
             }
         }
-        self.end.send_replace(end);
+        self.grown.notify_waiters();
         news.then_some(end)
     }
 
@@ -215,12 +207,18 @@ impl ProgressLog {
 
     /// Waits until there is something after an offset.
     pub async fn beyond(&self, after: u64) {
-        let _ = self.end.subscribe().wait_for(|end| *end > after).await;
+        loop {
+            let grown = self.grown.notified();
+            if self.end() > after {
+                return;
+            }
+            grown.await;
+        }
     }
 
     /// The offset after the last piece.
     pub fn end(&self) -> u64 {
-        *self.end.borrow()
+        self.log().next
     }
 
     /// Bytes that are kept.

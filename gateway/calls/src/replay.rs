@@ -17,7 +17,7 @@ mod claim;
 use super::refusal;
 use crate::{
     answer::Answer,
-    answers::{Answers, KeptAnswer, Key as Kept},
+    answers::{self, Answers, KeptAnswer},
 };
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, ErrorBody, body::InvokeResponse};
 use plexus_trust::{OutcomeKind, Permit, State};
@@ -101,7 +101,8 @@ impl Replays {
             return refused(refusal::unknown_outcome(id));
         }
         let (answers, of) = (self.answers.clone(), intent.clone());
-        let read = tokio::task::spawn_blocking(move || answers.get(Kept::Intent(&of))).await;
+        let read =
+            tokio::task::spawn_blocking(move || answers.get(answers::Key::Intent(&of))).await;
         match read.ok().flatten() {
             Some(kept) => Answer {
                 status: kept.status,
@@ -131,7 +132,9 @@ impl Replays {
         let ended = matches!(result, Some(OutcomeKind::Ok | OutcomeKind::Failed));
         if ended && size <= REPLY_BYTES {
             let kept = KeptAnswer::of(answer);
-            self.answers.keep_aside(Kept::Intent(&intent), kept).await;
+            self.answers
+                .keep_aside(answers::Key::Intent(&intent), kept)
+                .await;
         }
     }
 }

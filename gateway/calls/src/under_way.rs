@@ -15,6 +15,7 @@ use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, RunId, Timestamp, 
 use plexus_trust::Refusal;
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -83,9 +84,8 @@ impl CancelledBy {
     }
 }
 
-/// One call that is under way.
-pub struct CallUnderWay {
-    number: u64,
+/// What a call is when it begins.
+pub struct CallFacts {
     /// Whose it is.
     pub principal: Principal,
     /// What is called.
@@ -93,11 +93,17 @@ pub struct CallUnderWay {
     /// Whether it only reads.
     pub is_read: bool,
     /// The digest of its input.
-    pub(crate) input: Digest,
+    pub input: Digest,
     /// When it began.
     pub started: Timestamp,
     /// The run that it is, where its caller does not wait for it.
     pub run: Option<RunId>,
+}
+
+/// One call that is under way.
+pub struct CallUnderWay {
+    number: u64,
+    facts: CallFacts,
     intent: OnceLock<AuditId>,
     /// Its caller was told that its outcome is not known.
     late: AtomicBool,
@@ -107,6 +113,13 @@ pub struct CallUnderWay {
     cancel: watch::Sender<bool>,
     /// What it streams.
     pub progress: Arc<ProgressLog>,
+}
+
+impl Deref for CallUnderWay {
+    type Target = CallFacts;
+    fn deref(&self) -> &CallFacts {
+        &self.facts
+    }
 }
 
 impl CallUnderWay {
@@ -121,7 +134,7 @@ impl CallUnderWay {
     }
 
     /// From here on the same call is refused until this one is over.
-    pub(crate) fn is_late(&self) {
+    pub(crate) fn mark_late(&self) {
         self.late.store(true, Ordering::Release);
     }
 
@@ -157,12 +170,10 @@ impl CallUnderWay {
         self.by.get().copied().unwrap_or(CancelledBy::Owner)
     }
 
-    /// Whether `name` names it: its run, or the event of its intent.
+    /// Whether `name` is its run or its handle.
     fn is_named(&self, name: &str) -> bool {
         let run = self.run.as_ref().map(RunId::as_str);
-        run == Some(name)
-            || self.intent().is_some_and(|intent| intent.as_str() == name)
-            || self.handle() == name
+        run == Some(name) || self.handle() == name
     }
 
     /// Names it for as long as it is under way.
@@ -217,36 +228,13 @@ impl Table {
     }
 }
 
-/// What a call is, when it begins.
-pub(crate) struct Begins {
-    pub(crate) principal: Principal,
-    pub(crate) capability: CapabilityId,
-    pub(crate) is_read: bool,
-    pub(crate) input: Digest,
-    pub(crate) started: Timestamp,
-    pub(crate) run: Option<RunId>,
-}
-
 impl UnderWay {
-    pub(crate) fn enter(&self, begins: Begins) -> Entered {
-        let Begins {
-            principal,
-            capability,
-            is_read,
-            input,
-            started,
-            run,
-        } = begins;
+    pub(crate) fn enter(&self, facts: CallFacts) -> Entered {
         let mut calls = self.0.calls();
         calls.last += 1;
         let call = Arc::new(CallUnderWay {
             number: calls.last,
-            principal,
-            capability,
-            is_read,
-            input,
-            started,
-            run,
+            facts,
             intent: OnceLock::new(),
             late: AtomicBool::new(false),
             by: OnceLock::new(),

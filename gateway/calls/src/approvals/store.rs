@@ -22,7 +22,7 @@ pub(crate) enum Planned {
 }
 
 /// In place of an answer that is not given.
-pub(crate) fn withheld(id: &CapabilityId, error: ErrorBody) -> KeptAnswer {
+pub(crate) fn withheld_answer(id: &CapabilityId, error: ErrorBody) -> KeptAnswer {
     KeptAnswer {
         status: error.code.status(),
         response: InvokeResponse::refused(id.as_str(), error, None),

@@ -14,7 +14,7 @@ use axum::{
 use plexus_edge::reply::{Refused, ok};
 use plexus_ipc::manifest::{Admitted, Egress};
 use plexus_protocol::{ErrorBody, ErrorCode};
-use plexus_sandbox::reach::{May, Reach, System, reach};
+use plexus_sandbox::reach::{May, Platform, Reach, reach};
 use plexus_supervisor::Spec;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ fn in_role(
 ) -> Result<InRole, String> {
     let parameters: BTreeMap<_, _> = supervisor.parameters(spec, role).into_iter().collect();
     let mut reach =
-        reach(&spec.offer.profile, &parameters, System::here()).map_err(|e| e.to_string())?;
+        reach(&spec.offer.profile, &parameters, Platform::here()).map_err(|e| e.to_string())?;
     reach.may_talk_to.extend(hosts(spec));
     Ok(InRole {
         role,

@@ -29,7 +29,7 @@ pub(super) async fn show(
 ) -> Result<Response, Refused> {
     let headers = request.headers().clone();
     let id = reply::query(&request, "runId").unwrap_or_default();
-    let run = run_of(&edge, &headers, &id).await?;
+    let (run, mut asker) = run_of(&edge, &headers, &id).await?;
     let after = number(&request, "after", "`after` is an offset in bytes")?;
     let wait = number(&request, "wait", "`wait` is a number of seconds")?;
     drop(request);
@@ -48,10 +48,11 @@ pub(super) async fn show(
             _ = news => {}
             () = edge.ending() => {}
         }
-        // What opened the door before the wait must still open it.
-        run_of(&edge, &headers, &id).await?;
+        // The credential of before the wait must still be valid.
+        let still = Asker::of(&edge, &headers).filter(|asker| asker.may_see(&run));
+        asker = still.ok_or_else(no_such_run)?;
     }
-    let owner = authenticate::is_owner(&edge, &headers);
+    let owner = matches!(asker, Asker::Owner);
     let place = match !owner && run.is_over() {
         true => Some(edge.place(&run.whose().0).map_err(|e| Refused::new(*e))?),
         false => None,
@@ -63,7 +64,7 @@ pub(super) async fn show(
     } else {
         run.given(&edge)
     };
-    // Whoever has not had all of it asks again before the result is given.
+    // An agent that is behind asks again before it gets the result.
     let behind = progress
         .as_ref()
         .is_some_and(|p| run.streams_beyond(p.next));
@@ -98,27 +99,51 @@ pub(super) async fn cancel(
     let body = reply::object_body(request).await?;
     let id = body.get("runId").and_then(Value::as_str);
     let id = id.ok_or_else(|| Refused::malformed("`runId` must be the id of a run"))?;
-    let run = run_of(&edge, &headers, id).await?;
+    let (run, _) = run_of(&edge, &headers, id).await?;
     run.cancel();
     let handle = run.handle(&edge.address.base(), edge.clock.now());
     Ok(reply::accepted(&json!({"ok": true, "run": handle})))
 }
 
 /// The run, for its agent or the owner. Missing, unknown and foreign ones are one answer.
-async fn run_of(edge: &Edge, headers: &HeaderMap, id: &str) -> Result<Arc<OneRun>, Refused> {
-    let no_such_run = || {
-        let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
-        Refused::new(error.next("open a session: POST /link/handshake")).status(403)
-    };
-    let owner = authenticate::is_owner(edge, headers);
+async fn run_of(
+    edge: &Edge,
+    headers: &HeaderMap,
+    id: &str,
+) -> Result<(Arc<OneRun>, Asker), Refused> {
     // Who asks comes first: for nobody nothing is looked for.
-    let who = asking(edge, headers);
-    if !owner && who.is_none() {
-        return Err(no_such_run());
-    }
+    let asker = Asker::of(edge, headers).ok_or_else(no_such_run)?;
     let run = edge.runs.get(id, edge.clock.now()).await;
-    let run = run.filter(|run| owner || who == Some(run.whose()));
-    run.ok_or_else(no_such_run)
+    let run = run.filter(|run| asker.may_see(run));
+    Ok((run.ok_or_else(no_such_run)?, asker))
+}
+
+fn no_such_run() -> Refused {
+    let error = ErrorBody::new(ErrorCode::SessionExpired, "No such run of yours.");
+    Refused::new(error.next("open a session: POST /link/handshake")).status(403)
+}
+
+/// Who asks for a run.
+enum Asker {
+    Owner,
+    /// By id and epoch.
+    Agent((AgentId, u64)),
+}
+
+impl Asker {
+    fn of(edge: &Edge, headers: &HeaderMap) -> Option<Self> {
+        if authenticate::is_owner(edge, headers) {
+            return Some(Self::Owner);
+        }
+        asking(edge, headers).map(Self::Agent)
+    }
+
+    fn may_see(&self, run: &OneRun) -> bool {
+        match self {
+            Self::Owner => true,
+            Self::Agent(agent) => *agent == run.whose(),
+        }
+    }
 }
 
 /// The body: an output in it leaves as the worker's own bytes.
