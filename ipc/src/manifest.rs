@@ -12,10 +12,12 @@
 mod check;
 mod children;
 mod egress;
+mod host;
 mod place;
 
 pub use children::{ChildArgument, ChildLimits, ChildProgram, Named, Program};
 pub use egress::{Admitted, Auth, Egress, EgressHost, MAX_EGRESS, is_host, is_path};
+pub use host::EventTopic;
 pub use place::Place;
 pub use plexus_sandbox::reach::Platform;
 
@@ -86,6 +88,15 @@ pub struct Manifest {
     pub platforms: Vec<Platform>,
     /// The roles its worker is started in.
     pub roles: Vec<Role>,
+    /// Whether its workers start with the gateway and stay; otherwise they come with a call and go when idle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resident: bool,
+    /// What its workers may tell of unasked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventTopic>,
+    /// Whether its workers may call what other sources offer, as agents of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_calls: bool,
     /// What its worker may use.
     pub limits: Limits,
     /// What of a source the owner can hide from agents.

@@ -11,6 +11,7 @@
 
 mod call;
 mod failure;
+mod host;
 pub(crate) mod secret;
 
 pub use call::{
@@ -19,6 +20,7 @@ pub use call::{
     TouchedId, UndoId, Verdict,
 };
 pub use failure::{Failure, MAX_DETAIL, WorkerError};
+pub use host::{Event, HOST_CALLS, HostCall, MAX_EVENT, MAX_EVENT_TOUCHED, MAX_HOST_INPUT};
 pub(crate) use secret::MAX_SECRETS;
 pub use secret::{MAX_SECRET, Secret, Secrets};
 
@@ -96,6 +98,13 @@ pub enum ToWorker {
         /// In bytes.
         bytes: u32,
     },
+    /// What came of a call of its own.
+    HostAnswer {
+        /// The call's.
+        id: u64,
+        /// The answer as `POST /invoke` gives it.
+        response: Payload,
+    },
     /// Are you alive?
     Probe {
         /// Comes back.
@@ -143,6 +152,10 @@ pub enum FromWorker {
         /// What the source knows.
         verdict: Verdict,
     },
+    /// Something happened at the source.
+    Event(Box<Event>),
+    /// It calls what another source offers.
+    HostCall(HostCall),
     /// Alive.
     Probed {
         /// The probe's.
@@ -297,6 +310,8 @@ impl ToWorker {
             Self::Cancel { .. } | Self::Credit { .. } => phase == Phase::Ready,
             Self::Commit(_) | Self::Settle { .. } => phase == Phase::Ready && role == Role::Writer,
             Self::Probe { .. } => matches!(phase, Phase::Opening | Phase::Ready),
+            // What finishes before the end may wait for it.
+            Self::HostAnswer { .. } => matches!(phase, Phase::Ready | Phase::Stopping),
             Self::Stop => phase != Phase::Stopping,
         }
     }
@@ -312,6 +327,7 @@ impl ToWorker {
             Self::Settle { .. } => "Settle",
             Self::Cancel { .. } => "Cancel",
             Self::Credit { .. } => "Credit",
+            Self::HostAnswer { .. } => "HostAnswer",
             Self::Probe { .. } => "Probe",
             Self::Stop => "Stop",
         }
@@ -330,7 +346,9 @@ impl FromWorker {
             Self::Opened { .. } | Self::OpenFailed(_) => phase == Phase::Opening || stopping,
             Self::Planned(_) => (phase == Phase::Ready || stopping) && role == Role::Reader,
             Self::Settled { .. } => (phase == Phase::Ready || stopping) && role == Role::Writer,
-            Self::Done(_) | Self::Progress(_) => phase == Phase::Ready || stopping,
+            Self::Done(_) | Self::Progress(_) | Self::Event(_) | Self::HostCall(_) => {
+                phase == Phase::Ready || stopping
+            }
             Self::Probed { .. } => matches!(phase, Phase::Opening | Phase::Ready | Phase::Stopping),
         }
     }
@@ -350,6 +368,8 @@ impl FromWorker {
                 | Self::Progress(_)
                 | Self::Done(_)
                 | Self::Settled { .. }
+                | Self::Event(_)
+                | Self::HostCall(_)
                 | Self::Probed { .. },
             ) => phase,
         }
@@ -367,6 +387,8 @@ impl FromWorker {
             Self::Progress(_) => "Progress",
             Self::Done(_) => "Done",
             Self::Settled { .. } => "Settled",
+            Self::Event(_) => "Event",
+            Self::HostCall(_) => "HostCall",
             Self::Probed { .. } => "Probed",
         }
     }

@@ -22,6 +22,7 @@ pub(crate) mod cage;
 mod call;
 pub mod children;
 mod handlers;
+mod host;
 mod os;
 mod process;
 pub mod serve;
@@ -34,6 +35,7 @@ pub use crate::message::{
 };
 pub use call::CallContext;
 pub use handlers::{Handlers, Mismatch, Plan, Reply};
+pub use host::Host;
 pub use os::take_stream;
 pub use process::main;
 
@@ -55,6 +57,8 @@ pub struct Given {
     pub egress: Option<EgressAccess>,
     /// The programs of its manifest; `None` where there are none, or nobody who would start them.
     pub children: Option<children::Children>,
+    /// For what it says unasked.
+    pub host: Host,
 }
 
 /// Does `work`, which may block, on a file thread: where a handler's work on files belongs.

@@ -139,6 +139,8 @@ fn check_shape(method: &str, path: &str, response: &Response, body: &Value) {
         _ if body["ok"] == false => Some("not-ok"),
         ("POST", "/invoke") if body["run"].is_object() => Some("run"),
         ("POST", "/invoke") => Some("done"),
+        // A nested agent has no code.
+        ("POST", "/admin/api/agents/connect") if body["nested"] == true => Some("nested"),
         ("GET", "/grants/status") => body["state"].as_str(),
         _ => None,
     };

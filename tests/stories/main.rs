@@ -61,6 +61,7 @@ mod old_kernels;
 mod once;
 mod real_agents;
 mod refresh;
+mod resident;
 mod revoke;
 mod runs;
 mod seams;

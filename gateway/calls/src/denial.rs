@@ -7,7 +7,9 @@ use crate::{
     refusal::{self, refused},
 };
 use plexus_ipc::manifest::EntryKind;
-use plexus_protocol::{AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, body::InvokeResponse};
+use plexus_protocol::{
+    AgentId, AuditId, CapabilityId, Effect, ErrorBody, ErrorCode, SessionId, body::InvokeResponse,
+};
 use plexus_record::audit_id;
 use plexus_trust::{Command, Note, OutcomeKind, Refusal};
 use std::sync::Arc;
@@ -96,25 +98,27 @@ pub(crate) async fn invalid(kernel: &Arc<Kernel>, asked: &Asked, why: &str) -> A
 /// Refuses a call before dispatch in these words, and records it.
 pub async fn refuse(kernel: &Arc<Kernel>, caller: &Caller, id: &str, error: ErrorBody) -> Answer {
     // Boxed, as is all that few calls come to: else every call would carry, and copy, a future with room for it.
-    let audit = Box::pin(note_denial(kernel, caller, id, &error)).await;
+    let session = caller.by.session();
+    let audit = Box::pin(note_denial(kernel, &caller.agent, session, id, &error)).await;
     Answer::refused(id, error, audit.as_ref())
 }
 
 /// Records a refused call. Not being able to does not turn a refusal into anything else.
-async fn note_denial(
-    kernel: &Arc<Kernel>,
-    caller: &Caller,
+pub(crate) async fn note_denial(
+    kernel: &Kernel,
+    agent: &AgentId,
+    session: Option<&SessionId>,
     id: &str,
     error: &ErrorBody,
 ) -> Option<AuditId> {
     let mut about = serde_json::json!({"code": error.code});
-    if let Some(session) = caller.by.session() {
+    if let Some(session) = session {
         about["sessionId"] = session.as_str().into();
     }
     if let Some(detail) = &error.detail {
         about["detail"] = detail.clone();
     }
-    let unrecorded = kernel.limits.records_denial(&caller.agent, error.code)?;
+    let unrecorded = kernel.limits.records_denial(agent, error.code)?;
     if unrecorded > 0 {
         about["unrecorded"] = unrecorded.into();
     }
@@ -124,12 +128,12 @@ async fn note_denial(
     }
     let note = Note {
         kind: "invoke",
-        agent: Some(caller.agent.clone()),
+        agent: Some(agent.clone()),
         capability,
         outcome: Some("denied"),
         detail: about,
     };
-    let receipt = kernel.submit_for(&caller.agent, Command::Note(note)).await;
+    let receipt = kernel.submit_for(agent, Command::Note(note)).await;
     receipt.ok()?.events.first().map(|e| audit_id(e.id))
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn run(
             about: about(kernel, &asked, &permit.basis, held),
             key,
         },
-        request: read::call_request(&asked, &permit),
+        request: read::call_request(call, &asked, &permit),
         terms: CommitTerms {
             state_token: permit.state_token,
             expect: held.map(|(content, _)| content),

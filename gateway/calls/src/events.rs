@@ -13,9 +13,9 @@
 
 use plexus_protocol::{AgentId, CapabilityId, RunId, SourceId};
 use plexus_trust::State;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -33,6 +33,9 @@ pub(crate) const MISSED: &str = "missed";
 
 /// That a run streams. Not kept: the run's own log is there to read.
 const PROGRESS: &str = "invoke_progress";
+
+/// That something happened at a source. Not kept: what is there now is for the source to say.
+const SOURCE_EVENT: &str = "source_event";
 
 /// What is told that is not in the ledger.
 #[derive(Clone, Debug)]
@@ -55,6 +58,16 @@ pub(crate) enum Notice {
         id: String,
         /// The offset after the newest piece.
         next: u64,
+    },
+    SourceEvent {
+        /// Who may hear of it, with their epochs: on record for each.
+        agents: Vec<(AgentId, u64)>,
+        /// The read that shows the same.
+        capability: CapabilityId,
+        source: SourceId,
+        topic: String,
+        summary: String,
+        payload: Box<RawValue>,
     },
     SourceStatus {
         /// The one agent that may hear of it, where it is lent, and its epoch.
@@ -98,6 +111,8 @@ pub(crate) enum Narrowed {
 pub(crate) enum Audience {
     Everyone,
     Agent(AgentId, Epoch),
+    /// These agents, in these epochs, and the owner.
+    Agents(Vec<(AgentId, u64)>),
     Owner,
 }
 
@@ -177,8 +192,12 @@ pub struct Feed {
     frames: broadcast::Sender<Arc<Told>>,
     kept: Arc<Mutex<Kept>>,
     pub(crate) owners: Arc<AtomicUsize>,
+    agents: Listeners,
     closed: tokio::sync::watch::Sender<bool>,
 }
+
+/// How many streams are open of each agent, in each epoch.
+type Listeners = Arc<Mutex<HashMap<(AgentId, u64), usize>>>;
 
 /// What can be told again.
 struct Kept {
@@ -226,6 +245,7 @@ impl Feed {
                 told: VecDeque::new(),
             })),
             owners,
+            agents: Listeners::default(),
             closed: tokio::sync::watch::Sender::new(false),
         }
     }
@@ -271,6 +291,22 @@ impl Feed {
                 let data = json!({"runId": run, "id": id, "next": next});
                 let audience = Audience::Agent(agent, Epoch::Is(epoch));
                 self.tell(audience, PROGRESS, data, None);
+            }
+            Notice::SourceEvent {
+                agents,
+                capability,
+                source,
+                topic,
+                summary,
+                payload,
+            } => {
+                let data = json!({
+                    "source": source, "capability": capability, "topic": topic, "summary": summary,
+                    "payload": payload,
+                });
+                let (capabilities, told) = (vec![capability], None);
+                let narrowed = Narrowed::Source { capabilities, told };
+                self.tell(Audience::Agents(agents), SOURCE_EVENT, data, Some(narrowed));
             }
             Notice::SourceStatus {
                 borrower,
@@ -331,7 +367,7 @@ impl Feed {
             data,
             narrowed,
         });
-        if kind != "audit_appended" && kind != PROGRESS {
+        if !["audit_appended", PROGRESS, SOURCE_EVENT].contains(&kind) {
             if kept.told.len() == KEPT
                 && let Some(oldest) = kept.told.pop_front()
             {
@@ -341,6 +377,11 @@ impl Feed {
         }
         // Nobody listening is fine.
         let _ = self.frames.send(told);
+    }
+
+    /// The agents that listen, with their epochs.
+    pub(crate) fn agents(&self) -> Vec<(AgentId, u64)> {
+        locked(&self.agents).keys().cloned().collect()
     }
 
     /// What a listener gets from now on, after what it lacks.
@@ -354,12 +395,20 @@ impl Feed {
             Since::Frame { .. } | Since::Unknown => kept.gone,
         };
         let frames = self.frames.subscribe();
-        if listener.is_owner() {
-            self.owners.fetch_add(1, Ordering::Relaxed);
+        match &listener {
+            Listener::Owner => {
+                self.owners.fetch_add(1, Ordering::Relaxed);
+            }
+            Listener::Agent { agent, epoch } => {
+                *locked(&self.agents)
+                    .entry((agent.clone(), *epoch))
+                    .or_default() += 1;
+            }
         }
         Listening {
             kept: self.kept.clone(),
             owners: self.owners.clone(),
+            agents: self.agents.clone(),
             listener,
             behind,
             lost,
@@ -370,14 +419,15 @@ impl Feed {
     }
 }
 
-fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One open stream.
 pub struct Listening {
     kept: Arc<Mutex<Kept>>,
     owners: Arc<AtomicUsize>,
+    agents: Listeners,
     listener: Listener,
     behind: VecDeque<Arc<Told>>,
     /// It is to be told first that more is lost.
@@ -390,8 +440,20 @@ pub struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if self.listener.is_owner() {
-            self.owners.fetch_sub(1, Ordering::Relaxed);
+        match &self.listener {
+            Listener::Owner => {
+                self.owners.fetch_sub(1, Ordering::Relaxed);
+            }
+            Listener::Agent { agent, epoch } => {
+                let mut agents = locked(&self.agents);
+                let of = (agent.clone(), *epoch);
+                if let Some(open) = agents.get_mut(&of) {
+                    *open -= 1;
+                    if *open == 0 {
+                        agents.remove(&of);
+                    }
+                }
+            }
         }
     }
 }
@@ -447,6 +509,11 @@ impl Listening {
         let allowed = match &told.audience {
             Audience::Everyone => true,
             Audience::Owner => owner,
+            Audience::Agents(agents) => {
+                owner
+                    || matches!(&self.listener, Listener::Agent { agent: id, epoch }
+                        if agents.iter().any(|(agent, of)| agent == id && of == epoch))
+            }
             Audience::Agent(agent, told) => {
                 owner
                     || matches!(&self.listener, Listener::Agent { agent: id, epoch, .. }

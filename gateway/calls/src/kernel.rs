@@ -7,6 +7,7 @@ use crate::{
     approvals::store::Approvals,
     contents::Contents,
     events::Feed,
+    host_calls::HostSessions,
     limits::{CallSlot, Limits},
     metrics::Metrics,
     replay::Replays,
@@ -54,6 +55,8 @@ pub struct Kernel {
     pub revocations: Revocations,
     /// Calls under way.
     pub under_way: UnderWay,
+    /// The gateway's own sessions as nested agents.
+    pub host_sessions: HostSessions,
     /// Rates and slots of agents.
     pub limits: Limits,
     /// Counters.

@@ -105,6 +105,7 @@ impl Door {
             constraint: None,
             deadline: Duration::from_millis(u64::from(call_ms)),
             revision: self.revision,
+            origin: None,
             owner: true,
             stands: Stands::default(),
             audit: None,

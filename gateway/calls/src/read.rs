@@ -44,7 +44,7 @@ impl InFlight {
 pub(super) async fn run(kernel: &Arc<Kernel>, call: &CallUnderWay, permitted: Permitted) -> Answer {
     let (asked, permit) = permitted.into_parts();
     let started = Instant::now();
-    let request = call_request(&asked, &permit);
+    let request = call_request(call, &asked, &permit);
     let answered = tokio::select! {
         answered = kernel.supervisor.read(&asked.entry.source, request) => answered,
         // A dropped read is cancelled at its worker.
@@ -270,6 +270,7 @@ fn failed_outcome(asked: &crate::call::Asked, started: Instant) -> Outcome {
 
 /// A call as the supervisor takes it.
 pub(super) fn call_request(
+    call: &CallUnderWay,
     asked: &crate::call::Asked,
     permit: &plexus_trust::Permit,
 ) -> CallRequest {
@@ -283,6 +284,7 @@ pub(super) fn call_request(
         revision: permit.source_revision(),
         deadline: Duration::from_millis(u64::from(limits.call_ms)),
         owner: false,
+        origin: Some(call.number()),
         stands: Stands::default(),
         audit: None,
         progress: None,

@@ -71,7 +71,7 @@ impl RevocationScope {
     ) -> bool {
         match self {
             Self::Everything => true,
-            Self::Agent(whom) => whom == agent,
+            Self::Agent(whom) => whom == agent || agent.is_nested_in(whom),
             Self::Grant(whom, what) => whom == agent && what == id,
             Self::Token(which) => token == Some(which),
         }

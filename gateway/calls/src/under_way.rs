@@ -47,6 +47,14 @@ impl Principal {
             Self::Owner => None,
         }
     }
+
+    /// That agent's epoch when it called.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Agent { epoch, .. } => Some(*epoch),
+            Self::Owner => None,
+        }
+    }
 }
 
 /// Who cancelled a call, or what did.
@@ -123,6 +131,11 @@ impl Deref for CallUnderWay {
 }
 
 impl CallUnderWay {
+    /// Names it in this process, for the calls that its worker makes for it.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The event of its intent.
     pub fn intent(&self) -> Option<&AuditId> {
         self.intent.get()
@@ -256,6 +269,11 @@ impl UnderWay {
     /// All of them, the oldest first.
     pub fn all(&self) -> Vec<Arc<CallUnderWay>> {
         self.0.calls().by_number.values().cloned().collect()
+    }
+
+    /// The one of that number.
+    pub(crate) fn numbered(&self, number: u64) -> Option<Arc<CallUnderWay>> {
+        self.0.calls().by_number.get(&number).cloned()
     }
 
     /// The one that a run id, the event of an intent or a handle names.

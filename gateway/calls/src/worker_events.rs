@@ -7,7 +7,9 @@ mod sparing;
 
 use crate::{
     events::{self, Notice},
+    host_calls,
     kernel::{Kernel, of_ours},
+    source_events::{SourceEvent, SourceEvents},
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
@@ -30,8 +32,9 @@ pub async fn hear_workers(
     mut notices: tokio::sync::mpsc::UnboundedReceiver<plexus_supervisor::Notice>,
 ) {
     let (mut sparing, mut due) = (Sparing::default(), VecDeque::new());
+    let mut events = SourceEvents::start(&kernel);
     loop {
-        let waits = !due.is_empty() || sparing.owes();
+        let waits = !due.is_empty() || sparing.owes() || events.owes();
         let notice = tokio::select! {
             notice = notices.recv() => match notice {
                 Some(notice) => Some(notice),
@@ -44,9 +47,30 @@ pub async fn hear_workers(
             Some(plexus_supervisor::Notice::Health { source, health }) => {
                 hear(&kernel, source, health).await;
             }
+            Some(plexus_supervisor::Notice::HostCall(call)) => {
+                tokio::spawn(host_calls::answer(kernel.clone(), *call));
+                continue;
+            }
+            Some(plexus_supervisor::Notice::Event {
+                source,
+                revision,
+                capability,
+                event,
+            }) => {
+                events.take(SourceEvent {
+                    source,
+                    revision,
+                    capability,
+                    event,
+                });
+            }
+            Some(plexus_supervisor::Notice::EventsDropped { source, count }) => {
+                events.count(source, count);
+            }
             Some(notice) => due.extend(about(&kernel, &mut sparing, notice)),
             None => {}
         }
+        due.extend(events.dropped());
         record(&kernel, &mut due).await;
     }
 }
@@ -132,7 +156,10 @@ fn about(
             source,
             connections,
         } => Some(json!({"event": "worker.egress", "source": source, "connections": connections})),
-        plexus_supervisor::Notice::Health { .. } => None,
+        plexus_supervisor::Notice::Health { .. }
+        | plexus_supervisor::Notice::Event { .. }
+        | plexus_supervisor::Notice::EventsDropped { .. }
+        | plexus_supervisor::Notice::HostCall(_) => None,
     }
 }
 

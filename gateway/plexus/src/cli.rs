@@ -4,7 +4,7 @@ use crate::{
     describe, enroll, list,
     output::Printing,
     settings::{MAX_WAIT_S, Settings, Target},
-    whoami,
+    watch, whoami,
 };
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Wait(Wait),
     /// Cancel a run, or withdraw a request that waits for the owner
     Cancel(Cancel),
+    /// Print what happens, as it happens: events of sources, decisions, ends of runs
+    Watch(watch::Watch),
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
     /// Write the manual pages into a folder

@@ -4,6 +4,7 @@
 //! publishes another name for itself, or a document that lies, cannot make us send a credential elsewhere.
 
 use crate::settings::Settings;
+use hyper::{Response, body::Incoming};
 use plexus_client::{Address, Connection, Exit, Failure, Reply, Request, Stop, out};
 use plexus_protocol::DEFAULT_PORT;
 use serde_json::Value;
@@ -27,6 +28,7 @@ pub(crate) enum Route {
     Invoke,
     InvokeStatus,
     InvokeCancel,
+    Events,
 }
 
 impl Route {
@@ -40,6 +42,7 @@ impl Route {
             Self::Invoke => ("invokeUrl", "/invoke"),
             Self::InvokeStatus => ("invokeStatusUrl", "/invoke/status"),
             Self::InvokeCancel => ("invokeCancelUrl", "/invoke/cancel"),
+            Self::Events => ("eventsUrl", "/events"),
         }
     }
 }
@@ -96,6 +99,11 @@ impl Gateway {
     /// Where it is.
     pub(crate) fn address(&self) -> &Address {
         self.connection.address()
+    }
+
+    /// Opens a stream.
+    pub(crate) async fn stream(&mut self, request: Request) -> Result<Response<Incoming>, Failure> {
+        self.connection.stream(request).await
     }
 
     /// One exchange.

@@ -21,6 +21,7 @@ mod output;
 mod run;
 mod session;
 mod settings;
+mod watch;
 mod whoami;
 
 use cli::Command;
@@ -51,6 +52,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, Stop> {
         Command::Call(it) => block_on(call::run(settings, it)),
         Command::Wait(it) => block_on(call::resume(settings, it)),
         Command::Cancel(it) => block_on(call::cancel(settings, &it)),
+        Command::Watch(it) => block_on(watch::run(settings, it)),
         Command::Whoami(it) => block_on(whoami::run(settings, it)),
         // Its files have names of ours and replace what has them, links followed: not for what an agent runs unasked.
         Command::Manual { .. } if settings.pinned => Err(Stop::usage(

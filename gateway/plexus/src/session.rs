@@ -6,6 +6,7 @@ use crate::{
     manifest::{Entry, Manifest},
     settings::Settings,
 };
+use hyper::{Response, body::Incoming};
 use plexus_client::{Exit, Failure, Reply, Request, Stop};
 use plexus_protocol::{
     AgentId, CapabilityId, SESSION_HEADER, SessionId, Timestamp, body::StandingGrant,
@@ -83,6 +84,16 @@ impl Session {
     async fn exchange(&mut self, request: Request) -> Result<Reply, Failure> {
         let request = request.secret(SESSION_HEADER, self.id.as_str());
         self.gateway.send(request).await
+    }
+
+    /// Opens a stream at `path`.
+    pub(crate) async fn stream(&mut self, path: String) -> Result<Response<Incoming>, Stop> {
+        let request = Request::get(path).secret(SESSION_HEADER, self.id.as_str());
+        let response = self.gateway.stream(request).await?;
+        if response.status() != 200 {
+            return Err(refusal(&Reply::collect(response).await?));
+        }
+        Ok(response)
     }
 
     /// The standing grants of this agent.

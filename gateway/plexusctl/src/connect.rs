@@ -70,6 +70,9 @@ pub(crate) async fn run(desk: &Desk, connect: Connect) -> Result<Exit, Stop> {
     let body = connect.body()?;
     let mut owner = desk.open().await?;
     let reply = owner.post("/admin/api/agents/connect", &body).await?;
+    if reply["nested"] == true {
+        return desk.show(&reply, || nested_as_text(&reply, span::now()));
+    }
     // The code is a secret, and this is the one place that hands it over.
     desk.show(&reply, || {
         as_text(
@@ -161,6 +164,21 @@ fn as_text(reply: &Value, enroll: &str, now: Timestamp) -> String {
         _ => "Everything else that you share asks you first.",
     };
     text.push_str(&format!("\n{rest} To answer: plexusctl approvals watch\n"));
+    text
+}
+
+/// A nested agent has no code: its source calls for it.
+fn nested_as_text(reply: &Value, now: Timestamp) -> String {
+    let agent = text::line(text_of(reply, "agentId"));
+    let mut text = format!(
+        "{agent} is connected. Its source makes its calls; there is no code to hand over.\n\n{}\n",
+        at_once(reply, &agent, now)
+    );
+    let asks = asks(reply);
+    if !asks.is_empty() {
+        let asks = table(["not granted", "why"], asks, "");
+        text.push_str(&format!("\n{asks}\n"));
+    }
     text
 }
 

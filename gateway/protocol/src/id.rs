@@ -144,6 +144,42 @@ macro_rules! fresh {
 }
 fresh!(SessionId "sess_", PendingId "pend_", TokenId "tok_", RunId "run_");
 
+/// Between the agent that calls a source and the source, in the id of a nested agent.
+const VIA: &str = ".via.";
+
+impl AgentId {
+    /// The nested agent as which `source` calls other sources: for `caller`, or for itself.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the joined text is too long for an id.
+    pub fn via(caller: Option<&Self>, source: &SourceId) -> Result<Self, Malformed> {
+        match caller {
+            Some(caller) => Self::parse(&format!("{caller}{VIA}{source}")),
+            None => Self::parse(&format!("{}{source}", VIA.trim_start_matches('.'))),
+        }
+    }
+
+    /// The sources through which a nested agent calls, the first of them first; none of any other agent.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        let own = self.0.strip_prefix(VIA.trim_start_matches('.'));
+        let through = own.or_else(|| self.0.split_once(VIA).map(|(_, through)| through));
+        through.into_iter().flat_map(|through| through.split(VIA))
+    }
+
+    /// Whether only the gateway makes its calls: it has no code, no credential and no session outside.
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        self.sources().next().is_some()
+    }
+
+    /// Whether it is a nested agent of `caller`.
+    #[must_use]
+    pub fn is_nested_in(&self, caller: &Self) -> bool {
+        let rest = self.0.strip_prefix(caller.as_str());
+        rest.is_some_and(|rest| rest.starts_with(VIA))
+    }
+}
+
 impl CapabilityId {
     /// Joins a source and the name that its manifest gives.
     ///
@@ -157,6 +193,28 @@ impl CapabilityId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nested_agent_names_its_sources() {
+        let source = |id: &str| SourceId::parse(id).unwrap();
+        let agent = |id: &str| AgentId::parse(id).unwrap();
+        let one = AgentId::via(Some(&agent("cc")), &source("codex")).unwrap();
+        let two = AgentId::via(Some(&one), &source("notes")).unwrap();
+        assert_eq!(two.as_str(), "cc.via.codex.via.notes");
+        assert_eq!(two.sources().collect::<Vec<_>>(), ["codex", "notes"]);
+        assert!(
+            two.is_nested_in(&agent("cc")) && two.is_nested_in(&one) && !one.is_nested_in(&two)
+        );
+        assert!(!agent("cc-2.via.x").is_nested_in(&agent("cc")));
+        let own = AgentId::via(None, &source("peer")).unwrap();
+        assert_eq!(own.as_str(), "via.peer");
+        assert_eq!(own.sources().collect::<Vec<_>>(), ["peer"]);
+        for plain in ["cc", "via", "a.via", "avia.b", "my.viable.x"] {
+            assert!(!agent(plain).is_nested(), "{plain}");
+        }
+        let long = agent(&"a".repeat(195));
+        assert!(AgentId::via(Some(&long), &source("codex")).is_err());
+    }
 
     #[test]
     fn forms() {

@@ -23,6 +23,7 @@
 mod handle;
 mod live;
 mod outcome;
+mod unasked;
 
 use super::{
     Context, Spec,
@@ -160,6 +161,10 @@ impl<P: Process> Actor<P> {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut attended = true;
         loop {
+            self.go_on().await;
+            if self.ending.is_some() && matches!(self.stage, Stage::Stopped) {
+                break;
+            }
             let told = async {
                 if !attended {
                     return pending().await;
@@ -175,12 +180,8 @@ impl<P: Process> Actor<P> {
                 }
                 First::Other(event) => self.event(event).await,
             }
-            self.go_on().await;
             // The whole daemon runs on one thread, and what a worker has written may be thousands of events at once.
             consume_budget().await;
-            if self.ending.is_some() && matches!(self.stage, Stage::Stopped) {
-                break;
-            }
         }
         commands.close();
         let refusal = self.refusal.clone().unwrap_or(DispatchError::ShuttingDown);
@@ -334,7 +335,7 @@ impl<P: Process> Actor<P> {
     }
 
     fn wanted(&self) -> bool {
-        !self.queue.is_empty() || !self.probes.is_empty()
+        self.spec.offer.manifest.resident || !self.queue.is_empty() || !self.probes.is_empty()
     }
 
     fn begin(&mut self) {

@@ -64,6 +64,8 @@ pub struct CallRequest {
     pub owner: bool,
     /// Whether it may still be sent when its turn comes.
     pub stands: Stands,
+    /// The caller's name for it, where its worker may make calls of its own for it.
+    pub origin: Option<u64>,
     /// Its event, where it has one. For a commit that of the proof is used.
     pub audit: Option<AuditId>,
     /// Who gets what it streams. Without one that is dropped.
@@ -261,6 +263,7 @@ pub(super) struct Job {
     pub(super) until: Instant,
     pub(super) revision: u64,
     pub(super) owner: bool,
+    pub(super) origin: Option<u64>,
     pub(super) stands: Stands,
     /// Largest output, in bytes.
     pub(super) most: usize,

@@ -35,7 +35,9 @@ pub use actor::{READ_RETRIES, START_ATTEMPTS, UNDER_WAY};
 pub use call::{
     CallRequest, CommitTerms, Credit, DispatchError, Finished, Listener, Stands, Unavailable,
 };
-pub use notice::{Cause, Health, Notice, SourceHealth, WorkerState, WorkerStatus};
+pub use notice::{
+    Cause, Health, HostCall, HostCaller, Notice, SourceHealth, WorkerState, WorkerStatus,
+};
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
 pub use setup::{Folder, IsTarget, Pace, SecretsOf, Setup, Spec};
@@ -336,6 +338,7 @@ impl Supervisor {
             until: Instant::now() + call.deadline,
             revision: call.revision,
             owner: call.owner,
+            origin: call.origin,
             stands: call.stands,
             most: 0,
             deaths: 0,
@@ -397,6 +400,7 @@ impl Supervisor {
             until: Instant::now() + SETTLE_WITHIN,
             revision,
             owner: true,
+            origin: None,
             stands: Stands::default(),
             most: 0,
             deaths: 0,

@@ -3,9 +3,11 @@
 //! Must not know: the audit log, HTTP.
 
 use super::start::{Exit, StartError};
+use bytes::Bytes;
 use plexus_ipc::{
     egress::Connections,
-    message::{CageReport, Role},
+    message::{CageReport, Event, Role},
+    text::Payload,
 };
 use plexus_protocol::{SourceId, Timestamp};
 use serde::Serialize;
@@ -14,6 +16,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio::sync::oneshot;
 
 /// Something happened to a worker.
 #[derive(Debug)]
@@ -63,6 +66,26 @@ pub enum Notice {
         /// By host and outcome.
         connections: Vec<Connections>,
     },
+    /// Something happened at a source.
+    Event {
+        /// The source.
+        source: SourceId,
+        /// The revision that the worker serves.
+        revision: u64,
+        /// The read that shows the same, by the name that the manifest gives.
+        capability: String,
+        /// What the worker says of it.
+        event: Box<Event>,
+    },
+    /// More happened at a source than is passed on.
+    EventsDropped {
+        /// The source.
+        source: SourceId,
+        /// How many events were dropped.
+        count: u32,
+    },
+    /// A worker calls what another source offers.
+    HostCall(Box<HostCall>),
     /// The app behind a source, or its reader, does better or worse than before.
     Health {
         /// The source.
@@ -70,6 +93,35 @@ pub enum Notice {
         /// As it is now.
         health: SourceHealth,
     },
+}
+
+/// A call of a worker's own.
+#[derive(Debug)]
+pub struct HostCall {
+    /// The source that the worker serves.
+    pub source: SourceId,
+    /// For whom; none: for nobody who may ask.
+    pub caller: Option<HostCaller>,
+    /// The capability's id, as the worker says it; none: which there are.
+    pub capability: Option<String>,
+    /// As the worker says it.
+    pub input: Bytes,
+    /// Takes the answer; closed when nobody waits for one any more.
+    pub reply: oneshot::Sender<Payload>,
+}
+
+/// For whom a worker calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostCaller {
+    /// For the call that it serves.
+    Call {
+        /// As [`CallRequest::origin`](crate::CallRequest::origin) named it.
+        origin: u64,
+        /// Whether that call is a read: one may be made twice.
+        is_read: bool,
+    },
+    /// For itself: it is resident.
+    Source,
 }
 
 /// Why a worker ended.

@@ -21,7 +21,10 @@ mod storms;
 mod words;
 mod world;
 
+use super::notice::Cause;
 use proptest::prelude::*;
+use std::time::Duration;
+use world::Fact;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
@@ -44,6 +47,32 @@ fn cases() -> u32 {
         Ok("full") => 100,
         Ok(_) | Err(_) => 32,
     }
+}
+
+/// An hour in which nobody calls.
+#[test]
+fn resident_worker_starts_uncalled_and_stays() {
+    let uncalled = |resident| {
+        let history = stage::run(move || async move {
+            let stage = stage::Stage::of(world::World::new(&[], &[]), resident);
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            stage.supervisor.shutdown().await;
+            stage.world.clone()
+        });
+        assert!(history.broken.is_empty(), "{}", history.told());
+        let is_start = |fact: &Fact| matches!(fact, Fact::Begun { .. });
+        let is_idle = |fact: &Fact| {
+            let cause = Cause::Idle;
+            matches!(fact, Fact::Ended { cause: found, .. } if *found == cause)
+        };
+        let count = |is: &dyn Fn(&Fact) -> bool| {
+            let log = history.log.iter();
+            log.filter(|(_, fact)| is(fact)).count()
+        };
+        (count(&is_start), count(&is_idle))
+    };
+    assert_eq!(uncalled(true), (2, 0));
+    assert_eq!(uncalled(false), (0, 0), "the control");
 }
 
 /// What makes a failing schedule worth printing.

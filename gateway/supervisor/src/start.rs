@@ -154,7 +154,8 @@ pub(super) struct Started<P: Process> {
     pub(super) egress: Option<Arc<Egress>>,
     pub(super) cage: Arc<CageReport>,
     pub(super) health: Health,
-    pub(super) revision: u64,
+    /// What it serves.
+    pub(super) spec: Arc<Spec>,
     /// Bytes of memory at which it is ended.
     pub(super) memory: u64,
 }
@@ -181,8 +182,8 @@ pub(super) async fn start<P: Process>(
         egress: worker.egress,
         cage: Arc::new(cage),
         health,
-        revision: spec.revision,
         memory: u64::from(spec.offer.manifest.limits.memory_mib) << 20,
+        spec,
     })
 }
 

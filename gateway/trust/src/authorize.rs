@@ -36,6 +36,8 @@ pub enum Door<'a> {
     Session(&'a SessionId),
     /// The gateway runs what the owner approved (`onApproval: "run"`).
     Approved(&'a PendingId),
+    /// An event of the source, which nobody asked for: a standing grant allows it, and no approval is used for it.
+    Event,
 }
 
 /// The answer.
@@ -220,7 +222,7 @@ fn try_authorize(
     let Some(agent) = state.agent(call.agent) else {
         return Err(match door {
             Door::Token(_) => Refusal::TokenRevoked,
-            Door::Session(_) | Door::Approved(_) => Refusal::SessionExpired,
+            Door::Session(_) | Door::Approved(_) | Door::Event => Refusal::SessionExpired,
         });
     };
     if let Door::Session(session) = door {
@@ -228,7 +230,7 @@ fn try_authorize(
     }
     let token = match door {
         Door::Token(id) => Some((id, agent.tokens.get(id))),
-        Door::Session(_) | Door::Approved(_) => None,
+        Door::Session(_) | Door::Approved(_) | Door::Event => None,
     };
     let scope = token.and_then(|(_, t)| t?.scopes.iter().find(|s| &s.id == call.capability));
     let Some((source, facts)) = state.capability(call.capability) else {
@@ -253,7 +255,7 @@ fn try_authorize(
     }
     let mut session = match door {
         Door::Session(session) => Some(session.clone()),
-        Door::Token(_) | Door::Approved(_) => None,
+        Door::Token(_) | Door::Approved(_) | Door::Event => None,
     };
     let mut token_scope = None;
     if let Some((_, token)) = token {
@@ -325,6 +327,7 @@ fn try_authorize(
             Door::Approved(id) => &item.id == id && item.runs(ask),
             // What the gateway runs by itself is not run a second time by the agent.
             Door::Token(_) | Door::Session(_) => !item.runs(ask),
+            Door::Event => false,
         };
         (ours && within(ask.constraint.as_ref())).then_some((item, ask))
     });
@@ -356,7 +359,9 @@ fn try_authorize(
         ))));
     }
     match door {
-        Door::Token(_) | Door::Approved(_) => Err(Refusal::GrantRequired { constraint: missed }),
+        Door::Token(_) | Door::Approved(_) | Door::Event => {
+            Err(Refusal::GrantRequired { constraint: missed })
+        }
         Door::Session(_) => Ok(Verdict::Pend),
     }
 }

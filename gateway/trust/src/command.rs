@@ -213,8 +213,8 @@ pub enum Command {
     OpenSession {
         /// As whom; none: the owner's key without a name.
         agent: Option<AgentId>,
-        /// SHA-256 of the PAT it was opened with; none: the owner's key.
-        pat: Option<Digest>,
+        /// With what it was opened.
+        by: SessionProof,
         /// Its id.
         session: SessionId,
         /// What the client calls itself: name, version.
@@ -277,6 +277,17 @@ pub enum Command {
         /// What happened.
         outcome: Outcome,
     },
+}
+
+/// With what a session is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionProof {
+    /// The agent's PAT, by its SHA-256.
+    Pat(Digest),
+    /// The owner's key.
+    Owner,
+    /// None: a worker's call, which only the gateway makes. The session of a nested agent, and of no other.
+    Gateway,
 }
 
 /// Wire §4.16.

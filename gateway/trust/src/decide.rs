@@ -96,10 +96,10 @@ pub fn decide(
         Command::Enroll { code, pat } => draft.enroll(code, pat),
         Command::OpenSession {
             agent,
-            pat,
+            by,
             session,
             client,
-        } => draft.open_session(agent.as_ref(), pat.as_ref(), session, client),
+        } => draft.open_session(agent.as_ref(), *by, session, client),
         Command::Request(request) => draft.request(request),
         Command::Refresh {
             agent,

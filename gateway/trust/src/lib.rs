@@ -28,7 +28,7 @@ pub use authorize::{
 };
 pub use command::{
     Approve, Command, Connect, Decision, Deliver, Entry, GrantEntry, Lend, Note, Outcome, Refusal,
-    Reply, RequestGrants, SourceSeen, Streamed,
+    Reply, RequestGrants, SessionProof, SourceSeen, Streamed,
 };
 pub use decide::decide;
 pub use event::{CallFact, Event, Fact, KINDS, OutcomeKind, Touch, spell_out};

@@ -47,6 +47,7 @@ impl Manifest {
             ));
         }
         self.check_children()?;
+        self.check_events()?;
         self.check_capabilities()
     }
 

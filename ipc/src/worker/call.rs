@@ -1,6 +1,6 @@
 //! What a handler knows about the call it serves.
 
-use super::SourceError;
+use super::{Host, SourceError};
 use crate::frame::{FrameSender, WeakFrameSender};
 use crate::message::{Chunk, FromWorker, MAX_CHUNK, PROGRESS_WINDOW, Progress, Role};
 use crate::text::{Output, Text};
@@ -41,6 +41,7 @@ struct Inner {
     credit: Semaphore,
     /// Weak: a blocking thread that outlives its call must not keep the writer waiting.
     out: Option<WeakFrameSender<FromWorker>>,
+    host: Option<Host>,
 }
 
 /// Says that nobody waits for a call any more.
@@ -73,6 +74,7 @@ impl CallContext {
         deadline: Instant,
         over: Arc<Over>,
         out: &FrameSender<FromWorker>,
+        host: &Host,
     ) -> Self {
         Self(Arc::new(Inner {
             id: call.id,
@@ -85,6 +87,7 @@ impl CallContext {
             cancelled: Over::default(),
             credit: Semaphore::new(PROGRESS_WINDOW as usize),
             out: Some(out.downgrade()),
+            host: Some(host.clone()),
         }))
     }
 
@@ -102,6 +105,7 @@ impl CallContext {
             cancelled: Over::default(),
             credit: Semaphore::new(0),
             out: None,
+            host: None,
         }))
     }
 
@@ -193,6 +197,38 @@ impl CallContext {
             json.ok_or_else(|| SourceError::internal("an event of progress is too large"))?;
         self.stream(Chunk::Json(json)).await;
         Ok(())
+    }
+
+    /// Calls `capability` of another source for the agent that made this call, as an agent of its own that the gateway
+    /// derives: `<agent>.via.<source>`. Answers what `POST /invoke` would: refusals and pending approvals are answers
+    /// too. Only for reads, which call reads alone, and commits; of a manifest with `hostCalls`.
+    ///
+    /// # Errors
+    /// An input that is no JSON; a commit that still plans; no gateway.
+    pub async fn host_call(
+        &self,
+        capability: &str,
+        input: &impl Serialize,
+    ) -> Result<serde_json::Value, SourceError> {
+        // The plan that a commit makes again.
+        if self.0.role == Role::Writer && !self.0.begun.load(Ordering::Acquire) {
+            return Err(SourceError::refused("plan", "a plan calls nobody"));
+        }
+        let (call, capability) = (Some(self.0.id), Some(capability));
+        self.host()?.call_in(call, capability, input).await
+    }
+
+    /// What [`CallContext::host_call`] may call, as `{"capabilities": […]}`.
+    ///
+    /// # Errors
+    /// No gateway.
+    pub async fn host_capabilities(&self) -> Result<serde_json::Value, SourceError> {
+        self.host()?.call_in(Some(self.0.id), None, &()).await
+    }
+
+    fn host(&self) -> Result<&Host, SourceError> {
+        let host = self.0.host.as_ref();
+        host.ok_or_else(|| SourceError::internal("this call has no gateway"))
     }
 
     async fn stream(&self, chunk: Chunk) {

@@ -24,7 +24,7 @@ mod commit;
 mod judge;
 mod server;
 
-use super::{Given, Handlers, Source};
+use super::{Given, Handlers, Host, Source};
 use crate::frame::{FrameError, FrameReader, FrameSender, MAX_FRAME, writer};
 use crate::manifest::Manifest;
 use crate::message::{CageReport, FromWorker, Health, OpenError, Phase, Role, Start, ToWorker};
@@ -128,16 +128,19 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
     }
     let mut frames = FrameReader::new(read, MAX_FRAME);
     let (role, launch) = (start.role, start.launch);
-    let source = Arc::new(open::<S, R>(start, manifest.kept, &mut frames, out).await?);
+    let host = Host::new(manifest, out);
+    let opened = open::<S, R>(start, manifest.kept, &host, &mut frames, out).await;
+    let source = Arc::new(opened?);
     let health = health_of(&*source).await;
     out.send(&FromWorker::Opened { health }).await?;
+    host.open();
     Server::new(
         source,
         handlers,
         manifest.clone(),
         role,
         launch,
-        out.clone(),
+        (out.clone(), host),
     )
     .run(&mut frames)
     .await
@@ -147,6 +150,7 @@ async fn converse<S: Source, R: AsyncRead + Unpin>(
 async fn open<S: Source, R: AsyncRead + Unpin>(
     start: Start,
     kept: Option<crate::manifest::Kept>,
+    host: &Host,
     frames: &mut FrameReader<R, ToWorker>,
     out: &FrameSender<FromWorker>,
 ) -> Result<S, Ended> {
@@ -167,6 +171,7 @@ async fn open<S: Source, R: AsyncRead + Unpin>(
             } else {
                 None
             },
+            host: host.clone(),
         };
         S::open_with(config, given).await
     };

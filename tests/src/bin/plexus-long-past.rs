@@ -158,7 +158,7 @@ impl Past {
         self.one(Command::Enroll { code: code(n), pat })?;
         self.one(Command::OpenSession {
             agent: Some(agent.clone()),
-            pat: Some(pat),
+            by: plexus_trust::SessionProof::Pat(pat),
             session: session.clone(),
             client: (None, None),
         })?;

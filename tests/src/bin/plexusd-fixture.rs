@@ -1,5 +1,6 @@
-//! The daemon with two more connectors: the same code as `plexusd`, without a switch for tests in it. The fixture is as
-//! the edition named by `PLEXUS_FIXTURE` ships it; the cabinet has no root and serves on macOS only, or on its fake.
+//! The daemon with three more connectors: the same code as `plexusd`, without a switch for tests in it. The fixture is as
+//! the edition named by `PLEXUS_FIXTURE` ships it; the cabinet has no root and serves on macOS only, or on its fake; the
+//! beacon is resident.
 
 use plexus_sources::Connector;
 use plexus_tests::editions;
@@ -19,6 +20,12 @@ fn main() -> ExitCode {
         name: "cabinet",
         manifest: include_str!("../../fixture/cabinet.json"),
         profile: include_str!("../../fixture/cabinet.sb"),
+        children: &[],
+    });
+    connectors.push(Connector {
+        name: "beacon",
+        manifest: include_str!("../../fixture/beacon.json"),
+        profile: include_str!("../../fixture/beacon.sb"),
         children: &[],
     });
     plexusd::run(connectors.leak())

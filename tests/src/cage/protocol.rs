@@ -8,8 +8,8 @@
 
 use plexus_ipc::frame::{MAX_FRAME, encode};
 use plexus_ipc::message::{
-    Answer, CageReport, Chunk, Commit, Content, Done, Fact, FromWorker, Health, PlanMade, Planned,
-    Preview, Progress, Role, Stamp, ToWorker, Touched, Verdict, WorkerError,
+    Answer, CageReport, Chunk, Commit, Content, Done, Event, Fact, FromWorker, Health, HostCall,
+    PlanMade, Planned, Preview, Progress, Role, Stamp, ToWorker, Touched, Verdict, WorkerError,
 };
 use plexus_ipc::text::Output;
 use plexus_protocol::{Digest, Verb};
@@ -253,6 +253,21 @@ pub const WHILE_SERVING: &[Attack] = &[
             to.answer(br#"1},"ok":true,"auditId":"evt_forged","x":{"y":1"#);
         },
     ),
+    attack("an event of no topic", Then::Ended, |to| {
+        to.say(&FromWorker::Event(Box::new(Event {
+            topic: "anything".into(),
+            summary: "happened".into(),
+            payload: Output::of(&0).expect("JSON"),
+            touched: Vec::new(),
+        })));
+    }),
+    attack("a call of its own, for its caller", Then::Ended, |to| {
+        let call = Some(to.call);
+        to.host_call(call);
+    }),
+    attack("a call of its own, for itself", Then::Ended, |to| {
+        to.host_call(None);
+    }),
     attack("two outputs", Then::Ended, |to| {
         to.answer(br#"{"a":1}{"b":2}"#);
     }),
@@ -495,6 +510,14 @@ impl Wire<'_> {
     pub fn say(&mut self, message: &impl Serialize) {
         let frame = encode(message, MAX_FRAME).expect("a frame");
         self.raw(&frame);
+    }
+    fn host_call(&mut self, call: Option<u64>) {
+        self.say(&FromWorker::HostCall(HostCall {
+            id: 1,
+            call,
+            capability: Some("workspace.list".into()),
+            input: b"{}".to_vec().into(),
+        }));
     }
     fn done(&self) -> Box<Done> {
         Box::new(Done {

@@ -66,6 +66,7 @@ impl Source for WorkspaceSource {
             egress: None,
             kept: None,
             children: None,
+            host: plexus_ipc::worker::Host::detached(),
         };
         Self::open_with(config, given).await
     }

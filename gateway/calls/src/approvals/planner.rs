@@ -186,6 +186,7 @@ async fn make(
             .sources
             .get(&entry.source)
             .map_or(0, |s| s.revision),
+        origin: None,
         owner: false,
         // Withdrawn while it stood in line: not sent.
         stands: Stands::while_so({

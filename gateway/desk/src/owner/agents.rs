@@ -133,6 +133,19 @@ pub(super) async fn connect(
     if let Some(agent_type) = agent_type {
         answer["agentType"] = json!(agent_type);
     }
+    if let (true, Value::Object(members)) = (agent.is_nested(), &mut answer) {
+        // The gateway makes its calls: there is nothing to enroll.
+        for of_the_code in [
+            "code",
+            "expiresAt",
+            "enrollUrl",
+            "handshakeUrl",
+            "enrollCommand",
+        ] {
+            members.remove(of_the_code);
+        }
+        members.insert("nested".into(), json!(true));
+    }
     Ok(ok(&answer))
 }
 

@@ -28,7 +28,7 @@ use plexus_protocol::{
 };
 use plexus_trust::{
     Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, OnApproval, Reply, RequestGrants,
-    State as TrustState, ceiling,
+    SessionProof, State as TrustState, ceiling,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -163,7 +163,11 @@ pub(super) async fn give(
             _ => return Err(failed("a grant was answered with something else")),
         }
     };
-    let token = token_for(&desk, &acting, &agent, given).await?;
+    let mut token = token_for(&desk, &acting, &agent, given).await?;
+    if agent.is_nested() {
+        // The gateway makes its calls: its tokens leave the gateway no more than its sessions do.
+        token.token.clear();
+    }
     Ok(ok(&ScopedToken { declined, ..token }))
 }
 
@@ -275,7 +279,11 @@ async fn token_for(
     let (session, jti) = (SessionId::fresh(), TokenId::fresh());
     let open = Command::OpenSession {
         agent: Some(agent.clone()),
-        pat: None,
+        by: if agent.is_nested() {
+            SessionProof::Gateway
+        } else {
+            SessionProof::Owner
+        },
         session: session.clone(),
         client: (Some("owner".into()), None),
     };

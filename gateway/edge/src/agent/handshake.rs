@@ -13,7 +13,7 @@ use axum::{
 };
 use plexus_ledger::Lane;
 use plexus_protocol::{AgentId, ErrorBody, ErrorCode, SessionId, credential::Pat};
-use plexus_trust::{Command, Reply};
+use plexus_trust::{Command, Reply, SessionProof};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -81,7 +81,7 @@ pub(crate) async fn open(
     let (session, by_pat) = (SessionId::fresh(), pat.is_some());
     let command = Command::OpenSession {
         agent: agent.clone(),
-        pat,
+        by: pat.map_or(SessionProof::Owner, SessionProof::Pat),
         session: session.clone(),
         client,
     };

@@ -77,6 +77,7 @@ pub(super) const EVENTS: &[&str] = &[
     "effect.recorded_late",
     "effect.unrecorded",
     "egress.ended",
+    "event.not_recorded",
     "home.leftover",
     "home.mode_repaired",
     "http.accept_failed",

@@ -15,20 +15,22 @@ use super::super::{
     Context,
     call::{DispatchError, Finished, Job, Question, Reply, Unavailable},
     egress::Egress,
-    notice::Cause,
+    notice::{Cause, Notice},
     process::Process,
     queue::Queue,
     start::Started,
     stderr::Stderr,
     turns::{First, Turns},
 };
+use super::unasked::Unasked;
 use nix::sys::signal::Signal;
 use plexus_ipc::{
     frame::FrameError,
     gateway::{ConnectionError, Receiver, Sender},
     message::{Chunk, Done, FromWorker, Health, Planned, ToWorker, Verdict},
+    text::Payload,
 };
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// Calls under way in one worker; the last slot is the owner's.
@@ -65,6 +67,8 @@ pub(super) struct Live<P: Process> {
     answered: bool,
     /// Pieces of progress of no call, since the last probe.
     strays: u32,
+    unasked: Unasked,
+    resident: bool,
     pub(super) revision: u64,
     /// Bytes at which it is ended.
     memory: u64,
@@ -105,6 +109,8 @@ fn excused(nap: Duration, late: Duration) -> bool {
 pub(super) enum Said {
     Message(Result<Option<FromWorker>, ConnectionError>),
     Time,
+    /// A call of its own has its answer, or will have none.
+    HostAnswer(u64, Option<Payload>),
     /// Its egress is gone.
     EgressGone,
 }
@@ -136,7 +142,7 @@ impl<P: Process> Live<P> {
         let now = Instant::now();
         let due = now + context.pace.probe_every;
         Self {
-            revision: started.revision,
+            revision: started.spec.revision,
             memory: started.memory,
             context,
             process: started.process,
@@ -148,6 +154,8 @@ impl<P: Process> Live<P> {
             agents: 0,
             answered: false,
             strays: 0,
+            resident: started.spec.offer.manifest.resident,
+            unasked: Unasked::new(Arc::clone(&started.spec)),
             last_call: now,
             probe: Probing {
                 nonce: 0,
@@ -182,13 +190,18 @@ impl<P: Process> Live<P> {
         }
         // A worker that never stops talking does not keep time from passing.
         let first = self.turns.first(self.inbox.next(), &mut self.timer);
-        let first = match &self.egress {
-            Some(egress) if self.stop.is_none() => tokio::select! {
-                biased;
-                () = egress.gone() => return Said::EgressGone,
-                first = first => first,
-            },
-            Some(_) | None => first.await,
+        let egress = self.egress.as_ref().filter(|_| self.stop.is_none());
+        let egress_gone = async {
+            match egress {
+                Some(egress) => egress.gone().await,
+                None => pending().await,
+            }
+        };
+        let first = tokio::select! {
+            biased;
+            () = egress_gone => return Said::EgressGone,
+            (id, answer) = self.unasked.answered() => return Said::HostAnswer(id, answer),
+            first = first => first,
         };
         match first {
             First::One(message) => Said::Message(message),
@@ -207,6 +220,14 @@ impl<P: Process> Live<P> {
             Said::Message(Err(error)) => Then::Over(self.cause(Cause::Broke(error.to_string()))),
             Said::Time if self.stop.is_some() => self.escalate(),
             Said::Time => self.tick().await,
+            // One that is given up has nobody who waits.
+            Said::HostAnswer(_, None) => Then::GoOn,
+            Said::HostAnswer(id, Some(response)) => {
+                match self.send(ToWorker::HostAnswer { id, response }).await {
+                    Ok(()) => Then::GoOn,
+                    Err(_) => self.terminate(Cause::Exited),
+                }
+            }
             // The next one comes with a port and a credential of its own.
             Said::EgressGone => self.terminate(Cause::Egress),
         }
@@ -270,6 +291,7 @@ impl<P: Process> Live<P> {
             return;
         };
         job.reply = None;
+        self.unasked.over(id);
         if matches!(job.question, Question::Read(_) | Question::Plan(_)) {
             self.say_of(id, ToWorker::Cancel { id }).await;
         }
@@ -287,6 +309,7 @@ impl<P: Process> Live<P> {
     fn take(&mut self, id: u64) -> Option<Box<Job>> {
         let job = self.under_way.remove(&id)?;
         self.agents -= usize::from(!job.owner);
+        self.unasked.over(id);
         Some(job)
     }
 
@@ -301,6 +324,20 @@ impl<P: Process> Live<P> {
                 Ok(()) => return Then::GoOn,
                 Err(why) => Err(why),
             },
+            FromWorker::Event(_) | FromWorker::HostCall(_) if self.stop.is_some() => {
+                return Then::GoOn;
+            }
+            FromWorker::Event(event) => match self.unasked.event(*event) {
+                Ok(notice) => return self.notify(notice),
+                Err(why) => Err(why),
+            },
+            FromWorker::HostCall(call) => {
+                let job = call.call.and_then(|id| self.under_way.get(&id));
+                match self.unasked.call(call, job.map(|job| &**job)) {
+                    Ok(notice) => return self.notify(Some(notice)),
+                    Err(why) => Err(why),
+                }
+            }
             FromWorker::Probed { nonce, health } => return self.probed(nonce, health),
             FromWorker::Hello { .. }
             | FromWorker::Described { .. }
@@ -314,6 +351,13 @@ impl<P: Process> Live<P> {
             }
             Err(why) => Then::Over(self.cause(Cause::Broke(why.to_owned()))),
         }
+    }
+
+    fn notify(&self, notice: Option<Notice>) -> Then {
+        if let Some(notice) = notice {
+            self.context.notify(notice);
+        }
+        Then::GoOn
     }
 
     fn done(&mut self, done: Done) -> Result<(), &'static str> {
@@ -432,12 +476,15 @@ impl<P: Process> Live<P> {
         if self.under_way.values().any(|job| job.until + OVERDUE < now) {
             return self.terminate(Cause::Overdue);
         }
-        if self.under_way.is_empty() && now >= self.last_call + self.context.pace.idle {
+        let idle = self.under_way.is_empty() && !self.resident;
+        if idle && now >= self.last_call + self.context.pace.idle {
             // Nothing is under way, so nobody is told this.
             self.stop(Cause::Idle, &DispatchError::ShuttingDown).await;
             return Then::Stopping;
         }
         self.strays = 0;
+        let dropped = self.unasked.dropped();
+        self.notify(dropped);
         self.probe.nonce += 1;
         self.probe.out = Some(self.process.slept());
         self.probe.due = now + self.context.pace.probe_within;

@@ -22,9 +22,10 @@ impl<P: Process> Actor<P> {
             ref process,
             ref cage,
             ref health,
-            revision,
+            ref spec,
             ..
         } = started;
+        let revision = spec.revision;
         let pid = process.pid();
         self.context.notify(Notice::Started {
             source: self.spec.source.clone(),

@@ -74,6 +74,7 @@ fn whatever_a_worker_says_others_have_their_turn() {
             constraint: None,
             deadline: Duration::from_secs(10),
             revision: 1,
+            origin: None,
             owner: false,
             stands: Stands::default(),
             audit: None,

@@ -241,7 +241,7 @@ impl Acting {
                 let input = serde_json::json!({"tag": tag, "revision": revision, "owner": true});
                 self.asked(Asked::Settle, id, input.to_string().as_bytes());
             }
-            ToWorker::Credit { .. } => {}
+            ToWorker::Credit { .. } | ToWorker::HostAnswer { .. } => {}
             ToWorker::Cancel { id } => {
                 if self.own.life.heeds_cancel && self.calls.contains_key(&id) {
                     self.due.retain(|(_, other), _| *other != id);

@@ -122,6 +122,11 @@ fn intent_of(tag: u64) -> AuditId {
 
 impl Stage {
     pub(super) fn new(world: World) -> Self {
+        Self::of(world, false)
+    }
+
+    /// Of a kind whose workers stay, or not.
+    pub(super) fn of(world: World, resident: bool) -> Self {
         let (sender, mut notices) = mpsc::unbounded_channel();
         let context: Context<Puppet> = Context {
             launcher: "/launcher".into(),
@@ -144,13 +149,17 @@ impl Stage {
                     Notice::Ended {
                         role, pid, cause, ..
                     } => Fact::Ended { role, pid, cause },
-                    Notice::Health { .. } | Notice::Egress { .. } => continue,
+                    Notice::Health { .. }
+                    | Notice::Egress { .. }
+                    | Notice::Event { .. }
+                    | Notice::EventsDropped { .. }
+                    | Notice::HostCall(_) => continue,
                 });
             }
         });
         let manifest = json!({
             "connector": "puppet", "kind": "puppet-dir", "label": "Puppet", "blurb": "For the simulation.",
-            "provenance": "managed", "transport": "ipc", "fields": [], "roles": ["reader", "writer"],
+            "provenance": "managed", "transport": "ipc", "fields": [], "roles": ["reader", "writer"], "resident": resident,
             "limits": {"frameBytes": FRAME, "openFiles": 64, "fileBytes": 1024, "callMs": 30000, "memoryMiB": 64},
             "capabilities": [
                 {"name": "read", "kind": "capability", "label": "Read", "describe": "Reads.", "verbs": ["read"], "input": {"type": "object"}},
@@ -271,6 +280,7 @@ impl Stage {
             constraint: None,
             deadline: Duration::from_millis(ask.deadline),
             revision,
+            origin: None,
             owner: ask.owner,
             stands: Stands::while_so(move || !taken_back),
             audit: None,

@@ -218,6 +218,7 @@ pub(crate) fn call(capability: &str, input: Value) -> CallRequest {
         constraint: None,
         deadline: PATIENCE,
         revision: 1,
+        origin: None,
         owner: false,
         stands: Stands::default(),
         audit: None,

@@ -3,7 +3,8 @@
 use super::{Draft, event, token_ids};
 use crate::{
     Agent, Bounds, Ceiling, Connect, Deliver, EnrollmentStatus, Fact, MAX_SESSIONS, Reach, Refusal,
-    Reply, SESSION_MS, Settings, ceiling, class_default, event::Change, grantable, state::Code,
+    Reply, SESSION_MS, SessionProof, Settings, ceiling, class_default, event::Change, grantable,
+    state::Code,
 };
 use plexus_protocol::{AgentId, Digest, SessionId, Timestamp, TrustWindow};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -15,11 +16,16 @@ impl Draft<'_> {
         row.agent_type.clone_from(&c.agent_type);
         row.epoch = self.next();
         let expires_at = self.now.plus(c.code_ms);
-        row.code = Some(Code {
-            hash: c.code,
-            expires_at,
-            consumed: false,
-        });
+        if c.agent.is_nested() {
+            // The gateway makes its calls: nobody enrolls as it.
+            row.status = EnrollmentStatus::Active;
+        } else {
+            row.code = Some(Code {
+                hash: c.code,
+                expires_at,
+                consumed: false,
+            });
+        }
         row.reach = c.reach.unwrap_or(self.state.settings.default_reach);
         row.selected.clone_from(&c.capabilities);
         row.tombstones = old.map(|a| a.tombstones.clone()).unwrap_or_default();
@@ -109,6 +115,7 @@ impl Draft<'_> {
 
     pub(super) fn deliver(&mut self, d: &Deliver) -> Result<Reply, Refusal> {
         let agent = self.known(&d.agent)?;
+        not_nested(&d.agent)?;
         if agent.status == EnrollmentStatus::Revoked {
             return Err(Refusal::NoSuchAgent);
         }
@@ -193,7 +200,7 @@ impl Draft<'_> {
     pub(super) fn open_session(
         &mut self,
         agent: Option<&AgentId>,
-        pat: Option<&Digest>,
+        by: SessionProof,
         session: &SessionId,
         client: &(Option<String>, Option<String>),
     ) -> Result<Reply, Refusal> {
@@ -202,18 +209,23 @@ impl Draft<'_> {
         let fact = Fact::SessionOpened {
             client: client.0.clone(),
             version: client.1.clone(),
-            auth: Cow::Borrowed(if pat.is_some() {
-                "pat"
-            } else {
-                "connection-key"
+            auth: Cow::Borrowed(match by {
+                SessionProof::Pat(_) => "pat",
+                SessionProof::Owner => "connection-key",
+                SessionProof::Gateway => "gateway",
             }),
         };
+        if agent.is_some_and(AgentId::is_nested) != (by == SessionProof::Gateway) {
+            return Err(Refusal::Invalid(
+                "the sessions of a nested agent are the gateway's own".into(),
+            ));
+        }
         let mut opened = event("handshake", fact).outcome("ok");
         opened.session_id = Some(session.clone());
         opened.agent_id = agent.cloned();
         let crowd = match agent {
             None => {
-                if pat.is_some() {
+                if by != SessionProof::Owner {
                     return Err(Refusal::SessionExpired);
                 }
                 surplus(&self.state.console_sessions, self.now)
@@ -221,9 +233,11 @@ impl Draft<'_> {
             Some(id) => match self.state.agent(id) {
                 Some(known) => {
                     let live = known.status == EnrollmentStatus::Active && known.pat.is_some();
-                    let allowed = match pat {
-                        Some(pat) => live && known.pat.as_ref() == Some(pat),
-                        None => known.status != EnrollmentStatus::Revoked,
+                    let allowed = match by {
+                        SessionProof::Pat(pat) => live && known.pat == Some(pat),
+                        SessionProof::Owner | SessionProof::Gateway => {
+                            known.status != EnrollmentStatus::Revoked
+                        }
                     };
                     if !allowed {
                         return Err(Refusal::SessionExpired);
@@ -231,7 +245,7 @@ impl Draft<'_> {
                     self.not_paused()?;
                     surplus(&known.sessions, self.now)
                 }
-                None if pat.is_some() => return Err(Refusal::SessionExpired),
+                None if by != SessionProof::Owner => return Err(Refusal::SessionExpired),
                 None => {
                     // The owner's key may speak as an agent that was never connected: it sees nothing.
                     let mut row = blank(id, self.now);
@@ -268,6 +282,18 @@ impl Draft<'_> {
         delete: bool,
     ) -> Result<Reply, Refusal> {
         let agent = self.known(id)?;
+        // What calls for it ends with it.
+        let nested = self.state.agents.values().filter(|nested| {
+            nested.id.is_nested_in(id) && (delete || nested.status != EnrollmentStatus::Revoked)
+        });
+        for nested in nested {
+            self.revoke_one(nested, reason, delete);
+        }
+        Ok(self.revoke_one(agent, reason, delete))
+    }
+
+    fn revoke_one(&mut self, agent: &Agent, reason: Option<&String>, delete: bool) -> Reply {
+        let id = &agent.id;
         let enrollment = agent.status != EnrollmentStatus::Revoked;
         let ended = Self::end_sessions(agent);
         let tokens = token_ids(&ended);
@@ -327,13 +353,13 @@ impl Draft<'_> {
             self.void_items(agent, "the agent was revoked", |_| true);
         }
         let in_flight = self.in_flight(&agent.id);
-        Ok(Reply::Revoked {
+        Reply::Revoked {
             in_flight,
             tokens,
             grants: agent.grants.len(),
             sessions: agent.sessions.len(),
             enrollment,
-        })
+        }
     }
 
     pub(super) fn rotate_key(&mut self) -> Result<Reply, Refusal> {
@@ -402,6 +428,7 @@ impl Draft<'_> {
         code_ms: u64,
     ) -> Result<Reply, Refusal> {
         let agent = self.known(id)?;
+        not_nested(id)?;
         if agent.status == EnrollmentStatus::Revoked {
             return Err(Refusal::Invalid(format!(
                 "{id} was revoked: connect it anew"
@@ -462,7 +489,7 @@ impl Draft<'_> {
             row.epoch = self.next();
             row.pat = None;
             row.code = None;
-            if row.status == EnrollmentStatus::Active {
+            if row.status == EnrollmentStatus::Active && !agent.id.is_nested() {
                 row.status = EnrollmentStatus::Pending;
             }
             ended.extend(Self::end_sessions(agent));
@@ -477,6 +504,16 @@ impl Draft<'_> {
             self.void_items(&agent, why, |_| true);
         }
     }
+}
+
+/// A nested agent has no credential, and gets no code for one.
+fn not_nested(id: &AgentId) -> Result<(), Refusal> {
+    if id.is_nested() {
+        return Err(Refusal::Invalid(format!(
+            "{id} has no code: the gateway makes its calls"
+        )));
+    }
+    Ok(())
 }
 
 /// What a client calls itself, fit for a list: no control characters, 80 characters at most.

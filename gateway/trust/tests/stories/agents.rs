@@ -1,10 +1,10 @@
 //! Connect, enroll, sessions, revoke, rotation.
 
 use crate::support::*;
-use plexus_protocol::TrustWindow;
+use plexus_protocol::{AgentId, SessionId, TrustWindow};
 use plexus_trust::{
-    Bounds, Command, Deliver, Door, MAX_SESSIONS, OutcomeKind, Reach, Refusal, Reply, SESSION_MS,
-    Settings,
+    Bounds, Command, Deliver, Door, EnrollmentStatus, MAX_SESSIONS, OutcomeKind, Reach, Refusal,
+    Reply, SESSION_MS, SessionProof, Settings, Verdict,
 };
 use serde_json::json;
 
@@ -464,4 +464,77 @@ fn a_launch_ends_sessions_and_tokens_and_keeps_decisions() {
     assert_eq!(refused(by_token), Refusal::TokenRevoked);
     let session = world.open(&who.agent, None).unwrap();
     assert!(world.allowed(&Who { session, ..who }, READ, &json!({})));
+}
+
+#[test]
+fn nested_agent_has_no_credential_and_ends_with_its_caller() {
+    let mut world = World::new();
+    let caller = world.member("cc", &[READ]);
+    let source = source("codex");
+    let nested = AgentId::via(Some(&caller.agent), &source).unwrap();
+    let deeper = AgentId::via(Some(&nested), &source).unwrap();
+    let namesake = world.member("cc-2", &[READ]);
+    for agent in [&nested, &deeper] {
+        let connect = world.connect_command(agent.as_str(), &[READ]);
+        world.ok(Command::Connect(connect.clone()));
+        let enroll = Command::Enroll {
+            code: connect.code,
+            pat: secret("pat"),
+        };
+        let enrolled = world.run(enroll);
+        assert!(matches!(enrolled, Err(Refusal::UnknownCode)));
+    }
+    let new_code = Command::NewCode {
+        agent: nested.clone(),
+        code: secret("code"),
+        code_ms: 60_000,
+    };
+    assert!(matches!(world.run(new_code), Err(Refusal::Invalid(_))));
+    // The owner's key opens no session as it, and nothing but the gateway does.
+    assert!(world.open(&nested, None).is_err());
+    let session = |n| SessionId::parse(&uuid("sess", n)).unwrap();
+    let open = |agent: &AgentId, n| Command::OpenSession {
+        agent: Some(agent.clone()),
+        by: SessionProof::Gateway,
+        session: session(n),
+        client: (None, None),
+    };
+    assert!(world.run(open(&caller.agent, 7_000)).is_err());
+    world.ok(open(&nested, 7_001));
+    let called = world.through(&nested, Door::Session(&session(7_001)), READ, &json!({}));
+    granted(called);
+
+    world.ok(Command::RevokeAgent {
+        agent: caller.agent,
+        reason: None,
+        delete: false,
+    });
+    for agent in [&nested, &deeper] {
+        let known = world.state.agent(agent).unwrap();
+        assert_eq!(known.status, EnrollmentStatus::Revoked, "{agent}");
+        assert!(
+            known.grants.is_empty() && known.sessions.is_empty(),
+            "{agent}"
+        );
+    }
+    assert!(world.run(open(&nested, 7_002)).is_err());
+    assert!(world.allowed(&namesake, READ, &json!({})));
+}
+
+#[test]
+fn event_needs_a_standing_grant_and_uses_no_approval() {
+    let mut world = World::new();
+    let who = world.member("a", &[READ]);
+    let event = |world: &World, id| world.through(&who.agent, Door::Event, id, &json!({}));
+    granted(event(&world, READ));
+    let item = world.ask(&who, SEARCH, &json!({}));
+    world.approve(&item, Some(TrustWindow::Once)).unwrap();
+    assert!(matches!(event(&world, SEARCH), Verdict::Refuse(_)));
+    // The approval is still there for the call itself.
+    assert!(world.allowed(&who, SEARCH, &json!({})));
+    world.ok(Command::Pause(true));
+    assert!(matches!(
+        event(&world, READ),
+        Verdict::Refuse(Refusal::Paused)
+    ));
 }

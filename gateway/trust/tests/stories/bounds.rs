@@ -34,7 +34,7 @@ fn sessions_of_the_console_are_bounded_and_swept() {
         let session = SessionId::parse(&uuid("sess", world.fresh())).unwrap();
         world.ok(Command::OpenSession {
             agent: None,
-            pat: None,
+            by: plexus_trust::SessionProof::Owner,
             session,
             client: (None, None),
         });
@@ -78,7 +78,7 @@ fn a_clients_name_is_cut() {
     let session = SessionId::parse(&uuid("sess", 9_000)).unwrap();
     world.ok(Command::OpenSession {
         agent: Some(who.agent.clone()),
-        pat: None,
+        by: plexus_trust::SessionProof::Owner,
         session: session.clone(),
         client: (Some("ä".repeat(500)), Some("x\u{1b}[2J".into())),
     });

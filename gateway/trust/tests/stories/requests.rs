@@ -441,7 +441,7 @@ fn the_owners_key_without_a_name_is_declined_everything() {
     let session = plexus_protocol::SessionId::parse(&uuid("sess", 9_000)).unwrap();
     world.ok(Command::OpenSession {
         agent: None,
-        pat: None,
+        by: plexus_trust::SessionProof::Owner,
         session: session.clone(),
         client: (None, None),
     });

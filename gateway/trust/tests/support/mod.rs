@@ -11,8 +11,8 @@ use plexus_protocol::{
 };
 use plexus_trust::{
     Approve, Bounds, Call, Command, Connect, Decision, Door, Entry, Event, Facts, OnApproval,
-    Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SourceConfig, SourceSeen, State,
-    Target, Verdict, authorize, decide,
+    Outcome, OutcomeKind, Permit, Refusal, Reply, RequestGrants, SessionProof, SourceConfig,
+    SourceSeen, State, Target, Verdict, authorize, decide,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -280,7 +280,7 @@ impl World {
         let session = SessionId::parse(&uuid("sess", self.fresh())).unwrap();
         self.run(Command::OpenSession {
             agent: Some(agent.clone()),
-            pat,
+            by: pat.map_or(SessionProof::Owner, SessionProof::Pat),
             session: session.clone(),
             client: (Some("test".into()), None),
         })?;

@@ -469,7 +469,7 @@ impl Player {
         let session = SessionId::parse(&uuid("sess", self.world.fresh())).unwrap();
         self.give(Command::OpenSession {
             agent: Some(agent),
-            pat,
+            by: pat.map_or(SessionProof::Owner, SessionProof::Pat),
             session,
             client: (None, None),
         })

@@ -10,7 +10,7 @@ use crate::message::{
 };
 use crate::text::Output;
 use crate::worker::handlers::{Handler, Plan, Reply};
-use crate::worker::{CallContext, Handlers, Source, SourceError};
+use crate::worker::{CallContext, Handlers, Host, Source, SourceError};
 use plexus_protocol::{Digest, Effect};
 use std::{
     collections::HashMap,
@@ -26,6 +26,7 @@ pub(super) struct Shared<S> {
     pub(super) manifest: Manifest,
     role: Role,
     out: FrameSender<FromWorker>,
+    host: Host,
     /// The calls that are under way.
     running: Mutex<HashMap<u64, CallContext>>,
     /// Reads and plans that run at once.
@@ -49,7 +50,7 @@ impl<S: Source> Server<S> {
         manifest: Manifest,
         role: Role,
         launch: u64,
-        out: FrameSender<FromWorker>,
+        (out, host): (FrameSender<FromWorker>, Host),
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -58,6 +59,7 @@ impl<S: Source> Server<S> {
                 manifest,
                 role,
                 out,
+                host,
                 running: Mutex::default(),
                 turn: Semaphore::new(AT_ONCE),
                 commit_turn: Semaphore::new(1),
@@ -98,8 +100,12 @@ impl<S: Source> Server<S> {
                 _ = self.reads.join_next(), if !self.reads.is_empty() => {}
                 _ = self.commits.join_next(), if !self.commits.is_empty() => {}
                 message = frames.next() => {
-                    let message = placed(message, Phase::Stopping, self.shared.role)?;
-                    return Err(Ended::OutOfPlace(message.name()));
+                    match placed(message, Phase::Stopping, self.shared.role)? {
+                        ToWorker::HostAnswer { id, response } => {
+                            self.shared.host.answer(id, response);
+                        }
+                        other => return Err(Ended::OutOfPlace(other.name())),
+                    }
                 }
             }
         }
@@ -167,6 +173,7 @@ impl<S: Source> Server<S> {
                     let _ = shared.out.send(&FromWorker::Probed { nonce, health }).await;
                 });
             }
+            ToWorker::HostAnswer { id, response } => self.shared.host.answer(id, response),
             ToWorker::Stop => return Ok(false),
             ToWorker::Start(_) => return Err(Ended::OutOfPlace("Start")),
         }
@@ -187,6 +194,7 @@ impl<S: Source> Server<S> {
             deadline,
             Arc::default(),
             &self.shared.out,
+            &self.shared.host,
         );
         {
             let mut running = self.shared.running();

@@ -132,7 +132,10 @@ impl Worker {
                 ToWorker::Stop if self.orders.stays => {}
                 ToWorker::Stop => return ExitCode::SUCCESS,
                 ToWorker::Plan(call) => self.plan(call.id, &call.input),
-                ToWorker::Start(_) | ToWorker::Cancel { .. } | ToWorker::Credit { .. } => {}
+                ToWorker::Start(_)
+                | ToWorker::Cancel { .. }
+                | ToWorker::Credit { .. }
+                | ToWorker::HostAnswer { .. } => {}
             }
         }
         if self.orders.stays {

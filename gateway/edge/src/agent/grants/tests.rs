@@ -6,8 +6,8 @@ use plexus_mutation::{Accepted, hold};
 use plexus_protocol::{Provenance, SessionId, SourceId};
 use plexus_sources::Registry;
 use plexus_trust::{
-    Connect, GrantEntry, ItemState, Lend, Lent, MAX_PENDING, Reach, SourceConfig, SourceSeen,
-    State, decide,
+    Connect, GrantEntry, ItemState, Lend, Lent, MAX_PENDING, Reach, SessionProof, SourceConfig,
+    SourceSeen, State, decide,
 };
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -50,7 +50,7 @@ fn joins(agent: &AgentId, reach: Reach, id: &str, session: &SessionId) -> [Comma
         Command::Enroll { code, pat },
         Command::OpenSession {
             agent: Some(agent.clone()),
-            pat: Some(pat),
+            by: SessionProof::Pat(pat),
             session: session.clone(),
             client: (None, None),
         },

@@ -1,0 +1,228 @@
+//! Calls that workers make of what other sources offer: each is a call of a nested agent, through its whole life.
+//!
+//! ```text
+//! worker ─▶ as whom? ─▶ `<caller>.via.<source>`, or `via.<source>` for a resident worker's own
+//!             └ nobody, or a source that calls itself: refused      └─▶ a session of the gateway's own ─▶ life::invoke
+//! ```
+//! Invariants: who calls is derived here and never the worker's to say; a nested agent that the owner has not connected
+//! calls nothing; nothing goes on for a caller whose credential has changed; a read, which may be made twice, calls reads
+//! alone. A call that nobody waits for any more is dropped like one whose client has gone.
+//!
+//! Must not know: what the worker wants it for.
+
+use crate::{
+    call::{Caller, CallerProof, InvokeRequest},
+    denial::note_denial,
+    kernel::Kernel,
+    life,
+};
+use plexus_ipc::text::Payload;
+use plexus_ledger::SubmitError;
+use plexus_protocol::{
+    AgentId, CapabilityId, ErrorBody, ErrorCode, SessionId, SourceId, body::InvokeResponse, json,
+};
+use plexus_sources::catalogue::wire_entry;
+use plexus_supervisor::{HostCall, HostCaller};
+use plexus_trust::{Command, EnrollmentStatus, OnApproval, Refusal, SessionProof};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Sources that a call may pass through.
+const DEPTH: usize = 3;
+
+/// The gateway's own sessions as nested agents.
+#[derive(Default)]
+pub struct HostSessions(Mutex<HashMap<AgentId, SessionId>>);
+
+/// Carries a worker's call through, and answers it unless nobody waits any more.
+pub(crate) async fn answer(kernel: Arc<Kernel>, call: HostCall) {
+    let HostCall {
+        source,
+        caller,
+        capability,
+        input,
+        mut reply,
+    } = call;
+    let answered = answered(&kernel, &source, caller, capability.as_deref(), &input);
+    let response = tokio::select! {
+        biased;
+        // A read is cancelled by this; an effect goes on, and is recorded.
+        () = reply.closed() => return,
+        response = Box::pin(answered) => response,
+    };
+    drop(reply.send(Payload::from(response)));
+}
+
+async fn answered(
+    kernel: &Arc<Kernel>,
+    source: &SourceId,
+    caller: Option<HostCaller>,
+    capability: Option<&str>,
+    input: &[u8],
+) -> Vec<u8> {
+    let id = capability.unwrap_or_default();
+    let response = match nested(kernel, source, caller) {
+        Err(error) => InvokeResponse::refused(id, *error, None),
+        Ok(agent) => match capability {
+            None => return view(kernel, &agent).to_string().into_bytes(),
+            Some(id) => match made(kernel, &agent, caller, id, input).await {
+                Ok(response) => response,
+                Err(error) => {
+                    let audit = note_denial(kernel, &agent, None, id, &error).await;
+                    InvokeResponse::refused(id, *error, audit.as_ref())
+                }
+            },
+        },
+    };
+    serde_json::to_vec(&response).unwrap_or_default()
+}
+
+/// As whom the worker of `source` calls.
+fn nested(
+    kernel: &Kernel,
+    source: &SourceId,
+    caller: Option<HostCaller>,
+) -> Result<AgentId, Box<ErrorBody>> {
+    let refused = |why: &str| ErrorBody::new(ErrorCode::GrantRequired, why);
+    let over = || {
+        let why = "The call that this one serves is over, is a plan, or is the owner's own.";
+        Box::new(refused(why).next("call while the agent's call is under way"))
+    };
+    let agent = match caller.ok_or_else(over)? {
+        HostCaller::Source => AgentId::via(None, source),
+        HostCaller::Call { origin, .. } => {
+            let call = kernel.under_way.numbered(origin).ok_or_else(over)?;
+            let agent = call.principal.agent().ok_or_else(over)?;
+            let state = kernel.ledger.snapshot();
+            let is_same = state
+                .agent(agent)
+                .is_some_and(|known| Some(known.epoch) == call.principal.epoch());
+            if !is_same || call.cancelled_by().is_some() {
+                return Err(over());
+            }
+            if agent.sources().any(|passed| passed == source.as_str()) {
+                let why = "A source is not called through itself.";
+                return Err(Box::new(refused(why).next("call another source")));
+            }
+            AgentId::via(Some(agent), source)
+        }
+    };
+    let deep = || {
+        let why = "The call passes through too many sources.";
+        Box::new(refused(why).next("call it directly"))
+    };
+    // A name that is too long passes through many, or is its caller's.
+    let agent = agent.map_err(|_| deep())?;
+    if agent.sources().count() > DEPTH {
+        return Err(deep());
+    }
+    Ok(agent)
+}
+
+/// What the nested agent may know of, as a manifest lists it.
+fn view(kernel: &Kernel, agent: &AgentId) -> Value {
+    let state = kernel.ledger.snapshot();
+    let now = kernel.clock.now();
+    let catalogue = kernel.catalogue.load();
+    let known = state.agent(agent);
+    let seen = known.map(|agent| catalogue.view(&state, agent, now));
+    let entries = seen.into_iter().flatten().map(|entry| {
+        let agent = known.map(|agent| (agent, now));
+        wire_entry(entry, &state, agent, None)
+    });
+    json!({"ok": true, "agentId": agent, "capabilities": entries.collect::<Vec<_>>()})
+}
+
+async fn made(
+    kernel: &Arc<Kernel>,
+    agent: &AgentId,
+    caller: Option<HostCaller>,
+    id: &str,
+    input: &[u8],
+) -> Result<InvokeResponse, Box<ErrorBody>> {
+    let input = json::parse(input).ok().filter(Value::is_object);
+    let input = input.ok_or_else(|| {
+        let error = ErrorBody::new(
+            ErrorCode::SchemaValidationFailed,
+            "The input is no JSON object.",
+        );
+        Box::new(error.next("give an object"))
+    })?;
+    kernel.admit(agent)?;
+    let is_read = |id: &CapabilityId| {
+        let entry = kernel.catalogue.load().get(id).cloned();
+        entry.is_none_or(|entry| entry.capability().is_read())
+    };
+    let by_read = matches!(caller, Some(HostCaller::Call { is_read: true, .. }));
+    if by_read && !CapabilityId::parse(id).is_ok_and(|id| is_read(&id)) {
+        let why = "A read changes nothing, so it calls reads alone.";
+        let error = ErrorBody::new(ErrorCode::GrantRequired, why);
+        return Err(Box::new(error.next("call it from an effect")));
+    }
+    let session = session(kernel, agent).await?;
+    let caller = Caller {
+        agent: agent.clone(),
+        by: CallerProof::Session(session),
+    };
+    let request = InvokeRequest {
+        id: id.to_owned(),
+        input,
+        purpose: None,
+        on_approval: OnApproval::Wait,
+        in_background: false,
+        key: None,
+    };
+    let mut slot = None;
+    Ok(life::invoke(kernel, caller, request, &mut slot).await.body)
+}
+
+/// The gateway's own session as `agent`: it ends like any other, and is opened again.
+async fn session(kernel: &Kernel, agent: &AgentId) -> Result<SessionId, Box<ErrorBody>> {
+    let state = kernel.ledger.snapshot();
+    let known = state
+        .agent(agent)
+        .filter(|known| known.status != EnrollmentStatus::Revoked)
+        .ok_or_else(|| not_connected(agent))?;
+    let now = state.time(kernel.clock.now());
+    let sessions = || {
+        let sessions = kernel.host_sessions.0.lock();
+        sessions.unwrap_or_else(PoisonError::into_inner)
+    };
+    let open = sessions().get(agent).cloned();
+    let is_live = |id: &SessionId| {
+        let open = known.sessions.get(id);
+        open.is_some_and(|open| now < open.expires_at)
+    };
+    if let Some(open) = open.filter(is_live) {
+        return Ok(open);
+    }
+    let fresh = SessionId::fresh();
+    let command = Command::OpenSession {
+        agent: Some(agent.clone()),
+        by: SessionProof::Gateway,
+        session: fresh.clone(),
+        client: (None, None),
+    };
+    match kernel.submit_for(agent, command).await {
+        Ok(_) => {
+            sessions().insert(agent.clone(), fresh.clone());
+            Ok(fresh)
+        }
+        Err(SubmitError::Refused(Refusal::SessionExpired)) => Err(not_connected(agent)),
+        Err(SubmitError::Refused(refusal)) => {
+            Err(Box::new(crate::refusal::refused(&refusal, None)))
+        }
+        Err(error) => Err(Box::new(crate::refusal::not_recorded(&error, None))),
+    }
+}
+
+fn not_connected(agent: &AgentId) -> Box<ErrorBody> {
+    let why = format!("The owner has not connected {agent}.");
+    let error = ErrorBody::new(ErrorCode::GrantRequired, why);
+    Box::new(error.next(format!(
+        "stop; tell the owner: plexusctl connect {agent} --allow CAPABILITY"
+    )))
+}

@@ -1,0 +1,142 @@
+//! What a worker says unasked: its events, and calls of its own.
+//!
+//! Invariants: an event is of a topic of the manifest; no more of either are passed on than a bound; a call of its own
+//! ends with the call that it serves, and all of them with the worker.
+//!
+//! Must not know: as whom a call is made, who hears of an event.
+
+use super::super::{
+    call::{Job, Question},
+    notice::{HostCall, HostCaller, Notice},
+    setup::Spec,
+};
+use plexus_ipc::{
+    message::{self, Event, HOST_CALLS, MAX_EVENT, MAX_HOST_INPUT},
+    text::Payload,
+};
+use std::{collections::BTreeMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+use tokio::sync::oneshot;
+
+/// Events that are passed on from one probe to the next; more are dropped, and counted.
+const EVENTS: u32 = 320;
+/// Events that are dropped from one probe to the next, at which a worker is ended.
+const DROPPED: u32 = 1_000;
+
+pub(super) struct Unasked {
+    spec: Arc<Spec>,
+    /// Since the last probe.
+    events: u32,
+    /// By the worker's number.
+    calls: BTreeMap<u64, Serving>,
+}
+
+struct Serving {
+    /// The call that it serves.
+    call: Option<u64>,
+    answer: oneshot::Receiver<Payload>,
+}
+
+impl Unasked {
+    pub(super) fn new(spec: Arc<Spec>) -> Self {
+        Self {
+            spec,
+            events: 0,
+            calls: BTreeMap::new(),
+        }
+    }
+
+    /// The notice of an event; none where there were too many.
+    pub(super) fn event(&mut self, event: Event) -> Result<Option<Notice>, &'static str> {
+        let manifest = &self.spec.offer.manifest;
+        let Some(capability) = manifest.capability_of(&event.topic) else {
+            return Err("an event of no topic");
+        };
+        if event.payload.len() > MAX_EVENT {
+            return Err("an event beyond its size");
+        }
+        self.events += 1;
+        if self.events > EVENTS + DROPPED {
+            return Err("a flood of events");
+        }
+        Ok((self.events <= EVENTS).then(|| Notice::Event {
+            source: self.spec.source.clone(),
+            revision: self.spec.revision,
+            capability: capability.to_owned(),
+            event: Box::new(event),
+        }))
+    }
+
+    /// The notice of those that were dropped since the last probe; a new count begins.
+    pub(super) fn dropped(&mut self) -> Option<Notice> {
+        let dropped = self.events.saturating_sub(EVENTS);
+        self.events = 0;
+        (dropped > 0).then(|| Notice::EventsDropped {
+            source: self.spec.source.clone(),
+            count: dropped,
+        })
+    }
+
+    /// The notice of a call of its own, which serves `job` where it names one.
+    pub(super) fn call(
+        &mut self,
+        call: message::HostCall,
+        job: Option<&Job>,
+    ) -> Result<Notice, &'static str> {
+        let manifest = &self.spec.offer.manifest;
+        if !manifest.host_calls || (call.call.is_none() && !manifest.resident) {
+            return Err("a call that its manifest does not allow");
+        }
+        if self.calls.len() >= HOST_CALLS || self.calls.contains_key(&call.id) {
+            return Err("more calls of its own than it may make");
+        }
+        if call.input.len() > MAX_HOST_INPUT {
+            return Err("a call beyond its size");
+        }
+        let caller = match call.call {
+            None => Some(HostCaller::Source),
+            // One that is over is served no more; a plan changes nothing, and asks nobody.
+            Some(_) => job.filter(|job| job.reply.is_some()).and_then(|job| {
+                let is_read = match job.question {
+                    Question::Read(_) => true,
+                    Question::Commit(_) => false,
+                    Question::Plan(_) | Question::Settle(_) => return None,
+                };
+                let origin = job.origin?;
+                Some(HostCaller::Call { origin, is_read })
+            }),
+        };
+        let (reply, answer) = oneshot::channel();
+        let serving = Serving {
+            call: call.call,
+            answer,
+        };
+        self.calls.insert(call.id, serving);
+        Ok(Notice::HostCall(Box::new(HostCall {
+            source: self.spec.source.clone(),
+            caller,
+            capability: call.capability.map(|id| id.as_str().to_owned()),
+            input: call.input.0,
+            reply,
+        })))
+    }
+
+    /// The calls that served `job` end with it.
+    pub(super) fn over(&mut self, job: u64) {
+        self.calls.retain(|_, serving| serving.call != Some(job));
+    }
+
+    /// Waits for the next answer; `None` where a call will have none. Cancelling it loses nothing.
+    pub(super) async fn answered(&mut self) -> (u64, Option<Payload>) {
+        let (id, answer) = poll_fn(|cx| {
+            for (id, serving) in &mut self.calls {
+                if let Poll::Ready(answer) = Pin::new(&mut serving.answer).poll(cx) {
+                    return Poll::Ready((*id, answer.ok()));
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        self.calls.remove(&id);
+        (id, answer)
+    }
+}
