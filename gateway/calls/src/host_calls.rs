@@ -25,17 +25,10 @@ use plexus_sources::catalogue::wire_entry;
 use plexus_supervisor::{HostCall, HostCaller};
 use plexus_trust::{Command, EnrollmentStatus, OnApproval, Refusal, SessionProof};
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 /// Sources that a call may pass through.
 const DEPTH: usize = 3;
-
-/// The gateway's own sessions as nested agents.
-#[derive(Default)]
-pub struct HostSessions(Mutex<HashMap<AgentId, SessionId>>);
 
 /// Carries a worker's call through, and answers it unless nobody waits any more.
 pub(crate) async fn answer(kernel: Arc<Kernel>, call: HostCall) {
@@ -187,11 +180,7 @@ async fn session(kernel: &Kernel, agent: &AgentId) -> Result<SessionId, Box<Erro
         .filter(|known| known.status != EnrollmentStatus::Revoked)
         .ok_or_else(|| not_connected(agent))?;
     let now = state.time(kernel.clock.now());
-    let sessions = || {
-        let sessions = kernel.host_sessions.0.lock();
-        sessions.unwrap_or_else(PoisonError::into_inner)
-    };
-    let open = sessions().get(agent).cloned();
+    let open = kernel.host_sessions.of(agent);
     let is_live = |id: &SessionId| {
         let open = known.sessions.get(id);
         open.is_some_and(|open| now < open.expires_at)
@@ -208,7 +197,7 @@ async fn session(kernel: &Kernel, agent: &AgentId) -> Result<SessionId, Box<Erro
     };
     match kernel.submit_for(agent, command).await {
         Ok(_) => {
-            sessions().insert(agent.clone(), fresh.clone());
+            kernel.host_sessions.keep(agent, &fresh);
             Ok(fresh)
         }
         Err(SubmitError::Refused(Refusal::SessionExpired)) => Err(not_connected(agent)),

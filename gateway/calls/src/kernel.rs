@@ -7,7 +7,7 @@ use crate::{
     approvals::store::Approvals,
     contents::Contents,
     events::Feed,
-    host_calls::HostSessions,
+    host_sessions::HostSessions,
     limits::{CallSlot, Limits},
     metrics::Metrics,
     replay::Replays,

@@ -30,7 +30,7 @@ use plexus_calls::{
     approvals::{planner, run as approved_run, store::Approvals},
     contents::Contents,
     events::Feed,
-    host_calls::HostSessions,
+    host_sessions::HostSessions,
     kernel::{Kernel, Phase},
     limits::Limits,
     metrics::Metrics,
