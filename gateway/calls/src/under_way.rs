@@ -183,19 +183,16 @@ impl CallUnderWay {
         self.by.get().copied().unwrap_or(CancelledBy::Owner)
     }
 
-    /// Whether `name` is its run or its handle.
+    /// Whether `name` is its handle, its run or the event of its intent.
     fn is_named(&self, name: &str) -> bool {
         let run = self.run.as_ref().map(RunId::as_str);
-        run == Some(name) || self.handle() == name
+        let intent = self.intent().map(AuditId::as_str);
+        run == Some(name) || intent == Some(name) || self.handle() == name
     }
 
     /// Names it for as long as it is under way.
     pub fn handle(&self) -> String {
-        match (self.intent(), &self.run) {
-            (Some(intent), _) => intent.to_string(),
-            (None, Some(run)) => run.to_string(),
-            (None, None) => format!("call_{}", self.number),
-        }
+        format!("call_{}", self.number)
     }
 }
 
