@@ -14,7 +14,7 @@ pub const VARIABLE: &str = "PLEXUS_FIXTURE";
 const MANIFEST: &str = include_str!("../fixture/manifest.json");
 const PROFILE: &str = include_str!("../../sandbox-profiles/fixture.sb");
 
-/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`, `children`, `inward` (it names this machine as a host);
+/// The manifest of an edition: `wording`, `narrower`, `wider`, `riskier`, `children`, `tools` (the owner names a program), `inward` (it names this machine as a host);
 /// any other name is the first edition.
 #[must_use]
 pub fn manifest(edition: &str) -> String {
@@ -40,6 +40,14 @@ pub fn manifest(edition: &str) -> String {
             egress.push(host);
         }
         "children" => with_children(&mut manifest),
+        "tools" => {
+            with_children(&mut manifest);
+            manifest["children"][0]["program"] = json!({"field": "binary"});
+            manifest["fields"].as_array_mut().expect("a list").push(json!({
+                "name": "binary", "label": "Program", "type": "text", "required": true, "target": "route",
+                "placeholder": "/usr/bin/cat",
+            }));
+        }
         "riskier" => first["sensitivity"] = json!("elevated"),
         _ => return MANIFEST.to_owned(),
     }
@@ -88,7 +96,7 @@ const LEAF_CHILD: &str = "(version 1)
 /// The profiles of the programs of an edition.
 #[must_use]
 pub fn children(edition: &str) -> &'static [(&'static str, &'static str)] {
-    if edition != "children" {
+    if !["children", "tools"].contains(&edition) {
         return &[];
     }
     let shell = format!(

@@ -3,8 +3,9 @@
 use crate::house::Workshop;
 use plexus_hostile::{has_ended, hold};
 use plexus_tests::waiting::{PATIENCE, until};
-use plexus_tests::{Agent, Gateway, editions};
+use plexus_tests::{Agent, Folder, Gateway, editions};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -216,5 +217,77 @@ fn killed_worker_leaves_no_child() {
             assert!(has_ended(&held, PATIENCE), "a process of the run is left");
         }
         call.join().expect("an answer");
+    });
+}
+
+#[test]
+fn changed_program_suspends_the_grants() {
+    let programs = Folder::empty();
+    let edition = "tools";
+    let workers = editions::workers(&programs.path(), edition);
+    let builder = Gateway::builder()
+        .fixture()
+        .env(editions::VARIABLE, edition)
+        .arg("--workers")
+        .arg(&workers.to_string_lossy());
+    let gateway = builder.start();
+    let owner = gateway.owner();
+    let (folder, tool) = (Folder::empty(), programs.path().join("tool"));
+    std::fs::copy("/usr/bin/cat", &tool).expect("a copy");
+    let route = json!({"path": folder.path(), "binary": tool});
+    let source =
+        json!({"id": "fixture", "kind": "fixture-dir", "label": "Fixture", "route": route});
+    owner.client.post("/admin/api/sources", source).expect_ok();
+    let agent = gateway.agent_with("a", &[CHILD]);
+    let run = || {
+        let input = json!({"child": "cat", "run": "one", "arguments": {"a": "--version"}});
+        agent.invoke(CHILD, input)
+    };
+    assert_eq!(run().expect_ok()["output"]["ending"], "Exited(0)");
+
+    // Somebody puts another program in its place.
+    let mut other = std::fs::read("/usr/bin/cat").expect("it is there");
+    other.extend(b"another");
+    std::fs::write(programs.path().join("new"), other).expect("it is written");
+    std::fs::set_permissions(
+        programs.path().join("new"),
+        PermissionsExt::from_mode(0o755),
+    )
+    .expect("its mode");
+    std::fs::rename(programs.path().join("new"), &tool).expect("it is replaced");
+    let ended = gateway.workers();
+    for worker in &ended {
+        worker.signal(nix::sys::signal::Signal::SIGKILL);
+    }
+    until("the end of its workers", || {
+        ended.iter().all(|worker| !worker.alive()).then_some(())
+    });
+    let refused = until("the refusal", || {
+        let reply = run();
+        (reply.status != 200).then_some(reply)
+    });
+    assert!([401, 503].contains(&refused.status), "{refused}");
+    until("the suspended grant", || {
+        let grants = owner.grants();
+        grants
+            .iter()
+            .any(|grant| grant["suspended"].is_string())
+            .then_some(())
+    });
+    let sources = gateway.cli(["--json", "sources", "changes", "fixture"]);
+    let changes = sources.stdout
+        + &owner
+            .client
+            .get("/admin/api/pending")
+            .expect_ok()
+            .to_string();
+    assert!(
+        changes.contains(&format!("program cat {}", tool.display())),
+        "{changes}"
+    );
+    gateway.cli(["sources", "resume", "fixture"]).expect_ok();
+    until("a run of the other program", || {
+        let reply = run();
+        (reply.status == 200).then(|| reply.expect_ok())
     });
 }

@@ -1,7 +1,7 @@
 //! Resident workers: they stay, tell of events, and call what other sources offer as agents of their own.
 
 use crate::house::{House, READ, WRITE, note};
-use plexus_tests::events::{Events, Frame};
+use plexus_tests::events::Frame;
 use plexus_tests::processes::Process;
 use plexus_tests::waiting::until;
 use plexus_tests::{Agent, Builder, Folder};

@@ -9,7 +9,7 @@ use crate::{
 use plexus_home::inspection;
 use plexus_ipc::manifest::Place;
 use plexus_protocol::{CapabilityId, SourceId};
-use plexus_sources::{catalogue::Catalogue, configure, let_go, secrets};
+use plexus_sources::{catalogue::Catalogue, configure, let_go, programs, secrets};
 use plexus_supervisor::{Folder, IsTarget, Spec};
 use plexus_trust::{Command, Source, State};
 use std::{path::PathBuf, sync::Arc};
@@ -132,6 +132,7 @@ impl Kernel {
             source: source.id.clone(),
             offer: connector.offer.clone(),
             folders: folders.into_iter().map(folder).collect(),
+            is_program: Arc::new(programs::is_known(source.base.clone())),
             config: configure::for_worker(&source.config),
             // Read each time a worker starts, so that a changed one counts at the next start.
             secrets: Box::new(move || secrets::read(&state_dir, &id, &files)),

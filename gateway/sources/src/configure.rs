@@ -1,6 +1,6 @@
 //! From what the owner typed to a source that may be started, or to a reason why not (wire §4.20, DESIGN 8).
 
-use super::Registry;
+use super::{Registry, programs};
 use plexus_home::{
     inspection,
     state_dir::{StateDir, boot_id, file_system_id, secret_name},
@@ -439,7 +439,11 @@ pub async fn look(
         profile: connector.profile_digest,
         capabilities: connector.facts(&source.id),
         rules: connector.rules.clone(),
-        base: connector.base.clone(),
+        base: [
+            connector.base.clone(),
+            programs::seen(manifest, source).await,
+        ]
+        .concat(),
     })
 }
 

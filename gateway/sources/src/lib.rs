@@ -11,6 +11,7 @@ pub mod lending;
 pub mod let_go;
 pub mod narration;
 pub mod profile;
+pub mod programs;
 mod schema;
 pub mod secrets;
 

@@ -1,6 +1,7 @@
 //! What a worker's keeper is told: the manifest's programs, resolved, with their profiles.
 //!
-//! Invariant: a program that is not there, is no file, or lies where the worker may write is never handed on.
+//! Invariant: a program that is not there, is no file, lies where the worker may write, or is not the one that was granted
+//! on is never handed on.
 //!
 //! Must not know: who asks for a run, what a program is for.
 
@@ -38,10 +39,14 @@ pub(super) fn kept(
         resolved(&context.state_dir).map_err(StartError::prepare("the state directory"))?;
     let refuse = StartError::prepare("a program that the worker may have started");
     let declared = spec.offer.manifest.children.iter();
-    let programs = declared
-        .map(|child| program(spec, child, Path::new(&state_dir), egress))
-        .collect::<io::Result<_>>()
-        .map_err(refuse)?;
+    let mut programs = Vec::new();
+    for child in declared {
+        let program = program(spec, child, Path::new(&state_dir), egress).map_err(&refuse)?;
+        if !(spec.is_program)(&child.name, &program.program).map_err(&refuse)? {
+            return Err(StartError::Program(program.program));
+        }
+        programs.push(program);
+    }
     Ok(Kept {
         runs: runs.into(),
         state_dir: state_dir.into(),

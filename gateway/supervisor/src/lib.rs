@@ -40,7 +40,7 @@ pub use notice::{
 };
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;
-pub use setup::{Folder, IsTarget, Pace, SecretsOf, Setup, Spec};
+pub use setup::{Folder, IsProgram, IsTarget, Pace, SecretsOf, Setup, Spec};
 pub use start::{Exit, StartError};
 
 use actor::{Handle, Running};

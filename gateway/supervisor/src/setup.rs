@@ -85,6 +85,9 @@ pub type SecretsOf = Box<dyn Fn() -> io::Result<Secrets> + Send + Sync>;
 /// Whether a folder is the one that a source's grants are about.
 pub type IsTarget = Arc<dyn Fn(&Path) -> io::Result<bool> + Send + Sync>;
 
+/// Whether the program of a name is the one that a source's grants are about.
+pub type IsProgram = Arc<dyn Fn(&str, &Path) -> io::Result<bool> + Send + Sync>;
+
 /// A folder of a source.
 pub struct Folder {
     /// Its parameter in the profile.
@@ -103,6 +106,8 @@ pub struct Spec {
     pub offer: Arc<Offer>,
     /// Its folders.
     pub folders: Vec<Folder>,
+    /// Asked of each program that its worker may have started, before each start.
+    pub is_program: IsProgram,
     /// Its route, as the connector's configuration reads it.
     pub config: Value,
     /// Its secrets; asked on the spawner's thread.

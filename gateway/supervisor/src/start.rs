@@ -40,6 +40,9 @@ pub enum StartError {
     /// Another folder lies where the source's folder was.
     #[error("{} is another folder than the one that was granted on", .0.display())]
     Replaced(PathBuf),
+    /// Another program lies where one of the source's was.
+    #[error("{} is another program than the one that was granted on", .0.display())]
+    Program(PathBuf),
     /// The secrets of the source cannot be had.
     #[error("the secrets of the source: {0}")]
     Secrets(io::Error),
@@ -98,7 +101,9 @@ impl StartError {
             Self::Prepare { .. } | Self::Secrets(_) | Self::Spawn(_) | Self::Egress(_) => {
                 "The source cannot be made ready."
             }
-            Self::Moved(_) | Self::Replaced(_) => "The source is not where it was.",
+            Self::Moved(_) | Self::Replaced(_) | Self::Program(_) => {
+                "The source is not where it was."
+            }
             Self::Ended { .. } => "The source's worker ended before it served.",
             Self::Late(_) | Self::Connection(_) | Self::CalledOff => {
                 "The source's worker did not come to serve."
@@ -121,8 +126,8 @@ impl StartError {
     /// Whether the next try will most likely fail in the same way: then nobody is kept waiting for it.
     pub(super) fn lasts(&self) -> bool {
         match self {
-            Self::Prepare { .. } | Self::Moved(_) | Self::Replaced(_) | Self::Secrets(_) => true,
-            Self::Build { .. } => true,
+            Self::Prepare { .. } | Self::Moved(_) | Self::Replaced(_) => true,
+            Self::Program(_) | Self::Secrets(_) | Self::Build { .. } => true,
             Self::Unsound(_) | Self::Manifest | Self::Open(_) => true,
             Self::Spawn(_) | Self::Ended { .. } | Self::Late(_) | Self::Egress(_) => false,
             Self::Connection(_) | Self::CalledOff => false,

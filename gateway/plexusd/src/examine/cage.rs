@@ -305,6 +305,7 @@ async fn prove(subject: &Subject, stage: &Stage<'_>, text: &str, role: Role) -> 
         config: subject.config.clone(),
         secrets: Box::new(move || secrets::read(&home, &id, &files)),
         revision: 0,
+        is_program: Arc::new(|_, _| Ok(true)),
         uncaged: false,
     };
     supervisor

@@ -90,7 +90,7 @@ impl Source for Fixture {
     }
 
     fn handlers() -> Handlers<Self> {
-        let handlers = if edition() == "children" {
+        let handlers = if ["children", "tools"].contains(&edition().as_str()) {
             Handlers::new().read("child", Self::child)
         } else {
             Handlers::new()

@@ -1,0 +1,117 @@
+//! The programs that the workers of a source may have started: which files they are.
+//!
+//! A program is one rule of the source: its name in the manifest, its resolved path, the SHA-256 of its content. The owner
+//! reviews another one as any other change of the source's rules.
+//!
+//! Invariants: a program that is missing for now is what it was; a file is read again when its inode, size or times have
+//! changed.
+//!
+//! Must not know: who starts a program.
+
+use plexus_home::inspection;
+use plexus_ipc::manifest::{Manifest, Program};
+use plexus_protocol::Digest;
+use plexus_trust::Source;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::HashMap,
+    fs::{File, Metadata},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// Digests by what changes with a file's content.
+static KNOWN: Mutex<Option<HashMap<Identity, Digest>>> = Mutex::new(None);
+
+/// Files whose digests are kept.
+const KEPT: usize = 64;
+
+type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
+
+fn identity(about: &Metadata) -> Identity {
+    let modified = (about.mtime(), about.mtime_nsec());
+    let changed = (about.ctime(), about.ctime_nsec());
+    (about.dev(), about.ino(), about.size(), modified, changed)
+}
+
+/// The file that the owner or the manifest names as `program`, as it was typed.
+#[must_use]
+pub fn named(program: &Program, config: &Value) -> PathBuf {
+    match program {
+        Program::Path(path) => PathBuf::from(path),
+        Program::Field(field) => config[field].as_str().unwrap_or_default().into(),
+    }
+}
+
+/// The rule of the program that lies at `path`. Reads the whole file, unless it was read before.
+///
+/// # Errors
+/// The system's; a path that is no file.
+pub fn rule(name: &str, path: &Path) -> io::Result<String> {
+    let path = path.canonicalize()?;
+    let mut file = File::open(&path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let key = identity(&about);
+    let known = || {
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().and_then(|known| known.get(&key).copied())
+    };
+    let digest = match known() {
+        Some(digest) => digest,
+        None => {
+            let mut hasher = Sha256::new();
+            let mut part = vec![0; 256 * 1024];
+            loop {
+                match file.read(&mut part)? {
+                    0 => break,
+                    read => hasher.update(&part[..read]),
+                }
+            }
+            let digest = Digest(hasher.finalize().into());
+            // Written meanwhile: what was read is no version of it.
+            if identity(&file.metadata()?) != key {
+                return Err(io::Error::other("it is being written"));
+            }
+            let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = known.get_or_insert_default();
+            if known.len() >= KEPT {
+                known.clear();
+            }
+            known.insert(key, digest);
+            digest
+        }
+    };
+    Ok(format!("program {name} {} {digest}", path.display()))
+}
+
+/// The rules of a source's programs, as they are now.
+pub(crate) async fn seen(manifest: &Manifest, source: &Source) -> Vec<String> {
+    let mut rules = Vec::new();
+    for child in &manifest.children {
+        let (name, path) = (
+            child.name.clone(),
+            named(&child.program, &source.config.route),
+        );
+        let found = inspection::at(&path.clone(), move || rule(&name, &path)).await;
+        let found = found.flatten().ok().or_else(|| {
+            let begins = format!("program {} ", child.name);
+            let known = source.base.iter().find(|rule| rule.starts_with(&begins));
+            known.cloned()
+        });
+        rules.extend(found);
+    }
+    rules
+}
+
+/// Whether the program of a name is the one that the source's rules are about.
+pub fn is_known(
+    rules: Vec<String>,
+) -> impl Fn(&str, &Path) -> io::Result<bool> + Send + Sync + 'static {
+    move |name, path| Ok(rules.contains(&rule(name, path)?))
+}
