@@ -301,7 +301,6 @@ fn clients_at_full_speed_renew_and_notice_nothing_else() {
     for (begun, upgraded) in begun.iter().zip(&upgraded) {
         assert_eq!(begun["from"], upgraded["from"]);
         assert_eq!(begun["to"], upgraded["to"]);
-        assert!(upgraded["to"]["program"].is_string(), "{upgraded}");
     }
     assert_eq!(upgraded[0]["from"]["build"], BUILD);
     assert_eq!(upgraded[rounds.len() - 1]["to"]["build"], **last);
@@ -363,10 +362,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
         command
     });
     let own = own.json();
-    assert_eq!(
-        (&own["build"], &own["name"]),
-        (&json!(BUILD), &json!("plexusd"))
-    );
+    assert_eq!(own["build"], BUILD);
     let said_otherwise = |member: &str, value: Value| {
         let mut other = own.clone();
         other[member] = value;
@@ -382,7 +378,7 @@ fn what_may_not_follow_is_refused_in_words_and_the_old_one_serves() {
         (
             "an older format of the ledger",
             &|| install(&said_otherwise("ledgerFormats", json!([1]))),
-            "does not know format 3 of the ledger, only 1",
+            "does not know format 3 of the ledger, only [1]",
         ),
         (
             "one that cannot take over",
@@ -470,7 +466,7 @@ fn where_the_new_one_cannot_be_started_the_old_one_opens_everything_again() {
     let (pid, port) = (installed.gateway().pid(), installed.gateway().port());
     for round in 0..2 {
         let own = json!({
-            "name": "plexusd", "version": "99.0.0", "build": "99.0.0+ipc.2",
+            "version": "99.0.0", "build": "99.0.0+ipc.2",
             "ledgerFormats": [3, 2], "handovers": [1],
         });
         let next = script(&format!("echo '{own}'"));
@@ -842,7 +838,7 @@ fn programs_of_two_builds_are_told_apart_and_the_pair_recovers() {
 fn a_letter_for_somebody_else_is_not_believed() {
     let letter = |pid: u32| {
         let build = json!({"version": "1.0.0", "build": "x"});
-        json!({"pid": pid, "from": build, "to": build, "sockets": [0, 1, 2, 3, 4, 99]}).to_string()
+        json!({"pid": pid, "from": build, "sockets": [0, 1, 2, 3, 4, 99]}).to_string()
     };
     let gateway = Gateway::builder()
         .env("PLEXUS_HANDOVER", &letter(1))

@@ -2,7 +2,6 @@
 //!
 //! Must not know: how a program is found, proven or started.
 
-use plexus_protocol::Digest;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -14,9 +13,6 @@ pub struct Build {
     pub version: String,
     /// With the protocol of its workers: theirs is the same.
     pub build: String,
-    /// SHA-256 of the program's file, where it was looked at.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub program: Option<Digest>,
 }
 
 impl Build {
@@ -27,7 +23,6 @@ impl Build {
         Self {
             version: version.to_owned(),
             build: build.to_owned(),
-            program: None,
         }
     }
 }
@@ -36,8 +31,7 @@ impl Build {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaunchOrigin {
     /// From this build, which had looked at ours.
-    #[allow(missing_docs, reason = "see the variants")]
-    From { from: Build, to: Build },
+    From(Build),
     /// Back, because this build could not be started.
     #[allow(missing_docs, reason = "see the variants")]
     Back { to: Build, why: String },
@@ -56,9 +50,7 @@ pub enum UpgradeError {
 
 /// A build that may run next.
 pub struct Candidate {
-    /// The one that runs.
-    pub from: Build,
-    /// The one that lies in its place.
+    /// What lies in its place.
     pub to: Build,
     /// Tells the daemon to change over; with the right to be the only one, which lasts until it has.
     pub begin: Box<dyn FnOnce(OwnedMutexGuard<()>) + Send>,

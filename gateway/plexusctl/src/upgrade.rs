@@ -47,7 +47,7 @@ pub(crate) async fn run(desk: &Desk, upgrade: Upgrade) -> Result<Exit, Stop> {
     let ask =
         |check: bool| Request::post("/admin/api/upgrade", &json!({"check": check})).within(LOOK);
     let looked = owner.ask(ask(true)).await.map_err(older);
-    let is_same = |looked: &Value| looked["from"]["program"] == looked["to"]["program"];
+    let is_same = |looked: &Value| looked["same"] == true;
     if !upgrade.check && looked.as_ref().is_ok_and(|looked| !is_same(looked)) {
         let wait = Duration::from_secs(upgrade.wait);
         calls_end(&mut owner, wait, upgrade.now).await?;
@@ -145,18 +145,10 @@ async fn calls_end(owner: &mut Owner, wait: Duration, now: bool) -> Result<(), S
 
 /// Both builds, as an answer or an event has them.
 pub(crate) fn names(agreed: &Value) -> String {
-    let name = |of: &Value| {
-        let digest = text_of(of, "program").get(..12).unwrap_or_default();
-        let build = text_of(of, "build");
-        match digest {
-            "" => build.to_owned(),
-            digest => format!("{build} ({digest})"),
-        }
-    };
     text::line(&format!(
         "from {} to {}",
-        name(&agreed["from"]),
-        name(&agreed["to"])
+        text_of(&agreed["from"], "build"),
+        text_of(&agreed["to"], "build")
     ))
 }
 

@@ -26,20 +26,12 @@ mod inherited {
         fcntl::{FcntlArg, FdFlag, fcntl},
         libc,
     };
-    use std::{
-        collections::BTreeSet,
-        os::fd::{FromRawFd, OwnedFd, RawFd},
-        sync::{Mutex, PoisonError},
-    };
-
-    /// Numbers that were given out.
-    static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+    use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
     /// The descriptor `number`, if this process was started with it: it is open, no standard stream, not closed by an
-    /// exec, and nobody has taken it. From here on an exec closes it.
+    /// exec, and nobody has taken it. From here on an exec closes it. To be called before the first thread.
     pub(crate) fn started_with(number: RawFd) -> Option<OwnedFd> {
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if number <= libc::STDERR_FILENO || taken.contains(&number) {
+        if number <= libc::STDERR_FILENO {
             return None;
         }
         // SAFETY: F_GETFD takes no pointer; of a number that is no open descriptor it says EBADF (fcntl(2)).
@@ -47,11 +39,10 @@ mod inherited {
         if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
             return None;
         }
-        taken.insert(number);
         // SAFETY: `from_raw_fd` needs an open descriptor that nobody else owns. It is open, by the call above. Whatever
         // opens descriptors in this process (std, tokio, nix as we call it, redb) opens them closed by an exec; this one
         // is not, so it was there before the program's first line, and no value of this program owns it but the one
-        // that is made here: `taken` lets each number through once.
+        // that is made here: what was taken is closed by an exec, and so not taken again.
         let own = unsafe { OwnedFd::from_raw_fd(number) };
         fcntl(&own, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
         Some(own)
@@ -80,7 +71,6 @@ mod inherited {
             let taken = started_with(number).unwrap();
             let flags = fcntl(&taken, FcntlArg::F_GETFD).unwrap();
             assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());
-            fcntl(&taken, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
             assert!(started_with(number).is_none());
         }
     }

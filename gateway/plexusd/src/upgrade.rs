@@ -44,7 +44,7 @@ pub(crate) fn upgrades(program: Arc<Program>) -> (Upgrades, mpsc::Receiver<Asked
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let inspect = move || {
         let candidate = program.next(&arguments)?;
-        let (from, to) = (candidate.from.clone(), candidate.to.clone());
+        let to = candidate.to.clone();
         let asked = asked.clone();
         let begin = Box::new(move |one: OwnedMutexGuard<()>| {
             // There is room for one, and `one` is held by whoever put it there.
@@ -53,7 +53,7 @@ pub(crate) fn upgrades(program: Arc<Program>) -> (Upgrades, mpsc::Receiver<Asked
                 _one: one,
             });
         });
-        Ok(plexus_desk::upgrade::Candidate { from, to, begin })
+        Ok(plexus_desk::upgrade::Candidate { to, begin })
     };
     (Upgrades::new(Box::new(inspect)), hears)
 }

@@ -114,7 +114,7 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>) -> Result<Response, Refu
     let mut members = members;
     match &desk.came {
         None => {}
-        Some(LaunchOrigin::From { from, .. }) => members["upgrade"] = json!({"from": from}),
+        Some(LaunchOrigin::From(from)) => members["upgrade"] = json!({"from": from}),
         Some(LaunchOrigin::Back { to, why }) => {
             members["upgrade"] = json!({"failed": {"to": to, "why": why}});
         }

@@ -47,17 +47,22 @@ pub(super) async fn change_over(
         }
     })
     .await?;
-    let told = |from: &Build, to: &Build, changed: bool| json!({"ok": true, "changed": changed, "launch": desk.launch, "from": from, "to": to});
+    let from = Build::own();
+    let told = |to: &Build, same: bool, changed: bool| {
+        json!({
+            "ok": true, "changed": changed, "same": same, "launch": desk.launch, "from": from, "to": to,
+        })
+    };
     let candidate = match looked {
         Ok(candidate) => candidate,
-        Err(UpgradeError::Same) => return Ok(ok(&told(&Build::own(), &Build::own(), false))),
+        Err(UpgradeError::Same) => return Ok(ok(&told(&from, true, false))),
         Err(UpgradeError::Refused(why)) => {
             tracing::warn!(name: "daemon.upgrade_refused", error = why, "an upgrade was refused");
             if !only_look {
                 record(
                     &desk,
                     &acting,
-                    json!({"event": "upgrade.refused", "from": Build::own(), "why": why}),
+                    json!({"event": "upgrade.refused", "from": from, "why": why}),
                 )
                 .await?;
             }
@@ -68,9 +73,9 @@ pub(super) async fn change_over(
             )));
         }
     };
-    let (from, to) = (candidate.from.clone(), candidate.to.clone());
+    let to = candidate.to.clone();
     if only_look {
-        return Ok(ok(&told(&from, &to, false)));
+        return Ok(ok(&told(&to, false, false)));
     }
     record(
         &desk,
@@ -79,7 +84,7 @@ pub(super) async fn change_over(
     )
     .await?;
     (candidate.begin)(one);
-    Ok(ok(&told(&from, &to, true)))
+    Ok(ok(&told(&to, false, true)))
 }
 
 /// What would keep any next launch from serving, and only this one can tell: it knows which addresses it hands over.

@@ -40,11 +40,9 @@ pub(super) async fn say_how_it_came(app: &Desk) {
     let own = Build::own();
     let about = match &app.came {
         None => return,
-        Some(LaunchOrigin::From { from, to }) => {
+        Some(LaunchOrigin::From(from)) => {
             tracing::info!(name: "daemon.upgraded", detail = format!("{} to {}", from.build, own.build), "changed over");
-            // What it was taken for, if that is what it is.
-            let to = if to.build == own.build { to } else { &own };
-            json!({"event": "upgraded", "from": from, "to": to, "launch": app.launch})
+            json!({"event": "upgraded", "from": from, "to": own, "launch": app.launch})
         }
         Some(LaunchOrigin::Back { to, why }) => {
             json!({"event": "upgrade.failed", "from": own, "to": to, "why": why, "launch": app.launch})

@@ -3,6 +3,7 @@
 //! Invariant: members are only added; a build reads what it knows of another's.
 
 pub(crate) use plexus_desk::upgrade::Build;
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 /// The version of what is handed over: the variable, and which sockets there are.
@@ -12,8 +13,6 @@ const HANDOVER: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Edition {
-    /// `plexusd`.
-    name: String,
     #[serde(flatten)]
     pub(crate) build: Build,
     /// Formats of the ledger that it opens.
@@ -29,7 +28,6 @@ impl Edition {
     /// This one, with what it found in its way.
     pub(crate) fn own(problems: Vec<String>) -> Self {
         Self {
-            name: "plexusd".to_owned(),
             build: Build::own(),
             ledger_formats: plexus_ledger::FORMATS.to_vec(),
             handovers: vec![HANDOVER],
@@ -43,10 +41,7 @@ impl Edition {
     /// Why not, in words for the owner.
     pub(crate) fn yields_to(&self, next: &Self) -> Result<(), String> {
         let (is, was) = (&next.build.version, &self.build.version);
-        if next.name != self.name {
-            return Err(format!("it says that it is {:?}", next.name));
-        }
-        let (Some(later), Some(earlier)) = (order(is), order(was)) else {
+        let (Ok(later), Ok(earlier)) = (Version::parse(is), Version::parse(was)) else {
             return Err(format!("{is:?} is no version"));
         };
         if later < earlier {
@@ -58,8 +53,8 @@ impl Edition {
         let format = self.ledger_formats.first().copied().unwrap_or_default();
         if !next.ledger_formats.contains(&format) {
             return Err(format!(
-                "it does not know format {format} of the ledger, only {}",
-                listed(&next.ledger_formats)
+                "it does not know format {format} of the ledger, only {:?}",
+                next.ledger_formats
             ));
         }
         if !next.handovers.contains(&HANDOVER) {
@@ -72,24 +67,6 @@ impl Edition {
             problems => Err(format!("it would not start here: {}", problems.join("; "))),
         }
     }
-}
-
-fn listed(numbers: &[u64]) -> String {
-    let texts: Vec<_> = numbers.iter().map(ToString::to_string).collect();
-    texts.join(", ")
-}
-
-/// What a version is compared by: its three numbers; a pre-release comes before its release. Two pre-releases of one
-/// release are equal, and either may follow the other.
-fn order(version: &str) -> Option<([u64; 3], bool)> {
-    let (numbers, pre) = match version.split_once('-') {
-        Some((numbers, _)) => (numbers, true),
-        None => (version, false),
-    };
-    let mut parts = numbers.split('.');
-    let mut next = || parts.next()?.parse().ok();
-    let numbers = [next()?, next()?, next()?];
-    parts.next().is_none().then_some((numbers, !pre))
 }
 
 #[cfg(test)]
@@ -108,6 +85,7 @@ mod tests {
             ("0.9.0", "0.9.0"),
             ("0.9.0", "0.10.0"),
             ("1.2.3-rc.1", "1.2.3"),
+            ("1.2.3-rc.9", "1.2.3-rc.10"),
         ] {
             assert_eq!(of(was).yields_to(&of(is)), Ok(()), "{was} {is}");
         }
@@ -134,8 +112,7 @@ mod tests {
             let why = running.yields_to(&next).unwrap_err();
             assert!(why.contains(words), "{words}: {why}");
         };
-        refused(&|next| next.name = "plexus".into(), "plexus");
-        refused(&|next| next.ledger_formats = vec![1], "only 1");
+        refused(&|next| next.ledger_formats = vec![1], "only [1]");
         refused(&|next| next.handovers = vec![2], "cannot take over");
         refused(
             &|next| next.problems = vec!["no launcher".into()],

@@ -39,7 +39,6 @@ const WAIT: [Signal; 4] = [
 struct Letter {
     pid: u32,
     from: Build,
-    to: Build,
     sockets: Vec<RawFd>,
 }
 
@@ -65,10 +64,7 @@ impl Handed {
             taken
         });
         Some(Self {
-            came: LaunchOrigin::From {
-                from: letter.from,
-                to: letter.to,
-            },
+            came: LaunchOrigin::From(letter.from),
             sockets: Inherited::of(sockets.collect()),
         })
     }
@@ -86,13 +82,11 @@ impl Handed {
 pub(super) fn exec(
     program: &Path,
     arguments: &[OsString],
-    (from, to): (Build, Build),
     sockets: &[OwnedFd],
 ) -> io::Error {
     let letter = Letter {
         pid: std::process::id(),
-        from,
-        to,
+        from: Build::own(),
         sockets: sockets.iter().map(AsRawFd::as_raw_fd).collect(),
     };
     let letter = match serde_json::to_string(&letter) {
@@ -175,21 +169,12 @@ mod tests {
         net::{Ipv4Addr, TcpListener},
     };
 
-    fn build() -> Build {
-        Build::own()
-    }
-
     #[test]
     fn an_exec_that_fails_leaves_the_sockets_as_they_were() {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let sockets = vec![OwnedFd::from(tcp)];
         hold_signals();
-        let failed = exec(
-            Path::new("/nowhere/plexusd"),
-            &[],
-            (build(), build()),
-            &sockets,
-        );
+        let failed = exec(Path::new("/nowhere/plexusd"), &[], &sockets);
         assert_eq!(failed.kind(), io::ErrorKind::NotFound);
         let flags = fcntl(&sockets[0], FcntlArg::F_GETFD).unwrap();
         assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());

@@ -1,7 +1,6 @@
 //! The file that this process runs, and what lies in its place now.
 //!
-//! Invariant: what is run to be looked at has a bound on time and on what is read of it; if it takes too long it is ended
-//! with its group.
+//! Invariant: what is run to be looked at has a bound on time; if it takes too long it is ended with its group.
 
 use super::{
     edition::{Build, Edition},
@@ -12,29 +11,23 @@ use nix::{
     unistd::Pid,
 };
 use plexus_desk::upgrade::UpgradeError;
-use plexus_protocol::Digest;
-use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsString,
     fs,
-    io::{self, Read},
+    io,
     os::{
         fd::OwnedFd,
         unix::{fs::MetadataExt, process::CommandExt},
     },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long a program may take to say what it is: it reads its own file and looks at the kernel.
 const WITHIN: Duration = Duration::from_secs(10);
-/// How much is read of what it says, in bytes.
-const SAID: u64 = 64 * 1024;
-/// How often it is looked whether it has ended.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// The file that runs, also where another has taken its place. Only Linux has such a name for it.
 const RUNNING: Option<&str> = if cfg!(target_os = "linux") {
@@ -75,7 +68,6 @@ pub(crate) struct Candidate {
     path: PathBuf,
     is: Identity,
     arguments: Vec<OsString>,
-    pub(crate) from: Build,
     pub(crate) to: Build,
 }
 
@@ -109,19 +101,11 @@ impl Program {
         let said = ask(&self.path, arguments).map_err(refused)?;
         let own = Edition::own(Vec::new());
         own.yields_to(&said).map_err(refused)?;
-        let program = digest(&self.path).map_err(|error| refused(error.to_string()))?;
         let candidate = Candidate {
             path: self.path.clone(),
             is,
             arguments: arguments.to_vec(),
-            from: Build {
-                program: RUNNING.and_then(|file| digest(Path::new(file)).ok()),
-                ..own.build
-            },
-            to: Build {
-                program: Some(program),
-                ..said.build
-            },
+            to: said.build,
         };
         candidate.unchanged().map_err(refused)?;
         Ok(candidate)
@@ -143,10 +127,7 @@ impl Candidate {
     pub(crate) fn exec(self, sockets: Vec<OwnedFd>) -> Handed {
         let why = match self.unchanged() {
             Err(why) => why,
-            Ok(()) => {
-                let names = (self.from.clone(), self.to.clone());
-                handover::exec(&self.path, &self.arguments, names, &sockets).to_string()
-            }
+            Ok(()) => handover::exec(&self.path, &self.arguments, &sockets).to_string(),
         };
         self.give_up(sockets, why)
     }
@@ -158,21 +139,10 @@ impl Candidate {
     }
 }
 
-fn digest(path: &Path) -> io::Result<Digest> {
-    let mut hash = Sha256::new();
-    let mut file = fs::File::open(path)?;
-    let mut part = vec![0; 64 * 1024];
-    loop {
-        match file.read(&mut part)? {
-            0 => return Ok(Digest(hash.finalize().into())),
-            read => hash.update(&part[..read]),
-        }
-    }
-}
-
 /// Runs a program to hear what it is.
 fn ask(path: &Path, arguments: &[OsString]) -> Result<Edition, String> {
-    let mut child = Command::new(path)
+    let asked = |error: io::Error| format!("it cannot be run ({error})");
+    let child = Command::new(path)
         .arg("edition")
         .args(arguments)
         .env_remove(handover::VARIABLE)
@@ -181,58 +151,32 @@ fn ask(path: &Path, arguments: &[OsString]) -> Result<Edition, String> {
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
-        .map_err(|error| format!("it cannot be run ({error})"))?;
-    let (said, complained) = (reading(child.stdout.take()), reading(child.stderr.take()));
-    let status = ended(&mut child).map_err(|error| error.to_string())?;
-    let Some(status) = status else {
+        .map_err(asked)?;
+    let group = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+    let (ended, waiting) = mpsc::channel::<()>();
+    let watch = thread::spawn(move || {
+        let late = waiting.recv_timeout(WITHIN) == Err(RecvTimeoutError::Timeout);
+        // Not reaped yet, so the number is its own and its group's.
+        late && killpg(Pid::from_raw(group), Signal::SIGKILL).is_ok()
+    });
+    let output = child.wait_with_output().map_err(asked);
+    drop(ended);
+    let (output, late) = (output?, watch.join().unwrap_or(false));
+    if late {
         return Err(format!(
             "it did not say within {} s what it is",
             WITHIN.as_secs()
         ));
-    };
-    let heard = |from: mpsc::Receiver<Vec<u8>>| from.recv_timeout(WITHIN).unwrap_or_default();
-    let said = heard(said);
-    match serde_json::from_slice(&said) {
+    }
+    let status = output.status;
+    match serde_json::from_slice(&output.stdout) {
         Ok(edition) if status.success() => Ok(edition),
         _ => {
-            let words = String::from_utf8_lossy(&heard(complained)).into_owned();
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
             let words = words.lines().find(|line| !line.trim().is_empty());
             let words = words.and_then(plexus_sources::narration::clean);
             let words = words.map_or(String::new(), |words| format!(": {words}"));
             Err(format!("it does not say what it is ({status}){words}"))
         }
     }
-}
-
-/// How it ended; nothing if it took too long, and then it is gone.
-fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    let until = Instant::now() + WITHIN;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= until {
-            break;
-        }
-        thread::sleep(LOOK);
-    }
-    // Not reaped, so the number is its own and its group's.
-    if let Some(group) = i32::try_from(child.id()).ok().filter(|group| *group > 1) {
-        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-    }
-    child.wait()?;
-    Ok(None)
-}
-
-/// What comes out of a pipe, up to a bound.
-fn reading(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
-    let (tell, heard) = mpsc::channel();
-    thread::spawn(move || {
-        let mut said = Vec::new();
-        if let Some(pipe) = pipe {
-            let _ = pipe.take(SAID).read_to_end(&mut said);
-        }
-        let _ = tell.send(said);
-    });
-    heard
 }
