@@ -171,36 +171,12 @@ fn a_release_that_changed_only_words_keeps_two_hundred_grants() {
     echo(&workshop, &agent, json!({"text": "a"})).expect_ok();
 }
 
+/// What changed is suspended, all else goes on, and one card shows why; one act decides it.
 #[test]
-fn a_release_that_is_provably_no_wider_keeps_them_too_and_the_log_says_so() {
-    let ((mut workshop, agent), programs) = (village(), programs());
-    release(&mut workshop, &programs, "narrower");
-    assert_eq!(live(&workshop).len(), ALL);
-    assert_eq!(workshop.owner().pending(), Vec::<Value>::new());
-    let note = workshop
-        .owner()
-        .audited(|event| event["detail"]["event"] == "source.change");
-    assert_eq!(
-        note["detail"]["what"], "manifest changed, and is no wider",
-        "{note}"
-    );
-    assert_eq!(note["detail"]["grantsSuspended"], 0);
-    echo(&workshop, &agent, json!({"text": "a", "n": 1})).expect_ok();
-    echo(&workshop, &agent, json!({"text": "a", "n": 2000}))
-        .expect_error(422, "schema_validation_failed");
-    // The first edition again is wider than this one.
-    workshop.gateway.stop();
-    workshop
-        .gateway
-        .start_again_as(Gateway::builder().fixture());
-    assert_eq!(live(&workshop).len(), ALL - AGENTS);
-}
-
-/// What widened rests, what did not goes on, and one card shows why; one act decides it.
-#[test]
-fn a_release_that_widened_has_one_card_and_one_act_decides_it() {
+fn a_release_that_changed_something_has_one_card_and_one_act_decides_it() {
     for (edition, rest, words) in [
         ("wider", AGENTS, "it also takes `times`"),
+        ("narrower", AGENTS, "`n`: maximum is 1000, it was"),
         ("riskier", AGENTS, "its harm is rated elevated, it was low"),
         (
             "reaching",

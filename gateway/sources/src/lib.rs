@@ -224,7 +224,7 @@ fn without_wording(schema: &Value) -> Value {
             .iter()
             .filter(|(key, value)| {
                 !(value.is_string() && matches!(key.as_str(), "description" | "title" | "$comment")
-                    || *key == "examples")
+                    || value.is_array() && *key == "examples")
             })
             .map(|(key, value)| (key.clone(), without_wording(value)))
             .collect(),
@@ -287,8 +287,7 @@ fn profile_digest(profile: &str) -> Digest {
 
 #[cfg(test)]
 extern crate self as plexus_sources;
-#[cfg(test)]
-mod no_wider;
+
 #[cfg(test)]
 #[expect(
     unreachable_pub,

@@ -16,11 +16,11 @@
 mod authorize;
 mod command;
 mod decide;
+mod differences;
 mod event;
 mod restore;
 mod rows;
 mod state;
-mod wider;
 mod window;
 
 pub use authorize::{
@@ -39,7 +39,6 @@ pub use state::{
     ItemState, Lent, OnApproval, OpenIntent, Plan, Reach, Session, Settings, Source, SourceConfig,
     State, Target, Token, Unknown, UsedKey, key_digest,
 };
-pub use wider::no_wider;
 pub use window::{Ceiling, ceiling, class_default, grantable};
 
 /// Pending items that one agent may have at once; more is `rate_limited` (D11).

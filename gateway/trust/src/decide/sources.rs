@@ -5,7 +5,7 @@ use crate::{
     Difference, Fact, Facts, Grant, Refusal, Reply, Source, SourceConfig, SourceSeen, Target,
     event::Change,
 };
-use plexus_protocol::{CapabilityId, Provenance, SourceId};
+use plexus_protocol::{CapabilityId, SourceId};
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 impl Draft<'_> {
@@ -157,41 +157,30 @@ impl Draft<'_> {
         source.rules.clone_from(&seen.rules);
         // What is imported is as much a part of the cage. Where it was not kept, it is what it was: no release changed it.
         let base_changed = !old.base.is_empty() && old.base != seen.base;
-        let base_wider = base_changed && seen.base.iter().any(|rule| !old.base.contains(rule));
         source.base.clone_from(&seen.base);
         let cage_changed = profile_changed || base_changed;
-        let cage_wider = profile_changed || base_wider;
         source.capabilities.clone_from(&seen.capabilities);
-        // Whoever else changes what a capability does has to be looked at, however little it is.
-        let ours = source.config.provenance != Provenance::Extension;
         // One that is gone counts: it could come back as something else.
-        let is = |id: &CapabilityId, fits: fn(&Facts, &Facts) -> bool| {
-            let was = old.capabilities.get(id);
-            was.is_none_or(|was| seen.capabilities.get(id).is_some_and(|is| fits(is, was)))
+        let changed = |id: &CapabilityId| {
+            let is_same = |was: &Facts| seen.capabilities.get(id).is_some_and(|is| is.same(was));
+            cage_changed || !old.capabilities.get(id).is_none_or(is_same)
         };
-        let changed = |id: &CapabilityId| cage_changed || !is(id, Facts::same);
-        let wider =
-            |id: &CapabilityId| changed(id) && (cage_wider || !ours || !is(id, Facts::within));
-        if old.capabilities.keys().any(changed) || moved || cage_changed {
+        let any_changed = cage_changed || old.capabilities.keys().any(changed);
+        if any_changed || moved {
             source.revision = self.next();
         }
         let rest = if moved {
             Vec::new()
         } else {
-            self.differ(old, seen, &mut source, cage_changed, &wider)
+            self.differ(old, seen, &mut source, cage_changed, &changed)
         };
         if source == **old {
             return Ok(Reply::Changed(false));
         }
         let what = if old.profile.is_none() {
             "found"
-        } else if cage_wider || old.capabilities.keys().any(wider) {
+        } else if any_changed {
             "manifest or profile changed"
-        } else if old.capabilities.keys().any(changed) {
-            match cage_changed {
-                true => "manifest or profile changed, and is no wider",
-                false => "manifest changed, and is no wider",
-            }
         } else {
             "seen"
         };
@@ -213,11 +202,11 @@ impl Draft<'_> {
         seen: &SourceSeen,
         source: &mut Source,
         cage_changed: bool,
-        wider: &dyn Fn(&CapabilityId) -> bool,
+        changed: &dyn Fn(&CapabilityId) -> bool,
     ) -> Vec<Grant> {
         // A start looks at every source, and almost always nothing has changed: then no grant is looked at.
-        let any_wider = cage_changed || old.capabilities.keys().any(wider);
-        if !any_wider && source.changed.is_empty() {
+        let any_changed = cage_changed || old.capabilities.keys().any(changed);
+        if !any_changed && source.changed.is_empty() {
             return Vec::new();
         }
         let grants = self.state.agents.values().flat_map(|a| a.grants.values());
@@ -228,7 +217,7 @@ impl Draft<'_> {
             source.changed.clear();
         }
         let mut rest: Vec<Grant> = Vec::new();
-        for grant in live.into_iter().filter(|grant| wider(&grant.capability)) {
+        for grant in live.into_iter().filter(|grant| changed(&grant.capability)) {
             let mut grant = (**grant).clone();
             grant.suspended =
                 Some("what this source can do has changed since you granted it".into());
