@@ -56,7 +56,7 @@ impl Doors {
         }
     }
 
-    /// Answers one request of `peer`; there is always an answer. Where places are scarce, `place` learns whether the
+    /// Answers one request of `peer`; there is always an answer. Where slots are scarce, `place` learns whether the
     /// peer shows who it is.
     pub(crate) async fn answer(
         self,
@@ -71,9 +71,6 @@ impl Doors {
         let response = self.answered(peer, request).await;
         if let Some(reply::Said(code)) = response.extensions().get() {
             metrics.refused(*code);
-        }
-        if let Some(place) = place {
-            place.answered();
         }
         Ok(response)
     }

@@ -25,7 +25,6 @@ pub mod reply;
 pub mod revocation;
 pub mod sessions;
 pub mod sse;
-mod stall;
 pub mod stream;
 pub mod throttle;
 pub mod token;

@@ -12,7 +12,6 @@ use super::{
     connections::{ConnectionLimiter, ConnectionSlot},
     doors::{Doors, OwnerRoutes},
     guard::Serves,
-    stall::Moving,
     throttle::Peer,
 };
 use crate::edge::Edge;
@@ -50,6 +49,7 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use tokio_io_timeout::TimeoutWriter;
 
 /// Connections at once, over all listeners of a kind.
 const CONNECTIONS: usize = 1_024;
@@ -62,7 +62,7 @@ const LEAST: usize = 16;
 const OTHER_FILES: usize = CONNECTIONS / 2 + 256;
 /// How long the head of a request may take to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How long the other end may take none of what is ready for it.
+/// How long the other end may take none of what is ready for it: then it would keep its slot, and the answer in memory.
 const TAKEN_TIME: Duration = Duration::from_secs(15);
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -463,13 +463,15 @@ async fn connection<S>(
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
         .keep_alive(true);
-    let stream = Moving::new(stream, TAKEN_TIME);
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(TAKEN_TIME));
+    let stream = Box::pin(stream);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),
         () = told_to_stop(&mut stopped) => None,
-        () = told_to_leave(place.as_deref()) => return,
+        () = evicted(place.as_deref()) => return,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -489,9 +491,9 @@ async fn connection<S>(
     }
 }
 
-async fn told_to_leave(place: Option<&ConnectionSlot>) {
+async fn evicted(place: Option<&ConnectionSlot>) {
     match place {
-        Some(place) => place.told_to_leave().await,
+        Some(place) => place.evicted().await,
         None => std::future::pending().await,
     }
 }

@@ -79,11 +79,7 @@ impl Handed {
 }
 
 /// Becomes `program`. Returns only where that failed. Signals are to be held back before.
-pub(super) fn exec(
-    program: &Path,
-    arguments: &[OsString],
-    sockets: &[OwnedFd],
-) -> io::Error {
+pub(super) fn exec(program: &Path, arguments: &[OsString], sockets: &[OwnedFd]) -> io::Error {
     let letter = Letter {
         pid: std::process::id(),
         from: Build::own(),

@@ -13,8 +13,7 @@ use nix::{
 use plexus_desk::upgrade::UpgradeError;
 use std::{
     ffi::OsString,
-    fs,
-    io,
+    fs, io,
     os::{
         fd::OwnedFd,
         unix::{fs::MetadataExt, process::CommandExt},

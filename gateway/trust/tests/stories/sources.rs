@@ -445,7 +445,10 @@ fn what_a_profile_imports_is_a_part_of_it() {
     world.ok(changed(|_| {}));
     assert!(world.pends(&who, READ, &json!({})));
     let kept = &world.state.sources[&source("notes")].changed;
-    assert_eq!(kept[0].rules_gone, ["(allow file-read* (subpath \"/etc\"))"]);
+    assert_eq!(
+        kept[0].rules_gone,
+        ["(allow file-read* (subpath \"/etc\"))"]
+    );
     world.ok(resume("notes", true));
 
     world.ok(changed(less));
