@@ -3,8 +3,11 @@
 //! Invariants: every byte that is not the word, its comma and the white space beside them stays as it was; taking out
 //! what was just added gives back the text from before. Only lists of strings inside objects are touched.
 
+use jsonc_parser::{
+    ParseOptions,
+    cst::{CstArray, CstInputValue, CstNode, CstObject, CstRootNode},
+};
 use serde_json::Value;
-use std::ops::Range;
 
 /// Why a file cannot be edited.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -17,57 +20,34 @@ pub(super) enum Unfit {
     Twice(String),
 }
 
-/// A value, and where in the text it stands.
-#[derive(Debug)]
-struct Node {
-    span: Range<usize>,
-    inside: Inside,
-}
-
-#[derive(Debug)]
-enum Inside {
-    Object(Vec<(String, Range<usize>, Node)>),
-    Array(Vec<Node>),
-    Text(String),
-    Other,
-}
-
-/// The text with `word` at the end of the list at `path` (member names), and the names of members that had to be made,
-/// outermost first. Nothing changes where the word is there already.
+/// The text with `word` at the end of the list at `path` (member names), and the number of members that had to be made.
+/// Nothing changes where the word is there already.
 pub(super) fn add(text: &str, path: &[&str], word: &str) -> Result<(String, usize), Unfit> {
     let source = if text.trim().is_empty() { "{}\n" } else { text };
-    let root = parse(source)?;
-    let quoted = Value::from(word).to_string();
-    let mut at = &root;
-    for (depth, name) in path.iter().enumerate() {
-        let Inside::Object(members) = &at.inside else {
-            return Err(Unfit::OtherForm(path[..depth].join(".")));
-        };
-        let mut named = members.iter().filter(|(member, ..)| member == name);
-        match named.next() {
-            // Of two, programs take one or the other: a word in the wrong one would be no word.
-            Some(_) if named.next().is_some() => {
-                return Err(Unfit::Twice(path[..=depth].join(".")));
-            }
-            Some((_, _, node)) => at = node,
-            None => {
-                let rest = &path[depth + 1..];
-                let made = fresh(source, at, name, rest, &quoted);
-                return Ok((made, path.len() - depth));
-            }
-        }
-    }
-    let Inside::Array(items) = &at.inside else {
-        return Err(Unfit::OtherForm(path.join(".")));
+    let (root, mut at) = parse(source)?;
+    let other = |depth: usize| Unfit::OtherForm(path[..depth].join("."));
+    let mut made = 0;
+    let Some((list, objects)) = path.split_last() else {
+        return Err(other(0));
     };
-    let there = items
-        .iter()
-        .any(|item| matches!(&item.inside, Inside::Text(known) if known == word));
-    if there {
+    for (depth, name) in objects.iter().enumerate() {
+        made += usize::from(!is_there(&at, &path[..=depth])?);
+        at = at
+            .object_value_or_create(name)
+            .ok_or_else(|| other(depth + 1))?;
+    }
+    made += usize::from(!is_there(&at, path)?);
+    let words = at
+        .array_value_or_create(list)
+        .ok_or_else(|| other(path.len()))?;
+    if place(&words, word).is_some() {
         return Ok((source.to_owned(), 0));
     }
-    let spans: Vec<_> = items.iter().map(|item| item.span.clone()).collect();
-    Ok((append(source, &at.span, &spans, &quoted), 0))
+    if words.elements().is_empty() && source.contains('\n') {
+        words.ensure_multiline();
+    }
+    words.append(CstInputValue::String(word.to_owned()));
+    Ok((root.to_string(), made))
 }
 
 /// The text without `word` in the list at `path`; the innermost `made` members of the path go where they are then empty.
@@ -78,48 +58,38 @@ pub(super) fn remove(
     word: &str,
     made: usize,
 ) -> Result<Option<String>, Unfit> {
-    let root = parse(text)?;
-    let Some(list) = find(&root, path) else {
+    let (root, at) = parse(text)?;
+    let Some((list, objects)) = path.split_last() else {
         return Ok(None);
     };
-    let Inside::Array(items) = &list.inside else {
-        return Ok(None);
-    };
-    let place = items
+    let holder = objects
         .iter()
-        .position(|item| matches!(&item.inside, Inside::Text(known) if known == word));
-    let Some(place) = place else {
+        .try_fold(at.clone(), |at, name| at.object_value(name));
+    let words = holder.and_then(|holder| holder.array_value(list));
+    let Some(found) = words.and_then(|words| place(&words, word)) else {
         return Ok(None);
     };
-    let spans: Vec<_> = items.iter().map(|item| item.span.clone()).collect();
-    let mut text = without(text, &list.span, &spans, place);
+    found.remove();
     // What was made for the word alone goes with it, from the inside out.
-    for depth in (path.len().saturating_sub(made)..path.len()).rev() {
-        let root = parse(&text)?;
-        let (Some(holder), Some(node)) =
-            (find(&root, &path[..depth]), find(&root, &path[..=depth]))
-        else {
+    for length in (path.len().saturating_sub(made) + 1..=path.len()).rev() {
+        let Some((last, objects)) = path[..length].split_last() else {
             break;
         };
-        let empty = match &node.inside {
-            Inside::Array(items) => items.is_empty(),
-            Inside::Object(members) => members.is_empty(),
-            _ => false,
-        };
-        let Inside::Object(members) = &holder.inside else {
-            break;
-        };
-        let place = members.iter().position(|(name, ..)| name == path[depth]);
-        let (true, Some(place)) = (empty, place) else {
-            break;
-        };
-        let spans: Vec<_> = members
+        let holder = objects
             .iter()
-            .map(|(_, key, value)| key.start..value.span.end)
-            .collect();
-        text = without(&text, &holder.span, &spans, place);
+            .try_fold(at.clone(), |at, name| at.object_value(name));
+        let Some(member) = holder.and_then(|holder| holder.get(last)) else {
+            break;
+        };
+        let is_empty = member
+            .value()
+            .is_some_and(|value| value.children_exclude_trivia_and_tokens().is_empty());
+        if !is_empty {
+            break;
+        }
+        member.remove();
     }
-    Ok(Some(text))
+    Ok(Some(root.to_string()))
 }
 
 /// Whether `word` is in the list at `path`.
@@ -130,209 +100,39 @@ pub(super) fn has(text: &str, path: &[&str], word: &str) -> bool {
         .is_some_and(|items| items.iter().any(|item| item == word))
 }
 
-fn find<'n>(root: &'n Node, path: &[&str]) -> Option<&'n Node> {
-    path.iter().try_fold(root, |node, name| match &node.inside {
-        Inside::Object(members) => members
-            .iter()
-            .find(|(member, ..)| member == name)
-            .map(|(_, _, value)| value),
-        _ => None,
+/// Whether the last member of `path` is in `at`. Of two, programs take one or the other: a word in the wrong one would be
+/// no word.
+fn is_there(at: &CstObject, path: &[&str]) -> Result<bool, Unfit> {
+    let all = at.properties().into_iter();
+    let named = all.filter(|member| member.decoded_name().as_deref() == path.last().copied());
+    match named.count() {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Unfit::Twice(path.join("."))),
+    }
+}
+
+/// Where `word` stands in a list.
+fn place(words: &CstArray, word: &str) -> Option<CstNode> {
+    let mut all = words.elements().into_iter();
+    all.find(|item| {
+        let text = item
+            .as_string_lit()
+            .and_then(|text| text.decoded_value().ok());
+        text.as_deref() == Some(word)
     })
 }
 
-/// Adds the member `name` to the object `at`, with `rest` nested in it around a list of the one word.
-fn fresh(source: &str, at: &Node, name: &str, rest: &[&str], quoted: &str) -> String {
-    let step = step(source);
-    let outer = indent_of(source, at.span.start) + &step;
-    let lines = source.contains('\n');
-    let mut value = String::new();
-    let mut indent = outer;
-    for inner in rest {
-        let (open, space) = if lines {
-            indent.push_str(&step);
-            (format!("{{\n{indent}"), " ")
-        } else {
-            ("{".to_owned(), "")
-        };
-        value.push_str(&format!("{open}{}:{space}", Value::from(*inner)));
-    }
-    if lines {
-        value.push_str(&format!("[\n{indent}{step}{quoted}\n{indent}]"));
-    } else {
-        value.push_str(&format!("[{quoted}]"));
-    }
-    for _ in rest {
-        if lines {
-            indent.truncate(indent.len() - step.len());
-            value.push_str(&format!("\n{indent}"));
-        }
-        value.push('}');
-    }
-    let colon = if lines { ": " } else { ":" };
-    let member = format!("{}{colon}{value}", Value::from(name));
-    let spans = match &at.inside {
-        Inside::Object(members) => members
-            .iter()
-            .map(|(_, key, value)| key.start..value.span.end)
-            .collect(),
-        _ => Vec::new(),
-    };
-    append(source, &at.span, &spans, &member)
-}
-
-/// Puts `new` behind the last of `items` in the brackets at `span`, with the white space that stands between the others.
-fn append(source: &str, span: &Range<usize>, items: &[Range<usize>], new: &str) -> String {
-    let (at, before, after) = match items {
-        [] if source.contains('\n') => {
-            let outer = indent_of(source, span.start);
-            let before = format!("\n{outer}{}", step(source));
-            (span.start + 1, before, format!("\n{outer}"))
-        }
-        [] => (span.start + 1, String::new(), String::new()),
-        [only] => (
-            only.end,
-            format!(",{}", &source[span.start + 1..only.start]),
-            String::new(),
-        ),
-        [.., last_but_one, last] => (
-            last.end,
-            source[last_but_one.end..last.start].to_owned(),
-            String::new(),
-        ),
-    };
-    format!("{}{before}{new}{after}{}", &source[..at], &source[at..])
-}
-
-/// Takes the item at `place` out of the brackets at `span`, with its comma.
-fn without(source: &str, span: &Range<usize>, items: &[Range<usize>], place: usize) -> String {
-    let gone = match (place, items.len()) {
-        (0, 1) => span.start + 1..span.end - 1,
-        (0, _) => items[0].start..items[1].start,
-        _ => items[place - 1].end..items[place].end,
-    };
-    format!("{}{}", &source[..gone.start], &source[gone.end..])
-}
-
-/// The white space at the beginning of the line of `at`.
-fn indent_of(source: &str, at: usize) -> String {
-    let line = source[..at].rfind('\n').map_or(0, |end| end + 1);
-    source[line..]
-        .chars()
-        .take_while(|c| *c == ' ' || *c == '\t')
-        .collect()
-}
-
-/// One level of white space: that of the first line that has any, else two blanks.
-fn step(source: &str) -> String {
-    let lines = source
-        .lines()
-        .skip(1)
-        .filter(|line| !line.trim().is_empty());
-    let mut found = lines.map(|line| {
-        line.chars()
-            .take_while(|c| *c == ' ' || *c == '\t')
-            .collect::<String>()
-    });
-    found
-        .find(|space| !space.is_empty())
-        .unwrap_or_else(|| "  ".to_owned())
-}
-
-/// Parses text that serde_json has accepted; the walk below leans on that.
-fn parse(text: &str) -> Result<Node, Unfit> {
+fn parse(text: &str) -> Result<(CstRootNode, CstObject), Unfit> {
+    // Strict JSON: what else the editor takes, the file's own program may not.
     let value: Value = serde_json::from_str(text).map_err(|e| Unfit::NotJson(e.to_string()))?;
     if !value.is_object() {
         return Err(Unfit::OtherForm("file".into()));
     }
-    let mut walk = Walk {
-        text: text.as_bytes(),
-        at: 0,
-    };
-    walk.space();
-    Ok(walk.value(text))
-}
-
-struct Walk<'t> {
-    text: &'t [u8],
-    at: usize,
-}
-
-impl Walk<'_> {
-    fn peek(&self) -> u8 {
-        self.text.get(self.at).copied().unwrap_or(0)
-    }
-    fn space(&mut self) {
-        while matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
-            self.at += 1;
-        }
-    }
-    fn value(&mut self, source: &str) -> Node {
-        let start = self.at;
-        let inside = match self.peek() {
-            b'{' => {
-                let mut members = Vec::new();
-                self.at += 1;
-                self.space();
-                while self.peek() == b'"' {
-                    let key = self.string();
-                    self.space();
-                    self.at += 1; // the colon
-                    self.space();
-                    let value = self.value(source);
-                    let name = serde_json::from_str(&source[key.clone()]).unwrap_or_default();
-                    members.push((name, key, value));
-                    self.space();
-                    if self.peek() == b',' {
-                        self.at += 1;
-                        self.space();
-                    }
-                }
-                self.at += 1;
-                Inside::Object(members)
-            }
-            b'[' => {
-                let mut items = Vec::new();
-                self.at += 1;
-                self.space();
-                while !matches!(self.peek(), b']' | 0) {
-                    items.push(self.value(source));
-                    self.space();
-                    if self.peek() == b',' {
-                        self.at += 1;
-                        self.space();
-                    }
-                }
-                self.at += 1;
-                Inside::Array(items)
-            }
-            b'"' => {
-                let span = self.string();
-                Inside::Text(serde_json::from_str(&source[span]).unwrap_or_default())
-            }
-            _ => {
-                while !matches!(
-                    self.peek(),
-                    b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r' | 0
-                ) {
-                    self.at += 1;
-                }
-                Inside::Other
-            }
-        };
-        Node {
-            span: start..self.at,
-            inside,
-        }
-    }
-    fn string(&mut self) -> Range<usize> {
-        let start = self.at;
-        self.at += 1;
-        while !matches!(self.peek(), b'"' | 0) {
-            self.at += if self.peek() == b'\\' { 2 } else { 1 };
-        }
-        self.at += 1;
-        start..self.at
-    }
+    let root = CstRootNode::parse(text, &ParseOptions::default());
+    let root = root.map_err(|e| Unfit::NotJson(e.to_string()))?;
+    let object = root.object_value();
+    Ok((root, object.ok_or_else(|| Unfit::OtherForm("file".into()))?))
 }
 
 #[cfg(test)]
