@@ -293,29 +293,6 @@ fn an_agents_own_command_speaks_for_that_agent_only() {
     }
 }
 
-/// It runs unasked, and outside of the agent's sandbox: it writes nowhere that the agent chooses.
-#[test]
-fn an_agents_own_command_writes_no_files() {
-    let person = Person::new();
-    person.set_up("codex");
-    person.write("mine", "precious\n");
-    let folder = person.path("project");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::os::unix::fs::symlink(person.path("mine"), folder.join("plexus.1")).expect("a link");
-    let to = folder.display().to_string();
-    let typed = |program: PathBuf| {
-        let mut command = plexus_tests::programs::command(&program, person.house.gateway.home());
-        command.args(["manual", &to]);
-        plexus_tests::programs::run(command)
-    };
-    typed(person.path("state/agents/codex/bin/plexus-codex")).expect_status(64);
-    assert_eq!(person.read("mine"), "precious\n");
-    assert!(!person.has("project/plexus-call.1"));
-    // The control: the installer's own call makes them.
-    typed(plexus_tests::binaries::path("plexus")).expect_status(0);
-    assert!(person.has("project/plexus-call.1"));
-}
-
 /// What runs unasked is not what the agent may edit: below a project it could, by accepting its own edits.
 #[test]
 fn claude_code_may_not_edit_the_command_that_it_runs_unasked() {

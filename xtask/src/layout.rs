@@ -131,22 +131,47 @@ fn completions(binaries: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Manual pages, as each program writes them.
+/// Manual pages: the help of each program and of each of its commands, as it is printed.
 fn pages(binaries: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let folder = binaries.join("manual");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    for name in PROGRAMS {
-        said(binaries, name, &["manual", &folder.to_string_lossy()])?;
-    }
     let mut found = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        found.push((format!("share/man/man1/{name}"), fs::read(&path)?));
+    let mut open: Vec<_> = PROGRAMS
+        .iter()
+        .map(|name| vec![(*name).to_owned()])
+        .collect();
+    while let Some(path) = open.pop() {
+        let [name, commands @ ..] = path.as_slice() else {
+            continue;
+        };
+        let line: Vec<&str> = commands.iter().map(String::as_str).collect();
+        let help = said(binaries, name, &[line.as_slice(), &["--help"]].concat())?;
+        let help = String::from_utf8(help)?;
+        open.extend(commands_of(&help).map(|command| [path.as_slice(), &[command]].concat()));
+        let title = path.join("-");
+        found.push((format!("share/man/man1/{title}.1"), page(&title, &help)));
     }
-    ensure!(!found.is_empty(), "no manual page was written");
     Ok(found)
+}
+
+/// The names below `Commands:` in a help text.
+fn commands_of(help: &str) -> impl Iterator<Item = String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = lines.take_while(|line| !line.is_empty());
+    // What goes on in a second line is indented further.
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|l| !l.starts_with(' ')));
+    let names = names.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+    names.filter(|name| name != "help")
+}
+
+/// One page: a text that is shown as it stands.
+fn page(title: &str, help: &str) -> Vec<u8> {
+    let text: String = help
+        .replace('\\', "\\e")
+        .replace('-', "\\-")
+        .lines()
+        .map(|line| format!("\\&{line}\n"))
+        .collect();
+    let version = env!("CARGO_PKG_VERSION");
+    format!(".TH {title} 1 \"\" \"Plexus {version}\"\n.nf\n{text}.fi\n").into_bytes()
 }
 
 /// What one of the programs says.
@@ -204,6 +229,16 @@ mod tests {
         assert_eq!(list["files"][0]["path"], "bin/plexus");
         assert_eq!(list["files"][0]["sha256"], digest(b"bin/plexus"));
         assert_eq!(list["folders"].as_array().map(Vec::len), Some(6));
+    }
+
+    #[test]
+    fn each_command_of_a_help_text_has_a_page() {
+        let help = "Does it\n\nCommands:\n  list   Show all\n         of it\n  help   Print\n\nOptions:\n  -h\n";
+        let names: Vec<_> = commands_of(help).collect();
+        assert_eq!(names, ["list"]);
+        assert_eq!(commands_of("Options:\n  -h\n").count(), 0);
+        let page = String::from_utf8(page("x-list", ".TH \\ -h\n")).unwrap();
+        assert!(page.contains("\n\\&.TH \\e \\-h\n.fi\n"), "{page}");
     }
 
     #[test]

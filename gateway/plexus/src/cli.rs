@@ -9,7 +9,7 @@ use crate::{
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use plexus_client::{Exit, Stop, out, text};
 use plexus_protocol::CapabilityId;
-use std::{ffi::OsString, path::PathBuf};
+use std::ffi::OsString;
 
 /// Use the apps that this machine's owner shares with you
 #[derive(Parser)]
@@ -54,12 +54,6 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show who you are to the gateway
     Whoami(whoami::Whoami),
-    /// Write the manual pages into a folder
-    #[command(hide = true)]
-    Manual {
-        /// Folder
-        folder: PathBuf,
-    },
     /// Print how to use this command, for an agent's instructions
     Skill,
     /// Print a completion script

@@ -54,14 +54,6 @@ fn dispatch(command: Command, settings: &Settings) -> Result<Exit, Stop> {
         Command::Cancel(it) => block_on(call::cancel(settings, &it)),
         Command::Watch(it) => block_on(watch::run(settings, it)),
         Command::Whoami(it) => block_on(whoami::run(settings, it)),
-        // Its files have names of ours and replace what has them, links followed: not for what an agent runs unasked.
-        Command::Manual { .. } if settings.pinned => Err(Stop::usage(
-            "manual is not for this command: it writes no files",
-        )
-        .next("plexus --help")),
-        Command::Manual { folder } => clap_mangen::generate_to(cli::grammar(), folder)
-            .map(|()| Exit::Ok)
-            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
         Command::Skill => {
             let command = settings.agent.as_ref().map_or_else(
                 || "plexus".to_owned(),

@@ -101,12 +101,6 @@ enum Command {
     Restore(backup::Restore),
     /// Remove Plexus from this account, and say what stays
     Uninstall(uninstall::Uninstall),
-    /// Write the manual pages into a folder
-    #[command(hide = true)]
-    Manual {
-        /// Folder
-        folder: PathBuf,
-    },
     /// Print a completion script
     Completion {
         /// Shell to print it for
@@ -167,9 +161,6 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Stop> {
         Command::Backup(it) => backup::make(&desk, it).await,
         Command::Restore(it) => backup::put_back(&desk, &it),
         Command::Uninstall(it) => uninstall::run(&desk, it).await,
-        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder)
-            .map(|()| Exit::Ok)
-            .map_err(|e| Stop::new(Exit::Failed, "output", e.to_string())),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plexusctl", &mut script);

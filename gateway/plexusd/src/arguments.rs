@@ -17,8 +17,6 @@ pub(crate) enum Action {
     },
     /// Say what this build is, and whether it would serve with these arguments.
     Edition(Arguments),
-    /// The manual page was asked for; whether it could be written.
-    Manual(bool),
     /// Look for what is wrong.
     Examine(Examine),
     /// Make a backup of a state directory.
@@ -105,12 +103,6 @@ enum OneOff {
         #[arg(long)]
         json: bool,
     },
-    /// Write the manual page into a folder
-    #[command(hide = true)]
-    Manual {
-        /// Folder
-        folder: PathBuf,
-    },
     /// What a running gateway asks of the program that is to take over from it
     #[command(hide = true)]
     Edition(Arguments),
@@ -194,9 +186,6 @@ pub(crate) fn parse() -> Action {
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     match cli.command {
         Some(OneOff::Verify { file, json }) => Action::Verify { file, json },
-        Some(OneOff::Manual { folder }) => Action::Manual(
-            clap_mangen::generate_to(<Cli as CommandFactory>::command(), folder).is_ok(),
-        ),
         Some(OneOff::Edition(serve)) => Action::Edition(serve),
         Some(OneOff::Examine(asked)) => Action::Examine(asked),
         Some(OneOff::Backup(backup)) => Action::Backup(backup),

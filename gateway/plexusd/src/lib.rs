@@ -30,7 +30,6 @@ pub fn run(connectors: &[Connector]) -> ExitCode {
         arguments::Action::Serve(arguments) => launch::serve(arguments, connectors),
         arguments::Action::Verify { file, json } => one_off::verify(&file, json),
         arguments::Action::Edition(serve) => one_off::edition(&serve, connectors),
-        arguments::Action::Manual(written) => ExitCode::from(u8::from(!written)),
         arguments::Action::Examine(asked) => examine::run(&asked, connectors),
         arguments::Action::Backup(backup) => one_off::backup(backup),
         arguments::Action::Restore(restore) => one_off::restore(&restore),
