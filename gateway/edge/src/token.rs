@@ -1,18 +1,12 @@
 //! Scoped tokens: compact JWTs under a key that lives as long as the process (wire §5.14, DESIGN 5).
 //!
-//! Invariant: HS256 is the only algorithm that has code here; every other one is refused by construction. What a token
-//! opens is decided by the machine from its id: the claims are a copy for the client.
+//! Invariant: a token begins with the one header that this gateway writes, and HS256 is the only algorithm that has code
+//! here: any other header is refused before anything of it is read. What a token opens is decided by the machine from its id: the claims are a copy for the client.
 //! Invariant: what is remembered of a token is that its signature holds, which never changes under one key; whether it
 //! has ended or was revoked is asked for each call, elsewhere.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Validation,
-    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
-    errors::{Error, ErrorKind},
-    signature::{self, Signer, Verifier},
-};
 use plexus_protocol::{AgentId, SessionId, Timestamp, TokenId, body::Scope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -24,7 +18,7 @@ use std::{
 /// Tokens whose signature need not be computed again. An agent has a few; beyond this all are forgotten and checked anew.
 const REMEMBERED: usize = 1_024;
 
-/// The header of every token, in base64url: `{"alg":"HS256","typ":"JWT"}`, in the wire's order (the library's differs).
+/// The header of every token, in base64url: `{"alg":"HS256","typ":"JWT"}`.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 /// The claims, in the wire's order.
@@ -65,9 +59,7 @@ pub(crate) struct Verified {
 
 /// Signs and verifies. Made at each launch, never written.
 pub struct TokenKey {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    validation: Validation,
+    mac: Hmac<Sha256>,
     issuer: String,
     /// When the key was made, in whole seconds since the epoch.
     since: u64,
@@ -81,19 +73,12 @@ impl TokenKey {
     /// # Errors
     /// When the system gives no randomness.
     pub fn fresh(issuer: String, now: Timestamp) -> anyhow::Result<Self> {
-        // A second install in one process (tests) finds the same provider in place.
-        let _ = HS256_ONLY.install_default();
         let mut secret = zeroize::Zeroizing::new([0u8; 32]);
         getrandom::fill(&mut secret[..])
             .map_err(|e| anyhow::anyhow!("the system gave no randomness: {e}"))?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        // Time is the machine's; it alone knows the clock that cannot be set back.
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
+        let mac = Hmac::new_from_slice(&secret[..]);
         Ok(Self {
-            encoding: EncodingKey::from_secret(&secret[..]),
-            decoding: DecodingKey::from_secret(&secret[..]),
-            validation,
+            mac: mac.map_err(|e| anyhow::anyhow!("{e}"))?,
             issuer,
             since: now.seconds(),
             held: Mutex::default(),
@@ -142,8 +127,8 @@ impl TokenKey {
         };
         let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims)?);
         let message = format!("{HEADER}.{claims}");
-        let signature =
-            jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, Algorithm::HS256)?;
+        let signature = self.mac.clone().chain_update(&message).finalize();
+        let signature = URL_SAFE_NO_PAD.encode(signature.into_bytes());
         Ok(format!("{message}.{signature}"))
     }
 
@@ -164,76 +149,26 @@ impl TokenKey {
     }
 
     fn verify_anew(&self, token: &str) -> Option<Verified> {
-        let data = jsonwebtoken::decode::<Bearer>(token, &self.decoding, &self.validation).ok()?;
+        let (message, signature) = token.rsplit_once('.')?;
+        let claims = message.strip_prefix(HEADER)?.strip_prefix('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        // Constant time. When it has ended is the machine's to say: it alone knows the clock that cannot be set back.
+        let mac = self.mac.clone().chain_update(message);
+        mac.verify_slice(&signature).ok()?;
+        let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
         let Bearer {
             sub,
             iss,
             session_id,
             jti,
             exp,
-        } = data.claims;
+        } = serde_json::from_slice(&claims).ok()?;
         (iss == self.issuer).then_some(Verified {
             agent: sub,
             session: session_id,
             jti,
             exp,
         })
-    }
-}
-
-static HS256_ONLY: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| {
-        only_hs256(algorithm)?;
-        Ok(Box::new(Hs256(mac(key.as_bytes())?)))
-    },
-    verifier_factory: |algorithm, key| {
-        only_hs256(algorithm)?;
-        Ok(Box::new(Hs256(mac(key.try_get_as_bytes()?)?)))
-    },
-    key_utils: KeyUtils::new_unimplemented(),
-};
-
-fn only_hs256(algorithm: &Algorithm) -> Result<(), Error> {
-    if *algorithm == Algorithm::HS256 {
-        Ok(())
-    } else {
-        Err(ErrorKind::InvalidAlgorithm.into())
-    }
-}
-
-fn mac(key: &[u8]) -> Result<Hmac<Sha256>, Error> {
-    Hmac::new_from_slice(key).map_err(|_| ErrorKind::InvalidKeyFormat.into())
-}
-
-struct Hs256(Hmac<Sha256>);
-
-impl Signer<Vec<u8>> for Hs256 {
-    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        let mut mac = self.0.clone();
-        mac.update(message);
-        Ok(mac.finalize().into_bytes().to_vec())
-    }
-}
-
-impl Verifier<Vec<u8>> for Hs256 {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        let mut mac = self.0.clone();
-        mac.update(message);
-        // Constant time.
-        mac.verify_slice(signature)
-            .map_err(signature::Error::from_source)
-    }
-}
-
-impl JwtSigner for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
-impl JwtVerifier for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
     }
 }
 

@@ -23,10 +23,7 @@ const TWICE: &[(&str, &str)] = &[
         "syn",
         "derive macros moved to 3 at different times; not in any binary",
     ),
-    (
-        "getrandom",
-        "0.4 is ours; jsonschema's ahash has 0.3 and jsonwebtoken's `signature` 0.2",
-    ),
+    ("getrandom", "0.4 is ours; jsonschema's ahash has 0.3"),
 ];
 
 /// One line for each ban or duplicate.
