@@ -8,7 +8,6 @@
 //! a capability and nothing of the person's; what ends a credential is asked for in words (`reissue`); the public routes
 //! answer every name alike.
 
-mod downloaded;
 mod scripts;
 
 use super::acting::Narrowing;
@@ -21,7 +20,7 @@ use axum::{
     response::Response,
     routing::get,
 };
-use downloaded::Downloaded;
+use bytes::Bytes;
 use plexus_edge::{
     grant_reply,
     reply::{self, Refused, ok},
@@ -30,12 +29,12 @@ use plexus_protocol::{AgentId, ErrorBody, ErrorCode, credential::EnrollmentCode}
 use plexus_trust::{CODE_MS, Command, Deliver, Reply};
 use scripts::Script;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The program that other machines fetch.
 const ENGINE: &str = "plexus";
-/// It, while somebody fetches it: whoever reaches the gateway may, on as many connections as there are.
-static DOWNLOADED: Downloaded = Downloaded::nothing();
+/// It, once somebody has fetched it: whoever reaches the gateway may, on as many connections as there are.
+static DOWNLOADED: OnceLock<Bytes> = OnceLock::new();
 
 /// For the owner.
 pub(super) fn owner_routes() -> Router<Arc<Desk>> {
@@ -230,9 +229,13 @@ async fn engine(Path((id, platform)): Path<(String, String)>) -> Response {
         let why = format!("plexus: this gateway has the command for {own} only\n");
         return plain(StatusCode::NOT_FOUND, why);
     }
-    let read = tokio::task::spawn_blocking(|| {
-        let beside = std::env::current_exe()?;
-        DOWNLOADED.read(&beside.with_file_name(ENGINE))
+    let read = tokio::task::spawn_blocking(|| match DOWNLOADED.get() {
+        Some(known) => Ok::<_, std::io::Error>(known.clone()),
+        None => {
+            let beside = std::env::current_exe()?.with_file_name(ENGINE);
+            let read = Bytes::from(std::fs::read(beside)?);
+            Ok(DOWNLOADED.get_or_init(|| read).clone())
+        }
     });
     match read.await {
         Ok(Ok(bytes)) => {
