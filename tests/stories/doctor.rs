@@ -173,13 +173,7 @@ fn the_rule_that_breaks_a_cage_is_named() {
         .map(|line| format!("{line}\n"))
         .collect();
     let said = try_it(&without);
-    names(&said, "cage of workspace", "fail", "whole of the reader");
-    names(
-        &said,
-        "cage of workspace",
-        "fail",
-        "lacks (allow process-exec*",
-    );
+    names(&said, "cage of workspace", "fail", "proof of the reader");
 
     // Too wide a cage starts, and does not prove itself.
     let said = try_it(&format!("{text}(allow file-read* (subpath \"/\"))\n"));

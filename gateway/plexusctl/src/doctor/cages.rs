@@ -39,8 +39,6 @@ fn cage(cage: &Value) -> Finding {
     if let Some(line) = broken["line"].as_u64() {
         what.push_str(&format!("; the first rule that does it: {profile}:{line}"));
         what.push_str(&format!(" {}", text_of(broken, "rule")));
-    } else if !text_of(broken, "missing").is_empty() {
-        what.push_str(&format!("; {profile} lacks {}", text_of(broken, "missing")));
     }
     what.push_str(&unified_log::denials());
     let remedy = match (step, what.contains("plexus-worker-")) {

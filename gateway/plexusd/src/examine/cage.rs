@@ -1,51 +1,21 @@
-//! One source's cage, in steps: the least that a worker needs to come to its `main`, the parameters, the whole profile,
-//! a start that proves itself. Where a step fails, the first rule that makes the difference is named.
+//! One source's cage, in steps: the programs, the parameters, a start that proves itself, what the rules say of themselves.
 //!
 //! ```text
-//! programs ─▶ base ─▶ parameters ─▶ whole ─▶ proof ─▶ lint
-//!                          (each role)
+//! programs ─▶ parameters ─▶ proof ─▶ lint
+//!                  (each role)
 //! ```
-//! A worker without a gateway ends by itself as soon as it looks for its stream. That it says so shows that the launcher,
-//! the profile and the loader let it come that far.
+//! A profile that cannot be read or met is named by its line; a start that fails by what the launcher or the worker said.
 //!
 //! Must not know: what a rule is for; the profile says that itself.
 
 use super::Subject;
 use crate::launch::Programs;
 use plexus_ipc::{manifest::Place, message::Role, offer::Offer};
-use plexus_sandbox::{
-    Limits, launcher_command,
-    profile::{Form, Profile, What},
-    ruleset::Ruleset,
-};
+use plexus_sandbox::{profile::Profile, ruleset::Ruleset};
 use plexus_sources::secrets;
 use plexus_supervisor::{Folder, Pace, Setup, Spec, Supervisor};
 use serde_json::{Value, json};
-use std::{
-    io::Read,
-    net::TcpListener,
-    path::Path,
-    process::{Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-/// What a worker says when it has come to its `main` and finds no gateway (`ipc/src/worker/process.rs`).
-const CAME_UP: &str = "descriptor 3 is not the gateway's stream";
-/// How long it may take to come that far.
-const WITHIN: Duration = Duration::from_secs(10);
-/// Between two looks at whether it has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// The least that lets a worker come to its `main`, in the words of our profiles.
-const BASE: &str = r#"(version 1)
-(deny default)
-(import "bsd.sb")
-(allow process-exec* (literal (param "WORKER")))
-(allow file-read* (literal (param "WORKER")))
-(allow file-read-data (literal "/"))
-(allow signal (target self))
-"#;
+use std::{net::TcpListener, path::Path, sync::Arc};
 
 /// A step that failed.
 pub(super) fn failed(step: &str, role: Option<Role>, why: &str) -> Value {
@@ -112,12 +82,6 @@ async fn take(
         place: &place,
         places: &subject.places,
     };
-    let base = Profile::parse(BASE).map_err(|e| failed("base", None, &e.to_string()))?;
-    stage
-        .comes_up(&base, Role::Reader)
-        .map_err(|why| failed("base", None, &why))?;
-    steps.push(passed("base", None));
-
     let parsed = |role| {
         let refused = |e: plexus_sandbox::profile::ProfileError| {
             let mut out = failed("parameters", role, &e.to_string());
@@ -132,17 +96,13 @@ async fn take(
             let parameters = stage.parameters(role).into_iter().collect();
             Ruleset::evaluate(&profile, &parameters).map_err(refused)?;
         }
-        Ok::<_, Value>(profile)
+        Ok::<_, Value>(())
     };
-    let profile = parsed(None)?;
+    parsed(None)?;
     for role in &subject.connector.offer.manifest.roles {
         let role = *role;
         parsed(Some(role))?;
         steps.push(passed("parameters", Some(role)));
-        if let Err(why) = stage.comes_up(&profile, role) {
-            return Err(stage.culprit(&base, &profile, role, &why));
-        }
-        steps.push(passed("whole", Some(role)));
         prove(subject, &stage, text, role).await?;
         steps.push(passed("proof", Some(role)));
     }
@@ -186,92 +146,6 @@ impl Stage<'_> {
         let places = self.places.iter();
         parameters.extend(places.map(|place| (place.parameter.clone(), text(&place.path))));
         parameters
-    }
-
-    /// Whether the worker comes to its `main` under `profile`; else how it ended.
-    fn comes_up(&self, profile: &Profile, role: Role) -> Result<(), String> {
-        let (program, arguments) = launcher_command(
-            &profile.to_string(),
-            &self.parameters(role),
-            &Limits::default(),
-            &self.programs.launcher,
-            self.worker,
-        );
-        let mut child = Command::new(&program)
-            .args(arguments)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("{}: {e}", program.display()))?;
-        let began = Instant::now();
-        let ended = loop {
-            match child.try_wait().map_err(|e| e.to_string())? {
-                Some(status) => break status.to_string(),
-                None if began.elapsed() > WITHIN => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    break format!("it did not end within {} s", WITHIN.as_secs());
-                }
-                None => std::thread::sleep(LOOK_EVERY),
-            }
-        };
-        let mut said = Vec::new();
-        if let Some(stderr) = child.stderr.take() {
-            // It is gone, so this ends; what it said is short.
-            let _ = stderr.take(64 << 10).read_to_end(&mut said);
-        }
-        let said = String::from_utf8_lossy(&said);
-        if said.contains(CAME_UP) {
-            return Ok(());
-        }
-        match said.lines().rfind(|line| !line.trim().is_empty()) {
-            Some(last) => Err(format!("{ended}: {last}")),
-            None => Err(ended),
-        }
-    }
-
-    /// The first rule that keeps the worker from coming up: one that takes away, or a missing one that it needs.
-    fn culprit(&self, base: &Profile, profile: &Profile, role: Role, why: &str) -> Value {
-        let mut out = failed("whole", Some(role), why);
-        for end in 1..=profile.forms.len() {
-            let mut so_far = base.clone();
-            so_far.forms.extend_from_slice(&profile.forms[..end]);
-            if self.comes_up(&so_far, role).is_err() {
-                let form = &profile.forms[end - 1];
-                out["line"] = json!(form.line);
-                out["rule"] = json!(shown(form));
-                return out;
-            }
-        }
-        for needed in &base.forms {
-            let mut with = profile.clone();
-            with.forms.push(needed.clone());
-            if self.comes_up(&with, role).is_ok() {
-                out["missing"] = json!(shown(needed));
-                return out;
-            }
-        }
-        if profile.import.is_none() {
-            out["missing"] = json!("(import \"bsd.sb\")");
-        }
-        out
-    }
-}
-
-/// A form as text.
-fn shown(form: &Form) -> String {
-    let alone = Profile {
-        import: None,
-        forms: vec![form.clone()],
-    };
-    let text = alone.to_string();
-    let header = |line: &&str| !matches!(line.trim(), "" | "(version 1)" | "(deny default)");
-    let shown: Vec<_> = text.lines().filter(header).map(str::trim).collect();
-    match &form.what {
-        What::Rule(_) | What::If { .. } | What::SystemCalls(_) => shown.join(" "),
     }
 }
 
