@@ -63,41 +63,6 @@ use tokio::{
     sync::watch,
 };
 
-/// How long the parts of a start took, for whoever wonders where the time went.
-struct Phases {
-    since: Instant,
-    took: Vec<(&'static str, Duration)>,
-}
-
-impl Phases {
-    fn begin() -> Self {
-        Self {
-            since: Instant::now(),
-            took: Vec::new(),
-        }
-    }
-    /// What was done since the last phase ended.
-    fn end(&mut self, phase: &'static str) {
-        let took = self.since.elapsed();
-        self.took(phase, took);
-    }
-    /// The same, where somebody else has measured it.
-    fn took(&mut self, phase: &'static str, took: Duration) {
-        self.since = Instant::now();
-        self.took.push((phase, took));
-    }
-}
-
-impl std::fmt::Display for Phases {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (n, (phase, took)) in self.took.iter().enumerate() {
-            let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{phase} {} ms", took.as_millis())?;
-        }
-        Ok(())
-    }
-}
-
 /// Serves until a signal says stop.
 #[expect(
     clippy::print_stderr,
@@ -152,7 +117,7 @@ async fn run(
     program: Arc<Program>,
     mut handed: Option<Handed>,
 ) -> anyhow::Result<Ended> {
-    let mut phases = Phases::begin();
+    let began = Instant::now();
     // A limit on the size of files is an error of the write that meets it, not the end of the daemon within a commit.
     let _over_the_limit = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
     // From the first moment on: whoever wants all agents paused must not end the daemon instead.
@@ -176,7 +141,6 @@ async fn run(
     let state_dir = StateDir::open(arguments.home.clone())?;
     let registry = Registry::read(connectors)?;
     let clock = Clock::start();
-    phases.end("preparations");
     let metrics = Arc::new(Metrics::default());
     let owners_watching = Arc::<std::sync::atomic::AtomicUsize>::default();
     let (ledger, boot) = {
@@ -189,9 +153,6 @@ async fn run(
             Arc::new(move |record| plexus_calls::follow::concerns(&watching, record));
         plexus_ledger::Ledger::<Trust>::open(state_dir.path(), options)?
     };
-    phases.took("ledger file", boot.times.file);
-    phases.took("rows and events", boot.times.check);
-    phases.took("launch", boot.times.rest);
     // The ledger is ours, so the log and the files are.
     state_dir.remove_leftovers();
     log.attach(&state_dir.join("logs"));
@@ -298,9 +259,7 @@ async fn run(
     flags::first_settings(&kernel, arguments.default_reach).await?;
     flags::flag_sources(&kernel, &arguments).await?;
     on_record::say_what_is_unsandboxed(&kernel).await?;
-    phases.end("listeners and launch");
     kernel.look_at_sources().await;
-    phases.end("sources");
     kernel
         .settle_what_a_crash_left()
         .await
@@ -315,14 +274,14 @@ async fn run(
     let pause = PauseSignal::heed(kernel.clone(), pause_signal);
     planner::resume(&kernel);
     approved_run::resume(&kernel);
-    phases.end("the rest");
     let after = match (boot.clean, boot.walked) {
         (true, _) => "a clean stop",
         (false, false) => "a kill at rest",
         (false, true) => "a kill at work",
     };
     tracing::info!(name: "daemon.started",
-        detail = format!("{phases}; {} rows, {} events checked, after {after}", boot.checked.rows, boot.checked.events),
+        durationMs = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        detail = format!("{} rows, {} events checked, after {after}", boot.checked.rows, boot.checked.events),
         "started"
     );
     tracing::info!(name: "daemon.serving", port, path = %kernel.state_dir.path().display(), cage = mechanism, "serving");

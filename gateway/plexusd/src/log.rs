@@ -13,7 +13,6 @@
 //! credential is among it.
 
 mod rotating;
-mod schema;
 mod spoken;
 
 use plexus_protocol::Timestamp;
@@ -37,6 +36,8 @@ use tracing_subscriber::{
 
 /// The target of what workers say on their standard error: it goes to their source's file.
 pub(crate) use plexus_supervisor::LOG_TARGET as WORKER;
+/// The event of a line that a library wrote. Its fields are in `detail`.
+const LIBRARY: &str = "library";
 /// Lines kept until the files can be written.
 const EARLY: usize = 256;
 /// Longest text of one field, in bytes; the rest is cut.
@@ -135,16 +136,18 @@ impl Line {
         let meta = event.metadata();
         let mut members = Members::default();
         event.record(&mut members);
-        let Members {
-            mut fields,
-            unknown,
-        } = members;
-        if !unknown.is_empty() {
-            fields.insert("detail".into(), bounded(unknown).into());
+        let mut fields = members.0;
+        // Ours are named one by one, on the page and in code (a story compares them).
+        let is_ours = meta.target().starts_with("plexus");
+        if !is_ours {
+            let message = fields.shift_remove_entry("message");
+            let detail = bounded(Value::Object(fields).to_string());
+            fields = message.into_iter().collect();
+            fields.insert("detail".into(), detail.into());
         }
         Self {
             time: now(),
-            event: schema::event(meta.name()),
+            event: if is_ours { meta.name() } else { LIBRARY },
             target: meta.target(),
             fields,
         }
@@ -157,11 +160,14 @@ impl Line {
             self.event.to_owned(),
             self.target.to_owned(),
         ];
-        let head = schema::HEAD.iter().zip(head);
-        let mut line: Map<String, Value> = head
-            .map(|(name, value)| ((*name).to_owned(), value.into()))
+        let mut line: Map<String, Value> = ["time", "level", "event", "target"]
+            .into_iter()
+            .zip(head)
+            .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
-        line.extend(self.fields);
+        for (name, value) in self.fields {
+            line.entry(name).or_insert(value);
+        }
         let mut line = Value::Object(line).to_string().into_bytes();
         line.push(b'\n');
         line
@@ -185,22 +191,13 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// The fields of an event, `message` among them, as JSON; and what has a name that is none of ours, as text.
+/// The fields of an event, `message` among them, as JSON.
 #[derive(Default)]
-struct Members {
-    fields: Map<String, Value>,
-    unknown: String,
-}
+struct Members(Map<String, Value>);
 
 impl Members {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        let (name, value) = (field.name(), value.into());
-        if schema::is_field(name) {
-            self.fields.insert(name.to_owned(), value);
-        } else {
-            let space = if self.unknown.is_empty() { "" } else { " " };
-            self.unknown.push_str(&format!("{space}{name}={value}"));
-        }
+        self.0.insert(field.name().to_owned(), value.into());
     }
 }
 
@@ -248,7 +245,7 @@ mod tests {
             log.attach(dir.path());
             tracing::warn!(name: "worker.said", target: WORKER, source = %"notes", line = "a\nb\"", "worker");
             tracing::error!(name: "source.unusable", source = %"notes", error = "x".repeat(5_000), time = 1, "ours");
-            tracing::warn!(odd = "a", time = 2, "a library's");
+            tracing::warn!(target: "hyper", odd = "a", time = 2, "a library's");
         });
         let lines = |name: &str| -> Vec<Value> {
             let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
@@ -270,7 +267,7 @@ mod tests {
         assert_eq!(daemon[1]["event"], "source.unusable");
         assert_eq!(
             (&daemon[2]["event"], &daemon[2]["detail"]),
-            (&"library".into(), &"odd=\"a\" time=2".into())
+            (&"library".into(), &r#"{"odd":"a","time":2}"#.into())
         );
         let worker = lines("source-notes.log");
         assert_eq!(worker.len(), 1);
