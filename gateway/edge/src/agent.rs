@@ -4,7 +4,7 @@ mod call;
 pub mod discovery;
 mod enroll;
 mod events;
-mod grants;
+pub mod grants;
 mod handshake;
 mod manifest;
 mod refresh;

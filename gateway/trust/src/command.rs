@@ -408,6 +408,21 @@ pub struct Entry {
     pub beyond_grant: bool,
 }
 
+impl Entry {
+    /// One that is wanted as it is declared, without an input.
+    pub fn of(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            wanted: true,
+            verbs: None,
+            wish: None,
+            constraint: None,
+            input: None,
+            beyond_grant: false,
+        }
+    }
+}
+
 /// Wire §4.4.
 #[derive(Clone, Debug)]
 pub struct RequestGrants {
@@ -427,6 +442,27 @@ pub struct RequestGrants {
     pub token: TokenId,
     /// Id of the item, if one is made.
     pub item: PendingId,
+}
+
+impl RequestGrants {
+    /// Asks for a token of id `token` for what stands already, and for nothing else.
+    pub fn token(
+        agent: AgentId,
+        session: SessionId,
+        token: TokenId,
+        entries: Vec<Entry>,
+    ) -> Command {
+        Command::Request(Self {
+            agent: Some(agent),
+            session,
+            entries,
+            purpose: None,
+            on_approval: OnApproval::Wait,
+            asks_nobody: true,
+            token,
+            item: PendingId::fresh(),
+        })
+    }
 }
 
 /// What a worker reported of a call.

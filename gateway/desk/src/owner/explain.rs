@@ -252,13 +252,8 @@ fn in_session(
                 );
             }
             let asked = Entry {
-                id: id.to_string(),
-                wanted: true,
-                verbs: None,
-                wish: None,
-                constraint: None,
                 input: input.map(|_| (digest, canonical.len() as u64)),
-                beyond_grant: false,
+                ..Entry::of(id.as_str())
             };
             let request = Command::Request(RequestGrants {
                 agent: Some(agent.id.clone()),

@@ -16,21 +16,20 @@ use axum::{
     response::Response,
 };
 use plexus_edge::{
+    agent::grants::GrantDecision,
     grant_reply,
     reply::{self, Refused, ok},
     revocation,
 };
 use plexus_ledger::Lane;
 use plexus_protocol::{
-    AgentId, CapabilityId, Constraint, PendingId, Provenance, SessionId, TokenId, TrustWindow,
-    Verbs,
+    AgentId, CapabilityId, Constraint, Provenance, SessionId, TokenId, TrustWindow, Verbs,
     body::{Declined, ScopedToken},
 };
 use plexus_trust::{
-    Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, OnApproval, Reply, RequestGrants,
-    SessionProof, State as TrustState, ceiling,
+    Ceiling, Command, EnrollmentStatus, Entry, GrantEntry, Reply, RequestGrants, SessionProof,
+    State as TrustState, ceiling,
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -177,48 +176,18 @@ fn read(body: &Fields, window: Option<TrustWindow>) -> Result<Vec<Asked>, Refuse
         .ok_or_else(|| Refused::malformed("`grants` (an object: id to decision) is required"))?;
     let mut asked = Vec::new();
     for (id, decision) in grants {
-        let (word, members) = match decision {
-            Value::String(word) => (word.as_str(), None),
-            Value::Object(members) => (
-                members
-                    .get("decision")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default(),
-                Some(members),
-            ),
-            _ => ("", None),
-        };
-        match word {
-            "allow" => {}
-            "deny" => continue,
-            _ => {
-                return Err(Refused::malformed(format!(
-                    "{id}: a decision is \"allow\", \"deny\" or an object"
-                )));
-            }
+        let decision = GrantDecision::read(id, decision).map_err(Refused::malformed)?;
+        if !decision.is_allow {
+            continue;
         }
-        let member = |key: &str| members.and_then(|m| m.get(key)).filter(|v| !v.is_null());
         asked.push(Asked {
             id: id.clone(),
-            verbs: typed::<Verbs>(id, "verbs", member("verbs"))?.filter(|v| !v.is_empty()),
-            window: window.or(typed(id, "trustWindow", member("trustWindow"))?),
-            constraint: typed::<Constraint>(id, "constraint", member("constraint"))?
-                .filter(|c| !c.is_empty()),
+            verbs: decision.verbs.filter(|v| !v.is_empty()),
+            window: window.or(decision.trust_window),
+            constraint: decision.constraint.filter(|c| !c.is_empty()),
         });
     }
     Ok(asked)
-}
-
-fn typed<T: DeserializeOwned>(
-    id: &str,
-    key: &str,
-    value: Option<&Value>,
-) -> Result<Option<T>, Refused> {
-    let read = |value: &Value| {
-        plexus_protocol::json::from_value(value.clone())
-            .map_err(|e| Refused::malformed(format!("{id}: `{key}`: {e}")))
-    };
-    value.map(read).transpose()
 }
 
 /// What can be granted, and why the rest cannot.
@@ -295,26 +264,9 @@ async fn token_for(
             error.into()
         }
     })?;
-    let entry = |id: CapabilityId| Entry {
-        id: id.to_string(),
-        wanted: true,
-        verbs: None,
-        wish: None,
-        constraint: None,
-        input: None,
-        beyond_grant: false,
-    };
-    let request = RequestGrants {
-        agent: Some(agent.clone()),
-        session: session.clone(),
-        entries: given.into_iter().map(entry).collect(),
-        purpose: None,
-        on_approval: OnApproval::Wait,
-        asks_nobody: true,
-        token: jti.clone(),
-        item: PendingId::fresh(),
-    };
-    match act(desk, acting, Command::Request(request)).await?.reply {
+    let entries = given.iter().map(|id| Entry::of(id.as_str())).collect();
+    let request = RequestGrants::token(agent.clone(), session.clone(), jti.clone(), entries);
+    match act(desk, acting, request).await?.reply {
         Reply::Decided(decision) => {
             grant_reply::scoped_token(desk, agent, &session, &jti, &decision).ok_or_else(|| {
                 failed_halfway(

@@ -16,7 +16,7 @@ use plexus_calls::{approvals::planner, call::Asked, finish::to_its_end};
 use plexus_ledger::{Lane, SubmitError};
 use plexus_protocol::{
     AgentId, CapabilityId, Constraint, Digest, ErrorBody, ErrorCode, PendingId, SESSION_HEADER,
-    Timestamp, TokenId, TrustWindow, Verb, Verbs, json as strict,
+    SessionId, Timestamp, TokenId, TrustWindow, Verbs, body::ScopedToken, json as strict,
 };
 use plexus_sources::{
     catalogue::{self, Catalogue},
@@ -25,6 +25,7 @@ use plexus_sources::{
 use plexus_trust::{
     Command, Entry, OnApproval, Refusal, Reply, RequestGrants, State as TrustState, visible,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -215,42 +216,17 @@ fn read(
         on_approval,
     };
     for (id, decision) in grants {
+        let decision = GrantDecision::read(id, decision).map_err(bad)?;
+        wanted.purpose = wanted
+            .purpose
+            .or_else(|| clean(decision.purpose.as_deref()?));
         let mut entry = Entry {
-            id: id.clone(),
-            wanted: true,
-            verbs: None,
-            wish: None,
-            constraint: None,
-            input: None,
-            beyond_grant: false,
+            wanted: decision.is_allow,
+            verbs: decision.verbs,
+            wish: decision.trust_window,
+            constraint: decision.constraint,
+            ..Entry::of(id)
         };
-        match decision {
-            Value::String(word) => entry.wanted = allows(id, word)?,
-            Value::Object(members) => {
-                let word = members
-                    .get("decision")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                entry.wanted = allows(id, word)?;
-                entry.verbs = verbs(id, members.get("verbs"))?;
-                entry.wish =
-                    optional::<TrustWindow>(id, "trustWindow", members.get("trustWindow"))?;
-                entry.constraint =
-                    optional::<Constraint>(id, "constraint", members.get("constraint"))?;
-                match members.get("purpose") {
-                    None | Some(Value::Null) => {}
-                    Some(Value::String(text)) => {
-                        wanted.purpose = wanted.purpose.or_else(|| clean(text));
-                    }
-                    Some(_) => return Err(bad(format!("{id}: `purpose` must be a string"))),
-                }
-            }
-            _ => {
-                return Err(bad(format!(
-                    "{id}: a decision is \"allow\", \"deny\" or an object"
-                )));
-            }
-        }
         if let Some(intent) = intents.get(id) {
             let Value::Object(intent) = intent else {
                 return Err(bad(format!("{id}: its intent must be an object")));
@@ -279,42 +255,48 @@ fn read(
     Ok(wanted)
 }
 
-fn allows(id: &str, word: &str) -> Result<bool, Refused> {
-    match word {
-        "allow" => Ok(true),
-        "deny" => Ok(false),
-        other => Err(bad(format!(
-            "{id}: a decision is \"allow\" or \"deny\", not {other:?}"
-        ))),
-    }
+/// What one entry of `grants` says (wire §4.4): a word, or an object with one.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantDecision {
+    #[serde(default)]
+    decision: String,
+    /// Whether it says `allow`, and not `deny`.
+    #[serde(skip)]
+    pub is_allow: bool,
+    /// With which verbs.
+    pub verbs: Option<Verbs>,
+    /// For how long.
+    pub trust_window: Option<TrustWindow>,
+    /// How it is narrowed.
+    pub constraint: Option<Constraint>,
+    /// The asker's words.
+    pub purpose: Option<String>,
 }
 
-fn verbs(id: &str, value: Option<&Value>) -> Result<Option<Verbs>, Refused> {
-    let words = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(words)) => words,
-        Some(_) => return Err(bad(format!("{id}: `verbs` must be an array"))),
-    };
-    let verb = |word: &Value| word.as_str().and_then(Verb::parse);
-    let verbs: Option<Vec<Verb>> = words.iter().map(verb).collect();
-    let verbs = verbs.ok_or_else(|| {
-        bad(format!(
-            "{id}: verbs are \"read\", \"write\" and \"execute\""
-        ))
-    })?;
-    Ok(Some(Verbs::of(verbs)))
-}
-
-fn optional<T: serde::de::DeserializeOwned>(
-    id: &str,
-    key: &str,
-    value: Option<&Value>,
-) -> Result<Option<T>, Refused> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => strict::from_value(value.clone())
-            .map(Some)
-            .map_err(|e| bad(format!("{id}: `{key}`: {e}"))),
+impl GrantDecision {
+    /// Reads that of the capability `id`.
+    ///
+    /// # Errors
+    /// What it should be, in words.
+    pub fn read(id: &str, value: &Value) -> Result<Self, String> {
+        let mut read = match value {
+            Value::String(word) => Self {
+                decision: word.clone(),
+                ..Self::default()
+            },
+            value => strict::from_value::<Self>(value.clone()).map_err(|e| format!("{id}: {e}"))?,
+        };
+        read.is_allow = match read.decision.as_str() {
+            "allow" => true,
+            "deny" => false,
+            other => {
+                return Err(format!(
+                    "{id}: a decision is \"allow\" or \"deny\", not {other:?}"
+                ));
+            }
+        };
+        Ok(read)
     }
 }
 
@@ -408,38 +390,28 @@ async fn decide(edge: &Arc<Edge>, session: InSession, wanted: Wanted) -> Result<
 
 /// Mints the token that a call with a session alone is answered with, where it was allowed by a standing grant. Where that
 /// grant has ended with this call there is none to give, and the owner is asked for nothing.
-pub(crate) async fn token_for(
-    edge: &Arc<Edge>,
-    asked: &Asked,
-) -> Option<plexus_protocol::body::ScopedToken> {
+pub(crate) async fn token_for(edge: &Arc<Edge>, asked: &Asked) -> Option<ScopedToken> {
     let session = asked.caller.by.session()?.clone();
-    let token = TokenId::fresh();
-    let command = Command::Request(RequestGrants {
-        agent: Some(asked.caller.agent.clone()),
-        session: session.clone(),
-        entries: vec![Entry {
-            id: asked.id().to_string(),
-            wanted: true,
-            verbs: None,
-            wish: None,
-            constraint: None,
-            input: None,
-            beyond_grant: false,
-        }],
-        purpose: None,
-        on_approval: OnApproval::Wait,
-        asks_nobody: true,
-        token: token.clone(),
-        item: PendingId::fresh(),
-    });
-    let receipt = edge.submit_for(&asked.caller.agent, command).await.ok()?;
-    let Reply::Decided(decision) = receipt.reply else {
+    let entries = vec![Entry::of(asked.id().as_str())];
+    token(edge, &asked.caller.agent, &session, entries).await
+}
+
+/// A token for what stands already of `entries`; none where that is nothing.
+pub(super) async fn token(
+    edge: &Arc<Edge>,
+    agent: &AgentId,
+    session: &SessionId,
+    entries: Vec<Entry>,
+) -> Option<ScopedToken> {
+    let jti = TokenId::fresh();
+    let command = RequestGrants::token(agent.clone(), session.clone(), jti.clone(), entries);
+    let Reply::Decided(decision) = edge.submit_for(agent, command).await.ok()?.reply else {
         return None;
     };
     if decision.scopes.is_empty() {
         return None;
     }
-    grant_reply::scoped_token(edge, &asked.caller.agent, &session, &token, &decision)
+    grant_reply::scoped_token(edge, agent, session, &jti, &decision)
 }
 
 #[cfg(test)]

@@ -15,12 +15,10 @@ use axum::{
 };
 use plexus_calls::kernel::Phase;
 use plexus_protocol::{
-    ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, TokenId,
-    body::InvokeResponse,
+    ErrorBody, ErrorCode, KEY_HEADER, PendingId, SESSION_HEADER, SessionId, body::InvokeResponse,
 };
 use plexus_trust::{
-    Agent, Approval, Command, EnrollmentStatus, Entry, Item, ItemState, OnApproval, Reply,
-    RequestGrants, standing_for,
+    Agent, Approval, EnrollmentStatus, Entry, Item, ItemState, OnApproval, standing_for,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -213,38 +211,15 @@ async fn token(edge: &Arc<Edge>, item: &Item, session: SessionId) -> Option<Valu
         .iter()
         .filter(usable)
         .map(|ask| Entry {
-            id: ask.capability.to_string(),
-            wanted: true,
             verbs: Some(ask.verbs),
-            wish: None,
-            constraint: None,
-            input: None,
-            beyond_grant: false,
+            ..Entry::of(ask.capability.as_str())
         })
         .collect();
     if entries.is_empty() {
         return None;
     }
     edge.admit(&item.agent).ok()?;
-    let jti = TokenId::fresh();
-    let command = Command::Request(RequestGrants {
-        agent: Some(item.agent.clone()),
-        session: session.clone(),
-        entries,
-        purpose: item.purpose.clone(),
-        on_approval: OnApproval::Wait,
-        asks_nobody: true,
-        token: jti.clone(),
-        item: PendingId::fresh(),
-    });
-    // The session may have ended, or a grant been revoked since: then there is no token to give.
-    let Reply::Decided(decision) = edge.submit_for(&item.agent, command).await.ok()?.reply else {
-        return None;
-    };
-    if decision.scopes.is_empty() {
-        return None;
-    }
-    let token = grant_reply::scoped_token(edge, &item.agent, &session, &jti, &decision)?;
+    let token = super::grants::token(edge, &item.agent, &session, entries).await?;
     let until = token.expires_at;
     let token = serde_json::to_value(token).ok()?;
     let state = edge.ledger.snapshot();
