@@ -20,14 +20,6 @@ use axum::body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 pub use inherited::Inherited;
-use interprocess::{
-    local_socket::{
-        GenericFilePath, ListenerOptions, ToFsName,
-        tokio::{Listener as LocalListener, Stream as LocalStream},
-        traits::{StreamCommon as _, tokio::Listener as _},
-    },
-    os::unix::uds_local_socket::tokio::Listener as UnixListener,
-};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use plexus_calls::metrics::Door;
 use plexus_home::{network::Network, state_dir::StateDir};
@@ -45,7 +37,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, UnixListener, UnixStream},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
@@ -75,8 +67,8 @@ const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// Bound and not yet served.
 pub struct Listeners {
     tcp: Vec<TcpListener>,
-    agents: LocalListener,
-    owner: LocalListener,
+    agents: UnixListener,
+    owner: UnixListener,
     port: u16,
     names: Names,
 }
@@ -199,9 +191,10 @@ fn loopback(
     }
 }
 
-fn local(path: &Path, handed: Option<&mut Inherited>) -> anyhow::Result<LocalListener> {
+fn local(path: &Path, handed: Option<&mut Inherited>) -> anyhow::Result<UnixListener> {
     if let Some(listener) = handed.and_then(|handed| handed.local(path)) {
-        return Ok(UnixListener::try_from(OwnedFd::from(listener))?.into());
+        listener.set_nonblocking(true)?;
+        return Ok(UnixListener::from_std(listener)?);
     }
     // 104 bytes with the final NUL is what macOS takes; we hold ourselves to it everywhere.
     if path.as_os_str().len() > 103 {
@@ -217,12 +210,7 @@ fn local(path: &Path, handed: Option<&mut Inherited>) -> anyhow::Result<LocalLis
         }
         _ => {}
     }
-    let name = path.to_fs_name::<GenericFilePath>()?;
-    let listener = ListenerOptions::new()
-        .name(name)
-        .reclaim_name(false)
-        .create_tokio()
-        .with_context(|| path.display().to_string())?;
+    let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
@@ -279,9 +267,7 @@ impl Listeners {
         let (stop, stopped) = watch::channel(Ending::No);
         let mut accepting = JoinSet::new();
         let places = ConnectionLimiter::new(connections());
-        let LocalListener::UdSocket(agents) = &self.agents;
-        let LocalListener::UdSocket(owner) = &self.owner;
-        let local = [agents.as_fd(), owner.as_fd()];
+        let local = [self.agents.as_fd(), self.owner.as_fd()];
         let all = self.tcp.iter().map(AsFd::as_fd).chain(local);
         let sockets = all
             .map(|socket| socket.try_clone_to_owned())
@@ -346,7 +332,7 @@ impl Listeners {
                         () = told_to_stop(&mut stopped) => break,
                     };
                     match accepted {
-                        Ok(stream) => {
+                        Ok((stream, _)) => {
                             let Some(peer) = own_user(&stream) else {
                                 continue;
                             };
@@ -399,8 +385,8 @@ fn connections() -> usize {
 }
 
 /// The peer of a Unix socket, if it is of our own user.
-fn own_user(stream: &LocalStream) -> Option<Peer> {
-    let uid = stream.peer_creds().ok()?.euid()?;
+fn own_user(stream: &UnixStream) -> Option<Peer> {
+    let uid = stream.peer_cred().ok()?.uid();
     if uid == nix::unistd::geteuid().as_raw() {
         return Some(Peer::User(uid));
     }

@@ -51,11 +51,7 @@ pub(super) async fn show(
     let only = only.map_err(|_| Refused::malformed("`source` is no source id"))?;
     let (ledger, of) = (desk.ledger.clone(), agent.clone());
     let found = blocking(move || effects(&ledger, &of, since)).await?;
-    let (effects, cut) = found.map_err(|error| {
-        tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
-        let why = "The audit log cannot be read now.";
-        Refused::new(ErrorBody::new(ErrorCode::AuditUnavailable, why).next("plexusctl status"))
-    })?;
+    let (effects, cut) = found.map_err(|error| super::audit::unreadable(&error))?;
     let known = desk.ledger.snapshot().agents.contains_key(agent.as_str());
     if effects.is_empty() && !known {
         let why =

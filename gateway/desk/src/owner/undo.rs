@@ -169,13 +169,7 @@ async fn past(desk: &Desk, id: &str) -> Result<Past, Refused> {
     let ledger = desk.ledger.clone();
     let found = blocking(move || look_up(&ledger, &id)).await?;
     match found {
-        Err(error) => {
-            tracing::error!(name: "audit.unreadable", %error, "the audit log cannot be read");
-            let why = "The audit log cannot be read now.";
-            Err(Refused::new(
-                ErrorBody::new(ErrorCode::AuditUnavailable, why).next("plexusctl status"),
-            ))
-        }
+        Err(error) => Err(super::audit::unreadable(&error)),
         Ok(Looked::Nothing) => Err(none()),
         Ok(Looked::NoEffect(why)) => Err(Refused::new(
             ErrorBody::new(ErrorCode::NotFound, why)
