@@ -33,7 +33,9 @@ pub mod ruleset;
 
 pub use launch::{Limits, launcher_command, uncaged_command};
 #[cfg(target_os = "linux")]
-pub use linux::{base_rules, give_up_exec_and_fork, kernel_support, system_calls};
+pub use linux::{
+    base_rules, die_with_this_thread, give_up_exec_and_fork, kernel_support, system_calls,
+};
 #[cfg(target_os = "macos")]
 pub use macos::{
     base_rules, give_up_exec_and_fork, give_up_inherited, kernel_support, system_calls,

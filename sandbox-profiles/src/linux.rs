@@ -39,6 +39,7 @@ use leaf::Signals;
 use monitor::Duty;
 
 pub use launcher::launcher;
+pub use os::children::die_with_this_thread;
 pub(crate) use os::exec_error;
 
 /// Why a worker could not be caged.

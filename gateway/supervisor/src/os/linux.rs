@@ -1,33 +1,9 @@
 //! Linux: `/proc`, the death signal, two clocks.
-#![expect(
-    unsafe_code,
-    reason = "what runs between fork and exec has no safe spelling"
-)]
 
 use super::Held;
-use nix::{
-    sys::{prctl, signal::Signal},
-    time::{ClockId, clock_gettime},
-    unistd::{getpid, getppid},
-};
-use std::{io, os::unix::process::CommandExt, process::Command, time::Duration};
-
-pub(crate) fn die_with_this_thread(command: &mut Command) {
-    let parent = getpid();
-    let hook = move || {
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // A parent that ended before the line above sends nothing any more.
-        if getppid() == parent {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        }
-    };
-    // SAFETY: `pre_exec` requires that the hook does only what is allowed in a forked child of a process with many
-    // threads: no allocation, no lock. The hook captures one integer by value and makes two system calls (prctl,
-    // getppid); turning an errno or an `ErrorKind` into an `io::Error` stores an integer and allocates nothing.
-    unsafe { command.pre_exec(hook) };
-}
+use nix::time::{ClockId, clock_gettime};
+pub(crate) use plexus_sandbox::die_with_this_thread;
+use std::time::Duration;
 
 pub(crate) fn started(pid: u32) -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -114,6 +90,7 @@ pub(crate) fn slept() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{io, os::unix::process::CommandExt, process::Command};
 
     #[test]
     fn a_name_with_parentheses_and_spaces_moves_no_field() {

@@ -13,9 +13,15 @@ use nix::unistd::{Pid, getpid, getppid, setsid};
 
 /// Makes what `command` starts a session of its own, which the kernel kills when the calling thread ends.
 pub(in super::super) fn apart_and_tied(command: &mut Command) {
+    // SAFETY: as below; the hook captures nothing and makes one system call.
+    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
+    die_with_this_thread(command);
+}
+
+/// Has the kernel kill what `command` starts when the calling thread ends.
+pub fn die_with_this_thread(command: &mut Command) {
     let parent = getpid();
     let hook = move || {
-        setsid()?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // A parent that ended before the line above sends nothing any more.
         if getppid() == parent {
@@ -25,7 +31,7 @@ pub(in super::super) fn apart_and_tied(command: &mut Command) {
         }
     };
     // SAFETY: `pre_exec` requires that the hook does only what is allowed in a forked child of a process with several
-    // threads: no allocation, no lock. It captures one integer and makes three system calls; turning an errno or an
+    // threads: no allocation, no lock. It captures one integer and makes two system calls; turning an errno or an
     // `ErrorKind` into an `io::Error` stores an integer and allocates nothing.
     unsafe { command.pre_exec(hook) };
 }
