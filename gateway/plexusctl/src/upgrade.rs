@@ -119,15 +119,7 @@ async fn calls_end(owner: &mut Owner, wait: Duration, now: bool) -> Result<(), S
     loop {
         let reply = owner.get("/admin/api/calls").await?;
         let running = list_of(&reply, "calls");
-        // An effect's id changes when its intent is recorded; when it began does not.
-        let runs = |call: &Value| {
-            let same = |other: &&Value| {
-                ["agentId", "capabilityId", "startedAt"]
-                    .iter()
-                    .all(|member| other[*member] == call[*member])
-            };
-            running.iter().any(|other| same(&other))
-        };
+        let runs = |call: &Value| running.iter().any(|other| other["id"] == call["id"]);
         left.retain(runs);
         if left.is_empty() {
             return Ok(());
