@@ -55,6 +55,9 @@ pub struct EgressStart {
     /// What opens it to the workers of its source.
     #[serde(with = "single")]
     pub credential: Secret,
+    /// What opens it to readers, whose forwarded requests have one of the methods in [`Forward::reads`].
+    #[serde(with = "single")]
+    pub reader: Secret,
     /// The hosts that a CONNECT may name.
     pub hosts: Vec<Admitted>,
     /// The host that requests are forwarded to. No CONNECT reaches it.
@@ -78,6 +81,8 @@ pub struct Forward {
     pub auth: Auth<String>,
     /// What the paths of requests begin with.
     pub paths: Vec<String>,
+    /// The methods of a reader's requests; any where it is empty.
+    pub reads: Vec<String>,
     /// Further certificate authorities, in PEM.
     pub ca: Payload,
 }
@@ -142,6 +147,8 @@ pub enum EgressVerdict {
     Unlisted,
     /// Refused: the path is not one of the manifest's.
     Path,
+    /// Refused: a reader's request, with a method that may change something.
+    Method,
     /// Refused: every address of the host is one that it may not lead to.
     Address,
     /// Failed: the name has no address, or no resolver answered.

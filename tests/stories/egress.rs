@@ -6,6 +6,7 @@ use hosts::{Https, authority, echo};
 use plexus_tests::processes::{self, Process};
 use plexus_tests::{Agent, Builder, Folder, Gateway, waiting::until};
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 
 /// The owner's secret, of which no part is in a path or a word of the gateway's.
 const SECRET: &str = "hunter2-e0c1f7a9d35b";
@@ -258,6 +259,68 @@ fn forwarder_goes_nowhere_but_to_the_listed_paths() {
     assert_eq!(net.https.heads().len(), 1, "{:?}", net.https.heads());
     assert_eq!(net.audited(net.https.port, "path")["bytesOut"], 0);
     net.audited(net.https.port, "credential");
+}
+
+/// `fixture.send` runs in the reader, which sends whatever it is told to.
+#[test]
+fn reader_sends_no_method_that_changes_something() {
+    let net = Net::open();
+    for method in ["PUT", "DELETE", "POST", "PROPPATCH"] {
+        let head = format!(
+            "{method} /dav/notes HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer {credential}\r\ncontent-length: 0\r\n\r\n",
+            credential = "{credential}",
+        );
+        let refused = answer(&net.send(json!({"head": head})));
+        says(&refused, "403", "may not have this method");
+    }
+    assert!(net.https.heads().is_empty(), "{:?}", net.https.heads());
+    net.audited(net.https.port, "method");
+    // The control.
+    says(&net.get("/dav/notes", ""), "200", "this is");
+}
+
+/// A host of this machine that has no TLS, as the owner wrote it.
+#[test]
+fn secret_goes_without_tls_to_this_machine_only() {
+    let heads = Arc::<Mutex<Vec<String>>>::default();
+    let heard = Arc::clone(&heads);
+    let port = hosts::plain(move |head| heard.lock().expect("the list").push(head));
+    let net = Net::open();
+    let owner = net.gateway.owner();
+    let folder = Folder::empty();
+    let source = |id: &str, server: String| {
+        json!({"id": id, "kind": "fixture-dir", "label": id, "secretRef": "token",
+            "route": {"path": folder.path(), "server": server}})
+    };
+    let add = |id: &str, server: String| {
+        let body = source(id, server);
+        owner.client.post("/admin/api/sources", body)
+    };
+    add("plain", format!("http://localhost:{port}/")).expect_ok();
+    let agent = net.gateway.agent_with("two", &["plain.send"]);
+    let head = "GET /dav/notes HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\nauthorization: Bearer {credential}\r\n\r\n";
+    let reply = agent
+        .invoke("plain.send", json!({"head": head}))
+        .expect_ok();
+    says(&answer(&reply["output"]), "200", "in the clear");
+    let head = heads.lock().expect("the list").concat().to_lowercase();
+    assert!(
+        head.contains(&format!("authorization: bearer {SECRET}")),
+        "{head}"
+    );
+    assert!(head.contains(&format!("host: localhost:{port}")), "{head}");
+    for elsewhere in [
+        "http://192.168.1.5/",
+        "http://localhost.example/",
+        "http://cal.example/",
+    ] {
+        let refused = add("other", elsewhere.into());
+        assert!(
+            refused.text().contains("route.server"),
+            "{elsewhere}: {refused}"
+        );
+    }
 }
 
 #[test]

@@ -259,8 +259,12 @@ fn egress_of(manifest: &Manifest) -> Vec<String> {
         };
         let secret = entry.secret.as_ref().map_or_else(String::new, |secret| {
             let paths = entry.paths.iter().map(|path| format!(" \"{path}\""));
+            let reads = match entry.reads.is_empty() {
+                true => String::new(),
+                false => format!(" (reads \"{}\")", entry.reads.join("\" \"")),
+            };
             format!(
-                " (secret \"{secret}\") (paths{})",
+                " (secret \"{secret}\") (paths{}){reads}",
                 paths.collect::<String>()
             )
         });
@@ -347,7 +351,7 @@ mod tests {
         assert_eq!(
             rules,
             [
-                "(allow plexus-egress (remote tcp (param \"server\") 443) (secret \"token\") (paths \"/dav\"))",
+                "(allow plexus-egress (remote tcp (param \"server\") 443) (secret \"token\") (paths \"/dav\") (reads \"GET\"))",
                 "(allow plexus-egress (remote tcp (param \"peer\") 443))",
             ]
         );
@@ -357,6 +361,8 @@ mod tests {
         }
         let moved = manifest.replace("[\"/dav\"]", "[\"/\"]");
         assert_ne!(egress_of(&Manifest::parse(&moved).unwrap()), rules);
+        let wider = manifest.replace("\"reads\": [\"GET\"], ", "");
+        assert_ne!(egress_of(&Manifest::parse(&wider).unwrap()), rules);
     }
 
     /// What may be asked of the kernel is no rule of the profile, and is granted upon all the same.

@@ -6,7 +6,8 @@
 //!                            └─failed: so does the worker's start   └─it ends by itself: so do its workers
 //! ```
 //!
-//! Invariants: a worker never holds a secret that its egress adds; a credential opens one process, and dies with it;
+//! Invariants: a worker never holds a secret that its egress adds; a credential opens one process to one role, and dies
+//! with it;
 //! what a process reports is heard at a bounded rate.
 //!
 //! Must not know: what becomes of a report.
@@ -23,7 +24,7 @@ use plexus_ipc::{
     egress::{EgressStart, Forward, FromEgress, MAX_EGRESS_FRAME, Names, ToEgress},
     frame::{self, FrameReader, FrameSender},
     manifest::{Admitted, Auth, Egress as Entry},
-    message::{EgressAccess, Probe, Secret},
+    message::{EgressAccess, Probe, Role, Secret},
     stream::{self, ReadHalf},
 };
 use plexus_protocol::SourceId;
@@ -59,6 +60,8 @@ const LAST_REPORT: Duration = Duration::from_secs(1);
 pub(super) struct Egress {
     port: u16,
     credential: Secret,
+    /// Of readers.
+    reader: Secret,
     gone: watch::Receiver<bool>,
     /// Dropped with it: then its task ends the process.
     _wanted: oneshot::Sender<()>,
@@ -78,11 +81,15 @@ impl Egress {
         self.port
     }
 
-    /// What a worker is told.
-    pub(super) fn access(&self) -> EgressAccess {
+    /// What a worker of this role is told.
+    pub(super) fn access(&self, role: Role) -> EgressAccess {
+        let credential = match role {
+            Role::Reader => &self.reader,
+            Role::Writer => &self.credential,
+        };
         EgressAccess {
             port: self.port,
-            credential: Secret::new(self.credential.expose().to_owned()),
+            credential: Secret::new(credential.expose().to_owned()),
         }
     }
 
@@ -186,13 +193,16 @@ async fn start(
                 secret,
                 auth: auth(spec, &entry.auth),
                 paths: entry.paths.clone(),
+                reads: entry.reads.clone(),
                 ca: authorities.into(),
             })
         }
     };
+    let reader = credential().map_err(StartError::Spawn)?;
     let credential = credential().map_err(StartError::Spawn)?;
     let start = EgressStart {
         credential: Secret::new(credential.expose().to_owned()),
+        reader: Secret::new(reader.expose().to_owned()),
         hosts: open.into_iter().map(|(_, host)| host.clone()).collect(),
         forward,
         names,
@@ -237,6 +247,7 @@ async fn start(
     Ok(Egress {
         port,
         credential,
+        reader,
         gone: is_gone,
         _wanted: wanted,
     })

@@ -256,7 +256,7 @@ async fn meet<P: Process, T>(
         secrets,
         limits: spec.offer.manifest.limits,
         scratch: Some(super::process::scratch_of(context, spec)),
-        egress: egress.as_ref().map(|egress| egress.access()),
+        egress: egress.as_ref().map(|egress| egress.access(role)),
         probe,
         keeper: spec.has_keeper(),
         uncaged: spec.uncaged,

@@ -3,7 +3,7 @@
 //! ```text
 //! [{"host": "api.example.com", "port": 443}]                                  by CONNECT, from the worker to the host
 //! [{"host": {"field": "server"}, "port": 443, "secret": "password",           by the forwarder, which adds the secret
-//!   "auth": {"basic": "user"}, "paths": ["/dav"], "ca": "caFile"}]
+//!   "auth": {"basic": "user"}, "paths": ["/dav"], "reads": ["GET"], "ca": "caFile"}]
 //! ```
 //!
 //! Invariants of a checked list: at most [`MAX_EGRESS`] entries; one of them at most has a secret, and that one has
@@ -36,6 +36,9 @@ pub struct Egress {
     /// What the paths of forwarded requests begin with, segment by segment; `"/"` is all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// The methods of requests that change nothing at the host: a reader's requests have one of these. Absent: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
     /// The text field that names a PEM file with further certificate authorities, for a host of the owner's own. The
     /// gateway reads it: it is no folder of the source, and the worker has no way to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +51,8 @@ pub struct Egress {
 pub enum EgressHost {
     /// The manifest: a name or an address. It may lead to public addresses only.
     Fixed(String),
-    /// A route field: `host`, `host:port` or an `https` URL. Left empty, there is no such host.
+    /// A route field: `host`, `host:port` or an `https` URL; for the host of a secret also an `http` URL of this very
+    /// machine. Left empty, there is no such host.
     Owner {
         /// The field's name.
         field: String,
@@ -84,6 +88,9 @@ pub struct Admitted {
     pub port: u16,
     /// The owner named it: it may lead to private addresses.
     pub owners: bool,
+    /// The owner wrote `http` and this machine: the forwarder speaks without TLS, to a loopback address or not at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain: bool,
 }
 
 impl Manifest {
@@ -102,13 +109,19 @@ impl Manifest {
                     host: host.clone(),
                     port: entry.port,
                     owners: false,
+                    plain: false,
                 },
                 EgressHost::Owner { field } => {
                     let text = route.get(field).and_then(Value::as_str).unwrap_or_default();
                     if text.trim().is_empty() {
                         continue;
                     }
-                    owners_host(text.trim(), entry.port).map_err(|why| (field.as_str(), why))?
+                    let read = owners_host(text.trim(), entry.port);
+                    let read = read.and_then(|host| match host.plain && entry.secret.is_none() {
+                        true => Err(NOT_ENCRYPTED),
+                        false => Ok(host),
+                    });
+                    read.map_err(|why| (field.as_str(), why))?
                 }
             };
             all.push((entry, admitted));
@@ -152,10 +165,10 @@ impl Manifest {
         }
         let Some(secret) = &entry.secret else {
             let bare = entry.auth.is_bearer() && entry.paths.is_empty() && entry.ca.is_none();
-            return if bare {
+            return if bare && entry.reads.is_empty() {
                 Ok(())
             } else {
-                Err("auth, paths and ca belong to a host with a secret")
+                Err("auth, paths, reads and ca belong to a host with a secret")
             };
         };
         let mut secrets = self
@@ -177,6 +190,12 @@ impl Manifest {
         if entry.paths.is_empty() || !entry.paths.iter().all(|path| is_path(path)) {
             return Err("a host with a secret has paths, each plain and beginning with '/'");
         }
+        let method = |name: &String| {
+            (1..=16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_uppercase())
+        };
+        if !entry.reads.iter().all(method) {
+            return Err("reads names no method in capitals");
+        }
         if entry
             .ca
             .as_ref()
@@ -188,12 +207,15 @@ impl Manifest {
     }
 }
 
+const NOT_ENCRYPTED: &str = "not an https URL: nothing else is encrypted";
+
 /// A host as an owner types it.
 fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
-    let rest = match text.split_once("://") {
-        Some(("https", rest)) => rest,
-        Some(_) => return Err("not an https URL: nothing else is encrypted"),
-        None => text,
+    let (rest, port, plain) = match text.split_once("://") {
+        Some(("https", rest)) => (rest, port, false),
+        Some(("http", rest)) => (rest, 80, true),
+        Some(_) => return Err(NOT_ENCRYPTED),
+        None => (text, port, false),
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
@@ -214,11 +236,17 @@ fn owners_host(text: &str, port: u16) -> Result<Admitted, &'static str> {
         },
     };
     let host = host.to_ascii_lowercase();
+    let here = |host: &str| {
+        host.parse()
+            .map_or(host == "localhost", |ip: IpAddr| ip.is_loopback())
+    };
     match port {
+        Some(_) if plain && !here(&host) => Err(NOT_ENCRYPTED),
         Some(port) if is_host(&host) => Ok(Admitted {
             host,
             port,
             owners: true,
+            plain,
         }),
         _ => Err("no host, host:port or https URL"),
     }
@@ -287,8 +315,23 @@ mod tests {
         is("[fd00::1]", "fd00::1", 443);
         is("fd00::1", "fd00::1", 443);
         is("192.168.1.5", "192.168.1.5", 443);
+        let plain = |text| {
+            owners_host(text, 443)
+                .map(|a| (a.host, a.port, a.plain))
+                .ok()
+        };
+        for (text, host, port) in [
+            ("http://localhost:5232/me/", "localhost", 5232),
+            ("http://127.0.0.1", "127.0.0.1", 80),
+            ("http://[::1]:5232", "::1", 5232),
+        ] {
+            assert_eq!(plain(text), Some((host.to_owned(), port, true)), "{text}");
+        }
         for text in [
             "http://cal.example.org",
+            "http://192.168.1.5",
+            "http://localhost.example.org",
+            "ftp://localhost",
             "https://user@cal.example.org",
             "https://user:word@cal.example.org",
             "cal.example.org:0",

@@ -143,6 +143,7 @@ impl Running {
         let _unix = UnixListener::bind(&unix_socket).expect("a socket");
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
         let start = ToEgress::Start(Box::new(EgressStart {
+            reader: Secret::new("reader".into()),
             credential: Secret::new(CREDENTIAL.into()),
             hosts: hosts
                 .iter()
@@ -150,6 +151,7 @@ impl Running {
                     host: host.ip().to_string(),
                     port: host.port(),
                     owners: true,
+                    plain: false,
                 })
                 .collect(),
             forward: None,

@@ -7,6 +7,8 @@
 //! | loopback, link-local | no | only where the owner wrote the address itself, or `localhost` |
 //! | anything else: multicast, reserved, documentation | no | no |
 //!
+//! A host without TLS leads to loopback only, whatever its name is resolved to.
+//!
 //! An address of version 6 that holds one of version 4 is judged as the latter.
 //!
 //! Must not know: sockets.
@@ -63,9 +65,10 @@ pub(crate) fn may_lead_to(host: &Admitted, address: IpAddr) -> bool {
         wrote == Ok(address.to_canonical()) || host.host == "localhost"
     };
     match kind(address) {
+        Kind::Loopback => host.owners && spelled(),
+        _ if host.plain => false,
         Kind::Public => true,
         Kind::Private => host.owners,
-        Kind::Loopback => host.owners && spelled(),
         Kind::LinkLocal => host.owners && spelled() && host.host != "localhost",
         Kind::Other => false,
     }
@@ -135,6 +138,7 @@ mod tests {
             host: host.into(),
             port: 443,
             owners,
+            plain: false,
         }
     }
 
@@ -195,6 +199,15 @@ mod tests {
         assert!(leads(&host("localhost", true), "::1"));
         assert!(!leads(&host("localhost", true), "fe80::1"));
         assert!(!leads(&host("0.0.0.0", true), "0.0.0.0"));
+        let plain = Admitted {
+            plain: true,
+            ..host("localhost", true)
+        };
+        assert!(leads(&plain, "127.0.0.1") && leads(&plain, "::1"));
+        // A hosts file that says something else of this name gets no secret in the clear.
+        for elsewhere in ["1.1.1.1", "192.168.1.5", "fe80::1"] {
+            assert!(!leads(&plain, elsewhere), "{elsewhere}");
+        }
     }
 
     #[test]

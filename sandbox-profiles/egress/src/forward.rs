@@ -1,7 +1,7 @@
 //! Requests to the host of a secret: what goes on, what does not, and the secret that is added.
 //!
 //! Invariants: the host is the manifest's, whatever the request says; the secret is added after TLS has proven the
-//! host's name; no credential or cookie of the client's leaves, and no cookie comes back; a redirect is an answer like
+//! host's name, or on a connection to this machine where the owner wrote `http`; no credential or cookie of the client's leaves, and no cookie comes back; a redirect is an answer like
 //! any other, so the secret follows none.
 //!
 //! Must not know: how a connection is admitted.
@@ -13,7 +13,7 @@ use crate::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http_body_util::BodyExt as _;
 use hyper::{
-    Request, Response, Uri, Version,
+    Method, Request, Response, Uri, Version,
     body::Incoming,
     client::conn::http1,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -26,7 +26,10 @@ use plexus_ipc::{
 };
 use rustls::pki_types::ServerName;
 use std::{net::IpAddr, time::Duration};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
@@ -61,13 +64,15 @@ const OF_HOSTS: [HeaderName; 2] = [header::SET_COOKIE, HeaderName::from_static("
 pub(crate) struct Forwarder {
     pub(crate) to: Admitted,
     paths: Vec<String>,
+    /// The methods of readers.
+    reads: Vec<String>,
     /// The header with the secret; its value is marked so that it is never printed.
     secret: (HeaderName, HeaderValue),
     /// Where a client's credential may stand.
     credential: [HeaderName; 3],
     host: HeaderValue,
-    name: ServerName<'static>,
-    tls: TlsConnector,
+    /// What proves the host's name, and that name; none for a host of this machine without TLS.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
 impl std::fmt::Debug for Forwarder {
@@ -86,12 +91,16 @@ impl Forwarder {
             HeaderName::from_static("x-api-key"),
             secret.0.clone(),
         ];
+        let tls = match forward.to.plain {
+            true => None,
+            false => Some((tls::connector(&forward.ca)?, tls::name(&forward.to.host)?)),
+        };
         Ok(Self {
             host: host_header(&forward.to)?,
-            name: tls::name(&forward.to.host)?,
-            tls: tls::connector(&forward.ca)?,
+            tls,
             to: forward.to,
             paths: forward.paths,
+            reads: forward.reads,
             secret,
             credential,
         })
@@ -120,18 +129,20 @@ impl Forwarder {
             open.came_to(verdict);
             Ok(Refused(verdict, why).answer())
         };
-        let handshake = self.tls.connect(self.name.clone(), stream);
-        let Ok(Ok(stream)) = timeout(HANDSHAKE_WITHIN, handshake).await else {
-            return came_to(Verdict::Tls, "the host has not proven its name");
-        };
         let broken = || came_to(Verdict::Broken, "the host broke off");
-        let Ok((mut sender, connection)) = http1::handshake(TokioIo::new(stream)).await else {
+        let begun = match &self.tls {
+            None => begin(proxy, stream).await,
+            Some((tls, name)) => {
+                let handshake = tls.connect(name.clone(), stream);
+                let Ok(Ok(stream)) = timeout(HANDSHAKE_WITHIN, handshake).await else {
+                    return came_to(Verdict::Tls, "the host has not proven its name");
+                };
+                begin(proxy, stream).await
+            }
+        };
+        let Some(mut sender) = begun else {
             return broken();
         };
-        proxy.spawn(async move {
-            // Its end is heard as the end of the answer.
-            let _ = connection.await;
-        });
         let sent = sender.send_request(self.with_secret(request));
         let Ok(Ok(answer)) = timeout(ANSWER_WITHIN, sent).await else {
             return broken();
@@ -144,6 +155,11 @@ impl Forwarder {
         // Between us and the worker, whatever the host speaks.
         head.version = Version::HTTP_11;
         Ok(Response::from_parts(head, body.boxed_unsync()))
+    }
+
+    /// Whether a reader's request may have this method.
+    pub(crate) fn reads_by(&self, method: &Method) -> bool {
+        self.reads.is_empty() || self.reads.iter().any(|name| name == method.as_str())
     }
 
     /// Whether a path begins with one of the manifest's, segment by segment, and every server reads it alike.
@@ -170,6 +186,19 @@ impl Forwarder {
         head.headers.insert(name, value.clone());
         Request::from_parts(head, body)
     }
+}
+
+/// Begins HTTP on a connection that is made.
+async fn begin(
+    proxy: &Proxy,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Option<http1::SendRequest<Incoming>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    proxy.spawn(async move {
+        // Its end is heard as the end of the answer.
+        let _ = connection.await;
+    });
+    Some(sender)
 }
 
 fn secret(auth: &Auth<String>, secret: &Secret) -> Result<(HeaderName, HeaderValue), TlsError> {
@@ -203,9 +232,9 @@ fn host_header(to: &Admitted) -> Result<HeaderValue, TlsError> {
         Ok(IpAddr::V6(address)) => format!("[{address}]"),
         Ok(IpAddr::V4(_)) | Err(_) => to.host.clone(),
     };
-    let text = match to.port {
-        443 => host,
-        port => format!("{host}:{port}"),
+    let text = match (to.port, to.plain) {
+        (443, false) | (80, true) => host,
+        (port, _) => format!("{host}:{port}"),
     };
     HeaderValue::from_str(&text).map_err(|_| TlsError::Secret)
 }

@@ -28,7 +28,7 @@ use plexus_ipc::{
     egress::{EgressStart, EgressVerdict as Verdict, FromEgress},
     frame::FrameSender,
     manifest::Admitted,
-    message::Secret,
+    message::{Role, Secret},
 };
 use std::{
     convert::Infallible,
@@ -67,6 +67,8 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 #[derive(Debug)]
 pub(crate) struct Proxy {
     credential: Secret,
+    /// Of readers.
+    reader: Secret,
     hosts: Vec<Admitted>,
     forwarder: Option<Forwarder>,
     pub(crate) names: Resolver,
@@ -80,6 +82,7 @@ impl Proxy {
     pub(crate) fn new(start: EgressStart) -> Result<Arc<Self>, TlsError> {
         Ok(Arc::new(Self {
             credential: start.credential,
+            reader: start.reader,
             hosts: start.hosts,
             forwarder: start.forward.map(Forwarder::new).transpose()?,
             names: Resolver::new(&start.names),
@@ -155,10 +158,13 @@ impl Proxy {
                 "this source forwards no requests; its hosts are reached by CONNECT",
             );
         };
-        if !self.opened(request.headers(), forwarder.credential_headers()) {
+        let Some(role) = self.opened(request.headers(), forwarder.credential_headers()) else {
             let mut response = self.refused(&forwarder.to, NO_CREDENTIAL);
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             return response;
+        };
+        if role == Role::Reader && !forwarder.reads_by(request.method()) {
+            return self.refused(&forwarder.to, NO_READ);
         }
         match forwarder.forward(&self, request).await {
             Ok(response) => response,
@@ -172,15 +178,18 @@ impl Proxy {
         why.answer()
     }
 
+    /// Whose credential is among the headers.
     fn opened<'a>(
         &self,
         headers: &HeaderMap,
         named: impl IntoIterator<Item = &'a HeaderName>,
-    ) -> bool {
-        let opens = |value: &HeaderValue| admit::opens(value, &self.credential);
-        named
-            .into_iter()
-            .any(|name| headers.get(name).is_some_and(opens))
+    ) -> Option<Role> {
+        let whose = |value: &HeaderValue| {
+            let writer = admit::opens(value, &self.credential).then_some(Role::Writer);
+            writer.or_else(|| admit::opens(value, &self.reader).then_some(Role::Reader))
+        };
+        let mut values = named.into_iter().filter_map(|name| headers.get(name));
+        values.find_map(whose)
     }
 
     async fn connect(
@@ -191,7 +200,10 @@ impl Proxy {
         let Some((host, port)) = request.uri().authority().and_then(asked) else {
             return refusal(StatusCode::BAD_REQUEST, "CONNECT names a host and a port");
         };
-        if !self.opened(request.headers(), [&header::PROXY_AUTHORIZATION]) {
+        if self
+            .opened(request.headers(), [&header::PROXY_AUTHORIZATION])
+            .is_none()
+        {
             self.report.refused(&host, port, NO_CREDENTIAL.0);
             let mut response = NO_CREDENTIAL.answer();
             let challenge = HeaderValue::from_static("Basic realm=\"plexus-egress\"");
@@ -255,6 +267,10 @@ impl Proxy {
 pub(crate) struct Refused(pub(crate) Verdict, pub(crate) &'static str);
 
 const NO_CREDENTIAL: Refused = Refused(Verdict::Credential, "not the credential of this start");
+const NO_READ: Refused = Refused(
+    Verdict::Method,
+    "a reader's request may not have this method",
+);
 const UNLISTED: Refused = Refused(
     Verdict::Unlisted,
     "the manifest of the source does not list this host and port for CONNECT",
@@ -264,7 +280,9 @@ impl Refused {
     pub(crate) fn answer(self) -> Response<Body> {
         let status = match self.0 {
             Verdict::Credential => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-            Verdict::Unlisted | Verdict::Path | Verdict::Address => StatusCode::FORBIDDEN,
+            Verdict::Unlisted | Verdict::Path | Verdict::Method | Verdict::Address => {
+                StatusCode::FORBIDDEN
+            }
             Verdict::Unresolved
             | Verdict::Unreachable
             | Verdict::Tls

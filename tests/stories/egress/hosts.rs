@@ -71,6 +71,19 @@ impl Https {
     }
 }
 
+/// A server without TLS, which tells `heard` the head of each request.
+pub(super) fn plain(heard: impl Fn(String) + Send + Sync + 'static) -> u16 {
+    listen(move |stream| {
+        let mut stream = BufReader::new(stream);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") && stream.read_until(b'\n', &mut head)? > 0 {}
+        heard(String::from_utf8_lossy(&head).into_owned());
+        let answer =
+            b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\nin the clear";
+        stream.get_mut().write_all(answer)
+    })
+}
+
 /// Says back what it hears, until that ends.
 pub(super) fn echo() -> u16 {
     listen(|mut stream| {

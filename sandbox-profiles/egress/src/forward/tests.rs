@@ -8,10 +8,12 @@ fn forwarder(auth: Auth<String>, paths: &[&str]) -> Forwarder {
             host: "api.example.com".into(),
             port: 443,
             owners: false,
+            plain: false,
         },
         secret: Secret::new("hunter2\n".into()),
         auth,
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        reads: vec!["GET".into(), "REPORT".into()],
         ca: Vec::new().into(),
     })
     .unwrap()
@@ -43,6 +45,23 @@ fn a_path_is_admitted_segment_by_segment() {
     let all = forwarder(Auth::Bearer, &["/"]);
     assert!(all.admits("/") && all.admits("/anything"));
     assert!(!all.admits("/a/../b"));
+}
+
+#[test]
+fn a_reader_has_the_methods_that_the_manifest_lists() {
+    let mut forwarder = forwarder(Auth::Bearer, &["/"]);
+    let method = |name: &str| Method::from_bytes(name.as_bytes()).unwrap();
+    for (name, reads) in [
+        ("GET", true),
+        ("REPORT", true),
+        ("PUT", false),
+        ("DELETE", false),
+        ("get", false),
+    ] {
+        assert_eq!(forwarder.reads_by(&method(name)), reads, "{name}");
+    }
+    forwarder.reads.clear();
+    assert!(forwarder.reads_by(&Method::DELETE));
 }
 
 #[test]
