@@ -47,6 +47,8 @@ pub struct Cage<'a> {
     pub config: &'a Value,
     /// The source's secrets, by field.
     pub secrets: &'a BTreeMap<String, String>,
+    /// Its way to its hosts: a port of 127.0.0.1 and what opens it.
+    pub egress: Option<&'a (u16, String)>,
     /// What it is for.
     pub role: Role,
     /// Put before the launcher's command line: an observer that becomes the launcher.
@@ -166,6 +168,8 @@ impl Cage<'_> {
                 resolved(&scratch).map_err(prepare("the worker's own folder"))?,
             ),
         ];
+        let port_of = |(port, _): &(u16, String)| ("EGRESS_PORT".to_owned(), port.to_string());
+        parameters.extend(self.egress.map(port_of));
         for place in manifest.places(self.config) {
             let path = resolved(&place.path).map_err(prepare("the source's folder"))?;
             parameters.push((place.parameter, path));
@@ -212,7 +216,7 @@ impl Cage<'_> {
             secrets: crate::served::sealed(self.secrets),
             limits: manifest.limits,
             scratch: Some(scratch.clone()),
-            egress: None,
+            egress: crate::served::access(self.egress),
             probe: Probe {
                 canary,
                 state_dir: PathBuf::from(state),

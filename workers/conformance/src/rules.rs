@@ -10,7 +10,7 @@ mod secrets;
 
 use crate::{
     breach::{Breach, Rule},
-    served::Worker,
+    served::{Setting, Worker},
     subject::Subject,
     world::World,
 };
@@ -81,9 +81,13 @@ impl Bench<'_> {
     }
 
     pub(crate) async fn serve<S: Source>(&self, role: Role) -> Worker {
-        let config = self.subject.configuration(self.manifest, &self.world);
-        let secrets = self.subject.secrets(self.manifest);
-        Worker::configured::<S>(self.subject.manifest, &config, &secrets, role).await
+        let setting = Setting {
+            config: self.subject.configuration(self.manifest, &self.world),
+            secrets: self.subject.secrets(self.manifest),
+            scratch: None,
+            egress: self.subject.egress.clone(),
+        };
+        Worker::set_up::<S>(self.subject.manifest, &setting, role).await
     }
 }
 

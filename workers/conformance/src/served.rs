@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -11,8 +11,8 @@ use plexus_ipc::{
     gateway::{Receiver, Sender, connect},
     manifest::Manifest,
     message::{
-        Answer, Call, Commit, Content, Done, FromWorker, Health, PlanMade, Probe, Role, Secret,
-        Secrets, Stamp, Start, ToWorker, Touched, WorkerError,
+        Answer, Call, Commit, Content, Done, EgressAccess, FromWorker, Health, OpenError, PlanMade,
+        Probe, Role, Secret, Secrets, Stamp, Start, ToWorker, Touched, Verdict, WorkerError,
     },
     stream::{pair, split},
     worker::{
@@ -20,12 +20,33 @@ use plexus_ipc::{
         serve::{Ended, serve},
     },
 };
-use plexus_protocol::{Constraint, Digest, Verb};
+use plexus_protocol::{AuditId, Constraint, Digest, Verb};
 use serde_json::{Value, json};
 
 const LAUNCH: u64 = 7;
 /// How long a call may take unless a rule says otherwise, in milliseconds.
 const DEADLINE_MS: u64 = 30_000;
+
+/// What a source is started with, beside its manifest and its role.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// Its configuration.
+    pub config: Value,
+    /// Its secrets, by field.
+    pub secrets: BTreeMap<String, String>,
+    /// A folder of its own.
+    pub scratch: Option<PathBuf>,
+    /// Its way to its hosts: a port of 127.0.0.1 and what opens it.
+    pub egress: Option<(u16, String)>,
+}
+
+/// What a worker is told of its way to its hosts.
+pub(crate) fn access(egress: Option<&(u16, String)>) -> Option<EgressAccess> {
+    egress.map(|(port, credential)| EgressAccess {
+        port: *port,
+        credential: Secret::new(credential.clone()),
+    })
+}
 
 /// A source that serves.
 #[derive(Debug)]
@@ -34,6 +55,7 @@ pub struct Worker {
     to: Sender,
     from: Receiver,
     constraint: Option<Constraint>,
+    intent: Option<AuditId>,
 }
 
 /// What a call came to, and what it touched.
@@ -58,6 +80,37 @@ impl Worker {
         secrets: &BTreeMap<String, String>,
         role: Role,
     ) -> Self {
+        let setting = Setting {
+            config: config.clone(),
+            secrets: secrets.clone(),
+            ..Setting::default()
+        };
+        Self::set_up::<S>(manifest, &setting, role).await
+    }
+
+    /// As [`Worker::start`], with everything that a source can be given.
+    ///
+    /// # Panics
+    /// Where it does not come to serve.
+    pub async fn set_up<S: Source>(manifest: &str, setting: &Setting, role: Role) -> Self {
+        match Self::try_set_up::<S>(manifest, setting, role).await {
+            Ok(worker) => worker,
+            Err(error) => panic!("the source cannot be opened: {error}"),
+        }
+    }
+
+    /// As [`Worker::set_up`].
+    ///
+    /// # Errors
+    /// Why the source cannot be opened.
+    ///
+    /// # Panics
+    /// Where the worker breaks the protocol.
+    pub async fn try_set_up<S: Source>(
+        manifest: &str,
+        setting: &Setting,
+        role: Role,
+    ) -> Result<Self, OpenError> {
         let manifest = Manifest::parse(manifest).expect("a manifest");
         let digest = manifest.digest();
         let handlers = S::handlers();
@@ -73,11 +126,11 @@ impl Worker {
             source: "source".parse().expect("an id"),
             role,
             launch: LAUNCH,
-            config: config.to_string().into_bytes().into(),
-            secrets: sealed(secrets),
+            config: setting.config.to_string().into_bytes().into(),
+            secrets: sealed(&setting.secrets),
             limits: manifest.limits,
-            scratch: None,
-            egress: None,
+            scratch: setting.scratch.clone(),
+            egress: access(setting.egress.as_ref()),
             probe: Probe {
                 canary: nowhere.clone(),
                 state_dir: nowhere.clone(),
@@ -99,6 +152,7 @@ impl Worker {
             to,
             from,
             constraint: None,
+            intent: None,
         };
         assert!(matches!(worker.next().await, FromWorker::Hello { .. }));
         match worker.next().await {
@@ -106,8 +160,32 @@ impl Worker {
             other => panic!("{other:?}"),
         }
         match worker.next().await {
-            FromWorker::Opened { .. } => worker,
-            other => panic!("the source cannot be opened: {other:?}"),
+            FromWorker::Opened { .. } => Ok(worker),
+            FromWorker::OpenFailed(error) => Err(error),
+            other => panic!("neither opened nor failed: {other:?}"),
+        }
+    }
+
+    /// Names the intent of all further commits.
+    #[must_use]
+    pub fn intending(mut self, intent: AuditId) -> Self {
+        self.intent = Some(intent);
+        self
+    }
+
+    /// What the source knows of the effect with this intent.
+    ///
+    /// # Panics
+    /// Where the worker is gone.
+    pub async fn settle(&mut self, intent: AuditId) -> Verdict {
+        self.say(ToWorker::Settle {
+            id: 0,
+            audit: intent,
+        })
+        .await;
+        match self.next().await {
+            FromWorker::Settled { verdict, .. } => verdict,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -146,7 +224,7 @@ impl Worker {
         let input = input.to_string().into_bytes();
         Call {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            audit: None,
+            audit: self.intent.clone(),
             capability: capability.into(),
             input_digest: Digest::of(&input),
             input: input.into(),
@@ -269,12 +347,17 @@ impl Worker {
         permit_rating: Verb,
     ) -> Outcome {
         static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         let durable = Stamp {
             launch: LAUNCH,
-            sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
+            sequence,
         };
+        let mut call = self.call(capability, input, DEADLINE_MS);
+        // Every commit of the gateway's has one.
+        let made_up = || format!("evt_00000000-{sequence:04x}-8000-8000-000000000000").parse();
+        call.audit = call.audit.or_else(|| made_up().ok());
         let commit = Commit {
-            call: self.call(capability, input, DEADLINE_MS),
+            call,
             state_token,
             expect,
             permit_rating,

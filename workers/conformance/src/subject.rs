@@ -28,6 +28,7 @@ pub struct Subject {
     folders: Vec<(String, Change)>,
     config: Map<String, Value>,
     secrets: BTreeMap<String, String>,
+    pub(crate) egress: Option<(u16, String)>,
     pub(crate) examples: Vec<Example>,
     pub(crate) outside: Vec<Outside>,
     /// Capabilities whose calls need what no world has.
@@ -73,6 +74,7 @@ impl Subject {
             folders: Vec::new(),
             config: Map::new(),
             secrets: BTreeMap::new(),
+            egress: None,
             examples: Vec::new(),
             outside: Vec::new(),
             elsewhere: Vec::new(),
@@ -98,6 +100,14 @@ impl Subject {
     #[must_use]
     pub fn secret(mut self, field: &str, value: &str) -> Self {
         self.secrets.insert(field.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A port of 127.0.0.1 that stands for the source's egress, and the credential that it asks for: a real host, which
+    /// takes that as the password. Of its cage that port is examined, of an egress nothing.
+    #[must_use]
+    pub fn egress(mut self, port: u16, credential: &str) -> Self {
+        self.egress = Some((port, credential.to_owned()));
         self
     }
 

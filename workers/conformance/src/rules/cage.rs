@@ -45,6 +45,7 @@ pub(super) async fn holds(on: &Bench<'_>) -> Vec<Breach> {
             manifest: on.subject.manifest,
             config: &config,
             secrets: &secrets,
+            egress: on.subject.egress.as_ref(),
             role,
             before: Vec::new(),
         };

@@ -221,6 +221,7 @@ impl Setting<'_> {
             manifest: &self.manifest,
             config: &self.config,
             secrets: &self.secrets,
+            egress: None,
             role,
             before: observe::before(),
         };
