@@ -599,6 +599,13 @@ fn secret_comes_from_stdin_or_file_and_is_not_printed() {
         ("POST", "/admin/api/secrets/mail.token") => {
             Some(Answer::Json(200, json!({"ok": true, "name": "mail.token"})))
         }
+        ("GET", "/admin/api/health") => {
+            let mail = json!({"id": "mail", "status": "unavailable", "detail": "no\u{1b} way"});
+            Some(Answer::Json(
+                200,
+                json!({"sources": [{"id": "other", "status": "ok"}, mail]}),
+            ))
+        }
         _ => None,
     });
     let file = place.dir.path().join("token");
@@ -620,8 +627,12 @@ fn secret_comes_from_stdin_or_file_and_is_not_printed() {
             !ended.out.contains("hunter2") && !ended.err.contains("hunter2"),
             "{ended:?}"
         );
-        let last = place.asked().last().unwrap().body.clone();
-        assert_eq!(last, json!({"value": "hunter2"}));
+        let asked = place.asked();
+        let last = asked.iter().rfind(|asked| asked.method == "POST").unwrap();
+        assert_eq!(last.body, json!({"value": "hunter2"}));
+        // It is set, and the source says what is wrong.
+        let said = ended.out.contains("mail does not serve: no") && ended.out.contains(" way");
+        assert!(said && !ended.out.contains('\u{1b}'), "{ended:?}");
     }
     // As an argument it is not taken, empty it is none, and another source has to be there.
     assert_eq!(

@@ -3,12 +3,12 @@
 
 use crate::{
     act::{self, Hands},
-    owner::{Desk, Owner, text_of},
+    owner::{Desk, Owner, list_of, text_of},
 };
 use clap::Args;
-use plexus_client::{Exit, Stop};
+use plexus_client::{Exit, Stop, text};
 use plexus_protocol::SourceId;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     fs::File,
     io::{self, IsTerminal as _, Read},
@@ -59,8 +59,11 @@ impl Secret {
         let body = json!({"value": *value});
         let path = format!("/admin/api/secrets/{name}");
         let reply = owner.post(&path, &body).await?;
+        // This looks at the source, so it starts with the secret; the secret is set whatever comes of it.
+        let health = owner.get("/admin/api/health").await.ok();
+        let serves = serves(health.as_ref(), &self.source);
         desk.show(&reply, || {
-            format!("{name} is set; what was granted with another one before is void")
+            format!("{name} is set; what was granted with another one before is void{serves}")
         })
     }
 
@@ -74,6 +77,19 @@ impl Secret {
             ))),
             None => read(io::stdin().lock()).map_err(unread),
         }
+    }
+}
+
+/// How the source does now.
+fn serves(health: Option<&Value>, source: &SourceId) -> String {
+    let sources = health.map_or(&[][..], |health| list_of(health, "sources"));
+    let Some(found) = sources.iter().find(|s| s["id"] == source.as_str()) else {
+        return String::new();
+    };
+    match (found["status"].as_str(), found["detail"].as_str()) {
+        (Some("ok"), _) => format!("\n{source} serves"),
+        (_, Some(why)) => format!("\n{source} does not serve: {}", text::line(why)),
+        (_, None) => String::new(),
     }
 }
 
