@@ -12,6 +12,7 @@ mod bench;
 mod cage;
 #[cfg(target_os = "linux")]
 mod caged_agents;
+mod caldav;
 mod cards;
 mod changing_over;
 #[cfg(target_os = "linux")]

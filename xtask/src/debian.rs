@@ -51,6 +51,12 @@ pub(crate) const GIT: Package = Package {
     program: "git",
     purpose: "tests of the git connector make their repositories with it",
 };
+/// The server that the caldav connector is tested on.
+pub(crate) const RADICALE: Package = Package {
+    name: "radicale",
+    program: "radicale",
+    purpose: "tests of the caldav connector have it as their server",
+};
 /// Runs `docs/verify-export.py`.
 pub(crate) const PYTHON: Package = Package {
     name: "python3",

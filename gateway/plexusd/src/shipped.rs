@@ -19,4 +19,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("obsidian"),
     connector!("workspace"),
     connector!("git"),
+    connector!("caldav"),
 ];

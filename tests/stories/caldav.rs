@@ -1,0 +1,421 @@
+//! Calendars and to-dos, from the owner who adds the account to the agent that uses it: the real commands, and Radicale
+//! as the server, with TLS, changed by another client too.
+
+#[path = "../../workers/caldav/tests/radicale.rs"]
+mod radicale;
+
+use plexus_tests::{Agent, Folder, Gateway, programs::Said};
+use radicale::{PASSWORD, Radicale, USER};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const EVENTS: &str = "caldav.events.list";
+const TODOS: &str = "caldav.todos.list";
+const CREATE: &str = "caldav.todos.create";
+const COMPLETE: &str = "caldav.todos.complete";
+const UNDO: &str = "caldav.undo";
+
+/// A file of `tests/fixture/tls`.
+fn tls(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixture/tls")
+        .join(name)
+}
+
+struct Office {
+    gateway: Gateway,
+    server: Radicale,
+    folder: Folder,
+}
+
+impl Office {
+    /// A gateway without sources, and a server with two calendars.
+    fn open() -> Self {
+        let server = Radicale::tls(&tls("server.pem"), &tls("server.key"), &tls("ca.pem"));
+        server.calendar("work", "Work", &["VEVENT", "VTODO"]);
+        server.calendar("home", "Home & garden", &["VEVENT", "VTODO"]);
+        Self {
+            gateway: Gateway::start(),
+            server,
+            folder: Folder::empty(),
+        }
+    }
+
+    /// One whose server is the source `caldav`.
+    fn added() -> Self {
+        let office = Self::open();
+        let said = office.add("caldav", &office.server.url(), true, PASSWORD);
+        assert!(said.contains("caldav serves"), "{said}");
+        office
+    }
+
+    /// Adds a source and sets its password; what the commands say.
+    fn add(&self, id: &str, url: &str, trusted: bool, password: &str) -> String {
+        let set = [
+            format!("url={url}"),
+            format!("user={USER}"),
+            format!("ca={}", tls("ca.pem").display()),
+        ];
+        let mut line = vec![
+            "sources",
+            "add",
+            "caldav-account",
+            "--id",
+            id,
+            "--set",
+            &set[0],
+            "--set",
+            &set[1],
+        ];
+        if trusted {
+            line.extend(["--set", &set[2]]);
+        }
+        let added = self.gateway.cli(line);
+        let needs = format!("it needs a secret: plexusctl sources secret {id} password");
+        assert!(added.expect_ok().contains(&needs), "{added:?}");
+        self.folder.write("password", format!("{password}\n"));
+        let file = self.folder.path().join("password").display().to_string();
+        let said: Said = self
+            .gateway
+            .cli(["sources", "secret", id, "password", "--file", &file]);
+        said.expect_ok().to_owned()
+    }
+
+    fn agent(&self, capabilities: &[&str]) -> Agent {
+        self.gateway.agent_with("planner", capabilities)
+    }
+}
+
+fn todos(agent: &Agent) -> Vec<String> {
+    let reply = agent.invoke(TODOS, json!({})).expect_ok();
+    let todos = reply["output"]["todos"].as_array().expect("to-dos").clone();
+    todos
+        .iter()
+        .map(|todo| todo["title"].as_str().expect("a title").to_owned())
+        .collect()
+}
+
+/// The facts on a card, as one text each.
+fn facts(plan: &Value) -> Vec<String> {
+    let facts = plan["preview"]["facts"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{plan}"));
+    let text = |fact: &Value| {
+        format!(
+            "{}: {}",
+            fact["name"].as_str().expect("a name"),
+            fact["value"].as_str().expect("a value")
+        )
+    };
+    facts.iter().map(text).collect()
+}
+
+#[test]
+fn granted_read_lists_events_of_a_real_server() {
+    let office = Office::added();
+    office.server.put("work/standup.ics", "VEVENT", "UID:s\nDTSTART;TZID=Europe/Berlin:20261123T090000\nDTEND;TZID=Europe/Berlin:20261123T091500\nSUMMARY:Stand-up\nRRULE:FREQ=WEEKLY");
+    office.server.put(
+        "home/day.ics",
+        "VEVENT",
+        "UID:d\nDTSTART;VALUE=DATE:20261124\nSUMMARY:Holiday",
+    );
+    let agent = office.agent(&["caldav.calendars.list", EVENTS]);
+    let asked = json!({"start": "2026-11-22", "end": "2026-12-01"});
+    let reply = agent.invoke(EVENTS, asked.clone()).expect_ok();
+    let starts: Vec<_> = reply["output"]["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .map(|e| e["start"].clone())
+        .collect();
+    assert_eq!(
+        json!(starts),
+        json!([
+            "2026-11-23T09:00:00+01:00",
+            "2026-11-24",
+            "2026-11-30T09:00:00+01:00"
+        ])
+    );
+    let calendars = agent.invoke("caldav.calendars.list", json!({})).expect_ok();
+    assert!(
+        calendars.to_string().contains("Home & garden"),
+        "{calendars}"
+    );
+    // What the agent was not granted it has to ask for, and a constraint leaves the other calendar out.
+    agent.must_ask(TODOS, json!({}));
+    let narrow = office.gateway.agent("narrow");
+    let granted = office.gateway.cli([
+        "grants",
+        "allow",
+        "narrow",
+        EVENTS,
+        "--window",
+        "1h",
+        "--under",
+        "calendars=home",
+    ]);
+    assert_eq!(granted.status, 0, "{granted:?} {}", office.gateway.stderr());
+    let reply = narrow.invoke(EVENTS, asked).expect_ok();
+    assert_eq!(reply["output"]["events"].as_array().map(Vec::len), Some(1));
+    assert!(
+        !reply.to_string().contains("Stand-up") && reply.to_string().contains("Holiday"),
+        "{reply}"
+    );
+    narrow
+        .invoke(EVENTS, json!({"calendars": ["work"]}))
+        .expect_error(401, "grant_required");
+    // Who has read it? The audit log knows, and holds no title.
+    let read = office.gateway.owner().audited(|event| {
+        event["capabilityId"] == EVENTS && event["outcome"] == "ok" && event["agentId"] == "planner"
+    });
+    assert!(read.to_string().contains("work/standup.ics"), "{read}");
+    let log = json!(office.gateway.owner().audit(1000)).to_string();
+    assert!(!log.contains("Stand-up") && !log.contains(PASSWORD));
+}
+
+#[test]
+fn todo_is_shown_approved_seen_by_another_client_and_taken_back() {
+    let office = Office::added();
+    let agent = office.agent(&[TODOS]);
+    let title = "Bread, \u{202e}daerB; 1/2 & #3 \u{1f35e}";
+    let input =
+        json!({"list": "home", "title": title, "due": "2026-11-23", "notes": "rye\nnot white"});
+    let item = agent.must_ask(CREATE, input.clone());
+    let plan = office.gateway.owner().plan(&item);
+    assert_eq!(
+        facts(&plan),
+        [
+            "list: Home & garden (home)".to_owned(),
+            format!("title: {}", title.replace('\u{202e}', "\u{fffd}")),
+            "due: 2026-11-23".to_owned()
+        ]
+    );
+    assert_eq!(plan["preview"]["diff"], "rye\nnot white");
+    // On a terminal the mark that turns the direction of text is shown and does not turn it.
+    let shown = office.gateway.cli(["approvals", "show", &item]);
+    assert!(
+        !shown.expect_ok().contains('\u{202e}') && shown.expect_ok().contains("Bread, "),
+        "{shown:?}"
+    );
+    assert!(todos(&agent).is_empty(), "planning adds nothing");
+    office.gateway.owner().approve(&item, "once");
+    let done = agent.invoke(CREATE, input.clone()).expect_ok();
+    let id = done["output"]["id"].as_str().expect("an id").to_owned();
+    let there = office.server.get(&id);
+    assert!(
+        there.status == 200 && there.body.contains("SUMMARY:Bread\\, "),
+        "{there:?}"
+    );
+    assert_eq!(todos(&agent), [title]);
+    // Once is once.
+    agent.must_ask(CREATE, input);
+    let undo = done["undo"].as_str().expect("an id").to_owned();
+    let item = agent.must_ask(UNDO, json!({"id": undo}));
+    office.gateway.owner().approve(&item, "once");
+    let undone = agent.invoke(UNDO, json!({"id": undo})).expect_ok();
+    assert_eq!(undone["output"]["removed"], true);
+    assert_eq!(office.server.get(&id).status, 404);
+}
+
+#[test]
+fn completion_of_what_somebody_changed_is_refused() {
+    let office = Office::added();
+    office
+        .server
+        .put("home/bread.ics", "VTODO", "UID:bread\nSUMMARY:Bread");
+    let agent = office.agent(&[TODOS]);
+    let input = json!({"id": "home/bread.ics"});
+    let item = agent.must_ask(COMPLETE, input.clone());
+    let _seen = office.gateway.owner().card(&item);
+    office.gateway.owner().approve(&item, "once");
+    // Between the approval and the call.
+    office.server.put(
+        "home/bread.ics",
+        "VTODO",
+        "UID:bread\nSUMMARY:Bread and butter",
+    );
+    let refused = agent
+        .invoke(COMPLETE, input.clone())
+        .expect_error(200, "precondition_changed");
+    assert_eq!(refused["effect"], "none", "{refused}");
+    assert!(
+        !office
+            .server
+            .get("home/bread.ics")
+            .body
+            .contains("COMPLETED")
+    );
+    // The control: seen as it is now, it is completed; and the owner takes that back.
+    let item = agent.must_ask(COMPLETE, input.clone());
+    office.gateway.owner().approve(&item, "once");
+    let done = agent.invoke(COMPLETE, input).expect_ok();
+    assert!(
+        office
+            .server
+            .get("home/bread.ics")
+            .body
+            .contains("STATUS:COMPLETED")
+    );
+    assert!(todos(&agent).is_empty());
+    let path = format!(
+        "/admin/api/undo/{}",
+        done["auditId"].as_str().expect("an id")
+    );
+    let client = office.gateway.owner().client;
+    let plan = client.get(&path).expect_ok();
+    client
+        .post(&path, json!({"stateToken": plan["stateToken"]}))
+        .expect_ok();
+    assert!(
+        !office
+            .server
+            .get("home/bread.ics")
+            .body
+            .contains("COMPLETED")
+    );
+    assert_eq!(todos(&agent), ["Bread and butter"]);
+}
+
+#[test]
+fn standing_completion_covers_what_the_agent_has_listed() {
+    let office = Office::added();
+    office.server.put("home/a.ics", "VTODO", "UID:a\nSUMMARY:A");
+    office.server.put("home/b.ics", "VTODO", "UID:b\nSUMMARY:B");
+    let wanted =
+        json!({"agentId": "planner", "capabilities": [TODOS, COMPLETE], "standing": [COMPLETE]});
+    let connected = office.gateway.owner().connect_as(wanted).expect_ok();
+    let agent = Agent::enroll(
+        &office.gateway.client(),
+        connected["code"].as_str().expect("a code"),
+    );
+    let complete = |id: &str| agent.invoke(COMPLETE, json!({"id": id}));
+    complete("home/a.ics").expect_error(200, "precondition_changed");
+    assert_eq!(todos(&agent), ["A", "B"]);
+    complete("home/a.ics").expect_ok();
+    office
+        .server
+        .put("home/b.ics", "VTODO", "UID:b\nSUMMARY:B later");
+    complete("home/b.ics").expect_error(200, "precondition_changed");
+    assert_eq!(todos(&agent), ["B later"]);
+}
+
+#[test]
+fn event_is_asked_about_each_time() {
+    let office = Office::added();
+    let agent = office.agent(&[EVENTS]);
+    let create = "caldav.events.create";
+    let input = json!({"calendar": "work", "title": "Dentist", "start": "2026-11-24T09:00:00", "end": "2026-11-24T10:00:00", "timeZone": "Europe/Berlin", "place": "Main St 1"});
+    let item = agent.must_ask(create, input.clone());
+    let card = office.gateway.owner().card(&item);
+    let wanted = json!({"action": "approve", "trustWindow": {"kind": "1h"}, "cardDigest": card["cardDigest"]});
+    let decided = office.gateway.owner().decide(&item, wanted).expect_ok();
+    // A window is no more than once here.
+    assert_eq!(
+        (&decided["granted"], &decided["once"]),
+        (&json!([]), &json!([create]))
+    );
+    assert_eq!(
+        facts(&card["asks"][0]["plan"]),
+        [
+            "calendar: Work (work)",
+            "title: Dentist",
+            "start: 2026-11-24T09:00:00+01:00",
+            "end: 2026-11-24T10:00:00+01:00",
+            "time_zone: Europe/Berlin",
+            "place: Main St 1"
+        ]
+    );
+    let done = agent.invoke(create, input.clone()).expect_ok();
+    agent.must_ask(create, input);
+    let there = office
+        .server
+        .get(done["output"]["id"].as_str().expect("an id"));
+    assert!(
+        there
+            .body
+            .contains("DTSTART;TZID=Europe/Berlin:20261124T090000")
+            && there.body.contains("BEGIN:VTIMEZONE"),
+        "{there:?}"
+    );
+    let listed = agent
+        .invoke(EVENTS, json!({"start": "2026-11-24"}))
+        .expect_ok();
+    assert_eq!(listed["output"]["events"][0]["timeZone"], "Europe/Berlin");
+}
+
+#[test]
+fn account_that_does_not_serve_says_what_is_wrong() {
+    let office = Office::open();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = closed.local_addr().expect("an address").port();
+    drop(closed);
+    for (id, url, trusted, password, why) in [
+        (
+            "closed",
+            format!("https://localhost:{port}/"),
+            true,
+            PASSWORD,
+            "the server cannot be reached: the host does not answer",
+        ),
+        (
+            "unknown",
+            office.server.url(),
+            false,
+            PASSWORD,
+            "the server's certificate is not accepted",
+        ),
+        (
+            "refused",
+            office.server.url(),
+            true,
+            "wrong",
+            "does not accept user and password (401)",
+        ),
+    ] {
+        let said = office.add(id, &url, trusted, password);
+        assert!(
+            said.contains(&format!("{id} does not serve: ")) && said.contains(why),
+            "{said}"
+        );
+    }
+    let plain = office.gateway.cli([
+        "sources",
+        "add",
+        "caldav-account",
+        "--id",
+        "plain",
+        "--set",
+        "url=http://cal.example/",
+        "--set",
+        "user=me",
+    ]);
+    assert!(
+        plain.all().contains("nothing else is encrypted"),
+        "{plain:?}"
+    );
+    // Set right, it serves.
+    office.folder.write("password", PASSWORD);
+    let file = office.folder.path().join("password").display().to_string();
+    let said = office
+        .gateway
+        .cli(["sources", "secret", "refused", "password", "--file", &file]);
+    assert!(said.expect_ok().contains("refused serves"), "{said:?}");
+    // And when the password stops working, the owner reads what to do.
+    let agent = office
+        .gateway
+        .agent_with("planner", &["refused.todos.list"]);
+    agent.invoke("refused.todos.list", json!({})).expect_ok();
+    office.server.set_password("another");
+    let refused = agent.invoke("refused.todos.list", json!({}));
+    assert_eq!(refused.at("/ok"), false, "{refused}");
+    let health = office
+        .gateway
+        .owner()
+        .client
+        .get("/admin/api/health")
+        .expect_ok();
+    assert!(
+        health.to_string().contains("plexusctl sources secret"),
+        "{health}"
+    );
+}

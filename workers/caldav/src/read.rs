@@ -1,0 +1,432 @@
+//! What the calendars and lists hold, as answers tell it: in order, in pages, with what could not be read named.
+//!
+//! Invariant: a page is bounded in bytes; what is left out is in `next` or in `warnings`.
+//!
+//! Must not know: who asks, what they may see.
+
+use crate::{
+    ical::{self, Item},
+    repeat::{self, Occurrence, Worked},
+    server::Object,
+    time::{Bound, Range},
+};
+use chrono::{TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How long a range is where no end is given, and at most, in days.
+const DAYS: i64 = 31;
+const MOST_DAYS: i64 = 366;
+/// Things in an answer where no number is given.
+const LIMIT: usize = 200;
+/// Text of one answer, in bytes; as JSON it may take six times as much.
+const PAGE: usize = 512 * 1024;
+/// Most occurrences, or to-dos, that one call sorts.
+const MOST: usize = 20_000;
+/// Most ids in a warning.
+const NAMED: usize = 5;
+
+/// Input of `events.list`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventsInput {
+    start: Option<String>,
+    end: Option<String>,
+    pub(crate) calendars: Option<Vec<String>>,
+    text: Option<String>,
+    limit: Option<usize>,
+    next: Option<String>,
+}
+
+/// Input of `todos.list`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TodosInput {
+    pub(crate) list: Option<String>,
+    due_before: Option<String>,
+    #[serde(default)]
+    completed: bool,
+    limit: Option<usize>,
+    next: Option<String>,
+}
+
+/// Output of `events.list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Events {
+    from: String,
+    to: String,
+    pub(crate) events: Vec<Event>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// One occurrence.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    calendar: String,
+    title: String,
+    start: String,
+    end: String,
+    #[serde(skip_serializing_if = "is_false")]
+    all_day: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    floating: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    repeats: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    people: Vec<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    cut: bool,
+}
+
+/// Output of `todos.list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Todos {
+    pub(crate) todos: Vec<Todo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// One to-do.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Todo {
+    pub(crate) id: String,
+    list: String,
+    title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    repeats: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    cut: bool,
+    /// Its version, for what the gateway knows of who read what.
+    #[serde(skip)]
+    pub(crate) etag: String,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Why there is no list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoList {
+    /// Nobody waits for it any more.
+    Over,
+    TooMany,
+}
+
+impl EventsInput {
+    /// The range that is asked for.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn range(&self) -> Result<Range, &'static str> {
+        let typed = |text: &String| Bound::typed(text);
+        let from = match &self.start {
+            Some(text) => typed(text).ok_or("start is no date and no time with an offset")?,
+            None => {
+                let today = Utc::now().date_naive().to_string();
+                typed(&today).ok_or("the clock of this machine is off")?
+            }
+        };
+        let to = match &self.end {
+            Some(text) => typed(text).ok_or("end is no date and no time with an offset")?,
+            None => from
+                .later(TimeDelta::days(DAYS))
+                .ok_or("start is too late")?,
+        };
+        let length = to.instant - from.instant;
+        if length <= TimeDelta::zero() {
+            return Err("end is not after start");
+        }
+        if length > TimeDelta::days(MOST_DAYS) {
+            return Err("more than 366 days; ask for a year at a time");
+        }
+        Ok(Range { from, to })
+    }
+
+    /// The answer, from the objects of the calendars that were asked, each with its calendar's id.
+    pub(crate) fn answer(
+        &self,
+        range: &Range,
+        objects: &[(String, Vec<Object>)],
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Events, NoList> {
+        let mut unread = Unread::default();
+        let parsed = parse(objects, false, &mut unread, is_over)?;
+        let wanted = self.text.as_ref().map(|text| text.to_lowercase());
+        let mut budget = repeat::BUDGET;
+        let mut found = Vec::new();
+        for one in &parsed {
+            if is_over() {
+                return Err(NoList::Over);
+            }
+            let (occurrences, worked) = repeat::occurrences(&one.items, range, &mut budget);
+            match worked {
+                Worked::Whole => {}
+                Worked::Short => unread.add(
+                    "it repeats more often than is worked out; occurrences are missing",
+                    one.id,
+                ),
+                Worked::NoRule => unread.add(
+                    "its rule cannot be read; only its first occurrence is told",
+                    one.id,
+                ),
+            }
+            let said = |item: &Item| {
+                let texts = [Some(&item.title), item.place.as_ref(), item.notes.as_ref()];
+                let holds = |word: &String| {
+                    texts
+                        .iter()
+                        .flatten()
+                        .any(|t| t.to_lowercase().contains(word))
+                };
+                wanted.as_ref().is_none_or(holds)
+            };
+            let occurrences = occurrences.into_iter().filter(|o| said(o.item));
+            found.extend(occurrences.map(|o| (o.start.instant().timestamp(), one, o)));
+            if found.len() > MOST {
+                return Err(NoList::TooMany);
+            }
+        }
+        found.sort_by(|a, b| (a.0, a.1.id).cmp(&(b.0, b.1.id)));
+        let found = found
+            .iter()
+            .map(|(at, one, occurrence)| ((*at, one.id), move || Event::of(one, occurrence)));
+        let size = |e: &Event| {
+            e.title.len()
+                + e.place.as_ref().map_or(0, String::len)
+                + e.notes.as_ref().map_or(0, String::len)
+                + e.people.iter().map(String::len).sum::<usize>()
+        };
+        let (events, next) = page(found, self.limit, self.next.as_deref(), size);
+        Ok(Events {
+            from: shown(&range.from),
+            to: shown(&range.to),
+            events,
+            warnings: unread.warnings(),
+            next,
+        })
+    }
+}
+
+fn shown(bound: &Bound) -> String {
+    bound
+        .instant
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+impl TodosInput {
+    /// The end of what is asked for.
+    ///
+    /// # Errors
+    /// Where it is no moment.
+    pub(crate) fn before(&self) -> Result<Option<Bound>, &'static str> {
+        let typed = |text: &String| {
+            Bound::typed(text).ok_or("dueBefore is no date and no time with an offset")
+        };
+        self.due_before.as_ref().map(typed).transpose()
+    }
+
+    /// The answer, from the objects of the lists that were asked, each with its list's id.
+    pub(crate) fn answer(
+        &self,
+        before: Option<&Bound>,
+        objects: &[(String, Vec<Object>)],
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Todos, NoList> {
+        let mut unread = Unread::default();
+        let parsed = parse(objects, true, &mut unread, is_over)?;
+        let mut found = Vec::new();
+        for one in &parsed {
+            let whole = one.items.iter().find(|item| item.instead_of.is_none());
+            let Some(item) = whole.or(one.items.first()) else {
+                continue;
+            };
+            let due_in_time =
+                before.is_none_or(|before| item.due.is_some_and(|due| before.is_after(&due)));
+            if item.is_done() == self.completed && due_in_time {
+                let at = item.due.map_or(i64::MAX, |due| due.instant().timestamp());
+                found.push((at, one, item));
+            }
+            if found.len() > MOST {
+                return Err(NoList::TooMany);
+            }
+        }
+        found.sort_by(|a, b| (a.0, a.1.id).cmp(&(b.0, b.1.id)));
+        let found = found
+            .iter()
+            .map(|(at, one, item)| ((*at, one.id), move || Todo::of(one, item)));
+        let size = |t: &Todo| t.title.len() + t.notes.as_ref().map_or(0, String::len);
+        let (todos, next) = page(found, self.limit, self.next.as_deref(), size);
+        Ok(Todos {
+            todos,
+            warnings: unread.warnings(),
+            next,
+        })
+    }
+}
+
+/// An object that was read.
+struct Parsed<'a> {
+    calendar: &'a str,
+    id: &'a str,
+    etag: &'a str,
+    items: Vec<Item>,
+}
+
+fn parse<'a>(
+    objects: &'a [(String, Vec<Object>)],
+    todos: bool,
+    unread: &mut Unread<'a>,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Vec<Parsed<'a>>, NoList> {
+    let mut parsed = Vec::new();
+    for (calendar, object) in objects
+        .iter()
+        .flat_map(|(id, all)| all.iter().map(move |one| (id, one)))
+    {
+        if is_over() {
+            return Err(NoList::Over);
+        }
+        match ical::items(&object.text, todos) {
+            Ok(items) => {
+                if items.iter().any(|item| item.lost_zone) {
+                    unread.add(
+                        "its time zone is not known; its times are told without one",
+                        &object.id,
+                    );
+                }
+                parsed.push(Parsed {
+                    calendar,
+                    id: &object.id,
+                    etag: &object.etag,
+                    items,
+                });
+            }
+            Err(ical::Unread::TooLarge) => unread.add("it is too large to be read", &object.id),
+            Err(ical::Unread::NotCalendar) => unread.add("it is no calendar object", &object.id),
+        }
+    }
+    Ok(parsed)
+}
+
+impl Event {
+    fn of(
+        one: &Parsed<'_>,
+        Occurrence {
+            item,
+            start,
+            end,
+            repeats,
+        }: &Occurrence<'_>,
+    ) -> Self {
+        Self {
+            id: one.id.to_owned(),
+            calendar: one.calendar.to_owned(),
+            title: item.title.clone(),
+            start: start.shown(),
+            end: end.shown(),
+            all_day: start.day,
+            floating: start.floats() && !start.day,
+            time_zone: start.zone_name(),
+            place: item.place.clone(),
+            notes: item.notes.clone(),
+            status: item.status.clone(),
+            repeats: *repeats,
+            people: item.people.clone(),
+            cut: item.cut,
+        }
+    }
+}
+
+impl Todo {
+    fn of(one: &Parsed<'_>, item: &Item) -> Self {
+        Self {
+            id: one.id.to_owned(),
+            list: one.calendar.to_owned(),
+            title: item.title.clone(),
+            due: item.due.map(|due| due.shown()),
+            notes: item.notes.clone(),
+            priority: item.priority,
+            completed: item.completed.map(|at| at.shown()),
+            status: item.status.clone(),
+            repeats: item.repeats(),
+            cut: item.cut,
+            etag: one.etag.to_owned(),
+        }
+    }
+}
+
+/// What of `found`, which is in order, follows `after` and fits; and where the next page goes on.
+fn page<'a, T, Make: FnOnce() -> T>(
+    found: impl Iterator<Item = ((i64, &'a str), Make)>,
+    limit: Option<usize>,
+    after: Option<&str>,
+    size: impl Fn(&T) -> usize,
+) -> (Vec<T>, Option<String>) {
+    let after = after.and_then(|text| text.split_once(' '));
+    let after = after.and_then(|(at, id)| Some((at.parse().ok()?, id)));
+    let limit = limit.unwrap_or(LIMIT);
+    let (mut all, mut bytes, mut last) = (Vec::new(), 0, None);
+    for (key, make) in found.filter(|(key, _)| after.is_none_or(|after| *key > after)) {
+        if all.len() >= limit || bytes > PAGE {
+            return (all, last.map(|(at, id): (i64, &str)| format!("{at} {id}")));
+        }
+        let one = make();
+        bytes += size(&one);
+        all.push(one);
+        last = Some(key);
+    }
+    (all, None)
+}
+
+/// What could not be read, by the reason.
+#[derive(Default)]
+struct Unread<'a>(BTreeMap<&'static str, Vec<&'a str>>);
+
+impl<'a> Unread<'a> {
+    fn add(&mut self, why: &'static str, id: &'a str) {
+        self.0.entry(why).or_default().push(id);
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let line = |(why, ids): (&&str, &Vec<&str>)| {
+            let named: Vec<&str> = ids.iter().copied().take(NAMED).collect();
+            let more = match ids.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{}{more}: {why}", named.join(", "))
+        };
+        self.0.iter().map(line).collect()
+    }
+}

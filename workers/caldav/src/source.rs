@@ -1,0 +1,634 @@
+//! The account as a source: calls in, answers out; what a failure means to an agent and to the owner.
+//!
+//! ```text
+//! health: well ◀── an answer ──▶ unavailable, with what to do ── every 30 s: is it back? ─▶ …
+//! ```
+//!
+//! Invariants: a constraint is asked about a calendar's id before anything of it is asked of the server; calendars that
+//! the owner did not name do not exist; iCalendar is parsed on a file thread, because probes are answered meanwhile.
+//!
+//! Must not know: how requests are made, what an object looks like.
+
+use crate::{
+    http::{Failure, Http},
+    read::{Events, EventsInput, NoList, Todos, TodosInput},
+    server::{Calendar, Object, Server},
+    store::{Act, Record, Store},
+    write::{Change, EventInput, IdInput, Output, Planned, TodoInput, UndoInput, settled},
+};
+use chrono::Utc;
+use hyper::StatusCode;
+use plexus_ipc::worker::{
+    CallContext, Content, Given, Handlers, Health, OpenError, Plan, Reply, Role, Secrets, Source,
+    SourceError, Touched, Verdict, on_file_thread,
+};
+use plexus_protocol::{AuditId, Digest, Effect};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The kinds that everything is recorded under, and the fields that a constraint may narrow.
+const CALENDAR: &str = "calendar";
+const EVENT: &str = "event";
+const TODO: &str = "todo";
+const OF_EVENTS: &str = "calendars";
+const OF_EVENT: &str = "calendar";
+const OF_TODOS: &str = "list";
+const OF_ONE: &str = "id";
+/// No constraint is about it: the object's own id has been judged.
+const JUDGED: &str = "";
+/// From one look at a server that does not serve to the next.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Text of objects that one call may hold, in bytes.
+const HELD: usize = 48 * 1024 * 1024;
+
+/// One account, served.
+#[derive(Debug)]
+pub struct CaldavSource {
+    server: Arc<Server>,
+    /// Ids or names of the calendars that exist for agents; empty: all.
+    only: Vec<String>,
+    /// What changes were; none where the worker was given no folder for it.
+    store: Option<Store>,
+    ailing: Arc<Mutex<Ailing>>,
+}
+
+/// What is wrong with the server, and when that was last looked at.
+#[derive(Debug, Default)]
+struct Ailing {
+    why: Option<String>,
+    looked: Option<Instant>,
+}
+
+/// The source's route.
+#[derive(Debug, Deserialize)]
+pub struct Config {
+    /// The server, as the owner typed it; the egress has read its host from it.
+    pub url: String,
+    /// The user's name.
+    pub user: String,
+    /// Ids or names of calendars, separated by commas.
+    #[serde(default)]
+    pub calendars: String,
+}
+
+/// `calendars.list` takes nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Debug, Serialize)]
+struct Calendars {
+    calendars: Vec<Listed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    id: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    color: Option<String>,
+    events: bool,
+    todos: bool,
+    writable: bool,
+}
+
+impl Source for CaldavSource {
+    type Config = Config;
+
+    async fn open(_: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
+        Err(OpenError::config(
+            "a server is reached by way of an egress alone",
+        ))
+    }
+
+    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+        let http = given
+            .egress
+            .and_then(|egress| Http::new(&egress, &config.user));
+        let http = http.ok_or_else(|| OpenError::config("url names no server"))?;
+        let found = Server::find(http, config.url.trim()).await;
+        let server = found.map_err(|failure| open_error(&failure))?;
+        let store = given.scratch.map(Store::new);
+        if let (Role::Writer, Some(store), Some(kept)) = (given.role, store.clone(), given.kept) {
+            let pruned = on_file_thread(move || Ok(store.prune(kept))).await;
+            if !matches!(pruned, Ok(Ok(()))) {
+                return Err(OpenError::internal("what is kept for undo cannot be read"));
+            }
+        }
+        let only = config.calendars.split(',').map(str::trim);
+        Ok(Self {
+            server: Arc::new(server),
+            only: only
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            store,
+            ailing: Arc::default(),
+        })
+    }
+
+    async fn settle(&self, intent: AuditId) -> Verdict {
+        let Some(Ok(kept)) = self.store.as_ref().map(|store| store.get(&intent)) else {
+            return Verdict::CannotTell;
+        };
+        // It is kept before the request leaves.
+        let Some(record) = kept else {
+            return Verdict::DidNot;
+        };
+        let Ok(calendars) = self.server.calendars().await else {
+            return Verdict::CannotTell;
+        };
+        let Some(calendar) = calendars.iter().find(|c| c.id == record.calendar) else {
+            return Verdict::CannotTell;
+        };
+        match self.server.object(calendar, &record.object).await {
+            Ok(now) => settled(&record, now.as_ref()),
+            Err(_) => Verdict::CannotTell,
+        }
+    }
+
+    async fn health(&self) -> Health {
+        let mut ailing = self.ailing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(why) = ailing.why.clone() else {
+            return Health::Well;
+        };
+        if ailing.looked.is_none_or(|at| at.elapsed() > LOOK_AGAIN) {
+            ailing.looked = Some(Instant::now());
+            let (server, ailing) = (Arc::clone(&self.server), Arc::clone(&self.ailing));
+            tokio::spawn(async move { note(&ailing, &server.check().await) });
+        }
+        Health::Unavailable(why.into())
+    }
+
+    fn handlers() -> Handlers<Self> {
+        Handlers::new()
+            .read("calendars.list", Self::calendars)
+            .read("events.list", Self::events)
+            .read("todos.list", Self::todos)
+            .effect("todos.create", Self::plan_todo, Self::commit)
+            .effect("todos.complete", Self::plan_complete, Self::commit)
+            .effect("events.create", Self::plan_event, Self::commit)
+            .effect("undo", Self::plan_undo, Self::commit)
+    }
+}
+
+impl CaldavSource {
+    /// Takes note of how the server is, and tells a failure.
+    fn heard<T>(&self, result: Result<T, Failure>) -> Result<T, SourceError> {
+        note(&self.ailing, &result);
+        result.map_err(|failure| told(&failure))
+    }
+
+    /// The calendars that exist for this call.
+    async fn visible(&self, call: &CallContext, field: &str) -> Result<Vec<Calendar>, SourceError> {
+        let mut all = self.heard(self.server.calendars().await)?;
+        let named = |c: &Calendar| {
+            self.only.is_empty()
+                || self
+                    .only
+                    .iter()
+                    .any(|only| *only == c.id || *only == c.name)
+        };
+        all.retain(|calendar| named(calendar) && call.allows(field, &calendar.id));
+        Ok(all)
+    }
+
+    /// The calendar with this id.
+    async fn calendar(
+        &self,
+        call: &CallContext,
+        field: &str,
+        id: &str,
+    ) -> Result<Calendar, SourceError> {
+        call.require(field, id)?;
+        let mut all = self.visible(call, field).await?.into_iter();
+        let found = all.find(|calendar| calendar.id == id);
+        found.ok_or_else(|| {
+            SourceError::transport(
+                "not_found",
+                "there is no calendar or list with this id; calendars.list has them",
+            )
+        })
+    }
+
+    /// The calendar that an object's id names, and that object.
+    async fn object(
+        &self,
+        call: &CallContext,
+        field: &str,
+        id: &str,
+    ) -> Result<(Calendar, Option<Object>), SourceError> {
+        let (calendar, _) = id
+            .rsplit_once('/')
+            .ok_or_else(|| SourceError::invalid("an id has the list's id, a / and a name"))?;
+        let calendar = self.calendar(call, field, calendar).await?;
+        let object = self.heard(self.server.object(&calendar, id).await)?;
+        Ok((calendar, object))
+    }
+
+    async fn calendars(
+        self: Arc<Self>,
+        call: CallContext,
+        _: Nothing,
+    ) -> Result<Reply<Calendars>, SourceError> {
+        let visible = self.visible(&call, OF_EVENTS).await?;
+        let touched: Vec<_> = visible
+            .iter()
+            .map(|c| Touched::read(CALENDAR, &c.id, None))
+            .collect();
+        let summary = format!("listed {} calendars", visible.len());
+        let listed = |c: Calendar| Listed {
+            id: c.id,
+            name: c.name,
+            color: c.color,
+            events: c.events,
+            todos: c.todos,
+            writable: c.writable,
+        };
+        let calendars = visible.into_iter().map(listed).collect();
+        Ok(Reply::new(Calendars { calendars }, summary).touched(touched))
+    }
+
+    /// The objects of these calendars, each list with its calendar's id, and what was touched by that.
+    async fn objects(
+        &self,
+        calendars: &[Calendar],
+        component: &str,
+        between: Option<(&str, &str)>,
+    ) -> Result<(Vec<(String, Vec<Object>)>, Vec<Touched>), SourceError> {
+        let (mut all, mut held) = (Vec::new(), 0);
+        for calendar in calendars {
+            let objects = self.server.objects(calendar, component, between).await;
+            let objects = self.heard(objects)?;
+            held += objects
+                .iter()
+                .map(|object| object.text.len())
+                .sum::<usize>();
+            if held > HELD {
+                return Err(told(&Failure::TooLarge));
+            }
+            all.push((calendar.id.clone(), objects));
+        }
+        let touched = calendars
+            .iter()
+            .map(|c| Touched::read(CALENDAR, &c.id, None));
+        Ok((all, touched.collect()))
+    }
+
+    async fn events(
+        self: Arc<Self>,
+        call: CallContext,
+        input: EventsInput,
+    ) -> Result<Reply<Events>, SourceError> {
+        let range = input.range().map_err(SourceError::invalid)?;
+        let wanted = input.calendars.clone();
+        for id in wanted.iter().flatten() {
+            call.require(OF_EVENTS, id)?;
+        }
+        let mut calendars = self.visible(&call, OF_EVENTS).await?;
+        calendars.retain(|c| c.events);
+        if let Some(wanted) = wanted {
+            if let Some(missing) = wanted
+                .iter()
+                .find(|id| calendars.iter().all(|c| c.id != **id))
+            {
+                let why = format!("there is no calendar {missing:?}; calendars.list has their ids");
+                return Err(SourceError::transport("not_found", why));
+            }
+            calendars.retain(|c| wanted.contains(&c.id));
+        }
+        let (from, to) = range.asked();
+        let (objects, touched) = self
+            .objects(&calendars, "VEVENT", Some((&from, &to)))
+            .await?;
+        on_file_thread(move || {
+            let output = input
+                .answer(&range, &objects, &|| call.is_over())
+                .map_err(no_list)?;
+            let mut ids: Vec<&str> = output
+                .events
+                .iter()
+                .map(|event| event.id.as_str())
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let events: Vec<_> = ids
+                .iter()
+                .map(|id| Touched::read(EVENT, id, None))
+                .collect();
+            let summary = format!("listed {} events", output.events.len());
+            Ok(Reply::new(output, summary).touched(touched).touched(events))
+        })
+        .await
+    }
+
+    async fn todos(
+        self: Arc<Self>,
+        call: CallContext,
+        input: TodosInput,
+    ) -> Result<Reply<Todos>, SourceError> {
+        let before = input.before().map_err(SourceError::invalid)?;
+        let calendars = match &input.list {
+            Some(id) => vec![self.calendar(&call, OF_TODOS, id).await?],
+            None => self.visible(&call, OF_TODOS).await?,
+        };
+        let calendars: Vec<_> = calendars.into_iter().filter(|c| c.todos).collect();
+        let (objects, touched) = self.objects(&calendars, "VTODO", None).await?;
+        on_file_thread(move || {
+            let output = input
+                .answer(before.as_ref(), &objects, &|| call.is_over())
+                .map_err(no_list)?;
+            let todos = output
+                .todos
+                .iter()
+                .map(|todo| Touched::read(TODO, &todo.id, Some(version(&todo.etag))));
+            let todos: Vec<_> = todos.collect();
+            let summary = format!("listed {} to-dos", output.todos.len());
+            Ok(Reply::new(output, summary).touched(touched).touched(todos))
+        })
+        .await
+    }
+
+    async fn plan_todo(
+        self: Arc<Self>,
+        call: CallContext,
+        input: TodoInput,
+    ) -> Result<Plan<Change>, SourceError> {
+        let calendar = self.calendar(&call, OF_TODOS, &input.list).await?;
+        let (calendar, draft) = (
+            takes(calendar, TODO)?,
+            input.draft().map_err(SourceError::invalid)?,
+        );
+        Ok(planned(Change::add(calendar, draft)))
+    }
+
+    async fn plan_event(
+        self: Arc<Self>,
+        call: CallContext,
+        input: EventInput,
+    ) -> Result<Plan<Change>, SourceError> {
+        let calendar = self.calendar(&call, OF_EVENT, &input.calendar).await?;
+        let (calendar, draft) = (
+            takes(calendar, EVENT)?,
+            input.draft().map_err(SourceError::invalid)?,
+        );
+        Ok(planned(Change::add(calendar, draft)))
+    }
+
+    async fn plan_complete(
+        self: Arc<Self>,
+        call: CallContext,
+        input: IdInput,
+    ) -> Result<Plan<Change>, SourceError> {
+        call.require(OF_ONE, &input.id)?;
+        let (calendar, object) = self.object(&call, JUDGED, &input.id).await?;
+        let missing = || SourceError::transport("not_found", "there is no to-do with this id");
+        let (calendar, object) = (takes(calendar, TODO)?, object.ok_or_else(missing)?);
+        Change::complete(calendar, object)
+            .map(planned)
+            .map_err(|why| cannot(&why))
+    }
+
+    async fn plan_undo(
+        self: Arc<Self>,
+        call: CallContext,
+        input: UndoInput,
+    ) -> Result<Plan<Change>, SourceError> {
+        let unknown = || SourceError::transport("not_undoable", "no change of this id is kept");
+        let intent: AuditId = input.id.parse().map_err(|_| unknown())?;
+        let store = self.store.clone().ok_or_else(unknown)?;
+        let kept = on_file_thread(move || Ok(store.get(&intent))).await?;
+        let record = kept.ok().flatten().ok_or_else(unknown)?;
+        if input.list.is_some_and(|list| list != record.calendar) {
+            return Err(SourceError::invalid(
+                "the change of this id is in another list",
+            ));
+        }
+        let (calendar, now) = self.object(&call, OF_TODOS, &record.object).await?;
+        Change::undo(calendar, record, now)
+            .map(planned)
+            .map_err(|why| cannot(&why))
+    }
+
+    async fn commit(
+        self: Arc<Self>,
+        call: CallContext,
+        change: Change,
+    ) -> Result<Reply<Output>, SourceError> {
+        let intent = call.audit().cloned();
+        let intent = intent.ok_or_else(|| SourceError::internal("a change without an intent"))?;
+        let now = Utc::now();
+        let mut record = change.record(&intent, now);
+        self.keep(&intent, &record).await?;
+        let made = change.make(&self.server, &intent, &record, now).await;
+        let made = match made {
+            Ok(made) => {
+                note(&self.ailing, &Ok(()));
+                made
+            }
+            Err((failure, effect)) => {
+                let error = told(&failure).effect(effect);
+                note::<()>(&self.ailing, &Err(failure));
+                return Err(error);
+            }
+        };
+        record.version.clone_from(&made.version);
+        record.done = true;
+        let is_kept = self.keep(&intent, &record).await.is_ok();
+        let undoable = is_kept && (made.version.is_some() || matches!(record.act, Act::Remove));
+        let (todo, calendar) = (kind(&change) == TODO, change.calendar.id.clone());
+        let digest = made.version.as_deref().map(version);
+        let touched = [
+            Touched::write(CALENDAR, &calendar, None),
+            Touched::write(kind(&change), &made.id, digest),
+        ];
+        let is_undo = !matches!(change.act, Planned::Add(_) | Planned::Complete(_));
+        let (list, calendar) = match todo || is_undo {
+            true => (Some(calendar), None),
+            false => (None, Some(calendar)),
+        };
+        let output = Output {
+            ok: true,
+            id: made.id,
+            list,
+            calendar,
+            completed: made
+                .at
+                .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+            removed: is_undo.then_some(matches!(change.act, Planned::Remove(_))),
+        };
+        let reply = Reply::new(output, change.summary()).touched(touched);
+        Ok(if undoable {
+            reply.undo(intent.as_str())
+        } else {
+            reply
+        })
+    }
+
+    async fn keep(&self, intent: &AuditId, record: &Record) -> Result<(), SourceError> {
+        let Some(store) = self.store.clone() else {
+            return Ok(());
+        };
+        let (intent, record) = (intent.clone(), record.clone());
+        let kept = on_file_thread(move || Ok(store.put(&intent, &record))).await?;
+        kept.map_err(|error| {
+            SourceError::internal(format!("the change cannot be kept for undo: {error}"))
+        })
+    }
+}
+
+/// `calendar`, where agents may add to it what `kind` names.
+fn takes(calendar: Calendar, kind: &str) -> Result<Calendar, SourceError> {
+    let (takes, what) = match kind {
+        TODO => (calendar.todos, "to-dos"),
+        _ => (calendar.events, "events"),
+    };
+    if !takes {
+        return Err(SourceError::transport(
+            "not_taken",
+            format!("this calendar takes no {what}"),
+        ));
+    }
+    match calendar.writable {
+        true => Ok(calendar),
+        false => Err(SourceError::denied(
+            "the account may read this calendar and not change it",
+        )),
+    }
+}
+
+fn kind(change: &Change) -> &'static str {
+    let text = match &change.act {
+        Planned::Complete(_) => return TODO,
+        Planned::Add(draft) => return if draft.is_todo() { TODO } else { EVENT },
+        Planned::Remove(object) | Planned::Restore(object, _) => &object.text,
+        Planned::Again(_, text) => text,
+    };
+    match crate::ical::items(text, true).is_ok_and(|todos| !todos.is_empty()) {
+        true => TODO,
+        false => EVENT,
+    }
+}
+
+fn planned(change: Change) -> Plan<Change> {
+    let (token, preview, summary) = (change.state_token(), change.preview(), change.summary());
+    let mut touched = vec![Touched::write(CALENDAR, &change.calendar.id, None)];
+    let before = change.object().map(|object| version(&object.etag));
+    if let Some(object) = change.object() {
+        touched.push(Touched::write(kind(&change), &object.id, before));
+    }
+    // A standing grant to complete covers the to-do as the agent last listed it. An undo is held against what the
+    // change itself left.
+    let content = match &change.act {
+        Planned::Complete(_) => before.map(Content::Is),
+        Planned::Add(_) => Some(Content::Absent),
+        Planned::Remove(_) | Planned::Restore(..) | Planned::Again(..) => None,
+    };
+    let plan = Plan::new(change, token, preview, summary).touched(touched);
+    match content {
+        Some(content) => plan.before(content),
+        None => plan,
+    }
+}
+
+fn version(etag: &str) -> Digest {
+    Digest::of(etag.as_bytes())
+}
+
+fn cannot((reason, why): &(&str, &str)) -> SourceError {
+    match *reason {
+        "changed" => SourceError::changed(reason, why),
+        _ => SourceError::transport(reason, why),
+    }
+}
+
+fn no_list(why: NoList) -> SourceError {
+    match why {
+        NoList::Over => SourceError::cancelled(Effect::None),
+        NoList::TooMany => SourceError::transport(
+            "too_large",
+            "more than 20,000 of them: ask for a shorter range or for one calendar",
+        ),
+    }
+}
+
+/// What the owner can do about it; `None` where the server serves.
+fn remedy(failure: &Failure) -> Option<String> {
+    let why = match failure {
+        Failure::NoWay(words) if words.contains("proven its name") => {
+            "the server's certificate is not accepted: for a server of your own, add the source with ca, the file of its authority".to_owned()
+        }
+        Failure::NoWay(words) => format!("the server cannot be reached: {words}"),
+        Failure::Status(StatusCode::UNAUTHORIZED, _) => {
+            "the server does not accept user and password (401): set a new app password with plexusctl sources secret, or add the source with another user".to_owned()
+        }
+        Failure::Status(status, _) if status.is_server_error() => {
+            format!("the server fails ({}): try again later, or look at the server", status.as_u16())
+        }
+        Failure::Stalled | Failure::Broken => format!("{failure}: try again later, or look at the server"),
+        Failure::Elsewhere(_) | Failure::NoCalendars(_) => failure.to_string(),
+        Failure::Status(..) | Failure::TooLarge | Failure::Unreadable(_) => return None,
+    };
+    Some(why)
+}
+
+fn note<T>(ailing: &Mutex<Ailing>, result: &Result<T, Failure>) {
+    let mut ailing = ailing.lock().unwrap_or_else(PoisonError::into_inner);
+    ailing.why = result.as_ref().err().and_then(remedy);
+    ailing.looked = Some(Instant::now());
+}
+
+/// As an agent is told.
+fn told(failure: &Failure) -> SourceError {
+    let waits = |wait: &Option<u64>| match wait {
+        Some(seconds) => format!("the server asks to wait {seconds} s before the next request"),
+        None => "the server asks to wait before the next request".to_owned(),
+    };
+    match failure {
+        Failure::Status(StatusCode::UNAUTHORIZED, _) => SourceError::unavailable(
+            "the server does not accept the account's password; tell the owner",
+        ),
+        Failure::Status(StatusCode::FORBIDDEN, _) => {
+            SourceError::denied("the server forbids this to the account")
+        }
+        Failure::Status(StatusCode::NOT_FOUND | StatusCode::GONE, _) => SourceError::transport(
+            "not_found",
+            "the server has nothing there any more; list again",
+        ),
+        Failure::Status(StatusCode::CONFLICT, _) => SourceError::transport(
+            "conflict",
+            "the server refuses it as it is (409); list again before another try",
+        ),
+        Failure::Status(StatusCode::PRECONDITION_FAILED, _) => SourceError::changed(
+            "changed",
+            "somebody changed it meanwhile; nothing was done; list again",
+        ),
+        Failure::Status(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, wait) => {
+            SourceError::transport("rate_limited", waits(wait))
+                .detail(json!({"retryAfterSeconds": wait}))
+        }
+        Failure::Status(..) => SourceError::transport("server_error", failure.to_string()),
+        Failure::Stalled => SourceError::transport("timeout", failure.to_string()),
+        Failure::TooLarge => SourceError::transport("too_large", failure.to_string()),
+        Failure::Broken | Failure::Unreadable(_) => {
+            SourceError::transport("bad_answer", failure.to_string())
+        }
+        Failure::NoWay(_) | Failure::Elsewhere(_) | Failure::NoCalendars(_) => {
+            SourceError::unavailable("the server cannot be used now; tell the owner")
+        }
+    }
+}
+
+/// As the owner is told who adds the source.
+fn open_error(failure: &Failure) -> OpenError {
+    let why = remedy(failure).unwrap_or_else(|| failure.to_string());
+    match failure {
+        Failure::Elsewhere(_) | Failure::NoCalendars(_) => OpenError::config(why),
+        failure if failure.is(StatusCode::UNAUTHORIZED) => OpenError::config(why),
+        _ => OpenError::unavailable(why),
+    }
+}

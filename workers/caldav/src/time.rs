@@ -1,0 +1,350 @@
+//! Dates, times and zones, as calendars have them and as answers tell them.
+//!
+//! | | in a calendar | in an answer |
+//! |---|---|---|
+//! | a day | `20261122` | `2026-11-22` |
+//! | floating: that time wherever one is | `20261122T090000` | `2026-11-22T09:00:00` |
+//! | in a zone | `TZID=Europe/Berlin:20261122T090000` | `2026-11-22T09:00:00+01:00` |
+//! | UTC | `20261122T080000Z` | `2026-11-22T08:00:00Z` |
+//!
+//! A zone is known by its name. What a `VTIMEZONE` says of a known name is not believed: such definitions age, and can lie.
+//!
+//! Must not know: events, to-dos.
+
+use calcard::{
+    common::{PartialDateTime, timezone::Tz},
+    icalendar::{ICalendarEntry, ICalendarValue, timezone::TzResolver},
+};
+use chrono::{
+    DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, TimeZone as _,
+    Utc,
+};
+
+/// A moment as a calendar has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct When {
+    pub(crate) local: NaiveDateTime,
+    /// Floating for days and floating times.
+    pub(crate) zone: Tz,
+    pub(crate) day: bool,
+}
+
+impl When {
+    /// What a property says, and whether its zone is known.
+    pub(crate) fn of(
+        entry: &ICalendarEntry,
+        value: &ICalendarValue,
+        zones: &TzResolver<&str>,
+    ) -> Option<(Self, bool)> {
+        let ICalendarValue::PartialDateTime(value) = value else {
+            return None;
+        };
+        Self::at(value, entry.tz_id(), zones)
+    }
+
+    fn at(
+        value: &PartialDateTime,
+        name: Option<&str>,
+        zones: &TzResolver<&str>,
+    ) -> Option<(Self, bool)> {
+        let read = value.to_date_time()?;
+        let day = !value.has_time();
+        let named = name.filter(|_| !day && read.offset.is_none());
+        let found = named.map(|name| zones.resolve(name).or_else(|| inner(name)));
+        let zone = match (read.tz(), found) {
+            (Some(zone), _) | (None, Some(Some(zone))) => zone,
+            (None, _) => Tz::Floating,
+        };
+        let when = Self {
+            local: read.date_time,
+            zone,
+            day,
+        };
+        Some((when, found != Some(None)))
+    }
+
+    /// What an agent typed: a day, a time with its offset, a time in `zone`, or a floating one.
+    pub(crate) fn typed(text: &str, zone: Option<Tz>) -> Option<Self> {
+        if let Ok(date) = text.parse::<NaiveDate>() {
+            return Some(Self::on(date));
+        }
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Some(Self {
+                local: time.naive_utc(),
+                zone: Tz::UTC,
+                day: false,
+            });
+        }
+        let local = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"];
+        let local = local
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())?;
+        Some(Self {
+            local,
+            zone: zone.unwrap_or(Tz::Floating),
+            day: false,
+        })
+    }
+
+    pub(crate) fn on(date: NaiveDate) -> Self {
+        Self {
+            local: date.and_time(NaiveTime::MIN),
+            zone: Tz::Floating,
+            day: true,
+        }
+    }
+
+    /// The moment; of a day or a floating time as if in UTC. A time that is left out when clocks go forward is read with
+    /// the offset before (RFC 5545, 3.3.5), one that comes twice is the first.
+    pub(crate) fn instant(&self) -> DateTime<Utc> {
+        let read = |local: &NaiveDateTime| self.zone.from_local_datetime(local).earliest();
+        let earlier = TimeDelta::hours(3);
+        let moment = read(&self.local)
+            .map(|m| m.with_timezone(&Utc))
+            .or_else(|| {
+                let before = read(&self.local.checked_sub_signed(earlier)?)?;
+                Some(before.with_timezone(&Utc) + earlier)
+            });
+        moment.unwrap_or_else(|| self.local.and_utc())
+    }
+
+    /// Whether it has no place on the time line of itself.
+    pub(crate) fn floats(&self) -> bool {
+        self.zone.is_floating()
+    }
+
+    /// Later by `by`, which for a day is whole days.
+    pub(crate) fn later(&self, by: TimeDelta) -> Option<Self> {
+        let local = match self.floats() {
+            true => self.local.checked_add_signed(by)?,
+            false => {
+                let moment = self.instant().checked_add_signed(by)?;
+                moment.with_timezone(&self.zone).naive_local()
+            }
+        };
+        Some(Self { local, ..*self })
+    }
+
+    pub(crate) fn days_later(&self, days: u64) -> Option<Self> {
+        let local = self.local.checked_add_days(Days::new(days))?;
+        Some(Self { local, ..*self })
+    }
+
+    /// As answers tell it.
+    pub(crate) fn shown(&self) -> String {
+        if self.day {
+            return self.local.date().to_string();
+        }
+        if self.floats() {
+            return self.local.format("%Y-%m-%dT%H:%M:%S").to_string();
+        }
+        let moment = self.instant().with_timezone(&self.zone);
+        moment.to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+
+    /// The name of its zone, where it is one that people use.
+    pub(crate) fn zone_name(&self) -> Option<String> {
+        match self.zone {
+            Tz::Tz(zone) if !self.zone.is_utc() => Some(zone.name().to_owned()),
+            Tz::Tz(_) | Tz::Fixed(_) | Tz::Floating => None,
+        }
+    }
+
+    /// As a calendar has it, behind the property's name.
+    pub(crate) fn written(&self) -> String {
+        if self.day {
+            return format!(";VALUE=DATE:{}", self.local.format("%Y%m%d"));
+        }
+        let time = self.local.format("%Y%m%dT%H%M%S");
+        match self.zone_name() {
+            Some(name) => format!(";TZID={name}:{time}"),
+            None if self.floats() => format!(":{time}"),
+            None => format!(":{}Z", self.instant().format("%Y%m%dT%H%M%S")),
+        }
+    }
+}
+
+/// The zone in a name such as `/freeassociation.sourceforge.net/Europe/Berlin`.
+fn inner(name: &str) -> Option<Tz> {
+    let mut slashes = name
+        .char_indices()
+        .filter(|(_, c)| *c == '/' && name.len() <= 128);
+    slashes.find_map(|(at, _)| name[at + 1..].parse().ok())
+}
+
+/// From one moment to before another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) from: Bound,
+    pub(crate) to: Bound,
+}
+
+/// One end of a [`Range`]: on the time line, and on the clock of whoever asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) instant: DateTime<Utc>,
+    pub(crate) local: NaiveDateTime,
+}
+
+impl Bound {
+    /// A day begins at midnight in UTC.
+    pub(crate) fn typed(text: &str) -> Option<Self> {
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Some(Self {
+                instant: time.to_utc(),
+                local: time.naive_local(),
+            });
+        }
+        When::typed(text, None).map(|when| Self {
+            instant: when.local.and_utc(),
+            local: when.local,
+        })
+    }
+
+    pub(crate) fn later(&self, by: TimeDelta) -> Option<Self> {
+        Some(Self {
+            instant: self.instant.checked_add_signed(by)?,
+            local: self.local.checked_add_signed(by)?,
+        })
+    }
+
+    /// Whether `when` is before it.
+    pub(crate) fn is_after(&self, when: &When) -> bool {
+        match when.floats() {
+            true => when.local < self.local,
+            false => when.instant() < self.instant,
+        }
+    }
+}
+
+impl Range {
+    /// Whether something from `start` to `end` is in it, if only in part. What takes no time is in it at its moment.
+    pub(crate) fn holds(&self, start: &When, end: &When) -> bool {
+        let begins = !self.from.is_after(start);
+        self.to.is_after(start) && (begins || !self.from.is_after(end) && !self.from.is(end))
+    }
+
+    /// As a server is asked: a day wider on each side, because it reads days and floating times in a zone of its own.
+    pub(crate) fn asked(&self) -> (String, String) {
+        let day = TimeDelta::days(1);
+        let text = |moment: DateTime<Utc>| moment.format("%Y%m%dT%H%M%SZ").to_string();
+        let before = self.from.instant.checked_sub_signed(day);
+        let after = self.to.instant.checked_add_signed(day);
+        (
+            text(before.unwrap_or(self.from.instant)),
+            text(after.unwrap_or(self.to.instant)),
+        )
+    }
+}
+
+impl Bound {
+    fn is(&self, when: &When) -> bool {
+        match when.floats() {
+            true => when.local == self.local,
+            false => when.instant() == self.instant,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn berlin(text: &str) -> When {
+        When::typed(text, "Europe/Berlin".parse().ok()).unwrap()
+    }
+
+    #[test]
+    fn each_form_is_told_and_written_as_what_it_is() {
+        for (when, shown, written) in [
+            (
+                When::typed("2026-11-22", None).unwrap(),
+                "2026-11-22",
+                ";VALUE=DATE:20261122",
+            ),
+            (
+                When::typed("2026-11-22T09:00", None).unwrap(),
+                "2026-11-22T09:00:00",
+                ":20261122T090000",
+            ),
+            (
+                berlin("2026-11-22T09:00:00"),
+                "2026-11-22T09:00:00+01:00",
+                ";TZID=Europe/Berlin:20261122T090000",
+            ),
+            (
+                berlin("2026-07-01T09:00:00"),
+                "2026-07-01T09:00:00+02:00",
+                ";TZID=Europe/Berlin:20260701T090000",
+            ),
+            (
+                When::typed("2026-11-22T09:00:00+01:00", None).unwrap(),
+                "2026-11-22T08:00:00Z",
+                ":20261122T080000Z",
+            ),
+        ] {
+            assert_eq!(
+                (when.shown().as_str(), when.written().as_str()),
+                (shown, written)
+            );
+        }
+        for text in [
+            "",
+            "tomorrow",
+            "2026-13-01",
+            "2026-11-22 09:00",
+            "2026-11-22T25:00:00",
+        ] {
+            assert_eq!(When::typed(text, None), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn clock_changes_leave_out_and_repeat_an_hour() {
+        // 2026-03-29 has no 02:30 in Berlin; 2026-10-25 has two.
+        assert_eq!(
+            berlin("2026-03-29T02:30:00").shown(),
+            "2026-03-29T03:30:00+02:00"
+        );
+        assert_eq!(
+            berlin("2026-10-25T02:30:00").shown(),
+            "2026-10-25T02:30:00+02:00"
+        );
+        let day = berlin("2026-03-28T12:00:00");
+        assert_eq!(
+            day.days_later(1).unwrap().shown(),
+            "2026-03-29T12:00:00+02:00"
+        );
+        assert_eq!(
+            day.later(TimeDelta::days(1)).unwrap().shown(),
+            "2026-03-29T13:00:00+02:00"
+        );
+    }
+
+    #[test]
+    fn range_compares_days_by_the_clock_and_times_by_the_line() {
+        let range = Range {
+            from: Bound::typed("2026-11-22T00:00:00+13:00").unwrap(),
+            to: Bound::typed("2026-11-23T00:00:00+13:00").unwrap(),
+        };
+        let holds = |start: &str, end: &str| {
+            range.holds(
+                &When::typed(start, None).unwrap(),
+                &When::typed(end, None).unwrap(),
+            )
+        };
+        assert!(holds("2026-11-22", "2026-11-23") && !holds("2026-11-21", "2026-11-22"));
+        assert!(!holds("2026-11-23", "2026-11-24") && holds("2026-11-20", "2026-11-25"));
+        assert!(holds("2026-11-22T23:00:00", "2026-11-22T23:30:00"));
+        assert!(holds("2026-11-21T11:00:00Z", "2026-11-21T12:00:00Z"));
+        assert!(!holds("2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z"));
+        assert!(
+            !holds("2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"),
+            "it ends as the range begins"
+        );
+        assert!(
+            holds("2026-11-21T11:00:00Z", "2026-11-21T11:00:00Z"),
+            "it takes no time"
+        );
+    }
+}

@@ -1,0 +1,441 @@
+//! A server that answers what it likes, beside the real one of the other tests: each answer is a code and a sentence.
+
+use plexus_conformance::served::{Setting, Worker, output, refusal};
+use plexus_ipc::message::Role;
+use plexus_protocol::{Effect, Verb};
+use plexus_worker_caldav::{CaldavSource, MANIFEST};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Instant,
+};
+
+const PROPERTIES: &str = "<d:prop><d:resourcetype><c:calendar/></d:resourcetype><d:displayname>Cal</d:displayname></d:prop>";
+
+/// What is answered to a request's method and path; `None` for what a sound server would.
+type Script = dyn Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync;
+
+fn multistatus(inner: &str) -> Vec<u8> {
+    let body = format!(
+        "<d:multistatus xmlns:d=\"DAV:\" xmlns:c=\"urn:ietf:params:xml:ns:caldav\">{inner}</d:multistatus>"
+    );
+    answer("207 Multi-Status", "", &body)
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn object(name: &str, data: &str) -> String {
+    format!(
+        "<d:response><d:href>/me/cal/{name}</d:href><d:propstat><d:prop><d:getetag>\"1\"</d:getetag><c:calendar-data>{data}</c:calendar-data></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
+    )
+}
+
+fn event(lines: &str) -> String {
+    format!(
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261123T090000Z\n{lines}\nEND:VEVENT\nEND:VCALENDAR\n"
+    )
+}
+
+/// Serves until the test ends.
+fn serve(script: impl Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script: Arc<Script> = Arc::new(script);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let script = Arc::clone(&script);
+            thread::spawn(move || one(stream, &*script));
+        }
+    });
+    port
+}
+
+fn one(stream: TcpStream, script: &Script) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let from = head.len();
+        stream.read_line(&mut head).ok()?;
+        let line = head[from..].trim().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    stream.read_exact(&mut vec![0; length]).ok()?;
+    let mut words = head.split(' ');
+    let (method, path) = (words.next()?, words.next()?);
+    let sound = || match (method, path) {
+        ("PROPFIND", "/") => multistatus(
+            "<d:response><d:href>/</d:href><d:propstat><d:prop><c:calendar-home-set><d:href>/me/</d:href></c:calendar-home-set></d:prop></d:propstat></d:response>",
+        ),
+        ("PROPFIND", "/me/") => multistatus(&format!(
+            "<d:response><d:href>/me/cal/</d:href><d:propstat>{PROPERTIES}</d:propstat></d:response>"
+        )),
+        _ => answer("404 Not Found", "", ""),
+    };
+    let answer = script(method, path).unwrap_or_else(sound);
+    if answer.is_empty() {
+        // Holds the connection without a word, until the client leaves.
+        let _ = stream.read(&mut [0]);
+        return None;
+    }
+    stream.get_mut().write_all(&answer).ok()
+}
+
+fn setting(port: u16) -> Setting {
+    Setting {
+        config: json!({"url": "https://cal.example/", "user": "me"}),
+        egress: Some((port, "word".into())),
+        ..Setting::default()
+    }
+}
+
+async fn reader(port: u16) -> Worker {
+    Worker::set_up::<CaldavSource>(MANIFEST, &setting(port), Role::Reader).await
+}
+
+/// The failure of a list of events, where the calendar answers so.
+async fn listed(report: Vec<u8>) -> (Result<Value, Value>, Value) {
+    let port = serve(move |method, _| (method == "REPORT").then(|| report.clone()));
+    let mut worker = reader(port).await;
+    let outcome = worker
+        .read("events.list", json!({"start": "2026-11-22"}))
+        .await;
+    worker.stop().await;
+    match &outcome.0 {
+        Ok(_) => (Ok(output(&outcome)), Value::Null),
+        Err(error) => (
+            Err(refusal(&outcome.0)),
+            json!({"message": error.message.as_str(), "detail": error.detail}),
+        ),
+    }
+}
+
+#[tokio::test]
+async fn each_failure_has_a_code_and_says_what_to_do() {
+    let transport = |reason: &str| json!({"transport_error": {"reason": reason}});
+    let mut deep = "<d:response>".repeat(50_000);
+    deep.push_str("<d:href/>");
+    let huge = "x".repeat(25 * 1024 * 1024);
+    for (report, code, words) in [
+        (
+            answer("401 Unauthorized", "", ""),
+            json!("source_unavailable"),
+            "tell the owner",
+        ),
+        (
+            answer("403 Forbidden", "", ""),
+            json!("permission_denied"),
+            "forbids",
+        ),
+        (
+            answer("404 Not Found", "", ""),
+            transport("not_found"),
+            "list again",
+        ),
+        (
+            answer("409 Conflict", "", ""),
+            transport("conflict"),
+            "list again",
+        ),
+        (
+            answer("412 Precondition Failed", "", ""),
+            json!({"precondition_changed": {"reason": "changed"}}),
+            "nothing was done",
+        ),
+        (
+            answer("429 Too Many Requests", "retry-after: 7\r\n", ""),
+            transport("rate_limited"),
+            "wait 7 s",
+        ),
+        (
+            answer(
+                "503 Service Unavailable",
+                "retry-after: Tue, 24 Nov 2026 00:00:00 GMT\r\n",
+                "",
+            ),
+            transport("rate_limited"),
+            "asks to wait",
+        ),
+        (
+            answer("500 Internal Server Error", "", "<html>stack trace</html>"),
+            transport("server_error"),
+            "500",
+        ),
+        (
+            b"HTTP/1.1 207 Multi-Status\r\ncontent-length: 5000\r\n\r\n<d:multi".to_vec(),
+            transport("bad_answer"),
+            "broke off",
+        ),
+        (
+            b"SSH-2.0-OpenSSH\r\n".to_vec(),
+            transport("bad_answer"),
+            "broke off",
+        ),
+        (
+            answer("200 OK", "", "<html><body>Welcome</body></html>"),
+            transport("bad_answer"),
+            "no multi-status",
+        ),
+        (multistatus(&deep), transport("bad_answer"), "too deep"),
+        (
+            answer(
+                "207 Multi-Status",
+                "",
+                "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>",
+            ),
+            transport("bad_answer"),
+            "document type",
+        ),
+        (multistatus(&huge), transport("too_large"), "ask for less"),
+        (
+            multistatus(&object("../../other/x", "x")),
+            transport("bad_answer"),
+            "climbs",
+        ),
+        (
+            multistatus("<d:response><d:href>https://evil.example/x</d:href></d:response>"),
+            json!("source_unavailable"),
+            "tell the owner",
+        ),
+    ] {
+        let shown = String::from_utf8_lossy(&report[..report.len().min(60)]).into_owned();
+        let (result, told) = listed(report).await;
+        assert_eq!(result.unwrap_err(), code, "{shown}");
+        assert!(
+            told["message"].as_str().unwrap().contains(words),
+            "{shown}: {told}"
+        );
+        if words.contains('7') {
+            assert_eq!(told["detail"]["retryAfterSeconds"], 7);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_bad_object_is_named_and_hides_no_other() {
+    let objects = [
+        object("good.ics", &event("SUMMARY:Good")),
+        object(
+            "large.ics",
+            &event(&format!("DESCRIPTION:{}", "x".repeat(5 << 20))),
+        ),
+        object(
+            "endless.ics",
+            &event("DTSTART:19700101T000000Z\nSUMMARY:Endless\nRRULE:FREQ=SECONDLY"),
+        ),
+        object("none.ics", "no calendar"),
+        object(
+            "lost.ics",
+            &event("DTSTART;TZID=Nowhere/Town:20261123T090000\nSUMMARY:Lost"),
+        ),
+        object("sub/deeper.ics", &event("SUMMARY:Of another folder")),
+    ];
+    let (result, _) = listed(multistatus(&objects.concat())).await;
+    let answer = result.unwrap();
+    let titles: Vec<_> = answer["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["title"].as_str().unwrap())
+        .collect();
+    assert_eq!(titles, ["Good", "Lost"]);
+    let warnings = answer["warnings"].to_string();
+    for (id, why) in [
+        ("cal/large.ics", "too large"),
+        ("cal/endless.ics", "occurrences are missing"),
+        ("cal/none.ics", "no calendar object"),
+        ("cal/lost.ics", "time zone is not known"),
+    ] {
+        assert!(
+            warnings.contains(&format!("{id}: ")) && warnings.contains(why),
+            "{id} in {warnings}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn server_that_says_nothing_is_a_timeout() {
+    let port = serve(|method, _| (method == "REPORT").then(Vec::new));
+    let mut worker = reader(port).await;
+    let begun = Instant::now();
+    let outcome = worker.read("todos.list", json!({})).await;
+    assert_eq!(refusal(&outcome.0)["transport_error"]["reason"], "timeout");
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    worker.stop().await;
+}
+
+async fn opened(
+    script: impl Fn(&str, &str) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> Result<(), String> {
+    let port = serve(script);
+    let opened = Worker::try_set_up::<CaldavSource>(MANIFEST, &setting(port), Role::Reader).await;
+    match opened {
+        Ok(worker) => {
+            worker.stop().await;
+            Ok(())
+        }
+        Err(error) => Err(error.message.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn account_that_cannot_be_found_says_why() {
+    assert_eq!(opened(|_, _| None).await, Ok(()), "the control");
+    let moved = |to: &str| answer("301 Moved Permanently", &format!("location: {to}\r\n"), "");
+    // A redirect on the host is followed, also from the well-known place and with the host spelled out.
+    let on_host = opened(move |_, path| match path {
+        "/.well-known/caldav" => Some(moved("https://CAL.example:443/dav")),
+        "/" => Some(answer("404 Not Found", "", "")),
+        "/dav" => Some(multistatus(
+            "<d:response><d:href>/dav</d:href><d:propstat><d:prop><d:current-user-principal><d:href>/u/me/</d:href></d:current-user-principal></d:prop></d:propstat></d:response>",
+        )),
+        "/u/me/" => Some(multistatus(
+            "<d:response><d:href>/u/me/</d:href><d:propstat><d:prop><c:calendar-home-set><d:href>/me/</d:href></c:calendar-home-set></d:prop></d:propstat></d:response>",
+        )),
+        _ => None,
+    });
+    assert_eq!(on_host.await, Ok(()));
+    for (why, script) in [
+        (
+            "another host, p42-cal.example",
+            Box::new(move |_: &str, _: &str| Some(moved("https://p42-cal.example/x")))
+                as Box<Script>,
+        ),
+        (
+            "no CalDAV at this address",
+            Box::new(move |_: &str, path: &str| Some(moved(&format!("{path}x")))),
+        ),
+        (
+            "no CalDAV at this address",
+            Box::new(|_: &str, _: &str| Some(answer("404 Not Found", "", ""))),
+        ),
+        (
+            "no CalDAV at this address",
+            Box::new(|_: &str, _: &str| Some(answer("200 OK", "", "<html/>"))),
+        ),
+        (
+            "names no calendars",
+            Box::new(|_: &str, path: &str| {
+                Some(multistatus(&format!(
+                    "<d:response><d:href>{path}</d:href></d:response>"
+                )))
+            }),
+        ),
+        (
+            "(401)",
+            Box::new(|_: &str, _: &str| Some(answer("401 Unauthorized", "", ""))),
+        ),
+        (
+            "the server fails (500)",
+            Box::new(|_: &str, _: &str| Some(answer("500 Internal Server Error", "", ""))),
+        ),
+        (
+            "certificate is not accepted",
+            Box::new(|_: &str, _: &str| {
+                Some(answer(
+                    "502 Bad Gateway",
+                    "x-plexus-egress: refused\r\n",
+                    "the host has not proven its name",
+                ))
+            }),
+        ),
+        (
+            "cannot be reached: the host does not answer",
+            Box::new(|_: &str, _: &str| {
+                Some(answer(
+                    "502 Bad Gateway",
+                    "x-plexus-egress: refused\r\n",
+                    "the host does not answer",
+                ))
+            }),
+        ),
+    ] {
+        let told = opened(script).await;
+        assert!(
+            told.as_ref().is_err_and(|told| told.contains(why)),
+            "{why}: {told:?}"
+        );
+    }
+}
+
+/// A change whose request the server answers by hanging up, or with an error, before or after it has done it.
+#[tokio::test]
+async fn change_without_an_answer_is_known_by_what_is_there() {
+    let input = json!({"list": "cal", "title": "x"});
+    for (what, stores, reply, expected) in [
+        ("done and hung up", true, b"garbage\r\n".to_vec(), Ok(())),
+        (
+            "done and failed",
+            true,
+            answer("500 Internal Server Error", "", ""),
+            Ok(()),
+        ),
+        (
+            "not done and failed",
+            false,
+            answer("500 Internal Server Error", "", ""),
+            Err(Effect::None),
+        ),
+        (
+            "not done and hung up",
+            false,
+            b"garbage\r\n".to_vec(),
+            Err(Effect::Unknown),
+        ),
+        (
+            "refused",
+            false,
+            answer("409 Conflict", "", ""),
+            Err(Effect::None),
+        ),
+        (
+            "there already",
+            false,
+            answer("412 Precondition Failed", "", ""),
+            Err(Effect::None),
+        ),
+    ] {
+        let stored = Arc::new(Mutex::new(false));
+        let port = serve(move |method, _| match method {
+            "PUT" => {
+                *stored.lock().unwrap() = stores;
+                Some(reply.clone())
+            }
+            "GET" if *stored.lock().unwrap() => Some(answer("200 OK", "etag: \"2\"\r\n", "x")),
+            _ => None,
+        });
+        let mut worker = reader(port).await;
+        let plan = worker.plan("todos.create", input.clone()).await.unwrap();
+        worker.stop().await;
+        let mut worker =
+            Worker::set_up::<CaldavSource>(MANIFEST, &setting(port), Role::Writer).await;
+        let outcome = worker
+            .commit_of(
+                "todos.create",
+                &input,
+                Some(plan.state_token),
+                None,
+                Verb::Write,
+            )
+            .await;
+        worker.stop().await;
+        assert_eq!(
+            outcome.0.map(drop).map_err(|error| error.effect),
+            expected,
+            "{what}"
+        );
+    }
+}
