@@ -105,6 +105,12 @@ pub struct Manifest {
     /// How much of what it replaces its worker keeps; absent: nothing, and no effect of it can be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
+    /// The effect that takes back what its worker keeps of an earlier one: its input is `{"id": …}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
+    /// The owner's read that lists what effects have changed: its input is `{"calls": […]}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<String>,
     /// The hosts that its workers reach; absent: none, and no way to the network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<Egress>,

@@ -12,9 +12,6 @@ use plexus_sources::catalogue::Entry;
 use plexus_trust::Agent;
 use serde_json::Value;
 
-/// The capability by which every source that keeps what it replaces takes it back.
-pub const UNDO: &str = "undo";
-
 /// Who made a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeAuthor {
@@ -50,7 +47,7 @@ pub async fn change(
     entry: &Entry,
     input: &[u8],
 ) -> Option<ChangeAuthor> {
-    if entry.capability().name != UNDO {
+    if !entry.is_undo() {
         return None;
     }
     let named = json::parse(input)

@@ -30,6 +30,15 @@ pub struct Done {
     pub undo: Option<String>,
 }
 
+/// What a manifest names for the owner's own use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// The effect that takes an earlier one back.
+    Undo,
+    /// The read that lists what effects have changed.
+    Changes,
+}
+
 /// A capability of a source, as the owner reaches it: also where a lending has ended and agents have nothing.
 #[derive(Clone, Debug)]
 pub struct Door {
@@ -48,7 +57,7 @@ impl Door {
     pub async fn open(
         kernel: &Kernel,
         source: &SourceId,
-        name: &str,
+        upkeep: Upkeep,
     ) -> Result<Self, Box<ErrorBody>> {
         let gone = |why: String| {
             Box::new(
@@ -60,9 +69,21 @@ impl Door {
         let known = known.ok_or_else(|| gone(format!("The source {source} is not there.")))?;
         let connector = kernel.registry.of_source(&known.config);
         let manifest = connector.map(|connector| connector.offer.manifest.clone());
-        let manifest = manifest
-            .filter(|manifest| manifest.capability(name).is_some())
-            .ok_or_else(|| gone(format!("The source {source} has no {name}.")))?;
+        let named = manifest.and_then(|manifest| {
+            let name = match upkeep {
+                Upkeep::Undo => &manifest.undo,
+                Upkeep::Changes => &manifest.changes,
+            };
+            Some((name.clone()?, manifest))
+        });
+        let (name, manifest) = named.ok_or_else(|| {
+            gone(match upkeep {
+                Upkeep::Undo => {
+                    format!("The source {source} keeps nothing that could be put back.")
+                }
+                Upkeep::Changes => format!("The source {source} does not list what was changed."),
+            })
+        })?;
         if known
             .config
             .lent
@@ -71,18 +92,13 @@ impl Door {
         {
             kernel.put_workers(known).await.map_err(gone)?;
         }
-        let id = CapabilityId::of(source, name).map_err(|e| gone(e.to_string()))?;
+        let id = CapabilityId::of(source, &name).map_err(|e| gone(e.to_string()))?;
         Ok(Self {
             id,
             source: source.clone(),
             manifest,
             revision: known.revision,
         })
-    }
-
-    /// Whether the source keeps what it replaces.
-    pub fn keeps(&self) -> bool {
-        self.manifest.kept.is_some()
     }
 
     /// The name within the source.

@@ -33,6 +33,11 @@ impl Entry {
     pub fn capability(&self) -> &Capability {
         &self.connector.offer.manifest.capabilities[self.index]
     }
+    /// Whether it takes back what an earlier effect has changed.
+    pub fn is_undo(&self) -> bool {
+        let undo = self.connector.offer.manifest.undo.as_ref();
+        undo == Some(&self.capability().name)
+    }
     /// The first line of its description: what discovery shows.
     pub(crate) fn summary(&self) -> &str {
         self.capability()

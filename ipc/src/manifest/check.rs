@@ -48,7 +48,27 @@ impl Manifest {
         }
         self.check_children()?;
         self.check_events()?;
-        self.check_capabilities()
+        self.check_capabilities()?;
+        self.check_upkeep()
+    }
+
+    /// What the gateway calls for the owner is there, and of its kind.
+    fn check_upkeep(&self) -> Result<(), ManifestError> {
+        let effect = |entry: &Capability| entry.callable() && !entry.is_read();
+        let own_read = |entry: &Capability| {
+            entry.callable() && entry.is_read() && entry.audience == Audience::Owner
+        };
+        if let Some(undo) = &self.undo
+            && !(self.kept.is_some() && self.capability(undo).is_some_and(effect))
+        {
+            return Err(invalid("undo", "names no effect, or nothing is kept"));
+        }
+        if let Some(changes) = &self.changes
+            && !self.capability(changes).is_some_and(own_read)
+        {
+            return Err(invalid("changes", "names no read for the owner alone"));
+        }
+        Ok(())
     }
 
     fn check_fields(&self) -> Result<(), ManifestError> {

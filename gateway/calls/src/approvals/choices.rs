@@ -4,7 +4,6 @@
 //! the same; `once` is the default and the only one; a window that the machine would shorten, or that it cannot grant,
 //! says why instead of promising. Nothing here depends on the time of day: the words lie under the card's digest.
 
-use crate::change_author::UNDO;
 use plexus_protocol::{Provenance, Sensitivity, TrustWindow, Verb};
 use plexus_sources::catalogue::{Catalogue, Entry};
 use plexus_trust::{Ask, Ceiling, Item, OnApproval, Plan, Settings, ceiling};
@@ -167,7 +166,7 @@ fn beyond(
 }
 
 fn is_undo(entry: Option<&Entry>) -> bool {
-    entry.is_some_and(|entry| entry.capability().name == UNDO)
+    entry.is_some_and(Entry::is_undo)
 }
 
 /// Why each call of this is approved by itself, whoever asks (DESIGN 5, ceilings).

@@ -57,7 +57,7 @@ pub(super) async fn explain(
     // Where the call would go on, its input is looked at next.
     let catalogue = desk.catalogue.load();
     if let Some(entry) = catalogue.get(&id)
-        && entry.capability().name == change_author::UNDO
+        && entry.is_undo()
         && judged.rule.starts_with("grant.")
         && judged.decision == "permit"
     {

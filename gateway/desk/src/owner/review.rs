@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::own::{self, Door};
+use plexus_calls::own::{self, Door, Upkeep};
 use plexus_edge::reply::{self, Refused, ok};
 use plexus_ledger::{IndexTerm, StoreError};
 use plexus_protocol::{ErrorBody, ErrorCode, SourceId, Timestamp};
@@ -23,8 +23,6 @@ use std::{
     sync::Arc,
 };
 
-/// The owner's question to a source: what these calls came to.
-const CHANGES: &str = "changes";
 /// Most effects that are put together; older ones are left out, and the answer says so.
 const MOST: usize = 2_000;
 /// Events that are read at once, of the agent's or not: a reader of more would hold old pages for long.
@@ -167,7 +165,7 @@ struct Changes {
 
 async fn of_source(desk: &Desk, source: &SourceId, effects: &[Effect]) -> Value {
     let calls: Vec<&str> = effects.iter().map(|e| e.intent.as_str()).collect();
-    let asked = match Door::open(desk, source, CHANGES).await {
+    let asked = match Door::open(desk, source, Upkeep::Changes).await {
         Ok(door) => own::ask(desk, &door, &json!({ "calls": calls })).await,
         Err(error) => Err(*error),
     };

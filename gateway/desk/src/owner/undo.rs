@@ -12,10 +12,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use plexus_calls::{
-    change_author::UNDO,
-    own::{self, Door},
-};
+use plexus_calls::own::{self, Door, Upkeep};
 use plexus_edge::reply::{Refused, ok};
 use plexus_ledger::{EventId, Recorded, StoreError};
 use plexus_protocol::{AuditId, CapabilityId, Digest, ErrorBody, ErrorCode, SourceId};
@@ -141,10 +138,9 @@ async fn undo_of(desk: &Desk, past: &Past) -> Result<(Door, Value), Refused> {
         }
         None => return Err(not("under_way", "It has no outcome yet.".into())),
     }
-    let door = Door::open(desk, &past.source, UNDO)
+    let door = Door::open(desk, &past.source, Upkeep::Undo)
         .await
         .ok()
-        .filter(Door::keeps)
         .ok_or_else(|| {
             let why = format!(
                 "{} keeps nothing that could be put back, or is gone.",
