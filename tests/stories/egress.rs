@@ -135,6 +135,7 @@ fn secret_is_added_outside_of_the_worker() {
     let answer = net.get("/dav/notes?a=b", brought);
     says(&answer, "200", "this is /dav/notes?a=b");
     assert!(!answer.contains("set-cookie"), "{answer}");
+    assert!(!answer.contains("x-plexus-egress"), "{answer}");
     let [head] = &net.https.heads()[..] else {
         panic!("{:?}", net.https.heads());
     };

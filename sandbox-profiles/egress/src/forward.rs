@@ -7,7 +7,7 @@
 //! Must not know: how a connection is admitted.
 
 use crate::{
-    proxy::{Body, Proxy, Refused},
+    proxy::{Body, OURS, Proxy, Refused},
     tls::{self, TlsError},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -57,8 +57,12 @@ const OF_CLIENTS: [HeaderName; 5] = [
     header::HOST,
     header::EXPECT,
 ];
-/// What a host may set and a worker has no use for.
-const OF_HOSTS: [HeaderName; 2] = [header::SET_COOKIE, HeaderName::from_static("set-cookie2")];
+/// What a host may set and a worker has no use for, or would take for our own word.
+const OF_HOSTS: [HeaderName; 3] = [
+    header::SET_COOKIE,
+    HeaderName::from_static("set-cookie2"),
+    OURS,
+];
 
 /// See the module.
 pub(crate) struct Forwarder {

@@ -289,7 +289,13 @@ impl Refused {
             | Verdict::Broken
             | Verdict::Admitted => StatusCode::BAD_GATEWAY,
         };
-        refusal(status, self.1)
+        let mut answer = refusal(status, self.1);
+        // The one of these that may come after the request has arrived.
+        if self.0 == Verdict::Broken {
+            let broken = HeaderValue::from_static("broken");
+            answer.headers_mut().insert(OURS, broken);
+        }
+        answer
     }
 }
 
@@ -336,13 +342,16 @@ fn empty() -> Body {
         .boxed_unsync()
 }
 
-/// An answer of ours. The header tells it from one of the host's.
+/// Marks an answer of ours: `refused`, or `broken` where the host broke off. No answer of a host has it.
+pub(crate) const OURS: HeaderName = HeaderName::from_static("x-plexus-egress");
+
+/// An answer of ours.
 fn refusal(status: StatusCode, why: &'static str) -> Response<Body> {
     let body = Full::new(Bytes::from_static(why.as_bytes()));
     let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     let ours = HeaderValue::from_static("refused");
-    response.headers_mut().insert("x-plexus-egress", ours);
+    response.headers_mut().insert(OURS, ours);
     // What a client would send after a refusal is not waited for.
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);

@@ -50,7 +50,10 @@ impl Https {
             let (status, more) = if path.ends_with("moved") {
                 ("302 Found", "location: https://localhost/dav/elsewhere\r\n")
             } else {
-                ("200 OK", "set-cookie: crumb=1\r\n")
+                (
+                    "200 OK",
+                    "set-cookie: crumb=1\r\nx-plexus-egress: refused\r\n",
+                )
             };
             let body = format!("this is {path}");
             let answer = format!(

@@ -178,12 +178,11 @@ impl Http {
             Err(_) => return Err(Failure::Broken),
         };
         driver.abort();
-        if head.headers.contains_key("x-plexus-egress") {
-            let words = String::from_utf8_lossy(&body).into_owned();
-            // The one refusal that comes after a request may have left.
-            return Err(match words.contains("broke off") {
+        if let Some(ours) = head.headers.get("x-plexus-egress") {
+            // Broken: the request may have left before.
+            return Err(match ours == "broken" {
                 true => Failure::Broken,
-                false => Failure::NoWay(words),
+                false => Failure::NoWay(String::from_utf8_lossy(&body).into_owned()),
             });
         }
         Ok(Answer {
