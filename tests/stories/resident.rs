@@ -312,7 +312,7 @@ fn worker_calls_other_sources_as_a_nested_agent() {
         "{code:?}"
     );
 
-    // Whoever revokes the caller revokes it.
+    // Revoking the caller revokes it.
     owner.revoke_agent("cc");
     let agents = owner.client.get("/admin/api/agents").expect_ok();
     let nested = agents["agents"]

@@ -115,7 +115,7 @@ fn nested(
     Ok(agent)
 }
 
-/// What the nested agent may know of, as a manifest lists it.
+/// The capabilities that the nested agent may know of, as a manifest lists them.
 fn view(kernel: &Kernel, agent: &AgentId) -> Value {
     let state = kernel.ledger.snapshot();
     let now = kernel.clock.now();

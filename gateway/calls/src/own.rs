@@ -30,7 +30,7 @@ pub struct Done {
     pub undo: Option<String>,
 }
 
-/// What a manifest names for the owner's own use.
+/// A capability that a manifest names for the owner's own use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
     /// The effect that takes an earlier one back.

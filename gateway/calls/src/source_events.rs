@@ -14,6 +14,7 @@ use plexus_ipc::{manifest::Capability, message::Event};
 use plexus_ledger::Lane;
 use plexus_protocol::{AgentId, CapabilityId, Digest, SourceId, json};
 use plexus_sources::catalogue::Entry;
+use plexus_supervisor::SourceEvent;
 use plexus_trust::{Call, Command, Door, Outcome, OutcomeKind, Permit, State, Verdict, authorize};
 use serde_json::{Value, json};
 use std::{
@@ -34,15 +35,6 @@ const RECORDS_EVERY: Duration = Duration::from_secs(10);
 const WAITING: usize = 256;
 /// Things that a record of one batch names.
 const TOUCHED: usize = 1_024;
-
-/// An event, and where it comes from.
-pub(crate) struct SourceEvent {
-    pub(crate) source: SourceId,
-    pub(crate) revision: u64,
-    /// By the name that the manifest gives.
-    pub(crate) capability: String,
-    pub(crate) event: Box<Event>,
-}
 
 /// The way to [`run`].
 pub(crate) struct SourceEvents {
@@ -94,23 +86,24 @@ impl SourceEvents {
     }
 }
 
-#[derive(Default)]
 struct Batch {
     events: Vec<SourceEvent>,
-    /// When the next one may go.
-    due: Option<Instant>,
+    /// When it may go.
+    due: Instant,
 }
 
 async fn run(kernel: Arc<Kernel>, mut queue: mpsc::Receiver<SourceEvent>) {
     let mut batches: HashMap<SourceId, Batch> = HashMap::new();
     loop {
         let waiting = batches.values().filter(|batch| !batch.events.is_empty());
-        let next = waiting.filter_map(|batch| batch.due).min();
+        let next = waiting.map(|batch| batch.due).min();
         tokio::select! {
             event = queue.recv() => match event {
                 Some(event) => {
-                    let batch = batches.entry(event.source.clone()).or_default();
-                    batch.due.get_or_insert_with(Instant::now);
+                    let batch = batches.entry(event.source.clone()).or_insert_with(|| Batch {
+                        events: Vec::new(),
+                        due: Instant::now(),
+                    });
                     batch.events.push(event);
                 }
                 None => return,
@@ -118,19 +111,18 @@ async fn run(kernel: Arc<Kernel>, mut queue: mpsc::Receiver<SourceEvent>) {
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
         let now = Instant::now();
-        // What came for a source long ago is forgotten with its pace.
-        batches
-            .retain(|_, batch| !batch.events.is_empty() || batch.due.is_some_and(|due| due > now));
+        // A source's pace is forgotten with its last batch.
+        batches.retain(|_, batch| !batch.events.is_empty() || batch.due > now);
         for batch in batches.values_mut() {
-            if !batch.events.is_empty() && batch.due.is_none_or(|due| due <= now) {
-                batch.due = Some(now + EVERY);
+            if !batch.events.is_empty() && batch.due <= now {
+                batch.due = now + EVERY;
                 deliver(&kernel, std::mem::take(&mut batch.events)).await;
             }
         }
     }
 }
 
-/// Hands events of one source to whoever listens and may hear of them.
+/// Delivers events of one source to the agents that listen and may hear of them.
 async fn deliver(kernel: &Kernel, events: Vec<SourceEvent>) {
     let state = kernel.ledger.snapshot();
     let catalogue = kernel.catalogue.load();
@@ -143,39 +135,34 @@ async fn deliver(kernel: &Kernel, events: Vec<SourceEvent>) {
             same.then_some((event, entry))
         })
         .collect();
+    let mut by_capability: BTreeMap<&CapabilityId, Vec<usize>> = BTreeMap::new();
+    for (number, (_, entry)) in known.iter().enumerate() {
+        by_capability.entry(&entry.id).or_default().push(number);
+    }
     let mut audience: Vec<Vec<(AgentId, u64)>> = vec![Vec::new(); known.len()];
     for (agent, epoch) in kernel.feed.agents() {
         if state.agent(&agent).is_none_or(|known| known.epoch != epoch) {
             continue;
         }
-        let mut heard: BTreeMap<&CapabilityId, (Permit, Vec<usize>)> = BTreeMap::new();
-        for (number, (event, entry)) in known.iter().enumerate() {
-            let permit = match heard.remove(&entry.id) {
-                Some(heard) => heard,
-                None => match permitted(kernel, &state, &agent, &entry.id) {
-                    Some(permit) => (permit, Vec::new()),
-                    None => continue,
-                },
+        for (id, numbers) in &by_capability {
+            let Some(permit) = permitted(kernel, &state, &agent, id) else {
+                continue;
             };
-            let (permit, mut numbers) = permit;
-            if is_within(&permit, entry.capability(), &event.event) {
-                numbers.push(number);
-            }
-            heard.insert(&entry.id, (permit, numbers));
-        }
-        for (id, (permit, numbers)) in heard {
-            let events = || numbers.iter().map(|number| &*known[*number].0.event);
-            if numbers.is_empty() || kernel.revocations.refuses(&agent, id, None).is_some() {
+            let is_heard = |number: &usize| {
+                let (event, entry) = &known[*number];
+                is_within(&permit, entry.capability(), &event.event)
+            };
+            let heard: Vec<usize> = numbers.iter().copied().filter(is_heard).collect();
+            if heard.is_empty() || kernel.revocations.refuses(&agent, id, None).is_some() {
                 continue;
             }
-            let command = Command::Read {
-                permit,
-                outcome: outcome(events()),
-            };
+            let events = heard.iter().map(|number| &*known[*number].0.event);
+            let outcome = outcome(events);
             // Not charged to the agent: it has not asked for it.
+            let command = Command::Read { permit, outcome };
             match kernel.ledger.submit(command, Lane::Agent).await {
                 Ok(receipt) if receipt.durable.is_some() => {
-                    for number in numbers {
+                    for number in heard {
                         audience[number].push((agent.clone(), epoch));
                     }
                 }
@@ -225,7 +212,7 @@ fn permitted(
     }
 }
 
-/// Whether the grant allows all that the event is about. What it narrows the event has to name.
+/// Whether the grant allows all that the event is about. An event names something of each kind that the grant narrows.
 fn is_within(permit: &Permit, capability: &Capability, event: &Event) -> bool {
     let Some(constraint) = &permit.constraint else {
         return true;

@@ -9,7 +9,7 @@ use crate::{
     events::{self, Notice},
     host_calls,
     kernel::{Kernel, of_ours},
-    source_events::{SourceEvent, SourceEvents},
+    source_events::SourceEvents,
 };
 use plexus_ledger::SubmitError;
 use plexus_protocol::SourceId;
@@ -51,19 +51,7 @@ pub async fn hear_workers(
                 tokio::spawn(host_calls::answer(kernel.clone(), *call));
                 continue;
             }
-            Some(plexus_supervisor::Notice::Event {
-                source,
-                revision,
-                capability,
-                event,
-            }) => {
-                events.take(SourceEvent {
-                    source,
-                    revision,
-                    capability,
-                    event,
-                });
-            }
+            Some(plexus_supervisor::Notice::Event(event)) => events.take(event),
             Some(plexus_supervisor::Notice::EventsDropped { source, count }) => {
                 events.count(source, count);
             }
@@ -157,7 +145,7 @@ fn about(
             connections,
         } => Some(json!({"event": "worker.egress", "source": source, "connections": connections})),
         plexus_supervisor::Notice::Health { .. }
-        | plexus_supervisor::Notice::Event { .. }
+        | plexus_supervisor::Notice::Event(_)
         | plexus_supervisor::Notice::EventsDropped { .. }
         | plexus_supervisor::Notice::HostCall(_) => None,
     }

@@ -154,11 +154,7 @@ fn as_text(reply: &Value, enroll: &str, now: Timestamp) -> String {
         "Hand {agent} this line. It works once{within}:\n\n    {enroll}\n\n{}\n",
         at_once(reply, &agent, now)
     );
-    let asks = asks(reply);
-    if !asks.is_empty() {
-        let asks = table(["not granted", "why"], asks, "");
-        text.push_str(&format!("\n{asks}\n"));
-    }
+    text.push_str(&not_granted(reply));
     let rest = match text_of(reply, "reach") {
         "selected" => "It sees nothing else.",
         _ => "Everything else that you share asks you first.",
@@ -174,11 +170,7 @@ fn nested_as_text(reply: &Value, now: Timestamp) -> String {
         "{agent} is connected. Its source makes its calls; there is no code to hand over.\n\n{}\n",
         at_once(reply, &agent, now)
     );
-    let asks = asks(reply);
-    if !asks.is_empty() {
-        let asks = table(["not granted", "why"], asks, "");
-        text.push_str(&format!("\n{asks}\n"));
-    }
+    text.push_str(&not_granted(reply));
     text
 }
 
@@ -193,6 +185,14 @@ fn at_once(reply: &Value, agent: &str, now: Timestamp) -> String {
         granted.collect(),
         &format!("{agent} may do nothing without asking."),
     )
+}
+
+/// The capabilities that were named and not granted, as a table; nothing where there are none.
+fn not_granted(reply: &Value) -> String {
+    match asks(reply) {
+        asks if asks.is_empty() => String::new(),
+        asks => format!("\n{}\n", table(["not granted", "why"], asks, "")),
+    }
 }
 
 /// What was named and not granted, and why.

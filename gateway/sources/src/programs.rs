@@ -9,22 +9,21 @@
 //! Must not know: who starts a program.
 
 use plexus_home::inspection;
-use plexus_ipc::manifest::{Manifest, Program};
+use plexus_ipc::manifest::Manifest;
 use plexus_protocol::Digest;
 use plexus_trust::Source;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
     fs::{File, Metadata},
     io::{self, Read as _},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    path::Path,
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 /// Digests by what changes with a file's content.
-static KNOWN: Mutex<Option<HashMap<Identity, Digest>>> = Mutex::new(None);
+static KNOWN: LazyLock<Mutex<HashMap<Identity, Digest>>> = LazyLock::new(Mutex::default);
 
 /// Files whose digests are kept.
 const KEPT: usize = 64;
@@ -35,15 +34,6 @@ fn identity(about: &Metadata) -> Identity {
     let modified = (about.mtime(), about.mtime_nsec());
     let changed = (about.ctime(), about.ctime_nsec());
     (about.dev(), about.ino(), about.size(), modified, changed)
-}
-
-/// The file that the owner or the manifest names as `program`, as it was typed.
-#[must_use]
-pub fn named(program: &Program, config: &Value) -> PathBuf {
-    match program {
-        Program::Path(path) => PathBuf::from(path),
-        Program::Field(field) => config[field].as_str().unwrap_or_default().into(),
-    }
 }
 
 /// The rule of the program that lies at `path`. Reads the whole file, unless it was read before.
@@ -58,11 +48,9 @@ pub fn rule(name: &str, path: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is no file"));
     }
     let key = identity(&about);
-    let known = || {
-        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().and_then(|known| known.get(&key).copied())
-    };
-    let digest = match known() {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known().get(&key).copied();
+    let digest = match found {
         Some(digest) => digest,
         None => {
             let mut hasher = Sha256::new();
@@ -78,8 +66,7 @@ pub fn rule(name: &str, path: &Path) -> io::Result<String> {
             if identity(&file.metadata()?) != key {
                 return Err(io::Error::other("it is being written"));
             }
-            let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = known.get_or_insert_default();
+            let mut known = known();
             if known.len() >= KEPT {
                 known.clear();
             }
@@ -96,7 +83,7 @@ pub(crate) async fn seen(manifest: &Manifest, source: &Source) -> Vec<String> {
     for child in &manifest.children {
         let (name, path) = (
             child.name.clone(),
-            named(&child.program, &source.config.route),
+            child.program.named(&source.config.route),
         );
         let found = inspection::at(&path.clone(), move || rule(&name, &path)).await;
         let found = found.flatten().ok().or_else(|| {

@@ -12,7 +12,7 @@ use super::{
     start::StartError,
 };
 use plexus_ipc::{
-    manifest::{ChildArgument, ChildProgram, Program},
+    manifest::{ChildArgument, ChildProgram},
     message::Role,
 };
 use plexus_sandbox::children::{self, Kept};
@@ -60,11 +60,7 @@ fn program(
     state_dir: &Path,
     egress: Option<u16>,
 ) -> io::Result<children::ChildProgram> {
-    let named = match &child.program {
-        Program::Path(path) => PathBuf::from(path),
-        Program::Field(field) => spec.config[field].as_str().unwrap_or_default().into(),
-    };
-    let program = PathBuf::from(resolved(&named)?);
+    let program = PathBuf::from(resolved(&child.program.named(&spec.config))?);
     let own = spec
         .folders
         .iter()

@@ -36,7 +36,8 @@ pub use call::{
     CallRequest, CommitTerms, Credit, DispatchError, Finished, Listener, Stands, Unavailable,
 };
 pub use notice::{
-    Cause, Health, HostCall, HostCaller, Notice, SourceHealth, WorkerState, WorkerStatus,
+    Cause, Health, HostCall, HostCaller, Notice, SourceEvent, SourceHealth, WorkerState,
+    WorkerStatus,
 };
 pub use queue::{AGENTS_WAITING, OWNER_WAITING};
 pub use records::sweep_leftovers;

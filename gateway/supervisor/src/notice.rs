@@ -67,16 +67,7 @@ pub enum Notice {
         connections: Vec<Connections>,
     },
     /// Something happened at a source.
-    Event {
-        /// The source.
-        source: SourceId,
-        /// The revision that the worker serves.
-        revision: u64,
-        /// The read that shows the same, by the name that the manifest gives.
-        capability: String,
-        /// What the worker says of it.
-        event: Box<Event>,
-    },
+    Event(SourceEvent),
     /// More happened at a source than is passed on.
     EventsDropped {
         /// The source.
@@ -93,6 +84,19 @@ pub enum Notice {
         /// As it is now.
         health: SourceHealth,
     },
+}
+
+/// An event, and where it comes from.
+#[derive(Debug)]
+pub struct SourceEvent {
+    /// The source.
+    pub source: SourceId,
+    /// The revision that the worker serves.
+    pub revision: u64,
+    /// The read that shows the same, by the name that the manifest gives.
+    pub capability: String,
+    /// The worker's words.
+    pub event: Box<Event>,
 }
 
 /// A call of a worker's own.

@@ -2,7 +2,11 @@
 
 use super::{Field, FieldKind, FieldTarget, Manifest, ManifestError, invalid};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 /// Most programs of a manifest.
 const MAX_CHILDREN: usize = 16;
@@ -85,6 +89,17 @@ pub struct ChildLimits {
     pub memory_mib: u32,
     /// How many they may be.
     pub processes: u32,
+}
+
+impl Program {
+    /// The file that the manifest or the owner names, as it was typed.
+    #[must_use]
+    pub fn named(&self, config: &Value) -> PathBuf {
+        match self {
+            Self::Path(path) => PathBuf::from(path),
+            Self::Field(field) => config[field].as_str().unwrap_or_default().into(),
+        }
+    }
 }
 
 impl Manifest {

@@ -40,24 +40,22 @@ struct Inner {
 
 impl Host {
     pub(super) fn new(manifest: &Manifest, out: &FrameSender<FromWorker>) -> Self {
-        Self(Arc::new(Inner {
-            topics: manifest.events.iter().map(|e| e.topic.clone()).collect(),
-            out: out.downgrade(),
-            open: watch::Sender::new(false),
-            slots: Semaphore::new(HOST_CALLS),
-            next: AtomicU64::new(1),
-            waiting: Mutex::default(),
-        }))
+        let topics = manifest.events.iter().map(|e| e.topic.clone());
+        Self::over(topics.collect(), out.downgrade(), false)
     }
 
     /// One that nobody hears: for a connector's own tests, and for a source that is opened without a gateway.
     #[must_use]
     pub fn detached() -> Self {
         let (out, _) = writer::<_, FromWorker>(tokio::io::sink(), MAX_FRAME);
+        Self::over(Vec::new(), out.downgrade(), true)
+    }
+
+    fn over(topics: Vec<String>, out: WeakFrameSender<FromWorker>, is_open: bool) -> Self {
         Self(Arc::new(Inner {
-            topics: Vec::new(),
-            out: out.downgrade(),
-            open: watch::Sender::new(true),
+            topics,
+            out,
+            open: watch::Sender::new(is_open),
             slots: Semaphore::new(HOST_CALLS),
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
@@ -147,7 +145,7 @@ impl Host {
     }
 
     pub(super) fn answer(&self, id: u64, response: Payload) {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         if let Some(waiting) = self.waiting().remove(&id) {
             drop(waiting.send(response));
         }

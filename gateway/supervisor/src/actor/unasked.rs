@@ -7,7 +7,7 @@
 
 use super::super::{
     call::{Job, Question},
-    notice::{HostCall, HostCaller, Notice},
+    notice::{HostCall, HostCaller, Notice, SourceEvent},
     setup::Spec,
 };
 use plexus_ipc::{
@@ -58,11 +58,13 @@ impl Unasked {
         if self.events > EVENTS + DROPPED {
             return Err("a flood of events");
         }
-        Ok((self.events <= EVENTS).then(|| Notice::Event {
-            source: self.spec.source.clone(),
-            revision: self.spec.revision,
-            capability: capability.to_owned(),
-            event: Box::new(event),
+        Ok((self.events <= EVENTS).then(|| {
+            Notice::Event(SourceEvent {
+                source: self.spec.source.clone(),
+                revision: self.spec.revision,
+                capability: capability.to_owned(),
+                event: Box::new(event),
+            })
         }))
     }
 

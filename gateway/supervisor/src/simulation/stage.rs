@@ -152,7 +152,7 @@ impl Stage {
                     } => Fact::Ended { role, pid, cause },
                     Notice::Health { .. }
                     | Notice::Egress { .. }
-                    | Notice::Event { .. }
+                    | Notice::Event(_)
                     | Notice::EventsDropped { .. }
                     | Notice::HostCall(_) => continue,
                 });

@@ -133,15 +133,7 @@ pub(crate) fn seen(id: &str) -> SourceSeen {
 }
 
 pub(crate) fn entry(id: &str) -> Entry {
-    Entry {
-        id: id.into(),
-        wanted: true,
-        verbs: None,
-        wish: None,
-        constraint: None,
-        input: None,
-        beyond_grant: false,
-    }
+    Entry::of(id)
 }
 pub(crate) fn entry_with(id: &str, input: &Value) -> Entry {
     Entry {
