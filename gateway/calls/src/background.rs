@@ -81,7 +81,7 @@ pub(crate) fn start(
         id,
         facts,
         call: Some(entered.call.clone()),
-        progress: entered.call.progress.clone(),
+        progress: entered.call.progress().clone(),
         over: watch::Sender::new(None),
     });
     let id = permitted.asked().id().clone();

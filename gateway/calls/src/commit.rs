@@ -129,7 +129,7 @@ pub(crate) async fn commit(
         summary: None,
         undo: None,
         effect: None,
-        progress: call.progress.streamed(),
+        progress: call.streamed(),
         micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     let not_sent = permit.map(|permit| move || not_sent(kernel, call, permit));
@@ -178,7 +178,7 @@ fn not_sent(kernel: &Kernel, call: &CallUnderWay, permit: &Permit) -> ErrorBody 
 fn listener(kernel: &Arc<Kernel>, call: &Arc<CallUnderWay>) -> Listener {
     let (kernel, call) = (kernel.clone(), call.clone());
     Listener::new(move |chunk, credit| {
-        let news = call.progress.push(chunk, credit);
+        let news = call.progress().push(chunk, credit);
         if let (Some(next), Some(run), Principal::Agent { id, epoch, .. }) =
             (news, &call.run, &call.principal)
         {

@@ -12,7 +12,7 @@
 
 use crate::progress::ProgressLog;
 use plexus_protocol::{AgentId, AuditId, CapabilityId, Digest, RunId, Timestamp, TokenId};
-use plexus_trust::Refusal;
+use plexus_trust::{Refusal, Streamed};
 use std::{
     collections::BTreeMap,
     ops::Deref,
@@ -118,9 +118,12 @@ pub struct CallUnderWay {
     by: OnceLock<CancelledBy>,
     /// What allowed it was revoked, whatever cancelled it before.
     revoked: AtomicBool,
-    cancel: watch::Sender<bool>,
-    /// What it streams.
-    pub progress: Arc<ProgressLog>,
+    /// Wakes a read that waits for its cancellation.
+    woken: Notify,
+    /// The same for an effect's dispatch. Made when one asks for it: a read has none.
+    signal: OnceLock<watch::Sender<bool>>,
+    /// Made when the first piece comes or a run is kept: most calls stream nothing.
+    progress: OnceLock<Arc<ProgressLog>>,
 }
 
 impl Deref for CallUnderWay {
@@ -157,7 +160,8 @@ impl CallUnderWay {
         if by == CancelledBy::Revoke {
             self.revoked.store(true, Ordering::Release);
         }
-        self.cancel.send_replace(true);
+        self.signal().send_replace(true);
+        self.woken.notify_waiters();
     }
 
     /// Who cancelled it.
@@ -172,15 +176,37 @@ impl CallUnderWay {
 
     /// Turns true when it is cancelled.
     pub(crate) fn cancel_signal(&self) -> watch::Receiver<bool> {
-        self.cancel.subscribe()
+        self.signal().subscribe()
+    }
+
+    fn signal(&self) -> &watch::Sender<bool> {
+        self.signal.get_or_init(|| watch::Sender::new(false))
     }
 
     /// Waits until it is cancelled.
     pub(crate) async fn cancelled(&self) -> CancelledBy {
-        let mut signal = self.cancel.subscribe();
-        // The sender is ours, so it does not go first.
-        let _ = signal.wait_for(|cancelled| *cancelled).await;
-        self.by.get().copied().unwrap_or(CancelledBy::Owner)
+        loop {
+            let woken = self.woken.notified();
+            if let Some(by) = self.cancelled_by() {
+                return by;
+            }
+            woken.await;
+        }
+    }
+
+    /// What it streams.
+    pub fn progress(&self) -> &Arc<ProgressLog> {
+        self.progress.get_or_init(Arc::default)
+    }
+
+    /// Length and digest of what it has streamed; none where that is nothing.
+    pub(crate) fn streamed(&self) -> Option<Streamed> {
+        self.progress.get()?.streamed()
+    }
+
+    /// Bytes that it has streamed.
+    pub fn streamed_bytes(&self) -> u64 {
+        self.progress.get().map_or(0, |progress| progress.end())
     }
 
     /// Whether `name` is its handle, its run or the event of its intent.
@@ -227,8 +253,10 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let gone = self.table.calls().by_number.remove(&self.number);
-        drop(gone);
-        self.table.ended.notify_waiters();
+        // Those who wait are waiting for effects.
+        if gone.is_some_and(|call| !call.is_read) {
+            self.table.ended.notify_waiters();
+        }
     }
 }
 
@@ -249,8 +277,9 @@ impl UnderWay {
             late: AtomicBool::new(false),
             by: OnceLock::new(),
             revoked: AtomicBool::new(false),
-            cancel: watch::Sender::new(false),
-            progress: Arc::default(),
+            woken: Notify::new(),
+            signal: OnceLock::new(),
+            progress: OnceLock::new(),
         });
         calls.by_number.insert(call.number, call.clone());
         let place = Place {

@@ -130,7 +130,9 @@ impl Progress {
     }
 
     pub(super) fn returns_to(&mut self, commands: &mpsc::UnboundedSender<Command>) {
-        self.commands = Some(commands.downgrade());
+        if self.listener.is_some() {
+            self.commands = Some(commands.downgrade());
+        }
     }
 
     /// Passes a piece on. False: the worker had no credit for it.

@@ -27,7 +27,7 @@ fn shown(call: &CallUnderWay, now: plexus_protocol::Timestamp) -> Value {
         "kind": if call.is_read { "read" } else { "effect" },
         "startedAt": call.started,
         "runningMs": now.since(call.started),
-        "streamedBytes": call.progress.end(),
+        "streamedBytes": call.streamed_bytes(),
         "cancelled": call.cancelled_by().is_some(),
     })
 }
