@@ -419,3 +419,66 @@ fn account_that_does_not_serve_says_what_is_wrong() {
         "{health}"
     );
 }
+
+#[test]
+fn source_is_tested_before_it_is_kept() {
+    let office = Office::open();
+    let (owner, url) = (&office.gateway, office.server.url());
+    let set = [
+        format!("url={url}"),
+        format!("user={USER}"),
+        format!("ca={}", tls("ca.pem").display()),
+    ];
+    let add = |password: &str, more: &[&str]| {
+        office.folder.write("password", format!("{password}\n"));
+        let file = office.folder.path().join("password");
+        let secret = format!("password={}", file.display());
+        let mut line = vec!["sources", "add", "caldav-account", "--secret", &secret];
+        line.extend(set.iter().flat_map(|set| ["--set", set]));
+        line.extend(more);
+        owner.cli(line)
+    };
+    // A wrong password: the server's refusal, and nothing is kept.
+    let wrong = add("wrong", &[]);
+    wrong.expect_status(1);
+    let said = wrong.all();
+    assert!(
+        said.contains("not added: caldav does not serve") && said.contains("password"),
+        "{said}"
+    );
+    let sources = owner.cli(["sources", "list"]);
+    assert!(!sources.expect_ok().contains("caldav"), "{sources:?}");
+    let secrets = std::fs::read_dir(owner.state().join("secrets")).expect("the folder");
+    assert_eq!(secrets.count(), 0);
+    // Kept all the same, it says what is wrong whenever it is tested.
+    add("wrong", &["--keep", "--id", "kept"]).expect_status(1);
+    let tested = owner.cli(["sources", "test", "kept"]);
+    tested.expect_status(1);
+    assert!(tested.all().contains("unavailable"), "{tested:?}");
+    owner.cli(["sources", "remove", "kept"]).expect_ok();
+
+    let added = add(PASSWORD, &[]);
+    assert!(added.expect_ok().contains("caldav serves: "), "{added:?}");
+    owner.cli(["sources", "test", "caldav"]).expect_ok();
+    // Another server is another source to whoever was granted this one.
+    let agent = office.agent(&[TODOS]);
+    agent.invoke(TODOS, json!({})).expect_ok();
+    let elsewhere = ["sources", "set", "caldav", "url=https://127.0.0.1:9/"];
+    let unasked = owner.cli(elsewhere);
+    unasked.expect_status(64);
+    assert!(unasked.all().contains("--yes"), "{unasked:?}");
+    agent.invoke(TODOS, json!({})).expect_ok();
+    let changed = owner.cli(elsewhere.into_iter().chain(["--yes"]));
+    let said = changed.expect_ok();
+    assert!(
+        said.contains(&format!("url: {url} -> https://127.0.0.1:9/"))
+            && said.contains("caldav does not serve"),
+        "{said}"
+    );
+    agent
+        .invoke(TODOS, json!({}))
+        .expect_error(401, "approval_required");
+    let back = format!("url={url}");
+    let back = owner.cli(["sources", "set", "caldav", &back]);
+    assert!(back.expect_ok().contains("caldav serves"), "{back:?}");
+}

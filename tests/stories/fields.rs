@@ -1,6 +1,8 @@
 //! Sources by their fields: folders beside or without a root, secrets by name, systems that a kind serves on.
 
-use plexus_tests::{Agent, Builder, Folder, Gateway, Owner, Response, binaries, programs};
+use plexus_tests::{
+    Agent, Builder, Folder, Gateway, Owner, Response, Terminal, binaries, programs,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -475,4 +477,37 @@ fn secrets_have_a_bound_and_a_field() {
         digest(&longest),
         "as it was"
     );
+}
+
+#[test]
+fn person_is_asked_for_missing_fields_and_secrets() {
+    let office = Office::open();
+    let line = ["sources", "add", "cabinet-app"];
+    let library = format!("library={}", office.at("library").display());
+    let line = line.into_iter().chain(["--set", &library]);
+    let command = office.gateway.on_terminal(line);
+    // Left at the secret: nothing is added, and the terminal shows again what is typed.
+    let mut left = Terminal::start(&command, 120, 40);
+    left.until_shows("Out tray (such as /srv/folder)");
+    left.keys(&format!("{}\r", office.at("out").display()));
+    left.until_shows("Token");
+    left.keys("\u{3}");
+    assert!(!left.end().success());
+    assert!(left.is_cooked(), "{}", left.picture());
+    let sources = office.gateway.cli(["sources", "list"]);
+    assert!(!sources.expect_ok().contains("cabinet"), "{sources:?}");
+
+    let mut terminal = Terminal::start(&command, 120, 40);
+    terminal.until_shows("Out tray");
+    terminal.keys(&format!("{}\r", office.at("out").display()));
+    terminal.until_shows("Token");
+    terminal.keys(&format!("{TOKEN}\r"));
+    assert!(terminal.end().success(), "{}", terminal.picture());
+    let picture = terminal.picture();
+    assert!(
+        picture.contains("cabinet serves") && !picture.contains(TOKEN),
+        "{picture}"
+    );
+    let agent = office.reader("one", "cabinet");
+    assert_eq!(about(&agent, "cabinet")["secrets"]["token"], digest(TOKEN));
 }

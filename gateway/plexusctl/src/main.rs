@@ -35,6 +35,7 @@ mod notify;
 mod owner;
 mod pause;
 mod programs;
+mod prompt;
 mod review;
 mod service;
 mod sources;

@@ -3,6 +3,8 @@
 mod add;
 mod profile;
 mod secret;
+mod set;
+mod test;
 
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
@@ -30,8 +32,12 @@ enum Act {
     Kinds,
     /// Add a source
     Add(add::Add),
-    /// Set a secret of a source, from standing input or a file
+    /// Change what a source was configured with
+    Set(set::Set),
+    /// Set a secret of a source, typed at the terminal, from standing input or from a file
     Secret(secret::Secret),
+    /// Ask sources how they do, and say what is wrong
+    Test(test::Test),
     /// Let a source serve again
     Enable {
         /// Source
@@ -88,13 +94,15 @@ struct What {
 pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
     let act = sources.act.unwrap_or(Act::List);
     match &act {
-        Act::Add(_) => desk.widen("adding a source")?,
+        Act::Add(asked) => asked.judge(desk)?,
         Act::Enable { .. } => desk.widen("enabling a source")?,
         Act::Resume { .. } => desk.widen("resuming grants")?,
         Act::Unhide { .. } => desk.widen("showing agents more")?,
+        Act::Set(_) => desk.widen("changing a source")?,
         Act::Secret(asked) => asked.judge(desk)?,
         Act::Hide { .. } => {}
         Act::Profile(_) => {}
+        Act::Test(_) => {}
         Act::List | Act::Kinds | Act::Detect | Act::Disable { .. } | Act::Remove { .. } => {}
     }
     let mut owner = desk.open().await?;
@@ -113,7 +121,9 @@ pub(crate) async fn run(desk: &Desk, sources: Sources) -> Result<Exit, Stop> {
             desk.show(&reply, || add::kinds(list_of(&reply, "connectors")))
         }
         Act::Add(asked) => asked.run(desk, &mut owner).await,
+        Act::Set(asked) => asked.run(desk, &mut owner).await,
         Act::Secret(asked) => asked.run(desk, &mut owner).await,
+        Act::Test(asked) => asked.run(desk, &mut owner).await,
         Act::Enable { source } => {
             let reply = owner
                 .post(&format!("/admin/api/sources/{source}/enable"), &json!({}))
@@ -182,14 +192,20 @@ impl What {
 /// Refuses to call it a success where there is no such source: the gateway, which may be asked again and again, says
 /// that in its reply only.
 async fn known(owner: &mut Owner, reply: &Value, source: &SourceId) -> Result<(), Stop> {
-    if reply["known"] != false {
-        return Ok(());
+    if reply["known"] == false {
+        there(owner, source).await?;
     }
+    Ok(())
+}
+
+/// The source as it is configured.
+async fn there(owner: &mut Owner, source: &SourceId) -> Result<Value, Stop> {
     let sources = owner.get("/admin/api/sources").await?;
-    let ids: Vec<_> = list_of(&sources, "sources")
-        .iter()
-        .map(|there| text_of(there, "id"))
-        .collect();
+    let sources = list_of(&sources, "sources");
+    if let Some(found) = sources.iter().find(|row| row["id"] == source.as_str()) {
+        return Ok(found.clone());
+    }
+    let ids: Vec<_> = sources.iter().map(|there| text_of(there, "id")).collect();
     let there = match ids.as_slice() {
         [] => "there are none".to_owned(),
         ids => format!("there are: {}", ids.join(", ")),
@@ -198,16 +214,21 @@ async fn known(owner: &mut Owner, reply: &Value, source: &SourceId) -> Result<()
     Err(Stop::new(Exit::Failed, "not_found", why).next("plexusctl sources list"))
 }
 
+/// The grants on a source.
+fn grants_on<'g>(grants: &'g Value, source: &SourceId) -> impl Iterator<Item = &'g Value> {
+    list_of(grants, "grants").iter().filter(move |grant| {
+        let capability = text_of(grant, "capabilityId").split_once('.');
+        capability.is_some_and(|(of, _)| of == source.as_str())
+    })
+}
+
 /// What becomes of the grants on a source that serves again.
 fn go_on(grants: Option<&Value>, source: &SourceId) -> String {
     let Some(grants) = grants else {
         return String::new();
     };
-    let on_it = list_of(grants, "grants").iter().filter(|grant| {
-        let capability = text_of(grant, "capabilityId").split_once('.');
-        capability.is_some_and(|(of, _)| of == source.as_str())
-    });
-    let (rest, serve): (Vec<_>, Vec<_>) = on_it.partition(|grant| grant["suspended"].is_string());
+    let (rest, serve): (Vec<_>, Vec<_>) =
+        grants_on(grants, source).partition(|grant| grant["suspended"].is_string());
     match (serve.is_empty(), rest.is_empty()) {
         (true, true) => "; nothing is granted on it".to_owned(),
         (false, true) => "; its grants go on".to_owned(),

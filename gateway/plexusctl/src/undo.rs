@@ -3,12 +3,12 @@
 use crate::{
     diff::Page,
     owner::{Desk, list_of, text_of},
+    prompt::confirm,
 };
 use clap::Args;
-use plexus_client::{Exit, Stop, out, text};
+use plexus_client::{Exit, Stop, text};
 use plexus_protocol::AuditId;
 use serde_json::{Value, json};
-use std::io::BufRead as _;
 
 /// Which effect.
 #[derive(Args)]
@@ -30,7 +30,7 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
         page(&plan).print()?;
     }
     if !undo.yes {
-        confirm(desk)?;
+        confirm(desk, "do this", "--yes")?;
     }
     let token = json!({"stateToken": plan["stateToken"]});
     let done = owner.post(&path, &token).await?;
@@ -41,23 +41,6 @@ pub(crate) async fn run(desk: &Desk, undo: Undo) -> Result<Exit, Stop> {
             text::line(text_of(&done, "auditId"))
         )
     })
-}
-
-fn confirm(desk: &Desk) -> Result<(), Stop> {
-    if !desk.can_ask() {
-        return Err(Stop::usage(
-            "nobody can be asked here, or was shown what to say yes to: say --yes",
-        ));
-    }
-    out::say("do this? [y/N]");
-    let mut answer = String::new();
-    // A closed stdin says nothing, which is no.
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    if answer.trim().eq_ignore_ascii_case("y") {
-        return Ok(());
-    }
-    let why = "you did not say yes; nothing was changed";
-    Err(Stop::new(Exit::Refused, "not_confirmed", why))
 }
 
 fn page(plan: &Value) -> Page {

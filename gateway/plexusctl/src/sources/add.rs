@@ -1,7 +1,13 @@
-//! `plexusctl sources add` and `kinds`: what a kind of source asks for, and one with that filled in.
+//! `plexusctl sources add` and `kinds`: what a kind of source asks for, and one with that filled in. A person at a terminal
+//! is asked for what is missing. A new source is tested; one that does not serve is removed again.
 
+use super::{
+    secret,
+    test::{health_of, sentence},
+};
 use crate::{
     owner::{Desk, Owner, list_of, text_of},
+    prompt,
     table::table,
 };
 use clap::Args;
@@ -9,6 +15,7 @@ use plexus_client::{Exit, Stop, text};
 use plexus_protocol::SourceId;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// A source to add.
 #[derive(Args)]
@@ -29,32 +36,118 @@ pub(super) struct Add {
     /// Further field of this kind; may be given again
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     fields: Vec<String>,
+    /// Secret of this kind, from a file, or from standing input with -; may be given again. At a terminal it is asked for
+    #[arg(long = "secret", value_name = "FIELD=FILE")]
+    secrets: Vec<String>,
+    /// Keep it also where it does not serve
+    #[arg(long)]
+    keep: bool,
 }
 
 impl Add {
-    pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
-        let reply = owner.get("/admin/api/connectors").await?;
-        let connector = self.connector(&reply)?;
-        let body = self.body(connector)?;
-        let added = owner.post("/admin/api/sources", &body).await?;
-        desk.show(&added, || {
-            registered(&added, text_of(&body, "id"), connector)
-        })
+    /// A secret may come in on standing input; then the person is at the terminal that is written to.
+    pub(super) fn judge(&self, desk: &Desk) -> Result<(), Stop> {
+        let piped = self.secrets.iter().any(|given| given.ends_with("=-"));
+        secret::judge_piped("adding a source", desk, piped)
     }
 
-    fn connector<'c>(&self, connectors: &'c Value) -> Result<&'c Value, Stop> {
-        let known = list_of(connectors, "connectors");
-        known
-            .iter()
-            .find(|c| c["kind"] == self.kind.as_str())
-            .ok_or_else(|| {
-                let kinds: Vec<_> = known.iter().map(|c| text_of(c, "kind")).collect();
-                Stop::usage(format!(
-                    "there is no kind {:?}; there are: {}",
-                    self.kind,
-                    text::line(&kinds.join(", "))
-                ))
-            })
+    pub(super) async fn run(mut self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
+        let reply = owner.get("/admin/api/connectors").await?;
+        let connector = connector_of(&reply, &self.kind)?;
+        if desk.can_ask() {
+            self.ask_for_fields(connector)?;
+        }
+        let body = self.body(connector)?;
+        let id = text_of(&body, "id").to_owned();
+        let secrets = self.secrets(desk, connector)?;
+        let sources = owner.get("/admin/api/sources").await?;
+        let mut there = list_of(&sources, "sources").iter();
+        let is_new = !there.any(|source| source["id"] == id.as_str());
+        let mut added = owner.post("/admin/api/sources", &body).await?;
+        for (name, value) in &secrets {
+            let set = secret::set(owner, &id, name, value).await;
+            if let Err(stop) = set {
+                return Err(self.take_back(owner, &id, is_new, stop).await);
+            }
+        }
+        let open = missing_secrets(connector, &secrets);
+        if open.iter().all(|field| field["required"] != true) {
+            let health = health_of(owner, &id).await?;
+            if let Some(row) = health.as_ref().filter(|row| row["status"] == "unavailable") {
+                let stop = Stop::new(Exit::Failed, "source_unavailable", sentence(row));
+                return Err(self.take_back(owner, &id, is_new, stop).await);
+            }
+            added["health"] = json!(health);
+        }
+        desk.show(&added, || registered(&added, &id, &open))
+    }
+
+    /// Leaves nothing behind of a new source that does not serve, unless it is to be kept.
+    async fn take_back(&self, owner: &mut Owner, id: &str, is_new: bool, stop: Stop) -> Stop {
+        if self.keep || !is_new {
+            return stop.next(format!("plexusctl sources test {id}"));
+        }
+        match owner.delete(&format!("/admin/api/sources/{id}")).await {
+            Ok(_) => {
+                let why = format!("not added: {}", stop.why);
+                let next = "put that right and run this again; --keep adds it all the same";
+                Stop::new(Exit::Failed, &stop.code, why).next(next)
+            }
+            Err(_) => stop.next(format!("plexusctl sources remove {id}")),
+        }
+    }
+
+    /// Asks the person for the fields that a source cannot do without.
+    fn ask_for_fields(&mut self, connector: &Value) -> Result<(), Stop> {
+        let is_given = |name: &str| {
+            let mut fields = self.fields.iter().filter_map(|given| given.split_once('='));
+            fields.any(|(field, _)| field == name)
+                || connector["root"] == name && self.path.is_some()
+        };
+        let fields = list_of(connector, "fields").iter();
+        let open: Vec<_> = fields
+            .filter(|f| f["target"] == "route" && f["required"] == true && f["default"].is_null())
+            .filter(|f| !is_given(text_of(f, "name")))
+            .collect();
+        for field in open {
+            let value = prompt::line(&question(field))?;
+            self.fields
+                .push(format!("{}={value}", text_of(field, "name")));
+        }
+        Ok(())
+    }
+
+    /// The secrets that are given, and those that the person types.
+    fn secrets(
+        &self,
+        desk: &Desk,
+        connector: &Value,
+    ) -> Result<Vec<(String, Zeroizing<String>)>, Stop> {
+        let mut secrets = Vec::new();
+        for given in &self.secrets {
+            let (name, file) = given
+                .split_once('=')
+                .ok_or_else(|| Stop::usage("write --secret FIELD=FILE"))?;
+            let field = field_of(connector, name)?;
+            if field["target"] != "secret" {
+                let why = format!("{name} is no secret: --set {name}=VALUE");
+                return Err(Stop::usage(why));
+            }
+            let value = match file {
+                "-" => secret::from_stdin(),
+                file => secret::from_file(Path::new(file)),
+            };
+            secrets.push((name.to_owned(), value?));
+        }
+        let open = missing_secrets(connector, &secrets);
+        let required = open.iter().filter(|field| field["required"] == true);
+        if desk.can_ask() {
+            for field in required {
+                let value = prompt::secret(&question(field))?;
+                secrets.push((text_of(field, "name").to_owned(), value));
+            }
+        }
+        Ok(secrets)
     }
 
     /// The request, with the folder in the field that this kind of source has for it.
@@ -78,7 +171,7 @@ impl Add {
             (_, None) => {}
         }
         for given in &self.fields {
-            let (name, value) = self.field(connector, given)?;
+            let (name, value) = field_value(connector, given)?;
             if root == Some(name) {
                 folder = value.as_str().map(PathBuf::from);
             }
@@ -97,29 +190,66 @@ impl Add {
         }
         Ok(body)
     }
+}
 
-    fn field<'g>(&self, connector: &Value, given: &'g str) -> Result<(&'g str, Value), Stop> {
-        let (name, value) = given
-            .split_once('=')
-            .ok_or_else(|| Stop::usage("write --set FIELD=VALUE"))?;
-        let mut fields = list_of(connector, "fields").iter();
-        let field = fields.find(|f| f["name"] == name && f["target"] != "label");
-        let field = field.ok_or_else(|| {
-            Stop::usage(format!(
-                "a source of kind {:?} has no field {name:?}",
-                self.kind
-            ))
-        })?;
-        if field["target"] == "secret" {
-            return Err(Stop::usage(format!(
-                "{name} is a secret, and what is typed here is seen by other programs; add the source, then: plexusctl sources secret ID {name}"
-            )));
-        }
-        match field["type"] == "path" {
-            true => Ok((name, json!(resolved(Path::new(value))?))),
-            false => Ok((name, value.into())),
-        }
+/// The kind of source of that name.
+pub(super) fn connector_of<'c>(connectors: &'c Value, kind: &str) -> Result<&'c Value, Stop> {
+    let known = list_of(connectors, "connectors");
+    let found = known.iter().find(|connector| connector["kind"] == kind);
+    found.ok_or_else(|| {
+        let kinds: Vec<_> = known.iter().map(|c| text_of(c, "kind")).collect();
+        let kinds = text::line(&kinds.join(", "));
+        Stop::usage(format!("there is no kind {kind:?}; there are: {kinds}"))
+    })
+}
+
+fn field_of<'c>(connector: &'c Value, name: &str) -> Result<&'c Value, Stop> {
+    let mut fields = list_of(connector, "fields").iter();
+    let field = fields.find(|f| f["name"] == name && f["target"] != "label");
+    field.ok_or_else(|| {
+        let kind = text_of(connector, "kind");
+        Stop::usage(format!(
+            "a source of kind {kind:?} has no field {name:?}: plexusctl sources kinds"
+        ))
+    })
+}
+
+/// A field's name and value from `FIELD=VALUE`; a path is made absolute.
+pub(super) fn field_value<'g>(connector: &Value, given: &'g str) -> Result<(&'g str, Value), Stop> {
+    let (name, value) = given
+        .split_once('=')
+        .ok_or_else(|| Stop::usage(format!("{given:?} is not of the form FIELD=VALUE")))?;
+    let field = field_of(connector, name)?;
+    if field["target"] == "secret" {
+        return Err(Stop::usage(format!(
+            "{name} is a secret, and what is typed here is seen by other programs: give it with --secret {name}=FILE, or later: plexusctl sources secret ID {name}"
+        )));
     }
+    match field["type"] == "path" {
+        true => Ok((name, json!(resolved(Path::new(value))?))),
+        false => Ok((name, value.into())),
+    }
+}
+
+/// The secrets of a kind that are not among these.
+fn missing_secrets<'c>(
+    connector: &'c Value,
+    given: &[(String, Zeroizing<String>)],
+) -> Vec<&'c Value> {
+    let fields = list_of(connector, "fields").iter();
+    fields
+        .filter(|field| field["target"] == "secret")
+        .filter(|field| given.iter().all(|(name, _)| field["name"] != name.as_str()))
+        .collect()
+}
+
+/// What a person is asked for a field.
+fn question(field: &Value) -> String {
+    let example = match text_of(field, "placeholder") {
+        "" => String::new(),
+        example => format!(" (such as {example})"),
+    };
+    format!("{}{example}", text_of(field, "label"))
 }
 
 fn resolved(path: &Path) -> Result<PathBuf, Stop> {
@@ -142,26 +272,28 @@ fn id_of(path: &Path) -> Result<SourceId, Stop> {
         .map_err(|_| Stop::usage(format!("{name:?} gives no source id: name one with --id")))
 }
 
-fn registered(reply: &Value, id: &str, connector: &Value) -> String {
+fn registered(reply: &Value, id: &str, open: &[&Value]) -> String {
     let ids: Vec<_> = list_of(reply, "registered")
         .iter()
         .filter_map(Value::as_str)
         .collect();
     let id = text::line(id);
-    let mut said = format!(
-        "{id} serves: {}\nno agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl hide takes one away",
-        text::line(&ids.join(" "))
-    );
-    let mut fields = list_of(connector, "fields").iter();
-    while let Some(secret) = fields.find(|f| f["target"] == "secret") {
+    let mut lines = vec![
+        format!("{id} serves: {}", text::line(&ids.join(" "))),
+        "no agent may use it yet: each asks you first, or plexusctl grants allow; plexusctl hide takes one away".to_owned(),
+    ];
+    // That it serves stands above.
+    let health = Some(&reply["health"]).filter(|row| row["status"].is_string());
+    lines.extend(health.filter(|row| row["status"] != "ok").map(sentence));
+    lines.extend(open.iter().map(|secret| {
         let name = text::line(text_of(secret, "name"));
         let need = match secret["required"] == true {
             true => "it needs a secret",
             false => "it can have a secret",
         };
-        said.push_str(&format!("\n{need}: plexusctl sources secret {id} {name}"));
-    }
-    said
+        format!("{need}: plexusctl sources secret {id} {name}")
+    }));
+    lines.join("\n")
 }
 
 /// The kinds of sources, with what each asks for; one that cannot serve here says why.
@@ -227,6 +359,8 @@ mod tests {
             label: None,
             ask: false,
             fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+            secrets: Vec::new(),
+            keep: false,
         };
         let body = add(None, &["host=a=b", "spool=/usr/../usr"]).body(&connector);
         assert_eq!(
@@ -238,7 +372,7 @@ mod tests {
         let secret = add(None, &["token=hunter2"]).body(&connector).unwrap_err();
         let said = secret.to_string();
         assert!(
-            said.contains("sources secret ID token") && !said.contains("hunter2"),
+            said.contains("--secret token=FILE") && !said.contains("hunter2"),
             "{said}"
         );
         let said = kinds(&[connector]);

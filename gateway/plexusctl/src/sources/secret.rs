@@ -1,9 +1,14 @@
-//! `plexusctl sources secret`: sets a secret of a source, from standing input or a file. Never from an argument: other
-//! programs see those, and shells keep them.
+//! `plexusctl sources secret`: sets a secret of a source, typed, from standing input or from a file. Never from an argument:
+//! other programs see those, and shells keep them.
 
+use super::{
+    test::{health_of, sentence},
+    there,
+};
 use crate::{
     act::{self, Hands},
-    owner::{Desk, Owner, list_of, text_of},
+    owner::{Desk, Owner},
+    prompt,
 };
 use clap::Args;
 use plexus_client::{Exit, Stop, text};
@@ -12,7 +17,7 @@ use serde_json::{Value, json};
 use std::{
     fs::File,
     io::{self, IsTerminal as _, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
 
@@ -26,71 +31,83 @@ pub(super) struct Secret {
     source: SourceId,
     /// Its field, as plexusctl sources kinds names it
     field: String,
-    /// File that holds it, without the line break at its end [default: standing input]
+    /// File that holds it, without the line break at its end [default: typed at the terminal, else standing input]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 impl Secret {
-    /// The secret comes in on standing input, so that need be no terminal: then the person is at the one that is
-    /// written to.
+    /// A secret may come in on standing input; then the person is at the terminal that is written to.
     pub(super) fn judge(&self, desk: &Desk) -> Result<(), Stop> {
-        let hands = Hands {
-            sworn: desk.hands.sworn,
-            terminal: desk.hands.terminal || self.file.is_none() && io::stderr().is_terminal(),
-            mark: desk.hands.mark.clone(),
-        };
-        act::judge("setting a secret", &hands)
+        judge_piped("setting a secret", desk, self.file.is_none())
     }
 
     pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
-        let value = self.read()?;
-        let name = format!("{}.{}", self.source, self.field);
-        let reply = owner.get("/admin/api/sources").await?;
-        let sources = reply["sources"].as_array().map_or(&[][..], Vec::as_slice);
-        if !sources
-            .iter()
-            .any(|s| text_of(s, "id") == self.source.as_str())
-        {
-            let why = format!("there is no source {}", self.source);
-            let stop = Stop::new(Exit::Failed, "not_found", why);
-            return Err(stop.next("plexusctl sources list"));
-        }
-        let body = json!({"value": *value});
-        let path = format!("/admin/api/secrets/{name}");
-        let reply = owner.post(&path, &body).await?;
-        // This looks at the source, so it starts with the secret; the secret is set whatever comes of it.
-        let health = owner.get("/admin/api/health").await.ok();
-        let serves = serves(health.as_ref(), &self.source);
+        let value = match &self.file {
+            Some(file) => from_file(file)?,
+            None if desk.can_ask() => prompt::secret(&self.field)?,
+            None if io::stdin().is_terminal() => {
+                return Err(Stop::usage(
+                    "give the secret with --file FILE or on standing input",
+                ));
+            }
+            None => from_stdin()?,
+        };
+        there(owner, &self.source).await?;
+        let mut reply = set(owner, self.source.as_str(), &self.field, &value).await?;
+        // This starts the source with the secret. The secret is set whatever comes of it.
+        let health = health_of(owner, self.source.as_str()).await.ok().flatten();
+        reply["health"] = json!(health);
         desk.show(&reply, || {
-            format!("{name} is set; what was granted with another one before is void{serves}")
+            let (source, field) = (&self.source, &self.field);
+            let done = format!(
+                "{source}.{field} is set; what was granted with another one before is void"
+            );
+            match &health {
+                Some(row) => format!("{done}\n{}", sentence(row)),
+                None => done,
+            }
         })
-    }
-
-    fn read(&self) -> Result<Zeroizing<String>, Stop> {
-        let unread = |error: io::Error| Stop::usage(format!("the secret: {error}"));
-        match &self.file {
-            Some(file) => read(File::open(file).map_err(unread)?).map_err(unread),
-            None if io::stdin().is_terminal() => Err(Stop::usage(format!(
-                "give the secret on standing input or with --file FILE, such as: plexusctl sources secret {} {} < FILE",
-                self.source, self.field
-            ))),
-            None => read(io::stdin().lock()).map_err(unread),
-        }
     }
 }
 
-/// How the source does now.
-fn serves(health: Option<&Value>, source: &SourceId) -> String {
-    let sources = health.map_or(&[][..], |health| list_of(health, "sources"));
-    let Some(found) = sources.iter().find(|s| s["id"] == source.as_str()) else {
-        return String::new();
+/// Whether this person may do `act`. Where a secret is `piped` in, standing input is no terminal; the one that is written
+/// to counts.
+pub(super) fn judge_piped(act: &str, desk: &Desk, piped: bool) -> Result<(), Stop> {
+    let hands = Hands {
+        sworn: desk.hands.sworn,
+        terminal: desk.hands.terminal || piped && io::stderr().is_terminal(),
+        mark: desk.hands.mark.clone(),
     };
-    match (found["status"].as_str(), found["detail"].as_str()) {
-        (Some("ok"), _) => format!("\n{source} serves"),
-        (_, Some(why)) => format!("\n{source} does not serve: {}", text::line(why)),
-        (_, None) => String::new(),
-    }
+    act::judge(act, &hands)
+}
+
+/// Sets a secret of a source.
+pub(super) async fn set(
+    owner: &mut Owner,
+    source: &str,
+    field: &str,
+    value: &Zeroizing<String>,
+) -> Result<Value, Stop> {
+    let path = format!("/admin/api/secrets/{source}.{field}");
+    owner.post(&path, &json!({"value": **value})).await
+}
+
+/// The secret in a file.
+pub(super) fn from_file(file: &Path) -> Result<Zeroizing<String>, Stop> {
+    let opened = File::open(file).and_then(read);
+    opened.map_err(|error| {
+        Stop::usage(format!(
+            "{}: {error}",
+            text::line(&file.display().to_string())
+        ))
+    })
+}
+
+/// The secret on standing input.
+pub(super) fn from_stdin() -> Result<Zeroizing<String>, Stop> {
+    let secret = read(io::stdin().lock());
+    secret.map_err(|error| Stop::usage(format!("standing input: {error}")))
 }
 
 fn read(from: impl Read) -> io::Result<Zeroizing<String>> {

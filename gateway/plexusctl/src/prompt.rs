@@ -1,0 +1,102 @@
+//! Questions to the person at the terminal, on standard error: what a command prints stays apart.
+//!
+//! Must not know: what the answers are for.
+
+use crate::owner::Desk;
+use plexus_client::{Exit, Stop, out, text};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+use std::io;
+use zeroize::Zeroizing;
+
+/// Asks for a yes before something is done. `question` ends without a question mark; `flag` gives the yes beforehand.
+///
+/// # Errors
+/// There is nobody to ask, or the answer is anything but `y`.
+pub(crate) fn confirm(desk: &Desk, question: &str, flag: &str) -> Result<(), Stop> {
+    if !desk.can_ask() {
+        let why = format!("nobody can be asked here, or was shown what to say yes to: say {flag}");
+        return Err(Stop::usage(why));
+    }
+    out::say(&format!("{question}? [y/N]"));
+    let mut answer = String::new();
+    // A closed stdin says nothing, which is no.
+    let _ = io::stdin().read_line(&mut answer);
+    if answer.trim().eq_ignore_ascii_case("y") {
+        return Ok(());
+    }
+    let why = "you did not say yes; nothing was changed";
+    Err(Stop::new(Exit::Refused, "not_confirmed", why))
+}
+
+/// Asks for one line that is not empty.
+///
+/// # Errors
+/// Standing input ends.
+pub(crate) fn line(label: &str) -> Result<String, Stop> {
+    loop {
+        ask(label);
+        let mut answer = String::new();
+        match io::stdin().read_line(&mut answer) {
+            Ok(0) | Err(_) => return Err(left()),
+            Ok(_) if answer.trim().is_empty() => {}
+            Ok(_) => return Ok(answer.trim().to_owned()),
+        }
+    }
+}
+
+/// Asks for a secret, which is not shown. Ctrl-C leaves, and the terminal is as it was.
+///
+/// # Errors
+/// Standing input is no terminal, or the person leaves.
+pub(crate) fn secret(label: &str) -> Result<Zeroizing<String>, Stop> {
+    let stdin = io::stdin();
+    let before = tcgetattr(&stdin).map_err(unusable)?;
+    let mut silent = before.clone();
+    // Ctrl-C ends the line and is a part of it, so that this process sees it and puts the terminal back.
+    silent.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
+    silent.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
+    let _restored = Restored(&stdin, before);
+    tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(unusable)?;
+    ask(label);
+    // As much as a terminal gives in a line.
+    let mut line = Zeroizing::new([0; 4_096]);
+    let length = rustix::io::read(&stdin, &mut line[..]).map_err(unusable)?;
+    let line = line[..length]
+        .strip_suffix(b"\n")
+        .unwrap_or(&line[..length]);
+    if line.is_empty() || line.contains(&CTRL_C) {
+        return Err(left());
+    }
+    match std::str::from_utf8(line) {
+        Ok(line) => Ok(Zeroizing::new(line.to_owned())),
+        Err(_) => Err(Stop::usage("what was typed is no text")),
+    }
+}
+
+const CTRL_C: u8 = 3;
+
+fn ask(label: &str) {
+    out::murmur(&format!("{}: ", text::line(label)));
+}
+
+fn unusable(error: rustix::io::Errno) -> Stop {
+    Stop::usage(format!("the terminal cannot be used: {error}"))
+}
+
+/// Puts a terminal back.
+struct Restored<'s>(&'s io::Stdin, Termios);
+
+impl Drop for Restored<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.0, OptionalActions::Flush, &self.1);
+        // The line break that was typed was not shown either.
+        out::say("");
+    }
+}
+
+fn left() -> Stop {
+    let why = "nothing was typed; nothing was changed";
+    Stop::new(Exit::Refused, "not_answered", why)
+}

@@ -1,0 +1,161 @@
+//! `plexusctl sources set`: changes what a source was configured with. Another target is another source to whoever was
+//! granted it, so the grants on it end; that is asked first.
+
+use super::{
+    add::{connector_of, field_value},
+    test::{health_of, sentence},
+    there,
+};
+use crate::{
+    owner::{Desk, Owner, text_of},
+    prompt::confirm,
+};
+use clap::Args;
+use plexus_client::{Exit, Stop, text};
+use plexus_protocol::SourceId;
+use serde_json::{Map, Value, json};
+
+/// Changes to a source.
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("change").args(["fields", "cleared", "label", "ask", "no_ask"]).multiple(true).required(true)))]
+pub(super) struct Set {
+    /// Source
+    source: SourceId,
+    /// Field of its kind, with its new value; may be given again
+    #[arg(value_name = "FIELD=VALUE")]
+    fields: Vec<String>,
+    /// Field to leave empty again; may be given again
+    #[arg(long = "clear", value_name = "FIELD")]
+    cleared: Vec<String>,
+    /// What you call it
+    #[arg(long)]
+    label: Option<String>,
+    /// Ask before every call, reads included
+    #[arg(long)]
+    ask: bool,
+    /// Ask as the grants on it say
+    #[arg(long, conflicts_with = "ask")]
+    no_ask: bool,
+    /// Go on without asking, also where grants end
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Set {
+    pub(super) async fn run(&self, desk: &Desk, owner: &mut Owner) -> Result<Exit, Stop> {
+        let before = there(owner, &self.source).await?;
+        let connectors = owner.get("/admin/api/connectors").await?;
+        let connector = connector_of(&connectors, text_of(&before, "kind"))?;
+        let (route, changes) = self.route(&before, connector)?;
+        let mut body = Map::new();
+        if !changes.is_empty() {
+            body.insert("route".into(), Value::Object(route));
+        }
+        if let Some(label) = &self.label {
+            body.insert("label".into(), json!(label));
+        }
+        let asks = before["approval"] == "ask";
+        let turns = self.ask && !asks || self.no_ask && asks;
+        if turns {
+            let approval = if self.ask { json!("ask") } else { Value::Null };
+            body.insert("approval".into(), approval);
+        }
+        if !self.yes && (turns || !changes.is_empty()) {
+            let granted = granted_on(owner, &self.source).await?;
+            if granted > 0 {
+                let question = question(&self.source, &changes, granted);
+                confirm(desk, &question, "--yes")?;
+            }
+        }
+        let path = format!("/admin/api/sources/{}/reconfigure", self.source);
+        let mut reply = owner.post(&path, &Value::Object(body)).await?;
+        let health = health_of(owner, self.source.as_str()).await?;
+        reply["health"] = json!(health);
+        desk.show(&reply, || {
+            let now = health.as_ref().map(sentence);
+            let now = now.unwrap_or_else(|| format!("{} is disabled", self.source));
+            [changes.as_slice(), &[now]].concat().join("\n")
+        })
+    }
+
+    /// What it is to be configured with, and each change as a line.
+    fn route(
+        &self,
+        before: &Value,
+        connector: &Value,
+    ) -> Result<(Map<String, Value>, Vec<String>), Stop> {
+        let mut route = before["route"].as_object().cloned().unwrap_or_default();
+        let mut changes = Vec::new();
+        let mut change = |name: &str, value: Option<Value>| {
+            let old = match value.clone() {
+                Some(value) => route.insert(name.to_owned(), value),
+                None => route.remove(name),
+            };
+            if old != value {
+                changes.push(line(name, old.as_ref(), value.as_ref()));
+            }
+        };
+        for given in &self.fields {
+            let (name, value) = field_value(connector, given)?;
+            change(name, Some(value));
+        }
+        for name in &self.cleared {
+            change(name, None);
+        }
+        Ok((route, changes))
+    }
+}
+
+fn line(name: &str, old: Option<&Value>, new: Option<&Value>) -> String {
+    let shown = |value: Option<&Value>| match value.and_then(Value::as_str) {
+        Some(value) => text::line(value),
+        None => "(empty)".to_owned(),
+    };
+    format!("{}: {} -> {}", text::line(name), shown(old), shown(new))
+}
+
+fn question(source: &SourceId, changes: &[String], granted: usize) -> String {
+    let grants = match granted {
+        1 => "the grant".to_owned(),
+        many => format!("the {many} grants"),
+    };
+    let changes: String = changes.iter().map(|line| format!("{line}\n")).collect();
+    format!("{changes}this ends {grants} on {source}; change it")
+}
+
+/// How many grants there are on a source.
+async fn granted_on(owner: &mut Owner, source: &SourceId) -> Result<usize, Stop> {
+    let grants = owner.get("/admin/api/grants").await?;
+    Ok(super::grants_on(&grants, source).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_fields_are_merged_and_shown() {
+        let connector = json!({"kind": "mail", "fields": [
+            {"name": "host", "type": "text", "target": "route"},
+            {"name": "port", "type": "text", "target": "route"},
+            {"name": "token", "type": "password", "target": "secret"},
+        ]});
+        let before = json!({"route": {"host": "a\u{202e}", "port": "1", "folder": "in"}});
+        let set = |fields: &[&str], cleared: &[&str]| Set {
+            source: SourceId::parse("mail").unwrap(),
+            fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+            cleared: cleared.iter().map(|f| (*f).to_owned()).collect(),
+            label: None,
+            ask: false,
+            no_ask: false,
+            yes: false,
+        };
+        let (route, changes) = set(&["host=b", "port=1"], &["folder", "nothing"])
+            .route(&before, &connector)
+            .unwrap();
+        assert_eq!(Value::Object(route), json!({"host": "b", "port": "1"}));
+        assert_eq!(changes, ["host: a\\u{202e} -> b", "folder: in -> (empty)"]);
+        assert!(set(&["token=x"], &[]).route(&before, &connector).is_err());
+        assert!(set(&["other=x"], &[]).route(&before, &connector).is_err());
+    }
+}
