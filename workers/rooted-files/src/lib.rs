@@ -19,6 +19,7 @@
 
 mod anchor;
 mod at_hand;
+mod change;
 mod digest;
 mod error;
 mod found;
@@ -30,12 +31,14 @@ mod place;
 mod read;
 mod rel_path;
 mod root;
+mod runs_unasked;
 pub mod text;
 mod walk;
 mod write;
 
 pub use anchor::{Adrift, Anchor};
 pub use at_hand::MAX_AT_HAND;
+pub use change::{Change, MAX_DIFF_BYTES, shortened};
 pub use digest::{Digest, DigestParseError};
 pub use error::{FileError, WriteError};
 pub use found::Found;
@@ -46,5 +49,6 @@ pub use place::{Current, Place, StateToken};
 pub use read::{FileBytes, MAX_FILE_BYTES, Meta};
 pub use rel_path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
 pub use root::{Identity, Policy, Root};
+pub use runs_unasked::{root_runs_unasked, runs_unasked};
 pub use walk::{WalkBounds, WalkEntry, WalkReport};
 pub use write::{Ready, is_leftover_name};

@@ -4,15 +4,12 @@ use std::{path::Path, sync::Arc};
 
 use plexus_rooted_files::{
     Digest, FileBytes, FileError, HiddenPaths, HideRules, Identity, Kind, PathRule, Policy,
-    RelPath, Root,
+    RelPath, Root, root_runs_unasked, runs_unasked,
     text::{MAX_PAGE_BYTES, decode, page},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    WorkspaceError,
-    runs_unasked::{root_runs_unasked, runs_unasked},
-};
+use crate::WorkspaceError;
 
 /// Entries shown at once unless asked otherwise, and the most that can be asked for.
 const MAX_ENTRIES: usize = 1000;

@@ -6,12 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plexus_protocol::AuditId;
-use plexus_rooted_files::RelPath;
+use plexus_rooted_files::{RelPath, shortened};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Change, KeptEntry, Known, State, Store, Workspace, WorkspaceError, preview::shortened,
-};
+use crate::{Change, KeptEntry, Known, State, Store, Workspace, WorkspaceError};
 
 /// Most calls in one question.
 const MAX_CALLS: usize = 2_000;

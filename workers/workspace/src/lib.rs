@@ -17,8 +17,6 @@ mod changes;
 mod edit;
 mod error;
 mod plan;
-mod preview;
-mod runs_unasked;
 mod source;
 mod store;
 mod undo;
@@ -28,7 +26,7 @@ pub use changes::{ChangedFile, ChangesInput, ChangesOutput, Present};
 pub use edit::{Edit, EditError, apply};
 pub use error::WorkspaceError;
 pub use plan::{Expected, Plan, WriteInput, WriteOutput};
-pub use preview::{Change, MAX_DIFF_BYTES};
+pub use plexus_rooted_files::{Change, MAX_DIFF_BYTES};
 pub use source::{Config, WorkspaceSource};
 pub use store::{
     Before, Bounds, Entry as KeptEntry, Known, MAX_CHANGE_BYTES, State, Store, StoreError,

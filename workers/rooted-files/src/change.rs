@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use plexus_rooted_files::{Digest, RelPath, names::escape_controls, text::decode};
+use crate::{Digest, RelPath, names::escape_controls, text::decode};
 use similar::{ChangeTag, TextDiff};
 
 /// Largest diff shown, in bytes; what is beyond is cut at a line and said to be cut.
@@ -133,7 +133,8 @@ fn unified<'t>(diff: &TextDiff<'t, 't, 't, str>, old: &str, new: &str) -> String
 }
 
 /// The end of a long path, which tells more than its beginning; a summary holds 256 bytes.
-pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn shortened(name: &str) -> Cow<'_, str> {
     if name.len() <= MAX_SUMMARY_NAME {
         return Cow::Borrowed(name);
     }

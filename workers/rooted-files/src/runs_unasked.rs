@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use plexus_rooted_files::{RelPath, names::fold_for_guard};
+use crate::{RelPath, names::fold_for_guard};
 
 /// Folders: everything at or below one of this name, also where the source's root itself lies in it.
 const FOLDERS: &[(&str, &str)] = &[
@@ -277,7 +277,7 @@ const SHORT_NAME: &str = "its name may be the short form of another";
 
 /// Why writing to `path`, below a root that is nothing of the kind itself, is running code, or `None`.
 #[must_use]
-pub(crate) fn runs_unasked(path: &RelPath) -> Option<&'static str> {
+pub fn runs_unasked(path: &RelPath) -> Option<&'static str> {
     let components: Vec<String> = path.components().map(fold_for_guard).collect();
     let name = components.last()?;
     in_folder(&components)
@@ -287,7 +287,8 @@ pub(crate) fn runs_unasked(path: &RelPath) -> Option<&'static str> {
 }
 
 /// Why writing anything below `root` is running code, or `None`: the path counts as it is typed and as it resolves.
-pub(crate) fn root_runs_unasked(root: &Path) -> Option<&'static str> {
+#[must_use]
+pub fn root_runs_unasked(root: &Path) -> Option<&'static str> {
     let lies_in = |path: &Path| {
         let names = path
             .iter()
