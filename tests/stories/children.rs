@@ -89,6 +89,9 @@ fn child_runs_in_a_cage_of_its_own() {
         .collect();
     assert_eq!(names, ["HOME", "PATH", "PWD", "SHLVL", "TMPDIR", "_"]);
     assert!(site.run("one").join("root/made").is_file());
+    // No signal is kept from it: one that blocks SIGCHLD would wait for its own children for ever.
+    let said = shell(&agent, "one", "env --list-signal-handling true");
+    assert!(!said["error"].to_string().contains("BLOCK"), "{said}");
 
     // Another run, the gateway's state, the source's own folder, the network, other processes.
     let key = site.workshop.gateway.state().join("connection-key");

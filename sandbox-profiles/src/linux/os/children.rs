@@ -7,14 +7,20 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpid, getppid, setsid};
 
 /// Makes what `command` starts a session of its own, which the kernel kills when the calling thread ends.
 pub(in super::super) fn apart_and_tied(command: &mut Command) {
-    // SAFETY: as below; the hook captures nothing and makes one system call.
-    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
+    let hook = || {
+        setsid()?;
+        // What a keeper hears of by a descriptor it has blocked, and a program that is never told of its children's end waits
+        // for ever.
+        Ok(SigSet::empty().thread_set_mask()?)
+    };
+    // SAFETY: as below; the hook captures nothing and makes two system calls.
+    unsafe { command.pre_exec(hook) };
     die_with_this_thread(command);
 }
 
