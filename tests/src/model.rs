@@ -84,6 +84,7 @@ enum Wire {
 struct Record {
     steps: VecDeque<Step>,
     requests: Vec<Value>,
+    credentials: Vec<String>,
     faults: Vec<String>,
     turns: usize,
 }
@@ -149,6 +150,11 @@ impl Model {
     #[must_use]
     pub fn requests(&self) -> Vec<Value> {
         self.record().requests.clone()
+    }
+    /// The credential that came with each of them.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<String> {
+        self.record().credentials.clone()
     }
     /// Adds steps to the end of the script.
     pub fn then(&self, steps: impl IntoIterator<Item = Step>) {
@@ -256,9 +262,12 @@ async fn answer(
         let why = format!("{method} {uri} without `stream` or its credential");
         return unforeseen(&shared, why);
     }
+    let sent = headers.get(credential).and_then(|sent| sent.to_str().ok());
+    let sent = sent.unwrap_or_default().to_owned();
     let (turn, gates, step) = {
         let mut record = shared.record.lock().unwrap_or_else(PoisonError::into_inner);
         record.requests.push(request);
+        record.credentials.push(sent);
         record.turns += 1;
         let mut gates = Vec::new();
         loop {

@@ -18,6 +18,8 @@ mod changing_over;
 #[cfg(target_os = "linux")]
 mod children;
 mod clients;
+#[cfg(target_os = "linux")]
+mod codex;
 mod connections;
 mod credentials;
 mod damage;

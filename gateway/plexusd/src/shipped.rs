@@ -3,12 +3,12 @@
 use plexus_sources::Connector;
 
 macro_rules! connector {
-    ($name:literal) => {
+    ($name:literal $(, $child:literal: $profile:literal)*) => {
         Connector {
             name: $name,
             manifest: include_str!(concat!("../../../workers/", $name, "/manifest.json")),
             profile: include_str!(concat!("../../../sandbox-profiles/", $name, ".sb")),
-            children: &[],
+            children: &[$(($child, include_str!(concat!("../../../sandbox-profiles/children/", $profile, ".sb")))),*],
         }
     };
 }
@@ -20,4 +20,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("workspace"),
     connector!("git"),
     connector!("caldav"),
+    connector!("codex", "turn": "codex", "resumed-turn": "codex"),
 ];

@@ -85,17 +85,17 @@ impl Wanted<'_> {
         })?;
         let id = self.text("id").ok_or("a source needs an id")?;
         let id = SourceId::parse(id).map_err(|e| format!("{id:?} is {e}"))?;
-        if let Some(owner) = registry
-            .reserved_for(&id)
-            .filter(|o| o.offer.manifest.kind != kind)
-        {
-            return Err(format!(
-                "the id {id} is reserved for {}; choose another",
-                owner.offer.manifest.label
-            ));
-        }
-        if reserved(&id) {
-            return Err(format!("the id {id} is reserved; choose another"));
+        match registry.reserved_for(&id) {
+            Some(owner) if owner.offer.manifest.kind != kind => {
+                return Err(format!(
+                    "the id {id} is reserved for {}; choose another",
+                    owner.offer.manifest.label
+                ));
+            }
+            None if reserved(&id) => {
+                return Err(format!("the id {id} is reserved; choose another"));
+            }
+            Some(_) | None => {}
         }
         let manifest = &connector.offer.manifest;
         if let Some(why) = registry.out_of_place(manifest) {

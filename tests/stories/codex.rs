@@ -1,0 +1,322 @@
+//! Codex as a source: the real program in the cage of its runs, a scripted model behind the source's egress, and a folder
+//! that stays as it is until a change set is applied.
+
+use plexus_tests::{
+    Agent, Folder, Gate, Gateway, Model, Owner, Response, Step, coding_agents, waiting::until,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const RUN: &str = "codex.run";
+const READ: &str = "codex.changes.read";
+const APPLY: &str = "codex.apply";
+const UNDO: &str = "codex.undo";
+const KEY: &str = "sk-story-7f41c0de";
+
+struct Desk {
+    gateway: Gateway,
+    folder: Folder,
+    model: Model,
+    agent: Agent,
+}
+
+impl Desk {
+    /// A folder that Codex may work on copies of, and an agent that may ask for that.
+    fn open(steps: impl IntoIterator<Item = Step>) -> Self {
+        let model = Model::start(steps);
+        let gateway = Gateway::start();
+        let folder = Folder::empty();
+        for (path, text) in [
+            ("a.txt", "one\n"),
+            ("docs/b.txt", "two\n"),
+            ("docs/old.txt", "old\n"),
+        ] {
+            folder.write(path, text);
+        }
+        let secrets = Folder::empty();
+        secrets.write("key", format!("{KEY}\n"));
+        let set = [
+            format!("binary={}", coding_agents::codex().display()),
+            format!("server={}", model.base()),
+        ];
+        let secret = format!("key={}", secrets.path().join("key").display());
+        let path = folder.path().display().to_string();
+        let added = gateway.cli([
+            "sources",
+            "add",
+            "codex-folder",
+            &path,
+            "--id",
+            "codex",
+            "--set",
+            &set[0],
+            "--set",
+            &set[1],
+            "--secret",
+            &secret,
+        ]);
+        assert!(added.expect_ok().contains("codex serves"), "{added:?}");
+        let agent = gateway.agent_with("caller", &[READ]);
+        Self {
+            gateway,
+            folder,
+            model,
+            agent,
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        self.gateway.owner()
+    }
+
+    /// Asks, has the owner approve, and calls.
+    fn approved(&self, id: &str, input: &Value) -> Response {
+        let item = self.agent.must_ask(id, input.clone());
+        self.owner().approve(&item, "once");
+        self.agent.invoke(id, input.clone())
+    }
+
+    fn run(&self, input: &Value) -> Value {
+        self.approved(RUN, input).expect_ok()["output"].clone()
+    }
+
+    fn listed(folder: &Path) -> Vec<String> {
+        let listed = std::process::Command::new("find")
+            .args([".", "-type", "f"])
+            .current_dir(folder)
+            .output()
+            .expect("find");
+        let mut paths: Vec<_> = String::from_utf8(listed.stdout)
+            .expect("text")
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        paths.sort();
+        paths
+    }
+}
+
+/// What the first run does.
+fn steps() -> [Step; 2] {
+    [
+        Step::exec(
+            "echo more >> a.txt; rm docs/old.txt; echo new > docs/new.txt; ln -s /etc/passwd link; env",
+        ),
+        Step::say("Changed three files."),
+    ]
+}
+
+#[test]
+fn run_changes_nothing_until_its_change_set_is_applied() {
+    let desk = Desk::open(steps());
+    let prompt = "Change some files.";
+    let item = desk.agent.must_ask(RUN, json!({"prompt": prompt}));
+    let plan = desk.owner().plan(&item);
+    assert_eq!(plan["preview"]["diff"], prompt, "{plan}");
+    assert!(plan.to_string().contains("3 files"), "{plan}");
+    desk.owner().approve(&item, "once");
+    let before = Desk::listed(&desk.folder.path());
+    let done = desk
+        .agent
+        .invoke(RUN, json!({"prompt": prompt}))
+        .expect_ok();
+    desk.model.finish();
+    let output = &done["output"];
+    assert_eq!(output["text"], "Changed three files.", "{output}");
+    let changes = &output["changes"];
+    assert_eq!(
+        [&changes["added"], &changes["edited"], &changes["removed"]],
+        [1, 1, 1],
+        "{changes}"
+    );
+    assert_eq!(changes["omitted"], 1, "the link");
+    assert_eq!(Desk::listed(&desk.folder.path()), before);
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+
+    // The key went to the model server, and neither Codex nor its commands had it.
+    let sent = desk.model.credentials();
+    assert!(
+        sent.iter().all(|sent| sent == &format!("Bearer {KEY}")),
+        "{sent:?}"
+    );
+    let environment = &desk.model.results()[0];
+    assert!(
+        !environment.contains(KEY) && !environment.contains("PLEXUS_EGRESS_KEY"),
+        "{environment}"
+    );
+
+    // Each difference is there to be read, and applying shows all of them on its card.
+    let id = &changes["id"];
+    let read = desk.agent.invoke(READ, json!({"changes": id})).expect_ok();
+    let files = read["output"]["files"].as_array().expect("files").clone();
+    let told: Vec<_> = files
+        .iter()
+        .map(|file| {
+            (
+                file["path"].as_str().unwrap(),
+                file["kind"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("a.txt", "edited"),
+            ("docs/new.txt", "added"),
+            ("docs/old.txt", "removed")
+        ]
+    );
+    assert!(
+        files[0]["diff"].as_str().unwrap().contains("+more"),
+        "{read}"
+    );
+    let some = json!({"changes": id, "paths": ["a.txt", "docs/old.txt"]});
+    let item = desk.agent.must_ask(APPLY, some.clone());
+    let plan = desk.owner().plan(&item);
+    let diff = plan["preview"]["diff"].as_str().expect("a difference");
+    assert!(
+        diff.contains("+more") && diff.contains("-old") && !diff.contains("new"),
+        "{plan}"
+    );
+    desk.owner().approve(&item, "once");
+    let applied = desk.agent.invoke(APPLY, some).expect_ok();
+    assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
+    assert_eq!(
+        Desk::listed(&desk.folder.path()),
+        ["./a.txt", "./docs/b.txt"]
+    );
+
+    // Taken back, the folder is as it was.
+    let undo = json!({"id": applied["auditId"]});
+    desk.approved(UNDO, &undo).expect_ok();
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+    assert_eq!(Desk::listed(&desk.folder.path()), before);
+    let twice = desk.agent.must_ask(UNDO, undo);
+    let plan = desk.owner().plan(&twice);
+    assert!(
+        plan["error"].to_string().contains("changed since"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn file_changed_since_the_run_is_left_alone() {
+    let desk = Desk::open(steps());
+    let done = desk.run(&json!({"prompt": "Change some files."}));
+    let id = &done["changes"]["id"];
+    desk.folder.write("a.txt", "somebody else's\n");
+    let item = desk.agent.must_ask(APPLY, json!({"changes": id}));
+    let plan = desk.owner().plan(&item);
+    assert!(
+        plan["error"].to_string().contains("a.txt changed since"),
+        "{plan}"
+    );
+    assert!(desk.folder.path().join("docs/old.txt").exists());
+    // The other files can still come.
+    let others = json!({"changes": id, "paths": ["docs/new.txt"]});
+    desk.approved(APPLY, &others).expect_ok();
+    assert_eq!(desk.folder.read("docs/new.txt"), "new\n");
+    assert_eq!(desk.folder.read("a.txt"), "somebody else's\n");
+}
+
+#[test]
+fn thread_goes_on_in_a_fresh_copy() {
+    let desk = Desk::open(steps());
+    let first = desk.run(&json!({"prompt": "Remember the word heron."}));
+    desk.model.then([
+        Step::exec("cat a.txt; ls docs"),
+        Step::say("The word is heron."),
+    ]);
+    let again = json!({"prompt": "Which word?", "thread": first["thread"]});
+    let second = desk.run(&again);
+    assert_eq!(second["thread"], first["thread"], "{second}");
+    assert_eq!(second["warnings"], json!([]), "{second}");
+    assert!(second["changes"]["id"].is_null(), "{second}");
+    // What the model was sent has both turns; its commands saw the folder as it is.
+    let sent = desk.model.requests().last().expect("a request").to_string();
+    assert!(
+        sent.contains("heron") && sent.contains("Which word?"),
+        "{sent}"
+    );
+    let seen = desk.model.results();
+    let seen = seen.last().expect("a result");
+    assert!(
+        seen.contains("one") && !seen.contains("more") && seen.contains("old.txt"),
+        "{seen}"
+    );
+    // Of each turn its own tokens.
+    assert_eq!(
+        first["usage"]["outputTokens"], second["usage"]["outputTokens"],
+        "{first} {second}"
+    );
+
+    // A thread that nobody knows is begun anew, and the answer says so.
+    desk.model.then([Step::say("Hello.")]);
+    let unknown = json!({"prompt": "Hello", "thread": "00000000-0000-4000-8000-000000000000"});
+    let third = desk.run(&unknown);
+    assert_ne!(third["thread"], unknown["thread"]);
+    assert!(
+        third["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("no such thread"),
+        "{third}"
+    );
+}
+
+#[test]
+fn commands_of_a_run_reach_nothing_else() {
+    let desk = Desk::open([]);
+    let state = desk.gateway.state().canonicalize().expect("it is there");
+    let port = desk.gateway.port();
+    let folder = desk.folder.path();
+    let attempts = [
+        format!("cat {}/connection-key", state.display()),
+        format!("cat {}/secrets/codex.key", state.display()),
+        format!("cat {}/a.txt", folder.display()),
+        format!("echo x > {}/planted.txt", folder.display()),
+        format!("(echo > /dev/tcp/127.0.0.1/{port})"),
+        "cat /proc/1/status".to_owned(),
+    ];
+    let steps = attempts
+        .iter()
+        .map(|attempt| Step::exec(&format!("{attempt} || echo KEPT")));
+    desk.model.then(steps.chain([Step::say("tried")]));
+    desk.run(&json!({"prompt": "Try."}));
+    desk.model.finish();
+    let results = desk.model.results();
+    for (attempt, result) in attempts.iter().zip(&results) {
+        assert!(result.contains("KEPT"), "{attempt}: {result}");
+        let control = std::process::Command::new("bash")
+            .args(["-c", attempt])
+            .output();
+        assert!(control.expect("a shell").status.success(), "{attempt}");
+    }
+    assert_eq!(results.len(), attempts.len());
+}
+
+#[test]
+fn cancelled_run_ends_its_processes_and_changes_nothing() {
+    let gate = Gate::closed();
+    let desk = Desk::open([Step::Wait(gate.clone()), Step::say("never")]);
+    let input = json!({"prompt": "Wait."});
+    let item = desk.agent.must_ask(RUN, input.clone());
+    desk.owner().approve(&item, "once");
+    let begun = desk
+        .agent
+        .invoke_body(json!({"id": RUN, "input": input, "async": true}));
+    begun.expect_status(202);
+    let run = begun.text_at("/run/runId");
+    // The model is asked, so the turn has begun.
+    until("the turn", || {
+        (!desk.model.requests().is_empty()).then_some(())
+    });
+    desk.gateway.cli(["calls", "stop", &run]).expect_ok();
+    let path = format!("/invoke/status?runId={run}&wait=20");
+    let ended = desk.agent.client().get(&path).expect_ok();
+    let error = &ended["result"]["error"];
+    assert_eq!(error["code"], "cancelled", "{ended}");
+    assert_eq!(error["effect"], "none", "{ended}");
+    gate.open();
+    assert_eq!(desk.folder.read("a.txt"), "one\n");
+}

@@ -1,0 +1,315 @@
+//! [`ChangeSet`]: what lies between two snapshots, and [`Sets`]: where change sets and their contents are kept.
+//!
+//! ```text
+//! changes/<id>/set.json     the change set; written last, so a folder without it is none
+//! changes/<id>/<sha256>     a content before or after
+//! ```
+//! Invariants: a change set is never changed; a content is believed only where its digest is its name; sets go after a
+//! week, and the oldest first where together they hold more than 8 GiB.
+//!
+//! Must not know: runs, the folder that is changed.
+
+use crate::snapshot::{FileFacts, LARGEST, Snapshot};
+use plexus_rooted_files::{Digest, RelPath, Root};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+use uuid::Uuid;
+
+/// How long a change set is kept.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What all of them may hold, in bytes.
+const MOST_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// Most files of a change set.
+const MOST_FILES: usize = 50_000;
+const SET: &str = "set.json";
+/// Longest `set.json`, in bytes.
+const LONGEST_SET: u64 = 32 * 1024 * 1024;
+
+/// What becomes of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileChange {
+    pub(crate) path: RelPath,
+    /// None: there is no such file.
+    pub(crate) before: Option<FileFacts>,
+    /// None: the file goes.
+    pub(crate) after: Option<FileFacts>,
+}
+
+/// The four things that can become of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ChangeKind {
+    Added,
+    Edited,
+    Removed,
+    /// The content stays.
+    Mode,
+}
+
+impl FileChange {
+    pub(crate) fn kind(&self) -> ChangeKind {
+        match (&self.before, &self.after) {
+            (None, _) => ChangeKind::Added,
+            (_, None) => ChangeKind::Removed,
+            (Some(before), Some(after)) if before.digest == after.digest => ChangeKind::Mode,
+            (Some(_), Some(_)) => ChangeKind::Edited,
+        }
+    }
+
+    /// The same, the other way round.
+    pub(crate) fn reversed(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            before: self.after,
+            after: self.before,
+        }
+    }
+}
+
+/// What a run would change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChangeSet {
+    pub(crate) files: Vec<FileChange>,
+    /// Links and special files in the copy; never applied.
+    pub(crate) omitted: usize,
+}
+
+/// Why there is no change set.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetError {
+    #[error("the run changed more than 50,000 files")]
+    TooMany,
+    #[error("there is no such change set; they are kept for a week")]
+    Unknown,
+    #[error("a content of this change set is damaged")]
+    Damaged,
+    #[error("the change sets: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl ChangeSet {
+    /// What changed from one snapshot to the next. `.git` is the copy's own: commits are no changes of files.
+    pub(crate) fn between(before: &Snapshot, after: &Snapshot) -> Result<Self, SetError> {
+        let is_applied = |path: &RelPath| path.components().all(|name| name != ".git");
+        let gone = before
+            .files
+            .keys()
+            .filter(|path| !after.files.contains_key(*path));
+        let paths = after.files.keys().chain(gone);
+        let mut files: Vec<_> = paths
+            .filter(|path| is_applied(path))
+            .map(|path| FileChange {
+                path: path.clone(),
+                before: before.files.get(path).copied(),
+                after: after.files.get(path).copied(),
+            })
+            .filter(|change| change.before != change.after)
+            .collect();
+        if files.len() > MOST_FILES {
+            return Err(SetError::TooMany);
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self {
+            files,
+            omitted: after.omitted,
+        })
+    }
+
+    /// Stands for all of it.
+    pub(crate) fn digest(&self) -> Result<Digest, SetError> {
+        let bytes = serde_json::to_vec(self).map_err(io::Error::other)?;
+        Ok(Digest::of(&bytes))
+    }
+}
+
+/// The folder of all change sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Sets(PathBuf);
+
+impl Sets {
+    pub(crate) fn in_folder(scratch: &Path) -> Self {
+        Self(scratch.join("changes"))
+    }
+
+    /// Keeps a change set with its contents: those before from `folder`, as far as they are still there, those after from
+    /// `copy`. Answers with its id.
+    pub(crate) fn keep(
+        &self,
+        set: &ChangeSet,
+        folder: &Root,
+        copy: &Root,
+    ) -> Result<String, SetError> {
+        let id = format!("cs_{}", Uuid::new_v4());
+        let dir = self.0.join(&id);
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        for change in &set.files {
+            for (root, facts) in [(folder, &change.before), (copy, &change.after)] {
+                let Some(facts) = facts else { continue };
+                let read = root.read(&change.path).ok();
+                if let Some(read) = read.filter(|read| read.digest() == facts.digest) {
+                    write_once(&dir.join(facts.digest.to_string()), &read.bytes)?;
+                }
+            }
+        }
+        let bytes = serde_json::to_vec(set).map_err(io::Error::other)?;
+        write_once(&dir.join(SET), &bytes)?;
+        File::open(&dir)?.sync_all()?;
+        Ok(id)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Result<ChangeSet, SetError> {
+        let bytes = read_most(&self.dir(id)?.join(SET), LONGEST_SET);
+        let bytes = bytes.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => SetError::Unknown,
+            _ => error.into(),
+        })?;
+        serde_json::from_slice(&bytes).map_err(|_| SetError::Damaged)
+    }
+
+    /// A content of a change set; none where it was not kept.
+    pub(crate) fn content(&self, id: &str, digest: &Digest) -> Result<Option<Vec<u8>>, SetError> {
+        match read_most(&self.dir(id)?.join(digest.to_string()), LARGEST) {
+            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Some(bytes)),
+            Ok(_) => Err(SetError::Damaged),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps a further content with a change set.
+    pub(crate) fn add(&self, id: &str, digest: &Digest, bytes: &[u8]) -> Result<(), SetError> {
+        Ok(write_once(&self.dir(id)?.join(digest.to_string()), bytes)?)
+    }
+
+    /// Lets go of what is too old, and of the oldest where all hold too much. For a writer that starts.
+    pub(crate) fn prune(&self) -> io::Result<()> {
+        let mut all = Vec::new();
+        let listed = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        for entry in listed {
+            let dir = entry?.path();
+            let made = fs::metadata(dir.join(SET)).and_then(|meta| meta.modified());
+            let bytes = fs::read_dir(&dir)?
+                .filter_map(|file| file.and_then(|file| file.metadata()).ok())
+                .map(|meta| meta.len());
+            // One without `set.json` was never finished.
+            all.push((
+                made.unwrap_or(SystemTime::UNIX_EPOCH),
+                bytes.sum::<u64>(),
+                dir,
+            ));
+        }
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        let mut held = 0;
+        for (made, bytes, dir) in all {
+            held += bytes;
+            if held > MOST_BYTES || made.elapsed().is_ok_and(|age| age > KEPT) {
+                fs::remove_dir_all(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dir(&self, id: &str) -> Result<PathBuf, SetError> {
+        let uuid = id.strip_prefix("cs_").ok_or(SetError::Unknown)?;
+        let uuid = Uuid::try_parse(uuid).map_err(|_| SetError::Unknown)?;
+        Ok(self.0.join(format!("cs_{uuid}")))
+    }
+}
+
+/// Writes a file that is there afterwards, synced; one that is there already has the same content.
+pub(crate) fn write_once(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(mut file) => {
+            file.write_all(bytes)?;
+            file.sync_all()
+        }
+    }
+}
+
+/// Reads a file of ours that is no longer than `most` bytes.
+pub(crate) fn read_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::other("longer than it can be")),
+        false => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plexus_rooted_files::Policy;
+
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let root = Root::open(dir.path(), Policy::default()).unwrap();
+        (dir, root)
+    }
+
+    fn snapshot(root: &Root) -> Snapshot {
+        Snapshot::of(root, &|| false).unwrap()
+    }
+
+    #[test]
+    fn change_set_names_what_differs_and_keeps_contents() {
+        let (_one, before) = folder(&[("a", "a"), ("b/c", "c"), ("gone", "x"), (".git/HEAD", "1")]);
+        let (two, after) = folder(&[("a", "a"), ("b/c", "d"), ("new", "y"), (".git/HEAD", "2")]);
+        std::os::unix::fs::symlink("/etc/passwd", two.path().join("link")).unwrap();
+        let set = ChangeSet::between(&snapshot(&before), &snapshot(&after)).unwrap();
+        let said: Vec<_> = set
+            .files
+            .iter()
+            .map(|change| (change.path.as_str(), change.kind()))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("b/c", ChangeKind::Edited),
+                ("gone", ChangeKind::Removed),
+                ("new", ChangeKind::Added)
+            ]
+        );
+        assert_eq!(set.omitted, 1);
+        let scratch = tempfile::tempdir().unwrap();
+        let sets = Sets::in_folder(scratch.path());
+        let id = sets.keep(&set, &before, &after).unwrap();
+        assert_eq!(sets.get(&id).unwrap().files, set.files);
+        assert_eq!(sets.content(&id, &Digest::of(b"d")).unwrap().unwrap(), b"d");
+        assert_eq!(sets.content(&id, &Digest::of(b"c")).unwrap().unwrap(), b"c");
+        // Another content under its name is no content.
+        let kept = scratch.path().join("changes").join(&id);
+        fs::write(kept.join(Digest::of(b"d").to_string()), "evil").unwrap();
+        assert!(matches!(
+            sets.content(&id, &Digest::of(b"d")),
+            Err(SetError::Damaged)
+        ));
+        for no_id in ["", "cs_", "cs_../../x", "../cs_x"] {
+            assert!(matches!(sets.get(no_id), Err(SetError::Unknown)), "{no_id}");
+        }
+        sets.prune().unwrap();
+        assert!(sets.get(&id).is_ok());
+        let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
+        let file = File::options().write(true).open(kept.join(SET)).unwrap();
+        file.set_modified(long_ago).unwrap();
+        sets.prune().unwrap();
+        assert!(matches!(sets.get(&id), Err(SetError::Unknown)));
+    }
+}

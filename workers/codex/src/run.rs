@@ -1,0 +1,434 @@
+//! One run: a copy of the folder, one turn of Codex on it in a cage of its own, and what that changed.
+//!
+//! ```text
+//! copy ─▶ turn ─┬▶ completed ─▶ every process has ended ─▶ change set, the copy goes
+//!               ├▶ failed, or Codex went without a word ─▶ an error; the copy stays for a week
+//!               └▶ cancelled, or out of time ─▶ interrupted, then ended ─▶ an error
+//! ```
+//! Invariants: the folder itself is only read; the key of the model server never comes here: Codex has a credential that
+//! opens the source's egress and nothing else.
+//!
+//! Must not know: how a change set is applied, agents, grants.
+
+use crate::{
+    change_set::{ChangeSet, SetError, Sets},
+    snapshot::{Snapshot, SnapshotError, empty_folder},
+    threads::{Thread, Threads},
+    turn::{Shown, Turn, TurnEnd, Usage},
+};
+use plexus_ipc::worker::{
+    CallContext, EgressAccess, SourceError,
+    children::{Child, ChildError, Children, Ending},
+    on_file_thread,
+};
+use plexus_protocol::Effect;
+use plexus_rooted_files::{Policy, Root};
+use serde_json::json;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    io::AsyncReadExt as _,
+    time::{Instant, sleep_until},
+};
+use uuid::Uuid;
+
+/// Time of a call that is kept for what comes after the turn.
+const RESERVE: Duration = Duration::from_secs(30);
+/// How long an interrupted Codex has to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
+/// Of what Codex says on standard error, the end that is kept, in bytes.
+const LAST_WORDS: usize = 2048;
+/// How long the folder of a run that nobody goes on with is kept.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What runs are made with.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    /// The folder that is copied, with what it hides.
+    pub(crate) root: Arc<Root>,
+    /// Where the keeper has the folders of the runs.
+    pub(crate) dir: PathBuf,
+    pub(crate) children: Children,
+    pub(crate) egress: EgressAccess,
+    pub(crate) sets: Sets,
+    pub(crate) threads: Threads,
+}
+
+/// What is asked of Codex.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) prompt: String,
+    pub(crate) model: String,
+    pub(crate) thread: Option<String>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) thread: String,
+    pub(crate) text: String,
+    pub(crate) usage: Usage,
+    /// With its id, where anything changed.
+    pub(crate) changes: ChangeSet,
+    pub(crate) id: Option<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Why a run came to nothing. The folder is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Set(#[from] SetError),
+    #[error("Codex could not be started: {0}")]
+    Child(#[from] ChildError),
+    #[error("the files of the run: {0}")]
+    Io(#[from] io::Error),
+    /// In Codex's words.
+    #[error("the turn failed: {0}")]
+    Turn(String),
+    /// With the end of its standard error.
+    #[error("Codex ended without an answer ({0}): {1}")]
+    Silent(String, String),
+    #[error("the turn took longer than a call may; ask for less in one run")]
+    OutOfTime,
+    #[error("the run was ended: its processes {0}")]
+    OverLimit(&'static str),
+    #[error("cancelled")]
+    Cancelled,
+    #[error("{0}")]
+    FileThread(String),
+}
+
+/// Why a turn was interrupted.
+#[derive(Clone, Copy, PartialEq)]
+enum Stop {
+    Cancelled,
+    OutOfTime,
+}
+
+/// What is left of a turn when all its processes have ended.
+struct Ended {
+    turn: Turn,
+    ending: Ending,
+    stop: Option<Stop>,
+    last_words: String,
+}
+
+impl Runs {
+    /// Carries one run out.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub(crate) async fn run(&self, call: &CallContext, task: &Task) -> Result<Outcome, RunError> {
+        let mut warnings = Vec::new();
+        let known = match &task.thread {
+            Some(id) => self.threads.get(id)?,
+            None => None,
+        };
+        if task.thread.is_some() && known.is_none() {
+            warnings
+                .push("this source has no such thread any more; the run began a new one".into());
+        }
+        let run = known
+            .as_ref()
+            .map_or_else(|| fresh_name(call), |thread| thread.run.clone());
+        let _turn = tokio::select! {
+            turn = self.threads.turn(&run) => turn,
+            () = call.cancelled() => return Err(RunError::Cancelled),
+        };
+        let copy = self.dir.join(&run).join("root");
+        let before = self.copy(call, copy.clone()).await?;
+        warnings.extend(words_on(&before));
+        fs::create_dir_all(self.home(&run))?;
+
+        let mut ended = self.turn(call, task, &run, known.as_ref()).await?;
+        let mut began = known;
+        let unheard = ended.stop.is_none() && ended.turn.thread.is_none();
+        if began.is_some() && unheard {
+            warnings.push("Codex has this thread no more; the run began a new one".into());
+            began = None;
+            ended = self.turn(call, task, &run, None).await?;
+        }
+        let thread = match (ended.stop, ended.turn.thread.clone()) {
+            (Some(Stop::Cancelled), _) => return Err(RunError::Cancelled),
+            (Some(Stop::OutOfTime), _) => return Err(RunError::OutOfTime),
+            (None, Some(thread)) => thread,
+            (None, None) => return Err(ended.failure()),
+        };
+        let Some(TurnEnd::Completed(total)) = ended.turn.end else {
+            return Err(ended.failure());
+        };
+        let began = began.filter(|began| began.id == thread);
+        if task.thread.as_ref().is_some_and(|asked| *asked != thread) && warnings.is_empty() {
+            warnings.push("Codex began a new thread instead of going on".into());
+        }
+        self.threads.put(&Thread {
+            id: thread.clone(),
+            run,
+            usage: total,
+        })?;
+        let (changes, id) = self.changes(call, copy, before).await?;
+        warnings.append(&mut ended.turn.warnings);
+        Ok(Outcome {
+            thread,
+            text: ended.turn.text.trim_end().to_owned(),
+            usage: total.since(began.map(|began| began.usage).unwrap_or_default()),
+            changes,
+            id,
+            warnings,
+        })
+    }
+
+    /// Removes the folders of runs that nobody went on with. For a writer that starts.
+    pub(crate) fn prune(dir: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_run = name.to_str().is_some_and(|name| name.starts_with("evt-"));
+            let used = entry.path().join("scratch");
+            let used = fs::metadata(used).and_then(|meta| meta.modified());
+            let age = used.map_or(KEPT, |used| {
+                SystemTime::now().duration_since(used).unwrap_or_default()
+            });
+            if is_run && age >= KEPT {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn home(&self, run: &str) -> PathBuf {
+        self.dir.join(run).join("scratch/codex")
+    }
+
+    async fn copy(&self, call: &CallContext, to: PathBuf) -> Result<Snapshot, RunError> {
+        let (root, call) = (self.root.clone(), call.clone());
+        let copied = on_file_thread(move || {
+            let copied = empty_folder(&to).map_err(RunError::from);
+            Ok(copied.and_then(|()| Ok(Snapshot::copy(&root, &to, &|| call.is_over())?)))
+        });
+        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
+        copied.await.map_err(failed)?
+    }
+
+    /// What became of the copy, kept; the copy goes.
+    async fn changes(
+        &self,
+        call: &CallContext,
+        copy: PathBuf,
+        before: Snapshot,
+    ) -> Result<(ChangeSet, Option<String>), RunError> {
+        let (root, sets, call) = (self.root.clone(), self.sets.clone(), call.clone());
+        let kept = on_file_thread(move || {
+            let keep = || -> Result<_, RunError> {
+                let made = Root::open(&copy, Policy::default()).map_err(SnapshotError::from)?;
+                let after = Snapshot::of(&made, &|| call.is_over())?;
+                let set = ChangeSet::between(&before, &after)?;
+                let id = match set.files.is_empty() {
+                    true => None,
+                    false => Some(sets.keep(&set, &root, &made)?),
+                };
+                empty_folder(&copy)?;
+                Ok((set, id))
+            };
+            Ok(keep())
+        });
+        let failed = |error: SourceError| RunError::FileThread(error.message.to_string());
+        kept.await.map_err(failed)?
+    }
+
+    /// One turn, to the end of every process of it.
+    async fn turn(
+        &self,
+        call: &CallContext,
+        task: &Task,
+        run: &str,
+        thread: Option<&Thread>,
+    ) -> Result<Ended, RunError> {
+        let provider = format!(
+            "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{}/v1\",wire_api=\"responses\",\
+             env_key=\"PLEXUS_EGRESS_KEY\",request_max_retries=2,stream_max_retries=2}}",
+            self.egress.port
+        );
+        let mut arguments = vec![
+            ("provider", provider.as_str()),
+            ("model", task.model.as_str()),
+            ("prompt", task.prompt.as_str()),
+        ];
+        arguments.extend(thread.map(|thread| ("thread", thread.id.as_str())));
+        let home = self.home(run).to_string_lossy().into_owned();
+        let environment = [
+            ("CODEX_HOME", home.as_str()),
+            ("PLEXUS_EGRESS_KEY", self.egress.credential.expose()),
+        ];
+        let program = if thread.is_some() {
+            "resumed-turn"
+        } else {
+            "turn"
+        };
+        let started = self.children.start(program, run, &arguments, &environment);
+        let mut child = started.await?;
+        drop(child.stdin.take());
+        let ended = self.listen(call, &mut child, run).await?;
+        Ok(ended)
+    }
+
+    async fn listen(
+        &self,
+        call: &CallContext,
+        child: &mut Child,
+        run: &str,
+    ) -> Result<Ended, RunError> {
+        let (Some(mut output), Some(mut error)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(io::Error::other("a program without pipes").into());
+        };
+        let mut turn = Turn::default();
+        let (mut out, mut err) = (vec![0; 64 * 1024], vec![0; 4096]);
+        let (mut out_open, mut err_open) = (true, true);
+        let mut last_words = Vec::new();
+        let mut stop = None;
+        let mut until = Instant::now() + call.remaining().saturating_sub(RESERVE);
+        let mut ending = None;
+        while ending.is_none() || out_open || err_open {
+            tokio::select! {
+                read = output.read(&mut out), if out_open => {
+                    let read = read?;
+                    out_open = read > 0;
+                    let was_known = turn.thread.is_some();
+                    let shown = turn.feed(&out[..read]);
+                    if let (false, Some(thread)) = (was_known, &turn.thread) {
+                        self.begun(thread, run)?;
+                    }
+                    show(call, shown).await;
+                }
+                read = error.read(&mut err), if err_open => {
+                    let read = read?;
+                    err_open = read > 0;
+                    last_words.extend_from_slice(&err[..read]);
+                    let beyond = last_words.len().saturating_sub(LAST_WORDS);
+                    last_words.drain(..beyond);
+                }
+                ended = child.wait(), if ending.is_none() => ending = Some(ended?.0),
+                () = call.cancelled(), if stop.is_none() && ending.is_none() => {
+                    stop = Some(Stop::Cancelled);
+                    until = Instant::now() + GRACE;
+                    child.interrupt();
+                }
+                () = sleep_until(until), if ending.is_none() => {
+                    match stop {
+                        Some(_) => child.end(),
+                        None => child.interrupt(),
+                    }
+                    stop = stop.or(Some(Stop::OutOfTime));
+                    until = Instant::now() + GRACE;
+                }
+            }
+        }
+        Ok(Ended {
+            turn,
+            ending: ending.unwrap_or(Ending::Signaled(0)),
+            stop,
+            last_words: String::from_utf8_lossy(&last_words).trim().to_owned(),
+        })
+    }
+
+    /// A thread is there from its first line on: what comes after may be killed.
+    fn begun(&self, thread: &str, run: &str) -> Result<(), RunError> {
+        if self.threads.get(thread)?.is_none() {
+            self.threads.put(&Thread {
+                id: thread.to_owned(),
+                run: run.to_owned(),
+                usage: Usage::default(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Ended {
+    /// Why there is no answer.
+    fn failure(self) -> RunError {
+        match (self.turn.end, self.ending) {
+            (_, Ending::TooMuchMemory) => RunError::OverLimit("held too much memory"),
+            (_, Ending::TooManyProcesses) => RunError::OverLimit("were too many"),
+            (Some(TurnEnd::Failed(why)), _) => RunError::Turn(why),
+            (_, Ending::Exited(status)) => {
+                RunError::Silent(format!("exit status {status}"), self.last_words)
+            }
+            (_, Ending::Signaled(signal)) => {
+                RunError::Silent(format!("signal {signal}"), self.last_words)
+            }
+        }
+    }
+}
+
+/// Passes on what a turn shows. What cannot be passed on is no reason to end it.
+async fn show(call: &CallContext, shown: Vec<Shown>) {
+    for piece in shown {
+        match piece {
+            Shown::Text(text) => call.progress(text).await,
+            Shown::Event(event) => {
+                if call.progress_event(&event).await.is_err() {
+                    let cut = json!({"kind": event["kind"], "cut": true});
+                    let _ = call.progress_event(&cut).await;
+                }
+            }
+        }
+    }
+}
+
+/// What a copy lacks.
+fn words_on(copied: &Snapshot) -> Vec<String> {
+    let mut words = Vec::new();
+    if copied.omitted > 0 {
+        words.push(format!(
+            "{} links, special files and files with a second name are not in the copy",
+            copied.omitted
+        ));
+    }
+    let left_out = copied.left_out.iter().take(10);
+    words.extend(
+        left_out.map(|path| format!("{path} is not in the copy: too large, or not readable")),
+    );
+    words
+}
+
+/// A run that begins a thread has the name of its call.
+fn fresh_name(call: &CallContext) -> String {
+    let name = call.audit().map(|id| id.as_str().replace('_', "-"));
+    name.unwrap_or_else(|| format!("evt-{}", Uuid::new_v4()))
+}
+
+impl From<&RunError> for SourceError {
+    fn from(error: &RunError) -> Self {
+        let words = error.to_string();
+        match error {
+            RunError::Cancelled => Self::cancelled(Effect::None),
+            RunError::Snapshot(SnapshotError::TooLarge) | RunError::Set(SetError::TooMany) => {
+                Self::transport("too_large", words)
+            }
+            RunError::Turn(why) if why.contains("401 Unauthorized") => Self::transport(
+                "key_refused",
+                "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
+            ),
+            RunError::Turn(why) if why.contains("429") || why.contains("usage limit") => {
+                Self::transport("rate_limited", words)
+            }
+            RunError::Turn(_) => Self::transport("turn_failed", words),
+            RunError::Silent(..) => Self::transport("codex_failed", words),
+            RunError::OutOfTime => Self::transport("out_of_time", words),
+            RunError::OverLimit(_) => Self::transport("over_limit", words),
+            RunError::Child(_) => Self::unavailable(words),
+            RunError::Snapshot(_) | RunError::Set(_) | RunError::Io(_) => {
+                Self::transport("io", words)
+            }
+            RunError::FileThread(_) => Self::internal(words),
+        }
+    }
+}

@@ -1,0 +1,572 @@
+//! The folder as a source: calls in, answers out; what a failure means to an agent and to the owner.
+//!
+//! Invariants: a run may name only the models that the owner lists; a path is judged by its constraint before it is shown.
+//!
+//! Must not know: how Codex is started, how a change set is kept.
+
+use crate::{
+    apply::{ApplyError, Folder, Plan},
+    change_set::{ChangeKind, ChangeSet, FileChange, SetError, Sets},
+    run::{Outcome, RunError, Runs, Task},
+    snapshot::{FileFacts, Snapshot},
+    threads::Threads,
+    turn::Usage,
+};
+use plexus_ipc::worker::{
+    CallContext, Given, Handlers, Health, OpenError, Plan as Planned, Preview, Reply, Role,
+    Secrets, Source, SourceError, Touched, Verdict, on_file_thread,
+};
+use plexus_protocol::{AuditId, Digest, Effect, Verb};
+use plexus_rooted_files::{
+    Anchor, Change, Digest as FileDigest, FileError, HiddenPaths, HideRules, Policy, RelPath, Root,
+};
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, sync::Arc};
+
+/// The kind that files are recorded under, and the field that a constraint may narrow.
+const KIND: &str = "file";
+const FIELD: &str = "path";
+/// Files that the answer of a run lists; `changes.read` has all.
+const LISTED: usize = 200;
+/// Most of an answer with differences, in bytes.
+const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
+
+/// One folder that Codex works on copies of.
+#[derive(Debug)]
+pub struct CodexSource {
+    root: Arc<Root>,
+    anchor: Anchor,
+    sets: Option<Sets>,
+    folder: Option<Folder>,
+    /// In a writer with a keeper and an egress.
+    runs: Option<Runs>,
+    binary: String,
+    model: String,
+    models: Vec<String>,
+}
+
+/// The source's route.
+#[derive(Debug, Deserialize)]
+pub struct Config {
+    /// The folder, absolute.
+    pub path: PathBuf,
+    /// The program.
+    pub binary: String,
+    /// The model of runs that name none.
+    pub model: String,
+    /// Further models, separated by commas.
+    #[serde(default)]
+    pub models: String,
+    /// What does not exist in it, for agents.
+    #[serde(default)]
+    pub hide: HideRules,
+}
+
+/// Input of `run`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunInput {
+    prompt: String,
+    model: Option<String>,
+    thread: Option<String>,
+}
+
+/// Output of `run`.
+#[derive(Debug, Serialize)]
+struct RunOutput {
+    thread: String,
+    text: String,
+    usage: Usage,
+    changes: Changes,
+    warnings: Vec<String>,
+}
+
+/// A change set in short.
+#[derive(Debug, Serialize)]
+struct Changes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<FileDigest>,
+    added: usize,
+    edited: usize,
+    removed: usize,
+    modes: usize,
+    omitted: usize,
+    files: Vec<FileOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
+}
+
+/// What becomes of one file.
+#[derive(Debug, Serialize)]
+struct FileOutput {
+    path: RelPath,
+    kind: ChangeKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Side>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Side>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<bool>,
+}
+
+/// One content.
+#[derive(Debug, Serialize)]
+struct Side {
+    digest: FileDigest,
+    bytes: u64,
+}
+
+/// Input of `changes.read`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangesInput {
+    changes: String,
+    path: Option<String>,
+    after: Option<String>,
+}
+
+/// Output of `changes.read`.
+#[derive(Debug, Serialize)]
+struct ChangesOutput {
+    id: String,
+    files: Vec<FileOutput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
+}
+
+/// Where to go on.
+#[derive(Debug, Serialize)]
+struct Next {
+    after: RelPath,
+}
+
+/// Input of `apply`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyInput {
+    changes: String,
+    paths: Option<Vec<String>>,
+}
+
+/// Input of `undo`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UndoInput {
+    id: String,
+}
+
+/// Output of `apply` and `undo`.
+#[derive(Debug, Serialize)]
+struct Applied {
+    ok: bool,
+    applied: Vec<FileOutput>,
+}
+
+impl Source for CodexSource {
+    type Config = Config;
+
+    async fn open(_: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
+        Err(OpenError::internal("opened with all that it is given"))
+    }
+
+    async fn open_with(config: Config, given: Given) -> Result<Self, OpenError> {
+        let opened = on_file_thread(move || Ok(Self::at(config, given)));
+        opened
+            .await
+            .map_err(|_| OpenError::internal("opening the folder failed"))?
+    }
+
+    async fn settle(&self, intent: AuditId) -> Verdict {
+        match self.folder.as_ref().map(|folder| folder.happened(&intent)) {
+            Some(Some(true)) => Verdict::Happened,
+            // A run changes nothing that is the owner's, so one without a record did not happen.
+            Some(Some(false)) => Verdict::DidNot,
+            Some(None) | None => Verdict::CannotTell,
+        }
+    }
+
+    async fn health(&self) -> Health {
+        match self.anchor.check() {
+            Ok(()) => Health::Well,
+            Err(adrift) => Health::Unavailable(adrift.to_string().into()),
+        }
+    }
+
+    fn handlers() -> Handlers<Self> {
+        Handlers::new()
+            .effect("run", Self::plan_run, Self::commit_run)
+            .read("changes.read", Self::changes)
+            .effect("apply", Self::plan_apply, Self::commit)
+            .effect("undo", Self::plan_undo, Self::commit)
+    }
+}
+
+impl CodexSource {
+    fn at(config: Config, given: Given) -> Result<Self, OpenError> {
+        let root = Root::open(&config.path, Policy::default());
+        let root = root.map_err(|error| open_error(&error))?;
+        let identity = root.identity().map_err(|error| open_error(&error))?;
+        let anchor = Anchor::new(&config.path, identity);
+        let root = match config.hide.is_empty() {
+            true => root,
+            false => root.hiding(Arc::new(HiddenPaths::new(&config.hide))),
+        };
+        let root = Arc::new(root);
+        let sets = given.scratch.as_deref().map(Sets::in_folder);
+        let folder = given.scratch.as_deref().zip(sets.clone());
+        let folder = folder.map(|(dir, sets)| Folder::new(root.clone(), sets, dir));
+        let runs = given.scratch.as_ref().map(|dir| dir.join("runs/writer"));
+        let parts = runs.zip(given.children.zip(given.egress));
+        let parts = parts.zip(sets.clone().zip(given.scratch));
+        let runs = parts.filter(|_| given.role == Role::Writer).map(
+            |((dir, (children, egress)), (sets, scratch))| Runs {
+                root: root.clone(),
+                dir,
+                children,
+                egress,
+                sets,
+                threads: Threads::in_folder(&scratch),
+            },
+        );
+        if let Some(runs) = &runs {
+            let pruned = runs.sets.prune().and_then(|()| Runs::prune(&runs.dir));
+            pruned.map_err(|error| OpenError::internal(format!("old runs: {error}")))?;
+            root.remove_leftovers();
+        }
+        let models = config.models.split(',').map(str::trim);
+        Ok(Self {
+            root,
+            anchor,
+            sets,
+            folder,
+            runs,
+            binary: config.binary,
+            models: models
+                .filter(|model| !model.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            model: config.model,
+        })
+    }
+
+    /// The handle would go on serving a folder that the owner has moved away or replaced: a call does not.
+    fn in_place(&self) -> Result<(), SourceError> {
+        let checked = self.anchor.check();
+        checked.map_err(|adrift| SourceError::unavailable(adrift.to_string()))
+    }
+
+    async fn plan_run(
+        self: Arc<Self>,
+        call: CallContext,
+        input: RunInput,
+    ) -> Result<Planned<Task>, SourceError> {
+        let model = input.model.unwrap_or_else(|| self.model.clone());
+        if model != self.model && !self.models.contains(&model) {
+            let models = [std::slice::from_ref(&self.model), &*self.models].concat();
+            let why = format!("the owner allows these models: {}", models.join(", "));
+            return Err(SourceError::transport("model_refused", why));
+        }
+        on_file_thread(move || {
+            self.in_place()?;
+            let task = Task {
+                prompt: input.prompt,
+                model,
+                thread: input.thread,
+            };
+            let mut preview = Preview::new("has Codex work on a copy of the folder")
+                .fact("program", &self.binary)
+                .fact("model", &task.model);
+            // A writer plans it once more, and the card is made by then: it need not look through the folder.
+            if call.role() == Role::Reader {
+                let found = Snapshot::of(&self.root, &|| call.is_over());
+                let found = found.map_err(|error| SourceError::from(&RunError::from(error)))?;
+                let size = format!("{} files, {} bytes", found.files.len(), found.bytes);
+                preview = preview.fact("copies", size);
+            }
+            if let Some(thread) = &task.thread {
+                preview = preview.fact("goes on with", thread);
+            }
+            let preview = preview
+                .fact(
+                    "changes",
+                    "none to the folder itself: applying them asks again",
+                )
+                .diff(&task.prompt);
+            // What it works on is a copy, so it assumes nothing of the folder.
+            let token = Digest::of(format!("{}\n{}", self.binary, task.model).as_bytes());
+            let planned = Planned::new(task, token, preview, "had Codex work on a copy");
+            Ok(planned.rating(Verb::Execute))
+        })
+        .await
+    }
+
+    async fn commit_run(
+        self: Arc<Self>,
+        call: CallContext,
+        task: Task,
+    ) -> Result<Reply<RunOutput>, SourceError> {
+        self.in_place()?;
+        let runs = self.runs.as_ref().ok_or_else(|| {
+            SourceError::unavailable("this worker has nobody who would start Codex")
+        })?;
+        let done = runs.run(&call, &task).await;
+        let done = done.map_err(|error| SourceError::from(&error))?;
+        let summary = format!(
+            "had Codex work on a copy; {} files changed",
+            done.changes.files.len()
+        );
+        Ok(Reply::new(answer(done)?, summary))
+    }
+
+    async fn changes(
+        self: Arc<Self>,
+        call: CallContext,
+        input: ChangesInput,
+    ) -> Result<Reply<ChangesOutput>, SourceError> {
+        on_file_thread(move || {
+            let sets = self.sets()?;
+            let set = sets
+                .get(&input.changes)
+                .map_err(|error| failed(&error.into()))?;
+            let wanted = |change: &&FileChange| {
+                input
+                    .path
+                    .as_ref()
+                    .is_none_or(|path| change.path.as_str() == path)
+                    && input
+                        .after
+                        .as_ref()
+                        .is_none_or(|after| change.path.as_str() > after.as_str())
+            };
+            if let Some(path) = &input.path {
+                call.require(FIELD, path)?;
+            }
+            let (mut files, mut next, mut length) = (Vec::<FileOutput>::new(), None, 0);
+            for change in set.files.iter().filter(wanted) {
+                if !call.allows(FIELD, change.path.as_str()) {
+                    continue;
+                }
+                if call.is_over() {
+                    return Err(SourceError::cancelled(Effect::None));
+                }
+                let content = |facts: &Option<FileFacts>| match facts {
+                    None => Ok(None),
+                    Some(facts) => sets.content(&input.changes, &facts.digest),
+                };
+                let sides = content(&change.before).and_then(|a| Ok((a, content(&change.after)?)));
+                let (before, after) = sides.map_err(|error| failed(&error.into()))?;
+                let file = with_diff(change, before.as_deref(), after.as_deref());
+                length +=
+                    change.path.as_str().len() + file.diff.as_ref().map_or(0, String::len) + 512;
+                if length > LONGEST_ANSWER && !files.is_empty() {
+                    next = files.last().map(|file| Next {
+                        after: file.path.clone(),
+                    });
+                    break;
+                }
+                files.push(file);
+            }
+            let touched: Vec<_> = files
+                .iter()
+                .map(|file| Touched::read(KIND, file.path.as_str(), None))
+                .collect();
+            let summary = format!("showed changes to {} files", files.len());
+            let output = ChangesOutput {
+                id: input.changes,
+                files,
+                next,
+            };
+            Ok(Reply::new(output, summary).touched(touched))
+        })
+        .await
+    }
+
+    async fn plan_apply(
+        self: Arc<Self>,
+        _: CallContext,
+        input: ApplyInput,
+    ) -> Result<Planned<Plan>, SourceError> {
+        on_file_thread(move || {
+            self.in_place()?;
+            let plan = self.folder()?.plan(&input.changes, input.paths.as_deref());
+            let plan = plan.map_err(|error| failed(&error))?;
+            Ok(planned(
+                plan,
+                "applies a change set",
+                "applied a change set",
+            ))
+        })
+        .await
+    }
+
+    async fn plan_undo(
+        self: Arc<Self>,
+        _: CallContext,
+        input: UndoInput,
+    ) -> Result<Planned<Plan>, SourceError> {
+        on_file_thread(move || {
+            self.in_place()?;
+            let plan = self.folder()?.plan_undo(&input.id);
+            let plan = plan.map_err(|error| failed(&error))?;
+            Ok(planned(
+                plan,
+                "takes applied changes back",
+                "took applied changes back",
+            ))
+        })
+        .await
+    }
+
+    async fn commit(
+        self: Arc<Self>,
+        call: CallContext,
+        plan: Plan,
+    ) -> Result<Reply<Applied>, SourceError> {
+        on_file_thread(move || {
+            self.in_place()?;
+            let id = call
+                .audit()
+                .ok_or_else(|| SourceError::internal("a commit without an event"))?;
+            let files = self
+                .folder()?
+                .commit(plan, id)
+                .map_err(|error| failed(&error))?;
+            let touched: Vec<_> = files.iter().map(touched).collect();
+            let summary = format!("changed {} files", files.len());
+            let applied = files.iter().map(output).collect();
+            let reply = Reply::new(Applied { ok: true, applied }, summary);
+            Ok(reply.touched(touched).undo(id.as_str()))
+        })
+        .await
+    }
+
+    fn sets(&self) -> Result<&Sets, SourceError> {
+        self.sets.as_ref().ok_or_else(nothing_kept)
+    }
+
+    fn folder(&self) -> Result<&Folder, SourceError> {
+        self.folder.as_ref().ok_or_else(nothing_kept)
+    }
+}
+
+fn nothing_kept() -> SourceError {
+    SourceError::transport("not_kept", "this worker keeps nothing")
+}
+
+fn planned(plan: Plan, will: &str, did: &str) -> Planned<Plan> {
+    let count = |wanted: ChangeKind| plan.files().filter(|file| file.kind() == wanted).count();
+    let counts = format!(
+        "{} added, {} edited, {} removed",
+        count(ChangeKind::Added),
+        count(ChangeKind::Edited),
+        count(ChangeKind::Removed)
+    );
+    let mut preview = Preview::new(format!("{will}: {counts}"));
+    for file in plan.files() {
+        preview = preview.fact("file", file.path.as_str());
+    }
+    let mut preview = preview.diff(&plan.diff);
+    preview.cut |= plan.cut;
+    let all: Vec<_> = plan.files().map(touched).collect();
+    let token = Digest(*plan.token.as_bytes());
+    let runs = plan.runs.clone();
+    let planned = Planned::new(plan, token, preview, format!("{did}: {counts}")).touched(all);
+    match runs {
+        None => planned.rating(Verb::Write),
+        Some((path, why)) => planned
+            .rating(Verb::Execute)
+            .warning(format!("This amounts to running code: {path}, {why}.")),
+    }
+}
+
+fn touched(change: &FileChange) -> Touched {
+    let digest = change.after.map(|after| Digest(*after.digest.as_bytes()));
+    Touched::write(KIND, change.path.as_str(), digest)
+}
+
+fn answer(done: Outcome) -> Result<RunOutput, SourceError> {
+    let ChangeSet { files, omitted } = &done.changes;
+    let count = |wanted: ChangeKind| files.iter().filter(|file| file.kind() == wanted).count();
+    let digest = done.id.as_ref().map(|_| done.changes.digest());
+    let changes = Changes {
+        digest: digest.transpose().map_err(|error| failed(&error.into()))?,
+        added: count(ChangeKind::Added),
+        edited: count(ChangeKind::Edited),
+        removed: count(ChangeKind::Removed),
+        modes: count(ChangeKind::Mode),
+        omitted: *omitted,
+        files: files.iter().take(LISTED).map(output).collect(),
+        more: files.len().checked_sub(LISTED).filter(|more| *more > 0),
+        id: done.id,
+    };
+    Ok(RunOutput {
+        thread: done.thread,
+        text: done.text,
+        usage: done.usage,
+        changes,
+        warnings: done.warnings,
+    })
+}
+
+fn output(change: &FileChange) -> FileOutput {
+    let side = |facts: FileFacts| Side {
+        digest: facts.digest,
+        bytes: facts.bytes,
+    };
+    let is_mode = change.kind() == ChangeKind::Mode;
+    FileOutput {
+        path: change.path.clone(),
+        kind: change.kind(),
+        before: change.before.map(side),
+        after: change.after.map(side),
+        executable: change
+            .after
+            .map(|after| after.executable)
+            .filter(|on| *on || is_mode),
+        diff: None,
+        cut: None,
+    }
+}
+
+fn with_diff(change: &FileChange, before: Option<&[u8]>, after: Option<&[u8]>) -> FileOutput {
+    let mut file = output(change);
+    // What was there when the run began may have changed before it ended; then nobody can say.
+    let is_whole =
+        before.is_some() == change.before.is_some() && after.is_some() == change.after.is_some();
+    if is_whole && change.kind() != ChangeKind::Mode {
+        let shown = Change::between(&change.path, before, after, ("", ""));
+        file.diff = shown.diff;
+        file.cut = shown.is_cut.then_some(true);
+    }
+    file
+}
+
+fn failed(error: &ApplyError) -> SourceError {
+    let words = error.to_string();
+    match error {
+        ApplyError::Set(SetError::Unknown) => SourceError::transport("not_found", words),
+        ApplyError::NotInSet(_) | ApplyError::Nothing => SourceError::invalid(words),
+        ApplyError::Changed(_) => SourceError::changed("changed", words),
+        ApplyError::NotUndoable => SourceError::transport("not_undoable", words),
+        ApplyError::Partly { done: 0, .. } => SourceError::transport("io", words),
+        ApplyError::Partly { .. } => SourceError::transport("io", words).effect(Effect::Partial),
+        ApplyError::File(FileError::Permission(_)) => SourceError::denied(words),
+        ApplyError::File(file) => SourceError::transport(file.reason(), words),
+        ApplyError::Set(_) | ApplyError::Io(_) => SourceError::transport("io", words),
+    }
+}
+
+fn open_error(error: &FileError) -> OpenError {
+    match error {
+        FileError::NotFound(_) => OpenError::unavailable("the folder is not there"),
+        FileError::NotADirectory(_) => OpenError::config("the path is not a folder"),
+        FileError::Permission(_) => OpenError::denied("the folder"),
+        other => OpenError::internal(format!("the folder cannot be opened: {other}")),
+    }
+}

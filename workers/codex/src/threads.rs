@@ -1,0 +1,115 @@
+//! Threads of Codex: which of them this source has, in which folder each one's sessions lie, and what it has used.
+//!
+//! A thread has a folder of its own among the runs, so no run reads the sessions of another thread. Codex names a
+//! thread after it has begun; until then its folder has the name of the call.
+//!
+//! Invariants: a thread is known only when its record is on disk; two turns of one thread wait for one another.
+//!
+//! Must not know: what was said.
+
+use crate::{
+    change_set::read_most,
+    turn::{Usage, folder_name},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::OwnedMutexGuard;
+
+/// Longest record of a thread, in bytes.
+const LONGEST: u64 = 4096;
+
+/// One thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Thread {
+    /// As Codex names it.
+    pub(crate) id: String,
+    /// The name of its run's folder.
+    pub(crate) run: String,
+    /// What it has used so far.
+    pub(crate) usage: Usage,
+}
+
+/// All threads of a source.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    dir: PathBuf,
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Threads {
+    pub(crate) fn in_folder(scratch: &Path) -> Self {
+        Self {
+            dir: scratch.join("threads"),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// The thread that Codex names so.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub(crate) fn get(&self, id: &str) -> io::Result<Option<Thread>> {
+        let bytes = match read_most(&self.dir.join(folder_name(id)), LONGEST) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes?,
+        };
+        let thread: Thread = serde_json::from_slice(&bytes)?;
+        Ok(Some(thread).filter(|thread| thread.id == id))
+    }
+
+    /// Writes a thread down, in one rename.
+    ///
+    /// # Errors
+    /// What is there stays.
+    pub(crate) fn put(&self, thread: &Thread) -> io::Result<()> {
+        let mut made = DirBuilder::new();
+        made.recursive(true).mode(0o700).create(&self.dir)?;
+        let path = self.dir.join(folder_name(&thread.id));
+        let new = path.with_extension("new");
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&new)?;
+        file.write_all(&serde_json::to_vec(thread)?)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Waits until no other turn has this run's folder.
+    pub(crate) async fn turn(&self, run: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody has or waits for.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            turns.entry(run.to_owned()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_is_found_by_its_id_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let threads = Threads::in_folder(scratch.path());
+        assert_eq!(threads.get("../../x").unwrap(), None);
+        let thread = Thread {
+            id: "01a1".into(),
+            run: "evt-1".into(),
+            usage: Usage::default(),
+        };
+        threads.put(&thread).unwrap();
+        assert_eq!(threads.get("01a1").unwrap(), Some(thread));
+        assert_eq!(threads.get("01a2").unwrap(), None);
+    }
+}
