@@ -19,7 +19,7 @@ mod changing_over;
 mod children;
 mod clients;
 #[cfg(target_os = "linux")]
-mod codex;
+mod coding_agents;
 mod connections;
 mod credentials;
 mod damage;

@@ -21,4 +21,5 @@ pub const SHIPPED: &[Connector] = &[
     connector!("git"),
     connector!("caldav"),
     connector!("codex", "turn": "codex", "resumed-turn": "codex"),
+    connector!("claudecode", "turn": "claude", "resumed-turn": "claude"),
 ];

@@ -1,29 +1,162 @@
-//! The codex connector: Codex works on a copy of one folder; what it changed comes into the folder by an effect of its own.
+//! The codex connector: Codex works on a copy of one folder.
 //!
 //! ```text
-//! source.rs     calls in, answers out; what a failure means to an agent
-//!   run.rs      copy ─▶ Codex in a cage of its own ─▶ what it changed
-//!     turn.rs   Codex's events      threads.rs  which thread is whose folder
-//!   apply.rs    a change set into the folder, and back
-//! snapshot.rs   what a folder holds, and a copy of it
-//! change_set.rs what lies between two snapshots, and where that is kept
+//! thread.started ─▶ turn.started ─▶ item.* … ─┬▶ turn.completed      answered, whatever became of its tools
+//!                                             └▶ turn.failed         the only line that is a failure
 //! ```
-//!
-//! Invariants: a run changes its copy alone; a change set is read from a copy only after every process of its run has
-//! ended; contents are believed only where their digest is the change set's; applying checks each file before the first
-//! one is changed.
 //!
 //! Must not know: agents, grants, the gateway, the key of the model server.
 
-mod apply;
-mod change_set;
-mod run;
-mod snapshot;
-mod source;
-mod threads;
-mod turn;
-
-pub use source::{CodexSource, Config};
+use plexus_coding_agent::{CodingAgent, Named, Program, Shown, Turn, TurnEnd, Usage, word};
+use plexus_ipc::worker::EgressAccess;
+use serde_json::{Value, json};
+use std::path::Path;
 
 /// What this connector can do, as the gateway embeds it too.
 pub const MANIFEST: &str = include_str!("../manifest.json");
+/// Most paths in an event.
+const MOST_PATHS: usize = 50;
+
+/// One folder that Codex works on copies of.
+pub type CodexSource = CodingAgent<Codex>;
+
+/// `codex exec --json`.
+#[derive(Debug)]
+pub struct Codex;
+
+impl Program for Codex {
+    const NAME: &'static str = "Codex";
+    const COUNTS_THREADS: bool = true;
+
+    fn arguments(port: u16) -> Named {
+        let provider = format!(
+            "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{port}/v1\",wire_api=\"responses\",\
+             env_key=\"PLEXUS_EGRESS_KEY\",request_max_retries=2,stream_max_retries=2}}"
+        );
+        vec![("provider", provider)]
+    }
+
+    fn environment(home: &Path, egress: &EgressAccess) -> Named {
+        vec![
+            ("CODEX_HOME", home.to_string_lossy().into_owned()),
+            ("PLEXUS_EGRESS_KEY", egress.credential.expose().to_owned()),
+        ]
+    }
+
+    fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
+        match event["type"].as_str()? {
+            "thread.started" => {
+                turn.thread = Some(event["thread_id"].as_str()?.to_owned());
+                None
+            }
+            "turn.completed" => {
+                let usage = &event["usage"];
+                let of = |name: &str| usage[name].as_u64().unwrap_or_default();
+                // The sum over the thread.
+                turn.end = Some(TurnEnd::Completed(Usage {
+                    input_tokens: of("input_tokens"),
+                    cached_input_tokens: of("cached_input_tokens"),
+                    output_tokens: of("output_tokens"),
+                }));
+                None
+            }
+            "turn.failed" => {
+                let why = event["error"]["message"].as_str().unwrap_or("no reason");
+                turn.end = Some(TurnEnd::Failed(why.to_owned()));
+                None
+            }
+            // Not final: a new connection is one too.
+            "error" => Some(Shown::Event(
+                json!({"kind": "error", "message": word(&event["message"])}),
+            )),
+            began @ ("item.started" | "item.completed") => {
+                item(turn, &event["item"], began == "item.completed")
+            }
+            _ => None,
+        }
+    }
+}
+
+fn item(turn: &mut Turn, item: &Value, ended: bool) -> Option<Shown> {
+    match (item["type"].as_str()?, ended) {
+        ("agent_message", true) => Some(turn.say(item["text"].as_str()?)),
+        ("error", true) => {
+            turn.warn(word(&item["message"]));
+            None
+        }
+        ("command_execution", _) => Some(Shown::Event(json!({
+            "kind": "command", "command": word(&item["command"]), "status": item["status"].as_str(),
+            "exitCode": item["exit_code"].as_i64(),
+        }))),
+        ("file_change", true) => {
+            let changes = item["changes"].as_array()?.iter().take(MOST_PATHS);
+            let paths: Vec<_> = changes.map(|change| word(&change["path"])).collect();
+            Some(Shown::Event(json!({"kind": "files", "paths": paths})))
+        }
+        ("mcp_tool_call", _) => Some(Shown::Event(json!({
+            "kind": "tool", "server": word(&item["server"]), "tool": word(&item["tool"]),
+            "status": item["status"].as_str(),
+        }))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Turn, Vec<Shown>) {
+        let mut turn = Turn::default();
+        // In pieces that end anywhere.
+        let pieces = text.as_bytes().chunks(7);
+        let shown = pieces.flat_map(|bytes| turn.feed::<Codex>(bytes)).collect();
+        (turn, shown)
+    }
+
+    #[test]
+    fn lines_come_to_a_turn() {
+        let (turn, shown) = read(
+            r#"{"type":"thread.started","thread_id":"01a1f7be-94ef-7750-9432-11926ef85bf9"}
+no JSON
+{"type":"item.completed","item":{"type":"error","message":"Model metadata not found."}}
+{"type":"turn.started"}
+{"type":"error","message":"Reconnecting... 1/1"}
+{"type":"item.started","item":{"type":"command_execution","command":"ls","exit_code":null,"status":"in_progress"}}
+{"type":"item.completed","item":{"type":"command_execution","command":"ls","exit_code":3,"status":"failed"}}
+{"type":"item.completed","item":{"type":"agent_message","text":"Done."}}
+{"type":"something.new","item":7}
+{"type":"turn.completed","usage":{"input_tokens":200,"cached_input_tokens":10,"output_tokens":20,"reasoning_output_tokens":0}}
+"#,
+        );
+        assert_eq!(
+            turn.thread.as_deref(),
+            Some("01a1f7be-94ef-7750-9432-11926ef85bf9")
+        );
+        assert_eq!(turn.text, "Done.\n");
+        assert_eq!(turn.warnings, ["Model metadata not found."]);
+        let usage = Usage {
+            input_tokens: 200,
+            cached_input_tokens: 10,
+            output_tokens: 20,
+        };
+        assert_eq!(turn.end, Some(TurnEnd::Completed(usage)));
+        assert_eq!(shown.len(), 4, "{shown:?}");
+        assert_eq!(
+            shown[2],
+            Shown::Event(
+                json!({"kind": "command", "command": "ls", "status": "failed", "exitCode": 3})
+            )
+        );
+    }
+
+    #[test]
+    fn failed_turn_is_told_from_a_passing_error() {
+        let (turn, _) = read("{\"type\":\"error\",\"message\":\"x\"}\n");
+        assert_eq!(turn.end, None);
+        let (turn, _) = read("{\"type\":\"turn.failed\",\"error\":{\"message\":\"401\"}}\n");
+        assert_eq!(turn.end, Some(TurnEnd::Failed("401".into())));
+        // Without its line break a line is none: Codex was killed in it.
+        let (turn, _) = read("{\"type\":\"turn.failed\",\"error\":{\"message\":\"401\"}}");
+        assert_eq!(turn.end, None);
+    }
+}

@@ -25,6 +25,7 @@ const EDGES: &[(&str, Uses)] = &[
         Uses::Only(&["plexus-ipc", "plexus-sandbox"]),
     ),
     ("plexus-rooted-files", Uses::Only(&[])),
+    ("plexus-coding-agent", WORKER),
     // Holds connectors to the rules from their own tests; nothing of it ships.
     (
         "plexus-conformance",
@@ -142,7 +143,12 @@ const EDGES: &[(&str, Uses)] = &[
 /// Every worker, whatever its connector.
 const WORKER_PREFIX: &str = "plexus-worker-";
 /// The protocol for what the messages are made of: digests, verbs, effects.
-const WORKER: Uses = Uses::Only(&["plexus-ipc", "plexus-protocol", "plexus-rooted-files"]);
+const WORKER: Uses = Uses::Only(&[
+    "plexus-ipc",
+    "plexus-protocol",
+    "plexus-rooted-files",
+    "plexus-coding-agent",
+]);
 
 /// One line for each edge that is not allowed.
 pub(crate) fn breaches(metadata: &Value) -> Vec<String> {

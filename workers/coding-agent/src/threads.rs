@@ -1,6 +1,6 @@
-//! Threads of Codex: which of them this source has, in which folder each one's sessions lie, and what it has used.
+//! Threads of a coding agent: which of them this source has, in which folder each one's sessions lie, and what it has used.
 //!
-//! A thread has a folder of its own among the runs, so no run reads the sessions of another thread. Codex names a
+//! A thread has a folder of its own among the runs, so no run reads the sessions of another thread. The agent names a
 //! thread after it has begun; until then its folder has the name of the call.
 //!
 //! Invariants: a thread is known only when its record is on disk; two turns of one thread wait for one another.
@@ -9,7 +9,7 @@
 
 use crate::{
     change_set::read_most,
-    turn::{Usage, folder_name},
+    turn::{Usage, record_name},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -28,7 +28,7 @@ const LONGEST: u64 = 4096;
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Thread {
-    /// As Codex names it.
+    /// As the agent names it.
     pub(crate) id: String,
     /// The name of its run's folder.
     pub(crate) run: String,
@@ -51,12 +51,12 @@ impl Threads {
         }
     }
 
-    /// The thread that Codex names so.
+    /// The thread that the agent names so.
     ///
     /// # Errors
     /// The record cannot be read.
     pub(crate) fn get(&self, id: &str) -> io::Result<Option<Thread>> {
-        let bytes = match read_most(&self.dir.join(folder_name(id)), LONGEST) {
+        let bytes = match read_most(&self.dir.join(record_name(id)), LONGEST) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             bytes => bytes?,
         };
@@ -71,7 +71,7 @@ impl Threads {
     pub(crate) fn put(&self, thread: &Thread) -> io::Result<()> {
         let mut made = DirBuilder::new();
         made.recursive(true).mode(0o700).create(&self.dir)?;
-        let path = self.dir.join(folder_name(&thread.id));
+        let path = self.dir.join(record_name(&thread.id));
         let new = path.with_extension("new");
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true).mode(0o600);

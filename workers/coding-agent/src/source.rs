@@ -2,9 +2,10 @@
 //!
 //! Invariants: a run may name only the models that the owner lists; a path is judged by its constraint before it is shown.
 //!
-//! Must not know: how Codex is started, how a change set is kept.
+//! Must not know: how a coding agent is started, how a change set is kept.
 
 use crate::{
+    Program,
     apply::{ApplyError, Folder, Plan},
     change_set::{ChangeKind, ChangeSet, FileChange, SetError, Sets},
     run::{Outcome, RunError, Runs, Task},
@@ -21,7 +22,7 @@ use plexus_rooted_files::{
     Anchor, Change, Digest as FileDigest, FileError, HiddenPaths, HideRules, Policy, RelPath, Root,
 };
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, sync::Arc};
+use std::{marker::PhantomData, path::PathBuf, sync::Arc};
 
 /// The kind that files are recorded under, and the field that a constraint may narrow.
 const KIND: &str = "file";
@@ -31,15 +32,15 @@ const LISTED: usize = 200;
 /// Most of an answer with differences, in bytes.
 const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
 
-/// One folder that Codex works on copies of.
+/// One folder that a coding agent works on copies of.
 #[derive(Debug)]
-pub struct CodexSource {
+pub struct CodingAgent<P> {
     root: Arc<Root>,
     anchor: Anchor,
     sets: Option<Sets>,
     folder: Option<Folder>,
     /// In a writer with a keeper and an egress.
-    runs: Option<Runs>,
+    runs: Option<Runs<P>>,
     binary: String,
     model: String,
     models: Vec<String>,
@@ -168,7 +169,7 @@ struct Applied {
     applied: Vec<FileOutput>,
 }
 
-impl Source for CodexSource {
+impl<P: Program> Source for CodingAgent<P> {
     type Config = Config;
 
     async fn open(_: Config, _: Secrets, _: Role) -> Result<Self, OpenError> {
@@ -207,7 +208,7 @@ impl Source for CodexSource {
     }
 }
 
-impl CodexSource {
+impl<P: Program> CodingAgent<P> {
     fn at(config: Config, given: Given) -> Result<Self, OpenError> {
         let root = Root::open(&config.path, Policy::default());
         let root = root.map_err(|error| open_error(&error))?;
@@ -232,10 +233,11 @@ impl CodexSource {
                 egress,
                 sets,
                 threads: Threads::in_folder(&scratch),
+                program: PhantomData,
             },
         );
         if let Some(runs) = &runs {
-            let pruned = runs.sets.prune().and_then(|()| Runs::prune(&runs.dir));
+            let pruned = runs.sets.prune().and_then(|()| Runs::<P>::prune(&runs.dir));
             pruned.map_err(|error| OpenError::internal(format!("old runs: {error}")))?;
             root.remove_leftovers();
         }
@@ -279,7 +281,7 @@ impl CodexSource {
                 model,
                 thread: input.thread,
             };
-            let mut preview = Preview::new("has Codex work on a copy of the folder")
+            let mut preview = Preview::new(format!("has {} work on a copy of the folder", P::NAME))
                 .fact("program", &self.binary)
                 .fact("model", &task.model);
             // A writer plans it once more, and the card is made by then: it need not look through the folder.
@@ -300,7 +302,12 @@ impl CodexSource {
                 .diff(&task.prompt);
             // What it works on is a copy, so it assumes nothing of the folder.
             let token = Digest::of(format!("{}\n{}", self.binary, task.model).as_bytes());
-            let planned = Planned::new(task, token, preview, "had Codex work on a copy");
+            let planned = Planned::new(
+                task,
+                token,
+                preview,
+                format!("had {} work on a copy", P::NAME),
+            );
             Ok(planned.rating(Verb::Execute))
         })
         .await
@@ -313,12 +320,13 @@ impl CodexSource {
     ) -> Result<Reply<RunOutput>, SourceError> {
         self.in_place()?;
         let runs = self.runs.as_ref().ok_or_else(|| {
-            SourceError::unavailable("this worker has nobody who would start Codex")
+            SourceError::unavailable("this worker has nobody who would start programs")
         })?;
         let done = runs.run(&call, &task).await;
         let done = done.map_err(|error| SourceError::from(&error))?;
         let summary = format!(
-            "had Codex work on a copy; {} files changed",
+            "had {} work on a copy; {} files changed",
+            P::NAME,
             done.changes.files.len()
         );
         Ok(Reply::new(answer(done)?, summary))

@@ -1,16 +1,17 @@
-//! One run: a copy of the folder, one turn of Codex on it in a cage of its own, and what that changed.
+//! One run: a copy of the folder, one turn of a coding agent on it in a cage of its own, and what that changed.
 //!
 //! ```text
 //! copy ─▶ turn ─┬▶ completed ─▶ every process has ended ─▶ change set, the copy goes
-//!               ├▶ failed, or Codex went without a word ─▶ an error; the copy stays for a week
+//!               ├▶ failed, or the agent went without a word ─▶ an error; the copy stays for a week
 //!               └▶ cancelled, or out of time ─▶ interrupted, then ended ─▶ an error
 //! ```
-//! Invariants: the folder itself is only read; the key of the model server never comes here: Codex has a credential that
+//! Invariants: the folder itself is only read; the key of the model server never comes here: the agent has a credential that
 //! opens the source's egress and nothing else.
 //!
 //! Must not know: how a change set is applied, agents, grants.
 
 use crate::{
+    Named, Program,
     change_set::{ChangeSet, SetError, Sets},
     snapshot::{Snapshot, SnapshotError, empty_folder},
     threads::{Thread, Threads},
@@ -26,6 +27,7 @@ use plexus_rooted_files::{Policy, Root};
 use serde_json::json;
 use std::{
     fs, io,
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -38,16 +40,16 @@ use uuid::Uuid;
 
 /// Time of a call that is kept for what comes after the turn.
 const RESERVE: Duration = Duration::from_secs(30);
-/// How long an interrupted Codex has to end by itself.
+/// How long an interrupted agent has to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
-/// Of what Codex says on standard error, the end that is kept, in bytes.
+/// Of what an agent says on standard error, the end that is kept, in bytes.
 const LAST_WORDS: usize = 2048;
 /// How long the folder of a run that nobody goes on with is kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What runs are made with.
 #[derive(Debug)]
-pub(crate) struct Runs {
+pub(crate) struct Runs<P> {
     /// The folder that is copied, with what it hides.
     pub(crate) root: Arc<Root>,
     /// Where the keeper has the folders of the runs.
@@ -56,14 +58,18 @@ pub(crate) struct Runs {
     pub(crate) egress: EgressAccess,
     pub(crate) sets: Sets,
     pub(crate) threads: Threads,
+    pub(crate) program: PhantomData<P>,
 }
 
-/// What is asked of Codex.
+/// What is asked of a coding agent.
 #[derive(Clone, Debug)]
-pub(crate) struct Task {
-    pub(crate) prompt: String,
-    pub(crate) model: String,
-    pub(crate) thread: Option<String>,
+pub struct Task {
+    /// In the words of whoever asks.
+    pub prompt: String,
+    /// One that the owner allows.
+    pub model: String,
+    /// The conversation to go on with.
+    pub thread: Option<String>,
 }
 
 /// What a run came to.
@@ -85,15 +91,15 @@ pub(crate) enum RunError {
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
     Set(#[from] SetError),
-    #[error("Codex could not be started: {0}")]
+    #[error("it could not be started: {0}")]
     Child(#[from] ChildError),
     #[error("the files of the run: {0}")]
     Io(#[from] io::Error),
-    /// In Codex's words.
+    /// In the agent's words.
     #[error("the turn failed: {0}")]
     Turn(String),
     /// With the end of its standard error.
-    #[error("Codex ended without an answer ({0}): {1}")]
+    #[error("it ended without an answer ({0}): {1}")]
     Silent(String, String),
     #[error("the turn took longer than a call may; ask for less in one run")]
     OutOfTime,
@@ -120,7 +126,7 @@ struct Ended {
     last_words: String,
 }
 
-impl Runs {
+impl<P: Program> Runs<P> {
     /// Carries one run out.
     ///
     /// # Errors
@@ -151,7 +157,10 @@ impl Runs {
         let mut began = known;
         let unheard = ended.stop.is_none() && ended.turn.thread.is_none();
         if began.is_some() && unheard {
-            warnings.push("Codex has this thread no more; the run began a new one".into());
+            warnings.push(format!(
+                "{} has this thread no more; the run began a new one",
+                P::NAME
+            ));
             began = None;
             ended = self.turn(call, task, &run, None).await?;
         }
@@ -164,9 +173,12 @@ impl Runs {
         let Some(TurnEnd::Completed(total)) = ended.turn.end else {
             return Err(ended.failure());
         };
-        let began = began.filter(|began| began.id == thread);
+        let began = began.filter(|began| P::COUNTS_THREADS && began.id == thread);
         if task.thread.as_ref().is_some_and(|asked| *asked != thread) && warnings.is_empty() {
-            warnings.push("Codex began a new thread instead of going on".into());
+            warnings.push(format!(
+                "{} began a new thread instead of going on",
+                P::NAME
+            ));
         }
         self.threads.put(&Thread {
             id: thread.clone(),
@@ -204,7 +216,7 @@ impl Runs {
     }
 
     fn home(&self, run: &str) -> PathBuf {
-        self.dir.join(run).join("scratch/codex")
+        self.dir.join(run).join("scratch/agent")
     }
 
     async fn copy(&self, call: &CallContext, to: PathBuf) -> Result<Snapshot, RunError> {
@@ -251,27 +263,17 @@ impl Runs {
         run: &str,
         thread: Option<&Thread>,
     ) -> Result<Ended, RunError> {
-        let provider = format!(
-            "model_providers.plexus={{name=\"plexus\",base_url=\"http://127.0.0.1:{}/v1\",wire_api=\"responses\",\
-             env_key=\"PLEXUS_EGRESS_KEY\",request_max_retries=2,stream_max_retries=2}}",
-            self.egress.port
-        );
-        let mut arguments = vec![
-            ("provider", provider.as_str()),
-            ("model", task.model.as_str()),
-            ("prompt", task.prompt.as_str()),
-        ];
-        arguments.extend(thread.map(|thread| ("thread", thread.id.as_str())));
-        let home = self.home(run).to_string_lossy().into_owned();
-        let environment = [
-            ("CODEX_HOME", home.as_str()),
-            ("PLEXUS_EGRESS_KEY", self.egress.credential.expose()),
-        ];
+        let mut arguments = P::arguments(self.egress.port);
+        arguments.push(("model", task.model.clone()));
+        arguments.push(("prompt", task.prompt.clone()));
+        arguments.extend(thread.map(|thread| ("thread", thread.id.clone())));
+        let environment = P::environment(&self.home(run), &self.egress);
         let program = if thread.is_some() {
             "resumed-turn"
         } else {
             "turn"
         };
+        let (arguments, environment) = (pairs(&arguments), pairs(&environment));
         let started = self.children.start(program, run, &arguments, &environment);
         let mut child = started.await?;
         drop(child.stdin.take());
@@ -301,7 +303,7 @@ impl Runs {
                     let read = read?;
                     out_open = read > 0;
                     let was_known = turn.thread.is_some();
-                    let shown = turn.feed(&out[..read]);
+                    let shown = turn.feed::<P>(&out[..read]);
                     if let (false, Some(thread)) = (was_known, &turn.thread) {
                         self.begun(thread, run)?;
                     }
@@ -368,6 +370,11 @@ impl Ended {
     }
 }
 
+fn pairs(named: &Named) -> Vec<(&str, &str)> {
+    let pairs = named.iter().map(|(name, value)| (*name, value.as_str()));
+    pairs.collect()
+}
+
 /// Passes on what a turn shows. What cannot be passed on is no reason to end it.
 async fn show(call: &CallContext, shown: Vec<Shown>) {
     for piece in shown {
@@ -413,15 +420,19 @@ impl From<&RunError> for SourceError {
             RunError::Snapshot(SnapshotError::TooLarge) | RunError::Set(SetError::TooMany) => {
                 Self::transport("too_large", words)
             }
-            RunError::Turn(why) if why.contains("401 Unauthorized") => Self::transport(
-                "key_refused",
-                "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
-            ),
+            RunError::Turn(why)
+                if why.contains("401 Unauthorized") || why.contains("(status 401)") =>
+            {
+                Self::transport(
+                    "key_refused",
+                    "the model server does not accept the key (401); tell the owner to set it anew with plexusctl sources secret",
+                )
+            }
             RunError::Turn(why) if why.contains("429") || why.contains("usage limit") => {
                 Self::transport("rate_limited", words)
             }
             RunError::Turn(_) => Self::transport("turn_failed", words),
-            RunError::Silent(..) => Self::transport("codex_failed", words),
+            RunError::Silent(..) => Self::transport("agent_failed", words),
             RunError::OutOfTime => Self::transport("out_of_time", words),
             RunError::OverLimit(_) => Self::transport("over_limit", words),
             RunError::Child(_) => Self::unavailable(words),

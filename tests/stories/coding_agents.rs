@@ -1,19 +1,43 @@
-//! Codex as a source: the real program in the cage of its runs, a scripted model behind the source's egress, and a folder
-//! that stays as it is until a change set is applied.
+//! Coding agents as sources: the real programs in the cages of their runs, a scripted model behind the source's egress, and
+//! a folder that stays as it is until a change set is applied.
 
 use plexus_tests::{
-    Agent, Folder, Gate, Gateway, Model, Owner, Response, Step, coding_agents, waiting::until,
+    Agent, Folder, Gate, Gateway, Model, Owner, Response, Step, coding_agents as programs,
+    waiting::until,
 };
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const RUN: &str = "codex.run";
-const READ: &str = "codex.changes.read";
-const APPLY: &str = "codex.apply";
-const UNDO: &str = "codex.undo";
 const KEY: &str = "sk-story-7f41c0de";
 
+/// A coding agent.
+struct Kind {
+    /// The source and, with `-folder`, its kind.
+    id: &'static str,
+    binary: fn() -> PathBuf,
+    /// A step that runs a command.
+    exec: fn(&str) -> Step,
+}
+
+const CODEX: Kind = Kind {
+    id: "codex",
+    binary: programs::codex,
+    exec: Step::exec,
+};
+const CLAUDE: Kind = Kind {
+    id: "claudecode",
+    binary: programs::claude,
+    exec: Step::bash,
+};
+
+impl Kind {
+    fn of(&self, capability: &str) -> String {
+        format!("{}.{capability}", self.id)
+    }
+}
+
 struct Desk {
+    kind: Kind,
     gateway: Gateway,
     folder: Folder,
     model: Model,
@@ -21,8 +45,8 @@ struct Desk {
 }
 
 impl Desk {
-    /// A folder that Codex may work on copies of, and an agent that may ask for that.
-    fn open(steps: impl IntoIterator<Item = Step>) -> Self {
+    /// A folder that a coding agent may work on copies of, and an agent that may ask for that.
+    fn open(kind: Kind, steps: impl IntoIterator<Item = Step>) -> Self {
         let model = Model::start(steps);
         let gateway = Gateway::start();
         let folder = Folder::empty();
@@ -36,28 +60,23 @@ impl Desk {
         let secrets = Folder::empty();
         secrets.write("key", format!("{KEY}\n"));
         let set = [
-            format!("binary={}", coding_agents::codex().display()),
+            format!("binary={}", (kind.binary)().display()),
             format!("server={}", model.base()),
         ];
         let secret = format!("key={}", secrets.path().join("key").display());
         let path = folder.path().display().to_string();
+        let folders = format!("{}-folder", kind.id);
         let added = gateway.cli([
-            "sources",
-            "add",
-            "codex-folder",
-            &path,
-            "--id",
-            "codex",
-            "--set",
-            &set[0],
-            "--set",
-            &set[1],
-            "--secret",
-            &secret,
+            "sources", "add", &folders, &path, "--id", kind.id, "--set", &set[0], "--set", &set[1],
+            "--secret", &secret,
         ]);
-        assert!(added.expect_ok().contains("codex serves"), "{added:?}");
-        let agent = gateway.agent_with("caller", &[READ]);
+        assert!(
+            added.expect_ok().contains(&format!("{} serves", kind.id)),
+            "{added:?}"
+        );
+        let agent = gateway.agent_with("caller", &[&kind.of("changes.read")]);
         Self {
+            kind,
             gateway,
             folder,
             model,
@@ -70,14 +89,20 @@ impl Desk {
     }
 
     /// Asks, has the owner approve, and calls.
-    fn approved(&self, id: &str, input: &Value) -> Response {
-        let item = self.agent.must_ask(id, input.clone());
+    fn approved(&self, capability: &str, input: &Value) -> Response {
+        let item = self.asked(capability, input);
         self.owner().approve(&item, "once");
-        self.agent.invoke(id, input.clone())
+        self.agent.invoke(&self.kind.of(capability), input.clone())
+    }
+
+    /// Asks; the item that waits for the owner.
+    fn asked(&self, capability: &str, input: &Value) -> String {
+        self.agent
+            .must_ask(&self.kind.of(capability), input.clone())
     }
 
     fn run(&self, input: &Value) -> Value {
-        self.approved(RUN, input).expect_ok()["output"].clone()
+        self.approved("run", input).expect_ok()["output"].clone()
     }
 
     fn listed(folder: &Path) -> Vec<String> {
@@ -97,29 +122,35 @@ impl Desk {
 }
 
 /// What the first run does.
-fn steps() -> [Step; 2] {
-    [
-        Step::exec(
-            "echo more >> a.txt; rm docs/old.txt; echo new > docs/new.txt; ln -s /etc/passwd link; env",
-        ),
-        Step::say("Changed three files."),
-    ]
+fn steps(kind: &Kind) -> [Step; 2] {
+    let line =
+        "echo more >> a.txt; rm docs/old.txt; echo new > docs/new.txt; ln -s /etc/passwd link; env";
+    [(kind.exec)(line), Step::say("Changed three files.")]
 }
 
 #[test]
-fn run_changes_nothing_until_its_change_set_is_applied() {
-    let desk = Desk::open(steps());
+fn codex_run_changes_nothing_until_it_is_applied() {
+    run_changes_nothing_until_it_is_applied(CODEX);
+}
+
+#[test]
+fn claude_run_changes_nothing_until_it_is_applied() {
+    run_changes_nothing_until_it_is_applied(CLAUDE);
+}
+
+fn run_changes_nothing_until_it_is_applied(kind: Kind) {
+    let steps = steps(&kind);
+    let desk = Desk::open(kind, steps);
     let prompt = "Change some files.";
-    let item = desk.agent.must_ask(RUN, json!({"prompt": prompt}));
+    let item = desk.asked("run", &json!({"prompt": prompt}));
     let plan = desk.owner().plan(&item);
     assert_eq!(plan["preview"]["diff"], prompt, "{plan}");
     assert!(plan.to_string().contains("3 files"), "{plan}");
     desk.owner().approve(&item, "once");
     let before = Desk::listed(&desk.folder.path());
-    let done = desk
-        .agent
-        .invoke(RUN, json!({"prompt": prompt}))
-        .expect_ok();
+    let run = desk.kind.of("run");
+    let done = desk.agent.invoke(&run, json!({"prompt": prompt}));
+    let done = done.expect_ok();
     desk.model.finish();
     let output = &done["output"];
     assert_eq!(output["text"], "Changed three files.", "{output}");
@@ -133,21 +164,22 @@ fn run_changes_nothing_until_its_change_set_is_applied() {
     assert_eq!(Desk::listed(&desk.folder.path()), before);
     assert_eq!(desk.folder.read("a.txt"), "one\n");
 
-    // The key went to the model server, and neither Codex nor its commands had it.
+    // The key went to the model server, and neither the agent nor its commands had it.
     let sent = desk.model.credentials();
-    assert!(
-        sent.iter().all(|sent| sent == &format!("Bearer {KEY}")),
-        "{sent:?}"
-    );
+    let key = |sent: &String| sent.strip_prefix("Bearer ").unwrap_or(sent) == KEY;
+    assert!(sent.iter().all(key), "{sent:?}");
     let environment = &desk.model.results()[0];
-    assert!(
-        !environment.contains(KEY) && !environment.contains("PLEXUS_EGRESS_KEY"),
-        "{environment}"
-    );
+    assert!(!environment.contains(KEY), "{environment}");
+    // Codex keeps its credential for the egress from them too.
+    let is_kept = !environment.contains("PLEXUS_EGRESS_KEY");
+    assert!(is_kept || desk.kind.id != "codex", "{environment}");
 
     // Each difference is there to be read, and applying shows all of them on its card.
     let id = &changes["id"];
-    let read = desk.agent.invoke(READ, json!({"changes": id})).expect_ok();
+    let read = desk
+        .agent
+        .invoke(&desk.kind.of("changes.read"), json!({"changes": id}))
+        .expect_ok();
     let files = read["output"]["files"].as_array().expect("files").clone();
     let told: Vec<_> = files
         .iter()
@@ -171,7 +203,7 @@ fn run_changes_nothing_until_its_change_set_is_applied() {
         "{read}"
     );
     let some = json!({"changes": id, "paths": ["a.txt", "docs/old.txt"]});
-    let item = desk.agent.must_ask(APPLY, some.clone());
+    let item = desk.asked("apply", &some);
     let plan = desk.owner().plan(&item);
     let diff = plan["preview"]["diff"].as_str().expect("a difference");
     assert!(
@@ -179,7 +211,7 @@ fn run_changes_nothing_until_its_change_set_is_applied() {
         "{plan}"
     );
     desk.owner().approve(&item, "once");
-    let applied = desk.agent.invoke(APPLY, some).expect_ok();
+    let applied = desk.agent.invoke(&desk.kind.of("apply"), some).expect_ok();
     assert_eq!(desk.folder.read("a.txt"), "one\nmore\n");
     assert_eq!(
         Desk::listed(&desk.folder.path()),
@@ -188,10 +220,10 @@ fn run_changes_nothing_until_its_change_set_is_applied() {
 
     // Taken back, the folder is as it was.
     let undo = json!({"id": applied["auditId"]});
-    desk.approved(UNDO, &undo).expect_ok();
+    desk.approved("undo", &undo).expect_ok();
     assert_eq!(desk.folder.read("a.txt"), "one\n");
     assert_eq!(Desk::listed(&desk.folder.path()), before);
-    let twice = desk.agent.must_ask(UNDO, undo);
+    let twice = desk.asked("undo", &undo);
     let plan = desk.owner().plan(&twice);
     assert!(
         plan["error"].to_string().contains("changed since"),
@@ -201,11 +233,11 @@ fn run_changes_nothing_until_its_change_set_is_applied() {
 
 #[test]
 fn file_changed_since_the_run_is_left_alone() {
-    let desk = Desk::open(steps());
+    let desk = Desk::open(CODEX, steps(&CODEX));
     let done = desk.run(&json!({"prompt": "Change some files."}));
     let id = &done["changes"]["id"];
     desk.folder.write("a.txt", "somebody else's\n");
-    let item = desk.agent.must_ask(APPLY, json!({"changes": id}));
+    let item = desk.asked("apply", &json!({"changes": id}));
     let plan = desk.owner().plan(&item);
     assert!(
         plan["error"].to_string().contains("a.txt changed since"),
@@ -214,17 +246,27 @@ fn file_changed_since_the_run_is_left_alone() {
     assert!(desk.folder.path().join("docs/old.txt").exists());
     // The other files can still come.
     let others = json!({"changes": id, "paths": ["docs/new.txt"]});
-    desk.approved(APPLY, &others).expect_ok();
+    desk.approved("apply", &others).expect_ok();
     assert_eq!(desk.folder.read("docs/new.txt"), "new\n");
     assert_eq!(desk.folder.read("a.txt"), "somebody else's\n");
 }
 
 #[test]
-fn thread_goes_on_in_a_fresh_copy() {
-    let desk = Desk::open(steps());
+fn codex_thread_goes_on_in_a_fresh_copy() {
+    thread_goes_on_in_a_fresh_copy(CODEX);
+}
+
+#[test]
+fn claude_thread_goes_on_in_a_fresh_copy() {
+    thread_goes_on_in_a_fresh_copy(CLAUDE);
+}
+
+fn thread_goes_on_in_a_fresh_copy(kind: Kind) {
+    let steps = steps(&kind);
+    let desk = Desk::open(kind, steps);
     let first = desk.run(&json!({"prompt": "Remember the word heron."}));
     desk.model.then([
-        Step::exec("cat a.txt; ls docs"),
+        (desk.kind.exec)("cat a.txt; ls docs"),
         Step::say("The word is heron."),
     ]);
     let again = json!({"prompt": "Which word?", "thread": first["thread"]});
@@ -266,7 +308,7 @@ fn thread_goes_on_in_a_fresh_copy() {
 
 #[test]
 fn commands_of_a_run_reach_nothing_else() {
-    let desk = Desk::open([]);
+    let desk = Desk::open(CODEX, []);
     let state = desk.gateway.state().canonicalize().expect("it is there");
     let port = desk.gateway.port();
     let folder = desk.folder.path();
@@ -298,13 +340,13 @@ fn commands_of_a_run_reach_nothing_else() {
 #[test]
 fn cancelled_run_ends_its_processes_and_changes_nothing() {
     let gate = Gate::closed();
-    let desk = Desk::open([Step::Wait(gate.clone()), Step::say("never")]);
+    let desk = Desk::open(CODEX, [Step::Wait(gate.clone()), Step::say("never")]);
     let input = json!({"prompt": "Wait."});
-    let item = desk.agent.must_ask(RUN, input.clone());
+    let item = desk.asked("run", &input);
     desk.owner().approve(&item, "once");
     let begun = desk
         .agent
-        .invoke_body(json!({"id": RUN, "input": input, "async": true}));
+        .invoke_body(json!({"id": desk.kind.of("run"), "input": input, "async": true}));
     begun.expect_status(202);
     let run = begun.text_at("/run/runId");
     // The model is asked, so the turn has begun.

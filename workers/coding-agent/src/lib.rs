@@ -1,0 +1,53 @@
+//! Coding agents as sources: a command-line agent works on a copy of one folder; what it changed comes into the folder by an
+//! effect of its own. Each connector adds a [`Program`]: how its agent is started, and what its lines mean.
+//!
+//! ```text
+//! source.rs     calls in, answers out; what a failure means to an agent
+//!   run.rs      copy ─▶ the program in a cage of its own ─▶ what it changed
+//!     turn.rs   its lines           threads.rs  which conversation is whose folder
+//!   apply.rs    a change set into the folder, and back
+//! snapshot.rs   what a folder holds, and a copy of it
+//! change_set.rs what lies between two snapshots, and where that is kept
+//! ```
+//!
+//! Invariants: a run changes its copy alone; a change set is read from a copy only after every process of its run has
+//! ended; contents are believed only where their digest is the change set's; applying checks each file before the first
+//! one is changed.
+//!
+//! Must not know: agents of the gateway, grants, the key of the model server, one coding agent by name.
+
+mod apply;
+mod change_set;
+mod run;
+mod snapshot;
+mod source;
+mod threads;
+mod turn;
+
+pub use run::Task;
+pub use source::{CodingAgent, Config};
+pub use turn::{Shown, Turn, TurnEnd, Usage, word};
+
+use plexus_ipc::worker::EgressAccess;
+use serde_json::Value;
+use std::path::Path;
+
+/// Values for names of the manifest's `children`.
+pub type Named = Vec<(&'static str, String)>;
+
+/// A command-line coding agent. Its manifest has the children `turn` and `resumed-turn`.
+pub trait Program: std::fmt::Debug + Send + Sync + 'static {
+    /// What people call it.
+    const NAME: &'static str;
+    /// Whether it counts the tokens of a whole thread, and not those of a turn.
+    const COUNTS_THREADS: bool;
+
+    /// The arguments beside `model`, `prompt` and `thread`; `port` is where its model is.
+    fn arguments(port: u16) -> Named;
+
+    /// Its environment, with a home that is there and its own credential for the model.
+    fn environment(home: &Path, egress: &EgressAccess) -> Named;
+
+    /// Takes one event of its output; answers with what it shows.
+    fn take(turn: &mut Turn, event: &Value) -> Option<Shown>;
+}

@@ -1,0 +1,176 @@
+//! One turn of a coding agent: its lines of JSON in, what they come to out.
+//!
+//! Invariants: a line of an unknown kind, or of none, changes nothing; a line is held up to [`LONGEST_LINE`], and what is
+//! longer is skipped to its end; text of the model is text, whatever it holds; what is kept of a turn is bounded.
+//!
+//! Must not know: processes, pipes, folders, which agent it is.
+
+use crate::Program;
+use plexus_protocol::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Longest line that is read, in bytes.
+const LONGEST_LINE: usize = 16 * 1024 * 1024;
+/// Most text of a turn that is answered, in bytes; all of it is streamed.
+const LONGEST_TEXT: usize = 256 * 1024;
+/// Most of a command or a path in an event, in bytes.
+const LONGEST_WORD: usize = 1024;
+/// Most warnings of a turn.
+const MOST_WARNINGS: usize = 50;
+
+/// Tokens, as the model server counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Of what was sent.
+    pub input_tokens: u64,
+    /// Of those, what the server had at hand.
+    pub cached_input_tokens: u64,
+    /// Of what came back.
+    pub output_tokens: u64,
+}
+
+impl Usage {
+    /// What was used since `before`.
+    #[must_use]
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(before.input_tokens),
+            cached_input_tokens: self
+                .cached_input_tokens
+                .saturating_sub(before.cached_input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(before.output_tokens),
+        }
+    }
+}
+
+/// What is to be passed on of a line.
+#[derive(Debug, PartialEq)]
+pub enum Shown {
+    /// The model said this.
+    Text(String),
+    /// Something began or ended.
+    Event(Value),
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnEnd {
+    /// Answered, with what its thread has used so far.
+    Completed(Usage),
+    /// In the agent's own words.
+    Failed(String),
+}
+
+/// A turn, as far as it was read.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// The conversation, as the agent names it.
+    pub thread: Option<String>,
+    /// What the model said, the end of it where it is long.
+    pub text: String,
+    /// What the agent complains of.
+    pub warnings: Vec<String>,
+    /// Once it has ended.
+    pub end: Option<TurnEnd>,
+    line: Vec<u8>,
+    /// The line that comes is longer than a line may be.
+    skips: bool,
+}
+
+impl Turn {
+    /// Takes the next bytes; answers with what they show.
+    pub fn feed<P: Program>(&mut self, bytes: &[u8]) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.line.len() + part.len() > LONGEST_LINE {
+                self.skips = true;
+                self.line = Vec::new();
+            }
+            if !self.skips {
+                self.line.extend_from_slice(part);
+            }
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                match std::mem::take(&mut self.skips) {
+                    true => self.warn("a line was longer than 16 MiB, and was left out".into()),
+                    false => {
+                        let event: Result<Value, _> = serde_json::from_slice(&line);
+                        shown.extend(event.ok().and_then(|event| P::take(self, &event)));
+                    }
+                }
+            }
+        }
+        shown
+    }
+
+    /// Adds to what the model said.
+    pub fn say(&mut self, text: &str) -> Shown {
+        let text = format!("{text}\n");
+        self.text.push_str(&text);
+        let beyond = self.text.len().saturating_sub(LONGEST_TEXT);
+        let beyond = self.text.ceil_char_boundary(beyond);
+        self.text.drain(..beyond);
+        Shown::Text(text)
+    }
+
+    /// Adds a complaint; beyond [`MOST_WARNINGS`] they are left out.
+    pub fn warn(&mut self, warning: String) {
+        if self.warnings.len() < MOST_WARNINGS {
+            self.warnings.push(warning);
+        }
+    }
+}
+
+/// A text of an event, as far as it is shown.
+#[must_use]
+pub fn word(value: &Value) -> String {
+    let text = value.as_str().unwrap_or_default();
+    text[..text.floor_char_boundary(LONGEST_WORD)].to_owned()
+}
+
+/// What names the record of a thread: its id's digest, so that no id of an agent is ever a path.
+pub(crate) fn record_name(thread: &str) -> String {
+    let digest = Digest::of(thread.as_bytes()).to_string();
+    format!("thread-{}", &digest[..32])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Named;
+    use plexus_ipc::worker::EgressAccess;
+    use std::path::Path;
+
+    #[derive(Debug)]
+    struct Plain;
+
+    impl Program for Plain {
+        const NAME: &'static str = "Plain";
+        const COUNTS_THREADS: bool = false;
+        fn arguments(_: u16) -> Named {
+            Vec::new()
+        }
+        fn environment(_: &Path, _: &EgressAccess) -> Named {
+            Vec::new()
+        }
+        fn take(turn: &mut Turn, event: &Value) -> Option<Shown> {
+            turn.thread = event["thread"].as_str().map(str::to_owned);
+            None
+        }
+    }
+
+    #[test]
+    fn long_line_is_skipped_and_the_next_one_read() {
+        let mut turn = Turn::default();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..20 {
+            assert!(turn.feed::<Plain>(&piece).is_empty());
+            assert!(turn.line.len() <= LONGEST_LINE);
+        }
+        turn.feed::<Plain>(b"\xff\xfe\n{\"thread\":\"t\"}\n");
+        assert_eq!(turn.thread.as_deref(), Some("t"));
+        assert_eq!(turn.warnings.len(), 1);
+    }
+}
